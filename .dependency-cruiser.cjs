@@ -1,0 +1,33 @@
+// Imports point one way: cli -> harness -> attacks, defenses -> train -> models, data -> engine -> core.
+const rooms = ['core', 'engine', 'models|data', 'train', 'attacks|defenses|metrics|report', 'harness', 'cli'];
+const upward = rooms.slice(0, -1).map((room, level) => ({
+  name: `${room.replaceAll('|', '-and-')}-imports-downwards`,
+  severity: 'error',
+  from: { path: `^src/(${room})/` },
+  to: { path: `^src/(index\\.ts|(${rooms.slice(level + 1).join('|')})/)` },
+}));
+
+module.exports = {
+  forbidden: [
+    ...upward,
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'report-reads-records',
+      severity: 'error',
+      from: { path: '^src/report/' },
+      to: { path: '^src/(engine|models|train|attacks|defenses)/' },
+    },
+    { name: 'nothing-imports-cli', severity: 'error', from: { pathNot: '^src/cli/' }, to: { path: '^src/cli/' } },
+  ],
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    doNotFollow: { path: 'node_modules' },
+    enhancedResolveOptions: { extensions: ['.ts', '.js'] },
+  },
+};

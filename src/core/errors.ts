@@ -1,0 +1,68 @@
+import * as E from 'fp-ts/Either';
+import * as TE from 'fp-ts/TaskEither';
+
+/** What can go wrong in the world outside. Every kind is handled by the command line; none prints a stack trace. */
+export type FailureKind =
+  | 'usage' // the command line
+  | 'experiment' // the experiment file, or a value in it
+  | 'data' // a data set: missing, truncated, corrupt, of the wrong kind
+  | 'engine' // TensorFlow cannot be installed or loaded
+  | 'store' // disk: full, read-only, altered artefacts
+  | 'diverged' // training produced non-finite values or stayed at chance
+  | 'plugin' // an attack or a defence threw
+  | 'interrupted'; // Ctrl-C
+
+/** A failure says what happened, where (file, field or value), and what to do about it. */
+export interface Failure {
+  readonly _tag: 'Failure';
+  readonly kind: FailureKind;
+  readonly what: string;
+  readonly where?: string | undefined;
+  readonly remedy?: string | undefined;
+}
+
+export type Result<A> = E.Either<Failure, A>;
+export type Task<A> = TE.TaskEither<Failure, A>;
+
+export const failure = (kind: FailureKind, what: string, extra: Pick<Failure, 'where' | 'remedy'> = {}): Failure => ({
+  _tag: 'Failure',
+  kind,
+  what,
+  ...extra,
+});
+
+/** A failure as a throwable, for code that runs inside a callback or a constructor and is decoded again at the edge. */
+export class FailureError extends Error {
+  constructor(readonly failure: Failure) {
+    super(showFailure(failure));
+    this.name = 'FailureError';
+  }
+}
+
+export const isFailure = (value: unknown): value is Failure =>
+  typeof value === 'object' && value !== null && (value as { _tag?: unknown })._tag === 'Failure';
+
+/** Any thrown value as a failure: one of ours is kept as it is, anything else becomes one of `kind`. */
+export const toFailure =
+  (kind: FailureKind, where?: string, remedy?: string) =>
+  (thrown: unknown): Failure => {
+    if (thrown instanceof FailureError) return thrown.failure;
+    if (isFailure(thrown)) return thrown;
+    const what = thrown instanceof Error ? thrown.message : String(thrown);
+    return failure(kind, what, { where, remedy });
+  };
+
+/** A promise-returning function as a task whose rejection is a failure of `kind`. */
+export const attempt = <A>(kind: FailureKind, run: () => Promise<A> | A, where?: string, remedy?: string): Task<A> =>
+  TE.tryCatch(async () => run(), toFailure(kind, where, remedy));
+
+/** Runs a task inside `async` code; its failure is thrown as a `FailureError`. */
+export const orThrow = async <A>(task: Task<A>): Promise<A> => {
+  const result = await task();
+  if (E.isLeft(result)) throw new FailureError(result.left);
+  return result.right;
+};
+
+/** `where: what`, and the remedy on a line of its own. */
+export const showFailure = ({ what, where, remedy }: Failure): string =>
+  `${where === undefined ? '' : `${where}: `}${what}${remedy === undefined ? '' : `\n  ${remedy}`}`;
