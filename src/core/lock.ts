@@ -1,0 +1,212 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { link, mkdir, readFile, readlink, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+/** Who holds a lock: enough to tell, later and from another process, whether the holder is still alive. */
+export interface LockOwner {
+  readonly pid: number;
+  readonly host: string;
+  /** The boot and the process namespace: a pid means something only within both. Empty where the system names neither. */
+  readonly world: string;
+  /** When the process started, in whatever form the system gives it: a pid that was handed out again differs here. */
+  readonly started: string;
+  /** Unique for each taking of a lock. */
+  readonly token: string;
+}
+
+/** A lock that is held by this process until `release`. */
+export interface Lock {
+  readonly path: string;
+  release(): Promise<void>;
+}
+
+export interface LockOptions {
+  /** Called once when the lock is found held by somebody else, before waiting. */
+  readonly onWait?: (owner: LockOwner | undefined) => void;
+  /** Milliseconds between two looks at a held lock. */
+  readonly every?: number;
+}
+
+/** A holder on another machine cannot be asked whether it lives; it touches its lock this often (milliseconds) … */
+const HEARTBEAT = 30_000;
+/** … and is taken for dead after this long without. */
+const SILENCE = 20 * HEARTBEAT;
+/** A process that dies while it removes a dead holder's lock leaves a marker, which is ignored after this long. */
+const BREAKING = 10_000;
+
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException | undefined)?.code;
+
+const orUndefined = async <A>(promise: Promise<A>): Promise<A | undefined> => {
+  try {
+    return await promise;
+  } catch {
+    return undefined;
+  }
+};
+
+/** When process `pid` of this machine started, or undefined when there is none (or no way to know). */
+const startOf = async (pid: number): Promise<string | undefined> => {
+  if (process.platform === 'linux') {
+    const line = await orUndefined(readFile(`/proc/${pid}/stat`, 'utf8'));
+    // The second field, the command's name in brackets, may hold spaces: count from after it.
+    const fields = line?.slice(line.lastIndexOf(')') + 2).split(' ');
+    // A zombie runs no more code: its lock is nobody's.
+    return fields?.[0] === 'Z' ? undefined : fields?.[19];
+  }
+  if (process.platform === 'win32') return undefined;
+  const asked = await orUndefined(promisify(execFile)('ps', ['-o', 'lstart=', '-p', String(pid)]));
+  return asked?.stdout.trim() || undefined;
+};
+
+const exists = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return codeOf(error) === 'EPERM';
+  }
+};
+
+const thisWorld = async (): Promise<string> => {
+  const boot = await orUndefined(readFile('/proc/sys/kernel/random/boot_id', 'utf8'));
+  const names = await orUndefined(readlink('/proc/self/ns/pid'));
+  return [boot?.trim(), names].filter((part) => part !== undefined).join(' ');
+};
+
+const self = async (): Promise<LockOwner> => ({
+  pid: process.pid,
+  host: hostname(),
+  world: await thisWorld(),
+  started: (await startOf(process.pid)) ?? '',
+  token: randomBytes(12).toString('hex'),
+});
+
+/** The owner written in a lock file; undefined when there is no lock, or when it cannot be read as one. */
+export const readOwner = async (path: string): Promise<LockOwner | undefined> => {
+  const text = await orUndefined(readFile(path, 'utf8'));
+  if (text === undefined) return undefined;
+  try {
+    const owner: unknown = JSON.parse(text);
+    return typeof owner === 'object' && owner !== null && 'pid' in owner && 'token' in owner
+      ? (owner as LockOwner)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+};
+
+/** Whether the holder of the lock at `path` is gone. `now` is the file system's own clock, in milliseconds. */
+const isDead = async (path: string, owner: LockOwner | undefined, me: LockOwner, now: number): Promise<boolean> => {
+  const silent = async () => {
+    const found = await orUndefined(stat(path));
+    return found !== undefined && now - found.mtimeMs > SILENCE;
+  };
+  // Not one of our files, or one cut short by a full disk.
+  if (owner === undefined) return silent();
+  if (owner.host !== me.host) return silent();
+  if (owner.world !== me.world) {
+    const [boot] = owner.world.split(' ');
+    const [ours] = me.world.split(' ');
+    return boot !== ours || silent();
+  }
+  if (!exists(owner.pid)) return true;
+  const started = await startOf(owner.pid);
+  if (process.platform === 'linux') return started !== owner.started;
+  return started !== undefined && owner.started !== '' && started !== owner.started;
+};
+
+/**
+ * Removes a dead holder's lock. Two processes may judge it dead at once, and the slower one must not remove the lock that
+ * the quicker one has taken since: the right to remove it is a hard link named after the dead holder's token, which only
+ * one can make, and which is then looked into to see that it is the dead one's file.
+ */
+const breakLock = async (path: string, owner: LockOwner | undefined): Promise<void> => {
+  const marker = `${path}.${owner?.token ?? 'unknown'}.dead`;
+  try {
+    await link(path, marker);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') {
+      const left = await orUndefined(stat(marker));
+      if (left !== undefined && Date.now() - left.ctimeMs > BREAKING) await rm(marker, { force: true });
+      return;
+    }
+    if (codeOf(error) === 'ENOENT') return;
+    // No hard links here: the plain removal has to do.
+    await rm(path, { force: true });
+    return;
+  }
+  const held = await readOwner(marker);
+  if (held?.token === owner?.token) await rm(path, { force: true });
+  await rm(marker, { force: true });
+};
+
+/** Puts `candidate` (a complete lock file) at `path` unless there is a lock. */
+const place = async (candidate: string, path: string, owner: LockOwner): Promise<boolean> => {
+  try {
+    await link(candidate, path);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return false;
+    // A file system without hard links: exclusive creation, whose content others may see incomplete for an instant.
+    try {
+      await writeFile(path, JSON.stringify(owner), { flag: 'wx' });
+      return true;
+    } catch (inner) {
+      if (codeOf(inner) === 'EEXIST') return false;
+      throw inner;
+    }
+  }
+};
+
+const hold = (path: string, owner: LockOwner): Lock => {
+  const beat = setInterval(() => void orUndefined(utimes(path, new Date(), new Date())), HEARTBEAT);
+  beat.unref();
+  return {
+    path,
+    release: async () => {
+      clearInterval(beat);
+      // Only our own: if somebody took us for dead, the lock is theirs by now.
+      if ((await readOwner(path))?.token === owner.token) await orUndefined(unlink(path));
+    },
+  };
+};
+
+/**
+ * Takes the lock file `path` if it is free, or if its holder is dead (a process of this machine that no longer exists, or
+ * one elsewhere that has been silent for ten minutes); undefined when it is held. The folder is made when missing.
+ */
+export const tryLock = async (path: string): Promise<Lock | undefined> => {
+  const me = await self();
+  await mkdir(dirname(path), { recursive: true });
+  const candidate = `${path}.${me.token}`;
+  try {
+    await writeFile(candidate, JSON.stringify(me), { flag: 'wx' });
+    if (await place(candidate, path, me)) return hold(path, me);
+    const owner = await readOwner(path);
+    const now = (await stat(candidate)).mtimeMs;
+    if (!(await isDead(path, owner, me, now))) return undefined;
+    await breakLock(path, owner);
+    return (await place(candidate, path, me)) ? hold(path, me) : undefined;
+  } finally {
+    await rm(candidate, { force: true });
+  }
+};
+
+/** Runs `run` while holding the lock file `path`, waiting for it as long as its holder lives. */
+export const withLock = async <A>(path: string, run: () => Promise<A>, options: LockOptions = {}): Promise<A> => {
+  let lock = await tryLock(path);
+  if (lock === undefined) options.onWait?.(await readOwner(path));
+  while (lock === undefined) {
+    await sleep(options.every ?? 300);
+    lock = await tryLock(path);
+  }
+  try {
+    return await run();
+  } finally {
+    await lock.release();
+  }
+};
