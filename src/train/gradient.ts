@@ -1,0 +1,66 @@
+import * as tf from '@tensorflow/tfjs';
+import * as tree from '../core/tree.js';
+import type { Named } from '../models/network.js';
+
+/** What a loss function gives: the loss, and side outputs (running statistics, loss terms, logits) to carry out. */
+export interface LossOutput<Aux extends tree.Tree> {
+  /** Scalar. */
+  readonly loss: tf.Scalar;
+  readonly aux: Aux;
+}
+
+export interface Gradient<Aux extends tree.Tree> extends LossOutput<Aux> {
+  /** d loss / d parameter, by the parameter's name and of its shape. */
+  readonly gradients: Named;
+}
+
+/**
+ * The value of a loss, its gradient with respect to every parameter, and its side outputs.
+ *
+ * A parameter that the loss does not depend on gets zeros. `f` is called once, with the very names of `params`; no
+ * gradient flows through what it returns as `aux`. Everything returned belongs to the enclosing `tf.tidy`, or to the
+ * caller where there is none; nothing else is left behind.
+ *
+ * @param params at least one tensor. One tensor under two names counts as two parameters.
+ */
+export const valueAndGradient = <Aux extends tree.Tree>(
+  f: (params: Named) => LossOutput<Aux>,
+  params: Named,
+): Gradient<Aux> => {
+  const names = Object.keys(params);
+  const distinct = separate(Object.values(params));
+  let kept: Aux | undefined;
+  try {
+    // The engine's own entry rather than tf.grads, which refuses a parameter without a gradient.
+    const { value, grads } = tf.engine().gradients(
+      () => {
+        const { loss, aux } = f(named(names, distinct));
+        tf.util.assert(loss.size === 1, () => `a loss is a scalar, not of shape [${loss.shape}]`);
+        // The engine disposes of all that the forward pass made, except the loss. A clone is kept and not the tensor
+        // itself, which may be somebody else's (statistics returned unchanged) or the loss.
+        kept = tree.keep(tree.clone(aux));
+        return loss;
+      },
+      distinct,
+      undefined,
+      true,
+    );
+    const gradients = grads.map((gradient, i) => gradient ?? tf.zerosLike(distinct[i] as tf.Tensor));
+    return { loss: value as tf.Scalar, gradients: named(names, gradients), aux: tree.clone(kept as Aux) };
+  } finally {
+    if (kept !== undefined) tree.dispose(kept);
+  }
+};
+
+/** The same tensors, a repeated one replaced by a clone: the engine tells parameters apart by tensor. */
+const separate = (tensors: readonly tf.Tensor[]): tf.Tensor[] => {
+  const seen = new Set<tf.Tensor>();
+  return tensors.map((tensor) => {
+    if (seen.has(tensor)) return tensor.clone();
+    seen.add(tensor);
+    return tensor;
+  });
+};
+
+const named = (names: readonly string[], tensors: readonly tf.Tensor[]): Named =>
+  Object.fromEntries(names.map((name, i) => [name, tensors[i] as tf.Tensor]));

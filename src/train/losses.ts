@@ -1,0 +1,172 @@
+import * as tf from '@tensorflow/tfjs';
+
+/**
+ * Losses are plain functions of tensors and means over the batch (never divided by the number of classes K). They read
+ * no tensor's value, so they can be traced. Probabilities are handled as natural logarithms throughout.
+ */
+
+/** A sum of named terms, for logging each. The terms are unweighted batch means. */
+export interface Terms<Name extends string> {
+  /** Scalar. */
+  readonly loss: tf.Scalar;
+  readonly terms: { readonly [name in Name]: tf.Scalar };
+}
+
+/**
+ * log softmax(x / τ) over the last axis: [B, K] -> [B, K].
+ *
+ * The same from logits and from log-probabilities, since the two differ by a constant a row. −∞ (a class that is ruled
+ * out) stays −∞; a row needs one finite value.
+ */
+export const soften = (logits: tf.Tensor2D, temperature: number): tf.Tensor2D => {
+  assertTemperature(temperature);
+  return tf.logSoftmax(temperature === 1 ? logits : tf.div<tf.Tensor2D>(logits, temperature));
+};
+
+/**
+ * Cross-entropy with the labels: the batch mean of −Σ_k y_k log softmax(logits)_k, in nats, ≥ 0.
+ *
+ * @param logits [B, K], finite
+ * @param labels int32 [B], in 0 … K−1
+ * @param smoothing ε in 0 … 1: y = (1−ε) one-hot + ε/K, PyTorch's label smoothing
+ */
+export const crossEntropy = (
+  logits: tf.Tensor2D,
+  labels: tf.Tensor1D,
+  { smoothing = 0 }: { readonly smoothing?: number } = {},
+): tf.Scalar => {
+  tf.util.assert(
+    labels.dtype === 'int32' && labels.shape[0] === logits.shape[0],
+    () => `labels are int32 [${logits.shape[0]}], not ${labels.dtype} [${labels.shape}]`,
+  );
+  tf.util.assert(smoothing >= 0 && smoothing <= 1, () => `label smoothing lies in 0 … 1, not ${smoothing}`);
+  const classes = logits.shape[1];
+  const off = smoothing / classes;
+  const target = tf.oneHot(labels, classes, 1 - smoothing + off, off, 'float32') as tf.Tensor2D;
+  return expectedSurprise(target, tf.logSoftmax(logits));
+};
+
+/**
+ * Kullback-Leibler divergence KL(p ‖ q): the batch mean of Σ_k p_k (log p_k − log q_k), in nats, ≥ 0 up to rounding.
+ *
+ * A class with p = 0 (log p = −∞, or too small for float32) adds nothing, to the value or to a gradient. The gradient
+ * flows to both arguments; `detach` what is to be held fixed.
+ *
+ * @param logP [B, K] log-probabilities
+ * @param logQ [B, K] log-probabilities; −∞ where p > 0 makes the divergence infinite
+ */
+export const klDivergence = (logP: tf.Tensor2D, logQ: tf.Tensor2D): tf.Scalar => kl(logP, logQ) as tf.Scalar;
+
+/**
+ * Knowledge distillation, L = α τ² KL(teacher ‖ student) + (1−α) CE, both softened by τ in the first term.
+ *
+ * Hinton et al. as used in Nasty Teacher's eq. for L_S and its released train_kd.py (facts 1.1, 2.3).
+ *
+ * @param logits the student's [B, K]
+ * @param teacher the teacher's logits or log-probabilities [B, K], −∞ allowed; no gradient flows to it
+ * @param labels int32 [B]
+ * @param temperature τ > 0
+ * @param alpha α in 0 … 1
+ */
+export const distillation = ({
+  logits,
+  teacher,
+  labels,
+  temperature,
+  alpha,
+}: {
+  readonly logits: tf.Tensor2D;
+  readonly teacher: tf.Tensor2D;
+  readonly labels: tf.Tensor1D;
+  readonly temperature: number;
+  readonly alpha: number;
+}): Terms<'kl' | 'crossEntropy'> => {
+  tf.util.assert(alpha >= 0 && alpha <= 1, () => `alpha lies in 0 … 1, not ${alpha}`);
+  const kl = klDivergence(soften(detach(teacher), temperature), soften(logits, temperature));
+  const ce = crossEntropy(logits, labels);
+  return weighted({ kl, crossEntropy: ce }, { kl: alpha * temperature ** 2, crossEntropy: 1 - alpha });
+};
+
+/**
+ * The nasty teacher's loss, L = CE − ω τ² KL(p_nasty ‖ p_adversary), which may well be negative.
+ *
+ * The gradient flows through both uses of p_nasty and none flows to the adversary, a fixed net in evaluation mode.
+ * Nasty Teacher's objective and its released train_nasty.py (facts 1.1, 2.2), without that code's constant of 100.
+ *
+ * @param logits the nasty teacher's [B, K]
+ * @param adversaryLogits [B, K]
+ * @param labels int32 [B]
+ * @param omega ω ≥ 0
+ * @param temperature τ > 0
+ */
+export const nasty = ({
+  logits,
+  adversaryLogits,
+  labels,
+  omega,
+  temperature,
+}: {
+  readonly logits: tf.Tensor2D;
+  readonly adversaryLogits: tf.Tensor2D;
+  readonly labels: tf.Tensor1D;
+  readonly omega: number;
+  readonly temperature: number;
+}): Terms<'kl' | 'crossEntropy'> => {
+  tf.util.assert(omega >= 0, () => `omega is at least 0, not ${omega}`);
+  const kl = klDivergence(soften(logits, temperature), soften(detach(adversaryLogits), temperature));
+  const ce = crossEntropy(logits, labels);
+  return weighted({ kl, crossEntropy: ce }, { kl: -omega * temperature ** 2, crossEntropy: 1 });
+};
+
+/** The same numbers with no gradient behind them. */
+export const detach = <T extends tf.Tensor>(tensor: T): T => cut(tensor) as T;
+
+// A custom gradient's forward pass is one entry on the tape, and its backward pass is written out: about half the
+// operations that differentiating the formula would take, and no 0 · ∞ on the way.
+
+const cut = tf.customGrad((x) => ({
+  value: (x as tf.Tensor).clone(),
+  gradFunc: (dy: tf.Tensor) => tf.zerosLike(dy),
+}));
+
+const kl = tf.customGrad((...args) => {
+  const [logP, logQ, save] = args as [tf.Tensor2D, tf.Tensor2D, tf.GradSaveFunc];
+  const p = tf.exp(logP);
+  // 0 · log 0 is 0: −∞ minus anything must not meet p = 0 in a product.
+  const ratio = tf.where(tf.greater(p, 0), tf.sub(logP, logQ), tf.zerosLike(p));
+  const perClass = tf.mul(p, ratio);
+  save([p, perClass]);
+  return {
+    value: tf.div(tf.sum(perClass), logP.shape[0]),
+    gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+      const [p, perClass] = saved as [tf.Tensor2D, tf.Tensor2D];
+      const each = tf.div(dy, p.shape[0]);
+      // d/d log p of p (log p − log q) is p (log p − log q) + p, and d/d log q is −p.
+      return [tf.mul(tf.add(perClass, p), each), tf.mul(p, tf.neg(each))];
+    },
+  };
+});
+
+/** The batch mean of −Σ_k target_k log q_k, for a fixed target: [B, K], [B, K] -> scalar. */
+const expectedSurprise = (target: tf.Tensor2D, logQ: tf.Tensor2D): tf.Scalar =>
+  tf.customGrad((...args) => {
+    const [logQ, save] = args as unknown as [tf.Tensor2D, tf.GradSaveFunc];
+    save([target]);
+    return {
+      value: tf.div(tf.sum(tf.mul(target, logQ)), -target.shape[0]),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => [tf.mul(saved[0] as tf.Tensor, tf.div(dy, -target.shape[0]))],
+    };
+  })(logQ) as tf.Scalar;
+
+const weighted = <Name extends string>(
+  terms: { readonly [name in Name]: tf.Scalar },
+  weights: { readonly [name in Name]: number },
+): Terms<Name> => {
+  // A term of weight 0 is logged and left out of the sum, so that it costs no backward pass and 0 · ∞ cannot spoil it.
+  const names = (Object.keys(terms) as Name[]).filter((name) => weights[name] !== 0);
+  const parts = names.map((name) => (weights[name] === 1 ? terms[name] : tf.mul(terms[name], weights[name])));
+  return { loss: parts.reduce((sum: tf.Tensor, part) => tf.add(sum, part)) as tf.Scalar, terms };
+};
+
+const assertTemperature = (temperature: number): void =>
+  tf.util.assert(temperature > 0, () => `a temperature is above 0, not ${temperature}`);

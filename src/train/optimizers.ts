@@ -1,0 +1,253 @@
+import * as tf from '@tensorflow/tfjs';
+import * as tree from '../core/tree.js';
+import type { Named } from '../models/network.js';
+
+/**
+ * Optimisers after optax's manner: pure functions of trees, each a chain of small transforms of the gradients, with
+ * PyTorch's arithmetic. State is data: it is checkpointed with the weights and copied like them.
+ */
+
+/** State by the transform's name; a transform without state is absent. */
+export type OptimizerState = { readonly [transform: string]: tree.Tree };
+
+/** Plain JSON, for a stage's identity. */
+export type Settings = Readonly<Record<string, unknown>>;
+
+export interface Optimizer<State extends tree.Tree = OptimizerState> {
+  readonly name: string;
+  readonly params: Settings;
+  /** The state before the first step: tensors of the caller's. */
+  init(params: Named): State;
+  /**
+   * One step. Gradients, parameters and results have the same names and shapes; results belong to the enclosing
+   * `tf.tidy`, and nothing given is disposed of.
+   *
+   * @param learningRate η, a tensor so that a traced step takes it as an input
+   */
+  update(
+    gradients: Named,
+    state: State,
+    params: Named,
+    learningRate: tf.Scalar,
+  ): { readonly params: Named; readonly state: State };
+}
+
+/** What a transform may look at besides the updates. */
+export interface TransformContext {
+  readonly params: Named;
+  readonly learningRate: tf.Scalar;
+}
+
+/** A pure function of updates (gradients, at the start of a chain), with a state of its own or none. */
+export interface Transform {
+  readonly name: string;
+  /** Undefined for a transform without state. */
+  init?(params: Named): tree.Tree;
+  update(
+    updates: Named,
+    state: tree.Tree | undefined,
+    context: TransformContext,
+  ): { readonly updates: Named; readonly state?: tree.Tree };
+}
+
+/** Transforms one after the other; their names must differ. */
+export const chain = (
+  ...transforms: readonly Transform[]
+): {
+  init(params: Named): OptimizerState;
+  update(
+    updates: Named,
+    state: OptimizerState,
+    context: TransformContext,
+  ): { readonly updates: Named; readonly state: OptimizerState };
+} => {
+  const names = transforms.map(({ name }) => name);
+  tf.util.assert(new Set(names).size === names.length, () => `transforms of one name in a chain: ${names.join(', ')}`);
+  return {
+    init: (params) =>
+      Object.fromEntries(
+        transforms.flatMap(({ name, init }) => (init === undefined ? [] : [[name, init(params)] as const])),
+      ),
+    update: (gradients, before, context) => {
+      let updates = gradients;
+      const state: Record<string, tree.Tree> = {};
+      for (const transform of transforms) {
+        const next = transform.update(updates, before[transform.name], context);
+        updates = next.updates;
+        if (next.state !== undefined) state[transform.name] = next.state;
+      }
+      return { updates, state };
+    },
+  };
+};
+
+/** A chain as an optimiser: the last transform's updates are subtracted from the parameters. */
+export const optimizer = (name: string, params: Settings, ...transforms: readonly Transform[]): Optimizer => {
+  const chained = chain(...transforms);
+  return {
+    name,
+    params,
+    init: chained.init,
+    update: (gradients, state, params, learningRate) => {
+      const next = chained.update(gradients, state, { params, learningRate });
+      return { params: zip(params, next.updates, (param, update) => tf.sub(param, update)), state: next.state };
+    },
+  };
+};
+
+/** u ← u + λ p: before momentum or Adam's scaling this is PyTorch's coupled weight decay, the L2 penalty's gradient. */
+export const weightDecay = (decay: number): Transform => ({
+  name: 'weightDecay',
+  update: (updates, _, { params }) => ({ updates: decayed(updates, params, decay) }),
+});
+
+/** The same arithmetic placed after momentum or Adam's scaling, where it is AdamW's p ← p − η λ p. */
+export const decoupledWeightDecay = (decay: number): Transform => ({
+  name: 'decoupledWeightDecay',
+  update: (updates, _, { params }) => ({ updates: decayed(updates, params, decay) }),
+});
+
+/**
+ * Momentum: b ← μ b + u, and then u ← b, or u + μ b with Nesterov.
+ *
+ * As PyTorch's SGD without dampening. There the first buffer is the first gradient; a buffer that begins with zeros
+ * gives the same bits, as μ 0 + u = u.
+ */
+export const trace = ({
+  momentum,
+  nesterov = false,
+}: {
+  readonly momentum: number;
+  readonly nesterov?: boolean;
+}): Transform => ({
+  name: 'trace',
+  init: (params) => tree.map(params, (param) => tf.zerosLike(param)),
+  update: (updates, state) => {
+    const buffers = zip(state as Named, updates, (buffer, update) => tf.add(tf.mul(buffer, momentum), update));
+    return {
+      updates: nesterov ? zip(updates, buffers, (update, buffer) => tf.add(update, tf.mul(buffer, momentum))) : buffers,
+      state: buffers,
+    };
+  },
+});
+
+type AdamState = { readonly mean: Named; readonly square: Named; readonly count: tf.Scalar };
+
+/**
+ * Adam's direction with bias correction, as PyTorch's: with m ← β₁ m + (1−β₁) u, v ← β₂ v + (1−β₂) u² and t counting
+ * from 1, u ← (m / (1−β₁ᵗ)) / (√(v / (1−β₂ᵗ)) + ε).
+ *
+ * State: m, v, and t as a float32 scalar (exact up to 2²⁴ steps).
+ */
+export const scaleByAdam = ({
+  beta1 = 0.9,
+  beta2 = 0.999,
+  epsilon = 1e-8,
+}: {
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+} = {}): Transform => ({
+  name: 'adam',
+  init: (params): AdamState => ({
+    mean: tree.map(params, (param) => tf.zerosLike(param)),
+    square: tree.map(params, (param) => tf.zerosLike(param)),
+    count: tf.scalar(0, 'float32'),
+  }),
+  update: (updates, before) => {
+    const { mean: oldMean, square: oldSquare, count: oldCount } = before as AdamState;
+    const count = tf.add<tf.Scalar>(oldCount, 1);
+    const mean = zip(oldMean, updates, (m, u) => tf.add(tf.mul(m, beta1), tf.mul(u, 1 - beta1)));
+    const square = zip(oldSquare, updates, (v, u) => tf.add(tf.mul(v, beta2), tf.mul(tf.square(u), 1 - beta2)));
+    // Both corrections as scalars, multiplied out so that each costs the tensors one operation:
+    // (m / c₁) / (√v / √c₂ + ε) = m (√c₂ / c₁) / (√v + ε √c₂).
+    const root = tf.sqrt(correction(beta2, count));
+    const scale = tf.div(root, correction(beta1, count));
+    const floor = tf.mul(root, epsilon);
+    return {
+      updates: zip(mean, square, (m, v) => tf.div(tf.mul(m, scale), tf.add(tf.sqrt(v), floor))),
+      state: { mean, square, count },
+    };
+  },
+});
+
+/** 1 − βᵗ as −expm1(t ln β): 1 − 0.999 itself would lose four of float32's seven digits. */
+const correction = (beta: number, count: tf.Scalar): tf.Scalar =>
+  beta === 0 ? tf.onesLike<tf.Scalar>(count) : tf.neg<tf.Scalar>(tf.expm1<tf.Scalar>(tf.mul(count, Math.log(beta))));
+
+/**
+ * Scales all updates together so that their joint Euclidean norm is at most `max`, as PyTorch's clip_grad_norm_:
+ * u ← u min(1, max / (‖u‖ + 10⁻⁶)).
+ */
+export const clipByGlobalNorm = (max: number): Transform => ({
+  name: 'clipByGlobalNorm',
+  update: (updates) => {
+    const squares = Object.values(updates).map((update) => tf.sum(tf.square(update)));
+    const norm = tf.sqrt(tf.addN(squares));
+    const factor = tf.minimum(tf.div(max, tf.add(norm, 1e-6)), 1);
+    return { updates: tree.map(updates, (update) => tf.mul(update, factor)) };
+  },
+});
+
+/** u ← η u, the last of a chain. */
+export const scaleByLearningRate = (): Transform => ({
+  name: 'scaleByLearningRate',
+  update: (updates, _, { learningRate }) => ({ updates: tree.map(updates, (update) => tf.mul(update, learningRate)) }),
+});
+
+export interface DecayOptions {
+  /** λ ≥ 0 on every parameter, batch norms and biases included. */
+  readonly weightDecay?: number;
+  /** Decay the weights by themselves (p ← p − η λ p) and not through the gradient. */
+  readonly decoupled?: boolean;
+  /** The largest joint norm of the gradients; without it they are not clipped. */
+  readonly clip?: number;
+}
+
+/** Stochastic gradient descent, PyTorch's: momentum μ, Nesterov's form of it, weight decay. */
+export const sgd = ({
+  momentum = 0,
+  nesterov = false,
+  weightDecay: decay = 0,
+  decoupled = false,
+  clip,
+}: DecayOptions & { readonly momentum?: number; readonly nesterov?: boolean } = {}): Optimizer =>
+  optimizer(
+    'sgd',
+    { momentum, nesterov, weightDecay: decay, decoupled, ...(clip === undefined ? {} : { clip }) },
+    ...around(momentum === 0 ? [] : [trace({ momentum, nesterov })], { weightDecay: decay, decoupled, clip }),
+  );
+
+/** Adam, PyTorch's; with `decoupled` weight decay, AdamW. */
+export const adam = ({
+  beta1 = 0.9,
+  beta2 = 0.999,
+  epsilon = 1e-8,
+  weightDecay: decay = 0,
+  decoupled = false,
+  clip,
+}: DecayOptions & { readonly beta1?: number; readonly beta2?: number; readonly epsilon?: number } = {}): Optimizer =>
+  optimizer(
+    'adam',
+    { beta1, beta2, epsilon, weightDecay: decay, decoupled, ...(clip === undefined ? {} : { clip }) },
+    ...around([scaleByAdam({ beta1, beta2, epsilon })], { weightDecay: decay, decoupled, clip }),
+  );
+
+/** Clipping, coupled decay, the direction itself, decoupled decay, the learning rate. */
+const around = (
+  direction: readonly Transform[],
+  { weightDecay: decay, decoupled, clip }: { weightDecay: number; decoupled: boolean; clip: number | undefined },
+): Transform[] => [
+  ...(clip === undefined ? [] : [clipByGlobalNorm(clip)]),
+  ...(decay !== 0 && !decoupled ? [weightDecay(decay)] : []),
+  ...direction,
+  ...(decay !== 0 && decoupled ? [decoupledWeightDecay(decay)] : []),
+  scaleByLearningRate(),
+];
+
+const decayed = (updates: Named, params: Named, decay: number): Named =>
+  zip(updates, params, (update, param) => tf.add(update, tf.mul(param, decay)));
+
+/** Two records of one set of names, leaf by leaf. */
+const zip = (a: Named, b: Named, f: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor): Named =>
+  tree.map(a, (leaf, name) => f(leaf, b[name] as tf.Tensor));
