@@ -173,7 +173,9 @@ export const scaleByAdam = ({
 
 /** 1 − βᵗ as −expm1(t ln β): 1 − 0.999 itself would lose four of float32's seven digits. */
 const correction = (beta: number, count: tf.Scalar): tf.Scalar =>
-  beta === 0 ? tf.onesLike<tf.Scalar>(count) : tf.neg<tf.Scalar>(tf.expm1<tf.Scalar>(tf.mul(count, Math.log(beta))));
+  beta === 0
+    ? tf.onesLike<tf.Scalar>(count)
+    : tf.neg<tf.Scalar>(tf.expm1<tf.Scalar>(tf.mul<tf.Scalar>(count, Math.log(beta))));
 
 /**
  * Scales all updates together so that their joint Euclidean norm is at most `max`, as PyTorch's clip_grad_norm_:
