@@ -12,9 +12,9 @@ export const cacheFolder = (
   home: string = homedir(),
 ): string => {
   // An empty variable counts as unset (XDG Base Directory Specification).
-  if (environment['XDG_CACHE_HOME']) return resolve(environment['XDG_CACHE_HOME'], 'undistill');
+  if (environment.XDG_CACHE_HOME) return resolve(environment.XDG_CACHE_HOME, 'undistill');
   if (platform === 'darwin') return join(home, 'Library', 'Caches', 'undistill');
   if (platform === 'win32')
-    return join(environment['LOCALAPPDATA'] ?? join(home, 'AppData', 'Local'), 'undistill', 'Cache');
+    return join(environment.LOCALAPPDATA ?? join(home, 'AppData', 'Local'), 'undistill', 'Cache');
   return join(home, '.cache', 'undistill');
 };

@@ -1,9 +1,11 @@
 import type { Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
 
-/** Labelled images: uint8, [count, height, width, channels] flat, and one label an image. */
+/** Labelled images. Read-only by agreement: the arrays are shared by every stage of a process. */
 export interface Examples {
+  /** uint8, [count, height, width, channels] flat, channels interleaved, 0 (black) … 255. */
   readonly images: Uint8Array;
+  /** One index into the classes an image; 8 bits for up to 256 classes, else 16. */
   readonly labels: Uint8Array | Uint16Array;
   readonly count: number;
 }
@@ -35,11 +37,22 @@ export interface Dataset {
   readonly fingerprint: string;
 }
 
+export interface LoadOptions {
+  /** Called while images are decoded, every few hundred images and at the end; never when the set comes from the cache. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Called with a sentence a person should see that is no failure: files ignored, a cache that cannot be written. */
+  readonly onNote?: ((note: string) => void) | undefined;
+  /** The folder of decoded sets; false: neither read nor written. Default: `data` in the per-user cache. */
+  readonly cache?: string | false | undefined;
+}
+
 /** A data set as a value in an experiment: `cifar10({ path })`. Nothing is read before `load`. */
 export interface DatasetPlugin {
   readonly name: string;
+  /** What the images depend on (a size), and not where the files lie: a set that is moved stays the same set. */
   readonly params: Readonly<Record<string, unknown>>;
-  /** The same data set read from another file or folder (`--data PATH`). */
+  /** The same data set read from another file or folder (`--data PATH`); a relative path starts at the working folder. */
   from?(path: string): DatasetPlugin;
-  load(): Task<Dataset>;
+  /** Fails with kind `data`, naming the file and the remedy; nothing is half-loaded. */
+  load(options?: LoadOptions): Task<Dataset>;
 }

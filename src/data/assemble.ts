@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import { endianness } from 'node:os';
+import { FailureError, failure } from '../core/errors.js';
+import type { Dataset, Examples, Normalisation } from './dataset.js';
+
+/** A data set before it has a name and a fingerprint: what a format's reader makes. */
+export type Decoded = Omit<Dataset, 'name' | 'fingerprint'>;
+
+/** Throws a failure of kind `data`. */
+export const refuse = (what: string, where: string, remedy?: string): never => {
+  throw new FailureError(failure('data', what, { where, remedy }));
+};
+
+/** `1 file`, `3,000 files`. */
+export const plural = (count: number, noun: string, nouns = `${noun}s`): string =>
+  `${count.toLocaleString('en')} ${count === 1 ? noun : nouns}`;
+
+/** The first few of a list and how many more. */
+export const firstFew = (items: readonly string[], shown = 5): string =>
+  items.length <= shown ? items.join(', ') : `${items.slice(0, shown).join(', ')} and ${items.length - shown} more`;
+
+/** An array for `count` labels of that many classes. */
+export const labelArray = (count: number, classes: number): Uint8Array | Uint16Array =>
+  classes <= 256 ? new Uint8Array(count) : new Uint16Array(count);
+
+const checkExamples = (
+  part: 'training' | 'test',
+  examples: Examples,
+  { image, classes }: Decoded,
+  where: string,
+): void => {
+  const { count, images, labels } = examples;
+  if (count === 0) refuse(`the ${part} set has no images`, where, 'Check that the files are complete.');
+  const pixels = count * image.height * image.width * image.channels;
+  if (images.length !== pixels || labels.length !== count) {
+    refuse(
+      `the ${part} set has ${images.length} bytes of pixels and ${labels.length} labels for ${count} images`,
+      where,
+    );
+  }
+  const counts = new Array<number>(classes.length).fill(0);
+  labels.forEach((label, i) => {
+    if (label >= classes.length) {
+      refuse(
+        `label ${label} of ${part} image ${i} is out of range: there are ${plural(classes.length, 'class', 'classes')}, 0 to ${classes.length - 1}`,
+        where,
+        'The file is damaged, or belongs to another data set.',
+      );
+    }
+    counts[label] = (counts[label] as number) + 1;
+  });
+  const missing = classes.filter((_, c) => counts[c] === 0);
+  if (part === 'training' && missing.length > 0) {
+    refuse(
+      `${missing.length} of ${classes.length} classes have no training image: ${firstFew(missing)}`,
+      where,
+      'Check that the files are complete.',
+    );
+  }
+};
+
+/** Throws a failure of kind `data` naming `where` unless shapes, counts and labels fit each other. */
+export const checkDecoded = (decoded: Decoded, where: string): void => {
+  const { image, classes, normalisation } = decoded;
+  if (classes.length < 2) refuse('a data set needs at least two classes', where);
+  const { mean, std } = normalisation;
+  if (mean.length !== image.channels || std.length !== image.channels) {
+    refuse(`normalisation has ${mean.length} means and ${std.length} stds for ${image.channels} channels`, where);
+  }
+  if (![...mean, ...std].every(Number.isFinite) || std.some((value) => value <= 0)) {
+    refuse(`normalisation needs finite means and positive stds; found ${mean} and ${std}`, where);
+  }
+  checkExamples('training', decoded.train, decoded, where);
+  checkExamples('test', decoded.test, decoded, where);
+};
+
+/** Labels as little-endian bytes, so that the fingerprint is the same on every machine. */
+const labelBytes = ({ labels }: Examples): Uint8Array => {
+  const bytes = new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength);
+  return labels.BYTES_PER_ELEMENT === 1 || endianness() === 'LE' ? bytes : Buffer.from(bytes).swap16();
+};
+
+/** sha256 (hexadecimal) over shape, classes, normalisation, augmentation, and the pixels and labels of both parts. */
+export const fingerprintOf = ({ image, classes, normalisation, augmentation, train, test }: Decoded): string => {
+  const { height, width, channels } = image;
+  const header = [
+    'undistill data 1',
+    [height, width, channels],
+    classes,
+    [normalisation.mean, normalisation.std],
+    [augmentation.crop, augmentation.flip],
+    [train.count, test.count],
+  ];
+  const hash = createHash('sha256').update(`${JSON.stringify(header)}\n`);
+  for (const part of [train, test]) hash.update(part.images).update(labelBytes(part));
+  return hash.digest('hex');
+};
+
+/**
+ * Mean and standard deviation (of the population) of each channel over all pixels of the training images, on the scale
+ * 0..1, rounded to 4 decimals as published constants are. A constant channel gets std 1: it stays constant, at 0.
+ */
+export const measuredNormalisation = ({ images }: Examples, channels: number): Normalisation => {
+  // Counting values first keeps the sums exact.
+  const counts = Array.from({ length: channels }, () => new Float64Array(256));
+  for (let c = 0; c < channels; c++) {
+    const count = counts[c] as Float64Array;
+    for (let i = c; i < images.length; i += channels) {
+      const value = images[i] as number;
+      count[value] = (count[value] as number) + 1;
+    }
+  }
+  const total = images.length / channels;
+  const moments = counts.map((count) => {
+    const mean = count.reduce((sum, n, value) => sum + n * value, 0) / total;
+    const variance = count.reduce((sum, n, value) => sum + n * (value - mean) ** 2, 0) / total;
+    return { mean: mean / 255, std: Math.sqrt(variance) / 255 };
+  });
+  const round = (value: number): number => Math.round(value * 1e4) / 1e4;
+  return { mean: moments.map(({ mean }) => round(mean)), std: moments.map(({ std }) => round(std) || 1) };
+};

