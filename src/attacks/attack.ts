@@ -1,0 +1,63 @@
+import type { Task } from '../core/errors.js';
+import type { Access, Victim } from '../defenses/victim.js';
+import type { Variables } from '../models/network.js';
+import type { BuiltLearner } from '../train/classifier.js';
+import type { Context } from '../train/context.js';
+import type { Fitted } from '../train/fit.js';
+import type { ImageSet, UnlabelledBatch } from '../train/images.js';
+
+/**
+ * What the thief owns of the victim's training data. `fraction` in (0, 1]; subsets of one seed are nested. `stratified`
+ * takes the same share of every class; `shuffled` takes the first of a shuffled order, as the released loader does.
+ */
+export type Ownership =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'unlabelled' | 'labelled'; readonly fraction: number; readonly how: 'stratified' | 'shuffled' };
+
+/** Exactly what an ownership holds, and nothing more: images without labels, or none at all, cannot be peeked at. */
+export type Owned<Data extends Ownership> = Data extends { kind: 'labelled' }
+  ? {
+      readonly train: ImageSet;
+      /** Held out of what the thief owns, for choosing a checkpoint. */
+      readonly validation: ImageSet | undefined;
+    }
+  : Data extends { kind: 'unlabelled' }
+    ? { readonly train: ImageSet<UnlabelledBatch> }
+    : Record<never, never>;
+
+export interface AttackContext<Data extends Ownership = Ownership> extends Context {
+  readonly data: Owned<Data>;
+  /** Steps of one pass over everything the victim was trained on, for attacks compared at an equal number of steps. */
+  readonly fullStepsPerEpoch: number;
+}
+
+/** What was stolen. */
+export type Theft = Fitted<Variables>;
+
+/**
+ * A way to steal a network, or the honest training it is compared with. Write one as a value of this type and put it in
+ * an experiment's `attacks`.
+ */
+export interface Attack<Need extends Access = Access, Data extends Ownership = Ownership> {
+  readonly name: string;
+  /** What distinguishes two uses of this attack; plain JSON. */
+  readonly params: Readonly<Record<string, unknown>>;
+  /** `import.meta.url`: results made by an older version of the file are not reused. */
+  readonly source: string;
+  /** The least access it works with. `none`: trained once for all defences. */
+  readonly needs: Need;
+  readonly data: Data;
+  /** A name of one's own for the matrix; default: the name and the parameters that differ. */
+  readonly label?: string;
+  /** Honest training on the same data, that the difference is taken to; default: `scratch()`. */
+  readonly baseline?: AnyAttack;
+  // A method, so that attacks of every need and ownership fit one list; the planner hands each what it declared.
+  steal(victim: Victim<Need>, student: BuiltLearner, context: AttackContext<Data>): Task<Theft>;
+}
+
+export type AnyAttack = Attack<Access, Ownership>;
+
+/** All of the victim's training images, with labels. */
+export const labelled = { kind: 'labelled', fraction: 1, how: 'stratified' } as const;
+/** All of the victim's training images, without labels. */
+export const unlabelled = { kind: 'unlabelled', fraction: 1, how: 'stratified' } as const;

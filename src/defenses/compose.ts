@@ -1,0 +1,51 @@
+import { FailureError, failure } from '../core/errors.js';
+import type { Defense } from './defense.js';
+import { type Access, rank } from './victim.js';
+
+/** The least of several access levels. */
+type Least<Parts extends readonly Access[]> = Parts extends readonly [infer A extends Access, ...infer Rest extends readonly Access[]]
+  ? Rest extends readonly []
+    ? A
+    : Lower<A, Least<Rest>>
+  : Access;
+type Lower<A extends Access, B extends Access> = 'none' extends A | B
+  ? 'none'
+  : 'label' extends A | B
+    ? 'label'
+    : 'probabilities' extends A | B
+      ? 'probabilities'
+      : 'logits' extends A | B
+        ? 'logits'
+        : 'weights';
+
+type ExposedBy<Parts extends readonly Defense[]> = Least<{ [I in keyof Parts]: Parts[I] extends Defense<infer A> ? A : never }>;
+
+/**
+ * Several defences at once, in order: each trains the teacher the one before left, each wraps the answers of the one
+ * before. `compose(nasty(), rounding(2))` shares its nasty teacher with `nasty()` in another column.
+ *
+ * Throws a `FailureError` of kind `experiment` for no parts, or a wrapper of probabilities after one that gives labels only.
+ */
+export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(...parts: Parts): Defense<ExposedBy<Parts>> => {
+  const flat = parts.flatMap((part) => part.parts ?? [part]);
+  if (flat.length === 0) throw new FailureError(failure('experiment', 'compose() was given no defence'));
+  let exposes: Access = 'weights';
+  for (const part of flat) {
+    if (part.expose !== undefined && rank[exposes] < rank.probabilities) {
+      throw new FailureError(
+        failure('experiment', `${part.name} wraps probabilities, and the defences before it give ${exposes} only`, {
+          where: 'compose',
+          remedy: 'Put the defence that gives least last.',
+        }),
+      );
+    }
+    if (rank[part.exposes] < rank[exposes]) exposes = part.exposes;
+  }
+  return {
+    name: flat.map((part) => part.name).join(' + '),
+    params: { parts: flat },
+    source: import.meta.url,
+    exposes: exposes as ExposedBy<Parts>,
+    parts: flat,
+  };
+};

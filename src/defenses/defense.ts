@@ -1,0 +1,47 @@
+import type { Task } from '../core/errors.js';
+import type { NetworkPlugin, Variables } from '../models/network.js';
+import type { BuiltLearner } from '../train/classifier.js';
+import type { Context } from '../train/context.js';
+import type { Fitted } from '../train/fit.js';
+import type { ImageSet } from '../train/images.js';
+import type { Access, Victim } from './victim.js';
+
+/** A trained classifier. Its variables are borrowed. */
+export interface Teacher {
+  readonly learner: BuiltLearner;
+  readonly variables: Variables;
+}
+
+/** What the owner of a teacher has at hand when protecting it. */
+export interface DefenseContext extends Context {
+  /** All training images but those held out. */
+  readonly train: ImageSet;
+  /** Held-out training images, when the experiment holds any out. */
+  readonly validation: ImageSet | undefined;
+  /** The net named by the defence's `adversary`, trained normally; without one, the undefended teacher. */
+  readonly adversary: Teacher;
+}
+
+/**
+ * A way to make a teacher hard to steal: train another one (`protect`), wrap its answers (`expose`), or both. Write one
+ * as a value of this type and put it in an experiment's `defenses`.
+ */
+export interface Defense<Exposes extends Access = Access> {
+  readonly name: string;
+  /** What distinguishes two uses of this defence; plain JSON. */
+  readonly params: Readonly<Record<string, unknown>>;
+  /** `import.meta.url`: results made by an older version of the file are not reused. */
+  readonly source: string;
+  /** What the world can ask of the victim. */
+  readonly exposes: Exposes;
+  /** A name of one's own for the matrix; default: the name and the parameters that differ. */
+  readonly label?: string;
+  /** A net to be trained normally beforehand, as `context.adversary`; default: the undefended teacher. */
+  readonly adversary?: NetworkPlugin;
+  /** Trains the protected teacher. Absent: the teacher is used as it comes. */
+  readonly protect?: (baseline: Teacher, context: DefenseContext) => Task<Fitted<Variables>>;
+  /** Wraps the victim's answers, and so never gives weights or logits away. Absent: the victim as it is. */
+  readonly expose?: (victim: Victim<'probabilities'>) => Victim<Exposes>;
+  /** Of which defences this one consists, in order; each trains and wraps in turn. */
+  readonly parts?: readonly Defense[];
+}

@@ -1,0 +1,9 @@
+import type { Defense } from './defense.js';
+
+/** The teacher as it is, weights and all. */
+export const none = (): Defense<'weights'> => ({
+  name: 'none',
+  params: {},
+  source: import.meta.url,
+  exposes: 'weights',
+});

@@ -1,0 +1,22 @@
+import type { Task } from '../core/errors.js';
+import type { Key } from '../core/random.js';
+import type { Tree } from '../core/tree.js';
+import type { FitSpec, Fitted } from './fit.js';
+
+/**
+ * What an attack or a defence may do beyond arithmetic. Everything it makes is kept under its stage and a name: a killed
+ * run returns what was finished at once and goes on with what was begun, without a line in the plugin.
+ */
+export interface Context {
+  /** The randomness of this stage. */
+  readonly key: Key;
+  /** Trains, with checkpoints. The caller owns the weights returned. */
+  fit<Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree>(
+    name: string,
+    spec: FitSpec<Frozen, State, Batch, Kept>,
+  ): Task<Fitted<Kept>>;
+  /** Makes a value once; it must survive JSON. */
+  artefact<Value>(name: string, make: () => Promise<Value>): Task<Value>;
+  /** A sentence for the record and the terminal: something a reader of the result must know. */
+  warn(message: string): void;
+}

@@ -1,0 +1,332 @@
+import * as tf from '@tensorflow/tfjs';
+import { type Failure, FailureError, failure } from '../core/errors.js';
+import type { Key } from '../core/random.js';
+import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
+import { eager } from '../engine/eager.js';
+import type { Step } from '../engine/step.js';
+import type { Named } from '../models/network.js';
+import type { Schedule } from './schedules.js';
+
+/** Batches by number, so that a run can start anywhere. */
+export interface Source<Batch extends Tree> {
+  /** Steps in one pass over the images. */
+  readonly steps: number;
+  /** The batch of a step counted from 0 through all passes, and how many images it holds. The caller disposes of it. */
+  at(step: number): { readonly batch: Batch; readonly images: number };
+}
+
+/** Everything that determines what a fit computes. */
+export interface FitSpec<Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree> {
+  readonly step: Step<Frozen, State, Batch, Named>;
+  readonly frozen: Frozen;
+  /** Fresh state; the fit owns it. */
+  readonly init: (key: Key) => State;
+  readonly source: (key: Key) => Source<Batch>;
+  readonly epochs: number;
+  /** Default: one pass of the source. */
+  readonly stepsPerEpoch?: number | undefined;
+  readonly schedule: Schedule;
+  /** Questions put to the victim for each image of a batch. Default 0. */
+  readonly queriesPerImage?: number;
+  /** The part of a state that the fit is for (weights without optimiser slots); no copy. */
+  readonly keep: (state: State) => Kept;
+  /** Accuracy in 0..1 on held-out images, asked for after every epoch. */
+  readonly validate?: ((kept: Kept) => number) | undefined;
+  /** Ends the fit when training accuracy is still no better than guessing among this many classes after the warm-up. */
+  readonly classes?: number | undefined;
+}
+
+/** One epoch's means over its images. */
+export interface EpochRecord {
+  readonly epoch: number;
+  readonly step: number;
+  readonly learningRate: number;
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly validation?: number;
+  readonly stepsPerSecond: number;
+}
+
+export interface Fitted<Kept extends Tree> {
+  /** After the last step. The caller owns it. */
+  readonly last: Kept;
+  /** After the epoch with the best validation accuracy, the later one of equals; absent without validation. The caller owns it. */
+  readonly best?: { readonly kept: Kept; readonly epoch: number; readonly validation: number };
+  readonly steps: number;
+  readonly images: number;
+  readonly queries: number;
+  readonly seconds: number;
+  readonly history: readonly EpochRecord[];
+}
+
+/** Where a fit is, for a live line. */
+export interface FitProgress {
+  readonly epoch: number;
+  readonly epochs: number;
+  readonly step: number;
+  readonly steps: number;
+  /** Means over the epoch so far. */
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly imagesPerSecond: number;
+  readonly secondsLeft: number;
+}
+
+/** The world around a fit: where it may save itself, tell of itself and be stopped. */
+export interface FitHost {
+  readonly key: Key;
+  readonly signal?: AbortSignal | undefined;
+  /** Steps between checkpoints. */
+  readonly checkpointEvery: number;
+  readonly load: () => Promise<Checkpoint | undefined>;
+  readonly save: (checkpoint: Checkpoint) => Promise<void>;
+  readonly epoch: (history: readonly EpochRecord[]) => Promise<void>;
+  readonly progress: (progress: FitProgress) => void;
+}
+
+/** A fit frozen between two steps: tensors by path, and numbers. */
+export interface Checkpoint {
+  readonly tensors: Readonly<Record<string, SavedTensor>>;
+  readonly meta: CheckpointMeta;
+}
+
+export interface SavedTensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array | Int32Array;
+}
+
+interface CheckpointMeta {
+  readonly step: number;
+  readonly images: number;
+  readonly queries: number;
+  readonly seconds: number;
+  /** Sums over the current epoch's images, to be divided by `epochImages`. */
+  readonly sums: Readonly<Record<string, number>>;
+  readonly epochImages: number;
+  readonly epochSeconds: number;
+  readonly best?: { readonly epoch: number; readonly validation: number };
+  readonly history: readonly EpochRecord[];
+}
+
+/** Metrics stay on the device this many steps before they are read, so that a fast step does not wait for its numbers. */
+const stepsBetweenReads = 16;
+
+/** Epochs before training accuracy must beat chance. */
+const warmUpEpochs = 2;
+
+const savedTree = (tree: Tree, prefix: string): [string, SavedTensor][] =>
+  entries(tree, prefix).map(([path, leaf]) => [
+    path,
+    { shape: leaf.shape, data: leaf.dataSync().slice() as Float32Array | Int32Array },
+  ]);
+
+/** The saved tensors in the form of `template`, which is disposed of. */
+const restoreTree = <T extends Tree>(template: T, tensors: Checkpoint['tensors'], prefix: string): T => {
+  const restored = map(
+    template,
+    (leaf, path) => {
+      const saved = tensors[path];
+      if (saved === undefined || saved.shape.join() !== leaf.shape.join()) {
+        throw new FailureError(failure('store', `the checkpoint has no tensor ${path} of shape [${leaf.shape}]`));
+      }
+      return tf.tensor(saved.data, [...saved.shape], leaf.dtype);
+    },
+    prefix,
+  );
+  dispose(template);
+  return restored;
+};
+
+const diverged = (what: string, history: readonly EpochRecord[], remedy: string): Failure => {
+  const last = history.at(-1);
+  const good =
+    last === undefined
+      ? 'no epoch was completed before'
+      : `last good: epoch ${last.epoch + 1}, ${Object.entries(last.metrics)
+          .map(([name, value]) => `${name} ${value.toPrecision(4)}`)
+          .join(', ')}`;
+  return failure('diverged', `${what} (${good})`, { remedy });
+};
+
+/** Better than guessing by three standard deviations of a guesser's accuracy over `images` images. */
+const beatsChance = (accuracy: number, classes: number, images: number): boolean => {
+  const chance = 1 / classes;
+  return accuracy > chance + 3 * Math.sqrt((chance * (1 - chance)) / images);
+};
+
+/**
+ * Runs a step over a source of batches for a number of epochs: the project's only training loop. Resumes from the host's
+ * checkpoint exactly: batch order, learning rate and seeds depend on the key and the step's number alone.
+ *
+ * Rejects with a `FailureError`: `diverged` when a metric is not finite, or when training accuracy is at chance after the
+ * warm-up and `classes` is given; `interrupted` after the signal, with the state saved.
+ */
+export const fit = async <Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree>(
+  spec: FitSpec<Frozen, State, Batch, Kept>,
+  host: FitHost,
+): Promise<Fitted<Kept>> => {
+  const source = spec.source(host.key.split('batches'));
+  const stepsPerEpoch = spec.stepsPerEpoch ?? source.steps;
+  const steps = spec.epochs * stepsPerEpoch;
+  const seeds = host.key.split('step');
+  const runner = eager(spec.step, spec.frozen);
+  let best: Fitted<Kept>['best'];
+  let pending: { readonly metrics: Named; readonly images: number }[] = [];
+
+  try {
+    const saved = await host.load();
+    let state = spec.init(host.key.split('init'));
+    if (saved !== undefined) {
+      state = restoreTree(state, saved.tensors, 'state');
+      if (saved.meta.best !== undefined) {
+        best = { kept: restoreTree(clone(spec.keep(state)), saved.tensors, 'best'), ...saved.meta.best };
+      }
+    }
+    runner.load(state);
+    dispose(state);
+
+    let { step, images, queries, seconds, epochImages, epochSeconds } = saved?.meta ?? {
+      step: 0,
+      images: 0,
+      queries: 0,
+      seconds: 0,
+      epochImages: 0,
+      epochSeconds: 0,
+    };
+    let sums: Record<string, number> = { ...saved?.meta.sums };
+    let history = saved?.meta.history ?? [];
+    let clock = performance.now();
+    const tick = () => {
+      const now = performance.now();
+      const passed = (now - clock) / 1000;
+      clock = now;
+      seconds += passed;
+      return passed;
+    };
+    const means = () => Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / epochImages]));
+
+    /** Reads the metrics that still lie on the device. */
+    const drain = (): void => {
+      for (const { metrics, images: count } of pending) {
+        for (const [name, value] of Object.entries(metrics)) {
+          const number = value.dataSync()[0] as number;
+          if (!Number.isFinite(number)) {
+            throw new FailureError(
+              diverged(
+                `${name} became ${number} in epoch ${Math.floor((step - 1) / stepsPerEpoch) + 1}`,
+                history,
+                'Lower the learning rate, clip the gradients, or weaken the term that grew (for nasty: a smaller omega, or its warm-up).',
+              ),
+            );
+          }
+          sums[name] = (sums[name] ?? 0) + number * count;
+        }
+        epochImages += count;
+      }
+      for (const { metrics } of pending) dispose(metrics);
+      pending = [];
+      epochSeconds += tick();
+    };
+
+    const save = async (): Promise<void> => {
+      drain();
+      const held = runner.read();
+      const tensors = Object.fromEntries([
+        ...savedTree(held, 'state'),
+        ...(best === undefined ? [] : savedTree(best.kept, 'best')),
+      ]);
+      dispose(held);
+      const meta = { step, images, queries, seconds, sums, epochImages, epochSeconds, history };
+      await host.save({
+        tensors,
+        meta: best === undefined ? meta : { ...meta, best: { epoch: best.epoch, validation: best.validation } },
+      });
+      tick();
+    };
+
+    const endEpoch = async (): Promise<void> => {
+      const epoch = step / stepsPerEpoch - 1;
+      const metrics = means();
+      const stepsPerSecond = stepsPerEpoch / epochSeconds;
+      const learningRate = spec.schedule.at({ epoch, step: step - 1, stepsPerEpoch, epochs: spec.epochs });
+      let validation: number | undefined;
+      if (spec.validate !== undefined) {
+        const held = runner.read();
+        validation = spec.validate(spec.keep(held));
+        if (best === undefined || validation >= best.validation) {
+          if (best !== undefined) dispose(best.kept);
+          best = { kept: clone(spec.keep(held)), epoch, validation };
+        }
+        dispose(held);
+      }
+      const record = { epoch, step, learningRate, metrics, stepsPerSecond };
+      history = [...history, validation === undefined ? record : { ...record, validation }];
+      const accuracy = metrics.accuracy;
+      if (
+        spec.classes !== undefined &&
+        accuracy !== undefined &&
+        epoch + 1 >= warmUpEpochs &&
+        !beatsChance(accuracy, spec.classes, epochImages)
+      ) {
+        throw new FailureError(
+          diverged(
+            `training accuracy is at chance (${(100 * accuracy).toFixed(1)} %) after ${epoch + 1} epochs`,
+            history,
+            'The learning rate is likely too high or too low, or the labels do not belong to the images.',
+          ),
+        );
+      }
+      sums = {};
+      epochImages = 0;
+      epochSeconds = 0;
+      await host.epoch(history);
+      tick();
+    };
+
+    while (step < steps) {
+      if (host.signal?.aborted) {
+        await save();
+        throw new FailureError(failure('interrupted', `stopped at step ${step} of ${steps}`));
+      }
+      const epoch = Math.floor(step / stepsPerEpoch);
+      const inputs = {
+        learningRate: tf.scalar(spec.schedule.at({ epoch, step, stepsPerEpoch, epochs: spec.epochs })),
+        seed: tf.tensor1d([...seeds.split(step).int32Pair()], 'int32'),
+      };
+      const { batch, images: count } = source.at(step);
+      const metrics = runner.run(batch, inputs);
+      dispose([batch, inputs.learningRate, inputs.seed]);
+      pending.push({ metrics, images: count });
+      step += 1;
+      images += count;
+      queries += count * (spec.queriesPerImage ?? 0);
+
+      const epochEnds = step % stepsPerEpoch === 0;
+      if (pending.length >= stepsBetweenReads || epochEnds) {
+        drain();
+        host.progress({
+          epoch,
+          epochs: spec.epochs,
+          step,
+          steps,
+          metrics: means(),
+          imagesPerSecond: epochImages / epochSeconds,
+          secondsLeft: ((steps - step) * seconds) / step,
+        });
+        // Lets signals and timers through: a native call blocks the event loop.
+        await new Promise(setImmediate);
+      }
+      if (epochEnds) await endEpoch();
+      if (step % host.checkpointEvery === 0 && step < steps) await save();
+    }
+    const held = runner.read();
+    const last = clone(spec.keep(held));
+    dispose(held);
+    const result = { last, steps, images, queries, seconds, history };
+    const kept = best;
+    best = undefined;
+    return kept === undefined ? result : { ...result, best: kept };
+  } finally {
+    for (const { metrics } of pending) dispose(metrics);
+    if (best !== undefined) dispose(best.kept);
+    runner.dispose();
+  }
+};
