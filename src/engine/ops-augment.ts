@@ -1,0 +1,67 @@
+import * as tf from '@tensorflow/tfjs';
+import { key, uniforms } from '../core/random.js';
+import { isNative, statelessUniform } from './ops-native.js';
+
+export interface CropFlip {
+  /** Zeros added on each side before a window of the image's own size is cut out at a random place; 0: no crop. */
+  readonly crop: number;
+  /** Whether every image is mirrored horizontally with probability 1/2. */
+  readonly flip: boolean;
+}
+
+/** Numbers in [0, 1). The pure-JavaScript engine has no stateless generator: it reads the seed, and cannot be traced. */
+const uniform = (shape: [number, number], seed: tf.Tensor1D): tf.Tensor =>
+  isNative()
+    ? statelessUniform(shape, seed)
+    : tf.tensor2d(
+        uniforms(key(`crop-flip/${seed.dataSync().join('/')}`), shape[0] * shape[1], 0.5).map((u) => u + 0.5),
+        shape,
+      );
+
+/**
+ * Random crop and horizontal flip, drawn per image from seed (int32 [2]) alone. Images [n, h, w, c] of either dtype; the
+ * result is like them. Zero is black before normalisation: augment raw images, as the released training code does.
+ *
+ * Every output pixel's place in the padded batch is computed, and all are fetched by one gather.
+ */
+export const cropFlip = (images: tf.Tensor4D, { crop, flip }: CropFlip, seed: tf.Tensor1D): tf.Tensor4D =>
+  tf.tidy(() => {
+    const [n, h, w, c] = images.shape;
+    const [high, wide] = [h + 2 * crop, w + 2 * crop];
+    // The generator's numbers stay below 1 by 2⁻²³, so a product with a small count stays below the count.
+    const [down, right, mirror] = tf.unstack(uniform([3, n], seed)).map((u) => tf.reshape(u, [n, 1, 1])) as [
+      tf.Tensor3D,
+      tf.Tensor3D,
+      tf.Tensor3D,
+    ];
+    const offset = (u: tf.Tensor3D) => tf.cast(tf.floor(tf.mul(u, 2 * crop + 1)), 'int32');
+    const image = tf.tensor3d(
+      Int32Array.from({ length: n }, (_, i) => i * high * wide),
+      [n, 1, 1],
+    );
+    const rows = tf.tensor3d(
+      Int32Array.from({ length: h }, (_, y) => y * wide),
+      [1, h, 1],
+    );
+    const columns = tf.tensor3d(
+      Int32Array.from({ length: w }, (_, x) => x),
+      [1, 1, w],
+    );
+    const mirrored = tf.cast(tf.less(mirror, 0.5), 'int32');
+    // x, or w − 1 − x where mirrored: x + mirrored · (w − 1 − 2x).
+    const along = flip
+      ? tf.add(columns, tf.mul(mirrored, tf.sub(tf.scalar(w - 1, 'int32'), tf.mul(columns, tf.scalar(2, 'int32')))))
+      : columns;
+    const corner = tf.add(image, tf.add(tf.mul(offset(down), tf.scalar(wide, 'int32')), offset(right)));
+    const indices = tf.add(tf.add(corner, rows), along);
+    const padded =
+      crop === 0
+        ? images
+        : tf.pad(images, [
+            [0, 0],
+            [crop, crop],
+            [crop, crop],
+            [0, 0],
+          ]);
+    return tf.gather(tf.reshape(padded, [n * high * wide, c]), indices as tf.Tensor3D) as unknown as tf.Tensor4D;
+  });

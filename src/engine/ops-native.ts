@@ -1,0 +1,375 @@
+import * as tf from '@tensorflow/tfjs';
+
+/**
+ * TensorFlow's own operations as tfjs kernels, each with its gradient: one table. A kernel runs through the eager API of
+ * the native backend, so a tracer that wraps the binding sees exactly these operations. Gradients are functions that
+ * tfjs calls only for the inputs that need one: no image gradient is computed at the first layer.
+ *
+ * Every kernel creates its outputs and nothing else; what it needs on the way is disposed of before it returns.
+ */
+
+/** The part of tfjs's native backend that is used here. */
+interface NativeBackend {
+  readonly binding: {
+    readonly TF_ATTR_TYPE: number;
+    readonly TF_ATTR_INT: number;
+    readonly TF_ATTR_FLOAT: number;
+    readonly TF_ATTR_BOOL: number;
+    readonly TF_ATTR_STRING: number;
+    readonly TF_FLOAT: number;
+    readonly TF_INT32: number;
+  };
+  executeMultipleOutputs(name: string, attributes: Attribute[], inputs: tf.Tensor[], outputs: number): tf.Tensor[];
+}
+
+interface Attribute {
+  readonly name: string;
+  readonly type: number;
+  readonly value: unknown;
+}
+
+/** Whether TensorFlow runs the operations; otherwise tfjs's own implementations do. */
+export const isNative = (): boolean => tf.getBackend() === 'tensorflow';
+
+const backend = (): NativeBackend => tf.backend() as unknown as NativeBackend;
+
+/** An attribute's value, told apart by its kind; a list of numbers is a list attribute. */
+type Value =
+  | { readonly dtype: 'float32' | 'int32' }
+  | { readonly int: number | readonly number[] }
+  | { readonly float: number }
+  | { readonly bool: boolean }
+  | { readonly text: string };
+
+const attribute = (name: string, value: Value): Attribute => {
+  const { binding } = backend();
+  if ('dtype' in value) {
+    return { name, type: binding.TF_ATTR_TYPE, value: value.dtype === 'int32' ? binding.TF_INT32 : binding.TF_FLOAT };
+  }
+  if ('int' in value) return { name, type: binding.TF_ATTR_INT, value: value.int };
+  if ('float' in value) return { name, type: binding.TF_ATTR_FLOAT, value: value.float };
+  if ('bool' in value) return { name, type: binding.TF_ATTR_BOOL, value: value.bool };
+  return { name, type: binding.TF_ATTR_STRING, value: value.text };
+};
+
+const execute = (
+  name: string,
+  inputs: readonly tf.Tensor[],
+  values: Readonly<Record<string, Value>>,
+  outputs: number,
+): tf.Tensor[] => {
+  const attributes = Object.entries(values).map(([key, value]) => attribute(key, value));
+  return backend().executeMultipleOutputs(name, attributes, [...inputs], outputs);
+};
+
+/** Executes a native operation with one output. Attributes without a default must all be given. */
+const execute1 = (name: string, inputs: readonly tf.Tensor[], values: Readonly<Record<string, Value>>): tf.Tensor =>
+  execute(name, inputs, values, 1)[0] as tf.Tensor;
+
+/** Runs `f` with a shape as an int32 tensor, the way several operations want it. */
+const withShape = <A>(shape: readonly number[], f: (shape: tf.Tensor) => A): A => {
+  const tensor = tf.tensor1d([...shape], 'int32');
+  const result = f(tensor);
+  tensor.dispose();
+  return result;
+};
+
+const float: Value = { dtype: 'float32' };
+const nhwc: Value = { text: 'NHWC' };
+
+interface Operation<Attributes, Input extends string> {
+  readonly inputs: readonly Input[];
+  readonly forward: (inputs: readonly tf.Tensor[], attributes: Attributes) => tf.Tensor[];
+  /** Which inputs (by name) and outputs (by position) the gradient needs; they reach it in this order. */
+  readonly saved?: { readonly inputs?: readonly Input[]; readonly outputs?: readonly boolean[] };
+  /** `dys`: one gradient per output, zeros where nothing depends on it. Absent inputs have no gradient. */
+  readonly gradient?: (
+    dys: readonly tf.Tensor[],
+    saved: readonly tf.Tensor[],
+    attributes: Attributes,
+  ) => Partial<Record<Input, () => tf.Tensor>>;
+}
+
+/** Makes an operation known to tfjs (kernel and gradient) and gives the function that runs it. */
+const operation = <Attributes extends object, Input extends string>(
+  name: string,
+  { inputs: names, forward, saved, gradient }: Operation<Attributes, Input>,
+): ((inputs: Readonly<Record<Input, tf.Tensor>>, attributes: Attributes) => tf.Tensor[]) => {
+  const kernelName = `undistill.${name}`;
+  // A second copy of this module in one process (a bundled experiment) shares tfjs's registry.
+  if (tf.getKernel(kernelName, 'tensorflow') === undefined) {
+    tf.registerKernel({
+      kernelName,
+      backendName: 'tensorflow',
+      kernelFunc: ({ inputs, attrs }) =>
+        forward(
+          names.map((input) => inputs[input] as tf.Tensor),
+          attrs as Attributes,
+        ),
+    });
+    tf.registerGradient({
+      kernelName,
+      inputsToSave: [...(saved?.inputs ?? [])],
+      outputsToSave: [...(saved?.outputs ?? [])],
+      gradFunc: (dy, kept, attrs) =>
+        (gradient?.(Array.isArray(dy) ? dy : [dy], kept, attrs as Attributes) ?? {}) as Record<string, () => tf.Tensor>,
+    });
+  }
+  return (inputs, attributes) => {
+    const result = tf.engine().runKernel(kernelName, inputs, attributes as unknown as tf.NamedAttrMap) as
+      | tf.Tensor
+      | tf.Tensor[];
+    return Array.isArray(result) ? result : [result];
+  };
+};
+
+export interface ConvAttributes {
+  readonly stride: number;
+  /** Zeros on each of the four sides. */
+  readonly padding: number;
+  /** The tensor shapes, which the gradients need as such. */
+  readonly x: readonly number[];
+  readonly filter: readonly number[];
+}
+
+const convValues = ({ stride, padding }: ConvAttributes): Record<string, Value> => ({
+  T: float,
+  strides: { int: [1, stride, stride, 1] },
+  use_cudnn_on_gpu: { bool: true },
+  ...(padding === 0
+    ? { padding: { text: 'VALID' } }
+    : {
+        padding: { text: 'EXPLICIT' },
+        explicit_paddings: { int: [0, 0, padding, padding, padding, padding, 0, 0] },
+      }),
+  data_format: nhwc,
+  dilations: { int: [1, 1, 1, 1] },
+});
+
+/** Inputs x [n, h, w, c] and filter [kh, kw, c/groups, out]. */
+export const conv2d = operation<ConvAttributes, 'x' | 'filter'>('Conv2D', {
+  inputs: ['x', 'filter'],
+  forward: (inputs, attributes) => [execute1('Conv2D', inputs, convValues(attributes))],
+  saved: { inputs: ['x', 'filter'] },
+  gradient: ([dy], [x, filter], attributes) => ({
+    x: () =>
+      withShape(attributes.x, (shape) =>
+        execute1('Conv2DBackpropInput', [shape, filter, dy] as tf.Tensor[], convValues(attributes)),
+      ),
+    filter: () =>
+      withShape(attributes.filter, (shape) =>
+        execute1('Conv2DBackpropFilter', [x, shape, dy] as tf.Tensor[], convValues(attributes)),
+      ),
+  }),
+});
+
+const biasGradient = (dy: tf.Tensor): tf.Tensor => execute1('BiasAddGrad', [dy], { T: float, data_format: nhwc });
+
+/** Adds bias [c] to the last axis of x. */
+export const biasAdd = operation<object, 'x' | 'bias'>('BiasAdd', {
+  inputs: ['x', 'bias'],
+  forward: (inputs) => [execute1('BiasAdd', inputs, { T: float, data_format: nhwc })],
+  gradient: ([dy]) => ({ x: () => (dy as tf.Tensor).clone(), bias: () => biasGradient(dy as tf.Tensor) }),
+});
+
+/** Two tensors of one shape. tfjs's own gradient of a sum reshapes dy twice. */
+export const add = operation<object, 'a' | 'b'>('Add', {
+  inputs: ['a', 'b'],
+  forward: (inputs) => [execute1('AddV2', inputs, { T: float })],
+  gradient: ([dy]) => ({ a: () => (dy as tf.Tensor).clone(), b: () => (dy as tf.Tensor).clone() }),
+});
+
+const matMul = (a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor =>
+  execute1('MatMul', [a, b], { T: float, transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } });
+
+/** x [n, in] · weight [in, out] + bias [out]. */
+export const dense = operation<object, 'x' | 'weight' | 'bias'>('Dense', {
+  inputs: ['x', 'weight', 'bias'],
+  forward: ([x, weight, bias]) => {
+    const product = matMul(x as tf.Tensor, weight as tf.Tensor, false, false);
+    const sum = execute1('BiasAdd', [product, bias as tf.Tensor], { T: float, data_format: nhwc });
+    product.dispose();
+    return [sum];
+  },
+  saved: { inputs: ['x', 'weight'] },
+  gradient: ([dy], [x, weight]) => ({
+    x: () => matMul(dy as tf.Tensor, weight as tf.Tensor, false, true),
+    weight: () => matMul(x as tf.Tensor, dy as tf.Tensor, true, false),
+    bias: () => biasGradient(dy as tf.Tensor),
+  }),
+});
+
+export interface BatchNormAttributes {
+  readonly epsilon: number;
+  /** The new batch's share in the running statistics. */
+  readonly momentum: number;
+}
+
+const batchNormValues = ({ epsilon }: BatchNormAttributes, training: boolean): Record<string, Value> => ({
+  T: float,
+  U: float,
+  epsilon: { float: epsilon },
+  data_format: nhwc,
+  is_training: { bool: training },
+});
+
+type BatchNormInput = 'x' | 'scale' | 'offset' | 'mean' | 'variance';
+const batchNormInputs = ['x', 'scale', 'offset', 'mean', 'variance'] as const;
+
+/**
+ * Normalises by the batch. Outputs: y, new running mean, new running (unbiased) variance, and three that only the
+ * gradient operation reads. Gradients with respect to x, scale and offset, through y alone.
+ */
+export const batchNormTrain = operation<BatchNormAttributes, BatchNormInput>('BatchNormTrain', {
+  inputs: batchNormInputs,
+  forward: (inputs, attributes) =>
+    execute(
+      'FusedBatchNormV3',
+      inputs,
+      { ...batchNormValues(attributes, true), exponential_avg_factor: { float: attributes.momentum } },
+      6,
+    ),
+  saved: { inputs: ['x', 'scale'], outputs: [false, false, false, true, true, true] },
+  gradient: ([dy], saved, attributes) => {
+    // Computed here and not inside one of the functions below, whose scopes would dispose of the others' results.
+    const [x, scale, offset, ...reserved] = execute(
+      'FusedBatchNormGradV3',
+      [dy, ...saved] as tf.Tensor[],
+      batchNormValues(attributes, true),
+      5,
+    ) as [tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
+    tf.dispose(reserved);
+    return { x: () => x, scale: () => scale, offset: () => offset };
+  },
+});
+
+/** Normalises by the given mean and variance, which are constants: gradients with respect to x, scale and offset. */
+export const batchNormEval = operation<BatchNormAttributes, BatchNormInput>('BatchNormEval', {
+  inputs: batchNormInputs,
+  forward: (inputs, attributes) => {
+    const outputs = execute(
+      'FusedBatchNormV3',
+      inputs,
+      { ...batchNormValues(attributes, false), exponential_avg_factor: { float: 1 } },
+      6,
+    );
+    tf.dispose(outputs.splice(1));
+    return outputs;
+  },
+  saved: { inputs: ['x', 'scale', 'mean', 'variance'] },
+  gradient: ([dy], [x, scale, mean, variance], { epsilon }) => {
+    const inverseDeviation = () => tf.rsqrt(tf.add(variance as tf.Tensor, epsilon));
+    return {
+      x: () => tf.mul(dy as tf.Tensor, tf.mul(scale as tf.Tensor, inverseDeviation())),
+      scale: () => {
+        const correlation = tf.sum(tf.mul(dy as tf.Tensor, tf.sub(x as tf.Tensor, mean as tf.Tensor)), [0, 1, 2]);
+        return tf.mul(correlation, inverseDeviation());
+      },
+      offset: () => biasGradient(dy as tf.Tensor),
+    };
+  },
+});
+
+/** An activation whose gradient operation reads dy and the features (what they are: `saved`). */
+const activation = <Attributes extends object>(
+  name: string,
+  gradientName: string,
+  saved: 'input' | 'output',
+  values: (attributes: Attributes) => Record<string, Value>,
+) =>
+  operation<Attributes, 'x'>(name, {
+    inputs: ['x'],
+    forward: (inputs, attributes) => [execute1(name, inputs, values(attributes))],
+    saved: saved === 'input' ? { inputs: ['x'] } : { outputs: [true] },
+    gradient: ([dy], [features], attributes) => ({
+      x: () => execute1(gradientName, [dy, features] as tf.Tensor[], values(attributes)),
+    }),
+  });
+
+// ReluGrad and Relu6Grad see the same signs and bounds in the output as in the input, and the output is kept anyway.
+export const relu = activation('Relu', 'ReluGrad', 'output', () => ({ T: float }));
+export const relu6 = activation('Relu6', 'Relu6Grad', 'output', () => ({ T: float }));
+export const leakyRelu = activation<{ readonly alpha: number }>('LeakyRelu', 'LeakyReluGrad', 'input', ({ alpha }) => ({
+  T: float,
+  alpha: { float: alpha },
+}));
+
+export interface PoolAttributes {
+  readonly size: number;
+  readonly stride: number;
+  readonly x: readonly number[];
+}
+
+const poolValues = ({ size, stride }: PoolAttributes): Record<string, Value> => ({
+  T: float,
+  ksize: { int: [1, size, size, 1] },
+  strides: { int: [1, stride, stride, 1] },
+  padding: { text: 'VALID' },
+  data_format: nhwc,
+});
+
+export const maxPool = operation<PoolAttributes, 'x'>('MaxPool', {
+  inputs: ['x'],
+  forward: (inputs, attributes) => [
+    execute1('MaxPool', inputs, { ...poolValues(attributes), explicit_paddings: { int: [] } }),
+  ],
+  saved: { inputs: ['x'], outputs: [true] },
+  gradient: ([dy], [x, y], attributes) => ({
+    x: () =>
+      execute1('MaxPoolGrad', [x, y, dy] as tf.Tensor[], { ...poolValues(attributes), explicit_paddings: { int: [] } }),
+  }),
+});
+
+export const avgPool = operation<PoolAttributes, 'x'>('AvgPool', {
+  inputs: ['x'],
+  forward: (inputs, attributes) => [execute1('AvgPool', inputs, poolValues(attributes))],
+  gradient: ([dy], _, attributes) => ({
+    x: () =>
+      withShape(attributes.x, (shape) => execute1('AvgPoolGrad', [shape, dy as tf.Tensor], poolValues(attributes))),
+  }),
+});
+
+const meanOver = (x: tf.Tensor, axes: number[]): tf.Tensor =>
+  withShape(axes, (indices) =>
+    execute1('Mean', [x, indices], { T: float, Tidx: { dtype: 'int32' }, keep_dims: { bool: false } }),
+  );
+
+/** Mean over height and width: [n, h, w, c] to [n, c]. */
+export const globalMean = operation<{ readonly x: readonly number[] }, 'x'>('GlobalMean', {
+  inputs: ['x'],
+  forward: ([x]) => [meanOver(x as tf.Tensor, [1, 2])],
+  gradient: ([dy], _, { x: [n = 0, h = 0, w = 0, c = 0] }) => ({
+    x: () => tf.broadcastTo(tf.reshape(tf.div(dy as tf.Tensor, h * w), [n, 1, 1, c]), [n, h, w, c]),
+  }),
+});
+
+/** Mean and biased variance over batch, height and width: [n, h, w, c] to twice [c]. */
+export const moments = operation<{ readonly x: readonly number[] }, 'x'>('Moments', {
+  inputs: ['x'],
+  forward: ([x]) => {
+    const mean = meanOver(x as tf.Tensor, [0, 1, 2]);
+    const squares = execute1('SquaredDifference', [x as tf.Tensor, mean], { T: float });
+    const variance = meanOver(squares, [0, 1, 2]);
+    squares.dispose();
+    return [mean, variance];
+  },
+  saved: { inputs: ['x'], outputs: [true, false] },
+  gradient: ([toMean, toVariance], [x, mean], { x: [n = 0, h = 0, w = 0] }) => ({
+    // (toMean + 2 (x − mean) toVariance) / count, as one product and one sum on the large tensor.
+    x: () => {
+      const slope = tf.mul(toVariance as tf.Tensor, 2 / (n * h * w));
+      const level = tf.sub(tf.div(toMean as tf.Tensor, n * h * w), tf.mul(slope, mean as tf.Tensor));
+      return tf.add(tf.mul(x as tf.Tensor, slope), level);
+    },
+  }),
+});
+
+/** Uniform numbers in [0, 1) that depend on seed (int32 [2]) alone. */
+export const statelessUniform = (shape: readonly number[], seed: tf.Tensor): tf.Tensor =>
+  withShape(shape, (dimensions) =>
+    execute1('StatelessRandomUniform', [dimensions, seed], {
+      dtype: float,
+      T: { dtype: 'int32' },
+      Tseed: { dtype: 'int32' },
+    }),
+  );

@@ -1,0 +1,205 @@
+import * as tf from '@tensorflow/tfjs';
+import * as native from './ops-native.js';
+import { isNative } from './ops-native.js';
+
+/**
+ * The operations that networks are made of, with PyTorch's arithmetic, on images [batch, height, width, channels].
+ *
+ * Where TensorFlow runs, each is one native operation or few, with a native gradient (ops-native.ts); elsewhere it is
+ * composed of tfjs's own operations. Both give the same numbers to rounding. All of them are pure: nothing reads a
+ * tensor's value, so a step made of them can be traced. Shapes are the caller's business and merely asserted by the
+ * engine. Only first derivatives are defined.
+ */
+
+export { cropFlip } from './ops-augment.js';
+export { isNative } from './ops-native.js';
+
+export interface ConvOptions {
+  /** In both directions; default 1. */
+  readonly stride?: number;
+  /** Zeros added on each of the four sides, as in PyTorch (TensorFlow's SAME pads differently at stride 2); default 0. */
+  readonly padding?: number;
+}
+
+const padImage = (x: tf.Tensor4D, padding: number): tf.Tensor4D =>
+  padding === 0
+    ? x
+    : tf.pad4d(x, [
+        [0, 0],
+        [padding, padding],
+        [padding, padding],
+        [0, 0],
+      ]);
+
+const plainConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D =>
+  tf.tidy(() => {
+    const padded = padImage(x, padding);
+    const groups = x.shape[3] / filter.shape[2];
+    if (groups === 1) return tf.conv2d(padded, filter, stride, 'valid');
+    const filters = tf.split<tf.Tensor4D>(filter, groups, 3);
+    const parts = tf.split<tf.Tensor4D>(padded, groups, 3).map((part, i) => {
+      return tf.conv2d(part, filters[i] as tf.Tensor4D, stride, 'valid');
+    });
+    return tf.concat(parts, 3);
+  });
+
+/**
+ * Cross-correlation of x [n, h, w, in] with filter [kh, kw, in / groups, out], without bias. Output side: ⌊(side + 2
+ * padding − k) / stride⌋ + 1. The number of groups follows from the shapes: in must be a multiple of the filter's input
+ * channels, and out of the number of groups.
+ */
+export const conv2d = (
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  { stride = 1, padding = 0 }: ConvOptions = {},
+): tf.Tensor4D =>
+  isNative()
+    ? (native.conv2d({ x, filter }, { stride, padding, x: x.shape, filter: filter.shape })[0] as tf.Tensor4D)
+    : plainConv2d(x, filter, stride, padding);
+
+/** Adds bias [c] along the last axis. */
+export const biasAdd = <T extends tf.Tensor>(x: T, bias: tf.Tensor1D): T =>
+  (isNative() ? native.biasAdd({ x, bias }, {})[0] : tf.add(x, bias)) as T;
+
+/** Sum of two tensors of one shape. */
+export const add = <T extends tf.Tensor>(a: T, b: T): T =>
+  (isNative() ? native.add({ a, b }, {})[0] : tf.add(a, b)) as T;
+
+/** x [n, in] · weight [in, out] + bias [out]. */
+export const dense = (x: tf.Tensor2D, weight: tf.Tensor2D, bias: tf.Tensor1D): tf.Tensor2D =>
+  isNative()
+    ? (native.dense({ x, weight, bias }, {})[0] as tf.Tensor2D)
+    : tf.tidy(() => tf.add(tf.matMul(x, weight), bias) as tf.Tensor2D);
+
+/** A batch norm's variables, each [channels]: γ, β and the running statistics. */
+export interface BatchNormVariables {
+  readonly scale: tf.Tensor;
+  readonly offset: tf.Tensor;
+  readonly mean: tf.Tensor;
+  readonly variance: tf.Tensor;
+}
+
+export interface BatchNormOptions {
+  /** Added to the variance; default 1e-5, PyTorch's. */
+  readonly epsilon?: number;
+  /** The new batch's share in the running statistics; default 0.1, PyTorch's. */
+  readonly momentum?: number;
+}
+
+export interface BatchNormResult<T extends tf.Tensor> {
+  readonly y: T;
+  readonly mean: tf.Tensor1D;
+  readonly variance: tf.Tensor1D;
+}
+
+/** Vectors [n, c] as images of one pixel, since the fused operations know images only. */
+const asImages = (x: tf.Tensor): tf.Tensor4D =>
+  (x.rank === 4 ? x : tf.reshape(x, [x.shape[0] as number, 1, 1, x.shape[1] as number])) as tf.Tensor4D;
+
+/** Runs `f` on x as images and gives its first result x's own shape back. */
+const onImages = (x: tf.Tensor, f: (images: tf.Tensor4D) => tf.Tensor[]): tf.Tensor[] => {
+  if (x.rank === 4) return f(x as tf.Tensor4D);
+  const images = asImages(x);
+  const [y, ...others] = f(images) as [tf.Tensor, ...tf.Tensor[]];
+  const shaped = tf.reshape(y, x.shape);
+  images.dispose();
+  y.dispose();
+  return [shaped, ...others];
+};
+
+const plainBatchNormTrain = (
+  x: tf.Tensor,
+  { scale, offset, mean, variance }: BatchNormVariables,
+  epsilon: number,
+  momentum: number,
+): tf.Tensor[] =>
+  tf.tidy(() => {
+    const count = x.size / scale.size;
+    const batch = moments(x);
+    const y = tf.batchNorm(x, batch.mean, batch.variance, offset as tf.Tensor1D, scale as tf.Tensor1D, epsilon);
+    const unbiased = tf.mul(batch.variance, count / Math.max(1, count - 1));
+    const moved = (old: tf.Tensor, now: tf.Tensor) => tf.add(tf.mul(old, 1 - momentum), tf.mul(now, momentum));
+    return [y, moved(mean, batch.mean), moved(variance, unbiased)];
+  });
+
+/**
+ * Batch norm in training: x [n, h, w, c] or [n, c] is normalised by its own mean and biased variance per channel. Also
+ * gives the running statistics after this batch, old · (1 − momentum) + new · momentum, with the unbiased variance as
+ * PyTorch has it. Gradients flow through y alone.
+ */
+export const batchNormTrain = <T extends tf.Tensor2D | tf.Tensor4D>(
+  x: T,
+  variables: BatchNormVariables,
+  { epsilon = 1e-5, momentum = 0.1 }: BatchNormOptions = {},
+): BatchNormResult<T> => {
+  const [y, mean, variance] = isNative()
+    ? onImages(x, (images) => {
+        const outputs = native.batchNormTrain({ x: images, ...variables }, { epsilon, momentum });
+        tf.dispose(outputs.splice(3));
+        return outputs;
+      })
+    : plainBatchNormTrain(x, variables, epsilon, momentum);
+  return { y: y as T, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
+};
+
+/**
+ * Batch norm in evaluation: scale · (x − mean) / √(variance + epsilon) + offset, for x [n, h, w, c] or [n, c]. The
+ * running statistics are constants; x, scale and offset have gradients.
+ */
+export const batchNormEval = <T extends tf.Tensor2D | tf.Tensor4D>(
+  x: T,
+  variables: BatchNormVariables,
+  { epsilon = 1e-5 }: Pick<BatchNormOptions, 'epsilon'> = {},
+): T => {
+  if (isNative()) {
+    return onImages(x, (images) => native.batchNormEval({ x: images, ...variables }, { epsilon, momentum: 0 }))[0] as T;
+  }
+  const { scale, offset, mean, variance } = variables as Record<keyof BatchNormVariables, tf.Tensor1D>;
+  return tf.batchNorm(x as tf.Tensor, mean, variance, offset, scale, epsilon) as T;
+};
+
+/** max(x, 0); its gradient at 0 is 0. */
+export const relu = <T extends tf.Tensor>(x: T): T => (isNative() ? (native.relu({ x }, {})[0] as T) : tf.relu(x));
+
+/** min(max(x, 0), 6). */
+export const relu6 = <T extends tf.Tensor>(x: T): T => (isNative() ? (native.relu6({ x }, {})[0] as T) : tf.relu6(x));
+
+/** x where positive, else slope · x; default slope 0.01, PyTorch's. */
+export const leakyRelu = <T extends tf.Tensor>(x: T, slope = 0.01): T =>
+  isNative() ? (native.leakyRelu({ x }, { alpha: slope })[0] as T) : tf.leakyRelu(x, slope);
+
+/** Maximum over windows; what does not fill a window is left out (PyTorch's floor mode). */
+export const maxPool = (x: tf.Tensor4D, size = 2, stride = size): tf.Tensor4D =>
+  isNative()
+    ? (native.maxPool({ x }, { size, stride, x: x.shape })[0] as tf.Tensor4D)
+    : tf.maxPool(x, size, stride, 'valid');
+
+/** Mean over windows; what does not fill a window is left out. */
+export const avgPool = (x: tf.Tensor4D, size = 2, stride = size): tf.Tensor4D =>
+  isNative()
+    ? (native.avgPool({ x }, { size, stride, x: x.shape })[0] as tf.Tensor4D)
+    : tf.avgPool(x, size, stride, 'valid');
+
+/** Mean over height and width: [n, h, w, c] to [n, c]. */
+export const globalMean = (x: tf.Tensor4D): tf.Tensor2D =>
+  isNative() ? (native.globalMean({ x }, { x: x.shape })[0] as tf.Tensor2D) : tf.mean(x, [1, 2]);
+
+/** [n, h, w, c] to [n, h · w · c], in that order. */
+export const flatten = (x: tf.Tensor4D): tf.Tensor2D => tf.reshape(x, [x.shape[0], x.size / x.shape[0]]);
+
+/** Over the last axis. tfjs's own are native kernels where TensorFlow runs, with a stable gradient from the output. */
+export const softmax = <T extends tf.Tensor>(x: T): T => tf.softmax(x);
+export const logSoftmax = <T extends tf.Tensor>(x: T): T => tf.logSoftmax(x) as T;
+
+/** Mean and biased variance per channel, over all other axes of x [n, h, w, c] or [n, c], with gradients: two [c]. */
+export const moments = (x: tf.Tensor): { readonly mean: tf.Tensor1D; readonly variance: tf.Tensor1D } => {
+  if (!isNative()) {
+    const axes = x.shape.map((_, axis) => axis).slice(0, -1);
+    const { mean, variance } = tf.moments(x, axes);
+    return { mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
+  }
+  const images = asImages(x);
+  const [mean, variance] = native.moments({ x: images }, { x: images.shape });
+  if (images !== x) images.dispose();
+  return { mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
+};

@@ -1,0 +1,380 @@
+import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
+import { type Key, normals, uniforms } from '../core/random.js';
+import * as ops from '../engine/ops.js';
+import type { ImageShape, Mode, Named, Network, NetworkPlugin, Output, Tap, VariableSpec } from './network.js';
+
+/**
+ * A small declarative library of layers. A layer, given the shape that reaches it, says which variables it has, what
+ * shape it gives and how it computes; a network's specification, initialisation and computation all come from that one
+ * description. Layers are values and compose:
+ *
+ *     const tiny = sequential(
+ *       conv('conv1', 8, { kernel: 3, padding: 1 }), batchNorm('bn1'), relu,
+ *       globalMean, head('fc'),
+ *     );
+ *     export const tinyNet = () => network({ name: 'tiny', source: import.meta.url, layers: tiny });
+ *
+ * Names are PyTorch's; `named('layer1', …)` prefixes them.
+ */
+
+/** What flows between layers, without the batch. */
+export type Shape =
+  | ({ readonly kind: 'image' } & ImageShape)
+  /** `flattened`: the image that a vector's entries come from, in (height, width, channel) order. */
+  | { readonly kind: 'vector'; readonly size: number; readonly flattened?: ImageShape };
+
+/** A variable's specification and its first value, in the layout of this framework. */
+export interface Variable extends VariableSpec {
+  readonly initial: (key: Key, size: number) => Float32Array;
+}
+
+/** One pass through a network: what layers read, and where batch norms leave what they found. */
+export interface Pass {
+  readonly variables: Named;
+  readonly mode: Mode;
+  readonly stats: Record<string, tf.Tensor>;
+  /** Absent when no taps are asked for. */
+  readonly taps?: Record<string, Tap>;
+  features?: tf.Tensor2D;
+}
+
+/** A layer fitted to its input. `run` gives one new tensor, or its input, and leaves nothing else behind. */
+export interface Fitted {
+  readonly output: Shape;
+  readonly variables: readonly Variable[];
+  run(x: tf.Tensor, pass: Pass): tf.Tensor;
+}
+
+/** What a layer needs to know to fit itself. */
+export interface Site {
+  readonly input: Shape;
+  /** Prepended to the names of variables: `layer1.0.`. */
+  readonly prefix: string;
+  readonly classes: number;
+}
+
+export type Layer = (site: Site) => Fitted;
+
+const misfit = (what: string, where: string): FailureError =>
+  new FailureError(
+    failure('experiment', what, { where, remedy: 'Give the network larger images, or choose another.' }),
+  );
+
+const show = (shape: Shape): string =>
+  shape.kind === 'image' ? `${shape.height}×${shape.width}×${shape.channels}` : `${shape.size} numbers`;
+
+const imageAt = ({ input, prefix }: Site, layer: string): ImageShape => {
+  if (input.kind !== 'image') throw misfit(`it takes an image, not ${show(input)}`, `${prefix}${layer}`);
+  return input;
+};
+
+/** An image shape after windows of `kernel` at every `stride`. */
+const windows = (site: Site, layer: string, kernel: number, stride: number, padding: number) => {
+  const image = imageAt(site, layer);
+  const side = (size: number) => Math.floor((size + 2 * padding - kernel) / stride) + 1;
+  const [height, width] = [side(image.height), side(image.width)];
+  if (height < 1 || width < 1) {
+    throw misfit(
+      `an image of ${show(site.input)} is too small for its ${kernel}×${kernel} window`,
+      `${site.prefix}${layer}`,
+    );
+  }
+  return { height, width };
+};
+
+/** A layer without variables. */
+const stateless = (output: (site: Site) => Shape, run: Fitted['run']): Layer => {
+  return (site) => ({ output: output(site), variables: [], run });
+};
+
+/** PyTorch's default for convolutions and dense layers: kaiming-uniform with a = √5, which is U(±1/√fan-in). */
+const kaimingUniform =
+  (fanIn: number): Variable['initial'] =>
+  (key, size) =>
+    uniforms(key, size, 1 / Math.sqrt(fanIn));
+
+const constant =
+  (value: number): Variable['initial'] =>
+  (_, size) =>
+    new Float32Array(size).fill(value);
+
+export interface ConvLayer {
+  readonly kernel: number;
+  readonly stride?: number;
+  readonly padding?: number;
+  readonly groups?: number;
+  /** Default false: most convolutions here are followed by a batch norm. */
+  readonly bias?: boolean;
+  /** `fan-out-normal`: N(0, √(2 / (kernel² · out))), the He initialisation that pre-activation ResNets use. */
+  readonly initial?: 'pytorch' | 'fan-out-normal';
+}
+
+/** Convolution to `out` channels. */
+export const conv =
+  (name: string, out: number, options: ConvLayer): Layer =>
+  (site) => {
+    const { kernel, stride = 1, padding = 0, groups = 1, bias = false, initial = 'pytorch' } = options;
+    const { channels } = imageAt(site, name);
+    if (channels % groups !== 0 || out % groups !== 0) {
+      throw misfit(`${channels} and ${out} channels do not divide into ${groups} groups`, `${site.prefix}${name}`);
+    }
+    const fanIn = (kernel * kernel * channels) / groups;
+    const weight = `${site.prefix}${name}.weight`;
+    const offset = `${site.prefix}${name}.bias`;
+    const deviation = Math.sqrt(2 / (kernel * kernel * out));
+    const kernels: Variable = {
+      name: weight,
+      shape: [kernel, kernel, channels / groups, out],
+      kind: 'param',
+      layout: 'conv',
+      initial:
+        initial === 'pytorch'
+          ? kaimingUniform(fanIn)
+          : (key, size) => normals(key, size).map((value) => value * deviation),
+    };
+    const biases: Variable = {
+      name: offset,
+      shape: [out],
+      kind: 'param',
+      layout: 'plain',
+      initial: kaimingUniform(fanIn),
+    };
+    return {
+      output: { kind: 'image', ...windows(site, name, kernel, stride, padding), channels: out },
+      variables: bias ? [kernels, biases] : [kernels],
+      run: (x, { variables }) => {
+        const y = ops.conv2d(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, { stride, padding });
+        if (!bias) return y;
+        const sum = ops.biasAdd(y, variables[offset] as tf.Tensor1D);
+        y.dispose();
+        return sum;
+      },
+    };
+  };
+
+/** Batch norm of images or vectors, ε = 1e-5 and momentum 0.1 as PyTorch's. */
+export const batchNorm =
+  (name: string): Layer =>
+  ({ input, prefix }) => {
+    const full = `${prefix}${name}`;
+    const shape = [input.kind === 'image' ? input.channels : input.size];
+    const variable = (part: string, kind: 'param' | 'stat', value: number): Variable => ({
+      name: `${full}.${part}`,
+      shape,
+      kind,
+      layout: 'plain',
+      initial: constant(value),
+    });
+    return {
+      output: input,
+      variables: [
+        variable('weight', 'param', 1),
+        variable('bias', 'param', 0),
+        variable('running_mean', 'stat', 0),
+        variable('running_var', 'stat', 1),
+      ],
+      run: (x, { variables, mode, stats, taps }) => {
+        const [scale, offset, mean, variance] = ['weight', 'bias', 'running_mean', 'running_var'].map(
+          (part) => variables[`${full}.${part}`],
+        ) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+        if (taps !== undefined) taps[full] = ops.moments(x);
+        const own = { scale, offset, mean, variance };
+        if (mode === 'eval') {
+          stats[`${full}.running_mean`] = mean;
+          stats[`${full}.running_var`] = variance;
+          return ops.batchNormEval(x as tf.Tensor4D, own);
+        }
+        const result = ops.batchNormTrain(x as tf.Tensor4D, own);
+        stats[`${full}.running_mean`] = result.mean;
+        stats[`${full}.running_var`] = result.variance;
+        return result.y;
+      },
+    };
+  };
+
+/** Dense layer to `out` numbers. */
+export const dense =
+  (name: string, out: number): Layer =>
+  ({ input, prefix }) => {
+    if (input.kind !== 'vector') throw misfit(`it takes a vector, not an image of ${show(input)}`, `${prefix}${name}`);
+    const weight = `${prefix}${name}.weight`;
+    const bias = `${prefix}${name}.bias`;
+    const { size, flattened } = input;
+    const initial = kaimingUniform(size);
+    return {
+      output: { kind: 'vector', size: out },
+      variables: [
+        { name: weight, shape: [size, out], kind: 'param', layout: flattened ? { flattened } : 'dense', initial },
+        { name: bias, shape: [out], kind: 'param', layout: 'plain', initial },
+      ],
+      run: (x, { variables }) =>
+        ops.dense(x as tf.Tensor2D, variables[weight] as tf.Tensor2D, variables[bias] as tf.Tensor1D),
+    };
+  };
+
+const unchanged = ({ input }: Site): Shape => input;
+
+export const relu: Layer = stateless(unchanged, (x) => ops.relu(x));
+
+/** Max-pooling without overlap; a remainder at the edge is dropped. */
+export const maxPool =
+  (size: number): Layer =>
+  (site) => {
+    const image = imageAt(site, `max-pool ${size}`);
+    return {
+      output: { kind: 'image', ...windows(site, `max-pool ${size}`, size, size, 0), channels: image.channels },
+      variables: [],
+      run: (x) => ops.maxPool(x as tf.Tensor4D, size),
+    };
+  };
+
+/** Mean over height and width, so that images of any size fit. */
+export const globalMean: Layer = stateless(
+  (site) => ({ kind: 'vector', size: imageAt(site, 'global mean').channels }),
+  (x) => ops.globalMean(x as tf.Tensor4D),
+);
+
+export const flatten: Layer = stateless(
+  (site) => {
+    const { height, width, channels } = imageAt(site, 'flatten');
+    const flattened = { height, width, channels };
+    return { kind: 'vector', size: height * width * channels, ...(height * width > 1 ? { flattened } : {}) };
+  },
+  (x) => ops.flatten(x as tf.Tensor4D),
+);
+
+/** Marks what flows here as the network's features: put it before the head's first dense layer. */
+export const features: Layer = stateless(unchanged, (x, pass) => {
+  pass.features = x as tf.Tensor2D;
+  return x;
+});
+
+/** The last dense layer, to as many numbers as there are classes. */
+export const classifier =
+  (name: string): Layer =>
+  (site) =>
+    dense(name, site.classes)(site);
+
+/** Layers one after the other. Each intermediate is disposed of once used; gradients keep what they need themselves. */
+export const sequential =
+  (...layers: readonly Layer[]): Layer =>
+  (site) => {
+    const fitted: Fitted[] = [];
+    let output = site.input;
+    for (const layer of layers) {
+      const next = layer({ ...site, input: output });
+      fitted.push(next);
+      output = next.output;
+    }
+    return {
+      output,
+      variables: fitted.flatMap(({ variables }) => variables),
+      run: (x, pass) =>
+        fitted.reduce((current, layer) => {
+          const next = layer.run(current, pass);
+          if (current !== x && current !== next && current !== pass.features) current.dispose();
+          return next;
+        }, x),
+    };
+  };
+
+/** The same layer under a name: `named('layer1', named(0, block))` has variables `layer1.0.…`. */
+export const named =
+  (name: string | number, layer: Layer): Layer =>
+  (site) =>
+    layer({ ...site, prefix: `${site.prefix}${name}.` });
+
+/** body(x) + shortcut(x); without a shortcut, body(x) + x. */
+export const residual =
+  (body: Layer, shortcut?: Layer): Layer =>
+  (site) => {
+    const long = body(site);
+    const short = shortcut?.(site);
+    return {
+      output: long.output,
+      variables: [...long.variables, ...(short?.variables ?? [])],
+      run: (x, pass) => {
+        const deep = long.run(x, pass);
+        const direct = short === undefined ? x : short.run(x, pass);
+        const sum = ops.add(deep, direct);
+        deep.dispose();
+        if (direct !== x) direct.dispose();
+        return sum;
+      },
+    };
+  };
+
+/** The same image shape as the site's, with another number of channels: for layers that choose by their input. */
+export const channelsAt = (site: Site): number => imageAt(site, 'block').channels;
+
+export interface NetworkDescription {
+  readonly name: string;
+  readonly params?: Readonly<Record<string, unknown>>;
+  /** `import.meta.url` of the network's own module. */
+  readonly source: string;
+  /** Ends in one number per class, and marks its `features`. */
+  readonly layers: Layer;
+  /** Says why an image shape does not fit, where the layers themselves would not notice. */
+  readonly check?: (input: ImageShape) => string | undefined;
+}
+
+/** A network plugin from its layers. */
+export const network = ({ name, params = {}, source, layers, check }: NetworkDescription): NetworkPlugin => ({
+  name,
+  params,
+  source,
+  build: (input, classes) => fitNetwork(name, layers, input, classes, check?.(input)),
+});
+
+const fitNetwork = (
+  name: string,
+  layers: Layer,
+  input: ImageShape,
+  classes: number,
+  problem: string | undefined,
+): Network => {
+  const where = `${name} on ${show({ kind: 'image', ...input })} images`;
+  if (problem !== undefined) throw misfit(problem, where);
+  const fitted = locate(where, () => layers({ input: { kind: 'image', ...input }, prefix: '', classes }));
+  return {
+    name,
+    input,
+    classes,
+    variables: fitted.variables.map(({ initial: _, ...spec }) => spec),
+    init: (key) => {
+      const fresh = (kind: 'param' | 'stat'): Named =>
+        Object.fromEntries(
+          fitted.variables
+            .filter((variable) => variable.kind === kind)
+            .map(({ name: variable, shape, initial }) => [
+              variable,
+              tf.tensor(initial(key.split(variable), tf.util.sizeFromShape([...shape])), [...shape], 'float32'),
+            ]),
+        );
+      return { params: fresh('param'), stats: fresh('stat') };
+    },
+    apply: ({ params, stats }, images, { mode, taps = false }) =>
+      tf.tidy(() => {
+        const pass: Pass = { variables: { ...params, ...stats }, mode, stats: {}, ...(taps ? { taps: {} } : {}) };
+        const logits = fitted.run(images, pass) as tf.Tensor2D;
+        const found = pass.features ?? logits;
+        return {
+          logits,
+          features: found,
+          stats: pass.stats,
+          ...(pass.taps === undefined ? {} : { taps: pass.taps }),
+        };
+      }) as unknown as Output,
+  };
+};
+
+/** Adds the network's name to where a layer failed to fit. */
+const locate = <A>(where: string, run: () => A): A => {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof FailureError)) throw error;
+    throw new FailureError({ ...error.failure, where: `${where}, ${error.failure.where}` });
+  }
+};
