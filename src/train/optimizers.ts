@@ -157,8 +157,10 @@ export const scaleByAdam = ({
   update: (updates, before) => {
     const { mean: oldMean, square: oldSquare, count: oldCount } = before as AdamState;
     const count = tf.add<tf.Scalar>(oldCount, 1);
-    const mean = zip(oldMean, updates, (m, u) => tf.add(tf.mul(m, beta1), tf.mul(u, 1 - beta1)));
-    const square = zip(oldSquare, updates, (v, u) => tf.add(tf.mul(v, beta2), tf.mul(tf.square(u), 1 - beta2)));
+    const [keep1, take1] = [tf.scalar(beta1), tf.scalar(1 - beta1)];
+    const [keep2, take2] = [tf.scalar(beta2), tf.scalar(1 - beta2)];
+    const mean = zip(oldMean, updates, (m, u) => tf.add(tf.mul(m, keep1), tf.mul(u, take1)));
+    const square = zip(oldSquare, updates, (v, u) => tf.add(tf.mul(v, keep2), tf.mul(tf.square(u), take2)));
     // Both corrections as scalars, multiplied out so that each costs the tensors one operation:
     // (m / c₁) / (√v / √c₂ + ε) = m (√c₂ / c₁) / (√v + ε √c₂).
     const root = tf.sqrt(correction(beta2, count));
@@ -247,8 +249,10 @@ const around = (
   scaleByLearningRate(),
 ];
 
-const decayed = (updates: Named, params: Named, decay: number): Named =>
-  zip(updates, params, (update, param) => tf.add(update, tf.mul(param, decay)));
+const decayed = (updates: Named, params: Named, decay: number): Named => {
+  const lambda = tf.scalar(decay);
+  return zip(updates, params, (update, param) => tf.add(update, tf.mul(param, lambda)));
+};
 
 /** Two records of one set of names, leaf by leaf. */
 const zip = (a: Named, b: Named, f: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor): Named =>
