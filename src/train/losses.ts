@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { logSoftmax } from '../engine/ops.js';
 
 /**
  * Losses are plain functions of tensors and means over the batch (never divided by the number of classes K). They read
@@ -20,7 +21,7 @@ export interface Terms<Name extends string> {
  */
 export const soften = (logits: tf.Tensor2D, temperature: number): tf.Tensor2D => {
   assertTemperature(temperature);
-  return tf.logSoftmax(temperature === 1 ? logits : tf.div<tf.Tensor2D>(logits, temperature));
+  return logSoftmax(temperature === 1 ? logits : tf.div<tf.Tensor2D>(logits, temperature));
 };
 
 /**
@@ -43,7 +44,7 @@ export const crossEntropy = (
   const classes = logits.shape[1];
   const off = smoothing / classes;
   const target = tf.oneHot(labels, classes, 1 - smoothing + off, off, 'float32') as tf.Tensor2D;
-  return expectedSurprise(target, tf.logSoftmax(logits));
+  return expectedSurprise(target, logSoftmax(logits));
 };
 
 /**
