@@ -1,0 +1,283 @@
+import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { setImmediate } from 'node:timers/promises';
+import { createGunzip } from 'node:zlib';
+import { extract, type Header } from 'tar-stream';
+import { FailureError } from '../core/errors.js';
+import { plural, refuse } from './assemble.js';
+import { stampOf } from './cache.js';
+import { refuseUnreadable } from './files.js';
+
+/** A file or folder inside a source; paths are relative to it, with `/` between the parts. */
+export interface Entry {
+  readonly path: string;
+  readonly kind: 'file' | 'folder';
+  /** Bytes; 0 for a folder. */
+  readonly size: number;
+}
+
+export interface FileContent {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+/** A folder, a tar or a gzipped tar: the same to whoever reads it. Everything rejects with a failure of kind `data`. */
+export interface Source {
+  /** Absolute. */
+  readonly path: string;
+  /** Changes with the files: size and time of the archive, or of every file of the folder. */
+  readonly stamp: string;
+  /** All files and folders, without their content. Names that begin with a dot are left out. */
+  list(): Promise<readonly Entry[]>;
+  /** The files of `wanted`, in the source's own order, each once; a file that is not there any more is a failure. */
+  read(wanted: ReadonlySet<string>): AsyncGenerator<FileContent, void, void>;
+}
+
+/** No file of a data set in use comes near; one that is larger is not read into memory. */
+const LARGEST_FILE = 2 ** 30;
+/** More than ImageNet has; whoever has more gave the wrong folder. */
+const MOST_FILES = 2_000_000;
+const DEEPEST = 12;
+
+const ARCHIVE_REMEDY = 'Get the archive again; a folder, a tar or a tar.gz is expected.';
+
+const isHidden = (path: string): boolean => path.split('/').some((part) => part.startsWith('.'));
+
+/* Folders */
+
+interface FolderEntry extends Entry {
+  readonly modified: number;
+}
+
+/** Synchronous: for tens of thousands of files many times faster than asking for each through the thread pool. */
+const walk = (root: string): FolderEntry[] => {
+  const entries: FolderEntry[] = [];
+  const visit = (folder: string, depth: number): void => {
+    if (depth > DEEPEST) {
+      refuse(
+        `its folders are more than ${DEEPEST} deep, at ${folder}`,
+        root,
+        'Give the folder of the data set itself.',
+      );
+    }
+    for (const name of readdirSync(join(root, folder)).sort()) {
+      if (name.startsWith('.')) continue;
+      const path = folder === '' ? name : `${folder}/${name}`;
+      // Links are followed: unlike an archive's, they are the user's own.
+      const found = statSync(join(root, path));
+      const isFolder = found.isDirectory();
+      if (!isFolder && !found.isFile()) refuse('it is neither a file nor a folder', join(root, path), 'Remove it.');
+      entries.push({
+        path,
+        kind: isFolder ? 'folder' : 'file',
+        size: isFolder ? 0 : found.size,
+        modified: isFolder ? 0 : found.mtimeMs,
+      });
+      if (entries.length > MOST_FILES) {
+        refuse(`it has more than ${plural(MOST_FILES, 'file')}`, root, 'Give the folder of the data set itself.');
+      }
+      if (isFolder) visit(path, depth + 1);
+    }
+  };
+  visit('', 0);
+  return entries;
+};
+
+const folderSource = (path: string): Source => {
+  const unreadable = (thrown: unknown): never =>
+    refuseUnreadable((thrown as NodeJS.ErrnoException).path ?? path)(thrown);
+  const attemptSync = <A>(run: () => A): A => {
+    try {
+      return run();
+    } catch (thrown) {
+      return unreadable(thrown);
+    }
+  };
+  const entries = attemptSync(() => walk(path));
+  return {
+    path,
+    stamp: stampOf(entries),
+    list: async () => entries,
+    async *read(wanted) {
+      let count = 0;
+      for (const name of [...wanted].sort()) {
+        const file = join(path, name);
+        const size = attemptSync(() => statSync(file).size);
+        if (size > LARGEST_FILE) refuseLarge(file, size);
+        yield { path: name, bytes: attemptSync(() => readFileSync(file)) };
+        // Progress and Ctrl-C get their turn.
+        if (++count % 256 === 0) await setImmediate();
+      }
+    },
+  };
+};
+
+/* Archives */
+
+const refuseLarge = (where: string, size: number): never =>
+  refuse(
+    `a file of ${plural(size, 'byte')} is too large for a data set`,
+    where,
+    `At most ${plural(LARGEST_FILE, 'byte')} are read.`,
+  );
+
+/** An archive's path as parts joined by `/`; absolute paths and `..` are refused, though nothing is ever written. */
+export const safePath = (name: string, where: string): string => {
+  const parts = name.split('/').filter((part) => part !== '' && part !== '.');
+  if (name.startsWith('/') || /^[a-z]:[\\/]/i.test(name) || name.startsWith('\\')) {
+    refuse(`the archive has an absolute path: ${name}`, where, 'Do not trust it; get it from where it was published.');
+  }
+  if (name.split(/[\\/]/).includes('..') || name.includes('\0')) {
+    refuse(
+      `the archive has a path that leads out of it: ${name}`,
+      where,
+      'Do not trust it; get it from where it was published.',
+    );
+  }
+  return parts.join('/');
+};
+
+/** The entry of a tar header; links and devices are refused. */
+const tarEntry = ({ name, type, size }: Header, where: string): Entry => {
+  const path = safePath(name, where);
+  if (type === 'directory') return { path, kind: 'folder', size: 0 };
+  if (type === 'file' || type === 'contiguous-file') return { path, kind: 'file', size: size ?? 0 };
+  return refuse(
+    `the archive has an entry that is neither a file nor a folder (${type ?? 'of an unknown type'}): ${name}`,
+    where,
+    'Pack it again with the files themselves (`tar --dereference --hard-dereference`).',
+  );
+};
+
+/** What a broken archive makes zlib and tar-stream throw, in plain words. */
+const archiveFailure =
+  (where: string) =>
+  (thrown: unknown): never => {
+    if (thrown instanceof FailureError) throw thrown;
+    const { code, message } = thrown as NodeJS.ErrnoException;
+    if (code === 'Z_BUF_ERROR') return refuse('the gzip file is truncated', where, ARCHIVE_REMEDY);
+    if (code?.startsWith('Z_')) return refuse(`the gzip file is damaged (${message})`, where, ARCHIVE_REMEDY);
+    if (message === 'Unexpected end of data') return refuse('the tar archive is truncated', where, ARCHIVE_REMEDY);
+    if (code !== undefined && /^E[A-Z]+$/.test(code)) return refuseUnreadable(where)(thrown);
+    return refuse(`it is not a tar archive, or a damaged one (${message})`, where, ARCHIVE_REMEDY);
+  };
+
+/** Passes an archive's bytes on, and refuses one without the block of zeros that ends every whole tar. */
+const untilEnd = (where: string) =>
+  async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
+    let last: Buffer = Buffer.alloc(0);
+    for await (const chunk of chunks) {
+      last = chunk.length >= 512 ? chunk.subarray(-512) : Buffer.concat([last, chunk]).subarray(-512);
+      yield chunk;
+    }
+    if (last.length === 0) refuse('the archive is empty', where, ARCHIVE_REMEDY);
+    if (last.length < 512 || last.some((byte) => byte !== 0))
+      refuse('the tar archive is truncated', where, ARCHIVE_REMEDY);
+  };
+
+const readEntry = async (content: AsyncIterable<Buffer>, size: number): Promise<Uint8Array> => {
+  const chunks: Buffer[] = [];
+  for await (const chunk of content) chunks.push(chunk);
+  return Buffer.concat(chunks, size);
+};
+
+/** The entries of an archive in order; `read` gives a file's content or skips it. */
+async function* tarEntries(
+  where: string,
+  gzip: boolean,
+  wants: (path: string) => boolean,
+): AsyncGenerator<Entry & { readonly bytes?: Uint8Array }, void, void> {
+  const unpacked = extract();
+  const file = createReadStream(where, { highWaterMark: 2 ** 18 });
+  const flow = gzip
+    ? pipeline(file, createGunzip({ chunkSize: 2 ** 18 }), untilEnd(where), unpacked)
+    : pipeline(file, untilEnd(where), unpacked);
+  // The flow's own error is the one to tell; it is awaited below, and must not count as unhandled until then.
+  flow.catch(() => undefined);
+  try {
+    for await (const stream of unpacked) {
+      const entry = tarEntry(stream.header, where);
+      if (isHidden(entry.path) || entry.path === '') {
+        stream.resume();
+      } else if (entry.kind === 'file' && wants(entry.path)) {
+        if (entry.size > LARGEST_FILE) refuseLarge(`${where}: ${entry.path}`, entry.size);
+        yield { ...entry, bytes: await readEntry(stream as AsyncIterable<Buffer>, entry.size) };
+      } else {
+        stream.resume();
+        yield entry;
+      }
+    }
+    await flow;
+  } catch (thrown) {
+    if (thrown instanceof FailureError) throw thrown;
+    const first = await flow.then(
+      () => thrown,
+      (cause: unknown) => ((cause as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE' ? thrown : cause),
+    );
+    archiveFailure(where)(first);
+  } finally {
+    file.destroy();
+    unpacked.destroy();
+  }
+}
+
+const tarSource = (path: string, gzip: boolean, stamp: string): Source => ({
+  path,
+  stamp,
+  async list() {
+    const entries: Entry[] = [];
+    const files = new Set<string>();
+    for await (const entry of tarEntries(path, gzip, () => false)) {
+      if (entry.kind === 'file') {
+        if (files.has(entry.path)) refuse(`the archive has ${entry.path} twice`, path, ARCHIVE_REMEDY);
+        files.add(entry.path);
+      }
+      entries.push(entry);
+      if (entries.length > MOST_FILES) refuse(`it has more than ${plural(MOST_FILES, 'file')}`, path);
+    }
+    return entries;
+  },
+  async *read(wanted) {
+    let count = 0;
+    for await (const { path: name, bytes } of tarEntries(path, gzip, (name) => wanted.has(name))) {
+      if (bytes === undefined) continue;
+      count++;
+      yield { path: name, bytes };
+    }
+    if (count !== wanted.size) refuse('the archive changed while it was read', path, 'Load it again.');
+  },
+});
+
+/** First bytes of formats that people try, and what to do instead. */
+const OTHERS: readonly (readonly [hex: string, name: string])[] = [
+  ['504b0304', 'a zip archive'],
+  ['425a68', 'compressed with bzip2'],
+  ['fd377a585a00', 'compressed with xz'],
+  ['28b52ffd', 'compressed with zstd'],
+  ['377abcaf271c', 'a 7z archive'],
+  ['526172211a07', 'a rar archive'],
+];
+
+/**
+ * Opens a folder, a tar or a gzipped tar, told apart by content; a relative path starts at the working folder. Nothing
+ * is ever unpacked to disk. In an archive, absolute paths, `..`, links and devices are refused.
+ */
+export const openSource = async (given: string): Promise<Source> => {
+  const path = resolve(given);
+  const found = await stat(path).catch(refuseUnreadable(path));
+  if (found.isDirectory()) return folderSource(path);
+  if (!found.isFile()) return refuse('it is neither a file nor a folder', path, ARCHIVE_REMEDY);
+  if (found.size === 0) return refuse('the file is empty', path, ARCHIVE_REMEDY);
+  const file = await open(path, 'r').catch(refuseUnreadable(path));
+  const start = Buffer.alloc(8);
+  await file
+    .read(start, 0, 8, 0)
+    .catch(refuseUnreadable(path))
+    .finally(() => file.close());
+  const other = OTHERS.find(([hex]) => start.toString('hex').startsWith(hex));
+  if (other !== undefined) refuse(`it is ${other[1]}`, path, 'Unpack it and give the folder, or pack it as tar.gz.');
+  const gzip = start[0] === 0x1f && start[1] === 0x8b;
+  return tarSource(path, gzip, stampOf([{ path, size: found.size, modified: found.mtimeMs }]));
+};

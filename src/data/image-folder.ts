@@ -1,0 +1,311 @@
+import { setImmediate } from 'node:timers/promises';
+import { attempt } from '../core/errors.js';
+import type { ImageShape } from '../models/network.js';
+import { type Entry, openSource, type Source } from './archive.js';
+import { type Decoded, firstFew, labelArray, measuredNormalisation, plural, refuse } from './assemble.js';
+import { cached } from './cache.js';
+import type { Augmentation, DatasetPlugin, Examples, LoadOptions, Normalisation } from './dataset.js';
+import { decodeImage, type Image, toColour } from './images.js';
+import { resizeBilinear } from './resize.js';
+
+const LAYOUT =
+  'Expected: train/<class>/… and test/<class>/… (or val/<class>/…) with JPEG or PNG files, in a folder, a tar or a tar.gz.';
+
+const IMAGE = /\.(jpe?g|png)$/i;
+const OTHER_IMAGE = /\.(gif|bmp|webp|tiff?|ppm|pgm|pnm|jp2|avif|heic|tga|ico|svg|exr)$/i;
+
+/** More than this is not kept in memory as one array. */
+const MOST_BYTES = 2 ** 32;
+
+/** Which file has which label, in the order of the examples. Pure: made from the listing alone. */
+export interface ImageFolderPlan {
+  /** Alphabetical (by UTF-16 code unit, as JavaScript and, but for rare characters, Python sort). */
+  readonly classes: readonly string[];
+  readonly train: readonly LabelledFile[];
+  readonly test: readonly LabelledFile[];
+  /** Files in class folders that are no images, by name. */
+  readonly ignored: readonly string[];
+}
+
+export interface LabelledFile {
+  readonly path: string;
+  readonly label: number;
+}
+
+const parent = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')));
+
+/** All folders of a listing, those that only a file's path tells of as well. */
+const foldersOf = (entries: readonly Entry[]): Set<string> => {
+  const folders = new Set<string>(['']);
+  for (const { path, kind } of entries) {
+    for (let at = kind === 'folder' ? path : parent(path); !folders.has(at); at = parent(at)) folders.add(at);
+  }
+  return folders;
+};
+
+const depth = (path: string): number => (path === '' ? 0 : path.split('/').length);
+
+/** The shallowest folder (a prefix ending in `/`, or empty) with `train` in it, and the name of its test part. */
+const findRoot = (
+  folders: Set<string>,
+  where: string,
+): { readonly root: string; readonly test: string } | undefined => {
+  const trains = [...folders].filter((path) => path === 'train' || path.endsWith('/train'));
+  const shallowest = Math.min(...trains.map(depth));
+  const roots = trains.filter((path) => depth(path) === shallowest).map((path) => path.slice(0, -'train'.length));
+  const [root] = roots;
+  if (root === undefined) return undefined;
+  if (roots.length > 1)
+    refuse(`there are several train folders: ${firstFew(trains)}`, where, 'Give the path of one data set.');
+  const test = ['test', 'val'].find((name) => folders.has(root + name));
+  return test === undefined
+    ? refuse(`there is ${root}train/, but neither ${root}test/ nor ${root}val/ beside it`, where, LAYOUT)
+    : { root, test };
+};
+
+/** Files by class folder under `part` (a prefix ending in `/`). */
+const filesByClass = (
+  entries: readonly Entry[],
+  folders: Set<string>,
+  part: string,
+  where: string,
+): { readonly byClass: ReadonlyMap<string, readonly string[]>; readonly ignored: readonly string[] } => {
+  const byClass = new Map<string, string[]>();
+  const ignored: string[] = [];
+  for (const folder of folders) {
+    if (folder.startsWith(part) && !folder.slice(part.length).includes('/')) byClass.set(folder.slice(part.length), []);
+  }
+  for (const { path, kind } of entries) {
+    if (kind === 'folder' || !path.startsWith(part)) continue;
+    const [name, ...rest] = path.slice(part.length).split('/') as [string, ...string[]];
+    if (OTHER_IMAGE.test(path)) {
+      refuse(`${path} is an image of a format that is not read`, where, 'Convert such images to PNG or JPEG.');
+    } else if (!IMAGE.test(path)) {
+      ignored.push(path);
+    } else if (rest.length === 0) {
+      refuse(`${path} lies in no class folder`, where, LAYOUT);
+    } else {
+      byClass.get(name)?.push(path);
+    }
+  }
+  const empty = [...byClass].filter(([, files]) => files.length === 0).map(([name]) => name);
+  if (empty.length > 0) {
+    refuse(
+      `${plural(empty.length, 'class folder')} of ${part} without an image: ${firstFew(empty)}`,
+      where,
+      'Remove the folder (from train and test), or put its images in it.',
+    );
+  }
+  return { byClass, ignored };
+};
+
+/**
+ * The classes and files of an image folder; `undefined` when there is no `train` folder. Throws a failure of kind `data`
+ * when there is no test part, when train and test differ in classes, when a class is empty or an image is out of place.
+ */
+export const planImageFolder = (entries: readonly Entry[], where: string): ImageFolderPlan | undefined => {
+  const folders = foldersOf(entries);
+  const found = findRoot(folders, where);
+  if (found === undefined) return undefined;
+  const { root, test } = found;
+  const trainFiles = filesByClass(entries, folders, `${root}train/`, where);
+  const testFiles = filesByClass(entries, folders, `${root}${test}/`, where);
+  const classes = [...trainFiles.byClass.keys()].sort();
+  if (classes.length === 0) refuse(`${root}train/ has no class folders`, where, LAYOUT);
+  const unknown = [...testFiles.byClass.keys()].filter((name) => !trainFiles.byClass.has(name));
+  if (unknown.length > 0) {
+    refuse(`${root}${test}/ has classes that ${root}train/ has not: ${firstFew(unknown)}`, where, LAYOUT);
+  }
+  const lacking = classes.filter((name) => !testFiles.byClass.has(name));
+  if (lacking.length > 0) {
+    refuse(`${root}train/ has classes that ${root}${test}/ has not: ${firstFew(lacking)}`, where, LAYOUT);
+  }
+  const labelled = (byClass: ReadonlyMap<string, readonly string[]>): LabelledFile[] =>
+    classes.flatMap((name, label) => [...(byClass.get(name) ?? [])].sort().map((path) => ({ path, label })));
+  return {
+    classes,
+    train: labelled(trainFiles.byClass),
+    test: labelled(testFiles.byClass),
+    ignored: [...trainFiles.ignored, ...testFiles.ignored],
+  };
+};
+
+/** Pixels of images that arrive in any order, one after another in memory once all are there. */
+class Canvas {
+  private shape: ImageShape | undefined;
+  private parts: readonly Uint8Array[] = [];
+
+  constructor(
+    private readonly counts: readonly number[],
+    private readonly where: string,
+  ) {}
+
+  private allocate(shape: ImageShape): void {
+    const size = shape.height * shape.width * shape.channels;
+    const total = this.counts.reduce((sum, count) => sum + count, 0) * size;
+    if (total > MOST_BYTES) {
+      refuse(
+        `${plural(total / size, 'image')} of ${shape.height}×${shape.width} need ${(total / 2 ** 30).toFixed(1)} GiB of memory`,
+        this.where,
+        'Give a smaller `size`.',
+      );
+    }
+    this.shape = shape;
+    this.parts = this.counts.map((count) => new Uint8Array(count * size));
+  }
+
+  /** Grey images among coloured ones become coloured, whichever came first. */
+  put(part: number, index: number, image: Image): void {
+    if (this.shape === undefined) this.allocate(image);
+    const { height, width, channels } = this.shape as ImageShape;
+    if (channels === 1 && image.channels === 3) {
+      this.shape = { height, width, channels: 3 };
+      this.parts = this.parts.map(toColour);
+    }
+    const pixels = channels === 3 && image.channels === 1 ? toColour(image.pixels) : image.pixels;
+    (this.parts[part] as Uint8Array).set(pixels, index * pixels.length);
+  }
+
+  result(): { readonly shape: ImageShape; readonly parts: readonly Uint8Array[] } {
+    const { height, width, channels } = this.shape as ImageShape;
+    return { shape: { height, width, channels }, parts: this.parts };
+  }
+}
+
+const resized = (image: Image, size: number | undefined): Image =>
+  size === undefined
+    ? image
+    : {
+        ...image,
+        height: size,
+        width: size,
+        pixels: resizeBilinear(image.pixels, image, { height: size, width: size }),
+      };
+
+/** Sizes by how often they occur, with the first file of each. */
+type Sizes = Map<string, { count: number; readonly first: string }>;
+
+const refuseMixedSizes = (sizes: Sizes, where: string): never => {
+  const list = [...sizes]
+    .sort(([, a], [, b]) => b.count - a.count)
+    .map(([size, { count, first }]) => `${size} (${plural(count, 'image')}, such as ${first})`);
+  return refuse(
+    `the images differ in height×width: ${firstFew(list)}`,
+    where,
+    'Give `size: N` to resize all of them to N×N, or remove the odd ones.',
+  );
+};
+
+/**
+ * Decodes a plan's files into two sets of examples. All files are tried before a failure tells of the bad ones. Images of
+ * one grey and one coloured kind become coloured all.
+ */
+export const decodeImages = async (
+  source: Source,
+  plan: ImageFolderPlan,
+  size: number | undefined,
+  { onProgress }: LoadOptions,
+): Promise<{ readonly image: ImageShape; readonly train: Examples; readonly test: Examples }> => {
+  const parts = [plan.train, plan.test];
+  const places = new Map(
+    parts.flatMap((files, part) => files.map(({ path }, index) => [path, { part, index }] as const)),
+  );
+  const canvas = new Canvas(
+    parts.map((files) => files.length),
+    source.path,
+  );
+  const bad: string[] = [];
+  const sizes: Sizes = new Map();
+  let done = 0;
+  for await (const { path, bytes } of source.read(new Set(places.keys()))) {
+    const { part, index } = places.get(path) as { part: number; index: number };
+    try {
+      const image = resized(decodeImage(bytes), size);
+      const key = `${image.height}×${image.width}`;
+      const known = sizes.get(key);
+      if (known === undefined) sizes.set(key, { count: 1, first: path });
+      else known.count++;
+      // After the first bad file only the count of bad ones is still of interest.
+      if (bad.length === 0 && sizes.size === 1) canvas.put(part, index, image);
+    } catch (thrown) {
+      if (thrown instanceof Error && thrown.name !== 'FailureError') bad.push(`${path} (${thrown.message})`);
+      else throw thrown;
+    }
+    if (++done % 500 === 0 || done === places.size) {
+      onProgress?.(done, places.size);
+      await setImmediate();
+    }
+  }
+  if (bad.length > 0) {
+    refuse(
+      `${bad.length.toLocaleString('en')} of ${plural(places.size, 'image')} cannot be decoded: ${firstFew(bad.sort())}`,
+      source.path,
+      'Get these files again, or remove them.',
+    );
+  }
+  if (sizes.size > 1) refuseMixedSizes(sizes, source.path);
+  const { shape, parts: pixels } = canvas.result();
+  const examples = (part: number): Examples => {
+    const files = parts[part] as readonly LabelledFile[];
+    const labels = labelArray(files.length, plan.classes.length);
+    for (let i = 0; i < files.length; i++) labels[i] = (files[i] as LabelledFile).label;
+    return { images: pixels[part] as Uint8Array, labels, count: files.length };
+  };
+  return { image: shape, train: examples(0), test: examples(1) };
+};
+
+/** Says how many files were passed over. */
+export const noteIgnored = ({ ignored }: ImageFolderPlan, { onNote }: LoadOptions): void => {
+  if (ignored.length > 0)
+    onNote?.(`${plural(ignored.length, 'file')} that are no images were ignored: ${firstFew(ignored)}`);
+};
+
+export interface ImageFolderOptions {
+  /** Folder, tar or tar.gz; a relative path starts at the working folder. */
+  readonly path: string;
+  /** Height and width to which every image is resized bilinearly (aspect ratio not kept). Default: as they are, all equal. */
+  readonly size?: number | undefined;
+  /** Default: measured on the training images, rounded to 4 decimals. */
+  readonly normalisation?: Normalisation | undefined;
+  /** Default: neither cropped nor flipped. */
+  readonly augmentation?: Augmentation | undefined;
+}
+
+/**
+ * Any data set as images: `train/<class>/…` and `test/<class>/…` (or `val/`), JPEG and PNG, classes in alphabetical
+ * order, files at any depth below their class. Other files are ignored, with a note; images of other formats are not.
+ * Grey images among coloured ones become coloured; transparency is dropped.
+ */
+export const imageFolder = (options: ImageFolderOptions): DatasetPlugin => {
+  const { path, size, normalisation, augmentation = { crop: 0, flip: false } } = options;
+  const params = { size: size ?? null, normalisation: normalisation ?? null, augmentation };
+  return {
+    name: 'image-folder',
+    params,
+    from: (other) => imageFolder({ ...options, path: other }),
+    load: (load: LoadOptions = {}) =>
+      attempt('data', async () => {
+        if (size !== undefined && (!Number.isInteger(size) || size < 1 || size > 1024)) {
+          refuse('size is a whole number of pixels, 1 to 1024', `imageFolder({ size: ${size} })`);
+        }
+        const { crop, flip } = augmentation;
+        if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean') {
+          refuse(
+            'crop is a whole number of pixels, 0 or more, and flip true or false',
+            `imageFolder({ augmentation })`,
+          );
+        }
+        const source = await openSource(path);
+        const entry = { name: 'image-folder', path: source.path, options: params, stamp: source.stamp };
+        return cached(entry, load, async (): Promise<Decoded> => {
+          const entries = await source.list();
+          const plan =
+            planImageFolder(entries, source.path) ?? refuse('there is no train folder in it', source.path, LAYOUT);
+          noteIgnored(plan, load);
+          const { image, train, test } = await decodeImages(source, plan, size, load);
+          const measured = normalisation ?? measuredNormalisation(train, image.channels);
+          return { image, classes: plan.classes, normalisation: measured, augmentation, train, test };
+        });
+      }),
+  };
+};
