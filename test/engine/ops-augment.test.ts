@@ -1,0 +1,86 @@
+import * as tf from '@tensorflow/tfjs';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { loadEngine } from '../../src/engine/engine.js';
+import { cropFlip } from '../../src/engine/ops.js';
+
+beforeAll(async () => {
+  await loadEngine();
+});
+
+afterEach(async () => {
+  await tf.setBackend('tensorflow');
+});
+
+const [n, h, w, c] = [64, 5, 6, 2];
+/** Every pixel of every image is different, and none is 0. */
+const values = Float32Array.from({ length: n * h * w * c }, (_, i) => i + 1);
+const images = () => tf.tensor4d(values, [n, h, w, c]);
+const seedOf = (a: number, b: number) => tf.tensor1d([a, b], 'int32');
+
+/** The crops and flips of one image of the batch that would give `found`, by trying all. */
+const explain = (found: ArrayLike<number>, image: number, crop: number) => {
+  const source = (y: number, x: number, channel: number) =>
+    y < 0 || x < 0 || y >= h || x >= w ? 0 : values[((image * h + y) * w + x) * c + channel];
+  const explanations: string[] = [];
+  for (let down = -crop; down <= crop; down++) {
+    for (let right = -crop; right <= crop; right++) {
+      for (const mirrored of [false, true]) {
+        let equal = true;
+        for (let y = 0; y < h; y++) {
+          for (let x = 0; x < w; x++) {
+            for (let channel = 0; channel < c; channel++) {
+              const from = source(y + down, right + (mirrored ? w - 1 - x : x), channel);
+              equal &&= found[((image * h + y) * w + x) * c + channel] === from;
+            }
+          }
+        }
+        if (equal) explanations.push(`${down} ${right} ${mirrored}`);
+      }
+    }
+  }
+  return explanations;
+};
+
+describe.each(['tensorflow', 'cpu'])('cropFlip on %s', (backend) => {
+  it('gives every image a crop and flip of its own, all of which occur', async () => {
+    await tf.setBackend(backend);
+    const drawn = cropFlip(images(), { crop: 1, flip: true }, seedOf(1, 2));
+    expect(drawn.shape).toEqual([n, h, w, c]);
+    const found = drawn.dataSync();
+    const all = Array.from({ length: n }, (_, i) => explain(found, i, 1));
+    for (const explanations of all) expect(explanations).toHaveLength(1);
+    // 18 possibilities among 64 images: most occur.
+    expect(new Set(all.flat()).size).toBeGreaterThan(12);
+  });
+
+  it('depends on the seed alone', async () => {
+    await tf.setBackend(backend);
+    const draw = (a: number, b: number) => [...cropFlip(images(), { crop: 2, flip: true }, seedOf(a, b)).dataSync()];
+    expect(draw(1, 2)).toEqual(draw(1, 2));
+    expect(draw(1, 2)).not.toEqual(draw(1, 3));
+    expect(draw(1, 2)).not.toEqual(draw(2, 2));
+  });
+
+  it('does only what is asked', async () => {
+    await tf.setBackend(backend);
+    const same = cropFlip(images(), { crop: 0, flip: false }, seedOf(3, 4));
+    expect([...same.dataSync()]).toEqual([...values]);
+    const flipped = cropFlip(images(), { crop: 0, flip: true }, seedOf(3, 4)).dataSync();
+    const kinds = Array.from({ length: n }, (_, i) => explain(flipped, i, 0).join());
+    expect(new Set(kinds)).toEqual(new Set(['0 0 false', '0 0 true']));
+    const mirrored = kinds.filter((kind) => kind === '0 0 true').length;
+    expect(mirrored).toBeGreaterThan(16);
+    expect(mirrored).toBeLessThan(48);
+  });
+
+  it('keeps int32 images and leaves nothing behind', async () => {
+    await tf.setBackend(backend);
+    const whole = tf.tensor4d(values, [n, h, w, c], 'int32');
+    const seed = seedOf(5, 6);
+    const before = tf.memory().numTensors;
+    const drawn = cropFlip(whole, { crop: 1, flip: true }, seed);
+    expect(drawn.dtype).toBe('int32');
+    drawn.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});

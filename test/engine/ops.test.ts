@@ -1,0 +1,298 @@
+import * as tf from '@tensorflow/tfjs';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { key, permutation, uniforms } from '../../src/core/random.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import * as ops from '../../src/engine/ops.js';
+
+beforeAll(async () => {
+  await loadEngine();
+});
+
+afterEach(async () => {
+  await tf.setBackend('tensorflow');
+});
+
+interface Input {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+
+/** Uniform in ±1. */
+const random = (name: string, ...shape: number[]): Input => ({
+  shape,
+  data: uniforms(key(name), sizeOf(shape), 1),
+});
+
+const positive = (input: Input): Input => ({ ...input, data: input.data.map((value) => 0.5 + Math.abs(value)) });
+
+/** Distinct numbers at least 0.08 apart and away from 0 and 6, so that no kink is within a finite difference. */
+const spread = (name: string, ...shape: number[]): Input => ({
+  shape,
+  data: Float32Array.from(permutation(key(name), sizeOf(shape)), (rank) => (rank - sizeOf(shape) / 3 + 0.5) * 0.08),
+});
+
+interface Case {
+  readonly name: string;
+  readonly inputs: readonly Input[];
+  readonly run: (inputs: tf.Tensor[]) => tf.Tensor | tf.Tensor[];
+  /** How many of the inputs have gradients (the first ones); default all. */
+  readonly differentiable?: number;
+}
+
+const norm = ([x, scale, offset, mean, variance]: tf.Tensor[]) =>
+  [x, { scale, offset, mean, variance }] as unknown as [tf.Tensor4D, ops.BatchNormVariables];
+
+const channels = (n: number) => [
+  positive(random('scale', n)),
+  random('offset', n),
+  random('mean', n),
+  positive(random('variance', n)),
+];
+
+const conv = (name: string, x: Input, filter: Input, options?: ops.ConvOptions): Case => ({
+  name: `conv2d ${name}`,
+  inputs: [x, filter],
+  run: ([a, b]) => ops.conv2d(a as tf.Tensor4D, b as tf.Tensor4D, options),
+});
+
+const cases: readonly Case[] = [
+  conv('3×3 padding 1', random('x', 2, 6, 5, 3), random('f', 3, 3, 3, 4), { padding: 1 }),
+  conv('3×3 stride 2 padding 1, even', random('x', 2, 6, 8, 3), random('f', 3, 3, 3, 4), { stride: 2, padding: 1 }),
+  conv('3×3 stride 2 padding 1, odd', random('x', 2, 7, 5, 3), random('f', 3, 3, 3, 4), { stride: 2, padding: 1 }),
+  conv('1×1 stride 2', random('x', 2, 6, 5, 3), random('f', 1, 1, 3, 4), { stride: 2 }),
+  conv('1×1 padding 1', random('x', 1, 3, 4, 3), random('f', 1, 1, 3, 2), { padding: 1 }),
+  conv('5×5 valid', random('x', 2, 7, 6, 2), random('f', 5, 5, 2, 3)),
+  conv('5×5 padding 2 stride 3', random('x', 2, 7, 6, 2), random('f', 5, 5, 2, 3), { padding: 2, stride: 3 }),
+  conv('2 groups', random('x', 2, 5, 5, 4), random('f', 3, 3, 2, 6), { padding: 1, stride: 2 }),
+  {
+    name: 'biasAdd on images',
+    inputs: [random('x', 2, 3, 2, 4), random('b', 4)],
+    run: ([x, b]) => ops.biasAdd(x as tf.Tensor, b as tf.Tensor1D),
+  },
+  {
+    name: 'add',
+    inputs: [random('x', 2, 3), random('b', 2, 3)],
+    run: ([a, b]) => ops.add(a as tf.Tensor, b as tf.Tensor),
+  },
+  {
+    name: 'add of a tensor to itself',
+    inputs: [random('x', 2, 3)],
+    run: ([x]) => ops.add(x as tf.Tensor, x as tf.Tensor),
+  },
+  {
+    name: 'dense',
+    inputs: [random('x', 3, 5), random('w', 5, 4), random('b', 4)],
+    run: ([x, w, b]) => ops.dense(x as tf.Tensor2D, w as tf.Tensor2D, b as tf.Tensor1D),
+  },
+  {
+    name: 'batchNormTrain on images',
+    inputs: [random('x', 3, 2, 4, 3), ...channels(3)],
+    run: (inputs) => ops.batchNormTrain(...norm(inputs)).y,
+    differentiable: 3,
+  },
+  {
+    name: 'batchNormTrain on vectors',
+    inputs: [random('x', 6, 3), ...channels(3)],
+    run: (inputs) => ops.batchNormTrain(...norm(inputs)).y,
+    differentiable: 3,
+  },
+  {
+    name: 'batchNormEval on images',
+    inputs: [random('x', 3, 2, 4, 3), ...channels(3)],
+    run: (inputs) => ops.batchNormEval(...norm(inputs)),
+    differentiable: 3,
+  },
+  {
+    name: 'batchNormEval on vectors',
+    inputs: [random('x', 6, 3), ...channels(3)],
+    run: (inputs) => ops.batchNormEval(...norm(inputs)),
+    differentiable: 3,
+  },
+  { name: 'relu', inputs: [spread('x', 2, 3, 3, 2)], run: ([x]) => ops.relu(x as tf.Tensor) },
+  { name: 'relu6', inputs: [spread('x', 4, 5, 4, 2)], run: ([x]) => ops.relu6(x as tf.Tensor) },
+  { name: 'leakyRelu', inputs: [spread('x', 2, 3, 3, 2)], run: ([x]) => ops.leakyRelu(x as tf.Tensor, 0.2) },
+  { name: 'maxPool 2', inputs: [spread('x', 2, 4, 6, 3)], run: ([x]) => ops.maxPool(x as tf.Tensor4D) },
+  { name: 'maxPool 2, odd', inputs: [spread('x', 2, 5, 7, 2)], run: ([x]) => ops.maxPool(x as tf.Tensor4D) },
+  { name: 'maxPool 3 at 2', inputs: [spread('x', 2, 7, 5, 2)], run: ([x]) => ops.maxPool(x as tf.Tensor4D, 3, 2) },
+  { name: 'avgPool 2, odd', inputs: [random('x', 2, 5, 7, 2)], run: ([x]) => ops.avgPool(x as tf.Tensor4D) },
+  { name: 'globalMean', inputs: [random('x', 2, 3, 4, 5)], run: ([x]) => ops.globalMean(x as tf.Tensor4D) },
+  { name: 'flatten', inputs: [random('x', 2, 3, 4, 5)], run: ([x]) => ops.flatten(x as tf.Tensor4D) },
+  { name: 'softmax', inputs: [random('x', 3, 5)], run: ([x]) => ops.softmax(x as tf.Tensor) },
+  { name: 'logSoftmax', inputs: [random('x', 3, 5)], run: ([x]) => ops.logSoftmax(x as tf.Tensor) },
+  {
+    name: 'moments of images',
+    inputs: [random('x', 3, 4, 2, 3)],
+    run: ([x]) => {
+      const { mean, variance } = ops.moments(x as tf.Tensor);
+      return [mean, variance];
+    },
+  },
+  {
+    name: 'moments of vectors',
+    inputs: [random('x', 5, 3)],
+    run: ([x]) => {
+      const { mean, variance } = ops.moments(x as tf.Tensor);
+      return [mean, variance];
+    },
+  },
+];
+
+const tensorOf = ({ shape, data }: Input) => tf.tensor(data, [...shape]);
+
+const listed = <A>(value: A | A[]): A[] => (Array.isArray(value) ? value : [value]);
+
+/** The weights that turn an operation's outputs into one number: a different one for every element. */
+const cotangent = (shape: readonly number[], which: number): Float32Array =>
+  uniforms(key(`cotangent/${which}`), sizeOf(shape), 1);
+
+/** Outputs, and gradients of their weighted sum with respect to the differentiable inputs, on the current backend. */
+const evaluate = ({ inputs, run, differentiable = inputs.length }: Case) => {
+  const tensors = inputs.map(tensorOf);
+  const outputs = listed(run(tensors)).map((tensor) => ({
+    shape: tensor.shape,
+    data: tensor.dataSync() as Float32Array,
+  }));
+  const { grads } = tf.valueAndGrads(
+    (...wanted) =>
+      listed(run([...wanted, ...tensors.slice(differentiable)]))
+        .map((y, i) => tf.sum(tf.mul(y, tf.tensor(cotangent(y.shape, i), y.shape))))
+        .reduce((a, b) => tf.add(a, b)) as tf.Scalar,
+  )(tensors.slice(0, differentiable));
+  return {
+    outputs,
+    gradients: grads.map((tensor) => ({ shape: tensor.shape, data: tensor.dataSync() as Float32Array })),
+  };
+};
+
+const expectClose = (found: Input, wanted: Input, tolerance: number) => {
+  expect(found.shape).toEqual(wanted.shape);
+  for (let i = 0; i < wanted.data.length; i++) {
+    const [a, b] = [found.data[i] as number, wanted.data[i] as number];
+    if (!(Math.abs(a - b) <= tolerance * (1 + Math.abs(b)))) expect.fail(`element ${i}: ${a}, not ${b}`);
+  }
+};
+
+describe.each(cases)('$name', (operation) => {
+  it('native and plain agree, forwards and backwards', async () => {
+    const native = tf.tidy(() => evaluate(operation) as never) as ReturnType<typeof evaluate>;
+    await tf.setBackend('cpu');
+    const plain = tf.tidy(() => evaluate(operation) as never) as ReturnType<typeof evaluate>;
+    native.outputs.forEach((output, i) => {
+      expectClose(output, plain.outputs[i] as Input, 1e-5);
+    });
+    native.gradients.forEach((gradient, i) => {
+      expectClose(gradient, plain.gradients[i] as Input, 1e-5);
+    });
+  });
+
+  it.each(['tensorflow', 'cpu'])('%s gradients are those of finite differences', async (backend) => {
+    await tf.setBackend(backend);
+    tf.tidy(() => {
+      const { gradients } = evaluate(operation);
+      // The weighted sum in double precision: only the operation itself is in float32.
+      const total = (inputs: readonly Input[]) => {
+        let sum = 0;
+        listed(operation.run(inputs.map(tensorOf))).forEach((y, which) => {
+          const weights = cotangent(y.shape, which);
+          y.dataSync().forEach((value: number, i: number) => {
+            sum += value * (weights[i] as number);
+          });
+        });
+        return sum;
+      };
+      const step = 0.02;
+      gradients.forEach((gradient, which) => {
+        // Three random directions in each input.
+        for (const direction of ['a', 'b', 'c']) {
+          const along = uniforms(key(direction), gradient.data.length, 1);
+          const moved = (sign: number) =>
+            total(
+              operation.inputs.map((input, i) =>
+                i === which
+                  ? { ...input, data: input.data.map((value, j) => value + sign * step * (along[j] as number)) }
+                  : input,
+              ),
+            );
+          const difference = (moved(1) - moved(-1)) / (2 * step);
+          const product = gradient.data.reduce((sum, value, j) => sum + value * (along[j] as number), 0);
+          expect(Math.abs(difference - product)).toBeLessThan(5e-3 * (1 + Math.abs(difference)));
+        }
+      });
+    });
+  });
+
+  it('creates its outputs and nothing else, with and without gradients', () => {
+    const tensors = operation.inputs.map(tensorOf);
+    const count = tf.memory().numTensors;
+    const outputs = listed(operation.run(tensors));
+    // Without any tidy. Batch norm hands back its running statistics too, which the table leaves aside.
+    const extra = operation.name.startsWith('batchNormTrain') ? 2 : 0;
+    expect(tf.memory().numTensors).toBe(count + outputs.length + extra);
+    tf.dispose(outputs);
+    const before = tf.memory();
+    const { differentiable = tensors.length } = operation;
+    const loss = (...wanted: tf.Tensor[]) =>
+      listed(operation.run([...wanted, ...tensors.slice(differentiable)]))
+        .map((y) => tf.sum(tf.square(y)))
+        .reduce((a, b) => tf.add(a, b)) as tf.Scalar;
+    const { value, grads } = tf.valueAndGrads(loss)(tensors.slice(0, differentiable));
+    tf.dispose([value, ...grads]);
+    expect(tf.memory().numTensors).toBe(before.numTensors);
+    expect(tf.memory().numDataBuffers).toBe(before.numDataBuffers);
+    tf.dispose(tensors);
+  });
+});
+
+describe('PyTorch’s arithmetic', () => {
+  it.each(['tensorflow', 'cpu'])('%s: padding 1 at stride 2 starts at the border (worked number)', async (backend) => {
+    await tf.setBackend(backend);
+    // 1…16 in rows of 4, a kernel of ones: windows centred on (0,0), (0,2), (2,0), (2,2).
+    // TensorFlow's SAME would centre them on (1,1) … and give 54, 45, 81, 66 or the like.
+    const x = tf.range(1, 17).reshape([1, 4, 4, 1]) as tf.Tensor4D;
+    const y = ops.conv2d(x, tf.ones([3, 3, 1, 1]), { stride: 2, padding: 1 });
+    // (1+2+5+6), (2+3+4+6+7+8), (5+6+9+10+13+14), (6+7+8+10+11+12+14+15+16)
+    expect([...y.dataSync()]).toEqual([14, 30, 57, 99]);
+  });
+
+  it.each(['tensorflow', 'cpu'])('%s: the running variance is unbiased, the normaliser is not', async (backend) => {
+    await tf.setBackend(backend);
+    // Batch of 4 values 1, 2, 3, 6: mean 3, biased variance 3.5, unbiased 14/3.
+    const x = tf.tensor2d([1, 2, 3, 6], [4, 1]);
+    const one = tf.ones([1]);
+    const { y, mean, variance } = ops.batchNormTrain(x, {
+      scale: one,
+      offset: tf.zeros([1]),
+      mean: tf.tensor1d([10]),
+      variance: one,
+    });
+    expect(mean.dataSync()[0]).toBeCloseTo(0.9 * 10 + 0.1 * 3, 5);
+    expect(variance.dataSync()[0]).toBeCloseTo(0.9 + (0.1 * 14) / 3, 5);
+    expect(y.dataSync()[0]).toBeCloseTo(-2 / Math.sqrt(3.5 + 1e-5), 5);
+    expect(y.shape).toEqual([4, 1]);
+  });
+
+  it('the gradient of ReLU at 0 is 0', () => {
+    const gradient = tf.grad((x) => ops.relu(x).sum())(tf.tensor1d([-1, 0, 1]));
+    expect([...gradient.dataSync()]).toEqual([0, 0, 1]);
+  });
+});
+
+it('gradients of an unwanted input are not computed', () => {
+  const x: tf.Tensor4D = tf.ones([1, 4, 4, 1]);
+  const names: string[] = [];
+  const backend = tf.backend() as unknown as { executeMultipleOutputs: (name: string, ...rest: unknown[]) => unknown };
+  const original = backend.executeMultipleOutputs;
+  backend.executeMultipleOutputs = function (name, ...rest) {
+    names.push(name);
+    return original.call(this, name, ...rest);
+  };
+  try {
+    tf.grad((filter) => ops.conv2d(x, filter as tf.Tensor4D).sum())(tf.ones([3, 3, 1, 1]));
+  } finally {
+    backend.executeMultipleOutputs = original;
+  }
+  expect(names).toContain('Conv2DBackpropFilter');
+  expect(names).not.toContain('Conv2DBackpropInput');
+});
