@@ -1,4 +1,4 @@
-import { assertLabels, countRows, type Logits, logProbabilities, predicted } from './rows.js';
+import { assertLabels, confidence, countRows, type Logits, predicted } from './rows.js';
 
 /** Examples whose confidence lies in one interval. */
 export interface CalibrationBin {
@@ -23,12 +23,12 @@ export const calibrationBins = (logits: Logits, labels: ArrayLike<number>, bins 
   assertLabels(logits, labels);
   const sums = Array.from({ length: bins }, () => ({ count: 0, right: 0, confidence: 0 }));
   for (let row = 0; row < countRows(logits); row++) {
-    const confidence = Math.exp(logProbabilities(logits, row).reduce((a, b) => Math.max(a, b)));
-    const bin = sums[Math.ceil(confidence * bins) - 1];
-    if (bin === undefined) throw new Error(`row ${row} of the logits has no finite confidence`);
+    const sure = confidence(logits, row);
+    const bin = sums[Math.ceil(sure * bins) - 1];
+    if (bin === undefined) throw new Error(`row ${row} of the logits has no confidence: a NaN or an infinity in it`);
     bin.count += 1;
     bin.right += Number(predicted(logits, row) === labels[row]);
-    bin.confidence += confidence;
+    bin.confidence += sure;
   }
   return sums.map(({ count, right, confidence }, i) => ({
     above: i / bins,

@@ -29,13 +29,22 @@ export const predicted = ({ values, classes }: Logits, row: number): number => {
   return best;
 };
 
-/** log softmax(x / τ) of one row, in float64; NaN throughout when the row has a NaN or +∞. */
-export const logProbabilities = ({ values, classes }: Logits, row: number, temperature = 1): Float64Array => {
+/** One row over τ, less its largest value, and the sum of the exponentials of that. */
+const shifted = ({ values, classes }: Logits, row: number, temperature: number) => {
   const scaled = Float64Array.from(values.subarray(row * classes, (row + 1) * classes), (value) => value / temperature);
   const top = scaled.reduce((a, b) => Math.max(a, b));
-  const sum = scaled.reduce((total, value) => total + Math.exp(value - top), 0);
-  return scaled.map((value) => value - top - Math.log(sum));
+  const differences = scaled.map((value) => value - top);
+  return { differences, sum: differences.reduce((total, value) => total + Math.exp(value), 0) };
 };
+
+/** log softmax(x / τ) of one row, in float64; NaN throughout when the row has a NaN or +∞. */
+export const logProbabilities = (logits: Logits, row: number, temperature = 1): Float64Array => {
+  const { differences, sum } = shifted(logits, row, temperature);
+  return differences.map((value) => value - Math.log(sum));
+};
+
+/** The largest softmax probability of one row, in (0, 1]; NaN when the row has a NaN or +∞. */
+export const confidence = (logits: Logits, row: number): number => 1 / shifted(logits, row, 1).sum;
 
 /** The mean over rows of a function of the row's number, in float64. */
 export const meanOverRows = (logits: Logits, f: (row: number) => number): number => {
