@@ -1,0 +1,174 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { FailureError } from '../../src/core/errors.js';
+import { key } from '../../src/core/random.js';
+import { entries } from '../../src/core/tree.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import { leNet5 } from '../../src/models/lenet.js';
+import { plainCnn } from '../../src/models/plain-cnn.js';
+import { preResNet } from '../../src/models/pre-resnet.js';
+import { resNet } from '../../src/models/resnet.js';
+import { fromStateDict, type StateDict, toStateDict } from '../../src/models/state-dict.js';
+
+beforeAll(async () => {
+  await loadEngine();
+});
+
+const colour = { height: 32, width: 32, channels: 3 };
+const grey = { height: 32, width: 32, channels: 1 };
+
+describe('names and shapes are PyTorch’s, in its order', () => {
+  const listed = (stateDict: StateDict) => Object.entries(stateDict).map(([name, { shape }]) => `${name} ${shape}`);
+
+  it('plain CNN', () => {
+    const network = plainCnn({ width: 8 }).build({ height: 16, width: 24, channels: 3 }, 10);
+    const variables = network.init(key(1));
+    const norm = (name: string, n: number) =>
+      ['weight', 'bias', 'running_mean', 'running_var'].map((part) => `${name}.${part} ${n}`);
+    expect(listed(toStateDict(network, variables))).toEqual([
+      'conv1.weight 8,3,3,3',
+      'conv1.bias 8',
+      ...norm('bn1', 8),
+      'conv2.weight 16,8,3,3',
+      'conv2.bias 16',
+      ...norm('bn2', 16),
+      'conv3.weight 32,16,3,3',
+      'conv3.bias 32',
+      ...norm('bn3', 32),
+      'fc1.weight 32,192',
+      'fc1.bias 32',
+      ...norm('fcbn1', 32),
+      'fc2.weight 10,32',
+      'fc2.bias 10',
+    ]);
+    tf.dispose(variables);
+  });
+
+  it('PreResNet: shortcuts without batch norm, from depth 44 also in the first stage', () => {
+    const names = (depth: 20 | 44) =>
+      preResNet(depth)
+        .build(colour, 10)
+        .variables.map(({ name }) => name);
+    const shortcuts = (depth: 20 | 44) => names(depth).filter((name) => name.includes('downsample'));
+    expect(names(20).slice(0, 12)).toEqual([
+      'conv1.weight',
+      'layer1.0.bn1.weight',
+      'layer1.0.bn1.bias',
+      'layer1.0.bn1.running_mean',
+      'layer1.0.bn1.running_var',
+      'layer1.0.conv1.weight',
+      'layer1.0.bn2.weight',
+      'layer1.0.bn2.bias',
+      'layer1.0.bn2.running_mean',
+      'layer1.0.bn2.running_var',
+      'layer1.0.conv2.weight',
+      'layer1.1.bn1.weight',
+    ]);
+    expect(names(20).slice(-6)).toEqual([
+      'bn.weight',
+      'bn.bias',
+      'bn.running_mean',
+      'bn.running_var',
+      'fc.weight',
+      'fc.bias',
+    ]);
+    expect(shortcuts(20)).toEqual(['layer2.0.downsample.0.weight', 'layer3.0.downsample.0.weight']);
+    expect(shortcuts(44)).toEqual([1, 2, 3].map((stage) => `layer${stage}.0.downsample.0.weight`));
+  });
+
+  it('ResNet: projections with batch norm; counters when asked for', () => {
+    const network = resNet(18).build(colour, 10);
+    const names = network.variables.map(({ name }) => name);
+    expect(names.filter((name) => name.startsWith('layer2.0'))).toEqual([
+      'layer2.0.conv1.weight',
+      ...['weight', 'bias', 'running_mean', 'running_var'].map((part) => `layer2.0.bn1.${part}`),
+      'layer2.0.conv2.weight',
+      ...['weight', 'bias', 'running_mean', 'running_var'].map((part) => `layer2.0.bn2.${part}`),
+      'layer2.0.shortcut.0.weight',
+      ...['weight', 'bias', 'running_mean', 'running_var'].map((part) => `layer2.0.shortcut.1.${part}`),
+    ]);
+    const small = plainCnn({ width: 2 }).build(colour, 10);
+    const variables = small.init(key(1));
+    const counted = Object.keys(toStateDict(small, variables, { countBatches: true }));
+    expect(counted.indexOf('bn1.num_batches_tracked')).toBe(counted.indexOf('bn1.running_var') + 1);
+    expect(counted.filter((name) => name.endsWith('num_batches_tracked'))).toHaveLength(4);
+    tf.dispose(variables);
+  });
+});
+
+describe('layouts', () => {
+  it('kernels and dense weights are transposed, and rows after a flatten reordered (worked numbers)', () => {
+    const network = plainCnn({ width: 1 }).build({ height: 16, width: 8, channels: 2 }, 3);
+    const variables = network.init(key(1));
+    const count = (name: string) => {
+      const shape = [...(network.variables.find((spec) => spec.name === name)?.shape ?? [])];
+      return tf
+        .range(
+          0,
+          shape.reduce((a, b) => a * b, 1),
+        )
+        .reshape(shape);
+    };
+    const params = { ...variables.params, 'conv2.weight': count('conv2.weight'), 'fc1.weight': count('fc1.weight') };
+    const stateDict = toStateDict(network, { ...variables, params });
+    // conv2 is [3, 3, 1, 2]: output 1's kernel is the odd numbers.
+    expect(stateDict['conv2.weight']).toEqual({
+      shape: [2, 1, 3, 3],
+      data: Float32Array.of(0, 2, 4, 6, 8, 10, 12, 14, 16, 1, 3, 5, 7, 9, 11, 13, 15, 17),
+    });
+    // fc1 takes a flattened 2×1 image of 4 channels to 4 numbers: row (y, channel) is 4y + channel here, 2 channel + y there.
+    const [, { data }] = ['', stateDict['fc1.weight'] as { data: Float32Array }] as const;
+    expect([...data.slice(0, 8)]).toEqual([0, 16, 4, 20, 8, 24, 12, 28]);
+    tf.dispose([variables as never, params['conv2.weight'], params['fc1.weight']]);
+  });
+
+  it.each([
+    ['plain CNN', plainCnn({ width: 4 }), { height: 20, width: 9, channels: 3 }],
+    ['PreResNet-44', preResNet(44), colour],
+    ['LeNet-5', leNet5(), grey],
+  ] as const)('%s comes back bit for bit', (_, plugin, input) => {
+    const network = plugin.build(input, 10);
+    const variables = network.init(key(2));
+    const before = tf.memory().numTensors;
+    const back = fromStateDict(network, toStateDict(network, variables));
+    const wanted = new Map(entries(variables));
+    for (const [path, tensor] of entries(back)) {
+      expect(tensor.shape).toEqual(wanted.get(path)?.shape);
+      expect(tensor.dataSync()).toEqual(wanted.get(path)?.dataSync());
+    }
+    expect(entries(back)).toHaveLength(wanted.size);
+    tf.dispose(back);
+    expect(tf.memory().numTensors).toBe(before);
+    tf.dispose(variables);
+  });
+});
+
+describe('weights that do not fit', () => {
+  const network = leNet5().build(grey, 10);
+  const good = (): Record<string, StateDict[string]> => {
+    const variables = network.init(key(3));
+    const stateDict = toStateDict(network, variables);
+    tf.dispose(variables);
+    return { ...stateDict };
+  };
+  const failureOf = (stateDict: StateDict) => {
+    const before = tf.memory().numTensors;
+    try {
+      fromStateDict(network, stateDict);
+    } catch (error) {
+      expect(tf.memory().numTensors).toBe(before);
+      if (error instanceof FailureError) return error.failure;
+    }
+    return undefined;
+  };
+
+  it('are refused by name', () => {
+    const { 'fc1.bias': bias, ...without } = good();
+    expect(failureOf(without)).toMatchObject({ kind: 'data', where: 'fc1.bias' });
+    expect(failureOf({ ...good(), 'fc3.bias': bias as StateDict[string] })).toMatchObject({ where: 'fc3.bias' });
+    const short = { shape: [9, 84], data: new Float32Array(9 * 84) };
+    expect(failureOf({ ...good(), 'fc2.weight': short })?.what).toContain('[9, 84], the network has [10, 84]');
+    const whole = { shape: [10], data: new Int32Array(10) };
+    expect(failureOf({ ...good(), 'fc2.bias': whole })).toMatchObject({ where: 'fc2.bias' });
+  });
+});
