@@ -1,67 +1,219 @@
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { FailureError, failure } from '../core/errors.js';
-import { cacheFolder, findEngine } from './folder.js';
+import * as E from 'fp-ts/Either';
+import { attempt, FailureError, failure, orThrow, type Task } from '../core/errors.js';
+import { type Choice, chooseEngine } from './choice.js';
+import { findEngine, QUIET } from './folder.js';
+import { type InstallOptions, installEngine } from './install.js';
+import { type Machine, RUN_SLOWLY, thisMachine } from './machine.js';
+import { run } from './process.js';
+import { quietly } from './quiet.js';
 import { recipeFor } from './recipe.js';
+import { bundled, packageFolder, prebuiltBinding } from './tfjs-node.js';
 
 /** What the numbers run on. */
 export interface Engine {
-  /** Part of every result's identity: equal seeds give equal bits only within one class (and version, and threads). */
+  /** Part of every result's identity: equal seeds give equal bits only within one class, version and number of threads. */
   readonly class: 'tensorflow-cpu' | 'tensorflow-cuda' | 'tfjs-cpu';
-  /** TensorFlow's version, or tfjs's for the pure-JavaScript engine. */
+  /** TensorFlow's version; tfjs's for the pure-JavaScript engine. */
   readonly version: string;
   /** Threads that one operation may use. */
   readonly threads: number;
-  /** Names of the graphics cards in use; empty on a CPU. */
+  /** The name of the graphics card in use; empty on a CPU. */
   readonly gpus: readonly string[];
-  /** Whether TensorFlow's native operations can be called. */
+  /** Whether TensorFlow's own operations can be called. */
   readonly native: boolean;
-  /** Where the engine is installed. */
+  /** Where it is installed. */
   readonly folder?: string;
 }
 
 export interface LoadOptions {
-  /** Threads of one operation; default: `TF_NUM_INTRAOP_THREADS`, else all cores. It holds for the whole process. */
+  /**
+   * Threads of one operation. Default: `TF_NUM_INTRAOP_THREADS`, else all cores. The first load decides for the whole
+   * process: TensorFlow reads it once.
+   */
   readonly threads?: number;
+  /** Told, in a line, that a slow engine is in use and why. Default: standard error. */
+  readonly say?: (line: string) => void;
 }
+
+/**
+ * How many times slower the pure-JavaScript engine is than TensorFlow on a CPU.
+ *
+ * Measured once, on 2 cores of an x86-64 server with AVX-512 (2026-11-23, Node 20): forward and both gradients of a 3×3
+ * convolution, 8 images of 16×16, 32 to 64 channels, then ReLU; the median of 5 runs was 8.1 to 11 s in JavaScript, that
+ * of 30 runs 7.1 to 7.7 ms in TensorFlow.
+ */
+export const TFJS_CPU_SLOWER = 1000;
+
+/** What the binding offers of itself; the kernels use the rest. */
+interface Binding {
+  readonly TF_Version: string;
+  isUsingGpuDevice(): boolean;
+}
+
+type BackendMaker = new (binding: Binding, packageName: string) => tf.KernelBackend;
+
+/**
+ * Registers TensorFlow's kernels with tfjs, and gives the class of its backend. The package is CommonJS without complete
+ * types, so this is where they are asserted.
+ */
+const loadKernels = async (machine: Machine): Promise<BackendMaker> => {
+  if (bundled()) {
+    await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
+    const module = await import('@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js');
+    return module.NodeJSKernelBackend as unknown as BackendMaker;
+  }
+  const require = createRequire(join(await packageFolder(machine), 'package.json'));
+  require('./dist/register_all_kernels');
+  return (require('./dist/nodejs_kernel_backend') as { NodeJSKernelBackend: BackendMaker }).NodeJSKernelBackend;
+};
+
+const positive = (text: string | undefined): number | undefined => {
+  const value = Number(text);
+  return text && Number.isInteger(value) && value > 0 ? value : undefined;
+};
+
+/** The environment variables that the native library reads once, when it is loaded. */
+export const nativeEnvironment = (
+  env: NodeJS.ProcessEnv,
+  options: { readonly threads: number | undefined; readonly cores: number; readonly folder: string | undefined },
+): Readonly<Record<string, string>> => {
+  const threads = options.threads ?? positive(env.TF_NUM_INTRAOP_THREADS) ?? options.cores;
+  const cuda = options.folder === undefined ? undefined : join(options.folder, 'nvidia', 'cuda_nvcc');
+  return {
+    TF_NUM_INTRAOP_THREADS: String(threads),
+    TF_NUM_INTEROP_THREADS: env.TF_NUM_INTEROP_THREADS || String(threads),
+    TF_CPP_MIN_LOG_LEVEL: env.TF_CPP_MIN_LOG_LEVEL || '2',
+    // Otherwise the first process takes the whole card, and a second worker finds none of its memory.
+    TF_FORCE_GPU_ALLOW_GROWTH: env.TF_FORCE_GPU_ALLOW_GROWTH || 'true',
+    // XLA looks for ptxas and libdevice in a system-wide CUDA unless told otherwise.
+    ...(cuda !== undefined && existsSync(cuda) && !env.XLA_FLAGS?.includes('xla_gpu_cuda_data_dir')
+      ? { XLA_FLAGS: `${env.XLA_FLAGS ?? ''} --xla_gpu_cuda_data_dir=${cuda}`.trim() }
+      : {}),
+  };
+};
+
+/** The card that the binding computes on, which is the last that TensorFlow sees; `listing` is one name a line. */
+export const usedGpu = (listing: string, visible: string | undefined): string => {
+  const names = listing.split('\n').map((line) => line.trim());
+  const indices = visible?.split(',').map((text) => positive(text.trim()) ?? 0);
+  const last = indices === undefined ? names.filter((name) => name !== '').at(-1) : names[indices.at(-1) ?? 0];
+  return last || 'GPU';
+};
+
+const gpuName = async (): Promise<string> => {
+  const asked = await run('nvidia-smi', ['--query-gpu=name', '--format=csv,noheader'], { limit: 20_000 });
+  return usedGpu(asked.code === 0 ? asked.out : '', process.env.CUDA_VISIBLE_DEVICES);
+};
+
+const loadNative = async (
+  machine: Machine,
+  path: string,
+  folder: string | undefined,
+  options: LoadOptions,
+): Promise<Engine> => {
+  // Node passes changes of process.env on to the C library's environment, which is where TensorFlow looks.
+  const environment = nativeEnvironment(process.env, {
+    threads: options.threads,
+    cores: availableParallelism(),
+    folder,
+  });
+  Object.assign(process.env, environment);
+  const require = createRequire(path);
+  let binding: Binding;
+  try {
+    binding = quietly(join(dirname(path), QUIET), machine.env, () => require(path) as Binding);
+  } catch (error) {
+    throw new FailureError(
+      failure('engine', `TensorFlow does not load: ${(error as Error).message.split('\n')[0]}`, {
+        where: path,
+        remedy: `\`npx undistill doctor\` looks at the machine. ${RUN_SLOWLY}`,
+      }),
+    );
+  }
+  const Backend = await loadKernels(machine);
+  tf.registerBackend('tensorflow', () => new Backend(binding, 'tensorflow'), 3);
+  await tf.setBackend('tensorflow');
+  await tf.ready();
+  const cuda = binding.isUsingGpuDevice();
+  return {
+    class: cuda ? 'tensorflow-cuda' : 'tensorflow-cpu',
+    version: binding.TF_Version,
+    threads: Number(environment.TF_NUM_INTRAOP_THREADS),
+    gpus: cuda ? [await gpuName()] : [],
+    native: true,
+    ...(folder === undefined ? {} : { folder }),
+  };
+};
+
+const loadJavaScript = async (): Promise<Engine> => {
+  await tf.setBackend('cpu');
+  await tf.ready();
+  return { class: 'tfjs-cpu', version: tf.version.tfjs, threads: 1, gpus: [], native: false };
+};
+
+/** The warning that goes with a choice, for standard error. */
+export const warningFor = (choice: Choice): string | undefined => {
+  if (choice.use === 'tfjs-cpu')
+    return `WARNING: running on the pure-JavaScript engine, about ${TFJS_CPU_SLOWER} times slower than TensorFlow: ${choice.why ?? 'UNDISTILL_ENGINE=tfjs-cpu'}`;
+  if (choice.use === 'prebuilt')
+    return `WARNING: running on the old TensorFlow that came with @tensorflow/tfjs-node-gpu: ${choice.why}`;
+  return undefined;
+};
+
+const choose = async (machine: Machine): Promise<Choice> => {
+  const cuda = recipeFor(machine.platform, machine.arch, true);
+  const atHand = {
+    prebuilt: prebuiltBinding(),
+    cuda: cuda !== undefined && (await findEngine(machine.cache, cuda.name)) !== undefined,
+  };
+  const choice = chooseEngine(machine, atHand);
+  if (E.isLeft(choice)) throw new FailureError(choice.left);
+  return choice.right;
+};
+
+const loadChoice = async (machine: Machine, choice: Choice, options: LoadOptions): Promise<Engine> => {
+  const warning = warningFor(choice);
+  if (warning !== undefined) (options.say ?? ((line) => process.stderr.write(`${line}\n`)))(warning);
+  switch (choice.use) {
+    case 'tfjs-cpu':
+      return loadJavaScript();
+    case 'prebuilt':
+      return loadNative(machine, choice.path, undefined, options);
+    case 'binding': {
+      const path = resolve(choice.path);
+      if (!existsSync(path))
+        throw new FailureError(
+          failure('engine', 'there is no such file', {
+            where: `UNDISTILL_BINDING=${choice.path}`,
+            remedy: 'It names a tfjs_binding.node; unset it to use the installed engine.',
+          }),
+        );
+      return loadNative(machine, path, undefined, options);
+    }
+    case 'tensorflow': {
+      const folder = await findEngine(machine.cache, choice.recipe.name);
+      if (folder === undefined)
+        throw new FailureError(
+          failure('engine', 'TensorFlow is not installed, or not completely', {
+            where: machine.cache,
+            remedy: `Run: npx undistill engine install${choice.recipe.variant === 'cuda' ? ' --cuda' : ''}`,
+          }),
+        );
+      return loadNative(machine, folder.binding, folder.path, options);
+    }
+  }
+};
 
 let loaded: Engine | undefined;
 let loading: Promise<Engine> | undefined;
 
-const setEnvironment = (threads: number): void => {
-  process.env.TF_NUM_INTRAOP_THREADS = String(threads);
-  process.env.TF_NUM_INTEROP_THREADS ??= String(threads);
-  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
-};
-
-const wantedThreads = (options: LoadOptions): number => {
-  const named = Number(process.env.TF_NUM_INTRAOP_THREADS);
-  return options.threads ?? (Number.isInteger(named) && named > 0 ? named : availableParallelism());
-};
-
-const load = async (options: LoadOptions): Promise<Engine> => {
-  const threads = wantedThreads(options);
-  setEnvironment(threads);
-  const recipe = recipeFor(process.platform, process.arch);
-  const folder = recipe && (await findEngine(cacheFolder(), recipe.name));
-  if (folder === undefined)
-    throw new FailureError(
-      failure('engine', 'TensorFlow is not installed', { remedy: 'Run: npx undistill engine install' }),
-    );
-  const require = createRequire(folder.binding);
-  const binding = require(folder.binding);
-  await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
-  const { NodeJSKernelBackend } = await import('@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js');
-  tf.registerBackend('tensorflow', () => new NodeJSKernelBackend(binding, 'tensorflow'), 3);
-  await tf.setBackend('tensorflow');
-  await tf.ready();
-  return { class: 'tensorflow-cpu', version: binding.TF_Version, threads, gpus: [], native: true, folder: folder.path };
-};
-
-/** Loads the engine and makes it tfjs's backend. The second call returns the first one's engine. */
-export const loadEngine = async (options: LoadOptions = {}): Promise<Engine> => {
-  loading ??= load(options).catch((error: unknown) => {
+const once = async (load: () => Promise<Engine>): Promise<Engine> => {
+  loading ??= load().catch((error: unknown) => {
     loading = undefined;
     throw error;
   });
@@ -69,7 +221,37 @@ export const loadEngine = async (options: LoadOptions = {}): Promise<Engine> => 
   return loaded;
 };
 
-/** The loaded engine. */
+/**
+ * Loads the engine and makes it tfjs's backend; the first call decides, a later one returns the same engine.
+ *
+ * @throws FailureError when it is not installed or does not load
+ */
+export const loadEngine = (options: LoadOptions = {}): Promise<Engine> =>
+  once(async () => {
+    const machine = thisMachine();
+    return loadChoice(machine, await choose(machine), options);
+  });
+
+/**
+ * `loadEngine`, which first installs what is missing; on a platform that TensorFlow has no wheel for it loads the best
+ * engine there is, with a warning.
+ */
+export const prepareEngine = (options: LoadOptions & Omit<InstallOptions, 'machine' | 'recipe'> = {}): Task<Engine> =>
+  attempt('engine', () =>
+    once(async () => {
+      const machine = thisMachine();
+      const chosen = await choose(machine);
+      const cuda = options.cuda ?? (chosen.use === 'tensorflow' && chosen.recipe.variant === 'cuda');
+      if (chosen.use === 'tensorflow') await orThrow(installEngine({ ...options, cuda, machine }));
+      return loadChoice(machine, options.cuda ? await choose(machine) : chosen, options);
+    }),
+  );
+
+/**
+ * The loaded engine.
+ *
+ * @throws Error when none is loaded
+ */
 export const engine = (): Engine => {
   if (loaded === undefined) throw new Error('the engine is not loaded: await loadEngine() first');
   return loaded;

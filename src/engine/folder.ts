@@ -1,30 +1,8 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-
-/** What is asked of the machine to find the cache; a test passes its own. */
-export interface Surroundings {
-  readonly env: NodeJS.ProcessEnv;
-  readonly platform: string;
-  readonly home: string;
-}
-
-const here = (): Surroundings => ({ env: process.env, platform: process.platform, home: homedir() });
-
-/**
- * The per-user cache: `$XDG_CACHE_HOME/undistill`, else `~/Library/Caches/undistill` on macOS, `%LOCALAPPDATA%\undistill`
- * on Windows, and `~/.cache/undistill` elsewhere. As its specification has it, a relative `XDG_CACHE_HOME` is ignored.
- */
-export const cacheFolder = ({ env, platform, home }: Surroundings = here()): string => {
-  const named = env.XDG_CACHE_HOME;
-  if (named?.startsWith('/')) return join(named, 'undistill');
-  if (platform === 'darwin') return join(home, 'Library', 'Caches', 'undistill');
-  if (platform === 'win32' && env.LOCALAPPDATA !== undefined) return join(env.LOCALAPPDATA, 'undistill');
-  return join(home, '.cache', 'undistill');
-};
 
 /** An installed engine: where it is, and what is in it. */
 export interface EngineFolder {
@@ -51,6 +29,8 @@ export interface ManifestFile {
 
 export const MANIFEST = 'engine.json';
 export const BINDING = 'tfjs_binding.node';
+/** A tiny module of our own that keeps TensorFlow's greetings off the terminal while it is loaded. */
+export const QUIET = 'quiet.node';
 
 /** Where the engine called `name` is, or will be. */
 export const enginePath = (cache: string, name: string): string => join(cache, 'engines', name);
