@@ -29,11 +29,11 @@ export const predicted = ({ values, classes }: Logits, row: number): number => {
   return best;
 };
 
-/** One row over τ, less its largest value, and the sum of the exponentials of that. */
+/** One row less its largest value, over τ, and the sum of the exponentials of that. */
 const shifted = ({ values, classes }: Logits, row: number, temperature: number) => {
-  const scaled = Float64Array.from(values.subarray(row * classes, (row + 1) * classes), (value) => value / temperature);
-  const top = scaled.reduce((a, b) => Math.max(a, b));
-  const differences = scaled.map((value) => value - top);
+  const own = Float64Array.from(values.subarray(row * classes, (row + 1) * classes));
+  const top = own.reduce((a, b) => Math.max(a, b));
+  const differences = own.map((value) => (value - top) / temperature);
   return { differences, sum: differences.reduce((total, value) => total + Math.exp(value), 0) };
 };
 
