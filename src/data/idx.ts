@@ -109,8 +109,7 @@ const inflateIdx = async (path: string): Promise<Uint8Array> => {
     }
   } catch (thrown) {
     const code = (thrown as NodeJS.ErrnoException).code;
-    if (code === 'Z_BUF_ERROR')
-      refuse(`the gzip file is truncated, after ${plural(length, 'byte')} of content`, path, REMEDY);
+    if (code === 'Z_BUF_ERROR') refuse('the gzip file is truncated', path, REMEDY);
     if (code?.startsWith('Z_')) refuse(`the gzip file is damaged (${(thrown as Error).message})`, path, REMEDY);
     throw thrown;
   } finally {
@@ -125,6 +124,8 @@ export const readIdx = async (path: string): Promise<IdxArray> => {
   try {
     if (await isGzip(file)) return parseIdx(await inflateIdx(path), path);
     return parseIdx(await file.readFile(), path);
+  } catch (thrown) {
+    return refuseUnreadable(path)(thrown);
   } finally {
     await file.close();
   }
