@@ -1,0 +1,90 @@
+import { readFileSync } from 'node:fs';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { loadEngine } from '../../src/engine/engine.js';
+import type { Named } from '../../src/models/network.js';
+import { crossEntropy, distillation, nasty } from '../../src/train/losses.js';
+import { adam, type Optimizer, sgd } from '../../src/train/optimizers.js';
+import { expectClose, values } from './tensors.js';
+
+beforeAll(async () => {
+  await loadEngine();
+});
+
+type Numbers = Readonly<Record<string, number[]>>;
+type Case<Options> = { readonly options: Options; readonly value: number; readonly gradient: number[] };
+
+/** Made by pytorch.py beside it. */
+const reference = JSON.parse(readFileSync(new URL('fixtures/pytorch.json', import.meta.url), 'utf8')) as {
+  readonly torch: string;
+  readonly shapes: Readonly<Record<string, number[]>>;
+  readonly start: Numbers;
+  readonly gradients: readonly Numbers[];
+  readonly rates: readonly number[];
+  readonly optimizers: readonly {
+    readonly name: 'sgd' | 'adam';
+    readonly options: Readonly<Record<string, never>>;
+    readonly after: readonly Numbers[];
+  }[];
+  readonly batch: {
+    readonly logits: number[];
+    readonly other: number[];
+    readonly labels: number[];
+    readonly classes: number;
+  };
+  readonly crossEntropy: readonly Case<{ smoothing: number }>[];
+  readonly distillation: readonly Case<{ temperature: number; alpha: number }>[];
+  readonly nasty: readonly Case<{ temperature: number; omega: number }>[];
+};
+
+const tensors = (numbers: Numbers): Named =>
+  Object.fromEntries(
+    Object.entries(numbers).map(([name, of]) => [name, tf.tensor(of, reference.shapes[name] as number[])]),
+  );
+
+describe(`equal to PyTorch ${reference.torch}`, () => {
+  test.each(reference.optimizers)('5 steps of $name with $options', ({ name, options, after }) => {
+    const optimizer: Optimizer = { sgd, adam }[name](options);
+    let params = tensors(reference.start);
+    let state = optimizer.init(params);
+    for (const [i, expected] of after.entries()) {
+      const rate = tf.scalar(reference.rates[i] as number);
+      ({ params, state } = optimizer.update(tensors(reference.gradients[i] as Numbers), state, params, rate));
+      for (const [param, numbers] of Object.entries(expected)) {
+        expectClose(values(params[param] as tf.Tensor), numbers, 5e-7);
+      }
+    }
+  });
+
+  const { logits, other, labels, classes } = reference.batch;
+  const rows = (of: number[]) => tf.tensor2d(of, [labels.length, classes]);
+  const check = (f: (logits: tf.Tensor2D) => tf.Tensor, { value, gradient }: Case<unknown>) => {
+    const result = tf.valueAndGrad((x) => f(x as tf.Tensor2D))(rows(logits));
+    expectClose(values(result.value), [value], 1e-6);
+    expectClose(values(result.grad), gradient, 1e-6);
+  };
+  const target = () => tf.tensor1d(labels, 'int32');
+
+  test.each(reference.crossEntropy)('cross-entropy with $options', (expected) => {
+    check((x) => crossEntropy(x, target(), expected.options), expected);
+  });
+
+  test.each(reference.distillation)('distillation with $options', (expected) => {
+    check(
+      (x) => distillation({ logits: x, teacher: rows(other), labels: target(), ...expected.options }).loss,
+      expected,
+    );
+  });
+
+  test.each(reference.nasty)('nasty with $options', (expected) => {
+    check(
+      (x) => nasty({ logits: x, adversaryLogits: rows(other), labels: target(), ...expected.options }).loss,
+      expected,
+    );
+  });
+
+  test('the table holds what it is meant to', () => {
+    expect(reference.optimizers).toHaveLength(11);
+    expect(reference.gradients).toHaveLength(5);
+  });
+});
