@@ -21,10 +21,10 @@ export const scratch = (options: ScratchOptions = {}): Attack<'none', Labelled> 
  * Training on smoothed labels, (1−ε) one-hot + ε/K. No attack either: a teacher is called undistillable when no student
  * distilled from it is better than this one, who gets soft labels for nothing.
  */
-export const labelSmoothing = ({ epsilon = 0.1, ...options }: ScratchOptions & { readonly epsilon?: number } = {}): Attack<
-  'none',
-  Labelled
-> => {
+export const labelSmoothing = ({
+  epsilon = 0.1,
+  ...options
+}: ScratchOptions & { readonly epsilon?: number } = {}): Attack<'none', Labelled> => {
   checked('labelSmoothing', { epsilon: share }, { epsilon });
   const { params, ...attack } = onLabels('labelSmoothing', epsilon, options);
   return { ...attack, params: { epsilon, ...params } };

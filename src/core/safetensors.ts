@@ -169,8 +169,8 @@ const decode = (bytes: Uint8Array): Safetensors => {
   if (reached !== available) return fail(`the last ${available - reached} bytes belong to no tensor`);
 
   const tensors = placed.map(({ name, dtype, shape, begin, end }): [string, StoredTensor] => {
-    // A copy: its start is aligned, and it does not keep the whole file alive.
-    const own = bytes.slice(dataStart + begin, dataStart + end).buffer as ArrayBuffer;
+    // A copy: its start is aligned, and it does not keep the whole file alive. (A Buffer's own `slice` would not copy.)
+    const own = new Uint8Array(bytes.subarray(dataStart + begin, dataStart + end)).buffer;
     const data = {
       F32: () => new Float32Array(own),
       I32: () => new Int32Array(own),

@@ -55,4 +55,5 @@ export const topK = (k: number): Defense<'probabilities'> => {
   };
 };
 
-const oneHotOf = (scores: tf.Tensor2D): tf.Tensor2D => tf.oneHot(tf.argMax(scores, 1), scores.shape[1], 1, 0, 'float32') as tf.Tensor2D;
+const oneHotOf = (scores: tf.Tensor2D): tf.Tensor2D =>
+  tf.oneHot(tf.argMax(scores, 1), scores.shape[1], 1, 0, 'float32') as tf.Tensor2D;

@@ -3,7 +3,10 @@ import type { Defense } from './defense.js';
 import { type Access, rank } from './victim.js';
 
 /** The least of several access levels. */
-type Least<Parts extends readonly Access[]> = Parts extends readonly [infer A extends Access, ...infer Rest extends readonly Access[]]
+type Least<Parts extends readonly Access[]> = Parts extends readonly [
+  infer A extends Access,
+  ...infer Rest extends readonly Access[],
+]
   ? Rest extends readonly []
     ? A
     : Lower<A, Least<Rest>>
@@ -18,7 +21,9 @@ type Lower<A extends Access, B extends Access> = 'none' extends A | B
         ? 'logits'
         : 'weights';
 
-type ExposedBy<Parts extends readonly Defense[]> = Least<{ [I in keyof Parts]: Parts[I] extends Defense<infer A> ? A : never }>;
+type ExposedBy<Parts extends readonly Defense[]> = Least<{
+  [I in keyof Parts]: Parts[I] extends Defense<infer A> ? A : never;
+}>;
 
 /**
  * Several defences at once, in order: each trains the teacher the one before left, each wraps the answers of the one
@@ -26,7 +31,9 @@ type ExposedBy<Parts extends readonly Defense[]> = Least<{ [I in keyof Parts]: P
  *
  * Throws a `FailureError` of kind `experiment` for no parts, or a wrapper of probabilities after one that gives labels only.
  */
-export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(...parts: Parts): Defense<ExposedBy<Parts>> => {
+export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(
+  ...parts: Parts
+): Defense<ExposedBy<Parts>> => {
   const flat = parts.flatMap((part) => part.parts ?? [part]);
   if (flat.length === 0) throw new FailureError(failure('experiment', 'compose() was given no defence'));
   let exposes: Access = 'weights';

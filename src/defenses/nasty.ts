@@ -39,7 +39,11 @@ export const nasty = ({
   clipNorm,
   label,
 }: NastyOptions = {}): Defense<'weights'> => {
-  checked('nasty', { omega: atLeast(0), temperature: positive, warmUpEpochs: atLeast(0) }, { omega, temperature, warmUpEpochs });
+  checked(
+    'nasty',
+    { omega: atLeast(0), temperature: positive, warmUpEpochs: atLeast(0) },
+    { omega, temperature, warmUpEpochs },
+  );
   if (clipNorm !== undefined) checked('nasty', { clipNorm: positive }, { clipNorm });
   return {
     name: 'nasty',

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { type Failure, FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
+import type { StoredTensor } from '../core/safetensors.js';
 import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
 import { eager } from '../engine/eager.js';
 import type { Step } from '../engine/step.js';
@@ -84,13 +85,8 @@ export interface FitHost {
 
 /** A fit frozen between two steps: tensors by path, and numbers. */
 export interface Checkpoint {
-  readonly tensors: Readonly<Record<string, SavedTensor>>;
+  readonly tensors: Readonly<Record<string, StoredTensor>>;
   readonly meta: CheckpointMeta;
-}
-
-export interface SavedTensor {
-  readonly shape: readonly number[];
-  readonly data: Float32Array | Int32Array;
 }
 
 interface CheckpointMeta {
@@ -112,14 +108,14 @@ const stepsBetweenReads = 16;
 /** Epochs before training accuracy must beat chance. */
 const warmUpEpochs = 2;
 
-const savedTree = (tree: Tree, prefix: string): [string, SavedTensor][] =>
+export const savedTree = (tree: Tree, prefix: string): [string, StoredTensor][] =>
   entries(tree, prefix).map(([path, leaf]) => [
     path,
     { shape: leaf.shape, data: leaf.dataSync().slice() as Float32Array | Int32Array },
   ]);
 
 /** The saved tensors in the form of `template`, which is disposed of. */
-const restoreTree = <T extends Tree>(template: T, tensors: Checkpoint['tensors'], prefix: string): T => {
+export const restoreTree = <T extends Tree>(template: T, tensors: Checkpoint['tensors'], prefix: string): T => {
   const restored = map(
     template,
     (leaf, path) => {

@@ -1,0 +1,48 @@
+import { FailureError, failure } from '../core/errors.js';
+
+interface Nameable {
+  readonly name: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly label?: string;
+}
+
+const isNameable = (value: unknown): value is Nameable =>
+  typeof value === 'object' && value !== null && 'name' in value && 'params' in value;
+
+/** Parameters as text by their path; a plugin among them by its name and its own parameters. */
+const flatten = (params: unknown, path: string): (readonly [string, string])[] => {
+  if (isNameable(params)) return [[path, params.name], ...flatten(params.params, path)];
+  if (typeof params === 'object' && params !== null) {
+    return Object.entries(params).flatMap(([name, value]) => flatten(value, path === '' ? name : `${path}.${name}`));
+  }
+  return typeof params === 'function' || params === undefined ? [] : [[path, String(params)]];
+};
+
+/**
+ * One label each: the one given, else the name, with those parameters in which it differs from others of its name
+ * (`kd(temperature 4)`, `kd(temperature 20)`).
+ *
+ * Throws a `FailureError` of kind `experiment` when two would carry one label.
+ */
+export const labelsOf = (field: string, all: readonly Nameable[]): readonly string[] => {
+  const flat = all.map(({ params }) => new Map(flatten(params, '')));
+  const labels = all.map(({ name, label }, i) => {
+    if (label !== undefined) return label;
+    const others = flat.filter((_, j) => j !== i && all[j]?.name === name && all[j]?.label === undefined);
+    const own = flat[i] as Map<string, string>;
+    const differing = [...own].filter(([path, value]) => others.some((other) => other.get(path) !== value));
+    return differing.length === 0
+      ? name
+      : `${name}(${differing.map(([path, value]) => `${path.split('.').at(-1)} ${value}`).join(', ')})`;
+  });
+  const twice = labels.find((label, i) => labels.indexOf(label) !== i);
+  if (twice !== undefined) {
+    throw new FailureError(
+      failure('experiment', `two of them are called ${twice}`, {
+        where: field,
+        remedy: 'Take one out, or give each a label of its own: { ...plugin, label: "…" }.',
+      }),
+    );
+  }
+  return labels;
+};

@@ -1,0 +1,307 @@
+import { rank } from '../defenses/victim.js';
+import type { MetricName } from '../metrics/metric.js';
+import type { Experiment } from './experiment.js';
+import type { CellPlan, Plan } from './plan.js';
+import type { Divergence, Measures, Outcome, Provenance, StageRecord } from './record.js';
+
+/** Mean and sample standard deviation (n − 1) over seeds; no deviation from one. */
+export interface Spread {
+  readonly mean: number;
+  readonly sd?: number;
+  readonly count: number;
+}
+
+/** One student of one seed. Accuracies and differences are in 0..1. */
+export interface SeedResult {
+  readonly seed: string;
+  readonly status: 'done' | 'failed' | 'skipped';
+  /** Why there is no number. */
+  readonly reason?: string;
+  readonly student?: Measures;
+  readonly teacherAccuracy?: number;
+  /** Student minus the same net trained honestly on the same images. */
+  readonly toBaseline?: number;
+  /** Student minus the one trained on smoothed labels, where the experiment has it. */
+  readonly toLabelSmoothing?: number;
+  /** Student minus the same attack on the undefended teacher, where the experiment has it. */
+  readonly toUndefended?: number;
+  readonly queries?: number;
+  readonly seconds?: number;
+  readonly stepsPerSecond?: number;
+  readonly trainImages?: number;
+  readonly warnings: readonly string[];
+}
+
+export interface Cell {
+  readonly attack: string;
+  readonly defense: string;
+  readonly student: string;
+  /** `n/a`: the attack needs more than the defence exposes. `failed`: no seed has a number. */
+  readonly status: 'done' | 'n/a' | 'failed';
+  readonly reason?: string;
+  readonly seeds: readonly SeedResult[];
+  readonly accuracy?: Spread;
+  readonly toBaseline?: Spread;
+  readonly toLabelSmoothing?: Spread;
+  readonly toUndefended?: Spread;
+  readonly metrics: { readonly [name in MetricName]?: Spread };
+  readonly queries?: Spread;
+}
+
+export interface VictimSummary {
+  readonly defense: string;
+  readonly exposes: string;
+  readonly accuracy?: Spread;
+  /** Minus the undefended teacher's, paired by seed. */
+  readonly toUndefended?: Spread;
+  readonly seeds: readonly {
+    readonly seed: string;
+    readonly reason?: string;
+    readonly measures?: Measures;
+    readonly divergence?: Divergence;
+    readonly queries?: number;
+    readonly seconds?: number;
+    readonly warnings: readonly string[];
+  }[];
+}
+
+/** The thief's best choice against a defence: the attack with the highest mean accuracy of one student. */
+export interface BestAttack {
+  readonly defense: string;
+  readonly student: string;
+  readonly attack: string;
+  readonly accuracy: Spread;
+}
+
+export interface Matrix {
+  readonly version: 1;
+  readonly experiment: string;
+  readonly about: string;
+  readonly data: {
+    readonly name: string;
+    readonly fingerprint: string;
+    readonly fraction: number;
+    readonly validation: number;
+  };
+  /** Which images the numbers are about, and which checkpoint. */
+  readonly report: 'test' | 'validation';
+  readonly select: 'last' | 'best';
+  readonly teacher: string;
+  readonly attacks: readonly {
+    readonly label: string;
+    readonly needs: string;
+    readonly owns: string;
+    readonly params: unknown;
+  }[];
+  readonly defenses: readonly { readonly label: string; readonly exposes: string; readonly params: unknown }[];
+  readonly students: readonly string[];
+  readonly seeds: readonly string[];
+  readonly victims: readonly VictimSummary[];
+  readonly cells: readonly Cell[];
+  readonly best: readonly BestAttack[];
+  readonly provenance: readonly Provenance[];
+}
+
+/** A stage's outcome and, for a measuring stage, what it measured. */
+export interface Finished {
+  readonly outcome: Outcome;
+  readonly result?: Measures | Divergence;
+}
+
+export const spread = (values: readonly number[]): Spread | undefined => {
+  const count = values.length;
+  if (count === 0) return undefined;
+  const mean = values.reduce((sum, value) => sum + value, 0) / count;
+  if (count === 1) return { mean, count };
+  return { mean, count, sd: Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (count - 1)) };
+};
+
+/** The table of an experiment: a pure function of its plan and what became of its stages. */
+export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fingerprint: string): Matrix => {
+  const of = plan.experiment;
+  const recordOf = (id: string): StageRecord | undefined => {
+    const outcome = finished.get(id)?.outcome;
+    return outcome !== undefined && 'record' in outcome ? outcome.record : undefined;
+  };
+  const measuresOf = (id: string | undefined): Measures | undefined =>
+    id === undefined ? undefined : (finished.get(id)?.result as Measures | undefined);
+  const accuracyOf = (id: string | undefined): number | undefined => measuresOf(id)?.metrics.accuracy;
+  const reasonOf = (id: string): { readonly status: 'failed' | 'skipped'; readonly reason: string } | undefined => {
+    const outcome = finished.get(id)?.outcome;
+    if (outcome === undefined) return { status: 'skipped', reason: 'not run' };
+    if (outcome.status === 'failed') return { status: 'failed', reason: outcome.failure.what };
+    if (outcome.status === 'skipped') return { status: 'skipped', reason: `${outcome.because} failed` };
+    return undefined;
+  };
+
+  const undefended = of.defenses.find(({ defense }) => defense.name === 'none')?.label;
+  const smoothing = of.attacks.find(({ attack }) => attack.name === 'labelSmoothing')?.label;
+  const planned = (attack: string | undefined, defense: string | undefined, { student, seed }: CellPlan) =>
+    plan.cells.find((c) => c.attack === attack && c.defense === defense && c.student === student && c.seed === seed);
+  const minus = (a: number | undefined, b: number | undefined): number | undefined =>
+    a === undefined || b === undefined ? undefined : a - b;
+
+  const seedResult = (cell: CellPlan): SeedResult => {
+    const { stages, seed } = cell;
+    const victim = plan.victims.find((each) => each.defense === cell.defense && each.seed === seed);
+    if (stages === undefined)
+      return { seed, status: 'skipped', ...(cell.reason === undefined ? {} : { reason: cell.reason }), warnings: [] };
+    const steal = recordOf(stages.steal);
+    const student = measuresOf(stages.measure);
+    const accuracy = student?.metrics.accuracy;
+    const training = steal?.training;
+    return {
+      seed,
+      status: 'done',
+      ...(reasonOf(stages.steal) ?? reasonOf(stages.measure)),
+      ...defined({
+        student,
+        teacherAccuracy: accuracyOf(victim?.measure),
+        toBaseline: stages.baseline === stages.steal ? undefined : minus(accuracy, accuracyOf(stages.baselineMeasure)),
+        toLabelSmoothing:
+          cell.attack === smoothing
+            ? undefined
+            : minus(accuracy, accuracyOf(planned(smoothing, cell.defense, cell)?.stages?.measure)),
+        toUndefended:
+          cell.defense === undefended
+            ? undefined
+            : minus(accuracy, accuracyOf(planned(cell.attack, undefended, cell)?.stages?.measure)),
+        queries: training?.queries,
+        seconds: steal?.seconds,
+        stepsPerSecond: training?.stepsPerSecond,
+        trainImages: training?.trainImages,
+      }),
+      warnings: steal?.warnings ?? [],
+    };
+  };
+
+  const cells = unique(
+    plan.cells.map(({ attack, defense, student }) => JSON.stringify([attack, defense, student])),
+  ).map((text): Cell => {
+    const [attack, defense, student] = JSON.parse(text) as [string, string, string];
+    const own = plan.cells.filter((c) => c.attack === attack && c.defense === defense && c.student === student);
+    const seeds = own.map(seedResult);
+    const over = (pick: (result: SeedResult) => number | undefined): Spread | undefined =>
+      spread(seeds.flatMap((result) => pick(result) ?? []));
+    const accuracy = over((result) => result.student?.metrics.accuracy);
+    const missing = own.find((cell) => cell.stages === undefined);
+    const failed = seeds.find((result) => result.status !== 'done');
+    const names = unique(seeds.flatMap((result) => Object.keys(result.student?.metrics ?? {}) as MetricName[]));
+    return {
+      attack,
+      defense,
+      student,
+      status: missing !== undefined ? 'n/a' : accuracy === undefined ? 'failed' : 'done',
+      seeds,
+      ...defined({
+        reason: missing?.reason ?? failed?.reason,
+        accuracy,
+        toBaseline: over((result) => result.toBaseline),
+        toLabelSmoothing: over((result) => result.toLabelSmoothing),
+        toUndefended: over((result) => result.toUndefended),
+        queries: over((result) => result.queries),
+      }),
+      metrics: Object.fromEntries(names.map((name) => [name, over((result) => result.student?.metrics[name])])),
+    };
+  });
+
+  const victims = of.defenses.map(({ label, defense }): VictimSummary => {
+    const own = plan.victims.filter((victim) => victim.defense === label);
+    const accuracies = own.map((victim) => accuracyOf(victim.measure));
+    const toUndefended = own.map((victim, i) => {
+      const other = plan.victims.find((each) => each.defense === undefended && each.seed === victim.seed);
+      return label === undefended ? undefined : minus(accuracies[i], accuracyOf(other?.measure));
+    });
+    return {
+      defense: label,
+      exposes: defense.exposes,
+      ...defined({
+        accuracy: spread(accuracies.flatMap((each) => each ?? [])),
+        toUndefended: spread(toUndefended.flatMap((each) => each ?? [])),
+      }),
+      seeds: own.map((victim) => {
+        const train = recordOf(victim.train);
+        const divergence = victim.divergence === undefined ? undefined : finished.get(victim.divergence)?.result;
+        return {
+          seed: victim.seed,
+          ...defined({
+            reason: reasonOf(victim.train)?.reason,
+            measures: measuresOf(victim.measure),
+            divergence: divergence as Divergence | undefined,
+            seconds: train?.seconds,
+          }),
+          warnings: [
+            ...(train?.warnings ?? []),
+            ...(victim.divergence === undefined ? [] : (recordOf(victim.divergence)?.warnings ?? [])),
+          ],
+        };
+      }),
+    };
+  });
+
+  return {
+    version: 1,
+    experiment: of.name,
+    about: of.about,
+    data: { name: of.data.name, fingerprint, fraction: of.fraction, validation: of.validation },
+    report: of.report,
+    select: of.select,
+    teacher: of.teacher.network.name,
+    attacks: of.attacks.map(({ label, attack }) => ({
+      label,
+      needs: attack.needs,
+      owns:
+        attack.data.kind === 'none'
+          ? 'no images'
+          : `${100 * attack.data.fraction} % of the images, ${attack.data.kind}`,
+      params: plain(attack.params),
+    })),
+    defenses: of.defenses.map(({ label, defense }) => ({
+      label,
+      exposes: defense.exposes,
+      params: plain(defense.params),
+    })),
+    students: of.students.map(({ label }) => label),
+    seeds: of.seeds.map(({ label }) => label),
+    victims,
+    cells,
+    best: bestAttacks(of, cells),
+    provenance: unique(
+      plan.stages.flatMap(({ id }) => {
+        const record = recordOf(id);
+        if (record === undefined) return [];
+        return [JSON.stringify({ ...record.provenance, finished: record.provenance.finished.slice(0, 10) })];
+      }),
+    ).map((text) => JSON.parse(text) as Provenance),
+  };
+};
+
+/** Of the attacks that take something from a victim: honest training is no attack. */
+const bestAttacks = (of: Experiment, cells: readonly Cell[]): readonly BestAttack[] => {
+  const stealing = new Set(of.attacks.filter(({ attack }) => rank[attack.needs] > 0).map(({ label }) => label));
+  return of.defenses.flatMap(({ label: defense }) =>
+    of.students.flatMap(({ label: student }) => {
+      const own = cells.filter(
+        (cell) => cell.defense === defense && cell.student === student && stealing.has(cell.attack),
+      );
+      const ranked = own.flatMap(({ attack, accuracy }) =>
+        accuracy === undefined ? [] : [{ defense, student, attack, accuracy }],
+      );
+      const best = ranked.sort((a, b) => b.accuracy.mean - a.accuracy.mean)[0];
+      return best === undefined ? [] : [best];
+    }),
+  );
+};
+
+const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
+
+/** Without the fields that are undefined. */
+const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
+
+/** Parameters as JSON: functions and nested plugins' code left out. */
+const plain = (params: unknown): unknown =>
+  JSON.parse(
+    JSON.stringify(params, (name, value) => (name === 'source' || typeof value === 'function' ? undefined : value)) ??
+      'null',
+  );

@@ -1,0 +1,313 @@
+import { type AnyAttack, labelled } from '../attacks/attack.js';
+import { scratch } from '../attacks/scratch.js';
+import { FailureError, failure } from '../core/errors.js';
+import type { Dataset } from '../data/dataset.js';
+import type { Defense } from '../defenses/defense.js';
+import { rank } from '../defenses/victim.js';
+import type { Learner } from '../train/recipe.js';
+import type { Experiment } from './experiment.js';
+import { canonical, type Json, type Sources, sha256 } from './identity.js';
+
+/** What a stage does; the plugins it does it with are values of the experiment. */
+export type Work =
+  | { readonly kind: 'teacher'; readonly learner: Learner; readonly seed: number }
+  | { readonly kind: 'protect'; readonly defense: Defense; readonly learner: Learner; readonly seed: number }
+  | {
+      readonly kind: 'steal';
+      readonly attack: AnyAttack;
+      readonly student: Learner;
+      readonly teacher: Learner;
+      /** The defences whose wrappers the victim answers through, in order. */
+      readonly wrappers: readonly Defense[];
+      readonly seed: number;
+    }
+  | { readonly kind: 'evaluate'; readonly learner: Learner }
+  | { readonly kind: 'measure' };
+
+/** One unit of work, known by what it computes. */
+export interface Stage {
+  /** The hash of `parts`: equal stages are one stage, in one experiment and across all that share a store. */
+  readonly id: string;
+  /** Where a reader finds it: `seed-0/nasty/teacher`. */
+  readonly label: string;
+  readonly work: Work;
+  /** Ids of the stages whose results it takes, by role. */
+  readonly inputs: Readonly<Record<string, string>>;
+  /** Everything its result depends on. */
+  readonly parts: Readonly<Record<string, Json>>;
+}
+
+/** One number of the matrix: where its student is evaluated, and what it is compared with. */
+export interface CellPlan {
+  readonly attack: string;
+  readonly defense: string;
+  readonly student: string;
+  readonly seed: string;
+  /** Ids of stages; absent where the attack needs more than the defence exposes. */
+  readonly stages?: {
+    readonly steal: string;
+    readonly measure: string;
+    /** The same student trained honestly on the same images. */
+    readonly baseline: string;
+    readonly baselineMeasure: string;
+  };
+  readonly reason?: string;
+}
+
+/** A victim: its evaluation, and how far a retrained one is from its adversary. */
+export interface VictimPlan {
+  readonly defense: string;
+  readonly seed: string;
+  readonly train: string;
+  readonly evaluate: string;
+  readonly measure: string;
+  /** Present when the defence trains a teacher. */
+  readonly divergence?: string;
+}
+
+export interface Plan {
+  readonly experiment: Experiment;
+  /** In an order in which each stage follows its inputs. */
+  readonly stages: readonly Stage[];
+  readonly cells: readonly CellPlan[];
+  readonly victims: readonly VictimPlan[];
+}
+
+/** What planning must know of the world; a plan is a pure function of this and the experiment. */
+export interface Facts {
+  readonly data: Pick<Dataset, 'fingerprint' | 'image' | 'classes'>;
+  readonly sources: Sources;
+  /** Hashes of the code that every stage runs through: training and evaluation, and measuring. */
+  readonly harness: { readonly training: string; readonly measuring: string };
+  /** `tensorflow-cpu` and so on: equal bits are promised within one class only. */
+  readonly engine: string;
+}
+
+const defaultBaseline: AnyAttack = scratch();
+
+export const plan = (of: Experiment, facts: Facts): Plan => {
+  const stages = new Map<string, Stage>();
+  const data: Json = { fingerprint: facts.data.fingerprint, fraction: of.fraction, validation: of.validation };
+
+  /** Adds a stage unless an equal one is there already. */
+  const stage = (
+    label: string,
+    work: Work,
+    inputs: Readonly<Record<string, string>>,
+    own: Readonly<Record<string, unknown>>,
+  ): Stage => {
+    const parts = {
+      kind: work.kind,
+      ...(canonical(own, facts.sources) as Record<string, Json>),
+      inputs,
+      data,
+      engine: facts.engine,
+      harness: work.kind === 'measure' ? facts.harness.measuring : facts.harness.training,
+    };
+    const id = sha256(JSON.stringify(parts)).slice(0, 16);
+    const made = stages.get(id) ?? { id, label, work, inputs, parts };
+    stages.set(id, made);
+    return made;
+  };
+
+  const fits = (where: string, { network }: Learner): void => {
+    try {
+      network.build(facts.data.image, facts.data.classes.length);
+    } catch (error) {
+      if (error instanceof FailureError)
+        throw new FailureError({ ...error.failure, where: `${where}: ${error.failure.where ?? network.name}` });
+      throw error;
+    }
+  };
+  fits('teacher', of.teacher);
+  for (const { label, learner } of of.students) fits(`students: ${label}`, learner);
+
+  const teacherOf = (learner: Learner, seed: number, label: string): Stage =>
+    stage(label, { kind: 'teacher', learner, seed }, {}, { learner, seed });
+  const evaluated = (model: Stage, learner: Learner): Stage =>
+    stage(`${model.label}/evaluate`, { kind: 'evaluate', learner }, { model: model.id }, { network: learner.network });
+  const measured = (model: Stage, victim: Stage | undefined): Stage =>
+    stage(
+      `${model.label.replace(/\/evaluate$/, '')}/measure`,
+      { kind: 'measure' },
+      { model: model.id, ...(victim === undefined ? {} : { victim: victim.id }) },
+      { select: of.select, report: of.report },
+    );
+
+  const partsOf = (defense: Defense): readonly Defense[] => defense.parts ?? [defense];
+
+  const protectedTeacher = (defense: Defense, label: string, baseline: Stage, seed: number, where: string) => {
+    let last: { readonly stage: Stage; readonly adversary?: { readonly stage: Stage; readonly learner: Learner } } = {
+      stage: baseline,
+    };
+    for (const part of partsOf(defense)) {
+      if (part.protect === undefined) continue;
+      const { adversary: net } = part;
+      const adversary =
+        net === undefined
+          ? { stage: baseline, learner: of.teacher }
+          : {
+              stage: teacherOf({ ...of.teacher, network: net }, seed, `${where}/${net.name} (adversary)`),
+              learner: { ...of.teacher, network: net },
+            };
+      if (net !== undefined) fits(`${part.name}: adversary`, adversary.learner);
+      const { name, params, source } = part;
+      const inputs = { teacher: last.stage.id, adversary: adversary.stage.id };
+      last = {
+        stage: stage(
+          `${where}/${label}/teacher`,
+          { kind: 'protect', defense: part, learner: of.teacher, seed },
+          inputs,
+          { defense: { name, params, source }, learner: of.teacher, seed, select: of.select },
+        ),
+        adversary,
+      };
+    }
+    return last;
+  };
+
+  const victims: VictimPlan[] = [];
+  const cells: CellPlan[] = [];
+  const teachers = of.seeds.map(({ victim, label }) => teacherOf(of.teacher, victim, `seed-${label}/teacher`));
+
+  of.seeds.forEach((seed, index) => {
+    const where = `seed-${seed.label}`;
+    const baseline = teachers[index] as Stage;
+    const victimOf = new Map<string, { readonly train: Stage; readonly evaluate: Stage }>();
+    for (const { label, defense } of of.defenses) {
+      const { stage: train, adversary } = protectedTeacher(defense, label, baseline, seed.victim, where);
+      const evaluate = evaluated(train, of.teacher);
+      victimOf.set(label, { train, evaluate });
+      // Two normal teachers differ too: another seed's tells by how much.
+      const other = teachers.find((teacher) => teacher.id !== baseline.id);
+      const divergence =
+        adversary === undefined
+          ? undefined
+          : stage(
+              `${train.label}/divergence`,
+              { kind: 'measure' },
+              {
+                model: evaluate.id,
+                adversary: evaluated(adversary.stage, adversary.learner).id,
+                ...(other === undefined || adversary.stage !== baseline
+                  ? {}
+                  : { normal: evaluated(baseline, of.teacher).id, otherNormal: evaluated(other, of.teacher).id }),
+              },
+              { select: of.select, report: of.report },
+            );
+      victims.push({
+        defense: label,
+        seed: seed.label,
+        train: train.id,
+        evaluate: evaluate.id,
+        measure: measured(evaluate, undefined).id,
+        ...(divergence === undefined ? {} : { divergence: divergence.id }),
+      });
+    }
+
+    for (const student of of.students) {
+      const stolen = (attack: AnyAttack, label: string, against: string | undefined): Stage => {
+        const { name, params, source, data: owned } = attack;
+        const alone = attack.needs === 'none';
+        const victim = against === undefined || alone ? undefined : victimOf.get(against)?.train;
+        const defense = of.defenses.find((each) => each.label === against)?.defense;
+        const wrappers =
+          alone || defense === undefined ? [] : partsOf(defense).filter((part) => part.expose !== undefined);
+        return stage(
+          alone ? `${where}/${student.label}/${label}` : `${where}/${against}/${student.label}/${label}`,
+          { kind: 'steal', attack, student: student.learner, teacher: of.teacher, wrappers, seed: seed.student },
+          victim === undefined ? {} : { victim: victim.id },
+          {
+            attack: { name, params, source },
+            owned,
+            student: student.learner,
+            seed: seed.student,
+            ...(victim === undefined
+              ? {}
+              : {
+                  wrappers: wrappers.map((each) => ({ name: each.name, params: each.params, source: each.source })),
+                  select: of.select,
+                }),
+          },
+        );
+      };
+      for (const meeting of of.meetings) {
+        const attack = of.attacks.find(({ label }) => label === meeting.attack)?.attack as AnyAttack;
+        const defense = of.defenses.find(({ label }) => label === meeting.defense)?.defense as Defense;
+        const cell = { ...meeting, student: student.label, seed: seed.label };
+        if (rank[defense.exposes] < rank[attack.needs]) {
+          cells.push({
+            ...cell,
+            reason: `${attack.name} needs ${attack.needs}; ${meeting.defense} exposes ${defense.exposes}`,
+          });
+          continue;
+        }
+        const steal = stolen(attack, meeting.attack, meeting.defense);
+        const victim = victimOf.get(meeting.defense)?.evaluate;
+        const honest = attack.baseline ?? defaultBaseline;
+        const named = of.attacks.find((each) => sameAttack(each.attack, honest, facts.sources));
+        const baseStage = stolen(honest, named?.label ?? baselineLabel(honest), undefined);
+        cells.push({
+          ...cell,
+          stages: {
+            steal: steal.id,
+            measure: measured(evaluated(steal, student.learner), attack.needs === 'none' ? undefined : victim).id,
+            baseline: baseStage.id,
+            baselineMeasure: measured(evaluated(baseStage, student.learner), undefined).id,
+          },
+        });
+      }
+    }
+  });
+  return { experiment: of, stages: [...stages.values()], cells, victims };
+};
+
+const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
+  JSON.stringify(canonical([a.name, a.params, a.source], sources)) ===
+  JSON.stringify(canonical([b.name, b.params, b.source], sources));
+
+/** A baseline that is no row of its own: its name with the share of the images, where that is not all. */
+const baselineLabel = ({ name, data }: AnyAttack): string =>
+  data.kind === 'none' || data.fraction === labelled.fraction ? name : `${name} on ${data.fraction}`;
+
+/** Every module whose code a plan's results depend on. */
+export const plannedValues = (of: Experiment): unknown => [
+  of.teacher,
+  of.students,
+  of.defenses,
+  of.attacks,
+  defaultBaseline,
+];
+
+/** What differs between a stage and an earlier one of its label, in words. */
+export const whyStale = (
+  before: Readonly<Record<string, Json>>,
+  after: Readonly<Record<string, Json>>,
+): readonly string[] => {
+  const reasons: string[] = [];
+  const compare = (old: Json | undefined, now: Json | undefined, path: string): void => {
+    if (JSON.stringify(old) === JSON.stringify(now)) return;
+    if (isRecord(old) && isRecord(now)) {
+      for (const name of new Set([...Object.keys(old), ...Object.keys(now)])) {
+        compare(old[name], now[name], path === '' ? name : `${path}.${name}`);
+      }
+      return;
+    }
+    if (path === 'harness') reasons.push('the training loop changed');
+    else if (path.endsWith('.source')) reasons.push(`the code of ${path.slice(0, -'.source'.length)} changed`);
+    else if (path.startsWith('inputs.')) reasons.push(`its ${path.slice('inputs.'.length)} changed`);
+    else if (path === 'data.fingerprint') reasons.push('the data changed');
+    else reasons.push(`${path}: ${JSON.stringify(old ?? null)} → ${JSON.stringify(now ?? null)}`);
+  };
+  compare(before, after, '');
+  return reasons;
+};
+
+const isRecord = (value: Json | undefined): value is { readonly [key: string]: Json } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+export const stageById = (of: Plan, id: string): Stage => {
+  const found = of.stages.find((each) => each.id === id);
+  if (found === undefined) throw new FailureError(failure('experiment', `the plan has no stage ${id}`));
+  return found;
+};

@@ -1,0 +1,124 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { register } from 'tsx/esm/api';
+import { FailureError, failure, orThrow, toFailure } from '../core/errors.js';
+import type { Dataset, LoadOptions } from '../data/dataset.js';
+import { type Engine, loadEngine } from '../engine/engine.js';
+import { type Experiment, isExperiment } from './experiment.js';
+import { readSource, readSources, sha256, sourcesIn } from './identity.js';
+import { type Finished, type Matrix, matrix } from './matrix.js';
+import { type Plan, plan, plannedValues } from './plan.js';
+import type { Divergence, Measures, Outcome } from './record.js';
+import { readResult } from './stage.js';
+import type { Store } from './store.js';
+
+/** This package's version. */
+export const version = async (): Promise<string> => {
+  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+  return version;
+};
+
+let registered = false;
+
+/**
+ * The experiment that a file exports by default. Rejects with a `FailureError` of kind `experiment` when the file is
+ * missing, does not compile, throws, or exports something else.
+ */
+export const readExperiment = async (file: string): Promise<Experiment> => {
+  const path = resolve(file);
+  if (!existsSync(path)) {
+    throw new FailureError(failure('experiment', 'there is no such file', { where: file, remedy: 'Give the path of an experiment file.' }));
+  }
+  if (!registered) register();
+  registered = true;
+  let module: { default?: unknown };
+  try {
+    module = await import(pathToFileURL(path).href);
+  } catch (error) {
+    throw new FailureError(withPlace(error, file));
+  }
+  // A file without `"type": "module"` near it is loaded as CommonJS, whose default export lies one deeper.
+  const exported = isExperiment(module.default) ? module.default : (module.default as { default?: unknown } | undefined)?.default;
+  if (!isExperiment(exported)) {
+    throw new FailureError(
+      failure('experiment', 'the file has no experiment as its default export', {
+        where: file,
+        remedy: 'End it with: export default experiment({ … }).',
+      }),
+    );
+  }
+  return exported;
+};
+
+/** A failure of ours with the file before its field; a syntax error as the compiler words it; anything else as it is. */
+const withPlace = (error: unknown, file: string) => {
+  const failed = toFailure('experiment')(error);
+  const missing = /Cannot find (?:package|module) '([^']+)'/.exec(failed.what)?.[1];
+  return {
+    ...failed,
+    where: failed.where === undefined ? file : `${file}: ${failed.where}`,
+    ...(missing === undefined || failed.remedy !== undefined
+      ? {}
+      : { remedy: `Check the path, or install the package: ${missing}.` }),
+  };
+};
+
+export interface Prepared {
+  readonly plan: Plan;
+  readonly data: Dataset;
+  readonly engine: Engine;
+}
+
+/** Loads the engine and the data of an experiment and plans it. */
+export const prepare = async (
+  experiment: Experiment,
+  { threads, ...options }: LoadOptions & { readonly threads?: number } = {},
+): Promise<Prepared> => {
+  const engine = await loadEngine(threads === undefined ? {} : { threads });
+  const data = await orThrow(experiment.data.load(options));
+  const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessHashes()]);
+  return { plan: plan(experiment, { data, sources, harness, engine: engine.class }), data, engine };
+};
+
+const harnessHashes = async (): Promise<{ readonly training: string; readonly measuring: string }> => {
+  // Compiled or not, the modules lie beside this one with its ending.
+  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+  const hashOf = async (modules: readonly string[]): Promise<string> => {
+    const sources = await Promise.all(
+      modules.map((module) => readSource(fileURLToPath(new URL(`${module}${ending}`, import.meta.url)))),
+    );
+    return sha256(sources.map(({ hash }) => hash).join()).slice(0, 16);
+  };
+  return {
+    training: await hashOf(['../train/classifier', '../train/fit', '../train/evaluate', './owned']),
+    measuring: await hashOf(['./measure']),
+  };
+};
+
+/** Where an experiment's tables and logs go, and where all experiments under one root keep their stages. */
+export const foldersOf = (experiment: Experiment, out: string | undefined): { readonly run: string; readonly store: string } => {
+  const run = resolve(out ?? join('runs', experiment.name));
+  return { run, store: join(run, '..', '.store') };
+};
+
+/** The matrix of what became of a plan's stages. */
+export const collect = async (
+  { plan: of, data }: Pick<Prepared, 'plan' | 'data'>,
+  store: Store,
+  outcomes: ReadonlyMap<string, Outcome>,
+): Promise<Matrix> => {
+  const finished = new Map<string, Finished>();
+  for (const { id, work } of of.stages) {
+    const outcome = outcomes.get(id);
+    if (outcome === undefined) continue;
+    const measured = work.kind === 'measure' && (outcome.status === 'done' || outcome.status === 'cached');
+    const artefact = measured ? await store.find(id) : undefined;
+    finished.set(
+      id,
+      artefact === undefined ? { outcome } : { outcome, result: await readResult<Measures | Divergence>(artefact) },
+    );
+  }
+  return matrix(of, finished, data.fingerprint);
+};

@@ -1,0 +1,214 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import * as E from 'fp-ts/Either';
+import { FailureError, failure } from '../core/errors.js';
+import { type Lock, tryLock } from '../core/lock.js';
+import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
+
+/**
+ * Results by content: `<root>/<stage id>/` with a manifest of checksums, complete or absent. While a stage is made its
+ * files lie in `<id>.partial`, from which a killed run goes on; the last act is a rename.
+ */
+export interface Store {
+  readonly root: string;
+  /** A finished stage whose files are what they were; undefined when it is missing. */
+  find(id: string): Promise<Artefact | undefined>;
+  /** Takes a stage for making; undefined while another process has it. */
+  begin(id: string): Promise<Workshop | undefined>;
+  remove(id: string): Promise<void>;
+}
+
+/** A finished stage. */
+export interface Artefact {
+  readonly folder: string;
+  json<Value>(name: string): Promise<Value>;
+  tensors(name: string): Promise<Safetensors>;
+}
+
+/** A stage in the making: files written here survive a kill. */
+export interface Workshop {
+  readonly folder: string;
+  has(name: string): Promise<boolean>;
+  readJson<Value>(name: string): Promise<Value | undefined>;
+  writeJson(name: string, value: unknown): Promise<void>;
+  readTensors(name: string): Promise<Safetensors | undefined>;
+  writeTensors(
+    name: string,
+    tensors: Readonly<Record<string, StoredTensor>>,
+    metadata?: Readonly<Record<string, string>>,
+  ): Promise<void>;
+  writeText(name: string, text: string): Promise<void>;
+  remove(name: string): Promise<void>;
+  /** Makes what lies here the stage's result. */
+  finish(): Promise<void>;
+  /** Gives the stage back; what lies here stays for the next one who begins it. */
+  release(): Promise<void>;
+}
+
+const manifestName = 'manifest.json';
+
+/** A file error as a failure with a remedy; anything else as it is. */
+const storeFailure = (path: string, error: unknown): never => {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  const remedies: Readonly<Record<string, string>> = {
+    ENOSPC: 'The disk is full. Free some space and run again: finished stages and checkpoints are kept.',
+    EDQUOT: 'The quota is used up. Free some space and run again: finished stages and checkpoints are kept.',
+    EROFS: 'The disk is read-only. Choose another folder with --out.',
+    EACCES: 'The folder cannot be written. Choose another folder with --out.',
+    EPERM: 'The folder cannot be written. Choose another folder with --out.',
+    ENOTDIR: 'A file is in the way. Choose another folder with --out.',
+  };
+  const remedy = code === undefined ? undefined : remedies[code];
+  if (remedy === undefined) throw error;
+  throw new FailureError(failure('store', (error as Error).message, { where: path, remedy }));
+};
+
+export const guarded = async <A>(path: string, act: () => Promise<A>): Promise<A> =>
+  act().catch((error) => storeFailure(path, error));
+
+/** Written aside, flushed to the disk, renamed into place: there in full or not at all. */
+export const writeWhole = (path: string, content: string | Uint8Array): Promise<void> =>
+  guarded(path, async () => {
+    await mkdir(dirname(path), { recursive: true });
+    const aside = `${path}.${process.pid}.tmp`;
+    try {
+      const file = await open(aside, 'w');
+      try {
+        await file.writeFile(content);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(aside, path);
+    } catch (error) {
+      await rm(aside, { force: true }).catch(() => undefined);
+      throw error;
+    }
+  });
+
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+const readIfThere = async (path: string): Promise<Buffer | undefined> => {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    return storeFailure(path, error);
+  }
+};
+
+const hashOf = async (path: string): Promise<string> => {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+};
+
+const decoded = (path: string, bytes: Uint8Array): Safetensors => {
+  const result = decodeSafetensors(bytes);
+  if (E.isLeft(result)) throw new FailureError({ ...result.left, where: path });
+  return result.right;
+};
+
+/** Every file below a folder but the manifest, with its checksum. */
+const checksums = async (folder: string): Promise<Record<string, string>> => {
+  const found = await readdir(folder, { recursive: true, withFileTypes: true });
+  const sums: Record<string, string> = {};
+  for (const entry of found.filter((each) => each.isFile() && each.name !== manifestName)) {
+    const path = join(entry.parentPath, entry.name);
+    sums[path.slice(folder.length + 1)] = await hashOf(path);
+  }
+  return sums;
+};
+
+const artefact = (folder: string): Artefact => ({
+  folder,
+  json: async (name) => JSON.parse(await readFile(join(folder, name), 'utf8')),
+  tensors: async (name) => decoded(join(folder, name), await readFile(join(folder, name))),
+});
+
+/** @param onDamage told when a stage's files differ from their checksums; the stage is then removed, to be made anew */
+export const openStore = (root: string, onDamage: (id: string, file: string) => void): Store => {
+  const folderOf = (id: string) => join(root, id);
+  /** A stage is checked once by each process: its folder never changes after. */
+  const sound = new Set<string>();
+
+  const find = async (id: string): Promise<Artefact | undefined> => {
+    const folder = folderOf(id);
+    if (!(await isThere(folder))) return undefined;
+    if (!sound.has(id)) {
+      const damaged = await damageIn(folder);
+      if (damaged !== undefined) {
+        onDamage(id, damaged);
+        await guarded(folder, () => rm(folder, { recursive: true, force: true }));
+        return undefined;
+      }
+      sound.add(id);
+    }
+    return artefact(folder);
+  };
+
+  return {
+    root,
+    find,
+    begin: async (id) => {
+      const lock = await guarded(root, () => tryLock(join(root, 'locks', id)));
+      if (lock === undefined) return undefined;
+      return workshop(folderOf(id), lock);
+    },
+    remove: async (id) => {
+      sound.delete(id);
+      await guarded(folderOf(id), () => rm(folderOf(id), { recursive: true, force: true }));
+      await guarded(folderOf(id), () => rm(`${folderOf(id)}.partial`, { recursive: true, force: true }));
+    },
+  };
+};
+
+const damageIn = async (folder: string): Promise<string | undefined> => {
+  const text = await readIfThere(join(folder, manifestName));
+  if (text === undefined) return manifestName;
+  try {
+    const wanted = (JSON.parse(text.toString()) as { files: Record<string, string> }).files;
+    const found = await checksums(folder);
+    const names = new Set([...Object.keys(wanted), ...Object.keys(found)]);
+    return [...names].find((name) => wanted[name] !== found[name]);
+  } catch {
+    return manifestName;
+  }
+};
+
+const workshop = async (final: string, lock: Lock): Promise<Workshop> => {
+  const folder = `${final}.partial`;
+  await guarded(folder, () => mkdir(folder, { recursive: true }));
+  const at = (name: string) => join(folder, name);
+  return {
+    folder,
+    has: (name) => isThere(at(name)),
+    readJson: async (name) => {
+      const text = await readIfThere(at(name));
+      return text === undefined ? undefined : JSON.parse(text.toString());
+    },
+    writeJson: (name, value) => writeWhole(at(name), `${JSON.stringify(value, null, 2)}\n`),
+    readTensors: async (name) => {
+      const bytes = await readIfThere(at(name));
+      return bytes === undefined ? undefined : decoded(at(name), bytes);
+    },
+    writeTensors: (name, tensors, metadata = {}) => writeWhole(at(name), encodeSafetensors(tensors, metadata)),
+    writeText: (name, text) => writeWhole(at(name), text),
+    remove: (name) => guarded(at(name), () => rm(at(name), { recursive: true, force: true })),
+    finish: async () => {
+      await writeWhole(at(manifestName), `${JSON.stringify({ files: await checksums(folder) }, null, 2)}\n`);
+      await guarded(final, async () => {
+        await rm(final, { recursive: true, force: true });
+        await rename(folder, final);
+      });
+      await lock.release();
+    },
+    release: () => lock.release(),
+  };
+};
