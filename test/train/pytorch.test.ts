@@ -60,7 +60,8 @@ describe(`equal to PyTorch ${reference.torch}`, () => {
   const rows = (of: number[]) => tf.tensor2d(of, [labels.length, classes]);
   const check = (f: (logits: tf.Tensor2D) => tf.Tensor, { value, gradient }: Case<unknown>) => {
     const result = tf.valueAndGrad((x) => f(x as tf.Tensor2D))(rows(logits));
-    expectClose(values(result.value), [value], 1e-6);
+    // At τ = 20 the loss is 400 times the divergence, and so is its rounding.
+    expectClose(values(result.value), [value], 2e-5);
     expectClose(values(result.grad), gradient, 1e-6);
   };
   const target = () => tf.tensor1d(labels, 'int32');
