@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
-import { mkdir, readFile, realpath, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, realpath, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -32,8 +32,7 @@ const TFJS_NODE_GPU: Package = {
   archive: `tensorflow-tfjs-node-gpu-${TFJS_NODE}.tgz`,
 };
 
-// The only other package that the kernels load (for event files): checked by reading every `require` that is reached from
-// `nodejs_kernel_backend` and `register_all_kernels`.
+// The kernels also load tfjs, tfjs-core and, for event files, this; nothing else is reached from the two modules that we load.
 const GOOGLE_PROTOBUF: Package = {
   name: 'google-protobuf',
   version: '3.21.4',
@@ -99,19 +98,17 @@ const integrityOf = async (path: string): Promise<string | undefined> => {
 const fetchArchive = async (wanted: Package, folder: string, machine: Machine): Promise<string> => {
   const path = join(folder, wanted.archive);
   if ((await integrityOf(path)) === wanted.integrity) return path;
-  const incoming = join(folder, `incoming-${process.pid}`);
+  const incoming = await mkdtemp(join(folder, 'incoming-'));
   try {
-    await mkdir(incoming, { recursive: true });
     const spec = `${wanted.name}@${wanted.version}`;
     const packed = await run(
       'npm',
-      ['pack', spec, '--ignore-scripts', '--silent', '--pack-destination', incoming],
-      // npm run from inside a script would otherwise take that script's package for its own.
+      ['pack', spec, '--ignore-scripts', '--loglevel=error', '--pack-destination', incoming],
       { env: machine.env, cwd: incoming },
     );
     if (packed.code !== 0)
       throw new FailureError(
-        failure('engine', `npm could not fetch ${spec}: ${packed.err.trim().split('\n').at(-1) ?? 'no reason given'}`, {
+        failure('engine', `npm could not fetch ${spec}: ${packed.err.trim().split('\n')[0] || 'no reason given'}`, {
           where: 'npm pack',
           remedy: 'It is needed once: check the network (and npm on PATH), and run again.',
         }),
@@ -162,8 +159,12 @@ const arrange = async (machine: Machine, tfjs: string, final: string): Promise<v
   try {
     await rm(staging, { recursive: true, force: true });
     for (const { name, path } of archives) await unpack(path, join(staging, 'node_modules', name));
-    const link = join(staging, 'node_modules', '@tensorflow', 'tfjs');
-    await symlink(tfjs, link, 'dir');
+    const core = await realpath(
+      dirname(createRequire(join(tfjs, 'package.json')).resolve('@tensorflow/tfjs-core/package.json')),
+    );
+    const links = join(staging, 'node_modules', '@tensorflow');
+    await symlink(tfjs, join(links, 'tfjs'), 'dir');
+    await symlink(core, join(links, 'tfjs-core'), 'dir');
     await rm(root, { recursive: true, force: true });
     await rename(staging, root).catch((error: NodeJS.ErrnoException) => {
       // Another process was quicker with the very same content.
