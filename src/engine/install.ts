@@ -107,6 +107,8 @@ interface Site {
   readonly machine: Machine;
   readonly python: string;
   readonly compiler: string;
+  /** The folder of `@tensorflow/tfjs-node-gpu`, which has the source of the binding. */
+  readonly kernels: string;
   readonly recipe: Recipe;
   /** Everything that is made, aside of the final folder and on the same disk. */
   readonly staging: string;
@@ -264,7 +266,7 @@ const buildModules = async (site: Site): Promise<void> => {
   const { recipe, content, staging } = site;
   const report = meter(site.progress, 'building the binding', 2);
   report(0);
-  const source = join(await packageFolder(site.machine), 'binding');
+  const source = join(site.kernels, 'binding');
   const headers = nodeHeaders();
   await compile(
     site,
@@ -310,7 +312,7 @@ const strip = async (site: Site): Promise<void> => {
 const tryBinding = async (site: Site): Promise<void> => {
   const script = 'process.stdout.write(String(require(process.argv[1]).TF_Version))';
   const env = { ...site.machine.env, TF_CPP_MIN_LOG_LEVEL: '2', CUDA_VISIBLE_DEVICES: '' };
-  const ran = await run(process.execPath, ['-e', script, join(site.content, BINDING)], { env });
+  const ran = await run(site.machine.node, ['-e', script, join(site.content, BINDING)], { env });
   if (ran.code === 0 && ran.out === TENSORFLOW) return;
   const remedy = `\`npx undistill doctor\` looks at the machine. ${RUN_SLOWLY}`;
   if (ran.signal === 'SIGILL')
@@ -365,10 +367,11 @@ const build = async (machine: Machine, recipe: Recipe, options: InstallOptions):
   await checkSpace(machine, recipe, staging);
   const python = orFail(await findPython(machine.env)).command;
   const compiler = orFail(await findCompiler(machine.env)).command;
+  const kernels = await packageFolder(machine);
   if ((await readdir(staging).catch(() => [])).length > 0)
     options.say?.('taking up an installation that was interrupted');
   await mkdir(content, { recursive: true });
-  const site: Site = { machine, python, compiler, recipe, staging, content, progress: options.progress };
+  const site: Site = { machine, python, compiler, kernels, recipe, staging, content, progress: options.progress };
   for (const wheel of recipe.wheels) await bring(site, wheel);
   await buildModules(site);
   await rm(join(content, 'tensorflow', 'include'), { recursive: true, force: true });

@@ -15,6 +15,8 @@ export interface Machine {
   readonly env: NodeJS.ProcessEnv;
   /** The per-user cache. */
   readonly cache: string;
+  /** The Node that tries a freshly built module. */
+  readonly node: string;
   /** Bytes free where `path`, or the nearest folder above it that exists, lies. */
   readonly freeBytes: (path: string) => Promise<number>;
 }
@@ -42,6 +44,7 @@ export const thisMachine = (): Machine => ({
   glibc: runtimeGlibc(),
   env: process.env,
   cache: cacheFolder(),
+  node: process.execPath,
   freeBytes,
 });
 

@@ -148,12 +148,9 @@ const unpack = async (archive: string, folder: string): Promise<void> => {
 const arrange = async (machine: Machine, tfjs: string, final: string): Promise<void> => {
   const packages = join(machine.cache, 'packages');
   await mkdir(packages, { recursive: true });
-  const archives = await Promise.all(
-    [TFJS_NODE_GPU, GOOGLE_PROTOBUF].map(async (wanted) => ({
-      name: wanted.name,
-      path: await fetchArchive(wanted, packages, machine),
-    })),
-  );
+  const archives: { readonly name: string; readonly path: string }[] = [];
+  for (const wanted of [TFJS_NODE_GPU, GOOGLE_PROTOBUF])
+    archives.push({ name: wanted.name, path: await fetchArchive(wanted, packages, machine) });
   const root = final.slice(0, final.indexOf(`${sep}node_modules${sep}`));
   const staging = `${root}.staging-${process.pid}`;
   try {

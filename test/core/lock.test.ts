@@ -1,0 +1,137 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { readOwner, tryLock, withLock } from '../../src/core/lock.js';
+
+let folder: string;
+let path: string;
+const children: ChildProcess[] = [];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'undistill-lock-'));
+  path = join(folder, 'it.lock');
+});
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  await rm(folder, { recursive: true, force: true });
+});
+
+const lockModule = JSON.stringify(pathToFileURL(resolve('src/core/lock.ts')).href);
+
+/** A process of its own that runs `body` with the lock's functions imported. */
+const child = (body: string): ChildProcess => {
+  const source = `import { tryLock, withLock } from ${lockModule};
+    import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+    import { setTimeout as sleep } from 'node:timers/promises';
+    const path = ${JSON.stringify(path)}, folder = ${JSON.stringify(folder)};
+    ${body}`;
+  const started = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], {
+    stdio: 'inherit',
+  });
+  children.push(started);
+  return started;
+};
+
+const ended = (one: ChildProcess): Promise<number | null> =>
+  new Promise((done) => {
+    one.on('exit', (code) => done(code));
+  });
+
+const until = async (condition: () => boolean | Promise<boolean>): Promise<void> => {
+  while (!(await condition())) await sleep(20);
+};
+
+describe('a lock', { timeout: 120_000 }, () => {
+  test('is held by one until it is released, and leaves no file behind', async () => {
+    const first = await tryLock(path);
+    expect(first).toBeDefined();
+    expect(await tryLock(path)).toBeUndefined();
+    expect((await readOwner(path))?.pid).toBe(process.pid);
+    await first?.release();
+    const second = await tryLock(path);
+    expect(second).toBeDefined();
+    await second?.release();
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  test('is released when the work throws', async () => {
+    await expect(withLock(path, () => Promise.reject(new Error('no')))).rejects.toThrow('no');
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  test('keeps the work of two processes apart, and tells who waits for whom', async () => {
+    const body = `
+      await withLock(path, async () => {
+        appendFileSync(folder + '/log', 'in ' + process.pid + '\\n');
+        await sleep(150);
+        appendFileSync(folder + '/log', 'out ' + process.pid + '\\n');
+      }, { every: 10 });`;
+    const held = await tryLock(path);
+    const waiting: (number | undefined)[] = [];
+    const two = [child(body), child(body)];
+    await held?.release();
+    await until(() => existsSync(join(folder, 'log')));
+    await withLock(path, async () => {}, { every: 10, onWait: (owner) => waiting.push(owner?.pid) });
+    expect(await Promise.all(two.map(ended))).toEqual([0, 0]);
+    const log = (await readFile(join(folder, 'log'), 'utf8')).trim().split('\n');
+    expect(log).toHaveLength(4);
+    expect(log[0]?.replace('in', 'out')).toBe(log[1]);
+    expect(log[2]?.replace('in', 'out')).toBe(log[3]);
+    expect(two.map(({ pid }) => pid)).toContain(waiting[0]);
+    expect(await readdir(folder)).toEqual(['log']);
+  });
+
+  test('of a killed process is taken over, by one of many that want it', async () => {
+    const holder = child(`await tryLock(path); setInterval(() => {}, 1000);`);
+    await until(() => existsSync(path));
+    holder.kill('SIGKILL');
+    await ended(holder);
+    await writeFile(join(folder, 'count'), '0');
+    // Reading and writing apart: a second holder at the same time would lose a count.
+    const body = `
+      for (let turn = 0; turn < 5; turn++) await withLock(path, async () => {
+        const count = Number(readFileSync(folder + '/count', 'utf8'));
+        await sleep(5);
+        writeFileSync(folder + '/count', String(count + 1));
+      }, { every: 3 });`;
+    const many = Array.from({ length: 4 }, () => child(body));
+    expect(await Promise.all(many.map(ended))).toEqual([0, 0, 0, 0]);
+    expect(await readFile(join(folder, 'count'), 'utf8')).toBe('20');
+    expect(await readdir(folder)).toEqual(['count']);
+  });
+
+  test('of a process whose number was given to another one is taken over', async () => {
+    const lock = await tryLock(path);
+    const owner = await readOwner(path);
+    await lock?.release();
+    await writeFile(path, JSON.stringify({ ...owner, started: 'another time', token: 'abc' }));
+    const taken = await tryLock(path);
+    expect(taken).toBeDefined();
+    await taken?.release();
+  });
+
+  test('of another machine holds while it gives signs of life', async () => {
+    await writeFile(path, JSON.stringify({ pid: 1, host: 'elsewhere', world: '', started: '1', token: 'abc' }));
+    expect(await tryLock(path)).toBeUndefined();
+    const long = new Date(Date.now() - 3_600_000);
+    await utimes(path, long, long);
+    const taken = await tryLock(path);
+    expect(taken).toBeDefined();
+    await taken?.release();
+  });
+
+  test('file that is not one holds for a while, then is taken over', async () => {
+    await writeFile(path, '{"pid":');
+    expect(await tryLock(path)).toBeUndefined();
+    const long = new Date(Date.now() - 3_600_000);
+    await utimes(path, long, long);
+    const taken = await tryLock(path);
+    expect(taken).toBeDefined();
+    await taken?.release();
+  });
+});
