@@ -17,6 +17,15 @@ const checkSize = (height: number, width: number): void => {
   if (height * width > MOST_PIXELS) throw new Error(`its size, ${height}×${width}, is more than 16 megapixels`);
 };
 
+/** Runs a decoder whose complaints are about its own insides. */
+const decoding = <A>(format: 'PNG' | 'JPEG', run: () => A): A => {
+  try {
+    return run();
+  } catch (thrown) {
+    throw new Error(`the ${format} is damaged (${thrown instanceof Error ? thrown.message : String(thrown)})`);
+  }
+};
+
 /* PNG */
 
 const decodePng = (bytes: Buffer): Image => {
@@ -25,7 +34,7 @@ const decodePng = (bytes: Buffer): Image => {
   checkSize(height, width);
   const channels = colourType === 0 || colourType === 4 ? 1 : 3;
   // Always RGBA of 8 bits; transparency is dropped.
-  const { data } = PNG.sync.read(bytes);
+  const { data } = decoding('PNG', () => PNG.sync.read(bytes));
   const pixels = new Uint8Array(height * width * channels);
   for (let i = 0; i < height * width; i++) {
     for (let c = 0; c < channels; c++) pixels[i * channels + c] = data[i * 4 + c] as number;
@@ -163,13 +172,13 @@ const decodeJpeg = (bytes: Buffer): Image => {
   checkSize(height, width);
   const settings = { useTArray: true, formatAsRGBA: false, tolerantDecoding: false } as const;
   if (components.length === 4) {
-    const { data } = jpeg.decode(bytes, settings);
+    const { data } = decoding('JPEG', () => jpeg.decode(bytes, settings));
     return { height, width, channels: 3, pixels: data };
   }
   // Without Adobe's marker jpeg-js hands out the planes as they are.
   const plain =
     adobe === undefined ? bytes : Buffer.concat([bytes.subarray(0, adobe.begin), bytes.subarray(adobe.end)]);
-  const { data } = jpeg.decode(plain, { ...settings, colorTransform: false });
+  const { data } = decoding('JPEG', () => jpeg.decode(plain, { ...settings, colorTransform: false }));
   if (components.length === 1) return { height, width, channels: 1, pixels: channel(data, 0) };
   if (components.length !== 3) throw new Error(`the JPEG has ${components.length} colour components`);
   const acrossMost = Math.max(...components.map(({ across }) => across));

@@ -7,8 +7,11 @@ import * as E from 'fp-ts/Either';
 import jpeg from 'jpeg-js';
 import { PNG } from 'pngjs';
 import { type Header, pack } from 'tar-stream';
-import { afterAll } from 'vitest';
+import { afterAll, vi } from 'vitest';
 import { type Failure, FailureError, type Task } from '../../src/core/errors.js';
+
+// Encoding images and writing hundreds of files takes a while on a busy machine.
+vi.setConfig({ testTimeout: 60_000 });
 
 /** A folder that lasts as long as the test file. */
 export const temporaryFolder = (): string => {
