@@ -26,13 +26,13 @@ export default experiment({
   validation: 0.1,
   report: 'validation',
   teacher: learner(preResNet(20), {
-    epochs: 15,
-    batch: 128,
+    epochs: 8,
+    batch: 64,
     optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
     schedule: cosine({ rate: 0.1, warmup: 1 }),
   }),
-  students: [learner(plainCnn(), { epochs: 12, batch: 128, optimizer: adam(), schedule: constant(1e-3) })],
-  defenses: [none(), nasty({ omega: 0.04 }), nasty({ omega: 0.1 }), nasty({ omega: 0.02 })],
+  students: [learner(plainCnn(), { epochs: 10, batch: 64, optimizer: adam(), schedule: constant(1e-3) })],
+  defenses: [none(), nasty({ omega: 0.04 }), nasty({ omega: 0.1 })],
   attacks: [scratch(), kd()],
   seeds: [0],
 });

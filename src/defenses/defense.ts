@@ -42,6 +42,8 @@ export interface Defense<Exposes extends Access = Access> {
   readonly protect?: (baseline: Teacher, context: DefenseContext) => Task<Fitted<Variables>>;
   /** Wraps the victim's answers, and so never gives weights or logits away. Absent: the victim as it is. */
   readonly expose?: (victim: Victim<'probabilities'>) => Victim<Exposes>;
+  /** The answers that `expose` passes on as they are: an attack that asks for no more steals the same as without it. */
+  readonly leaves?: 'label';
   /** Of which defences this one consists, in order; each trains and wraps in turn. */
   readonly parts?: readonly Defense[];
 }

@@ -70,3 +70,19 @@ export const publish = (network: Network, variables: Variables): Victim<'weights
     labels: (frozen, images) => tf.argMax(logits(frozen, images), 1),
   };
 };
+
+/** The same victim with no more answers than `access`: what a thief who declared that need is handed. */
+export const restrict = (victim: Victim, access: Access): Victim => {
+  const answers: readonly (readonly [string, Access])[] = [
+    ['labels', 'label'],
+    ['logProbabilities', 'probabilities'],
+    ['logits', 'logits'],
+    ['network', 'weights'],
+    ['variables', 'weights'],
+  ];
+  const allowed = answers.filter(([name, level]) => name in victim && rank[level] <= rank[access]);
+  return Object.fromEntries([
+    ['frozen', victim.frozen],
+    ...allowed.map(([name]) => [name, (victim as unknown as Record<string, unknown>)[name]]),
+  ]) as unknown as Victim;
+};

@@ -71,6 +71,8 @@ export interface Plan {
   readonly stages: readonly Stage[];
   readonly cells: readonly CellPlan[];
   readonly victims: readonly VictimPlan[];
+  /** With what the students of each attack are compared: a row of the matrix, or honest training on fewer images. */
+  readonly baselines: Readonly<Record<string, string>>;
 }
 
 /** What planning must know of the world; a plan is a pure function of this and the experiment. */
@@ -168,6 +170,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
 
   const victims: VictimPlan[] = [];
   const cells: CellPlan[] = [];
+  const baselines: Record<string, string> = {};
   const teachers = of.seeds.map(({ victim, label }) => teacherOf(of.teacher, victim, `seed-${label}/teacher`));
 
   of.seeds.forEach((seed, index) => {
@@ -211,8 +214,10 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const alone = attack.needs === 'none';
         const victim = against === undefined || alone ? undefined : victimOf.get(against)?.train;
         const defense = of.defenses.find((each) => each.label === against)?.defense;
-        const wrappers =
-          alone || defense === undefined ? [] : partsOf(defense).filter((part) => part.expose !== undefined);
+        const asked = rank[attack.needs];
+        const wrappers = (alone || defense === undefined ? [] : partsOf(defense)).filter(
+          (part) => part.expose !== undefined && asked > rank[part.leaves ?? 'none'],
+        );
         return stage(
           alone ? `${where}/${student.label}/${label}` : `${where}/${against}/${student.label}/${label}`,
           { kind: 'steal', attack, student: student.learner, teacher: of.teacher, wrappers, seed: seed.student },
@@ -246,7 +251,9 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const victim = victimOf.get(meeting.defense)?.evaluate;
         const honest = attack.baseline ?? defaultBaseline;
         const named = of.attacks.find((each) => sameAttack(each.attack, honest, facts.sources));
-        const baseStage = stolen(honest, named?.label ?? baselineLabel(honest), undefined);
+        const baseLabel = named?.label ?? baselineLabel(honest);
+        baselines[meeting.attack] = baseLabel;
+        const baseStage = stolen(honest, baseLabel, undefined);
         cells.push({
           ...cell,
           stages: {
@@ -259,7 +266,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       }
     }
   });
-  return { experiment: of, stages: [...stages.values()], cells, victims };
+  return { experiment: of, stages: [...stages.values()], cells, victims, baselines };
 };
 
 const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
@@ -268,7 +275,9 @@ const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
 
 /** A baseline that is no row of its own: its name with the share of the images, where that is not all. */
 const baselineLabel = ({ name, data }: AnyAttack): string =>
-  data.kind === 'none' || data.fraction === labelled.fraction ? name : `${name} on ${data.fraction}`;
+  data.kind === 'none' || data.fraction === labelled.fraction
+    ? name
+    : `${name} on ${Number((100 * data.fraction).toPrecision(4))} %`;
 
 /** Every module whose code a plan's results depend on. */
 export const plannedValues = (of: Experiment): unknown => [

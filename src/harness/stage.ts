@@ -6,7 +6,7 @@ import type { StoredTensor } from '../core/safetensors.js';
 import { dispose } from '../core/tree.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Defense, DefenseContext } from '../defenses/defense.js';
-import { publish, type Victim } from '../defenses/victim.js';
+import { publish, restrict, type Victim } from '../defenses/victim.js';
 import type { Engine } from '../engine/engine.js';
 import type { Network, Variables } from '../models/network.js';
 import { fromStateDict, toStateDict } from '../models/state-dict.js';
@@ -203,7 +203,9 @@ const work = async (bench: Bench, stage: Stage, sitting: Sitting): Promise<Train
         keep(student.network, await ran(() => attack.steal(victim, student, context)), set);
       if (attack.needs === 'none') return steal({ frozen: {} });
       return borrowing('victim', work.teacher, (variables) =>
-        steal(wrappers.reduce<Victim>(wrapped, publish(built(work.teacher).network, variables))),
+        steal(
+          restrict(wrappers.reduce<Victim>(wrapped, publish(built(work.teacher).network, variables)), attack.needs),
+        ),
       );
     }
     case 'evaluate': {

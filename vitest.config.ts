@@ -1,0 +1,15 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  resolve: { alias: { undistill: fileURLToPath(new URL('src/index.ts', import.meta.url)) } },
+  test: {
+    include: ['test/**/*.test.ts'],
+    // A native library that keeps state in its process: one process a file.
+    pool: 'forks',
+    poolOptions: { forks: { maxForks: 2 } },
+    // Generous, since machines differ and nothing is asserted about time.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
+  },
+});
