@@ -24,6 +24,7 @@ export const localExecutor = (bench: Bench): Executor => ({
   run: async (stage, emit, waiting) => {
     let told = false;
     for (;;) {
+      if (bench.signal?.aborted) return { status: 'failed', failure: failure('interrupted', 'stopped') };
       const workshop = await bench.store.begin(stage.id);
       if (workshop !== undefined) {
         try {
@@ -37,7 +38,6 @@ export const localExecutor = (bench: Bench): Executor => ({
           await workshop.release();
         }
       }
-      if (bench.signal?.aborted) return { status: 'failed', failure: failure('interrupted', 'stopped') };
       if (!told) waiting();
       told = true;
       await sleep(lookAgain);

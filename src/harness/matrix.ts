@@ -14,7 +14,8 @@ export interface Spread {
 /** One student of one seed. Accuracies and differences are in 0..1. */
 export interface SeedResult {
   readonly seed: string;
-  readonly status: 'done' | 'failed' | 'skipped';
+  /** `skipped`: something it needs failed. */
+  readonly status: 'done' | 'failed' | 'skipped' | 'not run' | 'n/a';
   /** Why there is no number. */
   readonly reason?: string;
   readonly student?: Measures;
@@ -36,8 +37,8 @@ export interface Cell {
   readonly attack: string;
   readonly defense: string;
   readonly student: string;
-  /** `n/a`: the attack needs more than the defence exposes. `failed`: no seed has a number. */
-  readonly status: 'done' | 'n/a' | 'failed';
+  /** `n/a`: the attack needs more than the defence exposes. `failed`, `not run`: no seed has a number. */
+  readonly status: 'done' | 'n/a' | 'failed' | 'not run';
   readonly reason?: string;
   readonly seeds: readonly SeedResult[];
   readonly accuracy?: Spread;
@@ -91,6 +92,8 @@ export interface Matrix {
     readonly label: string;
     readonly needs: string;
     readonly owns: string;
+    /** What its students are compared with; absent for honest training itself. */
+    readonly baseline?: string;
     readonly params: unknown;
   }[];
   readonly defenses: readonly { readonly label: string; readonly exposes: string; readonly params: unknown }[];
@@ -126,9 +129,9 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
   const measuresOf = (id: string | undefined): Measures | undefined =>
     id === undefined ? undefined : (finished.get(id)?.result as Measures | undefined);
   const accuracyOf = (id: string | undefined): number | undefined => measuresOf(id)?.metrics.accuracy;
-  const reasonOf = (id: string): { readonly status: 'failed' | 'skipped'; readonly reason: string } | undefined => {
+  const reasonOf = (id: string): Pick<SeedResult, 'status' | 'reason'> | undefined => {
     const outcome = finished.get(id)?.outcome;
-    if (outcome === undefined) return { status: 'skipped', reason: 'not run' };
+    if (outcome === undefined) return { status: 'not run' };
     if (outcome.status === 'failed') return { status: 'failed', reason: outcome.failure.what };
     if (outcome.status === 'skipped') return { status: 'skipped', reason: `${outcome.because} failed` };
     return undefined;
@@ -145,7 +148,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     const { stages, seed } = cell;
     const victim = plan.victims.find((each) => each.defense === cell.defense && each.seed === seed);
     if (stages === undefined)
-      return { seed, status: 'skipped', ...(cell.reason === undefined ? {} : { reason: cell.reason }), warnings: [] };
+      return { seed, status: 'n/a', ...(cell.reason === undefined ? {} : { reason: cell.reason }), warnings: [] };
     const steal = recordOf(stages.steal);
     const student = measuresOf(stages.measure);
     const accuracy = student?.metrics.accuracy;
@@ -185,13 +188,14 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       spread(seeds.flatMap((result) => pick(result) ?? []));
     const accuracy = over((result) => result.student?.metrics.accuracy);
     const missing = own.find((cell) => cell.stages === undefined);
-    const failed = seeds.find((result) => result.status !== 'done');
+    const failed = seeds.find(({ status }) => status === 'failed' || status === 'skipped');
     const names = unique(seeds.flatMap((result) => Object.keys(result.student?.metrics ?? {}) as MetricName[]));
     return {
       attack,
       defense,
       student,
-      status: missing !== undefined ? 'n/a' : accuracy === undefined ? 'failed' : 'done',
+      status:
+        missing !== undefined ? 'n/a' : accuracy !== undefined ? 'done' : failed === undefined ? 'not run' : 'failed',
       seeds,
       ...defined({
         reason: missing?.reason ?? failed?.reason,
@@ -254,6 +258,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
         attack.data.kind === 'none'
           ? 'no images'
           : `${100 * attack.data.fraction} % of the images, ${attack.data.kind}`,
+      ...defined({ baseline: rank[attack.needs] === 0 ? undefined : plan.baselines[label] }),
       params: plain(attack.params),
     })),
     defenses: of.defenses.map(({ label, defense }) => ({

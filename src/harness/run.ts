@@ -1,4 +1,3 @@
-import * as E from 'fp-ts/Either';
 import { type Failure, FailureError, failure, toFailure } from '../core/errors.js';
 import type { StageEvent } from './context.js';
 import { readLocally } from './executor.js';
@@ -42,7 +41,6 @@ export const run = async (
   const waiting = new Set(plan.stages);
   const of = plan.stages.length;
   let stop: Failure | undefined;
-  let started = 0;
 
   const settle = (stage: Stage, outcome: Outcome): void => {
     outcomes.set(stage.id, outcome);
@@ -68,46 +66,41 @@ export const run = async (
     return undefined;
   };
 
-  let changed: () => void = () => undefined;
-  const work = async (executor: Executor): Promise<void> => {
-    while (stop === undefined && waiting.size > 0) {
-      const stage = next();
-      if (stage === undefined) {
-        if (outcomes.size + waiting.size === of && waiting.size > 0) {
-          throw new FailureError(failure('experiment', 'the stages wait for each other'));
-        }
-        // Others are at work on what this one needs.
-        await new Promise<void>((resolve) => {
-          const before = changed;
-          changed = () => {
-            before();
-            resolve();
-          };
-        });
-        continue;
-      }
-      started += 1;
-      const cached = await readLocally(store, stage);
-      if (cached !== undefined) {
-        settle(stage, cached);
-      } else {
-        tell({ type: 'start', stage, number: started, of });
-        const outcome = await executor.run(
-          stage,
-          (event) => tell({ type: 'stage', stage, event }),
-          () => tell({ type: 'waiting', stage }),
-        );
-        settle(stage, outcome);
-        if (outcome.status === 'failed' && fatal.includes(outcome.failure.kind)) stop = outcome.failure;
-      }
-      const wake = changed;
-      changed = () => undefined;
-      wake();
-    }
+  const work = async (executor: Executor, stage: Stage): Promise<void> => {
+    const outcome = await outcomeOf(executor, stage).catch(
+      (error): Outcome => ({ status: 'failed', failure: toFailure('plugin', stage.label)(error) }),
+    );
+    settle(stage, outcome);
+    if (outcome.status === 'failed' && fatal.includes(outcome.failure.kind)) stop ??= outcome.failure;
   };
-  const done = E.tryCatch(() => executors.map(work), toFailure('experiment'));
-  if (E.isLeft(done)) throw new FailureError(done.left);
-  await Promise.all(done.right);
+  const outcomeOf = async (executor: Executor, stage: Stage): Promise<Outcome> => {
+    const cached = await readLocally(store, stage);
+    if (cached !== undefined) return cached;
+    tell({ type: 'start', stage, number: of - waiting.size, of });
+    return executor.run(
+      stage,
+      (event) => tell({ type: 'stage', stage, event }),
+      () => tell({ type: 'waiting', stage }),
+    );
+  };
+
+  const idle = [...executors];
+  const working = new Set<Promise<void>>();
+  for (;;) {
+    while (stop === undefined && idle.length > 0) {
+      const stage = next();
+      if (stage === undefined) break;
+      const executor = idle.pop() as Executor;
+      const job: Promise<void> = work(executor, stage).finally(() => {
+        working.delete(job);
+        idle.push(executor);
+      });
+      working.add(job);
+    }
+    if (working.size === 0) break;
+    await Promise.race(working);
+  }
   if (stop !== undefined) throw new FailureError(stop);
+  if (waiting.size > 0) throw new FailureError(failure('experiment', 'the stages wait for each other'));
   return outcomes;
 };

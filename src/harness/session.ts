@@ -2,12 +2,13 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { register } from 'tsx/esm/api';
 import { FailureError, failure, orThrow, toFailure } from '../core/errors.js';
 import type { Dataset, LoadOptions } from '../data/dataset.js';
 import { type Engine, loadEngine } from '../engine/engine.js';
+import { readLocally } from './executor.js';
 import { type Experiment, isExperiment } from './experiment.js';
-import { readSource, readSources, sha256, sourcesIn } from './identity.js';
+import { readSource, readSources, type Source, sha256, sourcesIn } from './identity.js';
+import { registerLoader } from './loader.js';
 import { type Finished, type Matrix, matrix } from './matrix.js';
 import { type Plan, plan, plannedValues } from './plan.js';
 import type { Divergence, Measures, Outcome } from './record.js';
@@ -16,11 +17,11 @@ import type { Store } from './store.js';
 
 /** This package's version. */
 export const version = async (): Promise<string> => {
-  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
   return version;
 };
-
-let registered = false;
 
 /**
  * The experiment that a file exports by default. Rejects with a `FailureError` of kind `experiment` when the file is
@@ -29,10 +30,11 @@ let registered = false;
 export const readExperiment = async (file: string): Promise<Experiment> => {
   const path = resolve(file);
   if (!existsSync(path)) {
-    throw new FailureError(failure('experiment', 'there is no such file', { where: file, remedy: 'Give the path of an experiment file.' }));
+    throw new FailureError(
+      failure('experiment', 'there is no such file', { where: file, remedy: 'Give the path of an experiment file.' }),
+    );
   }
-  if (!registered) register();
-  registered = true;
+  await registerLoader();
   let module: { default?: unknown };
   try {
     module = await import(pathToFileURL(path).href);
@@ -40,7 +42,9 @@ export const readExperiment = async (file: string): Promise<Experiment> => {
     throw new FailureError(withPlace(error, file));
   }
   // A file without `"type": "module"` near it is loaded as CommonJS, whose default export lies one deeper.
-  const exported = isExperiment(module.default) ? module.default : (module.default as { default?: unknown } | undefined)?.default;
+  const exported = isExperiment(module.default)
+    ? module.default
+    : (module.default as { default?: unknown } | undefined)?.default;
   if (!isExperiment(exported)) {
     throw new FailureError(
       failure('experiment', 'the file has no experiment as its default export', {
@@ -69,6 +73,8 @@ export interface Prepared {
   readonly plan: Plan;
   readonly data: Dataset;
   readonly engine: Engine;
+  /** By the hash of some code that is in the plan's identities: its files, with a hash each. */
+  readonly code: Readonly<Record<string, Source['files']>>;
 }
 
 /** Loads the engine and the data of an experiment and plans it. */
@@ -78,40 +84,54 @@ export const prepare = async (
 ): Promise<Prepared> => {
   const engine = await loadEngine(threads === undefined ? {} : { threads });
   const data = await orThrow(experiment.data.load(options));
-  const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessHashes()]);
-  return { plan: plan(experiment, { data, sources, harness, engine: engine.class }), data, engine };
+  const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessSources()]);
+  const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
+  return {
+    plan: plan(experiment, { data, sources, harness: hashes, engine: engine.class }),
+    data,
+    engine,
+    code: Object.fromEntries([...sources.values(), ...Object.values(harness)].map(({ hash, files }) => [hash, files])),
+  };
 };
 
-const harnessHashes = async (): Promise<{ readonly training: string; readonly measuring: string }> => {
+/** The code that every stage runs through. */
+const harnessSources = async (): Promise<{ readonly training: Source; readonly measuring: Source }> => {
   // Compiled or not, the modules lie beside this one with its ending.
   const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-  const hashOf = async (modules: readonly string[]): Promise<string> => {
+  const together = async (modules: readonly string[]): Promise<Source> => {
     const sources = await Promise.all(
       modules.map((module) => readSource(fileURLToPath(new URL(`${module}${ending}`, import.meta.url)))),
     );
-    return sha256(sources.map(({ hash }) => hash).join()).slice(0, 16);
+    return {
+      hash: sha256(sources.map(({ hash }) => hash).join()).slice(0, 16),
+      files: Object.assign({}, ...sources.map(({ files }) => files)),
+    };
   };
   return {
-    training: await hashOf(['../train/classifier', '../train/fit', '../train/evaluate', './owned']),
-    measuring: await hashOf(['./measure']),
+    training: await together(['../train/classifier', '../train/fit', '../train/evaluate', './owned']),
+    measuring: await together(['./measure']),
   };
 };
 
 /** Where an experiment's tables and logs go, and where all experiments under one root keep their stages. */
-export const foldersOf = (experiment: Experiment, out: string | undefined): { readonly run: string; readonly store: string } => {
+export const foldersOf = (
+  experiment: Experiment,
+  out: string | undefined,
+): { readonly run: string; readonly store: string } => {
   const run = resolve(out ?? join('runs', experiment.name));
   return { run, store: join(run, '..', '.store') };
 };
 
-/** The matrix of what became of a plan's stages. */
+/** The matrix of what became of a plan's stages; of those that were not asked for, what the store has of them. */
 export const collect = async (
   { plan: of, data }: Pick<Prepared, 'plan' | 'data'>,
   store: Store,
   outcomes: ReadonlyMap<string, Outcome>,
 ): Promise<Matrix> => {
   const finished = new Map<string, Finished>();
-  for (const { id, work } of of.stages) {
-    const outcome = outcomes.get(id);
+  for (const stage of of.stages) {
+    const { id, work } = stage;
+    const outcome = outcomes.get(id) ?? (await readLocally(store, stage));
     if (outcome === undefined) continue;
     const measured = work.kind === 'measure' && (outcome.status === 'done' || outcome.status === 'cached');
     const artefact = measured ? await store.find(id) : undefined;

@@ -105,6 +105,9 @@ interface CheckpointMeta {
 /** Metrics stay on the device this many steps before they are read, so that a fast step does not wait for its numbers. */
 const stepsBetweenReads = 16;
 
+/** How long a fit may keep the event loop to itself; a step that takes longer keeps it as long as it takes. */
+const millisecondsBetweenYields = 50;
+
 /** Epochs before training accuracy must beat chance. */
 const warmUpEpochs = 2;
 
@@ -190,6 +193,7 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
     let sums: Record<string, number> = { ...saved?.meta.sums };
     let history = saved?.meta.history ?? [];
     let clock = performance.now();
+    let yielded = clock;
     const tick = () => {
       const now = performance.now();
       const passed = (now - clock) / 1000;
@@ -307,8 +311,11 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
           imagesPerSecond: epochImages / epochSeconds,
           secondsLeft: ((steps - step) * seconds) / step,
         });
+      }
+      if (performance.now() - yielded > millisecondsBetweenYields) {
         // Lets signals and timers through: a native call blocks the event loop.
         await new Promise(setImmediate);
+        yielded = performance.now();
       }
       if (epochEnds) await endEpoch();
       if (step % host.checkpointEvery === 0 && step < steps) await save();

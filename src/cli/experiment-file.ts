@@ -1,0 +1,22 @@
+import * as E from 'fp-ts/Either';
+import { FailureError, type Result } from '../core/errors.js';
+import { type Experiment, withData, withSeeds } from '../harness/experiment.js';
+import { readExperiment } from '../harness/session.js';
+
+/** Options that change what an experiment file says. */
+export interface ExperimentOptions {
+  readonly data?: string;
+  readonly seed?: readonly string[];
+}
+
+const orFail = <A>(result: Result<A>): A => {
+  if (E.isLeft(result)) throw new FailureError(result.left);
+  return result.right;
+};
+
+/** The experiment of a file, with the options of the command line. */
+export const openExperiment = async (file: string, { data, seed }: ExperimentOptions): Promise<Experiment> => {
+  const experiment = await readExperiment(file);
+  const onData = data === undefined ? experiment : orFail(withData(experiment, data));
+  return seed === undefined ? onData : orFail(withSeeds(onData, seed));
+};

@@ -1,0 +1,77 @@
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
+import { version } from '../harness/session.js';
+import { type RunOptions, runCommand } from './run.js';
+
+const wholeFrom1 = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Give a whole number of at least 1.');
+  return value;
+};
+
+const andMore = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+
+/** The command line as a person could type it again. */
+const typed = (argv: readonly string[]): string =>
+  [
+    'npx',
+    'undistill',
+    ...argv.map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)),
+  ].join(' ');
+
+/** Runs a command. Gives the exit code: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C. */
+export const main = async (argv: readonly string[]): Promise<number> => {
+  let code = 0;
+  const program = new Command('undistill')
+    .description('Knowledge-distillation attacks and defences in one matrix.')
+    .version(await version())
+    .showHelpAfterError('(undistill --help, or undistill COMMAND --help, says more)')
+    .exitOverride();
+  const command = (text: string): Command => program.command(text).exitOverride();
+
+  command('run')
+    .description('run an experiment file: train what is missing, and write and print its matrix')
+    .argument('<file>', 'a TypeScript file with `export default experiment({ … })`')
+    .option('--data <path>', 'read the data from this file or folder')
+    .option(
+      '--only <pattern>',
+      'only attacks, defences, students or stages that match, with what they need; may be repeated',
+      andMore,
+    )
+    .option('--seed <labels...>', 'only these of its seeds')
+    .option('--out <folder>', 'where its tables and logs go (default: runs/<name>); stages are kept beside it')
+    .option('--force [pattern]', 'make all, or what matches, anew')
+    .option('--jobs <number>', 'worker processes', wholeFrom1, 1)
+    .option('--threads <number>', 'threads of a process (default: all cores, shared among the jobs)', wholeFrom1)
+    .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, 500)
+    .action(async (file: string, options: RunOptions) => {
+      code = await runCommand(file, options, typed(argv));
+    });
+
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    return told(error);
+  }
+};
+
+const exitCodes: Partial<Record<Failure['kind'], number>> = { usage: 2, interrupted: 130 };
+
+/** Says what went wrong, without a stack trace unless asked for one, and gives the exit code. */
+const told = (error: unknown): number => {
+  // Commander has said it already.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  const debug = Boolean(process.env.UNDISTILL_DEBUG);
+  const failed = error instanceof FailureError ? error.failure : isFailure(error) ? error : undefined;
+  if (debug && error instanceof Error) console.error(error.stack);
+  if (failed !== undefined) {
+    console.error(showFailure(failed));
+    return exitCodes[failed.kind] ?? 1;
+  }
+  if (!debug) {
+    console.error(`unexpected: ${error instanceof Error ? error.message : String(error)}`);
+    console.error('  That is a mistake in undistill. UNDISTILL_DEBUG=1 shows where it happened.');
+  }
+  return 1;
+};

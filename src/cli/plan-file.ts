@@ -1,0 +1,27 @@
+import type { Json } from '../harness/identity.js';
+import type { CellPlan } from '../harness/plan.js';
+import type { Prepared } from '../harness/session.js';
+
+/** A run's plan as it is kept beside its tables: what `undistill plan` compares the next one with. */
+export interface PlanFile {
+  readonly version: 1;
+  readonly experiment: string;
+  readonly stages: readonly {
+    readonly id: string;
+    readonly label: string;
+    readonly kind: string;
+    readonly inputs: Readonly<Record<string, string>>;
+    readonly parts: Readonly<Record<string, Json>>;
+  }[];
+  readonly cells: readonly CellPlan[];
+  /** The files behind each hash of code in the stages' parts, with a hash each. */
+  readonly code: Prepared['code'];
+}
+
+export const planFile = ({ plan, code }: Prepared): PlanFile => ({
+  version: 1,
+  experiment: plan.experiment.name,
+  stages: plan.stages.map(({ id, label, work, inputs, parts }) => ({ id, label, kind: work.kind, inputs, parts })),
+  cells: plan.cells,
+  code,
+});

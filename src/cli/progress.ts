@@ -1,0 +1,114 @@
+import { showSeconds } from '../engine/progress.js';
+import type { Plan, Stage } from '../harness/plan.js';
+import type { Outcome } from '../harness/record.js';
+import type { RunEvent } from '../harness/run.js';
+import type { EpochRecord, FitProgress } from '../train/fit.js';
+import type { Terminal } from './terminal.js';
+
+/** Milliseconds between two plain lines of one stage within an epoch, and between two epochs' lines. */
+const quiet = { step: 30_000, epoch: 2_000 };
+
+/** Accuracies in percent, anything else with four digits. */
+const shownMetrics = (metrics: Readonly<Record<string, number>>): string =>
+  Object.entries(metrics)
+    .map(([name, value]) =>
+      name === 'accuracy' ? `accuracy ${(100 * value).toFixed(1)} %` : `${name} ${value.toPrecision(4)}`,
+    )
+    .join('  ');
+
+/** `epoch 2/3  loss 0.1234  accuracy 96.1 %  5,210 images/s  12 s left` */
+export const progressLine = ({ epoch, epochs, metrics, imagesPerSecond, secondsLeft }: FitProgress): string =>
+  [
+    `epoch ${epoch + 1}/${epochs}`,
+    shownMetrics(metrics),
+    `${Math.round(imagesPerSecond).toLocaleString('en')} images/s`,
+    `${showSeconds(secondsLeft)} left`,
+  ].join('  ');
+
+/** `epoch 2/3  loss 0.1234  accuracy 96.1 %  held out 95.8 %` */
+export const epochLine = ({ epoch, metrics, validation }: EpochRecord, epochs: number): string =>
+  [
+    `epoch ${epoch + 1}/${epochs}`,
+    shownMetrics(metrics),
+    ...(validation === undefined ? [] : [`held out ${(100 * validation).toFixed(1)} %`]),
+  ].join('  ');
+
+/** Stages that are over in a moment are not worth a line, unless they fail. */
+const trains = ({ work }: Stage): boolean => work.kind !== 'evaluate' && work.kind !== 'measure';
+
+const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | undefined => {
+  switch (outcome.status) {
+    case 'cached':
+      return undefined;
+    case 'done': {
+      if (!trains(stage)) return undefined;
+      const last = outcome.record.training?.history.at(-1);
+      const epochs = last === undefined ? '' : `  ${epochLine(last, last.epoch + 1)}`;
+      return `${paint.good('✓')} ${stage.label}  ${showSeconds(outcome.record.seconds)}${epochs}`;
+    }
+    case 'failed':
+      if (outcome.failure.kind === 'interrupted') return undefined;
+      return `${paint.bad('✗')} ${stage.label}: ${outcome.failure.what}`;
+    case 'skipped':
+      return trains(stage)
+        ? `${paint.faint('-')} ${stage.label}: left out, because ${outcome.because} failed`
+        : undefined;
+  }
+};
+
+/** Tells a run's events on a terminal: live lines where there can be, else plain ones. */
+export const teller = (out: Terminal, plan: Plan): ((event: RunEvent) => void) => {
+  const of = plan.stages.filter(trains).length;
+  const saidAt = new Map<string, number>();
+  let kept = 0;
+  let number = 0;
+  const say = (stage: Stage, line: string): void => {
+    saidAt.set(stage.id, performance.now());
+    out.log(line);
+  };
+  const since = (stage: Stage): number => performance.now() - (saidAt.get(stage.id) ?? 0);
+  /** Many stages may be there already: they are counted, and said in one line before the next that is not. */
+  const sayKept = (): void => {
+    if (kept > 0) out.log(out.paint.faint(`  ${kept} of ${of} models are there from before`));
+    kept = 0;
+  };
+
+  return (event) => {
+    const { stage } = event;
+    switch (event.type) {
+      case 'start':
+        if (!trains(stage)) break;
+        sayKept();
+        number += 1;
+        if (out.live) out.update(stage.id, `  ${stage.label}`);
+        else say(stage, `  ${stage.label}: begins (${number} of ${of})`);
+        break;
+      case 'waiting':
+        if (out.live) out.update(stage.id, `  ${stage.label}: another process is at it`);
+        else say(stage, `  ${stage.label}: another process is at it; waiting`);
+        break;
+      case 'stage':
+        if (event.event.type === 'warning') {
+          out.log(`${out.paint.warning('!')} ${stage.label}: ${event.event.message}`);
+        } else if (event.event.type === 'progress') {
+          const line = `  ${stage.label}  ${progressLine(event.event.progress)}`;
+          if (out.live) out.update(stage.id, line);
+          else if (since(stage) > quiet.step) say(stage, line);
+        } else if (!out.live && event.event.record.epoch + 1 < event.event.epochs && since(stage) > quiet.epoch) {
+          // The last epoch's numbers come with the line that ends the stage.
+          say(stage, `  ${stage.label}  ${epochLine(event.event.record, event.event.epochs)}`);
+        }
+        break;
+      case 'end': {
+        out.update(stage.id, undefined);
+        if (event.outcome.status === 'cached' && trains(stage)) {
+          kept += 1;
+          number += 1;
+        }
+        const line = endLine(stage, event.outcome, out);
+        if (line !== undefined) out.log(line);
+        if (event.ended === event.of) sayKept();
+      }
+    }
+  };
+};

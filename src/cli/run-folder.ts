@@ -1,0 +1,56 @@
+import { cp, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FailureError, failure } from '../core/errors.js';
+import type { Matrix } from '../harness/matrix.js';
+import type { Plan } from '../harness/plan.js';
+import { guarded, type Store, writeWhole } from '../harness/store.js';
+import { csv } from '../report/csv.js';
+import { markdown } from '../report/markdown.js';
+
+/** The files of a run that a person reads. */
+export const matrixFiles = { json: 'matrix.json', csv: 'matrix.csv', md: 'matrix.md' } as const;
+
+export const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+
+export const writeMatrix = async (folder: string, matrix: Matrix): Promise<void> => {
+  await writeWhole(join(folder, matrixFiles.json), jsonText(matrix));
+  await writeWhole(join(folder, matrixFiles.csv), csv(matrix));
+  await writeWhole(join(folder, matrixFiles.md), markdown(matrix));
+};
+
+/** A stage's folder below `stages`: its label, without what a file system minds. */
+export const stageFolder = (label: string): string =>
+  join(...label.split('/').map((part) => part.replace(/[^\p{L}\p{N}.()+,= %-]/gu, '_').replace(/^\.+$/, '_')));
+
+/** The log and the record of every stage that has them, out of the store; of one that failed, what it left. */
+export const copyStages = async (folder: string, plan: Plan, store: Store): Promise<void> => {
+  for (const { id, label } of plan.stages) {
+    for (const made of [join(store.root, id), join(store.root, `${id}.partial`)]) {
+      const names = await readdir(made).catch(() => []);
+      const wanted = names.filter((name) => name === 'record.json' || /^metrics.*\.jsonl$/.test(name));
+      for (const name of wanted) {
+        const target = join(folder, 'stages', stageFolder(label), name);
+        await guarded(target, () => cp(join(made, name), target));
+      }
+      if (names.length > 0) break;
+    }
+  }
+};
+
+/** A matrix as a run left it. */
+export const decodeMatrix = (text: string, path: string): Matrix => {
+  const refuse = (what: string): never => {
+    throw new FailureError(
+      failure('usage', what, { where: path, remedy: 'Run the experiment again to make it anew.' }),
+    );
+  };
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return refuse('the file is not JSON');
+  }
+  const { version, cells } = value as Partial<Matrix>;
+  if (version !== 1 || !Array.isArray(cells)) return refuse('the file is no matrix of this version of undistill');
+  return value as Matrix;
+};

@@ -1,0 +1,197 @@
+import { availableParallelism } from 'node:os';
+import { join, relative } from 'node:path';
+import { type Failure, FailureError, failure, orThrow, showFailure } from '../core/errors.js';
+import { prepareEngine } from '../engine/engine.js';
+import { progressTo } from '../engine/progress.js';
+import { localExecutor } from '../harness/executor.js';
+import type { Matrix } from '../harness/matrix.js';
+import type { Outcome } from '../harness/record.js';
+import { type RunEvent, run } from '../harness/run.js';
+import { selected } from '../harness/select.js';
+import { collect, foldersOf, type Prepared, prepare, version } from '../harness/session.js';
+import { openStore, type Store, writeWhole } from '../harness/store.js';
+import { table } from '../report/table.js';
+import { type ExperimentOptions, openExperiment } from './experiment-file.js';
+import { planFile } from './plan-file.js';
+import { teller } from './progress.js';
+import { copyStages, jsonText, matrixFiles, writeMatrix } from './run-folder.js';
+import { type Terminal, terminal } from './terminal.js';
+
+export interface RunOptions extends ExperimentOptions {
+  readonly only?: readonly string[];
+  readonly out?: string;
+  /** true: everything. */
+  readonly force?: string | true;
+  readonly jobs: number;
+  readonly threads?: number;
+  readonly checkpointEvery: number;
+}
+
+/** Runs an experiment file and writes its matrix. Gives the exit code. */
+export const runCommand = async (
+  file: string,
+  options: RunOptions,
+  commandLine: string,
+  out: Terminal = terminal(),
+): Promise<number> => {
+  const experiment = await openExperiment(file, options);
+  const threads = options.threads ?? (options.jobs > 1 ? threadsEach(options.jobs) : undefined);
+  const engine = await orThrow(
+    prepareEngine({
+      progress: progressTo(process.stderr),
+      say: (line) => out.log(line),
+      ...(threads === undefined ? {} : { threads }),
+    }),
+  );
+  const prepared = await prepare(experiment, {
+    onNote: (note) => out.log(`${out.paint.warning('!')} ${note}`),
+    onProgress: decoding(experiment.data.name),
+  });
+  const { plan } = prepared;
+  const chosen = options.only === undefined ? plan : selected(plan, options.only, '--only');
+  const folders = foldersOf(experiment, options.out);
+  const labels = new Map(plan.stages.map(({ id, label }) => [id, label]));
+  const store = openStore(folders.store, (id, damaged) =>
+    out.log(`${out.paint.warning('!')} ${labels.get(id) ?? id}: ${damaged} was altered on disk; it is made anew`),
+  );
+  if (options.force !== undefined) {
+    const forced = options.force === true ? chosen : selected(plan, [options.force], '--force', 'only themselves');
+    for (const { id } of forced.stages) await store.remove(id);
+  }
+  out.log(
+    `${experiment.name}: ${plan.cells.length} cells, ${chosen.stages.length} stages; ${engine.class} ${engine.version}, ${
+      options.jobs > 1 ? `${options.jobs} jobs of ` : ''
+    }${engine.threads} thread${engine.threads === 1 ? '' : 's'}${engine.gpus.map((gpu) => `, ${gpu}`).join('')}`,
+  );
+  await writeWhole(join(folders.run, 'plan.json'), jsonText(planFile(prepared)));
+
+  const stop = new AbortController();
+  const outcomes = new Map<string, Outcome>();
+  const bench = { ...prepared, store, version: await version(), checkpointEvery: options.checkpointEvery };
+  const executors = [localExecutor({ ...bench, signal: stop.signal })];
+  const tables = tableWriter(folders.run, prepared, store, outcomes);
+  const tell = teller(out, chosen);
+  const failed = await untilStopped(stop, out, async () => {
+    await run(chosen, store, executors, (event: RunEvent) => {
+      tell(event);
+      if (event.type !== 'end' || isInterruption(event.outcome)) return;
+      outcomes.set(event.stage.id, event.outcome);
+      if (event.stage.work.kind === 'measure') tables.soon();
+    });
+  }).finally(() => Promise.all(executors.map((each) => each.close())));
+  const matrix = await tables.now();
+  await copyStages(folders.run, plan, store);
+  return conclude({ matrix, outcomes, labels, failed, folder: folders.run, commandLine, out });
+};
+
+const threadsEach = (jobs: number): number => Math.max(1, Math.floor(availableParallelism() / jobs));
+
+const isInterruption = (outcome: Outcome): boolean =>
+  outcome.status === 'failed' && outcome.failure.kind === 'interrupted';
+
+const decoding = (name: string): ((done: number, total: number) => void) => {
+  const progress = progressTo(process.stderr);
+  const began = performance.now();
+  return (done, total) =>
+    progress({ label: `decoding ${name}`, done, total, seconds: (performance.now() - began) / 1000 });
+};
+
+/**
+ * Does `work` while Ctrl-C, or a polite kill, stops it after its current step; a second one ends the process at once.
+ * Gives the failure that ended the run as a whole.
+ */
+const untilStopped = async (
+  stop: AbortController,
+  out: Terminal,
+  work: () => Promise<void>,
+): Promise<Failure | undefined> => {
+  const onSignal = (): void => {
+    if (stop.signal.aborted) process.exit(130);
+    out.log('Stopping after this step; once more stops at once.');
+    stop.abort();
+  };
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  for (const signal of signals) process.on(signal, onSignal);
+  try {
+    await work();
+    return undefined;
+  } catch (error) {
+    if (error instanceof FailureError) return error.failure;
+    throw error;
+  } finally {
+    for (const signal of signals) process.off(signal, onSignal);
+  }
+};
+
+/** Writes the tables while a run goes on, so that a killed one leaves what it had. */
+const tableWriter = (folder: string, prepared: Prepared, store: Store, outcomes: ReadonlyMap<string, Outcome>) => {
+  let last: Promise<unknown> = Promise.resolve();
+  let waiting = false;
+  const write = async (): Promise<Matrix> => {
+    const matrix = await collect(prepared, store, new Map(outcomes));
+    await writeMatrix(folder, matrix);
+    return matrix;
+  };
+  return {
+    /** Once more after what is being written. A failure shows when the tables are written at the end. */
+    soon: (): void => {
+      if (waiting) return;
+      waiting = true;
+      last = last.then(() => {
+        waiting = false;
+        return write().catch(() => undefined);
+      });
+    },
+    now: async (): Promise<Matrix> => {
+      await last;
+      return write();
+    },
+  };
+};
+
+const conclude = ({
+  matrix,
+  outcomes,
+  labels,
+  failed,
+  folder,
+  commandLine,
+  out,
+}: {
+  readonly matrix: Matrix;
+  readonly outcomes: ReadonlyMap<string, Outcome>;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly failed: Failure | undefined;
+  readonly folder: string;
+  readonly commandLine: string;
+  readonly out: Terminal;
+}): number => {
+  if (failed === undefined) out.log(`\n${table(matrix, { width: out.width })}`);
+  const shown = relative(process.cwd(), folder);
+  const place = shown === '' || shown.startsWith('..') ? folder : shown;
+  out.log(`${Object.values(matrixFiles).join(', ')}, and a log and a record of each stage: ${place}`);
+  if (failed?.kind === 'interrupted') {
+    out.log(
+      `Stopped. What is finished is kept, and what was begun has a checkpoint. To go on, run the same again:\n  ${commandLine}`,
+    );
+    return 130;
+  }
+  const failures = [...outcomes].flatMap(([id, outcome]) =>
+    outcome.status === 'failed' ? [{ ...outcome.failure, where: labels.get(id) ?? outcome.failure.where }] : [],
+  );
+  for (const each of failures) out.log(`${out.paint.bad('✗')} ${showFailure(each)}`);
+  if (failed !== undefined) {
+    if (!failures.some(({ what }) => what === failed.what)) out.log(`${out.paint.bad('✗')} ${showFailure(failed)}`);
+    out.log('The run ended early; what is finished is kept.');
+    return 1;
+  }
+  const cells = matrix.cells.filter(({ seeds }) =>
+    seeds.some(({ status }) => status === 'failed' || status === 'skipped'),
+  );
+  if (cells.length > 0) out.log(`${cells.length} of ${matrix.cells.length} cells failed, or lack a seed.`);
+  return failures.length > 0 ? 1 : 0;
+};
+
+export const usage = (what: string, where: string, remedy: string): never => {
+  throw new FailureError(failure('usage', what, { where, remedy }));
+};

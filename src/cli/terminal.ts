@@ -1,0 +1,72 @@
+import type { WriteStream } from 'node:tty';
+
+/** Where a command writes: lines that stay, and on a terminal live lines below them. */
+export interface Terminal {
+  /** Whether lines can be live. */
+  readonly live: boolean;
+  /** Characters in a line. */
+  readonly width: number;
+  /** A line that stays. */
+  log(line: string): void;
+  /** Replaces the live line of that key; undefined takes it away. Nothing where lines cannot be live. */
+  update(key: string, line: string | undefined): void;
+  readonly paint: Paint;
+}
+
+export interface Paint {
+  readonly good: (text: string) => string;
+  readonly bad: (text: string) => string;
+  readonly warning: (text: string) => string;
+  readonly faint: (text: string) => string;
+}
+
+type Stream = Pick<WriteStream, 'write'> & Partial<Pick<WriteStream, 'isTTY' | 'columns'>>;
+
+/** Milliseconds between two drawings of the live lines. */
+const redrawEvery = 100;
+
+/** Cut to `width` characters, with an ellipsis where something is missing. */
+export const cut = (text: string, width: number): string => {
+  const characters = [...text];
+  return characters.length <= width ? text : `${characters.slice(0, Math.max(0, width - 1)).join('')}…`;
+};
+
+/** `NO_COLOR` (no-color.org) and dumb terminals are respected. */
+export const painting = (stream: Stream, env: NodeJS.ProcessEnv = process.env): Paint => {
+  const colours = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb';
+  const ink = (code: number) => (text: string) => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
+  return { good: ink(32), bad: ink(31), warning: ink(33), faint: ink(2) };
+};
+
+export const terminal = (stream: Stream = process.stdout, env: NodeJS.ProcessEnv = process.env): Terminal => {
+  const live = stream.isTTY === true && env.TERM !== 'dumb';
+  const width = () => (stream.isTTY === true ? (stream.columns ?? 80) : 120);
+  const lines = new Map<string, string>();
+  let drawn = 0;
+  let drawnAt = 0;
+
+  const erased = (): string => (drawn === 0 ? '' : `\x1b[${drawn}A\x1b[J`);
+  const draw = (before = ''): void => {
+    // A live line that wrapped could not be erased.
+    const shown = [...lines.values()].map((line) => `${cut(line, width() - 1)}\n`);
+    stream.write(`${erased()}${before}${shown.join('')}`);
+    drawn = shown.length;
+    drawnAt = performance.now();
+  };
+
+  return {
+    live,
+    get width() {
+      return width();
+    },
+    log: (line) => (live ? draw(`${line}\n`) : void stream.write(`${line}\n`)),
+    update: (key, line) => {
+      if (!live || (line === undefined && !lines.has(key))) return;
+      const isNew = !lines.has(key);
+      if (line === undefined) lines.delete(key);
+      else lines.set(key, line);
+      if (line === undefined || isNew || performance.now() - drawnAt > redrawEvery) draw();
+    },
+    paint: painting(stream, env),
+  };
+};

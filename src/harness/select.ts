@@ -1,0 +1,61 @@
+import { FailureError, failure } from '../core/errors.js';
+import type { CellPlan, Plan, Stage } from './plan.js';
+
+/** A pattern with `*` or `?` is a glob for a whole label; any other matches where it occurs in one. */
+export const matcher = (pattern: string): ((label: string) => boolean) => {
+  if (!/[*?]/.test(pattern)) return (label) => label.includes(pattern);
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
+  const whole = new RegExp(`^${source}$`, 'u');
+  return (label) => whole.test(label);
+};
+
+/**
+ * The stages whose label matches one of the patterns, those of the cells of which the attack, the defence or the student
+ * does, and all that they need. The cells stay: those without stages are `not run`.
+ *
+ * Throws a `FailureError` of kind `usage`, said to be at `where`, when nothing matches.
+ */
+export const selected = (
+  plan: Plan,
+  patterns: readonly string[],
+  where: string,
+  how: 'with what they need' | 'only themselves' = 'with what they need',
+): Plan => {
+  const matchers = patterns.map(matcher);
+  const matches = (label: string): boolean => matchers.some((match) => match(label));
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  const chosen = new Set<string>();
+  const add = (id: string | undefined): void => {
+    if (id === undefined || chosen.has(id)) return;
+    chosen.add(id);
+    if (how === 'only themselves') return;
+    for (const input of Object.values((byId.get(id) as Stage).inputs)) add(input);
+  };
+  for (const { id, label } of plan.stages) if (matches(label)) add(id);
+  for (const cell of plan.cells) {
+    if (!stagesMatter(cell) || ![cell.attack, cell.defense, cell.student].some(matches)) continue;
+    add(cell.stages.steal);
+    add(cell.stages.measure);
+    if (how === 'only themselves') continue;
+    add(cell.stages.baselineMeasure);
+    const victim = plan.victims.find(({ defense, seed }) => defense === cell.defense && seed === cell.seed);
+    add(victim?.measure);
+    add(victim?.divergence);
+  }
+  if (chosen.size === 0) {
+    const labels = new Set(plan.cells.flatMap(({ attack, defense, student }) => [attack, defense, student]));
+    throw new FailureError(
+      failure('usage', `nothing matches ${patterns.join(' or ')}`, {
+        where,
+        remedy: `There are: ${[...labels].join(', ')}. A pattern is a part of a label, or has * and ? in it.`,
+      }),
+    );
+  }
+  return { ...plan, stages: plan.stages.filter(({ id }) => chosen.has(id)) };
+};
+
+const stagesMatter = (cell: CellPlan): cell is CellPlan & { stages: NonNullable<CellPlan['stages']> } =>
+  cell.stages !== undefined;

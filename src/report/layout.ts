@@ -1,0 +1,216 @@
+import type { Cell, Matrix, Spread } from '../harness/matrix.js';
+import { counted, mark, meanAndDeviation, percent, signed, whole } from './numbers.js';
+
+/** A matrix in words, before it is drawn as text or Markdown. */
+export interface Layout {
+  readonly title: string;
+  readonly about: string;
+  /** One table a student. */
+  readonly blocks: readonly Block[];
+  /** Numbered, referred to from the cells. */
+  readonly footnotes: readonly string[];
+  /** What a reader must know of all numbers. */
+  readonly notes: readonly string[];
+}
+
+export interface Block {
+  readonly title: string;
+  readonly columns: readonly Column[];
+  readonly rows: readonly Row[];
+  /** The last row: the best attack on each defence. Absent where nothing is stolen. */
+  readonly best?: Row;
+}
+
+export interface Column {
+  readonly label: string;
+  /** The victim: its accuracy and the difference to the undefended teacher. */
+  readonly detail: string;
+}
+
+export interface Row {
+  readonly label: string;
+  readonly cells: readonly string[];
+}
+
+export interface LayoutOptions {
+  /** Also show each cell's difference to the same attack on the undefended teacher, in brackets. */
+  readonly undefended?: boolean;
+}
+
+/** Numbers its notes in the order in which they are first asked for. */
+const footnoter = () => {
+  const notes: string[] = [];
+  return {
+    notes,
+    for: (note: string | undefined): string => {
+      if (note === undefined) return '';
+      if (!notes.includes(note)) notes.push(note);
+      return ` ${mark(notes.indexOf(note) + 1)}`;
+    },
+  };
+};
+
+export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): Layout => {
+  const footnotes = footnoter();
+
+  const column = (defense: string): Column => {
+    const victim = of.victims.find((each) => each.defense === defense);
+    const failed = victim?.seeds.find(({ reason }) => reason !== undefined);
+    const why =
+      failed === undefined ? undefined : `teacher of ${defense}, seed ${failed.seed}: ${failed.reason as string}`;
+    if (victim?.accuracy === undefined) {
+      return { label: defense, detail: why === undefined ? 'teacher not run' : `teacher failed${footnotes.for(why)}` };
+    }
+    const difference = victim.toUndefended === undefined ? '' : ` (${signed(victim.toUndefended.mean)})`;
+    return {
+      label: defense,
+      detail: `teacher ${meanAndDeviation(victim.accuracy)}${difference}${footnotes.for(why)}`,
+    };
+  };
+
+  const shown = (cell: Cell | undefined): string => {
+    if (cell === undefined) return '';
+    if (cell.accuracy === undefined) {
+      return cell.status === 'not run' ? 'not run' : `${cell.status}${footnotes.for(cell.reason)}`;
+    }
+    const parts = [meanAndDeviation(cell.accuracy)];
+    if (cell.toBaseline !== undefined) parts.push(`(${signed(cell.toBaseline.mean)})`);
+    if (undefended && cell.toUndefended !== undefined) parts.push(`[${signed(cell.toUndefended.mean)}]`);
+    return `${parts.join(' ')}${footnotes.for(incomplete(cell))}`;
+  };
+
+  const block = (student: string): Block => {
+    const defenses = of.defenses.map(({ label }) => label);
+    const columns = defenses.map(column);
+    const rows = of.attacks
+      .map(({ label }) => label)
+      .filter((attack) => of.cells.some((cell) => cell.student === student && cell.attack === attack))
+      .map((attack) => ({
+        label: attack,
+        cells: defenses.map((defense) =>
+          shown(of.cells.find((c) => c.student === student && c.attack === attack && c.defense === defense)),
+        ),
+      }));
+    const best = defenses.map((defense) => {
+      const found = of.best.find((each) => each.student === student && each.defense === defense);
+      return found === undefined ? '' : `${found.attack} ${percent(found.accuracy.mean)}`;
+    });
+    return {
+      title: `student ${student}, teacher ${of.teacher}`,
+      columns,
+      rows,
+      ...(best.every((text) => text === '') ? {} : { best: { label: 'best attack', cells: best } }),
+    };
+  };
+
+  // Before the notes are read: drawing the cells is what finds them.
+  const blocks = of.students.map(block);
+  return { title: of.experiment, about: of.about, blocks, footnotes: footnotes.notes, notes: notesOn(of, undefended) };
+};
+
+/** Why a cell's mean is over fewer seeds than the experiment has. */
+const incomplete = ({ seeds }: Cell): string | undefined => {
+  const missing = seeds.filter(({ status }) => status !== 'done');
+  if (missing.length === 0) return undefined;
+  const reasons = missing.map(({ seed, status, reason }) => `seed ${seed} ${reason ?? status}`);
+  return `${seeds.length - missing.length} of ${counted(seeds.length, 'seed')}: ${reasons.join('; ')}`;
+};
+
+const notesOn = (of: Matrix, undefended: boolean): readonly string[] => [
+  whatIsCounted(of),
+  seedsSaid(of),
+  '(…): difference to the same student trained on labels alone, on the same images and in as many steps, seed by seed.',
+  ...(undefended ? ['[…]: difference to the same attack on the undefended teacher, seed by seed.'] : []),
+  ...ownBaselines(of),
+  ...partOfTheData(of),
+  ...queries(of),
+  ...divergences(of),
+  ...warnings(of),
+  ...madeWith(of),
+];
+
+const whatIsCounted = ({ report, select, cells, victims }: Matrix): string => {
+  const images = [
+    ...victims.flatMap(({ seeds }) => seeds.map(({ measures }) => measures?.images)),
+    ...cells.flatMap(({ seeds }) => seeds.map(({ student }) => student?.images)),
+  ].find((count) => count !== undefined);
+  const of = report === 'test' ? 'test images' : 'held-out training images (validation), not on test images';
+  const checkpoint = select === 'last' ? 'after the last step' : 'of the checkpoint best on held-out images';
+  return `Accuracy in % on ${images === undefined ? '' : `${whole(images)} `}${of}, ${checkpoint}.`;
+};
+
+const seedsSaid = ({ seeds }: Matrix): string =>
+  seeds.length === 1
+    ? `1 seed (${seeds[0]}): no spread.`
+    : `Mean ± standard deviation over ${counted(seeds.length, 'seed')} (${seeds.join(', ')}).`;
+
+/** Attacks that are compared with something that is no row: a student trained on their own part of the images. */
+const ownBaselines = ({ attacks, cells, students }: Matrix): readonly string[] =>
+  attacks.flatMap(({ label, baseline }) => {
+    if (baseline === undefined || attacks.some((other) => other.label === baseline)) return [];
+    const accuracies = students.flatMap((student) => {
+      const cell = cells.find((c) => c.attack === label && c.student === student && c.toBaseline !== undefined);
+      if (cell?.accuracy === undefined || cell.toBaseline === undefined) return [];
+      return `${percent(cell.accuracy.mean - cell.toBaseline.mean)}${students.length === 1 ? '' : ` (${student})`}`;
+    });
+    return [`${label} is compared with ${baseline} of the images: ${accuracies.join(', ') || 'not run'}.`];
+  });
+
+const partOfTheData = ({ data: { name, fraction, validation } }: Matrix): readonly string[] => {
+  const held = validation === 0 ? '' : `, ${percentage(validation)} of them held out`;
+  return [`Data: ${name}, ${fraction === 1 ? 'all' : percentage(fraction)} of the training images${held}.`];
+};
+
+const percentage = (share: number): string => `${Number((100 * share).toPrecision(4))} %`;
+
+/** Questions an attack put to its victim, where they are the same for all columns said once. */
+const queries = ({ attacks, cells }: Matrix): readonly string[] => {
+  const said = attacks.flatMap(({ label }) => {
+    const counts = cells.flatMap(({ attack, queries }) =>
+      attack === label && queries !== undefined && queries.mean > 0 ? [queries.mean] : [],
+    );
+    if (counts.length === 0) return [];
+    const [least, most] = [Math.min(...counts), Math.max(...counts)];
+    return [`${label} ${least === most ? whole(least) : `${whole(least)} to ${whole(most)}`}`];
+  });
+  return said.length === 0 ? [] : [`Queries to the victim, in images a student: ${said.join(', ')}.`];
+};
+
+const mean = (values: readonly number[]): Spread['mean'] =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** How far the answers of retrained teachers are from their adversaries'. */
+const divergences = ({ victims }: Matrix): readonly string[] =>
+  victims.flatMap(({ defense, seeds }) => {
+    const found = seeds.flatMap(({ divergence }) => divergence ?? []);
+    if (found.length === 0) return [];
+    const normal = found.flatMap((each) => each.normal ?? []);
+    const between = normal.length === 0 ? '' : ` (between two normal teachers: ${mean(normal).toPrecision(3)})`;
+    return [`${defense}: KL to the adversary ${mean(found.map(({ kl }) => kl)).toPrecision(3)} nats${between}.`];
+  });
+
+const warnings = ({ victims, cells }: Matrix): readonly string[] => {
+  const said = new Set<string>();
+  for (const { defense, seeds } of victims) {
+    for (const { seed, warnings: own } of seeds) {
+      for (const warning of own) said.add(`Warning: ${defense}, seed ${seed}: ${warning}`);
+    }
+  }
+  for (const { attack, defense, seeds } of cells) {
+    for (const { seed, warnings: own } of seeds) {
+      for (const warning of own) said.add(`Warning: ${attack} on ${defense}, seed ${seed}: ${warning}`);
+    }
+  }
+  return [...said];
+};
+
+const madeWith = ({ provenance }: Matrix): readonly string[] => [
+  ...new Set(
+    provenance.map(
+      ({ undistill, engine, engineVersion, threads, gpus, node, platform }) =>
+        `Made with undistill ${undistill}, ${engine} ${engineVersion}, ${counted(threads, 'thread')}${
+          gpus.length === 0 ? '' : `, ${gpus.join(', ')}`
+        }, Node ${node.replace(/^v/, '')} on ${platform}.`,
+    ),
+  ),
+];

@@ -1,0 +1,31 @@
+import type { Matrix } from '../harness/matrix.js';
+import { type Block, type LayoutOptions, layout, type Row } from './layout.js';
+import { mark } from './numbers.js';
+
+/** Text that stays itself in a table's cell. */
+export const escaped = (text: string): string =>
+  text.replace(/[\\`*_[\]<>|~]/g, (symbol) => `\\${symbol}`).replace(/\r?\n/g, ' ');
+
+const tableRow = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+
+const drawn = ({ columns, rows, best }: Block): readonly string[] => [
+  tableRow(['attack', ...columns.map(({ label, detail }) => `${escaped(label)}<br>${escaped(detail)}`)]),
+  tableRow(['---', ...columns.map(() => '---')]),
+  ...[...rows, ...(best === undefined ? [] : [best])].map(({ label, cells }: Row) =>
+    tableRow([label === best?.label ? `**${escaped(label)}**` : escaped(label), ...cells.map(escaped)]),
+  ),
+];
+
+/** The matrix as GitHub's Markdown. */
+export const markdown = (of: Matrix, options: LayoutOptions = {}): string => {
+  const { title, about, blocks, footnotes, notes } = layout(of, options);
+  return [
+    `# ${escaped(title)}`,
+    ...(about === '' ? [] : ['', escaped(about)]),
+    ...blocks.flatMap((block) => ['', `## ${escaped(block.title)}`, '', ...drawn(block)]),
+    ...(footnotes.length === 0 ? [] : ['', ...footnotes.map((note, i) => `${mark(i + 1)} ${escaped(note)}  `)]),
+    '',
+    ...notes.map((note) => `- ${escaped(note)}`),
+    '',
+  ].join('\n');
+};

@@ -1,0 +1,25 @@
+import type { Spread } from '../harness/matrix.js';
+
+/** A share as a percentage: `97.12`. */
+export const percent = (share: number): string => (100 * share).toFixed(2);
+
+/** A difference of shares in percentage points, with its sign: `+0.21`, `−4.18`, `±0.00`. */
+export const signed = (difference: number): string => {
+  const text = percent(Math.abs(difference));
+  if (Number(text) === 0) return `±${text}`;
+  return `${difference < 0 ? '−' : '+'}${text}`;
+};
+
+/** Mean ± standard deviation in percent; the mean alone where there is no deviation. */
+export const meanAndDeviation = ({ mean, sd }: Spread): string =>
+  sd === undefined ? percent(mean) : `${percent(mean)} ± ${percent(sd)}`;
+
+/** `1 seed`, `3 seeds`. */
+export const counted = (count: number, noun: string): string => `${whole(count)} ${noun}${count === 1 ? '' : 's'}`;
+
+/** A whole number with thousands separated: `10,000`. */
+export const whole = (count: number): string => Math.round(count).toLocaleString('en');
+
+/** A footnote's mark: `¹`, `¹²`. */
+export const mark = (number: number): string =>
+  [...String(number)].map((digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'[Number(digit)] as string).join('');
