@@ -1,5 +1,5 @@
-import * as E from 'fp-ts/Either';
-import * as TE from 'fp-ts/TaskEither';
+import * as E from 'fp-ts/lib/Either.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
 
 /** What can go wrong in the world outside. Every kind is handled by the command line; none prints a stack trace. */
 export type FailureKind =

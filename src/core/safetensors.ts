@@ -1,4 +1,4 @@
-import * as E from 'fp-ts/Either';
+import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, failure, type Result, toFailure } from './errors.js';
 
 /** A tensor outside the engine: its numbers in row-major order. `shape: []` is a scalar. */

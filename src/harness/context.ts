@@ -1,4 +1,4 @@
-import * as TE from 'fp-ts/TaskEither';
+import * as TE from 'fp-ts/lib/TaskEither.js';
 import { toFailure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import { clone, dispose, type Tree } from '../core/tree.js';

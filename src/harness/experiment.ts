@@ -1,4 +1,4 @@
-import * as E from 'fp-ts/Either';
+import * as E from 'fp-ts/lib/Either.js';
 import type { AnyAttack, Attack, Ownership } from '../attacks/attack.js';
 import { atLeast, checked, share, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure, type Result, toFailure } from '../core/errors.js';

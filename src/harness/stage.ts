@@ -1,4 +1,4 @@
-import * as E from 'fp-ts/Either';
+import * as E from 'fp-ts/lib/Either.js';
 import type { AttackContext } from '../attacks/attack.js';
 import { type Failure, FailureError, failure, orThrow, type Task, toFailure } from '../core/errors.js';
 import { key } from '../core/random.js';

@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { readOwner, tryLock, withLock } from '../../src/core/lock.js';
+import { type LockOwner, readOwner, tryLock, withLock } from '../../src/core/lock.js';
 
 let folder: string;
 let path: string;
@@ -24,9 +24,9 @@ afterEach(async () => {
 const lockModule = JSON.stringify(pathToFileURL(resolve('src/core/lock.ts')).href);
 
 /** A process of its own that runs `body` with the lock's functions imported. */
-const child = (body: string): ChildProcess => {
+const child = (body: string): { readonly process: ChildProcess; readonly ended: Promise<number | null> } => {
   const source = `import { tryLock, withLock } from ${lockModule};
-    import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+    import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
     import { setTimeout as sleep } from 'node:timers/promises';
     const path = ${JSON.stringify(path)}, folder = ${JSON.stringify(folder)};
     ${body}`;
@@ -34,13 +34,9 @@ const child = (body: string): ChildProcess => {
     stdio: 'inherit',
   });
   children.push(started);
-  return started;
+  // Listened to from the start: it may end while the test waits for something else.
+  return { process: started, ended: new Promise((done) => started.on('exit', done)) };
 };
-
-const ended = (one: ChildProcess): Promise<number | null> =>
-  new Promise((done) => {
-    one.on('exit', (code) => done(code));
-  });
 
 const until = async (condition: () => boolean | Promise<boolean>): Promise<void> => {
   while (!(await condition())) await sleep(20);
@@ -64,33 +60,40 @@ describe('a lock', { timeout: 120_000 }, () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('keeps the work of two processes apart, and tells who waits for whom', async () => {
+  test('keeps the work of two processes apart', async () => {
     const body = `
       await withLock(path, async () => {
         appendFileSync(folder + '/log', 'in ' + process.pid + '\\n');
         await sleep(150);
         appendFileSync(folder + '/log', 'out ' + process.pid + '\\n');
       }, { every: 10 });`;
-    const held = await tryLock(path);
-    const waiting: (number | undefined)[] = [];
-    const two = [child(body), child(body)];
-    await held?.release();
-    await until(() => existsSync(join(folder, 'log')));
-    await withLock(path, async () => {}, { every: 10, onWait: (owner) => waiting.push(owner?.pid) });
-    expect(await Promise.all(two.map(ended))).toEqual([0, 0]);
+    expect(await Promise.all([child(body).ended, child(body).ended])).toEqual([0, 0]);
     const log = (await readFile(join(folder, 'log'), 'utf8')).trim().split('\n');
     expect(log).toHaveLength(4);
     expect(log[0]?.replace('in', 'out')).toBe(log[1]);
     expect(log[2]?.replace('in', 'out')).toBe(log[3]);
-    expect(two.map(({ pid }) => pid)).toContain(waiting[0]);
     expect(await readdir(folder)).toEqual(['log']);
+  });
+
+  test('tells who is waited for', async () => {
+    const holder = child(`
+      await withLock(path, async () => { while (!existsSync(folder + '/go')) await sleep(10); });`);
+    await until(() => existsSync(path));
+    const waiting: (number | undefined)[] = [];
+    const onWait = (owner: LockOwner | undefined) => {
+      waiting.push(owner?.pid);
+      writeFileSync(join(folder, 'go'), '');
+    };
+    expect(await withLock(path, async () => 'done', { every: 10, onWait })).toBe('done');
+    expect(waiting).toEqual([holder.process.pid]);
+    expect(await holder.ended).toBe(0);
   });
 
   test('of a killed process is taken over, by one of many that want it', async () => {
     const holder = child(`await tryLock(path); setInterval(() => {}, 1000);`);
     await until(() => existsSync(path));
-    holder.kill('SIGKILL');
-    await ended(holder);
+    holder.process.kill('SIGKILL');
+    await holder.ended;
     await writeFile(join(folder, 'count'), '0');
     // Reading and writing apart: a second holder at the same time would lose a count.
     const body = `
@@ -100,7 +103,7 @@ describe('a lock', { timeout: 120_000 }, () => {
         writeFileSync(folder + '/count', String(count + 1));
       }, { every: 3 });`;
     const many = Array.from({ length: 4 }, () => child(body));
-    expect(await Promise.all(many.map(ended))).toEqual([0, 0, 0, 0]);
+    expect(await Promise.all(many.map(({ ended }) => ended))).toEqual([0, 0, 0, 0]);
     expect(await readFile(join(folder, 'count'), 'utf8')).toBe('20');
     expect(await readdir(folder)).toEqual(['count']);
   });
