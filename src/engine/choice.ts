@@ -1,4 +1,4 @@
-import * as E from 'fp-ts/Either';
+import * as E from 'fp-ts/lib/Either.js';
 import { failure, type Result } from '../core/errors.js';
 import { type Machine, unsupported } from './machine.js';
 import { type Recipe, recipeFor } from './recipe.js';

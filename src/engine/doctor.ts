@@ -1,16 +1,16 @@
 import { createRequire } from 'node:module';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import * as E from 'fp-ts/Either';
-import { type Choice, chooseEngine } from './choice.js';
-import { type Engine, TFJS_CPU_SLOWER } from './engine.js';
+import * as E from 'fp-ts/lib/Either.js';
+import type { Choice } from './choice.js';
+import { type Engine, engineChoice, TFJS_CPU_SLOWER } from './engine.js';
 import { alteredFiles, enginePath, findEngine } from './folder.js';
 import { checkCache, findCompiler, findPython, type Machine, RUN_SLOWLY, thisMachine, unsupported } from './machine.js';
 import { type Ran, run } from './process.js';
 import { showBytes } from './progress.js';
-import { recipeFor, TENSORFLOW, TFJS_NODE } from './recipe.js';
+import { TENSORFLOW, TFJS_NODE } from './recipe.js';
 import type { SelfTest } from './self-test.js';
-import { installedPackage, prebuiltBinding } from './tfjs-node.js';
+import { installedPackage } from './tfjs-node.js';
 
 /** One thing that the doctor looked at. */
 export interface Check {
@@ -29,13 +29,12 @@ const bad = (name: string, detail: string, remedy?: string): Check => ({
   ...(remedy === undefined ? {} : { remedy }),
 });
 
-const OLDEST_NODE = 20;
-
 const checkNode = (): Check => {
-  const major = Number(process.versions.node.split('.')[0]);
-  return major >= OLDEST_NODE
-    ? good('node', `Node ${process.versions.node}`)
-    : bad('node', `Node ${process.versions.node}`, `undistill needs Node ${OLDEST_NODE} or newer.`);
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const detail = `Node ${process.versions.node}`;
+  return major > 20 || (major === 20 && minor >= 6)
+    ? good('node', detail)
+    : bad('node', detail, 'undistill needs Node 20.6 or newer.');
 };
 
 const checkPlatform = (machine: Machine): Check => {
@@ -169,11 +168,7 @@ export const checksFromProbe = (ran: Ran): readonly Check[] => {
  * the installed files are read and compared with their checksums, and the engine is tested for about one.
  */
 export const diagnose = async (machine: Machine = thisMachine()): Promise<readonly Check[]> => {
-  const cuda = recipeFor(machine.platform, machine.arch, true);
-  const choice = chooseEngine(machine, {
-    prebuilt: prebuiltBinding(),
-    cuda: cuda !== undefined && (await findEngine(machine.cache, cuda.name)) !== undefined,
-  });
+  const choice = await engineChoice(machine);
   const basics = [checkNode(), checkPlatform(machine)];
   if (E.isLeft(choice))
     return [...basics, bad('engine', `${choice.left.where}: ${choice.left.what}`, choice.left.remedy)];

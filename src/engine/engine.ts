@@ -3,8 +3,8 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import * as E from 'fp-ts/Either';
-import { attempt, FailureError, failure, orThrow, type Task } from '../core/errors.js';
+import * as E from 'fp-ts/lib/Either.js';
+import { attempt, FailureError, failure, orThrow, type Result, type Task } from '../core/errors.js';
 import { type Choice, chooseEngine } from './choice.js';
 import { findEngine, QUIET } from './folder.js';
 import { type InstallOptions, installEngine } from './install.js';
@@ -165,13 +165,20 @@ export const warningFor = (choice: Choice): string | undefined => {
   return undefined;
 };
 
-const choose = async (machine: Machine): Promise<Choice> => {
+/**
+ * Which engine `loadEngine` will take. Only `use: 'tensorflow'` asks for an installation: with any other, `engine install`
+ * has nothing to do, and `warningFor` says why.
+ */
+export const engineChoice = async (machine: Machine = thisMachine()): Promise<Result<Choice>> => {
   const cuda = recipeFor(machine.platform, machine.arch, true);
-  const atHand = {
+  return chooseEngine(machine, {
     prebuilt: prebuiltBinding(),
     cuda: cuda !== undefined && (await findEngine(machine.cache, cuda.name)) !== undefined,
-  };
-  const choice = chooseEngine(machine, atHand);
+  });
+};
+
+const choose = async (machine: Machine): Promise<Choice> => {
+  const choice = await engineChoice(machine);
   if (E.isLeft(choice)) throw new FailureError(choice.left);
   return choice.right;
 };

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import * as E from 'fp-ts/Either';
+import * as E from 'fp-ts/lib/Either.js';
 import { attempt, FailureError, failure, type Result, type Task } from '../core/errors.js';
 import { type LockOwner, withLock } from '../core/lock.js';
 import {

@@ -1,6 +1,7 @@
+import { existsSync } from 'node:fs';
 import { access, constants, mkdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import * as E from 'fp-ts/Either';
+import * as E from 'fp-ts/lib/Either.js';
 import { cacheFolder } from '../core/cache-folder.js';
 import { type Failure, failure, type Result } from '../core/errors.js';
 import { run } from './process.js';
@@ -27,14 +28,13 @@ const runtimeGlibc = (): string | undefined => {
   return report.header?.glibcVersionRuntime;
 };
 
+/** `path`, or the nearest folder above it that exists. */
+const existing = (path: string): string =>
+  existsSync(path) || dirname(path) === path ? path : existing(dirname(path));
+
 const freeBytes = async (path: string): Promise<number> => {
-  try {
-    const { bavail, bsize } = await statfs(path);
-    return bavail * bsize;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && dirname(path) !== path) return freeBytes(dirname(path));
-    throw error;
-  }
+  const { bavail, bsize } = await statfs(existing(path));
+  return bavail * bsize;
 };
 
 /** This machine. */
@@ -125,8 +125,9 @@ export const findCompiler = async (env: NodeJS.ProcessEnv): Promise<Result<{ com
 export const checkCache = async ({ cache }: Pick<Machine, 'cache'>): Promise<Result<string>> => {
   const probe = join(cache, `.probe-${process.pid}`);
   try {
+    // Asked first, because a recursive mkdir on a read-only disk says that there is no such folder.
+    await access(existing(cache), constants.W_OK);
     await mkdir(cache, { recursive: true });
-    await access(cache, constants.W_OK);
     await writeFile(probe, '');
     await rm(probe);
     return E.right(cache);

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import * as E from 'fp-ts/Either';
+import * as E from 'fp-ts/lib/Either.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Failure } from '../../src/core/errors.js';
 import { alteredFiles, type EngineFolder, enginePath, findEngine } from '../../src/engine/folder.js';
@@ -63,12 +63,11 @@ const outputOf = (child: ChildProcess): Promise<string> =>
 
 const killedWhileHanging = async (faults: Faults): Promise<void> => {
   const child = installInChild(faults);
+  // 'exit', not 'close': the make-believe tool sleeps on with the pipe open.
+  const gone = new Promise((done) => child.on('exit', done));
   while (!existsSync(join(site.root, 'hanging'))) await sleep(20);
-  const end = outputOf(child);
   child.kill('SIGKILL');
-  // The make-believe tool goes on sleeping with the pipe open: its end is not waited for.
-  void end;
-  await new Promise((done) => child.on('exit', done));
+  await gone;
 };
 
 const engines = () => readdirSync(join(site.root, 'cache', 'engines'));
