@@ -1,4 +1,4 @@
-import * as E from 'fp-ts/Either';
+import * as E from 'fp-ts/lib/Either.js';
 import { describe, expect, test } from 'vitest';
 import { type AtHand, type Choice, chooseEngine } from '../../src/engine/choice.js';
 import { nativeEnvironment, TFJS_CPU_SLOWER, usedGpu, warningFor } from '../../src/engine/engine.js';
