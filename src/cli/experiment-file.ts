@@ -1,4 +1,4 @@
-import * as E from 'fp-ts/Either';
+import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, type Result } from '../core/errors.js';
 import { type Experiment, withData, withSeeds } from '../harness/experiment.js';
 import { readExperiment } from '../harness/session.js';

@@ -1,6 +1,9 @@
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
 import { version } from '../harness/session.js';
+import { doctorCommand, installCommand } from './engine.js';
+import { type Kind, kinds, listCommand } from './list.js';
+import { type Format, formats, matrixCommand } from './matrix.js';
 import { type RunOptions, runCommand } from './run.js';
 
 const wholeFrom1 = (text: string): number => {
@@ -46,6 +49,38 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, 500)
     .action(async (file: string, options: RunOptions) => {
       code = await runCommand(file, options, typed(argv));
+    });
+
+  command('matrix')
+    .description('print the matrix of a run again')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .addOption(new Option('--format <format>', 'how').choices(formats).default('text'))
+    .option('--undefended', 'also the differences to the undefended teacher')
+    .action(async (run: string, options: { format: Format; undefended?: boolean }) => {
+      code = await matrixCommand(run, options);
+    });
+
+  command('list')
+    .description('what there is, with parameters, access and sources')
+    .addArgument(new Argument('[kind]', 'which kind').choices(kinds))
+    .action((kind: Kind | undefined) => {
+      code = listCommand(kind === undefined ? kinds : [kind]);
+    });
+
+  command('doctor')
+    .description('look at the engine, the machine and what is missing')
+    .action(async () => {
+      code = await doctorCommand();
+    });
+
+  const engine = command('engine').description('what the numbers run on');
+  engine
+    .command('install')
+    .exitOverride()
+    .description('install TensorFlow into the per-user cache; `run` does it by itself when it is missing')
+    .option('--cuda', 'with CUDA, for NVIDIA cards')
+    .action(async (options: { cuda?: boolean }) => {
+      code = await installCommand(options);
     });
 
   try {

@@ -1,7 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
-import { type Failure, FailureError, failure, orThrow, showFailure } from '../core/errors.js';
-import { prepareEngine } from '../engine/engine.js';
+import { type Failure, FailureError, failure, showFailure } from '../core/errors.js';
 import { progressTo } from '../engine/progress.js';
 import { localExecutor } from '../harness/executor.js';
 import type { Matrix } from '../harness/matrix.js';
@@ -11,6 +10,7 @@ import { selected } from '../harness/select.js';
 import { collect, foldersOf, type Prepared, prepare, version } from '../harness/session.js';
 import { openStore, type Store, writeWhole } from '../harness/store.js';
 import { table } from '../report/table.js';
+import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiment } from './experiment-file.js';
 import { planFile } from './plan-file.js';
 import { teller } from './progress.js';
@@ -36,13 +36,7 @@ export const runCommand = async (
 ): Promise<number> => {
   const experiment = await openExperiment(file, options);
   const threads = options.threads ?? (options.jobs > 1 ? threadsEach(options.jobs) : undefined);
-  const engine = await orThrow(
-    prepareEngine({
-      progress: progressTo(process.stderr),
-      say: (line) => out.log(line),
-      ...(threads === undefined ? {} : { threads }),
-    }),
-  );
+  const engine = await readyEngine(out, { threads });
   const prepared = await prepare(experiment, {
     onNote: (note) => out.log(`${out.paint.warning('!')} ${note}`),
     onProgress: decoding(experiment.data.name),
@@ -59,9 +53,9 @@ export const runCommand = async (
     for (const { id } of forced.stages) await store.remove(id);
   }
   out.log(
-    `${experiment.name}: ${plan.cells.length} cells, ${chosen.stages.length} stages; ${engine.class} ${engine.version}, ${
+    `${experiment.name}: ${plan.cells.length} cells, ${chosen.stages.length} stages; ${
       options.jobs > 1 ? `${options.jobs} jobs of ` : ''
-    }${engine.threads} thread${engine.threads === 1 ? '' : 's'}${engine.gpus.map((gpu) => `, ${gpu}`).join('')}`,
+    }${engineSaid(engine)}`,
   );
   await writeWhole(join(folders.run, 'plan.json'), jsonText(planFile(prepared)));
 

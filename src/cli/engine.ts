@@ -1,0 +1,44 @@
+import { orThrow } from '../core/errors.js';
+import { diagnose } from '../engine/doctor.js';
+import { type Engine, prepareEngine } from '../engine/engine.js';
+import { progressTo } from '../engine/progress.js';
+import { type Terminal, terminal } from './terminal.js';
+
+/** The engine, installed first where it is missing, with a progress bar. */
+export const readyEngine = (
+  out: Terminal,
+  options: { readonly cuda?: boolean; readonly threads?: number | undefined } = {},
+): Promise<Engine> =>
+  orThrow(
+    prepareEngine({
+      progress: progressTo(process.stderr),
+      say: (line) => out.log(line),
+      ...(options.cuda === undefined ? {} : { cuda: options.cuda }),
+      ...(options.threads === undefined ? {} : { threads: options.threads }),
+    }),
+  );
+
+/** `tensorflow-cpu 2.21.0, 2 threads` */
+export const engineSaid = ({ class: kind, version, threads, gpus }: Engine): string =>
+  [`${kind} ${version}`, `${threads} thread${threads === 1 ? '' : 's'}`, ...gpus].join(', ');
+
+export const installCommand = async (
+  { cuda }: { readonly cuda?: boolean },
+  out: Terminal = terminal(),
+): Promise<number> => {
+  const engine = await readyEngine(out, cuda === true ? { cuda } : {});
+  out.log(`Ready: ${engineSaid(engine)}${engine.folder === undefined ? '' : `, in ${engine.folder}`}`);
+  return 0;
+};
+
+export const doctorCommand = async (out: Terminal = terminal()): Promise<number> => {
+  const checks = await diagnose();
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  for (const { name, ok, detail, remedy } of checks) {
+    out.log(`${ok ? out.paint.good('✓') : out.paint.bad('✗')} ${name.padEnd(width)}  ${detail}`);
+    if (!ok && remedy !== undefined) out.log(`${' '.repeat(width + 4)}${remedy}`);
+  }
+  const faults = checks.filter(({ ok }) => !ok).length;
+  out.log(faults === 0 ? 'All is well.' : `${faults} of ${checks.length} checks failed.`);
+  return faults === 0 ? 0 : 1;
+};

@@ -1,0 +1,87 @@
+import type { Ownership } from '../attacks/attack.js';
+import type { NetworkPlugin } from '../models/network.js';
+import * as catalogue from './catalogue.js';
+import { type Terminal, terminal } from './terminal.js';
+
+export const kinds = ['attacks', 'defenses', 'nets', 'data'] as const;
+export type Kind = (typeof kinds)[number];
+
+/** An entry in words: how it is written, and facts by name. */
+interface Item {
+  readonly write: string;
+  readonly about: string;
+  readonly facts: Readonly<Record<string, string | undefined>>;
+}
+
+/** `temperature 4, alpha 0.9`: the parameters of the plugin as it stands in the list. */
+const parameters = (params: Readonly<Record<string, unknown>>): string =>
+  Object.entries(params)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name} ${shown(value)}`)
+    .join(', ') || 'none';
+
+const shown = (value: unknown): string => {
+  if (Array.isArray(value)) return value.map(shown).join(', ');
+  if (typeof value !== 'object' || value === null) return String(value ?? 'none');
+  const { name, params } = value as { name?: string; params?: Readonly<Record<string, unknown>> };
+  return name === undefined ? JSON.stringify(value) : `${name}(${parameters(params ?? {})})`;
+};
+
+const owned = (ownership: Ownership): string =>
+  ownership.kind === 'none'
+    ? 'no images'
+    : `${ownership.fraction === 1 ? 'all' : `${100 * ownership.fraction} %`} of the training images, ${ownership.kind}`;
+
+/** Trained parameters for 10 classes of the smallest common images. */
+const counted = ({ build }: NetworkPlugin, channels: number): string =>
+  build({ height: 32, width: 32, channels }, 10)
+    .variables.filter(({ kind }) => kind === 'param')
+    .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0)
+    .toLocaleString('en');
+
+const items: Readonly<Record<Kind, () => readonly Item[]>> = {
+  attacks: () =>
+    catalogue.attacks.map(({ write, about, plugin: { params, needs, data }, source }) => ({
+      write,
+      about,
+      facts: { parameters: parameters(params), needs, owns: owned(data), source },
+    })),
+  defenses: () =>
+    catalogue.defenses.map(({ write, about, plugin: { params, exposes }, source }) => ({
+      write,
+      about,
+      facts: { parameters: parameters(params), exposes, source },
+    })),
+  nets: () =>
+    catalogue.nets.map(({ write, about, plugin, source }) => ({
+      write,
+      about,
+      facts: {
+        parameters: parameters(plugin.params),
+        weights: `${counted(plugin, plugin.name.startsWith('leNet') ? 1 : 3)} with 10 classes of 32×32 images`,
+        source,
+      },
+    })),
+  data: () =>
+    catalogue.data.map(({ write, about, plugin: { params } }) => ({
+      write,
+      about,
+      facts: { parameters: parameters(params) },
+    })),
+};
+
+export const listCommand = (which: readonly Kind[], out: Terminal = terminal()): number => {
+  for (const kind of which) {
+    out.log(`${kind === 'defenses' ? 'defences' : kind}:`);
+    for (const { write, about, facts } of items[kind]()) {
+      out.log(`\n  ${write}`);
+      out.log(out.paint.faint(`    ${about}`));
+      for (const [name, fact] of Object.entries(facts)) {
+        if (fact !== undefined) out.log(`    ${name.padEnd(10)}  ${fact}`);
+      }
+    }
+    out.log('');
+  }
+  out.log('Of your own: undistill new attack NAME, undistill new defense NAME.');
+  return 0;
+};
