@@ -11,7 +11,7 @@ import type { ImageShape, Mode, Named, Network, NetworkPlugin, Output, Tap, Vari
  *
  *     const tiny = sequential(
  *       conv('conv1', 8, { kernel: 3, padding: 1 }), batchNorm('bn1'), relu,
- *       globalMean, head('fc'),
+ *       globalMean, features, classifier('fc'),
  *     );
  *     export const tinyNet = () => network({ name: 'tiny', source: import.meta.url, layers: tiny });
  *
@@ -58,7 +58,7 @@ export type Layer = (site: Site) => Fitted;
 
 const misfit = (what: string, where: string): FailureError =>
   new FailureError(
-    failure('experiment', what, { where, remedy: 'Give the network larger images, or choose another.' }),
+    failure('experiment', what, { where, remedy: 'Choose a network that takes such images, or bring the images to a size that fits.' }),
   );
 
 const show = (shape: Shape): string =>
@@ -305,7 +305,7 @@ export const residual =
     };
   };
 
-/** The same image shape as the site's, with another number of channels: for layers that choose by their input. */
+/** The channels of the image that reaches a layer, for layers whose make depends on them. */
 export const channelsAt = (site: Site): number => imageAt(site, 'block').channels;
 
 export interface NetworkDescription {
