@@ -58,7 +58,10 @@ export type Layer = (site: Site) => Fitted;
 
 const misfit = (what: string, where: string): FailureError =>
   new FailureError(
-    failure('experiment', what, { where, remedy: 'Choose a network that takes such images, or bring the images to a size that fits.' }),
+    failure('experiment', what, {
+      where,
+      remedy: 'Choose a network that takes such images, or bring the images to a size that fits.',
+    }),
   );
 
 const show = (shape: Shape): string =>
