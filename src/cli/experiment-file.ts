@@ -5,8 +5,8 @@ import { readExperiment } from '../harness/session.js';
 
 /** Options that change what an experiment file says. */
 export interface ExperimentOptions {
-  readonly data?: string;
-  readonly seed?: readonly string[];
+  readonly data?: string | undefined;
+  readonly seed?: readonly string[] | undefined;
 }
 
 const orFail = <A>(result: Result<A>): A => {

@@ -4,7 +4,9 @@ import { version } from '../harness/session.js';
 import { doctorCommand, installCommand } from './engine.js';
 import { type Kind, kinds, listCommand } from './list.js';
 import { type Format, formats, matrixCommand } from './matrix.js';
+import { newCommand, type PluginKind, pluginKinds } from './new.js';
 import { type RunOptions, runCommand } from './run.js';
+import { workerCommand } from './worker.js';
 
 const wholeFrom1 = (text: string): number => {
   const value = Number(text);
@@ -24,6 +26,10 @@ const typed = (argv: readonly string[]): string =>
 
 /** Runs a command. Gives the exit code: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C. */
 export const main = async (argv: readonly string[]): Promise<number> => {
+  // Whoever reads the output may stop reading (`| head`); what is at work goes on.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   let code = 0;
   const program = new Command('undistill')
     .description('Knowledge-distillation attacks and defences in one matrix.')
@@ -73,6 +79,14 @@ export const main = async (argv: readonly string[]): Promise<number> => {
       code = await doctorCommand();
     });
 
+  command('new')
+    .description('write a working plugin of your own, with its test')
+    .addArgument(new Argument('<kind>', 'what it is').choices(pluginKinds))
+    .argument('<name>', 'like my-attack or myAttack')
+    .action(async (kind: PluginKind, name: string) => {
+      code = await newCommand(kind, name);
+    });
+
   const engine = command('engine').description('what the numbers run on');
   engine
     .command('install')
@@ -82,6 +96,11 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (options: { cuda?: boolean }) => {
       code = await installCommand(options);
     });
+
+  program
+    .command('worker', { hidden: true })
+    .exitOverride()
+    .action(() => workerCommand());
 
   try {
     await program.parseAsync([...argv], { from: 'user' });

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, failure, showFailure } from '../core/errors.js';
 import { progressTo } from '../engine/progress.js';
 import { localExecutor } from '../harness/executor.js';
@@ -9,6 +10,7 @@ import { type RunEvent, run } from '../harness/run.js';
 import { selected } from '../harness/select.js';
 import { collect, foldersOf, type Prepared, prepare, version } from '../harness/session.js';
 import { openStore, type Store, writeWhole } from '../harness/store.js';
+import { processExecutor } from '../harness/workers.js';
 import { table } from '../report/table.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiment } from './experiment-file.js';
@@ -61,8 +63,18 @@ export const runCommand = async (
 
   const stop = new AbortController();
   const outcomes = new Map<string, Outcome>();
-  const bench = { ...prepared, store, version: await version(), checkpointEvery: options.checkpointEvery };
-  const executors = [localExecutor({ ...bench, signal: stop.signal })];
+  const { checkpointEvery, jobs, data, seed } = options;
+  const executors =
+    jobs === 1
+      ? [localExecutor({ ...prepared, store, version: await version(), checkpointEvery, signal: stop.signal })]
+      : Array.from({ length: jobs }, () =>
+          processExecutor({
+            script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
+            args: ['worker'],
+            setup: { file, data, seed, store: folders.store, threads: engine.threads, checkpointEvery },
+            signal: stop.signal,
+          }),
+        );
   const tables = tableWriter(folders.run, prepared, store, outcomes);
   const tell = teller(out, chosen);
   const failed = await untilStopped(stop, out, async () => {

@@ -8,7 +8,6 @@ import { type Engine, loadEngine } from '../engine/engine.js';
 import { readLocally } from './executor.js';
 import { type Experiment, isExperiment } from './experiment.js';
 import { readSource, readSources, type Source, sha256, sourcesIn } from './identity.js';
-import { registerLoader } from './loader.js';
 import { type Finished, type Matrix, matrix } from './matrix.js';
 import { type Plan, plan, plannedValues } from './plan.js';
 import type { Divergence, Measures, Outcome } from './record.js';
@@ -21,6 +20,12 @@ export const version = async (): Promise<string> => {
     version: string;
   };
   return version;
+};
+
+/** Makes TypeScript importable, with `undistill` in it as this package. Compiled or not, `bin` lies two folders above. */
+const registerLoader = async (): Promise<void> => {
+  const loader = await import(new URL('../../bin/loader.js', import.meta.url).href);
+  await loader.registerLoader();
 };
 
 /**
@@ -41,10 +46,7 @@ export const readExperiment = async (file: string): Promise<Experiment> => {
   } catch (error) {
     throw new FailureError(withPlace(error, file));
   }
-  // A file without `"type": "module"` near it is loaded as CommonJS, whose default export lies one deeper.
-  const exported = isExperiment(module.default)
-    ? module.default
-    : (module.default as { default?: unknown } | undefined)?.default;
+  const exported = module.default;
   if (!isExperiment(exported)) {
     throw new FailureError(
       failure('experiment', 'the file has no experiment as its default export', {

@@ -1,0 +1,31 @@
+// TypeScript, and `undistill` in a user's files as this very package. Plain JavaScript, since it comes before the rest.
+import { existsSync } from 'node:fs';
+import * as module from 'node:module';
+import { register as registerTsx } from 'tsx/esm/api';
+
+/** Whether this is a checkout, with sources that nothing was built of yet. */
+export const inCheckout = existsSync(new URL('../src/index.ts', import.meta.url));
+
+/** The URL of one of this package's modules, as `cli/main`. */
+export const moduleUrl = (name) =>
+  new URL(inCheckout ? `../src/${name}.ts` : `../dist/${name}.js`, import.meta.url).href;
+
+let registered = false;
+
+/** From here on TypeScript can be imported; see hooks.js for the rest. */
+export const registerLoader = async () => {
+  if (registered) return;
+  registered = true;
+  const hooks = new URL('./hooks.js', import.meta.url).href;
+  const data = { index: moduleUrl('index') };
+  // The hooks registered last run first, and tsx must find out from ours what is a module.
+  // Newer versions of Node run hooks in this thread, and are about to drop the other way.
+  if (module.registerHooks === undefined) {
+    module.register(hooks, { data });
+  } else {
+    const { initialize, resolve } = await import(hooks);
+    initialize(data);
+    module.registerHooks({ resolve });
+  }
+  registerTsx();
+};

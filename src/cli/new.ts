@@ -1,0 +1,59 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FailureError, failure } from '../core/errors.js';
+import { attackTemplate, attackTestTemplate, defenseTemplate, defenseTestTemplate, type Naming } from './templates.js';
+import { type Terminal, terminal } from './terminal.js';
+
+export const pluginKinds = ['attack', 'defense'] as const;
+export type PluginKind = (typeof pluginKinds)[number];
+
+const kinds = {
+  attack: { folder: 'attacks', list: 'attacks', plugin: attackTemplate, test: attackTestTemplate },
+  defense: { folder: 'defenses', list: 'defenses', plugin: defenseTemplate, test: defenseTestTemplate },
+} as const;
+
+/** Words that no value can be called by, as far as they look like a name. */
+const reserved = new Set(
+  'await break case catch class const continue debugger default delete do else enum export extends false finally for function if implements import in instanceof interface let new null package private protected public return static super switch this throw true try typeof var void while with yield'.split(
+    ' ',
+  ),
+);
+
+const refuse = (what: string, where: string, remedy: string): never => {
+  throw new FailureError(failure('usage', what, { where, remedy }));
+};
+
+/** `my-attack` and `myAttack` are both a file of that name and a value `myAttack`. */
+export const naming = (name: string, taken: ReadonlySet<string>): Naming => {
+  const kebab = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
+  const camel = /^[a-z][A-Za-z0-9]*$/;
+  if (!kebab.test(name) && !camel.test(name)) {
+    refuse('that is no name for a plugin', name, 'Write it like my-attack or myAttack.');
+  }
+  const value = name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+  if (reserved.has(value)) refuse('that is a word of the language', name, 'Choose another name.');
+  if (taken.has(value)) refuse('undistill exports something of that name itself', name, 'Choose another name.');
+  return { value, file: name };
+};
+
+export const newCommand = async (kind: PluginKind, name: string, out: Terminal = terminal()): Promise<number> => {
+  const named = naming(name, new Set(Object.keys(await import('../index.js'))));
+  const { folder, list, plugin, test } = kinds[kind];
+  const files = [
+    [join(folder, `${named.file}.ts`), plugin(named)],
+    [join(folder, `${named.file}.test.ts`), test(named)],
+  ] as const;
+  await mkdir(folder, { recursive: true });
+  for (const [path, text] of files) {
+    await writeFile(path, text, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw new FailureError(failure('store', error.message, { where: path }));
+      refuse('there is such a file already', path, 'Choose another name, or move that file away.');
+    });
+    out.log(`wrote ${path}`);
+  }
+  out.log(`\nIn an experiment file beside the folder ${folder}:`);
+  out.log(`  import { ${named.value} } from './${folder}/${named.file}.js';`);
+  out.log(`  ${list}: [${named.value}()],`);
+  out.log(`\nIts test:\n  node --import undistill/register --test ${files[1][0]}`);
+  return 0;
+};

@@ -1,0 +1,16 @@
+import { loadEngine } from '../engine/engine.js';
+import { prepare, version } from '../harness/session.js';
+import { openStore } from '../harness/store.js';
+import { serveStages } from '../harness/workers.js';
+import { openExperiment } from './experiment-file.js';
+
+/** A worker of `run --jobs`: serves its parent until that goes away. */
+export const workerCommand = (): Promise<void> =>
+  serveStages(async ({ file, data, seed, store, threads, checkpointEvery }, signal) => {
+    const experiment = await openExperiment(file, { data, seed });
+    // What is to be said of the engine its parent has said.
+    await loadEngine({ threads, say: () => undefined });
+    const prepared = await prepare(experiment);
+    // The parent has looked at every finished stage before it hands out one that needs it.
+    return { ...prepared, store: openStore(store, () => undefined), version: await version(), signal, checkpointEvery };
+  });
