@@ -26,6 +26,7 @@ const uniform = (shape: [number, number], seed: tf.Tensor1D): tf.Tensor =>
  */
 export const cropFlip = (images: tf.Tensor4D, { crop, flip }: CropFlip, seed: tf.Tensor1D): tf.Tensor4D =>
   tf.tidy(() => {
+    if (crop === 0 && !flip) return images.clone();
     const [n, h, w, c] = images.shape;
     const [high, wide] = [h + 2 * crop, w + 2 * crop];
     // The generator's numbers stay below 1 by 2⁻²³, so a product with a small count stays below the count.

@@ -454,3 +454,13 @@ export const statelessUniform = (shape: readonly number[], seed: tf.Tensor): tf.
       Tseed: { dtype: 'int32' },
     }),
   );
+
+/** Over the last axis; the gradient comes from the output: dy − softmax(x) Σ dy. */
+export const logSoftmax = operation<object, 'x'>('LogSoftmax', {
+  inputs: ['x'],
+  forward: (inputs) => [execute1('LogSoftmax', inputs, { T: float })],
+  saved: { outputs: [true] },
+  gradient: ([dy], [y]) => ({
+    x: () => tf.tidy(() => tf.sub(dy as tf.Tensor, tf.mul(tf.exp(y as tf.Tensor), tf.sum(dy as tf.Tensor, -1, true)))),
+  }),
+});

@@ -187,9 +187,12 @@ export const globalMean = (x: tf.Tensor4D): tf.Tensor2D =>
 /** [n, h, w, c] to [n, h · w · c], in that order. */
 export const flatten = (x: tf.Tensor4D): tf.Tensor2D => tf.reshape(x, [x.shape[0], x.size / x.shape[0]]);
 
-/** Over the last axis. tfjs's own are native kernels where TensorFlow runs, with a stable gradient from the output. */
+/** Over the last axis: tfjs's own, a native kernel where TensorFlow runs. */
 export const softmax = <T extends tf.Tensor>(x: T): T => tf.softmax(x);
-export const logSoftmax = <T extends tf.Tensor>(x: T): T => tf.logSoftmax(x) as T;
+
+/** Over the last axis; a row may hold −∞, which stays −∞, next to one finite value. */
+export const logSoftmax = <T extends tf.Tensor>(x: T): T =>
+  isNative() ? (native.logSoftmax({ x }, {})[0] as T) : (tf.logSoftmax(x) as T);
 
 /** Mean and biased variance per channel, over all other axes of x [n, h, w, c] or [n, c], with gradients: two [c]. */
 export const moments = (x: tf.Tensor): { readonly mean: tf.Tensor1D; readonly variance: tf.Tensor1D } => {
