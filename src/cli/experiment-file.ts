@@ -1,5 +1,4 @@
-import * as E from 'fp-ts/lib/Either.js';
-import { FailureError, type Result } from '../core/errors.js';
+import { orFail } from '../core/errors.js';
 import { type Experiment, withData, withSeeds } from '../harness/experiment.js';
 import { readExperiment } from '../harness/session.js';
 
@@ -8,11 +7,6 @@ export interface ExperimentOptions {
   readonly data?: string | undefined;
   readonly seed?: readonly string[] | undefined;
 }
-
-const orFail = <A>(result: Result<A>): A => {
-  if (E.isLeft(result)) throw new FailureError(result.left);
-  return result.right;
-};
 
 /** The experiment of a file, with the options of the command line. */
 export const openExperiment = async (file: string, { data, seed }: ExperimentOptions): Promise<Experiment> => {

@@ -5,6 +5,7 @@ import { doctorCommand, installCommand } from './engine.js';
 import { type Kind, kinds, listCommand } from './list.js';
 import { type Format, formats, matrixCommand } from './matrix.js';
 import { newCommand, type PluginKind, pluginKinds } from './new.js';
+import { type PlanOptions, planCommand } from './plan.js';
 import { type RunOptions, runCommand } from './run.js';
 import { workerCommand } from './worker.js';
 
@@ -55,6 +56,17 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, 500)
     .action(async (file: string, options: RunOptions) => {
       code = await runCommand(file, options, typed(argv));
+    });
+
+  command('plan')
+    .description('what a run of an experiment file would do: its stages, what is there already, the time left')
+    .argument('<file>', 'a TypeScript file with `export default experiment({ … })`')
+    .option('--data <path>', 'read the data from this file or folder')
+    .option('--only <pattern>', 'only attacks, defences, students or stages that match; may be repeated', andMore)
+    .option('--seed <labels...>', 'only these of its seeds')
+    .option('--out <folder>', 'where its tables and logs go (default: runs/<name>)')
+    .action(async (file: string, options: PlanOptions) => {
+      code = await planCommand(file, options);
     });
 
   command('matrix')

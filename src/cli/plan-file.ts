@@ -1,6 +1,6 @@
 import type { Json } from '../harness/identity.js';
 import type { CellPlan } from '../harness/plan.js';
-import type { Prepared } from '../harness/session.js';
+import type { Planned } from '../harness/session.js';
 
 /** A run's plan as it is kept beside its tables: what `undistill plan` compares the next one with. */
 export interface PlanFile {
@@ -15,10 +15,10 @@ export interface PlanFile {
   }[];
   readonly cells: readonly CellPlan[];
   /** The files behind each hash of code in the stages' parts, with a hash each. */
-  readonly code: Prepared['code'];
+  readonly code: Planned['code'];
 }
 
-export const planFile = ({ plan, code }: Prepared): PlanFile => ({
+export const planFile = ({ plan, code }: Planned): PlanFile => ({
   version: 1,
   experiment: plan.experiment.name,
   stages: plan.stages.map(({ id, label, work, inputs, parts }) => ({ id, label, kind: work.kind, inputs, parts })),

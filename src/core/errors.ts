@@ -56,6 +56,12 @@ export const toFailure =
 export const attempt = <A>(kind: FailureKind, run: () => Promise<A> | A, where?: string, remedy?: string): Task<A> =>
   TE.tryCatch(async () => run(), toFailure(kind, where, remedy));
 
+/** The value of a result; its failure is thrown as a `FailureError`. */
+export const orFail = <A>(result: Result<A>): A => {
+  if (E.isLeft(result)) throw new FailureError(result.left);
+  return result.right;
+};
+
 /** Runs a task inside `async` code; its failure is thrown as a `FailureError`. */
 export const orThrow = async <A>(task: Task<A>): Promise<A> => {
   const result = await task();

@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { FailureError, failure, orThrow, toFailure } from '../core/errors.js';
+import { FailureError, failure, orFail, orThrow, toFailure } from '../core/errors.js';
 import type { Dataset, LoadOptions } from '../data/dataset.js';
-import { type Engine, loadEngine } from '../engine/engine.js';
+import { type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import { readLocally } from './executor.js';
 import { type Experiment, isExperiment } from './experiment.js';
 import { readSource, readSources, type Source, sha256, sourcesIn } from './identity.js';
@@ -71,29 +71,47 @@ const withPlace = (error: unknown, file: string) => {
   };
 };
 
-export interface Prepared {
+/** A plan, and what it was made of. */
+export interface Planned {
   readonly plan: Plan;
   readonly data: Dataset;
-  readonly engine: Engine;
   /** By the hash of some code that is in the plan's identities: its files, with a hash each. */
   readonly code: Readonly<Record<string, Source['files']>>;
 }
 
-/** Loads the engine and the data of an experiment and plans it. */
-export const prepare = async (
+export interface Prepared extends Planned {
+  readonly engine: Engine;
+}
+
+/** Loads the data of an experiment and plans it for a class of engines. */
+export const planFor = async (
   experiment: Experiment,
-  { threads, ...options }: LoadOptions & { readonly threads?: number } = {},
-): Promise<Prepared> => {
-  const engine = await loadEngine(threads === undefined ? {} : { threads });
+  engine: Engine['class'],
+  options: LoadOptions = {},
+): Promise<Planned> => {
   const data = await orThrow(experiment.data.load(options));
   const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessSources()]);
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
   return {
-    plan: plan(experiment, { data, sources, harness: hashes, engine: engine.class }),
+    plan: plan(experiment, { data, sources, harness: hashes, engine }),
     data,
-    engine,
     code: Object.fromEntries([...sources.values(), ...Object.values(harness)].map(({ hash, files }) => [hash, files])),
   };
+};
+
+/** Loads the engine and the data of an experiment and plans it. */
+export const prepare = async (experiment: Experiment, options: LoadOptions = {}): Promise<Prepared> => {
+  const engine = await loadEngine();
+  return { ...(await planFor(experiment, engine.class, options)), engine };
+};
+
+/** The class of the engine that a run would load; it is only loaded where that cannot be told otherwise. */
+export const plannedEngine = async (): Promise<Engine['class']> => {
+  const choice = orFail(await engineChoice());
+  if (choice.use === 'tfjs-cpu') return 'tfjs-cpu';
+  // CUDA's wheel computes on the processor where there is no card.
+  if (choice.use === 'tensorflow' && choice.recipe.variant === 'cpu') return 'tensorflow-cpu';
+  return (await loadEngine()).class;
 };
 
 /** The code that every stage runs through. */
