@@ -1,0 +1,160 @@
+import { describe, expect, it } from 'vitest';
+import { csv, field } from '../../src/report/csv.js';
+import { escaped, markdown } from '../../src/report/markdown.js';
+import { mark, meanAndDeviation, percent, signed } from '../../src/report/numbers.js';
+import { table } from '../../src/report/table.js';
+import { cell, example, result } from './matrix.js';
+
+describe('numbers', () => {
+  it('are shown in percent, with the sign of a difference and no deviation of one', () => {
+    expect(percent(0.98765)).toBe('98.77');
+    expect([0.0021, -0.0418, 0, -0.00001].map(signed)).toEqual(['+0.21', '−4.18', '±0.00', '±0.00']);
+    expect(meanAndDeviation({ mean: 0.9, sd: 0.01, count: 2 })).toBe('90.00 ± 1.00');
+    expect(meanAndDeviation({ mean: 0.9, count: 1 })).toBe('90.00');
+    expect(mark(12)).toBe('¹²');
+  });
+});
+
+describe('the table of a terminal', () => {
+  const lines = table(example, { width: 200 }).split('\n');
+  const row = (label: string): string => lines.find((line) => line.startsWith(label)) ?? '';
+
+  it('has a row an attack and a column a defence', () => {
+    expect(lines).toContain('example: made by hand');
+    expect(lines).toContain('student small, teacher big');
+    const head = lines.findIndex((line) => line.includes('nasty') && line.includes('none'));
+    expect(lines[head + 1]).toMatch(/teacher 98\.00 ± 0\.10 {3,}teacher 97\.00 ± 0\.20 \(−1\.00\) +teacher failed ¹$/);
+    expect(row('scratch')).toMatch(/91\.00 ± 1\.41 +91\.00 ± 1\.41 +91\.00 ± 1\.41$/);
+    expect(row('kd')).toMatch(/93\.00 ± 0\.00 \(\+2\.00\) +85\.00 \(−5\.00\) ² +n\/a ³$/);
+    expect(row('partialKd')).toMatch(/80\.00 ± 0\.00 \(\+10\.00\) +not run +n\/a ⁴$/);
+    expect(row('broken')).toMatch(/failed ⁵$/);
+    expect(row('best attack')).toMatch(/kd 93\.00$/);
+  });
+
+  it('says why there is no number, and what a reader must know of those there are', () => {
+    expect(lines).toContain('¹ teacher of a|b, seed 0: loss became NaN');
+    expect(lines).toContain('² 1 of 2 seeds: seed 1 loss, "said" NaN');
+    expect(lines).toContain('³ kd needs probabilities; a|b exposes label');
+    expect(lines).toContain('Accuracy in % on 10,000 test images, after the last step.');
+    expect(lines).toContain('Mean ± standard deviation over 2 seeds (0, 1).');
+    expect(lines).toContain('partialKd is compared with scratch on 10 % of the images: 70.00.');
+    expect(lines).toContain('Queries to the victim, in images a student: kd 32,400.');
+    expect(lines).toContain('nasty: KL to the adversary 3.00 nats (between two normal teachers: 0.500).');
+    expect(lines).toContain('Warning: nasty, seed 0: not nasty: too small');
+    expect(lines.join('\n')).toContain('tensorflow-cpu 2.21.0, 2 threads, Node 20.0.0 on linux-x64');
+  });
+
+  it('says that one seed has no spread, and when the test images were left alone', () => {
+    const one = table({ ...example, seeds: ['0'], report: 'validation', select: 'best' });
+    expect(one).toContain('1 seed (0): no spread.');
+    expect(one).toContain('held-out training images (validation), not on test images');
+    expect(one).toContain('of the checkpoint best on held-out images');
+  });
+
+  it('shows differences to the undefended teacher when asked to', () => {
+    expect(table(example, { width: 200, undefended: true })).toContain('85.00 (−5.00) [−8.00] ²');
+    expect(table(example, { width: 200 })).not.toContain('[');
+  });
+
+  it('breaks into pieces that fit the width, with every column once', () => {
+    const narrow = table(example, { width: 50 }).split('\n');
+    const start = narrow.indexOf('student small, teacher big');
+    const end = narrow.findIndex((line) => line.startsWith('¹'));
+    const drawn = narrow.slice(start, end);
+    expect(Math.max(...drawn.map((line) => [...line].length))).toBeLessThanOrEqual(50);
+    expect(drawn.filter((line) => line.startsWith('scratch'))).toHaveLength(3);
+  });
+});
+
+describe('Markdown', () => {
+  const text = markdown(example);
+
+  it('keeps its columns whatever a label holds', () => {
+    const rows = text.split('\n').filter((line) => line.startsWith('|'));
+    // A pipe that is not escaped begins a cell.
+    for (const row of rows) expect(row.replaceAll('\\|', '').split('|')).toHaveLength(6);
+    expect(rows[0]).toContain('a\\|b<br>teacher failed');
+    expect(escaped('a|b\\c\n*d*')).toBe('a\\|b\\\\c \\*d\\*');
+  });
+
+  it('has the same cells and notes as the terminal', () => {
+    expect(text).toContain('| kd | 93.00 ± 0.00 (+2.00) | 85.00 (−5.00) ² | n/a ³ |');
+    expect(text).toContain('| **best attack** | kd 93.00 |  |  |');
+    expect(text).toContain('- Mean ± standard deviation over 2 seeds (0, 1).');
+  });
+});
+
+/** A CSV file's fields, by a reader written from RFC 4180 alone. */
+const read = (text: string): string[][] => {
+  const rows: string[][] = [[]];
+  let value = '';
+  let quoted = false;
+  for (let i = 0; i < text.length; i++) {
+    const at = text[i];
+    if (quoted) {
+      if (at !== '"') value += at;
+      else if (text[i + 1] === '"') {
+        value += '"';
+        i += 1;
+      } else quoted = false;
+    } else if (at === '"') quoted = true;
+    else if (at === ',' || at === '\r') {
+      rows.at(-1)?.push(value);
+      value = '';
+      if (at === '\r') {
+        i += 1;
+        rows.push([]);
+      }
+    } else value += at;
+  }
+  return rows.slice(0, -1);
+};
+
+describe('CSV', () => {
+  const [head = [], ...rows] = read(csv(example));
+  const named = rows.map((row) => Object.fromEntries(row.map((value, i) => [head[i], value])));
+
+  it('has a row a cell and seed, all as long as the head', () => {
+    expect(rows).toHaveLength(example.cells.reduce((sum, { seeds }) => sum + seeds.length, 0));
+    for (const row of rows) expect(row).toHaveLength(head.length);
+  });
+
+  it('keeps numbers exact and says what failed', () => {
+    expect(named.find((row) => row.attack === 'kd' && row.defense === 'none' && row.seed === '0')).toMatchObject({
+      status: 'done',
+      accuracy: '0.93',
+      difference_to_baseline: '0.03',
+      queries: '32400',
+      student: 'small',
+      images: 'test',
+    });
+    expect(named.find((row) => row.attack === 'kd' && row.defense === 'nasty' && row.seed === '1')).toMatchObject({
+      status: 'failed',
+      reason: 'loss, "said" NaN',
+      accuracy: '',
+    });
+    expect(named.find((row) => row.defense === 'nasty' && row.seed === '0')).toMatchObject({
+      teacher_kl_to_adversary_nats: '2',
+      warnings: 'not nasty: too small',
+    });
+  });
+
+  it('has rows of cells that cannot be', () => {
+    const matrix = {
+      ...example,
+      cells: [cell('kd', 'a|b', [{ ...result('0', 0), status: 'n/a' as const, reason: 'needs more' }])],
+    };
+    expect(csv(matrix)).toContain(',n/a,needs more,');
+  });
+
+  it('quotes as RFC 4180 has it', () => {
+    expect(['a', 'a,b', 'say "no"', 'two\nlines', 0.5, undefined].map(field)).toEqual([
+      'a',
+      '"a,b"',
+      '"say ""no"""',
+      '"two\nlines"',
+      '0.5',
+      '',
+    ]);
+  });
+});
