@@ -49,7 +49,7 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly data: Data;
   /** A name of one's own for the matrix; default: the name and the parameters that differ. */
   readonly label?: string;
-  /** Honest training on the same data, that the difference is taken to; default: `scratch()`. */
+  /** Honest training on the same data, that the difference is taken to; default: `scratch` on the share it owns. */
   readonly baseline?: AnyAttack;
   // A method, so that attacks of every need and ownership fit one list; the planner hands each what it declared.
   steal(victim: Victim<Need>, student: BuiltLearner, context: AttackContext<Data>): Task<Theft>;

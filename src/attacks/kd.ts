@@ -1,8 +1,8 @@
-import { between, checked, positive, share } from '../core/check.js';
+import { between, checked, nothingElse, positive } from '../core/check.js';
 import { classifier } from '../train/classifier.js';
 import { distillation } from '../train/losses.js';
 import type { Attack } from './attack.js';
-import { type ScratchOptions, scratch } from './scratch.js';
+import { checkPart, type Part, type ScratchOptions, scratch } from './scratch.js';
 
 export interface KdOptions {
   /** τ_S > 0. */
@@ -20,7 +20,7 @@ type Labelled = { readonly kind: 'labelled'; readonly fraction: number; readonly
  *
  * Defaults are CIFAR-10's as released, τ 4 and α 0.9; CIFAR-100 and Tiny-ImageNet use τ 20.
  */
-export const kd = (options: KdOptions = {}): Attack<'probabilities', Labelled> => distil('kd', options, {});
+export const kd = (options: KdOptions = {}): Attack<'probabilities', Labelled> => distil('kd', options);
 
 /**
  * Distillation by a thief who owns part of the training images. Compared with a student trained on the labels of the
@@ -36,15 +36,16 @@ export const partialKd = ({
 
 const distil = (
   name: string,
-  { temperature = 4, alpha = 0.9, label }: KdOptions,
-  subset: { readonly fraction?: number; readonly how?: 'stratified' | 'shuffled'; readonly steps?: 'epochs' | 'same' },
+  { temperature = 4, alpha = 0.9, label, ...unknown }: KdOptions,
+  part?: Part,
 ): Attack<'probabilities', Labelled> => {
+  nothingElse(name, unknown);
   checked(name, { temperature: positive, alpha: between(0, 1) }, { temperature, alpha });
-  const { fraction = 1, how = 'stratified', steps = 'epochs' } = subset;
-  checked(name, { fraction: share }, { fraction });
+  const { fraction, how, steps } = part ?? { fraction: 1, how: 'stratified', steps: 'epochs' };
+  checkPart(name, { fraction, how, steps });
   return {
     name,
-    params: { temperature, alpha, ...subset },
+    params: { temperature, alpha, ...part },
     source: import.meta.url,
     needs: 'probabilities',
     data: { kind: 'labelled', fraction, how },

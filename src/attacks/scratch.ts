@@ -1,4 +1,4 @@
-import { checked, share } from '../core/check.js';
+import { checked, nothingElse, oneOf, share } from '../core/check.js';
 import { classifier } from '../train/classifier.js';
 import { crossEntropy } from '../train/losses.js';
 import type { Attack } from './attack.js';
@@ -12,10 +12,22 @@ export interface ScratchOptions {
   readonly label?: string;
 }
 
+/** Which part of the training images, and for how long. */
+export type Part = Required<Omit<ScratchOptions, 'label'>>;
+
+export const checkPart = (name: string, { fraction, how, steps }: Part): void => {
+  checked(name, { fraction: share }, { fraction });
+  oneOf(name, 'how', how, ['stratified', 'shuffled']);
+  oneOf(name, 'steps', steps, ['epochs', 'same']);
+};
+
 type Labelled = { readonly kind: 'labelled'; readonly fraction: number; readonly how: 'stratified' | 'shuffled' };
 
 /** No attack: the student trained on labels alone, by cross-entropy. Every difference in the matrix refers to it. */
-export const scratch = (options: ScratchOptions = {}): Attack<'none', Labelled> => onLabels('scratch', 0, options);
+export const scratch = (options: ScratchOptions = {}): Attack<'none', Labelled> => {
+  const honest = onLabels('scratch', 0, options);
+  return { ...honest, baseline: honest };
+};
 
 /**
  * Training on smoothed labels, (1−ε) one-hot + ε/K. No attack either: a teacher is called undistillable when no student
@@ -27,15 +39,17 @@ export const labelSmoothing = ({
 }: ScratchOptions & { readonly epsilon?: number } = {}): Attack<'none', Labelled> => {
   checked('labelSmoothing', { epsilon: share }, { epsilon });
   const { params, ...attack } = onLabels('labelSmoothing', epsilon, options);
-  return { ...attack, params: { epsilon, ...params } };
+  const { label: _, ...same } = options;
+  return { ...attack, params: { epsilon, ...params }, baseline: scratch(same) };
 };
 
 const onLabels = (
   name: string,
   smoothing: number,
-  { fraction = 1, how = 'stratified', steps = 'epochs', label }: ScratchOptions,
+  { fraction = 1, how = 'stratified', steps = 'epochs', label, ...unknown }: ScratchOptions,
 ): Attack<'none', Labelled> => {
-  checked(name, { fraction: share }, { fraction });
+  nothingElse(name, unknown);
+  checkPart(name, { fraction, how, steps });
   return {
     name,
     params: { fraction, how, steps },

@@ -7,7 +7,10 @@ export interface Condition {
 }
 
 export const positive: Condition = { holds: (value) => value > 0, says: 'a number above 0' };
-export const atLeast = (bound: number): Condition => ({ holds: (value) => value >= bound, says: `a number of at least ${bound}` });
+export const atLeast = (bound: number): Condition => ({
+  holds: (value) => value >= bound,
+  says: `a number of at least ${bound}`,
+});
 export const between = (low: number, high: number): Condition => ({
   holds: (value) => value >= low && value <= high,
   says: `a number from ${low} to ${high}`,
@@ -30,8 +33,33 @@ export const checked = <Field extends string>(
     const { holds, says } = conditions[field];
     if (typeof value !== 'number' || !Number.isFinite(value) || !holds(value)) {
       throw new FailureError(
-        failure('experiment', `${field} is ${String(value)}`, { where: owner, remedy: `Give ${says}.` }),
+        failure('experiment', `${field} is ${shown(value)}`, { where: owner, remedy: `Give ${says}.` }),
       );
     }
   }
 };
+
+/** Throws a `FailureError` of kind `experiment` when a value is none of `choices`. */
+export const oneOf = (owner: string, field: string, value: unknown, choices: readonly string[]): void => {
+  if (choices.includes(value as string)) return;
+  throw new FailureError(
+    failure('experiment', `${field} is ${shown(value)}`, { where: owner, remedy: `Give ${choices.join(' or ')}.` }),
+  );
+};
+
+/**
+ * Throws a `FailureError` of kind `experiment` when options are left that nobody reads: experiment files run without a
+ * type check, and a misspelt option would quietly mean its default.
+ */
+export const nothingElse = (owner: string, rest: Readonly<Record<string, unknown>>): void => {
+  const [name] = Object.keys(rest);
+  if (name === undefined) return;
+  throw new FailureError(
+    failure('experiment', `${name} is none of its options`, {
+      where: owner,
+      remedy: 'Correct the name, or take it out.',
+    }),
+  );
+};
+
+const shown = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : String(value));

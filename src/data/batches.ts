@@ -108,9 +108,7 @@ export const trainingBatches = (
       'Give a smaller batchSize, or a larger part of the data.',
     );
   }
-  const whole = Math.floor(chosen.length / batchSize);
-  const rest = chosen.length % batchSize;
-  const perEpoch = rest >= 2 ? whole + 1 : whole;
+  const perEpoch = batchesPerEpoch(chosen.length, batchSize);
   // An order costs milliseconds and is asked for batch after batch: the latest one is kept.
   let latest: { readonly epoch: number; readonly order: Int32Array } | undefined;
   const order = (epoch: number): Int32Array => {
@@ -120,8 +118,12 @@ export const trainingBatches = (
     }
     return latest.order;
   };
-  return batchesBy(examples, image, perEpoch, batchSize, rest >= 2 ? chosen.length : whole * batchSize, order);
+  return batchesBy(examples, image, perEpoch, batchSize, Math.min(chosen.length, perEpoch * batchSize), order);
 };
+
+/** Training batches that a number of images makes: the last may be smaller, but never a single image. */
+export const batchesPerEpoch = (images: number, batchSize: number): number =>
+  Math.floor(images / batchSize) + (images % batchSize >= 2 ? 1 : 0);
 
 /** Batches for evaluation: every image of `indices` (all by default) once, in their order; the last may be smaller. */
 export const evaluationBatches = (

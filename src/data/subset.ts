@@ -9,7 +9,8 @@ const refuseValue = (what: string, where: string, remedy: string): never => {
 };
 
 /** ⌊fraction·count⌋, where 0.29·100 is 29 although floating point makes it a little less. */
-const share = (fraction: number, count: number): number => Math.floor(Number((fraction * count).toPrecision(12)));
+export const shareOf = (fraction: number, count: number): number =>
+  Math.floor(Number((fraction * count).toPrecision(12)));
 
 /** Indices by label, each class in random order. */
 const shuffledClasses = (labels: Labels, among: Int32Array, from: Key): Int32Array[] => {
@@ -94,7 +95,7 @@ export const subset = (labels: Labels, { fraction, how, seed, among = allOf(labe
       'Give 0.1 for 10 %.',
     );
   }
-  const count = share(fraction, among.length);
+  const count = shareOf(fraction, among.length);
   if (count === 0) {
     refuseValue(
       `a share of ${fraction} of ${among.length} images is no image`,
@@ -135,7 +136,7 @@ export const split = (
   }
   const labels = typeof labelsOrCount === 'number' ? new Uint8Array(labelsOrCount) : labelsOrCount;
   const candidates = among ?? allOf(labels);
-  const held = share(validationFraction, candidates.length);
+  const held = shareOf(validationFraction, candidates.length);
   if (held === 0 && validationFraction > 0) {
     refuseValue(
       `a share of ${validationFraction} of ${candidates.length} images is no image`,

@@ -51,8 +51,9 @@ export const topK = (k: number): Defense<'probabilities'> => {
       logProbabilities: (tensors, images) => {
         const exact = logProbabilities(tensors, images);
         if (k >= exact.shape[1]) return exact;
-        const smallest = tf.topk(exact, k).values.slice([0, k - 1], [-1, 1]);
-        return tf.where(tf.greaterEqual(exact, smallest), exact, tf.fill(exact.shape, Number.NEGATIVE_INFINITY));
+        // By place and not by value, so that equal ones do not make it more than k.
+        const told = tf.sum(tf.oneHot(tf.topk(exact, k).indices, exact.shape[1]), 1).cast('bool');
+        return tf.where(told, exact, tf.fill(exact.shape, Number.NEGATIVE_INFINITY));
       },
     }),
   };

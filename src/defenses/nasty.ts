@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, checked, positive } from '../core/check.js';
+import { atLeast, checked, nothingElse, oneOf, positive } from '../core/check.js';
+import { batchesPerEpoch } from '../data/batches.js';
 import type { NetworkPlugin } from '../models/network.js';
 import { classifier } from '../train/classifier.js';
 import { nasty as nastyLoss } from '../train/losses.js';
@@ -27,8 +28,8 @@ export interface NastyOptions {
  * from random initialisation by CE(σ(p_T), y) − ω τ_A² KL(σ_τ(p_T) ‖ σ_τ(p_A)) against a fixed, normally trained
  * adversary, so that it stays accurate while its other probabilities mislead.
  *
- * Defaults are CIFAR-10's as released (`nastyPresets.cifar10`). In eager use no warm-up and no clipping, as released;
- * both help where training diverges.
+ * Defaults are CIFAR-10's as released (`nastyPresets.cifar10`), without warm-up and clipping; both help where training
+ * diverges.
  */
 export const nasty = ({
   omega = nastyPresets.cifar10.omega,
@@ -38,7 +39,10 @@ export const nasty = ({
   warmUpEpochs = 0,
   clipNorm,
   label,
+  ...unknown
 }: NastyOptions = {}): Defense<'weights'> => {
+  nothingElse('nasty', unknown);
+  oneOf('nasty', 'initFrom', initFrom, ['random', 'baseline']);
   checked(
     'nasty',
     { omega: atLeast(0), temperature: positive, warmUpEpochs: atLeast(0) },
@@ -54,7 +58,7 @@ export const nasty = ({
     ...(adversary === undefined ? {} : { adversary }),
     protect: ({ learner, variables }, { fit, train, validation, adversary: { learner: other, variables: frozen } }) => {
       const { recipe, network } = learner;
-      const warmUpSteps = warmUpEpochs * Math.ceil(train.indices.length / recipe.batch);
+      const warmUpSteps = warmUpEpochs * batchesPerEpoch(train.indices.length, recipe.batch);
       return fit(
         'teacher',
         classifier({

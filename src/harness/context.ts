@@ -1,7 +1,7 @@
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import { toFailure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
-import { clone, dispose, type Tree } from '../core/tree.js';
+import { dispose, type Tree } from '../core/tree.js';
 import type { Context } from '../train/context.js';
 import {
   type EpochRecord,
@@ -30,32 +30,50 @@ export interface Sitting {
 }
 
 /** A stage's context: everything it makes lies in the stage's workshop, under the name given. */
-export const contextOf = (sitting: Sitting, stageKey: Key): Context => ({
-  key: stageKey,
-  warn: sitting.warn,
-  artefact: (name, make) =>
-    TE.tryCatch(
-      async () => {
-        const file = `artefacts/${name}.json`;
-        const made = await sitting.workshop.readJson<{ value: Awaited<ReturnType<typeof make>> }>(file);
-        if (made !== undefined) return made.value;
-        const value = await make();
-        await sitting.workshop.writeJson(file, { value });
-        return value;
-      },
-      toFailure('plugin', name),
-    ),
-  fit: (name, spec) => TE.tryCatch(() => keptFit(sitting, stageKey, name, spec), toFailure('plugin', name)),
-});
+export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
+  const used = new Set<string>();
+  /** Two things of one name would be one: the second use would be given the first one's result. */
+  const claim = (kind: string, name: string): void => {
+    if (!/^\w[\w.-]*$/.test(name)) throw new Error(`${JSON.stringify(name)} cannot be the name of a file`);
+    if (used.has(`${kind} ${name}`)) throw new Error(`${kind} ${name} is asked for twice: give each a name of its own`);
+    used.add(`${kind} ${name}`);
+  };
+  return {
+    key: stageKey,
+    warn: sitting.warn,
+    artefact: (name, make) =>
+      TE.tryCatch(
+        async () => {
+          claim('artefact', name);
+          const file = `artefacts/${name}.json`;
+          type Made = { readonly value: Awaited<ReturnType<typeof make>> };
+          const kept = (): Promise<Made | undefined> => sitting.workshop.readJson(file);
+          const found = await kept();
+          if (found !== undefined) return found.value;
+          await sitting.workshop.writeJson(file, { value: await make() });
+          // As it was read back, so that it is the same when a resumed run reads it.
+          return ((await kept()) as Made).value;
+        },
+        toFailure('plugin', name),
+      ),
+    fit: (name, spec) =>
+      TE.tryCatch(
+        async () => {
+          claim('fit', name);
+          return keptFit(sitting, stageKey.split(name), name, spec);
+        },
+        toFailure('plugin', name),
+      ),
+  };
+};
 
 const keptFit = async <Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree>(
   { workshop, signal, checkpointEvery, emit }: Sitting,
-  stageKey: Key,
+  fitKey: Key,
   name: string,
   spec: FitSpec<Frozen, State, Batch, Kept>,
 ): Promise<Fitted<Kept>> => {
   const file = (what: string) => `fits/${name}/${what}`;
-  const fitKey = stageKey.split(name);
   type Finished = Omit<Fitted<Kept>, 'last' | 'best'> & {
     readonly best?: { readonly epoch: number; readonly validation: number };
   };
@@ -63,16 +81,15 @@ const keptFit = async <Frozen extends Tree, State extends Tree, Batch extends Tr
   const finished = await workshop.readJson<Finished>(file('result.json'));
   const weights = finished === undefined ? undefined : await workshop.readTensors(file('weights.safetensors'));
   if (finished !== undefined && weights !== undefined) {
-    const state = spec.init(fitKey.split('init'));
-    const template = () => clone(spec.keep(state));
     const { best, ...rest } = finished;
-    const result = { ...rest, last: restoreTree(template(), weights.tensors, 'last') };
-    const restored =
-      best === undefined
-        ? result
-        : { ...result, best: { ...best, kept: restoreTree(template(), weights.tensors, 'best') } };
-    dispose(state);
-    return restored;
+    const state = spec.init(fitKey.split('init'));
+    try {
+      const read = (which: 'last' | 'best') => restoreTree(spec.keep(state), weights.tensors, which);
+      const result = { ...rest, last: read('last') };
+      return best === undefined ? result : { ...result, best: { ...best, kept: read('best') } };
+    } finally {
+      dispose(state);
+    }
   }
 
   const checkpoint = file('checkpoint.safetensors');

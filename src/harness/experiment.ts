@@ -1,12 +1,12 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { AnyAttack, Attack, Ownership } from '../attacks/attack.js';
-import { atLeast, checked, share, wholeAtLeast } from '../core/check.js';
+import { type Condition, checked, nothingElse, oneOf, share, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure, type Result, toFailure } from '../core/errors.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import type { Defense } from '../defenses/defense.js';
 import { type Access, type AtLeast, rank } from '../defenses/victim.js';
 import type { Learner } from '../train/recipe.js';
-import { labelsOf } from './labels.js';
+import { alike, labelsOf } from './labels.js';
 
 /** One seed for everything, or one for the victim (teacher, adversary, defence) and one for the thief's student. */
 export type Seed = number | { readonly victim: number; readonly student: number };
@@ -17,7 +17,7 @@ type FitsOneOf<A, Defenses extends readonly Defense[]> =
     ? Extract<Defenses[number]['exposes'], AtLeast<Need>> extends never
       ? { readonly error: 'this attack needs more access than any of the defences exposes' }
       : A
-    : A;
+    : AnyAttack;
 
 /** An attack and a defence to be tried on each other, outside the grid. */
 export interface Pair {
@@ -44,7 +44,10 @@ export interface ExperimentSpec<
   readonly fraction?: number;
   /** Share of the training images held out for choosing checkpoints and settings, in [0, 1); default 0.1. */
   readonly validation?: number;
-  /** Which images the matrix is about. `validation` leaves the test set untouched while settings are being chosen. */
+  /**
+   * Which images the matrix is about. `validation` leaves the test set untouched while settings are being chosen; with
+   * `select: 'best'` its numbers flatter, since the same images chose the checkpoints.
+   */
   readonly report?: 'test' | 'validation';
   /** Which checkpoint counts: after the last step (default), or the best on the held-out images. Both are recorded. */
   readonly select?: 'last' | 'best';
@@ -89,26 +92,29 @@ const refuse = (what: string, where: string, remedy: string): never => {
 export const experiment = <const Defenses extends readonly Defense[], const Attacks extends readonly unknown[]>(
   spec: ExperimentSpec<Defenses, Attacks>,
 ): Experiment => {
-  const { name, about = '', data, fraction = 1, validation = 0.1, report = 'test', select = 'last', teacher } = spec;
-  const attacks = spec.attacks as unknown as readonly AnyAttack[];
-  const pairs = spec.pairs ?? [];
-  if (!/^[\w][\w.-]*$/.test(name)) {
+  const {
+    name,
+    about = '',
+    data,
+    fraction = 1,
+    validation = 0.1,
+    report = 'test',
+    select = 'last',
+    teacher,
+    students: given,
+    defenses: columns,
+    attacks: rows,
+    pairs = [],
+    seeds: seedsGiven,
+    ...unknown
+  } = spec as ExperimentSpec;
+  nothingElse('experiment', unknown);
+  if (typeof name !== 'string' || !/^\w[\w.-]*$/.test(name)) {
     refuse(`${JSON.stringify(name)} cannot be the name of a folder`, 'name', 'Use letters, digits, dots and dashes.');
   }
-  checked(
-    'experiment',
-    { fraction: share, validation: { ...atLeast(0), holds: (v) => v >= 0 && v < 1 } },
-    { fraction, validation },
-  );
-  for (const [field, list] of Object.entries({
-    students: spec.students,
-    defenses: spec.defenses,
-    attacks,
-    seeds: spec.seeds,
-  })) {
-    if (!Array.isArray(list) || list.length === 0)
-      refuse('there are none', field, `Give at least one of the ${field}.`);
-  }
+  checked('experiment', { fraction: share, validation: shareHeldOut }, { fraction, validation });
+  oneOf('experiment', 'report', report, ['test', 'validation']);
+  oneOf('experiment', 'select', select, ['last', 'best']);
   for (const [field, value] of [
     ['report', report === 'validation'],
     ['select', select === 'best'],
@@ -116,21 +122,31 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     if (value && validation === 0)
       refuse('no images are held out (validation is 0)', field, 'Give validation a share.');
   }
-  const students = spec.students.map((student) => (student === 'self' ? teacher : student));
-  for (const [where, { recipe }] of [
-    ['teacher', teacher] as const,
-    ...students.map((s) => [s.network.name, s] as const),
-  ]) {
-    checked(where, { epochs: wholeAtLeast(1), batch: wholeAtLeast(2) }, { epochs: recipe.epochs, batch: recipe.batch });
+  if (typeof data?.load !== 'function') refuse('this is no data set', 'data', 'Give one, such as mnist().');
+  for (const [field, list] of Object.entries({
+    students: given,
+    defenses: columns,
+    attacks: rows,
+    seeds: seedsGiven,
+  })) {
+    if (!Array.isArray(list) || list.length === 0)
+      refuse('there are none', field, `Give at least one of the ${field}.`);
   }
-  const seeds = spec.seeds.map((seed) => (typeof seed === 'number' ? { victim: seed, student: seed } : seed));
-  for (const { victim, student } of seeds) {
-    checked('seeds', { victim: wholeAtLeast(0), student: wholeAtLeast(0) }, { victim, student });
-  }
-  const allAttacks = distinct([...attacks, ...pairs.map(({ attack }) => attack)]);
-  const allDefenses = distinct([...spec.defenses, ...pairs.map(({ defense }) => defense)]);
-  const attackLabels = labelsOf('attacks', allAttacks);
-  const defenseLabels = labelsOf('defenses', allDefenses);
+  const students = given.map((student) => (student === 'self' ? teacher : student));
+  checkLearner('teacher', teacher);
+  students.forEach((student, i) => {
+    checkLearner(`students: ${student?.network?.name ?? `number ${i + 1}`}`, student);
+  });
+  const attacks = together(
+    rows,
+    pairs.map(({ attack }) => attack),
+    checkAttack,
+  );
+  const defenses = together(
+    columns,
+    pairs.map(({ defense }) => defense),
+    checkDefense,
+  );
   for (const { attack, defense } of pairs) {
     if (rank[defense.exposes] < rank[attack.needs]) {
       refuse(
@@ -140,8 +156,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       );
     }
   }
-  for (const attack of attacks) {
-    if (!spec.defenses.some((defense) => rank[defense.exposes] >= rank[attack.needs])) {
+  for (const attack of rows) {
+    if (!columns.some((defense) => rank[defense.exposes] >= rank[attack.needs])) {
       refuse(
         `${attack.name} needs ${attack.needs}, and no defence exposes that much`,
         'attacks',
@@ -149,22 +165,30 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       );
     }
   }
-  const labelOf = <T>(all: readonly T[], labels: readonly string[], one: T): string =>
-    labels[all.indexOf(one)] as string;
-  const meetings = [
-    ...attacks.flatMap((attack) => spec.defenses.map((defense) => ({ attack, defense }))),
-    ...pairs,
-  ].map(({ attack, defense }) => ({
-    attack: labelOf(allAttacks, attackLabels, attack),
-    defense: labelOf(allDefenses, defenseLabels, defense),
-  }));
+  const attackLabels = labelsOf('attacks', attacks);
+  const defenseLabels = labelsOf('defenses', defenses);
   const studentLabels = labelsOf(
     'students',
-    students.map(({ network }, i) => ({
-      ...network,
-      name: spec.students[i] === 'self' ? `self (${network.name})` : network.name,
+    students.map(({ network, recipe, label }, i) => ({
+      name: given[i] === 'self' ? `self (${network.name})` : network.name,
+      params: { ...network.params, ...recipe },
+      ...(label === undefined ? {} : { label }),
     })),
   );
+  const labelOf = <T extends AnyAttack | Defense>(all: readonly T[], labels: readonly string[], one: T): string =>
+    labels[all.findIndex((each) => alike(each, one))] as string;
+  const meetings = [...rows.flatMap((attack) => columns.map((defense) => ({ attack, defense }))), ...pairs].map(
+    ({ attack, defense }) => ({
+      attack: labelOf(attacks, attackLabels, attack),
+      defense: labelOf(defenses, defenseLabels, defense),
+    }),
+  );
+  const seeds = seedsGiven.map((seed) =>
+    typeof seed === 'object' && seed !== null ? seed : { victim: seed, student: seed },
+  );
+  for (const { victim, student } of seeds) {
+    checked('seeds', { victim: wholeAtLeast(0), student: wholeAtLeast(0) }, { victim, student });
+  }
   const seedLabels = seeds.map(({ victim, student }) => (victim === student ? `${victim}` : `${victim}-${student}`));
   if (new Set(seedLabels).size < seedLabels.length) refuse('a seed comes twice', 'seeds', 'Give each seed once.');
   return {
@@ -178,14 +202,60 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     select,
     teacher,
     students: students.map((learner, i) => ({ label: studentLabels[i] as string, learner })),
-    defenses: allDefenses.map((defense, i) => ({ label: defenseLabels[i] as string, defense })),
-    attacks: allAttacks.map((attack, i) => ({ label: attackLabels[i] as string, attack })),
-    meetings,
+    defenses: defenses.map((defense, i) => ({ label: defenseLabels[i] as string, defense })),
+    attacks: attacks.map((attack, i) => ({ label: attackLabels[i] as string, attack })),
+    meetings: meetings.filter(
+      ({ attack, defense }, i) => i === meetings.findIndex((m) => m.attack === attack && m.defense === defense),
+    ),
     seeds: seeds.map((seed, i) => ({ ...seed, label: seedLabels[i] as string })),
   };
 };
 
-const distinct = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
+const shareHeldOut: Condition = {
+  holds: (value) => value >= 0 && value < 1,
+  says: 'a number of at least 0 and below 1',
+};
+
+/** The grid's rows or columns, checked, and those that only pairs name. */
+const together = <T extends AnyAttack | Defense>(
+  grid: readonly T[],
+  paired: readonly T[],
+  check: (one: T, place: number) => void,
+): readonly T[] => {
+  const all = [...grid, ...paired];
+  all.forEach(check);
+  return all.filter((one, i) => i < grid.length || i === all.findIndex((each) => alike(each, one)));
+};
+
+// Experiment files run without a type check, so that what the types say is looked at here as well.
+
+const checkLearner = (where: string, learner: Learner): void => {
+  if (typeof learner?.network?.build !== 'function' || typeof learner.recipe !== 'object')
+    refuse('this is no network with a recipe', where, 'Give learner(network, { epochs, batch, optimizer, schedule }).');
+  const { epochs, batch, optimizer, schedule } = learner.recipe;
+  checked(where, { epochs: wholeAtLeast(1), batch: wholeAtLeast(2) }, { epochs, batch });
+  if (typeof optimizer?.update !== 'function')
+    refuse('the recipe has no optimizer', where, 'Give one, such as adam().');
+  if (typeof schedule?.at !== 'function')
+    refuse('the recipe has no schedule', where, 'Give one, such as constant(1e-3).');
+};
+
+const checkAttack = (attack: AnyAttack, i: number): void => {
+  if (typeof attack?.steal !== 'function' || !(attack.needs in rank))
+    refuse(`number ${i + 1} is no attack`, 'attacks', 'Give a value such as kd(), with its brackets.');
+};
+
+const checkDefense = (defense: Defense, i: number): void => {
+  if (typeof defense !== 'object' || defense === null || !(defense.exposes in rank))
+    refuse(`number ${i + 1} is no defence`, 'defenses', 'Give a value such as nasty(), with its brackets.');
+  if (defense.expose !== undefined && rank[defense.exposes] > rank.probabilities) {
+    refuse(
+      `${defense.name} wraps answers and says that it exposes ${defense.exposes}`,
+      'defenses',
+      'What wraps answers exposes probabilities or labels.',
+    );
+  }
+};
 
 export const isExperiment = (value: unknown): value is Experiment =>
   typeof value === 'object' && value !== null && (value as { _tag?: unknown })._tag === 'Experiment';

@@ -18,38 +18,60 @@ export type Sources = ReadonlyMap<string, Source>;
 
 export const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex');
 
+/** A plugin, whatever its kind: functions beside the parameters and the module that they depend on. */
+interface Plugin {
+  readonly name: string;
+  readonly params: unknown;
+  readonly source?: unknown;
+}
+
+const isPlugin = (value: object): value is Plugin => 'name' in value && 'params' in value;
+
 /**
- * Any value as JSON with sorted keys: two values that would compute the same have the same text. Functions and labels are
- * left out; a plugin (a value with a `source`) is its name, its parameters and its code.
+ * A value as JSON with sorted keys: two values that would compute the same have the same text. A plugin is its name, its
+ * parameters and its code: its functions and its label are left out.
+ *
+ * Throws a `FailureError` of kind `experiment` for what JSON cannot tell apart: functions (but a plugin's), maps, typed arrays.
  */
-export const canonical = (value: unknown, sources: Sources): Json => {
+export const canonical = (value: unknown, sources: Sources, field = 'params'): Json => {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return value;
-  // JSON has no −0, NaN or infinity.
+  // JSON has no NaN or infinity.
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
-  if (Array.isArray(value)) return value.map((each) => canonical(each, sources));
-  if (typeof value !== 'object') return null;
+  if (Array.isArray(value)) return value.map((each) => canonical(each, sources, field));
+  if (typeof value !== 'object' || !(isPlugin(value) || isRecord(value))) return refuse(field);
+  const plugin = isPlugin(value);
   const fields = Object.entries(value)
-    .filter(
-      ([name, field]) => name !== 'label' && name !== 'source' && field !== undefined && typeof field !== 'function',
-    )
+    .filter(([name, each]) => each !== undefined && !(plugin && (typeof each === 'function' || name === 'label')))
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, field]) => [name, canonical(field, sources)] as const);
-  const source = (value as { source?: unknown }).source;
-  return Object.fromEntries(
-    typeof source === 'string' ? [...fields, ['source', sources.get(source)?.hash ?? null] as const] : fields,
+    .map(([name, each]) => [
+      name,
+      plugin && name === 'source' && typeof each === 'string'
+        ? (sources.get(each)?.hash ?? null)
+        : canonical(each, sources, name),
+    ]);
+  return Object.fromEntries(fields);
+};
+
+const isRecord = (value: object): boolean => [Object.prototype, null].includes(Object.getPrototypeOf(value));
+
+const refuse = (field: string): never => {
+  throw new FailureError(
+    failure('experiment', `${field} is neither plain JSON nor a plugin`, {
+      where: 'the parameters of a plugin',
+      remedy: 'Parameters are numbers, strings, lists and records of them, so that results can be known by them.',
+    }),
   );
 };
 
 /** Every module named by a plugin inside a value. */
-export const sourcesIn = (value: unknown, seen = new Set<unknown>()): ReadonlySet<string> => {
+export const sourcesIn = (value: unknown): ReadonlySet<string> => {
   const found = new Set<string>();
+  const seen = new Set<unknown>();
   const visit = (each: unknown): void => {
     if (typeof each !== 'object' || each === null || seen.has(each)) return;
     seen.add(each);
-    for (const [name, field] of Object.entries(each)) {
-      if (name === 'source' && typeof field === 'string') found.add(field);
-      else visit(field);
-    }
+    if (isPlugin(each) && typeof each.source === 'string') found.add(each.source);
+    for (const field of Object.values(each)) visit(field);
   };
   visit(value);
   return found;

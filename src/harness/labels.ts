@@ -18,6 +18,14 @@ const flatten = (params: unknown, path: string): (readonly [string, string])[] =
   return typeof params === 'function' || params === undefined ? [] : [[path, String(params)]];
 };
 
+/** Whether two plugins are one made twice: of one module, name, label and parameters. */
+export const alike = (a: Plugin, b: Plugin): boolean => textOf(a) === textOf(b);
+
+type Plugin = Nameable & { readonly source: string };
+
+const textOf = ({ name, source, label, params }: Plugin): string =>
+  JSON.stringify([name, source, label ?? null, flatten(params, '')]);
+
 /**
  * One label each: the one given, else the name, with those parameters in which it differs from others of its name
  * (`kd(temperature 4)`, `kd(temperature 20)`).

@@ -2,20 +2,43 @@ import { FailureError, failure } from '../core/errors.js';
 import { klToVictim } from '../metrics/divergence.js';
 import { type MetricName, metrics } from '../metrics/metric.js';
 import type { Logits } from '../metrics/rows.js';
+import { files, input, optionalInput } from './artefacts.js';
+import type { Sitting } from './context.js';
 import type { Experiment } from './experiment.js';
 import { type DataInUse, evaluationSets } from './owned.js';
+import type { Stage } from './plan.js';
 import type { Divergence, Measures } from './record.js';
+import type { Bench } from './stage.js';
 import type { Artefact } from './store.js';
 
-/** Logits of a model by checkpoint and images: `last/test`, `best/validation`, [images, classes] each. */
-export const logitsFile = 'logits.safetensors';
+/** Measures a model against the truth and its victim, or a defended teacher against its adversary. */
+export const measureStage = async (
+  { plan: { experiment }, data, store }: Bench,
+  stage: Stage,
+  { workshop, warn }: Pick<Sitting, 'workshop' | 'warn'>,
+): Promise<undefined> => {
+  const [model, victim, adversary, normal, otherNormal] = await Promise.all([
+    input(store, stage, 'model'),
+    ...['victim', 'adversary', 'normal', 'otherNormal'].map((role) => optionalInput(store, stage, role)),
+  ]);
+  if (adversary === undefined) {
+    await workshop.writeJson(files.result, await measure({ data, experiment }, model, victim));
+    return;
+  }
+  const normals = normal === undefined || otherNormal === undefined ? undefined : ([normal, otherNormal] as const);
+  const divergence = await diverge(experiment, model, adversary, normals);
+  const warning = notNasty(divergence);
+  if (warning !== undefined) warn(warning);
+  await workshop.writeJson(files.result, divergence);
+};
 
+/** Logits of a model by checkpoint and images: `last/test`, `best/validation`, [images, classes] each. */
 const readLogits = async (
   artefact: Artefact,
   checkpoint: 'last' | 'best',
   part: string,
 ): Promise<Logits | undefined> => {
-  const stored = (await artefact.tensors(logitsFile)).tensors[`${checkpoint}/${part}`];
+  const stored = (await artefact.tensors(files.logits)).tensors[`${checkpoint}/${part}`];
   return stored === undefined ? undefined : { values: stored.data as Float32Array, classes: stored.shape[1] as number };
 };
 
@@ -55,7 +78,7 @@ export const measure = async (
 };
 
 /**
- * How far a defended teacher is from its adversary, and two normal ones from each other: on held-out images where there
+ * How far a defended teacher is from its adversary, and two normal nets from each other: on held-out images where there
  * are some, so that a warning drawn from it never depends on the test set.
  */
 export const diverge = async (
@@ -75,4 +98,4 @@ export const diverge = async (
 export const notNasty = ({ kl, normal }: Divergence): string | undefined =>
   normal === undefined || kl > normal
     ? undefined
-    : `not nasty: its answers are no further from the adversary's (KL ${kl.toPrecision(3)}) than two normal teachers' from each other (${normal.toPrecision(3)}); raise omega or train longer`;
+    : `not nasty: its answers are no further from the adversary's (KL ${kl.toPrecision(3)}) than two normally trained nets' from each other (${normal.toPrecision(3)}); raise omega or train longer`;

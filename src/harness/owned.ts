@@ -1,7 +1,8 @@
 import type { AnyAttack, AttackContext, Ownership } from '../attacks/attack.js';
 import { key } from '../core/random.js';
+import { batchesPerEpoch } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
-import { split, subset } from '../data/subset.js';
+import { shareOf, split, subset } from '../data/subset.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Learner } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
@@ -53,33 +54,42 @@ export const ownedImages = (of: DataInUse, owned: Ownership, seed: number): Trai
   if (owned.kind === 'none') return { train: imageSet(of, 'train', new Int32Array()), validation: undefined };
   const { fraction, how } = owned;
   const { train, validation } = inUse(of);
-  const share = (among: Int32Array): Int32Array =>
-    fraction === 1 || among.length === 0 ? among : subset(of.data.train.labels, { fraction, how, seed, among });
-  const held = share(validation);
+  const part = (among: Int32Array): Int32Array =>
+    fraction === 1 ? among : subset(of.data.train.labels, { fraction, how, seed, among });
+  // A small share of a few held-out images may be none of them.
+  const held = shareOf(fraction, validation.length) === 0 ? new Int32Array() : part(validation);
   return {
-    train: imageSet(of, 'train', share(train)),
+    train: imageSet(of, 'train', part(train)),
     validation: held.length === 0 ? undefined : heldOut(of, held),
   };
 };
 
-/** What an attack declared that it owns, and nothing else. */
+/** What an attack declared that it owns, and nothing else: not merely unused, the rest cannot be found here. */
 export const handOver = ({ data }: AnyAttack, { train, validation }: TrainingSet): AttackContext['data'] => {
   if (data.kind === 'none') return {};
-  if (data.kind === 'labelled') return { train, validation };
-  const unlabelled: ImageSet<UnlabelledBatch> = {
-    ...train,
-    // Not merely unused: a thief without labels cannot find them here.
-    examples: { ...train.examples, labels: new Uint8Array(train.examples.count) },
-    labelled: false,
-  };
+  const own = alone(train);
+  if (data.kind === 'labelled') return { train: own, validation: validation && alone(validation) };
+  const { images, count } = own.examples;
+  const unlabelled: ImageSet<UnlabelledBatch> = { ...own, examples: { images, count }, labelled: false };
   return { train: unlabelled };
 };
 
-/** Steps of one pass, as the batches of `imageSource` are counted. */
-export const stepsPerPass = ({ indices }: ImageSet, { recipe: { batch } }: Learner): number => {
-  const rest = indices.length % batch;
-  return Math.floor(indices.length / batch) + (rest >= 2 ? 1 : 0);
+/** The same images in the same order, with no others beside them. */
+const alone = (set: ImageSet): ImageSet => {
+  const { examples, indices, shape } = set;
+  const size = shape.height * shape.width * shape.channels;
+  const images = new Uint8Array(indices.length * size);
+  const labels = new Uint16Array(indices.length);
+  indices.forEach((index, i) => {
+    images.set(examples.images.subarray(index * size, (index + 1) * size), i * size);
+    labels[i] = examples.labels[index] as number;
+  });
+  return { ...set, examples: { images, labels, count: indices.length }, indices: Int32Array.from(indices.keys()) };
 };
+
+/** Steps of one pass over a set. */
+export const stepsPerPass = ({ indices }: ImageSet, { recipe: { batch } }: Learner): number =>
+  batchesPerEpoch(indices.length, batch);
 
 /** What models are evaluated on, by name. */
 export const evaluationSets = (of: DataInUse): { readonly [part in 'test' | 'validation']?: ImageSet } => {

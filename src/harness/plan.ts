@@ -1,6 +1,6 @@
 import { type AnyAttack, labelled } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
-import { FailureError, failure } from '../core/errors.js';
+import { FailureError } from '../core/errors.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Defense } from '../defenses/defense.js';
 import { rank } from '../defenses/victim.js';
@@ -85,10 +85,13 @@ export interface Facts {
   readonly engine: string;
 }
 
-const defaultBaseline: AnyAttack = scratch();
+/** What an attack's students are compared with: what it names, or the labels of as many images as it owns. */
+const baselineOf = ({ baseline, data }: AnyAttack): AnyAttack =>
+  baseline ?? (data.kind === 'none' ? scratch() : scratch({ fraction: data.fraction, how: data.how }));
 
 export const plan = (of: Experiment, facts: Facts): Plan => {
   const stages = new Map<string, Stage>();
+  const labels = new Set<string>();
   const data: Json = { fingerprint: facts.data.fingerprint, fraction: of.fraction, validation: of.validation };
 
   /** Adds a stage unless an equal one is there already. */
@@ -107,9 +110,18 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       harness: work.kind === 'measure' ? facts.harness.measuring : facts.harness.training,
     };
     const id = sha256(JSON.stringify(parts)).slice(0, 16);
-    const made = stages.get(id) ?? { id, label, work, inputs, parts };
+    const found = stages.get(id);
+    if (found !== undefined) return found;
+    const made = { id, label: unused(label), work, inputs, parts };
     stages.set(id, made);
+    labels.add(made.label);
     return made;
+  };
+  /** Stages that would carry one label (two nasty teachers on each other) are told apart by a number. */
+  const unused = (label: string): string => {
+    let free = label;
+    for (let n = 2; labels.has(free); n++) free = `${label} (${n})`;
+    return free;
   };
 
   const fits = (where: string, { network }: Learner): void => {
@@ -125,9 +137,15 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   for (const { label, learner } of of.students) fits(`students: ${label}`, learner);
 
   const teacherOf = (learner: Learner, seed: number, label: string): Stage =>
-    stage(label, { kind: 'teacher', learner, seed }, {}, { learner, seed });
+    stage(label, { kind: 'teacher', learner, seed }, {}, { learner: recipeOf(learner), seed });
   const evaluated = (model: Stage, learner: Learner): Stage =>
-    stage(`${model.label}/evaluate`, { kind: 'evaluate', learner }, { model: model.id }, { network: learner.network });
+    stage(
+      `${model.label}/evaluate`,
+      { kind: 'evaluate', learner },
+      { model: model.id },
+      // Which images are looked at depends on which the report is about.
+      { network: learner.network, report: of.report },
+    );
   const measured = (model: Stage, victim: Stage | undefined): Stage =>
     stage(
       `${model.label.replace(/\/evaluate$/, '')}/measure`,
@@ -160,7 +178,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           `${where}/${label}/teacher`,
           { kind: 'protect', defense: part, learner: of.teacher, seed },
           inputs,
-          { defense: { name, params, source }, learner: of.teacher, seed, select: of.select },
+          { defense: { name, params, source }, learner: recipeOf(of.teacher), seed, select: of.select },
         ),
         adversary,
       };
@@ -181,8 +199,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       const { stage: train, adversary } = protectedTeacher(defense, label, baseline, seed.victim, where);
       const evaluate = evaluated(train, of.teacher);
       victimOf.set(label, { train, evaluate });
-      // Two normal teachers differ too: another seed's tells by how much.
-      const other = teachers.find((teacher) => teacher.id !== baseline.id);
+      // Two normal nets differ too. By how much tells an adversary that is another net, or the teacher of another seed.
+      const other = adversary?.stage === baseline ? teachers.find((teacher) => teacher !== baseline) : adversary?.stage;
       const divergence =
         adversary === undefined
           ? undefined
@@ -192,7 +210,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
               {
                 model: evaluate.id,
                 adversary: evaluated(adversary.stage, adversary.learner).id,
-                ...(other === undefined || adversary.stage !== baseline
+                ...(other === undefined
                   ? {}
                   : { normal: evaluated(baseline, of.teacher).id, otherNormal: evaluated(other, of.teacher).id }),
               },
@@ -210,7 +228,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
 
     for (const student of of.students) {
       const stolen = (attack: AnyAttack, label: string, against: string | undefined): Stage => {
-        const { name, params, source, data: owned } = attack;
+        const { name, params, source, needs, data: owned } = attack;
         const alone = attack.needs === 'none';
         const victim = against === undefined || alone ? undefined : victimOf.get(against)?.train;
         const defense = of.defenses.find((each) => each.label === against)?.defense;
@@ -224,8 +242,9 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           victim === undefined ? {} : { victim: victim.id },
           {
             attack: { name, params, source },
+            needs,
             owned,
-            student: student.learner,
+            student: recipeOf(student.learner),
             seed: seed.student,
             ...(victim === undefined
               ? {}
@@ -249,7 +268,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         }
         const steal = stolen(attack, meeting.attack, meeting.defense);
         const victim = victimOf.get(meeting.defense)?.evaluate;
-        const honest = attack.baseline ?? defaultBaseline;
+        const honest = baselineOf(attack);
         const named = of.attacks.find((each) => sameAttack(each.attack, honest, facts.sources));
         const baseLabel = named?.label ?? baselineLabel(honest);
         baselines[meeting.attack] = baseLabel;
@@ -269,6 +288,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   return { experiment: of, stages: [...stages.values()], cells, victims, baselines };
 };
 
+const recipeOf = ({ network, recipe }: Learner): Learner => ({ network, recipe });
+
 const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
   JSON.stringify(canonical([a.name, a.params, a.source], sources)) ===
   JSON.stringify(canonical([b.name, b.params, b.source], sources));
@@ -285,38 +306,5 @@ export const plannedValues = (of: Experiment): unknown => [
   of.students,
   of.defenses,
   of.attacks,
-  defaultBaseline,
+  of.attacks.map(({ attack }) => baselineOf(attack)),
 ];
-
-/** What differs between a stage and an earlier one of its label, in words. */
-export const whyStale = (
-  before: Readonly<Record<string, Json>>,
-  after: Readonly<Record<string, Json>>,
-): readonly string[] => {
-  const reasons: string[] = [];
-  const compare = (old: Json | undefined, now: Json | undefined, path: string): void => {
-    if (JSON.stringify(old) === JSON.stringify(now)) return;
-    if (isRecord(old) && isRecord(now)) {
-      for (const name of new Set([...Object.keys(old), ...Object.keys(now)])) {
-        compare(old[name], now[name], path === '' ? name : `${path}.${name}`);
-      }
-      return;
-    }
-    if (path === 'harness') reasons.push('the training loop changed');
-    else if (path.endsWith('.source')) reasons.push(`the code of ${path.slice(0, -'.source'.length)} changed`);
-    else if (path.startsWith('inputs.')) reasons.push(`its ${path.slice('inputs.'.length)} changed`);
-    else if (path === 'data.fingerprint') reasons.push('the data changed');
-    else reasons.push(`${path}: ${JSON.stringify(old ?? null)} → ${JSON.stringify(now ?? null)}`);
-  };
-  compare(before, after, '');
-  return reasons;
-};
-
-const isRecord = (value: Json | undefined): value is { readonly [key: string]: Json } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
-export const stageById = (of: Plan, id: string): Stage => {
-  const found = of.stages.find((each) => each.id === id);
-  if (found === undefined) throw new FailureError(failure('experiment', `the plan has no stage ${id}`));
-  return found;
-};

@@ -55,11 +55,11 @@ export interface Measures {
   readonly metrics: { readonly [name in MetricName]?: number };
 }
 
-/** How far a retrained teacher is from its adversary on held-out images, and how far two normal teachers are apart. */
+/** How far a retrained teacher is from its adversary on held-out images, and how far two normal nets are apart. */
 export interface Divergence {
   /** Mean KL(defended ‖ adversary), nats. */
   readonly kl: number;
-  /** The same between two normally trained teachers of different seeds; absent with one seed. */
+  /** The same of the normal teacher to an adversary that is another net, else to another seed's; absent where there is neither. */
   readonly normal?: number;
 }
 

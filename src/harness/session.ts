@@ -114,7 +114,7 @@ export const plannedEngine = async (): Promise<Engine['class']> => {
   return (await loadEngine()).class;
 };
 
-/** The code that every stage runs through. */
+/** The code that stages run through besides their plugins: recipes are values, so what they are made of is named here. */
 const harnessSources = async (): Promise<{ readonly training: Source; readonly measuring: Source }> => {
   // Compiled or not, the modules lie beside this one with its ending.
   const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
@@ -128,7 +128,7 @@ const harnessSources = async (): Promise<{ readonly training: Source; readonly m
     };
   };
   return {
-    training: await together(['../train/classifier', '../train/fit', '../train/evaluate', './owned']),
+    training: await together(['./making', '../train/optimizers', '../train/schedules']),
     measuring: await together(['./measure']),
   };
 };

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
-import { FailureError, failure } from '../core/errors.js';
+import { FailureError, failure, type Result } from '../core/errors.js';
 import { type Lock, tryLock } from '../core/lock.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
 
@@ -49,6 +49,9 @@ export interface Workshop {
 
 const manifestName = 'manifest.json';
 
+/** What to do where no reason is better known. */
+const elsewhere = 'Run again, or choose another folder with --out.';
+
 /** A file error as a failure with a remedy; anything else as it is. */
 const storeFailure = (path: string, error: unknown): never => {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
@@ -59,20 +62,25 @@ const storeFailure = (path: string, error: unknown): never => {
     EACCES: 'The folder cannot be written. Choose another folder with --out.',
     EPERM: 'The folder cannot be written. Choose another folder with --out.',
     ENOTDIR: 'A file is in the way. Choose another folder with --out.',
+    EEXIST: 'A file is in the way. Choose another folder with --out.',
+    EISDIR: 'A folder is in the way. Choose another folder with --out.',
   };
-  const remedy = code === undefined ? undefined : remedies[code];
-  if (remedy === undefined) throw error;
+  if (code === undefined) throw error;
+  const remedy = remedies[code] ?? elsewhere;
   throw new FailureError(failure('store', (error as Error).message, { where: path, remedy }));
 };
 
 export const guarded = async <A>(path: string, act: () => Promise<A>): Promise<A> =>
   act().catch((error) => storeFailure(path, error));
 
+/** How the names of files end that are still being written. */
+const unfinished = '.tmp';
+
 /** Written aside, flushed to the disk, renamed into place: there in full or not at all. */
 export const writeWhole = (path: string, content: string | Uint8Array): Promise<void> =>
   guarded(path, async () => {
     await mkdir(dirname(path), { recursive: true });
-    const aside = `${path}.${process.pid}.tmp`;
+    const aside = `${path}.${process.pid}${unfinished}`;
     try {
       const file = await open(aside, 'w');
       try {
@@ -109,8 +117,7 @@ const hashOf = async (path: string): Promise<string> => {
   return hash.digest('hex');
 };
 
-const decoded = (path: string, bytes: Uint8Array): Safetensors => {
-  const result = decodeSafetensors(bytes);
+const orElse = (result: Result<Safetensors>, path: string): Safetensors => {
   if (E.isLeft(result)) throw new FailureError({ ...result.left, where: path });
   return result.right;
 };
@@ -126,13 +133,16 @@ const checksums = async (folder: string): Promise<Record<string, string>> => {
   return sums;
 };
 
-const artefact = (folder: string): Artefact => ({
-  folder,
-  json: async (name) => JSON.parse(await readFile(join(folder, name), 'utf8')),
-  tensors: async (name) => decoded(join(folder, name), await readFile(join(folder, name))),
-});
+const artefact = (folder: string): Artefact => {
+  const read = (name: string) => guarded(join(folder, name), () => readFile(join(folder, name)));
+  return {
+    folder,
+    json: async (name) => JSON.parse((await read(name)).toString()),
+    tensors: async (name) => orElse(decodeSafetensors(await read(name)), join(folder, name)),
+  };
+};
 
-/** @param onDamage told when a stage's files differ from their checksums; the stage is then removed, to be made anew */
+/** @param onDamage told when a file is not what was written; the finished stage, or the checkpoint, is then made anew */
 export const openStore = (root: string, onDamage: (id: string, file: string) => void): Store => {
   const folderOf = (id: string) => join(root, id);
   /** A stage is checked once by each process: its folder never changes after. */
@@ -159,7 +169,10 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
     begin: async (id) => {
       const lock = await guarded(root, () => tryLock(join(root, 'locks', id)));
       if (lock === undefined) return undefined;
-      return workshop(folderOf(id), lock);
+      return workshop(folderOf(id), lock, (file) => onDamage(id, file)).catch(async (error) => {
+        await lock.release();
+        throw error;
+      });
     },
     remove: async (id) => {
       sound.delete(id);
@@ -182,22 +195,33 @@ const damageIn = async (folder: string): Promise<string | undefined> => {
   }
 };
 
-const workshop = async (final: string, lock: Lock): Promise<Workshop> => {
+const workshop = async (final: string, lock: Lock, onDamage: (file: string) => void): Promise<Workshop> => {
   const folder = `${final}.partial`;
-  await guarded(folder, () => mkdir(folder, { recursive: true }));
+  await guarded(folder, async () => {
+    await mkdir(folder, { recursive: true });
+    // What a killed writer left half written; nobody else writes here.
+    for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
+      if (entry.isFile() && entry.name.endsWith(unfinished)) await rm(join(entry.parentPath, entry.name));
+  });
   const at = (name: string) => join(folder, name);
+  /** What a file holds; nothing when it is missing, or is damaged: then it is removed, and what it held is made anew. */
+  const read = async <A>(name: string, decode: (bytes: Buffer) => A): Promise<A | undefined> => {
+    const bytes = await readIfThere(at(name));
+    if (bytes === undefined) return undefined;
+    try {
+      return decode(bytes);
+    } catch {
+      onDamage(name);
+      await guarded(at(name), () => rm(at(name)));
+      return undefined;
+    }
+  };
   return {
     folder,
     has: (name) => isThere(at(name)),
-    readJson: async (name) => {
-      const text = await readIfThere(at(name));
-      return text === undefined ? undefined : JSON.parse(text.toString());
-    },
+    readJson: (name) => read(name, (bytes) => JSON.parse(bytes.toString())),
     writeJson: (name, value) => writeWhole(at(name), `${JSON.stringify(value, null, 2)}\n`),
-    readTensors: async (name) => {
-      const bytes = await readIfThere(at(name));
-      return bytes === undefined ? undefined : decoded(at(name), bytes);
-    },
+    readTensors: (name) => read(name, (bytes) => orElse(decodeSafetensors(bytes), at(name))),
     writeTensors: (name, tensors, metadata = {}) => writeWhole(at(name), encodeSafetensors(tensors, metadata)),
     writeText: (name, text) => writeWhole(at(name), text),
     remove: (name) => guarded(at(name), () => rm(at(name), { recursive: true, force: true })),

@@ -34,11 +34,9 @@ export const logitsOn = (
   try {
     let filled = 0;
     for (const { images, count } of batches.epoch(0)) {
-      const batch = { images: pixels(images, set.shape) };
-      const answer = runner.run(batch, inputs);
-      logits.set(answer.logits.dataSync(), filled);
+      const answers = tf.tidy(() => runner.run({ images: pixels(images, set.shape) }, inputs).logits.dataSync());
+      logits.set(answers, filled);
       filled += count * network.classes;
-      dispose([batch, answer]);
     }
   } finally {
     runner.dispose();

@@ -117,21 +117,25 @@ export const savedTree = (tree: Tree, prefix: string): [string, StoredTensor][] 
     { shape: leaf.shape, data: leaf.dataSync().slice() as Float32Array | Int32Array },
   ]);
 
-/** The saved tensors in the form of `template`, which is disposed of. */
+/** The saved tensors in the form of `template`. */
 export const restoreTree = <T extends Tree>(template: T, tensors: Checkpoint['tensors'], prefix: string): T => {
-  const restored = map(
+  // All are looked for before any is made, so that a failure leaves none behind.
+  for (const [path, { shape }] of entries(template, prefix)) {
+    if (tensors[path]?.shape.join() === shape.join()) continue;
+    throw new FailureError(
+      failure('store', `the checkpoint has no tensor ${path} of shape [${shape}]`, {
+        remedy: 'Start this stage anew with --force and its label.',
+      }),
+    );
+  }
+  return map(
     template,
     (leaf, path) => {
-      const saved = tensors[path];
-      if (saved === undefined || saved.shape.join() !== leaf.shape.join()) {
-        throw new FailureError(failure('store', `the checkpoint has no tensor ${path} of shape [${leaf.shape}]`));
-      }
-      return tf.tensor(saved.data, [...saved.shape], leaf.dtype);
+      const { data, shape } = tensors[path] as StoredTensor;
+      return tf.tensor(data, [...shape], leaf.dtype);
     },
     prefix,
   );
-  dispose(template);
-  return restored;
 };
 
 const diverged = (what: string, history: readonly EpochRecord[], remedy: string): Failure => {
@@ -145,10 +149,13 @@ const diverged = (what: string, history: readonly EpochRecord[], remedy: string)
   return failure('diverged', `${what} (${good})`, { remedy });
 };
 
-/** Better than guessing by three standard deviations of a guesser's accuracy over `images` images. */
+/**
+ * Better than guessing by more than a standard deviation of a guesser's accuracy over `images` images. No more is asked: a
+ * slow start on few images must not be stopped, and who only guesses falls below this in one of the next epochs.
+ */
 const beatsChance = (accuracy: number, classes: number, images: number): boolean => {
   const chance = 1 / classes;
-  return accuracy > chance + 3 * Math.sqrt((chance * (1 - chance)) / images);
+  return accuracy > chance + Math.sqrt((chance * (1 - chance)) / images);
 };
 
 /**
@@ -172,15 +179,17 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
 
   try {
     const saved = await host.load();
-    let state = spec.init(host.key.split('init'));
-    if (saved !== undefined) {
-      state = restoreTree(state, saved.tensors, 'state');
-      if (saved.meta.best !== undefined) {
-        best = { kept: restoreTree(clone(spec.keep(state)), saved.tensors, 'best'), ...saved.meta.best };
+    const fresh = spec.init(host.key.split('init'));
+    try {
+      const state = saved === undefined ? fresh : restoreTree(fresh, saved.tensors, 'state');
+      runner.load(state);
+      if (state !== fresh) dispose(state);
+      if (saved?.meta.best !== undefined) {
+        best = { kept: restoreTree(spec.keep(fresh), saved.tensors, 'best'), ...saved.meta.best };
       }
+    } finally {
+      dispose(fresh);
     }
-    runner.load(state);
-    dispose(state);
 
     let { step, images, queries, seconds, epochImages, epochSeconds } = saved?.meta ?? {
       step: 0,
@@ -226,6 +235,22 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
       epochSeconds += tick();
     };
 
+    /** Takes a step, whose metrics stay on the device until they are read. Gives the number of its images. */
+    const take = (epoch: number): number => {
+      const rate = spec.schedule.at({ epoch, step, stepsPerEpoch, epochs: spec.epochs });
+      const { batch, images: count } = source.at(step);
+      const inputs = {
+        learningRate: tf.scalar(rate),
+        seed: tf.tensor1d([...seeds.split(step).int32Pair()], 'int32'),
+      };
+      try {
+        pending.push({ metrics: runner.run(batch, inputs), images: count });
+        return count;
+      } finally {
+        dispose({ batch, ...inputs });
+      }
+    };
+
     const save = async (): Promise<void> => {
       drain();
       const held = runner.read();
@@ -250,12 +275,15 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
       let validation: number | undefined;
       if (spec.validate !== undefined) {
         const held = runner.read();
-        validation = spec.validate(spec.keep(held));
-        if (best === undefined || validation >= best.validation) {
-          if (best !== undefined) dispose(best.kept);
-          best = { kept: clone(spec.keep(held)), epoch, validation };
+        try {
+          validation = spec.validate(spec.keep(held));
+          if (best === undefined || validation >= best.validation) {
+            if (best !== undefined) dispose(best.kept);
+            best = { kept: clone(spec.keep(held)), epoch, validation };
+          }
+        } finally {
+          dispose(held);
         }
-        dispose(held);
       }
       const record = { epoch, step, learningRate, metrics, stepsPerSecond };
       history = [...history, validation === undefined ? record : { ...record, validation }];
@@ -287,14 +315,7 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
         throw new FailureError(failure('interrupted', `stopped at step ${step} of ${steps}`));
       }
       const epoch = Math.floor(step / stepsPerEpoch);
-      const inputs = {
-        learningRate: tf.scalar(spec.schedule.at({ epoch, step, stepsPerEpoch, epochs: spec.epochs })),
-        seed: tf.tensor1d([...seeds.split(step).int32Pair()], 'int32'),
-      };
-      const { batch, images: count } = source.at(step);
-      const metrics = runner.run(batch, inputs);
-      dispose([batch, inputs.learningRate, inputs.seed]);
-      pending.push({ metrics, images: count });
+      const count = take(epoch);
       step += 1;
       images += count;
       queries += count * (spec.queriesPerImage ?? 0);

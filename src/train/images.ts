@@ -12,7 +12,7 @@ export type LabelledBatch = UnlabelledBatch & { readonly labels: tf.Tensor1D };
 
 /** Images that somebody owns, by index into `examples`. The type of its batches says whether labels come with them. */
 export interface ImageSet<Batch extends UnlabelledBatch = LabelledBatch> {
-  readonly examples: Examples;
+  readonly examples: Batch extends LabelledBatch ? Examples : Omit<Examples, 'labels'>;
   readonly indices: Int32Array;
   readonly shape: ImageShape;
   readonly normalisation: Normalisation;
@@ -34,7 +34,12 @@ export const imageSource = <Batch extends UnlabelledBatch>(
   batchSize: number,
   key: Key,
 ): Source<Batch> => {
-  const batches = trainingBatches(examples, shape, { batchSize, key, indices });
+  // Where there are no labels, zeros take their place and go no further.
+  const batches = trainingBatches({ labels: new Uint8Array(examples.count), ...examples }, shape, {
+    batchSize,
+    key,
+    indices,
+  });
   return {
     steps: batches.perEpoch,
     at: (step) => {

@@ -16,6 +16,8 @@ export interface Recipe {
 export interface Learner {
   readonly network: NetworkPlugin;
   readonly recipe: Recipe;
+  /** A name of one's own for the matrix; default: the network's and the parameters that differ. */
+  readonly label?: string;
 }
 
 export const learner = (network: NetworkPlugin, recipe: Recipe): Learner => ({ network, recipe });

@@ -13,6 +13,8 @@ export interface Schedule {
   readonly name: string;
   /** Plain JSON, for a stage's identity. */
   readonly params: Readonly<Record<string, unknown>>;
+  /** `import.meta.url` of the module of one's own one: what was trained by an older version is not reused. */
+  readonly source?: string;
   at(progress: Progress): number;
 }
 
