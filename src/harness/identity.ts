@@ -29,27 +29,26 @@ const isPlugin = (value: object): value is Plugin => 'name' in value && 'params'
 
 /**
  * A value as JSON with sorted keys: two values that would compute the same have the same text. A plugin is its name, its
- * parameters and its code: its functions and its label are left out.
+ * parameters and its code.
  *
- * Throws a `FailureError` of kind `experiment` for what JSON cannot tell apart: functions (but a plugin's), maps, typed arrays.
+ * Throws a `FailureError` of kind `experiment` for what JSON cannot tell apart: functions, maps, typed arrays.
  */
 export const canonical = (value: unknown, sources: Sources, field = 'params'): Json => {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return value;
   // JSON has no NaN or infinity.
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
   if (Array.isArray(value)) return value.map((each) => canonical(each, sources, field));
-  if (typeof value !== 'object' || !(isPlugin(value) || isRecord(value))) return refuse(field);
-  const plugin = isPlugin(value);
+  if (typeof value !== 'object') return refuse(field);
+  if (isPlugin(value)) {
+    const { name, params, source } = value;
+    const code = typeof source === 'string' ? { source: sources.get(source)?.hash ?? null } : {};
+    return { name, params: canonical(params, sources), ...code };
+  }
+  if (!isRecord(value)) return refuse(field);
   const fields = Object.entries(value)
-    .filter(([name, each]) => each !== undefined && !(plugin && (typeof each === 'function' || name === 'label')))
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, each]) => [
-      name,
-      plugin && name === 'source' && typeof each === 'string'
-        ? (sources.get(each)?.hash ?? null)
-        : canonical(each, sources, name),
-    ]);
-  return Object.fromEntries(fields);
+    .filter(([, each]) => each !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(fields.map(([name, each]) => [name, canonical(each, sources, name)]));
 };
 
 const isRecord = (value: object): boolean => [Object.prototype, null].includes(Object.getPrototypeOf(value));

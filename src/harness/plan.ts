@@ -200,7 +200,9 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       const evaluate = evaluated(train, of.teacher);
       victimOf.set(label, { train, evaluate });
       // Two normal nets differ too. By how much tells an adversary that is another net, or the teacher of another seed.
-      const other = adversary?.stage === baseline ? teachers.find((teacher) => teacher !== baseline) : adversary?.stage;
+      const another = teachers.find((teacher) => teacher !== baseline);
+      const seeded = another && { stage: another, learner: of.teacher };
+      const other = adversary?.stage === baseline ? seeded : adversary;
       const divergence =
         adversary === undefined
           ? undefined
@@ -212,7 +214,10 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
                 adversary: evaluated(adversary.stage, adversary.learner).id,
                 ...(other === undefined
                   ? {}
-                  : { normal: evaluated(baseline, of.teacher).id, otherNormal: evaluated(other, of.teacher).id }),
+                  : {
+                      normal: evaluated(baseline, of.teacher).id,
+                      otherNormal: evaluated(other.stage, other.learner).id,
+                    }),
               },
               { select: of.select, report: of.report },
             );

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Attack, labelled, unlabelled } from '../../src/attacks/attack.js';
+import { type Attack, labelled, type unlabelled } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd } from '../../src/attacks/kd.js';
 import { scratch } from '../../src/attacks/scratch.js';
