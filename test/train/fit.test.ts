@@ -1,0 +1,421 @@
+import * as tf from '@tensorflow/tfjs';
+import fc from 'fast-check';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type Failure, FailureError } from '../../src/core/errors.js';
+import { type Key, key } from '../../src/core/random.js';
+import { dispose } from '../../src/core/tree.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import {
+  type Checkpoint,
+  type EpochRecord,
+  type FitHost,
+  type FitProgress,
+  type FitSpec,
+  type Fitted,
+  fit,
+  type Source,
+} from '../../src/train/fit.js';
+import { constant, cosine } from '../../src/train/schedules.js';
+import { values } from './tensors.js';
+
+beforeAll(async () => {
+  await loadEngine();
+});
+
+type State = { readonly weights: { readonly w: tf.Tensor }; readonly count: tf.Tensor };
+type Batch = { readonly x: tf.Tensor };
+type Kept = State['weights'];
+type Spec = FitSpec<Record<string, never>, State, Batch, Kept>;
+
+const stepsInPass = 5;
+
+/** Batches of four numbers, of three at the end of a pass, drawn from the key and the step. */
+const numbers = (from: Key): Source<Batch> => ({
+  steps: stepsInPass,
+  at: (step) => {
+    const next = from.split(step).uniform();
+    const images = step % stepsInPass === stepsInPass - 1 ? 3 : 4;
+    return { batch: { x: tf.tensor1d(Array.from({ length: images }, next)) }, images };
+  },
+});
+
+/** A fit whose every number depends on all that came before: weights, batches, learning rates and seeds. */
+const specOf = (changes: Partial<Spec> = {}): Spec => ({
+  step: (_, { weights: { w }, count }, { x }, { learningRate, seed }) => {
+    const noise = tf.mod(seed, 97).cast('float32').sum().div(1000);
+    const next = w.mul(0.9).add(x.mean().mul(learningRate)).add(noise);
+    const metrics = { loss: next.square().sum(), accuracy: tf.scalar(0.5) };
+    return { state: { weights: { w: next }, count: count.add(tf.scalar(1, 'int32')) }, metrics };
+  },
+  frozen: {},
+  init: (from) => ({
+    weights: { w: tf.tensor1d(Array.from({ length: 3 }, from.uniform())) },
+    count: tf.scalar(0, 'int32'),
+  }),
+  source: numbers,
+  epochs: 4,
+  schedule: cosine({ rate: 0.5 }),
+  queriesPerImage: 2,
+  keep: ({ weights }) => weights,
+  // Up and down, so that the best epoch is not always the last.
+  validate: ({ w }) => Math.abs(Math.sin(50 * (values(w)[0] as number))),
+  ...changes,
+});
+
+interface Memory extends FitHost {
+  saved: Checkpoint | undefined;
+  readonly saves: number[];
+  readonly histories: (readonly EpochRecord[])[];
+  readonly told: FitProgress[];
+}
+
+/** A host that keeps a checkpoint as files do: as a copy, with its numbers as JSON. */
+const hostOf = (changes: Partial<FitHost> = {}): Memory => {
+  const host: Memory = {
+    key: key('fit'),
+    checkpointEvery: 3,
+    saved: undefined,
+    saves: [],
+    histories: [],
+    told: [],
+    load: async () => host.saved,
+    save: async (checkpoint) => {
+      host.saved = { tensors: structuredClone(checkpoint.tensors), meta: JSON.parse(JSON.stringify(checkpoint.meta)) };
+      host.saves.push(checkpoint.meta.step);
+    },
+    epoch: async (history) => void host.histories.push(history),
+    progress: (progress) => void host.told.push(progress),
+    ...changes,
+  };
+  return host;
+};
+
+const withoutSpeed = (history: readonly EpochRecord[]) => history.map(({ stepsPerSecond: _, ...record }) => record);
+
+/** All of a result but how long it took; its tensors are read and disposed of. */
+const read = ({ last, best, seconds: _, history, ...rest }: Fitted<Kept>) => {
+  const result = {
+    ...rest,
+    history: withoutSpeed(history),
+    last: values(last.w),
+    best: best && { ...best, kept: values(best.kept.w) },
+  };
+  dispose(best === undefined ? last : [last, best.kept]);
+  return result;
+};
+
+const failureOf = async (run: Promise<unknown>): Promise<Failure> => {
+  const error = await run.then(
+    () => new Error('it succeeded'),
+    (thrown: unknown) => thrown,
+  );
+  if (error instanceof FailureError) return error.failure;
+  throw error;
+};
+
+class Killed extends Error {}
+
+/** The fit's batches, where something happens before a step. */
+const disturbed = (spec: Spec, at: number, happens: () => void): Spec => ({
+  ...spec,
+  source: (from) => {
+    const source = spec.source(from);
+    return {
+      ...source,
+      at: (step) => {
+        if (step === at) happens();
+        return source.at(step);
+      },
+    };
+  },
+});
+
+/** Runs a fit that is stopped or killed before some steps, each time going on from what is left; to the end at last. */
+const interrupted = async (
+  spec: Spec,
+  stops: readonly { readonly how: 'stop' | 'kill'; readonly at: number }[],
+  checkpointEvery: number,
+) => {
+  const host = hostOf({ checkpointEvery });
+  let sittings = 0;
+  for (const { how, at } of stops) {
+    const stop = new AbortController();
+    const happens = () => {
+      if (how === 'stop') return stop.abort();
+      throw new Killed();
+    };
+    const ended = await fit(disturbed(spec, at, happens), { ...host, signal: stop.signal }).then(
+      (fitted) => {
+        read(fitted);
+        return 'finished';
+      },
+      (error) => (error instanceof Killed ? 'killed' : (error as FailureError).failure.kind),
+    );
+    if (ended !== 'finished') expect(ended).toBe(how === 'stop' ? 'interrupted' : 'killed');
+    if (ended !== 'finished') sittings += 1;
+  }
+  return { result: read(await fit(spec, host)), sittings, host };
+};
+
+describe('a fit that goes on', () => {
+  const steps = 4 * stepsInPass;
+  const stops = fc.array(
+    fc.record({ how: fc.constantFrom('stop' as const, 'kill' as const), at: fc.nat({ max: steps - 1 }) }),
+    { minLength: 1, maxLength: 4 },
+  );
+
+  test('after any stops and kills ends with the same bits as one that was never stopped', async () => {
+    const whole = read(await fit(specOf(), hostOf()));
+    await fc.assert(
+      fc.asyncProperty(stops, fc.integer({ min: 1, max: 30 }), async (at, every) => {
+        const before = tf.memory().numTensors;
+        expect((await interrupted(specOf(), at, every)).result).toEqual(whole);
+        expect(tf.memory().numTensors).toBe(before);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('is really stopped in these tests, and what changes a batch, a rate or a seed would be seen', async () => {
+    const whole = read(await fit(specOf(), hostOf()));
+    const at = [
+      { how: 'kill', at: 8 },
+      { how: 'stop', at: 12 },
+    ] as const;
+    const { result, sittings, host } = await interrupted(specOf(), at, 3);
+    expect([result, sittings]).toEqual([whole, 2]);
+    // Killed before step 8 it had step 6; stopped in step 12 it saves what step 12 made.
+    expect(host.saves).toEqual([3, 6, 9, 12, 13, 15, 18]);
+
+    const resumed = async (changes: Partial<Spec>, of: Partial<FitHost> = {}) => {
+      const host = hostOf();
+      await fit(
+        disturbed(specOf(), 10, () => {
+          throw new Killed();
+        }),
+        host,
+      ).catch(() => undefined);
+      return read(await fit(specOf(changes), { ...host, ...of })).last;
+    };
+    expect(await resumed({})).toEqual(whole.last);
+    expect(await resumed({ source: (from) => numbers(from.split('other')) })).not.toEqual(whole.last);
+    expect(await resumed({ schedule: constant(0.5) })).not.toEqual(whole.last);
+    expect(await resumed({}, { key: key('other') })).not.toEqual(whole.last);
+  });
+
+  test('from a checkpoint of another net is refused', async () => {
+    const host = hostOf();
+    await fit(
+      disturbed(specOf(), 10, () => {
+        throw new Killed();
+      }),
+      host,
+    ).catch(() => undefined);
+    const wider = specOf({ init: () => ({ weights: { w: tf.zeros([4]) }, count: tf.scalar(0, 'int32') }) });
+    const before = tf.memory().numTensors;
+    expect(await failureOf(fit(wider, host))).toMatchObject({
+      kind: 'store',
+      what: 'the checkpoint has no tensor state/weights/w of shape [4]',
+      remedy: expect.stringContaining('--force'),
+    });
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('tells an interruption from a failure, and where it stopped', async () => {
+    const stop = new AbortController();
+    stop.abort();
+    const host = hostOf({ signal: stop.signal });
+    expect(await failureOf(fit(specOf(), host))).toMatchObject({
+      kind: 'interrupted',
+      what: 'stopped at step 0 of 20',
+    });
+    expect(host.saves).toEqual([0]);
+  });
+});
+
+describe('what a fit gives', () => {
+  test('is counted: steps, images and queries, by the sizes of batches', async () => {
+    const { steps, images, queries } = read(await fit(specOf(), hostOf()));
+    expect([steps, images, queries]).toEqual([20, 4 * 19, 2 * 4 * 19]);
+    expect(read(await fit(specOf({ queriesPerImage: 0 }), hostOf())).queries).toBe(0);
+  });
+
+  test('is one record an epoch: means over its images, the rate of its last step, validation', async () => {
+    const host = hostOf();
+    const losses: number[] = [];
+    const spec = specOf({
+      validate: () => 0.25,
+      step: (_, state, { x }) => ({ state, metrics: { loss: x.mean(), accuracy: tf.scalar(0.5) } }),
+      source: (from) => {
+        const source = numbers(from);
+        return {
+          ...source,
+          at: (step) => {
+            const { batch, images } = source.at(step);
+            losses.push(...values(batch.x));
+            return { batch, images };
+          },
+        };
+      },
+    });
+    const { history } = read(await fit(spec, host));
+    expect(history.map(({ epoch, step }) => [epoch, step])).toEqual([
+      [0, 5],
+      [1, 10],
+      [2, 15],
+      [3, 20],
+    ]);
+    const mean = losses.slice(0, 19).reduce((sum, each) => sum + each, 0) / 19;
+    expect(history[0]?.metrics.loss).toBeCloseTo(mean, 6);
+    expect(history[0]).toMatchObject({ validation: 0.25, metrics: { accuracy: 0.5 } });
+    expect(history[3]?.learningRate).toBe(
+      cosine({ rate: 0.5 }).at({ epoch: 3, step: 19, stepsPerEpoch: 5, epochs: 4 }),
+    );
+    expect(host.histories.map(({ length }) => length)).toEqual([1, 2, 3, 4]);
+    expect(withoutSpeed(host.histories[3] ?? [])).toEqual(history);
+    expect(host.told.at(-1)).toMatchObject({ epoch: 3, epochs: 4, step: 20, steps: 20, secondsLeft: 0 });
+  });
+
+  test('is the weights after the last step, and those of the best epoch: the later one of equals', async () => {
+    const lastOf = async (epochs: number) =>
+      read(await fit(specOf({ epochs, schedule: constant(0.5), validate: undefined }), hostOf())).last;
+    const scores = [0.5, 0.75, 0.75, 0.25];
+    let asked = 0;
+    const spec = specOf({ schedule: constant(0.5), validate: () => scores[asked++] as number });
+    const { last, best } = read(await fit(spec, hostOf()));
+    expect(last).toEqual(await lastOf(4));
+    expect(best).toEqual({ epoch: 2, validation: 0.75, kept: await lastOf(3) });
+    expect(read(await fit(specOf({ validate: undefined }), hostOf())).best).toBeUndefined();
+  });
+
+  test('may take other epochs than passes: batches go round and round', async () => {
+    const asked: number[] = [];
+    const spec = specOf({
+      stepsPerEpoch: 7,
+      epochs: 2,
+      source: (from) => ({
+        steps: 3,
+        at: (step) => {
+          asked.push(step);
+          return numbers(from).at(step);
+        },
+      }),
+    });
+    const { history, steps } = read(await fit(spec, hostOf()));
+    expect(asked).toEqual(Array.from({ length: 14 }, (_, step) => step));
+    expect([steps, history.length, history[0]?.step]).toEqual([14, 2, 7]);
+  });
+});
+
+describe('a fit that goes wrong ends, with its last good numbers and a hint', () => {
+  const from = (step: number, metric: 'loss' | 'accuracy', value: number): Spec =>
+    specOf({
+      step: (_, { weights, count }, __, ___) => {
+        const wrong = tf.greaterEqual(count, step);
+        const pick = (name: string, good: number) => (name === metric ? tf.where(wrong, value, good) : tf.scalar(good));
+        return {
+          state: { weights, count: count.add(tf.scalar(1, 'int32')) },
+          metrics: { loss: pick('loss', -1.5), accuracy: pick('accuracy', 0.5) },
+        };
+      },
+    });
+
+  test.each([
+    [0, Number.NaN, 'loss became NaN in epoch 1 (no epoch was completed before)'],
+    [4, Number.POSITIVE_INFINITY, 'loss became Infinity in epoch 1 (no epoch was completed before)'],
+    [5, Number.NaN, 'loss became NaN in epoch 2 (last good: epoch 1, loss -1.500, accuracy 0.5000)'],
+    [19, Number.NaN, 'loss became NaN in epoch 4 (last good: epoch 3, loss -1.500, accuracy 0.5000)'],
+  ])('from step %i on the loss is %d', async (step, value, what) => {
+    expect(await failureOf(fit(from(step, 'loss', value), hostOf()))).toMatchObject({
+      kind: 'diverged',
+      what,
+      remedy: expect.stringContaining('Lower the learning rate'),
+    });
+  });
+
+  test('a negative loss is legitimate', async () => {
+    expect(read(await fit(from(99, 'loss', 0), hostOf())).history[3]?.metrics.loss).toBe(-1.5);
+  });
+
+  const guessing = (accuracy: number, changes: Partial<Spec> = {}): Promise<Fitted<Kept>> =>
+    fit({ ...from(0, 'accuracy', accuracy), classes: 3, ...changes }, hostOf());
+
+  test('training accuracy at chance after the second epoch', async () => {
+    expect(await failureOf(guessing(1 / 3))).toMatchObject({
+      kind: 'diverged',
+      what: 'training accuracy is at chance (33.3 %) after 2 epochs (last good: epoch 2, loss -1.500, accuracy 0.3333)',
+      remedy: expect.stringContaining('learning rate'),
+    });
+    expect((await failureOf(guessing(0.1))).kind).toBe('diverged');
+  });
+
+  test('but not a slow start, nor a fit that is done before, nor one that may be held at chance', async () => {
+    // 19 images of 3 classes: a guesser has 33 ± 11 %.
+    expect(read(await guessing(0.46)).steps).toBe(20);
+    expect(read(await guessing(1 / 3, { epochs: 1 })).steps).toBe(5);
+    expect(read(await guessing(1 / 3, { classes: undefined })).steps).toBe(20);
+  });
+});
+
+describe('no tensor is left behind', () => {
+  const throwing = () => {
+    throw new Error('a mistake');
+  };
+  const rejecting = async () => throwing();
+  const good = specOf();
+
+  const atStep =
+    (step: number): Spec['step'] =>
+    (frozen, state, batch, inputs) => {
+      if (values(state.count)[0] === step) throwing();
+      return good.step(frozen, state, batch, inputs);
+    };
+  const atEpoch = (epoch: number): Spec['validate'] => {
+    let asked = 0;
+    return () => (asked++ === epoch ? throwing() : 0.5);
+  };
+  const metrics =
+    (loss: number, accuracy: number): Spec['step'] =>
+    (_, state) => ({
+      state,
+      metrics: { loss: tf.scalar(loss), accuracy: tf.scalar(accuracy) },
+    });
+  const otherForm: Spec['step'] = (_, { weights: { w }, count }) => ({
+    state: { weights: { w: w.concat(w) }, count },
+    metrics: {},
+  });
+
+  test.each<readonly [string, Spec, Partial<FitHost>, string | undefined]>([
+    ['by a fit that ends well', good, {}, undefined],
+    ['when a step throws', specOf({ step: atStep(0) }), {}, 'a mistake'],
+    ['when a later step throws', specOf({ step: atStep(7) }), {}, 'a mistake'],
+    ['when a step changes the form of its state', specOf({ step: otherForm }), {}, 'must have the paths'],
+    ['when validation throws', specOf({ validate: atEpoch(0) }), {}, 'a mistake'],
+    ['when a later validation throws', specOf({ validate: atEpoch(2) }), {}, 'a mistake'],
+    ['when the schedule throws', specOf({ schedule: { ...constant(1), at: throwing } }), {}, 'a mistake'],
+    ['when there is no such batch', disturbed(good, 6, throwing), {}, 'a mistake'],
+    ['when initialisation throws', specOf({ init: throwing }), {}, 'a mistake'],
+    ['when a checkpoint cannot be written', good, { save: rejecting }, 'a mistake'],
+    ['when a checkpoint cannot be read', good, { load: rejecting }, 'a mistake'],
+    ['when the log cannot be written', good, { epoch: rejecting }, 'a mistake'],
+    ['when progress throws', good, { progress: throwing }, 'a mistake'],
+    ['when the loss is not a number', specOf({ step: metrics(Number.NaN, 0) }), {}, 'loss became NaN'],
+    ['when it is at chance', specOf({ step: metrics(1, 0), classes: 2 }), {}, 'at chance'],
+    ['when it is stopped', good, { signal: AbortSignal.abort() }, 'stopped at step 0'],
+  ])('%s', async (_, spec, changes, ends) => {
+    const before = tf.memory().numTensors;
+    const ended = await fit(spec, hostOf(changes)).then(
+      (fitted) => void read(fitted),
+      (error: Error) => error.message,
+    );
+    expect(tf.memory().numTensors).toBe(before);
+    expect(ended).toEqual(ends === undefined ? undefined : expect.stringContaining(ends));
+  });
+
+  test('and no more while a fit goes on, from epoch to epoch', async () => {
+    const counts: number[] = [];
+    const host = hostOf({ epoch: async () => void counts.push(tf.memory().numTensors) });
+    read(await fit(specOf({ validate: undefined, epochs: 6 }), host));
+    expect(new Set(counts).size).toBe(1);
+  });
+});
