@@ -47,9 +47,20 @@ export const valueAndGradient = <Aux extends tree.Tree>(
     );
     const gradients = grads.map((gradient, i) => gradient ?? tf.zerosLike(distinct[i] as tf.Tensor));
     return { loss: value as tf.Scalar, gradients: named(names, gradients), aux: tree.clone(kept as Aux) };
+  } catch (error) {
+    forgetTape();
+    throw error;
   } finally {
     if (kept !== undefined) tree.dispose(kept);
   }
+};
+
+/** Frees what the engine saved for a backward pass that never came: only a finished one frees it. */
+const forgetTape = (): void => {
+  const { state } = tf.engine();
+  if (state.gradientDepth > 0) return;
+  for (const { saved } of state.activeTape ?? []) for (const tensor of saved ?? []) tensor.dispose();
+  state.activeTape = [];
 };
 
 /** The same tensors, a repeated one replaced by a clone: the engine tells parameters apart by tensor. */

@@ -55,7 +55,7 @@ export const thirds = ({ train = 96, test = 48, size = 4 } = {}): Dataset => {
     image: { height: size, width: size, channels: 1 },
     classes: ['top', 'middle', 'bottom'],
     normalisation: { mean: [0.4], std: [0.3] },
-    augmentation: { crop: 1, flip: true },
+    augmentation: { crop: 0, flip: true },
     train: part(train, 0),
     test: part(test, train),
     fingerprint: `thirds ${train} ${test} ${size}`,

@@ -67,7 +67,7 @@ describe('the images in use', () => {
 
   test('are augmented for training and never when held out', () => {
     const { train, validation } = allImages(inUse());
-    expect(train.augmentation).toEqual({ crop: 1, flip: true });
+    expect(train.augmentation).toEqual({ crop: 0, flip: true });
     expect(validation?.augmentation).toEqual({ crop: 0, flip: false });
     for (const set of Object.values(evaluationSets(inUse())))
       expect(set.augmentation).toEqual({ crop: 0, flip: false });

@@ -1,0 +1,323 @@
+import * as tf from '@tensorflow/tfjs';
+import * as E from 'fp-ts/lib/Either.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
+import { hardLabel } from '../../src/attacks/hard-label.js';
+import { kd } from '../../src/attacks/kd.js';
+import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import { key } from '../../src/core/random.js';
+import { clone, dispose, leaves } from '../../src/core/tree.js';
+import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
+import type { Defense } from '../../src/defenses/defense.js';
+import { type NastyOptions, nasty } from '../../src/defenses/nasty.js';
+import { publish, type Victim } from '../../src/defenses/victim.js';
+import { eager } from '../../src/engine/eager.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import type { Named, Variables } from '../../src/models/network.js';
+import { type ClassifierSpec, classifier, classifierStep, initialState } from '../../src/train/classifier.js';
+import { accuracyOn, logitsOn } from '../../src/train/evaluate.js';
+import { imageSource, type LabelledBatch, normalise, pixels } from '../../src/train/images.js';
+import { crossEntropy } from '../../src/train/losses.js';
+import { adam, sgd } from '../../src/train/optimizers.js';
+import { built, context, data, endOf, numbersOf, setOf, sets, succeed } from './bench.js';
+import { expectClose, values } from './tensors.js';
+
+beforeAll(async () => {
+  await loadEngine();
+});
+
+const learner = built();
+const { network } = learner;
+
+const plain = (changes: Partial<ClassifierSpec<Record<string, never>, LabelledBatch, Record<string, never>>> = {}) => ({
+  learner,
+  data: sets.train,
+  frozen: {},
+  target: () => ({}),
+  loss: ({ logits, batch }: { logits: tf.Tensor2D; batch: LabelledBatch }) => ({
+    loss: crossEntropy(logits, batch.labels),
+  }),
+  ...changes,
+});
+
+/** One step of a classifier's training from fresh weights, as numbers. */
+const oneStep = (spec: ReturnType<typeof plain>, seed: readonly [number, number] = [1, 2]) => {
+  const runner = eager(classifierStep(spec), {});
+  const variables = network.init(key('init'));
+  const state = initialState(learner.recipe.optimizer, variables);
+  const { batch } = imageSource(spec.data, 16, key('batches')).at(0);
+  const inputs = { learningRate: tf.scalar(0.1), seed: tf.tensor1d([...seed], 'int32') };
+  runner.load(state);
+  const metrics = runner.run(batch, inputs);
+  const after = runner.read();
+  const result = {
+    weights: numbersOf(after.variables),
+    step: values(after.step)[0],
+    metrics: Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name, values(value)[0] as number])),
+  };
+  dispose([after.slots, after.step, metrics, batch, inputs.learningRate, inputs.seed, state]);
+  runner.dispose();
+  return result;
+};
+
+describe('a training step', () => {
+  test('moves weights and running statistics, counts itself, and tells the loss and the share of right answers', () => {
+    const { weights, step, metrics } = oneStep(plain());
+    const fresh = numbersOf(network.init(key('init')));
+    for (const name of Object.keys(fresh)) expect(weights[name], name).not.toEqual(fresh[name]);
+    expect(step).toBe(1);
+    expect(Object.keys(metrics)).toEqual(['loss', 'accuracy']);
+    expect((metrics.accuracy as number) * 16).toBeCloseTo(Math.round((metrics.accuracy as number) * 16), 5);
+  });
+
+  test('jitters images by its seed, and not at all without augmentation', () => {
+    const losses = [
+      [1, 2],
+      [3, 4],
+    ].map((seed) => oneStep(plain(), seed as [number, number]).metrics.loss);
+    expect(losses[0]).not.toBe(losses[1]);
+    expect(oneStep(plain()).metrics.loss).toBe(losses[0]);
+    const still = plain({ data: { ...sets.train, augmentation: { crop: 0, flip: false } } });
+    expect(oneStep(still, [3, 4])).toEqual(oneStep(still));
+  });
+
+  test('logs the terms of its loss by name', () => {
+    const spec = {
+      ...plain(),
+      loss: ({ logits, batch: { labels } }: { logits: tf.Tensor2D; batch: LabelledBatch }) => {
+        const part = crossEntropy(logits, labels);
+        return { loss: part.mul(2) as tf.Scalar, terms: { part } };
+      },
+    };
+    const { metrics } = oneStep(spec);
+    expect(Object.keys(metrics)).toEqual(['loss', 'part', 'accuracy']);
+    expect(metrics.loss).toBeCloseTo(2 * (metrics.part as number), 6);
+  });
+
+  test('lets no gradient flow into what it compares with', () => {
+    const constant = plain();
+    const spec = {
+      ...plain(),
+      // The target of the network's own answers: were it differentiated, the gradient would be another one.
+      target: (_: object, images: tf.Tensor4D) => ({ logits: network.apply(start, images, { mode: 'eval' }).logits }),
+      loss: ({
+        logits,
+        target,
+        batch,
+      }: {
+        logits: tf.Tensor2D;
+        target: { logits?: tf.Tensor2D };
+        batch: LabelledBatch;
+      }) => ({
+        loss: crossEntropy(logits, batch.labels).add((target.logits as tf.Tensor2D).sum().mul(0.1)) as tf.Scalar,
+      }),
+    };
+    const start = network.init(key('init'));
+    expect(oneStep(spec as never).weights).toEqual(oneStep(constant).weights);
+    dispose(start);
+  });
+});
+
+describe('images', () => {
+  test('are normalised to (pixel / 255 − mean) / std, channel by channel', () => {
+    tf.tidy(() => {
+      const raw = tf.tensor4d([0, 51, 255, 102], [1, 1, 2, 2]);
+      const normal = normalise(raw, { mean: [0.5, 0.2], std: [0.25, 0.5] });
+      expectClose(values(normal), [-2, 0, 2, 0.4]);
+    });
+  });
+
+  test('are batches of raw pixels with labels, and without where there are none', () => {
+    const { batch, images } = imageSource(sets.train, 16, key('batches')).at(2);
+    expect([images, batch.images.shape, batch.labels.dtype]).toEqual([2, [2, 4, 4, 1], 'int32']);
+    const all = imageSource({ ...sets.train, labelled: false }, 16, key('batches')).at(2);
+    expect(Object.keys(all.batch)).toEqual(['images']);
+    expect(values(all.batch.images)).toEqual(values(batch.images));
+    expect(Math.max(...values(batch.images))).toBeGreaterThan(1);
+    dispose([batch, all.batch]);
+  });
+
+  test('are seen once in each pass, in another order each time', () => {
+    const source = imageSource(sets.train, 16, key('batches'));
+    const passes = [0, 1].map((pass) =>
+      [0, 1, 2].flatMap((step) => {
+        const { batch } = source.at(3 * pass + step);
+        const pictures = tf.unstack(batch.images).map((picture) => values(picture).join());
+        dispose(batch);
+        return pictures;
+      }),
+    );
+    expect(passes[0]).not.toEqual(passes[1]);
+    expect([...(passes[0] as string[])].sort()).toEqual([...(passes[1] as string[])].sort());
+    expect(new Set(passes[0]).size).toBe(34);
+  });
+});
+
+describe('evaluation', () => {
+  test('gives the logits of every image in order, whatever the batches, and changes nothing', () => {
+    const variables = network.init(key('init'));
+    const before = leaves(variables).map(values);
+    const tensors = tf.memory().numTensors;
+    const many = { ...setOf(), indices: Int32Array.from({ length: 1203 }, (_, i) => (7 * i) % 40) };
+    const logits = logitsOn(network, variables, many);
+    expect(tf.memory().numTensors).toBe(tensors);
+    expect(leaves(variables).map(values)).toEqual(before);
+    tf.tidy(() => {
+      const raw = Float32Array.from(data.train.images);
+      const once = network.apply(variables, normalise(pixels(raw, data.image), data.normalisation), { mode: 'eval' });
+      const expected = values(once.logits);
+      expect(logits.length).toBe(1203 * 3);
+      for (const i of [0, 1, 499, 500, 1202])
+        expectClose(logits.subarray(3 * i, 3 * i + 3), expected.slice(3 * ((7 * i) % 40), 3 * ((7 * i) % 40) + 3));
+    });
+    dispose(variables);
+  });
+
+  test('leaves no tensor behind when a network throws', () => {
+    const before = tf.memory().numTensors;
+    const broken = {
+      ...network,
+      apply: () => {
+        throw new Error('a mistake');
+      },
+    };
+    const variables = network.init(key('init'));
+    expect(() => logitsOn(broken, variables, setOf())).toThrow('a mistake');
+    dispose(variables);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('counts right answers over all images; of equal logits the first class is the answer', () => {
+    const answering = (rows: readonly (readonly number[])[]) => ({
+      ...network,
+      apply: (_: Variables, images: tf.Tensor4D) =>
+        ({ logits: tf.tensor2d(rows.slice(0, images.shape[0]).map((row) => [...row])), stats: {} }) as never,
+    });
+    const variables = network.init(key('init'));
+    // The labels are 0, 1, 2, 0, 1.
+    const rows = [
+      [1, 1, 1],
+      [0, 2, 2],
+      [5, 5, 5],
+      [Number.NaN, 0, 0],
+      [-1, 3, -2],
+    ];
+    expect(accuracyOn(answering(rows), variables, setOf(data.train, 0, 5))).toBe(3 / 5);
+    dispose(variables);
+  });
+});
+
+describe('the fit of a classifier', () => {
+  test('starts from fresh weights, or from a copy of given ones', async () => {
+    const start = network.init(key('other'));
+    const before = leaves(start).map(values);
+    const { init } = classifier({ ...plain(), start });
+    const state = init(key('init'));
+    expect(leaves(state.variables).map(values)).toEqual(before);
+    dispose(state);
+    expect(leaves(start).map(values)).toEqual(before);
+    dispose(start);
+    const fresh = classifier(plain()).init(key('init'));
+    expect(numbersOf(fresh.variables)).toEqual(numbersOf(network.init(key('init'))));
+    dispose([fresh.slots, fresh.step]);
+  });
+
+  test('learns', async () => {
+    const taught = context();
+    const spec = classifier({ ...plain({ learner: built({ epochs: 12 }) }), validation: sets.validation });
+    const { history, best } = endOf(await succeed(taught.fit('student', spec)));
+    expect(history.at(-1)?.metrics.accuracy).toBeGreaterThan(0.8);
+    expect(Object.keys(best ?? {})).toContain('fc.weight');
+  });
+});
+
+describe('no tensor is left behind', () => {
+  const attacked = async (attack: AnyAttack, wrap?: Defense): Promise<readonly number[]> => {
+    const taught = context();
+    const variables = network.init(key('victim'));
+    const published = publish(network, variables);
+    const victim: Victim = wrap?.expose === undefined ? published : wrap.expose(published);
+    const given: AttackContext = { ...taught, data: sets as never, fullStepsPerEpoch: 4 };
+    endOf(await succeed(attack.steal(victim, learner, given)));
+    dispose(variables);
+    return taught.alive;
+  };
+  const defended = async (options: NastyOptions): Promise<readonly number[]> => {
+    const taught = context();
+    const variables = network.init(key('teacher'));
+    const frozen = network.init(key('adversary'));
+    const protect = nasty({ omega: 0.01, ...options }).protect as NonNullable<Defense['protect']>;
+    const given = { ...taught, ...sets, adversary: { learner, variables: frozen } };
+    const result = await protect({ learner, variables }, given)();
+    if (E.isRight(result)) endOf(result.right);
+    else expect(result.left.kind).toBe('diverged');
+    dispose([variables, frozen]);
+    return taught.alive;
+  };
+  const trained = async (optimizer: ReturnType<typeof sgd>): Promise<readonly number[]> => {
+    const taught = context();
+    const spec = classifier(plain({ learner: built({ optimizer }) }));
+    endOf(await succeed(taught.fit('teacher', spec)));
+    return taught.alive;
+  };
+
+  test.each<readonly [string, () => Promise<readonly number[]>]>([
+    ['scratch', () => attacked(scratch())],
+    ['scratch for the same number of steps', () => attacked(scratch({ fraction: 0.5, steps: 'same' }))],
+    ['label smoothing', () => attacked(labelSmoothing())],
+    ['distillation', () => attacked(kd())],
+    ['distillation at temperature 1', () => attacked(kd({ temperature: 1, alpha: 1 }))],
+    ['distillation from rounded answers', () => attacked(kd(), rounding(1))],
+    ['distillation from the largest answers', () => attacked(kd(), topK(2))],
+    ['hard labels', () => attacked(hardLabel())],
+    ['hard labels, all that is told', () => attacked(hardLabel(), labelOnly())],
+    ['a nasty teacher', () => defended({})],
+    ['a nasty teacher with warm-up', () => defended({ warmUpEpochs: 1 })],
+    ['a nasty teacher with clipping', () => defended({ clipNorm: 1 })],
+    ['a nasty teacher that starts from the normal one', () => defended({ initFrom: 'baseline' })],
+    ['a nasty teacher without its weight', () => defended({ omega: 0 })],
+    ['Adam', () => trained(adam({ weightDecay: 1e-4, decoupled: true }))],
+    [
+      'momentum, Nesterov, decay and clipping',
+      () => trained(sgd({ momentum: 0.9, nesterov: true, weightDecay: 1e-4, clip: 1 })),
+    ],
+  ])('by %s, from epoch to epoch and at the end', async (_, train) => {
+    const before = tf.memory().numTensors;
+    const alive = await train();
+    expect(tf.memory().numTensors).toBe(before);
+    expect(alive.length).toBeGreaterThan(1);
+    expect(new Set(alive).size).toBe(1);
+  });
+
+  test('by a loss that throws', async () => {
+    const before = tf.memory().numTensors;
+    const failing = plain({
+      loss: ({ logits }: { logits: tf.Tensor2D }) => {
+        tf.keep(logits.sum()).dispose();
+        throw new Error('a mistake');
+      },
+    });
+    expect(await context().fit('student', classifier(failing))()).toMatchObject({
+      left: { kind: 'plugin', what: 'a mistake' },
+    });
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+test('a batch has metrics of its own: they are not those of the one before', () => {
+  const spec = plain();
+  const runner = eager(classifierStep(spec), {});
+  const state = initialState(learner.recipe.optimizer, network.init(key('init')));
+  runner.load(state);
+  const source = imageSource(spec.data, 16, key('batches'));
+  const seen: Named[] = [0, 1].map((step) => {
+    const { batch } = source.at(step);
+    const inputs = { learningRate: tf.scalar(0.1), seed: tf.tensor1d([step, 0], 'int32') };
+    const metrics = clone(runner.run(batch, inputs));
+    dispose([batch, inputs.learningRate, inputs.seed]);
+    return metrics;
+  });
+  expect(values(seen[0]?.loss as tf.Tensor)).not.toEqual(values(seen[1]?.loss as tf.Tensor));
+  dispose([...seen, state]);
+  runner.dispose();
+});
