@@ -1,15 +1,15 @@
 import { FailureError, failure } from '../core/errors.js';
 import type { CellPlan, Plan, Stage } from './plan.js';
 
-/** A pattern with `*` or `?` is a glob for a whole label; any other matches where it occurs in one. */
+/** A pattern with `*` or `?` is a glob for one or more whole parts of a label; any other matches where it occurs in one. */
 export const matcher = (pattern: string): ((label: string) => boolean) => {
   if (!/[*?]/.test(pattern)) return (label) => label.includes(pattern);
   const source = pattern
     .replace(/[.+^${}()|[\]\\]/g, '\\$&')
     .replaceAll('*', '.*')
     .replaceAll('?', '.');
-  const whole = new RegExp(`^${source}$`, 'u');
-  return (label) => whole.test(label);
+  const parts = new RegExp(`(^|/)${source}(/|$)`, 'u');
+  return (label) => parts.test(label);
 };
 
 /**

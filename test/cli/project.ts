@@ -1,0 +1,129 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Matrix } from '../../src/harness/matrix.js';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const bin = join(root, 'bin', 'undistill.js');
+export const register = join(root, 'bin', 'register.js');
+
+export interface Ran {
+  /** The exit code, or the signal that killed it. */
+  readonly code: number | NodeJS.Signals | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** A folder of a user's, outside the repository, and the command line in it. */
+export interface Project {
+  readonly folder: string;
+  write(path: string, text: string): Promise<void>;
+  read(path: string): Promise<string>;
+  /** A process of the command line; `watch` sees its output as it comes. */
+  undistill(
+    args: readonly string[],
+    options?: {
+      readonly env?: Readonly<Record<string, string>>;
+      readonly watch?: (text: string, child: ChildProcess) => void;
+    },
+  ): Promise<Ran>;
+  node(args: readonly string[]): Promise<Ran>;
+  matrix(run: string): Promise<Matrix>;
+  remove(): void;
+}
+
+export const project = (): Project => {
+  const folder = mkdtempSync(join(tmpdir(), 'undistill-cli-'));
+  const start: (...args: Parameters<Project['undistill']>) => Promise<Ran> = (args, { env = {}, watch } = {}) =>
+    new Promise((resolve, reject) => {
+      const child = spawn(process.execPath, [...args], { cwd: folder, env: { ...process.env, ...env } });
+      const said = { out: '', err: '' };
+      child.stdout.on('data', (data) => {
+        said.out += data;
+        watch?.(said.out, child);
+      });
+      child.stderr.on('data', (data) => {
+        said.err += data;
+      });
+      child.on('error', reject);
+      child.on('close', (code, signal) => resolve({ code: signal ?? code, ...said }));
+    });
+  return {
+    folder,
+    write: async (path, text) => {
+      await mkdir(dirname(join(folder, path)), { recursive: true });
+      await writeFile(join(folder, path), text);
+    },
+    read: (path) => readFile(join(folder, path), 'utf8'),
+    undistill: (args, options) => start([bin, ...args], options),
+    node: (args) => start(args),
+    matrix: async (run) => JSON.parse(await readFile(join(folder, run, 'matrix.json'), 'utf8')),
+    remove: () => rmSync(folder, { recursive: true, force: true }),
+  };
+};
+
+/** What is the same in every run of an experiment: all but when, how fast and with what it was made. */
+export const lasting = (matrix: Matrix): unknown =>
+  JSON.parse(
+    JSON.stringify(matrix, (name, value) =>
+      ['seconds', 'stepsPerSecond', 'provenance'].includes(name) ? undefined : value,
+    ),
+  );
+
+/** Every stored file of numbers, by stage and name. */
+export const tensorsIn = async (store: string): Promise<ReadonlyMap<string, Buffer>> => {
+  const found = new Map<string, Buffer>();
+  for (const stage of (await readdir(store)).sort()) {
+    for (const name of (await readdir(join(store, stage))).filter((each) => each.endsWith('.safetensors')).sort()) {
+      found.set(`${stage}/${name}`, await readFile(join(store, stage, name)));
+    }
+  }
+  return found;
+};
+
+/**
+ * An experiment of seconds. `STOP="SIGKILL self 20"` makes the process send itself that signal when the learner `teacher`
+ * or `student` asks for the rate of step 20: at the same place in every run, and without a change of any identity.
+ */
+export const tiny = ({
+  imports = '',
+  defenses = 'none(), nasty()',
+  attacks = 'scratch(), kd()',
+  seeds = '0',
+}: {
+  readonly imports?: string;
+  readonly defenses?: string;
+  readonly attacks?: string;
+  readonly seeds?: string;
+} = {}): string => `\
+import { adam, constant, experiment, kd, labelOnly, learner, nasty, none, plainCnn, scratch, synthetic } from 'undistill';
+${imports}
+const [signal, whose, at] = (process.env.STOP ?? '').split(' ');
+const rate = constant(0.01);
+const net = (who: string, width: number) =>
+  learner(plainCnn({ width }), {
+    epochs: 3,
+    batch: 16,
+    optimizer: adam(),
+    schedule: {
+      ...rate,
+      at: (progress) => {
+        if (who === whose && progress.step === Number(at)) process.kill(process.pid, signal);
+        return rate.at(progress);
+      },
+    },
+  });
+
+export default experiment({
+  name: 'tiny',
+  data: synthetic({ train: 160, test: 64 }),
+  teacher: net('teacher', 4),
+  students: [net('student', 2)],
+  defenses: [${defenses}],
+  attacks: [${attacks}],
+  seeds: [${seeds}],
+});
+`;

@@ -1,0 +1,273 @@
+import { appendFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { lasting, type Project, project, register, tensorsIn, tiny } from './project.js';
+
+let at: Project;
+beforeAll(async () => {
+  at = project();
+  await at.write('tiny.ts', tiny({ defenses: 'none(), nasty(), labelOnly()' }));
+});
+afterAll(() => at.remove());
+
+const run = (out: string, ...more: string[]): string[] => ['run', 'tiny.ts', '--threads', '1', '--out', out, ...more];
+
+describe('a run', () => {
+  it('writes its tables, logs and records, and finds everything the next time', async () => {
+    const { code, out } = await at.undistill(run('whole/tiny'));
+    expect(out).toContain('best attack');
+    expect(code).toBe(0);
+    expect((await readdir(join(at.folder, 'whole/tiny'))).sort()).toEqual([
+      'matrix.csv',
+      'matrix.json',
+      'matrix.md',
+      'plan.json',
+      'stages',
+    ]);
+    const log = await at.read('whole/tiny/stages/seed-0/none/plainCnn/kd/metrics.jsonl');
+    const epochs = log
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(epochs.map(({ epoch }) => epoch)).toEqual([0, 1, 2]);
+    expect(epochs[2].metrics.loss).toBeLessThan(epochs[0].metrics.loss);
+    expect(JSON.parse(await at.read('whole/tiny/stages/seed-0/teacher/record.json')).kind).toBe('teacher');
+    // A head, and a line for each of 2 attacks on 3 defences.
+    expect((await at.read('whole/tiny/matrix.csv')).trim().split('\r\n')).toHaveLength(7);
+
+    const first = await at.read('whole/tiny/matrix.json');
+    const again = await at.undistill(run('whole/tiny'));
+    expect(again).toMatchObject({ code: 0, err: '' });
+    expect(again.out).toContain('5 of 5 models are there from before');
+    expect(await at.read('whole/tiny/matrix.json')).toBe(first);
+  });
+
+  it('prints its matrix again, in every format', async () => {
+    for (const [format, says] of [
+      ['text', /^kd {3,}.* n\/a ¹$/m],
+      ['md', /^\| kd \| .* \| n\/a ¹ \|$/m],
+      ['csv', /kd,labelOnly,0,n\/a,kd needs probabilities; labelOnly exposes label,/],
+      ['json', /"experiment": "tiny"/],
+    ] as const) {
+      const { code, out } = await at.undistill(['matrix', 'whole/tiny', '--format', format]);
+      expect(code).toBe(0);
+      expect(out).toMatch(says);
+    }
+  });
+
+  it('tells what it would do, and why', async () => {
+    const cached = await at.undistill(['plan', 'tiny.ts', '--out', 'whole/tiny']);
+    expect(cached).toMatchObject({ code: 0 });
+    expect(cached.out).toContain('n/a: kd on labelOnly: kd needs probabilities; labelOnly exposes label');
+    expect(cached.out).toMatch(/16 cached\.\nNothing is left to do\./);
+
+    await at.write('changed.ts', (await at.read('tiny.ts')).replace('kd()', 'kd({ temperature: 5 })'));
+    const stale = await at.undistill(['plan', 'changed.ts', '--out', 'whole/tiny']);
+    expect(stale.out).toMatch(/seed-0\/none\/plainCnn\/kd +steal +stale: attack\.params\.temperature: 4 → 5\n/);
+    expect(stale.out).toMatch(/seed-0\/teacher +teacher +cached/);
+    expect(stale.out).toMatch(/Time left: about .* by what earlier stages took\./);
+
+    const nothing = await at.undistill(['plan', 'tiny.ts', '--out', 'elsewhere/tiny']);
+    expect(nothing.out).toContain('Time left: unknown until the first stages of its networks ran.');
+  });
+
+  it('rebuilds what was altered on disk, and says so', async () => {
+    const { id } = JSON.parse(await at.read('whole/tiny/stages/seed-0/nasty/plainCnn/kd/record.json'));
+    const before = await tensorsIn(join(at.folder, 'whole/.store'));
+    await appendFile(join(at.folder, 'whole/.store', id, 'last.safetensors'), 'x');
+    const { code, out } = await at.undistill(run('whole/tiny'));
+    expect(code).toBe(0);
+    expect(out).toContain('seed-0/nasty/plainCnn/kd: last.safetensors was altered on disk; it is made anew');
+    expect(await tensorsIn(join(at.folder, 'whole/.store'))).toEqual(before);
+  });
+
+  it('makes anew what it is forced to', async () => {
+    const { code, out } = await at.undistill(run('whole/tiny', '--force', 'nasty/plainCnn/kd'));
+    expect(code).toBe(0);
+    expect(out).toContain('✓ seed-0/nasty/plainCnn/kd');
+    expect(out).toContain('4 of 5 models are there from before');
+  });
+
+  it('does only what it is asked for, with what that needs', async () => {
+    const { code, out } = await at.undistill(run('part/tiny', '--only', 'none/*/kd'));
+    expect(code).toBe(0);
+    expect(out).not.toContain('seed-0/nasty/teacher');
+    expect(out).toContain('✓ seed-0/teacher');
+    const { cells } = await at.matrix('part/tiny');
+    expect(cells.map(({ attack, defense, status }) => `${attack} ${defense} ${status}`)).toEqual([
+      'scratch none not run',
+      'scratch nasty not run',
+      'scratch labelOnly not run',
+      'kd none not run',
+      'kd nasty not run',
+      'kd labelOnly n/a',
+    ]);
+    const more = await at.undistill(run('part/tiny', '--only', 'labelOnly'));
+    expect(more.code).toBe(0);
+    expect((await at.matrix('part/tiny')).cells.filter(({ status }) => status === 'done')).toHaveLength(3);
+  });
+});
+
+describe('a run that is killed', () => {
+  /** Killed in the teacher and in the first student, then left alone. */
+  const interrupted = async (signal: 'SIGKILL' | 'SIGINT', out: string): Promise<void> => {
+    const resumable = run(out, '--checkpoint-every', '4');
+    const first = await at.undistill(resumable, { env: { STOP: `${signal} teacher 13` } });
+    const left = await readdir(join(at.folder, out, '../.store'), { recursive: true });
+    expect(left.filter((name) => name.includes('checkpoint'))).toHaveLength(1);
+    const second = await at.undistill(resumable, { env: { STOP: `${signal} student 22` } });
+    for (const { code, out: said } of [first, second]) {
+      expect(code).toBe(signal === 'SIGKILL' ? 'SIGKILL' : 130);
+      if (signal === 'SIGINT') expect(said).toMatch(/To go on, run the same again:\n {2}npx undistill run tiny\.ts/);
+    }
+    expect((await at.undistill(resumable)).code).toBe(0);
+  };
+
+  it.each(['SIGKILL', 'SIGINT'] as const)('(%s) ends with the same bits as one that was not', async (signal) => {
+    await interrupted(signal, `${signal}/tiny`);
+    expect(lasting(await at.matrix(`${signal}/tiny`))).toEqual(lasting(await at.matrix('whole/tiny')));
+    const [broken, whole] = await Promise.all([
+      tensorsIn(join(at.folder, signal, '.store')),
+      tensorsIn(join(at.folder, 'whole/.store')),
+    ]);
+    for (const [name, bytes] of broken) expect(whole.get(name)?.equals(bytes), name).toBe(true);
+    expect(broken.size).toBe(whole.size);
+  });
+});
+
+describe('several processes', () => {
+  it('are the same as one: --jobs 2', async () => {
+    const { code, out } = await at.undistill(run('jobs/tiny', '--jobs', '2'));
+    expect(out).toContain('2 jobs of tensorflow');
+    expect(code).toBe(0);
+    expect(lasting(await at.matrix('jobs/tiny'))).toEqual(lasting(await at.matrix('whole/tiny')));
+  });
+
+  it('stop together at Ctrl-C, and go on from there', async () => {
+    const stopped = await at.undistill(run('stopped/tiny', '--jobs', '2', '--checkpoint-every', '4'), {
+      watch: (said, child) => {
+        if (said.includes('✓ seed-0/teacher') && !said.includes('Stopping')) child.kill('SIGINT');
+      },
+    });
+    expect(stopped.code).toBe(130);
+    expect((await at.undistill(run('stopped/tiny', '--jobs', '2'))).code).toBe(0);
+    expect(lasting(await at.matrix('stopped/tiny'))).toEqual(lasting(await at.matrix('whole/tiny')));
+  });
+
+  it('lose a stage with a worker that dies, and no more', async () => {
+    const broken = await at.undistill(run('died/tiny', '--jobs', '2'), { env: { STOP: 'SIGKILL student 22' } });
+    expect(broken.code).toBe(1);
+    expect(broken.out).toMatch(/✗ seed-0\/plainCnn\/scratch: its worker process ended \(SIGKILL\)/);
+    expect(broken.out).toContain('✓ seed-0/nasty/teacher');
+    expect((await at.undistill(run('died/tiny', '--jobs', '2'))).code).toBe(0);
+    expect(lasting(await at.matrix('died/tiny'))).toEqual(lasting(await at.matrix('whole/tiny')));
+  });
+
+  it('share a store: two runs at once', async () => {
+    const [one, two] = await Promise.all([at.undistill(run('both/one')), at.undistill(run('both/two'))]);
+    expect([one.code, two.code]).toEqual([0, 0]);
+    for (const name of ['both/one', 'both/two']) {
+      expect(lasting(await at.matrix(name))).toEqual(lasting(await at.matrix('whole/tiny')));
+    }
+  });
+});
+
+describe('a plugin that fails', () => {
+  it('is a failed cell with its message; the others complete', async () => {
+    await at.write(
+      'attacks/bad.ts',
+      `import { type Attack, classifier, crossEntropy, labelled } from 'undistill';
+const bad = (name: string, factor: number, error?: string): Attack<'probabilities', typeof labelled> => ({
+  name,
+  params: { factor },
+  source: import.meta.url,
+  needs: 'probabilities',
+  data: labelled,
+  steal: (victim, learner, { fit, data }) => {
+    if (error !== undefined) throw new Error(error);
+    return fit('student', classifier({
+      learner,
+      data: data.train,
+      frozen: victim.frozen,
+      target: () => ({}),
+      loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels).mul(factor) }),
+    }));
+  },
+});
+export const throws = () => bad('throws', 1, 'out of ideas');
+export const notANumber = () => bad('notANumber', Number.NaN);
+`,
+    );
+    await at.write(
+      'failing.ts',
+      tiny({
+        imports: "import { notANumber, throws } from './attacks/bad.js';",
+        attacks: 'throws(), notANumber(), kd()',
+        defenses: 'none()',
+      }),
+    );
+    const args = ['run', 'failing.ts', '--threads', '1', '--out', 'failing/tiny'];
+    const { code, out, err } = await at.undistill(args);
+    expect(code).toBe(1);
+    expect(err).toBe('');
+    expect(out).toMatch(/✗ seed-0\/none\/plainCnn\/throws: out of ideas/);
+    expect(out).toMatch(/✗ seed-0\/none\/plainCnn\/notANumber: loss became NaN in epoch 1/);
+    expect(out).toMatch(/\n {2}Lower the learning rate/);
+    expect(out).toContain('2 of 3 cells failed, or lack a seed.');
+    expect(out).not.toMatch(/\n\s+at /);
+    const { cells } = await at.matrix('failing/tiny');
+    expect(cells.map(({ attack, status }) => [attack, status])).toEqual([
+      ['throws', 'failed'],
+      ['notANumber', 'failed'],
+      ['kd', 'done'],
+    ]);
+    // A divergence is a result, and is not tried again; a mistake is.
+    await at.write('attacks/bad.ts', (await at.read('attacks/bad.ts')).replace(", 'out of ideas'", ''));
+    expect((await at.undistill(args)).out).toContain('✓ seed-0/none/plainCnn/throws');
+  });
+});
+
+describe('undistill new', () => {
+  it('writes plugins that work, with tests that pass, and overwrites nothing', async () => {
+    expect((await at.undistill(['new', 'attack', 'my-attack'])).out).toContain(
+      "import { myAttack } from './attacks/my-attack.js';",
+    );
+    expect((await at.undistill(['new', 'defense', 'myDefense'])).code).toBe(0);
+    const again = await at.undistill(['new', 'attack', 'my-attack']);
+    expect(again).toMatchObject({ code: 2, err: expect.stringContaining('there is such a file already') });
+    for (const file of ['attacks/my-attack.test.ts', 'defenses/myDefense.test.ts']) {
+      const { code, out, err } = await at.node(['--import', register, '--test', join(at.folder, file)]);
+      expect(code, `${out}${err}`).toBe(0);
+    }
+  });
+
+  it('gives an attack that resumes without a line of its own', async () => {
+    await at.write(
+      'mine.ts',
+      tiny({
+        imports:
+          "import { myAttack } from './attacks/my-attack.js';\nimport { myDefense } from './defenses/myDefense.js';",
+        attacks: 'myAttack()',
+        defenses: 'myDefense()',
+      }),
+    );
+    const mine = (out: string): string[] => [
+      'run',
+      'mine.ts',
+      '--threads',
+      '1',
+      '--checkpoint-every',
+      '4',
+      '--out',
+      out,
+    ];
+    expect((await at.undistill(mine('mine/whole'))).code).toBe(0);
+    const killed = await at.undistill([...mine('killed/broken'), '--only', 'myAttack'], {
+      env: { STOP: 'SIGKILL student 22' },
+    });
+    expect(killed.code).toBe('SIGKILL');
+    expect((await at.undistill(mine('killed/broken'))).code).toBe(0);
+    expect(lasting(await at.matrix('killed/broken'))).toEqual(lasting(await at.matrix('mine/whole')));
+    expect(await tensorsIn(join(at.folder, 'killed/.store'))).toEqual(await tensorsIn(join(at.folder, 'mine/.store')));
+  });
+});

@@ -1,0 +1,108 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Project, project, tiny } from './project.js';
+
+let at: Project;
+beforeAll(() => {
+  at = project();
+});
+afterAll(() => at.remove());
+
+/** No command may answer a mistake of its user with a stack trace. */
+const noTrace = (text: string): void => expect(text).not.toMatch(/\n\s+at /);
+
+describe('the command line', () => {
+  it.each([
+    [['run'], /missing required argument 'file'/],
+    [['frobnicate'], /unknown command/],
+    [['run', 'x.ts', '--jobs', '0'], /whole number of at least 1/],
+    [['run', 'x.ts', '--colour'], /unknown option/],
+    [['list', 'everything'], /Allowed choices/],
+    [['matrix', 'nowhere'], /nowhere: there is no matrix\.json/],
+    [['new', 'attack', 'My Attack'], /no name for a plugin/],
+    [['new', 'attack', 'kd'], /undistill exports something of that name/],
+    [['new', 'defense', 'class'], /a word of the language/],
+  ])('answers %j with exit code 2', async (args, says) => {
+    const { code, err } = await at.undistill(args);
+    expect(code).toBe(2);
+    expect(err).toMatch(says);
+    noTrace(err);
+  });
+
+  it('helps, lists and tells its version', async () => {
+    expect(await at.undistill(['--version'])).toMatchObject({ code: 0, out: expect.stringMatching(/^\d+\.\d+\.\d+/) });
+    expect(await at.undistill(['run', '--help'])).toMatchObject({ code: 0, out: expect.stringContaining('--only') });
+    const { code, out } = await at.undistill(['list']);
+    expect(code).toBe(0);
+    for (const said of ['partialKd', 'needs       probabilities', 'nasty()', '1,703,258', 'synthetic()']) {
+      expect(out).toContain(said);
+    }
+  });
+});
+
+describe('an experiment file', () => {
+  const run = async (text: string, ...more: string[]) => {
+    await at.write('bad.ts', text);
+    const ran = await at.undistill(['run', 'bad.ts', ...more]);
+    noTrace(ran.err);
+    return ran;
+  };
+
+  it('that is missing is named', async () => {
+    const { code, err } = await at.undistill(['run', 'missing.ts']);
+    expect(code).toBe(1);
+    expect(err).toMatch(/^missing\.ts: there is no such file\n {2}Give the path/);
+  });
+
+  it('that does not compile is named with the place', async () => {
+    const { code, err } = await run('export default {{;');
+    expect(code).toBe(1);
+    expect(err).toMatch(/bad\.ts/);
+    expect(err).toMatch(/Expected|Unexpected/);
+  });
+
+  it('without a default export says how it ends', async () => {
+    const { code, err } = await run('export const a = 1;');
+    expect(code).toBe(1);
+    expect(err).toContain('bad.ts: the file has no experiment as its default export');
+    expect(err).toContain('export default experiment(');
+  });
+
+  it('that imports what is not there says so', async () => {
+    const { code, err } = await run("import 'no-such-package'; export default 1;");
+    expect(code).toBe(1);
+    expect(err).toMatch(/bad\.ts: Cannot find package 'no-such-package'/);
+    expect(err).toContain('install the package: no-such-package');
+  });
+
+  it.each([
+    [{ attacks: 'kd(), kd()' }, /attacks.*two of them are called kd|attacks: .*kd/],
+    [{ defenses: 'none(), nasty({ omega: -1 })' }, /nasty: omega is -1/],
+    [{ attacks: 'kd({ temperature: 0 })' }, /kd: temperature is 0/],
+    [{ attacks: 'kd({ alpha: 2 })' }, /kd: alpha is 2/],
+    [{ seeds: '' }, /seeds: there are none/],
+    [{ defenses: 'labelOnly()', attacks: 'kd()' }, /kd needs probabilities/],
+  ])('with a mistake (%j) names the field and the remedy', async (parts, says) => {
+    const { code, err } = await run(tiny(parts));
+    expect(code).toBe(1);
+    expect(err).toMatch(says);
+    expect(err).toMatch(/\n {2}\S/);
+  });
+
+  it('has the seeds it has', async () => {
+    const { code, err } = await run(tiny(), '--seed', '7');
+    expect(code).toBe(2);
+    expect(err).toMatch(/--seed: the experiment has no seed 7\n {2}It has: 0/);
+  });
+
+  it('is asked for what is in it', async () => {
+    const { code, err } = await run(tiny(), '--only', 'dafl');
+    expect(code).toBe(2);
+    expect(err).toMatch(/--only: nothing matches dafl\n {2}There are: scratch, none/);
+  });
+
+  it('reads its data from where it can', async () => {
+    const { code, err } = await run(tiny(), '--data', 'somewhere');
+    expect(code).toBe(2);
+    expect(err).toMatch(/--data: synthetic is not read from a path/);
+  });
+});
