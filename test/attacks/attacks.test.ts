@@ -1,0 +1,193 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
+import { hardLabel } from '../../src/attacks/hard-label.js';
+import { kd, partialKd } from '../../src/attacks/kd.js';
+import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import { key } from '../../src/core/random.js';
+import { dispose } from '../../src/core/tree.js';
+import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
+import { publish, restrict, type Victim } from '../../src/defenses/victim.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import type { Variables } from '../../src/models/network.js';
+import { classifier } from '../../src/train/classifier.js';
+import { logitsOn } from '../../src/train/evaluate.js';
+import { crossEntropy, distillation } from '../../src/train/losses.js';
+import { built, context, data, endOf, numbersOf, setOf, sets, succeed, type Tried } from '../train/bench.js';
+import { expectClose } from '../train/tensors.js';
+
+const learner = built({ epochs: 2 });
+const { network } = learner;
+let teacher: Variables;
+let victim: Victim<'weights'>;
+beforeAll(async () => {
+  await loadEngine();
+  teacher = network.init(key('teacher'));
+  victim = publish(network, teacher);
+});
+
+const steal = async (attack: AnyAttack, from: Victim = victim, tried: Tried = context()) => {
+  const given: AttackContext = { ...tried, data: sets as never, fullStepsPerEpoch: 5 };
+  return endOf(await succeed(attack.steal(restrict(from, attack.needs), learner, given)));
+};
+
+const close = (actual: Record<string, number[]>, expected: Record<string, number[]>, tolerance: number) => {
+  expect(Object.keys(actual)).toEqual(Object.keys(expected));
+  for (const [name, values] of Object.entries(actual)) expectClose(values, expected[name] as number[], tolerance);
+};
+
+describe('distillation', () => {
+  const byHand = async (temperature: number, alpha: number) => {
+    const tried = context();
+    const spec = classifier({
+      learner,
+      data: sets.train,
+      frozen: teacher,
+      // The teacher's own logits, not the probabilities it publishes.
+      target: (frozen, images) => ({ logits: network.apply(frozen, images, { mode: 'eval' }).logits }),
+      loss: ({ logits, target, batch: { labels } }) =>
+        distillation({ logits, teacher: target.logits, labels, temperature, alpha }),
+    });
+    return endOf(await succeed(tried.fit('student', spec)));
+  };
+
+  test.each([
+    [4, 0.9],
+    [20, 0.9],
+    [1, 1],
+    [0.5, 0.3],
+  ])('from published probabilities is that from logits (temperature %d, alpha %d)', async (temperature, alpha) => {
+    const [stolen, expected] = [await steal(kd({ temperature, alpha })), await byHand(temperature, alpha)];
+    close(stolen.last, expected.last, 2e-5);
+    expect(stolen.history.map(({ metrics }) => Object.keys(metrics))).toEqual([
+      ['loss', 'kl', 'crossEntropy', 'accuracy'],
+      ['loss', 'kl', 'crossEntropy', 'accuracy'],
+    ]);
+  });
+
+  test('asks about every augmented image of every epoch', async () => {
+    const { queries, images } = await steal(kd());
+    expect([queries, images]).toEqual([2 * 34, 2 * 34]);
+  });
+
+  test('has the paper’s CIFAR-10 settings by default', () => {
+    expect(kd().params).toEqual({ temperature: 4, alpha: 0.9 });
+    expect(partialKd({ fraction: 0.1 }).params).toEqual({
+      temperature: 4,
+      alpha: 0.9,
+      fraction: 0.1,
+      how: 'stratified',
+      steps: 'epochs',
+    });
+  });
+
+  test.each([
+    ['rounded to whole numbers', rounding(0)],
+    ['rounded to one digit', rounding(1)],
+    ['the largest alone', topK(1)],
+  ])('stays finite where probabilities are told to be 0 (%s)', async (_, { expose }) => {
+    const wrapped = expose?.(victim) as Victim;
+    for (const attack of [kd(), kd({ temperature: 20, alpha: 1 })]) {
+      const { last, history } = await steal(attack, wrapped);
+      expect(Object.values(last).flat().every(Number.isFinite)).toBe(true);
+      expect(history.every(({ metrics }) => Object.values(metrics).every(Number.isFinite))).toBe(true);
+    }
+  });
+
+  test('for as many steps as on all images, when asked to', async () => {
+    expect((await steal(partialKd({ fraction: 0.5, steps: 'same' }))).steps).toBe(2 * 5);
+    expect((await steal(partialKd({ fraction: 0.5 }))).steps).toBe(2 * 3);
+  });
+});
+
+describe('hard labels', () => {
+  /** A victim that calls everything by its last class. */
+  const stubborn: Victim<'label'> = { frozen: {}, labels: (_, images) => tf.fill([images.shape[0]], 2, 'int32') };
+
+  test('are the victim’s, not the true ones', async () => {
+    const asked = context();
+    const given = { ...asked, data: sets as never, fullStepsPerEpoch: 3 };
+    const result = await succeed(hardLabel().steal(stubborn, built({ epochs: 6 }), given));
+    const logits = logitsOn(network, result.last, setOf(data.test));
+    const answers = Array.from({ length: 12 }, (_, i) => {
+      const row = logits.subarray(3 * i, 3 * i + 3);
+      return row.indexOf(Math.max(...row));
+    });
+    expect(answers).toEqual(new Array(12).fill(2));
+    dispose(result.last);
+  });
+
+  test('train as the same labels would by cross-entropy', async () => {
+    const tried = context();
+    const spec = classifier({
+      learner,
+      data: sets.train,
+      frozen: teacher,
+      target: (frozen, images) => {
+        const { logits } = network.apply(frozen, images, { mode: 'eval' });
+        return { labels: tf.argMax<tf.Tensor1D>(logits, 1) };
+      },
+      loss: ({ logits, target }) => ({ loss: crossEntropy(logits, target.labels) }),
+    });
+    const byHand = endOf(await succeed(tried.fit('student', spec)));
+    expect((await steal(hardLabel())).last).toEqual(byHand.last);
+    expect((await steal(hardLabel(), labelOnly().expose?.(victim))).last).toEqual(byHand.last);
+  });
+
+  test('cost one query an image and epoch, and no checkpoint is chosen with them', async () => {
+    const { queries, best } = await steal(hardLabel());
+    expect([queries, best]).toEqual([2 * 34, undefined]);
+    expect(hardLabel().data.kind).toBe('unlabelled');
+  });
+});
+
+describe('honest training', () => {
+  test('asks nobody, is the same whoever the victim is, and chooses its best checkpoint by held-out images', async () => {
+    const { seconds: _, history: __, ...alone } = await steal(scratch(), { frozen: {} });
+    const { seconds: ___, history: ____, ...beside } = await steal(scratch());
+    expect(alone).toEqual(beside);
+    expect(alone.queries).toBe(0);
+    expect(alone.best).toBeDefined();
+  });
+
+  test('starts where the student of any attack starts, with the same batches: differences are paired', async () => {
+    const tried = context();
+    await steal(scratch(), victim, tried);
+    await steal(kd(), victim, tried);
+    const [one, two] = tried.specs.map(({ init, source }) => {
+      const state = init(key('a'));
+      const { batch } = source(key('b')).at(0);
+      const text = [numbersOf(state.variables), Array.from(batch.images.dataSync())];
+      dispose([state.slots, state.step, batch]);
+      return text;
+    });
+    expect(one).toEqual(two);
+  });
+
+  test('on smoothed labels has the loss of (1−ε) one-hot + ε/K', async () => {
+    // At a rate of 0 the loss of the first epoch is that of the fresh net: a straight line in ε.
+    const still = { ...learner, recipe: { ...learner.recipe, schedule: { ...learner.recipe.schedule, at: () => 0 } } };
+    const loss = async (attack: AnyAttack) => {
+      const given = { ...context(), data: { train: { ...sets.train, augmentation: { crop: 0, flip: false } } } };
+      const fitted = endOf(await succeed(attack.steal(victim, still, given as never)));
+      return fitted.history[0]?.metrics.loss as number;
+    };
+    const [none, half, all] = [
+      await loss(scratch({ fraction: 1 })),
+      await loss(labelSmoothing({ epsilon: 0.5 })),
+      await loss(labelSmoothing({ epsilon: 1 })),
+    ];
+    expect(half).toBeCloseTo((none + all) / 2, 5);
+    expect(all).not.toBeCloseTo(none, 3);
+    expect(labelSmoothing().params).toMatchObject({ epsilon: 0.1 });
+  });
+
+  test('ends when it stays at chance, and an attack does not: a defence may hold it there', async () => {
+    const tried = context();
+    await steal(scratch(), victim, tried);
+    await steal(labelSmoothing(), victim, tried);
+    await steal(kd(), victim, tried);
+    await steal(hardLabel(), victim, tried);
+    expect(tried.specs.map(({ classes }) => classes)).toEqual([3, 3, undefined, undefined]);
+  });
+});
