@@ -36,11 +36,17 @@ export const selected = (
   };
   for (const { id, label } of plan.stages) if (matches(label)) add(id);
   for (const cell of plan.cells) {
-    if (!stagesMatter(cell) || ![cell.attack, cell.defense, cell.student].some(matches)) continue;
-    add(cell.stages.steal);
-    add(cell.stages.measure);
+    if (!isPlanned(cell)) continue;
+    const { steal, measure, baselineMeasure } = cell.stages;
+    const byDefense = matches(cell.defense);
+    const asked = byDefense || [cell.attack, cell.student].some(matches) || chosen.has(steal) || chosen.has(measure);
+    if (!asked) continue;
+    add(steal);
+    add(measure);
     if (how === 'only themselves') continue;
-    add(cell.stages.baselineMeasure);
+    add(baselineMeasure);
+    // What is honestly trained is in every column, and needs none of their victims.
+    if (!byDefense && (byId.get(steal) as Stage).inputs.victim === undefined) continue;
     const victim = plan.victims.find(({ defense, seed }) => defense === cell.defense && seed === cell.seed);
     add(victim?.measure);
     add(victim?.divergence);
@@ -57,5 +63,5 @@ export const selected = (
   return { ...plan, stages: plan.stages.filter(({ id }) => chosen.has(id)) };
 };
 
-const stagesMatter = (cell: CellPlan): cell is CellPlan & { stages: NonNullable<CellPlan['stages']> } =>
+const isPlanned = (cell: CellPlan): cell is CellPlan & { stages: NonNullable<CellPlan['stages']> } =>
   cell.stages !== undefined;

@@ -95,16 +95,19 @@ describe('a run', () => {
     expect(out).toContain('✓ seed-0/teacher');
     const { cells } = await at.matrix('part/tiny');
     expect(cells.map(({ attack, defense, status }) => `${attack} ${defense} ${status}`)).toEqual([
-      'scratch none not run',
-      'scratch nasty not run',
-      'scratch labelOnly not run',
-      'kd none not run',
+      'scratch none done',
+      'scratch nasty done',
+      'scratch labelOnly done',
+      'kd none done',
       'kd nasty not run',
       'kd labelOnly n/a',
     ]);
+    // What it is compared with comes along: the honest student, and its victim.
+    expect(cells[3]?.seeds[0]).toMatchObject({ toBaseline: expect.any(Number), teacherAccuracy: expect.any(Number) });
     const more = await at.undistill(run('part/tiny', '--only', 'labelOnly'));
     expect(more.code).toBe(0);
-    expect((await at.matrix('part/tiny')).cells.filter(({ status }) => status === 'done')).toHaveLength(3);
+    expect((await at.matrix('part/tiny')).cells.filter(({ status }) => status === 'done')).toHaveLength(4);
+    expect(more.out).not.toContain('nasty/teacher');
   });
 });
 
