@@ -1,10 +1,8 @@
 import type { Ownership } from '../attacks/attack.js';
 import type { NetworkPlugin } from '../models/network.js';
 import * as catalogue from './catalogue.js';
+import type { Kind } from './choices.js';
 import { type Terminal, terminal } from './terminal.js';
-
-export const kinds = ['attacks', 'defenses', 'nets', 'data'] as const;
-export type Kind = (typeof kinds)[number];
 
 /** An entry in words: how it is written, and facts by name. */
 interface Item {

@@ -1,13 +1,10 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
-import { version } from '../harness/session.js';
-import { doctorCommand, installCommand } from './engine.js';
-import { type Kind, kinds, listCommand } from './list.js';
-import { type Format, formats, matrixCommand } from './matrix.js';
-import { newCommand, type PluginKind, pluginKinds } from './new.js';
-import { type PlanOptions, planCommand } from './plan.js';
-import { type RunOptions, runCommand } from './run.js';
-import { workerCommand } from './worker.js';
+import { version } from '../core/version.js';
+import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
+import { resuming } from './command-line.js';
+import type { PlanOptions } from './plan.js';
+import type { RunOptions } from './run.js';
 
 const wholeFrom1 = (text: string): number => {
   const value = Number(text);
@@ -17,13 +14,7 @@ const wholeFrom1 = (text: string): number => {
 
 const andMore = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
-/** The command line as a person could type it again. */
-const typed = (argv: readonly string[]): string =>
-  [
-    'npx',
-    'undistill',
-    ...argv.map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)),
-  ].join(' ');
+// Each command loads what it needs when it is called: TensorFlow's library takes a second, which help can do without.
 
 /** Runs a command. Gives the exit code: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C. */
 export const main = async (argv: readonly string[]): Promise<number> => {
@@ -55,7 +46,8 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--threads <number>', 'threads of a process (default: all cores, shared among the jobs)', wholeFrom1)
     .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, 500)
     .action(async (file: string, options: RunOptions) => {
-      code = await runCommand(file, options, typed(argv));
+      const { runCommand } = await import('./run.js');
+      code = await runCommand(file, options, resuming(argv, options.force));
     });
 
   command('plan')
@@ -66,6 +58,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--seed <labels...>', 'only these of its seeds')
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>)')
     .action(async (file: string, options: PlanOptions) => {
+      const { planCommand } = await import('./plan.js');
       code = await planCommand(file, options);
     });
 
@@ -75,19 +68,22 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .addOption(new Option('--format <format>', 'how').choices(formats).default('text'))
     .option('--undefended', 'also the differences to the undefended teacher')
     .action(async (run: string, options: { format: Format; undefended?: boolean }) => {
+      const { matrixCommand } = await import('./matrix.js');
       code = await matrixCommand(run, options);
     });
 
   command('list')
     .description('what there is, with parameters, access and sources')
     .addArgument(new Argument('[kind]', 'which kind').choices(kinds))
-    .action((kind: Kind | undefined) => {
+    .action(async (kind: Kind | undefined) => {
+      const { listCommand } = await import('./list.js');
       code = listCommand(kind === undefined ? kinds : [kind]);
     });
 
   command('doctor')
     .description('look at the engine, the machine and what is missing')
     .action(async () => {
+      const { doctorCommand } = await import('./engine.js');
       code = await doctorCommand();
     });
 
@@ -96,6 +92,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .addArgument(new Argument('<kind>', 'what it is').choices(pluginKinds))
     .argument('<name>', 'like my-attack or myAttack')
     .action(async (kind: PluginKind, name: string) => {
+      const { newCommand } = await import('./new.js');
       code = await newCommand(kind, name);
     });
 
@@ -106,13 +103,17 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .description('install TensorFlow into the per-user cache; `run` does it by itself when it is missing')
     .option('--cuda', 'with CUDA, for NVIDIA cards')
     .action(async (options: { cuda?: boolean }) => {
+      const { installCommand } = await import('./engine.js');
       code = await installCommand(options);
     });
 
   program
     .command('worker', { hidden: true })
     .exitOverride()
-    .action(() => workerCommand());
+    .action(async () => {
+      const { workerCommand } = await import('./worker.js');
+      await workerCommand();
+    });
 
   try {
     await program.parseAsync([...argv], { from: 'user' });

@@ -5,11 +5,9 @@ import type { Matrix } from '../harness/matrix.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
 import { table } from '../report/table.js';
+import type { Format } from './choices.js';
 import { decodeMatrix, jsonText, matrixFiles } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
-
-export const formats = ['text', 'md', 'csv', 'json'] as const;
-export type Format = (typeof formats)[number];
 
 const drawn = (matrix: Matrix, format: Format, width: number, undefended: boolean): string => {
   switch (format) {

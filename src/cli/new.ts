@@ -1,11 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
+import type { PluginKind } from './choices.js';
 import { attackTemplate, attackTestTemplate, defenseTemplate, defenseTestTemplate, type Naming } from './templates.js';
 import { type Terminal, terminal } from './terminal.js';
-
-export const pluginKinds = ['attack', 'defense'] as const;
-export type PluginKind = (typeof pluginKinds)[number];
 
 const kinds = {
   attack: { folder: 'attacks', list: 'attacks', plugin: attackTemplate, test: attackTestTemplate },

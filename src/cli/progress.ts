@@ -8,30 +8,29 @@ import type { Terminal } from './terminal.js';
 /** Milliseconds between two plain lines of one stage within an epoch, and between two epochs' lines. */
 const quiet = { step: 30_000, epoch: 2_000 };
 
-/** Accuracies in percent, anything else with four digits. */
-const shownMetrics = (metrics: Readonly<Record<string, number>>): string =>
-  Object.entries(metrics)
-    .map(([name, value]) =>
-      name === 'accuracy' ? `accuracy ${(100 * value).toFixed(1)} %` : `${name} ${value.toPrecision(4)}`,
-    )
-    .join('  ');
+const shownMetric = ([name, value]: readonly [string, number]): string =>
+  name === 'accuracy' ? `accuracy ${(100 * value).toFixed(1)} %` : `${name} ${value.toPrecision(4)}`;
 
-/** `epoch 2/3  loss 0.1234  accuracy 96.1 %  5,210 images/s  12 s left` */
-export const progressLine = ({ epoch, epochs, metrics, imagesPerSecond, secondsLeft }: FitProgress): string =>
-  [
-    `epoch ${epoch + 1}/${epochs}`,
-    shownMetrics(metrics),
-    `${Math.round(imagesPerSecond).toLocaleString('en')} images/s`,
-    `${showSeconds(secondsLeft)} left`,
-  ].join('  ');
+/** What everybody looks at before the terms of a loss: a narrow terminal cuts a line at its end. */
+const inOrder = (metrics: Readonly<Record<string, number>>) => {
+  const all = Object.entries(metrics);
+  const isMain = ([name]: readonly [string, number]): boolean => name === 'loss' || name === 'accuracy';
+  return { main: all.filter(isMain).map(shownMetric), terms: all.filter((each) => !isMain(each)).map(shownMetric) };
+};
 
-/** `epoch 2/3  loss 0.1234  accuracy 96.1 %  held out 95.8 %` */
-export const epochLine = ({ epoch, metrics, validation }: EpochRecord, epochs: number): string =>
-  [
-    `epoch ${epoch + 1}/${epochs}`,
-    shownMetrics(metrics),
-    ...(validation === undefined ? [] : [`held out ${(100 * validation).toFixed(1)} %`]),
-  ].join('  ');
+/** `epoch 2/3  12 s left  loss 0.1234  accuracy 96.1 %  5,210 images/s  kl 0.0311` */
+export const progressLine = ({ epoch, epochs, metrics, imagesPerSecond, secondsLeft }: FitProgress): string => {
+  const { main, terms } = inOrder(metrics);
+  const speed = `${Math.round(imagesPerSecond).toLocaleString('en')} images/s`;
+  return [`epoch ${epoch + 1}/${epochs}`, `${showSeconds(secondsLeft)} left`, ...main, speed, ...terms].join('  ');
+};
+
+/** `epoch 2/3  loss 0.1234  accuracy 96.1 %  held out 95.8 %  kl 0.0311` */
+export const epochLine = ({ epoch, metrics, validation }: EpochRecord, epochs: number): string => {
+  const { main, terms } = inOrder(metrics);
+  const heldOut = validation === undefined ? [] : [`held out ${(100 * validation).toFixed(1)} %`];
+  return [`epoch ${epoch + 1}/${epochs}`, ...main, ...heldOut, ...terms].join('  ');
+};
 
 /** Stages that are over in a moment are not worth a line, unless they fail. */
 const trains = ({ work }: Stage): boolean => work.kind !== 'evaluate' && work.kind !== 'measure';

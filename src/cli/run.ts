@@ -1,14 +1,15 @@
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Failure, FailureError, failure, showFailure } from '../core/errors.js';
+import { type Failure, FailureError, showFailure } from '../core/errors.js';
+import { version } from '../core/version.js';
 import { progressTo } from '../engine/progress.js';
 import { localExecutor } from '../harness/executor.js';
 import type { Matrix } from '../harness/matrix.js';
 import type { Outcome } from '../harness/record.js';
-import { type RunEvent, run } from '../harness/run.js';
+import { type Executor, type RunEvent, run } from '../harness/run.js';
 import { selected } from '../harness/select.js';
-import { collect, foldersOf, type Prepared, prepare, version } from '../harness/session.js';
+import { collect, foldersOf, type Prepared, prepare } from '../harness/session.js';
 import { openStore, type Store, writeWhole } from '../harness/store.js';
 import { processExecutor } from '../harness/workers.js';
 import { table } from '../report/table.js';
@@ -63,18 +64,7 @@ export const runCommand = async (
 
   const stop = new AbortController();
   const outcomes = new Map<string, Outcome>();
-  const { checkpointEvery, jobs, data, seed } = options;
-  const executors =
-    jobs === 1
-      ? [localExecutor({ ...prepared, store, version: await version(), checkpointEvery, signal: stop.signal })]
-      : Array.from({ length: jobs }, () =>
-          processExecutor({
-            script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
-            args: ['worker'],
-            setup: { file, data, seed, store: folders.store, threads: engine.threads, checkpointEvery },
-            signal: stop.signal,
-          }),
-        );
+  const executors = await executorsFor(file, options, prepared, store, stop.signal);
   const tables = tableWriter(folders.run, prepared, store, outcomes);
   const tell = teller(out, chosen);
   const failed = await untilStopped(stop, out, async () => {
@@ -89,6 +79,24 @@ export const runCommand = async (
   await copyStages(folders.run, plan, store);
   return conclude({ matrix, outcomes, labels, failed, folder: folders.run, commandLine, out });
 };
+
+const executorsFor = async (
+  file: string,
+  { checkpointEvery, jobs, data, seed }: RunOptions,
+  prepared: Prepared,
+  store: Store,
+  signal: AbortSignal,
+): Promise<readonly Executor[]> =>
+  jobs === 1
+    ? [localExecutor({ ...prepared, store, version: await version(), checkpointEvery, signal })]
+    : Array.from({ length: jobs }, () =>
+        processExecutor({
+          script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
+          args: ['worker'],
+          setup: { file, data, seed, store: store.root, threads: prepared.engine.threads, checkpointEvery },
+          signal,
+        }),
+      );
 
 const threadsEach = (jobs: number): number => Math.max(1, Math.floor(availableParallelism() / jobs));
 
@@ -196,8 +204,4 @@ const conclude = ({
   );
   if (cells.length > 0) out.log(`${cells.length} of ${matrix.cells.length} cells failed, or lack a seed.`);
   return failures.length > 0 ? 1 : 0;
-};
-
-export const usage = (what: string, where: string, remedy: string): never => {
-  throw new FailureError(failure('usage', what, { where, remedy }));
 };

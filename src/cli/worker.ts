@@ -1,5 +1,6 @@
+import { version } from '../core/version.js';
 import { loadEngine } from '../engine/engine.js';
-import { prepare, version } from '../harness/session.js';
+import { prepare } from '../harness/session.js';
 import { openStore } from '../harness/store.js';
 import { serveStages } from '../harness/workers.js';
 import { openExperiment } from './experiment-file.js';

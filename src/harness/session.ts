@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { FailureError, failure, orFail, orThrow, toFailure } from '../core/errors.js';
@@ -13,14 +12,6 @@ import { type Plan, plan, plannedValues } from './plan.js';
 import type { Divergence, Measures, Outcome } from './record.js';
 import { readResult } from './stage.js';
 import type { Store } from './store.js';
-
-/** This package's version. */
-export const version = async (): Promise<string> => {
-  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
-  return version;
-};
 
 /** Makes TypeScript importable, with `undistill` in it as this package. Compiled or not, `bin` lies two folders above. */
 const registerLoader = async (): Promise<void> => {

@@ -1,12 +1,13 @@
 import { resolve } from 'node:path';
 import { orThrow } from '../core/errors.js';
+import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
 import { localExecutor } from './executor.js';
 import type { Experiment } from './experiment.js';
 import type { Matrix } from './matrix.js';
 import type { StageRecord } from './record.js';
 import { run } from './run.js';
-import { collect, foldersOf, prepare, version } from './session.js';
+import { collect, foldersOf, prepare } from './session.js';
 import { openStore } from './store.js';
 
 export interface RunExperimentOptions {

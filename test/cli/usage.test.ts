@@ -105,4 +105,12 @@ describe('an experiment file', () => {
     expect(code).toBe(2);
     expect(err).toMatch(/--data: synthetic is not read from a path/);
   });
+
+  it('cannot write where there is a file in the way', async () => {
+    await at.write('file', '');
+    const { code, err, out } = await run(tiny(), '--out', 'file/tiny');
+    expect(code).toBe(1);
+    expect(err + out).toMatch(/file\/tiny.*(ENOTDIR|EEXIST|not a directory)/);
+    expect(err + out).toContain('A file is in the way.');
+  });
 });

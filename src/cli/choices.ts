@@ -1,0 +1,9 @@
+/** The words that commands know, apart from the commands: telling a user of them must not load all that these need. */
+export const kinds = ['attacks', 'defenses', 'nets', 'data'] as const;
+export type Kind = (typeof kinds)[number];
+
+export const formats = ['text', 'md', 'csv', 'json'] as const;
+export type Format = (typeof formats)[number];
+
+export const pluginKinds = ['attack', 'defense'] as const;
+export type PluginKind = (typeof pluginKinds)[number];

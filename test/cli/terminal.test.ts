@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest';
+import { resuming } from '../../src/cli/command-line.js';
+import { naming } from '../../src/cli/new.js';
+import { teller } from '../../src/cli/progress.js';
+import { stageFolder } from '../../src/cli/run-folder.js';
+import { cut, terminal } from '../../src/cli/terminal.js';
+import { failure } from '../../src/core/errors.js';
+import type { Plan, Stage } from '../../src/harness/plan.js';
+import type { Outcome, StageRecord } from '../../src/harness/record.js';
+import type { RunEvent } from '../../src/harness/run.js';
+
+const screen = (isTTY: boolean, columns = 80) => {
+  let text = '';
+  const write = (chunk: unknown): boolean => {
+    text += String(chunk);
+    return true;
+  };
+  return { stream: { isTTY, columns, write }, text: () => text };
+};
+
+/** What is left on the screen of a terminal that knows "up" and "erase below", the only controls that are used. */
+const shown = (text: string): readonly string[] => {
+  const lines: string[] = [''];
+  const parts = text.replaceAll('\x1b[', '␛').split(/(␛\d*[AJ]|\n)/);
+  for (const part of parts.filter((each) => each !== '')) {
+    const up = /^␛(\d+)A$/.exec(part);
+    if (up !== null) lines.splice(lines.length - 1 - Number(up[1]));
+    else if (part === '\n' || part === '␛J') lines.push('');
+    else lines.push((lines.pop() ?? '') + part);
+  }
+  return lines.slice(0, -1);
+};
+
+const stage = (label: string, kind = 'teacher'): Stage => ({ id: label, label, work: { kind } }) as unknown as Stage;
+const progress = (epoch: number) => ({
+  epoch,
+  epochs: 3,
+  step: 1,
+  steps: 9,
+  metrics: { kl: 0.5, loss: 0.25, accuracy: 0.5 },
+  imagesPerSecond: 1234,
+  secondsLeft: 61,
+});
+const done: Outcome = {
+  status: 'done',
+  record: {
+    seconds: 7,
+    training: { history: [{ epoch: 2, metrics: { loss: 0.125, accuracy: 0.75 }, validation: 0.5 }] },
+  } as unknown as StageRecord,
+};
+
+const events = (one: Stage, two: Stage): readonly RunEvent[] => [
+  { type: 'start', stage: one, number: 1, of: 3 },
+  { type: 'start', stage: two, number: 2, of: 3 },
+  { type: 'stage', stage: one, event: { type: 'progress', fit: 'teacher', progress: progress(0) } },
+  { type: 'stage', stage: two, event: { type: 'warning', message: 'beware' } },
+  { type: 'end', stage: one, outcome: done, ended: 1, of: 3 },
+];
+
+describe('a run on a terminal', () => {
+  const [one, two, quick] = [stage('one'), stage('two'), stage('one/evaluate', 'evaluate')];
+  const plan = { stages: [one, two, quick] } as unknown as Plan;
+
+  it('has one live line a running stage, below the lines that stay', () => {
+    const { stream, text } = screen(true);
+    const tell = teller(terminal(stream, { NO_COLOR: '1', TERM: 'xterm' }), plan);
+    const all = events(one, two);
+    for (const event of all.slice(0, 4)) tell(event);
+    expect(shown(text())).toEqual([
+      '! two: beware',
+      '  one  epoch 1/3  1 min 1 s left  loss 0.2500  accuracy 50.0 %  1,234 images/s…',
+      '  two',
+    ]);
+    tell(all[4] as RunEvent);
+    expect(shown(text())).toEqual([
+      '! two: beware',
+      '✓ one  7 s  epoch 3/3  loss 0.1250  accuracy 75.0 %  held out 50.0 %',
+      '  two',
+    ]);
+    tell({ type: 'end', stage: two, outcome: { status: 'failed', failure: failure('plugin', 'no') }, ended: 2, of: 3 });
+    expect(shown(text()).slice(2)).toEqual(['✗ two: no']);
+  });
+
+  it('has plain lines where it is none, and no control characters', () => {
+    const { stream, text } = screen(false);
+    const tell = teller(terminal(stream, {}), plan);
+    for (const event of events(one, two)) tell(event);
+    expect(text()).not.toContain('\x1b');
+    expect(text().split('\n')).toEqual([
+      '  one: begins (1 of 2)',
+      '  two: begins (2 of 2)',
+      '! two: beware',
+      '✓ one  7 s  epoch 3/3  loss 0.1250  accuracy 75.0 %  held out 50.0 %',
+      '',
+    ]);
+  });
+
+  it('counts what is there from before, and is silent about moments', () => {
+    const { stream, text } = screen(false);
+    const tell = teller(terminal(stream, {}), plan);
+    const cached: Outcome = { status: 'cached', record: {} as StageRecord };
+    tell({ type: 'end', stage: one, outcome: cached, ended: 1, of: 3 });
+    tell({ type: 'end', stage: two, outcome: cached, ended: 2, of: 3 });
+    tell({ type: 'start', stage: quick, number: 3, of: 3 });
+    tell({ type: 'end', stage: quick, outcome: done, ended: 3, of: 3 });
+    expect(text()).toBe('  2 of 2 models are there from before\n');
+  });
+
+  it('is coloured where that is wanted', () => {
+    const paint = (isTTY: boolean, env: NodeJS.ProcessEnv) => terminal(screen(isTTY).stream, env).paint.bad('x');
+    expect(paint(true, {})).toBe('\x1b[31mx\x1b[0m');
+    expect([paint(false, {}), paint(true, { NO_COLOR: '1' }), paint(true, { TERM: 'dumb' })]).toEqual(['x', 'x', 'x']);
+    expect(terminal(screen(true).stream, { TERM: 'dumb' }).live).toBe(false);
+  });
+
+  it('never wraps a line', () => {
+    expect(cut('seed-0/teacher', 6)).toBe('seed-…');
+    expect(cut('seed', 6)).toBe('seed');
+  });
+});
+
+describe('the way to go on', () => {
+  it('is the same command, and throws nothing away once more', () => {
+    expect(resuming(['run', 'a b.ts', '--jobs', '2'], undefined)).toBe("npx undistill run 'a b.ts' --jobs 2");
+    expect(resuming(['run', 'a.ts', '--force', '--jobs', '2'], true)).toBe('npx undistill run a.ts --jobs 2');
+    expect(resuming(['run', 'a.ts', '--force', 'kd*', '--out', 'x'], 'kd*')).toBe('npx undistill run a.ts --out x');
+    expect(resuming(['run', 'a.ts', '--force=kd'], 'kd')).toBe('npx undistill run a.ts');
+  });
+});
+
+describe("a stage's folder", () => {
+  it('is its label, and stays where it belongs', () => {
+    expect(stageFolder('seed-0/none/kd(temperature 4)')).toBe('seed-0/none/kd(temperature 4)');
+    expect(stageFolder('a/../../b')).toBe('a/_/_/b');
+    expect(stageFolder('what: "this"?')).toBe('what_ _this__');
+  });
+});
+
+describe('the name of a plugin', () => {
+  it('is kebab or camel case', () => {
+    expect(naming('my-attack-2', new Set())).toEqual({ value: 'myAttack2', file: 'my-attack-2' });
+    expect(naming('myAttack', new Set())).toEqual({ value: 'myAttack', file: 'myAttack' });
+    for (const bad of ['', 'My', '-a', 'a-', '../a', 'a b', '2a', 'new'])
+      expect(() => naming(bad, new Set())).toThrow();
+    expect(() => naming('kd', new Set(['kd']))).toThrow(/exports something of that name/);
+  });
+});
