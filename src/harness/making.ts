@@ -1,6 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { AttackContext } from '../attacks/attack.js';
-import { type Failure, FailureError, failure, type Task } from '../core/errors.js';
+import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
 import { dispose } from '../core/tree.js';
@@ -118,8 +118,8 @@ const ran = async <A>(start: () => Task<A>): Promise<A> => {
   if (typeof task !== 'function') {
     throw new Error('a plugin returns a task, such as context.fit gives, and this one returned something else');
   }
-  const result: E.Either<Failure, A> = await (task as Task<A>)();
-  if (E.isLeft(result)) throw new FailureError(result.left);
+  const result: E.Either<unknown, A> = await (task as Task<A>)();
+  if (E.isLeft(result)) throw new FailureError(toFailure('plugin')(result.left));
   return result.right;
 };
 
