@@ -46,7 +46,9 @@ const readLogits = async (
 const chosenLogits = async (artefact: Artefact, { select }: Experiment, part: string): Promise<Logits> => {
   const chosen = (await readLogits(artefact, select, part)) ?? (await readLogits(artefact, 'last', part));
   if (chosen === undefined)
-    throw new FailureError(failure('store', `no logits on the ${part} images`, { where: artefact.folder }));
+    throw new FailureError(
+      failure('store', `no logits on the ${part} images`, { where: artefact.folder, remedy: 'Run with --force.' }),
+    );
   return chosen;
 };
 
