@@ -1,5 +1,5 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import type { PluginKind } from './choices.js';
 import { attackTemplate, attackTestTemplate, defenseTemplate, defenseTestTemplate, type Naming } from './templates.js';
@@ -34,6 +34,13 @@ export const naming = (name: string, taken: ReadonlySet<string>): Naming => {
   return { value, file: name };
 };
 
+/** Whether TypeScript takes files in a folder for ES modules: the nearest package.json says so. */
+const holdsModules = async (folder: string): Promise<boolean> => {
+  const text = await readFile(join(folder, 'package.json'), 'utf8').catch(() => undefined);
+  if (text !== undefined) return /"type"\s*:\s*"module"/.test(text);
+  return dirname(folder) !== folder && holdsModules(dirname(folder));
+};
+
 export const newCommand = async (kind: PluginKind, name: string, out: Terminal = terminal()): Promise<number> => {
   const named = naming(name, new Set(Object.keys(await import('../index.js'))));
   const { folder, list, plugin, test } = kinds[kind];
@@ -53,5 +60,8 @@ export const newCommand = async (kind: PluginKind, name: string, out: Terminal =
   out.log(`  import { ${named.value} } from './${folder}/${named.file}.js';`);
   out.log(`  ${list}: [${named.value}()],`);
   out.log(`\nIts test:\n  node --import undistill/register --test ${files[1][0]}`);
+  if (!(await holdsModules(resolve('.')))) {
+    out.log('\nIt works as it is. For an editor to agree, package.json should have "type": "module".');
+  }
   return 0;
 };
