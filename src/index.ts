@@ -3,7 +3,7 @@ export { labelled, unlabelled } from './attacks/attack.js';
 export { hardLabel } from './attacks/hard-label.js';
 export { kd, partialKd } from './attacks/kd.js';
 export { labelSmoothing, scratch } from './attacks/scratch.js';
-export { atLeast, between, checked, positive, share, wholeAtLeast } from './core/check.js';
+export { atLeast, between, checked, nothingElse, oneOf, positive, share, wholeAtLeast } from './core/check.js';
 export { type Failure, FailureError, failure, type Task } from './core/errors.js';
 export { type Key, key } from './core/random.js';
 export type { Tree } from './core/tree.js';

@@ -42,6 +42,16 @@ const inUse = ({ data, experiment: { fraction, validation } }: DataInUse) => {
   return split(labels, validation, key('validation'), among);
 };
 
+/** How many images of a training set an experiment trains on, and how many it holds out. */
+export const countInUse = (
+  total: number,
+  { fraction, validation }: DataInUse['experiment'],
+): { readonly train: number; readonly validation: number } => {
+  const used = shareOf(fraction, total);
+  const held = shareOf(validation, used);
+  return { train: used - held, validation: held };
+};
+
 /** Everything in use. */
 export const allImages = (of: DataInUse): TrainingSet =>
   ownedImages(of, { kind: 'labelled', fraction: 1, how: 'stratified' }, 0);

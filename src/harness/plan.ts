@@ -1,12 +1,13 @@
 import { type AnyAttack, labelled } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
-import { FailureError } from '../core/errors.js';
-import type { Dataset } from '../data/dataset.js';
+import { FailureError, failure } from '../core/errors.js';
+import type { Dataset, Examples } from '../data/dataset.js';
 import type { Defense } from '../defenses/defense.js';
 import { rank } from '../defenses/victim.js';
 import type { Learner } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
 import { canonical, type Json, type Sources, sha256 } from './identity.js';
+import { countInUse } from './owned.js';
 
 /** What a stage does; the plugins it does it with are values of the experiment. */
 export type Work =
@@ -77,13 +78,17 @@ export interface Plan {
 
 /** What planning must know of the world; a plan is a pure function of this and the experiment. */
 export interface Facts {
-  readonly data: Pick<Dataset, 'fingerprint' | 'image' | 'classes'>;
+  readonly data: Pick<Dataset, 'fingerprint' | 'image' | 'classes'> & { readonly train: Pick<Examples, 'count'> };
   readonly sources: Sources;
   /** Hashes of the code that every stage runs through: training and evaluation, and measuring. */
   readonly harness: { readonly training: string; readonly measuring: string };
   /** `tensorflow-cpu` and so on: equal bits are promised within one class only. */
   readonly engine: string;
 }
+
+const refuse = (what: string, where: string, remedy: string): never => {
+  throw new FailureError(failure('experiment', what, { where, remedy }));
+};
 
 /** What an attack's students are compared with: what it names, or the labels of as many images as it owns. */
 const baselineOf = ({ baseline, data }: AnyAttack): AnyAttack =>
@@ -124,7 +129,22 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     return free;
   };
 
-  const fits = (where: string, { network }: Learner): void => {
+  const images = countInUse(facts.data.train.count, of);
+  if (of.validation > 0 && images.validation === 0) {
+    refuse(
+      `a share of ${of.validation} of ${images.train} images is no image`,
+      'validation',
+      'Give it a larger share, or 0 to hold out nothing.',
+    );
+  }
+  const fits = (where: string, { network, recipe: { batch } }: Learner): void => {
+    if (batch > images.train) {
+      refuse(
+        `batch is ${batch}, and there are ${images.train} training images`,
+        where,
+        'Give a smaller batch, or a larger fraction of the images.',
+      );
+    }
     try {
       network.build(facts.data.image, facts.data.classes.length);
     } catch (error) {

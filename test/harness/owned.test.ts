@@ -6,6 +6,7 @@ import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import {
   allImages,
+  countInUse,
   type DataInUse,
   evaluationSets,
   handOver,
@@ -57,6 +58,18 @@ describe('the images in use', () => {
     expect([0, 1, 2].map((label) => classes.filter((each) => each === label).length)).toEqual([50, 50, 50]);
     expect(within(indices(all.train), indices(allImages(inUse()).train))).toBe(false);
     expect(everything(allImages(inUse({ fraction: 0.5 })))).toEqual(everything(all));
+  });
+
+  test('are as many as is said before they are chosen', () => {
+    fc.assert(
+      fc.property(fraction, fc.integer({ min: 0, max: 90 }), (used, held) => {
+        const of = inUse({ fraction: used, validation: held / 100 });
+        const counts = countInUse(data.train.count, of.experiment);
+        fc.pre(held === 0 || counts.validation > 0);
+        const { train, validation } = allImages(of);
+        expect(counts).toEqual({ train: train.indices.length, validation: validation?.indices.length ?? 0 });
+      }),
+    );
   });
 
   test('may all be for training', () => {

@@ -191,6 +191,25 @@ describe('the stages of an experiment', () => {
   });
 });
 
+test('more images a step than there are, and a held-out share that is no image, are refused', () => {
+  // 96 images, of which 9 are held out.
+  expect(refusal(() => planOf({ teacher: learnerOf(tiny(), { batch: 88 }) }))).toMatchObject({
+    kind: 'experiment',
+    what: 'batch is 88, and there are 87 training images',
+    where: 'teacher',
+    remedy: 'Give a smaller batch, or a larger fraction of the images.',
+  });
+  expect(refusal(() => planOf({ students: [learnerOf(tiny(), { batch: 64 })], fraction: 0.5 }))).toMatchObject({
+    what: 'batch is 64, and there are 44 training images',
+    where: 'students: tiny',
+  });
+  expect(refusal(() => planOf({ validation: 0.01 }))).toMatchObject({
+    what: 'a share of 0.01 of 96 images is no image',
+    where: 'validation',
+  });
+  expect(planOf({ teacher: learnerOf(tiny(), { batch: 87 }) }).cells.length).toBeGreaterThan(0);
+});
+
 describe('the honest training that an attack is compared with', () => {
   const compared = (of: Plan, attack: string) => {
     const stages = cell(of, attack, 'none')?.stages;
