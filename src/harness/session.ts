@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { FailureError, failure, orFail, orThrow, toFailure } from '../core/errors.js';
+import { version } from '../core/version.js';
 import type { Dataset, LoadOptions } from '../data/dataset.js';
 import { type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import { readLocally } from './executor.js';
@@ -84,7 +85,7 @@ export const planFor = async (
   const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessSources()]);
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
   return {
-    plan: plan(experiment, { data, sources, harness: hashes, engine }),
+    plan: plan(experiment, { data, sources, harness: hashes, engine, version: await version() }),
     data,
     code: Object.fromEntries([...sources.values(), ...Object.values(harness)].map(({ hash, files }) => [hash, files])),
   };

@@ -84,7 +84,13 @@ describe("a module's code", () => {
       const attack = { ...kd(), name: 'mine', source: write('mine.ts', text) };
       const of = made({ attacks: [scratch(), kd(), attack], defenses: [none()] });
       const sources = await readSources(sourcesIn(plannedValues(of)));
-      return plan(of, { data: thirds(), sources, harness: { training: '', measuring: '' }, engine: 'tensorflow-cpu' });
+      return plan(of, {
+        data: thirds(),
+        sources,
+        harness: { training: '', measuring: '' },
+        engine: 'tensorflow-cpu',
+        version: '1',
+      });
     };
     const before = await planned(plugin());
     const ids = (of: typeof before) => of.stages.map(({ id }) => id);

@@ -31,6 +31,7 @@ const facts: Facts = {
   data: thirds(),
   sources: sources(),
   harness: { training: 'training 1', measuring: 'measuring 1' },
+  version: '1',
   engine: 'tensorflow-cpu',
 };
 
@@ -403,6 +404,7 @@ describe('identities', () => {
     ['the data', {}, { data: { ...facts.data, fingerprint: 'other' } }, everything],
     ['the engine', {}, { engine: 'tensorflow-cuda' }, everything],
     ['the training loop', {}, { harness: { ...facts.harness, training: 'training 2' } }, everything],
+    ['the version', {}, { version: '2' }, everything],
     ['the measuring', {}, { harness: { ...facts.harness, measuring: 'measuring 2' } }, is('measure')],
     [
       "an attack's code",
