@@ -44,7 +44,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--force [pattern]', 'make all, or what matches, anew')
     .option('--jobs <number>', 'worker processes', wholeFrom1, 1)
     .option('--threads <number>', 'threads of a process (default: all cores, shared among the jobs)', wholeFrom1)
-    .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, 500)
+    .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, 200)
     .action(async (file: string, options: RunOptions) => {
       const { runCommand } = await import('./run.js');
       code = await runCommand(file, options, resuming(argv, options.force));

@@ -194,12 +194,17 @@ const allLogits = async (
 ): Promise<Record<string, StoredTensor>> => {
   const logits: Record<string, StoredTensor> = {};
   const { training } = await readRecord(model);
-  for (const checkpoint of training?.best === undefined ? (['last'] as const) : (['last', 'best'] as const)) {
+  const best = training?.best;
+  // Often the last epoch is the best, and its weights are the last.
+  const same = best?.epoch === training?.history.at(-1)?.epoch;
+  for (const checkpoint of best === undefined || same ? (['last'] as const) : (['last', 'best'] as const)) {
     const variables = await readModel(model, network, checkpoint);
     try {
       for (const [part, set] of Object.entries(evaluationSets(images))) {
         const shape = [set.indices.length, network.classes];
-        logits[`${checkpoint}/${part}`] = { shape, data: logitsOn(network, variables, set) };
+        const answers = { shape, data: logitsOn(network, variables, set) };
+        logits[`${checkpoint}/${part}`] = answers;
+        if (best !== undefined && same) logits[`best/${part}`] = answers;
       }
     } finally {
       dispose(variables);
