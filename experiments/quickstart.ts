@@ -2,6 +2,7 @@ import {
   adam,
   compose,
   constant,
+  cosine,
   experiment,
   hardLabel,
   kd,
@@ -17,7 +18,6 @@ import {
   rounding,
   scratch,
   sgd,
-  cosine,
 } from 'undistill';
 
 /** MNIST in a few minutes: who can steal the plain CNN with half a LeNet-5, and what stops them? */
