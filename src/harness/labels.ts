@@ -18,6 +18,14 @@ const flatten = (params: unknown, path: string): (readonly [string, string])[] =
   return typeof params === 'function' || params === undefined ? [] : [[path, String(params)]];
 };
 
+const withParams = (name: string, params: readonly (readonly [string, string])[]): string =>
+  params.length === 0
+    ? name
+    : `${name}(${params.map(([path, value]) => `${path.split('.').at(-1)} ${value}`).join(', ')})`;
+
+/** A plugin by its name and all its parameters: `preResNet(depth 20)`. */
+export const described = ({ name, params }: Nameable): string => withParams(name, flatten(params, ''));
+
 /** Whether two plugins are one made twice: of one module, name, label and parameters. */
 export const alike = (a: Plugin, b: Plugin): boolean => textOf(a) === textOf(b);
 
@@ -39,9 +47,7 @@ export const labelsOf = (field: string, all: readonly Nameable[]): readonly stri
     const others = flat.filter((_, j) => j !== i && all[j]?.name === name && all[j]?.label === undefined);
     const own = flat[i] as Map<string, string>;
     const differing = [...own].filter(([path, value]) => others.some((other) => other.get(path) !== value));
-    return differing.length === 0
-      ? name
-      : `${name}(${differing.map(([path, value]) => `${path.split('.').at(-1)} ${value}`).join(', ')})`;
+    return withParams(name, differing);
   });
   const twice = labels.find((label, i) => labels.indexOf(label) !== i);
   if (twice !== undefined) {

@@ -1,6 +1,7 @@
 import { rank } from '../defenses/victim.js';
 import type { MetricName } from '../metrics/metric.js';
 import type { Experiment } from './experiment.js';
+import { described } from './labels.js';
 import type { CellPlan, Plan } from './plan.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from './record.js';
 
@@ -250,7 +251,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     data: { name: of.data.name, fingerprint, fraction: of.fraction, validation: of.validation },
     report: of.report,
     select: of.select,
-    teacher: of.teacher.network.name,
+    teacher: described(of.teacher.network),
     attacks: of.attacks.map(({ label, attack }) => ({
       label,
       needs: attack.needs,
