@@ -32,7 +32,7 @@ export default experiment({
     schedule: cosine({ rate: 0.1, warmup: 1 }),
   }),
   students: [learner(plainCnn(), { epochs: 10, batch: 64, optimizer: adam(), schedule: constant(1e-3) })],
-  defenses: [none(), nasty({ omega: 0.04 }), nasty({ omega: 0.1 })],
+  defenses: [none(), nasty({ omega: 0.1 }), nasty({ omega: 0.2 }), nasty({ omega: 0.4 })],
   attacks: [scratch(), kd()],
   seeds: [0],
 });
