@@ -34,6 +34,6 @@ export default experiment({
   }),
   students: [learner(leNet5Half(), { epochs: 3, batch: 128, optimizer: adam(), schedule: constant(1e-3) })],
   defenses: [none(), nasty(), labelOnly(), compose(nasty(), rounding(2))],
-  attacks: [scratch(), labelSmoothing(), kd(), partialKd({ fraction: 0.1, steps: 'same' }), hardLabel()],
+  attacks: [scratch(), labelSmoothing(), kd(), partialKd({ fraction: 0.5 }), hardLabel()],
   seeds: [0, 1],
 });
