@@ -14,6 +14,9 @@ export type Ownership =
   | { readonly kind: 'none' }
   | { readonly kind: 'unlabelled' | 'labelled'; readonly fraction: number; readonly how: 'stratified' | 'shuffled' };
 
+/** Some or all of the training images, with labels. */
+export type Labelled = Extract<Ownership, { readonly fraction: number }> & { readonly kind: 'labelled' };
+
 /** Exactly what an ownership holds, and nothing more: images without labels, or none at all, cannot be peeked at. */
 export type Owned<Data extends Ownership> = Data extends { kind: 'labelled' }
   ? {

@@ -1,7 +1,7 @@
 import { between, checked, nothingElse, positive } from '../core/check.js';
 import { classifier } from '../train/classifier.js';
 import { distillation } from '../train/losses.js';
-import type { Attack } from './attack.js';
+import type { Attack, Labelled } from './attack.js';
 import { checkPart, type Part, type ScratchOptions, scratch } from './scratch.js';
 
 export interface KdOptions {
@@ -11,8 +11,6 @@ export interface KdOptions {
   readonly alpha?: number;
   readonly label?: string;
 }
-
-type Labelled = { readonly kind: 'labelled'; readonly fraction: number; readonly how: 'stratified' | 'shuffled' };
 
 /**
  * Knowledge distillation (Hinton et al. 2015), as the nasty teacher's students meet it:

@@ -1,7 +1,7 @@
 import { checked, nothingElse, oneOf, share } from '../core/check.js';
 import { classifier } from '../train/classifier.js';
 import { crossEntropy } from '../train/losses.js';
-import type { Attack } from './attack.js';
+import type { Attack, Labelled } from './attack.js';
 
 export interface ScratchOptions {
   /** Share of the training images, in (0, 1]. */
@@ -20,8 +20,6 @@ export const checkPart = (name: string, { fraction, how, steps }: Part): void =>
   oneOf(name, 'how', how, ['stratified', 'shuffled']);
   oneOf(name, 'steps', steps, ['epochs', 'same']);
 };
-
-type Labelled = { readonly kind: 'labelled'; readonly fraction: number; readonly how: 'stratified' | 'shuffled' };
 
 /** No attack: the student trained on labels alone, by cross-entropy. Every difference in the matrix refers to it. */
 export const scratch = (options: ScratchOptions = {}): Attack<'none', Labelled> => {
