@@ -2,6 +2,7 @@ import { type AnyAttack, labelled } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { FailureError, failure } from '../core/errors.js';
 import type { Dataset, Examples } from '../data/dataset.js';
+import { shareOf } from '../data/subset.js';
 import type { Defense } from '../defenses/defense.js';
 import { rank } from '../defenses/victim.js';
 import type { Learner } from '../train/recipe.js';
@@ -140,14 +141,18 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       'Give it a larger share, or 0 to hold out nothing.',
     );
   }
-  const fits = (where: string, { network, recipe: { batch } }: Learner): void => {
-    if (batch > images.train) {
+  const enough = (where: string, { recipe: { batch } }: Learner, count: number, what: string): void => {
+    if (batch > count) {
       refuse(
-        `batch is ${batch}, and there are ${images.train} training images`,
+        `batch is ${batch}, and there are ${count} ${what}`,
         where,
         'Give a smaller batch, or a larger fraction of the images.',
       );
     }
+  };
+  const fits = (where: string, learner: Learner): void => {
+    enough(where, learner, images.train, 'training images');
+    const { network } = learner;
     try {
       network.build(facts.data.image, facts.data.classes.length);
     } catch (error) {
@@ -157,7 +162,14 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     }
   };
   fits('teacher', of.teacher);
-  for (const { label, learner } of of.students) fits(`students: ${label}`, learner);
+  for (const { label, learner } of of.students) {
+    fits(`students: ${label}`, learner);
+    for (const { label: thief, attack } of of.attacks) {
+      if (attack.data.kind === 'none') continue;
+      const owned = shareOf(attack.data.fraction, images.train);
+      enough(`attacks: ${thief}, students: ${label}`, learner, owned, 'training images in its share');
+    }
+  }
 
   const teacherOf = (learner: Learner, seed: number, label: string): Stage =>
     stage(label, { kind: 'teacher', learner, seed }, {}, { learner: recipeOf(learner), seed });

@@ -195,6 +195,7 @@ test('steps of one pass are counted as batches are made', () => {
   fc.assert(
     fc.property(fraction, fc.integer({ min: 2, max: 14 }), (share, batch) => {
       const { train } = ownedImages(inUse(), part(share), 0);
+      fc.pre(batch <= train.indices.length);
       expect(stepsPerPass(train, learnerOf(undefined, { batch }))).toBe(imageSource(train, batch, key('a')).steps);
     }),
   );

@@ -204,6 +204,13 @@ test('more images a step than there are, and a held-out share that is no image, 
     what: 'batch is 64, and there are 44 training images',
     where: 'students: tiny',
   });
+  // A thief with half of the 87.
+  const half = { attacks: [partialKd({ fraction: 0.5 })] };
+  expect(refusal(() => planOf({ ...half, students: [learnerOf(tiny(), { batch: 44 })] }))).toMatchObject({
+    what: 'batch is 44, and there are 43 training images in its share',
+    where: expect.stringMatching(/^attacks: partialKd.*, students: tiny$/),
+  });
+  expect(planOf({ ...half, students: [learnerOf(tiny(), { batch: 43 })] }).cells.length).toBeGreaterThan(0);
   expect(refusal(() => planOf({ validation: 0.01 }))).toMatchObject({
     what: 'a share of 0.01 of 96 images is no image',
     where: 'validation',
@@ -220,11 +227,11 @@ describe('the honest training that an attack is compared with', () => {
   const none1 = { defenses: [none()] };
 
   test('is on the same images, for the same number of steps', () => {
-    const of = planOf({ ...none1, attacks: [kd(), partialKd({ fraction: 0.1, how: 'shuffled', steps: 'same' })] });
+    const of = planOf({ ...none1, attacks: [kd(), partialKd({ fraction: 0.3, how: 'shuffled', steps: 'same' })] });
     expect(compared(of, 'kd')).toEqual({ itself: false, params: { fraction: 1, how: 'stratified', steps: 'epochs' } });
     expect(compared(of, 'partialKd')).toEqual({
       itself: false,
-      params: { fraction: 0.1, how: 'shuffled', steps: 'same' },
+      params: { fraction: 0.3, how: 'shuffled', steps: 'same' },
     });
   });
 
@@ -276,7 +283,7 @@ describe('identities', () => {
     fc
       .record({ temperature: fc.integer({ min: 1, max: 20 }), alpha: fc.double({ min: 0, max: 1, noNaN: true }) })
       .map(kd),
-    fc.integer({ min: 1, max: 99 }).map((percent) => partialKd({ fraction: percent / 100 })),
+    fc.integer({ min: 20, max: 99 }).map((percent) => partialKd({ fraction: percent / 100 })),
   );
   const defense: fc.Arbitrary<Defense> = fc.oneof(
     fc.constant(none()),
