@@ -1,48 +1,92 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { key, uniforms } from '../src/core/random.js';
-import { dispose, entries } from '../src/core/tree.js';
-import { eager } from '../src/engine/eager.js';
+import { dispose } from '../src/core/tree.js';
 import { type Engine, loadEngine } from '../src/engine/engine.js';
+import { type Execution, executions } from '../src/engine/execution.js';
+import { runner } from '../src/engine/runner.js';
 import { leNet5 } from '../src/models/lenet.js';
-import type { ImageShape, NetworkPlugin } from '../src/models/network.js';
+import type { ImageShape, Named, NetworkPlugin } from '../src/models/network.js';
 import { plainCnn } from '../src/models/plain-cnn.js';
 import { preResNet } from '../src/models/pre-resnet.js';
 import { resNet } from '../src/models/resnet.js';
 import { classifierStep, initialState } from '../src/train/classifier.js';
-import type { ImageSet } from '../src/train/images.js';
+import { accuracyOn } from '../src/train/evaluate.js';
+import { type ImageSet, imageSource } from '../src/train/images.js';
 import { crossEntropy } from '../src/train/losses.js';
 import { sgd } from '../src/train/optimizers.js';
 import { constant } from '../src/train/schedules.js';
 
-const usage = `npm run bench -- [--torch PYTHON] [--rounds N] [--only NET] [--threads N]
+const usage = `npm run bench -- [--torch PYTHON] [--rounds N] [--only TEXT] [--threads N] [--engine HOW] [--memory STEPS]
 
-Images per second of one training step: forward, cross-entropy, backward, SGD with momentum and weight decay, loss and
-accuracy read back. With --torch, the same nets in that Python's PyTorch, in turn with ours, so that both meet the same
-machine; the ratio is the median over rounds.`;
+Images per second of training and of evaluation. A training step is: look the batch up, crop and flip, normalise, forward,
+cross-entropy, backward, SGD with momentum and weight decay, accuracy; losses and accuracies are read after each round.
+With --torch, the same in that Python's PyTorch, in turn with ours so that both meet the same machine: eager and compiled
+in three modes, of which the fastest counts. Medians over rounds; the ratio is the median of the rounds' ratios.
+
+--memory STEPS: instead, this process's memory over so many steps of a LeNet-5.`;
+
+type Precision = 'float32' | 'tf32' | 'bfloat16';
 
 interface Row {
+  readonly kind: 'train' | 'evaluate';
   readonly net: NetworkPlugin;
+  /** The name by which PyTorch's side knows the net. */
+  readonly name: string;
   readonly image: ImageShape;
   readonly batch: number;
-  /** Steps in one round. */
+  readonly precision: Precision;
+  /** Steps, or batches, in one round. */
   readonly steps: number;
 }
 
 const colour: ImageShape = { height: 32, width: 32, channels: 3 };
 const grey: ImageShape = { height: 32, width: 32, channels: 1 };
-const rows: readonly Row[] = [
-  { net: resNet(18), image: colour, batch: 64, steps: 2 },
-  { net: preResNet(20), image: colour, batch: 64, steps: 10 },
-  { net: plainCnn(), image: colour, batch: 128, steps: 15 },
-  { net: leNet5(), image: grey, batch: 128, steps: 40 },
+const resNet18 = { net: resNet(18), name: 'resNet18', image: colour };
+const preResNet20 = { net: preResNet(20), name: 'preResNet20', image: colour };
+const cnn = { net: plainCnn(), name: 'plainCnn', image: colour };
+const leNet = { net: leNet5(), name: 'leNet5', image: grey };
+
+const train = { kind: 'train', precision: 'float32' } as const;
+const evaluate = { kind: 'evaluate', precision: 'float32', batch: 500 } as const;
+
+const onProcessor: readonly Row[] = [
+  { ...train, ...resNet18, batch: 64, steps: 2 },
+  { ...train, ...preResNet20, batch: 64, steps: 10 },
+  { ...train, ...cnn, batch: 128, steps: 15 },
+  { ...train, ...leNet, batch: 128, steps: 60 },
+  { ...evaluate, ...resNet18, steps: 1 },
+  { ...evaluate, ...preResNet20, steps: 4 },
 ];
-/** The names by which PyTorch's side knows the nets. */
-const torchNames = ['resNet18', 'preResNet20', 'plainCnn', 'leNet5'];
+
+const onCard: readonly Row[] = [
+  { ...train, ...resNet18, batch: 128, precision: 'tf32', steps: 40 },
+  { ...train, ...resNet18, batch: 512, precision: 'bfloat16', steps: 40 },
+  { ...train, ...preResNet20, batch: 128, precision: 'tf32', steps: 80 },
+  { ...train, ...preResNet20, batch: 512, precision: 'bfloat16', steps: 40 },
+  { ...evaluate, ...resNet18, precision: 'tf32', steps: 20 },
+  { ...evaluate, ...preResNet20, precision: 'tf32', steps: 20 },
+];
+
+/** Products of bfloat16 are emulated, slowly, where the processor has none of its own. */
+const multipliesBfloat16 = (): boolean => {
+  try {
+    return /\bavx512_bf16\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+  } catch {
+    return false;
+  }
+};
+
+const rowsFor = ({ class: kind }: Engine): readonly Row[] => {
+  if (kind === 'tensorflow-cuda') return onCard;
+  const narrow = onProcessor.slice(0, 2).map((row): Row => ({ ...row, precision: 'bfloat16' }));
+  return multipliesBfloat16() ? [...onProcessor, ...narrow] : onProcessor;
+};
 
 const median = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b);
@@ -51,24 +95,34 @@ const median = (values: readonly number[]): number => {
   return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
 };
 
-interface Trainer {
-  /** Seconds that so many steps take. */
-  time(steps: number): number;
-  /** Tensors and bytes alive, which must not grow. */
-  memory(): { readonly tensors: number; readonly bytes: number };
-}
-
-const trainer = ({ net, image, batch }: Row): Trainer => {
-  const network = net.build(image, 10);
-  const data: ImageSet = {
-    examples: { images: new Uint8Array(), labels: new Uint8Array(), count: 0 },
-    indices: new Int32Array(),
+const imagesFor = ({ image, batch, kind, steps }: Row): ImageSet => {
+  const count = kind === 'train' ? 4 * batch : steps * batch;
+  const size = image.height * image.width * image.channels;
+  return {
+    examples: {
+      images: Uint8Array.from(uniforms(key('images'), count * size, 128), (value) => value + 128),
+      labels: Uint8Array.from({ length: count }, (_, i) => i % 10),
+      count,
+    },
+    indices: Int32Array.from({ length: count }, (_, i) => i),
     shape: image,
     normalisation: { mean: Array(image.channels).fill(0.5), std: Array(image.channels).fill(0.25) },
-    // PyTorch's side augments nothing either.
-    augmentation: { crop: 0, flip: false },
+    augmentation: image.channels === 1 ? { crop: 0, flip: false } : { crop: 4, flip: true },
     labelled: true,
   };
+};
+
+interface Subject {
+  /** How many images it sees. */
+  run(steps: number): number;
+  readonly how: () => string;
+  dispose(): void;
+}
+
+const trainer = (row: Row): Subject => {
+  const { net, image, batch } = row;
+  const network = net.build(image, 10);
+  const data = imagesFor(row);
   const optimizer = sgd({ momentum: 0.9, weightDecay: 5e-4 });
   const step = classifierStep({
     learner: { network, recipe: { epochs: 1, batch, optimizer, schedule: constant(0.01) } },
@@ -77,31 +131,61 @@ const trainer = ({ net, image, batch }: Row): Trainer => {
     target: () => ({}),
     loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels) }),
   });
-  const runner = eager(step, {});
+  const source = imageSource(data, { batch, key: key('batches') });
+  const running = runner(step, { frozen: {}, data: source.data }, { warn: console.error });
   const state = initialState(optimizer, network.init(key('bench')));
-  runner.load(state);
+  running.load(state);
   dispose(state);
-  const { height, width, channels } = image;
-  const raw = uniforms(key('images'), batch * height * width * channels, 127).map((value) => value + 128);
-  const labels = Int32Array.from({ length: batch }, (_, i) => i % 10);
-  let count = 0;
-  const once = (): void => {
-    const images = tf.tensor4d(raw.slice(), [batch, height, width, channels]);
-    const given = { images, labels: tf.tensor1d(labels.slice(), 'int32') };
-    const inputs = { learningRate: tf.scalar(0.01), seed: tf.tensor1d([0, count++], 'int32') };
-    const metrics = runner.run(given, inputs);
-    for (const [, metric] of entries(metrics)) metric.dataSync();
-    dispose([given, inputs, metrics]);
-  };
+  let done = 0;
   return {
-    time: (steps) => {
-      const started = performance.now();
-      for (let i = 0; i < steps; i++) once();
-      return (performance.now() - started) / 1000;
+    run: (steps) => {
+      const all: Named[] = [];
+      let images = 0;
+      for (let taken = 0; taken < steps; taken += running.stride) {
+        const calls = Array.from({ length: Math.min(running.stride, steps - taken) }, () => {
+          const { batch: given, images: count } = source.at(done);
+          images += count;
+          done += 1;
+          return { batch: given, inputs: { learningRate: tf.scalar(0.01), seed: tf.tensor1d([0, done], 'int32') } };
+        });
+        all.push(...running.run(calls));
+        dispose(calls);
+      }
+      for (const metrics of all) {
+        for (const metric of Object.values(metrics)) metric.dataSync();
+        dispose(metrics);
+      }
+      return images;
     },
-    memory: () => ({ tensors: tf.memory().numTensors, bytes: tf.memory().numBytes }),
+    how: () => `${running.execution}${running.stride === 1 ? '' : `, ${running.stride} steps a call`}`,
+    dispose: () => {
+      running.dispose();
+      dispose(source.data);
+    },
   };
 };
+
+const evaluator = (row: Row): Subject => {
+  const network = row.net.build(row.image, 10);
+  const data = imagesFor(row);
+  const variables = network.init(key('bench'));
+  return {
+    // As the harness evaluates: opening a graph for it is part of the time.
+    run: () => {
+      accuracyOn(network, variables, data);
+      return data.indices.length;
+    },
+    how: () => '',
+    dispose: () => dispose(variables),
+  };
+};
+
+const modes = ['eager', 'default', 'reduce-overhead', 'max-autotune'] as const;
+
+interface Answer {
+  readonly seconds: Readonly<Record<string, number>>;
+  readonly failed: Readonly<Record<string, string>>;
+}
 
 /** A Python process that answers a line for a line. */
 const openTorch = async (python: string, threads: number) => {
@@ -116,19 +200,90 @@ const openTorch = async (python: string, threads: number) => {
     if (line.done) throw new Error(`${python} ended: does it have PyTorch? (${python} -m pip install torch)`);
     return JSON.parse(line.value) as T;
   };
-  const { version } = await answer<{ version: string }>();
+  const { version, device } = await answer<{ version: string; device: string }>();
   return {
     version,
-    time: async (net: string, batch: number, steps: number): Promise<Record<string, number>> => {
-      child.stdin?.write(`${JSON.stringify({ net, batch, steps })}\n`);
+    device,
+    time: ({ name, batch, steps, kind, precision }: Row, among: readonly string[]): Promise<Answer> => {
+      child.stdin?.write(`${JSON.stringify({ net: name, batch, steps, kind, precision, modes: among })}\n`);
       return answer();
     },
     close: () => child.stdin?.end(),
   };
 };
 
+type Torch = Awaited<ReturnType<typeof openTorch>>;
+
 const describe = (engine: Engine): string =>
-  `${engine.class} ${engine.version}, ${engine.threads} threads, ${cpus()[0]?.model ?? 'unknown processor'}, ${engine.gpus.join(', ') || 'no GPU'}`;
+  `${engine.class} ${engine.version}, ${engine.threads} threads, ${cpus()[0]?.model ?? 'unknown processor'}, ${engine.gpus.join(', ') || 'no graphics card'}`;
+
+/** Images per second, and how many times as many as the fastest of the others in the same round's turn. */
+const measure = async (row: Row, rounds: number, torch: Torch | undefined, among: readonly string[]) => {
+  const subject = row.kind === 'train' ? trainer(row) : evaluator(row);
+  // Traced, compiled, compared where XLA is, and warm.
+  for (let i = 0; i < 3; i++) subject.run(Math.max(row.steps, 5));
+  const ours: number[] = [];
+  const theirs: Record<string, number[]> = {};
+  const failed: Record<string, string> = {};
+  for (let round = 0; round < rounds; round++) {
+    const started = performance.now();
+    const images = subject.run(row.steps);
+    ours.push((1000 * images) / (performance.now() - started));
+    if (torch === undefined) continue;
+    const answer = await torch.time(row, among);
+    Object.assign(failed, answer.failed);
+    for (const [mode, seconds] of Object.entries(answer.seconds)) {
+      theirs[mode] ??= [];
+      theirs[mode].push((row.batch * row.steps) / seconds);
+    }
+  }
+  const how = subject.how();
+  subject.dispose();
+  const best = Object.keys(theirs).sort((a, b) => median(theirs[b] as number[]) - median(theirs[a] as number[]))[0];
+  return { ours, theirs, failed, how, best };
+};
+
+const bench = async (rows: readonly Row[], rounds: number, torch: Torch | undefined): Promise<void> => {
+  const columns = ['what', 'net', 'batch', 'precision', 'img/s', 'ms a step', 'as'];
+  const torchColumns = torch === undefined ? [] : [...modes.map((mode) => `PyTorch ${mode}`), 'ratio to its best'];
+  const all = [...columns, ...torchColumns];
+  console.log(`| ${all.join(' | ')} |`);
+  console.log(`|${all.map((_, i) => (i === 0 || i === 1 || i === 3 || i === 6 ? '---' : '--:')).join('|')}|`);
+  const complaints: string[] = [];
+  for (const row of rows) {
+    const { ours, theirs, failed, how, best } = await measure(row, rounds, torch, modes);
+    const rate = median(ours);
+    const cells = [
+      row.kind,
+      row.name,
+      row.batch,
+      row.precision,
+      rate.toFixed(0),
+      ((1000 * row.batch) / rate).toFixed(1),
+      how,
+    ];
+    if (torch !== undefined) {
+      cells.push(...modes.map((mode) => (theirs[mode] === undefined ? 'fails' : median(theirs[mode]).toFixed(0))));
+      const ratio = median((theirs[best ?? ''] ?? []).map((rate, i) => (ours[i] as number) / rate));
+      cells.push(`${ratio.toFixed(2)}×`);
+      complaints.push(...Object.entries(failed).map(([mode, why]) => `${row.name}, ${row.precision}, ${mode}: ${why}`));
+    }
+    console.log(`| ${cells.join(' | ')} |`);
+  }
+  if (complaints.length > 0) console.log(`\nPyTorch failed:\n${complaints.join('\n')}`);
+};
+
+/** What this process holds while it trains. */
+const memory = (steps: number): void => {
+  const subject = trainer({ ...train, ...leNet, batch: 128, steps: 1 });
+  console.log('| steps | tensors | resident memory, MB |\n|--:|--:|--:|');
+  const tenth = Math.ceil(steps / 10);
+  for (let done = 0; done <= steps; done += tenth) {
+    console.log(`| ${done} | ${tf.memory().numTensors} | ${(process.memoryUsage().rss / 1e6).toFixed(0)} |`);
+    if (done < steps) for (let left = tenth; left > 0; left -= 50) subject.run(Math.min(50, left));
+  }
+  subject.dispose();
+};
 
 const main = async (): Promise<void> => {
   const { values } = parseArgs({
@@ -137,54 +292,32 @@ const main = async (): Promise<void> => {
       rounds: { type: 'string', default: '7' },
       only: { type: 'string' },
       threads: { type: 'string' },
+      engine: { type: 'string' },
+      memory: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   if (values.help) return console.log(usage);
-  const rounds = Number(values.rounds);
-  const engine = await loadEngine(values.threads === undefined ? {} : { threads: Number(values.threads) });
+  if (values.engine !== undefined && !executions.includes(values.engine as Execution))
+    throw new Error(`--engine is one of ${executions.join(', ')}`);
+  const engine = await loadEngine({
+    ...(values.threads === undefined ? {} : { threads: Number(values.threads) }),
+    execution: values.engine as Execution | undefined,
+  });
   const torch = values.torch === undefined ? undefined : await openTorch(values.torch, engine.threads);
-  console.log(`${describe(engine)}; eager; float32; medians of ${rounds} rounds`);
-  if (torch !== undefined) console.log(`PyTorch ${torch.version}: the faster of channels_last and contiguous, eager`);
-  console.log('');
+  const rounds = Number(values.rounds);
   console.log(
-    `| net | batch | img/s | ms a step | tensors held | growth over ${rounds} rounds |${torch ? ' PyTorch img/s | ratio |' : ''}`,
+    `${describe(engine)}; ${values.memory === undefined ? `medians of ${rounds} rounds` : 'LeNet-5, batch 128'}`,
   );
-  console.log(`|---|--:|--:|--:|--:|--:|${torch ? '--:|--:|' : ''}`);
-  for (const [index, row] of rows.entries()) {
-    const name = torchNames[index] as string;
-    if (values.only !== undefined && !name.toLowerCase().includes(values.only.toLowerCase())) continue;
-    const ours = trainer(row);
-    ours.time(3);
-    const before = ours.memory();
-    const own: number[] = [];
-    const theirs: Record<string, number>[] = [];
-    for (let round = 0; round < rounds; round++) {
-      own.push(ours.time(row.steps) / row.steps);
-      if (torch === undefined) continue;
-      const seconds = await torch.time(name, row.batch, row.steps);
-      theirs.push(Object.fromEntries(Object.entries(seconds).map(([format, s]) => [format, s / row.steps])));
-    }
-    const after = ours.memory();
-    const cells = [
-      name,
-      row.batch,
-      (row.batch / median(own)).toFixed(0),
-      (1000 * median(own)).toFixed(1),
-      after.tensors,
-      `${after.tensors - before.tensors} tensors, ${after.bytes - before.bytes} bytes`,
-    ];
-    if (torch !== undefined) {
-      const best = Object.keys(theirs[0] ?? {}).reduce((a, b) =>
-        median(theirs.map((t) => t[a] ?? 0)) <= median(theirs.map((t) => t[b] ?? 0)) ? a : b,
-      );
-      const bestTimes = theirs.map((t) => t[best] as number);
-      cells.push(
-        (row.batch / median(bestTimes)).toFixed(0),
-        `${median(bestTimes.map((t, i) => t / (own[i] as number))).toFixed(2)}×`,
-      );
-    }
-    console.log(`| ${cells.join(' | ')} |`);
+  if (torch !== undefined) console.log(`PyTorch ${torch.version}, ${torch.device}`);
+  console.log('');
+  if (values.memory !== undefined) memory(Number(values.memory));
+  else {
+    const wanted = values.only?.toLowerCase();
+    const rows = rowsFor(engine).filter((row) =>
+      wanted === undefined ? true : `${row.kind} ${row.name} ${row.precision}`.toLowerCase().includes(wanted),
+    );
+    await bench(rows, rounds, torch);
   }
   torch?.close();
 };

@@ -1,26 +1,34 @@
 import { orThrow } from '../core/errors.js';
 import { diagnose } from '../engine/doctor.js';
 import { type Engine, prepareEngine } from '../engine/engine.js';
+import type { Execution, Precision } from '../engine/execution.js';
 import { progressTo } from '../engine/progress.js';
 import { type Terminal, terminal } from './terminal.js';
 
 /** The engine, installed first where it is missing, with a progress bar. */
 export const readyEngine = (
   out: Terminal,
-  options: { readonly cuda?: boolean; readonly threads?: number | undefined } = {},
+  options: {
+    readonly cuda?: boolean;
+    readonly threads?: number | undefined;
+    readonly execution?: Execution | undefined;
+    readonly precision?: Precision | undefined;
+  } = {},
 ): Promise<Engine> =>
   orThrow(
     prepareEngine({
       progress: progressTo(process.stderr),
       say: (line) => out.log(line),
       ...(options.cuda === undefined ? {} : { cuda: options.cuda }),
+      execution: options.execution,
+      precision: options.precision,
       ...(options.threads === undefined ? {} : { threads: options.threads }),
     }),
   );
 
-/** `tensorflow-cpu 2.21.0, 2 threads` */
-export const engineSaid = ({ class: kind, version, threads, gpus }: Engine): string =>
-  [`${kind} ${version}`, `${threads} thread${threads === 1 ? '' : 's'}`, ...gpus].join(', ');
+/** `tensorflow-cpu 2.21.0, 2 threads, graph` */
+export const engineSaid = ({ class: kind, version, threads, gpus, execution }: Engine): string =>
+  [`${kind} ${version}`, `${threads} thread${threads === 1 ? '' : 's'}`, ...gpus, execution].join(', ');
 
 export const installCommand = async (
   { cuda }: { readonly cuda?: boolean },

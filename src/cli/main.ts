@@ -1,6 +1,7 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
+import { executions, precisions } from '../engine/execution.js';
 import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
 import type { PlanOptions } from './plan.js';
@@ -30,6 +31,11 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .exitOverride();
   const command = (text: string): Command => program.command(text).exitOverride();
 
+  const execution = (): Option =>
+    new Option('--engine <how>', 'how steps run (default: xla on a graphics card, else graph)').choices(executions);
+  const precision = (): Option =>
+    new Option('--precision <type>', 'how a graphics card multiplies float32 (default: tf32)').choices(precisions);
+
   command('run')
     .description('run an experiment file: train what is missing, and write and print its matrix')
     .argument('<file>', 'a TypeScript file with `export default experiment({ … })`')
@@ -44,6 +50,8 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--force [pattern]', 'make all, or what matches, anew')
     .option('--jobs <number>', 'worker processes', wholeFrom1, 1)
     .option('--threads <number>', 'threads of a process (default: all cores, shared among the jobs)', wholeFrom1)
+    .addOption(execution())
+    .addOption(precision())
     .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, 200)
     .action(async (file: string, options: RunOptions) => {
       const { runCommand } = await import('./run.js');
@@ -57,6 +65,8 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--only <pattern>', 'only attacks, defences, students or stages that match; may be repeated', andMore)
     .option('--seed <labels...>', 'only these of its seeds')
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>)')
+    .addOption(execution())
+    .addOption(precision())
     .action(async (file: string, options: PlanOptions) => {
       const { planCommand } = await import('./plan.js');
       code = await planCommand(file, options);

@@ -1,6 +1,7 @@
 import { access, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { firstFew } from '../data/assemble.js';
+import type { Execution, Precision } from '../engine/execution.js';
 import { showSeconds } from '../engine/progress.js';
 import { estimate, type Speeds, speedsFrom } from '../harness/estimate.js';
 import type { Plan, Stage } from '../harness/plan.js';
@@ -16,6 +17,8 @@ import { type Terminal, terminal } from './terminal.js';
 export interface PlanOptions extends ExperimentOptions {
   readonly only?: readonly string[];
   readonly out?: string;
+  readonly engine?: Execution;
+  readonly precision?: Precision;
 }
 
 /** What a run would do with a stage. */
@@ -109,7 +112,7 @@ const notApplicable = ({ cells }: Plan): readonly string[] => [
 
 export const planCommand = async (file: string, options: PlanOptions, out: Terminal = terminal()): Promise<number> => {
   const experiment = await openExperiment(file, options);
-  const planned = await planFor(experiment, await plannedEngine(), {
+  const planned = await planFor(experiment, await plannedEngine(options.engine, options.precision), {
     onNote: (note) => out.log(`${out.paint.warning('!')} ${note}`),
   });
   const { plan } = planned;

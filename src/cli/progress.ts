@@ -89,6 +89,8 @@ export const teller = (out: Terminal, plan: Plan): ((event: RunEvent) => void) =
       case 'stage':
         if (event.event.type === 'warning') {
           out.log(`${out.paint.warning('!')} ${stage.label}: ${event.event.message}`);
+        } else if (event.event.type === 'note') {
+          say(stage, `  ${stage.label}: ${event.event.message}`);
         } else if (event.event.type === 'progress') {
           const line = `  ${stage.label}  ${progressLine(event.event.progress)}`;
           if (out.live) out.update(stage.id, line);

@@ -3,6 +3,7 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
+import type { Execution, Precision } from '../engine/execution.js';
 import { progressTo } from '../engine/progress.js';
 import { localExecutor } from '../harness/executor.js';
 import type { Matrix } from '../harness/matrix.js';
@@ -27,6 +28,8 @@ export interface RunOptions extends ExperimentOptions {
   readonly force?: string | true;
   readonly jobs: number;
   readonly threads?: number;
+  readonly engine?: Execution;
+  readonly precision?: Precision;
   readonly checkpointEvery: number;
 }
 
@@ -39,7 +42,7 @@ export const runCommand = async (
 ): Promise<number> => {
   const experiment = await openExperiment(file, options);
   const threads = options.threads ?? (options.jobs > 1 ? threadsEach(options.jobs) : undefined);
-  const engine = await readyEngine(out, { threads });
+  const engine = await readyEngine(out, { threads, execution: options.engine, precision: options.precision });
   const prepared = await prepare(experiment, {
     onNote: (note) => out.log(`${out.paint.warning('!')} ${note}`),
     onProgress: decoding(experiment.data.name),
@@ -93,7 +96,16 @@ const executorsFor = async (
         processExecutor({
           script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
           args: ['worker'],
-          setup: { file, data, seed, store: store.root, threads: prepared.engine.threads, checkpointEvery },
+          setup: {
+            file,
+            data,
+            seed,
+            store: store.root,
+            threads: prepared.engine.threads,
+            execution: prepared.engine.execution,
+            precision: prepared.engine.precision,
+            checkpointEvery,
+          },
           signal,
         }),
       );

@@ -7,10 +7,10 @@ import { openExperiment } from './experiment-file.js';
 
 /** A worker of `run --jobs`: serves its parent until that goes away. */
 export const workerCommand = (): Promise<void> =>
-  serveStages(async ({ file, data, seed, store, threads, checkpointEvery }, signal) => {
+  serveStages(async ({ file, data, seed, store, threads, execution, precision, checkpointEvery }, signal) => {
     const experiment = await openExperiment(file, { data, seed });
     // What is to be said of the engine its parent has said.
-    await loadEngine({ threads, say: () => undefined });
+    await loadEngine({ threads, execution, precision, say: () => undefined });
     const prepared = await prepare(experiment);
     // The parent has looked at every finished stage before it hands out one that needs it.
     return { ...prepared, store: openStore(store, () => undefined), version: await version(), signal, checkpointEvery };

@@ -5,8 +5,8 @@ import type { Examples } from './dataset.js';
 
 /** Images of one step, raw: neither augmented nor normalised, which happens inside the step. */
 export interface Batch {
-  /** [count, height, width, channels] flat, 0..255. */
-  readonly images: Float32Array;
+  /** [count, height, width, channels] flat. */
+  readonly images: Uint8Array;
   /** [count] */
   readonly labels: Int32Array;
   readonly count: number;
@@ -33,7 +33,7 @@ export interface Batches {
  */
 export const gather = (examples: Examples, { height, width, channels }: ImageShape, indices: Int32Array): Batch => {
   const size = height * width * channels;
-  const images = new Float32Array(indices.length * size);
+  const images = new Uint8Array(indices.length * size);
   const labels = new Int32Array(indices.length);
   for (let i = 0; i < indices.length; i++) {
     const index = indices[i] as number;

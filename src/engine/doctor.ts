@@ -4,6 +4,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as E from 'fp-ts/lib/Either.js';
 import type { Choice } from './choice.js';
 import { type Engine, engineChoice, TFJS_CPU_SLOWER } from './engine.js';
+import type { Execution } from './execution.js';
 import { alteredFiles, enginePath, findEngine } from './folder.js';
 import { checkCache, findCompiler, findPython, type Machine, RUN_SLOWLY, thisMachine, unsupported } from './machine.js';
 import { type Ran, run } from './process.js';
@@ -137,6 +138,12 @@ const causeOf = (ran: Ran): string => {
   return lines.find((line) => line.includes('Error')) ?? lines.at(-1) ?? `exit code ${ran.code}`;
 };
 
+const saidOf: Readonly<Record<Execution, string>> = {
+  eager: 'run operation by operation',
+  graph: 'run as one TensorFlow graph each',
+  xla: 'run as one graph each, compiled by XLA',
+};
+
 /** The checks that come out of the child process. */
 export const checksFromProbe = (ran: Ran): readonly Check[] => {
   const line = ran.out.trimEnd().split('\n').at(-1) ?? '';
@@ -152,7 +159,13 @@ export const checksFromProbe = (ran: Ran): readonly Check[] => {
   const speed = `matrix product ${test.matmul.toFixed(1)} GFLOPS, convolution ${test.convolution.toFixed(1)} GFLOPS`;
   return [
     good('loads', `${engine.class} ${engine.version}, ${engine.threads} thread${engine.threads === 1 ? '' : 's'}`),
-    good('gpu', engine.gpus.length > 0 ? engine.gpus.join(', ') : 'none in use'),
+    good(
+      'gpu',
+      engine.gpus.length > 0
+        ? `${engine.gpus.join(', ')}; float32 is multiplied as ${engine.precision === 'tf32' ? 'TF32 (--precision float32 for strict)' : 'float32'}`
+        : 'none in use',
+    ),
+    good('steps', saidOf[engine.execution]),
     test.right
       ? good('self-test', `known answers right; ${speed}`)
       : bad(

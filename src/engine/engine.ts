@@ -5,7 +5,9 @@ import { dirname, join, resolve } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import * as E from 'fp-ts/lib/Either.js';
 import { attempt, FailureError, failure, orThrow, type Result, type Task } from '../core/errors.js';
+import type { Binding } from './backend.js';
 import { type Choice, chooseEngine } from './choice.js';
+import type { Execution, Precision } from './execution.js';
 import { findEngine, QUIET } from './folder.js';
 import { type InstallOptions, installEngine } from './install.js';
 import { type Machine, RUN_SLOWLY, thisMachine } from './machine.js';
@@ -26,9 +28,25 @@ export interface Engine {
   readonly gpus: readonly string[];
   /** Whether TensorFlow's own operations can be called. */
   readonly native: boolean;
+  readonly execution: Execution;
+  readonly precision: Precision;
   /** Where it is installed. */
   readonly folder?: string;
 }
+
+export const defaultExecution = (of: Engine['class']): Execution =>
+  of === 'tensorflow-cuda' ? 'xla' : of === 'tensorflow-cpu' ? 'graph' : 'eager';
+
+/**
+ * What a result's bits depend on besides TensorFlow's version and threads. Eager steps and graphs give the same ones; XLA
+ * rounds differently.
+ */
+export const arithmeticOf = ({
+  class: kind,
+  execution,
+  precision,
+}: Pick<Engine, 'class' | 'execution' | 'precision'>): string =>
+  [kind, ...(execution === 'xla' ? ['xla'] : []), ...(precision === 'tf32' ? ['tf32'] : [])].join('+');
 
 export interface LoadOptions {
   /**
@@ -36,6 +54,10 @@ export interface LoadOptions {
    * process: TensorFlow reads it once.
    */
   readonly threads?: number;
+  /** Default: `xla` on a graphics card and `graph` on a processor, where XLA is slower. The first load decides. */
+  readonly execution?: Execution | undefined;
+  /** How a graphics card multiplies float32. Default: `tf32`. The first load decides. */
+  readonly precision?: Precision | undefined;
   /** Told, in a line, that a slow engine is in use and why. Default: standard error. */
   readonly say?: (line: string) => void;
 }
@@ -48,12 +70,6 @@ export interface LoadOptions {
  * of 30 runs 7.1 to 7.7 ms in TensorFlow.
  */
 export const TFJS_CPU_SLOWER = 1000;
-
-/** What the binding offers of itself; the kernels use the rest. */
-interface Binding {
-  readonly TF_Version: string;
-  isUsingGpuDevice(): boolean;
-}
 
 type BackendMaker = new (binding: Binding, packageName: string) => tf.KernelBackend;
 
@@ -80,20 +96,31 @@ const positive = (text: string | undefined): number | undefined => {
 /** The environment variables that the native library reads once, when it is loaded. */
 export const nativeEnvironment = (
   env: NodeJS.ProcessEnv,
-  options: { readonly threads: number | undefined; readonly cores: number; readonly folder: string | undefined },
+  options: {
+    readonly threads: number | undefined;
+    readonly cores: number;
+    readonly folder: string | undefined;
+    readonly precision?: Precision | undefined;
+  },
 ): Readonly<Record<string, string>> => {
   const threads = options.threads ?? positive(env.TF_NUM_INTRAOP_THREADS) ?? options.cores;
   const cuda = options.folder === undefined ? undefined : join(options.folder, 'nvidia', 'cuda_nvcc');
+  const strict = options.precision === 'float32';
+  const flags = [
+    // XLA looks for ptxas and libdevice in a system-wide CUDA unless told otherwise.
+    ...(cuda !== undefined && existsSync(cuda) ? [`--xla_gpu_cuda_data_dir=${cuda}`] : []),
+    // Its own matrix products do not ask CUDA's libraries whether TF32 is allowed.
+    ...(strict ? ['--xla_gpu_enable_triton_gemm=false'] : []),
+  ].filter((flag) => !env.XLA_FLAGS?.includes(flag.slice(0, flag.indexOf('='))));
   return {
     TF_NUM_INTRAOP_THREADS: String(threads),
     TF_NUM_INTEROP_THREADS: env.TF_NUM_INTEROP_THREADS || String(threads),
     TF_CPP_MIN_LOG_LEVEL: env.TF_CPP_MIN_LOG_LEVEL || '2',
     // Otherwise the first process takes the whole card, and a second worker finds none of its memory.
     TF_FORCE_GPU_ALLOW_GROWTH: env.TF_FORCE_GPU_ALLOW_GROWTH || 'true',
-    // XLA looks for ptxas and libdevice in a system-wide CUDA unless told otherwise.
-    ...(cuda !== undefined && existsSync(cuda) && !env.XLA_FLAGS?.includes('xla_gpu_cuda_data_dir')
-      ? { XLA_FLAGS: `${env.XLA_FLAGS ?? ''} --xla_gpu_cuda_data_dir=${cuda}`.trim() }
-      : {}),
+    // The binding passes no configuration on: CUDA's own libraries look at this.
+    ...(strict ? { NVIDIA_TF32_OVERRIDE: '0' } : {}),
+    ...(flags.length === 0 ? {} : { XLA_FLAGS: [env.XLA_FLAGS ?? '', ...flags].join(' ').trim() }),
   };
 };
 
@@ -121,6 +148,7 @@ const loadNative = async (
     threads: options.threads,
     cores: availableParallelism(),
     folder,
+    precision: options.precision,
   });
   Object.assign(process.env, environment);
   const require = createRequire(path);
@@ -142,6 +170,9 @@ const loadNative = async (
   const cuda = binding.isUsingGpuDevice();
   return {
     class: cuda ? 'tensorflow-cuda' : 'tensorflow-cpu',
+    execution: options.execution ?? defaultExecution(cuda ? 'tensorflow-cuda' : 'tensorflow-cpu'),
+    // Somebody may have forbidden it in the environment.
+    precision: cuda && process.env.NVIDIA_TF32_OVERRIDE !== '0' ? 'tf32' : 'float32',
     version: binding.TF_Version,
     threads: Number(environment.TF_NUM_INTRAOP_THREADS),
     gpus: cuda ? [await gpuName()] : [],
@@ -153,7 +184,15 @@ const loadNative = async (
 const loadJavaScript = async (): Promise<Engine> => {
   await tf.setBackend('cpu');
   await tf.ready();
-  return { class: 'tfjs-cpu', version: tf.version.tfjs, threads: 1, gpus: [], native: false };
+  return {
+    class: 'tfjs-cpu',
+    version: tf.version.tfjs,
+    threads: 1,
+    gpus: [],
+    native: false,
+    execution: 'eager',
+    precision: 'float32',
+  };
 };
 
 /** The warning that goes with a choice, for standard error. */

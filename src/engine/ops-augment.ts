@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { key, uniforms } from '../core/random.js';
-import { isNative, statelessUniform } from './ops-native.js';
+import { isNative } from './backend.js';
+import { rows as rowsAt, statelessUniform } from './ops-native.js';
 
 export interface CropFlip {
   /** Zeros added on each side before a window of the image's own size is cut out at a random place; 0: no crop. */
@@ -64,5 +65,9 @@ export const cropFlip = (images: tf.Tensor4D, { crop, flip }: CropFlip, seed: tf
             [crop, crop],
             [0, 0],
           ]);
-    return tf.gather(tf.reshape(padded, [n * high * wide, c]), indices as tf.Tensor3D) as unknown as tf.Tensor4D;
+    const pixels = tf.reshape(padded, [n * high * wide, c]);
+    // tfjs's own gather reads the indices back to check them.
+    return (
+      isNative() ? rowsAt({ x: pixels, indices }, {})[0] : tf.gather(pixels, indices as tf.Tensor3D)
+    ) as tf.Tensor4D;
   });

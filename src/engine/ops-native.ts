@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { type Attribute, backend, DTYPES, isUnderXla, type Raw } from './backend.js';
 
 /**
  * TensorFlow's own operations as tfjs kernels, each with its gradient: one table. A kernel runs through the eager API of
@@ -8,47 +9,9 @@ import * as tf from '@tensorflow/tfjs';
  * Every kernel creates its outputs and nothing else; what it needs on the way is disposed of before it returns.
  */
 
-/** The part of tfjs's native backend that is used here. */
-interface NativeBackend {
-  readonly binding: {
-    readonly TF_ATTR_TYPE: number;
-    readonly TF_ATTR_INT: number;
-    readonly TF_ATTR_FLOAT: number;
-    readonly TF_ATTR_BOOL: number;
-    readonly TF_ATTR_STRING: number;
-    readonly TF_FLOAT: number;
-    readonly TF_INT32: number;
-    readonly TF_INT64: number;
-    executeOp(name: string, attributes: Attribute[], inputs: number[], outputs: number): readonly Raw[];
-    deleteTensor(id: number): void;
-  };
-  readonly isUsingGpuDevice: boolean;
-  getInputTensorIds(tensors: readonly tf.Tensor[]): number[];
-  createOutputTensor(raw: Raw): tf.Tensor;
-  executeMultipleOutputs(name: string, attributes: Attribute[], inputs: tf.Tensor[], outputs: number): tf.Tensor[];
-}
-
-/** A tensor of the binding that tfjs does not know of. */
-interface Raw {
-  readonly id: number;
-  readonly dtype: number;
-  readonly shape: number[];
-}
-
-interface Attribute {
-  readonly name: string;
-  readonly type: number;
-  readonly value: unknown;
-}
-
-/** Whether TensorFlow runs the operations; otherwise tfjs's own implementations do. */
-export const isNative = (): boolean => tf.getBackend() === 'tensorflow';
-
-const backend = (): NativeBackend => tf.backend() as unknown as NativeBackend;
-
 /** An attribute's value, told apart by its kind; a list of numbers is a list attribute. */
 type Value =
-  | { readonly dtype: 'float32' | 'int32' | 'int64' }
+  | { readonly dtype: keyof typeof DTYPES }
   | { readonly int: number | readonly number[] }
   | { readonly float: number }
   | { readonly bool: boolean }
@@ -57,8 +20,7 @@ type Value =
 const attribute = (name: string, value: Value): Attribute => {
   const { binding } = backend();
   if ('dtype' in value) {
-    const types = { float32: binding.TF_FLOAT, int32: binding.TF_INT32, int64: binding.TF_INT64 };
-    return { name, type: binding.TF_ATTR_TYPE, value: types[value.dtype] };
+    return { name, type: binding.TF_ATTR_TYPE, value: DTYPES[value.dtype] };
   }
   if ('int' in value) return { name, type: binding.TF_ATTR_INT, value: value.int };
   if ('float' in value) return { name, type: binding.TF_ATTR_FLOAT, value: value.float };
@@ -87,6 +49,40 @@ const withShape = <A>(shape: readonly number[], f: (shape: tf.Tensor) => A): A =
 };
 
 const float: Value = { dtype: 'float32' };
+
+let narrow = false;
+
+/** Runs `body` with the factors of its convolutions and matrix products, and of their gradients, rounded to bfloat16. */
+export const withNarrowProducts = <A>(body: () => A): A => {
+  const before = narrow;
+  narrow = true;
+  try {
+    return body();
+  } finally {
+    narrow = before;
+  }
+};
+
+/**
+ * A convolution or a product, of float32 or, where that was asked for, of bfloat16: then its factors are cast before and
+ * its result after it. tfjs does not have that type, so those tensors stay inside the binding.
+ */
+const product = (name: string, inputs: readonly tf.Tensor[], values: Values): tf.Tensor => {
+  if (!narrow) return execute1(name, inputs, { T: float, ...values });
+  const { binding } = backend();
+  const cast = (id: number, from: keyof typeof DTYPES, to: keyof typeof DTYPES): Raw => {
+    const attributes = attributesOf({ SrcT: { dtype: from }, DstT: { dtype: to }, Truncate: { bool: false } });
+    return binding.executeOp('Cast', attributes, [id], 1)[0] as Raw;
+  };
+  const ids = backend().getInputTensorIds(inputs);
+  // Among the inputs are shapes, which are integers.
+  const factors = ids.map((id, i) => (inputs[i]?.dtype === 'float32' ? cast(id, 'float32', 'bfloat16').id : id));
+  const attributes = attributesOf({ T: { dtype: 'bfloat16' }, ...values });
+  const [result] = binding.executeOp(name, attributes, factors, 1) as [Raw];
+  const wide = cast(result.id, 'bfloat16', 'float32');
+  for (const id of [result.id, ...factors.filter((factor, i) => factor !== ids[i])]) binding.deleteTensor(id);
+  return backend().createOutputTensor(wide);
+};
 const nhwc: Value = { text: 'NHWC' };
 
 interface Operation<Attributes, Input extends string> {
@@ -147,7 +143,6 @@ export interface ConvAttributes {
 type Padding = 'SAME' | 'VALID' | { readonly explicit: number };
 
 const convValues = (stride: number, padding: Padding): Values => ({
-  T: float,
   strides: { int: [1, stride, stride, 1] },
   use_cudnn_on_gpu: { bool: true },
   ...(typeof padding === 'string'
@@ -183,7 +178,7 @@ const convInputGradient = (filter: tf.Tensor, dy: tf.Tensor, attributes: ConvAtt
   const { stride, padding } = attributes;
   const name = namedPadding(attributes);
   const gradient = (side: readonly number[], same: 'SAME' | 'VALID') =>
-    withShape(side, (shape) => execute1('Conv2DBackpropInput', [shape, filter, dy], convValues(stride, same)));
+    withShape(side, (shape) => product('Conv2DBackpropInput', [shape, filter, dy], convValues(stride, same)));
   if (name !== undefined) return gradient(attributes.x, name);
   const whole = gradient(padded(attributes), 'VALID');
   const inner = tf.slice(whole, [0, padding, padding, 0], [...attributes.x]);
@@ -196,7 +191,7 @@ const convFilterGradient = (x: tf.Tensor, dy: tf.Tensor, attributes: ConvAttribu
   const name = namedPadding(attributes);
   const gradient = (images: tf.Tensor, same: 'SAME' | 'VALID') =>
     withShape(attributes.filter, (shape) =>
-      execute1('Conv2DBackpropFilter', [images, shape, dy], convValues(stride, same)),
+      product('Conv2DBackpropFilter', [images, shape, dy], convValues(stride, same)),
     );
   if (name !== undefined) return gradient(x, name);
   const side: [number, number] = [padding, padding];
@@ -211,7 +206,7 @@ export const conv2d = operation<ConvAttributes, 'x' | 'filter'>('Conv2D', {
   inputs: ['x', 'filter'],
   forward: (inputs, attributes) => {
     const padding = namedPadding(attributes) ?? { explicit: attributes.padding };
-    return [execute1('Conv2D', inputs, convValues(attributes.stride, padding))];
+    return [product('Conv2D', inputs, convValues(attributes.stride, padding))];
   },
   saved: { inputs: ['x', 'filter'] },
   gradient: ([dy], [x, filter], attributes) => ({
@@ -220,7 +215,16 @@ export const conv2d = operation<ConvAttributes, 'x' | 'filter'>('Conv2D', {
   }),
 });
 
-const biasGradient = (dy: tf.Tensor): tf.Tensor => execute1('BiasAddGrad', [dy], { T: float, data_format: nhwc });
+/**
+ * The sum over all axes but the last. Flat, since TensorFlow's graph optimiser would join the sum over images with the
+ * gradient of a filter and so round differently from the two one by one.
+ */
+const biasGradient = (dy: tf.Tensor): tf.Tensor => {
+  const flat = tf.reshape(dy, [-1, dy.shape.at(-1) as number]);
+  const sum = execute1('BiasAddGrad', [flat], { T: float, data_format: nhwc });
+  flat.dispose();
+  return sum;
+};
 
 /** Adds bias [c] to the last axis of x. */
 export const biasAdd = operation<object, 'x' | 'bias'>('BiasAdd', {
@@ -237,7 +241,7 @@ export const add = operation<object, 'a' | 'b'>('Add', {
 });
 
 const matMul = (a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor =>
-  execute1('MatMul', [a, b], { T: float, transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } });
+  product('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } });
 
 /** x [n, in] · weight [in, out] + bias [out]. */
 export const dense = operation<object, 'x' | 'weight' | 'bias'>('Dense', {
@@ -395,7 +399,7 @@ export const maxPool = operation<PoolAttributes, 'x'>('MaxPool', {
   gradient: ([dy], [x, y], attributes) => ({
     // On a GPU, MaxPoolGrad is cuDNN's, and XLA knows no other.
     x: () =>
-      backend().isUsingGpuDevice
+      backend().isUsingGpuDevice || isUnderXla()
         ? execute1('MaxPoolGrad', [x, y, dy] as tf.Tensor[], poolValues(attributes))
         : poolGradientByPlaces(x as tf.Tensor, dy as tf.Tensor, attributes),
   }),
@@ -454,6 +458,33 @@ export const statelessUniform = (shape: readonly number[], seed: tf.Tensor): tf.
       Tseed: { dtype: 'int32' },
     }),
   );
+
+/** A tensor of bytes, a type that tfjs takes for int32. */
+export const bytes = (data: Uint8Array, shape: readonly number[]): tf.Tensor => {
+  const id = backend().binding.createTensor(shape, DTYPES.uint8, data);
+  return backend().createOutputTensor({ id, dtype: DTYPES.uint8, shape: [...shape] });
+};
+
+export const fromBytes = operation<object, 'x'>('FromBytes', {
+  inputs: ['x'],
+  forward: (inputs) => [execute1('Cast', inputs, { SrcT: { dtype: 'uint8' }, DstT: float, Truncate: { bool: false } })],
+});
+
+/** The entries of x [n, …] (of any type) at int32 indices of any shape. */
+export const rows = operation<object, 'x' | 'indices'>('Rows', {
+  inputs: ['x', 'indices'],
+  forward: ([x, indices]) => {
+    const axis = tf.scalar(0, 'int32');
+    // The type of x is left to TensorFlow, which knows bytes where tfjs does not.
+    const result = execute1('GatherV2', [x, indices, axis] as tf.Tensor[], {
+      Tindices: { dtype: 'int32' },
+      Taxis: { dtype: 'int32' },
+      batch_dims: { int: 0 },
+    });
+    axis.dispose();
+    return [result];
+  },
+});
 
 /** Over the last axis; the gradient comes from the output: dy − softmax(x) Σ dy. */
 export const logSoftmax = operation<object, 'x'>('LogSoftmax', {

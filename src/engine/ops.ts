@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
+import { backend, isNative } from './backend.js';
 import * as native from './ops-native.js';
-import { isNative } from './ops-native.js';
 
 /**
  * The operations that networks are made of, with PyTorch's arithmetic, on images [batch, height, width, channels].
@@ -11,8 +12,8 @@ import { isNative } from './ops-native.js';
  * engine. Only first derivatives are defined.
  */
 
+export { isNative } from './backend.js';
 export { cropFlip } from './ops-augment.js';
-export { isNative } from './ops-native.js';
 
 export interface ConvOptions {
   /** In both directions; default 1. */
@@ -56,6 +57,42 @@ export const conv2d = (
   isNative()
     ? (native.conv2d({ x, filter }, { stride, padding, x: x.shape, filter: filter.shape })[0] as tf.Tensor4D)
     : plainConv2d(x, filter, stride, padding);
+
+/**
+ * Runs `body` with the factors of convolutions and dense layers, and of their gradients, rounded to bfloat16; sums within
+ * them, and everything else, are float32. Gradients count as within when they are taken there.
+ *
+ * @throws FailureError on the pure-JavaScript engine
+ */
+export const inBfloat16 = <A>(body: () => A): A => {
+  if (!isNative()) {
+    throw new FailureError(
+      failure('engine', 'the pure-JavaScript engine has no bfloat16', {
+        where: 'precision: bfloat16',
+        remedy: 'Install TensorFlow (npx undistill engine install), or train in float32.',
+      }),
+    );
+  }
+  return native.withNarrowProducts(body);
+};
+
+/** Whether the operations compute on a device with memory of its own. */
+export const onDevice = (): boolean => isNative() && backend().isUsingGpuDevice;
+
+/**
+ * Bytes as a tensor. It holds one byte each where TensorFlow runs, although tfjs knows no such type and calls it int32: it is
+ * good for `rows` and `fromBytes` alone. The array must not be written to afterwards.
+ */
+export const bytes = (data: Uint8Array, shape: readonly number[]): tf.Tensor =>
+  isNative() ? native.bytes(data, shape) : tf.tensor(Int32Array.from(data), [...shape], 'int32');
+
+/** The numbers 0..255 of `bytes` as float32. */
+export const fromBytes = <T extends tf.Tensor>(x: T): T =>
+  (isNative() ? native.fromBytes({ x }, {})[0] : tf.cast(x, 'float32')) as T;
+
+/** The entries of x [n, …] at int32 indices [b], in their order: [b, …]. Without gradient. */
+export const rows = <T extends tf.Tensor>(x: T, indices: tf.Tensor1D): T =>
+  (isNative() ? native.rows({ x, indices }, {})[0] : tf.gather(x, indices)) as T;
 
 /** Adds bias [c] along the last axis. */
 export const biasAdd = <T extends tf.Tensor>(x: T, bias: tf.Tensor1D): T =>

@@ -18,6 +18,8 @@ import type { Workshop } from './store.js';
 export type StageEvent =
   | { readonly type: 'progress'; readonly fit: string; readonly progress: FitProgress }
   | { readonly type: 'epoch'; readonly fit: string; readonly record: EpochRecord; readonly epochs: number }
+  /** Why it takes its time just now. */
+  | { readonly type: 'note'; readonly message: string }
   | { readonly type: 'warning'; readonly message: string };
 
 /** How fits are kept and stopped. */
@@ -67,11 +69,17 @@ export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
   };
 };
 
-const keptFit = async <Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree>(
-  { workshop, signal, checkpointEvery, emit }: Sitting,
+const keptFit = async <
+  Frozen extends Tree,
+  State extends Tree,
+  Batch extends Tree,
+  Kept extends Tree,
+  Data extends Tree,
+>(
+  { workshop, signal, checkpointEvery, emit, warn }: Sitting,
   fitKey: Key,
   name: string,
-  spec: FitSpec<Frozen, State, Batch, Kept>,
+  spec: FitSpec<Frozen, State, Batch, Kept, Data>,
 ): Promise<Fitted<Kept>> => {
   const file = (what: string) => `fits/${name}/${what}`;
   type Finished = Omit<Fitted<Kept>, 'last' | 'best'> & {
@@ -108,6 +116,8 @@ const keptFit = async <Frozen extends Tree, State extends Tree, Batch extends Tr
       emit({ type: 'epoch', fit: name, record: history.at(-1) as EpochRecord, epochs: spec.epochs });
     },
     progress: (progress) => emit({ type: 'progress', fit: name, progress }),
+    warn,
+    note: (message) => emit({ type: 'note', message }),
   });
   const { last, best, ...rest } = fitted;
   await workshop.writeTensors(

@@ -5,7 +5,7 @@ import { FailureError, failure, type Result, toFailure } from '../core/errors.js
 import type { DatasetPlugin } from '../data/dataset.js';
 import type { Defense } from '../defenses/defense.js';
 import { type Access, type AtLeast, rank } from '../defenses/victim.js';
-import type { Learner } from '../train/recipe.js';
+import { type Learner, precisions } from '../train/recipe.js';
 import { alike, labelsOf } from './labels.js';
 
 /** One seed for everything, or one for the victim (teacher, adversary, defence) and one for the thief's student. */
@@ -232,8 +232,9 @@ const together = <T extends AnyAttack | Defense>(
 const checkLearner = (where: string, learner: Learner): void => {
   if (typeof learner?.network?.build !== 'function' || typeof learner.recipe !== 'object')
     refuse('this is no network with a recipe', where, 'Give learner(network, { epochs, batch, optimizer, schedule }).');
-  const { epochs, batch, optimizer, schedule } = learner.recipe;
+  const { epochs, batch, optimizer, schedule, precision } = learner.recipe;
   checked(where, { epochs: wholeAtLeast(1), batch: wholeAtLeast(2) }, { epochs, batch });
+  if (precision !== undefined) oneOf(where, 'precision', precision, precisions);
   if (typeof optimizer?.update !== 'function')
     refuse('the recipe has no optimizer', where, 'Give one, such as adam().');
   if (typeof schedule?.at !== 'function')

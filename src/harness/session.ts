@@ -4,7 +4,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { FailureError, failure, orFail, orThrow, toFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
 import type { Dataset, LoadOptions } from '../data/dataset.js';
-import { type Engine, engineChoice, loadEngine } from '../engine/engine.js';
+import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
+import type { Execution, Precision } from '../engine/execution.js';
 import { readLocally } from './executor.js';
 import { type Experiment, isExperiment } from './experiment.js';
 import { readSource, readSources, type Source, sha256, sourcesIn } from './identity.js';
@@ -75,12 +76,8 @@ export interface Prepared extends Planned {
   readonly engine: Engine;
 }
 
-/** Loads the data of an experiment and plans it for a class of engines. */
-export const planFor = async (
-  experiment: Experiment,
-  engine: Engine['class'],
-  options: LoadOptions = {},
-): Promise<Planned> => {
+/** Loads the data of an experiment and plans it for an engine's arithmetic. */
+export const planFor = async (experiment: Experiment, engine: string, options: LoadOptions = {}): Promise<Planned> => {
   const data = await orThrow(experiment.data.load(options));
   const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessSources()]);
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
@@ -94,16 +91,21 @@ export const planFor = async (
 /** Loads the engine and the data of an experiment and plans it. */
 export const prepare = async (experiment: Experiment, options: LoadOptions = {}): Promise<Prepared> => {
   const engine = await loadEngine();
-  return { ...(await planFor(experiment, engine.class, options)), engine };
+  return { ...(await planFor(experiment, arithmeticOf(engine), options)), engine };
 };
 
-/** The class of the engine that a run would load; it is only loaded where that cannot be told otherwise. */
-export const plannedEngine = async (): Promise<Engine['class']> => {
+/** The arithmetic of the engine that a run would load; it is only loaded where that cannot be told otherwise. */
+export const plannedEngine = async (
+  execution: Execution | undefined,
+  precision: Precision | undefined,
+): Promise<string> => {
   const choice = orFail(await engineChoice());
+  const of = (kind: Engine['class']) =>
+    arithmeticOf({ class: kind, execution: execution ?? defaultExecution(kind), precision: 'float32' });
   if (choice.use === 'tfjs-cpu') return 'tfjs-cpu';
   // CUDA's wheel computes on the processor where there is no card.
-  if (choice.use === 'tensorflow' && choice.recipe.variant === 'cpu') return 'tensorflow-cpu';
-  return (await loadEngine()).class;
+  if (choice.use === 'tensorflow' && choice.recipe.variant === 'cpu') return of('tensorflow-cpu');
+  return arithmeticOf(await loadEngine({ execution, precision }));
 };
 
 /** The code that stages run through besides their plugins: recipes are values, so what they are made of is named here. */

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { type Failure, failure, toFailure } from '../core/errors.js';
+import type { Execution, Precision } from '../engine/execution.js';
 import type { StageEvent } from './context.js';
 import { localExecutor } from './executor.js';
 import type { Stage } from './plan.js';
@@ -14,6 +15,8 @@ export interface WorkerSetup {
   readonly seed: readonly string[] | undefined;
   readonly store: string;
   readonly threads: number;
+  readonly execution: Execution;
+  readonly precision: Precision;
   readonly checkpointEvery: number;
 }
 

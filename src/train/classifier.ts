@@ -1,13 +1,21 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Key } from '../core/random.js';
 import { clone, type Tree } from '../core/tree.js';
-import { cropFlip } from '../engine/ops.js';
+import { cropFlip, inBfloat16 } from '../engine/ops.js';
 import type { Step } from '../engine/step.js';
 import type { Named, Network, Variables } from '../models/network.js';
-import { accuracyOn } from './evaluate.js';
-import type { FitSpec } from './fit.js';
+import { accuracyBy, evaluationStep } from './evaluate.js';
+import type { FitSpec, Given } from './fit.js';
 import { valueAndGradient } from './gradient.js';
-import { type ImageSet, imageSource, normalise, type UnlabelledBatch } from './images.js';
+import {
+  type ImageSet,
+  imageSource,
+  normalise,
+  type RawBatch,
+  type Resident,
+  type UnlabelledBatch,
+  unpacked,
+} from './images.js';
 import type { Optimizer, OptimizerState } from './optimizers.js';
 import type { Recipe } from './recipe.js';
 
@@ -53,15 +61,18 @@ export const classifierStep =
     data: { normalisation, augmentation },
     target,
     loss,
-  }: ClassifierSpec<Frozen, Batch, Target>): Step<Frozen, ClassifierState, Batch, Named> =>
-  (frozen, { variables, slots, step }, batch, { learningRate, seed }) => {
+  }: ClassifierSpec<Frozen, Batch, Target>): Step<Given<Frozen, Resident>, ClassifierState, RawBatch, Named> =>
+  ({ frozen, data }, { variables, slots, step }, raw, { learningRate, seed }) => {
+    const batch = unpacked<Batch>(data, raw);
     const images = normalise(cropFlip(batch.images, augmentation, seed), normalisation);
     const wanted = target(frozen, images, batch);
-    const result = valueAndGradient((params) => {
-      const { logits, stats } = network.apply({ params, stats: variables.stats }, images, { mode: 'train' });
-      const { loss: value, terms } = loss({ logits, target: wanted, batch, step });
-      return { loss: value, aux: { logits, stats, terms: terms ?? {} } };
-    }, variables.params);
+    const differentiated = () =>
+      valueAndGradient((params) => {
+        const { logits, stats } = network.apply({ params, stats: variables.stats }, images, { mode: 'train' });
+        const { loss: value, terms } = loss({ logits, target: wanted, batch, step });
+        return { loss: value, aux: { logits, stats, terms: terms ?? {} } };
+      }, variables.params);
+    const result = recipe.precision === 'bfloat16' ? inBfloat16(differentiated) : differentiated();
     const updated = recipe.optimizer.update(result.gradients, slots, variables.params, learningRate);
     const correct: Named =
       'labels' in batch
@@ -96,21 +107,25 @@ export interface ClassifierOptions {
 /** The fit of a classifier: for `context.fit`. */
 export const classifier = <Frozen extends Tree, Batch extends UnlabelledBatch, Target extends Tree>(
   spec: ClassifierSpec<Frozen, Batch, Target> & ClassifierOptions,
-): FitSpec<Frozen, ClassifierState, Batch, Variables> => {
+): FitSpec<Frozen, ClassifierState, RawBatch, Variables, Resident> => {
   const { learner, data, start, validation } = spec;
   const { network, recipe } = learner;
   return {
     step: classifierStep(spec),
     frozen: spec.frozen,
     init: (key: Key) => initialState(recipe.optimizer, start === undefined ? network.init(key) : clone(start)),
-    source: (key: Key) => imageSource(data, recipe.batch, key),
+    source: (key: Key) => imageSource(data, { batch: recipe.batch, key }),
     epochs: recipe.epochs,
     stepsPerEpoch: spec.stepsPerEpoch,
     schedule: recipe.schedule,
     queriesPerImage: spec.queriesPerImage ?? 0,
     keep: (state: ClassifierState) => state.variables,
     validate:
-      validation === undefined ? undefined : (variables: Variables) => accuracyOn(network, variables, validation),
+      validation &&
+      ((also) => {
+        const run = also(evaluationStep(network, validation, ({ variables }: ClassifierState) => variables));
+        return () => accuracyBy(run, network, validation);
+      }),
     classes: spec.guardChance ? network.classes : undefined,
   };
 };

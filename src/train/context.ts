@@ -1,7 +1,7 @@
 import type { Task } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { Tree } from '../core/tree.js';
-import type { FitSpec, Fitted } from './fit.js';
+import type { FitSpec, Fitted, Nothing } from './fit.js';
 
 /**
  * What an attack or a defence may do beyond arithmetic. Everything it makes is kept under its stage and a name: a killed
@@ -11,9 +11,9 @@ export interface Context {
   /** The randomness of this stage. */
   readonly key: Key;
   /** Trains, with checkpoints. The caller owns the weights returned. */
-  fit<Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree>(
+  fit<Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree, Data extends Tree = Nothing>(
     name: string,
-    spec: FitSpec<Frozen, State, Batch, Kept>,
+    spec: FitSpec<Frozen, State, Batch, Kept, Data>,
   ): Task<Fitted<Kept>>;
   /** Makes a value once; it must survive JSON. */
   artefact<Value>(name: string, make: () => Promise<Value>): Task<Value>;

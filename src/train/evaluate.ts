@@ -1,54 +1,66 @@
 import * as tf from '@tensorflow/tfjs';
-import { dispose } from '../core/tree.js';
+import { dispose, type Tree } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
-import { eager } from '../engine/eager.js';
-import type { Step } from '../engine/step.js';
+import { runner } from '../engine/runner.js';
+import type { Run, Step } from '../engine/step.js';
 import type { Network, Variables } from '../models/network.js';
-import { type ImageSet, normalise, pixels, type UnlabelledBatch } from './images.js';
+import { bytesOf, type ImageSet, normalise, type RawBatch, unpacked } from './images.js';
 
 /** Images at a time; the last batch is smaller. */
 const evaluationBatch = 500;
 
-/** One batch through a network in evaluation mode; the state stays as it is. */
-const evaluationStep =
-  (
+type Answers = { readonly logits: tf.Tensor2D };
+type Evaluated = Pick<ImageSet, 'examples' | 'indices' | 'shape' | 'normalisation'>;
+
+/** One batch through the network that a state holds, in evaluation mode; the state stays as it is. */
+export const evaluationStep =
+  <State extends Tree>(
     network: Network,
     { normalisation }: Pick<ImageSet, 'normalisation'>,
-  ): Step<Record<string, never>, Variables, UnlabelledBatch, { readonly logits: tf.Tensor2D }> =>
-  (_, variables, { images }) => ({
-    state: variables,
-    metrics: { logits: network.apply(variables, normalise(images, normalisation), { mode: 'eval' }).logits },
-  });
+    of: (state: State) => Variables,
+  ): Step<Tree, State, RawBatch, Answers> =>
+  (_, state, batch) => {
+    const images = normalise(unpacked({}, batch).images, normalisation);
+    return { state, metrics: { logits: network.apply(of(state), images, { mode: 'eval' }).logits } };
+  };
 
-/** Logits of every image of a set, in order: [images · classes]. */
-export const logitsOn = (
-  network: Network,
-  variables: Variables,
-  set: Pick<ImageSet, 'examples' | 'indices' | 'shape' | 'normalisation'>,
-): Float32Array => {
-  const runner = eager(evaluationStep(network, set), {});
+/** Logits of every image of a set, in order, by an evaluation step: [images · classes]. */
+const logitsBy = (run: Run<RawBatch, Answers>, network: Network, set: Evaluated): Float32Array => {
   const batches = evaluationBatches(set.examples, set.shape, { batchSize: evaluationBatch, indices: set.indices });
   const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([0, 0], 'int32') };
   const logits = new Float32Array(set.indices.length * network.classes);
-  runner.load(variables);
+  let filled = 0;
   try {
-    let filled = 0;
     for (const { images, count } of batches.epoch(0)) {
-      const answers = tf.tidy(() => runner.run({ images: pixels(images, set.shape) }, inputs).logits.dataSync());
+      const answers = tf.tidy(() => {
+        const [metrics] = run([{ batch: { bytes: bytesOf(images, set.shape) }, inputs }]) as [Answers];
+        return metrics.logits.dataSync();
+      });
       logits.set(answers, filled);
       filled += count * network.classes;
     }
   } finally {
-    runner.dispose();
     dispose([inputs.learningRate, inputs.seed]);
   }
   return logits;
 };
 
+/** Logits of every image of a set, in order: [images · classes]. */
+export const logitsOn = (network: Network, variables: Variables, set: Evaluated): Float32Array => {
+  const evaluating = runner(
+    evaluationStep(network, set, (state: Variables) => state),
+    {},
+  );
+  try {
+    evaluating.load(variables);
+    return logitsBy(evaluating.run, network, set);
+  } finally {
+    evaluating.dispose();
+  }
+};
+
 /** Share of a set's images whose largest logit is their label's; ties go to the lower class. */
-export const accuracyOn = (network: Network, variables: Variables, set: ImageSet): number => {
-  const logits = logitsOn(network, variables, set);
-  const { classes } = network;
+const accuracyOf = (logits: Float32Array, { classes }: Network, set: ImageSet): number => {
   let correct = 0;
   set.indices.forEach((image, i) => {
     const row = logits.subarray(i * classes, (i + 1) * classes);
@@ -56,3 +68,10 @@ export const accuracyOn = (network: Network, variables: Variables, set: ImageSet
   });
   return correct / set.indices.length;
 };
+
+export const accuracyOn = (network: Network, variables: Variables, set: ImageSet): number =>
+  accuracyOf(logitsOn(network, variables, set), network, set);
+
+/** … by an evaluation step. */
+export const accuracyBy = (run: Run<RawBatch, Answers>, network: Network, set: ImageSet): number =>
+  accuracyOf(logitsBy(run, network, set), network, set);

@@ -3,26 +3,40 @@ import { type Failure, FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
 import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
-import { eager } from '../engine/eager.js';
-import type { Step } from '../engine/step.js';
+import { runner as runnerOf } from '../engine/runner.js';
+import type { Call, Runner, Step } from '../engine/step.js';
 import type { Named } from '../models/network.js';
 import type { Schedule } from './schedules.js';
 
 /** Batches by number, so that a run can start anywhere. */
-export interface Source<Batch extends Tree> {
+export interface Source<Batch extends Tree, Data extends Tree = Nothing> {
+  /** What batches refer to, such as images that stay on the device. The fit owns it. */
+  readonly data: Data;
   /** Steps in one pass over the images. */
   readonly steps: number;
   /** The batch of a step counted from 0 through all passes, and how many images it holds. The caller disposes of it. */
   at(step: number): { readonly batch: Batch; readonly images: number };
 }
 
+export type Nothing = { readonly [name: string]: never };
+
+/** What a fit's step finds besides its state: the spec's frozen tensors, and the source's data. */
+export type Given<Frozen extends Tree, Data extends Tree> = { readonly frozen: Frozen; readonly data: Data };
+
 /** Everything that determines what a fit computes. */
-export interface FitSpec<Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree> {
-  readonly step: Step<Frozen, State, Batch, Named>;
+export interface FitSpec<
+  Frozen extends Tree,
+  State extends Tree,
+  Batch extends Tree,
+  Kept extends Tree,
+  Data extends Tree = Nothing,
+> {
+  readonly step: Step<Given<Frozen, Data>, State, Batch, Named>;
+  /** Borrowed. */
   readonly frozen: Frozen;
   /** Fresh state; the fit owns it. */
   readonly init: (key: Key) => State;
-  readonly source: (key: Key) => Source<Batch>;
+  readonly source: (key: Key) => Source<Batch, Data>;
   readonly epochs: number;
   /** Default: one pass of the source. */
   readonly stepsPerEpoch?: number | undefined;
@@ -31,8 +45,11 @@ export interface FitSpec<Frozen extends Tree, State extends Tree, Batch extends 
   readonly queriesPerImage?: number;
   /** The part of a state that the fit is for (weights without optimiser slots); no copy. */
   readonly keep: (state: State) => Kept;
-  /** Accuracy in 0..1 on held-out images, asked for after every epoch. */
-  readonly validate?: ((kept: Kept) => number) | undefined;
+  /**
+   * Accuracy in 0..1 on held-out images, asked for after every epoch. Called once, with the way to run a step of one's own
+   * on the fit's state, it gives what is asked.
+   */
+  readonly validate?: ((also: Runner<Given<Frozen, Data>, State, Batch, Named>['also']) => () => number) | undefined;
   /** Ends the fit when training accuracy is still no better than guessing among this many classes after the warm-up. */
   readonly classes?: number | undefined;
 }
@@ -57,6 +74,8 @@ export interface Fitted<Kept extends Tree> {
   readonly queries: number;
   readonly seconds: number;
   readonly history: readonly EpochRecord[];
+  /** What its steps ran as: `graph`, `xla`, or `eager` with the reason. */
+  readonly execution: string;
 }
 
 /** Where a fit is, for a live line. */
@@ -81,6 +100,10 @@ export interface FitHost {
   readonly save: (checkpoint: Checkpoint) => Promise<void>;
   readonly epoch: (history: readonly EpochRecord[]) => Promise<void>;
   readonly progress: (progress: FitProgress) => void;
+  /** Told what a reader of the result must know. */
+  readonly warn: (message: string) => void;
+  /** Told why it takes its time just now. */
+  readonly note?: (message: string) => void;
 }
 
 /** A fit frozen between two steps: tensors by path, and numbers. */
@@ -165,15 +188,22 @@ const beatsChance = (accuracy: number, classes: number, images: number): boolean
  * Rejects with a `FailureError`: `diverged` when a metric is not finite, or when training accuracy is at chance after the
  * warm-up and `classes` is given; `interrupted` after the signal, with the state saved.
  */
-export const fit = async <Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree>(
-  spec: FitSpec<Frozen, State, Batch, Kept>,
+export const fit = async <
+  Frozen extends Tree,
+  State extends Tree,
+  Batch extends Tree,
+  Kept extends Tree,
+  Data extends Tree = Nothing,
+>(
+  spec: FitSpec<Frozen, State, Batch, Kept, Data>,
   host: FitHost,
 ): Promise<Fitted<Kept>> => {
   const source = spec.source(host.key.split('batches'));
   const stepsPerEpoch = spec.stepsPerEpoch ?? source.steps;
   const steps = spec.epochs * stepsPerEpoch;
   const seeds = host.key.split('step');
-  const runner = eager(spec.step, spec.frozen);
+  const runner = runnerOf(spec.step, { frozen: spec.frozen, data: source.data }, host);
+  const validate = spec.validate?.(runner.also);
   let best: Fitted<Kept>['best'];
   let pending: { readonly metrics: Named; readonly images: number }[] = [];
 
@@ -235,19 +265,24 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
       epochSeconds += tick();
     };
 
-    /** Takes a step, whose metrics stay on the device until they are read. Gives the number of its images. */
-    const take = (epoch: number): number => {
-      const rate = spec.schedule.at({ epoch, step, stepsPerEpoch, epochs: spec.epochs });
-      const { batch, images: count } = source.at(step);
-      const inputs = {
-        learningRate: tf.scalar(rate),
-        seed: tf.tensor1d([...seeds.split(step).int32Pair()], 'int32'),
-      };
+    /** Takes steps, whose metrics stay on the device until they are read. Gives the number of their images. */
+    const take = (epoch: number, count: number): number => {
+      const calls: Call<Batch>[] = [];
+      const sizes: number[] = [];
       try {
-        pending.push({ metrics: runner.run(batch, inputs), images: count });
-        return count;
+        for (const now of Array.from({ length: count }, (_, i) => step + i)) {
+          const rate = spec.schedule.at({ epoch, step: now, stepsPerEpoch, epochs: spec.epochs });
+          const { batch, images: size } = source.at(now);
+          const seed = tf.tensor1d([...seeds.split(now).int32Pair()], 'int32');
+          calls.push({ batch, inputs: { learningRate: tf.scalar(rate), seed } });
+          sizes.push(size);
+        }
+        runner.run(calls).forEach((metrics, i) => {
+          pending.push({ metrics, images: sizes[i] as number });
+        });
+        return sizes.reduce((sum, size) => sum + size, 0);
       } finally {
-        dispose({ batch, ...inputs });
+        dispose(calls);
       }
     };
 
@@ -267,22 +302,25 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
       tick();
     };
 
+    /** The part of the state that the fit is for. */
+    const kept = (): Kept => {
+      const held = runner.read();
+      const part = clone(spec.keep(held));
+      dispose(held);
+      return part;
+    };
+
     const endEpoch = async (): Promise<void> => {
       const epoch = step / stepsPerEpoch - 1;
       const metrics = means();
       const stepsPerSecond = stepsPerEpoch / epochSeconds;
       const learningRate = spec.schedule.at({ epoch, step: step - 1, stepsPerEpoch, epochs: spec.epochs });
       let validation: number | undefined;
-      if (spec.validate !== undefined) {
-        const held = runner.read();
-        try {
-          validation = spec.validate(spec.keep(held));
-          if (best === undefined || validation >= best.validation) {
-            if (best !== undefined) dispose(best.kept);
-            best = { kept: clone(spec.keep(held)), epoch, validation };
-          }
-        } finally {
-          dispose(held);
+      if (validate !== undefined) {
+        validation = validate();
+        if (best === undefined || validation >= best.validation) {
+          if (best !== undefined) dispose(best.kept);
+          best = { kept: kept(), epoch, validation };
         }
       }
       const record = { epoch, step, learningRate, metrics, stepsPerSecond };
@@ -315,8 +353,10 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
         throw new FailureError(failure('interrupted', `stopped at step ${step} of ${steps}`));
       }
       const epoch = Math.floor(step / stepsPerEpoch);
-      const count = take(epoch);
-      step += 1;
+      const until = [stepsPerEpoch, host.checkpointEvery].map((every) => every - (step % every));
+      const together = Math.min(runner.stride, ...until);
+      const count = take(epoch, together);
+      step += together;
       images += count;
       queries += count * (spec.queriesPerImage ?? 0);
 
@@ -341,16 +381,14 @@ export const fit = async <Frozen extends Tree, State extends Tree, Batch extends
       if (epochEnds) await endEpoch();
       if (step % host.checkpointEvery === 0 && step < steps) await save();
     }
-    const held = runner.read();
-    const last = clone(spec.keep(held));
-    dispose(held);
-    const result = { last, steps, images, queries, seconds, history };
-    const kept = best;
+    const result = { last: kept(), steps, images, queries, seconds, history, execution: runner.execution };
+    const chosen = best;
     best = undefined;
-    return kept === undefined ? result : { ...result, best: kept };
+    return chosen === undefined ? result : { ...result, best: chosen };
   } finally {
     for (const { metrics } of pending) dispose(metrics);
     if (best !== undefined) dispose(best.kept);
     runner.dispose();
+    dispose(source.data);
   }
 };

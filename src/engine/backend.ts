@@ -1,0 +1,86 @@
+import * as tf from '@tensorflow/tfjs';
+
+/**
+ * What tfjs's native backend and its binding offer beyond the operations of tfjs. The package has no complete types, so
+ * this is where they are asserted.
+ */
+
+/** A tensor of the binding, which tfjs may not know of. `dtype` is TensorFlow's number for it. */
+export interface Raw {
+  readonly id: number;
+  readonly dtype: number;
+  readonly shape: number[];
+}
+
+/** An attribute of an operation, as the binding takes it; `type` is one of the binding's `TF_ATTR_…`. */
+export interface Attribute {
+  readonly name: string;
+  readonly type: number;
+  readonly value: unknown;
+}
+
+export type TypedArray = Float32Array | Int32Array | Uint8Array;
+
+export interface Binding {
+  readonly TF_Version: string;
+  readonly TF_ATTR_TYPE: number;
+  readonly TF_ATTR_INT: number;
+  readonly TF_ATTR_FLOAT: number;
+  readonly TF_ATTR_BOOL: number;
+  readonly TF_ATTR_STRING: number;
+  readonly TF_ATTR_SHAPE: number;
+  readonly TF_FLOAT: number;
+  readonly TF_INT32: number;
+  readonly TF_INT64: number;
+  readonly TF_BOOL: number;
+  readonly TF_UINT8: number;
+  isUsingGpuDevice(): boolean;
+  /** May keep the array's memory instead of copying it. */
+  createTensor(shape: readonly number[], dtype: number, values: TypedArray): number;
+  deleteTensor(id: number): void;
+  tensorDataSync(id: number): TypedArray;
+  executeOp(name: string, attributes: readonly Attribute[], inputs: readonly number[], outputs: number): Raw[];
+  /** Of a folder with a `saved_model.pb`; `tags` separated by commas. */
+  loadSavedModel(folder: string, tags: string): number;
+  deleteSavedModel(id: number): void;
+  /** Names are `node:output`, separated by commas. */
+  runSavedModel(id: number, inputs: readonly number[], inputNames: string, outputNames: string): Raw[];
+}
+
+export interface NativeBackend {
+  /** Replaced while a step is traced. */
+  binding: Binding;
+  readonly isUsingGpuDevice: boolean;
+  getInputTensorIds(tensors: readonly tf.Tensor[]): number[];
+  createOutputTensor(raw: Raw): tf.Tensor;
+  executeMultipleOutputs(
+    name: string,
+    attributes: readonly Attribute[],
+    inputs: readonly tf.Tensor[],
+    outputs: number,
+  ): tf.Tensor[];
+}
+
+/** Whether TensorFlow runs the operations; otherwise tfjs's own implementations do. */
+export const isNative = (): boolean => tf.getBackend() === 'tensorflow';
+
+export const backend = (): NativeBackend => tf.backend() as unknown as NativeBackend;
+
+let forXla = false;
+
+/** Runs `body`, whose operations XLA must know. */
+export const underXla = <A>(body: () => A): A => {
+  const before = forXla;
+  forXla = true;
+  try {
+    return body();
+  } finally {
+    forXla = before;
+  }
+};
+
+/** Whether only operations that XLA knows may be called. */
+export const isUnderXla = (): boolean => forXla;
+
+/** TensorFlow's own numbers for types, `DataType` in its `types.proto`. */
+export const DTYPES = { float32: 1, int32: 3, uint8: 4, int64: 9, bool: 10, bfloat16: 14 } as const;

@@ -1,0 +1,385 @@
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import { cacheFolder } from '../core/cache-folder.js';
+import * as tree from '../core/tree.js';
+import { backend, type Raw, underXla } from './backend.js';
+import { eager } from './eager.js';
+import { feedNames, fetchNames, graphOf, type Program, reading, writing } from './graph.js';
+import { storeGraph, TAG } from './saved-model.js';
+import { type Call, formOf, own, type Run, type Runner, type Step, type Taken, take } from './step.js';
+import { type Form, formsOf, NotTraceable, trace } from './trace.js';
+
+export interface CompileOptions {
+  /** Steps in one native call, where so many of one shape are given at once. Default 1. */
+  readonly stride?: number;
+  /** Have XLA compile the graph: other operations, other roundings. Default false. */
+  readonly xla?: boolean;
+  /** Told in a sentence why steps do not run as they were asked to. */
+  readonly fellBack?: (reason: string) => void;
+  /** Told in a sentence what takes its time. */
+  readonly note?: (message: string) => void;
+  /** Where graphs are kept. Default: the cache folder. */
+  readonly cache?: string;
+}
+
+/** A step traced for one form of its batch; the metrics' tree, whose leaves are no longer alive, tells where they belong. */
+interface Compiled {
+  readonly program: Program;
+  readonly metrics: tree.Tree;
+  /** How often XLA's numbers were compared with the plain graph's. */
+  checked: number;
+}
+
+/** Steps of each shape on which XLA is compared with the plain graph before it is trusted. */
+const checkedSteps = 3;
+
+/**
+ * A runner that calls a step's operations once, notes them as a TensorFlow graph, and from then on runs the graph: a step
+ * is one native call. On a CPU the numbers are the same bits as the eager runner's.
+ *
+ * There is one graph for all steps on the state and all shapes of their batches; a step of a new shape is traced when it
+ * is first taken, which is an eager step like any other. The state lives in the graph's variables between steps.
+ *
+ * Where a step cannot be traced or TensorFlow does not take the graph, steps run eagerly, and `execution` says why. What XLA
+ * computes is compared with the plain graph on the first steps of each shape; where it differs by more than rounding, or XLA
+ * cannot compile the step, the plain graph runs.
+ */
+export const compile = <
+  Frozen extends tree.Tree,
+  State extends tree.Tree,
+  Batch extends tree.Tree,
+  Metrics extends tree.Tree,
+>(
+  step: Step<Frozen, State, Batch, Metrics>,
+  frozen: Frozen,
+  {
+    stride = 1,
+    xla = false,
+    fellBack = () => {},
+    note = () => {},
+    cache = join(cacheFolder(), 'graphs'),
+  }: CompileOptions = {},
+): Runner<Frozen, State, Batch, Metrics> => {
+  /** What `load` was given or a traced step left, until the graph's variables take it over. */
+  let held: State | undefined;
+  /** The form of the state: its leaves are those of the last one held, and no longer alive. */
+  let template: State | undefined;
+  let variables: readonly Form[] = [];
+  let session: Session | undefined;
+  /** Set once a graph turned out to be impossible. */
+  let instead: { readonly runner: Runner<Frozen, State, Batch, Metrics>; readonly reason: string } | undefined;
+  /** Why XLA is not used although it was asked for. */
+  let withoutXla: string | undefined;
+  const compiled = new Map<string, Compiled>();
+  const fixed = tree.leaves(frozen).length;
+
+  const loaded = (): State => {
+    if (template === undefined) throw new Error('this runner holds no state: call load first');
+    return template;
+  };
+
+  /** Takes the state out of the graph, which is closed. */
+  const takeOut = (): State => {
+    const state = held ?? tree.keep(readOut());
+    close();
+    held = undefined;
+    return state;
+  };
+
+  const readOut = (): State => {
+    const form = loaded();
+    const leaves = tree.entries(form);
+    const values = (session as Session).run([], [], reading(leaves.map((_, i) => fixed + i)));
+    return filled(form, values);
+  };
+
+  const close = (): void => {
+    session?.close();
+    session = undefined;
+  };
+
+  const giveUp = (reason: string, state: State): Runner<Frozen, State, Batch, Metrics> => {
+    const runner = eager(step, frozen);
+    runner.load(state);
+    tree.dispose(state);
+    compiled.clear();
+    instead = { runner, reason };
+    fellBack(`steps run operation by operation: ${reason}`);
+    return runner;
+  };
+
+  const noting = <A>(body: () => A): A => (xla ? underXla(body) : body());
+  const usesXla = (): boolean => xla && withoutXla === undefined;
+
+  /** Traces a step by taking it. */
+  const first = <B extends tree.Tree, M extends tree.Tree>(
+    of: Step<Frozen, State, B, M>,
+    key: string,
+    call: Call<B>,
+  ): M | undefined => {
+    const state = takeOut();
+    try {
+      const { taken, program, forms } = noting(() => traced(`p${compiled.size}`, of, frozen, state, call));
+      variables = forms;
+      compiled.set(key, { program, metrics: taken.metrics, checked: 0 });
+      tree.dispose(state);
+      held = taken.state;
+      template = taken.state;
+      return taken.metrics;
+    } catch (error) {
+      if (error instanceof NotTraceable) {
+        giveUp(error.message, state);
+        return undefined;
+      }
+      held = state;
+      throw error;
+    }
+  };
+
+  /** The session with the state in it. */
+  const open = (): Session => {
+    if (session === undefined) {
+      const programs = [...compiled.values()].flatMap(({ program }) => variants(program));
+      session = openSession(storeGraph(graphOf(variables, programs), cache));
+    }
+    if (held !== undefined) {
+      write(session, held);
+      tree.dispose(held);
+      held = undefined;
+    }
+    return session;
+  };
+
+  const variants = (program: Program): Program[] => [
+    program,
+    ...(stride === 1 ? [] : [variant(program, stride, false)]),
+    ...(usesXla() ? [variant(program, 1, true), ...(stride === 1 ? [] : [variant(program, stride, true)])] : []),
+  ];
+
+  const write = (to: Session, state: State): void => {
+    const { feeds, fetches } = writing(variables.length);
+    tf.dispose(to.run([...tree.leaves(frozen), ...tree.leaves(state)], feeds, fetches));
+  };
+
+  const call = <B extends tree.Tree, M extends tree.Tree>(
+    { program, metrics }: Compiled,
+    calls: readonly Call<B>[],
+    byXla: boolean,
+  ): M[] => {
+    const used = variant(program, calls.length, byXla);
+    const feeds = calls.flatMap(({ batch, inputs }) => [...tree.leaves(batch), ...tree.leaves(inputs)]);
+    const values = open().run(feeds, feedNames(used), fetchNames(used));
+    values.pop()?.dispose();
+    const count = program.metrics.length;
+    return calls.map((_, i) => filled(metrics as M, values.slice(i * count, (i + 1) * count)));
+  };
+
+  /** Takes several steps of one form that was traced before. */
+  const again = <B extends tree.Tree, M extends tree.Tree>(known: Compiled, calls: readonly Call<B>[]): M[] => {
+    if (!usesXla()) return call(known, calls, false);
+    if (known.checked >= checkedSteps) return call(known, calls, true);
+    return calls.map((one) => checkedCall<B, M>(known, one));
+  };
+
+  /** Takes a step by the plain graph and by XLA, and compares. */
+  const checkedCall = <B extends tree.Tree, M extends tree.Tree>(known: Compiled, one: Call<B>): M => {
+    const by = (xla: boolean): Taken<State, M> => {
+      const [metrics] = call<B, M>(known, [one], xla) as [M];
+      return { metrics, state: tree.keep(readOut()) };
+    };
+    const graph = open();
+    const before = tree.keep(readOut());
+    const plain = by(false);
+    try {
+      if (known.checked === 0) note('XLA compiles the step, which may take a minute');
+      write(graph, before);
+      const other = by(true);
+      const apart = difference(before, plain, other);
+      if (apart === undefined) {
+        known.checked += 1;
+        tree.dispose([plain.state, plain.metrics]);
+        tree.dispose(other.state);
+        return other.metrics;
+      }
+      tree.dispose([other.state, other.metrics]);
+      withoutXla = `XLA computes ${apart}`;
+    } catch (error) {
+      withoutXla = `XLA does not compile the step: ${(error as Error).message.split('\n')[0]}`;
+    } finally {
+      tree.dispose(before);
+    }
+    fellBack(`steps run as a graph without XLA: ${withoutXla}`);
+    write(graph, plain.state);
+    tree.dispose(plain.state);
+    return plain.metrics;
+  };
+
+  let steps = 0;
+  const running = <B extends tree.Tree, M extends tree.Tree>(of: Step<Frozen, State, B, M>): Run<B, M> => {
+    const name = steps++;
+    let fallback: Run<B, M> | undefined;
+    return (calls) => {
+      loaded();
+      const results: M[] = [];
+      const eagerly = (): M[] => {
+        if (instead === undefined) throw new Error('nothing failed');
+        fallback ??= instead.runner.also(of);
+        return [...results, ...fallback(calls.slice(results.length))];
+      };
+      try {
+        while (results.length < calls.length) {
+          if (instead !== undefined) return eagerly();
+          const [call, ...rest] = calls.slice(results.length) as [Call<B>, ...Call<B>[]];
+          const key = `${name}: ${formOf(call).join()}`;
+          const known = compiled.get(key);
+          if (known === undefined) {
+            const metrics = first(of, key, call);
+            if (metrics !== undefined) results.push(metrics);
+            continue;
+          }
+          const alike =
+            stride - 1 <= rest.length &&
+            rest.slice(0, stride - 1).every((other) => `${name}: ${formOf(other).join()}` === key);
+          results.push(...again<B, M>(known, alike ? [call, ...rest.slice(0, stride - 1)] : [call]));
+        }
+        return results;
+      } catch (error) {
+        for (const metrics of results) tree.dispose(metrics);
+        throw error;
+      }
+    };
+  };
+
+  return {
+    load: (state) => {
+      if (held !== undefined) tree.dispose(held);
+      held = own(state);
+      template = held;
+      instead?.runner.load(state);
+    },
+    run: running(step),
+    also: running,
+    read: () => {
+      loaded();
+      if (instead !== undefined) return instead.runner.read();
+      return held === undefined ? readOut() : tree.clone(held);
+    },
+    stride,
+    get execution() {
+      if (instead !== undefined) return `eager: ${instead.reason}`;
+      if (!xla) return 'graph';
+      return withoutXla === undefined ? 'xla' : `graph: ${withoutXla}`;
+    },
+    dispose: () => {
+      close();
+      instead?.runner.dispose();
+      if (held !== undefined) tree.dispose(held);
+      held = undefined;
+      template = undefined;
+    },
+  };
+};
+
+/** The tree with other leaves, in the order of its entries. */
+const filled = <T extends tree.Tree>(form: T, values: readonly tf.Tensor[]): T => {
+  const byPath = new Map(tree.entries(form).map(([path], i) => [path, values[i] as tf.Tensor]));
+  return tree.map(form, (_, path) => byPath.get(path) as tf.Tensor);
+};
+
+const variant = (program: Program, repeat: number, xla: boolean): Program => ({
+  ...program,
+  name: `${program.name}${repeat === 1 ? '' : `times${repeat}`}${xla ? 'xla' : ''}`,
+  repeat,
+  xla,
+});
+
+/**
+ * In what two outcomes of one step differ by more than rounding, if in anything. What counts is by how much each moved the
+ * state: at a ReLU a rounding may close a gate, so single numbers may differ where whole tensors hardly do.
+ */
+const difference = <State extends tree.Tree, Metrics extends tree.Tree>(
+  before: State,
+  plain: Taken<State, Metrics>,
+  other: Taken<State, Metrics>,
+): string | undefined => {
+  const norm = (values: Float32Array): number => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+  const minus = (a: tf.Tensor, b: tf.Tensor): Float32Array => {
+    const [left, right] = [a.dataSync(), b.dataSync()];
+    return Float32Array.from(left, (value, i) => value - (right[i] as number));
+  };
+  const leaves = (of: tree.Tree) => tree.entries(of);
+  const old = tree.leaves(before);
+  const others = tree.leaves(other.state);
+  const rows = leaves(plain.state).map(([path, leaf], i) => ({
+    path,
+    moved: norm(minus(leaf, old[i] as tf.Tensor)),
+    apart: norm(minus(leaf, others[i] as tf.Tensor)),
+  }));
+  const largest = Math.max(...rows.map(({ moved }) => moved));
+  const worst = rows.find(({ moved, apart }) => !(apart <= tolerance * Math.max(moved, largest / 100)));
+  if (worst !== undefined) return `another ${worst.path}`;
+  const values = tree.leaves(other.metrics);
+  const metric = leaves(plain.metrics).find(([, leaf], i) => {
+    const [a, apart] = [norm(leaf.dataSync() as Float32Array), norm(minus(leaf, values[i] as tf.Tensor))];
+    return !(apart <= tolerance * Math.max(a, 1e-3));
+  });
+  return metric === undefined ? undefined : `another ${metric[0]}`;
+};
+
+/** Beyond TF32's roundings and closed gates, and far below a wrong gradient. */
+const tolerance = 0.05;
+
+/** Takes a step and notes it: variables are the leaves of `frozen`, then those of the state. */
+const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tree.Tree, M extends tree.Tree>(
+  name: string,
+  step: Step<Frozen, State, B, M>,
+  frozen: Frozen,
+  state: State,
+  call: Call<B>,
+): { readonly taken: Taken<State, M>; readonly program: Program; readonly forms: readonly Form[] } => {
+  const parts = [frozen, state, call.batch, call.inputs].map((part) => tree.leaves(part));
+  const [fixed = 0, moving = 0] = parts.map(({ length }) => length);
+  const leaves = parts.flat();
+  const { result, trace: noted } = trace(
+    leaves,
+    (copies) => {
+      let at = 0;
+      const given = <T extends tree.Tree>(form: T, count: number): T => {
+        at += count;
+        return filled(form, copies.slice(at - count, at));
+      };
+      const [f, s, b] = [given(frozen, fixed), given(state, moving), given(call.batch, parts[2]?.length ?? 0)];
+      const inputs = given(call.inputs, parts[3]?.length ?? 0);
+      return take(step, f, s, { batch: b, inputs });
+    },
+    (taken) => [...tree.leaves(taken.state), ...tree.leaves(taken.metrics)],
+  );
+  const next = noted.outputs.slice(0, moving);
+  const program: Program = {
+    name,
+    trace: noted,
+    roles: leaves.map((_, i) => (i < fixed + moving ? { variable: i } : { feed: i - fixed - moving })),
+    updates: next.flatMap((output, i) => (output.node === fixed + i ? [] : [{ variable: fixed + i, output }])),
+    metrics: noted.outputs.slice(moving),
+    repeat: 1,
+    xla: false,
+  };
+  return { taken: result, program, forms: formsOf(noted).slice(0, fixed + moving) };
+};
+
+interface Session {
+  run(feeds: readonly tf.Tensor[], feedNames: readonly string[], fetches: readonly string[]): tf.Tensor[];
+  close(): void;
+}
+
+const openSession = (folder: string): Session => {
+  const { binding } = backend();
+  const id = binding.loadSavedModel(folder, TAG);
+  return {
+    run: (feeds, names, fetches) =>
+      binding
+        .runSavedModel(id, backend().getInputTensorIds(feeds), names.join(), fetches.join())
+        .map((raw: Raw) => backend().createOutputTensor(raw)),
+    close: () => binding.deleteSavedModel(id),
+  };
+};
