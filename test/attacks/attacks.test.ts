@@ -13,7 +13,7 @@ import type { Variables } from '../../src/models/network.js';
 import { classifier } from '../../src/train/classifier.js';
 import { logitsOn } from '../../src/train/evaluate.js';
 import { crossEntropy, distillation } from '../../src/train/losses.js';
-import { built, context, data, endOf, numbersOf, setOf, sets, succeed, type Tried } from '../train/bench.js';
+import { built, context, data, endOf, numbersOf, opened, setOf, sets, succeed, type Tried } from '../train/bench.js';
 import { expectClose } from '../train/tensors.js';
 
 const learner = built({ epochs: 2 });
@@ -156,9 +156,10 @@ describe('honest training', () => {
     await steal(kd(), victim, tried);
     const [one, two] = tried.specs.map(({ init, source }) => {
       const state = init(key('a'));
-      const { batch } = source(key('b')).at(0);
+      const from = source(key('b'));
+      const { batch } = opened(from, 0);
       const text = [numbersOf(state.variables), Array.from(batch.images.dataSync())];
-      dispose([state.slots, state.step, batch]);
+      dispose([state.slots, state.step, batch, from.data]);
       return text;
     });
     expect(one).toEqual(two);

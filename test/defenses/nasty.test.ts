@@ -87,13 +87,14 @@ describe('ω', () => {
     const state = { ...spec.init(key('a')) };
     state.step.dispose();
     state.step = tf.scalar(step);
-    const { batch } = spec.source(key('b')).at(0);
+    const { data, at } = spec.source(key('b'));
+    const { batch } = at(0);
     const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([1, 2], 'int32') };
     const [loss, kl, ce] = tf.tidy(() => {
-      const { metrics } = spec.step(spec.frozen, state, batch, inputs);
+      const { metrics } = spec.step({ frozen: spec.frozen, data }, state, batch, inputs);
       return ['loss', 'kl', 'crossEntropy'].map((name) => values(metrics[name] as tf.Tensor)[0] as number);
     }) as [number, number, number];
-    dispose([state, batch, inputs.learningRate, inputs.seed]);
+    dispose([state, batch, data, inputs.learningRate, inputs.seed]);
     return (ce - loss) / (0.01 * 9 * kl);
   };
 

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Tree } from '../../src/core/tree.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import type { Step, StepInputs } from '../../src/engine/step.js';
+import type { Run, Step, StepInputs } from '../../src/engine/step.js';
 
 beforeAll(async () => {
   await loadEngine();
@@ -41,12 +42,15 @@ afterEach(() => {
 
 const values = (tensor: tf.Tensor) => Array.from(tensor.dataSync());
 
+/** One step on the batch. */
+const once = <M extends Tree>({ run }: { readonly run: Run<Batch, M> }): M => run([{ batch, inputs }])[0] as M;
+
 describe('a runner that calls operations one by one', () => {
   test('steps, and gives metrics and state', () => {
     const runner = eager(step, frozen);
     runner.load(start);
     for (const expected of [11, 22, 33]) {
-      const metrics = runner.run(batch, inputs);
+      const metrics = once(runner);
       expect(values(metrics.sum)).toEqual([expected]);
       tf.dispose(metrics);
     }
@@ -58,11 +62,30 @@ describe('a runner that calls operations one by one', () => {
     runner.dispose();
   });
 
+  test('takes several steps at once, and other steps on the same state in between', () => {
+    const runner = eager(step, frozen);
+    const looking = runner.also<Batch, { readonly w: tf.Tensor }>((_, state) => ({ state, metrics: { w: state.w } }));
+    runner.load(start);
+    const look = () => {
+      const [metrics] = looking([{ batch, inputs }]) as [{ readonly w: tf.Tensor }];
+      const seen = values(metrics.w);
+      tf.dispose(metrics);
+      return seen;
+    };
+    const metrics = runner.run(Array(3).fill({ batch, inputs }));
+    expect(metrics.map(({ sum }) => values(sum))).toEqual([[11], [22], [33]]);
+    expect(look()).toEqual([3, 30]);
+    expect(runner.run([])).toEqual([]);
+    expect(look()).toEqual([3, 30]);
+    tf.dispose(metrics as unknown as tf.TensorContainer);
+    runner.dispose();
+  });
+
   test('holds as many tensors after 20 steps as after one', () => {
     const runner = eager(step, frozen);
     runner.load(start);
     const counts = Array.from({ length: 20 }, () => {
-      tf.dispose(runner.run(batch, inputs));
+      tf.dispose(once(runner));
       return tf.memory().numTensors;
     });
     expect(new Set(counts).size).toBe(1);
@@ -75,7 +98,7 @@ describe('a runner that calls operations one by one', () => {
     runner.load(own);
     tf.dispose(own);
     const read = runner.read();
-    tf.dispose(runner.run(batch, inputs));
+    tf.dispose(once(runner));
     expect(values(read.w)).toEqual([5, 5]);
     tf.dispose(read as unknown as tf.TensorContainer);
     const again = runner.read();
@@ -92,15 +115,15 @@ describe('a runner that calls operations one by one', () => {
     const zero = tf.tensor1d([0, 0]);
     runner.load({ w: zero, copy: zero, still: [zero] });
     zero.dispose();
-    tf.dispose(runner.run(batch, inputs));
-    tf.dispose(runner.run(batch, inputs));
+    tf.dispose(once(runner));
+    tf.dispose(once(runner));
     runner.dispose();
   });
 
   test('batch, frozen part and inputs are borrowed, metrics are the caller’s', () => {
     const runner = eager(step, frozen);
     runner.load(start);
-    const metrics = runner.run(batch, inputs);
+    const metrics = once(runner);
     runner.dispose();
     expect(values(metrics.w)).toEqual([0, 0]);
     tf.dispose(metrics);
@@ -112,8 +135,8 @@ describe('a runner that calls operations one by one', () => {
     const runner = eager(step, frozen);
     tf.tidy(() => runner.load(start));
     const metrics = tf.tidy(() => {
-      runner.run(batch, inputs);
-      return [runner.run(batch, inputs).sum];
+      once(runner);
+      return [once(runner).sum];
     });
     expect(values(metrics[0] as tf.Tensor)).toEqual([22]);
     tf.dispose(metrics);
@@ -129,10 +152,10 @@ describe('a runner that calls operations one by one', () => {
     }, frozen);
     runner.load(start);
     const held = tf.memory().numTensors;
-    expect(() => runner.run(batch, inputs)).toThrow('a plugin');
+    expect(() => once(runner)).toThrow('a plugin');
     expect(tf.memory().numTensors).toBe(held);
     broken = false;
-    const metrics = runner.run(batch, inputs);
+    const metrics = once(runner);
     expect(values(metrics.sum)).toEqual([11]);
     tf.dispose(metrics);
     runner.dispose();
@@ -153,14 +176,14 @@ describe('a runner that calls operations one by one', () => {
     );
     const state = { a: tf.scalar(0), b: tf.scalar(0) };
     runner.load(state);
-    expect(() => runner.run(batch, inputs)).toThrow(message);
+    expect(() => once(runner)).toThrow(message);
     runner.dispose();
     tf.dispose(state);
   });
 
   test('before load there is nothing to run', () => {
     const runner = eager(step, frozen);
-    expect(() => runner.run(batch, inputs)).toThrow(/call load first/);
+    expect(() => once(runner)).toThrow(/call load first/);
     expect(() => runner.read()).toThrow(/call load first/);
   });
 });

@@ -42,18 +42,26 @@ const failureOf = async (task: Task<unknown>): Promise<Failure> => {
   if (E.isRight(result)) throw new Error('it succeeded');
   return result.left;
 };
-const spec = (onStep: () => void = () => undefined) =>
-  classifier({
+/** A fit of nine steps; something happens before each. */
+const spec = (onStep: () => void = () => undefined) => {
+  const whole = classifier({
     learner: built({ epochs: 3 }),
     data: sets.train,
     validation: sets.validation,
     frozen: {},
     target: () => ({}),
-    loss: ({ logits, batch }) => {
-      onStep();
-      return { loss: crossEntropy(logits, batch.labels) };
-    },
+    loss: ({ logits, batch }) => ({ loss: crossEntropy(logits, batch.labels) }),
   });
+  const source: typeof whole.source = (from) => {
+    const batches = whole.source(from);
+    const at: typeof batches.at = (step) => {
+      onStep();
+      return batches.at(step);
+    };
+    return { ...batches, at };
+  };
+  return { ...whole, source };
+};
 
 describe('a fit in a stage', () => {
   test('that is finished is returned at once, the same to the last bit', async () => {

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type { AnyAttack, Ownership } from '../../src/attacks/attack.js';
 import { kd } from '../../src/attacks/kd.js';
 import { key } from '../../src/core/random.js';
+import { dispose } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import {
   allImages,
@@ -15,6 +16,7 @@ import {
   type TrainingSet,
 } from '../../src/harness/owned.js';
 import { type ImageSet, imageSource } from '../../src/train/images.js';
+import { opened } from '../train/bench.js';
 import { learnerOf, thirds } from './helpers.js';
 
 beforeAll(async () => {
@@ -163,12 +165,11 @@ describe('what an attack is handed', () => {
     const owned = ownedImages(inUse(), part(0.5), 3);
     const { train } = handed(part(0.5), inUse(), 3);
     const batches = (set: ImageSet) => {
-      const source = imageSource(set, 16, key('batches'));
+      const source = imageSource(set, { batch: 16, key: key('batches'), resident: false });
       return Array.from({ length: source.steps }, (_, step) => {
-        const { batch, images } = source.at(step);
+        const { batch, images } = opened(source, step);
         const text = [batch.images.dataSync().join(), batch.labels.dataSync().join(), images];
-        batch.images.dispose();
-        batch.labels.dispose();
+        dispose(batch);
         return text;
       });
     };
@@ -196,7 +197,9 @@ test('steps of one pass are counted as batches are made', () => {
     fc.property(fraction, fc.integer({ min: 2, max: 14 }), (share, batch) => {
       const { train } = ownedImages(inUse(), part(share), 0);
       fc.pre(batch <= train.indices.length);
-      expect(stepsPerPass(train, learnerOf(undefined, { batch }))).toBe(imageSource(train, batch, key('a')).steps);
+      expect(stepsPerPass(train, learnerOf(undefined, { batch }))).toBe(
+        imageSource(train, { batch, key: key('a') }).steps,
+      );
     }),
   );
 });

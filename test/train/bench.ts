@@ -3,13 +3,14 @@ import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import { FailureError, type Task, toFailure } from '../../src/core/errors.js';
 import { type Key, key } from '../../src/core/random.js';
+import * as tree from '../../src/core/tree.js';
 import type { Dataset, Examples } from '../../src/data/dataset.js';
 import { batchNorm, classifier, conv, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
 import type { NetworkPlugin, Variables } from '../../src/models/network.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
 import type { Context } from '../../src/train/context.js';
-import { type FitSpec, type Fitted, fit } from '../../src/train/fit.js';
-import type { ImageSet } from '../../src/train/images.js';
+import { type FitSpec, type Fitted, fit, type Source } from '../../src/train/fit.js';
+import { type ImageSet, type LabelledBatch, type RawBatch, type Resident, unpacked } from '../../src/train/images.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import { recipe, thirds } from '../harness/helpers.js';
 
@@ -45,11 +46,19 @@ export const setOf = (examples: Examples = data.train, from = 0, to = examples.c
   labelled: true,
 });
 
+/** The batch of a step as the step computes with it, and how many images it holds. */
+export const opened = ({ data, at }: Source<RawBatch, Resident>, step: number) => {
+  const { batch: raw, images } = at(step);
+  const batch = tree.clone(unpacked<LabelledBatch>(data, raw));
+  tree.dispose(raw);
+  return { batch, images };
+};
+
 /** Three training batches, and images held out. */
 export const sets = { train: setOf(data.train, 0, 34), validation: setOf(data.train, 34) };
 
 // biome-ignore lint/suspicious/noExplicitAny: any fit at all
-type AnySpec = FitSpec<any, any, any, any>;
+type AnySpec = FitSpec<any, any, any, any, any>;
 
 /** A context without files, and what was asked of it. */
 export interface Tried extends Context {
@@ -79,6 +88,7 @@ export const context = (from: Key = key('stage')): Tried => {
             save: async () => undefined,
             epoch: async () => void alive.push(tf.memory().numTensors),
             progress: () => undefined,
+            warn: (message) => void warnings.push(message),
           });
         },
         toFailure('plugin', name),

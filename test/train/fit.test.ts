@@ -31,6 +31,7 @@ const stepsInPass = 5;
 
 /** Batches of four numbers, of three at the end of a pass, drawn from the key and the step. */
 const numbers = (from: Key): Source<Batch> => ({
+  data: {},
   steps: stepsInPass,
   at: (step) => {
     const next = from.split(step).uniform();
@@ -38,6 +39,20 @@ const numbers = (from: Key): Source<Batch> => ({
     return { batch: { x: tf.tensor1d(Array.from({ length: images }, next)) }, images };
   },
 });
+
+/** What is asked of the weights after an epoch: the first of them, by a step beside the training. */
+const judged =
+  (judge: (first: number) => number): Spec['validate'] =>
+  (also) => {
+    const look = also<Record<string, never>, Kept>((_, state) => ({ state, metrics: { w: state.weights.w } }));
+    return () => {
+      const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([0, 0], 'int32') };
+      const metrics = look([{ batch: {}, inputs }]);
+      const [first] = metrics.flatMap(({ w }) => values(w));
+      dispose([inputs, metrics]);
+      return judge(first as number);
+    };
+  };
 
 /** A fit whose every number depends on all that came before: weights, batches, learning rates and seeds. */
 const specOf = (changes: Partial<Spec> = {}): Spec => ({
@@ -58,7 +73,7 @@ const specOf = (changes: Partial<Spec> = {}): Spec => ({
   queriesPerImage: 2,
   keep: ({ weights }) => weights,
   // Up and down, so that the best epoch is not always the last.
-  validate: ({ w }) => Math.abs(Math.sin(50 * (values(w)[0] as number))),
+  validate: judged((first) => Math.abs(Math.sin(50 * first))),
   ...changes,
 });
 
@@ -67,6 +82,7 @@ interface Memory extends FitHost {
   readonly saves: number[];
   readonly histories: (readonly EpochRecord[])[];
   readonly told: FitProgress[];
+  readonly warnings: string[];
 }
 
 /** A host that keeps a checkpoint as files do: as a copy, with its numbers as JSON. */
@@ -78,6 +94,7 @@ const hostOf = (changes: Partial<FitHost> = {}): Memory => {
     saves: [],
     histories: [],
     told: [],
+    warnings: [],
     load: async () => host.saved,
     save: async (checkpoint) => {
       host.saved = { tensors: structuredClone(checkpoint.tensors), meta: JSON.parse(JSON.stringify(checkpoint.meta)) };
@@ -85,6 +102,7 @@ const hostOf = (changes: Partial<FitHost> = {}): Memory => {
     },
     epoch: async (history) => void host.histories.push(history),
     progress: (progress) => void host.told.push(progress),
+    warn: (message) => void host.warnings.push(message),
     ...changes,
   };
   return host;
@@ -244,7 +262,7 @@ describe('what a fit gives', () => {
     const host = hostOf();
     const losses: number[] = [];
     const spec = specOf({
-      validate: () => 0.25,
+      validate: () => () => 0.25,
       step: (_, state, { x }) => ({ state, metrics: { loss: x.mean(), accuracy: tf.scalar(0.5) } }),
       source: (from) => {
         const source = numbers(from);
@@ -281,7 +299,7 @@ describe('what a fit gives', () => {
       read(await fit(specOf({ epochs, schedule: constant(0.5), validate: undefined }), hostOf())).last;
     const scores = [0.5, 0.75, 0.75, 0.25];
     let asked = 0;
-    const spec = specOf({ schedule: constant(0.5), validate: () => scores[asked++] as number });
+    const spec = specOf({ schedule: constant(0.5), validate: () => () => scores[asked++] as number });
     const { last, best } = read(await fit(spec, hostOf()));
     expect(last).toEqual(await lastOf(4));
     expect(best).toEqual({ epoch: 2, validation: 0.75, kept: await lastOf(3) });
@@ -294,6 +312,7 @@ describe('what a fit gives', () => {
       stepsPerEpoch: 7,
       epochs: 2,
       source: (from) => ({
+        data: {},
         steps: 3,
         at: (step) => {
           asked.push(step);
@@ -372,7 +391,7 @@ describe('no tensor is left behind', () => {
     };
   const atEpoch = (epoch: number): Spec['validate'] => {
     let asked = 0;
-    return () => (asked++ === epoch ? throwing() : 0.5);
+    return () => () => (asked++ === epoch ? throwing() : 0.5);
   };
   const metrics =
     (loss: number, accuracy: number): Spec['step'] =>
@@ -416,6 +435,9 @@ describe('no tensor is left behind', () => {
     const counts: number[] = [];
     const host = hostOf({ epoch: async () => void counts.push(tf.memory().numTensors) });
     read(await fit(specOf({ validate: undefined, epochs: 6 }), host));
-    expect(new Set(counts).size).toBe(1);
+    // At the end of the first epoch the state may still be tensors; later it lies where the steps run.
+    const [first, ...later] = counts as [number, ...number[]];
+    expect(new Set(later).size).toBe(1);
+    expect(first).toBeGreaterThanOrEqual(later[0] as number);
   });
 });

@@ -231,7 +231,7 @@ describe.each([
     const through = make();
     through.load(state);
     const counts = batches.map((batch) => {
-      through.run(batch, inputs);
+      through.run([{ batch, inputs }]);
       return tf.memory().numTensors;
     });
     expect(new Set(counts).size).toBe(1);
@@ -240,10 +240,10 @@ describe.each([
 
     const first = make();
     first.load(state);
-    for (const batch of batches.slice(0, 7)) first.run(batch, inputs);
+    for (const batch of batches.slice(0, 7)) first.run([{ batch, inputs }]);
     const second = make();
     second.load(first.read());
-    for (const batch of batches.slice(7)) second.run(batch, inputs);
+    for (const batch of batches.slice(7)) second.run([{ batch, inputs }]);
     for (const name of Object.keys(shapes)) {
       expect(values(second.read().params[name] as tf.Tensor)).toEqual(values(through.read().params[name] as tf.Tensor));
     }
