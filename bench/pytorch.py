@@ -1,7 +1,10 @@
-"""PyTorch's side of the benchmark: runs training steps on request.
+"""PyTorch's side of the benchmark: times steps on request, in lines of JSON.
 
-Reads lines of JSON, {"net": …, "batch": …, "steps": …}, and answers each with {"seconds": …}; first of all with its
-version. Each net is built once, in both memory formats, and the faster one counts ("PyTorch's best, eager").
+First it says {"version", "threads", "device"}. Then each request {"net", "batch", "steps", "kind", "precision",
+"modes"} gets an answer {"seconds": {mode: …}, "failed": {mode: first line of the error}}. The kind is "train" or
+"evaluate", the precision "float32", "tf32" or "bfloat16", a mode "eager" or one of torch.compile's. Compiling and three
+steps come first, once, untimed. The images live on the device as bytes, and what the steps yield is read once, after
+the last.
 """
 
 import json
@@ -14,55 +17,182 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "test", "models
 import torch
 import torch.nn.functional as F
 from reference import LeNet, PlainCnn, PreResNet, ResNet
+from torch import nn
 
-torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
-torch.manual_seed(0)
-
-MAKE = {
-    "resNet18": lambda: ResNet(18, 10),
-    "preResNet20": lambda: PreResNet(20, 10),
-    "plainCnn": lambda: PlainCnn(10),
-    "leNet5": lambda: LeNet(10, (6, 16, 120, 84)),
+NETS = {
+    "resNet18": lambda: ResNet(classes=10, depth=18),
+    "preResNet20": lambda: PreResNet(classes=10, depth=20),
+    "plainCnn": lambda: PlainCnn(classes=10),
+    "leNet5": lambda: LeNet(classes=10, sizes=(6, 16, 120, 84)),
 }
-FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-built = {}
+SIDE = 32
+BORDER = 4  # of zeros, into which a random crop may reach
+BATCHES = 4  # in the data
+
+cuda = torch.cuda.is_available()
+device = torch.device("cuda" if cuda else "cpu")
+synchronise = torch.cuda.synchronize if cuda else lambda: None
+torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
+torch.backends.cudnn.benchmark = True
+# All nets and modes are compilations of the same two functions; beyond the limit, PyTorch would silently stay eager.
+torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024
 
 
-def trainer(net, batch, memory_format):
-    """One step: forward, cross-entropy, backward, SGD with momentum and weight decay, accuracy, both numbers read."""
+def set_precision(precision):
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def normalise(images):
+    """(pixel / 255 - 0.5) / 0.25"""
+    return images.float().mul_(1 / 63.75).sub_(2)
+
+
+class Training(nn.Module):
+    """Loss, and loss and hits to be summed, of the images at an index."""
+
+    def __init__(self, net, images, labels, autocast):
+        super().__init__()
+        self.net, self.autocast = net, autocast
+        self.augmented = images.shape[1] == 3
+        if self.augmented:
+            images = F.pad(images, (BORDER,) * 4)
+        # As buffers the data have addresses that CUDA graphs rely on; else each step would copy them.
+        self.register_buffer("images", images.permute(0, 2, 3, 1).contiguous())
+        self.register_buffer("labels", labels)
+        self.register_buffer("range", torch.arange(SIDE, device=device))
+
+    def batch(self, index):
+        """One gather crops and flips: of whole pixels, since eager PyTorch is fast at selecting rows."""
+        if not self.augmented:
+            return self.images.index_select(0, index).permute(0, 3, 1, 2)
+        width = SIDE + 2 * BORDER
+        draws = torch.rand(3, len(index), 1, device=device)
+        top, left = (draws[:2] * (2 * BORDER + 1)).long()
+        rows = index[:, None] * width + top + self.range
+        columns = left + torch.where(draws[2] < 0.5, self.range.flip(0), self.range)
+        pixels = rows[:, :, None] * width + columns[:, None, :]
+        return self.images.view(-1, 3).index_select(0, pixels.flatten()).view(*pixels.shape, 3).permute(0, 3, 1, 2)
+
+    def forward(self, index):
+        images, labels = normalise(self.batch(index)), self.labels[index]
+        with self.autocast:
+            logits = self.net(images)
+            loss = F.cross_entropy(logits, labels)
+        return loss, torch.stack([loss.detach(), (logits.argmax(1) == labels).sum()])
+
+
+class Evaluation(nn.Module):
+    """Hits on a batch."""
+
+    def __init__(self, net, autocast):
+        super().__init__()
+        self.net, self.autocast = net, autocast
+
+    def forward(self, images, labels):
+        with self.autocast:
+            logits = self.net(normalise(images))
+        return (logits.argmax(1) == labels).sum()
+
+
+def made(net, channels):
+    torch.manual_seed(0)
+    model = NETS[net]()
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, channels, SIDE, SIDE))  # lazy layers take their shapes
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def runner(net, batch, kind, precision, mode):
+    """A function that does so many steps and returns their sums."""
     channels = 1 if net == "leNet5" else 3
-    model = MAKE[net]()
-    images = torch.rand(batch, channels, 32, 32).contiguous(memory_format=memory_format)
-    labels = torch.arange(batch) % 10
-    model(images[:2])  # lazy layers take their shapes
-    model = model.train().to(memory_format=memory_format)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    model = made(net, channels)
+    count = BATCHES * batch
+    images = torch.randint(256, (count, channels, SIDE, SIDE), dtype=torch.uint8, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(10, (count,), device=device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        logits = model(images)
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item(), (logits.argmax(1) == labels).float().mean().item()
+    def compiled(module):
+        if mode != "eager":
+            module.compile(mode=mode, dynamic=False)
+        return module
 
-    return step
+    if kind == "train":
+        order = torch.randperm(count, device=device).split(batch)
+        task = compiled(Training(model.train(), images, labels, autocast))
+        # Fused is the fastest; compiling the step as well (fused or not) gains nothing.
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
+
+        def train(steps):
+            sums = torch.zeros(2, device=device)
+            for i in range(steps):
+                torch.compiler.cudagraph_mark_step_begin()
+                loss, numbers = task(order[i % BATCHES])
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                sums += numbers
+            return sums.tolist()
+
+        return train
+
+    if kind == "evaluate":
+        batches = list(zip(images.split(batch), labels.split(batch)))
+        task = compiled(Evaluation(model.eval(), autocast))
+
+        @torch.inference_mode()
+        def evaluate(steps):
+            hits = torch.zeros((), dtype=torch.long, device=device)
+            for i in range(steps):
+                torch.compiler.cudagraph_mark_step_begin()
+                hits += task(*batches[i % BATCHES])
+            return hits.item()
+
+        return evaluate
+
+    raise ValueError(f"no kind {kind}")
 
 
-print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
-for line in sys.stdin:
-    request = json.loads(line)
-    seconds = {}
-    for name, memory_format in FORMATS.items():
-        key = (request["net"], request["batch"], name)
-        fresh = key not in built
-        step = built.setdefault(key, None) or trainer(*key[:2], memory_format)
-        built[key] = step
-        if fresh:
-            for _ in range(3):
-                step()
-        started = time.perf_counter()
-        for _ in range(request["steps"]):
-            step()
-        seconds[name] = time.perf_counter() - started
-    print(json.dumps(seconds), flush=True)
+ready = {}
+failures = {}
+
+
+def timed(key, steps):
+    if key not in ready:
+        ready[key] = runner(*key)
+        ready[key](3)
+    synchronise()
+    started = time.perf_counter()
+    ready[key](steps)
+    synchronise()
+    return time.perf_counter() - started
+
+
+def answer(net, batch, steps, kind, precision, modes):
+    set_precision(precision)
+    seconds, failed = {}, {}
+    for mode in modes:
+        key = (net, batch, kind, precision, mode)
+        try:
+            if key not in failures:
+                seconds[mode] = timed(key, steps)
+        except Exception as error:
+            ready.pop(key, None)
+            failures[key] = f"{type(error).__name__}: {error}".splitlines()[0]
+        if key in failures:
+            failed[mode] = failures[key]
+    return {"seconds": seconds, "failed": failed}
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what compilers print is no answer
+    name = torch.cuda.get_device_name() if cuda else "cpu"
+    first = {"version": torch.__version__, "threads": torch.get_num_threads(), "device": name}
+    print(json.dumps(first), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(**json.loads(line))), file=answers, flush=True)
+
+
+main()
