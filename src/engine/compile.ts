@@ -4,14 +4,18 @@ import { cacheFolder } from '../core/cache-folder.js';
 import * as tree from '../core/tree.js';
 import { backend, type Raw, underXla } from './backend.js';
 import { eager } from './eager.js';
+import { fuse } from './fuse.js';
 import { feedNames, fetchNames, graphOf, type Program, reading, writing } from './graph.js';
 import { storeGraph, TAG } from './saved-model.js';
 import { type Call, formOf, own, type Run, type Runner, type Step, type Taken, take } from './step.js';
 import { type Form, formsOf, NotTraceable, trace } from './trace.js';
 
 export interface CompileOptions {
-  /** Steps in one native call, where so many of one shape are given at once. Default 1. */
-  readonly stride?: number;
+  /**
+   * Steps in one native call, where so many of one shape are given at once: a number, or what to make of the milliseconds
+   * that a step takes, which are measured on the first ones. Default 1.
+   */
+  readonly stride?: number | ((milliseconds: number) => number);
   /** Have XLA compile the graph: other operations, other roundings. Default false. */
   readonly xla?: boolean;
   /** Told in a sentence why steps do not run as they were asked to. */
@@ -29,6 +33,9 @@ interface Compiled {
   /** How often XLA's numbers were compared with the plain graph's. */
   checked: number;
 }
+
+/** Steps that are timed before it is settled how many go into a call. */
+const timedSteps = 32;
 
 /** Steps of each shape on which XLA is compared with the plain graph before it is trusted. */
 const checkedSteps = 3;
@@ -53,7 +60,7 @@ export const compile = <
   step: Step<Frozen, State, Batch, Metrics>,
   frozen: Frozen,
   {
-    stride = 1,
+    stride: wanted = 1,
     xla = false,
     fellBack = () => {},
     note = () => {},
@@ -68,6 +75,9 @@ export const compile = <
   let session: Session | undefined;
   /** Set once a graph turned out to be impossible. */
   let instead: { readonly runner: Runner<Frozen, State, Batch, Metrics>; readonly reason: string } | undefined;
+  let stride = typeof wanted === 'number' ? wanted : 1;
+  /** Milliseconds of single steps, until there are enough to choose by. */
+  let timed: number[] | undefined = typeof wanted === 'number' ? undefined : [];
   /** Why XLA is not used although it was asked for. */
   let withoutXla: string | undefined;
   const compiled = new Map<string, Compiled>();
@@ -119,7 +129,7 @@ export const compile = <
   ): M | undefined => {
     const state = takeOut();
     try {
-      const { taken, program, forms } = noting(() => traced(`p${compiled.size}`, of, frozen, state, call));
+      const { taken, program, forms } = noting(() => traced(`p${compiled.size}`, of, frozen, state, call, !xla));
       variables = forms;
       compiled.set(key, { program, metrics: taken.metrics, checked: 0 });
       tree.dispose(state);
@@ -181,6 +191,17 @@ export const compile = <
     return calls.map((one) => checkedCall<B, M>(known, one));
   };
 
+  /** Settles how many steps go into a call, once enough of them were timed. */
+  const choose = (milliseconds: number): void => {
+    if (timed === undefined || typeof wanted === 'number') return;
+    timed.push(milliseconds);
+    if (timed.length < timedSteps) return;
+    stride = wanted(timed.sort((a, b) => a - b)[timedSteps >> 1] as number);
+    timed = undefined;
+    // The graph is opened again, with the longer calls in it.
+    if (stride > 1) held = takeOut();
+  };
+
   /** Takes a step by the plain graph and by XLA, and compares. */
   const checkedCall = <B extends tree.Tree, M extends tree.Tree>(known: Compiled, one: Call<B>): M => {
     const by = (xla: boolean): Taken<State, M> => {
@@ -240,7 +261,9 @@ export const compile = <
           const alike =
             stride - 1 <= rest.length &&
             rest.slice(0, stride - 1).every((other) => `${name}: ${formOf(other).join()}` === key);
+          const began = performance.now();
           results.push(...again<B, M>(known, alike ? [call, ...rest.slice(0, stride - 1)] : [call]));
+          if (name === 0) choose(performance.now() - began);
         }
         return results;
       } catch (error) {
@@ -264,7 +287,9 @@ export const compile = <
       if (instead !== undefined) return instead.runner.read();
       return held === undefined ? readOut() : tree.clone(held);
     },
-    stride,
+    get stride() {
+      return stride;
+    },
     get execution() {
       if (instead !== undefined) return `eager: ${instead.reason}`;
       if (!xla) return 'graph';
@@ -336,11 +361,12 @@ const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tre
   frozen: Frozen,
   state: State,
   call: Call<B>,
+  fused: boolean,
 ): { readonly taken: Taken<State, M>; readonly program: Program; readonly forms: readonly Form[] } => {
   const parts = [frozen, state, call.batch, call.inputs].map((part) => tree.leaves(part));
   const [fixed = 0, moving = 0] = parts.map(({ length }) => length);
   const leaves = parts.flat();
-  const { result, trace: noted } = trace(
+  const { result, trace: all } = trace(
     leaves,
     (copies) => {
       let at = 0;
@@ -354,6 +380,7 @@ const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tre
     },
     (taken) => [...tree.leaves(taken.state), ...tree.leaves(taken.metrics)],
   );
+  const noted = fused ? fuse(all) : all;
   const next = noted.outputs.slice(0, moving);
   const program: Program = {
     name,

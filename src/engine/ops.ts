@@ -205,11 +205,15 @@ export const relu6 = <T extends tf.Tensor>(x: T): T => (isNative() ? (native.rel
 export const leakyRelu = <T extends tf.Tensor>(x: T, slope = 0.01): T =>
   isNative() ? (native.leakyRelu({ x }, { alpha: slope })[0] as T) : tf.leakyRelu(x, slope);
 
+/** The first of several tensors; the others are only for the gradient, which keeps them by itself. */
+const first = ([y, ...others]: tf.Tensor[]): tf.Tensor4D => {
+  tf.dispose(others);
+  return y as tf.Tensor4D;
+};
+
 /** Maximum over windows; what does not fill a window is left out (PyTorch's floor mode). */
 export const maxPool = (x: tf.Tensor4D, size = 2, stride = size): tf.Tensor4D =>
-  isNative()
-    ? (native.maxPool({ x }, { size, stride, x: x.shape })[0] as tf.Tensor4D)
-    : tf.maxPool(x, size, stride, 'valid');
+  isNative() ? first(native.maxPool({ x }, { size, stride, x: x.shape })) : tf.maxPool(x, size, stride, 'valid');
 
 /** Mean over windows; what does not fill a window is left out. */
 export const avgPool = (x: tf.Tensor4D, size = 2, stride = size): tf.Tensor4D =>
