@@ -79,7 +79,8 @@ export const nasty = ({
             if (warmUpSteps === 0) return { loss, terms };
             // loss = CE − ω τ² KL with ω scaled by the share of the warm-up that has passed.
             const share = tf.minimum(step.add(1).div(warmUpSteps), 1);
-            return { loss: terms.crossEntropy.add(loss.sub(terms.crossEntropy).mul(share)) as tf.Scalar, terms };
+            const weight = share.mul(-omega * temperature ** 2);
+            return { loss: terms.crossEntropy.add(terms.kl.mul(weight)) as tf.Scalar, terms };
           },
         }),
       );

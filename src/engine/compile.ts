@@ -1,3 +1,4 @@
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { cacheFolder } from '../core/cache-folder.js';
@@ -26,10 +27,15 @@ export interface CompileOptions {
   readonly cache?: string;
 }
 
+/** Where graphs go that the cache folder has no place for. */
+const elsewhere = join(tmpdir(), `undistill-graphs-${userInfo().uid}`);
+
 /** A step traced for one form of its batch; the metrics' tree, whose leaves are no longer alive, tells where they belong. */
 interface Compiled {
   readonly program: Program;
   readonly metrics: tree.Tree;
+  /** Whether its graph ran once. */
+  ran: boolean;
   /** How often XLA's numbers were compared with the plain graph's. */
   checked: number;
 }
@@ -131,7 +137,7 @@ export const compile = <
     try {
       const { taken, program, forms } = noting(() => traced(`p${compiled.size}`, of, frozen, state, call, !xla));
       variables = forms;
-      compiled.set(key, { program, metrics: taken.metrics, checked: 0 });
+      compiled.set(key, { program, metrics: taken.metrics, ran: false, checked: 0 });
       tree.dispose(state);
       held = taken.state;
       template = taken.state;
@@ -150,7 +156,7 @@ export const compile = <
   const open = (): Session => {
     if (session === undefined) {
       const programs = [...compiled.values()].flatMap(({ program }) => variants(program));
-      session = openSession(storeGraph(graphOf(variables, programs), cache));
+      session = openSession(storeGraph(graphOf(variables, programs), cache, elsewhere));
     }
     if (held !== undefined) {
       write(session, held);
@@ -225,7 +231,7 @@ export const compile = <
       tree.dispose([other.state, other.metrics]);
       withoutXla = `XLA computes ${apart}`;
     } catch (error) {
-      withoutXla = `XLA does not compile the step: ${(error as Error).message.split('\n')[0]}`;
+      withoutXla = `XLA does not compile the step: ${firstLine(error)}`;
     } finally {
       tree.dispose(before);
     }
@@ -262,7 +268,14 @@ export const compile = <
             stride - 1 <= rest.length &&
             rest.slice(0, stride - 1).every((other) => `${name}: ${formOf(other).join()}` === key);
           const began = performance.now();
-          results.push(...again<B, M>(known, alike ? [call, ...rest.slice(0, stride - 1)] : [call]));
+          try {
+            results.push(...again<B, M>(known, alike ? [call, ...rest.slice(0, stride - 1)] : [call]));
+            known.ran = true;
+          } catch (error) {
+            if (known.ran) throw error;
+            giveUp(`TensorFlow does not run the graph: ${firstLine(error)}`, takeOut());
+            continue;
+          }
           if (name === 0) choose(performance.now() - began);
         }
         return results;
@@ -275,6 +288,11 @@ export const compile = <
 
   return {
     load: (state) => {
+      // Graphs are of the form of the state that they were traced with.
+      if (template !== undefined && formOf(template).join() !== formOf(state).join()) {
+        close();
+        compiled.clear();
+      }
       if (held !== undefined) tree.dispose(held);
       held = own(state);
       template = held;
@@ -304,6 +322,8 @@ export const compile = <
     },
   };
 };
+
+const firstLine = (error: unknown): string => String((error as Error).message ?? error).split('\n')[0] as string;
 
 /** The tree with other leaves, in the order of its entries. */
 const filled = <T extends tree.Tree>(form: T, values: readonly tf.Tensor[]): T => {

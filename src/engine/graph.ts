@@ -1,6 +1,14 @@
 import { type Attribute, backend, DTYPES } from './backend.js';
 import { definitionOf, typeAttributes } from './operations.js';
-import { type Form, NotTraceable, type Ref, type Trace, type TracedNode, type TracedOperation } from './trace.js';
+import {
+  type Form,
+  NotTraceable,
+  type Ref,
+  type Trace,
+  type TracedConstant,
+  type TracedNode,
+  type TracedOperation,
+} from './trace.js';
 
 /** An attribute's value, by its kind in TensorFlow's `attr_value.proto`. */
 export type AttrValue =
@@ -82,14 +90,16 @@ export interface Graph {
 
 /** A graph of all programs over one set of variables. */
 export const graphOf = (variables: readonly Form[], programs: readonly Program[]): Graph => {
-  const parts = programs.map((program) => programNodes(program, variables));
+  const constants = new Map<string, Constant>();
+  const parts = programs.map((program) => programNodes(program, variables, constants));
   return {
     nodes: [
       ...variables.flatMap(variable),
-      number(
-        'written',
-        variables.map((_, index) => `^${variableName(index)}set`),
-      ),
+      ...[...constants.values()].flatMap(hiddenConstant),
+      number('written', [
+        ...variables.map((_, index) => `^${variableName(index)}set`),
+        ...[...constants.values()].map(({ name }) => `^${name}set`),
+      ]),
       ...parts.flatMap(({ nodes }) => nodes),
     ],
     functions: parts.flatMap(({ functions }) => functions),
@@ -127,7 +137,7 @@ const number = (name: string, after: readonly string[]): GraphNode =>
 const placeholder = (name: string, { dtype }: Form): GraphNode =>
   node(name, 'Placeholder', [], { dtype: { type: dtype }, shape: { shape: undefined } });
 
-/** A copy of a tensor that may lie in JavaScript's memory, which a variable must not keep. */
+/** A copy of a tensor that may lie in JavaScript's memory, which no variable may keep, be it by way of a view. */
 const copy = (name: string, of: string, dtype: number): GraphNode =>
   node(name, 'DeepCopy', [of], { T: { type: dtype } });
 
@@ -159,12 +169,15 @@ const feedsOf = ({ roles, trace }: Program): { readonly feed: number; readonly f
     'feed' in role ? [{ feed: role.feed, form: trace.nodes[input] as Form & TracedNode }] : [],
   );
 
-const programNodes = (program: Program, variables: readonly Form[]): Graph => {
+const programNodes = (program: Program, variables: readonly Form[], constants: Map<string, Constant>): Graph => {
   const { name, trace, updates, metrics } = program;
   const placeholders = indices(program.repeat).flatMap((step) =>
-    feedsOf(program).map(({ feed, form }) => placeholder(feedName(program, step, feed), form)),
+    feedsOf(program).flatMap(({ feed, form }) => {
+      const fed = feedName(program, step, feed);
+      return [placeholder(fed, form), copy(`${fed}copy`, `${fed}:0`, form.dtype)];
+    }),
   );
-  const { nodes, functions, computed } = program.xla ? xlaCall(program, variables) : inline(program, variables);
+  const { nodes, functions, computed } = program.xla ? xlaCall(program, variables) : inline(program, constants);
   const results = computed.metrics.flatMap((step, i) =>
     step.map((from, metric) =>
       node(metricName(program, i, metric), 'Identity', [from], {
@@ -172,20 +185,24 @@ const programNodes = (program: Program, variables: readonly Form[]): Graph => {
       }),
     ),
   );
-  const writes = updates.map(({ variable: index, output }, i) => {
-    const { dtype } = formOf(trace, output);
-    const from = computed.updates[i] as string;
-    const fresh = trace.nodes[output.node]?.kind === 'operation';
-    // Not before what was there has been read.
-    const set = (value: string) => assign(`${name}set${index}`, index, [value, `^${valueName(index)}`], dtype);
-    const own = `${name}own${index}`;
-    return fresh ? [set(from)] : [copy(own, from, dtype), set(`${own}:0`)];
-  });
+  // Nothing is written before all is computed: a step that fails leaves every variable as it was.
+  const all = node(`${name}all`, 'NoOp', [
+    ...new Set([...computed.updates, ...results.flatMap(({ inputs }) => inputs)].map((from) => `^${nodeOf(from)}`)),
+  ]);
+  const writes = updates.map(({ variable: index, output }, i) =>
+    assign(
+      `${name}set${index}`,
+      index,
+      // Nor before what was there has been read.
+      [computed.updates[i] as string, `^${valueName(index)}`, `^${all.name}`],
+      formOf(trace, output).dtype,
+    ),
+  );
   const done = number(
     `${name}done`,
     updates.map(({ variable: index }) => `^${name}set${index}`),
   );
-  return { nodes: [...placeholders, ...nodes, ...results, ...writes.flat(), done], functions };
+  return { nodes: [...placeholders, ...nodes, ...results, all, ...writes, done], functions };
 };
 
 /** The names of what the steps of a program compute. */
@@ -237,15 +254,71 @@ type Written = Graph & { readonly computed: Computed };
 const operationNode = (trace: Trace, name: string, traced: TracedOperation, inputs: readonly string[]): GraphNode =>
   node(name, traced.name, inputs, { ...attributesOf(traced.attributes), ...typesOf(trace, traced) });
 
+/** The node that computes an output. */
+const nodeOf = (output: string): string => output.slice(0, output.indexOf(':'));
+
 const plainOutput = (name: string, _: unknown, output: number): string => `${name}:${output}`;
 
-const inline = (program: Program, _: readonly Form[]): Written => {
+/** A constant of float32, and what it is called in a graph. */
+type Constant = TracedConstant & { readonly name: string };
+
+/**
+ * A constant that TensorFlow's optimiser does not see as one, being read from a variable: it would divide by multiplying
+ * with the inverse, draw constants together and write powers as products, all of which round differently.
+ */
+const hiddenConstant = ({ name, dtype, shape, data }: Constant): GraphNode[] => {
+  const type = { dtype: { type: dtype } };
+  return [
+    node(name, 'VarHandleOp', [], {
+      ...type,
+      shape: { shape: undefined },
+      shared_name: { text: name },
+      container: { text: '' },
+    }),
+    node(`${name}value`, 'ReadVariableOp', [`${name}:0`], type),
+    constant(`${name}data`, { dtype, shape }, data),
+    node(`${name}set`, 'AssignVariableOp', [`${name}:0`, `${name}data:0`], {
+      ...type,
+      validate_shape: { bool: false },
+    }),
+  ];
+};
+
+/**
+ * Operations that TensorFlow's optimiser would draw together with the next one, a quotient by a root or a product with a
+ * sigmoid, into one that rounds differently: it does not see through the node that is put behind them.
+ */
+const apart = new Set(['Sqrt', 'Sigmoid']);
+const isApart = (of: TracedNode): boolean => of.kind === 'operation' && apart.has(of.name);
+
+const hide = (of: TracedConstant, constants: Map<string, Constant>): string => {
+  const key = `${of.shape}/${Buffer.from(of.data.buffer, of.data.byteOffset, of.data.byteLength).toString('base64')}`;
+  const found = constants.get(key) ?? { ...of, name: `constant${constants.size}` };
+  constants.set(key, found);
+  return `${found.name}value:0`;
+};
+
+const inline = (program: Program, constants: Map<string, Constant>): Written => {
+  const { nodes: all } = program.trace;
+  const hidden = new Map(
+    all.flatMap((each, index) =>
+      each.kind === 'constant' && each.dtype === DTYPES.float32 ? [[index, hide(each, constants)] as const] : [],
+    ),
+  );
   const written = write(program, {
     value: (index) => `${valueName(index)}:0`,
-    feed: (step, feed) => `${feedName(program, step, feed)}:0`,
-    elsewhere: () => undefined,
-    output: plainOutput,
-    operation: (name, traced, inputs) => [operationNode(program.trace, name, traced, inputs)],
+    feed: (step, feed) => `${feedName(program, step, feed)}copy:0`,
+    elsewhere: (_, { node: index }) => hidden.get(index),
+    output: (name, of, output) => (isApart(of) ? `${name}apart:0` : plainOutput(name, of, output)),
+    operation: (name, traced, inputs) => {
+      const own = operationNode(program.trace, name, traced, inputs);
+      if (!isApart(traced)) return [own];
+      const behind = node(`${name}apart`, 'PlaceholderWithDefault', [`${name}:0`], {
+        dtype: { type: (traced.outputs[0] as Form).dtype },
+        shape: { shape: undefined },
+      });
+      return [own, behind];
+    },
   });
   return { ...written, functions: [] };
 };
@@ -259,7 +332,7 @@ const xlaCall = (program: Program, variables: readonly Form[]): Written => {
   const drawn = drawnOutside(program);
   const outside = write(program, {
     value: (index) => `${valueName(index)}:0`,
-    feed: (step, feed) => `${feedName(program, step, feed)}:0`,
+    feed: (step, feed) => `${feedName(program, step, feed)}copy:0`,
     elsewhere: () => undefined,
     output: plainOutput,
     operation: (called, traced, inputs) => [operationNode(trace, called, traced, inputs)],
@@ -278,7 +351,7 @@ const xlaCall = (program: Program, variables: readonly Form[]): Written => {
       ...feedsOf(program).map(({ feed, form }) => ({
         name: `s${step}f${feed}`,
         dtype: form.dtype,
-        from: `${feedName(program, step, feed)}:0`,
+        from: `${feedName(program, step, feed)}copy:0`,
       })),
       ...drawn.random.map((index) => ({
         name: `s${step}r${index}`,
@@ -324,15 +397,17 @@ const xlaCall = (program: Program, variables: readonly Form[]): Written => {
 
 /** The nodes that draw random numbers from what is fed, and all that these need. */
 const drawnOutside = ({ trace, roles }: Program): { readonly random: readonly number[]; readonly all: Set<number> } => {
-  const needs = (index: number): number[] => {
+  const needs = (index: number, found = new Set<number>()): Set<number> => {
     const traced = trace.nodes[index] as TracedNode;
-    return traced.kind === 'operation' ? [index, ...traced.inputs.flatMap((input) => needs(input.node))] : [index];
+    if (traced.kind === 'operation' && !found.has(index))
+      for (const { node: input } of traced.inputs) needs(input, found);
+    return found.add(index);
   };
   const all = new Set<number>();
   const random = indices(trace.nodes.length).filter((index) => {
     const traced = trace.nodes[index] as TracedNode;
     if (traced.kind !== 'operation' || !traced.name.startsWith('Stateless')) return false;
-    const needed = needs(index);
+    const needed = [...needs(index)];
     if (needed.some((each) => 'variable' in (roles[each] ?? {}))) return false;
     for (const each of needed) all.add(each);
     return true;

@@ -150,13 +150,27 @@ const prune = (cache: string): void => {
   for (const [, folder] of byAge.slice(0, folders.length - KEPT)) rmSync(folder, { recursive: true, force: true });
 };
 
-/** Writes a graph where TensorFlow can load it from, unless an equal one is there already. Gives the folder. */
-export const storeGraph = (graph: Graph, cache: string): string => {
+/**
+ * Writes a graph where TensorFlow can load it from, unless an equal one is there already. Gives the folder.
+ *
+ * @param cache where to put it
+ * @param elsewhere where to put it when the cache cannot be written to
+ */
+export const storeGraph = (graph: Graph, cache: string, elsewhere?: string): string => {
   const content = savedModel(graph);
-  const folder = join(cache, createHash('sha256').update(content).digest('hex').slice(0, 32));
-  const now = new Date();
+  const name = createHash('sha256').update(content).digest('hex').slice(0, 32);
+  try {
+    return storeIn(cache, name, content);
+  } catch (error) {
+    if (elsewhere === undefined) throw error;
+    return storeIn(elsewhere, name, content);
+  }
+};
+
+const storeIn = (cache: string, name: string, content: Uint8Array): string => {
+  const folder = join(cache, name);
   if (existsSync(folder)) {
-    utimesSync(folder, now, now);
+    touch(folder);
     return folder;
   }
   mkdirSync(cache, { recursive: true });
@@ -171,4 +185,12 @@ export const storeGraph = (graph: Graph, cache: string): string => {
   }
   prune(cache);
   return folder;
+};
+
+/** Marks a folder as used just now; not where the cache is read-only, which then is not pruned either. */
+const touch = (folder: string): void => {
+  const now = new Date();
+  try {
+    utimesSync(folder, now, now);
+  } catch {}
 };

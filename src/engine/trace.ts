@@ -18,10 +18,9 @@ export interface TracedOperation {
   readonly outputs: readonly Form[];
 }
 
-export type TracedNode =
-  | ({ readonly kind: 'input' } & Form)
-  | ({ readonly kind: 'constant'; readonly data: TypedArray } & Form)
-  | TracedOperation;
+export type TracedConstant = { readonly kind: 'constant'; readonly data: TypedArray } & Form;
+
+export type TracedNode = ({ readonly kind: 'input' } & Form) | TracedConstant | TracedOperation;
 
 /** The operations that a computation called, in their order. */
 export interface Trace {
