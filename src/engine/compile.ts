@@ -51,7 +51,7 @@ const checkedSteps = 3;
  * is one native call. On a CPU the numbers are the same bits as the eager runner's.
  *
  * There is one graph for all steps on the state and all shapes of their batches; a step of a new shape is traced when it
- * is first taken, which is an eager step like any other. The state lives in the graph's variables between steps.
+ * is first taken. The state lives in the graph's variables between steps.
  *
  * Where a step cannot be traced or TensorFlow does not take the graph, steps run eagerly, and `execution` says why. What XLA
  * computes is compared with the plain graph on the first steps of each shape; where it differs by more than rounding, or XLA
@@ -127,28 +127,27 @@ export const compile = <
   const noting = <A>(body: () => A): A => (xla ? underXla(body) : body());
   const usesXla = (): boolean => xla && withoutXla === undefined;
 
-  /** Traces a step by taking it. */
+  /**
+   * Traces a step by taking it once, operation by operation. What came of that is forgotten: where the graph rounds otherwise
+   * after all, no run is a mixture of both, and one that is resumed traces again and still ends with the same bits.
+   */
   const first = <B extends tree.Tree, M extends tree.Tree>(
     of: Step<Frozen, State, B, M>,
     key: string,
     call: Call<B>,
-  ): M | undefined => {
+  ): void => {
     const state = takeOut();
+    held = state;
+    template = state;
     try {
       const { taken, program, forms } = noting(() => traced(`p${compiled.size}`, of, frozen, state, call, !xla));
+      tree.dispose([taken.state, taken.metrics]);
       variables = forms;
       compiled.set(key, { program, metrics: taken.metrics, ran: false, checked: 0 });
-      tree.dispose(state);
-      held = taken.state;
-      template = taken.state;
-      return taken.metrics;
     } catch (error) {
-      if (error instanceof NotTraceable) {
-        giveUp(error.message, state);
-        return undefined;
-      }
-      held = state;
-      throw error;
+      if (!(error instanceof NotTraceable)) throw error;
+      held = undefined;
+      giveUp(error.message, state);
     }
   };
 
@@ -260,8 +259,7 @@ export const compile = <
           const key = `${name}: ${formOf(call).join()}`;
           const known = compiled.get(key);
           if (known === undefined) {
-            const metrics = first(of, key, call);
-            if (metrics !== undefined) results.push(metrics);
+            first(of, key, call);
             continue;
           }
           const alike =

@@ -11,6 +11,7 @@ import type { Execution, Precision } from './execution.js';
 import { findEngine, QUIET } from './folder.js';
 import { type InstallOptions, installEngine } from './install.js';
 import { type Machine, RUN_SLOWLY, thisMachine } from './machine.js';
+import { steadyKernels } from './ops-native.js';
 import { run } from './process.js';
 import { quietly } from './quiet.js';
 import { recipeFor } from './recipe.js';
@@ -167,6 +168,7 @@ const loadNative = async (
   tf.registerBackend('tensorflow', () => new Backend(binding, 'tensorflow'), 3);
   await tf.setBackend('tensorflow');
   await tf.ready();
+  steadyKernels();
   const cuda = binding.isUsingGpuDevice();
   return {
     class: cuda ? 'tensorflow-cuda' : 'tensorflow-cpu',

@@ -1,14 +1,11 @@
 import { type Attribute, backend } from './backend.js';
 import { hasOneDnn } from './ops-native.js';
-import type { Ref, Trace, TracedNode, TracedOperation } from './trace.js';
+import { isOperation, type Ref, type Trace, type TracedNode } from './trace.js';
 
 /**
  * Operations that TensorFlow has in one piece for a processor and its own optimiser does not put together. Each gives the
  * very bits of the operations that it stands for.
  */
-
-const isOperation = (node: TracedNode | undefined, name: string): node is TracedOperation =>
-  node?.kind === 'operation' && node.name === name;
 
 const attribute = (name: string, value: boolean | number | string): Attribute => {
   const { TF_ATTR_BOOL, TF_ATTR_INT, TF_ATTR_STRING } = backend().binding;

@@ -284,12 +284,35 @@ const hiddenConstant = ({ name, dtype, shape, data }: Constant): GraphNode[] => 
   ];
 };
 
-/**
- * Operations that TensorFlow's optimiser would draw together with the next one, a quotient by a root or a product with a
- * sigmoid, into one that rounds differently: it does not see through the node that is put behind them.
- */
-const apart = new Set(['Sqrt', 'Sigmoid']);
-const isApart = (of: TracedNode): boolean => of.kind === 'operation' && apart.has(of.name);
+/** Operations that TensorFlow's optimiser would draw together with the next one into another that rounds differently … */
+const apartFromNext = new Set(['Sqrt', 'Sigmoid', 'Softplus']);
+
+/** … and those that it would draw together with the one before: any, or those named. */
+const apartFromLast = new Map<string, readonly string[] | 'any'>([
+  ['FusedBatchNormV3', ['Conv2D']],
+  ['Sigmoid', ['BiasAdd', 'Add', 'AddV2']],
+  ['Tanh', ['BiasAdd', 'Add', 'AddV2']],
+  // The largest exponential would become the exponential of the largest.
+  ['Max', 'any'],
+  ['Min', 'any'],
+]);
+
+/** The nodes behind which another is put, through which the optimiser does not see. */
+const keptApart = ({ nodes }: Trace): Set<number> => {
+  const found = new Set<number>();
+  nodes.forEach((each, index) => {
+    if (each.kind !== 'operation') return;
+    const [first] = each.inputs;
+    // A constant in another type is one still, and would be seen to be one.
+    const isConstant = each.name === 'Cast' && first !== undefined && nodes[first.node]?.kind === 'constant';
+    if (apartFromNext.has(each.name) || isConstant) found.add(index);
+    const lasts = apartFromLast.get(each.name);
+    if (first === undefined || lasts === undefined) return;
+    const last = nodes[first.node] as TracedNode;
+    if (last.kind === 'operation' && (lasts === 'any' || lasts.includes(last.name))) found.add(first.node);
+  });
+  return found;
+};
 
 const hide = (of: TracedConstant, constants: Map<string, Constant>): string => {
   const key = `${of.shape}/${Buffer.from(of.data.buffer, of.data.byteOffset, of.data.byteLength).toString('base64')}`;
@@ -305,14 +328,15 @@ const inline = (program: Program, constants: Map<string, Constant>): Written => 
       each.kind === 'constant' && each.dtype === DTYPES.float32 ? [[index, hide(each, constants)] as const] : [],
     ),
   );
+  const apart = new Set<TracedNode>([...keptApart(program.trace)].map((index) => all[index] as TracedNode));
   const written = write(program, {
     value: (index) => `${valueName(index)}:0`,
     feed: (step, feed) => `${feedName(program, step, feed)}copy:0`,
     elsewhere: (_, { node: index }) => hidden.get(index),
-    output: (name, of, output) => (isApart(of) ? `${name}apart:0` : plainOutput(name, of, output)),
+    output: (name, of, output) => (apart.has(of) ? `${name}apart:0` : plainOutput(name, of, output)),
     operation: (name, traced, inputs) => {
       const own = operationNode(program.trace, name, traced, inputs);
-      if (!isApart(traced)) return [own];
+      if (!apart.has(traced)) return [own];
       const behind = node(`${name}apart`, 'PlaceholderWithDefault', [`${name}:0`], {
         dtype: { type: (traced.outputs[0] as Form).dtype },
         shape: { shape: undefined },

@@ -504,3 +504,34 @@ export const logSoftmax = operation<object, 'x'>('LogSoftmax', {
     x: () => tf.tidy(() => tf.sub(dy as tf.Tensor, tf.mul(tf.exp(y as tf.Tensor), tf.sum(dy as tf.Tensor, -1, true)))),
   }),
 });
+
+/**
+ * Two of tfjs's own kernels made anew. In a graph TensorFlow has another softmax (oneDNN's), and sums of many tensors begin
+ * with whichever one's memory is free: both would round differently there than called one by one.
+ */
+export const steadyKernels = (): void => {
+  const anew = (kernelName: string, kernel: (inputs: readonly tf.Tensor[]) => tf.Tensor): void => {
+    if (tf.getKernel(kernelName, 'tensorflow') !== undefined) tf.unregisterKernel(kernelName, 'tensorflow');
+    tf.registerKernel({
+      kernelName,
+      backendName: 'tensorflow',
+      kernelFunc: ({ inputs }) => kernel(Object.values(inputs) as tf.Tensor[]),
+    });
+  };
+  anew('Softmax', ([logits]) => {
+    const logarithms = execute1('LogSoftmax', [logits as tf.Tensor], { T: float });
+    const probabilities = execute1('Exp', [logarithms], { T: float });
+    logarithms.dispose();
+    return probabilities;
+  });
+  anew('AddN', ([first, ...others]) =>
+    others.reduce(
+      (sum, other, i) => {
+        const next = execute1('AddV2', [sum, other], { T: { dtype: other.dtype as keyof typeof DTYPES } });
+        if (i > 0) sum.dispose();
+        return next;
+      },
+      others.length === 0 ? (first as tf.Tensor).clone() : (first as tf.Tensor),
+    ),
+  );
+};

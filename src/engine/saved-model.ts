@@ -146,7 +146,9 @@ const KEPT = 200;
 const prune = (cache: string): void => {
   const folders = readdirSync(cache).map((name) => join(cache, name));
   if (folders.length <= KEPT) return;
-  const byAge = folders.map((folder) => [statSync(folder).mtimeMs, folder] as const).sort(([a], [b]) => a - b);
+  // Another process may take some away meanwhile.
+  const age = (folder: string): number => statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const byAge = folders.map((folder) => [age(folder), folder] as const).sort(([a], [b]) => a - b);
   for (const [, folder] of byAge.slice(0, folders.length - KEPT)) rmSync(folder, { recursive: true, force: true });
 };
 

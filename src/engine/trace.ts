@@ -22,6 +22,9 @@ export type TracedConstant = { readonly kind: 'constant'; readonly data: TypedAr
 
 export type TracedNode = ({ readonly kind: 'input' } & Form) | TracedConstant | TracedOperation;
 
+export const isOperation = (node: TracedNode | undefined, name: string): node is TracedOperation =>
+  node?.kind === 'operation' && node.name === name;
+
 /** The operations that a computation called, in their order. */
 export interface Trace {
   /** The inputs first, in the order in which they were given. */
