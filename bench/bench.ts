@@ -121,11 +121,12 @@ interface Subject {
 
 const trainer = (row: Row): Subject => {
   const { net, image, batch } = row;
+  const precision = row.precision === 'bfloat16' ? 'bfloat16' : 'float32';
   const network = net.build(image, 10);
   const data = imagesFor(row);
   const optimizer = sgd({ momentum: 0.9, weightDecay: 5e-4 });
   const step = classifierStep({
-    learner: { network, recipe: { epochs: 1, batch, optimizer, schedule: constant(0.01) } },
+    learner: { network, recipe: { epochs: 1, batch, optimizer, schedule: constant(0.01), precision } },
     data,
     frozen: {},
     target: () => ({}),

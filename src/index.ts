@@ -1,8 +1,26 @@
 export type { AnyAttack, Attack, AttackContext, Owned, Ownership, Theft } from './attacks/attack.js';
 export { labelled, unlabelled } from './attacks/attack.js';
+export { type DaflOptions, dafl, daflPresets } from './attacks/dafl.js';
+export {
+  type DeepInversionOptions,
+  deepInversion,
+  type Inversion,
+  inversionPresets,
+} from './attacks/deep-inversion.js';
 export { hardLabel } from './attacks/hard-label.js';
 export { kd, partialKd } from './attacks/kd.js';
+export { noise } from './attacks/noise.js';
 export { labelSmoothing, scratch } from './attacks/scratch.js';
+export {
+  type Improved,
+  type Improving,
+  inTurn,
+  type Site,
+  type Synthesiser,
+  stealFromPool,
+  stealJointly,
+} from './attacks/synthesis.js';
+export { transfer } from './attacks/transfer.js';
 export { atLeast, between, checked, nothingElse, oneOf, positive, share, wholeAtLeast } from './core/check.js';
 export { type Failure, FailureError, failure, type Task } from './core/errors.js';
 export { type Key, key } from './core/random.js';
@@ -30,11 +48,27 @@ export type { Network, NetworkPlugin, Output, Variables } from './models/network
 export { plainCnn } from './models/plain-cnn.js';
 export { preResNet } from './models/pre-resnet.js';
 export { resNet } from './models/resnet.js';
-export { type BuiltLearner, classifier, classifierStep, type Loss } from './train/classifier.js';
-export type { Context } from './train/context.js';
+export {
+  type BuiltLearner,
+  classifier,
+  classifierStep,
+  initialState,
+  type Loss,
+  updateOn,
+} from './train/classifier.js';
+export type { Context, Synthesised } from './train/context.js';
 export type { FitSpec, Fitted, Given, Source } from './train/fit.js';
+export { valueAndGradient } from './train/gradient.js';
 export type { ImageSet, LabelledBatch, RawBatch, UnlabelledBatch } from './train/images.js';
-export { crossEntropy, detach, distillation, klDivergence, nasty as nastyLoss, soften } from './train/losses.js';
+export {
+  crossEntropy,
+  detach,
+  distillation,
+  klDivergence,
+  nasty as nastyLoss,
+  softDivergence,
+  soften,
+} from './train/losses.js';
 export { adam, type Optimizer, sgd } from './train/optimizers.js';
 export { type Learner, learner, type Recipe } from './train/recipe.js';
 export { constant, cosine, multiStep, type Schedule } from './train/schedules.js';

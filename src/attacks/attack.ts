@@ -1,6 +1,7 @@
 import type { Task } from '../core/errors.js';
+import type { DatasetPlugin } from '../data/dataset.js';
 import type { Access, Victim } from '../defenses/victim.js';
-import type { Variables } from '../models/network.js';
+import type { Network, Variables } from '../models/network.js';
 import type { BuiltLearner } from '../train/classifier.js';
 import type { Context } from '../train/context.js';
 import type { Fitted } from '../train/fit.js';
@@ -12,6 +13,8 @@ import type { ImageSet, UnlabelledBatch } from '../train/images.js';
  */
 export type Ownership =
   | { readonly kind: 'none' }
+  /** Images of something else, without labels: all training images of another data set, brought to the victim's size. */
+  | { readonly kind: 'other'; readonly images: DatasetPlugin }
   | { readonly kind: 'unlabelled' | 'labelled'; readonly fraction: number; readonly how: 'stratified' | 'shuffled' };
 
 /** Some or all of the training images, with labels. */
@@ -24,7 +27,7 @@ export type Owned<Data extends Ownership> = Data extends { kind: 'labelled' }
       /** Held out of what the thief owns, for choosing a checkpoint. */
       readonly validation: ImageSet | undefined;
     }
-  : Data extends { kind: 'unlabelled' }
+  : Data extends { kind: 'unlabelled' | 'other' }
     ? { readonly train: ImageSet<UnlabelledBatch> }
     : Record<never, never>;
 
@@ -54,11 +57,27 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly label?: string;
   /** Honest training on the same data, that the difference is taken to; default: `scratch` on the share it owns. */
   readonly baseline?: AnyAttack;
+  /** It keeps images that it made (`context.images`), which are then looked at and shown. */
+  readonly synthesises?: true;
+  /** Why it cannot be tried on a victim's net, or with a student's, which is said before anything is trained. */
+  readonly refuses?: (victim: Network, student: Network) => string | undefined;
+  /** The same with a fraction of its own iterations; absent where it has none but the student's. */
+  readonly scaled?: (factor: number) => AnyAttack;
   // A method, so that attacks of every need and ownership fit one list; the planner hands each what it declared.
   steal(victim: Victim<Need>, student: BuiltLearner, context: AttackContext<Data>): Task<Theft>;
 }
 
 export type AnyAttack = Attack<Access, Ownership>;
+
+/** Whether an ownership is a share of the victim's own training images. */
+export const ownsAShare = (data: Ownership): data is Extract<Ownership, { readonly fraction: number }> =>
+  data.kind === 'unlabelled' || data.kind === 'labelled';
+
+export const ownershipSaid = (data: Ownership): string => {
+  if (data.kind === 'none') return 'no images';
+  if (data.kind === 'other') return `other images, without labels: ${data.images.name}`;
+  return `${data.fraction === 1 ? 'all' : `${100 * data.fraction} %`} of the training images, ${data.kind}`;
+};
 
 /** All of the victim's training images, with labels. */
 export const labelled = { kind: 'labelled', fraction: 1, how: 'stratified' } as const;

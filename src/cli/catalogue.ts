@@ -1,7 +1,11 @@
 import type { AnyAttack } from '../attacks/attack.js';
+import { dafl } from '../attacks/dafl.js';
+import { deepInversion } from '../attacks/deep-inversion.js';
 import { hardLabel } from '../attacks/hard-label.js';
 import { kd, partialKd } from '../attacks/kd.js';
+import { noise } from '../attacks/noise.js';
 import { labelSmoothing, scratch } from '../attacks/scratch.js';
+import { transfer } from '../attacks/transfer.js';
 import { cifar10 } from '../data/cifar-binary.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { fashionMnist, mnist } from '../data/idx.js';
@@ -46,6 +50,35 @@ export const attacks: readonly Entry<AnyAttack>[] = [
     source: nastyTeacher,
   },
   { write: 'hardLabel()', plugin: hardLabel(), about: "the victim's class for each image, as a label" },
+  {
+    write: 'dafl()',
+    plugin: dafl(),
+    about: 'without data: a generator and the student learn together; daflPresets has the settings',
+    source: 'Chen et al., Data-free learning of student networks (DAFL), ICCV 2019',
+  },
+  {
+    write: 'deepInversion()',
+    plugin: deepInversion(),
+    about: "without data: images found by the victim's batch norms; inversionPresets has the settings",
+    source: 'Yin et al., Dreaming to distill (DeepInversion), CVPR 2020',
+  },
+  {
+    write: 'deepInversion({ adaptive: { scale: 0.2, every: 50 } })',
+    plugin: deepInversion({ adaptive: { scale: 0.2, every: 50 } }),
+    about: 'the same, looking for images on which victim and student disagree',
+    source: 'Yin et al., Dreaming to distill (Adaptive DeepInversion), CVPR 2020',
+  },
+  {
+    write: 'noise()',
+    plugin: noise(),
+    about: 'distillation on normal noise: the floor for attacks without data',
+    source: 'Chen et al., DAFL, ICCV 2019',
+  },
+  {
+    write: 'transfer({ images: fashionMnist() })',
+    plugin: transfer({ images: fashionMnist() }),
+    about: 'distillation on images of something else',
+  },
 ];
 
 export const defenses: readonly Entry<Defense>[] = [

@@ -1,4 +1,4 @@
-import type { Ownership } from '../attacks/attack.js';
+import { ownershipSaid } from '../attacks/attack.js';
 import type { NetworkPlugin } from '../models/network.js';
 import * as catalogue from './catalogue.js';
 import type { Kind } from './choices.js';
@@ -25,11 +25,6 @@ const shown = (value: unknown): string => {
   return name === undefined ? JSON.stringify(value) : `${name}(${parameters(params ?? {})})`;
 };
 
-const owned = (ownership: Ownership): string =>
-  ownership.kind === 'none'
-    ? 'no images'
-    : `${ownership.fraction === 1 ? 'all' : `${100 * ownership.fraction} %`} of the training images, ${ownership.kind}`;
-
 /** Trained parameters for 10 classes of the smallest common images. */
 const counted = ({ build }: NetworkPlugin, channels: number): string =>
   build({ height: 32, width: 32, channels }, 10)
@@ -42,7 +37,7 @@ const items: Readonly<Record<Kind, () => readonly Item[]>> = {
     catalogue.attacks.map(({ write, about, plugin: { params, needs, data }, source }) => ({
       write,
       about,
-      facts: { parameters: parameters(params), needs, owns: owned(data), source },
+      facts: { parameters: parameters(params), needs, owns: ownershipSaid(data), source },
     })),
   defenses: () =>
     catalogue.defenses.map(({ write, about, plugin: { params, exposes }, source }) => ({

@@ -4,6 +4,7 @@ import { version } from '../core/version.js';
 import { executions, precisions } from '../engine/execution.js';
 import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
+import type { ImagesOptions } from './images.js';
 import type { PlanOptions } from './plan.js';
 import type { RunOptions } from './run.js';
 
@@ -46,6 +47,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
       andMore,
     )
     .option('--seed <labels...>', 'only these of its seeds')
+    .option('--scale <fraction>', 'with this fraction of all schedules, for a look before the whole', Number)
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>); stages are kept beside it')
     .option('--force [pattern]', 'make all, or what matches, anew')
     .option('--jobs <number>', 'worker processes', wholeFrom1, 1)
@@ -64,6 +66,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--data <path>', 'read the data from this file or folder')
     .option('--only <pattern>', 'only attacks, defences, students or stages that match; may be repeated', andMore)
     .option('--seed <labels...>', 'only these of its seeds')
+    .option('--scale <fraction>', 'with this fraction of all schedules, for a look before the whole', Number)
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>)')
     .addOption(execution())
     .addOption(precision())
@@ -80,6 +83,16 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (run: string, options: { format: Format; undefended?: boolean }) => {
       const { matrixCommand } = await import('./matrix.js');
       code = await matrixCommand(run, options);
+    });
+
+  command('images')
+    .description('list the images that data-free attacks synthesised in a run')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .option('--gif', 'also make an animation of how they came about, out of the pictures that the run took')
+    .option('--open', 'also open them in the viewer of this machine')
+    .action(async (run: string, options: ImagesOptions) => {
+      const { imagesCommand } = await import('./images.js');
+      code = await imagesCommand(run, options);
     });
 
   command('list')

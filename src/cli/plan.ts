@@ -4,7 +4,7 @@ import { firstFew } from '../data/assemble.js';
 import type { Execution, Precision } from '../engine/execution.js';
 import { showSeconds } from '../engine/progress.js';
 import { estimate, type Speeds, speedsFrom } from '../harness/estimate.js';
-import type { Plan, Stage } from '../harness/plan.js';
+import { type Plan, type Stage, trains } from '../harness/plan.js';
 import type { StageRecord } from '../harness/record.js';
 import { selected } from '../harness/select.js';
 import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
@@ -87,8 +87,7 @@ export const timeLeft = (states: readonly StageState[]): string => {
   const open = states.filter(({ state }) => state !== 'cached' && state !== 'failed');
   if (open.length === 0) return 'Nothing is left to do.';
   const known = open.flatMap(({ seconds }) => seconds ?? []);
-  const trains = ({ stage: { work } }: StageState): boolean => work.kind !== 'evaluate' && work.kind !== 'measure';
-  const unknown = open.filter((each) => each.seconds === undefined && trains(each)).length;
+  const unknown = open.filter(({ seconds, stage }) => seconds === undefined && trains(stage)).length;
   const total = showSeconds(known.reduce((sum, seconds) => sum + seconds, 0));
   if (unknown === 0) return `Time left: about ${total} in one process, by what earlier stages took.`;
   if (known.length === 0) return 'Time left: unknown until the first stages of its networks ran.';

@@ -1,5 +1,5 @@
 import { showSeconds } from '../engine/progress.js';
-import type { Plan, Stage } from '../harness/plan.js';
+import { type Plan, type Stage, trains } from '../harness/plan.js';
 import type { Outcome } from '../harness/record.js';
 import type { RunEvent } from '../harness/run.js';
 import type { EpochRecord, FitProgress } from '../train/fit.js';
@@ -31,9 +31,6 @@ export const epochLine = ({ epoch, metrics, validation }: EpochRecord, epochs: n
   const heldOut = validation === undefined ? [] : [`held out ${(100 * validation).toFixed(1)} %`];
   return [`epoch ${epoch + 1}/${epochs}`, ...main, ...heldOut, ...terms].join('  ');
 };
-
-/** Stages that are over in a moment are not worth a line, unless they fail. */
-const trains = ({ work }: Stage): boolean => work.kind !== 'evaluate' && work.kind !== 'measure';
 
 const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | undefined => {
   switch (outcome.status) {
@@ -76,6 +73,7 @@ export const teller = (out: Terminal, plan: Plan): ((event: RunEvent) => void) =
     const { stage } = event;
     switch (event.type) {
       case 'start':
+        // What is over in a moment is not worth a line, unless it fails.
         if (!trains(stage)) break;
         sayKept();
         number += 1;
@@ -95,7 +93,12 @@ export const teller = (out: Terminal, plan: Plan): ((event: RunEvent) => void) =
           const line = `  ${stage.label}  ${progressLine(event.event.progress)}`;
           if (out.live) out.update(stage.id, line);
           else if (since(stage) > quiet.step) say(stage, line);
-        } else if (!out.live && event.event.record.epoch + 1 < event.event.epochs && since(stage) > quiet.epoch) {
+        } else if (
+          event.event.type === 'epoch' &&
+          !out.live &&
+          event.event.record.epoch + 1 < event.event.epochs &&
+          since(stage) > quiet.epoch
+        ) {
           // The last epoch's numbers come with the line that ends the stage.
           say(stage, `  ${stage.label}  ${epochLine(event.event.record, event.event.epochs)}`);
         }

@@ -1,5 +1,5 @@
-import { cp, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { cp, readdir, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import type { Matrix } from '../harness/matrix.js';
 import type { Plan } from '../harness/plan.js';
@@ -9,6 +9,17 @@ import { markdown } from '../report/markdown.js';
 
 /** The files of a run that a person reads. */
 export const matrixFiles = { json: 'matrix.json', csv: 'matrix.csv', md: 'matrix.md' } as const;
+
+/** What a run shows of the images that an attack synthesised, in a folder of their own for each student below `images`. */
+export const imageFiles = {
+  folder: 'images',
+  list: 'images.json',
+  grid: 'grid.png',
+  compare: 'compare.png',
+  /** A folder of pictures, by name in the order in which they were taken. */
+  history: 'history',
+  animation: 'history.gif',
+} as const;
 
 export const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
@@ -35,6 +46,29 @@ export const copyStages = async (folder: string, plan: Plan, store: Store): Prom
       if (names.length > 0) break;
     }
   }
+};
+
+/**
+ * The matrix.json of a run, which is given as that file, as its folder or by its name below `runs`. Rejects with a failure
+ * of kind `usage` where there is none; its remedy is to call `command` another way.
+ */
+export const matrixPath = async (run: string, command: string): Promise<string> => {
+  const candidates = [run, join(run, matrixFiles.json), join('runs', run, matrixFiles.json)].map((each) =>
+    resolve(each),
+  );
+  for (const path of candidates) {
+    const isFile = await stat(path).then(
+      (found) => found.isFile(),
+      () => false,
+    );
+    if (isFile) return path;
+  }
+  throw new FailureError(
+    failure('usage', `there is no ${matrixFiles.json}, in it or in runs/${run}`, {
+      where: run,
+      remedy: `Give the folder of a run, or its name: undistill ${command} quickstart.`,
+    }),
+  );
 };
 
 /** A matrix as a run left it. */

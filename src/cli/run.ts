@@ -16,9 +16,10 @@ import { processExecutor } from '../harness/workers.js';
 import { table } from '../report/table.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiment } from './experiment-file.js';
+import { keepPicture, writeImages } from './images-folder.js';
 import { planFile } from './plan-file.js';
 import { teller } from './progress.js';
-import { copyStages, jsonText, matrixFiles, writeMatrix } from './run-folder.js';
+import { copyStages, imageFiles, jsonText, matrixFiles, writeMatrix } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface RunOptions extends ExperimentOptions {
@@ -73,6 +74,9 @@ export const runCommand = async (
   const failed = await untilStopped(stop, out, async () => {
     await run(chosen, store, executors, (event: RunEvent) => {
       tell(event);
+      if (event.type === 'stage' && event.event.type === 'picture')
+        // That it could not be shown now is no reason to stop; it is kept with the stage.
+        void keepPicture(folders.run, plan, event.stage.id, event.event.path).catch(() => undefined);
       if (event.type !== 'end' || isInterruption(event.outcome)) return;
       outcomes.set(event.stage.id, event.outcome);
       if (event.stage.work.kind === 'measure') tables.soon();
@@ -80,12 +84,13 @@ export const runCommand = async (
   }).finally(() => Promise.all(executors.map((each) => each.close())));
   const matrix = await tables.now();
   await copyStages(folders.run, plan, store);
-  return conclude({ matrix, outcomes, labels, failed, folder: folders.run, commandLine, out });
+  const images = await writeImages(folders.run, plan, prepared.data, store);
+  return conclude({ matrix, images, outcomes, labels, failed, folder: folders.run, commandLine, out });
 };
 
 const executorsFor = async (
   file: string,
-  { checkpointEvery, jobs, data, seed }: RunOptions,
+  { checkpointEvery, jobs, data, seed, scale }: RunOptions,
   prepared: Prepared,
   store: Store,
   signal: AbortSignal,
@@ -100,6 +105,7 @@ const executorsFor = async (
             file,
             data,
             seed,
+            scale,
             store: store.root,
             threads: prepared.engine.threads,
             execution: prepared.engine.execution,
@@ -177,6 +183,7 @@ const tableWriter = (folder: string, prepared: Prepared, store: Store, outcomes:
 
 const conclude = ({
   matrix,
+  images,
   outcomes,
   labels,
   failed,
@@ -185,6 +192,8 @@ const conclude = ({
   out,
 }: {
   readonly matrix: Matrix;
+  /** In how many cells images were synthesised. */
+  readonly images: number;
   readonly outcomes: ReadonlyMap<string, Outcome>;
   readonly labels: ReadonlyMap<string, string>;
   readonly failed: Failure | undefined;
@@ -196,6 +205,8 @@ const conclude = ({
   const shown = relative(process.cwd(), folder);
   const place = shown === '' || shown.startsWith('..') ? folder : shown;
   out.log(`${Object.values(matrixFiles).join(', ')}, and a log and a record of each stage: ${place}`);
+  if (images > 0)
+    out.log(`synthesised images: ${join(place, imageFiles.folder)}; undistill images ${place} lists them`);
   if (failed?.kind === 'interrupted') {
     out.log(
       `Stopped. What is finished is kept, and what was begun has a checkpoint. To go on, run the same again:\n  ${commandLine}`,

@@ -7,8 +7,8 @@ import { openExperiment } from './experiment-file.js';
 
 /** A worker of `run --jobs`: serves its parent until that goes away. */
 export const workerCommand = (): Promise<void> =>
-  serveStages(async ({ file, data, seed, store, threads, execution, precision, checkpointEvery }, signal) => {
-    const experiment = await openExperiment(file, { data, seed });
+  serveStages(async ({ file, data, seed, scale, store, threads, execution, precision, checkpointEvery }, signal) => {
+    const experiment = await openExperiment(file, { data, seed, scale });
     // What is to be said of the engine its parent has said.
     await loadEngine({ threads, execution, precision, say: () => undefined });
     const prepared = await prepare(experiment);

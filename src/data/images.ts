@@ -209,3 +209,11 @@ export const toColour = (grey: Uint8Array): Uint8Array => {
   for (let i = 0; i < grey.length; i++) pixels.fill(grey[i] as number, 3 * i, 3 * i + 3);
   return pixels;
 };
+
+/** An image as a PNG, of which `decodeImage` gives the very bytes back. */
+export const encodePng = ({ height, width, channels, pixels }: Image): Buffer => {
+  const colorType = channels === 1 ? 0 : 2;
+  const png = new PNG({ width, height, colorType, inputColorType: colorType, inputHasAlpha: false });
+  png.data = Buffer.from(pixels.buffer, pixels.byteOffset, pixels.byteLength);
+  return PNG.sync.write(png, { colorType, inputColorType: colorType, inputHasAlpha: false });
+};

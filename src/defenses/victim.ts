@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tree } from '../core/tree.js';
+import type { Normalisation } from '../data/dataset.js';
 import { logSoftmax } from '../engine/ops.js';
 import type { Network, Variables } from '../models/network.js';
 
@@ -42,6 +43,8 @@ export interface AnswersLogits extends AnswersProbabilities {
 
 export interface GivesWeights extends AnswersLogits {
   readonly network: Network;
+  /** How images become the network's input: a network is of no use without it, so it lies with the weights. */
+  readonly normalisation: Normalisation;
   /** The weights, as they lie in `frozen`. */
   variables(frozen: Tree): Variables;
 }
@@ -58,11 +61,16 @@ interface VictimAt {
 export type Victim<A extends Access = Access> = VictimAt[A];
 
 /** A trained network, published: its weights and all that follows from them. The caller keeps owning `variables`. */
-export const publish = (network: Network, variables: Variables): Victim<'weights'> => {
+export const publish = (
+  network: Network,
+  variables: Variables,
+  normalisation: Normalisation,
+): Victim<'weights'> => {
   const weights = (frozen: Tree) => frozen as Variables;
   const logits = (frozen: Tree, images: tf.Tensor4D) => network.apply(weights(frozen), images, { mode: 'eval' }).logits;
   return {
     network,
+    normalisation,
     frozen: variables,
     variables: weights,
     logits,
@@ -78,6 +86,7 @@ export const restrict = (victim: Victim, access: Access): Victim => {
     ['logProbabilities', 'probabilities'],
     ['logits', 'logits'],
     ['network', 'weights'],
+    ['normalisation', 'weights'],
     ['variables', 'weights'],
   ];
   const allowed = answers.filter(([name, level]) => name in victim && rank[level] <= rank[access]);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import { key, uniforms } from '../core/random.js';
+import { type Key, key, normals, uniforms } from '../core/random.js';
 import { isNative } from './backend.js';
-import { rows as rowsAt, statelessUniform } from './ops-native.js';
+import { mirror, roll, rows as rowsAt, statelessNormal, statelessUniform } from './ops-native.js';
 
 export interface CropFlip {
   /** Zeros added on each side before a window of the image's own size is cut out at a random place; 0: no crop. */
@@ -10,14 +10,23 @@ export interface CropFlip {
   readonly flip: boolean;
 }
 
-/** Numbers in [0, 1). The pure-JavaScript engine has no stateless generator: it reads the seed, and cannot be traced. */
+/** The pure-JavaScript engine has no stateless generator: it reads the seed, and cannot be traced. */
+const keyOf = (use: string, seed: tf.Tensor1D): Key => key(`${use}/${seed.dataSync().join('/')}`);
+
+/** Numbers in [0, 1). */
 const uniform = (shape: [number, number], seed: tf.Tensor1D): tf.Tensor =>
   isNative()
     ? statelessUniform(shape, seed)
     : tf.tensor2d(
-        uniforms(key(`crop-flip/${seed.dataSync().join('/')}`), shape[0] * shape[1], 0.5).map((u) => u + 0.5),
+        uniforms(keyOf('crop-flip', seed), shape[0] * shape[1], 0.5).map((u) => u + 0.5),
         shape,
       );
+
+/** Normal numbers of mean 0 and variance 1 that depend on seed (int32 [2]) alone, float32. */
+export const standardNormal = (shape: readonly number[], seed: tf.Tensor1D): tf.Tensor =>
+  isNative()
+    ? statelessNormal(shape, seed)
+    : tf.tensor(normals(keyOf('normal', seed), tf.util.sizeFromShape([...shape])), [...shape], 'float32');
 
 /**
  * Random crop and horizontal flip, drawn per image from seed (int32 [2]) alone. Images [n, h, w, c] of either dtype; the
@@ -71,3 +80,50 @@ export const cropFlip = (images: tf.Tensor4D, { crop, flip }: CropFlip, seed: tf
       isNative() ? rowsAt({ x: pixels, indices }, {})[0] : tf.gather(pixels, indices as tf.Tensor3D)
     ) as tf.Tensor4D;
   });
+
+export interface Jitter {
+  /** Pixels that the batch is moved by at most, up or down and left or right, ≥ 0. */
+  readonly reach: number;
+  /** Whether the batch is mirrored horizontally with probability 1/2, after it was moved. */
+  readonly flip: boolean;
+}
+
+/**
+ * Rolls a whole batch of images [n, h, w, c] by the same two numbers, uniform among −reach … reach, drawn from seed (int32
+ * [2]) alone; what leaves on one side comes in on the other. The gradient is rolled, and mirrored, back.
+ *
+ * Source: DeepInversion (Yin et al., CVPR 2020), whose released code rolls the images before every look at them.
+ */
+export const jitter = (images: tf.Tensor4D, how: Jitter, seed: tf.Tensor1D): tf.Tensor4D => {
+  if (how.reach === 0 && !how.flip) return images.clone();
+  return tf.tidy(() => (isNative() ? nativeJitter : plainJitter)(images, how, seed));
+};
+
+const nativeJitter = (images: tf.Tensor4D, { reach, flip }: Jitter, seed: tf.Tensor1D): tf.Tensor4D => {
+  const drawn = statelessUniform([3], seed);
+  const rolled = (): tf.Tensor => {
+    const steps = tf.floor(tf.mul(tf.slice(drawn, 0, 2), 2 * reach + 1));
+    return roll({ x: images, shift: tf.cast(tf.sub(steps, reach), 'int32') }, {})[0] as tf.Tensor;
+  };
+  const moved = reach === 0 ? images : rolled();
+  if (!flip) return moved as tf.Tensor4D;
+  const mirrored = tf.less(tf.reshape(tf.slice(drawn, 2, 1), []), 0.5);
+  return mirror({ x: moved, mirrored }, {})[0] as tf.Tensor4D;
+};
+
+const plainJitter = (images: tf.Tensor4D, { reach, flip }: Jitter, seed: tf.Tensor1D): tf.Tensor4D => {
+  const next = keyOf('jitter', seed).uniform();
+  const offset = () => Math.floor(next() * (2 * reach + 1)) - reach;
+  const [down, right, mirrored] = [offset(), offset(), flip && next() < 0.5];
+  /** Where each of `size` rows or columns comes from. */
+  const origins = (size: number, shift: number, reversed: boolean) =>
+    tf.tensor1d(
+      Int32Array.from({ length: size }, (_, i) => {
+        const place = (reversed ? size - 1 - i : i) - shift;
+        return ((place % size) + size) % size;
+      }),
+      'int32',
+    );
+  const [, h, w] = images.shape;
+  return tf.gather(tf.gather(images, origins(h, down, false), 1), origins(w, right, mirrored), 2);
+};

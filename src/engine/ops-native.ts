@@ -423,6 +423,32 @@ export const avgPool = operation<PoolAttributes, 'x'>('AvgPool', {
   }),
 });
 
+export interface UpsampleAttributes {
+  readonly factor: number;
+  readonly x: readonly number[];
+}
+
+/**
+ * Each pixel `factor` times in each direction. Repeating is as fast as ResizeNearestNeighbor and leaves no question which
+ * pixel is nearest. The gradient is a sum over windows, by way of their mean since that runs in oneDNN: on two cores in a
+ * tenth of the time of a sum over axes, and, unlike ResizeNearestNeighborGrad, in one order on a graphics card too.
+ */
+export const upsample = operation<UpsampleAttributes, 'x'>('Upsample', {
+  inputs: ['x'],
+  forward: ([x], { factor, x: [n = 0, h = 0, w = 0, c = 0] }) => [
+    tf.tidy(() => {
+      const apart = tf.reshape(x as tf.Tensor, [n * h, 1, w, 1, c]);
+      return tf.reshape(tf.tile(apart, [1, factor, 1, factor, 1]), [n, factor * h, factor * w, c]);
+    }),
+  ],
+  gradient: ([dy], _, { factor }) => ({
+    x: () => {
+      const pool = { size: factor, stride: factor, x: (dy as tf.Tensor).shape };
+      return tf.mul(execute1('AvgPool', [dy as tf.Tensor], poolValues(pool)), factor ** 2);
+    },
+  }),
+});
+
 const meanOver = (x: tf.Tensor, axes: number[]): tf.Tensor =>
   withShape(axes, (indices) =>
     execute1('Mean', [x, indices], { T: float, Tidx: { dtype: 'int32' }, keep_dims: { bool: false } }),
@@ -458,15 +484,54 @@ export const moments = operation<{ readonly x: readonly number[] }, 'x'>('Moment
   }),
 });
 
-/** Uniform numbers in [0, 1) that depend on seed (int32 [2]) alone. */
-export const statelessUniform = (shape: readonly number[], seed: tf.Tensor): tf.Tensor =>
-  withShape(shape, (dimensions) =>
-    execute1('StatelessRandomUniform', [dimensions, seed], {
-      dtype: float,
-      T: { dtype: 'int32' },
-      Tseed: { dtype: 'int32' },
+/** Random numbers that depend on seed (int32 [2]) alone. */
+const stateless =
+  (name: string) =>
+  (shape: readonly number[], seed: tf.Tensor): tf.Tensor =>
+    withShape(shape, (dimensions) =>
+      execute1(name, [dimensions, seed], { dtype: float, T: { dtype: 'int32' }, Tseed: { dtype: 'int32' } }),
+    );
+
+/** Uniform in [0, 1). */
+export const statelessUniform = stateless('StatelessRandomUniform');
+
+/** Of mean 0 and variance 1. */
+export const statelessNormal = stateless('StatelessRandomNormal');
+
+/** Moved around by shift (int32 [2]) along height and width: what leaves on one side comes in on the other. */
+const rolled = (x: tf.Tensor, shift: tf.Tensor): tf.Tensor =>
+  withShape([1, 2], (axes) =>
+    execute1('Roll', [x, shift, axes], {
+      T: { dtype: x.dtype as keyof typeof DTYPES },
+      Tshift: { dtype: 'int32' },
+      Taxis: { dtype: 'int32' },
     }),
   );
+
+/** Images [n, h, w, c] moved around, all by the same shift (int32 [2]); the gradient moves back. */
+export const roll = operation<object, 'x' | 'shift'>('Roll', {
+  inputs: ['x', 'shift'],
+  forward: ([x, shift]) => [rolled(x as tf.Tensor, shift as tf.Tensor)],
+  saved: { inputs: ['shift'] },
+  gradient: ([dy], [shift]) => ({ x: () => rolled(dy as tf.Tensor, tf.neg(shift as tf.Tensor)) }),
+});
+
+/** x with left and right exchanged where `mirrored` (bool, a scalar) holds. */
+const mirroredIf = (x: tf.Tensor, mirrored: tf.Tensor): tf.Tensor => {
+  const T: Value = { dtype: x.dtype as keyof typeof DTYPES };
+  const reversed = withShape([2], (axes) => execute1('ReverseV2', [x, axes], { T, Tidx: { dtype: 'int32' } }));
+  const chosen = execute1('Select', [mirrored, reversed, x], { T });
+  reversed.dispose();
+  return chosen;
+};
+
+/** Images [n, h, w, c], all mirrored or none; the gradient mirrors back. */
+export const mirror = operation<object, 'x' | 'mirrored'>('Mirror', {
+  inputs: ['x', 'mirrored'],
+  forward: ([x, mirrored]) => [mirroredIf(x as tf.Tensor, mirrored as tf.Tensor)],
+  saved: { inputs: ['mirrored'] },
+  gradient: ([dy], [mirrored]) => ({ x: () => mirroredIf(dy as tf.Tensor, mirrored as tf.Tensor) }),
+});
 
 /** A tensor of bytes, a type that tfjs takes for int32. */
 export const bytes = (data: Uint8Array, shape: readonly number[]): tf.Tensor => {

@@ -13,7 +13,7 @@ import * as native from './ops-native.js';
  */
 
 export { isNative } from './backend.js';
-export { cropFlip } from './ops-augment.js';
+export { type CropFlip, cropFlip, type Jitter, jitter, standardNormal } from './ops-augment.js';
 
 export interface ConvOptions {
   /** In both directions; default 1. */
@@ -220,6 +220,26 @@ export const avgPool = (x: tf.Tensor4D, size = 2, stride = size): tf.Tensor4D =>
   isNative()
     ? (native.avgPool({ x }, { size, stride, x: x.shape })[0] as tf.Tensor4D)
     : tf.avgPool(x, size, stride, 'valid');
+
+// tfjs's own resizing has another gradient where images are not square.
+const plainUpsample = (x: tf.Tensor4D, factor: number): tf.Tensor4D =>
+  tf.tidy(() => {
+    const [n, h, w, c] = x.shape;
+    const wide = tf.tile(tf.reshape(x, [n * h * w, 1, c]), [1, factor, 1]);
+    const high = tf.tile(tf.reshape(wide, [n * h, 1, factor * w * c]), [1, factor, 1]);
+    return tf.reshape(high, [n, factor * h, factor * w, c]);
+  });
+
+/**
+ * Each pixel `factor` times in each direction: [n, h, w, c] to [n, factor · h, factor · w, c]. PyTorch's
+ * `interpolate(scale_factor=factor)`, whose mode is nearest.
+ *
+ * @param factor a power of two, by which the mean of the gradient's windows is made their sum without rounding
+ */
+export const upsample = (x: tf.Tensor4D, factor = 2): tf.Tensor4D => {
+  tf.util.assert(Number.isInteger(Math.log2(factor)) && factor > 0, () => `${factor} is no power of two`);
+  return isNative() ? (native.upsample({ x }, { factor, x: x.shape })[0] as tf.Tensor4D) : plainUpsample(x, factor);
+};
 
 /** Mean over height and width: [n, h, w, c] to [n, c]. */
 export const globalMean = (x: tf.Tensor4D): tf.Tensor2D =>

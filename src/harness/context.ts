@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import { toFailure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
@@ -12,18 +13,23 @@ import {
   restoreTree,
   savedTree,
 } from '../train/fit.js';
+import { contactSheet, readLot, writeLot } from './pool.js';
 import type { Workshop } from './store.js';
 
 /** What a stage tells while it runs. */
 export type StageEvent =
   | { readonly type: 'progress'; readonly fit: string; readonly progress: FitProgress }
   | { readonly type: 'epoch'; readonly fit: string; readonly record: EpochRecord; readonly epochs: number }
+  /** A picture of how it goes was written, to this path. */
+  | { readonly type: 'picture'; readonly path: string; readonly name: string }
   /** Why it takes its time just now. */
   | { readonly type: 'note'; readonly message: string }
   | { readonly type: 'warning'; readonly message: string };
 
 /** How fits are kept and stopped. */
 export interface Sitting {
+  /** The stage's identity. */
+  readonly stage: string;
   readonly workshop: Workshop;
   readonly signal?: AbortSignal | undefined;
   readonly checkpointEvery: number;
@@ -55,6 +61,19 @@ export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
           await sitting.workshop.writeJson(file, { value: await make() });
           // As it was read back, so that it is the same when a resumed run reads it.
           return ((await kept()) as Made).value;
+        },
+        toFailure('plugin', name),
+      ),
+    images: (name, make) =>
+      TE.tryCatch(
+        async () => {
+          claim('images', name);
+          const { workshop, stage } = sitting;
+          const kept = await readLot(workshop, stage, name);
+          if (kept !== undefined) return kept;
+          const made = await make();
+          await writeLot(workshop, stage, name, made);
+          return made;
         },
         toFailure('plugin', name),
       ),
@@ -116,6 +135,11 @@ const keptFit = async <
       emit({ type: 'epoch', fit: name, record: history.at(-1) as EpochRecord, epochs: spec.epochs });
     },
     progress: (progress) => emit({ type: 'progress', fit: name, progress }),
+    picture: async (step, pictures) => {
+      const picture = `${name}-${String(step).padStart(6, '0')}.png`;
+      await workshop.writeBytes(`history/${picture}`, contactSheet(pictures));
+      emit({ type: 'picture', path: join(workshop.folder, 'history', picture), name: picture });
+    },
     warn,
     note: (message) => emit({ type: 'note', message }),
   });

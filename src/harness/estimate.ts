@@ -1,3 +1,4 @@
+import { ownsAShare } from '../attacks/attack.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Json } from './identity.js';
 import { allImages, ownedImages, stepsPerPass } from './owned.js';
@@ -57,7 +58,7 @@ export const stepsOf = ({ work }: Stage, plan: Plan, data: Dataset): number | un
   if (work.kind === 'teacher' || work.kind === 'protect') {
     return work.learner.recipe.epochs * stepsPerPass(allImages(of).train, work.learner);
   }
-  if (work.kind !== 'steal' || work.attack.data.kind === 'none') return undefined;
+  if (work.kind !== 'steal' || !ownsAShare(work.attack.data)) return undefined;
   const images = work.attack.params.steps === 'same' ? allImages(of) : ownedImages(of, work.attack.data, work.seed);
   return work.student.recipe.epochs * stepsPerPass(images.train, work.student);
 };

@@ -38,12 +38,12 @@ import type { Artefact, Workshop } from './store.js';
 export const make = async (
   bench: Bench,
   stage: Stage,
-  work: Exclude<Work, { readonly kind: 'measure' }>,
+  work: Exclude<Work, { readonly kind: 'inspect' | 'measure' }>,
   sitting: Sitting,
 ): Promise<TrainingRecord | undefined> => {
-  const { data, store } = bench;
+  const { data, others, store } = bench;
   const { experiment } = bench.plan;
-  const images: DataInUse = { data, experiment };
+  const images: DataInUse = { data, others, experiment };
   const built = ({ network, recipe }: Learner): BuiltLearner => ({
     network: network.build(data.image, data.classes.length),
     recipe,
@@ -96,7 +96,9 @@ export const make = async (
       if (attack.needs === 'none') return steal({ frozen: {} });
       const { network } = built(work.teacher);
       return borrowing('victim', network, (variables) =>
-        steal(restrict(wrappers.reduce<Victim>(wrapped, publish(network, variables)), attack.needs)),
+        steal(
+          restrict(wrappers.reduce<Victim>(wrapped, publish(network, variables, data.normalisation)), attack.needs),
+        ),
       );
     }
     case 'evaluate': {
@@ -214,7 +216,7 @@ const allLogits = async (
 };
 
 /** Weights of a finished stage: of the checkpoint asked for, or of the last where there is no best. The caller owns them. */
-const readModel = async (
+export const readModel = async (
   artefact: Artefact,
   network: Network,
   checkpoint: Experiment['select'],

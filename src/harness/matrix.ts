@@ -1,3 +1,4 @@
+import { ownershipSaid } from '../attacks/attack.js';
 import { rank } from '../defenses/victim.js';
 import type { MetricName } from '../metrics/metric.js';
 import type { Experiment } from './experiment.js';
@@ -175,7 +176,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
         stepsPerSecond: training?.stepsPerSecond,
         trainImages: training?.trainImages,
       }),
-      warnings: steal?.warnings ?? [],
+      warnings: [...(steal?.warnings ?? []), ...((stages.inspect && recordOf(stages.inspect)?.warnings) || [])],
     };
   };
 
@@ -255,10 +256,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     attacks: of.attacks.map(({ label, attack }) => ({
       label,
       needs: attack.needs,
-      owns:
-        attack.data.kind === 'none'
-          ? 'no images'
-          : `${100 * attack.data.fraction} % of the images, ${attack.data.kind}`,
+      owns: ownershipSaid(attack.data),
       ...defined({ baseline: rank[attack.needs] === 0 ? undefined : plan.baselines[label] }),
       params: plain(attack.params),
     })),

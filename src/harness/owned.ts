@@ -1,7 +1,9 @@
 import type { AnyAttack, AttackContext, Ownership } from '../attacks/attack.js';
 import { key } from '../core/random.js';
 import { batchesPerEpoch } from '../data/batches.js';
-import type { Dataset } from '../data/dataset.js';
+import type { Dataset, DatasetPlugin } from '../data/dataset.js';
+import { toColour } from '../data/images.js';
+import { resizeBilinear } from '../data/resize.js';
 import { shareOf, split, subset } from '../data/subset.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Learner } from '../train/recipe.js';
@@ -10,6 +12,8 @@ import type { Experiment } from './experiment.js';
 /** A data set and which part of it an experiment uses. */
 export interface DataInUse {
   readonly data: Dataset;
+  /** The other data sets that thieves own. */
+  readonly others?: Others;
   readonly experiment: Pick<Experiment, 'fraction' | 'validation' | 'report'>;
 }
 
@@ -18,6 +22,8 @@ export interface TrainingSet {
   /** Held out; absent when nothing is. */
   readonly validation: ImageSet | undefined;
 }
+
+export type Others = ReadonlyMap<DatasetPlugin, Dataset>;
 
 const noAugmentation = { crop: 0, flip: false } as const;
 
@@ -29,6 +35,33 @@ const imageSet = ({ data }: DataInUse, part: 'train' | 'test', indices: Int32Arr
   augmentation: part === 'train' ? data.augmentation : noAugmentation,
   labelled: true,
 });
+
+/** All training images of another data set, at the size, with the channels and in the normalisation of the victim's. */
+const foreign = ({ data, others }: DataInUse, plugin: DatasetPlugin): ImageSet => {
+  const other = others?.get(plugin);
+  if (other === undefined) throw new Error(`the images of ${plugin.name} were not loaded`);
+  const { train, image } = other;
+  const images = withChannels(resizeBilinear(train.images, image, data.image), image.channels, data.image.channels);
+  return {
+    ...imageSet(
+      { data } as DataInUse,
+      'train',
+      Int32Array.from({ length: train.count }, (_, i) => i),
+    ),
+    examples: { ...train, images },
+  };
+};
+
+/** Grey images in colour, or coloured ones in grey (ITU-R 601 luma). */
+const withChannels = (images: Uint8Array, from: number, to: number): Uint8Array => {
+  if (from === to) return images;
+  if (to === 3) return toColour(images);
+  return Uint8Array.from({ length: images.length / 3 }, (_, i) =>
+    Math.round(
+      0.299 * (images[3 * i] as number) + 0.587 * (images[3 * i + 1] as number) + 0.114 * (images[3 * i + 2] as number),
+    ),
+  );
+};
 
 const heldOut = (of: DataInUse, indices: Int32Array): ImageSet => ({
   ...imageSet(of, 'train', indices),
@@ -62,6 +95,7 @@ export const allImages = (of: DataInUse): TrainingSet =>
  */
 export const ownedImages = (of: DataInUse, owned: Ownership, seed: number): TrainingSet => {
   if (owned.kind === 'none') return { train: imageSet(of, 'train', new Int32Array()), validation: undefined };
+  if (owned.kind === 'other') return { train: foreign(of, owned.images), validation: undefined };
   const { fraction, how } = owned;
   const { train, validation } = inUse(of);
   const part = (among: Int32Array): Int32Array =>

@@ -1,10 +1,11 @@
-import { type AnyAttack, labelled } from '../attacks/attack.js';
+import { type AnyAttack, labelled, ownsAShare } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { FailureError, failure } from '../core/errors.js';
-import type { Dataset, Examples } from '../data/dataset.js';
+import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
 import type { Defense } from '../defenses/defense.js';
 import { rank } from '../defenses/victim.js';
+import type { Network } from '../models/network.js';
 import type { Learner } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
 import { canonical, type Json, type Sources, sha256 } from './identity.js';
@@ -24,6 +25,7 @@ export type Work =
       readonly seed: number;
     }
   | { readonly kind: 'evaluate'; readonly learner: Learner }
+  | { readonly kind: 'inspect'; readonly teacher: Learner; readonly verifier: Learner }
   | { readonly kind: 'measure' };
 
 /** One unit of work, known by what it computes. */
@@ -39,6 +41,9 @@ export interface Stage {
   readonly parts: Readonly<Record<string, Json>>;
 }
 
+/** Whether a stage trains a model; the others are over in a moment. */
+export const trains = ({ work }: Stage): boolean => ['teacher', 'protect', 'steal'].includes(work.kind);
+
 /** One number of the matrix: where its student is evaluated, and what it is compared with. */
 export interface CellPlan {
   readonly attack: string;
@@ -52,6 +57,8 @@ export interface CellPlan {
     /** The same student trained honestly on the same images. */
     readonly baseline: string;
     readonly baselineMeasure: string;
+    /** Where the images that the attack synthesised are looked at. */
+    readonly inspect?: string;
   };
   readonly reason?: string;
 }
@@ -80,6 +87,8 @@ export interface Plan {
 /** What planning must know of the world; a plan is a pure function of this and the experiment. */
 export interface Facts {
   readonly data: Pick<Dataset, 'fingerprint' | 'image' | 'classes'> & { readonly train: Pick<Examples, 'count'> };
+  /** Fingerprints of the other data sets that thieves own. */
+  readonly others: ReadonlyMap<DatasetPlugin, string>;
   readonly sources: Sources;
   /** Hashes of the code that every stage runs through: training and evaluation, and measuring. */
   readonly harness: { readonly training: string; readonly measuring: string };
@@ -95,7 +104,7 @@ const refuse = (what: string, where: string, remedy: string): never => {
 
 /** What an attack's students are compared with: what it names, or the labels of as many images as it owns. */
 const baselineOf = ({ baseline, data }: AnyAttack): AnyAttack =>
-  baseline ?? (data.kind === 'none' ? scratch() : scratch({ fraction: data.fraction, how: data.how }));
+  baseline ?? (ownsAShare(data) ? scratch({ fraction: data.fraction, how: data.how }) : scratch());
 
 export const plan = (of: Experiment, facts: Facts): Plan => {
   const stages = new Map<string, Stage>();
@@ -116,7 +125,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       data,
       engine: facts.engine,
       undistill: facts.version,
-      harness: work.kind === 'measure' ? facts.harness.measuring : facts.harness.training,
+      harness: work.kind === 'measure' || work.kind === 'inspect' ? facts.harness.measuring : facts.harness.training,
     };
     const id = sha256(JSON.stringify(parts)).slice(0, 16);
     const found = stages.get(id);
@@ -150,11 +159,12 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       );
     }
   };
+  const netOf = ({ network }: Learner): Network => network.build(facts.data.image, facts.data.classes.length);
   const fits = (where: string, learner: Learner): void => {
     enough(where, learner, images.train, 'training images');
     const { network } = learner;
     try {
-      network.build(facts.data.image, facts.data.classes.length);
+      netOf(learner);
     } catch (error) {
       if (error instanceof FailureError)
         throw new FailureError({ ...error.failure, where: `${where}: ${error.failure.where ?? network.name}` });
@@ -165,7 +175,14 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   for (const { label, learner } of of.students) {
     fits(`students: ${label}`, learner);
     for (const { label: thief, attack } of of.attacks) {
-      if (attack.data.kind === 'none') continue;
+      const why = attack.refuses?.(netOf(of.teacher), netOf(learner));
+      if (why !== undefined)
+        refuse(
+          why,
+          `attacks: ${thief}, students: ${label}`,
+          'Choose another network or data set, or take the attack out.',
+        );
+      if (!ownsAShare(attack.data)) continue;
       const owned = shareOf(attack.data.fraction, images.train);
       enough(`attacks: ${thief}, students: ${label}`, learner, owned, 'training images in its share');
     }
@@ -283,7 +300,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           {
             attack: { name, params, source },
             needs,
-            owned,
+            owned: owned.kind === 'other' ? { kind: owned.kind, fingerprint: facts.others.get(owned.images) } : owned,
             student: recipeOf(student.learner),
             seed: seed.student,
             ...(victim === undefined
@@ -313,6 +330,14 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const baseLabel = named?.label ?? baselineLabel(honest);
         baselines[meeting.attack] = baseLabel;
         const baseStage = stolen(honest, baseLabel, undefined);
+        const inspect = attack.synthesises
+          ? stage(
+              `${steal.label}/images`,
+              { kind: 'inspect', teacher: of.teacher, verifier: student.learner },
+              { model: steal.id, victim: steal.inputs.victim as string, verifier: baseStage.id },
+              { select: of.select, teacher: of.teacher.network, verifier: student.learner.network },
+            )
+          : undefined;
         cells.push({
           ...cell,
           stages: {
@@ -320,6 +345,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
             measure: measured(evaluated(steal, student.learner), attack.needs === 'none' ? undefined : victim).id,
             baseline: baseStage.id,
             baselineMeasure: measured(evaluated(baseStage, student.learner), undefined).id,
+            ...(inspect === undefined ? {} : { inspect: inspect.id }),
           },
         });
       }
@@ -336,7 +362,7 @@ const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
 
 /** A baseline that is no row of its own: its name with the share of the images, where that is not all. */
 const baselineLabel = ({ name, data }: AnyAttack): string =>
-  data.kind === 'none' || data.fraction === labelled.fraction
+  !ownsAShare(data) || data.fraction === labelled.fraction
     ? name
     : `${name} on ${Number((100 * data.fraction).toPrecision(4))} %`;
 

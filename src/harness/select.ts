@@ -37,12 +37,13 @@ export const selected = (
   for (const { id, label } of plan.stages) if (matches(label)) add(id);
   for (const cell of plan.cells) {
     if (!isPlanned(cell)) continue;
-    const { steal, measure, baselineMeasure } = cell.stages;
+    const { steal, measure, baselineMeasure, inspect } = cell.stages;
     const byDefense = matches(cell.defense);
     const asked = byDefense || [cell.attack, cell.student].some(matches) || chosen.has(steal) || chosen.has(measure);
     if (!asked) continue;
     add(steal);
     add(measure);
+    add(inspect);
     if (how === 'only themselves') continue;
     add(baselineMeasure);
     // What is honestly trained is in every column, and needs none of their victims.

@@ -3,13 +3,14 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { FailureError, failure, orFail, orThrow, toFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
-import type { Dataset, LoadOptions } from '../data/dataset.js';
+import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import type { Execution, Precision } from '../engine/execution.js';
 import { readLocally } from './executor.js';
 import { type Experiment, isExperiment } from './experiment.js';
 import { readSource, readSources, type Source, sha256, sourcesIn } from './identity.js';
 import { type Finished, type Matrix, matrix } from './matrix.js';
+import type { Others } from './owned.js';
 import { type Plan, plan, plannedValues } from './plan.js';
 import type { Divergence, Measures, Outcome } from './record.js';
 import { readResult } from './stage.js';
@@ -68,6 +69,8 @@ const withPlace = (error: unknown, file: string) => {
 export interface Planned {
   readonly plan: Plan;
   readonly data: Dataset;
+  /** The other data sets that thieves own. */
+  readonly others: Others;
   /** By the hash of some code that is in the plan's identities: its files, with a hash each. */
   readonly code: Readonly<Record<string, Source['files']>>;
 }
@@ -79,14 +82,35 @@ export interface Prepared extends Planned {
 /** Loads the data of an experiment and plans it for an engine's arithmetic. */
 export const planFor = async (experiment: Experiment, engine: string, options: LoadOptions = {}): Promise<Planned> => {
   const data = await orThrow(experiment.data.load(options));
+  const others = await loadOthers(experiment, options);
   const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessSources()]);
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
   return {
-    plan: plan(experiment, { data, sources, harness: hashes, engine, version: await version() }),
+    plan: plan(experiment, {
+      data,
+      others: fingerprints(others),
+      sources,
+      harness: hashes,
+      engine,
+      version: await version(),
+    }),
     data,
+    others,
     code: Object.fromEntries([...sources.values(), ...Object.values(harness)].map(({ hash, files }) => [hash, files])),
   };
 };
+
+const loadOthers = async (experiment: Experiment, options: LoadOptions): Promise<Others> => {
+  const others = new Map<DatasetPlugin, Dataset>();
+  for (const { attack } of experiment.attacks) {
+    if (attack.data.kind !== 'other' || others.has(attack.data.images)) continue;
+    others.set(attack.data.images, await orThrow(attack.data.images.load(options)));
+  }
+  return others;
+};
+
+const fingerprints = (others: Others): ReadonlyMap<DatasetPlugin, string> =>
+  new Map([...others].map(([plugin, { fingerprint }]) => [plugin, fingerprint]));
 
 /** Loads the engine and the data of an experiment and plans it. */
 export const prepare = async (experiment: Experiment, options: LoadOptions = {}): Promise<Prepared> => {
@@ -123,7 +147,7 @@ const harnessSources = async (): Promise<{ readonly training: Source; readonly m
   };
   return {
     training: await together(['./making', '../train/optimizers', '../train/schedules']),
-    measuring: await together(['./measure']),
+    measuring: await together(['./measure', './inspect']),
   };
 };
 

@@ -3,10 +3,12 @@ import type { Dataset } from '../data/dataset.js';
 import type { Engine } from '../engine/engine.js';
 import { files } from './artefacts.js';
 import type { Sitting, StageEvent } from './context.js';
+import { inspectStage } from './inspect.js';
 import { make } from './making.js';
 import { measureStage } from './measure.js';
-import type { Plan, Stage } from './plan.js';
-import type { Provenance, StageRecord } from './record.js';
+import type { Others } from './owned.js';
+import type { Plan, Stage, Work } from './plan.js';
+import type { Provenance, StageRecord, TrainingRecord } from './record.js';
 import type { Store, Workshop } from './store.js';
 
 export { readRecord, readResult } from './artefacts.js';
@@ -16,6 +18,8 @@ export interface Bench {
   readonly plan: Plan;
   readonly store: Store;
   readonly data: Dataset;
+  /** The other data sets that thieves own. */
+  readonly others: Others;
   readonly engine: Engine;
   readonly version: string;
   readonly signal?: AbortSignal | undefined;
@@ -61,16 +65,26 @@ export const runStage = async (
   };
   try {
     const { signal, checkpointEvery } = bench;
-    const sitting: Sitting = { workshop, signal, checkpointEvery, emit, warn };
+    const sitting: Sitting = { stage: stage.id, workshop, signal, checkpointEvery, emit, warn };
     const { work } = stage;
-    const training =
-      work.kind === 'measure' ? await measureStage(bench, stage, sitting) : await make(bench, stage, work, sitting);
+    const training = await working(bench, stage, work, sitting);
     return await finish(record(training === undefined ? {} : { training }));
   } catch (error) {
     const failed = toFailure('plugin', stage.label)(error);
     if (failed.kind === 'diverged') await finish(record({ failure: failed }));
     else await workshop.writeJson('sittings.json', { seconds: seconds() }).catch(() => undefined);
     throw new FailureError(failed);
+  }
+};
+
+const working = (bench: Bench, stage: Stage, work: Work, sitting: Sitting): Promise<TrainingRecord | undefined> => {
+  switch (work.kind) {
+    case 'measure':
+      return measureStage(bench, stage, sitting);
+    case 'inspect':
+      return inspectStage(bench, stage, work, sitting);
+    default:
+      return make(bench, stage, work, sitting);
   }
 };
 

@@ -25,6 +25,9 @@ export interface Artefact {
   readonly folder: string;
   json<Value>(name: string): Promise<Value>;
   tensors(name: string): Promise<Safetensors>;
+  bytes(name: string): Promise<Buffer>;
+  /** The names of the files in a folder of it, sorted; none where there is no such folder. */
+  list(folder: string): Promise<readonly string[]>;
 }
 
 /** A stage in the making: files written here survive a kill. */
@@ -40,6 +43,9 @@ export interface Workshop {
     metadata?: Readonly<Record<string, string>>,
   ): Promise<void>;
   writeText(name: string, text: string): Promise<void>;
+  /** As they were written, if `isSound` says so of them; else the file is removed, and said to be damaged. */
+  readBytes(name: string, isSound: (bytes: Buffer) => boolean): Promise<Buffer | undefined>;
+  writeBytes(name: string, bytes: Uint8Array): Promise<void>;
   remove(name: string): Promise<void>;
   /** Makes what lies here the stage's result. */
   finish(): Promise<void>;
@@ -139,6 +145,8 @@ const artefact = (folder: string): Artefact => {
     folder,
     json: async (name) => JSON.parse((await read(name)).toString()),
     tensors: async (name) => orElse(decodeSafetensors(await read(name)), join(folder, name)),
+    bytes: read,
+    list: async (name) => (await readdir(join(folder, name)).catch(() => [])).sort(),
   };
 };
 
@@ -224,6 +232,12 @@ const workshop = async (final: string, lock: Lock, onDamage: (file: string) => v
     readTensors: (name) => read(name, (bytes) => orElse(decodeSafetensors(bytes), at(name))),
     writeTensors: (name, tensors, metadata = {}) => writeWhole(at(name), encodeSafetensors(tensors, metadata)),
     writeText: (name, text) => writeWhole(at(name), text),
+    readBytes: (name, isSound) =>
+      read(name, (bytes) => {
+        if (!isSound(bytes)) throw new Error('it was altered');
+        return bytes;
+      }),
+    writeBytes: (name, bytes) => writeWhole(at(name), bytes),
     remove: (name) => guarded(at(name), () => rm(at(name), { recursive: true, force: true })),
     finish: async () => {
       await writeWhole(at(manifestName), `${JSON.stringify({ files: await checksums(folder) }, null, 2)}\n`);

@@ -13,6 +13,7 @@ export interface WorkerSetup {
   readonly file: string;
   readonly data: string | undefined;
   readonly seed: readonly string[] | undefined;
+  readonly scale: number | undefined;
   readonly store: string;
   readonly threads: number;
   readonly execution: Execution;

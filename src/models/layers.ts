@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { type Key, normals, uniforms } from '../core/random.js';
 import * as ops from '../engine/ops.js';
-import type { ImageShape, Mode, Named, Network, NetworkPlugin, Output, Tap, VariableSpec } from './network.js';
+import type { ImageShape, Mode, Named, Network, NetworkPlugin, Tap, VariableSpec, Variables } from './network.js';
 
 /**
  * A small declarative library of layers. A layer, given the shape that reaches it, says which variables it has, what
@@ -156,9 +156,16 @@ export const conv =
     };
   };
 
-/** Batch norm of images or vectors, ε = 1e-5 and momentum 0.1 as PyTorch's. */
+export interface BatchNormLayer {
+  /** Added to the variance; default 1e-5, PyTorch's. */
+  readonly epsilon?: number;
+  /** Whether it has a weight and a bias of its own; default true. Without, they are 1 and 0. */
+  readonly affine?: boolean;
+}
+
+/** Batch norm of images or vectors, of momentum 0.1 as PyTorch's. */
 export const batchNorm =
-  (name: string): Layer =>
+  (name: string, { epsilon = 1e-5, affine = true }: BatchNormLayer = {}): Layer =>
   ({ input, prefix }) => {
     const full = `${prefix}${name}`;
     const shape = [input.kind === 'image' ? input.channels : input.size];
@@ -172,23 +179,21 @@ export const batchNorm =
     return {
       output: input,
       variables: [
-        variable('weight', 'param', 1),
-        variable('bias', 'param', 0),
+        ...(affine ? [variable('weight', 'param', 1), variable('bias', 'param', 0)] : []),
         variable('running_mean', 'stat', 0),
         variable('running_var', 'stat', 1),
       ],
       run: (x, { variables, mode, stats, taps }) => {
-        const [scale, offset, mean, variance] = ['weight', 'bias', 'running_mean', 'running_var'].map(
-          (part) => variables[`${full}.${part}`],
-        ) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+        const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
+        const [mean, variance] = [at('running_mean'), at('running_var')];
+        const [scale, offset] = affine ? [at('weight'), at('bias')] : [tf.ones(shape), tf.zeros(shape)];
         if (taps !== undefined) taps[full] = ops.moments(x);
         const own = { scale, offset, mean, variance };
-        if (mode === 'eval') {
-          stats[`${full}.running_mean`] = mean;
-          stats[`${full}.running_var`] = variance;
-          return ops.batchNormEval(x as tf.Tensor4D, own);
-        }
-        const result = ops.batchNormTrain(x as tf.Tensor4D, own);
+        const result =
+          mode === 'eval'
+            ? { y: ops.batchNormEval(x as tf.Tensor4D, own, { epsilon }), mean, variance }
+            : ops.batchNormTrain(x as tf.Tensor4D, own, { epsilon });
+        if (!affine) tf.dispose([scale, offset]);
         stats[`${full}.running_mean`] = result.mean;
         stats[`${full}.running_var`] = result.variance;
         return result.y;
@@ -220,6 +225,11 @@ const unchanged = ({ input }: Site): Shape => input;
 
 export const relu: Layer = stateless(unchanged, (x) => ops.relu(x));
 
+/** x where positive, else slope · x; default slope 0.01, PyTorch's. */
+export const leakyRelu = (slope = 0.01): Layer => stateless(unchanged, (x) => ops.leakyRelu(x, slope));
+
+export const tanh: Layer = stateless(unchanged, (x) => tf.tanh(x));
+
 /** Max-pooling without overlap; a remainder at the edge is dropped. */
 export const maxPool =
   (size: number): Layer =>
@@ -231,6 +241,15 @@ export const maxPool =
       run: (x) => ops.maxPool(x as tf.Tensor4D, size),
     };
   };
+
+/** Each pixel twice in each direction: PyTorch's `interpolate(scale_factor=2)`, whose mode is nearest. */
+export const upsample: Layer = stateless(
+  (site) => {
+    const { height, width, channels } = imageAt(site, 'upsample');
+    return { kind: 'image', height: 2 * height, width: 2 * width, channels };
+  },
+  (x) => ops.upsample(x as tf.Tensor4D),
+);
 
 /** Mean over height and width, so that images of any size fit. */
 export const globalMean: Layer = stateless(
@@ -246,6 +265,20 @@ export const flatten: Layer = stateless(
   },
   (x) => ops.flatten(x as tf.Tensor4D),
 );
+
+/** A vector's numbers as an image, in (height, width, channel) order; PyTorch's `view` has (channel, height, width). */
+export const unflatten =
+  (height: number, width: number, channels: number): Layer =>
+  ({ input, prefix }) => {
+    const image = { kind: 'image', height, width, channels } as const;
+    if (input.kind !== 'vector' || input.size !== height * width * channels)
+      throw misfit(`${show(input)} do not make an image of ${show(image)}`, `${prefix}unflatten`);
+    return {
+      output: image,
+      variables: [],
+      run: (x) => tf.reshape(x, [x.shape[0] as number, height, width, channels]),
+    };
+  };
 
 /** Marks what flows here as the network's features: put it before the head's first dense layer. */
 export const features: Layer = stateless(unchanged, (x, pass) => {
@@ -337,13 +370,57 @@ const fitNetwork = (
   classes: number,
   problem: string | undefined,
 ): Network => {
-  const where = `${name} on ${show({ kind: 'image', ...input })} images`;
+  const image = { kind: 'image', ...input } as const;
+  const where = `${name} on ${show(image)} images`;
   if (problem !== undefined) throw misfit(problem, where);
-  const fitted = locate(where, () => layers({ input: { kind: 'image', ...input }, prefix: '', classes }));
+  const { variables, init, run } = fitLayers(layers, { where, input: image, classes });
   return {
     name,
     input,
     classes,
+    variables,
+    init,
+    apply: (values, images, options) => {
+      const { y, features: found = y, ...others } = run(values, images, options);
+      return { logits: y as tf.Tensor2D, features: found as tf.Tensor2D, ...others };
+    },
+  };
+};
+
+/** Layers fitted to an input: all that a network is computed with, be it one of images or of vectors. */
+export interface FittedLayers {
+  /** What comes out, without the batch. */
+  readonly output: Shape;
+  readonly variables: readonly VariableSpec[];
+  /** Fresh variables, owned by the caller; the same key gives the same bits. */
+  init(key: Key): Variables;
+  /** x: [batch, height, width, channels] or [batch, size]. What comes belongs to the enclosing `tf.tidy`, or to the caller. */
+  run(variables: Variables, x: tf.Tensor, options: { readonly mode: Mode; readonly taps?: boolean }): LayersOutput;
+}
+
+/** What layers give; the rest is as in a network's `Output`. */
+export interface LayersOutput {
+  /** [batch, …] of the output's shape. */
+  readonly y: tf.Tensor;
+  /** Absent where no layer marks them. */
+  readonly features?: tf.Tensor2D;
+  readonly stats: Named;
+  readonly taps?: { readonly [batchNorm: string]: Tap };
+}
+
+/**
+ * Fits layers to the input that reaches the first of them. `where` says whose they are, for the failure of one that does
+ * not fit; `classes` matter to `classifier` alone.
+ *
+ * @throws FailureError of kind `experiment` that names the layer which does not fit
+ */
+export const fitLayers = (
+  layers: Layer,
+  { where, input, classes = 0 }: { readonly where: string; readonly input: Shape; readonly classes?: number },
+): FittedLayers => {
+  const fitted = locate(where, () => layers({ input, prefix: '', classes }));
+  return {
+    output: fitted.output,
     variables: fitted.variables.map(({ initial: _, ...spec }) => spec),
     init: (key) => {
       const fresh = (kind: 'param' | 'stat'): Named =>
@@ -357,18 +434,17 @@ const fitNetwork = (
         );
       return { params: fresh('param'), stats: fresh('stat') };
     },
-    apply: ({ params, stats }, images, { mode, taps = false }) =>
+    run: ({ params, stats }, x, { mode, taps = false }) =>
       tf.tidy(() => {
         const pass: Pass = { variables: { ...params, ...stats }, mode, stats: {}, ...(taps ? { taps: {} } : {}) };
-        const logits = fitted.run(images, pass) as tf.Tensor2D;
-        const found = pass.features ?? logits;
+        const y = fitted.run(x, pass);
         return {
-          logits,
-          features: found,
+          y,
+          ...(pass.features === undefined ? {} : { features: pass.features }),
           stats: pass.stats,
           ...(pass.taps === undefined ? {} : { taps: pass.taps }),
         };
-      }) as unknown as Output,
+      }) as unknown as LayersOutput,
   };
 };
 

@@ -54,38 +54,57 @@ export interface ClassifierSpec<Frozen extends Tree, Batch extends UnlabelledBat
   }) => Loss;
 }
 
+/** What one update of a classifier leaves. */
+export interface Updated {
+  readonly state: ClassifierState;
+  readonly loss: tf.Scalar;
+  readonly terms: Named;
+  readonly logits: tf.Tensor2D;
+}
+
+/** One update of a classifier on normalised images: differentiate the loss, and let the recipe's optimiser take a step. */
+export const updateOn = (
+  { network, recipe }: BuiltLearner,
+  { variables, slots, step }: ClassifierState,
+  images: tf.Tensor4D,
+  learningRate: tf.Scalar,
+  loss: (given: { readonly logits: tf.Tensor2D; readonly step: tf.Scalar }) => Loss,
+): Updated => {
+  const differentiated = () =>
+    valueAndGradient((params) => {
+      const { logits, stats } = network.apply({ params, stats: variables.stats }, images, { mode: 'train' });
+      const { loss: value, terms } = loss({ logits, step });
+      return { loss: value, aux: { logits, stats, terms: terms ?? {} } };
+    }, variables.params);
+  const result = recipe.precision === 'bfloat16' ? inBfloat16(differentiated) : differentiated();
+  const { logits, stats, terms } = result.aux;
+  const updated = recipe.optimizer.update(result.gradients, slots, variables.params, learningRate);
+  return {
+    state: { variables: { params: updated.params, stats }, slots: updated.state, step: step.add(1) },
+    loss: result.loss,
+    terms,
+    logits,
+  };
+};
+
 /** One step of training a network as a classifier, whatever the loss: augment, normalise, differentiate, update. */
 export const classifierStep =
   <Frozen extends Tree, Batch extends UnlabelledBatch, Target extends Tree>({
-    learner: { network, recipe },
+    learner,
     data: { normalisation, augmentation },
     target,
     loss,
   }: ClassifierSpec<Frozen, Batch, Target>): Step<Given<Frozen, Resident>, ClassifierState, RawBatch, Named> =>
-  ({ frozen, data }, { variables, slots, step }, raw, { learningRate, seed }) => {
+  ({ frozen, data }, before, raw, { learningRate, seed }) => {
     const batch = unpacked<Batch>(data, raw);
     const images = normalise(cropFlip(batch.images, augmentation, seed), normalisation);
     const wanted = target(frozen, images, batch);
-    const differentiated = () =>
-      valueAndGradient((params) => {
-        const { logits, stats } = network.apply({ params, stats: variables.stats }, images, { mode: 'train' });
-        const { loss: value, terms } = loss({ logits, target: wanted, batch, step });
-        return { loss: value, aux: { logits, stats, terms: terms ?? {} } };
-      }, variables.params);
-    const result = recipe.precision === 'bfloat16' ? inBfloat16(differentiated) : differentiated();
-    const updated = recipe.optimizer.update(result.gradients, slots, variables.params, learningRate);
+    const { state, logits, ...updated } = updateOn(learner, before, images, learningRate, (given) =>
+      loss({ ...given, target: wanted, batch }),
+    );
     const correct: Named =
-      'labels' in batch
-        ? { accuracy: tf.equal(tf.argMax(result.aux.logits, 1), batch.labels as tf.Tensor1D).mean() }
-        : {};
-    return {
-      state: {
-        variables: { params: updated.params, stats: result.aux.stats },
-        slots: updated.state,
-        step: step.add(1),
-      },
-      metrics: { loss: result.loss, ...result.aux.terms, ...correct },
-    };
+      'labels' in batch ? { accuracy: tf.equal(tf.argMax(logits, 1), batch.labels as tf.Tensor1D).mean() } : {};
+    return { state, metrics: { loss: updated.loss, ...updated.terms, ...correct } };
   };
 
 export const initialState = (optimizer: Optimizer, variables: Variables): ClassifierState => ({

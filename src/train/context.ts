@@ -2,6 +2,17 @@ import type { Task } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { Tree } from '../core/tree.js';
 import type { FitSpec, Fitted, Nothing } from './fit.js';
+import type { Pictures } from './images.js';
+
+/** Images that a thief made: what a student is trained on is what a person can look at. */
+export interface Synthesised extends Pictures {
+  /** The class that each was made for, or taken for by the victim. */
+  readonly labels: readonly number[];
+  readonly cost: Cost;
+}
+
+/** What it took to make something. */
+export type Cost = Pick<Fitted<never>, 'steps' | 'images' | 'queries' | 'seconds'>;
 
 /**
  * What an attack or a defence may do beyond arithmetic. Everything it makes is kept under its stage and a name: a killed
@@ -15,6 +26,8 @@ export interface Context {
     name: string,
     spec: FitSpec<Frozen, State, Batch, Kept, Data>,
   ): Task<Fitted<Kept>>;
+  /** Makes images once, which are kept as PNG files and shown with the results. */
+  images(name: string, make: () => Promise<Synthesised>): Task<Synthesised>;
   /** Makes a value once; it must survive JSON. */
   artefact<Value>(name: string, make: () => Promise<Value>): Task<Value>;
   /** A sentence for the record and the terminal: something a reader of the result must know. */

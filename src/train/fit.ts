@@ -6,6 +6,7 @@ import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import type { Call, Runner, Step } from '../engine/step.js';
 import type { Named } from '../models/network.js';
+import type { Pictures } from './images.js';
 import type { Schedule } from './schedules.js';
 
 /** Batches by number, so that a run can start anywhere. */
@@ -52,6 +53,8 @@ export interface FitSpec<
   readonly validate?: ((also: Runner<Given<Frozen, Data>, State, Batch, Named>['also']) => () => number) | undefined;
   /** Ends the fit when training accuracy is still no better than guessing among this many classes after the warm-up. */
   readonly classes?: number | undefined;
+  /** Pictures of a state, for a person to look at while the fit goes on: after every so many steps, and after the last. */
+  readonly snapshot?: { readonly every: number; readonly of: (state: State) => Pictures } | undefined;
 }
 
 /** One epoch's means over its images. */
@@ -100,6 +103,8 @@ export interface FitHost {
   readonly save: (checkpoint: Checkpoint) => Promise<void>;
   readonly epoch: (history: readonly EpochRecord[]) => Promise<void>;
   readonly progress: (progress: FitProgress) => void;
+  /** Given what a fit's `snapshot` shows. */
+  readonly picture?: (step: number, pictures: Pictures) => Promise<void>;
   /** Told what a reader of the result must know. */
   readonly warn: (message: string) => void;
   /** Told why it takes its time just now. */
@@ -310,6 +315,16 @@ export const fit = async <
       return part;
     };
 
+    const show = async (): Promise<void> => {
+      if (spec.snapshot === undefined || host.picture === undefined) return;
+      const held = runner.read();
+      try {
+        await host.picture(step, spec.snapshot.of(held));
+      } finally {
+        dispose(held);
+      }
+    };
+
     const endEpoch = async (): Promise<void> => {
       const epoch = step / stepsPerEpoch - 1;
       const metrics = means();
@@ -353,7 +368,8 @@ export const fit = async <
         throw new FailureError(failure('interrupted', `stopped at step ${step} of ${steps}`));
       }
       const epoch = Math.floor(step / stepsPerEpoch);
-      const until = [stepsPerEpoch, host.checkpointEvery].map((every) => every - (step % every));
+      const shown = spec.snapshot?.every ?? Number.POSITIVE_INFINITY;
+      const until = [stepsPerEpoch, host.checkpointEvery, shown].map((every) => every - (step % every));
       const together = Math.min(runner.stride, ...until);
       const count = take(epoch, together);
       step += together;
@@ -378,6 +394,7 @@ export const fit = async <
         await new Promise(setImmediate);
         yielded = performance.now();
       }
+      if (step % shown === 0 || step === steps) await show();
       if (epochEnds) await endEpoch();
       if (step % host.checkpointEvery === 0 && step < steps) await save();
     }

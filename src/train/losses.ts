@@ -89,6 +89,26 @@ export const distillation = ({
 };
 
 /**
+ * Distillation without labels: τ² KL(σ_τ(teacher) ‖ σ_τ(student)), the batch mean.
+ *
+ * @param logits the student's [B, K]
+ * @param teacher the teacher's logits or log-probabilities [B, K]; no gradient flows to it
+ * @param temperature τ > 0
+ */
+export const softDivergence = ({
+  logits,
+  teacher,
+  temperature,
+}: {
+  readonly logits: tf.Tensor2D;
+  readonly teacher: tf.Tensor2D;
+  readonly temperature: number;
+}): Terms<'kl'> => {
+  const kl = klDivergence(soften(detach(teacher), temperature), soften(logits, temperature));
+  return weighted({ kl }, { kl: temperature ** 2 });
+};
+
+/**
  * The nasty teacher's loss, L = CE − ω τ² KL(p_nasty ‖ p_adversary), which may well be negative.
  *
  * The gradient flows through both uses of p_nasty and none flows to the adversary, a fixed net in evaluation mode.

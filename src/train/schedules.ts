@@ -15,6 +15,8 @@ export interface Schedule {
   readonly params: Readonly<Record<string, unknown>>;
   /** `import.meta.url` of the module of one's own one: what was trained by an older version is not reused. */
   readonly source?: string;
+  /** The same with a fraction of the epochs that it names; absent where it names none. */
+  readonly scaled?: (factor: number) => Schedule;
   at(progress: Progress): number;
 }
 
@@ -33,6 +35,7 @@ export const constant = (rate: number, { warmup = 0 }: WarmupOption = {}): Sched
   return {
     name: 'constant',
     params: { rate, warmup },
+    scaled: (factor) => constant(rate, { warmup: scaledExtent(warmup, factor) }),
     at: (progress) => rate * rise(progress, warmup),
   };
 };
@@ -64,6 +67,13 @@ export const multiStep = ({
   return {
     name: 'multiStep',
     params: { rate, milestones, gamma, warmup },
+    scaled: (factor) =>
+      multiStep({
+        rate,
+        milestones: milestones.map((milestone) => scaledExtent(milestone, factor)),
+        gamma,
+        warmup: scaledExtent(warmup, factor),
+      }),
     at: (progress) => {
       const { epoch, epochs } = progress;
       const passed = milestones.filter((milestone) => epoch >= inEpochs(milestone, epochs)).length;
@@ -90,6 +100,7 @@ export const cosine = ({
   return {
     name: 'cosine',
     params: { rate, warmup, floor },
+    scaled: (factor) => cosine({ rate, warmup: scaledExtent(warmup, factor), floor }),
     at: (progress) => {
       const { step, stepsPerEpoch, epochs } = progress;
       const before = inSteps(warmup, progress);
@@ -99,6 +110,12 @@ export const cosine = ({
     },
   };
 };
+
+/** A schedule for a fraction of the epochs. */
+export const scaledSchedule = (schedule: Schedule, factor: number): Schedule => schedule.scaled?.(factor) ?? schedule;
+
+const scaledExtent = (extent: Extent, factor: number): Extent =>
+  typeof extent === 'number' ? extent * factor : extent;
 
 const inEpochs = (extent: Extent, epochs: number): number =>
   // A fraction such as 0.29 of 100 is 28.999999999999996 in binary: what is within rounding of an epoch is that epoch.

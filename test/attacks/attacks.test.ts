@@ -23,7 +23,7 @@ let victim: Victim<'weights'>;
 beforeAll(async () => {
   await loadEngine();
   teacher = network.init(key('teacher'));
-  victim = publish(network, teacher);
+  victim = publish(network, teacher, { mean: [0.5], std: [0.25] });
 });
 
 const steal = async (attack: AnyAttack, from: Victim = victim, tried: Tried = context()) => {

@@ -76,7 +76,7 @@ describe('what a victim answers', () => {
   test('is computed from its weights in evaluation mode: probabilities from logits, labels from both', () => {
     tf.tidy(() => {
       const variables = network.init(key('victim'));
-      const victim = publish(network, variables);
+      const victim = publish(network, variables, { mean: [0.5], std: [0.25] });
       const some = tf.randomNormal([2, 4, 4, 1], 0, 1, 'float32', 1) as tf.Tensor4D;
       const logits = victim.logits(victim.frozen, some);
       expect(victim.variables(victim.frozen)).toBe(variables);
@@ -92,16 +92,16 @@ describe('what a victim answers', () => {
     ['label', ['frozen', 'labels']],
     ['probabilities', ['frozen', 'labels', 'logProbabilities']],
     ['logits', ['frozen', 'labels', 'logProbabilities', 'logits']],
-    ['weights', ['frozen', 'labels', 'logProbabilities', 'logits', 'network', 'variables']],
+    ['weights', ['frozen', 'labels', 'logProbabilities', 'logits', 'network', 'normalisation', 'variables']],
   ])('at %s, a thief can call no more than that', (access, answers) => {
     const variables = network.init(key('victim'));
-    expect(Object.keys(restrict(publish(network, variables), access)).sort()).toEqual(answers);
+    expect(Object.keys(restrict(publish(network, variables, { mean: [0.5], std: [0.25] }), access)).sort()).toEqual(answers);
     dispose(variables);
   });
 
   test('through a wrapper is what the wrapper says, at run time as in the types', () => {
     const variables = network.init(key('victim'));
-    const victim = publish(network, variables);
+    const victim = publish(network, variables, { mean: [0.5], std: [0.25] });
     for (const defense of [labelOnly(), rounding(2), topK(2)] as Defense[]) {
       const open = Object.keys(defense.expose?.(victim) ?? {}).sort();
       expect(open).toEqual(Object.keys(restrict(victim, defense.exposes)).sort());

@@ -86,6 +86,7 @@ describe("a module's code", () => {
       const sources = await readSources(sourcesIn(plannedValues(of)));
       return plan(of, {
         data: thirds(),
+        others: new Map(),
         sources,
         harness: { training: '', measuring: '' },
         engine: 'tensorflow-cpu',

@@ -16,6 +16,8 @@ const of = (changes: Partial<Experiment> = {}): Experiment => ({
 const evaluated = (logits: Readonly<Record<string, readonly (readonly number[])[]>>): Artefact => ({
   folder: 'evaluated',
   json: async () => undefined as never,
+  bytes: async () => Buffer.alloc(0),
+  list: async () => [],
   tensors: async () => ({
     metadata: {},
     tensors: Object.fromEntries(

@@ -29,6 +29,7 @@ const sources = (edited: Readonly<Record<string, string>> = {}): Sources => ({
 
 const facts: Facts = {
   data: thirds(),
+  others: new Map(),
   sources: sources(),
   harness: { training: 'training 1', measuring: 'measuring 1' },
   version: '1',

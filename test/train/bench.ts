@@ -77,6 +77,7 @@ export const context = (from: Key = key('stage')): Tried => {
     warnings,
     warn: (message) => void warnings.push(message),
     artefact: (name, make) => TE.tryCatch(make, toFailure('plugin', name)),
+    images: (name, make) => TE.tryCatch(make, toFailure('plugin', name)),
     fit: (name, spec) =>
       TE.tryCatch(
         () => {

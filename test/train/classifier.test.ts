@@ -247,7 +247,7 @@ describe('no tensor is left behind', () => {
   const attacked = async (attack: AnyAttack, wrap?: Defense): Promise<readonly number[]> => {
     const taught = context();
     const variables = network.init(key('victim'));
-    const published = publish(network, variables);
+    const published = publish(network, variables, { mean: [0.5], std: [0.25] });
     const victim: Victim = wrap?.expose === undefined ? published : wrap.expose(published);
     const given: AttackContext = { ...taught, data: sets as never, fullStepsPerEpoch: 4 };
     endOf(await succeed(attack.steal(victim, learner, given)));

@@ -129,7 +129,7 @@ const plain = (learner = learnerOf(), data: ImageSet = colour): Spec =>
 
 const victimOf = (wrap?: Defense): Victim => {
   const learner = learnerOf(colour, normalised(4));
-  const published = publish(learner.network, freshOf(learner, 'victim'));
+  const published = publish(learner.network, freshOf(learner, 'victim'), { mean: [0.5], std: [0.25] });
   const parts = wrap?.parts ?? (wrap === undefined ? [] : [wrap]);
   return parts.reduce((victim: Victim, { expose }) => expose?.(victim as never) ?? victim, published);
 };

@@ -1,0 +1,269 @@
+import * as tf from '@tensorflow/tfjs';
+import { atLeast, checked, nothingElse, positive, wholeAtLeast } from '../core/check.js';
+import { standardNormal } from '../engine/ops.js';
+import { generator } from '../models/generator.js';
+import type { Variables } from '../models/network.js';
+import { valueAndGradient } from '../train/gradient.js';
+import { adam, type Optimizer, type OptimizerState, sgd } from '../train/optimizers.js';
+import { constant, multiStep, type Schedule, scaledSchedule } from '../train/schedules.js';
+import { activationLoss, informationEntropy, oneHotLoss } from '../train/synthesis-losses.js';
+import type { Attack } from './attack.js';
+import { ownRate, type Synthesiser, stealJointly } from './synthesis.js';
+
+export interface DaflOptions {
+  /** Images a step, ≥ 2; the entropy is of their mean answer, so it is part of the loss. */
+  readonly batch?: number;
+  readonly epochs?: number;
+  readonly stepsPerEpoch?: number;
+  /** Numbers that the generator makes an image of. */
+  readonly latent?: number;
+  /** Channels of the generator's first half; 128 in the paper. */
+  readonly width?: number;
+  /** Adam's learning rate for the generator. */
+  readonly generatorRate?: number;
+  /** Weight of the cross-entropy with the victim's own answer. */
+  readonly oneHot?: number;
+  /** a, weight of −mean|features|. */
+  readonly activation?: number;
+  /** Weight of the negative entropy of the mean answer, in decimal digits. */
+  readonly entropy?: number;
+  /** How the student is trained; default: its own recipe's. */
+  readonly optimizer?: Optimizer;
+  readonly schedule?: Schedule;
+  /** Images of the trained generator that are kept to be looked at. */
+  readonly keep?: number;
+  /** Steps between two pictures of how it goes. Default: a tenth of all. */
+  readonly pictureEvery?: number;
+  readonly label?: string;
+}
+
+/**
+ * The authors' settings (DAFL-train.py and its README). `mnistSmall` is none of theirs: fewer and smaller batches and a
+ * narrower generator, for two processor cores.
+ */
+export const daflPresets = {
+  mnist: {
+    batch: 512,
+    epochs: 200,
+    latent: 100,
+    generatorRate: 0.2,
+    oneHot: 1,
+    activation: 0.1,
+    entropy: 5,
+    optimizer: adam(),
+    schedule: constant(2e-3),
+  },
+  cifar10: {
+    batch: 1024,
+    epochs: 2000,
+    latent: 1000,
+    generatorRate: 0.02,
+    oneHot: 0.05,
+    activation: 0.01,
+    entropy: 5,
+    optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
+    schedule: multiStep({ rate: 0.1, milestones: [{ fraction: 0.4 }, { fraction: 0.8 }], gamma: 0.1 }),
+  },
+  cifar100: {
+    batch: 1024,
+    epochs: 2000,
+    latent: 1000,
+    generatorRate: 0.02,
+    oneHot: 0.5,
+    activation: 0.1,
+    entropy: 20,
+    optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
+    schedule: multiStep({ rate: 0.1, milestones: [{ fraction: 0.4 }, { fraction: 0.8 }], gamma: 0.1 }),
+  },
+  mnistSmall: {
+    batch: 256,
+    epochs: 10,
+    latent: 100,
+    width: 32,
+    generatorRate: 0.02,
+    oneHot: 1,
+    activation: 0.1,
+    entropy: 5,
+    optimizer: adam(),
+    schedule: constant(2e-3),
+  },
+} as const satisfies Readonly<Record<string, DaflOptions>>;
+
+/** A generator and what Adam remembers of it. */
+type Generating = { readonly variables: Variables; readonly slots: OptimizerState };
+
+/**
+ * Data-free learning of student networks (Chen et al., DAFL, ICCV 2019): a generator learns to make images that the victim is
+ * sure of, that excite its features, and that are of all classes alike, oh·CE(T(x), argmax T(x)) − a·mean|f_T| + ie·Σ p̄ log₁₀ p̄;
+ * in the same steps the student learns KL(T ‖ S) at temperature 1 on its images. The last checkpoint counts; the authors
+ * report the best on the test images.
+ *
+ * Defaults are MNIST's (`daflPresets.mnist`) but for the student, who is trained by its own recipe.
+ */
+export const dafl = ({
+  batch = daflPresets.mnist.batch,
+  epochs = daflPresets.mnist.epochs,
+  stepsPerEpoch = 120,
+  latent = daflPresets.mnist.latent,
+  width = 128,
+  generatorRate = daflPresets.mnist.generatorRate,
+  oneHot = daflPresets.mnist.oneHot,
+  activation = daflPresets.mnist.activation,
+  entropy = daflPresets.mnist.entropy,
+  optimizer,
+  schedule,
+  keep = 100,
+  pictureEvery,
+  label,
+  ...unknown
+}: DaflOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
+  nothingElse('dafl', unknown);
+  checked(
+    'dafl',
+    {
+      batch: wholeAtLeast(2),
+      epochs: wholeAtLeast(1),
+      stepsPerEpoch: wholeAtLeast(1),
+      latent: wholeAtLeast(1),
+      width: wholeAtLeast(2),
+      generatorRate: positive,
+      oneHot: atLeast(0),
+      activation: atLeast(0),
+      entropy: atLeast(0),
+      keep: wholeAtLeast(1),
+      pictureEvery: wholeAtLeast(1),
+    },
+    {
+      batch,
+      epochs,
+      stepsPerEpoch,
+      latent,
+      width,
+      generatorRate,
+      oneHot,
+      activation,
+      entropy,
+      keep,
+      pictureEvery: pictureEvery ?? 1,
+    },
+  );
+  return {
+    name: 'dafl',
+    params: {
+      batch,
+      epochs,
+      stepsPerEpoch,
+      latent,
+      width,
+      generatorRate,
+      oneHot,
+      activation,
+      entropy,
+      optimizer: optimizer ?? null,
+      schedule: schedule ?? null,
+      keep,
+    },
+    source: import.meta.url,
+    needs: 'weights',
+    data: { kind: 'none' },
+    synthesises: true,
+    ...(label === undefined ? {} : { label }),
+    scaled: (factor) => {
+      const steps = Math.max(1, Math.round(factor * epochs * stepsPerEpoch));
+      const fewer = Math.max(1, Math.round(factor * epochs));
+      return dafl({
+        batch,
+        epochs: fewer,
+        stepsPerEpoch: Math.max(1, Math.round(steps / fewer)),
+        latent,
+        width,
+        generatorRate,
+        oneHot,
+        activation,
+        entropy,
+        ...(optimizer === undefined ? {} : { optimizer }),
+        ...(schedule === undefined ? {} : { schedule: scaledSchedule(schedule, factor) }),
+        keep,
+      });
+    },
+    refuses: ({ input: { height, width } }) =>
+      height % 4 === 0 && width % 4 === 0
+        ? undefined
+        : `its generator makes images of sides divisible by 4, not of ${height}×${width}`,
+    steal: (victim, learner, context) =>
+      stealJointly(
+        generating({ batch, latent, width, generatorRate, oneHot, activation, entropy }),
+        {
+          epochs,
+          stepsPerEpoch,
+          temperature: 1,
+          keep,
+          pictureEvery: pictureEvery ?? Math.max(1, Math.round((epochs * stepsPerEpoch) / 10)),
+        },
+        victim,
+        {
+          ...learner,
+          recipe: {
+            ...learner.recipe,
+            ...(optimizer === undefined ? {} : { optimizer }),
+            ...(schedule === undefined ? {} : { schedule }),
+          },
+        },
+        context,
+      ),
+  };
+};
+
+/** DAFL's synthesiser: a generator that learns with the victim as its discriminator. */
+const generating = ({
+  batch,
+  latent,
+  width,
+  generatorRate,
+  oneHot,
+  activation,
+  entropy,
+}: Required<
+  Pick<DaflOptions, 'batch' | 'latent' | 'width' | 'generatorRate' | 'oneHot' | 'activation' | 'entropy'>
+>): Synthesiser<Generating> => {
+  const optimizer = adam();
+  const plugin = generator({ latent, width });
+  return {
+    batch,
+    phases: [{ iterations: 1, schedule: ownRate }],
+    init: (key, { victim: { network } }) => {
+      const variables = plugin.build(network.input).init(key);
+      return { variables, slots: optimizer.init(variables.params) };
+    },
+    images: ({ victim: { network } }, { variables }, seed) =>
+      plugin
+        .build(network.input)
+        .apply(variables, standardNormal([batch, latent], seed) as tf.Tensor2D, { mode: 'train' }).images,
+    improve: ({ victim }, _, { frozen, state: { variables, slots }, seed }) => {
+      const { network } = victim;
+      const net = plugin.build(network.input);
+      const z = standardNormal([batch, latent], seed) as tf.Tensor2D;
+      const { loss, gradients, aux } = valueAndGradient((params) => {
+        const { images, stats } = net.apply({ params, stats: variables.stats }, z, { mode: 'train' });
+        const { logits, features } = network.apply(victim.variables(frozen), images, { mode: 'eval' });
+        const terms = {
+          oneHot: oneHotLoss(logits),
+          activation: activationLoss(features),
+          entropy: informationEntropy(logits),
+        };
+        const total = terms.oneHot
+          .mul<tf.Scalar>(oneHot)
+          .add<tf.Scalar>(terms.activation.mul(activation))
+          .add<tf.Scalar>(terms.entropy.mul(entropy));
+        return { loss: total, aux: { images, logits, stats, terms } };
+      }, variables.params);
+      const updated = optimizer.update(gradients, slots, variables.params, tf.scalar(generatorRate));
+      return {
+        state: { variables: { params: updated.params, stats: aux.stats }, slots: updated.state },
+        images: aux.images,
+        logits: aux.logits,
+        metrics: { loss, ...aux.terms },
+      };
+    },
+  };
+};

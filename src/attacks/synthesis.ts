@@ -1,0 +1,459 @@
+import * as tf from '@tensorflow/tfjs';
+import * as E from 'fp-ts/lib/Either.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import { FailureError, type Task, toFailure } from '../core/errors.js';
+import type { Key } from '../core/random.js';
+import { clone, dispose, type Tree } from '../core/tree.js';
+import type { Augmentation } from '../data/dataset.js';
+import type { Victim } from '../defenses/victim.js';
+import type { Step } from '../engine/step.js';
+import type { Named, Network, Variables } from '../models/network.js';
+import { type BuiltLearner, type ClassifierState, classifier, initialState, updateOn } from '../train/classifier.js';
+import type { Cost, Synthesised } from '../train/context.js';
+import type { FitSpec, Given, Nothing, Source } from '../train/fit.js';
+import { type ImageSet, picturesOf, type UnlabelledBatch } from '../train/images.js';
+import { detach, softDivergence } from '../train/losses.js';
+import { constant, type Schedule } from '../train/schedules.js';
+import type { AttackContext, Theft } from './attack.js';
+
+/**
+ * Stealing without data is *synthesise → distil*: a synthesiser makes images of what the victim's weights give away, and a
+ * student is distilled on them. A new data-free attack is a new `Synthesiser`, put into `stealBySynthesis`.
+ */
+export interface Synthesiser<State extends Tree = Tree> {
+  /** Images that are made at a time. Their batch statistics are part of the losses, so at least 2. */
+  readonly batch: number;
+  /** One after the other on the same state; a generator, which learns with the student, has one. */
+  readonly phases: readonly Phase[];
+  /** Fresh state: noise to be improved, or a generator. `before` is what the phase before left, borrowed. */
+  init(key: Key, site: Site, before?: State): State;
+  /** The arithmetic of one step of a phase. */
+  improve(site: Site, phase: number, given: Improving<State>): Improved<State>;
+  /** The images of a state, normalised, [batch, height, width, channels]; seed (int32 [2]) for those that draw. */
+  images(site: Site, state: State, seed: tf.Tensor1D): tf.Tensor4D;
+}
+
+export interface Phase {
+  readonly iterations: number;
+  readonly schedule: Schedule;
+}
+
+/** What a synthesiser works on. */
+export interface Site {
+  readonly victim: Victim<'weights'>;
+  readonly student: Network;
+}
+
+export interface Improving<State extends Tree> {
+  /** The victim's tensors, which its answers are computed from. */
+  readonly frozen: Tree;
+  /** The student as it is by now, for a synthesiser that looks for what it does not know yet. */
+  readonly student: Variables;
+  readonly state: State;
+  /** The class that each image is to be of, int32 [batch]. */
+  readonly labels: tf.Tensor1D;
+  readonly learningRate: tf.Scalar;
+  readonly seed: tf.Tensor1D;
+}
+
+export interface Improved<State extends Tree> {
+  readonly state: State;
+  /** The images that the step looked at, and the victim's logits on them: what a student learns from at once. */
+  readonly images: tf.Tensor4D;
+  readonly logits: tf.Tensor2D;
+  /** Scalars by name: the loss and its terms. */
+  readonly metrics: Named;
+}
+
+type Labels = { readonly labels: tf.Tensor1D };
+type Victims = { readonly victim: Tree; readonly student: Variables };
+
+/** Iterations in a line of the log. */
+const iterationsPerEpoch = 100;
+
+const asTask = <A>(body: () => Promise<A>): Task<A> => TE.tryCatch(body, toFailure('plugin'));
+
+/** Inside `asTask`: the value of a task; its failure ends the body. */
+const done = async <A>(task: Task<A>): Promise<A> => {
+  const result = await task();
+  if (E.isLeft(result)) throw new FailureError(result.left);
+  return result.right;
+};
+
+/** The same batch at every step; `batch` makes its tensors. */
+export const always =
+  <Batch extends Tree>(batch: () => Batch, images: number, steps: number) =>
+  (): Source<Batch> => ({ data: {}, steps, at: () => ({ batch: batch(), images }) });
+
+const labelled =
+  (labels: readonly number[]): (() => Labels) =>
+  () => ({ labels: tf.tensor1d([...labels], 'int32') });
+
+/** Epochs of at most `iterationsPerEpoch` steps that make so many: as equal ones as there can be. */
+const epochsOf = (iterations: number): { readonly epochs: number; readonly stepsPerEpoch: number } => {
+  const wanted = Math.ceil(iterations / iterationsPerEpoch);
+  for (let epochs = wanted; epochs <= iterations; epochs++)
+    if (iterations % epochs === 0) return { epochs, stepsPerEpoch: iterations / epochs };
+  return { epochs: iterations, stepsPerEpoch: 1 };
+};
+
+/** One phase of making one batch of images. */
+const phaseFit = <State extends Tree>(
+  synthesiser: Synthesiser<State>,
+  site: Site,
+  phase: number,
+  {
+    labels,
+    student,
+    before,
+    every,
+  }: {
+    readonly labels: readonly number[];
+    readonly student: Variables;
+    readonly before: State | undefined;
+    readonly every: number;
+  },
+): FitSpec<Victims, State, Labels, State> => {
+  const { iterations, schedule } = synthesiser.phases[phase] as Phase;
+  const step: Step<Given<Victims, Nothing>, State, Labels, Named> = (
+    { frozen },
+    state,
+    batch,
+    { learningRate, seed },
+  ) => {
+    const improved = synthesiser.improve(site, phase, {
+      frozen: frozen.victim,
+      student: frozen.student,
+      state,
+      labels: batch.labels,
+      learningRate,
+      seed,
+    });
+    return { state: improved.state, metrics: improved.metrics };
+  };
+  return {
+    step,
+    frozen: { victim: site.victim.frozen, student },
+    init: (key) => synthesiser.init(key, site, before),
+    source: always(labelled(labels), labels.length, epochsOf(iterations).stepsPerEpoch),
+    ...epochsOf(iterations),
+    schedule,
+    queriesPerImage: 1,
+    keep: (state) => state,
+    snapshot: { every, of: (state) => shownOf(synthesiser, site, state) },
+  };
+};
+
+const someSeed = (): tf.Tensor1D => tf.tensor1d([1, 2], 'int32');
+
+const shownOf = <State extends Tree>(synthesiser: Synthesiser<State>, site: Site, state: State) =>
+  tf.tidy(
+    () => picturesOf(synthesiser.images(site, state, someSeed()), site.victim.normalisation) as never,
+  ) as unknown as ReturnType<typeof picturesOf>;
+
+/** So many labels: every class in turn. */
+export const inTurn = (count: number, classes: number): readonly number[] =>
+  Array.from({ length: count }, (_, i) => i % classes);
+
+/** How a student learns from a pool of images. */
+export interface PoolDistillation {
+  /** Batches of images in the pool. */
+  readonly batches: number;
+  /** The classes of a batch's images; default: every class in turn. */
+  readonly labels?: readonly number[] | undefined;
+  readonly temperature: number;
+  /** Steps of distillation; default: as many as honest training on all images takes. */
+  readonly steps?: number | undefined;
+  /** Steps after each new batch, on the pool as it is by then; 0: all images are made first. */
+  readonly stepsBetween: number;
+  /** Changes of a pool's images in training; default: none. */
+  readonly augmentation: Augmentation;
+  /** Iterations between two pictures of how it goes. */
+  readonly pictureEvery: number;
+}
+
+/** A pool of fewer images than this is marked: a student of so few says little about the attack at full size. */
+export const comparablePool = 10_000;
+
+/**
+ * Makes a pool of images batch by batch, and distils the student on it: τ² KL(victim ‖ student), both softened by τ.
+ */
+export const stealFromPool = <State extends Tree>(
+  synthesiser: Synthesiser<State>,
+  options: PoolDistillation,
+  victim: Victim<'weights'>,
+  learner: BuiltLearner,
+  context: AttackContext,
+): Task<Theft> =>
+  asTask(async () => {
+    const { batches, temperature, stepsBetween, augmentation, pictureEvery } = options;
+    const site: Site = { victim, student: learner.network };
+    const labels = options.labels ?? inTurn(synthesiser.batch, victim.network.classes);
+    const steps = options.steps ?? learner.recipe.epochs * context.fullStepsPerEpoch;
+    const costs: Cost[] = [];
+    const pool: Synthesised[] = [];
+    const { network, recipe } = learner;
+    let student = initialState(recipe.optimizer, network.init(context.key.split('student').split('init')));
+    let taken = 0;
+
+    /** Steps on what is in the pool by now. */
+    const distil = async (name: string, count: number) => {
+      const lots = pool as [Synthesised, ...Synthesised[]];
+      const images = Buffer.concat(lots.map((lot) => lot.images));
+      const spec = poolFit(learner, victim, {
+        images,
+        shape: lots[0].shape,
+        count: pool.length * synthesiser.batch,
+        start: student,
+        temperature,
+        augmentation,
+        steps: count,
+        before: taken,
+        total: steps,
+      });
+      const { last, best: _, ...fitted } = await done(context.fit(name, spec));
+      costs.push(fitted);
+      dispose(student);
+      student = last;
+      taken += count;
+      return fitted;
+    };
+
+    try {
+      for (let batch = 0; batch < batches; batch++) {
+        const made = await done(
+          context.images(`lot-${String(batch).padStart(4, '0')}`, () =>
+            synthesise(synthesiser, site, batch, { labels, student, every: pictureEvery, context }),
+          ),
+        );
+        pool.push(made);
+        costs.push(made.cost);
+        if (stepsBetween > 0 && taken + stepsBetween < steps) await distil(`student-${batch}`, stepsBetween);
+      }
+      const { history, execution } = await distil('student', steps - taken);
+      if (pool.length * synthesiser.batch < comparablePool)
+        context.warn(
+          `pool too small to compare: ${(pool.length * synthesiser.batch).toLocaleString('en')} images, and fewer than ${comparablePool.toLocaleString('en')} say little about the attack`,
+        );
+      return { ...costOf(costs), history, execution, last: clone(student.variables) };
+    } finally {
+      dispose(student);
+    }
+  });
+
+/** What several things cost together. */
+const costOf = (all: readonly Cost[]): Cost => {
+  const sum = (field: keyof Cost): number => all.reduce((total, cost) => total + cost[field], 0);
+  return { steps: sum('steps'), images: sum('images'), queries: sum('queries'), seconds: sum('seconds') };
+};
+
+/** All phases of one batch. */
+const synthesise = async <State extends Tree>(
+  synthesiser: Synthesiser<State>,
+  site: Site,
+  batch: number,
+  {
+    labels,
+    student,
+    every,
+    context,
+  }: {
+    readonly labels: readonly number[];
+    readonly student: ClassifierState;
+    readonly every: number;
+    readonly context: AttackContext;
+  },
+): Promise<Synthesised> => {
+  const costs: Cost[] = [];
+  let state: State | undefined;
+  try {
+    for (let phase = 0; phase < synthesiser.phases.length; phase++) {
+      const spec = phaseFit(synthesiser, site, phase, { labels, student: student.variables, before: state, every });
+      const name = synthesiser.phases.length === 1 ? `images-${batch}` : `images-${batch}-${phase}`;
+      const fitted = await done(context.fit(name, spec));
+      costs.push(fitted);
+      if (state !== undefined) dispose(state);
+      state = fitted.last;
+    }
+    return { ...shownOf(synthesiser, site, state as State), labels, cost: costOf(costs) };
+  } finally {
+    if (state !== undefined) dispose(state);
+  }
+};
+
+/** Distillation on a pool, from a state that earlier steps left: the learning rate goes on where it was. */
+const poolFit = (
+  learner: BuiltLearner,
+  victim: Victim<'weights'>,
+  {
+    images,
+    shape,
+    count,
+    start,
+    temperature,
+    augmentation,
+    steps,
+    before,
+    total,
+  }: {
+    readonly images: Uint8Array;
+    readonly shape: Synthesised['shape'];
+    readonly count: number;
+    readonly start: ClassifierState;
+    readonly temperature: number;
+    readonly augmentation: Augmentation;
+    readonly steps: number;
+    readonly before: number;
+    readonly total: number;
+  },
+) => {
+  const { recipe } = learner;
+  const set: ImageSet<UnlabelledBatch> = {
+    examples: { images, count },
+    indices: Int32Array.from({ length: count }, (_, i) => i),
+    shape,
+    normalisation: victim.normalisation,
+    augmentation,
+    labelled: false,
+  };
+  const spec = classifier({
+    learner: { ...learner, recipe: { ...recipe, batch: Math.min(recipe.batch, count) } },
+    data: set,
+    queriesPerImage: 1,
+    frozen: victim.frozen,
+    target: (frozen, normalised) => ({ teacher: victim.logits(frozen, normalised) }),
+    loss: ({ logits, target: { teacher } }) => softDivergence({ logits, teacher, temperature }),
+  });
+  return { ...spec, ...continued(recipe, { steps, before, total }), init: () => clone(start), keep: whole };
+};
+
+const whole = (state: ClassifierState): ClassifierState => state;
+
+/** `steps` steps of a training of `total`, of which `before` were taken: epochs and rate as in the whole. */
+const continued = (
+  { epochs, schedule }: BuiltLearner['recipe'],
+  { steps, before, total }: { readonly steps: number; readonly before: number; readonly total: number },
+): Pick<FitSpec<Tree, Tree, Tree, Tree>, 'epochs' | 'stepsPerEpoch' | 'schedule'> => {
+  const perEpoch = total / epochs;
+  return {
+    ...epochsOf(steps),
+    schedule: {
+      ...schedule,
+      at: ({ step }) =>
+        schedule.at({
+          epoch: Math.floor((step + before) / perEpoch),
+          step: step + before,
+          stepsPerEpoch: perEpoch,
+          epochs,
+        }),
+    },
+  };
+};
+
+/** A generator and the student that learns from it, in one step. */
+type Joint<State extends Tree> = { readonly synthesiser: State; readonly student: ClassifierState };
+
+export interface JointDistillation {
+  readonly epochs: number;
+  readonly stepsPerEpoch: number;
+  readonly temperature: number;
+  /** Images of the trained generator that are kept to be looked at. */
+  readonly keep: number;
+  /** Steps between two pictures of how it goes. */
+  readonly pictureEvery: number;
+}
+
+/**
+ * Lets a synthesiser's and the student's updates happen in one step, on the same images: no gradient flows from the student
+ * to the synthesiser or back. The student's recipe gives its optimiser and learning rate.
+ */
+export const stealJointly = <State extends Tree>(
+  synthesiser: Synthesiser<State>,
+  { epochs, stepsPerEpoch, temperature, keep, pictureEvery }: JointDistillation,
+  victim: Victim<'weights'>,
+  learner: BuiltLearner,
+  context: AttackContext,
+): Task<Theft> =>
+  asTask(async () => {
+    const site: Site = { victim, student: learner.network };
+    const { network, recipe } = learner;
+    const labels = inTurn(synthesiser.batch, victim.network.classes);
+    const step: Step<Given<Tree, Nothing>, Joint<State>, Labels, Named> = (
+      { frozen },
+      { synthesiser: state, student },
+      batch,
+      { learningRate, seed },
+    ) => {
+      const improved = synthesiser.improve(site, 0, {
+        frozen,
+        student: student.variables,
+        state,
+        labels: batch.labels,
+        learningRate,
+        seed,
+      });
+      const images = detach(improved.images);
+      const updated = updateOn(learner, student, images, learningRate, ({ logits }) =>
+        softDivergence({ logits, teacher: improved.logits, temperature }),
+      );
+      return {
+        state: { synthesiser: improved.state, student: updated.state },
+        metrics: { ...improved.metrics, kl: updated.terms.kl as tf.Tensor },
+      };
+    };
+    const spec: FitSpec<Tree, Joint<State>, Labels, Joint<State>> = {
+      step,
+      frozen: victim.frozen,
+      init: (key) => ({
+        synthesiser: synthesiser.init(key.split('synthesiser'), site),
+        student: initialState(recipe.optimizer, network.init(key)),
+      }),
+      source: always(labelled(labels), labels.length, stepsPerEpoch),
+      epochs,
+      stepsPerEpoch,
+      schedule: recipe.schedule,
+      queriesPerImage: 1,
+      keep: (state) => state,
+      snapshot: { every: pictureEvery, of: (state) => shownOf(synthesiser, site, state.synthesiser) },
+    };
+    const { last, best: _, ...fitted } = await done(context.fit('student', spec));
+    try {
+      await done(
+        context.images('generated', async () => sampled(synthesiser, site, last.synthesiser, keep, context.key)),
+      );
+      return { ...fitted, last: clone(last.student.variables) };
+    } finally {
+      dispose(last);
+    }
+  });
+
+/** So many images of a generator, each called by what the victim takes it for. */
+const sampled = <State extends Tree>(
+  synthesiser: Synthesiser<State>,
+  site: Site,
+  state: State,
+  count: number,
+  key: Key,
+): Synthesised => {
+  const { victim } = site;
+  const lots = Array.from({ length: Math.ceil(count / synthesiser.batch) }, (_, lot) =>
+    tf.tidy(() => {
+      const seed = tf.tensor1d([...key.split('generated').split(lot).int32Pair()], 'int32');
+      const images = synthesiser.images(site, state, seed);
+      const taken = victim.labels(victim.frozen, images).dataSync();
+      return { ...picturesOf(images, victim.normalisation), labels: Array.from(taken) } as never;
+    }),
+  ) as unknown as Omit<Synthesised, 'cost'>[];
+  const { shape } = lots[0] as Omit<Synthesised, 'cost'>;
+  const size = shape.height * shape.width * shape.channels;
+  return {
+    shape,
+    images: Buffer.concat(lots.map(({ images }) => images)).subarray(0, count * size),
+    labels: lots.flatMap(({ labels }) => labels).slice(0, count),
+    clipped: lots.reduce((sum, { clipped }) => sum + clipped, 0) / lots.length,
+    cost: { steps: 0, images: 0, queries: 0, seconds: 0 },
+  };
+};
+
+/** For synthesisers whose learning rate is their own. */
+export const ownRate: Schedule = constant(0);

@@ -1,0 +1,58 @@
+import { checked, nothingElse, positive } from '../core/check.js';
+import { FailureError, failure } from '../core/errors.js';
+import type { DatasetPlugin } from '../data/dataset.js';
+import { classifier } from '../train/classifier.js';
+import { softDivergence } from '../train/losses.js';
+import type { Attack, Ownership } from './attack.js';
+
+export interface TransferOptions {
+  /** The images that the thief has: another data set or a folder. Their labels are not looked at. */
+  readonly images: DatasetPlugin;
+  /** τ > 0. */
+  readonly temperature?: number;
+  readonly label?: string;
+}
+
+/**
+ * Distillation on images of something else, by a thief who has none of the victim's: τ² KL(victim ‖ student) on another data
+ * set's training images, brought to the victim's size and channels, in as many steps as honest training takes. What a
+ * data-free attack must beat to be worth its trouble.
+ */
+export const transfer = ({
+  images,
+  temperature = 4,
+  label,
+  ...unknown
+}: TransferOptions): Attack<'probabilities', Extract<Ownership, { readonly kind: 'other' }>> => {
+  nothingElse('transfer', unknown);
+  checked('transfer', { temperature: positive }, { temperature });
+  if (typeof images?.load !== 'function') {
+    throw new FailureError(
+      failure('experiment', 'this is no data set', {
+        where: 'transfer: images',
+        remedy: 'Give one, such as fashionMnist() or imageFolder({ path }).',
+      }),
+    );
+  }
+  return {
+    name: 'transfer',
+    params: { images: { name: images.name, params: images.params }, temperature },
+    source: import.meta.url,
+    needs: 'probabilities',
+    data: { kind: 'other', images },
+    ...(label === undefined ? {} : { label }),
+    steal: (victim, learner, { fit, data, fullStepsPerEpoch }) =>
+      fit(
+        'student',
+        classifier({
+          learner,
+          data: data.train,
+          stepsPerEpoch: fullStepsPerEpoch,
+          queriesPerImage: 1,
+          frozen: victim.frozen,
+          target: (frozen, normalised) => ({ teacher: victim.logProbabilities(frozen, normalised) }),
+          loss: ({ logits, target: { teacher } }) => softDivergence({ logits, teacher, temperature }),
+        }),
+      ),
+  };
+};

@@ -1,0 +1,120 @@
+import { cp } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Dataset } from '../data/dataset.js';
+import { readResult } from '../harness/artefacts.js';
+import type { Inspection } from '../harness/inspect.js';
+import type { CellPlan, Plan } from '../harness/plan.js';
+import { readPool } from '../harness/pool.js';
+import type { Artefact, Store } from '../harness/store.js';
+import { guarded, writeWhole } from '../harness/store.js';
+import type { ImagesFile } from '../report/images.js';
+import { grid, type Picture, pictureToPng, pngOf, sideBySide } from '../report/pictures.js';
+import { imageFiles, jsonText, stageFolder } from './run-folder.js';
+
+/** A cell whose attack synthesises images. */
+type Synthesising = CellPlan & { readonly stages: { readonly steal: string; readonly inspect: string } };
+
+/** Where a run shows a cell's images: `images/<defense>/<attack>/<student>/seed-<label>`. */
+const folderOf = ({ defense, attack, student, seed }: CellPlan): string =>
+  join(imageFiles.folder, ...[defense, attack, student, `seed-${seed}`].map(stageFolder));
+
+const synthesising = ({ cells }: Plan): readonly Synthesising[] =>
+  cells.filter((cell): cell is Synthesising => cell.stages?.inspect !== undefined);
+
+/** Copies a picture of how a stage goes to where a person looks for it. */
+export const keepPicture = async (run: string, plan: Plan, stage: string, picture: string): Promise<void> => {
+  for (const cell of synthesising(plan).filter(({ stages }) => stages.steal === stage)) {
+    const target = join(run, folderOf(cell), imageFiles.history, basename(picture));
+    await guarded(target, () => cp(picture, target));
+  }
+};
+
+/** Images of one class in a row of the grid. */
+const inARow = 10;
+
+interface Shown {
+  readonly cell: Synthesising;
+  readonly inspection: Inspection;
+  readonly images: Uint8Array;
+  readonly grid: Picture;
+}
+
+/** Everything that there is to see of the images that a run's attacks made, out of the store. Gives the number of cells. */
+export const writeImages = async (run: string, plan: Plan, data: Dataset, store: Store): Promise<number> => {
+  const shown: Shown[] = [];
+  for (const cell of synthesising(plan)) {
+    const [thief, looked] = [await store.find(cell.stages.steal), await store.find(cell.stages.inspect)];
+    if (thief === undefined || looked === undefined) continue;
+    shown.push(await write(run, cell, data, thief, looked));
+  }
+  for (const one of shown) {
+    const undefended = plan.experiment.defenses.find(({ defense }) => defense.name === 'none')?.label;
+    const other = shown.find(
+      ({ cell: { defense, attack, student, seed } }) =>
+        defense === undefended &&
+        defense !== one.cell.defense &&
+        attack === one.cell.attack &&
+        student === one.cell.student &&
+        seed === one.cell.seed,
+    );
+    if (other === undefined) continue;
+    const parts = [other, one].map(({ cell, grid: picture }) => ({ title: cell.defense, picture }));
+    await writeWhole(join(run, folderOf(one.cell), imageFiles.compare), pictureToPng(sideBySide(parts)));
+  }
+  return shown.length;
+};
+
+const write = async (
+  run: string,
+  cell: Synthesising,
+  data: Dataset,
+  thief: Artefact,
+  looked: Artefact,
+): Promise<Shown> => {
+  const folder = join(run, folderOf(cell));
+  const inspection = await readResult<Inspection>(looked);
+  const images = (await readPool(thief))?.images ?? new Uint8Array();
+  const { shape, count, diagnostics } = inspection;
+  const size = shape.height * shape.width * shape.channels;
+  const rows = data.classes.map((label, index) => ({
+    label,
+    places: inspection.images.flatMap((image, i) => (image.label === index ? [i] : [])).slice(0, inARow),
+  }));
+  const picture = grid({ images, shape }, rows, { title: `${cell.attack} on ${cell.defense}, seed ${cell.seed}` });
+  await writeWhole(join(folder, imageFiles.grid), pictureToPng(picture));
+  const inGrid = new Set(rows.flatMap(({ places }) => places));
+  const listed: ImagesFile['images'] = inspection.images.map((image, i) =>
+    inGrid.has(i) ? { file: fileName(i, image, data.classes), ...image } : image,
+  );
+  for (const [i, { file }] of listed.entries()) {
+    if (file === undefined) continue;
+    await writeWhole(join(folder, file), pngOf(images.subarray(i * size, (i + 1) * size), shape));
+  }
+  for (const name of await thief.list(imageFiles.history)) {
+    const target = join(folder, imageFiles.history, name);
+    await guarded(target, () => cp(join(thief.folder, imageFiles.history, name), target));
+  }
+  const { attack, defense, student, seed } = cell;
+  const file: ImagesFile = {
+    version: 1,
+    attack,
+    defense,
+    student,
+    seed,
+    classes: data.classes,
+    shape,
+    count,
+    images: listed,
+    diagnostics,
+  };
+  await writeWhole(join(folder, imageFiles.list), jsonText(file));
+  return { cell, inspection, images, grid: picture };
+};
+
+/** `0007-cat-97.png`: its number, its class, and how sure the victim is of that class in percent. */
+const fileName = (
+  index: number,
+  { label, teacher }: Inspection['images'][number],
+  classes: readonly string[],
+): string =>
+  `${String(index).padStart(4, '0')}-${stageFolder(classes[label] ?? String(label))}-${Math.round(100 * (teacher[label] ?? 0))}.png`;

@@ -1,0 +1,169 @@
+import { spawn } from 'node:child_process';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+import { attempt, orThrow } from '../core/errors.js';
+import { decodeImage, toColour } from '../data/images.js';
+import { writeWhole } from '../harness/store.js';
+import { decodeImagesFile, type ImagesFile, teacherConfidence, verifierAccuracy } from '../report/images.js';
+import { percent, whole } from '../report/numbers.js';
+import { gif, type Picture } from '../report/pictures.js';
+import { decodeMatrix, imageFiles, matrixPath } from './run-folder.js';
+import { type Terminal, terminal } from './terminal.js';
+
+export interface ImagesOptions {
+  /** Also make an animation of each history. */
+  readonly gif?: boolean;
+  /** Also open each grid. */
+  readonly open?: boolean;
+}
+
+/** The images of one student: where they are, and what its file says of them. */
+interface Cell {
+  readonly folder: string;
+  readonly file: ImagesFile;
+}
+
+/** How long a picture of a history stays, in milliseconds. */
+const shownFor = 400;
+
+/** After this many milliseconds a viewer that has not ended is one that shows the picture. */
+const openBy = 2000;
+
+const remedy = 'Run the experiment again to make it anew.';
+
+const inNaturalOrder = new Intl.Collator('en', { numeric: true }).compare;
+
+const cellsOf = async (run: string): Promise<readonly Cell[]> => {
+  const folder = join(run, imageFiles.folder);
+  const names = await readdir(folder, { recursive: true }).catch(() => []);
+  const lists = names.filter((name) => basename(name) === imageFiles.list).sort(inNaturalOrder);
+  return Promise.all(
+    lists.map(async (name) => {
+      const path = join(folder, name);
+      const text = await orThrow(attempt('usage', () => readFile(path, 'utf8'), shown(path), remedy));
+      return { folder: dirname(path), file: decodeImagesFile(text, shown(path)) };
+    }),
+  );
+};
+
+/** A path as a user would write it. */
+const shown = (path: string): string => relative('', path) || '.';
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+
+const labelOf = ({ defense, attack, student, seed }: ImagesFile): string =>
+  `${defense}/${attack}/${student}/seed-${seed}`;
+
+const share = (value: number): string => (Number.isFinite(value) ? `${percent(value)} %` : 'n/a');
+
+/** What there is to say of a cell, by name; several lines may go by one name. */
+const factsOf = async ({ folder, file }: Cell, out: Terminal): Promise<readonly (readonly [string, string])[]> => {
+  const findings = [...file.diagnostics]
+    .sort((a, b) => Number(b.warning) - Number(a.warning))
+    .map(({ warning, sentence }) => `${warning ? out.paint.warning('!') : ' '} ${sentence}`);
+  const pictures = [imageFiles.grid, imageFiles.compare].map((name) => join(folder, name));
+  const there = await Promise.all(pictures.map(isFile));
+  const alone = file.images.filter((image) => image.file !== undefined).length;
+  return [
+    ['images', `${whole(file.count)} in the pool, ${whole(alone)} shown`],
+    ['teacher', `${share(teacherConfidence(file))} mean confidence`],
+    ['verifier', `${share(verifierAccuracy(file))} accuracy`],
+    ...findings.map((finding, i) => [i === 0 ? 'findings' : '', finding] as const),
+    ...pictures.filter((_, i) => there[i]).map((path) => [basename(path, '.png'), shown(path)] as const),
+  ];
+};
+
+const pictureIn = (path: string): Promise<Picture> =>
+  orThrow(
+    attempt(
+      'usage',
+      async () => {
+        const { height, width, channels, pixels } = decodeImage(await readFile(path));
+        return { height, width, pixels: channels === 1 ? toColour(pixels) : pixels };
+      },
+      shown(path),
+      remedy,
+    ),
+  );
+
+/** Makes the animation of a cell's history. Gives its path; undefined where there is no history. */
+const animate = async ({ folder }: Cell): Promise<string | undefined> => {
+  const history = join(folder, imageFiles.history);
+  const names = await readdir(history).catch(() => []);
+  const pictures = names.filter((name) => name.endsWith('.png')).sort(inNaturalOrder);
+  if (pictures.length === 0) return undefined;
+  const target = join(folder, imageFiles.animation);
+  await writeWhole(target, gif(await Promise.all(pictures.map((name) => pictureIn(join(history, name)))), shownFor));
+  return target;
+};
+
+const opener = process.platform === 'darwin' ? 'open' : 'xdg-open';
+
+/** Opens a file in the viewer that the platform has for it. Gives what is in the way; undefined when nothing is. */
+const open = (path: string): Promise<string | undefined> =>
+  new Promise((resolve) => {
+    // Detached: some viewers last as long as the process that starts them.
+    const child = spawn(opener, [path], { stdio: 'ignore', detached: true });
+    const settle = (obstacle: string | undefined): void => {
+      clearTimeout(patience);
+      child.unref();
+      resolve(obstacle);
+    };
+    const patience = setTimeout(() => settle(undefined), openBy);
+    child.once('error', (error: NodeJS.ErrnoException) =>
+      settle(error.code === 'ENOENT' ? `${opener} is not installed` : error.message),
+    );
+    child.once('exit', (code, signal) => settle(code === 0 ? undefined : `${opener} failed (${code ?? signal})`));
+  });
+
+/** Opens the grids one after another. Gives whether all of those that are there were opened. */
+const openAll = async (cells: readonly Cell[], out: Terminal): Promise<boolean> => {
+  for (const { folder, file } of cells) {
+    const path = join(folder, imageFiles.grid);
+    if (!(await isFile(path))) {
+      out.log(`${out.paint.warning('!')} ${labelOf(file)}: there is no ${imageFiles.grid} to open`);
+      continue;
+    }
+    const obstacle = await open(path);
+    if (obstacle !== undefined) {
+      out.log(`${out.paint.bad('✗')} ${shown(path)} cannot be opened: ${obstacle}`);
+      return false;
+    }
+  }
+  return true;
+};
+
+/**
+ * Lists what the attacks of a run synthesised. Gives the exit code: 1 where a picture cannot be opened. Rejects with a
+ * failure of kind `usage` for a folder that is no run's and for damaged files.
+ */
+export const imagesCommand = async (
+  run: string,
+  options: ImagesOptions,
+  out: Terminal = terminal(),
+): Promise<number> => {
+  const matrix = await matrixPath(run, 'images');
+  // Any file that is named passes for one until it is read.
+  decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
+  const folder = dirname(matrix);
+  const cells = await cellsOf(folder);
+  if (cells.length === 0) {
+    out.log(`${shown(folder)}: no attack of this run has synthesised images.`);
+    return 0;
+  }
+  for (const [i, cell] of cells.entries()) {
+    if (i > 0) out.log('');
+    out.log(labelOf(cell.file));
+    const facts = [...(await factsOf(cell, out))];
+    if (options.gif) {
+      const path = await animate(cell);
+      facts.push(['history', path === undefined ? 'none to animate' : shown(path)]);
+    }
+    for (const [name, fact] of facts) out.log(`  ${name.padEnd(10)}  ${fact}`);
+  }
+  return options.open && !(await openAll(cells, out)) ? 1 : 0;
+};

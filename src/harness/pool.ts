@@ -1,0 +1,105 @@
+import { FailureError, failure } from '../core/errors.js';
+import { decodeImage, encodePng } from '../data/images.js';
+import type { ImageShape } from '../models/network.js';
+import type { Cost, Synthesised } from '../train/context.js';
+import type { Pictures } from '../train/images.js';
+import { sha256 } from './identity.js';
+import type { Artefact, Workshop } from './store.js';
+
+/**
+ * The images that a thief made, in the stage's folder `images`: of each lot a PNG with all its images below each other, and
+ * what is known of them as JSON, which is written last.
+ */
+interface Lot {
+  /** The stage that made it, and so its victim. */
+  readonly stage: string;
+  readonly shape: ImageShape;
+  readonly labels: readonly number[];
+  readonly clipped: number;
+  readonly cost: Cost;
+  /** sha256 of the PNG. */
+  readonly png: string;
+}
+
+const folder = 'images';
+const pngOf = (name: string): string => `${folder}/${name}.png`;
+const lotOf = (name: string): string => `${folder}/${name}.json`;
+
+export const writeLot = async (
+  workshop: Workshop,
+  stage: string,
+  name: string,
+  { images, shape, labels, clipped, cost }: Synthesised,
+): Promise<void> => {
+  const { height, width, channels } = shape;
+  const png = encodePng({
+    width,
+    height: height * labels.length,
+    channels: channels as 1 | 3,
+    pixels: images,
+  });
+  await workshop.writeBytes(pngOf(name), png);
+  await workshop.writeJson(lotOf(name), { stage, shape, labels, clipped, cost, png: sha256(png) } satisfies Lot);
+};
+
+const synthesised = ({ stage: _, png: __, ...lot }: Lot, png: Buffer): Synthesised => ({
+  ...lot,
+  images: decodeImage(png).pixels,
+});
+
+/** A lot as it was written; undefined where it is missing, or was altered: then it is made anew. Rejects one of another stage. */
+export const readLot = async (workshop: Workshop, stage: string, name: string): Promise<Synthesised | undefined> => {
+  const lot = await workshop.readJson<Lot>(lotOf(name));
+  if (lot === undefined) return undefined;
+  if (lot.stage !== stage) {
+    throw new FailureError(
+      failure('store', 'these images were made from another teacher, or by another attack', {
+        where: `${workshop.folder}/${pngOf(name)}`,
+        remedy: 'Remove the folder, or run with --force and the label of the stage.',
+      }),
+    );
+  }
+  const png = await workshop.readBytes(pngOf(name), (bytes) => sha256(bytes) === lot.png);
+  return png === undefined ? undefined : synthesised(lot, png);
+};
+
+/** All lots of a finished stage as one; undefined where it made no images. */
+export const readPool = async (artefact: Artefact): Promise<Omit<Synthesised, 'cost'> | undefined> => {
+  const names = (await artefact.list(folder)).flatMap((file) => /^(.*)\.json$/.exec(file)?.[1] ?? []);
+  const lots = await Promise.all(
+    names.map(async (name) => synthesised(await artefact.json<Lot>(lotOf(name)), await artefact.bytes(pngOf(name)))),
+  );
+  return lots.length === 0 ? undefined : together(lots as [Synthesised, ...Synthesised[]]);
+};
+
+/** Lots of images of one shape as one. */
+const together = (lots: readonly [Synthesised, ...Synthesised[]]): Omit<Synthesised, 'cost'> => {
+  const labels = lots.flatMap((lot) => lot.labels);
+  return {
+    shape: lots[0].shape,
+    labels,
+    clipped: lots.reduce((sum, lot) => sum + lot.clipped * lot.labels.length, 0) / labels.length,
+    images: Buffer.concat(lots.map(({ images }) => images)),
+  };
+};
+
+/** The most images of a batch that a picture of how it goes shows. */
+const shown = 100;
+
+/** The first images of a batch in a square, as a PNG. */
+export const contactSheet = ({ images, shape }: Pictures): Buffer => {
+  const { height, width, channels } = shape;
+  const size = height * width * channels;
+  const count = Math.min(shown, images.length / size);
+  const side = Math.ceil(Math.sqrt(count));
+  const line = width * channels;
+  const pixels = new Uint8Array(side * side * size);
+  for (let i = 0; i < count; i++) {
+    const [row, column] = [Math.floor(i / side), i % side];
+    for (let y = 0; y < height; y++) {
+      const from = i * size + y * line;
+      pixels.set(images.subarray(from, from + line), ((row * height + y) * side + column) * line);
+    }
+  }
+  return encodePng({ height: side * height, width: side * width, channels: channels as 1 | 3, pixels });
+};

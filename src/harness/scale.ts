@@ -1,0 +1,36 @@
+import * as E from 'fp-ts/lib/Either.js';
+import { share } from '../core/check.js';
+import { failure, type Result } from '../core/errors.js';
+import type { Learner } from '../train/recipe.js';
+import { scaledSchedule } from '../train/schedules.js';
+import type { Experiment } from './experiment.js';
+
+/** A recipe with a fraction of its epochs, at least one, in which the learning rate falls at the same points. */
+const scaledLearner = (learner: Learner, factor: number): Learner => ({
+  ...learner,
+  recipe: {
+    ...learner.recipe,
+    epochs: Math.max(1, Math.round(factor * learner.recipe.epochs)),
+    schedule: scaledSchedule(learner.recipe.schedule, factor),
+  },
+});
+
+/** The same experiment with a fraction of every schedule, for a look before the whole: its name says so. */
+export const withScale = (of: Experiment, factor: number): Result<Experiment> => {
+  if (!share.holds(factor)) {
+    return E.left(
+      failure('usage', `a scale is ${share.says}, not ${factor}`, {
+        where: '--scale',
+        remedy: 'Give, for example, 0.01 for a hundredth of the epochs.',
+      }),
+    );
+  }
+  return E.right({
+    ...of,
+    name: `${of.name}-scale-${factor}`,
+    about: `${of.about}${of.about === '' ? '' : '; '}at ${Number((100 * factor).toPrecision(3))} % of its schedules`,
+    teacher: scaledLearner(of.teacher, factor),
+    students: of.students.map(({ label, learner }) => ({ label, learner: scaledLearner(learner, factor) })),
+    attacks: of.attacks.map(({ label, attack }) => ({ label, attack: attack.scaled?.(factor) ?? attack })),
+  });
+};
