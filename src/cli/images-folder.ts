@@ -117,4 +117,4 @@ const fileName = (
   { label, teacher }: Inspection['images'][number],
   classes: readonly string[],
 ): string =>
-  `${String(index).padStart(4, '0')}-${stageFolder(classes[label] ?? String(label))}-${Math.round(100 * (teacher[label] ?? 0))}.png`;
+  `${String(index).padStart(4, '0')}-${stageFolder((classes[label] ?? String(label)).replaceAll('/', '_'))}-${Math.round(100 * (teacher[label] ?? 0))}.png`;

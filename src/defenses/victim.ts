@@ -61,11 +61,7 @@ interface VictimAt {
 export type Victim<A extends Access = Access> = VictimAt[A];
 
 /** A trained network, published: its weights and all that follows from them. The caller keeps owning `variables`. */
-export const publish = (
-  network: Network,
-  variables: Variables,
-  normalisation: Normalisation,
-): Victim<'weights'> => {
+export const publish = (network: Network, variables: Variables, normalisation: Normalisation): Victim<'weights'> => {
   const weights = (frozen: Tree) => frozen as Variables;
   const logits = (frozen: Tree, images: tf.Tensor4D) => network.apply(weights(frozen), images, { mode: 'eval' }).logits;
   return {
