@@ -41,8 +41,8 @@ export default experiment({
     noise(),
     deepInversion({
       ...inversionPresets.cifar10BetterLooking,
-      iterations: 250,
-      batches: 6,
+      iterations: 200,
+      batches: 5,
       augmentation: { crop: 4, flip: true },
     }),
   ],

@@ -46,7 +46,7 @@ export default experiment({
     partialKd({ fraction: 0.5 }),
     hardLabel(),
     noise(),
-    dafl({ ...daflPresets.mnistSmall, epochs: 3 }),
+    dafl({ ...daflPresets.mnistSmall, width: 16, epochs: 3 }),
     deepInversion({ ...inversionPresets.mnist, iterations: 200, batches: 2 }),
   ],
   seeds: [0, 1],

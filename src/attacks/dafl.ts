@@ -76,7 +76,7 @@ export const daflPresets = {
     schedule: multiStep({ rate: 0.1, milestones: [{ fraction: 0.4 }, { fraction: 0.8 }], gamma: 0.1 }),
   },
   mnistSmall: {
-    batch: 256,
+    batch: 128,
     epochs: 10,
     latent: 100,
     width: 32,
