@@ -125,7 +125,7 @@ export const dafl = ({
       epochs: wholeAtLeast(1),
       stepsPerEpoch: wholeAtLeast(1),
       latent: wholeAtLeast(1),
-      width: wholeAtLeast(2),
+      width: { holds: (value) => value >= 2 && value % 2 === 0, says: 'an even whole number of at least 2' },
       generatorRate: positive,
       oneHot: atLeast(0),
       activation: atLeast(0),

@@ -295,6 +295,9 @@ const apartFromLast = new Map<string, readonly string[] | 'any'>([
   // The largest exponential would become the exponential of the largest.
   ['Max', 'any'],
   ['Min', 'any'],
+  // Where shapes are known, sums of sums would become one of many, which begins with whichever one's memory is free.
+  ['Add', ['Add', 'AddV2']],
+  ['AddV2', ['Add', 'AddV2']],
 ]);
 
 /** The nodes behind which another is put, through which the optimiser does not see. */
@@ -307,9 +310,11 @@ const keptApart = ({ nodes }: Trace): Set<number> => {
     const isConstant = each.name === 'Cast' && first !== undefined && nodes[first.node]?.kind === 'constant';
     if (apartFromNext.has(each.name) || isConstant) found.add(index);
     const lasts = apartFromLast.get(each.name);
-    if (first === undefined || lasts === undefined) return;
-    const last = nodes[first.node] as TracedNode;
-    if (last.kind === 'operation' && (lasts === 'any' || lasts.includes(last.name))) found.add(first.node);
+    if (lasts === undefined) return;
+    for (const { node: input } of each.inputs) {
+      const last = nodes[input] as TracedNode;
+      if (last.kind === 'operation' && (lasts === 'any' || lasts.includes(last.name))) found.add(input);
+    }
   });
   return found;
 };
