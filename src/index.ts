@@ -23,7 +23,7 @@ export {
 export { transfer } from './attacks/transfer.js';
 export { atLeast, between, checked, nothingElse, oneOf, positive, share, wholeAtLeast } from './core/check.js';
 export { type Failure, FailureError, failure, type Task } from './core/errors.js';
-export { type Key, key } from './core/random.js';
+export { type Key, key, normals } from './core/random.js';
 export type { Tree } from './core/tree.js';
 export { cifar10 } from './data/cifar-binary.js';
 export type { Dataset, DatasetPlugin } from './data/dataset.js';
@@ -69,6 +69,6 @@ export {
   softDivergence,
   soften,
 } from './train/losses.js';
-export { adam, type Optimizer, sgd } from './train/optimizers.js';
+export { adam, type Optimizer, type OptimizerState, sgd } from './train/optimizers.js';
 export { type Learner, learner, type Recipe } from './train/recipe.js';
 export { constant, cosine, multiStep, type Schedule } from './train/schedules.js';

@@ -198,7 +198,7 @@ export const dafl = ({
           stepsPerEpoch,
           temperature: 1,
           keep,
-          pictureEvery: pictureEvery ?? Math.max(1, Math.round((epochs * stepsPerEpoch) / 10)),
+          pictureEvery,
         },
         victim,
         {
@@ -215,7 +215,7 @@ export const dafl = ({
 };
 
 /** DAFL's synthesiser: a generator that learns with the victim as its discriminator. */
-const generating = ({
+export const generating = ({
   batch,
   latent,
   width,

@@ -12,7 +12,7 @@ import { adam, type OptimizerState } from '../train/optimizers.js';
 import { constant, cosine } from '../train/schedules.js';
 import { batchNormDistance, imageNorm, jensenShannon, totalVariation } from '../train/synthesis-losses.js';
 import type { Attack } from './attack.js';
-import { type Improving, inTurn, type Phase, type Site, type Synthesiser, stealFromPool } from './synthesis.js';
+import { type Improving, type Phase, type Site, type Synthesiser, stealFromPool } from './synthesis.js';
 
 /** How images are inverted out of a network: weights of the loss's terms, and the way down. */
 export interface Inversion {
@@ -141,7 +141,7 @@ export const deepInversion = ({
   labels,
   temperature = 3,
   steps,
-  augmentation = { crop: 0, flip: false },
+  augmentation,
   adaptive,
   pictureEvery,
   label,
@@ -186,7 +186,6 @@ export const deepInversion = ({
   oneOf('deepInversion', 'schedule', inversion.schedule, ['constant', 'cosine']);
   oneOf('deepInversion', 'normOf', inversion.normOf, ['batch', 'image']);
   checkLabels(labels, inversion.batch);
-  const all = inversion.iterations + inversion.halfIterations;
   return {
     name: adaptive === undefined ? 'deepInversion' : 'adaptiveDeepInversion',
     params: {
@@ -195,7 +194,7 @@ export const deepInversion = ({
       labels: labels ?? null,
       temperature,
       steps: steps ?? null,
-      augmentation,
+      augmentation: augmentation ?? null,
       adaptive: adaptive ?? null,
     },
     source: import.meta.url,
@@ -215,7 +214,7 @@ export const deepInversion = ({
         ...(labels === undefined ? {} : { labels }),
         temperature,
         ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }),
-        augmentation,
+        ...(augmentation === undefined ? {} : { augmentation }),
         ...(adaptive === undefined ? {} : { adaptive }),
       });
     },
@@ -225,12 +224,12 @@ export const deepInversion = ({
         inverting(inversion, adaptive?.scale ?? 0),
         {
           batches,
-          labels: labels ?? inTurn(inversion.batch, victim.network.classes),
+          labels,
           temperature,
           steps,
-          stepsBetween: adaptive?.every ?? 0,
+          stepsBetween: adaptive?.every,
           augmentation,
-          pictureEvery: pictureEvery ?? Math.max(1, Math.round(all / 10)),
+          pictureEvery,
         },
         victim,
         student,

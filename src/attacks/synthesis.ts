@@ -98,7 +98,7 @@ const epochsOf = (iterations: number): { readonly epochs: number; readonly steps
 };
 
 /** One phase of making one batch of images. */
-const phaseFit = <State extends Tree>(
+export const phaseFit = <State extends Tree>(
   synthesiser: Synthesiser<State>,
   site: Site,
   phase: number,
@@ -151,6 +151,8 @@ const shownOf = <State extends Tree>(synthesiser: Synthesiser<State>, site: Site
     () => picturesOf(synthesiser.images(site, state, someSeed()), site.victim.normalisation) as never,
   ) as unknown as ReturnType<typeof picturesOf>;
 
+const tenthOf = (iterations: number): number => Math.max(1, Math.round(iterations / 10));
+
 /** So many labels: every class in turn. */
 export const inTurn = (count: number, classes: number): readonly number[] =>
   Array.from({ length: count }, (_, i) => i % classes);
@@ -164,12 +166,12 @@ export interface PoolDistillation {
   readonly temperature: number;
   /** Steps of distillation; default: as many as honest training on all images takes. */
   readonly steps?: number | undefined;
-  /** Steps after each new batch, on the pool as it is by then; 0: all images are made first. */
-  readonly stepsBetween: number;
+  /** Steps after each new batch, on the pool as it is by then; default: 0, all images are made first. */
+  readonly stepsBetween?: number | undefined;
   /** Changes of a pool's images in training; default: none. */
-  readonly augmentation: Augmentation;
-  /** Iterations between two pictures of how it goes. */
-  readonly pictureEvery: number;
+  readonly augmentation?: Augmentation | undefined;
+  /** Iterations between two pictures of how it goes; default: a tenth of all. */
+  readonly pictureEvery?: number | undefined;
 }
 
 /** A pool of fewer images than this is marked: a student of so few says little about the attack at full size. */
@@ -186,7 +188,9 @@ export const stealFromPool = <State extends Tree>(
   context: AttackContext,
 ): Task<Theft> =>
   asTask(async () => {
-    const { batches, temperature, stepsBetween, augmentation, pictureEvery } = options;
+    const { batches, temperature, stepsBetween = 0, augmentation = { crop: 0, flip: false } } = options;
+    const all = synthesiser.phases.reduce((sum, { iterations }) => sum + iterations, 0);
+    const pictureEvery = options.pictureEvery ?? tenthOf(all);
     const site: Site = { victim, student: learner.network };
     const labels = options.labels ?? inTurn(synthesiser.batch, victim.network.classes);
     const steps = options.steps ?? learner.recipe.epochs * context.fullStepsPerEpoch;
@@ -359,8 +363,8 @@ export interface JointDistillation {
   readonly temperature: number;
   /** Images of the trained generator that are kept to be looked at. */
   readonly keep: number;
-  /** Steps between two pictures of how it goes. */
-  readonly pictureEvery: number;
+  /** Steps between two pictures of how it goes; default: a tenth of all. */
+  readonly pictureEvery?: number | undefined;
 }
 
 /**
@@ -369,63 +373,79 @@ export interface JointDistillation {
  */
 export const stealJointly = <State extends Tree>(
   synthesiser: Synthesiser<State>,
-  { epochs, stepsPerEpoch, temperature, keep, pictureEvery }: JointDistillation,
+  options: JointDistillation,
   victim: Victim<'weights'>,
   learner: BuiltLearner,
   context: AttackContext,
 ): Task<Theft> =>
   asTask(async () => {
     const site: Site = { victim, student: learner.network };
-    const { network, recipe } = learner;
-    const labels = inTurn(synthesiser.batch, victim.network.classes);
-    const step: Step<Given<Tree, Nothing>, Joint<State>, Labels, Named> = (
-      { frozen },
-      { synthesiser: state, student },
-      batch,
-      { learningRate, seed },
-    ) => {
-      const improved = synthesiser.improve(site, 0, {
-        frozen,
-        student: student.variables,
-        state,
-        labels: batch.labels,
-        learningRate,
-        seed,
-      });
-      const images = detach(improved.images);
-      const updated = updateOn(learner, student, images, learningRate, ({ logits }) =>
-        softDivergence({ logits, teacher: improved.logits, temperature }),
-      );
-      return {
-        state: { synthesiser: improved.state, student: updated.state },
-        metrics: { ...improved.metrics, kl: updated.terms.kl as tf.Tensor },
-      };
-    };
-    const spec: FitSpec<Tree, Joint<State>, Labels, Joint<State>> = {
-      step,
-      frozen: victim.frozen,
-      init: (key) => ({
-        synthesiser: synthesiser.init(key.split('synthesiser'), site),
-        student: initialState(recipe.optimizer, network.init(key)),
-      }),
-      source: always(labelled(labels), labels.length, stepsPerEpoch),
-      epochs,
-      stepsPerEpoch,
-      schedule: recipe.schedule,
-      queriesPerImage: 1,
-      keep: (state) => state,
-      snapshot: { every: pictureEvery, of: (state) => shownOf(synthesiser, site, state.synthesiser) },
-    };
+    const spec = jointFit(synthesiser, site, options, learner);
     const { last, best: _, ...fitted } = await done(context.fit('student', spec));
     try {
       await done(
-        context.images('generated', async () => sampled(synthesiser, site, last.synthesiser, keep, context.key)),
+        context.images('generated', async () =>
+          sampled(synthesiser, site, last.synthesiser, options.keep, context.key),
+        ),
       );
       return { ...fitted, last: clone(last.student.variables) };
     } finally {
       dispose(last);
     }
   });
+
+/** The fit of a synthesiser and the student together. */
+export const jointFit = <State extends Tree>(
+  synthesiser: Synthesiser<State>,
+  site: Site,
+  { epochs, stepsPerEpoch, temperature, pictureEvery }: Omit<JointDistillation, 'keep'>,
+  learner: BuiltLearner,
+): FitSpec<Tree, Joint<State>, Labels, Joint<State>> => {
+  const { victim } = site;
+  const { network, recipe } = learner;
+  const labels = inTurn(synthesiser.batch, victim.network.classes);
+  const step: Step<Given<Tree, Nothing>, Joint<State>, Labels, Named> = (
+    { frozen },
+    { synthesiser: state, student },
+    batch,
+    { learningRate, seed },
+  ) => {
+    const improved = synthesiser.improve(site, 0, {
+      frozen,
+      student: student.variables,
+      state,
+      labels: batch.labels,
+      learningRate,
+      seed,
+    });
+    const images = detach(improved.images);
+    const updated = updateOn(learner, student, images, learningRate, ({ logits }) =>
+      softDivergence({ logits, teacher: improved.logits, temperature }),
+    );
+    return {
+      state: { synthesiser: improved.state, student: updated.state },
+      metrics: { ...improved.metrics, kl: updated.terms.kl as tf.Tensor },
+    };
+  };
+  return {
+    step,
+    frozen: victim.frozen,
+    init: (key) => ({
+      synthesiser: synthesiser.init(key.split('synthesiser'), site),
+      student: initialState(recipe.optimizer, network.init(key)),
+    }),
+    source: always(labelled(labels), labels.length, stepsPerEpoch),
+    epochs,
+    stepsPerEpoch,
+    schedule: recipe.schedule,
+    queriesPerImage: 1,
+    keep: (state) => state,
+    snapshot: {
+      every: pictureEvery ?? tenthOf(epochs * stepsPerEpoch),
+      of: (state) => shownOf(synthesiser, site, state.synthesiser),
+    },
+  };
+};
 
 /** So many images of a generator, each called by what the victim takes it for. */
 const sampled = <State extends Tree>(
