@@ -1,4 +1,5 @@
 import { showSeconds } from '../engine/progress.js';
+import { isOfTheModel } from '../harness/context.js';
 import { type Plan, type Stage, trains } from '../harness/plan.js';
 import type { Outcome } from '../harness/record.js';
 import type { RunEvent } from '../harness/run.js';
@@ -31,6 +32,8 @@ export const epochLine = ({ epoch, metrics, validation }: EpochRecord, epochs: n
   const heldOut = validation === undefined ? [] : [`held out ${(100 * validation).toFixed(1)} %`];
   return [`epoch ${epoch + 1}/${epochs}`, ...main, ...heldOut, ...terms].join('  ');
 };
+
+const fitting = ({ label }: Stage, fit: string): string => (isOfTheModel(fit) ? label : `${label} ${fit}`);
 
 const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | undefined => {
   switch (outcome.status) {
@@ -90,7 +93,7 @@ export const teller = (out: Terminal, plan: Plan): ((event: RunEvent) => void) =
         } else if (event.event.type === 'note') {
           say(stage, `  ${stage.label}: ${event.event.message}`);
         } else if (event.event.type === 'progress') {
-          const line = `  ${stage.label}  ${progressLine(event.event.progress)}`;
+          const line = `  ${fitting(stage, event.event.fit)}  ${progressLine(event.event.progress)}`;
           if (out.live) out.update(stage.id, line);
           else if (since(stage) > quiet.step) say(stage, line);
         } else if (
@@ -100,7 +103,7 @@ export const teller = (out: Terminal, plan: Plan): ((event: RunEvent) => void) =
           since(stage) > quiet.epoch
         ) {
           // The last epoch's numbers come with the line that ends the stage.
-          say(stage, `  ${stage.label}  ${epochLine(event.event.record, event.event.epochs)}`);
+          say(stage, `  ${fitting(stage, event.event.fit)}  ${epochLine(event.event.record, event.event.epochs)}`);
         }
         break;
       case 'end': {

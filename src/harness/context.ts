@@ -40,6 +40,7 @@ export interface Sitting {
 /** A stage's context: everything it makes lies in the stage's workshop, under the name given. */
 export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
   const used = new Set<string>();
+  const fits = new Set<string>();
   /** Two things of one name would be one: the second use would be given the first one's result. */
   const claim = (kind: string, name: string): void => {
     if (!/^\w[\w.-]*$/.test(name)) throw new Error(`${JSON.stringify(name)} cannot be the name of a file`);
@@ -71,8 +72,11 @@ export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
           const { workshop, stage } = sitting;
           const kept = await readLot(workshop, stage, name);
           if (kept !== undefined) return kept;
+          const before = new Set(fits);
           const made = await make();
           await writeLot(workshop, stage, name, made);
+          // Large states of many lots would fill the disk, and nobody asks for them again.
+          for (const fit of fits) if (!before.has(fit)) await workshop.remove(`fits/${fit}`);
           return made;
         },
         toFailure('plugin', name),
@@ -81,6 +85,7 @@ export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
       TE.tryCatch(
         async () => {
           claim('fit', name);
+          fits.add(name);
           return keptFit(sitting, stageKey.split(name), name, spec);
         },
         toFailure('plugin', name),
@@ -156,6 +161,7 @@ const keptFit = async <
   return fitted;
 };
 
-/** A stage with one fit has one `metrics.jsonl`; the fits of a plugin that trains several are told apart by name. */
-const metricsFile = (fitName: string): string =>
-  fitName === 'teacher' || fitName === 'student' ? 'metrics.jsonl' : `metrics-${fitName}.jsonl`;
+/** Whether a fit is of the model that its stage is for; others that a plugin makes on the way are told apart by name. */
+export const isOfTheModel = (fitName: string): boolean => fitName === 'teacher' || fitName === 'student';
+
+const metricsFile = (fitName: string): string => (isOfTheModel(fitName) ? 'metrics.jsonl' : `metrics-${fitName}.jsonl`);
