@@ -5,55 +5,89 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
+import { daflPresets, generating } from '../src/attacks/dafl.js';
+import { type Inversion, inversionPresets, inverting } from '../src/attacks/deep-inversion.js';
+import { inTurn, jointFit, phaseFit } from '../src/attacks/synthesis.js';
 import { key, uniforms } from '../src/core/random.js';
-import { dispose } from '../src/core/tree.js';
+import { dispose, type Tree } from '../src/core/tree.js';
+import type { Normalisation } from '../src/data/dataset.js';
+import { publish } from '../src/defenses/victim.js';
 import { type Engine, loadEngine } from '../src/engine/engine.js';
 import { type Execution, executions } from '../src/engine/execution.js';
 import { runner } from '../src/engine/runner.js';
-import { leNet5 } from '../src/models/lenet.js';
+import { leNet5, leNet5Half } from '../src/models/lenet.js';
 import type { ImageShape, Named, NetworkPlugin, Variables } from '../src/models/network.js';
 import { plainCnn } from '../src/models/plain-cnn.js';
 import { preResNet } from '../src/models/pre-resnet.js';
 import { resNet } from '../src/models/resnet.js';
-import { classifierStep, initialState } from '../src/train/classifier.js';
+import { classifier } from '../src/train/classifier.js';
 import { accuracyBy, evaluationStep } from '../src/train/evaluate.js';
-import { type ImageSet, imageSource } from '../src/train/images.js';
+import type { FitSpec } from '../src/train/fit.js';
+import type { ImageSet } from '../src/train/images.js';
 import { crossEntropy } from '../src/train/losses.js';
 import { sgd } from '../src/train/optimizers.js';
+import type { Recipe } from '../src/train/recipe.js';
 import { constant } from '../src/train/schedules.js';
 
 const usage = `npm run bench -- [--torch PYTHON] [--rounds N] [--only TEXT] [--threads N] [--engine HOW] [--memory STEPS]
 
-Images per second of training and of evaluation. A training step is: look the batch up, crop and flip, normalise, forward,
-cross-entropy, backward, SGD with momentum and weight decay, accuracy; losses and accuracies are read after each round.
-With --torch, the same in that Python's PyTorch, in turn with ours so that both meet the same machine: eager and compiled
-in three modes, of which the fastest counts. Medians over rounds; the ratio is the median of the rounds' ratios.
+Images per second of training, evaluation and synthesis. A training step is: look the batch up, crop and flip, normalise,
+forward, cross-entropy, backward, SGD with momentum and weight decay, accuracy. A step of synthesis is the attack's own: of
+DAFL, an update of the generator and one of the student; of DeepInversion, one of the images. Losses and accuracies are read
+after each round. With --torch, the same in that Python's PyTorch, in turn with ours so that both meet the same machine:
+eager and compiled in three modes, of which the fastest counts. Medians over rounds; the ratio is the median of the rounds'
+ratios.
 
 --memory STEPS: instead, this process's memory over so many steps of a LeNet-5.`;
 
 type Precision = 'float32' | 'tf32' | 'bfloat16';
 
-interface Row {
-  readonly kind: 'train' | 'evaluate';
+interface Net {
   readonly net: NetworkPlugin;
   /** The name by which PyTorch's side knows the net. */
   readonly name: string;
+}
+
+interface Row extends Net {
+  readonly kind: 'train' | 'evaluate' | 'synthesise';
   readonly image: ImageShape;
   readonly batch: number;
   readonly precision: Precision;
   /** Steps, or batches, in one round. */
   readonly steps: number;
+  /** What synthesises, with the net as its victim. */
+  readonly attack?: Attack;
 }
+
+type Attack =
+  | { readonly name: 'dafl'; readonly settings: DaflSettings; readonly student: Net }
+  | { readonly name: 'deepInversion'; readonly settings: Inversion };
+
+/** The generator's, and the student's training. */
+type DaflSettings = Omit<Parameters<typeof generating>[0], 'batch'> & Pick<Recipe, 'optimizer' | 'schedule'>;
 
 const colour: ImageShape = { height: 32, width: 32, channels: 3 };
 const grey: ImageShape = { height: 32, width: 32, channels: 1 };
 const resNet18 = { net: resNet(18), name: 'resNet18', image: colour };
+const resNet34 = { net: resNet(34), name: 'resNet34', image: colour };
 const preResNet20 = { net: preResNet(20), name: 'preResNet20', image: colour };
 const cnn = { net: plainCnn(), name: 'plainCnn', image: colour };
 const leNet = { net: leNet5(), name: 'leNet5', image: grey };
+const leNetHalf = { net: leNet5Half(), name: 'leNet5Half' };
 
 const train = { kind: 'train', precision: 'float32' } as const;
 const evaluate = { kind: 'evaluate', precision: 'float32', batch: 500 } as const;
+const synthesise = { kind: 'synthesise', precision: 'float32' } as const;
+
+const dafl = (preset: keyof typeof daflPresets, student: Net): Attack => ({
+  name: 'dafl',
+  settings: { width: 128, ...daflPresets[preset] },
+  student,
+});
+const daflOfLeNets = { ...synthesise, ...leNet, attack: dafl('mnist', leNetHalf) };
+const daflOfResNets = { ...synthesise, ...resNet34, attack: dafl('cifar10', resNet18) };
+const deepInversion: Attack = { name: 'deepInversion', settings: inversionPresets.cifar10 };
+const inversionOfResNet = { ...synthesise, ...resNet18, attack: deepInversion };
 
 const onProcessor: readonly Row[] = [
   { ...train, ...resNet18, batch: 64, steps: 2 },
@@ -62,6 +96,9 @@ const onProcessor: readonly Row[] = [
   { ...train, ...leNet, batch: 128, steps: 60 },
   { ...evaluate, ...resNet18, steps: 1 },
   { ...evaluate, ...preResNet20, steps: 4 },
+  { ...daflOfLeNets, batch: 512, steps: 1 },
+  { ...daflOfResNets, batch: 128, steps: 1 },
+  { ...inversionOfResNet, batch: 64, steps: 2 },
 ];
 
 const onCard: readonly Row[] = [
@@ -71,7 +108,16 @@ const onCard: readonly Row[] = [
   { ...train, ...preResNet20, batch: 512, precision: 'bfloat16', steps: 40 },
   { ...evaluate, ...resNet18, precision: 'tf32', steps: 20 },
   { ...evaluate, ...preResNet20, precision: 'tf32', steps: 20 },
+  { ...daflOfLeNets, batch: 512, precision: 'tf32', steps: 80 },
+  { ...daflOfResNets, batch: 1024, precision: 'tf32', steps: 8 },
+  { ...inversionOfResNet, batch: 256, precision: 'tf32', steps: 40 },
 ];
+
+/** What a row is of, for its reader. */
+const titleOf = ({ name, attack }: Row): string => {
+  if (attack === undefined) return name;
+  return attack.name === 'dafl' ? `${name} to ${attack.student.name}, DAFL` : `${name}, DeepInversion`;
+};
 
 /** Products of bfloat16 are emulated, slowly, where the processor has none of its own. */
 const multipliesBfloat16 = (): boolean => {
@@ -95,6 +141,11 @@ const median = (values: readonly number[]): number => {
   return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
 };
 
+const normalisationOf = ({ channels }: ImageShape): Normalisation => ({
+  mean: Array(channels).fill(0.5),
+  std: Array(channels).fill(0.25),
+});
+
 const imagesFor = ({ image, batch, kind, steps }: Row): ImageSet => {
   const count = kind === 'train' ? 4 * batch : steps * batch;
   const size = image.height * image.width * image.channels;
@@ -106,7 +157,7 @@ const imagesFor = ({ image, batch, kind, steps }: Row): ImageSet => {
     },
     indices: Int32Array.from({ length: count }, (_, i) => i),
     shape: image,
-    normalisation: { mean: Array(image.channels).fill(0.5), std: Array(image.channels).fill(0.25) },
+    normalisation: normalisationOf(image),
     augmentation: image.channels === 1 ? { crop: 0, flip: false } : { crop: 4, flip: true },
     labelled: true,
   };
@@ -119,24 +170,22 @@ interface Subject {
   dispose(): void;
 }
 
-const trainer = (row: Row): Subject => {
-  const { net, image, batch } = row;
-  const precision = row.precision === 'bfloat16' ? 'bfloat16' : 'float32';
-  const network = net.build(image, 10);
-  const data = imagesFor(row);
-  const optimizer = sgd({ momentum: 0.9, weightDecay: 5e-4 });
-  const step = classifierStep({
-    learner: { network, recipe: { epochs: 1, batch, optimizer, schedule: constant(0.01), precision } },
-    data,
-    frozen: {},
-    target: () => ({}),
-    loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels) }),
-  });
-  const source = imageSource(data, { batch, key: key('batches') });
-  const running = runner(step, { frozen: {}, data: source.data }, { warn: console.error });
-  const state = initialState(optimizer, network.init(key('bench')));
+/** Takes the steps of a fit. */
+const fitting = <F extends Tree, S extends Tree, B extends Tree, K extends Tree, D extends Tree>({
+  step,
+  frozen,
+  init,
+  source: sourceOf,
+  epochs,
+  stepsPerEpoch,
+  schedule,
+}: FitSpec<F, S, B, K, D>): Subject => {
+  const source = sourceOf(key('batches'));
+  const running = runner(step, { frozen, data: source.data }, { warn: console.error });
+  const state = init(key('bench'));
   running.load(state);
   dispose(state);
+  const rate = schedule.at({ epoch: 0, step: 0, stepsPerEpoch: stepsPerEpoch ?? source.steps, epochs });
   let done = 0;
   return {
     run: (steps) => {
@@ -144,10 +193,10 @@ const trainer = (row: Row): Subject => {
       let images = 0;
       for (let taken = 0; taken < steps; taken += running.stride) {
         const calls = Array.from({ length: Math.min(running.stride, steps - taken) }, () => {
-          const { batch: given, images: count } = source.at(done);
+          const { batch, images: count } = source.at(done);
           images += count;
           done += 1;
-          return { batch: given, inputs: { learningRate: tf.scalar(0.01), seed: tf.tensor1d([0, done], 'int32') } };
+          return { batch, inputs: { learningRate: tf.scalar(rate), seed: tf.tensor1d([0, done], 'int32') } };
         });
         all.push(...running.run(calls));
         dispose(calls);
@@ -161,9 +210,54 @@ const trainer = (row: Row): Subject => {
     how: () => `${running.execution}${running.stride === 1 ? '' : `, ${running.stride} steps a call`}`,
     dispose: () => {
       running.dispose();
-      dispose(source.data);
+      dispose([source.data, frozen]);
     },
   };
+};
+
+const trainer = (row: Row): Subject => {
+  const { net, image, batch } = row;
+  const precision = row.precision === 'bfloat16' ? 'bfloat16' : 'float32';
+  const optimizer = sgd({ momentum: 0.9, weightDecay: 5e-4 });
+  return fitting(
+    classifier({
+      learner: {
+        network: net.build(image, 10),
+        recipe: { epochs: 1, batch, optimizer, schedule: constant(0.01), precision },
+      },
+      data: imagesFor(row),
+      frozen: {},
+      target: () => ({}),
+      loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels) }),
+    }),
+  );
+};
+
+/** The attack's own step, on a victim as it was initialised. */
+const synthesiser = (attack: Attack, { net, image, batch, steps }: Row): Subject => {
+  const network = net.build(image, 10);
+  const victim = publish(network, network.init(key('victim')), normalisationOf(image));
+  if (attack.name === 'deepInversion')
+    return fitting(
+      phaseFit(inverting({ ...attack.settings, batch }), { victim, student: network }, 0, {
+        labels: inTurn(batch, network.classes),
+        // Adaptive DeepInversion alone reads it.
+        student: { params: {}, stats: {} },
+        before: undefined,
+        every: steps,
+      }),
+    );
+  const { settings } = attack;
+  const student = attack.student.net.build(image, 10);
+  const { optimizer, schedule } = settings;
+  return fitting(
+    jointFit(
+      generating({ ...settings, batch }),
+      { victim, student },
+      { epochs: 1, stepsPerEpoch: steps, temperature: 1 },
+      { network: student, recipe: { epochs: 1, batch, optimizer, schedule } },
+    ),
+  );
 };
 
 const evaluator = (row: Row): Subject => {
@@ -185,6 +279,11 @@ const evaluator = (row: Row): Subject => {
     how: () => running.execution,
     dispose: () => running.dispose(),
   };
+};
+
+const subjectOf = (row: Row): Subject => {
+  if (row.attack !== undefined) return synthesiser(row.attack, row);
+  return row.kind === 'train' ? trainer(row) : evaluator(row);
 };
 
 const modes = ['eager', 'default', 'reduce-overhead', 'max-autotune'] as const;
@@ -211,8 +310,10 @@ const openTorch = async (python: string, threads: number) => {
   return {
     version,
     device,
-    time: ({ name, batch, steps, kind, precision }: Row, among: readonly string[]): Promise<Answer> => {
-      child.stdin?.write(`${JSON.stringify({ net: name, batch, steps, kind, precision, modes: among })}\n`);
+    time: ({ name, batch, steps, kind, precision, attack }: Row, among: readonly string[]): Promise<Answer> => {
+      const told = attack?.name === 'dafl' ? { ...attack, student: attack.student.name } : attack;
+      const request = { net: name, batch, steps, kind, precision, attack: told, modes: among };
+      child.stdin?.write(`${JSON.stringify(request)}\n`);
       return answer();
     },
     close: () => child.stdin?.end(),
@@ -226,9 +327,9 @@ const describe = (engine: Engine): string =>
 
 /** Images per second, and how many times as many as the fastest of the others in the same round's turn. */
 const measure = async (row: Row, rounds: number, torch: Torch | undefined, among: readonly string[]) => {
-  const subject = row.kind === 'train' ? trainer(row) : evaluator(row);
+  const subject = subjectOf(row);
   // Traced, compiled, compared where XLA is, and warm.
-  for (let i = 0; i < 3; i++) subject.run(Math.max(row.steps, 5));
+  for (let i = 0; i < 3; i++) subject.run(row.steps);
   const ours: number[] = [];
   const theirs: Record<string, number[]> = {};
   const failed: Record<string, string> = {};
@@ -262,7 +363,7 @@ const bench = async (rows: readonly Row[], rounds: number, torch: Torch | undefi
     const rate = median(ours);
     const cells = [
       row.kind,
-      row.name,
+      titleOf(row),
       row.batch,
       row.precision,
       rate.toFixed(0),
@@ -273,7 +374,9 @@ const bench = async (rows: readonly Row[], rounds: number, torch: Torch | undefi
       cells.push(...modes.map((mode) => (theirs[mode] === undefined ? 'fails' : median(theirs[mode]).toFixed(0))));
       const ratio = median((theirs[best ?? ''] ?? []).map((rate, i) => (ours[i] as number) / rate));
       cells.push(`${ratio.toFixed(2)}×`);
-      complaints.push(...Object.entries(failed).map(([mode, why]) => `${row.name}, ${row.precision}, ${mode}: ${why}`));
+      complaints.push(
+        ...Object.entries(failed).map(([mode, why]) => `${titleOf(row)}, ${row.precision}, ${mode}: ${why}`),
+      );
     }
     console.log(`| ${cells.join(' | ')} |`);
   }
@@ -322,7 +425,7 @@ const main = async (): Promise<void> => {
   else {
     const wanted = values.only?.toLowerCase();
     const rows = rowsFor(engine).filter((row) =>
-      wanted === undefined ? true : `${row.kind} ${row.name} ${row.precision}`.toLowerCase().includes(wanted),
+      wanted === undefined ? true : `${row.kind} ${titleOf(row)} ${row.precision}`.toLowerCase().includes(wanted),
     );
     await bench(rows, rounds, torch);
   }

@@ -42,7 +42,7 @@ export default experiment({
     deepInversion({
       ...inversionPresets.cifar10BetterLooking,
       iterations: 200,
-      batches: 5,
+      batches: 3,
       augmentation: { crop: 4, flip: true },
     }),
   ],

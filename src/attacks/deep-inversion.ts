@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, between, checked, nothingElse, oneOf, positive, wholeAtLeast } from '../core/check.js';
+import { atLeast, type Condition, checked, nothingElse, oneOf, positive, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import { normals } from '../core/random.js';
 import { clone } from '../core/tree.js';
@@ -149,6 +149,8 @@ export const deepInversion = ({
 }: DeepInversionOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
   const { inversion, unknown } = inversionOf(changed);
   nothingElse('deepInversion', unknown);
+  const { scale = 0, every = 0, ...strange } = adaptive ?? {};
+  nothingElse('deepInversion: adaptive', strange);
   checked(
     'deepInversion',
     {
@@ -173,16 +175,12 @@ export const deepInversion = ({
       batches,
       temperature,
       steps: steps ?? 1,
-      scale: adaptive?.scale ?? 0,
-      every: adaptive?.every ?? 1,
+      scale,
+      every: adaptive === undefined ? 1 : every,
       pictureEvery: pictureEvery ?? 1,
     },
   );
-  checked(
-    'deepInversion: betas',
-    { 0: between(0, 1), 1: between(0, 1) },
-    { 0: inversion.betas[0], 1: inversion.betas[1] },
-  );
+  checked('deepInversion: betas', { 0: belowOne, 1: belowOne }, { 0: inversion.betas[0], 1: inversion.betas[1] });
   oneOf('deepInversion', 'schedule', inversion.schedule, ['constant', 'cosine']);
   oneOf('deepInversion', 'normOf', inversion.normOf, ['batch', 'image']);
   checkLabels(labels, inversion.batch);
@@ -218,16 +216,16 @@ export const deepInversion = ({
         ...(adaptive === undefined ? {} : { adaptive }),
       });
     },
-    refuses: (victim) => refusal(victim, labels ?? [], inversion),
+    refuses: (victim, student) => refusal(scale === 0 ? [victim] : [victim, student], labels ?? [], inversion),
     steal: (victim, student, context) =>
       stealFromPool(
-        inverting(inversion, adaptive?.scale ?? 0),
+        inverting(inversion, scale),
         {
           batches,
           labels,
           temperature,
           steps,
-          stepsBetween: adaptive?.every,
+          stepsBetween: every,
           augmentation,
           pictureEvery,
         },
@@ -237,6 +235,9 @@ export const deepInversion = ({
       ),
   };
 };
+
+/** A β of 1 would never take anything in. */
+const belowOne: Condition = { holds: (value) => value >= 0 && value < 1, says: 'a number of at least 0 and below 1' };
 
 const inversionOf = (
   changed: Partial<Inversion>,
@@ -250,16 +251,27 @@ const numbersOf = ({ schedule: _, betas: __, normOf: ___, flip: ____, clip: ____
 
 const checkLabels = (labels: readonly number[] | undefined, batch: number): void => {
   if (labels === undefined) return;
-  if (labels.length === batch && labels.every((label) => Number.isInteger(label) && label >= 0)) return;
+  const strange = labels.find((label) => !(Number.isInteger(label) && label >= 0));
+  if (labels.length === batch && strange === undefined) return;
+  const what =
+    strange === undefined
+      ? `there are ${labels.length} labels for a batch of ${batch} images`
+      : `label ${strange} is no class`;
   throw new FailureError(
-    failure('experiment', `there are ${labels.length} labels for a batch of ${batch} images`, {
+    failure('experiment', what, {
       where: 'deepInversion: labels',
       remedy: 'Give a class, a whole number from 0 on, for each image of the batch.',
     }),
   );
 };
 
-const refusal = (victim: Network, labels: readonly number[], { halfIterations }: Inversion): string | undefined => {
+/** `seeing`: the victim, and who else is shown the images while they are made. */
+const refusal = (
+  seeing: readonly [Network, ...Network[]],
+  labels: readonly number[],
+  { halfIterations }: Inversion,
+): string | undefined => {
+  const [victim] = seeing;
   const strange = labels.find((label) => label >= victim.classes);
   if (strange !== undefined) return `label ${strange} is none of the ${victim.classes} classes`;
   if (!victim.variables.some(({ kind }) => kind === 'stat'))
@@ -267,9 +279,8 @@ const refusal = (victim: Network, labels: readonly number[], { halfIterations }:
   const { height, width } = victim.input;
   if (halfIterations === 0) return undefined;
   if (height % 2 !== 0 || width % 2 !== 0) return `images of ${height}×${width} have no half resolution`;
-  if (victim.variables.some(({ layout }) => typeof layout === 'object'))
-    return `${victim.name} takes images of one size only: set halfIterations to 0`;
-  return undefined;
+  const rigid = seeing.find(({ variables }) => variables.some(({ layout }) => typeof layout === 'object'));
+  return rigid && `${rigid.name} takes images of one size only: set halfIterations to 0`;
 };
 
 /** DeepInversion's synthesiser. `competition`: the weight of Adaptive DeepInversion's term. */
@@ -288,7 +299,8 @@ export const inverting = (inversion: Inversion, competition = 0): Synthesiser<In
     phases: [...(halfIterations === 0 ? [] : [phase(halfIterations)]), phase(iterations)],
     init: (key, { victim: { network } }, before) => {
       if (before !== undefined) {
-        const { images, best, lowest } = clone(before);
+        const { slots: _, ...found } = before;
+        const { images, best, lowest } = clone(found);
         return { images, slots: optimizer.init({ images }), best, lowest };
       }
       const { height, width, channels } = network.input;

@@ -7,7 +7,7 @@ import { type ClassifierState, initialState, updateOn } from '../train/classifie
 import type { FitSpec } from '../train/fit.js';
 import { softDivergence } from '../train/losses.js';
 import type { Attack } from './attack.js';
-import { always } from './synthesis.js';
+import { always, continued } from './synthesis.js';
 
 export interface NoiseOptions {
   /** τ > 0. */
@@ -44,7 +44,7 @@ export const noise = ({
     steal: (victim, learner, { fit, fullStepsPerEpoch }) => {
       const { network, recipe } = learner;
       const { height, width, channels } = network.input;
-      const stepsPerEpoch = steps === undefined ? fullStepsPerEpoch : Math.ceil(steps / recipe.epochs);
+      const total = steps ?? recipe.epochs * fullStepsPerEpoch;
       const spec: FitSpec<Tree, ClassifierState, Drawn, ClassifierState['variables']> = {
         step: ({ frozen }, state, _, { learningRate, seed }) => {
           const images = standardNormal([recipe.batch, height, width, channels], seed) as tf.Tensor4D;
@@ -56,10 +56,8 @@ export const noise = ({
         },
         frozen: victim.frozen,
         init: (key) => initialState(recipe.optimizer, network.init(key)),
-        source: always<Drawn>(() => ({}), recipe.batch, stepsPerEpoch),
-        epochs: recipe.epochs,
-        stepsPerEpoch,
-        schedule: recipe.schedule,
+        source: always<Drawn>(() => ({}), recipe.batch, total),
+        ...continued(recipe, { steps: total, before: 0, total }),
         queriesPerImage: 1,
         keep: ({ variables }) => variables,
       };

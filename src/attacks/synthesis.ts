@@ -334,7 +334,7 @@ const poolFit = (
 const whole = (state: ClassifierState): ClassifierState => state;
 
 /** `steps` steps of a training of `total`, of which `before` were taken: epochs and rate as in the whole. */
-const continued = (
+export const continued = (
   { epochs, schedule }: BuiltLearner['recipe'],
   { steps, before, total }: { readonly steps: number; readonly before: number; readonly total: number },
 ): Pick<FitSpec<Tree, Tree, Tree, Tree>, 'epochs' | 'stepsPerEpoch' | 'schedule'> => {

@@ -34,7 +34,14 @@ afterEach(async () => {
 /** A new sitting at the same stage: what a killed run begins with. */
 const sitting = (changes: Partial<Sitting> = {}) =>
   contextOf(
-    { stage: 'a', workshop, checkpointEvery: 2, emit: (event) => events.push(event), warn: () => undefined, ...changes },
+    {
+      stage: 'a',
+      workshop,
+      checkpointEvery: 2,
+      emit: (event) => events.push(event),
+      warn: () => undefined,
+      ...changes,
+    },
     key('stage'),
   );
 const failureOf = async (task: Task<unknown>): Promise<Failure> => {

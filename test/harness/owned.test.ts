@@ -4,6 +4,8 @@ import type { AnyAttack, Ownership } from '../../src/attacks/attack.js';
 import { kd } from '../../src/attacks/kd.js';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
+import type { Dataset } from '../../src/data/dataset.js';
+import { resizeBilinear } from '../../src/data/resize.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import {
   allImages,
@@ -17,7 +19,7 @@ import {
 } from '../../src/harness/owned.js';
 import { type ImageSet, imageSource } from '../../src/train/images.js';
 import { opened } from '../train/bench.js';
-import { learnerOf, thirds } from './helpers.js';
+import { dataOf, learnerOf, thirds } from './helpers.js';
 
 beforeAll(async () => {
   await loadEngine();
@@ -174,6 +176,88 @@ describe('what an attack is handed', () => {
       });
     };
     expect(batches(train as ImageSet)).toEqual(batches(owned.train));
+  });
+});
+
+describe('images of something else', () => {
+  const grey = thirds({ train: 30, test: 6 });
+  /** Coloured images of 2×2, as if at random, beside which the labels mean nothing. */
+  const coloured: Dataset = {
+    ...thirds({ train: 5, test: 5 }),
+    image: { height: 2, width: 2, channels: 3 },
+    normalisation: { mean: [0.1, 0.2, 0.3], std: [1, 1, 1] },
+    augmentation: { crop: 1, flip: false },
+    train: {
+      images: Uint8Array.from({ length: 5 * 12 }, (_, i) => (Math.imul(i + 1, 0x9e3779b1) >>> 16) % 256),
+      labels: Uint8Array.of(9, 9, 9, 9, 9),
+      count: 5,
+    },
+  };
+  const handedOf = (victim: Dataset, other: Dataset): Partial<TrainingSet> => {
+    const images = dataOf(other);
+    const of: DataInUse = { ...inUse(), data: victim, others: new Map([[images, other]]) };
+    return handed({ kind: 'other', images }, of);
+  };
+
+  test('are all of the other training images in their order, without labels, and nothing held out', () => {
+    const { train, ...rest } = handedOf(data, grey);
+    expect(rest).toEqual({});
+    expect(train?.labelled).toBe(false);
+    expect(Object.keys(train?.examples ?? {}).sort()).toEqual(['count', 'images']);
+    expect(train?.examples.images).toEqual(grey.train.images);
+    expect(Array.from(train?.indices ?? [])).toEqual(Array.from({ length: 30 }, (_, i) => i));
+    expect(train?.examples.count).toBe(30);
+  });
+
+  test('come in the size, the normalisation and with the changes of the victim’s', () => {
+    const { train } = handedOf(coloured, grey);
+    expect(train?.shape).toEqual(coloured.image);
+    expect(train?.normalisation).toEqual(coloured.normalisation);
+    expect(train?.augmentation).toEqual(coloured.augmentation);
+  });
+
+  test('become coloured, each channel alike', () => {
+    const { train } = handedOf(coloured, grey);
+    const small = resizeBilinear(grey.train.images, grey.image, coloured.image);
+    expect(small.length).toBe(30 * 4);
+    expect(Array.from(train?.examples.images ?? [])).toEqual(
+      Array.from(small).flatMap((pixel) => [pixel, pixel, pixel]),
+    );
+  });
+
+  test('become grey by their luma, at the victim’s size', () => {
+    const { train } = handedOf(grey, coloured);
+    const large = resizeBilinear(coloured.train.images, coloured.image, grey.image);
+    const luma = Array.from({ length: 5 * 16 }, (_, i) => {
+      const [red, green, blue] = large.subarray(3 * i, 3 * i + 3);
+      return Math.round(0.299 * (red as number) + 0.587 * (green as number) + 0.114 * (blue as number));
+    });
+    expect(Array.from(train?.examples.images ?? [])).toEqual(luma);
+    expect(train?.shape).toEqual(grey.image);
+    // White stays white, and green is brighter than blue.
+    const pure: Dataset = {
+      ...coloured,
+      image: { height: 1, width: 4, channels: 3 },
+      train: {
+        images: Uint8Array.of(255, 255, 255, 0, 255, 0, 0, 0, 255, 255, 0, 0),
+        labels: Uint8Array.of(0),
+        count: 1,
+      },
+    };
+    const victim: Dataset = { ...grey, image: { height: 1, width: 4, channels: 1 } };
+    expect(Array.from(handedOf(victim, pure).train?.examples.images ?? [])).toEqual([255, 150, 29, 76]);
+  });
+
+  test('make batches without labels', () => {
+    const { train } = handedOf(grey, coloured);
+    const source = imageSource(train as ImageSet, { batch: 2, key: key('batches'), resident: false });
+    const { batch } = source.at(0);
+    expect(Object.keys(batch)).toEqual(['bytes']);
+    dispose(batch);
+  });
+
+  test('that were not loaded are a mistake of whoever plans', () => {
+    expect(() => handed({ kind: 'other', images: dataOf(grey) })).toThrow('the images of thirds were not loaded');
   });
 });
 

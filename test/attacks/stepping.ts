@@ -1,0 +1,141 @@
+import * as tf from '@tensorflow/tfjs';
+import { expect } from 'vitest';
+import type { Site } from '../../src/attacks/synthesis.js';
+import { key } from '../../src/core/random.js';
+import * as tree from '../../src/core/tree.js';
+import { publish } from '../../src/defenses/victim.js';
+import type { Call, Runner, Step } from '../../src/engine/step.js';
+import {
+  batchNorm,
+  classifier,
+  conv,
+  features,
+  globalMean,
+  network,
+  relu,
+  sequential,
+} from '../../src/models/layers.js';
+import type { ImageShape, Network, NetworkPlugin, Variables } from '../../src/models/network.js';
+import type { BuiltLearner } from '../../src/train/classifier.js';
+import type { FitSpec } from '../../src/train/fit.js';
+import type { Recipe } from '../../src/train/recipe.js';
+import { bitsOf } from '../engine/bits.js';
+import { recipe } from '../harness/helpers.js';
+import { wave } from '../train/tensors.js';
+
+/** A net with two batch norms that takes images of any size. */
+export const roomy = (channels = 4): NetworkPlugin =>
+  network({
+    name: 'roomy',
+    params: { channels },
+    source: import.meta.url,
+    layers: sequential(
+      conv('conv1', channels, { kernel: 3, padding: 1 }),
+      batchNorm('bn1'),
+      relu,
+      conv('conv2', channels, { kernel: 3, padding: 1 }),
+      batchNorm('bn2'),
+      relu,
+      globalMean,
+      features,
+      classifier('fc'),
+    ),
+  });
+
+export const image: ImageShape = { height: 8, width: 8, channels: 3 };
+const classes = 3;
+
+export const learnerOf = (net: NetworkPlugin = roomy(3), changes: Partial<Recipe> = {}): BuiltLearner => ({
+  network: net.build(image, classes),
+  recipe: recipe({ batch: 4, ...changes }),
+});
+
+/** Weights with the running statistics of a net that saw something. The caller owns them. */
+export const aged = (of: Network, name: string): Variables => {
+  const { params, stats } = of.init(key(name));
+  tree.dispose(stats);
+  const seen = (path: string, size: number) =>
+    path.endsWith('running_var') ? wave(size, 1, 0.5).map((each) => 1 + each) : wave(size, 2, 0.4);
+  return { params, stats: tree.map(stats, ({ size }, path) => tf.tensor1d(seen(path, size))) };
+};
+
+export const victimOf = (net: NetworkPlugin = roomy(), of: ImageShape = image) => {
+  const built = net.build(of, classes);
+  const normalisation = { mean: Array(of.channels).fill(0.4), std: Array(of.channels).fill(0.3) };
+  return publish(built, aged(built, 'victim'), normalisation);
+};
+
+export const siteOf = (victim = victimOf(), { network: student }: BuiltLearner = learnerOf()): Site => ({
+  victim,
+  student,
+});
+
+// biome-ignore lint/suspicious/noExplicitAny: any fit at all
+export type AnySpec = FitSpec<any, any, any, any, any>;
+
+export type MakeRunner = <F extends tree.Tree, S extends tree.Tree, B extends tree.Tree, M extends tree.Tree>(
+  step: Step<F, S, B, M>,
+  frozen: F,
+) => Runner<F, S, B, M>;
+
+const callOf = (spec: AnySpec, batch: tree.Tree, step: number): Call<tree.Tree> => {
+  const stepsPerEpoch = spec.stepsPerEpoch ?? 3;
+  const progress = { epoch: Math.floor(step / stepsPerEpoch), step, stepsPerEpoch, epochs: spec.epochs };
+  return {
+    batch,
+    inputs: {
+      learningRate: tf.scalar(spec.schedule.at(progress)),
+      seed: tf.tensor1d([...key('seeds').split(step).int32Pair()], 'int32'),
+    },
+  };
+};
+
+/** Takes steps of a spec, so many in a call: the metrics of each and the last state as bits, and the tensors alive after each call. */
+const stepped = (spec: AnySpec, make: MakeRunner, { steps = 6, together = 1 } = {}) => {
+  const source = spec.source(key('batches'));
+  const runner = make(spec.step, { frozen: spec.frozen, data: source.data });
+  const start = spec.init(key('init'));
+  runner.load(start);
+  tree.dispose(start);
+  const metrics: ReturnType<typeof bitsOf>[] = [];
+  const alive: number[] = [];
+  for (let step = 0; step < steps; step += together) {
+    const calls = Array.from({ length: Math.min(together, steps - step) }, (_, i) =>
+      callOf(spec, source.at(step + i).batch, step + i),
+    );
+    const found = runner.run(calls);
+    metrics.push(...found.map(bitsOf));
+    tree.dispose(found);
+    for (const { batch, inputs } of calls) tree.dispose([batch, inputs]);
+    alive.push(tf.memory().numTensors);
+  }
+  const state = runner.read();
+  const bits = bitsOf(state);
+  const { execution } = runner;
+  tree.dispose([state, source.data]);
+  runner.dispose();
+  return { metrics, state: bits, execution, alive };
+};
+
+/**
+ * A spec's steps are the same bits taken one by one, compiled, and compiled with several in a call; no two of them say the
+ * same; and none leaves a tensor behind.
+ */
+export const expectCompiled = (spec: AnySpec, eager: MakeRunner, compiled: (stride: number) => MakeRunner): void => {
+  const before = tf.memory().numTensors;
+  const expected = stepped(spec, eager);
+  expect(new Set(expected.metrics.map((each) => JSON.stringify(each))).size).toBe(6);
+  expect(new Set(expected.alive).size).toBe(1);
+  for (const [stride, together] of [
+    [1, 1],
+    [2, 3],
+  ] as const) {
+    const found = stepped(spec, compiled(stride), { together });
+    expect(found.execution).toBe('graph');
+    expect(found.metrics).toEqual(expected.metrics);
+    expect(found.state).toEqual(expected.state);
+    // The first call of a form traces it.
+    expect(new Set(found.alive.slice(1)).size).toBe(1);
+  }
+  expect(tf.memory().numTensors).toBe(before);
+};

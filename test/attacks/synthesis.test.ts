@@ -1,0 +1,490 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import * as E from 'fp-ts/lib/Either.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { AnyAttack, AttackContext, Theft } from '../../src/attacks/attack.js';
+import { dafl, generating } from '../../src/attacks/dafl.js';
+import { deepInversion, type Inversion, inversionPresets, inverting } from '../../src/attacks/deep-inversion.js';
+import { type NoiseOptions, noise } from '../../src/attacks/noise.js';
+import { scratch } from '../../src/attacks/scratch.js';
+import {
+  comparablePool,
+  inTurn,
+  jointFit,
+  type PoolDistillation,
+  phaseFit,
+  type Synthesiser,
+  stealFromPool,
+  stealJointly,
+} from '../../src/attacks/synthesis.js';
+import { type TransferOptions, transfer } from '../../src/attacks/transfer.js';
+import { type Failure, FailureError, failure } from '../../src/core/errors.js';
+import { key } from '../../src/core/random.js';
+import * as tree from '../../src/core/tree.js';
+import { restrict } from '../../src/defenses/victim.js';
+import { compile } from '../../src/engine/compile.js';
+import { eager } from '../../src/engine/eager.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import type { BuiltLearner } from '../../src/train/classifier.js';
+import type { Synthesised } from '../../src/train/context.js';
+import type { ImageSet } from '../../src/train/images.js';
+import { adam } from '../../src/train/optimizers.js';
+import { constant, type Progress } from '../../src/train/schedules.js';
+import { bitsOf } from '../engine/bits.js';
+import { dataOf, refusal, thirds } from '../harness/helpers.js';
+import { context, endOf, succeed, type Tried } from '../train/bench.js';
+import { drifting } from './drifting.js';
+import {
+  type AnySpec,
+  expectCompiled,
+  image,
+  learnerOf,
+  type MakeRunner,
+  roomy,
+  siteOf,
+  victimOf,
+} from './stepping.js';
+
+let cache = '';
+let victim: ReturnType<typeof victimOf>;
+beforeAll(async () => {
+  // Fits are short here: to compile a step would take longer than all of its steps.
+  await loadEngine({ execution: 'eager' });
+  cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
+  victim = victimOf();
+});
+afterAll(() => rmSync(cache, { recursive: true, force: true }));
+
+let before: number;
+beforeEach(() => {
+  before = tf.memory().numTensors;
+});
+afterEach(() => {
+  expect(tf.memory().numTensors).toBe(before);
+});
+
+const learner = learnerOf();
+const batch = 4;
+
+/** Images of something else, as if at random. */
+const other: ImageSet = {
+  examples: {
+    images: Uint8Array.from({ length: 14 * 192 }, (_, i) => (Math.imul(i + 1, 0x9e3779b1) >>> 16) % 256),
+    labels: Uint8Array.from({ length: 14 }, (_, i) => i % 3),
+    count: 14,
+  },
+  indices: Int32Array.from({ length: 14 }, (_, i) => i),
+  shape: image,
+  normalisation: { mean: [0.4, 0.4, 0.4], std: [0.3, 0.3, 0.3] },
+  augmentation: { crop: 1, flip: true },
+  labelled: true,
+};
+
+const givenBy = (tried: Tried, { data }: AnyAttack): AttackContext => {
+  const train = { ...other, labelled: data.kind === 'labelled' };
+  return { ...tried, data: (data.kind === 'none' ? {} : { train }) as never, fullStepsPerEpoch: 5 };
+};
+
+const start = (attack: AnyAttack, changes: Partial<AttackContext> = {}, tried = context(), of = learner) =>
+  attack.steal(restrict(victim, attack.needs), of, { ...givenBy(tried, attack), ...changes });
+
+const steal = async (attack: AnyAttack, tried = context(), of = learner) =>
+  endOf(await succeed(start(attack, {}, tried, of)));
+
+const failureOf = async (task: TE.TaskEither<Failure, Theft>): Promise<Failure> => {
+  const result = await task();
+  if (E.isRight(result)) throw new Error('it succeeded');
+  return result.left;
+};
+
+/** Looks at the fit of a name that an attack asks for, while all that the fit needs is there; the attack then ends. */
+const lookAt = async (attack: AnyAttack, name: string, look: (spec: AnySpec) => void): Promise<void> => {
+  const tried = context();
+  const seen = failure('interrupted', 'seen');
+  const fitting: AttackContext['fit'] = (own, spec) => {
+    if (own !== name) return tried.fit(own, spec);
+    look(spec as unknown as AnySpec);
+    return TE.left(seen);
+  };
+  const failed = await failureOf(start(attack, { fit: fitting }, tried));
+  if (failed !== seen) throw new FailureError(failed);
+};
+
+const inversion = (changes: Partial<Inversion> = {}) => ({
+  ...inversionPresets.cifar10,
+  batch,
+  iterations: 3,
+  ...changes,
+});
+const attacks = {
+  deepInversion: deepInversion({ ...inversion(), batches: 2, steps: 5 }),
+  inTwoPhases: deepInversion({ ...inversion({ halfIterations: 2 }), batches: 2, steps: 5 }),
+  adaptive: deepInversion({ ...inversion(), batches: 3, steps: 5, adaptive: { scale: 0.2, every: 2 } }),
+  dafl: dafl({ batch: 6, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 8 }),
+  noise: noise({ steps: 6 }),
+  transfer: transfer({ images: dataOf(thirds()) }),
+} as const;
+const all = Object.entries<AnyAttack>(attacks);
+
+describe('options are refused', () => {
+  test.each<readonly [string, () => AnyAttack, RegExp]>([
+    ['noise at a temperature of 0', () => noise({ temperature: 0 }), /^noise: temperature is 0/],
+    ['noise without a step', () => noise({ steps: 0 }), /^noise: steps is 0/],
+    ['noise in another name', () => noise({ step: 1 } as NoiseOptions), /^noise: step is none of its options/],
+    ['a transfer of no images', () => transfer({} as TransferOptions), /^transfer: images: this is no data set/],
+    [
+      'a transfer at a temperature of −1',
+      () => transfer({ images: dataOf(thirds()), temperature: -1 }),
+      /^transfer: temperature is -1/,
+    ],
+    [
+      'a transfer in another name',
+      () => transfer({ images: dataOf(thirds()), alpha: 1 } as TransferOptions),
+      /^transfer: alpha is none of its options/,
+    ],
+  ])('%s', (_, declare, message) => {
+    const { kind, where, what } = refusal(declare);
+    expect(kind).toBe('experiment');
+    expect(`${where}: ${what}`).toMatch(message);
+  });
+});
+
+describe('compiled, a step is the eager one to the last bit, and leaves nothing behind', () => {
+  const compiled =
+    (stride: number): MakeRunner =>
+    (step, frozen) =>
+      compile(step, frozen, { cache, stride });
+
+  const phase = (of: Inversion, at: number, competition = 0): void => {
+    const site = siteOf(victim);
+    const synthesiser = inverting(of, competition);
+    const student = learner.network.init(key('student'));
+    const found = at === 0 ? undefined : synthesiser.init(key('before'), site);
+    const spec = phaseFit(synthesiser, site, at, { labels: [0, 1, 2, 1], student, before: found, every: 10 });
+    expectCompiled(spec as unknown as AnySpec, eager, compiled);
+    tree.dispose(found === undefined ? student : [student, found]);
+  };
+  const short = { batch, iterations: 6 };
+
+  test.each(Object.entries(inversionPresets).filter(([, { halfIterations }]) => halfIterations === 0))(
+    'of an inversion as in %s',
+    (_, preset) => phase({ ...preset, ...short }, 0),
+  );
+
+  test.each([
+    ['half', 0],
+    ['full', 1],
+  ])('of an inversion as in imageNet at %s resolution', (_, at) => {
+    phase({ ...inversionPresets.imageNet, ...short, halfIterations: 6 }, at);
+  });
+
+  test('of an inversion that competes with a student', () => phase(inversion(short), 0, 0.2));
+
+  test('of a generator and a student together', () => {
+    const synthesiser = generating({
+      batch: 6,
+      latent: 5,
+      width: 4,
+      generatorRate: 0.02,
+      oneHot: 1,
+      activation: 0.1,
+      entropy: 5,
+    });
+    const options = { epochs: 2, stepsPerEpoch: 3, temperature: 1, pictureEvery: 10 };
+    const spec = jointFit(synthesiser, siteOf(victim), options, learner);
+    expectCompiled(spec as unknown as AnySpec, eager, compiled);
+  });
+
+  test.each([
+    ['of distillation on a pool', attacks.deepInversion],
+    ['of distillation on a pool between its batches', attacks.adaptive],
+    ['of distillation on noise', attacks.noise],
+    ['of distillation on other images', attacks.transfer],
+  ])('%s', async (_, attack) => {
+    await lookAt(attack, 'student', (spec) => expectCompiled(spec, eager, compiled));
+  });
+});
+
+describe('a theft', () => {
+  test('counts each image that the victim is asked about: in making a pool, and in distillation', async () => {
+    const ledger = async (attack: AnyAttack) => {
+      const { steps, images, queries } = await steal(attack);
+      expect(queries).toBe(images);
+      return [steps, queries];
+    };
+    // Two batches of 4 images in 3 iterations, and 5 steps of 4 images.
+    expect(await ledger(attacks.deepInversion)).toEqual([2 * 3 + 5, 2 * 4 * 3 + 5 * 4]);
+    expect(await ledger(attacks.inTwoPhases)).toEqual([2 * 5 + 5, 2 * 4 * 5 + 5 * 4]);
+    expect(await ledger(attacks.adaptive)).toEqual([3 * 3 + 5, 3 * 4 * 3 + 5 * 4]);
+    expect(await ledger(attacks.dafl)).toEqual([2 * 3, 2 * 3 * 6]);
+    expect(await ledger(attacks.noise)).toEqual([6, 6 * 4]);
+    // Fourteen images are three steps of 4 and one of 2, taken again and again for two epochs of five.
+    expect(await ledger(attacks.transfer)).toEqual([10, 14 + 14 + 4 + 4]);
+  });
+
+  test('by DAFL trains the student with the optimiser and the rate of the attack, where it has them', async () => {
+    const still = dafl({ batch: 6, epochs: 1, stepsPerEpoch: 2, latent: 5, width: 4, schedule: constant(0) });
+    const params = async (attack: AnyAttack) => (await steal(attack)).last['fc.weight'];
+    const fresh = learner.network.init(key('stage').split('student').split('init'));
+    const weight = Array.from((fresh.params['fc.weight'] as tf.Tensor).dataSync());
+    tree.dispose(fresh);
+    expect(await params(still)).toEqual(weight);
+    expect(await params(attacks.dafl)).not.toEqual(weight);
+    let slots: readonly string[] = [];
+    await lookAt(dafl({ batch: 6, width: 4, latent: 5, optimizer: adam() }), 'student', ({ init }) => {
+      const state = init(key('any'));
+      slots = tree.entries(state.student.slots).map(([path]) => path);
+      tree.dispose(state);
+    });
+    expect(slots.some((path) => path.includes('square'))).toBe(true);
+  });
+
+  test('by default distils for as many steps as honest training takes', async () => {
+    expect((await steal(deepInversion({ ...inversion(), batches: 1 }))).steps).toBe(3 + 2 * 5);
+    expect((await steal(noise())).steps).toBe(2 * 5);
+  });
+
+  test.each([1, 5, 7])('by noise takes %i steps when that is asked for', async (steps) => {
+    expect((await steal(noise({ steps }))).steps).toBe(steps);
+  });
+
+  /** The weights that the first fit of a name starts from. */
+  const startOf = async (attack: AnyAttack, name = 'student') => {
+    let found: ReturnType<typeof bitsOf> | undefined;
+    await lookAt(attack, name, ({ init }) => {
+      const state = init(key('stage').split(name).split('init'));
+      found = bitsOf('student' in state ? state.student.variables : state.variables);
+      tree.dispose(state);
+    });
+    return found;
+  };
+
+  test('starts from the weights that honest training starts from: differences are paired', async () => {
+    const honest = await startOf(scratch());
+    expect(honest?.length).toBeGreaterThan(0);
+    for (const [name, attack] of all) {
+      expect(await startOf(attack, name === 'adaptive' ? 'student-0' : 'student'), name).toEqual(honest);
+    }
+    expect(await startOf(attacks.adaptive, 'student')).not.toEqual(honest);
+  });
+
+  test.each(all)('leaves the student’s weights and nothing else (%s)', async (_, attack) => {
+    const tried = context();
+    const { last, best } = await succeed(start(attack, {}, tried));
+    expect(tf.memory().numTensors).toBe(before + tree.leaves(last).length);
+    expect(best).toBeUndefined();
+    const names = Object.keys({ ...last.params, ...last.stats }).sort();
+    expect(names).toEqual(learner.network.variables.map(({ name }) => name).sort());
+    tree.dispose(last);
+  });
+
+  test.each(all)('that is broken off in any of its fits leaves nothing (%s)', async (_, attack) => {
+    let asked = 0;
+    for (let broken = 0; asked >= broken; broken++) {
+      asked = 0;
+      const tried = context();
+      const fitting: AttackContext['fit'] = (name, spec) => {
+        if (asked++ !== broken) return tried.fit(name, spec);
+        const source: typeof spec.source = (from) => {
+          const whole = spec.source(from);
+          const at: typeof whole.at = (step) => {
+            if (step === 1) throw new FailureError(failure('interrupted', 'stopped'));
+            return whole.at(step);
+          };
+          return { ...whole, at };
+        };
+        return tried.fit(name, { ...spec, source });
+      };
+      const result = await start(attack, { fit: fitting }, tried)();
+      // It is whole where no fit has that number, or that fit has no second step.
+      if (E.isRight(result)) tree.dispose(result.right.last);
+      else expect(result.left.kind).toBe('interrupted');
+      expect(E.isLeft(result) || broken > 0).toBe(true);
+      expect(tf.memory().numTensors, `broken off in fit ${broken}`).toBe(before);
+    }
+  });
+
+  test('whose images cannot be kept leaves nothing, and says why', async () => {
+    for (const attack of [attacks.deepInversion, attacks.adaptive, attacks.dafl]) {
+      const full = failure('store', 'the disk is full');
+      const images: AttackContext['images'] = (_, make) => () => make().then(() => E.left(full));
+      expect(await failureOf(start(attack, { images }))).toEqual(full);
+      expect(tf.memory().numTensors).toBe(before);
+    }
+  });
+});
+
+describe('a pool', () => {
+  /** What an attack keeps, by name. */
+  const kept = async (attack: AnyAttack) => {
+    const tried = context();
+    const found: Record<string, Synthesised> = {};
+    const images: AttackContext['images'] = (name, make) =>
+      tried.images(name, async () => {
+        const made = await make();
+        found[name] = made;
+        return made;
+      });
+    endOf(await succeed(start(attack, { images }, tried)));
+    return found;
+  };
+
+  test('has the classes that were asked for, or every class in turn', async () => {
+    const labels = async (changes: object) =>
+      Object.values(await kept(deepInversion({ ...inversion(), batches: 2, ...changes }))).map((lot) => lot.labels);
+    expect(await labels({})).toEqual([
+      [0, 1, 2, 0],
+      [0, 1, 2, 0],
+    ]);
+    expect(await labels({ labels: [2, 2, 0, 1] })).toEqual([
+      [2, 2, 0, 1],
+      [2, 2, 0, 1],
+    ]);
+    expect(inTurn(5, 3)).toEqual([0, 1, 2, 0, 1]);
+  });
+
+  test('is lots of images that differ from lot to lot, each with what it cost', async () => {
+    const { 'lot-0000': one, 'lot-0001': two, ...rest } = await kept(attacks.inTwoPhases);
+    expect(Object.keys(rest)).toEqual([]);
+    for (const lot of [one, two]) {
+      expect(lot?.shape).toEqual(image);
+      expect(lot?.images.length).toBe(4 * 192);
+      expect(lot?.cost).toMatchObject({ steps: 5, images: 20, queries: 20 });
+    }
+    expect(one?.images).not.toEqual(two?.images);
+  });
+
+  test('of a generator is as many images as are to be kept, called by what the victim takes them for', async () => {
+    const { generated, ...rest } = await kept(attacks.dafl);
+    expect(Object.keys(rest)).toEqual([]);
+    // Two batches of 6, of which 8 are kept.
+    expect(generated?.images.length).toBe(8 * 192);
+    expect(generated?.labels.length).toBe(8);
+    expect(generated?.labels.every((label) => [0, 1, 2].includes(label))).toBe(true);
+    expect(generated?.images.subarray(0, 6 * 192)).not.toEqual(generated?.images.subarray(6 * 192));
+  });
+
+  test('is distilled on with the rates and the momentum of one training, whatever is made meanwhile', async () => {
+    const asked = new Map<number, string>();
+    const at = (progress: Progress): number => {
+      asked.set(progress.step, `${progress.epoch} of ${progress.epochs}, ${progress.stepsPerEpoch}`);
+      return 0.1;
+    };
+    const watched: BuiltLearner = learnerOf(roomy(3), { schedule: { ...constant(0.1), at } });
+    const tried = context();
+    const [starts, ends]: [unknown[], unknown[]] = [[], []];
+    const fitting: AttackContext['fit'] = (name, spec) => {
+      if (!name.startsWith('student')) return tried.fit(name, spec);
+      const state = spec.init(key('any'));
+      starts.push(bitsOf(state));
+      tree.dispose(state);
+      return TE.map((fitted: Awaited<never>) => {
+        ends.push(bitsOf((fitted as { readonly last: tree.Tree }).last));
+        return fitted;
+      })(tried.fit(name, spec) as never) as never;
+    };
+    const attack = deepInversion({ ...inversion(), batches: 2, steps: 6, adaptive: { scale: 0.2, every: 2 } });
+    endOf(await succeed(start(attack, { fit: fitting }, tried, watched)));
+    // Six steps are the two epochs of the recipe.
+    expect([...asked].sort(([a], [b]) => a - b)).toEqual(
+      [0, 1, 2, 3, 4, 5].map((step) => [step, `${Math.floor(step / 3)} of 2, 3`]),
+    );
+    expect(starts.length).toBe(3);
+    expect(starts.slice(1)).toEqual(ends.slice(0, 2));
+  });
+
+  test('is grown for an adaptive attack until its steps are used up, of which the last is after the last batch', async () => {
+    const names = async (batches: number, steps: number, every: number) => {
+      const found: string[] = [];
+      const tried = context();
+      const fitting: AttackContext['fit'] = (name, spec) => {
+        if (name.startsWith('student')) found.push(`${name}: ${spec.epochs * (spec.stepsPerEpoch as number)}`);
+        return tried.fit(name, spec);
+      };
+      const attack = deepInversion({ ...inversion({ iterations: 1 }), batches, steps, adaptive: { scale: 1, every } });
+      endOf(await succeed(start(attack, { fit: fitting }, tried)));
+      return found;
+    };
+    expect(await names(3, 7, 2)).toEqual(['student-0: 2', 'student-1: 2', 'student-2: 2', 'student: 1']);
+    expect(await names(3, 4, 2)).toEqual(['student-0: 2', 'student: 2']);
+    expect(await names(2, 1, 2)).toEqual(['student: 1']);
+  });
+});
+
+describe('a warning', () => {
+  type Empty = { readonly images: tf.Tensor4D };
+  /** Makes grey images without asking the victim: so many, and quickly. */
+  const empty = (of: number): Synthesiser<Empty> => ({
+    batch: of,
+    phases: [{ iterations: 1, schedule: constant(0) }],
+    init: (_, { victim: { network } }) => {
+      const { height, width, channels } = network.input;
+      return { images: tf.zeros([of, height, width, channels]) };
+    },
+    images: (_, { images }) => images,
+    improve: (_, __, { state }) => ({
+      state,
+      images: state.images,
+      logits: tf.zeros([of, 3]),
+      metrics: { loss: tf.scalar(1) },
+    }),
+  });
+  const warnings = async (of: number, batches: number): Promise<readonly string[]> => {
+    const tried = context();
+    const options = { batches, temperature: 1, steps: 1, stepsBetween: 0, augmentation: { crop: 0, flip: false } };
+    const given = givenBy(tried, attacks.noise);
+    endOf(await succeed(stealFromPool(empty(of), { ...options, pictureEvery: 1 }, victim, learner, given)));
+    return tried.warnings;
+  };
+
+  test('says that a pool is too small to compare, and none that it is not', async () => {
+    expect(comparablePool).toBe(10_000);
+    expect(await warnings(3333, 3)).toEqual([
+      'pool too small to compare: 9,999 images, and fewer than 10,000 say little about the attack',
+    ]);
+    expect(await warnings(2500, 4)).toEqual([]);
+  });
+
+  test('is not given where there is no pool', async () => {
+    for (const attack of [attacks.dafl, attacks.noise, attacks.transfer]) {
+      const tried = context();
+      await steal(attack, tried);
+      expect(tried.warnings).toEqual([]);
+    }
+  });
+});
+
+describe('a synthesiser of one’s own', () => {
+  const given = (tried: Tried) => givenBy(tried, attacks.noise);
+
+  test('makes a pool that a student is distilled on', async () => {
+    const tried = context();
+    const options: PoolDistillation = {
+      batches: 2,
+      labels: [0, 0, 1, 1, 2, 2],
+      temperature: 2,
+      steps: 6,
+      stepsBetween: 2,
+      augmentation: { crop: 1, flip: true },
+      pictureEvery: 2,
+    };
+    const theft = endOf(await succeed(stealFromPool(drifting(), options, victim, learner, given(tried))));
+    // Two lots of 6 images in 4 iterations; then twice 2 steps, of 4 and 2 images and of 4 and 4, and 2 more.
+    expect(theft).toMatchObject({ steps: 2 * 4 + 6, queries: 2 * 4 * 6 + 6 + 8 + 8 });
+    expect(tried.specs.length).toBe(2 + 3);
+    expect(theft.history.map(({ metrics }) => Object.keys(metrics))).toEqual([['loss', 'kl']]);
+  });
+
+  test('learns together with a student', async () => {
+    const tried = context();
+    const options = { epochs: 3, stepsPerEpoch: 2, temperature: 1, keep: 4, pictureEvery: 2 };
+    const theft = endOf(await succeed(stealJointly(drifting(1), options, victim, learner, given(tried))));
+    expect(theft).toMatchObject({ steps: 6, images: 36, queries: 36 });
+    expect(theft.history.map(({ metrics }) => Object.keys(metrics))).toEqual(Array(3).fill(['loss', 'kl']));
+    const [first, , last] = theft.history.map(({ metrics }) => metrics.loss as number);
+    expect(last).toBeLessThan(first as number);
+  });
+});

@@ -1,0 +1,172 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { readResult } from '../../src/harness/artefacts.js';
+import type { Inspection } from '../../src/harness/inspect.js';
+import { readPool } from '../../src/harness/pool.js';
+import { type Artefact, openStore } from '../../src/harness/store.js';
+import {
+  type AnyAttack,
+  dafl,
+  deepInversion,
+  type Experiment,
+  experiment,
+  learner,
+  nasty,
+  noise,
+  none,
+  plainCnn,
+  scratch,
+  synthetic,
+  transfer,
+} from '../../src/index.js';
+import { recipe } from './fixtures/plugins.js';
+import { type Ran, ran, temporaryFolder } from './helpers.js';
+
+const data = synthetic({ train: 80, test: 30, classes: 3, noise: 64 });
+const coloured = synthetic({ train: 20, test: 5, size: 5, channels: 3, seed: 1 });
+const made = (attacks: readonly AnyAttack[], name = 'synthesis'): Experiment =>
+  experiment({
+    name,
+    data,
+    teacher: learner(plainCnn({ width: 4 }), recipe()),
+    students: [learner(plainCnn({ width: 2 }), recipe(2))],
+    defenses: [none(), nasty({ omega: 0.001 })],
+    attacks,
+    seeds: [0],
+  });
+const generated = dafl({ batch: 8, epochs: 2, stepsPerEpoch: 4, latent: 6, width: 4, keep: 20, pictureEvery: 4 });
+const inverted = deepInversion({ batch: 6, iterations: 8, batches: 2, steps: 6, pictureEvery: 4 });
+
+describe('data-free attacks on a plain and on a nasty teacher', () => {
+  const root = temporaryFolder();
+  const of = made([scratch(), generated, inverted, noise(), transfer({ images: coloured })]);
+  let first: Ran;
+  let tensors: readonly [number, number];
+  beforeAll(async () => {
+    const before = tf.memory().numTensors;
+    first = await ran(of, root);
+    tensors = [before, tf.memory().numTensors];
+  });
+
+  /** A finished stage, by its label. */
+  const stage = async (label: string): Promise<Artefact> => {
+    const outcome = first.by[label];
+    if (outcome === undefined || !('record' in outcome) || outcome.record === undefined)
+      throw new Error(`${label} left nothing: ${Object.keys(first.by).join(', ')}`);
+    return (await openStore(root, () => undefined).find(outcome.record.id)) as Artefact;
+  };
+  const seed = (attack: string, defense: string) =>
+    first.matrix.cells.find((cell) => cell.attack === attack && cell.defense === defense)?.seeds[0];
+  const synthesising = ['none', 'nasty'].flatMap((defense) =>
+    ['dafl', 'deepInversion'].map((attack) => [attack, defense] as const),
+  );
+
+  test('fill their cells, and leave no tensor', () => {
+    expect(first.matrix.cells.map(({ attack, defense, status }) => `${attack} on ${defense}: ${status}`)).toEqual(
+      ['scratch', 'dafl', 'deepInversion', 'noise', 'transfer'].flatMap((attack) =>
+        ['none', 'nasty'].map((defense) => `${attack} on ${defense}: done`),
+      ),
+    );
+    expect(new Set([...first.outcomes.values()].map(({ status }) => status))).toEqual(new Set(['done']));
+    expect(tensors[1]).toBe(tensors[0]);
+  });
+
+  test('own no image of the victim’s, and are compared with a student who owns all', () => {
+    // 72 images to train on in batches of 16: five steps an epoch, two epochs, of which the last batch has 8.
+    expect(seed('scratch', 'none')).toMatchObject({ queries: 0, trainImages: 72 });
+    expect(seed('dafl', 'none')).toMatchObject({ queries: 8 * 8, trainImages: 0, toBaseline: expect.any(Number) });
+    expect(seed('deepInversion', 'none')).toMatchObject({ queries: 2 * 6 * 8 + 6 * 12, trainImages: 0 });
+    expect(seed('noise', 'none')).toMatchObject({ queries: 10 * 16, trainImages: 0 });
+    expect(seed('transfer', 'none')).toMatchObject({ queries: 5 * (16 + 4), trainImages: 20 });
+    expect(first.matrix.attacks.map(({ label, owns }) => [label, owns]).slice(1)).toEqual([
+      ['dafl', 'no images'],
+      ['deepInversion', 'no images'],
+      ['noise', 'no images'],
+      ['transfer', 'other images, without labels: synthetic'],
+    ]);
+  });
+
+  test.each(synthesising)('keep what they made, which is looked at (%s on %s)', async (attack, defense) => {
+    const label = `seed-0/${defense}/plainCnn/${attack}`;
+    const pool = await readPool(await stage(label));
+    const inspection = await readResult<Inspection>(await stage(`${label}/images`));
+    const count = attack === 'dafl' ? 20 : 12;
+    expect(pool?.shape).toEqual({ height: 8, width: 8, channels: 1 });
+    expect(pool?.images.length).toBe(count * 64);
+    expect(inspection).toMatchObject({ count, shape: pool?.shape });
+    expect(inspection.images.map((each) => each.label)).toEqual(pool?.labels);
+    for (const { teacher, verifier } of inspection.images) {
+      for (const probabilities of [teacher, verifier]) {
+        expect(probabilities.length).toBe(3);
+        expect(probabilities.reduce((sum, each) => sum + each, 0)).toBeCloseTo(1, 3);
+      }
+    }
+    expect(inspection.diagnostics.map(({ name }) => name)).toEqual([
+      'classes',
+      'confidence',
+      'verifier accuracy',
+      'batch-norm distance',
+      'total variation',
+      'diversity',
+      'nearest training image',
+      'clipped',
+    ]);
+    const value = (name: string) => inspection.diagnostics.find((each) => each.name === name)?.value;
+    const counts = value('classes') as readonly number[];
+    expect(counts.reduce((sum, each) => sum + each, 0)).toBe(count);
+    // Four batch norms, one after the dense layer among them.
+    expect((value('batch-norm distance') as readonly number[]).length).toBe(4);
+    expect(value('clipped')).toBe(pool?.clipped);
+    // What a generator made is called by what the victim takes it for; bytes may change a doubtful one.
+    const same = inspection.images.filter(({ label: own, teacher }) => teacher[own] === Math.max(...teacher));
+    if (attack === 'dafl') expect(same.length).toBeGreaterThan(count / 2);
+    else expect(pool?.labels).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]);
+  });
+
+  test.each(synthesising)('warn in the matrix of all that is to be minded (%s on %s)', async (attack, defense) => {
+    const { diagnostics } = await readResult<Inspection>(await stage(`seed-0/${defense}/plainCnn/${attack}/images`));
+    const found = diagnostics.filter(({ warning }) => warning).map(({ sentence }) => `images: ${sentence}`);
+    const pool = 'pool too small to compare: 12 images, and fewer than 10,000 say little about the attack';
+    expect(seed(attack, defense)?.warnings).toEqual([...(attack === 'dafl' ? [] : [pool]), ...found]);
+  });
+
+  test('leave pictures of how it went, and no checkpoint', async () => {
+    const history = async (attack: string) => (await stage(`seed-0/none/plainCnn/${attack}`)).list('history');
+    expect(await history('dafl')).toEqual(['student-000004.png', 'student-000008.png']);
+    expect(await history('deepInversion')).toEqual([
+      'images-0-000004.png',
+      'images-0-000008.png',
+      'images-1-000004.png',
+      'images-1-000008.png',
+    ]);
+    expect(await (await stage('seed-0/none/plainCnn/deepInversion')).list('fits')).toEqual([]);
+  });
+
+  test('make other images of a nasty teacher than of a plain one', async () => {
+    for (const attack of ['dafl', 'deepInversion']) {
+      const [plain, spoilt] = await Promise.all(
+        ['none', 'nasty'].map(async (defense) => readPool(await stage(`seed-0/${defense}/plainCnn/${attack}`))),
+      );
+      expect(plain?.images.length, attack).toBe(spoilt?.images.length);
+      expect(plain?.images, attack).not.toEqual(spoilt?.images);
+    }
+  });
+
+  test('are found the next time, with the same table', async () => {
+    const again = await ran(of, root);
+    expect(new Set([...again.outcomes.values()].map(({ status }) => status))).toEqual(new Set(['cached']));
+    expect(again.matrix).toEqual(first.matrix);
+  });
+});
+
+test('an attack that says it synthesises and keeps nothing has its number, and no images to look at', async () => {
+  const { matrix, by } = await ran(
+    made([{ ...noise(), name: 'forgetful', needs: 'weights', synthesises: true } as AnyAttack], 'forgetful'),
+    temporaryFolder(),
+  );
+  expect(matrix.cells.map(({ status }) => status)).toEqual(['done', 'done']);
+  expect(by['seed-0/none/plainCnn/forgetful/images']).toMatchObject({
+    status: 'failed',
+    failure: { what: 'the attack kept no images', remedy: expect.stringContaining('context.images') },
+  });
+});
