@@ -140,10 +140,13 @@ export const safePath = (name: string, where: string): string => {
 };
 
 /** The entry of a tar header; links and devices are refused. */
-const tarEntry = ({ name, type, size }: Header, where: string): Entry => {
+const tarEntry = ({ name, type, size = 0 }: Header, where: string): Entry => {
   const path = safePath(name, where);
+  // tar-stream would wait for such a file's end for ever.
+  if (!Number.isSafeInteger(size) || size < 0)
+    refuse(`it is not a tar archive, or a damaged one (${name} has no size)`, where, ARCHIVE_REMEDY);
   if (type === 'directory') return { path, kind: 'folder', size: 0 };
-  if (type === 'file' || type === 'contiguous-file') return { path, kind: 'file', size: size ?? 0 };
+  if (type === 'file' || type === 'contiguous-file') return { path, kind: 'file', size };
   return refuse(
     `the archive has an entry that is neither a file nor a folder (${type ?? 'of an unknown type'}): ${name}`,
     where,

@@ -231,6 +231,19 @@ describe('an archive', () => {
     );
   }, 60_000);
 
+  it('that announces a file of a size that is no number is refused, and not waited for', async () => {
+    for (const first of [157, 194, 214, 251]) {
+      const tar = await tarOf([{ name: 'a', content: 'x' }]);
+      tar[124] = first;
+      tar.fill(' ', 148, 156);
+      const sum = tar.subarray(0, 512).reduce((total, byte) => total + byte, 0);
+      tar.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+      const path = await fileWith(tar);
+      const { what } = await failureOf(() => listAndRead(path));
+      expect(what).toBe('it is not a tar archive, or a damaged one (a has no size)');
+    }
+  });
+
   it('that announces a huge file is refused without room being made for it', async () => {
     const tar = await tarOf([{ name: 'a', content: 'x' }]);
     tar.write('77777777777\0', 124, 'latin1');
