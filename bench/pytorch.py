@@ -281,9 +281,9 @@ def deep_inversion(compiled, net, batch, autocast, attack):
     (beta1, beta2), reach = settings["betas"], settings["jitter"]
 
     def moved(_):
-        # Outside of what is compiled, which would be compiled anew for each place.
+        # Outside of what is compiled, which would be compiled anew for each place. Some rolls leave channels_last.
         places = [random.randint(-reach, reach) for _ in range(2)]
-        return torch.roll(images, places, (2, 3)), images.detach()
+        return torch.roll(images, places, (2, 3)).contiguous(memory_format=torch.channels_last), images.detach()
 
     return descent(task, moved, [adam([images], settings["rate"], beta1, beta2)], 4)
 
