@@ -338,15 +338,17 @@ const inline = (program: Program, constants: Map<string, Constant>): Written => 
     value: (index) => `${valueName(index)}:0`,
     feed: (step, feed) => `${feedName(program, step, feed)}copy:0`,
     elsewhere: (_, { node: index }) => hidden.get(index),
-    output: (name, of, output) => (apart.has(of) ? `${name}apart:0` : plainOutput(name, of, output)),
+    output: (name, of, output) => (apart.has(of) ? `${name}apart${output}:0` : plainOutput(name, of, output)),
     operation: (name, traced, inputs) => {
       const own = operationNode(program.trace, name, traced, inputs);
       if (!apart.has(traced)) return [own];
-      const behind = node(`${name}apart`, 'PlaceholderWithDefault', [`${name}:0`], {
-        dtype: { type: (traced.outputs[0] as Form).dtype },
-        shape: { shape: undefined },
-      });
-      return [own, behind];
+      const behind = traced.outputs.map(({ dtype }, output) =>
+        node(`${name}apart${output}`, 'PlaceholderWithDefault', [`${name}:${output}`], {
+          dtype: { type: dtype },
+          shape: { shape: undefined },
+        }),
+      );
+      return [own, ...behind];
     },
   });
   return { ...written, functions: [] };

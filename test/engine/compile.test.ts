@@ -379,6 +379,10 @@ describe('a compiled runner gives the bits of an eager one', () => {
     ['the gradient of softmax', (x) => tf.grad((z: tf.Tensor) => tf.softmax(z).square().sum())(x.reshape([5, 6]))],
     ['x · sigmoid(x)', (x) => x.mul(tf.sigmoid(x))],
     ['x · tanh(softplus(x))', (x) => x.mul(tf.tanh(tf.softplus(x)))],
+    [
+      'the largest of one part of several',
+      (x) => tf.max(tf.split(x, 2)[1] as tf.Tensor).sub(tf.split(x, 2)[0] as tf.Tensor),
+    ],
     ['the largest of exponentials', (x) => tf.max(tf.exp(x.mul(0.3).reshape([5, 6])), 1)],
     [
       'cosines',
