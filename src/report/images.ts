@@ -1,5 +1,6 @@
 import { FailureError, failure } from '../core/errors.js';
 import type { Dataset } from '../data/dataset.js';
+import type { Diagnostic } from '../metrics/synthesis.js';
 
 /** What a run says of the images that a data-free attack made for one student: its `images.json`. */
 export interface ImagesFile {
@@ -27,14 +28,6 @@ export interface SynthesisedImage {
   readonly teacher: readonly number[];
   /** The probability for each class of a network that the attack has not seen. */
   readonly verifier: readonly number[];
-}
-
-export interface Diagnostic {
-  readonly name: string;
-  readonly value: number | readonly number[];
-  readonly sentence: string;
-  /** Whether the sentence is one to worry about. */
-  readonly warning: boolean;
 }
 
 /* Measures of the images that are listed; NaN where there are none. */
