@@ -455,6 +455,31 @@ export const upsample = operation<UpsampleAttributes, 'x'>('Upsample', {
   }),
 });
 
+/** With SAME padding, which at stride 2 and kernel 4 is one pixel on each side. */
+const halving = convValues(2, 'SAME');
+
+/**
+ * The gradient of a convolution of kernel 4, stride 2 and padding 1 to its images, as an operation of its own: inputs x
+ * [n, h, w, in] and filter [4, 4, out, in], output [n, 2 h, 2 w, out].
+ */
+export const conv2dTransposed = operation<
+  { readonly output: readonly number[]; readonly filter: readonly number[] },
+  'x' | 'filter'
+>('Conv2DTransposed', {
+  inputs: ['x', 'filter'],
+  forward: ([x, filter], { output }) => [
+    withShape(output, (shape) => product('Conv2DBackpropInput', [shape, filter, x] as tf.Tensor[], halving)),
+  ],
+  saved: { inputs: ['x', 'filter'] },
+  gradient: ([dy], [x, filter], attributes) => ({
+    x: () => product('Conv2D', [dy, filter] as tf.Tensor[], halving),
+    filter: () =>
+      withShape(attributes.filter, (shape) =>
+        product('Conv2DBackpropFilter', [dy, shape, x] as tf.Tensor[], halving),
+      ),
+  }),
+});
+
 const meanOver = (x: tf.Tensor, axes: number[]): tf.Tensor =>
   withShape(axes, (indices) =>
     execute1('Mean', [x, indices], { T: float, Tidx: { dtype: 'int32' }, keep_dims: { bool: false } }),

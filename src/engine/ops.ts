@@ -241,6 +241,40 @@ export const upsample = (x: tf.Tensor4D, factor = 2): tf.Tensor4D => {
   return isNative() ? (native.upsample({ x }, { factor, x: x.shape })[0] as tf.Tensor4D) : plainUpsample(x, factor);
 };
 
+/** Which of a kernel's three rows (or columns) add up to each of four: between two pixels that are one twice, some fall together. */
+const together = [
+  [0, 0, 1],
+  [0, 1, 1],
+  [1, 1, 0],
+  [1, 0, 0],
+];
+
+/** [3, 3, in, out] to the [4, 4, out, in] of the transposed convolution of stride 2 that enlarges and convolves at once. */
+const enlargingFilter = (filter: tf.Tensor4D): tf.Tensor4D =>
+  tf.tidy(() => {
+    const [, , from, to] = filter.shape;
+    const sums = together.flatMap((rows) => {
+      return together.map((columns) => rows.flatMap((row) => columns.map((column) => row * column)));
+    });
+    const places = tf.matMul(tf.tensor2d(sums), tf.reshape(filter, [9, from * to]));
+    return tf.transpose(tf.reshape(places, [4, 4, from, to]), [0, 1, 3, 2]);
+  });
+
+/**
+ * `conv2d(upsample(x), filter, { padding: 1 })` for x [n, h, w, in] and filter [3, 3, in, out]: [n, 2 h, 2 w, out]. Three of
+ * a kernel's nine places see a pixel that others see as well, so that it is done as one transposed convolution of the small
+ * image, with 4 products for each pixel instead of 9. Equal to rounding.
+ */
+export const upsampledConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D): tf.Tensor4D => {
+  if (!isNative()) return tf.tidy(() => plainConv2d(upsample(x), filter, 1, 1));
+  const [n, h, w] = x.shape;
+  const enlarging = enlargingFilter(filter);
+  const output = [n, 2 * h, 2 * w, filter.shape[3]];
+  const [y] = native.conv2dTransposed({ x, filter: enlarging }, { output, filter: enlarging.shape });
+  enlarging.dispose();
+  return y as tf.Tensor4D;
+};
+
 /** Mean over height and width: [n, h, w, c] to [n, c]. */
 export const globalMean = (x: tf.Tensor4D): tf.Tensor2D =>
   isNative() ? (native.globalMean({ x }, { x: x.shape })[0] as tf.Tensor2D) : tf.mean(x, [1, 2]);

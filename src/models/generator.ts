@@ -12,7 +12,7 @@ import {
   sequential,
   tanh,
   unflatten,
-  upsample,
+  upsampledConv,
 } from './layers.js';
 import type { ImageShape, Mode, Named, VariableSpec, Variables } from './network.js';
 
@@ -45,8 +45,6 @@ export interface GeneratorPlugin {
   build(image: ImageShape): Generator;
 }
 
-const same = { kernel: 3, padding: 1, bias: true } as const;
-
 /** Of two of the batch norms: the released code has `BatchNorm2d(128, 0.8)`, and PyTorch's second argument is ε. */
 const epsilon = 0.8;
 
@@ -55,15 +53,13 @@ const layers = (width: number, { height, width: across, channels }: ImageShape):
     dense('l1.0', (width * height * across) / 16),
     unflatten(height / 4, across / 4, width),
     batchNorm('conv_blocks0.0'),
-    upsample,
-    conv('conv_blocks1.0', width, same),
+    upsampledConv('conv_blocks1.0', width, { bias: true }),
     batchNorm('conv_blocks1.1', { epsilon }),
     leakyRelu(0.2),
-    upsample,
-    conv('conv_blocks2.0', width / 2, same),
+    upsampledConv('conv_blocks2.0', width / 2, { bias: true }),
     batchNorm('conv_blocks2.1', { epsilon }),
     leakyRelu(0.2),
-    conv('conv_blocks2.3', channels, same),
+    conv('conv_blocks2.3', channels, { kernel: 3, padding: 1, bias: true }),
     tanh,
     batchNorm('conv_blocks2.5', { affine: false }),
   );

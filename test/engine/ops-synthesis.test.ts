@@ -171,4 +171,40 @@ describe.each(['tensorflow', 'cpu'])('on %s', (backend) => {
       expect(() => ops.upsample(tf.ones([1, 2, 2, 1]), 3)).toThrow('3 is no power of two');
     });
   });
+
+  describe('upsampledConv2d', () => {
+    const [n, h, w, from, to] = [2, 3, 5, 2, 3];
+    const x = () => tf.tensor4d(wave(n * h * w * from, 1), [n, h, w, from]);
+    const filter = () => tf.tensor4d(wave(9 * from * to, 2), [3, 3, from, to]);
+    const apart = (images: tf.Tensor4D, kernel: tf.Tensor4D) => ops.conv2d(ops.upsample(images), kernel, { padding: 1 });
+
+    it('one pixel (worked number)', () => {
+      // 2 everywhere, inside a border of zeros: the four corners of the kernel's window 1 … 9.
+      const kernel = tf.tensor4d([1, 2, 3, 4, 5, 6, 7, 8, 9], [3, 3, 1, 1]);
+      const y = ops.upsampledConv2d(tf.tensor4d([2], [1, 1, 1, 1]), kernel);
+      expect(y.shape).toEqual([1, 2, 2, 1]);
+      expect(values(y)).toEqual([2 * (5 + 6 + 8 + 9), 2 * (4 + 5 + 7 + 8), 2 * (2 + 3 + 5 + 6), 2 * (1 + 2 + 4 + 5)]);
+    });
+
+    it('is upsampling and a convolution, and so are its gradients', () => {
+      expectClose(values(ops.upsampledConv2d(x(), filter())), values(apart(x(), filter())));
+      const weights = tf.tensor4d(wave(n * 2 * h * 2 * w * to, 3), [n, 2 * h, 2 * w, to]);
+      const gradients = (f: typeof apart) =>
+        tf.grads((images, kernel) => tf.sum(tf.mul(f(images as tf.Tensor4D, kernel as tf.Tensor4D), weights)))([
+          x(),
+          filter(),
+        ]) as [tf.Tensor, tf.Tensor];
+      const [[toImages, toFilter], [images, kernel]] = [gradients(ops.upsampledConv2d), gradients(apart)];
+      expectClose(values(toImages), values(images));
+      expectClose(values(toFilter), values(kernel));
+    });
+
+    it('leaves nothing behind', () => {
+      const inputs: [tf.Tensor, tf.Tensor] = [x(), filter()];
+      const loss = (images: tf.Tensor, kernel: tf.Tensor) =>
+        tf.sum(ops.upsampledConv2d(images as tf.Tensor4D, kernel as tf.Tensor4D)) as tf.Scalar;
+      expect(leaked(() => ops.upsampledConv2d(inputs[0] as tf.Tensor4D, inputs[1] as tf.Tensor4D))).toBe(0);
+      expect(leaked(() => tf.grads(loss)(inputs))).toBe(0);
+    });
+  });
 });

@@ -19,6 +19,7 @@ import {
   tanh,
   unflatten,
   upsample,
+  upsampledConv,
 } from '../../src/models/layers.js';
 import type { ImageShape, Named, Network, Variables } from '../../src/models/network.js';
 import { fromStateDict, stateDictShape, toStateDict } from '../../src/models/state-dict.js';
@@ -238,6 +239,17 @@ describe('layers', () => {
     const found = through(upsample, image(1, 2, 2), [1, 10, 2, 20], [1, 1, 2, 2]);
     const row = [1, 10, 1, 10, 2, 20, 2, 20];
     expect(found).toEqual({ shape: [1, 2, 4, 2], values: [...row, ...row], output: image(2, 4, 2) });
+  });
+
+  it('an upsampled convolution has the variables, the output and the numbers of the two layers', () => {
+    const at = { where: 'here', input: image(3, 2, 4) };
+    const numbers = Array.from({ length: 24 }, (_, i) => (i % 7) - 3);
+    const apart = sequential(upsample, conv('conv', 2, { kernel: 3, padding: 1, bias: true }));
+    const once = upsampledConv('conv', 2, { bias: true });
+    expect(fitLayers(once, at).variables).toEqual(fitLayers(apart, at).variables);
+    const [one, two] = [once, apart].map((layer) => through(layer, image(3, 2, 4), numbers, [1, 3, 2, 4]));
+    expect([one?.shape, one?.output]).toEqual([two?.shape, two?.output]);
+    expectClose(one?.values ?? [], two?.values ?? [Number.NaN]);
   });
 
   it('a vector becomes an image in (height, width, channel) order, and a flattened image its vector again', () => {
