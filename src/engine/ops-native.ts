@@ -474,9 +474,7 @@ export const conv2dTransposed = operation<
   gradient: ([dy], [x, filter], attributes) => ({
     x: () => product('Conv2D', [dy, filter] as tf.Tensor[], halving),
     filter: () =>
-      withShape(attributes.filter, (shape) =>
-        product('Conv2DBackpropFilter', [dy, shape, x] as tf.Tensor[], halving),
-      ),
+      withShape(attributes.filter, (shape) => product('Conv2DBackpropFilter', [dy, shape, x] as tf.Tensor[], halving)),
   }),
 });
 

@@ -176,7 +176,8 @@ describe.each(['tensorflow', 'cpu'])('on %s', (backend) => {
     const [n, h, w, from, to] = [2, 3, 5, 2, 3];
     const x = () => tf.tensor4d(wave(n * h * w * from, 1), [n, h, w, from]);
     const filter = () => tf.tensor4d(wave(9 * from * to, 2), [3, 3, from, to]);
-    const apart = (images: tf.Tensor4D, kernel: tf.Tensor4D) => ops.conv2d(ops.upsample(images), kernel, { padding: 1 });
+    const apart = (images: tf.Tensor4D, kernel: tf.Tensor4D) =>
+      ops.conv2d(ops.upsample(images), kernel, { padding: 1 });
 
     it('one pixel (worked number)', () => {
       // 2 everywhere, inside a border of zeros: the four corners of the kernel's window 1 … 9.
