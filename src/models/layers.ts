@@ -43,6 +43,13 @@ export interface Pass {
 export interface Fitted {
   readonly output: Shape;
   readonly variables: readonly Variable[];
+  /**
+   * How it deals with numbers: `selects` the largest of several of one channel, or lets each one alone `rise`, by the same
+   * function within a channel, which never falls. `sequential` selects before it lets rise.
+   */
+  readonly nature?: 'selects' | 'rises';
+  /** Of a sequence: what it runs, in order. */
+  readonly parts?: readonly Fitted[];
   run(x: tf.Tensor, pass: Pass): tf.Tensor;
 }
 
@@ -87,8 +94,8 @@ const windows = (site: Site, layer: string, kernel: number, stride: number, padd
 };
 
 /** A layer without variables. */
-const stateless = (output: (site: Site) => Shape, run: Fitted['run']): Layer => {
-  return (site) => ({ output: output(site), variables: [], run });
+const stateless = (output: (site: Site) => Shape, run: Fitted['run'], nature?: Fitted['nature']): Layer => {
+  return (site) => ({ output: output(site), variables: [], run, ...(nature === undefined ? {} : { nature }) });
 };
 
 /** PyTorch's default for convolutions and dense layers: kaiming-uniform with a = √5, which is U(±1/√fan-in). */
@@ -148,17 +155,19 @@ const convolution =
       layout: 'plain',
       initial: kaimingUniform(fanIn),
     };
-    return {
-      output: { kind: 'image', ...windows(site, name, kernel, stride, padding), channels: out },
-      variables: bias ? [kernels, biases] : [kernels],
-      run: (x, { variables }) => {
-        const y = convolve(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, { stride, padding });
-        if (!bias) return y;
-        const sum = ops.biasAdd(y, variables[offset] as tf.Tensor1D);
-        y.dispose();
-        return sum;
-      },
+    const output: Shape = { kind: 'image', ...windows(site, name, kernel, stride, padding), channels: out };
+    const filtering: Fitted = {
+      output,
+      variables: [kernels],
+      run: (x, { variables }) => convolve(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, { stride, padding }),
     };
+    const adding: Fitted = {
+      output,
+      variables: [biases],
+      nature: 'rises',
+      run: (x, { variables }) => ops.biasAdd(x, variables[offset] as tf.Tensor1D),
+    };
+    return bias ? inOrder([filtering, adding], output) : filtering;
   };
 
 /** Convolution to `out` channels. */
@@ -241,10 +250,11 @@ export const dense =
 
 const unchanged = ({ input }: Site): Shape => input;
 
-export const relu: Layer = stateless(unchanged, (x) => ops.relu(x));
+export const relu: Layer = stateless(unchanged, (x) => ops.relu(x), 'rises');
 
 /** x where positive, else slope · x; default slope 0.01, PyTorch's. */
-export const leakyRelu = (slope = 0.01): Layer => stateless(unchanged, (x) => ops.leakyRelu(x, slope));
+export const leakyRelu = (slope = 0.01): Layer =>
+  stateless(unchanged, (x) => ops.leakyRelu(x, slope), slope >= 0 ? 'rises' : undefined);
 
 export const tanh: Layer = stateless(unchanged, (x) => tf.tanh(x));
 
@@ -256,6 +266,7 @@ export const maxPool =
     return {
       output: { kind: 'image', ...windows(site, `max-pool ${size}`, size, size, 0), channels: image.channels },
       variables: [],
+      nature: 'selects',
       run: (x) => ops.maxPool(x as tf.Tensor4D, size),
     };
   };
@@ -310,7 +321,33 @@ export const classifier =
   (site) =>
     dense(name, site.classes)(site);
 
-/** Layers one after the other. Each intermediate is disposed of once used; gradients keep what they need themselves. */
+/**
+ * The largest of some numbers that rise alike is what the largest of them rises to. So max-pooling goes before biases and
+ * activations, and leaves them a quarter of their work; their numbers are the same to the last bit.
+ */
+const selectedFirst = (parts: readonly Fitted[]): Fitted[] =>
+  parts.reduce<Fitted[]>((order, part) => {
+    const last = part.nature === 'selects' ? order.findLastIndex(({ nature }) => nature !== 'rises') : order.length - 1;
+    return order.toSpliced(last + 1, 0, part);
+  }, []);
+
+/** Fitted layers one after the other. Each intermediate is disposed of once used; gradients keep what they need themselves. */
+const inOrder = (layers: readonly Fitted[], output: Shape): Fitted => {
+  const parts = selectedFirst(layers.flatMap((layer) => layer.parts ?? layer));
+  return {
+    output,
+    parts,
+    variables: layers.flatMap(({ variables }) => variables),
+    run: (x, pass) =>
+      parts.reduce((current, part) => {
+        const next = part.run(current, pass);
+        if (current !== x && current !== next && current !== pass.features) current.dispose();
+        return next;
+      }, x),
+  };
+};
+
+/** Layers one after the other. */
 export const sequential =
   (...layers: readonly Layer[]): Layer =>
   (site) => {
@@ -321,16 +358,7 @@ export const sequential =
       fitted.push(next);
       output = next.output;
     }
-    return {
-      output,
-      variables: fitted.flatMap(({ variables }) => variables),
-      run: (x, pass) =>
-        fitted.reduce((current, layer) => {
-          const next = layer.run(current, pass);
-          if (current !== x && current !== next && current !== pass.features) current.dispose();
-          return next;
-        }, x),
-    };
+    return inOrder(fitted, output);
   };
 
 /** The same layer under a name: `named('layer1', named(0, block))` has variables `layer1.0.…`. */

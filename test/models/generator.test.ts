@@ -14,6 +14,8 @@ import {
   flatten,
   type Layer,
   leakyRelu,
+  maxPool,
+  relu,
   type Shape,
   sequential,
   tanh,
@@ -250,6 +252,60 @@ describe('layers', () => {
     const [one, two] = [once, apart].map((layer) => through(layer, image(3, 2, 4), numbers, [1, 3, 2, 4]));
     expect([one?.shape, one?.output]).toEqual([two?.shape, two?.output]);
     expectClose(one?.values ?? [], two?.values ?? [Number.NaN]);
+  });
+
+  describe('max-pooling goes before biases and activations', () => {
+    /** Keeps apart what stands on either side. */
+    const wall: Layer = ({ input }) => ({ output: input, variables: [], run: (x) => x.clone() });
+    const convolved = conv('conv', 3, { kernel: 3, bias: true });
+    const at = { where: 'here', input: image(8, 10, 2) };
+    const x = () => tf.tensor4d(Float32Array.from(wave(4 * 8 * 10 * 2, 1)), [4, 8, 10, 2]);
+    const run = (layer: Layer) => {
+      const { init, run: through, output } = fitLayers(layer, at);
+      const found = tf.tidy(() => {
+        const { params, stats } = init(key('init'));
+        const { gradients, aux } = valueAndGradient((variables) => {
+          const { y } = through({ params: variables, stats }, x(), { mode: 'train' });
+          return { loss: tf.sum(tf.square(y)) as tf.Scalar, aux: { y } };
+        }, params);
+        const kept = Object.entries(gradients).map(([name, gradient]) => [name, values(gradient)] as const);
+        return { y: aux.y.shape, bits: bitsOf(aux.y), gradients: kept } as never;
+      }) as { y: number[]; bits: unknown; gradients: [string, number[]][] };
+      return { ...found, output };
+    };
+
+    it.each([
+      ['ReLU', relu],
+      ['leaky ReLU', leakyRelu(0.2)],
+    ])('with the same bits after %s, and the same gradients', (_, activation) => {
+      const one = run(sequential(convolved, activation, maxPool(2)));
+      const two = run(sequential(convolved, wall, activation, wall, maxPool(2)));
+      expect(one.output).toEqual(image(3, 4, 3));
+      expect(one.output).toEqual(two.output);
+      expect(one.y).toEqual(two.y);
+      expect(one.bits).toEqual(two.bits);
+      expect(one.gradients.map(([name]) => name)).toEqual(two.gradients.map(([name]) => name));
+      for (const [i, [name, gradient]] of one.gradients.entries()) {
+        expectClose(gradient, two.gradients[i]?.[1] ?? [], 1e-5);
+        expect(
+          gradient.some((value) => value !== 0),
+          name,
+        ).toBe(true);
+      }
+    });
+
+    it('and not before what may fall', () => {
+      const falling = leakyRelu(-1);
+      expect(run(sequential(convolved, falling, maxPool(2))).bits).toEqual(
+        run(sequential(convolved, wall, falling, wall, maxPool(2))).bits,
+      );
+    });
+
+    it('nor out of a batch norm’s reach', () => {
+      // A batch norm counts every pixel, and its weight may be negative.
+      const normed = (...between: Layer[]) => sequential(convolved, batchNorm('bn'), ...between, relu, maxPool(2));
+      expect(run(normed()).bits).toEqual(run(normed(wall)).bits);
+    });
   });
 
   it('a vector becomes an image in (height, width, channel) order, and a flattened image its vector again', () => {
