@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, checked, nothingElse, positive, wholeAtLeast } from '../core/check.js';
+import { atLeast, checked, positive, wholeAtLeast, wholeBetween, withDefaults } from '../core/check.js';
 import { standardNormal } from '../engine/ops.js';
-import { generator } from '../models/generator.js';
+import { evenChannels, generator } from '../models/generator.js';
 import type { Variables } from '../models/network.js';
 import { valueAndGradient } from '../train/gradient.js';
 import { adam, type Optimizer, type OptimizerState, sgd } from '../train/optimizers.js';
@@ -10,28 +10,35 @@ import { activationLoss, informationEntropy, oneHotLoss } from '../train/synthes
 import type { Attack } from './attack.js';
 import { ownRate, type Synthesiser, stealJointly } from './synthesis.js';
 
-export interface DaflOptions {
+/** How the generator is made and what it learns. */
+export interface Generation {
   /** Images a step, ≥ 2; the entropy is of their mean answer, so it is part of the loss. */
-  readonly batch?: number;
-  readonly epochs?: number;
-  readonly stepsPerEpoch?: number;
+  readonly batch: number;
   /** Numbers that the generator makes an image of. */
-  readonly latent?: number;
-  /** Channels of the generator's first half; 128 in the paper. */
-  readonly width?: number;
+  readonly latent: number;
+  /** Channels of the generator's first half, even; 128 in the paper. */
+  readonly width: number;
   /** Adam's learning rate for the generator. */
-  readonly generatorRate?: number;
+  readonly generatorRate: number;
   /** Weight of the cross-entropy with the victim's own answer. */
-  readonly oneHot?: number;
+  readonly oneHot: number;
   /** a, weight of −mean|features|. */
-  readonly activation?: number;
+  readonly activation: number;
   /** Weight of the negative entropy of the mean answer, in decimal digits. */
-  readonly entropy?: number;
+  readonly entropy: number;
+}
+
+interface DaflSettings extends Generation {
+  readonly epochs: number;
+  readonly stepsPerEpoch: number;
+  /** Images of the trained generator that are kept to be looked at; at most 10,000. */
+  readonly keep: number;
+}
+
+export interface DaflOptions extends Partial<DaflSettings> {
   /** How the student is trained; default: its own recipe's. */
   readonly optimizer?: Optimizer;
   readonly schedule?: Schedule;
-  /** Images of the trained generator that are kept to be looked at. */
-  readonly keep?: number;
   /** Steps between two pictures of how it goes. Default: a tenth of all. */
   readonly pictureEvery?: number;
   readonly label?: string;
@@ -89,6 +96,20 @@ export const daflPresets = {
   },
 } as const satisfies Readonly<Record<string, DaflOptions>>;
 
+/** MNIST's in the paper, but for the student's training. */
+const defaults: DaflSettings = {
+  batch: daflPresets.mnist.batch,
+  epochs: daflPresets.mnist.epochs,
+  stepsPerEpoch: 120,
+  latent: daflPresets.mnist.latent,
+  width: 128,
+  generatorRate: daflPresets.mnist.generatorRate,
+  oneHot: daflPresets.mnist.oneHot,
+  activation: daflPresets.mnist.activation,
+  entropy: daflPresets.mnist.entropy,
+  keep: 100,
+};
+
 /** A generator and what Adam remembers of it. */
 type Generating = { readonly variables: Variables; readonly slots: OptimizerState };
 
@@ -101,23 +122,14 @@ type Generating = { readonly variables: Variables; readonly slots: OptimizerStat
  * Defaults are MNIST's (`daflPresets.mnist`) but for the student, who is trained by its own recipe.
  */
 export const dafl = ({
-  batch = daflPresets.mnist.batch,
-  epochs = daflPresets.mnist.epochs,
-  stepsPerEpoch = 120,
-  latent = daflPresets.mnist.latent,
-  width = 128,
-  generatorRate = daflPresets.mnist.generatorRate,
-  oneHot = daflPresets.mnist.oneHot,
-  activation = daflPresets.mnist.activation,
-  entropy = daflPresets.mnist.entropy,
   optimizer,
   schedule,
-  keep = 100,
   pictureEvery,
   label,
-  ...unknown
+  ...changed
 }: DaflOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
-  nothingElse('dafl', unknown);
+  const settings = withDefaults('dafl', defaults, changed);
+  const { epochs, stepsPerEpoch, keep, ...generation } = settings;
   checked(
     'dafl',
     {
@@ -125,44 +137,23 @@ export const dafl = ({
       epochs: wholeAtLeast(1),
       stepsPerEpoch: wholeAtLeast(1),
       latent: wholeAtLeast(1),
-      width: { holds: (value) => value >= 2 && value % 2 === 0, says: 'an even whole number of at least 2' },
+      width: evenChannels,
       generatorRate: positive,
       oneHot: atLeast(0),
       activation: atLeast(0),
       entropy: atLeast(0),
-      keep: wholeAtLeast(1),
+      keep: wholeBetween(1, 10_000),
       pictureEvery: wholeAtLeast(1),
     },
-    {
-      batch,
-      epochs,
-      stepsPerEpoch,
-      latent,
-      width,
-      generatorRate,
-      oneHot,
-      activation,
-      entropy,
-      keep,
-      pictureEvery: pictureEvery ?? 1,
-    },
+    { ...settings, pictureEvery: pictureEvery ?? 1 },
   );
+  const training = {
+    ...(optimizer === undefined ? {} : { optimizer }),
+    ...(schedule === undefined ? {} : { schedule }),
+  };
   return {
     name: 'dafl',
-    params: {
-      batch,
-      epochs,
-      stepsPerEpoch,
-      latent,
-      width,
-      generatorRate,
-      oneHot,
-      activation,
-      entropy,
-      optimizer: optimizer ?? null,
-      schedule: schedule ?? null,
-      keep,
-    },
+    params: { ...settings, optimizer: optimizer ?? null, schedule: schedule ?? null },
     source: import.meta.url,
     needs: 'weights',
     data: { kind: 'none' },
@@ -172,18 +163,13 @@ export const dafl = ({
       const steps = Math.max(1, Math.round(factor * epochs * stepsPerEpoch));
       const fewer = Math.max(1, Math.round(factor * epochs));
       return dafl({
-        batch,
+        ...settings,
+        ...training,
         epochs: fewer,
         stepsPerEpoch: Math.max(1, Math.round(steps / fewer)),
-        latent,
-        width,
-        generatorRate,
-        oneHot,
-        activation,
-        entropy,
-        ...(optimizer === undefined ? {} : { optimizer }),
         ...(schedule === undefined ? {} : { schedule: scaledSchedule(schedule, factor) }),
-        keep,
+        ...(pictureEvery === undefined ? {} : { pictureEvery: Math.max(1, Math.round(factor * pictureEvery)) }),
+        ...(label === undefined ? {} : { label }),
       });
     },
     refuses: ({ input: { height, width } }) =>
@@ -192,23 +178,10 @@ export const dafl = ({
         : `its generator makes images of sides divisible by 4, not of ${height}×${width}`,
     steal: (victim, learner, context) =>
       stealJointly(
-        generating({ batch, latent, width, generatorRate, oneHot, activation, entropy }),
-        {
-          epochs,
-          stepsPerEpoch,
-          temperature: 1,
-          keep,
-          pictureEvery,
-        },
+        generating(generation),
+        { epochs, stepsPerEpoch, temperature: 1, keep, pictureEvery },
         victim,
-        {
-          ...learner,
-          recipe: {
-            ...learner.recipe,
-            ...(optimizer === undefined ? {} : { optimizer }),
-            ...(schedule === undefined ? {} : { schedule }),
-          },
-        },
+        { ...learner, recipe: { ...learner.recipe, ...training } },
         context,
       ),
   };
@@ -223,9 +196,7 @@ export const generating = ({
   oneHot,
   activation,
   entropy,
-}: Required<
-  Pick<DaflOptions, 'batch' | 'latent' | 'width' | 'generatorRate' | 'oneHot' | 'activation' | 'entropy'>
->): Synthesiser<Generating> => {
+}: Generation): Synthesiser<Generating> => {
   const optimizer = adam();
   const plugin = generator({ latent, width });
   return {

@@ -1,5 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, type Condition, checked, nothingElse, oneOf, positive, wholeAtLeast } from '../core/check.js';
+import {
+  atLeast,
+  type Condition,
+  checked,
+  nothingElse,
+  oneOf,
+  positive,
+  wholeAtLeast,
+  withDefaults,
+} from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import { normals } from '../core/random.js';
 import { clone } from '../core/tree.js';
@@ -147,8 +156,7 @@ export const deepInversion = ({
   label,
   ...changed
 }: DeepInversionOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
-  const { inversion, unknown } = inversionOf(changed);
-  nothingElse('deepInversion', unknown);
+  const inversion = withDefaults('deepInversion', cifar10, changed);
   const { scale = 0, every = 0, ...strange } = adaptive ?? {};
   nothingElse('deepInversion: adaptive', strange);
   checked(
@@ -214,6 +222,8 @@ export const deepInversion = ({
         ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }),
         ...(augmentation === undefined ? {} : { augmentation }),
         ...(adaptive === undefined ? {} : { adaptive }),
+        ...(pictureEvery === undefined ? {} : { pictureEvery: Math.max(1, Math.round(shorter * pictureEvery)) }),
+        ...(label === undefined ? {} : { label }),
       });
     },
     refuses: (victim, student) => refusal(scale === 0 ? [victim] : [victim, student], labels ?? [], inversion),
@@ -238,14 +248,6 @@ export const deepInversion = ({
 
 /** A β of 1 would never take anything in. */
 const belowOne: Condition = { holds: (value) => value >= 0 && value < 1, says: 'a number of at least 0 and below 1' };
-
-const inversionOf = (
-  changed: Partial<Inversion>,
-): { readonly inversion: Inversion; readonly unknown: Readonly<Record<string, unknown>> } => {
-  const known = Object.entries(changed).filter(([name, value]) => name in cifar10 && value !== undefined);
-  const unknown = Object.entries(changed).filter(([name]) => !(name in cifar10));
-  return { inversion: { ...cifar10, ...Object.fromEntries(known) }, unknown: Object.fromEntries(unknown) };
-};
 
 const numbersOf = ({ schedule: _, betas: __, normOf: ___, flip: ____, clip: _____, ...numbers }: Inversion) => numbers;
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
-import { FailureError, type Task, toFailure } from '../core/errors.js';
+import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import { clone, dispose, type Tree } from '../core/tree.js';
 import type { Augmentation } from '../data/dataset.js';
@@ -11,7 +11,7 @@ import type { Named, Network, Variables } from '../models/network.js';
 import { type BuiltLearner, type ClassifierState, classifier, initialState, updateOn } from '../train/classifier.js';
 import type { Cost, Synthesised } from '../train/context.js';
 import type { FitSpec, Given, Nothing, Source } from '../train/fit.js';
-import { type ImageSet, picturesOf, type UnlabelledBatch } from '../train/images.js';
+import { type ImageSet, type Pictures, picturesOf, type UnlabelledBatch } from '../train/images.js';
 import { detach, softDivergence } from '../train/losses.js';
 import { constant, type Schedule } from '../train/schedules.js';
 import type { AttackContext, Theft } from './attack.js';
@@ -89,12 +89,10 @@ const labelled =
   (labels: readonly number[]): (() => Labels) =>
   () => ({ labels: tf.tensor1d([...labels], 'int32') });
 
-/** Epochs of at most `iterationsPerEpoch` steps that make so many: as equal ones as there can be. */
-const epochsOf = (iterations: number): { readonly epochs: number; readonly stepsPerEpoch: number } => {
-  const wanted = Math.ceil(iterations / iterationsPerEpoch);
-  for (let epochs = wanted; epochs <= iterations; epochs++)
-    if (iterations % epochs === 0) return { epochs, stepsPerEpoch: iterations / epochs };
-  return { epochs: iterations, stepsPerEpoch: 1 };
+/** So many steps in epochs of at most `iterationsPerEpoch`, as equal as there can be. */
+const epochsOf = (steps: number) => {
+  const epochs = Math.ceil(steps / iterationsPerEpoch);
+  return { epochs, stepsPerEpoch: Math.ceil(steps / epochs), steps };
 };
 
 /** One phase of making one batch of images. */
@@ -146,10 +144,12 @@ export const phaseFit = <State extends Tree>(
 
 const someSeed = (): tf.Tensor1D => tf.tensor1d([1, 2], 'int32');
 
-const shownOf = <State extends Tree>(synthesiser: Synthesiser<State>, site: Site, state: State) =>
-  tf.tidy(
-    () => picturesOf(synthesiser.images(site, state, someSeed()), site.victim.normalisation) as never,
-  ) as unknown as ReturnType<typeof picturesOf>;
+const shownOf = <State extends Tree>(synthesiser: Synthesiser<State>, site: Site, state: State): Pictures => {
+  const images = tf.tidy(() => synthesiser.images(site, state, someSeed()).clone());
+  const pictures = picturesOf(images, site.victim.normalisation);
+  images.dispose();
+  return pictures;
+};
 
 const tenthOf = (iterations: number): number => Math.max(1, Math.round(iterations / 10));
 
@@ -193,6 +193,7 @@ export const stealFromPool = <State extends Tree>(
     const pictureEvery = options.pictureEvery ?? tenthOf(all);
     const site: Site = { victim, student: learner.network };
     const labels = options.labels ?? inTurn(synthesiser.batch, victim.network.classes);
+    soundly(synthesiser, labels, victim.network.classes);
     const steps = options.steps ?? learner.recipe.epochs * context.fullStepsPerEpoch;
     const costs: Cost[] = [];
     const pool: Synthesised[] = [];
@@ -244,6 +245,21 @@ export const stealFromPool = <State extends Tree>(
       dispose(student);
     }
   });
+
+/** Throws a `FailureError` of kind `plugin` for a synthesiser that cannot make a batch of images of these classes. */
+const soundly = ({ batch, phases }: Synthesiser, labels: readonly number[], classes: number): void => {
+  const refuse = (what: string, remedy: string): never => {
+    throw new FailureError(failure('plugin', what, { where: 'synthesiser', remedy }));
+  };
+  if (phases.length === 0) refuse('it has no phases', 'Give it one, with its iterations and learning rate.');
+  if (labels.length !== batch)
+    refuse(
+      `there are ${labels.length} labels for a batch of ${batch} images`,
+      'Give a class for each image of the batch.',
+    );
+  const strange = labels.find((label) => !(Number.isInteger(label) && label >= 0 && label < classes));
+  if (strange !== undefined) refuse(`label ${strange} is none of the ${classes} classes`, 'Count classes from 0 on.');
+};
 
 /** What several things cost together. */
 const costOf = (all: readonly Cost[]): Cost => {
@@ -337,7 +353,7 @@ const whole = (state: ClassifierState): ClassifierState => state;
 export const continued = (
   { epochs, schedule }: BuiltLearner['recipe'],
   { steps, before, total }: { readonly steps: number; readonly before: number; readonly total: number },
-): Pick<FitSpec<Tree, Tree, Tree, Tree>, 'epochs' | 'stepsPerEpoch' | 'schedule'> => {
+): Pick<FitSpec<Tree, Tree, Tree, Tree>, 'epochs' | 'stepsPerEpoch' | 'steps' | 'schedule'> => {
   const perEpoch = total / epochs;
   return {
     ...epochsOf(steps),
@@ -456,15 +472,17 @@ const sampled = <State extends Tree>(
   key: Key,
 ): Synthesised => {
   const { victim } = site;
-  const lots = Array.from({ length: Math.ceil(count / synthesiser.batch) }, (_, lot) =>
-    tf.tidy(() => {
+  const lots = Array.from({ length: Math.ceil(count / synthesiser.batch) }, (_, lot) => {
+    const { images, taken } = tf.tidy(() => {
       const seed = tf.tensor1d([...key.split('generated').split(lot).int32Pair()], 'int32');
-      const images = synthesiser.images(site, state, seed);
-      const taken = victim.labels(victim.frozen, images).dataSync();
-      return { ...picturesOf(images, victim.normalisation), labels: Array.from(taken) } as never;
-    }),
-  ) as unknown as Omit<Synthesised, 'cost'>[];
-  const { shape } = lots[0] as Omit<Synthesised, 'cost'>;
+      const made = synthesiser.images(site, state, seed).clone();
+      return { images: made, taken: victim.labels(victim.frozen, made) };
+    });
+    const found = { ...picturesOf(images, victim.normalisation), labels: Array.from(taken.dataSync()) };
+    tf.dispose([images, taken]);
+    return found;
+  });
+  const { shape } = lots[0] as Pictures;
   const size = shape.height * shape.width * shape.channels;
   return {
     shape,

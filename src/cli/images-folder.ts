@@ -16,7 +16,10 @@ type Synthesising = CellPlan & { readonly stages: { readonly steal: string; read
 
 /** Where a run shows a cell's images: `images/<defense>/<attack>/<student>/seed-<label>`. */
 const folderOf = ({ defense, attack, student, seed }: CellPlan): string =>
-  join(imageFiles.folder, ...[defense, attack, student, `seed-${seed}`].map(stageFolder));
+  join(
+    imageFiles.folder,
+    ...[defense, attack, student, `seed-${seed}`].map((part) => stageFolder(part.replaceAll('/', '_'))),
+  );
 
 const synthesising = ({ cells }: Plan): readonly Synthesising[] =>
   cells.filter((cell): cell is Synthesising => cell.stages?.inspect !== undefined);

@@ -4,8 +4,8 @@ import { basename, dirname, join, relative } from 'node:path';
 import { attempt, orThrow } from '../core/errors.js';
 import { decodeImage, toColour } from '../data/images.js';
 import { writeWhole } from '../harness/store.js';
-import { decodeImagesFile, type ImagesFile, teacherConfidence, verifierAccuracy } from '../report/images.js';
-import { percent, whole } from '../report/numbers.js';
+import { decodeImagesFile, type ImagesFile } from '../report/images.js';
+import { whole } from '../report/numbers.js';
 import { gif, type Picture } from '../report/pictures.js';
 import { decodeMatrix, imageFiles, matrixPath } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -58,8 +58,6 @@ const isFile = (path: string): Promise<boolean> =>
 const labelOf = ({ defense, attack, student, seed }: ImagesFile): string =>
   `${defense}/${attack}/${student}/seed-${seed}`;
 
-const share = (value: number): string => (Number.isFinite(value) ? `${percent(value)} %` : 'n/a');
-
 /** What there is to say of a cell, by name; several lines may go by one name. */
 const factsOf = async ({ folder, file }: Cell, out: Terminal): Promise<readonly (readonly [string, string])[]> => {
   const findings = [...file.diagnostics]
@@ -70,8 +68,6 @@ const factsOf = async ({ folder, file }: Cell, out: Terminal): Promise<readonly 
   const alone = file.images.filter((image) => image.file !== undefined).length;
   return [
     ['images', `${whole(file.count)} in the pool, ${whole(alone)} shown`],
-    ['teacher', `${share(teacherConfidence(file))} mean confidence`],
-    ['verifier', `${share(verifierAccuracy(file))} accuracy`],
     ...findings.map((finding, i) => [i === 0 ? 'findings' : '', finding] as const),
     ...pictures.filter((_, i) => there[i]).map((path) => [basename(path, '.png'), shown(path)] as const),
   ];

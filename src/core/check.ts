@@ -17,6 +17,10 @@ export const between = (low: number, high: number): Condition => ({
 });
 /** A share of something: above 0, at most 1. */
 export const share: Condition = { holds: (value) => value > 0 && value <= 1, says: 'a number above 0 and at most 1' };
+export const wholeBetween = (low: number, high: number): Condition => ({
+  holds: (value) => Number.isInteger(value) && value >= low && value <= high,
+  says: `a whole number from ${low} to ${high}`,
+});
 export const wholeAtLeast = (bound: number): Condition => ({
   holds: (value) => Number.isInteger(value) && value >= bound,
   says: `a whole number of at least ${bound}`,
@@ -60,6 +64,18 @@ export const nothingElse = (owner: string, rest: Readonly<Record<string, unknown
       remedy: 'Correct the name, or take it out.',
     }),
   );
+};
+
+/** `defaults` with what was changed of them. Throws as `nothingElse` does for a name that is not among them. */
+export const withDefaults = <Options extends object>(
+  owner: string,
+  defaults: Options,
+  changed: Partial<Options>,
+): Options => {
+  const names = Object.keys(changed) as (keyof Options & string)[];
+  nothingElse(owner, Object.fromEntries(names.filter((name) => !(name in defaults)).map((name) => [name, true])));
+  const given = names.filter((name) => changed[name] !== undefined).map((name) => [name, changed[name]]);
+  return { ...defaults, ...Object.fromEntries(given) };
 };
 
 const shown = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : String(value));

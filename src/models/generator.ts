@@ -64,7 +64,8 @@ const layers = (width: number, { height, width: across, channels }: ImageShape):
     batchNorm('conv_blocks2.5', { affine: false }),
   );
 
-const even: Condition = {
+/** What a generator's width must be. */
+export const evenChannels: Condition = {
   holds: (value) => value >= 2 && value % 2 === 0,
   says: 'an even whole number of at least 2',
 };
@@ -90,7 +91,7 @@ export const generator = ({
   readonly latent: number;
   readonly width?: number;
 }): GeneratorPlugin => {
-  checked('generator', { latent: wholeAtLeast(1), width: even }, { latent, width });
+  checked('generator', { latent: wholeAtLeast(1), width: evenChannels }, { latent, width });
   return {
     name: 'generator',
     params: { latent, width },

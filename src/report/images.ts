@@ -30,20 +30,6 @@ export interface SynthesisedImage {
   readonly verifier: readonly number[];
 }
 
-/* Measures of the images that are listed; NaN where there are none. */
-
-/** The teacher's mean confidence: the probability of its likeliest class, 0..1. */
-export const teacherConfidence = ({ images }: ImagesFile): number =>
-  mean(images.map(({ teacher }) => Math.max(...teacher)));
-
-/** The share of images whose label is the verifier's likeliest class, 0..1. */
-export const verifierAccuracy = ({ images }: ImagesFile): number =>
-  mean(images.map(({ label, verifier }) => (verifier.indexOf(Math.max(...verifier)) === label ? 1 : 0)));
-
-const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/* Decoding */
-
 /** What is wrong with a value that lies at `at`; undefined when it is as it should be. */
 type Check = (value: unknown, at: string) => string | undefined;
 

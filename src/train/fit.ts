@@ -41,6 +41,8 @@ export interface FitSpec<
   readonly epochs: number;
   /** Default: one pass of the source. */
   readonly stepsPerEpoch?: number | undefined;
+  /** In all, where the last epoch is a shorter one. */
+  readonly steps?: number | undefined;
   readonly schedule: Schedule;
   /** Questions put to the victim for each image of a batch. Default 0. */
   readonly queriesPerImage?: number;
@@ -205,7 +207,7 @@ export const fit = async <
 ): Promise<Fitted<Kept>> => {
   const source = spec.source(host.key.split('batches'));
   const stepsPerEpoch = spec.stepsPerEpoch ?? source.steps;
-  const steps = spec.epochs * stepsPerEpoch;
+  const steps = spec.steps ?? spec.epochs * stepsPerEpoch;
   const seeds = host.key.split('step');
   const runner = runnerOf(spec.step, { frozen: spec.frozen, data: source.data }, host);
   const validate = spec.validate?.(runner.also);
@@ -326,9 +328,9 @@ export const fit = async <
     };
 
     const endEpoch = async (): Promise<void> => {
-      const epoch = step / stepsPerEpoch - 1;
+      const epoch = Math.ceil(step / stepsPerEpoch) - 1;
       const metrics = means();
-      const stepsPerSecond = stepsPerEpoch / epochSeconds;
+      const stepsPerSecond = (step - epoch * stepsPerEpoch) / epochSeconds;
       const learningRate = spec.schedule.at({ epoch, step: step - 1, stepsPerEpoch, epochs: spec.epochs });
       let validation: number | undefined;
       if (validate !== undefined) {
@@ -370,13 +372,13 @@ export const fit = async <
       const epoch = Math.floor(step / stepsPerEpoch);
       const shown = spec.snapshot?.every ?? Number.POSITIVE_INFINITY;
       const until = [stepsPerEpoch, host.checkpointEvery, shown].map((every) => every - (step % every));
-      const together = Math.min(runner.stride, ...until);
+      const together = Math.min(runner.stride, steps - step, ...until);
       const count = take(epoch, together);
       step += together;
       images += count;
       queries += count * (spec.queriesPerImage ?? 0);
 
-      const epochEnds = step % stepsPerEpoch === 0;
+      const epochEnds = step % stepsPerEpoch === 0 || step === steps;
       if (pending.length >= stepsBetweenReads || epochEnds) {
         drain();
         host.progress({

@@ -478,6 +478,18 @@ describe('a synthesiser of one’s own', () => {
     expect(theft.history.map(({ metrics }) => Object.keys(metrics))).toEqual([['loss', 'kl']]);
   });
 
+  test.each<readonly [string, Partial<Synthesiser<never>>, readonly number[] | undefined, string]>([
+    ['no phases', { phases: [] }, undefined, 'it has no phases'],
+    ['too few labels', {}, [0, 1], 'there are 2 labels for a batch of 6 images'],
+    ['a label that is no class', {}, [0, 1, 2, 3, 0, 1], 'label 3 is none of the 3 classes'],
+  ])('with %s is refused', async (_, changes, labels, what) => {
+    const options: PoolDistillation = { batches: 1, labels, temperature: 1 };
+    const unsound = { ...drifting(), ...changes } as ReturnType<typeof drifting>;
+    const failed = await failureOf(stealFromPool(unsound, options, victim, learner, given(context())));
+    expect(failed).toMatchObject({ kind: 'plugin', where: 'synthesiser', what });
+    expect(failed.remedy).toBeTruthy();
+  });
+
   test('learns together with a student', async () => {
     const tried = context();
     const options = { epochs: 3, stepsPerEpoch: 2, temperature: 1, keep: 4, pictureEvery: 2 };

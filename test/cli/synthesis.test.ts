@@ -15,7 +15,7 @@ beforeAll(async () => {
       imports: "import { dafl, deepInversion } from 'undistill';",
       attacks: `
     dafl({ batch: 8, epochs: 2, stepsPerEpoch: 20, latent: 6, width: 4, keep: 60, pictureEvery: 10 }),
-    deepInversion({ batch: 6, iterations: 8, batches: 2, steps: 6, pictureEvery: 4, label: 'mine' })`,
+    deepInversion({ batch: 6, iterations: 8, batches: 2, steps: 6, pictureEvery: 4, label: 'my/own' })`,
     }),
   );
 });
@@ -23,10 +23,11 @@ afterAll(() => at.remove());
 
 const run = ['run', 'tiny.ts', '--threads', '1', '--checkpoint-every', '4'];
 const cells = ['none', 'nasty'].flatMap((defense) =>
-  (['dafl', 'mine'] as const).map((attack) => [defense, attack] as const),
+  (['dafl', 'my/own'] as const).map((attack) => [defense, attack] as const),
 );
 const folder = (defense: string, attack: string, name = 'tiny'): string =>
-  join(at.folder, 'runs', name, 'images', defense, attack, 'plainCnn/seed-0');
+  // A label is one folder, be there a slash in it.
+  join(at.folder, 'runs', name, 'images', defense, attack.replace('/', '_'), 'plainCnn/seed-0');
 const listed = async (...where: Parameters<typeof folder>): Promise<ImagesFile> => {
   const path = join(folder(...where), 'images.json');
   return decodeImagesFile(await readFile(path, 'utf8'), path);
@@ -119,9 +120,9 @@ describe('a run of data-free attacks', () => {
     const heads = out.split('\n').filter((line) => line !== '' && !line.startsWith(' '));
     expect(heads).toEqual([
       'nasty/dafl/plainCnn/seed-0',
-      'nasty/mine/plainCnn/seed-0',
+      'nasty/my/own/plainCnn/seed-0',
       'none/dafl/plainCnn/seed-0',
-      'none/mine/plainCnn/seed-0',
+      'none/my/own/plainCnn/seed-0',
     ]);
     for (const [defense, attack] of cells) {
       const { images } = await listed(defense, attack);
@@ -146,13 +147,13 @@ describe('a run of data-free attacks', () => {
 
 describe('a fraction of the schedules', () => {
   it('is a run of another name, of shorter trainings and fewer images', async () => {
-    const { code, err } = await at.undistill([...run, '--scale', '0.25', '--only', 'none/*/mine']);
+    const { code, err } = await at.undistill([...run, '--scale', '0.25', '--only', 'none/*/my/own']);
     expect([code, err]).toEqual([0, '']);
     const { experiment, about } = await at.matrix('runs/tiny-scale-0.25');
     expect([experiment, about]).toEqual(['tiny-scale-0.25', 'at 25 % of its schedules']);
-    expect((await listed('none', 'mine', 'tiny-scale-0.25')).count).toBe(6);
+    expect((await listed('none', 'my/own', 'tiny-scale-0.25')).count).toBe(6);
     // Half of a batch’s iterations, since there is one batch at least.
-    const history = await readdir(join(folder('none', 'mine', 'tiny-scale-0.25'), 'history'));
+    const history = await readdir(join(folder('none', 'my/own', 'tiny-scale-0.25'), 'history'));
     expect(history.sort().at(-1)).toBe('images-0-000004.png');
   });
 

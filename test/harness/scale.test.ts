@@ -123,6 +123,11 @@ describe('a scaled attack', () => {
     expect(paramsOf(noise(), 0.1)).toEqual({ temperature: 1, steps: null });
   });
 
+  test('keeps the label that it was given', () => {
+    for (const attack of [dafl({ label: 'mine', pictureEvery: 7 }), deepInversion({ label: 'mine', pictureEvery: 7 })])
+      expect(attack.scaled?.(0.5).label).toBe('mine');
+  });
+
   test('without iterations of its own is itself', () => {
     for (const attack of [kd(), transfer({ images: dataOf(thirds()) })])
       expect(scaled(made({ attacks: [attack] }), 0.1).attacks[0]?.attack).toBe(attack);

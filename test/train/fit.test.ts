@@ -239,6 +239,21 @@ describe('a fit that goes on', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
+  test('within a last epoch that is a shorter one', async () => {
+    const shorter = specOf({ epochs: 3, steps: 12 });
+    const whole = read(await fit(shorter, hostOf()));
+    expect(whole.history.map(({ epoch, step }) => [epoch, step])).toEqual([
+      [0, 5],
+      [1, 10],
+      [2, 12],
+    ]);
+    expect([whole.steps, whole.images]).toEqual([12, 19 + 19 + 8]);
+    // Its mean is of its own steps alone.
+    expect(whole.history[2]?.metrics.loss).not.toBe(whole.history[1]?.metrics.loss);
+    for (const at of [4, 10, 11])
+      expect((await interrupted(shorter, [{ how: 'kill', at }], 3)).result).toEqual(whole);
+  });
+
   test('tells an interruption from a failure, and where it stopped', async () => {
     const stop = new AbortController();
     stop.abort();
