@@ -16,6 +16,9 @@ const wholeFrom1 = (text: string): number => {
 
 const andMore = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
+const experimentFile =
+  'a TypeScript file whose default export is an experiment, or a list of them (then FILE#NAME is one)';
+
 // Each command loads what it needs when it is called: TensorFlow's library takes a second, which help can do without.
 
 /** Runs a command. Gives the exit code: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C. */
@@ -39,7 +42,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
 
   command('run')
     .description('run an experiment file: train what is missing, and write and print its matrix')
-    .argument('<file>', 'a TypeScript file with `export default experiment({ … })`')
+    .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')
     .option(
       '--only <pattern>',
@@ -62,7 +65,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
 
   command('plan')
     .description('what a run of an experiment file would do: its stages, what is there already, the time left')
-    .argument('<file>', 'a TypeScript file with `export default experiment({ … })`')
+    .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')
     .option('--only <pattern>', 'only attacks, defences, students or stages that match; may be repeated', andMore)
     .option('--seed <labels...>', 'only these of its seeds')

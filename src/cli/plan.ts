@@ -4,19 +4,20 @@ import { firstFew } from '../data/assemble.js';
 import type { Execution, Precision } from '../engine/execution.js';
 import { showSeconds } from '../engine/progress.js';
 import { estimate, type Speeds, speedsFrom } from '../harness/estimate.js';
+import type { Experiment } from '../harness/experiment.js';
 import { type Plan, type Stage, trains } from '../harness/plan.js';
 import type { StageRecord } from '../harness/record.js';
 import { selected } from '../harness/select.js';
 import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
 import { whyStale } from '../harness/stale.js';
 import { counted } from '../report/numbers.js';
-import { type ExperimentOptions, openExperiment } from './experiment-file.js';
+import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface PlanOptions extends ExperimentOptions {
   readonly only?: readonly string[];
-  readonly out?: string;
+  readonly out?: string | undefined;
   readonly engine?: Execution;
   readonly precision?: Precision;
 }
@@ -110,8 +111,18 @@ const notApplicable = ({ cells }: Plan): readonly string[] => [
 ];
 
 export const planCommand = async (file: string, options: PlanOptions, out: Terminal = terminal()): Promise<number> => {
-  const experiment = await openExperiment(file, options);
-  const planned = await planFor(experiment, await plannedEngine(options.engine, options.precision), {
+  const experiments = await openExperiments(file, options);
+  const engine = await plannedEngine(options.engine, options.precision);
+  for (const [i, one] of experiments.entries()) {
+    if (i > 0) out.log('');
+    if (experiments.length > 1) out.log(`${one.experiment.name}:`);
+    await planOne(one.experiment, { ...options, out: outFolder(options.out, one, experiments.length) }, engine, out);
+  }
+  return 0;
+};
+
+const planOne = async (experiment: Experiment, options: PlanOptions, engine: string, out: Terminal): Promise<void> => {
+  const planned = await planFor(experiment, engine, {
     onNote: (note) => out.log(`${out.paint.warning('!')} ${note}`),
   });
   const { plan } = planned;
@@ -135,5 +146,4 @@ export const planCommand = async (file: string, options: PlanOptions, out: Termi
     `${counted(plan.cells.length, 'cell')}, ${counted(experiment.seeds.length, 'seed')}; ${counted(states.length, 'stage')}: ${tallied(states)}.`,
   );
   out.log(timeLeft(states));
-  return 0;
 };
