@@ -8,7 +8,7 @@ export {
   inversionPresets,
 } from './attacks/deep-inversion.js';
 export { hardLabel } from './attacks/hard-label.js';
-export { kd, partialKd } from './attacks/kd.js';
+export { kd, kdPresets, partialKd } from './attacks/kd.js';
 export { noise } from './attacks/noise.js';
 export { labelSmoothing, scratch } from './attacks/scratch.js';
 export {
@@ -71,4 +71,5 @@ export {
 } from './train/losses.js';
 export { adam, type Optimizer, type OptimizerState, sgd } from './train/optimizers.js';
 export { type Learner, learner, type Recipe } from './train/recipe.js';
+export { recipes } from './train/recipes.js';
 export { constant, cosine, multiStep, type Schedule } from './train/schedules.js';

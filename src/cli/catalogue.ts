@@ -21,6 +21,8 @@ import type { NetworkPlugin } from '../models/network.js';
 import { plainCnn } from '../models/plain-cnn.js';
 import { preResNet } from '../models/pre-resnet.js';
 import { resNet } from '../models/resnet.js';
+import type { Recipe } from '../train/recipe.js';
+import { recipes as named } from '../train/recipes.js';
 
 /** A built-in plugin: how it is written, one made of it, and what a person must know that its value does not say. */
 interface Entry<Plugin> {
@@ -42,7 +44,12 @@ export const attacks: readonly Entry<AnyAttack>[] = [
     plugin: labelSmoothing(),
     about: 'no attack: smoothed labels; what a teacher worth stealing must beat',
   },
-  { write: 'kd()', plugin: kd(), about: 'distillation on all images', source: `${distilling}; ${nastyTeacher}` },
+  {
+    write: 'kd()',
+    plugin: kd(),
+    about: 'distillation on all images; kdPresets has the settings',
+    source: `${distilling}; ${nastyTeacher}`,
+  },
   {
     write: 'partialKd({ fraction: 0.1 })',
     plugin: partialKd({ fraction: 0.1 }),
@@ -121,6 +128,23 @@ export const nets: readonly Entry<NetworkPlugin>[] = [
     about: 'half of leNet5 in every layer',
     source: 'Chen et al., DAFL, ICCV 2019',
   },
+];
+
+export const recipes: readonly Entry<Recipe>[] = [
+  { write: 'recipes.cifar10', plugin: named.cifar10, about: 'ResNets on CIFAR-10', source: nastyTeacher },
+  {
+    write: 'recipes.cifar100',
+    plugin: named.cifar100,
+    about: 'ResNets, MobileNets and ShuffleNets on CIFAR-100',
+    source: nastyTeacher,
+  },
+  {
+    write: 'recipes.tinyImageNet',
+    plugin: named.tinyImageNet,
+    about: 'the same on Tiny-ImageNet',
+    source: nastyTeacher,
+  },
+  { write: 'recipes.plainCnn', plugin: named.plainCnn, about: 'the 5-layer CNN on CIFAR-10', source: nastyTeacher },
 ];
 
 export const data: readonly Entry<DatasetPlugin>[] = [

@@ -288,10 +288,10 @@ export const imageFolder = (options: ImageFolderOptions): DatasetPlugin => {
         if (size !== undefined && (!Number.isInteger(size) || size < 1 || size > 1024)) {
           refuse('size is a whole number of pixels, 1 to 1024', `imageFolder({ size: ${size} })`);
         }
-        const { crop, flip } = augmentation;
-        if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean') {
+        const { crop, flip, rotate = 0 } = augmentation;
+        if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean' || !(rotate >= 0 && rotate <= 180)) {
           refuse(
-            'crop is a whole number of pixels, 0 or more, and flip true or false',
+            'crop is a whole number of pixels, 0 or more, flip true or false, and rotate degrees from 0 to 180',
             `imageFolder({ augmentation })`,
           );
         }

@@ -13,7 +13,16 @@ import * as native from './ops-native.js';
  */
 
 export { isNative } from './backend.js';
-export { type CropFlip, cropFlip, type Jitter, jitter, standardNormal } from './ops-augment.js';
+export {
+  type Augmenting,
+  augment,
+  type CropFlip,
+  cropFlip,
+  type Jitter,
+  jitter,
+  rotate,
+  standardNormal,
+} from './ops-augment.js';
 
 export interface ConvOptions {
   /** In both directions; default 1. */

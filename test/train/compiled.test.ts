@@ -208,6 +208,10 @@ describe('compiled, a step of training is the eager one to the last bit', () => 
   test.each<readonly [string, () => Spec]>([
     ['on labels, of cropped and flipped images', () => plain()],
     ['on labels, of flipped images', () => plain(learnerOf(), bare)],
+    [
+      'on labels, of turned images',
+      () => plain(learnerOf(), { ...bare, augmentation: { ...bare.augmentation, rotate: 20 } }),
+    ],
     ['on labels, of images as they are', () => plain(learnerOf(), still)],
     ['on smoothed labels', () => stolen(labelSmoothing({ epsilon: 0.3 }))],
     ['of scratch on half of the images for as many steps', () => stolen(scratch({ fraction: 0.5, steps: 'same' }))],
