@@ -40,6 +40,7 @@ export * as ops from './engine/ops.js';
 export type { Runner, Step, StepInputs } from './engine/step.js';
 export { type Experiment, type ExperimentSpec, experiment, type Pair, pair, type Seed } from './harness/experiment.js';
 export type { Matrix } from './harness/matrix.js';
+export type { Published } from './harness/published.js';
 export type { StageRecord } from './harness/record.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/try.js';
 export * as layers from './models/layers.js';

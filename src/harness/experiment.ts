@@ -7,6 +7,7 @@ import type { Defense } from '../defenses/defense.js';
 import { type Access, type AtLeast, rank } from '../defenses/victim.js';
 import { type Learner, precisions } from '../train/recipe.js';
 import { alike, labelsOf } from './labels.js';
+import { checkPublished, type Published } from './published.js';
 
 /** One seed for everything, or one for the victim (teacher, adversary, defence) and one for the thief's student. */
 export type Seed = number | { readonly victim: number; readonly student: number };
@@ -58,6 +59,8 @@ export interface ExperimentSpec<
   readonly attacks: { readonly [I in keyof Attacks]: FitsOneOf<Attacks[I], Defenses> };
   readonly pairs?: readonly Pair[];
   readonly seeds: readonly Seed[];
+  /** What a paper reports, shown beside the numbers of the run. */
+  readonly published?: Published;
 }
 
 /** An experiment with its defaults filled in and its labels made. */
@@ -77,6 +80,7 @@ export interface Experiment {
   /** The grid's cells and the explicit pairs: which attack meets which defence, by label. */
   readonly meetings: readonly { readonly attack: string; readonly defense: string }[];
   readonly seeds: readonly { readonly label: string; readonly victim: number; readonly student: number }[];
+  readonly published?: Published;
 }
 
 const refuse = (what: string, where: string, remedy: string): never => {
@@ -87,7 +91,7 @@ const refuse = (what: string, where: string, remedy: string): never => {
  * An experiment: every attack on every defence, by every student, with every seed.
  *
  * Throws a `FailureError` of kind `experiment` that names the field: an empty list, two rows or columns of one label, a
- * number out of range, an attack or a pair that nothing exposes enough for.
+ * number out of range, an attack or a pair that nothing exposes enough for, a published number of what is not there.
  */
 export const experiment = <const Defenses extends readonly Defense[], const Attacks extends readonly unknown[]>(
   spec: ExperimentSpec<Defenses, Attacks>,
@@ -106,6 +110,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     attacks: rows,
     pairs = [],
     seeds: seedsGiven,
+    published,
     ...unknown
   } = spec as ExperimentSpec;
   nothingElse('experiment', unknown);
@@ -175,6 +180,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       ...(label === undefined ? {} : { label }),
     })),
   );
+  if (published !== undefined)
+    checkPublished(published, { students: studentLabels, attacks: attackLabels, defenses: defenseLabels });
   const labelOf = <T extends AnyAttack | Defense>(all: readonly T[], labels: readonly string[], one: T): string =>
     labels[all.findIndex((each) => alike(each, one))] as string;
   const meetings = [...rows.flatMap((attack) => columns.map((defense) => ({ attack, defense }))), ...pairs].map(
@@ -208,6 +215,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       ({ attack, defense }, i) => i === meetings.findIndex((m) => m.attack === attack && m.defense === defense),
     ),
     seeds: seeds.map((seed, i) => ({ ...seed, label: seedLabels[i] as string })),
+    ...(published === undefined ? {} : { published }),
   };
 };
 
