@@ -30,6 +30,7 @@ export type { Dataset, DatasetPlugin } from './data/dataset.js';
 export { fashionMnist, mnist } from './data/idx.js';
 export { imageFolder } from './data/image-folder.js';
 export { type SyntheticOptions, synthetic } from './data/synthetic.js';
+export { type TinyImageNetOptions, tinyImageNet } from './data/tiny-imagenet.js';
 export { labelOnly, rounding, topK } from './defenses/answers.js';
 export { compose } from './defenses/compose.js';
 export type { Defense, DefenseContext, Teacher } from './defenses/defense.js';

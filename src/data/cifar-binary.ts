@@ -3,7 +3,8 @@ import { type Entry, openSource, type Source } from './archive.js';
 import { type Decoded, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, Examples, LoadOptions } from './dataset.js';
-import { decodeImages, noteIgnored, planImageFolder } from './image-folder.js';
+import { decodeImages } from './decode.js';
+import { noteIgnored, planImageFolder } from './image-folder.js';
 
 /** In the order of the labels, which is alphabetical. */
 export const CIFAR10_CLASSES = [
