@@ -25,7 +25,7 @@ export { atLeast, between, checked, nothingElse, oneOf, positive, share, wholeAt
 export { type Failure, FailureError, failure, type Task } from './core/errors.js';
 export { type Key, key, normals } from './core/random.js';
 export type { Tree } from './core/tree.js';
-export { cifar10 } from './data/cifar-binary.js';
+export { cifar10, cifar100 } from './data/cifar-binary.js';
 export type { Dataset, DatasetPlugin } from './data/dataset.js';
 export { fashionMnist, mnist } from './data/idx.js';
 export { imageFolder } from './data/image-folder.js';
