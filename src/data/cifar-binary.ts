@@ -1,8 +1,8 @@
 import { attempt } from '../core/errors.js';
 import { type Entry, openSource, type Source } from './archive.js';
-import { type Decoded, plural, refuse } from './assemble.js';
+import { type Decoded, type DecodedExamples, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import type { DatasetPlugin, Examples, LoadOptions } from './dataset.js';
+import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
 import { noteIgnored, planImageFolder } from './image-folder.js';
 
@@ -87,7 +87,7 @@ const formatsOf = ({ title, trainFiles, testFile }: Cifar): string =>
     .join(' … ')}, ${testFile}), or its images as JPEG or PNG in train/<class>/ and test/<class>/.`;
 
 /** Records of the binary version as images with interleaved channels. `at` is where the first one goes. */
-const readRecords = (set: Cifar, bytes: Uint8Array, into: Examples, at: number, where: string): void => {
+const readRecords = (set: Cifar, bytes: Uint8Array, into: DecodedExamples, at: number, where: string): void => {
   const record = recordBytes(set);
   const most = set.classes.length - 1;
   for (let n = 0; n < bytes.length / record; n++) {
@@ -160,7 +160,7 @@ const checkNames = (set: Cifar, bytes: Uint8Array, where: string): void => {
 
 const decodeBinary = async (set: Cifar, source: Source, entries: readonly Entry[], root: string): Promise<Decoded> => {
   const counts = recordCounts(set, entries, root, source.path);
-  const empty = (count: number): Examples => ({
+  const empty = (count: number): DecodedExamples => ({
     images: new Uint8Array(count * 3 * PLANE),
     labels: new Uint8Array(count),
     count,

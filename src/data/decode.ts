@@ -1,7 +1,7 @@
 import type { ImageShape } from '../models/network.js';
 import type { Source } from './archive.js';
-import { firstFew, labelArray, plural, refuse } from './assemble.js';
-import type { Examples, LoadOptions } from './dataset.js';
+import { type DecodedExamples, firstFew, labelArray, plural, refuse } from './assemble.js';
+import type { LoadOptions } from './dataset.js';
 import type { Undecodable } from './decode-lot.js';
 import { decodeAll } from './decoding-threads.js';
 import { type Image, toColour } from './images.js';
@@ -86,7 +86,7 @@ export const decodeImages = async (
   plan: ImagePlan,
   size: number | undefined,
   { onProgress }: LoadOptions,
-): Promise<{ readonly image: ImageShape; readonly train: Examples; readonly test: Examples }> => {
+): Promise<{ readonly image: ImageShape; readonly train: DecodedExamples; readonly test: DecodedExamples }> => {
   const parts = [plan.train, plan.test];
   const places = new Map(
     parts.flatMap((files, part) => files.map(({ path }, index) => [path, { part, index }] as const)),
@@ -125,7 +125,7 @@ export const decodeImages = async (
   }
   if (sizes.size > 1) refuseMixedSizes(sizes, source.path);
   const { shape, parts: pixels } = canvas.result();
-  const examples = (part: number): Examples => {
+  const examples = (part: number): DecodedExamples => {
     const files = parts[part] as readonly LabelledFile[];
     const labels = labelArray(files.length, plan.classes.length);
     for (let i = 0; i < files.length; i++) labels[i] = (files[i] as LabelledFile).label;
