@@ -1,8 +1,8 @@
 import {
+  cifar100,
   dafl,
   daflPresets,
   experiment,
-  imageFolder,
   kd,
   kdPresets,
   learner,
@@ -17,17 +17,12 @@ import {
 
 /**
  * The nasty teacher's data-free table on CIFAR-100, as `dafl.ts` is on CIFAR-10: 71.06 % from the normal and 65.67 % from the
- * nasty teacher (recalled, not checked against the paper; DAFL's own paper has 74.47 %, and others report 53 to 62 %). Give
- * CIFAR-100's images as folders, `train/<class>/*.png` and `test/<class>/…`, with `--data`.
+ * nasty teacher (recalled, not checked against the paper; DAFL's own paper has 74.47 %, and others report 53 to 62 %).
  */
 export default experiment({
   name: 'dafl-cifar100',
   about: 'DAFL on CIFAR-100: ResNet-34, normal and nasty, stolen by ResNet-18 without data',
-  data: imageFolder({
-    path: 'cifar100',
-    normalisation: { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243, 0.261] },
-    augmentation: { crop: 4, flip: true },
-  }),
+  data: cifar100(),
   teacher: learner(resNet(34), recipes.cifar100),
   students: [learner(resNet(18), recipes.cifar100)],
   defenses: [none(), nasty(nastyPresets.cifar100)],

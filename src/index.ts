@@ -25,11 +25,12 @@ export { atLeast, between, checked, nothingElse, oneOf, positive, share, wholeAt
 export { type Failure, FailureError, failure, type Task } from './core/errors.js';
 export { type Key, key, normals } from './core/random.js';
 export type { Tree } from './core/tree.js';
-export { cifar10 } from './data/cifar-binary.js';
+export { cifar10, cifar100 } from './data/cifar-binary.js';
 export type { Dataset, DatasetPlugin } from './data/dataset.js';
 export { fashionMnist, mnist } from './data/idx.js';
 export { imageFolder } from './data/image-folder.js';
 export { type SyntheticOptions, synthetic } from './data/synthetic.js';
+export { type TinyImageNetOptions, tinyImageNet } from './data/tiny-imagenet.js';
 export { labelOnly, rounding, topK } from './defenses/answers.js';
 export { compose } from './defenses/compose.js';
 export type { Defense, DefenseContext, Teacher } from './defenses/defense.js';

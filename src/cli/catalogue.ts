@@ -6,11 +6,12 @@ import { kd, partialKd } from '../attacks/kd.js';
 import { noise } from '../attacks/noise.js';
 import { labelSmoothing, scratch } from '../attacks/scratch.js';
 import { transfer } from '../attacks/transfer.js';
-import { cifar10 } from '../data/cifar-binary.js';
+import { cifar10, cifar100 } from '../data/cifar-binary.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { fashionMnist, mnist } from '../data/idx.js';
 import { imageFolder } from '../data/image-folder.js';
 import { synthetic } from '../data/synthetic.js';
+import { tinyImageNet } from '../data/tiny-imagenet.js';
 import { labelOnly, rounding, topK } from '../defenses/answers.js';
 import { compose } from '../defenses/compose.js';
 import type { Defense } from '../defenses/defense.js';
@@ -158,6 +159,16 @@ export const data: readonly Entry<DatasetPlugin>[] = [
     write: "cifar10({ path: '…' })",
     plugin: cifar10(),
     about: '50,000 + 10,000 photographs, 32×32; the binary version or images, a folder or a tar(.gz)',
+  },
+  {
+    write: "cifar100({ path: '…' })",
+    plugin: cifar100(),
+    about: 'the same with 100 classes, the fine labels',
+  },
+  {
+    write: "tinyImageNet({ path: '…' })",
+    plugin: tinyImageNet(),
+    about: '100,000 + 10,000 photographs of 200 classes, 64×64; the original layout: a folder, a tar(.gz) or several',
   },
   {
     write: "imageFolder({ path: '…' })",

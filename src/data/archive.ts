@@ -23,7 +23,7 @@ export interface FileContent {
   readonly bytes: Uint8Array;
 }
 
-/** A folder, a tar or a gzipped tar: the same to whoever reads it. Everything rejects with a failure of kind `data`. */
+/** A folder, a tar, a gzipped tar or several of them: the same to whoever reads it. Everything rejects with a failure of kind `data`. */
 export interface Source {
   /** Absolute. */
   readonly path: string;
@@ -253,6 +253,59 @@ const tarSource = (path: string, gzip: boolean, stamp: string): Source => ({
   },
 });
 
+/* Shards */
+
+const ARCHIVE = /\.(tar|tar\.gz|tgz)$/i;
+/** Notes and checksums that lie beside shards. */
+const TEXT = /(\.(md|txt|html?|json|md5|sha256)|sums|readme|license)$/i;
+
+/** The archives of a folder that has nothing else to read in it. */
+const shardsOf = (entries: readonly Entry[]): readonly string[] =>
+  entries.every(({ path, kind }) => kind === 'file' && (ARCHIVE.test(path) || TEXT.test(path)))
+    ? entries.map(({ path }) => path).filter((path) => ARCHIVE.test(path))
+    : [];
+
+/** Archives that make up one set, as if they had been unpacked into one folder. */
+const shardedSource = (path: string, stamp: string, shards: readonly Source[]): Source => {
+  /** Which shard has a file, once they were listed. */
+  let holders: Promise<ReadonlyMap<string, Source>> | undefined;
+  let entries: readonly Entry[] = [];
+  const listed = async (): Promise<ReadonlyMap<string, Source>> => {
+    const lists = await Promise.all(shards.map((shard) => shard.list()));
+    const found = new Map<string, Source>();
+    lists.forEach((list, i) => {
+      const shard = shards[i] as Source;
+      for (const { path: name, kind } of list) {
+        if (kind === 'folder') continue;
+        const other = found.get(name);
+        if (other !== undefined) refuse(`${other.path} has ${name} as well`, shard.path, 'Keep the shards of one set.');
+        found.set(name, shard);
+      }
+    });
+    entries = lists.flat();
+    return found;
+  };
+  const holding = (): Promise<ReadonlyMap<string, Source>> => {
+    holders ??= listed();
+    return holders;
+  };
+  return {
+    path,
+    stamp,
+    list: async () => {
+      await holding();
+      return entries;
+    },
+    async *read(wanted) {
+      const holds = await holding();
+      for (const shard of shards) {
+        const here = new Set([...wanted].filter((name) => holds.get(name) === shard));
+        if (here.size > 0) yield* shard.read(here);
+      }
+    },
+  };
+};
+
 /** First bytes of formats that people try, and what to do instead. */
 const OTHERS: readonly (readonly [hex: string, name: string])[] = [
   ['504b0304', 'a zip archive'],
@@ -263,14 +316,21 @@ const OTHERS: readonly (readonly [hex: string, name: string])[] = [
   ['526172211a07', 'a rar archive'],
 ];
 
+const openFolder = async (path: string): Promise<Source> => {
+  const folder = folderSource(path);
+  const shards = shardsOf(await folder.list());
+  if (shards.length === 0) return folder;
+  return shardedSource(path, folder.stamp, await Promise.all(shards.map((name) => openSource(join(path, name)))));
+};
+
 /**
- * Opens a folder, a tar or a gzipped tar, told apart by content; a relative path starts at the working folder. Nothing
- * is ever unpacked to disk. In an archive, absolute paths, `..`, links and devices are refused.
+ * Opens a folder, a tar, a gzipped tar or a folder of such archives, told apart by content; a relative path starts at the
+ * working folder. Nothing is ever unpacked to disk. In an archive, absolute paths, `..`, links and devices are refused.
  */
 export const openSource = async (given: string): Promise<Source> => {
   const path = resolve(given);
   const found = await stat(path).catch(refuseUnreadable(path));
-  if (found.isDirectory()) return folderSource(path);
+  if (found.isDirectory()) return openFolder(path);
   if (!found.isFile()) return refuse('it is neither a file nor a folder', path, ARCHIVE_REMEDY);
   if (found.size === 0) return refuse('the file is empty', path, ARCHIVE_REMEDY);
   const file = await open(path, 'r').catch(refuseUnreadable(path));

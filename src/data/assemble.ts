@@ -4,7 +4,12 @@ import { FailureError, failure } from '../core/errors.js';
 import type { Dataset, Examples, Normalisation } from './dataset.js';
 
 /** A data set before it has a name and a fingerprint: what a format's reader makes. */
-export type Decoded = Omit<Dataset, 'name' | 'fingerprint'>;
+export type Decoded = Omit<Dataset, 'name' | 'fingerprint' | 'train' | 'test'> & {
+  readonly train: DecodedExamples;
+  readonly test: DecodedExamples;
+};
+
+export type DecodedExamples = Examples<Uint8Array>;
 
 /** Throws a failure of kind `data`. */
 export const refuse = (what: string, where: string, remedy?: string): never => {
@@ -25,7 +30,7 @@ export const labelArray = (count: number, classes: number): Uint8Array | Uint16A
 
 const checkExamples = (
   part: 'training' | 'test',
-  examples: Examples,
+  examples: DecodedExamples,
   { image, classes }: Decoded,
   where: string,
 ): void => {
@@ -100,7 +105,7 @@ export const fingerprintOf = ({ image, classes, normalisation, augmentation, tra
  * Mean and standard deviation (of the population) of each channel over all pixels of the training images, on the scale
  * 0..1, rounded to 4 decimals as published constants are. A constant channel gets std 1: it stays constant, at 0.
  */
-export const measuredNormalisation = ({ images }: Examples, channels: number): Normalisation => {
+export const measuredNormalisation = ({ images }: DecodedExamples, channels: number): Normalisation => {
   // Counting values first keeps the sums exact.
   const counts = Array.from({ length: channels }, () => new Float64Array(256));
   for (let c = 0; c < channels; c++) {

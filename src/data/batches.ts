@@ -2,6 +2,7 @@ import { FailureError, failure } from '../core/errors.js';
 import { type Key, permutation } from '../core/random.js';
 import type { ImageShape } from '../models/network.js';
 import type { Examples } from './dataset.js';
+import { imagesAt } from './pixels.js';
 
 /** Images of one step, raw: neither augmented nor normalised, which happens inside the step. */
 export interface Batch {
@@ -32,15 +33,8 @@ export interface Batches {
  * may keep it instead of copying it, so that writing into it again would change a batch still in use.
  */
 export const gather = (examples: Examples, { height, width, channels }: ImageShape, indices: Int32Array): Batch => {
-  const size = height * width * channels;
-  const images = new Uint8Array(indices.length * size);
-  const labels = new Int32Array(indices.length);
-  for (let i = 0; i < indices.length; i++) {
-    const index = indices[i] as number;
-    images.set(examples.images.subarray(index * size, (index + 1) * size), i * size);
-    labels[i] = examples.labels[index] as number;
-  }
-  return { images, labels, count: indices.length };
+  const images = imagesAt(examples.images, height * width * channels, indices);
+  return { images, labels: indices.map((index) => examples.labels[index] as number), count: indices.length };
 };
 
 const checkIndices = (examples: Examples, indices: Int32Array): void => {

@@ -2,8 +2,9 @@ import { createHash, randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheFolder } from '../core/cache-folder.js';
-import { checkDecoded, type Decoded, fingerprintOf, labelArray } from './assemble.js';
-import type { Dataset, Examples, LoadOptions } from './dataset.js';
+import { checkDecoded, type Decoded, type DecodedExamples, fingerprintOf, labelArray } from './assemble.js';
+import type { Dataset, LoadOptions } from './dataset.js';
+import { pixelFile } from './pixels.js';
 
 /** Raised whenever the same files would be decoded to other bytes, or the layout of the packed file changes. */
 const VERSION = 1;
@@ -67,8 +68,24 @@ const writeFully = async (file: FileHandle, from: Uint8Array): Promise<void> => 
   }
 };
 
-/** The packed set, checked against its fingerprint; nothing when there is none, when it is stale or when it is damaged. */
-const readPacked = async (path: string, name: string, stamp: string): Promise<Dataset | undefined> => {
+/** Tiny-ImageNet is larger, and would be in the memory of every worker process. */
+const IN_MEMORY = 2 ** 29;
+
+interface PartPlace {
+  readonly count: number;
+  /** Where its images begin in the packed file; its labels follow them. */
+  readonly start: number;
+}
+
+/**
+ * The packed set; nothing when there is none, when it is stale or when it is damaged. One of at most `inMemory` bytes is
+ * checked against its fingerprint; a larger one stays in the file, and only its size and labels are checked.
+ */
+const readPacked = async (
+  path: string,
+  { name, stamp }: CacheEntry,
+  inMemory: number,
+): Promise<Dataset | undefined> => {
   const file = await open(path, 'r');
   try {
     const size = (await file.stat()).size;
@@ -86,22 +103,32 @@ const readPacked = async (path: string, name: string, stamp: string): Promise<Da
     const imageSize = image.height * image.width * image.channels;
     const expected = start.length + headerLength + (header.train + header.test) * (imageSize + labelSize);
     if (expected !== size) return undefined;
-    let position = start.length + headerLength;
-    const readPart = async (count: number): Promise<Examples> => {
-      const images = new Uint8Array(count * imageSize);
+    const begin = start.length + headerLength;
+    const train: PartPlace = { count: header.train, start: begin };
+    const test: PartPlace = { count: header.test, start: begin + header.train * (imageSize + labelSize) };
+    const readLabels = async ({ count, start }: PartPlace): Promise<DecodedExamples['labels']> => {
       const labels = labelArray(count, classes.length);
-      for (const bytes of [images, bytesOf(labels)]) {
-        await readFully(file, bytes, position);
-        position += bytes.length;
-      }
-      return { images, labels, count };
+      await readFully(file, bytesOf(labels), start + count * imageSize);
+      return labels;
     };
-    const train = await readPart(header.train);
-    const test = await readPart(header.test);
-    const decoded: Decoded = { image, classes, normalisation, augmentation, train, test };
+    const head = { image, classes, normalisation, augmentation };
+    const { fingerprint } = header;
+    if (size > inMemory) {
+      const left = async (part: PartPlace) => {
+        const labels = await readLabels(part);
+        if (labels.some((label) => label >= classes.length)) throw new Error('the file is damaged');
+        return { images: pixelFile(path, part.start, part.count * imageSize), labels, count: part.count };
+      };
+      return { name, ...head, train: await left(train), test: await left(test), fingerprint };
+    }
+    const read = async (part: PartPlace): Promise<DecodedExamples> => {
+      const images = new Uint8Array(part.count * imageSize);
+      await readFully(file, images, part.start);
+      return { images, labels: await readLabels(part), count: part.count };
+    };
+    const decoded: Decoded = { ...head, train: await read(train), test: await read(test) };
     // The fingerprint is the checksum too: it covers all that is handed out.
-    if (fingerprintOf(decoded) !== header.fingerprint) return undefined;
-    return { name, ...decoded, fingerprint: header.fingerprint };
+    return fingerprintOf(decoded) === fingerprint ? { name, ...decoded, fingerprint } : undefined;
   } finally {
     await file.close();
   }
@@ -117,8 +144,13 @@ const removeLeavings = async (folder: string): Promise<void> => {
 };
 
 /** Written aside and renamed into place: a reader sees a whole file or none. */
-const writePacked = async (folder: string, path: string, stamp: string, dataset: Dataset): Promise<void> => {
-  const { image, classes, normalisation, augmentation, train, test, fingerprint } = dataset;
+const writePacked = async (
+  folder: string,
+  path: string,
+  stamp: string,
+  { image, classes, normalisation, augmentation, train, test }: Decoded,
+  fingerprint: string,
+): Promise<void> => {
   const header: Header = {
     version: VERSION,
     stamp,
@@ -154,28 +186,35 @@ const writePacked = async (folder: string, path: string, stamp: string, dataset:
   }
 };
 
+const sizeOf = ({ train, test }: Decoded): number => train.images.length + test.images.length;
+
 /**
  * The data set of an entry: from the cache when its packed file is there, whole and not stale, else made, checked,
  * given its fingerprint and packed. A cache that cannot be read or written is no failure, only a note.
  */
 export const cached = async (
   entry: CacheEntry,
-  { cache, onNote }: LoadOptions,
+  { cache, onNote, inMemory = IN_MEMORY }: LoadOptions,
   make: () => Promise<Decoded>,
 ): Promise<Dataset> => {
   const folder = cache ?? dataCacheFolder();
   const path = folder === false ? undefined : entryFile(folder, entry);
   if (path !== undefined) {
-    const found = await readPacked(path, entry.name, entry.stamp).catch(() => undefined);
+    const found = await readPacked(path, entry, inMemory).catch(() => undefined);
     if (found !== undefined) return found;
   }
   const decoded = await make();
   checkDecoded(decoded, entry.path);
-  const dataset: Dataset = { name: entry.name, ...decoded, fingerprint: fingerprintOf(decoded) };
-  if (folder !== false && path !== undefined) {
-    await writePacked(folder, path, entry.stamp, dataset).catch((thrown: unknown) =>
-      onNote?.(`The decoded data set was not kept for the next time: ${(thrown as Error).message}`),
-    );
+  const fingerprint = fingerprintOf(decoded);
+  const dataset: Dataset = { name: entry.name, ...decoded, fingerprint };
+  if (folder === false || path === undefined) return dataset;
+  try {
+    await writePacked(folder, path, entry.stamp, decoded, fingerprint);
+    // A large set does not stay in memory the first time either.
+    const packed = sizeOf(decoded) > inMemory ? await readPacked(path, entry, inMemory) : undefined;
+    return packed ?? dataset;
+  } catch (thrown) {
+    onNote?.(`The decoded data set was not kept for the next time: ${(thrown as Error).message}`);
+    return dataset;
   }
-  return dataset;
 };

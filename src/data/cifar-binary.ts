@@ -1,9 +1,10 @@
 import { attempt } from '../core/errors.js';
 import { type Entry, openSource, type Source } from './archive.js';
-import { type Decoded, plural, refuse } from './assemble.js';
+import { type Decoded, type DecodedExamples, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import type { DatasetPlugin, Examples, LoadOptions } from './dataset.js';
-import { decodeImages, noteIgnored, planImageFolder } from './image-folder.js';
+import type { DatasetPlugin, LoadOptions } from './dataset.js';
+import { decodeImages } from './decode.js';
+import { noteIgnored, planImageFolder } from './image-folder.js';
 
 /** In the order of the labels, which is alphabetical. */
 export const CIFAR10_CLASSES = [
@@ -19,129 +20,192 @@ export const CIFAR10_CLASSES = [
   'truck',
 ] as const;
 
-/** As released with the Nasty Teacher (`data_loader.py`): mean and std of the normalisation, crop from 4 pixels of padding, flip. */
-const CIFAR10_CONSTANTS = {
+/** In the order of the fine labels, which is alphabetical. */
+export const CIFAR100_CLASSES: readonly string[] =
+  `apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest
+fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse
+mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon
+ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table
+tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm`.split(
+    /\s+/,
+  );
+
+/** As released with the Nasty Teacher (`data_loader.py`), the same for both: normalisation, crop from 4 pixels of padding, flip. */
+const CONSTANTS = {
   normalisation: { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243, 0.261] },
   augmentation: { crop: 4, flip: true },
 } as const;
 
 const SIDE = 32;
 const PLANE = SIDE * SIDE;
-/** A label and three planes: red, green, blue. */
-const RECORD = 1 + 3 * PLANE;
 
-const TRAIN_FILES = [1, 2, 3, 4, 5].map((n) => `data_batch_${n}.bin`);
-const TEST_FILE = 'test_batch.bin';
-const META_FILE = 'batches.meta.txt';
+/** What tells one of the two sets from the other. */
+interface Cifar {
+  readonly name: 'cifar10' | 'cifar100';
+  /** As people write it. */
+  readonly title: string;
+  readonly classes: readonly string[];
+  /** Bytes before the three planes of an image, red, green and blue; the last of them is its label. */
+  readonly labelBytes: number;
+  readonly trainFiles: readonly string[];
+  readonly testFile: string;
+  /** The names of the classes, one a line. */
+  readonly namesFile: string;
+  /** A file of the pickled version, which people take for this one. */
+  readonly pickled: RegExp;
+}
 
-const FORMATS =
-  'Accepted, each as a folder, a tar or a tar.gz: the binary version of CIFAR-10 (data_batch_1.bin … data_batch_5.bin, test_batch.bin), or its images as JPEG or PNG in train/<class>/ and test/<class>/.';
+const CIFAR10: Cifar = {
+  name: 'cifar10',
+  title: 'CIFAR-10',
+  classes: CIFAR10_CLASSES,
+  labelBytes: 1,
+  trainFiles: [1, 2, 3, 4, 5].map((n) => `data_batch_${n}.bin`),
+  testFile: 'test_batch.bin',
+  namesFile: 'batches.meta.txt',
+  pickled: /(^|\/)data_batch_1$/,
+};
+
+const CIFAR100: Cifar = {
+  name: 'cifar100',
+  title: 'CIFAR-100',
+  classes: CIFAR100_CLASSES,
+  // The coarse label (one of 20 kinds), which is not used, and the fine one.
+  labelBytes: 2,
+  trainFiles: ['train.bin'],
+  testFile: 'test.bin',
+  namesFile: 'fine_label_names.txt',
+  pickled: /(^|\/)train$/,
+};
+
+const recordBytes = ({ labelBytes }: Cifar): number => labelBytes + 3 * PLANE;
+
+const formatsOf = ({ title, trainFiles, testFile }: Cifar): string =>
+  `Accepted, each as a folder, a tar or a tar.gz: the binary version of ${title} (${[trainFiles[0], trainFiles.at(-1)]
+    .filter((file, i, ends) => ends.indexOf(file) === i)
+    .join(' … ')}, ${testFile}), or its images as JPEG or PNG in train/<class>/ and test/<class>/.`;
 
 /** Records of the binary version as images with interleaved channels. `at` is where the first one goes. */
-export const readCifarRecords = (bytes: Uint8Array, into: Examples, at: number, where: string): void => {
-  const count = bytes.length / RECORD;
-  for (let n = 0; n < count; n++) {
-    const label = bytes[n * RECORD] as number;
-    if (label >= CIFAR10_CLASSES.length) {
+const readRecords = (set: Cifar, bytes: Uint8Array, into: DecodedExamples, at: number, where: string): void => {
+  const record = recordBytes(set);
+  const most = set.classes.length - 1;
+  for (let n = 0; n < bytes.length / record; n++) {
+    const first = n * record + set.labelBytes;
+    const label = bytes[first - 1] as number;
+    if (label > most) {
       refuse(
-        `label ${label} of image ${n} is out of range 0 to 9`,
+        `label ${label} of image ${n} is out of range 0 to ${most}`,
         where,
-        'Get the file again: it is damaged, or not of CIFAR-10.',
+        `Get the file again: it is damaged, or not of ${set.title}.`,
       );
     }
     into.labels[at + n] = label;
-    const read = n * RECORD + 1;
     const write = (at + n) * 3 * PLANE;
     for (let i = 0; i < PLANE; i++) {
-      for (let c = 0; c < 3; c++) into.images[write + 3 * i + c] = bytes[read + c * PLANE + i] as number;
+      for (let c = 0; c < 3; c++) into.images[write + 3 * i + c] = bytes[first + c * PLANE + i] as number;
     }
   }
 };
 
 /** The folder of the batches inside the source (a prefix ending in `/`, or empty); `undefined` when there are none. */
-const binaryRoot = (entries: readonly Entry[]): string | undefined =>
-  entries
-    .filter(({ path, kind }) => kind === 'file' && /(^|\/)(data_batch_[1-5]|test_batch)\.bin$/.test(path))
+const binaryRoot = ({ trainFiles, testFile }: Cifar, entries: readonly Entry[]): string | undefined => {
+  const names = new Set([...trainFiles, testFile]);
+  return entries
+    .filter(({ path, kind }) => kind === 'file' && names.has(path.slice(path.lastIndexOf('/') + 1)))
     .map(({ path }) => path.slice(0, path.lastIndexOf('/') + 1))
     .sort((a, b) => a.length - b.length)[0];
+};
 
-const recordCounts = (entries: readonly Entry[], root: string, where: string): ReadonlyMap<string, number> => {
+/** Images a file, after its size. */
+const recordCounts = (
+  set: Cifar,
+  entries: readonly Entry[],
+  root: string,
+  where: string,
+): ReadonlyMap<string, number> => {
+  const record = recordBytes(set);
   const sizes = new Map(entries.map(({ path, size }) => [path, size]));
-  const files = [...TRAIN_FILES, TEST_FILE];
+  const files = [...set.trainFiles, set.testFile];
   const missing = files.filter((name) => !sizes.has(root + name));
   if (missing.length > 0) {
-    refuse(`${plural(missing.length, 'file')} of the binary version missing: ${missing.join(', ')}`, where, FORMATS);
+    refuse(
+      `${plural(missing.length, 'file')} of the binary version missing: ${missing.join(', ')}`,
+      where,
+      formatsOf(set),
+    );
   }
   return new Map(
     files.map((name) => {
       const size = sizes.get(root + name) as number;
       if (size === 0) refuse('the file is empty', `${where}: ${root}${name}`, 'Get the file again.');
-      if (size % RECORD !== 0) {
+      if (size % record !== 0) {
         refuse(
-          `its ${plural(size, 'byte')} are no whole number of images (${RECORD.toLocaleString('en')} bytes each): it is truncated`,
+          `its ${plural(size, 'byte')} are no whole number of images (${record.toLocaleString('en')} bytes each): it is truncated`,
           `${where}: ${root}${name}`,
           'Get the file again.',
         );
       }
-      return [root + name, size / RECORD];
+      return [root + name, size / record];
     }),
   );
 };
 
-const checkMeta = (bytes: Uint8Array, where: string): void => {
+const checkNames = (set: Cifar, bytes: Uint8Array, where: string): void => {
   const names = Buffer.from(bytes).toString('utf8').split(/\s+/).filter(Boolean);
-  if (names.join() !== CIFAR10_CLASSES.join()) {
-    refuse(`its classes are not those of CIFAR-10: ${names.slice(0, 12).join(', ')}`, where, FORMATS);
+  if (names.join() !== set.classes.join()) {
+    refuse(`its classes are not those of ${set.title}: ${names.slice(0, 12).join(', ')}`, where, formatsOf(set));
   }
 };
 
-const decodeBinary = async (source: Source, entries: readonly Entry[], root: string): Promise<Decoded> => {
-  const counts = recordCounts(entries, root, source.path);
-  const empty = (count: number): Examples => ({
+const decodeBinary = async (set: Cifar, source: Source, entries: readonly Entry[], root: string): Promise<Decoded> => {
+  const counts = recordCounts(set, entries, root, source.path);
+  const empty = (count: number): DecodedExamples => ({
     images: new Uint8Array(count * 3 * PLANE),
     labels: new Uint8Array(count),
     count,
   });
-  const testPath = root + TEST_FILE;
+  const testPath = root + set.testFile;
   const test = empty(counts.get(testPath) as number);
   // Training images are numbered through the batches in their order, in whatever order an archive has them.
   const starts = new Map<string, number>([[testPath, 0]]);
   let total = 0;
-  for (const path of TRAIN_FILES.map((name) => root + name)) {
+  for (const path of set.trainFiles.map((name) => root + name)) {
     starts.set(path, total);
     total += counts.get(path) as number;
   }
   const train = empty(total);
-  const meta = entries.filter(({ path }) => path === root + META_FILE).map(({ path }) => path);
-  for await (const { path, bytes } of source.read(new Set([...starts.keys(), ...meta]))) {
+  const names = entries.filter(({ path }) => path === root + set.namesFile).map(({ path }) => path);
+  for await (const { path, bytes } of source.read(new Set([...starts.keys(), ...names]))) {
     const where = `${source.path}: ${path}`;
-    if (meta.includes(path)) {
-      checkMeta(bytes, where);
+    if (names.includes(path)) {
+      checkNames(set, bytes, where);
     } else {
-      if (bytes.length !== (counts.get(path) as number) * RECORD)
+      if (bytes.length !== (counts.get(path) as number) * recordBytes(set))
         refuse('the file changed while it was read', where, 'Load it again.');
-      readCifarRecords(bytes, path === testPath ? test : train, starts.get(path) as number, where);
+      readRecords(set, bytes, path === testPath ? test : train, starts.get(path) as number, where);
     }
   }
   return {
     image: { height: SIDE, width: SIDE, channels: 3 },
-    classes: CIFAR10_CLASSES,
-    ...CIFAR10_CONSTANTS,
+    classes: set.classes,
+    ...CONSTANTS,
     train,
     test,
   };
 };
 
 const decodeFolder = async (
+  set: Cifar,
   source: Source,
   entries: readonly Entry[],
   options: LoadOptions,
 ): Promise<Decoded | undefined> => {
   const plan = planImageFolder(entries, source.path);
   if (plan === undefined) return undefined;
-  if (plan.classes.join() !== CIFAR10_CLASSES.join()) {
+  if (plan.classes.join() !== set.classes.join()) {
     refuse(
-      `its ${plan.classes.length} classes are not those of CIFAR-10: ${plan.classes.slice(0, 12).join(', ')}`,
+      `its ${plan.classes.length} classes are not those of ${set.title}: ${plan.classes.slice(0, 12).join(', ')}`,
       source.path,
       'Read another data set with `imageFolder({ path })`.',
     );
@@ -150,30 +214,49 @@ const decodeFolder = async (
   const { image, train, test } = await decodeImages(source, plan, undefined, options);
   if (image.height !== SIDE || image.width !== SIDE || image.channels !== 3) {
     refuse(
-      `its images are ${image.height}×${image.width}×${image.channels}, and CIFAR-10's are 32×32×3`,
+      `its images are ${image.height}×${image.width}×${image.channels}, and ${set.title}'s are 32×32×3`,
       source.path,
       'Read another data set with `imageFolder({ path })`.',
     );
   }
-  return { image, classes: plan.classes, ...CIFAR10_CONSTANTS, train, test };
+  return { image, classes: plan.classes, ...CONSTANTS, train, test };
 };
 
-const decode = async (source: Source, options: LoadOptions): Promise<Decoded> => {
+const decode = async (set: Cifar, source: Source, options: LoadOptions): Promise<Decoded> => {
   const entries = await source.list();
-  const root = binaryRoot(entries);
-  if (root !== undefined) return decodeBinary(source, entries, root);
-  if (entries.some(({ path }) => /(^|\/)data_batch_1$/.test(path))) {
+  const root = binaryRoot(set, entries);
+  if (root !== undefined) return decodeBinary(set, source, entries, root);
+  if (entries.some(({ path, kind }) => kind === 'file' && set.pickled.test(path))) {
     refuse(
-      'this is the Python version of CIFAR-10 (pickled)',
+      `this is the Python version of ${set.title} (pickled)`,
       source.path,
-      `Get the binary version instead. ${FORMATS}`,
+      `Get the binary version instead. ${formatsOf(set)}`,
     );
   }
-  const decoded = await decodeFolder(source, entries, options);
-  return decoded ?? refuse('CIFAR-10 was not found in it', source.path, FORMATS);
+  const decoded = await decodeFolder(set, source, entries, options);
+  return decoded ?? refuse(`${set.title} was not found in it`, source.path, formatsOf(set));
 };
 
-export interface Cifar10Options {
+const cifar = (set: Cifar, path: string | undefined): DatasetPlugin => ({
+  name: set.name,
+  params: {},
+  from: (other) => cifar(set, other),
+  load: (options: LoadOptions = {}) =>
+    attempt('data', async () => {
+      if (path === undefined || path === '') {
+        return refuse(
+          'the path of the data is not given',
+          `${set.name}()`,
+          `Bring the data with \`--data PATH\`, or write \`${set.name}({ path })\`. ${formatsOf(set)}`,
+        );
+      }
+      const source = await openSource(path);
+      const entry = { name: set.name, path: source.path, options: null, stamp: source.stamp };
+      return cached(entry, options, () => decode(set, source, options));
+    }),
+});
+
+export interface CifarOptions {
   /** Folder, tar or tar.gz; a relative path starts at the working folder. May be left to `--data PATH`. */
   readonly path?: string | undefined;
 }
@@ -186,21 +269,11 @@ export interface Cifar10Options {
  * Normalisation (0.4914, 0.4822, 0.4465) / (0.247, 0.243, 0.261) and augmentation (random crop from 4 pixels of zero
  * padding, flip) as released with the Nasty Teacher.
  */
-export const cifar10 = ({ path }: Cifar10Options = {}): DatasetPlugin => ({
-  name: 'cifar10',
-  params: {},
-  from: (other) => cifar10({ path: other }),
-  load: (options: LoadOptions = {}) =>
-    attempt('data', async () => {
-      if (path === undefined || path === '') {
-        return refuse(
-          'the path of the data is not given',
-          'cifar10()',
-          `Bring the data with \`--data PATH\`, or write \`cifar10({ path })\`. ${FORMATS}`,
-        );
-      }
-      const source = await openSource(path);
-      const entry = { name: 'cifar10', path: source.path, options: null, stamp: source.stamp };
-      return cached(entry, options, () => decode(source, options));
-    }),
-});
+export const cifar10 = ({ path }: CifarOptions = {}): DatasetPlugin => cifar(CIFAR10, path);
+
+/**
+ * CIFAR-100: 50,000 training and 10,000 test images, 32×32 RGB, 100 classes (the fine labels). Read as `cifar10` is.
+ *
+ * Normalisation and augmentation are those of CIFAR-10, as released with the Nasty Teacher.
+ */
+export const cifar100 = ({ path }: CifarOptions = {}): DatasetPlugin => cifar(CIFAR100, path);

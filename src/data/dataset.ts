@@ -1,10 +1,11 @@
 import type { Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
+import type { Pixels } from './pixels.js';
 
 /** Labelled images. Read-only by agreement: the arrays are shared by every stage of a process. */
-export interface Examples {
+export interface Examples<Images extends Pixels = Pixels> {
   /** uint8, [count, height, width, channels] flat, channels interleaved, 0 (black) … 255. */
-  readonly images: Uint8Array;
+  readonly images: Images;
   /** One index into the classes an image; 8 bits for up to 256 classes, else 16. */
   readonly labels: Uint8Array | Uint16Array;
   readonly count: number;
@@ -46,6 +47,8 @@ export interface LoadOptions {
   readonly onNote?: ((note: string) => void) | undefined;
   /** The folder of decoded sets; false: neither read nor written. Default: `data` in the per-user cache. */
   readonly cache?: string | false | undefined;
+  /** A larger set than so many bytes stays in its file in the cache, and is read batch by batch. Default: 512 MiB. */
+  readonly inMemory?: number | undefined;
 }
 
 /** A data set as a value in an experiment: `cifar10({ path })`. Nothing is read before `load`. */

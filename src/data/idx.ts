@@ -4,9 +4,9 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { createGunzip } from 'node:zlib';
 import { attempt } from '../core/errors.js';
-import { type Decoded, measuredNormalisation, plural, refuse } from './assemble.js';
+import { type Decoded, type DecodedExamples, measuredNormalisation, plural, refuse } from './assemble.js';
 import { cached, stampOf } from './cache.js';
-import type { DatasetPlugin, Examples, LoadOptions } from './dataset.js';
+import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { refuseUnreadable } from './files.js';
 import { resizeBilinear } from './resize.js';
 
@@ -171,7 +171,7 @@ const findFiles = async (
 const readPart = async (
   imagesFile: FoundFile,
   labelsFile: FoundFile,
-): Promise<Examples & { height: number; width: number }> => {
+): Promise<DecodedExamples & { height: number; width: number }> => {
   const images = await readIdx(imagesFile.path);
   const labels = await readIdx(labelsFile.path);
   const [count, height, width] = images.dims as [number, number, number];
@@ -198,7 +198,7 @@ const readPart = async (
   return { images: images.data, labels: labels.data, count, height, width };
 };
 
-const checkLabels = ({ labels }: Examples, classes: number, where: string): void => {
+const checkLabels = ({ labels }: DecodedExamples, classes: number, where: string): void => {
   const bad = labels.findIndex((label) => label >= classes);
   if (bad >= 0) {
     refuse(
@@ -226,7 +226,7 @@ const decode = async (
     );
   }
   const to = { height: size, width: size };
-  const resized = ({ images, labels, count, height, width }: typeof train): Examples => ({
+  const resized = ({ images, labels, count, height, width }: typeof train): DecodedExamples => ({
     images: resizeBilinear(images, { height, width, channels: 1 }, to),
     labels: labels.slice(),
     count,

@@ -1,12 +1,9 @@
-import { setImmediate } from 'node:timers/promises';
 import { attempt } from '../core/errors.js';
-import type { ImageShape } from '../models/network.js';
-import { type Entry, openSource, type Source } from './archive.js';
-import { type Decoded, firstFew, labelArray, measuredNormalisation, plural, refuse } from './assemble.js';
+import { type Entry, openSource } from './archive.js';
+import { type Decoded, firstFew, measuredNormalisation, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import type { Augmentation, DatasetPlugin, Examples, LoadOptions, Normalisation } from './dataset.js';
-import { decodeImage, type Image, toColour } from './images.js';
-import { resizeBilinear } from './resize.js';
+import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './dataset.js';
+import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
 
 const LAYOUT =
   'Expected: train/<class>/… and test/<class>/… (or val/<class>/…) with JPEG or PNG files, in a folder, a tar or a tar.gz.';
@@ -14,22 +11,10 @@ const LAYOUT =
 const IMAGE = /\.(jpe?g|png)$/i;
 const OTHER_IMAGE = /\.(gif|bmp|webp|tiff?|ppm|pgm|pnm|jp2|avif|heic|tga|ico|svg|exr)$/i;
 
-/** More than this is not kept in memory as one array. */
-const MOST_BYTES = 2 ** 32;
-
-/** Which file has which label, in the order of the examples. Pure: made from the listing alone. */
-export interface ImageFolderPlan {
-  /** Alphabetical (by UTF-16 code unit, as JavaScript and, but for rare characters, Python sort). */
-  readonly classes: readonly string[];
-  readonly train: readonly LabelledFile[];
-  readonly test: readonly LabelledFile[];
+/** Pure: made from the listing alone. Classes are alphabetical (by UTF-16 code unit, as JavaScript and, but for rare characters, Python sort). */
+export interface ImageFolderPlan extends ImagePlan {
   /** Files in class folders that are no images, by name. */
   readonly ignored: readonly string[];
-}
-
-export interface LabelledFile {
-  readonly path: string;
-  readonly label: number;
 }
 
 const parent = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')));
@@ -128,130 +113,6 @@ export const planImageFolder = (entries: readonly Entry[], where: string): Image
     test: labelled(testFiles.byClass),
     ignored: [...trainFiles.ignored, ...testFiles.ignored],
   };
-};
-
-/** Pixels of images that arrive in any order, one after another in memory once all are there. */
-class Canvas {
-  private shape: ImageShape | undefined;
-  private parts: readonly Uint8Array[] = [];
-
-  constructor(
-    private readonly counts: readonly number[],
-    private readonly where: string,
-  ) {}
-
-  private allocate(shape: ImageShape): void {
-    const size = shape.height * shape.width * shape.channels;
-    const total = this.counts.reduce((sum, count) => sum + count, 0) * size;
-    if (total > MOST_BYTES) {
-      refuse(
-        `${plural(total / size, 'image')} of ${shape.height}×${shape.width} need ${(total / 2 ** 30).toFixed(1)} GiB of memory`,
-        this.where,
-        'Give a smaller `size`.',
-      );
-    }
-    this.shape = shape;
-    this.parts = this.counts.map((count) => new Uint8Array(count * size));
-  }
-
-  /** Grey images among coloured ones become coloured, whichever came first. */
-  put(part: number, index: number, image: Image): void {
-    if (this.shape === undefined) this.allocate(image);
-    const { height, width, channels } = this.shape as ImageShape;
-    if (channels === 1 && image.channels === 3) {
-      this.shape = { height, width, channels: 3 };
-      this.parts = this.parts.map(toColour);
-    }
-    const pixels = channels === 3 && image.channels === 1 ? toColour(image.pixels) : image.pixels;
-    (this.parts[part] as Uint8Array).set(pixels, index * pixels.length);
-  }
-
-  result(): { readonly shape: ImageShape; readonly parts: readonly Uint8Array[] } {
-    const { height, width, channels } = this.shape as ImageShape;
-    return { shape: { height, width, channels }, parts: this.parts };
-  }
-}
-
-const resized = (image: Image, size: number | undefined): Image =>
-  size === undefined
-    ? image
-    : {
-        ...image,
-        height: size,
-        width: size,
-        pixels: resizeBilinear(image.pixels, image, { height: size, width: size }),
-      };
-
-/** Sizes by how often they occur, with the first file of each. */
-type Sizes = Map<string, { count: number; readonly first: string }>;
-
-const refuseMixedSizes = (sizes: Sizes, where: string): never => {
-  const list = [...sizes]
-    .sort(([, a], [, b]) => b.count - a.count)
-    .map(([size, { count, first }]) => `${size} (${plural(count, 'image')}, such as ${first})`);
-  return refuse(
-    `the images differ in height×width: ${firstFew(list)}`,
-    where,
-    'Give `size: N` to resize all of them to N×N, or remove the odd ones.',
-  );
-};
-
-/**
- * Decodes a plan's files into two sets of examples. All files are tried before a failure tells of the bad ones. Images of
- * one grey and one coloured kind become coloured all.
- */
-export const decodeImages = async (
-  source: Source,
-  plan: ImageFolderPlan,
-  size: number | undefined,
-  { onProgress }: LoadOptions,
-): Promise<{ readonly image: ImageShape; readonly train: Examples; readonly test: Examples }> => {
-  const parts = [plan.train, plan.test];
-  const places = new Map(
-    parts.flatMap((files, part) => files.map(({ path }, index) => [path, { part, index }] as const)),
-  );
-  const canvas = new Canvas(
-    parts.map((files) => files.length),
-    source.path,
-  );
-  const bad: string[] = [];
-  const sizes: Sizes = new Map();
-  let done = 0;
-  for await (const { path, bytes } of source.read(new Set(places.keys()))) {
-    const { part, index } = places.get(path) as { part: number; index: number };
-    try {
-      const image = resized(decodeImage(bytes), size);
-      const key = `${image.height}×${image.width}`;
-      const known = sizes.get(key);
-      if (known === undefined) sizes.set(key, { count: 1, first: path });
-      else known.count++;
-      // After the first bad file only the count of bad ones is still of interest.
-      if (bad.length === 0 && sizes.size === 1) canvas.put(part, index, image);
-    } catch (thrown) {
-      if (thrown instanceof Error && thrown.name !== 'FailureError') bad.push(`${path} (${thrown.message})`);
-      else throw thrown;
-    }
-    if (++done % 500 === 0 || done === places.size) {
-      onProgress?.(done, places.size);
-      await setImmediate();
-    }
-  }
-  if (bad.length > 0) {
-    refuse(
-      `${bad.length.toLocaleString('en')} of ${plural(places.size, 'image')} cannot be decoded: ${firstFew(bad.sort())}`,
-      source.path,
-      'Get these files again, or remove them.',
-    );
-  }
-  if (sizes.size > 1) refuseMixedSizes(sizes, source.path);
-  const { shape, parts: pixels } = canvas.result();
-  const examples = (part: number): Examples => {
-    const files = parts[part] as readonly LabelledFile[];
-    const labels = labelArray(files.length, plan.classes.length);
-    for (let i = 0; i < files.length; i++) labels[i] = (files[i] as LabelledFile).label;
-    return { images: pixels[part] as Uint8Array, labels, count: files.length };
-  };
-  return { image: shape, train: examples(0), test: examples(1) };
 };
 
 /** Says how many files were passed over. */

@@ -2,8 +2,8 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import { checked, wholeAtLeast } from '../core/check.js';
 import { attempt } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
-import { checkDecoded, fingerprintOf, measuredNormalisation } from './assemble.js';
-import type { Dataset, DatasetPlugin, Examples } from './dataset.js';
+import { checkDecoded, type Decoded, type DecodedExamples, fingerprintOf, measuredNormalisation } from './assemble.js';
+import type { Dataset, DatasetPlugin } from './dataset.js';
 
 export interface SyntheticOptions {
   /** Training images, at least one a class. Default 256. */
@@ -54,7 +54,7 @@ export const synthetic = ({
     params,
     load: () =>
       TE.map(
-        (decoded: Omit<Dataset, 'name' | 'fingerprint'>): Dataset => ({
+        (decoded: Decoded): Dataset => ({
           name: 'synthetic',
           ...decoded,
           fingerprint: fingerprintOf(decoded),
@@ -66,7 +66,7 @@ export const synthetic = ({
           const patterns = Array.from({ length: classes }, (_, c) =>
             bytes(root.split('pattern').split(c), pixels, 255),
           );
-          const part = (name: string, count: number): Examples => {
+          const part = (name: string, count: number): DecodedExamples => {
             const images = new Uint8Array(count * pixels);
             const labels = new Uint8Array(count);
             for (let i = 0; i < count; i++) {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { dispose } from '../core/tree.js';
+import { imagesAt } from '../data/pixels.js';
 import type { Logits } from '../metrics/rows.js';
 import {
   type Bytes,
@@ -121,12 +122,7 @@ export const inspectStage = async (
 /** The first images of a set. */
 const first = ({ examples, indices, shape }: ImageSet, count: number): Bytes => {
   const size = shape.height * shape.width * shape.channels;
-  const chosen = indices.subarray(0, count);
-  const images = new Uint8Array(chosen.length * size);
-  chosen.forEach((index, i) => {
-    images.set(examples.images.subarray(index * size, (index + 1) * size), i * size);
-  });
-  return { images, size };
+  return { images: imagesAt(examples.images, size, indices.subarray(0, count)), size };
 };
 
 /** How far each batch norm's input statistics on some images are from the running ones, by name. */

@@ -3,6 +3,7 @@ import { key } from '../core/random.js';
 import { batchesPerEpoch } from '../data/batches.js';
 import type { Dataset, DatasetPlugin } from '../data/dataset.js';
 import { toColour } from '../data/images.js';
+import { onlyImages } from '../data/pixels.js';
 import { resizeBilinear } from '../data/resize.js';
 import { shareOf, split, subset } from '../data/subset.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
@@ -41,7 +42,8 @@ const foreign = ({ data, others }: DataInUse, plugin: DatasetPlugin): ImageSet =
   const other = others?.get(plugin);
   if (other === undefined) throw new Error(`the images of ${plugin.name} were not loaded`);
   const { train, image } = other;
-  const images = withChannels(resizeBilinear(train.images, image, data.image), image.channels, data.image.channels);
+  const resized = resizeBilinear(train.images.slice(), image, data.image);
+  const images = withChannels(resized, image.channels, data.image.channels);
   return {
     ...imageSet(
       { data } as DataInUse,
@@ -121,13 +123,8 @@ export const handOver = ({ data }: AnyAttack, { train, validation }: TrainingSet
 /** The same images in the same order, with no others beside them. */
 const alone = (set: ImageSet): ImageSet => {
   const { examples, indices, shape } = set;
-  const size = shape.height * shape.width * shape.channels;
-  const images = new Uint8Array(indices.length * size);
-  const labels = new Uint16Array(indices.length);
-  indices.forEach((index, i) => {
-    images.set(examples.images.subarray(index * size, (index + 1) * size), i * size);
-    labels[i] = examples.labels[index] as number;
-  });
+  const images = onlyImages(examples.images, shape.height * shape.width * shape.channels, indices);
+  const labels = Uint16Array.from(indices, (index) => examples.labels[index] as number);
   return { ...set, examples: { images, labels, count: indices.length }, indices: Int32Array.from(indices.keys()) };
 };
 

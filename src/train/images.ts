@@ -95,7 +95,7 @@ export const imageSource = (
   const withLabels = (labels: Int32Array) => (labelled ? { labels: tf.tensor1d(labels, 'int32') } : {});
   return {
     steps: batches.perEpoch,
-    data: resident ? { bytes: bytesOf(all.images, shape), ...withLabels(Int32Array.from(all.labels)) } : {},
+    data: resident ? { bytes: bytesOf(all.images.slice(), shape), ...withLabels(Int32Array.from(all.labels)) } : {},
     at: (step) => (resident ? placesAt(batches, step) : broughtAt(batches, step, shape, withLabels)),
   };
 };

@@ -22,10 +22,11 @@ const decoded = (first = 1): Decoded => ({
 const entry: CacheEntry = { name: 'tiny', path: '/data/tiny', options: { size: 2 }, stamp: 'one' };
 
 /** Loads through the cache; tells whether the set was made anew. */
-const load = async (cache: string | false, change: Partial<CacheEntry> = {}, first = 1) => {
+const load = async (cache: string | false, change: Partial<CacheEntry> = {}, first = 1, inMemory?: number) => {
   const notes: string[] = [];
   let fresh = false;
-  const dataset = await cached({ ...entry, ...change }, { cache, onNote: (note) => notes.push(note) }, async () => {
+  const options = { cache, inMemory, onNote: (note: string) => notes.push(note) };
+  const dataset = await cached({ ...entry, ...change }, options, async () => {
     fresh = true;
     return decoded(first);
   });
@@ -50,8 +51,8 @@ describe('the cache of decoded sets', () => {
     expect((await load(folder, { options: { size: 3 } }, 3)).fresh).toBe(true);
     const changed = await load(folder, { stamp: 'two' }, 4);
     expect(changed.fresh).toBe(true);
-    expect(changed.dataset.train.images[0]).toBe(4);
-    expect((await load(folder, { stamp: 'two' })).dataset.train.images[0]).toBe(4);
+    expect(changed.dataset.train.images.slice()[0]).toBe(4);
+    expect((await load(folder, { stamp: 'two' })).dataset.train.images.slice()[0]).toBe(4);
     expect(readdirSync(folder)).toHaveLength(3);
   });
 
@@ -73,6 +74,45 @@ describe('the cache of decoded sets', () => {
     writeFileSync(file, Buffer.concat([good, Buffer.from('x')]));
     expect((await load(folder)).fresh).toBe(true);
     expect((await load(folder)).fresh).toBe(false);
+  });
+
+  it('leaves a large set in its file, and reads from there', async () => {
+    const folder = newFolder();
+    for (const fresh of [true, false]) {
+      const found = await load(folder, {}, 1, 5);
+      expect(found.fresh).toBe(fresh);
+      const { train, test, fingerprint } = found.dataset;
+      expect(train.images).not.toBeInstanceOf(Uint8Array);
+      expect([train.images.length, test.images.length]).toEqual([4, 2]);
+      expect([[...train.images.slice()], [...train.images.slice(1, 3)], [...test.images.slice(1)]]).toEqual([
+        [1, 2, 3, 4],
+        [2, 3],
+        [6],
+      ]);
+      expect([[...train.labels], [...test.labels], train.count]).toEqual([[0, 1], [1], 2]);
+      expect(fingerprint).toBe(fingerprintOf(decoded()));
+    }
+    // What is read stays what it was when the entry is replaced.
+    const { dataset } = await load(folder, {}, 1, 5);
+    await load(folder, { stamp: 'two' }, 9, 5);
+    expect([...dataset.train.images.slice()]).toEqual([1, 2, 3, 4]);
+  });
+
+  it('does not hand out a large set whose file is cut off or has impossible labels', async () => {
+    const folder = newFolder();
+    await load(folder);
+    const file = join(folder, readdirSync(folder)[0] as string);
+    const good = readFileSync(file);
+    writeFileSync(file, good.subarray(0, good.length - 1));
+    expect((await load(folder, {}, 1, 5)).fresh).toBe(true);
+    writeFileSync(file, Buffer.concat([good.subarray(0, good.length - 1), Buffer.of(7)]));
+    expect((await load(folder, {}, 1, 5)).fresh).toBe(true);
+    const { dataset } = await load(folder, {}, 1, 5);
+    writeFileSync(file, good.subarray(0, 20));
+    expect(await failureOf(() => dataset.train.images.slice())).toMatchObject({
+      kind: 'data',
+      what: 'the decoded data set was cut off while it was in use',
+    });
   });
 
   it('that cannot be written is a note, not a failure', async () => {

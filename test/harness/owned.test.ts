@@ -126,7 +126,7 @@ describe('what an attack is handed', () => {
   /** The images of a set as text, in its order. */
   const pictures = ({ examples, indices: own, shape }: ImageSet): string[] => {
     const size = shape.height * shape.width * shape.channels;
-    return Array.from(own, (index) => examples.images.subarray(index * size, (index + 1) * size).join());
+    return Array.from(own, (index) => examples.images.slice(index * size, (index + 1) * size).join());
   };
 
   test('is the images it owns in their order with their labels, and no others beside them', () => {
@@ -218,21 +218,21 @@ describe('images of something else', () => {
 
   test('become coloured, each channel alike', () => {
     const { train } = handedOf(coloured, grey);
-    const small = resizeBilinear(grey.train.images, grey.image, coloured.image);
+    const small = resizeBilinear(grey.train.images.slice(), grey.image, coloured.image);
     expect(small.length).toBe(30 * 4);
-    expect(Array.from(train?.examples.images ?? [])).toEqual(
+    expect(Array.from(train?.examples.images.slice() ?? [])).toEqual(
       Array.from(small).flatMap((pixel) => [pixel, pixel, pixel]),
     );
   });
 
   test('become grey by their luma, at the victim’s size', () => {
     const { train } = handedOf(grey, coloured);
-    const large = resizeBilinear(coloured.train.images, coloured.image, grey.image);
+    const large = resizeBilinear(coloured.train.images.slice(), coloured.image, grey.image);
     const luma = Array.from({ length: 5 * 16 }, (_, i) => {
       const [red, green, blue] = large.subarray(3 * i, 3 * i + 3);
       return Math.round(0.299 * (red as number) + 0.587 * (green as number) + 0.114 * (blue as number));
     });
-    expect(Array.from(train?.examples.images ?? [])).toEqual(luma);
+    expect(Array.from(train?.examples.images.slice() ?? [])).toEqual(luma);
     expect(train?.shape).toEqual(grey.image);
     // White stays white, and green is brighter than blue.
     const pure: Dataset = {
@@ -245,7 +245,7 @@ describe('images of something else', () => {
       },
     };
     const victim: Dataset = { ...grey, image: { height: 1, width: 4, channels: 1 } };
-    expect(Array.from(handedOf(victim, pure).train?.examples.images ?? [])).toEqual([255, 150, 29, 76]);
+    expect(Array.from(handedOf(victim, pure).train?.examples.images.slice() ?? [])).toEqual([255, 150, 29, 76]);
   });
 
   test('make batches without labels', () => {

@@ -174,7 +174,7 @@ describe('evaluation', () => {
     expect(tf.memory().numTensors).toBe(tensors);
     expect(leaves(variables).map(values)).toEqual(before);
     tf.tidy(() => {
-      const { images } = unpacked({}, { bytes: bytesOf(data.train.images, data.image) });
+      const { images } = unpacked({}, { bytes: bytesOf(data.train.images.slice(), data.image) });
       const once = network.apply(variables, normalise(images, data.normalisation), { mode: 'eval' });
       const expected = values(once.logits);
       expect(logits.length).toBe(1203 * 3);
