@@ -250,8 +250,7 @@ describe('a fit that goes on', () => {
     expect([whole.steps, whole.images]).toEqual([12, 19 + 19 + 8]);
     // Its mean is of its own steps alone.
     expect(whole.history[2]?.metrics.loss).not.toBe(whole.history[1]?.metrics.loss);
-    for (const at of [4, 10, 11])
-      expect((await interrupted(shorter, [{ how: 'kill', at }], 3)).result).toEqual(whole);
+    for (const at of [4, 10, 11]) expect((await interrupted(shorter, [{ how: 'kill', at }], 3)).result).toEqual(whole);
   });
 
   test('tells an interruption from a failure, and where it stopped', async () => {
