@@ -46,10 +46,13 @@ export type { StageRecord } from './harness/record.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/try.js';
 export * as layers from './models/layers.js';
 export { leNet5, leNet5Half } from './models/lenet.js';
+export { mobileNetV2 } from './models/mobilenet-v2.js';
 export type { Network, NetworkPlugin, Output, Variables } from './models/network.js';
 export { plainCnn } from './models/plain-cnn.js';
 export { preResNet } from './models/pre-resnet.js';
 export { resNet } from './models/resnet.js';
+export { resNeXt29 } from './models/resnext.js';
+export { shuffleNetV2 } from './models/shufflenet-v2.js';
 export {
   type BuiltLearner,
   classifier,

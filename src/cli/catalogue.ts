@@ -18,10 +18,13 @@ import type { Defense } from '../defenses/defense.js';
 import { nasty } from '../defenses/nasty.js';
 import { none } from '../defenses/none.js';
 import { leNet5, leNet5Half } from '../models/lenet.js';
+import { mobileNetV2 } from '../models/mobilenet-v2.js';
 import type { NetworkPlugin } from '../models/network.js';
 import { plainCnn } from '../models/plain-cnn.js';
 import { preResNet } from '../models/pre-resnet.js';
 import { resNet } from '../models/resnet.js';
+import { resNeXt29 } from '../models/resnext.js';
+import { shuffleNetV2 } from '../models/shufflenet-v2.js';
 import type { Recipe } from '../train/recipe.js';
 import { recipes as named } from '../train/recipes.js';
 
@@ -122,6 +125,24 @@ export const nets: readonly Entry<NetworkPlugin>[] = [
     about: 'ResNet for small images: 3×3 stem, no pooling after it',
     source: nastyTeacher,
   })),
+  {
+    write: 'resNeXt29()',
+    plugin: resNeXt29(),
+    about: 'ResNeXt-29 8×64d: bottlenecks with convolutions in 8 groups',
+    source: nastyTeacher,
+  },
+  {
+    write: 'mobileNetV2()',
+    plugin: mobileNetV2(),
+    about: 'inverted residuals with depthwise convolutions; no pooling in its stem',
+    source: nastyTeacher,
+  },
+  {
+    write: 'shuffleNetV2()',
+    plugin: shuffleNetV2(),
+    about: 'half of the channels pass each unit unchanged, and are shuffled with the rest; ×1',
+    source: nastyTeacher,
+  },
   { write: 'leNet5()', plugin: leNet5(), about: 'for 32×32 images', source: 'Chen et al., DAFL, ICCV 2019' },
   {
     write: 'leNet5Half()',
