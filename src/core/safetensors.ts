@@ -34,6 +34,10 @@ const dtypeOf = (data: WrittenTensor['data']): DType => {
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
 
+/** The name of a tensor with a number in it that is NaN or infinite. */
+export const notFinite = (tensors: Readonly<Record<string, StoredTensor>>): string | undefined =>
+  Object.keys(tensors).find((name) => !tensors[name]?.data.every(Number.isFinite));
+
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /**
