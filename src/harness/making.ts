@@ -14,7 +14,7 @@ import { logitsOn } from '../train/evaluate.js';
 import type { Fitted } from '../train/fit.js';
 import { crossEntropy } from '../train/losses.js';
 import type { Learner } from '../train/recipe.js';
-import { files, input, readRecord } from './artefacts.js';
+import { checkpointOf, files, input, readRecord } from './artefacts.js';
 import { contextOf, type Sitting } from './context.js';
 import type { Experiment } from './experiment.js';
 import {
@@ -234,7 +234,6 @@ export const readModel = async (
   network: Network,
   checkpoint: Experiment['select'],
 ): Promise<Variables> => {
-  const { training } = await readRecord(artefact);
-  const file = training?.best === undefined ? files.last : files[checkpoint];
+  const file = files[checkpointOf(await readRecord(artefact), checkpoint)];
   return fromStateDict(network, (await artefact.tensors(file)).tensors);
 };
