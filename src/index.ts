@@ -75,6 +75,6 @@ export {
   soften,
 } from './train/losses.js';
 export { adam, type Optimizer, type OptimizerState, sgd } from './train/optimizers.js';
-export { type Learner, learner, type Recipe } from './train/recipe.js';
+export { type Learner, learner, type Pretrained, pretrained, type Recipe } from './train/recipe.js';
 export { recipes } from './train/recipes.js';
 export { constant, cosine, multiStep, type Schedule } from './train/schedules.js';

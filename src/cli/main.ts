@@ -4,6 +4,7 @@ import { version } from '../core/version.js';
 import { executions, precisions } from '../engine/execution.js';
 import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
+import type { ExportOptions } from './export.js';
 import type { ImagesOptions } from './images.js';
 import type { PlanOptions } from './plan.js';
 import type { RunOptions } from './run.js';
@@ -96,6 +97,16 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (run: string, options: ImagesOptions) => {
       const { imagesCommand } = await import('./images.js');
       code = await imagesCommand(run, options);
+    });
+
+  command('export')
+    .description("write a stage's network as safetensors, with the names and layouts of PyTorch's state_dict")
+    .argument('<run>', "a run's folder, or its name below runs")
+    .requiredOption('--stage <label>', 'as undistill plan lists it; its seed may be left out where there is one')
+    .option('--out <file>', "where to (default: the stage's name, in the working folder)")
+    .action(async (run: string, options: ExportOptions) => {
+      const { exportCommand } = await import('./export.js');
+      code = await exportCommand(run, options);
     });
 
   command('list')

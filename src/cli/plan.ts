@@ -13,6 +13,7 @@ import { whyStale } from '../harness/stale.js';
 import { counted } from '../report/numbers.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
+import { planName } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface PlanOptions extends ExperimentOptions {
@@ -128,7 +129,7 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
   const { plan } = planned;
   const chosen = options.only === undefined ? plan : selected(plan, options.only, '--only');
   const folders = foldersOf(experiment, options.out);
-  const earlier = await readJson<PlanFile>(join(folders.run, 'plan.json'));
+  const earlier = await readJson<PlanFile>(join(folders.run, planName));
   const speeds = speedsFrom(await recordsIn(folders.store));
   const states = await Promise.all(
     chosen.stages.map((stage) => stateOf(stage, planned, folders.store, earlier, speeds)),

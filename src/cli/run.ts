@@ -20,7 +20,7 @@ import { type ExperimentOptions, openExperiments, outFolder } from './experiment
 import { keepPicture, writeImages } from './images-folder.js';
 import { planFile } from './plan-file.js';
 import { teller } from './progress.js';
-import { copyStages, imageFiles, jsonText, matrixFiles, writeMatrix } from './run-folder.js';
+import { copyStages, imageFiles, jsonText, matrixFiles, planName, writeMatrix } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface RunOptions extends ExperimentOptions {
@@ -83,7 +83,7 @@ const runOne = async (
       options.jobs > 1 ? `${options.jobs} jobs of ` : ''
     }${engineSaid(engine)}`,
   );
-  await writeWhole(join(folders.run, 'plan.json'), jsonText(planFile(prepared)));
+  await writeWhole(join(folders.run, planName), jsonText(planFile(prepared)));
 
   const stop = new AbortController();
   const outcomes = new Map<string, Outcome>();

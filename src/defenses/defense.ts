@@ -47,3 +47,6 @@ export interface Defense<Exposes extends Access = Access> {
   /** Of which defences this one consists, in order; each trains and wraps in turn. */
   readonly parts?: readonly Defense[];
 }
+
+/** Of what a defence consists, in order: of itself, unless it is composed. */
+export const partsOf = (defense: Defense): readonly Defense[] => defense.parts ?? [defense];

@@ -6,12 +6,14 @@ import { version } from '../core/version.js';
 import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import type { Execution, Precision } from '../engine/execution.js';
+import { isPretrained } from '../train/recipe.js';
 import { readLocally } from './executor.js';
 import { type Experiment, isExperiment } from './experiment.js';
 import { readSource, readSources, type Source, sha256, sourcesIn } from './identity.js';
 import { type Finished, type Matrix, matrix } from './matrix.js';
 import type { Others } from './owned.js';
 import { type Plan, plan, plannedValues } from './plan.js';
+import { readWeights } from './pretrained.js';
 import type { Divergence, Measures, Outcome } from './record.js';
 import { readResult } from './stage.js';
 import type { Store } from './store.js';
@@ -112,12 +114,14 @@ export interface Prepared extends Planned {
 export const planFor = async (experiment: Experiment, engine: string, options: LoadOptions = {}): Promise<Planned> => {
   const data = await orThrow(experiment.data.load(options));
   const others = await loadOthers(experiment, options);
+  const weights = isPretrained(experiment.teacher) ? await readWeights(experiment.teacher.weights) : undefined;
   const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessSources()]);
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
   return {
     plan: plan(experiment, {
       data,
       others: fingerprints(others),
+      weights,
       sources,
       harness: hashes,
       engine,

@@ -10,12 +10,13 @@ import { transfer } from '../../src/attacks/transfer.js';
 import { orFail } from '../../src/core/errors.js';
 import type { Experiment } from '../../src/harness/experiment.js';
 import { withScale } from '../../src/harness/scale.js';
-import type { Learner } from '../../src/train/recipe.js';
+import { type Learner, retrainable } from '../../src/train/recipe.js';
 import { constant, cosine, multiStep, type Schedule } from '../../src/train/schedules.js';
 import { expectClose } from '../train/tensors.js';
 import { dataOf, learnerOf, made, thirds, tiny } from './helpers.js';
 
 const scaled = (of: Experiment, factor: number): Experiment => orFail(withScale(of, factor));
+const teacherOf = ({ teacher }: Experiment): Learner => retrainable(teacher);
 const student = ({ students }: Experiment): Learner => students[0]?.learner as Learner;
 
 /** The rate at the first step of each epoch. */
@@ -38,14 +39,14 @@ describe('a scaled experiment', () => {
   });
 
   test('has a fraction of the epochs of teacher and students, one at least', () => {
-    const { teacher, ...rest } = scaled(of, 0.05);
-    expect([teacher.recipe.epochs, student(rest as Experiment).recipe.epochs]).toEqual([8, 2]);
+    const twentieth = scaled(of, 0.05);
+    expect([teacherOf(twentieth).recipe.epochs, student(twentieth).recipe.epochs]).toEqual([8, 2]);
     expect(student(scaled(of, 0.001)).recipe.epochs).toBe(1);
-    expect([scaled(of, 1).teacher.recipe.epochs, student(scaled(of, 1)).recipe.epochs]).toEqual([160, 40]);
+    expect([teacherOf(scaled(of, 1)).recipe.epochs, student(scaled(of, 1)).recipe.epochs]).toEqual([160, 40]);
   });
 
   test('lowers the rate at the same points, whether they are epochs or fractions of all', () => {
-    const { teacher } = scaled(of, 0.05);
+    const teacher = teacherOf(scaled(of, 0.05));
     // Of 160 epochs those at 80 and 120; of 8, those at 4 and 6.
     expectClose(rates(teacher), [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01], 1e-12);
     expect(teacher.recipe.schedule.params).toMatchObject({ milestones: [4, { fraction: 0.75 }] });
@@ -56,13 +57,13 @@ describe('a scaled experiment', () => {
     ['half a cosine', cosine({ rate: 0.1, warmup: 5, floor: 0.01 }), { rate: 0.1, warmup: 0.5, floor: 0.01 }],
     ['one in fractions', cosine({ rate: 0.1, warmup: { fraction: 0.2 } }), { warmup: { fraction: 0.2 } }],
   ])('warms up for a fraction of the epochs: %s', (_, schedule, params) => {
-    const { teacher } = scaled({ ...of, teacher: learnerOf(tiny(), { epochs: 100, schedule }) }, 0.1);
+    const teacher = teacherOf(scaled({ ...of, teacher: learnerOf(tiny(), { epochs: 100, schedule }) }, 0.1));
     expect(teacher.recipe.schedule.params).toMatchObject(params);
   });
 
   test('leaves a schedule of one’s own as it is', () => {
     const own: Schedule = { name: 'own', params: {}, at: () => 0.5 };
-    const { teacher } = scaled({ ...of, teacher: learnerOf(tiny(), { epochs: 100, schedule: own }) }, 0.1);
+    const teacher = teacherOf(scaled({ ...of, teacher: learnerOf(tiny(), { epochs: 100, schedule: own }) }, 0.1));
     expect(teacher.recipe.schedule).toBe(own);
   });
 
