@@ -54,5 +54,9 @@ export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(
     source: import.meta.url,
     exposes: exposes as ExposedBy<Parts>,
     parts: flat,
+    scaled: (factor) =>
+      compose(...(flat.map((part) => part.scaled?.(factor) ?? part) as [Defense, ...Defense[]])) as Defense<
+        ExposedBy<Parts>
+      >,
   };
 };

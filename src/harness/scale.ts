@@ -35,6 +35,7 @@ export const withScale = (of: Experiment, factor: number): Result<Experiment> =>
     about: `${of.about}${of.about === '' ? '' : '; '}at ${Number((100 * factor).toPrecision(3))} % of its schedules`,
     teacher: scaledTeacher(of.teacher, factor),
     students: of.students.map(({ label, learner }) => ({ label, learner: scaledLearner(learner, factor) })),
+    defenses: of.defenses.map(({ label, defense }) => ({ label, defense: defense.scaled?.(factor) ?? defense })),
     attacks: of.attacks.map(({ label, attack }) => ({ label, attack: attack.scaled?.(factor) ?? attack })),
   });
 };

@@ -8,6 +8,9 @@ import { noise } from '../../src/attacks/noise.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import { transfer } from '../../src/attacks/transfer.js';
 import { orFail } from '../../src/core/errors.js';
+import { rounding } from '../../src/defenses/answers.js';
+import { compose } from '../../src/defenses/compose.js';
+import { nasty } from '../../src/defenses/nasty.js';
 import type { Experiment } from '../../src/harness/experiment.js';
 import { withScale } from '../../src/harness/scale.js';
 import { type Learner, retrainable } from '../../src/train/recipe.js';
@@ -68,7 +71,7 @@ describe('a scaled experiment', () => {
   });
 
   test('keeps everything else, and its labels', () => {
-    const { name: _, about: __, teacher, students, attacks, ...rest } = scaled(of, 0.5);
+    const { name: _, about: __, teacher, students, defenses, attacks, ...rest } = scaled(of, 0.5);
     expect(rest).toEqual({
       _tag: of._tag,
       data: of.data,
@@ -76,14 +79,33 @@ describe('a scaled experiment', () => {
       validation: of.validation,
       report: of.report,
       select: of.select,
-      defenses: of.defenses,
       meetings: of.meetings,
       seeds: of.seeds,
     });
     expect(teacher.network).toBe(of.teacher.network);
     expect(students.map(({ label }) => label)).toEqual(of.students.map(({ label }) => label));
     expect(attacks).toEqual(of.attacks);
+    expect(defenses).toEqual(of.defenses);
   });
+});
+
+test('a scaled nasty teacher warms up for a fraction of its epochs, alone and in a composition', () => {
+  const given = nasty({
+    omega: 0.1,
+    temperature: 3,
+    adversary: tiny(),
+    warmUpEpochs: 4,
+    clipNorm: 2,
+    initFrom: 'baseline',
+  });
+  const { defenses } = scaled(
+    made({ attacks: [scratch()], defenses: [given, { ...compose(given, rounding(2)), label: 'both' }] }),
+    0.25,
+  );
+  const [alone, both] = defenses.map(({ defense }) => defense);
+  expect(alone?.params).toEqual({ ...given.params, warmUpEpochs: 1 });
+  expect(both?.parts?.map(({ params }) => params)).toEqual([alone?.params, rounding(2).params]);
+  expect(defenses.map(({ label }) => label)).toEqual(['nasty', 'both']);
 });
 
 describe('a scaled attack', () => {
