@@ -71,6 +71,8 @@ const cases: readonly Case[] = [
   conv('depthwise', random('x', 2, 5, 6, 3), random('f', 3, 3, 1, 3), { padding: 1 }),
   conv('depthwise stride 2, even', random('x', 2, 6, 4, 3), random('f', 3, 3, 1, 3), { padding: 1, stride: 2 }),
   conv('depthwise stride 2, odd', random('x', 2, 5, 7, 2), random('f', 3, 3, 1, 2), { padding: 1, stride: 2 }),
+  conv('depthwise stride 2, both', random('x', 2, 4, 5, 2), random('f', 3, 3, 1, 2), { padding: 1, stride: 2 }),
+  conv('depthwise 5×5 at 3', random('x', 2, 7, 6, 2), random('f', 5, 5, 1, 2), { padding: 2, stride: 3 }),
   conv('as many groups as channels, 2 from each', random('x', 2, 5, 4, 2), random('f', 3, 3, 1, 4), { padding: 1 }),
   {
     name: 'halves',
