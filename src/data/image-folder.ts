@@ -121,6 +121,25 @@ export const noteIgnored = ({ ignored }: ImageFolderPlan, { onNote }: LoadOption
     onNote?.(`${plural(ignored.length, 'file')} that are no images were ignored: ${firstFew(ignored)}`);
 };
 
+/** Throws a failure of kind `data` for a size or an augmentation that cannot be. */
+export const checkImageOptions = (
+  owner: string,
+  {
+    size,
+    augmentation: { crop, flip, rotate = 0 },
+  }: { readonly size: number | undefined; readonly augmentation: Augmentation },
+): void => {
+  if (size !== undefined && (!Number.isInteger(size) || size < 1 || size > 1024)) {
+    refuse('size is a whole number of pixels, 1 to 1024', `${owner}({ size: ${size} })`);
+  }
+  if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean' || !(rotate >= 0 && rotate <= 180)) {
+    refuse(
+      'crop is a whole number of pixels, 0 or more, flip true or false, and rotate degrees from 0 to 180',
+      `${owner}({ augmentation })`,
+    );
+  }
+};
+
 export interface ImageFolderOptions {
   /** Folder, tar or tar.gz; a relative path starts at the working folder. */
   readonly path: string;
@@ -146,16 +165,7 @@ export const imageFolder = (options: ImageFolderOptions): DatasetPlugin => {
     from: (other) => imageFolder({ ...options, path: other }),
     load: (load: LoadOptions = {}) =>
       attempt('data', async () => {
-        if (size !== undefined && (!Number.isInteger(size) || size < 1 || size > 1024)) {
-          refuse('size is a whole number of pixels, 1 to 1024', `imageFolder({ size: ${size} })`);
-        }
-        const { crop, flip, rotate = 0 } = augmentation;
-        if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean' || !(rotate >= 0 && rotate <= 180)) {
-          refuse(
-            'crop is a whole number of pixels, 0 or more, flip true or false, and rotate degrees from 0 to 180',
-            `imageFolder({ augmentation })`,
-          );
-        }
+        checkImageOptions('imageFolder', { size, augmentation });
         const source = await openSource(path);
         const entry = { name: 'image-folder', path: source.path, options: params, stamp: source.stamp };
         return cached(entry, load, async (): Promise<Decoded> => {

@@ -12,7 +12,13 @@ import { preResNet } from '../../src/models/pre-resnet.js';
 import { resNet } from '../../src/models/resnet.js';
 import { resNeXt29 } from '../../src/models/resnext.js';
 import { shuffleNetV2 } from '../../src/models/shufflenet-v2.js';
-import { fromStateDict, type StateDict, stateDictShape, toStateDict, withCounters } from '../../src/models/state-dict.js';
+import {
+  fromStateDict,
+  type StateDict,
+  stateDictShape,
+  toStateDict,
+  withCounters,
+} from '../../src/models/state-dict.js';
 
 beforeAll(async () => {
   await loadEngine();
