@@ -110,7 +110,7 @@ const writeImages = async (at: Project, kind: keyof typeof kinds): Promise<void>
   const metadata = { normalisation: JSON.stringify(normalisation) };
   await writeFile(
     join(at.folder, `${kind}.images`),
-    encodeSafetensors({ images: { shape, data: test.images } }, metadata),
+    encodeSafetensors({ images: { shape, data: test.images.slice(0) } }, metadata),
   );
 };
 
