@@ -8,6 +8,8 @@ import type { Pictures } from './images.js';
 export interface Synthesised extends Pictures {
   /** The class that each was made for, or taken for by the victim. */
   readonly labels: readonly number[];
+  /** Updates that it took: of the images, or of their generator. */
+  readonly updates: number;
   readonly cost: Cost;
 }
 
