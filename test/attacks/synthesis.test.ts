@@ -499,7 +499,7 @@ describe('a synthesiser of one’s own', () => {
     const warned = async (steps: number) => {
       const tried = context();
       const options = { batches: 3, temperature: 1, steps, stepsBetween: 2 };
-      await succeed(stealFromPool(drifting(), options, victim, learner, given(tried)));
+      endOf(await succeed(stealFromPool(drifting(), options, victim, learner, given(tried))));
       return tried.warnings.filter((warning) => warning.includes('learnt no more'));
     };
     expect(await warned(7)).toEqual([]);
