@@ -82,7 +82,7 @@ const CIFAR100: Cifar = {
 const recordBytes = ({ labelBytes }: Cifar): number => labelBytes + 3 * PLANE;
 
 const formatsOf = ({ title, trainFiles, testFile }: Cifar): string =>
-  `Accepted, each as a folder, a tar or a tar.gz: the binary version of ${title} (${[trainFiles[0], trainFiles.at(-1)]
+  `Accepted, each as a folder, a tar(.gz) or a zip: the binary version of ${title} (${[trainFiles[0], trainFiles.at(-1)]
     .filter((file, i, ends) => ends.indexOf(file) === i)
     .join(' … ')}, ${testFile}), or its images as JPEG or PNG in train/<class>/ and test/<class>/.`;
 

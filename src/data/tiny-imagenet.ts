@@ -6,7 +6,7 @@ import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
 
 const LAYOUT =
-  'Expected, as a folder, a tar(.gz) or a folder of such archives: train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt, wnids.txt and words.txt.';
+  'Expected, as a folder, a tar(.gz), a zip or a folder of such archives: train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt, wnids.txt and words.txt.';
 
 const SIDE = 64;
 const CLASSES = 200;
