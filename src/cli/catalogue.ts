@@ -11,6 +11,7 @@ import type { DatasetPlugin } from '../data/dataset.js';
 import { fashionMnist, mnist } from '../data/idx.js';
 import { imageFolder } from '../data/image-folder.js';
 import { parquet } from '../data/parquet.js';
+import { svhn } from '../data/svhn.js';
 import { synthetic } from '../data/synthetic.js';
 import { tinyImageNet } from '../data/tiny-imagenet.js';
 import { labelOnly, rounding, topK } from '../defenses/answers.js';
@@ -147,6 +148,11 @@ export const data: readonly Entry<DatasetPlugin>[] = [
     plugin: tinyImageNet(),
     about:
       '100,000 + 10,000 photographs of 200 classes, 64×64; the original layout: a folder, a tar(.gz), a zip or several',
+  },
+  {
+    write: "svhn({ path: '…' })",
+    plugin: svhn(),
+    about: '73,257 + 26,032 digits of house numbers, 32×32; the MATLAB files, or images',
   },
   {
     write: "parquet({ path: '…' })",

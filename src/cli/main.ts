@@ -110,7 +110,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .exitOverride()
     .description('download a data set from where it is published, checked, into the per-user data folder')
     .addArgument(new Argument('<name>', 'which').choices(publishedNames))
-    .option('--from <url>', 'from another place that has the same file')
+    .option('--from <url>', 'from another folder that has the same files')
     .action(async (name: PublishedName, options: { from?: string }) => {
       const { getCommand } = await import('./data.js');
       code = await getCommand(name, options);

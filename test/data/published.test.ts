@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { dataFolder } from '../../src/core/cache-folder.js';
 import { cifar100 } from '../../src/data/cifar-binary.js';
-import { downloaded, published, publishedPath } from '../../src/data/published.js';
+import { downloaded, published } from '../../src/data/published.js';
 import { tinyImageNet } from '../../src/data/tiny-imagenet.js';
 import { fail, temporaryFolder, writeFiles } from './helpers.js';
 
@@ -13,16 +13,20 @@ describe('published data sets', () => {
     expect(downloaded('cifar100')).toBeUndefined();
     expect((await fail(cifar100().load({ cache: false }))).remedy).toContain('`undistill data get cifar100`');
     expect((await fail(tinyImageNet().load({ cache: false }))).remedy).toContain('`undistill data get tiny-imagenet`');
-    await writeFiles(home, { 'undistill/cifar-100-binary.tar.gz': 'no archive' });
-    expect(downloaded('cifar100')).toBe(publishedPath('cifar100'));
-    expect((await fail(cifar100().load({ cache: false }))).where).toBe(publishedPath('cifar100'));
+    await writeFiles(home, { 'undistill/cifar100/cifar-100-binary.tar.gz': 'no archive' });
+    const path = join(home, 'undistill', 'cifar100', 'cifar-100-binary.tar.gz');
+    expect(downloaded('cifar100')).toBe(path);
+    expect((await fail(cifar100().load({ cache: false }))).where).toBe(path);
+    await writeFiles(home, { 'undistill/svhn/train_32x32.mat': 'x' });
+    expect(downloaded('svhn')).toBeUndefined();
+    await writeFiles(home, { 'undistill/svhn/test_32x32.mat': 'x' });
+    expect(downloaded('svhn')).toBe(join(home, 'undistill', 'svhn'));
   });
 
   it('are pinned', () => {
-    for (const [name, { name: own, md5, url, file }] of Object.entries(published)) {
-      expect(own).toBe(name);
+    for (const { md5, url } of Object.values(published).flatMap(({ files }) => files)) {
       expect(md5).toMatch(/^[0-9a-f]{32}$/);
-      expect(url.endsWith(`/${file}`)).toBe(true);
+      expect(url).toMatch(/^https?:\/\/.*\.(tar\.gz|zip|mat)$/);
     }
   });
 
