@@ -4,23 +4,16 @@ import {
   daflPresets,
   experiment,
   kd,
+  kdPresets,
   learner,
-  multiStep,
   nasty,
   nastyPresets,
   noise,
   none,
+  recipes,
   resNet,
   scratch,
-  sgd,
 } from 'undistill';
-
-const recipe = {
-  epochs: 200,
-  batch: 128,
-  optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
-  schedule: multiStep({ rate: 0.1, milestones: [60, 120, 160], gamma: 0.2 }),
-};
 
 /**
  * The nasty teacher's data-free table on CIFAR-100, as `dafl.ts` is on CIFAR-10: 71.06 % from the normal and 65.67 % from the
@@ -30,9 +23,9 @@ export default experiment({
   name: 'dafl-cifar100',
   about: 'DAFL on CIFAR-100: ResNet-34, normal and nasty, stolen by ResNet-18 without data',
   data: cifar100(),
-  teacher: learner(resNet(34), recipe),
-  students: [learner(resNet(18), recipe)],
+  teacher: learner(resNet(34), recipes.cifar100),
+  students: [learner(resNet(18), recipes.cifar100)],
   defenses: [none(), nasty(nastyPresets.cifar100)],
-  attacks: [scratch(), kd({ temperature: 20 }), noise(), dafl(daflPresets.cifar100)],
+  attacks: [scratch(), kd(kdPresets.cifar100), noise(), dafl(daflPresets.cifar100)],
   seeds: [0],
 });

@@ -4,23 +4,16 @@ import {
   experiment,
   inversionPresets,
   kd,
+  kdPresets,
   learner,
-  multiStep,
   nasty,
   nastyPresets,
   noise,
   none,
+  recipes,
   resNet,
   scratch,
-  sgd,
 } from 'undistill';
-
-const recipe = {
-  epochs: 160,
-  batch: 128,
-  optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
-  schedule: multiStep({ rate: 0.1, milestones: [80, 120], gamma: 0.1 }),
-};
 
 /**
  * The nasty teacher's figure of images that DeepInversion finds in a ResNet-34 trained on CIFAR-10, normal and nasty, at the same
@@ -32,12 +25,12 @@ export default experiment({
   name: 'deep-inversion',
   about: 'DeepInversion on CIFAR-10: ResNet-34, normal and nasty, stolen by ResNet-18 without data',
   data: cifar10(),
-  teacher: learner(resNet(34), recipe),
-  students: [learner(resNet(18), recipe)],
+  teacher: learner(resNet(34), recipes.cifar10),
+  students: [learner(resNet(18), recipes.cifar10)],
   defenses: [none(), nasty(nastyPresets.cifar10)],
   attacks: [
     scratch(),
-    kd(),
+    kd(kdPresets.cifar10),
     noise(),
     deepInversion({ ...inversionPresets.cifar10, batches: 1000 }),
     deepInversion({ ...inversionPresets.cifar10BetterLooking, batches: 40, label: 'deepInversion, better looking' }),

@@ -8,7 +8,7 @@ export {
   inversionPresets,
 } from './attacks/deep-inversion.js';
 export { hardLabel } from './attacks/hard-label.js';
-export { kd, partialKd } from './attacks/kd.js';
+export { kd, kdPresets, partialKd } from './attacks/kd.js';
 export { noise } from './attacks/noise.js';
 export { labelSmoothing, scratch } from './attacks/scratch.js';
 export {
@@ -43,14 +43,18 @@ export * as ops from './engine/ops.js';
 export type { Runner, Step, StepInputs } from './engine/step.js';
 export { type Experiment, type ExperimentSpec, experiment, type Pair, pair, type Seed } from './harness/experiment.js';
 export type { Matrix } from './harness/matrix.js';
+export type { Published } from './harness/published.js';
 export type { StageRecord } from './harness/record.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/try.js';
 export * as layers from './models/layers.js';
 export { leNet5, leNet5Half } from './models/lenet.js';
+export { mobileNetV2 } from './models/mobilenet-v2.js';
 export type { Network, NetworkPlugin, Output, Variables } from './models/network.js';
 export { plainCnn } from './models/plain-cnn.js';
 export { preResNet } from './models/pre-resnet.js';
 export { resNet } from './models/resnet.js';
+export { resNeXt29 } from './models/resnext.js';
+export { shuffleNetV2 } from './models/shufflenet-v2.js';
 export {
   type BuiltLearner,
   classifier,
@@ -73,5 +77,6 @@ export {
   soften,
 } from './train/losses.js';
 export { adam, type Optimizer, type OptimizerState, sgd } from './train/optimizers.js';
-export { type Learner, learner, type Recipe } from './train/recipe.js';
+export { type Learner, learner, type Pretrained, pretrained, type Recipe } from './train/recipe.js';
+export { recipes } from './train/recipes.js';
 export { constant, cosine, multiStep, type Schedule } from './train/schedules.js';

@@ -16,7 +16,7 @@ export interface KdOptions {
  * Knowledge distillation (Hinton et al. 2015), as the nasty teacher's students meet it:
  * α τ² KL(σ_τ(p_T) ‖ σ_τ(p_S)) + (1−α) CE(σ(p_S), y), the teacher asked about every augmented batch.
  *
- * Defaults are CIFAR-10's as released, τ 4 and α 0.9; CIFAR-100 and Tiny-ImageNet use τ 20.
+ * Defaults are CIFAR-10's as released (`kdPresets.cifar10`).
  */
 export const kd = (options: KdOptions = {}): Attack<'probabilities', Labelled> => distil('kd', options);
 
@@ -34,7 +34,7 @@ export const partialKd = ({
 
 const distil = (
   name: string,
-  { temperature = 4, alpha = 0.9, label, ...unknown }: KdOptions,
+  { temperature = kdPresets.cifar10.temperature, alpha = kdPresets.cifar10.alpha, label, ...unknown }: KdOptions,
   part?: Part,
 ): Attack<'probabilities', Labelled> => {
   nothingElse(name, unknown);
@@ -66,3 +66,10 @@ const distil = (
       ),
   };
 };
+
+/** τ_S and α by data set, from Nasty Teacher's released `params.json` files. */
+export const kdPresets = {
+  cifar10: { temperature: 4, alpha: 0.9 },
+  cifar100: { temperature: 20, alpha: 0.9 },
+  tinyImageNet: { temperature: 20, alpha: 0.9 },
+} as const;

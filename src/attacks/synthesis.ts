@@ -35,6 +35,7 @@ export interface Synthesiser<State extends Tree = Tree> {
 
 export interface Phase {
   readonly iterations: number;
+  /** Of all iterations as one epoch: what falls on the way is given as a fraction. */
   readonly schedule: Schedule;
 }
 
@@ -134,8 +135,7 @@ export const phaseFit = <State extends Tree>(
     frozen: { victim: site.victim.frozen, student },
     init: (key) => synthesiser.init(key, site, before),
     source: always(labelled(labels), labels.length, epochsOf(iterations).stepsPerEpoch),
-    ...epochsOf(iterations),
-    schedule,
+    ...continued({ epochs: 1, schedule }, { steps: iterations, before: 0, total: iterations }),
     queriesPerImage: 1,
     keep: (state) => state,
     snapshot: { every, of: (state) => shownOf(synthesiser, site, state) },
@@ -351,7 +351,7 @@ const whole = (state: ClassifierState): ClassifierState => state;
 
 /** `steps` steps of a training of `total`, of which `before` were taken: epochs and rate as in the whole. */
 export const continued = (
-  { epochs, schedule }: BuiltLearner['recipe'],
+  { epochs, schedule }: Pick<BuiltLearner['recipe'], 'epochs' | 'schedule'>,
   { steps, before, total }: { readonly steps: number; readonly before: number; readonly total: number },
 ): Pick<FitSpec<Tree, Tree, Tree, Tree>, 'epochs' | 'stepsPerEpoch' | 'steps' | 'schedule'> => {
   const perEpoch = total / epochs;

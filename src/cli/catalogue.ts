@@ -20,10 +20,15 @@ import type { Defense } from '../defenses/defense.js';
 import { nasty } from '../defenses/nasty.js';
 import { none } from '../defenses/none.js';
 import { leNet5, leNet5Half } from '../models/lenet.js';
+import { mobileNetV2 } from '../models/mobilenet-v2.js';
 import type { NetworkPlugin } from '../models/network.js';
 import { plainCnn } from '../models/plain-cnn.js';
 import { preResNet } from '../models/pre-resnet.js';
 import { resNet } from '../models/resnet.js';
+import { resNeXt29 } from '../models/resnext.js';
+import { shuffleNetV2 } from '../models/shufflenet-v2.js';
+import type { Recipe } from '../train/recipe.js';
+import { recipes as named } from '../train/recipes.js';
 
 /** A built-in plugin: how it is written, one made of it, and what a person must know that its value does not say. */
 interface Entry<Plugin> {
@@ -45,7 +50,12 @@ export const attacks: readonly Entry<AnyAttack>[] = [
     plugin: labelSmoothing(),
     about: 'no attack: smoothed labels; what a teacher worth stealing must beat',
   },
-  { write: 'kd()', plugin: kd(), about: 'distillation on all images', source: `${distilling}; ${nastyTeacher}` },
+  {
+    write: 'kd()',
+    plugin: kd(),
+    about: 'distillation on all images; kdPresets has the settings',
+    source: `${distilling}; ${nastyTeacher}`,
+  },
   {
     write: 'partialKd({ fraction: 0.1 })',
     plugin: partialKd({ fraction: 0.1 }),
@@ -117,6 +127,24 @@ export const nets: readonly Entry<NetworkPlugin>[] = [
     about: 'ResNet for small images: 3×3 stem, no pooling after it',
     source: nastyTeacher,
   })),
+  {
+    write: 'resNeXt29()',
+    plugin: resNeXt29(),
+    about: 'ResNeXt-29 8×64d: bottlenecks with convolutions in 8 groups',
+    source: nastyTeacher,
+  },
+  {
+    write: 'mobileNetV2()',
+    plugin: mobileNetV2(),
+    about: 'inverted residuals with depthwise convolutions; no pooling in its stem',
+    source: nastyTeacher,
+  },
+  {
+    write: 'shuffleNetV2()',
+    plugin: shuffleNetV2(),
+    about: 'half of the channels pass each unit unchanged, and are shuffled with the rest; ×1',
+    source: nastyTeacher,
+  },
   { write: 'leNet5()', plugin: leNet5(), about: 'for 32×32 images', source: 'Chen et al., DAFL, ICCV 2019' },
   {
     write: 'leNet5Half()',
@@ -124,6 +152,23 @@ export const nets: readonly Entry<NetworkPlugin>[] = [
     about: 'half of leNet5 in every layer',
     source: 'Chen et al., DAFL, ICCV 2019',
   },
+];
+
+export const recipes: readonly Entry<Recipe>[] = [
+  { write: 'recipes.cifar10', plugin: named.cifar10, about: 'ResNets on CIFAR-10', source: nastyTeacher },
+  {
+    write: 'recipes.cifar100',
+    plugin: named.cifar100,
+    about: 'ResNets, MobileNets and ShuffleNets on CIFAR-100',
+    source: nastyTeacher,
+  },
+  {
+    write: 'recipes.tinyImageNet',
+    plugin: named.tinyImageNet,
+    about: 'the same on Tiny-ImageNet',
+    source: nastyTeacher,
+  },
+  { write: 'recipes.plainCnn', plugin: named.plainCnn, about: 'the 5-layer CNN on CIFAR-10', source: nastyTeacher },
 ];
 
 export const data: readonly Entry<DatasetPlugin>[] = [

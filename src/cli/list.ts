@@ -62,6 +62,17 @@ const items: Readonly<Record<Kind, () => readonly Item[]>> = {
         source,
       },
     })),
+  recipes: () =>
+    catalogue.recipes.map(({ write, about, plugin: { epochs, batch, optimizer, schedule }, source }) => ({
+      write,
+      about,
+      facts: {
+        epochs: `${epochs}, of batches of ${batch}`,
+        optimizer: shown(optimizer),
+        schedule: shown(schedule),
+        source,
+      },
+    })),
   data: () =>
     catalogue.data.map(({ write, about, plugin: { name, params } }) => ({
       write,

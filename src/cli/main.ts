@@ -5,6 +5,7 @@ import { type PublishedName, publishedNames } from '../data/published.js';
 import { executions, precisions } from '../engine/execution.js';
 import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
+import type { ExportOptions } from './export.js';
 import type { ImagesOptions } from './images.js';
 import type { PlanOptions } from './plan.js';
 import type { RunOptions } from './run.js';
@@ -16,6 +17,9 @@ const wholeFrom1 = (text: string): number => {
 };
 
 const andMore = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+
+const experimentFile =
+  'a TypeScript file whose default export is an experiment, or a list of them (then FILE#NAME is one)';
 
 // Each command loads what it needs when it is called: TensorFlow's library takes a second, which help can do without.
 
@@ -40,7 +44,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
 
   command('run')
     .description('run an experiment file: train what is missing, and write and print its matrix')
-    .argument('<file>', 'a TypeScript file with `export default experiment({ … })`')
+    .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')
     .option(
       '--only <pattern>',
@@ -63,7 +67,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
 
   command('plan')
     .description('what a run of an experiment file would do: its stages, what is there already, the time left')
-    .argument('<file>', 'a TypeScript file with `export default experiment({ … })`')
+    .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')
     .option('--only <pattern>', 'only attacks, defences, students or stages that match; may be repeated', andMore)
     .option('--seed <labels...>', 'only these of its seeds')
@@ -94,6 +98,16 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (run: string, options: ImagesOptions) => {
       const { imagesCommand } = await import('./images.js');
       code = await imagesCommand(run, options);
+    });
+
+  command('export')
+    .description("write a stage's network as safetensors, with the names and layouts of PyTorch's state_dict")
+    .argument('<run>', "a run's folder, or its name below runs")
+    .requiredOption('--stage <label>', 'as undistill plan lists it; its seed may be left out where there is one')
+    .option('--out <file>', "where to (default: the stage's name, in the working folder)")
+    .action(async (run: string, options: ExportOptions) => {
+      const { exportCommand } = await import('./export.js');
+      code = await exportCommand(run, options);
     });
 
   command('list')

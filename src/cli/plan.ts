@@ -4,19 +4,21 @@ import { firstFew } from '../data/assemble.js';
 import type { Execution, Precision } from '../engine/execution.js';
 import { showSeconds } from '../engine/progress.js';
 import { estimate, type Speeds, speedsFrom } from '../harness/estimate.js';
+import type { Experiment } from '../harness/experiment.js';
 import { type Plan, type Stage, trains } from '../harness/plan.js';
 import type { StageRecord } from '../harness/record.js';
 import { selected } from '../harness/select.js';
 import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
 import { whyStale } from '../harness/stale.js';
 import { counted } from '../report/numbers.js';
-import { type ExperimentOptions, openExperiment } from './experiment-file.js';
+import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
+import { planName } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface PlanOptions extends ExperimentOptions {
   readonly only?: readonly string[];
-  readonly out?: string;
+  readonly out?: string | undefined;
   readonly engine?: Execution;
   readonly precision?: Precision;
 }
@@ -110,14 +112,24 @@ const notApplicable = ({ cells }: Plan): readonly string[] => [
 ];
 
 export const planCommand = async (file: string, options: PlanOptions, out: Terminal = terminal()): Promise<number> => {
-  const experiment = await openExperiment(file, options);
-  const planned = await planFor(experiment, await plannedEngine(options.engine, options.precision), {
+  const experiments = await openExperiments(file, options);
+  const engine = await plannedEngine(options.engine, options.precision);
+  for (const [i, one] of experiments.entries()) {
+    if (i > 0) out.log('');
+    if (experiments.length > 1) out.log(`${one.experiment.name}:`);
+    await planOne(one.experiment, { ...options, out: outFolder(options.out, one, experiments.length) }, engine, out);
+  }
+  return 0;
+};
+
+const planOne = async (experiment: Experiment, options: PlanOptions, engine: string, out: Terminal): Promise<void> => {
+  const planned = await planFor(experiment, engine, {
     onNote: (note) => out.log(`${out.paint.warning('!')} ${note}`),
   });
   const { plan } = planned;
   const chosen = options.only === undefined ? plan : selected(plan, options.only, '--only');
   const folders = foldersOf(experiment, options.out);
-  const earlier = await readJson<PlanFile>(join(folders.run, 'plan.json'));
+  const earlier = await readJson<PlanFile>(join(folders.run, planName));
   const speeds = speedsFrom(await recordsIn(folders.store));
   const states = await Promise.all(
     chosen.stages.map((stage) => stateOf(stage, planned, folders.store, earlier, speeds)),
@@ -135,5 +147,4 @@ export const planCommand = async (file: string, options: PlanOptions, out: Termi
     `${counted(plan.cells.length, 'cell')}, ${counted(experiment.seeds.length, 'seed')}; ${counted(states.length, 'stage')}: ${tallied(states)}.`,
   );
   out.log(timeLeft(states));
-  return 0;
 };

@@ -1,4 +1,4 @@
-import { cp, readdir, stat } from 'node:fs/promises';
+import { cp, readdir, readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import type { Matrix } from '../harness/matrix.js';
@@ -6,9 +6,13 @@ import type { Plan } from '../harness/plan.js';
 import { guarded, type Store, writeWhole } from '../harness/store.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
+import type { PlanFile } from './plan-file.js';
 
 /** The files of a run that a person reads. */
 export const matrixFiles = { json: 'matrix.json', csv: 'matrix.csv', md: 'matrix.md' } as const;
+
+/** The plan of a run, beside its matrix. */
+export const planName = 'plan.json';
 
 /** What a run shows of the images that an attack synthesised, in a folder of their own for each student below `images`. */
 export const imageFiles = {
@@ -71,20 +75,33 @@ export const matrixPath = async (run: string, command: string): Promise<string> 
   );
 };
 
+/** Throws the failure of a file that a run did not leave like this. */
+const refuse = (what: string, path: string): never => {
+  throw new FailureError(failure('usage', what, { where: path, remedy: 'Run the experiment again to make it anew.' }));
+};
+
+const parsed = (text: string, path: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return refuse('the file is not JSON', path);
+  }
+};
+
 /** A matrix as a run left it. */
 export const decodeMatrix = (text: string, path: string): Matrix => {
-  const refuse = (what: string): never => {
-    throw new FailureError(
-      failure('usage', what, { where: path, remedy: 'Run the experiment again to make it anew.' }),
-    );
-  };
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return refuse('the file is not JSON');
-  }
-  const { version, cells } = value as Partial<Matrix>;
-  if (version !== 1 || !Array.isArray(cells)) return refuse('the file is no matrix of this version of undistill');
+  const value = parsed(text, path) as Partial<Matrix>;
+  if (value?.version !== 1 || !Array.isArray(value.cells))
+    return refuse('the file is no matrix of this version of undistill', path);
   return value as Matrix;
+};
+
+/** The plan that a run left in its folder. */
+export const readPlan = async (folder: string): Promise<PlanFile> => {
+  const path = join(folder, planName);
+  const text = await readFile(path, 'utf8').catch(() => refuse('there is no such file', path));
+  const value = parsed(text, path) as Partial<PlanFile>;
+  if (value?.version !== 1 || !Array.isArray(value.stages))
+    return refuse('the file is no plan of this version of undistill', path);
+  return value as PlanFile;
 };

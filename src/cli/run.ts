@@ -3,6 +3,7 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
+import type { Engine } from '../engine/engine.js';
 import type { Execution, Precision } from '../engine/execution.js';
 import { progressTo } from '../engine/progress.js';
 import { localExecutor } from '../harness/executor.js';
@@ -10,21 +11,21 @@ import type { Matrix } from '../harness/matrix.js';
 import type { Outcome } from '../harness/record.js';
 import { type Executor, type RunEvent, run } from '../harness/run.js';
 import { selected } from '../harness/select.js';
-import { collect, foldersOf, type Prepared, prepare } from '../harness/session.js';
+import { collect, foldersOf, type Located, type Prepared, prepare } from '../harness/session.js';
 import { openStore, type Store, writeWhole } from '../harness/store.js';
 import { processExecutor } from '../harness/workers.js';
 import { table } from '../report/table.js';
 import { engineSaid, readyEngine } from './engine.js';
-import { type ExperimentOptions, openExperiment } from './experiment-file.js';
+import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
 import { planFile } from './plan-file.js';
 import { teller } from './progress.js';
-import { copyStages, imageFiles, jsonText, matrixFiles, writeMatrix } from './run-folder.js';
+import { copyStages, imageFiles, jsonText, matrixFiles, planName, writeMatrix } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface RunOptions extends ExperimentOptions {
   readonly only?: readonly string[];
-  readonly out?: string;
+  readonly out?: string | undefined;
   /** true: everything. */
   readonly force?: string | true;
   readonly jobs: number;
@@ -34,16 +35,34 @@ export interface RunOptions extends ExperimentOptions {
   readonly checkpointEvery: number;
 }
 
-/** Runs an experiment file and writes its matrix. Gives the exit code. */
+/** Runs the experiments of a file one after the other and writes their matrices. Gives the exit code. */
 export const runCommand = async (
   file: string,
   options: RunOptions,
   commandLine: string,
   out: Terminal = terminal(),
 ): Promise<number> => {
-  const experiment = await openExperiment(file, options);
+  const experiments = await openExperiments(file, options);
   const threads = options.threads ?? (options.jobs > 1 ? threadsEach(options.jobs) : undefined);
   const engine = await readyEngine(out, { threads, execution: options.engine, precision: options.precision });
+  let code = 0;
+  for (const [i, one] of experiments.entries()) {
+    if (i > 0) out.log('');
+    const folder = outFolder(options.out, one, experiments.length);
+    const own = await runOne(one, { ...options, out: folder }, commandLine, engine, out);
+    if (own === 130) return own;
+    code = Math.max(code, own);
+  }
+  return code;
+};
+
+const runOne = async (
+  { file, experiment }: Located,
+  options: RunOptions,
+  commandLine: string,
+  engine: Engine,
+  out: Terminal,
+): Promise<number> => {
   const prepared = await prepare(experiment, {
     onNote: (note) => out.log(`${out.paint.warning('!')} ${note}`),
     onProgress: decoding(experiment.data.name),
@@ -64,7 +83,7 @@ export const runCommand = async (
       options.jobs > 1 ? `${options.jobs} jobs of ` : ''
     }${engineSaid(engine)}`,
   );
-  await writeWhole(join(folders.run, 'plan.json'), jsonText(planFile(prepared)));
+  await writeWhole(join(folders.run, planName), jsonText(planFile(prepared)));
 
   const stop = new AbortController();
   const outcomes = new Map<string, Outcome>();

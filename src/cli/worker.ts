@@ -1,14 +1,14 @@
 import { version } from '../core/version.js';
 import { loadEngine } from '../engine/engine.js';
-import { prepare } from '../harness/session.js';
+import { type Located, prepare } from '../harness/session.js';
 import { openStore } from '../harness/store.js';
 import { serveStages } from '../harness/workers.js';
-import { openExperiment } from './experiment-file.js';
+import { openExperiments } from './experiment-file.js';
 
 /** A worker of `run --jobs`: serves its parent until that goes away. */
 export const workerCommand = (): Promise<void> =>
   serveStages(async ({ file, data, seed, scale, store, threads, execution, precision, checkpointEvery }, signal) => {
-    const experiment = await openExperiment(file, { data, seed, scale });
+    const [{ experiment }] = (await openExperiments(file, { data, seed, scale })) as [Located];
     // What is to be said of the engine its parent has said.
     await loadEngine({ threads, execution, precision, say: () => undefined });
     const prepared = await prepare(experiment);

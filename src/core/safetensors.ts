@@ -12,18 +12,31 @@ export interface Safetensors {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-type DType = 'F32' | 'I32' | 'I64' | 'U8';
+/** What can be written: also int64, which PyTorch counts batches in. It is read back as int32. */
+export interface WrittenTensor {
+  readonly shape: readonly number[];
+  readonly data: StoredTensor['data'] | BigInt64Array;
+}
 
-const bytesPer: Record<DType, number> = { F32: 4, I32: 4, I64: 8, U8: 1 };
+type DType = 'BF16' | 'F16' | 'F32' | 'F64' | 'I32' | 'I64' | 'U8';
+
+const bytesPer: Record<DType, number> = { BF16: 2, F16: 2, F32: 4, F64: 8, I32: 4, I64: 8, U8: 1 };
 
 /** The header's own limit in the reference implementation, which also keeps a lying length from costing memory. */
 const maximalHeader = 100_000_000;
 const prefix = 8;
 
-const dtypeOf = (data: StoredTensor['data']): DType =>
-  data instanceof Float32Array ? 'F32' : data instanceof Int32Array ? 'I32' : 'U8';
+const dtypeOf = (data: WrittenTensor['data']): DType => {
+  if (data instanceof Float32Array) return 'F32';
+  if (data instanceof BigInt64Array) return 'I64';
+  return data instanceof Int32Array ? 'I32' : 'U8';
+};
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, side) => product * side, 1);
+
+/** The name of a tensor with a number in it that is NaN or infinite. */
+export const notFinite = (tensors: Readonly<Record<string, StoredTensor>>): string | undefined =>
+  Object.keys(tensors).find((name) => !tensors[name]?.data.every(Number.isFinite));
 
 const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
@@ -35,7 +48,7 @@ const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
  * Throws when a shape does not fit its data, or a name is `__metadata__`.
  */
 export const encodeSafetensors = (
-  tensors: Readonly<Record<string, StoredTensor>>,
+  tensors: Readonly<Record<string, WrittenTensor>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array => {
   const sorted = Object.entries(tensors).sort(
@@ -70,16 +83,46 @@ export const encodeSafetensors = (
   return bytes;
 };
 
-/** int64 as int32, refused where it does not fit. */
-const narrow = (wide: BigInt64Array, name: string): Int32Array =>
+const fail = (what: string, where?: string): never => {
+  const remedy = 'The file is damaged or was written by a faulty program; make it again.';
+  throw new FailureError(failure('store', what, { where, remedy }));
+};
+
+const asInt32 = (wide: BigInt64Array, name: string): Int32Array =>
   Int32Array.from(wide, (value) => {
     if (value !== BigInt.asIntN(32, value)) fail(`the value ${value} does not fit in 32 bits`, name);
     return Number(value);
   });
 
-const fail = (what: string, where?: string): never => {
-  const remedy = 'The file is damaged or was written by a faulty program; make it again.';
-  throw new FailureError(failure('store', what, { where, remedy }));
+const asFloat32 = (wide: Float64Array, name: string): Float32Array =>
+  Float32Array.from(wide, (value) => {
+    if (Number.isFinite(value) && !Number.isFinite(Math.fround(value)))
+      fail(`the value ${value} does not fit in float32`, name);
+    return value;
+  });
+
+/** IEEE 754 binary16: a sign, 5 bits of exponent, 10 of fraction. */
+const half = (bits: number): number => {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0x1f) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
+};
+
+/** bfloat16 is the upper half of float32. */
+const widened = (upper: Uint16Array): Float32Array =>
+  new Float32Array(Uint32Array.from(upper, (bits) => bits << 16).buffer);
+
+/** A tensor's own bytes as numbers. */
+const numbers: Record<DType, (own: ArrayBuffer, name: string) => StoredTensor['data']> = {
+  BF16: (own) => widened(new Uint16Array(own)),
+  F16: (own) => Float32Array.from(new Uint16Array(own), half),
+  F32: (own) => new Float32Array(own),
+  F64: (own, name) => asFloat32(new Float64Array(own), name),
+  I32: (own) => new Int32Array(own),
+  I64: (own, name) => asInt32(new BigInt64Array(own), name),
+  U8: (own) => new Uint8Array(own),
 };
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
@@ -152,7 +195,8 @@ const decode = (bytes: Uint8Array): Safetensors => {
   const header: unknown = JSON.parse(text);
   if (!isRecord(header)) return fail('the header is not a JSON object');
   const names = writtenNames(text);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  const seen = new Set<string>();
+  const twice = names.find((name) => seen.size === seen.add(name).size);
   if (twice !== undefined) return fail('the header names it twice', twice);
 
   const available = bytes.length - dataStart;
@@ -171,20 +215,16 @@ const decode = (bytes: Uint8Array): Safetensors => {
   const tensors = placed.map(({ name, dtype, shape, begin, end }): [string, StoredTensor] => {
     // A copy: its start is aligned, and it does not keep the whole file alive. (A Buffer's own `slice` would not copy.)
     const own = new Uint8Array(bytes.subarray(dataStart + begin, dataStart + end)).buffer;
-    const data = {
-      F32: () => new Float32Array(own),
-      I32: () => new Int32Array(own),
-      I64: () => narrow(new BigInt64Array(own), name),
-      U8: () => new Uint8Array(own),
-    }[dtype]();
-    return [name, { shape, data }];
+    return [name, { shape, data: numbers[dtype](own, name) }];
   });
   return { tensors: Object.fromEntries(tensors), metadata: decodeMetadata(header.__metadata__) };
 };
 
 /**
- * Reads a safetensors file: F32, I32, U8, and I64 as int32 when every value fits. Whatever is wrong with it, from a lying
- * header to a gap between tensors, is a failure of kind `store` that names the tensor.
+ * Reads a safetensors file: F32, I32 and U8 bit for bit, F16 and BF16 as float32, which holds them exactly, F64 rounded to
+ * float32, and I64 as int32, both refused where a value is out of range. It takes no more than a few times the memory of
+ * the file, whatever its header says. Whatever is wrong with it, from a lying header to a gap between tensors, is a failure
+ * of kind `store` that names the tensor.
  */
 export const decodeSafetensors = (bytes: Uint8Array): Result<Safetensors> =>
   E.tryCatch(() => decode(bytes), toFailure('store', 'safetensors header'));

@@ -93,7 +93,7 @@ export const fingerprintOf = ({ image, classes, normalisation, augmentation, tra
     [height, width, channels],
     classes,
     [normalisation.mean, normalisation.std],
-    [augmentation.crop, augmentation.flip],
+    [augmentation.crop, augmentation.flip, ...(augmentation.rotate ? [augmentation.rotate] : [])],
     [train.count, test.count],
   ];
   const hash = createHash('sha256').update(`${JSON.stringify(header)}\n`);

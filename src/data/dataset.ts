@@ -23,6 +23,8 @@ export interface Augmentation {
   readonly crop: number;
   /** Mirror left-right with probability one half. */
   readonly flip: boolean;
+  /** Degrees, either way, by which an image is turned about its centre before that (bilinear, black outside); default 0. */
+  readonly rotate?: number;
 }
 
 export interface Dataset {

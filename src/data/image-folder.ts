@@ -124,13 +124,19 @@ export const noteIgnored = ({ ignored }: ImageFolderPlan, { onNote }: LoadOption
 /** Throws a failure of kind `data` for a size or an augmentation that cannot be. */
 export const checkImageOptions = (
   owner: string,
-  { size, augmentation: { crop, flip } }: { readonly size: number | undefined; readonly augmentation: Augmentation },
+  {
+    size,
+    augmentation: { crop, flip, rotate = 0 },
+  }: { readonly size: number | undefined; readonly augmentation: Augmentation },
 ): void => {
   if (size !== undefined && (!Number.isInteger(size) || size < 1 || size > 1024)) {
     refuse('size is a whole number of pixels, 1 to 1024', `${owner}({ size: ${size} })`);
   }
-  if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean') {
-    refuse('crop is a whole number of pixels, 0 or more, and flip true or false', `${owner}({ augmentation })`);
+  if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean' || !(rotate >= 0 && rotate <= 180)) {
+    refuse(
+      'crop is a whole number of pixels, 0 or more, flip true or false, and rotate degrees from 0 to 180',
+      `${owner}({ augmentation })`,
+    );
   }
 };
 

@@ -15,7 +15,7 @@ const CLASSES = 200;
 /** As released with the Nasty Teacher (`data_loader.py`), but for its rotation by up to 20 degrees, which is not drawn here. */
 const CONSTANTS = {
   normalisation: { mean: [0.4802, 0.4481, 0.3975], std: [0.2302, 0.2265, 0.2262] },
-  augmentation: { crop: 0, flip: true },
+  augmentation: { crop: 0, flip: true, rotate: 20 },
 } as const;
 
 /** The set's folder inside the source (a prefix ending in `/`, or empty). */
@@ -150,8 +150,8 @@ export interface TinyImageNetOptions {
  * Labels are in the order of the sorted wnids (n01443537 is 0), as in torchvision's `ImageFolder` and so in the Nasty
  * Teacher's code, and not in that of `wnids.txt`. Class names are the first synonyms of `words.txt`.
  *
- * Normalisation (0.4802, 0.4481, 0.3975) / (0.2302, 0.2265, 0.2262) and flip as released with the Nasty Teacher, whose
- * random rotation by up to 20 degrees is not drawn.
+ * Normalisation (0.4802, 0.4481, 0.3975) / (0.2302, 0.2265, 0.2262) and augmentation (random rotation by up to 20 degrees,
+ * bilinear, and flip) as released with the Nasty Teacher.
  */
 export const tinyImageNet = ({ path, classes = CLASSES }: TinyImageNetOptions = {}): DatasetPlugin => ({
   name: 'tiny-imagenet',

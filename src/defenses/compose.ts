@@ -1,5 +1,5 @@
 import { FailureError, failure } from '../core/errors.js';
-import type { Defense } from './defense.js';
+import { type Defense, partsOf } from './defense.js';
 import { type Access, rank } from './victim.js';
 
 /** The least of several access levels. */
@@ -34,7 +34,7 @@ type ExposedBy<Parts extends readonly Defense[]> = Least<{
 export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(
   ...parts: Parts
 ): Defense<ExposedBy<Parts>> => {
-  const flat = parts.flatMap((part) => part.parts ?? [part]);
+  const flat = parts.flatMap(partsOf);
   if (flat.length === 0) throw new FailureError(failure('experiment', 'compose() was given no defence'));
   let exposes: Access = 'weights';
   for (const part of flat) {
@@ -54,5 +54,9 @@ export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(
     source: import.meta.url,
     exposes: exposes as ExposedBy<Parts>,
     parts: flat,
+    scaled: (factor) =>
+      compose(...(flat.map((part) => part.scaled?.(factor) ?? part) as [Defense, ...Defense[]])) as Defense<
+        ExposedBy<Parts>
+      >,
   };
 };

@@ -44,6 +44,11 @@ export interface Defense<Exposes extends Access = Access> {
   readonly expose?: (victim: Victim<'probabilities'>) => Victim<Exposes>;
   /** The answers that `expose` passes on as they are: an attack that asks for no more steals the same as without it. */
   readonly leaves?: 'label';
+  /** The same with a fraction of the epochs that it names; absent where it names none. */
+  readonly scaled?: (factor: number) => Defense<Exposes>;
   /** Of which defences this one consists, in order; each trains and wraps in turn. */
   readonly parts?: readonly Defense[];
 }
+
+/** Of what a defence consists, in order: of itself, unless it is composed. */
+export const partsOf = (defense: Defense): readonly Defense[] => defense.parts ?? [defense];

@@ -56,6 +56,16 @@ export const nasty = ({
     exposes: 'weights',
     ...(label === undefined ? {} : { label }),
     ...(adversary === undefined ? {} : { adversary }),
+    scaled: (factor) =>
+      nasty({
+        omega,
+        temperature,
+        initFrom,
+        warmUpEpochs: factor * warmUpEpochs,
+        ...(adversary === undefined ? {} : { adversary }),
+        ...(clipNorm === undefined ? {} : { clipNorm }),
+        ...(label === undefined ? {} : { label }),
+      }),
     protect: ({ learner, variables }, { fit, train, validation, adversary: { learner: other, variables: frozen } }) => {
       const { recipe, network } = learner;
       const warmUpSteps = warmUpEpochs * batchesPerEpoch(train.indices.length, recipe.batch);

@@ -83,4 +83,4 @@ export const underXla = <A>(body: () => A): A => {
 export const isUnderXla = (): boolean => forXla;
 
 /** TensorFlow's own numbers for types, `DataType` in its `types.proto`. */
-export const DTYPES = { float32: 1, int32: 3, uint8: 4, int64: 9, bool: 10, bfloat16: 14 } as const;
+export const DTYPES = { float32: 1, int32: 3, uint8: 4, complex64: 8, int64: 9, bool: 10, bfloat16: 14 } as const;

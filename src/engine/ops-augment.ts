@@ -13,12 +13,12 @@ export interface CropFlip {
 /** The pure-JavaScript engine has no stateless generator: it reads the seed, and cannot be traced. */
 const keyOf = (use: string, seed: tf.Tensor1D): Key => key(`${use}/${seed.dataSync().join('/')}`);
 
-/** Numbers in [0, 1). */
-const uniform = (shape: [number, number], seed: tf.Tensor1D): tf.Tensor =>
+/** Numbers in [0, 1), [rows, n]. */
+const uniform = (use: string, shape: [number, number], seed: tf.Tensor1D): tf.Tensor =>
   isNative()
     ? statelessUniform(shape, seed)
     : tf.tensor2d(
-        uniforms(keyOf('crop-flip', seed), shape[0] * shape[1], 0.5).map((u) => u + 0.5),
+        uniforms(keyOf(use, seed), shape[0] * shape[1], 0.5).map((u) => u + 0.5),
         shape,
       );
 
@@ -40,11 +40,9 @@ export const cropFlip = (images: tf.Tensor4D, { crop, flip }: CropFlip, seed: tf
     const [n, h, w, c] = images.shape;
     const [high, wide] = [h + 2 * crop, w + 2 * crop];
     // The generator's numbers stay below 1 by 2⁻²³, so a product with a small count stays below the count.
-    const [down, right, mirror] = tf.unstack(uniform([3, n], seed)).map((u) => tf.reshape(u, [n, 1, 1])) as [
-      tf.Tensor3D,
-      tf.Tensor3D,
-      tf.Tensor3D,
-    ];
+    const [down, right, mirror] = tf
+      .unstack(uniform('crop-flip', [3, n], seed))
+      .map((u) => tf.reshape(u, [n, 1, 1])) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
     const offset = (u: tf.Tensor3D) => tf.cast(tf.floor(tf.mul(u, 2 * crop + 1)), 'int32');
     const image = tf.tensor3d(
       Int32Array.from({ length: n }, (_, i) => i * high * wide),
@@ -74,12 +72,75 @@ export const cropFlip = (images: tf.Tensor4D, { crop, flip }: CropFlip, seed: tf
             [crop, crop],
             [0, 0],
           ]);
-    const pixels = tf.reshape(padded, [n * high * wide, c]);
-    // tfjs's own gather reads the indices back to check them.
-    return (
-      isNative() ? rowsAt({ x: pixels, indices }, {})[0] : tf.gather(pixels, indices as tf.Tensor3D)
-    ) as tf.Tensor4D;
+    return pixelsAt(tf.reshape(padded, [n * high * wide, c]), indices as tf.Tensor3D);
   });
+
+/** Rows of pixels [count, channels] by int32 indices [n, h, w]. tfjs's own gather reads the indices back to check them. */
+const pixelsAt = (pixels: tf.Tensor2D, indices: tf.Tensor3D): tf.Tensor4D =>
+  (isNative() ? rowsAt({ x: pixels, indices }, {})[0] : tf.gather(pixels, indices)) as tf.Tensor4D;
+
+/**
+ * Every image [n, h, w, c] (float32) turned about its centre by an angle of its own, uniform in −degrees … degrees and
+ * drawn from seed (int32 [2]) alone. Bilinear; what comes from outside the image is zero (black before normalisation).
+ *
+ * Source: Nasty Teacher's recipe for Tiny-ImageNet, RandomRotation(20) (facts 1.2).
+ */
+export const rotate = (images: tf.Tensor4D, degrees: number, seed: tf.Tensor1D): tf.Tensor4D =>
+  tf.tidy(() => {
+    if (degrees === 0) return images.clone();
+    const [n, h, w, c] = images.shape;
+    // One row of black all around: a place that is further out is moved onto it.
+    const [high, wide] = [h + 2, w + 2];
+    const angle = tf.mul(tf.sub(tf.reshape(uniform('rotate', [1, n], seed), [n, 1, 1]), 0.5), (degrees * Math.PI) / 90);
+    const [sin, cos] = [tf.sin(angle), tf.cos(angle)];
+    const fromCentre = (size: number, shape: [number, number, number]) =>
+      tf.tensor3d(
+        Float32Array.from({ length: size }, (_, i) => i - (size - 1) / 2),
+        shape,
+      );
+    const [down, right] = [fromCentre(h, [1, h, 1]), fromCentre(w, [1, 1, w])];
+    /** Where pixels come from along one axis of the padded images: the pixel before, and the share of the one after. */
+    const along = (offset: tf.Tensor, size: number) => {
+      const place = tf.clipByValue(tf.add(offset, (size + 1) / 2), 0, size + 1);
+      const before = tf.minimum(tf.floor(place), size);
+      return { before: tf.cast(before, 'int32'), share: tf.expandDims(tf.sub(place, before), 3) };
+    };
+    const y = along(tf.add(tf.mul(cos, down), tf.mul(sin, right)), h);
+    const x = along(tf.sub(tf.mul(cos, right), tf.mul(sin, down)), w);
+    const image = tf.tensor3d(
+      Int32Array.from({ length: n }, (_, i) => i * high * wide),
+      [n, 1, 1],
+    );
+    const corner = tf.add(tf.add(image, tf.mul(y.before, tf.scalar(wide, 'int32'))), x.before);
+    const padded = tf.pad(images, [
+      [0, 0],
+      [1, 1],
+      [1, 1],
+      [0, 0],
+    ]);
+    const pixels = tf.reshape(padded, [n * high * wide, c]) as tf.Tensor2D;
+    const at = (offset: number) => pixelsAt(pixels, tf.add(corner, tf.scalar(offset, 'int32')) as tf.Tensor3D);
+    const between = (a: tf.Tensor, b: tf.Tensor, share: tf.Tensor) => tf.add(a, tf.mul(tf.sub(b, a), share));
+    const above = between(at(0), at(1), x.share);
+    const below = between(at(wide), at(wide + 1), x.share);
+    return between(above, below, y.share) as tf.Tensor4D;
+  });
+
+export interface Augmenting extends CropFlip {
+  /** Degrees by which every image is turned at most, either way, before it is cropped and mirrored; default 0. */
+  readonly rotate?: number | undefined;
+}
+
+/** Raw images as training sees them: turned, cropped and mirrored at random, all drawn from seed (int32 [2]) alone. */
+export const augment = (
+  images: tf.Tensor4D,
+  { rotate: degrees = 0, ...how }: Augmenting,
+  seed: tf.Tensor1D,
+): tf.Tensor4D =>
+  degrees === 0
+    ? cropFlip(images, how, seed)
+    : // The crop's numbers come from the seed itself.
+      tf.tidy(() => cropFlip(rotate(images, degrees, tf.add(seed, tf.scalar(1, 'int32'))), how, seed));
 
 export interface Jitter {
   /** Pixels that the batch is moved by at most, up or down and left or right, ≥ 0. */

@@ -144,7 +144,6 @@ type Padding = 'SAME' | 'VALID' | { readonly explicit: number };
 
 const convValues = (stride: number, padding: Padding): Values => ({
   strides: { int: [1, stride, stride, 1] },
-  use_cudnn_on_gpu: { bool: true },
   ...(typeof padding === 'string'
     ? { padding: { text: padding } }
     : {
@@ -158,13 +157,24 @@ const convValues = (stride: number, padding: Padding): Values => ({
 });
 
 /**
- * The named padding that equals `padding` zeros on each side, if there is one. With it the gradients run in oneDNN on a
- * CPU; with EXPLICIT they take two to four times as long and refuse groups. (TensorFlow's SAME at stride 2 starts
- * elsewhere than PyTorch, so it never stands in there.)
+ * How many zeros a kernel lacks at its end, in height and width, for TensorFlow's SAME to put `padding` zeros before the
+ * image. None at stride 1 or on odd sides, one at stride 2 on even ones, where SAME starts elsewhere than PyTorch; undefined
+ * where zeros are of no help.
  */
-const namedPadding = ({ stride, padding, filter: [kh, kw] }: ConvAttributes): 'SAME' | 'VALID' | undefined => {
-  if (padding === 0) return 'VALID';
-  return stride === 1 && kh === 2 * padding + 1 && kw === kh ? 'SAME' : undefined;
+const lackingForSame = ({ stride, padding, x: [, h = 0, w = 0], filter: [kh = 0, kw = 0] }: ConvAttributes) => {
+  const lacking = (side: number, kernel: number) =>
+    2 * padding + side - (Math.ceil(side / stride) - 1) * stride - kernel;
+  const zeros = [lacking(h, kh), lacking(w, kw)] as const;
+  return zeros.every((count) => count >= 0 && count < stride) ? zeros : undefined;
+};
+
+/**
+ * The named padding that equals `padding` zeros on each side, if there is one. With it the gradients run in oneDNN on a
+ * CPU; with EXPLICIT they take two to four times as long and refuse groups.
+ */
+const namedPadding = (attributes: ConvAttributes): 'SAME' | 'VALID' | undefined => {
+  if (attributes.padding === 0) return 'VALID';
+  return lackingForSame(attributes)?.every((zeros) => zeros === 0) ? 'SAME' : undefined;
 };
 
 const padded = ({ x: [n = 0, h = 0, w = 0, c = 0], padding }: ConvAttributes): readonly number[] => [
@@ -174,11 +184,67 @@ const padded = ({ x: [n = 0, h = 0, w = 0, c = 0], padding }: ConvAttributes): r
   c,
 ];
 
-const convInputGradient = (filter: tf.Tensor, dy: tf.Tensor, attributes: ConvAttributes): tf.Tensor => {
+/** Has gradients of the same name with `BackpropInput` and `BackpropFilter` after it. */
+type Convolution = 'Conv2D' | 'DepthwiseConv2dNative';
+
+/** Runs `f` on images with a border of zeros. */
+const withBorder = (x: tf.Tensor, width: number, f: (images: tf.Tensor) => tf.Tensor): tf.Tensor => {
+  const side: [number, number] = [width, width];
+  const images = tf.pad(x, [[0, 0], side, side, [0, 0]]);
+  const result = f(images);
+  images.dispose();
+  return result;
+};
+
+/**
+ * Runs `f` with the zeros at a depthwise kernel's end that it lacks for SAME. Forwards and to the images they cost less than
+ * a border around these; in the kernel's own gradient they would cost more.
+ */
+const withZerosAfter = (
+  convolution: Convolution,
+  filter: tf.Tensor,
+  attributes: ConvAttributes,
+  f: (filter: tf.Tensor, attributes: ConvAttributes) => tf.Tensor,
+): tf.Tensor => {
+  const zeros = lackingForSame(attributes);
+  if (convolution === 'Conv2D' || namedPadding(attributes) !== undefined || zeros === undefined)
+    return f(filter, attributes);
+  const larger = tf.pad(filter, [
+    [0, zeros[0]],
+    [0, zeros[1]],
+    [0, 0],
+    [0, 0],
+  ]);
+  const result = f(larger, { ...attributes, filter: larger.shape });
+  larger.dispose();
+  return result;
+};
+
+const convForward = (
+  convolution: Convolution,
+  x: tf.Tensor,
+  filter: tf.Tensor,
+  attributes: ConvAttributes,
+): tf.Tensor => {
+  const { stride, padding } = attributes;
+  const run = (images: tf.Tensor, how: Padding) => product(convolution, [images, filter], convValues(stride, how));
+  const name = namedPadding(attributes);
+  if (name !== undefined) return run(x, name);
+  // In a graph, oneDNN's depthwise convolution would be told of no padding at all.
+  if (convolution === 'DepthwiseConv2dNative') return withBorder(x, padding, (images) => run(images, 'VALID'));
+  return run(x, { explicit: padding });
+};
+
+const convInputGradient = (
+  convolution: Convolution,
+  filter: tf.Tensor,
+  dy: tf.Tensor,
+  attributes: ConvAttributes,
+): tf.Tensor => {
   const { stride, padding } = attributes;
   const name = namedPadding(attributes);
   const gradient = (side: readonly number[], same: 'SAME' | 'VALID') =>
-    withShape(side, (shape) => product('Conv2DBackpropInput', [shape, filter, dy], convValues(stride, same)));
+    withShape(side, (shape) => product(`${convolution}BackpropInput`, [shape, filter, dy], convValues(stride, same)));
   if (name !== undefined) return gradient(attributes.x, name);
   const whole = gradient(padded(attributes), 'VALID');
   const inner = tf.slice(whole, [0, padding, padding, 0], [...attributes.x]);
@@ -186,34 +252,44 @@ const convInputGradient = (filter: tf.Tensor, dy: tf.Tensor, attributes: ConvAtt
   return inner;
 };
 
-const convFilterGradient = (x: tf.Tensor, dy: tf.Tensor, attributes: ConvAttributes): tf.Tensor => {
+const convFilterGradient = (
+  convolution: Convolution,
+  x: tf.Tensor,
+  dy: tf.Tensor,
+  attributes: ConvAttributes,
+): tf.Tensor => {
   const { stride, padding } = attributes;
   const name = namedPadding(attributes);
   const gradient = (images: tf.Tensor, same: 'SAME' | 'VALID') =>
     withShape(attributes.filter, (shape) =>
-      product('Conv2DBackpropFilter', [images, shape, dy], convValues(stride, same)),
+      product(`${convolution}BackpropFilter`, [images, shape, dy], convValues(stride, same)),
     );
-  if (name !== undefined) return gradient(x, name);
-  const side: [number, number] = [padding, padding];
-  const images = tf.pad(x, [[0, 0], side, side, [0, 0]]);
-  const result = gradient(images, 'VALID');
-  images.dispose();
-  return result;
+  return name === undefined ? withBorder(x, padding, (images) => gradient(images, 'VALID')) : gradient(x, name);
 };
 
+const convolution = (name: Convolution) =>
+  operation<ConvAttributes, 'x' | 'filter'>(name, {
+    inputs: ['x', 'filter'],
+    forward: ([x, kernel], given) => [
+      withZerosAfter(name, kernel as tf.Tensor, given, (filter, attributes) =>
+        convForward(name, x as tf.Tensor, filter, attributes),
+      ),
+    ],
+    saved: { inputs: ['x', 'filter'] },
+    gradient: ([dy], [x, kernel], given) => ({
+      x: () =>
+        withZerosAfter(name, kernel as tf.Tensor, given, (filter, attributes) =>
+          convInputGradient(name, filter, dy as tf.Tensor, attributes),
+        ),
+      filter: () => convFilterGradient(name, x as tf.Tensor, dy as tf.Tensor, given),
+    }),
+  });
+
 /** Inputs x [n, h, w, c] and filter [kh, kw, c/groups, out]. */
-export const conv2d = operation<ConvAttributes, 'x' | 'filter'>('Conv2D', {
-  inputs: ['x', 'filter'],
-  forward: (inputs, attributes) => {
-    const padding = namedPadding(attributes) ?? { explicit: attributes.padding };
-    return [product('Conv2D', inputs, convValues(attributes.stride, padding))];
-  },
-  saved: { inputs: ['x', 'filter'] },
-  gradient: ([dy], [x, filter], attributes) => ({
-    x: () => convInputGradient(filter as tf.Tensor, dy as tf.Tensor, attributes),
-    filter: () => convFilterGradient(x as tf.Tensor, dy as tf.Tensor, attributes),
-  }),
-});
+export const conv2d = convolution('Conv2D');
+
+/** Each channel by a kernel of its own: inputs x [n, h, w, c] and filter [kh, kw, c, 1]. */
+export const depthwiseConv2d = convolution('DepthwiseConv2dNative');
 
 /**
  * The sum over all axes but the last. Flat, since TensorFlow's graph optimiser would join the sum over images with the
@@ -404,6 +480,9 @@ export const hasOneDnn = (): boolean => {
   return oneDnn;
 };
 
+/** Whether a convolution in groups has gradients: on a processor it is oneDNN that has them. */
+export const hasGroups = (): boolean => backend().isUsingGpuDevice || isUnderXla() || hasOneDnn();
+
 /** Outputs: y and, with oneDNN, the places of the maxima, for which its gradient takes a fifth of the time. */
 export const maxPool = operation<PoolAttributes, 'x'>('MaxPool', {
   inputs: ['x'],
@@ -475,6 +554,48 @@ export const conv2dTransposed = operation<
     x: () => product('Conv2D', [dy, filter] as tf.Tensor[], halving),
     filter: () =>
       withShape(attributes.filter, (shape) => product('Conv2DBackpropFilter', [dy, shape, x] as tf.Tensor[], halving)),
+  }),
+});
+
+/** An operation with one output on that of another, which may be of a type that tfjs does not know. */
+const chained = (inputs: readonly tf.Tensor[], first: [string, Values], second: [string, Values]): tf.Tensor => {
+  const { binding } = backend();
+  const run = ([name, values]: [string, Values], ids: readonly number[]): Raw =>
+    binding.executeOp(name, attributesOf(values), ids, 1)[0] as Raw;
+  const between = run(first, backend().getInputTensorIds(inputs));
+  const result = run(second, [between.id]);
+  binding.deleteTensor(between.id);
+  return backend().createOutputTensor(result);
+};
+
+const complex: Value = { dtype: 'complex64' };
+
+/** [n, h, w, 2 c] to [n, h, w, c]: the channels of even number, which are the real parts, or those of odd number. */
+const everyOther = (x: tf.Tensor, part: 'Real' | 'Imag'): tf.Tensor => {
+  const [n = 0, h = 0, w = 0, c = 0] = x.shape;
+  const pairs = tf.reshape(x, [n, h, w, c / 2, 2]);
+  if (isUnderXla()) return tf.unstack(pairs, 4)[part === 'Real' ? 0 : 1] as tf.Tensor;
+  return chained([pairs], ['Bitcast', { T: float, type: complex }], [part, { T: complex, Tout: float }]);
+};
+
+/**
+ * Channels of a and of b in turn: two [n, h, w, c] to [n, h, w, 2 c]. Two numbers side by side are a complex number, and
+ * making those of two tensors takes a fifth of the time of a concatenation and a transposition. XLA, which sees through
+ * the latter, has no such view of two numbers.
+ */
+export const interleave = operation<{ readonly a: readonly number[] }, 'a' | 'b'>('Interleave', {
+  inputs: ['a', 'b'],
+  forward: (inputs, { a: [n = 0, h = 0, w = 0, c = 0] }) => [
+    tf.tidy(() => {
+      const pairs = isUnderXla()
+        ? tf.stack([...inputs], 4)
+        : chained(inputs, ['Complex', { T: float, Tout: complex }], ['Bitcast', { T: complex, type: float }]);
+      return tf.reshape(pairs, [n, h, w, 2 * c]);
+    }),
+  ],
+  gradient: ([dy]) => ({
+    a: () => everyOther(dy as tf.Tensor, 'Real'),
+    b: () => everyOther(dy as tf.Tensor, 'Imag'),
   }),
 });
 

@@ -13,7 +13,16 @@ import * as native from './ops-native.js';
  */
 
 export { isNative } from './backend.js';
-export { type CropFlip, cropFlip, type Jitter, jitter, standardNormal } from './ops-augment.js';
+export {
+  type Augmenting,
+  augment,
+  type CropFlip,
+  cropFlip,
+  type Jitter,
+  jitter,
+  rotate,
+  standardNormal,
+} from './ops-augment.js';
 
 export interface ConvOptions {
   /** In both directions; default 1. */
@@ -32,31 +41,51 @@ const padImage = (x: tf.Tensor4D, padding: number): tf.Tensor4D =>
         [0, 0],
       ]);
 
+type Convolution = (x: tf.Tensor4D, filter: tf.Tensor4D) => tf.Tensor4D;
+
+/** A convolution in groups as one for each of them. */
+const groupByGroup = (x: tf.Tensor4D, filter: tf.Tensor4D, groups: number, convolve: Convolution): tf.Tensor4D =>
+  tf.tidy(() => {
+    const filters = tf.split<tf.Tensor4D>(filter, groups, 3);
+    const parts = tf.split<tf.Tensor4D>(x, groups, 3).map((part, i) => convolve(part, filters[i] as tf.Tensor4D));
+    return tf.concat(parts, 3);
+  });
+
+const groupsOf = (x: tf.Tensor4D, filter: tf.Tensor4D): number => x.shape[3] / filter.shape[2];
+
 const plainConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D =>
   tf.tidy(() => {
     const padded = padImage(x, padding);
-    const groups = x.shape[3] / filter.shape[2];
-    if (groups === 1) return tf.conv2d(padded, filter, stride, 'valid');
-    const filters = tf.split<tf.Tensor4D>(filter, groups, 3);
-    const parts = tf.split<tf.Tensor4D>(padded, groups, 3).map((part, i) => {
-      return tf.conv2d(part, filters[i] as tf.Tensor4D, stride, 'valid');
-    });
-    return tf.concat(parts, 3);
+    const groups = groupsOf(x, filter);
+    const convolve: Convolution = (part, own) => tf.conv2d(part, own, stride, 'valid');
+    return groups === 1 ? convolve(padded, filter) : groupByGroup(padded, filter, groups, convolve);
   });
+
+const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D => {
+  const attributes = { stride, padding, x: x.shape };
+  const groups = groupsOf(x, filter);
+  if (groups > 1 && groups === x.shape[3] && groups === filter.shape[3]) {
+    const [kh, kw] = filter.shape;
+    const kernels: tf.Tensor4D = tf.reshape(filter, [kh, kw, groups, 1]);
+    const [y] = native.depthwiseConv2d({ x, filter: kernels }, { ...attributes, filter: kernels.shape });
+    kernels.dispose();
+    return y as tf.Tensor4D;
+  }
+  if (groups > 1 && !native.hasGroups())
+    return groupByGroup(x, filter, groups, (part, own) => nativeConv2d(part, own, stride, padding));
+  return native.conv2d({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+};
 
 /**
  * Cross-correlation of x [n, h, w, in] with filter [kh, kw, in / groups, out], without bias. Output side: ⌊(side + 2
  * padding − k) / stride⌋ + 1. The number of groups follows from the shapes: in must be a multiple of the filter's input
- * channels, and out of the number of groups.
+ * channels, and out of the number of groups. As many groups as channels, in and out, are a depthwise convolution.
  */
 export const conv2d = (
   x: tf.Tensor4D,
   filter: tf.Tensor4D,
   { stride = 1, padding = 0 }: ConvOptions = {},
-): tf.Tensor4D =>
-  isNative()
-    ? (native.conv2d({ x, filter }, { stride, padding, x: x.shape, filter: filter.shape })[0] as tf.Tensor4D)
-    : plainConv2d(x, filter, stride, padding);
+): tf.Tensor4D => (isNative() ? nativeConv2d(x, filter, stride, padding) : plainConv2d(x, filter, stride, padding));
 
 /**
  * Runs `body` with the factors of convolutions and dense layers, and of their gradients, rounded to bfloat16; sums within
@@ -198,8 +227,17 @@ export const batchNormEval = <T extends tf.Tensor2D | tf.Tensor4D>(
 /** max(x, 0); its gradient at 0 is 0. */
 export const relu = <T extends tf.Tensor>(x: T): T => (isNative() ? (native.relu({ x }, {})[0] as T) : tf.relu(x));
 
-/** min(max(x, 0), 6). */
-export const relu6 = <T extends tf.Tensor>(x: T): T => (isNative() ? (native.relu6({ x }, {})[0] as T) : tf.relu6(x));
+// tfjs's own has a gradient of 1 at 6.
+const plainRelu6 = tf.customGrad((...[x, save]) => {
+  const y = tf.relu6(x as tf.Tensor);
+  (save as (tensors: tf.Tensor[]) => void)([y]);
+  const inside = (kept: tf.Tensor) => tf.logicalAnd(tf.greater(kept, 0), tf.less(kept, 6));
+  return { value: y, gradFunc: (dy: tf.Tensor, [kept]: tf.Tensor[]) => tf.mul(dy, inside(kept as tf.Tensor)) };
+});
+
+/** min(max(x, 0), 6); its gradient at 0 and at 6 is 0. */
+export const relu6 = <T extends tf.Tensor>(x: T): T =>
+  isNative() ? (native.relu6({ x }, {})[0] as T) : (plainRelu6(x) as T);
 
 /** x where positive, else slope · x; default slope 0.01, PyTorch's. */
 export const leakyRelu = <T extends tf.Tensor>(x: T, slope = 0.01): T =>
@@ -273,6 +311,21 @@ export const upsampledConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D): tf.Tensor4
   const [y] = native.conv2dTransposed({ x, filter: enlarging }, { output, filter: enlarging.shape });
   enlarging.dispose();
   return y as tf.Tensor4D;
+};
+
+/** The first half of the channels and the second: [n, h, w, 2 c] to two [n, h, w, c]. */
+export const halves = (x: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] =>
+  tf.split<tf.Tensor4D>(x, 2, 3) as [tf.Tensor4D, tf.Tensor4D];
+
+/**
+ * Channels of a and of b in turn: two [n, h, w, c] to [n, h, w, 2 c]. It is what ShuffleNet's shuffle of two groups makes of
+ * a and b one after the other.
+ */
+export const interleave = (a: tf.Tensor4D, b: tf.Tensor4D): tf.Tensor4D => {
+  const [n, h, w, c] = a.shape;
+  return isNative()
+    ? (native.interleave({ a, b }, { a: a.shape })[0] as tf.Tensor4D)
+    : tf.tidy(() => tf.reshape(tf.stack([a, b], 4), [n, h, w, 2 * c]));
 };
 
 /** Mean over height and width: [n, h, w, c] to [n, c]. */

@@ -15,6 +15,10 @@ export const files = {
 /** A finished stage's record. */
 export const readRecord = (artefact: Artefact): Promise<StageRecord> => artefact.json<StageRecord>(files.record);
 
+/** The checkpoint that counts: the best where it counts and exists, the last otherwise. */
+export const checkpointOf = ({ training }: StageRecord, select: 'last' | 'best'): 'last' | 'best' =>
+  training?.best === undefined ? 'last' : select;
+
 /** A finished measurement. */
 export const readResult = <Value>(artefact: Artefact): Promise<Value> => artefact.json<Value>(files.result);
 

@@ -3,10 +3,11 @@ import type { AnyAttack, Attack, Ownership } from '../attacks/attack.js';
 import { type Condition, checked, nothingElse, oneOf, share, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure, type Result, toFailure } from '../core/errors.js';
 import type { DatasetPlugin } from '../data/dataset.js';
-import type { Defense } from '../defenses/defense.js';
+import { type Defense, partsOf } from '../defenses/defense.js';
 import { type Access, type AtLeast, rank } from '../defenses/victim.js';
-import { type Learner, precisions } from '../train/recipe.js';
+import { isPretrained, type Learner, type Pretrained, precisions, type Recipe, retrainable } from '../train/recipe.js';
 import { alike, labelsOf } from './labels.js';
+import { checkPublished, type Published } from './published.js';
 
 /** One seed for everything, or one for the victim (teacher, adversary, defence) and one for the thief's student. */
 export type Seed = number | { readonly victim: number; readonly student: number };
@@ -51,13 +52,15 @@ export interface ExperimentSpec<
   readonly report?: 'test' | 'validation';
   /** Which checkpoint counts: after the last step (default), or the best on the held-out images. Both are recorded. */
   readonly select?: 'last' | 'best';
-  readonly teacher: Learner;
+  readonly teacher: Learner | Pretrained;
   /** `self`: the teacher's own net and recipe. */
   readonly students: readonly (Learner | 'self')[];
   readonly defenses: Defenses;
   readonly attacks: { readonly [I in keyof Attacks]: FitsOneOf<Attacks[I], Defenses> };
   readonly pairs?: readonly Pair[];
   readonly seeds: readonly Seed[];
+  /** What a paper reports, shown beside the numbers of the run. */
+  readonly published?: Published;
 }
 
 /** An experiment with its defaults filled in and its labels made. */
@@ -70,13 +73,14 @@ export interface Experiment {
   readonly validation: number;
   readonly report: 'test' | 'validation';
   readonly select: 'last' | 'best';
-  readonly teacher: Learner;
+  readonly teacher: Learner | Pretrained;
   readonly students: readonly { readonly label: string; readonly learner: Learner }[];
   readonly defenses: readonly { readonly label: string; readonly defense: Defense }[];
   readonly attacks: readonly { readonly label: string; readonly attack: AnyAttack }[];
   /** The grid's cells and the explicit pairs: which attack meets which defence, by label. */
   readonly meetings: readonly { readonly attack: string; readonly defense: string }[];
   readonly seeds: readonly { readonly label: string; readonly victim: number; readonly student: number }[];
+  readonly published?: Published;
 }
 
 const refuse = (what: string, where: string, remedy: string): never => {
@@ -87,7 +91,7 @@ const refuse = (what: string, where: string, remedy: string): never => {
  * An experiment: every attack on every defence, by every student, with every seed.
  *
  * Throws a `FailureError` of kind `experiment` that names the field: an empty list, two rows or columns of one label, a
- * number out of range, an attack or a pair that nothing exposes enough for.
+ * number out of range, an attack or a pair that nothing exposes enough for, a published number of what is not there.
  */
 export const experiment = <const Defenses extends readonly Defense[], const Attacks extends readonly unknown[]>(
   spec: ExperimentSpec<Defenses, Attacks>,
@@ -106,6 +110,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     attacks: rows,
     pairs = [],
     seeds: seedsGiven,
+    published,
     ...unknown
   } = spec as ExperimentSpec;
   nothingElse('experiment', unknown);
@@ -132,11 +137,6 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     if (!Array.isArray(list) || list.length === 0)
       refuse('there are none', field, `Give at least one of the ${field}.`);
   }
-  const students = given.map((student) => (student === 'self' ? teacher : student));
-  checkLearner('teacher', teacher);
-  students.forEach((student, i) => {
-    checkLearner(`students: ${student?.network?.name ?? `number ${i + 1}`}`, student);
-  });
   const attacks = together(
     rows,
     pairs.map(({ attack }) => attack),
@@ -147,6 +147,11 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     pairs.map(({ defense }) => defense),
     checkDefense,
   );
+  checkTeacher(teacher, given, defenses);
+  const students = given.map((student) => (student === 'self' ? retrainable(teacher) : student));
+  students.forEach((student, i) => {
+    checkLearner(`students: ${student?.network?.name ?? `number ${i + 1}`}`, student);
+  });
   for (const { attack, defense } of pairs) {
     if (rank[defense.exposes] < rank[attack.needs]) {
       refuse(
@@ -175,6 +180,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       ...(label === undefined ? {} : { label }),
     })),
   );
+  if (published !== undefined)
+    checkPublished(published, { students: studentLabels, attacks: attackLabels, defenses: defenseLabels });
   const labelOf = <T extends AnyAttack | Defense>(all: readonly T[], labels: readonly string[], one: T): string =>
     labels[all.findIndex((each) => alike(each, one))] as string;
   const meetings = [...rows.flatMap((attack) => columns.map((defense) => ({ attack, defense }))), ...pairs].map(
@@ -208,6 +215,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       ({ attack, defense }, i) => i === meetings.findIndex((m) => m.attack === attack && m.defense === defense),
     ),
     seeds: seeds.map((seed, i) => ({ ...seed, label: seedLabels[i] as string })),
+    ...(published === undefined ? {} : { published }),
   };
 };
 
@@ -232,7 +240,38 @@ const together = <T extends AnyAttack | Defense>(
 const checkLearner = (where: string, learner: Learner): void => {
   if (typeof learner?.network?.build !== 'function' || typeof learner.recipe !== 'object')
     refuse('this is no network with a recipe', where, 'Give learner(network, { epochs, batch, optimizer, schedule }).');
-  const { epochs, batch, optimizer, schedule, precision } = learner.recipe;
+  if (isPretrained(learner)) refuse('only the teacher can be pretrained', where, 'Give learner(network, recipe).');
+  checkRecipe(where, learner.recipe);
+};
+
+/** A teacher, and whether it has the recipe that is asked of it. */
+const checkTeacher = (
+  teacher: Learner | Pretrained,
+  students: readonly (Learner | 'self')[],
+  defenses: readonly Defense[],
+): void => {
+  if (typeof teacher !== 'object' || teacher === null || !isPretrained(teacher)) {
+    checkLearner('teacher', teacher);
+    return;
+  }
+  if (typeof teacher.network?.build !== 'function')
+    refuse('this is no network', 'teacher', 'Give pretrained(file, network), such as resNet(18).');
+  if (teacher.recipe !== undefined) {
+    checkRecipe('teacher', teacher.recipe);
+    return;
+  }
+  const defense = defenses.find((each) => partsOf(each).some(({ protect }) => protect !== undefined));
+  const asking = defense?.name ?? (students.includes('self') ? 'the student self' : undefined);
+  if (asking !== undefined)
+    refuse(
+      `${asking} is trained by the teacher's recipe, and the pretrained teacher has none`,
+      'teacher',
+      'Give one: pretrained(file, network, { epochs, batch, optimizer, schedule }).',
+    );
+};
+
+const checkRecipe = (where: string, recipe: Recipe): void => {
+  const { epochs, batch, optimizer, schedule, precision } = recipe;
   checked(where, { epochs: wholeAtLeast(1), batch: wholeAtLeast(2) }, { epochs, batch });
   if (precision !== undefined) oneOf(where, 'precision', precision, precisions);
   if (typeof optimizer?.update !== 'function')

@@ -16,7 +16,7 @@ import {
   variation,
   verifierAccuracy,
 } from '../metrics/synthesis.js';
-import type { ImageShape, Network, Variables } from '../models/network.js';
+import type { ImageShape, Network, NetworkPlugin, Variables } from '../models/network.js';
 import { logitsOn } from '../train/evaluate.js';
 import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
 import { batchNormDistances as distancesOf } from '../train/synthesis-losses.js';
@@ -86,7 +86,7 @@ export const inspectStage = async (
       dispose(variables);
     }
   };
-  const net = (learner: typeof work.teacher): Network => learner.network.build(data.image, data.classes.length);
+  const net = (network: NetworkPlugin): Network => network.build(data.image, data.classes.length);
   const network = net(work.teacher);
   const victim = await answers('victim', network, (variables) => {
     if (!network.variables.some(({ kind }) => kind === 'stat')) return undefined;

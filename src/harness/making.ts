@@ -2,19 +2,19 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { AttackContext } from '../attacks/attack.js';
 import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
-import type { StoredTensor } from '../core/safetensors.js';
+import { notFinite, type StoredTensor } from '../core/safetensors.js';
 import { dispose } from '../core/tree.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Defense } from '../defenses/defense.js';
 import { publish, restrict, type Victim } from '../defenses/victim.js';
-import type { Network, Variables } from '../models/network.js';
-import { fromStateDict, toStateDict } from '../models/state-dict.js';
+import type { Network, NetworkPlugin, Variables } from '../models/network.js';
+import { fromStateDict, toStateDict, withoutCounters } from '../models/state-dict.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';
 import { logitsOn } from '../train/evaluate.js';
 import type { Fitted } from '../train/fit.js';
 import { crossEntropy } from '../train/losses.js';
 import type { Learner } from '../train/recipe.js';
-import { files, input, readRecord } from './artefacts.js';
+import { checkpointOf, files, input, readRecord } from './artefacts.js';
 import { contextOf, type Sitting } from './context.js';
 import type { Experiment } from './experiment.js';
 import {
@@ -27,6 +27,7 @@ import {
   type TrainingSet,
 } from './owned.js';
 import type { Stage, Work } from './plan.js';
+import { differences, readWeights } from './pretrained.js';
 import type { TrainingRecord } from './record.js';
 import type { Bench } from './stage.js';
 import type { Artefact, Workshop } from './store.js';
@@ -44,10 +45,8 @@ export const make = async (
   const { data, others, store } = bench;
   const { experiment } = bench.plan;
   const images: DataInUse = { data, others, experiment };
-  const built = ({ network, recipe }: Learner): BuiltLearner => ({
-    network: network.build(data.image, data.classes.length),
-    recipe,
-  });
+  const netOf = (network: NetworkPlugin): Network => network.build(data.image, data.classes.length);
+  const built = ({ network, recipe }: Learner): BuiltLearner => ({ network: netOf(network), recipe });
   /** A model of an earlier stage, for the length of `use`. */
   const borrowing = async <A>(
     role: string,
@@ -66,6 +65,19 @@ export const make = async (
       const learner = built(work.learner);
       const { fit } = contextOf(sitting, stageKey(work.seed, 'teacher', learner.network.name));
       return keep(learner.network, set, await ran(() => fit('teacher', normally(learner, set))));
+    }
+    case 'import': {
+      const { weights, network } = work.teacher;
+      const found = await readWeights(weights);
+      if (found.sha256 !== work.sha256) {
+        const remedy = 'Run again: it is planned with what the file holds then.';
+        throw new FailureError(
+          failure('data', 'the file was altered since it was planned with', { where: weights, remedy }),
+        );
+      }
+      for (const difference of differences(found, data)) sitting.warn(difference);
+      await sitting.workshop.writeTensors(files.last, withoutCounters(found.tensors), metadataOf(netOf(network), data));
+      return undefined;
     }
     case 'protect': {
       const { protect, name, adversary } = work.defense;
@@ -94,7 +106,7 @@ export const make = async (
       const steal = async (victim: Victim): Promise<TrainingRecord> =>
         keep(student.network, set, await ran(() => attack.steal(victim, student, context)));
       if (attack.needs === 'none') return steal({ frozen: {} });
-      const { network } = built(work.teacher);
+      const network = netOf(work.teacher);
       return borrowing('victim', network, (variables) =>
         steal(
           restrict(wrappers.reduce<Victim>(wrapped, publish(network, variables, data.normalisation)), attack.needs),
@@ -102,8 +114,7 @@ export const make = async (
       );
     }
     case 'evaluate': {
-      const { network } = built(work.learner);
-      const logits = await allLogits(await input(store, stage, 'model'), network, images);
+      const logits = await allLogits(await input(store, stage, 'model'), netOf(work.network), images);
       await sitting.workshop.writeTensors(files.logits, logits);
       return undefined;
     }
@@ -148,12 +159,7 @@ const keepModel = async (
   set: TrainingSet,
   { last, best, ...trained }: Fitted<Variables>,
 ): Promise<TrainingRecord> => {
-  const metadata = {
-    network: network.name,
-    classes: JSON.stringify(data.classes),
-    image: JSON.stringify(data.image),
-    normalisation: JSON.stringify(data.normalisation),
-  };
+  const metadata = metadataOf(network, data);
   try {
     const models = [[files.last, last] as const, ...(best === undefined ? [] : [[files.best, best.kept] as const])];
     for (const [file, variables] of models) {
@@ -176,16 +182,23 @@ const keepModel = async (
   };
 };
 
+/** What a model's weights say of themselves. */
+const metadataOf = (network: Network, { classes, image, normalisation }: Dataset): Record<string, string> => ({
+  network: network.name,
+  classes: JSON.stringify(classes),
+  image: JSON.stringify(image),
+  normalisation: JSON.stringify(normalisation),
+});
+
 /** The last update of a fit comes after the last look at its loss, and a plugin may train without `fit`. */
 const assertFinite = (weights: Readonly<Record<string, StoredTensor>>): void => {
-  for (const [name, { data }] of Object.entries(weights)) {
-    if (data.every(Number.isFinite)) continue;
-    throw new FailureError(
-      failure('diverged', `the trained weights are not finite (${name})`, {
-        remedy: 'Lower the learning rate, clip the gradients, or weaken the term that grew.',
-      }),
-    );
-  }
+  const name = notFinite(weights);
+  if (name === undefined) return;
+  throw new FailureError(
+    failure('diverged', `the trained weights are not finite (${name})`, {
+      remedy: 'Lower the learning rate, clip the gradients, or weaken the term that grew.',
+    }),
+  );
 };
 
 /** Logits of each checkpoint of a model on each set of images it is evaluated on. */
@@ -221,7 +234,6 @@ export const readModel = async (
   network: Network,
   checkpoint: Experiment['select'],
 ): Promise<Variables> => {
-  const { training } = await readRecord(artefact);
-  const file = training?.best === undefined ? files.last : files[checkpoint];
+  const file = files[checkpointOf(await readRecord(artefact), checkpoint)];
   return fromStateDict(network, (await artefact.tensors(file)).tensors);
 };

@@ -1,9 +1,11 @@
 import { ownershipSaid } from '../attacks/attack.js';
 import { rank } from '../defenses/victim.js';
 import type { MetricName } from '../metrics/metric.js';
+import { isPretrained } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
 import { described } from './labels.js';
 import type { CellPlan, Plan } from './plan.js';
+import { publishedSaid, publishedStudent, publishedTeacher } from './published.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from './record.js';
 
 /** Mean and sample standard deviation (n − 1) over seeds; no deviation from one. */
@@ -49,6 +51,8 @@ export interface Cell {
   readonly toUndefended?: Spread;
   readonly metrics: { readonly [name in MetricName]?: Spread };
   readonly queries?: Spread;
+  /** The accuracy that a paper reports, 0..1. */
+  readonly published?: number;
 }
 
 export interface VictimSummary {
@@ -57,6 +61,8 @@ export interface VictimSummary {
   readonly accuracy?: Spread;
   /** Minus the undefended teacher's, paired by seed. */
   readonly toUndefended?: Spread;
+  /** The accuracy that a paper reports, 0..1. */
+  readonly published?: number;
   readonly seeds: readonly {
     readonly seed: string;
     readonly reason?: string;
@@ -104,6 +110,8 @@ export interface Matrix {
   readonly victims: readonly VictimSummary[];
   readonly cells: readonly Cell[];
   readonly best: readonly BestAttack[];
+  /** Where the published numbers are from, and how far they can be trusted. */
+  readonly published?: string;
   readonly provenance: readonly Provenance[];
 }
 
@@ -206,6 +214,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
         toLabelSmoothing: over((result) => result.toLabelSmoothing),
         toUndefended: over((result) => result.toUndefended),
         queries: over((result) => result.queries),
+        published: publishedStudent(of.published, { attack, defense, student }),
       }),
       metrics: Object.fromEntries(names.map((name) => [name, over((result) => result.student?.metrics[name])])),
     };
@@ -224,6 +233,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       ...defined({
         accuracy: spread(accuracies.flatMap((each) => each ?? [])),
         toUndefended: spread(toUndefended.flatMap((each) => each ?? [])),
+        published: publishedTeacher(of.published, label),
       }),
       seeds: own.map((victim) => {
         const train = recordOf(victim.train);
@@ -252,7 +262,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     data: { name: of.data.name, fingerprint, fraction: of.fraction, validation: of.validation },
     report: of.report,
     select: of.select,
-    teacher: described(of.teacher.network),
+    teacher: `${isPretrained(of.teacher) ? 'pretrained ' : ''}${described(of.teacher.network)}`,
     attacks: of.attacks.map(({ label, attack }) => ({
       label,
       needs: attack.needs,
@@ -270,6 +280,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     victims,
     cells,
     best: bestAttacks(of, cells),
+    ...defined({ published: of.published && publishedSaid(of.published) }),
     provenance: unique(
       plan.stages.flatMap(({ id }) => {
         const record = recordOf(id);

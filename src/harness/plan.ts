@@ -3,29 +3,32 @@ import { scratch } from '../attacks/scratch.js';
 import { FailureError, failure } from '../core/errors.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
-import type { Defense } from '../defenses/defense.js';
+import { type Defense, partsOf } from '../defenses/defense.js';
 import { rank } from '../defenses/victim.js';
-import type { Network } from '../models/network.js';
-import type { Learner } from '../train/recipe.js';
+import type { Network, NetworkPlugin } from '../models/network.js';
+import { isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
 import { canonical, type Json, type Sources, sha256 } from './identity.js';
 import { countInUse } from './owned.js';
+import { checkWeights, type Weights } from './pretrained.js';
 
 /** What a stage does; the plugins it does it with are values of the experiment. */
 export type Work =
   | { readonly kind: 'teacher'; readonly learner: Learner; readonly seed: number }
+  /** Takes the weights of a pretrained teacher in; `sha256` is of the file that was planned with. */
+  | { readonly kind: 'import'; readonly teacher: Pretrained; readonly sha256: string }
   | { readonly kind: 'protect'; readonly defense: Defense; readonly learner: Learner; readonly seed: number }
   | {
       readonly kind: 'steal';
       readonly attack: AnyAttack;
       readonly student: Learner;
-      readonly teacher: Learner;
+      readonly teacher: NetworkPlugin;
       /** The defences whose wrappers the victim answers through, in order. */
       readonly wrappers: readonly Defense[];
       readonly seed: number;
     }
-  | { readonly kind: 'evaluate'; readonly learner: Learner }
-  | { readonly kind: 'inspect'; readonly teacher: Learner; readonly verifier: Learner }
+  | { readonly kind: 'evaluate'; readonly network: NetworkPlugin }
+  | { readonly kind: 'inspect'; readonly teacher: NetworkPlugin; readonly verifier: NetworkPlugin }
   | { readonly kind: 'measure' };
 
 /** One unit of work, known by what it computes. */
@@ -89,6 +92,8 @@ export interface Facts {
   readonly data: Pick<Dataset, 'fingerprint' | 'image' | 'classes'> & { readonly train: Pick<Examples, 'count'> };
   /** Fingerprints of the other data sets that thieves own. */
   readonly others: ReadonlyMap<DatasetPlugin, string>;
+  /** Of a pretrained teacher. */
+  readonly weights?: Weights | undefined;
   readonly sources: Sources;
   /** Hashes of the code that every stage runs through: training and evaluation, and measuring. */
   readonly harness: { readonly training: string; readonly measuring: string };
@@ -150,7 +155,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       'Give it a larger share, or 0 to hold out nothing.',
     );
   }
-  const enough = (where: string, { recipe: { batch } }: Learner, count: number, what: string): void => {
+  const enough = (where: string, { batch }: Recipe, count: number, what: string): void => {
     if (batch > count) {
       refuse(
         `batch is ${batch}, and there are ${count} ${what}`,
@@ -159,12 +164,11 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       );
     }
   };
-  const netOf = ({ network }: Learner): Network => network.build(facts.data.image, facts.data.classes.length);
-  const fits = (where: string, learner: Learner): void => {
-    enough(where, learner, images.train, 'training images');
-    const { network } = learner;
+  const netOf = (network: NetworkPlugin): Network => network.build(facts.data.image, facts.data.classes.length);
+  const fits = (where: string, { network, recipe }: Learner | Pretrained): void => {
+    if (recipe !== undefined) enough(where, recipe, images.train, 'training images');
     try {
-      netOf(learner);
+      netOf(network);
     } catch (error) {
       if (error instanceof FailureError)
         throw new FailureError({ ...error.failure, where: `${where}: ${error.failure.where ?? network.name}` });
@@ -172,10 +176,11 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     }
   };
   fits('teacher', of.teacher);
+  if (facts.weights !== undefined) checkWeights(facts.weights, netOf(of.teacher.network));
   for (const { label, learner } of of.students) {
     fits(`students: ${label}`, learner);
     for (const { label: thief, attack } of of.attacks) {
-      const why = attack.refuses?.(netOf(of.teacher), netOf(learner));
+      const why = attack.refuses?.(netOf(of.teacher.network), netOf(learner.network));
       if (why !== undefined)
         refuse(
           why,
@@ -184,19 +189,21 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         );
       if (!ownsAShare(attack.data)) continue;
       const owned = shareOf(attack.data.fraction, images.train);
-      enough(`attacks: ${thief}, students: ${label}`, learner, owned, 'training images in its share');
+      enough(`attacks: ${thief}, students: ${label}`, learner.recipe, owned, 'training images in its share');
     }
   }
 
   const teacherOf = (learner: Learner, seed: number, label: string): Stage =>
     stage(label, { kind: 'teacher', learner, seed }, {}, { learner: recipeOf(learner), seed });
-  const evaluated = (model: Stage, learner: Learner): Stage =>
+  const imported = (teacher: Pretrained, { sha256 }: Weights): Stage =>
+    stage('teacher', { kind: 'import', teacher, sha256 }, {}, { network: teacher.network, weights: sha256 });
+  const evaluated = (model: Stage, network: NetworkPlugin): Stage =>
     stage(
       `${model.label}/evaluate`,
-      { kind: 'evaluate', learner },
+      { kind: 'evaluate', network },
       { model: model.id },
       // Which images are looked at depends on which the report is about.
-      { network: learner.network, report: of.report },
+      { network, report: of.report },
     );
   const measured = (model: Stage, victim: Stage | undefined): Stage =>
     stage(
@@ -206,32 +213,34 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       { select: of.select, report: of.report },
     );
 
-  const partsOf = (defense: Defense): readonly Defense[] => defense.parts ?? [defense];
-
   const protectedTeacher = (defense: Defense, label: string, baseline: Stage, seed: number, where: string) => {
-    let last: { readonly stage: Stage; readonly adversary?: { readonly stage: Stage; readonly learner: Learner } } = {
+    let last: {
+      readonly stage: Stage;
+      readonly adversary?: { readonly stage: Stage; readonly network: NetworkPlugin };
+    } = {
       stage: baseline,
     };
     for (const part of partsOf(defense)) {
       if (part.protect === undefined) continue;
+      const learner = retrainable(of.teacher);
       const { adversary: net } = part;
+      if (net !== undefined) fits(`${part.name}: adversary`, { ...learner, network: net });
       const adversary =
         net === undefined
-          ? { stage: baseline, learner: of.teacher }
+          ? { stage: baseline, network: learner.network }
           : {
-              stage: teacherOf({ ...of.teacher, network: net }, seed, `${where}/${net.name} (adversary)`),
-              learner: { ...of.teacher, network: net },
+              stage: teacherOf({ ...learner, network: net }, seed, `${where}/${net.name} (adversary)`),
+              network: net,
             };
-      if (net !== undefined) fits(`${part.name}: adversary`, adversary.learner);
       const { name, params, source } = part;
       const inputs = { teacher: last.stage.id, adversary: adversary.stage.id };
       last = {
-        stage: stage(
-          `${where}/${label}/teacher`,
-          { kind: 'protect', defense: part, learner: of.teacher, seed },
-          inputs,
-          { defense: { name, params, source }, learner: recipeOf(of.teacher), seed, select: of.select },
-        ),
+        stage: stage(`${where}/${label}/teacher`, { kind: 'protect', defense: part, learner, seed }, inputs, {
+          defense: { name, params, source },
+          learner: recipeOf(learner),
+          seed,
+          select: of.select,
+        }),
         adversary,
       };
     }
@@ -241,7 +250,11 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   const victims: VictimPlan[] = [];
   const cells: CellPlan[] = [];
   const baselines: Record<string, string> = {};
-  const teachers = of.seeds.map(({ victim, label }) => teacherOf(of.teacher, victim, `seed-${label}/teacher`));
+  const teachers = of.seeds.map(({ victim, label }) =>
+    isPretrained(of.teacher)
+      ? imported(of.teacher, facts.weights as Weights)
+      : teacherOf(of.teacher, victim, `seed-${label}/teacher`),
+  );
 
   of.seeds.forEach((seed, index) => {
     const where = `seed-${seed.label}`;
@@ -249,11 +262,11 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     const victimOf = new Map<string, { readonly train: Stage; readonly evaluate: Stage }>();
     for (const { label, defense } of of.defenses) {
       const { stage: train, adversary } = protectedTeacher(defense, label, baseline, seed.victim, where);
-      const evaluate = evaluated(train, of.teacher);
+      const evaluate = evaluated(train, of.teacher.network);
       victimOf.set(label, { train, evaluate });
       // Two normal nets differ too. By how much tells an adversary that is another net, or the teacher of another seed.
       const another = teachers.find((teacher) => teacher !== baseline);
-      const seeded = another && { stage: another, learner: of.teacher };
+      const seeded = another && { stage: another, network: of.teacher.network };
       const other = adversary?.stage === baseline ? seeded : adversary;
       const divergence =
         adversary === undefined
@@ -263,12 +276,12 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
               { kind: 'measure' },
               {
                 model: evaluate.id,
-                adversary: evaluated(adversary.stage, adversary.learner).id,
+                adversary: evaluated(adversary.stage, adversary.network).id,
                 ...(other === undefined
                   ? {}
                   : {
-                      normal: evaluated(baseline, of.teacher).id,
-                      otherNormal: evaluated(other.stage, other.learner).id,
+                      normal: evaluated(baseline, of.teacher.network).id,
+                      otherNormal: evaluated(other.stage, other.network).id,
                     }),
               },
               { select: of.select, report: of.report },
@@ -295,7 +308,14 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         );
         return stage(
           alone ? `${where}/${student.label}/${label}` : `${where}/${against}/${student.label}/${label}`,
-          { kind: 'steal', attack, student: student.learner, teacher: of.teacher, wrappers, seed: seed.student },
+          {
+            kind: 'steal',
+            attack,
+            student: student.learner,
+            teacher: of.teacher.network,
+            wrappers,
+            seed: seed.student,
+          },
           victim === undefined ? {} : { victim: victim.id },
           {
             attack: { name, params, source },
@@ -333,7 +353,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const inspect = attack.synthesises
           ? stage(
               `${steal.label}/images`,
-              { kind: 'inspect', teacher: of.teacher, verifier: student.learner },
+              { kind: 'inspect', teacher: of.teacher.network, verifier: student.learner.network },
               { model: steal.id, victim: steal.inputs.victim as string, verifier: baseStage.id },
               { select: of.select, teacher: of.teacher.network, verifier: student.learner.network },
             )
@@ -342,9 +362,10 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           ...cell,
           stages: {
             steal: steal.id,
-            measure: measured(evaluated(steal, student.learner), attack.needs === 'none' ? undefined : victim).id,
+            measure: measured(evaluated(steal, student.learner.network), attack.needs === 'none' ? undefined : victim)
+              .id,
             baseline: baseStage.id,
-            baselineMeasure: measured(evaluated(baseStage, student.learner), undefined).id,
+            baselineMeasure: measured(evaluated(baseStage, student.learner.network), undefined).id,
             ...(inspect === undefined ? {} : { inspect: inspect.id }),
           },
         });

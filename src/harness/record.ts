@@ -7,7 +7,7 @@ import type { Json } from './identity.js';
 export interface StageRecord {
   readonly id: string;
   readonly label: string;
-  readonly kind: 'teacher' | 'protect' | 'steal' | 'evaluate' | 'inspect' | 'measure';
+  readonly kind: 'teacher' | 'import' | 'protect' | 'steal' | 'evaluate' | 'inspect' | 'measure';
   readonly inputs: Readonly<Record<string, string>>;
   readonly parts: Readonly<Record<string, Json>>;
   readonly warnings: readonly string[];

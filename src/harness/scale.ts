@@ -1,7 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import { share } from '../core/check.js';
 import { failure, type Result } from '../core/errors.js';
-import type { Learner } from '../train/recipe.js';
+import { type Learner, type Pretrained, retrainable } from '../train/recipe.js';
 import { scaledSchedule } from '../train/schedules.js';
 import type { Experiment } from './experiment.js';
 
@@ -14,6 +14,10 @@ const scaledLearner = (learner: Learner, factor: number): Learner => ({
     schedule: scaledSchedule(learner.recipe.schedule, factor),
   },
 });
+
+/** A pretrained teacher stays trained: what is scaled is the recipe of what is trained in its place. */
+const scaledTeacher = (teacher: Learner | Pretrained, factor: number): Learner | Pretrained =>
+  teacher.recipe === undefined ? teacher : { ...teacher, recipe: scaledLearner(retrainable(teacher), factor).recipe };
 
 /** The same experiment with a fraction of every schedule, for a look before the whole: its name says so. */
 export const withScale = (of: Experiment, factor: number): Result<Experiment> => {
@@ -29,8 +33,9 @@ export const withScale = (of: Experiment, factor: number): Result<Experiment> =>
     ...of,
     name: `${of.name}-scale-${factor}`,
     about: `${of.about}${of.about === '' ? '' : '; '}at ${Number((100 * factor).toPrecision(3))} % of its schedules`,
-    teacher: scaledLearner(of.teacher, factor),
+    teacher: scaledTeacher(of.teacher, factor),
     students: of.students.map(({ label, learner }) => ({ label, learner: scaledLearner(learner, factor) })),
+    defenses: of.defenses.map(({ label, defense }) => ({ label, defense: defense.scaled?.(factor) ?? defense })),
     attacks: of.attacks.map(({ label, attack }) => ({ label, attack: attack.scaled?.(factor) ?? attack })),
   });
 };

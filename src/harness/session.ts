@@ -6,12 +6,14 @@ import { version } from '../core/version.js';
 import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import type { Execution, Precision } from '../engine/execution.js';
+import { isPretrained } from '../train/recipe.js';
 import { readLocally } from './executor.js';
 import { type Experiment, isExperiment } from './experiment.js';
 import { readSource, readSources, type Source, sha256, sourcesIn } from './identity.js';
 import { type Finished, type Matrix, matrix } from './matrix.js';
 import type { Others } from './owned.js';
 import { type Plan, plan, plannedValues } from './plan.js';
+import { readWeights } from './pretrained.js';
 import type { Divergence, Measures, Outcome } from './record.js';
 import { readResult } from './stage.js';
 import type { Store } from './store.js';
@@ -22,11 +24,50 @@ const registerLoader = async (): Promise<void> => {
   await loader.registerLoader();
 };
 
+/** An experiment and where it is found again: its file, and `#name` after it where the file has several. */
+export interface Located {
+  readonly file: string;
+  readonly experiment: Experiment;
+}
+
 /**
- * The experiment that a file exports by default. Rejects with a `FailureError` of kind `experiment` when the file is
- * missing, does not compile, throws, or exports something else.
+ * The experiments that a file exports by default: one, or a list of them, of which `file#name` is one. Rejects with a
+ * `FailureError` of kind `experiment` when the file is missing, does not compile, throws, or exports something else.
  */
-export const readExperiment = async (file: string): Promise<Experiment> => {
+export const readExperiments = async (file: string): Promise<readonly Located[]> => {
+  const [, before, name] = existsSync(resolve(file)) ? [] : (/^(.+)#([^#]+)$/.exec(file) ?? []);
+  const place = before ?? file;
+  const exported = await exportedBy(place);
+  const several = Array.isArray(exported);
+  const found: readonly unknown[] = several ? exported : [exported];
+  if (found.length === 0 || !found.every(isExperiment)) {
+    throw new FailureError(
+      failure('experiment', 'the file has no experiment as its default export', {
+        where: place,
+        remedy: 'End it with: export default experiment({ … }), or with a list of experiments.',
+      }),
+    );
+  }
+  const names = found.map((experiment) => experiment.name);
+  const twice = names.find((each, i) => names.indexOf(each) !== i);
+  if (twice !== undefined) {
+    throw new FailureError(
+      failure('experiment', `two of its experiments are called ${twice}`, {
+        where: place,
+        remedy: 'Give each a name of its own.',
+      }),
+    );
+  }
+  const wanted = name === undefined ? found : found.filter((experiment) => experiment.name === name);
+  if (wanted.length === 0) {
+    throw new FailureError(
+      failure('usage', `there is no experiment ${name}`, { where: place, remedy: `It has: ${names.join(', ')}.` }),
+    );
+  }
+  return wanted.map((experiment) => ({ file: several ? `${place}#${experiment.name}` : place, experiment }));
+};
+
+const exportedBy = async (file: string): Promise<unknown> => {
   const path = resolve(file);
   if (!existsSync(path)) {
     throw new FailureError(
@@ -34,22 +75,12 @@ export const readExperiment = async (file: string): Promise<Experiment> => {
     );
   }
   await registerLoader();
-  let module: { default?: unknown };
   try {
-    module = await import(pathToFileURL(path).href);
+    const module: { default?: unknown } = await import(pathToFileURL(path).href);
+    return module.default;
   } catch (error) {
     throw new FailureError(withPlace(error, file));
   }
-  const exported = module.default;
-  if (!isExperiment(exported)) {
-    throw new FailureError(
-      failure('experiment', 'the file has no experiment as its default export', {
-        where: file,
-        remedy: 'End it with: export default experiment({ … }).',
-      }),
-    );
-  }
-  return exported;
 };
 
 /** A failure of ours with the file before its field; a syntax error as the compiler words it; anything else as it is. */
@@ -83,12 +114,14 @@ export interface Prepared extends Planned {
 export const planFor = async (experiment: Experiment, engine: string, options: LoadOptions = {}): Promise<Planned> => {
   const data = await orThrow(experiment.data.load(options));
   const others = await loadOthers(experiment, options);
+  const weights = isPretrained(experiment.teacher) ? await readWeights(experiment.teacher.weights) : undefined;
   const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessSources()]);
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
   return {
     plan: plan(experiment, {
       data,
       others: fingerprints(others),
+      weights,
       sources,
       harness: hashes,
       engine,

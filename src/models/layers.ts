@@ -104,6 +104,11 @@ const kaimingUniform =
   (key, size) =>
     uniforms(key, size, 1 / Math.sqrt(fanIn));
 
+const normal =
+  (deviation: number): Variable['initial'] =>
+  (key, size) =>
+    normals(key, size).map((value) => value * deviation);
+
 const constant =
   (value: number): Variable['initial'] =>
   (_, size) =>
@@ -116,7 +121,7 @@ export interface ConvLayer {
   readonly groups?: number;
   /** Default false: most convolutions here are followed by a batch norm. */
   readonly bias?: boolean;
-  /** `fan-out-normal`: N(0, √(2 / (kernel² · out))), the He initialisation that pre-activation ResNets use. */
+  /** `fan-out-normal`: N(0, √(2 / (kernel² · out))), the He initialisation that pre-activation ResNets and ResNeXts use. */
   readonly initial?: 'pytorch' | 'fan-out-normal';
 }
 
@@ -137,16 +142,12 @@ const convolution =
     const fanIn = (kernel * kernel * channels) / groups;
     const weight = `${site.prefix}${name}.weight`;
     const offset = `${site.prefix}${name}.bias`;
-    const deviation = Math.sqrt(2 / (kernel * kernel * out));
     const kernels: Variable = {
       name: weight,
       shape: [kernel, kernel, channels / groups, out],
       kind: 'param',
       layout: 'conv',
-      initial:
-        initial === 'pytorch'
-          ? kaimingUniform(fanIn)
-          : (key, size) => normals(key, size).map((value) => value * deviation),
+      initial: initial === 'pytorch' ? kaimingUniform(fanIn) : normal(Math.sqrt(2 / (kernel * kernel * out))),
     };
     const biases: Variable = {
       name: offset,
@@ -228,20 +229,34 @@ export const batchNorm =
     };
   };
 
+export interface DenseLayer {
+  /** `kaiming-normal`: weights from N(0, √(2 / in)), biases of 0. */
+  readonly initial?: 'pytorch' | 'kaiming-normal';
+}
+
 /** Dense layer to `out` numbers. */
 export const dense =
-  (name: string, out: number): Layer =>
+  (name: string, out: number, { initial = 'pytorch' }: DenseLayer = {}): Layer =>
   ({ input, prefix }) => {
     if (input.kind !== 'vector') throw misfit(`it takes a vector, not an image of ${show(input)}`, `${prefix}${name}`);
     const weight = `${prefix}${name}.weight`;
     const bias = `${prefix}${name}.bias`;
     const { size, flattened } = input;
-    const initial = kaimingUniform(size);
+    const start =
+      initial === 'pytorch'
+        ? { weight: kaimingUniform(size), bias: kaimingUniform(size) }
+        : { weight: normal(Math.sqrt(2 / size)), bias: constant(0) };
     return {
       output: { kind: 'vector', size: out },
       variables: [
-        { name: weight, shape: [size, out], kind: 'param', layout: flattened ? { flattened } : 'dense', initial },
-        { name: bias, shape: [out], kind: 'param', layout: 'plain', initial },
+        {
+          name: weight,
+          shape: [size, out],
+          kind: 'param',
+          layout: flattened ? { flattened } : 'dense',
+          initial: start.weight,
+        },
+        { name: bias, shape: [out], kind: 'param', layout: 'plain', initial: start.bias },
       ],
       run: (x, { variables }) =>
         ops.dense(x as tf.Tensor2D, variables[weight] as tf.Tensor2D, variables[bias] as tf.Tensor1D),
@@ -251,6 +266,9 @@ export const dense =
 const unchanged = ({ input }: Site): Shape => input;
 
 export const relu: Layer = stateless(unchanged, (x) => ops.relu(x), 'rises');
+
+/** At most 6; its gradient at 0 and at 6 is 0. */
+export const relu6: Layer = stateless(unchanged, (x) => ops.relu6(x), 'rises');
 
 /** x where positive, else slope · x; default slope 0.01, PyTorch's. */
 export const leakyRelu = (slope = 0.01): Layer =>
@@ -317,9 +335,9 @@ export const features: Layer = stateless(unchanged, (x, pass) => {
 
 /** The last dense layer, to as many numbers as there are classes. */
 export const classifier =
-  (name: string): Layer =>
+  (name: string, options?: DenseLayer): Layer =>
   (site) =>
-    dense(name, site.classes)(site);
+    dense(name, site.classes, options)(site);
 
 /**
  * The largest of some numbers that rise alike is what the largest of them rises to. So max-pooling goes before biases and
@@ -387,6 +405,40 @@ export const residual =
     };
   };
 
+/**
+ * Two layers side by side, whose images' channels come in turn: the first's first, the second's first, and so on. It is
+ * ShuffleNetV2's concatenation and shuffle of two groups, `channel_shuffle(cat(first, second), 2)`.
+ *
+ * @param takes what they see: both the whole image, or the first one the first half of its channels and the second the rest
+ */
+export const interleaved =
+  (first: Layer, second: Layer, takes: 'whole' | 'halves' = 'whole'): Layer =>
+  (site) => {
+    const input = imageAt(site, 'interleaved');
+    if (takes === 'halves' && input.channels % 2 !== 0)
+      throw misfit(`${input.channels} channels have no halves`, `${site.prefix}interleaved`);
+    const seen: Site =
+      takes === 'whole' ? site : { ...site, input: { ...input, kind: 'image', channels: input.channels / 2 } };
+    const [left, right] = [first(seen), second(seen)];
+    if (show(left.output) !== show(right.output))
+      throw misfit(
+        `images of ${show(left.output)} and ${show(right.output)} do not interleave`,
+        `${site.prefix}interleaved`,
+      );
+    const output = imageAt({ ...site, input: left.output }, 'interleaved');
+    return {
+      output: { ...output, kind: 'image', channels: 2 * output.channels },
+      variables: [...left.variables, ...right.variables],
+      run: (x, pass) => {
+        const given = takes === 'whole' ? [x, x] : ops.halves(x as tf.Tensor4D);
+        const [a, b] = [left, right].map((fitted, i) => fitted.run(given[i] as tf.Tensor, pass)) as tf.Tensor4D[];
+        const y = ops.interleave(a as tf.Tensor4D, b as tf.Tensor4D);
+        for (const each of new Set([...given, a, b])) if (each !== x) each?.dispose();
+        return y;
+      },
+    };
+  };
+
 /** The channels of the image that reaches a layer, for layers whose make depends on them. */
 export const channelsAt = (site: Site): number => imageAt(site, 'block').channels;
 
@@ -400,6 +452,12 @@ export interface NetworkDescription {
   /** Says why an image shape does not fit, where the layers themselves would not notice. */
   readonly check?: (input: ImageShape) => string | undefined;
 }
+
+/** A network's `check` that no side of its images is of fewer pixels than `least`: below, its last layers would see little but the border. */
+export const sidesOf =
+  (least: number): NonNullable<NetworkDescription['check']> =>
+  ({ height, width }) =>
+    height >= least && width >= least ? undefined : `it takes images of at least ${least}×${least}`;
 
 /** A network plugin from its layers. */
 export const network = ({ name, params = {}, source, layers, check }: NetworkDescription): NetworkPlugin => ({

@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
-import type { StoredTensor } from '../core/safetensors.js';
+import type { StoredTensor, WrittenTensor } from '../core/safetensors.js';
 import type { Named, Network, VariableSpec, Variables } from './network.js';
+
+const counter = '.num_batches_tracked';
 
 /** A network's variables as PyTorch's `state_dict` has them: its names, shapes, layouts and order. */
 export type StateDict = Readonly<Record<string, StoredTensor>>;
@@ -51,74 +53,88 @@ const transpose = (data: Float32Array, shape: readonly number[], order: readonly
 /**
  * A network's variables in PyTorch's layouts, in `state_dict` order: kernels [out, in, kh, kw], dense weights [out, in]
  * with their inputs in (channel, height, width) order after a flatten. The numbers are moved, not changed.
- *
- * `countBatches` adds each batch norm's `num_batches_tracked`, which a strict `load_state_dict` asks for. It is not kept
- * here, as nothing reads it at a fixed momentum, and is written as 0.
  */
-export const toStateDict = (
-  network: Network,
-  { params, stats }: Variables,
-  { countBatches = false }: { readonly countBatches?: boolean } = {},
-): StateDict =>
+export const toStateDict = (network: Network, { params, stats }: Variables): StateDict =>
   Object.fromEntries(
-    network.variables.flatMap((spec): [string, StoredTensor][] => {
+    network.variables.map((spec) => {
       const { split, order } = axes(spec);
       const values = (spec.kind === 'param' ? params : stats)[spec.name]?.dataSync() as Float32Array;
-      const entry: [string, StoredTensor] = [
-        spec.name,
-        { shape: stateDictShape(spec), data: transpose(values, split, order) },
-      ];
-      const suffix = '.running_var';
-      if (!countBatches || !spec.name.endsWith(suffix)) return [entry];
-      const counter = `${spec.name.slice(0, -suffix.length)}.num_batches_tracked`;
-      return [entry, [counter, { shape: [], data: new Int32Array(1) }]];
+      return [spec.name, { shape: stateDictShape(spec), data: transpose(values, split, order) }];
     }),
   );
+
+/**
+ * A state dict with each batch norm's `num_batches_tracked`, int64 of shape [], which a strict `load_state_dict` asks for.
+ * Batches are not counted here, as nothing reads their number at a fixed momentum: it is 0.
+ */
+export const withCounters = (stateDict: StateDict): Readonly<Record<string, WrittenTensor>> =>
+  Object.fromEntries(
+    Object.entries(stateDict).flatMap(([name, tensor]): [string, WrittenTensor][] => {
+      const [norm, rest] = name.split(/\.running_var$/);
+      const count = { shape: [], data: new BigInt64Array(1) };
+      return rest === undefined
+        ? [[name, tensor]]
+        : [
+            [name, tensor],
+            [`${norm}${counter}`, count],
+          ];
+    }),
+  );
+
+export const withoutCounters = (stateDict: StateDict): StateDict =>
+  Object.fromEntries(Object.entries(stateDict).filter(([name]) => !name.endsWith(counter)));
 
 const show = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
 
-const mismatch = (what: string, where: string): FailureError =>
-  new FailureError(
-    failure('data', what, {
-      where,
-      remedy: 'These weights belong to another network, image size or number of classes.',
-    }),
-  );
+const mismatch = (
+  what: string,
+  where: string,
+  remedy = 'These weights belong to another network, image size or number of classes.',
+): FailureError => new FailureError(failure('data', what, { where, remedy }));
 
-/** The numbers of `spec` in a state dict, in the layout of this framework. */
-const imported = (spec: VariableSpec, stateDict: StateDict): Float32Array => {
-  const stored = stateDict[spec.name];
-  if (stored === undefined) throw mismatch('the weights lack this variable', spec.name);
-  const wanted = stateDictShape(spec);
-  if (show(stored.shape) !== show(wanted)) {
-    throw mismatch(`the weights have shape ${show(stored.shape)}, the network has ${show(wanted)}`, spec.name);
+/** What PyTorch's DataParallel puts before every name. */
+const wrapper = 'module.';
+
+/**
+ * Whether a PyTorch state dict is of a network, its batch norms' counters aside.
+ *
+ * @throws FailureError of kind `data` that names a variable which is missing, of another shape or type, or too many
+ */
+export const checkStateDict = (network: Network, stateDict: StateDict): void => {
+  const known = new Set(network.variables.map(({ name }) => name));
+  const foreign = Object.keys(withoutCounters(stateDict)).find((name) => !known.has(name));
+  if (foreign?.startsWith(wrapper) && known.has(foreign.slice(wrapper.length)))
+    throw mismatch(`the names begin with ${wrapper}`, foreign, 'Save model.module.state_dict(), without DataParallel.');
+  if (foreign !== undefined) throw mismatch(`the network ${network.name} has no such variable`, foreign);
+  for (const spec of network.variables) {
+    const stored = stateDict[spec.name];
+    if (stored === undefined) throw mismatch('the weights lack this variable', spec.name);
+    const wanted = stateDictShape(spec);
+    if (show(stored.shape) !== show(wanted))
+      throw mismatch(`the weights have shape ${show(stored.shape)}, the network has ${show(wanted)}`, spec.name);
+    if (!(stored.data instanceof Float32Array)) throw mismatch('the weights are not of floating point', spec.name);
   }
-  if (!(stored.data instanceof Float32Array)) throw mismatch('the weights are not float32', spec.name);
+};
+
+/** The numbers of `spec` in a state dict that was checked, in the layout of this framework. */
+const imported = (spec: VariableSpec, stateDict: StateDict): Float32Array => {
   const { split, order } = axes(spec);
   return transpose(
-    stored.data,
+    stateDict[spec.name]?.data as Float32Array,
     order.map((axis) => split[axis] as number),
     inverse(order),
   );
 };
 
-/**
- * Variables, owned by the caller, from a PyTorch state dict; the inverse of `toStateDict`.
- *
- * @throws FailureError of kind `data` that names a variable which is missing, of another shape or type, or too many
- * (`num_batches_tracked` aside)
- */
+/** Variables, owned by the caller, from a PyTorch state dict; the inverse of `toStateDict`. Throws as `checkStateDict`. */
 export const fromStateDict = (network: Network, stateDict: StateDict): Variables => {
-  const known = new Set(network.variables.map(({ name }) => name));
-  const foreign = Object.keys(stateDict).find((name) => !known.has(name) && !name.endsWith('.num_batches_tracked'));
-  if (foreign !== undefined) throw mismatch(`the network ${network.name} has no such variable`, foreign);
-  // All are read before any tensor is made, so that a failure leaves none behind.
-  const read = network.variables.map((spec) => ({ spec, data: imported(spec, stateDict) }));
+  // All is looked at before any tensor is made, so that a failure leaves none behind.
+  checkStateDict(network, stateDict);
   const ofKind = (kind: VariableSpec['kind']): Named =>
     Object.fromEntries(
-      read
-        .filter(({ spec }) => spec.kind === kind)
-        .map(({ spec, data }) => [spec.name, tf.tensor(data, [...spec.shape], 'float32')]),
+      network.variables
+        .filter((spec) => spec.kind === kind)
+        .map((spec) => [spec.name, tf.tensor(imported(spec, stateDict), [...spec.shape], 'float32')]),
     );
   return { params: ofKind('param'), stats: ofKind('stat') };
 };

@@ -47,6 +47,9 @@ const columns: Readonly<Record<string, Column>> = {
   teacher_negative_log_likelihood_nats: ({ victim }) => victim?.measures?.metrics.negativeLogLikelihood,
   teacher_kl_to_adversary_nats: ({ victim }) => victim?.divergence?.kl,
   normal_teachers_kl_nats: ({ victim }) => victim?.divergence?.normal,
+  published_accuracy: ({ cell }) => cell.published,
+  published_teacher_accuracy: ({ matrix, cell }) =>
+    matrix.victims.find(({ defense }) => defense === cell.defense)?.published,
   teacher_seconds: ({ victim }) => victim?.seconds,
   warnings: ({ result, victim }) => [...result.warnings, ...(victim?.warnings ?? [])].join('; ') || undefined,
 };

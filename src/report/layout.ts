@@ -58,25 +58,27 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
     const failed = victim?.seeds.find(({ reason }) => reason !== undefined);
     const why =
       failed === undefined ? undefined : `teacher of ${defense}, seed ${failed.seed}: ${failed.reason as string}`;
+    const beside = published(victim?.published);
     if (victim?.accuracy === undefined) {
-      return { label: defense, detail: why === undefined ? 'teacher not run' : `teacher failed${footnotes.for(why)}` };
+      const status = why === undefined ? 'not run' : 'failed';
+      return { label: defense, detail: `teacher ${status}${beside}${footnotes.for(why)}` };
     }
     const difference = victim.toUndefended === undefined ? '' : ` (${signed(victim.toUndefended.mean)})`;
     return {
       label: defense,
-      detail: `teacher ${meanAndDeviation(victim.accuracy)}${difference}${footnotes.for(why)}`,
+      detail: `teacher ${meanAndDeviation(victim.accuracy)}${difference}${beside}${footnotes.for(why)}`,
     };
   };
 
   const shown = (cell: Cell | undefined): string => {
     if (cell === undefined) return '';
     if (cell.accuracy === undefined) {
-      return cell.status === 'not run' ? 'not run' : `${cell.status}${footnotes.for(cell.reason)}`;
+      return `${cell.status}${published(cell.published)}${cell.status === 'not run' ? '' : footnotes.for(cell.reason)}`;
     }
     const parts = [meanAndDeviation(cell.accuracy)];
     if (cell.toBaseline !== undefined) parts.push(`(${signed(cell.toBaseline.mean)})`);
     if (undefended && cell.toUndefended !== undefined) parts.push(`[${signed(cell.toUndefended.mean)}]`);
-    return `${parts.join(' ')}${footnotes.for(incomplete(cell))}`;
+    return `${parts.join(' ')}${published(cell.published)}${footnotes.for(incomplete(cell))}`;
   };
 
   const block = (student: string): Block => {
@@ -108,6 +110,9 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
   return { title: of.experiment, about: of.about, blocks, footnotes: footnotes.notes, notes: notesOn(of, undefended) };
 };
 
+/** What a paper reports, beside one's own number. */
+const published = (accuracy: number | undefined): string => (accuracy === undefined ? '' : ` ‹${percent(accuracy)}›`);
+
 /** Why a cell's mean is over fewer seeds than the experiment has. */
 const incomplete = ({ seeds }: Cell): string | undefined => {
   const missing = seeds.filter(({ status }) => status !== 'done');
@@ -120,6 +125,7 @@ const notesOn = (of: Matrix, undefended: boolean): readonly string[] => [
   whatIsCounted(of),
   seedsSaid(of),
   '(…): difference to the same student trained on labels alone, on the same images and in as many steps, seed by seed.',
+  ...(of.published === undefined ? [] : [`‹…›: ${of.published}.`]),
   ...(undefended ? ['[…]: difference to the same attack on the undefended teacher, seed by seed.'] : []),
   ...ownBaselines(of),
   ...partOfTheData(of),

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Key } from '../core/random.js';
 import { clone, type Tree } from '../core/tree.js';
-import { cropFlip, inBfloat16 } from '../engine/ops.js';
+import { augment, inBfloat16 } from '../engine/ops.js';
 import type { Step } from '../engine/step.js';
 import type { Named, Network, Variables } from '../models/network.js';
 import { accuracyBy, evaluationStep } from './evaluate.js';
@@ -97,7 +97,7 @@ export const classifierStep =
   }: ClassifierSpec<Frozen, Batch, Target>): Step<Given<Frozen, Resident>, ClassifierState, RawBatch, Named> =>
   ({ frozen, data }, before, raw, { learningRate, seed }) => {
     const batch = unpacked<Batch>(data, raw);
-    const images = normalise(cropFlip(batch.images, augmentation, seed), normalisation);
+    const images = normalise(augment(batch.images, augmentation, seed), normalisation);
     const wanted = target(frozen, images, batch);
     const { state, logits, ...updated } = updateOn(learner, before, images, learningRate, (given) =>
       loss({ ...given, target: wanted, batch }),

@@ -230,6 +230,30 @@ export const notANumber = () => bad('notANumber', Number.NaN);
   });
 });
 
+describe('a file of several experiments', () => {
+  it('is run one after the other with shared stages, planned, and one of it chosen', async () => {
+    const second = "{ ...one, name: 'second', attacks: one.attacks.slice(0, 1), meetings: one.meetings.slice(0, 1) }";
+    await at.write(
+      'several.ts',
+      `${tiny({ defenses: 'none()' }).replace('export default experiment', 'const one = experiment')}
+export default [one, ${second}];
+`,
+    );
+    const both = await at.undistill(['run', 'several.ts', '--threads', '1', '--out', 'several', '--jobs', '2']);
+    expect(both).toMatchObject({ code: 0, err: '' });
+    expect(both.out).toContain('2 of 2 models are there from before');
+    expect((await at.matrix('several/tiny')).experiment).toBe('tiny');
+    expect((await at.matrix('several/second')).cells).toHaveLength(1);
+
+    const plan = await at.undistill(['plan', 'several.ts', '--out', 'several']);
+    expect(plan.out).toMatch(/^tiny:\n[\s\S]*Nothing is left to do\.[\s\S]*\nsecond:\n[\s\S]*Nothing is left to do\./);
+
+    const chosen = await at.undistill(['run', 'several.ts#second', '--threads', '1', '--out', 'alone/second']);
+    expect(chosen.code).toBe(0);
+    expect(await readdir(join(at.folder, 'alone'))).toEqual(['.store', 'second']);
+  });
+});
+
 describe('undistill new', () => {
   it('writes plugins that work, with tests that pass, and overwrites nothing', async () => {
     expect((await at.undistill(['new', 'attack', 'my-attack'])).out).toContain(

@@ -67,6 +67,25 @@ describe('an experiment file', () => {
     expect(err).toContain('export default experiment(');
   });
 
+  it.each([
+    ['[]', 'bad.ts: the file has no experiment as its default export'],
+    ['[1]', 'bad.ts: the file has no experiment as its default export'],
+    ['[one, one]', 'bad.ts: two of its experiments are called tiny'],
+  ])('with the list %s is refused', async (list, says) => {
+    const { code, err } = await run(
+      `${tiny().replace('export default experiment', `const one = experiment`)}\nexport default ${list};`,
+    );
+    expect(code).toBe(1);
+    expect(err).toContain(says);
+  });
+
+  it('without the experiment that is asked for says which there are', async () => {
+    await at.write('bad.ts', tiny());
+    const { code, err } = await at.undistill(['run', 'bad.ts#small']);
+    expect(code).toBe(2);
+    expect(err).toMatch(/^bad\.ts: there is no experiment small\n {2}It has: tiny\./);
+  });
+
   it('that imports what is not there says so', async () => {
     const { code, err } = await run("import 'no-such-package'; export default 1;");
     expect(code).toBe(1);

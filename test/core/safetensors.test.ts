@@ -93,7 +93,49 @@ describe('int64', () => {
   });
 });
 
+describe('other widths', () => {
+  const of = (dtype: string, data: ArrayBufferView, shape: readonly number[]) => {
+    const bytes = file({ x: { dtype, shape, data_offsets: [0, data.byteLength] } }, data.byteLength);
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), bytes.length - data.byteLength);
+    return bytes;
+  };
+  const read = (bytes: Uint8Array): number[] => {
+    const result = decodeSafetensors(bytes);
+    if (E.isLeft(result)) throw new Error(result.left.what);
+    const { data } = result.right.tensors.x as StoredTensor;
+    expect(data).toBeInstanceOf(Float32Array);
+    return [...data];
+  };
+
+  it('float16 is widened exactly: normal, subnormal, both zeros, infinities, NaN', () => {
+    // 1, -2, the largest, the least normal, the least, -0, 0.333251953125, ∞, -∞, NaN
+    const bits = [0x3c00, 0xc000, 0x7bff, 0x0400, 0x0001, 0x8000, 0x3555, 0x7c00, 0xfc00, 0x7e01];
+    const wanted = [1, -2, 65504, 2 ** -14, 2 ** -24, -0, 0.333251953125, 1 / 0, -1 / 0, 0 / 0];
+    expect(read(of('F16', Uint16Array.from(bits), [2, 5]))).toEqual(wanted);
+  });
+
+  it('bfloat16 is the upper half of float32', () => {
+    const bits = [0x3f80, 0xc000, 0x7f7f, 0x0001, 0x8000, 0x7f80];
+    const wanted = [1, -2, (2 - 2 ** -7) * 2 ** 127, 2 ** -133, -0, 1 / 0];
+    expect(read(of('BF16', Uint16Array.from(bits), [6]))).toEqual(wanted);
+  });
+
+  it('float64 is rounded, and refused beyond float32', () => {
+    expect(read(of('F64', Float64Array.of(0.1, -1 / 0, 1e-300), [3]))).toEqual([Math.fround(0.1), -1 / 0, 0]);
+    expect(failureOf(of('F64', Float64Array.of(1, 1e39), [2]))).toMatchObject({
+      what: 'the value 1e+39 does not fit in float32',
+      where: 'x',
+    });
+  });
+});
+
 describe('what is written', () => {
+  it('may be int64', () => {
+    const bytes = encodeSafetensors({ n: { shape: [2], data: BigInt64Array.of(-5n, 7n) } });
+    expect(new TextDecoder().decode(bytes)).toContain('"dtype":"I64","shape":[2],"data_offsets":[0,16]');
+    expect(decodeSafetensors(bytes)).toMatchObject({ right: { tensors: { n: { data: Int32Array.of(-5, 7) } } } });
+  });
+
   it('is refused where shape and numbers disagree', () => {
     expect(() => encodeSafetensors({ x: { shape: [2], data: Float32Array.of(1) } })).toThrow('x: shape [2]');
     expect(() => encodeSafetensors({ __metadata__: { shape: [1], data: Float32Array.of(1) } })).toThrow('__metadata__');
@@ -121,7 +163,7 @@ describe('damaged files', () => {
     ['two tensors in one place', { a: f32(0, 4), b: f32(0, 4) }, 4, 'b'],
     ['a hole', { a: f32(0, 4), b: f32(8, 12) }, 12, 'b'],
     ['a hole at the start', { a: f32(4, 8) }, 8, 'a'],
-    ['an unknown element type', { a: { ...f32(0, 4), dtype: 'F16' } }, 4, 'a'],
+    ['an unknown element type', { a: { ...f32(0, 4), dtype: 'C64' } }, 4, 'a'],
     ['an element type out of the prototype', { a: { ...f32(0, 4), dtype: 'toString' } }, 4, 'a'],
     ['no element type', { a: { shape: [1], data_offsets: [0, 4] } }, 4, 'a'],
     ['a shape that does not fit', { a: f32(0, 4, [2]) }, 4, 'a'],
@@ -158,5 +200,40 @@ describe('damaged files', () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  /** What a hostile header may say of a tensor: often nearly right. */
+  const size = fc.oneof(fc.nat(3), fc.constantFrom(-1, 0.5, 2 ** 31, 2 ** 53, 1e300));
+  const said = fc.record(
+    {
+      dtype: fc.constantFrom('F32', 'F16', 'BF16', 'F64', 'I64', 'U8', 'F8_E4M3', 7, null),
+      shape: fc.oneof(fc.array(size, { maxLength: 4 }), fc.constantFrom(null, '2', { length: 2 })),
+      data_offsets: fc.oneof(fc.tuple(fc.nat(40), fc.nat(40)), fc.array(size, { maxLength: 3 })),
+    },
+    { requiredKeys: [] },
+  );
+  const names = fc.oneof(fc.constantFrom('a', 'b', '__metadata__', '__proto__', 'constructor', ''), fc.string());
+
+  it('never throws, whatever a header says, and makes no more numbers than there are bytes', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.dictionary(names, fc.oneof(said, fc.jsonValue())), fc.jsonValue(), fc.string()),
+        fc.nat(48),
+        fc.option(fc.oneof(fc.nat(200), fc.constantFrom(2 ** 31, 2 ** 53, 2 ** 63)), { nil: undefined }),
+        (header, data, length) => {
+          const bytes = file(header, data, length);
+          const result = decodeSafetensors(bytes);
+          const tensors = E.isRight(result) ? Object.values(result.right.tensors) : [];
+          expect(E.isRight(result) || isFailure(result.left)).toBe(true);
+          expect(tensors.reduce((sum, tensor) => sum + tensor.data.length, 0)).toBeLessThanOrEqual(data);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('takes time in proportion to a header of many names', () => {
+    const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`n${i}`, f32(0, 0)]));
+    expect(E.isRight(decodeSafetensors(file(many, 0)))).toBe(true);
   });
 });

@@ -182,6 +182,7 @@ describe('the fingerprint', () => {
       { ...base, normalisation: { mean: [0.5], std: [0.26] } },
       { ...base, augmentation: { crop: 0, flip: true } },
       { ...base, augmentation: { crop: 4, flip: false } },
+      { ...base, augmentation: { crop: 0, flip: false, rotate: 20 } },
       { ...base, train: { ...base.train, images: Uint8Array.of(1, 2, 3, 5) } },
       { ...base, train: { ...base.train, labels: Uint8Array.of(1, 0) } },
       { ...base, test: { ...base.test, images: Uint8Array.of(5, 7) } },

@@ -61,7 +61,7 @@ describe('Tiny-ImageNet', () => {
       image: { height: 64, width: 64, channels: 3 },
       classes: ['goldfish', 'crane, a bird', 'crane, a machine'],
       normalisation: { mean: [0.4802, 0.4481, 0.3975], std: [0.2302, 0.2265, 0.2262] },
-      augmentation: { crop: 0, flip: true },
+      augmentation: { crop: 0, flip: true, rotate: 20 },
     });
     expect([...data.train.labels]).toEqual([0, 0, 1, 2]);
     expect([...data.test.labels]).toEqual([1, 0, 2]);

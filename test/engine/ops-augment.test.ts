@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
-import { cropFlip } from '../../src/engine/ops.js';
+import { augment, cropFlip, rotate } from '../../src/engine/ops.js';
 
 beforeAll(async () => {
   await loadEngine();
@@ -81,6 +81,76 @@ describe.each(['tensorflow', 'cpu'])('cropFlip on %s', (backend) => {
     const drawn = cropFlip(whole, { crop: 1, flip: true }, seed);
     expect(drawn.dtype).toBe('int32');
     drawn.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe.each(['tensorflow', 'cpu'])('rotate on %s', (backend) => {
+  const [height, width] = [9, 12];
+  /** Channels: 1, and the place along each axis from the centre; linear, so that bilinear values are exact. */
+  const plane = () =>
+    tf.tensor4d(
+      Float32Array.from({ length: n * height * width * 3 }, (_, i) => {
+        const [pixel, channel] = [Math.floor(i / 3), i % 3];
+        const y = (Math.floor(pixel / width) % height) - (height - 1) / 2;
+        const x = (pixel % width) - (width - 1) / 2;
+        return [1, y, x][channel] as number;
+      }),
+      [n, height, width, 3],
+    );
+
+  it('turns every image by an angle of its own about its centre, with black around it', async () => {
+    await tf.setBackend(backend);
+    const found = rotate(plane(), 30, seedOf(1, 2)).dataSync();
+    const angles = Array.from({ length: n }, (_, i) => {
+      const at = (y: number, x: number) => 3 * ((i * height + y) * width + x);
+      // One pixel right of the centre and half a pixel below it, whose neighbours lie inside.
+      const [oneY, oneX] = [found[at(4, 6) + 1], found[at(4, 6) + 2]] as [number, number];
+      const angle = Math.atan2(oneY, oneX);
+      for (let y = 0; y < height; y++) {
+        for (let x = 0; x < width; x++) {
+          const [down, right] = [y - (height - 1) / 2, x - (width - 1) / 2];
+          const fromY = Math.cos(angle) * down + Math.sin(angle) * right;
+          const fromX = Math.cos(angle) * right - Math.sin(angle) * down;
+          // Of the four pixels around a place at the edge, those that are outside give nothing.
+          const inside = (place: number, size: number) =>
+            Math.min(1, Math.max(0, Math.min(place + (size + 1) / 2, (size + 1) / 2 - place)));
+          const share = inside(fromY, height) * inside(fromX, width);
+          expect(found[at(y, x)]).toBeCloseTo(share, 4);
+          if (share === 1) {
+            expect(found[at(y, x) + 1]).toBeCloseTo(fromY, 4);
+            expect(found[at(y, x) + 2]).toBeCloseTo(fromX, 4);
+          }
+        }
+      }
+      return (angle * 180) / Math.PI;
+    });
+    expect(Math.max(...angles)).toBeGreaterThan(20);
+    expect(Math.max(...angles)).toBeLessThan(30);
+    expect(Math.min(...angles)).toBeLessThan(-20);
+    expect(Math.min(...angles)).toBeGreaterThan(-30);
+    expect(new Set(angles).size).toBe(n);
+  });
+
+  it('depends on the seed alone, goes before crop and flip, and leaves nothing behind', async () => {
+    await tf.setBackend(backend);
+    const [raw, seed] = [plane(), seedOf(3, 4)];
+    const before = tf.memory().numTensors;
+    const draw = (how: { crop: number; flip: boolean; rotate?: number }) => {
+      const drawn = augment(raw, how, seed);
+      const values = [...drawn.dataSync()];
+      drawn.dispose();
+      return values;
+    };
+    const turned = draw({ crop: 0, flip: true, rotate: 20 });
+    expect(turned).toEqual(draw({ crop: 0, flip: true, rotate: 20 }));
+    expect(draw({ crop: 0, flip: true, rotate: 0 })).toEqual(draw({ crop: 0, flip: true }));
+    expect(turned).not.toEqual(draw({ crop: 0, flip: true }));
+    // Mirrored are those that are mirrored without a rotation: the row at the centre begins on the other side.
+    const side = (values: readonly number[], i: number) =>
+      Math.sign(values[3 * ((i * height + 4) * width + 2) + 2] ?? 0);
+    const straight = draw({ crop: 0, flip: true });
+    for (let i = 0; i < n; i++) expect(side(turned, i)).toBe(side(straight, i));
     expect(tf.memory().numTensors).toBe(before);
   });
 });

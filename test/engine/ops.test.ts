@@ -66,6 +66,24 @@ const cases: readonly Case[] = [
   conv('5×5 valid', random('x', 2, 7, 6, 2), random('f', 5, 5, 2, 3)),
   conv('5×5 padding 2 stride 3', random('x', 2, 7, 6, 2), random('f', 5, 5, 2, 3), { padding: 2, stride: 3 }),
   conv('2 groups', random('x', 2, 5, 5, 4), random('f', 3, 3, 2, 6), { padding: 1, stride: 2 }),
+  conv('2 groups of 2, at the sides named SAME', random('x', 2, 5, 4, 4), random('f', 3, 3, 2, 6), { padding: 1 }),
+  conv('3 groups, 1×1', random('x', 2, 3, 4, 6), random('f', 1, 1, 2, 3)),
+  conv('depthwise', random('x', 2, 5, 6, 3), random('f', 3, 3, 1, 3), { padding: 1 }),
+  conv('depthwise stride 2, even', random('x', 2, 6, 4, 3), random('f', 3, 3, 1, 3), { padding: 1, stride: 2 }),
+  conv('depthwise stride 2, odd', random('x', 2, 5, 7, 2), random('f', 3, 3, 1, 2), { padding: 1, stride: 2 }),
+  conv('depthwise stride 2, both', random('x', 2, 4, 5, 2), random('f', 3, 3, 1, 2), { padding: 1, stride: 2 }),
+  conv('depthwise 5×5 at 3', random('x', 2, 7, 6, 2), random('f', 5, 5, 1, 2), { padding: 2, stride: 3 }),
+  conv('as many groups as channels, 2 from each', random('x', 2, 5, 4, 2), random('f', 3, 3, 1, 4), { padding: 1 }),
+  {
+    name: 'halves',
+    inputs: [random('x', 2, 3, 2, 6)],
+    run: ([x]) => ops.halves(x as tf.Tensor4D),
+  },
+  {
+    name: 'interleave',
+    inputs: [random('a', 2, 3, 2, 5), random('b', 2, 3, 2, 5)],
+    run: ([a, b]) => ops.interleave(a as tf.Tensor4D, b as tf.Tensor4D),
+  },
   {
     name: 'biasAdd on images',
     inputs: [random('x', 2, 3, 2, 4), random('b', 4)],
@@ -285,6 +303,23 @@ describe('PyTorch’s arithmetic', () => {
   it('the gradient of ReLU at 0 is 0', () => {
     const gradient = tf.grad((x) => ops.relu(x).sum())(tf.tensor1d([-1, 0, 1]));
     expect([...gradient.dataSync()]).toEqual([0, 0, 1]);
+  });
+
+  it.each(['tensorflow', 'cpu'])('%s: the gradient of ReLU6 is 0 at both ends', async (backend) => {
+    await tf.setBackend(backend);
+    const gradient = tf.grad((x) => ops.relu6(x).sum())(tf.tensor1d([-1, 0, 1e-6, 5.9999, 6, 7]));
+    expect([...gradient.dataSync()]).toEqual([0, 0, 1, 1, 0, 0]);
+  });
+
+  it.each(['tensorflow', 'cpu'])('%s: interleaved channels come in turn, and halves are halves', async (backend) => {
+    await tf.setBackend(backend);
+    const [a, b] = [tf.tensor4d([1, 2, 3, 4], [1, 1, 2, 2]), tf.tensor4d([5, 6, 7, 8], [1, 1, 2, 2])];
+    const y = ops.interleave(a, b);
+    expect([y.shape, ...y.dataSync()]).toEqual([[1, 1, 2, 4], 1, 5, 2, 6, 3, 7, 4, 8]);
+    expect(ops.halves(y).map((half) => [...half.dataSync()])).toEqual([
+      [1, 5, 3, 7],
+      [2, 6, 4, 8],
+    ]);
   });
 });
 

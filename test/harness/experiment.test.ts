@@ -9,6 +9,7 @@ import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { isExperiment, pair, withSeeds } from '../../src/harness/experiment.js';
+import { type Published, publishedSaid, publishedStudent } from '../../src/harness/published.js';
 import { adam } from '../../src/train/optimizers.js';
 import { learnerOf, made as madeWith, refusal, tiny } from './helpers.js';
 
@@ -51,6 +52,20 @@ describe('refused, with the field, the value and what to do', () => {
     const text = said(() => made({ [field]: value }));
     expect(text).toContain(`${field} is ${typeof value === 'string' ? JSON.stringify(value) : value}`);
     expect(text).toContain(remedy);
+  });
+
+  test.each([
+    [{ teachers: { nasty: 95 } }, 'no nasty among its defenses. It has: none'],
+    [{ teachers: { none: 950 } }, '950 is no percentage'],
+    [{ students: { huge: {} } }, 'no huge among its students. It has: tiny'],
+    [{ students: { tiny: { kd: 90 } } }, 'no kd among its attacks. It has: scratch'],
+    [{ students: { tiny: { scratch: { nasty: 90 } } } }, 'no nasty among its defenses'],
+    [{ students: { tiny: { scratch: Number.NaN } } }, 'NaN is no percentage'],
+    [{ source: '' }, 'it has no source'],
+    [{ provenance: 'checked' }, 'provenance is "checked"'],
+  ])('published numbers of what is not there: %j', (wrong, says) => {
+    const published = { source: 'a table', provenance: 'read', ...wrong } as Published;
+    expect(said(() => made({ published }))).toMatch(new RegExp(`^published: .*${says}`));
   });
 
   test.each(['a/b', '../x', '', '.hidden', 'a b', undefined, 7])('the name %s', (name) => {
@@ -231,4 +246,22 @@ test('some of the seeds', () => {
     _tag: 'Left',
     left: { what: 'the experiment has no seed 7', remedy: 'It has: 0, 1, 1-2.' },
   });
+});
+
+test('published numbers are found by their labels, and their provenance is said', () => {
+  const published: Published = {
+    source: 'Table 1',
+    provenance: 'recalled',
+    teachers: { none: 95 },
+    students: { tiny: { scratch: 90.5, kd: { none: 92 } } },
+  };
+  const at = (attack: string, defense: string) => publishedStudent(published, { student: 'tiny', attack, defense });
+  expect([at('scratch', 'none'), at('scratch', 'nasty'), at('kd', 'none'), at('kd', 'nasty')]).toEqual([
+    0.905,
+    0.905,
+    0.92,
+    undefined,
+  ]);
+  expect(publishedSaid(published)).toBe('Table 1; recalled, not checked against the paper');
+  expect(publishedSaid({ ...published, provenance: 'read', note: 'one seed' })).toBe('Table 1; one seed');
 });

@@ -8,14 +8,18 @@ import { noise } from '../../src/attacks/noise.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import { transfer } from '../../src/attacks/transfer.js';
 import { orFail } from '../../src/core/errors.js';
+import { rounding } from '../../src/defenses/answers.js';
+import { compose } from '../../src/defenses/compose.js';
+import { nasty } from '../../src/defenses/nasty.js';
 import type { Experiment } from '../../src/harness/experiment.js';
 import { withScale } from '../../src/harness/scale.js';
-import type { Learner } from '../../src/train/recipe.js';
+import { type Learner, retrainable } from '../../src/train/recipe.js';
 import { constant, cosine, multiStep, type Schedule } from '../../src/train/schedules.js';
 import { expectClose } from '../train/tensors.js';
 import { dataOf, learnerOf, made, thirds, tiny } from './helpers.js';
 
 const scaled = (of: Experiment, factor: number): Experiment => orFail(withScale(of, factor));
+const teacherOf = ({ teacher }: Experiment): Learner => retrainable(teacher);
 const student = ({ students }: Experiment): Learner => students[0]?.learner as Learner;
 
 /** The rate at the first step of each epoch. */
@@ -38,14 +42,14 @@ describe('a scaled experiment', () => {
   });
 
   test('has a fraction of the epochs of teacher and students, one at least', () => {
-    const { teacher, ...rest } = scaled(of, 0.05);
-    expect([teacher.recipe.epochs, student(rest as Experiment).recipe.epochs]).toEqual([8, 2]);
+    const twentieth = scaled(of, 0.05);
+    expect([teacherOf(twentieth).recipe.epochs, student(twentieth).recipe.epochs]).toEqual([8, 2]);
     expect(student(scaled(of, 0.001)).recipe.epochs).toBe(1);
-    expect([scaled(of, 1).teacher.recipe.epochs, student(scaled(of, 1)).recipe.epochs]).toEqual([160, 40]);
+    expect([teacherOf(scaled(of, 1)).recipe.epochs, student(scaled(of, 1)).recipe.epochs]).toEqual([160, 40]);
   });
 
   test('lowers the rate at the same points, whether they are epochs or fractions of all', () => {
-    const { teacher } = scaled(of, 0.05);
+    const teacher = teacherOf(scaled(of, 0.05));
     // Of 160 epochs those at 80 and 120; of 8, those at 4 and 6.
     expectClose(rates(teacher), [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01], 1e-12);
     expect(teacher.recipe.schedule.params).toMatchObject({ milestones: [4, { fraction: 0.75 }] });
@@ -56,18 +60,18 @@ describe('a scaled experiment', () => {
     ['half a cosine', cosine({ rate: 0.1, warmup: 5, floor: 0.01 }), { rate: 0.1, warmup: 0.5, floor: 0.01 }],
     ['one in fractions', cosine({ rate: 0.1, warmup: { fraction: 0.2 } }), { warmup: { fraction: 0.2 } }],
   ])('warms up for a fraction of the epochs: %s', (_, schedule, params) => {
-    const { teacher } = scaled({ ...of, teacher: learnerOf(tiny(), { epochs: 100, schedule }) }, 0.1);
+    const teacher = teacherOf(scaled({ ...of, teacher: learnerOf(tiny(), { epochs: 100, schedule }) }, 0.1));
     expect(teacher.recipe.schedule.params).toMatchObject(params);
   });
 
   test('leaves a schedule of one’s own as it is', () => {
     const own: Schedule = { name: 'own', params: {}, at: () => 0.5 };
-    const { teacher } = scaled({ ...of, teacher: learnerOf(tiny(), { epochs: 100, schedule: own }) }, 0.1);
+    const teacher = teacherOf(scaled({ ...of, teacher: learnerOf(tiny(), { epochs: 100, schedule: own }) }, 0.1));
     expect(teacher.recipe.schedule).toBe(own);
   });
 
   test('keeps everything else, and its labels', () => {
-    const { name: _, about: __, teacher, students, attacks, ...rest } = scaled(of, 0.5);
+    const { name: _, about: __, teacher, students, defenses, attacks, ...rest } = scaled(of, 0.5);
     expect(rest).toEqual({
       _tag: of._tag,
       data: of.data,
@@ -75,14 +79,33 @@ describe('a scaled experiment', () => {
       validation: of.validation,
       report: of.report,
       select: of.select,
-      defenses: of.defenses,
       meetings: of.meetings,
       seeds: of.seeds,
     });
     expect(teacher.network).toBe(of.teacher.network);
     expect(students.map(({ label }) => label)).toEqual(of.students.map(({ label }) => label));
     expect(attacks).toEqual(of.attacks);
+    expect(defenses).toEqual(of.defenses);
   });
+});
+
+test('a scaled nasty teacher warms up for a fraction of its epochs, alone and in a composition', () => {
+  const given = nasty({
+    omega: 0.1,
+    temperature: 3,
+    adversary: tiny(),
+    warmUpEpochs: 4,
+    clipNorm: 2,
+    initFrom: 'baseline',
+  });
+  const { defenses } = scaled(
+    made({ attacks: [scratch()], defenses: [given, { ...compose(given, rounding(2)), label: 'both' }] }),
+    0.25,
+  );
+  const [alone, both] = defenses.map(({ defense }) => defense);
+  expect(alone?.params).toEqual({ ...given.params, warmUpEpochs: 1 });
+  expect(both?.parts?.map(({ params }) => params)).toEqual([alone?.params, rounding(2).params]);
+  expect(defenses.map(({ label }) => label)).toEqual(['nasty', 'both']);
 });
 
 describe('a scaled attack', () => {

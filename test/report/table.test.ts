@@ -56,6 +56,28 @@ describe('the table of a terminal', () => {
     expect(table(example, { width: 200 })).not.toContain('[');
   });
 
+  it('shows what a paper reports beside its own, done or not, and where that is from', () => {
+    const of = {
+      ...example,
+      published: 'Table 1; recalled',
+      victims: example.victims.map((victim, i) => ({ ...victim, published: 0.95 - i / 100 })),
+      cells: example.cells.map((each) => (each.attack === 'scratch' ? each : { ...each, published: 0.925 })),
+    };
+    const text = table(of, { width: 250 });
+    expect(text).toMatch(
+      /teacher 98\.00 ± 0\.10 ‹95\.00› +teacher 97\.00 ± 0\.20 \(−1\.00\) ‹94\.00› +teacher failed ‹93\.00› ¹/,
+    );
+    expect(text).toMatch(/kd +93\.00 ± 0\.00 \(\+2\.00\) ‹92\.50› +85\.00 \(−5\.00\) ‹92\.50› ² +n\/a ‹92\.50› ³/);
+    expect(text).toMatch(/partialKd .*not run ‹92\.50› /);
+    expect(text).toContain('‹…›: Table 1; recalled.');
+    expect(table(example)).not.toContain('‹');
+    const [head = '', line = ''] = csv(of)
+      .split('\r\n')
+      .filter((each) => /^experiment,|,kd,nasty,0,/.test(each));
+    const at = (name: string) => line.split(',')[head.split(',').indexOf(name)];
+    expect([at('published_accuracy'), at('published_teacher_accuracy')]).toEqual(['0.925', '0.94']);
+  });
+
   it('breaks into pieces that fit the width, with every column once', () => {
     const narrow = table(example, { width: 50 }).split('\n');
     const start = narrow.indexOf('student small, teacher big');

@@ -20,10 +20,13 @@ import { loadEngine } from '../../src/engine/engine.js';
 import type { Told } from '../../src/engine/runner.js';
 import type { Call, Runner, Step } from '../../src/engine/step.js';
 import { leNet5 } from '../../src/models/lenet.js';
+import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
 import type { ImageShape, Named, NetworkPlugin, Variables } from '../../src/models/network.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
 import { preResNet } from '../../src/models/pre-resnet.js';
 import { resNet } from '../../src/models/resnet.js';
+import { resNeXt29 } from '../../src/models/resnext.js';
+import { shuffleNetV2 } from '../../src/models/shufflenet-v2.js';
 import { type BuiltLearner, type ClassifierState, classifier } from '../../src/train/classifier.js';
 import { evaluationStep, logitsOn } from '../../src/train/evaluate.js';
 import { type Checkpoint, type FitHost, type FitSpec, fit, type Source } from '../../src/train/fit.js';
@@ -208,6 +211,10 @@ describe('compiled, a step of training is the eager one to the last bit', () => 
   test.each<readonly [string, () => Spec]>([
     ['on labels, of cropped and flipped images', () => plain()],
     ['on labels, of flipped images', () => plain(learnerOf(), bare)],
+    [
+      'on labels, of turned images',
+      () => plain(learnerOf(), { ...bare, augmentation: { ...bare.augmentation, rotate: 20 } }),
+    ],
     ['on labels, of images as they are', () => plain(learnerOf(), still)],
     ['on smoothed labels', () => stolen(labelSmoothing({ epsilon: 0.3 }))],
     ['of scratch on half of the images for as many steps', () => stolen(scratch({ fraction: 0.5, steps: 'same' }))],
@@ -249,12 +256,16 @@ describe('compiled, every kind of net is the eager one to the last bit', () => {
   const grey = picturesOf({ height: 32, width: 32, channels: 1 }, 17);
   const large = picturesOf({ height: 32, width: 32, channels: 3 }, 17);
   const small = picturesOf({ height: 32, width: 32, channels: 3 }, 7);
+  const tiny = picturesOf({ height: 8, width: 8, channels: 3 }, 5);
 
   const nets: readonly (readonly [string, NetworkPlugin, ImageSet, number])[] = [
     ['LeNet-5', leNet5(), grey, 6],
     ['the plain CNN', plainCnn({ width: 8 }), large, 6],
     ['a pre-activation ResNet', preResNet(20), small, 3],
-    ['a ResNet', resNet(18), picturesOf({ height: 8, width: 8, channels: 3 }, 5), 2],
+    ['a ResNet', resNet(18), tiny, 2],
+    ['a ResNeXt', resNeXt29(), tiny, 2],
+    ['MobileNetV2', mobileNetV2(), small, 3],
+    ['ShuffleNetV2', shuffleNetV2(), small, 3],
   ];
 
   test.each(nets)('%s in training and in evaluation', (_, net, data, size) => {

@@ -1,0 +1,102 @@
+import { access, readFile } from 'node:fs/promises';
+import { dirname, join, relative, sep } from 'node:path';
+import { FailureError, failure } from '../core/errors.js';
+import { encodeSafetensors } from '../core/safetensors.js';
+import { checkpointOf, files, readRecord } from '../harness/artefacts.js';
+import type { Json } from '../harness/identity.js';
+import type { StageRecord } from '../harness/record.js';
+import { type Artefact, openStore, writeWhole } from '../harness/store.js';
+import { withCounters } from '../models/state-dict.js';
+import type { PlanFile } from './plan-file.js';
+import { decodeMatrix, matrixPath, readPlan, stageFolder } from './run-folder.js';
+import { type Terminal, terminal } from './terminal.js';
+
+export interface ExportOptions {
+  /** A label of the plan, without its seed where that leaves one stage. */
+  readonly stage: string;
+  /** Default: the stage's name, in the working folder. */
+  readonly out?: string;
+}
+
+type PlannedStage = PlanFile['stages'][number];
+
+/** Kinds of stages that leave a network. */
+const ofNetworks: readonly string[] = ['teacher', 'import', 'protect', 'steal'];
+
+const refuse = (what: string, where: string, remedy: string): never => {
+  throw new FailureError(failure('usage', what, { where, remedy }));
+};
+
+const seedless = (label: string): string => label.replace(/^seed-[^/]+\//, '');
+
+/** Throws a `FailureError` of kind `usage` that lists the labels there are. */
+export const stageNamed = (asked: string, stages: readonly PlannedStage[]): PlannedStage => {
+  const models = stages.filter(({ kind }) => ofNetworks.includes(kind));
+  const found = models.find(({ label }) => label === asked);
+  if (found !== undefined) return found;
+  const [only, ...others] = models.filter(({ label }) => seedless(label) === asked);
+  if (only !== undefined && others.length === 0) return only;
+  const listed = (some: readonly PlannedStage[]) => some.map(({ label }) => label).join('\n  ');
+  return only === undefined
+    ? refuse(`no stage of this name has a network: ${asked}`, '--stage', `There are:\n  ${listed(models)}`)
+    : refuse(`several seeds have ${asked}`, '--stage', `Choose one:\n  ${listed([only, ...others])}`);
+};
+
+/** The stage as it lies in the store beside a run's folder. */
+const finished = async (run: string, { id, label }: PlannedStage): Promise<Artefact> => {
+  let what = 'the stage is not finished';
+  const store = openStore(join(run, '..', '.store'), (_, file) => {
+    what = `${file} was altered on disk`;
+  });
+  const artefact = await store.find(id);
+  return artefact ?? refuse(what, label, 'Run the experiment, and export it then.');
+};
+
+type Fields = { readonly [name: string]: Json };
+
+/** What a file says of its network beside what the store's file does: what it is, and how it was trained. */
+const description = ({ label, parts, provenance }: StageRecord): Readonly<Record<string, string>> => {
+  const { network, recipe } = (parts.learner ?? parts.student ?? parts) as Fields;
+  return {
+    format: 'pt',
+    undistill: provenance.undistill,
+    stage: label,
+    params: JSON.stringify((network as Fields).params),
+    ...(recipe === undefined ? {} : { recipe: JSON.stringify(recipe) }),
+  };
+};
+
+/** A path in the working folder as a user would write it. */
+const shown = (path: string): string => relative('', path) || '.';
+
+/**
+ * Writes the network of a stage as PyTorch's `state_dict`, for a strict `load_state_dict`: the checkpoint that the
+ * experiment selects. Rejects with a failure of kind `usage` for a run, a stage or a file that will not do.
+ */
+export const exportCommand = async (
+  run: string,
+  { stage: asked, out: path = `${stageFolder(asked).replaceAll(sep, '-')}.safetensors` }: ExportOptions,
+  out: Terminal = terminal(),
+): Promise<number> => {
+  const matrix = await matrixPath(run, 'export');
+  const folder = dirname(matrix);
+  const { select, experiment } = decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
+  const stage = stageNamed(asked, (await readPlan(folder)).stages);
+  const isThere = await access(path).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) refuse('the file exists', path, 'Choose another with --out, or remove it.');
+
+  const artefact = await finished(folder, stage);
+  const record = await readRecord(artefact);
+  if (record.failure !== undefined)
+    refuse(`there is no network: ${record.failure.what}`, stage.label, 'Choose another.');
+  const checkpoint = checkpointOf(record, select);
+  const { tensors, metadata } = await artefact.tensors(files[checkpoint]);
+  const classes = (JSON.parse(metadata.classes ?? '[]') as unknown[]).length;
+  const said = { ...metadata, ...description(record), experiment, checkpoint, classCount: String(classes) };
+  await writeWhole(path, encodeSafetensors(withCounters(tensors), said));
+  out.log(`${path}: ${metadata.network} of ${classes} classes, the ${checkpoint} checkpoint of ${stage.label}`);
+  return 0;
+};

@@ -1,0 +1,70 @@
+import { readFile } from 'node:fs/promises';
+import * as E from 'fp-ts/lib/Either.js';
+import { attempt, FailureError, failure, orThrow } from '../core/errors.js';
+import { decodeSafetensors, notFinite, type Safetensors } from '../core/safetensors.js';
+import type { Dataset } from '../data/dataset.js';
+import type { Network } from '../models/network.js';
+import { checkStateDict, stateDictShape } from '../models/state-dict.js';
+import { sha256 } from './identity.js';
+
+/** A pretrained teacher's file. */
+export interface Weights extends Safetensors {
+  readonly path: string;
+  /** Of all its bytes, hexadecimal: by what a pretrained teacher is known. */
+  readonly sha256: string;
+}
+
+const remedy =
+  'Give a file of undistill export, or write one: safetensors.torch.save_file(model.state_dict(), "teacher.safetensors").';
+
+/** Rejects with a `FailureError` of kind `data` for a file that is missing, or is no sound safetensors file. */
+export const readWeights = async (path: string): Promise<Weights> => {
+  const bytes = await orThrow(attempt('data', () => readFile(path), path, remedy));
+  const decoded = decodeSafetensors(bytes);
+  if (E.isRight(decoded)) return { path, sha256: sha256(bytes), ...decoded.right };
+  const { what, where } = decoded.left;
+  throw new FailureError(failure('data', what, { where: where === undefined ? path : `${path}: ${where}`, remedy }));
+};
+
+/**
+ * Whether the weights are a network's.
+ *
+ * @throws FailureError of kind `data` that names the file and the tensor: missing, too many, of another shape, of other
+ * classes than the data set's, or not finite
+ */
+export const checkWeights = ({ path, tensors }: Weights, network: Network): void => {
+  const refuse = (what: string, name: string, remedy?: string): never => {
+    throw new FailureError(failure('data', what, { where: `${path}: ${name}`, remedy }));
+  };
+  const head = network.variables.filter(({ layout }) => layout === 'dense' || typeof layout === 'object').at(-1);
+  const classes = head && tensors[head.name]?.shape;
+  if (head !== undefined && classes?.length === 2 && classes[0] !== network.classes) {
+    const wanted = stateDictShape(head);
+    if (classes[1] === wanted[1])
+      refuse(
+        `the weights are of ${classes[0]} classes, and the data set has ${network.classes} ([${classes.join(', ')}], not [${wanted.join(', ')}])`,
+        head.name,
+        'Choose the data set that the teacher was trained on.',
+      );
+  }
+  try {
+    checkStateDict(network, tensors);
+  } catch (error) {
+    if (!(error instanceof FailureError)) throw error;
+    throw new FailureError({ ...error.failure, where: `${path}: ${error.failure.where}` });
+  }
+  const name = notFinite(tensors);
+  if (name !== undefined)
+    refuse('the weights are not finite', name, 'A teacher of NaN answers nothing: train it again.');
+};
+
+/** In what the data set is not the one that a file of `undistill export` was trained on; of other files nothing is known. */
+export const differences = ({ metadata }: Weights, data: Dataset): readonly string[] =>
+  metadata.undistill === undefined
+    ? []
+    : (['normalisation', 'classes'] as const)
+        .filter((field) => metadata[field] !== JSON.stringify(data[field]))
+        .map(
+          (field) =>
+            `the teacher was trained with ${field} ${metadata[field]}; here it is ${JSON.stringify(data[field])}`,
+        );

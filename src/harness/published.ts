@@ -1,0 +1,80 @@
+import { FailureError, failure } from '../core/errors.js';
+
+/**
+ * What a paper reports of an experiment, to stand beside one's own numbers. Accuracies are in per cent, as printed, and are
+ * found by the labels of defences, students and attacks.
+ */
+export interface Published {
+  /** The paper and its table. */
+  readonly source: string;
+  /** `recalled`: not checked against the paper, which is said wherever a number of it is shown. */
+  readonly provenance: 'read' | 'recalled';
+  /** A sentence that a reader of the numbers must know. */
+  readonly note?: string;
+  /** Teachers, by defence. */
+  readonly teachers?: Readonly<Record<string, number>>;
+  /** Students, by student and attack: one number by defence, or one for all defences where none is involved. */
+  readonly students?: Readonly<Record<string, Readonly<Record<string, number | Readonly<Record<string, number>>>>>>;
+}
+
+/** A published accuracy, 0..1. */
+const shareOf = (percent: number | undefined): number | undefined =>
+  percent === undefined ? undefined : percent / 100;
+
+export const publishedTeacher = (of: Published | undefined, defense: string): number | undefined =>
+  shareOf(of?.teachers?.[defense]);
+
+export const publishedStudent = (
+  of: Published | undefined,
+  { student, attack, defense }: { readonly student: string; readonly attack: string; readonly defense: string },
+): number | undefined => {
+  const found = of?.students?.[student]?.[attack];
+  return shareOf(typeof found === 'object' ? found[defense] : found);
+};
+
+/** What is said once of all published numbers. */
+export const publishedSaid = ({ source, provenance, note }: Published): string =>
+  [
+    source,
+    ...(provenance === 'recalled' ? ['recalled, not checked against the paper'] : []),
+    ...(note ? [note] : []),
+  ].join('; ');
+
+/** Throws a `FailureError` of kind `experiment` when a label is not one of the experiment's, or a number is no percentage. */
+export const checkPublished = (
+  { source, provenance, teachers = {}, students = {} }: Published,
+  labels: {
+    readonly students: readonly string[];
+    readonly attacks: readonly string[];
+    readonly defenses: readonly string[];
+  },
+): void => {
+  const refuse = (what: string, remedy: string): never => {
+    throw new FailureError(failure('experiment', what, { where: 'published', remedy }));
+  };
+  if (typeof source !== 'string' || source === '') refuse('it has no source', 'Name the paper and its table.');
+  if (provenance !== 'read' && provenance !== 'recalled')
+    refuse(`provenance is ${JSON.stringify(provenance)}`, 'Say read or recalled.');
+  const known = (which: keyof typeof labels, label: string): void => {
+    if (!labels[which].includes(label))
+      refuse(`the experiment has no ${label} among its ${which}`, `It has: ${labels[which].join(', ')}.`);
+  };
+  const numbers = (by: Readonly<Record<string, number>>): void => {
+    for (const [defense, value] of Object.entries(by)) {
+      known('defenses', defense);
+      percentage(value);
+    }
+  };
+  const percentage = (value: number): void => {
+    if (!(value >= 0 && value <= 100)) refuse(`${value} is no percentage`, 'Give numbers from 0 to 100, as printed.');
+  };
+  numbers(teachers);
+  for (const [student, attacks] of Object.entries(students)) {
+    known('students', student);
+    for (const [attack, value] of Object.entries(attacks)) {
+      known('attacks', attack);
+      if (typeof value === 'object') numbers(value);
+      else percentage(value);
+    }
+  }
+};
