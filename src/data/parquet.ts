@@ -122,7 +122,7 @@ async function* valuesOf(
   }
 }
 
-/** Names of the classes, where the file was written by Hugging Face's `datasets`; and their number where only that is known. */
+/** Names of the classes, where the file was written by Hugging Face's `datasets` and says them. */
 const classNames = ({ metadata, columns }: Table): readonly string[] | undefined => {
   const text = metadata.key_value_metadata?.find(({ key }) => key === 'huggingface')?.value;
   if (text === undefined) return undefined;
