@@ -117,6 +117,8 @@ async function* valuesOf(
     const rowEnd = rowStart + Number(num_rows);
     const read = { file, metadata, columns: [column], rowStart, rowEnd, compressors, utf8: false };
     const rows = await parquetReadObjects(read).catch(refuseDamaged(path));
+    if (rows.length !== rowEnd - rowStart)
+      refuse(`its rows ${rowStart} to ${rowEnd - 1} are not all there`, path, 'Get the file again.');
     for (const [i, values] of rows.entries()) yield [rowStart + i, values[column]];
     rowStart = rowEnd;
   }
