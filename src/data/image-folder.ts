@@ -6,7 +6,7 @@ import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
 
 const LAYOUT =
-  'Expected: train/<class>/… and test/<class>/… (or val/<class>/…) with JPEG or PNG files, in a folder, a tar or a tar.gz.';
+  'Expected: train/<class>/… and test/<class>/… (or val/<class>/…) with JPEG or PNG files, in a folder, a tar(.gz) or a zip.';
 
 const IMAGE = /\.(jpe?g|png)$/i;
 const OTHER_IMAGE = /\.(gif|bmp|webp|tiff?|ppm|pgm|pnm|jp2|avif|heic|tga|ico|svg|exr)$/i;

@@ -117,12 +117,14 @@ async function* valuesOf(
     const rowEnd = rowStart + Number(num_rows);
     const read = { file, metadata, columns: [column], rowStart, rowEnd, compressors, utf8: false };
     const rows = await parquetReadObjects(read).catch(refuseDamaged(path));
+    if (rows.length !== rowEnd - rowStart)
+      refuse(`its rows ${rowStart} to ${rowEnd - 1} are not all there`, path, 'Get the file again.');
     for (const [i, values] of rows.entries()) yield [rowStart + i, values[column]];
     rowStart = rowEnd;
   }
 }
 
-/** Names of the classes, where the file was written by Hugging Face's `datasets`; and their number where only that is known. */
+/** Names of the classes, where the file was written by Hugging Face's `datasets` and says them. */
 const classNames = ({ metadata, columns }: Table): readonly string[] | undefined => {
   const text = metadata.key_value_metadata?.find(({ key }) => key === 'huggingface')?.value;
   if (text === undefined) return undefined;
