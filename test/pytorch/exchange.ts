@@ -41,6 +41,8 @@ export const nets: readonly Exchanged[] = [
   { net: 'resNet-18', code: 'resNet(18)', images: 'colour' },
   { net: 'resNet-50', code: 'resNet(50)', images: 'colour' },
   { net: 'resNeXt29', code: 'resNeXt29()', images: 'colour' },
+  { net: 'mobileNetV2', code: 'mobileNetV2()', images: 'colour' },
+  { net: 'shuffleNetV2', code: 'shuffleNetV2()', images: 'colour' },
   { net: 'leNet5', code: 'leNet5()', images: 'grey' },
 ];
 
