@@ -70,14 +70,9 @@ export const toStateDict = (network: Network, { params, stats }: Variables): Sta
 export const withCounters = (stateDict: StateDict): Readonly<Record<string, WrittenTensor>> =>
   Object.fromEntries(
     Object.entries(stateDict).flatMap(([name, tensor]): [string, WrittenTensor][] => {
-      const [norm, rest] = name.split(/\.running_var$/);
-      const count = { shape: [], data: new BigInt64Array(1) };
-      return rest === undefined
-        ? [[name, tensor]]
-        : [
-            [name, tensor],
-            [`${norm}${counter}`, count],
-          ];
+      const own: [string, WrittenTensor] = [name, tensor];
+      const norm = /^(.*)\.running_var$/.exec(name)?.[1];
+      return norm === undefined ? [own] : [own, [`${norm}${counter}`, { shape: [], data: new BigInt64Array(1) }]];
     }),
   );
 

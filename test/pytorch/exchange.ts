@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { orFail, orThrow } from '../../src/core/errors.js';
-import { decodeSafetensors, encodeSafetensors, type Safetensors } from '../../src/core/safetensors.js';
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  type Safetensors,
+  type StoredTensor,
+} from '../../src/core/safetensors.js';
 import { version } from '../../src/core/version.js';
 import { type SyntheticOptions, synthetic } from '../../src/data/synthetic.js';
 import { type Project, project } from '../cli/project.js';
@@ -13,7 +18,7 @@ import { type Project, project } from '../cli/project.js';
  * Exchanges weights with PyTorch, both ways, through nothing but what a user has: `undistill run`, `undistill export` and
  * `pretrained()` here, `load_state_dict` and `safetensors.torch` there, and compares the logits on the same images.
  *
- *     node --import tsx test/pytorch/exchange.ts --torch PYTHON > results/exchange.md
+ *     node --import tsx test/pytorch/exchange.ts --torch PYTHON [--only NET …] > results/exchange.md
  */
 
 /** A net here and there. A new one is a line in `nets`, and its definition in ../models/reference.py. */
@@ -35,6 +40,9 @@ export const nets: readonly Exchanged[] = [
   { net: 'preResNet-20', code: 'preResNet(20)', images: 'colour' },
   { net: 'resNet-18', code: 'resNet(18)', images: 'colour' },
   { net: 'resNet-50', code: 'resNet(50)', images: 'colour' },
+  { net: 'resNeXt29', code: 'resNeXt29()', images: 'colour' },
+  { net: 'mobileNetV2', code: 'mobileNetV2()', images: 'colour' },
+  { net: 'shuffleNetV2', code: 'shuffleNetV2()', images: 'colour' },
   { net: 'leNet5', code: 'leNet5()', images: 'grey' },
 ];
 
@@ -58,25 +66,31 @@ interface Versions {
   readonly python: string;
 }
 
-const experimentFile = (name: string, images: keyof typeof kinds, teacher: string, students: string): string => `\
+/** An experiment file of several experiments. */
+const experiments = (
+  all: readonly {
+    readonly name: string;
+    readonly images: keyof typeof kinds;
+    readonly teacher: string;
+    readonly students: string;
+  }[],
+): string => `\
 import * as undistill from 'undistill';
 import { adam, constant, experiment, learner, none, plainCnn, pretrained, scratch, synthetic } from 'undistill';
 
 const recipe = { epochs: 1, batch: 16, optimizer: adam(), schedule: constant(1e-3) };
+const small = learner(plainCnn({ width: 1 }), recipe);
+const of = { validation: 0, defenses: [none()], attacks: [scratch()], seeds: [0] };
 
-export default experiment({
-  name: '${name}',
-  data: synthetic(${JSON.stringify(kinds[images])}),
-  validation: 0,
-  teacher: ${teacher},
-  students: [${students}],
-  defenses: [none()],
-  attacks: [scratch()],
-  seeds: [0],
-});
+export default [
+${all
+  .map(
+    ({ name, images, teacher, students }) =>
+      `  experiment({ ...of, name: '${name}', data: synthetic(${JSON.stringify(kinds[images])}), teacher: ${teacher}, students: [${students}] }),`,
+  )
+  .join('\n')}
+];
 `;
-
-const small = 'learner(plainCnn({ width: 1 }), recipe)';
 
 const undistill = async (at: Project, ...args: string[]): Promise<void> => {
   const { code, out, err } = await at.undistill(args);
@@ -86,21 +100,18 @@ const undistill = async (at: Project, ...args: string[]): Promise<void> => {
 const readTensors = async (path: string): Promise<Safetensors> => orFail(decodeSafetensors(await readFile(path)));
 
 /** The logits of a model of a run on the test images. */
-const logitsOf = async (at: Project, run: string, model: string): Promise<Safetensors['tensors'][string]> => {
+const logitsOf = async (at: Project, run: string, model: string): Promise<StoredTensor> => {
   const { stages } = JSON.parse(await at.read(`runs/${run}/plan.json`)) as { stages: { label: string; id: string }[] };
   const id = stages.find(({ label }) => label === `${model}/evaluate`)?.id as string;
   const { tensors } = await readTensors(join(at.folder, 'runs/.store', id, 'logits.safetensors'));
-  return tensors['last/test'] as Safetensors['tensors'][string];
+  return tensors['last/test'] as StoredTensor;
 };
 
-const difference = async (ours: Safetensors['tensors'][string], theirs: string): Promise<Difference> => {
+const difference = async (ours: StoredTensor, theirs: string): Promise<Difference> => {
   const { logits } = (await readTensors(theirs)).tensors;
   if (logits === undefined || `${logits.shape}` !== `${ours.shape}`) throw new Error(`${theirs}: not ${ours.shape}`);
-  const magnitudes = [...logits.data].map(Math.abs);
-  return {
-    largest: Math.max(...magnitudes.map((_, i) => Math.abs((logits.data[i] as number) - (ours.data[i] as number)))),
-    logit: Math.max(...magnitudes),
-  };
+  const differences = [...logits.data].map((logit, i) => Math.abs(logit - (ours.data[i] as number)));
+  return { largest: Math.max(...differences), logit: Math.max(...[...logits.data].map(Math.abs)) };
 };
 
 /** The test images of a kind, for Python. */
@@ -127,6 +138,42 @@ const inPython = (python: string, folder: string, jobs: readonly Exchanged[]): P
     child.stdin.end(JSON.stringify(jobs.map(({ net, images }) => ({ net, images: `${images}.images` }))));
   });
 
+/** Trains the nets here for an epoch, and leaves each in NET.safetensors. */
+const goThere = async (at: Project, chosen: readonly Exchanged[]): Promise<void> => {
+  const trained = [...new Set(chosen.map(({ images }) => images))].map((images) => {
+    const own = chosen.filter((each) => each.images === images);
+    const students = own.map(({ net, code }) => `{ ...learner(undistill.${code}, recipe), label: '${net}' }`);
+    return { name: images, images, teacher: 'small', students: students.join(', ') };
+  });
+  await at.write('there.ts', experiments(trained));
+  await undistill(at, 'run', 'there.ts', '--only', 'scratch');
+  for (const { net, images } of chosen)
+    await undistill(at, 'export', images, '--stage', `${net}/scratch`, '--out', `${net}.safetensors`);
+  for (const { images } of trained) await writeImages(at, images);
+};
+
+/** Makes a teacher of each NET.torch.safetensors, and asks it. */
+const comeBack = async (at: Project, chosen: readonly Exchanged[]): Promise<void> => {
+  const taken = chosen.map(({ net, code, images }) => {
+    const teacher = `pretrained('${net}.torch.safetensors', undistill.${code})`;
+    return { name: net, images, teacher, students: 'small' };
+  });
+  await at.write('back.ts', experiments(taken));
+  await undistill(at, 'run', 'back.ts', '--only', 'teacher');
+};
+
+const compare = async (at: Project, { net, code, images }: Exchanged): Promise<Row> => {
+  const { tensors } = await readTensors(join(at.folder, `${net}.safetensors`));
+  return {
+    net,
+    code,
+    tensors: Object.keys(tensors).length,
+    numbers: Object.values(tensors).reduce((sum, { data }) => sum + data.length, 0),
+    there: await difference(await logitsOf(at, images, `seed-0/${net}/scratch`), join(at.folder, `${net}.there`)),
+    back: await difference(await logitsOf(at, net, 'teacher'), join(at.folder, `${net}.back`)),
+  };
+};
+
 /** @param python a Python with torch, numpy and safetensors */
 export const exchange = async (
   python: string,
@@ -134,31 +181,11 @@ export const exchange = async (
 ): Promise<{ readonly rows: readonly Row[]; readonly versions: Versions }> => {
   const at = project();
   try {
-    for (const kind of new Set(chosen.map(({ images }) => images))) {
-      await writeImages(at, kind);
-      const own = chosen.filter(({ images }) => images === kind);
-      const students = own.map(({ net, code }) => `{ ...learner(undistill.${code}, recipe), label: '${net}' }`);
-      await at.write(`${kind}.ts`, experimentFile(kind, kind, small, students.join(', ')));
-      await undistill(at, 'run', `${kind}.ts`, '--only', 'scratch');
-      for (const { net } of own)
-        await undistill(at, 'export', kind, '--stage', `${net}/scratch`, '--out', `${net}.safetensors`);
-    }
+    await goThere(at, chosen);
     const versions = await inPython(python, at.folder, chosen);
+    await comeBack(at, chosen);
     const rows: Row[] = [];
-    for (const { net, code, images } of chosen) {
-      const teacher = `pretrained('${net}.torch.safetensors', undistill.${code})`;
-      await at.write(`${net}.ts`, experimentFile(net, images, teacher, small));
-      await undistill(at, 'run', `${net}.ts`, '--only', 'teacher');
-      const { tensors } = await readTensors(join(at.folder, `${net}.safetensors`));
-      rows.push({
-        net,
-        code,
-        tensors: Object.keys(tensors).length,
-        numbers: Object.values(tensors).reduce((sum, { data }) => sum + data.length, 0),
-        there: await difference(await logitsOf(at, images, `seed-0/${net}/scratch`), join(at.folder, `${net}.there`)),
-        back: await difference(await logitsOf(at, net, 'teacher'), join(at.folder, `${net}.back`)),
-      });
-    }
+    for (const each of chosen) rows.push(await compare(at, each));
     return { rows, versions };
   } finally {
     at.remove();
@@ -183,7 +210,9 @@ ${rows.map(({ code, tensors, numbers, there, back }) => `| \`${code}\` | ${tenso
 `;
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { torch = 'python3' } = parseArgs({ options: { torch: { type: 'string' } } }).values;
-  const { rows, versions } = await exchange(torch);
+  const { torch = 'python3', only } = parseArgs({
+    options: { torch: { type: 'string' }, only: { type: 'string', multiple: true } },
+  }).values;
+  const { rows, versions } = await exchange(torch, only && nets.filter(({ net }) => only.includes(net)));
   process.stdout.write(await page(rows, versions));
 }
