@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
 import { logSoftmax } from '../../src/engine/ops.js';
 import { leNet5, leNet5Half } from '../../src/models/lenet.js';
@@ -18,6 +19,9 @@ import { fromStateDict, stateDictShape, toStateDict } from '../../src/models/sta
 beforeAll(async () => {
   await loadEngine();
 });
+
+// These tests never wait for anything; Vitest gives up on a worker that does not hear it for a minute.
+afterEach(() => setImmediate());
 
 interface Golden {
   readonly side: number;

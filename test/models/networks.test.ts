@@ -4,7 +4,7 @@ import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { entries } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import { fitLayers, interleaved, type Layer, maxPool, sequential } from '../../src/models/layers.js';
+import { dense, fitLayers, interleaved, type Layer, maxPool, sequential } from '../../src/models/layers.js';
 import { leNet5, leNet5Half } from '../../src/models/lenet.js';
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
 import type { ImageShape, NetworkPlugin } from '../../src/models/network.js';
@@ -103,6 +103,19 @@ describe.each(small)('%s', (_, plugin, input, __, features) => {
     expect(tf.memory().numTensors).toBe(before);
     tf.dispose([variables as never, images]);
   });
+});
+
+it('a dense layer starts from He’s normal numbers where that is asked for', () => {
+  const layer = dense('fc', 400, { initial: 'kaiming-normal' });
+  const { params } = fitLayers(layer, { where: 'here', input: { kind: 'vector', size: 50 } }).init(key('init'));
+  const [weight, bias] = ['weight', 'bias'].map((part) => params[`fc.${part}`] as tf.Tensor) as [tf.Tensor, tf.Tensor];
+  const mean = (tensor: tf.Tensor) => tensor.mean().dataSync()[0] as number;
+  tf.tidy(() => {
+    expect(mean(weight)).toBeCloseTo(0, 2);
+    expect(mean(tf.square(weight))).toBeCloseTo(2 / 50, 2);
+    expect(mean(tf.abs(bias))).toBe(0);
+  });
+  tf.dispose(params);
 });
 
 describe('shapes that do not fit', () => {

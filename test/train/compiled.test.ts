@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
@@ -67,7 +68,9 @@ beforeEach(() => {
   how.stride = 1;
   before = tf.memory().numTensors;
 });
-afterEach(() => {
+afterEach(async () => {
+  // Vitest gives up on a worker that does not hear it for a minute, and these tests hardly ever wait.
+  await setImmediate();
   tree.dispose(made.splice(0));
   expect(tf.memory().numTensors).toBe(before);
 });
