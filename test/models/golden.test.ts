@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 
 // These tests never wait for anything; Vitest gives up on a worker that does not hear it for a minute.
-afterEach(() => setImmediate());
+afterEach(() => setTimeout(30));
 
 interface Golden {
   readonly side: number;
