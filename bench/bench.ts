@@ -41,7 +41,7 @@ after each round. With --torch, the same in that Python's PyTorch, in turn with 
 eager and compiled in three modes, of which the fastest counts. Medians over rounds; the ratio is the median of the rounds'
 ratios.
 
---memory STEPS: instead, this process's memory over so many steps of a LeNet-5.`;
+--memory STEPS: instead, this process's memory over so many steps of training a LeNet-5, or of the first row of --only.`;
 
 type Precision = 'float32' | 'tf32' | 'bfloat16';
 
@@ -395,9 +395,9 @@ const bench = async (rows: readonly Row[], rounds: number, torch: Torch | undefi
   if (complaints.length > 0) console.log(`\nPyTorch failed:\n${complaints.join('\n')}`);
 };
 
-/** What this process holds while it trains. */
-const memory = (steps: number): void => {
-  const subject = trainer({ ...train, ...leNet, batch: 128, steps: 1 });
+/** What this process holds while it does a row's work. */
+const memory = (steps: number, row: Row): void => {
+  const subject = subjectOf(row);
   console.log('| steps | tensors | resident memory, MB |\n|--:|--:|--:|');
   const tenth = Math.ceil(steps / 10);
   for (let done = 0; done <= steps; done += tenth) {
@@ -428,19 +428,22 @@ const main = async (): Promise<void> => {
   });
   const torch = values.torch === undefined ? undefined : await openTorch(values.torch, engine.threads);
   const rounds = Number(values.rounds);
-  console.log(
-    `${describe(engine)}; ${values.memory === undefined ? `medians of ${rounds} rounds` : 'LeNet-5, batch 128'}`,
+  // Of a LeNet-5 there are many steps in a short time.
+  const wanted = (values.only ?? (values.memory === undefined ? '' : 'train leNet5')).toLowerCase();
+  const rows = rowsFor(engine).filter((row) =>
+    `${row.kind} ${titleOf(row)} ${row.precision}`.toLowerCase().includes(wanted),
   );
+  const [first] = rows;
+  if (first === undefined) throw new Error(`--only ${wanted} is part of no row`);
+  const what =
+    values.memory === undefined
+      ? `medians of ${rounds} rounds`
+      : `${first.kind} ${titleOf(first)}, batch ${first.batch}`;
+  console.log(`${describe(engine)}; ${what}`);
   if (torch !== undefined) console.log(`PyTorch ${torch.version}, ${torch.device}`);
   console.log('');
-  if (values.memory !== undefined) memory(Number(values.memory));
-  else {
-    const wanted = values.only?.toLowerCase();
-    const rows = rowsFor(engine).filter((row) =>
-      wanted === undefined ? true : `${row.kind} ${titleOf(row)} ${row.precision}`.toLowerCase().includes(wanted),
-    );
-    await bench(rows, rounds, torch);
-  }
+  if (values.memory !== undefined) memory(Number(values.memory), first);
+  else await bench(rows, rounds, torch);
   torch?.close();
 };
 
