@@ -220,12 +220,15 @@ export const stealFromPool = <State extends Tree>(
         total: steps,
       });
       const { last, best: _, ...fitted } = await done(context.fit(name, spec));
-      costs.push(fitted);
       dispose(student);
       student = last;
       taken += count;
       return fitted;
     };
+
+    const between = (batch: number): string => `student-${batch}`;
+    let newest = stepsBetween === 0 ? 0 : batches - 1;
+    while (newest > 0 && !(await context.has(between(newest)))) newest -= 1;
 
     try {
       for (let batch = 0; batch < batches; batch++) {
@@ -236,21 +239,27 @@ export const stealFromPool = <State extends Tree>(
         );
         pool.push(made);
         costs.push(made.cost);
-        if (stepsBetween > 0 && taken + stepsBetween < steps) await distil(`student-${batch}`, stepsBetween);
+        if (stepsBetween === 0 || taken + stepsBetween >= steps) continue;
+        // Of many students only the newest is kept, and a run that goes on begins with it.
+        const fitted = batch < newest ? [] : [await distil(between(batch), stepsBetween)];
+        if (batch < newest) taken += stepsBetween;
+        costs.push(await done(context.artefact(between(batch), async () => costOf(fitted))));
+        if (batch > 0) await context.drop(between(batch - 1));
       }
       if (stepsBetween > 0 && taken < batches * stepsBetween)
         context.warn(
           `the student's ${steps} steps were taken before the last of ${batches} batches: later images were made against a student that learnt no more`,
         );
-      const { history, execution } = await distil('student', steps - taken);
+      const fitted = await distil('student', steps - taken);
+      costs.push(fitted);
       if (pool.length * synthesiser.batch < comparablePool)
         context.warn(
           `pool too small to compare: ${(pool.length * synthesiser.batch).toLocaleString('en')} images, and fewer than ${comparablePool.toLocaleString('en')} say little about the attack`,
         );
       return {
         ...costOf(costs),
-        history,
-        execution,
+        history: fitted.history,
+        execution: fitted.execution,
         pool: pool.length * synthesiser.batch,
         last: clone(student.variables),
       };
