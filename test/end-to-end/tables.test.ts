@@ -2,12 +2,15 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import cifar10 from '../../experiments/cifar10.js';
 import cifar100 from '../../experiments/cifar100.js';
+import dafl from '../../experiments/dafl.js';
+import deepInversion from '../../experiments/deep-inversion.js';
 import tinyImageNet from '../../experiments/tiny-imagenet.js';
 import { orFail } from '../../src/core/errors.js';
 import type { Augmentation } from '../../src/data/dataset.js';
 import { synthetic } from '../../src/data/synthetic.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import type { Experiment } from '../../src/harness/experiment.js';
+import { withScale } from '../../src/harness/scale.js';
 import { planFor } from '../../src/harness/session.js';
 import { classifier } from '../../src/train/classifier.js';
 import type { ImageSet } from '../../src/train/images.js';
@@ -25,6 +28,24 @@ const tables: readonly (readonly [string, readonly Experiment[], { size: number;
   ['CIFAR-100', cifar100, { size: 32, classes: 100 }, { crop: 4, flip: true }],
   ['Tiny-ImageNet', tinyImageNet, { size: 64, classes: 200 }, { crop: 0, flip: true, rotate: 20 }],
 ];
+
+describe.each([
+  ['DAFL', dafl],
+  ['DeepInversion', [deepInversion]],
+] as const)('the experiments of %s', (_, experiments) => {
+  it.each([1, 0.001])('plan at a scale of %d', async (scale) => {
+    for (const experiment of experiments) {
+      const data = synthetic({
+        size: 32,
+        classes: experiment.data.name === 'cifar100' ? 100 : 10,
+        train: 256,
+        test: 100,
+      });
+      const { plan } = await planFor({ ...orFail(withScale(experiment, scale)), data }, 'no engine');
+      expect(plan.cells.filter(({ stages }) => stages === undefined)).toEqual([]);
+    }
+  });
+});
 
 describe.each(tables)('the table of %s', (_, experiments, made, augmentation) => {
   const data = synthetic({ ...made, train: 256, test: 200 });
