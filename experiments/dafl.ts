@@ -23,19 +23,26 @@ const data = { cifar10, cifar100 };
 /**
  * The nasty teacher's data-free table: a ResNet-34 stolen by a ResNet-18 with DAFL, on CIFAR-10 and CIFAR-100, at full size for
  * a graphics card, and for days; `--scale 0.001` to see it work there. DAFL's own paper has 92.22 and 74.47 % from the normal
- * teacher.
+ * teacher. Trained on all images, as the tables are. On CIFAR-100 the normal teacher is recalled as 76.97 or 76.91; the printed
+ * difference fits the second.
  */
 const table = (name: DataSet, published: Pick<Published, 'teachers' | 'students'>) =>
   experiment({
     name: name === 'cifar10' ? 'dafl' : 'dafl-cifar100',
     about: `DAFL on ${name === 'cifar10' ? 'CIFAR-10' : 'CIFAR-100'}: ResNet-34, normal and nasty, stolen by ResNet-18 without data`,
     data: data[name](),
+    validation: 0,
     teacher: learner(resNet(34), recipes[name]),
     students: [{ ...learner(resNet(18), recipes[name]), label: 'ResNet-18' }],
     defenses: [none(), nasty(nastyPresets[name])],
     attacks: [scratch(), kd(kdPresets[name]), noise(), dafl(daflPresets[name])],
     seeds: [0],
-    published: { source: 'Ma et al., ICLR 2021, the table of DAFL', provenance: 'recalled', ...published },
+    published: {
+      source: 'Ma et al., ICLR 2021, the table of DAFL',
+      provenance: 'recalled',
+      note: 'the best epochs on the test images',
+      ...published,
+    },
   });
 
 export default [

@@ -25,6 +25,7 @@ export default experiment({
   name: 'deep-inversion',
   about: 'DeepInversion on CIFAR-10: ResNet-34, normal and nasty, stolen by ResNet-18 without data',
   data: cifar10(),
+  validation: 0,
   teacher: learner(resNet(34), recipes.cifar10),
   students: [learner(resNet(18), recipes.cifar10)],
   defenses: [none(), nasty(nastyPresets.cifar10)],

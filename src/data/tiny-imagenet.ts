@@ -12,7 +12,7 @@ const LAYOUT =
 const SIDE = 64;
 const CLASSES = 200;
 
-/** As released with the Nasty Teacher (`data_loader.py`), but for its rotation by up to 20 degrees, which is not drawn here. */
+/** As released with the Nasty Teacher (`data_loader.py`). */
 const CONSTANTS = {
   normalisation: { mean: [0.4802, 0.4481, 0.3975], std: [0.2302, 0.2265, 0.2262] },
   augmentation: { crop: 0, flip: true, rotate: 20 },
@@ -151,7 +151,7 @@ export interface TinyImageNetOptions {
  * Teacher's code, and not in that of `wnids.txt`. Class names are the first synonyms of `words.txt`.
  *
  * Normalisation (0.4802, 0.4481, 0.3975) / (0.2302, 0.2265, 0.2262) and augmentation (random rotation by up to 20 degrees,
- * bilinear, and flip) as released with the Nasty Teacher.
+ * and flip) as released with the Nasty Teacher, whose rotation takes the nearest pixel and ours is bilinear.
  */
 export const tinyImageNet = ({ path, classes = CLASSES }: TinyImageNetOptions = {}): DatasetPlugin => ({
   name: 'tiny-imagenet',

@@ -83,7 +83,7 @@ const pixelsAt = (pixels: tf.Tensor2D, indices: tf.Tensor3D): tf.Tensor4D =>
  * Every image [n, h, w, c] (float32) turned about its centre by an angle of its own, uniform in −degrees … degrees and
  * drawn from seed (int32 [2]) alone. Bilinear; what comes from outside the image is zero (black before normalisation).
  *
- * Source: Nasty Teacher's recipe for Tiny-ImageNet, RandomRotation(20) (facts 1.2).
+ * Source: Nasty Teacher's recipe for Tiny-ImageNet, RandomRotation(20), which takes the nearest pixel by default.
  */
 export const rotate = (images: tf.Tensor4D, degrees: number, seed: tf.Tensor1D): tf.Tensor4D =>
   tf.tidy(() => {

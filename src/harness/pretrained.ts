@@ -32,11 +32,12 @@ const refuse = (what: string, where: string, remedy: string): never => {
 
 /** Whether the last layer is for as many classes as the network's: another number is no mistake in the network. */
 const checkClasses = (tensors: StateDict, network: Network): void => {
-  const head = network.variables.filter(({ layout }) => layout === 'dense' || typeof layout === 'object').at(-1);
+  // Of a dense layer, or of a 1×1 convolution in its place.
+  const head = network.variables.filter(({ kind, name }) => kind === 'param' && name.endsWith('.weight')).at(-1);
   const shape = head && tensors[head.name]?.shape;
   if (head === undefined || shape === undefined) return;
   const wanted = stateDictShape(head);
-  if (shape.length !== 2 || shape[0] === wanted[0] || shape[1] !== wanted[1]) return;
+  if (shape[0] === wanted[0] || `${shape.slice(1)}` !== `${wanted.slice(1)}`) return;
   refuse(
     `the weights are of ${shape[0]} classes, and the data set has ${network.classes} ([${shape.join(', ')}], not [${wanted.join(', ')}])`,
     head.name,

@@ -54,8 +54,7 @@ const head: Layer = (site) => sequential(conv('conv2', site.classes, { kernel: 1
  * Nasty-Teacher repository: every convolution has a bias, the stem is a 1×1 convolution with a border of zeros (so that
  * 32×32 images become 34×34), and the classifier a 1×1 convolution. 2,369,380 parameters with 100 classes; 1280 features.
  *
- * Names of variables are those of the CIFAR-100 collection that the repository is based on (weiaicunzai/pytorch-cifar100), as
- * remembered and not checked against it.
+ * Names of variables, strides, groups, biases and shortcuts are those of `model/mobilenetv2.py` there, compared one by one.
  *
  * Images are at least 8×8, since it halves them three times.
  */

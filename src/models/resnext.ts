@@ -50,7 +50,7 @@ const stage = (index: number, out: number): Layer => {
  * each, whose 3×3 convolutions have 8 groups. 34,426,698 parameters with 10 classes, 34,518,948 with 100.
  *
  * Convolutions start from N(0, √(2 / (kernel² · out))), the classifier from N(0, √(2 / in)) and biases of 0. Names of
- * variables are those of the CIFAR ResNeXt that the repository is based on, as remembered and not checked against it.
+ * variables, strides, groups, biases and shortcuts are those of `model/resnext.py` there, compared one by one.
  *
  * Images are at least 4×4, since it halves them twice.
  */

@@ -51,8 +51,7 @@ const stage = (index: number, out: number, units: number): Layer =>
  * ECCV 2018) as in the Nasty-Teacher repository: every convolution has a bias, and the stem is a 3×3 convolution to 24
  * channels with batch norm and no ReLU. 1,360,896 parameters with 100 classes; 1024 features.
  *
- * Names of variables are those of the CIFAR-100 collection that the repository is based on (weiaicunzai/pytorch-cifar100), as
- * remembered and not checked against it.
+ * Names of variables, strides, groups, biases and shortcuts are those of `model/shufflenetv2.py` there, compared one by one.
  *
  * Images are at least 8×8, since it halves them three times.
  */

@@ -10,9 +10,10 @@ import { encodeSafetensors, type WrittenTensor } from '../../src/core/safetensor
 import { compose } from '../../src/defenses/compose.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import { differences, readWeights } from '../../src/harness/pretrained.js';
+import { checkWeights, differences, readWeights } from '../../src/harness/pretrained.js';
 import { withScale } from '../../src/harness/scale.js';
 import { planFor } from '../../src/harness/session.js';
+import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
 import { pretrained } from '../../src/train/recipe.js';
 import { ran, temporaryFolder } from '../end-to-end/helpers.js';
 import { made, recipe, refusal, thirds, tiny } from './helpers.js';
@@ -214,4 +215,19 @@ describe('what a file of undistill export says of its data', () => {
     ]);
     expect(await differing({ classes: '["a"]' })).toEqual([]);
   });
+});
+
+test('a convolution that classifies is of other classes, too', () => {
+  const network = mobileNetV2().build({ height: 32, width: 32, channels: 3 }, 10);
+  const weights = (shape: number[]) => ({
+    path: 'mine.safetensors',
+    tensors: { 'conv2.weight': { shape, data: new Float32Array(shape.reduce((product, side) => product * side, 1)) } },
+    metadata: {},
+    sha256: '',
+  });
+  expect(refusal(() => checkWeights(weights([100, 1280, 1, 1]), network))).toMatchObject({
+    where: 'mine.safetensors: conv2.weight',
+    what: 'the weights are of 100 classes, and the data set has 10 ([100, 1280, 1, 1], not [10, 1280, 1, 1])',
+  });
+  expect(refusal(() => checkWeights(weights([10, 1280, 1, 1]), network)).what).not.toContain('classes');
 });
