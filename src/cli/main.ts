@@ -21,6 +21,13 @@ const andMore = (value: string, before: readonly string[] | undefined): readonly
 const experimentFile =
   'a TypeScript file whose default export is an experiment, or a list of them (then FILE#NAME is one)';
 
+/** `--force FILE` with the file first: the file is not the pattern of what is forced. */
+const forceLast = (argv: readonly string[]): string[] => {
+  const at = argv.indexOf('--force');
+  const isFile = at >= 0 && /\.[cm]?[jt]s(#.*)?$/.test(argv[at + 1] ?? '');
+  return isFile ? [...argv.slice(0, at), ...argv.slice(at + 1), '--force'] : [...argv];
+};
+
 // Each command loads what it needs when it is called: TensorFlow's library takes a second, which help can do without.
 
 /** Runs a command. Gives the exit code: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C. */
@@ -51,7 +58,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
       'only attacks, defences, students or stages that match, with what they need; may be repeated',
       andMore,
     )
-    .option('--seed <labels...>', 'only these of its seeds')
+    .option('--seed <label>', 'only this of its seeds; may be repeated', andMore)
     .option('--scale <fraction>', 'with this fraction of all schedules, for a look before the whole', Number)
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>); stages are kept beside it')
     .option('--force [pattern]', 'make all, or what matches, anew')
@@ -70,7 +77,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')
     .option('--only <pattern>', 'only attacks, defences, students or stages that match; may be repeated', andMore)
-    .option('--seed <labels...>', 'only these of its seeds')
+    .option('--seed <label>', 'only this of its seeds; may be repeated', andMore)
     .option('--scale <fraction>', 'with this fraction of all schedules, for a look before the whole', Number)
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>)')
     .addOption(execution())
@@ -166,7 +173,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     });
 
   try {
-    await program.parseAsync([...argv], { from: 'user' });
+    await program.parseAsync(forceLast(argv), { from: 'user' });
     return code;
   } catch (error) {
     return told(error);

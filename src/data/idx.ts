@@ -1,13 +1,13 @@
-import { createReadStream } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
+import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { attempt } from '../core/errors.js';
+import { openSource, type Source } from './archive.js';
 import { type Decoded, type DecodedExamples, measuredNormalisation, plural, refuse } from './assemble.js';
-import { cached, stampOf } from './cache.js';
+import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
-import { refuseUnreadable } from './files.js';
 import { resizeBilinear } from './resize.js';
 
 /** Unsigned bytes in row-major order. */
@@ -86,20 +86,12 @@ export const parseIdx = (bytes: Uint8Array, where: string): IdxArray => {
   return { dims: header.dims, data: bytes.subarray(header.headerBytes) };
 };
 
-const isGzip = async (file: FileHandle): Promise<boolean> => {
-  const start = new Uint8Array(2);
-  await file.read(start, 0, 2, 0);
-  return start[0] === 0x1f && start[1] === 0x8b;
-};
-
 /** Inflates until the announced size is passed, so that a small file cannot fill the memory. */
-const inflateIdx = async (path: string): Promise<Uint8Array> => {
+const inflateIdx = async (bytes: Uint8Array, path: string): Promise<Uint8Array> => {
   const chunks: Buffer[] = [];
   let length = 0;
   let header: IdxHeader | undefined;
-  const source = createReadStream(path);
-  const inflated = source.pipe(createGunzip());
-  source.on('error', (error) => inflated.destroy(error));
+  const inflated = Readable.from([bytes]).pipe(createGunzip());
   try {
     for await (const chunk of inflated as AsyncIterable<Buffer>) {
       chunks.push(chunk);
@@ -112,24 +104,13 @@ const inflateIdx = async (path: string): Promise<Uint8Array> => {
     if (code === 'Z_BUF_ERROR') refuse('the gzip file is truncated', path, REMEDY);
     if (code?.startsWith('Z_')) refuse(`the gzip file is damaged (${(thrown as Error).message})`, path, REMEDY);
     throw thrown;
-  } finally {
-    source.destroy();
   }
   return Buffer.concat(chunks);
 };
 
-/** Reads an idx file, plain or gzip (told by its content). Rejects with a failure of kind `data` naming the file. */
-export const readIdx = async (path: string): Promise<IdxArray> => {
-  const file = await open(path, 'r').catch(refuseUnreadable(path));
-  try {
-    if (await isGzip(file)) return parseIdx(await inflateIdx(path), path);
-    return parseIdx(await file.readFile(), path);
-  } catch (thrown) {
-    return refuseUnreadable(path)(thrown);
-  } finally {
-    await file.close();
-  }
-};
+/** An idx file, plain or gzip (told by its content). Rejects with a failure of kind `data` naming the file. */
+export const decodeIdx = async (bytes: Uint8Array, where: string): Promise<IdxArray> =>
+  parseIdx(bytes[0] === 0x1f && bytes[1] === 0x8b ? await inflateIdx(bytes, where) : bytes, where);
 
 /** The four files' customary names, without `.gz`. */
 const FILES = {
@@ -138,42 +119,37 @@ const FILES = {
 } as const;
 
 interface FoundFile {
+  /** Within the source. */
   readonly path: string;
-  readonly size: number;
-  readonly modified: number;
+  readonly bytes: Uint8Array;
 }
 
-const findFile = async (folder: string, name: string): Promise<FoundFile | undefined> => {
-  for (const path of [join(folder, name), join(folder, `${name}.gz`)]) {
-    const found = await stat(path).catch(() => undefined);
-    if (found?.isFile()) return { path, size: found.size, modified: found.mtimeMs };
-  }
-  return undefined;
-};
+type FourFiles = readonly [FoundFile, FoundFile, FoundFile, FoundFile];
 
-const findFiles = async (
-  folder: string,
-  remedy: string,
-): Promise<readonly [FoundFile, FoundFile, FoundFile, FoundFile]> => {
+/** The four files, wherever they lie in the source. */
+const findFiles = async (source: Source, remedy: string): Promise<FourFiles> => {
   const names = [FILES.train.images, FILES.train.labels, FILES.test.images, FILES.test.labels];
-  const isFolder = await stat(folder).then(
-    (found) => found.isDirectory(),
-    () => undefined,
+  const files = (await source.list()).filter(({ kind }) => kind === 'file');
+  const paths = names.map(
+    (name) => files.find(({ path }) => [name, `${name}.gz`].includes(path.slice(path.lastIndexOf('/') + 1)))?.path,
   );
-  if (isFolder === undefined) refuse('there is no such folder', folder, remedy);
-  if (isFolder === false) refuse('a folder is expected, and this is a file', folder, remedy);
-  const found = await Promise.all(names.map((name) => findFile(folder, name)));
-  const missing = names.filter((_, i) => found[i] === undefined);
-  if (missing.length > 0) refuse(`${plural(missing.length, 'file')} missing: ${missing.join(', ')}`, folder, remedy);
-  return found as unknown as readonly [FoundFile, FoundFile, FoundFile, FoundFile];
+  const missing = names.filter((_, i) => paths[i] === undefined);
+  if (missing.length > 0)
+    refuse(`${plural(missing.length, 'file')} missing: ${missing.join(', ')}`, source.path, remedy);
+  const contents = new Map<string, Uint8Array>();
+  for await (const { path, bytes } of source.read(new Set(paths as string[]))) contents.set(path, bytes);
+  return (paths as string[]).map((path) => ({
+    path: join(source.path, path),
+    bytes: contents.get(path) as Uint8Array,
+  })) as unknown as FourFiles;
 };
 
 const readPart = async (
   imagesFile: FoundFile,
   labelsFile: FoundFile,
 ): Promise<DecodedExamples & { height: number; width: number }> => {
-  const images = await readIdx(imagesFile.path);
-  const labels = await readIdx(labelsFile.path);
+  const images = await decodeIdx(imagesFile.bytes, imagesFile.path);
+  const labels = await decodeIdx(labelsFile.bytes, labelsFile.path);
   const [count, height, width] = images.dims as [number, number, number];
   if (images.dims.length !== 3) {
     refuse(
@@ -210,7 +186,7 @@ const checkLabels = ({ labels }: DecodedExamples, classes: number, where: string
 };
 
 const decode = async (
-  [trainImages, trainLabels, testImages, testLabels]: readonly [FoundFile, FoundFile, FoundFile, FoundFile],
+  [trainImages, trainLabels, testImages, testLabels]: FourFiles,
   classes: readonly string[],
   size: number,
 ): Promise<Decoded> => {
@@ -243,7 +219,7 @@ const decode = async (
 };
 
 export interface IdxOptions {
-  /** Folder of the four files; a relative path starts at the working folder. */
+  /** Folder, tar(.gz) or zip with the four files; a relative path starts at the working folder. */
   readonly path?: string | undefined;
   /** Height and width to which the 28×28 images are resized bilinearly, once, at loading; 28 keeps them. Default 32. */
   readonly size?: number | undefined;
@@ -268,10 +244,11 @@ const idxDataset = (
           'Give 28 to keep the images, or 32.',
         );
       }
-      const folder = resolve(path ?? defaultFolder());
-      const files = await findFiles(folder, remedy);
-      const entry = { name, path: folder, options: { format: 'idx', size }, stamp: stampOf(files) };
-      return cached(entry, options, () => decode(files, classes, size));
+      const at = resolve(path ?? defaultFolder());
+      if (!existsSync(at)) refuse('there is no such file or folder', at, remedy);
+      const source = await openSource(at);
+      const entry = { name, path: source.path, options: { format: 'idx', size }, stamp: source.stamp };
+      return cached(entry, options, async () => decode(await findFiles(source, remedy), classes, size));
     }),
 });
 
@@ -287,7 +264,7 @@ const packagedMnist = (): string => {
   }
 };
 
-const FOUR_FILES = `A folder with ${Object.values(FILES)
+const FOUR_FILES = `A folder, a tar(.gz) or a zip with ${Object.values(FILES)
   .flatMap(({ images, labels }) => [images, labels])
   .join(', ')} is expected, each with or without .gz.`;
 

@@ -4,6 +4,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -172,8 +173,12 @@ export const storeGraph = (graph: Graph, cache: string, elsewhere?: string): str
 const storeIn = (cache: string, name: string, content: Uint8Array): string => {
   const folder = join(cache, name);
   if (existsSync(folder)) {
-    touch(folder);
-    return folder;
+    if (holds(folder, content)) {
+      touch(folder);
+      return folder;
+    }
+    // Cut off by a crash of the machine, or altered.
+    rmSync(folder, { recursive: true, force: true });
   }
   mkdirSync(cache, { recursive: true });
   const staging = mkdtempSync(join(cache, 'incoming-'));
@@ -187,6 +192,14 @@ const storeIn = (cache: string, name: string, content: Uint8Array): string => {
   }
   prune(cache);
   return folder;
+};
+
+const holds = (folder: string, content: Uint8Array): boolean => {
+  try {
+    return readFileSync(join(folder, 'saved_model.pb')).equals(content);
+  } catch {
+    return false;
+  }
 };
 
 /** Marks a folder as used just now; not where the cache is read-only, which then is not pruned either. */

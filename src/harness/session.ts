@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { FailureError, failure, orFail, orThrow, toFailure } from '../core/errors.js';
@@ -69,9 +69,12 @@ export const readExperiments = async (file: string): Promise<readonly Located[]>
 
 const exportedBy = async (file: string): Promise<unknown> => {
   const path = resolve(file);
-  if (!existsSync(path)) {
+  if (!existsSync(path) || !statSync(path).isFile()) {
     throw new FailureError(
-      failure('experiment', 'there is no such file', { where: file, remedy: 'Give the path of an experiment file.' }),
+      failure('experiment', existsSync(path) ? 'it is a folder' : 'there is no such file', {
+        where: file,
+        remedy: 'Give the path of an experiment file.',
+      }),
     );
   }
   await registerLoader();
@@ -87,12 +90,11 @@ const exportedBy = async (file: string): Promise<unknown> => {
 const withPlace = (error: unknown, file: string) => {
   const failed = toFailure('experiment')(error);
   const missing = /Cannot find (?:package|module) '([^']+)'/.exec(failed.what)?.[1];
+  const remedy = missing?.startsWith('/') ? 'Check the path.' : `Check the path, or install the package: ${missing}.`;
   return {
     ...failed,
     where: failed.where === undefined ? file : `${file}: ${failed.where}`,
-    ...(missing === undefined || failed.remedy !== undefined
-      ? {}
-      : { remedy: `Check the path, or install the package: ${missing}.` }),
+    ...(missing === undefined || failed.remedy !== undefined ? {} : { remedy }),
   };
 };
 

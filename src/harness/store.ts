@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, type Dirent } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
@@ -17,6 +17,7 @@ export interface Store {
   find(id: string): Promise<Artefact | undefined>;
   /** Takes a stage for making; undefined while another process has it. */
   begin(id: string): Promise<Workshop | undefined>;
+  /** Rejects with a failure of kind `store` while another process has it. */
   remove(id: string): Promise<void>;
 }
 
@@ -130,12 +131,15 @@ const orElse = (result: Result<Safetensors>, path: string): Safetensors => {
   return result.right;
 };
 
+/** Node before 20.12 has the folder of an entry under another name. */
+const pathOf = ({ parentPath, path, name }: Dirent): string => join(parentPath ?? path, name);
+
 /** Every file below a folder but the manifest, with its checksum. */
 const checksums = async (folder: string): Promise<Record<string, string>> => {
   const found = await readdir(folder, { recursive: true, withFileTypes: true });
   const sums: Record<string, string> = {};
   for (const entry of found.filter((each) => each.isFile() && each.name !== manifestName)) {
-    const path = join(entry.parentPath, entry.name);
+    const path = pathOf(entry);
     sums[path.slice(folder.length + 1)] = await hashOf(path);
   }
   return sums;
@@ -187,9 +191,19 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
       });
     },
     remove: async (id) => {
+      const lock = await guarded(root, () => tryLock(join(root, 'locks', id)));
+      if (lock === undefined) {
+        throw new FailureError(
+          failure('store', 'another process is making this stage', {
+            where: folderOf(id),
+            remedy: 'Wait for it, or stop it, before making the stage anew.',
+          }),
+        );
+      }
       sound.delete(id);
       await guarded(folderOf(id), () => rm(folderOf(id), { recursive: true, force: true }));
       await guarded(folderOf(id), () => rm(`${folderOf(id)}.partial`, { recursive: true, force: true }));
+      await lock.release();
     },
   };
 };
@@ -213,7 +227,7 @@ const workshop = async (final: string, lock: Lock, onDamage: (file: string) => v
     await mkdir(folder, { recursive: true });
     // What a killed writer left half written; nobody else writes here.
     for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
-      if (entry.isFile() && entry.name.endsWith(unfinished)) await rm(join(entry.parentPath, entry.name));
+      if (entry.isFile() && entry.name.endsWith(unfinished)) await rm(pathOf(entry));
   });
   const at = (name: string) => join(folder, name);
   /** What a file holds; nothing when it is missing, or is damaged: then it is removed, and what it held is made anew. */

@@ -77,7 +77,10 @@ export const processExecutor = ({ script, args, setup, signal }: ProcessExecutor
       else if (message.type === 'waiting') job?.waiting();
       else ended(message.outcome);
     });
+    let isGone = false;
     const gone = (how: string): void => {
+      if (isGone) return;
+      isGone = true;
       if (worker === child) worker = undefined;
       ended(
         failedWith(
@@ -151,7 +154,7 @@ export const serveStages = (open: (setup: WorkerSetup, signal: AbortSignal) => P
           .then((outcome) => tell({ type: 'outcome', outcome }));
       }
     });
-    // Ctrl-C reaches every process of the terminal: the parent says what to do about it.
-    process.on('SIGINT', () => undefined);
+    // Ctrl-C, and what ends a session, reach every process: the parent says what to do about it.
+    for (const told of ['SIGINT', 'SIGTERM'] as const) process.on(told, () => undefined);
     process.on('disconnect', () => process.exit());
   });

@@ -53,6 +53,26 @@ describe('an experiment file', () => {
     expect(err).toMatch(/^missing\.ts: there is no such file\n {2}Give the path/);
   });
 
+  it('that is a folder is no file', async () => {
+    await at.write('folder/x.txt', 'x');
+    const { code, err } = await at.undistill(['plan', 'folder']);
+    expect(code).toBe(1);
+    expect(err).toMatch(/^folder: it is a folder\n {2}Give the path/);
+    noTrace(err);
+  });
+
+  it('may follow --seed and --force', async () => {
+    for (const args of [
+      ['plan', '--seed', '7', 'bad.ts'],
+      ['run', '--force', 'missing.ts'],
+    ]) {
+      await at.write('bad.ts', tiny());
+      expect((await at.undistill(args)).err).toMatch(
+        /the experiment has no seed 7|^missing\.ts: there is no such file/,
+      );
+    }
+  });
+
   it('that does not compile is named with the place', async () => {
     const { code, err } = await run('export default {{;');
     expect(code).toBe(1);

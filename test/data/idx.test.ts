@@ -4,8 +4,8 @@ import { join, relative } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FailureError } from '../../src/core/errors.js';
-import { fashionMnist, mnist, parseIdx, readIdx } from '../../src/data/idx.js';
-import { fail, failureOf, gzip, idxFile, idxFiles, succeed, temporaryFolder, writeFiles } from './helpers.js';
+import { decodeIdx, fashionMnist, mnist, parseIdx } from '../../src/data/idx.js';
+import { fail, gzip, idxFile, idxFiles, succeed, tarOfFiles, temporaryFolder, writeFiles } from './helpers.js';
 
 const root = temporaryFolder();
 let made = 0;
@@ -51,15 +51,25 @@ describe('a folder of idx files', () => {
 
   it('is not there', async () => {
     const failure = await fail(fashionMnist({ path: join(root, 'nowhere') }).load(uncached));
-    expect(failure).toMatchObject({ kind: 'data', what: 'there is no such folder', where: join(root, 'nowhere') });
+    expect(failure).toMatchObject({
+      kind: 'data',
+      what: 'there is no such file or folder',
+      where: join(root, 'nowhere'),
+    });
     expect(failure.remedy).toContain('dataset-fashion-mnist');
   });
 
-  it('is a file', async () => {
+  it('may be an archive, with the files deeper in it', async () => {
+    const files = Object.entries(idxFiles()).map(([name, bytes]) => [`MNIST/raw/${name}.gz`, gzip(bytes as Buffer)]);
+    const folder = await folderWith({ 'mnist.tar.gz': gzip(await tarOfFiles(Object.fromEntries(files))) });
+    const plain = await succeed(mnist({ path: await folderWith(idxFiles()), size: 2 }).load(uncached));
+    const packed = await succeed(mnist({ path: join(folder, 'mnist.tar.gz'), size: 2 }).load(uncached));
+    expect(packed.fingerprint).toBe(plain.fingerprint);
+  });
+
+  it('is no file of another kind', async () => {
     const folder = await folderWith({ 'a.txt': 'a' });
-    expect((await fail(mnist({ path: join(folder, 'a.txt') }).load(uncached))).what).toBe(
-      'a folder is expected, and this is a file',
-    );
+    expect((await fail(mnist({ path: join(folder, 'a.txt') }).load(uncached))).kind).toBe('data');
   });
 
   it('lacks files', async () => {
@@ -188,9 +198,6 @@ describe('a folder of idx files', () => {
     rmSync(join(folder, 'train-labels-idx1-ubyte'));
     await mkdir(join(folder, 'train-labels-idx1-ubyte'));
     expect((await fail(mnist({ path: folder }).load(uncached))).what).toBe('1 file missing: train-labels-idx1-ubyte');
-    expect((await failureOf(() => readIdx(join(folder, 'train-labels-idx1-ubyte')))).what).toBe(
-      'a file is expected, and this is a folder',
-    );
   });
 });
 
@@ -224,13 +231,11 @@ describe('parseIdx', () => {
 
   it('reads or refuses any damaged gzip', async () => {
     const whole = gzip(idxFiles()['train-images-idx3-ubyte'] as Buffer);
-    const folder = await folderWith({ 'x/': '' });
     await fc.assert(
       fc.asyncProperty(fc.nat(whole.length - 1), fc.nat(255), fc.nat(whole.length), async (at, value, length) => {
         const bytes = Buffer.from(whole);
         bytes[at] = value;
-        await writeFiles(folder, { 'a.gz': bytes.subarray(0, length) });
-        await readIdx(join(folder, 'a.gz')).then(
+        await decodeIdx(bytes.subarray(0, length), 'a.gz').then(
           ({ data }) => expect(data.length).toBeLessThanOrEqual(80),
           (thrown) => expect(thrown).toBeInstanceOf(FailureError),
         );
