@@ -1,5 +1,5 @@
 import type { Cell, Matrix, Spread } from '../harness/matrix.js';
-import { counted, mark, meanAndDeviation, percent, signed, whole } from './numbers.js';
+import { counted, mark, meanAndDeviation, percent, signed, signedWithInterval, whole } from './numbers.js';
 
 /** A matrix in words, before it is drawn as text or Markdown. */
 export interface Layout {
@@ -125,9 +125,10 @@ const notesOn = (of: Matrix, undefended: boolean): readonly string[] => [
   whatIsCounted(of),
   seedsSaid(of),
   '(…): difference to the same student trained on labels alone, on the same images and in as many steps, seed by seed.',
-  ...(of.published === undefined ? [] : [`‹…›: ${of.published}.`]),
+  ...(of.published === undefined ? [] : [`‹…›: ${of.published}.${reproductionSaid(of)}`]),
   ...(undefended ? ['[…]: difference to the same attack on the undefended teacher, seed by seed.'] : []),
   ...ownBaselines(of),
+  ...scoresSaid(of),
   ...partOfTheData(of),
   ...queries(of),
   ...divergences(of),
@@ -160,6 +161,41 @@ const ownBaselines = ({ attacks, cells, students }: Matrix): readonly string[] =
       return `${percent(cell.accuracy.mean - cell.toBaseline.mean)}${students.length === 1 ? '' : ` (${student})`}`;
     });
     return [`${label} is compared with ${baseline} of the images: ${accuracies.join(', ') || 'not run'}.`];
+  });
+
+/** How many of a paper's numbers, and of the differences between them, were found again. */
+const reproductionSaid = ({ reproduction = [], effects = [], reduced }: Matrix): string => {
+  const run = reproduction.filter(({ verdict }) => verdict !== 'not run');
+  const within = run.filter(({ verdict }) => verdict === 'within');
+  const directed = effects.filter(({ direction }) => direction !== undefined);
+  const same = directed.filter(({ direction }) => direction === 'same');
+  const tolerance = reproduction[0] === undefined ? '' : ` (±${percent(reproduction[0].tolerance)} points)`;
+  return [
+    ...(run.length === 0
+      ? []
+      : [` Within its tolerance${tolerance}: ${within.length} of ${counted(run.length, 'number')}.`]),
+    ...(directed.length === 0
+      ? []
+      : [` Of its differences ${same.length} of ${directed.length} have the same direction.`]),
+    ...(reduced === undefined ? [] : [` This setting is reduced: ${reduced}.`]),
+  ].join('');
+};
+
+/** What each defence does to the best attack and to its teacher. */
+const scoresSaid = ({ scores = [], students }: Matrix): readonly string[] =>
+  scores.flatMap(({ defense, student, harm, teacherCost, toLabelSmoothing, undistillable }) => {
+    if (harm === undefined) return [];
+    const of = students.length === 1 ? defense : `${defense}, student ${student}`;
+    const seeds = toLabelSmoothing?.count === 1 ? ', on one seed' : '';
+    return [
+      [
+        `${of}: harm of the best attack ${signedWithInterval(harm)}`,
+        ...(teacherCost === undefined ? [] : [`teacher's cost ${signedWithInterval(teacherCost)}`]),
+        ...(undistillable === undefined ? [] : [`undistillable: ${undistillable ? 'yes' : 'no'}${seeds}`]),
+      ]
+        .join(', ')
+        .concat('.'),
+    ];
   });
 
 const partOfTheData = ({ data: { name, fraction, validation } }: Matrix): readonly string[] => {
