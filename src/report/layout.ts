@@ -9,6 +9,8 @@ export interface Layout {
   readonly blocks: readonly Block[];
   /** Numbered, referred to from the cells. */
   readonly footnotes: readonly string[];
+  /** Those of the notes without which the numbers cannot be read: of what they are, over how many seeds, what stands beside them. */
+  readonly caption: readonly string[];
   /** What a reader must know of all numbers. */
   readonly notes: readonly string[];
 }
@@ -107,7 +109,9 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
 
   // Before the notes are read: drawing the cells is what finds them.
   const blocks = of.students.map(block);
-  return { title: of.experiment, about: of.about, blocks, footnotes: footnotes.notes, notes: notesOn(of, undefended) };
+  const caption = captionOf(of, undefended);
+  const notes = [...caption, ...notesOn(of)];
+  return { title: of.experiment, about: of.about, blocks, footnotes: footnotes.notes, caption, notes };
 };
 
 /** What a paper reports, beside one's own number. */
@@ -121,12 +125,15 @@ const incomplete = ({ seeds }: Cell): string | undefined => {
   return `${seeds.length - missing.length} of ${counted(seeds.length, 'seed')}: ${reasons.join('; ')}`;
 };
 
-const notesOn = (of: Matrix, undefended: boolean): readonly string[] => [
+const captionOf = (of: Matrix, undefended: boolean): readonly string[] => [
   whatIsCounted(of),
   seedsSaid(of),
   '(…): difference to the same student trained on labels alone, on the same images and in as many steps, seed by seed.',
   ...(of.published === undefined ? [] : [`‹…›: ${of.published}.${reproductionSaid(of)}`]),
   ...(undefended ? ['[…]: difference to the same attack on the undefended teacher, seed by seed.'] : []),
+];
+
+const notesOn = (of: Matrix): readonly string[] => [
   ...ownBaselines(of),
   ...scoresSaid(of),
   ...partOfTheData(of),
