@@ -8,6 +8,7 @@ import type { ExportOptions } from './export.js';
 import type { ImagesOptions } from './images.js';
 import type { PlanOptions } from './plan.js';
 import type { RunOptions } from './run.js';
+import type { TensorboardOptions } from './tensorboard.js';
 
 const wholeFrom1 = (text: string): number => {
   const value = Number(text);
@@ -97,6 +98,15 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (run: string, options: ImagesOptions) => {
       const { imagesCommand } = await import('./images.js');
       code = await imagesCommand(run, options);
+    });
+
+  command('tensorboard')
+    .description('write the logs and pictures of a run as event files for TensorBoard')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .option('--out <folder>', "where to (default: tensorboard in the run's folder)")
+    .action(async (run: string, options: TensorboardOptions) => {
+      const { tensorboardCommand } = await import('./tensorboard.js');
+      code = await tensorboardCommand(run, options);
     });
 
   command('export')
