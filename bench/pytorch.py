@@ -22,13 +22,16 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "test", "models
 import torch
 import torch.nn.functional as F
 from generator import Generator
-from reference import LeNet, PlainCnn, PreResNet, ResNet
+from reference import LeNet, MobileNetV2, PlainCnn, PreResNet, ResNet, ResNeXt, ShuffleNetV2
 from torch import nn
 
 NETS = {
     "resNet18": lambda: ResNet(classes=10, depth=18),
     "resNet34": lambda: ResNet(classes=10, depth=34),
     "preResNet20": lambda: PreResNet(classes=10, depth=20),
+    "resNeXt29": lambda: ResNeXt(classes=10),
+    "mobileNetV2": lambda: MobileNetV2(classes=10),
+    "shuffleNetV2": lambda: ShuffleNetV2(classes=10),
     "plainCnn": lambda: PlainCnn(classes=10),
     "leNet5": lambda: LeNet(classes=10, sizes=(6, 16, 120, 84)),
     "leNet5Half": lambda: LeNet(classes=10, sizes=(3, 8, 60, 42)),

@@ -1,5 +1,6 @@
 import {
   cifar10,
+  cifar100,
   dafl,
   daflPresets,
   experiment,
@@ -10,23 +11,40 @@ import {
   nastyPresets,
   noise,
   none,
+  type Published,
   recipes,
   resNet,
   scratch,
 } from 'undistill';
 
+type DataSet = 'cifar10' | 'cifar100';
+const data = { cifar10, cifar100 };
+
 /**
- * The nasty teacher's data-free table on CIFAR-10: a ResNet-34 stolen by a ResNet-18 with DAFL. For it the paper has 92.49 % from the
- * normal and 86.15 % from the nasty teacher (recalled, not checked against the paper; DAFL's own paper has 92.22 %). At full
- * size for a graphics card, and for days; `--scale 0.001` to see it work.
+ * The nasty teacher's data-free table: a ResNet-34 stolen by a ResNet-18 with DAFL, on CIFAR-10 and CIFAR-100, at full size for
+ * a graphics card, and for days; `--scale 0.001` to see it work there. DAFL's own paper has 92.22 and 74.47 % from the normal
+ * teacher.
  */
-export default experiment({
-  name: 'dafl',
-  about: 'DAFL on CIFAR-10: ResNet-34, normal and nasty, stolen by ResNet-18 without data',
-  data: cifar10(),
-  teacher: learner(resNet(34), recipes.cifar10),
-  students: [learner(resNet(18), recipes.cifar10)],
-  defenses: [none(), nasty(nastyPresets.cifar10)],
-  attacks: [scratch(), kd(kdPresets.cifar10), noise(), dafl(daflPresets.cifar10)],
-  seeds: [0],
-});
+const table = (name: DataSet, published: Pick<Published, 'teachers' | 'students'>) =>
+  experiment({
+    name: name === 'cifar10' ? 'dafl' : 'dafl-cifar100',
+    about: `DAFL on ${name === 'cifar10' ? 'CIFAR-10' : 'CIFAR-100'}: ResNet-34, normal and nasty, stolen by ResNet-18 without data`,
+    data: data[name](),
+    teacher: learner(resNet(34), recipes[name]),
+    students: [{ ...learner(resNet(18), recipes[name]), label: 'ResNet-18' }],
+    defenses: [none(), nasty(nastyPresets[name])],
+    attacks: [scratch(), kd(kdPresets[name]), noise(), dafl(daflPresets[name])],
+    seeds: [0],
+    published: { source: 'Ma et al., ICLR 2021, the table of DAFL', provenance: 'recalled', ...published },
+  });
+
+export default [
+  table('cifar10', {
+    teachers: { none: 95.42, nasty: 94.54 },
+    students: { 'ResNet-18': { dafl: { none: 92.49, nasty: 86.15 } } },
+  }),
+  table('cifar100', {
+    teachers: { none: 76.91, nasty: 76.12 },
+    students: { 'ResNet-18': { dafl: { none: 71.06, nasty: 65.67 } } },
+  }),
+];

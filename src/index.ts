@@ -15,6 +15,9 @@ export {
   type Improved,
   type Improving,
   inTurn,
+  type JointDistillation,
+  type Phase,
+  type PoolDistillation,
   type Site,
   type Synthesiser,
   stealFromPool,
@@ -29,6 +32,8 @@ export { cifar10, cifar100 } from './data/cifar-binary.js';
 export type { Dataset, DatasetPlugin } from './data/dataset.js';
 export { fashionMnist, mnist } from './data/idx.js';
 export { imageFolder } from './data/image-folder.js';
+export { type ParquetOptions, parquet } from './data/parquet.js';
+export { svhn } from './data/svhn.js';
 export { type SyntheticOptions, synthetic } from './data/synthetic.js';
 export { type TinyImageNetOptions, tinyImageNet } from './data/tiny-imagenet.js';
 export { labelOnly, rounding, topK } from './defenses/answers.js';

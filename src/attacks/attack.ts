@@ -38,7 +38,10 @@ export interface AttackContext<Data extends Ownership = Ownership> extends Conte
 }
 
 /** What was stolen. */
-export type Theft = Fitted<Variables>;
+export interface Theft extends Fitted<Variables> {
+  /** Images that were made and then learnt from, where there are such. */
+  readonly pool?: number;
+}
 
 /**
  * A way to steal a network, or the honest training it is compared with. Write one as a value of this type and put it in

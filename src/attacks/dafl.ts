@@ -87,7 +87,7 @@ export const daflPresets = {
     epochs: 10,
     latent: 100,
     width: 32,
-    generatorRate: 0.02,
+    generatorRate: 0.2,
     oneHot: 1,
     activation: 0.1,
     entropy: 5,

@@ -40,7 +40,11 @@ export const noise = ({
     data: { kind: 'none' },
     ...(label === undefined ? {} : { label }),
     scaled: (factor) =>
-      noise({ temperature, ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }) }),
+      noise({
+        temperature,
+        ...(label === undefined ? {} : { label }),
+        ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }),
+      }),
     steal: (victim, learner, { fit, fullStepsPerEpoch }) => {
       const { network, recipe } = learner;
       const { height, width, channels } = network.input;

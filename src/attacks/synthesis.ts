@@ -18,7 +18,8 @@ import type { AttackContext, Theft } from './attack.js';
 
 /**
  * Stealing without data is *synthesise → distil*: a synthesiser makes images of what the victim's weights give away, and a
- * student is distilled on them. A new data-free attack is a new `Synthesiser`, put into `stealBySynthesis`.
+ * student is distilled on them. A new data-free attack is a new `Synthesiser`, put into `stealFromPool`, or
+ * `stealJointly` for a generator that learns with the student.
  */
 export interface Synthesiser<State extends Tree = Tree> {
   /** Images that are made at a time. Their batch statistics are part of the losses, so at least 2. */
@@ -153,15 +154,15 @@ const shownOf = <State extends Tree>(synthesiser: Synthesiser<State>, site: Site
 
 const tenthOf = (iterations: number): number => Math.max(1, Math.round(iterations / 10));
 
-/** So many labels: every class in turn. */
-export const inTurn = (count: number, classes: number): readonly number[] =>
-  Array.from({ length: count }, (_, i) => i % classes);
+/** So many labels: every class in turn, from the one on that `from` labels before end at. */
+export const inTurn = (count: number, classes: number, from = 0): readonly number[] =>
+  Array.from({ length: count }, (_, i) => (from + i) % classes);
 
 /** How a student learns from a pool of images. */
 export interface PoolDistillation {
   /** Batches of images in the pool. */
   readonly batches: number;
-  /** The classes of a batch's images; default: every class in turn. */
+  /** The classes of each batch's images; default: every class in turn, from batch to batch. */
   readonly labels?: readonly number[] | undefined;
   readonly temperature: number;
   /** Steps of distillation; default: as many as honest training on all images takes. */
@@ -192,8 +193,10 @@ export const stealFromPool = <State extends Tree>(
     const all = synthesiser.phases.reduce((sum, { iterations }) => sum + iterations, 0);
     const pictureEvery = options.pictureEvery ?? tenthOf(all);
     const site: Site = { victim, student: learner.network };
-    const labels = options.labels ?? inTurn(synthesiser.batch, victim.network.classes);
-    soundly(synthesiser, labels, victim.network.classes);
+    const { classes } = victim.network;
+    const labelsOf = (batch: number): readonly number[] =>
+      options.labels ?? inTurn(synthesiser.batch, classes, batch * synthesiser.batch);
+    soundly(synthesiser, labelsOf(0), classes);
     const steps = options.steps ?? learner.recipe.epochs * context.fullStepsPerEpoch;
     const costs: Cost[] = [];
     const pool: Synthesised[] = [];
@@ -217,30 +220,49 @@ export const stealFromPool = <State extends Tree>(
         total: steps,
       });
       const { last, best: _, ...fitted } = await done(context.fit(name, spec));
-      costs.push(fitted);
       dispose(student);
       student = last;
       taken += count;
       return fitted;
     };
 
+    const between = (batch: number): string => `student-${batch}`;
+    let newest = stepsBetween === 0 ? 0 : batches - 1;
+    while (newest > 0 && !(await context.has(between(newest)))) newest -= 1;
+
     try {
       for (let batch = 0; batch < batches; batch++) {
         const made = await done(
           context.images(`lot-${String(batch).padStart(4, '0')}`, () =>
-            synthesise(synthesiser, site, batch, { labels, student, every: pictureEvery, context }),
+            synthesise(synthesiser, site, batch, { labels: labelsOf(batch), student, every: pictureEvery, context }),
           ),
         );
         pool.push(made);
         costs.push(made.cost);
-        if (stepsBetween > 0 && taken + stepsBetween < steps) await distil(`student-${batch}`, stepsBetween);
+        if (stepsBetween === 0 || taken + stepsBetween >= steps) continue;
+        // Of many students only the newest is kept, and a run that goes on begins with it.
+        const fitted = batch < newest ? [] : [await distil(between(batch), stepsBetween)];
+        if (batch < newest) taken += stepsBetween;
+        costs.push(await done(context.artefact(between(batch), async () => costOf(fitted))));
+        if (batch > 0) await context.drop(between(batch - 1));
       }
-      const { history, execution } = await distil('student', steps - taken);
+      if (stepsBetween > 0 && taken < batches * stepsBetween)
+        context.warn(
+          `the student's ${steps} steps were taken before the last of ${batches} batches: later images were made against a student that learnt no more`,
+        );
+      const fitted = await distil('student', steps - taken);
+      costs.push(fitted);
       if (pool.length * synthesiser.batch < comparablePool)
         context.warn(
           `pool too small to compare: ${(pool.length * synthesiser.batch).toLocaleString('en')} images, and fewer than ${comparablePool.toLocaleString('en')} say little about the attack`,
         );
-      return { ...costOf(costs), history, execution, last: clone(student.variables) };
+      return {
+        ...costOf(costs),
+        history: fitted.history,
+        execution: fitted.execution,
+        pool: pool.length * synthesiser.batch,
+        last: clone(student.variables),
+      };
     } finally {
       dispose(student);
     }
@@ -251,6 +273,7 @@ const soundly = ({ batch, phases }: Synthesiser, labels: readonly number[], clas
   const refuse = (what: string, remedy: string): never => {
     throw new FailureError(failure('plugin', what, { where: 'synthesiser', remedy }));
   };
+  if (batch < 2) refuse(`its batches are of ${batch} images`, 'Make at least 2: a single one has no batch statistics.');
   if (phases.length === 0) refuse('it has no phases', 'Give it one, with its iterations and learning rate.');
   if (labels.length !== batch)
     refuse(
@@ -295,7 +318,8 @@ const synthesise = async <State extends Tree>(
       if (state !== undefined) dispose(state);
       state = fitted.last;
     }
-    return { ...shownOf(synthesiser, site, state as State), labels, cost: costOf(costs) };
+    const cost = costOf(costs);
+    return { ...shownOf(synthesiser, site, state as State), labels, updates: cost.steps, cost };
   } finally {
     if (state !== undefined) dispose(state);
   }
@@ -396,12 +420,17 @@ export const stealJointly = <State extends Tree>(
 ): Task<Theft> =>
   asTask(async () => {
     const site: Site = { victim, student: learner.network };
+    soundly(synthesiser, inTurn(synthesiser.batch, victim.network.classes), victim.network.classes);
     const spec = jointFit(synthesiser, site, options, learner);
     const { last, best: _, ...fitted } = await done(context.fit('student', spec));
     try {
       await done(
         context.images('generated', async () =>
-          sampled(synthesiser, site, last.synthesiser, options.keep, context.key),
+          sampled(synthesiser, site, last.synthesiser, {
+            count: options.keep,
+            updates: fitted.steps,
+            key: context.key,
+          }),
         ),
       );
       return { ...fitted, last: clone(last.student.variables) };
@@ -468,8 +497,7 @@ const sampled = <State extends Tree>(
   synthesiser: Synthesiser<State>,
   site: Site,
   state: State,
-  count: number,
-  key: Key,
+  { count, updates, key }: { readonly count: number; readonly updates: number; readonly key: Key },
 ): Synthesised => {
   const { victim } = site;
   const lots = Array.from({ length: Math.ceil(count / synthesiser.batch) }, (_, lot) => {
@@ -489,6 +517,7 @@ const sampled = <State extends Tree>(
     images: Buffer.concat(lots.map(({ images }) => images)).subarray(0, count * size),
     labels: lots.flatMap(({ labels }) => labels).slice(0, count),
     clipped: lots.reduce((sum, { clipped }) => sum + clipped, 0) / lots.length,
+    updates,
     cost: { steps: 0, images: 0, queries: 0, seconds: 0 },
   };
 };

@@ -30,7 +30,7 @@ export const transfer = ({
     throw new FailureError(
       failure('experiment', 'this is no data set', {
         where: 'transfer: images',
-        remedy: 'Give one, such as fashionMnist() or imageFolder({ path }).',
+        remedy: 'Give one, such as fashionMnist() or imageFolder({ path, unlabelled: true }).',
       }),
     );
   }

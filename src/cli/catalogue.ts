@@ -10,6 +10,8 @@ import { cifar10, cifar100 } from '../data/cifar-binary.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { fashionMnist, mnist } from '../data/idx.js';
 import { imageFolder } from '../data/image-folder.js';
+import { parquet } from '../data/parquet.js';
+import { svhn } from '../data/svhn.js';
 import { synthetic } from '../data/synthetic.js';
 import { tinyImageNet } from '../data/tiny-imagenet.js';
 import { labelOnly, rounding, topK } from '../defenses/answers.js';
@@ -179,7 +181,7 @@ export const data: readonly Entry<DatasetPlugin>[] = [
   {
     write: "cifar10({ path: '…' })",
     plugin: cifar10(),
-    about: '50,000 + 10,000 photographs, 32×32; the binary version or images, a folder or a tar(.gz)',
+    about: '50,000 + 10,000 photographs, 32×32; the binary version or images, a folder, a tar(.gz) or a zip',
   },
   {
     write: "cifar100({ path: '…' })",
@@ -189,12 +191,23 @@ export const data: readonly Entry<DatasetPlugin>[] = [
   {
     write: "tinyImageNet({ path: '…' })",
     plugin: tinyImageNet(),
-    about: '100,000 + 10,000 photographs of 200 classes, 64×64; the original layout: a folder, a tar(.gz) or several',
+    about:
+      '100,000 + 10,000 photographs of 200 classes, 64×64; the original layout: a folder, a tar(.gz), a zip or several',
+  },
+  {
+    write: "svhn({ path: '…' })",
+    plugin: svhn(),
+    about: '73,257 + 26,032 digits of house numbers, 32×32; the MATLAB files, or images',
+  },
+  {
+    write: "parquet({ path: '…' })",
+    plugin: parquet({ path: '.' }),
+    about: 'any set of labelled images of Hugging Face: a folder of train-….parquet and test-….parquet',
   },
   {
     write: "imageFolder({ path: '…' })",
     plugin: imageFolder({ path: '.' }),
-    about: 'train/CLASS/*.jpg or .png and test/CLASS/…; a folder or a tar(.gz)',
+    about: 'train/CLASS/*.jpg or .png and test/CLASS/…; a folder, a tar(.gz) or a zip',
   },
   { write: 'synthetic()', plugin: synthetic(), about: 'images made of nothing, for trying a plugin in seconds' },
 ];

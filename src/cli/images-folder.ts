@@ -1,4 +1,4 @@
-import { cp } from 'node:fs/promises';
+import { cp, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
 import { readResult } from '../harness/artefacts.js';
@@ -37,8 +37,6 @@ const inARow = 10;
 
 interface Shown {
   readonly cell: Synthesising;
-  readonly inspection: Inspection;
-  readonly images: Uint8Array;
   readonly grid: Picture;
 }
 
@@ -76,7 +74,7 @@ const write = async (
 ): Promise<Shown> => {
   const folder = join(run, folderOf(cell));
   const inspection = await readResult<Inspection>(looked);
-  const images = (await readPool(thief))?.images ?? new Uint8Array();
+  const { images = new Uint8Array(), updates = [] } = (await readPool(thief, inspection.images.length)) ?? {};
   const { shape, count, diagnostics } = inspection;
   const size = shape.height * shape.width * shape.channels;
   const rows = data.classes.map((label, index) => ({
@@ -86,17 +84,23 @@ const write = async (
   const picture = grid({ images, shape }, rows, { title: `${cell.attack} on ${cell.defense}, seed ${cell.seed}` });
   await writeWhole(join(folder, imageFiles.grid), pictureToPng(picture));
   const inGrid = new Set(rows.flatMap(({ places }) => places));
-  const listed: ImagesFile['images'] = inspection.images.map((image, i) =>
-    inGrid.has(i) ? { file: fileName(i, image, data.classes), ...image } : image,
-  );
+  const listed: ImagesFile['images'] = inspection.images.map((image, i) => ({
+    ...(inGrid.has(i) ? { file: fileName(i, image, data.classes) } : {}),
+    updates: updates[i] as number,
+    ...image,
+  }));
   for (const [i, { file }] of listed.entries()) {
     if (file === undefined) continue;
     await writeWhole(join(folder, file), pngOf(images.subarray(i * size, (i + 1) * size), shape));
   }
-  for (const name of await thief.list(imageFiles.history)) {
+  const history = await thief.list(imageFiles.history);
+  for (const name of history) {
     const target = join(folder, imageFiles.history, name);
     await guarded(target, () => cp(join(thief.folder, imageFiles.history, name), target));
   }
+  // What an attack of the same label left here before it was changed.
+  await keepOnly(join(folder, imageFiles.history), history);
+  await keepOnly(folder, [imageFiles.grid, imageFiles.compare, ...listed.flatMap(({ file }) => file ?? [])]);
   const { attack, defense, student, seed } = cell;
   const file: ImagesFile = {
     version: 1,
@@ -111,7 +115,13 @@ const write = async (
     diagnostics,
   };
   await writeWhole(join(folder, imageFiles.list), jsonText(file));
-  return { cell, inspection, images, grid: picture };
+  return { cell, grid: picture };
+};
+
+/** Removes the PNG files of a folder but those named. */
+const keepOnly = async (folder: string, names: readonly string[]): Promise<void> => {
+  for (const name of await readdir(folder).catch(() => []))
+    if (name.endsWith('.png') && !names.includes(name)) await guarded(folder, () => rm(join(folder, name)));
 };
 
 /** `0007-cat-97.png`: its number, its class, and how sure the victim is of that class in percent. */

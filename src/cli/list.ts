@@ -1,4 +1,5 @@
 import { ownershipSaid } from '../attacks/attack.js';
+import { downloaded, publishedNames } from '../data/published.js';
 import type { NetworkPlugin } from '../models/network.js';
 import * as catalogue from './catalogue.js';
 import type { Kind } from './choices.js';
@@ -31,6 +32,12 @@ const counted = ({ build }: NetworkPlugin, channels: number): string =>
     .variables.filter(({ kind }) => kind === 'param')
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0)
     .toLocaleString('en');
+
+/** How to get a data set that its authors publish as a file. */
+const downloadSaid = (name: string): string | undefined => {
+  const known = publishedNames.find((each) => each === name);
+  return known && (downloaded(known) ?? `undistill data get ${known}`);
+};
 
 const items: Readonly<Record<Kind, () => readonly Item[]>> = {
   attacks: () =>
@@ -67,10 +74,10 @@ const items: Readonly<Record<Kind, () => readonly Item[]>> = {
       },
     })),
   data: () =>
-    catalogue.data.map(({ write, about, plugin: { params } }) => ({
+    catalogue.data.map(({ write, about, plugin: { name, params } }) => ({
       write,
       about,
-      facts: { parameters: parameters(params) },
+      facts: { parameters: parameters(params), download: downloadSaid(name) },
     })),
 };
 

@@ -1,6 +1,7 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
+import { type PublishedName, publishedNames } from '../data/published.js';
 import { executions, precisions } from '../engine/execution.js';
 import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
@@ -136,6 +137,18 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (kind: Kind | undefined) => {
       const { listCommand } = await import('./list.js');
       code = listCommand(kind === undefined ? kinds : [kind]);
+    });
+
+  const data = command('data').description('data sets');
+  data
+    .command('get')
+    .exitOverride()
+    .description('download a data set from where it is published, checked, into the per-user data folder')
+    .addArgument(new Argument('<name>', 'which').choices(publishedNames))
+    .option('--from <url>', 'from another folder that has the same files')
+    .action(async (name: PublishedName, options: { from?: string }) => {
+      const { getCommand } = await import('./data.js');
+      code = await getCommand(name, options);
     });
 
   command('doctor')

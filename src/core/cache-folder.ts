@@ -18,3 +18,20 @@ export const cacheFolder = (
     return join(environment.LOCALAPPDATA ?? join(home, 'AppData', 'Local'), 'undistill', 'Cache');
   return join(home, '.cache', 'undistill');
 };
+
+/**
+ * The per-user folder of what was downloaded to be kept (data sets): `$XDG_DATA_HOME/undistill` where that variable is set,
+ * on every system; else `~/Library/Application Support/undistill` on macOS, `%LOCALAPPDATA%\undistill\Data` on Windows and
+ * `~/.local/share/undistill` elsewhere. Nothing is created.
+ */
+export const dataFolder = (
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+  platform: NodeJS.Platform = process.platform,
+  home: string = homedir(),
+): string => {
+  if (environment.XDG_DATA_HOME) return resolve(environment.XDG_DATA_HOME, 'undistill');
+  if (platform === 'darwin') return join(home, 'Library', 'Application Support', 'undistill');
+  if (platform === 'win32')
+    return join(environment.LOCALAPPDATA ?? join(home, 'AppData', 'Local'), 'undistill', 'Data');
+  return join(home, '.local', 'share', 'undistill');
+};

@@ -9,6 +9,7 @@ import { FailureError } from '../core/errors.js';
 import { plural, refuse } from './assemble.js';
 import { stampOf } from './cache.js';
 import { refuseUnreadable } from './files.js';
+import { zipSource } from './zip.js';
 
 /** A file or folder inside a source; paths are relative to it, with `/` between the parts. */
 export interface Entry {
@@ -23,7 +24,7 @@ export interface FileContent {
   readonly bytes: Uint8Array;
 }
 
-/** A folder, a tar, a gzipped tar or several of them: the same to whoever reads it. Everything rejects with a failure of kind `data`. */
+/** A folder, a tar, a gzipped tar, a zip or several of them: the same to whoever reads it. Everything rejects with a failure of kind `data`. */
 export interface Source {
   /** Absolute. */
   readonly path: string;
@@ -41,7 +42,7 @@ const LARGEST_FILE = 2 ** 30;
 const MOST_FILES = 2_000_000;
 const DEEPEST = 12;
 
-const ARCHIVE_REMEDY = 'Get the archive again; a folder, a tar or a tar.gz is expected.';
+const ARCHIVE_REMEDY = 'Get the archive again; a folder, a tar, a tar.gz or a zip is expected.';
 
 const isHidden = (path: string): boolean => path.split('/').some((part) => part.startsWith('.'));
 
@@ -255,7 +256,7 @@ const tarSource = (path: string, gzip: boolean, stamp: string): Source => ({
 
 /* Shards */
 
-const ARCHIVE = /\.(tar|tar\.gz|tgz)$/i;
+const ARCHIVE = /\.(tar|tar\.gz|tgz|zip)$/i;
 /** Notes and checksums that lie beside shards. */
 const TEXT = /(\.(md|txt|html?|json|md5|sha256)|sums|readme|license)$/i;
 
@@ -308,7 +309,6 @@ const shardedSource = (path: string, stamp: string, shards: readonly Source[]): 
 
 /** First bytes of formats that people try, and what to do instead. */
 const OTHERS: readonly (readonly [hex: string, name: string])[] = [
-  ['504b0304', 'a zip archive'],
   ['425a68', 'compressed with bzip2'],
   ['fd377a585a00', 'compressed with xz'],
   ['28b52ffd', 'compressed with zstd'],
@@ -324,7 +324,7 @@ const openFolder = async (path: string): Promise<Source> => {
 };
 
 /**
- * Opens a folder, a tar, a gzipped tar or a folder of such archives, told apart by content; a relative path starts at the
+ * Opens a folder, a tar, a gzipped tar, a zip or a folder of such archives, told apart by content; a relative path starts at the
  * working folder. Nothing is ever unpacked to disk. In an archive, absolute paths, `..`, links and devices are refused.
  */
 export const openSource = async (given: string): Promise<Source> => {
@@ -341,6 +341,8 @@ export const openSource = async (given: string): Promise<Source> => {
     .finally(() => file.close());
   const other = OTHERS.find(([hex]) => start.toString('hex').startsWith(hex));
   if (other !== undefined) refuse(`it is ${other[1]}`, path, 'Unpack it and give the folder, or pack it as tar.gz.');
+  const stamp = stampOf([{ path, size: found.size, modified: found.mtimeMs }]);
+  if (start.toString('latin1', 0, 4) === 'PK\x03\x04') return zipSource(path, stamp, LARGEST_FILE);
   const gzip = start[0] === 0x1f && start[1] === 0x8b;
-  return tarSource(path, gzip, stampOf([{ path, size: found.size, modified: found.mtimeMs }]));
+  return tarSource(path, gzip, stamp);
 };

@@ -64,10 +64,17 @@ const checkExamples = (
   }
 };
 
+/** The classes of images of which nothing is known: training images alone, for whoever asks a victim about them. */
+export const unlabelled: readonly string[] = ['unlabelled'];
+
+export const isUnlabelled = ({ classes }: Pick<Dataset, 'classes'>): boolean =>
+  classes.length === 1 && classes[0] === unlabelled[0];
+
 /** Throws a failure of kind `data` naming `where` unless shapes, counts and labels fit each other. */
 export const checkDecoded = (decoded: Decoded, where: string): void => {
   const { image, classes, normalisation } = decoded;
-  if (classes.length < 2) refuse('a data set needs at least two classes', where);
+  const labelled = !isUnlabelled(decoded);
+  if (labelled && classes.length < 2) refuse('a data set needs at least two classes', where);
   const { mean, std } = normalisation;
   if (mean.length !== image.channels || std.length !== image.channels) {
     refuse(`normalisation has ${mean.length} means and ${std.length} stds for ${image.channels} channels`, where);
@@ -76,7 +83,7 @@ export const checkDecoded = (decoded: Decoded, where: string): void => {
     refuse(`normalisation needs finite means and positive stds; found ${mean} and ${std}`, where);
   }
   checkExamples('training', decoded.train, decoded, where);
-  checkExamples('test', decoded.test, decoded, where);
+  if (labelled) checkExamples('test', decoded.test, decoded, where);
 };
 
 /** Labels as little-endian bytes, so that the fingerprint is the same on every machine. */

@@ -3,7 +3,7 @@ import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs
 import { join } from 'node:path';
 import { cacheFolder } from '../core/cache-folder.js';
 import { checkDecoded, type Decoded, type DecodedExamples, fingerprintOf, labelArray } from './assemble.js';
-import type { Dataset, LoadOptions } from './dataset.js';
+import type { Dataset, Examples, LoadOptions } from './dataset.js';
 import { pixelFile } from './pixels.js';
 
 /** Raised whenever the same files would be decoded to other bytes, or the layout of the packed file changes. */
@@ -71,11 +71,40 @@ const writeFully = async (file: FileHandle, from: Uint8Array): Promise<void> => 
 /** Tiny-ImageNet is larger, and would be in the memory of every worker process. */
 const IN_MEMORY = 2 ** 29;
 
+/** Where the parts of a packed file lie: a part's images begin at `start`, and its labels follow them. */
+interface Layout {
+  readonly header: Header;
+  /** Bytes of one image. */
+  readonly imageSize: number;
+  readonly train: PartPlace;
+  readonly test: PartPlace;
+}
+
 interface PartPlace {
   readonly count: number;
-  /** Where its images begin in the packed file; its labels follow them. */
   readonly start: number;
 }
+
+/** What the beginning of a packed file says; nothing when that is not of this version, or does not fit the file's size. */
+const readLayout = async (file: FileHandle, size: number): Promise<Layout | undefined> => {
+  const start = new Uint8Array(MAGIC.length + 4);
+  await readFully(file, start, 0);
+  if (!MAGIC.equals(start.subarray(0, MAGIC.length))) return undefined;
+  const headerLength = new DataView(start.buffer).getUint32(MAGIC.length, true);
+  const begin = start.length + headerLength;
+  if (begin > size) return undefined;
+  const headerBytes = new Uint8Array(headerLength);
+  await readFully(file, headerBytes, start.length);
+  const header = JSON.parse(Buffer.from(headerBytes).toString('utf8')) as Header;
+  if (header.version !== VERSION) return undefined;
+  const { image, classes } = header;
+  const imageSize = image.height * image.width * image.channels;
+  const perImage = imageSize + labelArray(0, classes.length).BYTES_PER_ELEMENT;
+  if (begin + (header.train + header.test) * perImage !== size) return undefined;
+  const train = { count: header.train, start: begin };
+  const test = { count: header.test, start: begin + header.train * perImage };
+  return { header, imageSize, train, test };
+};
 
 /**
  * The packed set; nothing when there is none, when it is stale or when it is damaged. One of at most `inMemory` bytes is
@@ -88,45 +117,30 @@ const readPacked = async (
 ): Promise<Dataset | undefined> => {
   const file = await open(path, 'r');
   try {
-    const size = (await file.stat()).size;
-    const start = new Uint8Array(MAGIC.length + 4);
-    await readFully(file, start, 0);
-    if (!MAGIC.equals(start.subarray(0, MAGIC.length))) return undefined;
-    const headerLength = new DataView(start.buffer).getUint32(MAGIC.length, true);
-    if (start.length + headerLength > size) return undefined;
-    const headerBytes = new Uint8Array(headerLength);
-    await readFully(file, headerBytes, start.length);
-    const header = JSON.parse(Buffer.from(headerBytes).toString('utf8')) as Header;
-    if (header.version !== VERSION || header.stamp !== stamp) return undefined;
-    const { image, classes, normalisation, augmentation } = header;
-    const labelSize = labelArray(0, classes.length).BYTES_PER_ELEMENT;
-    const imageSize = image.height * image.width * image.channels;
-    const expected = start.length + headerLength + (header.train + header.test) * (imageSize + labelSize);
-    if (expected !== size) return undefined;
-    const begin = start.length + headerLength;
-    const train: PartPlace = { count: header.train, start: begin };
-    const test: PartPlace = { count: header.test, start: begin + header.train * (imageSize + labelSize) };
-    const readLabels = async ({ count, start }: PartPlace): Promise<DecodedExamples['labels']> => {
+    const { size } = await file.stat();
+    const layout = await readLayout(file, size);
+    if (layout === undefined || layout.header.stamp !== stamp) return undefined;
+    const { image, classes, normalisation, augmentation, fingerprint } = layout.header;
+    const head = { image, classes, normalisation, augmentation };
+    const labelsOf = async ({ count, start }: PartPlace): Promise<Examples['labels']> => {
       const labels = labelArray(count, classes.length);
-      await readFully(file, bytesOf(labels), start + count * imageSize);
+      await readFully(file, bytesOf(labels), start + count * layout.imageSize);
+      if (labels.some((label) => label >= classes.length)) throw new Error('the file is damaged');
       return labels;
     };
-    const head = { image, classes, normalisation, augmentation };
-    const { fingerprint } = header;
     if (size > inMemory) {
-      const left = async (part: PartPlace) => {
-        const labels = await readLabels(part);
-        if (labels.some((label) => label >= classes.length)) throw new Error('the file is damaged');
-        return { images: pixelFile(path, part.start, part.count * imageSize), labels, count: part.count };
+      const left = async (part: PartPlace): Promise<Examples> => {
+        const images = pixelFile(path, part.start, part.count * layout.imageSize);
+        return { images, labels: await labelsOf(part), count: part.count };
       };
-      return { name, ...head, train: await left(train), test: await left(test), fingerprint };
+      return { name, ...head, train: await left(layout.train), test: await left(layout.test), fingerprint };
     }
     const read = async (part: PartPlace): Promise<DecodedExamples> => {
-      const images = new Uint8Array(part.count * imageSize);
+      const images = new Uint8Array(part.count * layout.imageSize);
       await readFully(file, images, part.start);
-      return { images, labels: await readLabels(part), count: part.count };
+      return { images, labels: await labelsOf(part), count: part.count };
     };
-    const decoded: Decoded = { ...head, train: await read(train), test: await read(test) };
+    const decoded: Decoded = { ...head, train: await read(layout.train), test: await read(layout.test) };
     // The fingerprint is the checksum too: it covers all that is handed out.
     return fingerprintOf(decoded) === fingerprint ? { name, ...decoded, fingerprint } : undefined;
   } finally {

@@ -5,6 +5,7 @@ import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
 import { noteIgnored, planImageFolder } from './image-folder.js';
+import { downloaded } from './published.js';
 
 /** In the order of the labels, which is alphabetical. */
 export const CIFAR10_CLASSES = [
@@ -82,7 +83,7 @@ const CIFAR100: Cifar = {
 const recordBytes = ({ labelBytes }: Cifar): number => labelBytes + 3 * PLANE;
 
 const formatsOf = ({ title, trainFiles, testFile }: Cifar): string =>
-  `Accepted, each as a folder, a tar or a tar.gz: the binary version of ${title} (${[trainFiles[0], trainFiles.at(-1)]
+  `Accepted, each as a folder, a tar(.gz) or a zip: the binary version of ${title} (${[trainFiles[0], trainFiles.at(-1)]
     .filter((file, i, ends) => ends.indexOf(file) === i)
     .join(' … ')}, ${testFile}), or its images as JPEG or PNG in train/<class>/ and test/<class>/.`;
 
@@ -243,21 +244,25 @@ const cifar = (set: Cifar, path: string | undefined): DatasetPlugin => ({
   from: (other) => cifar(set, other),
   load: (options: LoadOptions = {}) =>
     attempt('data', async () => {
-      if (path === undefined || path === '') {
+      const given = path || downloaded(set.name);
+      if (given === undefined) {
         return refuse(
           'the path of the data is not given',
           `${set.name}()`,
-          `Bring the data with \`--data PATH\`, or write \`${set.name}({ path })\`. ${formatsOf(set)}`,
+          `Download it with \`undistill data get ${set.name}\`, bring it with \`--data PATH\`, or write \`${set.name}({ path })\`. ${formatsOf(set)}`,
         );
       }
-      const source = await openSource(path);
+      const source = await openSource(given);
       const entry = { name: set.name, path: source.path, options: null, stamp: source.stamp };
       return cached(entry, options, () => decode(set, source, options));
     }),
 });
 
 export interface CifarOptions {
-  /** Folder, tar or tar.gz; a relative path starts at the working folder. May be left to `--data PATH`. */
+  /**
+   * Folder, tar(.gz) or zip; a relative path starts at the working folder. May be left to `--data PATH`, or to
+   * `undistill data get`.
+   */
   readonly path?: string | undefined;
 }
 

@@ -82,7 +82,7 @@ const refuseMixedSizes = (sizes: Sizes, where: string): never => {
  * one grey and one coloured kind become coloured all.
  */
 export const decodeImages = async (
-  source: Source,
+  source: Pick<Source, 'path' | 'read'>,
   plan: ImagePlan,
   size: number | undefined,
   { onProgress }: LoadOptions,

@@ -1,12 +1,12 @@
 import { attempt } from '../core/errors.js';
 import { type Entry, openSource } from './archive.js';
-import { type Decoded, firstFew, measuredNormalisation, plural, refuse } from './assemble.js';
+import { type Decoded, firstFew, measuredNormalisation, unlabelled as noClasses, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
 
 const LAYOUT =
-  'Expected: train/<class>/… and test/<class>/… (or val/<class>/…) with JPEG or PNG files, in a folder, a tar or a tar.gz.';
+  'Expected: train/<class>/… and test/<class>/… (or val/<class>/…) with JPEG or PNG files, in a folder, a tar(.gz) or a zip.';
 
 const IMAGE = /\.(jpe?g|png)$/i;
 const OTHER_IMAGE = /\.(gif|bmp|webp|tiff?|ppm|pgm|pnm|jp2|avif|heic|tga|ico|svg|exr)$/i;
@@ -115,10 +115,42 @@ export const planImageFolder = (entries: readonly Entry[], where: string): Image
   };
 };
 
+/** All images of a listing as training images without labels. Throws a failure of kind `data` when there are none. */
+const planUnlabelled = (entries: readonly Entry[], where: string): ImageFolderPlan => {
+  const files = entries.filter(({ kind }) => kind !== 'folder').map(({ path }) => path);
+  const train = files.filter((path) => IMAGE.test(path)).sort();
+  if (train.length === 0) refuse('there are no JPEG or PNG files in it', where, 'Check the path.');
+  return {
+    classes: noClasses,
+    train: train.map((path) => ({ path, label: 0 })),
+    test: [],
+    ignored: files.filter((path) => !IMAGE.test(path)),
+  };
+};
+
 /** Says how many files were passed over. */
 export const noteIgnored = ({ ignored }: ImageFolderPlan, { onNote }: LoadOptions): void => {
   if (ignored.length > 0)
     onNote?.(`${plural(ignored.length, 'file')} that are no images were ignored: ${firstFew(ignored)}`);
+};
+
+/** Throws a failure of kind `data` for a size or an augmentation that cannot be. */
+export const checkImageOptions = (
+  owner: string,
+  {
+    size,
+    augmentation: { crop, flip, rotate = 0 },
+  }: { readonly size: number | undefined; readonly augmentation: Augmentation },
+): void => {
+  if (size !== undefined && (!Number.isInteger(size) || size < 1 || size > 1024)) {
+    refuse('size is a whole number of pixels, 1 to 1024', `${owner}({ size: ${size} })`);
+  }
+  if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean' || !(rotate >= 0 && rotate <= 180)) {
+    refuse(
+      'crop is a whole number of pixels, 0 or more, flip true or false, and rotate degrees from 0 to 180',
+      `${owner}({ augmentation })`,
+    );
+  }
 };
 
 export interface ImageFolderOptions {
@@ -130,38 +162,39 @@ export interface ImageFolderOptions {
   readonly normalisation?: Normalisation | undefined;
   /** Default: neither cropped nor flipped. */
   readonly augmentation?: Augmentation | undefined;
+  /** Take every image at any depth, without labels: for `transfer`, which asks a victim about them. Default: false. */
+  readonly unlabelled?: boolean | undefined;
 }
 
 /**
  * Any data set as images: `train/<class>/…` and `test/<class>/…` (or `val/`), JPEG and PNG, classes in alphabetical
  * order, files at any depth below their class. Other files are ignored, with a note; images of other formats are not.
  * Grey images among coloured ones become coloured; transparency is dropped.
+ *
+ * With `unlabelled`, any folder of images: nothing can be trained or tested on their classes.
  */
 export const imageFolder = (options: ImageFolderOptions): DatasetPlugin => {
-  const { path, size, normalisation, augmentation = { crop: 0, flip: false } } = options;
-  const params = { size: size ?? null, normalisation: normalisation ?? null, augmentation };
+  const { path, size, normalisation, augmentation = { crop: 0, flip: false }, unlabelled = false } = options;
+  const params = {
+    size: size ?? null,
+    normalisation: normalisation ?? null,
+    augmentation,
+    ...(unlabelled ? { unlabelled } : {}),
+  };
   return {
     name: 'image-folder',
     params,
     from: (other) => imageFolder({ ...options, path: other }),
     load: (load: LoadOptions = {}) =>
       attempt('data', async () => {
-        if (size !== undefined && (!Number.isInteger(size) || size < 1 || size > 1024)) {
-          refuse('size is a whole number of pixels, 1 to 1024', `imageFolder({ size: ${size} })`);
-        }
-        const { crop, flip, rotate = 0 } = augmentation;
-        if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean' || !(rotate >= 0 && rotate <= 180)) {
-          refuse(
-            'crop is a whole number of pixels, 0 or more, flip true or false, and rotate degrees from 0 to 180',
-            `imageFolder({ augmentation })`,
-          );
-        }
+        checkImageOptions('imageFolder', { size, augmentation });
         const source = await openSource(path);
         const entry = { name: 'image-folder', path: source.path, options: params, stamp: source.stamp };
         return cached(entry, load, async (): Promise<Decoded> => {
           const entries = await source.list();
-          const plan =
-            planImageFolder(entries, source.path) ?? refuse('there is no train folder in it', source.path, LAYOUT);
+          const plan = unlabelled
+            ? planUnlabelled(entries, source.path)
+            : (planImageFolder(entries, source.path) ?? refuse('there is no train folder in it', source.path, LAYOUT));
           noteIgnored(plan, load);
           const { image, train, test } = await decodeImages(source, plan, size, load);
           const measured = normalisation ?? measuredNormalisation(train, image.channels);

@@ -9,12 +9,13 @@ export interface Image {
   readonly pixels: Uint8Array;
 }
 
-/** 4096 × 4096: a few kilobytes can announce far more, and would fill the memory. */
+/** 4096 × 4096: a few kilobytes can announce far more, and would fill the memory. What is known to be larger may be. */
 const MOST_PIXELS = 2 ** 24;
 
-const checkSize = (height: number, width: number): void => {
+const checkSize = (height: number, width: number, most: number): void => {
   if (height === 0 || width === 0) throw new Error(`its size is ${height}×${width}`);
-  if (height * width > MOST_PIXELS) throw new Error(`its size, ${height}×${width}, is more than 16 megapixels`);
+  if (height * width > most)
+    throw new Error(`its size, ${height}×${width}, is more than ${Math.floor(most / 2 ** 20)} megapixels`);
 };
 
 /** Runs a decoder whose complaints are about its own insides. */
@@ -28,10 +29,10 @@ const decoding = <A>(format: 'PNG' | 'JPEG', run: () => A): A => {
 
 /* PNG */
 
-const decodePng = (bytes: Buffer): Image => {
+const decodePng = (bytes: Buffer, most: number): Image => {
   if (bytes.length < 29 || bytes.toString('latin1', 12, 16) !== 'IHDR') throw new Error('the PNG is truncated');
   const [width, height, colourType] = [bytes.readUInt32BE(16), bytes.readUInt32BE(20), bytes[25] as number];
-  checkSize(height, width);
+  checkSize(height, width, most);
   const channels = colourType === 0 || colourType === 4 ? 1 : 3;
   // Always RGBA of 8 bits; transparency is dropped.
   const { data } = decoding('PNG', () => PNG.sync.read(bytes));
@@ -165,11 +166,11 @@ const channel = (interleaved: Uint8Array, c: number): Uint8Array => {
  * jpeg-js does entropy decoding and the inverse transform. Colour is finished here, since jpeg-js repeats the samples
  * of reduced colour planes and rounds towards zero, which makes images blockier and darker than everyone else's.
  */
-const decodeJpeg = (bytes: Buffer): Image => {
+const decodeJpeg = (bytes: Buffer, most: number): Image => {
   // Where data is missing at the end jpeg-js invents grey.
   if (bytes.lastIndexOf(Buffer.from([0xff, 0xd9])) < 0) throw new Error('the JPEG is truncated');
   const { height, width, components, adobe } = jpegHeader(bytes);
-  checkSize(height, width);
+  checkSize(height, width, most);
   const settings = { useTArray: true, formatAsRGBA: false, tolerantDecoding: false } as const;
   if (components.length === 4) {
     const { data } = decoding('JPEG', () => jpeg.decode(bytes, settings));
@@ -194,12 +195,14 @@ const decodeJpeg = (bytes: Buffer): Image => {
 /**
  * Decodes a JPEG (baseline or progressive) or a PNG, told apart by content. Throws an `Error` that says what is wrong
  * with the file, without its name.
+ *
+ * @param most pixels that it may have; default 2²⁴
  */
-export const decodeImage = (bytes: Uint8Array): Image => {
+export const decodeImage = (bytes: Uint8Array, most = MOST_PIXELS): Image => {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (buffer.length === 0) throw new Error('the file is empty');
-  if (buffer[0] === 0xff && buffer[1] === 0xd8) return decodeJpeg(buffer);
-  if (buffer.toString('latin1', 0, 8) === '\x89PNG\r\n\x1a\n') return decodePng(buffer);
+  if (buffer[0] === 0xff && buffer[1] === 0xd8) return decodeJpeg(buffer, most);
+  if (buffer.toString('latin1', 0, 8) === '\x89PNG\r\n\x1a\n') return decodePng(buffer, most);
   throw new Error('it is neither a JPEG nor a PNG');
 };
 

@@ -4,9 +4,10 @@ import { type Decoded, firstFew, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
+import { downloaded } from './published.js';
 
 const LAYOUT =
-  'Expected, as a folder, a tar(.gz) or a folder of such archives: train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt, wnids.txt and words.txt.';
+  'Expected, as a folder, a tar(.gz), a zip or a folder of such archives: train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt, wnids.txt and words.txt.';
 
 const SIDE = 64;
 const CLASSES = 200;
@@ -133,7 +134,10 @@ const decode = async (source: Source, classes: number, options: LoadOptions): Pr
 };
 
 export interface TinyImageNetOptions {
-  /** Folder, tar(.gz), or a folder of such archives; a relative path starts at the working folder. May be left to `--data PATH`. */
+  /**
+   * Folder, tar(.gz), zip, or a folder of such archives; a relative path starts at the working folder. May be left to
+   * `--data PATH`, or to `undistill data get`.
+   */
   readonly path?: string | undefined;
   /** Only the first so many classes in the order of their wnids, 2 to 200. Default: all 200. */
   readonly classes?: number | undefined;
@@ -158,14 +162,15 @@ export const tinyImageNet = ({ path, classes = CLASSES }: TinyImageNetOptions = 
       if (!Number.isInteger(classes) || classes < 2 || classes > CLASSES) {
         refuse(`classes is a whole number from 2 to ${CLASSES}`, `tinyImageNet({ classes: ${classes} })`);
       }
-      if (path === undefined || path === '') {
+      const given = path || downloaded('tiny-imagenet');
+      if (given === undefined) {
         return refuse(
           'the path of the data is not given',
           'tinyImageNet()',
-          `Bring the data with \`--data PATH\`, or write \`tinyImageNet({ path })\`. ${LAYOUT}`,
+          `Download it with \`undistill data get tiny-imagenet\`, bring it with \`--data PATH\`, or write \`tinyImageNet({ path })\`. ${LAYOUT}`,
         );
       }
-      const source = await openSource(path);
+      const source = await openSource(given);
       const entry = { name: 'tiny-imagenet', path: source.path, options: { classes }, stamp: source.stamp };
       return cached(entry, options, () => decode(source, classes, options));
     }),

@@ -1,6 +1,6 @@
 import { type Attribute, backend } from './backend.js';
 import { hasOneDnn } from './ops-native.js';
-import { isOperation, type Ref, type Trace, type TracedNode } from './trace.js';
+import { type Form, isOperation, type Ref, type Trace, type TracedNode, type TracedOperation } from './trace.js';
 
 /**
  * Operations that TensorFlow has in one piece for a processor and its own optimiser does not put together. Each gives the
@@ -24,6 +24,13 @@ const uses = ({ nodes, outputs }: Trace): Map<string, number> => {
 };
 
 /**
+ * Whether a batch norm rounds alike with a ReLU in one piece and before one. Where the number of channels is a multiple of
+ * four but not of eight, oneDNN has one routine with a ReLU and another without.
+ */
+export const roundsAlikeWithRelu = ({ outputs: [normalised] }: TracedOperation): boolean =>
+  ((normalised as Form).shape.at(-1) as number) % 8 !== 4;
+
+/**
  * A training batch norm with the ReLU that alone reads its result, as oneDNN's one operation: the ReLU costs nothing more.
  * (By TensorFlow's own name for it, so that a TensorFlow without it refuses the graph.)
  */
@@ -36,7 +43,7 @@ const fuseBatchNormRelu = (trace: Trace): Trace => {
     const norm = trace.nodes[from.node];
     if (!isOperation(norm, 'FusedBatchNormV3') || from.output !== 0) return;
     const training = norm.attributes.some(({ name, value }) => name === 'is_training' && value === true);
-    if (training && counts.get(`${from.node}:0`) === 1) fused.set(from.node, index);
+    if (training && roundsAlikeWithRelu(norm) && counts.get(`${from.node}:0`) === 1) fused.set(from.node, index);
   });
   const byRelu = new Map([...fused].map(([norm, relu]) => [relu, norm]));
   const moved = (ref: Ref): Ref => ({ ...ref, node: byRelu.get(ref.node) ?? ref.node });

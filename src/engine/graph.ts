@@ -1,7 +1,9 @@
 import { type Attribute, backend, DTYPES } from './backend.js';
+import { roundsAlikeWithRelu } from './fuse.js';
 import { definitionOf, typeAttributes } from './operations.js';
 import {
   type Form,
+  isOperation,
   NotTraceable,
   type Ref,
   type Trace,
@@ -309,6 +311,10 @@ const keptApart = ({ nodes }: Trace): Set<number> => {
     // A constant in another type is one still, and would be seen to be one.
     const isConstant = each.name === 'Cast' && first !== undefined && nodes[first.node]?.kind === 'constant';
     if (apartFromNext.has(each.name) || isConstant) found.add(index);
+    if (each.name === 'Relu' && first !== undefined) {
+      const last = nodes[first.node];
+      if (isOperation(last, 'FusedBatchNormV3') && !roundsAlikeWithRelu(last)) found.add(first.node);
+    }
     const lasts = apartFromLast.get(each.name);
     if (lasts === undefined) return;
     for (const { node: input } of each.inputs) {

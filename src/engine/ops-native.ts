@@ -157,13 +157,24 @@ const convValues = (stride: number, padding: Padding): Values => ({
 });
 
 /**
- * The named padding that equals `padding` zeros on each side, if there is one. With it the gradients run in oneDNN on a
- * CPU; with EXPLICIT they take two to four times as long and refuse groups. (TensorFlow's SAME at stride 2 starts
- * elsewhere than PyTorch, so it never stands in there.)
+ * How many zeros a kernel lacks at its end, in height and width, for TensorFlow's SAME to put `padding` zeros before the
+ * image. None at stride 1 or on odd sides, one at stride 2 on even ones, where SAME starts elsewhere than PyTorch; undefined
+ * where zeros are of no help.
  */
-const namedPadding = ({ stride, padding, filter: [kh, kw] }: ConvAttributes): 'SAME' | 'VALID' | undefined => {
-  if (padding === 0) return 'VALID';
-  return stride === 1 && kh === 2 * padding + 1 && kw === kh ? 'SAME' : undefined;
+const lackingForSame = ({ stride, padding, x: [, h = 0, w = 0], filter: [kh = 0, kw = 0] }: ConvAttributes) => {
+  const lacking = (side: number, kernel: number) =>
+    2 * padding + side - (Math.ceil(side / stride) - 1) * stride - kernel;
+  const zeros = [lacking(h, kh), lacking(w, kw)] as const;
+  return zeros.every((count) => count >= 0 && count < stride) ? zeros : undefined;
+};
+
+/**
+ * The named padding that equals `padding` zeros on each side, if there is one. With it the gradients run in oneDNN on a
+ * CPU; with EXPLICIT they take two to four times as long and refuse groups.
+ */
+const namedPadding = (attributes: ConvAttributes): 'SAME' | 'VALID' | undefined => {
+  if (attributes.padding === 0) return 'VALID';
+  return lackingForSame(attributes)?.every((zeros) => zeros === 0) ? 'SAME' : undefined;
 };
 
 const padded = ({ x: [n = 0, h = 0, w = 0, c = 0], padding }: ConvAttributes): readonly number[] => [
@@ -175,6 +186,54 @@ const padded = ({ x: [n = 0, h = 0, w = 0, c = 0], padding }: ConvAttributes): r
 
 /** Has gradients of the same name with `BackpropInput` and `BackpropFilter` after it. */
 type Convolution = 'Conv2D' | 'DepthwiseConv2dNative';
+
+/** Runs `f` on images with a border of zeros. */
+const withBorder = (x: tf.Tensor, width: number, f: (images: tf.Tensor) => tf.Tensor): tf.Tensor => {
+  const side: [number, number] = [width, width];
+  const images = tf.pad(x, [[0, 0], side, side, [0, 0]]);
+  const result = f(images);
+  images.dispose();
+  return result;
+};
+
+/**
+ * Runs `f` with the zeros at a depthwise kernel's end that it lacks for SAME. Forwards and to the images they cost less than
+ * a border around these; in the kernel's own gradient they would cost more.
+ */
+const withZerosAfter = (
+  convolution: Convolution,
+  filter: tf.Tensor,
+  attributes: ConvAttributes,
+  f: (filter: tf.Tensor, attributes: ConvAttributes) => tf.Tensor,
+): tf.Tensor => {
+  const zeros = lackingForSame(attributes);
+  if (convolution === 'Conv2D' || namedPadding(attributes) !== undefined || zeros === undefined)
+    return f(filter, attributes);
+  const larger = tf.pad(filter, [
+    [0, zeros[0]],
+    [0, zeros[1]],
+    [0, 0],
+    [0, 0],
+  ]);
+  const result = f(larger, { ...attributes, filter: larger.shape });
+  larger.dispose();
+  return result;
+};
+
+const convForward = (
+  convolution: Convolution,
+  x: tf.Tensor,
+  filter: tf.Tensor,
+  attributes: ConvAttributes,
+): tf.Tensor => {
+  const { stride, padding } = attributes;
+  const run = (images: tf.Tensor, how: Padding) => product(convolution, [images, filter], convValues(stride, how));
+  const name = namedPadding(attributes);
+  if (name !== undefined) return run(x, name);
+  // In a graph, oneDNN's depthwise convolution would be told of no padding at all.
+  if (convolution === 'DepthwiseConv2dNative') return withBorder(x, padding, (images) => run(images, 'VALID'));
+  return run(x, { explicit: padding });
+};
 
 const convInputGradient = (
   convolution: Convolution,
@@ -205,25 +264,24 @@ const convFilterGradient = (
     withShape(attributes.filter, (shape) =>
       product(`${convolution}BackpropFilter`, [images, shape, dy], convValues(stride, same)),
     );
-  if (name !== undefined) return gradient(x, name);
-  const side: [number, number] = [padding, padding];
-  const images = tf.pad(x, [[0, 0], side, side, [0, 0]]);
-  const result = gradient(images, 'VALID');
-  images.dispose();
-  return result;
+  return name === undefined ? withBorder(x, padding, (images) => gradient(images, 'VALID')) : gradient(x, name);
 };
 
 const convolution = (name: Convolution) =>
   operation<ConvAttributes, 'x' | 'filter'>(name, {
     inputs: ['x', 'filter'],
-    forward: (inputs, attributes) => {
-      const padding = namedPadding(attributes) ?? { explicit: attributes.padding };
-      return [product(name, inputs, convValues(attributes.stride, padding))];
-    },
+    forward: ([x, kernel], given) => [
+      withZerosAfter(name, kernel as tf.Tensor, given, (filter, attributes) =>
+        convForward(name, x as tf.Tensor, filter, attributes),
+      ),
+    ],
     saved: { inputs: ['x', 'filter'] },
-    gradient: ([dy], [x, filter], attributes) => ({
-      x: () => convInputGradient(name, filter as tf.Tensor, dy as tf.Tensor, attributes),
-      filter: () => convFilterGradient(name, x as tf.Tensor, dy as tf.Tensor, attributes),
+    gradient: ([dy], [x, kernel], given) => ({
+      x: () =>
+        withZerosAfter(name, kernel as tf.Tensor, given, (filter, attributes) =>
+          convInputGradient(name, filter, dy as tf.Tensor, attributes),
+        ),
+      filter: () => convFilterGradient(name, x as tf.Tensor, dy as tf.Tensor, given),
     }),
   });
 

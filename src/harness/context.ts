@@ -81,6 +81,8 @@ export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
         },
         toFailure('plugin', name),
       ),
+    has: async (name) => (await sitting.workshop.readTensors(weightsOf(name))) !== undefined,
+    drop: (name) => sitting.workshop.remove(`fits/${name}`),
     fit: (name, spec) =>
       TE.tryCatch(
         async () => {
@@ -111,7 +113,7 @@ const keptFit = async <
   };
 
   const finished = await workshop.readJson<Finished>(file('result.json'));
-  const weights = finished === undefined ? undefined : await workshop.readTensors(file('weights.safetensors'));
+  const weights = finished === undefined ? undefined : await workshop.readTensors(weightsOf(name));
   if (finished !== undefined && weights !== undefined) {
     const { best, ...rest } = finished;
     const state = spec.init(fitKey.split('init'));
@@ -150,7 +152,7 @@ const keptFit = async <
   });
   const { last, best, ...rest } = fitted;
   await workshop.writeTensors(
-    file('weights.safetensors'),
+    weightsOf(name),
     Object.fromEntries([...savedTree(last, 'last'), ...(best === undefined ? [] : savedTree(best.kept, 'best'))]),
   );
   await workshop.writeJson(
@@ -160,6 +162,9 @@ const keptFit = async <
   await workshop.remove(checkpoint);
   return fitted;
 };
+
+/** What a finished fit kept. */
+const weightsOf = (fitName: string): string => `fits/${fitName}/weights.safetensors`;
 
 /** Whether a fit is of the model that its stage is for; others that a plugin makes on the way are told apart by name. */
 export const isOfTheModel = (fitName: string): boolean => fitName === 'teacher' || fitName === 'student';

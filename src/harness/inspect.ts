@@ -55,7 +55,7 @@ export const inspectStage = async (
   work: Extract<Work, { readonly kind: 'inspect' }>,
   { workshop, warn }: Sitting,
 ): Promise<undefined> => {
-  const pool = await readPool(await input(store, stage, 'model'));
+  const pool = await readPool(await input(store, stage, 'model'), inspected);
   if (pool === undefined) {
     throw new FailureError(
       failure('plugin', 'the attack kept no images', {
@@ -108,7 +108,7 @@ export const inspectStage = async (
   for (const { warning, sentence } of diagnostics) if (warning) warn(`images: ${sentence}`);
   const result: Inspection = {
     shape,
-    count: pool.labels.length,
+    count: pool.count,
     images: labels.map((label, i) => ({
       label,
       teacher: probabilities(victim.logits, i),

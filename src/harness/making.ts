@@ -1,5 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js';
-import type { AttackContext } from '../attacks/attack.js';
+import type { AttackContext, Theft } from '../attacks/attack.js';
 import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import { notFinite, type StoredTensor } from '../core/safetensors.js';
@@ -11,7 +11,6 @@ import type { Network, NetworkPlugin, Variables } from '../models/network.js';
 import { fromStateDict, toStateDict, withoutCounters } from '../models/state-dict.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';
 import { logitsOn } from '../train/evaluate.js';
-import type { Fitted } from '../train/fit.js';
 import { crossEntropy } from '../train/losses.js';
 import type { Learner } from '../train/recipe.js';
 import { checkpointOf, files, input, readRecord } from './artefacts.js';
@@ -27,6 +26,7 @@ import {
   type TrainingSet,
 } from './owned.js';
 import type { Stage, Work } from './plan.js';
+import { refuseStrangers } from './pool.js';
 import { differences, readWeights } from './pretrained.js';
 import type { TrainingRecord } from './record.js';
 import type { Bench } from './stage.js';
@@ -56,7 +56,7 @@ export const make = async (
     const variables = await readModel(await input(store, stage, role), network, experiment.select);
     return use(variables).finally(() => dispose(variables));
   };
-  const keep = (network: Network, set: TrainingSet, trained: Fitted<Variables>): Promise<TrainingRecord> =>
+  const keep = (network: Network, set: TrainingSet, trained: Theft): Promise<TrainingRecord> =>
     keepModel(sitting.workshop, data, network, set, trained);
 
   switch (work.kind) {
@@ -103,8 +103,11 @@ export const make = async (
         data: handOver(attack, set),
         fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
       };
-      const steal = async (victim: Victim): Promise<TrainingRecord> =>
-        keep(student.network, set, await ran(() => attack.steal(victim, student, context)));
+      const steal = async (victim: Victim): Promise<TrainingRecord> => {
+        const stolen = await ran(() => attack.steal(victim, student, context));
+        await refuseStrangers(sitting.workshop);
+        return keep(student.network, set, stolen);
+      };
       if (attack.needs === 'none') return steal({ frozen: {} });
       const network = netOf(work.teacher);
       return borrowing('victim', network, (variables) =>
@@ -157,7 +160,7 @@ const keepModel = async (
   data: Dataset,
   network: Network,
   set: TrainingSet,
-  { last, best, ...trained }: Fitted<Variables>,
+  { last, best, pool, ...trained }: Theft,
 ): Promise<TrainingRecord> => {
   const metadata = metadataOf(network, data);
   try {
@@ -175,7 +178,7 @@ const keepModel = async (
     images: trained.images,
     queries: trained.queries,
     stepsPerSecond: trained.steps / trained.seconds,
-    trainImages: set.train.indices.length,
+    trainImages: pool ?? set.train.indices.length,
     validationImages: set.validation?.indices.length ?? 0,
     ...(best === undefined ? {} : { best: { epoch: best.epoch, validation: best.validation } }),
     history: trained.history,

@@ -1,6 +1,7 @@
 import { ownershipSaid } from '../attacks/attack.js';
 import { rank } from '../defenses/victim.js';
 import type { MetricName } from '../metrics/metric.js';
+import { isPretrained } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
 import { described } from './labels.js';
 import type { CellPlan, Plan } from './plan.js';
@@ -260,7 +261,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     data: { name: of.data.name, fingerprint, fraction: of.fraction, validation: of.validation },
     report: of.report,
     select: of.select,
-    teacher: described(of.teacher.network),
+    teacher: `${isPretrained(of.teacher) ? 'pretrained ' : ''}${described(of.teacher.network)}`,
     attacks: of.attacks.map(({ label, attack }) => ({
       label,
       needs: attack.needs,

@@ -1,6 +1,7 @@
 import { type AnyAttack, labelled, ownsAShare } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { FailureError, failure } from '../core/errors.js';
+import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
@@ -147,6 +148,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     return free;
   };
 
+  if (isUnlabelled(facts.data))
+    refuse(`the images of ${of.data.name} have no labels`, 'data', 'They are for transfer({ images }) alone.');
   const images = countInUse(facts.data.train.count, of);
   if (of.validation > 0 && images.validation === 0) {
     refuse(

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import type { ImageShape } from '../models/network.js';
@@ -16,6 +17,7 @@ interface Lot {
   readonly shape: ImageShape;
   readonly labels: readonly number[];
   readonly clipped: number;
+  readonly updates: number;
   readonly cost: Cost;
   /** sha256 of the PNG. */
   readonly png: string;
@@ -29,7 +31,7 @@ export const writeLot = async (
   workshop: Workshop,
   stage: string,
   name: string,
-  { images, shape, labels, clipped, cost }: Synthesised,
+  { images, shape, labels, clipped, updates, cost }: Synthesised,
 ): Promise<void> => {
   const { height, width, channels } = shape;
   const png = encodePng({
@@ -39,12 +41,20 @@ export const writeLot = async (
     pixels: images,
   });
   await workshop.writeBytes(pngOf(name), png);
-  await workshop.writeJson(lotOf(name), { stage, shape, labels, clipped, cost, png: sha256(png) } satisfies Lot);
+  await workshop.writeJson(lotOf(name), {
+    stage,
+    shape,
+    labels,
+    clipped,
+    updates,
+    cost,
+    png: sha256(png),
+  } satisfies Lot);
 };
 
 const synthesised = ({ stage: _, png: __, ...lot }: Lot, png: Buffer): Synthesised => ({
   ...lot,
-  images: decodeImage(png).pixels,
+  images: decodeImage(png, lot.shape.height * lot.shape.width * lot.labels.length).pixels,
 });
 
 /** A lot as it was written; undefined where it is missing, or was altered: then it is made anew. Rejects one of another stage. */
@@ -63,24 +73,55 @@ export const readLot = async (workshop: Workshop, stage: string, name: string): 
   return png === undefined ? undefined : synthesised(lot, png);
 };
 
-/** All lots of a finished stage as one; undefined where it made no images. */
-export const readPool = async (artefact: Artefact): Promise<Omit<Synthesised, 'cost'> | undefined> => {
-  const names = (await artefact.list(folder)).flatMap((file) => /^(.*)\.json$/.exec(file)?.[1] ?? []);
-  const lots = await Promise.all(
-    names.map(async (name) => synthesised(await artefact.json<Lot>(lotOf(name)), await artefact.bytes(pngOf(name)))),
-  );
-  return lots.length === 0 ? undefined : together(lots as [Synthesised, ...Synthesised[]]);
-};
+/** What was made in a finished stage. */
+export interface Pool extends Pictures {
+  /** How many images there are; `images` and what follows may be of the first ones only. */
+  readonly count: number;
+  readonly labels: readonly number[];
+  /** Updates that each image, or its generator, took. */
+  readonly updates: readonly number[];
+}
 
-/** Lots of images of one shape as one. */
-const together = (lots: readonly [Synthesised, ...Synthesised[]]): Omit<Synthesised, 'cost'> => {
-  const labels = lots.flatMap((lot) => lot.labels);
+/** The lots of a finished stage as one, read until they hold `least` images; undefined where it made none. */
+export const readPool = async (artefact: Artefact, least = Number.POSITIVE_INFINITY): Promise<Pool | undefined> => {
+  const names = (await artefact.list(folder)).flatMap((file) => /^(.*)\.json$/.exec(file)?.[1] ?? []);
+  const lots = await Promise.all(names.map((name) => artefact.json<Lot>(lotOf(name))));
+  if (lots[0] === undefined) return undefined;
+  const read: Synthesised[] = [];
+  let held = 0;
+  for (const [i, lot] of lots.entries()) {
+    if (held >= least) break;
+    read.push(synthesised(lot, await artefact.bytes(pngOf(names[i] as string))));
+    held += lot.labels.length;
+  }
+  const count = lots.reduce((sum, { labels }) => sum + labels.length, 0);
   return {
     shape: lots[0].shape,
-    labels,
-    clipped: lots.reduce((sum, lot) => sum + lot.clipped * lot.labels.length, 0) / labels.length,
-    images: Buffer.concat(lots.map(({ images }) => images)),
+    count,
+    labels: read.flatMap(({ labels }) => labels),
+    updates: read.flatMap(({ labels, updates }) => labels.map(() => updates)),
+    clipped: lots.reduce((sum, { clipped, labels }) => sum + clipped * labels.length, 0) / count,
+    images: Buffer.concat(read.map(({ images }) => images)),
   };
+};
+
+/**
+ * Rejects with a failure of kind `store` when the images of a stage in the making are not only its own: what somebody put
+ * among them would be sealed with them.
+ */
+export const refuseStrangers = async (workshop: Workshop): Promise<void> => {
+  const files = await workshop.list(folder);
+  const stranger = files.find((file) => {
+    const name = /^(.*)\.(?:json|png)$/.exec(file)?.[1];
+    return name === undefined || !files.includes(`${name}.json`) || !files.includes(`${name}.png`);
+  });
+  if (stranger === undefined) return;
+  throw new FailureError(
+    failure('store', 'this file is none of the images that were made here', {
+      where: join(workshop.folder, folder, stranger),
+      remedy: 'Move it elsewhere and run again: what was made is kept.',
+    }),
+  );
 };
 
 /** The most images of a batch that a picture of how it goes shows. */

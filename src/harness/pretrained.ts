@@ -4,7 +4,7 @@ import { attempt, FailureError, failure, orThrow } from '../core/errors.js';
 import { decodeSafetensors, notFinite, type Safetensors } from '../core/safetensors.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Network } from '../models/network.js';
-import { checkStateDict, stateDictShape } from '../models/state-dict.js';
+import { checkStateDict, type StateDict, stateDictShape } from '../models/state-dict.js';
 import { sha256 } from './identity.js';
 
 /** A pretrained teacher's file. */
@@ -26,6 +26,29 @@ export const readWeights = async (path: string): Promise<Weights> => {
   throw new FailureError(failure('data', what, { where: where === undefined ? path : `${path}: ${where}`, remedy }));
 };
 
+const refuse = (what: string, where: string, remedy: string): never => {
+  throw new FailureError(failure('data', what, { where, remedy }));
+};
+
+/** Whether the last layer is for as many classes as the network's: another number is no mistake in the network. */
+const checkClasses = (tensors: StateDict, network: Network): void => {
+  const head = network.variables.filter(({ layout }) => layout === 'dense' || typeof layout === 'object').at(-1);
+  const shape = head && tensors[head.name]?.shape;
+  if (head === undefined || shape === undefined) return;
+  const wanted = stateDictShape(head);
+  if (shape.length !== 2 || shape[0] === wanted[0] || shape[1] !== wanted[1]) return;
+  refuse(
+    `the weights are of ${shape[0]} classes, and the data set has ${network.classes} ([${shape.join(', ')}], not [${wanted.join(', ')}])`,
+    head.name,
+    'Choose the data set that the teacher was trained on.',
+  );
+};
+
+const checkFinite = (tensors: StateDict): void => {
+  const name = notFinite(tensors);
+  if (name !== undefined) refuse('the weights are not finite', name, 'Such a teacher answers nothing: train it again.');
+};
+
 /**
  * Whether the weights are a network's.
  *
@@ -33,38 +56,25 @@ export const readWeights = async (path: string): Promise<Weights> => {
  * classes than the data set's, or not finite
  */
 export const checkWeights = ({ path, tensors }: Weights, network: Network): void => {
-  const refuse = (what: string, name: string, remedy?: string): never => {
-    throw new FailureError(failure('data', what, { where: `${path}: ${name}`, remedy }));
-  };
-  const head = network.variables.filter(({ layout }) => layout === 'dense' || typeof layout === 'object').at(-1);
-  const classes = head && tensors[head.name]?.shape;
-  if (head !== undefined && classes?.length === 2 && classes[0] !== network.classes) {
-    const wanted = stateDictShape(head);
-    if (classes[1] === wanted[1])
-      refuse(
-        `the weights are of ${classes[0]} classes, and the data set has ${network.classes} ([${classes.join(', ')}], not [${wanted.join(', ')}])`,
-        head.name,
-        'Choose the data set that the teacher was trained on.',
-      );
-  }
   try {
+    checkClasses(tensors, network);
     checkStateDict(network, tensors);
+    checkFinite(tensors);
   } catch (error) {
     if (!(error instanceof FailureError)) throw error;
     throw new FailureError({ ...error.failure, where: `${path}: ${error.failure.where}` });
   }
-  const name = notFinite(tensors);
-  if (name !== undefined)
-    refuse('the weights are not finite', name, 'A teacher of NaN answers nothing: train it again.');
 };
 
+const shortened = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
+
 /** In what the data set is not the one that a file of `undistill export` was trained on; of other files nothing is known. */
-export const differences = ({ metadata }: Weights, data: Dataset): readonly string[] =>
-  metadata.undistill === undefined
-    ? []
-    : (['normalisation', 'classes'] as const)
-        .filter((field) => metadata[field] !== JSON.stringify(data[field]))
-        .map(
-          (field) =>
-            `the teacher was trained with ${field} ${metadata[field]}; here it is ${JSON.stringify(data[field])}`,
-        );
+export const differences = ({ metadata }: Weights, data: Dataset): readonly string[] => {
+  if (metadata.undistill === undefined) return [];
+  return (['normalisation', 'classes'] as const).flatMap((field) => {
+    const [there, here] = [metadata[field] ?? 'unknown', JSON.stringify(data[field])];
+    return there === here
+      ? []
+      : [`the teacher was trained with ${field} ${shortened(there)}; here it is ${shortened(here)}`];
+  });
+};

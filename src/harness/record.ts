@@ -27,7 +27,7 @@ export interface TrainingRecord {
   /** Questions put to the victim: images asked about, each time. */
   readonly queries: number;
   readonly stepsPerSecond: number;
-  /** Training images, and those held out. */
+  /** Training images, also such as the attack made itself, and those held out. */
   readonly trainImages: number;
   readonly validationImages: number;
   readonly best?: { readonly epoch: number; readonly validation: number };

@@ -38,6 +38,7 @@ export const whyStale = (
     else if (path.endsWith('.source')) code(old, now, `the code of ${path.slice(0, -'.source'.length)}`);
     else if (path.startsWith('inputs.')) reasons.add(`its ${path.slice('inputs.'.length)} changed`);
     else if (path === 'data.fingerprint') reasons.add('the data changed');
+    else if (path === 'weights') reasons.add('the pretrained weights changed');
     else reasons.add(`${path}: ${shown(old)} → ${shown(now)}`);
   };
   compare(earlier, present, '');

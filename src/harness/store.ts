@@ -46,6 +46,8 @@ export interface Workshop {
   /** As they were written, if `isSound` says so of them; else the file is removed, and said to be damaged. */
   readBytes(name: string, isSound: (bytes: Buffer) => boolean): Promise<Buffer | undefined>;
   writeBytes(name: string, bytes: Uint8Array): Promise<void>;
+  /** The names of the files in a folder of it, sorted; none where there is no such folder. */
+  list(folder: string): Promise<readonly string[]>;
   remove(name: string): Promise<void>;
   /** Makes what lies here the stage's result. */
   finish(): Promise<void>;
@@ -146,9 +148,11 @@ const artefact = (folder: string): Artefact => {
     json: async (name) => JSON.parse((await read(name)).toString()),
     tensors: async (name) => orElse(decodeSafetensors(await read(name)), join(folder, name)),
     bytes: read,
-    list: async (name) => (await readdir(join(folder, name)).catch(() => [])).sort(),
+    list: (name) => filesIn(join(folder, name)),
   };
 };
+
+const filesIn = async (folder: string): Promise<readonly string[]> => (await readdir(folder).catch(() => [])).sort();
 
 /** @param onDamage told when a file is not what was written; the finished stage, or the checkpoint, is then made anew */
 export const openStore = (root: string, onDamage: (id: string, file: string) => void): Store => {
@@ -238,6 +242,7 @@ const workshop = async (final: string, lock: Lock, onDamage: (file: string) => v
         return bytes;
       }),
     writeBytes: (name, bytes) => writeWhole(at(name), bytes),
+    list: (name) => filesIn(at(name)),
     remove: (name) => guarded(at(name), () => rm(at(name), { recursive: true, force: true })),
     finish: async () => {
       await writeWhole(at(manifestName), `${JSON.stringify({ files: await checksums(folder) }, null, 2)}\n`);

@@ -4,6 +4,8 @@ import { confidence, type Logits, meanOverRows, predicted } from './rows.js';
 export interface Diagnostic {
   readonly name: string;
   readonly value: number | readonly number[];
+  /** What each of several values is of. */
+  readonly of?: readonly string[];
   readonly sentence: string;
   readonly warning: boolean;
 }
@@ -82,6 +84,7 @@ export const batchNormDistances = (
   return {
     name: 'batch-norm distance',
     value: Object.values(made),
+    of: Object.keys(made),
     sentence: `statistics of ${Object.keys(made).length} batch norms are off by ${total(made).toPrecision(3)}, ${ratio.toPrecision(2)} times as much as those of real images`,
     warning: ratio > 10,
   };

@@ -70,14 +70,9 @@ export const toStateDict = (network: Network, { params, stats }: Variables): Sta
 export const withCounters = (stateDict: StateDict): Readonly<Record<string, WrittenTensor>> =>
   Object.fromEntries(
     Object.entries(stateDict).flatMap(([name, tensor]): [string, WrittenTensor][] => {
-      const [norm, rest] = name.split(/\.running_var$/);
-      const count = { shape: [], data: new BigInt64Array(1) };
-      return rest === undefined
-        ? [[name, tensor]]
-        : [
-            [name, tensor],
-            [`${norm}${counter}`, count],
-          ];
+      const own: [string, WrittenTensor] = [name, tensor];
+      const norm = /^(.*)\.running_var$/.exec(name)?.[1];
+      return norm === undefined ? [own] : [own, [`${norm}${counter}`, { shape: [], data: new BigInt64Array(1) }]];
     }),
   );
 
@@ -86,13 +81,14 @@ export const withoutCounters = (stateDict: StateDict): StateDict =>
 
 const show = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
 
-const mismatch = (what: string, where: string): FailureError =>
-  new FailureError(
-    failure('data', what, {
-      where,
-      remedy: 'These weights belong to another network, image size or number of classes.',
-    }),
-  );
+const mismatch = (
+  what: string,
+  where: string,
+  remedy = 'These weights belong to another network, image size or number of classes.',
+): FailureError => new FailureError(failure('data', what, { where, remedy }));
+
+/** What PyTorch's DataParallel puts before every name. */
+const wrapper = 'module.';
 
 /**
  * Whether a PyTorch state dict is of a network, its batch norms' counters aside.
@@ -102,6 +98,8 @@ const mismatch = (what: string, where: string): FailureError =>
 export const checkStateDict = (network: Network, stateDict: StateDict): void => {
   const known = new Set(network.variables.map(({ name }) => name));
   const foreign = Object.keys(withoutCounters(stateDict)).find((name) => !known.has(name));
+  if (foreign?.startsWith(wrapper) && known.has(foreign.slice(wrapper.length)))
+    throw mismatch(`the names begin with ${wrapper}`, foreign, 'Save model.module.state_dict(), without DataParallel.');
   if (foreign !== undefined) throw mismatch(`the network ${network.name} has no such variable`, foreign);
   for (const spec of network.variables) {
     const stored = stateDict[spec.name];

@@ -22,6 +22,8 @@ export interface ImagesFile {
 export interface SynthesisedImage {
   /** A PNG of the image alone, relative to the list; absent where it is not among those shown. */
   readonly file?: string;
+  /** Updates that the image, or the generator that made it, took. */
+  readonly updates: number;
   /** The class it was made for, an index into the classes. */
   readonly label: number;
   /** The teacher's probability for each class. */
@@ -90,6 +92,7 @@ const heading = record({
     record({
       name: text,
       value: (value, at) => (Array.isArray(value) ? listOf(number)(value, at) : number(value, at)),
+      of: optional(listOf(text)),
       sentence: text,
       warning: flag,
     }),
@@ -101,6 +104,7 @@ const imagesOf = (classes: number): Check =>
     images: listOf(
       record({
         file: optional(text),
+        updates: wholeFrom(0),
         label: wholeIn(0, classes - 1, `a whole number from 0 to ${classes - 1}`),
         teacher: listOf(number, classes),
         verifier: listOf(number, classes),

@@ -8,6 +8,8 @@ import type { Pictures } from './images.js';
 export interface Synthesised extends Pictures {
   /** The class that each was made for, or taken for by the victim. */
   readonly labels: readonly number[];
+  /** Updates that it took: of the images, or of their generator. */
+  readonly updates: number;
   readonly cost: Cost;
 }
 
@@ -26,6 +28,10 @@ export interface Context {
     name: string,
     spec: FitSpec<Frozen, State, Batch, Kept, Data>,
   ): Task<Fitted<Kept>>;
+  /** Whether a fit of this name is finished and kept: one that goes on from it need not ask for those before. */
+  has(name: string): Promise<boolean>;
+  /** Removes what a finished fit kept, when another one has gone on from it. */
+  drop(name: string): Promise<void>;
   /** Makes images once, which are kept as PNG files and shown with the results. */
   images(name: string, make: () => Promise<Synthesised>): Task<Synthesised>;
   /** Makes a value once; it must survive JSON. */

@@ -335,9 +335,10 @@ describe('a pool', () => {
   test('has the classes that were asked for, or every class in turn', async () => {
     const labels = async (changes: object) =>
       Object.values(await kept(deepInversion({ ...inversion(), batches: 2, ...changes }))).map((lot) => lot.labels);
+    // The batch is no multiple of the classes: the next one goes on where it ended.
     expect(await labels({})).toEqual([
       [0, 1, 2, 0],
-      [0, 1, 2, 0],
+      [1, 2, 0, 1],
     ]);
     expect(await labels({ labels: [2, 2, 0, 1] })).toEqual([
       [2, 2, 0, 1],
@@ -480,6 +481,7 @@ describe('a synthesiser of one’s own', () => {
 
   test.each<readonly [string, Partial<Synthesiser<never>>, readonly number[] | undefined, string]>([
     ['no phases', { phases: [] }, undefined, 'it has no phases'],
+    ['batches of one image', { batch: 1 }, undefined, 'its batches are of 1 images'],
     ['too few labels', {}, [0, 1], 'there are 2 labels for a batch of 6 images'],
     ['a label that is no class', {}, [0, 1, 2, 3, 0, 1], 'label 3 is none of the 3 classes'],
   ])('with %s is refused', async (_, changes, labels, what) => {
@@ -488,6 +490,22 @@ describe('a synthesiser of one’s own', () => {
     const failed = await failureOf(stealFromPool(unsound, options, victim, learner, given(context())));
     expect(failed).toMatchObject({ kind: 'plugin', where: 'synthesiser', what });
     expect(failed.remedy).toBeTruthy();
+    if (labels !== undefined) return;
+    const joint = { epochs: 1, stepsPerEpoch: 1, temperature: 1, keep: 4 };
+    expect(await failureOf(stealJointly(unsound, joint, victim, learner, given(context())))).toEqual(failed);
+  });
+
+  test('says so when the student has learnt enough before all images are made', async () => {
+    const warned = async (steps: number) => {
+      const tried = context();
+      const options = { batches: 3, temperature: 1, steps, stepsBetween: 2 };
+      endOf(await succeed(stealFromPool(drifting(), options, victim, learner, given(tried))));
+      return tried.warnings.filter((warning) => warning.includes('learnt no more'));
+    };
+    expect(await warned(7)).toEqual([]);
+    expect(await warned(5)).toEqual([
+      "the student's 5 steps were taken before the last of 3 batches: later images were made against a student that learnt no more",
+    ]);
   });
 
   test('learns together with a student', async () => {

@@ -68,6 +68,18 @@ describe('undistill export', () => {
     expect((await readdir(at.folder)).filter((name) => name.includes('.tmp'))).toEqual([]);
   });
 
+  it('writes the checkpoint that the experiment selects', async () => {
+    const matrix = JSON.parse(await at.read('first/tiny/matrix.json'));
+    await at.write('first/tiny/matrix.json', JSON.stringify({ ...matrix, select: 'best' }));
+    const best = await exported('--stage', 'teacher', '--out', 'best.safetensors');
+    expect(best.out).toContain('the best checkpoint of seed-0/teacher');
+    const { id } = JSON.parse(await at.read('first/tiny/stages/seed-0/teacher/record.json'));
+    const [file, kept] = [await decoded('best.safetensors'), await decoded(`first/.store/${id}/best.safetensors`)];
+    expect(file.tensors).toMatchObject(kept.tensors);
+    expect(file.metadata.checkpoint).toBe('best');
+    await at.write('first/tiny/matrix.json', JSON.stringify(matrix));
+  });
+
   it('refuses what it cannot do, and says what there is', async () => {
     const there = await exported('--stage', 'teacher');
     expect(there).toMatchObject({
@@ -173,7 +185,7 @@ describe('a pretrained teacher', () => {
     const other = Buffer.from(bytes);
     other.writeFloatLE(0.25, other.length - 4);
     await writeFile(path, other);
-    expect((await planned()).out).toMatch(/^teacher +import +stale: weights: "/m);
+    expect((await planned()).out).toMatch(/^teacher +import +stale: the pretrained weights changed$/m);
     await writeFile(path, bytes.subarray(0, 99));
     expect(await planned()).toMatchObject({
       code: 1,

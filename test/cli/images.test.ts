@@ -15,8 +15,8 @@ beforeAll(() => {
 afterAll(() => at.remove());
 
 const images: readonly SynthesisedImage[] = [
-  { file: 'images/0.png', label: 0, teacher: [0.75, 0.25], verifier: [0.5, 0.25] },
-  { label: 1, teacher: [0, 1], verifier: [0.75, 0.25] },
+  { file: 'images/0.png', updates: 7, label: 0, teacher: [0.75, 0.25], verifier: [0.5, 0.25] },
+  { updates: 7, label: 1, teacher: [0, 1], verifier: [0.75, 0.25] },
 ];
 
 const example: ImagesFile = {

@@ -190,11 +190,10 @@ describe('an archive', () => {
     const tell = async (bytes: Uint8Array) => failureOf(async () => listAndRead(await fileWith(bytes)));
     expect((await tell(Buffer.alloc(0))).what).toBe('the file is empty');
     expect((await tell(gzip(Buffer.alloc(0)))).what).toBe('the archive is empty');
-    expect(await tell(Buffer.from('PK\x03\x04 and so on'))).toMatchObject({
-      what: 'it is a zip archive',
+    expect(await tell(Buffer.from('BZh91AY'))).toMatchObject({
+      what: 'it is compressed with bzip2',
       remedy: 'Unpack it and give the folder, or pack it as tar.gz.',
     });
-    expect((await tell(Buffer.from('BZh91AY'))).what).toBe('it is compressed with bzip2');
     expect((await tell(Buffer.concat([Buffer.from('text '.repeat(300)), Buffer.alloc(1024)]))).what).toMatch(
       /^it is not a tar archive, or a damaged one/,
     );

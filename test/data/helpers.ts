@@ -12,6 +12,8 @@ import { type Failure, FailureError, type Task } from '../../src/core/errors.js'
 
 // Encoding images and writing hundreds of files takes a while on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
+// What the developer has downloaded is not there.
+vi.stubEnv('XDG_DATA_HOME', join(tmpdir(), 'undistill-no-data'));
 
 /** A folder that lasts as long as the test file. */
 export const temporaryFolder = (): string => {

@@ -57,6 +57,30 @@ describe('an image folder', () => {
     expect([data.train.count, data.test.count]).toEqual([2, 2]);
   });
 
+  it('without labels is any folder of images, at any depth', async () => {
+    const path = await folderWith({
+      'b.png': green,
+      'deep/er/a.png': grey,
+      'deep/c.jpg': jpegOf(4, 4, [0, 255, 0]),
+      'x.txt': red,
+    });
+    const notes: string[] = [];
+    const options: LoadOptions = { onNote: (note) => notes.push(note), cache: join(root, 'cache') };
+    const data = await succeed(imageFolder({ path, unlabelled: true }).load(options));
+    expect(data).toMatchObject({ classes: ['unlabelled'], train: { count: 3 }, test: { count: 0 } });
+    expect(data.image).toEqual({ height: 4, width: 4, channels: 3 });
+    expect(notes.join()).toContain('x.txt');
+    const again = await succeed(
+      imageFolder({ path, unlabelled: true }).load({ ...options, onProgress: () => expect.fail('decoded again') }),
+    );
+    expect(again.fingerprint).toBe(data.fingerprint);
+    expect(await fail(load(imageFolder({ path: await folderWith({ 'x.txt': red }), unlabelled: true })))).toMatchObject(
+      {
+        what: 'there are no JPEG or PNG files in it',
+      },
+    );
+  });
+
   it('takes given constants', async () => {
     const normalisation = { mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2] };
     const augmentation = { crop: 2, flip: true };

@@ -433,6 +433,7 @@ describe('a compiled runner gives the bits of an eager one', () => {
 
   type Layer = (images: tf.Tensor4D, filter: tf.Tensor4D, bias: tf.Tensor1D, still: tf.Tensor1D) => tf.Tensor;
   const convolved = (x: tf.Tensor4D, filter: tf.Tensor4D): tf.Tensor4D => ops.conv2d(x, filter, { padding: 1 });
+  const groups = (w: tf.Tensor4D, of: number): tf.Tensor4D => w.slice([0, 0, 0, 0], [3, 3, of, 8]);
   const rowsOf = (x: tf.Tensor): tf.Tensor2D => x.reshape([x.size / 8, 8]);
   const padded = (x: tf.Tensor4D): tf.Tensor4D => {
     const side: [number, number] = [1, 1];
@@ -448,6 +449,13 @@ describe('a compiled runner gives the bits of an eager one', () => {
   const fresh: Layer = (x, _, b, still) => ops.batchNormTrain(x as tf.Tensor4D, normOf(b, still)).y;
   const unit: Layer = (x, w, b, still) => known(convolved(x, w), w, b, still);
 
+  const of4 = (x: tf.Tensor4D, b: tf.Tensor1D, still: tf.Tensor1D): Parameters<Layer> => [
+    x.reshape([x.size / 64, 4, 4, 4]),
+    x,
+    b.slice(0, 4),
+    still.slice(0, 4),
+  ];
+
   /** Layers that the optimiser would join with what follows them. */
   const layers: readonly (readonly [string, Layer])[] = [
     ['a convolution', (x, w) => convolved(x, w)],
@@ -462,10 +470,30 @@ describe('a compiled runner gives the bits of an eager one', () => {
     ['a batch norm in evaluation with ReLU', (...all) => ops.relu(known(...all))],
     ['a batch norm in evaluation, a sum and ReLU', (...all) => ops.relu(ops.add(known(...all), all[0]))],
     ['a batch norm in training with ReLU', (...all) => ops.relu(fresh(...all))],
+    ['a batch norm in training with ReLU, of 4 channels', (x, _, b, still) => ops.relu(fresh(...of4(x, b, still)))],
     ['a batch norm in training, ReLU and a sum', (...all) => ops.add(ops.relu(fresh(...all)), all[0])],
     ['a convolution and a batch norm in evaluation', unit],
     ['both with ReLU', (...all) => ops.relu(unit(...all))],
     ['both with a sum and ReLU', (...all) => ops.relu(ops.add(unit(...all), all[0]))],
+    ['a convolution in groups', (x, w) => convolved(x, groups(w, 2))],
+    ['a convolution in groups at stride 2', (x, w) => ops.conv2d(x, groups(w, 4), { padding: 1, stride: 2 })],
+    ['a depthwise convolution with bias', (x, w, b) => ops.biasAdd(convolved(x, groups(w, 1)), b)],
+    ['a depthwise convolution with bias and ReLU6', (x, w, b) => ops.relu6(ops.biasAdd(convolved(x, groups(w, 1)), b))],
+    ['a depthwise convolution at stride 2', (x, w) => ops.conv2d(x, groups(w, 1), { padding: 1, stride: 2 })],
+    ['a depthwise convolution at stride 3', (x, w) => ops.conv2d(x, groups(w, 1), { padding: 2, stride: 3 })],
+    [
+      'a depthwise convolution and a batch norm in evaluation with ReLU6',
+      (x, w, b, still) => ops.relu6(known(ops.biasAdd(convolved(x, groups(w, 1)), b), w, b, still)),
+    ],
+    ['a batch norm in training with ReLU6', (...all) => ops.relu6(fresh(...all))],
+    ['interleaved channels', (x, w) => ops.interleave(x, ops.relu(convolved(x, w)))],
+    [
+      'interleaved halves',
+      (x, w) => {
+        const [left, right] = ops.halves(x);
+        return ops.halves(ops.interleave(left, convolved(right, groups(w, 1).slice([0, 0, 0, 0], [3, 3, 1, 4]))))[1];
+      },
+    ],
     ['max-pooling of ReLU', (x) => ops.maxPool(ops.relu(x), 2)],
     ['means of ReLU', (x) => ops.globalMean(ops.relu(x))],
     ['a dense layer with ReLU', (x, w, b) => ops.relu(ops.dense(rowsOf(x), rowsOf(w).slice([0, 0], [8, 8]), b))],

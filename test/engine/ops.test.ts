@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { key, permutation, uniforms } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import * as ops from '../../src/engine/ops.js';
@@ -71,6 +71,8 @@ const cases: readonly Case[] = [
   conv('depthwise', random('x', 2, 5, 6, 3), random('f', 3, 3, 1, 3), { padding: 1 }),
   conv('depthwise stride 2, even', random('x', 2, 6, 4, 3), random('f', 3, 3, 1, 3), { padding: 1, stride: 2 }),
   conv('depthwise stride 2, odd', random('x', 2, 5, 7, 2), random('f', 3, 3, 1, 2), { padding: 1, stride: 2 }),
+  conv('depthwise stride 2, both', random('x', 2, 4, 5, 2), random('f', 3, 3, 1, 2), { padding: 1, stride: 2 }),
+  conv('depthwise 5×5 at 3', random('x', 2, 7, 6, 2), random('f', 5, 5, 1, 2), { padding: 2, stride: 3 }),
   conv('as many groups as channels, 2 from each', random('x', 2, 5, 4, 2), random('f', 3, 3, 1, 4), { padding: 1 }),
   {
     name: 'halves',
@@ -319,6 +321,19 @@ describe('PyTorch’s arithmetic', () => {
       [2, 6, 4, 8],
     ]);
   });
+});
+
+it('without oneDNN, groups are convolved one by one, with the same numbers', () => {
+  const grouped = conv('', random('x', 2, 5, 4, 6), random('f', 3, 3, 2, 9), { padding: 1, stride: 2 });
+  const [together, apart] = [undefined, '0'].map((oneDnn) => {
+    vi.stubEnv('TF_ENABLE_ONEDNN_OPTS', oneDnn);
+    return evaluated(grouped);
+  });
+  vi.unstubAllEnvs();
+  for (const part of ['outputs', 'gradients'] as const)
+    apart?.[part].forEach((found, i) => {
+      expectClose(found, together?.[part][i] as Input, 1e-5);
+    });
 });
 
 it('gradients of an unwanted input are not computed', () => {

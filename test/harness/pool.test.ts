@@ -13,7 +13,7 @@ import { key } from '../../src/core/random.js';
 import { decodeImage, encodePng } from '../../src/data/images.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { contextOf, type Sitting, type StageEvent } from '../../src/harness/context.js';
-import { contactSheet, readLot, readPool, writeLot } from '../../src/harness/pool.js';
+import { contactSheet, readLot, readPool, refuseStrangers, writeLot } from '../../src/harness/pool.js';
 import { type Artefact, openStore, type Store, type Workshop } from '../../src/harness/store.js';
 import type { Synthesised } from '../../src/train/context.js';
 import { constant } from '../../src/train/schedules.js';
@@ -63,6 +63,7 @@ const lotOf = (channels: number, count = 5, changes: Partial<Synthesised> = {}):
   shape: { height: 2, width: 3, channels },
   labels: Array.from({ length: count }, (_, i) => i % 3),
   clipped: 1 / 3,
+  updates: 3,
   cost,
   ...changes,
 });
@@ -182,13 +183,46 @@ describe('the pool of a finished stage', () => {
   };
 
   test('is all of its lots in the order of their names, as one', async () => {
-    const [one, two] = [lotOf(3, 6, { clipped: 0.5 }), lotOf(3, 2, { clipped: 0.1, labels: [2, 2] })];
-    const pool = await readPool(await finished({ 'lot-0001': two, 'lot-0000': one }));
+    const [one, two] = [lotOf(3, 6, { clipped: 0.5 }), lotOf(3, 2, { clipped: 0.1, labels: [2, 2], updates: 5 })];
+    const stage = await finished({ 'lot-0001': two, 'lot-0000': one });
+    const pool = await readPool(stage);
     expect(pool).toEqual({
       shape: { height: 2, width: 3, channels: 3 },
+      count: 8,
       labels: [0, 1, 2, 0, 1, 2, 2, 2],
+      updates: [3, 3, 3, 3, 3, 3, 5, 5],
       clipped: expect.closeTo((6 * 0.5 + 2 * 0.1) / 8, 12),
       images: Buffer.concat([one.images, two.images]),
+    });
+    // As many lots as hold so many images, of all that there are.
+    expect(await readPool(stage, 4)).toEqual({
+      ...pool,
+      labels: one.labels,
+      updates: [3, 3, 3, 3, 3, 3],
+      images: Buffer.from(one.images),
+    });
+  });
+
+  test('of many large images is read as well', async () => {
+    const large = { height: 64, width: 64, channels: 1 };
+    const labels = Array.from({ length: 4100 }, (_, i) => i % 10);
+    const images = new Uint8Array(4100 * 4096).fill(7);
+    await writeLot(workshop, 'a', 'lot', { ...lotOf(1), images, shape: large, labels });
+    const read = await readLot(workshop, 'a', 'lot');
+    expect(damages).toEqual([]);
+    expect(read?.images.length).toBe(images.length);
+  });
+
+  test.each(['holiday.png', 'lot.txt', 'lot-0001.json'])('is not sealed with %s among it', async (name) => {
+    await writeLot(workshop, 'a', 'lot-0000', lotOf(1));
+    await refuseStrangers(workshop);
+    writeFileSync(join(workshop.folder, 'images', name), 'x');
+    await expect(refuseStrangers(workshop)).rejects.toMatchObject({
+      failure: {
+        kind: 'store',
+        where: join(workshop.folder, 'images', name),
+        remedy: expect.stringContaining('Move it elsewhere'),
+      },
     });
   });
 
@@ -297,6 +331,8 @@ describe('a theft that is stopped anywhere, again and again, ends with the same 
     // States of images that are finished are not kept: many lots of them would fill a disk.
     const fits = readdirSync(join(workshop.folder, 'fits'));
     expect(fits.length).toBeGreaterThan(0);
+    // The student, and of those on the way the newest.
+    expect(fits.length).toBeLessThanOrEqual(2);
     expect(fits.filter((name) => !name.startsWith('student'))).toEqual([]);
 
     for (const crash of [false, true]) {

@@ -14,7 +14,7 @@ import { differences, readWeights } from '../../src/harness/pretrained.js';
 import { withScale } from '../../src/harness/scale.js';
 import { planFor } from '../../src/harness/session.js';
 import { pretrained } from '../../src/train/recipe.js';
-import { temporaryFolder } from '../end-to-end/helpers.js';
+import { ran, temporaryFolder } from '../end-to-end/helpers.js';
 import { made, recipe, refusal, thirds, tiny } from './helpers.js';
 
 const folder = temporaryFolder();
@@ -120,12 +120,52 @@ describe('a pretrained teacher in a plan', () => {
   });
 });
 
+describe('a pretrained teacher in a run', () => {
+  const run = (path: string, tell?: () => void) =>
+    ran(
+      made({ teacher: pretrained(path, tiny()), attacks: [scratch(), kd()], seeds: [0, 1] }),
+      join(folder, `store ${files}`),
+      tell === undefined ? {} : { tell },
+    );
+
+  test('is evaluated once and stolen from with each seed; a difference of the data is a warning', async () => {
+    const path = saved(good, {
+      undistill: '1',
+      classes: '["a"]',
+      normalisation: JSON.stringify(thirds().normalisation),
+    });
+    const { matrix, by } = await run(path);
+    expect(matrix.teacher).toBe('pretrained tiny(hidden 6)');
+    expect(matrix.victims.map(({ accuracy }) => accuracy)).toEqual([{ mean: 1 / 3, sd: 0, count: 2 }]);
+    expect(matrix.cells.map(({ attack, accuracy }) => [attack, accuracy?.count])).toEqual([
+      ['scratch', 2],
+      ['kd', 2],
+    ]);
+    expect(by.teacher).toMatchObject({
+      status: 'done',
+      record: {
+        kind: 'import',
+        warnings: ['the teacher was trained with classes ["a"]; here it is ["top","middle","bottom"]'],
+      },
+    });
+  });
+
+  test('is refused when its file is altered after planning', async () => {
+    const path = saved(good);
+    const { by } = await run(path, () =>
+      writeFileSync(path, encodeSafetensors({ ...good, 'fc2.bias': floats(3) }, { a: '' })),
+    );
+    expect(by.teacher).toMatchObject({ status: 'failed', failure: { kind: 'data', where: path } });
+  });
+});
+
 describe('weights that do not fit are refused at planning', () => {
   const without = (name: string) => Object.fromEntries(Object.entries(good).filter(([each]) => each !== name));
 
   test.each<readonly [string, Readonly<Record<string, WrittenTensor>>, string, RegExp]>([
     ['a missing tensor', without('fc1.bias'), 'fc1.bias', /lack/],
     ['one too many', { ...good, 'fc3.bias': floats(3) }, 'fc3.bias', /tiny has no such variable/],
+    ['DataParallel’s names', { 'module.fc1.bias': floats(6) }, 'module.fc1.bias', /begin with module\./],
     ['another shape', { ...good, 'fc1.weight': floats(5, 16) }, 'fc1.weight', /\[5, 16\], the network has \[6, 16\]/],
     [
       'other classes',

@@ -123,6 +123,7 @@ test('the distance of batch norms is that of real images or a few times it, and 
   expect(batchNormDistances({ bn1: 3, bn2: 1 }, { bn1: 1, bn2: 1 })).toEqual({
     name: 'batch-norm distance',
     value: [3, 1],
+    of: ['bn1', 'bn2'],
     sentence: 'statistics of 2 batch norms are off by 4.00, 2.0 times as much as those of real images',
     warning: false,
   });

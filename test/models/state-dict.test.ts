@@ -5,10 +5,20 @@ import { key } from '../../src/core/random.js';
 import { entries } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { leNet5 } from '../../src/models/lenet.js';
+import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
+import type { NetworkPlugin } from '../../src/models/network.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
 import { preResNet } from '../../src/models/pre-resnet.js';
 import { resNet } from '../../src/models/resnet.js';
-import { fromStateDict, type StateDict, toStateDict, withCounters } from '../../src/models/state-dict.js';
+import { resNeXt29 } from '../../src/models/resnext.js';
+import { shuffleNetV2 } from '../../src/models/shufflenet-v2.js';
+import {
+  fromStateDict,
+  type StateDict,
+  stateDictShape,
+  toStateDict,
+  withCounters,
+} from '../../src/models/state-dict.js';
 
 beforeAll(async () => {
   await loadEngine();
@@ -19,6 +29,15 @@ const grey = { height: 32, width: 32, channels: 1 };
 
 describe('names and shapes are PyTorch’s, in its order', () => {
   const listed = (stateDict: StateDict) => Object.entries(stateDict).map(([name, { shape }]) => `${name} ${shape}`);
+  const withBias = (name: string, shape: string) => [`${name}.weight ${shape}`, `${name}.bias ${shape.split(',')[0]}`];
+  /** A net's, but for the batch norms'. */
+  const kernelsOf = (plugin: NetworkPlugin, prefix = '') => {
+    const { variables } = plugin.build(colour, 100);
+    const norms = new Set(variables.flatMap(({ name }) => /(.*)\.running_var$/.exec(name)?.[1] ?? []));
+    return variables
+      .filter(({ name }) => name.startsWith(prefix) && !norms.has(name.replace(/\.[^.]*$/, '')))
+      .map((spec) => `${spec.name} ${stateDictShape(spec)}`);
+  };
 
   it('plain CNN', () => {
     const network = plainCnn({ width: 8 }).build({ height: 16, width: 24, channels: 3 }, 10);
@@ -76,6 +95,72 @@ describe('names and shapes are PyTorch’s, in its order', () => {
     expect(shortcuts(44)).toEqual([1, 2, 3].map((stage) => `layer${stage}.0.downsample.0.weight`));
   });
 
+  it('ResNeXt: grouped kernels take an eighth of the channels; a projection only where channels change', () => {
+    expect(kernelsOf(resNeXt29(), 'stage_2.stage_2_bottleneck_0')).toEqual([
+      'stage_2.stage_2_bottleneck_0.conv_reduce.weight 1024,256,1,1',
+      'stage_2.stage_2_bottleneck_0.conv_conv.weight 1024,128,3,3',
+      'stage_2.stage_2_bottleneck_0.conv_expand.weight 512,1024,1,1',
+      'stage_2.stage_2_bottleneck_0.shortcut.shortcut_conv.weight 512,256,1,1',
+    ]);
+    const all = kernelsOf(resNeXt29());
+    expect(all.filter((name) => name.includes('shortcut'))).toHaveLength(3);
+    expect([all[0], ...all.slice(-2)]).toEqual([
+      'conv_1_3x3.weight 64,3,3,3',
+      'classifier.weight 100,1024',
+      'classifier.bias 100',
+    ]);
+    const norms = resNeXt29()
+      .build(colour, 10)
+      .variables.map(({ name }) => name)
+      .filter((name) => name.endsWith('running_var') && !name.startsWith('stage_3'));
+    expect(norms.slice(0, 5)).toEqual([
+      'bn_1.running_var',
+      ...['bn_reduce', 'bn', 'bn_expand', 'shortcut.shortcut_bn'].map(
+        (name) => `stage_1.stage_1_bottleneck_0.${name}.running_var`,
+      ),
+    ]);
+  });
+
+  it('MobileNetV2: biases everywhere, the first block keeps its expansion, and a convolution classifies', () => {
+    const all = kernelsOf(mobileNetV2());
+    expect(all.slice(0, 8)).toEqual([
+      ...withBias('pre.0', '32,3,1,1'),
+      ...withBias('stage1.residual.0', '32,32,1,1'),
+      ...withBias('stage1.residual.3', '32,1,3,3'),
+      ...withBias('stage1.residual.6', '16,32,1,1'),
+    ]);
+    expect(kernelsOf(mobileNetV2(), 'stage4.3')).toEqual([
+      ...withBias('stage4.3.residual.0', '384,64,1,1'),
+      ...withBias('stage4.3.residual.3', '384,1,3,3'),
+      ...withBias('stage4.3.residual.6', '64,384,1,1'),
+    ]);
+    expect(all.slice(-4)).toEqual([...withBias('conv1.0', '1280,320,1,1'), ...withBias('conv2', '100,1280,1,1')]);
+    expect(all).toHaveLength(2 * (1 + 3 * (1 + 2 + 3 + 4 + 3 + 3 + 1) + 2));
+  });
+
+  it('ShuffleNetV2: a branch beside the first unit of a stage, halves of the channels in the others', () => {
+    expect(kernelsOf(shuffleNetV2(), 'stage3.0').sort()).toEqual(
+      [
+        ...withBias('stage3.0.residual.0', '116,116,1,1'),
+        ...withBias('stage3.0.residual.3', '116,1,3,3'),
+        ...withBias('stage3.0.residual.5', '116,116,1,1'),
+        ...withBias('stage3.0.shortcut.0', '116,1,3,3'),
+        ...withBias('stage3.0.shortcut.2', '116,116,1,1'),
+      ].sort(),
+    );
+    expect(kernelsOf(shuffleNetV2(), 'stage4.3')).toEqual([
+      ...withBias('stage4.3.residual.0', '232,232,1,1'),
+      ...withBias('stage4.3.residual.3', '232,1,3,3'),
+      ...withBias('stage4.3.residual.5', '232,232,1,1'),
+    ]);
+    const all = kernelsOf(shuffleNetV2());
+    expect([...all.slice(0, 2), ...all.slice(-4)]).toEqual([
+      ...withBias('pre.0', '24,3,3,3'),
+      ...withBias('conv5.0', '1024,464,1,1'),
+      ...withBias('fc', '100,1024'),
+    ]);
+  });
+
   it('ResNet: projections with batch norm; counters when asked for', () => {
     const network = resNet(18).build(colour, 10);
     const names = network.variables.map(({ name }) => name);
@@ -127,6 +212,8 @@ describe('layouts', () => {
   it.each([
     ['plain CNN', plainCnn({ width: 4 }), { height: 20, width: 9, channels: 3 }],
     ['PreResNet-44', preResNet(44), colour],
+    ['MobileNetV2', mobileNetV2(), colour],
+    ['ShuffleNetV2', shuffleNetV2(), colour],
     ['LeNet-5', leNet5(), grey],
   ] as const)('%s comes back bit for bit', (_, plugin, input) => {
     const network = plugin.build(input, 10);

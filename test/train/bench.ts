@@ -76,6 +76,8 @@ export const context = (from: Key = key('stage')): Tried => {
     alive,
     warnings,
     warn: (message) => void warnings.push(message),
+    has: async () => false,
+    drop: async () => undefined,
     artefact: (name, make) => TE.tryCatch(make, toFailure('plugin', name)),
     images: (name, make) => TE.tryCatch(make, toFailure('plugin', name)),
     fit: (name, spec) =>

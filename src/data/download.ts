@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { FailureError, failure } from '../core/errors.js';
+import { withLock } from '../core/lock.js';
+
+export interface DownloadOptions {
+  readonly url: string;
+  /** Where the file goes. It is there whole and checked, or not at all. */
+  readonly path: string;
+  /** In hexadecimal. */
+  readonly md5: string;
+  /** What to do instead, where there is no network. */
+  readonly remedy: string;
+  /** Bytes so far and in all; called for every piece. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+const fail = (what: string, where: string, remedy: string): never => {
+  throw new FailureError(failure('data', what, { where, remedy }));
+};
+
+const sizeOf = (path: string): Promise<number> =>
+  stat(path).then(
+    ({ size }) => size,
+    () => 0,
+  );
+
+const md5Of = async (path: string): Promise<string> => {
+  const hash = createHash('md5');
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+};
+
+/** What keeps a connection from being made, or breaks it, in a few words. */
+const networkFault = (thrown: unknown): string => {
+  const { cause, message } = thrown as {
+    readonly cause?: { readonly code?: string; readonly message?: string };
+    message: string;
+  };
+  return cause?.code ?? cause?.message ?? message;
+};
+
+/** Asks for a file from byte `from` on. */
+const request = async (url: string, from: number, remedy: string): Promise<Response> => {
+  const headers = from > 0 ? { range: `bytes=${from}-` } : {};
+  try {
+    return await fetch(url, { headers });
+  } catch (thrown) {
+    return fail(`the server cannot be reached (${networkFault(thrown)})`, url, remedy);
+  }
+};
+
+/** The rest of a file to what there is of it in `part`; all of it where the server knows of no rest. */
+const fetchInto = async (part: string, { url, remedy, onProgress }: DownloadOptions): Promise<void> => {
+  const from = await sizeOf(part);
+  const response = await request(url, from, remedy);
+  // There is no rest: the part is whole, or of something else, as the checksum will tell.
+  if (response.status === 416) return;
+  if (!response.ok || response.body === null) {
+    fail(`the server answers ${response.status} ${response.statusText}`.trim(), url, remedy);
+  }
+  const resumed = response.status === 206;
+  const length = Number(response.headers.get('content-length') ?? 0);
+  let done = resumed ? from : 0;
+  const total = done + length;
+  const file = await open(part, resumed ? 'a' : 'w');
+  try {
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      await file.writeFile(chunk);
+      done += chunk.length;
+      onProgress?.(done, total);
+    }
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOSPC') {
+      fail('the disk is full', part, 'Make room, and run again: what was downloaded is kept.');
+    }
+    fail(`the connection broke (${networkFault(thrown)})`, url, 'Run again: what was downloaded is kept.');
+  } finally {
+    await file.close();
+  }
+  if (done < total) fail('the connection broke early', url, 'Run again: what was downloaded is kept.');
+};
+
+/**
+ * Downloads a file, going on where an earlier attempt stopped, and checks it before it gets its name. Says whether there was
+ * anything to do. Rejects with a failure of kind `data`: no network, a server that has no such file, a wrong checksum.
+ */
+export const download = async (options: DownloadOptions): Promise<boolean> => {
+  const { path, md5, url, remedy } = options;
+  const folder = dirname(path);
+  await mkdir(folder, { recursive: true }).catch((error: NodeJS.ErrnoException) =>
+    fail(`the folder cannot be made (${error.code})`, folder, 'Set XDG_DATA_HOME to a folder that can be written.'),
+  );
+  return withLock(`${path}.lock`, async () => {
+    if ((await sizeOf(path)) > 0) return false;
+    const part = `${path}.part`;
+    await fetchInto(part, options);
+    const found = await md5Of(part);
+    if (found !== md5) {
+      await rm(part, { force: true });
+      fail(`the file that came has the md5 sum ${found}, and not ${md5}; it was deleted`, url, `Run again. ${remedy}`);
+    }
+    await rename(part, path);
+    return true;
+  });
+};

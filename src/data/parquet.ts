@@ -1,0 +1,246 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { brotliDecompressSync, gunzipSync } from 'node:zlib';
+import {
+  type AsyncBuffer,
+  asyncBufferFromFile,
+  type Compressors,
+  type FileMetaData,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  parquetSchema,
+} from 'hyparquet';
+import { attempt, FailureError } from '../core/errors.js';
+import { type Entry, type FileContent, openSource } from './archive.js';
+import { type Decoded, firstFew, measuredNormalisation, refuse } from './assemble.js';
+import { cached } from './cache.js';
+import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './dataset.js';
+import { decodeImages, type LabelledFile } from './decode.js';
+import { refuseUnreadable } from './files.js';
+import { checkImageOptions } from './image-folder.js';
+
+const LAYOUT =
+  'Expected: a folder with train-….parquet and test-….parquet (or validation-….parquet), as Hugging Face has them, with a column of images ({ bytes, path }) and one of whole numbers.';
+
+/* Which files */
+
+type Part = 'train' | 'test' | 'validation';
+
+/** `data/train-00000-of-00002.parquet` or `default/train/0000.parquet`: the part, and the folder of the whole set. */
+const PLACE = /^(?:(.*)\/)?(train|test|validation)(?:[-_.][^/]*|\/[^/]*)?\.parquet$/;
+
+/** Files of the training and of the test part, relative to the folder. Pure: made from the listing alone. */
+export const parquetFiles = (
+  entries: readonly Entry[],
+  where: string,
+): { readonly train: readonly string[]; readonly test: readonly string[] } => {
+  const found = entries
+    .filter(({ kind }) => kind === 'file')
+    .flatMap(({ path }) => {
+      const place = PLACE.exec(path);
+      return place === null ? [] : [{ path, root: place[1] ?? '', part: place[2] as Part }];
+    });
+  const roots = [...new Set(found.map(({ root }) => root))];
+  if (roots.length > 1) refuse(`there are several sets in it: ${firstFew(roots)}`, where, 'Give the folder of one.');
+  const of = (part: Part): string[] => found.filter((each) => each.part === part).map(({ path }) => path);
+  const [train, test, validation] = [of('train'), of('test'), of('validation')];
+  if (train.length === 0) refuse('there is no train-….parquet in it', where, LAYOUT);
+  if (test.length + validation.length === 0)
+    refuse('there is neither test-….parquet nor validation-….parquet in it', where, LAYOUT);
+  return { train: train.sort(), test: (test.length > 0 ? test : validation).sort() };
+};
+
+/* One file */
+
+/** Snappy is built in; these are Node's own. */
+const compressors: Compressors = {
+  GZIP: (input) => gunzipSync(input),
+  BROTLI: (input) => brotliDecompressSync(input),
+};
+
+interface Table {
+  /** Absolute. */
+  readonly path: string;
+  readonly buffer: AsyncBuffer;
+  readonly metadata: FileMetaData;
+  readonly columns: Columns;
+}
+
+interface Columns {
+  readonly image: string;
+  readonly label: string;
+}
+
+/** Turns what reading a Parquet file throws into a failure of kind `data`. */
+const refuseDamaged =
+  (path: string) =>
+  (thrown: unknown): never => {
+    if (thrown instanceof FailureError) throw thrown;
+    const { code, message } = thrown as NodeJS.ErrnoException;
+    if (code !== undefined && /^E[A-Z]+$/.test(code)) return refuseUnreadable(path)(thrown);
+    return refuse(`it is not a Parquet file, or a damaged one (${message})`, path, 'Get the file again.');
+  };
+
+const LABELS = ['label', 'fine_label', 'labels'];
+
+/** The column of images, which has bytes in it, and that of labels. */
+const columnsOf = (metadata: FileMetaData, path: string, given: Partial<Columns>): Columns => {
+  const { children } = parquetSchema(metadata);
+  const names = children.map(({ element }) => element.name);
+  const images = children.filter((column) => column.children.some(({ element }) => element.name === 'bytes'));
+  const all = `its columns are ${names.join(', ') || 'none'}`;
+  const image = given.image ?? images[0]?.element.name;
+  if (image === undefined) return refuse(`there are no images in it: ${all}`, path, LAYOUT);
+  if (!images.some(({ element }) => element.name === image))
+    refuse(`it has no images in a column ${image}: ${all}`, path, LAYOUT);
+  const label = given.label ?? LABELS.find((name) => names.includes(name));
+  if (label === undefined || !names.includes(label)) {
+    return refuse(`it has no labels (${label ?? LABELS.join(', ')}): ${all}`, path, 'Name the column with `label`.');
+  }
+  return { image, label };
+};
+
+const openTable = async (path: string, given: Partial<Columns>): Promise<Table> => {
+  const buffer = await asyncBufferFromFile(path).catch(refuseUnreadable(path));
+  const metadata = await parquetMetadataAsync(buffer).catch(refuseDamaged(path));
+  return { path, buffer, metadata, columns: columnsOf(metadata, path, given) };
+};
+
+/** The values of a column with their rows, one group of rows at a time. */
+async function* valuesOf(
+  { path, buffer: file, metadata, columns }: Table,
+  which: keyof Columns,
+): AsyncGenerator<readonly [row: number, value: unknown], void, void> {
+  const column = columns[which];
+  let rowStart = 0;
+  for (const { num_rows } of metadata.row_groups) {
+    const rowEnd = rowStart + Number(num_rows);
+    const read = { file, metadata, columns: [column], rowStart, rowEnd, compressors, utf8: false };
+    const rows = await parquetReadObjects(read).catch(refuseDamaged(path));
+    if (rows.length !== rowEnd - rowStart)
+      refuse(`its rows ${rowStart} to ${rowEnd - 1} are not all there`, path, 'Get the file again.');
+    for (const [i, values] of rows.entries()) yield [rowStart + i, values[column]];
+    rowStart = rowEnd;
+  }
+}
+
+/** Names of the classes, where the file was written by Hugging Face's `datasets` and says them. */
+const classNames = ({ metadata, columns }: Table): readonly string[] | undefined => {
+  const text = metadata.key_value_metadata?.find(({ key }) => key === 'huggingface')?.value;
+  if (text === undefined) return undefined;
+  try {
+    const names: unknown = JSON.parse(text)?.info?.features?.[columns.label]?.names;
+    return Array.isArray(names) && names.every((name) => typeof name === 'string') ? names : undefined;
+  } catch {
+    return undefined;
+  }
+};
+
+const keyOf = (path: string, row: number): string => `${path}, row ${row}`;
+
+const labelsOf = async (table: Table): Promise<readonly LabelledFile[]> => {
+  const files: LabelledFile[] = [];
+  for await (const [row, value] of valuesOf(table, 'label')) {
+    const label = typeof value === 'bigint' ? Number(value) : value;
+    if (!Number.isSafeInteger(label) || (label as number) < 0) {
+      const shown = value === null || value === undefined ? 'missing' : `${value}, and no index of a class`;
+      refuse(`${table.columns.label} of row ${row} is ${shown}`, table.path, 'Images without a label cannot be used.');
+    }
+    files.push({ path: keyOf(table.path, row), label: label as number });
+  }
+  return files;
+};
+
+async function* imagesOf(tables: readonly Table[]): AsyncGenerator<FileContent, void, void> {
+  for (const table of tables) {
+    for await (const [row, value] of valuesOf(table, 'image')) {
+      const bytes: unknown = (value as { bytes?: unknown } | null | undefined)?.bytes;
+      if (!(bytes instanceof Uint8Array)) {
+        return refuse(
+          `${table.columns.image} of row ${row} has no bytes`,
+          table.path,
+          'Files that only name images are not read: embed them (`datasets`: embed_external_files).',
+        );
+      }
+      yield { path: keyOf(table.path, row), bytes };
+    }
+  }
+}
+
+/* The set */
+
+const checkLabels = (files: readonly LabelledFile[], classes: number): void => {
+  const bad = files.find(({ label }) => label >= classes);
+  if (bad !== undefined) {
+    refuse(`label ${bad.label} is out of range: there are ${classes} classes, 0 to ${classes - 1}`, bad.path);
+  }
+};
+
+const decode = async (
+  folder: string,
+  files: { readonly train: readonly string[]; readonly test: readonly string[] },
+  { image, label, size, normalisation, augmentation = { crop: 0, flip: false } }: ParquetOptions,
+  options: LoadOptions,
+): Promise<Decoded> => {
+  const given = { ...(image === undefined ? {} : { image }), ...(label === undefined ? {} : { label }) };
+  const open = (names: readonly string[]) => Promise.all(names.map((name) => openTable(join(folder, name), given)));
+  const [trainTables, testTables] = [await open(files.train), await open(files.test)];
+  const labels = async (tables: readonly Table[]) => (await Promise.all(tables.map(labelsOf))).flat();
+  const [train, test] = [await labels(trainTables), await labels(testTables)];
+  const most = train.reduce((largest, each) => Math.max(largest, each.label), 0);
+  const classes = classNames(trainTables[0] as Table) ?? Array.from({ length: most + 1 }, (_, i) => `${i}`);
+  for (const part of [train, test]) checkLabels(part, classes.length);
+  const source = { path: folder, read: () => imagesOf([...trainTables, ...testTables]) };
+  const decoded = await decodeImages(source, { classes, train, test }, size, options);
+  return {
+    ...decoded,
+    classes,
+    normalisation: normalisation ?? measuredNormalisation(decoded.train, decoded.image.channels),
+    augmentation,
+  };
+};
+
+export interface ParquetOptions {
+  /** A folder; a relative path starts at the working folder. */
+  readonly path: string;
+  /** The column of images. Default: the first that has bytes in it. */
+  readonly image?: string | undefined;
+  /** The column of labels. Default: `label`, `fine_label` or `labels`, whichever comes first. */
+  readonly label?: string | undefined;
+  /** Height and width to which every image is resized bilinearly (aspect ratio not kept). Default: as they are, all equal. */
+  readonly size?: number | undefined;
+  /** Default: measured on the training images, rounded to 4 decimals. */
+  readonly normalisation?: Normalisation | undefined;
+  /** Default: neither cropped nor flipped. */
+  readonly augmentation?: Augmentation | undefined;
+}
+
+/**
+ * Any set of labelled images of Hugging Face in Parquet: `train-….parquet` and `test-….parquet`, or `validation-….parquet`
+ * where there is no test, with columns of images (`{ bytes, path }`, JPEG or PNG) and of labels. Class names come from the
+ * file's own description; without one they are the numbers up to the largest label. Compressed with Snappy, gzip or Brotli.
+ */
+export const parquet = (options: ParquetOptions): DatasetPlugin => {
+  const { path, image, label, size, normalisation, augmentation = { crop: 0, flip: false } } = options;
+  const params = {
+    image: image ?? null,
+    label: label ?? null,
+    size: size ?? null,
+    normalisation: normalisation ?? null,
+    augmentation,
+  };
+  return {
+    name: 'parquet',
+    params,
+    from: (other) => parquet({ ...options, path: other }),
+    load: (load: LoadOptions = {}) =>
+      attempt('data', async () => {
+        checkImageOptions('parquet', { size, augmentation });
+        const source = await openSource(path);
+        if (!(await stat(source.path)).isDirectory()) refuse('a folder is expected, and this is a file', path, LAYOUT);
+        const files = parquetFiles(await source.list(), source.path);
+        const entry = { name: 'parquet', path: source.path, options: params, stamp: source.stamp };
+        return cached(entry, load, () => decode(source.path, files, options, load));
+      }),
+  };
+};

@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { dataFolder } from '../core/cache-folder.js';
+
+export interface PublishedFile {
+  readonly url: string;
+  /** In hexadecimal: against damage on the way; it proves nothing about who published the file. */
+  readonly md5: string;
+}
+
+/** A data set as its authors publish it. */
+export interface Published {
+  readonly files: readonly PublishedFile[];
+  /** Where the checksums are from. */
+  readonly source: string;
+}
+
+export const publishedNames = ['cifar10', 'cifar100', 'svhn', 'tiny-imagenet'] as const;
+export type PublishedName = (typeof publishedNames)[number];
+
+export const published: Readonly<Record<PublishedName, Published>> = {
+  cifar10: {
+    files: [
+      {
+        url: 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
+        md5: 'c32a1d4ab5d03f1284b67883e8d87530',
+      },
+    ],
+    source: 'https://www.cs.toronto.edu/~kriz/cifar.html',
+  },
+  cifar100: {
+    files: [
+      {
+        url: 'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz',
+        md5: '03b5dce01913d631647c71ecec9e9cb8',
+      },
+    ],
+    source: 'https://www.cs.toronto.edu/~kriz/cifar.html',
+  },
+  svhn: {
+    files: [
+      {
+        url: 'http://ufldl.stanford.edu/housenumbers/train_32x32.mat',
+        md5: 'e26dedcc434d2e4c54c9b2d4a06d8373',
+      },
+      {
+        url: 'http://ufldl.stanford.edu/housenumbers/test_32x32.mat',
+        md5: 'eb5a983be6a315427106f1b164d9cef3',
+      },
+    ],
+    source: 'torchvision/datasets/svhn.py',
+  },
+  'tiny-imagenet': {
+    files: [
+      {
+        url: 'http://cs231n.stanford.edu/tiny-imagenet-200.zip',
+        md5: '90528d7ca1a48142e341f4ef8d21d0de',
+      },
+    ],
+    source: 'the loaders of PyTorch users; Stanford publishes none',
+  },
+};
+
+const fileName = ({ url }: PublishedFile): string => url.slice(url.lastIndexOf('/') + 1);
+
+/** The folder into which `undistill data get` puts a data set. */
+export const publishedFolder = (name: PublishedName): string => join(dataFolder(), name);
+
+/** Where one of its files goes. */
+export const publishedPath = (name: PublishedName, file: PublishedFile): string =>
+  join(publishedFolder(name), fileName(file));
+
+/** The data set that was downloaded, whole: its file, or the folder of its files. */
+export const downloaded = (name: PublishedName): string | undefined => {
+  const paths = published[name].files.map((file) => publishedPath(name, file));
+  if (!paths.every((path) => existsSync(path))) return undefined;
+  return paths.length === 1 ? paths[0] : publishedFolder(name);
+};

@@ -1,0 +1,83 @@
+import yauzl, { type Entry as ZipEntry, type ZipFile } from 'yauzl';
+import { FailureError } from '../core/errors.js';
+import type { Entry, Source } from './archive.js';
+import { refuse } from './assemble.js';
+import { refuseUnreadable } from './files.js';
+
+const REMEDY = 'Get the archive again; a folder, a tar, a tar.gz or a zip is expected.';
+
+/** What a broken archive makes yauzl and zlib throw, in plain words. */
+const zipFailure =
+  (where: string) =>
+  (thrown: unknown): never => {
+    if (thrown instanceof FailureError) throw thrown;
+    const { code, message } = thrown as NodeJS.ErrnoException;
+    if (code !== undefined && /^E[A-Z]+$/.test(code)) return refuseUnreadable(where)(thrown);
+    return refuse(`the zip archive is truncated or damaged (${message})`, where, REMEDY);
+  };
+
+const entryOf = ({ fileName, uncompressedSize }: ZipEntry): Entry =>
+  fileName.endsWith('/')
+    ? { path: fileName.replace(/\/+$/, ''), kind: 'folder', size: 0 }
+    : { path: fileName, kind: 'file', size: uncompressedSize };
+
+const isHidden = ({ path }: Entry): boolean =>
+  path.split('/').some((part) => part.startsWith('.') || part === '__MACOSX');
+
+/** The files and folders of a zip, each with what it takes to read it. Names that lead out of it are refused by yauzl. */
+async function* entriesOf(
+  zip: ZipFile,
+): AsyncGenerator<{ readonly entry: Entry; readonly packed: ZipEntry }, void, void> {
+  for await (const packed of zip.eachEntry()) {
+    const entry = entryOf(packed);
+    if (!isHidden(entry)) yield { entry, packed };
+  }
+}
+
+const contentOf = async (zip: ZipFile, packed: ZipEntry): Promise<Uint8Array> => {
+  const chunks: Buffer[] = [];
+  // Ends with an error when there is more than the archive says, or less.
+  for await (const chunk of await zip.openReadStreamPromise(packed)) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+};
+
+/** A zip archive; files of more than `largest` bytes are refused. */
+export const zipSource = (path: string, stamp: string, largest: number): Source => ({
+  path,
+  stamp,
+  async list() {
+    const zip = await yauzl.openPromise(path).catch(zipFailure(path));
+    const entries: Entry[] = [];
+    const files = new Set<string>();
+    try {
+      for await (const { entry } of entriesOf(zip)) {
+        if (files.has(entry.path)) refuse(`the archive has ${entry.path} twice`, path, REMEDY);
+        if (entry.kind === 'file') files.add(entry.path);
+        entries.push(entry);
+      }
+      return entries;
+    } catch (thrown) {
+      return zipFailure(path)(thrown);
+    } finally {
+      zip.close();
+    }
+  },
+  async *read(wanted) {
+    const zip = await yauzl.openPromise(path).catch(zipFailure(path));
+    let count = 0;
+    try {
+      for await (const { entry, packed } of entriesOf(zip)) {
+        if (entry.kind === 'folder' || !wanted.has(entry.path)) continue;
+        if (entry.size > largest)
+          refuse(`a file of ${entry.size} bytes is too large for a data set`, `${path}: ${entry.path}`);
+        count++;
+        yield { path: entry.path, bytes: await contentOf(zip, packed) };
+      }
+    } catch (thrown) {
+      zipFailure(path)(thrown);
+    } finally {
+      zip.close();
+    }
+    if (count !== wanted.size) refuse('the archive changed while it was read', path, 'Load it again.');
+  },
+});

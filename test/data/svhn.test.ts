@@ -1,0 +1,129 @@
+import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
+import { describe, expect, it } from 'vitest';
+import { FailureError } from '../../src/core/errors.js';
+import { parseMat } from '../../src/data/mat.js';
+import { svhn } from '../../src/data/svhn.js';
+import { type Files, fail, pngOf, succeed, temporaryFolder, writeFiles } from './helpers.js';
+
+const root = temporaryFolder();
+let made = 0;
+const folderWith = (files: Files) => writeFiles(join(root, `set${made++}`), files);
+const load = (path?: string) => svhn({ path }).load({ cache: false });
+
+const [INT8, UINT8, INT32, UINT32, DOUBLE, MATRIX, COMPRESSED] = [1, 2, 5, 6, 9, 14, 15];
+
+/** A data element, small ones in the short form, as MATLAB writes them. */
+const element = (type: number, data: Buffer): Buffer => {
+  if (data.length > 0 && data.length <= 4) {
+    const short = Buffer.alloc(8);
+    short.writeUInt32LE((data.length << 16) | type);
+    data.copy(short, 4);
+    return short;
+  }
+  const tag = Buffer.alloc(8);
+  tag.writeUInt32LE(type, 0);
+  tag.writeUInt32LE(data.length, 4);
+  const padding = type === COMPRESSED ? 0 : -data.length & 7;
+  return Buffer.concat([tag, data, Buffer.alloc(padding)]);
+};
+const array = (name: string, dims: readonly number[], values: Buffer, type = UINT8): Buffer =>
+  element(
+    MATRIX,
+    Buffer.concat([
+      element(UINT32, Buffer.from([9, 0, 0, 0, 0, 0, 0, 0])),
+      element(INT32, Buffer.from(Int32Array.from(dims).buffer)),
+      element(INT8, Buffer.from(name)),
+      element(type, values),
+    ]),
+  );
+const matFile = (...arrays: Buffer[]): Buffer => {
+  const header = Buffer.alloc(128, 'MATLAB 5.0 MAT-file ');
+  header.writeUInt16LE(0x0100, 124);
+  header.write('IM', 126);
+  return Buffer.concat([header, ...arrays]);
+};
+const packed = (one: Buffer): Buffer => element(COMPRESSED, deflateSync(one));
+
+const colourOf = (label: number, y: number, x: number) => [label * 20, y * 8, x * 8] as const;
+/** X and y of `labels` (0 is written as 10), compressed as in the published files. */
+const digits = (labels: readonly number[], wrap = packed): Buffer => {
+  const x = Buffer.alloc(labels.length * 3072);
+  labels.forEach((label, n) => {
+    for (let i = 0; i < 1024; i++) {
+      colourOf(label, i % 32, i >> 5).forEach((value, c) => {
+        x[n * 3072 + c * 1024 + i] = value;
+      });
+    }
+  });
+  const y = Buffer.from(labels.map((label) => label || 10));
+  return matFile(wrap(array('X', [32, 32, 3, labels.length], x)), wrap(array('y', [labels.length, 1], y)));
+};
+const ALL = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+describe('SVHN', () => {
+  it('is read from the MATLAB files and from images, to the same fingerprint', async () => {
+    const files = { 'train_32x32.mat': digits(ALL), 'test_32x32.mat': digits([7, 0]) };
+    const data = await succeed(load(await folderWith(files)));
+    expect(data).toMatchObject({ name: 'svhn', classes: [...'0123456789'], augmentation: { crop: 0, flip: false } });
+    expect([[...data.train.labels], [...data.test.labels]]).toEqual([ALL, [7, 0]]);
+    const at = 7 * 3072 + (5 * 32 + 17) * 3;
+    expect([...data.train.images.slice(at, at + 3)]).toEqual(colourOf(7, 5, 17));
+    const images = Object.fromEntries(
+      ALL.flatMap((label) =>
+        ['train', 'test'].map((part) => [`${part}/${label}/1.png`, pngOf(32, 32, (y, x) => colourOf(label, y, x))]),
+      ),
+    );
+    const both = { 'a/train_32x32.mat': digits(ALL, (one) => one), 'a/test_32x32.mat': digits(ALL) };
+    const fromMat = await succeed(load(await folderWith(both)));
+    expect(fromMat.fingerprint).toBe((await succeed(load(await folderWith(images)))).fingerprint);
+  });
+
+  it('that is incomplete, damaged or something else is refused', async () => {
+    const good = { 'train_32x32.mat': digits(ALL), 'test_32x32.mat': digits([7, 0]) };
+    const what = async (files: Files) => (await fail(load(await folderWith({ ...good, ...files })))).what;
+    expect((await fail(load(await folderWith({ 'train_32x32.mat': digits(ALL) })))).what).toBe(
+      'there is no test_32x32.mat in it',
+    );
+    expect(await what({ 'train_32x32.mat': 'x' })).toBe('it is no MATLAB file of version 5');
+    const whole = good['train_32x32.mat'];
+    expect(await what({ 'train_32x32.mat': whole.subarray(0, whole.length - 9) })).toBe('the MATLAB file is truncated');
+    const bent = Buffer.from(whole);
+    bent.fill(0x55, 150, 170);
+    expect(await what({ 'train_32x32.mat': bent })).toMatch(/^the MATLAB file is damaged/);
+    const x = array('X', [32, 32, 3, 1], Buffer.alloc(3072));
+    expect(await what({ 'test_32x32.mat': matFile(x) })).toBe('there is no array y in it');
+    const y = (...values: number[]) =>
+      array('y', [values.length, 1], Buffer.from(Float64Array.from(values).buffer), DOUBLE);
+    expect(await what({ 'test_32x32.mat': matFile(x, y(11)) })).toBe('label 11 of image 0 is out of range 1 to 10');
+    expect(await what({ 'test_32x32.mat': matFile(x, y(1, 2)) })).toBe('there are 2 labels for 1 image');
+    const small = array('X', [16, 16, 3, 1], Buffer.alloc(768));
+    expect(await what({ 'test_32x32.mat': matFile(small, y(1)) })).toMatch(/^its images are 16 × 16 × 3 × 1/);
+    expect((await fail(load(await folderWith({ 'train/a/1.png': '', 'test/a/1.png': '' })))).what).toBe(
+      'its classes are not the ten digits: a',
+    );
+    expect((await fail(load())).remedy).toContain('`undistill data get svhn`');
+  });
+
+  it('is read or refused whatever a byte of the file is', () => {
+    const good = matFile(
+      array('X', [2, 2], Buffer.from([1, 2, 3, 4])),
+      packed(array('y', [2, 1], Buffer.from([1, 2]))),
+    );
+    expect(parseMat(good, 'here').map(({ name, dims }) => [name, dims])).toEqual([
+      ['X', [2, 2]],
+      ['y', [2, 1]],
+    ]);
+    for (let at = 0; at < good.length; at++) {
+      for (const by of [0x01, 0x55, 0xff]) {
+        const bad = Buffer.from(good);
+        bad[at] = (bad[at] as number) ^ by;
+        try {
+          parseMat(bad, 'here');
+        } catch (thrown) {
+          expect(thrown).toBeInstanceOf(FailureError);
+        }
+      }
+    }
+  });
+});

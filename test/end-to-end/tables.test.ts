@@ -1,0 +1,101 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import cifar10 from '../../experiments/cifar10.js';
+import cifar100 from '../../experiments/cifar100.js';
+import dafl from '../../experiments/dafl.js';
+import deepInversion from '../../experiments/deep-inversion.js';
+import tinyImageNet from '../../experiments/tiny-imagenet.js';
+import { orFail } from '../../src/core/errors.js';
+import type { Augmentation } from '../../src/data/dataset.js';
+import { synthetic } from '../../src/data/synthetic.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import type { Experiment } from '../../src/harness/experiment.js';
+import { withScale } from '../../src/harness/scale.js';
+import { planFor } from '../../src/harness/session.js';
+import { classifier } from '../../src/train/classifier.js';
+import type { ImageSet } from '../../src/train/images.js';
+import { distillation } from '../../src/train/losses.js';
+import { type Learner, retrainable } from '../../src/train/recipe.js';
+import { context, numbersOf, setOf, succeed } from '../train/bench.js';
+
+beforeAll(async () => {
+  await loadEngine();
+});
+
+/** The paper's tables, on made-up images of the real ones' size and number of classes. */
+const tables: readonly (readonly [string, readonly Experiment[], { size: number; classes: number }, Augmentation])[] = [
+  ['CIFAR-10', [cifar10], { size: 32, classes: 10 }, { crop: 4, flip: true }],
+  ['CIFAR-100', cifar100, { size: 32, classes: 100 }, { crop: 4, flip: true }],
+  ['Tiny-ImageNet', tinyImageNet, { size: 64, classes: 200 }, { crop: 0, flip: true, rotate: 20 }],
+];
+
+describe.each([
+  ['DAFL', dafl],
+  ['DeepInversion', [deepInversion]],
+] as const)('the experiments of %s', (_, experiments) => {
+  it.each([1, 0.001])('plan at a scale of %d', async (scale) => {
+    for (const experiment of experiments) {
+      const data = synthetic({
+        size: 32,
+        classes: experiment.data.name === 'cifar100' ? 100 : 10,
+        train: 256,
+        test: 100,
+      });
+      const { plan } = await planFor({ ...orFail(withScale(experiment, scale)), data }, 'no engine');
+      expect(plan.cells.filter(({ stages }) => stages === undefined)).toEqual([]);
+    }
+  });
+});
+
+describe.each(tables)('the table of %s', (_, experiments, made, augmentation) => {
+  const data = synthetic({ ...made, train: 256, test: 200 });
+
+  it('plans whole, with a published number for each teacher and student', async () => {
+    for (const experiment of experiments) {
+      const { plan } = await planFor({ ...experiment, data }, 'no engine');
+      expect(plan.cells.filter(({ stages }) => stages === undefined)).toEqual([]);
+      const { teachers = {}, students = {} } = experiment.published ?? {};
+      expect(Object.keys(teachers)).toEqual(experiment.defenses.map(({ label }) => label));
+      expect(Object.keys(students)).toEqual(experiment.students.map(({ label }) => label));
+      for (const attacks of Object.values(students)) {
+        expect(Object.keys(attacks)).toEqual(['scratch', 'kd']);
+        expect(Object.keys(attacks.kd as object)).toEqual(Object.keys(teachers));
+      }
+    }
+  });
+
+  const learners = experiments.flatMap(({ teacher, students }) =>
+    [teacher, ...students.map(({ learner }) => learner)].map(retrainable),
+  );
+  const nets = new Map(learners.map((learner) => [learner.label as string, learner]));
+
+  it.each([...nets.keys()])('trains a step of %s', async (label) => {
+    const { network: plugin, recipe } = nets.get(label) as Learner;
+    const dataset = { ...orFail(await data.load({ cache: false })()), augmentation };
+    const network = plugin.build(dataset.image, dataset.classes.length);
+    const set: ImageSet = { ...setOf(dataset.train, 0, 4), shape: dataset.image, augmentation };
+    const fitted = await succeed(
+      context().fit('student', {
+        ...classifier({
+          learner: { network, recipe: { ...recipe, batch: 2, epochs: 1 } },
+          data: set,
+          frozen: {},
+          target: (_frozen: object, images) => ({
+            teacher: tf.logSoftmax(tf.zeros([images.shape[0], dataset.classes.length])) as tf.Tensor2D,
+          }),
+          loss: ({ logits, target: { teacher }, batch: { labels } }) =>
+            distillation({ logits, teacher, labels, temperature: 4, alpha: 0.9 }),
+        }),
+        steps: 1,
+      }),
+    );
+    // An untrained net says little more than chance, whose cross-entropy is ln K.
+    const { crossEntropy = 0, loss = 0 } = fitted.history.at(-1)?.metrics ?? {};
+    expect(crossEntropy / Math.log(dataset.classes.length)).toBeGreaterThan(0.4);
+    expect(crossEntropy / Math.log(dataset.classes.length)).toBeLessThan(2.5);
+    expect(Number.isFinite(loss)).toBe(true);
+    expect(fitted.execution).toContain('graph');
+    const numbers = Object.entries(numbersOf(fitted.last));
+    expect(numbers.every(([, values]) => values.every(Number.isFinite))).toBe(true);
+  });
+});
