@@ -53,13 +53,11 @@ export const diagnoseCommand = async (
     mapped: images,
     say: (line) => out.log(line),
   });
-  const into = join(folder, diagnosticsFiles.folder);
   const text = diagnosticsMarkdown(found);
-  await writeWhole(join(into, diagnosticsFiles.json), jsonText(found));
-  await writeWhole(join(into, diagnosticsFiles.md), text);
-  for (const [name, content] of Object.entries(diagnosticsCsv(found)))
-    await writeWhole(join(into, `${name}.csv`), content);
-  out.log(`\n${text}`);
-  out.log(`${diagnosticsFiles.json}, ${diagnosticsFiles.md}, teachers.csv, responses.csv, maps.csv: ${shown(into)}`);
+  const csv = Object.entries(diagnosticsCsv(found)).map(([name, content]) => [`${name}.csv`, content] as const);
+  const files = [[diagnosticsFiles.json, jsonText(found)], [diagnosticsFiles.md, text], ...csv] as const;
+  const into = join(folder, diagnosticsFiles.folder);
+  for (const [name, content] of files) await writeWhole(join(into, name), content);
+  out.log(`\n${text}\n${files.map(([name]) => name).join(', ')}: ${shown(into)}`);
   return 0;
 };

@@ -17,6 +17,7 @@ export interface PlanFile {
     readonly parts: Readonly<Record<string, Json>>;
   }[];
   readonly cells: readonly CellPlan[];
+  /** These two are absent in what earlier versions wrote. */
   readonly victims?: readonly VictimPlan[];
   readonly opened?: Opened;
   /** The files behind each hash of code in the stages' parts, with a hash each. */

@@ -1,6 +1,6 @@
 import type { Cell, Matrix, Score, SeedResult, Spread, VictimSummary } from '../harness/matrix.js';
 
-type Value = string | number | undefined;
+type Value = string | number | boolean | undefined;
 type Victim = VictimSummary['seeds'][number] | undefined;
 
 /** What a column holds; its name says the unit where it is not a count. */
@@ -68,7 +68,7 @@ const columns: Readonly<Record<string, Column>> = {
   harm_of_best_attack: (of) => scoreOf(of)?.harm?.mean,
   harm_of_best_attack_95_low: (of) => scoreOf(of)?.harm?.interval?.[0],
   harm_of_best_attack_95_high: (of) => scoreOf(of)?.harm?.interval?.[1],
-  undistillable: (of) => scoreOf(of)?.undistillable?.toString(),
+  undistillable: (of) => scoreOf(of)?.undistillable,
   teacher_seconds: ({ victim }) => victim?.seconds,
   warnings: ({ result, victim }) => [...result.warnings, ...(victim?.warnings ?? [])].join('; ') || undefined,
 };

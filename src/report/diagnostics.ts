@@ -3,7 +3,7 @@ import { field } from './csv.js';
 import { escaped } from './markdown.js';
 import { counted, meanAndDeviation, whole } from './numbers.js';
 
-type Row = Readonly<Record<string, string | number>>;
+type Row = Readonly<Record<string, string | number | boolean>>;
 
 /** The diagnostics as plain rows: what the CSV files hold, and charts draw. */
 export interface DiagnosticsRows {
@@ -17,6 +17,8 @@ export interface DiagnosticsRows {
     /** Its number, since names may repeat. */
     readonly class: number;
     readonly name: string;
+    /** Whether it is the image's. */
+    readonly right: boolean;
     readonly logit: number;
     readonly probability: number;
     readonly softened: number;
@@ -47,6 +49,7 @@ export const diagnosticsRows = ({ teachers, responses, maps, classes }: TeacherD
           defense,
           class: index,
           name: name(index),
+          right: index === label,
           logit,
           probability: probabilities[index] as number,
           softened: softened[index] as number,
@@ -79,7 +82,7 @@ const columns = {
     'calibrationError',
     'logitMargin',
   ],
-  responses: ['image', 'label', 'defense', 'class', 'name', 'logit', 'probability', 'softened'],
+  responses: ['image', 'label', 'defense', 'class', 'name', 'right', 'logit', 'probability', 'softened'],
   maps: ['of', 'defense', 'image', 'class', 'label', 'x', 'y'],
 } as const satisfies Readonly<Record<keyof DiagnosticsRows, readonly string[]>>;
 

@@ -31,6 +31,7 @@ describe('rows', () => {
       defense: 'none',
       class: 2,
       name: 'cat',
+      right: false,
       logit: -1,
       probability: 0.04,
       softened: 0.21,
@@ -50,7 +51,7 @@ test('CSV has all columns in every line, whatever names hold', () => {
     'defense,seed,temperature,entropy,peaks,margin,klFromNormal,accuracy,calibrationError,logitMargin',
   );
   expect(files.teachers).toContain('\r\nnone,0,4,0.5,2,0.25,,0.9,0.02,3\r\n');
-  expect(files.responses).toContain(`7,"${hostile.replaceAll('"', '""')}",none,1,cat,0,0.11,0.27\r\n`);
+  expect(files.responses).toContain(`7,"${hostile.replaceAll('"', '""')}",none,1,cat,false,0,0.11,0.27\r\n`);
   expect(files.maps.split('\r\n').filter((line) => line.startsWith('logits'))).toHaveLength(4);
   expect(diagnosticsCsv(none).maps).toBe('of,defense,image,class,label,x,y\r\n');
 });

@@ -35,7 +35,7 @@ export const responsesChart = (of: TeacherDiagnostics, answer: Answer): Chart | 
     teacher: row.defense,
     class: names[row.class] ?? String(row.class),
     value: row[answer],
-    right: row.name === row.label ? 'its class' : 'another',
+    right: row.right ? 'its class' : 'another',
   }));
   const few = of.classes.length <= named;
   const title = answer === 'softened' ? `${titles[answer]}, τ = ${of.responses.temperature}` : titles[answer];
