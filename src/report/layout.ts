@@ -229,12 +229,13 @@ const mean = (values: readonly number[]): Spread['mean'] =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** How far the answers of retrained teachers are from their adversaries'. */
-const divergences = ({ victims }: Matrix): readonly string[] =>
+const divergences = ({ victims, seeds: all }: Matrix): readonly string[] =>
   victims.flatMap(({ defense, seeds }) => {
     const found = seeds.flatMap(({ divergence }) => divergence ?? []);
     if (found.length === 0) return [];
     const normal = found.flatMap((each) => each.normal ?? []);
-    const between = normal.length === 0 ? '' : ` (between two normal teachers: ${mean(normal).toPrecision(3)})`;
+    const none = all.length === 1 ? ' (one seed: there is no second normal teacher to compare it with)' : '';
+    const between = normal.length === 0 ? none : ` (between two normal teachers: ${mean(normal).toPrecision(3)})`;
     return [`${defense}: KL to the adversary ${mean(found.map(({ kl }) => kl)).toPrecision(3)} nats${between}.`];
   });
 
