@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
@@ -20,6 +20,7 @@ import { type ExperimentOptions, openExperiments, outFolder } from './experiment
 import { keepPicture, writeImages } from './images-folder.js';
 import { planFile } from './plan-file.js';
 import { teller } from './progress.js';
+import { shown, writeReport } from './report.js';
 import { copyStages, imageFiles, jsonText, matrixFiles, planName, writeMatrix } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
@@ -104,7 +105,9 @@ const runOne = async (
   const matrix = await tables.now();
   await copyStages(folders.run, plan, store);
   const images = await writeImages(folders.run, plan, prepared.data, store);
-  return conclude({ matrix, images, outcomes, labels, failed, folder: folders.run, commandLine, out });
+  const code = conclude({ matrix, images, outcomes, labels, failed, folder: folders.run, commandLine, out });
+  out.log(`report: ${shown(await writeReport(folders.run))}`);
+  return code;
 };
 
 const executorsFor = async (
@@ -221,8 +224,7 @@ const conclude = ({
   readonly out: Terminal;
 }): number => {
   if (failed === undefined) out.log(`\n${table(matrix, { width: out.width })}`);
-  const shown = relative(process.cwd(), folder);
-  const place = shown === '' || shown.startsWith('..') ? folder : shown;
+  const place = shown(folder);
   out.log(`${Object.values(matrixFiles).join(', ')}, and a log and a record of each stage: ${place}`);
   if (images > 0)
     out.log(`synthesised images: ${join(place, imageFiles.folder)}; undistill images ${place} lists them`);

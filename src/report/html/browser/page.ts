@@ -1,0 +1,171 @@
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+// The script of a report: sorting, filtering, opening cells, following a run. It makes no HTML of its own.
+import { matches, next, type Order, ordered, wordsOf } from './table.js';
+
+const dialog = document.querySelector('dialog') as HTMLDialogElement;
+const partOf = (name: string): HTMLElement => document.querySelector(`[data-part="${name}"]`) as HTMLElement;
+const textOf = (element: Element | null | undefined): string => element?.querySelector('bdi')?.textContent ?? '';
+const tables = (): readonly HTMLElement[] => [...document.querySelectorAll<HTMLElement>('[data-student]')];
+
+/* Sorting */
+
+const orders = new Map<string, Order>();
+
+const sort = (table: HTMLElement): void => {
+  const { column, direction } = orders.get(table.dataset.student ?? '') ?? { column: 0, direction: 'none' };
+  table.querySelectorAll('thead th').forEach((head, i) => {
+    head.setAttribute('aria-sort', i === column ? direction : 'none');
+  });
+  const body = table.querySelector('tbody') as HTMLTableSectionElement;
+  const rows = [...body.rows].map((row) => ({
+    row,
+    index: Number(row.dataset.row),
+    key: column === 0 ? textOf(row.cells[0]) : Number(row.cells[column]?.dataset.value ?? Number.NaN),
+  }));
+  body.append(...ordered(rows, direction).map(({ row }) => row));
+};
+
+/* Filtering */
+
+const filter = (): void => {
+  const words = wordsOf((document.querySelector('#filter') as HTMLInputElement | null)?.value ?? '');
+  const student = (document.querySelector('#student') as HTMLSelectElement | null)?.value ?? '';
+  let [kept, all] = [0, 0];
+  for (const table of tables()) {
+    table.hidden = student !== '' && table.dataset.student !== student;
+    const heads = [...table.querySelectorAll<HTMLElement>('thead th')];
+    const defenses = heads.slice(1).map(textOf);
+    const columns = new Set<number>();
+    for (const row of table.querySelectorAll('tbody tr') as NodeListOf<HTMLTableRowElement>) {
+      const attack = textOf(row.cells[0]);
+      const found = defenses.map((defense) => matches(words, attack, defense));
+      row.hidden = !found.includes(true);
+      found.forEach((one, i) => {
+        if (one) columns.add(i + 1);
+        row.cells[i + 1]?.classList.toggle('dim', !one);
+      });
+      all += found.length;
+      if (!table.hidden) kept += found.filter(Boolean).length;
+    }
+    for (const row of table.querySelectorAll('tr') as NodeListOf<HTMLTableRowElement>) {
+      for (const [i, cell] of [...row.cells].entries()) cell.hidden = i > 0 && !columns.has(i);
+    }
+  }
+  const count = document.querySelector('#count');
+  if (count !== null)
+    count.textContent = kept === all ? '' : kept === 0 ? 'nothing matches' : `${kept} of ${all} cells`;
+};
+
+/* Details */
+
+const detailOf = (id: string): string | undefined => {
+  const found = document.querySelector(`script[data-detail="${CSS.escape(id)}"]`)?.textContent;
+  return found == null ? undefined : JSON.parse(found);
+};
+
+/** What the sheet shows. */
+let shown: string | undefined;
+
+/** Shows what the address names. */
+const show = (): void => {
+  const detail = detailOf(location.hash.slice(1));
+  if (detail === undefined) {
+    if (dialog.open) dialog.close();
+    return;
+  }
+  if (shown !== detail) dialog.innerHTML = detail;
+  shown = detail;
+  if (dialog.open) return;
+  dialog.showModal();
+  dialog.scrollTop = 0;
+};
+
+/* Following a run */
+
+/** Puts the new parts of a page where the old ones are. What has the focus keeps it. */
+const replace = (fresh: Document): void => {
+  const focused = document.activeElement;
+  const address = focused?.getAttribute('href');
+  const { id, selectionEnd = null } = (focused ?? {}) as HTMLInputElement;
+  const typed = [...document.querySelectorAll<HTMLInputElement>('#filter, #student')].map((each) => [
+    each.id,
+    each.value,
+  ]);
+  const opened = new Set([...document.querySelectorAll('main details[open] summary')].map((each) => each.textContent));
+  for (const part of fresh.querySelectorAll<HTMLElement>('[data-part]')) {
+    const old = partOf(part.dataset.part ?? '');
+    if (old === null || old.innerHTML === part.innerHTML) continue;
+    const scrolled = [...old.querySelectorAll('.wide')].map(({ scrollLeft, scrollTop }) => ({ scrollLeft, scrollTop }));
+    old.replaceChildren(...part.childNodes);
+    [...old.querySelectorAll('.wide')].forEach((wide, i) => {
+      Object.assign(wide, scrolled[i]);
+    });
+  }
+  for (const [field, value] of typed)
+    (document.getElementById(field as string) as HTMLInputElement).value = value as string;
+  for (const each of document.querySelectorAll('main details')) {
+    if (opened.has(each.querySelector('summary')?.textContent ?? '')) each.setAttribute('open', '');
+  }
+  for (const table of tables()) sort(table);
+  filter();
+  if (dialog.open) show();
+  else if (focused !== document.activeElement) {
+    const again = address
+      ? document.querySelector<HTMLElement>(`main a[href="${CSS.escape(address)}"]`)
+      : document.getElementById(id);
+    again?.focus({ preventScroll: true });
+    if (again instanceof HTMLInputElement) again.setSelectionRange(selectionEnd, selectionEnd);
+  }
+  document.dispatchEvent(new Event('replaced'));
+};
+
+const follow = (status: HTMLElement): void => {
+  const said = (text: string, lost: boolean): void => {
+    status.textContent = text;
+    status.classList.toggle('lost', lost);
+  };
+  const time = (): string => new Date().toLocaleTimeString();
+  let at = Promise.resolve();
+  const update = async (): Promise<void> => {
+    const answer = await fetch(location.pathname, { cache: 'no-store' });
+    if (!answer.ok) return;
+    replace(new DOMParser().parseFromString(await answer.text(), 'text/html'));
+    said(`live: last change at ${time()}`, false);
+  };
+  const events = new EventSource('events');
+  events.addEventListener('open', () => said('live: follows the run', false));
+  events.addEventListener('error', () => said(`not live: no word from undistill serve since ${time()}`, true));
+  events.addEventListener('changed', () => {
+    at = at.then(update).catch(() => undefined);
+  });
+};
+
+/* What is clicked and typed */
+
+document.addEventListener('click', ({ target }) => {
+  const element = target as Element;
+  const button = element.closest<HTMLElement>('button.sort');
+  const table = button?.closest<HTMLElement>('[data-student]');
+  if (button && table) {
+    const student = table.dataset.student ?? '';
+    orders.set(student, next(orders.get(student), Number(button.dataset.column)));
+    sort(table);
+  }
+  // Beside the sheet is the dialog itself.
+  if (element === dialog || element.closest('.close')) dialog.close();
+});
+document.addEventListener('input', ({ target }) => {
+  if ((target as Element).matches('#filter, #student')) filter();
+});
+dialog.addEventListener('close', () => {
+  dialog.replaceChildren();
+  shown = undefined;
+  if (location.hash !== '') history.replaceState(null, '', location.pathname + location.search);
+});
+window.addEventListener('hashchange', show);
+
+filter();
+show();
+const status = document.querySelector<HTMLElement>('.live');
+if (status !== null) follow(status);

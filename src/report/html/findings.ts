@@ -1,0 +1,92 @@
+import { counted, percent, signed, whole } from '../numbers.js';
+import type { RunMatrix } from './run.js';
+
+/** What came of one defence, in words. */
+export interface Finding {
+  readonly defense: string;
+  /** `teacher 98.14 % (−0.23)`; what became of it where it has no number. */
+  readonly teacher: string;
+  /** The best attack of each student. */
+  readonly attacks: readonly {
+    /** Where there are several. */
+    readonly student?: string;
+    readonly attack: string;
+    readonly accuracy: string;
+    /** To the same student trained alone. */
+    readonly difference?: number;
+    readonly sentence: string;
+    readonly verdict?: string;
+  }[];
+}
+
+/** Names as a sentence has them: `a`, `a and b`, `3 defences`. */
+const listed = (names: readonly string[], plural: string): string =>
+  names.length === 1 ? (names[0] as string) : `${whole(names.length)} ${plural}`;
+
+/** What a run tested, for somebody who knows nothing of it. */
+export const lead = (matrix: RunMatrix): readonly string[] => {
+  const { attacks, defenses, students, seeds, cells, data, teacher, report } = matrix;
+  if (defenses.length === 0 && cells.length === 0) return ['There is nothing in this run yet.'];
+  const honest = attacks.filter(({ needs }) => needs === 'none').length;
+  const thieves = attacks.length - honest;
+  const into = students.length === 0 ? 'a student' : listed(students, 'students');
+  const copied = `${counted(thieves, 'attack')} ${thieves === 1 ? 'tries' : 'try'} to copy the teacher${
+    teacher === '' ? '' : ` ${teacher}`
+  } into ${into}, once behind each of ${counted(defenses.length, 'defence')}.`;
+  const alone =
+    honest === 0
+      ? []
+      : [
+          `${counted(honest, 'honest student')} trained without the teacher ${
+            honest === 1 ? 'shows' : 'show'
+          } what stealing must beat.`,
+        ];
+  const seeded =
+    seeds.length === 1
+      ? 'Every number is from one seed, which cannot tell a small difference from chance.'
+      : `Every number is a mean over ${counted(seeds.length, 'seed')}.`;
+  const on =
+    data.name === ''
+      ? []
+      : [`Accuracy is on ${report === 'test' ? 'test' : 'held-out training'} images of ${data.name}.`];
+  return [copied, ...alone, ...on, ...(seeds.length === 0 ? [] : [seeded])];
+};
+
+export const findingsOf = (matrix: RunMatrix): readonly Finding[] =>
+  matrix.victims.map(({ defense, accuracy, toUndefended, seeds }): Finding => {
+    const failed = seeds.some(({ reason }) => reason !== undefined);
+    const cost = toUndefended === undefined || defense === 'none' ? '' : ` (${signed(toUndefended.mean)})`;
+    return {
+      defense,
+      teacher:
+        accuracy === undefined
+          ? failed
+            ? 'teacher failed'
+            : 'teacher not run'
+          : `teacher ${percent(accuracy.mean)} %${cost}`,
+      attacks: matrix.best
+        .filter((best) => best.defense === defense)
+        .map(({ student, attack, accuracy: best }) => {
+          const cell = matrix.cells.find(
+            (each) => each.attack === attack && each.defense === defense && each.student === student,
+          );
+          const difference = cell?.toBaseline?.mean;
+          const verdict = matrix.scores?.find((each) => each.defense === defense && each.student === student)?.verdict;
+          return {
+            ...(matrix.students.length > 1 ? { student } : {}),
+            attack,
+            accuracy: `${percent(best.mean)} %`,
+            ...(difference === undefined ? {} : { difference }),
+            sentence: inWords(difference),
+            ...(verdict === undefined ? {} : { verdict }),
+          };
+        }),
+    };
+  });
+
+const inWords = (difference: number | undefined): string => {
+  if (difference === undefined) return '';
+  if (Number(percent(Math.abs(difference))) === 0) return 'as good as the same student trained alone';
+  const points = percent(Math.abs(difference));
+  return `${points} points ${difference > 0 ? 'better' : 'worse'} than the same student trained alone`;
+};
