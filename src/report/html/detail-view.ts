@@ -12,9 +12,9 @@ export const detailView = ({ title, subtitle, facts, seeds, curves, images, para
   <p class="faint">${name(subtitle)}</p>
   <section>${factsView(facts)}</section>
   ${warnings.length > 0 && html`<section><h3>Warnings</h3><ul class="warnings">${warnings.map((each) => html`<li>${name(each)}</li>`)}</ul></section>`}
-  ${seeds.length > 0 && (seeds[0]?.length ?? 0) > 1 && seedsView(seeds)}
-  ${curves.map(curvesView)}
   ${images.map(imagesView)}
+  ${(seeds[0]?.length ?? 0) > 1 && seedsView(seeds)}
+  ${curves.map(curvesView)}
   ${params.map(({ of, params: own }) => html`<section><h3>Parameters of ${name(of)}</h3>${factsView(own)}</section>`)}
 </div>`;
 

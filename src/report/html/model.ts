@@ -275,6 +275,8 @@ const warningsOf = ({ victims, cells }: Matrix): readonly string[] =>
     ),
   ]);
 
+const inWordsOf = (field: string): string => field.replace(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+
 /** Any value as lines of text, named by its path. */
 export const flattened = (value: unknown, path = ''): readonly Fact[] => {
   if (Array.isArray(value) && value.every((each) => typeof each !== 'object' || each === null))
@@ -296,7 +298,7 @@ const provenanceOf = ({ data, seeds, teacher, provenance }: Matrix): readonly Fa
     provenance.flatMap((each) =>
       flattened(each)
         .filter(([key, value]) => !(key === 'gpus' && value === 'none'))
-        .map((fact) => JSON.stringify(fact)),
+        .map(([key, value]) => JSON.stringify([inWordsOf(key), value])),
     ),
   ).map((text) => JSON.parse(text) as Fact),
 ];

@@ -1,5 +1,3 @@
-import { signed } from '../numbers.js';
-
 /** Where the steps of the colours lie, in shares: a difference below the first has none. */
 export const steps = [0.0025, 0.01, 0.03, 0.1] as const;
 
@@ -9,14 +7,15 @@ export const stepOf = (difference: number): number => {
   return size === 0 ? 0 : Math.sign(difference) * size;
 };
 
+const points = (i: number): number => 100 * (steps[i] as number);
+
 /** The class of a step: `d-3`, `d0`, `d2`. */
 export const classOf = (difference: number | undefined): string =>
   difference === undefined || !Number.isFinite(difference) ? '' : `d${stepOf(difference)}`;
 
 /** The legend's steps, from the worst to the best. */
-export const legend: readonly { readonly step: number; readonly label: string }[] = [-4, -3, -2, -1, 0, 1, 2, 3, 4].map(
-  (step) => {
-    const from = steps[Math.abs(step) - 1];
-    return { step, label: from === undefined ? 'about equal' : signed(Math.sign(step) * from) };
-  },
-);
+export const legend: readonly { readonly step: number; readonly label: string }[] = [
+  ...[...steps.keys()].reverse().map((i) => ({ step: -(i + 1), label: `≤ −${points(i)}` })),
+  { step: 0, label: 'equal' },
+  ...[...steps.keys()].map((i) => ({ step: i + 1, label: `≥ +${points(i)}` })),
+];

@@ -21,6 +21,7 @@ header, main, footer { max-width: 74rem; margin: 0 auto; padding: 0 1.5rem; }
 header { padding-top: 3rem; }
 .brand { margin: 0; color: var(--faint); font-size: .875rem; letter-spacing: .02em; }
 h1 { margin: .1rem 0 .3rem; font-size: 2.1rem; line-height: 1.15; letter-spacing: -.02em; font-weight: 650; overflow-wrap: anywhere; }
+.lead { font-size: 1.15rem; max-width: 44rem; }
 h2 { margin: 0 0 1rem; font-size: 1.3rem; letter-spacing: -.01em; font-weight: 650; }
 h3 { margin: 2rem 0 .6rem; font-size: 1rem; font-weight: 650; overflow-wrap: anywhere; }
 p { margin: .4rem 0; max-width: 46rem; }
@@ -54,11 +55,13 @@ input, select { min-width: 0; padding: .4rem .7rem; border: 1px solid var(--fain
 input { width: 17rem; max-width: 100%; }
 .tools output { font-size: .875rem; color: var(--faint); padding-bottom: .5rem; }
 .legend { margin: .2rem 0 1rem; font-size: .8rem; color: var(--faint); }
-.legend ol { display: flex; flex-wrap: wrap; margin: .3rem 0 0; padding: 0; list-style: none; }
+.legend p { max-width: none; }
+.legend .strip { display: flex; flex-wrap: wrap; gap: .2rem .7rem; align-items: center; }
+.legend ol { display: flex; flex-wrap: wrap; margin: 0; padding: 0; list-style: none; }
 .legend li { padding: .15rem .55rem; color: var(--ink); font-variant-numeric: tabular-nums; }
 .legend li:first-child { border-radius: 5px 0 0 5px; } .legend li:last-child { border-radius: 0 5px 5px 0; }
 
-.wide { overflow: auto; max-height: 85vh; border: 1px solid var(--line); border-radius: 10px; }
+.wide { position: relative; overflow: auto; max-height: 85vh; border: 1px solid var(--line); border-radius: 10px; }
 table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; font-size: .925rem; }
 .matrix { width: 100%; }
 th, td { padding: .55rem .8rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -114,7 +117,8 @@ footer { padding-bottom: 3rem; font-size: .875rem; color: var(--faint); }
 dialog { width: min(62rem, calc(100vw - 2rem)); max-height: calc(100vh - 3rem); padding: 0; border: 1px solid var(--line); border-radius: 14px; background: var(--paper); color: var(--ink); overflow: auto; overscroll-behavior: contain; }
 dialog::backdrop { background: rgb(0 0 0 / .45); }
 .sheet { padding: 1.5rem 1.8rem 2rem; }
-.sheet h2 { margin: 0 3rem .2rem 0; overflow-wrap: anywhere; }
+.sheet .lead { font-size: 1.15rem; max-width: 44rem; }
+h2 { margin: 0 3rem .2rem 0; overflow-wrap: anywhere; }
 .sheet section { margin: 2rem 0 0; }
 .sheet section h3 { margin-top: 0; }
 .close { position: sticky; top: .8rem; float: right; z-index: 4; width: 2.4rem; height: 2.4rem; margin: .8rem .8rem 0 0; border: 1px solid var(--line); border-radius: 50%; background: var(--paper); cursor: pointer; line-height: 1; }
@@ -139,8 +143,8 @@ path.dashed { stroke-dasharray: 4 3; }
   body { font-size: 15px; }
   header, main, footer { padding-left: 1rem; padding-right: 1rem; }
   header { padding-top: 1.6rem; } section { margin: 2.2rem 0; } h1 { font-size: 1.7rem; }
-  .tools label { flex: 1 1 100%; } input, select { width: 100%; }
-  tr > :first-child { min-width: 6.4rem; max-width: 7.5rem; } th, td { padding: .5rem .6rem; }
+  .tools label { flex: 1 1 100%; } .legend li { padding: .15rem .35rem; } input, select { width: 100%; }
+  tr > :first-child { min-width: 6.4rem; max-width: 7.5rem; } tbody th { font-size: .87rem; } th, td { padding: .5rem .6rem; }
   .matrix thead th:not(:first-child) { min-width: 7.8rem; }
   .matrix td > a, .matrix td > span.none { padding: .45rem .6rem; }
   dialog { width: 100vw; max-width: 100vw; max-height: 100dvh; height: 100dvh; margin: 0; border: 0; border-radius: 0; }

@@ -54,7 +54,7 @@ const progressView = ({ finished, of, begun }: Progress): Markup => html`
 const findingsView = ({ lead, findings }: Page): Markup => html`
 <section aria-labelledby="findings-title">
   <h2 class="hidden" id="findings-title">What came out</h2>
-  <p>${lead.join(' ')}</p>
+  <p class="lead">${name(lead.join(' '))}</p>
   ${findings.length > 0 && html`<ul class="findings">${findings.map(findingView)}</ul>`}
 </section>`;
 
@@ -93,9 +93,11 @@ const matrixView = ({ tables }: Page): Markup => html`
 </section>`;
 
 const legendView = html`
-<div class="legend">Accuracy in %, and the difference in points to the same student trained alone: worse, so that the defence
-holds, to better, so that the attack pays.
-<ol>${legend.map(({ step, label }) => html`<li class="d${step}">${label}</li>`)}</ol></div>`;
+<div class="legend">
+<p>Accuracy in %, and below it the difference in points to the same student trained alone. A cell opens its details.</p>
+<div class="strip"><span>worse: the defence holds</span><ol>${legend.map(
+  ({ step, label }) => html`<li class="d${step}">${label}</li>`,
+)}</ol><span>better: the attack pays</span></div></div>`;
 
 const tableView = ({ student, columns, rows, best }: Table): Markup => html`
 <div data-student="${student}">
