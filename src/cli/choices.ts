@@ -2,7 +2,7 @@
 export const kinds = ['attacks', 'defenses', 'nets', 'recipes', 'data'] as const;
 export type Kind = (typeof kinds)[number];
 
-export const formats = ['text', 'md', 'csv', 'json'] as const;
+export const formats = ['text', 'md', 'csv', 'json', 'tex'] as const;
 export type Format = (typeof formats)[number];
 
 export const pluginKinds = ['attack', 'defense'] as const;

@@ -3,6 +3,7 @@ import type { Matrix } from '../harness/matrix.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
 import { table } from '../report/table.js';
+import { tex } from '../report/tex.js';
 import type { Format } from './choices.js';
 import { decodeMatrix, jsonText, matrixPath } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -15,6 +16,8 @@ const drawn = (matrix: Matrix, format: Format, width: number, undefended: boolea
       return markdown(matrix, { undefended });
     case 'csv':
       return csv(matrix);
+    case 'tex':
+      return tex(matrix, { undefended });
     case 'json':
       return jsonText(matrix);
   }

@@ -7,6 +7,7 @@ import type { Engine } from '../engine/engine.js';
 import type { Execution, Precision } from '../engine/execution.js';
 import { progressTo } from '../engine/progress.js';
 import { localExecutor } from '../harness/executor.js';
+import { type GitState, gitState } from '../harness/git.js';
 import type { Matrix } from '../harness/matrix.js';
 import type { Outcome } from '../harness/record.js';
 import { type Executor, type RunEvent, run } from '../harness/run.js';
@@ -58,7 +59,7 @@ export const runCommand = async (
 };
 
 const runOne = async (
-  { file, experiment }: Located,
+  { file, path, experiment }: Located,
   options: RunOptions,
   commandLine: string,
   engine: Engine,
@@ -88,7 +89,8 @@ const runOne = async (
 
   const stop = new AbortController();
   const outcomes = new Map<string, Outcome>();
-  const executors = await executorsFor(file, options, prepared, store, stop.signal);
+  const git = await gitState(path);
+  const executors = await executorsFor(file, options, prepared, store, stop.signal, git);
   const tables = tableWriter(folders.run, prepared, store, outcomes);
   const tell = teller(out, chosen);
   const failed = await untilStopped(stop, out, async () => {
@@ -116,9 +118,10 @@ const executorsFor = async (
   prepared: Prepared,
   store: Store,
   signal: AbortSignal,
+  git: GitState | undefined,
 ): Promise<readonly Executor[]> =>
   jobs === 1
-    ? [localExecutor({ ...prepared, store, version: await version(), checkpointEvery, signal })]
+    ? [localExecutor({ ...prepared, store, version: await version(), checkpointEvery, signal, git })]
     : Array.from({ length: jobs }, () =>
         processExecutor({
           script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
@@ -133,6 +136,7 @@ const executorsFor = async (
             execution: prepared.engine.execution,
             precision: prepared.engine.precision,
             checkpointEvery,
+            git,
           },
           signal,
         }),

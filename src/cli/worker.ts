@@ -7,11 +7,20 @@ import { openExperiments } from './experiment-file.js';
 
 /** A worker of `run --jobs`: serves its parent until that goes away. */
 export const workerCommand = (): Promise<void> =>
-  serveStages(async ({ file, data, seed, scale, store, threads, execution, precision, checkpointEvery }, signal) => {
-    const [{ experiment }] = (await openExperiments(file, { data, seed, scale })) as [Located];
-    // What is to be said of the engine its parent has said.
-    await loadEngine({ threads, execution, precision, say: () => undefined });
-    const prepared = await prepare(experiment);
-    // The parent has looked at every finished stage before it hands out one that needs it.
-    return { ...prepared, store: openStore(store, () => undefined), version: await version(), signal, checkpointEvery };
-  });
+  serveStages(
+    async ({ file, data, seed, scale, store, threads, execution, precision, checkpointEvery, git }, signal) => {
+      const [{ experiment }] = (await openExperiments(file, { data, seed, scale })) as [Located];
+      // What is to be said of the engine its parent has said.
+      await loadEngine({ threads, execution, precision, say: () => undefined });
+      const prepared = await prepare(experiment);
+      // The parent has looked at every finished stage before it hands out one that needs it.
+      return {
+        ...prepared,
+        store: openStore(store, () => undefined),
+        version: await version(),
+        signal,
+        checkpointEvery,
+        git,
+      };
+    },
+  );

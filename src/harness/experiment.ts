@@ -61,6 +61,11 @@ export interface ExperimentSpec<
   readonly seeds: readonly Seed[];
   /** What a paper reports, shown beside the numbers of the run. */
   readonly published?: Published;
+  /**
+   * Why its numbers cannot be the paper's: `fewer epochs, a smaller net`. A fraction of the images and a scale of the
+   * schedules are said without being named here.
+   */
+  readonly reduced?: string;
 }
 
 /** An experiment with its defaults filled in and its labels made. */
@@ -81,6 +86,8 @@ export interface Experiment {
   readonly meetings: readonly { readonly attack: string; readonly defense: string }[];
   readonly seeds: readonly { readonly label: string; readonly victim: number; readonly student: number }[];
   readonly published?: Published;
+  /** Every reason why its numbers cannot be a paper's. */
+  readonly reduced?: string;
 }
 
 const refuse = (what: string, where: string, remedy: string): never => {
@@ -111,6 +118,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     pairs = [],
     seeds: seedsGiven,
     published,
+    reduced,
     ...unknown
   } = spec as ExperimentSpec;
   nothingElse('experiment', unknown);
@@ -127,6 +135,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     if (value && validation === 0)
       refuse('no images are held out (validation is 0)', field, 'Give validation a share.');
   }
+  if (reduced !== undefined && typeof reduced !== 'string')
+    refuse('it is no text', 'reduced', 'Say in what the setting is reduced.');
   if (typeof data?.load !== 'function') refuse('this is no data set', 'data', 'Give one, such as mnist().');
   for (const [field, list] of Object.entries({
     students: given,
@@ -216,7 +226,17 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     ),
     seeds: seeds.map((seed, i) => ({ ...seed, label: seedLabels[i] as string })),
     ...(published === undefined ? {} : { published }),
+    ...reducedTo(reduced, fraction === 1 ? undefined : `${percentage(fraction)} of the training images`),
   };
+};
+
+/** 0.333… as `33.3 %`. */
+export const percentage = (share: number): string => `${Number((100 * share).toPrecision(3))} %`;
+
+/** The reasons for which a setting is reduced, as a field of an experiment; no field where there are none. */
+export const reducedTo = (...reasons: readonly (string | undefined)[]): Pick<Experiment, 'reduced'> => {
+  const given = reasons.filter((reason) => reason !== undefined && reason !== '');
+  return given.length === 0 ? {} : { reduced: given.join('; ') };
 };
 
 const shareHeldOut: Condition = {

@@ -6,13 +6,11 @@ import { described } from './labels.js';
 import type { CellPlan, Plan } from './plan.js';
 import { publishedSaid, publishedStudent, publishedTeacher } from './published.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from './record.js';
+import { type Reproduced, type ReproducedEffect, reproduced, reproducedEffects } from './reproduction.js';
+import { type Score, scores } from './scores.js';
+import { type Spread, spread } from './spread.js';
 
-/** Mean and sample standard deviation (n − 1) over seeds; no deviation from one. */
-export interface Spread {
-  readonly mean: number;
-  readonly sd?: number;
-  readonly count: number;
-}
+export type { Reproduced, ReproducedEffect, Score, Spread };
 
 /** One student of one seed. Accuracies and differences are in 0..1. */
 export interface SeedResult {
@@ -109,6 +107,13 @@ export interface Matrix {
   readonly victims: readonly VictimSummary[];
   readonly cells: readonly Cell[];
   readonly best: readonly BestAttack[];
+  /** What each defence does to the best attack and to its teacher, by student. */
+  readonly scores?: readonly Score[];
+  /** Published numbers beside one's own, and the differences between them; absent where there are none. */
+  readonly reproduction?: readonly Reproduced[];
+  readonly effects?: readonly ReproducedEffect[];
+  /** Why the numbers cannot be a paper's: fewer images, shorter schedules. Absent in a full setting. */
+  readonly reduced?: string;
   /** Where the published numbers are from, and how far they can be trusted. */
   readonly published?: string;
   readonly provenance: readonly Provenance[];
@@ -119,14 +124,6 @@ export interface Finished {
   readonly outcome: Outcome;
   readonly result?: Measures | Divergence;
 }
-
-export const spread = (values: readonly number[]): Spread | undefined => {
-  const count = values.length;
-  if (count === 0) return undefined;
-  const mean = values.reduce((sum, value) => sum + value, 0) / count;
-  if (count === 1) return { mean, count };
-  return { mean, count, sd: Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (count - 1)) };
-};
 
 /** The table of an experiment: a pure function of its plan and what became of its stages. */
 export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fingerprint: string): Matrix => {
@@ -254,6 +251,8 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     };
   });
 
+  const best = bestAttacks(of, cells);
+  const found = { experiment: of, undefended, victims, cells, baselines: plan.baselines };
   return {
     version: 1,
     experiment: of.name,
@@ -278,8 +277,14 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     seeds: of.seeds.map(({ label }) => label),
     victims,
     cells,
-    best: bestAttacks(of, cells),
-    ...defined({ published: of.published && publishedSaid(of.published) }),
+    best,
+    scores: scores({ best, cells, victims, undefended }),
+    ...defined({
+      reproduction: of.published && reproduced(found),
+      effects: of.published && reproducedEffects(found),
+      reduced: of.reduced,
+      published: of.published && publishedSaid(of.published),
+    }),
     provenance: unique(
       plan.stages.flatMap(({ id }) => {
         const record = recordOf(id);

@@ -1,3 +1,4 @@
+import { atLeast, checked } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 
 /**
@@ -11,11 +12,16 @@ export interface Published {
   readonly provenance: 'read' | 'recalled';
   /** A sentence that a reader of the numbers must know. */
   readonly note?: string;
+  /** How far, in percentage points, one's own number may be from the paper's and count as reproduced; default 1. */
+  readonly tolerance?: number;
   /** Teachers, by defence. */
   readonly teachers?: Readonly<Record<string, number>>;
   /** Students, by student and attack: one number by defence, or one for all defences where none is involved. */
   readonly students?: Readonly<Record<string, Readonly<Record<string, number | Readonly<Record<string, number>>>>>>;
 }
+
+/** Percentage points: what training once more, with another seed, commonly changes. */
+export const defaultTolerance = 1;
 
 /** A published accuracy, 0..1. */
 const shareOf = (percent: number | undefined): number | undefined =>
@@ -42,7 +48,7 @@ export const publishedSaid = ({ source, provenance, note }: Published): string =
 
 /** Throws a `FailureError` of kind `experiment` when a label is not one of the experiment's, or a number is no percentage. */
 export const checkPublished = (
-  { source, provenance, teachers = {}, students = {} }: Published,
+  { source, provenance, tolerance = defaultTolerance, teachers = {}, students = {} }: Published,
   labels: {
     readonly students: readonly string[];
     readonly attacks: readonly string[];
@@ -55,6 +61,7 @@ export const checkPublished = (
   if (typeof source !== 'string' || source === '') refuse('it has no source', 'Name the paper and its table.');
   if (provenance !== 'read' && provenance !== 'recalled')
     refuse(`provenance is ${JSON.stringify(provenance)}`, 'Say read or recalled.');
+  checked('published', { tolerance: atLeast(0) }, { tolerance });
   const known = (which: keyof typeof labels, label: string): void => {
     if (!labels[which].includes(label))
       refuse(`the experiment has no ${label} among its ${which}`, `It has: ${labels[which].join(', ')}.`);

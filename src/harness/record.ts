@@ -1,6 +1,7 @@
 import type { Failure } from '../core/errors.js';
 import type { MetricName } from '../metrics/metric.js';
 import type { EpochRecord } from '../train/fit.js';
+import type { GitState } from './git.js';
 import type { Json } from './identity.js';
 
 /** What is kept of a finished stage, beside its files. */
@@ -42,6 +43,8 @@ export interface Provenance {
   readonly gpus: readonly string[];
   readonly node: string;
   readonly platform: string;
+  /** Of the project in which the experiment's file lies, where it is under git. */
+  readonly git?: GitState;
   readonly finished: string;
 }
 

@@ -3,7 +3,7 @@ import { share } from '../core/check.js';
 import { failure, type Result } from '../core/errors.js';
 import { type Learner, type Pretrained, retrainable } from '../train/recipe.js';
 import { scaledSchedule } from '../train/schedules.js';
-import type { Experiment } from './experiment.js';
+import { type Experiment, percentage, reducedTo } from './experiment.js';
 
 /** A recipe with a fraction of its epochs, at least one, in which the learning rate falls at the same points. */
 const scaledLearner = (learner: Learner, factor: number): Learner => ({
@@ -32,7 +32,8 @@ export const withScale = (of: Experiment, factor: number): Result<Experiment> =>
   return E.right({
     ...of,
     name: `${of.name}-scale-${factor}`,
-    about: `${of.about}${of.about === '' ? '' : '; '}at ${Number((100 * factor).toPrecision(3))} % of its schedules`,
+    about: `${of.about}${of.about === '' ? '' : '; '}at ${percentage(factor)} of its schedules`,
+    ...reducedTo(of.reduced, factor === 1 ? undefined : `${percentage(factor)} of the schedules`),
     teacher: scaledTeacher(of.teacher, factor),
     students: of.students.map(({ label, learner }) => ({ label, learner: scaledLearner(learner, factor) })),
     defenses: of.defenses.map(({ label, defense }) => ({ label, defense: defense.scaled?.(factor) ?? defense })),

@@ -27,6 +27,8 @@ const registerLoader = async (): Promise<void> => {
 /** An experiment and where it is found again: its file, and `#name` after it where the file has several. */
 export interface Located {
   readonly file: string;
+  /** The path alone. */
+  readonly path: string;
   readonly experiment: Experiment;
 }
 
@@ -64,7 +66,11 @@ export const readExperiments = async (file: string): Promise<readonly Located[]>
       failure('usage', `there is no experiment ${name}`, { where: place, remedy: `It has: ${names.join(', ')}.` }),
     );
   }
-  return wanted.map((experiment) => ({ file: several ? `${place}#${experiment.name}` : place, experiment }));
+  return wanted.map((experiment) => ({
+    file: several ? `${place}#${experiment.name}` : place,
+    path: place,
+    experiment,
+  }));
 };
 
 const exportedBy = async (file: string): Promise<unknown> => {

@@ -3,6 +3,7 @@ import type { Dataset } from '../data/dataset.js';
 import type { Engine } from '../engine/engine.js';
 import { files } from './artefacts.js';
 import type { Sitting, StageEvent } from './context.js';
+import type { GitState } from './git.js';
 import { inspectStage } from './inspect.js';
 import { make } from './making.js';
 import { measureStage } from './measure.js';
@@ -22,6 +23,8 @@ export interface Bench {
   readonly others: Others;
   readonly engine: Engine;
   readonly version: string;
+  /** Of the project, where it is known. */
+  readonly git?: GitState | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly checkpointEvery: number;
 }
@@ -88,7 +91,7 @@ const working = (bench: Bench, stage: Stage, work: Work, sitting: Sitting): Prom
   }
 };
 
-const provenanceOf = ({ engine, version }: Bench): Provenance => ({
+const provenanceOf = ({ engine, version, git }: Bench): Provenance => ({
   undistill: version,
   engine: engine.class,
   engineVersion: engine.version,
@@ -96,5 +99,6 @@ const provenanceOf = ({ engine, version }: Bench): Provenance => ({
   gpus: engine.gpus,
   node: process.version,
   platform: `${process.platform}-${process.arch}`,
+  ...(git === undefined ? {} : { git }),
   finished: new Date().toISOString(),
 });

@@ -3,6 +3,7 @@ import { type Failure, failure, toFailure } from '../core/errors.js';
 import type { Execution, Precision } from '../engine/execution.js';
 import type { StageEvent } from './context.js';
 import { localExecutor } from './executor.js';
+import type { GitState } from './git.js';
 import type { Stage } from './plan.js';
 import type { Outcome } from './record.js';
 import type { Executor } from './run.js';
@@ -19,6 +20,7 @@ export interface WorkerSetup {
   readonly execution: Execution;
   readonly precision: Precision;
   readonly checkpointEvery: number;
+  readonly git: GitState | undefined;
 }
 
 type ToWorker =

@@ -1,4 +1,4 @@
-import type { Cell, Matrix, SeedResult, VictimSummary } from '../harness/matrix.js';
+import type { Cell, Matrix, Score, SeedResult, Spread, VictimSummary } from '../harness/matrix.js';
 
 type Value = string | number | undefined;
 type Victim = VictimSummary['seeds'][number] | undefined;
@@ -10,6 +10,16 @@ type Column = (of: {
   readonly result: SeedResult;
   readonly victim: Victim;
 }) => Value;
+
+/** A cell's mean over seeds and its 95 % interval, the same in every line of the cell. */
+const overSeeds = (name: string, pick: (cell: Cell) => Spread | undefined): Readonly<Record<string, Column>> => ({
+  [`mean_${name}`]: ({ cell }) => pick(cell)?.mean,
+  [`mean_${name}_95_low`]: ({ cell }) => pick(cell)?.interval?.[0],
+  [`mean_${name}_95_high`]: ({ cell }) => pick(cell)?.interval?.[1],
+});
+
+const scoreOf = ({ matrix, cell }: { readonly matrix: Matrix; readonly cell: Cell }): Score | undefined =>
+  matrix.scores?.find(({ defense, student }) => defense === cell.defense && student === cell.student);
 
 /** Accuracies, agreements and their differences are shares, 0..1. */
 const columns: Readonly<Record<string, Column>> = {
@@ -50,6 +60,15 @@ const columns: Readonly<Record<string, Column>> = {
   published_accuracy: ({ cell }) => cell.published,
   published_teacher_accuracy: ({ matrix, cell }) =>
     matrix.victims.find(({ defense }) => defense === cell.defense)?.published,
+  ...overSeeds('accuracy', ({ accuracy }) => accuracy),
+  ...overSeeds('difference_to_baseline', ({ toBaseline }) => toBaseline),
+  ...overSeeds('difference_to_label_smoothing', ({ toLabelSmoothing }) => toLabelSmoothing),
+  ...overSeeds('difference_to_undefended', ({ toUndefended }) => toUndefended),
+  best_attack: (of) => scoreOf(of)?.attack,
+  harm_of_best_attack: (of) => scoreOf(of)?.harm?.mean,
+  harm_of_best_attack_95_low: (of) => scoreOf(of)?.harm?.interval?.[0],
+  harm_of_best_attack_95_high: (of) => scoreOf(of)?.harm?.interval?.[1],
+  undistillable: (of) => scoreOf(of)?.undistillable?.toString(),
   teacher_seconds: ({ victim }) => victim?.seconds,
   warnings: ({ result, victim }) => [...result.warnings, ...(victim?.warnings ?? [])].join('; ') || undefined,
 };

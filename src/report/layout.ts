@@ -1,5 +1,5 @@
 import type { Cell, Matrix, Spread } from '../harness/matrix.js';
-import { counted, mark, meanAndDeviation, percent, signed, whole } from './numbers.js';
+import { counted, mark, meanAndDeviation, percent, signed, signedWithInterval, whole } from './numbers.js';
 
 /** A matrix in words, before it is drawn as text or Markdown. */
 export interface Layout {
@@ -9,6 +9,8 @@ export interface Layout {
   readonly blocks: readonly Block[];
   /** Numbered, referred to from the cells. */
   readonly footnotes: readonly string[];
+  /** Those of the notes without which the numbers cannot be read: of what they are, over how many seeds, what stands beside them. */
+  readonly caption: readonly string[];
   /** What a reader must know of all numbers. */
   readonly notes: readonly string[];
 }
@@ -107,7 +109,9 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
 
   // Before the notes are read: drawing the cells is what finds them.
   const blocks = of.students.map(block);
-  return { title: of.experiment, about: of.about, blocks, footnotes: footnotes.notes, notes: notesOn(of, undefended) };
+  const caption = captionOf(of, undefended);
+  const notes = [...caption, ...notesOn(of)];
+  return { title: of.experiment, about: of.about, blocks, footnotes: footnotes.notes, caption, notes };
 };
 
 /** What a paper reports, beside one's own number. */
@@ -121,13 +125,17 @@ const incomplete = ({ seeds }: Cell): string | undefined => {
   return `${seeds.length - missing.length} of ${counted(seeds.length, 'seed')}: ${reasons.join('; ')}`;
 };
 
-const notesOn = (of: Matrix, undefended: boolean): readonly string[] => [
+const captionOf = (of: Matrix, undefended: boolean): readonly string[] => [
   whatIsCounted(of),
   seedsSaid(of),
   '(…): difference to the same student trained on labels alone, on the same images and in as many steps, seed by seed.',
-  ...(of.published === undefined ? [] : [`‹…›: ${of.published}.`]),
+  ...(of.published === undefined ? [] : [`‹…›: ${of.published}.${reproductionSaid(of)}`]),
   ...(undefended ? ['[…]: difference to the same attack on the undefended teacher, seed by seed.'] : []),
+];
+
+const notesOn = (of: Matrix): readonly string[] => [
   ...ownBaselines(of),
+  ...scoresSaid(of),
   ...partOfTheData(of),
   ...queries(of),
   ...divergences(of),
@@ -160,6 +168,41 @@ export const ownBaselines = ({ attacks, cells, students }: Matrix): readonly str
       return `${percent(cell.accuracy.mean - cell.toBaseline.mean)}${students.length === 1 ? '' : ` (${student})`}`;
     });
     return [`${label} is compared with ${baseline} of the images: ${accuracies.join(', ') || 'not run'}.`];
+  });
+
+/** How many of a paper's numbers, and of the differences between them, were found again. */
+const reproductionSaid = ({ reproduction = [], effects = [], reduced }: Matrix): string => {
+  const run = reproduction.filter(({ verdict }) => verdict !== 'not run');
+  const within = run.filter(({ verdict }) => verdict === 'within');
+  const directed = effects.filter(({ direction }) => direction !== undefined);
+  const same = directed.filter(({ direction }) => direction === 'same');
+  const tolerance = reproduction[0] === undefined ? '' : ` (±${percent(reproduction[0].tolerance)} points)`;
+  return [
+    ...(run.length === 0
+      ? []
+      : [` Within its tolerance${tolerance}: ${within.length} of ${counted(run.length, 'number')}.`]),
+    ...(directed.length === 0
+      ? []
+      : [` Of its differences ${same.length} of ${directed.length} have the same direction.`]),
+    ...(reduced === undefined ? [] : [` This setting is reduced: ${reduced}.`]),
+  ].join('');
+};
+
+/** What each defence does to the best attack and to its teacher. */
+export const scoresSaid = ({ scores = [], students }: Matrix): readonly string[] =>
+  scores.flatMap(({ defense, student, harm, teacherCost, toLabelSmoothing, undistillable }) => {
+    if (harm === undefined) return [];
+    const of = students.length === 1 ? defense : `${defense}, student ${student}`;
+    const seeds = toLabelSmoothing?.count === 1 ? ', on one seed' : '';
+    return [
+      [
+        `${of}: harm of the best attack ${signedWithInterval(harm)}`,
+        ...(teacherCost === undefined ? [] : [`teacher's cost ${signedWithInterval(teacherCost)}`]),
+        ...(undistillable === undefined ? [] : [`undistillable: ${undistillable ? 'yes' : 'no'}${seeds}`]),
+      ]
+        .join(', ')
+        .concat('.'),
+    ];
   });
 
 export const partOfTheData = ({ data: { name, fraction, validation } }: Matrix): readonly string[] => {

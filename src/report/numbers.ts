@@ -14,6 +14,10 @@ export const signed = (difference: number): string => {
 export const meanAndDeviation = ({ mean, sd }: Spread): string =>
   sd === undefined ? percent(mean) : `${percent(mean)} ± ${percent(sd)}`;
 
+/** A difference of means with its interval, where several seeds give one: `−1.00 (95 % interval −2.10 to +0.10)`. */
+export const signedWithInterval = ({ mean, interval }: Spread): string =>
+  interval === undefined ? signed(mean) : `${signed(mean)} (95 % interval ${interval.map(signed).join(' to ')})`;
+
 /** `1 seed`, `3 seeds`. */
 export const counted = (count: number, noun: string): string => `${whole(count)} ${noun}${count === 1 ? '' : 's'}`;
 

@@ -62,6 +62,8 @@ describe('refused, with the field, the value and what to do', () => {
     [{ students: { tiny: { scratch: { nasty: 90 } } } }, 'no nasty among its defenses'],
     [{ students: { tiny: { scratch: Number.NaN } } }, 'NaN is no percentage'],
     [{ source: '' }, 'it has no source'],
+    [{ tolerance: -1 }, 'tolerance is -1'],
+    [{ tolerance: '1' }, 'tolerance is "1"'],
     [{ provenance: 'checked' }, 'provenance is "checked"'],
   ])('published numbers of what is not there: %j', (wrong, says) => {
     const published = { source: 'a table', provenance: 'read', ...wrong } as Published;

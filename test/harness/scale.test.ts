@@ -81,6 +81,7 @@ describe('a scaled experiment', () => {
       select: of.select,
       meetings: of.meetings,
       seeds: of.seeds,
+      reduced: '50 % of the schedules',
     });
     expect(teacher.network).toBe(of.teacher.network);
     expect(students.map(({ label }) => label)).toEqual(of.students.map(({ label }) => label));

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Matrix } from '../../src/harness/matrix.js';
 import { csv, field } from '../../src/report/csv.js';
 import { escaped, markdown } from '../../src/report/markdown.js';
 import { mark, meanAndDeviation, percent, signed } from '../../src/report/numbers.js';
@@ -76,6 +77,56 @@ describe('the table of a terminal', () => {
       .filter((each) => /^experiment,|,kd,nasty,0,/.test(each));
     const at = (name: string) => line.split(',')[head.split(',').indexOf(name)];
     expect([at('published_accuracy'), at('published_teacher_accuracy')]).toEqual(['0.925', '0.94']);
+  });
+
+  const scored: Matrix = {
+    ...example,
+    scores: [
+      { defense: 'none', student: 'small', attack: 'kd', verdict: '' },
+      {
+        defense: 'nasty',
+        student: 'small',
+        attack: 'kd',
+        harm: { mean: -0.08, sd: 0.01, interval: [-0.17, 0.01], count: 2 },
+        teacherCost: { mean: -0.01, count: 1 },
+        toLabelSmoothing: { mean: -0.01, count: 1 },
+        undistillable: true,
+        verdict: '',
+      },
+    ],
+  };
+
+  it('says of each defence what it does to the best attack, and what it costs', () => {
+    const line =
+      "nasty: harm of the best attack −8.00 (95 % interval −17.00 to +1.00), teacher's cost −1.00, undistillable: yes, on one seed.";
+    expect(table(scored).split('\n')).toContain(line);
+    expect(table({ ...scored, students: ['small', 'large'] })).toContain('nasty, student small: harm');
+    expect(markdown(scored)).toContain(
+      "- nasty: harm of the best attack −8.00 (95 % interval −17.00 to +1.00), teacher's",
+    );
+    expect(table(example)).not.toContain('harm');
+  });
+
+  it('says how much of a paper was found again, and why it may not be', () => {
+    const ours = { mean: 0.9, count: 1 };
+    const number = { what: 'kd', paper: 0.9, tolerance: 0.01 } as const;
+    const text = table({
+      ...example,
+      published: 'Table 1',
+      reduced: '5 % of the schedules',
+      reproduction: [
+        { ...number, ours, difference: 0, verdict: 'within' },
+        { ...number, ours, difference: 0.1, verdict: 'outside' },
+        { ...number, verdict: 'not run' },
+      ],
+      effects: [
+        { what: 'kd', paper: 0.1, ours, difference: 0, direction: 'same' },
+        { what: 'kd', paper: 0.1 },
+      ],
+    });
+    expect(text).toContain(
+      '‹…›: Table 1. Within its tolerance (±1.00 points): 1 of 2 numbers. Of its differences 1 of 1 have the same direction. This setting is reduced: 5 % of the schedules.',
+    );
   });
 
   it('breaks into pieces that fit the width, with every column once', () => {
@@ -159,6 +210,29 @@ describe('CSV', () => {
       teacher_kl_to_adversary_nats: '2',
       warnings: 'not nasty: too small',
     });
+  });
+
+  it('has means with their intervals in every line of a cell, and the defence’s score', () => {
+    const [one, other] = named.filter((row) => row.attack === 'kd' && row.defense === 'none');
+    const columns = Object.keys(one ?? {}).filter((name) => name.startsWith('mean_'));
+    expect(columns).toHaveLength(12);
+    for (const name of columns) expect(one?.[name]).toBe(other?.[name]);
+    expect(Number(one?.mean_difference_to_baseline)).toBeCloseTo(0.02, 12);
+    expect(Number(one?.mean_difference_to_baseline_95_low)).toBeCloseTo(0.02 - 0.127062, 6);
+    const scores = [
+      {
+        defense: 'nasty',
+        student: 'small',
+        attack: 'kd',
+        harm: { mean: -0.5, count: 1 },
+        undistillable: false,
+        verdict: 'none',
+      },
+    ];
+    const [head = [], ...rows] = read(csv({ ...example, scores }));
+    const at = (name: string) => rows.map((row) => `${row[head.indexOf('defense')]} ${row[head.indexOf(name)]}`);
+    expect(at('harm_of_best_attack')).toEqual(expect.arrayContaining(['nasty -0.5', 'none ']));
+    expect(at('undistillable')).toContain('nasty false');
   });
 
   it('has rows of cells that cannot be', () => {

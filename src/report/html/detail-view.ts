@@ -12,7 +12,7 @@ export const detailView = ({ title, subtitle, facts, seeds, curves, images, para
   <p class="faint">${name(subtitle)}</p>
   <section>${factsView(facts)}</section>
   ${warnings.length > 0 && html`<section><h3>Warnings</h3><ul class="warnings">${warnings.map((each) => html`<li>${name(each)}</li>`)}</ul></section>`}
-  ${images.map(imagesView)}
+  ${images.length > 0 && html`<section><h3>Synthesised images</h3><div class="seeds">${images.map(imagesView)}</div></section>`}
   ${(seeds[0]?.length ?? 0) > 1 && seedsView(seeds)}
   ${curves.map(curvesView)}
   ${params.map(({ of, params: own }) => html`<section><h3>Parameters of ${name(of)}</h3>${factsView(own)}</section>`)}
@@ -52,9 +52,8 @@ const imagesView = ({ file, thumbnails, compare, links }: RunImages): Markup => 
   const rows = file.classes
     .map((label, index) => ({ label, own: thumbnails.filter((each) => each.label === index) }))
     .filter(({ own }) => own.length > 0);
-  return html`<section><h3>Synthesised images, seed ${name(file.seed)}</h3>
+  return html`<div><h4>seed ${name(file.seed)}</h4>
 <p class="faint">${whole(thumbnails.length)} of ${whole(file.count)}, by the class they were made for.</p>
-<ul class="warnings">${file.diagnostics.map(({ sentence, warning }) => html`<li>${warning && '⚠ '}${name(sentence)}</li>`)}</ul>
 <ul class="thumbnails">${rows.map(
     ({ label, own }) =>
       html`<li>${name(label)}<div>${own.map((image) => {
@@ -64,12 +63,13 @@ const imagesView = ({ file, thumbnails, compare, links }: RunImages): Markup => 
   )}</ul>
 ${
   compare !== undefined &&
-  html`<h4>The same labels and noise on the undefended teacher, and on this one</h4><img class="compare" loading="lazy" width="${compare.width}" height="${compare.height}" src="${compare.source}" alt="images of the undefended teacher and of ${file.defense}, side by side">`
+  html`<p>The same labels and noise on the undefended teacher and on this one:</p><img class="compare" loading="lazy" width="${compare.width}" height="${compare.height}" src="${compare.source}" alt="images of the undefended teacher and of ${file.defense}, side by side">`
 }
 ${
   links.length > 0 &&
   html`<p class="faint">In the run's folder: ${links.map(
     ([title, address], i) => html`${i > 0 && ', '}<a href="${address}">${title}</a>`,
   )}.</p>`
-}</section>`;
+}
+<ul class="warnings">${file.diagnostics.map(({ sentence, warning }) => html`<li>${warning && '⚠ '}${name(sentence)}</li>`)}</ul></div>`;
 };

@@ -1,5 +1,5 @@
+import type { Matrix } from '../../harness/matrix.js';
 import { counted, percent, signed, whole } from '../numbers.js';
-import type { RunMatrix } from './run.js';
 
 /** What came of one defence, in words. */
 export interface Finding {
@@ -24,7 +24,7 @@ const listed = (names: readonly string[], plural: string): string =>
   names.length === 1 ? (names[0] as string) : `${whole(names.length)} ${plural}`;
 
 /** What a run tested, for somebody who knows nothing of it. */
-export const lead = (matrix: RunMatrix): readonly string[] => {
+export const lead = (matrix: Matrix): readonly string[] => {
   const { attacks, defenses, students, seeds, cells, data, teacher, report } = matrix;
   if (defenses.length === 0 && cells.length === 0) return ['There is nothing in this run yet.'];
   const honest = attacks.filter(({ needs }) => needs === 'none').length;
@@ -52,7 +52,7 @@ export const lead = (matrix: RunMatrix): readonly string[] => {
   return [copied, ...alone, ...on, ...(seeds.length === 0 ? [] : [seeded])];
 };
 
-export const findingsOf = (matrix: RunMatrix): readonly Finding[] =>
+export const findingsOf = (matrix: Matrix): readonly Finding[] =>
   matrix.victims.map(({ defense, accuracy, toUndefended, seeds }): Finding => {
     const failed = seeds.some(({ reason }) => reason !== undefined);
     const cost = toUndefended === undefined || defense === 'none' ? '' : ` (${signed(toUndefended.mean)})`;

@@ -1,11 +1,11 @@
-import type { Cell, Matrix, SeedResult, VictimSummary } from '../../harness/matrix.js';
-import { divergences, ownBaselines, partOfTheData, queries, seedsSaid, whatIsCounted } from '../layout.js';
+import type { Cell, Matrix, SeedResult, Spread, VictimSummary } from '../../harness/matrix.js';
+import { divergences, ownBaselines, partOfTheData, queries, scoresSaid, seedsSaid, whatIsCounted } from '../layout.js';
 import { counted, percent, signed, whole } from '../numbers.js';
 import { type Curves, curvesOf } from './curves.js';
 import { type Finding, findingsOf, lead } from './findings.js';
 import { inAddress } from './markup.js';
 import { type Reproduction, reproductionOf } from './reproduction.js';
-import type { Chart, Mean, Run, RunImages, RunMatrix, RunPlan } from './run.js';
+import type { Chart, Run, RunImages, RunPlan } from './run.js';
 
 /** A run as its page shows it: words, and numbers as text. */
 export interface Page {
@@ -94,7 +94,7 @@ export const victimId = (defense: string): string => `teacher/${inAddress(defens
 const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
 
 /** A matrix of what is planned, for a run that has none yet. */
-const plannedMatrix = (name: string, plan: RunPlan | undefined): RunMatrix => {
+const plannedMatrix = (name: string, plan: RunPlan | undefined): Matrix => {
   const cells = plan?.cells ?? [];
   const labels = (of: 'attack' | 'defense' | 'student' | 'seed') => unique(cells.map((cell) => cell[of]));
   return {
@@ -134,7 +134,7 @@ const withForeign = (labels: readonly string[], others: readonly string[]): read
 
 export const pageOf = (run: Run): Page => {
   // A file may have been written by hand, or by a run that was stopped at once.
-  const matrix: RunMatrix = { ...plannedMatrix(run.name, run.plan), ...run.matrix };
+  const matrix: Matrix = { ...plannedMatrix(run.name, run.plan), ...run.matrix };
   const cells = allCells(matrix, run.plan);
   const progress = progressOf(run);
   const reproduction = reproductionOf(matrix);
@@ -151,6 +151,7 @@ export const pageOf = (run: Run): Page => {
           whatIsCounted(matrix),
           seedsSaid(matrix),
           ...ownBaselines(matrix),
+          ...scoresSaid(matrix),
           ...partOfTheData(matrix),
           ...queries(matrix),
           ...divergences(matrix),
@@ -194,7 +195,7 @@ const incomplete = ({ seeds }: Cell): string | undefined => {
   return `${seeds.length - missing.length} of ${counted(seeds.length, 'seed')}: ${reasons.join('; ')}`;
 };
 
-const shownMean = (mean: Mean | undefined): Pick<Shown, 'mean' | 'deviation' | 'value'> =>
+const shownMean = (mean: Spread | undefined): Pick<Shown, 'mean' | 'deviation' | 'value'> =>
   mean === undefined
     ? {}
     : {
@@ -226,7 +227,7 @@ const shownVictim = (defense: string, victim: VictimSummary | undefined): Column
   };
 };
 
-const tablesOf = (matrix: RunMatrix, cells: readonly Cell[]): readonly Table[] => {
+const tablesOf = (matrix: Matrix, cells: readonly Cell[]): readonly Table[] => {
   const byId = new Map(cells.map((cell) => [cellId(cell), cell]));
   const defenses = withForeign(
     matrix.defenses.map(({ label }) => label),
@@ -358,19 +359,19 @@ const victimLines: readonly SeedLine<VictimSummary['seeds'][number]>[] = [
 ];
 
 /** A mean in words: `94.20 ± 1.27 (95 % interval 92.90 to 95.50)`. */
-const inWords = (mean: Mean, show: (share: number) => string): string => {
+const inWords = (mean: Spread, show: (share: number) => string): string => {
   const interval = mean.interval === undefined ? '' : ` (95 % interval ${mean.interval.map(show).join(' to ')})`;
   const spread = mean.sd === undefined ? '' : ` ± ${percent(mean.sd)}`;
   return `${show(mean.mean)}${spread}${interval}`;
 };
 
-const meanFact = (title: string, mean: Mean | undefined, show: (share: number) => string): readonly Fact[] =>
+const meanFact = (title: string, mean: Spread | undefined, show: (share: number) => string): readonly Fact[] =>
   mean === undefined ? [] : [[title, inWords(mean, show)]];
 
 const publishedFact = (accuracy: number | undefined): readonly Fact[] =>
   accuracy === undefined ? [] : [['a paper reports', `${percent(accuracy)} %`]];
 
-const detailsOf = (run: Run, matrix: RunMatrix, cells: readonly Cell[]): readonly Detail[] => {
+const detailsOf = (run: Run, matrix: Matrix, cells: readonly Cell[]): readonly Detail[] => {
   const logsOf = (stage: string | undefined) => (stage === undefined ? [] : (run.stages.get(stage)?.logs ?? []));
   const inputsOf = new Map(run.plan?.stages.map(({ id, inputs }) => [id, inputs]));
   const planned = new Map<string, { readonly seed: string; readonly steal: string | undefined }[]>();

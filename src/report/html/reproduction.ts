@@ -1,5 +1,5 @@
+import type { Matrix, Spread } from '../../harness/matrix.js';
 import { percent, signed } from '../numbers.js';
-import type { Mean, RunMatrix } from './run.js';
 
 /** Published numbers beside one's own. */
 export interface Reproduction {
@@ -19,12 +19,12 @@ export interface Compared {
   readonly verdict?: { readonly good: boolean; readonly text: string };
 }
 
-const shown = (mean: Mean | undefined, show: (share: number) => string): string =>
+const shown = (mean: Spread | undefined, show: (share: number) => string): string =>
   mean === undefined ? 'not run' : `${show(mean.mean)}${mean.sd === undefined ? '' : ` ± ${percent(mean.sd)}`}`;
 
 /** Published numbers of a matrix that says no verdict on them. */
-const unjudged = ({ victims, cells }: RunMatrix): readonly Compared[] => {
-  const beside = (what: string, paper: number | undefined, ours: Mean | undefined): readonly Compared[] =>
+const unjudged = ({ victims, cells }: Matrix): readonly Compared[] => {
+  const beside = (what: string, paper: number | undefined, ours: Spread | undefined): readonly Compared[] =>
     paper === undefined
       ? []
       : [
@@ -44,7 +44,7 @@ const unjudged = ({ victims, cells }: RunMatrix): readonly Compared[] => {
 };
 
 /** Undefined where nothing was published. */
-export const reproductionOf = (matrix: RunMatrix): Reproduction | undefined => {
+export const reproductionOf = (matrix: Matrix): Reproduction | undefined => {
   const numbers = matrix.reproduction?.map(
     ({ what, paper, ours, difference, tolerance, verdict }): Compared => ({
       what,

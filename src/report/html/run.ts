@@ -1,4 +1,4 @@
-import type { Matrix, Spread } from '../../harness/matrix.js';
+import type { Matrix } from '../../harness/matrix.js';
 import type { CellPlan } from '../../harness/plan.js';
 import type { ImagesFile } from '../images.js';
 import type { Log } from './logs.js';
@@ -7,7 +7,7 @@ import type { Log } from './logs.js';
 export interface Run {
   /** For a page without a matrix. */
   readonly name: string;
-  readonly matrix?: RunMatrix;
+  readonly matrix?: Matrix;
   readonly plan?: RunPlan;
   /** What is known of stages, by their ids. */
   readonly stages: ReadonlyMap<string, RunStage>;
@@ -69,33 +69,3 @@ export interface Chart {
   readonly spec: object;
   readonly svg?: string;
 }
-
-/** A mean with its interval, where the run has one. */
-export type Mean = Spread & { readonly interval?: readonly [low: number, high: number] };
-
-/** A matrix with what a run may have added to it. */
-export type RunMatrix = Matrix & {
-  readonly scores?: readonly {
-    readonly defense: string;
-    readonly student: string;
-    readonly harm?: Mean;
-    readonly undistillable?: boolean;
-    readonly verdict: string;
-  }[];
-  readonly reproduction?: readonly {
-    readonly what: string;
-    readonly paper: number;
-    readonly ours?: Mean;
-    readonly difference?: number;
-    readonly tolerance: number;
-    readonly verdict: 'within' | 'outside' | 'not run';
-  }[];
-  readonly effects?: readonly {
-    readonly what: string;
-    readonly paper: number;
-    readonly ours?: Mean;
-    readonly difference?: number;
-    readonly direction?: 'same' | 'opposite';
-  }[];
-  readonly reduced?: string;
-};

@@ -23,6 +23,7 @@ header { padding-top: 3rem; }
 h1 { margin: .1rem 0 .3rem; font-size: 2.1rem; line-height: 1.15; letter-spacing: -.02em; font-weight: 650; overflow-wrap: anywhere; }
 .lead { font-size: 1.15rem; max-width: 44rem; }
 h2 { margin: 0 0 1rem; font-size: 1.3rem; letter-spacing: -.01em; font-weight: 650; }
+h4 { margin: 0 0 .2rem; font-size: .9rem; font-weight: 650; }
 h3 { margin: 2rem 0 .6rem; font-size: 1rem; font-weight: 650; overflow-wrap: anywhere; }
 p { margin: .4rem 0; max-width: 46rem; }
 section { margin: 3rem 0; }
@@ -123,7 +124,7 @@ h2 { margin: 0 3rem .2rem 0; overflow-wrap: anywhere; }
 .sheet section h3 { margin-top: 0; }
 .close { position: sticky; top: .8rem; float: right; z-index: 4; width: 2.4rem; height: 2.4rem; margin: .8rem .8rem 0 0; border: 1px solid var(--line); border-radius: 50%; background: var(--paper); cursor: pointer; line-height: 1; }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem 1.2rem; }
-.curves h4 { margin: 0 0 .2rem; font-size: .85rem; font-weight: 600; }
+
 .curves svg { display: block; width: 100%; height: auto; }
 .curves path, .key path { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .axis { stroke: var(--line); stroke-width: 1; }
 svg text { font-size: 10px; fill: var(--faint); font-variant-numeric: tabular-nums; }
@@ -132,11 +133,13 @@ circle.s0 { fill: var(--s0); } circle.s1 { fill: var(--s1); } circle.s2 { fill: 
 path.dashed { stroke-dasharray: 4 3; }
 .key { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: 0 0 .8rem; padding: 0; list-style: none; font-size: .8rem; color: var(--faint); }
 .key svg { width: 1.8rem; height: .7rem; margin-right: .4rem; }
-.thumbnails { display: grid; gap: .25rem; margin: .6rem 0; padding: 0; list-style: none; }
-.thumbnails li { display: grid; grid-template-columns: 6rem 1fr; gap: .6rem; align-items: center; }
+.seeds { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 2rem; }
+.seeds .warnings, .seeds p { font-size: .85rem; }
+.thumbnails { display: grid; grid-template-columns: fit-content(6rem) 1fr; gap: .2rem .7rem; margin: .8rem 0; padding: 0; list-style: none; }
+.thumbnails li { display: grid; grid-template-columns: subgrid; grid-column: 1 / -1; align-items: center; }
 .thumbnails li > bdi { font-size: .8rem; overflow-wrap: anywhere; }
-.thumbnails div { display: flex; flex-wrap: wrap; gap: 3px; }
-.thumbnails img { width: 36px; height: 36px; object-fit: contain; image-rendering: pixelated; border-radius: 2px; background: var(--raised); }
+.thumbnails div { display: grid; grid-template-columns: repeat(10, minmax(0, 36px)); gap: 3px; }
+.thumbnails img { width: 100%; height: auto; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated; border-radius: 2px; background: var(--raised); }
 .compare { max-width: 100%; height: auto; border-radius: 6px; }
 
 @media (max-width: 40rem) {
@@ -150,7 +153,6 @@ path.dashed { stroke-dasharray: 4 3; }
   dialog { width: 100vw; max-width: 100vw; max-height: 100dvh; height: 100dvh; margin: 0; border: 0; border-radius: 0; }
   .sheet { padding: 1.2rem 1rem 2rem; }
   dl { grid-template-columns: minmax(6rem, 40%) 1fr; } .how dl { grid-template-columns: 1fr; gap: .1rem; } .how dd { margin-bottom: .6rem; }
-  .thumbnails li { grid-template-columns: 2.6rem 1fr; gap: .4rem; } .thumbnails img { width: 27px; height: 27px; }
 }
 @media print {
   :root { --line: #bbb; }

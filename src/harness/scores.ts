@@ -1,0 +1,78 @@
+import type { BestAttack, Cell, VictimSummary } from './matrix.js';
+import { type Spread, spread } from './spread.js';
+
+/** How well a defence keeps one student net from stealing: what it does to the best attack, and what it costs. */
+export interface Score {
+  readonly defense: string;
+  readonly student: string;
+  /** The attack that steals most from this defence. */
+  readonly attack: string;
+  /** Its accuracy minus that of the best attack on the undefended teacher, seed by seed; below 0 it is harmed. */
+  readonly harm?: Spread;
+  /** The teacher's accuracy minus the undefended one's, seed by seed; below 0 it costs accuracy. */
+  readonly teacherCost?: Spread;
+  /** The best attack's student minus the one trained on smoothed labels, seed by seed. */
+  readonly toLabelSmoothing?: Spread;
+  /** Whether that student is no better, so that nothing was stolen; absent where none was trained on smoothed labels. */
+  readonly undistillable?: boolean;
+  /** A sentence that says so, and how sure it is. */
+  readonly verdict: string;
+}
+
+/** One score for each defence and student of which an attack has a number. */
+export const scores = (of: {
+  readonly best: readonly BestAttack[];
+  readonly cells: readonly Cell[];
+  readonly victims: readonly VictimSummary[];
+  /** The label of the defence that defends nothing, where the experiment has it. */
+  readonly undefended: string | undefined;
+}): readonly Score[] => {
+  const cellOf = ({ defense, student, attack }: BestAttack): Cell | undefined =>
+    of.cells.find((cell) => cell.defense === defense && cell.student === student && cell.attack === attack);
+  return of.best.map((best) => {
+    const { defense, student, attack } = best;
+    const own = cellOf(best);
+    const other = of.best.find((each) => each.defense === of.undefended && each.student === student);
+    const harm = defense === of.undefended || other === undefined ? undefined : paired(own, cellOf(other));
+    const teacherCost =
+      defense === of.undefended ? undefined : of.victims.find((victim) => victim.defense === defense)?.toUndefended;
+    const toLabelSmoothing = own?.toLabelSmoothing;
+    return {
+      defense,
+      student,
+      attack,
+      ...(harm === undefined ? {} : { harm }),
+      ...(teacherCost === undefined ? {} : { teacherCost }),
+      ...(toLabelSmoothing === undefined ? {} : { toLabelSmoothing, undistillable: toLabelSmoothing.mean <= 0 }),
+      verdict: verdictOn(attack, toLabelSmoothing),
+    };
+  });
+};
+
+/** One cell's accuracy minus another's, over the seeds that have both. */
+const paired = (a: Cell | undefined, b: Cell | undefined): Spread | undefined =>
+  spread(
+    (a?.seeds ?? []).flatMap(({ seed, student }) => {
+      const other = b?.seeds.find((each) => each.seed === seed)?.student;
+      return student?.metrics.accuracy === undefined || other?.metrics.accuracy === undefined
+        ? []
+        : [student.metrics.accuracy - other.metrics.accuracy];
+    }),
+  );
+
+const points = (share: number): string => (100 * share).toFixed(2).replace('-', '−');
+
+const verdictOn = (attack: string, toLabelSmoothing: Spread | undefined): string => {
+  if (toLabelSmoothing === undefined)
+    return 'Whether it is undistillable cannot be said: there is no student trained on smoothed labels to compare with.';
+  const { mean, interval, count } = toLabelSmoothing;
+  const found =
+    mean <= 0
+      ? `Undistillable: the best attack, ${attack}, is not above a student trained on smoothed labels`
+      : `Distillable: the best attack, ${attack}, is above a student trained on smoothed labels`;
+  const by = `(by ${points(Math.abs(mean))} points`;
+  if (interval === undefined) return `${found} ${by}). This rests on one seed, which cannot tell it from chance.`;
+  const [low, high] = interval;
+  const sure = low <= 0 && high >= 0 ? ', which includes 0: the seeds do not tell them apart' : '';
+  return `${found} ${by}; 95 % interval ${points(low)} to ${points(high)} over ${count} seeds${sure}).`;
+};
