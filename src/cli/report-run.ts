@@ -13,7 +13,7 @@ import { decodeMatrix, imageFiles, matrixFiles, planName, readPlan, stageFolder 
 /** The page of a run, beside its matrix. */
 export const reportName = 'report.html';
 
-/** Characters of pictures that a page holds at most; what is beyond is linked. */
+/** Characters of pictures that a report holds at most. */
 export const mostEmbedded = 20_000_000;
 
 /** Pixels of the longer side of an image, and of the picture of a comparison. */
@@ -53,8 +53,8 @@ export interface RunReader {
 }
 
 export interface Reading {
-  /** Whether the page holds its pictures itself; else, and where they are too many, it has their addresses. */
-  readonly embed: boolean;
+  /** Characters of pictures that the page holds at most; of those beyond it has the addresses. */
+  readonly embed: number;
   /** The folder in which the page lies. Default: the run's. */
   readonly beside?: string;
 }
@@ -173,7 +173,7 @@ const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): P
   const root = join(folder, imageFiles.folder);
   const names = (await readdir(root, { recursive: true }).catch(() => [])).sort(inOrder);
   const within = await realpath(root).catch(() => root);
-  let left = embed ? mostEmbedded : 0;
+  let left = embed;
 
   /** A file of the run's as a picture; undefined where there is none, or it is none. */
   const picture = async (path: string, side: number): Promise<Picture | undefined> => {

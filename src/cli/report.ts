@@ -1,12 +1,12 @@
 import { dirname, join, relative, resolve } from 'node:path';
 import { writeWhole } from '../harness/store.js';
 import { report } from '../report/html/report.js';
-import { reportName, runFolder, runReader } from './report-run.js';
+import { mostEmbedded, reportName, runFolder, runReader } from './report-run.js';
 import { type Terminal, terminal } from './terminal.js';
 
 /** Writes the page of a run, into its folder unless another place is given. Gives its path. */
 export const writeReport = async (folder: string, path: string = join(folder, reportName)): Promise<string> => {
-  const { html } = await report(await runReader(folder, { embed: true, beside: dirname(path) }).read());
+  const { html } = await report(await runReader(folder, { embed: mostEmbedded, beside: dirname(path) }).read());
   await writeWhole(path, html);
   return path;
 };

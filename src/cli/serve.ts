@@ -123,7 +123,7 @@ const teller = (reader: RunReader) => {
 
 /** A server of a run's page that writes nothing. Rejects with a failure of kind `usage` when it cannot listen. */
 export const serve = async (folder: string, { port, host }: ServeOptions): Promise<Server> => {
-  const reader = runReader(folder, { embed: false });
+  const reader = runReader(folder, { embed: 0 });
   const page = pageOf(reader);
   const events = teller(reader);
 

@@ -118,7 +118,7 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
 const published = (accuracy: number | undefined): string => (accuracy === undefined ? '' : ` ‹${percent(accuracy)}›`);
 
 /** Why a cell's mean is over fewer seeds than the experiment has. */
-const incomplete = ({ seeds }: Cell): string | undefined => {
+export const incomplete = ({ seeds }: Cell): string | undefined => {
   const missing = seeds.filter(({ status }) => status !== 'done');
   if (missing.length === 0) return undefined;
   const reasons = missing.map(({ seed, status, reason }) => `seed ${seed} ${reason ?? status}`);

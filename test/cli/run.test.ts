@@ -22,8 +22,10 @@ describe('a run', () => {
       'matrix.json',
       'matrix.md',
       'plan.json',
+      'report.html',
       'stages',
     ]);
+    expect(out.trimEnd().split('\n').at(-1)).toBe('report: whole/tiny/report.html');
     const log = await at.read('whole/tiny/stages/seed-0/none/plainCnn/kd/metrics.jsonl');
     const epochs = log
       .trim()

@@ -1,7 +1,8 @@
 import { whole } from '../numbers.js';
 import { type Curves, colours, curveSvg, type Line } from './curves.js';
+import type { Detail } from './details.js';
+import type { Fact } from './facts.js';
 import { html, type Markup, name } from './markup.js';
-import type { Detail, Fact } from './model.js';
 import type { RunImages, Thumbnail } from './run.js';
 
 /** What opens from a cell of the matrix, or from a teacher. */
@@ -22,7 +23,7 @@ export const factsView = (facts: readonly Fact[]): Markup =>
   html`<dl>${facts.map(([title, value]) => html`<dt>${name(title)}</dt><dd>${name(value)}</dd>`)}</dl>`;
 
 const seedsView = ([head = [], ...lines]: Detail['seeds']): Markup => html`
-<section><h3>By seed</h3><div class="wide" role="region" aria-label="numbers by seed" tabindex="0"><table class="plain">
+<section><h3>By seed</h3><div class="wide fit" role="region" aria-label="numbers by seed" tabindex="0"><table class="plain">
 <thead><tr><th scope="col">seed</th>${head.slice(1).map((seed) => html`<th scope="col">${name(seed)}</th>`)}</tr></thead>
 <tbody>${lines.map(
   ([title = '', ...values]) =>

@@ -24,38 +24,36 @@ const listed = (names: readonly string[], plural: string): string =>
   names.length === 1 ? (names[0] as string) : `${whole(names.length)} ${plural}`;
 
 /** What a run tested, for somebody who knows nothing of it. */
-export const lead = (matrix: Matrix): readonly string[] => {
-  const { attacks, defenses, students, seeds, cells, data, teacher, report } = matrix;
-  if (defenses.length === 0 && cells.length === 0) return ['There is nothing in this run yet.'];
+export const lead = ({ attacks, defenses, students, seeds, data, teacher, report }: Matrix): readonly string[] => {
   const honest = attacks.filter(({ needs }) => needs === 'none').length;
   const thieves = attacks.length - honest;
   const into = students.length === 0 ? 'a student' : listed(students, 'students');
-  const copied = `${counted(thieves, 'attack')} ${thieves === 1 ? 'tries' : 'try'} to copy the teacher${
-    teacher === '' ? '' : ` ${teacher}`
-  } into ${into}, once behind each of ${counted(defenses.length, 'defence')}.`;
-  const alone =
-    honest === 0
+  return [
+    `${counted(thieves, 'attack')} ${thieves === 1 ? 'tries' : 'try'} to copy the teacher ${teacher} into ${into}, once behind each of ${counted(defenses.length, 'defence')}.`,
+    ...(honest === 0
       ? []
       : [
-          `${counted(honest, 'honest student')} trained without the teacher ${
-            honest === 1 ? 'shows' : 'show'
-          } what stealing must beat.`,
-        ];
-  const seeded =
+          `${counted(honest, 'honest student')} trained without the teacher ${honest === 1 ? 'shows' : 'show'} what stealing must beat.`,
+        ]),
+    `Accuracy is on ${report === 'test' ? 'test' : 'held-out training'} images of ${data.name}.`,
     seeds.length === 1
       ? 'Every number is from one seed, which cannot tell a small difference from chance.'
-      : `Every number is a mean over ${counted(seeds.length, 'seed')}.`;
-  const on =
-    data.name === ''
-      ? []
-      : [`Accuracy is on ${report === 'test' ? 'test' : 'held-out training'} images of ${data.name}.`];
-  return [copied, ...alone, ...on, ...(seeds.length === 0 ? [] : [seeded])];
+      : `Every number is a mean over ${counted(seeds.length, 'seed')}.`,
+  ];
 };
+
+/** The same of a run that has only a plan, or not even that. */
+export const planned = ({ attacks, defenses, seeds }: Matrix): readonly string[] =>
+  attacks.length === 0
+    ? ['There is nothing in this run yet.']
+    : [
+        `Planned: ${counted(attacks.length, 'attack')}, honest students among them, on ${counted(defenses.length, 'defence')}, over ${counted(seeds.length, 'seed')}. Nothing is measured yet.`,
+      ];
 
 export const findingsOf = (matrix: Matrix): readonly Finding[] =>
   matrix.victims.map(({ defense, accuracy, toUndefended, seeds }): Finding => {
     const failed = seeds.some(({ reason }) => reason !== undefined);
-    const cost = toUndefended === undefined || defense === 'none' ? '' : ` (${signed(toUndefended.mean)})`;
+    const cost = toUndefended === undefined || toUndefended.mean === 0 ? '' : ` (${signed(toUndefended.mean)})`;
     return {
       defense,
       teacher:

@@ -1,11 +1,21 @@
-import type { Cell, Matrix, SeedResult, Spread, VictimSummary } from '../../harness/matrix.js';
-import { divergences, ownBaselines, partOfTheData, queries, scoresSaid, seedsSaid, whatIsCounted } from '../layout.js';
-import { counted, percent, signed, whole } from '../numbers.js';
-import { type Curves, curvesOf } from './curves.js';
-import { type Finding, findingsOf, lead } from './findings.js';
-import { inAddress } from './markup.js';
+import type { Cell, Matrix, Spread, VictimSummary } from '../../harness/matrix.js';
+import {
+  divergences,
+  incomplete,
+  ownBaselines,
+  partOfTheData,
+  queries,
+  scoresSaid,
+  seedsSaid,
+  whatIsCounted,
+} from '../layout.js';
+import { counted, percent } from '../numbers.js';
+import { cellId, victimId } from './addresses.js';
+import { type Detail, detailsOf } from './details.js';
+import { type Fact, flattened, inWords } from './facts.js';
+import { type Finding, findingsOf, lead, planned } from './findings.js';
 import { type Reproduction, reproductionOf } from './reproduction.js';
-import type { Chart, Run, RunImages, RunPlan } from './run.js';
+import type { Chart, Run, RunPlan } from './run.js';
 
 /** A run as its page shows it: words, and numbers as text. */
 export interface Page {
@@ -27,8 +37,6 @@ export interface Page {
   readonly files: Run['files'];
   readonly details: readonly Detail[];
 }
-
-export type Fact = readonly [name: string, value: string];
 
 export interface Progress {
   readonly finished: number;
@@ -72,25 +80,6 @@ export interface Shown {
   readonly reason?: string;
 }
 
-/** What opens from a cell. */
-export interface Detail {
-  readonly id: string;
-  readonly title: string;
-  readonly subtitle: string;
-  readonly facts: readonly Fact[];
-  /** A line a number, a column a seed; the first of a line is its name, and the first line has the seeds' labels. */
-  readonly seeds: readonly (readonly string[])[];
-  readonly curves: readonly Curves[];
-  readonly images: readonly RunImages[];
-  readonly params: readonly { readonly of: string; readonly params: readonly Fact[] }[];
-  readonly warnings: readonly string[];
-}
-
-export const cellId = ({ student, attack, defense }: Pick<Cell, 'student' | 'attack' | 'defense'>): string =>
-  `cell/${[student, attack, defense].map(inAddress).join('/')}`;
-
-export const victimId = (defense: string): string => `teacher/${inAddress(defense)}`;
-
 const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
 
 /** A matrix of what is planned, for a run that has none yet. */
@@ -128,24 +117,34 @@ const allCells = (matrix: Matrix, plan: RunPlan | undefined): readonly Cell[] =>
   return [...found.values()];
 };
 
-/** With whatever the lists of labels lack, so that a foreign cell is shown too. */
-const withForeign = (labels: readonly string[], others: readonly string[]): readonly string[] =>
-  unique([...labels, ...others]);
+/** The labels of a matrix and those that only its cells have, so that a foreign cell is shown too. */
+const labelsOf = ({ attacks, defenses, students }: Matrix, cells: readonly Cell[]): Labels => ({
+  attacks: unique([...attacks.map(({ label }) => label), ...cells.map(({ attack }) => attack)]),
+  defenses: unique([...defenses.map(({ label }) => label), ...cells.map(({ defense }) => defense)]),
+  students: unique([...students, ...cells.map(({ student }) => student)]),
+});
+
+interface Labels {
+  readonly attacks: readonly string[];
+  readonly defenses: readonly string[];
+  readonly students: readonly string[];
+}
 
 export const pageOf = (run: Run): Page => {
   // A file may have been written by hand, or by a run that was stopped at once.
   const matrix: Matrix = { ...plannedMatrix(run.name, run.plan), ...run.matrix };
   const cells = allCells(matrix, run.plan);
+  const labels = labelsOf(matrix, cells);
   const progress = progressOf(run);
   const reproduction = reproductionOf(matrix);
   const some = run.matrix !== undefined;
   return {
     title: matrix.experiment,
     about: matrix.about,
-    lead: lead(matrix),
+    lead: some ? lead(matrix) : planned(matrix),
     findings: findingsOf(matrix),
     ...(progress === undefined ? {} : { progress }),
-    tables: tablesOf(matrix, cells),
+    tables: tablesOf(matrix, cells, labels),
     notes: some
       ? [
           whatIsCounted(matrix),
@@ -162,7 +161,7 @@ export const pageOf = (run: Run): Page => {
     charts: run.charts,
     provenance: some ? provenanceOf(matrix) : [],
     files: run.files,
-    details: detailsOf(run, matrix, cells),
+    details: detailsOf(run, matrix, cells, labels.defenses),
   };
 };
 
@@ -186,14 +185,6 @@ const progressOf = ({ plan, stages }: Run): Progress | undefined => {
 };
 
 /* The tables */
-
-/** Why a cell's mean is over fewer seeds than the experiment has. */
-const incomplete = ({ seeds }: Cell): string | undefined => {
-  const missing = seeds.filter(({ status }) => status !== 'done');
-  if (missing.length === 0) return undefined;
-  const reasons = missing.map(({ seed, status, reason }) => `seed ${seed} ${reason ?? status}`);
-  return `${seeds.length - missing.length} of ${counted(seeds.length, 'seed')}: ${reasons.join('; ')}`;
-};
 
 const shownMean = (mean: Spread | undefined): Pick<Shown, 'mean' | 'deviation' | 'value'> =>
   mean === undefined
@@ -227,20 +218,12 @@ const shownVictim = (defense: string, victim: VictimSummary | undefined): Column
   };
 };
 
-const tablesOf = (matrix: Matrix, cells: readonly Cell[]): readonly Table[] => {
+const tablesOf = (
+  matrix: Matrix,
+  cells: readonly Cell[],
+  { attacks, defenses, students }: Labels,
+): readonly Table[] => {
   const byId = new Map(cells.map((cell) => [cellId(cell), cell]));
-  const defenses = withForeign(
-    matrix.defenses.map(({ label }) => label),
-    cells.map(({ defense }) => defense),
-  );
-  const attacks = withForeign(
-    matrix.attacks.map(({ label }) => label),
-    cells.map(({ attack }) => attack),
-  );
-  const students = withForeign(
-    matrix.students,
-    cells.map(({ student }) => student),
-  );
   const columns = defenses.map((defense) =>
     shownVictim(
       defense,
@@ -276,20 +259,6 @@ const warningsOf = ({ victims, cells }: Matrix): readonly string[] =>
     ),
   ]);
 
-const inWordsOf = (field: string): string => field.replace(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
-
-/** Any value as lines of text, named by its path. */
-export const flattened = (value: unknown, path = ''): readonly Fact[] => {
-  if (Array.isArray(value) && value.every((each) => typeof each !== 'object' || each === null))
-    return [[path, value.length === 0 ? 'none' : value.map(String).join(', ')]];
-  if (typeof value !== 'object' || value === null)
-    return path === '' || value === undefined ? [] : [[path, value === null ? 'none' : String(value)]];
-  return Object.entries(value).flatMap(([key, each]) =>
-    // A plugin's parameters stand below its name.
-    flattened(each, key === 'params' ? path : path === '' ? key : `${path} › ${key}`),
-  );
-};
-
 const provenanceOf = ({ data, seeds, teacher, provenance }: Matrix): readonly Fact[] => [
   ['data', data.name],
   ['data fingerprint', data.fingerprint],
@@ -299,164 +268,7 @@ const provenanceOf = ({ data, seeds, teacher, provenance }: Matrix): readonly Fa
     provenance.flatMap((each) =>
       flattened(each)
         .filter(([key, value]) => !(key === 'gpus' && value === 'none'))
-        .map(([key, value]) => JSON.stringify([inWordsOf(key), value])),
+        .map(([key, value]) => JSON.stringify([inWords(key), value])),
     ),
   ).map((text) => JSON.parse(text) as Fact),
 ];
-
-/* The details */
-
-const time = (seconds: number | undefined): string => {
-  if (seconds === undefined) return '–';
-  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-};
-
-const percentOr = (share: number | undefined): string => (share === undefined ? '–' : percent(share));
-const signedOr = (share: number | undefined): string => (share === undefined ? '–' : signed(share));
-const wholeOr = (count: number | undefined): string => (count === undefined ? '–' : whole(count));
-const decimal = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(3));
-
-type SeedLine<Of> = readonly [name: string, show: (of: Of) => string];
-
-/** A table of seeds, without lines of which no seed has anything. */
-const seedTable = <Of>(lines: readonly SeedLine<Of>[], seeds: readonly Of[]): Detail['seeds'] =>
-  lines
-    .map(([title, show]) => [title, ...seeds.map(show)])
-    .filter(([, ...values]) => values.some((value) => value !== '–'));
-
-const cellLines: readonly SeedLine<SeedResult>[] = [
-  ['seed', ({ seed }) => seed],
-  ['status', ({ status, reason }) => (reason === undefined ? status : `${status}: ${reason}`)],
-  ['accuracy %', ({ student }) => percentOr(student?.metrics.accuracy)],
-  ['to baseline', ({ toBaseline }) => signedOr(toBaseline)],
-  ['to label smoothing', ({ toLabelSmoothing }) => signedOr(toLabelSmoothing)],
-  ['to undefended', ({ toUndefended }) => signedOr(toUndefended)],
-  ['teacher %', ({ teacherAccuracy }) => percentOr(teacherAccuracy)],
-  ['after last step %', ({ student }) => percentOr(student?.last)],
-  ['best held out %', ({ student }) => percentOr(student?.best)],
-  ['agreement %', ({ student }) => percentOr(student?.metrics.agreement)],
-  ['calibration error', ({ student }) => decimal(student?.metrics.calibrationError)],
-  ['log likelihood, negative', ({ student }) => decimal(student?.metrics.negativeLogLikelihood)],
-  ['queries', ({ queries: count }) => wholeOr(count)],
-  ['training images', ({ trainImages }) => wholeOr(trainImages)],
-  ['time', ({ seconds }) => time(seconds)],
-  ['steps a second', ({ stepsPerSecond }) => wholeOr(stepsPerSecond)],
-];
-
-const victimLines: readonly SeedLine<VictimSummary['seeds'][number]>[] = [
-  ['seed', ({ seed }) => seed],
-  ['status', ({ reason, measures }) => (reason !== undefined ? `failed: ${reason}` : measures ? 'done' : 'not run')],
-  ['accuracy %', ({ measures }) => percentOr(measures?.metrics.accuracy)],
-  ['after last step %', ({ measures }) => percentOr(measures?.last)],
-  ['best held out %', ({ measures }) => percentOr(measures?.best)],
-  ['calibration error', ({ measures }) => decimal(measures?.metrics.calibrationError)],
-  ['log likelihood, negative', ({ measures }) => decimal(measures?.metrics.negativeLogLikelihood)],
-  ['KL to adversary', ({ divergence }) => decimal(divergence?.kl)],
-  ['KL of normal teachers', ({ divergence }) => decimal(divergence?.normal)],
-  ['time', ({ seconds }) => time(seconds)],
-];
-
-/** A mean in words: `94.20 ± 1.27 (95 % interval 92.90 to 95.50)`. */
-const inWords = (mean: Spread, show: (share: number) => string): string => {
-  const interval = mean.interval === undefined ? '' : ` (95 % interval ${mean.interval.map(show).join(' to ')})`;
-  const spread = mean.sd === undefined ? '' : ` ± ${percent(mean.sd)}`;
-  return `${show(mean.mean)}${spread}${interval}`;
-};
-
-const meanFact = (title: string, mean: Spread | undefined, show: (share: number) => string): readonly Fact[] =>
-  mean === undefined ? [] : [[title, inWords(mean, show)]];
-
-const publishedFact = (accuracy: number | undefined): readonly Fact[] =>
-  accuracy === undefined ? [] : [['a paper reports', `${percent(accuracy)} %`]];
-
-const detailsOf = (run: Run, matrix: Matrix, cells: readonly Cell[]): readonly Detail[] => {
-  const logsOf = (stage: string | undefined) => (stage === undefined ? [] : (run.stages.get(stage)?.logs ?? []));
-  const inputsOf = new Map(run.plan?.stages.map(({ id, inputs }) => [id, inputs]));
-  const planned = new Map<string, { readonly seed: string; readonly steal: string | undefined }[]>();
-  const teachers = new Map<string, string>();
-  const teacherOf = (defense: string, seed: string): string => JSON.stringify([defense, seed]);
-  for (const cell of run.plan?.cells ?? []) {
-    const id = cellId(cell);
-    const steal = cell.stages?.steal;
-    const victim = steal === undefined ? undefined : inputsOf.get(steal)?.victim;
-    planned.set(id, [...(planned.get(id) ?? []), { seed: cell.seed, steal }]);
-    if (victim !== undefined) teachers.set(teacherOf(cell.defense, cell.seed), victim);
-  }
-  const images = new Map<string, RunImages[]>();
-  for (const each of run.images) {
-    const id = cellId(each.file);
-    images.set(id, [...(images.get(id) ?? []), each]);
-  }
-  const attackOf = new Map(matrix.attacks.map((attack) => [attack.label, attack]));
-  const defenseOf = new Map(matrix.defenses.map((defense) => [defense.label, defense]));
-  const paramsOf = (of: string, params: unknown) => {
-    const flat = flattened(params);
-    return flat.length === 0 ? [] : [{ of, params: flat }];
-  };
-
-  const ofCell = (cell: Cell): Detail => {
-    const { attack, defense, student, seeds } = cell;
-    const [thief, guard] = [attackOf.get(attack), defenseOf.get(defense)];
-    const id = cellId(cell);
-    return {
-      id,
-      title: `${attack} on ${defense}`,
-      subtitle: [
-        `student ${student}`,
-        ...(thief?.owns ? [`owns ${thief.owns}`] : []),
-        ...(thief?.needs ? [thief.needs === 'none' ? 'asks no teacher' : `needs the teacher's ${thief.needs}`] : []),
-        ...(guard?.exposes ? [`the teacher exposes its ${guard.exposes}`] : []),
-      ].join(' · '),
-      facts: [
-        ...(cell.accuracy === undefined ? [['status', cell.status] as const] : []),
-        ...(cell.reason === undefined ? [] : [['reason', cell.reason] as const]),
-        ...meanFact('accuracy, %', cell.accuracy, percent),
-        ...meanFact(`to its baseline${thief?.baseline ? `, ${thief.baseline}` : ''}`, cell.toBaseline, signed),
-        ...meanFact('to a student on smoothed labels', cell.toLabelSmoothing, signed),
-        ...meanFact('to the undefended teacher', cell.toUndefended, signed),
-        ...publishedFact(cell.published),
-        ...(cell.queries === undefined || cell.queries.mean === 0
-          ? []
-          : [['queries', `${whole(cell.queries.mean)} images`] as const]),
-      ],
-      seeds: seedTable(cellLines, seeds),
-      curves: curvesOf((planned.get(id) ?? []).map(({ seed, steal }) => ({ seed, logs: logsOf(steal) }))),
-      images: images.get(id) ?? [],
-      params: [...paramsOf(`attack ${attack}`, thief?.params), ...paramsOf(`defence ${defense}`, guard?.params)],
-      warnings: seeds.flatMap(({ seed, warnings }) => warnings.map((warning) => `seed ${seed}: ${warning}`)),
-    };
-  };
-
-  const ofVictim = (defense: string): Detail => {
-    const victim = matrix.victims.find((each) => each.defense === defense);
-    const guard = defenseOf.get(defense);
-    return {
-      id: victimId(defense),
-      title: `teacher behind ${defense}`,
-      subtitle: [
-        ...(matrix.teacher === '' ? [] : [matrix.teacher]),
-        ...(guard?.exposes ? [`exposes its ${guard.exposes}`] : []),
-      ].join(' · '),
-      facts: [
-        ...meanFact('accuracy, %', victim?.accuracy, percent),
-        ...meanFact('to the undefended teacher', victim?.toUndefended, signed),
-        ...publishedFact(victim?.published),
-      ],
-      seeds: seedTable(victimLines, victim?.seeds ?? []),
-      curves: curvesOf(matrix.seeds.map((seed) => ({ seed, logs: logsOf(teachers.get(teacherOf(defense, seed))) }))),
-      images: [],
-      params: paramsOf(`defence ${defense}`, guard?.params),
-      warnings: (victim?.seeds ?? []).flatMap(({ seed, warnings }) =>
-        warnings.map((warning) => `seed ${seed}: ${warning}`),
-      ),
-    };
-  };
-
-  const defenses = withForeign(
-    matrix.defenses.map(({ label }) => label),
-    cells.map(({ defense }) => defense),
-  );
-  return [...defenses.map(ofVictim), ...cells.map(ofCell)];
-};

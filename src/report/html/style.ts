@@ -64,7 +64,7 @@ input { width: 17rem; max-width: 100%; }
 
 .wide { position: relative; overflow: auto; max-height: 85vh; border: 1px solid var(--line); border-radius: 10px; }
 table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; font-size: .925rem; }
-.matrix { width: 100%; }
+.matrix { width: 100%; } .wide.fit { width: fit-content; max-width: 100%; } .plain tbody th { font-weight: 400; } .plain :is(th, td) { padding: .35rem .8rem; }
 th, td { padding: .55rem .8rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; }
 tbody th, thead th:first-child, tfoot th { text-align: left; }
@@ -89,11 +89,11 @@ td[class] .reason, .d-4 .reason, .d4 .reason { color: inherit; }
 .failed .status { color: var(--bad); font-weight: 600; }
 .none-yet .status, .na .status { color: var(--faint); }
 .na { background: repeating-linear-gradient(-45deg, transparent 0 7px, var(--raised) 7px 12px); }
-td.dim > * { opacity: .35; }
+td.dim > * { visibility: hidden; }
 button.sort { display: inline; padding: 0; border: 0; background: none; font-weight: 600; text-align: inherit; cursor: pointer; white-space: normal; overflow-wrap: anywhere; }
-button.sort::after { content: " ↕"; color: var(--faint); font-weight: 400; }
-[aria-sort=descending] button.sort::after { content: " ↓"; color: var(--accent); }
-[aria-sort=ascending] button.sort::after { content: " ↑"; color: var(--accent); }
+button.sort::after { content: " ↕" / ""; color: var(--faint); font-weight: 400; }
+[aria-sort=descending] button.sort::after { content: " ↓" / ""; color: var(--accent); }
+[aria-sort=ascending] button.sort::after { content: " ↑" / ""; color: var(--accent); }
 th > a { display: block; font-weight: 400; font-size: .85em; }
 .d-4 { background: var(--n4); } .d-3 { background: var(--n3); } .d-2 { background: var(--n2); } .d-1 { background: var(--n1); }
 .d1 { background: var(--p1); } .d2 { background: var(--p2); } .d3 { background: var(--p3); } .d4 { background: var(--p4); }
@@ -107,11 +107,14 @@ dt { color: var(--faint); overflow-wrap: anywhere; } dd { margin: 0; overflow-wr
 .how dl { grid-template-columns: minmax(6rem, max-content) minmax(0, 44rem); }
 .warnings { padding-left: 1.2rem; font-size: .925rem; overflow-wrap: anywhere; }
 .warnings li { margin: .25rem 0; }
-.good { color: var(--ink); } .good::before { content: "✓ "; color: var(--s2); } .not-good::before { content: "✗ "; color: var(--bad); }
+.good { color: var(--ink); } .good::before { content: "✓ " / ""; color: var(--s2); } .not-good::before { content: "✗ " / ""; color: var(--bad); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1.2rem; }
 figure { margin: 0; padding: 1rem; border: 1px solid var(--line); border-radius: 10px; min-width: 0; }
 figure .paper { overflow-x: auto; background: #fff; color: #1b1d20; border-radius: 6px; }
-figure img { display: block; max-width: 100%; height: auto; }
+figure img { display: block; }
+.vg-tooltip { position: fixed; visibility: hidden; z-index: 5; padding: .4rem .6rem; border: 1px solid var(--line); border-radius: 6px; background: var(--paper); font-size: .8rem; pointer-events: none; }
+.vg-tooltip.visible { visibility: visible; }
+.vg-tooltip td { padding: .1rem .3rem; border: 0; } .vg-tooltip .key { color: var(--faint); }
 figcaption { margin-bottom: .7rem; font-size: .9rem; } figcaption strong { display: block; }
 footer { padding-bottom: 3rem; font-size: .875rem; color: var(--faint); }
 
@@ -147,7 +150,7 @@ path.dashed { stroke-dasharray: 4 3; }
   header, main, footer { padding-left: 1rem; padding-right: 1rem; }
   header { padding-top: 1.6rem; } section { margin: 2.2rem 0; } h1 { font-size: 1.7rem; }
   .tools label { flex: 1 1 100%; } .legend li { padding: .15rem .35rem; } input, select { width: 100%; }
-  tr > :first-child { min-width: 6.4rem; max-width: 7.5rem; } tbody th { font-size: .87rem; } th, td { padding: .5rem .6rem; }
+  tr > :first-child { min-width: 7.2rem; max-width: 7.5rem; } tbody th { font-size: .85rem; } th, td { padding: .5rem .6rem; }
   .matrix thead th:not(:first-child) { min-width: 7.8rem; }
   .matrix td > a, .matrix td > span.none { padding: .45rem .6rem; }
   dialog { width: 100vw; max-width: 100vw; max-height: 100dvh; height: 100dvh; margin: 0; border: 0; border-radius: 0; }

@@ -1,8 +1,9 @@
 import { counted, signed } from '../numbers.js';
 import { detailView, factsView } from './detail-view.js';
+import type { Fact } from './facts.js';
 import type { Finding } from './findings.js';
 import { html, jsonInScript, type Markup, name } from './markup.js';
-import type { Column, Fact, Page, Progress, Row, Shown, Table } from './model.js';
+import type { Column, Page, Progress, Row, Shown, Table } from './model.js';
 import type { Compared, Reproduction } from './reproduction.js';
 import type { Chart } from './run.js';
 import { classOf, legend } from './scale.js';
@@ -51,11 +52,20 @@ const progressView = ({ finished, of, begun }: Progress): Markup => html`
 
 /* What came out */
 
+/** Defences that are shown at once. */
+const mostCards = 8;
+
 const findingsView = ({ lead, findings }: Page): Markup => html`
 <section aria-labelledby="findings-title">
   <h2 class="hidden" id="findings-title">What came out</h2>
   <p class="lead">${name(lead.join(' '))}</p>
-  ${findings.length > 0 && html`<ul class="findings">${findings.map(findingView)}</ul>`}
+  ${findings.length > 0 && html`<ul class="findings">${findings.slice(0, mostCards).map(findingView)}</ul>`}
+  ${
+    findings.length > mostCards &&
+    html`<details><summary>${counted(findings.length - mostCards, 'more defence')}</summary><ul class="findings">${findings
+      .slice(mostCards)
+      .map(findingView)}</ul></details>`
+  }
 </section>`;
 
 const findingView = ({ defense, teacher, attacks }: Finding): Markup => html`
@@ -173,7 +183,7 @@ const chartsView = (charts: readonly Chart[]): Markup => html`
 <div class="charts">${charts.map(
   ({ title, description, spec, svg }) => html`
   <figure><figcaption><strong>${name(title)}</strong>${name(description)}</figcaption>
-  <div class="paper">${
+  <div class="paper" role="region" aria-label="${title}" tabindex="0">${
     svg !== undefined &&
     html`<img alt="${description}" src="data:image/svg+xml;base64,${Buffer.from(svg).toString('base64')}">`
   }</div>
@@ -190,7 +200,7 @@ ${effects.length > 0 && comparedView('Differences', effects)}
 
 const comparedView = (title: string, all: readonly Compared[]): Markup => {
   const judged = all.some(({ verdict }) => verdict !== undefined);
-  return html`<h3>${title}</h3><div class="wide" role="region" aria-label="${title} beside the paper's" tabindex="0"><table class="plain">
+  return html`<h3>${title}</h3><div class="wide fit" role="region" aria-label="${title} beside the paper's" tabindex="0"><table class="plain">
 <thead><tr><th scope="col">what</th><th scope="col">paper</th><th scope="col">ours</th><th scope="col">difference</th>${
     judged && html`<th scope="col">verdict</th>`
   }</tr></thead>

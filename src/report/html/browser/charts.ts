@@ -5,7 +5,8 @@ import embed from 'vega-embed';
 
 const draw = async (specification: HTMLElement): Promise<void> => {
   const paper = specification.parentElement?.querySelector<HTMLElement>('.paper');
-  if (paper == null) return;
+  if (paper == null || specification.dataset.drawn !== undefined) return;
+  specification.dataset.drawn = '';
   const drawing = document.createElement('div');
   // What is drawn already stays where this fails. Expressions are interpreted, so that the page needs no eval.
   await embed(drawing, JSON.parse(specification.textContent ?? ''), {
@@ -28,4 +29,4 @@ const drawAll = (): void => {
 };
 
 drawAll();
-document.addEventListener('replaced', drawAll);
+document.addEventListener('renewed', drawAll);

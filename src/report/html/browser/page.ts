@@ -1,10 +1,10 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-// The script of a report: sorting, filtering, opening cells, following a run. It makes no HTML of its own.
+// The script of a report: sorting, filtering, opening cells. It makes no HTML of its own.
+import { follow } from './live.js';
 import { matches, next, type Order, ordered, wordsOf } from './table.js';
 
 const dialog = document.querySelector('dialog') as HTMLDialogElement;
-const partOf = (name: string): HTMLElement => document.querySelector(`[data-part="${name}"]`) as HTMLElement;
 const textOf = (element: Element | null | undefined): string => element?.querySelector('bdi')?.textContent ?? '';
 const tables = (): readonly HTMLElement[] => [...document.querySelectorAll<HTMLElement>('[data-student]')];
 
@@ -81,66 +81,6 @@ const show = (): void => {
   dialog.scrollTop = 0;
 };
 
-/* Following a run */
-
-/** Puts the new parts of a page where the old ones are. What has the focus keeps it. */
-const replace = (fresh: Document): void => {
-  const focused = document.activeElement;
-  const address = focused?.getAttribute('href');
-  const { id, selectionEnd = null } = (focused ?? {}) as HTMLInputElement;
-  const typed = [...document.querySelectorAll<HTMLInputElement>('#filter, #student')].map((each) => [
-    each.id,
-    each.value,
-  ]);
-  const opened = new Set([...document.querySelectorAll('main details[open] summary')].map((each) => each.textContent));
-  for (const part of fresh.querySelectorAll<HTMLElement>('[data-part]')) {
-    const old = partOf(part.dataset.part ?? '');
-    if (old === null || old.innerHTML === part.innerHTML) continue;
-    const scrolled = [...old.querySelectorAll('.wide')].map(({ scrollLeft, scrollTop }) => ({ scrollLeft, scrollTop }));
-    old.replaceChildren(...part.childNodes);
-    [...old.querySelectorAll('.wide')].forEach((wide, i) => {
-      Object.assign(wide, scrolled[i]);
-    });
-  }
-  for (const [field, value] of typed)
-    (document.getElementById(field as string) as HTMLInputElement).value = value as string;
-  for (const each of document.querySelectorAll('main details')) {
-    if (opened.has(each.querySelector('summary')?.textContent ?? '')) each.setAttribute('open', '');
-  }
-  for (const table of tables()) sort(table);
-  filter();
-  if (dialog.open) show();
-  else if (focused !== document.activeElement) {
-    const again = address
-      ? document.querySelector<HTMLElement>(`main a[href="${CSS.escape(address)}"]`)
-      : document.getElementById(id);
-    again?.focus({ preventScroll: true });
-    if (again instanceof HTMLInputElement) again.setSelectionRange(selectionEnd, selectionEnd);
-  }
-  document.dispatchEvent(new Event('replaced'));
-};
-
-const follow = (status: HTMLElement): void => {
-  const said = (text: string, lost: boolean): void => {
-    status.textContent = text;
-    status.classList.toggle('lost', lost);
-  };
-  const time = (): string => new Date().toLocaleTimeString();
-  let at = Promise.resolve();
-  const update = async (): Promise<void> => {
-    const answer = await fetch(location.pathname, { cache: 'no-store' });
-    if (!answer.ok) return;
-    replace(new DOMParser().parseFromString(await answer.text(), 'text/html'));
-    said(`live: last change at ${time()}`, false);
-  };
-  const events = new EventSource('events');
-  events.addEventListener('open', () => said('live: follows the run', false));
-  events.addEventListener('error', () => said(`not live: no word from undistill serve since ${time()}`, true));
-  events.addEventListener('changed', () => {
-    at = at.then(update).catch(() => undefined);
-  });
-};
-
 /* What is clicked and typed */
 
 document.addEventListener('click', ({ target }) => {
@@ -168,4 +108,10 @@ window.addEventListener('hashchange', show);
 filter();
 show();
 const status = document.querySelector<HTMLElement>('.live');
-if (status !== null) follow(status);
+if (status !== null) {
+  follow(status, () => {
+    tables().forEach(sort);
+    filter();
+    if (dialog.open) show();
+  });
+}
