@@ -37,6 +37,7 @@ export const report = async (run: Run, { live = false }: { readonly live?: boole
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="${policy}">
+<link rel="icon" href="data:,">
 <title>${page.title} · undistill</title>
 <style>${new Markup(style)}</style>
 </head>
