@@ -19,7 +19,7 @@ export interface Finding {
   }[];
 }
 
-/** Names as a sentence has them: `a`, `a and b`, `3 defences`. */
+/** A name, or how many there are. */
 const listed = (names: readonly string[], plural: string): string =>
   names.length === 1 ? (names[0] as string) : `${whole(names.length)} ${plural}`;
 
@@ -49,6 +49,24 @@ export const planned = ({ attacks, defenses, seeds }: Matrix): readonly string[]
     : [
         `Planned: ${counted(attacks.length, 'attack')}, honest students among them, on ${counted(defenses.length, 'defence')}, over ${counted(seeds.length, 'seed')}. Nothing is measured yet.`,
       ];
+
+/** Students of which a sentence each can be read. */
+const mostStudents = 3;
+
+/** From which defence the most is stolen, and from which the least: a sentence a student, where there are not many. */
+export const conclusions = ({ best, students, victims }: Matrix): readonly string[] =>
+  students.slice(0, mostStudents).flatMap((student) => {
+    const ranked = best.filter((each) => each.student === student).sort((a, b) => b.accuracy.mean - a.accuracy.mean);
+    const [most, least] = [ranked[0], ranked.at(-1)];
+    if (most === undefined || least === undefined || most === least) return [];
+    const into = students.length === 1 ? '' : ` into ${student}`;
+    const cost = -(victims.find(({ defense }) => defense === least.defense)?.toUndefended?.mean ?? 0);
+    const price = cost > 0 ? `, and the teacher gives up ${percent(cost)} points for it` : '';
+    return [
+      `The most is stolen${into} from ${most.defense}: ${most.attack} reaches ${percent(most.accuracy.mean)} %. ` +
+        `The least is stolen from ${least.defense}: ${least.attack} reaches ${percent(least.accuracy.mean)} %${price}.`,
+    ];
+  });
 
 export const findingsOf = (matrix: Matrix): readonly Finding[] =>
   matrix.victims.map(({ defense, accuracy, toUndefended, seeds }): Finding => {

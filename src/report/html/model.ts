@@ -13,7 +13,7 @@ import { counted, percent } from '../numbers.js';
 import { cellId, victimId } from './addresses.js';
 import { type Detail, detailsOf } from './details.js';
 import { type Fact, flattened, inWords } from './facts.js';
-import { type Finding, findingsOf, lead, planned } from './findings.js';
+import { conclusions, type Finding, findingsOf, lead, planned } from './findings.js';
 import { type Reproduction, reproductionOf } from './reproduction.js';
 import type { Chart, Run, RunPlan } from './run.js';
 
@@ -23,6 +23,8 @@ export interface Page {
   readonly about: string;
   /** What was tested, in sentences. */
   readonly lead: readonly string[];
+  /** What came of it, in sentences. */
+  readonly conclusions: readonly string[];
   /** One a defence. */
   readonly findings: readonly Finding[];
   /** Absent where all is done, or nothing is known of it. */
@@ -142,6 +144,7 @@ export const pageOf = (run: Run): Page => {
     title: matrix.experiment,
     about: matrix.about,
     lead: some ? lead(matrix) : planned(matrix),
+    conclusions: conclusions(matrix),
     findings: findingsOf(matrix),
     ...(progress === undefined ? {} : { progress }),
     tables: tablesOf(matrix, cells, labels),

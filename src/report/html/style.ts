@@ -21,7 +21,8 @@ header, main, footer { max-width: 74rem; margin: 0 auto; padding: 0 1.5rem; }
 header { padding-top: 3rem; }
 .brand { margin: 0; color: var(--faint); font-size: .875rem; letter-spacing: .02em; }
 h1 { margin: .1rem 0 .3rem; font-size: 2.1rem; line-height: 1.15; letter-spacing: -.02em; font-weight: 650; overflow-wrap: anywhere; }
-.lead { font-size: 1.15rem; max-width: 44rem; }
+.lead { margin: .8rem 0; font-size: 1.1rem; max-width: 50rem; overflow-wrap: anywhere; }
+[data-part=findings] section { margin-top: 1.6rem; }
 h2 { margin: 0 0 1rem; font-size: 1.3rem; letter-spacing: -.01em; font-weight: 650; }
 h4 { margin: 0 0 .2rem; font-size: .9rem; font-weight: 650; }
 h3 { margin: 2rem 0 .6rem; font-size: 1rem; font-weight: 650; overflow-wrap: anywhere; }
@@ -46,7 +47,7 @@ a { color: var(--accent); text-underline-offset: .15em; }
 .findings h3 { margin: 0; font-size: 1rem; }
 .findings p { margin: .2rem 0; font-size: .9rem; }
 .findings .big { margin-top: .8rem; font-size: 1.45rem; line-height: 1.2; font-weight: 600; letter-spacing: -.01em; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-.findings .big small { font-size: .9rem; font-weight: 400; letter-spacing: 0; color: var(--faint); }
+.findings .big small { display: block; margin-top: .15rem; font-size: .9rem; font-weight: 400; letter-spacing: 0; color: var(--faint); }
 .tag { display: inline-block; padding: 0 .45rem; border-radius: 5px; color: var(--ink); font-variant-numeric: tabular-nums; }
 
 .tools { display: flex; flex-wrap: wrap; gap: .7rem 1.2rem; align-items: end; margin-bottom: 1rem; }
@@ -121,7 +122,8 @@ footer { padding-bottom: 3rem; font-size: .875rem; color: var(--faint); }
 dialog { width: min(62rem, calc(100vw - 2rem)); max-height: calc(100vh - 3rem); padding: 0; border: 1px solid var(--line); border-radius: 14px; background: var(--paper); color: var(--ink); overflow: auto; overscroll-behavior: contain; }
 dialog::backdrop { background: rgb(0 0 0 / .45); }
 .sheet { padding: 1.5rem 1.8rem 2rem; }
-.sheet .lead { font-size: 1.15rem; max-width: 44rem; }
+.sheet .lead { margin: .8rem 0; font-size: 1.1rem; max-width: 50rem; overflow-wrap: anywhere; }
+[data-part=findings] section { margin-top: 1.6rem; }
 h2 { margin: 0 3rem .2rem 0; overflow-wrap: anywhere; }
 .sheet section { margin: 2rem 0 0; }
 .sheet section h3 { margin-top: 0; }

@@ -55,10 +55,11 @@ const progressView = ({ finished, of, begun }: Progress): Markup => html`
 /** Defences that are shown at once. */
 const mostCards = 8;
 
-const findingsView = ({ lead, findings }: Page): Markup => html`
+const findingsView = ({ lead, conclusions, findings }: Page): Markup => html`
 <section aria-labelledby="findings-title">
   <h2 class="hidden" id="findings-title">What came out</h2>
   <p class="lead">${name(lead.join(' '))}</p>
+  ${conclusions.map((sentence) => html`<p class="lead">${name(sentence)}</p>`)}
   ${findings.length > 0 && html`<ul class="findings">${findings.slice(0, mostCards).map(findingView)}</ul>`}
   ${
     findings.length > mostCards &&

@@ -26,6 +26,19 @@ describe('the page of a run', () => {
     );
   });
 
+  it('says from which defence the most is stolen, and from which the least', () => {
+    expect(page.conclusions).toEqual([]);
+    const best = [
+      ...example.best,
+      { defense: 'nasty', student: 'small', attack: 'kd', accuracy: { mean: 0.85, count: 1 } },
+    ];
+    expect(pageOf(runOf({ matrix: { ...example, best } })).conclusions).toEqual([
+      'The most is stolen from none: kd reaches 93.00 %. The least is stolen from nasty: kd reaches 85.00 %, and the teacher gives up 1.00 points for it.',
+    ]);
+    const two = { ...example, best, students: ['small', 'large'] };
+    expect(pageOf(runOf({ matrix: two })).conclusions[0]).toContain('The most is stolen into small from none');
+  });
+
   it('says of each defence what it costs and what the best attack on it reaches', () => {
     expect(page.findings.map(({ defense, teacher }) => [defense, teacher])).toEqual([
       ['none', 'teacher 98.00 %'],

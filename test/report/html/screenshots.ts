@@ -4,15 +4,26 @@ import { pathToFileURL } from 'node:url';
 import { openBrowser } from './browser.js';
 
 const views = [
-  { name: 'wide', width: 1280, height: 900, hash: '', scheme: 'light' },
-  { name: 'phone', width: 360, height: 740, hash: '#cell/leNet5Half/deepInversion/nasty', scheme: 'dark' },
+  { name: 'wide', width: 1280, height: 1440, hash: '', scheme: 'light', at: 'body' },
+  {
+    name: 'phone',
+    width: 360,
+    height: 740,
+    hash: '#cell/leNet5Half/deepInversion/nasty',
+    scheme: 'dark',
+    at: '.seeds',
+  },
 ] as const;
 
 const url = pathToFileURL(resolve(process.argv[2] ?? 'runs/quickstart', 'report.html')).href;
 const browser = await openBrowser();
-for (const { name, width, height, hash, scheme } of views) {
-  const page = await browser.newPage({ viewport: { width, height }, colorScheme: scheme });
+for (const { name, width, height, hash, scheme, at } of views) {
+  const page = await browser.newPage({ viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce' });
   await page.goto(`${url}${hash}`);
+  await page
+    .locator(at)
+    .first()
+    .evaluate((element) => element.scrollIntoView());
   await page.screenshot({ path: `docs/report-${name}.png` });
   await page.close();
 }
