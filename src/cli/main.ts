@@ -4,10 +4,12 @@ import { version } from '../core/version.js';
 import { executions, precisions } from '../engine/execution.js';
 import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
+import type { DiagnoseOptions } from './diagnose.js';
 import type { ExportOptions } from './export.js';
 import type { ImagesOptions } from './images.js';
 import type { PlanOptions } from './plan.js';
 import type { RunOptions } from './run.js';
+import type { TensorboardOptions } from './tensorboard.js';
 
 const wholeFrom1 = (text: string): number => {
   const value = Number(text);
@@ -118,6 +120,25 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (run: string, options: ImagesOptions) => {
       const { imagesCommand } = await import('./images.js');
       code = await imagesCommand(run, options);
+    });
+
+  command('diagnose')
+    .description("look at a run's teachers: how sure they are, single answers, maps of what they see")
+    .argument('<run>', "a run's folder, or its name below runs")
+    .option('--images <number>', 'images on the maps, at most', wholeFrom1, 1000)
+    .option('--threads <number>', 'threads (default: all cores)', wholeFrom1)
+    .action(async (run: string, options: DiagnoseOptions) => {
+      const { diagnoseCommand } = await import('./diagnose.js');
+      code = await diagnoseCommand(run, options);
+    });
+
+  command('tensorboard')
+    .description('write the logs and pictures of a run as event files for TensorBoard')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .option('--out <folder>', "where to (default: tensorboard in the run's folder)")
+    .action(async (run: string, options: TensorboardOptions) => {
+      const { tensorboardCommand } = await import('./tensorboard.js');
+      code = await tensorboardCommand(run, options);
     });
 
   command('export')

@@ -14,6 +14,9 @@ export const matrixFiles = { json: 'matrix.json', csv: 'matrix.csv', md: 'matrix
 /** The plan of a run, beside its matrix. */
 export const planName = 'plan.json';
 
+/** Where a run keeps the log and the record of each stage, in folders by their labels. */
+export const stagesFolder = 'stages';
+
 /** What a run shows of the images that an attack synthesised, in a folder of their own for each student below `images`. */
 export const imageFiles = {
   folder: 'images',
@@ -44,7 +47,7 @@ export const copyStages = async (folder: string, plan: Plan, store: Store): Prom
       const names = await readdir(made).catch(() => []);
       const wanted = names.filter((name) => name === 'record.json' || /^metrics.*\.jsonl$/.test(name));
       for (const name of wanted) {
-        const target = join(folder, 'stages', stageFolder(label), name);
+        const target = join(folder, stagesFolder, stageFolder(label), name);
         await guarded(target, () => cp(join(made, name), target));
       }
       if (names.length > 0) break;

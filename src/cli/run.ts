@@ -19,7 +19,7 @@ import { table } from '../report/table.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
-import { planFile } from './plan-file.js';
+import { openedFrom, planFile } from './plan-file.js';
 import { teller } from './progress.js';
 import { shown, writeReport } from './report.js';
 import { copyStages, imageFiles, jsonText, matrixFiles, planName, writeMatrix } from './run-folder.js';
@@ -85,7 +85,7 @@ const runOne = async (
       options.jobs > 1 ? `${options.jobs} jobs of ` : ''
     }${engineSaid(engine)}`,
   );
-  await writeWhole(join(folders.run, planName), jsonText(planFile(prepared)));
+  await writeWhole(join(folders.run, planName), jsonText(planFile(prepared, openedFrom(folders.run, file, options))));
 
   const stop = new AbortController();
   const outcomes = new Map<string, Outcome>();

@@ -43,7 +43,11 @@ const readLogits = async (
 };
 
 /** Of the checkpoint that counts: the best where it counts and exists, the last otherwise. */
-const chosenLogits = async (artefact: Artefact, { select }: Experiment, part: string): Promise<Logits> => {
+export const chosenLogits = async (
+  artefact: Artefact,
+  { select }: Pick<Experiment, 'select'>,
+  part: string,
+): Promise<Logits> => {
   const chosen = (await readLogits(artefact, select, part)) ?? (await readLogits(artefact, 'last', part));
   if (chosen === undefined)
     throw new FailureError(

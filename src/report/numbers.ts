@@ -19,7 +19,8 @@ export const signedWithInterval = ({ mean, interval }: Spread): string =>
   interval === undefined ? signed(mean) : `${signed(mean)} (95 % interval ${interval.map(signed).join(' to ')})`;
 
 /** `1 seed`, `3 seeds`. */
-export const counted = (count: number, noun: string): string => `${whole(count)} ${noun}${count === 1 ? '' : 's'}`;
+export const counted = (count: number, noun: string, plural = `${noun}s`): string =>
+  `${whole(count)} ${count === 1 ? noun : plural}`;
 
 /** A whole number with thousands separated: `10,000`. */
 export const whole = (count: number): string => Math.round(count).toLocaleString('en');

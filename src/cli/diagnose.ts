@@ -1,0 +1,65 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { FailureError, failure, orThrow } from '../core/errors.js';
+import { diagnoseTeachers } from '../harness/diagnose.js';
+import { openStore, writeWhole } from '../harness/store.js';
+import { diagnosticsCsv, diagnosticsMarkdown } from '../report/diagnostics.js';
+import { readyEngine } from './engine.js';
+import { reopen } from './plan-file.js';
+import { decodeMatrix, jsonText, matrixPath, planName, readPlan } from './run-folder.js';
+import { type Terminal, terminal } from './terminal.js';
+
+export interface DiagnoseOptions {
+  /** Images on the maps, at most. */
+  readonly images: number;
+  readonly threads?: number;
+}
+
+/** Where a run's diagnostics are, and what they are called. */
+export const diagnosticsFiles = { folder: 'diagnostics', json: 'diagnostics.json', md: 'diagnostics.md' } as const;
+
+const shown = (path: string): string => relative('', path) || '.';
+
+/**
+ * Looks at the teachers of a run and writes what it finds beside the run's tables. Gives the exit code. Rejects with a
+ * failure of kind `usage` where the run cannot be read again, or its data are others by now.
+ */
+export const diagnoseCommand = async (
+  run: string,
+  { images, threads }: DiagnoseOptions,
+  out: Terminal = terminal(),
+): Promise<number> => {
+  const path = await matrixPath(run, 'diagnose');
+  const matrix = decodeMatrix(await readFile(path, 'utf8'), shown(path));
+  const folder = dirname(path);
+  const { victims, opened } = await readPlan(folder);
+  const refuse = (what: string, where: string): never => {
+    throw new FailureError(
+      failure('usage', what, { where, remedy: 'Run the experiment once more: what is finished is not made again.' }),
+    );
+  };
+  if (victims === undefined || opened === undefined)
+    return refuse('it does not say where the experiment is', shown(join(folder, planName)));
+  const experiment = await reopen(folder, opened);
+  await readyEngine(out, { threads });
+  const data = await orThrow(experiment.data.load({}));
+  if (data.fingerprint !== matrix.data.fingerprint) refuse('the data are others than those of the run', data.name);
+  const altered = (id: string, file: string) => out.log(`${out.paint.warning('!')} ${id}: ${file} was altered on disk`);
+  const found = await diagnoseTeachers({
+    experiment,
+    data,
+    victims,
+    store: openStore(join(folder, '..', '.store'), altered),
+    mapped: images,
+    say: (line) => out.log(line),
+  });
+  const into = join(folder, diagnosticsFiles.folder);
+  const text = diagnosticsMarkdown(found);
+  await writeWhole(join(into, diagnosticsFiles.json), jsonText(found));
+  await writeWhole(join(into, diagnosticsFiles.md), text);
+  for (const [name, content] of Object.entries(diagnosticsCsv(found)))
+    await writeWhole(join(into, `${name}.csv`), content);
+  out.log(`\n${text}`);
+  out.log(`${diagnosticsFiles.json}, ${diagnosticsFiles.md}, teachers.csv, responses.csv, maps.csv: ${shown(into)}`);
+  return 0;
+};

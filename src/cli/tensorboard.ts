@@ -1,0 +1,112 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+import type { StageRecord } from '../harness/record.js';
+import { writeWhole } from '../harness/store.js';
+import { counted } from '../report/numbers.js';
+import { type Event, eventFile } from '../report/tensorboard.js';
+import type { EpochRecord } from '../train/fit.js';
+import { quoted } from './command-line.js';
+import { decodeMatrix, imageFiles, matrixPath, stagesFolder } from './run-folder.js';
+import { type Terminal, terminal } from './terminal.js';
+
+export interface TensorboardOptions {
+  /** Default: `tensorboard` in the run's folder. */
+  readonly out?: string;
+}
+
+/** What TensorBoard knows an event file by is in its name. */
+const eventsName = 'events.out.tfevents.0.undistill';
+
+const shown = (path: string): string => relative('', path) || '.';
+
+/** Every file below a folder whose name matches, relative to it, in order. */
+const filesBelow = async (folder: string, name: RegExp): Promise<readonly string[]> =>
+  (await readdir(folder, { recursive: true }).catch(() => [])).filter((path) => name.test(basename(path))).sort();
+
+/** The epochs of a log; a line that a killed run left half written is left out. Null stands for what is not finite. */
+const epochsIn = (log: string): readonly EpochRecord[] =>
+  log.split('\n').flatMap((line) => {
+    try {
+      return [JSON.parse(line, (_, value) => value ?? Number.NaN) as EpochRecord];
+    } catch {
+      return [];
+    }
+  });
+
+const scalarsOf = ({
+  metrics,
+  validation,
+  learningRate,
+  stepsPerSecond,
+}: EpochRecord): Readonly<Record<string, number>> => ({
+  ...metrics,
+  ...(validation === undefined ? {} : { validation }),
+  learning_rate: learningRate,
+  steps_per_second: stepsPerSecond,
+});
+
+/** A log has no times: a stage's steps are spread evenly over the seconds that it took, up to when it was finished. */
+const scalarEvents = (epochs: readonly EpochRecord[], record: StageRecord | undefined): readonly Event[] => {
+  const finished = record === undefined ? 0 : Date.parse(record.provenance.finished) / 1000;
+  const seconds = record?.seconds ?? 0;
+  const steps = epochs.at(-1)?.step ?? 1;
+  return epochs.map((epoch) => ({
+    step: epoch.step,
+    wallTime: finished - seconds * (1 - epoch.step / steps),
+    scalars: scalarsOf(epoch),
+  }));
+};
+
+/** Events by the name of what TensorBoard calls a run: `seed-0/none/leNet5Half/kd`. */
+const scalarsIn = async (folder: string): Promise<ReadonlyMap<string, readonly Event[]>> => {
+  const found = new Map<string, readonly Event[]>();
+  for (const path of await filesBelow(folder, /^metrics.*\.jsonl$/)) {
+    const record: StageRecord | undefined = await readFile(join(folder, dirname(path), 'record.json'), 'utf8').then(
+      (text) => JSON.parse(text),
+      () => undefined,
+    );
+    // `metrics.jsonl` is of the stage's own fit, `metrics-images-0.jsonl` of another in it.
+    const fit = basename(path, '.jsonl').replace(/^metrics-?/, '');
+    const epochs = epochsIn(await readFile(join(folder, path), 'utf8'));
+    if (epochs.length > 0) found.set(join(dirname(path), fit), scalarEvents(epochs, record));
+  }
+  return found;
+};
+
+/** The grid and the comparison of each student's images, and the pictures of how they came about, by step. */
+const imagesIn = async (folder: string): Promise<ReadonlyMap<string, readonly Event[]>> => {
+  const found = new Map<string, readonly Event[]>();
+  for (const list of await filesBelow(folder, new RegExp(`^${imageFiles.list}$`))) {
+    const own = join(folder, dirname(list));
+    const events: Event[] = [];
+    const add = async (tag: string, step: number, path: string): Promise<void> => {
+      const png = await readFile(path).catch(() => undefined);
+      if (png === undefined) return;
+      const wallTime = (await stat(path)).mtimeMs / 1000;
+      events.push({ step, wallTime, images: { [tag]: png } });
+    };
+    for (const name of await filesBelow(join(own, imageFiles.history), /\.png$/))
+      await add(imageFiles.history, Number(/(\d+)\.png$/.exec(name)?.[1] ?? 0), join(own, imageFiles.history, name));
+    for (const name of [imageFiles.grid, imageFiles.compare]) await add(basename(name, '.png'), 0, join(own, name));
+    if (events.length > 0) found.set(join(imageFiles.folder, dirname(list)), events);
+  }
+  return found;
+};
+
+/** Writes what a run logged and drew as event files for TensorBoard. Gives the exit code. */
+export const tensorboardCommand = async (
+  run: string,
+  { out: target }: TensorboardOptions,
+  out: Terminal = terminal(),
+): Promise<number> => {
+  const matrix = await matrixPath(run, 'tensorboard');
+  decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
+  const folder = dirname(matrix);
+  const into = target ?? join(folder, 'tensorboard');
+  const all = [...(await scalarsIn(join(folder, stagesFolder))), ...(await imagesIn(join(folder, imageFiles.folder)))];
+  for (const [name, events] of all) await writeWhole(join(into, name, eventsName), eventFile(events));
+  if (all.length === 0) out.log(`${shown(folder)}: nothing was logged in this run.`);
+  else
+    out.log(`${counted(all.length, 'log')} in ${shown(into)}; tensorboard --logdir ${quoted(shown(into))} shows them`);
+  return 0;
+};

@@ -1,0 +1,167 @@
+import type { AnswerMeasures, TeacherDiagnostics, TeacherMeasures } from '../harness/diagnose.js';
+import { field } from './csv.js';
+import { escaped } from './markdown.js';
+import { counted, meanAndDeviation, whole } from './numbers.js';
+
+type Row = Readonly<Record<string, string | number>>;
+
+/** The diagnostics as plain rows: what the CSV files hold, and charts draw. */
+export interface DiagnosticsRows {
+  /** One a teacher, seed and temperature. */
+  readonly teachers: readonly (Omit<TeacherMeasures, 'answers'> & AnswerMeasures & { readonly defense: string })[];
+  /** One an image, teacher and class. */
+  readonly responses: readonly {
+    readonly image: number;
+    readonly label: string;
+    readonly defense: string;
+    /** Its number, since names may repeat. */
+    readonly class: number;
+    readonly name: string;
+    readonly logit: number;
+    readonly probability: number;
+    readonly softened: number;
+  }[];
+  /** One a map and image. */
+  readonly maps: readonly {
+    readonly of: 'logits' | 'features';
+    readonly defense: string;
+    readonly image: number;
+    readonly class: number;
+    readonly label: string;
+    readonly x: number;
+    readonly y: number;
+  }[];
+}
+
+export const diagnosticsRows = ({ teachers, responses, maps, classes }: TeacherDiagnostics): DiagnosticsRows => {
+  const name = (index: number): string => classes[index] ?? String(index);
+  return {
+    teachers: teachers.flatMap(({ defense, seeds }) =>
+      seeds.flatMap(({ answers, ...one }) => answers.map((answer) => ({ defense, ...one, ...answer }))),
+    ),
+    responses: (responses?.images ?? []).flatMap(({ image, label, answers }) =>
+      answers.flatMap(({ defense, logits, probabilities, softened }) =>
+        logits.map((logit, index) => ({
+          image,
+          label: name(label),
+          defense,
+          class: index,
+          name: name(index),
+          logit,
+          probability: probabilities[index] as number,
+          softened: softened[index] as number,
+        })),
+      ),
+    ),
+    maps:
+      maps === undefined
+        ? []
+        : maps.maps.flatMap(({ of, defense, points }) =>
+            maps.images.map(({ image, label }, i) => {
+              const [x, y] = points[i] as readonly [number, number];
+              return { of, defense, image, class: label, label: name(label), x, y };
+            }),
+          ),
+  };
+};
+
+/** Columns of each file, in order; a row need not have all of them. */
+const columns = {
+  teachers: [
+    'defense',
+    'seed',
+    'temperature',
+    'entropy',
+    'peaks',
+    'margin',
+    'klFromNormal',
+    'accuracy',
+    'calibrationError',
+    'logitMargin',
+  ],
+  responses: ['image', 'label', 'defense', 'class', 'name', 'logit', 'probability', 'softened'],
+  maps: ['of', 'defense', 'image', 'class', 'label', 'x', 'y'],
+} as const satisfies Readonly<Record<keyof DiagnosticsRows, readonly string[]>>;
+
+/** The rows as files of comma-separated values, by name. */
+export const diagnosticsCsv = (of: TeacherDiagnostics): Readonly<Record<keyof DiagnosticsRows, string>> => {
+  const rows = diagnosticsRows(of);
+  const file = (name: keyof DiagnosticsRows): string =>
+    [columns[name], ...(rows[name] as readonly Row[]).map((row) => columns[name].map((column) => row[column]))]
+      .map((line) => `${line.map(field).join(',')}\r\n`)
+      .join('');
+  return { teachers: file('teachers'), responses: file('responses'), maps: file('maps') };
+};
+
+const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+
+const headed = (head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] => [
+  line(head),
+  line(head.map(() => '---')),
+  ...rows.map(line),
+];
+
+/** To three significant digits, ± the deviation to as many places. */
+const around = ({ mean, sd }: { readonly mean: number; readonly sd?: number }): string =>
+  `${mean.toPrecision(3)}${sd === undefined ? '' : ` ± ${sd.toPrecision(2)}`}`;
+
+export const diagnosticsMarkdown = (of: TeacherDiagnostics): string => {
+  const { experiment, data, report, images, classes, teachers, missing, responses, maps } = of;
+  const temperatures = teachers[0]?.answers.map(({ temperature }) => temperature) ?? [];
+  const kind = report === 'test' ? 'test images' : 'held-out training images';
+  const compared = teachers.some(({ answers }) => answers.some(({ klFromNormal }) => klFromNormal !== undefined));
+  const same = teachers.filter(({ others }) => others.length > 0);
+  return [
+    `# Teachers of ${escaped(experiment)}`,
+    '',
+    `On ${whole(images)} ${kind} of ${escaped(data)} (${counted(classes.length, 'class', 'classes')}).`,
+    '',
+    ...headed(
+      ['teacher', 'accuracy, %', 'calibration error, %', 'logit margin'],
+      teachers.map((teacher) => [
+        escaped(teacher.defense),
+        meanAndDeviation(teacher.accuracy),
+        meanAndDeviation(teacher.calibrationError),
+        around(teacher.logitMargin),
+      ]),
+    ),
+    ...temperatures.flatMap((temperature, i) => [
+      '',
+      `## Answers at temperature ${temperature}`,
+      '',
+      ...headed(
+        ['teacher', 'entropy, nats', 'peaks', 'margin', ...(compared ? ['KL from the normal teacher, nats'] : [])],
+        teachers.map(({ defense, answers }) => {
+          const answer = answers[i];
+          if (answer === undefined) return [escaped(defense)];
+          const kl = answer.klFromNormal === undefined ? '' : around(answer.klFromNormal);
+          return [
+            escaped(defense),
+            around(answer.entropy),
+            around(answer.peaks),
+            around(answer.margin),
+            ...(compared ? [kl] : []),
+          ];
+        }),
+      ),
+    ]),
+    '',
+    `- Entropy, peaks and margin are means over images of softmax(logits / temperature). A peak is a class with a probability above ${of.peakThreshold}; the margin is between the two largest probabilities; the logit margin between the two largest logits.`,
+    ...(compared ? ['- KL from the normal teacher: KL(normal ‖ this), seed by seed.'] : []),
+    ...same.map(({ defense, others }) => `- ${escaped(others.join(', '))}: the same network as ${escaped(defense)}.`),
+    ...missing.map(
+      ({ defense, seed }) => `- The teacher of ${escaped(defense)}, seed ${escaped(seed)}, is not finished.`,
+    ),
+    ...(responses === undefined
+      ? ['- responses.csv is empty: no image is classified rightly by all teachers.']
+      : [
+          `- responses.csv: what the teachers of seed ${escaped(responses.seed)} answer to the first ${counted(responses.images.length, 'image')} of different classes that all of them classify rightly; softened at temperature ${responses.temperature}.`,
+        ]),
+    ...(maps === undefined
+      ? ['- maps.csv is empty: there are too few images, or numbers that are not finite.']
+      : [
+          `- maps.csv: t-SNE of ${whole(maps.images.length)} images' logits and features (what the head's first dense layer receives), perplexity ${Number(maps.perplexity.toPrecision(3))}, seed ${escaped(maps.seed)}.`,
+        ]),
+    '',
+  ].join('\n');
+};

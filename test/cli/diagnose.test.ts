@@ -1,0 +1,84 @@
+import { execFileSync } from 'node:child_process';
+import { rename } from 'node:fs/promises';
+import { Ajv } from 'ajv';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { publishedSchema } from '../../schemas/generate.js';
+import { type Project, project, tiny } from './project.js';
+
+let at: Project;
+const git = (...args: string[]): string =>
+  execFileSync(
+    'git',
+    ['-c', 'user.name=one', '-c', 'user.email=one@example.org', '-c', 'commit.gpgsign=false', ...args],
+    {
+      cwd: at.folder,
+      encoding: 'utf8',
+    },
+  ).trim();
+
+beforeAll(async () => {
+  at = project();
+  await at.write('tiny.ts', tiny({ seeds: '0, 1' }));
+  git('init', '--quiet');
+  git('add', '.');
+  git('commit', '--quiet', '--message', 'one');
+  const { code } = await at.undistill([
+    'run',
+    'tiny.ts',
+    '--threads',
+    '1',
+    '--seed',
+    '0',
+    '--scale',
+    '0.7',
+    '--jobs',
+    '2',
+  ]);
+  expect(code).toBe(0);
+});
+afterAll(() => at.remove());
+
+const files = ['diagnostics.json', 'diagnostics.md', 'teachers.csv', 'responses.csv', 'maps.csv'];
+const run = 'tiny-scale-0.7';
+const written = () => Promise.all(files.map((name) => at.read(`runs/${run}/diagnostics/${name}`)));
+const diagnosed = (...args: string[]) => at.undistill(['diagnose', run, '--threads', '1', '--images', '40', ...args]);
+
+describe('undistill diagnose', () => {
+  it('reads the experiment again as it was run, and writes the same files each time', async () => {
+    const { code, out, err } = await diagnosed();
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toContain('# Teachers of tiny-scale-0.7');
+    const first = await written();
+    const json = JSON.parse(first[0] as string);
+    expect(json).toMatchObject({ version: 1, images: 64, missing: [] });
+    expect(json.teachers.map((teacher: { defense: string }) => teacher.defense)).toEqual(['none', 'nasty']);
+    expect(json.maps.images).toHaveLength(40);
+    await diagnosed();
+    expect(await written()).toEqual(first);
+  });
+
+  it('refuses a run whose experiment is gone, or that does not say where it is', async () => {
+    await rename(`${at.folder}/tiny.ts`, `${at.folder}/other.ts`);
+    expect(await diagnosed()).toMatchObject({ code: 1, err: expect.stringContaining('there is no such file') });
+    await rename(`${at.folder}/other.ts`, `${at.folder}/tiny.ts`);
+    const { opened: _, ...plan } = JSON.parse(await at.read(`runs/${run}/plan.json`));
+    await at.write(`runs/${run}/plan.json`, JSON.stringify(plan));
+    expect(await diagnosed()).toMatchObject({ code: 2, err: expect.stringContaining('does not say where') });
+    expect(await at.undistill(['diagnose', 'nowhere'])).toMatchObject({ code: 2 });
+  });
+});
+
+describe('the matrix of that run', () => {
+  it('is as its JSON Schema says', async () => {
+    const validate = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(publishedSchema());
+    validate(await at.matrix(`runs/${run}`));
+    expect(validate.errors).toBeNull();
+  });
+
+  it('says with which commit of the project each stage was made, and in what it is reduced', async () => {
+    const { provenance, reduced } = await at.matrix(`runs/${run}`);
+    expect(reduced).toBe('70 % of the schedules');
+    expect(provenance.length).toBeGreaterThan(0);
+    for (const each of provenance) expect(each.git).toEqual({ commit: git('rev-parse', 'HEAD'), dirty: false });
+  });
+});
