@@ -8,6 +8,7 @@ import { isOurs, serve } from '../../src/cli/serve.js';
 import type { FailureError } from '../../src/core/errors.js';
 import { pictureToPng } from '../../src/report/pictures.js';
 import { example } from '../report/matrix.js';
+import { project } from './project.js';
 
 const png = pictureToPng({ width: 2, height: 2, pixels: new Uint8Array(12) });
 
@@ -182,5 +183,25 @@ describe('undistill serve', () => {
     await expect(serve(run, { port, host: '127.0.0.1' })).rejects.toSatisfy(
       (error: FailureError) => error.failure.kind === 'usage' && error.failure.what === `port ${port} is taken`,
     );
+  });
+
+  it('is a command that says where, and ends with Ctrl-C', async () => {
+    const at = project();
+    let status: number | undefined;
+    const ran = await at.undistill(['serve', run, '--port', '0'], {
+      watch: (said, child) => {
+        const url = /http:\S+/.exec(said)?.[0];
+        if (url === undefined || status !== undefined) return;
+        status = 0;
+        void fetch(url).then((answer) => {
+          status = answer.status;
+          child.kill('SIGINT');
+        });
+      },
+    });
+    at.remove();
+    expect(status).toBe(200);
+    expect(ran.code).toBe(0);
+    expect(ran.out).toBe(`${run}: ${/http:\S+/.exec(ran.out)?.[0]} (Ctrl-C ends it)\n`);
   });
 });
