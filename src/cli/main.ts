@@ -141,6 +141,14 @@ export const main = async (argv: readonly string[]): Promise<number> => {
       code = await tensorboardCommand(run, options);
     });
 
+  command('charts')
+    .description('draw the charts of a run again: SVG and PNG, with their data and their vega-lite specifications')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .action(async (run: string) => {
+      const { chartsCommand } = await import('./charts.js');
+      code = await chartsCommand(run);
+    });
+
   command('export')
     .description("write a stage's network as safetensors, with the names and layouts of PyTorch's state_dict")
     .argument('<run>', "a run's folder, or its name below runs")

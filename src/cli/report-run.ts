@@ -3,9 +3,11 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
+import { type Chart, chartsOf } from '../report/charts/charts.js';
+import { svgOf } from '../report/charts/render.js';
 import { readLog } from '../report/html/logs.js';
 import { inAddress } from '../report/html/markup.js';
-import type { Picture, Run, RunImages, RunStage, Thumbnail } from '../report/html/run.js';
+import type { DrawnChart, Picture, Run, RunImages, RunStage, Thumbnail } from '../report/html/run.js';
 import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../report/images.js';
 import type { PlanFile } from './plan-file.js';
 import { decodeMatrix, imageFiles, matrixFiles, planName, readPlan, stageFolder } from './run-folder.js';
@@ -102,13 +104,21 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
       const found = await stageOf(stage, stored);
       if (found !== undefined) stages.set(stage.id, found);
     }
+    const matrix = text === undefined ? undefined : decodeMatrix(text, path);
+    const logs = (plan?.stages ?? []).flatMap(({ id, label, kind }) =>
+      (stages.get(id)?.logs ?? []).flatMap(({ fit, epochs }) =>
+        fit === '' && epochs.length > 0 ? [{ stage: label, kind, epochs }] : [],
+      ),
+    );
+    const charts = matrix === undefined ? [] : chartsOf(matrix, logs);
     return {
       name: basename(folder),
-      ...(text === undefined ? {} : { matrix: decodeMatrix(text, path) }),
+      ...(matrix === undefined ? {} : { matrix }),
       ...(plan === undefined ? {} : { plan }),
       stages,
       images: await imagesOf(folder, { embed, beside }),
-      charts: [],
+      // A page that is served is looked at with scripts.
+      charts: embed === 0 ? charts : await Promise.all(charts.map(drawn)),
       files: (await readdir(folder))
         .filter((name) => /^matrix\.\w+$/.test(name))
         .sort()
@@ -136,6 +146,12 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
   };
 
   return { read, mark };
+};
+
+/** A chart with its drawing, where it can be drawn. */
+const drawn = async (chart: Chart): Promise<DrawnChart> => {
+  const svg = await svgOf(chart).catch(() => undefined);
+  return svg === undefined ? chart : { ...chart, svg };
 };
 
 const trained: ReadonlySet<string> = new Set(['teacher', 'protect', 'steal']);

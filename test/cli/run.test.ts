@@ -18,6 +18,7 @@ describe('a run', () => {
     expect(out).toContain('best attack');
     expect(code).toBe(0);
     expect((await readdir(join(at.folder, 'whole/tiny'))).sort()).toEqual([
+      'charts',
       'matrix.csv',
       'matrix.json',
       'matrix.md',

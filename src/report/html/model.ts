@@ -15,7 +15,7 @@ import { type Detail, detailsOf } from './details.js';
 import { type Fact, flattened, inWords } from './facts.js';
 import { conclusions, type Finding, findingsOf, lead, planned } from './findings.js';
 import { type Reproduction, reproductionOf } from './reproduction.js';
-import type { Chart, Run, RunPlan } from './run.js';
+import type { DrawnChart, Run, RunPlan } from './run.js';
 
 /** A run as its page shows it: words, and numbers as text. */
 export interface Page {
@@ -34,7 +34,7 @@ export interface Page {
   readonly notes: readonly string[];
   readonly warnings: readonly string[];
   readonly reproduction?: Reproduction;
-  readonly charts: readonly Chart[];
+  readonly charts: readonly DrawnChart[];
   readonly provenance: readonly Fact[];
   readonly files: Run['files'];
   readonly details: readonly Detail[];

@@ -1,5 +1,6 @@
 import type { Matrix } from '../../harness/matrix.js';
 import type { CellPlan } from '../../harness/plan.js';
+import type { Chart } from '../charts/chart.js';
 import type { ImagesFile } from '../images.js';
 import type { Log } from './logs.js';
 
@@ -12,7 +13,7 @@ export interface Run {
   /** What is known of stages, by their ids. */
   readonly stages: ReadonlyMap<string, RunStage>;
   readonly images: readonly RunImages[];
-  readonly charts: readonly Chart[];
+  readonly charts: readonly DrawnChart[];
   /** The run's tables as files, with their addresses relative to the page. */
   readonly files: readonly { readonly name: string; readonly address: string }[];
 }
@@ -60,12 +61,9 @@ export interface Thumbnail extends Picture {
   readonly verifier?: { readonly label: number; readonly probability: number };
 }
 
-/** A chart as a vega-lite specification, with a drawing of it for readers without scripts. */
-export interface Chart {
-  /** The name of its files. */
-  readonly name: string;
-  readonly title: string;
-  readonly description: string;
+/** A chart, with a drawing of it for readers without scripts. */
+export interface DrawnChart extends Omit<Chart, 'spec'> {
+  /** A vega-lite specification. */
   readonly spec: object;
   readonly svg?: string;
 }

@@ -5,7 +5,7 @@ import type { Finding } from './findings.js';
 import { html, jsonInScript, type Markup, name } from './markup.js';
 import type { Column, Page, Progress, Row, Shown, Table } from './model.js';
 import type { Compared, Reproduction } from './reproduction.js';
-import type { Chart } from './run.js';
+import type { DrawnChart } from './run.js';
 import { classOf, legend } from './scale.js';
 
 /**
@@ -179,7 +179,7 @@ const howView = ({ notes }: Page): Markup => html`
 ${factsView(words)}
 ${notes.length > 0 && html`<ul class="warnings">${notes.map((note) => html`<li>${name(note)}</li>`)}</ul>`}`;
 
-const chartsView = (charts: readonly Chart[]): Markup => html`
+const chartsView = (charts: readonly DrawnChart[]): Markup => html`
 <section class="all" aria-labelledby="charts-title"><h2 id="charts-title">Charts</h2>
 <div class="charts">${charts.map(
   ({ title, description, spec, svg }) => html`

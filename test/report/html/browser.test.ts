@@ -10,7 +10,7 @@ import { writeReport } from '../../../src/cli/report.js';
 import { serve } from '../../../src/cli/serve.js';
 import type { Matrix } from '../../../src/harness/matrix.js';
 import { report } from '../../../src/report/html/report.js';
-import type { Chart, Run } from '../../../src/report/html/run.js';
+import type { DrawnChart, Run } from '../../../src/report/html/run.js';
 import { pictureToPng } from '../../../src/report/pictures.js';
 import { example } from '../matrix.js';
 import { browserPath, isDemanded, openBrowser } from './browser.js';
@@ -313,7 +313,7 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
     expect(misdeeds).toEqual([]);
   });
 
-  const chart: Chart = {
+  const chart: DrawnChart = {
     name: 'omega',
     title: 'By omega',
     description: 'accuracy </script> by omega',
