@@ -48,6 +48,7 @@ export { type Experiment, type ExperimentSpec, experiment, type Pair, pair, type
 export type { Matrix } from './harness/matrix.js';
 export type { Published } from './harness/published.js';
 export type { StageRecord } from './harness/record.js';
+export { sweep } from './harness/sweep.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/try.js';
 export * as layers from './models/layers.js';
 export { leNet5, leNet5Half } from './models/lenet.js';

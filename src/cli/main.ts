@@ -18,6 +18,8 @@ const wholeFrom1 = (text: string): number => {
   return value;
 };
 
+const wholeFrom0 = (text: string): number => (text === '0' ? 0 : wholeFrom1(text));
+
 const andMore = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
 const experimentFile =
@@ -99,6 +101,25 @@ export const main = async (argv: readonly string[]): Promise<number> => {
       code = await matrixCommand(run, options);
     });
 
+  command('report')
+    .description('make the page of a run again: one file that opens without a network')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .option('--out <file>', "where to (default: report.html in the run's folder)")
+    .action(async (run: string, options: { out?: string }) => {
+      const { reportCommand } = await import('./report.js');
+      code = await reportCommand(run, options);
+    });
+
+  command('serve')
+    .description('show the page of a run, live while it goes on')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .option('--port <number>', 'where to listen; 0 takes any that is free', wholeFrom0, 4747)
+    .option('--host <address>', 'let others see it too: listen on this address', '127.0.0.1')
+    .action(async (run: string, options: { port: number; host: string }) => {
+      const { serveCommand } = await import('./serve.js');
+      code = await serveCommand(run, options);
+    });
+
   command('images')
     .description('list the images that data-free attacks synthesised in a run')
     .argument('<run>', "a run's folder, or its name below runs")
@@ -126,6 +147,14 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (run: string, options: TensorboardOptions) => {
       const { tensorboardCommand } = await import('./tensorboard.js');
       code = await tensorboardCommand(run, options);
+    });
+
+  command('charts')
+    .description('draw the charts of a run again: SVG and PNG, with their data and their vega-lite specifications')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .action(async (run: string) => {
+      const { chartsCommand } = await import('./charts.js');
+      code = await chartsCommand(run);
     });
 
   command('export')

@@ -28,6 +28,12 @@ export const imageFiles = {
   animation: 'history.gif',
 } as const;
 
+/** Charts of a run in a folder of their own: each as two pictures, with its data and its specification beside them. */
+export const chartFiles = {
+  folder: 'charts',
+  endings: { svg: '.svg', png: '.png', data: '.csv', spec: '.vl.json' },
+} as const;
+
 export const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
 export const writeMatrix = async (folder: string, matrix: Matrix): Promise<void> => {

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
@@ -15,13 +15,15 @@ import { selected } from '../harness/select.js';
 import { collect, foldersOf, type Located, type Prepared, prepare } from '../harness/session.js';
 import { openStore, type Store, writeWhole } from '../harness/store.js';
 import { processExecutor } from '../harness/workers.js';
+import { counted } from '../report/numbers.js';
 import { table } from '../report/table.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
 import { openedFrom, planFile } from './plan-file.js';
 import { teller } from './progress.js';
-import { copyStages, imageFiles, jsonText, matrixFiles, planName, writeMatrix } from './run-folder.js';
+import { shown, writeReport } from './report.js';
+import { chartFiles, copyStages, imageFiles, jsonText, matrixFiles, planName, writeMatrix } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface RunOptions extends ExperimentOptions {
@@ -106,7 +108,10 @@ const runOne = async (
   const matrix = await tables.now();
   await copyStages(folders.run, plan, store);
   const images = await writeImages(folders.run, plan, prepared.data, store);
-  return conclude({ matrix, images, outcomes, labels, failed, folder: folders.run, commandLine, out });
+  const charts = await drawCharts(folders.run, matrix, out);
+  const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
+  out.log(`report: ${shown(await writeReport(folders.run))}`);
+  return code;
 };
 
 const executorsFor = async (
@@ -204,9 +209,22 @@ const tableWriter = (folder: string, prepared: Prepared, store: Store, outcomes:
   };
 };
 
+/** Gives how many there are. That they cannot be drawn is no failure of the run. */
+const drawCharts = async (folder: string, matrix: Matrix, out: Terminal): Promise<number> => {
+  const note = (text: string): void => out.log(`${out.paint.warning('!')} ${text}`);
+  try {
+    const { writeCharts } = await import('./charts.js');
+    return (await writeCharts(folder, matrix, note)).length;
+  } catch (error) {
+    note(`no charts: ${error instanceof Error ? error.message : String(error)}`);
+    return 0;
+  }
+};
+
 const conclude = ({
   matrix,
   images,
+  charts,
   outcomes,
   labels,
   failed,
@@ -217,6 +235,8 @@ const conclude = ({
   readonly matrix: Matrix;
   /** In how many cells images were synthesised. */
   readonly images: number;
+  /** How many charts were drawn. */
+  readonly charts: number;
   readonly outcomes: ReadonlyMap<string, Outcome>;
   readonly labels: ReadonlyMap<string, string>;
   readonly failed: Failure | undefined;
@@ -225,9 +245,9 @@ const conclude = ({
   readonly out: Terminal;
 }): number => {
   if (failed === undefined) out.log(`\n${table(matrix, { width: out.width })}`);
-  const shown = relative(process.cwd(), folder);
-  const place = shown === '' || shown.startsWith('..') ? folder : shown;
+  const place = shown(folder);
   out.log(`${Object.values(matrixFiles).join(', ')}, and a log and a record of each stage: ${place}`);
+  if (charts > 0) out.log(`${counted(charts, 'chart')}: ${join(place, chartFiles.folder)}`);
   if (images > 0)
     out.log(`synthesised images: ${join(place, imageFiles.folder)}; undistill images ${place} lists them`);
   if (failed?.kind === 'interrupted') {

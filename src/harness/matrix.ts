@@ -96,13 +96,20 @@ export interface Matrix {
   readonly teacher: string;
   readonly attacks: readonly {
     readonly label: string;
+    /** Of the plugin, which several rows may share; absent in what older versions wrote. */
+    readonly name?: string;
     readonly needs: string;
     readonly owns: string;
     /** What its students are compared with; absent for honest training itself. */
     readonly baseline?: string;
     readonly params: unknown;
   }[];
-  readonly defenses: readonly { readonly label: string; readonly exposes: string; readonly params: unknown }[];
+  readonly defenses: readonly {
+    readonly label: string;
+    readonly name?: string;
+    readonly exposes: string;
+    readonly params: unknown;
+  }[];
   readonly students: readonly string[];
   readonly seeds: readonly string[];
   readonly victims: readonly VictimSummary[];
@@ -264,6 +271,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     teacher: `${isPretrained(of.teacher) ? 'pretrained ' : ''}${described(of.teacher.network)}`,
     attacks: of.attacks.map(({ label, attack }) => ({
       label,
+      name: attack.name,
       needs: attack.needs,
       owns: ownershipSaid(attack.data),
       ...defined({ baseline: rank[attack.needs] === 0 ? undefined : plan.baselines[label] }),
@@ -271,6 +279,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     })),
     defenses: of.defenses.map(({ label, defense }) => ({
       label,
+      name: defense.name,
       exposes: defense.exposes,
       params: plain(defense.params),
     })),

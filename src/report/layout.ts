@@ -118,7 +118,7 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
 const published = (accuracy: number | undefined): string => (accuracy === undefined ? '' : ` ‹${percent(accuracy)}›`);
 
 /** Why a cell's mean is over fewer seeds than the experiment has. */
-const incomplete = ({ seeds }: Cell): string | undefined => {
+export const incomplete = ({ seeds }: Cell): string | undefined => {
   const missing = seeds.filter(({ status }) => status !== 'done');
   if (missing.length === 0) return undefined;
   const reasons = missing.map(({ seed, status, reason }) => `seed ${seed} ${reason ?? status}`);
@@ -143,7 +143,7 @@ const notesOn = (of: Matrix): readonly string[] => [
   ...madeWith(of),
 ];
 
-const whatIsCounted = ({ report, select, cells, victims }: Matrix): string => {
+export const whatIsCounted = ({ report, select, cells, victims }: Matrix): string => {
   const images = [
     ...victims.flatMap(({ seeds }) => seeds.map(({ measures }) => measures?.images)),
     ...cells.flatMap(({ seeds }) => seeds.map(({ student }) => student?.images)),
@@ -153,13 +153,13 @@ const whatIsCounted = ({ report, select, cells, victims }: Matrix): string => {
   return `Accuracy in % on ${images === undefined ? '' : `${whole(images)} `}${of}, ${checkpoint}.`;
 };
 
-const seedsSaid = ({ seeds }: Matrix): string =>
+export const seedsSaid = ({ seeds }: Matrix): string =>
   seeds.length === 1
     ? `1 seed (${seeds[0]}): no spread.`
     : `Mean ± standard deviation over ${counted(seeds.length, 'seed')} (${seeds.join(', ')}).`;
 
 /** Attacks that are compared with something that is no row: a student trained on their own part of the images. */
-const ownBaselines = ({ attacks, cells, students }: Matrix): readonly string[] =>
+export const ownBaselines = ({ attacks, cells, students }: Matrix): readonly string[] =>
   attacks.flatMap(({ label, baseline }) => {
     if (baseline === undefined || attacks.some((other) => other.label === baseline)) return [];
     const accuracies = students.flatMap((student) => {
@@ -189,7 +189,7 @@ const reproductionSaid = ({ reproduction = [], effects = [], reduced }: Matrix):
 };
 
 /** What each defence does to the best attack and to its teacher. */
-const scoresSaid = ({ scores = [], students }: Matrix): readonly string[] =>
+export const scoresSaid = ({ scores = [], students }: Matrix): readonly string[] =>
   scores.flatMap(({ defense, student, harm, teacherCost, toLabelSmoothing, undistillable }) => {
     if (harm === undefined) return [];
     const of = students.length === 1 ? defense : `${defense}, student ${student}`;
@@ -205,7 +205,7 @@ const scoresSaid = ({ scores = [], students }: Matrix): readonly string[] =>
     ];
   });
 
-const partOfTheData = ({ data: { name, fraction, validation } }: Matrix): readonly string[] => {
+export const partOfTheData = ({ data: { name, fraction, validation } }: Matrix): readonly string[] => {
   const held = validation === 0 ? '' : `, ${percentage(validation)} of them held out`;
   return [`Data: ${name}, ${fraction === 1 ? 'all' : percentage(fraction)} of the training images${held}.`];
 };
@@ -213,7 +213,7 @@ const partOfTheData = ({ data: { name, fraction, validation } }: Matrix): readon
 const percentage = (share: number): string => `${Number((100 * share).toPrecision(4))} %`;
 
 /** Questions an attack put to its victim, where they are the same for all columns said once. */
-const queries = ({ attacks, cells }: Matrix): readonly string[] => {
+export const queries = ({ attacks, cells }: Matrix): readonly string[] => {
   const said = attacks.flatMap(({ label }) => {
     const counts = cells.flatMap(({ attack, queries }) =>
       attack === label && queries !== undefined && queries.mean > 0 ? [queries.mean] : [],
@@ -229,7 +229,7 @@ const mean = (values: readonly number[]): Spread['mean'] =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** How far the answers of retrained teachers are from their adversaries'. */
-const divergences = ({ victims, seeds: all }: Matrix): readonly string[] =>
+export const divergences = ({ victims, seeds: all }: Matrix): readonly string[] =>
   victims.flatMap(({ defense, seeds }) => {
     const found = seeds.flatMap(({ divergence }) => divergence ?? []);
     if (found.length === 0) return [];

@@ -18,12 +18,15 @@ describe('a run', () => {
     expect(out).toContain('best attack');
     expect(code).toBe(0);
     expect((await readdir(join(at.folder, 'whole/tiny'))).sort()).toEqual([
+      'charts',
       'matrix.csv',
       'matrix.json',
       'matrix.md',
       'plan.json',
+      'report.html',
       'stages',
     ]);
+    expect(out.trimEnd().split('\n').at(-1)).toBe('report: whole/tiny/report.html');
     const log = await at.read('whole/tiny/stages/seed-0/none/plainCnn/kd/metrics.jsonl');
     const epochs = log
       .trim()

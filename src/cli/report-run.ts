@@ -1,0 +1,255 @@
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { FailureError, failure } from '../core/errors.js';
+import { decodeImage, encodePng } from '../data/images.js';
+import { resizeBilinear } from '../data/resize.js';
+import { type Chart, chartsOf } from '../report/charts/charts.js';
+import { svgOf } from '../report/charts/render.js';
+import { readLog } from '../report/html/logs.js';
+import { inAddress } from '../report/html/markup.js';
+import type { DrawnChart, Picture, Run, RunImages, RunStage, Thumbnail } from '../report/html/run.js';
+import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../report/images.js';
+import type { PlanFile } from './plan-file.js';
+import { decodeMatrix, imageFiles, matrixFiles, planName, readPlan, stageFolder } from './run-folder.js';
+
+/** The page of a run, beside its matrix. */
+export const reportName = 'report.html';
+
+/** Characters of pictures that a report holds at most. */
+export const mostEmbedded = 20_000_000;
+
+/** Pixels of the longer side of an image, and of the picture of a comparison. */
+const largest = { thumbnail: 64, compare: 720 } as const;
+
+/** Images that a page shows of one student and seed. */
+const mostThumbnails = 300;
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+/**
+ * The folder of a run, which is given as such, as its matrix.json or by its name below `runs`: it has a matrix, or a plan.
+ * Rejects with a failure of kind `usage` where there is none.
+ */
+export const runFolder = async (run: string, command: string): Promise<string> => {
+  if (basename(run) === matrixFiles.json && (await exists(run))) return dirname(resolve(run));
+  for (const folder of [resolve(run), resolve('runs', run)]) {
+    for (const name of [matrixFiles.json, planName]) if (await exists(join(folder, name))) return folder;
+  }
+  throw new FailureError(
+    failure('usage', `there is no ${matrixFiles.json} and no ${planName}, in it or in runs/${run}`, {
+      where: run,
+      remedy: `Give the folder of a run, or its name: undistill ${command} quickstart.`,
+    }),
+  );
+};
+
+export interface RunReader {
+  /** What there is of the run now. */
+  read(): Promise<Run>;
+  /** A text that is another when there is something new to read. */
+  mark(): Promise<string>;
+}
+
+export interface Reading {
+  /** Characters of pictures that the page holds at most; of those beyond it has the addresses. */
+  readonly embed: number;
+  /** The folder in which the page lies. Default: the run's. */
+  readonly beside?: string;
+}
+
+/** Reads a run, also while it is written. */
+export const runReader = (folder: string, { embed, beside = folder }: Reading): RunReader => {
+  const store = join(folder, '..', '.store');
+  /** Stages that are finished stay what they are. */
+  const finished = new Map<string, RunStage>();
+
+  const stageOf = async (
+    { id, label, kind }: PlanFile['stages'][number],
+    stored: ReadonlySet<string>,
+  ): Promise<RunStage | undefined> => {
+    const kept = finished.get(id);
+    if (kept !== undefined) return kept;
+    const own = join(folder, 'stages', stageFolder(label));
+    const place = stored.has(id) ? join(store, id) : stored.has(`${id}.partial`) ? join(store, `${id}.partial`) : own;
+    const names = await readdir(place).catch(() => undefined);
+    if (names === undefined) return undefined;
+    const state =
+      place.endsWith('.partial') || (place === own && !names.includes('record.json')) ? 'begun' : 'finished';
+    const logs = await Promise.all(
+      (trained.has(kind) ? names : []).flatMap(async (name) => {
+        const fit = /^metrics(?:-(.+))?\.jsonl$/.exec(name);
+        if (fit === null) return [];
+        const text = await readFile(join(place, name), 'utf8').catch(() => '');
+        return [{ fit: fit[1] ?? '', epochs: readLog(text) }];
+      }),
+    );
+    const stage: RunStage = { state, logs: logs.flat().sort((a, b) => inOrder(a.fit, b.fit)) };
+    if (state === 'finished') finished.set(id, stage);
+    return stage;
+  };
+
+  const planOf = (): Promise<PlanFile | undefined> => readPlan(folder).catch(() => undefined);
+
+  const read = async (): Promise<Run> => {
+    const path = join(folder, matrixFiles.json);
+    const text = await readFile(path, 'utf8').catch(() => undefined);
+    const plan = await planOf();
+    const stored = new Set(await readdir(store).catch(() => []));
+    const stages = new Map<string, RunStage>();
+    for (const stage of plan?.stages ?? []) {
+      const found = await stageOf(stage, stored);
+      if (found !== undefined) stages.set(stage.id, found);
+    }
+    const matrix = text === undefined ? undefined : decodeMatrix(text, path);
+    const logs = (plan?.stages ?? []).flatMap(({ id, label, kind }) =>
+      (stages.get(id)?.logs ?? []).flatMap(({ fit, epochs }) =>
+        fit === '' && epochs.length > 0 ? [{ stage: label, kind, epochs }] : [],
+      ),
+    );
+    const charts = matrix === undefined ? [] : chartsOf(matrix, logs);
+    return {
+      name: basename(folder),
+      ...(matrix === undefined ? {} : { matrix }),
+      ...(plan === undefined ? {} : { plan }),
+      stages,
+      images: await imagesOf(folder, { embed, beside }),
+      // A page that is served is looked at with scripts.
+      charts: embed === 0 ? charts : await Promise.all(charts.map(drawn)),
+      files: (await readdir(folder))
+        .filter((name) => /^matrix\.\w+$/.test(name))
+        .sort()
+        .map((name) => ({ name, address: addressOf(join(folder, name), beside) })),
+    };
+  };
+
+  const mark = async (): Promise<string> => {
+    const plan = await planOf();
+    const stored = new Set(await readdir(store).catch(() => []));
+    const begun = (plan?.stages ?? []).filter(({ id }) => stored.has(`${id}.partial`));
+    const paths = [
+      ...[matrixFiles.json, planName, reportName].map((name) => join(folder, name)),
+      ...begun.map(({ id }) => join(store, `${id}.partial`)),
+    ];
+    const times = await Promise.all(
+      paths.map((path) =>
+        stat(path).then(
+          ({ mtimeMs, size }) => `${mtimeMs} ${size}`,
+          () => '',
+        ),
+      ),
+    );
+    return JSON.stringify([times, plan?.stages.filter(({ id }) => stored.has(id)).length]);
+  };
+
+  return { read, mark };
+};
+
+/** A chart with its drawing, where it can be drawn. */
+const drawn = async (chart: Chart): Promise<DrawnChart> => {
+  const svg = await svgOf(chart).catch(() => undefined);
+  return svg === undefined ? chart : { ...chart, svg };
+};
+
+const trained: ReadonlySet<string> = new Set(['teacher', 'protect', 'steal']);
+
+const inOrder = new Intl.Collator('en', { numeric: true }).compare;
+
+/* Pictures */
+
+const dataUri = (png: Uint8Array): string => `data:image/png;base64,${Buffer.from(png).toString('base64')}`;
+
+/** Height and width of a PNG, which its first chunk says. */
+const sizeOf = (png: Buffer): { readonly height: number; readonly width: number } => {
+  if (png.toString('latin1', 1, 4) !== 'PNG') throw new Error('this is no PNG');
+  return { width: png.readUInt32BE(16), height: png.readUInt32BE(20) };
+};
+
+/** A picture no larger than `side` each way; as it is where it is no larger. */
+const embedded = (png: Buffer, side: number): Picture => {
+  const size = sizeOf(png);
+  const scale = side / Math.max(size.height, size.width);
+  if (scale >= 1) return { source: dataUri(png), ...size };
+  const { channels, pixels } = decodeImage(png);
+  const to = {
+    height: Math.max(1, Math.round(size.height * scale)),
+    width: Math.max(1, Math.round(size.width * scale)),
+  };
+  const small = resizeBilinear(pixels, { ...size, channels }, to);
+  return { source: dataUri(encodePng({ ...to, channels, pixels: small })), ...to };
+};
+
+const addressOf = (path: string, beside: string): string => relative(beside, path).split(sep).map(inAddress).join('/');
+
+/** What the attacks of a run synthesised. A list that is missing or damaged is left out: `undistill images` says what is wrong. */
+const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): Promise<readonly RunImages[]> => {
+  const root = join(folder, imageFiles.folder);
+  const names = (await readdir(root, { recursive: true }).catch(() => [])).sort(inOrder);
+  const within = await realpath(root).catch(() => root);
+  let left = embed;
+
+  /** A file of the run's as a picture; undefined where there is none, or it is none. */
+  const picture = async (path: string, side: number): Promise<Picture | undefined> => {
+    try {
+      // A list may name any file.
+      if (!(await realpath(path)).startsWith(within + sep)) return undefined;
+      const png = await readFile(path);
+      const small = left > 0 ? embedded(png, side) : undefined;
+      left -= small?.source.length ?? 0;
+      return small !== undefined && left >= 0 ? small : { source: addressOf(path, beside), ...sizeOf(png) };
+    } catch {
+      return undefined;
+    }
+  };
+
+  const thumbnail = async (place: string, image: SynthesisedImage): Promise<readonly Thumbnail[]> => {
+    if (image.file === undefined) return [];
+    const found = await picture(join(place, image.file), largest.thumbnail);
+    if (found === undefined) return [];
+    const { label, teacher, verifier } = image;
+    const probability = Math.max(...verifier);
+    return [
+      {
+        ...found,
+        label,
+        teacher: teacher[label] ?? Number.NaN,
+        ...(Number.isFinite(probability) ? { verifier: { label: verifier.indexOf(probability), probability } } : {}),
+      },
+    ];
+  };
+
+  const shown: RunImages[] = [];
+  for (const name of names.filter((each) => basename(each) === imageFiles.list)) {
+    const place = join(root, dirname(name));
+    const file = await listIn(join(root, name));
+    if (file === undefined) continue;
+    const thumbnails: Thumbnail[] = [];
+    for (const image of file.images) {
+      if (thumbnails.length < mostThumbnails) thumbnails.push(...(await thumbnail(place, image)));
+    }
+    const compare = names.includes(join(dirname(name), imageFiles.compare))
+      ? await picture(join(place, imageFiles.compare), largest.compare)
+      : undefined;
+    const links = [imageFiles.grid, imageFiles.compare, imageFiles.animation].filter((each) =>
+      names.includes(join(dirname(name), each)),
+    );
+    shown.push({
+      file,
+      thumbnails,
+      ...(compare === undefined ? {} : { compare }),
+      links: links.map((each) => [each, addressOf(join(place, each), beside)]),
+    });
+  }
+  return shown;
+};
+
+const listIn = async (path: string): Promise<ImagesFile | undefined> => {
+  try {
+    return decodeImagesFile(await readFile(path, 'utf8'), path);
+  } catch {
+    return undefined;
+  }
+};

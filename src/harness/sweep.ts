@@ -1,0 +1,60 @@
+import { FailureError, failure } from '../core/errors.js';
+import { alike, described } from './labels.js';
+
+/** What makes a plugin out of named options, such as `kd` or `nasty`. */
+type Maker = (options: never) => Parameters<typeof alike>[0];
+
+/** Its options but for the label, which would be the same for all. */
+type OptionsOf<Make extends Maker> = Omit<NonNullable<Parameters<Make>[0]>, 'label'>;
+
+type RequiredIn<Options> = { [K in keyof Options]-?: object extends Pick<Options, K> ? never : K }[keyof Options];
+
+/** What is left to be said: nothing, unless the plugin insists on an option that is no axis. */
+type Rest<Options> = RequiredIn<Options> extends never ? [rest?: Options] : [rest: Options];
+
+/**
+ * One plugin for each combination of the axes' values, the last axis changing fastest, with the options of `rest` in all of them:
+ * `...sweep(kd, { temperature: [1, 4, 20], alpha: [0.1, 0.9] })` among an experiment's attacks is six rows, and they share
+ * every stage that they have in common. Values may be networks: `sweep(nasty, { adversary: [plainCnn(), resNeXt29()] })`.
+ *
+ * Throws a `FailureError` of kind `experiment` for no axis, an axis without values, an option that the plugin does not have
+ * or refuses the value of, and two combinations that make the same plugin.
+ */
+export const sweep = <Make extends Maker, Axis extends keyof OptionsOf<Make>>(
+  make: Make,
+  axes: { readonly [K in Axis]: readonly Exclude<OptionsOf<Make>[K], undefined>[] },
+  ...[rest]: Rest<Omit<OptionsOf<Make>, Axis>>
+): readonly ReturnType<Make>[] => {
+  if (typeof make !== 'function') refuse('sweep', 'there is no plugin to sweep', 'Give one without its brackets: kd.');
+  const where = `sweep(${make.name})`;
+  const named = Object.entries(axes ?? {}) as [string, unknown][];
+  if (named.length === 0) refuse(where, 'there is no axis', 'Give an option and its values: { alpha: [0.1, 0.9] }.');
+  for (const [name, values] of named) {
+    if (!Array.isArray(values) || values.length === 0)
+      refuse(where, `${name} has no values`, `Give a list of at least one: { ${name}: [ … ] }.`);
+    if (Object.hasOwn(rest ?? {}, name))
+      refuse(where, `${name} is an axis and a fixed option`, 'Take it out of one of the two.');
+  }
+  for (const options of [axes, rest ?? {}]) {
+    if (Object.hasOwn(options, 'label'))
+      refuse(where, 'one label cannot name them all', 'Leave it out: each is called by what differs.');
+  }
+  const made = (named as [string, readonly unknown[]][])
+    .reduce<readonly object[]>(
+      (some, [name, values]) => some.flatMap((options) => values.map((value) => ({ ...options, [name]: value }))),
+      [rest ?? {}],
+    )
+    .map((options) => make(options as never) as ReturnType<Make>);
+  const twice = made.find((plugin, i) => made.findIndex((other) => alike(plugin, other)) < i);
+  if (twice !== undefined)
+    refuse(
+      where,
+      `${described(twice)} comes twice`,
+      'Give each value once, and as axes only options that the plugin reads.',
+    );
+  return made;
+};
+
+const refuse = (where: string, what: string, remedy: string): never => {
+  throw new FailureError(failure('experiment', what, { where, remedy }));
+};

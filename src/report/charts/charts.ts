@@ -1,0 +1,23 @@
+import type { Matrix } from '../../harness/matrix.js';
+import type { Chart } from './chart.js';
+import { heatMap } from './heat-map.js';
+import { parameterCharts } from './parameters.js';
+import { tradeoffChart } from './tradeoff.js';
+import { type TrainingLog, trainingCharts } from './training.js';
+
+export type { Chart, Spec } from './chart.js';
+export type { TrainingLog } from './training.js';
+
+/** All that can be drawn of a run, half-finished ones included, each under a name of its own. */
+export const chartsOf = (matrix: Matrix, logs: readonly TrainingLog[]): readonly Chart[] => {
+  const charts = [
+    ...heatMap(matrix),
+    ...tradeoffChart(matrix),
+    ...parameterCharts(matrix),
+    ...trainingCharts(matrix, logs),
+  ];
+  return charts.map((chart, i) => {
+    const before = charts.slice(0, i).filter(({ name }) => name === chart.name).length;
+    return before === 0 ? chart : { ...chart, name: `${chart.name}-${before + 1}` };
+  });
+};

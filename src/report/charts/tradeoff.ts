@@ -1,0 +1,170 @@
+import type { Matrix } from '../../harness/matrix.js';
+import { percent } from '../numbers.js';
+import { type Chart, inPercent, page, palette, unique } from './chart.js';
+import { countedIn } from './words.js';
+
+const size = { width: 480, height: 340 } as const;
+
+/**
+ * What a defence is worth against what it costs: the teacher's accuracy and that of the best student stolen from it, a
+ * point a defence and student.
+ */
+export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
+  const rows = matrix.best.flatMap(({ defense, student, attack, accuracy }) => {
+    const teacher = matrix.victims.find((victim) => victim.defense === defense)?.accuracy;
+    if (teacher === undefined) return [];
+    return [
+      {
+        student,
+        defense,
+        teacher: inPercent(teacher.mean),
+        ...(teacher.sd === undefined ? {} : { teacher_sd: inPercent(teacher.sd) }),
+        best_student: inPercent(accuracy.mean),
+        ...(accuracy.sd === undefined ? {} : { best_student_sd: inPercent(accuracy.sd) }),
+        attack,
+        seeds: accuracy.count,
+      },
+    ];
+  });
+  if (rows.length === 0) return [];
+  const alone = matrix.students.flatMap((student) => {
+    const honest = matrix.attacks.find(({ name, label }) => (name ?? label) === 'scratch')?.label;
+    const accuracy = matrix.cells.find((cell) => cell.attack === honest && cell.student === student)?.accuracy;
+    return accuracy === undefined ? [] : [{ student, alone: inPercent(accuracy.mean) }];
+  });
+  const x = around(rows.map(({ teacher }) => teacher));
+  const y = around([...rows.map(({ best_student }) => best_student), ...alone.map((each) => each.alone)]);
+  const across = {
+    type: 'quantitative',
+    title: 'teacher accuracy (%)',
+    scale: { domain: x, nice: false },
+    axis: { tickCount: 7 },
+  } as const;
+  const up = {
+    type: 'quantitative',
+    title: 'accuracy of the best student stolen (%)',
+    scale: { domain: y, nice: false },
+    axis: { tickCount: 7 },
+  } as const;
+  const students = unique(rows.map(({ student }) => student));
+  const color = {
+    field: 'student',
+    type: 'nominal',
+    scale: { domain: [...students], range: students.map((_, i) => palette[i % palette.length] as string) },
+    legend: students.length === 1 ? null : { title: null, symbolOpacity: 1 },
+  } as const;
+  const title = 'What a defence costs, and what it leaves to steal';
+  const subtitle = [
+    'lower right: accurate, and hard to steal; dashed: a student trained alone',
+    countedIn(matrix, 'mean'),
+  ];
+  const description = `${title}. ${rows
+    .map(
+      (row) =>
+        `${row.defense}: teacher ${percent(row.teacher / 100)} %, best student ${row.student} by ${row.attack} ${percent(row.best_student / 100)} %.`,
+    )
+    .join(' ')}`;
+  return [
+    {
+      name: 'utility-against-distillability',
+      title,
+      description,
+      spec: {
+        ...page,
+        ...size,
+        title: { text: title, subtitle },
+        description,
+        data: { values: rows },
+        layer: [
+          {
+            data: { values: alone },
+            mark: { type: 'rule', strokeDash: [5, 4], opacity: 0.7 },
+            encoding: { y: { ...up, field: 'alone' }, color },
+          },
+          {
+            mark: { type: 'point', filled: true, size: 110, opacity: 1 },
+            encoding: {
+              x: { ...across, field: 'teacher' },
+              y: { ...up, field: 'best_student' },
+              color,
+              shape: { ...color, scale: { domain: [...students] } },
+              tooltip: [
+                { field: 'defense' },
+                { field: 'student' },
+                { field: 'attack', title: 'best attack' },
+                { field: 'teacher', title: 'teacher accuracy (%)', format: '.2f' },
+                { field: 'best_student', title: 'student accuracy (%)', format: '.2f' },
+              ],
+            },
+          },
+          ...(['left', 'right'] as const).map((align) => ({
+            data: { values: labels(rows, x, y).filter((label) => label.align === align) },
+            mark: {
+              type: 'text',
+              align,
+              dx: align === 'left' ? 10 : -10,
+              fontSize: 12,
+              limit: size.width / 2,
+            } as const,
+            encoding: {
+              x: { ...across, field: 'teacher' },
+              y: { ...up, field: 'at' },
+              text: { field: 'defense' },
+            },
+          })),
+        ],
+      },
+    },
+  ];
+};
+
+/** The range of some values with a margin. */
+const around = (values: readonly number[]): [number, number] => {
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const margin = Math.max(0.5, (most - least) * 0.12);
+  return [least - margin, most + margin];
+};
+
+/** Around a label's letters, in pixels; letters are about as wide on average. */
+const [lineHeight, letter, gap] = [14, 7, 10];
+
+/** Where a label may go, nearest first: to the right of its point or to the left, and a line higher or lower. */
+const places = [0, -1, 1].flatMap((down) =>
+  (['left', 'right'] as const).map((align) => ({ align, down: down * lineHeight })),
+);
+
+interface Box {
+  readonly left: number;
+  readonly right: number;
+  /** Of its middle. */
+  readonly height: number;
+}
+
+/** Beside each point, where no other label and no other point is; a label that finds no room is left out. */
+const labels = (
+  rows: readonly { readonly defense: string; readonly teacher: number; readonly best_student: number }[],
+  [left, right]: [number, number],
+  [bottom, top]: [number, number],
+) => {
+  const perPixel = (top - bottom) / size.height;
+  const points = rows.map(({ teacher, best_student }) => {
+    const across = ((teacher - left) / (right - left)) * size.width;
+    return { left: across - 7, right: across + 7, height: (top - best_student) / perPixel };
+  });
+  const taken: Box[] = [...points];
+  const meets = (a: Box, b: Box): boolean =>
+    a.left < b.right && b.left < a.right && Math.abs(a.height - b.height) < lineHeight;
+  return rows.flatMap(({ defense, teacher }, i) => {
+    const point = points[i] as Box;
+    const width = letter * [...defense].length;
+    for (const { align, down } of places) {
+      const begin = align === 'left' ? point.left + 7 + gap : point.right - 7 - gap - width;
+      const box = { left: begin, right: begin + width, height: point.height + down };
+      const inside = box.left >= 0 && box.right <= size.width && box.height > 0 && box.height < size.height;
+      if (!inside || taken.some((other) => other !== point && meets(box, other))) continue;
+      taken.push(box);
+      return [{ defense, teacher, align, at: top - box.height * perPixel }];
+    }
+    return [];
+  });
+};

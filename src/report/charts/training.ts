@@ -1,0 +1,72 @@
+import type { Matrix } from '../../harness/matrix.js';
+import { spread } from '../../harness/spread.js';
+import { type Chart, unique } from './chart.js';
+import { lines, type Point } from './lines.js';
+import { countedIn } from './words.js';
+
+/** What one training of a run logged of its epochs, as far as it has come. */
+export interface TrainingLog {
+  /** The stage's label: `seed-0/nasty/teacher`. */
+  readonly stage: string;
+  /** The stage's kind: `teacher`, `protect`, `steal`. */
+  readonly kind: string;
+  readonly epochs: readonly {
+    /** Counted from 0. */
+    readonly epoch: number;
+    readonly metrics: Readonly<Record<string, number>>;
+    /** Accuracy on held-out images, 0..1. */
+    readonly validation?: number;
+  }[];
+}
+
+/** Accuracy by epoch, on the training and on the held-out images: of teachers, and of students by whom they learn from. */
+export const trainingCharts = (matrix: Matrix, logs: readonly TrainingLog[]): readonly Chart[] => {
+  // Without the seed: those that differ in nothing else are one line.
+  const courses = logs.map(({ stage, kind, epochs }) => ({ kind, path: stage.split('/').slice(1), epochs }));
+  const teachers = courses
+    .filter(({ kind }) => kind === 'teacher' || kind === 'protect')
+    .map(({ path, epochs }) => ({ group: '', line: path.join('/'), epochs }));
+  const students = courses
+    .filter(({ kind }) => kind === 'steal')
+    .map(({ path, epochs }) => ({ group: path.slice(0, -1).join('/'), line: path.at(-1) ?? '', epochs }));
+  return [...chartOf(matrix, 'Training of teachers', teachers), ...chartOf(matrix, 'Training of students', students)];
+};
+
+/** One seed's training, by the panel and the line that it belongs to. */
+interface Course {
+  readonly group: string;
+  readonly line: string;
+  readonly epochs: TrainingLog['epochs'];
+}
+
+const images = [
+  { name: 'training images', of: ({ metrics }: Course['epochs'][number]) => metrics.accuracy },
+  { name: 'held-out images', of: ({ validation }: Course['epochs'][number]) => validation },
+] as const;
+
+/** More epochs than this are thinned out evenly, the last one kept. */
+const mostEpochs = 200;
+
+const chartOf = (matrix: Matrix, title: string, courses: readonly Course[]): readonly Chart[] => {
+  const count = Math.max(0, ...courses.flatMap(({ epochs }) => epochs.map(({ epoch }) => epoch + 1)));
+  const every = Math.max(1, Math.ceil(count / mostEpochs));
+  const shown = Array.from({ length: count }, (_, i) => i).filter((i) => (count - 1 - i) % every === 0);
+  const points = unique(courses.map(({ group }) => group)).flatMap((group) =>
+    images.flatMap(({ name, of }) => {
+      const own = courses.filter((each) => each.group === group);
+      const panel = group === '' ? name : `${group}: ${name}`;
+      return unique(own.map(({ line }) => line)).flatMap((line) => {
+        const seeds = own
+          .filter((each) => each.line === line)
+          .map(({ epochs }) => new Map(epochs.map((epoch) => [epoch.epoch, of(epoch)])));
+        return shown.flatMap((epoch): readonly Point[] => {
+          const accuracy = spread(seeds.flatMap((seed) => seed.get(epoch) ?? []));
+          return accuracy === undefined ? [] : [{ panel, line, value: epoch + 1, accuracy }];
+        });
+      });
+    }),
+  );
+  if (points.length === 0) return [];
+  const ticks = count > 12 ? {} : { ticks: shown.map((epoch) => epoch + 1) };
+  return [lines(points, { title, subtitle: countedIn(matrix), across: 'epoch', linear: true, ...ticks })];
+};

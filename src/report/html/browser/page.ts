@@ -1,0 +1,117 @@
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+// The script of a report: sorting, filtering, opening cells. It makes no HTML of its own.
+import { follow } from './live.js';
+import { matches, next, type Order, ordered, wordsOf } from './table.js';
+
+const dialog = document.querySelector('dialog') as HTMLDialogElement;
+const textOf = (element: Element | null | undefined): string => element?.querySelector('bdi')?.textContent ?? '';
+const tables = (): readonly HTMLElement[] => [...document.querySelectorAll<HTMLElement>('[data-student]')];
+
+/* Sorting */
+
+const orders = new Map<string, Order>();
+
+const sort = (table: HTMLElement): void => {
+  const { column, direction } = orders.get(table.dataset.student ?? '') ?? { column: 0, direction: 'none' };
+  table.querySelectorAll('thead th').forEach((head, i) => {
+    head.setAttribute('aria-sort', i === column ? direction : 'none');
+  });
+  const body = table.querySelector('tbody') as HTMLTableSectionElement;
+  const rows = [...body.rows].map((row) => ({
+    row,
+    index: Number(row.dataset.row),
+    key: column === 0 ? textOf(row.cells[0]) : Number(row.cells[column]?.dataset.value ?? Number.NaN),
+  }));
+  body.append(...ordered(rows, direction).map(({ row }) => row));
+};
+
+/* Filtering */
+
+const filter = (): void => {
+  const words = wordsOf((document.querySelector('#filter') as HTMLInputElement | null)?.value ?? '');
+  const student = (document.querySelector('#student') as HTMLSelectElement | null)?.value ?? '';
+  let [kept, all] = [0, 0];
+  for (const table of tables()) {
+    table.hidden = student !== '' && table.dataset.student !== student;
+    const heads = [...table.querySelectorAll<HTMLElement>('thead th')];
+    const defenses = heads.slice(1).map(textOf);
+    const columns = new Set<number>();
+    for (const row of table.querySelectorAll('tbody tr') as NodeListOf<HTMLTableRowElement>) {
+      const attack = textOf(row.cells[0]);
+      const found = defenses.map((defense) => matches(words, attack, defense));
+      row.hidden = !found.includes(true);
+      found.forEach((one, i) => {
+        if (one) columns.add(i + 1);
+        row.cells[i + 1]?.classList.toggle('dim', !one);
+      });
+      all += found.length;
+      if (!table.hidden) kept += found.filter(Boolean).length;
+    }
+    for (const row of table.querySelectorAll('tr') as NodeListOf<HTMLTableRowElement>) {
+      for (const [i, cell] of [...row.cells].entries()) cell.hidden = i > 0 && !columns.has(i);
+    }
+  }
+  const count = document.querySelector('#count');
+  if (count !== null)
+    count.textContent = kept === all ? '' : kept === 0 ? 'nothing matches' : `${kept} of ${all} cells`;
+};
+
+/* Details */
+
+const detailOf = (id: string): string | undefined => {
+  const found = document.querySelector(`script[data-detail="${CSS.escape(id)}"]`)?.textContent;
+  return found == null ? undefined : JSON.parse(found);
+};
+
+/** What the sheet shows. */
+let shown: string | undefined;
+
+/** Shows what the address names. */
+const show = (): void => {
+  const detail = detailOf(location.hash.slice(1));
+  if (detail === undefined) {
+    if (dialog.open) dialog.close();
+    return;
+  }
+  if (shown !== detail) dialog.innerHTML = detail;
+  shown = detail;
+  if (dialog.open) return;
+  dialog.showModal();
+  dialog.scrollTop = 0;
+};
+
+/* What is clicked and typed */
+
+document.addEventListener('click', ({ target }) => {
+  const element = target as Element;
+  const button = element.closest<HTMLElement>('button.sort');
+  const table = button?.closest<HTMLElement>('[data-student]');
+  if (button && table) {
+    const student = table.dataset.student ?? '';
+    orders.set(student, next(orders.get(student), Number(button.dataset.column)));
+    sort(table);
+  }
+  // Beside the sheet is the dialog itself.
+  if (element === dialog || element.closest('.close')) dialog.close();
+});
+document.addEventListener('input', ({ target }) => {
+  if ((target as Element).matches('#filter, #student')) filter();
+});
+dialog.addEventListener('close', () => {
+  dialog.replaceChildren();
+  shown = undefined;
+  if (location.hash !== '') history.replaceState(null, '', location.pathname + location.search);
+});
+window.addEventListener('hashchange', show);
+
+filter();
+show();
+const status = document.querySelector<HTMLElement>('.live');
+if (status !== null) {
+  follow(status, () => {
+    tables().forEach(sort);
+    filter();
+    if (dialog.open) show();
+  });
+}

@@ -1,0 +1,108 @@
+import type { Matrix } from '../../harness/matrix.js';
+import { counted, percent, signed, whole } from '../numbers.js';
+
+/** What came of one defence, in words. */
+export interface Finding {
+  readonly defense: string;
+  /** `teacher 98.14 % (−0.23)`; what became of it where it has no number. */
+  readonly teacher: string;
+  /** The best attack of each student. */
+  readonly attacks: readonly {
+    /** Where there are several. */
+    readonly student?: string;
+    readonly attack: string;
+    readonly accuracy: string;
+    /** To the same student trained alone. */
+    readonly difference?: number;
+    readonly sentence: string;
+    readonly verdict?: string;
+  }[];
+}
+
+/** A name, or how many there are. */
+const listed = (names: readonly string[], plural: string): string =>
+  names.length === 1 ? (names[0] as string) : `${whole(names.length)} ${plural}`;
+
+/** What a run tested, for somebody who knows nothing of it. */
+export const lead = ({ attacks, defenses, students, seeds, data, teacher, report }: Matrix): readonly string[] => {
+  const honest = attacks.filter(({ needs }) => needs === 'none').length;
+  const thieves = attacks.length - honest;
+  const into = students.length === 0 ? 'a student' : listed(students, 'students');
+  return [
+    `${counted(thieves, 'attack')} ${thieves === 1 ? 'tries' : 'try'} to copy the teacher ${teacher} into ${into}, once behind each of ${counted(defenses.length, 'defence')}.`,
+    ...(honest === 0
+      ? []
+      : [
+          `${counted(honest, 'honest student')} trained without the teacher ${honest === 1 ? 'shows' : 'show'} what stealing must beat.`,
+        ]),
+    `Accuracy is on ${report === 'test' ? 'test' : 'held-out training'} images of ${data.name}.`,
+    seeds.length === 1
+      ? 'Every number is from one seed, which cannot tell a small difference from chance.'
+      : `Every number is a mean over ${counted(seeds.length, 'seed')}.`,
+  ];
+};
+
+/** The same of a run that has only a plan, or not even that. */
+export const planned = ({ attacks, defenses, seeds }: Matrix): readonly string[] =>
+  attacks.length === 0
+    ? ['There is nothing in this run yet.']
+    : [
+        `Planned: ${counted(attacks.length, 'attack')}, honest students among them, on ${counted(defenses.length, 'defence')}, over ${counted(seeds.length, 'seed')}. Nothing is measured yet.`,
+      ];
+
+/** Students of which a sentence each can be read. */
+const mostStudents = 3;
+
+/** From which defence the most is stolen, and from which the least: a sentence a student, where there are not many. */
+export const conclusions = ({ best, students, victims }: Matrix): readonly string[] =>
+  students.slice(0, mostStudents).flatMap((student) => {
+    const ranked = best.filter((each) => each.student === student).sort((a, b) => b.accuracy.mean - a.accuracy.mean);
+    const [most, least] = [ranked[0], ranked.at(-1)];
+    if (most === undefined || least === undefined || most === least) return [];
+    const into = students.length === 1 ? '' : ` into ${student}`;
+    const cost = -(victims.find(({ defense }) => defense === least.defense)?.toUndefended?.mean ?? 0);
+    const price = cost > 0 ? `, and the teacher gives up ${percent(cost)} points for it` : '';
+    return [
+      `The most is stolen${into} from ${most.defense}: ${most.attack} reaches ${percent(most.accuracy.mean)} %. ` +
+        `The least is stolen from ${least.defense}: ${least.attack} reaches ${percent(least.accuracy.mean)} %${price}.`,
+    ];
+  });
+
+export const findingsOf = (matrix: Matrix): readonly Finding[] =>
+  matrix.victims.map(({ defense, accuracy, toUndefended, seeds }): Finding => {
+    const failed = seeds.some(({ reason }) => reason !== undefined);
+    const cost = toUndefended === undefined || toUndefended.mean === 0 ? '' : ` (${signed(toUndefended.mean)})`;
+    return {
+      defense,
+      teacher:
+        accuracy === undefined
+          ? failed
+            ? 'teacher failed'
+            : 'teacher not run'
+          : `teacher ${percent(accuracy.mean)} %${cost}`,
+      attacks: matrix.best
+        .filter((best) => best.defense === defense)
+        .map(({ student, attack, accuracy: best }) => {
+          const cell = matrix.cells.find(
+            (each) => each.attack === attack && each.defense === defense && each.student === student,
+          );
+          const difference = cell?.toBaseline?.mean;
+          const verdict = matrix.scores?.find((each) => each.defense === defense && each.student === student)?.verdict;
+          return {
+            ...(matrix.students.length > 1 ? { student } : {}),
+            attack,
+            accuracy: `${percent(best.mean)} %`,
+            ...(difference === undefined ? {} : { difference }),
+            sentence: inWords(difference),
+            ...(verdict === undefined ? {} : { verdict }),
+          };
+        }),
+    };
+  });
+
+const inWords = (difference: number | undefined): string => {
+  if (difference === undefined) return '';
+  if (Number(percent(Math.abs(difference))) === 0) return 'as good as the same student trained alone';
+  const points = percent(Math.abs(difference));
+  return `${points} points ${difference > 0 ? 'better' : 'worse'} than the same student trained alone`;
+};

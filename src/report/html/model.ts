@@ -1,0 +1,277 @@
+import type { Cell, Matrix, Spread, VictimSummary } from '../../harness/matrix.js';
+import {
+  divergences,
+  incomplete,
+  ownBaselines,
+  partOfTheData,
+  queries,
+  scoresSaid,
+  seedsSaid,
+  whatIsCounted,
+} from '../layout.js';
+import { counted, percent } from '../numbers.js';
+import { cellId, victimId } from './addresses.js';
+import { type Detail, detailsOf } from './details.js';
+import { type Fact, flattened, inWords } from './facts.js';
+import { conclusions, type Finding, findingsOf, lead, planned } from './findings.js';
+import { type Reproduction, reproductionOf } from './reproduction.js';
+import type { DrawnChart, Run, RunPlan } from './run.js';
+
+/** A run as its page shows it: words, and numbers as text. */
+export interface Page {
+  readonly title: string;
+  readonly about: string;
+  /** What was tested, in sentences. */
+  readonly lead: readonly string[];
+  /** What came of it, in sentences. */
+  readonly conclusions: readonly string[];
+  /** One a defence. */
+  readonly findings: readonly Finding[];
+  /** Absent where all is done, or nothing is known of it. */
+  readonly progress?: Progress;
+  /** One a student. */
+  readonly tables: readonly Table[];
+  readonly notes: readonly string[];
+  readonly warnings: readonly string[];
+  readonly reproduction?: Reproduction;
+  readonly charts: readonly DrawnChart[];
+  readonly provenance: readonly Fact[];
+  readonly files: Run['files'];
+  readonly details: readonly Detail[];
+}
+
+export interface Progress {
+  readonly finished: number;
+  readonly of: number;
+  /** Stages that are begun, with where they are. */
+  readonly begun: readonly string[];
+}
+
+export interface Table {
+  readonly student: string;
+  readonly columns: readonly Column[];
+  readonly rows: readonly Row[];
+  /** The best attack on each defence; undefined where there is none. */
+  readonly best: readonly (string | undefined)[];
+}
+
+/** A defence and its teacher. */
+export interface Column extends Shown {
+  readonly label: string;
+}
+
+/** An attack. */
+export interface Row {
+  readonly label: string;
+  readonly cells: readonly (Shown | undefined)[];
+}
+
+/** What a cell of the table shows. */
+export interface Shown {
+  /** The address of its details within the page. */
+  readonly id: string;
+  readonly status: Cell['status'];
+  /** The mean, and what follows it: its deviation. */
+  readonly mean?: string;
+  readonly deviation?: string;
+  /** To sort by. */
+  readonly value?: number;
+  /** To the baseline or, of a teacher, to the undefended one. */
+  readonly difference?: number;
+  /** Why there is no number, or one of fewer seeds. */
+  readonly reason?: string;
+}
+
+const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
+
+/** A matrix of what is planned, for a run that has none yet. */
+const plannedMatrix = (name: string, plan: RunPlan | undefined): Matrix => {
+  const cells = plan?.cells ?? [];
+  const labels = (of: 'attack' | 'defense' | 'student' | 'seed') => unique(cells.map((cell) => cell[of]));
+  return {
+    version: 1,
+    experiment: plan?.experiment ?? name,
+    about: '',
+    data: { name: '', fingerprint: '', fraction: 1, validation: 0 },
+    report: 'test',
+    select: 'last',
+    teacher: '',
+    attacks: labels('attack').map((label) => ({ label, needs: '', owns: '', params: {} })),
+    defenses: labels('defense').map((label) => ({ label, exposes: '', params: {} })),
+    students: labels('student'),
+    seeds: labels('seed'),
+    victims: [],
+    cells: [],
+    best: [],
+    provenance: [],
+  };
+};
+
+/** The cells of a matrix, and those that are only planned. */
+const allCells = (matrix: Matrix, plan: RunPlan | undefined): readonly Cell[] => {
+  const found = new Map(matrix.cells.map((cell) => [cellId(cell), cell]));
+  for (const { attack, defense, student, stages, reason } of plan?.cells ?? []) {
+    const id = cellId({ attack, defense, student });
+    if (found.has(id)) continue;
+    const status = stages === undefined ? 'n/a' : 'not run';
+    found.set(id, { attack, defense, student, status, seeds: [], metrics: {}, ...(reason ? { reason } : {}) });
+  }
+  return [...found.values()];
+};
+
+/** The labels of a matrix and those that only its cells have, so that a foreign cell is shown too. */
+const labelsOf = ({ attacks, defenses, students }: Matrix, cells: readonly Cell[]): Labels => ({
+  attacks: unique([...attacks.map(({ label }) => label), ...cells.map(({ attack }) => attack)]),
+  defenses: unique([...defenses.map(({ label }) => label), ...cells.map(({ defense }) => defense)]),
+  students: unique([...students, ...cells.map(({ student }) => student)]),
+});
+
+interface Labels {
+  readonly attacks: readonly string[];
+  readonly defenses: readonly string[];
+  readonly students: readonly string[];
+}
+
+export const pageOf = (run: Run): Page => {
+  // A file may have been written by hand, or by a run that was stopped at once.
+  const matrix: Matrix = { ...plannedMatrix(run.name, run.plan), ...run.matrix };
+  const cells = allCells(matrix, run.plan);
+  const labels = labelsOf(matrix, cells);
+  const progress = progressOf(run);
+  const reproduction = reproductionOf(matrix);
+  const some = run.matrix !== undefined;
+  return {
+    title: matrix.experiment,
+    about: matrix.about,
+    lead: some ? lead(matrix) : planned(matrix),
+    conclusions: conclusions(matrix),
+    findings: findingsOf(matrix),
+    ...(progress === undefined ? {} : { progress }),
+    tables: tablesOf(matrix, cells, labels),
+    notes: some
+      ? [
+          whatIsCounted(matrix),
+          seedsSaid(matrix),
+          ...ownBaselines(matrix),
+          ...scoresSaid(matrix),
+          ...partOfTheData(matrix),
+          ...queries(matrix),
+          ...divergences(matrix),
+        ]
+      : [],
+    warnings: warningsOf(matrix),
+    ...(reproduction === undefined ? {} : { reproduction }),
+    charts: run.charts,
+    provenance: some ? provenanceOf(matrix) : [],
+    files: run.files,
+    details: detailsOf(run, matrix, cells, labels.defenses),
+  };
+};
+
+const progressOf = ({ plan, stages }: Run): Progress | undefined => {
+  if (plan === undefined) return undefined;
+  const finished = plan.stages.filter(({ id }) => stages.get(id)?.state === 'finished').length;
+  if (finished === plan.stages.length) return undefined;
+  const begun = plan.stages.flatMap(({ id, label }) => {
+    const stage = stages.get(id);
+    if (stage?.state !== 'begun') return [];
+    const last = stage.logs.flatMap(({ epochs }) => epochs.slice(-1)).at(-1);
+    if (last === undefined) return [label];
+    const accuracy = last.validation ?? last.metrics.accuracy;
+    return [
+      `${label}: ${counted(last.epoch + 1, 'epoch')}${
+        accuracy === undefined ? '' : `, accuracy ${percent(accuracy)} %`
+      }`,
+    ];
+  });
+  return { finished, of: plan.stages.length, begun };
+};
+
+/* The tables */
+
+const shownMean = (mean: Spread | undefined): Pick<Shown, 'mean' | 'deviation' | 'value'> =>
+  mean === undefined
+    ? {}
+    : {
+        mean: percent(mean.mean),
+        value: mean.mean,
+        ...(mean.sd === undefined ? {} : { deviation: `± ${percent(mean.sd)}` }),
+      };
+
+const shownCell = (cell: Cell): Shown => {
+  const reason = cell.accuracy === undefined ? cell.reason : incomplete(cell);
+  return {
+    id: cellId(cell),
+    status: cell.accuracy === undefined && cell.status === 'done' ? 'not run' : cell.status,
+    ...shownMean(cell.accuracy),
+    ...(cell.toBaseline === undefined ? {} : { difference: cell.toBaseline.mean }),
+    ...(reason === undefined ? {} : { reason }),
+  };
+};
+
+const shownVictim = (defense: string, victim: VictimSummary | undefined): Column => {
+  const failed = victim?.seeds.find(({ reason }) => reason !== undefined);
+  return {
+    label: defense,
+    id: victimId(defense),
+    status: victim?.accuracy !== undefined ? 'done' : failed === undefined ? 'not run' : 'failed',
+    ...shownMean(victim?.accuracy),
+    ...(victim?.toUndefended === undefined ? {} : { difference: victim.toUndefended.mean }),
+    ...(failed === undefined ? {} : { reason: `seed ${failed.seed}: ${failed.reason}` }),
+  };
+};
+
+const tablesOf = (
+  matrix: Matrix,
+  cells: readonly Cell[],
+  { attacks, defenses, students }: Labels,
+): readonly Table[] => {
+  const byId = new Map(cells.map((cell) => [cellId(cell), cell]));
+  const columns = defenses.map((defense) =>
+    shownVictim(
+      defense,
+      matrix.victims.find((victim) => victim.defense === defense),
+    ),
+  );
+  return students.map((student) => ({
+    student,
+    columns,
+    rows: attacks.flatMap((attack) => {
+      const own = defenses.map((defense) => byId.get(cellId({ student, attack, defense })));
+      if (own.every((cell) => cell === undefined)) return [];
+      return [{ label: attack, cells: own.map((cell) => (cell === undefined ? undefined : shownCell(cell))) }];
+    }),
+    best: defenses.map((defense) => {
+      const best = matrix.best.find((each) => each.student === student && each.defense === defense);
+      return best === undefined ? undefined : `${best.attack} ${percent(best.accuracy.mean)}`;
+    }),
+  }));
+};
+
+/* What is said of the whole */
+
+const warningsOf = ({ victims, cells }: Matrix): readonly string[] =>
+  unique([
+    ...victims.flatMap(({ defense, seeds }) =>
+      seeds.flatMap(({ seed, warnings }) => warnings.map((warning) => `${defense}, seed ${seed}: ${warning}`)),
+    ),
+    ...cells.flatMap(({ attack, defense, seeds }) =>
+      seeds.flatMap(({ seed, warnings }) =>
+        warnings.map((warning) => `${attack} on ${defense}, seed ${seed}: ${warning}`),
+      ),
+    ),
+  ]);
+
+const provenanceOf = ({ data, seeds, teacher, provenance }: Matrix): readonly Fact[] => [
+  ['data', data.name],
+  ['data fingerprint', data.fingerprint],
+  ['teacher', teacher],
+  ['seeds', seeds.join(', ')],
+  ...unique(
+    provenance.flatMap((each) =>
+      flattened(each)
+        .filter(([key, value]) => !(key === 'gpus' && value === 'none'))
+        .map(([key, value]) => JSON.stringify([inWords(key), value])),
+    ),
+  ).map((text) => JSON.parse(text) as Fact),
+];

@@ -1,0 +1,401 @@
+import { PNG } from 'pngjs';
+import { compile } from 'vega-lite';
+import { describe, expect, test } from 'vitest';
+import type { Matrix } from '../../../src/harness/matrix.js';
+import type { Row } from '../../../src/report/charts/chart.js';
+import { type Chart, chartsOf, type TrainingLog } from '../../../src/report/charts/charts.js';
+import { heatMap } from '../../../src/report/charts/heat-map.js';
+import { parameterCharts } from '../../../src/report/charts/parameters.js';
+import { csvOf, pngOf, svgOf } from '../../../src/report/charts/render.js';
+import { tradeoffChart } from '../../../src/report/charts/tradeoff.js';
+import { trainingCharts } from '../../../src/report/charts/training.js';
+import { example } from '../matrix.js';
+import { attacksOf, matrixOf, omegas } from './matrices.js';
+
+const rowsOf = (chart: Chart | undefined): readonly Row[] | undefined => chart?.spec.data.values;
+
+/** In percent, of two values that are 0.02 apart. */
+const sd = Number((100 * Math.hypot(0.01, 0.01)).toFixed(4));
+const only = (charts: readonly Chart[]): Chart => {
+  expect(charts).toHaveLength(1);
+  return charts[0] as Chart;
+};
+/** Rows without what is the same in all of them. */
+const brief = (chart: Chart) => rowsOf(chart)?.map(({ line, value, accuracy }) => [line, value, accuracy]);
+const marks = ({ spec }: Chart): string =>
+  JSON.stringify('layer' in spec ? spec.layer.map((each) => ('mark' in each ? each.mark : undefined)) : undefined);
+const scaleOf = ({ spec }: Chart) => /"field":"value",.*?"scale":(\{.*?\})/.exec(JSON.stringify(spec))?.[1];
+
+describe('accuracy by a parameter', () => {
+  test('of a defence: the student, its teacher and the student trained alone, mean and deviation over seeds', () => {
+    const chart = only(parameterCharts(omegas()));
+    expect(chart.title).toBe('Accuracy by omega of nasty');
+    const row = (line: string, role: string, value: number, accuracy: number, deviation = sd) => ({
+      panel: 'small',
+      line,
+      role,
+      value,
+      accuracy,
+      sd: deviation,
+      low: Number((accuracy - deviation).toFixed(4)),
+      high: Number((accuracy + deviation).toFixed(4)),
+      seeds: 2,
+    });
+    expect(rowsOf(chart)).toEqual([
+      row('kd', 'student', 0, 75),
+      row('kd', 'student', 0.01, 74),
+      row('kd', 'student', 0.1, 61),
+      row('teacher', 'teacher', 0, 81),
+      row('teacher', 'teacher', 0.01, 80, 0),
+      row('teacher', 'teacher', 0.1, 79),
+      row('trained alone', 'baseline', 0, 71),
+      row('trained alone', 'baseline', 0.01, 71),
+      row('trained alone', 'baseline', 0.1, 71),
+    ]);
+    expect(marks(chart)).toContain('area');
+    expect(chart.description).toContain('small, kd: 75.00 % at 0, 61.00 % at 0.1.');
+    expect(chart.description).toContain('mean ± standard deviation over 2 seeds');
+  });
+
+  test('of an attack: a line a column, by each value of what else differs; honest students that are alike are one line', () => {
+    const kd = (temperature: number, alpha: number, none: number) => ({
+      params: { temperature, alpha, fraction: 1 },
+      none,
+      nasty: none - 0.1,
+      alone: 0.7,
+    });
+    const chart = only(
+      parameterCharts(
+        attacksOf({
+          a: kd(20, 0.1, 0.8),
+          b: kd(1, 0.1, 0.6),
+          c: kd(4, 0.1, 0.7),
+          d: kd(1, 0.9, 0.5),
+          e: kd(4, 0.9, 0.4),
+        }),
+      ),
+    );
+    expect(chart.title).toBe('Accuracy by temperature of kd');
+    expect(brief(chart)).toEqual([
+      ['none, alpha 0.1', 1, 60],
+      ['none, alpha 0.9', 1, 50],
+      ['none, alpha 0.1', 4, 70],
+      ['none, alpha 0.9', 4, 40],
+      ['none, alpha 0.1', 20, 80],
+      ['nasty, alpha 0.1', 1, 50],
+      ['nasty, alpha 0.9', 1, 40],
+      ['nasty, alpha 0.1', 4, 60],
+      ['nasty, alpha 0.9', 4, 30],
+      ['nasty, alpha 0.1', 20, 70],
+      ['trained alone', 1, 70],
+      ['trained alone', 4, 70],
+      ['trained alone', 20, 70],
+    ]);
+  });
+
+  test('the student trained alone on as many images has its own value at each fraction', () => {
+    const kd = (fraction: number, alone: number) => ({ params: { fraction }, none: alone + 0.1, nasty: alone, alone });
+    const chart = only(parameterCharts(attacksOf({ a: kd(0.1, 0.4), b: kd(0.5, 0.5), c: kd(0.9, 0.6) })));
+    expect(
+      rowsOf(chart)
+        ?.filter(({ role }) => role === 'baseline')
+        .map(({ accuracy }) => accuracy),
+    ).toEqual([40, 50, 60]);
+  });
+
+  test('one seed has no band', () => {
+    const kd = (alpha: number) => ({ params: { alpha }, none: 0.7, nasty: 0.6, alone: 0.65 });
+    const chart = only(parameterCharts(attacksOf({ a: kd(0.1), b: kd(0.5), c: kd(0.9) })));
+    expect(marks(chart)).not.toContain('area');
+    expect(csvOf(chart).split('\r\n')[0]).toBe('panel,line,role,value,accuracy,seeds');
+    expect(chart.description).not.toContain('standard deviation');
+  });
+
+  test.each<[readonly number[], string]>([
+    [[1, 4, 20], '"zero":false'],
+    [[0, 0.01, 0.04], '"zero":false'],
+    [[0.001, 0.01, 0.1], '"type":"log"'],
+    [[0, 0.001, 0.1], '"type":"symlog","constant":0.001'],
+    [[-100, 0, 1], '"type":"symlog","constant":1'],
+  ])('values of %j have the axis %s', (values, scale) => {
+    const attacks = values.map((alpha) => [`kd ${alpha}`, { params: { alpha }, none: 0.7, nasty: 0.6, alone: 0.65 }]);
+    expect(scaleOf(only(parameterCharts(attacksOf(Object.fromEntries(attacks)))))).toContain(scale);
+  });
+
+  test('two numbers are no course, and neither is what never changes', () => {
+    const kd = (alpha: number) => ({ params: { alpha, temperature: 4 }, none: 0.7, nasty: 0.6, alone: 0.65 });
+    expect(parameterCharts(attacksOf({ a: kd(0.1), b: kd(0.9) }))).toEqual([]);
+    expect(parameterCharts(example)).toEqual([]);
+  });
+
+  test('networks are dots by name, and a number within them is a course of its own', () => {
+    const nasty = (adversary: unknown, accuracy: number) => ({
+      name: 'nasty',
+      params: { adversary },
+      teacher: [accuracy],
+    });
+    const net = (width: number) => ({ name: 'plainCnn', params: { width } });
+    const of = (nets: readonly unknown[]) => {
+      const labels = nets.map((_, i) => `nasty ${i}`);
+      return matrixOf({
+        defenses: Object.fromEntries(nets.map((each, i) => [labels[i], nasty(each, 0.8 + i / 100)])),
+        attacks: {
+          kd: { name: 'kd', accuracy: Object.fromEntries(labels.map((label, i) => [label, [0.7 + i / 100]])) },
+        },
+      });
+    };
+    const [byNet, ...others] = parameterCharts(of([null, net(8), { name: 'resNeXt29', params: {} }]));
+    expect(others).toEqual([]);
+    expect(brief(byNet as Chart)).toEqual([
+      ['kd', 'default', 70],
+      ['kd', 'plainCnn(width 8)', 71],
+      ['kd', 'resNeXt29', 72],
+      ['teacher', 'default', 80],
+      ['teacher', 'plainCnn(width 8)', 81],
+      ['teacher', 'resNeXt29', 82],
+    ]);
+    expect(marks(byNet as Chart)).not.toContain('line');
+    const titles = parameterCharts(of([net(8), net(16), net(32)])).map(({ title }) => title);
+    expect(titles).toEqual(['Accuracy by adversary of nasty', 'Accuracy by width of nasty']);
+  });
+
+  test('what is not finished is left out, and what an older version wrote has no sweeps', () => {
+    const whole = omegas();
+    const half: Matrix = {
+      ...whole,
+      cells: whole.cells.map(({ accuracy, ...each }) =>
+        each.attack === 'kd' && each.defense === 'nasty(omega 0.01)'
+          ? { ...each, seeds: [] }
+          : ({ ...each, accuracy } as typeof each),
+      ),
+      victims: whole.victims.slice(0, 2),
+    };
+    expect(brief(only(parameterCharts(half)))).toEqual([
+      ['kd', 0, 75],
+      ['kd', 0.1, 61],
+      ['teacher', 0, 81],
+      ['trained alone', 0, 71],
+      ['trained alone', 0.1, 71],
+    ]);
+    expect(parameterCharts({ ...whole, defenses: whole.defenses.map(({ name, ...each }) => each) })).toEqual([]);
+  });
+});
+
+test('utility against distillability: a point a defence, and the student trained alone', () => {
+  const chart = only(tradeoffChart(omegas()));
+  expect(rowsOf(chart)).toHaveLength(4);
+  expect(rowsOf(chart)?.[3]).toEqual({
+    student: 'small',
+    defense: 'nasty(omega 0.1)',
+    teacher: 79,
+    teacher_sd: sd,
+    best_student: 61,
+    best_student_sd: sd,
+    attack: 'kd',
+    seeds: 2,
+  });
+  expect(JSON.stringify(chart.spec)).toContain('{"student":"small","alone":71}');
+  expect(tradeoffChart({ ...omegas(), best: [] })).toEqual([]);
+  expect(tradeoffChart({ ...omegas(), victims: [] })).toEqual([]);
+});
+
+test('the heat map has every cell, with its difference where there is one and its status where there is no number', () => {
+  const chart = only(heatMap(example));
+  expect(rowsOf(chart)).toHaveLength(example.cells.length);
+  expect(rowsOf(chart)?.find(({ attack, defense }) => attack === 'kd' && defense === 'nasty')).toEqual({
+    student: 'small',
+    attack: 'kd',
+    defense: 'nasty',
+    status: 'done',
+    accuracy: 85,
+    seeds: 1,
+    difference: -5,
+    number: '85.00',
+    sign: '−5.00',
+  });
+  expect(rowsOf(chart)?.find(({ attack, defense }) => attack === 'kd' && defense === 'a|b')).toEqual({
+    student: 'small',
+    attack: 'kd',
+    defense: 'a|b',
+    status: 'n/a',
+    number: 'n/a',
+    sign: '',
+  });
+  expect(chart.description).toContain('broken on none, small: failed.');
+});
+
+const log = (
+  stage: string,
+  kind: string,
+  accuracies: readonly number[],
+  validation?: readonly number[],
+): TrainingLog => ({
+  stage,
+  kind,
+  epochs: accuracies.map((accuracy, epoch) => ({
+    epoch,
+    metrics: { loss: 1, accuracy },
+    ...(validation === undefined ? {} : { validation: validation[epoch] as number }),
+  })),
+});
+
+describe('training curves', () => {
+  test('of teachers by defence and of students by victim, on training and held-out images, over seeds', () => {
+    const charts = trainingCharts(example, [
+      log('seed-0/teacher', 'teacher', [0.5, 0.7], [0.4, 0.6]),
+      log('seed-1/teacher', 'teacher', [0.6], [0.5]),
+      log('seed-0/nasty/teacher', 'protect', [0.3]),
+      log('seed-0/none/small/kd', 'steal', [0.2]),
+      log('seed-0/small/scratch', 'steal', [0.1]),
+    ]);
+    const rows = charts.map((chart) =>
+      rowsOf(chart)?.map(({ panel, line, value, accuracy, seeds }) => [panel, line, value, accuracy, seeds]),
+    );
+    expect(charts.map(({ title }) => title)).toEqual(['Training of teachers', 'Training of students']);
+    expect(rows).toEqual([
+      [
+        ['training images', 'teacher', 1, 55, 2],
+        ['training images', 'teacher', 2, 70, 1],
+        ['training images', 'nasty/teacher', 1, 30, 1],
+        ['held-out images', 'teacher', 1, 45, 2],
+        ['held-out images', 'teacher', 2, 60, 1],
+      ],
+      [
+        ['none/small: training images', 'kd', 1, 20, 1],
+        ['small: training images', 'scratch', 1, 10, 1],
+      ],
+    ]);
+  });
+
+  test('long ones are thinned out, and end with the last epoch', () => {
+    const epochs = Array.from({ length: 1001 }, (_, i) => i / 1001);
+    const chart = only(trainingCharts(example, [log('seed-0/teacher', 'teacher', epochs)]));
+    expect(rowsOf(chart)?.length).toBeLessThanOrEqual(201);
+    expect(rowsOf(chart)?.at(-1)?.value).toBe(1001);
+  });
+
+  test('logs without accuracy, of other stages and of no epoch draw nothing', () => {
+    expect(
+      trainingCharts(example, [
+        { stage: 'seed-0/x/small/dafl', kind: 'steal', epochs: [{ epoch: 0, metrics: { loss: 1 } }] },
+        { stage: 'seed-0/teacher', kind: 'teacher', epochs: [] },
+        log('seed-0/teacher/evaluate', 'evaluate', [0.5]),
+      ]),
+    ).toEqual([]);
+  });
+});
+
+const hostile = [
+  `<script>alert("x")</script>`,
+  `a/b\\c'"`,
+  '../../etc',
+  '🦊 & Söhne',
+  'line\nbreak\u0001\ud800',
+  'CON',
+];
+
+/** A matrix in which everything that has a name has a hostile one. */
+const hostileMatrix = (): Matrix => {
+  const [attack, defense, word, fox, broken] = hostile as [string, string, string, string, string];
+  const labels = [defense, word, fox];
+  return {
+    ...matrixOf({
+      student: broken,
+      defenses: Object.fromEntries(
+        labels.map((label, i) => [label, { name: attack, params: { [fox]: i, [word]: 'same' }, teacher: [0.8] }]),
+      ),
+      attacks: {
+        [attack]: { name: attack, accuracy: Object.fromEntries(labels.map((label) => [label, [0.7]])), alone: [0.75] },
+      },
+    }),
+    teacher: attack,
+    data: { name: fox, fingerprint: '', fraction: 1, validation: 0 },
+  };
+};
+
+const hostileLogs = hostile.map((name) => log(`seed-0/${name}/${name}/${name}`, 'steal', [0.5, 0.6], [0.5, 0.5]));
+
+const all: readonly (readonly [string, readonly Chart[]])[] = [
+  ['a sweep', chartsOf(omegas(), [])],
+  ['a matrix with failures', chartsOf(example, [log('seed-0/teacher', 'teacher', [0.5, 0.7], [0.4, 0.6])])],
+  ['hostile names', chartsOf(hostileMatrix(), hostileLogs)],
+];
+
+describe.each(all)('the charts of %s', (_, charts) => {
+  test('have names of their own that every file system takes', () => {
+    expect(charts.length).toBeGreaterThan(1);
+    for (const { name } of charts) expect(name).toMatch(/^[a-z0-9]+(-[a-z0-9]+)*$/);
+    expect(new Set(charts.map(({ name }) => name)).size).toBe(charts.length);
+  });
+
+  test('are JSON, and what vega-lite makes of them needs no warning', () => {
+    for (const { spec } of charts) {
+      expect(JSON.parse(JSON.stringify(spec))).toEqual(spec);
+      const said: unknown[] = [];
+      const note = (...args: readonly unknown[]) => {
+        said.push(args);
+        return logger;
+      };
+      const logger = { level: () => 0, error: note, warn: note, info: () => logger, debug: () => logger };
+      compile(spec, { logger: logger as never });
+      expect(said).toEqual([]);
+    }
+  });
+
+  test('are drawn as SVG and as PNG of twice the size', async () => {
+    for (const chart of charts) {
+      const svg = await svgOf(chart);
+      const [, width, height] = /<svg[^>]* width="(\d+)" height="(\d+)"/.exec(svg) ?? [];
+      const png = PNG.sync.read(await pngOf(svg));
+      expect([png.width, png.height]).toEqual([2 * Number(width), 2 * Number(height)]);
+      expect(png.data.includes(0), 'ink').toBe(true);
+    }
+  });
+});
+
+test('names are text in an SVG, whatever is in them', async () => {
+  const [chart] = heatMap(hostileMatrix());
+  const svg = await svgOf(chart as Chart);
+  expect(svg).not.toContain('<script');
+  expect(svg).toContain('&lt;script&gt;');
+  expect(svg).toContain('🦊 &amp; Söhne');
+  expect(svg).not.toMatch(/[^\P{Cc}\n]|\p{Surrogate}/u);
+});
+
+test('the data of a chart are RFC 4180: quotes doubled, lines ended by CR and LF, nothing where there is nothing', () => {
+  const [chart] = heatMap(hostileMatrix());
+  const text = csvOf(chart as Chart);
+  expect(text.split('\r\n')[0]).toBe('student,attack,defense,status,accuracy,seeds,difference,number,sign');
+  expect(text.split('\r\n')[1]).toBe(
+    `"line\nbreak\u0001\ud800","<script>alert(""x"")</script>","a/b\\c'""",done,70,1,-5,70.00,−5.00`,
+  );
+  expect(csvOf(only(heatMap(example)))).toContain('small,kd,a|b,n/a,,,,n/a,,\r\n');
+});
+
+test('of nothing there are no charts', () => {
+  const empty: Matrix = {
+    ...example,
+    attacks: [],
+    defenses: [],
+    students: [],
+    seeds: [],
+    victims: [],
+    cells: [],
+    best: [],
+  };
+  expect(chartsOf(empty, [])).toEqual([]);
+  const notRun: Matrix = {
+    ...omegas(),
+    cells: omegas().cells.map(({ attack, defense, student }) => ({
+      attack,
+      defense,
+      student,
+      status: 'not run',
+      seeds: [],
+      metrics: {},
+    })),
+    victims: [],
+    best: [],
+  };
+  expect(chartsOf(notRun, [])).toEqual([]);
+});
