@@ -28,7 +28,7 @@ const list = (files: readonly string[]): ImagesFile => ({
   classes: ['cat', '<dog>'],
   shape: { height: 4, width: 4, channels: 3 },
   count: files.length,
-  images: files.map((file, i) => ({ file, label: i % 2, teacher: [0.25, 0.75], verifier: [0.5, 0.25] })),
+  images: files.map((file, i) => ({ file, updates: 3, label: i % 2, teacher: [0.25, 0.75], verifier: [0.5, 0.25] })),
   diagnostics: [{ name: 'entropy', value: 0.5, sentence: 'All classes are made alike.', warning: true }],
 });
 
