@@ -69,7 +69,7 @@ export const heatMap = (matrix: Matrix): readonly Chart[] => {
           color: {
             field: 'difference',
             type: 'quantitative' as const,
-            scale: { scheme: 'blueorange' as const, domain: [-most, most], domainMid: 0, clamp: true },
+            scale: { scheme: 'blueorange' as const, reverse: true, domain: [-most, most], domainMid: 0, clamp: true },
             legend: {
               title: ['difference', 'in points', ...(most === mostColoured ? ['(±10 and more alike)'] : [])],
               format: '+.2~f',

@@ -109,14 +109,13 @@ dt { color: var(--faint); overflow-wrap: anywhere; } dd { margin: 0; overflow-wr
 .warnings { padding-left: 1.2rem; font-size: .925rem; overflow-wrap: anywhere; }
 .warnings li { margin: .25rem 0; }
 .good { color: var(--ink); } .good::before { content: "✓ " / ""; color: var(--s2); } .not-good::before { content: "✗ " / ""; color: var(--bad); }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1.2rem; }
-figure { margin: 0; padding: 1rem; border: 1px solid var(--line); border-radius: 10px; min-width: 0; }
+.charts { display: grid; gap: 1.2rem; }
+figure { position: relative; width: fit-content; max-width: 100%; margin: 0; padding: 1rem; border: 1px solid var(--line); border-radius: 10px; min-width: 0; }
 figure .paper { overflow-x: auto; background: #fff; color: #1b1d20; border-radius: 6px; }
 figure img { display: block; }
 .vg-tooltip { position: fixed; visibility: hidden; z-index: 5; padding: .4rem .6rem; border: 1px solid var(--line); border-radius: 6px; background: var(--paper); font-size: .8rem; pointer-events: none; }
 .vg-tooltip.visible { visibility: visible; }
 .vg-tooltip td { padding: .1rem .3rem; border: 0; } .vg-tooltip .key { color: var(--faint); }
-figcaption { margin-bottom: .7rem; font-size: .9rem; } figcaption strong { display: block; }
 footer { padding-bottom: 3rem; font-size: .875rem; color: var(--faint); }
 
 dialog { width: min(62rem, calc(100vw - 2rem)); max-height: calc(100vh - 3rem); padding: 0; border: 1px solid var(--line); border-radius: 14px; background: var(--paper); color: var(--ink); overflow: auto; overscroll-behavior: contain; }

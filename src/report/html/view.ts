@@ -183,7 +183,7 @@ const chartsView = (charts: readonly DrawnChart[]): Markup => html`
 <section class="all" aria-labelledby="charts-title"><h2 id="charts-title">Charts</h2>
 <div class="charts">${charts.map(
   ({ title, description, spec, svg }) => html`
-  <figure><figcaption><strong>${name(title)}</strong>${name(description)}</figcaption>
+  <figure><figcaption class="hidden">${name(title)}</figcaption>
   <div class="paper" role="region" aria-label="${title}" tabindex="0">${
     svg !== undefined &&
     html`<img alt="${description}" src="data:image/svg+xml;base64,${Buffer.from(svg).toString('base64')}">`
