@@ -110,9 +110,7 @@ const around = ({ mean, sd }: { readonly mean: number; readonly sd?: number }): 
 
 export const diagnosticsMarkdown = (of: TeacherDiagnostics): string => {
   const { experiment, data, report, images, classes, teachers, missing, responses, maps } = of;
-  const temperatures = teachers[0]?.answers.map(({ temperature }) => temperature) ?? [];
   const kind = report === 'test' ? 'test images' : 'held-out training images';
-  const compared = teachers.some(({ answers }) => answers.some(({ klFromNormal }) => klFromNormal !== undefined));
   const same = teachers.filter(({ others }) => others.length > 0);
   return [
     `# Teachers of ${escaped(experiment)}`,
@@ -128,29 +126,20 @@ export const diagnosticsMarkdown = (of: TeacherDiagnostics): string => {
         around(teacher.logitMargin),
       ]),
     ),
-    ...temperatures.flatMap((temperature, i) => [
-      '',
-      `## Answers at temperature ${temperature}`,
-      '',
-      ...headed(
-        ['teacher', 'entropy, nats', 'peaks', 'margin', ...(compared ? ['KL from the normal teacher, nats'] : [])],
-        teachers.map(({ defense, answers }) => {
-          const answer = answers[i];
-          if (answer === undefined) return [escaped(defense)];
-          const kl = answer.klFromNormal === undefined ? '' : around(answer.klFromNormal);
-          return [
-            escaped(defense),
-            around(answer.entropy),
-            around(answer.peaks),
-            around(answer.margin),
-            ...(compared ? [kl] : []),
-          ];
-        }),
-      ),
-    ]),
     '',
-    `- Entropy, peaks and margin are means over images of softmax(logits / temperature). A peak is a class with a probability above ${of.peakThreshold}; the margin is between the two largest probabilities; the logit margin between the two largest logits.`,
-    ...(compared ? ['- KL from the normal teacher: KL(normal ‖ this), seed by seed.'] : []),
+    ...headed(
+      ['teacher', 'temperature', 'entropy, nats', 'peaks', 'margin', 'KL from the normal teacher, nats'],
+      teachers.flatMap(({ defense, answers }) =>
+        answers.map(({ temperature, entropy, peaks, margin, klFromNormal }) => [
+          escaped(defense),
+          String(temperature),
+          ...[entropy, peaks, margin].map(around),
+          klFromNormal === undefined ? '' : around(klFromNormal),
+        ]),
+      ),
+    ),
+    '',
+    `- Entropy, peaks and margin are means over images of softmax(logits / temperature). A peak is a class with a probability above ${of.peakThreshold}; the margin is between the two largest probabilities; the logit margin between the two largest logits. KL is KL(normal ‖ this), of the same seed.`,
     ...same.map(({ defense, others }) => `- ${escaped(others.join(', '))}: the same network as ${escaped(defense)}.`),
     ...missing.map(
       ({ defense, seed }) => `- The teacher of ${escaped(defense)}, seed ${escaped(seed)}, is not finished.`,

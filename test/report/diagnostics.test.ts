@@ -59,10 +59,10 @@ test('CSV has all columns in every line, whatever names hold', () => {
 describe('Markdown', () => {
   const text = diagnosticsMarkdown(example);
 
-  test('has a table of teachers and one of each temperature, and says what is in them', () => {
+  test('has a table of teachers and one of their answers by temperature, and says what is in them', () => {
     expect(text).toContain('| none | 90.00 | 2.00 | 3.00 |');
-    expect(text).toContain('| none | 0.500 | 2.00 | 0.250 |  |');
-    expect(text).toMatch(/\| 0\.500 \| 2\.00 \| 0\.250 \| 1\.25 \|/);
+    expect(text).toContain('| none | 4 | 0.500 | 2.00 | 0.250 |  |');
+    expect(text).toMatch(/\| 4 \| 0\.500 \| 2\.00 \| 0\.250 \| 1\.25 \|/);
     expect(text).toContain('On 48 test images of thirds (3 classes).');
     expect(text).toContain('A peak is a class with a probability above 0.05');
     expect(text).toContain('- labelOnly: the same network as none.');
@@ -73,7 +73,7 @@ describe('Markdown', () => {
 
   test('keeps its columns whatever names hold, and stands without images', () => {
     for (const row of text.split('\n').filter((line) => line.startsWith('|')))
-      expect([5, 6]).toContain(row.replaceAll('\\|', '').split('|').length - 1);
+      expect([5, 7]).toContain(row.replaceAll('\\|', '').split('|').length - 1);
     expect(text).not.toContain('</script>');
     expect(diagnosticsMarkdown({ ...bare, teachers: [] })).toContain('responses.csv is empty');
     expect(diagnosticsMarkdown(bare)).toContain('maps.csv is empty');
