@@ -28,6 +28,8 @@ const TYPES: Readonly<Record<number, string>> = {
 /** No idx file of images in use comes near; a header that announces more is damaged. */
 const LARGEST = 2 ** 31;
 
+const AUGMENTATION = { crop: 0, flip: false } as const;
+
 const REMEDY = 'Get the file again: an idx file of uint8, plain or gzip, is expected.';
 
 interface IdxHeader {
@@ -236,7 +238,7 @@ const decode = async (
     image: { ...to, channels: 1 },
     classes,
     normalisation: measuredNormalisation(trainResized, 1),
-    augmentation: { crop: 0, flip: false },
+    augmentation: AUGMENTATION,
     train: trainResized,
     test: resized(test),
   };
@@ -270,7 +272,12 @@ const idxDataset = (
       }
       const folder = resolve(path ?? defaultFolder());
       const files = await findFiles(folder, remedy);
-      const entry = { name, path: folder, options: { format: 'idx', size }, stamp: stampOf(files) };
+      const entry = {
+        name,
+        path: folder,
+        options: { format: 'idx', size, augmentation: AUGMENTATION },
+        stamp: stampOf(files),
+      };
       return cached(entry, options, () => decode(files, classes, size));
     }),
 });
