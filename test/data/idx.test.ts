@@ -5,7 +5,17 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FailureError } from '../../src/core/errors.js';
 import { fashionMnist, mnist, parseIdx, readIdx } from '../../src/data/idx.js';
-import { afterEdit, fail, failureOf, gzip, idxFile, idxFiles, succeed, temporaryFolder, writeFiles } from './helpers.js';
+import {
+  afterEdit,
+  fail,
+  failureOf,
+  gzip,
+  idxFile,
+  idxFiles,
+  succeed,
+  temporaryFolder,
+  writeFiles,
+} from './helpers.js';
 
 const root = temporaryFolder();
 let made = 0;
