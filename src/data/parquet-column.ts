@@ -1,5 +1,6 @@
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import type { AsyncBuffer, ColumnMetaData, DecodedArray, FileMetaData, RowGroup } from 'hyparquet';
+import { parquetMetadata } from 'hyparquet';
 import { parquetHeader } from 'hyparquet/src/column.js';
 import { convert, DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { deltaBinaryUnpack, deltaLengthByteArray } from 'hyparquet/src/delta.js';
@@ -7,6 +8,7 @@ import { readPlain } from 'hyparquet/src/plain.js';
 import { getMaxDefinitionLevel, getMaxRepetitionLevel, getSchemaPath } from 'hyparquet/src/schema.js';
 import { readVarInt } from 'hyparquet/src/thrift.js';
 import { unsnap } from './snappy.js';
+import { structEnd } from './thrift.js';
 
 /** Of a page, uncompressed. Writers make pages of about 1 MiB, or of one value where that is larger. */
 const LARGEST_PAGE = 2 ** 30;
@@ -231,6 +233,17 @@ const decoderOf = (metadata: FileMetaData, path: readonly string[], meta: Column
   };
 };
 
+/** What the footer says of the file: it is thrift, and its length and `PAR1` follow. */
+export const metadataOf = async (file: AsyncBuffer): Promise<FileMetaData> => {
+  const size = file.byteLength;
+  if (size < 12) throw new Error('it is too short');
+  const length = new DataView(await file.slice(size - 8, size)).getUint32(0, true);
+  const footer = await file.slice(size - 8 - whole(length, 1, size - 12, 'the length of its footer'), size);
+  structEnd(new Uint8Array(footer, 0, length), 0);
+  // Places on a map are of no use here, and a damaged schema keeps hyparquet looking for them for ever.
+  return parquetMetadata(footer, { geoparquet: false });
+};
+
 /** The rows of all groups, which are no more than the file has bytes: an image has some of its own. */
 export const rowsOf = ({ row_groups }: FileMetaData, bytes: number): number =>
   row_groups.reduce((sum, { num_rows }) => sum + whole(num_rows, 0, bytes - sum, 'the number of rows'), 0);
@@ -261,8 +274,8 @@ export const columnValues = async (
   let dictionary: DecodedArray | undefined;
   while (rows.length < count) {
     // At the end of the chunk it throws.
+    const start = structEnd(chunk, reader.offset);
     const header = parquetHeader(reader);
-    const start = whole(reader.offset, 0, chunk.length, 'the end of a header');
     const stored = whole(header.compressed_page_size, 0, chunk.length - start, 'the size of a page');
     reader.offset = start + stored;
     const size = whole(header.uncompressed_page_size, 0, LARGEST_PAGE, 'the uncompressed size of a page');

@@ -1,12 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  type AsyncBuffer,
-  asyncBufferFromFile,
-  type FileMetaData,
-  parquetMetadataAsync,
-  parquetSchema,
-} from 'hyparquet';
+import { type AsyncBuffer, asyncBufferFromFile, type FileMetaData, parquetSchema } from 'hyparquet';
 import { attempt, FailureError } from '../core/errors.js';
 import { type Entry, type FileContent, openSource } from './archive.js';
 import { type Decoded, firstFew, measuredNormalisation, refuse } from './assemble.js';
@@ -15,7 +9,7 @@ import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './
 import { decodeImages, type LabelledFile } from './decode.js';
 import { refuseUnreadable } from './files.js';
 import { checkImageOptions } from './image-folder.js';
-import { columnValues, rowsOf } from './parquet-column.js';
+import { columnValues, metadataOf, rowsOf } from './parquet-column.js';
 
 const LAYOUT =
   'Expected: a folder with train-….parquet and test-….parquet (or validation-….parquet), as Hugging Face has them, with a column of images ({ bytes, path }) and one of whole numbers.';
@@ -95,8 +89,7 @@ const columnsOf = (metadata: FileMetaData, path: string, given: Partial<Columns>
 const openTable = async (path: string, given: Partial<Columns>): Promise<Table> => {
   const buffer = await asyncBufferFromFile(path).catch(refuseUnreadable(path));
   try {
-    // Places on a map are of no use here, and a damaged schema keeps hyparquet looking for them for ever.
-    const metadata = await parquetMetadataAsync(buffer, { geoparquet: false });
+    const metadata = await metadataOf(buffer);
     rowsOf(metadata, buffer.byteLength);
     return { path, buffer, metadata, columns: columnsOf(metadata, path, given) };
   } catch (thrown) {
@@ -214,8 +207,7 @@ export interface ParquetOptions {
  * where there is no test, with columns of images (`{ bytes, path }`, JPEG or PNG) and of labels. Class names come from the
  * file's own description; without one they are the numbers up to the largest label. Compressed with Snappy, gzip or Brotli.
  *
- * A damaged file is refused, whichever of its bytes are wrong: no size in its pages is believed unchecked. Its footer is
- * read by hyparquet, which takes long over numbers of a million digits: no accident writes such, but somebody may.
+ * A damaged file is refused, whichever of its bytes are wrong: no size in it is believed unchecked.
  */
 export const parquet = (options: ParquetOptions): DatasetPlugin => {
   const { path, image, label, size, normalisation, augmentation = { crop: 0, flip: false } } = options;
