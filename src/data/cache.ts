@@ -16,7 +16,7 @@ export interface CacheEntry {
   readonly name: string;
   /** Absolute path of the file or folder that was read. */
   readonly path: string;
-  /** What else the decoded bytes depend on: format, size, given constants. */
+  /** What else the decoded set depends on: format, size, and what is packed with it, as constants of normalisation are. */
   readonly options: unknown;
   /** Changes with the source: sizes and times of its files. An entry with another stamp is replaced. */
   readonly stamp: string;

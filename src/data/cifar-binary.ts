@@ -253,7 +253,7 @@ const cifar = (set: Cifar, path: string | undefined): DatasetPlugin => ({
         );
       }
       const source = await openSource(given);
-      const entry = { name: set.name, path: source.path, options: null, stamp: source.stamp };
+      const entry = { name: set.name, path: source.path, options: CONSTANTS, stamp: source.stamp };
       return cached(entry, options, () => decode(set, source, options));
     }),
 });

@@ -33,6 +33,14 @@ const md5Of = async (path: string): Promise<string> => {
   return hash.digest('hex');
 };
 
+/** Whoever put a file there keeps it, whatever it is. */
+const checkThere = async ({ path, md5, url }: DownloadOptions): Promise<void> => {
+  const found = await md5Of(path);
+  if (found === md5) return;
+  const remedy = `Delete it and run again, to have that of ${url}; one of your own is passed with \`--data PATH\`.`;
+  fail(`the file that is there already has the md5 sum ${found}, and not ${md5}`, path, remedy);
+};
+
 /** What keeps a connection from being made, or breaks it, in a few words. */
 const networkFault = (thrown: unknown): string => {
   const { cause, message } = thrown as {
@@ -85,7 +93,8 @@ const fetchInto = async (part: string, { url, remedy, onProgress }: DownloadOpti
 
 /**
  * Downloads a file, going on where an earlier attempt stopped, and checks it before it gets its name. Says whether there was
- * anything to do. Rejects with a failure of kind `data`: no network, a server that has no such file, a wrong checksum.
+ * anything to do. Rejects with a failure of kind `data`: no network, a server that has no such file, a wrong checksum, also
+ * of a file that was there already.
  */
 export const download = async (options: DownloadOptions): Promise<boolean> => {
   const { path, md5, url, remedy } = options;
@@ -94,7 +103,10 @@ export const download = async (options: DownloadOptions): Promise<boolean> => {
     fail(`the folder cannot be made (${error.code})`, folder, 'Set XDG_DATA_HOME to a folder that can be written.'),
   );
   return withLock(`${path}.lock`, async () => {
-    if ((await sizeOf(path)) > 0) return false;
+    if ((await sizeOf(path)) > 0) {
+      await checkThere(options);
+      return false;
+    }
     const part = `${path}.part`;
     await fetchInto(part, options);
     const found = await md5Of(part);

@@ -28,6 +28,8 @@ const TYPES: Readonly<Record<number, string>> = {
 /** No idx file of images in use comes near; a header that announces more is damaged. */
 const LARGEST = 2 ** 31;
 
+const AUGMENTATION = { crop: 0, flip: false } as const;
+
 const REMEDY = 'Get the file again: an idx file of uint8, plain or gzip, is expected.';
 
 interface IdxHeader {
@@ -212,7 +214,7 @@ const decode = async (
     image: { ...to, channels: 1 },
     classes,
     normalisation: measuredNormalisation(trainResized, 1),
-    augmentation: { crop: 0, flip: false },
+    augmentation: AUGMENTATION,
     train: trainResized,
     test: resized(test),
   };
@@ -235,7 +237,7 @@ const idxDataset = (
   name,
   params: { size },
   from: (other) => idxDataset(name, classes, defaultFolder, remedy, { path: other, size }),
-  load: (options: LoadOptions = {}) =>
+  load: (load: LoadOptions = {}) =>
     attempt('data', async () => {
       if (!Number.isInteger(size) || size < 1 || size > 1024) {
         refuse(
@@ -247,8 +249,9 @@ const idxDataset = (
       const at = resolve(path ?? defaultFolder());
       if (!existsSync(at)) refuse('there is no such file or folder', at, remedy);
       const source = await openSource(at);
-      const entry = { name, path: source.path, options: { format: 'idx', size }, stamp: source.stamp };
-      return cached(entry, options, async () => decode(await findFiles(source, remedy), classes, size));
+      const options = { format: 'idx', size, augmentation: AUGMENTATION };
+      const entry = { name, path: source.path, options, stamp: source.stamp };
+      return cached(entry, load, async () => decode(await findFiles(source, remedy), classes, size));
     }),
 });
 

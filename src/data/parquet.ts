@@ -1,15 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { brotliDecompressSync, gunzipSync } from 'node:zlib';
-import {
-  type AsyncBuffer,
-  asyncBufferFromFile,
-  type Compressors,
-  type FileMetaData,
-  parquetMetadataAsync,
-  parquetReadObjects,
-  parquetSchema,
-} from 'hyparquet';
+import { type AsyncBuffer, asyncBufferFromFile, type FileMetaData, parquetSchema } from 'hyparquet';
 import { attempt, FailureError } from '../core/errors.js';
 import { type Entry, type FileContent, openSource } from './archive.js';
 import { type Decoded, firstFew, measuredNormalisation, refuse } from './assemble.js';
@@ -18,6 +9,7 @@ import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './
 import { decodeImages, type LabelledFile } from './decode.js';
 import { refuseUnreadable } from './files.js';
 import { checkImageOptions } from './image-folder.js';
+import { columnValues, metadataOf, rowsOf } from './parquet-column.js';
 
 const LAYOUT =
   'Expected: a folder with train-….parquet and test-….parquet (or validation-….parquet), as Hugging Face has them, with a column of images ({ bytes, path }) and one of whole numbers.';
@@ -51,12 +43,6 @@ export const parquetFiles = (
 };
 
 /* One file */
-
-/** Snappy is built in; these are Node's own. */
-const compressors: Compressors = {
-  GZIP: (input) => gunzipSync(input),
-  BROTLI: (input) => brotliDecompressSync(input),
-};
 
 interface Table {
   /** Absolute. */
@@ -102,25 +88,25 @@ const columnsOf = (metadata: FileMetaData, path: string, given: Partial<Columns>
 
 const openTable = async (path: string, given: Partial<Columns>): Promise<Table> => {
   const buffer = await asyncBufferFromFile(path).catch(refuseUnreadable(path));
-  const metadata = await parquetMetadataAsync(buffer).catch(refuseDamaged(path));
-  return { path, buffer, metadata, columns: columnsOf(metadata, path, given) };
+  try {
+    const metadata = await metadataOf(buffer);
+    rowsOf(metadata, buffer.byteLength);
+    return { path, buffer, metadata, columns: columnsOf(metadata, path, given) };
+  } catch (thrown) {
+    return refuseDamaged(path)(thrown);
+  }
 };
 
 /** The values of a column with their rows, one group of rows at a time. */
 async function* valuesOf(
-  { path, buffer: file, metadata, columns }: Table,
+  { path, buffer, metadata, columns }: Table,
   which: keyof Columns,
 ): AsyncGenerator<readonly [row: number, value: unknown], void, void> {
-  const column = columns[which];
-  let rowStart = 0;
-  for (const { num_rows } of metadata.row_groups) {
-    const rowEnd = rowStart + Number(num_rows);
-    const read = { file, metadata, columns: [column], rowStart, rowEnd, compressors, utf8: false };
-    const rows = await parquetReadObjects(read).catch(refuseDamaged(path));
-    if (rows.length !== rowEnd - rowStart)
-      refuse(`its rows ${rowStart} to ${rowEnd - 1} are not all there`, path, 'Get the file again.');
-    for (const [i, values] of rows.entries()) yield [rowStart + i, values[column]];
-    rowStart = rowEnd;
+  const column = which === 'image' ? [columns.image, 'bytes'] : [columns.label];
+  let row = 0;
+  for (const group of metadata.row_groups) {
+    const values = await columnValues(buffer, metadata, group, column).catch(refuseDamaged(path));
+    for (const value of values) yield [row++, value];
   }
 }
 
@@ -153,8 +139,7 @@ const labelsOf = async (table: Table): Promise<readonly LabelledFile[]> => {
 
 async function* imagesOf(tables: readonly Table[]): AsyncGenerator<FileContent, void, void> {
   for (const table of tables) {
-    for await (const [row, value] of valuesOf(table, 'image')) {
-      const bytes: unknown = (value as { bytes?: unknown } | null | undefined)?.bytes;
+    for await (const [row, bytes] of valuesOf(table, 'image')) {
       if (!(bytes instanceof Uint8Array)) {
         return refuse(
           `${table.columns.image} of row ${row} has no bytes`,
@@ -187,8 +172,10 @@ const decode = async (
   const [trainTables, testTables] = [await open(files.train), await open(files.test)];
   const labels = async (tables: readonly Table[]) => (await Promise.all(tables.map(labelsOf))).flat();
   const [train, test] = [await labels(trainTables), await labels(testTables)];
+  const names = classNames(trainTables[0] as Table);
   const most = train.reduce((largest, each) => Math.max(largest, each.label), 0);
-  const classes = classNames(trainTables[0] as Table) ?? Array.from({ length: most + 1 }, (_, i) => `${i}`);
+  // Every class has a training image: a larger label is damaged, and no reason to count up to it.
+  const classes = names ?? Array.from({ length: Math.min(most + 1, train.length) }, (_, i) => `${i}`);
   for (const part of [train, test]) checkLabels(part, classes.length);
   const source = { path: folder, read: () => imagesOf([...trainTables, ...testTables]) };
   const decoded = await decodeImages(source, { classes, train, test }, size, options);
@@ -219,6 +206,8 @@ export interface ParquetOptions {
  * Any set of labelled images of Hugging Face in Parquet: `train-….parquet` and `test-….parquet`, or `validation-….parquet`
  * where there is no test, with columns of images (`{ bytes, path }`, JPEG or PNG) and of labels. Class names come from the
  * file's own description; without one they are the numbers up to the largest label. Compressed with Snappy, gzip or Brotli.
+ *
+ * A damaged file is refused, whichever of its bytes are wrong: no size in it is believed unchecked.
  */
 export const parquet = (options: ParquetOptions): DatasetPlugin => {
   const { path, image, label, size, normalisation, augmentation = { crop: 0, flip: false } } = options;

@@ -13,6 +13,7 @@ const FORMATS =
 
 const SIDE = 32;
 const CLASSES = [...'0123456789'];
+const AUGMENTATION = { crop: 0, flip: false } as const;
 const FILES = ['train_32x32.mat', 'test_32x32.mat'] as const;
 
 /** X [32, 32, 3, count] with the first dimension fastest, and y, in which 10 is the digit 0. */
@@ -56,7 +57,7 @@ const decode = async (source: Source, options: LoadOptions): Promise<Decoded> =>
   const entries = await source.list();
   const paths = entries.map(({ path }) => path);
   const mat = paths.find((path) => FILES.some((name) => path === name || path.endsWith(`/${name}`)));
-  const rest = { classes: CLASSES, augmentation: { crop: 0, flip: false } };
+  const rest = { classes: CLASSES, augmentation: AUGMENTATION };
   if (mat !== undefined) {
     const root = mat.slice(0, mat.lastIndexOf('/') + 1);
     const missing = FILES.find((name) => !paths.includes(root + name));
@@ -106,7 +107,7 @@ export const svhn = ({ path }: SvhnOptions = {}): DatasetPlugin => ({
         );
       }
       const source = await openSource(given);
-      const entry = { name: 'svhn', path: source.path, options: null, stamp: source.stamp };
+      const entry = { name: 'svhn', path: source.path, options: { augmentation: AUGMENTATION }, stamp: source.stamp };
       return cached(entry, options, () => decode(source, options));
     }),
 });

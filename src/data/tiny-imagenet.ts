@@ -171,7 +171,12 @@ export const tinyImageNet = ({ path, classes = CLASSES }: TinyImageNetOptions = 
         );
       }
       const source = await openSource(given);
-      const entry = { name: 'tiny-imagenet', path: source.path, options: { classes }, stamp: source.stamp };
+      const entry = {
+        name: 'tiny-imagenet',
+        path: source.path,
+        options: { classes, ...CONSTANTS },
+        stamp: source.stamp,
+      };
       return cached(entry, options, () => decode(source, classes, options));
     }),
 });

@@ -50,17 +50,29 @@ const checkFinite = (tensors: StateDict): void => {
   if (name !== undefined) refuse('the weights are not finite', name, 'Such a teacher answers nothing: train it again.');
 };
 
+/** A batch norm divides by the root of its variance. */
+const checkVariances = (tensors: StateDict): void => {
+  const bad = Object.keys(tensors).find(
+    (name) => /(^|\.)running_var$/.test(name) && tensors[name]?.data.some((value) => value < 0),
+  );
+  if (bad !== undefined) {
+    const remedy = 'Such a teacher answers nothing: the file is damaged or was converted wrongly; make it again.';
+    refuse('a variance is negative', bad, remedy);
+  }
+};
+
 /**
  * Whether the weights are a network's.
  *
  * @throws FailureError of kind `data` that names the file and the tensor: missing, too many, of another shape, of other
- * classes than the data set's, or not finite
+ * classes than the data set's, not finite, or a negative variance
  */
 export const checkWeights = ({ path, tensors }: Weights, network: Network): void => {
   try {
     checkClasses(tensors, network);
     checkStateDict(network, tensors);
     checkFinite(tensors);
+    checkVariances(tensors);
   } catch (error) {
     if (!(error instanceof FailureError)) throw error;
     throw new FailureError({ ...error.failure, where: `${path}: ${error.failure.where}` });

@@ -87,8 +87,11 @@ const mismatch = (
   remedy = 'These weights belong to another network, image size or number of classes.',
 ): FailureError => new FailureError(failure('data', what, { where, remedy }));
 
-/** What PyTorch's DataParallel puts before every name. */
-const wrapper = 'module.';
+/** What PyTorch's wrappers put before every name, and what to save instead. */
+const wrappers = [
+  { prefix: 'module.', remedy: 'Save model.module.state_dict(), without DataParallel.' },
+  { prefix: '_orig_mod.', remedy: 'Save model._orig_mod.state_dict(), without torch.compile.' },
+] as const;
 
 /**
  * Whether a PyTorch state dict is of a network, its batch norms' counters aside.
@@ -98,8 +101,10 @@ const wrapper = 'module.';
 export const checkStateDict = (network: Network, stateDict: StateDict): void => {
   const known = new Set(network.variables.map(({ name }) => name));
   const foreign = Object.keys(withoutCounters(stateDict)).find((name) => !known.has(name));
-  if (foreign?.startsWith(wrapper) && known.has(foreign.slice(wrapper.length)))
-    throw mismatch(`the names begin with ${wrapper}`, foreign, 'Save model.module.state_dict(), without DataParallel.');
+  for (const { prefix, remedy } of wrappers) {
+    if (foreign?.startsWith(prefix) && known.has(foreign.slice(prefix.length)))
+      throw mismatch(`the names begin with ${prefix}`, foreign, remedy);
+  }
   if (foreign !== undefined) throw mismatch(`the network ${network.name} has no such variable`, foreign);
   for (const spec of network.variables) {
     const stored = stateDict[spec.name];

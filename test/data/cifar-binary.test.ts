@@ -2,7 +2,18 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CIFAR10_CLASSES, CIFAR100_CLASSES, cifar10, cifar100 } from '../../src/data/cifar-binary.js';
 import type { Dataset } from '../../src/data/dataset.js';
-import { type Files, fail, gzip, jpegOf, pngOf, succeed, tarOfFiles, temporaryFolder, writeFiles } from './helpers.js';
+import {
+  afterEdit,
+  type Files,
+  fail,
+  gzip,
+  jpegOf,
+  pngOf,
+  succeed,
+  tarOfFiles,
+  temporaryFolder,
+  writeFiles,
+} from './helpers.js';
 
 const root = temporaryFolder();
 let made = 0;
@@ -71,6 +82,11 @@ describe('CIFAR-10, binary version', () => {
       load(await tarWith(Object.fromEntries(Object.entries(binary('cifar-10-batches-bin/')).reverse()))),
     );
     expect([inside.fingerprint, packed.fingerprint]).toEqual([data.fingerprint, data.fingerprint]);
+  });
+
+  it('in the cache follows an edit of its constants', async () => {
+    const path = await folderWith(binary());
+    expect(await afterEdit(cifar10({ path }), join(root, 'cache'))).toEqual([4, 5]);
   });
 
   it('is read without batches.meta.txt', async () => {

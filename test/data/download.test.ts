@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type DownloadOptions, download } from '../../src/data/download.js';
 import { failureOf, temporaryFolder } from './helpers.js';
@@ -97,6 +97,18 @@ describe('a download', () => {
     );
     expect(failure.what).toMatch(/^the file that came has the md5 sum [0-9a-f]{32}, and not .*; it was deleted$/);
     expect([existsSync(path), existsSync(`${path}.part`)]).toEqual([false, false]);
+  });
+
+  it('of what was put there by hand checks that, and lets it be', async () => {
+    const path = freshPath();
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content);
+    expect(await get('http://127.0.0.1:1/nobody', path)).toBe(false);
+    writeFileSync(path, 'another file');
+    const failure = await failureOf(() => get('http://127.0.0.1:1/nobody', path));
+    expect(failure).toMatchObject({ kind: 'data', where: path });
+    expect(failure.what).toMatch(/^the file that is there already has the md5 sum [0-9a-f]{32}, and not /);
+    expect(readFileSync(path, 'utf8')).toBe('another file');
   });
 
   it('without a network, or a file, says what to do instead', async () => {

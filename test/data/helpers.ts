@@ -9,6 +9,7 @@ import { PNG } from 'pngjs';
 import { type Header, pack } from 'tar-stream';
 import { afterAll, vi } from 'vitest';
 import { type Failure, FailureError, type Task } from '../../src/core/errors.js';
+import type { DatasetPlugin } from '../../src/data/dataset.js';
 
 // Encoding images and writing hundreds of files takes a while on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
@@ -43,6 +44,19 @@ export const failureOf = async (run: () => unknown): Promise<Failure> => {
     throw thrown;
   }
   throw new Error('it succeeded');
+};
+
+/** The crop that a set in the cache has after its module's own was raised by one, and what it was before. */
+export const afterEdit = async (plugin: DatasetPlugin, cache: string): Promise<readonly [number, number]> => {
+  const { crop } = (await succeed(plugin.load({ cache }))).augmentation;
+  // A set that was just decoded has the module's constants themselves.
+  const constants = (await succeed(plugin.load({ cache: false }))).augmentation as { crop: number };
+  constants.crop = crop + 1;
+  try {
+    return [crop, (await succeed(plugin.load({ cache }))).augmentation.crop];
+  } finally {
+    constants.crop = crop;
+  }
 };
 
 export type Files = Readonly<Record<string, Uint8Array | string>>;

@@ -5,7 +5,17 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FailureError } from '../../src/core/errors.js';
 import { decodeIdx, fashionMnist, mnist, parseIdx } from '../../src/data/idx.js';
-import { fail, gzip, idxFile, idxFiles, succeed, tarOfFiles, temporaryFolder, writeFiles } from './helpers.js';
+import {
+  afterEdit,
+  fail,
+  gzip,
+  idxFile,
+  idxFiles,
+  succeed,
+  tarOfFiles,
+  temporaryFolder,
+  writeFiles,
+} from './helpers.js';
 
 const root = temporaryFolder();
 let made = 0;
@@ -40,6 +50,11 @@ describe('a folder of idx files', () => {
     expect([plain.train.count, plain.test.count]).toEqual([20, 10]);
     expect([...plain.train.images.slice(12, 16)]).toEqual([3, 3, 3, 3]);
     expect([...plain.train.labels.slice(8, 12)]).toEqual([8, 9, 0, 1]);
+  });
+
+  it('in the cache follows an edit of its constants', async () => {
+    const path = await folderWith(idxFiles());
+    expect(await afterEdit(mnist({ path, size: 2 }), join(root, 'cache'))).toEqual([0, 1]);
   });
 
   it('may be relative, and given later', async () => {

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import * as E from 'fp-ts/lib/Either.js';
 import { type ColumnSource, parquetWriteBuffer } from 'hyparquet-writer';
 import { describe, expect, it } from 'vitest';
 import type { LoadOptions } from '../../src/data/dataset.js';
@@ -15,6 +17,13 @@ const refusal = async (files: Files, more: Partial<ParquetOptions> = {}) => fail
 const red = pngOf(4, 4, [255, 0, 0]);
 const green = pngOf(4, 4, [0, 255, 0]);
 const grey = pngOf(4, 4, [90, 90, 90], 0);
+
+/** By what is particular in them; parquet.py says how they were written. */
+const arrow: Readonly<Record<string, Uint8Array>> = Object.fromEntries(
+  Object.entries(
+    JSON.parse(readFileSync(new URL('./parquet.json', import.meta.url), 'utf8')) as Record<string, string>,
+  ).map(([name, base64]) => [name, Buffer.from(base64, 'base64')]),
+);
 
 type Row = readonly [bytes: Uint8Array | null, label: number | null];
 
@@ -170,6 +179,45 @@ describe('Parquet files of Hugging Face', () => {
       expect(failure.what).toMatch(/^it is not a Parquet file, or a damaged one/);
       expect(failure.where).toContain('train.parquet');
     }
+  });
+
+  it.each(Object.entries(arrow))('that PyArrow wrote are read: %s', async (_, bytes) => {
+    const data = await succeed(load(await folderWith({ 'train.parquet': bytes, 'test.parquet': bytes })));
+    expect([[...data.train.labels], data.classes]).toEqual([
+      [0, 1, 2, 0, 1],
+      ['0', '1', '2'],
+    ]);
+    expect([0, 1, 2, 3, 4].map((i) => [...data.train.images.slice(12 * i, 12 * i + 3)])).toEqual([
+      [255, 0, 0],
+      [0, 255, 0],
+      [0, 0, 255],
+      [255, 0, 0],
+      [9, 9, 9],
+    ]);
+  });
+
+  it('are refused or read, and soon, whichever byte is wrong', async () => {
+    const path = await folderWith({ 'test.parquet': file(TEST) });
+    const good = file(TRAIN);
+    for (let at = 0; at < good.length; at++) {
+      await writeFiles(path, { 'train.parquet': good.map((byte, i) => (i === at ? byte ^ 0xff : byte)) });
+      const start = performance.now();
+      const result = await load(path)();
+      expect(performance.now() - start, `byte ${at}`).toBeLessThan(10_000);
+      if (E.isLeft(result)) {
+        expect(result.left.kind, `byte ${at}`).toBe('data');
+        // Where images or classes are wrong, what is said has the files.
+        expect(result.left.where, `byte ${at}`).toContain(path);
+      }
+    }
+  }, 300_000);
+
+  it('with a label far off are refused before anybody counts up to it', async () => {
+    const failure = await refusal({
+      'train.parquet': file([...TRAIN, [red, 2 ** 40]], { names: null }),
+      'test.parquet': file(TEST),
+    });
+    expect(failure.what).toBe(`label ${2 ** 40} is out of range: there are 4 classes, 0 to 3`);
   });
 
   it('are found by their names', async () => {

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { FailureError } from '../../src/core/errors.js';
 import { parseMat } from '../../src/data/mat.js';
 import { svhn } from '../../src/data/svhn.js';
-import { type Files, fail, pngOf, succeed, temporaryFolder, writeFiles } from './helpers.js';
+import { afterEdit, type Files, fail, pngOf, succeed, temporaryFolder, writeFiles } from './helpers.js';
 
 const root = temporaryFolder();
 let made = 0;
@@ -77,6 +77,11 @@ describe('SVHN', () => {
     const both = { 'a/train_32x32.mat': digits(ALL, (one) => one), 'a/test_32x32.mat': digits(ALL) };
     const fromMat = await succeed(load(await folderWith(both)));
     expect(fromMat.fingerprint).toBe((await succeed(load(await folderWith(images)))).fingerprint);
+  });
+
+  it('in the cache follows an edit of its constants', async () => {
+    const path = await folderWith({ 'train_32x32.mat': digits(ALL), 'test_32x32.mat': digits([7, 0]) });
+    expect(await afterEdit(svhn({ path }), join(root, 'cache'))).toEqual([0, 1]);
   });
 
   it('that is incomplete, damaged or something else is refused', async () => {

@@ -2,7 +2,18 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { LoadOptions } from '../../src/data/dataset.js';
 import { type TinyImageNetOptions, tinyImageNet } from '../../src/data/tiny-imagenet.js';
-import { type Files, fail, gzip, jpegOf, pngOf, succeed, tarOfFiles, temporaryFolder, writeFiles } from './helpers.js';
+import {
+  afterEdit,
+  type Files,
+  fail,
+  gzip,
+  jpegOf,
+  pngOf,
+  succeed,
+  tarOfFiles,
+  temporaryFolder,
+  writeFiles,
+} from './helpers.js';
 
 const root = temporaryFolder();
 let made = 0;
@@ -97,12 +108,13 @@ describe('Tiny-ImageNet', () => {
     expect((await succeed(load({ path, classes: 3 }))).classes).toEqual(['n01', 'n02', 'n03']);
   });
 
-  it('is read from the cache the second time', async () => {
+  it('is read from the cache the second time, until its constants are edited', async () => {
     const path = await shardsWith(SHARDS);
     const cache = join(root, 'cache');
     const first = await succeed(load({ path, classes: 3 }, { cache }));
     const again = { cache, onProgress: () => expect.fail('decoded again') };
     expect(await succeed(load({ path, classes: 3 }, again))).toEqual(first);
+    expect(await afterEdit(tinyImageNet({ path, classes: 3 }), cache)).toEqual([0, 1]);
   });
 
   it('with a truncated shard is refused, and the shard named', async () => {

@@ -13,6 +13,7 @@ import { none } from '../../src/defenses/none.js';
 import { checkWeights, differences, readWeights } from '../../src/harness/pretrained.js';
 import { withScale } from '../../src/harness/scale.js';
 import { planFor } from '../../src/harness/session.js';
+import { batchNorm, classifier, dense, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
 import { pretrained } from '../../src/train/recipe.js';
 import { ran, temporaryFolder } from '../end-to-end/helpers.js';
@@ -167,6 +168,7 @@ describe('weights that do not fit are refused at planning', () => {
     ['a missing tensor', without('fc1.bias'), 'fc1.bias', /lack/],
     ['one too many', { ...good, 'fc3.bias': floats(3) }, 'fc3.bias', /tiny has no such variable/],
     ['DataParallel’s names', { 'module.fc1.bias': floats(6) }, 'module.fc1.bias', /begin with module\./],
+    ['torch.compile’s names', { '_orig_mod.fc1.bias': floats(6) }, '_orig_mod.fc1.bias', /begin with _orig_mod\./],
     ['another shape', { ...good, 'fc1.weight': floats(5, 16) }, 'fc1.weight', /\[5, 16\], the network has \[6, 16\]/],
     [
       'other classes',
@@ -182,6 +184,29 @@ describe('weights that do not fit are refused at planning', () => {
     const found = await failureOf(planned(path));
     expect(found).toMatchObject({ kind: 'data', where: `${path}: ${name}`, what: expect.stringMatching(says) });
     expect(found.remedy).toBeDefined();
+  });
+
+  test('a negative variance', async () => {
+    const normed = network({
+      name: 'normed',
+      source: import.meta.url,
+      layers: sequential(batchNorm('bn'), flatten, dense('fc1', 6), relu, features, classifier('fc2')),
+    });
+    const norm = (variance: number) => ({
+      ...good,
+      'bn.weight': floats(1),
+      'bn.bias': floats(1),
+      'bn.running_mean': floats(1),
+      'bn.running_var': { shape: [1], data: Float32Array.of(variance) },
+    });
+    const plan = (path: string) => planned(path, { teacher: pretrained(path, normed) });
+    expect((await plan(saved(norm(0)))).plan.stages).not.toEqual([]);
+    const path = saved(norm(-0.25));
+    expect(await failureOf(plan(path))).toMatchObject({
+      kind: 'data',
+      what: 'a variance is negative',
+      where: `${path}: bn.running_var`,
+    });
   });
 
   test('no file, a folder, no safetensors', async () => {
