@@ -138,7 +138,7 @@ describe('a pretrained teacher in a run', () => {
     });
     const { matrix, by } = await run(path);
     expect(matrix.teacher).toBe('pretrained tiny(hidden 6)');
-    expect(matrix.victims.map(({ accuracy }) => accuracy)).toEqual([{ mean: 1 / 3, sd: 0, count: 2 }]);
+    expect(matrix.victims.map(({ accuracy }) => accuracy)).toMatchObject([{ mean: 1 / 3, sd: 0, count: 2 }]);
     expect(matrix.cells.map(({ attack, accuracy }) => [attack, accuracy?.count])).toEqual([
       ['scratch', 2],
       ['kd', 2],
