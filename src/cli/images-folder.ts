@@ -86,7 +86,7 @@ const write = async (
   const inGrid = new Set(rows.flatMap(({ places }) => places));
   const listed: ImagesFile['images'] = inspection.images.map((image, i) => ({
     ...(inGrid.has(i) ? { file: fileName(i, image, data.classes) } : {}),
-    updates: updates[i] as number,
+    ...(updates[i] === undefined ? {} : { updates: updates[i] }),
     ...image,
   }));
   for (const [i, { file }] of listed.entries()) {

@@ -22,8 +22,8 @@ export interface ImagesFile {
 export interface SynthesisedImage {
   /** A PNG of the image alone, relative to the list; absent where it is not among those shown. */
   readonly file?: string;
-  /** Updates that the image, or the generator that made it, took. */
-  readonly updates: number;
+  /** Updates that the image, or the generator that made it, took; absent in older files. */
+  readonly updates?: number;
   /** The class it was made for, an index into the classes. */
   readonly label: number;
   /** The teacher's probability for each class. */
@@ -104,7 +104,7 @@ const imagesOf = (classes: number): Check =>
     images: listOf(
       record({
         file: optional(text),
-        updates: wholeFrom(0),
+        updates: optional(wholeFrom(0)),
         label: wholeIn(0, classes - 1, `a whole number from 0 to ${classes - 1}`),
         teacher: listOf(number, classes),
         verifier: listOf(number, classes),
