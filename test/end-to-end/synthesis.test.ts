@@ -75,7 +75,7 @@ describe('data-free attacks on a plain and on a nasty teacher', () => {
     // 72 images to train on in batches of 16: five steps an epoch, two epochs, of which the last batch has 8.
     expect(seed('scratch', 'none')).toMatchObject({ queries: 0, trainImages: 72 });
     expect(seed('dafl', 'none')).toMatchObject({ queries: 8 * 8, trainImages: 0, toBaseline: expect.any(Number) });
-    expect(seed('deepInversion', 'none')).toMatchObject({ queries: 2 * 6 * 8 + 6 * 12, trainImages: 0 });
+    expect(seed('deepInversion', 'none')).toMatchObject({ queries: 2 * 6 * 8 + 6 * 12, trainImages: 12 });
     expect(seed('noise', 'none')).toMatchObject({ queries: 10 * 16, trainImages: 0 });
     expect(seed('transfer', 'none')).toMatchObject({ queries: 5 * (16 + 4), trainImages: 20 });
     expect(first.matrix.attacks.map(({ label, owns }) => [label, owns]).slice(1)).toEqual([
