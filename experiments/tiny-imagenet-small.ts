@@ -26,7 +26,7 @@ const recipe: Recipe = {
 
 /**
  * The first part of `tiny-imagenet.ts` at a size for an hour on two processor cores: 20 of the 200 classes, a fifth of
- * their images, six epochs instead of 200.
+ * their images, six epochs of batches of 32 instead of 200 of 128, a rate of 0.05 along a cosine, products in bfloat16.
  */
 export default experiment({
   name: 'tiny-imagenet-small',

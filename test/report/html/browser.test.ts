@@ -233,6 +233,7 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
     await dialog.getByRole('button', { name: 'close' }).click();
     await dialog.waitFor({ state: 'hidden' });
     await page.locator('a[href="#cell/small/kd/none"]').click();
+    await page.getByRole('dialog', { name: 'kd on none' }).waitFor();
     await page.mouse.click(5, 5);
     await page.getByRole('dialog').waitFor({ state: 'hidden' });
     await page.goto(`${url}#nowhere`);
