@@ -99,6 +99,7 @@ const teller = (reader: RunReader) => {
   const listening = new Set<ServerResponse>();
   let mark: string | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let first: Promise<void> | undefined;
   const look = async (): Promise<void> => {
     const now = await reader.mark().catch(() => mark);
     if (mark !== undefined && now !== mark) for (const each of listening) each.write('event: changed\ndata:\n\n');
@@ -108,11 +109,15 @@ const teller = (reader: RunReader) => {
   return {
     add: (response: ServerResponse): void => {
       response.writeHead(200, { ...headers, 'content-type': 'text/event-stream' });
-      // What it shows may be older than this.
-      response.write('event: changed\ndata:\n\n');
       listening.add(response);
       response.on('close', () => listening.delete(response));
-      if (timer === undefined) timer = setTimeout(look, lookEvery);
+      if (timer === undefined) {
+        first ??= look().finally(() => {
+          first = undefined;
+        });
+      }
+      // What it shows may be older than this; what changes after the first look is told.
+      void (first ?? Promise.resolve()).then(() => response.write('event: changed\ndata:\n\n'));
     },
     end: (): void => {
       clearTimeout(timer);
