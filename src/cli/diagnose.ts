@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
 import { FailureError, failure, orThrow } from '../core/errors.js';
 import { diagnoseTeachers } from '../harness/diagnose.js';
 import { openStore, writeWhole } from '../harness/store.js';
 import { diagnosticsCsv, diagnosticsMarkdown } from '../report/diagnostics.js';
 import { readyEngine } from './engine.js';
+import { shown } from './paths.js';
 import { reopen } from './plan-file.js';
 import { decodeMatrix, jsonText, matrixPath, planName, readPlan } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -17,8 +18,6 @@ export interface DiagnoseOptions {
 
 /** Where a run's diagnostics are, and what they are called. */
 export const diagnosticsFiles = { folder: 'diagnostics', json: 'diagnostics.json', md: 'diagnostics.md' } as const;
-
-const shown = (path: string): string => relative('', path) || '.';
 
 /**
  * Looks at the teachers of a run and writes what it finds beside the run's tables. Gives the exit code. Rejects with a

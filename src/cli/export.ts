@@ -1,12 +1,13 @@
-import { access, readFile } from 'node:fs/promises';
-import { dirname, join, relative, sep } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { dirname, join, sep } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import { checkpointOf, files, readRecord } from '../harness/artefacts.js';
 import type { Json } from '../harness/identity.js';
 import type { StageRecord } from '../harness/record.js';
-import { type Artefact, openStore, writeWhole } from '../harness/store.js';
+import { type Artefact, isThere, openStore, writeWhole } from '../harness/store.js';
 import { withCounters } from '../models/state-dict.js';
+import { shown } from './paths.js';
 import type { PlanFile } from './plan-file.js';
 import { decodeMatrix, matrixPath, readPlan, stageFolder } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -66,9 +67,6 @@ const description = ({ label, parts, provenance }: StageRecord): Readonly<Record
   };
 };
 
-/** A path in the working folder as a user would write it. */
-const shown = (path: string): string => relative('', path) || '.';
-
 /**
  * Writes the network of a stage as PyTorch's `state_dict`, for a strict `load_state_dict`: the checkpoint that the
  * experiment selects. Rejects with a failure of kind `usage` for a run, a stage or a file that will not do.
@@ -82,11 +80,7 @@ export const exportCommand = async (
   const folder = dirname(matrix);
   const { select, experiment } = decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
   const stage = stageNamed(asked, (await readPlan(folder)).stages);
-  const isThere = await access(path).then(
-    () => true,
-    () => false,
-  );
-  if (isThere) refuse('the file exists', path, 'Choose another with --out, or remove it.');
+  if (await isThere(path)) refuse('the file exists', path, 'Choose another with --out, or remove it.');
 
   const artefact = await finished(folder, stage);
   const record = await readRecord(artefact);

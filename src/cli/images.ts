@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { basename, dirname, join, relative } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { attempt, orThrow } from '../core/errors.js';
 import { decodeImage, toColour } from '../data/images.js';
 import { writeWhole } from '../harness/store.js';
 import { decodeImagesFile, type ImagesFile } from '../report/images.js';
 import { whole } from '../report/numbers.js';
 import { gif, type Picture } from '../report/pictures.js';
+import { inNaturalOrder, shown } from './paths.js';
 import { decodeMatrix, imageFiles, matrixPath } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
@@ -31,8 +32,6 @@ const openBy = 2000;
 
 const remedy = 'Run the experiment again to make it anew.';
 
-const inNaturalOrder = new Intl.Collator('en', { numeric: true }).compare;
-
 const cellsOf = async (run: string): Promise<readonly Cell[]> => {
   const folder = join(run, imageFiles.folder);
   const names = await readdir(folder, { recursive: true }).catch(() => []);
@@ -45,9 +44,6 @@ const cellsOf = async (run: string): Promise<readonly Cell[]> => {
     }),
   );
 };
-
-/** A path as a user would write it. */
-const shown = (path: string): string => relative('', path) || '.';
 
 const isFile = (path: string): Promise<boolean> =>
   stat(path).then(

@@ -1,4 +1,4 @@
-import { access, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { firstFew } from '../data/assemble.js';
 import type { Execution, Precision } from '../engine/execution.js';
@@ -10,6 +10,7 @@ import type { StageRecord } from '../harness/record.js';
 import { selected } from '../harness/select.js';
 import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
 import { whyStale } from '../harness/stale.js';
+import { isThere } from '../harness/store.js';
 import { counted } from '../report/numbers.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
@@ -40,12 +41,6 @@ const readJson = async <Value>(path: string): Promise<Value | undefined> => {
     return undefined;
   }
 };
-
-const isThere = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
 
 /** The records of all stages in a store, of whichever experiment, oldest first. */
 const recordsIn = async (store: string): Promise<readonly StageRecord[]> => {

@@ -3,17 +3,16 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
+import { isThere } from '../harness/store.js';
 import { type Chart, chartsOf } from '../report/charts/charts.js';
 import { svgOf } from '../report/charts/render.js';
-import { readLog } from '../report/html/logs.js';
 import { inAddress } from '../report/html/markup.js';
 import type { DrawnChart, Picture, Run, RunImages, RunStage, Thumbnail } from '../report/html/run.js';
 import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../report/images.js';
+import { readLog } from '../report/logs.js';
+import { inNaturalOrder } from './paths.js';
 import type { PlanFile } from './plan-file.js';
-import { decodeMatrix, imageFiles, matrixFiles, planName, readPlan, stageFolder } from './run-folder.js';
-
-/** The page of a run, beside its matrix. */
-export const reportName = 'report.html';
+import { decodeMatrix, imageFiles, matrixFiles, planName, readPlan, reportName, stageFolder } from './run-folder.js';
 
 /** Characters of pictures that a report holds at most. */
 export const mostEmbedded = 20_000_000;
@@ -24,20 +23,14 @@ const largest = { thumbnail: 64, compare: 720 } as const;
 /** Images that a page shows of one student and seed. */
 const mostThumbnails = 300;
 
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  );
-
 /**
  * The folder of a run, which is given as such, as its matrix.json or by its name below `runs`: it has a matrix, or a plan.
  * Rejects with a failure of kind `usage` where there is none.
  */
 export const runFolder = async (run: string, command: string): Promise<string> => {
-  if (basename(run) === matrixFiles.json && (await exists(run))) return dirname(resolve(run));
+  if (basename(run) === matrixFiles.json && (await isThere(run))) return dirname(resolve(run));
   for (const folder of [resolve(run), resolve('runs', run)]) {
-    for (const name of [matrixFiles.json, planName]) if (await exists(join(folder, name))) return folder;
+    for (const name of [matrixFiles.json, planName]) if (await isThere(join(folder, name))) return folder;
   }
   throw new FailureError(
     failure('usage', `there is no ${matrixFiles.json} and no ${planName}, in it or in runs/${run}`, {
@@ -47,9 +40,16 @@ export const runFolder = async (run: string, command: string): Promise<string> =
   );
 };
 
+/** A chart as it is made, with its drawing where that could be made. */
+export type Drawn = Chart & Pick<DrawnChart, 'svg'>;
+
+export interface ReadRun extends Run {
+  readonly charts: readonly Drawn[];
+}
+
 export interface RunReader {
   /** What there is of the run now. */
-  read(): Promise<Run>;
+  read(): Promise<ReadRun>;
   /** A text that is another when there is something new to read. */
   mark(): Promise<string>;
 }
@@ -87,14 +87,14 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
         return [{ fit: fit[1] ?? '', epochs: readLog(text) }];
       }),
     );
-    const stage: RunStage = { state, logs: logs.flat().sort((a, b) => inOrder(a.fit, b.fit)) };
+    const stage: RunStage = { state, logs: logs.flat().sort((a, b) => inNaturalOrder(a.fit, b.fit)) };
     if (state === 'finished') finished.set(id, stage);
     return stage;
   };
 
   const planOf = (): Promise<PlanFile | undefined> => readPlan(folder).catch(() => undefined);
 
-  const read = async (): Promise<Run> => {
+  const read = async (): Promise<ReadRun> => {
     const path = join(folder, matrixFiles.json);
     const text = await readFile(path, 'utf8').catch(() => undefined);
     const plan = await planOf();
@@ -149,14 +149,12 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
 };
 
 /** A chart with its drawing, where it can be drawn. */
-const drawn = async (chart: Chart): Promise<DrawnChart> => {
+const drawn = async (chart: Chart): Promise<Drawn> => {
   const svg = await svgOf(chart).catch(() => undefined);
   return svg === undefined ? chart : { ...chart, svg };
 };
 
 const trained: ReadonlySet<string> = new Set(['teacher', 'protect', 'steal']);
-
-const inOrder = new Intl.Collator('en', { numeric: true }).compare;
 
 /* Pictures */
 
@@ -187,7 +185,7 @@ const addressOf = (path: string, beside: string): string => relative(beside, pat
 /** What the attacks of a run synthesised. A list that is missing or damaged is left out: `undistill images` says what is wrong. */
 const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): Promise<readonly RunImages[]> => {
   const root = join(folder, imageFiles.folder);
-  const names = (await readdir(root, { recursive: true }).catch(() => [])).sort(inOrder);
+  const names = (await readdir(root, { recursive: true }).catch(() => [])).sort(inNaturalOrder);
   const within = await realpath(root).catch(() => root);
   let left = embed;
 

@@ -1,12 +1,18 @@
-import { dirname, join, relative, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { writeWhole } from '../harness/store.js';
 import { report } from '../report/html/report.js';
-import { mostEmbedded, reportName, runFolder, runReader } from './report-run.js';
+import { shownWhole } from './paths.js';
+import { mostEmbedded, type ReadRun, runFolder, runReader } from './report-run.js';
+import { reportName } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
-/** Writes the page of a run, into its folder unless another place is given. Gives its path. */
-export const writeReport = async (folder: string, path: string = join(folder, reportName)): Promise<string> => {
-  const { html } = await report(await runReader(folder, { embed: mostEmbedded, beside: dirname(path) }).read());
+/** What the page of a run shows that lies in a folder, which is the run's own unless another is given. */
+export const readRun = (folder: string, beside = folder): Promise<ReadRun> =>
+  runReader(folder, { embed: mostEmbedded, beside }).read();
+
+/** Writes the page of a run. Gives its path. */
+export const writeReport = async (run: ReadRun, path: string): Promise<string> => {
+  const { html } = await report(run);
   await writeWhole(path, html);
   return path;
 };
@@ -18,13 +24,8 @@ export const reportCommand = async (
   to: Terminal = terminal(),
 ): Promise<number> => {
   const folder = await runFolder(run, 'report');
-  const path = await writeReport(folder, out === undefined ? undefined : resolve(out));
-  to.log(`report: ${shown(path)}`);
+  const path = out === undefined ? join(folder, reportName) : resolve(out);
+  await writeReport(await readRun(folder, dirname(path)), path);
+  to.log(`report: ${shownWhole(path)}`);
   return 0;
-};
-
-/** A path as a user would write it. */
-export const shown = (path: string): string => {
-  const short = relative('', path);
-  return short === '' || short.startsWith('..') ? path : short;
 };

@@ -14,6 +14,9 @@ export const matrixFiles = { json: 'matrix.json', csv: 'matrix.csv', md: 'matrix
 /** The plan of a run, beside its matrix. */
 export const planName = 'plan.json';
 
+/** The page of a run, beside its matrix. */
+export const reportName = 'report.html';
+
 /** Where a run keeps the log and the record of each stage, in folders by their labels. */
 export const stagesFolder = 'stages';
 

@@ -20,10 +20,20 @@ import { table } from '../report/table.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
+import { shownWhole } from './paths.js';
 import { openedFrom, planFile } from './plan-file.js';
 import { teller } from './progress.js';
-import { shown, writeReport } from './report.js';
-import { chartFiles, copyStages, imageFiles, jsonText, matrixFiles, planName, writeMatrix } from './run-folder.js';
+import type { ReadRun } from './report-run.js';
+import {
+  chartFiles,
+  copyStages,
+  imageFiles,
+  jsonText,
+  matrixFiles,
+  planName,
+  reportName,
+  writeMatrix,
+} from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface RunOptions extends ExperimentOptions {
@@ -108,9 +118,12 @@ const runOne = async (
   const matrix = await tables.now();
   await copyStages(folders.run, plan, store);
   const images = await writeImages(folders.run, plan, prepared.data, store);
-  const charts = await drawCharts(folders.run, matrix, out);
+  // What draws is loaded when there is something to draw.
+  const { readRun, writeReport } = await import('./report.js');
+  const read = await readRun(folders.run);
+  const charts = await drawCharts(folders.run, read, out);
   const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
-  out.log(`report: ${shown(await writeReport(folders.run))}`);
+  out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
   return code;
 };
 
@@ -210,11 +223,12 @@ const tableWriter = (folder: string, prepared: Prepared, store: Store, outcomes:
 };
 
 /** Gives how many there are. That they cannot be drawn is no failure of the run. */
-const drawCharts = async (folder: string, matrix: Matrix, out: Terminal): Promise<number> => {
+const drawCharts = async (folder: string, { charts }: ReadRun, out: Terminal): Promise<number> => {
   const note = (text: string): void => out.log(`${out.paint.warning('!')} ${text}`);
   try {
     const { writeCharts } = await import('./charts.js');
-    return (await writeCharts(folder, matrix, note)).length;
+    await writeCharts(folder, charts, note);
+    return charts.length;
   } catch (error) {
     note(`no charts: ${error instanceof Error ? error.message : String(error)}`);
     return 0;
@@ -245,7 +259,7 @@ const conclude = ({
   readonly out: Terminal;
 }): number => {
   if (failed === undefined) out.log(`\n${table(matrix, { width: out.width })}`);
-  const place = shown(folder);
+  const place = shownWhole(folder);
   out.log(`${Object.values(matrixFiles).join(', ')}, and a log and a record of each stage: ${place}`);
   if (charts > 0) out.log(`${counted(charts, 'chart')}: ${join(place, chartFiles.folder)}`);
   if (images > 0)

@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { extname, join, sep } from 'node:path';
 import { FailureError, failure, showFailure, toFailure } from '../core/errors.js';
 import { type Report, report } from '../report/html/report.js';
-import { shown } from './report.js';
+import { shownWhole } from './paths.js';
 import { type RunReader, runFolder, runReader } from './report-run.js';
 import { imageFiles } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -186,7 +186,7 @@ export const serveCommand = async (run: string, options: ServeOptions, out: Term
   const folder = await runFolder(run, 'serve');
   const server = await serve(folder, options);
   const { address, port, family } = server.address() as AddressInfo;
-  out.log(`${shown(folder)}: http://${family === 'IPv6' ? `[${address}]` : address}:${port}/ (Ctrl-C ends it)`);
+  out.log(`${shownWhole(folder)}: http://${family === 'IPv6' ? `[${address}]` : address}:${port}/ (Ctrl-C ends it)`);
   await new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
   });

@@ -1,11 +1,13 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { basename, dirname, join, relative } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { StageRecord } from '../harness/record.js';
 import { writeWhole } from '../harness/store.js';
+import { jsonLines } from '../report/logs.js';
 import { counted } from '../report/numbers.js';
 import { type Event, eventFile } from '../report/tensorboard.js';
 import type { EpochRecord } from '../train/fit.js';
 import { quoted } from './command-line.js';
+import { shown } from './paths.js';
 import { decodeMatrix, imageFiles, matrixPath, stagesFolder } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
@@ -17,21 +19,13 @@ export interface TensorboardOptions {
 /** What TensorBoard knows an event file by is in its name. */
 const eventsName = 'events.out.tfevents.0.undistill';
 
-const shown = (path: string): string => relative('', path) || '.';
-
 /** Every file below a folder whose name matches, relative to it, in order. */
 const filesBelow = async (folder: string, name: RegExp): Promise<readonly string[]> =>
   (await readdir(folder, { recursive: true }).catch(() => [])).filter((path) => name.test(basename(path))).sort();
 
-/** The epochs of a log; a line that a killed run left half written is left out. Null stands for what is not finite. */
+/** The epochs of a log. Null stands for what is not finite. */
 const epochsIn = (log: string): readonly EpochRecord[] =>
-  log.split('\n').flatMap((line) => {
-    try {
-      return [JSON.parse(line, (_, value) => value ?? Number.NaN) as EpochRecord];
-    } catch {
-      return [];
-    }
-  });
+  jsonLines(log, (_, value) => value ?? Number.NaN) as readonly EpochRecord[];
 
 const scalarsOf = ({
   metrics,

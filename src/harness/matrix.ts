@@ -1,4 +1,5 @@
 import { ownershipSaid } from '../attacks/attack.js';
+import { unique } from '../core/lists.js';
 import { rank } from '../defenses/victim.js';
 import type { MetricName } from '../metrics/metric.js';
 import { isPretrained } from '../train/recipe.js';
@@ -321,8 +322,6 @@ const bestAttacks = (of: Experiment, cells: readonly Cell[]): readonly BestAttac
     }),
   );
 };
-
-const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
 
 /** Without the fields that are undefined. */
 const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>

@@ -105,7 +105,8 @@ export const writeWhole = (path: string, content: string | Uint8Array): Promise<
     }
   });
 
-const isThere = (path: string): Promise<boolean> =>
+/** Whether there is a file or a folder. */
+export const isThere = (path: string): Promise<boolean> =>
   stat(path).then(
     () => true,
     () => false,

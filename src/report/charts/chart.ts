@@ -38,8 +38,6 @@ export const palette = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '
 /** A share as percent, without the noise of binary fractions. */
 export const inPercent = (share: number): number => Number((100 * share).toFixed(4));
 
-export const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
-
 /** A name that every file system takes. */
 export const fileName = (text: string): string =>
   text

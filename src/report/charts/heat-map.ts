@@ -1,6 +1,7 @@
+import { unique } from '../../core/lists.js';
 import type { Cell, Matrix } from '../../harness/matrix.js';
 import { percent, signed } from '../numbers.js';
-import { type Chart, inPercent, page, unique } from './chart.js';
+import { type Chart, inPercent, page } from './chart.js';
 import { countedIn } from './words.js';
 
 /** Points of a difference from which on colours are the same: a student that learnt nothing would leave none to the others. */

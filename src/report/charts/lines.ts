@@ -1,6 +1,7 @@
+import { unique } from '../../core/lists.js';
 import type { Spread } from '../../harness/matrix.js';
 import { percent } from '../numbers.js';
-import { type Chart, fileName, inPercent, page, palette, type Row, unique } from './chart.js';
+import { type Chart, fileName, inPercent, page, palette, type Row } from './chart.js';
 
 /** An accuracy at a value, on a line of a panel. */
 export interface Point {

@@ -1,8 +1,8 @@
+import { unique } from '../../core/lists.js';
 import { described } from '../../harness/labels.js';
 import type { Cell, Matrix } from '../../harness/matrix.js';
 import { spread } from '../../harness/spread.js';
 import type { Chart } from './chart.js';
-import { unique } from './chart.js';
 import { lines, type Point } from './lines.js';
 import { countedIn } from './words.js';
 

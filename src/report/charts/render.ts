@@ -1,8 +1,9 @@
 import { createRequire } from 'node:module';
 import * as vega from 'vega';
 import { compile } from 'vega-lite';
+import { unique } from '../../core/lists.js';
 import { field } from '../csv.js';
-import { type Chart, unique } from './chart.js';
+import type { Chart } from './chart.js';
 
 /** Vega says what it makes of a specification to nobody: there is no one at the console who wrote it. */
 const silent: vega.LoggerInterface = vega.logger(vega.None);

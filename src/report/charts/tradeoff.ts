@@ -1,6 +1,7 @@
+import { unique } from '../../core/lists.js';
 import type { Matrix } from '../../harness/matrix.js';
 import { percent } from '../numbers.js';
-import { type Chart, inPercent, page, palette, unique } from './chart.js';
+import { type Chart, inPercent, page, palette } from './chart.js';
 import { countedIn } from './words.js';
 
 const size = { width: 480, height: 340 } as const;

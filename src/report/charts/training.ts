@@ -1,6 +1,8 @@
+import { unique } from '../../core/lists.js';
 import type { Matrix } from '../../harness/matrix.js';
 import { spread } from '../../harness/spread.js';
-import { type Chart, unique } from './chart.js';
+import type { Epoch } from '../logs.js';
+import type { Chart } from './chart.js';
 import { lines, type Point } from './lines.js';
 import { countedIn } from './words.js';
 
@@ -10,13 +12,7 @@ export interface TrainingLog {
   readonly stage: string;
   /** The stage's kind: `teacher`, `protect`, `steal`. */
   readonly kind: string;
-  readonly epochs: readonly {
-    /** Counted from 0. */
-    readonly epoch: number;
-    readonly metrics: Readonly<Record<string, number>>;
-    /** Accuracy on held-out images, 0..1. */
-    readonly validation?: number;
-  }[];
+  readonly epochs: readonly Epoch[];
 }
 
 /** Accuracy by epoch, on the training and on the held-out images: of teachers, and of students by whom they learn from. */

@@ -1,5 +1,6 @@
+import { unique } from '../../core/lists.js';
+import type { Log } from '../logs.js';
 import { counted } from '../numbers.js';
-import type { Log } from './logs.js';
 import { html, type Markup } from './markup.js';
 
 /** One line of a chart. */
@@ -33,8 +34,6 @@ export const thinned = <T>(points: readonly T[], most = mostPoints): readonly T[
   points.length <= most
     ? points
     : Array.from({ length: most }, (_, i) => points[Math.round((i * (points.length - 1)) / (most - 1))] as T);
-
-const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
 
 /** What everybody looks at first comes first. */
 const rankOf = (metric: string): number => {

@@ -1,3 +1,4 @@
+import { unique } from '../../core/lists.js';
 import type { Cell, Matrix, Spread, VictimSummary } from '../../harness/matrix.js';
 import {
   divergences,
@@ -81,8 +82,6 @@ export interface Shown {
   /** Why there is no number, or one of fewer seeds. */
   readonly reason?: string;
 }
-
-const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
 
 /** A matrix of what is planned, for a run that has none yet. */
 const plannedMatrix = (name: string, plan: RunPlan | undefined): Matrix => {

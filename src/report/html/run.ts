@@ -2,7 +2,7 @@ import type { Matrix } from '../../harness/matrix.js';
 import type { CellPlan } from '../../harness/plan.js';
 import type { Chart } from '../charts/chart.js';
 import type { ImagesFile } from '../images.js';
-import type { Log } from './logs.js';
+import type { Log } from '../logs.js';
 
 /** What there is of a run: any of it may be missing, or half written. */
 export interface Run {

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { writeReport } from '../../../src/cli/report.js';
+import { readRun, writeReport } from '../../../src/cli/report.js';
 import { serve } from '../../../src/cli/serve.js';
 import type { Matrix } from '../../../src/harness/matrix.js';
 import { report } from '../../../src/report/html/report.js';
@@ -145,7 +145,8 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
   beforeAll(async () => {
     browser = await openBrowser();
     folder = await mkdtemp(join(tmpdir(), 'undistill-browser-'));
-    url = pathToFileURL(await writeReport(await writeRun('example'))).href;
+    const run = await writeRun('example');
+    url = pathToFileURL(await writeReport(await readRun(run), join(run, 'report.html'))).href;
   });
   afterAll(async () => {
     await browser?.close();

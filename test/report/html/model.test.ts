@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { cellId, victimId } from '../../../src/report/html/addresses.js';
 import { curveSvg, curvesOf, thinned } from '../../../src/report/html/curves.js';
 import { flattened } from '../../../src/report/html/facts.js';
-import { readLog } from '../../../src/report/html/logs.js';
 import { pageOf } from '../../../src/report/html/model.js';
 import { classOf } from '../../../src/report/html/scale.js';
+import { readLog } from '../../../src/report/logs.js';
 import { cell, example, result } from '../matrix.js';
 import { crossed, hostile, log, plan, runOf } from './runs.js';
 
