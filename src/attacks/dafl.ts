@@ -121,13 +121,8 @@ type Generating = { readonly variables: Variables; readonly slots: OptimizerStat
  *
  * Defaults are MNIST's (`daflPresets.mnist`) but for the student, who is trained by its own recipe.
  */
-export const dafl = ({
-  optimizer,
-  schedule,
-  pictureEvery,
-  label,
-  ...changed
-}: DaflOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
+export const dafl = (options: DaflOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
+  const { optimizer, schedule, pictureEvery, label, ...changed } = options;
   const settings = withDefaults('dafl', defaults, changed);
   const { epochs, stepsPerEpoch, keep, ...generation } = settings;
   checked(
@@ -163,13 +158,11 @@ export const dafl = ({
       const steps = Math.max(1, Math.round(factor * epochs * stepsPerEpoch));
       const fewer = Math.max(1, Math.round(factor * epochs));
       return dafl({
-        ...settings,
-        ...training,
+        ...options,
         epochs: fewer,
         stepsPerEpoch: Math.max(1, Math.round(steps / fewer)),
         ...(schedule === undefined ? {} : { schedule: scaledSchedule(schedule, factor) }),
         ...(pictureEvery === undefined ? {} : { pictureEvery: Math.max(1, Math.round(factor * pictureEvery)) }),
-        ...(label === undefined ? {} : { label }),
       });
     },
     refuses: ({ input: { height, width } }) =>

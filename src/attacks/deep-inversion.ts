@@ -149,17 +149,18 @@ type Inverted = {
  * Defaults are CIFAR-10's for the paper (`inversionPresets.cifar10`), with a pool of one batch. The images of the lowest loss
  * are kept as a copy; the released CIFAR-10 script means to and keeps the last.
  */
-export const deepInversion = ({
-  batches = 1,
-  labels,
-  temperature = 3,
-  steps,
-  augmentation,
-  adaptive,
-  pictureEvery,
-  label,
-  ...changed
-}: DeepInversionOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
+export const deepInversion = (options: DeepInversionOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
+  const {
+    batches = 1,
+    labels,
+    temperature = 3,
+    steps,
+    augmentation,
+    adaptive,
+    pictureEvery,
+    label,
+    ...changed
+  } = options;
   const inversion = withDefaults('deepInversion', cifar10, changed);
   const { scale = 0, every = 0, ...strange } = adaptive ?? {};
   nothingElse('deepInversion: adaptive', strange);
@@ -217,17 +218,12 @@ export const deepInversion = ({
       const fewer = Math.max(1, Math.round(factor * batches));
       const shorter = Math.min(1, (factor * batches) / fewer);
       return deepInversion({
-        ...inversion,
+        ...options,
         iterations: Math.max(1, Math.round(shorter * inversion.iterations)),
         halfIterations: Math.round(shorter * inversion.halfIterations),
         batches: fewer,
-        ...(labels === undefined ? {} : { labels }),
-        temperature,
         ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }),
-        ...(augmentation === undefined ? {} : { augmentation }),
-        ...(adaptive === undefined ? {} : { adaptive }),
         ...(pictureEvery === undefined ? {} : { pictureEvery: Math.max(1, Math.round(shorter * pictureEvery)) }),
-        ...(label === undefined ? {} : { label }),
       });
     },
     refuses: (victim, student) => refusal(scale === 0 ? [victim] : [victim, student], labels ?? [], inversion),

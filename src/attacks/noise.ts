@@ -24,12 +24,8 @@ type Drawn = { readonly [name: string]: never };
  * Distillation on nothing: the victim is asked about images of normal noise, fresh at every step. The floor for data-free
  * attacks; DAFL's paper has 88.01 % for it on MNIST and 14.89 % on CIFAR-10.
  */
-export const noise = ({
-  temperature = 1,
-  steps,
-  label,
-  ...unknown
-}: NoiseOptions = {}): Attack<'probabilities', { readonly kind: 'none' }> => {
+export const noise = (options: NoiseOptions = {}): Attack<'probabilities', { readonly kind: 'none' }> => {
+  const { temperature = 1, steps, label, ...unknown } = options;
   nothingElse('noise', unknown);
   checked('noise', { temperature: positive, steps: wholeAtLeast(1) }, { temperature, steps: steps ?? 1 });
   return {
@@ -40,11 +36,7 @@ export const noise = ({
     data: { kind: 'none' },
     ...(label === undefined ? {} : { label }),
     scaled: (factor) =>
-      noise({
-        temperature,
-        ...(label === undefined ? {} : { label }),
-        ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }),
-      }),
+      noise({ ...options, ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }) }),
     steal: (victim, learner, { fit, fullStepsPerEpoch }) => {
       const { network, recipe } = learner;
       const { height, width, channels } = network.input;

@@ -31,16 +31,17 @@ export interface NastyOptions {
  * Defaults are CIFAR-10's as released (`nastyPresets.cifar10`), without warm-up and clipping; both help where training
  * diverges.
  */
-export const nasty = ({
-  omega = nastyPresets.cifar10.omega,
-  temperature = nastyPresets.cifar10.temperature,
-  adversary,
-  initFrom = 'random',
-  warmUpEpochs = 0,
-  clipNorm,
-  label,
-  ...unknown
-}: NastyOptions = {}): Defense<'weights'> => {
+export const nasty = (options: NastyOptions = {}): Defense<'weights'> => {
+  const {
+    omega = nastyPresets.cifar10.omega,
+    temperature = nastyPresets.cifar10.temperature,
+    adversary,
+    initFrom = 'random',
+    warmUpEpochs = 0,
+    clipNorm,
+    label,
+    ...unknown
+  } = options;
   nothingElse('nasty', unknown);
   oneOf('nasty', 'initFrom', initFrom, ['random', 'baseline']);
   checked(
@@ -56,16 +57,7 @@ export const nasty = ({
     exposes: 'weights',
     ...(label === undefined ? {} : { label }),
     ...(adversary === undefined ? {} : { adversary }),
-    scaled: (factor) =>
-      nasty({
-        omega,
-        temperature,
-        initFrom,
-        warmUpEpochs: factor * warmUpEpochs,
-        ...(adversary === undefined ? {} : { adversary }),
-        ...(clipNorm === undefined ? {} : { clipNorm }),
-        ...(label === undefined ? {} : { label }),
-      }),
+    scaled: (factor) => nasty({ ...options, warmUpEpochs: factor * warmUpEpochs }),
     protect: ({ learner, variables }, { fit, train, validation, adversary: { learner: other, variables: frozen } }) => {
       const { recipe, network } = learner;
       const warmUpSteps = warmUpEpochs * batchesPerEpoch(train.indices.length, recipe.batch);
