@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type AsyncBuffer, asyncBufferFromFile, type FileMetaData, parquetSchema } from 'hyparquet';
 import { attempt, FailureError } from '../core/errors.js';
+import { unique } from '../core/lists.js';
 import { type Entry, type FileContent, openSource } from './archive.js';
 import { type Decoded, firstFew, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
@@ -32,7 +33,7 @@ export const parquetFiles = (
       const place = PLACE.exec(path);
       return place === null ? [] : [{ path, root: place[1] ?? '', part: place[2] as Part }];
     });
-  const roots = [...new Set(found.map(({ root }) => root))];
+  const roots = unique(found.map(({ root }) => root));
   if (roots.length > 1) refuse(`there are several sets in it: ${firstFew(roots)}`, where, 'Give the folder of one.');
   const of = (part: Part): string[] => found.filter((each) => each.part === part).map(({ path }) => path);
   const [train, test, validation] = [of('train'), of('test'), of('validation')];

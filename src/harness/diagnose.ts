@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
+import { unique } from '../core/lists.js';
 import { key, permutation } from '../core/random.js';
 import { dispose } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
@@ -171,7 +172,7 @@ export const diagnoseTeachers = async (of: DiagnoseOptions): Promise<TeacherDiag
     const normal = victims.find((each) => each.defense === undefended && each.seed === seed);
     return known.find(({ train }) => train === normal?.train);
   };
-  const names = [...new Set(known.map(({ defense }) => defense))];
+  const names = unique(known.map(({ defense }) => defense));
   const teachers = names.map((defense) => {
     const own = known.filter((each) => each.defense === defense);
     const seeds = own.map(({ seed, logits }) => {
@@ -205,13 +206,11 @@ const networksOf = (victims: readonly VictimPlan[]): readonly (VictimPlan & { re
     .filter(({ train }, i) => i === victims.findIndex((each) => each.train === train))
     .map((victim) => ({
       ...victim,
-      others: [
-        ...new Set(
-          victims
-            .filter(({ train, defense }) => train === victim.train && defense !== victim.defense)
-            .map(({ defense }) => defense),
-        ),
-      ],
+      others: unique(
+        victims
+          .filter(({ train, defense }) => train === victim.train && defense !== victim.defense)
+          .map(({ defense }) => defense),
+      ),
     }));
 
 const measures = (

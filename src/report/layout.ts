@@ -1,3 +1,4 @@
+import { unique } from '../core/lists.js';
 import type { Cell, Matrix, Spread } from '../harness/matrix.js';
 import { counted, mark, meanAndDeviation, percent, signed, signedWithInterval, whole } from './numbers.js';
 
@@ -139,7 +140,7 @@ const notesOn = (of: Matrix): readonly string[] => [
   ...partOfTheData(of),
   ...queries(of),
   ...divergences(of),
-  ...warnings(of),
+  ...warningsSaid(of).map((warning) => `Warning: ${warning}`),
   ...madeWith(of),
 ];
 
@@ -239,19 +240,14 @@ export const divergences = ({ victims, seeds: all }: Matrix): readonly string[] 
     return [`${defense}: KL to the adversary ${mean(found.map(({ kl }) => kl)).toPrecision(3)} nats${between}.`];
   });
 
-const warnings = ({ victims, cells }: Matrix): readonly string[] => {
-  const said = new Set<string>();
-  for (const { defense, seeds } of victims) {
-    for (const { seed, warnings: own } of seeds) {
-      for (const warning of own) said.add(`Warning: ${defense}, seed ${seed}: ${warning}`);
-    }
-  }
-  for (const { attack, defense, seeds } of cells) {
-    for (const { seed, warnings: own } of seeds) {
-      for (const warning of own) said.add(`Warning: ${attack} on ${defense}, seed ${seed}: ${warning}`);
-    }
-  }
-  return [...said];
+/** What stages warned of, each once, with whose it is. */
+export const warningsSaid = ({ victims, cells }: Matrix): readonly string[] => {
+  const by = (name: string, seeds: readonly { readonly seed: string; readonly warnings: readonly string[] }[]) =>
+    seeds.flatMap(({ seed, warnings }) => warnings.map((warning) => `${name}, seed ${seed}: ${warning}`));
+  return unique([
+    ...victims.flatMap(({ defense, seeds }) => by(defense, seeds)),
+    ...cells.flatMap(({ attack, defense, seeds }) => by(`${attack} on ${defense}`, seeds)),
+  ]);
 };
 
 const madeWith = ({ provenance }: Matrix): readonly string[] => [

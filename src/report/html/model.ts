@@ -8,6 +8,7 @@ import {
   queries,
   scoresSaid,
   seedsSaid,
+  warningsSaid,
   whatIsCounted,
 } from '../layout.js';
 import { counted, percent } from '../numbers.js';
@@ -158,7 +159,7 @@ export const pageOf = (run: Run): Page => {
           ...divergences(matrix),
         ]
       : [],
-    warnings: warningsOf(matrix),
+    warnings: warningsSaid(matrix),
     ...(reproduction === undefined ? {} : { reproduction }),
     charts: run.charts,
     provenance: some ? provenanceOf(matrix) : [],
@@ -248,18 +249,6 @@ const tablesOf = (
 };
 
 /* What is said of the whole */
-
-const warningsOf = ({ victims, cells }: Matrix): readonly string[] =>
-  unique([
-    ...victims.flatMap(({ defense, seeds }) =>
-      seeds.flatMap(({ seed, warnings }) => warnings.map((warning) => `${defense}, seed ${seed}: ${warning}`)),
-    ),
-    ...cells.flatMap(({ attack, defense, seeds }) =>
-      seeds.flatMap(({ seed, warnings }) =>
-        warnings.map((warning) => `${attack} on ${defense}, seed ${seed}: ${warning}`),
-      ),
-    ),
-  ]);
 
 const provenanceOf = ({ data, seeds, teacher, provenance }: Matrix): readonly Fact[] => [
   ['data', data.name],
