@@ -4,10 +4,12 @@ import { FailureError, failure, orThrow } from '../core/errors.js';
 import { diagnoseTeachers } from '../harness/diagnose.js';
 import { openStore, writeWhole } from '../harness/store.js';
 import { diagnosticsCsv, diagnosticsMarkdown } from '../report/diagnostics.js';
+import { writeCharts } from './charts.js';
 import { readyEngine } from './engine.js';
-import { shown } from './paths.js';
+import { shown, shownWhole } from './paths.js';
 import { reopen } from './plan-file.js';
-import { decodeMatrix, jsonText, matrixPath, planName, readPlan } from './run-folder.js';
+import { readRun, writeReport } from './report.js';
+import { decodeMatrix, diagnosticsFiles, jsonText, matrixPath, planName, readPlan, reportName } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface DiagnoseOptions {
@@ -16,12 +18,10 @@ export interface DiagnoseOptions {
   readonly threads?: number;
 }
 
-/** Where a run's diagnostics are, and what they are called. */
-export const diagnosticsFiles = { folder: 'diagnostics', json: 'diagnostics.json', md: 'diagnostics.md' } as const;
-
 /**
- * Looks at the teachers of a run and writes what it finds beside the run's tables. Gives the exit code. Rejects with a
- * failure of kind `usage` where the run cannot be read again, or its data are others by now.
+ * Looks at the teachers of a run, writes what it finds beside the run's tables and adds it to its charts and its report.
+ * Gives the exit code. Rejects with a failure of kind `usage` where the run cannot be read again, or its data are others
+ * by now.
  */
 export const diagnoseCommand = async (
   run: string,
@@ -58,5 +58,8 @@ export const diagnoseCommand = async (
   const into = join(folder, diagnosticsFiles.folder);
   for (const [name, content] of files) await writeWhole(join(into, name), content);
   out.log(`\n${text}\n${files.map(([name]) => name).join(', ')}: ${shown(into)}`);
+  const read = await readRun(folder);
+  await writeCharts(folder, read.charts, (note) => out.log(`${out.paint.warning('!')} ${note}`));
+  out.log(`report: ${shownWhole(await writeReport(read, join(folder, reportName)))}`);
   return 0;
 };

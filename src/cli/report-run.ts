@@ -12,7 +12,17 @@ import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../rep
 import { readLog } from '../report/logs.js';
 import { inNaturalOrder } from './paths.js';
 import type { PlanFile } from './plan-file.js';
-import { decodeMatrix, imageFiles, matrixFiles, planName, readPlan, reportName, stageFolder } from './run-folder.js';
+import {
+  decodeMatrix,
+  diagnosticsFiles,
+  imageFiles,
+  matrixFiles,
+  planName,
+  readDiagnostics,
+  readPlan,
+  reportName,
+  stageFolder,
+} from './run-folder.js';
 
 /** Characters of pictures that a report holds at most. */
 export const mostEmbedded = 20_000_000;
@@ -110,7 +120,8 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
         fit === '' && epochs.length > 0 ? [{ stage: label, kind, epochs }] : [],
       ),
     );
-    const charts = matrix === undefined ? [] : chartsOf(matrix, logs);
+    const diagnostics = plan === undefined ? undefined : await readDiagnostics(folder, plan).catch(() => undefined);
+    const charts = matrix === undefined ? [] : chartsOf(matrix, logs, diagnostics);
     return {
       name: basename(folder),
       ...(matrix === undefined ? {} : { matrix }),
@@ -131,7 +142,9 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
     const stored = new Set(await readdir(store).catch(() => []));
     const begun = (plan?.stages ?? []).filter(({ id }) => stored.has(`${id}.partial`));
     const paths = [
-      ...[matrixFiles.json, planName, reportName].map((name) => join(folder, name)),
+      ...[matrixFiles.json, planName, reportName, join(diagnosticsFiles.folder, diagnosticsFiles.json)].map((name) =>
+        join(folder, name),
+      ),
       ...begun.map(({ id }) => join(store, `${id}.partial`)),
     ];
     const times = await Promise.all(

@@ -1,6 +1,7 @@
 import { cp, readdir, readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
+import type { TeacherDiagnostics } from '../harness/diagnose.js';
 import type { Matrix } from '../harness/matrix.js';
 import type { Plan } from '../harness/plan.js';
 import { guarded, type Store, writeWhole } from '../harness/store.js';
@@ -36,6 +37,9 @@ export const chartFiles = {
   folder: 'charts',
   endings: { svg: '.svg', png: '.png', data: '.csv', spec: '.vl.json' },
 } as const;
+
+/** What `undistill diagnose` finds out about a run's teachers, in a folder of its own. */
+export const diagnosticsFiles = { folder: 'diagnostics', json: 'diagnostics.json', md: 'diagnostics.md' } as const;
 
 export const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
@@ -116,4 +120,16 @@ export const readPlan = async (folder: string): Promise<PlanFile> => {
   if (value?.version !== 1 || !Array.isArray(value.stages))
     return refuse('the file is no plan of this version of undistill', path);
   return value as PlanFile;
+};
+
+/** What `undistill diagnose` found out about the teachers of a plan; undefined where it has not, or about other ones. */
+export const readDiagnostics = async (folder: string, plan: PlanFile): Promise<TeacherDiagnostics | undefined> => {
+  const path = join(folder, diagnosticsFiles.folder, diagnosticsFiles.json);
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  const value = parsed(text, path) as Partial<TeacherDiagnostics>;
+  if (value?.version !== 1 || !Array.isArray(value.teachers) || !Array.isArray(value.stages))
+    return refuse('the file is no diagnosis of this version of undistill', path);
+  const planned = new Set(plan.stages.map(({ id }) => id));
+  return value.stages.every((id) => planned.has(id)) ? (value as TeacherDiagnostics) : undefined;
 };

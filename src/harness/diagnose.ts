@@ -35,6 +35,8 @@ export interface TeacherDiagnostics {
   /** A class is a peak of an answer where its probability is above this. */
   readonly peakThreshold: number;
   readonly teachers: readonly TeacherDiagnosis[];
+  /** The stages that trained them. */
+  readonly stages: readonly string[];
   /** Teachers that are not finished. */
   readonly missing: readonly { readonly defense: string; readonly seed: string }[];
   /** Absent where no image is classified rightly by all teachers. */
@@ -194,6 +196,7 @@ export const diagnoseTeachers = async (of: DiagnoseOptions): Promise<TeacherDiag
     classes: data.classes,
     peakThreshold,
     teachers,
+    stages: known.map(({ train }) => train),
     missing,
     ...(responses === undefined ? {} : { responses }),
     ...(maps === undefined ? {} : { maps }),

@@ -53,8 +53,25 @@ describe('undistill diagnose', () => {
     expect(json).toMatchObject({ version: 1, images: 64, missing: [] });
     expect(json.teachers.map((teacher: { defense: string }) => teacher.defense)).toEqual(['none', 'nasty']);
     expect(json.maps.images).toHaveLength(40);
+    const page = await at.read(`runs/${run}/report.html`);
+    for (const title of ['answers by temperature', 'Logits of single images', 'Where images lie for each teacher'])
+      expect(page).toContain(title);
+    expect(await at.read(`runs/${run}/charts/logits-of-single-images.csv`)).toMatch(
+      /^image,teacher,class,logit,bar\r\n/,
+    );
     await diagnosed();
     expect(await written()).toEqual(first);
+  });
+
+  it('is no part of the report of other teachers', async () => {
+    const path = `runs/${run}/diagnostics/diagnostics.json`;
+    const own = await at.read(path);
+    await at.write(path, JSON.stringify({ ...JSON.parse(own), stages: ['another'] }));
+    expect(await at.undistill(['report', run])).toMatchObject({ code: 0 });
+    expect(await at.read(`runs/${run}/report.html`)).not.toContain('Logits of single images');
+    await at.write(path, own);
+    expect(await at.undistill(['report', run])).toMatchObject({ code: 0 });
+    expect(await at.read(`runs/${run}/report.html`)).toContain('Logits of single images');
   });
 
   it('refuses a run whose experiment is gone, or that does not say where it is', async () => {

@@ -1,11 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { TeacherDiagnostics } from '../../src/harness/diagnose.js';
-import { mapsChart, responsesChart } from '../../src/report/charts/diagnostics.js';
 import { diagnosticsCsv, diagnosticsMarkdown, diagnosticsRows } from '../../src/report/diagnostics.js';
 import { example, hostile } from './diagnostics.js';
 
 const { responses: _, maps: __, ...bare } = example;
-const none: TeacherDiagnostics = { ...bare, teachers: [], missing: [] };
+const none: TeacherDiagnostics = { ...bare, teachers: [], stages: [], missing: [] };
 
 describe('rows', () => {
   const rows = diagnosticsRows(example);
@@ -77,39 +76,5 @@ describe('Markdown', () => {
     expect(text).not.toContain('</script>');
     expect(diagnosticsMarkdown({ ...bare, teachers: [] })).toContain('responses.csv is empty');
     expect(diagnosticsMarkdown(bare)).toContain('maps.csv is empty');
-  });
-});
-
-describe('charts', () => {
-  interface Drawn {
-    readonly data: { readonly values: readonly Readonly<Record<string, unknown>>[] };
-    readonly spec: { readonly encoding: { readonly color: Readonly<Record<string, unknown>> } };
-  }
-  const drawn = (chart: ReturnType<typeof mapsChart>) => chart as never as Drawn;
-  const valuesOf = (chart: ReturnType<typeof mapsChart>) => drawn(chart).data.values;
-
-  test('of answers have a bar a class, and classes of one name apart', () => {
-    for (const answer of ['logit', 'probability', 'softened'] as const) {
-      const values = valuesOf(responsesChart(example, answer));
-      expect(values).toHaveLength(6);
-      expect(new Set(values.map((value) => value.class))).toEqual(new Set([hostile, '1 cat', '2 cat']));
-    }
-    expect(valuesOf(responsesChart(example, 'softened'))[0]).toMatchObject({
-      teacher: 'none',
-      value: 0.45,
-      right: 'its class',
-    });
-    expect(JSON.stringify(responsesChart(example, 'softened'))).toContain('τ = 4');
-    expect(responsesChart(bare, 'logit')).toBeUndefined();
-  });
-
-  test('of maps have a point an image, coloured by class; of 200 classes no legend', () => {
-    expect(valuesOf(mapsChart(example))).toHaveLength(8);
-    expect(mapsChart(bare)).toBeUndefined();
-    const classes = Array.from({ length: 200 }, (_, i) => `class ${i}`);
-    const colour = (of: TeacherDiagnostics) => drawn(mapsChart(of)).spec.encoding.color;
-    expect(colour({ ...example, classes }).legend).toBeNull();
-    expect(colour(example).legend).toEqual({});
-    expect(colour(example).scale).toMatchObject({ domain: [hostile, '1 cat', '2 cat'] });
   });
 });

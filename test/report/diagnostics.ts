@@ -51,6 +51,7 @@ export const example: TeacherDiagnostics = {
   classes: [hostile, 'cat', 'cat'],
   peakThreshold: 0.05,
   teachers: [{ ...teacher('none', 0.9), others: ['labelOnly'] }, teacher(hostile, 0.8, 1.25)],
+  stages: ['0123', '4567'],
   missing: [{ defense: 'nasty', seed: '1' }],
   responses: {
     seed: '0',

@@ -1,5 +1,7 @@
+import type { TeacherDiagnostics } from '../../harness/diagnose.js';
 import type { Matrix } from '../../harness/matrix.js';
 import type { Chart } from './chart.js';
+import { diagnosticsCharts } from './diagnostics.js';
 import { heatMap } from './heat-map.js';
 import { parameterCharts } from './parameters.js';
 import { tradeoffChart } from './tradeoff.js';
@@ -9,12 +11,17 @@ export type { Chart, Spec } from './chart.js';
 export type { TrainingLog } from './training.js';
 
 /** All that can be drawn of a run, half-finished ones included, each under a name of its own. */
-export const chartsOf = (matrix: Matrix, logs: readonly TrainingLog[]): readonly Chart[] => {
+export const chartsOf = (
+  matrix: Matrix,
+  logs: readonly TrainingLog[],
+  diagnostics?: TeacherDiagnostics,
+): readonly Chart[] => {
   const charts = [
     ...heatMap(matrix),
     ...tradeoffChart(matrix),
     ...parameterCharts(matrix),
     ...trainingCharts(matrix, logs),
+    ...(diagnostics === undefined ? [] : diagnosticsCharts(diagnostics)),
   ];
   return charts.map((chart, i) => {
     const before = charts.slice(0, i).filter(({ name }) => name === chart.name).length;

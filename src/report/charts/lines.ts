@@ -135,7 +135,7 @@ const dashes = [
   [2, 2],
 ];
 
-const styleOf = (i: number) => ({
+export const styleOf = (i: number) => ({
   color: palette[i % palette.length] as string,
   shape: shapes[i % shapes.length] as string,
   dash: dashes[Math.floor(i / palette.length) % dashes.length] as number[],

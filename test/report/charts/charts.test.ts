@@ -4,11 +4,13 @@ import { describe, expect, test } from 'vitest';
 import type { Matrix } from '../../../src/harness/matrix.js';
 import type { Row } from '../../../src/report/charts/chart.js';
 import { type Chart, chartsOf, type TrainingLog } from '../../../src/report/charts/charts.js';
+import { diagnosticsCharts } from '../../../src/report/charts/diagnostics.js';
 import { heatMap } from '../../../src/report/charts/heat-map.js';
 import { parameterCharts } from '../../../src/report/charts/parameters.js';
 import { csvOf, pngOf, svgOf } from '../../../src/report/charts/render.js';
 import { tradeoffChart } from '../../../src/report/charts/tradeoff.js';
 import { trainingCharts } from '../../../src/report/charts/training.js';
+import { example as diagnosed, hostile as hostileTeacher } from '../diagnostics.js';
 import { example } from '../matrix.js';
 import { attacksOf, matrixOf, omegas } from './matrices.js';
 
@@ -285,6 +287,58 @@ describe('training curves', () => {
   });
 });
 
+describe('what teachers answer', () => {
+  const titled = (title: RegExp, of = diagnosed): Chart | undefined =>
+    diagnosticsCharts(of).find((chart) => title.test(chart.title));
+  const { responses: _, maps: __, ...bare } = diagnosed;
+
+  test('by temperature: a point a teacher, temperature and measure, of the normal teacher without KL', () => {
+    const rows = rowsOf(titled(/temperature$/)) as readonly Row[];
+    expect(rows).toHaveLength(4 + 3);
+    expect(rows.filter(({ measure }) => String(measure).startsWith('KL'))).toEqual([
+      { teacher: hostileTeacher, temperature: 4, measure: 'KL from the normal teacher (nats)', mean: 1.25, seeds: 1 },
+    ]);
+  });
+
+  test('by temperature over seeds has a deviation to either side', () => {
+    const teachers = diagnosed.teachers.map((teacher) => ({
+      ...teacher,
+      answers: teacher.answers.map((answer) => ({ ...answer, entropy: { mean: 0.5, sd: 0.125, count: 2 } })),
+    }));
+    const [row] = rowsOf(titled(/temperature$/, { ...diagnosed, teachers })) as readonly Row[];
+    expect(row).toMatchObject({ mean: 0.5, sd: 0.125, low: 0.375, high: 0.625, seeds: 2 });
+  });
+
+  test('to single images: a bar a class, and classes of one name apart', () => {
+    const rows = rowsOf(titled(/at temperature 4$/)) as readonly Row[];
+    expect(rows).toHaveLength(6);
+    expect(new Set(rows.map((row) => row.class))).toEqual(new Set([hostileTeacher, '1 cat', '2 cat']));
+    expect(rows[0]).toMatchObject({ teacher: 'none', softened: 0.45, bar: "the image's class" });
+    expect(rowsOf(titled(/^Logits/))?.[0]).toMatchObject({ logit: 2 });
+  });
+
+  test('maps have a point an image, coloured by class; of 200 classes no legend', () => {
+    expect(rowsOf(titled(/^Where/))).toHaveLength(8);
+    const classes = Array.from({ length: 200 }, (_, i) => `class ${i}`);
+    const hasLegend = (of: typeof diagnosed) => !JSON.stringify(titled(/^Where/, of)?.spec).includes('"legend":null');
+    expect(hasLegend({ ...diagnosed, classes })).toBe(false);
+    expect(hasLegend(diagnosed)).toBe(true);
+  });
+
+  test('of seven teachers the first six are shown, and it is said', () => {
+    const teachers = Array.from({ length: 7 }, (_, i) =>
+      diagnosed.teachers.slice(0, 1).map((teacher) => ({ ...teacher, defense: `no ${i}` })),
+    ).flat();
+    const subtitle = JSON.stringify(titled(/^Where/, { ...diagnosed, teachers })?.spec.title);
+    expect(subtitle).toContain('the first 6 of 7 teachers');
+  });
+
+  test('without images there are no bars and no maps', () => {
+    expect(diagnosticsCharts(bare).map(({ title }) => title)).toEqual(["Teachers' answers by temperature"]);
+    expect(diagnosticsCharts({ ...bare, teachers: [] })).toEqual([]);
+  });
+});
+
 const hostile = [
   `<script>alert("x")</script>`,
   `a/b\\c'"`,
@@ -319,6 +373,7 @@ const all: readonly (readonly [string, readonly Chart[]])[] = [
   ['a sweep', chartsOf(omegas(), [])],
   ['a matrix with failures', chartsOf(example, [log('seed-0/teacher', 'teacher', [0.5, 0.7], [0.4, 0.6])])],
   ['hostile names', chartsOf(hostileMatrix(), hostileLogs)],
+  ['diagnosed teachers', chartsOf(omegas(), [], diagnosed)],
 ];
 
 describe.each(all)('the charts of %s', (_, charts) => {
