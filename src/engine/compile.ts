@@ -5,7 +5,6 @@ import { cacheFolder } from '../core/cache-folder.js';
 import * as tree from '../core/tree.js';
 import { backend, type Raw, underXla } from './backend.js';
 import { eager } from './eager.js';
-import { fuse } from './fuse.js';
 import { feedNames, fetchNames, graphOf, type Program, reading, writing } from './graph.js';
 import { storeGraph, TAG } from './saved-model.js';
 import { type Call, formOf, own, type Run, type Runner, type Step, type Taken, take } from './step.js';
@@ -140,7 +139,7 @@ export const compile = <
     held = state;
     template = state;
     try {
-      const { taken, program, forms } = noting(() => traced(`p${compiled.size}`, of, frozen, state, call, !xla));
+      const { taken, program, forms } = noting(() => traced(`p${compiled.size}`, of, frozen, state, call));
       tree.dispose([taken.state, taken.metrics]);
       variables = forms;
       compiled.set(key, { program, metrics: taken.metrics, ran: false, checked: 0 });
@@ -379,12 +378,11 @@ const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tre
   frozen: Frozen,
   state: State,
   call: Call<B>,
-  fused: boolean,
 ): { readonly taken: Taken<State, M>; readonly program: Program; readonly forms: readonly Form[] } => {
   const parts = [frozen, state, call.batch, call.inputs].map((part) => tree.leaves(part));
   const [fixed = 0, moving = 0] = parts.map(({ length }) => length);
   const leaves = parts.flat();
-  const { result, trace: all } = trace(
+  const { result, trace: noted } = trace(
     leaves,
     (copies) => {
       let at = 0;
@@ -398,7 +396,6 @@ const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tre
     },
     (taken) => [...tree.leaves(taken.state), ...tree.leaves(taken.metrics)],
   );
-  const noted = fused ? fuse(all) : all;
   const next = noted.outputs.slice(0, moving);
   const program: Program = {
     name,

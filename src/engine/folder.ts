@@ -31,6 +31,8 @@ export const MANIFEST = 'engine.json';
 export const BINDING = 'tfjs_binding.node';
 /** A tiny module of our own that keeps TensorFlow's greetings off the terminal while it is loaded. */
 export const QUIET = 'quiet.node';
+/** Registers our own operations with TensorFlow. */
+export const KERNELS = 'kernels.node';
 
 /** Where the engine called `name` is, or will be. */
 export const enginePath = (cache: string, name: string): string => join(cache, 'engines', name);

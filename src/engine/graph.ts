@@ -1,5 +1,4 @@
 import { type Attribute, backend, DTYPES } from './backend.js';
-import { roundsAlikeWithRelu } from './fuse.js';
 import { definitionOf, typeAttributes } from './operations.js';
 import {
   type Form,
@@ -301,6 +300,13 @@ const apartFromLast = new Map<string, readonly string[] | 'any'>([
   ['Add', ['Add', 'AddV2']],
   ['AddV2', ['Add', 'AddV2']],
 ]);
+
+/**
+ * Whether a batch norm rounds alike with a ReLU in one piece and before one. Where the number of channels is a multiple of
+ * four but not of eight, oneDNN has one routine with a ReLU and another without.
+ */
+const roundsAlikeWithRelu = ({ outputs: [normalised] }: TracedOperation): boolean =>
+  ((normalised as Form).shape.at(-1) as number) % 8 !== 4;
 
 /** The nodes behind which another is put, through which the optimiser does not see. */
 const keptApart = ({ nodes }: Trace): Set<number> => {

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import * as E from 'fp-ts/lib/Either.js';
 import { attempt, FailureError, failure, type Result, type Task } from '../core/errors.js';
 import { type LockOwner, withLock } from '../core/lock.js';
@@ -9,6 +10,7 @@ import {
   type EngineFolder,
   enginePath,
   findEngine,
+  KERNELS,
   MANIFEST,
   type Manifest,
   type ManifestFile,
@@ -256,6 +258,9 @@ const compile = async (site: Site, args: readonly string[], what: string): Promi
   }
 };
 
+/** The folder of the sources of our own operations; this module, as it is written or built, lies two folders below its parent. */
+const ownKernels = fileURLToPath(new URL('../../native', import.meta.url));
+
 /** The folder of Node's native headers: the interface is stable, so they need not be this Node's own. */
 const nodeHeaders = (): string => {
   const { include_dir } = createRequire(import.meta.url)('node-api-headers') as { include_dir: string };
@@ -264,36 +269,30 @@ const nodeHeaders = (): string => {
 
 const buildModules = async (site: Site): Promise<void> => {
   const { recipe, content, staging } = site;
-  const report = meter(site.progress, 'building the binding', 2);
-  report(0);
-  const source = join(site.kernels, 'binding');
+  const binding = join(site.kernels, 'binding');
   const headers = nodeHeaders();
-  await compile(
-    site,
-    compileArguments({
-      platform: recipe.platform,
-      includes: [source, headers, join(content, 'tensorflow', 'include')],
-      sources: [join(source, 'tfjs_backend.cc'), join(source, 'tfjs_binding.cc')],
-      libraries: recipe.libraries.map((path) => join(content, path)),
-      output: join(content, BINDING),
-    }),
-    'building the binding',
-  );
-  report(1);
+  const includes = [headers, join(content, 'tensorflow', 'include')];
+  const libraries = recipe.libraries.map((path) => join(content, path));
+  const own = (await readdir(ownKernels)).filter((name) => name.endsWith('.cc')).map((name) => join(ownKernels, name));
   const quiet = join(staging, 'quiet.cc');
   await writeFile(quiet, QUIET_SOURCE);
-  await compile(
-    site,
-    compileArguments({
-      platform: recipe.platform,
-      includes: [headers],
-      sources: [quiet],
-      libraries: [],
-      output: join(content, QUIET),
-    }),
-    'building the binding',
-  );
-  report(2);
+  const modules = [
+    {
+      output: BINDING,
+      sources: ['tfjs_backend.cc', 'tfjs_binding.cc'].map((name) => join(binding, name)),
+      includes: [binding, ...includes],
+      libraries,
+    },
+    { output: KERNELS, sources: own, includes, libraries },
+    { output: QUIET, sources: [quiet], includes: [headers], libraries: [] },
+  ];
+  const report = meter(site.progress, 'building the binding', modules.length);
+  report(0);
+  for (const [i, { output, ...module }] of modules.entries()) {
+    const args = compileArguments({ platform: recipe.platform, ...module, output: join(content, output) });
+    await compile(site, args, 'building the binding');
+    report(i + 1);
+  }
 };
 
 /** Takes the symbols out of the libraries (200 MB of 850) where that can be done; they work as well with them. */
@@ -310,9 +309,12 @@ const strip = async (site: Site): Promise<void> => {
 
 /** Loads the finished binding in a process of its own, which may die of it: then this machine cannot run it. */
 const tryBinding = async (site: Site): Promise<void> => {
-  const script = 'process.stdout.write(String(require(process.argv[1]).TF_Version))';
+  const script =
+    'const [, binding, kernels] = process.argv; process.stdout.write(String(require(binding).TF_Version)); require(kernels)';
   const env = { ...site.machine.env, TF_CPP_MIN_LOG_LEVEL: '2', CUDA_VISIBLE_DEVICES: '' };
-  const ran = await run(site.machine.node, ['-e', script, join(site.content, BINDING)], { env });
+  const ran = await run(site.machine.node, ['-e', script, join(site.content, BINDING), join(site.content, KERNELS)], {
+    env,
+  });
   if (ran.code === 0 && ran.out === TENSORFLOW) return;
   const remedy = `\`npx undistill doctor\` looks at the machine. ${RUN_SLOWLY}`;
   if (ran.signal === 'SIGILL')

@@ -28,16 +28,16 @@ const attribute = (name: string, value: Value): Attribute => {
   return { name, type: binding.TF_ATTR_STRING, value: value.text };
 };
 
-type Values = Readonly<Record<string, Value>>;
+export type Values = Readonly<Record<string, Value>>;
 
-const attributesOf = (values: Values): Attribute[] =>
+export const attributesOf = (values: Values): Attribute[] =>
   Object.entries(values).map(([key, value]) => attribute(key, value));
 
-const execute = (name: string, inputs: readonly tf.Tensor[], values: Values, outputs: number): tf.Tensor[] =>
+export const execute = (name: string, inputs: readonly tf.Tensor[], values: Values, outputs: number): tf.Tensor[] =>
   backend().executeMultipleOutputs(name, attributesOf(values), [...inputs], outputs);
 
 /** Executes a native operation with one output. Attributes without a default must all be given. */
-const execute1 = (name: string, inputs: readonly tf.Tensor[], values: Values): tf.Tensor =>
+export const execute1 = (name: string, inputs: readonly tf.Tensor[], values: Values): tf.Tensor =>
   execute(name, inputs, values, 1)[0] as tf.Tensor;
 
 /** Runs `f` with a shape as an int32 tensor, the way several operations want it. */
@@ -51,6 +51,9 @@ const withShape = <A>(shape: readonly number[], f: (shape: tf.Tensor) => A): A =
 const float: Value = { dtype: 'float32' };
 
 let narrow = false;
+
+/** Whether convolutions and products are to round their factors to bfloat16. */
+export const isNarrow = (): boolean => narrow;
 
 /** Runs `body` with the factors of its convolutions and matrix products, and of their gradients, rounded to bfloat16. */
 export const withNarrowProducts = <A>(body: () => A): A => {
@@ -99,7 +102,7 @@ interface Operation<Attributes, Input extends string> {
 }
 
 /** Makes an operation known to tfjs (kernel and gradient) and gives the function that runs it. */
-const operation = <Attributes extends object, Input extends string>(
+export const operation = <Attributes extends object, Input extends string>(
   name: string,
   { inputs: names, forward, saved, gradient }: Operation<Attributes, Input>,
 ): ((inputs: Readonly<Record<Input, tf.Tensor>>, attributes: Attributes) => tf.Tensor[]) => {
@@ -252,7 +255,7 @@ const convInputGradient = (
   return inner;
 };
 
-const convFilterGradient = (
+export const convFilterGradient = (
   convolution: Convolution,
   x: tf.Tensor,
   dy: tf.Tensor,
@@ -371,8 +374,8 @@ const normalisedBy = (inputs: readonly tf.Tensor[], attributes: Pick<BatchNormAt
   return y;
 };
 
-type BatchNormInput = 'x' | 'scale' | 'offset' | 'mean' | 'variance';
-const batchNormInputs = ['x', 'scale', 'offset', 'mean', 'variance'] as const;
+export type BatchNormInput = 'x' | 'scale' | 'offset' | 'mean' | 'variance';
+export const batchNormInputs = ['x', 'scale', 'offset', 'mean', 'variance'] as const;
 
 /**
  * Normalises by the batch. Outputs: y, new running mean, new running (unbiased) variance, and three that only the

@@ -2,6 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { backend, isNative } from './backend.js';
 import * as native from './ops-native.js';
+import type { Activation } from './ops-own.js';
+import * as own from './ops-own.js';
 
 /**
  * The operations that networks are made of, with PyTorch's arithmetic, on images [batch, height, width, channels].
@@ -23,6 +25,7 @@ export {
   rotate,
   standardNormal,
 } from './ops-augment.js';
+export type { Activation } from './ops-own.js';
 
 export interface ConvOptions {
   /** In both directions; default 1. */
@@ -63,6 +66,8 @@ const plainConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddin
 
 const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D => {
   const attributes = { stride, padding, x: x.shape };
+  if (own.convolves3x3(x.shape, filter.shape, attributes))
+    return own.conv3x3({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
   if (groups > 1 && groups === x.shape[3] && groups === filter.shape[3]) {
     const [kh, kw] = filter.shape;
@@ -123,13 +128,32 @@ export const fromBytes = <T extends tf.Tensor>(x: T): T =>
 export const rows = <T extends tf.Tensor>(x: T, indices: tf.Tensor1D): T =>
   (isNative() ? native.rows({ x, indices }, {})[0] : tf.gather(x, indices)) as T;
 
-/** Adds bias [c] along the last axis. */
-export const biasAdd = <T extends tf.Tensor>(x: T, bias: tf.Tensor1D): T =>
-  (isNative() ? native.biasAdd({ x, bias }, {})[0] : tf.add(x, bias)) as T;
+/** Runs `f`, and on what it gives the activation, if there is one. */
+const activated = <T extends tf.Tensor>(activation: Activation | undefined, f: () => T): T => {
+  const x = f();
+  if (activation === undefined) return x;
+  const y = { relu, relu6 }[activation](x);
+  x.dispose();
+  return y;
+};
 
-/** Sum of two tensors of one shape. */
-export const add = <T extends tf.Tensor>(a: T, b: T): T =>
-  (isNative() ? native.add({ a, b }, {})[0] : tf.add(a, b)) as T;
+/** Whether TensorFlow runs and has our own operations. */
+const hasOwn = (): boolean => isNative() && own.hasOwn();
+
+/** Adds bias [c] along the last axis, and does what follows it. */
+export const biasAdd = <T extends tf.Tensor>(x: T, bias: tf.Tensor1D, activation?: Activation): T => {
+  if (!hasOwn())
+    return activated(activation, () => (isNative() ? native.biasAdd({ x, bias }, {})[0] : tf.add(x, bias)) as T);
+  const [y] =
+    activation === undefined ? own.biasAdd({ x, bias }, {}) : own.biasAddActivated({ x, bias }, { activation });
+  return y as T;
+};
+
+/** Sum of two tensors of one shape, and what follows it. */
+export const add = <T extends tf.Tensor>(a: T, b: T, activation?: Activation): T => {
+  if (activation !== undefined && hasOwn()) return own.add({ a, b }, { activation })[0] as T;
+  return activated(activation, () => (isNative() ? native.add({ a, b }, {})[0] : tf.add(a, b)) as T);
+};
 
 /** x [n, in] · weight [in, out] + bias [out]. */
 export const dense = (x: tf.Tensor2D, weight: tf.Tensor2D, bias: tf.Tensor1D): tf.Tensor2D =>
@@ -150,6 +174,8 @@ export interface BatchNormOptions {
   readonly epsilon?: number;
   /** The new batch's share in the running statistics; default 0.1, PyTorch's. */
   readonly momentum?: number;
+  /** What follows it; default nothing. */
+  readonly activation?: Activation | undefined;
 }
 
 export interface BatchNormResult<T extends tf.Tensor> {
@@ -196,16 +222,29 @@ const plainBatchNormTrain = (
 export const batchNormTrain = <T extends tf.Tensor2D | tf.Tensor4D>(
   x: T,
   variables: BatchNormVariables,
-  { epsilon = 1e-5, momentum = 0.1 }: BatchNormOptions = {},
+  { epsilon = 1e-5, momentum = 0.1, activation }: BatchNormOptions = {},
 ): BatchNormResult<T> => {
-  const [y, mean, variance] = isNative()
-    ? onImages(x, (images) => {
-        const outputs = native.batchNormTrain({ x: images, ...variables }, { epsilon, momentum });
-        tf.dispose(outputs.splice(3));
-        return outputs;
-      })
-    : plainBatchNormTrain(x, variables, epsilon, momentum);
+  const [y, mean, variance] = hasOwn()
+    ? firsts(3, own.batchNormTrain({ x, ...variables }, { epsilon, momentum, activation }))
+    : otherBatchNormTrain(x, variables, { epsilon, momentum, activation });
   return { y: y as T, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
+};
+
+/** The first of several tensors; the others, which are only for the gradient, it keeps by itself. */
+const firsts = (count: number, tensors: tf.Tensor[]): tf.Tensor[] => {
+  tf.dispose(tensors.slice(count));
+  return tensors.slice(0, count);
+};
+
+const otherBatchNormTrain = (
+  x: tf.Tensor,
+  variables: BatchNormVariables,
+  { epsilon, momentum, activation }: Required<Pick<BatchNormOptions, 'epsilon' | 'momentum'>> & BatchNormOptions,
+): tf.Tensor[] => {
+  const [normalised, ...statistics] = isNative()
+    ? onImages(x, (images) => firsts(3, native.batchNormTrain({ x: images, ...variables }, { epsilon, momentum })))
+    : plainBatchNormTrain(x, variables, epsilon, momentum);
+  return [activated(activation, () => normalised as tf.Tensor), ...statistics];
 };
 
 /**
@@ -215,13 +254,28 @@ export const batchNormTrain = <T extends tf.Tensor2D | tf.Tensor4D>(
 export const batchNormEval = <T extends tf.Tensor2D | tf.Tensor4D>(
   x: T,
   variables: BatchNormVariables,
-  { epsilon = 1e-5 }: Pick<BatchNormOptions, 'epsilon'> = {},
-): T => {
-  if (isNative()) {
+  { epsilon = 1e-5, activation }: Omit<BatchNormOptions, 'momentum'> = {},
+): T =>
+  hasOwn()
+    ? (firsts(1, own.normalise({ x, ...variables }, { epsilon, activation, moments: false }))[0] as T)
+    : activated(activation, () => otherBatchNormEval(x, variables, epsilon));
+
+const otherBatchNormEval = <T extends tf.Tensor>(x: T, variables: BatchNormVariables, epsilon: number): T => {
+  if (isNative())
     return onImages(x, (images) => native.batchNormEval({ x: images, ...variables }, { epsilon, momentum: 0 }))[0] as T;
-  }
   const { scale, offset, mean, variance } = variables as Record<keyof BatchNormVariables, tf.Tensor1D>;
   return tf.batchNorm(x as tf.Tensor, mean, variance, offset, scale, epsilon) as T;
+};
+
+/** `batchNormEval` as y, with mean and biased variance of x itself: gradients flow through all three. */
+export const batchNormTapped = <T extends tf.Tensor2D | tf.Tensor4D>(
+  x: T,
+  variables: BatchNormVariables,
+  { epsilon = 1e-5, activation }: Omit<BatchNormOptions, 'momentum'> = {},
+): BatchNormResult<T> => {
+  if (!hasOwn()) return { ...moments(x), y: batchNormEval(x, variables, { epsilon, activation }) };
+  const [y, mean, variance] = own.normalise({ x, ...variables }, { epsilon, activation, moments: true });
+  return { y: y as T, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
 };
 
 /** max(x, 0); its gradient at 0 is 0. */
@@ -243,15 +297,11 @@ export const relu6 = <T extends tf.Tensor>(x: T): T =>
 export const leakyRelu = <T extends tf.Tensor>(x: T, slope = 0.01): T =>
   isNative() ? (native.leakyRelu({ x }, { alpha: slope })[0] as T) : tf.leakyRelu(x, slope);
 
-/** The first of several tensors; the others are only for the gradient, which keeps them by itself. */
-const first = ([y, ...others]: tf.Tensor[]): tf.Tensor4D => {
-  tf.dispose(others);
-  return y as tf.Tensor4D;
-};
-
 /** Maximum over windows; what does not fill a window is left out (PyTorch's floor mode). */
 export const maxPool = (x: tf.Tensor4D, size = 2, stride = size): tf.Tensor4D =>
-  isNative() ? first(native.maxPool({ x }, { size, stride, x: x.shape })) : tf.maxPool(x, size, stride, 'valid');
+  isNative()
+    ? (firsts(1, native.maxPool({ x }, { size, stride, x: x.shape }))[0] as tf.Tensor4D)
+    : tf.maxPool(x, size, stride, 'valid');
 
 /** Mean over windows; what does not fill a window is left out. */
 export const avgPool = (x: tf.Tensor4D, size = 2, stride = size): tf.Tensor4D =>
@@ -353,4 +403,30 @@ export const moments = (x: tf.Tensor): { readonly mean: tf.Tensor1D; readonly va
   const [mean, variance] = native.moments({ x: images }, { x: images.shape });
   if (images !== x) images.dispose();
   return { mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
+};
+
+/** A parameter with its gradient and its velocity, of one shape. */
+export interface Moving {
+  readonly param: tf.Tensor;
+  readonly gradient: tf.Tensor;
+  readonly velocity: tf.Tensor;
+}
+
+/**
+ * SGD with momentum μ and weight decay λ, PyTorch's: d = gradient + λ param, velocity' = μ velocity + d, and
+ * param' = param − rate · velocity', or with Nesterov param − rate · (d + μ velocity').
+ */
+export const momentumStep = (
+  { param, gradient, velocity }: Moving,
+  rate: tf.Scalar,
+  { momentum, nesterov, decay }: own.MomentumOptions,
+): Omit<Moving, 'gradient'> => {
+  if (hasOwn()) {
+    const [moved, speed] = own.momentumStep([param, gradient, velocity, rate], { momentum, nesterov, decay });
+    return { param: moved, velocity: speed };
+  }
+  const decayed = decay === 0 ? gradient : tf.add(gradient, tf.mul(param, tf.scalar(decay)));
+  const speed = tf.add(tf.mul(velocity, momentum), decayed);
+  const direction = nesterov ? tf.add(decayed, tf.mul(speed, momentum)) : speed;
+  return { param: tf.sub(param, tf.mul(direction, rate)), velocity: speed };
 };

@@ -8,7 +8,7 @@ export const TENSORFLOW = '2.21.0';
 /** The release of `@tensorflow/tfjs-node-gpu` whose kernels and binding source are used. */
 export const TFJS_NODE = '4.22.0';
 /** Raised whenever the way of building changes what is built. */
-const BUILD = 1;
+const BUILD = 2;
 
 /** One wheel, pinned: pip is asked for exactly this one, and what it brings is checked against size and hash. */
 export interface Wheel {
@@ -87,7 +87,13 @@ export const wheelFor = (platform: string, arch: string, cuda = false): Wheel | 
 
 const CUDA_FILES = ['nvidia/*/lib/*.so*', 'nvidia/cuda_nvcc/bin/ptxas', 'nvidia/cuda_nvcc/nvvm/libdevice/*'];
 
-const HEADERS = ['tensorflow/c/', 'tensorflow/core/platform/', 'tsl/platform/', 'xla/tsl/c/'];
+const HEADERS = [
+  'tensorflow/c/',
+  'tensorflow/core/common_runtime/next_pluggable_device/c/',
+  'tensorflow/core/platform/',
+  'tsl/platform/',
+  'xla/tsl/c/',
+];
 
 /** The recipe for a platform, or undefined where TensorFlow has no wheel. */
 export const recipeFor = (platform: string, arch: string, cuda = false): Recipe | undefined => {

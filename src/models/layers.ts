@@ -48,6 +48,10 @@ export interface Fitted {
    * function within a channel, which never falls. `sequential` selects before it lets rise.
    */
   readonly nature?: 'selects' | 'rises';
+  /** Of an activation: which. */
+  readonly activation?: ops.Activation;
+  /** The same and an activation after it, at once. */
+  readonly activated?: (activation: ops.Activation) => Fitted;
   /** Of a sequence: what it runs, in order. */
   readonly parts?: readonly Fitted[];
   run(x: tf.Tensor, pass: Pass): tf.Tensor;
@@ -162,13 +166,14 @@ const convolution =
       variables: [kernels],
       run: (x, { variables }) => convolve(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, { stride, padding }),
     };
-    const adding: Fitted = {
+    const adding = (activation?: ops.Activation): Fitted => ({
       output,
       variables: [biases],
       nature: 'rises',
-      run: (x, { variables }) => ops.biasAdd(x, variables[offset] as tf.Tensor1D),
-    };
-    return bias ? inOrder([filtering, adding], output) : filtering;
+      ...(activation === undefined ? { activated: adding } : {}),
+      run: (x, { variables }) => ops.biasAdd(x, variables[offset] as tf.Tensor1D, activation),
+    });
+    return bias ? inOrder([filtering, adding()], output) : filtering;
   };
 
 /** Convolution to `out` channels. */
@@ -204,29 +209,37 @@ export const batchNorm =
       layout: 'plain',
       initial: constant(value),
     });
-    return {
+    const fitted = (activation?: ops.Activation): Fitted => ({
       output: input,
       variables: [
         ...(affine ? [variable('weight', 'param', 1), variable('bias', 'param', 0)] : []),
         variable('running_mean', 'stat', 0),
         variable('running_var', 'stat', 1),
       ],
+      ...(activation === undefined ? { activated: fitted } : {}),
       run: (x, { variables, mode, stats, taps }) => {
         const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
         const [mean, variance] = [at('running_mean'), at('running_var')];
         const [scale, offset] = affine ? [at('weight'), at('bias')] : [tf.ones(shape), tf.zeros(shape)];
-        if (taps !== undefined) taps[full] = ops.moments(x);
-        const own = { scale, offset, mean, variance };
-        const result =
-          mode === 'eval'
-            ? { y: ops.batchNormEval(x as tf.Tensor4D, own, { epsilon }), mean, variance }
-            : ops.batchNormTrain(x as tf.Tensor4D, own, { epsilon });
+        const own = [x as tf.Tensor4D, { scale, offset, mean, variance }, { epsilon, activation }] as const;
+        const result = () => {
+          if (mode === 'train') {
+            if (taps !== undefined) taps[full] = ops.moments(x);
+            return ops.batchNormTrain(...own);
+          }
+          if (taps === undefined) return { y: ops.batchNormEval(...own), mean, variance };
+          const { y, ...tap } = ops.batchNormTapped(...own);
+          taps[full] = tap;
+          return { y, mean, variance };
+        };
+        const { y, ...statistics } = result();
         if (!affine) tf.dispose([scale, offset]);
-        stats[`${full}.running_mean`] = result.mean;
-        stats[`${full}.running_var`] = result.variance;
-        return result.y;
+        stats[`${full}.running_mean`] = statistics.mean;
+        stats[`${full}.running_var`] = statistics.variance;
+        return y;
       },
-    };
+    });
+    return fitted();
   };
 
 export interface DenseLayer {
@@ -265,10 +278,14 @@ export const dense =
 
 const unchanged = ({ input }: Site): Shape => input;
 
-export const relu: Layer = stateless(unchanged, (x) => ops.relu(x), 'rises');
+const activation =
+  (name: ops.Activation, run: (x: tf.Tensor) => tf.Tensor): Layer =>
+  ({ input }) => ({ output: input, variables: [], nature: 'rises', activation: name, run });
+
+export const relu: Layer = activation('relu', ops.relu);
 
 /** At most 6; its gradient at 0 and at 6 is 0. */
-export const relu6: Layer = stateless(unchanged, (x) => ops.relu6(x), 'rises');
+export const relu6: Layer = activation('relu6', ops.relu6);
 
 /** x where positive, else slope · x; default slope 0.01, PyTorch's. */
 export const leakyRelu = (slope = 0.01): Layer =>
@@ -349,15 +366,24 @@ const selectedFirst = (parts: readonly Fitted[]): Fitted[] =>
     return order.toSpliced(last + 1, 0, part);
   }, []);
 
+/** Activations go with what is before them, where that does them as well. */
+const activatedAtOnce = (parts: readonly Fitted[]): Fitted[] =>
+  parts.flatMap((part, i) => {
+    const [before, after] = [parts[i - 1], parts[i + 1]];
+    if (part.activation !== undefined && before?.activated !== undefined) return [];
+    return after?.activation === undefined ? part : (part.activated?.(after.activation) ?? part);
+  });
+
 /** Fitted layers one after the other. Each intermediate is disposed of once used; gradients keep what they need themselves. */
 const inOrder = (layers: readonly Fitted[], output: Shape): Fitted => {
   const parts = selectedFirst(layers.flatMap((layer) => layer.parts ?? layer));
+  const run = activatedAtOnce(parts);
   return {
     output,
     parts,
     variables: layers.flatMap(({ variables }) => variables),
     run: (x, pass) =>
-      parts.reduce((current, part) => {
+      run.reduce((current, part) => {
         const next = part.run(current, pass);
         if (current !== x && current !== next && current !== pass.features) current.dispose();
         return next;
@@ -391,18 +417,20 @@ export const residual =
   (site) => {
     const long = body(site);
     const short = shortcut?.(site);
-    return {
+    const fitted = (activation?: ops.Activation): Fitted => ({
       output: long.output,
       variables: [...long.variables, ...(short?.variables ?? [])],
+      ...(activation === undefined ? { activated: fitted } : {}),
       run: (x, pass) => {
         const deep = long.run(x, pass);
         const direct = short === undefined ? x : short.run(x, pass);
-        const sum = ops.add(deep, direct);
+        const sum = ops.add(deep, direct, activation);
         deep.dispose();
         if (direct !== x) direct.dispose();
         return sum;
       },
-    };
+    });
+    return fitted();
   };
 
 /**

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import * as tree from '../core/tree.js';
+import * as ops from '../engine/ops.js';
 import type { Named } from '../models/network.js';
 
 /**
@@ -218,12 +219,32 @@ export const sgd = ({
   weightDecay: decay = 0,
   decoupled = false,
   clip,
-}: DecayOptions & { readonly momentum?: number; readonly nesterov?: boolean } = {}): Optimizer =>
-  optimizer(
+}: DecayOptions & { readonly momentum?: number; readonly nesterov?: boolean } = {}): Optimizer => {
+  const byTransforms = optimizer(
     'sgd',
     { momentum, nesterov, weightDecay: decay, decoupled, ...(clip === undefined ? {} : { clip }) },
     ...around(momentum === 0 ? [] : [trace({ momentum, nesterov })], { weightDecay: decay, decoupled, clip }),
   );
+  if (momentum === 0 || (decoupled && decay !== 0) || clip !== undefined) return byTransforms;
+  return {
+    ...byTransforms,
+    // The same at once.
+    update: (gradients, state, params, learningRate) => {
+      const velocities = state.trace as Named;
+      const after = Object.keys(params).map((name) => {
+        const of = { param: params[name], gradient: gradients[name], velocity: velocities[name] };
+        return [
+          name,
+          ops.momentumStep(of as Record<keyof typeof of, tf.Tensor>, learningRate, { momentum, nesterov, decay }),
+        ] as const;
+      });
+      return {
+        params: Object.fromEntries(after.map(([name, { param }]) => [name, param])),
+        state: { trace: Object.fromEntries(after.map(([name, { velocity }]) => [name, velocity])) },
+      };
+    },
+  };
+};
 
 /** Adam, PyTorch's; with `decoupled` weight decay, AdamW. */
 export const adam = ({

@@ -118,7 +118,7 @@ describe('the recipes', () => {
 describe('what the native library reads', () => {
   const options = { threads: undefined, cores: 8, folder: undefined };
   test('is all cores by default, the environment if set, and the option before both', () => {
-    expect(nativeEnvironment({}, options)).toMatchObject({ TF_NUM_INTRAOP_THREADS: '8', TF_NUM_INTEROP_THREADS: '8' });
+    expect(nativeEnvironment({}, options)).toMatchObject({ TF_NUM_INTRAOP_THREADS: '8', TF_NUM_INTEROP_THREADS: '1' });
     const env = { TF_NUM_INTRAOP_THREADS: '3', TF_CPP_MIN_LOG_LEVEL: '0' };
     expect(nativeEnvironment(env, options)).toMatchObject({ TF_NUM_INTRAOP_THREADS: '3', TF_CPP_MIN_LOG_LEVEL: '0' });
     expect(nativeEnvironment(env, { ...options, threads: 1 })).toMatchObject({ TF_NUM_INTRAOP_THREADS: '1' });

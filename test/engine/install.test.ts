@@ -78,6 +78,7 @@ describe('installing the engine', { timeout: 120_000 }, () => {
     const folder = await installed({}, { progress: (state) => seen.push(state) });
     expect(folder.path).toBe(enginePath(join(site.root, 'cache'), 'fake-1.0'));
     expect(folder.manifest.files.map(({ path }) => path)).toEqual([
+      'kernels.node',
       'nvidia/cublas/lib/libcublas.so.12',
       'quiet.node',
       ...LIBRARIES,

@@ -61,6 +61,7 @@ const cases: readonly Case[] = [
   conv('3×3 padding 1', random('x', 2, 6, 5, 3), random('f', 3, 3, 3, 4), { padding: 1 }),
   conv('3×3 stride 2 padding 1, even', random('x', 2, 6, 8, 3), random('f', 3, 3, 3, 4), { stride: 2, padding: 1 }),
   conv('3×3 stride 2 padding 1, odd', random('x', 2, 7, 5, 3), random('f', 3, 3, 3, 4), { stride: 2, padding: 1 }),
+  conv('3×3 padding 1, by Winograd', random('x', 3, 14, 14, 32), random('f', 3, 3, 32, 48), { padding: 1 }),
   conv('1×1 stride 2', random('x', 2, 6, 5, 3), random('f', 1, 1, 3, 4), { stride: 2 }),
   conv('1×1 padding 1', random('x', 1, 3, 4, 3), random('f', 1, 1, 3, 2), { padding: 1 }),
   conv('5×5 valid', random('x', 2, 7, 6, 2), random('f', 5, 5, 2, 3)),
@@ -88,6 +89,11 @@ const cases: readonly Case[] = [
     name: 'biasAdd on images',
     inputs: [random('x', 2, 3, 2, 4), random('b', 4)],
     run: ([x, b]) => ops.biasAdd(x as tf.Tensor, b as tf.Tensor1D),
+  },
+  {
+    name: 'biasAdd with ReLU6',
+    inputs: [spread('x', 3, 2, 5, 4), random('b', 4)],
+    run: ([x, b]) => ops.biasAdd(x as tf.Tensor, b as tf.Tensor1D, 'relu6'),
   },
   {
     name: 'add',
@@ -127,6 +133,47 @@ const cases: readonly Case[] = [
     inputs: [random('x', 6, 3), ...channels(3)],
     run: (inputs) => ops.batchNormEval(...norm(inputs)),
     differentiable: 3,
+  },
+  {
+    name: 'batchNormTrain with ReLU',
+    inputs: [random('x', 3, 2, 4, 3), ...channels(3)],
+    run: (inputs) => ops.batchNormTrain(...norm(inputs), { activation: 'relu' }).y,
+    differentiable: 3,
+  },
+  {
+    name: 'batchNormTrain of many channels',
+    inputs: [random('x', 5, 3, 3, 130), ...channels(130)],
+    run: (inputs) => ops.batchNormTrain(...norm(inputs)).y,
+    differentiable: 3,
+  },
+  {
+    name: 'batchNormEval with ReLU6',
+    inputs: [random('x', 3, 2, 4, 3), ...channels(3)],
+    run: (inputs) => ops.batchNormEval(...norm(inputs), { activation: 'relu6' }),
+    differentiable: 3,
+  },
+  {
+    name: 'batchNormEval and moments with ReLU',
+    inputs: [random('x', 7, 2, 4, 3), ...channels(3)],
+    run: (inputs) => {
+      const { y, mean, variance } = ops.batchNormTapped(...norm(inputs), { activation: 'relu' });
+      return [y, mean, variance];
+    },
+    differentiable: 3,
+  },
+  {
+    name: 'batchNormEval and moments of vectors',
+    inputs: [random('x', 6, 3), ...channels(3)],
+    run: (inputs) => {
+      const { y, mean, variance } = ops.batchNormTapped(...norm(inputs));
+      return [y, mean, variance];
+    },
+    differentiable: 3,
+  },
+  {
+    name: 'add with ReLU',
+    inputs: [spread('x', 2, 3, 5), spread('b', 2, 3, 5)],
+    run: ([a, b]) => ops.add(a as tf.Tensor, b as tf.Tensor, 'relu'),
   },
   { name: 'relu', inputs: [spread('x', 2, 3, 3, 2)], run: ([x]) => ops.relu(x as tf.Tensor) },
   { name: 'relu6', inputs: [spread('x', 4, 5, 4, 2)], run: ([x]) => ops.relu6(x as tf.Tensor) },

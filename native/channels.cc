@@ -1,0 +1,410 @@
+// Operations on images as rows of channels: batch norms and biases, with the activation that follows them.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "operation.h"
+#include "workers.h"
+
+namespace undistill {
+namespace {
+
+/* Loops over rows of w numbers. All that is given by channel has w numbers too. */
+
+// s1 += x - shift, s2 += (x - shift)².
+FOR_EACH_PROCESSOR void AddSums(const float* __restrict x, int64_t rows, int64_t w, const float* __restrict shift,
+                                float* __restrict s1, float* __restrict s2) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const float *x0 = x + r * w, *x1 = x0 + w, *x2 = x1 + w, *x3 = x2 + w;
+    for (int64_t c = 0; c < w; c++) {
+      const float d0 = x0[c] - shift[c], d1 = x1[c] - shift[c], d2 = x2[c] - shift[c], d3 = x3[c] - shift[c];
+      s1[c] += (d0 + d1) + (d2 + d3);
+      s2[c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3);
+    }
+  }
+  for (; r < rows; r++) {
+    const float* x0 = x + r * w;
+    for (int64_t c = 0; c < w; c++) {
+      const float d = x0[c] - shift[c];
+      s1[c] += d;
+      s2[c] += d * d;
+    }
+  }
+}
+
+// y = (x - mean) a + b, but at least lo and at most hi. What is not a number stays so.
+FOR_EACH_PROCESSOR void Normalise(const float* __restrict x, int64_t rows, int64_t w, const float* __restrict mean,
+                                  const float* __restrict a, const float* __restrict b, float lo, float hi,
+                                  float* __restrict y) {
+  for (int64_t r = 0; r < rows; r++, x += w, y += w) {
+    for (int64_t c = 0; c < w; c++) {
+      float z = (x[c] - mean[c]) * a[c] + b[c];
+      z = z < lo ? lo : z;
+      y[c] = z > hi ? hi : z;
+    }
+  }
+}
+
+// With g = dy where (x - mean) a + b is between lo and hi, and 0 elsewhere: s1 += g, s2 += g (x - mean).
+FOR_EACH_PROCESSOR void AddGradientSums(const float* __restrict dy, const float* __restrict x, int64_t rows, int64_t w,
+                                        const float* __restrict mean, const float* __restrict a,
+                                        const float* __restrict b, float lo, float hi, float* __restrict s1,
+                                        float* __restrict s2) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const float *x0 = x + r * w, *x1 = x0 + w, *x2 = x1 + w, *x3 = x2 + w;
+    const float *dy0 = dy + r * w, *dy1 = dy0 + w, *dy2 = dy1 + w, *dy3 = dy2 + w;
+    for (int64_t c = 0; c < w; c++) {
+      const float d0 = x0[c] - mean[c], d1 = x1[c] - mean[c], d2 = x2[c] - mean[c], d3 = x3[c] - mean[c];
+      const float z0 = d0 * a[c] + b[c], z1 = d1 * a[c] + b[c], z2 = d2 * a[c] + b[c], z3 = d3 * a[c] + b[c];
+      const float g0 = (z0 > lo) & (z0 < hi) ? dy0[c] : 0.0f, g1 = (z1 > lo) & (z1 < hi) ? dy1[c] : 0.0f;
+      const float g2 = (z2 > lo) & (z2 < hi) ? dy2[c] : 0.0f, g3 = (z3 > lo) & (z3 < hi) ? dy3[c] : 0.0f;
+      s1[c] += (g0 + g1) + (g2 + g3);
+      s2[c] += (g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3);
+    }
+  }
+  for (; r < rows; r++) {
+    const float *x0 = x + r * w, *dy0 = dy + r * w;
+    for (int64_t c = 0; c < w; c++) {
+      const float d = x0[c] - mean[c];
+      const float z = d * a[c] + b[c];
+      const float g = (z > lo) & (z < hi) ? dy0[c] : 0.0f;
+      s1[c] += g;
+      s2[c] += g * d;
+    }
+  }
+}
+
+// With g as above: dx = p g + q (x - centre) + level. dx may be dy.
+FOR_EACH_PROCESSOR void PassBack(const float* dy, const float* __restrict x, int64_t rows, int64_t w,
+                                 const float* __restrict mean, const float* __restrict a, const float* __restrict b,
+                                 float lo, float hi, const float* __restrict p, const float* __restrict q,
+                                 const float* __restrict centre, const float* __restrict level, float* dx) {
+  for (int64_t r = 0; r < rows; r++, x += w, dy += w, dx += w) {
+#pragma GCC ivdep
+    for (int64_t c = 0; c < w; c++) {
+      const float z = (x[c] - mean[c]) * a[c] + b[c];
+      const float g = (z > lo) & (z < hi) ? dy[c] : 0.0f;
+      dx[c] = p[c] * g + (q[c] * (x[c] - centre[c]) + level[c]);
+    }
+  }
+}
+
+// dx = p dy. dx may be dy.
+FOR_EACH_PROCESSOR void Scale(const float* dy, int64_t rows, int64_t w, const float* __restrict p, float* dx) {
+  for (int64_t r = 0; r < rows; r++, dy += w, dx += w) {
+#pragma GCC ivdep
+    for (int64_t c = 0; c < w; c++) dx[c] = p[c] * dy[c];
+  }
+}
+
+/* Rows, blocks and sums */
+
+// A tensor [..., c] as rows that are wide enough for vectors: several of c numbers, where those are few, make one of w. Rows
+// make blocks, which are what threads share.
+struct Rows {
+  int64_t channels, width, count, in_block, blocks;
+
+  Rows(int64_t elements, int64_t c) : channels(c), width(c) {
+    int64_t rows = elements / c;
+    while (width < 128 && rows % 2 == 0 && rows > 1) {
+      width *= 2;
+      rows /= 2;
+    }
+    count = rows;
+    in_block = std::max<int64_t>(8, 8192 / width);
+    blocks = (count + in_block - 1) / in_block;
+  }
+
+  int64_t Elements() const { return count * width; }
+
+  // For every block: its number, where it begins and how many rows it has.
+  void ForEach(const std::function<void(int64_t block, int64_t begin, int64_t rows)>& body) const {
+    Workers().Run(blocks, [&](int64_t block) {
+      const int64_t begin = block * in_block;
+      body(block, begin * width, std::min(in_block, count - begin));
+    });
+  }
+
+  // The same from the last block on: what was read last may still be near.
+  void ForEachBackwards(const std::function<void(int64_t begin, int64_t rows)>& body) const {
+    Workers().Run(blocks, [&](int64_t i) {
+      const int64_t begin = (blocks - 1 - i) * in_block;
+      body(begin * width, std::min(in_block, count - begin));
+    });
+  }
+
+  // Numbers by channel, as often as a row holds them.
+  std::vector<float> Wide(const float* by_channel) const {
+    std::vector<float> wide(width);
+    for (int64_t i = 0; i < width; i++) wide[i] = by_channel[i % channels];
+    return wide;
+  }
+
+  std::vector<float> Wide(const std::vector<float>& by_channel) const { return Wide(by_channel.data()); }
+};
+
+// Two sums for each number of a row, block by block.
+class Sums {
+ public:
+  explicit Sums(const Rows& rows) : rows_(rows), parts_(2 * rows.blocks * rows.width, 0.0f) {}
+
+  float* First(int64_t block) { return parts_.data() + 2 * block * rows_.width; }
+  float* Second(int64_t block) { return First(block) + rows_.width; }
+
+  // The sums by channel.
+  std::pair<std::vector<double>, std::vector<double>> Total() {
+    std::vector<double> first(rows_.channels, 0.0), second(rows_.channels, 0.0);
+    for (int64_t block = 0; block < rows_.blocks; block++) {
+      const float *one = First(block), *two = Second(block);
+      for (int64_t i = 0; i < rows_.width;) {
+        for (int64_t c = 0; c < rows_.channels; c++, i++) {
+          first[c] += one[i];
+          second[c] += two[i];
+        }
+      }
+    }
+    return {first, second};
+  }
+
+ private:
+  const Rows& rows_;
+  std::vector<float> parts_;
+};
+
+// Mean and biased variance by channel, from sums of what was shifted by its first row.
+struct Moments {
+  std::vector<float> mean, variance;
+
+  Moments(Sums& sums, const Rows& rows, const float* shift) : mean(rows.channels), variance(rows.channels) {
+    const double n = static_cast<double>(rows.Elements() / rows.channels);
+    const auto [first, second] = sums.Total();
+    for (int64_t c = 0; c < rows.channels; c++) {
+      const double from_shift = first[c] / n;
+      mean[c] = static_cast<float>(shift[c] + from_shift);
+      // A number that is none stays none.
+      const double variance_here = second[c] / n - from_shift * from_shift;
+      variance[c] = static_cast<float>(variance_here < 0 ? 0 : variance_here);
+    }
+  }
+};
+
+std::vector<float> Inverses(const float* variance, int64_t channels, float epsilon) {
+  std::vector<float> inverses(channels);
+  for (int64_t c = 0; c < channels; c++) inverses[c] = 1.0f / std::sqrt(variance[c] + epsilon);
+  return inverses;
+}
+
+}  // namespace
+
+// x, scale, offset, running mean and variance to y, new running mean and (unbiased) variance, mean and 1 / deviation of x.
+void BatchNorm(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *ts = context.InputTensor(1), *to = context.InputTensor(2),
+            *tm = context.InputTensor(3), *tv = context.InputTensor(4);
+  const int64_t channels = ChannelsOf(context, tx, {ts, to, tm, tv});
+  float* y = context.OutputLike(0, tx);
+  float *running_mean = context.OutputVector(1, channels), *running_variance = context.OutputVector(2, channels),
+        *mean = context.OutputVector(3, channels), *inverse = context.OutputVector(4, channels);
+  if (!context.Ok()) return;
+  const float *x = static_cast<float*>(TF_TensorData(tx)), *scale = static_cast<float*>(TF_TensorData(ts)),
+              *offset = static_cast<float*>(TF_TensorData(to)), *old_mean = static_cast<float*>(TF_TensorData(tm)),
+              *old_variance = static_cast<float*>(TF_TensorData(tv));
+  const Rows rows(TF_TensorElementCount(tx), channels);
+  Sums sums(rows);
+  const auto shift = rows.Wide(x);
+  rows.ForEach([&](int64_t block, int64_t begin, int64_t count) {
+    AddSums(x + begin, count, rows.width, shift.data(), sums.First(block), sums.Second(block));
+  });
+  const Moments moments(sums, rows, x);
+  const double n = static_cast<double>(rows.Elements() / channels);
+  const double unbiased = n > 1 ? n / (n - 1) : 1;
+  std::vector<float> slope(channels);
+  for (int64_t c = 0; c < channels; c++) {
+    mean[c] = moments.mean[c];
+    inverse[c] = 1.0f / std::sqrt(moments.variance[c] + with.epsilon);
+    slope[c] = scale[c] * inverse[c];
+    running_mean[c] = old_mean[c] + with.momentum * (moments.mean[c] - old_mean[c]);
+    running_variance[c] =
+        old_variance[c] + with.momentum * (static_cast<float>(moments.variance[c] * unbiased) - old_variance[c]);
+  }
+  const auto bounds = Activation::Of(with.activation);
+  const auto wide_mean = rows.Wide(mean), wide_slope = rows.Wide(slope), wide_offset = rows.Wide(offset);
+  rows.ForEachBackwards([&](int64_t begin, int64_t count) {
+    Normalise(x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(), bounds.lo,
+              bounds.hi, y + begin);
+  });
+}
+
+// dy, x, scale, offset, mean and 1 / deviation of x to dx and the gradients to scale and offset.
+void BatchNormGrad(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(1), *ts = context.InputTensor(2), *to = context.InputTensor(3),
+            *tm = context.InputTensor(4), *ti = context.InputTensor(5);
+  const int64_t channels = ChannelsOf(context, tx, {ts, to, tm, ti});
+  float* dx = context.OutputInPlaceOf(0, 0, tx);
+  const float* dy = context.Ok() ? context.Input(0) : nullptr;
+  float *to_scale = context.OutputVector(1, channels), *to_offset = context.OutputVector(2, channels);
+  if (!context.Ok()) return;
+  const float *x = static_cast<float*>(TF_TensorData(tx)), *scale = static_cast<float*>(TF_TensorData(ts)),
+              *offset = static_cast<float*>(TF_TensorData(to)), *mean = static_cast<float*>(TF_TensorData(tm)),
+              *inverse = static_cast<float*>(TF_TensorData(ti));
+  const Rows rows(TF_TensorElementCount(tx), channels);
+  std::vector<float> slope(channels);
+  for (int64_t c = 0; c < channels; c++) slope[c] = scale[c] * inverse[c];
+  const auto bounds = Activation::Of(with.activation);
+  const auto wide_mean = rows.Wide(mean), wide_slope = rows.Wide(slope), wide_offset = rows.Wide(offset);
+  Sums sums(rows);
+  rows.ForEach([&](int64_t block, int64_t begin, int64_t count) {
+    AddGradientSums(dy + begin, x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(),
+                    bounds.lo, bounds.hi, sums.First(block), sums.Second(block));
+  });
+  const double n = static_cast<double>(rows.Elements() / channels);
+  const auto [first, second] = sums.Total();
+  std::vector<float> tilt(channels), level(channels);
+  for (int64_t c = 0; c < channels; c++) {
+    to_offset[c] = static_cast<float>(first[c]);
+    to_scale[c] = static_cast<float>(second[c] * inverse[c]);
+    tilt[c] = static_cast<float>(-slope[c] * (second[c] / n) * inverse[c] * inverse[c]);
+    level[c] = static_cast<float>(-slope[c] * (first[c] / n));
+  }
+  const auto wide_tilt = rows.Wide(tilt), wide_level = rows.Wide(level);
+  rows.ForEachBackwards([&](int64_t begin, int64_t count) {
+    PassBack(dy + begin, x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(),
+             bounds.lo, bounds.hi, wide_slope.data(), wide_tilt.data(), wide_mean.data(), wide_level.data(),
+             dx + begin);
+  });
+}
+
+// x, scale, offset, mean and variance to y, and to mean and biased variance of x where those are asked for, else to zeros.
+void Normalisation(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *ts = context.InputTensor(1), *to = context.InputTensor(2),
+            *tm = context.InputTensor(3), *tv = context.InputTensor(4);
+  const int64_t channels = ChannelsOf(context, tx, {ts, to, tm, tv});
+  float* y = context.OutputLike(0, tx);
+  float *own_mean = context.OutputVector(1, channels), *own_variance = context.OutputVector(2, channels);
+  if (!context.Ok()) return;
+  const float *x = static_cast<float*>(TF_TensorData(tx)), *scale = static_cast<float*>(TF_TensorData(ts)),
+              *offset = static_cast<float*>(TF_TensorData(to)), *mean = static_cast<float*>(TF_TensorData(tm)),
+              *variance = static_cast<float*>(TF_TensorData(tv));
+  const Rows rows(TF_TensorElementCount(tx), channels);
+  auto slope = Inverses(variance, channels, with.epsilon);
+  for (int64_t c = 0; c < channels; c++) slope[c] *= scale[c];
+  const auto bounds = Activation::Of(with.activation);
+  const auto wide_mean = rows.Wide(mean), wide_slope = rows.Wide(slope), wide_offset = rows.Wide(offset),
+             shift = rows.Wide(x);
+  Sums sums(rows);
+  rows.ForEach([&](int64_t block, int64_t begin, int64_t count) {
+    if (with.moments) AddSums(x + begin, count, rows.width, shift.data(), sums.First(block), sums.Second(block));
+    Normalise(x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(), bounds.lo,
+              bounds.hi, y + begin);
+  });
+  std::fill_n(own_mean, channels, 0.0f);
+  std::fill_n(own_variance, channels, 0.0f);
+  if (!with.moments) return;
+  const Moments moments(sums, rows, x);
+  std::copy_n(moments.mean.data(), channels, own_mean);
+  std::copy_n(moments.variance.data(), channels, own_variance);
+}
+
+// dy, x, scale, offset, mean, variance, and of the moments of x where they were asked for: mean, and the gradients to mean and
+// variance. To dx.
+void NormalisationGrad(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(1), *ts = context.InputTensor(2), *to = context.InputTensor(3),
+            *tm = context.InputTensor(4), *tv = context.InputTensor(5), *tc = context.InputTensor(6),
+            *tdm = context.InputTensor(7), *tdv = context.InputTensor(8);
+  const int64_t channels = ChannelsOf(context, tx, {ts, to, tm, tv, tc, tdm, tdv});
+  float* dx = context.OutputInPlaceOf(0, 0, tx);
+  const float* dy = context.Ok() ? context.Input(0) : nullptr;
+  if (!context.Ok()) return;
+  const float *x = static_cast<float*>(TF_TensorData(tx)), *scale = static_cast<float*>(TF_TensorData(ts)),
+              *offset = static_cast<float*>(TF_TensorData(to)), *mean = static_cast<float*>(TF_TensorData(tm)),
+              *variance = static_cast<float*>(TF_TensorData(tv)), *centre = static_cast<float*>(TF_TensorData(tc)),
+              *to_mean = static_cast<float*>(TF_TensorData(tdm)), *to_variance = static_cast<float*>(TF_TensorData(tdv));
+  const Rows rows(TF_TensorElementCount(tx), channels);
+  auto slope = Inverses(variance, channels, with.epsilon);
+  for (int64_t c = 0; c < channels; c++) slope[c] *= scale[c];
+  const auto wide_slope = rows.Wide(slope);
+  const auto bounds = Activation::Of(with.activation);
+  if (!with.moments && !bounds.Bounds()) {
+    rows.ForEach([&](int64_t, int64_t begin, int64_t count) {
+      Scale(dy + begin, count, rows.width, wide_slope.data(), dx + begin);
+    });
+    return;
+  }
+  const float n = static_cast<float>(rows.Elements() / channels);
+  std::vector<float> tilt(channels), level(channels);
+  for (int64_t c = 0; with.moments && c < channels; c++) {
+    tilt[c] = 2.0f * to_variance[c] / n;
+    level[c] = to_mean[c] / n;
+  }
+  const auto wide_mean = rows.Wide(mean), wide_offset = rows.Wide(offset), wide_tilt = rows.Wide(tilt),
+             wide_centre = rows.Wide(with.moments ? centre : mean), wide_level = rows.Wide(level);
+  rows.ForEach([&](int64_t, int64_t begin, int64_t count) {
+    PassBack(dy + begin, x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(),
+             bounds.lo, bounds.hi, wide_slope.data(), wide_tilt.data(), wide_centre.data(), wide_level.data(),
+             dx + begin);
+  });
+}
+
+// Images and a bias for each channel to their sum.
+void Bias(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *tb = context.InputTensor(1);
+  const int64_t channels = ChannelsOf(context, tx, {tb});
+  float* y = context.OutputLike(0, tx);
+  if (!context.Ok()) return;
+  const float *x = static_cast<float*>(TF_TensorData(tx)), *bias = static_cast<float*>(TF_TensorData(tb));
+  const Rows rows(TF_TensorElementCount(tx), channels);
+  const auto bounds = Activation::Of(with.activation);
+  const std::vector<float> zeros(rows.width, 0.0f), ones(rows.width, 1.0f);
+  const auto wide_bias = rows.Wide(bias);
+  rows.ForEach([&](int64_t, int64_t begin, int64_t count) {
+    Normalise(x + begin, count, rows.width, zeros.data(), ones.data(), wide_bias.data(), bounds.lo, bounds.hi,
+              y + begin);
+  });
+}
+
+// Images to the sum of each channel: the gradient to a bias that nothing follows.
+void ChannelSums(const Settings&, Context& context) {
+  TF_Tensor* tx = context.InputTensor(0);
+  const int64_t channels = ChannelsOf(context, tx, {});
+  float* sum = context.OutputVector(0, channels);
+  if (!context.Ok()) return;
+  const float* x = static_cast<float*>(TF_TensorData(tx));
+  const Rows rows(TF_TensorElementCount(tx), channels);
+  const std::vector<float> zeros(rows.width, 0.0f);
+  Sums sums(rows);
+  rows.ForEach([&](int64_t block, int64_t begin, int64_t count) {
+    AddSums(x + begin, count, rows.width, zeros.data(), sums.First(block), sums.Second(block));
+  });
+  const auto [first, second] = sums.Total();
+  for (int64_t c = 0; c < channels; c++) sum[c] = static_cast<float>(first[c]);
+}
+
+// dy and y, after an activation, to the gradients to the images and to the bias.
+void BiasGrad(const Settings& with, Context& context) {
+  TF_Tensor* ty = context.InputTensor(1);
+  const int64_t channels = ChannelsOf(context, ty, {});
+  float* dx = context.OutputInPlaceOf(0, 0, ty);
+  const float* dy = context.Ok() ? context.Input(0) : nullptr;
+  float* to_bias = context.OutputVector(1, channels);
+  if (!context.Ok()) return;
+  const float* y = static_cast<float*>(TF_TensorData(ty));
+  const Rows rows(TF_TensorElementCount(ty), channels);
+  const auto bounds = Activation::Of(with.activation);
+  const std::vector<float> zeros(rows.width, 0.0f), ones(rows.width, 1.0f);
+  Sums sums(rows);
+  rows.ForEach([&](int64_t block, int64_t begin, int64_t count) {
+    AddGradientSums(dy + begin, y + begin, count, rows.width, zeros.data(), ones.data(), zeros.data(), bounds.lo,
+                    bounds.hi, sums.First(block), sums.Second(block));
+    PassBack(dy + begin, y + begin, count, rows.width, zeros.data(), ones.data(), zeros.data(), bounds.lo, bounds.hi,
+             ones.data(), zeros.data(), zeros.data(), zeros.data(), dx + begin);
+  });
+  const auto [first, second] = sums.Total();
+  for (int64_t c = 0; c < channels; c++) to_bias[c] = static_cast<float>(first[c]);
+}
+
+}  // namespace undistill

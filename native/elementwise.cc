@@ -1,0 +1,68 @@
+// Operations on each number by itself: sums of tensors with the activation that follows, and an optimiser's step.
+
+#include <cstdint>
+
+#include "operation.h"
+#include "workers.h"
+
+namespace undistill {
+namespace {
+
+// y = a + b, but at least lo and at most hi.
+FOR_EACH_PROCESSOR void AddBounded(const float* __restrict a, const float* __restrict b, int64_t n, float lo, float hi,
+                                   float* __restrict y) {
+  for (int64_t i = 0; i < n; i++) {
+    float z = a[i] + b[i];
+    z = z < lo ? lo : z;
+    y[i] = z > hi ? hi : z;
+  }
+}
+
+// d = g + decay p, v' = momentum v + d, p' = p - rate v', or with Nesterov p - rate (d + momentum v').
+FOR_EACH_PROCESSOR void Descend(const float* __restrict p, const float* __restrict g, const float* __restrict v,
+                                int64_t n, float rate, float momentum, float decay, bool nesterov,
+                                float* __restrict new_p, float* __restrict new_v) {
+  for (int64_t i = 0; i < n; i++) {
+    const float d = g[i] + decay * p[i];
+    const float velocity = momentum * v[i] + d;
+    new_v[i] = velocity;
+    new_p[i] = p[i] - rate * (nesterov ? d + momentum * velocity : velocity);
+  }
+}
+
+}  // namespace
+
+// Two tensors of one shape to their sum.
+void Sum(const Settings& with, Context& context) {
+  TF_Tensor *ta = context.InputTensor(0), *tb = context.InputTensor(1);
+  if (!context.Ok()) return;
+  const int64_t n = TF_TensorElementCount(ta);
+  context.Expect(TF_TensorElementCount(tb) == n, "the terms are not of one size");
+  float* y = context.OutputLike(0, ta);
+  if (!context.Ok()) return;
+  const float *a = static_cast<float*>(TF_TensorData(ta)), *b = static_cast<float*>(TF_TensorData(tb));
+  const auto bounds = Activation::Of(with.activation);
+  ForEachBlock(n, [&](int64_t begin, int64_t count) {
+    AddBounded(a + begin, b + begin, count, bounds.lo, bounds.hi, y + begin);
+  });
+}
+
+// Parameter, gradient, velocity and rate to the new parameter and velocity.
+void Momentum(const Settings& with, Context& context) {
+  TF_Tensor *tp = context.InputTensor(0), *tg = context.InputTensor(1), *tv = context.InputTensor(2),
+            *tr = context.InputTensor(3);
+  if (!context.Ok()) return;
+  const int64_t n = TF_TensorElementCount(tp);
+  context.Expect(TF_TensorElementCount(tg) == n && TF_TensorElementCount(tv) == n && TF_TensorElementCount(tr) == 1,
+                 "a parameter, its gradient and its velocity are not of one size");
+  float *new_p = context.OutputLike(0, tp), *new_v = context.OutputLike(1, tp);
+  if (!context.Ok()) return;
+  const float *p = static_cast<float*>(TF_TensorData(tp)), *g = static_cast<float*>(TF_TensorData(tg)),
+              *v = static_cast<float*>(TF_TensorData(tv)), rate = *static_cast<float*>(TF_TensorData(tr));
+  ForEachBlock(n, [&](int64_t begin, int64_t count) {
+    Descend(p + begin, g + begin, v + begin, count, rate, with.momentum, with.decay, with.nesterov, new_p + begin,
+            new_v + begin);
+  });
+}
+
+}  // namespace undistill

@@ -1,0 +1,150 @@
+// Operations on a processor that go through memory once where TensorFlow's own go through it several times, and with fewer
+// products. They are registered with TensorFlow's C interface under names that begin with Undistill. Tensors are float32, the
+// channels last. Each result depends on the inputs alone, not on the number of threads: sums are taken block by block, and
+// those of the blocks in order.
+
+#include <node_api.h>
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "operation.h"
+#include "tensorflow/c/ops.h"
+
+namespace undistill {
+namespace {
+
+struct Operation {
+  const char* name;
+  std::vector<const char*> inputs;
+  std::vector<const char*> outputs;
+  std::vector<const char*> attributes;
+  void (*shapes)(TF_ShapeInferenceContext*, TF_Status*);
+  void (*compute)(void*, TF_OpKernelContext*);
+};
+
+template <void (*body)(const Settings&, Context&)>
+void Compute(void* settings, TF_OpKernelContext* context) {
+  Context wrapped(context);
+  body(*static_cast<Settings*>(settings), wrapped);
+}
+
+// Of each output, by the input that has the same.
+template <int... inputs>
+void ShapesOf(TF_ShapeInferenceContext* context, TF_Status* status) {
+  int output = 0;
+  for (int input : {inputs...}) {
+    TF_ShapeHandle* shape = TF_NewShapeHandle();
+    TF_ShapeInferenceContextGetInput(context, input, shape, status);
+    if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextSetOutput(context, output++, shape, status);
+    TF_DeleteShapeHandle(shape);
+  }
+}
+
+void UnknownShape(TF_ShapeInferenceContext* context, TF_Status* status) {
+  TF_ShapeInferenceContextSetUnknownShape(context, status);
+}
+
+// Absent attributes leave their defaults.
+void* ReadSettings(TF_OpKernelConstruction* construction) {
+  auto* settings = new Settings;
+  TF_Status* status = TF_NewStatus();
+  const auto has = [&](const char* name) { return TF_OpKernelConstruction_HasAttr(construction, name, status); };
+  const auto number = [&](const char* name, float* value) {
+    if (has(name)) TF_OpKernelConstruction_GetAttrFloat(construction, name, value, status);
+  };
+  const auto flag = [&](const char* name, bool* value) {
+    TF_Bool read = 0;
+    if (has(name)) TF_OpKernelConstruction_GetAttrBool(construction, name, &read, status);
+    *value = read != 0;
+  };
+  number("epsilon", &settings->epsilon);
+  number("momentum", &settings->momentum);
+  number("decay", &settings->decay);
+  flag("moments", &settings->moments);
+  flag("nesterov", &settings->nesterov);
+  flag("transposed", &settings->transposed);
+  if (has("activation")) TF_OpKernelConstruction_GetAttrInt64(construction, "activation", &settings->activation, status);
+  if (TF_GetCode(status) != TF_OK) TF_OpKernelConstruction_Failure(construction, status);
+  TF_DeleteStatus(status);
+  return settings;
+}
+
+void DropSettings(void* settings) { delete static_cast<Settings*>(settings); }
+
+const std::vector<Operation>& Operations() {
+  static const std::vector<Operation> operations = {
+      {"UndistillBatchNorm",
+       {"x", "scale", "offset", "mean", "variance"},
+       {"y", "new_mean", "new_variance", "batch_mean", "inverse_deviation"},
+       {"epsilon: float", "momentum: float", "activation: int"},
+       ShapesOf<0, 1, 1, 1, 1>,
+       Compute<BatchNorm>},
+      {"UndistillBatchNormGrad",
+       {"dy", "x", "scale", "offset", "batch_mean", "inverse_deviation"},
+       {"dx", "to_scale", "to_offset"},
+       {"activation: int"},
+       ShapesOf<1, 2, 2>,
+       Compute<BatchNormGrad>},
+      {"UndistillNormalise",
+       {"x", "scale", "offset", "mean", "variance"},
+       {"y", "batch_mean", "batch_variance"},
+       {"epsilon: float", "activation: int", "moments: bool"},
+       ShapesOf<0, 1, 1>,
+       Compute<Normalisation>},
+      {"UndistillNormaliseGrad",
+       {"dy", "x", "scale", "offset", "mean", "variance", "batch_mean", "to_mean", "to_variance"},
+       {"dx"},
+       {"epsilon: float", "activation: int", "moments: bool"},
+       ShapesOf<1>,
+       Compute<NormalisationGrad>},
+      {"UndistillBias", {"x", "bias"}, {"y"}, {"activation: int"}, ShapesOf<0>, Compute<Bias>},
+      {"UndistillChannelSums", {"x"}, {"sum"}, {}, UnknownShape, Compute<ChannelSums>},
+      {"UndistillBiasGrad", {"dy", "y"}, {"dx", "to_bias"}, {"activation: int"}, UnknownShape, Compute<BiasGrad>},
+      {"UndistillSum", {"a", "b"}, {"y"}, {"activation: int"}, ShapesOf<0>, Compute<Sum>},
+      {"UndistillConv3x3", {"x", "filter"}, {"y"}, {"transposed: bool"}, UnknownShape, Compute<Conv3x3>},
+      {"UndistillConv3x3ToFilter", {"x", "dy"}, {"filter"}, {}, UnknownShape, Compute<Conv3x3ToFilter>},
+      {"UndistillMomentum",
+       {"parameter", "gradient", "velocity", "rate"},
+       {"new_parameter", "new_velocity"},
+       {"momentum: float", "decay: float", "nesterov: bool"},
+       ShapesOf<0, 0>,
+       Compute<Momentum>},
+  };
+  return operations;
+}
+
+void Register(const Operation& operation, TF_Status* status) {
+  TF_OpDefinitionBuilder* definition = TF_NewOpDefinitionBuilder(operation.name);
+  const auto typed = [](const char* name) { return std::string(name) + ": float"; };
+  for (const char* input : operation.inputs) TF_OpDefinitionBuilderAddInput(definition, typed(input).c_str());
+  for (const char* output : operation.outputs) TF_OpDefinitionBuilderAddOutput(definition, typed(output).c_str());
+  for (const char* attribute : operation.attributes) TF_OpDefinitionBuilderAddAttr(definition, attribute);
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(definition, operation.shapes);
+  TF_RegisterOpDefinition(definition, status);
+  if (TF_GetCode(status) != TF_OK) return;
+  TF_KernelBuilder* kernel =
+      TF_NewKernelBuilder(operation.name, "CPU", ReadSettings, operation.compute, DropSettings);
+  TF_RegisterKernelBuilder(operation.name, kernel, status);
+}
+
+napi_value Init(napi_env env, napi_value exports) {
+  static std::once_flag once;
+  static std::string failure;
+  std::call_once(once, [] {
+    TF_Status* status = TF_NewStatus();
+    for (const auto& operation : Operations()) {
+      if (TF_GetCode(status) == TF_OK) Register(operation, status);
+    }
+    if (TF_GetCode(status) != TF_OK) failure = TF_Message(status);
+    TF_DeleteStatus(status);
+  });
+  if (!failure.empty()) napi_throw_error(env, nullptr, failure.c_str());
+  return exports;
+}
+
+}  // namespace
+}  // namespace undistill
+
+NAPI_MODULE(kernels, undistill::Init)

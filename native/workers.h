@@ -1,0 +1,129 @@
+// The threads that operations share.
+
+#ifndef UNDISTILL_WORKERS_H_
+#define UNDISTILL_WORKERS_H_
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace undistill {
+
+// Each loop is compiled several times, and the one that suits the processor is taken when the module is loaded.
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#else
+#define FOR_EACH_PROCESSOR
+#endif
+
+// Tells the processor that a loop waits.
+inline void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// For a few microseconds, which is less than it takes to wake a thread, or until it holds.
+template <typename Condition>
+bool Soon(Condition holds) {
+  for (int i = 0; i < 1000; i++) {
+    if (holds()) return true;
+    Pause();
+  }
+  return holds();
+}
+
+// Runs the parts of one job at a time, in this thread and in some of its own.
+class Pool {
+ public:
+  explicit Pool(int threads) {
+    for (int i = 1; i < threads; i++) std::thread([this] { Serve(); }).detach();
+  }
+
+  // Calls part(0) to part(count - 1), each once, in any order.
+  void Run(int64_t count, const std::function<void(int64_t)>& part) {
+    if (count <= 1) {
+      for (int64_t i = 0; i < count; i++) part(i);
+      return;
+    }
+    // Operations at the same time would take each other's place in the cache.
+    std::lock_guard<std::mutex> turn(turn_);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      part_ = &part;
+      count_ = count;
+      next_ = 0;
+      job_++;
+    }
+    wake_.notify_all();
+    Work(part, count);
+    {
+      // Who comes too late for this job finds none.
+      std::lock_guard<std::mutex> lock(mutex_);
+      part_ = nullptr;
+    }
+    if (Soon([this] { return working_ == 0; })) return;
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [this] { return working_ == 0; });
+  }
+
+ private:
+  void Work(const std::function<void(int64_t)>& part, int64_t count) {
+    for (int64_t i = next_++; i < count; i = next_++) part(i);
+  }
+
+  void Serve() {
+    for (uint64_t seen = 0;;) {
+      Soon([&] { return job_ != seen; });
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return job_ != seen; });
+      seen = job_;
+      if (part_ == nullptr) continue;
+      const auto* part = part_;
+      const int64_t count = count_;
+      working_++;
+      lock.unlock();
+      Work(*part, count);
+      lock.lock();
+      if (--working_ == 0) done_.notify_all();
+    }
+  }
+
+  std::mutex turn_, mutex_;
+  std::condition_variable wake_, done_;
+  // Of the job at hand; written with the mutex held.
+  const std::function<void(int64_t)>* part_ = nullptr;
+  int64_t count_ = 0;
+  std::atomic<int64_t> next_{0};
+  std::atomic<uint64_t> job_{0};
+  std::atomic<int> working_{0};
+};
+
+inline int Threads() {
+  const char* wanted = std::getenv("TF_NUM_INTRAOP_THREADS");
+  const int given = wanted == nullptr ? 0 : std::atoi(wanted);
+  return given > 0 ? given : std::max(1u, std::thread::hardware_concurrency());
+}
+
+// Never destroyed: its threads live as long as the process.
+inline Pool& Workers() {
+  static Pool* pool = new Pool(Threads());
+  return *pool;
+}
+
+// For blocks of n numbers: where they begin, and how many they are.
+inline void ForEachBlock(int64_t n, const std::function<void(int64_t begin, int64_t count)>& body) {
+  constexpr int64_t block = 1 << 15;
+  Workers().Run((n + block - 1) / block, [&](int64_t i) { body(i * block, std::min(block, n - i * block)); });
+}
+
+}  // namespace undistill
+
+#endif  // UNDISTILL_WORKERS_H_

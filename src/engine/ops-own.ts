@@ -1,0 +1,204 @@
+import * as tf from '@tensorflow/tfjs';
+import { backend, isUnderXla } from './backend.js';
+import {
+  type BatchNormInput,
+  batchNormInputs,
+  type ConvAttributes,
+  convFilterGradient,
+  execute,
+  execute1,
+  isNarrow,
+  operation,
+  type Values,
+} from './ops-native.js';
+
+/**
+ * Operations of our own (native/): what batch norms, biases, residual sums and optimisers do to large tensors, each in one
+ * or two passes over memory where TensorFlow's operations take several, and 3×3 convolutions. They run on processors alone.
+ */
+
+/** What may follow a batch norm or a sum at no cost. */
+export type Activation = 'relu' | 'relu6';
+
+const activationValue = (activation: Activation | undefined): Values => ({
+  activation: { int: activation === undefined ? 0 : { relu: 1, relu6: 2 }[activation] },
+});
+
+let there: boolean | undefined;
+
+/** Whether these operations can be called: the engine has them, and computes on a processor. */
+export const hasOwn = (): boolean => {
+  if (backend().isUsingGpuDevice || isUnderXla()) return false;
+  there ??= tf.tidy(() => {
+    try {
+      return execute('UndistillSum', [tf.scalar(1), tf.scalar(1)], activationValue(undefined), 1).length === 1;
+    } catch {
+      return false;
+    }
+  });
+  return there;
+};
+
+export interface Activated {
+  readonly activation: Activation | undefined;
+}
+
+/** As `batchNormTrain` of TensorFlow's operations, for x [..., c]. Outputs: y, new running mean and variance, two for the gradient. */
+export const batchNormTrain = operation<
+  Activated & { readonly epsilon: number; readonly momentum: number },
+  BatchNormInput
+>('OwnBatchNormTrain', {
+  inputs: batchNormInputs,
+  forward: (inputs, { epsilon, momentum, activation }) =>
+    execute(
+      'UndistillBatchNorm',
+      inputs,
+      { epsilon: { float: epsilon }, momentum: { float: momentum }, ...activationValue(activation) },
+      5,
+    ),
+  saved: { inputs: ['x', 'scale', 'offset'], outputs: [false, false, false, true, true] },
+  gradient: ([dy], saved, { activation }) => {
+    const [x, scale, offset] = batchNormGradient([dy, ...saved] as tf.Tensor[], activation);
+    return { x: () => x, scale: () => scale, offset: () => offset };
+  },
+});
+
+/** dy, x, scale, offset, mean and 1 / deviation to the gradients to x, scale and offset, with mean and deviation those of x. */
+const batchNormGradient = (inputs: tf.Tensor[], activation: Activation | undefined) =>
+  execute('UndistillBatchNormGrad', inputs, activationValue(activation), 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
+
+interface NormaliseAttributes extends Activated {
+  readonly epsilon: number;
+  readonly moments: boolean;
+}
+
+const normaliseValues = ({ epsilon, moments, activation }: NormaliseAttributes): Values => ({
+  epsilon: { float: epsilon },
+  moments: { bool: moments },
+  ...activationValue(activation),
+});
+
+/**
+ * x [..., c] normalised by the given mean and variance, which are constants. Outputs: y, and where `moments` are asked for
+ * the mean and the biased variance of x itself. Gradients with respect to x, through all three, and to scale and offset.
+ */
+export const normalise = operation<NormaliseAttributes, BatchNormInput>('OwnNormalise', {
+  inputs: batchNormInputs,
+  forward: (inputs, attributes) => execute('UndistillNormalise', inputs, normaliseValues(attributes), 3),
+  saved: { inputs: batchNormInputs, outputs: [false, true, false] },
+  gradient: ([dy, ...toMoments], [x, scale, offset, mean, variance, own], attributes) => {
+    const toVariable = (which: 1 | 2) => () => {
+      const inverse = tf.rsqrt(tf.add(variance as tf.Tensor, attributes.epsilon));
+      return batchNormGradient([dy, x, scale, offset, mean, inverse] as tf.Tensor[], attributes.activation)[which];
+    };
+    return {
+      x: () =>
+        execute1(
+          'UndistillNormaliseGrad',
+          [dy, x, scale, offset, mean, variance, own, ...toMoments] as tf.Tensor[],
+          normaliseValues(attributes),
+        ),
+      scale: toVariable(1),
+      offset: toVariable(2),
+    };
+  },
+});
+
+/** Two tensors of one shape. */
+export const add = operation<{ readonly activation: Activation }, 'a' | 'b'>('OwnAdd', {
+  inputs: ['a', 'b'],
+  forward: (inputs, { activation }) => [execute1('UndistillSum', inputs, activationValue(activation))],
+  saved: { outputs: [true] },
+  gradient: ([dy], [y], { activation }) => {
+    const name = { relu: 'ReluGrad', relu6: 'Relu6Grad' }[activation];
+    const through = execute1(name, [dy, y] as tf.Tensor[], { T: { dtype: 'float32' } });
+    return { a: () => through, b: () => through.clone() };
+  },
+});
+
+/** Adds bias [c] to the last axis of x. */
+export const biasAdd = operation<object, 'x' | 'bias'>('OwnBiasAdd', {
+  inputs: ['x', 'bias'],
+  forward: (inputs) => [execute1('UndistillBias', inputs, activationValue(undefined))],
+  gradient: ([dy]) => ({
+    x: () => (dy as tf.Tensor).clone(),
+    bias: () => execute1('UndistillChannelSums', [dy as tf.Tensor], {}),
+  }),
+});
+
+/** The same, and an activation after it. */
+export const biasAddActivated = operation<{ readonly activation: Activation }, 'x' | 'bias'>('OwnBiasAddActivated', {
+  inputs: ['x', 'bias'],
+  forward: (inputs, { activation }) => [execute1('UndistillBias', inputs, activationValue(activation))],
+  saved: { outputs: [true] },
+  gradient: ([dy], [y], { activation }) => {
+    const [x, bias] = execute('UndistillBiasGrad', [dy, y] as tf.Tensor[], activationValue(activation), 2) as [
+      tf.Tensor,
+      tf.Tensor,
+    ];
+    return { x: () => x, bias: () => bias };
+  },
+});
+
+let convolves: boolean | undefined;
+
+/** Fewer tiles of 2×2 pixels than these are faster by TensorFlow's convolution, and fewer channels by its gradient to a filter. */
+const leastTiles = 128;
+const leastChannels = 32;
+
+/**
+ * Whether `conv3x3` does such a convolution, and faster than TensorFlow: one of kernel 3, stride 1, padding 1 and no groups, in
+ * float32, on a processor with AVX-512.
+ */
+export const convolves3x3 = (
+  [n = 0, h = 0, w = 0, c = 0]: readonly number[],
+  [kh, kw, from, to = 0]: readonly number[],
+  { stride, padding }: { readonly stride: number; readonly padding: number },
+): boolean => {
+  if (kh !== 3 || kw !== 3 || stride !== 1 || padding !== 1 || from !== c) return false;
+  const many = (channels: number) => channels > 0 && channels % 16 === 0;
+  if (!many(c) || !many(to) || h % 2 !== 0 || w % 2 !== 0 || n * h * w < 4 * leastTiles) return false;
+  if (isNarrow() || !hasOwn()) return false;
+  convolves ??= tf.tidy(() => {
+    try {
+      const few = [tf.zeros([1, 2, 2, 16]), tf.zeros([3, 3, 16, 16])];
+      return execute('UndistillConv3x3', few, { transposed: { bool: false } }, 1).length === 1;
+    } catch {
+      return false;
+    }
+  });
+  return convolves;
+};
+
+/** As `conv2d`, by Winograd's F(2×2, 3×3): less than half the products. Equal to rounding. */
+export const conv3x3 = operation<ConvAttributes, 'x' | 'filter'>('OwnConv3x3', {
+  inputs: ['x', 'filter'],
+  forward: (inputs) => [execute1('UndistillConv3x3', inputs, { transposed: { bool: false } })],
+  saved: { inputs: ['x', 'filter'] },
+  gradient: ([dy], [x, filter], attributes) => ({
+    x: () => execute1('UndistillConv3x3', [dy, filter] as tf.Tensor[], { transposed: { bool: true } }),
+    filter: () =>
+      Math.min(...attributes.filter.slice(2)) < leastChannels
+        ? convFilterGradient('Conv2D', x as tf.Tensor, dy as tf.Tensor, attributes)
+        : execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], {}),
+  }),
+});
+
+export interface MomentumOptions {
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  /** λ, of the L2 penalty. */
+  readonly decay: number;
+}
+
+/** A step of SGD with momentum: parameter and velocity after it. Of float32, all of one shape; the rate is a scalar. */
+export const momentumStep = (
+  [parameter, gradient, velocity, rate]: readonly [tf.Tensor, tf.Tensor, tf.Tensor, tf.Scalar],
+  { momentum, nesterov, decay }: MomentumOptions,
+): [tf.Tensor, tf.Tensor] =>
+  execute(
+    'UndistillMomentum',
+    [parameter, gradient, velocity, rate],
+    { momentum: { float: momentum }, decay: { float: decay }, nesterov: { bool: nesterov } },
+    2,
+  ) as [tf.Tensor, tf.Tensor];

@@ -1,0 +1,170 @@
+import { execFileSync } from 'node:child_process';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { key, uniforms } from '../../src/core/random.js';
+import { backend } from '../../src/engine/backend.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import * as ops from '../../src/engine/ops.js';
+import * as native from '../../src/engine/ops-native.js';
+import * as own from '../../src/engine/ops-own.js';
+
+beforeAll(async () => {
+  await loadEngine();
+});
+
+const random = (name: string, ...shape: number[]): tf.Tensor =>
+  tf.tensor(uniforms(key(name), tf.util.sizeFromShape(shape), 1), shape);
+
+const largest = (x: tf.Tensor): number => tf.max(tf.abs(x)).dataSync()[0] as number;
+
+/** Within so much of the largest number. */
+const expectNear = (found: tf.Tensor, wanted: tf.Tensor, tolerance: number): void => {
+  expect(found.shape).toEqual(wanted.shape);
+  expect(largest(tf.sub(found, wanted))).toBeLessThanOrEqual(tolerance * largest(wanted));
+};
+
+it('there are operations of our own on a processor', () => {
+  expect(own.hasOwn()).toBe(!backend().isUsingGpuDevice);
+});
+
+describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', () => {
+  it.each<readonly [n: number, h: number, w: number, from: number, to: number]>([
+    // Blocks that are filled, and not; panels of 32 and of 16; few channels, whose sums are in groups, and many.
+    [8, 16, 16, 32, 32],
+    [3, 14, 14, 48, 80],
+    [1, 24, 32, 64, 48],
+    [9, 8, 8, 112, 144],
+    [40, 4, 4, 256, 96],
+    [130, 2, 2, 32, 160],
+    [3, 16, 16, 16, 16],
+  ])('%s images of %s×%s, from %s channels to %s', (n, h, w, from, to) => {
+    tf.tidy(() => {
+      const [x, filter, dy] = [random('x', n, h, w, from), random('f', 3, 3, from, to), random('dy', n, h, w, to)];
+      const how = { stride: 1, padding: 1 };
+      if (!own.convolves3x3(x.shape, filter.shape, how)) return;
+      const attributes = { ...how, x: x.shape, filter: filter.shape };
+      const convolutions = [
+        (a: tf.Tensor, b: tf.Tensor) => own.conv3x3({ x: a, filter: b }, attributes)[0] as tf.Tensor,
+        (a: tf.Tensor, b: tf.Tensor) => native.conv2d({ x: a, filter: b }, attributes)[0] as tf.Tensor,
+      ];
+      const [ours, theirs] = convolutions.map((convolve) => [
+        convolve(x, filter),
+        ...tf.grads(convolve)([x, filter], dy),
+      ]) as [tf.Tensor[], tf.Tensor[]];
+      ours.forEach((tensor, i) => {
+        expectNear(tensor, theirs[i] as tf.Tensor, 1e-5);
+      });
+    });
+  });
+
+  it.each<readonly [what: string, x: readonly number[], filter: readonly number[], stride: number, padding: number]>([
+    ['odd sides', [64, 7, 8, 32], [3, 3, 32, 32], 1, 1],
+    ['another stride', [64, 8, 8, 32], [3, 3, 32, 32], 2, 1],
+    ['another padding', [64, 8, 8, 32], [3, 3, 32, 32], 1, 0],
+    ['another kernel', [64, 8, 8, 32], [5, 5, 32, 32], 1, 1],
+    ['groups', [64, 8, 8, 64], [3, 3, 32, 64], 1, 1],
+    ['channels by no sixteens', [64, 8, 8, 40], [3, 3, 40, 32], 1, 1],
+    ['few pixels', [1, 4, 4, 64], [3, 3, 64, 64], 1, 1],
+  ])('but not with %s', (_, x, filter, stride, padding) => {
+    expect(own.convolves3x3(x, filter, { stride, padding })).toBe(false);
+  });
+
+  it('and not where products are to be narrow', () => {
+    const convolves = () =>
+      own.convolves3x3([64, 8, 8, 32], [3, 3, 32, 32], { stride: 1, padding: 1 }) as unknown as tf.Tensor;
+    expect(ops.inBfloat16(convolves)).toBe(false);
+  });
+});
+
+describe('a step of momentum', () => {
+  it.each([
+    [false, 0],
+    [false, 5e-4],
+    [true, 5e-4],
+  ])('with Nesterov %s and weight decay %s is the formula', (nesterov, decay) => {
+    tf.tidy(() => {
+      const [param, gradient, velocity] = [random('p', 3, 70), random('g', 3, 70), random('v', 3, 70)] as const;
+      const after = ops.momentumStep({ param, gradient, velocity }, tf.scalar(0.1), { momentum: 0.9, nesterov, decay });
+      const [p, g, v] = [param, gradient, velocity].map((tensor) => tensor.dataSync() as Float32Array);
+      const direction = Array.from(g as Float32Array, (each, i) => each + decay * (p?.[i] as number));
+      const speed = direction.map((each, i) => 0.9 * (v?.[i] as number) + each);
+      const moved = speed.map(
+        (each, i) => (p?.[i] as number) - 0.1 * (nesterov ? (direction[i] as number) + 0.9 * each : each),
+      );
+      expectNear(after.velocity, tf.tensor(speed, [3, 70]), 1e-6);
+      expectNear(after.param, tf.tensor(moved, [3, 70]), 1e-6);
+    });
+  });
+});
+
+describe('what is not a number', () => {
+  const channels = { scale: tf.ones([4]), offset: tf.zeros([4]), mean: tf.zeros([4]), variance: tf.ones([4]) };
+  const x = tf.tidy(() => tf.concat([random('x', 63, 4), tf.tensor2d([[Number.NaN, 1, 1, 1]])]) as tf.Tensor2D);
+
+  it('stays so through a batch norm and a sum, in its channel alone', () => {
+    tf.tidy(() => {
+      const { y } = ops.batchNormTrain(x, channels, { activation: 'relu' });
+      expect(largest(tf.slice(y, [0, 1]))).toBeLessThan(10);
+      expect([...tf.slice(y, [0, 0], [64, 1]).dataSync()].every(Number.isNaN)).toBe(true);
+      const tapped = ops.batchNormTapped(x, channels, { activation: 'relu6' });
+      expect(tapped.y.dataSync()[63 * 4]).toBeNaN();
+      expect(tapped.variance.dataSync()[0]).toBeNaN();
+      expect(ops.add(x, x, 'relu').dataSync()[63 * 4]).toBeNaN();
+    });
+  });
+});
+
+it.each<readonly [string, () => unknown]>([
+  [
+    'a batch norm with variables of other channels',
+    () => {
+      const [x, c, d] = [tf.ones([2, 2, 2, 3]), tf.ones([3]), tf.ones([4])];
+      return ops.batchNormTrain(x as tf.Tensor4D, { scale: c, offset: c, mean: d, variance: c });
+    },
+  ],
+  ['a sum of two sizes', () => ops.add(tf.ones([3]), tf.ones([4]), 'relu')],
+  [
+    'a gradient of another size',
+    () =>
+      ops.momentumStep({ param: tf.ones([3]), gradient: tf.ones([4]), velocity: tf.ones([3]) }, tf.scalar(1), {
+        momentum: 0.9,
+        nesterov: false,
+        decay: 0,
+      }),
+  ],
+])('%s is refused', (_, run) => {
+  expect(() => tf.tidy(() => void run())).toThrow(/not one number a channel|not of one size/);
+});
+
+/** Sums of the bytes of results, which no two results share by chance. */
+const script = `
+import { createHash } from 'node:crypto';
+import * as tf from '@tensorflow/tfjs';
+import { key, uniforms } from './src/core/random.js';
+import { loadEngine } from './src/engine/engine.js';
+import * as ops from './src/engine/ops.js';
+await loadEngine();
+const random = (name, ...shape) => tf.tensor(uniforms(key(name), tf.util.sizeFromShape(shape), 1), shape);
+const hash = createHash('sha256');
+const add = (tensors) => { for (const each of tensors) hash.update(each.dataSync()); };
+for (const [n, side, c] of [[16, 16, 64], [30, 6, 160], [9, 10, 48]]) {
+  const x = random('x', n, side, side, c), f = random('f', 3, 3, c, c), o = random('o', c), v = tf.abs(random('v', c));
+  const [mean, variance] = [random('m', c), tf.abs(random('u', c))];
+  const net = (a, b, s, p) => ops.add(ops.batchNormTrain(ops.conv2d(a, b, { padding: 1 }), { scale: s, offset: p, mean, variance }, { activation: 'relu' }).y, a, 'relu');
+  add([net(x, f, v, o), ...tf.grads(net)([x, f, v, o])]);
+  const tapped = ops.batchNormTapped(x, { scale: v, offset: o, mean, variance });
+  add(Object.values(tapped));
+}
+process.stdout.write(hash.digest('hex'));
+`;
+
+it('results are the same bits with any number of threads', { timeout: 180_000 }, () => {
+  const run = (threads: number) =>
+    execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', script], {
+      env: { ...process.env, TF_NUM_INTRAOP_THREADS: String(threads), CUDA_VISIBLE_DEVICES: '' },
+      encoding: 'utf8',
+    });
+  const [one, ...others] = [1, 2, 3].map(run);
+  expect(one).toMatch(/^[0-9a-f]{64}$/);
+  for (const other of others) expect(other).toBe(one);
+});
