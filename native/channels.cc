@@ -50,6 +50,11 @@ FOR_EACH_PROCESSOR void Normalise(const float* __restrict x, int64_t rows, int64
   }
 }
 
+// The gradient to z from that to z within bounds.
+__attribute__((always_inline)) inline float Within(float z, float lo, float hi, float dy) {
+  return ((z > lo) & (z < hi)) ? dy : 0.0f;
+}
+
 // With g = dy where (x - mean) a + b is between lo and hi, and 0 elsewhere: s1 += g, s2 += g (x - mean).
 FOR_EACH_PROCESSOR void AddGradientSums(const float* __restrict dy, const float* __restrict x, int64_t rows, int64_t w,
                                         const float* __restrict mean, const float* __restrict a,
@@ -62,8 +67,8 @@ FOR_EACH_PROCESSOR void AddGradientSums(const float* __restrict dy, const float*
     for (int64_t c = 0; c < w; c++) {
       const float d0 = x0[c] - mean[c], d1 = x1[c] - mean[c], d2 = x2[c] - mean[c], d3 = x3[c] - mean[c];
       const float z0 = d0 * a[c] + b[c], z1 = d1 * a[c] + b[c], z2 = d2 * a[c] + b[c], z3 = d3 * a[c] + b[c];
-      const float g0 = (z0 > lo) & (z0 < hi) ? dy0[c] : 0.0f, g1 = (z1 > lo) & (z1 < hi) ? dy1[c] : 0.0f;
-      const float g2 = (z2 > lo) & (z2 < hi) ? dy2[c] : 0.0f, g3 = (z3 > lo) & (z3 < hi) ? dy3[c] : 0.0f;
+      const float g0 = Within(z0, lo, hi, dy0[c]), g1 = Within(z1, lo, hi, dy1[c]);
+      const float g2 = Within(z2, lo, hi, dy2[c]), g3 = Within(z3, lo, hi, dy3[c]);
       s1[c] += (g0 + g1) + (g2 + g3);
       s2[c] += (g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3);
     }
@@ -73,7 +78,7 @@ FOR_EACH_PROCESSOR void AddGradientSums(const float* __restrict dy, const float*
     for (int64_t c = 0; c < w; c++) {
       const float d = x0[c] - mean[c];
       const float z = d * a[c] + b[c];
-      const float g = (z > lo) & (z < hi) ? dy0[c] : 0.0f;
+      const float g = Within(z, lo, hi, dy0[c]);
       s1[c] += g;
       s2[c] += g * d;
     }
@@ -89,7 +94,7 @@ FOR_EACH_PROCESSOR void PassBack(const float* dy, const float* __restrict x, int
 #pragma GCC ivdep
     for (int64_t c = 0; c < w; c++) {
       const float z = (x[c] - mean[c]) * a[c] + b[c];
-      const float g = (z > lo) & (z < hi) ? dy[c] : 0.0f;
+      const float g = Within(z, lo, hi, dy[c]);
       dx[c] = p[c] * g + (q[c] * (x[c] - centre[c]) + level[c]);
     }
   }
