@@ -255,7 +255,8 @@ const mapsChart = (of: TeacherDiagnostics, shown: readonly string[], some: reado
               scale: { domain: names, scheme: names.length <= 10 ? 'tableau10' : few ? 'tableau20' : 'sinebow' },
               legend: few ? { symbolOpacity: 1 } : null,
             },
-            tooltip: [{ field: 'class' }, { field: 'image' }],
+            // By the name `image` a tooltip would take it for a picture's address.
+            tooltip: [{ field: 'class' }, { field: 'image', title: 'place among the images' }],
           },
         },
         // A map has no units: each fills its place.

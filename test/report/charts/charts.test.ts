@@ -397,6 +397,17 @@ describe.each(all)('the charts of %s', (_, charts) => {
     }
   });
 
+  test('say nothing to the pointer that is taken for a title or the address of a picture', () => {
+    const tips = (value: unknown): readonly (string | undefined)[] => {
+      if (typeof value !== 'object' || value === null) return [];
+      const own = 'tooltip' in value && Array.isArray(value.tooltip) ? value.tooltip : [];
+      return [...own.map(({ field, title }) => title ?? field), ...Object.values(value).flatMap(tips)];
+    };
+    expect(charts.flatMap(({ spec }) => tips(spec)).filter((name) => ['title', 'image'].includes(name ?? ''))).toEqual(
+      [],
+    );
+  });
+
   test('are drawn as SVG and as PNG of twice the size', async () => {
     for (const chart of charts) {
       const svg = await svgOf(chart);
