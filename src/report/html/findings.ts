@@ -1,4 +1,4 @@
-import type { Matrix } from '../../harness/matrix.js';
+import type { Matrix, Spread } from '../../harness/matrix.js';
 import { counted, percent, signed, whole } from '../numbers.js';
 
 /** What came of one defence, in words. */
@@ -86,13 +86,13 @@ export const findingsOf = (matrix: Matrix): readonly Finding[] =>
           const cell = matrix.cells.find(
             (each) => each.attack === attack && each.defense === defense && each.student === student,
           );
-          const difference = cell?.toBaseline?.mean;
+          const difference = cell?.toBaseline;
           const verdict = matrix.scores?.find((each) => each.defense === defense && each.student === student)?.verdict;
           return {
             ...(matrix.students.length > 1 ? { student } : {}),
             attack,
             accuracy: `${percent(best.mean)} %`,
-            ...(difference === undefined ? {} : { difference }),
+            ...(difference === undefined ? {} : { difference: difference.mean }),
             sentence: inWords(difference),
             ...(verdict === undefined ? {} : { verdict }),
           };
@@ -100,9 +100,10 @@ export const findingsOf = (matrix: Matrix): readonly Finding[] =>
     };
   });
 
-const inWords = (difference: number | undefined): string => {
+const inWords = (difference: Spread | undefined): string => {
   if (difference === undefined) return '';
-  if (Number(percent(Math.abs(difference))) === 0) return 'as good as the same student trained alone';
-  const points = percent(Math.abs(difference));
-  return `${points} points ${difference > 0 ? 'better' : 'worse'} than the same student trained alone`;
+  const { mean, count } = difference;
+  const points = percent(Math.abs(mean));
+  const compared = Number(points) === 0 ? 'as good as' : `${points} points ${mean > 0 ? 'better' : 'worse'} than`;
+  return `${compared} the same student trained alone${count === 1 ? ', on one seed' : ''}`;
 };
