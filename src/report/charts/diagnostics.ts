@@ -1,3 +1,4 @@
+import { unique } from '../../core/lists.js';
 import type { TeacherDiagnostics } from '../../harness/diagnose.js';
 import { diagnosticsRows } from '../diagnostics.js';
 import { counted, whole } from '../numbers.js';
@@ -43,6 +44,14 @@ const chart = (
 /** Names that are each of one class alone, in label order. */
 const namesOf = (classes: readonly string[]): readonly string[] =>
   classes.map((name, i) => (classes.filter((other) => other === name).length === 1 ? name : `${i} ${name}`));
+
+/** A column a teacher, in the run's order; a name that is wider than its column is cut. */
+const teacherColumn = (shown: readonly string[], width: number) => ({
+  field: 'teacher',
+  type: 'nominal',
+  sort: shown,
+  header: { labelLimit: width },
+});
 
 /* Answers by temperature */
 
@@ -148,6 +157,7 @@ const responsesCharts = (
   const { responses, classes } = of;
   if (responses === undefined) return [];
   const names = namesOf(classes);
+  const width = Math.min(320, Math.max(160, 16 * classes.length));
   const images = responses.images.slice(0, most.images).map(({ image }) => image);
   const rows = diagnosticsRows(of).responses.filter(
     ({ image, defense }) => images.includes(image) && shown.includes(defense),
@@ -186,11 +196,16 @@ const responsesCharts = (
       {
         data: { values },
         facet: {
-          row: { field: 'image', type: 'nominal', sort: null, header: { labelAngle: 0, labelAlign: 'left' } },
-          column: { field: 'teacher', type: 'nominal', sort: null },
+          row: {
+            field: 'image',
+            type: 'nominal',
+            sort: unique(values.map(({ image }) => image)),
+            header: { labelAngle: 0, labelAlign: 'left' },
+          },
+          column: teacherColumn(shown, width),
         },
         spec: {
-          width: Math.min(320, Math.max(160, 16 * classes.length)),
+          width,
           height: 80,
           mark: { type: 'bar' },
           encoding: {
@@ -223,6 +238,7 @@ const mapsChart = (of: TeacherDiagnostics, shown: readonly string[], some: reado
       y: row.y,
     }));
   const few = names.length <= coloured;
+  const side = 240;
   const place = (field: 'x' | 'y') => ({ field, type: 'quantitative', axis: null });
   return [
     chart(
@@ -238,11 +254,11 @@ const mapsChart = (of: TeacherDiagnostics, shown: readonly string[], some: reado
         data: { values },
         facet: {
           row: { field: 'of', type: 'nominal', sort: ['features', 'logits'] },
-          column: { field: 'teacher', type: 'nominal', sort: null },
+          column: teacherColumn(shown, side),
         },
         spec: {
-          width: 240,
-          height: 240,
+          width: side,
+          height: side,
           mark: { type: 'circle', size: 18, opacity: 0.7 },
           encoding: {
             x: place('x'),

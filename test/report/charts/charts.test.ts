@@ -263,8 +263,8 @@ describe('training curves', () => {
         ['held-out images', 'teacher', 2, 60, 1],
       ],
       [
-        ['none/small: training images', 'kd', 1, 20, 1],
-        ['small: training images', 'scratch', 1, 10, 1],
+        ['training images: none/small', 'kd', 1, 20, 1],
+        ['training images: small', 'scratch', 1, 10, 1],
       ],
     ]);
   });
@@ -291,6 +291,11 @@ describe('what teachers answer', () => {
   const titled = (title: RegExp, of = diagnosed): Chart | undefined =>
     diagnosticsCharts(of).find((chart) => title.test(chart.title));
   const { responses: _, maps: __, ...bare } = diagnosed;
+  /** The two teachers by other names. */
+  const renamed = ([one, other]: readonly [string, string]): typeof diagnosed =>
+    JSON.parse(JSON.stringify(diagnosed), (name, value) =>
+      name !== 'defense' ? value : value === 'none' ? one : other,
+    );
 
   test('by temperature: a point a teacher, temperature and measure, of the normal teacher without KL', () => {
     const rows = rowsOf(titled(/temperature$/)) as readonly Row[];
@@ -331,6 +336,13 @@ describe('what teachers answer', () => {
     ).flat();
     const subtitle = JSON.stringify(titled(/^Where/, { ...diagnosed, teachers })?.spec.title);
     expect(subtitle).toContain('the first 6 of 7 teachers');
+  });
+
+  test('stand in the order of the run, whatever their names', async () => {
+    const chart = titled(/^Where/, renamed(['zebra', 'ant'])) as Chart;
+    const svg = await svgOf(chart);
+    expect(svg.indexOf('>zebra<')).toBeGreaterThan(0);
+    expect(svg.indexOf('>zebra<')).toBeLessThan(svg.indexOf('>ant<'));
   });
 
   test('without images there are no bars and no maps', () => {
