@@ -189,6 +189,16 @@ export const whatIsCounted = ({ report, select, cells, victims }: Matrix): strin
   return `Accuracy in % on ${images === undefined ? '' : `${whole(images)} `}${of}, ${checkpoint}.`;
 };
 
+/** Over how many seeds the numbers of a matrix are, which of an unfinished run are fewer than it has: `1 of 2 seeds`. */
+export const seedsCounted = ({ cells, seeds }: Matrix): string => {
+  const counts = cells.flatMap(({ accuracy }) => accuracy?.count ?? []);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  const all = counted(seeds.length, 'seed');
+  if (counts.length === 0 || least === seeds.length) return all;
+  const upTo = least === most ? '' : 'up to ';
+  return most === seeds.length ? `${upTo}${all}` : `${upTo}${most} of ${all}`;
+};
+
 export const seedsSaid = ({ seeds }: Matrix): string =>
   seeds.length === 1
     ? `1 seed (${seeds[0]}): no spread.`

@@ -19,11 +19,15 @@ const detail = (id: string, of = page) => of.details.find((each) => each.id === 
 describe('the page of a run', () => {
   it('says in words what was tested', () => {
     expect(page.lead.join(' ')).toBe(
-      '3 attacks try to copy the teacher big into small, once behind each of 3 defences. 1 honest student trained without the teacher shows what stealing must beat. Accuracy is on test images of mnist. Every number is a mean over 2 seeds.',
+      '3 attacks try to copy the teacher big into small, once behind each of 3 defences. 1 honest student trained without the teacher shows what stealing must beat. Accuracy is on test images of mnist. Every number is a mean over up to 2 seeds.',
     );
     expect(pageOf(runOf({ matrix: { ...example, seeds: ['0'] } })).lead.join(' ')).toContain(
-      'Every number is from one seed, which cannot tell a small difference from chance.',
+      'Every number is from 1 seed, which cannot tell a small difference from chance.',
     );
+    const begun = { ...example, cells: [cell('kd', 'none', [result('0', 0.9)])] };
+    expect(pageOf(runOf({ matrix: begun })).lead.at(-1)).toMatch(/^Every number is from 1 of 2 seeds, which cannot/);
+    const whole = { ...example, cells: [cell('kd', 'none', [result('0', 0.9), result('1', 0.9)])] };
+    expect(pageOf(runOf({ matrix: whole })).lead.at(-1)).toBe('Every number is a mean over 2 seeds.');
   });
 
   it('says from which defence the most is stolen, and from which the least', () => {
@@ -255,6 +259,9 @@ describe('curves', () => {
     const [curve] = flat[0]?.curves ?? [];
     if (curve === undefined) throw new Error('no curve');
     const { text } = curveSvg(curve);
+    const [line] = curve.lines;
+    const below = curveSvg({ metric: 'kl', lines: line === undefined ? [] : [{ ...line, points: [[0, -0.00002]] }] });
+    expect(below.text).toContain('>−2.0e−5<');
     expect(text).toContain('<circle');
     expect(text).not.toMatch(/NaN|Infinity/);
   });
