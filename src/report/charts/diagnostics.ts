@@ -97,9 +97,13 @@ const temperatureChart = ({ teachers, images, peakThreshold }: TeacherDiagnostic
   const place = { x, y: y('mean'), color };
   const layer = [
     {
-      transform: [{ filter: 'isValid(datum.sd)' }],
+      // Of one seed a band has no height: a panel of nothing but such would have no extent.
+      transform: (['low', 'high'] as const).map((end) => ({
+        calculate: `isValid(datum.sd) ? datum.${end} : datum.mean`,
+        as: `band_${end}`,
+      })),
       mark: { type: 'area', opacity: 0.15 },
-      encoding: { x, y: y('low'), y2: { field: 'high' }, color },
+      encoding: { x, y: y('band_low'), y2: { field: 'band_high' }, color },
     },
     { mark: { type: 'line', strokeWidth: 2 }, encoding: { ...place, strokeDash: by((style) => style.dash) } },
     {

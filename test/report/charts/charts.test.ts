@@ -1,4 +1,5 @@
 import { PNG } from 'pngjs';
+import * as vega from 'vega';
 import { compile } from 'vega-lite';
 import { describe, expect, test } from 'vitest';
 import type { Matrix } from '../../../src/harness/matrix.js';
@@ -312,6 +313,16 @@ describe('what teachers answer', () => {
     }));
     const [row] = rowsOf(titled(/temperature$/, { ...diagnosed, teachers })) as readonly Row[];
     expect(row).toMatchObject({ mean: 0.5, sd: 0.125, low: 0.375, high: 0.625, seeds: 2 });
+  });
+
+  test('by temperature are drawn without a warning where no seed is a second one', async () => {
+    const { spec } = titled(/temperature$/) as Chart;
+    const said: unknown[] = [];
+    const logger = vega.logger(vega.Warn, 'log', (_method, _level, args) => said.push(args));
+    const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none', logger });
+    await view.runAsync();
+    view.finalize();
+    expect(said).toEqual([]);
   });
 
   test('to single images: a bar a class, and classes of one name apart', () => {
