@@ -1,9 +1,7 @@
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, join, relative, resolve, sep } from 'node:path';
-import { FailureError, failure } from '../core/errors.js';
+import { basename, dirname, join, relative, sep } from 'node:path';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
-import { isThere } from '../harness/store.js';
 import { type Chart, chartsOf } from '../report/charts/charts.js';
 import { svgOf } from '../report/charts/render.js';
 import { inAddress } from '../report/html/markup.js';
@@ -32,23 +30,6 @@ const largest = { thumbnail: 64, compare: 720 } as const;
 
 /** Images that a page shows of one student and seed. */
 const mostThumbnails = 300;
-
-/**
- * The folder of a run, which is given as such, as its matrix.json or by its name below `runs`: it has a matrix, or a plan.
- * Rejects with a failure of kind `usage` where there is none.
- */
-export const runFolder = async (run: string, command: string): Promise<string> => {
-  if (basename(run) === matrixFiles.json && (await isThere(run))) return dirname(resolve(run));
-  for (const folder of [resolve(run), resolve('runs', run)]) {
-    for (const name of [matrixFiles.json, planName]) if (await isThere(join(folder, name))) return folder;
-  }
-  throw new FailureError(
-    failure('usage', `there is no ${matrixFiles.json} and no ${planName}, in it or in runs/${run}`, {
-      where: run,
-      remedy: `Give the folder of a run, or its name: undistill ${command} quickstart.`,
-    }),
-  );
-};
 
 /** A chart as it is made, with its drawing where that could be made. */
 export type Drawn = Chart & Pick<DrawnChart, 'svg'>;

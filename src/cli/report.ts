@@ -2,8 +2,8 @@ import { dirname, join, resolve } from 'node:path';
 import { writeWhole } from '../harness/store.js';
 import { report } from '../report/html/report.js';
 import { shownWhole } from './paths.js';
-import { mostEmbedded, type ReadRun, runFolder, runReader } from './report-run.js';
-import { reportName } from './run-folder.js';
+import { mostEmbedded, type ReadRun, runReader } from './report-run.js';
+import { reportName, runFolder } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 /** What the page of a run shows that lies in a folder, which is the run's own unless another is given. */

@@ -1,5 +1,5 @@
 import { cp, readdir, readFile, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import type { TeacherDiagnostics } from '../harness/diagnose.js';
 import type { Matrix } from '../harness/matrix.js';
@@ -69,13 +69,14 @@ export const copyStages = async (folder: string, plan: Plan, store: Store): Prom
 };
 
 /**
- * The matrix.json of a run, which is given as that file, as its folder or by its name below `runs`. Rejects with a failure
- * of kind `usage` where there is none; its remedy is to call `command` another way.
+ * The first file of some names that a run has; the run is given as one of them, as its folder or by its name below `runs`.
+ * Rejects with a failure of kind `usage` where it has none; its remedy is to call `command` another way.
  */
-export const matrixPath = async (run: string, command: string): Promise<string> => {
-  const candidates = [run, join(run, matrixFiles.json), join('runs', run, matrixFiles.json)].map((each) =>
-    resolve(each),
-  );
+const fileOfRun = async (run: string, names: readonly string[], command: string): Promise<string> => {
+  const candidates = [
+    ...(names.includes(basename(run)) ? [run] : []),
+    ...[run, join('runs', run)].flatMap((folder) => names.map((name) => join(folder, name))),
+  ].map((path) => resolve(path));
   for (const path of candidates) {
     const isFile = await stat(path).then(
       (found) => found.isFile(),
@@ -84,12 +85,20 @@ export const matrixPath = async (run: string, command: string): Promise<string> 
     if (isFile) return path;
   }
   throw new FailureError(
-    failure('usage', `there is no ${matrixFiles.json}, in it or in runs/${run}`, {
+    failure('usage', `there is ${names.map((name) => `no ${name}`).join(' and ')}, in it or in runs/${run}`, {
       where: run,
       remedy: `Give the folder of a run, or its name: undistill ${command} quickstart.`,
     }),
   );
 };
+
+/** The matrix.json of a run that has one. */
+export const matrixPath = (run: string, command: string): Promise<string> =>
+  fileOfRun(run, [matrixFiles.json], command);
+
+/** The folder of a run that has a matrix, or only a plan as yet. */
+export const runFolder = async (run: string, command: string): Promise<string> =>
+  dirname(await fileOfRun(run, [matrixFiles.json, planName], command));
 
 /** Throws the failure of a file that a run did not leave like this. */
 const refuse = (what: string, path: string): never => {
@@ -104,12 +113,26 @@ const parsed = (text: string, path: string): unknown => {
   }
 };
 
+/** Null stands for a number that is not finite, which JSON has not. */
+const withNumbers = (value: unknown): unknown => {
+  if (value === null) return Number.NaN;
+  if (Array.isArray(value)) return value.map(withNumbers);
+  if (typeof value !== 'object') return value;
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, withNumbers(each)]));
+};
+
+const lists = ['attacks', 'defenses', 'students', 'seeds', 'victims', 'cells', 'best', 'provenance'] as const;
+
 /** A matrix as a run left it. */
 export const decodeMatrix = (text: string, path: string): Matrix => {
   const value = parsed(text, path) as Partial<Matrix>;
   if (value?.version !== 1 || !Array.isArray(value.cells))
     return refuse('the file is no matrix of this version of undistill', path);
-  return value as Matrix;
+  const missing = lists.filter((name) => !Array.isArray(value[name]));
+  if (missing.length > 0) return refuse(`the matrix has no ${missing.join(', ')}`, path);
+  // What parameters leave open is null.
+  const { attacks, defenses } = value;
+  return { ...(withNumbers(value) as Matrix), attacks, defenses } as Matrix;
 };
 
 /** The plan that a run left in its folder. */

@@ -6,8 +6,8 @@ import { extname, join, sep } from 'node:path';
 import { FailureError, failure, showFailure, toFailure } from '../core/errors.js';
 import { type Report, report } from '../report/html/report.js';
 import { shownWhole } from './paths.js';
-import { type RunReader, runFolder, runReader } from './report-run.js';
-import { imageFiles } from './run-folder.js';
+import { type RunReader, runReader } from './report-run.js';
+import { imageFiles, runFolder } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface ServeOptions {

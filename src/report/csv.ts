@@ -60,6 +60,10 @@ const columns: Readonly<Record<string, Column>> = {
   published_accuracy: ({ cell }) => cell.published,
   published_teacher_accuracy: ({ matrix, cell }) =>
     matrix.victims.find(({ defense }) => defense === cell.defense)?.published,
+  published_source: ({ matrix, cell }) =>
+    [cell, matrix.victims.find(({ defense }) => defense === cell.defense)].some((each) => each?.published !== undefined)
+      ? matrix.published
+      : undefined,
   ...overSeeds('accuracy', ({ accuracy }) => accuracy),
   ...overSeeds('difference_to_baseline', ({ toBaseline }) => toBaseline),
   ...overSeeds('difference_to_label_smoothing', ({ toLabelSmoothing }) => toLabelSmoothing),

@@ -40,6 +40,36 @@ export interface LayoutOptions {
   readonly undefended?: boolean;
 }
 
+/** The labels of a matrix, in order. */
+export interface Labels {
+  readonly attacks: readonly string[];
+  readonly defenses: readonly string[];
+  readonly students: readonly string[];
+}
+
+/** What a matrix lists. */
+export interface Listed extends Pick<Labels, 'students'> {
+  readonly attacks: readonly { readonly label: string }[];
+  readonly defenses: readonly { readonly label: string }[];
+}
+
+/** Those that a matrix lists, and those that only its cells have, so that a foreign cell is shown too. */
+export const labelsOf = ({ attacks, defenses, students }: Listed, cells: readonly Cell[]): Labels => ({
+  attacks: unique([...attacks.map(({ label }) => label), ...cells.map(({ attack }) => attack)]),
+  defenses: unique([...defenses.map(({ label }) => label), ...cells.map(({ defense }) => defense)]),
+  students: unique([...students, ...cells.map(({ student }) => student)]),
+});
+
+/** Why a cell is none of the run's own: its attack, defence or student is not listed. */
+const foreign = ({ attacks, defenses, students }: Listed, { attack, defense, student }: Cell): string | undefined => {
+  const unlisted = [
+    ...(attacks.some(({ label }) => label === attack) ? [] : [`no attack ${attack}`]),
+    ...(defenses.some(({ label }) => label === defense) ? [] : [`no defence ${defense}`]),
+    ...(students.includes(student) ? [] : [`no student ${student}`]),
+  ];
+  return unlisted.length === 0 ? undefined : `foreign: the run lists ${unlisted.join(', ')}`;
+};
+
 /** Numbers its notes in the order in which they are first asked for. */
 const footnoter = () => {
   const notes: string[] = [];
@@ -55,6 +85,7 @@ const footnoter = () => {
 
 export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): Layout => {
   const footnotes = footnoter();
+  const labels = labelsOf(of, of.cells);
 
   const column = (defense: string): Column => {
     const victim = of.victims.find((each) => each.defense === defense);
@@ -75,20 +106,18 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
 
   const shown = (cell: Cell | undefined): string => {
     if (cell === undefined) return '';
-    if (cell.accuracy === undefined) {
-      return `${cell.status}${published(cell.published)}${cell.status === 'not run' ? '' : footnotes.for(cell.reason)}`;
-    }
+    const why = footnotes.for(reasonOf(of, cell));
+    if (cell.accuracy === undefined) return `${cell.status}${published(cell.published)}${why}`;
     const parts = [meanAndDeviation(cell.accuracy)];
     if (cell.toBaseline !== undefined) parts.push(`(${signed(cell.toBaseline.mean)})`);
     if (undefended && cell.toUndefended !== undefined) parts.push(`[${signed(cell.toUndefended.mean)}]`);
-    return `${parts.join(' ')}${published(cell.published)}${footnotes.for(incomplete(cell))}`;
+    return `${parts.join(' ')}${published(cell.published)}${why}`;
   };
 
   const block = (student: string): Block => {
-    const defenses = of.defenses.map(({ label }) => label);
+    const { attacks, defenses } = labels;
     const columns = defenses.map(column);
-    const rows = of.attacks
-      .map(({ label }) => label)
+    const rows = attacks
       .filter((attack) => of.cells.some((cell) => cell.student === student && cell.attack === attack))
       .map((attack) => ({
         label: attack,
@@ -109,7 +138,7 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
   };
 
   // Before the notes are read: drawing the cells is what finds them.
-  const blocks = of.students.map(block);
+  const blocks = labels.students.map(block);
   const caption = captionOf(of, undefended);
   const notes = [...caption, ...notesOn(of)];
   return { title: of.experiment, about: of.about, blocks, footnotes: footnotes.notes, caption, notes };
@@ -118,8 +147,14 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
 /** What a paper reports, beside one's own number. */
 const published = (accuracy: number | undefined): string => (accuracy === undefined ? '' : ` ‹${percent(accuracy)}›`);
 
+/** Why a cell has no number, or one over fewer seeds than the experiment has, and whether it is foreign. */
+export const reasonOf = (listed: Listed, cell: Cell): string | undefined => {
+  const why = cell.accuracy !== undefined ? incomplete(cell) : cell.status === 'not run' ? undefined : cell.reason;
+  return [why, foreign(listed, cell)].filter((each) => each !== undefined).join('; ') || undefined;
+};
+
 /** Why a cell's mean is over fewer seeds than the experiment has. */
-export const incomplete = ({ seeds }: Cell): string | undefined => {
+const incomplete = ({ seeds }: Cell): string | undefined => {
   const missing = seeds.filter(({ status }) => status !== 'done');
   if (missing.length === 0) return undefined;
   const reasons = missing.map(({ seed, status, reason }) => `seed ${seed} ${reason ?? status}`);
@@ -152,6 +187,16 @@ export const whatIsCounted = ({ report, select, cells, victims }: Matrix): strin
   const of = report === 'test' ? 'test images' : 'held-out training images (validation), not on test images';
   const checkpoint = select === 'last' ? 'after the last step' : 'of the checkpoint best on held-out images';
   return `Accuracy in % on ${images === undefined ? '' : `${whole(images)} `}${of}, ${checkpoint}.`;
+};
+
+/** Over how many seeds the numbers of a matrix are, which of an unfinished run are fewer than it has: `1 of 2 seeds`. */
+export const seedsCounted = ({ cells, seeds }: Matrix): string => {
+  const counts = cells.flatMap(({ accuracy }) => accuracy?.count ?? []);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  const all = counted(seeds.length, 'seed');
+  if (counts.length === 0 || least === seeds.length) return all;
+  const upTo = least === most ? '' : 'up to ';
+  return most === seeds.length ? `${upTo}${all}` : `${upTo}${most} of ${all}`;
 };
 
 export const seedsSaid = ({ seeds }: Matrix): string =>

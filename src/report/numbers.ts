@@ -1,7 +1,10 @@
 import type { Spread } from '../harness/matrix.js';
 
-/** A share as a percentage: `97.12`. */
-export const percent = (share: number): string => (100 * share).toFixed(2);
+/** A share as a percentage: `97.12`; what is below 0, as an interval's bound may be, with a minus sign: `−0.42`. */
+export const percent = (share: number): string => {
+  const text = (100 * Math.abs(share)).toFixed(2);
+  return share < 0 && Number(text) !== 0 ? `−${text}` : text;
+};
 
 /** A difference of shares in percentage points, with its sign: `+0.21`, `−4.18`, `±0.00`. */
 export const signed = (difference: number): string => {

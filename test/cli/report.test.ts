@@ -5,9 +5,10 @@ import { reportCommand } from '../../src/cli/report.js';
 import { runReader } from '../../src/cli/report-run.js';
 import { terminal } from '../../src/cli/terminal.js';
 import { FailureError } from '../../src/core/errors.js';
+import { pageOf } from '../../src/report/html/model.js';
 import type { ImagesFile } from '../../src/report/images.js';
 import { pictureToPng } from '../../src/report/pictures.js';
-import { example } from '../report/matrix.js';
+import { cell, example, result } from '../report/matrix.js';
 import { type Project, project } from './project.js';
 
 let at: Project;
@@ -158,6 +159,22 @@ describe('what is read of a run', () => {
     expect(run.images).toEqual([]);
   });
 
+  it('has what is not finite as such, and a parameter that is left open', async () => {
+    const folder = await finished('infinite');
+    const student = {
+      images: 10,
+      last: 0.5,
+      metrics: { accuracy: 0.5, negativeLogLikelihood: Number.POSITIVE_INFINITY },
+    };
+    const cells = [cell('kd', 'none', [result('0', 0.5, { student })])];
+    const attacks = example.attacks.map((attack) => ({ ...attack, params: { adversary: null } }));
+    await write({ 'runs/infinite/matrix.json': JSON.stringify({ ...example, attacks, cells }) });
+    const { matrix } = await reading(folder);
+    expect(matrix?.cells[0]?.seeds[0]?.student?.metrics).toEqual({ accuracy: 0.5, negativeLogLikelihood: Number.NaN });
+    expect(matrix?.attacks[0]?.params).toEqual({ adversary: null });
+    expect(JSON.stringify(pageOf(await reading(folder)).details)).toContain('["log likelihood, negative","NaN"]');
+  });
+
   it('is said to be another when something was written', async () => {
     const folder = await finished('marked');
     const reader = runReader(folder, { embed: 0 });
@@ -181,7 +198,7 @@ describe('undistill report', () => {
 
   it('writes one file beside the matrix, or where it is told to', async () => {
     const folder = await finished('written');
-    for (const run of [folder, join(folder, 'matrix.json')]) {
+    for (const run of [folder, join(folder, 'matrix.json'), join(folder, 'plan.json')]) {
       await rm(join(folder, 'report.html'), { force: true });
       expect(await told(run)).toEqual({ code: 0, lines: [`report: ${join(folder, 'report.html')}\n`] });
       expect(await readFile(join(folder, 'report.html'), 'utf8')).toContain('<h1><bdi>written</bdi></h1>');
@@ -208,5 +225,13 @@ describe('undistill report', () => {
       kind: 'usage',
       what: 'the file is not JSON',
     });
+    const { victims: _, best: __, ...lacking } = example;
+    await write({ 'runs/damaged/matrix.json': JSON.stringify(lacking) });
+    expect(await refused(join(at.folder, 'runs/damaged'))).toMatchObject({
+      kind: 'usage',
+      what: 'the matrix has no victims, best',
+    });
+    await write({ 'notes.txt': 'mine' });
+    expect(await refused(join(at.folder, 'notes.txt'))).toMatchObject({ kind: 'usage' });
   });
 });

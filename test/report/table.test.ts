@@ -9,6 +9,7 @@ import { cell, example, result } from './matrix.js';
 describe('numbers', () => {
   it('are shown in percent, with the sign of a difference and no deviation of one', () => {
     expect(percent(0.98765)).toBe('98.77');
+    expect([-0.0042, -0.00001].map(percent)).toEqual(['−0.42', '0.00']);
     expect([0.0021, -0.0418, 0, -0.00001].map(signed)).toEqual(['+0.21', '−4.18', '±0.00', '±0.00']);
     expect(meanAndDeviation({ mean: 0.9, sd: 0.01, count: 2 })).toBe('90.00 ± 1.00');
     expect(meanAndDeviation({ mean: 0.9, count: 1 })).toBe('90.00');
@@ -76,7 +77,11 @@ describe('the table of a terminal', () => {
       .split('\r\n')
       .filter((each) => /^experiment,|,kd,nasty,0,/.test(each));
     const at = (name: string) => line.split(',')[head.split(',').indexOf(name)];
-    expect([at('published_accuracy'), at('published_teacher_accuracy')]).toEqual(['0.925', '0.94']);
+    expect(['accuracy', 'teacher_accuracy', 'source'].map((name) => at(`published_${name}`))).toEqual([
+      '0.925',
+      '0.94',
+      'Table 1; recalled',
+    ]);
   });
 
   const scored: Matrix = {
@@ -105,6 +110,16 @@ describe('the table of a terminal', () => {
       "- nasty: harm of the best attack −8.00 (95 % interval −17.00 to +1.00), teacher's",
     );
     expect(table(example)).not.toContain('harm');
+  });
+
+  it('shows a foreign cell with what is foreign about it', () => {
+    const foreign = cell('other', 'none', [result('0', 0.5)]);
+    const of = { ...example, cells: [...example.cells, foreign] };
+    const lines = table(of, { width: 200 }).split('\n');
+    const row = lines.find((line) => line.startsWith('other '));
+    const note = /50\.00 (\S+)$/.exec(row?.trimEnd() ?? '')?.[1];
+    expect(lines).toContain(`${note} foreign: the run lists no attack other`);
+    expect(markdown(of)).toContain('| other | 50.00');
   });
 
   it('says how much of a paper was found again, and why it may not be', () => {

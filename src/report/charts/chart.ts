@@ -27,7 +27,7 @@ export const page = {
     axisX: { titlePadding: 10 },
     axisY: { titlePadding: 10 },
     legend: { labelFontSize: 12, labelLimit: 320, symbolLimit: 60, symbolSize: 90, rowPadding: 4 },
-    header: { labelFontSize: 12, labelFontWeight: 'bold', title: null, labelLimit: 400 },
+    header: { labelFontSize: 12, labelFontWeight: 'bold', title: null, labelLimit: 330 },
     title: { fontSize: 15, subtitleFontSize: 12, subtitleColor: '#555555', anchor: 'start', offset: 14, limit: 900 },
   },
 } as const;

@@ -1,3 +1,4 @@
+import { unique } from '../../core/lists.js';
 import type { TeacherDiagnostics } from '../../harness/diagnose.js';
 import { diagnosticsRows } from '../diagnostics.js';
 import { counted, whole } from '../numbers.js';
@@ -44,6 +45,14 @@ const chart = (
 const namesOf = (classes: readonly string[]): readonly string[] =>
   classes.map((name, i) => (classes.filter((other) => other === name).length === 1 ? name : `${i} ${name}`));
 
+/** A column a teacher, in the run's order; a name that is wider than its column is cut. */
+const teacherColumn = (shown: readonly string[], width: number) => ({
+  field: 'teacher',
+  type: 'nominal',
+  sort: shown,
+  header: { labelLimit: width },
+});
+
 /* Answers by temperature */
 
 const measures = [
@@ -88,9 +97,13 @@ const temperatureChart = ({ teachers, images, peakThreshold }: TeacherDiagnostic
   const place = { x, y: y('mean'), color };
   const layer = [
     {
-      transform: [{ filter: 'isValid(datum.sd)' }],
+      // Of one seed a band has no height: a panel of nothing but such would have no extent.
+      transform: (['low', 'high'] as const).map((end) => ({
+        calculate: `isValid(datum.sd) ? datum.${end} : datum.mean`,
+        as: `band_${end}`,
+      })),
       mark: { type: 'area', opacity: 0.15 },
-      encoding: { x, y: y('low'), y2: { field: 'high' }, color },
+      encoding: { x, y: y('band_low'), y2: { field: 'band_high' }, color },
     },
     { mark: { type: 'line', strokeWidth: 2 }, encoding: { ...place, strokeDash: by((style) => style.dash) } },
     {
@@ -148,6 +161,7 @@ const responsesCharts = (
   const { responses, classes } = of;
   if (responses === undefined) return [];
   const names = namesOf(classes);
+  const width = Math.min(320, Math.max(160, 16 * classes.length));
   const images = responses.images.slice(0, most.images).map(({ image }) => image);
   const rows = diagnosticsRows(of).responses.filter(
     ({ image, defense }) => images.includes(image) && shown.includes(defense),
@@ -186,11 +200,16 @@ const responsesCharts = (
       {
         data: { values },
         facet: {
-          row: { field: 'image', type: 'nominal', sort: null, header: { labelAngle: 0, labelAlign: 'left' } },
-          column: { field: 'teacher', type: 'nominal', sort: null },
+          row: {
+            field: 'image',
+            type: 'nominal',
+            sort: unique(values.map(({ image }) => image)),
+            header: { labelAngle: 0, labelAlign: 'left' },
+          },
+          column: teacherColumn(shown, width),
         },
         spec: {
-          width: Math.min(320, Math.max(160, 16 * classes.length)),
+          width,
           height: 80,
           mark: { type: 'bar' },
           encoding: {
@@ -223,6 +242,7 @@ const mapsChart = (of: TeacherDiagnostics, shown: readonly string[], some: reado
       y: row.y,
     }));
   const few = names.length <= coloured;
+  const side = 240;
   const place = (field: 'x' | 'y') => ({ field, type: 'quantitative', axis: null });
   return [
     chart(
@@ -238,11 +258,11 @@ const mapsChart = (of: TeacherDiagnostics, shown: readonly string[], some: reado
         data: { values },
         facet: {
           row: { field: 'of', type: 'nominal', sort: ['features', 'logits'] },
-          column: { field: 'teacher', type: 'nominal', sort: null },
+          column: teacherColumn(shown, side),
         },
         spec: {
-          width: 240,
-          height: 240,
+          width: side,
+          height: side,
           mark: { type: 'circle', size: 18, opacity: 0.7 },
           encoding: {
             x: place('x'),
@@ -255,7 +275,8 @@ const mapsChart = (of: TeacherDiagnostics, shown: readonly string[], some: reado
               scale: { domain: names, scheme: names.length <= 10 ? 'tableau10' : few ? 'tableau20' : 'sinebow' },
               legend: few ? { symbolOpacity: 1 } : null,
             },
-            tooltip: [{ field: 'class' }, { field: 'image' }],
+            // By the name `image` a tooltip would take it for a picture's address.
+            tooltip: [{ field: 'class' }, { field: 'image', title: 'place among the images' }],
           },
         },
         // A map has no units: each fills its place.

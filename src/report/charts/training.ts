@@ -50,7 +50,8 @@ const chartOf = (matrix: Matrix, title: string, courses: readonly Course[]): rea
   const points = unique(courses.map(({ group }) => group)).flatMap((group) =>
     images.flatMap(({ name, of }) => {
       const own = courses.filter((each) => each.group === group);
-      const panel = group === '' ? name : `${group}: ${name}`;
+      // A long name of a victim is cut at its end.
+      const panel = group === '' ? name : `${name}: ${group}`;
       return unique(own.map(({ line }) => line)).flatMap((line) => {
         const seeds = own
           .filter((each) => each.line === line)

@@ -87,8 +87,9 @@ export const colours = 6;
 
 const short = (value: number): string => {
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(1);
-  return String(Number(value.toPrecision(3)));
+  const text =
+    size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+  return text.replaceAll('-', '−');
 };
 
 /** A curve as a small picture, with its range in words for those who do not see it. */

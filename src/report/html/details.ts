@@ -81,8 +81,11 @@ const inWords = (mean: Spread, show: (share: number) => string): string => {
 const meanFact = (title: string, mean: Spread | undefined, show: (share: number) => string): readonly Fact[] =>
   mean === undefined ? [] : [[title, inWords(mean, show)]];
 
-const publishedFact = (accuracy: number | undefined): readonly Fact[] =>
-  accuracy === undefined ? [] : [['a paper reports', `${percent(accuracy)} %`]];
+/** With its source, which says whether it was checked. */
+const publishedFact = (accuracy: number | undefined, source: string | undefined): readonly Fact[] =>
+  accuracy === undefined
+    ? []
+    : [['a paper reports', `${percent(accuracy)} %${source === undefined ? '' : ` (${source})`}`]];
 
 /** The values of each key, in their order. */
 const grouped = <Value>(values: readonly Value[], keyOf: (value: Value) => string): ReadonlyMap<string, Value[]> => {
@@ -157,7 +160,7 @@ export const detailsOf = (
         ...meanFact(`to its baseline${thief?.baseline ? `, ${thief.baseline}` : ''}`, cell.toBaseline, signed),
         ...meanFact('to a student on smoothed labels', cell.toLabelSmoothing, signed),
         ...meanFact('to the undefended teacher', cell.toUndefended, signed),
-        ...publishedFact(cell.published),
+        ...publishedFact(cell.published, matrix.published),
         ...(cell.queries === undefined || cell.queries.mean === 0
           ? []
           : [['queries', `${whole(cell.queries.mean)} images`] as const]),
@@ -183,7 +186,7 @@ export const detailsOf = (
       facts: [
         ...meanFact('accuracy, %', victim?.accuracy, percent),
         ...meanFact('to the undefended teacher', victim?.toUndefended, signed),
-        ...publishedFact(victim?.published),
+        ...publishedFact(victim?.published, matrix.published),
       ],
       seeds: seedTable(victimLines, victim?.seeds ?? []),
       curves: curves.ofTeacher(defense),

@@ -1,4 +1,5 @@
-import type { Matrix } from '../../harness/matrix.js';
+import type { Matrix, Spread } from '../../harness/matrix.js';
+import { seedsCounted } from '../layout.js';
 import { counted, percent, signed, whole } from '../numbers.js';
 
 /** What came of one defence, in words. */
@@ -24,9 +25,11 @@ const listed = (names: readonly string[], plural: string): string =>
   names.length === 1 ? (names[0] as string) : `${whole(names.length)} ${plural}`;
 
 /** What a run tested, for somebody who knows nothing of it. */
-export const lead = ({ attacks, defenses, students, seeds, data, teacher, report }: Matrix): readonly string[] => {
+export const lead = (matrix: Matrix): readonly string[] => {
+  const { attacks, defenses, students, data, teacher, report } = matrix;
   const honest = attacks.filter(({ needs }) => needs === 'none').length;
   const thieves = attacks.length - honest;
+  const over = seedsCounted(matrix);
   const into = students.length === 0 ? 'a student' : listed(students, 'students');
   return [
     `${counted(thieves, 'attack')} ${thieves === 1 ? 'tries' : 'try'} to copy the teacher ${teacher} into ${into}, once behind each of ${counted(defenses.length, 'defence')}.`,
@@ -36,9 +39,9 @@ export const lead = ({ attacks, defenses, students, seeds, data, teacher, report
           `${counted(honest, 'honest student')} trained without the teacher ${honest === 1 ? 'shows' : 'show'} what stealing must beat.`,
         ]),
     `Accuracy is on ${report === 'test' ? 'test' : 'held-out training'} images of ${data.name}.`,
-    seeds.length === 1
-      ? 'Every number is from one seed, which cannot tell a small difference from chance.'
-      : `Every number is a mean over ${counted(seeds.length, 'seed')}.`,
+    over.startsWith('1 ')
+      ? `Every number is from ${over}, which cannot tell a small difference from chance.`
+      : `Every number is a mean over ${over}.`,
   ];
 };
 
@@ -86,13 +89,13 @@ export const findingsOf = (matrix: Matrix): readonly Finding[] =>
           const cell = matrix.cells.find(
             (each) => each.attack === attack && each.defense === defense && each.student === student,
           );
-          const difference = cell?.toBaseline?.mean;
+          const difference = cell?.toBaseline;
           const verdict = matrix.scores?.find((each) => each.defense === defense && each.student === student)?.verdict;
           return {
             ...(matrix.students.length > 1 ? { student } : {}),
             attack,
             accuracy: `${percent(best.mean)} %`,
-            ...(difference === undefined ? {} : { difference }),
+            ...(difference === undefined ? {} : { difference: difference.mean }),
             sentence: inWords(difference),
             ...(verdict === undefined ? {} : { verdict }),
           };
@@ -100,9 +103,10 @@ export const findingsOf = (matrix: Matrix): readonly Finding[] =>
     };
   });
 
-const inWords = (difference: number | undefined): string => {
+const inWords = (difference: Spread | undefined): string => {
   if (difference === undefined) return '';
-  if (Number(percent(Math.abs(difference))) === 0) return 'as good as the same student trained alone';
-  const points = percent(Math.abs(difference));
-  return `${points} points ${difference > 0 ? 'better' : 'worse'} than the same student trained alone`;
+  const { mean, count } = difference;
+  const points = percent(Math.abs(mean));
+  const compared = Number(points) === 0 ? 'as good as' : `${points} points ${mean > 0 ? 'better' : 'worse'} than`;
+  return `${compared} the same student trained alone${count === 1 ? ', on one seed' : ''}`;
 };

@@ -2,10 +2,13 @@ import { unique } from '../../core/lists.js';
 import type { Cell, Matrix, Spread, VictimSummary } from '../../harness/matrix.js';
 import {
   divergences,
-  incomplete,
+  type Labels,
+  type Listed,
+  labelsOf,
   ownBaselines,
   partOfTheData,
   queries,
+  reasonOf,
   scoresSaid,
   seedsSaid,
   warningsSaid,
@@ -119,23 +122,17 @@ const allCells = (matrix: Matrix, plan: RunPlan | undefined): readonly Cell[] =>
   return [...found.values()];
 };
 
-/** The labels of a matrix and those that only its cells have, so that a foreign cell is shown too. */
-const labelsOf = ({ attacks, defenses, students }: Matrix, cells: readonly Cell[]): Labels => ({
-  attacks: unique([...attacks.map(({ label }) => label), ...cells.map(({ attack }) => attack)]),
-  defenses: unique([...defenses.map(({ label }) => label), ...cells.map(({ defense }) => defense)]),
-  students: unique([...students, ...cells.map(({ student }) => student)]),
-});
-
-interface Labels {
-  readonly attacks: readonly string[];
-  readonly defenses: readonly string[];
-  readonly students: readonly string[];
-}
-
 export const pageOf = (run: Run): Page => {
+  const plannedOnes = plannedMatrix(run.name, run.plan);
   // A file may have been written by hand, or by a run that was stopped at once.
-  const matrix: Matrix = { ...plannedMatrix(run.name, run.plan), ...run.matrix };
+  const matrix: Matrix = { ...plannedOnes, ...run.matrix };
   const cells = allCells(matrix, run.plan);
+  // What was added to an experiment is in its plan before it is in its matrix.
+  const listed = {
+    attacks: [...matrix.attacks, ...plannedOnes.attacks],
+    defenses: [...matrix.defenses, ...plannedOnes.defenses],
+    students: [...matrix.students, ...plannedOnes.students],
+  };
   const labels = labelsOf(matrix, cells);
   const progress = progressOf(run);
   const reproduction = reproductionOf(matrix);
@@ -147,7 +144,7 @@ export const pageOf = (run: Run): Page => {
     conclusions: conclusions(matrix),
     findings: findingsOf(matrix),
     ...(progress === undefined ? {} : { progress }),
-    tables: tablesOf(matrix, cells, labels),
+    tables: tablesOf(matrix, cells, labels, listed),
     notes: some
       ? [
           whatIsCounted(matrix),
@@ -198,8 +195,8 @@ const shownMean = (mean: Spread | undefined): Pick<Shown, 'mean' | 'deviation' |
         ...(mean.sd === undefined ? {} : { deviation: `± ${percent(mean.sd)}` }),
       };
 
-const shownCell = (cell: Cell): Shown => {
-  const reason = cell.accuracy === undefined ? cell.reason : incomplete(cell);
+const shownCell = (cell: Cell, listed: Listed): Shown => {
+  const reason = reasonOf(listed, cell);
   return {
     id: cellId(cell),
     status: cell.accuracy === undefined && cell.status === 'done' ? 'not run' : cell.status,
@@ -225,6 +222,7 @@ const tablesOf = (
   matrix: Matrix,
   cells: readonly Cell[],
   { attacks, defenses, students }: Labels,
+  listed: Listed,
 ): readonly Table[] => {
   const byId = new Map(cells.map((cell) => [cellId(cell), cell]));
   const columns = defenses.map((defense) =>
@@ -239,7 +237,7 @@ const tablesOf = (
     rows: attacks.flatMap((attack) => {
       const own = defenses.map((defense) => byId.get(cellId({ student, attack, defense })));
       if (own.every((cell) => cell === undefined)) return [];
-      return [{ label: attack, cells: own.map((cell) => (cell === undefined ? undefined : shownCell(cell))) }];
+      return [{ label: attack, cells: own.map((cell) => (cell === undefined ? undefined : shownCell(cell, listed))) }];
     }),
     best: defenses.map((defense) => {
       const best = matrix.best.find((each) => each.student === student && each.defense === defense);

@@ -19,6 +19,9 @@ export interface Compared {
   readonly verdict?: { readonly good: boolean; readonly text: string };
 }
 
+/** One seed cannot tell a difference from chance. */
+const onSeeds = (ours: Spread | undefined): string => (ours?.count === 1 ? ', on one seed' : '');
+
 const shown = (mean: Spread | undefined, show: (share: number) => string): string =>
   mean === undefined ? 'not run' : `${show(mean.mean)}${mean.sd === undefined ? '' : ` ± ${percent(mean.sd)}`}`;
 
@@ -40,14 +43,16 @@ export const reproductionOf = ({
       difference: difference === undefined ? '' : signed(difference),
       ...(verdict === 'not run'
         ? {}
-        : { verdict: { good: verdict === 'within', text: `${verdict} ± ${percent(tolerance)}` } }),
+        : { verdict: { good: verdict === 'within', text: `${verdict} ± ${percent(tolerance)}${onSeeds(ours)}` } }),
     })),
     effects: effects.map(({ what, paper, ours, difference, direction }) => ({
       what,
       paper: signed(paper),
       ours: shown(ours, signed),
       difference: difference === undefined ? '' : signed(difference),
-      ...(direction === undefined ? {} : { verdict: { good: direction === 'same', text: `${direction} direction` } }),
+      ...(direction === undefined
+        ? {}
+        : { verdict: { good: direction === 'same', text: `${direction} direction${onSeeds(ours)}` } }),
     })),
   };
 };

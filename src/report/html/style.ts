@@ -121,14 +121,11 @@ footer { padding-bottom: 3rem; font-size: .875rem; color: var(--faint); }
 dialog { width: min(62rem, calc(100vw - 2rem)); max-height: calc(100vh - 3rem); padding: 0; border: 1px solid var(--line); border-radius: 14px; background: var(--paper); color: var(--ink); overflow: auto; overscroll-behavior: contain; }
 dialog::backdrop { background: rgb(0 0 0 / .45); }
 .sheet { padding: 1.5rem 1.8rem 2rem; }
-.sheet .lead { margin: .8rem 0; font-size: 1.1rem; max-width: 50rem; overflow-wrap: anywhere; }
-[data-part=findings] section { margin-top: 1.6rem; }
-h2 { margin: 0 3rem .2rem 0; overflow-wrap: anywhere; }
+.sheet h2 { margin: 0 3rem .2rem 0; overflow-wrap: anywhere; }
 .sheet section { margin: 2rem 0 0; }
 .sheet section h3 { margin-top: 0; }
 .close { position: sticky; top: .8rem; float: right; z-index: 4; width: 2.4rem; height: 2.4rem; margin: .8rem .8rem 0 0; border: 1px solid var(--line); border-radius: 50%; background: var(--paper); cursor: pointer; line-height: 1; }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem 1.2rem; }
-
 .curves svg { display: block; width: 100%; height: auto; }
 .curves path, .key path { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .axis { stroke: var(--line); stroke-width: 1; }
 svg text { font-size: 10px; fill: var(--faint); font-variant-numeric: tabular-nums; }

@@ -1,4 +1,5 @@
 import { PNG } from 'pngjs';
+import * as vega from 'vega';
 import { compile } from 'vega-lite';
 import { describe, expect, test } from 'vitest';
 import type { Matrix } from '../../../src/harness/matrix.js';
@@ -263,8 +264,8 @@ describe('training curves', () => {
         ['held-out images', 'teacher', 2, 60, 1],
       ],
       [
-        ['none/small: training images', 'kd', 1, 20, 1],
-        ['small: training images', 'scratch', 1, 10, 1],
+        ['training images: none/small', 'kd', 1, 20, 1],
+        ['training images: small', 'scratch', 1, 10, 1],
       ],
     ]);
   });
@@ -291,6 +292,11 @@ describe('what teachers answer', () => {
   const titled = (title: RegExp, of = diagnosed): Chart | undefined =>
     diagnosticsCharts(of).find((chart) => title.test(chart.title));
   const { responses: _, maps: __, ...bare } = diagnosed;
+  /** The two teachers by other names. */
+  const renamed = ([one, other]: readonly [string, string]): typeof diagnosed =>
+    JSON.parse(JSON.stringify(diagnosed), (name, value) =>
+      name !== 'defense' ? value : value === 'none' ? one : other,
+    );
 
   test('by temperature: a point a teacher, temperature and measure, of the normal teacher without KL', () => {
     const rows = rowsOf(titled(/temperature$/)) as readonly Row[];
@@ -307,6 +313,16 @@ describe('what teachers answer', () => {
     }));
     const [row] = rowsOf(titled(/temperature$/, { ...diagnosed, teachers })) as readonly Row[];
     expect(row).toMatchObject({ mean: 0.5, sd: 0.125, low: 0.375, high: 0.625, seeds: 2 });
+  });
+
+  test('by temperature are drawn without a warning where no seed is a second one', async () => {
+    const { spec } = titled(/temperature$/) as Chart;
+    const said: unknown[] = [];
+    const logger = vega.logger(vega.Warn, 'log', (_method, _level, args) => said.push(args));
+    const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none', logger });
+    await view.runAsync();
+    view.finalize();
+    expect(said).toEqual([]);
   });
 
   test('to single images: a bar a class, and classes of one name apart', () => {
@@ -331,6 +347,13 @@ describe('what teachers answer', () => {
     ).flat();
     const subtitle = JSON.stringify(titled(/^Where/, { ...diagnosed, teachers })?.spec.title);
     expect(subtitle).toContain('the first 6 of 7 teachers');
+  });
+
+  test('stand in the order of the run, whatever their names', async () => {
+    const chart = titled(/^Where/, renamed(['zebra', 'ant'])) as Chart;
+    const svg = await svgOf(chart);
+    expect(svg.indexOf('>zebra<')).toBeGreaterThan(0);
+    expect(svg.indexOf('>zebra<')).toBeLessThan(svg.indexOf('>ant<'));
   });
 
   test('without images there are no bars and no maps', () => {
@@ -395,6 +418,17 @@ describe.each(all)('the charts of %s', (_, charts) => {
       compile(spec, { logger: logger as never });
       expect(said).toEqual([]);
     }
+  });
+
+  test('say nothing to the pointer that is taken for a title or the address of a picture', () => {
+    const tips = (value: unknown): readonly (string | undefined)[] => {
+      if (typeof value !== 'object' || value === null) return [];
+      const own = 'tooltip' in value && Array.isArray(value.tooltip) ? value.tooltip : [];
+      return [...own.map(({ field, title }) => title ?? field), ...Object.values(value).flatMap(tips)];
+    };
+    expect(charts.flatMap(({ spec }) => tips(spec)).filter((name) => ['title', 'image'].includes(name ?? ''))).toEqual(
+      [],
+    );
   });
 
   test('are drawn as SVG and as PNG of twice the size', async () => {

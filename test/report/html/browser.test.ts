@@ -315,6 +315,34 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
     expect(misdeeds).toEqual([]);
   });
 
+  it('shows five hundred images of a cell, and loads none before they are looked at', async () => {
+    const source = (i: number) =>
+      `data:image/png;base64,${pictureToPng({ width: 32, height: 32, pixels: new Uint8Array(3 * 32 ** 2).fill(i % 256) }).toString('base64')}`;
+    const classes = Array.from({ length: 200 }, (_, i) => `class ${i}`);
+    const images = ['0', '1'].map((seed) => ({
+      file: { attack: 'kd', defense: 'none', student: 'small', seed, classes, count: 300, diagnostics: [] },
+      thumbnails: Array.from({ length: 250 }, (_, i) => ({
+        source: source(i),
+        width: 32,
+        height: 32,
+        label: i % 200,
+        teacher: 0.5,
+      })),
+      links: [],
+    }));
+    const { page, misdeeds } = await visit(await written('images.html', runOf({ matrix: example, images })));
+    expect(await page.locator('img').count()).toBe(0);
+    const start = Date.now();
+    await page.locator('a[href="#cell/small/kd/none"]').click();
+    await page.getByRole('dialog').waitFor();
+    expect(Date.now() - start).toBeLessThan(5000);
+    expect(await page.locator('.thumbnails img[loading=lazy]').count()).toBe(500);
+    const last = page.locator('.thumbnails img').last();
+    await last.scrollIntoViewIfNeeded();
+    expect(await last.evaluate((each: HTMLImageElement) => each.decode().then(() => each.naturalWidth))).toBe(32);
+    expect(misdeeds).toEqual([]);
+  });
+
   const chart: DrawnChart = {
     name: 'omega',
     title: 'By omega',

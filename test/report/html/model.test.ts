@@ -19,11 +19,15 @@ const detail = (id: string, of = page) => of.details.find((each) => each.id === 
 describe('the page of a run', () => {
   it('says in words what was tested', () => {
     expect(page.lead.join(' ')).toBe(
-      '3 attacks try to copy the teacher big into small, once behind each of 3 defences. 1 honest student trained without the teacher shows what stealing must beat. Accuracy is on test images of mnist. Every number is a mean over 2 seeds.',
+      '3 attacks try to copy the teacher big into small, once behind each of 3 defences. 1 honest student trained without the teacher shows what stealing must beat. Accuracy is on test images of mnist. Every number is a mean over up to 2 seeds.',
     );
     expect(pageOf(runOf({ matrix: { ...example, seeds: ['0'] } })).lead.join(' ')).toContain(
-      'Every number is from one seed, which cannot tell a small difference from chance.',
+      'Every number is from 1 seed, which cannot tell a small difference from chance.',
     );
+    const begun = { ...example, cells: [cell('kd', 'none', [result('0', 0.9)])] };
+    expect(pageOf(runOf({ matrix: begun })).lead.at(-1)).toMatch(/^Every number is from 1 of 2 seeds, which cannot/);
+    const whole = { ...example, cells: [cell('kd', 'none', [result('0', 0.9), result('1', 0.9)])] };
+    expect(pageOf(runOf({ matrix: whole })).lead.at(-1)).toBe('Every number is a mean over 2 seeds.');
   });
 
   it('says from which defence the most is stolen, and from which the least', () => {
@@ -49,6 +53,10 @@ describe('the page of a run', () => {
       { attack: 'kd', accuracy: '93.00 %', sentence: '2.00 points better than the same student trained alone' },
     ]);
     expect(page.findings[1]?.attacks).toEqual([]);
+    const best = [{ defense: 'nasty', student: 'small', attack: 'kd', accuracy: { mean: 0.85, count: 1 } }];
+    expect(pageOf(runOf({ matrix: { ...example, best } })).findings[1]?.attacks[0]?.sentence).toBe(
+      '5.00 points worse than the same student trained alone, on one seed',
+    );
   });
 
   it('shows a mean, its deviation and the difference, and why there is none', () => {
@@ -81,7 +89,30 @@ describe('the page of a run', () => {
     expect(of.tables.map(({ student }) => student)).toEqual(['small', 'stranger']);
     expect(of.tables[1]?.rows.map(({ label }) => label)).toEqual(['other']);
     expect(of.tables[1]?.columns.map(({ label, status }) => [label, status]).at(-1)).toEqual(['elsewhere', 'not run']);
+    expect(of.tables[1]?.rows[0]?.cells.at(-1)?.reason).toBe(
+      'foreign: the run lists no attack other, no defence elsewhere, no student stranger',
+    );
     expect(detail(cellId(foreign), of)?.title).toBe('other on elsewhere');
+  });
+
+  it('does not take for foreign what was added to the plan since', () => {
+    const added = { attack: 'added', defense: 'none', student: 'small', seed: '0', reason: 'needs weights' };
+    const of = pageOf(runOf({ matrix: example, plan: { ...plan, cells: [...plan.cells, added] } }));
+    expect(shown('added', 'none', of)).toMatchObject({ status: 'n/a', reason: 'needs weights' });
+  });
+
+  it('says with a number of a paper where it is from, and has a minus sign below zero', () => {
+    const published = 'Table 1; recalled, not checked against the paper';
+    const accuracy = { mean: 0.01, sd: 0.02, interval: [-0.02, 0.04], count: 2 } as const;
+    const cells = [cell('kd', 'none', [result('0', 0.01)], { accuracy, published: 0.9 })];
+    const victims = example.victims.slice(0, 1).map((victim) => ({ ...victim, published: 0.99 }));
+    const of = pageOf(runOf({ matrix: { ...example, cells, victims, published } }));
+    const facts = (id: string) => Object.fromEntries(detail(id, of)?.facts ?? []);
+    expect(facts('cell/small/kd/none')).toMatchObject({
+      'accuracy, %': '1.00 ± 2.00 (95 % interval −2.00 to 4.00)',
+      'a paper reports': `90.00 % (${published})`,
+    });
+    expect(facts(victimId('none'))['a paper reports']).toBe(`99.00 % (${published})`);
   });
 
   it('is a page also of nothing, of a matrix without cells and of one that lacks fields', () => {
@@ -166,7 +197,7 @@ describe('the page of a run', () => {
           paper: '−10.00',
           ours: '−20.00',
           difference: '−10.00',
-          verdict: { good: true, text: 'same direction' },
+          verdict: { good: true, text: 'same direction, on one seed' },
         },
       ],
     });
@@ -228,6 +259,9 @@ describe('curves', () => {
     const [curve] = flat[0]?.curves ?? [];
     if (curve === undefined) throw new Error('no curve');
     const { text } = curveSvg(curve);
+    const [line] = curve.lines;
+    const below = curveSvg({ metric: 'kl', lines: line === undefined ? [] : [{ ...line, points: [[0, -0.00002]] }] });
+    expect(below.text).toContain('>−2.0e−5<');
     expect(text).toContain('<circle');
     expect(text).not.toMatch(/NaN|Infinity/);
   });

@@ -1,9 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { matches, next, ordered, wordsOf } from '../../../src/report/html/browser/table.js';
 import { detailView } from '../../../src/report/html/detail-view.js';
 import { codeInScript, escaped, html, jsonInScript, Markup, name } from '../../../src/report/html/markup.js';
 import { pageOf } from '../../../src/report/html/model.js';
 import { report } from '../../../src/report/html/report.js';
+import { style } from '../../../src/report/html/style.js';
 import { bodyView } from '../../../src/report/html/view.js';
 import { example } from '../matrix.js';
 import { crossed, hostile, plan, runOf } from './runs.js';
@@ -134,6 +135,12 @@ describe('the report', () => {
     // Each script ends once: nothing in the code ends it before.
     expect(with1.html.match(/<\/script/g)?.length).toBe(with1.html.match(/<script[ >]/g)?.length);
   });
+});
+
+test('the style says nothing twice', () => {
+  const rules = style.split('\n').filter((line) => /^\S.*\{/.test(line) && !line.startsWith('@'));
+  const selectors = rules.map((line) => line.slice(0, line.indexOf(' {')));
+  expect(selectors.filter((selector, i) => selectors.indexOf(selector) < i)).toEqual([]);
 });
 
 describe('sorting and filtering', () => {
