@@ -43,6 +43,8 @@ export interface Provenance {
   readonly gpus: readonly string[];
   readonly node: string;
   readonly platform: string;
+  /** Its cores and their make; absent in records of older versions. */
+  readonly processor?: string;
   /** Of the project in which the experiment's file lies, where it is under git. */
   readonly git?: GitState;
   readonly finished: string;

@@ -1,3 +1,4 @@
+import { cpus } from 'node:os';
 import { FailureError, toFailure } from '../core/errors.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Engine } from '../engine/engine.js';
@@ -91,6 +92,9 @@ const working = (bench: Bench, stage: Stage, work: Work, sitting: Sitting): Prom
   }
 };
 
+/** Such as `2 × AMD EPYC`. */
+const processor = (): string => `${cpus().length} × ${cpus()[0]?.model.trim() || 'unknown'}`;
+
 const provenanceOf = ({ engine, version, git }: Bench): Provenance => ({
   undistill: version,
   engine: engine.class,
@@ -99,6 +103,7 @@ const provenanceOf = ({ engine, version, git }: Bench): Provenance => ({
   gpus: engine.gpus,
   node: process.version,
   platform: `${process.platform}-${process.arch}`,
+  processor: processor(),
   ...(git === undefined ? {} : { git }),
   finished: new Date().toISOString(),
 });
