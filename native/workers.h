@@ -30,12 +30,15 @@ inline void Pause() {
 #endif
 }
 
-// For a few microseconds, which is less than it takes to wake a thread, or until it holds.
+// Waits for as long as it may take to wake a thread, or until it holds; after a moment, others go first.
 template <typename Condition>
 bool Soon(Condition holds) {
-  for (int i = 0; i < 1000; i++) {
+  for (int i = 0; i < 2000; i++) {
     if (holds()) return true;
-    Pause();
+    if (i < 500)
+      Pause();
+    else
+      std::this_thread::yield();
   }
   return holds();
 }
