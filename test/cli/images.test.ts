@@ -6,7 +6,7 @@ import { terminal } from '../../src/cli/terminal.js';
 import { type Failure, FailureError } from '../../src/core/errors.js';
 import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../../src/report/images.js';
 import { type Picture, pictureToPng } from '../../src/report/pictures.js';
-import { type Project, project } from './project.js';
+import { emptyMatrix, type Project, project } from './project.js';
 
 let at: Project;
 beforeAll(() => {
@@ -49,7 +49,7 @@ const runOf = async (
   const files = Object.entries(cells).flatMap(([cell, own]) =>
     Object.entries(own).map(([file, content]) => [join('images', cell, file), content] as const),
   );
-  for (const [path, content] of [['matrix.json', '{ "version": 1, "cells": [] }'] as const, ...files]) {
+  for (const [path, content] of [['matrix.json', emptyMatrix] as const, ...files]) {
     const target = join(at.folder, 'runs', name, path);
     await mkdir(dirname(target), { recursive: true });
     await writeFile(target, content);

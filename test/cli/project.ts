@@ -127,3 +127,16 @@ export default experiment({
   seeds: [${seeds}],
 });
 `;
+
+/** The matrix.json of a run in which nothing was planned. */
+export const emptyMatrix = JSON.stringify({
+  version: 1,
+  attacks: [],
+  defenses: [],
+  students: [],
+  seeds: [],
+  victims: [],
+  cells: [],
+  best: [],
+  provenance: [],
+});

@@ -7,7 +7,7 @@ import { stageFolder } from '../../src/cli/run-folder.js';
 import { tensorboardCommand } from '../../src/cli/tensorboard.js';
 import { terminal } from '../../src/cli/terminal.js';
 import { pictureToPng } from '../../src/report/pictures.js';
-import { type Project, project } from './project.js';
+import { emptyMatrix, type Project, project } from './project.js';
 
 /** A Python that has `tensorboard`, whose reader then reads what was written. */
 const python = process.env.UNDISTILL_TENSORBOARD_PYTHON;
@@ -42,7 +42,7 @@ const filesOf = (folder: string): readonly string[] =>
 beforeAll(async () => {
   at = project();
   run = join(at.folder, 'runs', 'made');
-  await at.write('runs/made/matrix.json', '{ "version": 1, "cells": [] }');
+  await at.write('runs/made/matrix.json', emptyMatrix);
   await at.write(`runs/made/stages/${hostile}/metrics.jsonl`, `${line(10, 2)}${line(20, null)}{"epoch":2,"st`);
   await at.write(
     `runs/made/stages/${hostile}/record.json`,
@@ -74,7 +74,7 @@ test('the same run gives the same files', async () => {
 });
 
 test('a run without a log says so', async () => {
-  await at.write('runs/bare/matrix.json', '{ "version": 1, "cells": [] }');
+  await at.write('runs/bare/matrix.json', emptyMatrix);
   expect(await command(join(at.folder, 'runs', 'bare'))).toContain('nothing was logged in this run');
 });
 
