@@ -216,9 +216,9 @@ void BatchNorm(const Settings& with, Context& context) {
   float *running_mean = context.OutputVector(1, channels), *running_variance = context.OutputVector(2, channels),
         *mean = context.OutputVector(3, channels), *inverse = context.OutputVector(4, channels);
   if (!context.Ok()) return;
-  const float *x = static_cast<float*>(TF_TensorData(tx)), *scale = static_cast<float*>(TF_TensorData(ts)),
-              *offset = static_cast<float*>(TF_TensorData(to)), *old_mean = static_cast<float*>(TF_TensorData(tm)),
-              *old_variance = static_cast<float*>(TF_TensorData(tv));
+  const float *x = Data(tx), *scale = Data(ts),
+              *offset = Data(to), *old_mean = Data(tm),
+              *old_variance = Data(tv);
   const Rows rows(TF_TensorElementCount(tx), channels);
   Sums sums(rows);
   const auto shift = rows.Wide(x);
@@ -228,10 +228,11 @@ void BatchNorm(const Settings& with, Context& context) {
   const Moments moments(sums, rows, x);
   const double n = static_cast<double>(rows.Elements() / channels);
   const double unbiased = n > 1 ? n / (n - 1) : 1;
+  const auto inverses = Inverses(moments.variance.data(), channels, with.epsilon);
   std::vector<float> slope(channels);
   for (int64_t c = 0; c < channels; c++) {
     mean[c] = moments.mean[c];
-    inverse[c] = 1.0f / std::sqrt(moments.variance[c] + with.epsilon);
+    inverse[c] = inverses[c];
     slope[c] = scale[c] * inverse[c];
     running_mean[c] = old_mean[c] + with.momentum * (moments.mean[c] - old_mean[c]);
     running_variance[c] =
@@ -254,9 +255,9 @@ void BatchNormGrad(const Settings& with, Context& context) {
   const float* dy = context.Ok() ? context.Input(0) : nullptr;
   float *to_scale = context.OutputVector(1, channels), *to_offset = context.OutputVector(2, channels);
   if (!context.Ok()) return;
-  const float *x = static_cast<float*>(TF_TensorData(tx)), *scale = static_cast<float*>(TF_TensorData(ts)),
-              *offset = static_cast<float*>(TF_TensorData(to)), *mean = static_cast<float*>(TF_TensorData(tm)),
-              *inverse = static_cast<float*>(TF_TensorData(ti));
+  const float *x = Data(tx), *scale = Data(ts),
+              *offset = Data(to), *mean = Data(tm),
+              *inverse = Data(ti);
   const Rows rows(TF_TensorElementCount(tx), channels);
   std::vector<float> slope(channels);
   for (int64_t c = 0; c < channels; c++) slope[c] = scale[c] * inverse[c];
@@ -292,9 +293,9 @@ void Normalisation(const Settings& with, Context& context) {
   float* y = context.OutputLike(0, tx);
   float *own_mean = context.OutputVector(1, channels), *own_variance = context.OutputVector(2, channels);
   if (!context.Ok()) return;
-  const float *x = static_cast<float*>(TF_TensorData(tx)), *scale = static_cast<float*>(TF_TensorData(ts)),
-              *offset = static_cast<float*>(TF_TensorData(to)), *mean = static_cast<float*>(TF_TensorData(tm)),
-              *variance = static_cast<float*>(TF_TensorData(tv));
+  const float *x = Data(tx), *scale = Data(ts),
+              *offset = Data(to), *mean = Data(tm),
+              *variance = Data(tv);
   const Rows rows(TF_TensorElementCount(tx), channels);
   auto slope = Inverses(variance, channels, with.epsilon);
   for (int64_t c = 0; c < channels; c++) slope[c] *= scale[c];
@@ -325,10 +326,10 @@ void NormalisationGrad(const Settings& with, Context& context) {
   float* dx = context.OutputInPlaceOf(0, 0, tx);
   const float* dy = context.Ok() ? context.Input(0) : nullptr;
   if (!context.Ok()) return;
-  const float *x = static_cast<float*>(TF_TensorData(tx)), *scale = static_cast<float*>(TF_TensorData(ts)),
-              *offset = static_cast<float*>(TF_TensorData(to)), *mean = static_cast<float*>(TF_TensorData(tm)),
-              *variance = static_cast<float*>(TF_TensorData(tv)), *centre = static_cast<float*>(TF_TensorData(tc)),
-              *to_mean = static_cast<float*>(TF_TensorData(tdm)), *to_variance = static_cast<float*>(TF_TensorData(tdv));
+  const float *x = Data(tx), *scale = Data(ts),
+              *offset = Data(to), *mean = Data(tm),
+              *variance = Data(tv), *centre = Data(tc),
+              *to_mean = Data(tdm), *to_variance = Data(tdv);
   const Rows rows(TF_TensorElementCount(tx), channels);
   auto slope = Inverses(variance, channels, with.epsilon);
   for (int64_t c = 0; c < channels; c++) slope[c] *= scale[c];
@@ -361,7 +362,7 @@ void Bias(const Settings& with, Context& context) {
   const int64_t channels = ChannelsOf(context, tx, {tb});
   float* y = context.OutputLike(0, tx);
   if (!context.Ok()) return;
-  const float *x = static_cast<float*>(TF_TensorData(tx)), *bias = static_cast<float*>(TF_TensorData(tb));
+  const float *x = Data(tx), *bias = Data(tb);
   const Rows rows(TF_TensorElementCount(tx), channels);
   const auto bounds = Activation::Of(with.activation);
   const std::vector<float> zeros(rows.width, 0.0f), ones(rows.width, 1.0f);
@@ -378,7 +379,7 @@ void ChannelSums(const Settings&, Context& context) {
   const int64_t channels = ChannelsOf(context, tx, {});
   float* sum = context.OutputVector(0, channels);
   if (!context.Ok()) return;
-  const float* x = static_cast<float*>(TF_TensorData(tx));
+  const float* x = Data(tx);
   const Rows rows(TF_TensorElementCount(tx), channels);
   const std::vector<float> zeros(rows.width, 0.0f);
   Sums sums(rows);
@@ -397,7 +398,7 @@ void BiasGrad(const Settings& with, Context& context) {
   const float* dy = context.Ok() ? context.Input(0) : nullptr;
   float* to_bias = context.OutputVector(1, channels);
   if (!context.Ok()) return;
-  const float* y = static_cast<float*>(TF_TensorData(ty));
+  const float* y = Data(ty);
   const Rows rows(TF_TensorElementCount(ty), channels);
   const auto bounds = Activation::Of(with.activation);
   const std::vector<float> zeros(rows.width, 0.0f), ones(rows.width, 1.0f);

@@ -414,7 +414,7 @@ void Conv3x3(const Settings& with, Context& context) {
   Check(of, context);
   float* y = context.Output(0, {of.n, of.height, of.width, of.to});
   if (!context.Ok()) return;
-  Convolve(of, static_cast<float*>(TF_TensorData(tx)), static_cast<float*>(TF_TensorData(tf)), with.transposed, y);
+  Convolve(of, Data(tx), Data(tf), with.transposed, y);
 }
 
 // Images and the gradient to the result to the gradient to the filter.
@@ -428,7 +428,7 @@ void Conv3x3ToFilter(const Settings&, Context& context) {
   Check(of, context);
   float* filter = context.Output(0, {3, 3, of.from, of.to});
   if (!context.Ok()) return;
-  ConvolveToFilter(of, static_cast<float*>(TF_TensorData(tx)), static_cast<float*>(TF_TensorData(td)), filter);
+  ConvolveToFilter(of, Data(tx), Data(td), filter);
 }
 
 }  // namespace undistill

@@ -40,7 +40,7 @@ void Sum(const Settings& with, Context& context) {
   context.Expect(TF_TensorElementCount(tb) == n, "the terms are not of one size");
   float* y = context.OutputLike(0, ta);
   if (!context.Ok()) return;
-  const float *a = static_cast<float*>(TF_TensorData(ta)), *b = static_cast<float*>(TF_TensorData(tb));
+  const float *a = Data(ta), *b = Data(tb);
   const auto bounds = Activation::Of(with.activation);
   ForEachBlock(n, [&](int64_t begin, int64_t count) {
     AddBounded(a + begin, b + begin, count, bounds.lo, bounds.hi, y + begin);
@@ -57,8 +57,8 @@ void Momentum(const Settings& with, Context& context) {
                  "a parameter, its gradient and its velocity are not of one size");
   float *new_p = context.OutputLike(0, tp), *new_v = context.OutputLike(1, tp);
   if (!context.Ok()) return;
-  const float *p = static_cast<float*>(TF_TensorData(tp)), *g = static_cast<float*>(TF_TensorData(tg)),
-              *v = static_cast<float*>(TF_TensorData(tv)), rate = *static_cast<float*>(TF_TensorData(tr));
+  const float *p = Data(tp), *g = Data(tg),
+              *v = Data(tv), rate = *Data(tr);
   ForEachBlock(n, [&](int64_t begin, int64_t count) {
     Descend(p + begin, g + begin, v + begin, count, rate, with.momentum, with.decay, with.nesterov, new_p + begin,
             new_v + begin);

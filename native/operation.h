@@ -34,6 +34,11 @@ struct Activation {
   bool Bounds() const { return lo > -kNone || hi < kNone; }
 };
 
+// The numbers of a tensor, if there is one.
+inline float* Data(TF_Tensor* tensor) {
+  return tensor == nullptr ? nullptr : static_cast<float*>(TF_TensorData(tensor));
+}
+
 // Inputs and outputs of one call. A failure is TensorFlow's, and everything after it does nothing.
 class Context {
  public:
@@ -86,10 +91,6 @@ class Context {
   }
 
  private:
-  static float* Data(TF_Tensor* tensor) {
-    return tensor == nullptr ? nullptr : static_cast<float*>(TF_TensorData(tensor));
-  }
-
   static std::vector<int64_t> Dimensions(TF_Tensor* tensor) {
     std::vector<int64_t> dimensions(TF_NumDims(tensor));
     for (size_t i = 0; i < dimensions.size(); i++) dimensions[i] = TF_Dim(tensor, static_cast<int>(i));
