@@ -5,7 +5,7 @@ import { csvOf, pngOf, svgOf } from '../report/charts/render.js';
 import { shown } from './paths.js';
 import { type Drawn, runReader } from './report-run.js';
 import { chartFiles, jsonText, matrixPath } from './run-folder.js';
-import { type Terminal, terminal } from './terminal.js';
+import { type Terminal, terminal, warn } from './terminal.js';
 
 const { folder: chartsFolder, endings } = chartFiles;
 
@@ -44,7 +44,7 @@ export const chartsCommand = async (run: string, out: Terminal = terminal()): Pr
   const folder = dirname(path);
   // Without pictures, and undrawn.
   const { charts } = await runReader(folder, { embed: 0 }).read();
-  await writeCharts(folder, charts, (text) => out.log(`${out.paint.warning('!')} ${text}`));
+  await writeCharts(folder, charts, (text) => warn(out, text));
   for (const { name, title } of charts) out.log(`${shown(join(folder, chartsFolder, name + endings.svg))}  ${title}`);
   if (charts.length === 0) out.log('Nothing is finished that could be drawn.');
   return 0;

@@ -10,7 +10,7 @@ import { shown, shownWhole } from './paths.js';
 import { reopen } from './plan-file.js';
 import { readRun, writeReport } from './report.js';
 import { decodeMatrix, diagnosticsFiles, jsonText, matrixPath, planName, readPlan, reportName } from './run-folder.js';
-import { type Terminal, terminal } from './terminal.js';
+import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface DiagnoseOptions {
   /** Images on the maps, at most. */
@@ -43,7 +43,7 @@ export const diagnoseCommand = async (
   await readyEngine(out, { threads });
   const data = await orThrow(experiment.data.load({}));
   if (data.fingerprint !== matrix.data.fingerprint) refuse('the data are others than those of the run', data.name);
-  const altered = (id: string, file: string) => out.log(`${out.paint.warning('!')} ${id}: ${file} was altered on disk`);
+  const altered = (id: string, file: string) => warn(out, `${id}: ${file} was altered on disk`);
   const found = await diagnoseTeachers({
     experiment,
     data,
@@ -59,7 +59,7 @@ export const diagnoseCommand = async (
   for (const [name, content] of files) await writeWhole(join(into, name), content);
   out.log(`\n${text}\n${files.map(([name]) => name).join(', ')}: ${shown(into)}`);
   const read = await readRun(folder);
-  await writeCharts(folder, read.charts, (note) => out.log(`${out.paint.warning('!')} ${note}`));
+  await writeCharts(folder, read.charts, (note) => warn(out, note));
   out.log(`report: ${shownWhole(await writeReport(read, join(folder, reportName)))}`);
   return 0;
 };

@@ -9,7 +9,7 @@ import { whole } from '../report/numbers.js';
 import { gif, type Picture } from '../report/pictures.js';
 import { inNaturalOrder, shown } from './paths.js';
 import { decodeMatrix, imageFiles, matrixPath } from './run-folder.js';
-import { type Terminal, terminal } from './terminal.js';
+import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface ImagesOptions {
   /** Also make an animation of each history. */
@@ -126,7 +126,7 @@ const openAll = async (cells: readonly Cell[], out: Terminal): Promise<boolean> 
   for (const { folder, file } of cells) {
     const path = join(folder, imageFiles.grid);
     if (!(await isFile(path))) {
-      out.log(`${out.paint.warning('!')} ${labelOf(file)}: there is no ${imageFiles.grid} to open`);
+      warn(out, `${labelOf(file)}: there is no ${imageFiles.grid} to open`);
       continue;
     }
     const obstacle = await open(path);

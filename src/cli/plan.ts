@@ -15,7 +15,7 @@ import { counted } from '../report/numbers.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
 import { planName } from './run-folder.js';
-import { type Terminal, terminal } from './terminal.js';
+import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface PlanOptions extends ExperimentOptions {
   readonly only?: readonly string[];
@@ -119,7 +119,7 @@ export const planCommand = async (file: string, options: PlanOptions, out: Termi
 
 const planOne = async (experiment: Experiment, options: PlanOptions, engine: string, out: Terminal): Promise<void> => {
   const planned = await planFor(experiment, engine, {
-    onNote: (note) => out.log(`${out.paint.warning('!')} ${note}`),
+    onNote: (note) => warn(out, note),
   });
   const { plan } = planned;
   const chosen = options.only === undefined ? plan : selected(plan, options.only, '--only');

@@ -4,7 +4,7 @@ import { type Plan, type Stage, trains } from '../harness/plan.js';
 import type { Outcome } from '../harness/record.js';
 import type { RunEvent } from '../harness/run.js';
 import type { EpochRecord, FitProgress } from '../train/fit.js';
-import type { Terminal } from './terminal.js';
+import { type Terminal, warn } from './terminal.js';
 
 /** Milliseconds between two plain lines of one stage within an epoch, and between two epochs' lines. */
 const quiet = { step: 30_000, epoch: 2_000 };
@@ -89,7 +89,7 @@ export const teller = (out: Terminal, plan: Plan): ((event: RunEvent) => void) =
         break;
       case 'stage':
         if (event.event.type === 'warning') {
-          out.log(`${out.paint.warning('!')} ${stage.label}: ${event.event.message}`);
+          warn(out, `${stage.label}: ${event.event.message}`);
         } else if (event.event.type === 'note') {
           say(stage, `  ${stage.label}: ${event.event.message}`);
         } else if (event.event.type === 'progress') {

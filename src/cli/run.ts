@@ -34,7 +34,7 @@ import {
   reportName,
   writeMatrix,
 } from './run-folder.js';
-import { type Terminal, terminal } from './terminal.js';
+import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface RunOptions extends ExperimentOptions {
   readonly only?: readonly string[];
@@ -77,7 +77,7 @@ const runOne = async (
   out: Terminal,
 ): Promise<number> => {
   const prepared = await prepare(experiment, {
-    onNote: (note) => out.log(`${out.paint.warning('!')} ${note}`),
+    onNote: (note) => warn(out, note),
     onProgress: decoding(experiment.data.name),
   });
   const { plan } = prepared;
@@ -85,7 +85,7 @@ const runOne = async (
   const folders = foldersOf(experiment, options.out);
   const labels = new Map(plan.stages.map(({ id, label }) => [id, label]));
   const store = openStore(folders.store, (id, damaged) =>
-    out.log(`${out.paint.warning('!')} ${labels.get(id) ?? id}: ${damaged} was altered on disk; it is made anew`),
+    warn(out, `${labels.get(id) ?? id}: ${damaged} was altered on disk; it is made anew`),
   );
   if (options.force !== undefined) {
     const forced = options.force === true ? chosen : selected(plan, [options.force], '--force', 'only themselves');
@@ -224,7 +224,7 @@ const tableWriter = (folder: string, prepared: Prepared, store: Store, outcomes:
 
 /** Gives how many there are. That they cannot be drawn is no failure of the run. */
 const drawCharts = async (folder: string, { charts }: ReadRun, out: Terminal): Promise<number> => {
-  const note = (text: string): void => out.log(`${out.paint.warning('!')} ${text}`);
+  const note = (text: string): void => warn(out, text);
   try {
     const { writeCharts } = await import('./charts.js');
     await writeCharts(folder, charts, note);

@@ -31,6 +31,10 @@ export const cut = (text: string, width: number): string => {
   return characters.length <= width ? text : `${characters.slice(0, Math.max(0, width - 1)).join('')}…`;
 };
 
+/** A line that stays, marked as a warning. */
+export const warn = (out: Pick<Terminal, 'log' | 'paint'>, text: string): void =>
+  out.log(`${out.paint.warning('!')} ${text}`);
+
 /** `NO_COLOR` (no-color.org) and dumb terminals are respected. */
 export const painting = (stream: Stream, env: NodeJS.ProcessEnv = process.env): Paint => {
   const colours = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb';
