@@ -1,7 +1,9 @@
 // Convolutions of 3 by 3, stride 1 and one zero on each side.
 //
-// Winograd's way, F(2×2, 3×3) of Lavin and Gray (2016): 16 products for a tile of four pixels where a convolution has 36. It
-// pays where vectors are so long that products are the limit. A tile's sixteen numbers are called places here.
+// Winograd's way, F(4×4, 3×3) of Lavin and Gray (2016): 36 products for a tile of 4×4 pixels where a convolution has 144. It
+// pays where vectors are so long that products are the limit. A tile's 36 numbers are called places here: the values of
+// polynomials at 0, ±5/8, ±3/2 and infinity, along either side. With these points, which are exact, sums of products are
+// wrong by about twice what those of a plain convolution are; with 0, ±1, ±2 and infinity it would be five times.
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -10,7 +12,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -20,12 +21,12 @@
 namespace undistill {
 namespace {
 
-// Images [n, height, width, from], of even sides, to [n, height, width, to].
+// Images [n, height, width, from] to [n, height, width, to].
 struct Convolution {
   int64_t n, height, width, from, to;
 
-  int64_t TilesDown() const { return height / 2; }
-  int64_t TilesAcross() const { return width / 2; }
+  int64_t TilesDown() const { return (height + 3) / 4; }
+  int64_t TilesAcross() const { return (width + 3) / 4; }
   int64_t Tiles() const { return n * TilesDown() * TilesAcross(); }
   // Output channels that are dealt with together.
   int64_t Panel() const { return to % 32 == 0 ? 32 : 16; }
@@ -35,14 +36,13 @@ struct Convolution {
 #define WIDE __attribute__((target("avx512f")))
 #define WIDE_INLINE __attribute__((target("avx512f"), always_inline)) inline
 
-constexpr int64_t kLanes = 16, kRows = 8, kPlaces = 16;
+constexpr int64_t kLanes = 16, kPlaces = 36;
 
-// Memory for one operation, which keeps its pages for the next one. Aligned to a line of the cache.
+// Memory for a part of an operation, which its thread keeps with its pages for the next one. Aligned to a line of the cache.
 class Workspace {
  public:
   explicit Workspace(int64_t floats) {
-    std::lock_guard<std::mutex> lock(mutex());
-    auto& free = buffers();
+    auto& free = Free();
     const auto large = std::find_if(free.begin(), free.end(), [&](const Buffer& each) { return each.floats >= floats; });
     if (large != free.end()) {
       buffer_ = *large;
@@ -55,10 +55,7 @@ class Workspace {
     const int64_t bytes = (floats * static_cast<int64_t>(sizeof(float)) + 63) / 64 * 64;
     buffer_ = {static_cast<float*>(std::aligned_alloc(64, bytes)), floats};
   }
-  ~Workspace() {
-    std::lock_guard<std::mutex> lock(mutex());
-    buffers().push_back(buffer_);
-  }
+  ~Workspace() { Free().push_back(buffer_); }
   Workspace(const Workspace&) = delete;
 
   float* Data() const { return buffer_.data; }
@@ -68,321 +65,548 @@ class Workspace {
     float* data;
     int64_t floats;
   };
-  static std::mutex& mutex() {
-    static auto* one = new std::mutex;
-    return *one;
-  }
-  static std::vector<Buffer>& buffers() {
-    static auto* all = new std::vector<Buffer>;
-    return *all;
+  static std::vector<Buffer>& Free() {
+    thread_local auto* mine = new std::vector<Buffer>;
+    return *mine;
   }
   Buffer buffer_;
 };
 
-// Where the pixels of a tile are, for i, j in 0..3 from one above and left of it; outside of the image, zeros.
-void PixelsOf(const Convolution& of, const float* x, int64_t tile, const float* zeros, const float* pixels[16]) {
-  const int64_t across = tile % of.TilesAcross(), down = tile / of.TilesAcross() % of.TilesDown(),
-                image = tile / of.TilesAcross() / of.TilesDown();
-  for (int64_t i = 0; i < 4; i++) {
-    for (int64_t j = 0; j < 4; j++) {
-      const int64_t row = 2 * down - 1 + i, column = 2 * across - 1 + j;
-      const bool inside = row >= 0 && row < of.height && column >= 0 && column < of.width;
-      pixels[4 * i + j] = inside ? x + ((image * of.height + row) * of.width + column) * of.from : zeros;
-    }
-  }
+/* Lines of a tile, along either side */
+
+// The points ±a and ±b, and what a filter is divided by at each.
+constexpr float kA = 5.0f / 8, kB = 3.0f / 2, kA2 = kA * kA, kB2 = kB * kB;
+constexpr float kAt0 = 1 / (kA2 * kB2), kAtA = 1 / (2 * kA2 * (kA2 - kB2)), kAtB = 1 / (2 * kB2 * (kB2 - kA2));
+
+WIDE_INLINE __m512 Times(float factor, __m512 x) { return _mm512_mul_ps(_mm512_set1_ps(factor), x); }
+
+// factor x + y.
+WIDE_INLINE __m512 Plus(float factor, __m512 x, __m512 y) { return _mm512_fmadd_ps(_mm512_set1_ps(factor), x, y); }
+
+// even ± factor odd.
+WIDE_INLINE void Both(__m512 even, float factor, __m512 odd, __m512* plus, __m512* minus) {
+  const __m512 by = _mm512_set1_ps(factor);
+  *plus = _mm512_fmadd_ps(by, odd, even);
+  *minus = _mm512_fnmadd_ps(by, odd, even);
 }
 
-// Where the first of the 2×2 pixels of a tile's result is.
-int64_t CornerOf(const Convolution& of, int64_t tile) {
+// Six pixels to their places: Bᵀ d.
+WIDE_INLINE void ToPlaces(const __m512 d[6], __m512 v[6]) {
+  v[0] = Plus(kA2 * kB2, d[0], Plus(-(kA2 + kB2), d[2], d[4]));
+  Both(Plus(-kB2, d[2], d[4]), kA, Plus(-kB2, d[1], d[3]), &v[1], &v[2]);
+  Both(Plus(-kA2, d[2], d[4]), kB, Plus(-kA2, d[1], d[3]), &v[3], &v[4]);
+  v[5] = Plus(kA2 * kB2, d[1], Plus(-(kA2 + kB2), d[3], d[5]));
+}
+
+// Six places to four pixels: Aᵀ m.
+WIDE_INLINE void FromPlaces(const __m512 m[6], __m512 y[4]) {
+  const __m512 even_a = _mm512_add_ps(m[1], m[2]), odd_a = _mm512_sub_ps(m[1], m[2]),
+               even_b = _mm512_add_ps(m[3], m[4]), odd_b = _mm512_sub_ps(m[3], m[4]);
+  y[0] = _mm512_add_ps(m[0], _mm512_add_ps(even_a, even_b));
+  y[1] = Plus(kA, odd_a, Times(kB, odd_b));
+  y[2] = Plus(kA2, even_a, Times(kB2, even_b));
+  y[3] = Plus(kA * kA2, odd_a, Plus(kB * kB2, odd_b, m[5]));
+}
+
+// The gradient to four pixels to their places: A e, which is FromPlaces turned around.
+WIDE_INLINE void GradientToPlaces(const __m512 e[4], __m512 d[6]) {
+  d[0] = e[0];
+  Both(Plus(kA2, e[2], e[0]), kA, Plus(kA2, e[3], e[1]), &d[1], &d[2]);
+  Both(Plus(kB2, e[2], e[0]), kB, Plus(kB2, e[3], e[1]), &d[3], &d[4]);
+  d[5] = e[3];
+}
+
+// Three weights to their places: G g.
+WIDE_INLINE void FilterToPlaces(const __m512 g[3], __m512 u[6]) {
+  u[0] = Times(kAt0, g[0]);
+  Both(Times(kAtA, Plus(kA2, g[2], g[0])), kAtA * kA, g[1], &u[1], &u[2]);
+  Both(Times(kAtB, Plus(kB2, g[2], g[0])), kAtB * kB, g[1], &u[3], &u[4]);
+  u[5] = g[2];
+}
+
+// The gradient at six places to three weights: Gᵀ u, which is FilterToPlaces turned around.
+WIDE_INLINE void PlacesToFilter(const __m512 u[6], __m512 g[3]) {
+  const __m512 even_a = Times(kAtA, _mm512_add_ps(u[1], u[2])), odd_a = Times(kAtA, _mm512_sub_ps(u[1], u[2])),
+               even_b = Times(kAtB, _mm512_add_ps(u[3], u[4])), odd_b = Times(kAtB, _mm512_sub_ps(u[3], u[4]));
+  g[0] = Plus(kAt0, u[0], _mm512_add_ps(even_a, even_b));
+  g[1] = Plus(kA, odd_a, Times(kB, odd_b));
+  g[2] = Plus(kA2, even_a, Plus(kB2, even_b, u[5]));
+}
+
+/* Tiles */
+
+// A part of an image: its rows from the left side on, and which columns are inside. Rows outside of the image are zeros.
+struct Part {
+  const float* rows[6];
+  int64_t begin, end;
+};
+
+Part PartOf(const float* image, int64_t height, int64_t width, int64_t channels, int64_t top, int64_t left, int64_t size,
+            const float* zeros) {
+  Part part;
+  for (int64_t i = 0; i < size; i++) {
+    const int64_t row = top + i;
+    part.rows[i] = row >= 0 && row < height ? image + (row * width + left) * channels : zeros;
+  }
+  part.begin = std::max<int64_t>(0, -left);
+  part.end = std::min(size, width - left);
+  return part;
+}
+
+// Where a tile is.
+struct Place {
+  int64_t image, top, left;
+};
+
+Place PlaceOf(const Convolution& of, int64_t tile) {
   const int64_t across = tile % of.TilesAcross(), above = tile / of.TilesAcross();
-  return (2 * above * of.width + 2 * across) * of.to;
+  return {above / of.TilesDown(), 4 * (above % of.TilesDown()), 4 * across};
 }
 
-// 3×3 numbers g of a filter to the 4×4 of G g Gᵀ.
-WIDE_INLINE void ToFilterPlaces(const __m512 g[3][3], float* u, int64_t place) {
-  const __m512 half = _mm512_set1_ps(0.5f);
-  __m512 rows[4][3];
-  for (int s = 0; s < 3; s++) {
-    const __m512 even = _mm512_mul_ps(half, _mm512_add_ps(g[0][s], g[2][s])), odd = _mm512_mul_ps(half, g[1][s]);
-    rows[0][s] = g[0][s];
-    rows[1][s] = _mm512_add_ps(even, odd);
-    rows[2][s] = _mm512_sub_ps(even, odd);
-    rows[3][s] = g[2][s];
-  }
-  for (int r = 0; r < 4; r++) {
-    const __m512 even = _mm512_mul_ps(half, _mm512_add_ps(rows[r][0], rows[r][2])),
-                 odd = _mm512_mul_ps(half, rows[r][1]);
-    float* to = u + 4 * r * place;
-    _mm512_storeu_ps(to, rows[r][0]);
-    _mm512_storeu_ps(to + place, _mm512_add_ps(even, odd));
-    _mm512_storeu_ps(to + 2 * place, _mm512_sub_ps(even, odd));
-    _mm512_storeu_ps(to + 3 * place, rows[r][2]);
-  }
+// Of the images, the pixels of a tile and those around them.
+Part PixelsOf(const Convolution& of, const float* x, int64_t tile, const float* zeros) {
+  const auto [image, top, left] = PlaceOf(of, tile);
+  return PartOf(x + image * of.height * of.width * of.from, of.height, of.width, of.from, top - 1, left - 1, 6, zeros);
 }
 
-// 4×4 numbers u of a filter's gradient to the 3×3 of Gᵀ u G: what ToFilterPlaces turned around is.
-WIDE_INLINE void FromFilterPlaces(const float* u, int64_t place, float* filter, int64_t next) {
-  const __m512 half = _mm512_set1_ps(0.5f);
-  __m512 rows[3][4];
-  for (int s = 0; s < 4; s++) {
-    const float* from = u + s * place;
-    const __m512 u0 = _mm512_loadu_ps(from), u1 = _mm512_loadu_ps(from + 4 * place),
-                 u2 = _mm512_loadu_ps(from + 8 * place), u3 = _mm512_loadu_ps(from + 12 * place);
-    const __m512 even = _mm512_mul_ps(half, _mm512_add_ps(u1, u2));
-    rows[0][s] = _mm512_add_ps(u0, even);
-    rows[1][s] = _mm512_mul_ps(half, _mm512_sub_ps(u1, u2));
-    rows[2][s] = _mm512_add_ps(even, u3);
+// Of the gradient to the result, the pixels of a tile.
+Part GradientOf(const Convolution& of, const float* dy, int64_t tile, const float* zeros) {
+  const auto [image, top, left] = PlaceOf(of, tile);
+  return PartOf(dy + image * of.height * of.width * of.to, of.height, of.width, of.to, top, left, 4, zeros);
+}
+
+WIDE_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t channels, int64_t c) {
+  return j >= part.begin && j < part.end ? _mm512_loadu_ps(part.rows[i] + j * channels + c) : _mm512_setzero_ps();
+}
+
+// 16 channels of a tile's pixels to their places.
+WIDE void TileToPlaces(const Part& part, int64_t channels, int64_t c, float* v, int64_t place) {
+  __m512 columns[6][6];
+#pragma GCC unroll 6
+  for (int j = 0; j < 6; j++) {
+    __m512 d[6];
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) d[i] = PixelOf(part, i, j, channels, c);
+    ToPlaces(d, columns[j]);
   }
-  for (int r = 0; r < 3; r++) {
-    const __m512 even = _mm512_mul_ps(half, _mm512_add_ps(rows[r][1], rows[r][2]));
-    float* to = filter + 3 * r * next;
-    _mm512_storeu_ps(to, _mm512_add_ps(rows[r][0], even));
-    _mm512_storeu_ps(to + next, _mm512_mul_ps(half, _mm512_sub_ps(rows[r][1], rows[r][2])));
-    _mm512_storeu_ps(to + 2 * next, _mm512_add_ps(even, rows[r][3]));
+#pragma GCC unroll 6
+  for (int i = 0; i < 6; i++) {
+    __m512 line[6], places[6];
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) line[j] = columns[j][i];
+    ToPlaces(line, places);
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) _mm512_storeu_ps(v + (6 * i + j) * place, places[j]);
   }
 }
 
-// The 4×4 pixels d of a tile to Bᵀ d B; `next` is how far 16 channels are from those after them.
-WIDE_INLINE void ToTilePlaces(const float* const pixels[16], int64_t channels, float* v, int64_t place, int64_t next) {
-  for (int64_t c = 0; c < channels; c += kLanes, v += next) {
-    __m512 rows[4][4];
-    for (int j = 0; j < 4; j++) {
-      const __m512 d0 = _mm512_loadu_ps(pixels[j] + c), d1 = _mm512_loadu_ps(pixels[4 + j] + c),
-                   d2 = _mm512_loadu_ps(pixels[8 + j] + c), d3 = _mm512_loadu_ps(pixels[12 + j] + c);
-      rows[0][j] = _mm512_sub_ps(d0, d2);
-      rows[1][j] = _mm512_add_ps(d1, d2);
-      rows[2][j] = _mm512_sub_ps(d2, d1);
-      rows[3][j] = _mm512_sub_ps(d1, d3);
-    }
-    for (int i = 0; i < 4; i++) {
-      float* to = v + 4 * i * place;
-      _mm512_storeu_ps(to, _mm512_sub_ps(rows[i][0], rows[i][2]));
-      _mm512_storeu_ps(to + place, _mm512_add_ps(rows[i][1], rows[i][2]));
-      _mm512_storeu_ps(to + 2 * place, _mm512_sub_ps(rows[i][2], rows[i][1]));
-      _mm512_storeu_ps(to + 3 * place, _mm512_sub_ps(rows[i][1], rows[i][3]));
-    }
-  }
-}
-
-// The 4×4 products m of a tile to the 2×2 pixels of Aᵀ m A; `right` and `down` lead to the next ones.
-WIDE_INLINE void FromTilePlaces(const float* m, int64_t place, float* y, int64_t right, int64_t down) {
-  __m512 rows[2][4];
+// 16 channels of the gradient to a tile's result to their places.
+WIDE void GradientTileToPlaces(const Part& part, int64_t channels, int64_t c, float* d, int64_t place) {
+  __m512 columns[4][6];
+#pragma GCC unroll 4
   for (int j = 0; j < 4; j++) {
-    const float* from = m + j * place;
-    const __m512 m0 = _mm512_loadu_ps(from), m1 = _mm512_loadu_ps(from + 4 * place),
-                 m2 = _mm512_loadu_ps(from + 8 * place), m3 = _mm512_loadu_ps(from + 12 * place);
-    rows[0][j] = _mm512_add_ps(m0, _mm512_add_ps(m1, m2));
-    rows[1][j] = _mm512_sub_ps(_mm512_sub_ps(m1, m2), m3);
+    __m512 e[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) e[i] = PixelOf(part, i, j, channels, c);
+    GradientToPlaces(e, columns[j]);
   }
-  for (int i = 0; i < 2; i++) {
-    _mm512_storeu_ps(y + i * down, _mm512_add_ps(rows[i][0], _mm512_add_ps(rows[i][1], rows[i][2])));
-    _mm512_storeu_ps(y + i * down + right, _mm512_sub_ps(_mm512_sub_ps(rows[i][1], rows[i][2]), rows[i][3]));
+#pragma GCC unroll 6
+  for (int i = 0; i < 6; i++) {
+    __m512 line[4], places[6];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) line[j] = columns[j][i];
+    GradientToPlaces(line, places);
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) _mm512_storeu_ps(d + (6 * i + j) * place, places[j]);
   }
 }
 
-// The 2×2 pixels e of a tile's gradient to the 4×4 of A e Aᵀ: what FromTilePlaces turned around is.
-WIDE_INLINE void ToGradientPlaces(const float* dy, int64_t right, int64_t down, float* d, int64_t place) {
-  __m512 rows[4][2];
-  for (int j = 0; j < 2; j++) {
-    const __m512 e0 = _mm512_loadu_ps(dy + j * right), e1 = _mm512_loadu_ps(dy + j * right + down);
-    rows[0][j] = e0;
-    rows[1][j] = _mm512_add_ps(e0, e1);
-    rows[2][j] = _mm512_sub_ps(e0, e1);
-    rows[3][j] = _mm512_sub_ps(_mm512_setzero_ps(), e1);
+// 16 channels of a tile's products to its pixels in the result, as far as they are inside.
+WIDE void PlacesToTile(const Convolution& of, const float* m, int64_t place, int64_t tile, int64_t c, float* y) {
+  const auto [image, top, left] = PlaceOf(of, tile);
+  __m512 columns[6][4];
+#pragma GCC unroll 6
+  for (int j = 0; j < 6; j++) {
+    __m512 line[6];
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) line[i] = _mm512_loadu_ps(m + (6 * i + j) * place);
+    FromPlaces(line, columns[j]);
   }
+  const int64_t rows = of.height - top, across = of.width - left;
+  float* corner = y + ((image * of.height + top) * of.width + left) * of.to + c;
+#pragma GCC unroll 4
   for (int i = 0; i < 4; i++) {
-    float* to = d + 4 * i * place;
-    _mm512_storeu_ps(to, rows[i][0]);
-    _mm512_storeu_ps(to + place, _mm512_add_ps(rows[i][0], rows[i][1]));
-    _mm512_storeu_ps(to + 2 * place, _mm512_sub_ps(rows[i][0], rows[i][1]));
-    _mm512_storeu_ps(to + 3 * place, _mm512_sub_ps(_mm512_setzero_ps(), rows[i][1]));
+    __m512 line[6], pixels[4];
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) line[j] = columns[j][i];
+    FromPlaces(line, pixels);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+      if (i < rows && j < across) _mm512_storeu_ps(corner + (i * of.width + j) * of.to, pixels[j]);
+    }
   }
 }
 
-// c [8, vectors · 16] = or += the sum over k of a[row i, k] b[k, vectors · 16].
-template <int vectors, bool add>
-WIDE_INLINE void Multiply(const float* a, int64_t row, int64_t column, const float* b, int64_t depth, float* c,
-                          int64_t next) {
-  __m512 sums[kRows][vectors];
+/* Filters */
+
+// 16 rows of 16 numbers, `next` apart, to columns.
+WIDE void Transpose(const float* rows, int64_t next, float columns[16][16]) {
+  __m512 r[16], t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(rows + i * next);
+  // Within lanes of four: pairs of rows, then fours.
 #pragma GCC unroll 8
-  for (int i = 0; i < kRows; i++) {
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+    r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+    r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  // r[4 b + j] has column 4 l + j of rows 4 b to 4 b + 3 in lane l: lanes change places with b.
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; j++) {
+    const __m512 even_low = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), odd_low = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd),
+                 even_high = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88),
+                 odd_high = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
+    _mm512_storeu_ps(columns[j], _mm512_shuffle_f32x4(even_low, even_high, 0x88));
+    _mm512_storeu_ps(columns[4 + j], _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
+    _mm512_storeu_ps(columns[8 + j], _mm512_shuffle_f32x4(even_low, even_high, 0xdd));
+    _mm512_storeu_ps(columns[12 + j], _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd));
+  }
+}
+
+// The weights of one input and 16 output channels, which are `next` apart, to their places.
+WIDE void WeightsToPlaces(const float* weights, int64_t next, float* u, int64_t place) {
+  __m512 columns[3][6];
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; j++) {
+    __m512 g[3];
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++) g[i] = _mm512_loadu_ps(weights + (3 * i + j) * next);
+    FilterToPlaces(g, columns[j]);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < 6; i++) {
+    __m512 line[3], places[6];
+#pragma GCC unroll 3
+    for (int j = 0; j < 3; j++) line[j] = columns[j][i];
+    FilterToPlaces(line, places);
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) _mm512_storeu_ps(u + (6 * i + j) * place, places[j]);
+  }
+}
+
+// Some input channels of one panel of output channels to their places: u is [from, panel], and so at every place. `filter` is
+// [3, 3, from, to]; transposed, it is [3, 3, to, from] and turned by 180 degrees, as for the gradient to the images.
+void FiltersToPlaces(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin, int64_t end,
+                     float* u, int64_t place) {
+  const auto [from, to] = std::make_pair(of.from, of.to);
+  const int64_t width = of.Panel();
+  for (int64_t lane = 0; lane < width; lane += kLanes) {
+    const int64_t k = panel * width + lane;
+    for (int64_t c = begin; c < end; c += kLanes) {
+      float turned[9][16][16];
+      for (int i = 0; transposed && i < 9; i++) Transpose(filter + ((8 - i) * to + k) * from + c, from, turned[i]);
+      for (int64_t each = 0; each < kLanes; each++)
+        WeightsToPlaces(transposed ? turned[0][each] : filter + (c + each) * to + k, transposed ? 16 * 16 : from * to,
+                        u + (c + each) * width + lane, place);
+    }
+  }
+}
+
+// The gradient at the places, for one input channel and 16 output channels, to the weights, which are `next` apart.
+WIDE void PlacesToWeights(const float* u, int64_t place, float* filter, int64_t next) {
+  __m512 columns[6][3];
+#pragma GCC unroll 6
+  for (int j = 0; j < 6; j++) {
+    __m512 line[6];
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) line[i] = _mm512_loadu_ps(u + (6 * i + j) * place);
+    PlacesToFilter(line, columns[j]);
+  }
+#pragma GCC unroll 3
+  for (int i = 0; i < 3; i++) {
+    __m512 line[6], weights[3];
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) line[j] = columns[j][i];
+    PlacesToFilter(line, weights);
+#pragma GCC unroll 3
+    for (int j = 0; j < 3; j++) _mm512_storeu_ps(filter + (3 * i + j) * next, weights[j]);
+  }
+}
+
+/* Products */
+
+// c [rows, vectors · 16] = or += the sum over k of a[i, k] b[k, vectors · 16]. Of a, one row is `row` numbers from the next
+// and one k `column`; k goes through blocks of `depth`, which are `block` numbers apart in a.
+template <int rows, int vectors, int row, int column, bool add>
+WIDE void Multiply(const float* a, int64_t blocks, int64_t block, int64_t depth, const float* b, float* c, int64_t next) {
+  __m512 sums[rows][vectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++) {
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++)
       sums[i][v] = add ? _mm512_loadu_ps(c + i * next + v * kLanes) : _mm512_setzero_ps();
   }
-  for (int64_t k = 0; k < depth; k++, a += column, b += vectors * kLanes) {
-    __m512 each[vectors];
+  for (int64_t one = 0; one < blocks; one++, a += block) {
+    const float* factors = a;
+    for (int64_t k = 0; k < depth; k++, factors += column, b += vectors * kLanes) {
+      __m512 each[vectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++) each[v] = _mm512_loadu_ps(b + v * kLanes);
-#pragma GCC unroll 8
-    for (int i = 0; i < kRows; i++) {
-      const __m512 factor = _mm512_set1_ps(a[i * row]);
+      for (int v = 0; v < vectors; v++) each[v] = _mm512_loadu_ps(b + v * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < rows; i++) {
+        const __m512 factor = _mm512_set1_ps(factors[i * row]);
 #pragma GCC unroll 2
-      for (int v = 0; v < vectors; v++) sums[i][v] = _mm512_fmadd_ps(factor, each[v], sums[i][v]);
+        for (int v = 0; v < vectors; v++) sums[i][v] = _mm512_fmadd_ps(factor, each[v], sums[i][v]);
+      }
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < kRows; i++) {
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++) {
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++) _mm512_storeu_ps(c + i * next + v * kLanes, sums[i][v]);
   }
 }
 
-template <bool add>
-WIDE void MultiplyPanel(int64_t panel, const float* a, int64_t row, int64_t column, const float* b, int64_t depth,
-                        float* c, int64_t next) {
-  if (panel == 32)
-    Multiply<2, add>(a, row, column, b, depth, c, next);
-  else
-    Multiply<1, add>(a, row, column, b, depth, c, next);
-}
-
-// Some input channels of one panel of output channels. `filter` is [3, 3, from, to]; transposed, it is [3, 3, to, from] and
-// turned by 180 degrees, as for the gradient to the images. u is [16, to / panel, from, panel].
-WIDE void TransformFilters(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin,
-                           int64_t end, float* u) {
-  const auto [from, to] = std::make_pair(of.from, of.to);
-  const __m512i ladder = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-                                            _mm512_set1_epi32(static_cast<int>(from)));
-  for (int64_t c = begin; c < end; c++) {
-    for (int64_t lane = 0; lane < of.Panel(); lane += kLanes) {
-      const int64_t k = panel * of.Panel() + lane;
-      __m512 g[3][3];
-      for (int i = 0; i < 9; i++) {
-        const float* one = filter + (transposed ? 8 - i : i) * from * to;
-        g[i / 3][i % 3] = transposed ? _mm512_mask_i32gather_ps(_mm512_setzero_ps(), static_cast<__mmask16>(-1), ladder,
-                                                                one + k * from + c, sizeof(float))
-                                     : _mm512_loadu_ps(one + c * to + k);
-      }
-      ToFilterPlaces(g, u + (panel * from + c) * of.Panel() + lane, from * to);
-    }
-  }
-}
-
-// The result for `count` tiles from the one of number `begin` on. v and m are for this block alone.
-WIDE void ConvolveTiles(const Convolution& of, const float* x, const float* u, const float* zeros, int64_t begin,
-                        int64_t count, float* v, float* m, int64_t v_place, int64_t m_place, float* y) {
-  const int64_t panel = of.Panel();
-  for (int64_t t = 0; t < count; t++) {
-    const float* pixels[16];
-    PixelsOf(of, x, begin + t, zeros, pixels);
-    ToTilePlaces(pixels, of.from, v + t * of.from, v_place, kLanes);
-  }
-  for (int64_t first = 0; first < of.to; first += panel) {
-    for (int64_t place = 0; place < kPlaces; place++) {
-      for (int64_t t = 0; t < count; t += kRows)
-        MultiplyPanel<false>(panel, v + place * v_place + t * of.from, of.from, 1, u + (place * of.to + first) * of.from,
-                             of.from, m + place * m_place + t * panel, panel);
-    }
-    for (int64_t t = 0; t < count; t++) {
-      for (int64_t lane = 0; lane < panel; lane += kLanes)
-        FromTilePlaces(m + t * panel + lane, m_place, y + CornerOf(of, begin + t) + first + lane, of.to,
-                       of.width * of.to);
-    }
-  }
-}
+// Rows that are dealt with together: as many sums as hide how long a product takes.
+int64_t RowsFor(int64_t panel) { return panel == 32 ? 8 : 16; }
 
 bool CanConvolve() {
   static const bool can = __builtin_cpu_supports("avx512f");
   return can;
 }
 
-void Convolve(const Convolution& of, const float* x, const float* filter, bool transposed, float* y) {
-  // Tiles that a core's cache has room for, in whole rows of products.
-  const int64_t block = std::clamp<int64_t>(8192 / of.from / kRows * kRows, 16, 64),
-                blocks = (of.Tiles() + block - 1) / block;
-  // A little more than a power of two apart, so that the sixteen do not displace one another in the cache.
-  const int64_t v_place = block * of.from + kLanes, m_place = block * of.Panel() + kLanes;
-  const Workspace u(kPlaces * of.from * of.to);
+/* Forwards, and the gradient to the images */
+
+// Some tiles: v is [36, from / 16, room, 16] and m, for one panel, [36, room, panel]. Places are a little more than a power of
+// two apart, so that they do not displace one another in the cache.
+struct Block {
+  int64_t begin, count, room;
+
+  Block(int64_t begin, int64_t count) : begin(begin), count(count), room((count + kLanes - 1) / kLanes * kLanes) {}
+
+  int64_t PlaceOf(int64_t channels) const { return room * channels + kLanes; }
+};
+
+void TilesToPlaces(const Convolution& of, const float* x, const float* zeros, const Block& block, int64_t begin,
+                   int64_t end, float* v) {
+  for (int64_t t = begin; t < end; t++) {
+    const Part part = PixelsOf(of, x, block.begin + t, zeros);
+    for (int64_t c = 0; c < of.from; c += kLanes)
+      TileToPlaces(part, of.from, c, v + c * block.room + t * kLanes, block.PlaceOf(of.from));
+  }
+}
+
+// Brings memory that is wanted next nearer, a bit for each place, while products are at work: some channels of images where
+// some tiles are. Where those are not whole rows of tiles, nearly.
+template <bool to_write>
+class Ahead {
+ public:
+  Ahead() = default;
+  Ahead(const Convolution& of, const float* images, int64_t channels, int64_t tile, int64_t tiles, int64_t first,
+        int64_t count)
+      : next_(channels), width_(count) {
+    const int64_t pixels = of.n * of.height * of.width;
+    const auto pixel = [&](int64_t t) { return pixels * std::min(t, of.Tiles()) / of.Tiles(); };
+    from_ = images + pixel(tile) * channels + first;
+    rows_ = pixel(tile + tiles) - pixel(tile);
+  }
+
+  // The compiler would leave out a call that it does not see through.
+  __attribute__((always_inline)) void Fetch(int64_t place) const {
+    for (int64_t i = rows_ * place / kPlaces; i < rows_ * (place + 1) / kPlaces; i++)
+      for (int64_t j = 0; j < width_; j += kLanes) __builtin_prefetch(from_ + i * next_ + j, to_write, 2);
+  }
+
+ private:
+  const float* from_ = nullptr;
+  int64_t rows_ = 0, next_ = 0, width_ = 0;
+};
+
+// The result of one panel of output channels for the tiles begin to end of a block. u is that panel's.
+void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int64_t end, const float* v, const float* u,
+                   int64_t u_place, int64_t panel, float* m, int64_t m_place, float* y,
+                   const Ahead<false>& next,
+                   const Ahead<true>& result) {
+  const int64_t width = of.Panel(), rows = RowsFor(width);
+  const auto multiply = width == 32 ? Multiply<8, 2, kLanes, 1, false> : Multiply<16, 1, kLanes, 1, false>;
+  for (int64_t place = 0; place < kPlaces; place++) {
+    const float* factors = v + place * block.PlaceOf(of.from);
+    next.Fetch(place);
+    result.Fetch(place);
+    for (int64_t t = begin; t < end; t += rows)
+      multiply(factors + t * kLanes, of.from / kLanes, block.room * kLanes, kLanes, u + place * u_place,
+               m + place * m_place + (t - begin) * width, width);
+  }
+  for (int64_t t = begin; t < end; t++) {
+    for (int64_t lane = 0; lane < width; lane += kLanes)
+      PlacesToTile(of, m + (t - begin) * width + lane, m_place, block.begin + t, panel * width + lane, y);
+  }
+}
+
+// Few channels, whose filters stay near: each block of tiles goes all the way.
+void ConvolveByTiles(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
+                     float* y) {
+  const int64_t panels = of.to / of.Panel(), u_panel = of.from * of.Panel(), u_place = of.from * of.to + kLanes;
+  const Workspace u(kPlaces * u_place);
   constexpr int64_t some = 32;
   const int64_t parts = (of.from + some - 1) / some;
-  Workers().Run(of.to / of.Panel() * parts, [&](int64_t i) {
-    const int64_t begin = i % parts * some;
-    TransformFilters(of, filter, transposed, i / parts, begin, std::min(begin + some, of.from), u.Data());
+  Workers().Run(panels * parts, [&](int64_t i) {
+    const int64_t panel = i / parts, begin = i % parts * some;
+    FiltersToPlaces(of, filter, transposed, panel, begin, std::min(begin + some, of.from), u.Data() + panel * u_panel,
+                    u_place);
   });
-  const std::vector<float> zeros(of.from, 0.0f);
-  Workers().Run(blocks, [&](int64_t i) {
-    const Workspace own(kPlaces * (v_place + m_place));
-    const int64_t begin = i * block;
-    ConvolveTiles(of, x, u.Data(), zeros.data(), begin, std::min(block, of.Tiles() - begin), own.Data(),
-                  own.Data() + kPlaces * v_place, v_place, m_place, y);
+  const int64_t size = of.from <= 64 ? std::clamp<int64_t>(1024 / of.from, 16, 64) / kLanes * kLanes : 32,
+                blocks = (of.Tiles() + size - 1) / size, tasks = std::min<int64_t>(64, blocks);
+  Workers().Run(tasks, [&](int64_t task) {
+    const int64_t m_place = Block(0, size).PlaceOf(of.Panel());
+    const Workspace v(kPlaces * Block(0, size).PlaceOf(of.from)), m(kPlaces * m_place);
+    for (int64_t i = blocks * task / tasks; i < blocks * (task + 1) / tasks; i++) {
+      const Block block(i * size, std::min(size, of.Tiles() - i * size));
+      TilesToPlaces(of, x, zeros, block, 0, block.count, v.Data());
+      for (int64_t panel = 0; panel < panels; panel++) {
+        const bool first = panel == 0;
+        ConvolvePanel(of, block, 0, block.count, v.Data(), u.Data() + panel * u_panel, u_place, panel, m.Data(), m_place, y,
+                      first ? Ahead<false>(of, x, of.from, block.begin + size, size, 0, of.from) : Ahead<false>(),
+                      first ? Ahead<true>(of, y, of.to, block.begin, block.count, 0, of.to) : Ahead<true>());
+      }
+    }
   });
 }
 
-// For the tiles of a batch: v is [16, from / 16, batch, 16] and d [16, to / panel, batch, panel].
-WIDE void TransformForFilter(const Convolution& of, const float* x, const float* dy, const float* zeros, int64_t tile,
-                             int64_t t, int64_t batch, float* v, float* d) {
-  const float* pixels[16];
-  PixelsOf(of, x, tile, zeros, pixels);
-  ToTilePlaces(pixels, of.from, v + t * kLanes, of.from * batch, batch * kLanes);
+// Many channels: all tiles to their places first, so that each panel of filters is read once.
+void ConvolveByPanels(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
+                      float* y) {
+  const Block all(0, of.Tiles());
+  const Workspace v(kPlaces * all.PlaceOf(of.from));
+  constexpr int64_t some = 16;
+  Workers().Run((all.count + some - 1) / some, [&](int64_t i) {
+    TilesToPlaces(of, x, zeros, all, i * some, std::min(i * some + some, all.count), v.Data());
+  });
+  constexpr int64_t size = 64;
+  const int64_t u_place = of.from * of.Panel() + kLanes, m_place = size * of.Panel() + kLanes;
+  Workers().Run(of.to / of.Panel(), [&](int64_t panel) {
+    const Workspace u(kPlaces * u_place), m(kPlaces * m_place);
+    FiltersToPlaces(of, filter, transposed, panel, 0, of.from, u.Data(), u_place);
+    for (int64_t begin = 0; begin < all.count; begin += size)
+      ConvolvePanel(of, all, begin, std::min(begin + size, all.count), v.Data(), u.Data(), u_place, panel, m.Data(),
+                    m_place, y, {}, {of, y, of.to, begin, size, panel * of.Panel(), of.Panel()});
+  });
+}
+
+void Convolve(const Convolution& of, const float* x, const float* filter, bool transposed, float* y) {
+  const std::vector<float> zeros(6 * of.from, 0.0f);
+  (of.from * of.to <= 128 * 128 ? ConvolveByTiles : ConvolveByPanels)(of, x, filter, transposed, zeros.data(), y);
+}
+
+/* The gradient to the filter */
+
+// Tiles of images, v as above, and of the gradient, d [36, to / panel, room, panel].
+void TilesForFilter(const Convolution& of, const float* x, const float* dy, const float* zeros, const Block& block,
+                    int64_t begin, int64_t end, float* v, float* d) {
   const int64_t panel = of.Panel();
-  for (int64_t k = 0; k < of.to; k += kLanes)
-    ToGradientPlaces(dy + CornerOf(of, tile) + k, of.to, of.width * of.to,
-                     d + (k / panel * batch + t) * panel + k % panel, of.to * batch);
-}
-
-WIDE void FilterRow(const float* u, const Convolution& of, int64_t c, float* filter) {
-  for (int64_t k = 0; k < of.to; k += kLanes)
-    FromFilterPlaces(u + c * of.to + k, of.from * of.to, filter + c * of.to + k, of.from * of.to);
-}
-
-// For 16 input channels at one place: u [16, from, to] = or += what `count` of a batch of tiles give.
-void MultiplyForFilter(const Convolution& of, int64_t i, const float* v, const float* d, int64_t batch, int64_t count,
-                       bool add, float* u) {
-  const int64_t panel = of.Panel(), place = i / (of.from / kLanes);
-  const auto multiply = add ? MultiplyPanel<true> : MultiplyPanel<false>;
-  for (int64_t first = 0; first < of.to; first += panel) {
-    for (int64_t half = 0; half < kLanes; half += kRows)
-      multiply(panel, v + i * batch * kLanes + half, 1, kLanes, d + (place * of.to + first) * batch, count,
-               u + (i * kLanes + half) * of.to + first, of.to);
+  TilesToPlaces(of, x, zeros, block, begin, end, v);
+  for (int64_t t = begin; t < end; t++) {
+    const Part part = GradientOf(of, dy, block.begin + t, zeros);
+    for (int64_t k = 0; k < of.to; k += kLanes)
+      GradientTileToPlaces(part, of.to, k, d + (k / panel * block.room + t) * panel + k % panel, block.PlaceOf(of.to));
   }
 }
 
-// The gradient to the filter [3, 3, from, to].
+// For 16 input channels and one panel of output channels at one place: u [16, panel] = or += what the tiles of a block give.
+void MultiplyForFilter(const Convolution& of, const Block& block, const float* v, const float* d, bool add, float* u,
+                       int64_t next) {
+  const int64_t panel = of.Panel();
+  if (panel == 32) {
+    const auto multiply = add ? Multiply<8, 2, 1, kLanes, true> : Multiply<8, 2, 1, kLanes, false>;
+    multiply(v, 1, 0, block.count, d, u, next);
+    multiply(v + 8, 1, 0, block.count, d, u + 8 * next, next);
+  } else {
+    const auto multiply = add ? Multiply<16, 1, 1, kLanes, true> : Multiply<16, 1, 1, kLanes, false>;
+    multiply(v, 1, 0, block.count, d, u, next);
+  }
+}
+
+// For all places, what the tiles of a block give to the sums u [36, rows, columns] of some input and output channels.
+void AddToSums(const Convolution& of, const Block& block, const float* v, const float* d, int64_t c, int64_t rows, int64_t k,
+               int64_t columns, bool add, float* u, int64_t place, const Ahead<false>& next_x, const Ahead<false>& next_dy) {
+  for (int64_t p = 0; p < kPlaces; p++) {
+    next_x.Fetch(p);
+    next_dy.Fetch(p);
+    for (int64_t j = 0; j < columns; j += of.Panel()) {
+      for (int64_t i = 0; i < rows; i += kLanes)
+        MultiplyForFilter(of, block, v + p * block.PlaceOf(of.from) + (c + i) * block.room,
+                          d + p * block.PlaceOf(of.to) + (k + j) * block.room, add, u + p * place + i * columns + j, columns);
+    }
+  }
+}
+
+// Few channels: the sums are small, so that each of some groups of tiles has its own.
+void FilterByTiles(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
+  const int64_t most = std::max(of.from, of.to), size = std::clamp<int64_t>(1024 / most, 16, 64) / kLanes * kLanes,
+                blocks = (of.Tiles() + size - 1) / size, groups = std::clamp<int64_t>(of.Tiles() / 64, 1, 16),
+                place = of.from * of.to + kLanes, sums = kPlaces * place;
+  const Workspace u(groups * sums);
+  Workers().Run(groups, [&](int64_t group) {
+    const Block full(0, size);
+    const Workspace v(kPlaces * full.PlaceOf(of.from)), d(kPlaces * full.PlaceOf(of.to));
+    const int64_t first = blocks * group / groups, last = blocks * (group + 1) / groups;
+    for (int64_t i = first; i < last; i++) {
+      const Block block(i * size, std::min(size, of.Tiles() - i * size));
+      TilesForFilter(of, x, dy, zeros, block, 0, block.count, v.Data(), d.Data());
+      AddToSums(of, block, v.Data(), d.Data(), 0, of.from, 0, of.to, i != first, u.Data() + group * sums, place,
+                {of, x, of.from, block.begin + size, size, 0, of.from}, {of, dy, of.to, block.begin + size, size, 0, of.to});
+    }
+  });
+  Workers().Run(of.from, [&](int64_t c) {
+    for (int64_t p = 0; p < kPlaces; p++) {
+      float* sum = u.Data() + p * place + c * of.to;
+      for (int64_t group = 1; group < groups; group++)
+        for (int64_t k = 0; k < of.to; k++) sum[k] += sum[group * sums + k];
+    }
+    for (int64_t k = 0; k < of.to; k += kLanes)
+      PlacesToWeights(u.Data() + c * of.to + k, place, filter + c * of.to + k, of.from * of.to);
+  });
+}
+
+// Many channels: the sums of some of them stay near, and as many tiles at a time as stay not far.
+void FilterByPanels(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
+  const int64_t size = std::clamp<int64_t>(131072 / (of.from + of.to) / kLanes * kLanes, 64, of.Tiles()),
+                blocks = (of.Tiles() + size - 1) / size;
+  const Block full(0, size);
+  const Workspace v(kPlaces * full.PlaceOf(of.from)), d(kPlaces * full.PlaceOf(of.to));
+  constexpr int64_t rows = 64, some = 16;
+  const int64_t panel = of.Panel(), parts = (of.from + rows - 1) / rows, place = rows * panel + kLanes,
+                sums = kPlaces * place, tasks = of.to / panel * parts;
+  // With one block, each task has done with its sums before the next one.
+  const Workspace shared(blocks > 1 ? tasks * sums : 0);
+  for (int64_t b = 0; b < blocks; b++) {
+    const Block block(b * size, std::min(size, of.Tiles() - b * size));
+    Workers().Run((block.count + some - 1) / some, [&](int64_t i) {
+      TilesForFilter(of, x, dy, zeros, block, i * some, std::min(i * some + some, block.count), v.Data(), d.Data());
+    });
+    Workers().Run(tasks, [&](int64_t i) {
+      const int64_t k = i / parts * panel, c = i % parts * rows, count = std::min(rows, of.from - c);
+      const Workspace own(blocks > 1 ? 0 : sums);
+      float* u = blocks > 1 ? shared.Data() + i * sums : own.Data();
+      AddToSums(of, block, v.Data(), d.Data(), c, count, k, panel, b > 0, u, place, {}, {});
+      for (int64_t each = 0; b + 1 == blocks && each < count; each++) {
+        for (int64_t lane = 0; lane < panel; lane += kLanes)
+          PlacesToWeights(u + each * panel + lane, place, filter + (c + each) * of.to + k + lane, of.from * of.to);
+      }
+    });
+  }
+}
+
 void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, float* filter) {
-  const int64_t size = kPlaces * of.from * of.to, tasks = kPlaces * of.from / kLanes;
-  const std::vector<float> zeros(of.from, 0.0f);
-  const auto transform = [&](int64_t tile, int64_t t, int64_t batch, const Workspace& v, const Workspace& d) {
-    TransformForFilter(of, x, dy, zeros.data(), tile, t, batch, v.Data(), d.Data());
-  };
-  if (size <= kPlaces * 128 * 128) {
-    // Few channels: the sums are small, so that each of some groups of tiles has its own.
-    const int64_t batch = std::clamp<int64_t>(4096 / std::max(of.from, of.to), 16, 64),
-                  batches = (of.Tiles() + batch - 1) / batch, groups = std::min<int64_t>(16, batches);
-    const Workspace u(groups * size);
-    Workers().Run(groups, [&](int64_t group) {
-      const Workspace v(kPlaces * batch * of.from), d(kPlaces * batch * of.to);
-      const int64_t from = batches * group / groups, to = batches * (group + 1) / groups;
-      for (int64_t each = from; each < to; each++) {
-        const int64_t begin = each * batch, count = std::min(batch, of.Tiles() - begin);
-        for (int64_t t = 0; t < count; t++) transform(begin + t, t, batch, v, d);
-        for (int64_t i = 0; i < tasks; i++)
-          MultiplyForFilter(of, i, v.Data(), d.Data(), batch, count, each != from, u.Data() + group * size);
-      }
-    });
-    Workers().Run(of.from, [&](int64_t c) {
-      for (int64_t place = 0; place < kPlaces; place++) {
-        float* sum = u.Data() + (place * of.from + c) * of.to;
-        for (int64_t group = 1; group < groups; group++)
-          for (int64_t k = 0; k < of.to; k++) sum[k] += sum[group * size + k];
-      }
-      FilterRow(u.Data(), of, c, filter);
-    });
-    return;
-  }
-  // Many channels: the sums are large, so that they are shared out, and as many tiles at a time as stay near.
-  const int64_t batch = std::min(of.Tiles(), std::max<int64_t>(128, 65536 / (of.from + of.to)));
-  const Workspace u(size), v(kPlaces * batch * of.from), d(kPlaces * batch * of.to);
-  for (int64_t begin = 0; begin < of.Tiles(); begin += batch) {
-    const int64_t count = std::min(batch, of.Tiles() - begin);
-    constexpr int64_t some = 16;
-    Workers().Run((count + some - 1) / some, [&](int64_t i) {
-      for (int64_t t = i * some; t < std::min(i * some + some, count); t++) transform(begin + t, t, batch, v, d);
-    });
-    Workers().Run(tasks,
-                  [&](int64_t i) { MultiplyForFilter(of, i, v.Data(), d.Data(), batch, count, begin > 0, u.Data()); });
-  }
-  Workers().Run(of.from, [&](int64_t c) { FilterRow(u.Data(), of, c, filter); });
+  const std::vector<float> zeros(6 * std::max(of.from, of.to), 0.0f);
+  (of.from * of.to <= 64 * 64 ? FilterByTiles : FilterByPanels)(of, x, dy, zeros.data(), filter);
 }
 #else
 bool CanConvolve() { return false; }
@@ -393,7 +617,6 @@ void ConvolveToFilter(const Convolution&, const float*, const float*, float*) {}
 #endif
 
 void Check(const Convolution& of, Context& context) {
-  context.Expect(of.height % 2 == 0 && of.width % 2 == 0, "the images' sides are odd");
   context.Expect(of.from % 16 == 0 && of.to % 16 == 0, "the channels are not a multiple of 16");
   context.Expect(of.Tiles() > 0, "there are no images");
   context.Expect(CanConvolve(), "the processor has no AVX-512");
@@ -401,7 +624,7 @@ void Check(const Convolution& of, Context& context) {
 
 }  // namespace
 
-// Images [n, h, w, from] of even sides and a filter [3, 3, from, to] to [n, h, w, to], with one zero on each side. Transposed,
+// Images [n, h, w, from] and a filter [3, 3, from, to] to [n, h, w, to], with one zero on each side. Transposed,
 // the filter is [3, 3, to, from] and the result the gradient to the images.
 void Conv3x3(const Settings& with, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);

@@ -255,7 +255,7 @@ const convInputGradient = (
   return inner;
 };
 
-export const convFilterGradient = (
+const convFilterGradient = (
   convolution: Convolution,
   x: tf.Tensor,
   dy: tf.Tensor,

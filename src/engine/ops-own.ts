@@ -4,7 +4,6 @@ import {
   type BatchNormInput,
   batchNormInputs,
   type ConvAttributes,
-  convFilterGradient,
   execute,
   execute1,
   isNarrow,
@@ -142,9 +141,9 @@ export const biasAddActivated = operation<{ readonly activation: Activation }, '
 
 let convolves: boolean | undefined;
 
-/** Fewer tiles of 2×2 pixels than these are faster by TensorFlow's convolution, and fewer channels by its gradient to a filter. */
-const leastTiles = 128;
-const leastChannels = 32;
+/** On fewer pixels than these TensorFlow's convolution is faster, and on shorter sides. */
+const leastPixels = 512;
+const leastSide = 3;
 
 /**
  * Whether `conv3x3` does such a convolution, and faster than TensorFlow: one of kernel 3, stride 1, padding 1 and no groups, in
@@ -157,11 +156,11 @@ export const convolves3x3 = (
 ): boolean => {
   if (kh !== 3 || kw !== 3 || stride !== 1 || padding !== 1 || from !== c) return false;
   const many = (channels: number) => channels > 0 && channels % 16 === 0;
-  if (!many(c) || !many(to) || h % 2 !== 0 || w % 2 !== 0 || n * h * w < 4 * leastTiles) return false;
+  if (!many(c) || !many(to) || Math.min(h, w) < leastSide || n * h * w < leastPixels) return false;
   if (isNarrow() || !hasOwn()) return false;
   convolves ??= tf.tidy(() => {
     try {
-      const few = [tf.zeros([1, 2, 2, 16]), tf.zeros([3, 3, 16, 16])];
+      const few = [tf.zeros([1, 4, 4, 16]), tf.zeros([3, 3, 16, 16])];
       return execute('UndistillConv3x3', few, { transposed: { bool: false } }, 1).length === 1;
     } catch {
       return false;
@@ -170,17 +169,14 @@ export const convolves3x3 = (
   return convolves;
 };
 
-/** As `conv2d`, by Winograd's F(2×2, 3×3): less than half the products. Equal to rounding. */
+/** As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding. */
 export const conv3x3 = operation<ConvAttributes, 'x' | 'filter'>('OwnConv3x3', {
   inputs: ['x', 'filter'],
   forward: (inputs) => [execute1('UndistillConv3x3', inputs, { transposed: { bool: false } })],
   saved: { inputs: ['x', 'filter'] },
-  gradient: ([dy], [x, filter], attributes) => ({
+  gradient: ([dy], [x, filter]) => ({
     x: () => execute1('UndistillConv3x3', [dy, filter] as tf.Tensor[], { transposed: { bool: true } }),
-    filter: () =>
-      Math.min(...attributes.filter.slice(2)) < leastChannels
-        ? convFilterGradient('Conv2D', x as tf.Tensor, dy as tf.Tensor, attributes)
-        : execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], {}),
+    filter: () => execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], {}),
   }),
 });
 

@@ -8,7 +8,7 @@ export const TENSORFLOW = '2.21.0';
 /** The release of `@tensorflow/tfjs-node-gpu` whose kernels and binding source are used. */
 export const TFJS_NODE = '4.22.0';
 /** Raised whenever the way of building changes what is built. */
-const BUILD = 2;
+const BUILD = 3;
 
 /** One wheel, pinned: pip is asked for exactly this one, and what it brings is checked against size and hash. */
 export interface Wheel {
