@@ -21,9 +21,10 @@
 namespace undistill {
 namespace {
 
-// Images [n, height, width, from] to [n, height, width, to].
+// Images [n, height, width, from] to [n, height, width, to]. Narrow, what is multiplied is rounded to bfloat16 first.
 struct Convolution {
   int64_t n, height, width, from, to;
+  bool narrow;
 
   int64_t TilesDown() const { return (height + 3) / 4; }
   int64_t TilesAcross() const { return (width + 3) / 4; }
@@ -175,18 +176,30 @@ Part GradientOf(const Convolution& of, const float* dy, int64_t tile, const floa
   return PartOf(dy + image * of.height * of.width * of.to, of.height, of.width, of.to, top, left, 4, zeros);
 }
 
+// 16 numbers, rounded to bfloat16 if they are to be narrow. The instruction is given by name, since it is no part of AVX-512.
+template <bool narrow>
+WIDE_INLINE __m512 Factors(const float* from) {
+  const __m512 wide = _mm512_loadu_ps(from);
+  if (!narrow) return wide;
+  __m256i halves;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(wide));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+template <bool narrow>
 WIDE_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t channels, int64_t c) {
-  return j >= part.begin && j < part.end ? _mm512_loadu_ps(part.rows[i] + j * channels + c) : _mm512_setzero_ps();
+  return j >= part.begin && j < part.end ? Factors<narrow>(part.rows[i] + j * channels + c) : _mm512_setzero_ps();
 }
 
 // 16 channels of a tile's pixels to their places.
+template <bool narrow>
 WIDE void TileToPlaces(const Part& part, int64_t channels, int64_t c, float* v, int64_t place) {
   __m512 columns[6][6];
 #pragma GCC unroll 6
   for (int j = 0; j < 6; j++) {
     __m512 d[6];
 #pragma GCC unroll 6
-    for (int i = 0; i < 6; i++) d[i] = PixelOf(part, i, j, channels, c);
+    for (int i = 0; i < 6; i++) d[i] = PixelOf<narrow>(part, i, j, channels, c);
     ToPlaces(d, columns[j]);
   }
 #pragma GCC unroll 6
@@ -201,13 +214,14 @@ WIDE void TileToPlaces(const Part& part, int64_t channels, int64_t c, float* v, 
 }
 
 // 16 channels of the gradient to a tile's result to their places.
+template <bool narrow>
 WIDE void GradientTileToPlaces(const Part& part, int64_t channels, int64_t c, float* d, int64_t place) {
   __m512 columns[4][6];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; j++) {
     __m512 e[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) e[i] = PixelOf(part, i, j, channels, c);
+    for (int i = 0; i < 4; i++) e[i] = PixelOf<narrow>(part, i, j, channels, c);
     GradientToPlaces(e, columns[j]);
   }
 #pragma GCC unroll 6
@@ -281,13 +295,14 @@ WIDE void Transpose(const float* rows, int64_t next, float columns[16][16]) {
 }
 
 // The weights of one input and 16 output channels, which are `next` apart, to their places.
+template <bool narrow>
 WIDE void WeightsToPlaces(const float* weights, int64_t next, float* u, int64_t place) {
   __m512 columns[3][6];
 #pragma GCC unroll 3
   for (int j = 0; j < 3; j++) {
     __m512 g[3];
 #pragma GCC unroll 3
-    for (int i = 0; i < 3; i++) g[i] = _mm512_loadu_ps(weights + (3 * i + j) * next);
+    for (int i = 0; i < 3; i++) g[i] = Factors<narrow>(weights + (3 * i + j) * next);
     FilterToPlaces(g, columns[j]);
   }
 #pragma GCC unroll 6
@@ -307,14 +322,15 @@ void FiltersToPlaces(const Convolution& of, const float* filter, bool transposed
                      float* u, int64_t place) {
   const auto [from, to] = std::make_pair(of.from, of.to);
   const int64_t width = of.Panel();
+  const auto to_places = of.narrow ? WeightsToPlaces<true> : WeightsToPlaces<false>;
   for (int64_t lane = 0; lane < width; lane += kLanes) {
     const int64_t k = panel * width + lane;
     for (int64_t c = begin; c < end; c += kLanes) {
       float turned[9][16][16];
       for (int i = 0; transposed && i < 9; i++) Transpose(filter + ((8 - i) * to + k) * from + c, from, turned[i]);
       for (int64_t each = 0; each < kLanes; each++)
-        WeightsToPlaces(transposed ? turned[0][each] : filter + (c + each) * to + k, transposed ? 16 * 16 : from * to,
-                        u + (c + each) * width + lane, place);
+        to_places(transposed ? turned[0][each] : filter + (c + each) * to + k, transposed ? 16 * 16 : from * to,
+                  u + (c + each) * width + lane, place);
     }
   }
 }
@@ -382,6 +398,11 @@ bool CanConvolve() {
   return can;
 }
 
+bool CanBeNarrow() {
+  static const bool can = __builtin_cpu_supports("avx512bf16");
+  return can;
+}
+
 /* Forwards, and the gradient to the images */
 
 // Some tiles: v is [36, from / 16, room, 16] and m, for one panel, [36, room, panel]. Places are a little more than a power of
@@ -396,11 +417,17 @@ struct Block {
 
 void TilesToPlaces(const Convolution& of, const float* x, const float* zeros, const Block& block, int64_t begin,
                    int64_t end, float* v) {
+  const auto to_places = of.narrow ? TileToPlaces<true> : TileToPlaces<false>;
   for (int64_t t = begin; t < end; t++) {
     const Part part = PixelsOf(of, x, block.begin + t, zeros);
     for (int64_t c = 0; c < of.from; c += kLanes)
-      TileToPlaces(part, of.from, c, v + c * block.room + t * kLanes, block.PlaceOf(of.from));
+      to_places(part, of.from, c, v + c * block.room + t * kLanes, block.PlaceOf(of.from));
   }
+}
+
+// How many tiles' places are in the cache that processors share.
+int64_t TilesNotFar(const Convolution& of, int64_t channels) {
+  return std::min(of.Tiles(), std::max<int64_t>(64, 65536 / channels / kLanes * kLanes));
 }
 
 // Brings memory that is wanted next nearer, a bit for each place, while products are at work: some channels of images where
@@ -480,24 +507,26 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
   });
 }
 
-// Many channels: all tiles to their places first, so that each panel of filters is read once.
+// Many channels: as many tiles at a time as stay not far, for each of which every panel of filters is read once.
 void ConvolveByPanels(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
                       float* y) {
-  const Block all(0, of.Tiles());
-  const Workspace v(kPlaces * all.PlaceOf(of.from));
-  constexpr int64_t some = 16;
-  Workers().Run((all.count + some - 1) / some, [&](int64_t i) {
-    TilesToPlaces(of, x, zeros, all, i * some, std::min(i * some + some, all.count), v.Data());
-  });
-  constexpr int64_t size = 64;
-  const int64_t u_place = of.from * of.Panel() + kLanes, m_place = size * of.Panel() + kLanes;
-  Workers().Run(of.to / of.Panel(), [&](int64_t panel) {
-    const Workspace u(kPlaces * u_place), m(kPlaces * m_place);
-    FiltersToPlaces(of, filter, transposed, panel, 0, of.from, u.Data(), u_place);
-    for (int64_t begin = 0; begin < all.count; begin += size)
-      ConvolvePanel(of, all, begin, std::min(begin + size, all.count), v.Data(), u.Data(), u_place, panel, m.Data(),
-                    m_place, y, {}, {of, y, of.to, begin, size, panel * of.Panel(), of.Panel()});
-  });
+  const int64_t size = TilesNotFar(of, of.from), panel = of.Panel();
+  const Workspace v(kPlaces * Block(0, size).PlaceOf(of.from));
+  constexpr int64_t some = 16, near = 64;
+  const int64_t u_place = of.from * panel + kLanes, m_place = near * panel + kLanes;
+  for (int64_t first = 0; first < of.Tiles(); first += size) {
+    const Block block(first, std::min(size, of.Tiles() - first));
+    Workers().Run((block.count + some - 1) / some, [&](int64_t i) {
+      TilesToPlaces(of, x, zeros, block, i * some, std::min(i * some + some, block.count), v.Data());
+    });
+    Workers().Run(of.to / panel, [&](int64_t p) {
+      const Workspace u(kPlaces * u_place), m(kPlaces * m_place);
+      FiltersToPlaces(of, filter, transposed, p, 0, of.from, u.Data(), u_place);
+      for (int64_t t = 0; t < block.count; t += near)
+        ConvolvePanel(of, block, t, std::min(t + near, block.count), v.Data(), u.Data(), u_place, p, m.Data(), m_place, y, {},
+                      {of, y, of.to, block.begin + t, near, p * panel, panel});
+    });
+  }
 }
 
 void Convolve(const Convolution& of, const float* x, const float* filter, bool transposed, float* y) {
@@ -511,11 +540,12 @@ void Convolve(const Convolution& of, const float* x, const float* filter, bool t
 void TilesForFilter(const Convolution& of, const float* x, const float* dy, const float* zeros, const Block& block,
                     int64_t begin, int64_t end, float* v, float* d) {
   const int64_t panel = of.Panel();
+  const auto to_places = of.narrow ? GradientTileToPlaces<true> : GradientTileToPlaces<false>;
   TilesToPlaces(of, x, zeros, block, begin, end, v);
   for (int64_t t = begin; t < end; t++) {
     const Part part = GradientOf(of, dy, block.begin + t, zeros);
     for (int64_t k = 0; k < of.to; k += kLanes)
-      GradientTileToPlaces(part, of.to, k, d + (k / panel * block.room + t) * panel + k % panel, block.PlaceOf(of.to));
+      to_places(part, of.to, k, d + (k / panel * block.room + t) * panel + k % panel, block.PlaceOf(of.to));
   }
 }
 
@@ -577,7 +607,7 @@ void FilterByTiles(const Convolution& of, const float* x, const float* dy, const
 
 // Many channels: the sums of some of them stay near, and as many tiles at a time as stay not far.
 void FilterByPanels(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
-  const int64_t size = std::clamp<int64_t>(131072 / (of.from + of.to) / kLanes * kLanes, 64, of.Tiles()),
+  const int64_t size = TilesNotFar(of, (of.from + of.to) / 2),
                 blocks = (of.Tiles() + size - 1) / size;
   const Block full(0, size);
   const Workspace v(kPlaces * full.PlaceOf(of.from)), d(kPlaces * full.PlaceOf(of.to));
@@ -611,6 +641,8 @@ void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, fl
 #else
 bool CanConvolve() { return false; }
 
+bool CanBeNarrow() { return false; }
+
 void Convolve(const Convolution&, const float*, const float*, bool, float*) {}
 
 void ConvolveToFilter(const Convolution&, const float*, const float*, float*) {}
@@ -620,6 +652,7 @@ void Check(const Convolution& of, Context& context) {
   context.Expect(of.from % 16 == 0 && of.to % 16 == 0, "the channels are not a multiple of 16");
   context.Expect(of.Tiles() > 0, "there are no images");
   context.Expect(CanConvolve(), "the processor has no AVX-512");
+  context.Expect(!of.narrow || CanBeNarrow(), "the processor has no AVX512-BF16");
 }
 
 }  // namespace
@@ -632,7 +665,7 @@ void Conv3x3(const Settings& with, Context& context) {
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == 3 && TF_Dim(tf, 1) == 3,
                  "no images, or no filter of 3 by 3");
   if (!context.Ok()) return;
-  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3), TF_Dim(tf, with.transposed ? 2 : 3)};
+  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3), TF_Dim(tf, with.transposed ? 2 : 3), with.narrow};
   context.Expect(TF_Dim(tf, with.transposed ? 3 : 2) == of.from, "the filter is for another number of channels");
   Check(of, context);
   float* y = context.Output(0, {of.n, of.height, of.width, of.to});
@@ -641,12 +674,12 @@ void Conv3x3(const Settings& with, Context& context) {
 }
 
 // Images and the gradient to the result to the gradient to the filter.
-void Conv3x3ToFilter(const Settings&, Context& context) {
+void Conv3x3ToFilter(const Settings& with, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *td = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(td) == 4, "no images");
   if (!context.Ok()) return;
-  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3), TF_Dim(td, 3)};
+  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3), TF_Dim(td, 3), with.narrow};
   for (int i = 0; i < 3; i++) context.Expect(TF_Dim(tx, i) == TF_Dim(td, i), "the images are of another size");
   Check(of, context);
   float* filter = context.Output(0, {3, 3, of.from, of.to});

@@ -63,6 +63,7 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
   number("momentum", &settings->momentum);
   number("decay", &settings->decay);
   flag("moments", &settings->moments);
+  flag("narrow", &settings->narrow);
   flag("nesterov", &settings->nesterov);
   flag("transposed", &settings->transposed);
   if (has("activation")) TF_OpKernelConstruction_GetAttrInt64(construction, "activation", &settings->activation, status);
@@ -103,8 +104,8 @@ const std::vector<Operation>& Operations() {
       {"UndistillChannelSums", {"x"}, {"sum"}, {}, UnknownShape, Compute<ChannelSums>},
       {"UndistillBiasGrad", {"dy", "y"}, {"dx", "to_bias"}, {"activation: int"}, UnknownShape, Compute<BiasGrad>},
       {"UndistillSum", {"a", "b"}, {"y"}, {"activation: int"}, ShapesOf<0>, Compute<Sum>},
-      {"UndistillConv3x3", {"x", "filter"}, {"y"}, {"transposed: bool"}, UnknownShape, Compute<Conv3x3>},
-      {"UndistillConv3x3ToFilter", {"x", "dy"}, {"filter"}, {}, UnknownShape, Compute<Conv3x3ToFilter>},
+      {"UndistillConv3x3", {"x", "filter"}, {"y"}, {"narrow: bool", "transposed: bool"}, UnknownShape, Compute<Conv3x3>},
+      {"UndistillConv3x3ToFilter", {"x", "dy"}, {"filter"}, {"narrow: bool"}, UnknownShape, Compute<Conv3x3ToFilter>},
       {"UndistillMomentum",
        {"parameter", "gradient", "velocity", "rate"},
        {"new_parameter", "new_velocity"},

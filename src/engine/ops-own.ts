@@ -3,7 +3,6 @@ import { backend, isUnderXla } from './backend.js';
 import {
   type BatchNormInput,
   batchNormInputs,
-  type ConvAttributes,
   execute,
   execute1,
   isNarrow,
@@ -139,15 +138,13 @@ export const biasAddActivated = operation<{ readonly activation: Activation }, '
   },
 });
 
-let convolves: boolean | undefined;
-
 /** On fewer pixels than these TensorFlow's convolution is faster, and on shorter sides. */
 const leastPixels = 512;
 const leastSide = 3;
 
 /**
- * Whether `conv3x3` does such a convolution, and faster than TensorFlow: one of kernel 3, stride 1, padding 1 and no groups, in
- * float32, on a processor with AVX-512.
+ * Whether `conv3x3` does such a convolution, and faster than TensorFlow: one of kernel 3, stride 1, padding 1 and no groups, on
+ * a processor with AVX-512, and for narrow products with AVX512-BF16.
  */
 export const convolves3x3 = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],
@@ -157,26 +154,40 @@ export const convolves3x3 = (
   if (kh !== 3 || kw !== 3 || stride !== 1 || padding !== 1 || from !== c) return false;
   const many = (channels: number) => channels > 0 && channels % 16 === 0;
   if (!many(c) || !many(to) || Math.min(h, w) < leastSide || n * h * w < leastPixels) return false;
-  if (isNarrow() || !hasOwn()) return false;
-  convolves ??= tf.tidy(() => {
+  return hasOwn() && processorConvolves();
+};
+
+const processors = new Map<boolean, boolean>();
+
+/** Whether the processor has the instructions for `conv3x3`. */
+const processorConvolves = (): boolean => {
+  const known = processors.get(isNarrow());
+  if (known !== undefined) return known;
+  const convolves = tf.tidy(() => {
     try {
-      const few = [tf.zeros([1, 4, 4, 16]), tf.zeros([3, 3, 16, 16])];
-      return execute('UndistillConv3x3', few, { transposed: { bool: false } }, 1).length === 1;
+      return convolve(tf.zeros([1, 4, 4, 16]), tf.zeros([3, 3, 16, 16]), false).size > 0;
     } catch {
       return false;
     }
   });
+  processors.set(isNarrow(), convolves);
   return convolves;
 };
 
+const narrowValue = (): Values => ({ narrow: { bool: isNarrow() } });
+
+/** Images by a filter; transposed, the gradient to the result by the filter to that to the images. */
+const convolve = (x: tf.Tensor, filter: tf.Tensor, transposed: boolean): tf.Tensor =>
+  execute1('UndistillConv3x3', [x, filter], { ...narrowValue(), transposed: { bool: transposed } });
+
 /** As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding. */
-export const conv3x3 = operation<ConvAttributes, 'x' | 'filter'>('OwnConv3x3', {
+export const conv3x3 = operation<object, 'x' | 'filter'>('OwnConv3x3', {
   inputs: ['x', 'filter'],
-  forward: (inputs) => [execute1('UndistillConv3x3', inputs, { transposed: { bool: false } })],
+  forward: ([x, filter]) => [convolve(x as tf.Tensor, filter as tf.Tensor, false)],
   saved: { inputs: ['x', 'filter'] },
   gradient: ([dy], [x, filter]) => ({
-    x: () => execute1('UndistillConv3x3', [dy, filter] as tf.Tensor[], { transposed: { bool: true } }),
-    filter: () => execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], {}),
+    x: () => convolve(dy as tf.Tensor, filter as tf.Tensor, true),
+    filter: () => execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], narrowValue()),
   }),
 });
 

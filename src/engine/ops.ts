@@ -67,7 +67,7 @@ const plainConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddin
 const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D => {
   const attributes = { stride, padding, x: x.shape };
   if (own.convolves3x3(x.shape, filter.shape, attributes))
-    return own.conv3x3({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+    return own.conv3x3({ x, filter }, {})[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
   if (groups > 1 && groups === x.shape[3] && groups === filter.shape[3]) {
     const [kh, kw] = filter.shape;

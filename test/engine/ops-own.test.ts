@@ -17,6 +17,13 @@ const random = (name: string, ...shape: number[]): tf.Tensor =>
 
 const largest = (x: tf.Tensor): number => tf.max(tf.abs(x)).dataSync()[0] as number;
 
+/** To the nearest number of bfloat16, and of two to the even one. */
+const rounded = (x: tf.Tensor): tf.Tensor => {
+  const bits = new Uint32Array((x.dataSync() as Float32Array).slice().buffer);
+  const halves = bits.map((each) => (each + 0x7fff + ((each >>> 16) & 1)) & 0xffff0000);
+  return tf.tensor(new Float32Array(halves.buffer), x.shape);
+};
+
 /** Within so much of the largest number. */
 const expectNear = (found: tf.Tensor, wanted: tf.Tensor, tolerance: number): void => {
   expect(found.shape).toEqual(wanted.shape);
@@ -29,13 +36,16 @@ it('there are operations of our own on a processor', () => {
 
 describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', () => {
   it.each<readonly [n: number, h: number, w: number, from: number, to: number]>([
-    // Blocks that are filled, and not; panels of 32 and of 16; few channels, whose sums are in groups, and many.
+    // Tiles that are filled, and not; panels of 32 and of 16; few channels, whose sums are in groups, and many, in one block
+    // of tiles and in two.
     [8, 16, 16, 32, 32],
     [3, 14, 14, 48, 80],
     [1, 24, 32, 64, 48],
     [9, 8, 8, 112, 144],
     [40, 4, 4, 256, 96],
-    [130, 2, 2, 32, 160],
+    [60, 3, 3, 32, 160],
+    [12, 7, 9, 80, 64],
+    [300, 4, 4, 384, 64],
     [3, 16, 16, 16, 16],
   ])('%s images of %s×%s, from %s channels to %s', (n, h, w, from, to) => {
     tf.tidy(() => {
@@ -44,7 +54,7 @@ describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', 
       if (!own.convolves3x3(x.shape, filter.shape, how)) return;
       const attributes = { ...how, x: x.shape, filter: filter.shape };
       const convolutions = [
-        (a: tf.Tensor, b: tf.Tensor) => own.conv3x3({ x: a, filter: b }, attributes)[0] as tf.Tensor,
+        (a: tf.Tensor, b: tf.Tensor) => own.conv3x3({ x: a, filter: b }, {})[0] as tf.Tensor,
         (a: tf.Tensor, b: tf.Tensor) => native.conv2d({ x: a, filter: b }, attributes)[0] as tf.Tensor,
       ];
       const [ours, theirs] = convolutions.map((convolve) => [
@@ -58,7 +68,7 @@ describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', 
   });
 
   it.each<readonly [what: string, x: readonly number[], filter: readonly number[], stride: number, padding: number]>([
-    ['odd sides', [64, 7, 8, 32], [3, 3, 32, 32], 1, 1],
+    ['sides of two', [256, 2, 2, 32], [3, 3, 32, 32], 1, 1],
     ['another stride', [64, 8, 8, 32], [3, 3, 32, 32], 2, 1],
     ['another padding', [64, 8, 8, 32], [3, 3, 32, 32], 1, 0],
     ['another kernel', [64, 8, 8, 32], [5, 5, 32, 32], 1, 1],
@@ -69,10 +79,21 @@ describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', 
     expect(own.convolves3x3(x, filter, { stride, padding })).toBe(false);
   });
 
-  it('and not where products are to be narrow', () => {
-    const convolves = () =>
-      own.convolves3x3([64, 8, 8, 32], [3, 3, 32, 32], { stride: 1, padding: 1 }) as unknown as tf.Tensor;
-    expect(ops.inBfloat16(convolves)).toBe(false);
+  it('and in bfloat16 that of rounded factors, to the bit', () => {
+    tf.tidy(() => {
+      const [x, filter, dy] = [random('x', 3, 14, 14, 48), random('f', 3, 3, 48, 80), random('dy', 3, 14, 14, 80)];
+      const may = () => own.convolves3x3(x.shape, filter.shape, { stride: 1, padding: 1 }) as unknown as tf.Tensor;
+      if (!ops.inBfloat16(may)) return;
+      const convolve = (a: tf.Tensor, b: tf.Tensor) => own.conv3x3({ x: a, filter: b }, {})[0] as tf.Tensor;
+      const all = (a: tf.Tensor, b: tf.Tensor, d: tf.Tensor) => [convolve(a, b), ...tf.grads(convolve)([a, b], d)];
+      const narrow = ops.inBfloat16(() => all(x, filter, dy));
+      const wide = all(rounded(x), rounded(filter), rounded(dy));
+      narrow.forEach((tensor, i) => {
+        expect(tensor.dataSync()).toEqual((wide[i] as tf.Tensor).dataSync());
+      });
+      expectNear(narrow[0] as tf.Tensor, convolve(x, filter), 1e-2);
+      expect(largest(tf.sub(narrow[0] as tf.Tensor, convolve(x, filter)))).toBeGreaterThan(0);
+    });
   });
 });
 
