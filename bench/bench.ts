@@ -39,7 +39,7 @@ forward, cross-entropy, backward, SGD with momentum and weight decay, accuracy. 
 DAFL, an update of the generator and one of the student; of DeepInversion, one of the images. Losses and accuracies are read
 after each round. With --torch, the same in that Python's PyTorch, in turn with ours so that both meet the same machine:
 eager and compiled in three modes, of which the fastest counts. Medians over rounds; the ratio is the median of the rounds'
-ratios.
+ratios. Under "batches", the share of a training step in which its images are fetched and given to the engine.
 
 --memory STEPS: instead, this process's memory over so many steps of training a LeNet-5, or of the first row of --only.`;
 
@@ -179,6 +179,8 @@ interface Subject {
   /** How many images it sees. */
   run(steps: number): number;
   readonly how: () => string;
+  /** The share of its time in which it makes batches; only of what trains. */
+  readonly loading?: () => number;
   dispose(): void;
 }
 
@@ -199,15 +201,22 @@ const fitting = <F extends Tree, S extends Tree, B extends Tree, K extends Tree,
   dispose(state);
   const rate = schedule.at({ epoch: 0, step: 0, stepsPerEpoch: stepsPerEpoch ?? source.steps, epochs });
   let done = 0;
+  const milliseconds = { all: 0, batches: 0 };
+  const next = () => {
+    const started = performance.now();
+    const batch = source.at(done++);
+    milliseconds.batches += performance.now() - started;
+    return batch;
+  };
   return {
     run: (steps) => {
+      const started = performance.now();
       const all: Named[] = [];
       let images = 0;
       for (let taken = 0; taken < steps; taken += running.stride) {
         const calls = Array.from({ length: Math.min(running.stride, steps - taken) }, () => {
-          const { batch, images: count } = source.at(done);
+          const { batch, images: count } = next();
           images += count;
-          done += 1;
           return { batch, inputs: { learningRate: tf.scalar(rate), seed: tf.tensor1d([0, done], 'int32') } };
         });
         all.push(...running.run(calls));
@@ -217,8 +226,10 @@ const fitting = <F extends Tree, S extends Tree, B extends Tree, K extends Tree,
         for (const metric of Object.values(metrics)) metric.dataSync();
         dispose(metrics);
       }
+      milliseconds.all += performance.now() - started;
       return images;
     },
+    loading: () => milliseconds.batches / milliseconds.all,
     how: () => `${running.execution}${running.stride === 1 ? '' : `, ${running.stride} steps a call`}`,
     dispose: () => {
       running.dispose();
@@ -360,20 +371,21 @@ const measure = async (row: Row, rounds: number, torch: Torch | undefined, among
     }
   }
   const how = subject.how();
+  const loading = row.kind === 'train' ? subject.loading?.() : undefined;
   subject.dispose();
   const best = Object.keys(theirs).sort((a, b) => median(theirs[b] as number[]) - median(theirs[a] as number[]))[0];
-  return { ours, theirs, failed, how, best };
+  return { ours, theirs, failed, how, loading, best };
 };
 
 const bench = async (rows: readonly Row[], rounds: number, torch: Torch | undefined): Promise<void> => {
-  const columns = ['what', 'net', 'batch', 'precision', 'img/s', 'ms a step', 'as'];
+  const columns = ['what', 'net', 'batch', 'precision', 'img/s', 'ms a step', 'batches', 'as'];
   const torchColumns = torch === undefined ? [] : [...modes.map((mode) => `PyTorch ${mode}`), 'ratio to its best'];
   const all = [...columns, ...torchColumns];
   console.log(`| ${all.join(' | ')} |`);
-  console.log(`|${all.map((_, i) => (i === 0 || i === 1 || i === 3 || i === 6 ? '---' : '--:')).join('|')}|`);
+  console.log(`|${all.map((_, i) => (i === 0 || i === 1 || i === 3 || i === 7 ? '---' : '--:')).join('|')}|`);
   const complaints: string[] = [];
   for (const row of rows) {
-    const { ours, theirs, failed, how, best } = await measure(row, rounds, torch, modes);
+    const { ours, theirs, failed, how, loading, best } = await measure(row, rounds, torch, modes);
     const rate = median(ours);
     const cells = [
       row.kind,
@@ -382,6 +394,7 @@ const bench = async (rows: readonly Row[], rounds: number, torch: Torch | undefi
       row.precision,
       rate.toFixed(0),
       ((1000 * row.batch) / rate).toFixed(1),
+      loading === undefined ? '' : `${(100 * loading).toFixed(1)} %`,
       how,
     ];
     if (torch !== undefined) {

@@ -2,8 +2,8 @@
 //
 // Winograd's way, F(4×4, 3×3) of Lavin and Gray (2016): 36 products for a tile of 4×4 pixels where a convolution has 144. It
 // pays where vectors are so long that products are the limit. A tile's 36 numbers are called places here: the values of
-// polynomials at 0, ±5/8, ±3/2 and infinity, along either side. With these points, which are exact, sums of products are
-// wrong by about twice what those of a plain convolution are; with 0, ±1, ±2 and infinity it would be five times.
+// polynomials at 0, ±5/8, ±3/2 and infinity, along either side. With these points the result's error is about twice that of
+// plain sums; with 0, ±1, ±2 and infinity it is four times.
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -35,7 +35,8 @@ struct Convolution {
 
 #if defined(__x86_64__)
 #define WIDE __attribute__((target("avx512f")))
-#define WIDE_INLINE __attribute__((target("avx512f"), always_inline)) inline
+#define WIDE_HERE __attribute__((target("avx512f"), always_inline))
+#define WIDE_INLINE WIDE_HERE inline
 
 constexpr int64_t kLanes = 16, kPlaces = 36;
 
@@ -134,6 +135,28 @@ WIDE_INLINE void PlacesToFilter(const __m512 u[6], __m512 g[3]) {
   g[2] = Plus(kA2, even_a, Plus(kB2, even_b, u[5]));
 }
 
+// The same for the columns of a square and then for the lines of what they give.
+template <int in, int out, void (*line)(const __m512*, __m512*), typename Load, typename Store>
+WIDE_INLINE void AlongBoth(Load load, Store store) {
+  __m512 columns[in][out];
+#pragma GCC unroll 6
+  for (int j = 0; j < in; j++) {
+    __m512 column[in];
+#pragma GCC unroll 6
+    for (int i = 0; i < in; i++) column[i] = load(i, j);
+    line(column, columns[j]);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < out; i++) {
+    __m512 across[in], result[out];
+#pragma GCC unroll 6
+    for (int j = 0; j < in; j++) across[j] = columns[j][i];
+    line(across, result);
+#pragma GCC unroll 6
+    for (int j = 0; j < out; j++) store(i, j, result[j]);
+  }
+}
+
 /* Tiles */
 
 // A part of an image: its rows from the left side on, and which columns are inside. Rows outside of the image are zeros.
@@ -155,24 +178,24 @@ Part PartOf(const float* image, int64_t height, int64_t width, int64_t channels,
 }
 
 // Where a tile is.
-struct Place {
+struct Corner {
   int64_t image, top, left;
 };
 
-Place PlaceOf(const Convolution& of, int64_t tile) {
+Corner CornerOf(const Convolution& of, int64_t tile) {
   const int64_t across = tile % of.TilesAcross(), above = tile / of.TilesAcross();
   return {above / of.TilesDown(), 4 * (above % of.TilesDown()), 4 * across};
 }
 
 // Of the images, the pixels of a tile and those around them.
 Part PixelsOf(const Convolution& of, const float* x, int64_t tile, const float* zeros) {
-  const auto [image, top, left] = PlaceOf(of, tile);
+  const auto [image, top, left] = CornerOf(of, tile);
   return PartOf(x + image * of.height * of.width * of.from, of.height, of.width, of.from, top - 1, left - 1, 6, zeros);
 }
 
 // Of the gradient to the result, the pixels of a tile.
 Part GradientOf(const Convolution& of, const float* dy, int64_t tile, const float* zeros) {
-  const auto [image, top, left] = PlaceOf(of, tile);
+  const auto [image, top, left] = CornerOf(of, tile);
   return PartOf(dy + image * of.height * of.width * of.to, of.height, of.width, of.to, top, left, 4, zeros);
 }
 
@@ -191,74 +214,31 @@ WIDE_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t channels, int
   return j >= part.begin && j < part.end ? Factors<narrow>(part.rows[i] + j * channels + c) : _mm512_setzero_ps();
 }
 
-// 16 channels of a tile's pixels to their places.
+// 16 channels of a tile's pixels to their places, which are `apart` from one another, as they are below.
 template <bool narrow>
-WIDE void TileToPlaces(const Part& part, int64_t channels, int64_t c, float* v, int64_t place) {
-  __m512 columns[6][6];
-#pragma GCC unroll 6
-  for (int j = 0; j < 6; j++) {
-    __m512 d[6];
-#pragma GCC unroll 6
-    for (int i = 0; i < 6; i++) d[i] = PixelOf<narrow>(part, i, j, channels, c);
-    ToPlaces(d, columns[j]);
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < 6; i++) {
-    __m512 line[6], places[6];
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) line[j] = columns[j][i];
-    ToPlaces(line, places);
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) _mm512_storeu_ps(v + (6 * i + j) * place, places[j]);
-  }
+WIDE void TileToPlaces(const Part& part, int64_t channels, int64_t c, float* v, int64_t apart) {
+  AlongBoth<6, 6, ToPlaces>([&](int i, int j) WIDE_HERE { return PixelOf<narrow>(part, i, j, channels, c); },
+                            [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(v + (6 * i + j) * apart, one); });
 }
 
 // 16 channels of the gradient to a tile's result to their places.
 template <bool narrow>
-WIDE void GradientTileToPlaces(const Part& part, int64_t channels, int64_t c, float* d, int64_t place) {
-  __m512 columns[4][6];
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; j++) {
-    __m512 e[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) e[i] = PixelOf<narrow>(part, i, j, channels, c);
-    GradientToPlaces(e, columns[j]);
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < 6; i++) {
-    __m512 line[4], places[6];
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) line[j] = columns[j][i];
-    GradientToPlaces(line, places);
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) _mm512_storeu_ps(d + (6 * i + j) * place, places[j]);
-  }
+WIDE void GradientTileToPlaces(const Part& part, int64_t channels, int64_t c, float* d, int64_t apart) {
+  AlongBoth<4, 6, GradientToPlaces>(
+      [&](int i, int j) WIDE_HERE { return PixelOf<narrow>(part, i, j, channels, c); },
+      [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(d + (6 * i + j) * apart, one); });
 }
 
 // 16 channels of a tile's products to its pixels in the result, as far as they are inside.
-WIDE void PlacesToTile(const Convolution& of, const float* m, int64_t place, int64_t tile, int64_t c, float* y) {
-  const auto [image, top, left] = PlaceOf(of, tile);
-  __m512 columns[6][4];
-#pragma GCC unroll 6
-  for (int j = 0; j < 6; j++) {
-    __m512 line[6];
-#pragma GCC unroll 6
-    for (int i = 0; i < 6; i++) line[i] = _mm512_loadu_ps(m + (6 * i + j) * place);
-    FromPlaces(line, columns[j]);
-  }
-  const int64_t rows = of.height - top, across = of.width - left;
+WIDE void PlacesToTile(const Convolution& of, const float* m, int64_t apart, int64_t tile, int64_t c, float* y) {
+  const auto [image, top, left] = CornerOf(of, tile);
+  const int64_t down = of.height - top, across = of.width - left;
   float* corner = y + ((image * of.height + top) * of.width + left) * of.to + c;
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; i++) {
-    __m512 line[6], pixels[4];
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) line[j] = columns[j][i];
-    FromPlaces(line, pixels);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-      if (i < rows && j < across) _mm512_storeu_ps(corner + (i * of.width + j) * of.to, pixels[j]);
-    }
-  }
+  AlongBoth<6, 4, FromPlaces>(
+      [&](int i, int j) WIDE_HERE { return _mm512_loadu_ps(m + (6 * i + j) * apart); },
+      [&](int i, int j, __m512 one) WIDE_HERE {
+        if (i < down && j < across) _mm512_storeu_ps(corner + (i * of.width + j) * of.to, one);
+      });
 }
 
 /* Filters */
@@ -296,30 +276,22 @@ WIDE void Transpose(const float* rows, int64_t next, float columns[16][16]) {
 
 // The weights of one input and 16 output channels, which are `next` apart, to their places.
 template <bool narrow>
-WIDE void WeightsToPlaces(const float* weights, int64_t next, float* u, int64_t place) {
-  __m512 columns[3][6];
-#pragma GCC unroll 3
-  for (int j = 0; j < 3; j++) {
-    __m512 g[3];
-#pragma GCC unroll 3
-    for (int i = 0; i < 3; i++) g[i] = Factors<narrow>(weights + (3 * i + j) * next);
-    FilterToPlaces(g, columns[j]);
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < 6; i++) {
-    __m512 line[3], places[6];
-#pragma GCC unroll 3
-    for (int j = 0; j < 3; j++) line[j] = columns[j][i];
-    FilterToPlaces(line, places);
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) _mm512_storeu_ps(u + (6 * i + j) * place, places[j]);
-  }
+WIDE void WeightsToPlaces(const float* weights, int64_t next, float* u, int64_t apart) {
+  AlongBoth<3, 6, FilterToPlaces>([&](int i, int j) WIDE_HERE { return Factors<narrow>(weights + (3 * i + j) * next); },
+                                  [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(u + (6 * i + j) * apart, one); });
+}
+
+// The gradient at the places, for one input channel and 16 output channels, to the weights, which are `next` apart.
+WIDE void PlacesToWeights(const float* u, int64_t apart, float* weights, int64_t next) {
+  AlongBoth<6, 3, PlacesToFilter>(
+      [&](int i, int j) WIDE_HERE { return _mm512_loadu_ps(u + (6 * i + j) * apart); },
+      [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(weights + (3 * i + j) * next, one); });
 }
 
 // Some input channels of one panel of output channels to their places: u is [from, panel], and so at every place. `filter` is
 // [3, 3, from, to]; transposed, it is [3, 3, to, from] and turned by 180 degrees, as for the gradient to the images.
 void FiltersToPlaces(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin, int64_t end,
-                     float* u, int64_t place) {
+                     float* u, int64_t apart) {
   const auto [from, to] = std::make_pair(of.from, of.to);
   const int64_t width = of.Panel();
   const auto to_places = of.narrow ? WeightsToPlaces<true> : WeightsToPlaces<false>;
@@ -330,29 +302,8 @@ void FiltersToPlaces(const Convolution& of, const float* filter, bool transposed
       for (int i = 0; transposed && i < 9; i++) Transpose(filter + ((8 - i) * to + k) * from + c, from, turned[i]);
       for (int64_t each = 0; each < kLanes; each++)
         to_places(transposed ? turned[0][each] : filter + (c + each) * to + k, transposed ? 16 * 16 : from * to,
-                  u + (c + each) * width + lane, place);
+                  u + (c + each) * width + lane, apart);
     }
-  }
-}
-
-// The gradient at the places, for one input channel and 16 output channels, to the weights, which are `next` apart.
-WIDE void PlacesToWeights(const float* u, int64_t place, float* filter, int64_t next) {
-  __m512 columns[6][3];
-#pragma GCC unroll 6
-  for (int j = 0; j < 6; j++) {
-    __m512 line[6];
-#pragma GCC unroll 6
-    for (int i = 0; i < 6; i++) line[i] = _mm512_loadu_ps(u + (6 * i + j) * place);
-    PlacesToFilter(line, columns[j]);
-  }
-#pragma GCC unroll 3
-  for (int i = 0; i < 3; i++) {
-    __m512 line[6], weights[3];
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) line[j] = columns[j][i];
-    PlacesToFilter(line, weights);
-#pragma GCC unroll 3
-    for (int j = 0; j < 3; j++) _mm512_storeu_ps(filter + (3 * i + j) * next, weights[j]);
   }
 }
 
@@ -412,7 +363,7 @@ struct Block {
 
   Block(int64_t begin, int64_t count) : begin(begin), count(count), room((count + kLanes - 1) / kLanes * kLanes) {}
 
-  int64_t PlaceOf(int64_t channels) const { return room * channels + kLanes; }
+  int64_t Apart(int64_t channels) const { return room * channels + kLanes; }
 };
 
 void TilesToPlaces(const Convolution& of, const float* x, const float* zeros, const Block& block, int64_t begin,
@@ -421,7 +372,7 @@ void TilesToPlaces(const Convolution& of, const float* x, const float* zeros, co
   for (int64_t t = begin; t < end; t++) {
     const Part part = PixelsOf(of, x, block.begin + t, zeros);
     for (int64_t c = 0; c < of.from; c += kLanes)
-      to_places(part, of.from, c, v + c * block.room + t * kLanes, block.PlaceOf(of.from));
+      to_places(part, of.from, c, v + c * block.room + t * kLanes, block.Apart(of.from));
   }
 }
 
@@ -458,48 +409,47 @@ class Ahead {
 
 // The result of one panel of output channels for the tiles begin to end of a block. u is that panel's.
 void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int64_t end, const float* v, const float* u,
-                   int64_t u_place, int64_t panel, float* m, int64_t m_place, float* y,
-                   const Ahead<false>& next,
+                   int64_t u_apart, int64_t panel, float* m, int64_t m_apart, float* y, const Ahead<false>& next,
                    const Ahead<true>& result) {
   const int64_t width = of.Panel(), rows = RowsFor(width);
   const auto multiply = width == 32 ? Multiply<8, 2, kLanes, 1, false> : Multiply<16, 1, kLanes, 1, false>;
   for (int64_t place = 0; place < kPlaces; place++) {
-    const float* factors = v + place * block.PlaceOf(of.from);
+    const float* factors = v + place * block.Apart(of.from);
     next.Fetch(place);
     result.Fetch(place);
     for (int64_t t = begin; t < end; t += rows)
-      multiply(factors + t * kLanes, of.from / kLanes, block.room * kLanes, kLanes, u + place * u_place,
-               m + place * m_place + (t - begin) * width, width);
+      multiply(factors + t * kLanes, of.from / kLanes, block.room * kLanes, kLanes, u + place * u_apart,
+               m + place * m_apart + (t - begin) * width, width);
   }
   for (int64_t t = begin; t < end; t++) {
     for (int64_t lane = 0; lane < width; lane += kLanes)
-      PlacesToTile(of, m + (t - begin) * width + lane, m_place, block.begin + t, panel * width + lane, y);
+      PlacesToTile(of, m + (t - begin) * width + lane, m_apart, block.begin + t, panel * width + lane, y);
   }
 }
 
 // Few channels, whose filters stay near: each block of tiles goes all the way.
 void ConvolveByTiles(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
                      float* y) {
-  const int64_t panels = of.to / of.Panel(), u_panel = of.from * of.Panel(), u_place = of.from * of.to + kLanes;
-  const Workspace u(kPlaces * u_place);
+  const int64_t panels = of.to / of.Panel(), u_panel = of.from * of.Panel(), u_apart = of.from * of.to + kLanes;
+  const Workspace u(kPlaces * u_apart);
   constexpr int64_t some = 32;
   const int64_t parts = (of.from + some - 1) / some;
   Workers().Run(panels * parts, [&](int64_t i) {
     const int64_t panel = i / parts, begin = i % parts * some;
     FiltersToPlaces(of, filter, transposed, panel, begin, std::min(begin + some, of.from), u.Data() + panel * u_panel,
-                    u_place);
+                    u_apart);
   });
   const int64_t size = of.from <= 64 ? std::clamp<int64_t>(1024 / of.from, 16, 64) / kLanes * kLanes : 32,
                 blocks = (of.Tiles() + size - 1) / size, tasks = std::min<int64_t>(64, blocks);
   Workers().Run(tasks, [&](int64_t task) {
-    const int64_t m_place = Block(0, size).PlaceOf(of.Panel());
-    const Workspace v(kPlaces * Block(0, size).PlaceOf(of.from)), m(kPlaces * m_place);
+    const int64_t m_apart = Block(0, size).Apart(of.Panel());
+    const Workspace v(kPlaces * Block(0, size).Apart(of.from)), m(kPlaces * m_apart);
     for (int64_t i = blocks * task / tasks; i < blocks * (task + 1) / tasks; i++) {
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
       TilesToPlaces(of, x, zeros, block, 0, block.count, v.Data());
       for (int64_t panel = 0; panel < panels; panel++) {
         const bool first = panel == 0;
-        ConvolvePanel(of, block, 0, block.count, v.Data(), u.Data() + panel * u_panel, u_place, panel, m.Data(), m_place, y,
+        ConvolvePanel(of, block, 0, block.count, v.Data(), u.Data() + panel * u_panel, u_apart, panel, m.Data(), m_apart, y,
                       first ? Ahead<false>(of, x, of.from, block.begin + size, size, 0, of.from) : Ahead<false>(),
                       first ? Ahead<true>(of, y, of.to, block.begin, block.count, 0, of.to) : Ahead<true>());
       }
@@ -511,19 +461,19 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
 void ConvolveByPanels(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
                       float* y) {
   const int64_t size = TilesNotFar(of, of.from), panel = of.Panel();
-  const Workspace v(kPlaces * Block(0, size).PlaceOf(of.from));
+  const Workspace v(kPlaces * Block(0, size).Apart(of.from));
   constexpr int64_t some = 16, near = 64;
-  const int64_t u_place = of.from * panel + kLanes, m_place = near * panel + kLanes;
+  const int64_t u_apart = of.from * panel + kLanes, m_apart = near * panel + kLanes;
   for (int64_t first = 0; first < of.Tiles(); first += size) {
     const Block block(first, std::min(size, of.Tiles() - first));
     Workers().Run((block.count + some - 1) / some, [&](int64_t i) {
       TilesToPlaces(of, x, zeros, block, i * some, std::min(i * some + some, block.count), v.Data());
     });
     Workers().Run(of.to / panel, [&](int64_t p) {
-      const Workspace u(kPlaces * u_place), m(kPlaces * m_place);
-      FiltersToPlaces(of, filter, transposed, p, 0, of.from, u.Data(), u_place);
+      const Workspace u(kPlaces * u_apart), m(kPlaces * m_apart);
+      FiltersToPlaces(of, filter, transposed, p, 0, of.from, u.Data(), u_apart);
       for (int64_t t = 0; t < block.count; t += near)
-        ConvolvePanel(of, block, t, std::min(t + near, block.count), v.Data(), u.Data(), u_place, p, m.Data(), m_place, y, {},
+        ConvolvePanel(of, block, t, std::min(t + near, block.count), v.Data(), u.Data(), u_apart, p, m.Data(), m_apart, y, {},
                       {of, y, of.to, block.begin + t, near, p * panel, panel});
     });
   }
@@ -545,7 +495,7 @@ void TilesForFilter(const Convolution& of, const float* x, const float* dy, cons
   for (int64_t t = begin; t < end; t++) {
     const Part part = GradientOf(of, dy, block.begin + t, zeros);
     for (int64_t k = 0; k < of.to; k += kLanes)
-      to_places(part, of.to, k, d + (k / panel * block.room + t) * panel + k % panel, block.PlaceOf(of.to));
+      to_places(part, of.to, k, d + (k / panel * block.room + t) * panel + k % panel, block.Apart(of.to));
   }
 }
 
@@ -565,14 +515,14 @@ void MultiplyForFilter(const Convolution& of, const Block& block, const float* v
 
 // For all places, what the tiles of a block give to the sums u [36, rows, columns] of some input and output channels.
 void AddToSums(const Convolution& of, const Block& block, const float* v, const float* d, int64_t c, int64_t rows, int64_t k,
-               int64_t columns, bool add, float* u, int64_t place, const Ahead<false>& next_x, const Ahead<false>& next_dy) {
+               int64_t columns, bool add, float* u, int64_t apart, const Ahead<false>& next_x, const Ahead<false>& next_dy) {
   for (int64_t p = 0; p < kPlaces; p++) {
     next_x.Fetch(p);
     next_dy.Fetch(p);
     for (int64_t j = 0; j < columns; j += of.Panel()) {
       for (int64_t i = 0; i < rows; i += kLanes)
-        MultiplyForFilter(of, block, v + p * block.PlaceOf(of.from) + (c + i) * block.room,
-                          d + p * block.PlaceOf(of.to) + (k + j) * block.room, add, u + p * place + i * columns + j, columns);
+        MultiplyForFilter(of, block, v + p * block.Apart(of.from) + (c + i) * block.room,
+                          d + p * block.Apart(of.to) + (k + j) * block.room, add, u + p * apart + i * columns + j, columns);
     }
   }
 }
@@ -581,39 +531,38 @@ void AddToSums(const Convolution& of, const Block& block, const float* v, const 
 void FilterByTiles(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
   const int64_t most = std::max(of.from, of.to), size = std::clamp<int64_t>(1024 / most, 16, 64) / kLanes * kLanes,
                 blocks = (of.Tiles() + size - 1) / size, groups = std::clamp<int64_t>(of.Tiles() / 64, 1, 16),
-                place = of.from * of.to + kLanes, sums = kPlaces * place;
+                apart = of.from * of.to + kLanes, sums = kPlaces * apart;
   const Workspace u(groups * sums);
   Workers().Run(groups, [&](int64_t group) {
     const Block full(0, size);
-    const Workspace v(kPlaces * full.PlaceOf(of.from)), d(kPlaces * full.PlaceOf(of.to));
+    const Workspace v(kPlaces * full.Apart(of.from)), d(kPlaces * full.Apart(of.to));
     const int64_t first = blocks * group / groups, last = blocks * (group + 1) / groups;
     for (int64_t i = first; i < last; i++) {
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
       TilesForFilter(of, x, dy, zeros, block, 0, block.count, v.Data(), d.Data());
-      AddToSums(of, block, v.Data(), d.Data(), 0, of.from, 0, of.to, i != first, u.Data() + group * sums, place,
+      AddToSums(of, block, v.Data(), d.Data(), 0, of.from, 0, of.to, i != first, u.Data() + group * sums, apart,
                 {of, x, of.from, block.begin + size, size, 0, of.from}, {of, dy, of.to, block.begin + size, size, 0, of.to});
     }
   });
   Workers().Run(of.from, [&](int64_t c) {
     for (int64_t p = 0; p < kPlaces; p++) {
-      float* sum = u.Data() + p * place + c * of.to;
+      float* sum = u.Data() + p * apart + c * of.to;
       for (int64_t group = 1; group < groups; group++)
         for (int64_t k = 0; k < of.to; k++) sum[k] += sum[group * sums + k];
     }
     for (int64_t k = 0; k < of.to; k += kLanes)
-      PlacesToWeights(u.Data() + c * of.to + k, place, filter + c * of.to + k, of.from * of.to);
+      PlacesToWeights(u.Data() + c * of.to + k, apart, filter + c * of.to + k, of.from * of.to);
   });
 }
 
 // Many channels: the sums of some of them stay near, and as many tiles at a time as stay not far.
 void FilterByPanels(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
-  const int64_t size = TilesNotFar(of, (of.from + of.to) / 2),
-                blocks = (of.Tiles() + size - 1) / size;
+  const int64_t size = TilesNotFar(of, (of.from + of.to) / 2), blocks = (of.Tiles() + size - 1) / size;
   const Block full(0, size);
-  const Workspace v(kPlaces * full.PlaceOf(of.from)), d(kPlaces * full.PlaceOf(of.to));
+  const Workspace v(kPlaces * full.Apart(of.from)), d(kPlaces * full.Apart(of.to));
   constexpr int64_t rows = 64, some = 16;
-  const int64_t panel = of.Panel(), parts = (of.from + rows - 1) / rows, place = rows * panel + kLanes,
-                sums = kPlaces * place, tasks = of.to / panel * parts;
+  const int64_t panel = of.Panel(), parts = (of.from + rows - 1) / rows, apart = rows * panel + kLanes,
+                sums = kPlaces * apart, tasks = of.to / panel * parts;
   // With one block, each task has done with its sums before the next one.
   const Workspace shared(blocks > 1 ? tasks * sums : 0);
   for (int64_t b = 0; b < blocks; b++) {
@@ -625,10 +574,10 @@ void FilterByPanels(const Convolution& of, const float* x, const float* dy, cons
       const int64_t k = i / parts * panel, c = i % parts * rows, count = std::min(rows, of.from - c);
       const Workspace own(blocks > 1 ? 0 : sums);
       float* u = blocks > 1 ? shared.Data() + i * sums : own.Data();
-      AddToSums(of, block, v.Data(), d.Data(), c, count, k, panel, b > 0, u, place, {}, {});
+      AddToSums(of, block, v.Data(), d.Data(), c, count, k, panel, b > 0, u, apart, {}, {});
       for (int64_t each = 0; b + 1 == blocks && each < count; each++) {
         for (int64_t lane = 0; lane < panel; lane += kLanes)
-          PlacesToWeights(u + each * panel + lane, place, filter + (c + each) * of.to + k + lane, of.from * of.to);
+          PlacesToWeights(u + each * panel + lane, apart, filter + (c + each) * of.to + k + lane, of.from * of.to);
       }
     });
   }
@@ -665,7 +614,8 @@ void Conv3x3(const Settings& with, Context& context) {
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == 3 && TF_Dim(tf, 1) == 3,
                  "no images, or no filter of 3 by 3");
   if (!context.Ok()) return;
-  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3), TF_Dim(tf, with.transposed ? 2 : 3), with.narrow};
+  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3),
+                       TF_Dim(tf, with.transposed ? 2 : 3), with.narrow};
   context.Expect(TF_Dim(tf, with.transposed ? 3 : 2) == of.from, "the filter is for another number of channels");
   Check(of, context);
   float* y = context.Output(0, {of.n, of.height, of.width, of.to});
