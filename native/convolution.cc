@@ -21,14 +21,19 @@
 namespace undistill {
 namespace {
 
-// Images [n, height, width, from] to [n, height, width, to]. Narrow, what is multiplied is rounded to bfloat16 first.
+// Images [n, height, width, from] to [n, height, width, to]. Upsampled, each pixel of images of half these sides stands for
+// four; summed, as the gradient to such images is, each of four pixels of the result becomes one. Narrow, what is multiplied is
+// rounded to bfloat16 first.
 struct Convolution {
   int64_t n, height, width, from, to;
-  bool narrow;
+  bool narrow, upsampled, summed;
 
   int64_t TilesDown() const { return (height + 3) / 4; }
   int64_t TilesAcross() const { return (width + 3) / 4; }
   int64_t Tiles() const { return n * TilesDown() * TilesAcross(); }
+  // Of the images that are given, and of the result.
+  int64_t GivenPixels() const { return n * height * width / (upsampled ? 4 : 1); }
+  int64_t ResultPixels() const { return n * height * width / (summed ? 4 : 1); }
   // Output channels that are dealt with together.
   int64_t Panel() const { return to % 32 == 0 ? 32 : 16; }
 };
@@ -110,6 +115,14 @@ WIDE_INLINE void FromPlaces(const __m512 m[6], __m512 y[4]) {
   y[3] = Plus(kA * kA2, odd_a, Plus(kB * kB2, odd_b, m[5]));
 }
 
+// The same, and then the sums of the first two pixels and of the last two.
+WIDE_INLINE void FromPlacesToSums(const __m512 m[6], __m512 sums[2]) {
+  __m512 y[4];
+  FromPlaces(m, y);
+  sums[0] = _mm512_add_ps(y[0], y[1]);
+  sums[1] = _mm512_add_ps(y[2], y[3]);
+}
+
 // The gradient to four pixels to their places: A e, which is FromPlaces turned around.
 WIDE_INLINE void GradientToPlaces(const __m512 e[4], __m512 d[6]) {
   d[0] = e[0];
@@ -159,21 +172,22 @@ WIDE_INLINE void AlongBoth(Load load, Store store) {
 
 /* Tiles */
 
-// A part of an image: its rows from the left side on, and which columns are inside. Rows outside of the image are zeros.
+// A part of an image: its rows, and where in them its columns are, with zeros for what is outside of the image.
 struct Part {
   const float* rows[6];
-  int64_t begin, end;
+  int64_t columns[6];
 };
 
-Part PartOf(const float* image, int64_t height, int64_t width, int64_t channels, int64_t top, int64_t left, int64_t size,
-            const float* zeros) {
+// In an image that is upsampled, two rows and two columns are one.
+Part PartOf(const float* image, int64_t height, int64_t width, int64_t channels, bool upsampled, int64_t top, int64_t left,
+            int64_t size, const float* zeros) {
   Part part;
   for (int64_t i = 0; i < size; i++) {
-    const int64_t row = top + i;
-    part.rows[i] = row >= 0 && row < height ? image + (row * width + left) * channels : zeros;
+    const int64_t row = top + i, column = left + i;
+    const bool inside = row >= 0 && row < height;
+    part.rows[i] = inside ? image + (upsampled ? row / 2 * (width / 2) : row * width) * channels : zeros;
+    part.columns[i] = column < 0 || column >= width ? -1 : upsampled ? column / 2 * channels : column * channels;
   }
-  part.begin = std::max<int64_t>(0, -left);
-  part.end = std::min(size, width - left);
   return part;
 }
 
@@ -190,13 +204,14 @@ Corner CornerOf(const Convolution& of, int64_t tile) {
 // Of the images, the pixels of a tile and those around them.
 Part PixelsOf(const Convolution& of, const float* x, int64_t tile, const float* zeros) {
   const auto [image, top, left] = CornerOf(of, tile);
-  return PartOf(x + image * of.height * of.width * of.from, of.height, of.width, of.from, top - 1, left - 1, 6, zeros);
+  const float* images = x + image * of.GivenPixels() / of.n * of.from;
+  return PartOf(images, of.height, of.width, of.from, of.upsampled, top - 1, left - 1, 6, zeros);
 }
 
 // Of the gradient to the result, the pixels of a tile.
 Part GradientOf(const Convolution& of, const float* dy, int64_t tile, const float* zeros) {
   const auto [image, top, left] = CornerOf(of, tile);
-  return PartOf(dy + image * of.height * of.width * of.to, of.height, of.width, of.to, top, left, 4, zeros);
+  return PartOf(dy + image * of.height * of.width * of.to, of.height, of.width, of.to, false, top, left, 4, zeros);
 }
 
 // 16 numbers, rounded to bfloat16 if they are to be narrow. The instruction is given by name, since it is no part of AVX-512.
@@ -210,35 +225,36 @@ WIDE_INLINE __m512 Factors(const float* from) {
 }
 
 template <bool narrow>
-WIDE_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t channels, int64_t c) {
-  return j >= part.begin && j < part.end ? Factors<narrow>(part.rows[i] + j * channels + c) : _mm512_setzero_ps();
+WIDE_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t c) {
+  return part.columns[j] < 0 ? _mm512_setzero_ps() : Factors<narrow>(part.rows[i] + part.columns[j] + c);
 }
 
 // 16 channels of a tile's pixels to their places, which are `apart` from one another, as they are below.
 template <bool narrow>
-WIDE void TileToPlaces(const Part& part, int64_t channels, int64_t c, float* v, int64_t apart) {
-  AlongBoth<6, 6, ToPlaces>([&](int i, int j) WIDE_HERE { return PixelOf<narrow>(part, i, j, channels, c); },
+WIDE void TileToPlaces(const Part& part, int64_t c, float* v, int64_t apart) {
+  AlongBoth<6, 6, ToPlaces>([&](int i, int j) WIDE_HERE { return PixelOf<narrow>(part, i, j, c); },
                             [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(v + (6 * i + j) * apart, one); });
 }
 
 // 16 channels of the gradient to a tile's result to their places.
 template <bool narrow>
-WIDE void GradientTileToPlaces(const Part& part, int64_t channels, int64_t c, float* d, int64_t apart) {
+WIDE void GradientTileToPlaces(const Part& part, int64_t c, float* d, int64_t apart) {
   AlongBoth<4, 6, GradientToPlaces>(
-      [&](int i, int j) WIDE_HERE { return PixelOf<narrow>(part, i, j, channels, c); },
+      [&](int i, int j) WIDE_HERE { return PixelOf<narrow>(part, i, j, c); },
       [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(d + (6 * i + j) * apart, one); });
 }
 
-// 16 channels of a tile's products to its pixels in the result, as far as they are inside.
+// 16 channels of a tile's products to its pixels in the result, as far as they are inside: each, or the sums of four.
+template <int pixels, void (*line)(const __m512*, __m512*)>
 WIDE void PlacesToTile(const Convolution& of, const float* m, int64_t apart, int64_t tile, int64_t c, float* y) {
   const auto [image, top, left] = CornerOf(of, tile);
-  const int64_t down = of.height - top, across = of.width - left;
-  float* corner = y + ((image * of.height + top) * of.width + left) * of.to + c;
-  AlongBoth<6, 4, FromPlaces>(
-      [&](int i, int j) WIDE_HERE { return _mm512_loadu_ps(m + (6 * i + j) * apart); },
-      [&](int i, int j, __m512 one) WIDE_HERE {
-        if (i < down && j < across) _mm512_storeu_ps(corner + (i * of.width + j) * of.to, one);
-      });
+  constexpr int64_t by = 4 / pixels;
+  const int64_t height = of.height / by, width = of.width / by, down = height - top / by, across = width - left / by;
+  float* corner = y + ((image * height + top / by) * width + left / by) * of.to + c;
+  AlongBoth<6, pixels, line>([&](int i, int j) WIDE_HERE { return _mm512_loadu_ps(m + (6 * i + j) * apart); },
+                             [&](int i, int j, __m512 one) WIDE_HERE {
+                               if (i < down && j < across) _mm512_storeu_ps(corner + (i * width + j) * of.to, one);
+                             });
 }
 
 /* Filters */
@@ -372,7 +388,7 @@ void TilesToPlaces(const Convolution& of, const float* x, const float* zeros, co
   for (int64_t t = begin; t < end; t++) {
     const Part part = PixelsOf(of, x, block.begin + t, zeros);
     for (int64_t c = 0; c < of.from; c += kLanes)
-      to_places(part, of.from, c, v + c * block.room + t * kLanes, block.Apart(of.from));
+      to_places(part, c, v + c * block.room + t * kLanes, block.Apart(of.from));
   }
 }
 
@@ -381,16 +397,15 @@ int64_t TilesNotFar(const Convolution& of, int64_t channels) {
   return std::min(of.Tiles(), std::max<int64_t>(64, 65536 / channels / kLanes * kLanes));
 }
 
-// Brings memory that is wanted next nearer, a bit for each place, while products are at work: some channels of images where
-// some tiles are. Where those are not whole rows of tiles, nearly.
+// Brings memory that is wanted next nearer, a bit for each place, while products are at work: `count` channels from `first` on
+// of images, of all of their pixels, where some tiles are. Where those are not whole rows of tiles, nearly.
 template <bool to_write>
 class Ahead {
  public:
   Ahead() = default;
-  Ahead(const Convolution& of, const float* images, int64_t channels, int64_t tile, int64_t tiles, int64_t first,
-        int64_t count)
+  Ahead(const Convolution& of, const float* images, int64_t pixels, int64_t channels, int64_t tile, int64_t tiles,
+        int64_t first, int64_t count)
       : next_(channels), width_(count) {
-    const int64_t pixels = of.n * of.height * of.width;
     const auto pixel = [&](int64_t t) { return pixels * std::min(t, of.Tiles()) / of.Tiles(); };
     from_ = images + pixel(tile) * channels + first;
     rows_ = pixel(tile + tiles) - pixel(tile);
@@ -413,6 +428,7 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
                    const Ahead<true>& result) {
   const int64_t width = of.Panel(), rows = RowsFor(width);
   const auto multiply = width == 32 ? Multiply<8, 2, kLanes, 1, false> : Multiply<16, 1, kLanes, 1, false>;
+  const auto to_tile = of.summed ? PlacesToTile<2, FromPlacesToSums> : PlacesToTile<4, FromPlaces>;
   for (int64_t place = 0; place < kPlaces; place++) {
     const float* factors = v + place * block.Apart(of.from);
     next.Fetch(place);
@@ -423,7 +439,7 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
   }
   for (int64_t t = begin; t < end; t++) {
     for (int64_t lane = 0; lane < width; lane += kLanes)
-      PlacesToTile(of, m + (t - begin) * width + lane, m_apart, block.begin + t, panel * width + lane, y);
+      to_tile(of, m + (t - begin) * width + lane, m_apart, block.begin + t, panel * width + lane, y);
   }
 }
 
@@ -450,8 +466,8 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
       for (int64_t panel = 0; panel < panels; panel++) {
         const bool first = panel == 0;
         ConvolvePanel(of, block, 0, block.count, v.Data(), u.Data() + panel * u_panel, u_apart, panel, m.Data(), m_apart, y,
-                      first ? Ahead<false>(of, x, of.from, block.begin + size, size, 0, of.from) : Ahead<false>(),
-                      first ? Ahead<true>(of, y, of.to, block.begin, block.count, 0, of.to) : Ahead<true>());
+                      first ? Ahead<false>(of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from) : Ahead<false>(),
+                      first ? Ahead<true>(of, y, of.ResultPixels(), of.to, block.begin, block.count, 0, of.to) : Ahead<true>());
       }
     }
   });
@@ -474,13 +490,13 @@ void ConvolveByPanels(const Convolution& of, const float* x, const float* filter
       FiltersToPlaces(of, filter, transposed, p, 0, of.from, u.Data(), u_apart);
       for (int64_t t = 0; t < block.count; t += near)
         ConvolvePanel(of, block, t, std::min(t + near, block.count), v.Data(), u.Data(), u_apart, p, m.Data(), m_apart, y, {},
-                      {of, y, of.to, block.begin + t, near, p * panel, panel});
+                      {of, y, of.ResultPixels(), of.to, block.begin + t, near, p * panel, panel});
     });
   }
 }
 
 void Convolve(const Convolution& of, const float* x, const float* filter, bool transposed, float* y) {
-  const std::vector<float> zeros(6 * of.from, 0.0f);
+  const std::vector<float> zeros(of.width * of.from, 0.0f);
   (of.from * of.to <= 128 * 128 ? ConvolveByTiles : ConvolveByPanels)(of, x, filter, transposed, zeros.data(), y);
 }
 
@@ -495,7 +511,7 @@ void TilesForFilter(const Convolution& of, const float* x, const float* dy, cons
   for (int64_t t = begin; t < end; t++) {
     const Part part = GradientOf(of, dy, block.begin + t, zeros);
     for (int64_t k = 0; k < of.to; k += kLanes)
-      to_places(part, of.to, k, d + (k / panel * block.room + t) * panel + k % panel, block.Apart(of.to));
+      to_places(part, k, d + (k / panel * block.room + t) * panel + k % panel, block.Apart(of.to));
   }
 }
 
@@ -541,7 +557,7 @@ void FilterByTiles(const Convolution& of, const float* x, const float* dy, const
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
       TilesForFilter(of, x, dy, zeros, block, 0, block.count, v.Data(), d.Data());
       AddToSums(of, block, v.Data(), d.Data(), 0, of.from, 0, of.to, i != first, u.Data() + group * sums, apart,
-                {of, x, of.from, block.begin + size, size, 0, of.from}, {of, dy, of.to, block.begin + size, size, 0, of.to});
+                {of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from}, {of, dy, of.ResultPixels(), of.to, block.begin + size, size, 0, of.to});
     }
   });
   Workers().Run(of.from, [&](int64_t c) {
@@ -584,7 +600,7 @@ void FilterByPanels(const Convolution& of, const float* x, const float* dy, cons
 }
 
 void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, float* filter) {
-  const std::vector<float> zeros(6 * std::max(of.from, of.to), 0.0f);
+  const std::vector<float> zeros(of.width * std::max(of.from, of.to), 0.0f);
   (of.from * of.to <= 64 * 64 ? FilterByTiles : FilterByPanels)(of, x, dy, zeros.data(), filter);
 }
 #else
@@ -597,28 +613,37 @@ void Convolve(const Convolution&, const float*, const float*, bool, float*) {}
 void ConvolveToFilter(const Convolution&, const float*, const float*, float*) {}
 #endif
 
+Convolution ConvolutionOf(TF_Tensor* images, int64_t to, const Settings& with) {
+  const bool upsampled = with.upsampled && !with.transposed, summed = with.upsampled && with.transposed;
+  const int64_t times = upsampled ? 2 : 1;
+  return {TF_Dim(images, 0), times * TF_Dim(images, 1), times * TF_Dim(images, 2), TF_Dim(images, 3), to, with.narrow,
+          upsampled, summed};
+}
+
 void Check(const Convolution& of, Context& context) {
   context.Expect(of.from % 16 == 0 && of.to % 16 == 0, "the channels are not a multiple of 16");
   context.Expect(of.Tiles() > 0, "there are no images");
+  context.Expect(!of.summed || (of.height % 2 == 0 && of.width % 2 == 0), "images of odd sides were not upsampled");
   context.Expect(CanConvolve(), "the processor has no AVX-512");
   context.Expect(!of.narrow || CanBeNarrow(), "the processor has no AVX512-BF16");
 }
 
 }  // namespace
 
-// Images [n, h, w, from] and a filter [3, 3, from, to] to [n, h, w, to], with one zero on each side. Transposed,
-// the filter is [3, 3, to, from] and the result the gradient to the images.
+// Images [n, h, w, from] and a filter [3, 3, from, to] to [n, h, w, to], with one zero on each side; to [n, 2 h, 2 w, to]
+// where they are to be upsampled. Transposed, the filter is [3, 3, to, from] and the result the gradient to the images, which
+// have half the sides where they were upsampled.
 void Conv3x3(const Settings& with, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == 3 && TF_Dim(tf, 1) == 3,
                  "no images, or no filter of 3 by 3");
   if (!context.Ok()) return;
-  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3),
-                       TF_Dim(tf, with.transposed ? 2 : 3), with.narrow};
+  const auto of = ConvolutionOf(tx, TF_Dim(tf, with.transposed ? 2 : 3), with);
   context.Expect(TF_Dim(tf, with.transposed ? 3 : 2) == of.from, "the filter is for another number of channels");
   Check(of, context);
-  float* y = context.Output(0, {of.n, of.height, of.width, of.to});
+  const int64_t by = of.summed ? 2 : 1;
+  float* y = context.Output(0, {of.n, of.height / by, of.width / by, of.to});
   if (!context.Ok()) return;
   Convolve(of, Data(tx), Data(tf), with.transposed, y);
 }
@@ -629,8 +654,9 @@ void Conv3x3ToFilter(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(td) == 4, "no images");
   if (!context.Ok()) return;
-  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3), TF_Dim(td, 3), with.narrow};
-  for (int i = 0; i < 3; i++) context.Expect(TF_Dim(tx, i) == TF_Dim(td, i), "the images are of another size");
+  const auto of = ConvolutionOf(tx, TF_Dim(td, 3), with);
+  context.Expect(TF_Dim(td, 0) == of.n && TF_Dim(td, 1) == of.height && TF_Dim(td, 2) == of.width,
+                 "the images are of another size");
   Check(of, context);
   float* filter = context.Output(0, {3, 3, of.from, of.to});
   if (!context.Ok()) return;

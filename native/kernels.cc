@@ -66,6 +66,7 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
   flag("narrow", &settings->narrow);
   flag("nesterov", &settings->nesterov);
   flag("transposed", &settings->transposed);
+  flag("upsampled", &settings->upsampled);
   if (has("activation")) TF_OpKernelConstruction_GetAttrInt64(construction, "activation", &settings->activation, status);
   if (TF_GetCode(status) != TF_OK) TF_OpKernelConstruction_Failure(construction, status);
   TF_DeleteStatus(status);
@@ -104,8 +105,18 @@ const std::vector<Operation>& Operations() {
       {"UndistillChannelSums", {"x"}, {"sum"}, {}, UnknownShape, Compute<ChannelSums>},
       {"UndistillBiasGrad", {"dy", "y"}, {"dx", "to_bias"}, {"activation: int"}, UnknownShape, Compute<BiasGrad>},
       {"UndistillSum", {"a", "b"}, {"y"}, {"activation: int"}, ShapesOf<0>, Compute<Sum>},
-      {"UndistillConv3x3", {"x", "filter"}, {"y"}, {"narrow: bool", "transposed: bool"}, UnknownShape, Compute<Conv3x3>},
-      {"UndistillConv3x3ToFilter", {"x", "dy"}, {"filter"}, {"narrow: bool"}, UnknownShape, Compute<Conv3x3ToFilter>},
+      {"UndistillConv3x3",
+       {"x", "filter"},
+       {"y"},
+       {"narrow: bool", "transposed: bool", "upsampled: bool"},
+       UnknownShape,
+       Compute<Conv3x3>},
+      {"UndistillConv3x3ToFilter",
+       {"x", "dy"},
+       {"filter"},
+       {"narrow: bool", "upsampled: bool"},
+       UnknownShape,
+       Compute<Conv3x3ToFilter>},
       {"UndistillMomentum",
        {"parameter", "gradient", "velocity", "rate"},
        {"new_parameter", "new_velocity"},

@@ -17,7 +17,7 @@ namespace undistill {
 struct Settings {
   float epsilon = 0, momentum = 0, decay = 0;
   int64_t activation = 0;
-  bool moments = false, narrow = false, nesterov = false, transposed = false;
+  bool moments = false, narrow = false, nesterov = false, transposed = false, upsampled = false;
 };
 
 constexpr float kNone = std::numeric_limits<float>::infinity();

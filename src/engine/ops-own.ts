@@ -139,7 +139,7 @@ export const biasAddActivated = operation<{ readonly activation: Activation }, '
 });
 
 /** On fewer pixels than these TensorFlow's convolution is faster, and on shorter sides. */
-const leastPixels = 512;
+const leastPixels = 128;
 const leastSide = 3;
 
 /**
@@ -165,7 +165,7 @@ const processorConvolves = (): boolean => {
   if (known !== undefined) return known;
   const convolves = tf.tidy(() => {
     try {
-      return convolve(tf.zeros([1, 4, 4, 16]), tf.zeros([3, 3, 16, 16]), false).size > 0;
+      return convolve(tf.zeros([1, 4, 4, 16]), tf.zeros([3, 3, 16, 16])).size > 0;
     } catch {
       return false;
     }
@@ -177,17 +177,28 @@ const processorConvolves = (): boolean => {
 const narrowValue = (): Values => ({ narrow: { bool: isNarrow() } });
 
 /** Images by a filter; transposed, the gradient to the result by the filter to that to the images. */
-const convolve = (x: tf.Tensor, filter: tf.Tensor, transposed: boolean): tf.Tensor =>
-  execute1('UndistillConv3x3', [x, filter], { ...narrowValue(), transposed: { bool: transposed } });
+const convolve = (x: tf.Tensor, filter: tf.Tensor, { transposed = false, upsampled = false } = {}): tf.Tensor =>
+  execute1('UndistillConv3x3', [x, filter], {
+    ...narrowValue(),
+    transposed: { bool: transposed },
+    upsampled: { bool: upsampled },
+  });
 
-/** As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding. */
-export const conv3x3 = operation<object, 'x' | 'filter'>('OwnConv3x3', {
+/**
+ * As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding. Upsampled, each pixel of x stands for
+ * four, which are nowhere in memory.
+ */
+export const conv3x3 = operation<{ readonly upsampled: boolean }, 'x' | 'filter'>('OwnConv3x3', {
   inputs: ['x', 'filter'],
-  forward: ([x, filter]) => [convolve(x as tf.Tensor, filter as tf.Tensor, false)],
+  forward: ([x, filter], how) => [convolve(x as tf.Tensor, filter as tf.Tensor, how)],
   saved: { inputs: ['x', 'filter'] },
-  gradient: ([dy], [x, filter]) => ({
-    x: () => convolve(dy as tf.Tensor, filter as tf.Tensor, true),
-    filter: () => execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], narrowValue()),
+  gradient: ([dy], [x, filter], { upsampled }) => ({
+    x: () => convolve(dy as tf.Tensor, filter as tf.Tensor, { transposed: true, upsampled }),
+    filter: () =>
+      execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], {
+        ...narrowValue(),
+        upsampled: { bool: upsampled },
+      }),
   }),
 });
 

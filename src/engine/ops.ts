@@ -67,7 +67,7 @@ const plainConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddin
 const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D => {
   const attributes = { stride, padding, x: x.shape };
   if (own.convolves3x3(x.shape, filter.shape, attributes))
-    return own.conv3x3({ x, filter }, {})[0] as tf.Tensor4D;
+    return own.conv3x3({ x, filter }, { upsampled: false })[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
   if (groups > 1 && groups === x.shape[3] && groups === filter.shape[3]) {
     const [kh, kw] = filter.shape;
@@ -351,11 +351,13 @@ const enlargingFilter = (filter: tf.Tensor4D): tf.Tensor4D =>
 /**
  * `conv2d(upsample(x), filter, { padding: 1 })` for x [n, h, w, in] and filter [3, 3, in, out]: [n, 2 h, 2 w, out]. Three of
  * a kernel's nine places see a pixel that others see as well, so that it is done as one transposed convolution of the small
- * image, with 4 products for each pixel instead of 9. Equal to rounding.
+ * image, with 4 products for each pixel instead of 9, where it is not done by Winograd's method with 2.25. Equal to rounding.
  */
 export const upsampledConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D): tf.Tensor4D => {
   if (!isNative()) return tf.tidy(() => plainConv2d(upsample(x), filter, 1, 1));
-  const [n, h, w] = x.shape;
+  const [n, h, w, c] = x.shape;
+  if (own.convolves3x3([n, 2 * h, 2 * w, c], filter.shape, { stride: 1, padding: 1 }))
+    return own.conv3x3({ x, filter }, { upsampled: true })[0] as tf.Tensor4D;
   const enlarging = enlargingFilter(filter);
   const output = [n, 2 * h, 2 * w, filter.shape[3]];
   const [y] = native.conv2dTransposed({ x, filter: enlarging }, { output, filter: enlarging.shape });

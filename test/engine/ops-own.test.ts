@@ -54,7 +54,7 @@ describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', 
       if (!own.convolves3x3(x.shape, filter.shape, how)) return;
       const attributes = { ...how, x: x.shape, filter: filter.shape };
       const convolutions = [
-        (a: tf.Tensor, b: tf.Tensor) => own.conv3x3({ x: a, filter: b }, {})[0] as tf.Tensor,
+        (a: tf.Tensor, b: tf.Tensor) => own.conv3x3({ x: a, filter: b }, { upsampled: false })[0] as tf.Tensor,
         (a: tf.Tensor, b: tf.Tensor) => native.conv2d({ x: a, filter: b }, attributes)[0] as tf.Tensor,
       ];
       const [ours, theirs] = convolutions.map((convolve) => [
@@ -74,9 +74,26 @@ describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', 
     ['another kernel', [64, 8, 8, 32], [5, 5, 32, 32], 1, 1],
     ['groups', [64, 8, 8, 64], [3, 3, 32, 64], 1, 1],
     ['channels by no sixteens', [64, 8, 8, 40], [3, 3, 40, 32], 1, 1],
-    ['few pixels', [1, 4, 4, 64], [3, 3, 64, 64], 1, 1],
+    ['few pixels', [7, 4, 4, 64], [3, 3, 64, 64], 1, 1],
   ])('but not with %s', (_, x, filter, stride, padding) => {
     expect(own.convolves3x3(x, filter, { stride, padding })).toBe(false);
+  });
+
+  it('and of images that are to be upsampled, as if they had been', () => {
+    tf.tidy(() => {
+      const [x, filter, dy] = [random('x', 5, 7, 9, 48), random('f', 3, 3, 48, 80), random('dy', 5, 14, 18, 80)];
+      if (!own.convolves3x3([5, 14, 18, 48], filter.shape, { stride: 1, padding: 1 })) return;
+      const all = (convolve: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor) => [
+        convolve(x, filter),
+        ...tf.grads(convolve)([x, filter], dy),
+      ];
+      const once = all((a, b) => own.conv3x3({ x: a, filter: b }, { upsampled: true })[0] as tf.Tensor);
+      const apart = all((a, b) => ops.conv2d(ops.upsample(a as tf.Tensor4D), b as tf.Tensor4D, { padding: 1 }));
+      const [y, toImages, toFilter] = once as [tf.Tensor, tf.Tensor, tf.Tensor];
+      expect(y.dataSync()).toEqual(apart[0]?.dataSync());
+      expectNear(toImages, apart[1] as tf.Tensor, 1e-6);
+      expect(toFilter.dataSync()).toEqual(apart[2]?.dataSync());
+    });
   });
 
   it('and in bfloat16 that of rounded factors, to the bit', () => {
@@ -84,7 +101,8 @@ describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', 
       const [x, filter, dy] = [random('x', 3, 14, 14, 48), random('f', 3, 3, 48, 80), random('dy', 3, 14, 14, 80)];
       const may = () => own.convolves3x3(x.shape, filter.shape, { stride: 1, padding: 1 }) as unknown as tf.Tensor;
       if (!ops.inBfloat16(may)) return;
-      const convolve = (a: tf.Tensor, b: tf.Tensor) => own.conv3x3({ x: a, filter: b }, {})[0] as tf.Tensor;
+      const convolve = (a: tf.Tensor, b: tf.Tensor) =>
+        own.conv3x3({ x: a, filter: b }, { upsampled: false })[0] as tf.Tensor;
       const all = (a: tf.Tensor, b: tf.Tensor, d: tf.Tensor) => [convolve(a, b), ...tf.grads(convolve)([a, b], d)];
       const narrow = ops.inBfloat16(() => all(x, filter, dy));
       const wide = all(rounded(x), rounded(filter), rounded(dy));
