@@ -149,6 +149,13 @@ export const biasAdd = <T extends tf.Tensor>(x: T, bias: tf.Tensor1D, activation
   return y as T;
 };
 
+/** x itself, where a bias [c] would have no effect on what is made of it: the bias has a gradient, of zeros. */
+export const withoutEffectOf = <T extends tf.Tensor>(bias: tf.Tensor1D, x: T): T =>
+  tf.customGrad((...[same]) => ({
+    value: (same as tf.Tensor).clone(),
+    gradFunc: (dy) => [dy.clone(), tf.zeros(bias.shape)],
+  }))(x, bias) as T;
+
 /** Sum of two tensors of one shape, and what follows it. */
 export const add = <T extends tf.Tensor>(a: T, b: T, activation?: Activation): T => {
   if (activation !== undefined && hasOwn()) return own.add({ a, b }, { activation })[0] as T;

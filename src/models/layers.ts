@@ -50,8 +50,10 @@ export interface Fitted {
   readonly nature?: 'selects' | 'rises';
   /** Of an activation: which. */
   readonly activation?: ops.Activation;
-  /** The same and an activation after it, at once. */
-  readonly activated?: (activation: ops.Activation) => Fitted;
+  /** Of a batch norm: the name of its running mean. */
+  readonly runningMean?: string;
+  /** The same and what follows it at once, where that is less work. */
+  readonly with?: (next: Fitted) => Fitted | undefined;
   /** Of a sequence: what it runs, in order. */
   readonly parts?: readonly Fitted[];
   run(x: tf.Tensor, pass: Pass): tf.Tensor;
@@ -170,11 +172,54 @@ const convolution =
       output,
       variables: [biases],
       nature: 'rises',
-      ...(activation === undefined ? { activated: adding } : {}),
+      with: (next) =>
+        withActivation(activation, adding)(next) ??
+        (activation === undefined ? absorbed(adding(), offset, next) : undefined),
       run: (x, { variables }) => ops.biasAdd(x, variables[offset] as tf.Tensor1D, activation),
     });
     return bias ? inOrder([filtering, adding()], output) : filtering;
   };
+
+/** Of batch norms: the new batch's share in the running statistics; PyTorch's. */
+const momentum = 0.1;
+
+/** For what has done no activation yet: the same and one after it, if that is what comes next. */
+const withActivation =
+  (done: ops.Activation | undefined, activated: (activation: ops.Activation) => Fitted): Fitted['with'] & {} =>
+  ({ activation }) =>
+    done === undefined && activation !== undefined ? activated(activation) : undefined;
+
+/**
+ * A bias and the batch norm after it, if that is what comes next. In training a bias moves the mean that is taken away, and
+ * nothing else: it is added to the running mean instead of the images, and its gradient is 0 where that would be rounding.
+ */
+const absorbed = (adding: Fitted, bias: string, norm: Fitted): Fitted | undefined => {
+  const { runningMean } = norm;
+  if (runningMean === undefined) return undefined;
+  return {
+    ...norm,
+    with: (next) => {
+      const both = norm.with?.(next);
+      return both && absorbed(adding, bias, both);
+    },
+    run: (x, pass) => {
+      if (pass.mode === 'eval' || pass.taps !== undefined) {
+        const moved = adding.run(x, pass);
+        const y = norm.run(moved, pass);
+        moved.dispose();
+        return y;
+      }
+      const by = pass.variables[bias] as tf.Tensor1D;
+      const images = ops.withoutEffectOf(by, x);
+      const y = norm.run(images, pass);
+      const without = pass.stats[runningMean] as tf.Tensor1D;
+      const share = tf.mul(by, momentum);
+      pass.stats[runningMean] = tf.add(without, share);
+      tf.dispose([images, without, share]);
+      return y;
+    },
+  };
+};
 
 /** Convolution to `out` channels. */
 export const conv = (name: string, out: number, options: ConvLayer): Layer =>
@@ -196,7 +241,7 @@ export interface BatchNormLayer {
   readonly affine?: boolean;
 }
 
-/** Batch norm of images or vectors, of momentum 0.1 as PyTorch's. */
+/** Batch norm of images or vectors. */
 export const batchNorm =
   (name: string, { epsilon = 1e-5, affine = true }: BatchNormLayer = {}): Layer =>
   ({ input, prefix }) => {
@@ -216,19 +261,20 @@ export const batchNorm =
         variable('running_mean', 'stat', 0),
         variable('running_var', 'stat', 1),
       ],
-      ...(activation === undefined ? { activated: fitted } : {}),
+      runningMean: `${full}.running_mean`,
+      with: withActivation(activation, fitted),
       run: (x, { variables, mode, stats, taps }) => {
         const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
         const [mean, variance] = [at('running_mean'), at('running_var')];
         const [scale, offset] = affine ? [at('weight'), at('bias')] : [tf.ones(shape), tf.zeros(shape)];
-        const own = [x as tf.Tensor4D, { scale, offset, mean, variance }, { epsilon, activation }] as const;
+        const [images, own] = [x as tf.Tensor4D, { scale, offset, mean, variance }];
         const result = () => {
           if (mode === 'train') {
             if (taps !== undefined) taps[full] = ops.moments(x);
-            return ops.batchNormTrain(...own);
+            return ops.batchNormTrain(images, own, { epsilon, momentum, activation });
           }
-          if (taps === undefined) return { y: ops.batchNormEval(...own), mean, variance };
-          const { y, ...tap } = ops.batchNormTapped(...own);
+          if (taps === undefined) return { y: ops.batchNormEval(images, own, { epsilon, activation }), mean, variance };
+          const { y, ...tap } = ops.batchNormTapped(images, own, { epsilon, activation });
           taps[full] = tap;
           return { y, mean, variance };
         };
@@ -366,18 +412,17 @@ const selectedFirst = (parts: readonly Fitted[]): Fitted[] =>
     return order.toSpliced(last + 1, 0, part);
   }, []);
 
-/** Activations go with what is before them, where that does them as well. */
-const activatedAtOnce = (parts: readonly Fitted[]): Fitted[] =>
-  parts.flatMap((part, i) => {
-    const [before, after] = [parts[i - 1], parts[i + 1]];
-    if (part.activation !== undefined && before?.activated !== undefined) return [];
-    return after?.activation === undefined ? part : (part.activated?.(after.activation) ?? part);
-  });
+/** What is less work together is done at once. */
+const atOnce = (parts: readonly Fitted[]): Fitted[] =>
+  parts.reduce<Fitted[]>((done, part) => {
+    const both = done.at(-1)?.with?.(part);
+    return both === undefined ? done.concat(part) : done.with(-1, both);
+  }, []);
 
 /** Fitted layers one after the other. Each intermediate is disposed of once used; gradients keep what they need themselves. */
 const inOrder = (layers: readonly Fitted[], output: Shape): Fitted => {
   const parts = selectedFirst(layers.flatMap((layer) => layer.parts ?? layer));
-  const run = activatedAtOnce(parts);
+  const run = atOnce(parts);
   return {
     output,
     parts,
@@ -420,7 +465,7 @@ export const residual =
     const fitted = (activation?: ops.Activation): Fitted => ({
       output: long.output,
       variables: [...long.variables, ...(short?.variables ?? [])],
-      ...(activation === undefined ? { activated: fitted } : {}),
+      with: withActivation(activation, fitted),
       run: (x, pass) => {
         const deep = long.run(x, pass);
         const direct = short === undefined ? x : short.run(x, pass);
