@@ -208,7 +208,7 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
     await page.keyboard.press('Enter');
     const dialog = page.getByRole('dialog', { name: 'kd on none' });
     await dialog.waitFor();
-    expect(page.url()).toBe(`${url}#cell/small/kd/none`);
+    await page.waitForURL(`${url}#cell/small/kd/none`);
     expect(await dialog.getByRole('row', { name: 'accuracy % 93.00 93.00' }).count()).toBe(1);
     expect(await dialog.getByRole('img', { name: /^accuracy by epoch: seed 0 from 0 to 0.667/ }).count()).toBe(1);
     expect(await dialog.getByText('The images are nearly one.').count()).toBe(1);
@@ -217,7 +217,7 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
     expect(await dialog.locator('.thumbnails img').count()).toBe(12);
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'hidden' });
-    expect(page.url()).toBe(url);
+    await page.waitForURL(url);
     expect(await link.evaluate((each) => each === document.activeElement)).toBe(true);
     expect(misdeeds).toEqual([]);
   });
