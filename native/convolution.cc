@@ -6,6 +6,7 @@
 // plain sums; with 0, ±1, ±2 and infinity it is four times.
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -365,9 +366,10 @@ bool CanConvolve() {
   return can;
 }
 
+// Asked of the processor itself: compilers that know the instructions do not all know their name.
 bool CanBeNarrow() {
-  static const bool can = __builtin_cpu_supports("avx512bf16");
-  return can;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return CanConvolve() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 5 & 1) != 0;
 }
 
 /* Forwards, and the gradient to the images */
