@@ -189,14 +189,20 @@ export const whatIsCounted = ({ report, select, cells, victims }: Matrix): strin
   return `Accuracy in % on ${images === undefined ? '' : `${whole(images)} `}${of}, ${checkpoint}.`;
 };
 
-/** Over how many seeds the numbers of a matrix are, which of an unfinished run are fewer than it has: `1 of 2 seeds`. */
-export const seedsCounted = ({ cells, seeds }: Matrix): string => {
+/** Over how many seeds the numbers of a matrix are, those of the cells with the fewest and with the most. */
+export const seedRange = ({ cells, seeds }: Matrix): readonly [least: number, most: number] => {
   const counts = cells.flatMap(({ accuracy }) => accuracy?.count ?? []);
-  const [least, most] = [Math.min(...counts), Math.max(...counts)];
-  const all = counted(seeds.length, 'seed');
-  if (counts.length === 0 || least === seeds.length) return all;
+  return counts.length === 0 ? [seeds.length, seeds.length] : [Math.min(...counts), Math.max(...counts)];
+};
+
+/** The same in words: of an unfinished run they are fewer than it has, `1 of 2 seeds`. */
+export const seedsCounted = (matrix: Matrix): string => {
+  const total = matrix.seeds.length;
+  const [least, most] = seedRange(matrix);
+  const all = counted(total, 'seed');
+  if (least === total) return all;
   const upTo = least === most ? '' : 'up to ';
-  return most === seeds.length ? `${upTo}${all}` : `${upTo}${most} of ${all}`;
+  return most === total ? `${upTo}${all}` : `${upTo}${most} of ${all}`;
 };
 
 export const seedsSaid = ({ seeds }: Matrix): string =>

@@ -1,5 +1,5 @@
 import type { Matrix, Spread } from '../../harness/matrix.js';
-import { seedsCounted } from '../layout.js';
+import { seedRange, seedsCounted } from '../layout.js';
 import { counted, percent, signed, whole } from '../numbers.js';
 
 /** What came of one defence, in words. */
@@ -30,6 +30,7 @@ export const lead = (matrix: Matrix): readonly string[] => {
   const honest = attacks.filter(({ needs }) => needs === 'none').length;
   const thieves = attacks.length - honest;
   const over = seedsCounted(matrix);
+  const [, seeds] = seedRange(matrix);
   const into = students.length === 0 ? 'a student' : listed(students, 'students');
   return [
     `${counted(thieves, 'attack')} ${thieves === 1 ? 'tries' : 'try'} to copy the teacher ${teacher} into ${into}, once behind each of ${counted(defenses.length, 'defence')}.`,
@@ -39,7 +40,7 @@ export const lead = (matrix: Matrix): readonly string[] => {
           `${counted(honest, 'honest student')} trained without the teacher ${honest === 1 ? 'shows' : 'show'} what stealing must beat.`,
         ]),
     `Accuracy is on ${report === 'test' ? 'test' : 'held-out training'} images of ${data.name}.`,
-    over.startsWith('1 ')
+    seeds === 1
       ? `Every number is from ${over}, which cannot tell a small difference from chance.`
       : `Every number is a mean over ${over}.`,
   ];
