@@ -12,6 +12,7 @@ import { findEngine, KERNELS, QUIET } from './folder.js';
 import { type InstallOptions, installEngine } from './install.js';
 import { type Machine, RUN_SLOWLY, thisMachine } from './machine.js';
 import { steadyKernels } from './ops-native.js';
+import { ownHash } from './own-source.js';
 import { run } from './process.js';
 import { quietly } from './quiet.js';
 import { recipeFor } from './recipe.js';
@@ -31,6 +32,8 @@ export interface Engine {
   readonly native: boolean;
   readonly execution: Execution;
   readonly precision: Precision;
+  /** By which source it has our own operations, which run on processors alone. */
+  readonly own?: string;
   /** Where it is installed. */
   readonly folder?: string;
 }
@@ -46,8 +49,14 @@ export const arithmeticOf = ({
   class: kind,
   execution,
   precision,
-}: Pick<Engine, 'class' | 'execution' | 'precision'>): string =>
-  [kind, ...(execution === 'xla' ? ['xla'] : []), ...(precision === 'tf32' ? ['tf32'] : [])].join('+');
+  own,
+}: Pick<Engine, 'class' | 'execution' | 'precision' | 'own'>): string =>
+  [
+    kind,
+    ...(own === undefined ? [] : [own]),
+    ...(execution === 'xla' ? ['xla'] : []),
+    ...(precision === 'tf32' ? ['tf32'] : []),
+  ].join('+');
 
 export interface LoadOptions {
   /**
@@ -156,12 +165,13 @@ const loadNative = async (
   });
   Object.assign(process.env, environment);
   const require = createRequire(path);
+  const kernels = join(dirname(path), KERNELS);
+  // A binding from elsewhere does without.
+  const hasOwn = existsSync(kernels);
   let binding: Binding;
   try {
     binding = quietly(join(dirname(path), QUIET), machine.env, () => require(path) as Binding);
-    const kernels = join(dirname(path), KERNELS);
-    // A binding from elsewhere does without.
-    if (existsSync(kernels)) require(kernels);
+    if (hasOwn) require(kernels);
   } catch (error) {
     throw new FailureError(
       failure('engine', `TensorFlow does not load: ${(error as Error).message.split('\n')[0]}`, {
@@ -185,6 +195,7 @@ const loadNative = async (
     threads: Number(environment.TF_NUM_INTRAOP_THREADS),
     gpus: cuda ? [await gpuName()] : [],
     native: true,
+    ...(hasOwn && !cuda ? { own: ownHash() } : {}),
     ...(folder === undefined ? {} : { folder }),
   };
 };

@@ -1,7 +1,6 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as E from 'fp-ts/lib/Either.js';
 import { attempt, FailureError, failure, type Result, type Task } from '../core/errors.js';
 import { type LockOwner, withLock } from '../core/lock.js';
@@ -27,6 +26,7 @@ import {
   thisMachine,
   unsupported,
 } from './machine.js';
+import { ownSources } from './own-source.js';
 import { type Ran, run } from './process.js';
 import { meter, type Progress, showBytes } from './progress.js';
 import { QUIET_SOURCE } from './quiet.js';
@@ -258,9 +258,6 @@ const compile = async (site: Site, args: readonly string[], what: string): Promi
   }
 };
 
-/** The folder of the sources of our own operations; this module, as it is written or built, lies two folders below its parent. */
-const ownKernels = fileURLToPath(new URL('../../native', import.meta.url));
-
 /** The folder of Node's native headers: the interface is stable, so they need not be this Node's own. */
 const nodeHeaders = (): string => {
   const { include_dir } = createRequire(import.meta.url)('node-api-headers') as { include_dir: string };
@@ -273,7 +270,6 @@ const buildModules = async (site: Site): Promise<void> => {
   const headers = nodeHeaders();
   const includes = [headers, join(content, 'tensorflow', 'include')];
   const libraries = recipe.libraries.map((path) => join(content, path));
-  const own = (await readdir(ownKernels)).filter((name) => name.endsWith('.cc')).map((name) => join(ownKernels, name));
   const quiet = join(staging, 'quiet.cc');
   await writeFile(quiet, QUIET_SOURCE);
   const modules = [
@@ -283,7 +279,7 @@ const buildModules = async (site: Site): Promise<void> => {
       includes: [binding, ...includes],
       libraries,
     },
-    { output: KERNELS, sources: own, includes, libraries },
+    { output: KERNELS, sources: ownSources(), includes, libraries },
     { output: QUIET, sources: [quiet], includes: [headers], libraries: [] },
   ];
   const report = meter(site.progress, 'building the binding', modules.length);

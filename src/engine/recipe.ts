@@ -1,13 +1,15 @@
+import { ownHash } from './own-source.js';
+
 /**
  * What an engine is made of on each platform: which wheels, which files out of them, and how its binding is linked.
- * Pure: nothing here looks at this machine.
+ * Nothing here looks at this machine.
  */
 
 /** The TensorFlow release that the engine runs on. */
 export const TENSORFLOW = '2.21.0';
 /** The release of `@tensorflow/tfjs-node-gpu` whose kernels and binding source are used. */
 export const TFJS_NODE = '4.22.0';
-/** Raised whenever the way of building changes what is built. */
+/** Raised whenever the way of building changes what is built from the same sources. */
 const BUILD = 3;
 
 /** One wheel, pinned: pip is asked for exactly this one, and what it brings is checked against size and hash. */
@@ -103,7 +105,7 @@ export const recipeFor = (platform: string, arch: string, cuda = false): Recipe 
   const variant = cuda ? 'cuda' : 'cpu';
   const library = (name: string) => `tensorflow/lib${name}${platform === 'darwin' ? '.2.dylib' : '.so.2'}`;
   return {
-    name: `tensorflow-${TENSORFLOW}-${variant}-${platform}-${arch}-tfjs-${TFJS_NODE}-build-${BUILD}`,
+    name: `tensorflow-${TENSORFLOW}-${variant}-${platform}-${arch}-tfjs-${TFJS_NODE}-build-${BUILD}-${ownHash()}`,
     variant,
     platform,
     arch,

@@ -6,6 +6,7 @@ import { version } from '../core/version.js';
 import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import type { Execution, Precision } from '../engine/execution.js';
+import { ownHash } from '../engine/own-source.js';
 import { isPretrained } from '../train/recipe.js';
 import { readLocally } from './executor.js';
 import { type Experiment, isExperiment } from './experiment.js';
@@ -165,11 +166,13 @@ export const plannedEngine = async (
   precision: Precision | undefined,
 ): Promise<string> => {
   const choice = orFail(await engineChoice());
-  const of = (kind: Engine['class']) =>
-    arithmeticOf({ class: kind, execution: execution ?? defaultExecution(kind), precision: 'float32' });
   if (choice.use === 'tfjs-cpu') return 'tfjs-cpu';
   // CUDA's wheel computes on the processor where there is no card.
-  if (choice.use === 'tensorflow' && choice.recipe.variant === 'cpu') return of('tensorflow-cpu');
+  if (choice.use === 'tensorflow' && choice.recipe.variant === 'cpu') {
+    const kind = 'tensorflow-cpu';
+    const how = execution ?? defaultExecution(kind);
+    return arithmeticOf({ class: kind, execution: how, precision: 'float32', own: ownHash() });
+  }
   return arithmeticOf(await loadEngine({ execution, precision }));
 };
 
