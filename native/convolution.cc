@@ -6,13 +6,16 @@
 // plain sums; with 0, ±1, ±2 and infinity it is four times.
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -46,24 +49,15 @@ struct Convolution {
 
 constexpr int64_t kLanes = 16, kPlaces = 36;
 
-// Memory for a part of an operation, which its thread keeps with its pages for the next one. Aligned to a line of the cache.
+// Memory for a part of an operation, aligned to a line of the cache. What is given back keeps its pages for the next part:
+// one of the same thread, whose cache may still hold it, unless it is far too large; else the smallest that is large enough.
 class Workspace {
  public:
-  explicit Workspace(int64_t floats) {
-    auto& free = Free();
-    const auto large = std::find_if(free.begin(), free.end(), [&](const Buffer& each) { return each.floats >= floats; });
-    if (large != free.end()) {
-      buffer_ = *large;
-      free.erase(large);
-      return;
-    }
-    // The others are too small for what is asked for now.
-    for (const Buffer& each : free) std::free(each.data);
-    free.clear();
-    const int64_t bytes = (floats * static_cast<int64_t>(sizeof(float)) + 63) / 64 * 64;
-    buffer_ = {static_cast<float*>(std::aligned_alloc(64, bytes)), floats};
+  explicit Workspace(int64_t floats) : buffer_(Take(floats)) {}
+  ~Workspace() {
+    std::lock_guard<std::mutex> turn(Idle().turn);
+    Idle().buffers.push_back(buffer_);
   }
-  ~Workspace() { Free().push_back(buffer_); }
   Workspace(const Workspace&) = delete;
 
   float* Data() const { return buffer_.data; }
@@ -72,11 +66,42 @@ class Workspace {
   struct Buffer {
     float* data;
     int64_t floats;
+    std::thread::id user;
   };
-  static std::vector<Buffer>& Free() {
-    thread_local auto* mine = new std::vector<Buffer>;
-    return *mine;
+  struct Buffers {
+    std::mutex turn;
+    std::vector<Buffer> buffers;
+  };
+  // Threads may outlive what is destroyed when the process ends.
+  static Buffers& Idle() {
+    static auto* idle = new Buffers;
+    return *idle;
   }
+
+  static Buffer Take(int64_t floats) {
+    std::lock_guard<std::mutex> turn(Idle().turn);
+    auto& idle = Idle().buffers;
+    const auto me = std::this_thread::get_id();
+    const auto rank = [&](const Buffer& each) {
+      return std::make_tuple(each.floats < floats, each.user != me || each.floats > 4 * floats, each.floats);
+    };
+    const auto best = std::min_element(idle.begin(), idle.end(),
+                                       [&](const Buffer& a, const Buffer& b) { return rank(a) < rank(b); });
+    Buffer taken{};
+    if (best != idle.end()) {
+      taken = *best;
+      idle.erase(best);
+    }
+    if (taken.floats < floats) {
+      // In place of one that is too small: there are never more than were in use at once.
+      ::operator delete(taken.data, kLine);
+      taken = {static_cast<float*>(::operator new(floats * sizeof(float), kLine)), floats};
+    }
+    taken.user = me;
+    return taken;
+  }
+
+  static constexpr std::align_val_t kLine{64};
   Buffer buffer_;
 };
 
@@ -215,14 +240,15 @@ Part GradientOf(const Convolution& of, const float* dy, int64_t tile, const floa
   return PartOf(dy + image * of.height * of.width * of.to, of.height, of.width, of.to, false, top, left, 4, zeros);
 }
 
-// 16 numbers, rounded to bfloat16 if they are to be narrow. The instruction is given by name, since it is no part of AVX-512.
+// 16 numbers, rounded if they are to be narrow: to the nearest number of bfloat16, and of two to the even one. There is an
+// instruction for it, but neither every processor nor every assembler with AVX-512 has it.
 template <bool narrow>
 WIDE_INLINE __m512 Factors(const float* from) {
   const __m512 wide = _mm512_loadu_ps(from);
   if (!narrow) return wide;
-  __m256i halves;
-  asm("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(wide));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  const __m512i bits = _mm512_castps_si512(wide), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1)),
+                moved = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  return _mm512_castsi512_ps(_mm512_and_si512(moved, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
 }
 
 template <bool narrow>
@@ -361,15 +387,14 @@ WIDE void Multiply(const float* a, int64_t blocks, int64_t block, int64_t depth,
 // Rows that are dealt with together: as many sums as hide how long a product takes.
 int64_t RowsFor(int64_t panel) { return panel == 32 ? 8 : 16; }
 
+template <int row, int column, bool add>
+auto MultiplyFor(int64_t panel) {
+  return panel == 32 ? Multiply<8, 2, row, column, add> : Multiply<16, 1, row, column, add>;
+}
+
 bool CanConvolve() {
   static const bool can = __builtin_cpu_supports("avx512f");
   return can;
-}
-
-// Asked of the processor itself: compilers that know the instructions do not all know their name.
-bool CanBeNarrow() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return CanConvolve() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 5 & 1) != 0;
 }
 
 /* Forwards, and the gradient to the images */
@@ -429,7 +454,7 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
                    int64_t u_apart, int64_t panel, float* m, int64_t m_apart, float* y, const Ahead<false>& next,
                    const Ahead<true>& result) {
   const int64_t width = of.Panel(), rows = RowsFor(width);
-  const auto multiply = width == 32 ? Multiply<8, 2, kLanes, 1, false> : Multiply<16, 1, kLanes, 1, false>;
+  const auto multiply = MultiplyFor<kLanes, 1, false>(width);
   const auto to_tile = of.summed ? PlacesToTile<2, FromPlacesToSums> : PlacesToTile<4, FromPlaces>;
   for (int64_t place = 0; place < kPlaces; place++) {
     const float* factors = v + place * block.Apart(of.from);
@@ -450,12 +475,11 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
                      float* y) {
   const int64_t panels = of.to / of.Panel(), u_panel = of.from * of.Panel(), u_apart = of.from * of.to + kLanes;
   const Workspace u(kPlaces * u_apart);
-  constexpr int64_t some = 32;
-  const int64_t parts = (of.from + some - 1) / some;
+  constexpr int64_t channels = 32;  // of a part
+  const int64_t parts = (of.from + channels - 1) / channels;
   Workers().Run(panels * parts, [&](int64_t i) {
-    const int64_t panel = i / parts, begin = i % parts * some;
-    FiltersToPlaces(of, filter, transposed, panel, begin, std::min(begin + some, of.from), u.Data() + panel * u_panel,
-                    u_apart);
+    const int64_t panel = i / parts, begin = i % parts * channels, end = std::min(begin + channels, of.from);
+    FiltersToPlaces(of, filter, transposed, panel, begin, end, u.Data() + panel * u_panel, u_apart);
   });
   const int64_t size = of.from <= 64 ? std::clamp<int64_t>(1024 / of.from, 16, 64) / kLanes * kLanes : 32,
                 blocks = (of.Tiles() + size - 1) / size, tasks = std::min<int64_t>(64, blocks);
@@ -465,12 +489,11 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
     for (int64_t i = blocks * task / tasks; i < blocks * (task + 1) / tasks; i++) {
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
       TilesToPlaces(of, x, zeros, block, 0, block.count, v.Data());
-      for (int64_t panel = 0; panel < panels; panel++) {
-        const bool first = panel == 0;
+      const Ahead<false> next(of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from);
+      const Ahead<true> result(of, y, of.ResultPixels(), of.to, block.begin, block.count, 0, of.to);
+      for (int64_t panel = 0; panel < panels; panel++)
         ConvolvePanel(of, block, 0, block.count, v.Data(), u.Data() + panel * u_panel, u_apart, panel, m.Data(), m_apart, y,
-                      first ? Ahead<false>(of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from) : Ahead<false>(),
-                      first ? Ahead<true>(of, y, of.ResultPixels(), of.to, block.begin, block.count, 0, of.to) : Ahead<true>());
-      }
+                      panel == 0 ? next : Ahead<false>(), panel == 0 ? result : Ahead<true>());
     }
   });
 }
@@ -480,12 +503,12 @@ void ConvolveByPanels(const Convolution& of, const float* x, const float* filter
                       float* y) {
   const int64_t size = TilesNotFar(of, of.from), panel = of.Panel();
   const Workspace v(kPlaces * Block(0, size).Apart(of.from));
-  constexpr int64_t some = 16, near = 64;
+  constexpr int64_t part = 16, near = 64;  // tiles whose pixels one thread brings to their places, and whose products stay near
   const int64_t u_apart = of.from * panel + kLanes, m_apart = near * panel + kLanes;
   for (int64_t first = 0; first < of.Tiles(); first += size) {
     const Block block(first, std::min(size, of.Tiles() - first));
-    Workers().Run((block.count + some - 1) / some, [&](int64_t i) {
-      TilesToPlaces(of, x, zeros, block, i * some, std::min(i * some + some, block.count), v.Data());
+    Workers().Run((block.count + part - 1) / part, [&](int64_t i) {
+      TilesToPlaces(of, x, zeros, block, i * part, std::min((i + 1) * part, block.count), v.Data());
     });
     Workers().Run(of.to / panel, [&](int64_t p) {
       const Workspace u(kPlaces * u_apart), m(kPlaces * m_apart);
@@ -520,15 +543,9 @@ void TilesForFilter(const Convolution& of, const float* x, const float* dy, cons
 // For 16 input channels and one panel of output channels at one place: u [16, panel] = or += what the tiles of a block give.
 void MultiplyForFilter(const Convolution& of, const Block& block, const float* v, const float* d, bool add, float* u,
                        int64_t next) {
-  const int64_t panel = of.Panel();
-  if (panel == 32) {
-    const auto multiply = add ? Multiply<8, 2, 1, kLanes, true> : Multiply<8, 2, 1, kLanes, false>;
-    multiply(v, 1, 0, block.count, d, u, next);
-    multiply(v + 8, 1, 0, block.count, d, u + 8 * next, next);
-  } else {
-    const auto multiply = add ? Multiply<16, 1, 1, kLanes, true> : Multiply<16, 1, 1, kLanes, false>;
-    multiply(v, 1, 0, block.count, d, u, next);
-  }
+  const int64_t panel = of.Panel(), rows = RowsFor(panel);
+  const auto multiply = add ? MultiplyFor<1, kLanes, true>(panel) : MultiplyFor<1, kLanes, false>(panel);
+  for (int64_t row = 0; row < kLanes; row += rows) multiply(v + row, 1, 0, block.count, d, u + row * next, next);
 }
 
 // For all places, what the tiles of a block give to the sums u [36, rows, columns] of some input and output channels.
@@ -547,7 +564,7 @@ void AddToSums(const Convolution& of, const Block& block, const float* v, const 
 
 // Few channels: the sums are small, so that each of some groups of tiles has its own.
 void FilterByTiles(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
-  const int64_t most = std::max(of.from, of.to), size = std::clamp<int64_t>(1024 / most, 16, 64) / kLanes * kLanes,
+  const int64_t size = std::clamp<int64_t>(1024 / std::max(of.from, of.to), 16, 64) / kLanes * kLanes,
                 blocks = (of.Tiles() + size - 1) / size, groups = std::clamp<int64_t>(of.Tiles() / 64, 1, 16),
                 apart = of.from * of.to + kLanes, sums = kPlaces * apart;
   const Workspace u(groups * sums);
@@ -559,7 +576,8 @@ void FilterByTiles(const Convolution& of, const float* x, const float* dy, const
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
       TilesForFilter(of, x, dy, zeros, block, 0, block.count, v.Data(), d.Data());
       AddToSums(of, block, v.Data(), d.Data(), 0, of.from, 0, of.to, i != first, u.Data() + group * sums, apart,
-                {of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from}, {of, dy, of.ResultPixels(), of.to, block.begin + size, size, 0, of.to});
+                {of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from},
+                {of, dy, of.ResultPixels(), of.to, block.begin + size, size, 0, of.to});
     }
   });
   Workers().Run(of.from, [&](int64_t c) {
@@ -578,20 +596,22 @@ void FilterByPanels(const Convolution& of, const float* x, const float* dy, cons
   const int64_t size = TilesNotFar(of, (of.from + of.to) / 2), blocks = (of.Tiles() + size - 1) / size;
   const Block full(0, size);
   const Workspace v(kPlaces * full.Apart(of.from)), d(kPlaces * full.Apart(of.to));
-  constexpr int64_t rows = 64, some = 16;
+  constexpr int64_t rows = 64, part = 16;  // input channels of a task, and tiles that one thread brings to their places
   const int64_t panel = of.Panel(), parts = (of.from + rows - 1) / rows, apart = rows * panel + kLanes,
                 sums = kPlaces * apart, tasks = of.to / panel * parts;
   // With one block, each task has done with its sums before the next one.
-  const Workspace shared(blocks > 1 ? tasks * sums : 0);
+  std::optional<Workspace> shared;
+  if (blocks > 1) shared.emplace(tasks * sums);
   for (int64_t b = 0; b < blocks; b++) {
     const Block block(b * size, std::min(size, of.Tiles() - b * size));
-    Workers().Run((block.count + some - 1) / some, [&](int64_t i) {
-      TilesForFilter(of, x, dy, zeros, block, i * some, std::min(i * some + some, block.count), v.Data(), d.Data());
+    Workers().Run((block.count + part - 1) / part, [&](int64_t i) {
+      TilesForFilter(of, x, dy, zeros, block, i * part, std::min((i + 1) * part, block.count), v.Data(), d.Data());
     });
     Workers().Run(tasks, [&](int64_t i) {
       const int64_t k = i / parts * panel, c = i % parts * rows, count = std::min(rows, of.from - c);
-      const Workspace own(blocks > 1 ? 0 : sums);
-      float* u = blocks > 1 ? shared.Data() + i * sums : own.Data();
+      std::optional<Workspace> own;
+      if (!shared) own.emplace(sums);
+      float* u = shared ? shared->Data() + i * sums : own->Data();
       AddToSums(of, block, v.Data(), d.Data(), c, count, k, panel, b > 0, u, apart, {}, {});
       for (int64_t each = 0; b + 1 == blocks && each < count; each++) {
         for (int64_t lane = 0; lane < panel; lane += kLanes)
@@ -608,8 +628,6 @@ void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, fl
 #else
 bool CanConvolve() { return false; }
 
-bool CanBeNarrow() { return false; }
-
 void Convolve(const Convolution&, const float*, const float*, bool, float*) {}
 
 void ConvolveToFilter(const Convolution&, const float*, const float*, float*) {}
@@ -623,11 +641,10 @@ Convolution ConvolutionOf(TF_Tensor* images, int64_t to, const Settings& with) {
 }
 
 void Check(const Convolution& of, Context& context) {
-  context.Expect(of.from % 16 == 0 && of.to % 16 == 0, "the channels are not a multiple of 16");
+  context.Expect(of.from > 0 && of.to > 0 && of.from % 16 == 0 && of.to % 16 == 0, "the channels are no multiple of 16");
   context.Expect(of.Tiles() > 0, "there are no images");
   context.Expect(!of.summed || (of.height % 2 == 0 && of.width % 2 == 0), "images of odd sides were not upsampled");
   context.Expect(CanConvolve(), "the processor has no AVX-512");
-  context.Expect(!of.narrow || CanBeNarrow(), "the processor has no AVX512-BF16");
 }
 
 }  // namespace

@@ -144,7 +144,7 @@ const leastSide = 3;
 
 /**
  * Whether `conv3x3` does such a convolution, and faster than TensorFlow: one of kernel 3, stride 1, padding 1 and no groups, on
- * a processor with AVX-512, and for narrow products with AVX512-BF16.
+ * a processor with AVX-512.
  */
 export const convolves3x3 = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],
@@ -157,20 +157,18 @@ export const convolves3x3 = (
   return hasOwn() && processorConvolves();
 };
 
-const processors = new Map<boolean, boolean>();
+let convolves: boolean | undefined;
 
 /** Whether the processor has the instructions for `conv3x3`. */
 const processorConvolves = (): boolean => {
-  const known = processors.get(isNarrow());
-  if (known !== undefined) return known;
-  const convolves = tf.tidy(() => {
+  convolves ??= tf.tidy(() => {
     try {
       return convolve(tf.zeros([1, 4, 4, 16]), tf.zeros([3, 3, 16, 16])).size > 0;
-    } catch {
-      return false;
+    } catch (error) {
+      if (/has no AVX-512/.test(String(error))) return false;
+      throw error;
     }
   });
-  processors.set(isNarrow(), convolves);
   return convolves;
 };
 
@@ -185,8 +183,8 @@ const convolve = (x: tf.Tensor, filter: tf.Tensor, { transposed = false, upsampl
   });
 
 /**
- * As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding. Upsampled, each pixel of x stands for
- * four, which are nowhere in memory.
+ * As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding; what is not a finite number spreads
+ * over its tile of 4×4. Upsampled, each pixel of x stands for four, which are nowhere in memory.
  */
 export const conv3x3 = operation<{ readonly upsampled: boolean }, 'x' | 'filter'>('OwnConv3x3', {
   inputs: ['x', 'filter'],

@@ -356,9 +356,9 @@ const enlargingFilter = (filter: tf.Tensor4D): tf.Tensor4D =>
   });
 
 /**
- * `conv2d(upsample(x), filter, { padding: 1 })` for x [n, h, w, in] and filter [3, 3, in, out]: [n, 2 h, 2 w, out]. Three of
- * a kernel's nine places see a pixel that others see as well, so that it is done as one transposed convolution of the small
- * image, with 4 products for each pixel instead of 9, where it is not done by Winograd's method with 2.25. Equal to rounding.
+ * `conv2d(upsample(x), filter, { padding: 1 })` for x [n, h, w, in] and filter [3, 3, in, out]: [n, 2 h, 2 w, out]. A
+ * kernel's nine places see four pixels of the small image, so that it is done as one transposed convolution of that one, with 4
+ * products for each pixel instead of 9, where it is not done by Winograd's method with 2.25. Equal to rounding.
  */
 export const upsampledConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D): tf.Tensor4D => {
   if (!isNative()) return tf.tidy(() => plainConv2d(upsample(x), filter, 1, 1));

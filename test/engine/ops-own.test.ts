@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { key, uniforms } from '../../src/core/random.js';
@@ -34,7 +35,28 @@ it('there are operations of our own on a processor', () => {
   expect(own.hasOwn()).toBe(!backend().isUsingGpuDevice);
 });
 
-describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', () => {
+/** As the system says it. */
+const hasAvx512 = existsSync('/proc/cpuinfo') && /\bavx512f\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+const same = { stride: 1, padding: 1 };
+
+it('there are convolutions of our own on a processor with AVX-512', () => {
+  expect(own.convolves3x3([8, 16, 16, 32], [3, 3, 32, 32], same)).toBe(hasAvx512 && own.hasOwn());
+});
+
+type Convolve = (x: tf.Tensor, filter: tf.Tensor) => tf.Tensor;
+
+const byWinograd =
+  (upsampled: boolean): Convolve =>
+  (x, filter) =>
+    own.conv3x3({ x, filter }, { upsampled })[0] as tf.Tensor;
+
+/** The result and the gradients to images and filter. */
+const bothWays = (convolve: Convolve, x: tf.Tensor, filter: tf.Tensor, dy: tf.Tensor) => [
+  convolve(x, filter),
+  ...tf.grads(convolve)([x, filter], dy),
+];
+
+describe.skipIf(!hasAvx512)('a convolution by Winograd is TensorFlow’s, forwards and backwards', () => {
   it.each<readonly [n: number, h: number, w: number, from: number, to: number]>([
     // Tiles that are filled, and not; panels of 32 and of 16; few channels, whose sums are in groups, and many, in one block
     // of tiles and in two.
@@ -50,18 +72,11 @@ describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', 
   ])('%s images of %s×%s, from %s channels to %s', (n, h, w, from, to) => {
     tf.tidy(() => {
       const [x, filter, dy] = [random('x', n, h, w, from), random('f', 3, 3, from, to), random('dy', n, h, w, to)];
-      const how = { stride: 1, padding: 1 };
-      if (!own.convolves3x3(x.shape, filter.shape, how)) return;
-      const attributes = { ...how, x: x.shape, filter: filter.shape };
-      const convolutions = [
-        (a: tf.Tensor, b: tf.Tensor) => own.conv3x3({ x: a, filter: b }, { upsampled: false })[0] as tf.Tensor,
-        (a: tf.Tensor, b: tf.Tensor) => native.conv2d({ x: a, filter: b }, attributes)[0] as tf.Tensor,
-      ];
-      const [ours, theirs] = convolutions.map((convolve) => [
-        convolve(x, filter),
-        ...tf.grads(convolve)([x, filter], dy),
-      ]) as [tf.Tensor[], tf.Tensor[]];
-      ours.forEach((tensor, i) => {
+      expect(own.convolves3x3(x.shape, filter.shape, same)).toBe(true);
+      const attributes = { ...same, x: x.shape, filter: filter.shape };
+      const plainly: Convolve = (a, b) => native.conv2d({ x: a, filter: b }, attributes)[0] as tf.Tensor;
+      const theirs = bothWays(plainly, x, filter, dy);
+      bothWays(byWinograd(false), x, filter, dy).forEach((tensor, i) => {
         expectNear(tensor, theirs[i] as tf.Tensor, 1e-5);
       });
     });
@@ -74,45 +89,54 @@ describe('a convolution by Winograd is TensorFlow’s, forwards and backwards', 
     ['another kernel', [64, 8, 8, 32], [5, 5, 32, 32], 1, 1],
     ['groups', [64, 8, 8, 64], [3, 3, 32, 64], 1, 1],
     ['channels by no sixteens', [64, 8, 8, 40], [3, 3, 40, 32], 1, 1],
+    ['output channels by no sixteens', [64, 8, 8, 32], [3, 3, 32, 40], 1, 1],
     ['few pixels', [7, 4, 4, 64], [3, 3, 64, 64], 1, 1],
   ])('but not with %s', (_, x, filter, stride, padding) => {
     expect(own.convolves3x3(x, filter, { stride, padding })).toBe(false);
   });
 
-  it('and of images that are to be upsampled, as if they had been', () => {
-    tf.tidy(() => {
-      const [x, filter, dy] = [random('x', 5, 7, 9, 48), random('f', 3, 3, 48, 80), random('dy', 5, 14, 18, 80)];
-      if (!own.convolves3x3([5, 14, 18, 48], filter.shape, { stride: 1, padding: 1 })) return;
-      const all = (convolve: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor) => [
-        convolve(x, filter),
-        ...tf.grads(convolve)([x, filter], dy),
-      ];
-      const once = all((a, b) => own.conv3x3({ x: a, filter: b }, { upsampled: true })[0] as tf.Tensor);
-      const apart = all((a, b) => ops.conv2d(ops.upsample(a as tf.Tensor4D), b as tf.Tensor4D, { padding: 1 }));
-      const [y, toImages, toFilter] = once as [tf.Tensor, tf.Tensor, tf.Tensor];
-      expect(y.dataSync()).toEqual(apart[0]?.dataSync());
-      expectNear(toImages, apart[1] as tf.Tensor, 1e-6);
-      expect(toFilter.dataSync()).toEqual(apart[2]?.dataSync());
-    });
-  });
-
-  it('and in bfloat16 that of rounded factors, to the bit', () => {
-    tf.tidy(() => {
-      const [x, filter, dy] = [random('x', 3, 14, 14, 48), random('f', 3, 3, 48, 80), random('dy', 3, 14, 14, 80)];
-      const may = () => own.convolves3x3(x.shape, filter.shape, { stride: 1, padding: 1 }) as unknown as tf.Tensor;
-      if (!ops.inBfloat16(may)) return;
-      const convolve = (a: tf.Tensor, b: tf.Tensor) =>
-        own.conv3x3({ x: a, filter: b }, { upsampled: false })[0] as tf.Tensor;
-      const all = (a: tf.Tensor, b: tf.Tensor, d: tf.Tensor) => [convolve(a, b), ...tf.grads(convolve)([a, b], d)];
-      const narrow = ops.inBfloat16(() => all(x, filter, dy));
-      const wide = all(rounded(x), rounded(filter), rounded(dy));
-      narrow.forEach((tensor, i) => {
-        expect(tensor.dataSync()).toEqual((wide[i] as tf.Tensor).dataSync());
+  it.each([
+    [5, 7, 9, 48, 80],
+    [30, 8, 8, 128, 64],
+    [40, 4, 4, 128, 144],
+  ])(
+    'and of %s images of %s×%s that are to be upsampled, from %s channels to %s, as if they had been',
+    (n, h, w, from, to) => {
+      tf.tidy(() => {
+        const [x, filter] = [random('x', n, h, w, from), random('f', 3, 3, from, to)];
+        const dy = random('dy', n, 2 * h, 2 * w, to);
+        const once = bothWays(byWinograd(true), x, filter, dy);
+        const apart = bothWays((a, b) => byWinograd(false)(ops.upsample(a as tf.Tensor4D), b), x, filter, dy);
+        const [y, toImages, toFilter] = once as [tf.Tensor, tf.Tensor, tf.Tensor];
+        expect(y.dataSync()).toEqual(apart[0]?.dataSync());
+        expectNear(toImages, apart[1] as tf.Tensor, 1e-6);
+        expect(toFilter.dataSync()).toEqual(apart[2]?.dataSync());
       });
-      expectNear(narrow[0] as tf.Tensor, convolve(x, filter), 1e-2);
-      expect(largest(tf.sub(narrow[0] as tf.Tensor, convolve(x, filter)))).toBeGreaterThan(0);
-    });
-  });
+    },
+  );
+
+  it.each([
+    [3, 14, 14, 48, 80, false],
+    [9, 8, 8, 112, 160, false],
+    [9, 8, 8, 112, 160, true],
+  ])(
+    'and in bfloat16 that of rounded factors, to the bit: %s images of %s×%s, from %s channels to %s, upsampled: %s',
+    (n, h, w, from, to, upsampled) => {
+      tf.tidy(() => {
+        const by = upsampled ? 2 : 1;
+        const [x, filter] = [random('x', n, h, w, from), random('f', 3, 3, from, to)];
+        const dy = random('dy', n, by * h, by * w, to);
+        const convolve = byWinograd(upsampled);
+        const narrow = ops.inBfloat16(() => bothWays(convolve, x, filter, dy));
+        const wide = bothWays(convolve, rounded(x), rounded(filter), rounded(dy));
+        narrow.forEach((tensor, i) => {
+          expect(tensor.dataSync()).toEqual((wide[i] as tf.Tensor).dataSync());
+        });
+        expectNear(narrow[0] as tf.Tensor, convolve(x, filter), 1e-2);
+        expect(largest(tf.sub(narrow[0] as tf.Tensor, convolve(x, filter)))).toBeGreaterThan(0);
+      });
+    },
+  );
 });
 
 describe('a step of momentum', () => {
@@ -171,8 +195,14 @@ it.each<readonly [string, () => unknown]>([
         decay: 0,
       }),
   ],
+  ['a filter for other channels', () => byWinograd(false)(tf.ones([1, 4, 4, 16]), tf.ones([3, 3, 32, 16]))],
+  ['a filter of another size', () => byWinograd(false)(tf.ones([1, 4, 4, 16]), tf.ones([5, 5, 16, 16]))],
+  ['a convolution of channels by no sixteens', () => byWinograd(false)(tf.ones([1, 4, 4, 8]), tf.ones([3, 3, 8, 16]))],
+  ['a convolution of no channels', () => byWinograd(false)(tf.ones([1, 4, 4, 0]), tf.ones([3, 3, 0, 16]))],
 ])('%s is refused', (_, run) => {
-  expect(() => tf.tidy(() => void run())).toThrow(/not one number a channel|not of one size/);
+  expect(() => tf.tidy(() => void run())).toThrow(
+    /not one number a channel|not of one size|another number of channels|no filter of 3 by 3|no multiple of 16/,
+  );
 });
 
 /** Sums of the bytes of results, which no two results share by chance. */
@@ -186,13 +216,15 @@ await loadEngine();
 const random = (name, ...shape) => tf.tensor(uniforms(key(name), tf.util.sizeFromShape(shape), 1), shape);
 const hash = createHash('sha256');
 const add = (tensors) => { for (const each of tensors) hash.update(each.dataSync()); };
-for (const [n, side, c] of [[16, 16, 64], [30, 6, 160], [9, 10, 48]]) {
+for (const [n, side, c] of [[16, 16, 64], [30, 6, 160], [70, 8, 320], [9, 10, 48]]) {
   const x = random('x', n, side, side, c), f = random('f', 3, 3, c, c), o = random('o', c), v = tf.abs(random('v', c));
   const [mean, variance] = [random('m', c), tf.abs(random('u', c))];
   const net = (a, b, s, p) => ops.add(ops.batchNormTrain(ops.conv2d(a, b, { padding: 1 }), { scale: s, offset: p, mean, variance }, { activation: 'relu' }).y, a, 'relu');
   add([net(x, f, v, o), ...tf.grads(net)([x, f, v, o])]);
   const tapped = ops.batchNormTapped(x, { scale: v, offset: o, mean, variance });
   add(Object.values(tapped));
+  const enlarged = (a, b) => ops.upsampledConv2d(a, b);
+  add(ops.inBfloat16(() => [enlarged(x, f), ...tf.grads(enlarged)([x, f])]));
 }
 process.stdout.write(hash.digest('hex'));
 `;
