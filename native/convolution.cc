@@ -5,21 +5,14 @@
 // polynomials at 0, ±5/8, ±3/2 and infinity, along either side. With these points the result's error is about twice that of
 // plain sums; with 0, ±1, ±2 and infinity it is four times.
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cstdint>
-#include <mutex>
-#include <new>
 #include <optional>
-#include <thread>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "operation.h"
+#include "wide.h"
 #include "workers.h"
 
 namespace undistill {
@@ -43,67 +36,7 @@ struct Convolution {
 };
 
 #if defined(__x86_64__)
-#define WIDE __attribute__((target("avx512f")))
-#define WIDE_HERE __attribute__((target("avx512f"), always_inline))
-#define WIDE_INLINE WIDE_HERE inline
-
 constexpr int64_t kLanes = 16, kPlaces = 36;
-
-// Memory for a part of an operation, aligned to a line of the cache. What is given back keeps its pages for the next part:
-// one of the same thread, whose cache may still hold it, unless it is far too large; else the smallest that is large enough.
-class Workspace {
- public:
-  explicit Workspace(int64_t floats) : buffer_(Take(floats)) {}
-  ~Workspace() {
-    std::lock_guard<std::mutex> turn(Idle().turn);
-    Idle().buffers.push_back(buffer_);
-  }
-  Workspace(const Workspace&) = delete;
-
-  float* Data() const { return buffer_.data; }
-
- private:
-  struct Buffer {
-    float* data;
-    int64_t floats;
-    std::thread::id user;
-  };
-  struct Buffers {
-    std::mutex turn;
-    std::vector<Buffer> buffers;
-  };
-  // Threads may outlive what is destroyed when the process ends.
-  static Buffers& Idle() {
-    static auto* idle = new Buffers;
-    return *idle;
-  }
-
-  static Buffer Take(int64_t floats) {
-    std::lock_guard<std::mutex> turn(Idle().turn);
-    auto& idle = Idle().buffers;
-    const auto me = std::this_thread::get_id();
-    const auto rank = [&](const Buffer& each) {
-      return std::make_tuple(each.floats < floats, each.user != me || each.floats > 4 * floats, each.floats);
-    };
-    const auto best = std::min_element(idle.begin(), idle.end(),
-                                       [&](const Buffer& a, const Buffer& b) { return rank(a) < rank(b); });
-    Buffer taken{};
-    if (best != idle.end()) {
-      taken = *best;
-      idle.erase(best);
-    }
-    if (taken.floats < floats) {
-      // In place of one that is too small: there are never more than were in use at once.
-      ::operator delete(taken.data, kLine);
-      taken = {static_cast<float*>(::operator new(floats * sizeof(float), kLine)), floats};
-    }
-    taken.user = me;
-    return taken;
-  }
-
-  static constexpr std::align_val_t kLine{64};
-  Buffer buffer_;
-};
 
 /* Lines of a tile, along either side */
 
@@ -285,37 +218,6 @@ WIDE void PlacesToTile(const Convolution& of, const float* m, int64_t apart, int
 }
 
 /* Filters */
-
-// 16 rows of 16 numbers, `next` apart, to columns.
-WIDE void Transpose(const float* rows, int64_t next, float columns[16][16]) {
-  __m512 r[16], t[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(rows + i * next);
-  // Within lanes of four: pairs of rows, then fours.
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
-    r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
-    r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-    r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-  }
-  // r[4 b + j] has column 4 l + j of rows 4 b to 4 b + 3 in lane l: lanes change places with b.
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; j++) {
-    const __m512 even_low = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88), odd_low = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd),
-                 even_high = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88),
-                 odd_high = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
-    _mm512_storeu_ps(columns[j], _mm512_shuffle_f32x4(even_low, even_high, 0x88));
-    _mm512_storeu_ps(columns[4 + j], _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
-    _mm512_storeu_ps(columns[8 + j], _mm512_shuffle_f32x4(even_low, even_high, 0xdd));
-    _mm512_storeu_ps(columns[12 + j], _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd));
-  }
-}
 
 // The weights of one input and 16 output channels, which are `next` apart, to their places.
 template <bool narrow>

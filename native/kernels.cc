@@ -67,7 +67,15 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
   flag("nesterov", &settings->nesterov);
   flag("transposed", &settings->transposed);
   flag("upsampled", &settings->upsampled);
-  if (has("activation")) TF_OpKernelConstruction_GetAttrInt64(construction, "activation", &settings->activation, status);
+  const auto count = [&](const char* name, int64_t* value) {
+    if (has(name)) TF_OpKernelConstruction_GetAttrInt64(construction, name, value, status);
+  };
+  count("activation", &settings->activation);
+  count("kernel", &settings->kernel);
+  count("stride", &settings->stride);
+  count("padding", &settings->padding);
+  count("height", &settings->height);
+  count("width", &settings->width);
   if (TF_GetCode(status) != TF_OK) TF_OpKernelConstruction_Failure(construction, status);
   TF_DeleteStatus(status);
   return settings;
@@ -117,6 +125,24 @@ const std::vector<Operation>& Operations() {
        {"narrow: bool", "upsampled: bool"},
        UnknownShape,
        Compute<Conv3x3ToFilter>},
+      {"UndistillNarrowConv",
+       {"x", "filter"},
+       {"y"},
+       {"stride: int", "padding: int"},
+       UnknownShape,
+       Compute<NarrowConv>},
+      {"UndistillNarrowConvToImages",
+       {"dy", "filter"},
+       {"dx"},
+       {"stride: int", "padding: int", "height: int", "width: int"},
+       UnknownShape,
+       Compute<NarrowConvToImages>},
+      {"UndistillNarrowConvToFilter",
+       {"x", "dy"},
+       {"filter"},
+       {"kernel: int", "stride: int", "padding: int"},
+       UnknownShape,
+       Compute<NarrowConvToFilter>},
       {"UndistillMomentum",
        {"parameter", "gradient", "velocity", "rate"},
        {"new_parameter", "new_velocity"},

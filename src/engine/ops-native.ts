@@ -279,14 +279,18 @@ const convolution = (name: Convolution) =>
       ),
     ],
     saved: { inputs: ['x', 'filter'] },
-    gradient: ([dy], [x, kernel], given) => ({
-      x: () =>
-        withZerosAfter(name, kernel as tf.Tensor, given, (filter, attributes) =>
-          convInputGradient(name, filter, dy as tf.Tensor, attributes),
-        ),
-      filter: () => convFilterGradient(name, x as tf.Tensor, dy as tf.Tensor, given),
+    gradient: ([dy], [x, filter], attributes) => ({
+      x: () => toImages(name, dy as tf.Tensor, filter as tf.Tensor, attributes),
+      filter: () => convFilterGradient(name, x as tf.Tensor, dy as tf.Tensor, attributes),
     }),
   });
+
+const toImages = (name: Convolution, dy: tf.Tensor, kernel: tf.Tensor, given: ConvAttributes): tf.Tensor =>
+  withZerosAfter(name, kernel, given, (filter, attributes) => convInputGradient(name, filter, dy, attributes));
+
+/** The gradient of `conv2d` to the images from that to its result. */
+export const conv2dToImages = (dy: tf.Tensor, filter: tf.Tensor, attributes: ConvAttributes): tf.Tensor =>
+  toImages('Conv2D', dy, filter, attributes);
 
 /** Inputs x [n, h, w, c] and filter [kh, kw, c/groups, out]. */
 export const conv2d = convolution('Conv2D');

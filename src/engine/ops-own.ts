@@ -3,6 +3,8 @@ import { backend, isUnderXla } from './backend.js';
 import {
   type BatchNormInput,
   batchNormInputs,
+  type ConvAttributes,
+  conv2dToImages,
   execute,
   execute1,
   isNarrow,
@@ -198,6 +200,69 @@ export const conv3x3 = operation<{ readonly upsampled: boolean }, 'x' | 'filter'
         upsampled: { bool: upsampled },
       }),
   }),
+});
+
+/**
+ * Whether `narrowConv` does such a convolution: of factors rounded to bfloat16 (`isNarrow`), with a square filter, no groups and
+ * channels by 16s, on a processor that multiplies matrices of them (AMX).
+ */
+export const convolvesNarrow = (
+  [n = 0, h = 0, w = 0, c = 0]: readonly number[],
+  [kh = 0, kw, from, to = 0]: readonly number[],
+  { padding }: { readonly padding: number },
+): boolean =>
+  isNarrow() &&
+  kh === kw &&
+  kh <= 16 &&
+  padding < kh &&
+  from === c &&
+  to > 0 &&
+  to % 16 === 0 &&
+  n > 0 &&
+  Math.min(h, w) + 2 * padding >= kh &&
+  hasOwn() &&
+  processorMultipliesMatrices();
+
+let multipliesMatrices: boolean | undefined;
+
+const processorMultipliesMatrices = (): boolean => {
+  multipliesMatrices ??= tf.tidy(() => {
+    try {
+      const inputs = [tf.zeros([1, 4, 4, 16]), tf.zeros([1, 1, 16, 16])];
+      return execute1('UndistillNarrowConv', inputs, { stride: { int: 1 }, padding: { int: 0 } }).size > 0;
+    } catch (error) {
+      if (/multiplies no matrices/.test(String(error))) return false;
+      throw error;
+    }
+  });
+  return multipliesMatrices;
+};
+
+/** As `conv2d`, of factors rounded to bfloat16 and with sums of float32. */
+export const narrowConv = operation<ConvAttributes, 'x' | 'filter'>('OwnNarrowConv', {
+  inputs: ['x', 'filter'],
+  forward: (inputs, { stride, padding }) => [
+    execute1('UndistillNarrowConv', inputs, { stride: { int: stride }, padding: { int: padding } }),
+  ],
+  saved: { inputs: ['x', 'filter'] },
+  gradient: ([dy], [x, filter], attributes) => {
+    const values = { stride: { int: attributes.stride }, padding: { int: attributes.padding } };
+    const [, height = 0, width = 0, channels = 0] = attributes.x;
+    const [kernel = 0] = attributes.filter;
+    return {
+      // The pixels of images themselves have few channels.
+      x: () =>
+        channels % 16 === 0
+          ? execute1('UndistillNarrowConvToImages', [dy, filter] as tf.Tensor[], {
+              ...values,
+              height: { int: height },
+              width: { int: width },
+            })
+          : conv2dToImages(dy as tf.Tensor, filter as tf.Tensor, attributes),
+      filter: () =>
+        execute1('UndistillNarrowConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
+    };
+  },
 });
 
 export interface MomentumOptions {

@@ -36,7 +36,9 @@ it('there are operations of our own on a processor', () => {
 });
 
 /** As the system says it. */
-const hasAvx512 = existsSync('/proc/cpuinfo') && /\bavx512f\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+const processor = existsSync('/proc/cpuinfo') ? readFileSync('/proc/cpuinfo', 'utf8') : '';
+const hasAvx512 = /\bavx512f\b/.test(processor);
+const multipliesMatrices = /\bamx_bf16\b/.test(processor) && /\bavx512_bf16\b/.test(processor);
 const same = { stride: 1, padding: 1 };
 
 it('there are convolutions of our own on a processor with AVX-512', () => {
@@ -139,6 +141,93 @@ describe.skipIf(!hasAvx512)('a convolution by Winograd is TensorFlow’s, forwar
   );
 });
 
+it('there are convolutions of bfloat16 by matrices where the processor multiplies them, and when asked for', () => {
+  const can = () => own.convolvesNarrow([8, 16, 16, 3], [3, 3, 3, 16], { padding: 1 });
+  expect(can()).toBe(false);
+  let narrow: boolean | undefined;
+  ops.inBfloat16(() => {
+    narrow = can();
+  });
+  expect(narrow).toBe(multipliesMatrices && own.hasOwn());
+});
+
+describe.skipIf(!multipliesMatrices)('a convolution by matrices is TensorFlow’s of rounded factors', () => {
+  const convolve =
+    (stride: number, padding: number, by: typeof native.conv2d): Convolve =>
+    (x, filter) =>
+      by({ x, filter }, { stride, padding, x: x.shape, filter: filter.shape })[0] as tf.Tensor;
+
+  it.each<
+    readonly [n: number, h: number, w: number, from: number, to: number, kernel: number, by: number, pad: number]
+  >([
+    // As many images as a register has rows, and fewer and more of them; panels of 32 and of 16.
+    [16, 8, 8, 32, 32, 3, 1, 1],
+    [5, 7, 9, 48, 80, 3, 1, 1],
+    [33, 8, 8, 16, 16, 3, 1, 1],
+    // Rows in parts.
+    [40, 32, 32, 64, 64, 3, 1, 1],
+    // Sums that every group of images has, and that all of them share.
+    [70, 6, 6, 128, 128, 3, 1, 1],
+    [40, 4, 4, 256, 272, 3, 1, 1],
+    // Other strides and kernels, the last of which not all pixels belong to.
+    [20, 9, 12, 16, 32, 3, 2, 1],
+    [20, 8, 8, 32, 64, 1, 2, 0],
+    [17, 5, 5, 64, 48, 1, 1, 0],
+    [40, 8, 8, 16, 32, 5, 1, 2],
+    [3, 11, 6, 32, 16, 4, 3, 2],
+    // Fewer channels than a register has columns: the gradient to such images is TensorFlow's, rounded once more.
+    [20, 12, 12, 3, 16, 3, 1, 1],
+    [20, 12, 12, 20, 32, 3, 2, 1],
+  ])(
+    '%s images of %s×%s, from %s channels to %s, kernel %s, stride %s, padding %s',
+    (n, h, w, from, to, kernel, stride, padding) => {
+      tf.tidy(() => {
+        const [x, filter] = [random('x', n, h, w, from), random('f', kernel, kernel, from, to)];
+        const plainly = convolve(stride, padding, native.conv2d);
+        const dy = random('dy', ...plainly(x, filter).shape);
+        const theirs = bothWays(plainly, rounded(x), rounded(filter), rounded(dy));
+        const ours = ops.inBfloat16(() => {
+          expect(own.convolvesNarrow(x.shape, filter.shape, { padding })).toBe(true);
+          return bothWays(convolve(stride, padding, own.narrowConv), x, filter, dy);
+        });
+        ours.forEach((tensor, i) => {
+          expectNear(tensor, theirs[i] as tf.Tensor, i === 1 && from % 16 !== 0 ? 1e-2 : 1e-5);
+        });
+      });
+    },
+  );
+
+  it('and TensorFlow’s own products by matrices are as they were', () => {
+    tf.tidy(() => {
+      const [a, b] = [random('a', 512, 512), random('b', 512, 512)];
+      const [x, filter] = [random('x', 16, 8, 8, 64), random('f', 3, 3, 64, 64)];
+      const product = () =>
+        ops.inBfloat16(() => ops.dense(a as tf.Tensor2D, b as tf.Tensor2D, tf.zeros([512]) as tf.Tensor1D));
+      const before = product().dataSync();
+      for (let i = 0; i < 3; i++) {
+        ops.inBfloat16(() => convolve(1, 1, own.narrowConv)(x, filter));
+        expect(product().dataSync()).toEqual(before);
+      }
+    });
+  });
+
+  it.each<readonly [string, readonly number[], readonly number[], number, number]>([
+    ['groups', [4, 8, 8, 64], [3, 3, 32, 64], 1, 1],
+    ['output channels by no sixteens', [4, 8, 8, 32], [3, 3, 32, 40], 1, 1],
+    ['a kernel that is not square', [4, 8, 8, 32], [3, 1, 32, 32], 1, 1],
+    ['more zeros than kernel', [4, 8, 8, 32], [3, 3, 32, 32], 1, 3],
+    ['images smaller than the kernel', [4, 2, 2, 32], [3, 3, 32, 32], 1, 0],
+    ['no images', [0, 8, 8, 32], [3, 3, 32, 32], 1, 1],
+  ])('but there is none with %s', (_, x, filter, stride, padding) => {
+    ops.inBfloat16(() => {
+      expect(own.convolvesNarrow(x, filter, { padding })).toBe(false);
+      expect(() => convolve(stride, padding, own.narrowConv)(tf.ones([...x]), tf.ones([...filter]))).toThrow(
+        /another number of channels|no multiple of 16|no square filter|no kernel|smaller than the kernel/,
+      );
+    });
+  });
+});
+
 describe('a step of momentum', () => {
   it.each([
     [false, 0],
@@ -224,7 +313,9 @@ for (const [n, side, c] of [[16, 16, 64], [30, 6, 160], [70, 8, 320], [9, 10, 48
   const tapped = ops.batchNormTapped(x, { scale: v, offset: o, mean, variance });
   add(Object.values(tapped));
   const enlarged = (a, b) => ops.upsampledConv2d(a, b);
-  add(ops.inBfloat16(() => [enlarged(x, f), ...tf.grads(enlarged)([x, f])]));
+  const halved = (a, b) => ops.conv2d(a, b, { stride: 2, padding: 1 });
+  for (const convolve of [enlarged, halved, ops.conv2d])
+    add(ops.inBfloat16(() => [convolve(x, f), ...tf.grads((a, b) => convolve(a, b))([x, f])]));
 }
 process.stdout.write(hash.digest('hex'));
 `;

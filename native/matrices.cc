@@ -1,0 +1,735 @@
+// Convolutions of images with numbers rounded to bfloat16, by instructions that multiply matrices (AMX).
+//
+// A register of theirs holds 16 rows of 64 bytes: 32 factors, or 16 sums of float32. In a convolution, and in the gradient to
+// images, which is one too, the rows are the same pixel of 16 images, and what is summed over are the channels of the pixels
+// of a line of the kernel, which lie side by side. In the gradient to the filter what is summed over are 32 images.
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "operation.h"
+#include "wide.h"
+#include "workers.h"
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__has_include)
+#if __has_include(<amxbf16intrin.h>) && __has_include(<avx512bf16intrin.h>)
+#define HAS_MATRICES
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
+namespace undistill {
+namespace {
+
+// Images [n, height, width, from] by a square kernel to [n, down, across, to].
+struct Convolution {
+  int64_t n, height, width, from, to, kernel, stride, padding;
+
+  int64_t Down() const { return (height + 2 * padding - kernel) / stride + 1; }
+  int64_t Across() const { return (width + 2 * padding - kernel) / stride + 1; }
+};
+
+#if defined(HAS_MATRICES)
+#define MATRICES __attribute__((target("avx512f,avx512bw,avx512bf16,amx-tile,amx-bf16")))
+#define NARROW __attribute__((target("avx512f,avx512bw,avx512bf16")))
+#define NARROW_INLINE __attribute__((target("avx512f,avx512bw,avx512bf16"), always_inline)) inline
+
+using Narrow = uint16_t;
+
+// Rows of a register, its 4-byte columns, and factors in one of its rows; factors in a register.
+constexpr int64_t kRows = 16, kFactors = 32, kRegister = kRows * kFactors;
+
+constexpr int64_t RoundUp(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
+
+bool CanConvolve() {
+  static const bool can = [] {
+    unsigned a, b, c, d, e;
+    constexpr unsigned narrow = 1u << 5, matrices = 1u << 22 | 1u << 24;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & matrices) != matrices) return false;
+    if (!__get_cpuid_count(7, 1, &e, &b, &c, &d) || (e & narrow) == 0 || !__builtin_cpu_supports("avx512bw")) return false;
+    // Linux gives a process the registers when it asks for them.
+    constexpr int ask = 0x1023, registers = 18;
+    return syscall(SYS_arch_prctl, ask, registers) == 0;
+  }();
+  return can;
+}
+
+// The registers of this thread while it lives, with so many rows in those for sums and for images. Others' are put back.
+class Registers {
+ public:
+  MATRICES explicit Registers(int64_t rows) {
+    _tile_storeconfig(&before_);
+    Setting setting{};
+    setting.palette = 1;
+    for (int i = 0; i < 8; i++) {
+      setting.bytes[i] = 64;
+      setting.rows[i] = static_cast<uint8_t>(i < 6 ? rows : kRows);
+    }
+    Load(setting);
+  }
+  MATRICES ~Registers() {
+    if (before_.palette == 0)
+      _tile_release();
+    else
+      Load(before_);
+  }
+  Registers(const Registers&) = delete;
+
+ private:
+  struct alignas(64) Setting {
+    uint8_t palette, start, unused[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+  };
+
+  // Compilers believe that the instruction reads but the first bytes.
+  MATRICES static void Load(const Setting& setting) {
+    asm volatile("" : : "r"(&setting) : "memory");
+    _tile_loadconfig(&setting);
+  }
+
+  Setting before_;
+};
+
+/* Numbers to factors */
+
+// Up to 16 numbers, and zeros.
+NARROW_INLINE __m512 Some(const float* from, int64_t count) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1), from);
+}
+
+// The first numbers and then the second ones, rounded.
+NARROW_INLINE __m512i Rounded(__m512 first, __m512 second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
+
+// A number of the first and one of the second in turn, rounded.
+NARROW_INLINE __m512i RoundedInTurn(__m512 first, __m512 second) {
+  alignas(64) static constexpr uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), Rounded(first, second));
+}
+
+NARROW void Round(const float* from, int64_t count, Narrow* to) {
+  for (int64_t i = 0; i < count; i += 32) {
+    const int64_t left = std::min<int64_t>(32, count - i);
+    const __m512i factors = Rounded(Some(from + i, left), left > 16 ? Some(from + i + 16, left - 16) : _mm512_setzero_ps());
+    _mm512_mask_storeu_epi16(to + i, static_cast<__mmask32>(left == 32 ? 0xffffffff : (1u << left) - 1), factors);
+  }
+}
+
+/* Images from images: forwards, and the gradient to them */
+
+// Results in a line of pixels, from `at` on every few ones, and the lines of a kernel that they are sums of, which meet given
+// pixels beside each other from `first` on.
+struct Phase {
+  int64_t at, count, first;
+  std::vector<int64_t> kernel;
+};
+
+// Given pixels [n, height, width, from] to those of a result [n, down, across, to]: from one result of a phase to the next it
+// is `apart` pixels in the result and `along` in what is given. Turned, the filter is [kernel, kernel, to, from].
+struct Gathering {
+  int64_t n, height, width, from, down, across, to, kernel, apart, along;
+  bool turned;
+  std::vector<Phase> rows, columns;
+};
+
+std::vector<Phase> Forwards(int64_t count, int64_t kernel, int64_t padding) {
+  Phase phase{0, count, -padding, {}};
+  for (int64_t i = 0; i < kernel; i++) phase.kernel.push_back(i);
+  return {phase};
+}
+
+// Pixel y of the images is in result (y + padding - i) / stride by line i of the kernel, if that is a whole number.
+std::vector<Phase> Backwards(int64_t side, int64_t kernel, int64_t stride, int64_t padding) {
+  std::vector<Phase> phases;
+  for (int64_t at = 0; at < std::min(stride, side); at++) {
+    Phase phase{at, (side - at + stride - 1) / stride, 0, {}};
+    for (int64_t i = kernel - 1; i >= 0; i--) {
+      if ((at + padding - i) % stride != 0) continue;
+      if (phase.kernel.empty()) phase.first = (at + padding - i) / stride;
+      phase.kernel.push_back(i);
+    }
+    phases.push_back(phase);
+  }
+  return phases;
+}
+
+Gathering ForwardsOf(const Convolution& of) {
+  return {of.n, of.height, of.width, of.from, of.Down(), of.Across(), of.to, of.kernel, 1, of.stride, false,
+          Forwards(of.Down(), of.kernel, of.padding), Forwards(of.Across(), of.kernel, of.padding)};
+}
+
+Gathering BackwardsOf(const Convolution& of) {
+  return {of.n, of.Down(), of.Across(), of.to, of.height, of.width, of.from, of.kernel, of.stride, 1, true,
+          Backwards(of.height, of.kernel, of.stride, of.padding), Backwards(of.width, of.kernel, of.stride, of.padding)};
+}
+
+// Registers that the factors of a line of the kernel fill.
+int64_t Fills(const Gathering& of, const Phase& columns) {
+  return (static_cast<int64_t>(columns.kernel.size()) * of.from + kFactors - 1) / kFactors;
+}
+
+// The filter for a phase of rows and one of columns: [to / 16, lines of the kernel, fills] registers of 16 pairs of factors for 16
+// output channels. What no pixel belongs to is zero.
+class Filter {
+ public:
+  Filter(const Gathering& of, const float* filter) : of_(of) {
+    int64_t registers = 0;
+    for (const Phase& down : of.rows) {
+      for (const Phase& across : of.columns) {
+        begins_.push_back(registers);
+        registers += of.to / kRows * Lines(down) * Fills(of, across);
+      }
+    }
+    factors_.emplace(registers * kRegister / 2);
+    const int64_t blocks = of.to / kRows, phases = static_cast<int64_t>(begins_.size());
+    Workers().Run(phases * blocks, [&](int64_t i) { Fill(filter, i / blocks, i % blocks); });
+  }
+
+  // Of 16 output channels for a line of the kernel.
+  const Narrow* Line(int64_t phase, int64_t block, int64_t line) const {
+    const auto [down, across] = PhasesOf(phase);
+    return Factors() + (begins_[phase] + (block * Lines(*down) + line) * Fills(of_, *across)) * kRegister;
+  }
+
+ private:
+  static int64_t Lines(const Phase& phase) { return static_cast<int64_t>(phase.kernel.size()); }
+
+  std::pair<const Phase*, const Phase*> PhasesOf(int64_t phase) const {
+    const int64_t across = static_cast<int64_t>(of_.columns.size());
+    return {&of_.rows[phase / across], &of_.columns[phase % across]};
+  }
+
+  Narrow* Factors() const { return reinterpret_cast<Narrow*>(factors_->Data()); }
+
+  NARROW void Fill(const float* filter, int64_t phase, int64_t block) {
+    const auto [down, across] = PhasesOf(phase);
+    const int64_t factors = Lines(*across) * of_.from, fills = Fills(of_, *across);
+    for (int64_t line = 0; line < Lines(*down); line++) {
+      const int64_t row = down->kernel[line] * of_.kernel;
+      for (int64_t fill = 0; fill < fills; fill++) {
+        Narrow* to = const_cast<Narrow*>(Line(phase, block, line)) + fill * kRegister;
+        // Where the weights of factor i are, for all or, turned, one of the output channels.
+        const auto at = [&](int64_t i) {
+          const int64_t of_kernel = row + across->kernel[i / of_.from], channel = i % of_.from;
+          return of_.turned ? filter + (of_kernel * of_.to + block * kRows) * of_.from + channel
+                            : filter + (of_kernel * of_.from + channel) * of_.to + block * kRows;
+        };
+        if (of_.turned)
+          FillTurned(at, fill * kFactors, factors, to);
+        else
+          FillStraight(at, fill * kFactors, factors, to);
+      }
+    }
+  }
+
+  template <typename At>
+  NARROW_INLINE void FillStraight(At at, int64_t begin, int64_t end, Narrow* to) const {
+    for (int64_t pair = 0; pair < kRows; pair++) {
+      const int64_t i = begin + 2 * pair;
+      const __m512 first = i < end ? _mm512_loadu_ps(at(i)) : _mm512_setzero_ps(),
+                   second = i + 1 < end ? _mm512_loadu_ps(at(i + 1)) : _mm512_setzero_ps();
+      _mm512_storeu_si512(to + pair * kFactors, RoundedInTurn(first, second));
+    }
+  }
+
+  // The factors of an output channel lie side by side, 16 channels of a pixel at a time.
+  template <typename At>
+  NARROW_INLINE void FillTurned(At at, int64_t begin, int64_t end, Narrow* to) const {
+    alignas(64) float channels[kRows][16];
+    const int64_t second = begin + 16;
+    for (int64_t k = 0; k < kRows; k++) {
+      const __m512 high = second < end ? _mm512_loadu_ps(at(second) + k * of_.from) : _mm512_setzero_ps();
+      _mm512_storeu_si512(channels[k], Rounded(_mm512_loadu_ps(at(begin) + k * of_.from), high));
+    }
+    Transpose(channels[0], 16, reinterpret_cast<float(*)[16]>(to));
+  }
+
+  const Gathering& of_;
+  std::vector<int64_t> begins_;
+  std::optional<Workspace> factors_;
+};
+
+// Given rows of 16 images, rounded, the last few of them: row by row [16, pixels from `left` before the first on, from].
+class GivenRows {
+ public:
+  GivenRows(const Gathering& of, int64_t kept) : of_(of), kept_(kept) {
+    int64_t end = of.width;
+    for (const Phase& phase : of.columns) {
+      const int64_t last = (phase.count - 1) * of.along + phase.first + static_cast<int64_t>(phase.kernel.size());
+      left_ = std::max(left_, -phase.first);
+      end = std::max(end, last);
+    }
+    // A register may be filled from behind the last pixel. An odd number of lines of the cache keeps images apart there.
+    image_ = RoundUp((left_ + end) * of.from + kFactors, kFactors);
+    if (image_ / kFactors % 2 == 0) image_ += kFactors;
+    rows_.emplace(kept * Row() / 2);
+  }
+
+  int64_t Image() const { return image_; }
+
+  // Of `count` images from `image` on.
+  void Bring(const float* given, int64_t image, int64_t count, int64_t row) {
+    const int64_t numbers = of_.width * of_.from, before = left_ * of_.from;
+    for (int64_t i = 0; i < count; i++) {
+      Narrow* to = Data(row) + i * image_;
+      std::fill_n(to, before, Narrow{0});
+      Round(given + ((image + i) * of_.height + row) * numbers, numbers, to + before);
+      std::fill(to + before + numbers, to + image_, Narrow{0});
+    }
+  }
+
+  const Narrow* At(int64_t row, int64_t column) const { return Data(row) + (left_ + column) * of_.from; }
+
+ private:
+  int64_t Row() const { return kRows * image_; }
+  Narrow* Data(int64_t row) const { return reinterpret_cast<Narrow*>(rows_->Data()) + row % kept_ * Row(); }
+
+  const Gathering& of_;
+  int64_t kept_, left_ = 0, image_ = 0;
+  std::optional<Workspace> rows_;
+};
+
+// What a result is a sum of, and where it goes: by line of the kernel where the pixels and the factors of the first 16 output
+// channels begin, and how far it is from image to image, from pixel to pixel and to the next 16 channels.
+struct Terms {
+  const Narrow* pixels[16];
+  const Narrow* factors[16];
+  int64_t lines, fills, image, pixel, block;
+  float* result;
+  int64_t result_image, result_pixel;
+};
+
+// Results of 4 pixels and 16 channels, 2 and 32, 1 and 16, or 1 and 32.
+template <int pixels, int blocks>
+MATRICES void Gather(const Terms& of) {
+  static_assert(pixels * blocks <= 4);
+  const int64_t image = of.image * sizeof(Narrow);
+  _tile_zero(0);
+  if (blocks == 2 || pixels > 1) _tile_zero(1);
+  if (pixels * blocks == 4) {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int64_t line = 0; line < of.lines; line++) {
+    const Narrow *x = of.pixels[line], *w = of.factors[line];
+    for (int64_t fill = 0; fill < of.fills; fill++, x += kFactors, w += kRegister) {
+      _tile_loadd(6, w, 64);
+      _tile_loadd(4, x, image);
+      _tile_dpbf16ps(0, 4, 6);
+      if constexpr (blocks == 2) {
+        _tile_loadd(7, w + of.block, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        if constexpr (pixels == 2) {
+          _tile_loadd(5, x + of.pixel, image);
+          _tile_dpbf16ps(2, 5, 6);
+          _tile_dpbf16ps(3, 5, 7);
+        }
+      } else if constexpr (pixels == 4) {
+        _tile_loadd(5, x + of.pixel, image);
+        _tile_dpbf16ps(1, 5, 6);
+        _tile_loadd(4, x + 2 * of.pixel, image);
+        _tile_dpbf16ps(2, 4, 6);
+        _tile_loadd(5, x + 3 * of.pixel, image);
+        _tile_dpbf16ps(3, 5, 6);
+      }
+    }
+  }
+  const int64_t next = of.result_image * sizeof(float);
+  _tile_stored(0, of.result, next);
+  if constexpr (blocks == 2) {
+    _tile_stored(1, of.result + kRows, next);
+    if constexpr (pixels == 2) {
+      _tile_stored(2, of.result + of.result_pixel, next);
+      _tile_stored(3, of.result + of.result_pixel + kRows, next);
+    }
+  } else if constexpr (pixels == 4) {
+    _tile_stored(1, of.result + of.result_pixel, next);
+    _tile_stored(2, of.result + 2 * of.result_pixel, next);
+    _tile_stored(3, of.result + 3 * of.result_pixel, next);
+  }
+  asm volatile("" ::: "memory");
+}
+
+// All results of some steps of the rows for as many output channels as Gather has.
+template <int blocks>
+void GatherSteps(const Gathering& of, const Filter& filter, const GivenRows& rows, int64_t block, int64_t begin, int64_t end,
+                 float* result) {
+  Terms terms{};
+  terms.image = rows.Image();
+  terms.pixel = of.along * of.from;
+  terms.result_image = of.down * of.across * of.to;
+  terms.result_pixel = of.apart * of.to;
+  for (int64_t step = begin; step < end; step++) {
+    for (size_t down = 0; down < of.rows.size(); down++) {
+      if (step >= of.rows[down].count) continue;
+      for (size_t across = 0; across < of.columns.size(); across++) {
+        const Phase& columns = of.columns[across];
+        const int64_t phase = down * of.columns.size() + across;
+        terms.fills = Fills(of, columns);
+        terms.lines = 0;
+        for (size_t line = 0; line < of.rows[down].kernel.size(); line++) {
+          const int64_t row = of.along * step + of.rows[down].first + line;
+          if (row < 0 || row >= of.height) continue;
+          terms.pixels[terms.lines] = rows.At(row, columns.first);
+          terms.factors[terms.lines++] = filter.Line(phase, block, line);
+        }
+        terms.block = block + 1 < of.to / kRows ? filter.Line(phase, block + 1, 0) - filter.Line(phase, block, 0) : 0;
+        terms.result = result + ((step * of.apart + of.rows[down].at) * of.across + columns.at) * of.to + block * kRows;
+        constexpr int64_t together = 4 / blocks;
+        for (int64_t done = 0; done < columns.count;) {
+          const bool many = done + together <= columns.count;
+          (many ? Gather<together, blocks> : Gather<1, blocks>)(terms);
+          const int64_t pixels = many ? together : 1;
+          for (int64_t line = 0; line < terms.lines; line++) terms.pixels[line] += pixels * terms.pixel;
+          terms.result += pixels * terms.result_pixel;
+          done += pixels;
+        }
+      }
+    }
+  }
+}
+
+void GatherAll(const Gathering& of, const float* given, const float* weights, float* result) {
+  const Filter filter(of, weights);
+  int64_t first = of.rows[0].first, last = first;
+  for (const Phase& phase : of.rows) {
+    first = std::min(first, phase.first);
+    last = std::max(last, phase.first + static_cast<int64_t>(phase.kernel.size()));
+  }
+  // As many steps at a time as the rows that they need stay near, with the filter of some output channels.
+  constexpr int64_t near = 384 << 10;
+  const int64_t row = kRows * RoundUp((of.width + 2 * of.kernel) * of.from, kFactors), steps = of.rows[0].count,
+                together = std::clamp<int64_t>((near / row - (last - first)) / of.along + 1, 1, steps),
+                kept = (together - 1) * of.along + last - first;
+  // Enough tasks for all threads.
+  const int64_t groups = (of.n + kRows - 1) / kRows, bands = std::clamp<int64_t>(2 * Threads() / groups, 1, steps);
+  Workers().Run(groups * bands, [&](int64_t i) {
+    const int64_t image = i / bands * kRows, count = std::min(kRows, of.n - image), band = i % bands,
+                  end = steps * (band + 1) / bands;
+    float* results = result + image * of.down * of.across * of.to;
+    const Registers registers(count);
+    GivenRows rows(of, std::max<int64_t>(kept, 1));
+    int64_t begin = steps * band / bands, next = std::max<int64_t>(of.along * begin + first, 0);
+    for (; begin < end; begin += together) {
+      const int64_t until = std::min(begin + together, end), needed = std::min(of.along * (until - 1) + last, of.height);
+      for (; next < needed; next++) rows.Bring(given, image, count, next);
+      if (of.to % (2 * kRows) == 0) {
+        for (int64_t block = 0; block < of.to / kRows; block += 2)
+          GatherSteps<2>(of, filter, rows, block, begin, until, results);
+      } else {
+        for (int64_t block = 0; block < of.to / kRows; block++)
+          GatherSteps<1>(of, filter, rows, block, begin, until, results);
+      }
+    }
+  });
+}
+
+/* The gradient to the filter */
+
+// Rows of pixels of 32 images as factors: for each pixel [channels / 16] registers, and zeros for channels that there are not.
+// Turned, a register's rows are channels, and else pairs of images.
+template <bool turned>
+NARROW void BringRow(const float* images, int64_t count, int64_t image, int64_t pixels, int64_t channels, Narrow* to) {
+  alignas(64) float pairs[kRows][16];
+  for (int64_t pixel = 0; pixel < pixels; pixel++) {
+    for (int64_t c = 0; c < channels; c += 16, to += kRegister) {
+      const float* from = images + pixel * channels + c;
+      for (int64_t pair = 0; pair < kRows; pair++) {
+        const int64_t i = 2 * pair;
+        const __m512 first = i < count ? Some(from + i * image, channels - c) : _mm512_setzero_ps(),
+                     second = i + 1 < count ? Some(from + (i + 1) * image, channels - c) : _mm512_setzero_ps();
+        _mm512_storeu_si512(turned ? static_cast<void*>(pairs[pair]) : to + pair * kFactors, RoundedInTurn(first, second));
+      }
+      if (turned) Transpose(pairs[0], 16, reinterpret_cast<float(*)[16]>(to));
+    }
+  }
+}
+
+// Sums of products, of `images` registers of the images by `gradients` of the gradient, over the pixels of a line.
+struct Products {
+  const Narrow* x[3];
+  const Narrow* dy[2];
+  float* sums[2][3];
+  int64_t next_x, next_dy, pixels, row;
+};
+
+template <int images, int gradients>
+MATRICES void LoadSums(const Products& of) {
+  const int64_t row = of.row * sizeof(float);
+  _tile_loadd(0, of.sums[0][0], row);
+  if constexpr (images > 1) _tile_loadd(1, of.sums[0][1], row);
+  if constexpr (images > 2) _tile_loadd(2, of.sums[0][2], row);
+  if constexpr (gradients > 1) {
+    _tile_loadd(3, of.sums[1][0], row);
+    if constexpr (images > 1) _tile_loadd(4, of.sums[1][1], row);
+    if constexpr (images > 2) _tile_loadd(5, of.sums[1][2], row);
+  }
+}
+
+MATRICES void NoSums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+}
+
+template <int images, int gradients>
+MATRICES void AddToSums(const Products& of) {
+  const Narrow *a = of.x[0], *b = of.x[1], *c = of.x[2], *first = of.dy[0], *second = of.dy[1];
+  for (int64_t pixel = 0; pixel < of.pixels; pixel++) {
+    _tile_loadd(7, first, 64);
+    _tile_loadd(6, a, 64);
+    _tile_dpbf16ps(0, 6, 7);
+    if constexpr (images > 1) {
+      _tile_loadd(6, b, 64);
+      _tile_dpbf16ps(1, 6, 7);
+    }
+    if constexpr (images > 2) {
+      _tile_loadd(6, c, 64);
+      _tile_dpbf16ps(2, 6, 7);
+    }
+    if constexpr (gradients > 1) {
+      _tile_loadd(7, second, 64);
+      _tile_loadd(6, a, 64);
+      _tile_dpbf16ps(3, 6, 7);
+      if constexpr (images > 1) {
+        _tile_loadd(6, b, 64);
+        _tile_dpbf16ps(4, 6, 7);
+      }
+      if constexpr (images > 2) {
+        _tile_loadd(6, c, 64);
+        _tile_dpbf16ps(5, 6, 7);
+      }
+    }
+    a += of.next_x;
+    b += of.next_x;
+    c += of.next_x;
+    first += of.next_dy;
+    second += of.next_dy;
+  }
+}
+
+template <int images, int gradients>
+MATRICES void StoreSums(const Products& of) {
+  const int64_t row = of.row * sizeof(float);
+  _tile_stored(0, of.sums[0][0], row);
+  if constexpr (images > 1) _tile_stored(1, of.sums[0][1], row);
+  if constexpr (images > 2) _tile_stored(2, of.sums[0][2], row);
+  if constexpr (gradients > 1) {
+    _tile_stored(3, of.sums[1][0], row);
+    if constexpr (images > 1) _tile_stored(4, of.sums[1][1], row);
+    if constexpr (images > 2) _tile_stored(5, of.sums[1][2], row);
+  }
+  asm volatile("" ::: "memory");
+}
+
+// Rows of images and of the gradient to the result that are at hand.
+struct Band {
+  const Narrow* x;
+  const Narrow* dy;
+  int64_t kept, begin, end;
+};
+
+// To the sums [kernel, kernel, channels, to], for some lines of the kernel and channels, what a band gives.
+template <int images, int gradients>
+void AddBand(const Convolution& of, const Band& band, int64_t line, int64_t which, int64_t block, bool first, float* sums) {
+  const int64_t x_blocks = RoundUp(of.from, kRows) / kRows, dy_blocks = of.to / kRows,
+                x_row = (of.width + 2 * of.padding) * x_blocks * kRegister, dy_row = of.Across() * dy_blocks * kRegister;
+  Products products{};
+  products.next_x = of.stride * x_blocks * kRegister;
+  products.next_dy = dy_blocks * kRegister;
+  products.pixels = of.Across();
+  products.row = of.to;
+  int64_t offsets[3] = {};
+  for (int i = 0; i < images; i++) {
+    const int64_t column = (which + i) % of.kernel, channels = (which + i) / of.kernel;
+    offsets[i] = (column * x_blocks + channels) * kRegister;
+    for (int j = 0; j < gradients; j++)
+      products.sums[j][i] = sums + ((line * of.kernel + column) * x_blocks + channels) * kRows * of.to + (block + j) * kRows;
+  }
+  if (first)
+    NoSums();
+  else
+    LoadSums<images, gradients>(products);
+  for (int64_t step = band.begin; step < band.end; step++) {
+    const int64_t row = step * of.stride - of.padding + line;
+    if (row < 0 || row >= of.height) continue;
+    for (int i = 0; i < images; i++) products.x[i] = band.x + row % band.kept * x_row + offsets[i];
+    for (int j = 0; j < gradients; j++) products.dy[j] = band.dy + (step - band.begin) * dy_row + (block + j) * kRegister;
+    AddToSums<images, gradients>(products);
+  }
+  StoreSums<images, gradients>(products);
+}
+
+template <int gradients>
+auto AddBandOf(int64_t images) {
+  return images == 3 ? AddBand<3, gradients> : images == 2 ? AddBand<2, gradients> : AddBand<1, gradients>;
+}
+
+void Serially(int64_t count, const std::function<void(int64_t)>& part) {
+  for (int64_t i = 0; i < count; i++) part(i);
+}
+
+void InParallel(int64_t count, const std::function<void(int64_t)>& part) { Workers().Run(count, part); }
+
+// Sums [kernel, kernel, channels, to] over some images, the channels filled up by sixteens. `run` does parts of the work, on as
+// many rows at a time as have `near` factors.
+template <typename Run>
+void SumImages(const Convolution& of, const float* x, const float* dy, int64_t first, int64_t last, int64_t near, Run run,
+               float* sums) {
+  const int64_t down = of.Down(), across = of.Across(), x_blocks = RoundUp(of.from, kRows) / kRows, dy_blocks = of.to / kRows,
+                x_row = (of.width + 2 * of.padding) * x_blocks * kRegister, dy_row = across * dy_blocks * kRegister,
+                outside = of.padding * x_blocks * kRegister;
+  const int64_t together = std::clamp<int64_t>((near - of.kernel * x_row) / (of.stride * x_row + dy_row) + 1, 1, down),
+                kept = (together - 1) * of.stride + of.kernel;
+  const Workspace xs(kept * x_row / 2), dys(together * dy_row / 2);
+  auto *x_rows = reinterpret_cast<Narrow*>(xs.Data()), *dy_rows = reinterpret_cast<Narrow*>(dys.Data());
+  const int64_t all = of.kernel * x_blocks, images = all % 3 == 0 ? 3 : all % 2 == 0 ? 2 : 1,
+                gradients = dy_blocks % 2 == 0 ? 2 : 1, parts = of.kernel * all / images;
+  const auto add = gradients == 2 ? AddBandOf<2>(images) : AddBandOf<1>(images);
+  const int64_t x_image = of.height * of.width * of.from, dy_image = down * across * of.to;
+  for (int64_t image = first; image < last; image += kFactors) {
+    const int64_t count = std::min(kFactors, last - image);
+    for (int64_t begin = 0, next = 0; begin < down; begin += together) {
+      const int64_t end = std::min(begin + together, down),
+                    needed = std::clamp<int64_t>((end - 1) * of.stride - of.padding + of.kernel, next, of.height);
+      run(needed - next + end - begin, [&](int64_t i) {
+        if (i < needed - next) {
+          Narrow* to = x_rows + (next + i) % kept * x_row;
+          std::fill_n(to, outside, Narrow{0});
+          BringRow<true>(x + image * x_image + (next + i) * of.width * of.from, count, x_image, of.width, of.from, to + outside);
+          std::fill_n(to + x_row - outside, outside, Narrow{0});
+        } else {
+          const int64_t row = i - (needed - next);
+          BringRow<false>(dy + image * dy_image + (begin + row) * across * of.to, count, dy_image, across, of.to,
+                          dy_rows + row * dy_row);
+        }
+      });
+      next = needed;
+      run(parts * dy_blocks / gradients, [&](int64_t i) {
+        const Registers registers(kRows);
+        add(of, {x_rows, dy_rows, kept, begin, end}, i % of.kernel, i / of.kernel % (all / images) * images,
+            i / parts * gradients, image == first && begin == 0, sums);
+      });
+    }
+  }
+}
+
+// Groups of images have sums of their own where these are not large, so that a thread has its factors near.
+void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, float* filter) {
+  const int64_t channels = RoundUp(of.from, kRows), kernels = of.kernel * of.kernel, each = kernels * channels * of.to,
+                groups = (of.n + kFactors - 1) / kFactors, parts = std::clamp<int64_t>((512 << 10) / each, 1, groups);
+  if (parts == 1 && channels == of.from) {
+    SumImages(of, x, dy, 0, of.n, 1 << 20, InParallel, filter);
+    return;
+  }
+  const Workspace sums(parts * each);
+  const auto sum = [&](int64_t part, auto run) {
+    const int64_t first = groups * part / parts * kFactors, last = std::min(groups * (part + 1) / parts * kFactors, of.n);
+    SumImages(of, x, dy, first, last, 512 << 10, run, sums.Data() + part * each);
+  };
+  if (parts >= Threads())
+    Workers().Run(parts, [&](int64_t part) { sum(part, Serially); });
+  else
+    for (int64_t part = 0; part < parts; part++) sum(part, InParallel);
+  Workers().Run(kernels * channels / kRows, [&](int64_t i) {
+    const int64_t k = i * kRows / channels, c = i * kRows % channels, count = std::min(kRows, of.from - c) * of.to;
+    const float* from = sums.Data() + (k * channels + c) * of.to;
+    float* to = filter + (k * of.from + c) * of.to;
+    std::copy_n(from, count, to);
+    for (int64_t part = 1; part < parts; part++)
+      for (int64_t j = 0; j < count; j++) to[j] += from[part * each + j];
+  });
+}
+
+void Convolve(const Convolution& of, const float* x, const float* filter, float* y) {
+  GatherAll(ForwardsOf(of), x, filter, y);
+}
+
+void ConvolveToImages(const Convolution& of, const float* dy, const float* filter, float* dx) {
+  GatherAll(BackwardsOf(of), dy, filter, dx);
+}
+#else
+bool CanConvolve() { return false; }
+
+void Convolve(const Convolution&, const float*, const float*, float*) {}
+
+void ConvolveToImages(const Convolution&, const float*, const float*, float*) {}
+
+void ConvolveToFilter(const Convolution&, const float*, const float*, float*) {}
+#endif
+
+void Check(const Convolution& of, Context& context) {
+  context.Expect(of.kernel > 0 && of.kernel <= 16 && of.stride > 0 && of.padding >= 0 && of.padding < of.kernel,
+                 "no kernel, stride and padding of a convolution");
+  if (!context.Ok()) return;
+  context.Expect(of.n > 0 && of.from > 0 && of.height + 2 * of.padding >= of.kernel && of.width + 2 * of.padding >= of.kernel,
+                 "there are no images, or they are smaller than the kernel");
+  context.Expect(of.to > 0 && of.to % 16 == 0, "the channels are no multiple of 16");
+  context.Expect(CanConvolve(), "the processor multiplies no matrices");
+}
+
+}  // namespace
+
+// Images [n, h, w, from] and a filter [k, k, from, to] to [n, down, across, to].
+void NarrowConv(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
+  if (!context.Ok()) return;
+  context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == TF_Dim(tf, 1), "no images, or no square filter");
+  if (!context.Ok()) return;
+  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3), TF_Dim(tf, 3), TF_Dim(tf, 0), with.stride,
+                       with.padding};
+  context.Expect(TF_Dim(tf, 2) == of.from, "the filter is for another number of channels");
+  Check(of, context);
+  if (!context.Ok()) return;
+  float* y = context.Output(0, {of.n, of.Down(), of.Across(), of.to});
+  if (!context.Ok()) return;
+  Convolve(of, Data(tx), Data(tf), y);
+}
+
+// The gradient to the result, and the filter, to the gradient to images of so many rows and columns.
+void NarrowConvToImages(const Settings& with, Context& context) {
+  TF_Tensor *td = context.InputTensor(0), *tf = context.InputTensor(1);
+  if (!context.Ok()) return;
+  context.Expect(TF_NumDims(td) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == TF_Dim(tf, 1), "no images, or no square filter");
+  if (!context.Ok()) return;
+  const Convolution of{TF_Dim(td, 0), with.height, with.width, TF_Dim(tf, 2), TF_Dim(td, 3), TF_Dim(tf, 0), with.stride,
+                       with.padding};
+  context.Expect(TF_Dim(tf, 3) == of.to, "the filter is for another number of channels");
+  Check(of, context);
+  context.Expect(of.from % 16 == 0, "the channels are no multiple of 16");
+  if (!context.Ok()) return;
+  context.Expect(TF_Dim(td, 1) == of.Down() && TF_Dim(td, 2) == of.Across(), "the images are of another size");
+  float* dx = context.Output(0, {of.n, of.height, of.width, of.from});
+  if (!context.Ok()) return;
+  ConvolveToImages(of, Data(td), Data(tf), dx);
+}
+
+// Images and the gradient to the result to the gradient to a filter [k, k, from, to].
+void NarrowConvToFilter(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *td = context.InputTensor(1);
+  if (!context.Ok()) return;
+  context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(td) == 4, "no images");
+  if (!context.Ok()) return;
+  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), TF_Dim(tx, 3), TF_Dim(td, 3), with.kernel, with.stride,
+                       with.padding};
+  Check(of, context);
+  if (!context.Ok()) return;
+  context.Expect(TF_Dim(td, 0) == of.n && TF_Dim(td, 1) == of.Down() && TF_Dim(td, 2) == of.Across(),
+                 "the images are of another size");
+  float* filter = context.Output(0, {of.kernel, of.kernel, of.from, of.to});
+  if (!context.Ok()) return;
+  ConvolveToFilter(of, Data(tx), Data(td), filter);
+}
+
+}  // namespace undistill
