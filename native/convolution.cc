@@ -468,28 +468,24 @@ void AddToSums(const Convolution& of, const Block& block, const float* v, const 
 void FilterByTiles(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
   const int64_t size = std::clamp<int64_t>(1024 / std::max(of.from, of.to), 16, 64) / kLanes * kLanes,
                 blocks = (of.Tiles() + size - 1) / size, groups = std::clamp<int64_t>(of.Tiles() / 64, 1, 16),
-                apart = of.from * of.to + kLanes, sums = kPlaces * apart;
-  const Workspace u(groups * sums);
+                row = of.from * of.to, apart = row + kLanes, weights = 9 * row;
+  const Workspace parts(groups * weights);
   Workers().Run(groups, [&](int64_t group) {
     const Block full(0, size);
-    const Workspace v(kPlaces * full.Apart(of.from)), d(kPlaces * full.Apart(of.to));
+    const Workspace v(kPlaces * full.Apart(of.from)), d(kPlaces * full.Apart(of.to)), u(kPlaces * apart);
     const int64_t first = blocks * group / groups, last = blocks * (group + 1) / groups;
     for (int64_t i = first; i < last; i++) {
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
       TilesForFilter(of, x, dy, zeros, block, 0, block.count, v.Data(), d.Data());
-      AddToSums(of, block, v.Data(), d.Data(), 0, of.from, 0, of.to, i != first, u.Data() + group * sums, apart,
+      AddToSums(of, block, v.Data(), d.Data(), 0, of.from, 0, of.to, i != first, u.Data(), apart,
                 {of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from},
                 {of, dy, of.ResultPixels(), of.to, block.begin + size, size, 0, of.to});
     }
+    for (int64_t i = 0; i < row; i += kLanes) PlacesToWeights(u.Data() + i, apart, parts.Data() + group * weights + i, row);
   });
-  Workers().Run(of.from, [&](int64_t c) {
-    for (int64_t p = 0; p < kPlaces; p++) {
-      float* sum = u.Data() + p * apart + c * of.to;
-      for (int64_t group = 1; group < groups; group++)
-        for (int64_t k = 0; k < of.to; k++) sum[k] += sum[group * sums + k];
-    }
-    for (int64_t k = 0; k < of.to; k += kLanes)
-      PlacesToWeights(u.Data() + c * of.to + k, apart, filter + c * of.to + k, of.from * of.to);
+  Workers().Run(9, [&](int64_t i) {
+    std::copy_n(parts.Data() + i * row, row, filter + i * row);
+    for (int64_t group = 1; group < groups; group++) Add(parts.Data() + group * weights + i * row, row, filter + i * row);
   });
 }
 

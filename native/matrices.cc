@@ -647,8 +647,7 @@ void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, fl
     const float* from = sums.Data() + (k * channels + c) * of.to;
     float* to = filter + (k * of.from + c) * of.to;
     std::copy_n(from, count, to);
-    for (int64_t part = 1; part < parts; part++)
-      for (int64_t j = 0; j < count; j++) to[j] += from[part * each + j];
+    for (int64_t part = 1; part < parts; part++) Add(from + part * each, count, to);
   });
 }
 

@@ -76,6 +76,12 @@ class Workspace {
   Buffer buffer_;
 };
 
+// Adds so many numbers, a multiple of 16, to others.
+WIDE inline void Add(const float* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; i += 16)
+    _mm512_storeu_ps(to + i, _mm512_add_ps(_mm512_loadu_ps(to + i), _mm512_loadu_ps(from + i)));
+}
+
 // 16 rows of 16 numbers, `next` apart, to columns.
 WIDE inline void Transpose(const float* rows, int64_t next, float columns[16][16]) {
   __m512 r[16], t[16];
