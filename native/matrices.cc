@@ -5,7 +5,6 @@
 // of a line of the kernel, which lie side by side. In the gradient to the filter what is summed over are 32 images.
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -16,7 +15,8 @@
 #include "wide.h"
 #include "workers.h"
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__has_include)
+// Where the compiler is known to have the instructions.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #if __has_include(<amxbf16intrin.h>) && __has_include(<avx512bf16intrin.h>)
 #define HAS_MATRICES
 #include <cpuid.h>
@@ -39,13 +39,15 @@ struct Convolution {
 #if defined(HAS_MATRICES)
 #define MATRICES __attribute__((target("avx512f,avx512bw,avx512bf16,amx-tile,amx-bf16")))
 #define NARROW __attribute__((target("avx512f,avx512bw,avx512bf16")))
-#define NARROW_INLINE __attribute__((target("avx512f,avx512bw,avx512bf16"), always_inline)) inline
+#define NARROW_HERE __attribute__((target("avx512f,avx512bw,avx512bf16"), always_inline))
+#define NARROW_INLINE NARROW_HERE inline
 
 using Narrow = uint16_t;
 
-// Rows of a register, its 4-byte columns, and factors in one of its rows; factors in a register.
+// Rows of a register, and columns of sums; factors in a row, and in a register.
 constexpr int64_t kRows = 16, kFactors = 32, kRegister = kRows * kFactors;
 
+// A multiple that is no less.
 constexpr int64_t RoundUp(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
 bool CanConvolve() {
@@ -60,6 +62,9 @@ bool CanConvolve() {
   }();
   return can;
 }
+
+// What is in memory is there, and will be read: compilers do not all know which of it the registers' instructions touch.
+inline void Settle() { asm volatile("" ::: "memory"); }
 
 // The registers of this thread while it lives, with so many rows in those for sums and for images. Others' are put back.
 class Registers {
@@ -89,8 +94,8 @@ class Registers {
     uint8_t rows[16];
   };
 
-  // Compilers believe that the instruction reads but the first bytes.
   MATRICES static void Load(const Setting& setting) {
+    // Its address is known to others, too.
     asm volatile("" : : "r"(&setting) : "memory");
     _tile_loadconfig(&setting);
   }
@@ -194,7 +199,7 @@ class Filter {
   }
 
   // Of 16 output channels for a line of the kernel.
-  const Narrow* Line(int64_t phase, int64_t block, int64_t line) const {
+  Narrow* Line(int64_t phase, int64_t block, int64_t line) const {
     const auto [down, across] = PhasesOf(phase);
     return Factors() + (begins_[phase] + (block * Lines(*down) + line) * Fills(of_, *across)) * kRegister;
   }
@@ -209,45 +214,41 @@ class Filter {
 
   Narrow* Factors() const { return reinterpret_cast<Narrow*>(factors_->Data()); }
 
-  NARROW void Fill(const float* filter, int64_t phase, int64_t block) {
+  void Fill(const float* filter, int64_t phase, int64_t block) {
     const auto [down, across] = PhasesOf(phase);
-    const int64_t factors = Lines(*across) * of_.from, fills = Fills(of_, *across);
+    const int64_t fills = Fills(of_, *across);
     for (int64_t line = 0; line < Lines(*down); line++) {
-      const int64_t row = down->kernel[line] * of_.kernel;
-      for (int64_t fill = 0; fill < fills; fill++) {
-        Narrow* to = const_cast<Narrow*>(Line(phase, block, line)) + fill * kRegister;
-        // Where the weights of factor i are, for all or, turned, one of the output channels.
-        const auto at = [&](int64_t i) {
-          const int64_t of_kernel = row + across->kernel[i / of_.from], channel = i % of_.from;
-          return of_.turned ? filter + (of_kernel * of_.to + block * kRows) * of_.from + channel
-                            : filter + (of_kernel * of_.from + channel) * of_.to + block * kRows;
-        };
+      const float* weights = filter + down->kernel[line] * of_.kernel * of_.from * of_.to;
+      Narrow* to = Line(phase, block, line);
+      for (int64_t fill = 0; fill < fills; fill++, to += kRegister) {
         if (of_.turned)
-          FillTurned(at, fill * kFactors, factors, to);
+          FillTurned(weights, *across, block, fill * kFactors, to);
         else
-          FillStraight(at, fill * kFactors, factors, to);
+          FillStraight(weights, *across, block, fill * kFactors, to);
       }
     }
   }
 
-  template <typename At>
-  NARROW_INLINE void FillStraight(At at, int64_t begin, int64_t end, Narrow* to) const {
-    for (int64_t pair = 0; pair < kRows; pair++) {
-      const int64_t i = begin + 2 * pair;
-      const __m512 first = i < end ? _mm512_loadu_ps(at(i)) : _mm512_setzero_ps(),
-                   second = i + 1 < end ? _mm512_loadu_ps(at(i + 1)) : _mm512_setzero_ps();
-      _mm512_storeu_si512(to + pair * kFactors, RoundedInTurn(first, second));
-    }
+  // Forwards, a line of the kernel is used as it is: [its factors, to].
+  NARROW void FillStraight(const float* line, const Phase& across, int64_t block, int64_t begin, Narrow* to) const {
+    const auto factor = [&](int64_t i) NARROW_HERE {
+      return i < Lines(across) * of_.from ? _mm512_loadu_ps(line + i * of_.to + block * kRows) : _mm512_setzero_ps();
+    };
+    for (int64_t i = 0; i < kFactors; i += 2)
+      _mm512_storeu_si512(to + i / 2 * kFactors, RoundedInTurn(factor(begin + i), factor(begin + i + 1)));
   }
 
-  // The factors of an output channel lie side by side, 16 channels of a pixel at a time.
-  template <typename At>
-  NARROW_INLINE void FillTurned(At at, int64_t begin, int64_t end, Narrow* to) const {
+  // Turned, 16 channels of a pixel lie side by side for each output channel.
+  NARROW void FillTurned(const float* line, const Phase& across, int64_t block, int64_t begin, Narrow* to) const {
+    const auto where = [&](int64_t i) -> const float* {
+      if (i >= Lines(across) * of_.from) return nullptr;
+      return line + (across.kernel[i / of_.from] * of_.to + block * kRows) * of_.from + i % of_.from;
+    };
+    const float *first = where(begin), *second = where(begin + 16);
     alignas(64) float channels[kRows][16];
-    const int64_t second = begin + 16;
     for (int64_t k = 0; k < kRows; k++) {
-      const __m512 high = second < end ? _mm512_loadu_ps(at(second) + k * of_.from) : _mm512_setzero_ps();
-      _mm512_storeu_si512(channels[k], Rounded(_mm512_loadu_ps(at(begin) + k * of_.from), high));
+      const __m512 high = second == nullptr ? _mm512_setzero_ps() : _mm512_loadu_ps(second + k * of_.from);
+      _mm512_storeu_si512(channels[k], Rounded(_mm512_loadu_ps(first + k * of_.from), high));
     }
     Transpose(channels[0], 16, reinterpret_cast<float(*)[16]>(to));
   }
@@ -311,6 +312,7 @@ struct Terms {
 template <int pixels, int blocks>
 MATRICES void Gather(const Terms& of) {
   static_assert(pixels * blocks <= 4);
+  Settle();
   const int64_t image = of.image * sizeof(Narrow);
   _tile_zero(0);
   if (blocks == 2 || pixels > 1) _tile_zero(1);
@@ -355,43 +357,46 @@ MATRICES void Gather(const Terms& of) {
     _tile_stored(2, of.result + 2 * of.result_pixel, next);
     _tile_stored(3, of.result + 3 * of.result_pixel, next);
   }
-  asm volatile("" ::: "memory");
+  Settle();
 }
 
-// All results of some steps of the rows for as many output channels as Gather has.
+// The results of a phase in one row of them, for as many output channels as Gather has.
 template <int blocks>
-void GatherSteps(const Gathering& of, const Filter& filter, const GivenRows& rows, int64_t block, int64_t begin, int64_t end,
-                 float* result) {
+void GatherRow(const Gathering& of, const Filter& filter, const GivenRows& rows, int64_t block, int64_t step, int64_t down,
+               int64_t across, float* result) {
+  const Phase &lines = of.rows[down], &columns = of.columns[across];
+  const int64_t phase = down * of.columns.size() + across;
   Terms terms{};
+  terms.fills = Fills(of, columns);
   terms.image = rows.Image();
   terms.pixel = of.along * of.from;
   terms.result_image = of.down * of.across * of.to;
   terms.result_pixel = of.apart * of.to;
-  for (int64_t step = begin; step < end; step++) {
-    for (size_t down = 0; down < of.rows.size(); down++) {
-      if (step >= of.rows[down].count) continue;
-      for (size_t across = 0; across < of.columns.size(); across++) {
-        const Phase& columns = of.columns[across];
-        const int64_t phase = down * of.columns.size() + across;
-        terms.fills = Fills(of, columns);
-        terms.lines = 0;
-        for (size_t line = 0; line < of.rows[down].kernel.size(); line++) {
-          const int64_t row = of.along * step + of.rows[down].first + line;
-          if (row < 0 || row >= of.height) continue;
-          terms.pixels[terms.lines] = rows.At(row, columns.first);
-          terms.factors[terms.lines++] = filter.Line(phase, block, line);
-        }
-        terms.block = block + 1 < of.to / kRows ? filter.Line(phase, block + 1, 0) - filter.Line(phase, block, 0) : 0;
-        terms.result = result + ((step * of.apart + of.rows[down].at) * of.across + columns.at) * of.to + block * kRows;
-        constexpr int64_t together = 4 / blocks;
-        for (int64_t done = 0; done < columns.count;) {
-          const bool many = done + together <= columns.count;
-          (many ? Gather<together, blocks> : Gather<1, blocks>)(terms);
-          const int64_t pixels = many ? together : 1;
-          for (int64_t line = 0; line < terms.lines; line++) terms.pixels[line] += pixels * terms.pixel;
-          terms.result += pixels * terms.result_pixel;
-          done += pixels;
-        }
+  terms.result = result + ((step * of.apart + lines.at) * of.across + columns.at) * of.to + block * kRows;
+  if (blocks == 2) terms.block = filter.Line(phase, block + 1, 0) - filter.Line(phase, block, 0);
+  for (size_t line = 0; line < lines.kernel.size(); line++) {
+    const int64_t row = of.along * step + lines.first + line;
+    if (row < 0 || row >= of.height) continue;
+    terms.pixels[terms.lines] = rows.At(row, columns.first);
+    terms.factors[terms.lines++] = filter.Line(phase, block, line);
+  }
+  constexpr int64_t together = 4 / blocks;
+  for (int64_t left = columns.count; left > 0;) {
+    const int64_t pixels = left < together ? 1 : together;
+    (pixels == 1 ? Gather<1, blocks> : Gather<together, blocks>)(terms);
+    for (int64_t line = 0; line < terms.lines; line++) terms.pixels[line] += pixels * terms.pixel;
+    terms.result += pixels * terms.result_pixel;
+    left -= pixels;
+  }
+}
+
+template <int blocks>
+void GatherRows(const Gathering& of, const Filter& filter, const GivenRows& rows, int64_t begin, int64_t end, float* result) {
+  for (int64_t block = 0; block < of.to / kRows; block += blocks) {
+    for (int64_t step = begin; step < end; step++) {
+      for (size_t down = 0; down < of.rows.size() && step < of.rows[down].count; down++) {
+        for (size_t across = 0; across < of.columns.size(); across++)
+          GatherRow<blocks>(of, filter, rows, block, step, down, across, result);
       }
     }
   }
@@ -408,7 +413,7 @@ void GatherAll(const Gathering& of, const float* given, const float* weights, fl
   constexpr int64_t near = 384 << 10;
   const int64_t row = kRows * RoundUp((of.width + 2 * of.kernel) * of.from, kFactors), steps = of.rows[0].count,
                 together = std::clamp<int64_t>((near / row - (last - first)) / of.along + 1, 1, steps),
-                kept = (together - 1) * of.along + last - first;
+                kept = std::max<int64_t>((together - 1) * of.along + last - first, 1);
   // Enough tasks for all threads.
   const int64_t groups = (of.n + kRows - 1) / kRows, bands = std::clamp<int64_t>(2 * Threads() / groups, 1, steps);
   Workers().Run(groups * bands, [&](int64_t i) {
@@ -416,18 +421,12 @@ void GatherAll(const Gathering& of, const float* given, const float* weights, fl
                   end = steps * (band + 1) / bands;
     float* results = result + image * of.down * of.across * of.to;
     const Registers registers(count);
-    GivenRows rows(of, std::max<int64_t>(kept, 1));
-    int64_t begin = steps * band / bands, next = std::max<int64_t>(of.along * begin + first, 0);
-    for (; begin < end; begin += together) {
+    GivenRows rows(of, kept);
+    int64_t next = 0;
+    for (int64_t begin = steps * band / bands; begin < end; begin += together) {
       const int64_t until = std::min(begin + together, end), needed = std::min(of.along * (until - 1) + last, of.height);
-      for (; next < needed; next++) rows.Bring(given, image, count, next);
-      if (of.to % (2 * kRows) == 0) {
-        for (int64_t block = 0; block < of.to / kRows; block += 2)
-          GatherSteps<2>(of, filter, rows, block, begin, until, results);
-      } else {
-        for (int64_t block = 0; block < of.to / kRows; block++)
-          GatherSteps<1>(of, filter, rows, block, begin, until, results);
-      }
+      for (next = std::max(next, of.along * begin + first); next < needed; next++) rows.Bring(given, image, count, next);
+      (of.to % (2 * kRows) == 0 ? GatherRows<2> : GatherRows<1>)(of, filter, rows, begin, until, results);
     }
   });
 }
@@ -463,6 +462,7 @@ struct Products {
 
 template <int images, int gradients>
 MATRICES void LoadSums(const Products& of) {
+  Settle();
   const int64_t row = of.row * sizeof(float);
   _tile_loadd(0, of.sums[0][0], row);
   if constexpr (images > 1) _tile_loadd(1, of.sums[0][1], row);
@@ -485,6 +485,7 @@ MATRICES void NoSums() {
 
 template <int images, int gradients>
 MATRICES void AddToSums(const Products& of) {
+  Settle();
   const Narrow *a = of.x[0], *b = of.x[1], *c = of.x[2], *first = of.dy[0], *second = of.dy[1];
   for (int64_t pixel = 0; pixel < of.pixels; pixel++) {
     _tile_loadd(7, first, 64);
@@ -530,7 +531,7 @@ MATRICES void StoreSums(const Products& of) {
     if constexpr (images > 1) _tile_stored(4, of.sums[1][1], row);
     if constexpr (images > 2) _tile_stored(5, of.sums[1][2], row);
   }
-  asm volatile("" ::: "memory");
+  Settle();
 }
 
 // Rows of images and of the gradient to the result that are at hand.
@@ -602,7 +603,8 @@ void SumImages(const Convolution& of, const float* x, const float* dy, int64_t f
     const int64_t count = std::min(kFactors, last - image);
     for (int64_t begin = 0, next = 0; begin < down; begin += together) {
       const int64_t end = std::min(begin + together, down),
-                    needed = std::clamp<int64_t>((end - 1) * of.stride - of.padding + of.kernel, next, of.height);
+                    needed = std::min((end - 1) * of.stride - of.padding + of.kernel, of.height);
+      next = std::min(std::max(next, begin * of.stride - of.padding), needed);
       run(needed - next + end - begin, [&](int64_t i) {
         if (i < needed - next) {
           Narrow* to = x_rows + (next + i) % kept * x_row;

@@ -66,7 +66,7 @@ class Workspace {
     if (taken.floats < floats) {
       // In place of one that is too small: there are never more than were in use at once.
       ::operator delete(taken.data, kLine);
-      taken = {static_cast<float*>(::operator new(floats * sizeof(float), kLine)), floats};
+      taken = {static_cast<float*>(::operator new(floats * sizeof(float), kLine)), floats, me};
     }
     taken.user = me;
     return taken;

@@ -14,7 +14,8 @@ import {
 
 /**
  * Operations of our own (native/): what batch norms, biases, residual sums and optimisers do to large tensors, each in one
- * or two passes over memory where TensorFlow's operations take several, and 3×3 convolutions. They run on processors alone.
+ * or two passes over memory where TensorFlow's operations take several; 3×3 convolutions by Winograd's method; convolutions
+ * of bfloat16 by matrices. They run on processors alone.
  */
 
 /** What may follow a batch norm or a sum at no cost. */

@@ -15,7 +15,8 @@ export interface Recipe {
   readonly schedule: Schedule;
   /**
    * `bfloat16` rounds the factors of convolutions and dense layers, and of their gradients; weights, sums, batch norms and
-   * losses stay float32, and so does evaluation. It is faster where the hardware multiplies bfloat16, and slower elsewhere.
+   * losses stay float32, and so does evaluation. It pays on processors that multiply matrices of it (AMX); others
+   * are no faster with it.
    * Default `float32` (on a graphics card TF32, unless the engine is loaded with strict precision).
    */
   readonly precision?: Precision;
