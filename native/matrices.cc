@@ -105,6 +105,16 @@ class Registers {
 
 /* Numbers to factors */
 
+// Memory for so many of them.
+class Factors {
+ public:
+  explicit Factors(int64_t count) : memory_((count + 1) / 2) {}
+  Narrow* Data() const { return reinterpret_cast<Narrow*>(memory_.Data()); }
+
+ private:
+  Workspace memory_;
+};
+
 // Up to 16 numbers, and zeros.
 NARROW_INLINE __m512 Some(const float* from, int64_t count) {
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1), from);
@@ -193,7 +203,7 @@ class Filter {
         registers += of.to / kRows * Lines(down) * Fills(of, across);
       }
     }
-    factors_.emplace(registers * kRegister / 2);
+    factors_.emplace(registers * kRegister);
     const int64_t blocks = of.to / kRows, phases = static_cast<int64_t>(begins_.size());
     Workers().Run(phases * blocks, [&](int64_t i) { Fill(filter, i / blocks, i % blocks); });
   }
@@ -201,7 +211,7 @@ class Filter {
   // Of 16 output channels for a line of the kernel.
   Narrow* Line(int64_t phase, int64_t block, int64_t line) const {
     const auto [down, across] = PhasesOf(phase);
-    return Factors() + (begins_[phase] + (block * Lines(*down) + line) * Fills(of_, *across)) * kRegister;
+    return factors_->Data() + (begins_[phase] + (block * Lines(*down) + line) * Fills(of_, *across)) * kRegister;
   }
 
  private:
@@ -211,8 +221,6 @@ class Filter {
     const int64_t across = static_cast<int64_t>(of_.columns.size());
     return {&of_.rows[phase / across], &of_.columns[phase % across]};
   }
-
-  Narrow* Factors() const { return reinterpret_cast<Narrow*>(factors_->Data()); }
 
   void Fill(const float* filter, int64_t phase, int64_t block) {
     const auto [down, across] = PhasesOf(phase);
@@ -255,7 +263,7 @@ class Filter {
 
   const Gathering& of_;
   std::vector<int64_t> begins_;
-  std::optional<Workspace> factors_;
+  std::optional<Factors> factors_;
 };
 
 // Given rows of 16 images, rounded, the last few of them: row by row [16, pixels from `left` before the first on, from].
@@ -271,7 +279,7 @@ class GivenRows {
     // A register may be filled from behind the last pixel. An odd number of lines of the cache keeps images apart there.
     image_ = RoundUp((left_ + end) * of.from + kFactors, kFactors);
     if (image_ / kFactors % 2 == 0) image_ += kFactors;
-    rows_.emplace(kept * Row() / 2);
+    rows_.emplace(kept * Row());
   }
 
   int64_t Image() const { return image_; }
@@ -291,11 +299,11 @@ class GivenRows {
 
  private:
   int64_t Row() const { return kRows * image_; }
-  Narrow* Data(int64_t row) const { return reinterpret_cast<Narrow*>(rows_->Data()) + row % kept_ * Row(); }
+  Narrow* Data(int64_t row) const { return rows_->Data() + row % kept_ * Row(); }
 
   const Gathering& of_;
   int64_t kept_, left_ = 0, image_ = 0;
-  std::optional<Workspace> rows_;
+  std::optional<Factors> rows_;
 };
 
 // What a result is a sum of, and where it goes: by line of the kernel where the pixels and the factors of the first 16 output
@@ -577,15 +585,17 @@ auto AddBandOf(int64_t images) {
   return images == 3 ? AddBand<3, gradients> : images == 2 ? AddBand<2, gradients> : AddBand<1, gradients>;
 }
 
+// What does parts of some work, part(0) to part(count - 1).
+using Run = void (*)(int64_t count, const std::function<void(int64_t)>& part);
+
 void Serially(int64_t count, const std::function<void(int64_t)>& part) {
   for (int64_t i = 0; i < count; i++) part(i);
 }
 
 void InParallel(int64_t count, const std::function<void(int64_t)>& part) { Workers().Run(count, part); }
 
-// Sums [kernel, kernel, channels, to] over some images, the channels filled up by sixteens. `run` does parts of the work, on as
-// many rows at a time as have `near` factors.
-template <typename Run>
+// Sums [kernel, kernel, channels, to] over some images, the channels filled up by sixteens, from as many rows at a
+// time as have `near` factors.
 void SumImages(const Convolution& of, const float* x, const float* dy, int64_t first, int64_t last, int64_t near, Run run,
                float* sums) {
   const int64_t down = of.Down(), across = of.Across(), x_blocks = RoundUp(of.from, kRows) / kRows, dy_blocks = of.to / kRows,
@@ -593,8 +603,7 @@ void SumImages(const Convolution& of, const float* x, const float* dy, int64_t f
                 outside = of.padding * x_blocks * kRegister;
   const int64_t together = std::clamp<int64_t>((near - of.kernel * x_row) / (of.stride * x_row + dy_row) + 1, 1, down),
                 kept = (together - 1) * of.stride + of.kernel;
-  const Workspace xs(kept * x_row / 2), dys(together * dy_row / 2);
-  auto *x_rows = reinterpret_cast<Narrow*>(xs.Data()), *dy_rows = reinterpret_cast<Narrow*>(dys.Data());
+  const Factors x_rows(kept * x_row), dy_rows(together * dy_row);
   const int64_t all = of.kernel * x_blocks, images = all % 3 == 0 ? 3 : all % 2 == 0 ? 2 : 1,
                 gradients = dy_blocks % 2 == 0 ? 2 : 1, parts = of.kernel * all / images;
   const auto add = gradients == 2 ? AddBandOf<2>(images) : AddBandOf<1>(images);
@@ -607,20 +616,20 @@ void SumImages(const Convolution& of, const float* x, const float* dy, int64_t f
       next = std::min(std::max(next, begin * of.stride - of.padding), needed);
       run(needed - next + end - begin, [&](int64_t i) {
         if (i < needed - next) {
-          Narrow* to = x_rows + (next + i) % kept * x_row;
+          Narrow* to = x_rows.Data() + (next + i) % kept * x_row;
           std::fill_n(to, outside, Narrow{0});
           BringRow<true>(x + image * x_image + (next + i) * of.width * of.from, count, x_image, of.width, of.from, to + outside);
           std::fill_n(to + x_row - outside, outside, Narrow{0});
         } else {
           const int64_t row = i - (needed - next);
           BringRow<false>(dy + image * dy_image + (begin + row) * across * of.to, count, dy_image, across, of.to,
-                          dy_rows + row * dy_row);
+                          dy_rows.Data() + row * dy_row);
         }
       });
       next = needed;
       run(parts * dy_blocks / gradients, [&](int64_t i) {
         const Registers registers(kRows);
-        add(of, {x_rows, dy_rows, kept, begin, end}, i % of.kernel, i / of.kernel % (all / images) * images,
+        add(of, {x_rows.Data(), dy_rows.Data(), kept, begin, end}, i % of.kernel, i / of.kernel % (all / images) * images,
             i / parts * gradients, image == first && begin == 0, sums);
       });
     }
@@ -636,7 +645,7 @@ void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, fl
     return;
   }
   const Workspace sums(parts * each);
-  const auto sum = [&](int64_t part, auto run) {
+  const auto sum = [&](int64_t part, Run run) {
     const int64_t first = groups * part / parts * kFactors, last = std::min(groups * (part + 1) / parts * kFactors, of.n);
     SumImages(of, x, dy, first, last, 512 << 10, run, sums.Data() + part * each);
   };
@@ -674,7 +683,8 @@ void Check(const Convolution& of, Context& context) {
   context.Expect(of.kernel > 0 && of.kernel <= 16 && of.stride > 0 && of.padding >= 0 && of.padding < of.kernel,
                  "no kernel, stride and padding of a convolution");
   if (!context.Ok()) return;
-  context.Expect(of.n > 0 && of.from > 0 && of.height + 2 * of.padding >= of.kernel && of.width + 2 * of.padding >= of.kernel,
+  context.Expect(of.n > 0 && of.from > 0 && of.height > 0 && of.width > 0 && of.height + 2 * of.padding >= of.kernel &&
+                     of.width + 2 * of.padding >= of.kernel,
                  "there are no images, or they are smaller than the kernel");
   context.Expect(of.to > 0 && of.to % 16 == 0, "the channels are no multiple of 16");
   context.Expect(CanConvolve(), "the processor multiplies no matrices");

@@ -279,18 +279,18 @@ const convolution = (name: Convolution) =>
       ),
     ],
     saved: { inputs: ['x', 'filter'] },
-    gradient: ([dy], [x, filter], attributes) => ({
-      x: () => toImages(name, dy as tf.Tensor, filter as tf.Tensor, attributes),
-      filter: () => convFilterGradient(name, x as tf.Tensor, dy as tf.Tensor, attributes),
-    }),
+    gradient: ([dy], [x, filter], attributes) =>
+      gradientOf(name, dy as tf.Tensor, x as tf.Tensor, filter as tf.Tensor, attributes),
   });
 
-const toImages = (name: Convolution, dy: tf.Tensor, kernel: tf.Tensor, given: ConvAttributes): tf.Tensor =>
-  withZerosAfter(name, kernel, given, (filter, attributes) => convInputGradient(name, filter, dy, attributes));
+const gradientOf = (name: Convolution, dy: tf.Tensor, x: tf.Tensor, kernel: tf.Tensor, given: ConvAttributes) => ({
+  x: () => withZerosAfter(name, kernel, given, (filter, attributes) => convInputGradient(name, filter, dy, attributes)),
+  filter: () => convFilterGradient(name, x, dy, given),
+});
 
-/** The gradient of `conv2d` to the images from that to its result. */
-export const conv2dToImages = (dy: tf.Tensor, filter: tf.Tensor, attributes: ConvAttributes): tf.Tensor =>
-  toImages('Conv2D', dy, filter, attributes);
+/** The gradients of `conv2d` from that to its result. */
+export const conv2dGradient = (dy: tf.Tensor, x: tf.Tensor, filter: tf.Tensor, attributes: ConvAttributes) =>
+  gradientOf('Conv2D', dy, x, filter, attributes);
 
 /** Inputs x [n, h, w, c] and filter [kh, kw, c/groups, out]. */
 export const conv2d = convolution('Conv2D');

@@ -4,7 +4,7 @@ import {
   type BatchNormInput,
   batchNormInputs,
   type ConvAttributes,
-  conv2dToImages,
+  conv2dGradient,
   execute,
   execute1,
   isNarrow,
@@ -220,6 +220,7 @@ export const convolvesNarrow = (
   to > 0 &&
   to % 16 === 0 &&
   n > 0 &&
+  Math.min(h, w) > 0 &&
   Math.min(h, w) + 2 * padding >= kh &&
   hasOwn() &&
   processorMultipliesMatrices();
@@ -239,7 +240,9 @@ const processorMultipliesMatrices = (): boolean => {
   return multipliesMatrices;
 };
 
-/** As `conv2d`, of factors rounded to bfloat16 and with sums of float32. */
+/**
+ * As `conv2d`, of factors rounded to bfloat16 and with sums of float32. What is not a finite number spreads to pixels beside it.
+ */
 export const narrowConv = operation<ConvAttributes, 'x' | 'filter'>('OwnNarrowConv', {
   inputs: ['x', 'filter'],
   forward: (inputs, { stride, padding }) => [
@@ -247,19 +250,21 @@ export const narrowConv = operation<ConvAttributes, 'x' | 'filter'>('OwnNarrowCo
   ],
   saved: { inputs: ['x', 'filter'] },
   gradient: ([dy], [x, filter], attributes) => {
+    const plain = conv2dGradient(dy as tf.Tensor, x as tf.Tensor, filter as tf.Tensor, attributes);
+    if (!isNarrow()) return plain;
     const values = { stride: { int: attributes.stride }, padding: { int: attributes.padding } };
     const [, height = 0, width = 0, channels = 0] = attributes.x;
     const [kernel = 0] = attributes.filter;
     return {
-      // The pixels of images themselves have few channels.
       x: () =>
-        channels % 16 === 0
-          ? execute1('UndistillNarrowConvToImages', [dy, filter] as tf.Tensor[], {
+        // The pixels of images themselves have few channels.
+        channels % 16 !== 0
+          ? plain.x()
+          : execute1('UndistillNarrowConvToImages', [dy, filter] as tf.Tensor[], {
               ...values,
               height: { int: height },
               width: { int: width },
-            })
-          : conv2dToImages(dy as tf.Tensor, filter as tf.Tensor, attributes),
+            }),
       filter: () =>
         execute1('UndistillNarrowConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
     };

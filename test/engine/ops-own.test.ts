@@ -175,6 +175,7 @@ describe.skipIf(!multipliesMatrices)('a convolution by matrices is TensorFlow’
     [17, 5, 5, 64, 48, 1, 1, 0],
     [40, 8, 8, 16, 32, 5, 1, 2],
     [3, 11, 6, 32, 16, 4, 3, 2],
+    [20, 9, 7, 16, 32, 3, 2, 2],
     // Fewer channels than a register has columns: the gradient to such images is TensorFlow's, rounded once more.
     [20, 12, 12, 3, 16, 3, 1, 1],
     [20, 12, 12, 20, 32, 3, 2, 1],
@@ -197,6 +198,18 @@ describe.skipIf(!multipliesMatrices)('a convolution by matrices is TensorFlow’
     },
   );
 
+  it('and its gradients are of float32 where they are taken outside', () => {
+    tf.tidy(() => {
+      const [x, filter, dy] = [random('x', 4, 8, 8, 32), random('f', 3, 3, 32, 16), random('dy', 4, 8, 8, 16)];
+      const within = convolve(1, 1, own.narrowConv);
+      const outside = tf.grads((a: tf.Tensor, b: tf.Tensor) => ops.inBfloat16(() => within(a, b)))([x, filter], dy);
+      const wide = tf.grads(convolve(1, 1, native.conv2d))([x, filter], dy);
+      outside.forEach((tensor, i) => {
+        expect(tensor.dataSync()).toEqual(wide[i]?.dataSync());
+      });
+    });
+  });
+
   it('and TensorFlow’s own products by matrices are as they were', () => {
     tf.tidy(() => {
       const [a, b] = [random('a', 512, 512), random('b', 512, 512)];
@@ -218,6 +231,7 @@ describe.skipIf(!multipliesMatrices)('a convolution by matrices is TensorFlow’
     ['more zeros than kernel', [4, 8, 8, 32], [3, 3, 32, 32], 1, 3],
     ['images smaller than the kernel', [4, 2, 2, 32], [3, 3, 32, 32], 1, 0],
     ['no images', [0, 8, 8, 32], [3, 3, 32, 32], 1, 1],
+    ['images without rows', [4, 0, 8, 32], [3, 3, 32, 32], 1, 2],
   ])('but there is none with %s', (_, x, filter, stride, padding) => {
     ops.inBfloat16(() => {
       expect(own.convolvesNarrow(x, filter, { padding })).toBe(false);
@@ -229,6 +243,21 @@ describe.skipIf(!multipliesMatrices)('a convolution by matrices is TensorFlow’
 });
 
 describe('a step of momentum', () => {
+  it('takes what is too small to be a normal number for zero, whichever thread computes it', () => {
+    if (!own.hasOwn()) return;
+    tf.tidy(() => {
+      // Parts for several threads.
+      const size = 1 << 18;
+      const of = (value: number) => tf.fill([size], value);
+      const [parameter, velocity] = own.momentumStep([of(0), of(0), of(1.5e-38), tf.scalar(1)], {
+        momentum: 0.5,
+        nesterov: false,
+        decay: 0,
+      });
+      for (const tensor of [parameter, velocity]) expect(tensor.dataSync().every((each) => each === 0)).toBe(true);
+    });
+  });
+
   it.each([
     [false, 0],
     [false, 5e-4],
@@ -305,7 +334,7 @@ await loadEngine();
 const random = (name, ...shape) => tf.tensor(uniforms(key(name), tf.util.sizeFromShape(shape), 1), shape);
 const hash = createHash('sha256');
 const add = (tensors) => { for (const each of tensors) hash.update(each.dataSync()); };
-for (const [n, side, c] of [[16, 16, 64], [30, 6, 160], [70, 8, 320], [9, 10, 48]]) {
+for (const [n, side, c] of [[16, 16, 64], [30, 6, 160], [70, 8, 320], [40, 10, 48]]) {
   const x = random('x', n, side, side, c), f = random('f', 3, 3, c, c), o = random('o', c), v = tf.abs(random('v', c));
   const [mean, variance] = [random('m', c), tf.abs(random('u', c))];
   const net = (a, b, s, p) => ops.add(ops.batchNormTrain(ops.conv2d(a, b, { padding: 1 }), { scale: s, offset: p, mean, variance }, { activation: 'relu' }).y, a, 'relu');
