@@ -30,35 +30,6 @@ inline void Pause() {
 #endif
 }
 
-// While it lives, this thread takes numbers that are too small to be normal for zero, as TensorFlow's own threads do and others
-// do not: results must not depend on who computes what.
-class TinyAreZero {
- public:
-  TinyAreZero() : before_(Control()) { SetControl(before_ | kZero); }
-  ~TinyAreZero() { SetControl(before_); }
-  TinyAreZero(const TinyAreZero&) = delete;
-
- private:
-#if defined(__x86_64__)
-  static constexpr uint64_t kZero = 0x8040;
-  static uint64_t Control() { return __builtin_ia32_stmxcsr(); }
-  static void SetControl(uint64_t bits) { __builtin_ia32_ldmxcsr(static_cast<unsigned>(bits)); }
-#elif defined(__aarch64__)
-  static constexpr uint64_t kZero = 1 << 24;
-  static uint64_t Control() {
-    uint64_t bits;
-    asm volatile("mrs %0, fpcr" : "=r"(bits));
-    return bits;
-  }
-  static void SetControl(uint64_t bits) { asm volatile("msr fpcr, %0" : : "r"(bits)); }
-#else
-  static constexpr uint64_t kZero = 0;
-  static uint64_t Control() { return 0; }
-  static void SetControl(uint64_t) {}
-#endif
-  uint64_t before_;
-};
-
 // Waits for as long as it may take to wake a thread, or until it holds; after a moment, others go first.
 template <typename Condition>
 bool Soon(Condition holds) {
@@ -75,13 +46,14 @@ bool Soon(Condition holds) {
 // Runs the parts of one job at a time, in this thread and in some of its own.
 class Pool {
  public:
+  // The first one is made within an operation, where TensorFlow has told the processor to take numbers too small to be normal
+  // for zero: threads made there do so as well.
   explicit Pool(int threads) {
     for (int i = 1; i < threads; i++) std::thread([this] { Serve(); }).detach();
   }
 
   // Calls part(0) to part(count - 1), each once, in any order.
   void Run(int64_t count, const std::function<void(int64_t)>& part) {
-    const TinyAreZero tiny;
     if (count <= 1) {
       for (int64_t i = 0; i < count; i++) part(i);
       return;
@@ -113,7 +85,6 @@ class Pool {
   }
 
   void Serve() {
-    const TinyAreZero tiny;
     for (uint64_t seen = 0;;) {
       Soon([&] { return job_ != seen; });
       std::unique_lock<std::mutex> lock(mutex_);
