@@ -119,6 +119,9 @@ const isDead = async (path: string, owner: LockOwner | undefined, me: LockOwner,
   return started !== undefined && owner.started !== '' && started !== owner.started;
 };
 
+/** Where a lock file is written before it is put in its place. */
+const candidateOf = (path: string, { token }: LockOwner): string => `${path}.${token}`;
+
 /**
  * Removes a dead holder's lock. Two processes may judge it dead at once, and the slower one must not remove the lock that
  * the quicker one has taken since: the right to remove it is a hard link named after the dead holder's token, which only
@@ -141,6 +144,8 @@ const breakLock = async (path: string, owner: LockOwner | undefined): Promise<vo
   }
   const held = await readOwner(marker);
   if (held?.token === owner?.token) await rm(path, { force: true });
+  // It may have died as soon as it had the lock.
+  if (owner !== undefined) await rm(candidateOf(path, owner), { force: true });
   await rm(marker, { force: true });
 };
 
@@ -182,7 +187,7 @@ const hold = (path: string, owner: LockOwner): Lock => {
 export const tryLock = async (path: string): Promise<Lock | undefined> => {
   const me = await self();
   await mkdir(dirname(path), { recursive: true });
-  const candidate = `${path}.${me.token}`;
+  const candidate = candidateOf(path, me);
   try {
     await writeFile(candidate, JSON.stringify(me), { flag: 'wx' });
     if (await place(candidate, path, me)) return hold(path, me);

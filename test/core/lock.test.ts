@@ -108,6 +108,16 @@ describe('a lock', { timeout: 120_000 }, () => {
     expect(await readdir(folder)).toEqual(['count']);
   });
 
+  test('of a process that was killed as soon as it had it is taken over with all that it left', async () => {
+    const lock = await tryLock(path);
+    const owner = await readOwner(path);
+    await lock?.release();
+    const dead = { ...owner, pid: 2 ** 22 + 1 };
+    for (const file of [path, `${path}.${owner?.token}`]) await writeFile(file, JSON.stringify(dead));
+    await (await tryLock(path))?.release();
+    expect(await readdir(folder)).toEqual([]);
+  });
+
   test('of a process whose number was given to another one is taken over', async () => {
     const lock = await tryLock(path);
     const owner = await readOwner(path);
