@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -37,7 +38,6 @@ struct Convolution {
 };
 
 #if defined(HAS_MATRICES)
-#define MATRICES __attribute__((target("avx512f,avx512bw,avx512bf16,amx-tile,amx-bf16")))
 #define NARROW __attribute__((target("avx512f,avx512bw,avx512bf16")))
 #define NARROW_HERE __attribute__((target("avx512f,avx512bw,avx512bf16"), always_inline))
 #define NARROW_INLINE NARROW_HERE inline
@@ -63,27 +63,58 @@ bool CanConvolve() {
   return can;
 }
 
-// What is in memory is there, and will be read: compilers do not all know which of it the registers' instructions touch.
-inline void Settle() { asm volatile("" ::: "memory"); }
+/* Instructions, of registers that are known when this is compiled */
+
+template <int to>
+void Zero() {
+  asm volatile("tilezero %%tmm%c0" : : "i"(to));
+}
+
+template <int to>
+void Load(const void* from, int64_t apart) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(apart), "i"(to) : "memory");
+}
+
+template <int from>
+void Store(void* to, int64_t apart) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(apart), "i"(from) : "memory");
+}
+
+// sum += a b.
+template <int sum, int a, int b>
+void MultiplyAdd() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(b));
+}
+
+template <typename Body, int... i>
+void Each(Body body, std::integer_sequence<int, i...>) {
+  (body(std::integral_constant<int, i>()), ...);
+}
+
+// body(0) to body(count - 1), with numbers that are types.
+template <int count, typename Body>
+void Each(Body body) {
+  Each(body, std::make_integer_sequence<int, count>());
+}
 
 // The registers of this thread while it lives, with so many rows in those for sums and for images. Others' are put back.
 class Registers {
  public:
-  MATRICES explicit Registers(int64_t rows) {
-    _tile_storeconfig(&before_);
+  explicit Registers(int64_t rows) {
+    asm volatile("sttilecfg %0" : "=m"(before_));
     Setting setting{};
     setting.palette = 1;
     for (int i = 0; i < 8; i++) {
       setting.bytes[i] = 64;
       setting.rows[i] = static_cast<uint8_t>(i < 6 ? rows : kRows);
     }
-    Load(setting);
+    Set(setting);
   }
-  MATRICES ~Registers() {
+  ~Registers() {
     if (before_.palette == 0)
-      _tile_release();
+      asm volatile("tilerelease");
     else
-      Load(before_);
+      Set(before_);
   }
   Registers(const Registers&) = delete;
 
@@ -94,11 +125,7 @@ class Registers {
     uint8_t rows[16];
   };
 
-  MATRICES static void Load(const Setting& setting) {
-    // Its address is known to others, too.
-    asm volatile("" : : "r"(&setting) : "memory");
-    _tile_loadconfig(&setting);
-  }
+  static void Set(const Setting& setting) { asm volatile("ldtilecfg %0" : : "m"(setting)); }
 
   Setting before_;
 };
@@ -318,54 +345,26 @@ struct Terms {
 
 // Results of 4 pixels and 16 channels, 2 and 32, 1 and 16, or 1 and 32.
 template <int pixels, int blocks>
-MATRICES void Gather(const Terms& of) {
+void Gather(const Terms& of) {
   static_assert(pixels * blocks <= 4);
-  Settle();
-  const int64_t image = of.image * sizeof(Narrow);
-  _tile_zero(0);
-  if (blocks == 2 || pixels > 1) _tile_zero(1);
-  if (pixels * blocks == 4) {
-    _tile_zero(2);
-    _tile_zero(3);
-  }
+  const int64_t image = of.image * sizeof(Narrow), next = of.result_image * sizeof(float);
+  Each<pixels * blocks>([](auto sum) { Zero<sum>(); });
   for (int64_t line = 0; line < of.lines; line++) {
     const Narrow *x = of.pixels[line], *w = of.factors[line];
     for (int64_t fill = 0; fill < of.fills; fill++, x += kFactors, w += kRegister) {
-      _tile_loadd(6, w, 64);
-      _tile_loadd(4, x, image);
-      _tile_dpbf16ps(0, 4, 6);
-      if constexpr (blocks == 2) {
-        _tile_loadd(7, w + of.block, 64);
-        _tile_dpbf16ps(1, 4, 7);
-        if constexpr (pixels == 2) {
-          _tile_loadd(5, x + of.pixel, image);
-          _tile_dpbf16ps(2, 5, 6);
-          _tile_dpbf16ps(3, 5, 7);
-        }
-      } else if constexpr (pixels == 4) {
-        _tile_loadd(5, x + of.pixel, image);
-        _tile_dpbf16ps(1, 5, 6);
-        _tile_loadd(4, x + 2 * of.pixel, image);
-        _tile_dpbf16ps(2, 4, 6);
-        _tile_loadd(5, x + 3 * of.pixel, image);
-        _tile_dpbf16ps(3, 5, 6);
-      }
+      Each<blocks>([&](auto block) { Load<6 + block>(w + block * of.block, 64); });
+      Each<pixels>([&](auto pixel) {
+        constexpr int at = 4 + pixel % 2;
+        Load<at>(x + pixel * of.pixel, image);
+        Each<blocks>([&](auto block) { MultiplyAdd<pixel * blocks + block, at, 6 + block>(); });
+      });
     }
   }
-  const int64_t next = of.result_image * sizeof(float);
-  _tile_stored(0, of.result, next);
-  if constexpr (blocks == 2) {
-    _tile_stored(1, of.result + kRows, next);
-    if constexpr (pixels == 2) {
-      _tile_stored(2, of.result + of.result_pixel, next);
-      _tile_stored(3, of.result + of.result_pixel + kRows, next);
-    }
-  } else if constexpr (pixels == 4) {
-    _tile_stored(1, of.result + of.result_pixel, next);
-    _tile_stored(2, of.result + 2 * of.result_pixel, next);
-    _tile_stored(3, of.result + 3 * of.result_pixel, next);
-  }
-  Settle();
+  Each<pixels>([&](auto pixel) {
+    Each<blocks>([&](auto block) {
+      Store<pixel * blocks + block>(of.result + pixel * of.result_pixel + block * kRows, next);
+    });
+  });
 }
 
 // The results of a phase in one row of them, for as many output channels as Gather has.
@@ -465,81 +464,29 @@ struct Products {
   const Narrow* x[3];
   const Narrow* dy[2];
   float* sums[2][3];
-  int64_t next_x, next_dy, pixels, row;
+  int64_t next_x, next_dy, pixels;
 };
 
-template <int images, int gradients>
-MATRICES void LoadSums(const Products& of) {
-  Settle();
-  const int64_t row = of.row * sizeof(float);
-  _tile_loadd(0, of.sums[0][0], row);
-  if constexpr (images > 1) _tile_loadd(1, of.sums[0][1], row);
-  if constexpr (images > 2) _tile_loadd(2, of.sums[0][2], row);
-  if constexpr (gradients > 1) {
-    _tile_loadd(3, of.sums[1][0], row);
-    if constexpr (images > 1) _tile_loadd(4, of.sums[1][1], row);
-    if constexpr (images > 2) _tile_loadd(5, of.sums[1][2], row);
-  }
-}
-
-MATRICES void NoSums() {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  _tile_zero(4);
-  _tile_zero(5);
+// Their registers are the first six.
+template <int images, int gradients, typename Body>
+void EachSum(Body body) {
+  Each<gradients>([&](auto j) { Each<images>([&](auto i) { body(i, j); }); });
 }
 
 template <int images, int gradients>
-MATRICES void AddToSums(const Products& of) {
-  Settle();
-  const Narrow *a = of.x[0], *b = of.x[1], *c = of.x[2], *first = of.dy[0], *second = of.dy[1];
+void AddToSums(const Products& of) {
+  Products at = of;
   for (int64_t pixel = 0; pixel < of.pixels; pixel++) {
-    _tile_loadd(7, first, 64);
-    _tile_loadd(6, a, 64);
-    _tile_dpbf16ps(0, 6, 7);
-    if constexpr (images > 1) {
-      _tile_loadd(6, b, 64);
-      _tile_dpbf16ps(1, 6, 7);
-    }
-    if constexpr (images > 2) {
-      _tile_loadd(6, c, 64);
-      _tile_dpbf16ps(2, 6, 7);
-    }
-    if constexpr (gradients > 1) {
-      _tile_loadd(7, second, 64);
-      _tile_loadd(6, a, 64);
-      _tile_dpbf16ps(3, 6, 7);
-      if constexpr (images > 1) {
-        _tile_loadd(6, b, 64);
-        _tile_dpbf16ps(4, 6, 7);
-      }
-      if constexpr (images > 2) {
-        _tile_loadd(6, c, 64);
-        _tile_dpbf16ps(5, 6, 7);
-      }
-    }
-    a += of.next_x;
-    b += of.next_x;
-    c += of.next_x;
-    first += of.next_dy;
-    second += of.next_dy;
+    Each<gradients>([&](auto j) {
+      Load<7>(at.dy[j], 64);
+      at.dy[j] += of.next_dy;
+      Each<images>([&](auto i) {
+        Load<6>(at.x[i], 64);
+        MultiplyAdd<3 * j + i, 6, 7>();
+      });
+    });
+    Each<images>([&](auto i) { at.x[i] += of.next_x; });
   }
-}
-
-template <int images, int gradients>
-MATRICES void StoreSums(const Products& of) {
-  const int64_t row = of.row * sizeof(float);
-  _tile_stored(0, of.sums[0][0], row);
-  if constexpr (images > 1) _tile_stored(1, of.sums[0][1], row);
-  if constexpr (images > 2) _tile_stored(2, of.sums[0][2], row);
-  if constexpr (gradients > 1) {
-    _tile_stored(3, of.sums[1][0], row);
-    if constexpr (images > 1) _tile_stored(4, of.sums[1][1], row);
-    if constexpr (images > 2) _tile_stored(5, of.sums[1][2], row);
-  }
-  Settle();
 }
 
 // Rows of images and of the gradient to the result that are at hand.
@@ -558,7 +505,6 @@ void AddBand(const Convolution& of, const Band& band, int64_t line, int64_t whic
   products.next_x = of.stride * x_blocks * kRegister;
   products.next_dy = dy_blocks * kRegister;
   products.pixels = of.Across();
-  products.row = of.to;
   int64_t offsets[3] = {};
   for (int i = 0; i < images; i++) {
     const int64_t column = (which + i) % of.kernel, channels = (which + i) / of.kernel;
@@ -566,10 +512,13 @@ void AddBand(const Convolution& of, const Band& band, int64_t line, int64_t whic
     for (int j = 0; j < gradients; j++)
       products.sums[j][i] = sums + ((line * of.kernel + column) * x_blocks + channels) * kRows * of.to + (block + j) * kRows;
   }
-  if (first)
-    NoSums();
-  else
-    LoadSums<images, gradients>(products);
+  const int64_t next = of.to * sizeof(float);
+  EachSum<images, gradients>([&](auto i, auto j) {
+    if (first)
+      Zero<3 * j + i>();
+    else
+      Load<3 * j + i>(products.sums[j][i], next);
+  });
   for (int64_t step = band.begin; step < band.end; step++) {
     const int64_t row = step * of.stride - of.padding + line;
     if (row < 0 || row >= of.height) continue;
@@ -577,7 +526,7 @@ void AddBand(const Convolution& of, const Band& band, int64_t line, int64_t whic
     for (int j = 0; j < gradients; j++) products.dy[j] = band.dy + (step - band.begin) * dy_row + (block + j) * kRegister;
     AddToSums<images, gradients>(products);
   }
-  StoreSums<images, gradients>(products);
+  EachSum<images, gradients>([&](auto i, auto j) { Store<3 * j + i>(products.sums[j][i], next); });
 }
 
 template <int gradients>

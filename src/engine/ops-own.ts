@@ -160,20 +160,27 @@ export const convolves3x3 = (
   return hasOwn() && processorConvolves();
 };
 
-let convolves: boolean | undefined;
+/** Whether the processor does what `run` asks for, which is refused with `refusal` where it cannot. Asked once. */
+const capability = (run: () => tf.Tensor, refusal: RegExp): (() => boolean) => {
+  let known: boolean | undefined;
+  return () => {
+    known ??= tf.tidy(() => {
+      try {
+        return run().size > 0;
+      } catch (error) {
+        if (refusal.test(String(error))) return false;
+        throw error;
+      }
+    });
+    return known;
+  };
+};
 
 /** Whether the processor has the instructions for `conv3x3`. */
-const processorConvolves = (): boolean => {
-  convolves ??= tf.tidy(() => {
-    try {
-      return convolve(tf.zeros([1, 4, 4, 16]), tf.zeros([3, 3, 16, 16])).size > 0;
-    } catch (error) {
-      if (/has no AVX-512/.test(String(error))) return false;
-      throw error;
-    }
-  });
-  return convolves;
-};
+const processorConvolves = capability(
+  () => convolve(tf.zeros([1, 4, 4, 16]), tf.zeros([3, 3, 16, 16])),
+  /has no AVX-512/,
+);
 
 const narrowValue = (): Values => ({ narrow: { bool: isNarrow() } });
 
@@ -225,29 +232,20 @@ export const convolvesNarrow = (
   hasOwn() &&
   processorMultipliesMatrices();
 
-let multipliesMatrices: boolean | undefined;
+const processorMultipliesMatrices = capability(
+  () => narrowly(tf.zeros([1, 4, 4, 16]), tf.zeros([1, 1, 16, 16]), { stride: 1, padding: 0 }),
+  /multiplies no matrices/,
+);
 
-const processorMultipliesMatrices = (): boolean => {
-  multipliesMatrices ??= tf.tidy(() => {
-    try {
-      const inputs = [tf.zeros([1, 4, 4, 16]), tf.zeros([1, 1, 16, 16])];
-      return execute1('UndistillNarrowConv', inputs, { stride: { int: 1 }, padding: { int: 0 } }).size > 0;
-    } catch (error) {
-      if (/multiplies no matrices/.test(String(error))) return false;
-      throw error;
-    }
-  });
-  return multipliesMatrices;
-};
+const narrowly = (x: tf.Tensor, filter: tf.Tensor, { stride, padding }: { stride: number; padding: number }) =>
+  execute1('UndistillNarrowConv', [x, filter], { stride: { int: stride }, padding: { int: padding } });
 
 /**
  * As `conv2d`, of factors rounded to bfloat16 and with sums of float32. What is not a finite number spreads to pixels beside it.
  */
 export const narrowConv = operation<ConvAttributes, 'x' | 'filter'>('OwnNarrowConv', {
   inputs: ['x', 'filter'],
-  forward: (inputs, { stride, padding }) => [
-    execute1('UndistillNarrowConv', inputs, { stride: { int: stride }, padding: { int: padding } }),
-  ],
+  forward: ([x, filter], how) => [narrowly(x as tf.Tensor, filter as tf.Tensor, how)],
   saved: { inputs: ['x', 'filter'] },
   gradient: ([dy], [x, filter], attributes) => {
     const plain = conv2dGradient(dy as tf.Tensor, x as tf.Tensor, filter as tf.Tensor, attributes);
