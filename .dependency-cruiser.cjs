@@ -1,5 +1,18 @@
-// Imports point one way: cli -> report -> harness -> attacks, defenses, metrics -> train -> models, data -> engine -> core.
-const rooms = ['core', 'engine', 'models|data', 'train', 'attacks|defenses|metrics', 'harness', 'report', 'cli'];
+// Imports point one way: cli -> report -> harness -> results -> run -> experiment -> attacks, defenses, metrics -> train
+// -> models, data -> engine -> core.
+const rooms = [
+  'core',
+  'engine',
+  'models|data',
+  'train',
+  'attacks|defenses|metrics',
+  'experiment',
+  'run',
+  'results',
+  'harness',
+  'report',
+  'cli',
+];
 const upward = rooms.slice(0, -1).map((room, level) => ({
   name: `${room.replaceAll('|', '-and-')}-imports-downwards`,
   severity: 'error',
@@ -10,6 +23,12 @@ const upward = rooms.slice(0, -1).map((room, level) => ({
 module.exports = {
   forbidden: [
     ...upward,
+    {
+      name: 'setup-comes-before-the-engine',
+      severity: 'error',
+      from: { path: '^src/engine/setup/' },
+      to: { path: '^src/engine/[^/]+$' },
+    },
     {
       name: 'no-cycles',
       severity: 'error',

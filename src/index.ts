@@ -44,12 +44,17 @@ export { none } from './defenses/none.js';
 export { type Access, publish, type Victim } from './defenses/victim.js';
 export * as ops from './engine/ops.js';
 export type { Runner, Step, StepInputs } from './engine/step.js';
-export { type Experiment, type ExperimentSpec, experiment, type Pair, pair, type Seed } from './harness/experiment.js';
-export type { Matrix } from './harness/matrix.js';
-export type { Published } from './harness/published.js';
-export type { StageRecord } from './harness/record.js';
-export { sweep } from './harness/sweep.js';
-export { type Ran, type RunExperimentOptions, runExperiment } from './harness/try.js';
+export {
+  type Experiment,
+  type ExperimentSpec,
+  experiment,
+  type Pair,
+  pair,
+  type Seed,
+} from './experiment/experiment.js';
+export type { Published } from './experiment/published.js';
+export { sweep } from './experiment/sweep.js';
+export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';
 export * as layers from './models/layers.js';
 export { leNet5, leNet5Half } from './models/lenet.js';
 export { mobileNetV2 } from './models/mobilenet-v2.js';
@@ -59,6 +64,8 @@ export { preResNet } from './models/pre-resnet.js';
 export { resNet } from './models/resnet.js';
 export { resNeXt29 } from './models/resnext.js';
 export { shuffleNetV2 } from './models/shufflenet-v2.js';
+export type { Matrix } from './results/matrix.js';
+export type { StageRecord } from './run/record.js';
 export {
   type BuiltLearner,
   classifier,

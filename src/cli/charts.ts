@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { writeWhole } from '../harness/store.js';
 import { csvOf, pngOf, svgOf } from '../report/charts/render.js';
+import { writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
 import { type Drawn, runReader } from './report-run.js';
 import { chartFiles, jsonText, matrixPath } from './run-folder.js';

@@ -7,7 +7,7 @@ import {
   publishedFolder,
   publishedPath,
 } from '../data/published.js';
-import { meter, progressTo } from '../engine/progress.js';
+import { meter, progressTo } from '../engine/setup/progress.js';
 import { type Terminal, terminal } from './terminal.js';
 
 /** Brings a data set from where it is published. `from`: the address of a folder that has the same files. */

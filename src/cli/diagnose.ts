@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FailureError, failure, orThrow } from '../core/errors.js';
-import { diagnoseTeachers } from '../harness/diagnose.js';
-import { openStore, writeWhole } from '../harness/store.js';
 import { diagnosticsCsv, diagnosticsMarkdown } from '../report/diagnostics.js';
+import { diagnoseTeachers } from '../results/diagnose.js';
+import { openStore, writeWhole } from '../run/store.js';
 import { writeCharts } from './charts.js';
 import { readyEngine } from './engine.js';
 import { shown, shownWhole } from './paths.js';

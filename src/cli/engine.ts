@@ -2,7 +2,7 @@ import { orThrow } from '../core/errors.js';
 import { diagnose } from '../engine/doctor.js';
 import { type Engine, prepareEngine } from '../engine/engine.js';
 import type { Execution, Precision } from '../engine/execution.js';
-import { progressTo } from '../engine/progress.js';
+import { progressTo } from '../engine/setup/progress.js';
 import { type Terminal, terminal } from './terminal.js';
 
 /** The engine, installed first where it is missing, with a progress bar. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { orFail } from '../core/errors.js';
-import { type Experiment, withData, withSeeds } from '../harness/experiment.js';
-import { withScale } from '../harness/scale.js';
+import { type Experiment, withData, withSeeds } from '../experiment/experiment.js';
+import { withScale } from '../experiment/scale.js';
 import { type Located, readExperiments } from '../harness/session.js';
 
 /** Options that change what an experiment file says. */

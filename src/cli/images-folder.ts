@@ -1,14 +1,14 @@
 import { cp, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
-import { readResult } from '../harness/artefacts.js';
-import type { Inspection } from '../harness/inspect.js';
-import type { CellPlan, Plan } from '../harness/plan.js';
-import { readPool } from '../harness/pool.js';
-import type { Artefact, Store } from '../harness/store.js';
-import { guarded, writeWhole } from '../harness/store.js';
+import type { CellPlan, Plan } from '../experiment/plan.js';
 import type { ImagesFile } from '../report/images.js';
 import { grid, type Picture, pictureToPng, pngOf, sideBySide } from '../report/pictures.js';
+import { readResult } from '../run/artefacts.js';
+import type { Inspection } from '../run/inspect.js';
+import { readPool } from '../run/pool.js';
+import type { Artefact, Store } from '../run/store.js';
+import { guarded, writeWhole } from '../run/store.js';
 import { imageFiles, jsonText, stageFolder } from './run-folder.js';
 
 /** A cell whose attack synthesises images. */

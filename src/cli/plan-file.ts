@@ -1,7 +1,7 @@
 import { relative, resolve } from 'node:path';
-import type { Experiment } from '../harness/experiment.js';
-import type { Json } from '../harness/identity.js';
-import type { CellPlan, VictimPlan } from '../harness/plan.js';
+import type { Experiment } from '../experiment/experiment.js';
+import type { Json } from '../experiment/identity.js';
+import type { CellPlan, VictimPlan } from '../experiment/plan.js';
 import type { Located, Planned } from '../harness/session.js';
 import { type ExperimentOptions, openExperiments } from './experiment-file.js';
 

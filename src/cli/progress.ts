@@ -1,8 +1,8 @@
-import { showSeconds } from '../engine/progress.js';
-import { isOfTheModel } from '../harness/context.js';
-import { type Plan, type Stage, trains } from '../harness/plan.js';
-import type { Outcome } from '../harness/record.js';
-import type { RunEvent } from '../harness/run.js';
+import { showSeconds } from '../engine/setup/progress.js';
+import { type Plan, type Stage, trains } from '../experiment/plan.js';
+import { isOfTheModel } from '../run/context.js';
+import type { Outcome } from '../run/record.js';
+import type { RunEvent } from '../run/scheduler.js';
 import type { EpochRecord, FitProgress } from '../train/fit.js';
 import { type Terminal, warn } from './terminal.js';
 

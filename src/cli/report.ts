@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from 'node:path';
-import { writeWhole } from '../harness/store.js';
 import { report } from '../report/html/report.js';
+import { writeWhole } from '../run/store.js';
 import { shownWhole } from './paths.js';
 import { mostEmbedded, type ReadRun, runReader } from './report-run.js';
 import { reportName, runFolder } from './run-folder.js';

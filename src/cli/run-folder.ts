@@ -1,12 +1,12 @@
 import { cp, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
-import type { TeacherDiagnostics } from '../harness/diagnose.js';
-import type { Matrix } from '../harness/matrix.js';
-import type { Plan } from '../harness/plan.js';
-import { guarded, type Store, writeWhole } from '../harness/store.js';
+import type { Plan } from '../experiment/plan.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
+import type { TeacherDiagnostics } from '../results/diagnose.js';
+import type { Matrix } from '../results/matrix.js';
+import { guarded, type Store, writeWhole } from '../run/store.js';
 import type { PlanFile } from './plan-file.js';
 
 /** The files of a run that a person reads. */

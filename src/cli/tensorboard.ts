@@ -1,10 +1,10 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { StageRecord } from '../harness/record.js';
-import { writeWhole } from '../harness/store.js';
 import { jsonLines } from '../report/logs.js';
 import { counted } from '../report/numbers.js';
 import { type Event, eventFile } from '../report/tensorboard.js';
+import type { StageRecord } from '../run/record.js';
+import { writeWhole } from '../run/store.js';
 import type { EpochRecord } from '../train/fit.js';
 import { quoted } from './command-line.js';
 import { shown } from './paths.js';

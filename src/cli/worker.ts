@@ -1,8 +1,8 @@
 import { version } from '../core/version.js';
 import { loadEngine } from '../engine/engine.js';
 import { type Located, prepare } from '../harness/session.js';
-import { openStore } from '../harness/store.js';
-import { serveStages } from '../harness/workers.js';
+import { openStore } from '../run/store.js';
+import { serveStages } from '../run/workers.js';
 import { openExperiments } from './experiment-file.js';
 
 /** A worker of `run --jobs`: serves its parent until that goes away. */

@@ -2,16 +2,24 @@ import { createRequire } from 'node:module';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as E from 'fp-ts/lib/Either.js';
-import type { Choice } from './choice.js';
 import { type Engine, engineChoice, TFJS_CPU_SLOWER } from './engine.js';
 import type { Execution } from './execution.js';
-import { alteredFiles, enginePath, findEngine } from './folder.js';
-import { checkCache, findCompiler, findPython, type Machine, RUN_SLOWLY, thisMachine, unsupported } from './machine.js';
-import { type Ran, run } from './process.js';
-import { showBytes } from './progress.js';
-import { TENSORFLOW, TFJS_NODE } from './recipe.js';
 import type { SelfTest } from './self-test.js';
-import { installedPackage } from './tfjs-node.js';
+import type { Choice } from './setup/choice.js';
+import { alteredFiles, enginePath, findEngine } from './setup/folder.js';
+import {
+  checkCache,
+  findCompiler,
+  findPython,
+  type Machine,
+  RUN_SLOWLY,
+  thisMachine,
+  unsupported,
+} from './setup/machine.js';
+import { type Ran, run } from './setup/process.js';
+import { showBytes } from './setup/progress.js';
+import { installedPackage } from './setup/tfjs-node.js';
+import { TENSORFLOW, TFJS_NODE } from './setup/wheels.js';
 
 /** One thing that the doctor looked at. */
 export interface Check {

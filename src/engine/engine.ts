@@ -6,17 +6,17 @@ import * as tf from '@tensorflow/tfjs';
 import * as E from 'fp-ts/lib/Either.js';
 import { attempt, FailureError, failure, orThrow, type Result, type Task } from '../core/errors.js';
 import type { Binding } from './backend.js';
-import { type Choice, chooseEngine } from './choice.js';
 import type { Execution, Precision } from './execution.js';
-import { findEngine, KERNELS, QUIET } from './folder.js';
-import { type InstallOptions, installEngine } from './install.js';
-import { type Machine, RUN_SLOWLY, thisMachine } from './machine.js';
 import { steadyKernels } from './ops-native.js';
-import { ownHash } from './own-source.js';
-import { run } from './process.js';
-import { quietly } from './quiet.js';
-import { recipeFor } from './recipe.js';
-import { bundled, packageFolder, prebuiltBinding } from './tfjs-node.js';
+import { type Choice, chooseEngine } from './setup/choice.js';
+import { findEngine, KERNELS, QUIET } from './setup/folder.js';
+import { type InstallOptions, installEngine } from './setup/install.js';
+import { type Machine, RUN_SLOWLY, thisMachine } from './setup/machine.js';
+import { ownHash } from './setup/own-source.js';
+import { run } from './setup/process.js';
+import { quietly } from './setup/quiet.js';
+import { bundled, packageFolder, prebuiltBinding } from './setup/tfjs-node.js';
+import { recipeFor } from './setup/wheels.js';
 
 /** What the numbers run on. */
 export interface Engine {

@@ -6,18 +6,18 @@ import { version } from '../core/version.js';
 import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import type { Execution, Precision } from '../engine/execution.js';
-import { ownHash } from '../engine/own-source.js';
+import { ownHash } from '../engine/setup/own-source.js';
+import type { Others } from '../experiment/data-access.js';
+import { type Experiment, isExperiment } from '../experiment/experiment.js';
+import { readSource, readSources, type Source, sha256, sourcesIn } from '../experiment/identity.js';
+import { type Plan, plan, plannedValues } from '../experiment/plan.js';
+import { readWeights } from '../experiment/pretrained.js';
+import { type Finished, type Matrix, matrix } from '../results/matrix.js';
+import { readLocally } from '../run/executor.js';
+import type { Divergence, Measures, Outcome } from '../run/record.js';
+import { readResult } from '../run/stage.js';
+import type { Store } from '../run/store.js';
 import { isPretrained } from '../train/recipe.js';
-import { readLocally } from './executor.js';
-import { type Experiment, isExperiment } from './experiment.js';
-import { readSource, readSources, type Source, sha256, sourcesIn } from './identity.js';
-import { type Finished, type Matrix, matrix } from './matrix.js';
-import type { Others } from './owned.js';
-import { type Plan, plan, plannedValues } from './plan.js';
-import { readWeights } from './pretrained.js';
-import type { Divergence, Measures, Outcome } from './record.js';
-import { readResult } from './stage.js';
-import type { Store } from './store.js';
 
 /** Makes TypeScript importable, with `undistill` in it as this package. Compiled or not, `bin` lies two folders above. */
 const registerLoader = async (): Promise<void> => {
@@ -190,8 +190,8 @@ const harnessSources = async (): Promise<{ readonly training: Source; readonly m
     };
   };
   return {
-    training: await together(['./making', '../train/optimizers', '../train/schedules']),
-    measuring: await together(['./measure', './inspect']),
+    training: await together(['../run/train-stage', '../train/optimizers', '../train/schedules']),
+    measuring: await together(['../run/measure', '../run/inspect']),
   };
 };
 

@@ -1,4 +1,4 @@
-import type { Cell, Matrix, Score, SeedResult, Spread, VictimSummary } from '../harness/matrix.js';
+import type { Cell, Matrix, Score, SeedResult, Spread, VictimSummary } from '../results/matrix.js';
 
 type Value = string | number | boolean | undefined;
 type Victim = VictimSummary['seeds'][number] | undefined;

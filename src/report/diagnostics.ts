@@ -1,4 +1,4 @@
-import type { AnswerMeasures, TeacherDiagnostics, TeacherMeasures } from '../harness/diagnose.js';
+import type { AnswerMeasures, TeacherDiagnostics, TeacherMeasures } from '../results/diagnose.js';
 import { field } from './csv.js';
 import { escaped } from './markdown.js';
 import { counted, meanAndDeviation, whole } from './numbers.js';

@@ -1,5 +1,5 @@
 import { unique } from '../core/lists.js';
-import type { Cell, Matrix, Spread } from '../harness/matrix.js';
+import type { Cell, Matrix, Spread } from '../results/matrix.js';
 import { counted, mark, meanAndDeviation, percent, signed, signedWithInterval, whole } from './numbers.js';
 
 /** A matrix in words, before it is drawn as text or Markdown. */

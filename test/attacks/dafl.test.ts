@@ -9,7 +9,7 @@ import { softDivergence } from '../../src/train/losses.js';
 import { constant } from '../../src/train/schedules.js';
 import { activationLoss, informationEntropy, oneHotLoss } from '../../src/train/synthesis-losses.js';
 import { bitsOf } from '../engine/bits.js';
-import { refusal } from '../harness/helpers.js';
+import { refusal } from '../run/helpers.js';
 import { expectClose, values } from '../train/tensors.js';
 import { learnerOf, roomy, siteOf, victimOf } from './stepping.js';
 

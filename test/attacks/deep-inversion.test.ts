@@ -16,7 +16,7 @@ import type { Network, Variables } from '../../src/models/network.js';
 import { crossEntropy } from '../../src/train/losses.js';
 import { batchNormDistances, imageNorm, jensenShannon, totalVariation } from '../../src/train/synthesis-losses.js';
 import { bitsOf } from '../engine/bits.js';
-import { refusal, tiny } from '../harness/helpers.js';
+import { refusal, tiny } from '../run/helpers.js';
 import { normalised } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 import { learnerOf, roomy, siteOf, victimOf } from './stepping.js';

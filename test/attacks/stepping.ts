@@ -20,7 +20,7 @@ import type { BuiltLearner } from '../../src/train/classifier.js';
 import type { FitSpec } from '../../src/train/fit.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import { bitsOf } from '../engine/bits.js';
-import { recipe } from '../harness/helpers.js';
+import { recipe } from '../run/helpers.js';
 import { wave } from '../train/tensors.js';
 
 /** A net with two batch norms that takes images of any size. */

@@ -34,7 +34,7 @@ import type { ImageSet } from '../../src/train/images.js';
 import { adam } from '../../src/train/optimizers.js';
 import { constant, type Progress } from '../../src/train/schedules.js';
 import { bitsOf } from '../engine/bits.js';
-import { dataOf, refusal, thirds } from '../harness/helpers.js';
+import { dataOf, refusal, thirds } from '../run/helpers.js';
 import { context, endOf, succeed, type Tried } from '../train/bench.js';
 import { drifting } from './drifting.js';
 import {

@@ -5,9 +5,9 @@ import { teller } from '../../src/cli/progress.js';
 import { stageFolder } from '../../src/cli/run-folder.js';
 import { cut, terminal } from '../../src/cli/terminal.js';
 import { failure } from '../../src/core/errors.js';
-import type { Plan, Stage } from '../../src/harness/plan.js';
-import type { Outcome, StageRecord } from '../../src/harness/record.js';
-import type { RunEvent } from '../../src/harness/run.js';
+import type { Plan, Stage } from '../../src/experiment/plan.js';
+import type { Outcome, StageRecord } from '../../src/run/record.js';
+import type { RunEvent } from '../../src/run/scheduler.js';
 
 const screen = (isTTY: boolean, columns = 80) => {
   let text = '';

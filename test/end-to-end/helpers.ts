@@ -3,13 +3,13 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
-import { localExecutor } from '../../src/harness/executor.js';
-import type { Experiment } from '../../src/harness/experiment.js';
-import type { Matrix } from '../../src/harness/matrix.js';
-import type { Outcome } from '../../src/harness/record.js';
-import { type RunEvent, run } from '../../src/harness/run.js';
+import type { Experiment } from '../../src/experiment/experiment.js';
 import { collect, prepare } from '../../src/harness/session.js';
-import { openStore } from '../../src/harness/store.js';
+import type { Matrix } from '../../src/results/matrix.js';
+import { localExecutor } from '../../src/run/executor.js';
+import type { Outcome } from '../../src/run/record.js';
+import { type RunEvent, run } from '../../src/run/scheduler.js';
+import { openStore } from '../../src/run/store.js';
 
 /** A folder that lasts as long as the test file. */
 export const temporaryFolder = (): string => {

@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { FailureError } from '../../src/core/errors.js';
-import type { Experiment } from '../../src/harness/experiment.js';
+import type { Experiment } from '../../src/experiment/experiment.js';
 import { experiment, kd, learner, nasty, none, scratch } from '../../src/index.js';
 import { data, everyStage, forgetful, recipe, tiny, wrong } from './fixtures/plugins.js';
 import { lasting, type Ran, ran, temporaryFolder, tensorsIn } from './helpers.js';

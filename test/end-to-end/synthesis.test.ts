@@ -1,9 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { readResult } from '../../src/harness/artefacts.js';
-import type { Inspection } from '../../src/harness/inspect.js';
-import { readPool } from '../../src/harness/pool.js';
-import { type Artefact, openStore } from '../../src/harness/store.js';
 import {
   type AnyAttack,
   dafl,
@@ -19,6 +15,10 @@ import {
   synthetic,
   transfer,
 } from '../../src/index.js';
+import { readResult } from '../../src/run/artefacts.js';
+import type { Inspection } from '../../src/run/inspect.js';
+import { readPool } from '../../src/run/pool.js';
+import { type Artefact, openStore } from '../../src/run/store.js';
 import { recipe } from './fixtures/plugins.js';
 import { type Ran, ran, temporaryFolder } from './helpers.js';
 

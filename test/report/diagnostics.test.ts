@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { TeacherDiagnostics } from '../../src/harness/diagnose.js';
 import { diagnosticsCsv, diagnosticsMarkdown, diagnosticsRows } from '../../src/report/diagnostics.js';
+import type { TeacherDiagnostics } from '../../src/results/diagnose.js';
 import { example, hostile } from './diagnostics.js';
 
 const { responses: _, maps: __, ...bare } = example;

@@ -1,5 +1,5 @@
-import type { TeacherDiagnosis, TeacherDiagnostics } from '../../src/harness/diagnose.js';
-import type { Spread } from '../../src/harness/spread.js';
+import type { TeacherDiagnosis, TeacherDiagnostics } from '../../src/results/diagnose.js';
+import type { Spread } from '../../src/results/spread.js';
 
 /** A name that has everything in it that means something elsewhere. */
 export const hostile = '"</script>|\\,\n\'🐈/{{x}}';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Matrix } from '../../src/harness/matrix.js';
 import { escapedTex, tex } from '../../src/report/tex.js';
+import type { Matrix } from '../../src/results/matrix.js';
 import { cell, example, result } from './matrix.js';
 
 describe('LaTeX', () => {

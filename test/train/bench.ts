@@ -12,7 +12,7 @@ import type { Context } from '../../src/train/context.js';
 import { type FitSpec, type Fitted, fit, type Source } from '../../src/train/fit.js';
 import { type ImageSet, type LabelledBatch, type RawBatch, type Resident, unpacked } from '../../src/train/images.js';
 import type { Recipe } from '../../src/train/recipe.js';
-import { recipe, thirds } from '../harness/helpers.js';
+import { recipe, thirds } from '../run/helpers.js';
 
 /** A net with everything that a step may change: weights, biases and running statistics. */
 export const normalised = (channels = 3): NetworkPlugin =>

@@ -37,7 +37,7 @@ import { adam, sgd } from '../../src/train/optimizers.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import { constant, cosine } from '../../src/train/schedules.js';
 import { bitsOf } from '../engine/bits.js';
-import { recipe } from '../harness/helpers.js';
+import { recipe } from '../run/helpers.js';
 import { context, normalised } from './bench.js';
 
 /** What every runner is: eager, or compiled with this many steps in a call. */

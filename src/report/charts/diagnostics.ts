@@ -1,5 +1,5 @@
 import { unique } from '../../core/lists.js';
-import type { TeacherDiagnostics } from '../../harness/diagnose.js';
+import type { TeacherDiagnostics } from '../../results/diagnose.js';
 import { diagnosticsRows } from '../diagnostics.js';
 import { counted, whole } from '../numbers.js';
 import { type Chart, fileName, page, type Row, type Spec } from './chart.js';

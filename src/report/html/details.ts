@@ -1,4 +1,4 @@
-import type { Cell, Matrix, SeedResult, Spread, VictimSummary } from '../../harness/matrix.js';
+import type { Cell, Matrix, SeedResult, Spread, VictimSummary } from '../../results/matrix.js';
 import { percent, signed, whole } from '../numbers.js';
 import { cellId, victimId } from './addresses.js';
 import { type Curves, curvesOf } from './curves.js';

@@ -1,4 +1,4 @@
-import type { Matrix, Spread } from '../../harness/matrix.js';
+import type { Matrix, Spread } from '../../results/matrix.js';
 import { seedRange, seedsCounted } from '../layout.js';
 import { counted, percent, signed, whole } from '../numbers.js';
 

@@ -1,5 +1,5 @@
 import { unique } from '../../core/lists.js';
-import type { Cell, Matrix, Spread, VictimSummary } from '../../harness/matrix.js';
+import type { Cell, Matrix, Spread, VictimSummary } from '../../results/matrix.js';
 import {
   divergences,
   type Labels,

@@ -1,4 +1,4 @@
-import type { Matrix, Spread } from '../../harness/matrix.js';
+import type { Matrix, Spread } from '../../results/matrix.js';
 import { percent, signed } from '../numbers.js';
 
 /** Published numbers beside one's own. */

@@ -1,0 +1,400 @@
+import { type AnyAttack, labelled, ownsAShare } from '../attacks/attack.js';
+import { scratch } from '../attacks/scratch.js';
+import { FailureError, failure } from '../core/errors.js';
+import { isUnlabelled } from '../data/assemble.js';
+import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
+import { shareOf } from '../data/subset.js';
+import { type Defense, partsOf } from '../defenses/defense.js';
+import { rank } from '../defenses/victim.js';
+import type { Network, NetworkPlugin } from '../models/network.js';
+import { isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
+import { countInUse } from './data-access.js';
+import type { Experiment } from './experiment.js';
+import { canonical, type Json, type Sources, sha256 } from './identity.js';
+import { checkWeights, type Weights } from './pretrained.js';
+
+/** What a stage does; the plugins it does it with are values of the experiment. */
+export type Work =
+  | { readonly kind: 'teacher'; readonly learner: Learner; readonly seed: number }
+  /** Takes the weights of a pretrained teacher in; `sha256` is of the file that was planned with. */
+  | { readonly kind: 'import'; readonly teacher: Pretrained; readonly sha256: string }
+  | { readonly kind: 'protect'; readonly defense: Defense; readonly learner: Learner; readonly seed: number }
+  | {
+      readonly kind: 'steal';
+      readonly attack: AnyAttack;
+      readonly student: Learner;
+      readonly teacher: NetworkPlugin;
+      /** The defences whose wrappers the victim answers through, in order. */
+      readonly wrappers: readonly Defense[];
+      readonly seed: number;
+    }
+  | { readonly kind: 'evaluate'; readonly network: NetworkPlugin }
+  | { readonly kind: 'inspect'; readonly teacher: NetworkPlugin; readonly verifier: NetworkPlugin }
+  | { readonly kind: 'measure' };
+
+/** One unit of work, known by what it computes. */
+export interface Stage {
+  /** The hash of `parts`: equal stages are one stage, in one experiment and across all that share a store. */
+  readonly id: string;
+  /** Where a reader finds it: `seed-0/nasty/teacher`. */
+  readonly label: string;
+  readonly work: Work;
+  /** Ids of the stages whose results it takes, by role. */
+  readonly inputs: Readonly<Record<string, string>>;
+  /** Everything its result depends on. */
+  readonly parts: Readonly<Record<string, Json>>;
+}
+
+/** Whether a stage trains a model; the others are over in a moment. */
+export const trains = ({ work }: Stage): boolean => ['teacher', 'protect', 'steal'].includes(work.kind);
+
+/** One number of the matrix: where its student is evaluated, and what it is compared with. */
+export interface CellPlan {
+  readonly attack: string;
+  readonly defense: string;
+  readonly student: string;
+  readonly seed: string;
+  /** Ids of stages; absent where the attack needs more than the defence exposes. */
+  readonly stages?: {
+    readonly steal: string;
+    readonly measure: string;
+    /** The same student trained honestly on the same images. */
+    readonly baseline: string;
+    readonly baselineMeasure: string;
+    /** Where the images that the attack synthesised are looked at. */
+    readonly inspect?: string;
+  };
+  readonly reason?: string;
+}
+
+/** A victim: its evaluation, and how far a retrained one is from its adversary. */
+export interface VictimPlan {
+  readonly defense: string;
+  readonly seed: string;
+  readonly train: string;
+  readonly evaluate: string;
+  readonly measure: string;
+  /** Present when the defence trains a teacher. */
+  readonly divergence?: string;
+}
+
+export interface Plan {
+  readonly experiment: Experiment;
+  /** In an order in which each stage follows its inputs. */
+  readonly stages: readonly Stage[];
+  readonly cells: readonly CellPlan[];
+  readonly victims: readonly VictimPlan[];
+  /** With what the students of each attack are compared: a row of the matrix, or honest training on fewer images. */
+  readonly baselines: Readonly<Record<string, string>>;
+}
+
+/** What planning must know of the world; a plan is a pure function of this and the experiment. */
+export interface Facts {
+  readonly data: Pick<Dataset, 'fingerprint' | 'image' | 'classes'> & { readonly train: Pick<Examples, 'count'> };
+  /** Fingerprints of the other data sets that thieves own. */
+  readonly others: ReadonlyMap<DatasetPlugin, string>;
+  /** Of a pretrained teacher. */
+  readonly weights?: Weights | undefined;
+  readonly sources: Sources;
+  /** Hashes of the code that every stage runs through: training and evaluation, and measuring. */
+  readonly harness: { readonly training: string; readonly measuring: string };
+  /** This package's version: a plugin of a user's own has no other hold on the package's code that it calls. */
+  readonly version: string;
+  /** `tensorflow-cpu` and so on: equal bits are promised within one class only. */
+  readonly engine: string;
+}
+
+const refuse = (what: string, where: string, remedy: string): never => {
+  throw new FailureError(failure('experiment', what, { where, remedy }));
+};
+
+/** What an attack's students are compared with: what it names, or the labels of as many images as it owns. */
+const baselineOf = ({ baseline, data }: AnyAttack): AnyAttack =>
+  baseline ?? (ownsAShare(data) ? scratch({ fraction: data.fraction, how: data.how }) : scratch());
+
+export const plan = (of: Experiment, facts: Facts): Plan => {
+  const stages = new Map<string, Stage>();
+  const labels = new Set<string>();
+  const data: Json = { fingerprint: facts.data.fingerprint, fraction: of.fraction, validation: of.validation };
+
+  /** Adds a stage unless an equal one is there already. */
+  const stage = (
+    label: string,
+    work: Work,
+    inputs: Readonly<Record<string, string>>,
+    own: Readonly<Record<string, unknown>>,
+  ): Stage => {
+    const parts = {
+      kind: work.kind,
+      ...(canonical(own, facts.sources) as Record<string, Json>),
+      inputs,
+      data,
+      engine: facts.engine,
+      undistill: facts.version,
+      harness: work.kind === 'measure' || work.kind === 'inspect' ? facts.harness.measuring : facts.harness.training,
+    };
+    const id = sha256(JSON.stringify(parts)).slice(0, 16);
+    const found = stages.get(id);
+    if (found !== undefined) return found;
+    const made = { id, label: unused(label), work, inputs, parts };
+    stages.set(id, made);
+    labels.add(made.label);
+    return made;
+  };
+  /** Stages that would carry one label (two nasty teachers on each other) are told apart by a number. */
+  const unused = (label: string): string => {
+    let free = label;
+    for (let n = 2; labels.has(free); n++) free = `${label} (${n})`;
+    return free;
+  };
+
+  if (isUnlabelled(facts.data))
+    refuse(`the images of ${of.data.name} have no labels`, 'data', 'They are for transfer({ images }) alone.');
+  const images = countInUse(facts.data.train.count, of);
+  if (of.validation > 0 && images.validation === 0) {
+    refuse(
+      `a share of ${of.validation} of ${images.train} images is no image`,
+      'validation',
+      'Give it a larger share, or 0 to hold out nothing.',
+    );
+  }
+  const enough = (where: string, { batch }: Recipe, count: number, what: string): void => {
+    if (batch > count) {
+      refuse(
+        `batch is ${batch}, and there are ${count} ${what}`,
+        where,
+        'Give a smaller batch, or a larger fraction of the images.',
+      );
+    }
+  };
+  const netOf = (network: NetworkPlugin): Network => network.build(facts.data.image, facts.data.classes.length);
+  const fits = (where: string, { network, recipe }: Learner | Pretrained): void => {
+    if (recipe !== undefined) enough(where, recipe, images.train, 'training images');
+    try {
+      netOf(network);
+    } catch (error) {
+      if (error instanceof FailureError)
+        throw new FailureError({ ...error.failure, where: `${where}: ${error.failure.where ?? network.name}` });
+      throw error;
+    }
+  };
+  fits('teacher', of.teacher);
+  if (facts.weights !== undefined) checkWeights(facts.weights, netOf(of.teacher.network));
+  for (const { label, learner } of of.students) {
+    fits(`students: ${label}`, learner);
+    for (const { label: thief, attack } of of.attacks) {
+      const why = attack.refuses?.(netOf(of.teacher.network), netOf(learner.network));
+      if (why !== undefined)
+        refuse(
+          why,
+          `attacks: ${thief}, students: ${label}`,
+          'Choose another network or data set, or take the attack out.',
+        );
+      if (!ownsAShare(attack.data)) continue;
+      const owned = shareOf(attack.data.fraction, images.train);
+      enough(`attacks: ${thief}, students: ${label}`, learner.recipe, owned, 'training images in its share');
+    }
+  }
+
+  const teacherOf = (learner: Learner, seed: number, label: string): Stage =>
+    stage(label, { kind: 'teacher', learner, seed }, {}, { learner: recipeOf(learner), seed });
+  const imported = (teacher: Pretrained, { sha256 }: Weights): Stage =>
+    stage('teacher', { kind: 'import', teacher, sha256 }, {}, { network: teacher.network, weights: sha256 });
+  const evaluated = (model: Stage, network: NetworkPlugin): Stage =>
+    stage(
+      `${model.label}/evaluate`,
+      { kind: 'evaluate', network },
+      { model: model.id },
+      // Which images are looked at depends on which the report is about.
+      { network, report: of.report },
+    );
+  const measured = (model: Stage, victim: Stage | undefined): Stage =>
+    stage(
+      `${model.label.replace(/\/evaluate$/, '')}/measure`,
+      { kind: 'measure' },
+      { model: model.id, ...(victim === undefined ? {} : { victim: victim.id }) },
+      { select: of.select, report: of.report },
+    );
+
+  const protectedTeacher = (defense: Defense, label: string, baseline: Stage, seed: number, where: string) => {
+    let last: {
+      readonly stage: Stage;
+      readonly adversary?: { readonly stage: Stage; readonly network: NetworkPlugin };
+    } = {
+      stage: baseline,
+    };
+    for (const part of partsOf(defense)) {
+      if (part.protect === undefined) continue;
+      const learner = retrainable(of.teacher);
+      const { adversary: net } = part;
+      if (net !== undefined) fits(`${part.name}: adversary`, { ...learner, network: net });
+      const adversary =
+        net === undefined
+          ? { stage: baseline, network: learner.network }
+          : {
+              stage: teacherOf({ ...learner, network: net }, seed, `${where}/${net.name} (adversary)`),
+              network: net,
+            };
+      const { name, params, source } = part;
+      const inputs = { teacher: last.stage.id, adversary: adversary.stage.id };
+      last = {
+        stage: stage(`${where}/${label}/teacher`, { kind: 'protect', defense: part, learner, seed }, inputs, {
+          defense: { name, params, source },
+          learner: recipeOf(learner),
+          seed,
+          select: of.select,
+        }),
+        adversary,
+      };
+    }
+    return last;
+  };
+
+  const victims: VictimPlan[] = [];
+  const cells: CellPlan[] = [];
+  const baselines: Record<string, string> = {};
+  const teachers = of.seeds.map(({ victim, label }) =>
+    isPretrained(of.teacher)
+      ? imported(of.teacher, facts.weights as Weights)
+      : teacherOf(of.teacher, victim, `seed-${label}/teacher`),
+  );
+
+  of.seeds.forEach((seed, index) => {
+    const where = `seed-${seed.label}`;
+    const baseline = teachers[index] as Stage;
+    const victimOf = new Map<string, { readonly train: Stage; readonly evaluate: Stage }>();
+    for (const { label, defense } of of.defenses) {
+      const { stage: train, adversary } = protectedTeacher(defense, label, baseline, seed.victim, where);
+      const evaluate = evaluated(train, of.teacher.network);
+      victimOf.set(label, { train, evaluate });
+      // Two normal nets differ too. By how much tells an adversary that is another net, or the teacher of another seed.
+      const another = teachers.find((teacher) => teacher !== baseline);
+      const seeded = another && { stage: another, network: of.teacher.network };
+      const other = adversary?.stage === baseline ? seeded : adversary;
+      const divergence =
+        adversary === undefined
+          ? undefined
+          : stage(
+              `${train.label}/divergence`,
+              { kind: 'measure' },
+              {
+                model: evaluate.id,
+                adversary: evaluated(adversary.stage, adversary.network).id,
+                ...(other === undefined
+                  ? {}
+                  : {
+                      normal: evaluated(baseline, of.teacher.network).id,
+                      otherNormal: evaluated(other.stage, other.network).id,
+                    }),
+              },
+              { select: of.select, report: of.report },
+            );
+      victims.push({
+        defense: label,
+        seed: seed.label,
+        train: train.id,
+        evaluate: evaluate.id,
+        measure: measured(evaluate, undefined).id,
+        ...(divergence === undefined ? {} : { divergence: divergence.id }),
+      });
+    }
+
+    for (const student of of.students) {
+      const stolen = (attack: AnyAttack, label: string, against: string | undefined): Stage => {
+        const { name, params, source, needs, data: owned } = attack;
+        const alone = attack.needs === 'none';
+        const victim = against === undefined || alone ? undefined : victimOf.get(against)?.train;
+        const defense = of.defenses.find((each) => each.label === against)?.defense;
+        const asked = rank[attack.needs];
+        const wrappers = (alone || defense === undefined ? [] : partsOf(defense)).filter(
+          (part) => part.expose !== undefined && asked > rank[part.leaves ?? 'none'],
+        );
+        return stage(
+          alone ? `${where}/${student.label}/${label}` : `${where}/${against}/${student.label}/${label}`,
+          {
+            kind: 'steal',
+            attack,
+            student: student.learner,
+            teacher: of.teacher.network,
+            wrappers,
+            seed: seed.student,
+          },
+          victim === undefined ? {} : { victim: victim.id },
+          {
+            attack: { name, params, source },
+            needs,
+            owned: owned.kind === 'other' ? { kind: owned.kind, fingerprint: facts.others.get(owned.images) } : owned,
+            student: recipeOf(student.learner),
+            seed: seed.student,
+            ...(victim === undefined
+              ? {}
+              : {
+                  wrappers: wrappers.map((each) => ({ name: each.name, params: each.params, source: each.source })),
+                  select: of.select,
+                }),
+          },
+        );
+      };
+      for (const meeting of of.meetings) {
+        const attack = of.attacks.find(({ label }) => label === meeting.attack)?.attack as AnyAttack;
+        const defense = of.defenses.find(({ label }) => label === meeting.defense)?.defense as Defense;
+        const cell = { ...meeting, student: student.label, seed: seed.label };
+        if (rank[defense.exposes] < rank[attack.needs]) {
+          cells.push({
+            ...cell,
+            reason: `${attack.name} needs ${attack.needs}; ${meeting.defense} exposes ${defense.exposes}`,
+          });
+          continue;
+        }
+        const steal = stolen(attack, meeting.attack, meeting.defense);
+        const victim = victimOf.get(meeting.defense)?.evaluate;
+        const honest = baselineOf(attack);
+        const named = of.attacks.find((each) => sameAttack(each.attack, honest, facts.sources));
+        const baseLabel = named?.label ?? baselineLabel(honest);
+        baselines[meeting.attack] = baseLabel;
+        const baseStage = stolen(honest, baseLabel, undefined);
+        const inspect = attack.synthesises
+          ? stage(
+              `${steal.label}/images`,
+              { kind: 'inspect', teacher: of.teacher.network, verifier: student.learner.network },
+              { model: steal.id, victim: steal.inputs.victim as string, verifier: baseStage.id },
+              { select: of.select, teacher: of.teacher.network, verifier: student.learner.network },
+            )
+          : undefined;
+        cells.push({
+          ...cell,
+          stages: {
+            steal: steal.id,
+            measure: measured(evaluated(steal, student.learner.network), attack.needs === 'none' ? undefined : victim)
+              .id,
+            baseline: baseStage.id,
+            baselineMeasure: measured(evaluated(baseStage, student.learner.network), undefined).id,
+            ...(inspect === undefined ? {} : { inspect: inspect.id }),
+          },
+        });
+      }
+    }
+  });
+  return { experiment: of, stages: [...stages.values()], cells, victims, baselines };
+};
+
+const recipeOf = ({ network, recipe }: Learner): Learner => ({ network, recipe });
+
+const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
+  JSON.stringify(canonical([a.name, a.params, a.source], sources)) ===
+  JSON.stringify(canonical([b.name, b.params, b.source], sources));
+
+/** A baseline that is no row of its own: its name with the share of the images, where that is not all. */
+const baselineLabel = ({ name, data }: AnyAttack): string =>
+  !ownsAShare(data) || data.fraction === labelled.fraction
+    ? name
+    : `${name} on ${Number((100 * data.fraction).toPrecision(4))} %`;
+
+/** Every module whose code a plan's results depend on. */
+export const plannedValues = (of: Experiment): unknown => [
+  of.teacher,
+  of.students,
+  of.defenses,
+  of.attacks,
+  of.attacks.map(({ attack }) => baselineOf(attack)),
+];

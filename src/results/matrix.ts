@@ -1,0 +1,335 @@
+import { ownershipSaid } from '../attacks/attack.js';
+import { unique } from '../core/lists.js';
+import { rank } from '../defenses/victim.js';
+import type { Experiment } from '../experiment/experiment.js';
+import { described } from '../experiment/labels.js';
+import type { CellPlan, Plan } from '../experiment/plan.js';
+import { publishedSaid, publishedStudent, publishedTeacher } from '../experiment/published.js';
+import type { MetricName } from '../metrics/metric.js';
+import type { Divergence, Measures, Outcome, Provenance, StageRecord } from '../run/record.js';
+import { isPretrained } from '../train/recipe.js';
+import { type Reproduced, type ReproducedEffect, reproduced, reproducedEffects } from './reproduction.js';
+import { type Score, scores } from './scores.js';
+import { type Spread, spread } from './spread.js';
+
+export type { Reproduced, ReproducedEffect, Score, Spread };
+
+/** One student of one seed. Accuracies and differences are in 0..1. */
+export interface SeedResult {
+  readonly seed: string;
+  /** `skipped`: something it needs failed. */
+  readonly status: 'done' | 'failed' | 'skipped' | 'not run' | 'n/a';
+  /** Why there is no number. */
+  readonly reason?: string;
+  readonly student?: Measures;
+  readonly teacherAccuracy?: number;
+  /** Student minus the same net trained honestly on the same images. */
+  readonly toBaseline?: number;
+  /** Student minus the one trained on smoothed labels, where the experiment has it. */
+  readonly toLabelSmoothing?: number;
+  /** Student minus the same attack on the undefended teacher, where the experiment has it. */
+  readonly toUndefended?: number;
+  readonly queries?: number;
+  readonly seconds?: number;
+  readonly stepsPerSecond?: number;
+  readonly trainImages?: number;
+  readonly warnings: readonly string[];
+}
+
+export interface Cell {
+  readonly attack: string;
+  readonly defense: string;
+  readonly student: string;
+  /** `n/a`: the attack needs more than the defence exposes. `failed`, `not run`: no seed has a number. */
+  readonly status: 'done' | 'n/a' | 'failed' | 'not run';
+  readonly reason?: string;
+  readonly seeds: readonly SeedResult[];
+  readonly accuracy?: Spread;
+  readonly toBaseline?: Spread;
+  readonly toLabelSmoothing?: Spread;
+  readonly toUndefended?: Spread;
+  readonly metrics: { readonly [name in MetricName]?: Spread };
+  readonly queries?: Spread;
+  /** The accuracy that a paper reports, 0..1. */
+  readonly published?: number;
+}
+
+export interface VictimSummary {
+  readonly defense: string;
+  readonly exposes: string;
+  readonly accuracy?: Spread;
+  /** Minus the undefended teacher's, paired by seed. */
+  readonly toUndefended?: Spread;
+  /** The accuracy that a paper reports, 0..1. */
+  readonly published?: number;
+  readonly seeds: readonly {
+    readonly seed: string;
+    readonly reason?: string;
+    readonly measures?: Measures;
+    readonly divergence?: Divergence;
+    readonly queries?: number;
+    readonly seconds?: number;
+    readonly warnings: readonly string[];
+  }[];
+}
+
+/** The thief's best choice against a defence: the attack with the highest mean accuracy of one student. */
+export interface BestAttack {
+  readonly defense: string;
+  readonly student: string;
+  readonly attack: string;
+  readonly accuracy: Spread;
+}
+
+export interface Matrix {
+  readonly version: 1;
+  readonly experiment: string;
+  readonly about: string;
+  readonly data: {
+    readonly name: string;
+    readonly fingerprint: string;
+    readonly fraction: number;
+    readonly validation: number;
+  };
+  /** Which images the numbers are about, and which checkpoint. */
+  readonly report: 'test' | 'validation';
+  readonly select: 'last' | 'best';
+  readonly teacher: string;
+  readonly attacks: readonly {
+    readonly label: string;
+    /** Of the plugin, which several rows may share; absent in what older versions wrote. */
+    readonly name?: string;
+    readonly needs: string;
+    readonly owns: string;
+    /** What its students are compared with; absent for honest training itself. */
+    readonly baseline?: string;
+    readonly params: unknown;
+  }[];
+  readonly defenses: readonly {
+    readonly label: string;
+    readonly name?: string;
+    readonly exposes: string;
+    readonly params: unknown;
+  }[];
+  readonly students: readonly string[];
+  readonly seeds: readonly string[];
+  readonly victims: readonly VictimSummary[];
+  readonly cells: readonly Cell[];
+  readonly best: readonly BestAttack[];
+  /** What each defence does to the best attack and to its teacher, by student. */
+  readonly scores?: readonly Score[];
+  /** Published numbers beside one's own, and the differences between them; absent where there are none. */
+  readonly reproduction?: readonly Reproduced[];
+  readonly effects?: readonly ReproducedEffect[];
+  /** Why the numbers cannot be a paper's: fewer images, shorter schedules. Absent in a full setting. */
+  readonly reduced?: string;
+  /** Where the published numbers are from, and how far they can be trusted. */
+  readonly published?: string;
+  readonly provenance: readonly Provenance[];
+}
+
+/** A stage's outcome and, for a measuring stage, what it measured. */
+export interface Finished {
+  readonly outcome: Outcome;
+  readonly result?: Measures | Divergence;
+}
+
+/** The table of an experiment: a pure function of its plan and what became of its stages. */
+export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fingerprint: string): Matrix => {
+  const of = plan.experiment;
+  const recordOf = (id: string): StageRecord | undefined => {
+    const outcome = finished.get(id)?.outcome;
+    return outcome !== undefined && 'record' in outcome ? outcome.record : undefined;
+  };
+  const measuresOf = (id: string | undefined): Measures | undefined =>
+    id === undefined ? undefined : (finished.get(id)?.result as Measures | undefined);
+  const accuracyOf = (id: string | undefined): number | undefined => measuresOf(id)?.metrics.accuracy;
+  const reasonOf = (id: string): Pick<SeedResult, 'status' | 'reason'> | undefined => {
+    const outcome = finished.get(id)?.outcome;
+    if (outcome === undefined) return { status: 'not run' };
+    if (outcome.status === 'failed') return { status: 'failed', reason: outcome.failure.what };
+    if (outcome.status === 'skipped') return { status: 'skipped', reason: `${outcome.because} failed` };
+    return undefined;
+  };
+
+  const undefended = of.defenses.find(({ defense }) => defense.name === 'none')?.label;
+  const smoothing = of.attacks.find(({ attack }) => attack.name === 'labelSmoothing')?.label;
+  const planned = (attack: string | undefined, defense: string | undefined, { student, seed }: CellPlan) =>
+    plan.cells.find((c) => c.attack === attack && c.defense === defense && c.student === student && c.seed === seed);
+  const minus = (a: number | undefined, b: number | undefined): number | undefined =>
+    a === undefined || b === undefined ? undefined : a - b;
+
+  const seedResult = (cell: CellPlan): SeedResult => {
+    const { stages, seed } = cell;
+    const victim = plan.victims.find((each) => each.defense === cell.defense && each.seed === seed);
+    if (stages === undefined)
+      return { seed, status: 'n/a', ...(cell.reason === undefined ? {} : { reason: cell.reason }), warnings: [] };
+    const steal = recordOf(stages.steal);
+    const student = measuresOf(stages.measure);
+    const accuracy = student?.metrics.accuracy;
+    const training = steal?.training;
+    return {
+      seed,
+      status: 'done',
+      ...(reasonOf(stages.steal) ?? reasonOf(stages.measure)),
+      ...defined({
+        student,
+        teacherAccuracy: accuracyOf(victim?.measure),
+        toBaseline: stages.baseline === stages.steal ? undefined : minus(accuracy, accuracyOf(stages.baselineMeasure)),
+        toLabelSmoothing:
+          cell.attack === smoothing
+            ? undefined
+            : minus(accuracy, accuracyOf(planned(smoothing, cell.defense, cell)?.stages?.measure)),
+        toUndefended:
+          cell.defense === undefended
+            ? undefined
+            : minus(accuracy, accuracyOf(planned(cell.attack, undefended, cell)?.stages?.measure)),
+        queries: training?.queries,
+        seconds: steal?.seconds,
+        stepsPerSecond: training?.stepsPerSecond,
+        trainImages: training?.trainImages,
+      }),
+      warnings: [...(steal?.warnings ?? []), ...((stages.inspect && recordOf(stages.inspect)?.warnings) || [])],
+    };
+  };
+
+  const cells = unique(
+    plan.cells.map(({ attack, defense, student }) => JSON.stringify([attack, defense, student])),
+  ).map((text): Cell => {
+    const [attack, defense, student] = JSON.parse(text) as [string, string, string];
+    const own = plan.cells.filter((c) => c.attack === attack && c.defense === defense && c.student === student);
+    const seeds = own.map(seedResult);
+    const over = (pick: (result: SeedResult) => number | undefined): Spread | undefined =>
+      spread(seeds.flatMap((result) => pick(result) ?? []));
+    const accuracy = over((result) => result.student?.metrics.accuracy);
+    const missing = own.find((cell) => cell.stages === undefined);
+    const failed = seeds.find(({ status }) => status === 'failed' || status === 'skipped');
+    const names = unique(seeds.flatMap((result) => Object.keys(result.student?.metrics ?? {}) as MetricName[]));
+    return {
+      attack,
+      defense,
+      student,
+      status:
+        missing !== undefined ? 'n/a' : accuracy !== undefined ? 'done' : failed === undefined ? 'not run' : 'failed',
+      seeds,
+      ...defined({
+        reason: missing?.reason ?? failed?.reason,
+        accuracy,
+        toBaseline: over((result) => result.toBaseline),
+        toLabelSmoothing: over((result) => result.toLabelSmoothing),
+        toUndefended: over((result) => result.toUndefended),
+        queries: over((result) => result.queries),
+        published: publishedStudent(of.published, { attack, defense, student }),
+      }),
+      metrics: Object.fromEntries(names.map((name) => [name, over((result) => result.student?.metrics[name])])),
+    };
+  });
+
+  const victims = of.defenses.map(({ label, defense }): VictimSummary => {
+    const own = plan.victims.filter((victim) => victim.defense === label);
+    const accuracies = own.map((victim) => accuracyOf(victim.measure));
+    const toUndefended = own.map((victim, i) => {
+      const other = plan.victims.find((each) => each.defense === undefended && each.seed === victim.seed);
+      return label === undefended ? undefined : minus(accuracies[i], accuracyOf(other?.measure));
+    });
+    return {
+      defense: label,
+      exposes: defense.exposes,
+      ...defined({
+        accuracy: spread(accuracies.flatMap((each) => each ?? [])),
+        toUndefended: spread(toUndefended.flatMap((each) => each ?? [])),
+        published: publishedTeacher(of.published, label),
+      }),
+      seeds: own.map((victim) => {
+        const train = recordOf(victim.train);
+        const divergence = victim.divergence === undefined ? undefined : finished.get(victim.divergence)?.result;
+        return {
+          seed: victim.seed,
+          ...defined({
+            reason: reasonOf(victim.train)?.reason,
+            measures: measuresOf(victim.measure),
+            divergence: divergence as Divergence | undefined,
+            seconds: train?.seconds,
+          }),
+          warnings: [
+            ...(train?.warnings ?? []),
+            ...(victim.divergence === undefined ? [] : (recordOf(victim.divergence)?.warnings ?? [])),
+          ],
+        };
+      }),
+    };
+  });
+
+  const best = bestAttacks(of, cells);
+  const found = { experiment: of, undefended, victims, cells, baselines: plan.baselines };
+  return {
+    version: 1,
+    experiment: of.name,
+    about: of.about,
+    data: { name: of.data.name, fingerprint, fraction: of.fraction, validation: of.validation },
+    report: of.report,
+    select: of.select,
+    teacher: `${isPretrained(of.teacher) ? 'pretrained ' : ''}${described(of.teacher.network)}`,
+    attacks: of.attacks.map(({ label, attack }) => ({
+      label,
+      name: attack.name,
+      needs: attack.needs,
+      owns: ownershipSaid(attack.data),
+      ...defined({ baseline: rank[attack.needs] === 0 ? undefined : plan.baselines[label] }),
+      params: plain(attack.params),
+    })),
+    defenses: of.defenses.map(({ label, defense }) => ({
+      label,
+      name: defense.name,
+      exposes: defense.exposes,
+      params: plain(defense.params),
+    })),
+    students: of.students.map(({ label }) => label),
+    seeds: of.seeds.map(({ label }) => label),
+    victims,
+    cells,
+    best,
+    scores: scores({ best, cells, victims, undefended }),
+    ...defined({
+      reproduction: of.published && reproduced(found),
+      effects: of.published && reproducedEffects(found),
+      reduced: of.reduced,
+      published: of.published && publishedSaid(of.published),
+    }),
+    provenance: unique(
+      plan.stages.flatMap(({ id }) => {
+        const record = recordOf(id);
+        if (record === undefined) return [];
+        return [JSON.stringify({ ...record.provenance, finished: record.provenance.finished.slice(0, 10) })];
+      }),
+    ).map((text) => JSON.parse(text) as Provenance),
+  };
+};
+
+/** Of the attacks that take something from a victim: honest training is no attack. */
+const bestAttacks = (of: Experiment, cells: readonly Cell[]): readonly BestAttack[] => {
+  const stealing = new Set(of.attacks.filter(({ attack }) => rank[attack.needs] > 0).map(({ label }) => label));
+  return of.defenses.flatMap(({ label: defense }) =>
+    of.students.flatMap(({ label: student }) => {
+      const own = cells.filter(
+        (cell) => cell.defense === defense && cell.student === student && stealing.has(cell.attack),
+      );
+      const ranked = own.flatMap(({ attack, accuracy }) =>
+        accuracy === undefined ? [] : [{ defense, student, attack, accuracy }],
+      );
+      const best = ranked.sort((a, b) => b.accuracy.mean - a.accuracy.mean)[0];
+      return best === undefined ? [] : [best];
+    }),
+  );
+};
+
+/** Without the fields that are undefined. */
+const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
+
+/** Parameters as JSON: functions and nested plugins' code left out. */
+const plain = (params: unknown): unknown =>
+  JSON.parse(
+    JSON.stringify(params, (name, value) => (name === 'source' || typeof value === 'function' ? undefined : value)) ??
+      'null',
+  );

@@ -1,0 +1,43 @@
+import { FailureError, failure } from '../core/errors.js';
+import type { Stage } from '../experiment/plan.js';
+import type { StageRecord } from './record.js';
+import type { Artefact, Store } from './store.js';
+
+/** The files of a finished stage that others read; a model's weights are in PyTorch's names and layouts, by checkpoint. */
+export const files = {
+  record: 'record.json',
+  result: 'result.json',
+  logits: 'logits.safetensors',
+  last: 'last.safetensors',
+  best: 'best.safetensors',
+} as const;
+
+/** A finished stage's record. */
+export const readRecord = (artefact: Artefact): Promise<StageRecord> => artefact.json<StageRecord>(files.record);
+
+/** The checkpoint that counts: the best where it counts and exists, the last otherwise. */
+export const checkpointOf = ({ training }: StageRecord, select: 'last' | 'best'): 'last' | 'best' =>
+  training?.best === undefined ? 'last' : select;
+
+/** A finished measurement. */
+export const readResult = <Value>(artefact: Artefact): Promise<Value> => artefact.json<Value>(files.result);
+
+/** The finished stage that another takes in a role; undefined where it takes none. */
+export const optionalInput = async (store: Store, stage: Stage, role: string): Promise<Artefact | undefined> => {
+  const id = stage.inputs[role];
+  if (id === undefined) return undefined;
+  const found = await store.find(id);
+  if (found !== undefined) return found;
+  throw new FailureError(
+    failure('store', `the ${role} of ${stage.label} is missing, or was altered`, {
+      where: store.root,
+      remedy: 'Run again: it is made anew.',
+    }),
+  );
+};
+
+export const input = async (store: Store, stage: Stage, role: string): Promise<Artefact> => {
+  const found = await optionalInput(store, stage, role);
+  if (found === undefined) throw new Error(`the stage ${stage.label} takes no ${role}`);
+  return found;
+};

@@ -1,0 +1,49 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { failure, toFailure } from '../core/errors.js';
+import type { Stage } from '../experiment/plan.js';
+import type { Outcome } from './record.js';
+import type { Executor } from './scheduler.js';
+import { type Bench, readRecord, runStage } from './stage.js';
+import type { Store } from './store.js';
+
+/** A stage's outcome as it lies in the store: done, or diverged; undefined when it must be made. */
+export const readLocally = async (store: Store, stage: Stage): Promise<Outcome | undefined> => {
+  const found = await store.find(stage.id);
+  if (found === undefined) return undefined;
+  const record = await readRecord(found);
+  return record.failure === undefined
+    ? { status: 'cached', record }
+    : { status: 'failed', failure: record.failure, record };
+};
+
+/** Milliseconds between two looks at a stage that another process is making. */
+const lookAgain = 1000;
+
+/** Runs stages in this process. */
+export const localExecutor = (bench: Bench): Executor => ({
+  run: async (stage, emit, waiting) => {
+    let told = false;
+    for (;;) {
+      if (bench.signal?.aborted) return { status: 'failed', failure: failure('interrupted', 'stopped') };
+      const workshop = await bench.store.begin(stage.id);
+      if (workshop !== undefined) {
+        try {
+          // Another process may have finished it between our look and our lock.
+          const finished = await readLocally(bench.store, stage);
+          if (finished !== undefined) return finished;
+          return { status: 'done', record: await runStage(bench, stage, workshop, emit) };
+        } catch (error) {
+          return { status: 'failed', failure: toFailure('plugin', stage.label)(error) };
+        } finally {
+          await workshop.release();
+        }
+      }
+      if (!told) waiting();
+      told = true;
+      await sleep(lookAgain);
+      const finished = await readLocally(bench.store, stage);
+      if (finished !== undefined) return finished;
+    }
+  },
+  close: async () => undefined,
+});

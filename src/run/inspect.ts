@@ -1,0 +1,153 @@
+import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
+import { dispose } from '../core/tree.js';
+import { imagesAt } from '../data/pixels.js';
+import { allImages } from '../experiment/data-access.js';
+import type { Stage, Work } from '../experiment/plan.js';
+import type { Logits } from '../metrics/rows.js';
+import {
+  type Bytes,
+  batchNormDistances,
+  classHistogram,
+  clippedShare,
+  type Diagnostic,
+  diversity,
+  meanConfidence,
+  meanVariation,
+  nearestTraining,
+  variation,
+  verifierAccuracy,
+} from '../metrics/synthesis.js';
+import type { ImageShape, Network, NetworkPlugin, Variables } from '../models/network.js';
+import { logitsOn } from '../train/evaluate.js';
+import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
+import { batchNormDistances as distancesOf } from '../train/synthesis-losses.js';
+import { files, input } from './artefacts.js';
+import type { Sitting } from './context.js';
+import { readPool } from './pool.js';
+import type { Bench } from './stage.js';
+import { readModel } from './train-stage.js';
+
+/** What was seen in synthesised images. */
+export interface Inspection {
+  readonly shape: ImageShape;
+  /** Images in the pool. */
+  readonly count: number;
+  /** The first images of the pool: at most 500 of them. */
+  readonly images: readonly {
+    /** What it was made for, or taken for. */
+    readonly label: number;
+    /** Probabilities by class: the victim's, and those of a net that was trained honestly. */
+    readonly teacher: readonly number[];
+    readonly verifier: readonly number[];
+  }[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+const inspected = 500;
+/** Images whose batch-norm statistics are compared: those of one batch. */
+const together = 256;
+
+/** Looks at the images that a stage synthesised, with its victim and with a net that saw real images. */
+export const inspectStage = async (
+  { plan: { experiment }, data, store }: Bench,
+  stage: Stage,
+  work: Extract<Work, { readonly kind: 'inspect' }>,
+  { workshop, warn }: Sitting,
+): Promise<undefined> => {
+  const pool = await readPool(await input(store, stage, 'model'), inspected);
+  if (pool === undefined) {
+    throw new FailureError(
+      failure('plugin', 'the attack kept no images', {
+        where: stage.label,
+        remedy: 'Keep them with context.images, or leave `synthesises` out.',
+      }),
+    );
+  }
+  const { shape } = pool;
+  const size = shape.height * shape.width * shape.channels;
+  const count = Math.min(inspected, pool.labels.length);
+  const labels = pool.labels.slice(0, count);
+  const made: Bytes = { images: pool.images.subarray(0, count * size), size };
+  const { train } = allImages({ data, experiment });
+  const set: ImageSet = {
+    ...train,
+    examples: { images: made.images, labels: Uint16Array.from(labels), count },
+    indices: Int32Array.from({ length: count }, (_, i) => i),
+  };
+  const real = first(train, count);
+
+  const answers = async (role: string, network: Network, use?: (variables: Variables) => Diagnostic | undefined) => {
+    const variables = await readModel(await input(store, stage, role), network, experiment.select);
+    try {
+      const logits: Logits = { values: logitsOn(network, variables, set), classes: network.classes };
+      return { logits, seen: use?.(variables) };
+    } finally {
+      dispose(variables);
+    }
+  };
+  const net = (network: NetworkPlugin): Network => network.build(data.image, data.classes.length);
+  const network = net(work.teacher);
+  const victim = await answers('victim', network, (variables) => {
+    if (!network.variables.some(({ kind }) => kind === 'stat')) return undefined;
+    const of = (bytes: Bytes) => statistics(network, variables, set, bytes);
+    return batchNormDistances(of(made), of(real));
+  });
+  const verifier = await answers('verifier', net(work.verifier));
+  const { width, channels } = shape;
+  const diagnostics = [
+    classHistogram(victim.logits, data.classes),
+    meanConfidence(victim.logits),
+    verifierAccuracy(verifier.logits, labels),
+    ...(victim.seen === undefined ? [] : [victim.seen]),
+    variation(meanVariation(made, width, channels), meanVariation(real, width, channels)),
+    diversity(made, real),
+    nearestTraining(made, first(train, 5000)),
+    clippedShare(pool.clipped),
+  ];
+  for (const { warning, sentence } of diagnostics) if (warning) warn(`images: ${sentence}`);
+  const result: Inspection = {
+    shape,
+    count: pool.count,
+    images: labels.map((label, i) => ({
+      label,
+      teacher: probabilities(victim.logits, i),
+      verifier: probabilities(verifier.logits, i),
+    })),
+    diagnostics,
+  };
+  await workshop.writeJson(files.result, result);
+};
+
+/** The first images of a set. */
+const first = ({ examples, indices, shape }: ImageSet, count: number): Bytes => {
+  const size = shape.height * shape.width * shape.channels;
+  return { images: imagesAt(examples.images, size, indices.subarray(0, count)), size };
+};
+
+/** How far each batch norm's input statistics on some images are from the running ones, by name. */
+const statistics = (
+  network: Network,
+  variables: Variables,
+  { shape, normalisation }: ImageSet,
+  { images, size }: Bytes,
+): Readonly<Record<string, number>> => {
+  const found: Record<string, number> = {};
+  tf.tidy(() => {
+    const bytes = bytesOf(images.slice(0, together * size), shape);
+    const seen = normalise(unpacked({}, { bytes }).images, normalisation);
+    const { taps = {} } = network.apply(variables, seen, { mode: 'eval', taps: true });
+    for (const [name, value] of Object.entries(distancesOf(taps, variables.stats)))
+      found[name] = value.dataSync()[0] as number;
+  });
+  return found;
+};
+
+/** To four decimal places. */
+const probabilities = ({ values, classes }: Logits, row: number): readonly number[] => {
+  const own = Array.from(values.subarray(row * classes, (row + 1) * classes));
+  const top = Math.max(...own);
+  const exponentials = own.map((value) => Math.exp(value - top));
+  const sum = exponentials.reduce((total, value) => total + value, 0);
+  return exponentials.map((value) => Math.round((1e4 * value) / sum) / 1e4);
+};

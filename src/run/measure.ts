@@ -1,0 +1,107 @@
+import { FailureError, failure } from '../core/errors.js';
+import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
+import type { Experiment } from '../experiment/experiment.js';
+import type { Stage } from '../experiment/plan.js';
+import { klToVictim } from '../metrics/divergence.js';
+import { type MetricName, metrics } from '../metrics/metric.js';
+import type { Logits } from '../metrics/rows.js';
+import { files, input, optionalInput } from './artefacts.js';
+import type { Sitting } from './context.js';
+import type { Divergence, Measures } from './record.js';
+import type { Bench } from './stage.js';
+import type { Artefact } from './store.js';
+
+/** Measures a model against the truth and its victim, or a defended teacher against its adversary. */
+export const measureStage = async (
+  { plan: { experiment }, data, store }: Bench,
+  stage: Stage,
+  { workshop, warn }: Pick<Sitting, 'workshop' | 'warn'>,
+): Promise<undefined> => {
+  const [model, victim, adversary, normal, otherNormal] = await Promise.all([
+    input(store, stage, 'model'),
+    ...['victim', 'adversary', 'normal', 'otherNormal'].map((role) => optionalInput(store, stage, role)),
+  ]);
+  if (adversary === undefined) {
+    await workshop.writeJson(files.result, await measure({ data, experiment }, model, victim));
+    return;
+  }
+  const normals = normal === undefined || otherNormal === undefined ? undefined : ([normal, otherNormal] as const);
+  const divergence = await diverge(experiment, model, adversary, normals);
+  const warning = notNasty(divergence);
+  if (warning !== undefined) warn(warning);
+  await workshop.writeJson(files.result, divergence);
+};
+
+/** Logits of a model by checkpoint and images: `last/test`, `best/validation`, [images, classes] each. */
+const readLogits = async (
+  artefact: Artefact,
+  checkpoint: 'last' | 'best',
+  part: string,
+): Promise<Logits | undefined> => {
+  const stored = (await artefact.tensors(files.logits)).tensors[`${checkpoint}/${part}`];
+  return stored === undefined ? undefined : { values: stored.data as Float32Array, classes: stored.shape[1] as number };
+};
+
+/** Of the checkpoint that counts: the best where it counts and exists, the last otherwise. */
+export const chosenLogits = async (
+  artefact: Artefact,
+  { select }: Pick<Experiment, 'select'>,
+  part: string,
+): Promise<Logits> => {
+  const chosen = (await readLogits(artefact, select, part)) ?? (await readLogits(artefact, 'last', part));
+  if (chosen === undefined)
+    throw new FailureError(
+      failure('store', `no logits on the ${part} images`, { where: artefact.folder, remedy: 'Run with --force.' }),
+    );
+  return chosen;
+};
+
+/** A model's numbers on the reported images, as a student of `victim` where there is one. */
+export const measure = async (
+  of: DataInUse & { readonly experiment: Experiment },
+  model: Artefact,
+  from: Artefact | undefined,
+): Promise<Measures> => {
+  const { experiment } = of;
+  const { report } = experiment;
+  const set = evaluationSets(of)[report];
+  if (set === undefined) throw new FailureError(failure('experiment', `there are no ${report} images`));
+  const labels = set.indices.map((index) => set.examples.labels[index] as number);
+  const logits = await chosenLogits(model, experiment, report);
+  const victim = from === undefined ? undefined : await chosenLogits(from, experiment, report);
+  const accuracyOf = (of: Logits): number => metrics.accuracy.compute({ logits: of, labels }) as number;
+  const best = await readLogits(model, 'best', report);
+  const values = (Object.keys(metrics) as MetricName[]).flatMap((name) => {
+    const value = metrics[name].compute({ logits, labels, victim });
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return {
+    images: labels.length,
+    last: accuracyOf((await readLogits(model, 'last', report)) ?? logits),
+    ...(best === undefined ? {} : { best: accuracyOf(best) }),
+    metrics: Object.fromEntries(values),
+  };
+};
+
+/**
+ * How far a defended teacher is from its adversary, and two normal nets from each other: on held-out images where there
+ * are some, so that a warning drawn from it never depends on the test set.
+ */
+export const diverge = async (
+  experiment: Experiment,
+  defended: Artefact,
+  adversary: Artefact,
+  normal: readonly [Artefact, Artefact] | undefined,
+): Promise<Divergence> => {
+  const part = experiment.validation > 0 ? 'validation' : experiment.report;
+  const between = async (p: Artefact, q: Artefact): Promise<number> =>
+    klToVictim(await chosenLogits(q, experiment, part), await chosenLogits(p, experiment, part));
+  const kl = await between(defended, adversary);
+  return normal === undefined ? { kl } : { kl, normal: await between(...normal) };
+};
+
+/** What a reader must know of a divergence that is too small. */
+export const notNasty = ({ kl, normal }: Divergence): string | undefined =>
+  normal === undefined || kl > normal
+    ? undefined
+    : `not nasty: its answers are no further from the adversary's (KL ${kl.toPrecision(3)}) than two normally trained nets' from each other (${normal.toPrecision(3)}); raise omega or train longer`;

@@ -1,0 +1,75 @@
+import type { Failure } from '../core/errors.js';
+import type { Json } from '../experiment/identity.js';
+import type { MetricName } from '../metrics/metric.js';
+import type { EpochRecord } from '../train/fit.js';
+import type { GitState } from './git.js';
+
+/** What is kept of a finished stage, beside its files. */
+export interface StageRecord {
+  readonly id: string;
+  readonly label: string;
+  readonly kind: 'teacher' | 'import' | 'protect' | 'steal' | 'evaluate' | 'inspect' | 'measure';
+  readonly inputs: Readonly<Record<string, string>>;
+  readonly parts: Readonly<Record<string, Json>>;
+  readonly warnings: readonly string[];
+  readonly provenance: Provenance;
+  /** Wall-clock seconds, all sittings together. */
+  readonly seconds: number;
+  /** Present when the stage trained something. */
+  readonly training?: TrainingRecord;
+  /** Present when training diverged: the stage has no model, and is not tried again unless forced. */
+  readonly failure?: Failure;
+}
+
+export interface TrainingRecord {
+  readonly steps: number;
+  readonly images: number;
+  /** Questions put to the victim: images asked about, each time. */
+  readonly queries: number;
+  readonly stepsPerSecond: number;
+  /** Training images, also such as the attack made itself, and those held out. */
+  readonly trainImages: number;
+  readonly validationImages: number;
+  readonly best?: { readonly epoch: number; readonly validation: number };
+  readonly history: readonly EpochRecord[];
+}
+
+/** With what a stage was made. */
+export interface Provenance {
+  readonly undistill: string;
+  readonly engine: string;
+  readonly engineVersion: string;
+  readonly threads: number;
+  readonly gpus: readonly string[];
+  readonly node: string;
+  readonly platform: string;
+  /** Its cores and their make; absent in records of older versions. */
+  readonly processor?: string;
+  /** Of the project in which the experiment's file lies, where it is under git. */
+  readonly git?: GitState;
+  readonly finished: string;
+}
+
+/** A model's numbers on the reported images. */
+export interface Measures {
+  readonly images: number;
+  /** Accuracy (correct / count) of the checkpoint after the last step, and of the best on held-out images. */
+  readonly last: number;
+  readonly best?: number;
+  /** Of the checkpoint that counts. Comparisons with a victim are absent where there is none. */
+  readonly metrics: { readonly [name in MetricName]?: number };
+}
+
+/** How far a retrained teacher is from its adversary on held-out images, and how far two normal nets are apart. */
+export interface Divergence {
+  /** Mean KL(defended ‖ adversary), nats. */
+  readonly kl: number;
+  /** The same of the normal teacher to an adversary that is another net, else to another seed's; absent where there is neither. */
+  readonly normal?: number;
+}
+
+/** What happens to a stage in a run. */
+export type Outcome =
+  | { readonly status: 'done' | 'cached'; readonly record: StageRecord }
+  | { readonly status: 'failed'; readonly failure: Failure; readonly record?: StageRecord }
+  | { readonly status: 'skipped'; readonly because: string };

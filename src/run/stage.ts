@@ -1,0 +1,109 @@
+import { cpus } from 'node:os';
+import { FailureError, toFailure } from '../core/errors.js';
+import type { Dataset } from '../data/dataset.js';
+import type { Engine } from '../engine/engine.js';
+import type { Others } from '../experiment/data-access.js';
+import type { Plan, Stage, Work } from '../experiment/plan.js';
+import { files } from './artefacts.js';
+import type { Sitting, StageEvent } from './context.js';
+import type { GitState } from './git.js';
+import { inspectStage } from './inspect.js';
+import { measureStage } from './measure.js';
+import type { Provenance, StageRecord, TrainingRecord } from './record.js';
+import type { Store, Workshop } from './store.js';
+import { make } from './train-stage.js';
+
+export { readRecord, readResult } from './artefacts.js';
+
+/** Everything outside a stage that running it takes. */
+export interface Bench {
+  readonly plan: Plan;
+  readonly store: Store;
+  readonly data: Dataset;
+  /** The other data sets that thieves own. */
+  readonly others: Others;
+  readonly engine: Engine;
+  readonly version: string;
+  /** Of the project, where it is known. */
+  readonly git?: GitState | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly checkpointEvery: number;
+}
+
+/**
+ * Makes one stage whose inputs are in the store, in a workshop that the caller has begun, and finishes it. Rejects with a
+ * `FailureError`; a divergence is kept in the store as the stage's result before it is thrown.
+ */
+export const runStage = async (
+  bench: Bench,
+  stage: Stage,
+  workshop: Workshop,
+  emit: (event: StageEvent) => void,
+): Promise<StageRecord> => {
+  const warnings: string[] = [];
+  const warn = (message: string): void => {
+    if (warnings.includes(message)) return;
+    warnings.push(message);
+    emit({ type: 'warning', message });
+  };
+  const began = performance.now();
+  const before = (await workshop.readJson<{ seconds: number }>('sittings.json'))?.seconds ?? 0;
+  const seconds = () => before + (performance.now() - began) / 1000;
+  const record = (more: Pick<StageRecord, 'training' | 'failure'>): StageRecord => ({
+    id: stage.id,
+    label: stage.label,
+    kind: stage.work.kind,
+    inputs: stage.inputs,
+    parts: stage.parts,
+    warnings,
+    provenance: provenanceOf(bench),
+    seconds: seconds(),
+    ...more,
+  });
+  const finish = async (made: StageRecord): Promise<StageRecord> => {
+    await workshop.remove('fits');
+    await workshop.remove('sittings.json');
+    await workshop.writeJson(files.record, made);
+    await workshop.finish();
+    return made;
+  };
+  try {
+    const { signal, checkpointEvery } = bench;
+    const sitting: Sitting = { stage: stage.id, workshop, signal, checkpointEvery, emit, warn };
+    const { work } = stage;
+    const training = await working(bench, stage, work, sitting);
+    return await finish(record(training === undefined ? {} : { training }));
+  } catch (error) {
+    const failed = toFailure('plugin', stage.label)(error);
+    if (failed.kind === 'diverged') await finish(record({ failure: failed }));
+    else await workshop.writeJson('sittings.json', { seconds: seconds() }).catch(() => undefined);
+    throw new FailureError(failed);
+  }
+};
+
+const working = (bench: Bench, stage: Stage, work: Work, sitting: Sitting): Promise<TrainingRecord | undefined> => {
+  switch (work.kind) {
+    case 'measure':
+      return measureStage(bench, stage, sitting);
+    case 'inspect':
+      return inspectStage(bench, stage, work, sitting);
+    default:
+      return make(bench, stage, work, sitting);
+  }
+};
+
+/** Such as `2 × AMD EPYC`. */
+const processor = (): string => `${cpus().length} × ${cpus()[0]?.model.trim() || 'unknown'}`;
+
+const provenanceOf = ({ engine, version, git }: Bench): Provenance => ({
+  undistill: version,
+  engine: engine.class,
+  engineVersion: engine.version,
+  threads: engine.threads,
+  gpus: engine.gpus,
+  node: process.version,
+  platform: `${process.platform}-${process.arch}`,
+  processor: processor(),
+  ...(git === undefined ? {} : { git }),
+  finished: new Date().toISOString(),
+});

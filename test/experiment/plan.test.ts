@@ -1,0 +1,500 @@
+import * as tf from '@tensorflow/tfjs';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { AnyAttack } from '../../src/attacks/attack.js';
+import { hardLabel } from '../../src/attacks/hard-label.js';
+import { kd, partialKd } from '../../src/attacks/kd.js';
+import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
+import { compose } from '../../src/defenses/compose.js';
+import type { Defense } from '../../src/defenses/defense.js';
+import { nasty } from '../../src/defenses/nasty.js';
+import { none } from '../../src/defenses/none.js';
+import type { Source, Sources } from '../../src/experiment/identity.js';
+import { type Facts, type Plan, plan, type Stage } from '../../src/experiment/plan.js';
+import { whyStale } from '../../src/experiment/stale.js';
+import { leNet5 } from '../../src/models/lenet.js';
+import { adam, sgd } from '../../src/train/optimizers.js';
+import { cosine, multiStep } from '../../src/train/schedules.js';
+import { learnerOf, made, refusal, thirds, tiny } from '../run/helpers.js';
+
+/** Each module's code is known by its name, but for those that are said to have been edited. */
+const sources = (edited: Readonly<Record<string, string>> = {}): Sources => ({
+  ...new Map<string, Source>(),
+  get: (url: string) => {
+    const name = url.slice(url.lastIndexOf('/') + 1);
+    return { hash: edited[name] ?? name, files: {} };
+  },
+});
+
+const facts: Facts = {
+  data: thirds(),
+  others: new Map(),
+  sources: sources(),
+  harness: { training: 'training 1', measuring: 'measuring 1' },
+  version: '1',
+  engine: 'tensorflow-cpu',
+};
+
+const base = {
+  defenses: [none(), nasty(), labelOnly(), compose(nasty(), rounding(2))],
+  attacks: [scratch(), kd(), partialKd({ fraction: 0.5 }), hardLabel()],
+};
+const planOf = (changes: Parameters<typeof made>[0] = {}, world: Partial<Facts> = {}): Plan =>
+  plan(made({ ...base, ...changes }), { ...facts, ...world });
+
+const labelsOf = (stages: readonly Stage[]): string[] => stages.map(({ label }) => label).sort();
+const idsOf = ({ stages }: Plan): string[] => stages.map(({ id }) => id).sort();
+const stage = ({ stages }: Plan, label: string): Stage => {
+  const found = stages.find((each) => each.label === label);
+  if (found === undefined) throw new Error(`no stage ${label} among ${labelsOf(stages).join('\n')}`);
+  return found;
+};
+const cell = ({ cells }: Plan, attack: string, defense: string) =>
+  cells.find((each) => each.attack === attack && each.defense === defense);
+
+/** The stages that hold of a plan, and all that take from them. */
+const dependents = ({ stages }: Plan, holds: (stage: Stage) => boolean): Stage[] => {
+  const ids = new Set<string>();
+  for (const each of stages) if (holds(each) || Object.values(each.inputs).some((id) => ids.has(id))) ids.add(each.id);
+  return stages.filter(({ id }) => ids.has(id));
+};
+
+const steals = (name: string) => (each: Stage) => each.work.kind === 'steal' && each.work.attack.name === name;
+const is =
+  (...kinds: readonly Stage['work']['kind'][]) =>
+  (each: Stage) =>
+    kinds.includes(each.work.kind);
+
+describe('the stages of an experiment', () => {
+  test('those of equal content are one: an honest student for all columns, a nasty teacher for two', () => {
+    expect(labelsOf(planOf().stages)).toEqual([
+      'seed-0/nasty + rounding/tiny/kd',
+      'seed-0/nasty + rounding/tiny/kd/evaluate',
+      'seed-0/nasty + rounding/tiny/kd/measure',
+      'seed-0/nasty + rounding/tiny/partialKd',
+      'seed-0/nasty + rounding/tiny/partialKd/evaluate',
+      'seed-0/nasty + rounding/tiny/partialKd/measure',
+      'seed-0/nasty/teacher',
+      'seed-0/nasty/teacher/divergence',
+      'seed-0/nasty/teacher/evaluate',
+      'seed-0/nasty/teacher/measure',
+      'seed-0/nasty/tiny/hardLabel',
+      'seed-0/nasty/tiny/hardLabel/evaluate',
+      'seed-0/nasty/tiny/hardLabel/measure',
+      'seed-0/nasty/tiny/kd',
+      'seed-0/nasty/tiny/kd/evaluate',
+      'seed-0/nasty/tiny/kd/measure',
+      'seed-0/nasty/tiny/partialKd',
+      'seed-0/nasty/tiny/partialKd/evaluate',
+      'seed-0/nasty/tiny/partialKd/measure',
+      'seed-0/none/tiny/hardLabel',
+      'seed-0/none/tiny/hardLabel/evaluate',
+      'seed-0/none/tiny/hardLabel/measure',
+      'seed-0/none/tiny/kd',
+      'seed-0/none/tiny/kd/evaluate',
+      'seed-0/none/tiny/kd/measure',
+      'seed-0/none/tiny/partialKd',
+      'seed-0/none/tiny/partialKd/evaluate',
+      'seed-0/none/tiny/partialKd/measure',
+      'seed-0/teacher',
+      'seed-0/teacher/evaluate',
+      'seed-0/teacher/measure',
+      'seed-0/tiny/scratch',
+      'seed-0/tiny/scratch on 50 %',
+      'seed-0/tiny/scratch on 50 %/evaluate',
+      'seed-0/tiny/scratch on 50 %/measure',
+      'seed-0/tiny/scratch/evaluate',
+      'seed-0/tiny/scratch/measure',
+    ]);
+  });
+
+  test('what asks for labels only steals the same from labels alone, and through wrappers that leave them', () => {
+    const of = planOf();
+    expect(cell(of, 'hardLabel', 'labelOnly')?.stages).toEqual(cell(of, 'hardLabel', 'none')?.stages);
+    expect(cell(of, 'hardLabel', 'nasty + rounding')?.stages).toEqual(cell(of, 'hardLabel', 'nasty')?.stages);
+    expect(cell(of, 'kd', 'nasty + rounding')?.stages).not.toEqual(cell(of, 'kd', 'nasty')?.stages);
+  });
+
+  test('a wrapper that changes labels counts for those who ask for labels', () => {
+    const { leaves: _, ...shuffling } = { ...rounding(2), name: 'shuffling' };
+    const of = planOf({ defenses: [none(), shuffling] });
+    expect(cell(of, 'hardLabel', 'shuffling')?.stages?.steal).not.toBe(cell(of, 'hardLabel', 'none')?.stages?.steal);
+  });
+
+  test('planning makes no tensor', () => {
+    const before = tf.engine().state.numTensors;
+    planOf();
+    expect(tf.engine().state.numTensors).toBe(before);
+  });
+
+  test('a cell whose attack needs more than its defence exposes says so, and adds no stage', () => {
+    const of = planOf();
+    expect(cell(of, 'kd', 'labelOnly')).toEqual({
+      attack: 'kd',
+      defense: 'labelOnly',
+      student: 'tiny',
+      seed: '0',
+      reason: 'kd needs probabilities; labelOnly exposes label',
+    });
+    expect(of.stages.some(({ label }) => label.includes('labelOnly'))).toBe(false);
+  });
+
+  test('two nasty teachers on each other have two labels', () => {
+    const of = planOf({ defenses: [compose(nasty(), nasty({ omega: 0.1 }))] });
+    const [first, second] = [stage(of, 'seed-0/nasty + nasty/teacher'), stage(of, 'seed-0/nasty + nasty/teacher (2)')];
+    expect(second.inputs.teacher).toBe(first.id);
+    expect(new Set(labelsOf(of.stages)).size).toBe(of.stages.length);
+  });
+
+  test('an adversary that is another net is trained as a teacher is', () => {
+    const of = planOf({ defenses: [nasty({ adversary: tiny(3) })] });
+    const adversary = stage(of, 'seed-0/tiny (adversary)');
+    expect(adversary.work).toMatchObject({ kind: 'teacher', seed: 0, learner: { network: { params: { hidden: 3 } } } });
+    expect(stage(of, 'seed-0/nasty/teacher').inputs).toEqual({
+      teacher: stage(of, 'seed-0/teacher').id,
+      adversary: adversary.id,
+    });
+    // How far two normal nets are apart is known without a second seed: the adversary is one of them.
+    expect(stage(of, 'seed-0/nasty/teacher/divergence').inputs).toMatchObject({
+      normal: stage(of, 'seed-0/teacher/evaluate').id,
+      otherNormal: stage(of, 'seed-0/tiny (adversary)/evaluate').id,
+    });
+    expect(idsOf(planOf({ defenses: [nasty({ adversary: learnerOf().network })] })).length).toBe(
+      idsOf(planOf({ defenses: [nasty()] })).length,
+    );
+  });
+
+  test('a retrained teacher is held against the adversary, and a normal one against that of another seed', () => {
+    const divergence = (seeds: unknown) => stage(planOf({ seeds }), 'seed-0/nasty/teacher/divergence').inputs;
+    expect(Object.keys(divergence([0]))).toEqual(['model', 'adversary']);
+    const of = planOf({ seeds: [0, 1] });
+    expect(divergence([0, 1])).toEqual({
+      model: stage(of, 'seed-0/nasty/teacher/evaluate').id,
+      adversary: stage(of, 'seed-0/teacher/evaluate').id,
+      normal: stage(of, 'seed-0/teacher/evaluate').id,
+      otherNormal: stage(of, 'seed-1/teacher/evaluate').id,
+    });
+    // One victim and two thieves are no two normal teachers.
+    const thieves = planOf({
+      seeds: [
+        { victim: 0, student: 0 },
+        { victim: 0, student: 1 },
+      ],
+    });
+    expect(Object.keys(stage(thieves, 'seed-0/nasty/teacher/divergence').inputs)).toEqual(['model', 'adversary']);
+  });
+
+  test('a net that does not fit the images is refused by whose net it is', () => {
+    const text = ({ what, where, remedy }: ReturnType<typeof refusal>) => `${where} ${what} ${remedy}`;
+    expect(text(refusal(() => planOf({ teacher: learnerOf(leNet5()) })))).toMatch(/^teacher: .*32×32/);
+    expect(text(refusal(() => planOf({ students: [learnerOf(leNet5())] })))).toMatch(/^students: leNet5: /);
+    expect(text(refusal(() => planOf({ defenses: [nasty({ adversary: leNet5() })] })))).toMatch(/^nasty: adversary: /);
+  });
+});
+
+test('more images a step than there are, and a held-out share that is no image, are refused', () => {
+  // 96 images, of which 9 are held out.
+  expect(refusal(() => planOf({ teacher: learnerOf(tiny(), { batch: 88 }) }))).toMatchObject({
+    kind: 'experiment',
+    what: 'batch is 88, and there are 87 training images',
+    where: 'teacher',
+    remedy: 'Give a smaller batch, or a larger fraction of the images.',
+  });
+  expect(refusal(() => planOf({ students: [learnerOf(tiny(), { batch: 64 })], fraction: 0.5 }))).toMatchObject({
+    what: 'batch is 64, and there are 44 training images',
+    where: 'students: tiny',
+  });
+  // A thief with half of the 87.
+  const half = { attacks: [partialKd({ fraction: 0.5 })] };
+  expect(refusal(() => planOf({ ...half, students: [learnerOf(tiny(), { batch: 44 })] }))).toMatchObject({
+    what: 'batch is 44, and there are 43 training images in its share',
+    where: expect.stringMatching(/^attacks: partialKd.*, students: tiny$/),
+  });
+  expect(planOf({ ...half, students: [learnerOf(tiny(), { batch: 43 })] }).cells.length).toBeGreaterThan(0);
+  expect(refusal(() => planOf({ validation: 0.01 }))).toMatchObject({
+    what: 'a share of 0.01 of 96 images is no image',
+    where: 'validation',
+  });
+  expect(planOf({ teacher: learnerOf(tiny(), { batch: 87 }) }).cells.length).toBeGreaterThan(0);
+});
+
+describe('the honest training that an attack is compared with', () => {
+  const compared = (of: Plan, attack: string) => {
+    const stages = cell(of, attack, 'none')?.stages;
+    const { work } = of.stages.find(({ id }) => id === stages?.baseline) as Stage;
+    return { itself: stages?.baseline === stages?.steal, params: work.kind === 'steal' && work.attack.params };
+  };
+  const none1 = { defenses: [none()] };
+
+  test('is on the same images, for the same number of steps', () => {
+    const of = planOf({ ...none1, attacks: [kd(), partialKd({ fraction: 0.3, how: 'shuffled', steps: 'same' })] });
+    expect(compared(of, 'kd')).toEqual({ itself: false, params: { fraction: 1, how: 'stratified', steps: 'epochs' } });
+    expect(compared(of, 'partialKd')).toEqual({
+      itself: false,
+      params: { fraction: 0.3, how: 'shuffled', steps: 'same' },
+    });
+  });
+
+  test('is a row of the matrix where there is such a row', () => {
+    const attacks = [scratch({ fraction: 0.5, label: 'half' }), scratch(), kd(), partialKd({ fraction: 0.5 })];
+    expect(planOf({ ...none1, attacks }).baselines).toEqual({
+      half: 'half',
+      scratch: 'scratch',
+      kd: 'scratch',
+      partialKd: 'half',
+    });
+    expect(planOf({ ...none1, attacks: [partialKd({ fraction: 0.25 })] }).baselines).toEqual({
+      partialKd: 'scratch on 25 %',
+    });
+  });
+
+  test('is itself for honest training, and that of as many labels for smoothed ones', () => {
+    const of = planOf({
+      ...none1,
+      attacks: [
+        scratch({ fraction: 0.5, label: 'half' }),
+        labelSmoothing({ fraction: 0.5, steps: 'same', label: 'smooth' }),
+      ],
+    });
+    expect(compared(of, 'half').itself).toBe(true);
+    expect(compared(of, 'smooth')).toEqual({
+      itself: false,
+      params: { fraction: 0.5, how: 'stratified', steps: 'same' },
+    });
+  });
+
+  test("is on the share that a user's attack owns, and on everything for one that owns nothing", () => {
+    const { baseline: _, ...own } = {
+      ...kd(),
+      name: 'own',
+      data: { kind: 'labelled', fraction: 0.2, how: 'shuffled' },
+    };
+    const dataFree = { ...own, name: 'dataFree', data: { kind: 'none' } };
+    const of = planOf({ ...none1, attacks: [own, dataFree] });
+    expect(compared(of, 'own').params).toEqual({ fraction: 0.2, how: 'shuffled', steps: 'epochs' });
+    expect(compared(of, 'dataFree').params).toEqual({ fraction: 1, how: 'stratified', steps: 'epochs' });
+  });
+});
+
+describe('identities', () => {
+  const attack = fc.oneof(
+    fc.constant(scratch()),
+    fc.constant(hardLabel()),
+    fc
+      .record({ temperature: fc.integer({ min: 1, max: 20 }), alpha: fc.double({ min: 0, max: 1, noNaN: true }) })
+      .map(kd),
+    fc.integer({ min: 20, max: 99 }).map((percent) => partialKd({ fraction: percent / 100 })),
+  );
+  const defense: fc.Arbitrary<Defense> = fc.oneof(
+    fc.constant(none()),
+    fc.constant(labelOnly()),
+    fc.integer({ min: 0, max: 6 }).map(rounding),
+    fc.integer({ min: 1, max: 3 }).map(topK),
+    fc.integer({ min: 0, max: 9 }).map((n) => nasty({ omega: n / 100 })),
+    fc.integer({ min: 0, max: 9 }).map((n) => compose(nasty({ omega: n / 100 }), rounding(2))),
+  );
+  const content = ({ name, params }: AnyAttack | Defense) => JSON.stringify([name, params]);
+  const grid = fc.record({
+    attacks: fc.uniqueArray(attack, { minLength: 1, maxLength: 4, selector: content }),
+    defenses: fc.uniqueArray(defense, { minLength: 1, maxLength: 4, selector: content }),
+    seeds: fc.uniqueArray(fc.nat({ max: 5 }), { minLength: 1, maxLength: 2 }),
+  });
+  /** The last column is one that every attack fits. */
+  const planned = ({ attacks, defenses, seeds }: { attacks: AnyAttack[]; defenses: Defense[]; seeds: number[] }) =>
+    planOf({ attacks, defenses: [...defenses.filter(({ name }) => name !== 'none'), none()], seeds });
+
+  test('of one experiment are the same each time, one for each stage, and a stage follows its inputs', () => {
+    fc.assert(
+      fc.property(grid, (of) => {
+        const { stages, cells, victims } = planned(of);
+        expect(stages.map(({ id }) => id)).toEqual(planned(of).stages.map(({ id }) => id));
+        expect(new Set(stages.map(({ id }) => id)).size).toBe(stages.length);
+        expect(new Set(stages.map(({ label }) => label)).size).toBe(stages.length);
+        const there = new Set<string>();
+        for (const { id, inputs } of stages) {
+          for (const input of Object.values(inputs)) expect(there).toContain(input);
+          there.add(id);
+        }
+        for (const { stages: own, reason } of cells) {
+          expect(own === undefined).toBe(reason !== undefined);
+          for (const id of Object.values(own ?? {})) expect(there).toContain(id);
+        }
+        for (const { train, evaluate, measure } of victims)
+          for (const id of [train, evaluate, measure]) expect(there).toContain(id);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('do not depend on the order of rows and columns, on names or on labels', () => {
+    fc.assert(
+      fc.property(grid, (of) => {
+        const turned = { attacks: [...of.attacks].reverse(), defenses: [...of.defenses].reverse(), seeds: of.seeds };
+        expect(idsOf(planned(turned))).toEqual(idsOf(planned(of)));
+        const attacks = turned.attacks.map((each, i) => ({ ...each, label: `attack ${i}` }));
+        const defenses = turned.defenses.map((each, i) => ({ ...each, label: `defence ${i}` }));
+        expect(idsOf(planned({ attacks, defenses, seeds: of.seeds }))).toEqual(idsOf(planned(of)));
+      }),
+      { numRuns: 50 },
+    );
+    const same = { name: 'other', about: 'something else', students: [{ ...learnerOf(tiny(4)), label: 'mine' }] };
+    expect(idsOf(planOf(same))).toEqual(idsOf(planOf()));
+  });
+
+  test('of a part of an experiment are those it has in the whole', () => {
+    fc.assert(
+      fc.property(grid, (of) => {
+        const whole = new Set(idsOf(planned(of)));
+        for (const each of of.attacks)
+          for (const id of idsOf(planned({ ...of, attacks: [each] }))) expect(whole).toContain(id);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  type Change = readonly [string, Parameters<typeof made>[0], Partial<Facts>, (stage: Stage) => boolean];
+  const everything = () => true;
+  const teachers = is('teacher');
+  const asksVictim = (each: Stage) => 'victim' in each.inputs && each.work.kind === 'steal';
+  const attacksWith = (i: number, other: AnyAttack) => ({ attacks: base.attacks.map((a, j) => (i === j ? other : a)) });
+  const teacher = (changes: Parameters<typeof learnerOf>[1], net = tiny()) => ({ teacher: learnerOf(net, changes) });
+  const adversary = (net: ReturnType<typeof tiny>, changes = {}) => ({
+    defenses: [nasty({ adversary: net, ...changes })],
+  });
+  const half = (each: Stage) =>
+    each.work.kind === 'steal' && 'fraction' in each.work.attack.data && each.work.attack.data.fraction === 0.5;
+
+  test.each<Change>([
+    ["an attack's temperature", attacksWith(1, kd({ temperature: 5 })), {}, steals('kd')],
+    ["an attack's alpha", attacksWith(1, kd({ alpha: 0.8 })), {}, steals('kd')],
+    ["an attack's fraction", attacksWith(2, partialKd({ fraction: 0.4 })), {}, half],
+    ["an attack's way of choosing", attacksWith(2, partialKd({ fraction: 0.5, how: 'shuffled' })), {}, half],
+    ['what an attack is handed', attacksWith(3, { ...hardLabel(), needs: 'probabilities' }), {}, steals('hardLabel')],
+    [
+      "a defence's omega",
+      { defenses: [none(), nasty({ omega: 0.05 }), labelOnly(), compose(nasty({ omega: 0.05 }), rounding(2))] },
+      {},
+      is('protect'),
+    ],
+    [
+      'a wrapper',
+      { defenses: [none(), nasty(), labelOnly(), compose(nasty(), rounding(3))] },
+      {},
+      (each) => each.work.kind === 'steal' && each.work.wrappers.length > 0,
+    ],
+    ['the fraction of the images', { fraction: 0.5 }, {}, everything],
+    ['the held-out share', { validation: 0.2 }, {}, everything],
+    [
+      'the checkpoint that counts',
+      { select: 'best' },
+      {},
+      (each) => is('protect', 'measure')(each) || asksVictim(each),
+    ],
+    ['the images reported on', { report: 'validation' }, {}, is('evaluate')],
+    ['the seed', { seeds: [1] }, {}, everything],
+    ["the victim's seed", { seeds: [{ victim: 1, student: 0 }] }, {}, teachers],
+    ["the thief's seed", { seeds: [{ victim: 0, student: 1 }] }, {}, is('steal')],
+    ["the teacher's epochs", teacher({ epochs: 3 }), {}, teachers],
+    ["the teacher's batch", teacher({ batch: 8 }), {}, teachers],
+    ["the teacher's momentum", teacher({ optimizer: sgd({ momentum: 0.8 }) }), {}, teachers],
+    ["the teacher's optimiser", teacher({ optimizer: adam() }), {}, teachers],
+    ["the teacher's schedule", teacher({ schedule: cosine({ rate: 0.1 }) }), {}, teachers],
+    ["the teacher's net", teacher({}, tiny(7)), {}, teachers],
+    ["the student's epochs", { students: [learnerOf(tiny(4), { epochs: 3 })] }, {}, is('steal')],
+    [
+      "the student's milestones",
+      { students: [learnerOf(tiny(4), { schedule: multiStep({ rate: 0.1, milestones: [1], gamma: 0.1 }) })] },
+      {},
+      is('steal'),
+    ],
+    ["the student's net", { students: [learnerOf(tiny(5))] }, {}, is('steal')],
+    ['the data', {}, { data: { ...facts.data, fingerprint: 'other' } }, everything],
+    ['the engine', {}, { engine: 'tensorflow-cuda' }, everything],
+    ['the training loop', {}, { harness: { ...facts.harness, training: 'training 2' } }, everything],
+    ['the version', {}, { version: '2' }, everything],
+    ['the measuring', {}, { harness: { ...facts.harness, measuring: 'measuring 2' } }, is('measure')],
+    [
+      "an attack's code",
+      {},
+      { sources: sources({ 'kd.ts': 'edited' }) },
+      (each) => steals('kd')(each) || steals('partialKd')(each),
+    ],
+    ["a defence's code", {}, { sources: sources({ 'nasty.ts': 'edited' }) }, is('protect')],
+    [
+      "a wrapper's code",
+      {},
+      { sources: sources({ 'answers.ts': 'edited' }) },
+      (each) => each.work.kind === 'steal' && each.work.wrappers.length > 0,
+    ],
+    ["a net's code", {}, { sources: sources({ 'helpers.ts': 'edited' }) }, everything],
+  ])('%s: a change changes what depends on it, and nothing else', (_, changes, world, holds) => {
+    const [before, after] = [planOf(), planOf(changes, world)];
+    const kept = new Set(idsOf(after));
+    const lost = before.stages.filter(({ id }) => !kept.has(id));
+    expect(labelsOf(lost)).toEqual(labelsOf(dependents(before, holds)));
+    expect(lost.length).toBeGreaterThan(0);
+  });
+
+  test.each<readonly [string, Parameters<typeof made>[0]]>([
+    ['its net', adversary(tiny(5))],
+    ['the weight', adversary(tiny(3), { omega: 0.01 })],
+  ])('an adversary: %s changes the nasty teacher and not the normal one', (what, changes) => {
+    const [before, after] = [planOf(adversary(tiny(3))), planOf(changes)];
+    const kept = new Set(idsOf(after));
+    const lost = before.stages.filter(({ id }) => !kept.has(id));
+    const trained = (each: Stage) => what === 'its net' && each.label === 'seed-0/tiny (adversary)';
+    expect(labelsOf(lost)).toEqual(labelsOf(dependents(before, (each) => is('protect')(each) || trained(each))));
+  });
+
+  test("a user's optimiser is known by its code when it names it", () => {
+    const mine = (source?: string) => ({ ...sgd(), name: 'mine', ...(source === undefined ? {} : { source }) });
+    const before = planOf(teacher({ optimizer: mine('file:///mine.ts') }));
+    const edited = planOf(teacher({ optimizer: mine('file:///mine.ts') }), {
+      sources: sources({ 'mine.ts': 'edited' }),
+    });
+    expect(stage(edited, 'seed-0/teacher').id).not.toBe(stage(before, 'seed-0/teacher').id);
+  });
+
+  test('are drawn apart by every temperature, down to the last bit', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 1e-3, max: 1e3, noNaN: true }),
+        fc.double({ min: 1e-3, max: 1e3, noNaN: true }),
+        (a, b) => {
+          const id = (temperature: number) =>
+            stage(planOf({ attacks: [kd({ temperature })], defenses: [none()] }), 'seed-0/none/tiny/kd').id;
+          expect(id(a) === id(b)).toBe(a === b);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+});
+
+describe('why a stage is stale', () => {
+  const why = (label: string, changes: Parameters<typeof made>[0], world: Partial<Facts> = {}) =>
+    whyStale(stage(planOf(), label).parts, stage(planOf(changes, world), label).parts);
+
+  test('is said in words', () => {
+    expect(why('seed-0/none/tiny/kd', {})).toEqual([]);
+    expect(why('seed-0/none/tiny/kd', {}, { sources: sources({ 'kd.ts': 'edited' }) })).toEqual([
+      'the code of attack changed',
+    ]);
+    expect(why('seed-0/none/tiny/kd', { attacks: [kd({ temperature: 20 })] })).toEqual([
+      'attack.params.temperature: 4 → 20',
+    ]);
+    expect(why('seed-0/none/tiny/kd', { teacher: learnerOf(tiny(), { epochs: 3 }) })).toEqual(['its victim changed']);
+    expect(why('seed-0/teacher', { teacher: learnerOf(tiny(), { epochs: 3 }) })).toEqual([
+      'learner.recipe.epochs: 2 → 3',
+    ]);
+    expect(why('seed-0/teacher', {}, { data: { ...facts.data, fingerprint: 'other' } })).toEqual(['the data changed']);
+    expect(why('seed-0/teacher', { fraction: 0.5 })).toEqual(['data.fraction: 1 → 0.5']);
+    const harness = { training: 'training 2', measuring: 'measuring 2' };
+    expect(why('seed-0/teacher', {}, { harness })).toEqual(['the training loop changed']);
+    expect(why('seed-0/teacher/measure', {}, { harness })).toEqual(['its model changed', 'the measuring changed']);
+    expect(why('seed-0/teacher', { teacher: learnerOf(tiny(), { optimizer: adam() }) })).toContain(
+      'learner.recipe.optimizer.name: "sgd" → "adam"',
+    );
+  });
+});

@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest';
+import { matcher } from '../../src/experiment/select.js';
+
+const matching = (pattern: string, labels: readonly string[]): readonly string[] => labels.filter(matcher(pattern));
+
+describe('a pattern', () => {
+  const labels = ['kd', 'partialKd', 'kd(temperature 20)', 'seed-0/none/cnn/kd', 'seed-0/none/cnn/kd/evaluate', 'a+b'];
+
+  it('matches where it occurs', () => {
+    expect(matching('kd', labels)).toEqual(labels.filter((label) => label.includes('kd')));
+    expect(matching('a+b', labels)).toEqual(['a+b']);
+    expect(matching('(temperature', labels)).toEqual(['kd(temperature 20)']);
+  });
+
+  it('with * or ? matches whole parts between slashes', () => {
+    expect(matching('k?', labels)).toEqual(['kd', 'seed-0/none/cnn/kd', 'seed-0/none/cnn/kd/evaluate']);
+    expect(matching('*Kd', labels)).toEqual(['partialKd']);
+    expect(matching('none/*/kd', labels)).toEqual(['seed-0/none/cnn/kd', 'seed-0/none/cnn/kd/evaluate']);
+    expect(matching('kd(*)', labels)).toEqual(['kd(temperature 20)']);
+    expect(matching('non?', labels)).toHaveLength(2);
+    expect(matching('o*', labels)).toEqual([]);
+  });
+});

@@ -1,0 +1,222 @@
+import { describe, expect, test } from 'vitest';
+import { hardLabel } from '../../src/attacks/hard-label.js';
+import { kd } from '../../src/attacks/kd.js';
+import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import { failure, orFail } from '../../src/core/errors.js';
+import { labelOnly } from '../../src/defenses/answers.js';
+import { nasty } from '../../src/defenses/nasty.js';
+import { none } from '../../src/defenses/none.js';
+import { plan } from '../../src/experiment/plan.js';
+import type { Published } from '../../src/experiment/published.js';
+import { withScale } from '../../src/experiment/scale.js';
+import { type Finished, type Matrix, matrix } from '../../src/results/matrix.js';
+import type { StageRecord } from '../../src/run/record.js';
+import { made, thirds } from '../run/helpers.js';
+
+type Accuracies = Readonly<Record<string, readonly (number | undefined)[]>>;
+
+/** Accuracies by what a stage's label says after its seed, one a seed; undefined: it failed. */
+const accuracies: Accuracies = {
+  teacher: [0.95, 0.96, 0.97],
+  'nasty/teacher': [0.94, 0.96, 0.95],
+  'tiny/scratch': [0.8, 0.8, 0.8],
+  'tiny/labelSmoothing': [0.82, 0.82, 0.82],
+  'none/tiny/kd': [0.86, 0.85, 0.87],
+  'nasty/tiny/kd': [0.7, 0.72, 0.71],
+  'none/tiny/hardLabel': [0.81, 0.79, 0.8],
+  'nasty/tiny/hardLabel': [0.8, 0.81, 0.79],
+};
+
+const published: Published = {
+  source: 'Table 1',
+  provenance: 'read',
+  teachers: { none: 95.5, nasty: 95 },
+  students: { tiny: { scratch: 81, kd: { none: 83, nasty: 70 }, hardLabel: { none: 80, labelOnly: 81 } } },
+};
+
+const found = (
+  changes: Parameters<typeof made>[0] & { readonly scale?: number } = {},
+  numbers: Accuracies = accuracies,
+): Matrix => {
+  const { scale = 1, ...spec } = changes;
+  const of = made({
+    defenses: [none(), nasty(), labelOnly()],
+    attacks: [scratch(), labelSmoothing(), kd(), hardLabel()],
+    seeds: [0, 1, 2],
+    ...spec,
+  });
+  const planned = plan(orFail(withScale(of, scale)), {
+    data: thirds(),
+    others: new Map(),
+    sources: new Map(),
+    harness: { training: 'training', measuring: 'measuring' },
+    version: '1',
+    engine: 'tensorflow-cpu',
+  });
+  const finished = new Map<string, Finished>();
+  for (const { id, label, work } of planned.stages) {
+    const [, seed = '', rest = ''] = /^seed-(\d+)\/(.*?)(\/measure)?$/.exec(label) ?? [];
+    const accuracy = numbers[rest]?.[Number(seed)];
+    if (work.kind !== 'measure' || !(rest in numbers)) continue;
+    const record = { warnings: [], provenance: { finished: '2026-01-01' } } as never as StageRecord;
+    finished.set(
+      id,
+      accuracy === undefined
+        ? { outcome: { status: 'failed', failure: failure('diverged', 'loss became NaN') } }
+        : {
+            outcome: { status: 'done', record },
+            result: { images: 48, last: accuracy, metrics: { accuracy } },
+          },
+    );
+  }
+  return matrix(planned, finished, 'fingerprint');
+};
+
+const close = (value: number) => expect.closeTo(value, 10);
+
+describe('the score of a defence', () => {
+  test('is what it does to the best attack, seed by seed, and to its teacher', () => {
+    const { scores } = found();
+    const of = (defense: string) => scores?.find((score) => score.defense === defense);
+    expect(scores).toHaveLength(3);
+    // hardLabel 0.80, 0.81, 0.79 in place of kd 0.86, 0.85, 0.87: −0.06, −0.04, −0.08.
+    expect(of('nasty')).toMatchObject({
+      attack: 'hardLabel',
+      student: 'tiny',
+      harm: { mean: close(-0.06), sd: close(0.02), count: 3 },
+      teacherCost: { mean: close(-0.01), sd: close(0.01), count: 3 },
+      toLabelSmoothing: { mean: close(-0.02), sd: close(0.01), count: 3 },
+      undistillable: true,
+    });
+    // 4.30265 · 0.02 / √3.
+    expect(of('nasty')?.harm?.interval).toEqual([expect.closeTo(-0.10968, 5), expect.closeTo(-0.01032, 5)]);
+    expect(of('labelOnly')).toMatchObject({ attack: 'hardLabel', teacherCost: { mean: 0 }, undistillable: true });
+    expect(of('none')).toMatchObject({ attack: 'kd', undistillable: false });
+    expect(of('none')).not.toHaveProperty('harm');
+    expect(of('none')).not.toHaveProperty('teacherCost');
+  });
+
+  test('has a verdict that says how sure it is', () => {
+    const verdict = (of: Matrix, defense: string) => of.scores?.find((score) => score.defense === defense)?.verdict;
+    expect(verdict(found(), 'none')).toBe(
+      'Distillable: the best attack, kd, is above a student trained on smoothed labels (by 4.00 points; 95 % interval 1.52 to 6.48 over 3 seeds).',
+    );
+    expect(verdict(found(), 'nasty')).toBe(
+      'Undistillable: the best attack, hardLabel, is not above a student trained on smoothed labels (by 2.00 points; 95 % interval −4.48 to 0.48 over 3 seeds, which includes 0: the seeds do not tell them apart).',
+    );
+    expect(verdict(found({ seeds: [0] }), 'none')).toMatch(
+      /\(by 4\.00 points\)\. This rests on one seed, which cannot tell it from chance\.$/,
+    );
+    expect(verdict(found({ attacks: [scratch(), kd()] }), 'nasty')).toContain('cannot be said');
+  });
+
+  test('knows no undistillable teacher without a student trained on smoothed labels', () => {
+    for (const score of found({ attacks: [scratch(), kd()] }).scores ?? []) {
+      expect(score).not.toHaveProperty('undistillable');
+      expect(score).not.toHaveProperty('toLabelSmoothing');
+    }
+  });
+
+  test('has no harm without an undefended teacher', () => {
+    const [score, ...others] = found({ defenses: [nasty()] }).scores ?? [];
+    expect(others).toEqual([]);
+    expect(score).toMatchObject({ defense: 'nasty', undistillable: true });
+    expect(score).not.toHaveProperty('harm');
+    expect(score).not.toHaveProperty('teacherCost');
+  });
+
+  test('pairs only the seeds that both have, and is absent where nothing was stolen', () => {
+    const holes = {
+      ...accuracies,
+      'nasty/tiny/hardLabel': [0.8, undefined, 0.79],
+      'none/tiny/kd': [undefined, 0.85, 0.87],
+    };
+    const { scores } = found({}, holes);
+    // Of the third seed alone: 0.79 − 0.87.
+    expect(scores?.find(({ defense }) => defense === 'nasty')?.harm).toEqual({ mean: close(-0.08), count: 1 });
+    expect(found({}, {}).scores).toEqual([]);
+    expect(found({ attacks: [scratch()] }).scores).toEqual([]);
+  });
+});
+
+describe('a reproduction', () => {
+  test('has every published number once, with its verdict', () => {
+    const { reproduction } = found({ published });
+    expect(reproduction).toMatchObject([
+      { what: 'teacher of none', paper: 0.955, difference: close(0.005), verdict: 'within' },
+      { what: 'teacher of nasty', paper: 0.95, difference: close(0), verdict: 'within' },
+      { what: 'scratch, student tiny', paper: 0.81, difference: close(-0.01), tolerance: 0.01, verdict: 'within' },
+      { what: 'kd on none, student tiny', paper: 0.83, difference: close(0.03), verdict: 'outside' },
+      { what: 'kd on nasty, student tiny', paper: 0.7, difference: close(0.01) },
+      { what: 'hardLabel on none, student tiny', paper: 0.8, difference: close(0), verdict: 'within' },
+      { what: 'hardLabel on labelOnly, student tiny', paper: 0.81 },
+    ]);
+    expect(reproduction?.[0]?.ours).toMatchObject({ mean: close(0.96), count: 3, interval: expect.any(Array) });
+  });
+
+  test('is within its tolerance, 1 point where none is named', () => {
+    const verdicts = (tolerance?: number) =>
+      found({ published: { ...published, ...(tolerance === undefined ? {} : { tolerance }) } }).reproduction?.map(
+        ({ verdict }) => verdict === 'within',
+      );
+    expect(verdicts(5)?.every(Boolean)).toBe(true);
+    expect(verdicts(0.6)?.filter(Boolean)).toHaveLength(3);
+    expect(verdicts()?.filter(Boolean).length).toBeGreaterThan(2);
+  });
+
+  test('compares differences with the paper’s, and their direction', () => {
+    const { effects } = found({ published });
+    expect(effects).toMatchObject([
+      {
+        what: 'teacher of nasty − teacher of none',
+        paper: close(-0.005),
+        ours: { mean: close(-0.01) },
+        direction: 'same',
+      },
+      {
+        what: 'kd on none − scratch, student tiny',
+        paper: close(0.02),
+        ours: { mean: close(0.06) },
+        direction: 'same',
+      },
+      {
+        what: 'kd on nasty − on none, student tiny',
+        paper: close(-0.13),
+        ours: { mean: close(-0.15), count: 3 },
+        difference: close(-0.02),
+        direction: 'same',
+      },
+      {
+        what: 'kd on nasty − scratch, student tiny',
+        paper: close(-0.11),
+        ours: { mean: close(-0.09) },
+        direction: 'same',
+      },
+      { what: 'hardLabel on none − scratch, student tiny', paper: close(-0.01), direction: 'opposite' },
+      // On labels alone an attack does as on the undefended teacher, and the paper's went up.
+      { what: 'hardLabel on labelOnly − on none, student tiny', paper: close(0.01), direction: 'opposite' },
+      { what: 'hardLabel on labelOnly − scratch, student tiny', paper: close(0) },
+    ]);
+  });
+
+  test('of what was not run says so', () => {
+    const { reproduction, effects } = found({ published }, { 'tiny/scratch': [0.8, 0.8, 0.8] });
+    expect(reproduction?.map(({ verdict }) => verdict)).toEqual(
+      expect.arrayContaining(['not run', expect.not.stringMatching('not run')]),
+    );
+    expect(reproduction?.filter(({ verdict }) => verdict !== 'not run')).toMatchObject([
+      { what: 'scratch, student tiny' },
+    ]);
+    for (const effect of effects ?? []) expect(effect).not.toHaveProperty('direction');
+    expect(found()).not.toHaveProperty('reproduction');
+    expect(found()).not.toHaveProperty('effects');
+  });
+
+  test('says why its setting is reduced', () => {
+    expect(found()).not.toHaveProperty('reduced');
+    expect(found({ fraction: 0.5 }).reduced).toBe('50 % of the training images');
+    expect(found({ fraction: 0.5, reduced: 'a smaller net', scale: 0.5 }).reduced).toBe(
+      'a smaller net; 50 % of the training images; 50 % of the schedules',
+    );
+  });
+});

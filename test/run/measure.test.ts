@@ -1,0 +1,89 @@
+import { describe, expect, test } from 'vitest';
+import { scratch } from '../../src/attacks/scratch.js';
+import { none } from '../../src/defenses/none.js';
+import type { Experiment } from '../../src/experiment/experiment.js';
+import { diverge, measure, notNasty } from '../../src/run/measure.js';
+import type { Artefact } from '../../src/run/store.js';
+import { made, thirds } from './helpers.js';
+
+const data = thirds({ train: 30, test: 4 });
+const of = (changes: Partial<Experiment> = {}): Experiment => ({
+  ...made({ attacks: [scratch()], defenses: [none()] }),
+  ...changes,
+});
+
+/** Logits of an evaluated model, by checkpoint and images. */
+const evaluated = (logits: Readonly<Record<string, readonly (readonly number[])[]>>): Artefact => ({
+  folder: 'evaluated',
+  json: async () => undefined as never,
+  bytes: async () => Buffer.alloc(0),
+  list: async () => [],
+  tensors: async () => ({
+    metadata: {},
+    tensors: Object.fromEntries(
+      Object.entries(logits).map(([name, rows]) => [
+        name,
+        { shape: [rows.length, 3], data: Float32Array.from(rows.flat()) },
+      ]),
+    ),
+  }),
+});
+const says = (...classes: readonly number[]) => classes.map((label) => [0, 1, 2].map((k) => (k === label ? 5 : 0)));
+
+describe('a model', () => {
+  // The labels of the test images are 0, 1, 2, 0.
+  const model = evaluated({ 'last/test': says(0, 1, 0, 1), 'best/test': says(0, 1, 2, 1) });
+
+  test('has the numbers of the checkpoint that counts, and the accuracy of both', async () => {
+    const last = await measure({ data, experiment: of() }, model, undefined);
+    expect(last).toMatchObject({ images: 4, last: 0.5, best: 0.75, metrics: { accuracy: 0.5 } });
+    const best = await measure({ data, experiment: of({ select: 'best' }) }, model, undefined);
+    expect(best).toMatchObject({ images: 4, last: 0.5, best: 0.75, metrics: { accuracy: 0.75 } });
+  });
+
+  test('has those of the last where there is no best', async () => {
+    const thief = evaluated({ 'last/test': says(0, 1, 0, 1) });
+    const numbers = await measure({ data, experiment: of({ select: 'best' }) }, thief, undefined);
+    expect(numbers).toMatchObject({ last: 0.5, metrics: { accuracy: 0.5 } });
+    expect(numbers).not.toHaveProperty('best');
+  });
+
+  test('is compared with its victim where it has one', async () => {
+    const victim = evaluated({ 'last/test': says(0, 1, 2, 1) });
+    const alone = (await measure({ data, experiment: of() }, model, undefined)).metrics;
+    const thief = (await measure({ data, experiment: of() }, model, victim)).metrics;
+    expect(Object.keys(alone)).not.toContain('agreement');
+    expect(thief.agreement).toBe(0.75);
+    expect(thief.klToVictim).toBeGreaterThan(0);
+  });
+
+  test('is measured on the images that the report is about, and no others', async () => {
+    const pilot = of({ report: 'validation', validation: 0.1 });
+    const held = evaluated({ 'last/validation': says(0, 1, 2) });
+    expect((await measure({ data, experiment: pilot }, held, undefined)).images).toBe(3);
+    await expect(measure({ data, experiment: of() }, held, undefined)).rejects.toThrow('no logits on the test images');
+  });
+});
+
+describe('how far a retrained teacher is from its adversary', () => {
+  const uniform = [[0, 0, 0]];
+  const sure = [[Math.log(8), 0, 0]];
+  // p = (0.8, 0.1, 0.1) against a third each, both ways.
+  const sureToUniform = 0.8 * Math.log(2.4) + 0.2 * Math.log(0.3);
+  const uniformToSure = (Math.log(1 / 2.4) + 2 * Math.log(1 / 0.3)) / 3;
+  const both = (rows: number[][]) => evaluated({ 'last/validation': rows, 'last/test': [[9, 9, 0]] });
+
+  test('is KL(defended ‖ adversary) on held-out images, never on those of the test', async () => {
+    const { kl, normal } = await diverge(of(), both(sure), both(uniform), [both(uniform), both(sure)]);
+    expect(kl).toBeCloseTo(sureToUniform, 6);
+    expect(normal).toBeCloseTo(uniformToSure, 6);
+    expect(await diverge(of(), both(sure), both(sure), undefined)).toEqual({ kl: 0 });
+  });
+
+  test('is warned about when two normal nets are as far apart', () => {
+    expect(notNasty({ kl: 0.1, normal: 0.2 })).toMatch(/^not nasty: .*\(KL 0\.100\).*\(0\.200\); raise omega/);
+    expect(notNasty({ kl: 0.2, normal: 0.2 })).toBeDefined();
+    expect(notNasty({ kl: 0.3, normal: 0.2 })).toBeUndefined();
+    expect(notNasty({ kl: 0.01 })).toBeUndefined();
+  });
+});

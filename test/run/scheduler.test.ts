@@ -1,0 +1,148 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { failure } from '../../src/core/errors.js';
+import type { Plan, Stage } from '../../src/experiment/plan.js';
+import type { Outcome, StageRecord } from '../../src/run/record.js';
+import { type Executor, type RunEvent, run } from '../../src/run/scheduler.js';
+import { openStore, type Store } from '../../src/run/store.js';
+
+let folder = '';
+let store: Store;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'undistill-run-'));
+  store = openStore(join(folder, '.store'), () => undefined);
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** A plan of stages that need each other: `{ b: ['a'] }`. Its order is the order of writing. */
+const planOf = (needs: Readonly<Record<string, readonly string[]>>): Plan =>
+  ({
+    stages: Object.entries(needs).map(
+      ([id, inputs]) =>
+        ({ id, label: id, inputs: Object.fromEntries(inputs.map((input) => [input, input])) }) as unknown as Stage,
+    ),
+  }) as unknown as Plan;
+
+const done: Outcome = { status: 'done', record: {} as StageRecord };
+const failed = (kind: Parameters<typeof failure>[0]): Outcome => ({ status: 'failed', failure: failure(kind, 'no') });
+
+/** Executors that are told when a stage ends, and how. */
+const manual = (count: number) => {
+  const open = new Map<string, (outcome: Outcome) => void>();
+  const started: string[] = [];
+  const executor: Executor = {
+    run: (stage) =>
+      new Promise((resolve) => {
+        started.push(stage.id);
+        open.set(stage.id, resolve);
+      }),
+    close: async () => undefined,
+  };
+  const begun = async (id: string): Promise<void> => {
+    while (!open.has(id)) await new Promise((resolve) => setTimeout(resolve, 1));
+  };
+  const end = async (id: string, outcome: Outcome = done): Promise<void> => {
+    await begun(id);
+    open.get(id)?.(outcome);
+    open.delete(id);
+  };
+  return { executors: Array.from({ length: count }, () => executor), started, begun, end };
+};
+
+/** An executor that gives the outcome at once. */
+const instant = (outcomes: Readonly<Record<string, Outcome>> = {}) => {
+  const ran: string[] = [];
+  const executor: Executor = {
+    run: async (stage) => {
+      ran.push(stage.id);
+      return outcomes[stage.id] ?? done;
+    },
+    close: async () => undefined,
+  };
+  return { executor, ran };
+};
+
+const silent = (): void => undefined;
+const statuses = (outcomes: ReadonlyMap<string, Outcome>) =>
+  Object.fromEntries([...outcomes].map(([id, { status }]) => [id, status]));
+
+describe('a run', () => {
+  it('runs each stage once, after what it needs', async () => {
+    const { executor, ran } = instant();
+    const outcomes = await run(planOf({ a: [], b: ['a'], c: ['a', 'b'], d: [] }), store, [executor], silent);
+    expect(ran).toEqual(['a', 'b', 'c', 'd']);
+    expect(statuses(outcomes)).toEqual({ a: 'done', b: 'done', c: 'done', d: 'done' });
+  });
+
+  it('goes on after a failure, without what needs it', async () => {
+    const { executor, ran } = instant({ b: failed('diverged') });
+    const outcomes = await run(planOf({ a: [], b: ['a'], c: ['b'], d: ['c'], e: ['a'] }), store, [executor], silent);
+    expect(ran).toEqual(['a', 'b', 'e']);
+    expect(statuses(outcomes)).toEqual({ a: 'done', b: 'failed', c: 'skipped', d: 'skipped', e: 'done' });
+    expect(outcomes.get('c')).toEqual({ status: 'skipped', because: 'b' });
+  });
+
+  it('ends when the last stages are left out', async () => {
+    const { executor } = instant({ a: failed('plugin') });
+    const outcomes = await run(planOf({ a: [], b: ['a'], c: ['b'] }), store, [executor], silent);
+    expect(statuses(outcomes)).toEqual({ a: 'failed', b: 'skipped', c: 'skipped' });
+  });
+
+  it.each(['interrupted', 'store', 'engine'] as const)('stops after a failure of kind %s', async (kind) => {
+    const { executor, ran } = instant({ b: failed(kind) });
+    const events: RunEvent[] = [];
+    const running = run(planOf({ a: [], b: ['a'], c: ['a'] }), store, [executor], (event) => events.push(event));
+    await expect(running).rejects.toMatchObject({ failure: { kind } });
+    expect(ran).toEqual(['a', 'b']);
+    expect(events.filter(({ type }) => type === 'end')).toHaveLength(2);
+  });
+
+  it('takes what an executor throws as the failure of its stage', async () => {
+    const broken: Executor = {
+      run: async ({ id }) => {
+        if (id === 'a') throw new Error('broken');
+        return done;
+      },
+      close: async () => undefined,
+    };
+    const outcomes = await run(planOf({ a: [], b: ['a'], c: [] }), store, [broken], silent);
+    expect(statuses(outcomes)).toEqual({ a: 'failed', b: 'skipped', c: 'done' });
+    expect(outcomes.get('a')).toMatchObject({ failure: { kind: 'plugin', what: 'broken', where: 'a' } });
+  });
+
+  it('keeps several executors at work, and none on a stage that lacks its inputs', async () => {
+    const { executors, started, begun, end } = manual(2);
+    const running = run(planOf({ a: [], b: ['a'], c: ['a'], d: ['b', 'c'] }), store, executors, silent);
+    await end('a');
+    // b and c run side by side; which of them begins first is the file system's choice.
+    await begun('b');
+    await begun('c');
+    expect(started.toSorted()).toEqual(['a', 'b', 'c']);
+    await end('c');
+    await end('b');
+    await end('d');
+    expect(statuses(await running)).toEqual({ a: 'done', b: 'done', c: 'done', d: 'done' });
+    expect(started.at(-1)).toBe('d');
+  });
+
+  it('lets others finish what they are at when the run must stop', async () => {
+    const { executors, end } = manual(2);
+    const ends: string[] = [];
+    const running = run(planOf({ a: [], b: [], c: [] }), store, executors, (event) => {
+      if (event.type === 'end') ends.push(event.stage.id);
+    });
+    const stopped = expect(running).rejects.toMatchObject({ failure: { kind: 'interrupted' } });
+    await end('a', failed('interrupted'));
+    await end('b');
+    await stopped;
+    expect(ends).toEqual(['a', 'b']);
+  });
+
+  it('refuses stages that wait for each other', async () => {
+    const { executor } = instant();
+    await expect(run(planOf({ a: ['b'], b: ['a'] }), store, [executor], silent)).rejects.toThrow(/wait for each other/);
+  });
+});

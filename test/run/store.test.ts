@@ -1,0 +1,236 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type Failure, FailureError } from '../../src/core/errors.js';
+import { openStore, type Store, type Workshop, writeWhole } from '../../src/run/store.js';
+
+let root: string;
+let damages: string[];
+let store: Store;
+const open = (at = root): Store => openStore(at, (id, file) => damages.push(`${id}: ${file}`));
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'undistill-store-'));
+  damages = [];
+  store = open();
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+const begun = async (id: string, of = store): Promise<Workshop> => {
+  const workshop = await of.begin(id);
+  if (workshop === undefined) throw new Error(`${id} is taken`);
+  return workshop;
+};
+const weights = { w: { shape: [2], data: new Float32Array([1, 2]) } };
+const finished = async (id: string): Promise<void> => {
+  const workshop = await begun(id);
+  await workshop.writeJson('record.json', { id });
+  await workshop.writeTensors('deep/weights.safetensors', weights, { network: 'tiny' });
+  await workshop.finish();
+};
+const failureOf = async (run: () => Promise<unknown>): Promise<Failure> => {
+  const error = await run().then(
+    () => new Error('it succeeded'),
+    (thrown: unknown) => thrown,
+  );
+  if (error instanceof FailureError) return error.failure;
+  throw error;
+};
+
+describe('a stage', () => {
+  test('is absent until it is finished, and then complete', async () => {
+    const workshop = await begun('a');
+    await workshop.writeJson('record.json', { id: 'a' });
+    expect(await store.find('a')).toBeUndefined();
+    await workshop.writeTensors('w.safetensors', weights, { network: 'tiny' });
+    await workshop.finish();
+    const found = await store.find('a');
+    expect(await found?.json('record.json')).toEqual({ id: 'a' });
+    expect(await found?.tensors('w.safetensors')).toEqual({ tensors: weights, metadata: { network: 'tiny' } });
+    expect(existsSync(join(root, 'a.partial'))).toBe(false);
+    expect(await open().find('a')).toBeDefined();
+  });
+
+  test('that is given back goes on with what was written', async () => {
+    const workshop = await begun('a');
+    await workshop.writeText('log', 'one');
+    await workshop.writeJson('step.json', { step: 3 });
+    await workshop.release();
+    const again = await begun('a');
+    expect(await again.has('log')).toBe(true);
+    expect(await again.readJson('step.json')).toEqual({ step: 3 });
+    expect(await again.readJson('other.json')).toBeUndefined();
+    expect(await again.readTensors('other.safetensors')).toBeUndefined();
+    await again.remove('log');
+    expect(await again.has('log')).toBe(false);
+    await again.release();
+  });
+
+  test('is begun by one at a time, and is free again once finished or given back', async () => {
+    const workshop = await begun('a');
+    expect(await store.begin('a')).toBeUndefined();
+    expect(await open().begin('a')).toBeUndefined();
+    await (await begun('b')).release();
+    await workshop.finish();
+    await (await begun('a')).release();
+    const [one, two] = await Promise.all([store.begin('c'), open().begin('c')]);
+    expect([one, two].filter((each) => each !== undefined).length).toBe(1);
+  });
+
+  test('that is removed is gone, begun or finished', async () => {
+    await finished('a');
+    const workshop = await begun('b');
+    await workshop.writeText('log', 'one');
+    await workshop.release();
+    await store.remove('a');
+    await store.remove('b');
+    await store.remove('c');
+    expect(await store.find('a')).toBeUndefined();
+    expect(readdirSync(root)).toEqual(['locks']);
+  });
+});
+
+describe('what was altered on disk', () => {
+  test.each<readonly [string, string, (folder: string) => void]>([
+    ['a file', 'deep/weights.safetensors', (at) => writeFileSync(join(at, 'deep/weights.safetensors'), 'other')],
+    [
+      'a bit',
+      'deep/weights.safetensors',
+      (at) => {
+        const path = join(at, 'deep/weights.safetensors');
+        const bytes = readFileSync(path);
+        bytes[bytes.length - 1] = (bytes[bytes.length - 1] as number) ^ 1;
+        writeFileSync(path, bytes);
+      },
+    ],
+    ['a file added', 'more', (at) => writeFileSync(join(at, 'more'), '')],
+    ['a file taken away', 'record.json', (at) => unlinkSync(join(at, 'record.json'))],
+    ['the manifest taken away', 'manifest.json', (at) => unlinkSync(join(at, 'manifest.json'))],
+    ['the manifest', 'manifest.json', (at) => writeFileSync(join(at, 'manifest.json'), '{"fi')],
+    ['the manifest, to other JSON', 'manifest.json', (at) => writeFileSync(join(at, 'manifest.json'), '[]')],
+  ])('%s: it is told, removed and can be made anew', async (_, file, alter) => {
+    await finished('a');
+    await finished('b');
+    alter(join(root, 'a'));
+    const later = open();
+    expect(await later.find('a')).toBeUndefined();
+    expect(damages).toEqual([`a: ${file}`]);
+    expect(existsSync(join(root, 'a'))).toBe(false);
+    expect(await later.find('b')).toBeDefined();
+    await finished('a');
+    expect(await later.find('a')).toBeDefined();
+    expect(damages.length).toBe(1);
+  });
+
+  test('a checkpoint, or a note of a stage in the making: it is told and taken for missing', async () => {
+    const workshop = await begun('a');
+    await workshop.writeTensors('checkpoint.safetensors', weights);
+    await workshop.writeJson('step.json', { step: 1 });
+    const path = join(workshop.folder, 'checkpoint.safetensors');
+    writeFileSync(path, readFileSync(path).subarray(0, 20));
+    writeFileSync(join(workshop.folder, 'step.json'), '{"step');
+    expect(await workshop.readTensors('checkpoint.safetensors')).toBeUndefined();
+    expect(await workshop.readJson('step.json')).toBeUndefined();
+    expect(damages).toEqual(['a: checkpoint.safetensors', 'a: step.json']);
+    expect(await workshop.has('checkpoint.safetensors')).toBe(false);
+    await workshop.release();
+  });
+});
+
+describe('a disk that refuses', () => {
+  test('a file in the way of the store, of a stage or of a folder', async () => {
+    writeFileSync(join(root, 'file'), '');
+    const inside = await failureOf(() => open(join(root, 'file')).begin('a'));
+    expect(inside).toMatchObject({ kind: 'store', remedy: expect.stringContaining('--out') });
+    writeFileSync(join(root, 'a.partial'), '');
+    const partial = await failureOf(() => store.begin('a'));
+    expect(partial).toMatchObject({ kind: 'store', where: join(root, 'a.partial') });
+    expect(partial.remedy).toBe('A file is in the way. Choose another folder with --out.');
+    writeFileSync(join(root, 'b'), '');
+    expect((await failureOf(() => store.find('b'))).remedy).toContain('A file is in the way');
+    mkdirSync(join(root, 'folder', 'x'), { recursive: true });
+    expect((await failureOf(() => writeWhole(join(root, 'folder'), 'text'))).kind).toBe('store');
+    // A stage that could not be begun is not locked.
+    unlinkSync(join(root, 'a.partial'));
+    await (await begun('a')).release();
+  });
+
+  test('one that is full', async ({ skip }) => {
+    // The device that is always full, where the system has it.
+    if (!existsSync('/dev/full')) skip();
+    const refused = await failureOf(async () => {
+      const { guarded } = await import('../../src/run/store.js');
+      await guarded('weights', async () => writeFileSync('/dev/full', 'x'));
+    });
+    expect(refused).toMatchObject({ kind: 'store', where: 'weights' });
+    expect(refused.remedy).toMatch(/^The disk is full\. Free some space and run again/);
+  });
+
+  test('an error that is not about files stays what it is', async () => {
+    const { guarded } = await import('../../src/run/store.js');
+    await expect(guarded('x', () => Promise.reject(new TypeError('a mistake')))).rejects.toThrow(TypeError);
+  });
+
+  test('a write that fails leaves what was there, and nothing beside it', async () => {
+    const path = join(root, 'file');
+    await writeWhole(path, 'old');
+    await expect(writeWhole(path, { length: 3 } as never)).rejects.toThrow();
+    expect(readFileSync(path, 'utf8')).toBe('old');
+    expect(readdirSync(root)).toEqual(['file']);
+  });
+});
+
+describe('a killed writer', () => {
+  const started = async (): Promise<ChildProcess> => {
+    const child = fork(fileURLToPath(new URL('fixtures/writer.ts', import.meta.url)), [root], {
+      execArgv: ['--import', 'tsx'],
+      stdio: 'ignore',
+    });
+    await new Promise((resolve) => child.once('message', resolve));
+    return child;
+  };
+  const killed = (child: ChildProcess) =>
+    new Promise((resolve) => {
+      child.once('exit', resolve);
+      child.kill('SIGKILL');
+    });
+
+  test('leaves whole files only, and its stage to the next one', async () => {
+    for (const wait of [0, 3, 11]) {
+      const child = await started();
+      expect(await store.begin('a')).toBeUndefined();
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      await killed(child);
+      const workshop = await begun('a');
+      expect(readdirSync(workshop.folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+      const { metadata, tensors } = (await workshop.readTensors('checkpoint.safetensors')) ?? {};
+      const { data } = tensors?.w ?? {};
+      expect(data?.length).toBe(100_000);
+      expect(data?.every((value) => value === Number(metadata?.step))).toBe(true);
+      expect(damages).toEqual([]);
+      await workshop.release();
+    }
+  });
+
+  test('a half-written file that it left goes with the next begin', async () => {
+    const workshop = await begun('a');
+    await workshop.writeText('fits/log', 'x');
+    writeFileSync(join(workshop.folder, 'fits', 'log.99999.tmp'), 'hal');
+    await workshop.release();
+    const again = await begun('a');
+    expect(readdirSync(join(again.folder, 'fits'))).toEqual(['log']);
+    await again.finish();
+    expect(await store.find('a')).toBeDefined();
+  });
+});

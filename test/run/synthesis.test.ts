@@ -1,0 +1,174 @@
+import { describe, expect, test } from 'vitest';
+import type { AnyAttack } from '../../src/attacks/attack.js';
+import { dafl } from '../../src/attacks/dafl.js';
+import { deepInversion } from '../../src/attacks/deep-inversion.js';
+import { kd } from '../../src/attacks/kd.js';
+import { noise } from '../../src/attacks/noise.js';
+import { scratch } from '../../src/attacks/scratch.js';
+import { transfer } from '../../src/attacks/transfer.js';
+import type { DatasetPlugin } from '../../src/data/dataset.js';
+import { labelOnly } from '../../src/defenses/answers.js';
+import { nasty } from '../../src/defenses/nasty.js';
+import { none } from '../../src/defenses/none.js';
+import { type Facts, type Plan, plan, type Stage } from '../../src/experiment/plan.js';
+import { roomy } from '../attacks/stepping.js';
+import { normalised } from '../train/bench.js';
+import { dataOf, learnerOf, made, refusal, thirds, tiny } from './helpers.js';
+
+const facts: Facts = {
+  data: thirds(),
+  others: new Map(),
+  sources: new Map(),
+  harness: { training: 'training 1', measuring: 'measuring 1' },
+  version: '1',
+  engine: 'tensorflow-cpu',
+};
+const planOf = (changes: Parameters<typeof made>[0], world: Partial<Facts> = {}): Plan =>
+  plan(made({ teacher: learnerOf(roomy()), ...changes }), { ...facts, ...world });
+
+const stage = ({ stages }: Plan, label: string): Stage => {
+  const found = stages.find((each) => each.label === label);
+  if (found === undefined) throw new Error(`no stage ${label} among ${stages.map((each) => each.label).join('\n')}`);
+  return found;
+};
+
+/** The labels of the stages that one plan has and another one has not. */
+const changed = (one: Plan, other: Plan): string[] => {
+  const ids = new Set(other.stages.map(({ id }) => id));
+  return one.stages.filter(({ id }) => !ids.has(id)).map(({ label }) => label);
+};
+
+describe('a data-free attack is refused before anything is trained, with the net and the attack by name', () => {
+  const remedy = 'Choose another network or data set, or take the attack out.';
+
+  test.each<readonly [string, AnyAttack, Parameters<typeof made>[0], Partial<Facts>, string, string]>([
+    [
+      'on a victim without batch norms',
+      deepInversion({ batch: 2 }),
+      { teacher: learnerOf(tiny()) },
+      {},
+      'tiny has no batch norm, whose statistics the images are made to fit',
+      'attacks: deepInversion, students: tiny',
+    ],
+    [
+      'for a class that is none',
+      deepInversion({ batch: 2, labels: [0, 3] }),
+      {},
+      {},
+      'label 3 is none of the 3 classes',
+      'attacks: deepInversion, students: tiny',
+    ],
+    [
+      'at half resolution on a net that takes images of one size only',
+      deepInversion({ batch: 2, halfIterations: 1 }),
+      { teacher: learnerOf(normalised()) },
+      {},
+      'normalised takes images of one size only: set halfIterations to 0',
+      'attacks: deepInversion, students: tiny',
+    ],
+    [
+      'at half resolution in competition with such a net',
+      deepInversion({ batch: 2, halfIterations: 1, adaptive: { scale: 0.2, every: 1 } }),
+      {},
+      {},
+      'tiny takes images of one size only: set halfIterations to 0',
+      'attacks: adaptiveDeepInversion, students: tiny',
+    ],
+    [
+      'by a generator, for images of sides that are not divisible by 4',
+      dafl({ batch: 2 }),
+      {},
+      { data: thirds({ size: 6 }) },
+      'its generator makes images of sides divisible by 4, not of 6×6',
+      'attacks: dafl, students: tiny',
+    ],
+  ])('%s', (_, attack, changes, world, what, where) => {
+    expect(refusal(() => planOf({ ...changes, attacks: [attack] }, world))).toEqual({
+      _tag: 'Failure',
+      kind: 'experiment',
+      what,
+      where,
+      remedy,
+    });
+  });
+
+  test('and in no other case', () => {
+    const attacks = [deepInversion({ batch: 2, halfIterations: 1 }), dafl({ batch: 2 }), noise()];
+    expect(planOf({ attacks }).cells.every(({ stages }) => stages !== undefined)).toBe(true);
+  });
+});
+
+describe('the images of an attack that synthesises', () => {
+  const attacks = [scratch(), kd(), dafl({ batch: 2 }), deepInversion({ batch: 2 })];
+  const of = planOf({ attacks, defenses: [none(), nasty(), labelOnly()] });
+  const cell = (attack: string, defense: string) =>
+    of.cells.find((each) => each.attack === attack && each.defense === defense);
+
+  test('are looked at in a stage of their own, with the victim and a net that saw real images', () => {
+    for (const attack of ['dafl', 'deepInversion']) {
+      const looked = stage(of, `seed-0/nasty/tiny/${attack}/images`);
+      expect(looked.work.kind).toBe('inspect');
+      expect(looked.inputs).toEqual({
+        model: stage(of, `seed-0/nasty/tiny/${attack}`).id,
+        victim: stage(of, 'seed-0/nasty/teacher').id,
+        verifier: stage(of, 'seed-0/tiny/scratch').id,
+      });
+      expect(cell(attack, 'nasty')?.stages?.inspect).toBe(looked.id);
+    }
+    expect(cell('kd', 'nasty')?.stages).not.toHaveProperty('inspect');
+    expect(cell('scratch', 'none')?.stages).not.toHaveProperty('inspect');
+  });
+
+  test('are not looked at where the victim’s weights are not to be had', () => {
+    expect(cell('dafl', 'labelOnly')).toMatchObject({ reason: 'dafl needs weights; labelOnly exposes label' });
+    expect(of.stages.filter(({ work }) => work.kind === 'inspect').length).toBe(4);
+  });
+
+  test('are looked at anew when the looking changes, and the thefts stay', () => {
+    const other = planOf(
+      { attacks, defenses: [none(), nasty(), labelOnly()] },
+      { harness: { ...facts.harness, measuring: 'measuring 2' } },
+    );
+    const anew = changed(other, of);
+    expect(anew).toContain('seed-0/none/tiny/dafl/images');
+    expect(anew.every((label) => /\/(images|measure|divergence)$/.test(label))).toBe(true);
+  });
+});
+
+describe('what a thief has of another data set', () => {
+  const foreign: DatasetPlugin = { ...dataOf(thirds()), name: 'foreign' };
+  const known = (fingerprint: string, plugin = foreign): Partial<Facts> => ({
+    others: new Map([[plugin, fingerprint]]),
+  });
+  const attacks = [scratch(), transfer({ images: foreign })];
+  const theft = 'seed-0/none/tiny/transfer';
+
+  test('is part of a stage’s identity by its fingerprint, and of those that take from it', () => {
+    const [one, same, other] = [
+      planOf({ attacks }, known('one')),
+      planOf({ attacks }, known('one')),
+      planOf({ attacks }, known('other')),
+    ];
+    expect(stage(one, theft).parts.owned).toEqual({ kind: 'other', fingerprint: 'one' });
+    expect(changed(one, same)).toEqual([]);
+    expect(changed(other, one)).toEqual([theft, `${theft}/evaluate`, `${theft}/measure`]);
+  });
+
+  test('is compared with honest training on the victim’s own images', () => {
+    expect(planOf({ attacks }, known('one')).baselines).toEqual({ scratch: 'scratch', transfer: 'scratch' });
+  });
+
+  test('may be several sets, each with a stage of its own', () => {
+    const second: DatasetPlugin = { ...dataOf(thirds()), name: 'second' };
+    const both = [transfer({ images: foreign, label: 'one' }), transfer({ images: second, label: 'two' })];
+    const others = new Map([
+      [foreign, 'one'],
+      [second, 'two'],
+    ]);
+    const of = planOf({ attacks: both }, { others });
+    expect(['one', 'two'].map((label) => stage(of, `seed-0/none/tiny/${label}`).parts.owned)).toEqual([
+      { kind: 'other', fingerprint: 'one' },
+      { kind: 'other', fingerprint: 'two' },
+    ]);
+  });
+});
