@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { daflPresets, generating } from '../src/attacks/dafl.js';
 import { type Inversion, inversionPresets, inverting } from '../src/attacks/deep-inversion.js';
-import { inTurn, jointFit, phaseFit } from '../src/attacks/synthesis.js';
+import { jointFit, phaseFit, roundRobinLabels } from '../src/attacks/synthesis.js';
 import { key, uniforms } from '../src/core/random.js';
 import { dispose, type Tree } from '../src/core/tree.js';
 import type { Normalisation } from '../src/data/dataset.js';
@@ -263,7 +263,7 @@ const synthesiser = (attack: Attack, { net, image, batch, steps }: Row): Subject
   if (attack.name === 'deepInversion')
     return fitting(
       phaseFit(inverting({ ...attack.settings, batch }), { victim, student: network }, 0, {
-        labels: inTurn(batch, network.classes),
+        labels: roundRobinLabels(batch, network.classes),
         // Adaptive DeepInversion alone reads it.
         student: { params: {}, stats: {} },
         before: undefined,

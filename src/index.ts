@@ -1,4 +1,4 @@
-export type { AnyAttack, Attack, AttackContext, Owned, Ownership, Theft } from './attacks/attack.js';
+export type { AnyAttack, Attack, AttackContext, Extraction, Owned, Ownership } from './attacks/attack.js';
 export { labelled, unlabelled } from './attacks/attack.js';
 export { type DaflOptions, dafl, daflPresets } from './attacks/dafl.js';
 export {
@@ -12,16 +12,16 @@ export { kd, kdPresets, partialKd } from './attacks/kd.js';
 export { noise } from './attacks/noise.js';
 export { labelSmoothing, scratch } from './attacks/scratch.js';
 export {
-  type Improved,
-  type Improving,
-  inTurn,
+  distillFromPool,
   type JointDistillation,
   type Phase,
   type PoolDistillation,
-  type Site,
+  roundRobinLabels,
+  type SynthesisContext,
   type Synthesiser,
-  stealFromPool,
-  stealJointly,
+  type SynthesisInputs,
+  type SynthesisOutputs,
+  trainJointly,
 } from './attacks/synthesis.js';
 export { transfer } from './attacks/transfer.js';
 export { atLeast, between, checked, nothingElse, oneOf, positive, share, wholeAtLeast } from './core/check.js';
@@ -75,16 +75,16 @@ export {
   updateOn,
 } from './train/classifier.js';
 export type { Context, Synthesised } from './train/context.js';
-export type { FitSpec, Fitted, Given, Source } from './train/fit.js';
+export type { FitResult, FitSpec, Given, Source } from './train/fit.js';
 export { valueAndGradient } from './train/gradient.js';
 export type { ImageSet, LabelledBatch, RawBatch, UnlabelledBatch } from './train/images.js';
 export {
   crossEntropy,
   detach,
   distillation,
+  distillationKl,
   klDivergence,
   nasty as nastyLoss,
-  softDivergence,
   soften,
 } from './train/losses.js';
 export { adam, type Optimizer, type OptimizerState, sgd } from './train/optimizers.js';

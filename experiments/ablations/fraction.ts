@@ -2,7 +2,7 @@ import { experiment, nasty, none, partialKd, scratch, sweep } from 'undistill';
 import { omega, setting } from './setting.js';
 
 /**
- * How many images must a thief own? The paper sweeps the share of the training images from 10 to 90 % (the range is recalled,
+ * How many images must an attacker own? The paper sweeps the share of the training images from 10 to 90 % (the range is recalled,
  * not checked against the paper): at every share the nasty teacher's student is below the normal teacher's. Each is also
  * compared with the student that learns from the labels of the same images alone.
  *
@@ -12,7 +12,7 @@ import { omega, setting } from './setting.js';
 export default experiment({
   ...setting,
   name: 'ablation-fraction',
-  about: "Nasty Teacher: the student's accuracy by the share of the training images that the thief owns",
+  about: "Nasty Teacher: the student's accuracy by the share of the training images that the attacker owns",
   defenses: [none(), nasty({ omega })],
   attacks: [scratch(), ...sweep(partialKd, { fraction: [0.1, 0.3, 0.5, 0.7, 0.9] })],
 });

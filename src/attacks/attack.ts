@@ -4,11 +4,11 @@ import type { Access, Victim } from '../defenses/victim.js';
 import type { Network, Variables } from '../models/network.js';
 import type { BuiltLearner } from '../train/classifier.js';
 import type { Context } from '../train/context.js';
-import type { Fitted } from '../train/fit.js';
+import type { FitResult } from '../train/fit.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 
 /**
- * What the thief owns of the victim's training data. `fraction` in (0, 1]; subsets of one seed are nested. `stratified`
+ * What the attacker owns of the victim's training data. `fraction` in (0, 1]; subsets of one seed are nested. `stratified`
  * takes the same share of every class; `shuffled` takes the first of a shuffled order, as the released loader does.
  */
 export type Ownership =
@@ -24,7 +24,7 @@ export type Labelled = Extract<Ownership, { readonly fraction: number }> & { rea
 export type Owned<Data extends Ownership> = Data extends { kind: 'labelled' }
   ? {
       readonly train: ImageSet;
-      /** Held out of what the thief owns, for choosing a checkpoint. */
+      /** Held out of what the attacker owns, for choosing a checkpoint. */
       readonly validation: ImageSet | undefined;
     }
   : Data extends { kind: 'unlabelled' | 'other' }
@@ -38,7 +38,7 @@ export interface AttackContext<Data extends Ownership = Ownership> extends Conte
 }
 
 /** What was stolen. */
-export interface Theft extends Fitted<Variables> {
+export interface Extraction extends FitResult<Variables> {
   /** Images that were made and then learnt from, where there are such. */
   readonly pool?: number;
 }
@@ -67,7 +67,7 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   /** The same with a fraction of its own iterations; absent where it has none but the student's. */
   readonly scaled?: (factor: number) => AnyAttack;
   // A method, so that attacks of every need and ownership fit one list; the planner hands each what it declared.
-  steal(victim: Victim<Need>, student: BuiltLearner, context: AttackContext<Data>): Task<Theft>;
+  steal(victim: Victim<Need>, student: BuiltLearner, context: AttackContext<Data>): Task<Extraction>;
 }
 
 export type AnyAttack = Attack<Access, Ownership>;
@@ -76,7 +76,7 @@ export type AnyAttack = Attack<Access, Ownership>;
 export const ownsAShare = (data: Ownership): data is Extract<Ownership, { readonly fraction: number }> =>
   data.kind === 'unlabelled' || data.kind === 'labelled';
 
-export const ownershipSaid = (data: Ownership): string => {
+export const describeOwnership = (data: Ownership): string => {
   if (data.kind === 'none') return 'no images';
   if (data.kind === 'other') return `other images, without labels: ${data.images.name}`;
   return `${data.fraction === 1 ? 'all' : `${100 * data.fraction} %`} of the training images, ${data.kind}`;

@@ -8,7 +8,7 @@ import { adam, type Optimizer, type OptimizerState, sgd } from '../train/optimiz
 import { constant, multiStep, type Schedule, scaledSchedule } from '../train/schedules.js';
 import { activationLoss, informationEntropy, oneHotLoss } from '../train/synthesis-losses.js';
 import type { Attack } from './attack.js';
-import { ownRate, type Synthesiser, stealJointly } from './synthesis.js';
+import { type Synthesiser, trainJointly, zeroSchedule } from './synthesis.js';
 
 /** How the generator is made and what it learns. */
 export interface Generation {
@@ -170,7 +170,7 @@ export const dafl = (options: DaflOptions = {}): Attack<'weights', { readonly ki
         ? undefined
         : `its generator makes images of sides divisible by 4, not of ${height}×${width}`,
     steal: (victim, learner, context) =>
-      stealJointly(
+      trainJointly(
         generating(generation),
         { epochs, stepsPerEpoch, temperature: 1, keep, pictureEvery },
         victim,
@@ -194,7 +194,7 @@ export const generating = ({
   const plugin = generator({ latent, width });
   return {
     batch,
-    phases: [{ iterations: 1, schedule: ownRate }],
+    phases: [{ iterations: 1, schedule: zeroSchedule }],
     init: (key, { victim: { network } }) => {
       const variables = plugin.build(network.input).init(key);
       return { variables, slots: optimizer.init(variables.params) };
@@ -203,7 +203,7 @@ export const generating = ({
       plugin
         .build(network.input)
         .apply(variables, standardNormal([batch, latent], seed) as tf.Tensor2D, { mode: 'train' }).images,
-    improve: ({ victim }, _, { frozen, state: { variables, slots }, seed }) => {
+    step: ({ victim }, _, { frozen, state: { variables, slots }, seed }) => {
       const { network } = victim;
       const net = plugin.build(network.input);
       const z = standardNormal([batch, latent], seed) as tf.Tensor2D;

@@ -21,7 +21,13 @@ import { adam, type OptimizerState } from '../train/optimizers.js';
 import { constant, cosine } from '../train/schedules.js';
 import { batchNormDistance, imageNorm, jensenShannon, totalVariation } from '../train/synthesis-losses.js';
 import type { Attack } from './attack.js';
-import { type Improving, type Phase, type Site, type Synthesiser, stealFromPool } from './synthesis.js';
+import {
+  distillFromPool,
+  type Phase,
+  type SynthesisContext,
+  type Synthesiser,
+  type SynthesisInputs,
+} from './synthesis.js';
 
 /** How images are inverted out of a network: weights of the loss's terms, and the way down. */
 export interface Inversion {
@@ -228,7 +234,7 @@ export const deepInversion = (options: DeepInversionOptions = {}): Attack<'weigh
     },
     refuses: (victim, student) => refusal(scale === 0 ? [victim] : [victim, student], labels ?? [], inversion),
     steal: (victim, student, context) =>
-      stealFromPool(
+      distillFromPool(
         inverting(inversion, scale),
         {
           batches,
@@ -311,7 +317,7 @@ export const inverting = (inversion: Inversion, competition = 0): Synthesiser<In
       return { images, slots: optimizer.init({ images }), best: images.clone(), lowest: tf.scalar(Number.MAX_VALUE) };
     },
     images: (_, { best }) => best,
-    improve: (site, at, given) => {
+    step: (site, at, given) => {
       const half = halfIterations > 0 && at === 0;
       const { images, slots, best, lowest } = given.state;
       const { loss, gradients, aux } = valueAndGradient(
@@ -342,9 +348,9 @@ export const inverting = (inversion: Inversion, competition = 0): Synthesiser<In
 const inversionLoss = (
   inversion: Inversion,
   competition: number,
-  { victim, student }: Site,
+  { victim, student }: SynthesisContext,
   half: boolean,
-  { frozen, student: learnt, labels, seed }: Improving<Inverted>,
+  { frozen, student: learnt, labels, seed }: SynthesisInputs<Inverted>,
   pixels: tf.Tensor4D,
 ) => {
   const seen = half ? avgPool(pixels, 2) : pixels;
@@ -375,7 +381,7 @@ const inversionLoss = (
 };
 
 /** Kept to the normalised values of black and white, channel by channel. */
-const clipped = (images: tf.Tensor4D, { victim: { normalisation } }: Site): tf.Tensor4D => {
+const clipped = (images: tf.Tensor4D, { victim: { normalisation } }: SynthesisContext): tf.Tensor4D => {
   const { mean, std } = normalisation;
   const level = (white: number) => tf.tensor1d(mean.map((m, c) => (white - m) / (std[c] as number)));
   return tf.minimum(tf.maximum(images, level(0)), level(1));

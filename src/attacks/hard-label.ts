@@ -4,7 +4,7 @@ import { type Attack, unlabelled } from './attack.js';
 
 /**
  * The student learns the class the victim names for each augmented image, by cross-entropy: all that an interface which
- * tells labels alone gives away. The thief needs images but no labels, and so cannot choose a checkpoint.
+ * tells labels alone gives away. The attacker needs images but no labels, and so cannot choose a checkpoint.
  */
 export const hardLabel = (): Attack<'label', typeof unlabelled> => ({
   name: 'hardLabel',

@@ -21,7 +21,7 @@ export interface KdOptions {
 export const kd = (options: KdOptions = {}): Attack<'probabilities', Labelled> => distil('kd', options);
 
 /**
- * Distillation by a thief who owns part of the training images. Compared with a student trained on the labels of the
+ * Distillation by an attacker who owns part of the training images. Compared with a student trained on the labels of the
  * same images for the same number of steps.
  */
 export const partialKd = ({

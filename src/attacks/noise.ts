@@ -5,9 +5,9 @@ import { standardNormal } from '../engine/ops.js';
 import type { Named } from '../models/network.js';
 import { type ClassifierState, initialState, updateOn } from '../train/classifier.js';
 import type { FitSpec } from '../train/fit.js';
-import { softDivergence } from '../train/losses.js';
+import { distillationKl } from '../train/losses.js';
 import type { Attack } from './attack.js';
-import { always, continued } from './synthesis.js';
+import { constantSource, scheduleSlice } from './synthesis.js';
 
 export interface NoiseOptions {
   /** τ > 0. */
@@ -46,14 +46,14 @@ export const noise = (options: NoiseOptions = {}): Attack<'probabilities', { rea
           const images = standardNormal([recipe.batch, height, width, channels], seed) as tf.Tensor4D;
           const teacher = victim.logProbabilities(frozen, images);
           const updated = updateOn(learner, state, images, learningRate, ({ logits }) =>
-            softDivergence({ logits, teacher, temperature }),
+            distillationKl({ logits, teacher, temperature }),
           );
           return { state: updated.state, metrics: { loss: updated.loss, ...updated.terms } as Named };
         },
         frozen: victim.frozen,
         init: (key) => initialState(recipe.optimizer, network.init(key)),
-        source: always<Drawn>(() => ({}), recipe.batch, total),
-        ...continued(recipe, { steps: total, before: 0, total }),
+        source: constantSource<Drawn>(() => ({}), recipe.batch, total),
+        ...scheduleSlice(recipe, { steps: total, before: 0, total }),
         queriesPerImage: 1,
         keep: ({ variables }) => variables,
       };

@@ -10,11 +10,11 @@ import type { Step } from '../engine/step.js';
 import type { Named, Network, Variables } from '../models/network.js';
 import { type BuiltLearner, type ClassifierState, classifier, initialState, updateOn } from '../train/classifier.js';
 import type { Cost, Synthesised } from '../train/context.js';
-import type { FitSpec, Given, Nothing, Source } from '../train/fit.js';
+import type { FitSpec, Given, NoTensors, Source } from '../train/fit.js';
 import { type ImageSet, type Pictures, picturesOf, type UnlabelledBatch } from '../train/images.js';
-import { detach, softDivergence } from '../train/losses.js';
+import { detach, distillationKl } from '../train/losses.js';
 import { constant, type Schedule } from '../train/schedules.js';
-import type { AttackContext, Theft } from './attack.js';
+import type { AttackContext, Extraction } from './attack.js';
 
 /**
  * Stealing without data is *synthesise → distil*: a synthesiser makes images of what the victim's weights give away, and a
@@ -27,11 +27,11 @@ export interface Synthesiser<State extends Tree = Tree> {
   /** One after the other on the same state; a generator, which learns with the student, has one. */
   readonly phases: readonly Phase[];
   /** Fresh state: noise to be improved, or a generator. `before` is what the phase before left, borrowed. */
-  init(key: Key, site: Site, before?: State): State;
+  init(key: Key, site: SynthesisContext, before?: State): State;
   /** The arithmetic of one step of a phase. */
-  improve(site: Site, phase: number, given: Improving<State>): Improved<State>;
+  step(site: SynthesisContext, phase: number, given: SynthesisInputs<State>): SynthesisOutputs<State>;
   /** The images of a state, normalised, [batch, height, width, channels]; seed (int32 [2]) for those that draw. */
-  images(site: Site, state: State, seed: tf.Tensor1D): tf.Tensor4D;
+  images(site: SynthesisContext, state: State, seed: tf.Tensor1D): tf.Tensor4D;
 }
 
 export interface Phase {
@@ -41,12 +41,12 @@ export interface Phase {
 }
 
 /** What a synthesiser works on. */
-export interface Site {
+export interface SynthesisContext {
   readonly victim: Victim<'weights'>;
   readonly student: Network;
 }
 
-export interface Improving<State extends Tree> {
+export interface SynthesisInputs<State extends Tree> {
   /** The victim's tensors, which its answers are computed from. */
   readonly frozen: Tree;
   /** The student as it is by now, for a synthesiser that looks for what it does not know yet. */
@@ -58,7 +58,7 @@ export interface Improving<State extends Tree> {
   readonly seed: tf.Tensor1D;
 }
 
-export interface Improved<State extends Tree> {
+export interface SynthesisOutputs<State extends Tree> {
   readonly state: State;
   /** The images that the step looked at, and the victim's logits on them: what a student learns from at once. */
   readonly images: tf.Tensor4D;
@@ -83,7 +83,7 @@ const done = async <A>(task: Task<A>): Promise<A> => {
 };
 
 /** The same batch at every step; `batch` makes its tensors. */
-export const always =
+export const constantSource =
   <Batch extends Tree>(batch: () => Batch, images: number, steps: number) =>
   (): Source<Batch> => ({ data: {}, steps, at: () => ({ batch: batch(), images }) });
 
@@ -100,7 +100,7 @@ const epochsOf = (steps: number) => {
 /** One phase of making one batch of images. */
 export const phaseFit = <State extends Tree>(
   synthesiser: Synthesiser<State>,
-  site: Site,
+  site: SynthesisContext,
   phase: number,
   {
     labels,
@@ -115,13 +115,13 @@ export const phaseFit = <State extends Tree>(
   },
 ): FitSpec<Victims, State, Labels, State> => {
   const { iterations, schedule } = synthesiser.phases[phase] as Phase;
-  const step: Step<Given<Victims, Nothing>, State, Labels, Named> = (
+  const step: Step<Given<Victims, NoTensors>, State, Labels, Named> = (
     { frozen },
     state,
     batch,
     { learningRate, seed },
   ) => {
-    const improved = synthesiser.improve(site, phase, {
+    const improved = synthesiser.step(site, phase, {
       frozen: frozen.victim,
       student: frozen.student,
       state,
@@ -135,8 +135,8 @@ export const phaseFit = <State extends Tree>(
     step,
     frozen: { victim: site.victim.frozen, student },
     init: (key) => synthesiser.init(key, site, before),
-    source: always(labelled(labels), labels.length, epochsOf(iterations).stepsPerEpoch),
-    ...continued({ epochs: 1, schedule }, { steps: iterations, before: 0, total: iterations }),
+    source: constantSource(labelled(labels), labels.length, epochsOf(iterations).stepsPerEpoch),
+    ...scheduleSlice({ epochs: 1, schedule }, { steps: iterations, before: 0, total: iterations }),
     queriesPerImage: 1,
     keep: (state) => state,
     snapshot: { every, of: (state) => shownOf(synthesiser, site, state) },
@@ -145,7 +145,11 @@ export const phaseFit = <State extends Tree>(
 
 const someSeed = (): tf.Tensor1D => tf.tensor1d([1, 2], 'int32');
 
-const shownOf = <State extends Tree>(synthesiser: Synthesiser<State>, site: Site, state: State): Pictures => {
+const shownOf = <State extends Tree>(
+  synthesiser: Synthesiser<State>,
+  site: SynthesisContext,
+  state: State,
+): Pictures => {
   const images = tf.tidy(() => synthesiser.images(site, state, someSeed()).clone());
   const pictures = picturesOf(images, site.victim.normalisation);
   images.dispose();
@@ -155,7 +159,7 @@ const shownOf = <State extends Tree>(synthesiser: Synthesiser<State>, site: Site
 const tenthOf = (iterations: number): number => Math.max(1, Math.round(iterations / 10));
 
 /** So many labels: every class in turn, from the one on that `from` labels before end at. */
-export const inTurn = (count: number, classes: number, from = 0): readonly number[] =>
+export const roundRobinLabels = (count: number, classes: number, from = 0): readonly number[] =>
   Array.from({ length: count }, (_, i) => (from + i) % classes);
 
 /** How a student learns from a pool of images. */
@@ -181,22 +185,22 @@ export const comparablePool = 10_000;
 /**
  * Makes a pool of images batch by batch, and distils the student on it: τ² KL(victim ‖ student), both softened by τ.
  */
-export const stealFromPool = <State extends Tree>(
+export const distillFromPool = <State extends Tree>(
   synthesiser: Synthesiser<State>,
   options: PoolDistillation,
   victim: Victim<'weights'>,
   learner: BuiltLearner,
   context: AttackContext,
-): Task<Theft> =>
+): Task<Extraction> =>
   asTask(async () => {
     const { batches, temperature, stepsBetween = 0, augmentation = { crop: 0, flip: false } } = options;
     const all = synthesiser.phases.reduce((sum, { iterations }) => sum + iterations, 0);
     const pictureEvery = options.pictureEvery ?? tenthOf(all);
-    const site: Site = { victim, student: learner.network };
+    const site: SynthesisContext = { victim, student: learner.network };
     const { classes } = victim.network;
     const labelsOf = (batch: number): readonly number[] =>
-      options.labels ?? inTurn(synthesiser.batch, classes, batch * synthesiser.batch);
-    soundly(synthesiser, labelsOf(0), classes);
+      options.labels ?? roundRobinLabels(synthesiser.batch, classes, batch * synthesiser.batch);
+    validateSynthesiser(synthesiser, labelsOf(0), classes);
     const steps = options.steps ?? learner.recipe.epochs * context.fullStepsPerEpoch;
     const costs: Cost[] = [];
     const pool: Synthesised[] = [];
@@ -243,7 +247,7 @@ export const stealFromPool = <State extends Tree>(
         // Of many students only the newest is kept, and a run that goes on begins with it.
         const fitted = batch < newest ? [] : [await distil(between(batch), stepsBetween)];
         if (batch < newest) taken += stepsBetween;
-        costs.push(await done(context.artefact(between(batch), async () => costOf(fitted))));
+        costs.push(await done(context.value(between(batch), async () => costOf(fitted))));
         if (batch > 0) await context.drop(between(batch - 1));
       }
       if (stepsBetween > 0 && taken < batches * stepsBetween)
@@ -269,7 +273,7 @@ export const stealFromPool = <State extends Tree>(
   });
 
 /** Throws a `FailureError` of kind `plugin` for a synthesiser that cannot make a batch of images of these classes. */
-const soundly = ({ batch, phases }: Synthesiser, labels: readonly number[], classes: number): void => {
+const validateSynthesiser = ({ batch, phases }: Synthesiser, labels: readonly number[], classes: number): void => {
   const refuse = (what: string, remedy: string): never => {
     throw new FailureError(failure('plugin', what, { where: 'synthesiser', remedy }));
   };
@@ -293,7 +297,7 @@ const costOf = (all: readonly Cost[]): Cost => {
 /** All phases of one batch. */
 const synthesise = async <State extends Tree>(
   synthesiser: Synthesiser<State>,
-  site: Site,
+  site: SynthesisContext,
   batch: number,
   {
     labels,
@@ -366,15 +370,15 @@ const poolFit = (
     queriesPerImage: 1,
     frozen: victim.frozen,
     target: (frozen, normalised) => ({ teacher: victim.logits(frozen, normalised) }),
-    loss: ({ logits, target: { teacher } }) => softDivergence({ logits, teacher, temperature }),
+    loss: ({ logits, target: { teacher } }) => distillationKl({ logits, teacher, temperature }),
   });
-  return { ...spec, ...continued(recipe, { steps, before, total }), init: () => clone(start), keep: whole };
+  return { ...spec, ...scheduleSlice(recipe, { steps, before, total }), init: () => clone(start), keep: whole };
 };
 
 const whole = (state: ClassifierState): ClassifierState => state;
 
 /** `steps` steps of a training of `total`, of which `before` were taken: epochs and rate as in the whole. */
-export const continued = (
+export const scheduleSlice = (
   { epochs, schedule }: Pick<BuiltLearner['recipe'], 'epochs' | 'schedule'>,
   { steps, before, total }: { readonly steps: number; readonly before: number; readonly total: number },
 ): Pick<FitSpec<Tree, Tree, Tree, Tree>, 'epochs' | 'stepsPerEpoch' | 'steps' | 'schedule'> => {
@@ -411,16 +415,20 @@ export interface JointDistillation {
  * Lets a synthesiser's and the student's updates happen in one step, on the same images: no gradient flows from the student
  * to the synthesiser or back. The student's recipe gives its optimiser and learning rate.
  */
-export const stealJointly = <State extends Tree>(
+export const trainJointly = <State extends Tree>(
   synthesiser: Synthesiser<State>,
   options: JointDistillation,
   victim: Victim<'weights'>,
   learner: BuiltLearner,
   context: AttackContext,
-): Task<Theft> =>
+): Task<Extraction> =>
   asTask(async () => {
-    const site: Site = { victim, student: learner.network };
-    soundly(synthesiser, inTurn(synthesiser.batch, victim.network.classes), victim.network.classes);
+    const site: SynthesisContext = { victim, student: learner.network };
+    validateSynthesiser(
+      synthesiser,
+      roundRobinLabels(synthesiser.batch, victim.network.classes),
+      victim.network.classes,
+    );
     const spec = jointFit(synthesiser, site, options, learner);
     const { last, best: _, ...fitted } = await done(context.fit('student', spec));
     try {
@@ -442,20 +450,20 @@ export const stealJointly = <State extends Tree>(
 /** The fit of a synthesiser and the student together. */
 export const jointFit = <State extends Tree>(
   synthesiser: Synthesiser<State>,
-  site: Site,
+  site: SynthesisContext,
   { epochs, stepsPerEpoch, temperature, pictureEvery }: Omit<JointDistillation, 'keep'>,
   learner: BuiltLearner,
 ): FitSpec<Tree, Joint<State>, Labels, Joint<State>> => {
   const { victim } = site;
   const { network, recipe } = learner;
-  const labels = inTurn(synthesiser.batch, victim.network.classes);
-  const step: Step<Given<Tree, Nothing>, Joint<State>, Labels, Named> = (
+  const labels = roundRobinLabels(synthesiser.batch, victim.network.classes);
+  const step: Step<Given<Tree, NoTensors>, Joint<State>, Labels, Named> = (
     { frozen },
     { synthesiser: state, student },
     batch,
     { learningRate, seed },
   ) => {
-    const improved = synthesiser.improve(site, 0, {
+    const improved = synthesiser.step(site, 0, {
       frozen,
       student: student.variables,
       state,
@@ -465,7 +473,7 @@ export const jointFit = <State extends Tree>(
     });
     const images = detach(improved.images);
     const updated = updateOn(learner, student, images, learningRate, ({ logits }) =>
-      softDivergence({ logits, teacher: improved.logits, temperature }),
+      distillationKl({ logits, teacher: improved.logits, temperature }),
     );
     return {
       state: { synthesiser: improved.state, student: updated.state },
@@ -479,7 +487,7 @@ export const jointFit = <State extends Tree>(
       synthesiser: synthesiser.init(key.split('synthesiser'), site),
       student: initialState(recipe.optimizer, network.init(key)),
     }),
-    source: always(labelled(labels), labels.length, stepsPerEpoch),
+    source: constantSource(labelled(labels), labels.length, stepsPerEpoch),
     epochs,
     stepsPerEpoch,
     schedule: recipe.schedule,
@@ -495,7 +503,7 @@ export const jointFit = <State extends Tree>(
 /** So many images of a generator, each called by what the victim takes it for. */
 const sampled = <State extends Tree>(
   synthesiser: Synthesiser<State>,
-  site: Site,
+  site: SynthesisContext,
   state: State,
   { count, updates, key }: { readonly count: number; readonly updates: number; readonly key: Key },
 ): Synthesised => {
@@ -523,4 +531,4 @@ const sampled = <State extends Tree>(
 };
 
 /** For synthesisers whose learning rate is their own. */
-export const ownRate: Schedule = constant(0);
+export const zeroSchedule: Schedule = constant(0);

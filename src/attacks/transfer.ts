@@ -2,11 +2,11 @@ import { checked, nothingElse, positive } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { classifier } from '../train/classifier.js';
-import { softDivergence } from '../train/losses.js';
+import { distillationKl } from '../train/losses.js';
 import type { Attack, Ownership } from './attack.js';
 
 export interface TransferOptions {
-  /** The images that the thief has: another data set or a folder. Their labels are not looked at. */
+  /** The images that the attacker has: another data set or a folder. Their labels are not looked at. */
   readonly images: DatasetPlugin;
   /** τ > 0. */
   readonly temperature?: number;
@@ -14,7 +14,7 @@ export interface TransferOptions {
 }
 
 /**
- * Distillation on images of something else, by a thief who has none of the victim's: τ² KL(victim ‖ student) on another data
+ * Distillation on images of something else, by an attacker who has none of the victim's: τ² KL(victim ‖ student) on another data
  * set's training images, brought to the victim's size and channels, in as many steps as honest training takes. What a
  * data-free attack must beat to be worth its trouble.
  */
@@ -51,7 +51,7 @@ export const transfer = ({
           queriesPerImage: 1,
           frozen: victim.frozen,
           target: (frozen, normalised) => ({ teacher: victim.logProbabilities(frozen, normalised) }),
-          loss: ({ logits, target: { teacher } }) => softDivergence({ logits, teacher, temperature }),
+          loss: ({ logits, target: { teacher } }) => distillationKl({ logits, teacher, temperature }),
         }),
       ),
   };

@@ -4,9 +4,9 @@ import { FailureError, failure } from '../core/errors.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import type { Json } from '../experiment/identity.js';
 import { withCounters } from '../models/state-dict.js';
-import { checkpointOf, files, readRecord } from '../run/artefacts.js';
+import { checkpointOf, files, readRecord } from '../run/outputs.js';
 import type { StageRecord } from '../run/record.js';
-import { type Artefact, isThere, openStore, writeWhole } from '../run/store.js';
+import { isThere, openStore, type StageOutput, writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
 import type { PlanFile } from './plan-file.js';
 import { decodeMatrix, matrixPath, readPlan, stageFolder } from './run-folder.js';
@@ -44,13 +44,13 @@ export const stageNamed = (asked: string, stages: readonly PlannedStage[]): Plan
 };
 
 /** The stage as it lies in the store beside a run's folder. */
-const finished = async (run: string, { id, label }: PlannedStage): Promise<Artefact> => {
+const finished = async (run: string, { id, label }: PlannedStage): Promise<StageOutput> => {
   let what = 'the stage is not finished';
   const store = openStore(join(run, '..', '.store'), (_, file) => {
     what = `${file} was altered on disk`;
   });
-  const artefact = await store.find(id);
-  return artefact ?? refuse(what, label, 'Run the experiment, and export it then.');
+  const output = await store.find(id);
+  return output ?? refuse(what, label, 'Run the experiment, and export it then.');
 };
 
 type Fields = { readonly [name: string]: Json };
@@ -82,12 +82,12 @@ export const exportCommand = async (
   const stage = stageNamed(asked, (await readPlan(folder)).stages);
   if (await isThere(path)) refuse('the file exists', path, 'Choose another with --out, or remove it.');
 
-  const artefact = await finished(folder, stage);
-  const record = await readRecord(artefact);
+  const output = await finished(folder, stage);
+  const record = await readRecord(output);
   if (record.failure !== undefined)
     refuse(`there is no network: ${record.failure.what}`, stage.label, 'Choose another.');
   const checkpoint = checkpointOf(record, select);
-  const { tensors, metadata } = await artefact.tensors(files[checkpoint]);
+  const { tensors, metadata } = await output.tensors(files[checkpoint]);
   const classes = (JSON.parse(metadata.classes ?? '[]') as unknown[]).length;
   const said = { ...metadata, ...description(record), experiment, checkpoint, classCount: String(classes) };
   await writeWhole(path, encodeSafetensors(withCounters(tensors), said));

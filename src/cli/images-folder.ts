@@ -4,10 +4,10 @@ import type { Dataset } from '../data/dataset.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
 import type { ImagesFile } from '../report/images.js';
 import { grid, type Picture, pictureToPng, pngOf, sideBySide } from '../report/pictures.js';
-import { readResult } from '../run/artefacts.js';
 import type { Inspection } from '../run/inspect.js';
+import { readResult } from '../run/outputs.js';
 import { readPool } from '../run/pool.js';
-import type { Artefact, Store } from '../run/store.js';
+import type { StageOutput, Store } from '../run/store.js';
 import { guarded, writeWhole } from '../run/store.js';
 import { imageFiles, jsonText, stageFolder } from './run-folder.js';
 
@@ -44,9 +44,9 @@ interface Shown {
 export const writeImages = async (run: string, plan: Plan, data: Dataset, store: Store): Promise<number> => {
   const shown: Shown[] = [];
   for (const cell of synthesising(plan)) {
-    const [thief, looked] = [await store.find(cell.stages.steal), await store.find(cell.stages.inspect)];
-    if (thief === undefined || looked === undefined) continue;
-    shown.push(await write(run, cell, data, thief, looked));
+    const [attacker, looked] = [await store.find(cell.stages.steal), await store.find(cell.stages.inspect)];
+    if (attacker === undefined || looked === undefined) continue;
+    shown.push(await write(run, cell, data, attacker, looked));
   }
   for (const one of shown) {
     const undefended = plan.experiment.defenses.find(({ defense }) => defense.name === 'none')?.label;
@@ -69,12 +69,12 @@ const write = async (
   run: string,
   cell: Synthesising,
   data: Dataset,
-  thief: Artefact,
-  looked: Artefact,
+  attacker: StageOutput,
+  looked: StageOutput,
 ): Promise<Shown> => {
   const folder = join(run, folderOf(cell));
   const inspection = await readResult<Inspection>(looked);
-  const { images = new Uint8Array(), updates = [] } = (await readPool(thief, inspection.images.length)) ?? {};
+  const { images = new Uint8Array(), updates = [] } = (await readPool(attacker, inspection.images.length)) ?? {};
   const { shape, count, diagnostics } = inspection;
   const size = shape.height * shape.width * shape.channels;
   const rows = data.classes.map((label, index) => ({
@@ -93,10 +93,10 @@ const write = async (
     if (file === undefined) continue;
     await writeWhole(join(folder, file), pngOf(images.subarray(i * size, (i + 1) * size), shape));
   }
-  const history = await thief.list(imageFiles.history);
+  const history = await attacker.list(imageFiles.history);
   for (const name of history) {
     const target = join(folder, imageFiles.history, name);
-    await guarded(target, () => cp(join(thief.folder, imageFiles.history, name), target));
+    await guarded(target, () => cp(join(attacker.folder, imageFiles.history, name), target));
   }
   // What an attack of the same label left here before it was changed.
   await keepOnly(join(folder, imageFiles.history), history);

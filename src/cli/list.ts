@@ -1,4 +1,4 @@
-import { ownershipSaid } from '../attacks/attack.js';
+import { describeOwnership } from '../attacks/attack.js';
 import { downloaded, publishedNames } from '../data/published.js';
 import type { NetworkPlugin } from '../models/network.js';
 import * as catalogue from './catalogue.js';
@@ -44,7 +44,7 @@ const items: Readonly<Record<Kind, () => readonly Item[]>> = {
     catalogue.attacks.map(({ write, about, plugin: { params, needs, data }, source }) => ({
       write,
       about,
-      facts: { parameters: parameters(params), needs, owns: ownershipSaid(data), source },
+      facts: { parameters: parameters(params), needs, owns: describeOwnership(data), source },
     })),
   defenses: () =>
     catalogue.defenses.map(({ write, about, plugin: { params, exposes }, source }) => ({

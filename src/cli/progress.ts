@@ -56,7 +56,7 @@ const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | 
 };
 
 /** Tells a run's events on a terminal: live lines where there can be, else plain ones. */
-export const teller = (out: Terminal, plan: Plan): ((event: RunEvent) => void) => {
+export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) => void) => {
   const of = plan.stages.filter(trains).length;
   const saidAt = new Map<string, number>();
   let kept = 0;

@@ -22,7 +22,7 @@ import { type ExperimentOptions, openExperiments, outFolder } from './experiment
 import { keepPicture, writeImages } from './images-folder.js';
 import { shownWhole } from './paths.js';
 import { openedFrom, planFile } from './plan-file.js';
-import { teller } from './progress.js';
+import { progressReporter } from './progress.js';
 import type { ReadRun } from './report-run.js';
 import {
   chartFiles,
@@ -103,7 +103,7 @@ const runOne = async (
   const git = await gitState(path);
   const executors = await executorsFor(file, options, prepared, store, stop.signal, git);
   const tables = tableWriter(folders.run, prepared, store, outcomes);
-  const tell = teller(out, chosen);
+  const tell = progressReporter(out, chosen);
   const failed = await untilStopped(stop, out, async () => {
     await run(chosen, store, executors, (event: RunEvent) => {
       tell(event);

@@ -16,7 +16,7 @@ export interface ${capital(value)}Options {
   readonly alpha?: number;
 }
 
-/** Say here what the thief does, and where it comes from: a paper and its equation. */
+/** Say here what the attacker does, and where it comes from: a paper and its equation. */
 export const ${value} = ({ temperature = 4, alpha = 0.5 }: ${capital(value)}Options = {}): Attack<
   'probabilities',
   typeof labelled
@@ -29,7 +29,7 @@ export const ${value} = ({ temperature = 4, alpha = 0.5 }: ${capital(value)}Opti
     source: import.meta.url,
     // What the victim must answer: 'none', 'label', 'probabilities', 'logits' or 'weights'.
     needs: 'probabilities',
-    // What the thief owns: labelled, unlabelled, or { kind: 'none' }.
+    // What the attacker owns: labelled, unlabelled, or { kind: 'none' }.
     data: labelled,
     // Everything made by \`fit\` is kept, checkpointed and resumed under its name.
     steal: (victim, student, { fit, data }) =>

@@ -7,7 +7,7 @@ export type FailureKind =
   | 'experiment' // the experiment file, or a value in it
   | 'data' // a data set: missing, truncated, corrupt, of the wrong kind
   | 'engine' // TensorFlow cannot be installed or loaded
-  | 'store' // disk: full, read-only, altered artefacts
+  | 'store' // disk: full, read-only, altered stage outputs
   | 'diverged' // training produced non-finite values or stayed at chance
   | 'plugin' // an attack or a defence threw
   | 'interrupted'; // Ctrl-C

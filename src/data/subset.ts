@@ -119,7 +119,7 @@ export interface Split {
 /**
  * Holds out ⌊validationFraction·N⌋ images for choosing models; both parts are in ascending order. Given labels, each
  * class gives its share, rounded up or down; given a count, or the same label everywhere, the choice is plain. Depends on
- * `from` and the arguments alone. A fraction of 0 holds out nothing. `among`: the images to split (a thief's subset); all
+ * `from` and the arguments alone. A fraction of 0 holds out nothing. `among`: the images to split (an attacker's subset); all
  * by default.
  *
  * Throws a `FailureError` of kind `experiment` for a fraction outside [0, 1), and when a fraction above 0 holds out no image.

@@ -8,7 +8,7 @@ export const labelOnly = (): Defense<'label'> => ({
   params: {},
   source: import.meta.url,
   exposes: 'label',
-  leaves: 'label',
+  preserves: 'label',
   expose: ({ frozen, labels }) => ({ frozen, labels }),
 });
 
@@ -21,7 +21,7 @@ export const rounding = (digits: number): Defense<'probabilities'> => {
     params: { digits },
     source: import.meta.url,
     exposes: 'probabilities',
-    leaves: 'label',
+    preserves: 'label',
     expose: ({ frozen, labels, logProbabilities }) => ({
       frozen,
       labels,
@@ -44,7 +44,7 @@ export const topK = (k: number): Defense<'probabilities'> => {
     params: { k },
     source: import.meta.url,
     exposes: 'probabilities',
-    leaves: 'label',
+    preserves: 'label',
     expose: ({ frozen, labels, logProbabilities }) => ({
       frozen,
       labels,

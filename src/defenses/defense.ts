@@ -2,7 +2,7 @@ import type { Task } from '../core/errors.js';
 import type { NetworkPlugin, Variables } from '../models/network.js';
 import type { BuiltLearner } from '../train/classifier.js';
 import type { Context } from '../train/context.js';
-import type { Fitted } from '../train/fit.js';
+import type { FitResult } from '../train/fit.js';
 import type { ImageSet } from '../train/images.js';
 import type { Access, Victim } from './victim.js';
 
@@ -39,11 +39,11 @@ export interface Defense<Exposes extends Access = Access> {
   /** A net to be trained normally beforehand, as `context.adversary`; default: the undefended teacher. */
   readonly adversary?: NetworkPlugin;
   /** Trains the protected teacher. Absent: the teacher is used as it comes. */
-  readonly protect?: (baseline: Teacher, context: DefenseContext) => Task<Fitted<Variables>>;
+  readonly protect?: (baseline: Teacher, context: DefenseContext) => Task<FitResult<Variables>>;
   /** Wraps the victim's answers, and so never gives weights or logits away. Absent: the victim as it is. */
   readonly expose?: (victim: Victim<'probabilities'>) => Victim<Exposes>;
   /** The answers that `expose` passes on as they are: an attack that asks for no more steals the same as without it. */
-  readonly leaves?: 'label';
+  readonly preserves?: 'label';
   /** The same with a fraction of the epochs that it names; absent where it names none. */
   readonly scaled?: (factor: number) => Defense<Exposes>;
   /** Of which defences this one consists, in order; each trains and wraps in turn. */

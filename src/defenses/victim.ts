@@ -20,7 +20,7 @@ export type AtLeast<Need extends Access> = {
 }[Need];
 
 export interface Closed {
-  /** Tensors the answers are computed from; part of a step's frozen input, never changed by a thief. */
+  /** Tensors the answers are computed from; part of a step's frozen input, never changed by an attacker. */
   readonly frozen: Tree;
 }
 
@@ -57,7 +57,7 @@ interface VictimAt {
   weights: GivesWeights;
 }
 
-/** What a thief with access `A` holds. A victim with more access fits wherever one with less is asked for. */
+/** What an attacker with access `A` holds. A victim with more access fits wherever one with less is asked for. */
 export type Victim<A extends Access = Access> = VictimAt[A];
 
 /** A trained network, published: its weights and all that follows from them. The caller keeps owning `variables`. */
@@ -75,7 +75,7 @@ export const publish = (network: Network, variables: Variables, normalisation: N
   };
 };
 
-/** The same victim with no more answers than `access`: what a thief who declared that need is handed. */
+/** The same victim with no more answers than `access`: what an attacker who declared that need is handed. */
 export const restrict = (victim: Victim, access: Access): Victim => {
   const answers: readonly (readonly [string, Access])[] = [
     ['labels', 'label'],

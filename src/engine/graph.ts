@@ -286,7 +286,7 @@ const hiddenConstant = ({ name, dtype, shape, data }: Constant): GraphNode[] => 
 };
 
 /** Operations that TensorFlow's optimiser would draw together with the next one into another that rounds differently … */
-const apartFromNext = new Set(['Sqrt', 'Sigmoid', 'Softplus']);
+const noFuseWithNext = new Set(['Sqrt', 'Sigmoid', 'Softplus']);
 
 /** … and those that it would draw together with the one before: any, or those named. */
 const apartFromLast = new Map<string, readonly string[] | 'any'>([
@@ -309,14 +309,14 @@ const roundsAlikeWithRelu = ({ outputs: [normalised] }: TracedOperation): boolea
   ((normalised as Form).shape.at(-1) as number) % 8 !== 4;
 
 /** The nodes behind which another is put, through which the optimiser does not see. */
-const keptApart = ({ nodes }: Trace): Set<number> => {
+const fusionBarriers = ({ nodes }: Trace): Set<number> => {
   const found = new Set<number>();
   nodes.forEach((each, index) => {
     if (each.kind !== 'operation') return;
     const [first] = each.inputs;
     // A constant in another type is one still, and would be seen to be one.
     const isConstant = each.name === 'Cast' && first !== undefined && nodes[first.node]?.kind === 'constant';
-    if (apartFromNext.has(each.name) || isConstant) found.add(index);
+    if (noFuseWithNext.has(each.name) || isConstant) found.add(index);
     if (each.name === 'Relu' && first !== undefined) {
       const last = nodes[first.node];
       if (isOperation(last, 'FusedBatchNormV3') && !roundsAlikeWithRelu(last)) found.add(first.node);
@@ -345,7 +345,7 @@ const inline = (program: Program, constants: Map<string, Constant>): Written => 
       each.kind === 'constant' && each.dtype === DTYPES.float32 ? [[index, hide(each, constants)] as const] : [],
     ),
   );
-  const apart = new Set<TracedNode>([...keptApart(program.trace)].map((index) => all[index] as TracedNode));
+  const apart = new Set<TracedNode>([...fusionBarriers(program.trace)].map((index) => all[index] as TracedNode));
   const written = write(program, {
     value: (index) => `${valueName(index)}:0`,
     feed: (step, feed) => `${feedName(program, step, feed)}copy:0`,

@@ -152,7 +152,7 @@ export const biasAdd = <T extends tf.Tensor>(x: T, bias: tf.Tensor1D, activation
 };
 
 /** x itself, where a bias [c] would have no effect on what is made of it: the bias has a gradient, of zeros. */
-export const withoutEffectOf = <T extends tf.Tensor>(bias: tf.Tensor1D, x: T): T =>
+export const asZeroTerm = <T extends tf.Tensor>(bias: tf.Tensor1D, x: T): T =>
   tf.customGrad((...[same]) => ({
     value: (same as tf.Tensor).clone(),
     gradFunc: (dy) => [dy.clone(), tf.zeros(bias.shape)],

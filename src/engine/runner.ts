@@ -13,7 +13,7 @@ import type { Runner, Step } from './step.js';
 const stepsTogether = 4;
 
 /** Who is told in a sentence: that steps do not run as they should, and what takes its time. */
-export interface Told {
+export interface StepReporter {
   readonly warn?: (message: string) => void;
   readonly note?: (message: string) => void;
 }
@@ -29,7 +29,7 @@ export const runner = <
 >(
   step: Step<Frozen, State, Batch, Metrics>,
   frozen: Frozen,
-  { warn, note }: Told = {},
+  { warn, note }: StepReporter = {},
 ): Runner<Frozen, State, Batch, Metrics> =>
   !isNative() || engine().execution === 'eager'
     ? eager(step, frozen)

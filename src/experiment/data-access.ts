@@ -13,7 +13,7 @@ import type { Experiment } from './experiment.js';
 /** A data set and which part of it an experiment uses. */
 export interface DataInUse {
   readonly data: Dataset;
-  /** The other data sets that thieves own. */
+  /** The other data sets that attackers own. */
   readonly others?: Others;
   readonly experiment: Pick<Experiment, 'fraction' | 'validation' | 'report'>;
 }
@@ -111,17 +111,17 @@ export const ownedImages = (of: DataInUse, owned: Ownership, seed: number): Trai
 };
 
 /** What an attack declared that it owns, and nothing else: not merely unused, the rest cannot be found here. */
-export const handOver = ({ data }: AnyAttack, { train, validation }: TrainingSet): AttackContext['data'] => {
+export const dataFor = ({ data }: AnyAttack, { train, validation }: TrainingSet): AttackContext['data'] => {
   if (data.kind === 'none') return {};
-  const own = alone(train);
-  if (data.kind === 'labelled') return { train: own, validation: validation && alone(validation) };
+  const own = copyOf(train);
+  if (data.kind === 'labelled') return { train: own, validation: validation && copyOf(validation) };
   const { images, count } = own.examples;
   const unlabelled: ImageSet<UnlabelledBatch> = { ...own, examples: { images, count }, labelled: false };
   return { train: unlabelled };
 };
 
 /** The same images in the same order, with no others beside them. */
-const alone = (set: ImageSet): ImageSet => {
+const copyOf = (set: ImageSet): ImageSet => {
   const { examples, indices, shape } = set;
   const images = onlyImages(examples.images, shape.height * shape.width * shape.channels, indices);
   const labels = Uint16Array.from(indices, (index) => examples.labels[index] as number);

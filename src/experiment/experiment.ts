@@ -6,10 +6,10 @@ import type { DatasetPlugin } from '../data/dataset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
 import { type Access, type AtLeast, rank } from '../defenses/victim.js';
 import { isPretrained, type Learner, type Pretrained, precisions, type Recipe, retrainable } from '../train/recipe.js';
-import { alike, labelsOf } from './labels.js';
+import { labelsOf, samePlugin } from './labels.js';
 import { checkPublished, type Published } from './published.js';
 
-/** One seed for everything, or one for the victim (teacher, adversary, defence) and one for the thief's student. */
+/** One seed for everything, or one for the victim (teacher, adversary, defence) and one for the attacker's student. */
 export type Seed = number | { readonly victim: number; readonly student: number };
 
 /** `n/a` cells are legitimate; an attack that could work on none of the columns is a mistake, and a compile error. */
@@ -83,7 +83,7 @@ export interface Experiment {
   readonly defenses: readonly { readonly label: string; readonly defense: Defense }[];
   readonly attacks: readonly { readonly label: string; readonly attack: AnyAttack }[];
   /** The grid's cells and the explicit pairs: which attack meets which defence, by label. */
-  readonly meetings: readonly { readonly attack: string; readonly defense: string }[];
+  readonly pairings: readonly { readonly attack: string; readonly defense: string }[];
   readonly seeds: readonly { readonly label: string; readonly victim: number; readonly student: number }[];
   readonly published?: Published;
   /** Every reason why its numbers cannot be a paper's. */
@@ -193,8 +193,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
   if (published !== undefined)
     checkPublished(published, { students: studentLabels, attacks: attackLabels, defenses: defenseLabels });
   const labelOf = <T extends AnyAttack | Defense>(all: readonly T[], labels: readonly string[], one: T): string =>
-    labels[all.findIndex((each) => alike(each, one))] as string;
-  const meetings = [...rows.flatMap((attack) => columns.map((defense) => ({ attack, defense }))), ...pairs].map(
+    labels[all.findIndex((each) => samePlugin(each, one))] as string;
+  const pairings = [...rows.flatMap((attack) => columns.map((defense) => ({ attack, defense }))), ...pairs].map(
     ({ attack, defense }) => ({
       attack: labelOf(attacks, attackLabels, attack),
       defense: labelOf(defenses, defenseLabels, defense),
@@ -221,8 +221,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     students: students.map((learner, i) => ({ label: studentLabels[i] as string, learner })),
     defenses: defenses.map((defense, i) => ({ label: defenseLabels[i] as string, defense })),
     attacks: attacks.map((attack, i) => ({ label: attackLabels[i] as string, attack })),
-    meetings: meetings.filter(
-      ({ attack, defense }, i) => i === meetings.findIndex((m) => m.attack === attack && m.defense === defense),
+    pairings: pairings.filter(
+      ({ attack, defense }, i) => i === pairings.findIndex((m) => m.attack === attack && m.defense === defense),
     ),
     seeds: seeds.map((seed, i) => ({ ...seed, label: seedLabels[i] as string })),
     ...(published === undefined ? {} : { published }),
@@ -252,7 +252,7 @@ const together = <T extends AnyAttack | Defense>(
 ): readonly T[] => {
   const all = [...grid, ...paired];
   all.forEach(check);
-  return all.filter((one, i) => i < grid.length || i === all.findIndex((each) => alike(each, one)));
+  return all.filter((one, i) => i < grid.length || i === all.findIndex((each) => samePlugin(each, one)));
 };
 
 // Experiment files run without a type check, so that what the types say is looked at here as well.

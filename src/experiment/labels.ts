@@ -27,7 +27,7 @@ const withParams = (name: string, params: readonly (readonly [string, string])[]
 export const described = ({ name, params }: Nameable): string => withParams(name, flatten(params, ''));
 
 /** Whether two plugins are one made twice: of one module, name, label and parameters. */
-export const alike = (a: Plugin, b: Plugin): boolean => textOf(a) === textOf(b);
+export const samePlugin = (a: Plugin, b: Plugin): boolean => textOf(a) === textOf(b);
 
 type Plugin = Nameable & { readonly source: string };
 

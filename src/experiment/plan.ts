@@ -91,7 +91,7 @@ export interface Plan {
 /** What planning must know of the world; a plan is a pure function of this and the experiment. */
 export interface Facts {
   readonly data: Pick<Dataset, 'fingerprint' | 'image' | 'classes'> & { readonly train: Pick<Examples, 'count'> };
-  /** Fingerprints of the other data sets that thieves own. */
+  /** Fingerprints of the other data sets that attackers own. */
   readonly others: ReadonlyMap<DatasetPlugin, string>;
   /** Of a pretrained teacher. */
   readonly weights?: Weights | undefined;
@@ -182,17 +182,17 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   if (facts.weights !== undefined) checkWeights(facts.weights, netOf(of.teacher.network));
   for (const { label, learner } of of.students) {
     fits(`students: ${label}`, learner);
-    for (const { label: thief, attack } of of.attacks) {
+    for (const { label: attacker, attack } of of.attacks) {
       const why = attack.refuses?.(netOf(of.teacher.network), netOf(learner.network));
       if (why !== undefined)
         refuse(
           why,
-          `attacks: ${thief}, students: ${label}`,
+          `attacks: ${attacker}, students: ${label}`,
           'Choose another network or data set, or take the attack out.',
         );
       if (!ownsAShare(attack.data)) continue;
       const owned = shareOf(attack.data.fraction, images.train);
-      enough(`attacks: ${thief}, students: ${label}`, learner.recipe, owned, 'training images in its share');
+      enough(`attacks: ${attacker}, students: ${label}`, learner.recipe, owned, 'training images in its share');
     }
   }
 
@@ -307,7 +307,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const defense = of.defenses.find((each) => each.label === against)?.defense;
         const asked = rank[attack.needs];
         const wrappers = (alone || defense === undefined ? [] : partsOf(defense)).filter(
-          (part) => part.expose !== undefined && asked > rank[part.leaves ?? 'none'],
+          (part) => part.expose !== undefined && asked > rank[part.preserves ?? 'none'],
         );
         return stage(
           alone ? `${where}/${student.label}/${label}` : `${where}/${against}/${student.label}/${label}`,
@@ -335,23 +335,23 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           },
         );
       };
-      for (const meeting of of.meetings) {
-        const attack = of.attacks.find(({ label }) => label === meeting.attack)?.attack as AnyAttack;
-        const defense = of.defenses.find(({ label }) => label === meeting.defense)?.defense as Defense;
-        const cell = { ...meeting, student: student.label, seed: seed.label };
+      for (const pairing of of.pairings) {
+        const attack = of.attacks.find(({ label }) => label === pairing.attack)?.attack as AnyAttack;
+        const defense = of.defenses.find(({ label }) => label === pairing.defense)?.defense as Defense;
+        const cell = { ...pairing, student: student.label, seed: seed.label };
         if (rank[defense.exposes] < rank[attack.needs]) {
           cells.push({
             ...cell,
-            reason: `${attack.name} needs ${attack.needs}; ${meeting.defense} exposes ${defense.exposes}`,
+            reason: `${attack.name} needs ${attack.needs}; ${pairing.defense} exposes ${defense.exposes}`,
           });
           continue;
         }
-        const steal = stolen(attack, meeting.attack, meeting.defense);
-        const victim = victimOf.get(meeting.defense)?.evaluate;
+        const steal = stolen(attack, pairing.attack, pairing.defense);
+        const victim = victimOf.get(pairing.defense)?.evaluate;
         const honest = baselineOf(attack);
         const named = of.attacks.find((each) => sameAttack(each.attack, honest, facts.sources));
         const baseLabel = named?.label ?? baselineLabel(honest);
-        baselines[meeting.attack] = baseLabel;
+        baselines[pairing.attack] = baseLabel;
         const baseStage = stolen(honest, baseLabel, undefined);
         const inspect = attack.synthesises
           ? stage(

@@ -39,7 +39,7 @@ export const publishedStudent = (
 };
 
 /** What is said once of all published numbers. */
-export const publishedSaid = ({ source, provenance, note }: Published): string =>
+export const describePublished = ({ source, provenance, note }: Published): string =>
   [
     source,
     ...(provenance === 'recalled' ? ['recalled, not checked against the paper'] : []),

@@ -1,8 +1,8 @@
 import { FailureError, failure } from '../core/errors.js';
-import { alike, described } from './labels.js';
+import { described, samePlugin } from './labels.js';
 
 /** What makes a plugin out of named options, such as `kd` or `nasty`. */
-type Maker = (options: never) => Parameters<typeof alike>[0];
+type Maker = (options: never) => Parameters<typeof samePlugin>[0];
 
 /** Its options but for the label, which would be the same for all. */
 type OptionsOf<Make extends Maker> = Omit<NonNullable<Parameters<Make>[0]>, 'label'>;
@@ -45,7 +45,7 @@ export const sweep = <Make extends Maker, Axis extends keyof OptionsOf<Make>>(
       [rest ?? {}],
     )
     .map((options) => make(options as never) as ReturnType<Make>);
-  const twice = made.find((plugin, i) => made.findIndex((other) => alike(plugin, other)) < i);
+  const twice = made.find((plugin, i) => made.findIndex((other) => samePlugin(plugin, other)) < i);
   if (twice !== undefined)
     refuse(
       where,

@@ -39,8 +39,8 @@ export const runExperiment = async (
   const prepared = await prepare(experiment);
   const { store: root } = foldersOf(experiment, resolve(folder, experiment.name));
   const store = openStore(root, () => undefined);
-  const bench = { ...prepared, store, version: await version(), checkpointEvery, signal };
-  const outcomes = await run(prepared.plan, store, [localExecutor(bench)], () => undefined);
+  const environment = { ...prepared, store, version: await version(), checkpointEvery, signal };
+  const outcomes = await run(prepared.plan, store, [localExecutor(environment)], () => undefined);
   return {
     matrix: await collect(prepared, store, outcomes),
     records: [...outcomes.values()].flatMap((outcome) =>

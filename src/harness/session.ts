@@ -109,7 +109,7 @@ const withPlace = (error: unknown, file: string) => {
 export interface Planned {
   readonly plan: Plan;
   readonly data: Dataset;
-  /** The other data sets that thieves own. */
+  /** The other data sets that attackers own. */
   readonly others: Others;
   /** By the hash of some code that is in the plan's identities: its files, with a hash each. */
   readonly code: Readonly<Record<string, Source['files']>>;
@@ -216,10 +216,10 @@ export const collect = async (
     const outcome = outcomes.get(id) ?? (await readLocally(store, stage));
     if (outcome === undefined) continue;
     const measured = work.kind === 'measure' && (outcome.status === 'done' || outcome.status === 'cached');
-    const artefact = measured ? await store.find(id) : undefined;
+    const output = measured ? await store.find(id) : undefined;
     finished.set(
       id,
-      artefact === undefined ? { outcome } : { outcome, result: await readResult<Measures | Divergence>(artefact) },
+      output === undefined ? { outcome } : { outcome, result: await readResult<Measures | Divergence>(output) },
     );
   }
   return matrix(of, finished, data.fingerprint);

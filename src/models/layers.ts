@@ -2,7 +2,16 @@ import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { type Key, normals, uniforms } from '../core/random.js';
 import * as ops from '../engine/ops.js';
-import type { ImageShape, Mode, Named, Network, NetworkPlugin, Tap, VariableSpec, Variables } from './network.js';
+import type {
+  BatchStats,
+  ImageShape,
+  Mode,
+  Named,
+  Network,
+  NetworkPlugin,
+  VariableSpec,
+  Variables,
+} from './network.js';
 
 /**
  * A small declarative library of layers. A layer, given the shape that reaches it, says which variables it has, what
@@ -35,12 +44,12 @@ export interface Pass {
   readonly mode: Mode;
   readonly stats: Record<string, tf.Tensor>;
   /** Absent when no taps are asked for. */
-  readonly taps?: Record<string, Tap>;
+  readonly taps?: Record<string, BatchStats>;
   features?: tf.Tensor2D;
 }
 
 /** A layer fitted to its input. `run` gives one new tensor, or its input, and leaves nothing else behind. */
-export interface Fitted {
+export interface BoundLayer {
   readonly output: Shape;
   readonly variables: readonly Variable[];
   /**
@@ -53,21 +62,21 @@ export interface Fitted {
   /** Of a batch norm: the name of its running mean. */
   readonly runningMean?: string;
   /** The same and what follows it at once, where that is less work. */
-  readonly with?: (next: Fitted) => Fitted | undefined;
+  readonly with?: (next: BoundLayer) => BoundLayer | undefined;
   /** Of a sequence: what it runs, in order. */
-  readonly parts?: readonly Fitted[];
+  readonly parts?: readonly BoundLayer[];
   run(x: tf.Tensor, pass: Pass): tf.Tensor;
 }
 
 /** What a layer needs to know to fit itself. */
-export interface Site {
+export interface LayerContext {
   readonly input: Shape;
   /** Prepended to the names of variables: `layer1.0.`. */
   readonly prefix: string;
   readonly classes: number;
 }
 
-export type Layer = (site: Site) => Fitted;
+export type Layer = (site: LayerContext) => BoundLayer;
 
 const misfit = (what: string, where: string): FailureError =>
   new FailureError(
@@ -80,13 +89,13 @@ const misfit = (what: string, where: string): FailureError =>
 const show = (shape: Shape): string =>
   shape.kind === 'image' ? `${shape.height}×${shape.width}×${shape.channels}` : `${shape.size} numbers`;
 
-const imageAt = ({ input, prefix }: Site, layer: string): ImageShape => {
+const imageAt = ({ input, prefix }: LayerContext, layer: string): ImageShape => {
   if (input.kind !== 'image') throw misfit(`it takes an image, not ${show(input)}`, `${prefix}${layer}`);
   return input;
 };
 
 /** An image shape after windows of `kernel` at every `stride`. */
-const windows = (site: Site, layer: string, kernel: number, stride: number, padding: number) => {
+const windows = (site: LayerContext, layer: string, kernel: number, stride: number, padding: number) => {
   const image = imageAt(site, layer);
   const side = (size: number) => Math.floor((size + 2 * padding - kernel) / stride) + 1;
   const [height, width] = [side(image.height), side(image.width)];
@@ -100,7 +109,11 @@ const windows = (site: Site, layer: string, kernel: number, stride: number, padd
 };
 
 /** A layer without variables. */
-const stateless = (output: (site: Site) => Shape, run: Fitted['run'], nature?: Fitted['nature']): Layer => {
+const stateless = (
+  output: (site: LayerContext) => Shape,
+  run: BoundLayer['run'],
+  nature?: BoundLayer['nature'],
+): Layer => {
   return (site) => ({ output: output(site), variables: [], run, ...(nature === undefined ? {} : { nature }) });
 };
 
@@ -163,12 +176,12 @@ const convolution =
       initial: kaimingUniform(fanIn),
     };
     const output: Shape = { kind: 'image', ...windows(site, name, kernel, stride, padding), channels: out };
-    const filtering: Fitted = {
+    const filtering: BoundLayer = {
       output,
       variables: [kernels],
       run: (x, { variables }) => convolve(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, { stride, padding }),
     };
-    const adding = (activation?: ops.Activation): Fitted => ({
+    const adding = (activation?: ops.Activation): BoundLayer => ({
       output,
       variables: [biases],
       nature: 'rises',
@@ -185,7 +198,7 @@ const momentum = 0.1;
 
 /** For what has done no activation yet: the same and one after it, if that is what comes next. */
 const withActivation =
-  (done: ops.Activation | undefined, activated: (activation: ops.Activation) => Fitted): Fitted['with'] & {} =>
+  (done: ops.Activation | undefined, activated: (activation: ops.Activation) => BoundLayer): BoundLayer['with'] & {} =>
   ({ activation }) =>
     done === undefined && activation !== undefined ? activated(activation) : undefined;
 
@@ -193,7 +206,7 @@ const withActivation =
  * A bias and the batch norm after it, if that is what comes next. In training a bias moves the mean that is taken away, and
  * nothing else: it is added to the running mean instead of the images, and its gradient is 0 where that would be rounding.
  */
-const absorbed = (adding: Fitted, bias: string, norm: Fitted): Fitted | undefined => {
+const absorbed = (adding: BoundLayer, bias: string, norm: BoundLayer): BoundLayer | undefined => {
   const { runningMean } = norm;
   if (runningMean === undefined) return undefined;
   return {
@@ -210,7 +223,7 @@ const absorbed = (adding: Fitted, bias: string, norm: Fitted): Fitted | undefine
         return y;
       }
       const by = pass.variables[bias] as tf.Tensor1D;
-      const images = ops.withoutEffectOf(by, x);
+      const images = ops.asZeroTerm(by, x);
       const y = norm.run(images, pass);
       const without = pass.stats[runningMean] as tf.Tensor1D;
       const share = tf.mul(by, momentum);
@@ -254,7 +267,7 @@ export const batchNorm =
       layout: 'plain',
       initial: constant(value),
     });
-    const fitted = (activation?: ops.Activation): Fitted => ({
+    const fitted = (activation?: ops.Activation): BoundLayer => ({
       output: input,
       variables: [
         ...(affine ? [variable('weight', 'param', 1), variable('bias', 'param', 0)] : []),
@@ -322,7 +335,7 @@ export const dense =
     };
   };
 
-const unchanged = ({ input }: Site): Shape => input;
+const unchanged = ({ input }: LayerContext): Shape => input;
 
 const activation =
   (name: ops.Activation, run: (x: tf.Tensor) => tf.Tensor): Layer =>
@@ -406,21 +419,21 @@ export const classifier =
  * The largest of some numbers that rise alike is what the largest of them rises to. So max-pooling goes before biases and
  * activations, and leaves them a quarter of their work; their numbers are the same to the last bit.
  */
-const selectedFirst = (parts: readonly Fitted[]): Fitted[] =>
-  parts.reduce<Fitted[]>((order, part) => {
+const selectedFirst = (parts: readonly BoundLayer[]): BoundLayer[] =>
+  parts.reduce<BoundLayer[]>((order, part) => {
     const last = part.nature === 'selects' ? order.findLastIndex(({ nature }) => nature !== 'rises') : order.length - 1;
     return order.toSpliced(last + 1, 0, part);
   }, []);
 
 /** What is less work together is done at once. */
-const atOnce = (parts: readonly Fitted[]): Fitted[] =>
-  parts.reduce<Fitted[]>((done, part) => {
+const atOnce = (parts: readonly BoundLayer[]): BoundLayer[] =>
+  parts.reduce<BoundLayer[]>((done, part) => {
     const both = done.at(-1)?.with?.(part);
     return both === undefined ? done.concat(part) : done.with(-1, both);
   }, []);
 
 /** Fitted layers one after the other. Each intermediate is disposed of once used; gradients keep what they need themselves. */
-const inOrder = (layers: readonly Fitted[], output: Shape): Fitted => {
+const inOrder = (layers: readonly BoundLayer[], output: Shape): BoundLayer => {
   const parts = selectedFirst(layers.flatMap((layer) => layer.parts ?? layer));
   const run = atOnce(parts);
   return {
@@ -440,7 +453,7 @@ const inOrder = (layers: readonly Fitted[], output: Shape): Fitted => {
 export const sequential =
   (...layers: readonly Layer[]): Layer =>
   (site) => {
-    const fitted: Fitted[] = [];
+    const fitted: BoundLayer[] = [];
     let output = site.input;
     for (const layer of layers) {
       const next = layer({ ...site, input: output });
@@ -462,7 +475,7 @@ export const residual =
   (site) => {
     const long = body(site);
     const short = shortcut?.(site);
-    const fitted = (activation?: ops.Activation): Fitted => ({
+    const fitted = (activation?: ops.Activation): BoundLayer => ({
       output: long.output,
       variables: [...long.variables, ...(short?.variables ?? [])],
       with: withActivation(activation, fitted),
@@ -490,7 +503,7 @@ export const interleaved =
     const input = imageAt(site, 'interleaved');
     if (takes === 'halves' && input.channels % 2 !== 0)
       throw misfit(`${input.channels} channels have no halves`, `${site.prefix}interleaved`);
-    const seen: Site =
+    const seen: LayerContext =
       takes === 'whole' ? site : { ...site, input: { ...input, kind: 'image', channels: input.channels / 2 } };
     const [left, right] = [first(seen), second(seen)];
     if (show(left.output) !== show(right.output))
@@ -513,7 +526,7 @@ export const interleaved =
   };
 
 /** The channels of the image that reaches a layer, for layers whose make depends on them. */
-export const channelsAt = (site: Site): number => imageAt(site, 'block').channels;
+export const channelsAt = (site: LayerContext): number => imageAt(site, 'block').channels;
 
 export interface NetworkDescription {
   readonly name: string;
@@ -582,7 +595,7 @@ export interface LayersOutput {
   /** Absent where no layer marks them. */
   readonly features?: tf.Tensor2D;
   readonly stats: Named;
-  readonly taps?: { readonly [batchNorm: string]: Tap };
+  readonly taps?: { readonly [batchNorm: string]: BatchStats };
 }
 
 /**

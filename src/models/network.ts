@@ -21,7 +21,7 @@ export interface ImageShape {
 export type Mode = 'train' | 'eval';
 
 /** One batch norm's input: mean and biased variance over batch, height and width; shape [channels] each. */
-export type Tap = { readonly mean: tf.Tensor1D; readonly variance: tf.Tensor1D };
+export type BatchStats = { readonly mean: tf.Tensor1D; readonly variance: tf.Tensor1D };
 
 export interface Output {
   /** [batch, classes] */
@@ -31,7 +31,7 @@ export interface Output {
   /** Running statistics after this batch in `train` mode; the given ones in `eval` mode. */
   readonly stats: Named;
   /** By batch norm's name (`layer1.0.bn1`), in the order of computation; present when asked for, in both modes, with gradients. */
-  readonly taps?: { readonly [batchNorm: string]: Tap };
+  readonly taps?: { readonly [batchNorm: string]: BatchStats };
 }
 
 /** How a variable is laid out here, so that it can be exported to PyTorch and back. */

@@ -161,9 +161,9 @@ export const diagnoseTeachers = async (of: DiagnoseOptions): Promise<TeacherDiag
   const known: Known[] = [];
   const missing: { readonly defense: string; readonly seed: string }[] = [];
   for (const { defense, seed, train, evaluate, others } of networksOf(victims)) {
-    const artefact = await store.find(evaluate);
-    if (artefact === undefined) missing.push({ defense, seed });
-    else known.push({ defense, others, seed, train, logits: await chosenLogits(artefact, { select }, report) });
+    const output = await store.find(evaluate);
+    if (output === undefined) missing.push({ defense, seed });
+    else known.push({ defense, others, seed, train, logits: await chosenLogits(output, { select }, report) });
   }
   if (known.length === 0) {
     const remedy = 'Run the experiment, and diagnose it then.';

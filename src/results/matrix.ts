@@ -1,10 +1,10 @@
-import { ownershipSaid } from '../attacks/attack.js';
+import { describeOwnership } from '../attacks/attack.js';
 import { unique } from '../core/lists.js';
 import { rank } from '../defenses/victim.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
-import { publishedSaid, publishedStudent, publishedTeacher } from '../experiment/published.js';
+import { describePublished, publishedStudent, publishedTeacher } from '../experiment/published.js';
 import type { MetricName } from '../metrics/metric.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from '../run/record.js';
 import { isPretrained } from '../train/recipe.js';
@@ -73,7 +73,7 @@ export interface VictimSummary {
   }[];
 }
 
-/** The thief's best choice against a defence: the attack with the highest mean accuracy of one student. */
+/** The attacker's best choice against a defence: the attack with the highest mean accuracy of one student. */
 export interface BestAttack {
   readonly defense: string;
   readonly student: string;
@@ -274,7 +274,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       label,
       name: attack.name,
       needs: attack.needs,
-      owns: ownershipSaid(attack.data),
+      owns: describeOwnership(attack.data),
       ...defined({ baseline: rank[attack.needs] === 0 ? undefined : plan.baselines[label] }),
       params: plain(attack.params),
     })),
@@ -294,7 +294,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       reproduction: of.published && reproduced(found),
       effects: of.published && reproducedEffects(found),
       reduced: of.reduced,
-      published: of.published && publishedSaid(of.published),
+      published: of.published && describePublished(of.published),
     }),
     provenance: unique(
       plan.stages.flatMap(({ id }) => {

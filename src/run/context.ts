@@ -7,14 +7,14 @@ import type { Context } from '../train/context.js';
 import {
   type EpochRecord,
   type FitProgress,
+  type FitResult,
   type FitSpec,
-  type Fitted,
   fit,
   restoreTree,
   savedTree,
 } from '../train/fit.js';
 import { contactSheet, readLot, writeLot } from './pool.js';
-import type { Workshop } from './store.js';
+import type { StagingDir } from './store.js';
 
 /** What a stage tells while it runs. */
 export type StageEvent =
@@ -27,18 +27,18 @@ export type StageEvent =
   | { readonly type: 'warning'; readonly message: string };
 
 /** How fits are kept and stopped. */
-export interface Sitting {
+export interface StageRun {
   /** The stage's identity. */
   readonly stage: string;
-  readonly workshop: Workshop;
+  readonly staging: StagingDir;
   readonly signal?: AbortSignal | undefined;
   readonly checkpointEvery: number;
   readonly emit: (event: StageEvent) => void;
   readonly warn: (message: string) => void;
 }
 
-/** A stage's context: everything it makes lies in the stage's workshop, under the name given. */
-export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
+/** A stage's context: everything it makes lies in the stage's staging, under the name given. */
+export const contextOf = (stageRun: StageRun, stageKey: Key): Context => {
   const used = new Set<string>();
   const fits = new Set<string>();
   /** Two things of one name would be one: the second use would be given the first one's result. */
@@ -49,17 +49,17 @@ export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
   };
   return {
     key: stageKey,
-    warn: sitting.warn,
-    artefact: (name, make) =>
+    warn: stageRun.warn,
+    value: (name, make) =>
       TE.tryCatch(
         async () => {
-          claim('artefact', name);
-          const file = `artefacts/${name}.json`;
+          claim('value', name);
+          const file = `values/${name}.json`;
           type Made = { readonly value: Awaited<ReturnType<typeof make>> };
-          const kept = (): Promise<Made | undefined> => sitting.workshop.readJson(file);
+          const kept = (): Promise<Made | undefined> => stageRun.staging.readJson(file);
           const found = await kept();
           if (found !== undefined) return found.value;
-          await sitting.workshop.writeJson(file, { value: await make() });
+          await stageRun.staging.writeJson(file, { value: await make() });
           // As it was read back, so that it is the same when a resumed run reads it.
           return ((await kept()) as Made).value;
         },
@@ -69,26 +69,26 @@ export const contextOf = (sitting: Sitting, stageKey: Key): Context => {
       TE.tryCatch(
         async () => {
           claim('images', name);
-          const { workshop, stage } = sitting;
-          const kept = await readLot(workshop, stage, name);
+          const { staging, stage } = stageRun;
+          const kept = await readLot(staging, stage, name);
           if (kept !== undefined) return kept;
           const before = new Set(fits);
           const made = await make();
-          await writeLot(workshop, stage, name, made);
+          await writeLot(staging, stage, name, made);
           // Large states of many lots would fill the disk, and nobody asks for them again.
-          for (const fit of fits) if (!before.has(fit)) await workshop.remove(`fits/${fit}`);
+          for (const fit of fits) if (!before.has(fit)) await staging.remove(`fits/${fit}`);
           return made;
         },
         toFailure('plugin', name),
       ),
-    has: async (name) => (await sitting.workshop.readTensors(weightsOf(name))) !== undefined,
-    drop: (name) => sitting.workshop.remove(`fits/${name}`),
+    has: async (name) => (await stageRun.staging.readTensors(weightsOf(name))) !== undefined,
+    drop: (name) => stageRun.staging.remove(`fits/${name}`),
     fit: (name, spec) =>
       TE.tryCatch(
         async () => {
           claim('fit', name);
           fits.add(name);
-          return keptFit(sitting, stageKey.split(name), name, spec);
+          return keptFit(stageRun, stageKey.split(name), name, spec);
         },
         toFailure('plugin', name),
       ),
@@ -102,18 +102,18 @@ const keptFit = async <
   Kept extends Tree,
   Data extends Tree,
 >(
-  { workshop, signal, checkpointEvery, emit, warn }: Sitting,
+  { staging, signal, checkpointEvery, emit, warn }: StageRun,
   fitKey: Key,
   name: string,
   spec: FitSpec<Frozen, State, Batch, Kept, Data>,
-): Promise<Fitted<Kept>> => {
+): Promise<FitResult<Kept>> => {
   const file = (what: string) => `fits/${name}/${what}`;
-  type Finished = Omit<Fitted<Kept>, 'last' | 'best'> & {
+  type Finished = Omit<FitResult<Kept>, 'last' | 'best'> & {
     readonly best?: { readonly epoch: number; readonly validation: number };
   };
 
-  const finished = await workshop.readJson<Finished>(file('result.json'));
-  const weights = finished === undefined ? undefined : await workshop.readTensors(weightsOf(name));
+  const finished = await staging.readJson<Finished>(file('result.json'));
+  const weights = finished === undefined ? undefined : await staging.readTensors(weightsOf(name));
   if (finished !== undefined && weights !== undefined) {
     const { best, ...rest } = finished;
     const state = spec.init(fitKey.split('init'));
@@ -132,34 +132,34 @@ const keptFit = async <
     signal,
     checkpointEvery,
     load: async () => {
-      const saved = await workshop.readTensors(checkpoint);
+      const saved = await staging.readTensors(checkpoint);
       return saved === undefined ? undefined : { tensors: saved.tensors, meta: JSON.parse(saved.metadata.meta ?? '') };
     },
-    save: ({ tensors, meta }) => workshop.writeTensors(checkpoint, tensors, { meta: JSON.stringify(meta) }),
+    save: ({ tensors, meta }) => staging.writeTensors(checkpoint, tensors, { meta: JSON.stringify(meta) }),
     epoch: async (history) => {
       // Written whole: after a resumption it must not hold an epoch twice.
-      await workshop.writeText(metricsFile(name), history.map((line) => `${JSON.stringify(line)}\n`).join(''));
+      await staging.writeText(metricsFile(name), history.map((line) => `${JSON.stringify(line)}\n`).join(''));
       emit({ type: 'epoch', fit: name, record: history.at(-1) as EpochRecord, epochs: spec.epochs });
     },
     progress: (progress) => emit({ type: 'progress', fit: name, progress }),
     picture: async (step, pictures) => {
       const picture = `${name}-${String(step).padStart(6, '0')}.png`;
-      await workshop.writeBytes(`history/${picture}`, contactSheet(pictures));
-      emit({ type: 'picture', path: join(workshop.folder, 'history', picture), name: picture });
+      await staging.writeBytes(`history/${picture}`, contactSheet(pictures));
+      emit({ type: 'picture', path: join(staging.folder, 'history', picture), name: picture });
     },
     warn,
     note: (message) => emit({ type: 'note', message }),
   });
   const { last, best, ...rest } = fitted;
-  await workshop.writeTensors(
+  await staging.writeTensors(
     weightsOf(name),
     Object.fromEntries([...savedTree(last, 'last'), ...(best === undefined ? [] : savedTree(best.kept, 'best'))]),
   );
-  await workshop.writeJson(
+  await staging.writeJson(
     file('result.json'),
     best === undefined ? rest : { ...rest, best: { epoch: best.epoch, validation: best.validation } },
   );
-  await workshop.remove(checkpoint);
+  await staging.remove(checkpoint);
   return fitted;
 };
 

@@ -3,7 +3,7 @@ import { failure, toFailure } from '../core/errors.js';
 import type { Stage } from '../experiment/plan.js';
 import type { Outcome } from './record.js';
 import type { Executor } from './scheduler.js';
-import { type Bench, readRecord, runStage } from './stage.js';
+import { type RunEnvironment, readRecord, runStage } from './stage.js';
 import type { Store } from './store.js';
 
 /** A stage's outcome as it lies in the store: done, or diverged; undefined when it must be made. */
@@ -20,28 +20,28 @@ export const readLocally = async (store: Store, stage: Stage): Promise<Outcome |
 const lookAgain = 1000;
 
 /** Runs stages in this process. */
-export const localExecutor = (bench: Bench): Executor => ({
+export const localExecutor = (environment: RunEnvironment): Executor => ({
   run: async (stage, emit, waiting) => {
     let told = false;
     for (;;) {
-      if (bench.signal?.aborted) return { status: 'failed', failure: failure('interrupted', 'stopped') };
-      const workshop = await bench.store.begin(stage.id);
-      if (workshop !== undefined) {
+      if (environment.signal?.aborted) return { status: 'failed', failure: failure('interrupted', 'stopped') };
+      const staging = await environment.store.begin(stage.id);
+      if (staging !== undefined) {
         try {
           // Another process may have finished it between our look and our lock.
-          const finished = await readLocally(bench.store, stage);
+          const finished = await readLocally(environment.store, stage);
           if (finished !== undefined) return finished;
-          return { status: 'done', record: await runStage(bench, stage, workshop, emit) };
+          return { status: 'done', record: await runStage(environment, stage, staging, emit) };
         } catch (error) {
           return { status: 'failed', failure: toFailure('plugin', stage.label)(error) };
         } finally {
-          await workshop.release();
+          await staging.release();
         }
       }
       if (!told) waiting();
       told = true;
       await sleep(lookAgain);
-      const finished = await readLocally(bench.store, stage);
+      const finished = await readLocally(environment.store, stage);
       if (finished !== undefined) return finished;
     }
   },

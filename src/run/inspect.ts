@@ -22,10 +22,10 @@ import type { ImageShape, Network, NetworkPlugin, Variables } from '../models/ne
 import { logitsOn } from '../train/evaluate.js';
 import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
 import { batchNormDistances as distancesOf } from '../train/synthesis-losses.js';
-import { files, input } from './artefacts.js';
-import type { Sitting } from './context.js';
+import type { StageRun } from './context.js';
+import { files, input } from './outputs.js';
 import { readPool } from './pool.js';
-import type { Bench } from './stage.js';
+import type { RunEnvironment } from './stage.js';
 import { readModel } from './train-stage.js';
 
 /** What was seen in synthesised images. */
@@ -50,10 +50,10 @@ const together = 256;
 
 /** Looks at the images that a stage synthesised, with its victim and with a net that saw real images. */
 export const inspectStage = async (
-  { plan: { experiment }, data, store }: Bench,
+  { plan: { experiment }, data, store }: RunEnvironment,
   stage: Stage,
   work: Extract<Work, { readonly kind: 'inspect' }>,
-  { workshop, warn }: Sitting,
+  { staging, warn }: StageRun,
 ): Promise<undefined> => {
   const pool = await readPool(await input(store, stage, 'model'), inspected);
   if (pool === undefined) {
@@ -116,7 +116,7 @@ export const inspectStage = async (
     })),
     diagnostics,
   };
-  await workshop.writeJson(files.result, result);
+  await staging.writeJson(files.result, result);
 };
 
 /** The first images of a set. */

@@ -5,53 +5,53 @@ import type { Stage } from '../experiment/plan.js';
 import { klToVictim } from '../metrics/divergence.js';
 import { type MetricName, metrics } from '../metrics/metric.js';
 import type { Logits } from '../metrics/rows.js';
-import { files, input, optionalInput } from './artefacts.js';
-import type { Sitting } from './context.js';
+import type { StageRun } from './context.js';
+import { files, input, optionalInput } from './outputs.js';
 import type { Divergence, Measures } from './record.js';
-import type { Bench } from './stage.js';
-import type { Artefact } from './store.js';
+import type { RunEnvironment } from './stage.js';
+import type { StageOutput } from './store.js';
 
 /** Measures a model against the truth and its victim, or a defended teacher against its adversary. */
 export const measureStage = async (
-  { plan: { experiment }, data, store }: Bench,
+  { plan: { experiment }, data, store }: RunEnvironment,
   stage: Stage,
-  { workshop, warn }: Pick<Sitting, 'workshop' | 'warn'>,
+  { staging, warn }: Pick<StageRun, 'staging' | 'warn'>,
 ): Promise<undefined> => {
   const [model, victim, adversary, normal, otherNormal] = await Promise.all([
     input(store, stage, 'model'),
     ...['victim', 'adversary', 'normal', 'otherNormal'].map((role) => optionalInput(store, stage, role)),
   ]);
   if (adversary === undefined) {
-    await workshop.writeJson(files.result, await measure({ data, experiment }, model, victim));
+    await staging.writeJson(files.result, await measure({ data, experiment }, model, victim));
     return;
   }
   const normals = normal === undefined || otherNormal === undefined ? undefined : ([normal, otherNormal] as const);
   const divergence = await diverge(experiment, model, adversary, normals);
   const warning = notNasty(divergence);
   if (warning !== undefined) warn(warning);
-  await workshop.writeJson(files.result, divergence);
+  await staging.writeJson(files.result, divergence);
 };
 
 /** Logits of a model by checkpoint and images: `last/test`, `best/validation`, [images, classes] each. */
 const readLogits = async (
-  artefact: Artefact,
+  output: StageOutput,
   checkpoint: 'last' | 'best',
   part: string,
 ): Promise<Logits | undefined> => {
-  const stored = (await artefact.tensors(files.logits)).tensors[`${checkpoint}/${part}`];
+  const stored = (await output.tensors(files.logits)).tensors[`${checkpoint}/${part}`];
   return stored === undefined ? undefined : { values: stored.data as Float32Array, classes: stored.shape[1] as number };
 };
 
 /** Of the checkpoint that counts: the best where it counts and exists, the last otherwise. */
 export const chosenLogits = async (
-  artefact: Artefact,
+  output: StageOutput,
   { select }: Pick<Experiment, 'select'>,
   part: string,
 ): Promise<Logits> => {
-  const chosen = (await readLogits(artefact, select, part)) ?? (await readLogits(artefact, 'last', part));
+  const chosen = (await readLogits(output, select, part)) ?? (await readLogits(output, 'last', part));
   if (chosen === undefined)
     throw new FailureError(
-      failure('store', `no logits on the ${part} images`, { where: artefact.folder, remedy: 'Run with --force.' }),
+      failure('store', `no logits on the ${part} images`, { where: output.folder, remedy: 'Run with --force.' }),
     );
   return chosen;
 };
@@ -59,8 +59,8 @@ export const chosenLogits = async (
 /** A model's numbers on the reported images, as a student of `victim` where there is one. */
 export const measure = async (
   of: DataInUse & { readonly experiment: Experiment },
-  model: Artefact,
-  from: Artefact | undefined,
+  model: StageOutput,
+  from: StageOutput | undefined,
 ): Promise<Measures> => {
   const { experiment } = of;
   const { report } = experiment;
@@ -89,12 +89,12 @@ export const measure = async (
  */
 export const diverge = async (
   experiment: Experiment,
-  defended: Artefact,
-  adversary: Artefact,
-  normal: readonly [Artefact, Artefact] | undefined,
+  defended: StageOutput,
+  adversary: StageOutput,
+  normal: readonly [StageOutput, StageOutput] | undefined,
 ): Promise<Divergence> => {
   const part = experiment.validation > 0 ? 'validation' : experiment.report;
-  const between = async (p: Artefact, q: Artefact): Promise<number> =>
+  const between = async (p: StageOutput, q: StageOutput): Promise<number> =>
     klToVictim(await chosenLogits(q, experiment, part), await chosenLogits(p, experiment, part));
   const kl = await between(defended, adversary);
   return normal === undefined ? { kl } : { kl, normal: await between(...normal) };

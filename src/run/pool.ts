@@ -5,10 +5,10 @@ import { sha256 } from '../experiment/identity.js';
 import type { ImageShape } from '../models/network.js';
 import type { Cost, Synthesised } from '../train/context.js';
 import type { Pictures } from '../train/images.js';
-import type { Artefact, Workshop } from './store.js';
+import type { StageOutput, StagingDir } from './store.js';
 
 /**
- * The images that a thief made, in the stage's folder `images`: of each lot a PNG with all its images below each other, and
+ * The images that an attacker made, in the stage's folder `images`: of each lot a PNG with all its images below each other, and
  * what is known of them as JSON, which is written last.
  */
 interface Lot {
@@ -28,7 +28,7 @@ const pngOf = (name: string): string => `${folder}/${name}.png`;
 const lotOf = (name: string): string => `${folder}/${name}.json`;
 
 export const writeLot = async (
-  workshop: Workshop,
+  staging: StagingDir,
   stage: string,
   name: string,
   { images, shape, labels, clipped, updates, cost }: Synthesised,
@@ -40,8 +40,8 @@ export const writeLot = async (
     channels: channels as 1 | 3,
     pixels: images,
   });
-  await workshop.writeBytes(pngOf(name), png);
-  await workshop.writeJson(lotOf(name), {
+  await staging.writeBytes(pngOf(name), png);
+  await staging.writeJson(lotOf(name), {
     stage,
     shape,
     labels,
@@ -58,18 +58,18 @@ const synthesised = ({ stage: _, png: __, ...lot }: Lot, png: Buffer): Synthesis
 });
 
 /** A lot as it was written; undefined where it is missing, or was altered: then it is made anew. Rejects one of another stage. */
-export const readLot = async (workshop: Workshop, stage: string, name: string): Promise<Synthesised | undefined> => {
-  const lot = await workshop.readJson<Lot>(lotOf(name));
+export const readLot = async (staging: StagingDir, stage: string, name: string): Promise<Synthesised | undefined> => {
+  const lot = await staging.readJson<Lot>(lotOf(name));
   if (lot === undefined) return undefined;
   if (lot.stage !== stage) {
     throw new FailureError(
       failure('store', 'these images were made from another teacher, or by another attack', {
-        where: `${workshop.folder}/${pngOf(name)}`,
+        where: `${staging.folder}/${pngOf(name)}`,
         remedy: 'Remove the folder, or run with --force and the label of the stage.',
       }),
     );
   }
-  const png = await workshop.readBytes(pngOf(name), (bytes) => sha256(bytes) === lot.png);
+  const png = await staging.readBytes(pngOf(name), (bytes) => sha256(bytes) === lot.png);
   return png === undefined ? undefined : synthesised(lot, png);
 };
 
@@ -83,15 +83,15 @@ export interface Pool extends Pictures {
 }
 
 /** The lots of a finished stage as one, read until they hold `least` images; undefined where it made none. */
-export const readPool = async (artefact: Artefact, least = Number.POSITIVE_INFINITY): Promise<Pool | undefined> => {
-  const names = (await artefact.list(folder)).flatMap((file) => /^(.*)\.json$/.exec(file)?.[1] ?? []);
-  const lots = await Promise.all(names.map((name) => artefact.json<Lot>(lotOf(name))));
+export const readPool = async (output: StageOutput, least = Number.POSITIVE_INFINITY): Promise<Pool | undefined> => {
+  const names = (await output.list(folder)).flatMap((file) => /^(.*)\.json$/.exec(file)?.[1] ?? []);
+  const lots = await Promise.all(names.map((name) => output.json<Lot>(lotOf(name))));
   if (lots[0] === undefined) return undefined;
   const read: Synthesised[] = [];
   let held = 0;
   for (const [i, lot] of lots.entries()) {
     if (held >= least) break;
-    read.push(synthesised(lot, await artefact.bytes(pngOf(names[i] as string))));
+    read.push(synthesised(lot, await output.bytes(pngOf(names[i] as string))));
     held += lot.labels.length;
   }
   const count = lots.reduce((sum, { labels }) => sum + labels.length, 0);
@@ -109,8 +109,8 @@ export const readPool = async (artefact: Artefact, least = Number.POSITIVE_INFIN
  * Rejects with a failure of kind `store` when the images of a stage in the making are not only its own: what somebody put
  * among them would be sealed with them.
  */
-export const refuseStrangers = async (workshop: Workshop): Promise<void> => {
-  const files = await workshop.list(folder);
+export const refuseStrangers = async (staging: StagingDir): Promise<void> => {
+  const files = await staging.list(folder);
   const stranger = files.find((file) => {
     const name = /^(.*)\.(?:json|png)$/.exec(file)?.[1];
     return name === undefined || !files.includes(`${name}.json`) || !files.includes(`${name}.png`);
@@ -118,7 +118,7 @@ export const refuseStrangers = async (workshop: Workshop): Promise<void> => {
   if (stranger === undefined) return;
   throw new FailureError(
     failure('store', 'this file is none of the images that were made here', {
-      where: join(workshop.folder, folder, stranger),
+      where: join(staging.folder, folder, stranger),
       remedy: 'Move it elsewhere and run again: what was made is kept.',
     }),
   );

@@ -13,7 +13,7 @@ export interface StageRecord {
   readonly parts: Readonly<Record<string, Json>>;
   readonly warnings: readonly string[];
   readonly provenance: Provenance;
-  /** Wall-clock seconds, all sittings together. */
+  /** Wall-clock seconds, all stageRuns together. */
   readonly seconds: number;
   /** Present when the stage trained something. */
   readonly training?: TrainingRecord;

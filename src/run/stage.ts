@@ -4,23 +4,23 @@ import type { Dataset } from '../data/dataset.js';
 import type { Engine } from '../engine/engine.js';
 import type { Others } from '../experiment/data-access.js';
 import type { Plan, Stage, Work } from '../experiment/plan.js';
-import { files } from './artefacts.js';
-import type { Sitting, StageEvent } from './context.js';
+import type { StageEvent, StageRun } from './context.js';
 import type { GitState } from './git.js';
 import { inspectStage } from './inspect.js';
 import { measureStage } from './measure.js';
+import { files } from './outputs.js';
 import type { Provenance, StageRecord, TrainingRecord } from './record.js';
-import type { Store, Workshop } from './store.js';
-import { make } from './train-stage.js';
+import type { StagingDir, Store } from './store.js';
+import { trainStage } from './train-stage.js';
 
-export { readRecord, readResult } from './artefacts.js';
+export { readRecord, readResult } from './outputs.js';
 
 /** Everything outside a stage that running it takes. */
-export interface Bench {
+export interface RunEnvironment {
   readonly plan: Plan;
   readonly store: Store;
   readonly data: Dataset;
-  /** The other data sets that thieves own. */
+  /** The other data sets that attackers own. */
   readonly others: Others;
   readonly engine: Engine;
   readonly version: string;
@@ -31,13 +31,13 @@ export interface Bench {
 }
 
 /**
- * Makes one stage whose inputs are in the store, in a workshop that the caller has begun, and finishes it. Rejects with a
+ * Makes one stage whose inputs are in the store, in a staging that the caller has begun, and finishes it. Rejects with a
  * `FailureError`; a divergence is kept in the store as the stage's result before it is thrown.
  */
 export const runStage = async (
-  bench: Bench,
+  environment: RunEnvironment,
   stage: Stage,
-  workshop: Workshop,
+  staging: StagingDir,
   emit: (event: StageEvent) => void,
 ): Promise<StageRecord> => {
   const warnings: string[] = [];
@@ -47,7 +47,7 @@ export const runStage = async (
     emit({ type: 'warning', message });
   };
   const began = performance.now();
-  const before = (await workshop.readJson<{ seconds: number }>('sittings.json'))?.seconds ?? 0;
+  const before = (await staging.readJson<{ seconds: number }>('elapsed.json'))?.seconds ?? 0;
   const seconds = () => before + (performance.now() - began) / 1000;
   const record = (more: Pick<StageRecord, 'training' | 'failure'>): StageRecord => ({
     id: stage.id,
@@ -56,46 +56,51 @@ export const runStage = async (
     inputs: stage.inputs,
     parts: stage.parts,
     warnings,
-    provenance: provenanceOf(bench),
+    provenance: provenanceOf(environment),
     seconds: seconds(),
     ...more,
   });
   const finish = async (made: StageRecord): Promise<StageRecord> => {
-    await workshop.remove('fits');
-    await workshop.remove('sittings.json');
-    await workshop.writeJson(files.record, made);
-    await workshop.finish();
+    await staging.remove('fits');
+    await staging.remove('elapsed.json');
+    await staging.writeJson(files.record, made);
+    await staging.finish();
     return made;
   };
   try {
-    const { signal, checkpointEvery } = bench;
-    const sitting: Sitting = { stage: stage.id, workshop, signal, checkpointEvery, emit, warn };
+    const { signal, checkpointEvery } = environment;
+    const stageRun: StageRun = { stage: stage.id, staging, signal, checkpointEvery, emit, warn };
     const { work } = stage;
-    const training = await working(bench, stage, work, sitting);
+    const training = await working(environment, stage, work, stageRun);
     return await finish(record(training === undefined ? {} : { training }));
   } catch (error) {
     const failed = toFailure('plugin', stage.label)(error);
     if (failed.kind === 'diverged') await finish(record({ failure: failed }));
-    else await workshop.writeJson('sittings.json', { seconds: seconds() }).catch(() => undefined);
+    else await staging.writeJson('elapsed.json', { seconds: seconds() }).catch(() => undefined);
     throw new FailureError(failed);
   }
 };
 
-const working = (bench: Bench, stage: Stage, work: Work, sitting: Sitting): Promise<TrainingRecord | undefined> => {
+const working = (
+  environment: RunEnvironment,
+  stage: Stage,
+  work: Work,
+  stageRun: StageRun,
+): Promise<TrainingRecord | undefined> => {
   switch (work.kind) {
     case 'measure':
-      return measureStage(bench, stage, sitting);
+      return measureStage(environment, stage, stageRun);
     case 'inspect':
-      return inspectStage(bench, stage, work, sitting);
+      return inspectStage(environment, stage, work, stageRun);
     default:
-      return make(bench, stage, work, sitting);
+      return trainStage(environment, stage, work, stageRun);
   }
 };
 
 /** Such as `2 × AMD EPYC`. */
 const processor = (): string => `${cpus().length} × ${cpus()[0]?.model.trim() || 'unknown'}`;
 
-const provenanceOf = ({ engine, version, git }: Bench): Provenance => ({
+const provenanceOf = ({ engine, version, git }: RunEnvironment): Provenance => ({
   undistill: version,
   engine: engine.class,
   engineVersion: engine.version,

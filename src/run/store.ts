@@ -14,15 +14,15 @@ import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTens
 export interface Store {
   readonly root: string;
   /** A finished stage whose files are what they were; undefined when it is missing. */
-  find(id: string): Promise<Artefact | undefined>;
+  find(id: string): Promise<StageOutput | undefined>;
   /** Takes a stage for making; undefined while another process has it. */
-  begin(id: string): Promise<Workshop | undefined>;
+  begin(id: string): Promise<StagingDir | undefined>;
   /** Rejects with a failure of kind `store` while another process has it. */
   remove(id: string): Promise<void>;
 }
 
 /** A finished stage. */
-export interface Artefact {
+export interface StageOutput {
   readonly folder: string;
   json<Value>(name: string): Promise<Value>;
   tensors(name: string): Promise<Safetensors>;
@@ -32,7 +32,7 @@ export interface Artefact {
 }
 
 /** A stage in the making: files written here survive a kill. */
-export interface Workshop {
+export interface StagingDir {
   readonly folder: string;
   has(name: string): Promise<boolean>;
   readJson<Value>(name: string): Promise<Value | undefined>;
@@ -146,7 +146,7 @@ const checksums = async (folder: string): Promise<Record<string, string>> => {
   return sums;
 };
 
-const artefact = (folder: string): Artefact => {
+const output = (folder: string): StageOutput => {
   const read = (name: string) => guarded(join(folder, name), () => readFile(join(folder, name)));
   return {
     folder,
@@ -165,7 +165,7 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
   /** A stage is checked once by each process: its folder never changes after. */
   const sound = new Set<string>();
 
-  const find = async (id: string): Promise<Artefact | undefined> => {
+  const find = async (id: string): Promise<StageOutput | undefined> => {
     const folder = folderOf(id);
     if (!(await isThere(folder))) return undefined;
     if (!sound.has(id)) {
@@ -177,7 +177,7 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
       }
       sound.add(id);
     }
-    return artefact(folder);
+    return output(folder);
   };
 
   return {
@@ -186,7 +186,7 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
     begin: async (id) => {
       const lock = await guarded(root, () => tryLock(join(root, 'locks', id)));
       if (lock === undefined) return undefined;
-      return workshop(folderOf(id), lock, (file) => onDamage(id, file)).catch(async (error) => {
+      return staging(folderOf(id), lock, (file) => onDamage(id, file)).catch(async (error) => {
         await lock.release();
         throw error;
       });
@@ -222,7 +222,7 @@ const damageIn = async (folder: string): Promise<string | undefined> => {
   }
 };
 
-const workshop = async (final: string, lock: Lock, onDamage: (file: string) => void): Promise<Workshop> => {
+const staging = async (final: string, lock: Lock, onDamage: (file: string) => void): Promise<StagingDir> => {
   const folder = `${final}.partial`;
   await guarded(folder, async () => {
     await mkdir(folder, { recursive: true });

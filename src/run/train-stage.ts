@@ -1,5 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js';
-import type { AttackContext, Theft } from '../attacks/attack.js';
+import type { AttackContext, Extraction } from '../attacks/attack.js';
 import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import { notFinite, type StoredTensor } from '../core/safetensors.js';
@@ -10,8 +10,8 @@ import { publish, restrict, type Victim } from '../defenses/victim.js';
 import {
   allImages,
   type DataInUse,
+  dataFor,
   evaluationSets,
-  handOver,
   ownedImages,
   stepsPerPass,
   type TrainingSet,
@@ -25,25 +25,25 @@ import { type BuiltLearner, classifier } from '../train/classifier.js';
 import { logitsOn } from '../train/evaluate.js';
 import { crossEntropy } from '../train/losses.js';
 import type { Learner } from '../train/recipe.js';
-import { checkpointOf, files, input, readRecord } from './artefacts.js';
-import { contextOf, type Sitting } from './context.js';
+import { contextOf, type StageRun } from './context.js';
+import { checkpointOf, files, input, readRecord } from './outputs.js';
 import { refuseStrangers } from './pool.js';
 import type { TrainingRecord } from './record.js';
-import type { Bench } from './stage.js';
-import type { Artefact, Workshop } from './store.js';
+import type { RunEnvironment } from './stage.js';
+import type { StageOutput, StagingDir } from './store.js';
 
 // All that a model and its logits depend on is in this module or imported by it, so that a stage's identity can hold the
 // hash of its code; keeping records and measuring are elsewhere.
 
-/** Trains or evaluates a model and leaves it in the sitting's workshop. */
-export const make = async (
-  bench: Bench,
+/** Trains or evaluates a model and leaves it in the stageRun's staging. */
+export const trainStage = async (
+  environment: RunEnvironment,
   stage: Stage,
   work: Exclude<Work, { readonly kind: 'inspect' | 'measure' }>,
-  sitting: Sitting,
+  stageRun: StageRun,
 ): Promise<TrainingRecord | undefined> => {
-  const { data, others, store } = bench;
-  const { experiment } = bench.plan;
+  const { data, others, store } = environment;
+  const { experiment } = environment.plan;
   const images: DataInUse = { data, others, experiment };
   const netOf = (network: NetworkPlugin): Network => network.build(data.image, data.classes.length);
   const built = ({ network, recipe }: Learner): BuiltLearner => ({ network: netOf(network), recipe });
@@ -56,14 +56,14 @@ export const make = async (
     const variables = await readModel(await input(store, stage, role), network, experiment.select);
     return use(variables).finally(() => dispose(variables));
   };
-  const keep = (network: Network, set: TrainingSet, trained: Theft): Promise<TrainingRecord> =>
-    keepModel(sitting.workshop, data, network, set, trained);
+  const keep = (network: Network, set: TrainingSet, trained: Extraction): Promise<TrainingRecord> =>
+    keepModel(stageRun.staging, data, network, set, trained);
 
   switch (work.kind) {
     case 'teacher': {
       const set = allImages(images);
       const learner = built(work.learner);
-      const { fit } = contextOf(sitting, stageKey(work.seed, 'teacher', learner.network.name));
+      const { fit } = contextOf(stageRun, stageKey(work.seed, 'teacher', learner.network.name));
       return keep(learner.network, set, await ran(() => fit('teacher', normally(learner, set))));
     }
     case 'import': {
@@ -75,8 +75,8 @@ export const make = async (
           failure('data', 'the file was altered since it was planned with', { where: weights, remedy }),
         );
       }
-      for (const difference of differences(found, data)) sitting.warn(difference);
-      await sitting.workshop.writeTensors(files.last, withoutCounters(found.tensors), metadataOf(netOf(network), data));
+      for (const difference of differences(found, data)) stageRun.warn(difference);
+      await stageRun.staging.writeTensors(files.last, withoutCounters(found.tensors), metadataOf(netOf(network), data));
       return undefined;
     }
     case 'protect': {
@@ -85,7 +85,7 @@ export const make = async (
       const set = allImages(images);
       const learner = built(work.learner);
       const other = adversary === undefined ? learner : built({ ...work.learner, network: adversary });
-      const context = contextOf(sitting, stageKey(work.seed, 'protect', name));
+      const context = contextOf(stageRun, stageKey(work.seed, 'protect', name));
       return borrowing('teacher', learner.network, (variables) =>
         borrowing('adversary', other.network, async (frozen) => {
           const given = { ...context, ...set, adversary: { learner: other, variables: frozen } };
@@ -99,13 +99,13 @@ export const make = async (
       const set = ownedImages(images, attack.data, work.seed);
       const context: AttackContext = {
         // One key for all attacks on one student net: differences between them are paired by seed.
-        ...contextOf(sitting, stageKey(work.seed, 'student', student.network.name)),
-        data: handOver(attack, set),
+        ...contextOf(stageRun, stageKey(work.seed, 'student', student.network.name)),
+        data: dataFor(attack, set),
         fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
       };
       const steal = async (victim: Victim): Promise<TrainingRecord> => {
         const stolen = await ran(() => attack.steal(victim, student, context));
-        await refuseStrangers(sitting.workshop);
+        await refuseStrangers(stageRun.staging);
         return keep(student.network, set, stolen);
       };
       if (attack.needs === 'none') return steal({ frozen: {} });
@@ -118,7 +118,7 @@ export const make = async (
     }
     case 'evaluate': {
       const logits = await allLogits(await input(store, stage, 'model'), netOf(work.network), images);
-      await sitting.workshop.writeTensors(files.logits, logits);
+      await stageRun.staging.writeTensors(files.logits, logits);
       return undefined;
     }
   }
@@ -156,11 +156,11 @@ const normally = (learner: BuiltLearner, { train, validation }: TrainingSet) =>
 
 /** Writes a trained model, which is disposed of, and says how it was trained. */
 const keepModel = async (
-  workshop: Workshop,
+  staging: StagingDir,
   data: Dataset,
   network: Network,
   set: TrainingSet,
-  { last, best, pool, ...trained }: Theft,
+  { last, best, pool, ...trained }: Extraction,
 ): Promise<TrainingRecord> => {
   const metadata = metadataOf(network, data);
   try {
@@ -168,7 +168,7 @@ const keepModel = async (
     for (const [file, variables] of models) {
       const weights = toStateDict(network, variables);
       assertFinite(weights);
-      await workshop.writeTensors(file, weights, metadata);
+      await staging.writeTensors(file, weights, metadata);
     }
   } finally {
     dispose(best === undefined ? last : [last, best.kept]);
@@ -206,7 +206,7 @@ const assertFinite = (weights: Readonly<Record<string, StoredTensor>>): void => 
 
 /** Logits of each checkpoint of a model on each set of images it is evaluated on. */
 const allLogits = async (
-  model: Artefact,
+  model: StageOutput,
   network: Network,
   images: DataInUse,
 ): Promise<Record<string, StoredTensor>> => {
@@ -233,10 +233,10 @@ const allLogits = async (
 
 /** Weights of a finished stage: of the checkpoint asked for, or of the last where there is no best. The caller owns them. */
 export const readModel = async (
-  artefact: Artefact,
+  output: StageOutput,
   network: Network,
   checkpoint: Experiment['select'],
 ): Promise<Variables> => {
-  const file = files[checkpointOf(await readRecord(artefact), checkpoint)];
-  return fromStateDict(network, (await artefact.tensors(file)).tensors);
+  const file = files[checkpointOf(await readRecord(output), checkpoint)];
+  return fromStateDict(network, (await output.tensors(file)).tensors);
 };

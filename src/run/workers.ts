@@ -7,7 +7,7 @@ import { localExecutor } from './executor.js';
 import type { GitState } from './git.js';
 import type { Outcome } from './record.js';
 import type { Executor } from './scheduler.js';
-import type { Bench } from './stage.js';
+import type { RunEnvironment } from './stage.js';
 
 /** What a worker must know before its first stage: the same as the command that starts it. */
 export interface WorkerSetup {
@@ -123,15 +123,17 @@ export const processExecutor = ({ script, args, setup, signal }: ProcessExecutor
 };
 
 /** The other side: runs the stages that the parent names until it goes away. */
-export const serveStages = (open: (setup: WorkerSetup, signal: AbortSignal) => Promise<Bench>): Promise<void> =>
+export const serveStages = (
+  open: (setup: WorkerSetup, signal: AbortSignal) => Promise<RunEnvironment>,
+): Promise<void> =>
   new Promise(() => {
     const stop = new AbortController();
-    let bench: Promise<Bench> | undefined;
+    let environment: Promise<RunEnvironment> | undefined;
     const tell = (message: FromWorker): void => void process.send?.(message);
 
     const run = async (id: string): Promise<Outcome> => {
-      if (bench === undefined) throw new Error('a worker was given a stage before its setup');
-      const ready = await bench;
+      if (environment === undefined) throw new Error('a worker was given a stage before its setup');
+      const ready = await environment;
       const stage: Stage | undefined = ready.plan.stages.find((each) => each.id === id);
       if (stage === undefined) {
         return failedWith(
@@ -148,8 +150,8 @@ export const serveStages = (open: (setup: WorkerSetup, signal: AbortSignal) => P
     process.on('message', (message: ToWorker) => {
       if (message.type === 'stop') stop.abort();
       else if (message.type === 'setup') {
-        bench = open(message.setup, stop.signal);
-        bench.catch(() => undefined);
+        environment = open(message.setup, stop.signal);
+        environment.catch(() => undefined);
       } else {
         run(message.id)
           .catch((error) => failedWith(toFailure('plugin')(error)))

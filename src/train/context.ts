@@ -1,10 +1,10 @@
 import type { Task } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { Tree } from '../core/tree.js';
-import type { FitSpec, Fitted, Nothing } from './fit.js';
+import type { FitResult, FitSpec, NoTensors } from './fit.js';
 import type { Pictures } from './images.js';
 
-/** Images that a thief made: what a student is trained on is what a person can look at. */
+/** Images that an attacker made: what a student is trained on is what a person can look at. */
 export interface Synthesised extends Pictures {
   /** The class that each was made for, or taken for by the victim. */
   readonly labels: readonly number[];
@@ -14,7 +14,7 @@ export interface Synthesised extends Pictures {
 }
 
 /** What it took to make something. */
-export type Cost = Pick<Fitted<never>, 'steps' | 'images' | 'queries' | 'seconds'>;
+export type Cost = Pick<FitResult<never>, 'steps' | 'images' | 'queries' | 'seconds'>;
 
 /**
  * What an attack or a defence may do beyond arithmetic. Everything it makes is kept under its stage and a name: a killed
@@ -24,10 +24,10 @@ export interface Context {
   /** The randomness of this stage. */
   readonly key: Key;
   /** Trains, with checkpoints. The caller owns the weights returned. */
-  fit<Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree, Data extends Tree = Nothing>(
+  fit<Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree, Data extends Tree = NoTensors>(
     name: string,
     spec: FitSpec<Frozen, State, Batch, Kept, Data>,
-  ): Task<Fitted<Kept>>;
+  ): Task<FitResult<Kept>>;
   /** Whether a fit of this name is finished and kept: one that goes on from it need not ask for those before. */
   has(name: string): Promise<boolean>;
   /** Removes what a finished fit kept, when another one has gone on from it. */
@@ -35,7 +35,7 @@ export interface Context {
   /** Makes images once, which are kept as PNG files and shown with the results. */
   images(name: string, make: () => Promise<Synthesised>): Task<Synthesised>;
   /** Makes a value once; it must survive JSON. */
-  artefact<Value>(name: string, make: () => Promise<Value>): Task<Value>;
+  value<Value>(name: string, make: () => Promise<Value>): Task<Value>;
   /** A sentence for the record and the terminal: something a reader of the result must know. */
   warn(message: string): void;
 }

@@ -10,7 +10,7 @@ import type { Pictures } from './images.js';
 import type { Schedule } from './schedules.js';
 
 /** Batches by number, so that a run can start anywhere. */
-export interface Source<Batch extends Tree, Data extends Tree = Nothing> {
+export interface Source<Batch extends Tree, Data extends Tree = NoTensors> {
   /** What batches refer to, such as images that stay on the device. The fit owns it. */
   readonly data: Data;
   /** Steps in one pass over the images. */
@@ -19,7 +19,7 @@ export interface Source<Batch extends Tree, Data extends Tree = Nothing> {
   at(step: number): { readonly batch: Batch; readonly images: number };
 }
 
-export type Nothing = { readonly [name: string]: never };
+export type NoTensors = { readonly [name: string]: never };
 
 /** What a fit's step finds besides its state: the spec's frozen tensors, and the source's data. */
 export type Given<Frozen extends Tree, Data extends Tree> = { readonly frozen: Frozen; readonly data: Data };
@@ -30,7 +30,7 @@ export interface FitSpec<
   State extends Tree,
   Batch extends Tree,
   Kept extends Tree,
-  Data extends Tree = Nothing,
+  Data extends Tree = NoTensors,
 > {
   readonly step: Step<Given<Frozen, Data>, State, Batch, Named>;
   /** Borrowed. */
@@ -69,7 +69,7 @@ export interface EpochRecord {
   readonly stepsPerSecond: number;
 }
 
-export interface Fitted<Kept extends Tree> {
+export interface FitResult<Kept extends Tree> {
   /** After the last step. The caller owns it. */
   readonly last: Kept;
   /** After the epoch with the best validation accuracy, the later one of equals; absent without validation. The caller owns it. */
@@ -200,18 +200,18 @@ export const fit = async <
   State extends Tree,
   Batch extends Tree,
   Kept extends Tree,
-  Data extends Tree = Nothing,
+  Data extends Tree = NoTensors,
 >(
   spec: FitSpec<Frozen, State, Batch, Kept, Data>,
   host: FitHost,
-): Promise<Fitted<Kept>> => {
+): Promise<FitResult<Kept>> => {
   const source = spec.source(host.key.split('batches'));
   const stepsPerEpoch = spec.stepsPerEpoch ?? source.steps;
   const steps = spec.steps ?? spec.epochs * stepsPerEpoch;
   const seeds = host.key.split('step');
   const runner = runnerOf(spec.step, { frozen: spec.frozen, data: source.data }, host);
   const validate = spec.validate?.(runner.also);
-  let best: Fitted<Kept>['best'];
+  let best: FitResult<Kept>['best'];
   let pending: { readonly metrics: Named; readonly images: number }[] = [];
 
   try {

@@ -44,7 +44,7 @@ export const crossEntropy = (
   const classes = logits.shape[1];
   const off = smoothing / classes;
   const target = tf.oneHot(labels, classes, 1 - smoothing + off, off, 'float32') as tf.Tensor2D;
-  return expectedSurprise(target, logSoftmax(logits));
+  return softCrossEntropy(target, logSoftmax(logits));
 };
 
 /**
@@ -95,7 +95,7 @@ export const distillation = ({
  * @param teacher the teacher's logits or log-probabilities [B, K]; no gradient flows to it
  * @param temperature τ > 0
  */
-export const softDivergence = ({
+export const distillationKl = ({
   logits,
   teacher,
   temperature,
@@ -169,7 +169,7 @@ const kl = tf.customGrad((...args) => {
 });
 
 /** The batch mean of −Σ_k target_k log q_k, for a fixed target: [B, K], [B, K] -> scalar. */
-const expectedSurprise = (target: tf.Tensor2D, logQ: tf.Tensor2D): tf.Scalar =>
+const softCrossEntropy = (target: tf.Tensor2D, logQ: tf.Tensor2D): tf.Scalar =>
   tf.customGrad((...args) => {
     const [logQ, save] = args as unknown as [tf.Tensor2D, tf.GradSaveFunc];
     save([target]);

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { logSoftmax } from '../engine/ops.js';
-import type { Named, Output, Tap } from '../models/network.js';
+import type { BatchStats, Named, Output } from '../models/network.js';
 import { crossEntropy, klDivergence, soften } from './losses.js';
 
 /**
@@ -71,7 +71,7 @@ export const batchNormDistances = (
 export const batchNormDistance = (taps: Taps, running: Named, options: BatchNormDistanceOptions = {}): tf.Scalar =>
   total(Object.values(batchNormDistances(taps, running, options)));
 
-const tapDistance = ({ mean, variance }: Tap, running: Named, name: string): tf.Scalar => {
+const tapDistance = ({ mean, variance }: BatchStats, running: Named, name: string): tf.Scalar => {
   const apart = (statistic: string, found: tf.Tensor1D) =>
     euclideanNorm(tf.sub(running[`${name}.${statistic}`] as tf.Tensor, found));
   return tf.add<tf.Scalar>(apart('running_var', variance), apart('running_mean', mean));

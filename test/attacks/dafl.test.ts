@@ -5,7 +5,7 @@ import { jointFit } from '../../src/attacks/synthesis.js';
 import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { take } from '../../src/engine/step.js';
-import { softDivergence } from '../../src/train/losses.js';
+import { distillationKl } from '../../src/train/losses.js';
 import { constant } from '../../src/train/schedules.js';
 import { activationLoss, informationEntropy, oneHotLoss } from '../../src/train/synthesis-losses.js';
 import { bitsOf } from '../engine/bits.js';
@@ -113,7 +113,7 @@ describe('a joint step', () => {
       oneHot: item(oneHotLoss(logits)),
       activation: item(activationLoss(features)),
       entropy: item(informationEntropy(logits)),
-      kl: item(softDivergence({ logits: learnt, teacher: logits, temperature: 1 }).loss),
+      kl: item(distillationKl({ logits: learnt, teacher: logits, temperature: 1 }).loss),
     };
     const { loss, ...logged } = metrics;
     expect(Object.keys(logged)).toEqual(Object.keys(expected));

@@ -7,7 +7,7 @@ import {
   inversionPresets,
   inverting,
 } from '../../src/attacks/deep-inversion.js';
-import { type Improved, phaseFit, type Site } from '../../src/attacks/synthesis.js';
+import { phaseFit, type SynthesisContext, type SynthesisOutputs } from '../../src/attacks/synthesis.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -48,8 +48,8 @@ const walk = (
   { competition = 0, site = siteOf(), student = learnerOf().network.init(key('student')) as Variables } = {},
 ) => {
   const synthesiser = inverting(inversion, competition);
-  const improve = (state: Inverted, { phase = 0, rate = inversion.rate, seed = 0 } = {}): Improved<Inverted> =>
-    synthesiser.improve(site, phase, {
+  const improve = (state: Inverted, { phase = 0, rate = inversion.rate, seed = 0 } = {}): SynthesisOutputs<Inverted> =>
+    synthesiser.step(site, phase, {
       frozen: site.victim.frozen,
       student,
       state,
@@ -135,7 +135,7 @@ describe('the loss', () => {
   };
 
   /** Each term of the loss on images as they are, computed once more. */
-  const terms = ({ victim }: Site, images: tf.Tensor4D, { firstBatchNorm, normOf }: Inversion) => {
+  const terms = ({ victim }: SynthesisContext, images: tf.Tensor4D, { firstBatchNorm, normOf }: Inversion) => {
     const { logits, taps } = victim.network.apply(victim.variables(victim.frozen), images, {
       mode: 'eval',
       taps: true,

@@ -14,7 +14,7 @@ export const drifting = (iterations = 4): Synthesiser<Drifting> => ({
     return { images: tf.tensor4d(pixels, [6, height, width, channels]) };
   },
   images: (_, { images }) => images,
-  improve: ({ victim }, _, { frozen, state: { images }, labels, learningRate }) => {
+  step: ({ victim }, _, { frozen, state: { images }, labels, learningRate }) => {
     const { loss, gradients, aux } = valueAndGradient(
       (params) => {
         const logits = victim.logits(frozen, params.images as tf.Tensor4D);

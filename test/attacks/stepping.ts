@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { expect } from 'vitest';
-import type { Site } from '../../src/attacks/synthesis.js';
+import type { SynthesisContext } from '../../src/attacks/synthesis.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import { publish } from '../../src/defenses/victim.js';
@@ -65,7 +65,7 @@ export const victimOf = (net: NetworkPlugin = roomy(), of: ImageShape = image) =
   return publish(built, aged(built, 'victim'), normalisation);
 };
 
-export const siteOf = (victim = victimOf(), { network: student }: BuiltLearner = learnerOf()): Site => ({
+export const siteOf = (victim = victimOf(), { network: student }: BuiltLearner = learnerOf()): SynthesisContext => ({
   victim,
   student,
 });

@@ -5,20 +5,20 @@ import * as tf from '@tensorflow/tfjs';
 import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { AnyAttack, AttackContext, Theft } from '../../src/attacks/attack.js';
+import type { AnyAttack, AttackContext, Extraction } from '../../src/attacks/attack.js';
 import { dafl, generating } from '../../src/attacks/dafl.js';
 import { deepInversion, type Inversion, inversionPresets, inverting } from '../../src/attacks/deep-inversion.js';
 import { type NoiseOptions, noise } from '../../src/attacks/noise.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import {
   comparablePool,
-  inTurn,
+  distillFromPool,
   jointFit,
   type PoolDistillation,
   phaseFit,
+  roundRobinLabels,
   type Synthesiser,
-  stealFromPool,
-  stealJointly,
+  trainJointly,
 } from '../../src/attacks/synthesis.js';
 import { type TransferOptions, transfer } from '../../src/attacks/transfer.js';
 import { type Failure, FailureError, failure } from '../../src/core/errors.js';
@@ -94,7 +94,7 @@ const start = (attack: AnyAttack, changes: Partial<AttackContext> = {}, tried = 
 const steal = async (attack: AnyAttack, tried = context(), of = learner) =>
   endOf(await succeed(start(attack, {}, tried, of)));
 
-const failureOf = async (task: TE.TaskEither<Failure, Theft>): Promise<Failure> => {
+const failureOf = async (task: TE.TaskEither<Failure, Extraction>): Promise<Failure> => {
   const result = await task();
   if (E.isRight(result)) throw new Error('it succeeded');
   return result.left;
@@ -344,7 +344,7 @@ describe('a pool', () => {
       [2, 2, 0, 1],
       [2, 2, 0, 1],
     ]);
-    expect(inTurn(5, 3)).toEqual([0, 1, 2, 0, 1]);
+    expect(roundRobinLabels(5, 3)).toEqual([0, 1, 2, 0, 1]);
   });
 
   test('is lots of images that differ from lot to lot, each with what it cost', async () => {
@@ -426,7 +426,7 @@ describe('a warning', () => {
       return { images: tf.zeros([of, height, width, channels]) };
     },
     images: (_, { images }) => images,
-    improve: (_, __, { state }) => ({
+    step: (_, __, { state }) => ({
       state,
       images: state.images,
       logits: tf.zeros([of, 3]),
@@ -437,7 +437,7 @@ describe('a warning', () => {
     const tried = context();
     const options = { batches, temperature: 1, steps: 1, stepsBetween: 0, augmentation: { crop: 0, flip: false } };
     const given = givenBy(tried, attacks.noise);
-    endOf(await succeed(stealFromPool(empty(of), { ...options, pictureEvery: 1 }, victim, learner, given)));
+    endOf(await succeed(distillFromPool(empty(of), { ...options, pictureEvery: 1 }, victim, learner, given)));
     return tried.warnings;
   };
 
@@ -472,7 +472,7 @@ describe('a synthesiser of one’s own', () => {
       augmentation: { crop: 1, flip: true },
       pictureEvery: 2,
     };
-    const theft = endOf(await succeed(stealFromPool(drifting(), options, victim, learner, given(tried))));
+    const theft = endOf(await succeed(distillFromPool(drifting(), options, victim, learner, given(tried))));
     // Two lots of 6 images in 4 iterations; then twice 2 steps, of 4 and 2 images and of 4 and 4, and 2 more.
     expect(theft).toMatchObject({ steps: 2 * 4 + 6, queries: 2 * 4 * 6 + 6 + 8 + 8 });
     expect(tried.specs.length).toBe(2 + 3);
@@ -487,19 +487,19 @@ describe('a synthesiser of one’s own', () => {
   ])('with %s is refused', async (_, changes, labels, what) => {
     const options: PoolDistillation = { batches: 1, labels, temperature: 1 };
     const unsound = { ...drifting(), ...changes } as ReturnType<typeof drifting>;
-    const failed = await failureOf(stealFromPool(unsound, options, victim, learner, given(context())));
+    const failed = await failureOf(distillFromPool(unsound, options, victim, learner, given(context())));
     expect(failed).toMatchObject({ kind: 'plugin', where: 'synthesiser', what });
     expect(failed.remedy).toBeTruthy();
     if (labels !== undefined) return;
     const joint = { epochs: 1, stepsPerEpoch: 1, temperature: 1, keep: 4 };
-    expect(await failureOf(stealJointly(unsound, joint, victim, learner, given(context())))).toEqual(failed);
+    expect(await failureOf(trainJointly(unsound, joint, victim, learner, given(context())))).toEqual(failed);
   });
 
   test('says so when the student has learnt enough before all images are made', async () => {
     const warned = async (steps: number) => {
       const tried = context();
       const options = { batches: 3, temperature: 1, steps, stepsBetween: 2 };
-      endOf(await succeed(stealFromPool(drifting(), options, victim, learner, given(tried))));
+      endOf(await succeed(distillFromPool(drifting(), options, victim, learner, given(tried))));
       return tried.warnings.filter((warning) => warning.includes('learnt no more'));
     };
     expect(await warned(7)).toEqual([]);
@@ -511,7 +511,7 @@ describe('a synthesiser of one’s own', () => {
   test('learns together with a student', async () => {
     const tried = context();
     const options = { epochs: 3, stepsPerEpoch: 2, temperature: 1, keep: 4, pictureEvery: 2 };
-    const theft = endOf(await succeed(stealJointly(drifting(1), options, victim, learner, given(tried))));
+    const theft = endOf(await succeed(trainJointly(drifting(1), options, victim, learner, given(tried))));
     expect(theft).toMatchObject({ steps: 6, images: 36, queries: 36 });
     expect(theft.history.map(({ metrics }) => Object.keys(metrics))).toEqual(Array(3).fill(['loss', 'kl']));
     const [first, , last] = theft.history.map(({ metrics }) => metrics.loss as number);

@@ -116,7 +116,7 @@ describe('undistill export', () => {
 });
 
 describe('a pretrained teacher', () => {
-  it('is the teacher that was exported, to the bit, and so are its thieves', async () => {
+  it('is the teacher that was exported, to the bit, and so are its attackers', async () => {
     const run = await at.undistill(['run', 'again.ts', '--threads', '1', '--out', 'third/tiny']);
     expect(run).toMatchObject({ code: 0, err: '' });
     const [first, third] = [await at.matrix('first/tiny'), await at.matrix('third/tiny')];

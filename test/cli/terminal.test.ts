@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { resuming } from '../../src/cli/command-line.js';
 import { naming } from '../../src/cli/new.js';
-import { teller } from '../../src/cli/progress.js';
+import { progressReporter } from '../../src/cli/progress.js';
 import { stageFolder } from '../../src/cli/run-folder.js';
 import { cut, terminal } from '../../src/cli/terminal.js';
 import { failure } from '../../src/core/errors.js';
@@ -63,7 +63,7 @@ describe('a run on a terminal', () => {
 
   it('has one live line a running stage, below the lines that stay', () => {
     const { stream, text } = screen(true);
-    const tell = teller(terminal(stream, { NO_COLOR: '1', TERM: 'xterm' }), plan);
+    const tell = progressReporter(terminal(stream, { NO_COLOR: '1', TERM: 'xterm' }), plan);
     const all = events(one, two);
     for (const event of all.slice(0, 4)) tell(event);
     expect(shown(text())).toEqual([
@@ -83,7 +83,7 @@ describe('a run on a terminal', () => {
 
   it('has plain lines where it is none, and no control characters', () => {
     const { stream, text } = screen(false);
-    const tell = teller(terminal(stream, {}), plan);
+    const tell = progressReporter(terminal(stream, {}), plan);
     for (const event of events(one, two)) tell(event);
     expect(text()).not.toContain('\x1b');
     expect(text().split('\n')).toEqual([
@@ -97,7 +97,7 @@ describe('a run on a terminal', () => {
 
   it('counts what is there from before, and is silent about moments', () => {
     const { stream, text } = screen(false);
-    const tell = teller(terminal(stream, {}), plan);
+    const tell = progressReporter(terminal(stream, {}), plan);
     const cached: Outcome = { status: 'cached', record: {} as StageRecord };
     tell({ type: 'end', stage: one, outcome: cached, ended: 1, of: 3 });
     tell({ type: 'end', stage: two, outcome: cached, ended: 2, of: 3 });

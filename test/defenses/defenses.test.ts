@@ -93,7 +93,7 @@ describe('what a victim answers', () => {
     ['probabilities', ['frozen', 'labels', 'logProbabilities']],
     ['logits', ['frozen', 'labels', 'logProbabilities', 'logits']],
     ['weights', ['frozen', 'labels', 'logProbabilities', 'logits', 'network', 'normalisation', 'variables']],
-  ])('at %s, a thief can call no more than that', (access, answers) => {
+  ])('at %s, an attacker can call no more than that', (access, answers) => {
     const variables = network.init(key('victim'));
     expect(Object.keys(restrict(publish(network, variables, { mean: [0.5], std: [0.25] }), access)).sort()).toEqual(
       answers,

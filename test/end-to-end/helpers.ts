@@ -41,8 +41,8 @@ export const ran = async (
   const prepared = await prepare(experiment);
   const damages: string[] = [];
   const store = openStore(root, (_, file) => damages.push(file));
-  const bench = { ...prepared, store, version: 'test', checkpointEvery, signal };
-  const outcomes = await run(prepared.plan, store, [localExecutor(bench)], tell);
+  const environment = { ...prepared, store, version: 'test', checkpointEvery, signal };
+  const outcomes = await run(prepared.plan, store, [localExecutor(environment)], tell);
   const labels = new Map(prepared.plan.stages.map(({ id, label }) => [id, label]));
   return {
     matrix: await collect(prepared, store, outcomes),

@@ -68,7 +68,7 @@ describe('an experiment with every kind of stage', () => {
     ]);
   });
 
-  test('records the last checkpoint and the best; a thief without labels has the last alone', () => {
+  test('records the last checkpoint and the best; an attacker without labels has the last alone', () => {
     const student = (attack: string) => cell(attack, 'none')?.seeds[0]?.student;
     expect(student('kd')).toMatchObject({ images: 30, last: expect.any(Number), best: expect.any(Number) });
     expect(student('kd')?.metrics.accuracy).toBe(student('kd')?.best);

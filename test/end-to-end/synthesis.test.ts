@@ -15,10 +15,10 @@ import {
   synthetic,
   transfer,
 } from '../../src/index.js';
-import { readResult } from '../../src/run/artefacts.js';
 import type { Inspection } from '../../src/run/inspect.js';
+import { readResult } from '../../src/run/outputs.js';
 import { readPool } from '../../src/run/pool.js';
-import { type Artefact, openStore } from '../../src/run/store.js';
+import { openStore, type StageOutput } from '../../src/run/store.js';
 import { recipe } from './fixtures/plugins.js';
 import { type Ran, ran, temporaryFolder } from './helpers.js';
 
@@ -49,11 +49,11 @@ describe('data-free attacks on a plain and on a nasty teacher', () => {
   });
 
   /** A finished stage, by its label. */
-  const stage = async (label: string): Promise<Artefact> => {
+  const stage = async (label: string): Promise<StageOutput> => {
     const outcome = first.by[label];
     if (outcome === undefined || !('record' in outcome) || outcome.record === undefined)
       throw new Error(`${label} left nothing: ${Object.keys(first.by).join(', ')}`);
-    return (await openStore(root, () => undefined).find(outcome.record.id)) as Artefact;
+    return (await openStore(root, () => undefined).find(outcome.record.id)) as StageOutput;
   };
   const seed = (attack: string, defense: string) =>
     first.matrix.cells.find((cell) => cell.attack === attack && cell.defense === defense)?.seeds[0];

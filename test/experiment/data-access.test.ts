@@ -11,8 +11,8 @@ import {
   allImages,
   countInUse,
   type DataInUse,
+  dataFor,
   evaluationSets,
-  handOver,
   ownedImages,
   stepsPerPass,
   type TrainingSet,
@@ -41,7 +41,7 @@ const within = (small: Set<number>, large: Set<number>): boolean => [...small].e
 
 /** What an attack that declares this is handed; read as if it declared everything. */
 const handed = (owned: Ownership, of = inUse(), seed = 0): Partial<TrainingSet> =>
-  handOver({ ...kd(), data: owned } as AnyAttack, ownedImages(of, owned, seed)) as Partial<TrainingSet>;
+  dataFor({ ...kd(), data: owned } as AnyAttack, ownedImages(of, owned, seed)) as Partial<TrainingSet>;
 
 /** Large enough that some of 30 held-out images are in it. */
 const fraction = fc.integer({ min: 5, max: 100 }).map((percent) => percent / 100);

@@ -9,7 +9,7 @@ import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { isExperiment, pair, withSeeds } from '../../src/experiment/experiment.js';
-import { type Published, publishedSaid, publishedStudent } from '../../src/experiment/published.js';
+import { describePublished, type Published, publishedStudent } from '../../src/experiment/published.js';
 import { adam } from '../../src/train/optimizers.js';
 import { learnerOf, made as madeWith, refusal, tiny } from '../run/helpers.js';
 
@@ -27,7 +27,7 @@ test('an experiment in order has its defaults filled in', () => {
   const of = made();
   expect(isExperiment(of)).toBe(true);
   expect(of).toMatchObject({ fraction: 1, validation: 0.1, report: 'test', select: 'last', about: '' });
-  expect(of.meetings).toEqual([{ attack: 'scratch', defense: 'none' }]);
+  expect(of.pairings).toEqual([{ attack: 'scratch', defense: 'none' }]);
   expect(of.seeds).toEqual([{ label: '0', victim: 0, student: 0 }]);
 });
 
@@ -224,7 +224,7 @@ describe('pairs', () => {
     const of = made({ pairs: [pair(kd(), rounding(2))] });
     expect(of.attacks.map(({ label }) => label)).toEqual(['scratch', 'kd']);
     expect(of.defenses.map(({ label }) => label)).toEqual(['none', 'rounding']);
-    expect(of.meetings).toEqual([
+    expect(of.pairings).toEqual([
       { attack: 'scratch', defense: 'none' },
       { attack: 'kd', defense: 'rounding' },
     ]);
@@ -233,7 +233,7 @@ describe('pairs', () => {
   test('that name a row or a column of the grid again mean that one, and no cell comes twice', () => {
     const of = made({ defenses: [none(), nasty()], pairs: [pair(kd(), nasty()), pair(scratch(), none())] });
     expect(of.defenses.map(({ label }) => label)).toEqual(['none', 'nasty']);
-    expect(of.meetings).toEqual([
+    expect(of.pairings).toEqual([
       { attack: 'scratch', defense: 'none' },
       { attack: 'scratch', defense: 'nasty' },
       { attack: 'kd', defense: 'nasty' },
@@ -264,6 +264,6 @@ test('published numbers are found by their labels, and their provenance is said'
     0.92,
     undefined,
   ]);
-  expect(publishedSaid(published)).toBe('Table 1; recalled, not checked against the paper');
-  expect(publishedSaid({ ...published, provenance: 'read', note: 'one seed' })).toBe('Table 1; one seed');
+  expect(describePublished(published)).toBe('Table 1; recalled, not checked against the paper');
+  expect(describePublished({ ...published, provenance: 'read', note: 'one seed' })).toBe('Table 1; one seed');
 });

@@ -117,7 +117,7 @@ describe('the stages of an experiment', () => {
   });
 
   test('a wrapper that changes labels counts for those who ask for labels', () => {
-    const { leaves: _, ...shuffling } = { ...rounding(2), name: 'shuffling' };
+    const { preserves: _, ...shuffling } = { ...rounding(2), name: 'shuffling' };
     const of = planOf({ defenses: [none(), shuffling] });
     expect(cell(of, 'hardLabel', 'shuffling')?.stages?.steal).not.toBe(cell(of, 'hardLabel', 'none')?.stages?.steal);
   });
@@ -175,14 +175,14 @@ describe('the stages of an experiment', () => {
       normal: stage(of, 'seed-0/teacher/evaluate').id,
       otherNormal: stage(of, 'seed-1/teacher/evaluate').id,
     });
-    // One victim and two thieves are no two normal teachers.
-    const thieves = planOf({
+    // One victim and two attackers are no two normal teachers.
+    const attackers = planOf({
       seeds: [
         { victim: 0, student: 0 },
         { victim: 0, student: 1 },
       ],
     });
-    expect(Object.keys(stage(thieves, 'seed-0/nasty/teacher/divergence').inputs)).toEqual(['model', 'adversary']);
+    expect(Object.keys(stage(attackers, 'seed-0/nasty/teacher/divergence').inputs)).toEqual(['model', 'adversary']);
   });
 
   test('a net that does not fit the images is refused by whose net it is', () => {
@@ -205,7 +205,7 @@ test('more images a step than there are, and a held-out share that is no image, 
     what: 'batch is 64, and there are 44 training images',
     where: 'students: tiny',
   });
-  // A thief with half of the 87.
+  // An attacker with half of the 87.
   const half = { attacks: [partialKd({ fraction: 0.5 })] };
   expect(refusal(() => planOf({ ...half, students: [learnerOf(tiny(), { batch: 44 })] }))).toMatchObject({
     what: 'batch is 44, and there are 43 training images in its share',
@@ -394,7 +394,7 @@ describe('identities', () => {
     ['the images reported on', { report: 'validation' }, {}, is('evaluate')],
     ['the seed', { seeds: [1] }, {}, everything],
     ["the victim's seed", { seeds: [{ victim: 1, student: 0 }] }, {}, teachers],
-    ["the thief's seed", { seeds: [{ victim: 0, student: 1 }] }, {}, is('steal')],
+    ["the attacker's seed", { seeds: [{ victim: 0, student: 1 }] }, {}, is('steal')],
     ["the teacher's epochs", teacher({ epochs: 3 }), {}, teachers],
     ["the teacher's batch", teacher({ batch: 8 }), {}, teachers],
     ["the teacher's momentum", teacher({ optimizer: sgd({ momentum: 0.8 }) }), {}, teachers],

@@ -79,7 +79,7 @@ describe('a scaled experiment', () => {
       validation: of.validation,
       report: of.report,
       select: of.select,
-      meetings: of.meetings,
+      pairings: of.pairings,
       seeds: of.seeds,
       reduced: '50 % of the schedules',
     });

@@ -139,13 +139,13 @@ const refused = [
   (): Attack<'label', typeof unlabelled> => ({
     ...hardLabel(),
     // @ts-expect-error: nor are they with the images
-    steal: (_, _student, { data, artefact }) => artefact('labels', async () => data.train.examples.labels),
+    steal: (_, _student, { data, value }) => value('labels', async () => data.train.examples.labels),
   }),
   (): Attack<'none', { readonly kind: 'none' }> => ({
     ...scratch(),
     data: { kind: 'none' },
     // @ts-expect-error: it said that it owns nothing
-    steal: (_, _student, { data, artefact }) => artefact('images', async () => data.train),
+    steal: (_, _student, { data, value }) => value('images', async () => data.train),
   }),
 
   // @ts-expect-error: only labels were asked for

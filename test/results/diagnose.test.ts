@@ -44,8 +44,8 @@ beforeAll(async () => {
     }),
   );
   store = openStore(root, () => undefined);
-  const bench = { ...prepared, store, version: 'test', checkpointEvery: 100 };
-  await run(prepared.plan, store, [localExecutor(bench)], () => undefined);
+  const environment = { ...prepared, store, version: 'test', checkpointEvery: 100 };
+  await run(prepared.plan, store, [localExecutor(environment)], () => undefined);
   found = await diagnosed();
 });
 

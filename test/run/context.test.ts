@@ -7,8 +7,8 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import type { Failure, Task } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import { contextOf, type Sitting, type StageEvent } from '../../src/run/context.js';
-import { openStore, type Workshop } from '../../src/run/store.js';
+import { contextOf, type StageEvent, type StageRun } from '../../src/run/context.js';
+import { openStore, type StagingDir } from '../../src/run/store.js';
 import { classifier } from '../../src/train/classifier.js';
 import { crossEntropy } from '../../src/train/losses.js';
 import { built, endOf, sets, succeed } from '../train/bench.js';
@@ -18,25 +18,25 @@ beforeAll(async () => {
 });
 
 let root: string;
-let workshop: Workshop;
+let staging: StagingDir;
 let events: StageEvent[];
 let damages: string[];
 beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), 'undistill-context-'));
   [events, damages] = [[], []];
-  workshop = (await openStore(root, (_, file) => damages.push(file)).begin('a')) as Workshop;
+  staging = (await openStore(root, (_, file) => damages.push(file)).begin('a')) as StagingDir;
 });
 afterEach(async () => {
-  await workshop.release();
+  await staging.release();
   rmSync(root, { recursive: true, force: true });
 });
 
-/** A new sitting at the same stage: what a killed run begins with. */
-const sitting = (changes: Partial<Sitting> = {}) =>
+/** A new stageRun at the same stage: what a killed run begins with. */
+const stageRun = (changes: Partial<StageRun> = {}) =>
   contextOf(
     {
       stage: 'a',
-      workshop,
+      staging,
       checkpointEvery: 2,
       emit: (event) => events.push(event),
       warn: () => undefined,
@@ -73,11 +73,11 @@ const spec = (onStep: () => void = () => undefined) => {
 describe('a fit in a stage', () => {
   test('that is finished is returned at once, the same to the last bit', async () => {
     const tensors = tf.memory().numTensors;
-    const first = endOf(await succeed(sitting().fit('student', spec())));
+    const first = endOf(await succeed(stageRun().fit('student', spec())));
     let steps = 0;
     const again = endOf(
       await succeed(
-        sitting().fit(
+        stageRun().fit(
           'student',
           spec(() => steps++),
         ),
@@ -89,18 +89,18 @@ describe('a fit in a stage', () => {
   });
 
   test('that was begun goes on from its checkpoint, and removes it at the end', async () => {
-    const whole = endOf(await succeed(sitting().fit('student', spec())));
-    await workshop.remove('fits');
+    const whole = endOf(await succeed(stageRun().fit('student', spec())));
+    await staging.remove('fits');
     let steps = 0;
     const crashing = spec(() => {
       if (++steps === 8) throw new Error('crash');
     });
-    expect((await failureOf(sitting().fit('student', crashing))).what).toBe('crash');
-    expect(readdirSync(join(workshop.folder, 'fits', 'student'))).toEqual(['checkpoint.safetensors']);
+    expect((await failureOf(stageRun().fit('student', crashing))).what).toBe('crash');
+    expect(readdirSync(join(staging.folder, 'fits', 'student'))).toEqual(['checkpoint.safetensors']);
     steps = 100;
     const { seconds: _, ...resumed } = endOf(
       await succeed(
-        sitting().fit(
+        stageRun().fit(
           'student',
           spec(() => steps++),
         ),
@@ -110,22 +110,19 @@ describe('a fit in a stage', () => {
     expect(steps).toBe(100 + 3);
     expect(resumed.last).toEqual(whole.last);
     expect(resumed.best).toEqual(whole.best);
-    expect(readdirSync(join(workshop.folder, 'fits', 'student')).sort()).toEqual([
-      'result.json',
-      'weights.safetensors',
-    ]);
+    expect(readdirSync(join(staging.folder, 'fits', 'student')).sort()).toEqual(['result.json', 'weights.safetensors']);
   });
 
   test('whose checkpoint was damaged starts anew, and that is told', async () => {
-    const whole = endOf(await succeed(sitting().fit('student', spec())));
-    await workshop.remove('fits');
+    const whole = endOf(await succeed(stageRun().fit('student', spec())));
+    await staging.remove('fits');
     let steps = 0;
     const crashing = spec(() => {
       if (++steps === 8) throw new Error('crash');
     });
-    await failureOf(sitting().fit('student', crashing));
-    writeFileSync(join(workshop.folder, 'fits/student/checkpoint.safetensors'), 'no tensors');
-    expect(endOf(await succeed(sitting().fit('student', spec()))).last).toEqual(whole.last);
+    await failureOf(stageRun().fit('student', crashing));
+    writeFileSync(join(staging.folder, 'fits/student/checkpoint.safetensors'), 'no tensors');
+    expect(endOf(await succeed(stageRun().fit('student', spec()))).last).toEqual(whole.last);
     expect(damages).toEqual([join('fits', 'student', 'checkpoint.safetensors')]);
   });
 
@@ -134,47 +131,47 @@ describe('a fit in a stage', () => {
     const crashing = spec(() => {
       if (++steps === 8) throw new Error('crash');
     });
-    await failureOf(sitting().fit('student', crashing));
-    endOf(await succeed(sitting().fit('student', spec())));
-    const log = readFileSync(join(workshop.folder, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
+    await failureOf(stageRun().fit('student', crashing));
+    endOf(await succeed(stageRun().fit('student', spec())));
+    const log = readFileSync(join(staging.folder, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
     expect(log.map((line) => JSON.parse(line).epoch)).toEqual([0, 1, 2]);
     expect(events.filter(({ type }) => type === 'epoch').length).toBeGreaterThanOrEqual(3);
     expect(events.filter(({ type }) => type === 'progress').length).toBeGreaterThanOrEqual(3);
   });
 
   test('has its own randomness by name, and each name comes once', async () => {
-    const context = sitting();
+    const context = stageRun();
     const one = endOf(await succeed(context.fit('one', spec())));
     const two = endOf(await succeed(context.fit('two', spec())));
     expect(one.last).not.toEqual(two.last);
-    expect(readdirSync(workshop.folder)).toEqual(expect.arrayContaining(['metrics-one.jsonl', 'metrics-two.jsonl']));
+    expect(readdirSync(staging.folder)).toEqual(expect.arrayContaining(['metrics-one.jsonl', 'metrics-two.jsonl']));
     expect((await failureOf(context.fit('one', spec()))).what).toBe(
       'fit one is asked for twice: give each a name of its own',
     );
   });
 
   test.each(['../outside', '', 'a/b', '.'])('cannot be called %s', async (name) => {
-    expect((await failureOf(sitting().fit(name, spec()))).what).toContain('cannot be the name of a file');
-    expect((await failureOf(sitting().artefact(name, async () => 1))).what).toContain('cannot be the name of a file');
+    expect((await failureOf(stageRun().fit(name, spec()))).what).toContain('cannot be the name of a file');
+    expect((await failureOf(stageRun().value(name, async () => 1))).what).toContain('cannot be the name of a file');
   });
 });
 
-describe('an artefact', () => {
+describe('an value', () => {
   test('is made once, and is the same to a run that made it and to one that finds it', async () => {
     let made = 0;
     const make = async () => {
       made += 1;
       return { when: new Date(0), missing: undefined, number: 0.1 };
     };
-    const first = await succeed(sitting().artefact('numbers', make));
+    const first = await succeed(stageRun().value('numbers', make));
     expect(first).toEqual({ when: '1970-01-01T00:00:00.000Z', number: 0.1 });
-    expect(await succeed(sitting().artefact('numbers', make))).toEqual(first);
+    expect(await succeed(stageRun().value('numbers', make))).toEqual(first);
     expect(made).toBe(1);
   });
 
   test('that was not finished is not there', async () => {
     const failing = () => Promise.reject(new Error('crash'));
-    expect(await failureOf(sitting().artefact('numbers', failing))).toMatchObject({ kind: 'plugin', what: 'crash' });
-    expect(await succeed(sitting().artefact('numbers', async () => 7))).toBe(7);
+    expect(await failureOf(stageRun().value('numbers', failing))).toMatchObject({ kind: 'plugin', what: 'crash' });
+    expect(await succeed(stageRun().value('numbers', async () => 7))).toBe(7);
   });
 });

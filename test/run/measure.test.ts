@@ -3,7 +3,7 @@ import { scratch } from '../../src/attacks/scratch.js';
 import { none } from '../../src/defenses/none.js';
 import type { Experiment } from '../../src/experiment/experiment.js';
 import { diverge, measure, notNasty } from '../../src/run/measure.js';
-import type { Artefact } from '../../src/run/store.js';
+import type { StageOutput } from '../../src/run/store.js';
 import { made, thirds } from './helpers.js';
 
 const data = thirds({ train: 30, test: 4 });
@@ -13,7 +13,7 @@ const of = (changes: Partial<Experiment> = {}): Experiment => ({
 });
 
 /** Logits of an evaluated model, by checkpoint and images. */
-const evaluated = (logits: Readonly<Record<string, readonly (readonly number[])[]>>): Artefact => ({
+const evaluated = (logits: Readonly<Record<string, readonly (readonly number[])[]>>): StageOutput => ({
   folder: 'evaluated',
   json: async () => undefined as never,
   bytes: async () => Buffer.alloc(0),
@@ -42,8 +42,8 @@ describe('a model', () => {
   });
 
   test('has those of the last where there is no best', async () => {
-    const thief = evaluated({ 'last/test': says(0, 1, 0, 1) });
-    const numbers = await measure({ data, experiment: of({ select: 'best' }) }, thief, undefined);
+    const attacker = evaluated({ 'last/test': says(0, 1, 0, 1) });
+    const numbers = await measure({ data, experiment: of({ select: 'best' }) }, attacker, undefined);
     expect(numbers).toMatchObject({ last: 0.5, metrics: { accuracy: 0.5 } });
     expect(numbers).not.toHaveProperty('best');
   });
@@ -51,10 +51,10 @@ describe('a model', () => {
   test('is compared with its victim where it has one', async () => {
     const victim = evaluated({ 'last/test': says(0, 1, 2, 1) });
     const alone = (await measure({ data, experiment: of() }, model, undefined)).metrics;
-    const thief = (await measure({ data, experiment: of() }, model, victim)).metrics;
+    const attacker = (await measure({ data, experiment: of() }, model, victim)).metrics;
     expect(Object.keys(alone)).not.toContain('agreement');
-    expect(thief.agreement).toBe(0.75);
-    expect(thief.klToVictim).toBeGreaterThan(0);
+    expect(attacker.agreement).toBe(0.75);
+    expect(attacker.klToVictim).toBeGreaterThan(0);
   });
 
   test('is measured on the images that the report is about, and no others', async () => {

@@ -12,9 +12,9 @@ import type { Failure, Task } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { decodeImage, encodePng } from '../../src/data/images.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import { contextOf, type Sitting, type StageEvent } from '../../src/run/context.js';
+import { contextOf, type StageEvent, type StageRun } from '../../src/run/context.js';
 import { contactSheet, readLot, readPool, refuseStrangers, writeLot } from '../../src/run/pool.js';
-import { type Artefact, openStore, type Store, type Workshop } from '../../src/run/store.js';
+import { openStore, type StageOutput, type StagingDir, type Store } from '../../src/run/store.js';
 import type { Synthesised } from '../../src/train/context.js';
 import { constant } from '../../src/train/schedules.js';
 import { learnerOf, roomy, victimOf } from '../attacks/stepping.js';
@@ -29,10 +29,10 @@ beforeAll(async () => {
 
 let root: string;
 let store: Store;
-let workshop: Workshop;
+let staging: StagingDir;
 let damages: string[];
 const reopen = async (): Promise<void> => {
-  workshop = (await store.begin('a')) as Workshop;
+  staging = (await store.begin('a')) as StagingDir;
 };
 beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), 'undistill-pool-'));
@@ -41,14 +41,14 @@ beforeEach(async () => {
   await reopen();
 });
 afterEach(async () => {
-  await workshop.release();
+  await staging.release();
   rmSync(root, { recursive: true, force: true });
 });
 
-/** A new sitting at the same stage: what a killed run begins with. */
-const sitting = (changes: Partial<Sitting> = {}) =>
+/** A new stageRun at the same stage: what a killed run begins with. */
+const stageRun = (changes: Partial<StageRun> = {}) =>
   contextOf(
-    { stage: 'a', workshop, checkpointEvery: 2, emit: () => undefined, warn: () => undefined, ...changes },
+    { stage: 'a', staging, checkpointEvery: 2, emit: () => undefined, warn: () => undefined, ...changes },
     key('stage'),
   );
 const failureOf = async (task: Task<unknown>): Promise<Failure> => {
@@ -97,17 +97,17 @@ describe('a PNG', () => {
 describe('a lot of images', () => {
   test.each([1, 3])('is read as it was written (%i channels)', async (channels) => {
     const lot = lotOf(channels);
-    await writeLot(workshop, 'a', 'lot', lot);
-    expect(await readLot(workshop, 'a', 'lot')).toEqual(lot);
-    expect(await readLot(workshop, 'a', 'another')).toBeUndefined();
+    await writeLot(staging, 'a', 'lot', lot);
+    expect(await readLot(staging, 'a', 'lot')).toEqual(lot);
+    expect(await readLot(staging, 'a', 'another')).toBeUndefined();
     expect(damages).toEqual([]);
     // All of its images below each other, for whoever opens the folder.
-    expect(decodeImage(readFileSync(join(workshop.folder, 'images/lot.png')))).toMatchObject({ height: 10, width: 3 });
+    expect(decodeImage(readFileSync(join(staging.folder, 'images/lot.png')))).toMatchObject({ height: 10, width: 3 });
   });
 
   test('of another stage is refused, with what to do', async () => {
-    await writeLot(workshop, 'another', 'lot', lotOf(1));
-    const failed = await failureOf(sitting().images('lot', async () => lotOf(1)));
+    await writeLot(staging, 'another', 'lot', lotOf(1));
+    const failed = await failureOf(stageRun().images('lot', async () => lotOf(1)));
     expect(failed).toMatchObject({
       kind: 'store',
       what: 'these images were made from another teacher, or by another attack',
@@ -122,11 +122,11 @@ describe('a lot of images', () => {
       made += 1;
       return lotOf(3, 4 + made);
     };
-    const first = await succeed(sitting().images('lot', make));
-    expect(await succeed(sitting().images('lot', make))).toEqual(first);
+    const first = await succeed(stageRun().images('lot', make));
+    expect(await succeed(stageRun().images('lot', make))).toEqual(first);
     expect(first).toEqual(lotOf(3, 5));
     expect(made).toBe(1);
-    expect(await succeed(sitting().images('another', make))).toEqual(lotOf(3, 6));
+    expect(await succeed(stageRun().images('another', make))).toEqual(lotOf(3, 6));
   });
 
   const altering: readonly (readonly [string, string, (path: string) => void])[] = [
@@ -139,29 +139,29 @@ describe('a lot of images', () => {
     ['what is known of it', 'images/lot.json', (path) => writeFileSync(path, '{"stage": "a", ')],
   ];
   test.each(altering)('of which somebody altered %s is said to be damaged, and made anew', async (_, name, alter) => {
-    await succeed(sitting().images('lot', async () => lotOf(1)));
-    alter(join(workshop.folder, name));
+    await succeed(stageRun().images('lot', async () => lotOf(1)));
+    alter(join(staging.folder, name));
     const anew = lotOf(1, 7);
-    expect(await succeed(sitting().images('lot', async () => anew))).toEqual(anew);
+    expect(await succeed(stageRun().images('lot', async () => anew))).toEqual(anew);
     expect(damages).toEqual([join(...name.split('/'))]);
     // And is sound again.
-    expect(await readLot(workshop, 'a', 'lot')).toEqual(anew);
+    expect(await readLot(staging, 'a', 'lot')).toEqual(anew);
     expect(damages.length).toBe(1);
   });
 
   test('whose making failed, or was cut off before its end was noted, is not there', async () => {
-    expect(await failureOf(sitting().images('lot', () => Promise.reject(new Error('out of ideas'))))).toMatchObject({
+    expect(await failureOf(stageRun().images('lot', () => Promise.reject(new Error('out of ideas'))))).toMatchObject({
       kind: 'plugin',
       what: 'out of ideas',
     });
-    await writeLot(workshop, 'a', 'lot', lotOf(1));
-    await workshop.remove('images/lot.json');
-    expect(await readLot(workshop, 'a', 'lot')).toBeUndefined();
-    expect(await succeed(sitting().images('lot', async () => lotOf(1, 2)))).toEqual(lotOf(1, 2));
+    await writeLot(staging, 'a', 'lot', lotOf(1));
+    await staging.remove('images/lot.json');
+    expect(await readLot(staging, 'a', 'lot')).toBeUndefined();
+    expect(await succeed(stageRun().images('lot', async () => lotOf(1, 2)))).toEqual(lotOf(1, 2));
   });
 
   test('has a name of its own, which is the name of a file', async () => {
-    const context = sitting();
+    const context = stageRun();
     await succeed(context.images('lot', async () => lotOf(1)));
     expect((await failureOf(context.images('lot', async () => lotOf(1)))).what).toBe(
       'images lot is asked for twice: give each a name of its own',
@@ -174,10 +174,10 @@ describe('a lot of images', () => {
 });
 
 describe('the pool of a finished stage', () => {
-  const finished = async (lots: Readonly<Record<string, Synthesised>>): Promise<Artefact> => {
-    for (const [name, lot] of Object.entries(lots)) await writeLot(workshop, 'a', name, lot);
-    await workshop.finish();
-    const found = (await store.find('a')) as Artefact;
+  const finished = async (lots: Readonly<Record<string, Synthesised>>): Promise<StageOutput> => {
+    for (const [name, lot] of Object.entries(lots)) await writeLot(staging, 'a', name, lot);
+    await staging.finish();
+    const found = (await store.find('a')) as StageOutput;
     await reopen();
     return found;
   };
@@ -207,27 +207,27 @@ describe('the pool of a finished stage', () => {
     const large = { height: 64, width: 64, channels: 1 };
     const labels = Array.from({ length: 4100 }, (_, i) => i % 10);
     const images = new Uint8Array(4100 * 4096).fill(7);
-    await writeLot(workshop, 'a', 'lot', { ...lotOf(1), images, shape: large, labels });
-    const read = await readLot(workshop, 'a', 'lot');
+    await writeLot(staging, 'a', 'lot', { ...lotOf(1), images, shape: large, labels });
+    const read = await readLot(staging, 'a', 'lot');
     expect(damages).toEqual([]);
     expect(read?.images.length).toBe(images.length);
   });
 
   test.each(['holiday.png', 'lot.txt', 'lot-0001.json'])('is not sealed with %s among it', async (name) => {
-    await writeLot(workshop, 'a', 'lot-0000', lotOf(1));
-    await refuseStrangers(workshop);
-    writeFileSync(join(workshop.folder, 'images', name), 'x');
-    await expect(refuseStrangers(workshop)).rejects.toMatchObject({
+    await writeLot(staging, 'a', 'lot-0000', lotOf(1));
+    await refuseStrangers(staging);
+    writeFileSync(join(staging.folder, 'images', name), 'x');
+    await expect(refuseStrangers(staging)).rejects.toMatchObject({
       failure: {
         kind: 'store',
-        where: join(workshop.folder, 'images', name),
+        where: join(staging.folder, 'images', name),
         remedy: expect.stringContaining('Move it elsewhere'),
       },
     });
   });
 
   test('is none where nothing was made', async () => {
-    await workshop.writeJson('record.json', {});
+    await staging.writeJson('record.json', {});
     expect(await readPool(await finished({}))).toBeUndefined();
   });
 });
@@ -296,22 +296,22 @@ describe('a theft that is stopped anywhere, again and again, ends with the same 
     const emit = ({ type }: StageEvent): void => {
       if (type === 'picture') tick();
     };
-    const given: AttackContext = { ...sitting({ emit, signal }), data: {} as never, fullStepsPerEpoch: 5 };
+    const given: AttackContext = { ...stageRun({ emit, signal }), data: {} as never, fullStepsPerEpoch: 5 };
     return attack.steal(victim, learner, given);
   };
 
   /** What a theft leaves: weights, ledger, log, and every picture. */
   const leaves = async (theft: ReturnType<AnyAttack['steal']>) => {
     const { seconds: _, history, ...rest } = endOf(await succeed(theft));
-    const pictures = readdirSync(workshop.folder, { recursive: true, encoding: 'utf8' })
+    const pictures = readdirSync(staging.folder, { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.png'))
       .sort()
-      .map((name) => [name, readFileSync(join(workshop.folder, name)).toString('base64')]);
+      .map((name) => [name, readFileSync(join(staging.folder, name)).toString('base64')]);
     return { ...rest, history: history.map(({ stepsPerSecond: __, ...line }) => line), pictures };
   };
 
   const anew = async (): Promise<void> => {
-    await workshop.release();
+    await staging.release();
     await store.remove('a');
     await reopen();
   };
@@ -329,7 +329,7 @@ describe('a theft that is stopped anywhere, again and again, ends with the same 
     expect(whole.pictures.length).toBeGreaterThan(3);
     expect(ticks).toBeGreaterThan(6);
     // States of images that are finished are not kept: many lots of them would fill a disk.
-    const fits = readdirSync(join(workshop.folder, 'fits'));
+    const fits = readdirSync(join(staging.folder, 'fits'));
     expect(fits.length).toBeGreaterThan(0);
     // The student, and of those on the way the newest.
     expect(fits.length).toBeLessThanOrEqual(2);

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Failure, FailureError } from '../../src/core/errors.js';
-import { openStore, type Store, type Workshop, writeWhole } from '../../src/run/store.js';
+import { openStore, type StagingDir, type Store, writeWhole } from '../../src/run/store.js';
 
 let root: string;
 let damages: string[];
@@ -27,17 +27,17 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
-const begun = async (id: string, of = store): Promise<Workshop> => {
-  const workshop = await of.begin(id);
-  if (workshop === undefined) throw new Error(`${id} is taken`);
-  return workshop;
+const begun = async (id: string, of = store): Promise<StagingDir> => {
+  const staging = await of.begin(id);
+  if (staging === undefined) throw new Error(`${id} is taken`);
+  return staging;
 };
 const weights = { w: { shape: [2], data: new Float32Array([1, 2]) } };
 const finished = async (id: string): Promise<void> => {
-  const workshop = await begun(id);
-  await workshop.writeJson('record.json', { id });
-  await workshop.writeTensors('deep/weights.safetensors', weights, { network: 'tiny' });
-  await workshop.finish();
+  const staging = await begun(id);
+  await staging.writeJson('record.json', { id });
+  await staging.writeTensors('deep/weights.safetensors', weights, { network: 'tiny' });
+  await staging.finish();
 };
 const failureOf = async (run: () => Promise<unknown>): Promise<Failure> => {
   const error = await run().then(
@@ -50,11 +50,11 @@ const failureOf = async (run: () => Promise<unknown>): Promise<Failure> => {
 
 describe('a stage', () => {
   test('is absent until it is finished, and then complete', async () => {
-    const workshop = await begun('a');
-    await workshop.writeJson('record.json', { id: 'a' });
+    const staging = await begun('a');
+    await staging.writeJson('record.json', { id: 'a' });
     expect(await store.find('a')).toBeUndefined();
-    await workshop.writeTensors('w.safetensors', weights, { network: 'tiny' });
-    await workshop.finish();
+    await staging.writeTensors('w.safetensors', weights, { network: 'tiny' });
+    await staging.finish();
     const found = await store.find('a');
     expect(await found?.json('record.json')).toEqual({ id: 'a' });
     expect(await found?.tensors('w.safetensors')).toEqual({ tensors: weights, metadata: { network: 'tiny' } });
@@ -63,10 +63,10 @@ describe('a stage', () => {
   });
 
   test('that is given back goes on with what was written', async () => {
-    const workshop = await begun('a');
-    await workshop.writeText('log', 'one');
-    await workshop.writeJson('step.json', { step: 3 });
-    await workshop.release();
+    const staging = await begun('a');
+    await staging.writeText('log', 'one');
+    await staging.writeJson('step.json', { step: 3 });
+    await staging.release();
     const again = await begun('a');
     expect(await again.has('log')).toBe(true);
     expect(await again.readJson('step.json')).toEqual({ step: 3 });
@@ -78,11 +78,11 @@ describe('a stage', () => {
   });
 
   test('is begun by one at a time, and is free again once finished or given back', async () => {
-    const workshop = await begun('a');
+    const staging = await begun('a');
     expect(await store.begin('a')).toBeUndefined();
     expect(await open().begin('a')).toBeUndefined();
     await (await begun('b')).release();
-    await workshop.finish();
+    await staging.finish();
     await (await begun('a')).release();
     const [one, two] = await Promise.all([store.begin('c'), open().begin('c')]);
     expect([one, two].filter((each) => each !== undefined).length).toBe(1);
@@ -90,9 +90,9 @@ describe('a stage', () => {
 
   test('that is removed is gone, begun or finished', async () => {
     await finished('a');
-    const workshop = await begun('b');
-    await workshop.writeText('log', 'one');
-    await workshop.release();
+    const staging = await begun('b');
+    await staging.writeText('log', 'one');
+    await staging.release();
     await store.remove('a');
     await store.remove('b');
     await store.remove('c');
@@ -134,17 +134,17 @@ describe('what was altered on disk', () => {
   });
 
   test('a checkpoint, or a note of a stage in the making: it is told and taken for missing', async () => {
-    const workshop = await begun('a');
-    await workshop.writeTensors('checkpoint.safetensors', weights);
-    await workshop.writeJson('step.json', { step: 1 });
-    const path = join(workshop.folder, 'checkpoint.safetensors');
+    const staging = await begun('a');
+    await staging.writeTensors('checkpoint.safetensors', weights);
+    await staging.writeJson('step.json', { step: 1 });
+    const path = join(staging.folder, 'checkpoint.safetensors');
     writeFileSync(path, readFileSync(path).subarray(0, 20));
-    writeFileSync(join(workshop.folder, 'step.json'), '{"step');
-    expect(await workshop.readTensors('checkpoint.safetensors')).toBeUndefined();
-    expect(await workshop.readJson('step.json')).toBeUndefined();
+    writeFileSync(join(staging.folder, 'step.json'), '{"step');
+    expect(await staging.readTensors('checkpoint.safetensors')).toBeUndefined();
+    expect(await staging.readJson('step.json')).toBeUndefined();
     expect(damages).toEqual(['a: checkpoint.safetensors', 'a: step.json']);
-    expect(await workshop.has('checkpoint.safetensors')).toBe(false);
-    await workshop.release();
+    expect(await staging.has('checkpoint.safetensors')).toBe(false);
+    await staging.release();
   });
 });
 
@@ -212,22 +212,22 @@ describe('a killed writer', () => {
       expect(await store.begin('a')).toBeUndefined();
       await new Promise((resolve) => setTimeout(resolve, wait));
       await killed(child);
-      const workshop = await begun('a');
-      expect(readdirSync(workshop.folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
-      const { metadata, tensors } = (await workshop.readTensors('checkpoint.safetensors')) ?? {};
+      const staging = await begun('a');
+      expect(readdirSync(staging.folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+      const { metadata, tensors } = (await staging.readTensors('checkpoint.safetensors')) ?? {};
       const { data } = tensors?.w ?? {};
       expect(data?.length).toBe(100_000);
       expect(data?.every((value) => value === Number(metadata?.step))).toBe(true);
       expect(damages).toEqual([]);
-      await workshop.release();
+      await staging.release();
     }
   });
 
   test('a half-written file that it left goes with the next begin', async () => {
-    const workshop = await begun('a');
-    await workshop.writeText('fits/log', 'x');
-    writeFileSync(join(workshop.folder, 'fits', 'log.99999.tmp'), 'hal');
-    await workshop.release();
+    const staging = await begun('a');
+    await staging.writeText('fits/log', 'x');
+    writeFileSync(join(staging.folder, 'fits', 'log.99999.tmp'), 'hal');
+    await staging.release();
     const again = await begun('a');
     expect(readdirSync(join(again.folder, 'fits'))).toEqual(['log']);
     await again.finish();

@@ -135,7 +135,7 @@ describe('the images of an attack that synthesises', () => {
   });
 });
 
-describe('what a thief has of another data set', () => {
+describe('what an attacker has of another data set', () => {
   const foreign: DatasetPlugin = { ...dataOf(thirds()), name: 'foreign' };
   const known = (fingerprint: string, plugin = foreign): Partial<Facts> => ({
     others: new Map([[plugin, fingerprint]]),

@@ -9,7 +9,7 @@ import { batchNorm, classifier, conv, features, flatten, network, relu, sequenti
 import type { NetworkPlugin, Variables } from '../../src/models/network.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
 import type { Context } from '../../src/train/context.js';
-import { type FitSpec, type Fitted, fit, type Source } from '../../src/train/fit.js';
+import { type FitResult, type FitSpec, fit, type Source } from '../../src/train/fit.js';
 import { type ImageSet, type LabelledBatch, type RawBatch, type Resident, unpacked } from '../../src/train/images.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import { recipe, thirds } from '../run/helpers.js';
@@ -78,7 +78,7 @@ export const context = (from: Key = key('stage')): Tried => {
     warn: (message) => void warnings.push(message),
     has: async () => false,
     drop: async () => undefined,
-    artefact: (name, make) => TE.tryCatch(make, toFailure('plugin', name)),
+    value: (name, make) => TE.tryCatch(make, toFailure('plugin', name)),
     images: (name, make) => TE.tryCatch(make, toFailure('plugin', name)),
     fit: (name, spec) =>
       TE.tryCatch(
@@ -114,6 +114,6 @@ export const numbersOf = (variables: Variables): Record<string, number[]> => {
 };
 
 /** What a fit ended with, as numbers. */
-export const endOf = ({ last, best, ...rest }: Fitted<Variables>) => {
+export const endOf = ({ last, best, ...rest }: FitResult<Variables>) => {
   return { ...rest, last: numbersOf(last), best: best && numbersOf(best.kept) };
 };

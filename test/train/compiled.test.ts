@@ -18,7 +18,7 @@ import { publish, type Victim } from '../../src/defenses/victim.js';
 import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import type { Told } from '../../src/engine/runner.js';
+import type { StepReporter } from '../../src/engine/runner.js';
 import type { Call, Runner, Step } from '../../src/engine/step.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
@@ -43,7 +43,11 @@ import { context, normalised } from './bench.js';
 /** What every runner is: eager, or compiled with this many steps in a call. */
 const how = vi.hoisted(() => ({ stride: 1 as number | 'eager', cache: '' }));
 vi.mock('../../src/engine/runner.js', () => {
-  const runner = (step: Step<tree.Tree, tree.Tree, tree.Tree, tree.Tree>, frozen: tree.Tree, { warn }: Told = {}) =>
+  const runner = (
+    step: Step<tree.Tree, tree.Tree, tree.Tree, tree.Tree>,
+    frozen: tree.Tree,
+    { warn }: StepReporter = {},
+  ) =>
     how.stride === 'eager'
       ? eager(step, frozen)
       : compile(step, frozen, { stride: how.stride, cache: how.cache, ...(warn && { fellBack: warn }) });

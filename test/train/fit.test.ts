@@ -10,8 +10,8 @@ import {
   type EpochRecord,
   type FitHost,
   type FitProgress,
+  type FitResult,
   type FitSpec,
-  type Fitted,
   fit,
   type Source,
 } from '../../src/train/fit.js';
@@ -111,7 +111,7 @@ const hostOf = (changes: Partial<FitHost> = {}): Memory => {
 const withoutSpeed = (history: readonly EpochRecord[]) => history.map(({ stepsPerSecond: _, ...record }) => record);
 
 /** All of a result but how long it took; its tensors are read and disposed of. */
-const read = ({ last, best, seconds: _, history, ...rest }: Fitted<Kept>) => {
+const read = ({ last, best, seconds: _, history, ...rest }: FitResult<Kept>) => {
   const result = {
     ...rest,
     history: withoutSpeed(history),
@@ -155,7 +155,7 @@ const interrupted = async (
   checkpointEvery: number,
 ) => {
   const host = hostOf({ checkpointEvery });
-  let sittings = 0;
+  let stageRuns = 0;
   for (const { how, at } of stops) {
     const stop = new AbortController();
     const happens = () => {
@@ -170,9 +170,9 @@ const interrupted = async (
       (error) => (error instanceof Killed ? 'killed' : (error as FailureError).failure.kind),
     );
     if (ended !== 'finished') expect(ended).toBe(how === 'stop' ? 'interrupted' : 'killed');
-    if (ended !== 'finished') sittings += 1;
+    if (ended !== 'finished') stageRuns += 1;
   }
-  return { result: read(await fit(spec, host)), sittings, host };
+  return { result: read(await fit(spec, host)), stageRuns, host };
 };
 
 describe('a fit that goes on', () => {
@@ -200,8 +200,8 @@ describe('a fit that goes on', () => {
       { how: 'kill', at: 8 },
       { how: 'stop', at: 12 },
     ] as const;
-    const { result, sittings, host } = await interrupted(specOf(), at, 3);
-    expect([result, sittings]).toEqual([whole, 2]);
+    const { result, stageRuns, host } = await interrupted(specOf(), at, 3);
+    expect([result, stageRuns]).toEqual([whole, 2]);
     // Killed before step 8 it had step 6; stopped in step 12 it saves what step 12 made.
     expect(host.saves).toEqual([3, 6, 9, 12, 13, 15, 18]);
 
@@ -370,7 +370,7 @@ describe('a fit that goes wrong ends, with its last good numbers and a hint', ()
     expect(read(await fit(from(99, 'loss', 0), hostOf())).history[3]?.metrics.loss).toBe(-1.5);
   });
 
-  const guessing = (accuracy: number, changes: Partial<Spec> = {}): Promise<Fitted<Kept>> =>
+  const guessing = (accuracy: number, changes: Partial<Spec> = {}): Promise<FitResult<Kept>> =>
     fit({ ...from(0, 'accuracy', accuracy), classes: 3, ...changes }, hostOf());
 
   test('training accuracy at chance after the second epoch', async () => {

@@ -21,7 +21,7 @@ import {
   relu,
   sequential,
 } from '../../src/models/layers.js';
-import type { ImageShape, Named, Network, Tap, Variables } from '../../src/models/network.js';
+import type { BatchStats, ImageShape, Named, Network, Variables } from '../../src/models/network.js';
 import { valueAndGradient } from '../../src/train/gradient.js';
 import { adam, type OptimizerState } from '../../src/train/optimizers.js';
 import {
@@ -205,7 +205,7 @@ const trained = (net: Network, name: string): Variables => {
 };
 
 describe('the distance of batch norms’ statistics', () => {
-  const tap = (mean: number[], variance: number[]): Tap => ({
+  const tap = (mean: number[], variance: number[]): BatchStats => ({
     mean: tf.tensor1d(mean),
     variance: tf.tensor1d(variance),
   });

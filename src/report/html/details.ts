@@ -142,22 +142,24 @@ export const detailsOf = (
 
   const ofCell = (cell: Cell): Detail => {
     const { attack, defense, student, seeds } = cell;
-    const [thief, guard] = [attackOf.get(attack), defenseOf.get(defense)];
+    const [attacker, guard] = [attackOf.get(attack), defenseOf.get(defense)];
     const id = cellId(cell);
     return {
       id,
       title: `${attack} on ${defense}`,
       subtitle: [
         `student ${student}`,
-        ...(thief?.owns ? [`owns ${thief.owns}`] : []),
-        ...(thief?.needs ? [thief.needs === 'none' ? 'asks no teacher' : `needs the teacher's ${thief.needs}`] : []),
+        ...(attacker?.owns ? [`owns ${attacker.owns}`] : []),
+        ...(attacker?.needs
+          ? [attacker.needs === 'none' ? 'asks no teacher' : `needs the teacher's ${attacker.needs}`]
+          : []),
         ...(guard?.exposes ? [`the teacher exposes its ${guard.exposes}`] : []),
       ].join(' · '),
       facts: [
         ...(cell.accuracy === undefined ? [['status', cell.status] as const] : []),
         ...(cell.reason === undefined ? [] : [['reason', cell.reason] as const]),
         ...meanFact('accuracy, %', cell.accuracy, percent),
-        ...meanFact(`to its baseline${thief?.baseline ? `, ${thief.baseline}` : ''}`, cell.toBaseline, signed),
+        ...meanFact(`to its baseline${attacker?.baseline ? `, ${attacker.baseline}` : ''}`, cell.toBaseline, signed),
         ...meanFact('to a student on smoothed labels', cell.toLabelSmoothing, signed),
         ...meanFact('to the undefended teacher', cell.toUndefended, signed),
         ...publishedFact(cell.published, matrix.published),
@@ -168,7 +170,7 @@ export const detailsOf = (
       seeds: seedTable(cellLines, seeds),
       curves: curves.ofCell(id),
       images: images.get(id) ?? [],
-      params: [...paramsOf(`attack ${attack}`, thief?.params), ...paramsOf(`defence ${defense}`, guard?.params)],
+      params: [...paramsOf(`attack ${attack}`, attacker?.params), ...paramsOf(`defence ${defense}`, guard?.params)],
       warnings: warningsOf(seeds),
     };
   };

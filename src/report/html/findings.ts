@@ -28,12 +28,12 @@ const listed = (names: readonly string[], plural: string): string =>
 export const lead = (matrix: Matrix): readonly string[] => {
   const { attacks, defenses, students, data, teacher, report } = matrix;
   const honest = attacks.filter(({ needs }) => needs === 'none').length;
-  const thieves = attacks.length - honest;
+  const attackers = attacks.length - honest;
   const over = seedsCounted(matrix);
   const [, seeds] = seedRange(matrix);
   const into = students.length === 0 ? 'a student' : listed(students, 'students');
   return [
-    `${counted(thieves, 'attack')} ${thieves === 1 ? 'tries' : 'try'} to copy the teacher ${teacher} into ${into}, once behind each of ${counted(defenses.length, 'defence')}.`,
+    `${counted(attackers, 'attack')} ${attackers === 1 ? 'tries' : 'try'} to copy the teacher ${teacher} into ${into}, once behind each of ${counted(defenses.length, 'defence')}.`,
     ...(honest === 0
       ? []
       : [

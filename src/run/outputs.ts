@@ -1,7 +1,7 @@
 import { FailureError, failure } from '../core/errors.js';
 import type { Stage } from '../experiment/plan.js';
 import type { StageRecord } from './record.js';
-import type { Artefact, Store } from './store.js';
+import type { StageOutput, Store } from './store.js';
 
 /** The files of a finished stage that others read; a model's weights are in PyTorch's names and layouts, by checkpoint. */
 export const files = {
@@ -13,17 +13,17 @@ export const files = {
 } as const;
 
 /** A finished stage's record. */
-export const readRecord = (artefact: Artefact): Promise<StageRecord> => artefact.json<StageRecord>(files.record);
+export const readRecord = (output: StageOutput): Promise<StageRecord> => output.json<StageRecord>(files.record);
 
 /** The checkpoint that counts: the best where it counts and exists, the last otherwise. */
 export const checkpointOf = ({ training }: StageRecord, select: 'last' | 'best'): 'last' | 'best' =>
   training?.best === undefined ? 'last' : select;
 
 /** A finished measurement. */
-export const readResult = <Value>(artefact: Artefact): Promise<Value> => artefact.json<Value>(files.result);
+export const readResult = <Value>(output: StageOutput): Promise<Value> => output.json<Value>(files.result);
 
 /** The finished stage that another takes in a role; undefined where it takes none. */
-export const optionalInput = async (store: Store, stage: Stage, role: string): Promise<Artefact | undefined> => {
+export const optionalInput = async (store: Store, stage: Stage, role: string): Promise<StageOutput | undefined> => {
   const id = stage.inputs[role];
   if (id === undefined) return undefined;
   const found = await store.find(id);
@@ -36,7 +36,7 @@ export const optionalInput = async (store: Store, stage: Stage, role: string): P
   );
 };
 
-export const input = async (store: Store, stage: Stage, role: string): Promise<Artefact> => {
+export const input = async (store: Store, stage: Stage, role: string): Promise<StageOutput> => {
   const found = await optionalInput(store, stage, role);
   if (found === undefined) throw new Error(`the stage ${stage.label} takes no ${role}`);
   return found;
