@@ -2,8 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { availableParallelism, cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { type FileContent, openSource } from '../src/data/archive.js';
+import { openSource } from '../src/data/archive.js';
 import { decodeAll } from '../src/data/decoding-threads.js';
+import type { FileContent } from '../src/data/source.js';
 
 const usage = `npm run bench:decode -- ARCHIVE [--pillow PYTHON] [--images N] [--rounds N]
 

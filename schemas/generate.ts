@@ -20,7 +20,7 @@ const asWritten = (value: unknown): unknown => {
 /** @param others whether fields that the type has not may be there: a later version 1 may have more of them */
 export const matrixSchema = (others: boolean): Readonly<Record<string, unknown>> => {
   const generator = createGenerator({
-    path: at('../src/results/matrix.ts'),
+    path: at('../src/results/types.ts'),
     tsconfig: at('../tsconfig.json'),
     type: 'Matrix',
     topRef: false,

@@ -64,7 +64,7 @@ export { preResNet } from './models/pre-resnet.js';
 export { resNet } from './models/resnet.js';
 export { resNeXt29 } from './models/resnext.js';
 export { shuffleNetV2 } from './models/shufflenet-v2.js';
-export type { Matrix } from './results/matrix.js';
+export type { Matrix } from './results/types.js';
 export type { StageRecord } from './run/record.js';
 export {
   type BuiltLearner,

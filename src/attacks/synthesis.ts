@@ -11,8 +11,9 @@ import type { Named, Network, Variables } from '../models/network.js';
 import { type BuiltLearner, type ClassifierState, classifier, initialState, updateOn } from '../train/classifier.js';
 import type { Cost, Synthesised } from '../train/context.js';
 import type { FitSpec, Given, NoTensors, Source } from '../train/fit.js';
-import { type ImageSet, type Pictures, picturesOf, type UnlabelledBatch } from '../train/images.js';
+import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import { detach, distillationKl } from '../train/losses.js';
+import { type Pictures, picturesOf } from '../train/pictures.js';
 import { constant, type Schedule } from '../train/schedules.js';
 import type { AttackContext, Extraction } from './attack.js';
 

@@ -3,7 +3,7 @@ import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
 import { table } from '../report/table.js';
 import { tex } from '../report/tex.js';
-import type { Matrix } from '../results/matrix.js';
+import type { Matrix } from '../results/types.js';
 import type { Format } from './choices.js';
 import { decodeMatrix, jsonText, matrixPath } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';

@@ -5,7 +5,7 @@ import type { Plan } from '../experiment/plan.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
 import type { TeacherDiagnostics } from '../results/diagnose.js';
-import type { Matrix } from '../results/matrix.js';
+import type { Matrix } from '../results/types.js';
 import { guarded, type Store, writeWhole } from '../run/store.js';
 import type { PlanFile } from './plan-file.js';
 

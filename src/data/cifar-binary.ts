@@ -1,11 +1,12 @@
 import { attempt } from '../core/errors.js';
-import { type Entry, openSource, type Source } from './archive.js';
+import { openSource } from './archive.js';
 import { type Decoded, type DecodedExamples, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
 import { noteIgnored, planImageFolder } from './image-folder.js';
 import { downloaded } from './published.js';
+import type { Entry, Source } from './source.js';
 
 /** In the order of the labels, which is alphabetical. */
 export const CIFAR10_CLASSES = [

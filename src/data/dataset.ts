@@ -1,6 +1,14 @@
 import type { Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
-import type { Pixels } from './pixels.js';
+
+/**
+ * Pixels of many images, uint8, [count, height, width, channels] flat: a `Uint8Array`, or bytes that stay in a file. A slice
+ * is a copy.
+ */
+export interface Pixels {
+  readonly length: number;
+  slice(begin?: number, end?: number): Uint8Array;
+}
 
 /** Labelled images. Read-only by agreement: the arrays are shared by every stage of a process. */
 export interface Examples<Images extends Pixels = Pixels> {

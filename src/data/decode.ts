@@ -1,10 +1,10 @@
 import type { ImageShape } from '../models/network.js';
-import type { Source } from './archive.js';
 import { type DecodedExamples, firstFew, labelArray, plural, refuse } from './assemble.js';
 import type { LoadOptions } from './dataset.js';
 import type { Undecodable } from './decode-lot.js';
 import { decodeAll } from './decoding-threads.js';
 import { type Image, toColour } from './images.js';
+import type { Source } from './source.js';
 
 /** More than this is not kept in memory as one array. */
 const MOST_BYTES = 2 ** 32;

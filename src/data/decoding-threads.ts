@@ -3,9 +3,9 @@ import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { buildSync } from 'esbuild';
-import type { FileContent } from './archive.js';
 import { decodeLot, type Lot, type Undecodable } from './decode-lot.js';
 import type { Image } from './images.js';
+import type { FileContent } from './source.js';
 
 const LOT = 256;
 /** A lot of large photographs ends earlier, so that what is under way stays small. */

@@ -4,11 +4,12 @@ import { dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { attempt } from '../core/errors.js';
-import { openSource, type Source } from './archive.js';
+import { openSource } from './archive.js';
 import { type Decoded, type DecodedExamples, measuredNormalisation, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { resizeBilinear } from './resize.js';
+import type { Source } from './source.js';
 
 /** Unsigned bytes in row-major order. */
 export interface IdxArray {

@@ -1,9 +1,10 @@
 import { attempt } from '../core/errors.js';
-import { type Entry, openSource } from './archive.js';
+import { openSource } from './archive.js';
 import { type Decoded, firstFew, measuredNormalisation, unlabelled as noClasses, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
+import type { Entry } from './source.js';
 
 const LAYOUT =
   'Expected: train/<class>/… and test/<class>/… (or val/<class>/…) with JPEG or PNG files, in a folder, a tar(.gz) or a zip.';

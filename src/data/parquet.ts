@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type AsyncBuffer, asyncBufferFromFile, type FileMetaData, parquetSchema } from 'hyparquet';
 import { attempt, FailureError } from '../core/errors.js';
 import { unique } from '../core/lists.js';
-import { type Entry, type FileContent, openSource } from './archive.js';
+import { openSource } from './archive.js';
 import { type Decoded, firstFew, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './dataset.js';
@@ -11,6 +11,7 @@ import { decodeImages, type LabelledFile } from './decode.js';
 import { refuseUnreadable } from './files.js';
 import { checkImageOptions } from './image-folder.js';
 import { columnValues, metadataOf, rowsOf } from './parquet-column.js';
+import type { Entry, FileContent } from './source.js';
 
 const LAYOUT =
   'Expected: a folder with train-….parquet and test-….parquet (or validation-….parquet), as Hugging Face has them, with a column of images ({ bytes, path }) and one of whole numbers.';

@@ -1,15 +1,7 @@
 import { openSync, readSync } from 'node:fs';
 import { refuse } from './assemble.js';
+import type { Pixels } from './dataset.js';
 import { refuseUnreadable } from './files.js';
-
-/**
- * Pixels of many images, uint8, [count, height, width, channels] flat: a `Uint8Array`, or bytes that stay in a file. A slice
- * is a copy.
- */
-export interface Pixels {
-  readonly length: number;
-  slice(begin?: number, end?: number): Uint8Array;
-}
 
 /** Copies of the images of `size` bytes at `indices`, one after another. */
 export const imagesAt = (images: Pixels, size: number, indices: ArrayLike<number>): Uint8Array => {

@@ -1,5 +1,5 @@
 import { attempt } from '../core/errors.js';
-import { openSource, type Source } from './archive.js';
+import { openSource } from './archive.js';
 import { type Decoded, type DecodedExamples, measuredNormalisation, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
@@ -7,6 +7,7 @@ import { decodeImages } from './decode.js';
 import { noteIgnored, planImageFolder } from './image-folder.js';
 import { parseMat } from './mat.js';
 import { downloaded } from './published.js';
+import type { Source } from './source.js';
 
 const FORMATS =
   'Accepted, each as a folder, a tar(.gz) or a zip: train_32x32.mat and test_32x32.mat, or images as JPEG or PNG in train/<digit>/ and test/<digit>/.';

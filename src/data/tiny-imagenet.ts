@@ -1,10 +1,11 @@
 import { attempt } from '../core/errors.js';
-import { type Entry, openSource, type Source } from './archive.js';
+import { openSource } from './archive.js';
 import { type Decoded, firstFew, plural, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
 import { downloaded } from './published.js';
+import type { Entry, Source } from './source.js';
 
 const LAYOUT =
   'Expected, as a folder, a tar(.gz), a zip or a folder of such archives: train/<wnid>/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt, wnids.txt and words.txt.';

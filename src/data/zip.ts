@@ -1,8 +1,8 @@
 import yauzl, { type Entry as ZipEntry, type ZipFile } from 'yauzl';
 import { FailureError } from '../core/errors.js';
-import type { Entry, Source } from './archive.js';
 import { refuse } from './assemble.js';
 import { refuseUnreadable } from './files.js';
+import type { Entry, Source } from './source.js';
 
 const REMEDY = 'Get the archive again; a folder, a tar, a tar.gz or a zip is expected.';
 

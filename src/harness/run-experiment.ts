@@ -3,7 +3,7 @@ import { orThrow } from '../core/errors.js';
 import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
 import type { Experiment } from '../experiment/experiment.js';
-import type { Matrix } from '../results/matrix.js';
+import type { Matrix } from '../results/types.js';
 import { localExecutor } from '../run/executor.js';
 import type { StageRecord } from '../run/record.js';
 import { run } from '../run/scheduler.js';

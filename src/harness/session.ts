@@ -12,10 +12,11 @@ import { type Experiment, isExperiment } from '../experiment/experiment.js';
 import { readSource, readSources, type Source, sha256, sourcesIn } from '../experiment/identity.js';
 import { type Plan, plan, plannedValues } from '../experiment/plan.js';
 import { readWeights } from '../experiment/pretrained.js';
-import { type Finished, type Matrix, matrix } from '../results/matrix.js';
+import { type Finished, matrix } from '../results/matrix.js';
+import type { Matrix } from '../results/types.js';
 import { readLocally } from '../run/executor.js';
+import { readResult } from '../run/outputs.js';
 import type { Divergence, Measures, Outcome } from '../run/record.js';
-import { readResult } from '../run/stage.js';
 import type { Store } from '../run/store.js';
 import { isPretrained } from '../train/recipe.js';
 

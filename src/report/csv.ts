@@ -1,4 +1,5 @@
-import type { Cell, Matrix, Score, SeedResult, Spread, VictimSummary } from '../results/matrix.js';
+import type { Spread } from '../results/spread.js';
+import type { Cell, Matrix, Score, SeedResult, VictimSummary } from '../results/types.js';
 
 type Value = string | number | boolean | undefined;
 type Victim = VictimSummary['seeds'][number] | undefined;

@@ -1,5 +1,6 @@
 import { unique } from '../core/lists.js';
-import type { Cell, Matrix, Spread } from '../results/matrix.js';
+import type { Spread } from '../results/spread.js';
+import type { Cell, Matrix } from '../results/types.js';
 import { counted, mark, meanAndDeviation, percent, signed, signedWithInterval, whole } from './numbers.js';
 
 /** A matrix in words, before it is drawn as text or Markdown. */

@@ -1,4 +1,4 @@
-import type { Matrix } from '../results/matrix.js';
+import type { Matrix } from '../results/types.js';
 import { type Block, type LayoutOptions, layout, type Row } from './layout.js';
 import { mark } from './numbers.js';
 

@@ -1,4 +1,4 @@
-import type { Spread } from '../results/matrix.js';
+import type { Spread } from '../results/spread.js';
 
 /** A share as a percentage: `97.12`; what is below 0, as an interval's bound may be, with a minus sign: `−0.42`. */
 export const percent = (share: number): string => {

@@ -1,35 +1,7 @@
 import type { Experiment } from '../experiment/experiment.js';
 import { defaultTolerance } from '../experiment/published.js';
-import type { Cell, VictimSummary } from './matrix.js';
 import type { Spread } from './spread.js';
-
-/** A number of a paper and one's own; accuracies and differences are in 0..1. */
-export interface Reproduced {
-  /** `teacher of nasty`; `kd on nasty, student CNN`. */
-  readonly what: string;
-  readonly paper: number;
-  readonly ours?: Spread;
-  /** Ours minus the paper's. */
-  readonly difference?: number;
-  /** How far apart the two may be, in 0..1. */
-  readonly tolerance: number;
-  readonly verdict: 'within' | 'outside' | 'not run';
-}
-
-/**
- * A difference that a paper reports, and one's own, seed by seed: what a defence does to its teacher or to an attack, what
- * an attack does for a student. It holds in a reduced setting too where the numbers themselves do not.
- */
-export interface ReproducedEffect {
-  /** `teacher of nasty − teacher of none`; `kd on nasty − scratch, student CNN`. */
-  readonly what: string;
-  readonly paper: number;
-  readonly ours?: Spread;
-  /** Ours minus the paper's. */
-  readonly difference?: number;
-  /** Whether ours has the sign of the paper's; absent when it was not run. */
-  readonly direction?: 'same' | 'opposite';
-}
+import type { Cell, Reproduced, ReproducedEffect, VictimSummary } from './types.js';
 
 interface Found {
   readonly experiment: Experiment;

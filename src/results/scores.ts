@@ -1,23 +1,5 @@
-import type { BestAttack, Cell, VictimSummary } from './matrix.js';
 import { type Spread, spread } from './spread.js';
-
-/** How well a defence keeps one student net from stealing: what it does to the best attack, and what it costs. */
-export interface Score {
-  readonly defense: string;
-  readonly student: string;
-  /** The attack that steals most from this defence. */
-  readonly attack: string;
-  /** Its accuracy minus that of the best attack on the undefended teacher, seed by seed; below 0 it is harmed. */
-  readonly harm?: Spread;
-  /** The teacher's accuracy minus the undefended one's, seed by seed; below 0 it costs accuracy. */
-  readonly teacherCost?: Spread;
-  /** The best attack's student minus the one trained on smoothed labels, seed by seed. */
-  readonly toLabelSmoothing?: Spread;
-  /** Whether that student is no better, so that nothing was stolen; absent where none was trained on smoothed labels. */
-  readonly undistillable?: boolean;
-  /** A sentence that says so, and how sure it is. */
-  readonly verdict: string;
-}
+import type { BestAttack, Cell, Score, VictimSummary } from './types.js';
 
 /** One score for each defence and student of which an attack has a number. */
 export const scores = (of: {

@@ -4,38 +4,9 @@ import { toFailure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import { dispose, type Tree } from '../core/tree.js';
 import type { Context } from '../train/context.js';
-import {
-  type EpochRecord,
-  type FitProgress,
-  type FitResult,
-  type FitSpec,
-  fit,
-  restoreTree,
-  savedTree,
-} from '../train/fit.js';
+import { type EpochRecord, type FitResult, type FitSpec, fit, restoreTree, savedTree } from '../train/fit.js';
 import { contactSheet, readLot, writeLot } from './pool.js';
-import type { StagingDir } from './store.js';
-
-/** What a stage tells while it runs. */
-export type StageEvent =
-  | { readonly type: 'progress'; readonly fit: string; readonly progress: FitProgress }
-  | { readonly type: 'epoch'; readonly fit: string; readonly record: EpochRecord; readonly epochs: number }
-  /** A picture of how it goes was written, to this path. */
-  | { readonly type: 'picture'; readonly path: string; readonly name: string }
-  /** Why it takes its time just now. */
-  | { readonly type: 'note'; readonly message: string }
-  | { readonly type: 'warning'; readonly message: string };
-
-/** How fits are kept and stopped. */
-export interface StageRun {
-  /** The stage's identity. */
-  readonly stage: string;
-  readonly staging: StagingDir;
-  readonly signal?: AbortSignal | undefined;
-  readonly checkpointEvery: number;
-  readonly emit: (event: StageEvent) => void;
-  readonly warn: (message: string) => void;
-}
+import type { StageRun } from './types.js';
 
 /** A stage's context: everything it makes lies in the stage's staging, under the name given. */
 export const contextOf = (stageRun: StageRun, stageKey: Key): Context => {

@@ -1,10 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { failure, toFailure } from '../core/errors.js';
 import type { Stage } from '../experiment/plan.js';
+import { readRecord } from './outputs.js';
 import type { Outcome } from './record.js';
-import type { Executor } from './scheduler.js';
-import { type RunEnvironment, readRecord, runStage } from './stage.js';
+import { runStage } from './stage.js';
 import type { Store } from './store.js';
+import type { RunEnvironment, StageEvent } from './types.js';
+
+/** Runs one stage whose inputs are there. Several may be used at a time, each for one stage after another. */
+export interface Executor {
+  run(stage: Stage, emit: (event: StageEvent) => void, waiting: () => void): Promise<Outcome>;
+  close(): Promise<void>;
+}
 
 /** A stage's outcome as it lies in the store: done, or diverged; undefined when it must be made. */
 export const readLocally = async (store: Store, stage: Stage): Promise<Outcome | undefined> => {

@@ -22,11 +22,10 @@ import type { ImageShape, Network, NetworkPlugin, Variables } from '../models/ne
 import { logitsOn } from '../train/evaluate.js';
 import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
 import { batchNormDistances as distancesOf } from '../train/synthesis-losses.js';
-import type { StageRun } from './context.js';
 import { files, input } from './outputs.js';
 import { readPool } from './pool.js';
-import type { RunEnvironment } from './stage.js';
 import { readModel } from './train-stage.js';
+import type { RunEnvironment, StageRun } from './types.js';
 
 /** What was seen in synthesised images. */
 export interface Inspection {

@@ -5,11 +5,10 @@ import type { Stage } from '../experiment/plan.js';
 import { klToVictim } from '../metrics/divergence.js';
 import { type MetricName, metrics } from '../metrics/metric.js';
 import type { Logits } from '../metrics/rows.js';
-import type { StageRun } from './context.js';
 import { files, input, optionalInput } from './outputs.js';
 import type { Divergence, Measures } from './record.js';
-import type { RunEnvironment } from './stage.js';
 import type { StageOutput } from './store.js';
+import type { RunEnvironment, StageRun } from './types.js';
 
 /** Measures a model against the truth and its victim, or a defended teacher against its adversary. */
 export const measureStage = async (

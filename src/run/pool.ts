@@ -4,7 +4,7 @@ import { decodeImage, encodePng } from '../data/images.js';
 import { sha256 } from '../experiment/identity.js';
 import type { ImageShape } from '../models/network.js';
 import type { Cost, Synthesised } from '../train/context.js';
-import type { Pictures } from '../train/images.js';
+import type { Pictures } from '../train/pictures.js';
 import type { StageOutput, StagingDir } from './store.js';
 
 /**

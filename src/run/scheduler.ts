@@ -1,9 +1,9 @@
 import { type Failure, FailureError, failure, toFailure } from '../core/errors.js';
 import type { Plan, Stage } from '../experiment/plan.js';
-import type { StageEvent } from './context.js';
-import { readLocally } from './executor.js';
+import { type Executor, readLocally } from './executor.js';
 import type { Outcome } from './record.js';
 import type { Store } from './store.js';
+import type { StageEvent } from './types.js';
 
 /** What a run tells, in order. */
 export type RunEvent =
@@ -17,12 +17,6 @@ export type RunEvent =
       readonly ended: number;
       readonly of: number;
     };
-
-/** Runs one stage whose inputs are there. Several may be used at a time, each for one stage after another. */
-export interface Executor {
-  run(stage: Stage, emit: (event: StageEvent) => void, waiting: () => void): Promise<Outcome>;
-  close(): Promise<void>;
-}
 
 /** Failures after which going on with other stages is pointless or wrong. */
 const fatal: readonly Failure['kind'][] = ['interrupted', 'store', 'engine'];

@@ -1,34 +1,13 @@
 import { cpus } from 'node:os';
 import { FailureError, toFailure } from '../core/errors.js';
-import type { Dataset } from '../data/dataset.js';
-import type { Engine } from '../engine/engine.js';
-import type { Others } from '../experiment/data-access.js';
-import type { Plan, Stage, Work } from '../experiment/plan.js';
-import type { StageEvent, StageRun } from './context.js';
-import type { GitState } from './git.js';
+import type { Stage, Work } from '../experiment/plan.js';
 import { inspectStage } from './inspect.js';
 import { measureStage } from './measure.js';
 import { files } from './outputs.js';
 import type { Provenance, StageRecord, TrainingRecord } from './record.js';
-import type { StagingDir, Store } from './store.js';
+import type { StagingDir } from './store.js';
 import { trainStage } from './train-stage.js';
-
-export { readRecord, readResult } from './outputs.js';
-
-/** Everything outside a stage that running it takes. */
-export interface RunEnvironment {
-  readonly plan: Plan;
-  readonly store: Store;
-  readonly data: Dataset;
-  /** The other data sets that attackers own. */
-  readonly others: Others;
-  readonly engine: Engine;
-  readonly version: string;
-  /** Of the project, where it is known. */
-  readonly git?: GitState | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly checkpointEvery: number;
-}
+import type { RunEnvironment, StageEvent, StageRun } from './types.js';
 
 /**
  * Makes one stage whose inputs are in the store, in a staging that the caller has begun, and finishes it. Rejects with a

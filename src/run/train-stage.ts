@@ -25,12 +25,12 @@ import { type BuiltLearner, classifier } from '../train/classifier.js';
 import { logitsOn } from '../train/evaluate.js';
 import { crossEntropy } from '../train/losses.js';
 import type { Learner } from '../train/recipe.js';
-import { contextOf, type StageRun } from './context.js';
+import { contextOf } from './context.js';
 import { checkpointOf, files, input, readRecord } from './outputs.js';
 import { refuseStrangers } from './pool.js';
 import type { TrainingRecord } from './record.js';
-import type { RunEnvironment } from './stage.js';
 import type { StageOutput, StagingDir } from './store.js';
+import type { RunEnvironment, StageRun } from './types.js';
 
 // All that a model and its logits depend on is in this module or imported by it, so that a stage's identity can hold the
 // hash of its code; keeping records and measuring are elsewhere.

@@ -2,12 +2,10 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { type Failure, failure, toFailure } from '../core/errors.js';
 import type { Execution, Precision } from '../engine/execution.js';
 import type { Stage } from '../experiment/plan.js';
-import type { StageEvent } from './context.js';
-import { localExecutor } from './executor.js';
+import { type Executor, localExecutor } from './executor.js';
 import type { GitState } from './git.js';
 import type { Outcome } from './record.js';
-import type { Executor } from './scheduler.js';
-import type { RunEnvironment } from './stage.js';
+import type { RunEnvironment, StageEvent } from './types.js';
 
 /** What a worker must know before its first stage: the same as the command that starts it. */
 export interface WorkerSetup {

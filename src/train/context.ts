@@ -2,7 +2,7 @@ import type { Task } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { Tree } from '../core/tree.js';
 import type { FitResult, FitSpec, NoTensors } from './fit.js';
-import type { Pictures } from './images.js';
+import type { Pictures } from './pictures.js';
 
 /** Images that an attacker made: what a student is trained on is what a person can look at. */
 export interface Synthesised extends Pictures {

@@ -6,7 +6,7 @@ import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import type { Call, Runner, Step } from '../engine/step.js';
 import type { Named } from '../models/network.js';
-import type { Pictures } from './images.js';
+import type { Pictures } from './pictures.js';
 import type { Schedule } from './schedules.js';
 
 /** Batches by number, so that a run can start anywhere. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { FileContent } from '../../src/data/archive.js';
 import { decodeAll, type Tried } from '../../src/data/decoding-threads.js';
+import type { FileContent } from '../../src/data/source.js';
 import { pngOf } from './helpers.js';
 
 async function* files(count: number): AsyncGenerator<FileContent, void, void> {

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { imagesAt, onlyImages, type Pixels, pixelFile } from '../../src/data/pixels.js';
+import type { Pixels } from '../../src/data/dataset.js';
+import { imagesAt, onlyImages, pixelFile } from '../../src/data/pixels.js';
 import { failureOf, temporaryFolder } from './helpers.js';
 
 const path = join(temporaryFolder(), 'pixels');

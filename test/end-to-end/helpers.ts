@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import type { Experiment } from '../../src/experiment/experiment.js';
 import { collect, prepare } from '../../src/harness/session.js';
-import type { Matrix } from '../../src/results/matrix.js';
+import type { Matrix } from '../../src/results/types.js';
 import { localExecutor } from '../../src/run/executor.js';
 import type { Outcome } from '../../src/run/record.js';
 import { type RunEvent, run } from '../../src/run/scheduler.js';

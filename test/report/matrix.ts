@@ -1,5 +1,5 @@
-import type { Cell, Matrix, SeedResult } from '../../src/results/matrix.js';
 import { spread } from '../../src/results/spread.js';
+import type { Cell, Matrix, SeedResult } from '../../src/results/types.js';
 
 /** A student's numbers, as far as a table shows them. */
 export const result = (seed: string, accuracy: number, more: Partial<SeedResult> = {}): SeedResult => ({

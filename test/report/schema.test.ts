@@ -1,7 +1,7 @@
 import { Ajv } from 'ajv';
 import { describe, expect, test } from 'vitest';
 import { matrixSchema, publishedSchema } from '../../schemas/generate.js';
-import type { Matrix } from '../../src/results/matrix.js';
+import type { Matrix } from '../../src/results/types.js';
 import { example } from './matrix.js';
 
 const validator = (schema: Readonly<Record<string, unknown>>) => {

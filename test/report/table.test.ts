@@ -3,7 +3,7 @@ import { csv, field } from '../../src/report/csv.js';
 import { escaped, markdown } from '../../src/report/markdown.js';
 import { mark, meanAndDeviation, percent, signed } from '../../src/report/numbers.js';
 import { table } from '../../src/report/table.js';
-import type { Matrix } from '../../src/results/matrix.js';
+import type { Matrix } from '../../src/results/types.js';
 import { cell, example, result } from './matrix.js';
 
 describe('numbers', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { escapedTex, tex } from '../../src/report/tex.js';
-import type { Matrix } from '../../src/results/matrix.js';
+import type { Matrix } from '../../src/results/types.js';
 import { cell, example, result } from './matrix.js';
 
 describe('LaTeX', () => {

@@ -9,7 +9,8 @@ import { none } from '../../src/defenses/none.js';
 import { plan } from '../../src/experiment/plan.js';
 import type { Published } from '../../src/experiment/published.js';
 import { withScale } from '../../src/experiment/scale.js';
-import { type Finished, type Matrix, matrix } from '../../src/results/matrix.js';
+import { type Finished, matrix } from '../../src/results/matrix.js';
+import type { Matrix } from '../../src/results/types.js';
 import type { StageRecord } from '../../src/run/record.js';
 import { made, thirds } from '../run/helpers.js';
 

@@ -7,8 +7,9 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest
 import type { Failure, Task } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import { contextOf, type StageEvent, type StageRun } from '../../src/run/context.js';
+import { contextOf } from '../../src/run/context.js';
 import { openStore, type StagingDir } from '../../src/run/store.js';
+import type { StageEvent, StageRun } from '../../src/run/types.js';
 import { classifier } from '../../src/train/classifier.js';
 import { crossEntropy } from '../../src/train/losses.js';
 import { built, endOf, sets, succeed } from '../train/bench.js';

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { failure } from '../../src/core/errors.js';
 import type { Plan, Stage } from '../../src/experiment/plan.js';
+import type { Executor } from '../../src/run/executor.js';
 import type { Outcome, StageRecord } from '../../src/run/record.js';
-import { type Executor, type RunEvent, run } from '../../src/run/scheduler.js';
+import { type RunEvent, run } from '../../src/run/scheduler.js';
 import { openStore, type Store } from '../../src/run/store.js';
 
 let folder = '';

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
-import { normalise, picturesOf } from '../../src/train/images.js';
+import { normalise } from '../../src/train/images.js';
+import { picturesOf } from '../../src/train/pictures.js';
 
 beforeAll(async () => {
   await loadEngine();

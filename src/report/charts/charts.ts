@@ -1,5 +1,5 @@
 import type { TeacherDiagnostics } from '../../results/diagnose.js';
-import type { Matrix } from '../../results/matrix.js';
+import type { Matrix } from '../../results/types.js';
 import type { Chart } from './chart.js';
 import { diagnosticsCharts } from './diagnostics.js';
 import { heatMap } from './heat-map.js';

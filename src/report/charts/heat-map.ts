@@ -1,5 +1,5 @@
 import { unique } from '../../core/lists.js';
-import type { Cell, Matrix } from '../../results/matrix.js';
+import type { Cell, Matrix } from '../../results/types.js';
 import { percent, signed } from '../numbers.js';
 import { type Chart, inPercent, page } from './chart.js';
 import { countedIn } from './words.js';

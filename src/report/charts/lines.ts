@@ -1,5 +1,5 @@
 import { unique } from '../../core/lists.js';
-import type { Spread } from '../../results/matrix.js';
+import type { Spread } from '../../results/spread.js';
 import { percent } from '../numbers.js';
 import { type Chart, fileName, inPercent, page, palette, type Row } from './chart.js';
 

@@ -1,7 +1,7 @@
 import { unique } from '../../core/lists.js';
 import { described } from '../../experiment/labels.js';
-import type { Cell, Matrix } from '../../results/matrix.js';
 import { spread } from '../../results/spread.js';
+import type { Cell, Matrix } from '../../results/types.js';
 import type { Chart } from './chart.js';
 import { lines, type Point } from './lines.js';
 import { countedIn } from './words.js';

@@ -1,5 +1,5 @@
 import { unique } from '../../core/lists.js';
-import type { Matrix } from '../../results/matrix.js';
+import type { Matrix } from '../../results/types.js';
 import { percent } from '../numbers.js';
 import { type Chart, inPercent, page, palette } from './chart.js';
 import { countedIn } from './words.js';

@@ -1,6 +1,6 @@
 import { unique } from '../../core/lists.js';
-import type { Matrix } from '../../results/matrix.js';
 import { spread } from '../../results/spread.js';
+import type { Matrix } from '../../results/types.js';
 import type { Epoch } from '../logs.js';
 import type { Chart } from './chart.js';
 import { lines, type Point } from './lines.js';

@@ -1,4 +1,4 @@
-import type { Matrix } from '../../results/matrix.js';
+import type { Matrix } from '../../results/types.js';
 import { seedsCounted } from '../layout.js';
 
 /** What a reader must know of a chart's numbers, in a line; `shown` is what a chart has of several seeds. */

@@ -1,4 +1,4 @@
-import type { Cell } from '../../results/matrix.js';
+import type { Cell } from '../../results/types.js';
 import { inAddress } from './markup.js';
 
 /** The address within the page of a cell's details, whatever its labels. */

@@ -1,4 +1,5 @@
-import type { Cell, Matrix, SeedResult, Spread, VictimSummary } from '../../results/matrix.js';
+import type { Spread } from '../../results/spread.js';
+import type { Cell, Matrix, SeedResult, VictimSummary } from '../../results/types.js';
 import { percent, signed, whole } from '../numbers.js';
 import { cellId, victimId } from './addresses.js';
 import { type Curves, curvesOf } from './curves.js';

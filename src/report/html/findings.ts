@@ -1,4 +1,5 @@
-import type { Matrix, Spread } from '../../results/matrix.js';
+import type { Spread } from '../../results/spread.js';
+import type { Matrix } from '../../results/types.js';
 import { seedRange, seedsCounted } from '../layout.js';
 import { counted, percent, signed, whole } from '../numbers.js';
 

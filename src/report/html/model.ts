@@ -1,5 +1,6 @@
 import { unique } from '../../core/lists.js';
-import type { Cell, Matrix, Spread, VictimSummary } from '../../results/matrix.js';
+import type { Spread } from '../../results/spread.js';
+import type { Cell, Matrix, VictimSummary } from '../../results/types.js';
 import {
   divergences,
   type Labels,

@@ -1,4 +1,5 @@
-import type { Matrix, Spread } from '../../results/matrix.js';
+import type { Spread } from '../../results/spread.js';
+import type { Matrix } from '../../results/types.js';
 import { percent, signed } from '../numbers.js';
 
 /** Published numbers beside one's own. */

@@ -1,5 +1,5 @@
 import type { CellPlan } from '../../experiment/plan.js';
-import type { Matrix } from '../../results/matrix.js';
+import type { Matrix } from '../../results/types.js';
 import type { Chart } from '../charts/chart.js';
 import type { ImagesFile } from '../images.js';
 import type { Log } from '../logs.js';

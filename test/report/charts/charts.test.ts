@@ -10,7 +10,7 @@ import { parameterCharts } from '../../../src/report/charts/parameters.js';
 import { csvOf, pngOf, svgOf } from '../../../src/report/charts/render.js';
 import { tradeoffChart } from '../../../src/report/charts/tradeoff.js';
 import { trainingCharts } from '../../../src/report/charts/training.js';
-import type { Matrix } from '../../../src/results/matrix.js';
+import type { Matrix } from '../../../src/results/types.js';
 import { example as diagnosed, hostile as hostileTeacher } from '../diagnostics.js';
 import { example } from '../matrix.js';
 import { attacksOf, matrixOf, omegas } from './matrices.js';

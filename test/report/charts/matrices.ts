@@ -1,5 +1,5 @@
-import type { Matrix, VictimSummary } from '../../../src/results/matrix.js';
 import { spread } from '../../../src/results/spread.js';
+import type { Matrix, VictimSummary } from '../../../src/results/types.js';
 import { cell, example, result } from '../matrix.js';
 
 const victim = (defense: string, accuracies: readonly number[]): VictimSummary => ({

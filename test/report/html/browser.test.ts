@@ -11,7 +11,7 @@ import { serve } from '../../../src/cli/serve.js';
 import { report } from '../../../src/report/html/report.js';
 import type { DrawnChart, Run } from '../../../src/report/html/run.js';
 import { pictureToPng } from '../../../src/report/pictures.js';
-import type { Matrix } from '../../../src/results/matrix.js';
+import type { Matrix } from '../../../src/results/types.js';
 import { example } from '../matrix.js';
 import { browserPath, isDemanded, openBrowser } from './browser.js';
 import { crossed, hostile, plan, runOf } from './runs.js';

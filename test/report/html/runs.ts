@@ -1,6 +1,6 @@
 import type { Run, RunPlan } from '../../../src/report/html/run.js';
 import { readLog } from '../../../src/report/logs.js';
-import type { Cell, Matrix } from '../../../src/results/matrix.js';
+import type { Cell, Matrix } from '../../../src/results/types.js';
 import { cell, example, result } from '../matrix.js';
 
 /** Names as nobody should choose them. */

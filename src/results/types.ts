@@ -1,0 +1,163 @@
+import type { MetricName } from '../metrics/metric.js';
+import type { Divergence, Measures, Provenance } from '../run/record.js';
+import type { Spread } from './spread.js';
+
+/** One student of one seed. Accuracies and differences are in 0..1. */
+export interface SeedResult {
+  readonly seed: string;
+  /** `skipped`: something it needs failed. */
+  readonly status: 'done' | 'failed' | 'skipped' | 'not run' | 'n/a';
+  /** Why there is no number. */
+  readonly reason?: string;
+  readonly student?: Measures;
+  readonly teacherAccuracy?: number;
+  /** Student minus the same net trained honestly on the same images. */
+  readonly toBaseline?: number;
+  /** Student minus the one trained on smoothed labels, where the experiment has it. */
+  readonly toLabelSmoothing?: number;
+  /** Student minus the same attack on the undefended teacher, where the experiment has it. */
+  readonly toUndefended?: number;
+  readonly queries?: number;
+  readonly seconds?: number;
+  readonly stepsPerSecond?: number;
+  readonly trainImages?: number;
+  readonly warnings: readonly string[];
+}
+
+export interface Cell {
+  readonly attack: string;
+  readonly defense: string;
+  readonly student: string;
+  /** `n/a`: the attack needs more than the defence exposes. `failed`, `not run`: no seed has a number. */
+  readonly status: 'done' | 'n/a' | 'failed' | 'not run';
+  readonly reason?: string;
+  readonly seeds: readonly SeedResult[];
+  readonly accuracy?: Spread;
+  readonly toBaseline?: Spread;
+  readonly toLabelSmoothing?: Spread;
+  readonly toUndefended?: Spread;
+  readonly metrics: { readonly [name in MetricName]?: Spread };
+  readonly queries?: Spread;
+  /** The accuracy that a paper reports, 0..1. */
+  readonly published?: number;
+}
+
+export interface VictimSummary {
+  readonly defense: string;
+  readonly exposes: string;
+  readonly accuracy?: Spread;
+  /** Minus the undefended teacher's, paired by seed. */
+  readonly toUndefended?: Spread;
+  /** The accuracy that a paper reports, 0..1. */
+  readonly published?: number;
+  readonly seeds: readonly {
+    readonly seed: string;
+    readonly reason?: string;
+    readonly measures?: Measures;
+    readonly divergence?: Divergence;
+    readonly queries?: number;
+    readonly seconds?: number;
+    readonly warnings: readonly string[];
+  }[];
+}
+
+/** The attacker's best choice against a defence: the attack with the highest mean accuracy of one student. */
+export interface BestAttack {
+  readonly defense: string;
+  readonly student: string;
+  readonly attack: string;
+  readonly accuracy: Spread;
+}
+
+/** How well a defence keeps one student net from stealing: what it does to the best attack, and what it costs. */
+export interface Score {
+  readonly defense: string;
+  readonly student: string;
+  /** The attack that steals most from this defence. */
+  readonly attack: string;
+  /** Its accuracy minus that of the best attack on the undefended teacher, seed by seed; below 0 it is harmed. */
+  readonly harm?: Spread;
+  /** The teacher's accuracy minus the undefended one's, seed by seed; below 0 it costs accuracy. */
+  readonly teacherCost?: Spread;
+  /** The best attack's student minus the one trained on smoothed labels, seed by seed. */
+  readonly toLabelSmoothing?: Spread;
+  /** Whether that student is no better, so that nothing was stolen; absent where none was trained on smoothed labels. */
+  readonly undistillable?: boolean;
+  /** A sentence that says so, and how sure it is. */
+  readonly verdict: string;
+}
+
+/** A number of a paper and one's own; accuracies and differences are in 0..1. */
+export interface Reproduced {
+  /** `teacher of nasty`; `kd on nasty, student CNN`. */
+  readonly what: string;
+  readonly paper: number;
+  readonly ours?: Spread;
+  /** Ours minus the paper's. */
+  readonly difference?: number;
+  /** How far apart the two may be, in 0..1. */
+  readonly tolerance: number;
+  readonly verdict: 'within' | 'outside' | 'not run';
+}
+
+/**
+ * A difference that a paper reports, and one's own, seed by seed: what a defence does to its teacher or to an attack, what
+ * an attack does for a student. It holds in a reduced setting too where the numbers themselves do not.
+ */
+export interface ReproducedEffect {
+  /** `teacher of nasty − teacher of none`; `kd on nasty − scratch, student CNN`. */
+  readonly what: string;
+  readonly paper: number;
+  readonly ours?: Spread;
+  /** Ours minus the paper's. */
+  readonly difference?: number;
+  /** Whether ours has the sign of the paper's; absent when it was not run. */
+  readonly direction?: 'same' | 'opposite';
+}
+
+export interface Matrix {
+  readonly version: 1;
+  readonly experiment: string;
+  readonly about: string;
+  readonly data: {
+    readonly name: string;
+    readonly fingerprint: string;
+    readonly fraction: number;
+    readonly validation: number;
+  };
+  /** Which images the numbers are about, and which checkpoint. */
+  readonly report: 'test' | 'validation';
+  readonly select: 'last' | 'best';
+  readonly teacher: string;
+  readonly attacks: readonly {
+    readonly label: string;
+    /** Of the plugin, which several rows may share; absent in what older versions wrote. */
+    readonly name?: string;
+    readonly needs: string;
+    readonly owns: string;
+    /** What its students are compared with; absent for honest training itself. */
+    readonly baseline?: string;
+    readonly params: unknown;
+  }[];
+  readonly defenses: readonly {
+    readonly label: string;
+    readonly name?: string;
+    readonly exposes: string;
+    readonly params: unknown;
+  }[];
+  readonly students: readonly string[];
+  readonly seeds: readonly string[];
+  readonly victims: readonly VictimSummary[];
+  readonly cells: readonly Cell[];
+  readonly best: readonly BestAttack[];
+  /** What each defence does to the best attack and to its teacher, by student. */
+  readonly scores?: readonly Score[];
+  /** Published numbers beside one's own, and the differences between them; absent where there are none. */
+  readonly reproduction?: readonly Reproduced[];
+  readonly effects?: readonly ReproducedEffect[];
+  /** Why the numbers cannot be a paper's: fewer images, shorter schedules. Absent in a full setting. */
+  readonly reduced?: string;
+  /** Where the published numbers are from, and how far they can be trusted. */
+  readonly published?: string;
+  readonly provenance: readonly Provenance[];
+}

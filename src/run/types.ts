@@ -1,0 +1,43 @@
+import type { Dataset } from '../data/dataset.js';
+import type { Engine } from '../engine/engine.js';
+import type { Others } from '../experiment/data-access.js';
+import type { Plan } from '../experiment/plan.js';
+import type { EpochRecord, FitProgress } from '../train/fit.js';
+import type { GitState } from './git.js';
+import type { StagingDir, Store } from './store.js';
+
+/** Everything outside a stage that running it takes. */
+export interface RunEnvironment {
+  readonly plan: Plan;
+  readonly store: Store;
+  readonly data: Dataset;
+  /** The other data sets that attackers own. */
+  readonly others: Others;
+  readonly engine: Engine;
+  readonly version: string;
+  /** Of the project, where it is known. */
+  readonly git?: GitState | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly checkpointEvery: number;
+}
+
+/** What a stage tells while it runs. */
+export type StageEvent =
+  | { readonly type: 'progress'; readonly fit: string; readonly progress: FitProgress }
+  | { readonly type: 'epoch'; readonly fit: string; readonly record: EpochRecord; readonly epochs: number }
+  /** A picture of how it goes was written, to this path. */
+  | { readonly type: 'picture'; readonly path: string; readonly name: string }
+  /** Why it takes its time just now. */
+  | { readonly type: 'note'; readonly message: string }
+  | { readonly type: 'warning'; readonly message: string };
+
+/** How fits are kept and stopped. */
+export interface StageRun {
+  /** The stage's identity. */
+  readonly stage: string;
+  readonly staging: StagingDir;
+  readonly signal?: AbortSignal | undefined;
+  readonly checkpointEvery: number;
+  readonly emit: (event: StageEvent) => void;
+  readonly warn: (message: string) => void;
+}
