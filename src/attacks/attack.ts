@@ -1,11 +1,10 @@
-import type { Task } from '../core/errors.js';
-import type { DatasetPlugin } from '../data/dataset.js';
-import type { Access, Victim } from '../defenses/victim.js';
+import type { DatasetPlugin, Normalisation } from '../data/dataset.js';
 import type { Network, Variables } from '../models/network.js';
 import type { BuiltLearner } from '../train/classifier.js';
-import type { Context } from '../train/context.js';
+import type { Context, Doing } from '../train/context.js';
 import type { FitResult } from '../train/fit.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
+import type { Access, Victim } from '../train/oracle.js';
 
 /**
  * What the attacker owns of the victim's training data. `fraction` in (0, 1]; subsets of one seed are nested. `stratified`
@@ -33,11 +32,16 @@ export type Owned<Data extends Ownership> = Data extends { kind: 'labelled' }
 
 export interface AttackContext<Data extends Ownership = Ownership> extends Context {
   readonly data: Owned<Data>;
+  /** How images become a student's input: it is evaluated with this. */
+  readonly normalisation: Normalisation;
   /** Steps of one pass over everything the victim was trained on, for attacks compared at an equal number of steps. */
   readonly fullStepsPerEpoch: number;
 }
 
-/** What was stolen. */
+/**
+ * What was stolen: a trained student, as a fit of it gives it. Of several fits on the way to it, the one with the log that tells most.
+ * What was asked of the victim is counted by itself, whatever stands here.
+ */
 export interface Extraction extends FitResult<Variables> {
   /** Images that were made and then learnt from, where there are such. */
   readonly pool?: number;
@@ -64,10 +68,12 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly synthesises?: true;
   /** Why it cannot be tried on a victim's net, or with a student's, which is said before anything is trained. */
   readonly refuses?: (victim: Network, student: Network) => string | undefined;
+  /** Answers that it may ask of a black box in all; default: the experiment's. The theft ends with the last of them. */
+  readonly budget?: number;
   /** The same with a fraction of its own iterations; absent where it has none but the student's. */
   readonly scaled?: (factor: number) => AnyAttack;
   // A method, so that attacks of every need and ownership fit one list; the planner hands each what it declared.
-  steal(victim: Victim<Need>, student: BuiltLearner, context: AttackContext<Data>): Task<Extraction>;
+  steal(victim: Victim<Need>, student: BuiltLearner, context: AttackContext<Data>): Doing<Extraction>;
 }
 
 export type AnyAttack = Attack<Access, Ownership>;

@@ -18,9 +18,8 @@ export const hardLabel = (): Attack<'label', typeof unlabelled> => ({
       classifier({
         learner,
         data: data.train,
-        queriesPerImage: 1,
-        frozen: victim.frozen,
-        target: (frozen, images) => ({ labels: victim.labels(frozen, images) }),
+        victim,
+        target: ({ victim, pixels }) => ({ labels: victim.labels(pixels) }),
         loss: ({ logits, target: { labels } }) => ({ loss: crossEntropy(logits, labels) }),
       }),
     ),

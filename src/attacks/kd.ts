@@ -57,9 +57,8 @@ const distil = (
           data: data.train,
           validation: data.validation,
           stepsPerEpoch: steps === 'same' ? fullStepsPerEpoch : undefined,
-          queriesPerImage: 1,
-          frozen: victim.frozen,
-          target: (frozen, images) => ({ teacher: victim.logProbabilities(frozen, images) }),
+          victim,
+          target: ({ victim, pixels }) => ({ teacher: victim.logProbabilities(pixels) }),
           loss: ({ logits, target: { teacher }, batch: { labels } }) =>
             distillation({ logits, teacher, labels, temperature, alpha }),
         }),

@@ -64,8 +64,6 @@ const onLabels = (
           validation: data.validation,
           stepsPerEpoch: steps === 'same' ? fullStepsPerEpoch : undefined,
           guardChance: true,
-          frozen: {},
-          target: () => ({}),
           loss: ({ logits, batch }) => ({ loss: crossEntropy(logits, batch.labels, { smoothing }) }),
         }),
       ),

@@ -69,6 +69,20 @@ export const orThrow = async <A>(task: Task<A>): Promise<A> => {
   return result.right;
 };
 
+/** A fp-ts task that may be awaited as well: `await` gives its value, or throws its failure as a `FailureError`. */
+export type Awaitable<A> = Task<A> & PromiseLike<A>;
+
+/** A promise-returning function as a task to be chained or awaited. It runs once, when it is first called or awaited. */
+export const awaitable = <A>(kind: FailureKind, run: () => Promise<A>, where?: string): Awaitable<A> => {
+  let running: Promise<E.Either<Failure, A>> | undefined;
+  const task: Task<A> = () => {
+    running ??= attempt(kind, run, where)();
+    return running;
+  };
+  const then: PromiseLike<A>['then'] = (fulfilled, rejected) => orThrow(task).then(fulfilled, rejected);
+  return Object.assign(() => task(), { then });
+};
+
 /** `where: what`, and the remedy on a line of its own. */
 export const showFailure = ({ what, where, remedy }: Failure): string =>
   `${where === undefined ? '' : `${where}: `}${what}${remedy === undefined ? '' : `\n  ${remedy}`}`;

@@ -9,7 +9,6 @@ export const labelOnly = (): Defense<'label'> => ({
   source: import.meta.url,
   exposes: 'label',
   preserves: 'label',
-  expose: ({ frozen, labels }) => ({ frozen, labels }),
 });
 
 /** Probabilities are told to `digits` decimal places; the label stays the unrounded one's. */
@@ -22,17 +21,16 @@ export const rounding = (digits: number): Defense<'probabilities'> => {
     source: import.meta.url,
     exposes: 'probabilities',
     preserves: 'label',
-    expose: ({ frozen, labels, logProbabilities }) => ({
-      frozen,
-      labels,
-      logProbabilities: (tensors, images) => {
-        const exact = logProbabilities(tensors, images);
-        const rounded = tf.div<tf.Tensor2D>(tf.round(tf.mul(tf.exp(exact), scale)), scale);
-        // With many classes every probability may round to 0, which is no distribution: then the label is all there is.
+    answers: {
+      kind: 'pure',
+      unnormalised: true,
+      answer: ({ logProbabilities }) => {
+        const rounded = tf.div<tf.Tensor2D>(tf.round(tf.mul(tf.exp(logProbabilities), scale)), scale);
+        // With many classes every probability may round to 0, which is no answer: then the label is all there is.
         const silent = tf.equal(tf.sum(rounded, 1, true), 0);
-        return tf.log(tf.where(silent, oneHotOf(exact), rounded));
+        return { logProbabilities: tf.log(tf.where(silent, oneHotOf(logProbabilities), rounded)) };
       },
-    }),
+    },
   };
 };
 
@@ -45,17 +43,17 @@ export const topK = (k: number): Defense<'probabilities'> => {
     source: import.meta.url,
     exposes: 'probabilities',
     preserves: 'label',
-    expose: ({ frozen, labels, logProbabilities }) => ({
-      frozen,
-      labels,
-      logProbabilities: (tensors, images) => {
-        const exact = logProbabilities(tensors, images);
-        if (k >= exact.shape[1]) return exact;
+    answers: {
+      kind: 'pure',
+      unnormalised: true,
+      answer: ({ logProbabilities }) => {
+        const { shape } = logProbabilities;
+        if (k >= shape[1]) return { logProbabilities };
         // By place and not by value, so that equal ones do not make it more than k.
-        const told = tf.sum(tf.oneHot(tf.topk(exact, k).indices, exact.shape[1]), 1).cast('bool');
-        return tf.where(told, exact, tf.fill(exact.shape, Number.NEGATIVE_INFINITY));
+        const told = tf.sum(tf.oneHot(tf.topk(logProbabilities, k).indices, shape[1]), 1).cast('bool');
+        return { logProbabilities: tf.where(told, logProbabilities, tf.fill(shape, Number.NEGATIVE_INFINITY)) };
       },
-    }),
+    },
   };
 };
 

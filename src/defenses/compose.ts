@@ -1,6 +1,6 @@
 import { FailureError, failure } from '../core/errors.js';
+import { type Access, rank } from '../train/oracle.js';
 import { type Defense, partsOf } from './defense.js';
-import { type Access, rank } from './victim.js';
 
 /** The least of several access levels. */
 type Least<Parts extends readonly Access[]> = Parts extends readonly [
@@ -38,7 +38,7 @@ export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(
   if (flat.length === 0) throw new FailureError(failure('experiment', 'compose() was given no defence'));
   let exposes: Access = 'weights';
   for (const part of flat) {
-    if (part.expose !== undefined && rank[exposes] < rank.probabilities) {
+    if (part.answers !== undefined && rank[exposes] < rank.probabilities) {
       throw new FailureError(
         failure('experiment', `${part.name} wraps probabilities, and the defences before it give ${exposes} only`, {
           where: 'compose',

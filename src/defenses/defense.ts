@@ -1,10 +1,10 @@
-import type { Task } from '../core/errors.js';
+import type { Tree } from '../core/tree.js';
 import type { NetworkPlugin, Variables } from '../models/network.js';
 import type { BuiltLearner } from '../train/classifier.js';
-import type { Context } from '../train/context.js';
+import type { Context, Doing } from '../train/context.js';
 import type { FitResult } from '../train/fit.js';
 import type { ImageSet } from '../train/images.js';
-import type { Access, Victim } from './victim.js';
+import type { Access, Answers } from '../train/oracle.js';
 
 /** A trained classifier. Its variables are borrowed. */
 export interface Teacher {
@@ -23,30 +23,41 @@ export interface DefenseContext extends Context {
 }
 
 /**
- * A way to make a teacher hard to steal: train another one (`protect`), wrap its answers (`expose`), or both. Write one
- * as a value of this type and put it in an experiment's `defenses`.
+ * A way to make a teacher hard to steal, of up to three parts: `protect` trains another teacher, `prepare` fits what the answers need
+ * (a surrogate, a quantiser, a key), `answers` changes them. Write one as a value of this type and put it in an experiment's
+ * `defenses`.
  */
-export interface Defense<Exposes extends Access = Access> {
+export interface Defense<
+  Exposes extends Access = Access,
+  // biome-ignore lint/suspicious/noExplicitAny: defences of every preparation and state fit one list
+  Prepared extends Tree = any,
+  // biome-ignore lint/suspicious/noExplicitAny: ditto
+  State extends Tree = any,
+> {
   readonly name: string;
   /** What distinguishes two uses of this defence; plain JSON. */
   readonly params: Readonly<Record<string, unknown>>;
   /** `import.meta.url`: results made by an older version of the file are not reused. */
   readonly source: string;
-  /** What the world can ask of the victim. */
+  /** What the world can ask of the victim. With `answers`, no more than probabilities. */
   readonly exposes: Exposes;
   /** A name of one's own for the matrix; default: the name and the parameters that differ. */
   readonly label?: string;
   /** A net to be trained normally beforehand, as `context.adversary`; default: the undefended teacher. */
   readonly adversary?: NetworkPlugin;
   /** Trains the protected teacher. Absent: the teacher is used as it comes. */
-  readonly protect?: (baseline: Teacher, context: DefenseContext) => Task<FitResult<Variables>>;
-  /** Wraps the victim's answers, and so never gives weights or logits away. Absent: the victim as it is. */
-  readonly expose?: (victim: Victim<'probabilities'>) => Victim<Exposes>;
-  /** The answers that `expose` passes on as they are: an attack that asks for no more steals the same as without it. */
+  readonly protect?: (baseline: Teacher, context: DefenseContext) => Doing<FitResult<Variables>>;
+  /**
+   * Fits what the answers need, once for a teacher: any tensors, which are kept as a stage of their own. `teacher` is the protected one.
+   */
+  readonly prepare?: (teacher: Teacher, context: DefenseContext) => Doing<Prepared>;
+  /** How the victim answers. Absent: as it would without this defence. */
+  readonly answers?: Answers<Prepared, State>;
+  /** What `answers` passes on as it is: an attack that asks for no more steals the same as without it. */
   readonly preserves?: 'label';
   /** The same with a fraction of the epochs that it names; absent where it names none. */
-  readonly scaled?: (factor: number) => Defense<Exposes>;
-  /** Of which defences this one consists, in order; each trains and wraps in turn. */
+  readonly scaled?: (factor: number) => Defense<Exposes, Prepared, State>;
+  /** Of which defences this one consists, in order; each trains, prepares and answers in turn. */
   readonly parts?: readonly Defense[];
 }
 

@@ -73,8 +73,8 @@ export const nasty = (options: NastyOptions = {}): Defense<'weights'> => {
           frozen,
           start: initFrom === 'baseline' ? variables : undefined,
           guardChance: true,
-          target: (adversaryVariables, images) => ({
-            logits: other.network.apply(adversaryVariables, images, { mode: 'eval' }).logits,
+          target: ({ frozen: adversary, images }) => ({
+            logits: other.network.apply(adversary, images, { mode: 'eval' }).logits,
           }),
           loss: ({ logits, target, batch: { labels }, step }) => {
             const { loss, terms } = nastyLoss({ logits, adversaryLogits: target.logits, labels, omega, temperature });

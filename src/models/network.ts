@@ -20,6 +20,13 @@ export interface ImageShape {
 /** `train` normalises by the batch and moves the running statistics; `eval` normalises by the running statistics. */
 export type Mode = 'train' | 'eval';
 
+/** How a network is applied, and what it gives besides its answer. */
+export interface ApplyOptions {
+  readonly mode: Mode;
+  readonly taps?: boolean;
+  readonly activations?: readonly string[];
+}
+
 /** One batch norm's input: mean and biased variance over batch, height and width; shape [channels] each. */
 export type BatchStats = { readonly mean: tf.Tensor1D; readonly variance: tf.Tensor1D };
 
@@ -56,7 +63,7 @@ export interface Network {
   /** Fresh variables, owned by the caller; the same key gives the same bits. */
   init(key: Key): Variables;
   /** images: [batch, height, width, channels], normalised. */
-  apply(variables: Variables, images: tf.Tensor4D, options: { mode: Mode; taps?: boolean }): Output;
+  apply(variables: Variables, images: tf.Tensor4D, options: ApplyOptions): Output;
 }
 
 /** A network as a value in an experiment: `preResNet(20)`. `build` fits it to the data. */

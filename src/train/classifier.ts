@@ -2,14 +2,14 @@ import * as tf from '@tensorflow/tfjs';
 import type { Key } from '../core/random.js';
 import { clone, type Tree } from '../core/tree.js';
 import { augment, inBfloat16 } from '../engine/ops.js';
-import type { Step } from '../engine/step.js';
-import type { Named, Network, Variables } from '../models/network.js';
+import type { ApplyOptions, Named, Network, Output, Variables } from '../models/network.js';
 import { accuracyBy, evaluationStep } from './evaluate.js';
-import type { FitSpec, Given } from './fit.js';
+import type { FitSpec, FitStep, NoTensors } from './fit.js';
 import { valueAndGradient } from './gradient.js';
 import {
   type ImageSet,
   imageSource,
+  type LabelledBatch,
   normalise,
   type RawBatch,
   type Resident,
@@ -17,6 +17,7 @@ import {
   unpacked,
 } from './images.js';
 import type { Optimizer, OptimizerState } from './optimizers.js';
+import type { Access, Oracle, Victim } from './oracle.js';
 import type { Recipe } from './recipe.js';
 
 /** A network with its recipe, fitted to a data set's shape and classes. */
@@ -39,19 +40,46 @@ export interface Loss {
   readonly terms?: Named;
 }
 
-export interface ClassifierSpec<Frozen extends Tree, Batch extends UnlabelledBatch, Target extends Tree> {
+/** What a classifier's step has at hand to compute what its loss compares with. */
+export interface TargetGiven<Frozen extends Tree, Batch extends UnlabelledBatch, A extends Access> {
+  /** Open for this step. */
+  readonly victim: Oracle<A>;
+  readonly frozen: Frozen;
+  /** The augmented images as an oracle takes them: in [0, 1]. */
+  readonly pixels: tf.Tensor4D;
+  /** … and as the student does: normalised. */
+  readonly images: tf.Tensor4D;
+  /** As they were brought, before augmentation. */
+  readonly batch: Batch;
+}
+
+export interface ClassifierSpec<
+  Frozen extends Tree,
+  Batch extends UnlabelledBatch,
+  Target extends Tree,
+  A extends Access = Access,
+> {
   readonly learner: BuiltLearner;
   readonly data: ImageSet<Batch>;
-  /** Tensors that `target` needs: a victim's, an adversary's. Borrowed. */
-  readonly frozen: Frozen;
-  /** What the loss compares with, computed from the augmented, normalised images; no gradient flows into it. */
-  readonly target: (frozen: Frozen, images: tf.Tensor4D, batch: Batch) => Target;
-  readonly loss: (given: {
-    readonly logits: tf.Tensor2D;
-    readonly target: Target;
-    readonly batch: Batch;
-    readonly step: tf.Scalar;
-  }) => Loss;
+  /** Whom `target` asks: as the attack was handed it. */
+  readonly victim?: Victim<A> | undefined;
+  /** Tensors that `target` reads, such as another net's. They stay the caller's, who keeps them until the fit ends. */
+  readonly frozen?: Frozen | undefined;
+  /** What the loss compares with; no gradient flows into it. Default: nothing. */
+  readonly target?: (given: TargetGiven<Frozen, Batch, A>) => Target;
+  /** Activations of the student that the loss looks at, by name. Default: none. */
+  readonly activations?: readonly string[];
+  readonly loss: (given: Learnt & { readonly target: Target; readonly batch: Batch }) => Loss;
+}
+
+/** What a loss sees of the net that learns. */
+export interface Learnt {
+  /** [batch, classes]. */
+  readonly logits: tf.Tensor2D;
+  /** Everything that the net gives: features, activations that were asked for, heads. */
+  readonly output: Output;
+  /** Steps taken before this one. */
+  readonly step: tf.Scalar;
 }
 
 /** What one update of a classifier leaves. */
@@ -68,12 +96,14 @@ export const updateOn = (
   { variables, slots, step }: ClassifierState,
   images: tf.Tensor4D,
   learningRate: tf.Scalar,
-  loss: (given: { readonly logits: tf.Tensor2D; readonly step: tf.Scalar }) => Loss,
+  loss: (given: Learnt) => Loss,
+  options: Omit<ApplyOptions, 'mode'> = {},
 ): Updated => {
   const differentiated = () =>
     valueAndGradient((params) => {
-      const { logits, stats } = network.apply({ params, stats: variables.stats }, images, { mode: 'train' });
-      const { loss: value, terms } = loss({ logits, step });
+      const output = network.apply({ params, stats: variables.stats }, images, { ...options, mode: 'train' });
+      const { logits, stats } = output;
+      const { loss: value, terms } = loss({ logits, output, step });
       return { loss: value, aux: { logits, stats, terms: terms ?? {} } };
     }, variables.params);
   const result = recipe.precision === 'bfloat16' ? inBfloat16(differentiated) : differentiated();
@@ -89,18 +119,26 @@ export const updateOn = (
 
 /** One step of training a network as a classifier, whatever the loss: augment, normalise, differentiate, update. */
 export const classifierStep =
-  <Frozen extends Tree, Batch extends UnlabelledBatch, Target extends Tree>({
+  <Frozen extends Tree, Batch extends UnlabelledBatch, Target extends Tree, A extends Access>({
     learner,
     data: { normalisation, augmentation },
     target,
+    activations,
     loss,
-  }: ClassifierSpec<Frozen, Batch, Target>): Step<Given<Frozen, Resident>, ClassifierState, RawBatch, Named> =>
-  ({ frozen, data }, before, raw, { learningRate, seed }) => {
+  }: ClassifierSpec<Frozen, Batch, Target, A>): FitStep<Frozen, ClassifierState, RawBatch, Resident, A> =>
+  ({ frozen, data, victim }, before, raw, { learningRate, seed }) => {
     const batch = unpacked<Batch>(data, raw);
-    const images = normalise(augment(batch.images, augmentation, seed), normalisation);
-    const wanted = target(frozen, images, batch);
-    const { state, logits, ...updated } = updateOn(learner, before, images, learningRate, (given) =>
-      loss({ ...given, target: wanted, batch }),
+    const augmented = augment(batch.images, augmentation, seed);
+    const images = normalise(augmented, normalisation);
+    const given = { victim, frozen, images, batch, pixels: augmented.div<tf.Tensor4D>(255) };
+    const wanted = (target?.(given) ?? {}) as Target;
+    const { state, logits, ...updated } = updateOn(
+      learner,
+      before,
+      images,
+      learningRate,
+      (learnt) => loss({ ...learnt, target: wanted, batch }),
+      activations === undefined ? {} : { activations },
     );
     const correct: Named =
       'labels' in batch ? { accuracy: tf.equal(tf.argMax(logits, 1), batch.labels as tf.Tensor1D).mean() } : {};
@@ -117,27 +155,31 @@ export interface ClassifierOptions {
   /** Starting weights, copied; default: the network's own initialisation. */
   readonly start?: Variables | undefined;
   readonly validation?: ImageSet | undefined;
-  readonly queriesPerImage?: number;
   readonly stepsPerEpoch?: number | undefined;
   /** End the fit when training accuracy stays at chance: for victims, not for students, whom a defence may hold there. */
   readonly guardChance?: boolean;
 }
 
 /** The fit of a classifier: for `context.fit`. */
-export const classifier = <Frozen extends Tree, Batch extends UnlabelledBatch, Target extends Tree>(
-  spec: ClassifierSpec<Frozen, Batch, Target> & ClassifierOptions,
-): FitSpec<Frozen, ClassifierState, RawBatch, Variables, Resident> => {
+export const classifier = <
+  Frozen extends Tree = NoTensors,
+  Batch extends UnlabelledBatch = LabelledBatch,
+  Target extends Tree = NoTensors,
+  A extends Access = Access,
+>(
+  spec: ClassifierSpec<Frozen, Batch, Target, A> & ClassifierOptions,
+): FitSpec<Frozen, ClassifierState, RawBatch, Variables, Resident, A> => {
   const { learner, data, start, validation } = spec;
   const { network, recipe } = learner;
   return {
     step: classifierStep(spec),
+    victim: spec.victim,
     frozen: spec.frozen,
     init: (key: Key) => initialState(recipe.optimizer, start === undefined ? network.init(key) : clone(start)),
     source: (key: Key) => imageSource(data, { batch: recipe.batch, key }),
     epochs: recipe.epochs,
     stepsPerEpoch: spec.stepsPerEpoch,
     schedule: recipe.schedule,
-    queriesPerImage: spec.queriesPerImage ?? 0,
     keep: (state: ClassifierState) => state.variables,
     validate:
       validation &&
@@ -145,6 +187,6 @@ export const classifier = <Frozen extends Tree, Batch extends UnlabelledBatch, T
         const run = also(evaluationStep(network, validation, ({ variables }: ClassifierState) => variables));
         return () => accuracyBy(run, network, validation);
       }),
-    classes: spec.guardChance ? network.classes : undefined,
+    stopAtChance: spec.guardChance ? { classes: network.classes } : undefined,
   };
 };

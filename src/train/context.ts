@@ -1,7 +1,9 @@
-import type { Task } from '../core/errors.js';
+import type { Awaitable, Task } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { Tree } from '../core/tree.js';
 import type { FitResult, FitSpec, NoTensors } from './fit.js';
+import type { ImageSet, StoredAnswers, UnlabelledBatch } from './images.js';
+import type { Access, Asked, Victim } from './oracle.js';
 import type { Pictures } from './pictures.js';
 
 /** Images that an attacker made: what a student is trained on is what a person can look at. */
@@ -10,11 +12,24 @@ export interface Synthesised extends Pictures {
   readonly labels: readonly number[];
   /** Updates that it took: of the images, or of their generator. */
   readonly updates: number;
-  readonly cost: Cost;
 }
 
-/** What it took to make something. */
-export type Cost = Pick<FitResult<never>, 'steps' | 'images' | 'queries' | 'seconds'>;
+/** What it took to make something: steps, images through them, seconds, and what was asked of the victim. */
+export type Cost = Pick<FitResult<never>, 'steps' | 'images' | 'seconds'> & Asked;
+
+/** What a plugin's function may give: a promise of its result, as an async function does, or a fp-ts task. */
+export type Doing<A> = PromiseLike<A> | Task<A>;
+
+export interface Loop<State extends Tree> {
+  readonly count: number;
+  /** The state before the first iteration, which the loop owns. */
+  readonly init: (key: Key) => State | Promise<State>;
+  /**
+   * One iteration: the state after, which the loop owns, of any form. The state before is borrowed. What the body makes by its own
+   * context is kept until the iteration is over, under its name and the iteration's number (`student-3`).
+   */
+  readonly body: (state: State, iteration: number, context: Context) => Promise<State>;
+}
 
 /**
  * What an attack or a defence may do beyond arithmetic. Everything it makes is kept under its stage and a name: a killed
@@ -24,18 +39,31 @@ export interface Context {
   /** The randomness of this stage. */
   readonly key: Key;
   /** Trains, with checkpoints. The caller owns the weights returned. */
-  fit<Frozen extends Tree, State extends Tree, Batch extends Tree, Kept extends Tree, Data extends Tree = NoTensors>(
+  fit<
+    Frozen extends Tree,
+    State extends Tree,
+    Batch extends Tree,
+    Kept extends Tree,
+    Data extends Tree = NoTensors,
+    A extends Access = Access,
+  >(name: string, spec: FitSpec<Frozen, State, Batch, Kept, Data, A>): Awaitable<FitResult<Kept>>;
+  /** Repeats something on a tree of tensors, which is checkpointed after each iteration. The caller owns the last state. */
+  loop<State extends Tree>(name: string, loop: Loop<State>): Awaitable<State>;
+  /**
+   * Asks a victim about images once, as they are and in order, and keeps the answers: the most that its access gives, logits or
+   * log-probabilities (size K) or classes (size 1). As `answers` of an `ImageSet` they come with its batches.
+   *
+   * Where a budget ends earlier there are answers to the first images only.
+   */
+  ask<A extends Access>(
     name: string,
-    spec: FitSpec<Frozen, State, Batch, Kept, Data>,
-  ): Task<FitResult<Kept>>;
-  /** Whether a fit of this name is finished and kept: one that goes on from it need not ask for those before. */
-  has(name: string): Promise<boolean>;
-  /** Removes what a finished fit kept, when another one has gone on from it. */
-  drop(name: string): Promise<void>;
+    victim: Victim<A>,
+    images: ImageSet<UnlabelledBatch> | ImageSet,
+  ): Awaitable<StoredAnswers>;
   /** Makes images once, which are kept as PNG files and shown with the results. */
-  images(name: string, make: () => Promise<Synthesised>): Task<Synthesised>;
+  images(name: string, make: () => Promise<Synthesised>): Awaitable<Synthesised>;
   /** Makes a value once; it must survive JSON. */
-  value<Value>(name: string, make: () => Promise<Value>): Task<Value>;
+  value<Value>(name: string, make: () => Promise<Value>): Awaitable<Value>;
   /** A sentence for the record and the terminal: something a reader of the result must know. */
   warn(message: string): void;
 }

@@ -4,8 +4,34 @@ import type { Key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
 import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
 import { runner as runnerOf } from '../engine/runner.js';
-import type { Call, Runner, Step } from '../engine/step.js';
+import {
+  type Call,
+  formOf,
+  type Run,
+  type Step,
+  type StepInputs,
+  type Taken,
+  take as takeStep,
+} from '../engine/step.js';
 import type { Named } from '../models/network.js';
+import {
+  type Access,
+  type AnswerShift,
+  type Asked,
+  budgetOf,
+  checkShift,
+  noShift,
+  nothingAsked,
+  type Oracle,
+  open,
+  plus,
+  readShift,
+  remember,
+  sessionOf,
+  tensorsOf,
+  type Victim,
+  type VictimTensors,
+} from './oracle.js';
 import type { Pictures } from './pictures.js';
 import type { Schedule } from './schedules.js';
 
@@ -15,14 +41,33 @@ export interface Source<Batch extends Tree, Data extends Tree = NoTensors> {
   readonly data: Data;
   /** Steps in one pass over the images. */
   readonly steps: number;
-  /** The batch of a step counted from 0 through all passes, and how many images it holds. The caller disposes of it. */
-  at(step: number): { readonly batch: Batch; readonly images: number };
+  /**
+   * The batch of a step counted from 0 through all passes, and how many images it holds: no more than `atMost`, the first
+   * ones, where a source can give fewer. The caller disposes of it.
+   */
+  at(step: number, atMost?: number): { readonly batch: Batch; readonly images: number };
 }
 
 export type NoTensors = { readonly [name: string]: never };
 
-/** What a fit's step finds besides its state: the spec's frozen tensors, and the source's data. */
-export type Given<Frozen extends Tree, Data extends Tree> = { readonly frozen: Frozen; readonly data: Data };
+/** What a fit's step finds besides its state. */
+export interface Given<Frozen extends Tree = NoTensors, Data extends Tree = NoTensors, A extends Access = Access> {
+  /** The spec's own tensors. */
+  readonly frozen: Frozen;
+  /** The source's. */
+  readonly data: Data;
+  /** The spec's victim, open for this step; an empty record where it names none. */
+  readonly victim: Oracle<A>;
+}
+
+/** One pure step: arithmetic on tensors and questions to the victim, and nothing else; see `Step`. */
+export type FitStep<
+  Frozen extends Tree,
+  State extends Tree,
+  Batch extends Tree,
+  Data extends Tree = NoTensors,
+  A extends Access = Access,
+> = (given: Given<Frozen, Data, A>, state: State, batch: Batch, inputs: StepInputs) => Taken<State, Named>;
 
 /** Everything that determines what a fit computes. */
 export interface FitSpec<
@@ -31,10 +76,13 @@ export interface FitSpec<
   Batch extends Tree,
   Kept extends Tree,
   Data extends Tree = NoTensors,
+  A extends Access = Access,
 > {
-  readonly step: Step<Given<Frozen, Data>, State, Batch, Named>;
-  /** Borrowed. */
-  readonly frozen: Frozen;
+  readonly step: FitStep<Frozen, State, Batch, Data, A>;
+  /** Whom the step asks: as the attack was handed it. */
+  readonly victim?: Victim<A> | undefined;
+  /** Tensors that the step reads and does not change. They stay the caller's, who keeps them until the fit ends. */
+  readonly frozen?: Frozen | undefined;
   /** Fresh state; the fit owns it. */
   readonly init: (key: Key) => State;
   readonly source: (key: Key) => Source<Batch, Data>;
@@ -44,20 +92,23 @@ export interface FitSpec<
   /** In all, where the last epoch is a shorter one. */
   readonly steps?: number | undefined;
   readonly schedule: Schedule;
-  /** Questions put to the victim for each image of a batch. Default 0. */
-  readonly queriesPerImage?: number;
   /** The part of a state that the fit is for (weights without optimiser slots); no copy. */
   readonly keep: (state: State) => Kept;
   /**
    * Accuracy in 0..1 on held-out images, asked for after every epoch. Called once, with the way to run a step of one's own
    * on the fit's state, it gives what is asked.
    */
-  readonly validate?: ((also: Runner<Given<Frozen, Data>, State, Batch, Named>['also']) => () => number) | undefined;
-  /** Ends the fit when training accuracy is still no better than guessing among this many classes after the warm-up. */
-  readonly classes?: number | undefined;
+  readonly validate?: ((also: Also<State>) => () => number) | undefined;
+  /** Ends the fit when training accuracy is still no better than guessing among so many classes after the warm-up. */
+  readonly stopAtChance?: { readonly classes: number } | undefined;
   /** Pictures of a state, for a person to look at while the fit goes on: after every so many steps, and after the last. */
   readonly snapshot?: { readonly every: number; readonly of: (state: State) => Pictures } | undefined;
 }
+
+/** Runs another step on a fit's state: an evaluation beside the training. */
+export type Also<State extends Tree> = <Batch extends Tree, Metrics extends Tree>(
+  step: Step<Tree, State, Batch, Metrics>,
+) => Run<Batch, Metrics>;
 
 /** One epoch's means over its images. */
 export interface EpochRecord {
@@ -69,15 +120,18 @@ export interface EpochRecord {
   readonly stepsPerSecond: number;
 }
 
-export interface FitResult<Kept extends Tree> {
+export interface FitResult<Kept extends Tree> extends Asked {
   /** After the last step. The caller owns it. */
   readonly last: Kept;
   /** After the epoch with the best validation accuracy, the later one of equals; absent without validation. The caller owns it. */
   readonly best?: { readonly kept: Kept; readonly epoch: number; readonly validation: number };
   readonly steps: number;
   readonly images: number;
-  readonly queries: number;
   readonly seconds: number;
+  /** By how much the victim's defences changed the answers that were given, summed over them. */
+  readonly shift: AnswerShift;
+  /** Why it took fewer steps than planned: the victim gives no more answers. */
+  readonly ended?: 'budget';
   readonly history: readonly EpochRecord[];
   /** What its steps ran as: `graph`, `xla`, or `eager` with the reason. */
   readonly execution: string;
@@ -97,7 +151,10 @@ export interface FitProgress {
 
 /** The world around a fit: where it may save itself, tell of itself and be stopped. */
 export interface FitHost {
+  /** Of the order of batches and of every step's seed. */
   readonly key: Key;
+  /** Of the first state. Default: a part of `key`. */
+  readonly init?: Key;
   readonly signal?: AbortSignal | undefined;
   /** Steps between checkpoints. */
   readonly checkpointEvery: number;
@@ -122,7 +179,8 @@ export interface Checkpoint {
 interface CheckpointMeta {
   readonly step: number;
   readonly images: number;
-  readonly queries: number;
+  readonly asked: Asked;
+  readonly shift: AnswerShift;
   readonly seconds: number;
   /** Sums over the current epoch's images, to be divided by `epochImages`. */
   readonly sums: Readonly<Record<string, number>>;
@@ -188,12 +246,21 @@ const beatsChance = (accuracy: number, classes: number, images: number): boolean
   return accuracy > chance + Math.sqrt((chance * (1 - chance)) / images);
 };
 
+/** A fit's state as it is checkpointed: the spec's own, and what the victim's defences remember. */
+type Whole<State extends Tree> = { readonly own: State; readonly memory: Tree };
+
+/** What a step of a fit gives to be read. */
+type Noted = { readonly metrics: Named; readonly shift?: tf.Tensor1D };
+
 /**
  * Runs a step over a source of batches for a number of epochs: the project's only training loop. Resumes from the host's
- * checkpoint exactly: batch order, learning rate and seeds depend on the key and the step's number alone.
+ * checkpoint exactly: batch order, learning rate and seeds depend on the keys and the step's number alone.
+ *
+ * A victim with a budget is asked for no answer more: a source that can gives a smaller last batch, and the fit ends.
  *
  * Rejects with a `FailureError`: `diverged` when a metric is not finite, or when training accuracy is at chance after the
- * warm-up and `classes` is given; `interrupted` after the signal, with the state saved.
+ * warm-up and `stopAtChance` is given; `plugin` when the victim's answers are no distributions, or its budget does not allow for
+ * a single step; `interrupted` after the signal, with the state saved.
  */
 export const fit = async <
   Frozen extends Tree,
@@ -201,43 +268,84 @@ export const fit = async <
   Batch extends Tree,
   Kept extends Tree,
   Data extends Tree = NoTensors,
+  A extends Access = Access,
 >(
-  spec: FitSpec<Frozen, State, Batch, Kept, Data>,
+  spec: FitSpec<Frozen, State, Batch, Kept, Data, A>,
   host: FitHost,
 ): Promise<FitResult<Kept>> => {
+  const { victim } = spec;
+  const session = victim === undefined ? undefined : sessionOf(victim);
+  const budget = victim === undefined ? undefined : budgetOf(victim);
   const source = spec.source(host.key.split('batches'));
   const stepsPerEpoch = spec.stepsPerEpoch ?? source.steps;
-  const steps = spec.steps ?? spec.epochs * stepsPerEpoch;
+  let steps = spec.steps ?? spec.epochs * stepsPerEpoch;
   const seeds = host.key.split('step');
-  const runner = runnerOf(spec.step, { frozen: spec.frozen, data: source.data }, host);
-  const validate = spec.validate?.(runner.also);
+  /** What a step asks the victim, by the form of its batch: known once the step was taken, or traced. */
+  const costs = new Map<string, Asked>();
+  type Frame = { readonly frozen: Frozen; readonly data: Data; readonly victim: VictimTensors | NoTensors };
+  const frame: Frame = {
+    frozen: (spec.frozen ?? {}) as Frozen,
+    data: source.data,
+    victim: victim === undefined ? {} : tensorsOf(victim),
+  };
+  const step: Step<Frame, Whole<State>, Batch, Noted> = (given, { own, memory }, batch, inputs) => {
+    if (victim === undefined) {
+      const { state, metrics } = spec.step({ ...given, victim: {} as Oracle<A> }, own, batch, inputs);
+      return { state: { own: state, memory }, metrics: { metrics } };
+    }
+    const { oracle, close } = open(victim, { tensors: given.victim as VictimTensors, memory, seed: inputs.seed });
+    const { state, metrics } = spec.step({ ...given, victim: oracle }, own, batch, inputs);
+    const { asked, shift, memory: next } = close();
+    costs.set(formOf(batch).join(), asked);
+    return { state: { own: state, memory: next }, metrics: shift === undefined ? { metrics } : { metrics, shift } };
+  };
+  const runner = runnerOf(step, frame, host);
+  const validate = spec.validate?.((other) =>
+    runner.also((given, { own, memory }, batch, inputs) => {
+      const { state, metrics } = other(given, own, batch, inputs);
+      return { state: { own: state, memory }, metrics };
+    }),
+  );
   let best: FitResult<Kept>['best'];
-  let pending: { readonly metrics: Named; readonly images: number }[] = [];
+  let pending: { readonly noted: Noted; readonly images: number }[] = [];
 
   try {
     const saved = await host.load();
-    const fresh = spec.init(host.key.split('init'));
+    const fresh: Whole<State> = {
+      own: spec.init(host.init ?? host.key.split('init')),
+      memory: clone(session?.memory ?? {}),
+    };
     try {
       const state = saved === undefined ? fresh : restoreTree(fresh, saved.tensors, 'state');
       runner.load(state);
       if (state !== fresh) dispose(state);
       if (saved?.meta.best !== undefined) {
-        best = { kept: restoreTree(spec.keep(fresh), saved.tensors, 'best'), ...saved.meta.best };
+        best = { kept: restoreTree(spec.keep(fresh.own), saved.tensors, 'best'), ...saved.meta.best };
       }
     } finally {
       dispose(fresh);
     }
 
-    let { step, images, queries, seconds, epochImages, epochSeconds } = saved?.meta ?? {
+    let {
+      step: taken,
+      images,
+      asked,
+      shift,
+      seconds,
+      epochImages,
+      epochSeconds,
+    } = saved?.meta ?? {
       step: 0,
       images: 0,
-      queries: 0,
+      asked: nothingAsked,
+      shift: noShift,
       seconds: 0,
       epochImages: 0,
       epochSeconds: 0,
     };
     let sums: Record<string, number> = { ...saved?.meta.sums };
     let history = saved?.meta.history ?? [];
+    let ended: FitResult<Kept>['ended'];
     let clock = performance.now();
     let yielded = clock;
     const tick = () => {
@@ -251,13 +359,13 @@ export const fit = async <
 
     /** Reads the metrics that still lie on the device. */
     const drain = (): void => {
-      for (const { metrics, images: count } of pending) {
-        for (const [name, value] of Object.entries(metrics)) {
+      for (const { noted, images: count } of pending) {
+        for (const [name, value] of Object.entries(noted.metrics)) {
           const number = value.dataSync()[0] as number;
           if (!Number.isFinite(number)) {
             throw new FailureError(
               diverged(
-                `${name} became ${number} in epoch ${Math.floor((step - 1) / stepsPerEpoch) + 1}`,
+                `${name} became ${number} in epoch ${Math.floor((taken - 1) / stepsPerEpoch) + 1}`,
                 history,
                 'Lower the learning rate, clip the gradients, or weaken the term that grew (for nasty: a smaller omega, or its warm-up).',
               ),
@@ -265,29 +373,79 @@ export const fit = async <
           }
           sums[name] = (sums[name] ?? 0) + number * count;
         }
+        if (noted.shift !== undefined) shift = plus(shift, readShift(noted.shift.dataSync()));
         epochImages += count;
       }
-      for (const { metrics } of pending) dispose(metrics);
+      for (const { noted } of pending) dispose(noted);
       pending = [];
+      if (victim !== undefined) checkShift(victim, shift);
       epochSeconds += tick();
     };
 
-    /** Takes steps, whose metrics stay on the device until they are read. Gives the number of their images. */
-    const take = (epoch: number, count: number): number => {
+    /** What a step of a batch of this form asks for; a step that was not taken yet is taken for that, and forgotten. */
+    const costOf = (call: Call<Batch>): Asked => {
+      const form = formOf(call.batch).join();
+      const known = costs.get(form);
+      if (known !== undefined) return known;
+      const held = runner.read();
+      try {
+        const tried = takeStep(step, frame, held, call);
+        dispose([tried.state, tried.metrics]);
+      } finally {
+        dispose(held);
+      }
+      return costs.get(form) as Asked;
+    };
+
+    /** What was asked in all once these calls are taken too. */
+    const askedAfter = (calls: readonly Call<Batch>[]): Asked =>
+      victim === undefined
+        ? asked
+        : calls.reduce((sum, { batch }) => plus(sum, costs.get(formOf(batch).join()) ?? nothingAsked), asked);
+
+    /** The call of a step after others; undefined where the victim's budget does not allow for it. */
+    const callOf = (epoch: number, now: number, before: readonly Call<Batch>[]) => {
+      const rate = spec.schedule.at({ epoch, step: now, stepsPerEpoch, epochs: spec.epochs });
+      const seed = () => tf.tensor1d([...seeds.split(now).int32Pair()], 'int32');
+      const bring = (atMost?: number) => {
+        const { batch, images: size } = source.at(now, atMost);
+        return { call: { batch, inputs: { learningRate: tf.scalar(rate), seed: seed() } }, size };
+      };
+      const whole = bring();
+      if (budget === undefined) return whole;
+      const left = budget - (session?.asked.queries ?? 0) - askedAfter(before).queries;
+      const { queries } = costOf(whole.call);
+      if (queries === 0) return whole;
+      const size = affordable(whole.size, Math.floor((left * whole.size) / queries));
+      if (size === whole.size) return whole;
+      dispose(whole.call);
+      if (size === 0) return undefined;
+      const part = bring(size);
+      if (part.size <= size && costOf(part.call).queries <= left) return part;
+      dispose(part.call);
+      return undefined;
+    };
+
+    /** Takes up to so many steps, whose metrics stay on the device until they are read. */
+    const take = (epoch: number, count: number): void => {
       const calls: Call<Batch>[] = [];
       const sizes: number[] = [];
       try {
-        for (const now of Array.from({ length: count }, (_, i) => step + i)) {
-          const rate = spec.schedule.at({ epoch, step: now, stepsPerEpoch, epochs: spec.epochs });
-          const { batch, images: size } = source.at(now);
-          const seed = tf.tensor1d([...seeds.split(now).int32Pair()], 'int32');
-          calls.push({ batch, inputs: { learningRate: tf.scalar(rate), seed } });
-          sizes.push(size);
+        for (const now of Array.from({ length: count }, (_, i) => taken + i)) {
+          const next = callOf(epoch, now, calls);
+          if (next === undefined) {
+            ended = 'budget';
+            break;
+          }
+          calls.push(next.call);
+          sizes.push(next.size);
         }
-        runner.run(calls).forEach((metrics, i) => {
-          pending.push({ metrics, images: sizes[i] as number });
+        runner.run(calls).forEach((noted, i) => {
+          pending.push({ noted, images: sizes[i] as number });
         });
-        return sizes.reduce((sum, size) => sum + size, 0);
+        taken += calls.length;
+        images += sizes.reduce((sum, size) => sum + size, 0);
+        asked = askedAfter(calls);
       } finally {
         dispose(calls);
       }
@@ -301,7 +459,7 @@ export const fit = async <
         ...(best === undefined ? [] : savedTree(best.kept, 'best')),
       ]);
       dispose(held);
-      const meta = { step, images, queries, seconds, sums, epochImages, epochSeconds, history };
+      const meta = { step: taken, images, asked, shift, seconds, sums, epochImages, epochSeconds, history };
       await host.save({
         tensors,
         meta: best === undefined ? meta : { ...meta, best: { epoch: best.epoch, validation: best.validation } },
@@ -312,7 +470,7 @@ export const fit = async <
     /** The part of the state that the fit is for. */
     const kept = (): Kept => {
       const held = runner.read();
-      const part = clone(spec.keep(held));
+      const part = clone(spec.keep(held.own));
       dispose(held);
       return part;
     };
@@ -321,17 +479,17 @@ export const fit = async <
       if (spec.snapshot === undefined || host.picture === undefined) return;
       const held = runner.read();
       try {
-        await host.picture(step, spec.snapshot.of(held));
+        await host.picture(taken, spec.snapshot.of(held.own));
       } finally {
         dispose(held);
       }
     };
 
     const endEpoch = async (): Promise<void> => {
-      const epoch = Math.ceil(step / stepsPerEpoch) - 1;
+      const epoch = Math.ceil(taken / stepsPerEpoch) - 1;
       const metrics = means();
-      const stepsPerSecond = (step - epoch * stepsPerEpoch) / epochSeconds;
-      const learningRate = spec.schedule.at({ epoch, step: step - 1, stepsPerEpoch, epochs: spec.epochs });
+      const stepsPerSecond = (taken - epoch * stepsPerEpoch) / epochSeconds;
+      const learningRate = spec.schedule.at({ epoch, step: taken - 1, stepsPerEpoch, epochs: spec.epochs });
       let validation: number | undefined;
       if (validate !== undefined) {
         validation = validate();
@@ -340,14 +498,14 @@ export const fit = async <
           best = { kept: kept(), epoch, validation };
         }
       }
-      const record = { epoch, step, learningRate, metrics, stepsPerSecond };
+      const record = { epoch, step: taken, learningRate, metrics, stepsPerSecond };
       history = [...history, validation === undefined ? record : { ...record, validation }];
       const accuracy = metrics.accuracy;
       if (
-        spec.classes !== undefined &&
+        spec.stopAtChance !== undefined &&
         accuracy !== undefined &&
         epoch + 1 >= warmUpEpochs &&
-        !beatsChance(accuracy, spec.classes, epochImages)
+        !beatsChance(accuracy, spec.stopAtChance.classes, epochImages)
       ) {
         throw new FailureError(
           diverged(
@@ -364,31 +522,31 @@ export const fit = async <
       tick();
     };
 
-    while (step < steps) {
+    while (taken < steps) {
       if (host.signal?.aborted) {
         await save();
-        throw new FailureError(failure('interrupted', `stopped at step ${step} of ${steps}`));
+        throw new FailureError(failure('interrupted', `stopped at step ${taken} of ${steps}`));
       }
-      const epoch = Math.floor(step / stepsPerEpoch);
+      const epoch = Math.floor(taken / stepsPerEpoch);
       const shown = spec.snapshot?.every ?? Number.POSITIVE_INFINITY;
-      const until = [stepsPerEpoch, host.checkpointEvery, shown].map((every) => every - (step % every));
-      const together = Math.min(runner.stride, steps - step, ...until);
-      const count = take(epoch, together);
-      step += together;
-      images += count;
-      queries += count * (spec.queriesPerImage ?? 0);
+      const until = [stepsPerEpoch, host.checkpointEvery, shown].map((every) => every - (taken % every));
+      take(epoch, Math.min(runner.stride, steps - taken, ...until));
+      if (ended !== undefined) {
+        steps = taken;
+        if (taken === 0 && session?.asked.queries === 0) throw new FailureError(tooSmall(budget as number));
+      }
 
-      const epochEnds = step % stepsPerEpoch === 0 || step === steps;
+      const epochEnds = taken > 0 && (taken % stepsPerEpoch === 0 || taken === steps);
       if (pending.length >= stepsBetweenReads || epochEnds) {
         drain();
         host.progress({
           epoch,
           epochs: spec.epochs,
-          step,
+          step: taken,
           steps,
           metrics: means(),
           imagesPerSecond: epochImages / epochSeconds,
-          secondsLeft: ((steps - step) * seconds) / step,
+          secondsLeft: ((steps - taken) * seconds) / Math.max(1, taken),
         });
       }
       if (performance.now() - yielded > millisecondsBetweenYields) {
@@ -396,18 +554,44 @@ export const fit = async <
         await new Promise(setImmediate);
         yielded = performance.now();
       }
-      if (step % shown === 0 || step === steps) await show();
-      if (epochEnds) await endEpoch();
-      if (step % host.checkpointEvery === 0 && step < steps) await save();
+      if (taken % shown === 0 || taken === steps) await show();
+      // A budget may end at the very end of an epoch, of which nothing is left to be told.
+      if (epochEnds && epochImages > 0) await endEpoch();
+      if (taken % host.checkpointEvery === 0 && taken < steps) await save();
     }
-    const result = { last: kept(), steps, images, queries, seconds, history, execution: runner.execution };
+    const last = kept();
+    if (session !== undefined) {
+      const held = runner.read();
+      remember(session, { asked, shift, memory: clone(held.memory) });
+      dispose(held);
+    }
+    const result = { last, steps, images, ...asked, shift, seconds, history, execution: runner.execution };
     const chosen = best;
     best = undefined;
-    return chosen === undefined ? result : { ...result, best: chosen };
+    return {
+      ...result,
+      ...(chosen === undefined ? {} : { best: chosen }),
+      ...(ended === undefined ? {} : { ended }),
+    };
   } finally {
-    for (const { metrics } of pending) dispose(metrics);
+    for (const { noted } of pending) dispose(noted);
     if (best !== undefined) dispose(best.kept);
     runner.dispose();
     dispose(source.data);
   }
 };
+
+/**
+ * How many images the next batch takes when so many more are answered at all: a whole batch where that leaves none or enough for another of
+ * at least two, since a batch norm in training needs two images.
+ */
+const affordable = (batch: number, left: number): number => {
+  if (left === batch + 1 && batch > 2) return batch - 1;
+  if (left >= batch) return batch;
+  return left >= 2 ? left : 0;
+};
+
+const tooSmall = (budget: number): Failure =>
+  failure('plugin', `a budget of ${budget} answers ends before the first step`, {
+    remedy: 'Give a larger budget, or the attack a smaller batch.',
+  });

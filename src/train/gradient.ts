@@ -55,6 +55,18 @@ export const valueAndGradient = <Aux extends tree.Tree>(
   }
 };
 
+/** Runs arithmetic that no gradient is ever taken through, although it may happen inside a loss: nothing of it is noted for that. */
+export const unrecorded = <A>(body: () => A): A => {
+  // The engine records what kernels do and nothing that happens inside one.
+  const { state } = tf.engine();
+  state.kernelDepth += 1;
+  try {
+    return body();
+  } finally {
+    state.kernelDepth -= 1;
+  }
+};
+
 /** Frees what the engine saved for a backward pass that never came: only a finished one frees it. */
 const forgetTape = (): void => {
   const { state } = tf.engine();

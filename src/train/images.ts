@@ -1,13 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Key } from '../core/random.js';
-import { type Batches, trainingBatches } from '../data/batches.js';
+import { map } from '../core/tree.js';
+import { trainingBatches } from '../data/batches.js';
 import type { Augmentation, Examples, Normalisation } from '../data/dataset.js';
 import * as ops from '../engine/ops.js';
 import type { ImageShape } from '../models/network.js';
 import type { Source } from './fit.js';
 
-/** Raw pixels 0..255, [batch, height, width, channels], as float32. */
-export type UnlabelledBatch = { readonly images: tf.Tensor4D };
+/**
+ * Raw pixels 0..255, [batch, height, width, channels], as float32; and [batch, size] answers, of a set that has them stored.
+ */
+export type UnlabelledBatch = { readonly images: tf.Tensor4D; readonly answers?: tf.Tensor2D };
 /** … and int32 class indices [batch]. */
 export type LabelledBatch = UnlabelledBatch & { readonly labels: tf.Tensor1D };
 
@@ -19,33 +22,52 @@ export interface ImageSet<Batch extends UnlabelledBatch = LabelledBatch> {
   readonly normalisation: Normalisation;
   readonly augmentation: Augmentation;
   readonly labelled: Batch extends LabelledBatch ? true : false;
+  /** What a victim answered about each of `examples`: they come with the batches. */
+  readonly answers?: StoredAnswers;
+}
+
+/** Answers to many images, flat, row by row: classes as numbers (size 1), or log-probabilities or logits (size K). */
+export interface StoredAnswers {
+  readonly values: Float32Array;
+  readonly size: number;
 }
 
 /** (pixel / 255 − mean) / std, per channel. */
 export const normalise = (pixels: tf.Tensor4D, { mean, std }: Normalisation): tf.Tensor4D =>
   pixels.sub(tf.tensor1d(mean.map((m) => 255 * m))).mul(tf.tensor1d(std.map((s) => 1 / (255 * s))));
 
+/** (pixel − mean) / std, per channel, of pixels in [0, 1]. */
+export const normalisePixels = (pixels: tf.Tensor4D, { mean, std }: Normalisation): tf.Tensor4D =>
+  pixels.sub(tf.tensor1d([...mean])).mul(tf.tensor1d(std.map((s) => 1 / s)));
+
+/** `normalisePixels` backwards. What it gives may lie outside of [0, 1]. */
+export const toPixels = (images: tf.Tensor4D, { mean, std }: Normalisation): tf.Tensor4D =>
+  images.mul(tf.tensor1d([...std])).add(tf.tensor1d([...mean]));
+
+/** What a set knows of an image besides its pixels. */
+type Beside = { readonly labels?: tf.Tensor1D; readonly answers?: tf.Tensor2D };
+
 /**
- * A batch as it reaches a step: raw bytes [batch, height, width, channels] with their labels, or where it lies among the
- * images that are on the device already, int32 [batch].
+ * A batch as it reaches a step: raw bytes [batch, height, width, channels] with what is known of them, or where it lies among
+ * the images that are on the device already, int32 [batch].
  */
-export type RawBatch =
-  | { readonly bytes: tf.Tensor4D; readonly labels?: tf.Tensor1D }
-  | { readonly places: tf.Tensor1D };
+export type RawBatch = ({ readonly bytes: tf.Tensor4D } & Beside) | { readonly places: tf.Tensor1D };
 
 /** A set's images on the device, for batches that say places; nothing for batches that bring their own. */
-export type Resident = { readonly bytes?: tf.Tensor4D; readonly labels?: tf.Tensor1D };
+export type Resident = { readonly bytes?: tf.Tensor4D } & Beside;
 
 /** The batch itself, for a step to compute with. */
 export const unpacked = <Batch extends UnlabelledBatch>(data: Resident, batch: RawBatch): Batch => {
-  const { bytes, labels } =
-    'places' in batch
-      ? {
-          bytes: ops.rows(data.bytes as tf.Tensor4D, batch.places),
-          labels: data.labels && ops.rows(data.labels, batch.places),
-        }
-      : batch;
-  return { images: ops.fromBytes(bytes), ...(labels === undefined ? {} : { labels }) } as UnlabelledBatch as Batch;
+  if (!('places' in batch)) {
+    const { bytes, ...beside } = batch;
+    return { images: ops.fromBytes(bytes), ...beside } as UnlabelledBatch as Batch;
+  }
+  const { bytes, ...beside } = data;
+  const at = (tensor: tf.Tensor) => ops.rows(tensor, batch.places);
+  return {
+    images: ops.fromBytes(at(bytes as tf.Tensor4D) as tf.Tensor4D),
+    ...map(beside, at),
+  } as UnlabelledBatch as Batch;
 };
 
 /** Raw images as a tensor of bytes. */
@@ -62,33 +84,46 @@ export interface SourceOptions {
   readonly resident?: boolean;
 }
 
-/** A set's images in batches, shuffled anew in each pass; labels only where the set has them. */
+/** A set's images in batches, shuffled anew in each pass; labels and answers only where the set has them. */
 export const imageSource = (
-  { examples, indices, shape, labelled }: ImageSet<LabelledBatch> | ImageSet<UnlabelledBatch>,
+  { examples, indices, shape, labelled, answers }: ImageSet<LabelledBatch> | ImageSet<UnlabelledBatch>,
   { batch: batchSize, key, resident = ops.onDevice() && examples.images.length <= residentLimit }: SourceOptions,
 ): Source<RawBatch, Resident> => {
   // Where there are no labels, zeros take their place and go no further.
   const all = { labels: new Uint8Array(examples.count), ...examples };
   const batches = trainingBatches(all, shape, { batchSize, key, indices });
-  const withLabels = (labels: Int32Array) => (labelled ? { labels: tf.tensor1d(labels, 'int32') } : {});
+  const beside = (labels: Int32Array, rows: () => Float32Array): Beside => ({
+    ...(labelled ? { labels: tf.tensor1d(labels, 'int32') } : {}),
+    ...(answers === undefined ? {} : { answers: tf.tensor2d(rows(), [labels.length, answers.size]) }),
+  });
+  const pass = (step: number) => [Math.floor(step / batches.perEpoch), step % batches.perEpoch] as const;
+  const placesAt = (step: number, atMost?: number) => {
+    const places = batches.indices(...pass(step)).slice(0, atMost);
+    return { batch: { places: tf.tensor1d(places, 'int32') }, images: places.length };
+  };
+  const broughtAt = (step: number, atMost?: number) => {
+    const whole = batches.at(step);
+    const count = Math.min(whole.count, atMost ?? whole.count);
+    const bytes = bytesOf(whole.images.subarray(0, (whole.images.length / whole.count) * count), shape);
+    const rows = () => rowsAt(answers as StoredAnswers, batches.indices(...pass(step)).subarray(0, count));
+    return { batch: { bytes, ...beside(whole.labels.subarray(0, count), rows) }, images: count };
+  };
   return {
     steps: batches.perEpoch,
-    data: resident ? { bytes: bytesOf(all.images.slice(), shape), ...withLabels(Int32Array.from(all.labels)) } : {},
-    at: (step) => (resident ? placesAt(batches, step) : broughtAt(batches, step, shape, withLabels)),
+    data: resident
+      ? {
+          bytes: bytesOf(all.images.slice(), shape),
+          ...beside(Int32Array.from(all.labels), () => (answers as StoredAnswers).values),
+        }
+      : {},
+    at: resident ? placesAt : broughtAt,
   };
 };
 
-const placesAt = (batches: Batches, step: number) => {
-  const places = batches.indices(Math.floor(step / batches.perEpoch), step % batches.perEpoch);
-  return { batch: { places: tf.tensor1d(places.slice(), 'int32') }, images: places.length };
-};
-
-const broughtAt = (
-  batches: Batches,
-  step: number,
-  shape: ImageShape,
-  withLabels: (labels: Int32Array) => { readonly labels?: tf.Tensor1D },
-) => {
-  const { images, labels, count } = batches.at(step);
-  return { batch: { bytes: bytesOf(images, shape), ...withLabels(labels) }, images: count };
+const rowsAt = ({ values, size }: StoredAnswers, places: Int32Array): Float32Array => {
+  const rows = new Float32Array(places.length * size);
+  places.forEach((place, i) => {
+    rows.set(values.subarray(place * size, (place + 1) * size), i * size);
+  });
+  return rows;
 };

@@ -1,0 +1,548 @@
+import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
+import { dispose, keep, map, type Tree } from '../core/tree.js';
+import type { Normalisation } from '../data/dataset.js';
+import { logSoftmax } from '../engine/ops.js';
+import type { ApplyOptions, ImageShape, Network, Output, Variables } from '../models/network.js';
+import { unrecorded } from './gradient.js';
+import { normalisePixels } from './images.js';
+
+/** What a victim's owner lets the outside see. Each level includes the ones before it. */
+export type Access = 'none' | 'label' | 'probabilities' | 'logits' | 'weights';
+
+/** The levels in order: a victim at rank r answers every question of rank r or below. */
+export const rank: Readonly<Record<Access, number>> = { none: 0, label: 1, probabilities: 2, logits: 3, weights: 4 };
+
+/** Every access level at or above `Need`. */
+export type AtLeast<Need extends Access> = {
+  none: Access;
+  label: Exclude<Access, 'none'>;
+  probabilities: 'probabilities' | 'logits' | 'weights';
+  logits: 'logits' | 'weights';
+  weights: 'weights';
+}[Need];
+
+/** Whether an attacker asks a victim over an interface, and so pays by the answer. */
+export const isBlackBox = (access: Access): boolean => rank[access] > rank.none && rank[access] < rank.weights;
+
+interface Interface {
+  /** The images that it takes. */
+  readonly input: ImageShape;
+  readonly classes: number;
+}
+
+/**
+ * A victim as a step may ask it. Images are pixels in [0, 1], [batch, height, width, channels]; what lies outside is clipped and
+ * the victim normalises, as an interface on the web would. Every image of a call is one query.
+ *
+ * No gradient flows through the answers of a black box: differentiating one is an error.
+ */
+export interface LabelOracle extends Interface {
+  /** The class that the victim names, int32 [batch]. */
+  labels(pixels: tf.Tensor4D): tf.Tensor1D;
+}
+
+export interface ProbabilityOracle extends LabelOracle {
+  /**
+   * Natural logarithms of the class probabilities, [batch, classes]; −∞ where the victim answers 0. As logarithms,
+   * softmax(log p / τ) is the softened logits exactly, also where p underflows.
+   */
+  logProbabilities(pixels: tf.Tensor4D): tf.Tensor2D;
+}
+
+export interface LogitOracle extends ProbabilityOracle {
+  /** [batch, classes]. */
+  logits(pixels: tf.Tensor4D): tf.Tensor2D;
+}
+
+/**
+ * A victim whose weights the attacker holds. What is computed with them is no query: passes forward and backward through the net are
+ * counted apart. Gradients flow.
+ */
+export interface WeightOracle extends LogitOracle {
+  readonly network: Network;
+  /** How images become the network's input: a network is of no use without it, so it lies with the weights. */
+  readonly normalisation: Normalisation;
+  /** The weights and running statistics. */
+  readonly variables: Variables;
+  /** A pass in evaluation mode; normalised images [batch, height, width, channels], any size that the net takes. */
+  apply(images: tf.Tensor4D, options?: Omit<ApplyOptions, 'mode'>): Output;
+}
+
+interface OracleAt {
+  none: Record<never, never>;
+  label: LabelOracle;
+  probabilities: ProbabilityOracle;
+  logits: LogitOracle;
+  weights: WeightOracle;
+}
+
+/** What a step with access `A` asks. One with more access fits wherever one with less is asked for. */
+export type Oracle<A extends Access = Access> = OracleAt[A];
+
+interface VictimAt {
+  none: Record<never, never>;
+  label: Interface & Budgeted;
+  probabilities: Interface & Budgeted;
+  logits: Interface & Budgeted;
+  weights: Interface & Budgeted & Pick<WeightOracle, 'network' | 'normalisation'>;
+}
+
+interface Budgeted {
+  /** Answers that may be asked for in all; absent without a limit. */
+  readonly budget?: number;
+}
+
+/**
+ * A victim as an attack is handed it: known, but not to be asked. It goes into a fit (`victim`), whose step is given the oracle, or
+ * into `context.ask`. The victim's tensors cannot be reached through it.
+ */
+export type Victim<A extends Access = Access> = VictimAt[A] & { readonly [held]: A };
+
+/** The place of what a victim hides; never read, so that no plugin depends on it. */
+declare const held: unique symbol;
+
+/** One query, as a defence answers it. */
+export interface Query<Prepared extends Tree = Tree, State extends Tree = Tree> {
+  /** Natural logarithms of the probabilities that the victim gives, or that the defence before this one does: [batch, classes]. */
+  readonly logProbabilities: tf.Tensor2D;
+  /** What was asked about: pixels in [0, 1], [batch, height, width, channels]. */
+  readonly images: tf.Tensor4D;
+  /** int32 [2], another at every call: for noise that is drawn afresh. */
+  readonly seed: tf.Tensor1D;
+  /** int32 [2], the same as long as the victim lives, and known to nobody else: for noise that sticks to an image. */
+  readonly secret: tf.Tensor1D;
+  /** What `prepare` left; an empty record without it. */
+  readonly prepared: Prepared;
+  /** What the queries before left; an empty record of a defence that is not stateful. */
+  readonly state: State;
+  /** The state that this call leaves is thrown away: the victim is looked at by its owner. */
+  readonly frozen: boolean;
+  /** The victim's own net and how its images are normalised, for a defence that looks at more than the answer. */
+  readonly victim: Pick<WeightOracle, 'network' | 'normalisation' | 'variables'>;
+}
+
+/** How a defence answers: arithmetic on tensors and nothing else, so that it runs inside an attacker's compiled step. */
+export interface Answers<Prepared extends Tree = Tree, State extends Tree = Tree> {
+  /** `pure`: of the image alone. `random`: drawn with `seed` or `secret`. `stateful`: also of the queries before. */
+  readonly kind: 'pure' | 'random' | 'stateful';
+  /** Rows need not sum to 1: what is told is rounded, or cut. */
+  readonly unnormalised?: true;
+  /** The state before the first query; of a stateful defence. The caller owns it. */
+  init?(prepared: Prepared, about: Interface): State;
+  /**
+   * Natural logarithms of the probabilities that are given, [batch, classes], rows summing to 1, −∞ for 0; and the state after, of the
+   * form it had, of a stateful defence.
+   */
+  answer(query: Query<Prepared, State>): { readonly logProbabilities: tf.Tensor2D; readonly state?: State };
+}
+
+/** A defence's answers on the way from a net to an attacker. */
+export interface Wrapper {
+  readonly name: string;
+  readonly answers: Answers;
+  /** The label that is told is the one before this wrapper. */
+  readonly preserves?: 'label' | undefined;
+  /** What the defence's `prepare` left. Borrowed. */
+  readonly prepared: Tree;
+}
+
+/** What was asked of a victim. `queries`: images that a black box answered; the passes: images through weights at hand. */
+export interface Asked {
+  readonly queries: number;
+  readonly forward: number;
+  readonly backward: number;
+}
+
+/**
+ * What wrappers changed in the answers that were given: sums over queries of Σ_k |p′_k − p_k| (0 … 2), of KL(given ‖ clean) in nats,
+ * and of changed argmaxes; `invalid` counts answers that are no distribution.
+ */
+export interface AnswerShift {
+  readonly l1: number;
+  readonly kl: number;
+  readonly changed: number;
+  readonly invalid: number;
+}
+
+/** Everything that was asked of a victim so far, and what its stateful defences remember of it. */
+export interface Session {
+  asked: Asked;
+  shift: AnswerShift;
+  /** By wrapper, in order; owned. */
+  memory: Tree;
+}
+
+export const nothingAsked: Asked = { queries: 0, forward: 0, backward: 0 };
+export const noShift: AnswerShift = { l1: 0, kl: 0, changed: 0, invalid: 0 };
+
+/** The field-by-field sum. */
+export const plus = <T extends Readonly<Record<keyof T, number>>>(a: T, b: T, times = 1): T =>
+  Object.fromEntries((Object.keys(a) as (keyof T)[]).map((name) => [name, a[name] + times * b[name]])) as T;
+
+/** The tensors that a victim is made of, as they travel into a step. */
+export type VictimTensors = {
+  readonly variables: Variables;
+  readonly prepared: readonly Tree[];
+  readonly secret: tf.Tensor1D;
+};
+
+interface Hidden {
+  readonly access: Access;
+  readonly network: Network;
+  readonly normalisation: Normalisation;
+  readonly wrappers: readonly Wrapper[];
+  readonly budget: number | undefined;
+  readonly tensors: VictimTensors;
+  readonly session: Session;
+}
+
+const hidden = new WeakMap<object, Hidden>();
+
+const hiddenOf = (victim: object): Hidden => {
+  const found = hidden.get(victim);
+  if (found === undefined)
+    throw new FailureError(
+      failure('plugin', 'this is no victim', { remedy: 'Pass on the victim that the attack was handed, as it is.' }),
+    );
+  return found;
+};
+
+/** A trained network and how it answers. */
+export interface Publication<A extends Access> {
+  readonly network: Network;
+  /** Borrowed as long as the victim is asked. */
+  readonly variables: Variables;
+  readonly normalisation: Normalisation;
+  /** What an attacker may ask. Default: `weights`. */
+  readonly access?: A;
+  /** Default: none. With one, there is no access to logits or weights. */
+  readonly wrappers?: readonly Wrapper[];
+  /** Default: [0, 0]. */
+  readonly secret?: readonly [number, number];
+  /** Answers that may be asked for in all. */
+  readonly budget?: number | undefined;
+}
+
+/** A trained network as a victim. `retire` it when nobody asks it any more. */
+export const publish = <A extends Access = 'weights'>({
+  network,
+  variables,
+  normalisation,
+  access = 'weights' as A,
+  wrappers = [],
+  secret = [0, 0],
+  budget,
+}: Publication<A>): Victim<A> => {
+  if (wrappers.length > 0 && rank[access] > rank.probabilities)
+    throw new FailureError(
+      failure('experiment', `what wraps answers gives no ${access}`, { where: wrappers[0]?.name }),
+    );
+  const about: Interface = { input: network.input, classes: network.classes };
+  const tensors = {
+    variables,
+    prepared: wrappers.map(({ prepared }) => prepared),
+    secret: tf.keep(tf.tensor1d([...secret], 'int32')),
+  };
+  const session: Session = { asked: nothingAsked, shift: noShift, memory: keep(freshMemory(wrappers, about)) };
+  const victim = (
+    rank[access] === rank.none
+      ? {}
+      : {
+          ...about,
+          ...(budget === undefined ? {} : { budget }),
+          ...(access === 'weights' ? { network, normalisation } : {}),
+        }
+  ) as Victim<A>;
+  refuseBeyond(victim, access, { network: 'weights', normalisation: 'weights' });
+  hidden.set(victim, {
+    access,
+    network,
+    normalisation,
+    wrappers,
+    budget: isBlackBox(access) ? budget : undefined,
+    tensors,
+    session,
+  });
+  return victim;
+};
+
+/** What the stateful wrappers begin with. */
+const freshMemory = (wrappers: readonly Wrapper[], about: Interface): readonly Tree[] =>
+  wrappers.map(({ name, answers, prepared }) => {
+    if (answers.kind !== 'stateful') return {};
+    if (answers.init === undefined)
+      throw new FailureError(
+        failure('plugin', 'its answers are stateful, and it has no state to begin with', {
+          where: name,
+          remedy: 'Give answers.init.',
+        }),
+      );
+    return answers.init(prepared, about);
+  });
+
+/** Frees what a victim owns: its secret and what its defences remember. */
+export const retire = (victim: Victim): void => {
+  const { tensors, session } = hiddenOf(victim);
+  dispose([tensors.secret, session.memory]);
+};
+
+/** Adds to a session what was asked since, and replaces what the defences remember, which the session owns from then on. */
+export const remember = (session: Session, { asked, shift, memory }: Session): void => {
+  session.asked = plus(session.asked, asked);
+  session.shift = plus(session.shift, shift);
+  dispose(session.memory);
+  session.memory = keep(memory);
+};
+
+export const sessionOf = (victim: Victim): Session => hiddenOf(victim).session;
+export const accessOf = (victim: Victim): Access => hiddenOf(victim).access;
+export const tensorsOf = (victim: Victim): VictimTensors => hiddenOf(victim).tensors;
+/** Answers that a black box gives in all; undefined without a limit, and for an attacker who holds the weights. */
+export const budgetOf = (victim: Victim): number | undefined => hiddenOf(victim).budget;
+export const isWrapped = (victim: Victim): boolean => hiddenOf(victim).wrappers.length > 0;
+
+/** Properties that are beyond an access, which say so when they are read. */
+const refuseBeyond = (of: object, access: Access, needs: Readonly<Record<string, Access>>): void => {
+  for (const [name, need] of Object.entries(needs)) {
+    if (rank[need] <= rank[access]) continue;
+    Object.defineProperty(of, name, {
+      enumerable: false,
+      get: () => {
+        throw new FailureError(
+          failure('plugin', `it asks the victim for ${name}, and declares that it needs ${access}`, {
+            remedy: `Declare needs: '${need}', or do without.`,
+          }),
+        );
+      },
+    });
+  }
+};
+
+/** An oracle that is open for one step, and what the step leaves. */
+export interface Opened<A extends Access> {
+  readonly oracle: Oracle<A>;
+  /** Ends it: what was asked, what the defences remember now, and by how much answers were changed ([4], of a wrapped victim). */
+  close(): { readonly asked: Asked; readonly memory: Tree; readonly shift: tf.Tensor1D | undefined };
+}
+
+export interface Opening {
+  readonly tensors: VictimTensors;
+  readonly memory: Tree;
+  /** int32 [2]: the step's. */
+  readonly seed: tf.Tensor1D;
+  /** What defences come to remember is thrown away. */
+  readonly frozen?: boolean;
+}
+
+/** Opens a victim inside a step. Everything it is asked there is counted, and the defences' state is handed from call to call. */
+export const open = <A extends Access>(
+  victim: Victim<A>,
+  { tensors, memory, seed, frozen = false }: Opening,
+): Opened<A> => {
+  const { access, network, normalisation, wrappers } = hiddenOf(victim);
+  const { variables } = tensors;
+  const blackBox = isBlackBox(access);
+  let asked = nothingAsked;
+  let remembered = memory as readonly Tree[];
+  const shifts: tf.Tensor1D[] = [];
+  let calls = 0;
+  let isOpen = true;
+  const count = (more: Partial<Asked>): void => {
+    asked = plus(asked, { ...nothingAsked, ...more });
+  };
+  const use = (images: tf.Tensor4D): void => {
+    if (!isOpen)
+      throw new FailureError(
+        failure('plugin', 'an oracle was asked after the step that it was given to', {
+          remedy: 'Ask it inside the step only.',
+        }),
+      );
+    count(blackBox ? { queries: images.shape[0] } : { forward: images.shape[0] });
+  };
+  const through = (images: tf.Tensor4D, options: Omit<ApplyOptions, 'mode'> = {}): Output =>
+    counting(network.apply(variables, images, { ...options, mode: 'eval' }), () =>
+      count({ backward: images.shape[0] }),
+    );
+  const clean = (pixels: tf.Tensor4D): tf.Tensor2D => through(normalisePixels(clipped(pixels), normalisation)).logits;
+
+  /** What the defences make of an answer. A label stays the one before a wrapper that preserves it. */
+  const wrapped = (pixels: tf.Tensor4D): { readonly logProbabilities: tf.Tensor2D; readonly labels: tf.Tensor1D } => {
+    const exact = logSoftmax(clean(pixels));
+    let given = exact;
+    let labels: tf.Tensor1D | undefined;
+    const images = clipped(pixels);
+    wrappers.forEach(({ name, answers, preserves }, i) => {
+      labels = preserves === 'label' ? (labels ?? (tf.argMax(given, 1) as tf.Tensor1D)) : undefined;
+      const { logProbabilities, state } = answers.answer({
+        logProbabilities: given,
+        images,
+        seed: seedOfCall(seed, calls, i),
+        secret: tensors.secret,
+        prepared: tensors.prepared[i] as Tree,
+        state: remembered[i] as Tree,
+        frozen,
+        victim: { network, normalisation, variables },
+      });
+      given = checkedAnswer(name, logProbabilities, exact.shape);
+      if ((state !== undefined) !== (answers.kind === 'stateful'))
+        throw new FailureError(
+          state === undefined
+            ? failure('plugin', 'its answers are stateful, and one came without a state', {
+                where: name,
+                remedy: 'Return { logProbabilities, state }.',
+              })
+            : failure('plugin', `its answers are ${answers.kind}, and one came with a state`, {
+                where: name,
+                remedy: "Declare kind: 'stateful', or leave the state out.",
+              }),
+        );
+      if (state !== undefined) remembered = remembered.map((each, j) => (j === i ? state : each));
+    });
+    calls += 1;
+    if (wrappers.length > 0) shifts.push(shiftOf(exact, given, wrappers.at(-1)?.answers.unnormalised ?? false));
+    return { logProbabilities: given, labels: labels ?? tf.argMax(given, 1) };
+  };
+
+  /** Answers of a black box, which nobody differentiates. */
+  const sealed = <T extends tf.Tensor>(pixels: tf.Tensor4D, answer: (pixels: tf.Tensor4D) => T): T =>
+    blackBox ? withoutGradient(pixels, answer) : answer(pixels);
+
+  const all: WeightOracle = {
+    input: network.input,
+    classes: network.classes,
+    labels: (pixels) => {
+      use(pixels);
+      return sealed(pixels, (each) => (wrappers.length === 0 ? tf.argMax(clean(each), 1) : wrapped(each).labels));
+    },
+    logProbabilities: (pixels) => {
+      use(pixels);
+      return sealed(pixels, (each) =>
+        wrappers.length === 0 ? logSoftmax(clean(each)) : wrapped(each).logProbabilities,
+      );
+    },
+    logits: (pixels) => {
+      use(pixels);
+      return sealed(pixels, clean);
+    },
+    network,
+    normalisation,
+    variables,
+    apply: (images, options) => {
+      use(images);
+      return through(images, options);
+    },
+  };
+  const needs: Readonly<Record<keyof WeightOracle, Access>> = {
+    input: 'label',
+    classes: 'label',
+    labels: 'label',
+    logProbabilities: 'probabilities',
+    logits: 'logits',
+    network: 'weights',
+    normalisation: 'weights',
+    variables: 'weights',
+    apply: 'weights',
+  };
+  const allowed = (Object.keys(needs) as (keyof WeightOracle)[]).filter((name) => rank[needs[name]] <= rank[access]);
+  const oracle = Object.fromEntries(allowed.map((name) => [name, all[name]]));
+  refuseBeyond(oracle, access, needs);
+  return {
+    oracle: oracle as unknown as Oracle<A>,
+    close: () => {
+      isOpen = false;
+      const shift = shifts.length > 0 ? tf.addN(shifts) : wrappers.length > 0 ? tf.zeros([4]) : undefined;
+      return { asked, memory: frozen ? memory : remembered, shift: shift as tf.Tensor1D | undefined };
+    },
+  };
+};
+
+const clipped = (pixels: tf.Tensor4D): tf.Tensor4D => tf.clipByValue(pixels, 0, 1);
+
+/** A seed for each call and each wrapper in it, apart from the step's own, which an attacker draws with. */
+const seedOfCall = (seed: tf.Tensor1D, call: number, wrapper: number): tf.Tensor1D =>
+  tf.add(seed, tf.tensor1d([0x5eed + 7919 * call, 0x0a5c + 104729 * (wrapper + 1)], 'int32'));
+
+const checkedAnswer = (name: string, given: tf.Tensor2D, [rows, classes]: readonly [number, number]): tf.Tensor2D => {
+  if (given instanceof tf.Tensor && given.dtype === 'float32' && given.shape.join() === `${rows},${classes}`)
+    return given;
+  const found = given instanceof tf.Tensor ? `${given.dtype} [${given.shape}]` : String(given);
+  throw new FailureError(
+    failure('plugin', `its answer is ${found}, not float32 [${rows},${classes}]`, {
+      where: name,
+      remedy: 'Return one row of log-probabilities an image.',
+    }),
+  );
+};
+
+/** How far a probability row may be from summing to 1: float32 sums of a thousand classes are well inside. */
+const tolerance = 1e-3;
+
+/**
+ * Sums over the rows of two answers: of Σ_k |p′_k − p_k|, of KL(p′ ‖ p), of changed argmaxes, and of rows of p′ that are no distribution.
+ * [batch, classes] each, as logarithms -> [4].
+ */
+const shiftOf = (exact: tf.Tensor2D, given: tf.Tensor2D, unnormalised: boolean): tf.Tensor1D => {
+  const [p, q] = [tf.exp(exact), tf.exp(given)];
+  const l1 = tf.sum(tf.abs(tf.sub(q, p)));
+  const ratio = tf.where(tf.greater(q, 0), tf.sub(given, exact), tf.zerosLike(q));
+  const kl = tf.sum(tf.mul(q, ratio));
+  const changed = tf.sum(tf.cast(tf.notEqual(tf.argMax(given, 1), tf.argMax(exact, 1)), 'float32'));
+  // A NaN is in no comparison, so what is right is counted and taken from all.
+  const sums = tf.sum(q, 1);
+  const right = unnormalised
+    ? tf.logicalAnd(tf.greater(sums, 0), tf.lessEqual(tf.max(q, 1), 1 + tolerance))
+    : tf.lessEqual(tf.abs(tf.sub(sums, 1)), tolerance);
+  const invalid = tf.sub(given.shape[0], tf.sum(tf.cast(right, 'float32')));
+  return tf.stack([l1, kl, changed, invalid]) as tf.Tensor1D;
+};
+
+/** What a shift's four numbers are. */
+export const readShift = ([l1 = 0, kl = 0, changed = 0, invalid = 0]: ArrayLike<number> &
+  Iterable<number>): AnswerShift => ({ l1, kl, changed, invalid });
+
+/** Throws when answers were no distributions: nothing that is learnt from them is a result. */
+export const checkShift = (victim: Victim, { invalid }: AnswerShift): void => {
+  if (invalid === 0) return;
+  const names = hiddenOf(victim)
+    .wrappers.map(({ name }) => name)
+    .join(' + ');
+  throw new FailureError(
+    failure('plugin', `${invalid} of its answers are no distribution: not finite, or not summing to 1`, {
+      where: names,
+      remedy:
+        'Return natural logarithms of probabilities that sum to 1 a row (−∞ for 0): end with logSoftmax, or renormalise.',
+    }),
+  );
+};
+
+/** A function of images that is no part of any gradient: asking for one through it is an error. */
+const withoutGradient = <T extends tf.Tensor>(images: tf.Tensor4D, answer: (images: tf.Tensor4D) => T): T => {
+  const answered = unrecorded(() => answer(images));
+  return tf.customGrad((...args) => ({
+    value: (args[1] as T).clone(),
+    gradFunc: () => {
+      throw new FailureError(
+        failure('plugin', 'a gradient was asked for through the answers of a black box', {
+          remedy:
+            'Detach the images that it is asked about, or estimate the gradient from answers (forwardDifferences).',
+        }),
+      );
+    },
+  }))(images, answered) as T;
+};
+
+/** The same output, and a call of `backward` when a gradient first flows back through it. */
+const counting = ({ stats, ...output }: Output, backward: () => void): Output => {
+  let counted = false;
+  const marked = (tensor: tf.Tensor): tf.Tensor =>
+    tf.customGrad((x) => ({
+      value: (x as tf.Tensor).clone(),
+      gradFunc: (dy: tf.Tensor) => {
+        if (!counted) backward();
+        counted = true;
+        return dy;
+      },
+    }))(tensor);
+  return { ...map(output as Tree, marked), stats } as Output;
+};
