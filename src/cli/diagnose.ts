@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { FailureError, failure, orThrow } from '../core/errors.js';
 import { diagnosticsCsv, diagnosticsMarkdown } from '../report/diagnostics.js';
 import { diagnoseTeachers } from '../results/diagnose.js';
-import { openStore, writeWhole } from '../run/store.js';
+import { openStore, storeOf, writeWhole } from '../run/store.js';
 import { writeCharts } from './charts.js';
 import { readyEngine } from './engine.js';
 import { shown, shownWhole } from './paths.js';
@@ -48,7 +48,7 @@ export const diagnoseCommand = async (
     experiment,
     data,
     victims,
-    store: openStore(join(folder, '..', '.store'), altered),
+    store: openStore(storeOf(folder), altered),
     mapped: images,
     say: (line) => out.log(line),
   });

@@ -1,12 +1,13 @@
 import { readFile } from 'node:fs/promises';
-import { dirname, join, sep } from 'node:path';
+import { dirname, sep } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import type { Json } from '../experiment/identity.js';
+import { makesNetwork } from '../experiment/plan.js';
 import { withCounters } from '../models/state-dict.js';
 import { checkpointOf, files, readRecord } from '../run/outputs.js';
 import type { StageRecord } from '../run/record.js';
-import { isThere, openStore, type StageOutput, writeWhole } from '../run/store.js';
+import { isThere, openStore, type StageOutput, storeOf, writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
 import type { PlanFile } from './plan-file.js';
 import { decodeMatrix, matrixPath, readPlan, stageFolder } from './run-folder.js';
@@ -21,9 +22,6 @@ export interface ExportOptions {
 
 type PlannedStage = PlanFile['stages'][number];
 
-/** Kinds of stages that leave a network. */
-const ofNetworks: readonly string[] = ['teacher', 'import', 'protect', 'steal'];
-
 const refuse = (what: string, where: string, remedy: string): never => {
   throw new FailureError(failure('usage', what, { where, remedy }));
 };
@@ -32,7 +30,7 @@ const seedless = (label: string): string => label.replace(/^seed-[^/]+\//, '');
 
 /** Throws a `FailureError` of kind `usage` that lists the labels there are. */
 export const stageNamed = (asked: string, stages: readonly PlannedStage[]): PlannedStage => {
-  const models = stages.filter(({ kind }) => ofNetworks.includes(kind));
+  const models = stages.filter(makesNetwork);
   const found = models.find(({ label }) => label === asked);
   if (found !== undefined) return found;
   const [only, ...others] = models.filter(({ label }) => seedless(label) === asked);
@@ -46,7 +44,7 @@ export const stageNamed = (asked: string, stages: readonly PlannedStage[]): Plan
 /** The stage as it lies in the store beside a run's folder. */
 const finished = async (run: string, { id, label }: PlannedStage): Promise<StageOutput> => {
   let what = 'the stage is not finished';
-  const store = openStore(join(run, '..', '.store'), (_, file) => {
+  const store = openStore(storeOf(run), (_, file) => {
     what = `${file} was altered on disk`;
   });
   const output = await store.find(id);

@@ -1,7 +1,7 @@
 import { relative, resolve } from 'node:path';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Json } from '../experiment/identity.js';
-import type { CellPlan, VictimPlan } from '../experiment/plan.js';
+import type { CellPlan, VictimPlan, Work } from '../experiment/plan.js';
 import type { Located, Planned } from '../harness/session.js';
 import { type ExperimentOptions, openExperiments } from './experiment-file.js';
 
@@ -12,7 +12,7 @@ export interface PlanFile {
   readonly stages: readonly {
     readonly id: string;
     readonly label: string;
-    readonly kind: string;
+    readonly kind: Work['kind'];
     readonly inputs: Readonly<Record<string, string>>;
     readonly parts: Readonly<Record<string, Json>>;
   }[];

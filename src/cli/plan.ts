@@ -1,5 +1,3 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { firstFew } from '../data/assemble.js';
 import type { Execution, Precision } from '../engine/execution.js';
 import { showSeconds } from '../engine/setup/progress.js';
@@ -11,10 +9,11 @@ import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/sess
 import { counted } from '../report/numbers.js';
 import { estimate, type Speeds, speedsFrom } from '../run/estimate.js';
 import type { StageRecord } from '../run/record.js';
-import { isThere } from '../run/store.js';
+import { recordIn } from '../run/stage-files.js';
+import { type StageFolder, stagesIn } from '../run/store.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
-import { planName } from './run-folder.js';
+import { readPlan } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface PlanOptions extends ExperimentOptions {
@@ -34,39 +33,32 @@ export interface StageState {
   readonly seconds?: number;
 }
 
-const readJson = async <Value>(path: string): Promise<Value | undefined> => {
-  try {
-    return JSON.parse(await readFile(path, 'utf8')) as Value;
-  } catch {
-    return undefined;
-  }
+/** The record of every finished stage in a store by the stage's id, of whichever experiment, oldest first. */
+const recordsOf = async (stored: ReadonlyMap<string, StageFolder>): Promise<ReadonlyMap<string, StageRecord>> => {
+  const finished = [...stored].filter(([, { state }]) => state === 'finished');
+  const records = await Promise.all(finished.map(async ([id, { folder }]) => ({ id, record: await recordIn(folder) })));
+  return new Map(
+    records
+      .flatMap(({ id, record }): [string, StageRecord][] => (record?.parts === undefined ? [] : [[id, record]]))
+      .sort(([, a], [, b]) => (a.provenance.finished < b.provenance.finished ? -1 : 1)),
+  );
 };
 
-/** The records of all stages in a store, of whichever experiment, oldest first. */
-const recordsIn = async (store: string): Promise<readonly StageRecord[]> => {
-  const names = await readdir(store).catch(() => []);
-  const records = await Promise.all(names.map((name) => readJson<StageRecord>(join(store, name, 'record.json'))));
-  return records
-    .flatMap((record) => (record?.parts === undefined ? [] : [record]))
-    .sort((a, b) => (a.provenance.finished < b.provenance.finished ? -1 : 1));
-};
-
-/** Looks, and changes nothing: checksums are a run's business. */
-const stateOf = async (
+/** What a run would do with a stage. Looks, and changes nothing: checksums are a run's business. */
+const stateOf = (
   stage: Stage,
   { plan, data, code }: Planned,
-  store: string,
+  { record, isBegun }: { readonly record: StageRecord | undefined; readonly isBegun: boolean },
   earlier: PlanFile | undefined,
   speeds: Speeds,
-): Promise<StageState> => {
-  const record = await readJson<StageRecord>(join(store, stage.id, 'record.json'));
+): StageState => {
   if (record !== undefined) {
     const failed = record.failure?.what;
     return { stage, state: failed === undefined ? 'cached' : 'failed', reasons: failed === undefined ? [] : [failed] };
   }
   const seconds = estimate(stage, speeds, plan, data);
   const time = seconds === undefined ? {} : { seconds };
-  if (await isThere(join(store, `${stage.id}.partial`))) return { stage, state: 'begun', reasons: [], ...time };
+  if (isBegun) return { stage, state: 'begun', reasons: [], ...time };
   const before = earlier?.stages.find(({ label }) => label === stage.label);
   if (before === undefined || before.id === stage.id) return { stage, state: 'to do', reasons: [], ...time };
   const reasons = whyStale(before.parts, stage.parts, {
@@ -84,7 +76,7 @@ export const timeLeft = (states: readonly StageState[]): string => {
   const open = states.filter(({ state }) => state !== 'cached' && state !== 'failed');
   if (open.length === 0) return 'Nothing is left to do.';
   const known = open.flatMap(({ seconds }) => seconds ?? []);
-  const unknown = open.filter(({ seconds, stage }) => seconds === undefined && trains(stage)).length;
+  const unknown = open.filter(({ seconds, stage }) => seconds === undefined && trains(stage.work)).length;
   const total = showSeconds(known.reduce((sum, seconds) => sum + seconds, 0));
   if (unknown === 0) return `Time left: about ${total} in one process, by what earlier stages took.`;
   if (known.length === 0) return 'Time left: unknown until the first stages of its networks ran.';
@@ -124,11 +116,15 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
   const { plan } = planned;
   const chosen = options.only === undefined ? plan : selected(plan, options.only, '--only');
   const folders = foldersOf(experiment, options.out);
-  const earlier = await readJson<PlanFile>(join(folders.run, planName));
-  const speeds = speedsFrom(await recordsIn(folders.store));
-  const states = await Promise.all(
-    chosen.stages.map((stage) => stateOf(stage, planned, folders.store, earlier, speeds)),
-  );
+  const earlier = await readPlan(folders.run).catch(() => undefined);
+  const stored = await stagesIn(folders.store);
+  const records = await recordsOf(stored);
+  const speeds = speedsFrom([...records.values()]);
+  const states = chosen.stages.map((stage) => {
+    const { id } = stage;
+    const found = { record: records.get(id), isBegun: stored.get(id)?.state === 'begun' };
+    return stateOf(stage, planned, found, earlier, speeds);
+  });
   const [labels, kinds] = [
     Math.max(...states.map(({ stage }) => stage.label.length)),
     Math.max(...states.map(({ stage }) => stage.work.kind.length)),

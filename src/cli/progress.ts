@@ -40,7 +40,7 @@ const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | 
     case 'cached':
       return undefined;
     case 'done': {
-      if (!trains(stage)) return undefined;
+      if (!trains(stage.work)) return undefined;
       const last = outcome.record.training?.history.at(-1);
       const epochs = last === undefined ? '' : `  ${epochLine(last, last.epoch + 1)}`;
       return `${paint.good('✓')} ${stage.label}  ${showSeconds(outcome.record.seconds)}${epochs}`;
@@ -49,7 +49,7 @@ const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | 
       if (outcome.failure.kind === 'interrupted') return undefined;
       return `${paint.bad('✗')} ${stage.label}: ${outcome.failure.what}`;
     case 'skipped':
-      return trains(stage)
+      return trains(stage.work)
         ? `${paint.faint('-')} ${stage.label}: left out, because ${outcome.because} failed`
         : undefined;
   }
@@ -57,7 +57,7 @@ const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | 
 
 /** Tells a run's events on a terminal: live lines where there can be, else plain ones. */
 export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) => void) => {
-  const of = plan.stages.filter(trains).length;
+  const of = plan.stages.filter(({ work }) => trains(work)).length;
   const saidAt = new Map<string, number>();
   let kept = 0;
   let number = 0;
@@ -77,7 +77,7 @@ export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) 
     switch (event.type) {
       case 'start':
         // What is over in a moment is not worth a line, unless it fails.
-        if (!trains(stage)) break;
+        if (!trains(stage.work)) break;
         sayKept();
         number += 1;
         if (out.live) out.update(stage.id, `  ${stage.label}`);
@@ -108,7 +108,7 @@ export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) 
         break;
       case 'end': {
         out.update(stage.id, undefined);
-        if (event.outcome.status === 'cached' && trains(stage)) {
+        if (event.outcome.status === 'cached' && trains(stage.work)) {
           kept += 1;
           number += 1;
         }

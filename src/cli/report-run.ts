@@ -2,15 +2,19 @@ import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
+import { trains } from '../experiment/plan.js';
 import { type Chart, chartsOf } from '../report/charts/charts.js';
 import { svgOf } from '../report/charts/render.js';
 import { inAddress } from '../report/html/markup.js';
 import type { DrawnChart, Picture, Run, RunImages, RunStage, Thumbnail } from '../report/html/run.js';
 import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../report/images.js';
 import { readLog } from '../report/logs.js';
+import { logsIn } from '../run/stage-files.js';
+import { type StageFolder, stagesIn, storeOf } from '../run/store.js';
 import { inNaturalOrder } from './paths.js';
 import type { PlanFile } from './plan-file.js';
 import {
+  copiedStage,
   decodeMatrix,
   diagnosticsFiles,
   imageFiles,
@@ -19,7 +23,6 @@ import {
   readDiagnostics,
   readPlan,
   reportName,
-  stageFolder,
 } from './run-folder.js';
 
 /** Characters of pictures that a report holds at most. */
@@ -54,32 +57,25 @@ export interface Reading {
 
 /** Reads a run, also while it is written. */
 export const runReader = (folder: string, { embed, beside = folder }: Reading): RunReader => {
-  const store = join(folder, '..', '.store');
+  const store = storeOf(folder);
   /** Stages that are finished stay what they are. */
   const finished = new Map<string, RunStage>();
 
   const stageOf = async (
-    { id, label, kind }: PlanFile['stages'][number],
-    stored: ReadonlySet<string>,
+    planned: PlanFile['stages'][number],
+    stored: ReadonlyMap<string, StageFolder>,
   ): Promise<RunStage | undefined> => {
+    const { id, label } = planned;
     const kept = finished.get(id);
     if (kept !== undefined) return kept;
-    const own = join(folder, 'stages', stageFolder(label));
-    const place = stored.has(id) ? join(store, id) : stored.has(`${id}.partial`) ? join(store, `${id}.partial`) : own;
-    const names = await readdir(place).catch(() => undefined);
-    if (names === undefined) return undefined;
-    const state =
-      place.endsWith('.partial') || (place === own && !names.includes('record.json')) ? 'begun' : 'finished';
-    const logs = await Promise.all(
-      (trained.has(kind) ? names : []).flatMap(async (name) => {
-        const fit = /^metrics(?:-(.+))?\.jsonl$/.exec(name);
-        if (fit === null) return [];
-        const text = await readFile(join(place, name), 'utf8').catch(() => '');
-        return [{ fit: fit[1] ?? '', epochs: readLog(text) }];
-      }),
-    );
-    const stage: RunStage = { state, logs: logs.flat().sort((a, b) => inNaturalOrder(a.fit, b.fit)) };
-    if (state === 'finished') finished.set(id, stage);
+    const found = stored.get(id) ?? (await copiedStage(folder, label));
+    if (found === undefined) return undefined;
+    const logs = trains(planned) ? await logsIn(found.folder) : [];
+    const stage: RunStage = {
+      state: found.state,
+      logs: logs.map(({ fit, text }) => ({ fit, epochs: readLog(text) })).sort((a, b) => inNaturalOrder(a.fit, b.fit)),
+    };
+    if (found.state === 'finished') finished.set(id, stage);
     return stage;
   };
 
@@ -89,7 +85,7 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
     const path = join(folder, matrixFiles.json);
     const text = await readFile(path, 'utf8').catch(() => undefined);
     const plan = await planOf();
-    const stored = new Set(await readdir(store).catch(() => []));
+    const stored = await stagesIn(store);
     const stages = new Map<string, RunStage>();
     for (const stage of plan?.stages ?? []) {
       const found = await stageOf(stage, stored);
@@ -120,13 +116,14 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
 
   const mark = async (): Promise<string> => {
     const plan = await planOf();
-    const stored = new Set(await readdir(store).catch(() => []));
-    const begun = (plan?.stages ?? []).filter(({ id }) => stored.has(`${id}.partial`));
+    const stored = await stagesIn(store);
+    const stages = (plan?.stages ?? []).flatMap(({ id }) => stored.get(id) ?? []);
+    const begun = stages.filter(({ state }) => state === 'begun');
     const paths = [
       ...[matrixFiles.json, planName, reportName, join(diagnosticsFiles.folder, diagnosticsFiles.json)].map((name) =>
         join(folder, name),
       ),
-      ...begun.map(({ id }) => join(store, `${id}.partial`)),
+      ...begun.map(({ folder: own }) => own),
     ];
     const times = await Promise.all(
       paths.map((path) =>
@@ -136,7 +133,7 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
         ),
       ),
     );
-    return JSON.stringify([times, plan?.stages.filter(({ id }) => stored.has(id)).length]);
+    return JSON.stringify([times, stages.length - begun.length]);
   };
 
   return { read, mark };
@@ -147,8 +144,6 @@ const drawn = async (chart: Chart): Promise<Drawn> => {
   const svg = await svgOf(chart).catch(() => undefined);
   return svg === undefined ? chart : { ...chart, svg };
 };
-
-const trained: ReadonlySet<string> = new Set(['teacher', 'protect', 'steal']);
 
 /* Pictures */
 

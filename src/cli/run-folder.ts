@@ -1,4 +1,4 @@
-import { cp, readdir, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import type { Plan } from '../experiment/plan.js';
@@ -6,7 +6,8 @@ import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
 import type { TeacherDiagnostics } from '../results/diagnose.js';
 import type { Matrix } from '../results/types.js';
-import { guarded, type Store, writeWhole } from '../run/store.js';
+import { copyRecordAndLogs, recordIn } from '../run/stage-files.js';
+import { isThere, type StageFolder, type Store, stagesIn, writeWhole } from '../run/store.js';
 import type { PlanFile } from './plan-file.js';
 
 /** The files of a run that a person reads. */
@@ -55,17 +56,20 @@ export const stageFolder = (label: string): string =>
 
 /** The log and the record of every stage that has them, out of the store; of one that failed, what it left. */
 export const copyStages = async (folder: string, plan: Plan, store: Store): Promise<void> => {
+  const stored = await stagesIn(store.root);
   for (const { id, label } of plan.stages) {
-    for (const made of [join(store.root, id), join(store.root, `${id}.partial`)]) {
-      const names = await readdir(made).catch(() => []);
-      const wanted = names.filter((name) => name === 'record.json' || /^metrics.*\.jsonl$/.test(name));
-      for (const name of wanted) {
-        const target = join(folder, stagesFolder, stageFolder(label), name);
-        await guarded(target, () => cp(join(made, name), target));
-      }
-      if (names.length > 0) break;
-    }
+    const found = stored.get(id);
+    if (found !== undefined) await copyRecordAndLogs(found.folder, copyOf(folder, label));
   }
+};
+
+const copyOf = (folder: string, label: string): string => join(folder, stagesFolder, stageFolder(label));
+
+/** What `copyStages` left of a stage; undefined where it left nothing. */
+export const copiedStage = async (folder: string, label: string): Promise<StageFolder | undefined> => {
+  const copy = copyOf(folder, label);
+  if (!(await isThere(copy))) return undefined;
+  return { state: (await recordIn(copy)) === undefined ? 'begun' : 'finished', folder: copy };
 };
 
 /**

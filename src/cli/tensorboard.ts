@@ -1,9 +1,11 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { unique } from '../core/lists.js';
 import { jsonLines } from '../report/logs.js';
 import { counted } from '../report/numbers.js';
 import { type Event, eventFile } from '../report/tensorboard.js';
 import type { StageRecord } from '../run/record.js';
+import { logsIn, recordIn } from '../run/stage-files.js';
 import { writeWhole } from '../run/store.js';
 import type { EpochRecord } from '../train/fit.js';
 import { quoted } from './command-line.js';
@@ -22,6 +24,10 @@ const eventsName = 'events.out.tfevents.0.undistill';
 /** Every file below a folder whose name matches, relative to it, in order. */
 const filesBelow = async (folder: string, name: RegExp): Promise<readonly string[]> =>
   (await readdir(folder, { recursive: true }).catch(() => [])).filter((path) => name.test(basename(path))).sort();
+
+/** Every folder below a folder that has something in it, relative to it, in order. */
+const foldersBelow = async (folder: string): Promise<readonly string[]> =>
+  unique((await filesBelow(folder, /./)).map((path) => dirname(path)));
 
 /** The epochs of a log. Null stands for what is not finite. */
 const epochsIn = (log: string): readonly EpochRecord[] =>
@@ -54,15 +60,12 @@ const scalarEvents = (epochs: readonly EpochRecord[], record: StageRecord | unde
 /** Events by the name of what TensorBoard calls a run: `seed-0/none/leNet5Half/kd`. */
 const scalarsIn = async (folder: string): Promise<ReadonlyMap<string, readonly Event[]>> => {
   const found = new Map<string, readonly Event[]>();
-  for (const path of await filesBelow(folder, /^metrics.*\.jsonl$/)) {
-    const record: StageRecord | undefined = await readFile(join(folder, dirname(path), 'record.json'), 'utf8').then(
-      (text) => JSON.parse(text),
-      () => undefined,
-    );
-    // `metrics.jsonl` is of the stage's own fit, `metrics-images-0.jsonl` of another in it.
-    const fit = basename(path, '.jsonl').replace(/^metrics-?/, '');
-    const epochs = epochsIn(await readFile(join(folder, path), 'utf8'));
-    if (epochs.length > 0) found.set(join(dirname(path), fit), scalarEvents(epochs, record));
+  for (const stage of await foldersBelow(folder)) {
+    const record = await recordIn(join(folder, stage));
+    for (const { fit, text } of await logsIn(join(folder, stage))) {
+      const epochs = epochsIn(text);
+      if (epochs.length > 0) found.set(join(stage, fit), scalarEvents(epochs, record));
+    }
   }
   return found;
 };

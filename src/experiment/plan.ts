@@ -45,8 +45,11 @@ export interface Stage {
   readonly parts: Readonly<Record<string, Json>>;
 }
 
-/** Whether a stage trains a model; the others are over in a moment. */
-export const trains = ({ work }: Stage): boolean => ['teacher', 'protect', 'steal'].includes(work.kind);
+/** Whether stages of a kind train a model; the others are over in a moment. */
+export const trains = ({ kind }: Pick<Work, 'kind'>): boolean => ['teacher', 'protect', 'steal'].includes(kind);
+
+/** Whether stages of a kind leave a network. */
+export const makesNetwork = (of: Pick<Work, 'kind'>): boolean => of.kind === 'import' || trains(of);
 
 /** One number of the matrix: where its student is evaluated, and what it is compared with. */
 export interface CellPlan {

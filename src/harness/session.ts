@@ -17,7 +17,7 @@ import type { Matrix } from '../results/types.js';
 import { readLocally } from '../run/executor.js';
 import { readResult } from '../run/outputs.js';
 import type { Divergence, Measures, Outcome } from '../run/record.js';
-import type { Store } from '../run/store.js';
+import { type Store, storeOf } from '../run/store.js';
 import { isPretrained } from '../train/recipe.js';
 
 /** Makes TypeScript importable, with `undistill` in it as this package. Compiled or not, `bin` lies two folders above. */
@@ -202,7 +202,7 @@ export const foldersOf = (
   out: string | undefined,
 ): { readonly run: string; readonly store: string } => {
   const run = resolve(out ?? join('runs', experiment.name));
-  return { run, store: join(run, '..', '.store') };
+  return { run, store: storeOf(run) };
 };
 
 /** The matrix of what became of a plan's stages; of those that were not asked for, what the store has of them. */

@@ -36,5 +36,5 @@ const epochOf = (value: unknown): readonly Epoch[] => {
   ];
 };
 
-/** The epochs in the text of a `metrics.jsonl`, as far as it has been written. */
+/** The epochs in the text of a fit's log, as far as it has been written. */
 export const readLog = (text: string): readonly Epoch[] => jsonLines(text).flatMap(epochOf);

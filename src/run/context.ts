@@ -6,6 +6,7 @@ import { dispose, type Tree } from '../core/tree.js';
 import type { Context } from '../train/context.js';
 import { type EpochRecord, type FitResult, type FitSpec, fit, restoreTree, savedTree } from '../train/fit.js';
 import { contactSheet, readLot, writeLot } from './pool.js';
+import { logFile } from './stage-files.js';
 import type { StageRun } from './types.js';
 
 /** A stage's context: everything it makes lies in the stage's staging, under the name given. */
@@ -140,4 +141,4 @@ const weightsOf = (fitName: string): string => `fits/${fitName}/weights.safetens
 /** Whether a fit is of the model that its stage is for; others that a plugin makes on the way are told apart by name. */
 export const isOfTheModel = (fitName: string): boolean => fitName === 'teacher' || fitName === 'student';
 
-const metricsFile = (fitName: string): string => (isOfTheModel(fitName) ? 'metrics.jsonl' : `metrics-${fitName}.jsonl`);
+const metricsFile = (fitName: string): string => logFile(isOfTheModel(fitName) ? '' : fitName);

@@ -1,5 +1,6 @@
 import type { Failure } from '../core/errors.js';
 import type { Json } from '../experiment/identity.js';
+import type { Work } from '../experiment/plan.js';
 import type { MetricName } from '../metrics/metric.js';
 import type { EpochRecord } from '../train/fit.js';
 import type { GitState } from './git.js';
@@ -8,7 +9,7 @@ import type { GitState } from './git.js';
 export interface StageRecord {
   readonly id: string;
   readonly label: string;
-  readonly kind: 'teacher' | 'import' | 'protect' | 'steal' | 'evaluate' | 'inspect' | 'measure';
+  readonly kind: Work['kind'];
   readonly inputs: Readonly<Record<string, string>>;
   readonly parts: Readonly<Record<string, Json>>;
   readonly warnings: readonly string[];

@@ -9,7 +9,8 @@ import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTens
 
 /**
  * Results by content: `<root>/<stage id>/` with a manifest of checksums, complete or absent. While a stage is made its
- * files lie in `<id>.partial`, from which a killed run goes on; the last act is a rename.
+ * files lie in `<id>.partial`, from which a killed run goes on; the last act is a rename. Who makes or removes a stage holds
+ * its lock, `locks/<id>`.
  */
 export interface Store {
   readonly root: string;
@@ -57,6 +58,33 @@ export interface StagingDir {
 }
 
 const manifestName = 'manifest.json';
+
+/** Where the runs in one folder keep their stages together, told by one run's folder. */
+export const storeOf = (run: string): string => join(run, '..', '.store');
+
+/** What is appended to the name of a stage's folder while the stage is made. */
+const begunEnding = '.partial';
+
+const locksFolder = 'locks';
+
+/** The folder of a stage, with nothing in it checked. */
+export interface StageFolder {
+  readonly state: 'finished' | 'begun';
+  readonly folder: string;
+}
+
+/** Every stage in a store by its id; none where there is no store. Changes nothing. */
+export const stagesIn = async (root: string): Promise<ReadonlyMap<string, StageFolder>> => {
+  const names = (await readdir(root).catch(() => [])).filter((name) => name !== locksFolder);
+  const isBegun = (name: string): boolean => name.endsWith(begunEnding);
+  const begun = names.filter(isBegun).map((name): [string, StageFolder] => {
+    return [name.slice(0, -begunEnding.length), { state: 'begun', folder: join(root, name) }];
+  });
+  const finished = names
+    .filter((name) => !isBegun(name))
+    .map((name): [string, StageFolder] => [name, { state: 'finished', folder: join(root, name) }]);
+  return new Map([...begun, ...finished]);
+};
 
 /** What to do where no reason is better known. */
 const elsewhere = 'Run again, or choose another folder with --out.';
@@ -184,7 +212,7 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
     root,
     find,
     begin: async (id) => {
-      const lock = await guarded(root, () => tryLock(join(root, 'locks', id)));
+      const lock = await guarded(root, () => tryLock(join(root, locksFolder, id)));
       if (lock === undefined) return undefined;
       return staging(folderOf(id), lock, (file) => onDamage(id, file)).catch(async (error) => {
         await lock.release();
@@ -192,7 +220,7 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
       });
     },
     remove: async (id) => {
-      const lock = await guarded(root, () => tryLock(join(root, 'locks', id)));
+      const lock = await guarded(root, () => tryLock(join(root, locksFolder, id)));
       if (lock === undefined) {
         throw new FailureError(
           failure('store', 'another process is making this stage', {
@@ -203,7 +231,7 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
       }
       sound.delete(id);
       await guarded(folderOf(id), () => rm(folderOf(id), { recursive: true, force: true }));
-      await guarded(folderOf(id), () => rm(`${folderOf(id)}.partial`, { recursive: true, force: true }));
+      await guarded(folderOf(id), () => rm(`${folderOf(id)}${begunEnding}`, { recursive: true, force: true }));
       await lock.release();
     },
   };
@@ -223,7 +251,7 @@ const damageIn = async (folder: string): Promise<string | undefined> => {
 };
 
 const staging = async (final: string, lock: Lock, onDamage: (file: string) => void): Promise<StagingDir> => {
-  const folder = `${final}.partial`;
+  const folder = `${final}${begunEnding}`;
   await guarded(folder, async () => {
     await mkdir(folder, { recursive: true });
     // What a killed writer left half written; nobody else writes here.

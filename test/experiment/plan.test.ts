@@ -11,7 +11,7 @@ import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import type { Source, Sources } from '../../src/experiment/identity.js';
-import { type Facts, type Plan, plan, type Stage } from '../../src/experiment/plan.js';
+import { type Facts, makesNetwork, type Plan, plan, type Stage, trains } from '../../src/experiment/plan.js';
 import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { adam, sgd } from '../../src/train/optimizers.js';
@@ -65,6 +65,16 @@ const is =
   (...kinds: readonly Stage['work']['kind'][]) =>
   (each: Stage) =>
     kinds.includes(each.work.kind);
+
+describe('kinds of stages', () => {
+  const kinds = ['teacher', 'import', 'protect', 'steal', 'evaluate', 'inspect', 'measure'] as const;
+  const those = (are: typeof trains) => kinds.filter((kind) => are({ kind }));
+
+  test('that train a network leave one, and so does the import of a pretrained one', () => {
+    expect(those(trains)).toEqual(['teacher', 'protect', 'steal']);
+    expect(those(makesNetwork)).toEqual(['teacher', 'import', 'protect', 'steal']);
+  });
+});
 
 describe('the stages of an experiment', () => {
   test('those of equal content are one: an honest student for all columns, a nasty teacher for two', () => {

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Failure, FailureError } from '../../src/core/errors.js';
-import { openStore, type StagingDir, type Store, writeWhole } from '../../src/run/store.js';
+import { openStore, type StagingDir, type Store, stagesIn, storeOf, writeWhole } from '../../src/run/store.js';
 
 let root: string;
 let damages: string[];
@@ -47,6 +47,31 @@ const failureOf = async (run: () => Promise<unknown>): Promise<Failure> => {
   if (error instanceof FailureError) return error.failure;
   throw error;
 };
+
+describe('a store', () => {
+  test('is one for all runs in a folder', () => {
+    expect(storeOf('/runs/a')).toBe('/runs/.store');
+    expect(storeOf('/runs/b')).toBe(storeOf('/runs/a'));
+  });
+
+  test('tells which stages are finished and which are begun, and where they lie', async () => {
+    await finished('made');
+    await begun('begun');
+    // Another process finished it first.
+    await (await begun('made')).release();
+    expect(await stagesIn(root)).toEqual(
+      new Map([
+        ['begun', { state: 'begun', folder: join(root, 'begun.partial') }],
+        ['made', { state: 'finished', folder: join(root, 'made') }],
+      ]),
+    );
+    expect(readdirSync(root)).toEqual(expect.arrayContaining(['locks', 'made.partial']));
+  });
+
+  test('that is not there has no stages', async () => {
+    expect(await stagesIn(join(root, 'nowhere'))).toEqual(new Map());
+  });
+});
 
 describe('a stage', () => {
   test('is absent until it is finished, and then complete', async () => {

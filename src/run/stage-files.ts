@@ -1,0 +1,56 @@
+import { cp, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { files } from './outputs.js';
+import type { StageRecord } from './record.js';
+import { guarded } from './store.js';
+
+/*
+ * What a stage's folder has for people to read: its record and its logs. The folder lies in the store, finished or begun, or
+ * is where a run copied these files to.
+ */
+
+/** The log of one fit: a JSON value a line, an epoch each. */
+export interface StageLog {
+  /** The name of the fit; '' for that of the stage's own model. */
+  readonly fit: string;
+  readonly text: string;
+}
+
+/** The file of a fit's log; '' is the fit of the stage's own model. */
+export const logFile = (fit: string): string => (fit === '' ? 'metrics.jsonl' : `metrics-${fit}.jsonl`);
+
+/** The fit whose log a file is. */
+const fitOf = (file: string): string | undefined => {
+  const found = /^metrics(?:-(.+))?\.jsonl$/.exec(file);
+  return found === null ? undefined : (found[1] ?? '');
+};
+
+/** A stage's record; undefined where there is none that can be read: the stage is not finished. */
+export const recordIn = async (folder: string): Promise<StageRecord | undefined> => {
+  try {
+    return JSON.parse(await readFile(join(folder, files.record), 'utf8'));
+  } catch {
+    return undefined;
+  }
+};
+
+/** The logs of a stage's fits, as far as they have been written; none where there is no such folder. */
+export const logsIn = async (folder: string): Promise<readonly StageLog[]> => {
+  const fits = (await readdir(folder).catch(() => [])).sort().flatMap((name) => fitOf(name) ?? []);
+  return Promise.all(
+    fits.map(async (fit) => ({
+      fit,
+      // A stage that is finished just now is somewhere else.
+      text: await readFile(join(folder, logFile(fit)), 'utf8').catch(() => ''),
+    })),
+  );
+};
+
+/** Copies the record and the logs of a stage. Rejects with a failure of kind `store` where they cannot be written. */
+export const copyRecordAndLogs = async (from: string, to: string): Promise<void> => {
+  for (const name of await readdir(from).catch(() => [])) {
+    if (name !== files.record && fitOf(name) === undefined) continue;
+    const target = join(to, name);
+    await guarded(target, () => cp(join(from, name), target));
+  }
+};
