@@ -11,18 +11,6 @@ export { hardLabel } from './attacks/hard-label.js';
 export { kd, kdPresets, partialKd } from './attacks/kd.js';
 export { noise } from './attacks/noise.js';
 export { labelSmoothing, scratch } from './attacks/scratch.js';
-export {
-  distillFromPool,
-  type JointDistillation,
-  type Phase,
-  type PoolDistillation,
-  roundRobinLabels,
-  type SynthesisContext,
-  type Synthesiser,
-  type SynthesisInputs,
-  type SynthesisOutputs,
-  trainJointly,
-} from './attacks/synthesis.js';
 export { transfer } from './attacks/transfer.js';
 export { atLeast, between, checked, nothingElse, oneOf, positive, share, wholeAtLeast } from './core/check.js';
 export { type Failure, FailureError, failure, type Task } from './core/errors.js';
@@ -41,7 +29,6 @@ export { compose } from './defenses/compose.js';
 export type { Defense, DefenseContext, Teacher } from './defenses/defense.js';
 export { nasty, nastyPresets } from './defenses/nasty.js';
 export { none } from './defenses/none.js';
-export { type Access, publish, type Victim } from './defenses/victim.js';
 export * as ops from './engine/ops.js';
 export type { Runner, Step, StepInputs } from './engine/step.js';
 export {
@@ -88,6 +75,27 @@ export {
   soften,
 } from './train/losses.js';
 export { adam, type Optimizer, type OptimizerState, sgd } from './train/optimizers.js';
+export {
+  type Access,
+  type Answers,
+  type Oracle,
+  publish,
+  type Query,
+  type Victim,
+  type WeightOracle,
+} from './train/oracle.js';
 export { type Learner, learner, type Pretrained, pretrained, type Recipe } from './train/recipe.js';
 export { recipes } from './train/recipes.js';
 export { constant, cosine, multiStep, type Schedule } from './train/schedules.js';
+export {
+  distillFromPool,
+  type JointDistillation,
+  type Phase,
+  type PoolDistillation,
+  roundRobinLabels,
+  type SynthesisContext,
+  type Synthesiser,
+  type SynthesisInputs,
+  type SynthesisOutputs,
+  trainJointly,
+} from './train/synthesis.js';

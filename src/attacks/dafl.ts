@@ -6,9 +6,9 @@ import type { Variables } from '../models/network.js';
 import { valueAndGradient } from '../train/gradient.js';
 import { adam, type Optimizer, type OptimizerState, sgd } from '../train/optimizers.js';
 import { constant, multiStep, type Schedule, scaledSchedule } from '../train/schedules.js';
+import { type Synthesiser, trainJointly, zeroSchedule } from '../train/synthesis.js';
 import { activationLoss, informationEntropy, oneHotLoss } from '../train/synthesis-losses.js';
 import type { Attack } from './attack.js';
-import { type Synthesiser, trainJointly, zeroSchedule } from './synthesis.js';
 
 /** How the generator is made and what it learns. */
 export interface Generation {
@@ -189,27 +189,25 @@ export const generating = ({
   oneHot,
   activation,
   entropy,
-}: Generation): Synthesiser<Generating> => {
+}: Generation): Synthesiser<Generating, 'weights'> => {
   const optimizer = adam();
   const plugin = generator({ latent, width });
   return {
     batch,
     phases: [{ iterations: 1, schedule: zeroSchedule }],
-    init: (key, { victim: { network } }) => {
-      const variables = plugin.build(network.input).init(key);
+    init: (key, { input }) => {
+      const variables = plugin.build(input).init(key);
       return { variables, slots: optimizer.init(variables.params) };
     },
-    images: ({ victim: { network } }, { variables }, seed) =>
-      plugin
-        .build(network.input)
-        .apply(variables, standardNormal([batch, latent], seed) as tf.Tensor2D, { mode: 'train' }).images,
-    step: ({ victim }, _, { frozen, state: { variables, slots }, seed }) => {
-      const { network } = victim;
-      const net = plugin.build(network.input);
+    images: ({ input }, { variables }, seed) =>
+      plugin.build(input).apply(variables, standardNormal([batch, latent], seed) as tf.Tensor2D, { mode: 'train' })
+        .images,
+    step: ({ input }, _, { victim, state: { variables, slots }, seed }) => {
+      const net = plugin.build(input);
       const z = standardNormal([batch, latent], seed) as tf.Tensor2D;
       const { loss, gradients, aux } = valueAndGradient((params) => {
         const { images, stats } = net.apply({ params, stats: variables.stats }, z, { mode: 'train' });
-        const { logits, features } = network.apply(victim.variables(frozen), images, { mode: 'eval' });
+        const { logits, features } = victim.apply(images);
         const terms = {
           oneHot: oneHotLoss(logits),
           activation: activationLoss(features),
@@ -224,8 +222,7 @@ export const generating = ({
       const updated = optimizer.update(gradients, slots, variables.params, tf.scalar(generatorRate));
       return {
         state: { variables: { params: updated.params, stats: aux.stats }, slots: updated.state },
-        images: aux.images,
-        logits: aux.logits,
+        shown: { images: aux.images, teacher: aux.logits },
         metrics: { loss, ...aux.terms },
       };
     },

@@ -19,15 +19,15 @@ import { valueAndGradient } from '../train/gradient.js';
 import { crossEntropy } from '../train/losses.js';
 import { adam, type OptimizerState } from '../train/optimizers.js';
 import { constant, cosine } from '../train/schedules.js';
-import { batchNormDistance, imageNorm, jensenShannon, totalVariation } from '../train/synthesis-losses.js';
-import type { Attack } from './attack.js';
 import {
   distillFromPool,
   type Phase,
   type SynthesisContext,
   type Synthesiser,
   type SynthesisInputs,
-} from './synthesis.js';
+} from '../train/synthesis.js';
+import { batchNormDistance, imageNorm, jensenShannon, totalVariation } from '../train/synthesis-losses.js';
+import type { Attack } from './attack.js';
 
 /** How images are inverted out of a network: weights of the loss's terms, and the way down. */
 export interface Inversion {
@@ -292,7 +292,7 @@ const refusal = (
 };
 
 /** DeepInversion's synthesiser. `competition`: the weight of Adaptive DeepInversion's term. */
-export const inverting = (inversion: Inversion, competition = 0): Synthesiser<Inverted> => {
+export const inverting = (inversion: Inversion, competition = 0): Synthesiser<Inverted, 'weights'> => {
   const { batch, iterations, halfIterations, rate, betas, clip } = inversion;
   const optimizer = adam({ beta1: betas[0], beta2: betas[1] });
   const phase = (count: number): Phase => ({
@@ -305,13 +305,13 @@ export const inverting = (inversion: Inversion, competition = 0): Synthesiser<In
   return {
     batch,
     phases: [...(halfIterations === 0 ? [] : [phase(halfIterations)]), phase(iterations)],
-    init: (key, { victim: { network } }, before) => {
+    init: (key, { input }, { before }) => {
       if (before !== undefined) {
         const { slots: _, ...found } = before;
         const { images, best, lowest } = clone(found);
         return { images, slots: optimizer.init({ images }), best, lowest };
       }
-      const { height, width, channels } = network.input;
+      const { height, width, channels } = input;
       const shape: [number, number, number, number] = [batch, height, width, channels];
       const images = tf.tensor4d(normals(key, batch * height * width * channels), shape);
       return { images, slots: optimizer.init({ images }), best: images.clone(), lowest: tf.scalar(Number.MAX_VALUE) };
@@ -336,8 +336,6 @@ export const inverting = (inversion: Inversion, competition = 0): Synthesiser<In
           };
       return {
         state: { images: shown, slots: updated.state, ...kept },
-        images,
-        logits: aux.logits as tf.Tensor2D,
         metrics: { loss, ...(aux.terms as Named) },
       };
     },
@@ -348,16 +346,15 @@ export const inverting = (inversion: Inversion, competition = 0): Synthesiser<In
 const inversionLoss = (
   inversion: Inversion,
   competition: number,
-  { victim, student }: SynthesisContext,
+  { student }: SynthesisContext,
   half: boolean,
-  { frozen, student: learnt, labels, seed }: SynthesisInputs<Inverted>,
+  { victim, students: [learnt], labels, seed }: SynthesisInputs<Inverted, 'weights'>,
   pixels: tf.Tensor4D,
 ) => {
   const seen = half ? avgPool(pixels, 2) : pixels;
   const reach = half ? Math.floor(inversion.jitter / 2) : inversion.jitter;
   const moved = jitter(seen, { reach, flip: inversion.flip }, seed);
-  const variables = victim.variables(frozen);
-  const { logits, taps = {} } = victim.network.apply(variables, moved, { mode: 'eval', taps: true });
+  const { logits, taps = {} } = victim.apply(moved, { taps: true });
   const terms: Record<string, tf.Scalar> = { crossEntropy: crossEntropy(logits, labels) };
   const weights: Record<string, number> = { crossEntropy: 1 };
   const add = (name: string, weight: number, term: () => tf.Scalar): void => {
@@ -366,7 +363,7 @@ const inversionLoss = (
     weights[name] = weight;
   };
   add('batchNorm', inversion.batchNorm, () =>
-    batchNormDistance(taps, variables.stats, { firstMultiplier: inversion.firstBatchNorm }),
+    batchNormDistance(taps, victim.variables.stats, { firstMultiplier: inversion.firstBatchNorm }),
   );
   add('variation', inversion.variation, () => totalVariation(moved, 'l2'));
   add('norm', inversion.norm, () => imageNorm(moved, inversion.normOf));
@@ -377,11 +374,11 @@ const inversionLoss = (
   const loss = Object.entries(terms)
     .map(([name, term]) => (weights[name] === 1 ? term : tf.mul<tf.Scalar>(term, weights[name] as number)))
     .reduce((sum, term) => tf.add(sum, term));
-  return { loss, aux: { logits, terms } };
+  return { loss, aux: { terms } };
 };
 
 /** Kept to the normalised values of black and white, channel by channel. */
-const clipped = (images: tf.Tensor4D, { victim: { normalisation } }: SynthesisContext): tf.Tensor4D => {
+const clipped = (images: tf.Tensor4D, { normalisation }: SynthesisContext): tf.Tensor4D => {
   const { mean, std } = normalisation;
   const level = (white: number) => tf.tensor1d(mean.map((m, c) => (white - m) / (std[c] as number)));
   return tf.minimum(tf.maximum(images, level(0)), level(1));

@@ -1,13 +1,12 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import { checked, nothingElse, positive, wholeAtLeast } from '../core/check.js';
-import type { Tree } from '../core/tree.js';
 import { standardNormal } from '../engine/ops.js';
-import type { Named } from '../models/network.js';
 import { type ClassifierState, initialState, updateOn } from '../train/classifier.js';
-import type { FitSpec } from '../train/fit.js';
+import type { NoTensors } from '../train/fit.js';
+import { normalisePixels, toPixels } from '../train/images.js';
 import { distillationKl } from '../train/losses.js';
+import { constantSource, scheduleSlice } from '../train/synthesis.js';
 import type { Attack } from './attack.js';
-import { constantSource, scheduleSlice } from './synthesis.js';
 
 export interface NoiseOptions {
   /** τ > 0. */
@@ -17,11 +16,8 @@ export interface NoiseOptions {
   readonly label?: string;
 }
 
-/** What a batch of noise brings: nothing, since the step draws it. */
-type Drawn = { readonly [name: string]: never };
-
 /**
- * Distillation on nothing: the victim is asked about images of normal noise, fresh at every step. The floor for data-free
+ * Distillation on nothing: the victim is asked about images of normal noise (in the student's normalisation, cut off at black and white), fresh at every step. The floor for data-free
  * attacks; DAFL's paper has 88.01 % for it on MNIST and 14.89 % on CIFAR-10.
  */
 export const noise = (options: NoiseOptions = {}): Attack<'probabilities', { readonly kind: 'none' }> => {
@@ -37,27 +33,28 @@ export const noise = (options: NoiseOptions = {}): Attack<'probabilities', { rea
     ...(label === undefined ? {} : { label }),
     scaled: (factor) =>
       noise({ ...options, ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }) }),
-    steal: (victim, learner, { fit, fullStepsPerEpoch }) => {
+    steal: (victim, learner, { fit, fullStepsPerEpoch, normalisation }) => {
       const { network, recipe } = learner;
       const { height, width, channels } = network.input;
       const total = steps ?? recipe.epochs * fullStepsPerEpoch;
-      const spec: FitSpec<Tree, ClassifierState, Drawn, ClassifierState['variables']> = {
-        step: ({ frozen }, state, _, { learningRate, seed }) => {
-          const images = standardNormal([recipe.batch, height, width, channels], seed) as tf.Tensor4D;
-          const teacher = victim.logProbabilities(frozen, images);
+      return fit('student', {
+        step: ({ victim }, state: ClassifierState, _: NoTensors, { learningRate, seed }) => {
+          const drawn = standardNormal([recipe.batch, height, width, channels], seed) as tf.Tensor4D;
+          // What an interface takes: noise beyond black and white is cut off, for the victim and for the student alike.
+          const pixels = tf.clipByValue(toPixels(drawn, normalisation), 0, 1);
+          const teacher = victim.logProbabilities(pixels);
+          const images = normalisePixels(pixels, normalisation);
           const updated = updateOn(learner, state, images, learningRate, ({ logits }) =>
             distillationKl({ logits, teacher, temperature }),
           );
-          return { state: updated.state, metrics: { loss: updated.loss, ...updated.terms } as Named };
+          return { state: updated.state, metrics: { loss: updated.loss, ...updated.terms } };
         },
-        frozen: victim.frozen,
+        victim,
         init: (key) => initialState(recipe.optimizer, network.init(key)),
-        source: constantSource<Drawn>(() => ({}), recipe.batch, total),
+        source: constantSource((): NoTensors => ({}), recipe.batch, total),
         ...scheduleSlice(recipe, { steps: total, before: 0, total }),
-        queriesPerImage: 1,
         keep: ({ variables }) => variables,
-      };
-      return fit('student', spec);
+      });
     },
   };
 };

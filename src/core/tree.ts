@@ -33,3 +33,18 @@ export const dispose = (tree: Tree): void => {
 
 /** Marks every leaf so that no enclosing `tf.tidy` disposes of it; whoever calls this owns the tree. */
 export const keep = <T extends Tree>(tree: T): T => map(tree, (leaf) => tf.keep(leaf));
+
+/** The tree of which these are the entries; records whose names count from 0 are lists. */
+export const build = (of: readonly (readonly [string, tf.Tensor])[]): Tree => {
+  const [first] = of;
+  if (of.length === 1 && first?.[0] === '') return first[1];
+  const parts = new Map<string, (readonly [string, tf.Tensor])[]>();
+  for (const [path, leaf] of of) {
+    const [name, ...rest] = path.split('/') as [string, ...string[]];
+    parts.set(name, [...(parts.get(name) ?? []), [rest.join('/'), leaf]]);
+  }
+  const built = [...parts].map(([name, entriesOf]) => [name, build(entriesOf)] as const);
+  const isList = built.length > 0 && built.every(([name]) => /^\d+$/.test(name));
+  if (!isList) return Object.fromEntries(built);
+  return [...built].sort(([a], [b]) => Number(a) - Number(b)).map(([, child]) => child);
+};

@@ -4,7 +4,7 @@ import { type Condition, checked, nothingElse, oneOf, share, wholeAtLeast } from
 import { FailureError, failure, type Result, toFailure } from '../core/errors.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
-import { type Access, type AtLeast, rank } from '../defenses/victim.js';
+import { type Access, type Answers, type AtLeast, isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Learner, type Pretrained, precisions, type Recipe, retrainable } from '../train/recipe.js';
 import { labelsOf, samePlugin } from './labels.js';
 import { checkPublished, type Published } from './published.js';
@@ -59,6 +59,8 @@ export interface ExperimentSpec<
   readonly attacks: { readonly [I in keyof Attacks]: FitsOneOf<Attacks[I], Defenses> };
   readonly pairs?: readonly Pair[];
   readonly seeds: readonly Seed[];
+  /** Answers that each theft may ask of its victim, unless its attack names a number. Default: as many as it likes. */
+  readonly budget?: number;
   /** What a paper reports, shown beside the numbers of the run. */
   readonly published?: Published;
   /**
@@ -85,6 +87,7 @@ export interface Experiment {
   /** The grid's cells and the explicit pairs: which attack meets which defence, by label. */
   readonly pairings: readonly { readonly attack: string; readonly defense: string }[];
   readonly seeds: readonly { readonly label: string; readonly victim: number; readonly student: number }[];
+  readonly budget?: number;
   readonly published?: Published;
   /** Every reason why its numbers cannot be a paper's. */
   readonly reduced?: string;
@@ -117,6 +120,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     attacks: rows,
     pairs = [],
     seeds: seedsGiven,
+    budget,
     published,
     reduced,
     ...unknown
@@ -135,6 +139,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     if (value && validation === 0)
       refuse('no images are held out (validation is 0)', field, 'Give validation a share.');
   }
+  if (budget !== undefined) checked('experiment', { budget: wholeAtLeast(1) }, { budget });
   if (reduced !== undefined && typeof reduced !== 'string')
     refuse('it is no text', 'reduced', 'Say in what the setting is reduced.');
   if (typeof data?.load !== 'function') refuse('this is no data set', 'data', 'Give one, such as mnist().');
@@ -225,6 +230,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       ({ attack, defense }, i) => i === pairings.findIndex((m) => m.attack === attack && m.defense === defense),
     ),
     seeds: seeds.map((seed, i) => ({ ...seed, label: seedLabels[i] as string })),
+    ...(budget === undefined ? {} : { budget }),
     ...(published === undefined ? {} : { published }),
     ...reducedTo(reduced, fraction === 1 ? undefined : `${percentage(fraction)} of the training images`),
   };
@@ -280,7 +286,9 @@ const checkTeacher = (
     checkRecipe('teacher', teacher.recipe);
     return;
   }
-  const defense = defenses.find((each) => partsOf(each).some(({ protect }) => protect !== undefined));
+  const defense = defenses.find((each) =>
+    partsOf(each).some(({ protect, prepare }) => protect !== undefined || prepare !== undefined),
+  );
   const asking = defense?.name ?? (students.includes('self') ? 'the student self' : undefined);
   if (asking !== undefined)
     refuse(
@@ -303,19 +311,45 @@ const checkRecipe = (where: string, recipe: Recipe): void => {
 const checkAttack = (attack: AnyAttack, i: number): void => {
   if (typeof attack?.steal !== 'function' || !(attack.needs in rank))
     refuse(`number ${i + 1} is no attack`, 'attacks', 'Give a value such as kd(), with its brackets.');
+  if (attack.budget === undefined) return;
+  checked(attack.name, { budget: wholeAtLeast(1) }, { budget: attack.budget });
+  if (!isBlackBox(attack.needs))
+    refuse(
+      `${attack.name} needs ${attack.needs}, asks no queries, and has a budget of them`,
+      'attacks',
+      'Take the budget out.',
+    );
 };
 
 const checkDefense = (defense: Defense, i: number): void => {
   if (typeof defense !== 'object' || defense === null || !(defense.exposes in rank))
     refuse(`number ${i + 1} is no defence`, 'defenses', 'Give a value such as nasty(), with its brackets.');
-  if (defense.expose !== undefined && rank[defense.exposes] > rank.probabilities) {
+  for (const { name, answers, prepare } of partsOf(defense)) checkAnswers(name, answers, prepare);
+  if (partsOf(defense).some(({ answers }) => answers !== undefined) && rank[defense.exposes] > rank.probabilities) {
     refuse(
-      `${defense.name} wraps answers and says that it exposes ${defense.exposes}`,
+      `${defense.name} changes answers and says that it exposes ${defense.exposes}`,
       'defenses',
-      'What wraps answers exposes probabilities or labels.',
+      'What changes answers exposes probabilities or labels.',
     );
   }
 };
+
+/** Whether a defence keeps what it says of its answers. */
+const checkAnswers = (name: string, answers: Answers | undefined, prepare: unknown): void => {
+  if (answers === undefined) {
+    if (prepare !== undefined)
+      refuse(`${name} prepares for answers that it does not give`, 'defenses', 'Give it answers, or take prepare out.');
+    return;
+  }
+  if (typeof answers.answer !== 'function' || !answerKinds.includes(answers.kind))
+    refuse(`the answers of ${name} are none`, 'defenses', `Give { kind: ${answerKinds.join(' | ')}, answer }.`);
+  if (answers.kind === 'stateful' && answers.init === undefined)
+    refuse(`${name} says that it is stateful, and keeps no state`, 'defenses', 'Give answers.init, or another kind.');
+  if (answers.kind !== 'stateful' && answers.init !== undefined)
+    refuse(`${name} says that it is ${answers.kind}, and keeps a state`, 'defenses', "Declare kind: 'stateful'.");
+};
+
+const answerKinds: readonly string[] = ['pure', 'random', 'stateful'];
 
 export const isExperiment = (value: unknown): value is Experiment =>
   typeof value === 'object' && value !== null && (value as { _tag?: unknown })._tag === 'Experiment';

@@ -5,8 +5,8 @@ import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
-import { rank } from '../defenses/victim.js';
 import type { Network, NetworkPlugin } from '../models/network.js';
+import { isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
 import { countInUse } from './data-access.js';
 import type { Experiment } from './experiment.js';
@@ -19,6 +19,13 @@ export type Work =
   /** Takes the weights of a pretrained teacher in; `sha256` is of the file that was planned with. */
   | { readonly kind: 'import'; readonly teacher: Pretrained; readonly sha256: string }
   | { readonly kind: 'protect'; readonly defense: Defense; readonly learner: Learner; readonly seed: number }
+  /** Fits what the answers of a defence need. */
+  | {
+      readonly kind: 'prepare';
+      readonly defense: Defense;
+      readonly learner: Learner;
+      readonly seed: number;
+    }
   | {
       readonly kind: 'steal';
       readonly attack: AnyAttack;
@@ -26,7 +33,18 @@ export type Work =
       readonly teacher: NetworkPlugin;
       /** The defences whose wrappers the victim answers through, in order. */
       readonly wrappers: readonly Defense[];
+      /** Of what the defences alone know. */
+      readonly secret: number;
+      /** Answers that the victim gives in all. */
+      readonly budget?: number;
       readonly seed: number;
+    }
+  /** What a victim answers through its wrappers to the images of the report, while they remember nothing of it. */
+  | {
+      readonly kind: 'answer';
+      readonly network: NetworkPlugin;
+      readonly wrappers: readonly Defense[];
+      readonly secret: number;
     }
   | { readonly kind: 'evaluate'; readonly network: NetworkPlugin }
   | { readonly kind: 'inspect'; readonly teacher: NetworkPlugin; readonly verifier: NetworkPlugin }
@@ -45,7 +63,7 @@ export interface Stage {
   readonly parts: Readonly<Record<string, Json>>;
 }
 
-/** Whether stages of a kind train a model; the others are over in a moment. */
+/** Whether stages of a kind train a model; of the others some prepare, and most are over in a moment. */
 export const trains = ({ kind }: Pick<Work, 'kind'>): boolean => ['teacher', 'protect', 'steal'].includes(kind);
 
 /** Whether stages of a kind leave a network. */
@@ -76,6 +94,9 @@ export interface VictimPlan {
   readonly seed: string;
   readonly train: string;
   readonly evaluate: string;
+  /** Present when its answers are changed on the way. */
+  readonly answer?: string;
+  /** Of the answers that are given. */
   readonly measure: string;
   /** Present when the defence trains a teacher. */
   readonly divergence?: string;
@@ -211,38 +232,39 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       // Which images are looked at depends on which the report is about.
       { network, report: of.report },
     );
-  const measured = (model: Stage, victim: Stage | undefined): Stage =>
+  const measured = (
+    model: Stage,
+    beside: { readonly victim?: Stage | undefined; readonly clean?: Stage } = {},
+  ): Stage =>
     stage(
-      `${model.label.replace(/\/evaluate$/, '')}/measure`,
+      `${model.label.replace(/\/(?:evaluate|answer)$/, '')}/measure`,
       { kind: 'measure' },
-      { model: model.id, ...(victim === undefined ? {} : { victim: victim.id }) },
+      {
+        model: model.id,
+        ...(beside.victim === undefined ? {} : { victim: beside.victim.id }),
+        ...(beside.clean === undefined ? {} : { clean: beside.clean.id }),
+      },
       { select: of.select, report: of.report },
     );
 
+  /** What a part of a defence is given as its adversary: a net of its own choice, trained normally, or the undefended teacher. */
+  const adversaryOf = ({ name, adversary: net }: Defense, baseline: Stage, seed: number, where: string): Adversary => {
+    const learner = retrainable(of.teacher);
+    if (net === undefined) return { stage: baseline, network: learner.network };
+    fits(`${name}: adversary`, { ...learner, network: net });
+    return { stage: teacherOf({ ...learner, network: net }, seed, `${where}/${net.name} (adversary)`), network: net };
+  };
+
   const protectedTeacher = (defense: Defense, label: string, baseline: Stage, seed: number, where: string) => {
-    let last: {
-      readonly stage: Stage;
-      readonly adversary?: { readonly stage: Stage; readonly network: NetworkPlugin };
-    } = {
-      stage: baseline,
-    };
+    let last: { readonly stage: Stage; readonly adversary?: Adversary } = { stage: baseline };
     for (const part of partsOf(defense)) {
       if (part.protect === undefined) continue;
       const learner = retrainable(of.teacher);
-      const { adversary: net } = part;
-      if (net !== undefined) fits(`${part.name}: adversary`, { ...learner, network: net });
-      const adversary =
-        net === undefined
-          ? { stage: baseline, network: learner.network }
-          : {
-              stage: teacherOf({ ...learner, network: net }, seed, `${where}/${net.name} (adversary)`),
-              network: net,
-            };
-      const { name, params, source } = part;
+      const adversary = adversaryOf(part, baseline, seed, where);
       const inputs = { teacher: last.stage.id, adversary: adversary.stage.id };
       last = {
         stage: stage(`${where}/${label}/teacher`, { kind: 'protect', defense: part, learner, seed }, inputs, {
-          defense: { name, params, source },
+          defense: pluginOf(part),
           learner: recipeOf(learner),
           seed,
           select: of.select,
@@ -252,6 +274,31 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     }
     return last;
   };
+
+  /** A stage for each part of a defence that prepares something. */
+  const preparations = (
+    defense: Defense,
+    label: string,
+    teacher: Stage,
+    baseline: Stage,
+    seed: number,
+    where: string,
+  ) =>
+    new Map(
+      partsOf(defense).flatMap((part) => {
+        if (part.prepare === undefined) return [];
+        const learner = retrainable(of.teacher);
+        const adversary = adversaryOf(part, baseline, seed, where);
+        const inputs = { teacher: teacher.id, adversary: adversary.stage.id };
+        const made = stage(`${where}/${label}/prepare`, { kind: 'prepare', defense: part, learner, seed }, inputs, {
+          defense: pluginOf(part),
+          learner: recipeOf(learner),
+          seed,
+          select: of.select,
+        });
+        return [[part, made] as const];
+      }),
+    );
 
   const victims: VictimPlan[] = [];
   const cells: CellPlan[] = [];
@@ -265,11 +312,31 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   of.seeds.forEach((seed, index) => {
     const where = `seed-${seed.label}`;
     const baseline = teachers[index] as Stage;
-    const victimOf = new Map<string, { readonly train: Stage; readonly evaluate: Stage }>();
+    const victimOf = new Map<
+      string,
+      { readonly train: Stage; readonly evaluate: Stage; readonly prepared: Prepared }
+    >();
     for (const { label, defense } of of.defenses) {
       const { stage: train, adversary } = protectedTeacher(defense, label, baseline, seed.victim, where);
       const evaluate = evaluated(train, of.teacher.network);
-      victimOf.set(label, { train, evaluate });
+      const prepared = preparations(defense, label, train, baseline, seed.victim, where);
+      victimOf.set(label, { train, evaluate, prepared });
+      const wrappers = partsOf(defense).filter(({ answers }) => answers !== undefined);
+      const answer =
+        wrappers.length === 0
+          ? undefined
+          : stage(
+              `${where}/${label}/answer`,
+              { kind: 'answer', network: of.teacher.network, wrappers, secret: seed.victim },
+              { model: train.id, ...preparedInputs(wrappers, prepared) },
+              {
+                network: of.teacher.network,
+                wrappers: wrappers.map(pluginOf),
+                secret: seed.victim,
+                select: of.select,
+                report: of.report,
+              },
+            );
       // Two normal nets differ too. By how much tells an adversary that is another net, or the teacher of another seed.
       const another = teachers.find((teacher) => teacher !== baseline);
       const seeded = another && { stage: another, network: of.teacher.network };
@@ -297,7 +364,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         seed: seed.label,
         train: train.id,
         evaluate: evaluate.id,
-        measure: measured(evaluate, undefined).id,
+        measure: (answer === undefined ? measured(evaluate) : measured(answer, { clean: evaluate })).id,
+        ...(answer === undefined ? {} : { answer: answer.id }),
         ...(divergence === undefined ? {} : { divergence: divergence.id }),
       });
     }
@@ -306,12 +374,14 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       const stolen = (attack: AnyAttack, label: string, against: string | undefined): Stage => {
         const { name, params, source, needs, data: owned } = attack;
         const alone = attack.needs === 'none';
-        const victim = against === undefined || alone ? undefined : victimOf.get(against)?.train;
+        const victim = against === undefined || alone ? undefined : victimOf.get(against);
         const defense = of.defenses.find((each) => each.label === against)?.defense;
         const asked = rank[attack.needs];
         const wrappers = (alone || defense === undefined ? [] : partsOf(defense)).filter(
-          (part) => part.expose !== undefined && asked > rank[part.preserves ?? 'none'],
+          (part) => part.answers !== undefined && asked > rank[part.preserves ?? 'none'],
         );
+        const limit = attack.budget ?? of.budget;
+        const budget = limit === undefined || !isBlackBox(needs) ? {} : { budget: limit };
         return stage(
           alone ? `${where}/${student.label}/${label}` : `${where}/${against}/${student.label}/${label}`,
           {
@@ -320,9 +390,11 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
             student: student.learner,
             teacher: of.teacher.network,
             wrappers,
+            secret: seed.victim,
+            ...budget,
             seed: seed.student,
           },
-          victim === undefined ? {} : { victim: victim.id },
+          victim === undefined ? {} : { victim: victim.train.id, ...preparedInputs(wrappers, victim.prepared) },
           {
             attack: { name, params, source },
             needs,
@@ -332,7 +404,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
             ...(victim === undefined
               ? {}
               : {
-                  wrappers: wrappers.map((each) => ({ name: each.name, params: each.params, source: each.source })),
+                  ...budget,
+                  ...(wrappers.length === 0 ? {} : { wrappers: wrappers.map(pluginOf), secret: seed.victim }),
                   select: of.select,
                 }),
           },
@@ -368,10 +441,11 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           ...cell,
           stages: {
             steal: steal.id,
-            measure: measured(evaluated(steal, student.learner.network), attack.needs === 'none' ? undefined : victim)
-              .id,
+            measure: measured(evaluated(steal, student.learner.network), {
+              victim: attack.needs === 'none' ? undefined : victim,
+            }).id,
             baseline: baseStage.id,
-            baselineMeasure: measured(evaluated(baseStage, student.learner.network), undefined).id,
+            baselineMeasure: measured(evaluated(baseStage, student.learner.network)).id,
             ...(inspect === undefined ? {} : { inspect: inspect.id }),
           },
         });
@@ -382,6 +456,29 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
 };
 
 const recipeOf = ({ network, recipe }: Learner): Learner => ({ network, recipe });
+
+/** What a stage depends on of a plugin. */
+const pluginOf = ({ name, params, source }: Pick<Defense, 'name' | 'params' | 'source'>) => ({ name, params, source });
+
+/** A normally trained net that a defence looks at. */
+interface Adversary {
+  readonly stage: Stage;
+  readonly network: NetworkPlugin;
+}
+
+/** What was prepared for the answers of a defence's parts. */
+type Prepared = ReadonlyMap<Defense, Stage>;
+
+/** The role in which a stage takes what was prepared for one of its wrappers. */
+export const preparedRole = (wrapper: number): string => `prepared ${wrapper + 1}`;
+
+const preparedInputs = (wrappers: readonly Defense[], prepared: Prepared): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    wrappers.flatMap((part, i) => {
+      const made = prepared.get(part);
+      return made === undefined ? [] : [[preparedRole(i), made.id]];
+    }),
+  );
 
 const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
   JSON.stringify(canonical([a.name, a.params, a.source], sources)) ===

@@ -1,12 +1,12 @@
 import { describeOwnership } from '../attacks/attack.js';
 import { unique } from '../core/lists.js';
-import { rank } from '../defenses/victim.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
 import { describePublished, publishedStudent, publishedTeacher } from '../experiment/published.js';
 import type { MetricName } from '../metrics/metric.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from '../run/record.js';
+import { rank } from '../train/oracle.js';
 import { isPretrained } from '../train/recipe.js';
 import { reproduced, reproducedEffects } from './reproduction.js';
 import { scores } from './scores.js';

@@ -1,71 +1,237 @@
 import { join } from 'node:path';
-import * as TE from 'fp-ts/lib/TaskEither.js';
-import { toFailure } from '../core/errors.js';
+import * as tf from '@tensorflow/tfjs';
+import { awaitable } from '../core/errors.js';
 import type { Key } from '../core/random.js';
-import { dispose, type Tree } from '../core/tree.js';
-import type { Context } from '../train/context.js';
+import type { StoredTensor } from '../core/safetensors.js';
+import { build, clone, dispose, type Tree } from '../core/tree.js';
+import { question } from '../train/ask.js';
+import type { Context, Loop, Synthesised } from '../train/context.js';
 import { type EpochRecord, type FitResult, type FitSpec, fit, restoreTree, savedTree } from '../train/fit.js';
-import { contactSheet, readLot, writeLot } from './pool.js';
+import type { StoredAnswers } from '../train/images.js';
+import {
+  type Access,
+  type AnswerShift,
+  type Asked,
+  noShift,
+  nothingAsked,
+  plus,
+  remember,
+  sessionOf,
+  type Victim,
+} from '../train/oracle.js';
+import { byNumber, contactSheet, lotsIn, readLot, writeLot } from './pool.js';
 import { logFile } from './stage-files.js';
 import type { StageRun } from './types.js';
 
-/** A stage's context: everything it makes lies in the stage's staging, under the name given. */
-export const contextOf = (stageRun: StageRun, stageKey: Key): Context => {
+/** What was done in a stage's fits, all together. */
+export interface Effort {
+  readonly steps: number;
+  readonly images: number;
+  readonly seconds: number;
+}
+
+/** What making something took, and asked of the victim: added again when a resumed run finds it made. */
+export interface Footprint {
+  readonly asked: Asked;
+  readonly shift: AnswerShift;
+  readonly effort: Effort;
+}
+
+const noEffort: Effort = { steps: 0, images: 0, seconds: 0 };
+
+/** Names of tensors in the files of a stage in the making. */
+const [stateName, memoryName] = ['state', 'memory'];
+
+/**
+ * A stage's context: everything it makes lies in the stage's staging folder, under the name given. What is found made counts as asked,
+ * and leaves the victim's defences with what they remembered then.
+ */
+export const contextOf = (
+  stageRun: StageRun,
+  stageKey: Key,
+  victim?: Victim,
+): Context & { readonly footprint: () => Footprint } => {
+  const { staging, stage } = stageRun;
+  const session = victim === undefined ? undefined : sessionOf(victim);
   const used = new Set<string>();
-  const fits = new Set<string>();
   /** Two things of one name would be one: the second use would be given the first one's result. */
   const claim = (kind: string, name: string): void => {
     if (!/^\w[\w.-]*$/.test(name)) throw new Error(`${JSON.stringify(name)} cannot be the name of a file`);
     if (used.has(`${kind} ${name}`)) throw new Error(`${kind} ${name} is asked for twice: give each a name of its own`);
     used.add(`${kind} ${name}`);
   };
-  return {
-    key: stageKey,
-    warn: stageRun.warn,
-    value: (name, make) =>
-      TE.tryCatch(
+  let effort = noEffort;
+  const footprint = (): Footprint => ({
+    asked: session?.asked ?? nothingAsked,
+    shift: session?.shift ?? noShift,
+    effort,
+  });
+  const since = (before: Footprint): Footprint => {
+    const now = footprint();
+    return {
+      asked: plus(now.asked, before.asked, -1),
+      shift: plus(now.shift, before.shift, -1),
+      effort: plus(now.effort, before.effort, -1),
+    };
+  };
+  const memory = (): [string, StoredTensor][] => (session === undefined ? [] : savedTree(session.memory, memoryName));
+  const spent = (more: Effort): void => {
+    effort = plus(effort, more);
+  };
+  /** Takes in what something that is found made took then. */
+  const found = (
+    { asked = nothingAsked, shift = noShift, effort: more = noEffort }: Partial<Footprint>,
+    tensors: Readonly<Record<string, StoredTensor>> | undefined,
+  ): void => {
+    spent(more);
+    if (session === undefined) return;
+    const restored = tensors === undefined ? clone(session.memory) : restoreTree(session.memory, tensors, memoryName);
+    remember(session, { asked, shift, memory: restored });
+  };
+  const lots = new Map<string, Synthesised>();
+
+  /** A context in which everything is called by the name given and a number, and the fits and loops that it made. */
+  const within = (number: number | undefined, key: Key): { readonly context: Context; readonly made: Set<string> } => {
+    const made = new Set<string>();
+    const full = (name: string): string => (number === undefined ? name : `${name}-${number}`);
+    const making = <A>(kind: string, name: string, make: (full: string) => Promise<A>) =>
+      awaitable(
+        'plugin',
         async () => {
-          claim('value', name);
-          const file = `values/${name}.json`;
-          type Made = { readonly value: Awaited<ReturnType<typeof make>> };
-          const kept = (): Promise<Made | undefined> => stageRun.staging.readJson(file);
-          const found = await kept();
-          if (found !== undefined) return found.value;
-          await stageRun.staging.writeJson(file, { value: await make() });
+          claim(kind, full(name));
+          return make(full(name));
+        },
+        full(name),
+      );
+    const context: Context = {
+      key,
+      warn: stageRun.warn,
+      value: (name, make) =>
+        making('value', name, async (own) => {
+          const file = `values/${own}.json`;
+          type Made = { readonly value: Awaited<ReturnType<typeof make>> } & Partial<Footprint>;
+          const kept = (): Promise<Made | undefined> => staging.readJson(file);
+          const made = await kept();
+          if (made !== undefined) {
+            found(made, (await staging.readTensors(`values/${own}.safetensors`))?.tensors);
+            return made.value;
+          }
+          const before = footprint();
+          const value = await make();
+          if (memory().length > 0)
+            await staging.writeTensors(`values/${own}.safetensors`, Object.fromEntries(memory()));
+          await staging.writeJson(file, { value, ...since(before) });
           // As it was read back, so that it is the same when a resumed run reads it.
           return ((await kept()) as Made).value;
-        },
-        toFailure('plugin', name),
-      ),
-    images: (name, make) =>
-      TE.tryCatch(
-        async () => {
-          claim('images', name);
-          const { staging, stage } = stageRun;
-          const kept = await readLot(staging, stage, name);
-          if (kept !== undefined) return kept;
-          const before = new Set(fits);
-          const made = await make();
-          await writeLot(staging, stage, name, made);
-          // Large states of many lots would fill the disk, and nobody asks for them again.
-          for (const fit of fits) if (!before.has(fit)) await staging.remove(`fits/${fit}`);
-          return made;
-        },
-        toFailure('plugin', name),
-      ),
-    has: async (name) => (await stageRun.staging.readTensors(weightsOf(name))) !== undefined,
-    drop: (name) => stageRun.staging.remove(`fits/${name}`),
-    fit: (name, spec) =>
-      TE.tryCatch(
-        async () => {
-          claim('fit', name);
-          fits.add(name);
-          return keptFit(stageRun, stageKey.split(name), name, spec);
-        },
-        toFailure('plugin', name),
-      ),
+        }),
+      images: (name, make) =>
+        making('images', name, async (own) => {
+          const remembered = `values/${own}-images`;
+          const kept = await readLot(staging, stage, own);
+          if (kept !== undefined) {
+            found(
+              (await staging.readJson<Footprint>(`${remembered}.json`)) ?? {},
+              (await staging.readTensors(`${remembered}.safetensors`))?.tensors,
+            );
+            lots.set(own, kept);
+            return kept;
+          }
+          const before = footprint();
+          const images = await make();
+          if (memory().length > 0)
+            await staging.writeTensors(`${remembered}.safetensors`, Object.fromEntries(memory()));
+          await staging.writeJson(`${remembered}.json`, since(before));
+          await writeLot(staging, stage, own, images);
+          lots.set(own, images);
+          return images;
+        }),
+      ask: (name, asked, set) =>
+        making('answers', name, async (own): Promise<StoredAnswers> => {
+          const file = `answers/${own}.safetensors`;
+          const kept = await staging.readTensors(file);
+          if (kept !== undefined) {
+            found(JSON.parse(kept.metadata.footprint ?? '{}'), kept.tensors);
+            const { data, shape } = kept.tensors.answers as StoredTensor;
+            return { values: data as Float32Array, size: shape[1] as number };
+          }
+          const before = footprint();
+          const { answers, ...rest } = question(asked, set, { key: key.split(own) });
+          remember(sessionOf(asked), rest);
+          const { values, size } = answers;
+          await staging.writeTensors(
+            file,
+            { answers: { shape: [values.length / size, size], data: values }, ...Object.fromEntries(memory()) },
+            { footprint: JSON.stringify(since(before)) },
+          );
+          return answers;
+        }),
+      pool: async () => {
+        for (const name of await lotsIn(staging))
+          if (!lots.has(name)) lots.set(name, (await readLot(staging, stage, name)) as Synthesised);
+        return [...lots].sort(([a], [b]) => byNumber(a, b)).map(([, lot]) => lot);
+      },
+      loop: (name, loop) =>
+        making('loop', name, async (own) => {
+          made.add(`loops/${own}`);
+          return repeated(own, loop, key.split(own));
+        }),
+      fit: (name, spec) =>
+        making('fit', name, async (own) => {
+          made.add(`fits/${own}`);
+          return keptFit(stageRun, key.split(name), own, spec, { found, memory, spent });
+        }),
+    };
+    return { context, made };
   };
+
+  const repeated = async <State extends Tree>(name: string, { count, init, body }: Loop<State>, key: Key) => {
+    const file = `loops/${name}/state.safetensors`;
+    const began = footprint();
+    const kept = await staging.readTensors(file);
+    let state: State;
+    let next = 0;
+    if (kept === undefined) state = await init(key.split('init'));
+    else {
+      next = Number(kept.metadata.iterations);
+      state = treeFrom(kept.tensors, stateName) as State;
+      found(JSON.parse(kept.metadata.footprint ?? '{}'), kept.tensors);
+    }
+    try {
+      for (; next < count; next++) {
+        const { context, made } = within(next, key.split(next));
+        const after = await body(state, next, context);
+        if (after !== state) dispose(state);
+        state = after;
+        await staging.writeTensors(file, Object.fromEntries([...savedTree(state, stateName), ...memory()]), {
+          iterations: String(next + 1),
+          asked: JSON.stringify(since(began)),
+        });
+        for (const folder of made) await staging.remove(folder);
+      }
+      return state;
+    } catch (error) {
+      dispose(state);
+      throw error;
+    }
+  };
+
+  return { ...within(undefined, stageKey).context, footprint };
 };
+
+/** The tree whose tensors were stored under a name. */
+export const treeFrom = (tensors: Readonly<Record<string, StoredTensor>>, name: string): Tree =>
+  build(
+    Object.entries(tensors).flatMap(([path, { data, shape }]) =>
+      path === name || path.startsWith(`${name}/`)
+        ? [
+            [
+              path.slice(name.length + 1),
+              tf.tensor(data, [...shape], data instanceof Int32Array ? 'int32' : 'float32'),
+            ] as const,
+          ]
+        : [],
+    ),
+  );
 
 const keptFit = async <
   Frozen extends Tree,
@@ -73,11 +239,17 @@ const keptFit = async <
   Batch extends Tree,
   Kept extends Tree,
   Data extends Tree,
+  A extends Access,
 >(
   { staging, signal, checkpointEvery, emit, warn }: StageRun,
   fitKey: Key,
   name: string,
-  spec: FitSpec<Frozen, State, Batch, Kept, Data>,
+  spec: FitSpec<Frozen, State, Batch, Kept, Data, A>,
+  session: {
+    readonly found: (made: Footprint, tensors: Readonly<Record<string, StoredTensor>>) => void;
+    readonly spent: (more: Effort) => void;
+    readonly memory: () => readonly [string, StoredTensor][];
+  },
 ): Promise<FitResult<Kept>> => {
   const file = (what: string) => `fits/${name}/${what}`;
   type Finished = Omit<FitResult<Kept>, 'last' | 'best'> & {
@@ -88,6 +260,11 @@ const keptFit = async <
   const weights = finished === undefined ? undefined : await staging.readTensors(weightsOf(name));
   if (finished !== undefined && weights !== undefined) {
     const { best, ...rest } = finished;
+    const { queries, forward, backward, shift, steps, images, seconds } = finished;
+    session.found(
+      { asked: { queries, forward, backward }, shift, effort: { steps, images, seconds } },
+      weights.tensors,
+    );
     const state = spec.init(fitKey.split('init'));
     try {
       const read = (which: 'last' | 'best') => restoreTree(spec.keep(state), weights.tensors, which);
@@ -110,7 +287,10 @@ const keptFit = async <
     save: ({ tensors, meta }) => staging.writeTensors(checkpoint, tensors, { meta: JSON.stringify(meta) }),
     epoch: async (history) => {
       // Written whole: after a resumption it must not hold an epoch twice.
-      await staging.writeText(metricsFile(name), history.map((line) => `${JSON.stringify(line)}\n`).join(''));
+      await staging.writeText(
+        logFile(isOfTheModel(name) ? '' : name),
+        history.map((line) => `${JSON.stringify(line)}\n`).join(''),
+      );
       emit({ type: 'epoch', fit: name, record: history.at(-1) as EpochRecord, epochs: spec.epochs });
     },
     progress: (progress) => emit({ type: 'progress', fit: name, progress }),
@@ -123,9 +303,14 @@ const keptFit = async <
     note: (message) => emit({ type: 'note', message }),
   });
   const { last, best, ...rest } = fitted;
+  session.spent({ steps: rest.steps, images: rest.images, seconds: rest.seconds });
   await staging.writeTensors(
     weightsOf(name),
-    Object.fromEntries([...savedTree(last, 'last'), ...(best === undefined ? [] : savedTree(best.kept, 'best'))]),
+    Object.fromEntries([
+      ...savedTree(last, 'last'),
+      ...(best === undefined ? [] : savedTree(best.kept, 'best')),
+      ...session.memory(),
+    ]),
   );
   await staging.writeJson(
     file('result.json'),
@@ -135,10 +320,8 @@ const keptFit = async <
   return fitted;
 };
 
-/** What a finished fit kept. */
-const weightsOf = (fitName: string): string => `fits/${fitName}/weights.safetensors`;
-
 /** Whether a fit is of the model that its stage is for; others that a plugin makes on the way are told apart by name. */
 export const isOfTheModel = (fitName: string): boolean => fitName === 'teacher' || fitName === 'student';
 
-const metricsFile = (fitName: string): string => logFile(isOfTheModel(fitName) ? '' : fitName);
+/** What a finished fit kept. */
+const weightsOf = (fitName: string): string => `fits/${fitName}/weights.safetensors`;

@@ -8,6 +8,8 @@ export const files = {
   record: 'record.json',
   result: 'result.json',
   logits: 'logits.safetensors',
+  /** What a defence prepared for its answers. */
+  prepared: 'prepared.safetensors',
   last: 'last.safetensors',
   best: 'best.safetensors',
 } as const;

@@ -3,7 +3,7 @@ import { FailureError, failure } from '../core/errors.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { sha256 } from '../experiment/identity.js';
 import type { ImageShape } from '../models/network.js';
-import type { Cost, Synthesised } from '../train/context.js';
+import type { Synthesised } from '../train/context.js';
 import type { Pictures } from '../train/pictures.js';
 import type { StageOutput, StagingDir } from './store.js';
 
@@ -18,7 +18,6 @@ interface Lot {
   readonly labels: readonly number[];
   readonly clipped: number;
   readonly updates: number;
-  readonly cost: Cost;
   /** sha256 of the PNG. */
   readonly png: string;
 }
@@ -27,11 +26,21 @@ const folder = 'images';
 const pngOf = (name: string): string => `${folder}/${name}.png`;
 const lotOf = (name: string): string => `${folder}/${name}.json`;
 
+/** Names by the numbers in them: `lot-2` before `lot-10`. */
+export const byNumber = (a: string, b: string): number => a.localeCompare(b, 'en', { numeric: true });
+
+/** The lots among files of that folder, in order. */
+const lotsAmong = (files: readonly string[]): readonly string[] =>
+  files.flatMap((file) => /^(.*)\.json$/.exec(file)?.[1] ?? []).sort(byNumber);
+
+/** The names of the lots that a stage in the making has so far, in order. */
+export const lotsIn = async (staging: StagingDir): Promise<readonly string[]> => lotsAmong(await staging.list(folder));
+
 export const writeLot = async (
   staging: StagingDir,
   stage: string,
   name: string,
-  { images, shape, labels, clipped, updates, cost }: Synthesised,
+  { images, shape, labels, clipped, updates }: Synthesised,
 ): Promise<void> => {
   const { height, width, channels } = shape;
   const png = encodePng({
@@ -47,7 +56,6 @@ export const writeLot = async (
     labels,
     clipped,
     updates,
-    cost,
     png: sha256(png),
   } satisfies Lot);
 };
@@ -84,7 +92,7 @@ export interface Pool extends Pictures {
 
 /** The lots of a finished stage as one, read until they hold `least` images; undefined where it made none. */
 export const readPool = async (output: StageOutput, least = Number.POSITIVE_INFINITY): Promise<Pool | undefined> => {
-  const names = (await output.list(folder)).flatMap((file) => /^(.*)\.json$/.exec(file)?.[1] ?? []);
+  const names = lotsAmong(await output.list(folder));
   const lots = await Promise.all(names.map((name) => output.json<Lot>(lotOf(name))));
   if (lots[0] === undefined) return undefined;
   const read: Synthesised[] = [];

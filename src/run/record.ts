@@ -25,8 +25,15 @@ export interface StageRecord {
 export interface TrainingRecord {
   readonly steps: number;
   readonly images: number;
-  /** Questions put to the victim: images asked about, each time. */
+  /** Answers that a black box was asked for, an image each. */
   readonly queries: number;
+  /** Images that went through the victim's weights, where the attacker holds them: forwards, and back again for a gradient. */
+  readonly forward: number;
+  readonly backward: number;
+  /** Answers that the victim gives in all, where that is limited. */
+  readonly budget?: number;
+  /** What the victim's defences changed in the answers that were given: means over queries. */
+  readonly answers?: { readonly l1: number; readonly kl: number; readonly changed: number };
   readonly stepsPerSecond: number;
   /** Training images, also such as the attack made itself, and those held out. */
   readonly trainImages: number;

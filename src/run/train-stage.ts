@@ -3,10 +3,9 @@ import type { AttackContext, Extraction } from '../attacks/attack.js';
 import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import { notFinite, type StoredTensor } from '../core/safetensors.js';
-import { dispose } from '../core/tree.js';
+import { dispose, type Tree } from '../core/tree.js';
 import type { Dataset } from '../data/dataset.js';
-import type { Defense } from '../defenses/defense.js';
-import { publish, restrict, type Victim } from '../defenses/victim.js';
+import type { Defense, DefenseContext, Teacher } from '../defenses/defense.js';
 import {
   allImages,
   type DataInUse,
@@ -17,16 +16,20 @@ import {
   type TrainingSet,
 } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
-import type { Stage, Work } from '../experiment/plan.js';
+import { preparedRole, type Stage, type Work } from '../experiment/plan.js';
 import { differences, readWeights } from '../experiment/pretrained.js';
 import type { Network, NetworkPlugin, Variables } from '../models/network.js';
 import { fromStateDict, toStateDict, withoutCounters } from '../models/state-dict.js';
+import { question } from '../train/ask.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';
+import type { Doing } from '../train/context.js';
 import { logitsOn } from '../train/evaluate.js';
+import { savedTree } from '../train/fit.js';
 import { crossEntropy } from '../train/losses.js';
+import { type Access, type AnswerShift, publish, retire, type Victim, type Wrapper } from '../train/oracle.js';
 import type { Learner } from '../train/recipe.js';
-import { contextOf } from './context.js';
-import { checkpointOf, files, input, readRecord } from './outputs.js';
+import { contextOf, type Footprint, treeFrom } from './context.js';
+import { checkpointOf, files, input, optionalInput, readRecord } from './outputs.js';
 import { refuseStrangers } from './pool.js';
 import type { TrainingRecord } from './record.js';
 import type { StageOutput, StagingDir } from './store.js';
@@ -56,15 +59,77 @@ export const trainStage = async (
     const variables = await readModel(await input(store, stage, role), network, experiment.select);
     return use(variables).finally(() => dispose(variables));
   };
-  const keep = (network: Network, set: TrainingSet, trained: Extraction): Promise<TrainingRecord> =>
-    keepModel(stageRun.staging, data, network, set, trained);
+  /** Tensors of an earlier stage, for the length of `use`. */
+  const borrowingTree = async <A>(role: string, use: (tree: Tree) => Promise<A>): Promise<A> => {
+    const prepared = await optionalInput(store, stage, role);
+    const tree = prepared === undefined ? {} : treeFrom((await prepared.tensors(files.prepared)).tensors, 'prepared');
+    return use(tree).finally(() => dispose(tree));
+  };
+  /** A victim as it answers through its wrappers, for the length of `use`. */
+  const asking = async <A>(
+    { role, network: net, wrappers, secret, access, budget }: Asking,
+    use: (victim: Victim) => Promise<A>,
+  ): Promise<A> => {
+    const network = netOf(net);
+    const among = async (ready: readonly Wrapper[]): Promise<A> => {
+      const part = wrappers[ready.length];
+      if (part?.answers !== undefined) {
+        const { name, answers, preserves } = part;
+        return borrowingTree(preparedRole(ready.length), (prepared) =>
+          among([...ready, { name, answers, preserves, prepared }]),
+        );
+      }
+      return borrowing(role, network, async (variables) => {
+        const { normalisation } = data;
+        const victim = publish({
+          network,
+          variables,
+          normalisation,
+          access,
+          wrappers: ready,
+          secret: key(`seed ${secret}`).split('secret').int32Pair(),
+          budget,
+        });
+        return use(victim).finally(() => retire(victim));
+      });
+    };
+    return among([]);
+  };
+  const keep = (
+    network: Network,
+    set: TrainingSet,
+    trained: Extraction,
+    footprint: Footprint,
+    budget?: number,
+  ): Promise<TrainingRecord> => keepModel(stageRun.staging, data, network, set, trained, footprint, budget);
+
+  /** A defence's own work: on the teacher that it was given, beside an adversary. */
+  const defending = async <A>(
+    {
+      defense: { name, adversary },
+      learner: recipe,
+      seed,
+      kind,
+    }: Extract<Work, { readonly kind: 'protect' | 'prepare' }>,
+    use: (teacher: Teacher, context: DefenseContext & Pick<ReturnType<typeof contextOf>, 'footprint'>) => Promise<A>,
+  ): Promise<A> => {
+    const set = allImages(images);
+    const learner = built(recipe);
+    const other = adversary === undefined ? learner : built({ ...recipe, network: adversary });
+    const context = contextOf(stageRun, stageKey(seed, kind, name));
+    return borrowing('teacher', learner.network, (variables) =>
+      borrowing('adversary', other.network, (frozen) =>
+        use({ learner, variables }, { ...context, ...set, adversary: { learner: other, variables: frozen } }),
+      ),
+    );
+  };
 
   switch (work.kind) {
     case 'teacher': {
       const set = allImages(images);
       const learner = built(work.learner);
-      const { fit } = contextOf(stageRun, stageKey(work.seed, 'teacher', learner.network.name));
-      return keep(learner.network, set, await ran(() => fit('teacher', normally(learner, set))));
+      const { fit, footprint } = contextOf(stageRun, stageKey(work.seed, 'teacher', learner.network.name));
+      return keep(learner.network, set, await fit('teacher', normally(learner, set)), footprint());
     }
     case 'import': {
       const { weights, network } = work.teacher;
@@ -80,41 +145,70 @@ export const trainStage = async (
       return undefined;
     }
     case 'protect': {
-      const { protect, name, adversary } = work.defense;
+      const { protect, name } = work.defense;
       if (protect === undefined) throw new Error(`${name} trains nothing`);
-      const set = allImages(images);
-      const learner = built(work.learner);
-      const other = adversary === undefined ? learner : built({ ...work.learner, network: adversary });
-      const context = contextOf(stageRun, stageKey(work.seed, 'protect', name));
-      return borrowing('teacher', learner.network, (variables) =>
-        borrowing('adversary', other.network, async (frozen) => {
-          const given = { ...context, ...set, adversary: { learner: other, variables: frozen } };
-          return keep(learner.network, set, await ran(() => protect({ learner, variables }, given)));
-        }),
-      );
+      return defending(work, async (teacher, context) => {
+        const trained = await ran(() => protect(teacher, context));
+        return keep(teacher.learner.network, context, trained, context.footprint());
+      });
+    }
+    case 'prepare': {
+      const { prepare, name } = work.defense;
+      if (prepare === undefined) throw new Error(`${name} prepares nothing`);
+      return defending(work, async (teacher, context) => {
+        const prepared: Tree = await ran(() => prepare(teacher, context));
+        try {
+          const tensors = Object.fromEntries(savedTree(prepared, 'prepared'));
+          assertFinite(tensors);
+          await stageRun.staging.writeTensors(files.prepared, tensors);
+        } finally {
+          dispose(prepared);
+        }
+        return undefined;
+      });
     }
     case 'steal': {
-      const { attack, wrappers } = work;
+      const { attack, wrappers, secret, budget } = work;
       const student = built(work.student);
       const set = ownedImages(images, attack.data, work.seed);
-      const context: AttackContext = {
-        // One key for all attacks on one student net: differences between them are paired by seed.
-        ...contextOf(stageRun, stageKey(work.seed, 'student', student.network.name)),
-        data: dataFor(attack, set),
-        fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
-      };
-      const steal = async (victim: Victim): Promise<TrainingRecord> => {
-        const stolen = await ran(() => attack.steal(victim, student, context));
+      // One key for all attacks and all nets: differences between them are paired by seed, and all see the same images.
+      const studentKey = stageKey(work.seed, 'student');
+      const steal = async (victim?: Victim): Promise<TrainingRecord> => {
+        const { footprint, ...context } = contextOf(stageRun, studentKey, victim);
+        const given: AttackContext = {
+          ...context,
+          data: dataFor(attack, set),
+          normalisation: data.normalisation,
+          fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
+        };
+        const stolen = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));
         await refuseStrangers(stageRun.staging);
-        return keep(student.network, set, stolen);
+        const { asked } = footprint();
+        if (budget !== undefined && asked.queries > budget)
+          throw new FailureError(
+            failure('plugin', `it asked for ${asked.queries} answers, and its budget is ${budget}`),
+          );
+        return keep(student.network, set, stolen, footprint(), budget);
       };
-      if (attack.needs === 'none') return steal({ frozen: {} });
-      const network = netOf(work.teacher);
-      return borrowing('victim', network, (variables) =>
-        steal(
-          restrict(wrappers.reduce<Victim>(wrapped, publish(network, variables, data.normalisation)), attack.needs),
-        ),
+      if (attack.needs === 'none') return steal();
+      return asking({ role: 'victim', network: work.teacher, wrappers, secret, access: attack.needs, budget }, steal);
+    }
+    case 'answer': {
+      const { network, wrappers, secret } = work;
+      const given = await asking(
+        { role: 'model', network, wrappers, secret, access: 'probabilities' },
+        async (victim) =>
+          Object.entries(evaluationSets(images)).map(([part, set]): readonly [string, StoredTensor] => {
+            const { answers, memory } = question(victim, set, {
+              key: key(`seed ${secret}`).split('looked at'),
+              frozen: true,
+            });
+            dispose(memory);
+            return [`last/${part}`, { shape: [set.indices.length, answers.size], data: answers.values }];
+          }),
       );
+      await stageRun.staging.writeTensors(files.logits, Object.fromEntries(given));
+      return undefined;
     }
     case 'evaluate': {
       const logits = await allLogits(await input(store, stage, 'model'), netOf(work.network), images);
@@ -124,24 +218,35 @@ export const trainStage = async (
   }
 };
 
-/** The randomness of a stage. Equal seeds pair what is compared; a teacher and a student of one net differ all the same. */
-const stageKey = (seed: number, role: 'teacher' | 'protect' | 'student', name: string): Key =>
-  key(`seed ${seed}`).split(role).split(name);
+/** A model of an earlier stage as a victim. */
+interface Asking {
+  readonly role: 'victim' | 'model';
+  readonly network: NetworkPlugin;
+  readonly wrappers: readonly Defense[];
+  readonly secret: number;
+  readonly access: Access;
+  readonly budget?: number | undefined;
+}
 
-/** Runs a plugin's task; what it throws, at once or later, is a failure of its stage. */
-const ran = async <A>(start: () => Task<A>): Promise<A> => {
-  const task: unknown = start();
-  if (typeof task !== 'function') {
-    throw new Error('a plugin returns a task, such as context.fit gives, and this one returned something else');
+/** The randomness of a stage. Equal seeds pair what is compared; a teacher and a student differ all the same. */
+const stageKey = (seed: number, role: 'teacher' | 'protect' | 'prepare' | 'student', name?: string): Key => {
+  const own = key(`seed ${seed}`).split(role);
+  return name === undefined ? own : own.split(name);
+};
+
+/** Runs what a plugin gives, a promise or a task; what it throws, at once or later, is a failure of its stage. */
+const ran = async <A>(start: () => Doing<A>): Promise<A> => {
+  const doing: unknown = start();
+  if (typeof (doing as PromiseLike<A> | undefined)?.then === 'function') return doing as PromiseLike<A>;
+  if (typeof doing !== 'function') {
+    throw new Error(
+      'a plugin returns a promise or a task, such as context.fit gives, and this one returned something else',
+    );
   }
-  const result: E.Either<unknown, A> = await (task as Task<A>)();
+  const result: E.Either<unknown, A> = await (doing as Task<A>)();
   if (E.isLeft(result)) throw new FailureError(toFailure('plugin')(result.left));
   return result.right;
 };
-
-/** A defence's wrapper sees probabilities and labels, and so cannot pass on more. */
-const wrapped = (victim: Victim, { expose }: Defense): Victim =>
-  expose === undefined ? victim : expose(restrict(victim, 'probabilities') as Victim<'probabilities'>);
 
 const normally = (learner: BuiltLearner, { train, validation }: TrainingSet) =>
   classifier({
@@ -149,8 +254,6 @@ const normally = (learner: BuiltLearner, { train, validation }: TrainingSet) =>
     data: train,
     validation,
     guardChance: true,
-    frozen: {},
-    target: () => ({}),
     loss: ({ logits, batch }) => ({ loss: crossEntropy(logits, batch.labels) }),
   });
 
@@ -160,7 +263,9 @@ const keepModel = async (
   data: Dataset,
   network: Network,
   set: TrainingSet,
-  { last, best, pool, ...trained }: Extraction,
+  { last, best, pool, history }: Extraction,
+  { asked, shift, effort }: Footprint,
+  budget: number | undefined,
 ): Promise<TrainingRecord> => {
   const metadata = metadataOf(network, data);
   try {
@@ -174,16 +279,24 @@ const keepModel = async (
     dispose(best === undefined ? last : [last, best.kept]);
   }
   return {
-    steps: trained.steps,
-    images: trained.images,
-    queries: trained.queries,
-    stepsPerSecond: trained.steps / trained.seconds,
+    steps: effort.steps,
+    images: effort.images,
+    ...asked,
+    ...(budget === undefined ? {} : { budget }),
+    ...(asked.queries === 0 || shift.l1 === 0 ? {} : { answers: perQuery(shift, asked.queries) }),
+    stepsPerSecond: effort.seconds === 0 ? 0 : effort.steps / effort.seconds,
     trainImages: pool ?? set.train.indices.length,
     validationImages: set.validation?.indices.length ?? 0,
     ...(best === undefined ? {} : { best: { epoch: best.epoch, validation: best.validation } }),
-    history: trained.history,
+    history,
   };
 };
+
+const perQuery = ({ l1, kl, changed }: AnswerShift, queries: number): Required<TrainingRecord>['answers'] => ({
+  l1: l1 / queries,
+  kl: kl / queries,
+  changed: changed / queries,
+});
 
 /** What a model's weights say of themselves. */
 const metadataOf = (network: Network, { classes, image, normalisation }: Dataset): Record<string, string> => ({

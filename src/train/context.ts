@@ -3,7 +3,7 @@ import type { Key } from '../core/random.js';
 import type { Tree } from '../core/tree.js';
 import type { FitResult, FitSpec, NoTensors } from './fit.js';
 import type { ImageSet, StoredAnswers, UnlabelledBatch } from './images.js';
-import type { Access, Asked, Victim } from './oracle.js';
+import type { Access, Victim } from './oracle.js';
 import type { Pictures } from './pictures.js';
 
 /** Images that an attacker made: what a student is trained on is what a person can look at. */
@@ -13,9 +13,6 @@ export interface Synthesised extends Pictures {
   /** Updates that it took: of the images, or of their generator. */
   readonly updates: number;
 }
-
-/** What it took to make something: steps, images through them, seconds, and what was asked of the victim. */
-export type Cost = Pick<FitResult<never>, 'steps' | 'images' | 'seconds'> & Asked;
 
 /** What a plugin's function may give: a promise of its result, as an async function does, or a fp-ts task. */
 export type Doing<A> = PromiseLike<A> | Task<A>;
@@ -62,6 +59,8 @@ export interface Context {
   ): Awaitable<StoredAnswers>;
   /** Makes images once, which are kept as PNG files and shown with the results. */
   images(name: string, make: () => Promise<Synthesised>): Awaitable<Synthesised>;
+  /** All images that this stage has made so far, in order. */
+  pool(): Promise<readonly Synthesised[]>;
   /** Makes a value once; it must survive JSON. */
   value<Value>(name: string, make: () => Promise<Value>): Awaitable<Value>;
   /** A sentence for the record and the terminal: something a reader of the result must know. */

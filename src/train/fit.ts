@@ -151,10 +151,7 @@ export interface FitProgress {
 
 /** The world around a fit: where it may save itself, tell of itself and be stopped. */
 export interface FitHost {
-  /** Of the order of batches and of every step's seed. */
   readonly key: Key;
-  /** Of the first state. Default: a part of `key`. */
-  readonly init?: Key;
   readonly signal?: AbortSignal | undefined;
   /** Steps between checkpoints. */
   readonly checkpointEvery: number;
@@ -312,7 +309,7 @@ export const fit = async <
   try {
     const saved = await host.load();
     const fresh: Whole<State> = {
-      own: spec.init(host.init ?? host.key.split('init')),
+      own: spec.init(host.key.split('init')),
       memory: clone(session?.memory ?? {}),
     };
     try {

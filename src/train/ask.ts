@@ -1,0 +1,107 @@
+import * as tf from '@tensorflow/tfjs';
+import type { Key } from '../core/random.js';
+import { clone, dispose, type Tree } from '../core/tree.js';
+import { evaluationBatches } from '../data/batches.js';
+import { runner } from '../engine/runner.js';
+import type { Step } from '../engine/step.js';
+import { bytesOf, type ImageSet, type RawBatch, type StoredAnswers, type UnlabelledBatch, unpacked } from './images.js';
+import {
+  type Access,
+  type AnswerShift,
+  type Asked,
+  accessOf,
+  budgetOf,
+  checkShift,
+  isBlackBox,
+  type LabelOracle,
+  type LogitOracle,
+  noShift,
+  nothingAsked,
+  open,
+  type ProbabilityOracle,
+  plus,
+  rank,
+  readShift,
+  sessionOf,
+  tensorsOf,
+  type Victim,
+  type VictimTensors,
+} from './oracle.js';
+
+/** Images at a time; the last batch is smaller. */
+const together = 500;
+
+/** The most that an access gives: logits, log-probabilities [batch, classes], or classes [batch, 1]. */
+const answerOf = (oracle: object, access: Access, pixels: tf.Tensor4D): tf.Tensor2D => {
+  if (rank[access] >= rank.logits) return (oracle as LogitOracle).logits(pixels);
+  if (access === 'probabilities') return (oracle as ProbabilityOracle).logProbabilities(pixels);
+  return tf.expandDims(tf.cast((oracle as LabelOracle).labels(pixels), 'float32'), 1);
+};
+
+export interface Questioned {
+  readonly answers: StoredAnswers;
+  readonly asked: Asked;
+  readonly shift: AnswerShift;
+  /** What the victim's defences remember after. The caller owns it. */
+  readonly memory: Tree;
+}
+
+/**
+ * Asks a victim about images in order, as they are. `frozen`: its owner looks at it, and its defences remember nothing of that.
+ * Where a budget ends earlier, there are answers to the first images only.
+ */
+export const question = (
+  victim: Victim,
+  set: Pick<ImageSet | ImageSet<UnlabelledBatch>, 'examples' | 'indices' | 'shape'>,
+  { key, frozen = false }: { readonly key: Key; readonly frozen?: boolean },
+): Questioned => {
+  const session = sessionOf(victim);
+  const access = accessOf(victim);
+  const left = frozen
+    ? Number.POSITIVE_INFINITY
+    : (budgetOf(victim) ?? Number.POSITIVE_INFINITY) - session.asked.queries;
+  const indices = set.indices.subarray(0, Math.min(set.indices.length, left));
+  type Frame = { readonly victim: VictimTensors };
+  type Answered = { readonly answers: tf.Tensor2D; readonly shift?: tf.Tensor1D };
+  const step: Step<Frame, Tree, RawBatch, Answered> = (given, memory, batch, { seed }) => {
+    const { oracle, close } = open(victim, { tensors: given.victim, memory, seed, frozen });
+    const answers = answerOf(oracle, access, unpacked({}, batch).images.div(255));
+    const { memory: next, shift } = close();
+    return { state: next, metrics: shift === undefined ? { answers } : { answers, shift } };
+  };
+  const asker = runner(step, { victim: tensorsOf(victim) });
+  const seeds = key.split('step');
+  let [asked, shift] = [nothingAsked, noShift];
+  const parts: Float32Array[] = [];
+  let size = 1;
+  try {
+    const memory = clone(session.memory);
+    asker.load(memory);
+    dispose(memory);
+    const batches = evaluationBatches({ labels: new Uint8Array(set.examples.count), ...set.examples }, set.shape, {
+      batchSize: together,
+      indices,
+    });
+    let number = 0;
+    for (const { images, count } of indices.length === 0 ? [] : batches.epoch(0)) {
+      const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([...seeds.split(number++).int32Pair()], 'int32') };
+      const batch = { bytes: bytesOf(images, set.shape) };
+      const [answered] = asker.run([{ batch, inputs }]) as [Answered];
+      dispose([batch, inputs]);
+      size = answered.answers.shape[1];
+      parts.push(answered.answers.dataSync().slice() as Float32Array);
+      if (answered.shift !== undefined) shift = plus(shift, readShift(answered.shift.dataSync()));
+      dispose(answered);
+      asked = plus(asked, { ...nothingAsked, [isBlackBox(access) ? 'queries' : 'forward']: count });
+      checkShift(victim, shift);
+    }
+    const values = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+    parts.reduce((at, part) => {
+      values.set(part, at);
+      return at + part.length;
+    }, 0);
+    return { answers: { values, size }, asked, shift, memory: asker.read() };
+  } finally {
+    asker.dispose();
+  }
+};

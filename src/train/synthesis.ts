@@ -1,0 +1,676 @@
+import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
+import type { Key } from '../core/random.js';
+import { clone, dispose, type Tree } from '../core/tree.js';
+import type { Augmentation, Normalisation } from '../data/dataset.js';
+import type { ImageShape, Named, Network, Variables } from '../models/network.js';
+import {
+  type BuiltLearner,
+  type ClassifierState,
+  classifier,
+  initialState,
+  type Loss,
+  updateOn,
+} from './classifier.js';
+import type { Context, Synthesised } from './context.js';
+import type { FitResult, FitSpec, FitStep, NoTensors, Source } from './fit.js';
+import { type ImageSet, type RawBatch, type Resident, toPixels, type UnlabelledBatch } from './images.js';
+import { crossEntropy, detach, distillationKl } from './losses.js';
+import {
+  type Access,
+  accessOf,
+  type LabelOracle,
+  type LogitOracle,
+  type Oracle,
+  type ProbabilityOracle,
+  rank,
+  type Victim,
+} from './oracle.js';
+import { type Pictures, picturesOf } from './pictures.js';
+import { constant, type Schedule } from './schedules.js';
+
+/**
+ * Stealing without data is *synthesise → distil*: a synthesiser makes images of what the victim gives away, and a student is
+ * distilled on them. A new data-free attack is a new `Synthesiser`, put into `distillFromPool`, or into `trainJointly` for a
+ * generator that learns together with the student.
+ *
+ * @typeParam State what a synthesiser changes: pixels, or a generator's weights, with their optimiser's slots
+ * @typeParam A the access that it needs
+ * @typeParam Memory what it keeps from one batch of a pool to the next
+ */
+export interface Synthesiser<State extends Tree = Tree, A extends Access = Access, Memory extends Tree = NoTensors> {
+  /** Images that are made at a time. Their batch statistics are part of many losses, so at least 2. */
+  readonly batch: number;
+  /** One after the other on the same state; a generator that learns with the student has one. */
+  readonly phases: readonly Phase[];
+  /** Fresh state: noise to be improved, or a generator. `before` is what the phase before left, borrowed; so is the memory. */
+  init(key: Key, about: SynthesisContext<A>, from: { readonly before?: State; readonly memory: Memory }): State;
+  /** The arithmetic of one step of a phase. */
+  step(about: SynthesisContext<A>, phase: number, inputs: SynthesisInputs<State, A, Memory>): SynthesisOutputs<State>;
+  /** The images of a state, normalised, [batch, height, width, channels]; seed (int32 [2]) for those that draw. */
+  images(about: SynthesisContext<A>, state: State, seed: tf.Tensor1D): tf.Tensor4D;
+  /** What lives from batch to batch of a pool: a bank of features, a generator's starting point. */
+  readonly memory?: {
+    init(key: Key, about: SynthesisContext<A>): Memory;
+    /** The memory after a batch, of any form. Both trees are borrowed. */
+    after(
+      about: SynthesisContext<A>,
+      made: { readonly memory: Memory; readonly state: State; readonly key: Key },
+    ): Memory;
+  };
+}
+
+export interface Phase {
+  readonly iterations: number;
+  /** Of all iterations as one epoch: what falls on the way is given as a fraction. */
+  readonly schedule: Schedule;
+}
+
+/** What a synthesiser works on. */
+export interface SynthesisContext<A extends Access = Access> {
+  readonly victim: Victim<A>;
+  /** The images to be made. */
+  readonly input: ImageShape;
+  readonly classes: number;
+  readonly student: Network;
+  /** Of the student's images; a victim whose weights are at hand has the same. */
+  readonly normalisation: Normalisation;
+}
+
+export interface SynthesisInputs<State extends Tree, A extends Access = Access, Memory extends Tree = NoTensors> {
+  readonly victim: Oracle<A>;
+  /** The students as they are by now, for a synthesiser that looks for what they do not know yet: one, or several that learn jointly. */
+  readonly students: readonly [Variables, ...Variables[]];
+  readonly state: State;
+  readonly memory: Memory;
+  /** The class that each image is to be of, int32 [batch]. */
+  readonly labels: tf.Tensor1D;
+  readonly learningRate: tf.Scalar;
+  readonly seed: tf.Tensor1D;
+}
+
+export interface SynthesisOutputs<State extends Tree> {
+  readonly state: State;
+  /** Scalars by name: the loss and its terms. */
+  readonly metrics: Named;
+  /**
+   * The normalised images that the step looked at with the victim's logits or log-probabilities on them, where it asked for them: students
+   * that take one step for each of the synthesiser's learn from these.
+   */
+  readonly shown?: { readonly images: tf.Tensor4D; readonly teacher: tf.Tensor2D };
+}
+
+/** What an attack on which nothing depends but the student's training is given; an `AttackContext` is one. */
+export interface StudentContext extends Context {
+  readonly normalisation: Normalisation;
+  readonly fullStepsPerEpoch: number;
+}
+
+/** A trained student, and the number of images that were made for it. */
+export interface Distilled extends FitResult<Variables> {
+  readonly pool?: number;
+}
+
+/** What students learn of an image that the victim answered. */
+export type StudentLoss = (given: {
+  readonly logits: tf.Tensor2D;
+  /** Logits or log-probabilities, the most that the victim gives; of one that gives labels alone, their one-hot rows' logarithms (0, −∞). */
+  readonly teacher: tf.Tensor2D;
+}) => Loss;
+
+type Labels = { readonly labels: tf.Tensor1D };
+
+/** Iterations in a line of the log. */
+const iterationsPerEpoch = 100;
+
+/** The same batch at every step; `batch` makes its tensors. */
+export const constantSource =
+  <Batch extends Tree>(batch: () => Batch, images: number, steps: number) =>
+  (): Source<Batch> => ({ data: {}, steps, at: () => ({ batch: batch(), images }) });
+
+const labelled =
+  (labels: readonly number[]): (() => Labels) =>
+  () => ({ labels: tf.tensor1d([...labels], 'int32') });
+
+/** So many steps in epochs of at most `iterationsPerEpoch`, as equal as there can be. */
+const epochsOf = (steps: number) => {
+  const epochs = Math.max(1, Math.ceil(steps / iterationsPerEpoch));
+  return { epochs, stepsPerEpoch: Math.max(1, Math.ceil(steps / epochs)), steps };
+};
+
+const synthesisContext = <A extends Access>(
+  victim: Victim<A>,
+  { network }: BuiltLearner,
+  { normalisation }: Pick<StudentContext, 'normalisation'>,
+): SynthesisContext<A> => {
+  const { input, classes } = network;
+  return { victim, input, classes, student: network, normalisation };
+};
+
+/** One phase of making one batch of images. */
+export const phaseFit = <State extends Tree, A extends Access, Memory extends Tree>(
+  synthesiser: Synthesiser<State, A, Memory>,
+  about: SynthesisContext<A>,
+  phase: number,
+  {
+    labels,
+    student,
+    memory,
+    before,
+    every,
+  }: {
+    readonly labels: readonly number[];
+    readonly student: Variables;
+    readonly memory: Memory;
+    readonly before: State | undefined;
+    readonly every: number;
+  },
+): FitSpec<{ readonly student: Variables; readonly memory: Memory }, State, Labels, State, NoTensors, A> => {
+  const { iterations, schedule } = synthesiser.phases[phase] as Phase;
+  return {
+    step: ({ victim, frozen }, state, batch, { learningRate, seed }) =>
+      synthesiser.step(about, phase, {
+        victim,
+        students: [frozen.student],
+        memory: frozen.memory,
+        state,
+        labels: batch.labels,
+        learningRate,
+        seed,
+      }),
+    victim: about.victim,
+    frozen: { student, memory },
+    init: (key) => synthesiser.init(key, about, before === undefined ? { memory } : { before, memory }),
+    source: constantSource(labelled(labels), labels.length, epochsOf(iterations).stepsPerEpoch),
+    ...scheduleSlice({ epochs: 1, schedule }, { steps: iterations, before: 0, total: iterations }),
+    keep: (state) => state,
+    snapshot: { every, of: (state) => shownOf(synthesiser, about, state) },
+  };
+};
+
+const someSeed = (): tf.Tensor1D => tf.tensor1d([1, 2], 'int32');
+
+const shownOf = <State extends Tree, A extends Access, Memory extends Tree>(
+  synthesiser: Synthesiser<State, A, Memory>,
+  about: SynthesisContext<A>,
+  state: State,
+): Pictures => {
+  const images = tf.tidy(() => synthesiser.images(about, state, someSeed()).clone());
+  const pictures = picturesOf(images, about.normalisation);
+  images.dispose();
+  return pictures;
+};
+
+const tenthOf = (iterations: number): number => Math.max(1, Math.round(iterations / 10));
+
+/** So many labels: every class in turn, where `from` labels were given out before. */
+export const roundRobinLabels = (count: number, classes: number, from = 0): readonly number[] =>
+  Array.from({ length: count }, (_, i) => (from + i) % classes);
+
+/** The most that an oracle tells of images, as a student learns from it: see `StudentLoss`. */
+export const answersTo = (oracle: Oracle, access: Access, pixels: tf.Tensor4D): tf.Tensor2D => {
+  if (rank[access] >= rank.logits) return (oracle as LogitOracle).logits(pixels);
+  if (access === 'probabilities') return (oracle as ProbabilityOracle).logProbabilities(pixels);
+  const { labels, classes } = oracle as LabelOracle;
+  return tf.log(tf.oneHot(labels(pixels), classes, 1, 0, 'float32')) as tf.Tensor2D;
+};
+
+/** τ² KL(victim ‖ student), both softened by τ; cross-entropy where the victim gives labels alone. */
+const distilled =
+  (access: Access, temperature: number): StudentLoss =>
+  ({ logits, teacher }) =>
+    access === 'label'
+      ? { loss: crossEntropy(logits, tf.argMax(teacher, 1)) }
+      : distillationKl({ logits, teacher, temperature });
+
+/** How a student learns from a pool of images. */
+export interface PoolDistillation {
+  /** Batches of images in the pool. */
+  readonly batches: number;
+  /** The classes of each batch's images; default: every class in turn, from batch to batch. */
+  readonly labels?: readonly number[] | undefined;
+  readonly temperature: number;
+  /** Instead of distillation at `temperature`. */
+  readonly loss?: StudentLoss | undefined;
+  /** Steps of distillation; default: as many as honest training on all images takes. */
+  readonly steps?: number | undefined;
+  /** Steps after each new batch, on the pool as it is by then; default: 0, all images are made first. */
+  readonly stepsBetween?: number | undefined;
+  /** Changes of a pool's images in training; default: none. */
+  readonly augmentation?: Augmentation | undefined;
+  /** Iterations between two pictures of how it goes; default: a tenth of all. */
+  readonly pictureEvery?: number | undefined;
+}
+
+/** A pool of fewer images than this is marked: a student of so few says little about the attack at full size. */
+export const comparablePool = 10_000;
+
+/** What goes from batch to batch: the synthesiser's memory, and the student where it learns in between. */
+type Pooling<Memory extends Tree> = { readonly memory: Memory; readonly student?: ClassifierState };
+
+/**
+ * Makes a pool of images batch by batch, and distils the student on it: τ² KL(victim ‖ student), both softened by τ.
+ */
+export const distillFromPool = async <State extends Tree, A extends Access, Memory extends Tree = NoTensors>(
+  synthesiser: Synthesiser<State, A, Memory>,
+  options: PoolDistillation,
+  victim: Victim<A>,
+  learner: BuiltLearner,
+  context: StudentContext,
+): Promise<Distilled> => {
+  const { batches, temperature, stepsBetween = 0, augmentation = { crop: 0, flip: false } } = options;
+  const access = accessOf(victim);
+  const loss = options.loss ?? distilled(access, temperature);
+  const all = synthesiser.phases.reduce((sum, { iterations }) => sum + iterations, 0);
+  const every = options.pictureEvery ?? tenthOf(all);
+  const about = synthesisContext(victim, learner, context);
+  const labelsOf = (batch: number): readonly number[] =>
+    options.labels ?? roundRobinLabels(synthesiser.batch, about.classes, batch * synthesiser.batch);
+  validateSynthesiser(synthesiser, labelsOf(0), about.classes);
+  const steps = options.steps ?? learner.recipe.epochs * context.fullStepsPerEpoch;
+  const takenBefore = (batch: number): number => Math.min(batch * stepsBetween, steps);
+  const fresh = (): ClassifierState =>
+    initialState(learner.recipe.optimizer, learner.network.init(context.key.split('student').split('init')));
+
+  /** Steps of a student on what is in the pool by now. */
+  const distil = async (on: Pick<Context, 'fit'>, student: ClassifierState, before: number, count: number) =>
+    on.fit(
+      'student',
+      poolFit(learner, victim, {
+        lots: (await context.pool()) as readonly [Synthesised, ...Synthesised[]],
+        normalisation: about.normalisation,
+        start: student,
+        loss,
+        augmentation,
+        steps: count,
+        before,
+        total: steps,
+      }),
+    );
+
+  const { student = fresh(), ...rest } = await context.loop<Pooling<Memory>>('pool', {
+    count: batches,
+    init: (key) => ({
+      memory: synthesiser.memory?.init(key, about) ?? ({} as Memory),
+      ...(stepsBetween === 0 ? {} : { student: fresh() }),
+    }),
+    body: async ({ memory, student: learning }, batch, inner) => {
+      const known = learning ?? fresh();
+      const labels = labelsOf(batch);
+      const { state, updates } = await synthesise(synthesiser, about, {
+        labels,
+        student: known.variables,
+        memory,
+        every,
+        context: inner,
+      });
+      try {
+        await inner.images('lot', async () => ({ ...shownOf(synthesiser, about, state), labels, updates }));
+        const key = inner.key.split('memory');
+        const after = synthesiser.memory?.after(about, { memory, state, key }) ?? clone(memory);
+        if (learning === undefined) return { memory: after };
+        const count = takenBefore(batch + 1) - takenBefore(batch);
+        // The last steps are one fit, whose log is the student's.
+        if (count === 0 || takenBefore(batch + 1) === steps) return { memory: after, student: clone(learning) };
+        const { last } = await distil(inner, learning, takenBefore(batch), count);
+        return { memory: after, student: last };
+      } finally {
+        dispose(state);
+        if (learning === undefined) dispose(known);
+      }
+    },
+  });
+  dispose(rest.memory);
+  if (stepsBetween > 0 && steps < batches * stepsBetween)
+    context.warn(
+      `the student's ${steps} steps were taken before the last of ${batches} batches: later images were made against a student that learnt no more`,
+    );
+  const before = lastBefore(steps, stepsBetween, batches);
+  try {
+    const { last, best: _, ...fitted } = await distil(context, student, before, steps - before);
+    const made = (await context.pool()).reduce((sum, { labels }) => sum + labels.length, 0);
+    if (made < comparablePool)
+      context.warn(
+        `pool too small to compare: ${made.toLocaleString('en')} images, and fewer than ${comparablePool.toLocaleString('en')} say little about the attack`,
+      );
+    const variables = clone(last.variables);
+    dispose(last);
+    return { ...fitted, pool: made, last: variables };
+  } finally {
+    dispose(student);
+  }
+};
+
+/** Steps that were taken between batches when the last fit begins: at least one is left to it. */
+const lastBefore = (steps: number, between: number, batches: number): number =>
+  between === 0 ? 0 : Math.min(batches, Math.ceil(steps / between) - 1) * between;
+
+/** Throws a `FailureError` of kind `plugin` for a synthesiser that cannot make a batch of images of these classes. */
+const validateSynthesiser = (
+  { batch, phases }: Pick<Synthesiser, 'batch' | 'phases'>,
+  labels: readonly number[],
+  classes: number,
+): void => {
+  const refuse = (what: string, remedy: string): never => {
+    throw new FailureError(failure('plugin', what, { where: 'synthesiser', remedy }));
+  };
+  if (batch < 2) refuse(`its batches are of ${batch} images`, 'Make at least 2: a single one has no batch statistics.');
+  if (phases.length === 0) refuse('it has no phases', 'Give it one, with its iterations and learning rate.');
+  if (labels.length !== batch)
+    refuse(
+      `there are ${labels.length} labels for a batch of ${batch} images`,
+      'Give a class for each image of the batch.',
+    );
+  const strange = labels.find((label) => !(Number.isInteger(label) && label >= 0 && label < classes));
+  if (strange !== undefined) refuse(`label ${strange} is none of the ${classes} classes`, 'Count classes from 0 on.');
+};
+
+/** All phases of one batch: what the last one left, which the caller owns, and the updates that it took. */
+const synthesise = async <State extends Tree, A extends Access, Memory extends Tree>(
+  synthesiser: Synthesiser<State, A, Memory>,
+  about: SynthesisContext<A>,
+  {
+    context,
+    ...given
+  }: {
+    readonly labels: readonly number[];
+    readonly student: Variables;
+    readonly memory: Memory;
+    readonly every: number;
+    readonly context: Context;
+  },
+): Promise<{ readonly state: State; readonly updates: number }> => {
+  const { phases } = synthesiser;
+  let before: State | undefined;
+  let updates = 0;
+  for (const phase of phases.keys()) {
+    const spec = phaseFit(synthesiser, about, phase, { ...given, before });
+    try {
+      const { last, steps } = await context.fit(phases.length === 1 ? 'images' : `images-phase-${phase}`, spec);
+      updates += steps;
+      if (before !== undefined) dispose(before);
+      before = last;
+    } catch (error) {
+      if (before !== undefined) dispose(before);
+      throw error;
+    }
+  }
+  return { state: before as State, updates };
+};
+
+/** Distillation on a pool, from a state that earlier steps left: the learning rate goes on where it was. */
+const poolFit = <A extends Access>(
+  learner: BuiltLearner,
+  victim: Victim<A>,
+  {
+    lots,
+    normalisation,
+    start,
+    loss,
+    augmentation,
+    steps,
+    before,
+    total,
+  }: {
+    readonly lots: readonly [Synthesised, ...Synthesised[]];
+    readonly normalisation: Normalisation;
+    readonly start: ClassifierState;
+    readonly loss: StudentLoss;
+    readonly augmentation: Augmentation;
+    readonly steps: number;
+    readonly before: number;
+    readonly total: number;
+  },
+): FitSpec<NoTensors, ClassifierState, RawBatch, ClassifierState, Resident, A> => {
+  const { recipe } = learner;
+  const access = accessOf(victim);
+  const count = lots.reduce((sum, { labels }) => sum + labels.length, 0);
+  const set: ImageSet<UnlabelledBatch> = {
+    examples: { images: Buffer.concat(lots.map(({ images }) => images)), count },
+    indices: Int32Array.from({ length: count }, (_, i) => i),
+    shape: lots[0].shape,
+    normalisation,
+    augmentation,
+    labelled: false,
+  };
+  const spec = classifier({
+    learner: { ...learner, recipe: { ...recipe, batch: Math.min(recipe.batch, count) } },
+    data: set,
+    victim,
+    target: ({ victim: oracle, pixels }) => ({ teacher: answersTo(oracle, access, pixels) }),
+    loss: ({ logits, target: { teacher } }) => loss({ logits, teacher }),
+  });
+  return {
+    ...(spec as FitSpec<NoTensors, ClassifierState, RawBatch, Variables, Resident, A>),
+    ...scheduleSlice(recipe, { steps, before, total }),
+    init: () => clone(start),
+    keep: whole,
+  };
+};
+
+const whole = (state: ClassifierState): ClassifierState => state;
+
+/** `steps` steps of a training of `total`, of which `before` were taken: epochs and rate as in the whole. */
+export const scheduleSlice = (
+  { epochs, schedule }: Pick<BuiltLearner['recipe'], 'epochs' | 'schedule'>,
+  { steps, before, total }: { readonly steps: number; readonly before: number; readonly total: number },
+): Required<Pick<FitSpec<Tree, Tree, Tree, Tree>, 'epochs' | 'schedule'>> & {
+  readonly stepsPerEpoch: number;
+  readonly steps: number;
+} => {
+  const perEpoch = total / epochs;
+  return {
+    ...epochsOf(steps),
+    schedule: {
+      ...schedule,
+      at: ({ step }) =>
+        schedule.at({
+          epoch: Math.floor((step + before) / perEpoch),
+          step: step + before,
+          stepsPerEpoch: perEpoch,
+          epochs,
+        }),
+    },
+  };
+};
+
+/** A generator and the students that learn from it. */
+type Joint<State extends Tree> = { readonly synthesiser: State; readonly students: readonly ClassifierState[] };
+
+export interface JointDistillation {
+  readonly epochs: number;
+  readonly stepsPerEpoch: number;
+  /** τ of the students' distillation, unless `loss` is given. Default 1. */
+  readonly temperature?: number;
+  readonly loss?: StudentLoss;
+  /** Steps of the synthesiser in one step of the fit. Default 1. */
+  readonly synthesiserSteps?: number;
+  /**
+   * Steps of the students after them, each on fresh images about which the victim is asked. Default: one step, on the images that the
+   * synthesiser's last step has shown, with the answers it had.
+   */
+  readonly studentSteps?: number;
+  /** Students that learn from the same images; the first one is what is stolen. Default 1. */
+  readonly students?: number;
+  /** Images of the trained generator that are kept to be looked at. */
+  readonly keep: number;
+  /** Steps between two pictures of how it goes; default: a tenth of all. */
+  readonly pictureEvery?: number | undefined;
+}
+
+/**
+ * Lets a synthesiser and students learn in one step of a fit, in any ratio: no gradient flows from the students to the synthesiser or
+ * back. The student's recipe gives their optimiser and learning rate.
+ */
+export const trainJointly = async <State extends Tree, A extends Access>(
+  synthesiser: Synthesiser<State, A>,
+  options: JointDistillation,
+  victim: Victim<A>,
+  learner: BuiltLearner,
+  context: StudentContext,
+): Promise<Distilled> => {
+  const about = synthesisContext(victim, learner, context);
+  validateSynthesiser(synthesiser, roundRobinLabels(synthesiser.batch, about.classes), about.classes);
+  const { last, best: _, ...fitted } = await context.fit('student', jointFit(synthesiser, about, options, learner));
+  try {
+    const [student] = last.students as [ClassifierState];
+    await context.images('generated', async () => ({
+      ...(await sampled(synthesiser, about, last.synthesiser, options.keep, { context, student: student.variables })),
+      updates: fitted.steps * (options.synthesiserSteps ?? 1),
+    }));
+    return { ...fitted, last: clone(student.variables) };
+  } finally {
+    dispose(last);
+  }
+};
+
+/** Several draws of one step: the step's own seed first. */
+const seedAt = (seed: tf.Tensor1D, number: number): tf.Tensor1D =>
+  number === 0 ? seed : tf.add(seed, tf.tensor1d([104_729 * number, 7919 * number], 'int32'));
+
+const noMemory: NoTensors = {};
+
+/** The fit of a synthesiser and students together. */
+export const jointFit = <State extends Tree, A extends Access>(
+  synthesiser: Synthesiser<State, A>,
+  about: SynthesisContext<A>,
+  {
+    epochs,
+    stepsPerEpoch,
+    temperature = 1,
+    loss = distilled(accessOf(about.victim), temperature),
+    synthesiserSteps = 1,
+    studentSteps,
+    students: count = 1,
+    pictureEvery,
+  }: Omit<JointDistillation, 'keep'>,
+  learner: BuiltLearner,
+): FitSpec<NoTensors, Joint<State>, Labels, Joint<State>, NoTensors, A> => {
+  const { network, recipe } = learner;
+  const access = accessOf(about.victim);
+  const labels = roundRobinLabels(synthesiser.batch, about.classes);
+  type Learning = Pick<Joint<State>, 'students'> & { readonly metrics: Named };
+
+  /** One update of each student, and the first one's loss. */
+  const update = (
+    { students, metrics }: Learning,
+    images: tf.Tensor4D,
+    teacher: tf.Tensor2D,
+    learningRate: tf.Scalar,
+  ): Learning => {
+    const updated = students.map((student) =>
+      updateOn(learner, student, images, learningRate, ({ logits }) => loss({ logits, teacher })),
+    );
+    const { terms, loss: value } = updated[0] as (typeof updated)[0];
+    return {
+      students: updated.map(({ state }) => state),
+      metrics: { ...metrics, ...(Object.keys(terms).length === 0 ? { studentLoss: value } : terms) },
+    };
+  };
+
+  const step: FitStep<NoTensors, Joint<State>, Labels, NoTensors, A> = ({ victim }, joint, batch, inputs) => {
+    const { learningRate, seed } = inputs;
+    const known = joint.students.map(({ variables }) => variables) as [Variables, ...Variables[]];
+    let made: SynthesisOutputs<State> = { state: joint.synthesiser, metrics: {} };
+    for (let i = 0; i < synthesiserSteps; i++)
+      made = synthesiser.step(about, 0, {
+        victim,
+        students: known,
+        memory: noMemory,
+        state: made.state,
+        labels: batch.labels,
+        learningRate,
+        seed: seedAt(seed, i),
+      });
+    let learning: Learning = { students: joint.students, metrics: made.metrics };
+    if (studentSteps === undefined) {
+      if (made.shown === undefined) throw new FailureError(nothingShown);
+      learning = update(learning, detach(made.shown.images), made.shown.teacher, learningRate);
+    }
+    for (let i = 0; i < (studentSteps ?? 0); i++) {
+      const images = synthesiser.images(about, made.state, seedAt(seed, synthesiserSteps + i));
+      const teacher = answersTo(victim, access, toPixels(images, about.normalisation));
+      learning = update(learning, images, teacher, learningRate);
+    }
+    return { state: { synthesiser: made.state, students: learning.students }, metrics: learning.metrics };
+  };
+  return {
+    step,
+    victim: about.victim,
+    init: (key) => ({
+      synthesiser: synthesiser.init(key.split('synthesiser'), about, { memory: noMemory }),
+      students: Array.from({ length: count }, (_, i) =>
+        // Students that began alike would agree for ever.
+        initialState(recipe.optimizer, network.init(i === 0 ? key : key.split(`student ${i}`))),
+      ),
+    }),
+    source: constantSource(labelled(labels), labels.length, stepsPerEpoch),
+    epochs,
+    stepsPerEpoch,
+    schedule: recipe.schedule,
+    keep: (state) => state,
+    snapshot: {
+      every: pictureEvery ?? tenthOf(epochs * stepsPerEpoch),
+      of: (state) => shownOf(synthesiser, about, state.synthesiser),
+    },
+  };
+};
+
+const nothingShown = failure('plugin', 'its step shows no images with answers', {
+  where: 'synthesiser',
+  remedy: 'Return `shown`, or give trainJointly the number of studentSteps.',
+});
+
+/**
+ * So many images of a generator, each called by what the victim takes it for; by what the student does, where asking the victim would be
+ * one more query.
+ */
+const sampled = async <State extends Tree, A extends Access>(
+  synthesiser: Synthesiser<State, A>,
+  about: SynthesisContext<A>,
+  state: State,
+  count: number,
+  { context, student }: { readonly context: Context; readonly student: Variables },
+): Promise<Omit<Synthesised, 'updates'>> => {
+  const lots = Array.from({ length: Math.ceil(count / synthesiser.batch) }, (_, lot) => {
+    const seed = tf.tensor1d([...context.key.split('generated').split(lot).int32Pair()], 'int32');
+    const { images, taken } = tf.tidy(() => {
+      const made = synthesiser.images(about, state, seed).clone();
+      return { images: made, taken: about.student.apply(student, made, { mode: 'eval' }).logits.argMax(1) };
+    });
+    const found = { ...picturesOf(images, about.normalisation), labels: Array.from(taken.dataSync()) };
+    tf.dispose([seed, images, taken]);
+    return found;
+  });
+  const { shape } = lots[0] as Pictures;
+  const images = Buffer.concat(lots.map(({ images }) => images)).subarray(
+    0,
+    count * shape.height * shape.width * shape.channels,
+  );
+  const byStudent = lots.flatMap(({ labels }) => labels).slice(0, count);
+  const labels =
+    accessOf(about.victim) === 'weights' ? await byVictim(context, about, { images, shape, count }) : byStudent;
+  return { shape, images, labels, clipped: lots.reduce((sum, { clipped }) => sum + clipped, 0) / lots.length };
+};
+
+const byVictim = async <A extends Access>(
+  context: Context,
+  { victim, normalisation }: SynthesisContext<A>,
+  { images, shape, count }: { readonly images: Uint8Array; readonly shape: ImageShape; readonly count: number },
+): Promise<readonly number[]> => {
+  const { values, size } = await context.ask('generated', victim, {
+    examples: { images, count },
+    indices: Int32Array.from({ length: count }, (_, i) => i),
+    shape,
+    normalisation,
+    augmentation: { crop: 0, flip: false },
+    labelled: false,
+  });
+  return Array.from({ length: count }, (_, i) => {
+    const row = values.subarray(i * size, (i + 1) * size);
+    return row.indexOf(Math.max(...row));
+  });
+};
+
+/** For synthesisers whose learning rate is their own. */
+export const zeroSchedule: Schedule = constant(0);
