@@ -62,7 +62,7 @@ export {
   updateOn,
 } from './train/classifier.js';
 export type { Context, Synthesised } from './train/context.js';
-export type { FitResult, FitSpec, Given, Source } from './train/fit.js';
+export type { FitResult, FitSpec, Given } from './train/fit.js';
 export { valueAndGradient } from './train/gradient.js';
 export type { ImageSet, LabelledBatch, RawBatch, UnlabelledBatch } from './train/images.js';
 export {
@@ -87,6 +87,7 @@ export {
 export { type Learner, learner, type Pretrained, pretrained, type Recipe } from './train/recipe.js';
 export { recipes } from './train/recipes.js';
 export { constant, cosine, multiStep, type Schedule } from './train/schedules.js';
+export type { Source } from './train/source.js';
 export {
   distillFromPool,
   type JointDistillation,

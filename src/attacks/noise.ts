@@ -2,9 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 import { checked, nothingElse, positive, wholeAtLeast } from '../core/check.js';
 import { standardNormal } from '../engine/ops.js';
 import { type ClassifierState, initialState, updateOn } from '../train/classifier.js';
-import type { NoTensors } from '../train/fit.js';
 import { normalisePixels, toPixels } from '../train/images.js';
 import { distillationKl } from '../train/losses.js';
+import type { NoTensors } from '../train/source.js';
 import { constantSource, scheduleSlice } from '../train/synthesis.js';
 import type { Attack } from './attack.js';
 

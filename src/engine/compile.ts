@@ -104,6 +104,8 @@ export const compile = <
   const readOut = (): State => {
     const form = loaded();
     const leaves = tree.entries(form);
+    // TensorFlow does not run a graph for nothing.
+    if (leaves.length === 0) return form;
     const values = (session as Session).run([], [], reading(leaves.map((_, i) => fixed + i)));
     return filled(form, values);
   };

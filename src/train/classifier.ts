@@ -4,7 +4,7 @@ import { clone, type Tree } from '../core/tree.js';
 import { augment, inBfloat16 } from '../engine/ops.js';
 import type { ApplyOptions, Named, Network, Output, Variables } from '../models/network.js';
 import { accuracyBy, evaluationStep } from './evaluate.js';
-import type { FitSpec, FitStep, NoTensors } from './fit.js';
+import type { FitSpec, FitStep } from './fit.js';
 import { valueAndGradient } from './gradient.js';
 import {
   type ImageSet,
@@ -19,6 +19,7 @@ import {
 import type { Optimizer, OptimizerState } from './optimizers.js';
 import type { Access, Oracle, Victim } from './oracle.js';
 import type { Recipe } from './recipe.js';
+import type { NoTensors } from './source.js';
 
 /** A network with its recipe, fitted to a data set's shape and classes. */
 export interface BuiltLearner {

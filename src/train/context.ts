@@ -1,10 +1,11 @@
 import type { Awaitable, Task } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { Tree } from '../core/tree.js';
-import type { FitResult, FitSpec, NoTensors } from './fit.js';
+import type { FitResult, FitSpec } from './fit.js';
 import type { ImageSet, StoredAnswers, UnlabelledBatch } from './images.js';
 import type { Access, Victim } from './oracle.js';
 import type { Pictures } from './pictures.js';
+import type { NoTensors } from './source.js';
 
 /** Images that an attacker made: what a student is trained on is what a person can look at. */
 export interface Synthesised extends Pictures {

@@ -5,7 +5,7 @@ import { trainingBatches } from '../data/batches.js';
 import type { Augmentation, Examples, Normalisation } from '../data/dataset.js';
 import * as ops from '../engine/ops.js';
 import type { ImageShape } from '../models/network.js';
-import type { Source } from './fit.js';
+import type { Source } from './source.js';
 
 /**
  * Raw pixels 0..255, [batch, height, width, channels], as float32; and [batch, size] answers, of a set that has them stored.

@@ -13,7 +13,7 @@ import {
   updateOn,
 } from './classifier.js';
 import type { Context, Synthesised } from './context.js';
-import type { FitResult, FitSpec, FitStep, NoTensors, Source } from './fit.js';
+import type { FitResult, FitSpec, FitStep } from './fit.js';
 import { type ImageSet, type RawBatch, type Resident, toPixels, type UnlabelledBatch } from './images.js';
 import { crossEntropy, detach, distillationKl } from './losses.js';
 import {
@@ -28,6 +28,7 @@ import {
 } from './oracle.js';
 import { type Pictures, picturesOf } from './pictures.js';
 import { constant, type Schedule } from './schedules.js';
+import type { NoTensors, Source } from './source.js';
 
 /**
  * Stealing without data is *synthesise → distil*: a synthesiser makes images of what the victim gives away, and a student is

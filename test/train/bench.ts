@@ -9,9 +9,10 @@ import { batchNorm, classifier, conv, features, flatten, network, relu, sequenti
 import type { NetworkPlugin, Variables } from '../../src/models/network.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
 import type { Context } from '../../src/train/context.js';
-import { type FitResult, type FitSpec, fit, type Source } from '../../src/train/fit.js';
+import { type FitResult, type FitSpec, fit } from '../../src/train/fit.js';
 import { type ImageSet, type LabelledBatch, type RawBatch, type Resident, unpacked } from '../../src/train/images.js';
 import type { Recipe } from '../../src/train/recipe.js';
+import type { Source } from '../../src/train/source.js';
 import { recipe, thirds } from '../run/helpers.js';
 
 /** A net with everything that a step may change: weights, biases and running statistics. */

@@ -13,9 +13,9 @@ import {
   type FitResult,
   type FitSpec,
   fit,
-  type Source,
 } from '../../src/train/fit.js';
 import { constant, cosine } from '../../src/train/schedules.js';
+import type { Source } from '../../src/train/source.js';
 import { values } from './tensors.js';
 
 beforeAll(async () => {
