@@ -42,10 +42,28 @@ export {
 export type { Published } from './experiment/published.js';
 export { sweep } from './experiment/sweep.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';
+export {
+  type Generated,
+  type Generator,
+  type GeneratorOptions,
+  type GeneratorPlugin,
+  generator,
+  generatorPresets,
+} from './models/generator.js';
+export { type Head, withHeads, withoutHeads } from './models/heads.js';
 export * as layers from './models/layers.js';
 export { leNet5, leNet5Half } from './models/lenet.js';
 export { mobileNetV2 } from './models/mobilenet-v2.js';
-export type { Network, NetworkPlugin, Output, Variables } from './models/network.js';
+export type {
+  ApplyOptions,
+  BatchStats,
+  ImageStats,
+  Network,
+  NetworkPlugin,
+  Output,
+  Shape,
+  Variables,
+} from './models/network.js';
 export { plainCnn } from './models/plain-cnn.js';
 export { preResNet } from './models/pre-resnet.js';
 export { resNet } from './models/resnet.js';

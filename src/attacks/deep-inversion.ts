@@ -282,8 +282,8 @@ const refusal = (
   const [victim] = seeing;
   const strange = labels.find((label) => label >= victim.classes);
   if (strange !== undefined) return `label ${strange} is none of the ${victim.classes} classes`;
-  if (!victim.variables.some(({ kind }) => kind === 'stat'))
-    return `${victim.name} has no batch norm, whose statistics the images are made to fit`;
+  if (!victim.variables.some(({ over }) => over === 'images'))
+    return `${victim.name} has no batch norm over images, whose statistics the images are made to fit`;
   const { height, width } = victim.input;
   if (halfIterations === 0) return undefined;
   if (height % 2 !== 0 || width % 2 !== 0) return `images of ${height}×${width} have no half resolution`;
@@ -354,7 +354,7 @@ const inversionLoss = (
   const seen = half ? avgPool(pixels, 2) : pixels;
   const reach = half ? Math.floor(inversion.jitter / 2) : inversion.jitter;
   const moved = jitter(seen, { reach, flip: inversion.flip }, seed);
-  const { logits, taps = {} } = victim.apply(moved, { taps: true });
+  const { logits, batchStats = {} } = victim.apply(moved, { batchStats: true });
   const terms: Record<string, tf.Scalar> = { crossEntropy: crossEntropy(logits, labels) };
   const weights: Record<string, number> = { crossEntropy: 1 };
   const add = (name: string, weight: number, term: () => tf.Scalar): void => {
@@ -363,7 +363,7 @@ const inversionLoss = (
     weights[name] = weight;
   };
   add('batchNorm', inversion.batchNorm, () =>
-    batchNormDistance(taps, victim.variables.stats, { firstMultiplier: inversion.firstBatchNorm }),
+    batchNormDistance(batchStats, victim.variables.stats, { firstMultiplier: inversion.firstBatchNorm }),
   );
   add('variation', inversion.variation, () => totalVariation(moved, 'l2'));
   add('norm', inversion.norm, () => imageNorm(moved, inversion.normOf));

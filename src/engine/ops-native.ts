@@ -655,6 +655,27 @@ export const moments = operation<{ readonly x: readonly number[] }, 'x'>('Moment
   }),
 });
 
+/** Mean and biased variance over height and width: [n, h, w, c] to twice [n, c]. */
+export const momentsByImage = operation<{ readonly x: readonly number[] }, 'x'>('MomentsByImage', {
+  inputs: ['x'],
+  forward: ([x], { x: [n = 0, , , c = 0] }) =>
+    tf.tidy(() => {
+      const mean = meanOver(x as tf.Tensor, [1, 2]);
+      const deviations = tf.sub(x as tf.Tensor, tf.reshape(mean, [n, 1, 1, c]));
+      return [mean, meanOver(tf.square(deviations), [1, 2])];
+    }),
+  saved: { inputs: ['x'], outputs: [true, false] },
+  gradient: ([toMean, toVariance], [x, mean], { x: [n = 0, h = 0, w = 0, c = 0] }) => ({
+    x: () =>
+      tf.tidy(() => {
+        const share = (dy: tf.Tensor | undefined, by: number) =>
+          tf.reshape(tf.mul(dy as tf.Tensor, by / (h * w)), [n, 1, 1, c]);
+        const deviations = tf.sub(x as tf.Tensor, tf.reshape(mean as tf.Tensor, [n, 1, 1, c]));
+        return tf.add(tf.mul(deviations, share(toVariance, 2)), share(toMean, 1));
+      }),
+  }),
+});
+
 /** Random numbers that depend on seed (int32 [2]) alone. */
 const stateless =
   (name: string) =>

@@ -277,7 +277,7 @@ const otherBatchNormEval = <T extends tf.Tensor>(x: T, variables: BatchNormVaria
 };
 
 /** `batchNormEval` as y, with mean and biased variance of x itself: gradients flow through all three. */
-export const batchNormTapped = <T extends tf.Tensor2D | tf.Tensor4D>(
+export const batchNormWithMoments = <T extends tf.Tensor2D | tf.Tensor4D>(
   x: T,
   variables: BatchNormVariables,
   { epsilon = 1e-5, activation }: Omit<BatchNormOptions, 'momentum'> = {},
@@ -337,6 +337,25 @@ export const upsample = (x: tf.Tensor4D, factor = 2): tf.Tensor4D => {
   tf.util.assert(Number.isInteger(Math.log2(factor)) && factor > 0, () => `${factor} is no power of two`);
   return isNative() ? (native.upsample({ x }, { factor, x: x.shape })[0] as tf.Tensor4D) : plainUpsample(x, factor);
 };
+
+/** x with each border's pixels once more beside it: [n, h, w, c] to [n, h + 2, w + 2, c]. */
+const withBorder = (x: tf.Tensor4D): tf.Tensor4D =>
+  [1, 2].reduce((image, axis) => {
+    const last = (image.shape[axis] as number) - 1;
+    const edge = (at: number) => {
+      const size = image.shape.map((side, i) => (i === axis ? 1 : side));
+      return tf.slice(image, [0, axis === 1 ? at : 0, axis === 2 ? at : 0, 0], size);
+    };
+    return tf.concat([edge(0), image, edge(last)], axis);
+  }, x);
+
+/**
+ * Twice the sides by linear interpolation: [n, h, w, c] to [n, 2 h, 2 w, c]. PyTorch's `interpolate(scale_factor=2,
+ * mode='bilinear')`, without aligned corners: in each direction ¼ of the neighbour's and ¾ of the pixel's own. That is what
+ * two means of neighbours make of pixels that are one twice; tfjs's resizing has the gradient of other coordinates.
+ */
+export const upsampleBilinear = (x: tf.Tensor4D): tf.Tensor4D =>
+  tf.tidy(() => avgPool(avgPool(withBorder(upsample(x)), 2, 1), 2, 1));
 
 /** Which of a kernel's three rows (or columns) add up to each of four: between two pixels that are one twice, some fall together. */
 const together = [
@@ -414,6 +433,13 @@ export const moments = (x: tf.Tensor): { readonly mean: tf.Tensor1D; readonly va
   const [mean, variance] = native.moments({ x: images }, { x: images.shape });
   if (images !== x) images.dispose();
   return { mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
+};
+
+/** Mean and biased variance of each image's channels, over height and width of x [n, h, w, c], with gradients: two [n, c]. */
+export const momentsByImage = (x: tf.Tensor4D): { readonly mean: tf.Tensor2D; readonly variance: tf.Tensor2D } => {
+  if (!isNative()) return tf.moments(x, [1, 2]) as { mean: tf.Tensor2D; variance: tf.Tensor2D };
+  const [mean, variance] = native.momentsByImage({ x }, { x: x.shape });
+  return { mean: mean as tf.Tensor2D, variance: variance as tf.Tensor2D };
 };
 
 /** A parameter with its gradient and its velocity, of one shape. */

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import { type Condition, checked, wholeAtLeast } from '../core/check.js';
+import { type Condition, checked, oneOf, positive, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import {
@@ -9,12 +9,13 @@ import {
   fitLayers,
   type Layer,
   leakyRelu,
+  marked,
   sequential,
   tanh,
   unflatten,
   upsampledConv,
 } from './layers.js';
-import type { ImageShape, Mode, Named, VariableSpec, Variables } from './network.js';
+import type { ApplyOptions, ImageShape, Named, Shape, VariableSpec, Variables } from './network.js';
 
 /** Makes images of one shape from vectors: `init` and `apply` are pure. */
 export interface Generator {
@@ -22,17 +23,24 @@ export interface Generator {
   readonly latent: number;
   readonly image: ImageShape;
   readonly variables: readonly VariableSpec[];
+  /** What can be asked for: `preTanh`, what the tanh before or at the end is of, shaped as the images. */
+  readonly activations: Readonly<Record<string, Shape>>;
   /** Fresh variables, owned by the caller; the same key gives the same bits. */
   init(key: Key): Variables;
   /** z: [n, latent], normal numbers as in training. */
-  apply(variables: Variables, z: tf.Tensor2D, options: { readonly mode: Mode }): Generated;
+  apply(variables: Variables, z: tf.Tensor2D, options: Pick<ApplyOptions, 'mode' | 'activations'>): Generated;
 }
 
 export interface Generated {
-  /** [n, height, width, channels], normalised as what a network takes: of mean 0 and variance 1 in each channel in `train` mode. */
+  /**
+   * [n, height, width, channels]. From `batchNorm`, normalised as what a network takes: of mean 0 and variance 1 in each channel
+   * in `train` mode. From `tanh`, within (−1, 1).
+   */
   readonly images: tf.Tensor4D;
   /** Running statistics after this batch in `train` mode; the given ones in `eval` mode. */
   readonly stats: Named;
+  /** Those that were asked for, [n, height, width, channels], with gradients. */
+  readonly activations?: Named;
 }
 
 /** A generator as a value in an attack. `build` fits it to the images that are wanted. */
@@ -45,10 +53,38 @@ export interface GeneratorPlugin {
   build(image: ImageShape): Generator;
 }
 
-/** Of two of the batch norms: the released code has `BatchNorm2d(128, 0.8)`, and PyTorch's second argument is ε. */
-const epsilon = 0.8;
+export interface GeneratorOptions {
+  /** Numbers in a vector, ≥ 1: 100 for MNIST and 1000 for CIFAR-10 in DAFL's code, 256 in DFME's. */
+  readonly latent: number;
+  /** Channels of the first half, even; of the second half there are half as many. Default 128, as in both papers. */
+  readonly width?: number;
+  /**
+   * How images end: tanh and then a batch norm without weights of its own (`batchNorm`, DAFL's and the default), so that they are
+   * normalised like photographs; or that batch norm and then tanh (`tanh`, DFME's), so that they fill (−1, 1).
+   */
+  readonly output?: 'batchNorm' | 'tanh';
+  /**
+   * ε of the batch norms after the first two convolutions; default 0.8, since DAFL's code has `BatchNorm2d(128, 0.8)`, whose
+   * second argument is ε.
+   */
+  readonly epsilon?: number;
+}
 
-const layers = (width: number, { height, width: across, channels }: ImageShape): Layer =>
+/** Settings of released generators: DFME's (Truong et al., CVPR 2021; `GeneratorA` of its code's `network/gan.py`). */
+export const generatorPresets = {
+  dfme: { latent: 256, output: 'tanh', epsilon: 1e-5 },
+} as const satisfies Readonly<Record<string, GeneratorOptions>>;
+
+/** What comes after the last convolution, by PyTorch's names in the released codes. */
+const endings = {
+  batchNorm: sequential(marked('preTanh'), tanh, batchNorm('conv_blocks2.5', { affine: false })),
+  tanh: sequential(batchNorm('conv_blocks2.4', { affine: false }), marked('preTanh'), tanh),
+} as const;
+
+const layers = (
+  { width, output, epsilon }: Required<GeneratorOptions>,
+  { height, width: across, channels }: ImageShape,
+): Layer =>
   sequential(
     dense('l1.0', (width * height * across) / 16),
     unflatten(height / 4, across / 4, width),
@@ -60,8 +96,7 @@ const layers = (width: number, { height, width: across, channels }: ImageShape):
     batchNorm('conv_blocks2.1', { epsilon }),
     leakyRelu(0.2),
     conv('conv_blocks2.3', channels, { kernel: 3, padding: 1, bias: true }),
-    tanh,
-    batchNorm('conv_blocks2.5', { affine: false }),
+    endings[output],
   );
 
 /** What a generator's width must be. */
@@ -72,33 +107,32 @@ export const evenChannels: Condition = {
 
 /**
  * DAFL's generator (Chen et al., ICCV 2019, after its released code): a dense layer makes an image of a quarter of each side,
- * which two convolutions enlarge, and a third brings to tanh and a batch norm without weights of its own, so that the images
- * are normalised like photographs. The batch norms after the first two convolutions have an ε of 0.8.
+ * which two convolutions enlarge, and a third brings to tanh and a batch norm. `generatorPresets.dfme` is DFME's, which is the
+ * same but for its end and its batch norms' ε.
  *
- * 1,049,985 parameters for 100 numbers and 32×32×1 images; 8,423,939 for 1000 and 32×32×3.
+ * 1,049,985 parameters for 100 numbers and 32×32×1 images; 8,423,939 for 1000 and 32×32×3; 2,329,091 for 256 and 32×32×3.
  *
  * Names are the released code's. Within an image the dense layer's outputs are in (height, width, channel) order here, and in
  * (channel, height, width) order there: at first they are alike, but weights of one are not weights of the other.
  *
- * @param latent numbers in a vector, ≥ 1: 100 for MNIST and 1000 for CIFAR-10 in the released code
- * @param width channels of the first half, even; of the second half there are half as many. 128 in the paper
  * @throws FailureError of kind `experiment`: from `build` where a side of the images is not divisible by 4
  */
 export const generator = ({
   latent,
   width = 128,
-}: {
-  readonly latent: number;
-  readonly width?: number;
-}): GeneratorPlugin => {
-  checked('generator', { latent: wholeAtLeast(1), width: evenChannels }, { latent, width });
+  output = 'batchNorm',
+  epsilon = 0.8,
+}: GeneratorOptions): GeneratorPlugin => {
+  const options = { latent, width, output, epsilon };
+  checked('generator', { latent: wholeAtLeast(1), width: evenChannels, epsilon: positive }, { latent, width, epsilon });
+  oneOf('generator', 'output', output, Object.keys(endings));
   return {
     name: 'generator',
-    params: { latent, width },
+    params: options,
     source: import.meta.url,
     build: (image) => {
       checkSides(image);
-      const { variables, init, run } = fitLayers(layers(width, image), {
+      const { variables, activations, init, run } = fitLayers(layers(options, image), {
         where: 'generator',
         input: { kind: 'vector', size: latent },
       });
@@ -106,10 +140,11 @@ export const generator = ({
         latent,
         image,
         variables,
+        activations,
         init,
-        apply: (values, z, { mode }) => {
-          const { y, stats } = run(values, z, { mode });
-          return { images: y as tf.Tensor4D, stats };
+        apply: (values, z, asked) => {
+          const { y, ...others } = run(values, z, asked);
+          return { images: y as tf.Tensor4D, ...others };
         },
       };
     },

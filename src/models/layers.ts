@@ -3,12 +3,16 @@ import { FailureError, failure } from '../core/errors.js';
 import { type Key, normals, uniforms } from '../core/random.js';
 import * as ops from '../engine/ops.js';
 import type {
+  ApplyOptions,
   BatchStats,
   ImageShape,
+  ImageStats,
   Mode,
   Named,
   Network,
   NetworkPlugin,
+  Output,
+  Shape,
   VariableSpec,
   Variables,
 } from './network.js';
@@ -24,27 +28,25 @@ import type {
  *     );
  *     export const tinyNet = () => network({ name: 'tiny', source: import.meta.url, layers: tiny });
  *
- * Names are PyTorch's; `named('layer1', …)` prefixes them.
+ * Names are PyTorch's; `named('layer1', …)` prefixes them, and `module('layer1', …)` lets its output be asked for as well.
  */
-
-/** What flows between layers, without the batch. */
-export type Shape =
-  | ({ readonly kind: 'image' } & ImageShape)
-  /** `flattened`: the image that a vector's entries come from, in (height, width, channel) order. */
-  | { readonly kind: 'vector'; readonly size: number; readonly flattened?: ImageShape };
 
 /** A variable's specification and its first value, in the layout of this framework. */
 export interface Variable extends VariableSpec {
   readonly initial: (key: Key, size: number) => Float32Array;
 }
 
-/** One pass through a network: what layers read, and where batch norms leave what they found. */
+/** One pass through a network: what layers read, and where they leave what they found. */
 export interface Pass {
   readonly variables: Named;
   readonly mode: Mode;
+  readonly asked: Omit<ApplyOptions, 'mode'>;
+  /** Running statistics after the pass. */
   readonly stats: Record<string, tf.Tensor>;
-  /** Absent when no taps are asked for. */
-  readonly taps?: Record<string, BatchStats>;
+  /** What was asked for, by name. */
+  readonly batchStats: Record<string, BatchStats>;
+  readonly imageStats: Record<string, ImageStats>;
+  readonly activations: Record<string, tf.Tensor>;
   features?: tf.Tensor2D;
 }
 
@@ -52,6 +54,8 @@ export interface Pass {
 export interface BoundLayer {
   readonly output: Shape;
   readonly variables: readonly Variable[];
+  /** What `marked` layers in it, or it itself, let be asked for: shapes by name. */
+  readonly activations?: Readonly<Record<string, Shape>>;
   /**
    * How it deals with numbers: `selects` the largest of several of one channel, or lets each one alone `rise`, by the same
    * function within a channel, which never falls. `sequential` selects before it lets rise.
@@ -63,7 +67,9 @@ export interface BoundLayer {
   readonly runningMean?: string;
   /** The same and what follows it at once, where that is less work. */
   readonly with?: (next: BoundLayer) => BoundLayer | undefined;
-  /** Of a sequence: what it runs, in order. */
+  /** Of `marked`: the name of the activation. Where nobody asks for it, it is left out. */
+  readonly mark?: string;
+  /** Of a sequence: its layers, in the order in which they were written. */
   readonly parts?: readonly BoundLayer[];
   run(x: tf.Tensor, pass: Pass): tf.Tensor;
 }
@@ -216,7 +222,7 @@ const absorbed = (adding: BoundLayer, bias: string, norm: BoundLayer): BoundLaye
       return both && absorbed(adding, bias, both);
     },
     run: (x, pass) => {
-      if (pass.mode === 'eval' || pass.taps !== undefined) {
+      if (pass.mode === 'eval' || pass.asked.batchStats || pass.asked.imageStats) {
         const moved = adding.run(x, pass);
         const y = norm.run(moved, pass);
         moved.dispose();
@@ -259,11 +265,13 @@ export const batchNorm =
   (name: string, { epsilon = 1e-5, affine = true }: BatchNormLayer = {}): Layer =>
   ({ input, prefix }) => {
     const full = `${prefix}${name}`;
+    const overImages = input.kind === 'image';
     const shape = [input.kind === 'image' ? input.channels : input.size];
     const variable = (part: string, kind: 'param' | 'stat', value: number): Variable => ({
       name: `${full}.${part}`,
       shape,
       kind,
+      ...(kind === 'stat' ? { over: overImages ? 'images' : 'vectors' } : {}),
       layout: 'plain',
       initial: constant(value),
     });
@@ -276,25 +284,27 @@ export const batchNorm =
       ],
       runningMean: `${full}.running_mean`,
       with: withActivation(activation, fitted),
-      run: (x, { variables, mode, stats, taps }) => {
+      run: (x, { variables, mode, asked, ...found }) => {
         const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
         const [mean, variance] = [at('running_mean'), at('running_var')];
         const [scale, offset] = affine ? [at('weight'), at('bias')] : [tf.ones(shape), tf.zeros(shape)];
         const [images, own] = [x as tf.Tensor4D, { scale, offset, mean, variance }];
+        const batchStats = asked.batchStats === 'all' || (asked.batchStats === true && overImages);
+        if (asked.imageStats && overImages) found.imageStats[full] = ops.momentsByImage(images);
         const result = () => {
           if (mode === 'train') {
-            if (taps !== undefined) taps[full] = ops.moments(x);
+            if (batchStats) found.batchStats[full] = ops.moments(x);
             return ops.batchNormTrain(images, own, { epsilon, momentum, activation });
           }
-          if (taps === undefined) return { y: ops.batchNormEval(images, own, { epsilon, activation }), mean, variance };
-          const { y, ...tap } = ops.batchNormTapped(images, own, { epsilon, activation });
-          taps[full] = tap;
+          if (!batchStats) return { y: ops.batchNormEval(images, own, { epsilon, activation }), mean, variance };
+          const { y, ...moments } = ops.batchNormWithMoments(images, own, { epsilon, activation });
+          found.batchStats[full] = moments;
           return { y, mean, variance };
         };
         const { y, ...statistics } = result();
         if (!affine) tf.dispose([scale, offset]);
-        stats[`${full}.running_mean`] = statistics.mean;
-        stats[`${full}.running_var`] = statistics.variance;
+        found.stats[`${full}.running_mean`] = statistics.mean;
+        found.stats[`${full}.running_var`] = statistics.variance;
         return y;
       },
     });
@@ -352,6 +362,9 @@ export const leakyRelu = (slope = 0.01): Layer =>
 
 export const tanh: Layer = stateless(unchanged, (x) => tf.tanh(x));
 
+/** 1 / (1 + e⁻ˣ). */
+export const sigmoid: Layer = stateless(unchanged, (x) => tf.sigmoid(x));
+
 /** Max-pooling without overlap; a remainder at the edge is dropped. */
 export const maxPool =
   (size: number): Layer =>
@@ -367,12 +380,20 @@ export const maxPool =
 
 /** Each pixel twice in each direction: PyTorch's `interpolate(scale_factor=2)`, whose mode is nearest. */
 export const upsample: Layer = stateless(
-  (site) => {
-    const { height, width, channels } = imageAt(site, 'upsample');
-    return { kind: 'image', height: 2 * height, width: 2 * width, channels };
-  },
+  (site) => twice(site, 'upsample'),
   (x) => ops.upsample(x as tf.Tensor4D),
 );
+
+/** Twice the sides: PyTorch's `Upsample(scale_factor=2, mode='bilinear')`, which does not align corners. */
+export const upsampleBilinear: Layer = stateless(
+  (site) => twice(site, 'bilinear upsample'),
+  (x) => ops.upsampleBilinear(x as tf.Tensor4D),
+);
+
+const twice = (site: LayerContext, layer: string): Shape => {
+  const { height, width, channels } = imageAt(site, layer);
+  return { kind: 'image', height: 2 * height, width: 2 * width, channels };
+};
 
 /** Mean over height and width, so that images of any size fit. */
 export const globalMean: Layer = stateless(
@@ -409,6 +430,30 @@ export const features: Layer = stateless(unchanged, (x, pass) => {
   return x;
 });
 
+/**
+ * Marks what flows here as the network's activation of that name: `Network.activations` has it, and it is given to whoever
+ * asks for it. Where it is asked for, nothing is fused across it: between a convolution with a bias and its batch norm, the
+ * bias is then added where in training it is otherwise left out, and what follows is equal to rounding alone.
+ */
+export const marked =
+  (name: string): Layer =>
+  ({ input, prefix }) => {
+    const full = `${prefix}${name}`;
+    return {
+      output: input,
+      variables: [],
+      activations: { [full]: input },
+      mark: full,
+      run: (x, { asked, activations }) => {
+        if (asked.activations?.includes(full)) activations[full] = x.clone();
+        return x;
+      },
+    };
+  };
+
+/** `named`, and the output is the network's activation of that name, as PyTorch's forward hook on that module gives it. */
+export const module = (name: string | number, layer: Layer): Layer => sequential(named(name, layer), marked(`${name}`));
+
 /** The last dense layer, to as many numbers as there are classes. */
 export const classifier =
   (name: string, options?: DenseLayer): Layer =>
@@ -432,16 +477,23 @@ const atOnce = (parts: readonly BoundLayer[]): BoundLayer[] =>
     return both === undefined ? done.concat(part) : done.with(-1, both);
   }, []);
 
+/** The activations of several layers. */
+const allOf = (layers: readonly (BoundLayer | undefined)[]): Readonly<Record<string, Shape>> =>
+  Object.assign({}, ...layers.map((layer) => layer?.activations));
+
 /** Fitted layers one after the other. Each intermediate is disposed of once used; gradients keep what they need themselves. */
 const inOrder = (layers: readonly BoundLayer[], output: Shape): BoundLayer => {
-  const parts = selectedFirst(layers.flatMap((layer) => layer.parts ?? layer));
-  const run = atOnce(parts);
+  const parts = layers.flatMap((layer) => layer.parts ?? layer);
+  const order = (asked: readonly string[]) =>
+    atOnce(selectedFirst(parts.filter(({ mark }) => mark === undefined || asked.includes(mark))));
+  const bare = order([]);
   return {
     output,
     parts,
     variables: layers.flatMap(({ variables }) => variables),
+    activations: allOf(layers),
     run: (x, pass) =>
-      run.reduce((current, part) => {
+      (pass.asked.activations?.length ? order(pass.asked.activations) : bare).reduce((current, part) => {
         const next = part.run(current, pass);
         if (current !== x && current !== next && current !== pass.features) current.dispose();
         return next;
@@ -478,6 +530,7 @@ export const residual =
     const fitted = (activation?: ops.Activation): BoundLayer => ({
       output: long.output,
       variables: [...long.variables, ...(short?.variables ?? [])],
+      activations: allOf([long, short]),
       with: withActivation(activation, fitted),
       run: (x, pass) => {
         const deep = long.run(x, pass);
@@ -489,6 +542,26 @@ export const residual =
       },
     });
     return fitted();
+  };
+
+/** x · mask(x), number by number: attention by a layer that gives a mask of x's own shape. */
+export const gated =
+  (mask: Layer): Layer =>
+  (site) => {
+    const fitted = mask(site);
+    if (show(fitted.output) !== show(site.input))
+      throw misfit(`a mask of ${show(fitted.output)} does not fit ${show(site.input)}`, `${site.prefix}gated`);
+    return {
+      output: site.input,
+      variables: fitted.variables,
+      activations: allOf([fitted]),
+      run: (x, pass) => {
+        const weights = fitted.run(x, pass);
+        const y = tf.mul(x, weights);
+        if (weights !== x) weights.dispose();
+        return y;
+      },
+    };
   };
 
 /**
@@ -515,6 +588,7 @@ export const interleaved =
     return {
       output: { ...output, kind: 'image', channels: 2 * output.channels },
       variables: [...left.variables, ...right.variables],
+      activations: allOf([left, right]),
       run: (x, pass) => {
         const given = takes === 'whole' ? [x, x] : ops.halves(x as tf.Tensor4D);
         const [a, b] = [left, right].map((fitted, i) => fitted.run(given[i] as tf.Tensor, pass)) as tf.Tensor4D[];
@@ -563,12 +637,13 @@ const fitNetwork = (
   const image = { kind: 'image', ...input } as const;
   const where = `${name} on ${show(image)} images`;
   if (problem !== undefined) throw misfit(problem, where);
-  const { variables, init, run } = fitLayers(layers, { where, input: image, classes });
+  const { variables, activations, init, run } = fitLayers(layers, { where, input: image, classes });
   return {
     name,
     input,
     classes,
     variables,
+    activations,
     init,
     apply: (values, images, options) => {
       const { y, features: found = y, ...others } = run(values, images, options);
@@ -582,20 +657,24 @@ export interface FittedLayers {
   /** What comes out, without the batch. */
   readonly output: Shape;
   readonly variables: readonly VariableSpec[];
+  /** What can be asked for, by name, in the order of computation. */
+  readonly activations: Readonly<Record<string, Shape>>;
   /** Fresh variables, owned by the caller; the same key gives the same bits. */
   init(key: Key): Variables;
-  /** x: [batch, height, width, channels] or [batch, size]. What comes belongs to the enclosing `tf.tidy`, or to the caller. */
-  run(variables: Variables, x: tf.Tensor, options: { readonly mode: Mode; readonly taps?: boolean }): LayersOutput;
+  /**
+   * x: [batch, height, width, channels] or [batch, size]. What comes belongs to the enclosing `tf.tidy`, or to the caller.
+   *
+   * @throws FailureError of kind `plugin` when asked for an activation that they have not
+   */
+  run(variables: Variables, x: tf.Tensor, options: ApplyOptions): LayersOutput;
 }
 
 /** What layers give; the rest is as in a network's `Output`. */
-export interface LayersOutput {
+export interface LayersOutput extends Pick<Output, 'stats' | 'batchStats' | 'imageStats' | 'activations'> {
   /** [batch, …] of the output's shape. */
   readonly y: tf.Tensor;
   /** Absent where no layer marks them. */
   readonly features?: tf.Tensor2D;
-  readonly stats: Named;
-  readonly taps?: { readonly [batchNorm: string]: BatchStats };
 }
 
 /**
@@ -609,9 +688,11 @@ export const fitLayers = (
   { where, input, classes = 0 }: { readonly where: string; readonly input: Shape; readonly classes?: number },
 ): FittedLayers => {
   const fitted = locate(where, () => layers({ input, prefix: '', classes }));
+  const { activations = {} } = fitted;
   return {
     output: fitted.output,
     variables: fitted.variables.map(({ initial: _, ...spec }) => spec),
+    activations,
     init: (key) => {
       const fresh = (kind: 'param' | 'stat'): Named =>
         Object.fromEntries(
@@ -624,18 +705,43 @@ export const fitLayers = (
         );
       return { params: fresh('param'), stats: fresh('stat') };
     },
-    run: ({ params, stats }, x, { mode, taps = false }) =>
-      tf.tidy(() => {
-        const pass: Pass = { variables: { ...params, ...stats }, mode, stats: {}, ...(taps ? { taps: {} } : {}) };
+    run: ({ params, stats }, x, { mode, ...asked }) => {
+      checkAsked(asked.activations ?? [], activations, where);
+      return tf.tidy(() => {
+        const pass: Pass = {
+          variables: { ...params, ...stats },
+          mode,
+          asked,
+          stats: {},
+          batchStats: {},
+          imageStats: {},
+          activations: {},
+        };
         const y = fitted.run(x, pass);
         return {
           y,
           ...(pass.features === undefined ? {} : { features: pass.features }),
           stats: pass.stats,
-          ...(pass.taps === undefined ? {} : { taps: pass.taps }),
+          ...(asked.batchStats ? { batchStats: pass.batchStats } : {}),
+          ...(asked.imageStats ? { imageStats: pass.imageStats } : {}),
+          ...(asked.activations?.length ? { activations: pass.activations } : {}),
         };
-      }) as unknown as LayersOutput,
+      }) as unknown as LayersOutput;
+    },
   };
+};
+
+/** Throws when an activation is asked for that is none of those there are. */
+export const checkAsked = (asked: readonly string[], there: Readonly<Record<string, Shape>>, where: string): void => {
+  const unknown = asked.find((name) => !Object.hasOwn(there, name));
+  if (unknown === undefined) return;
+  const names = Object.keys(there);
+  throw new FailureError(
+    failure('plugin', `there is no activation “${unknown}”`, {
+      where,
+      remedy: names.length === 0 ? 'It marks none.' : `There are ${names.join(', ')}.`,
+    }),
+  );
 };
 
 /** Adds the network's name to where a layer failed to fit. */

@@ -1,4 +1,4 @@
-import { classifier, conv, dense, features, flatten, maxPool, network, relu, sequential } from './layers.js';
+import { classifier, conv, dense, features, flatten, marked, maxPool, network, relu, sequential } from './layers.js';
 import type { ImageShape, NetworkPlugin } from './network.js';
 
 /** Three 5×5 convolutions without padding take 32×32 to 1×1 exactly. */
@@ -17,11 +17,14 @@ const lenet = (
       conv('conv1', first, { kernel: 5, bias: true }),
       relu,
       maxPool(2),
+      marked('block1'),
       conv('conv2', second, { kernel: 5, bias: true }),
       relu,
       maxPool(2),
+      marked('block2'),
       conv('conv3', third, { kernel: 5, bias: true }),
       relu,
+      marked('block3'),
       flatten,
       features,
       dense('fc1', hidden),

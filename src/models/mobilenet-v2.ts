@@ -6,6 +6,7 @@ import {
   flatten,
   globalMean,
   type Layer,
+  module,
   named,
   network,
   relu6,
@@ -41,7 +42,7 @@ const block =
   };
 
 const stage = (index: number, count: number, out: number, stride: number): Layer =>
-  named(
+  module(
     `stage${index}`,
     sequential(...Array.from({ length: count }, (_, i) => named(i, block(6, out, i === 0 ? stride : 1)))),
   );
@@ -64,15 +65,15 @@ export const mobileNetV2 = (): NetworkPlugin =>
     source: import.meta.url,
     check: sidesOf(8),
     layers: sequential(
-      named('pre', sequential(conv('0', 32, { kernel: 1, padding: 1, bias: true }), batchNorm('1'), relu6)),
-      named('stage1', block(1, 16, 1)),
+      module('pre', sequential(conv('0', 32, { kernel: 1, padding: 1, bias: true }), batchNorm('1'), relu6)),
+      module('stage1', block(1, 16, 1)),
       stage(2, 2, 24, 2),
       stage(3, 3, 32, 2),
       stage(4, 4, 64, 2),
       stage(5, 3, 96, 1),
       stage(6, 3, 160, 1),
-      named('stage7', block(6, 320, 1)),
-      named('conv1', sequential(pointwise(0, 1280), relu6)),
+      module('stage7', block(6, 320, 1)),
+      module('conv1', sequential(pointwise(0, 1280), relu6)),
       globalMean,
       features,
       unflatten(1, 1, 1280),

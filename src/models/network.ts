@@ -17,18 +17,34 @@ export interface ImageShape {
   readonly channels: number;
 }
 
+/** What flows between layers, without the batch. */
+export type Shape =
+  | ({ readonly kind: 'image' } & ImageShape)
+  /** `flattened`: the image that a vector's entries come from, in (height, width, channel) order. */
+  | { readonly kind: 'vector'; readonly size: number; readonly flattened?: ImageShape };
+
 /** `train` normalises by the batch and moves the running statistics; `eval` normalises by the running statistics. */
 export type Mode = 'train' | 'eval';
 
-/** How a network is applied, and what it gives besides its answer. */
-export interface ApplyOptions {
-  readonly mode: Mode;
-  readonly taps?: boolean;
-  readonly activations?: readonly string[];
-}
-
 /** One batch norm's input: mean and biased variance over batch, height and width; shape [channels] each. */
 export type BatchStats = { readonly mean: tf.Tensor1D; readonly variance: tf.Tensor1D };
+
+/** The same image by image: mean and biased variance over height and width; shape [batch, channels] each. */
+export type ImageStats = { readonly mean: tf.Tensor2D; readonly variance: tf.Tensor2D };
+
+/** What a network is asked for, beside its logits. */
+export interface ApplyOptions {
+  readonly mode: Mode;
+  /**
+   * The statistics of what batch norms take in: of those over images (PyTorch's `BatchNorm2d`), or of `all`, also those over
+   * vectors; default false. DeepInversion's code counts the former alone.
+   */
+  readonly batchStats?: boolean | 'all';
+  /** The statistics of each image in what batch norms over images take in; default false. */
+  readonly imageStats?: boolean;
+  /** Names of `activations` that are wanted as well; default none. */
+  readonly activations?: readonly string[];
+}
 
 export interface Output {
   /** [batch, classes] */
@@ -38,7 +54,13 @@ export interface Output {
   /** Running statistics after this batch in `train` mode; the given ones in `eval` mode. */
   readonly stats: Named;
   /** By batch norm's name (`layer1.0.bn1`), in the order of computation; present when asked for, in both modes, with gradients. */
-  readonly taps?: { readonly [batchNorm: string]: BatchStats };
+  readonly batchStats?: { readonly [batchNorm: string]: BatchStats };
+  /** The same, of each image. */
+  readonly imageStats?: { readonly [batchNorm: string]: ImageStats };
+  /** [batch, …] of `Network.activations`, by name; present when some are asked for, in both modes, with gradients. */
+  readonly activations?: Named;
+  /** By head's name, [batch, classes]: the logits of a network's auxiliary heads (`withHeads`), where it has some. */
+  readonly heads?: { readonly [head: string]: tf.Tensor2D };
 }
 
 /** How a variable is laid out here, so that it can be exported to PyTorch and back. */
@@ -47,6 +69,8 @@ export interface VariableSpec {
   /** Shape here. */
   readonly shape: readonly number[];
   readonly kind: 'param' | 'stat';
+  /** Of a running statistic: what its batch norm normalises. PyTorch's `BatchNorm2d` is over images, `BatchNorm1d` over vectors. */
+  readonly over?: 'images' | 'vectors';
   readonly layout:
     | 'conv' // [kh, kw, in, out] here, [out, in, kh, kw] in PyTorch
     | 'dense' // [in, out] here, [out, in] in PyTorch
@@ -60,9 +84,18 @@ export interface Network {
   readonly input: ImageShape;
   readonly classes: number;
   readonly variables: readonly VariableSpec[];
+  /**
+   * What can be asked for of what happens between images and logits, in the order of computation: the outputs of modules, by
+   * PyTorch's names (`layer1`), with their shapes for images of `input`.
+   */
+  readonly activations: Readonly<Record<string, Shape>>;
   /** Fresh variables, owned by the caller; the same key gives the same bits. */
   init(key: Key): Variables;
-  /** images: [batch, height, width, channels], normalised. */
+  /**
+   * images: [batch, height, width, channels], normalised. The logits are the same bits whichever activations are asked for.
+   *
+   * @throws FailureError of kind `plugin` when asked for an activation that it has not
+   */
   apply(variables: Variables, images: tf.Tensor4D, options: ApplyOptions): Output;
 }
 

@@ -6,6 +6,7 @@ import {
   features,
   flatten,
   type Layer,
+  marked,
   maxPool,
   network,
   relu,
@@ -19,12 +20,14 @@ const stage = (index: number, channels: number): Layer =>
     batchNorm(`bn${index}`),
     maxPool(2),
     relu,
+    marked(`block${index}`),
   );
 
 /**
  * The 5-layer CNN of the Nasty-Teacher repository: three convolutions of width, 2 · width and 4 · width channels, each
  * with batch norm, max-pooling and ReLU, then two dense layers. Its dropout has rate 0 as released and is left out.
  * 357,514 parameters at width 32 on 32×32×3 images with 10 classes. Images are at least 8 × 8.
+ * Activations are `block1` to `block3`, after ReLU.
  */
 export const plainCnn = ({ width = 32 }: { readonly width?: number } = {}): NetworkPlugin =>
   network({

@@ -6,6 +6,7 @@ import {
   features,
   globalMean,
   type Layer,
+  module,
   named,
   network,
   relu,
@@ -53,7 +54,7 @@ const block =
 export const preResNet = (depth: PreResNetDepth): NetworkPlugin => {
   const kind = depth >= 44 ? 'bottleneck' : 'basic';
   const stage = (index: number, width: number): Layer =>
-    named(
+    module(
       `layer${index}`,
       sequential(
         ...Array.from({ length: (depth - 2) / 6 }, (_, i) =>

@@ -6,6 +6,7 @@ import {
   features,
   globalMean,
   type Layer,
+  module,
   named,
   network,
   relu,
@@ -63,7 +64,7 @@ const block =
 export const resNet = (depth: ResNetDepth): NetworkPlugin => {
   const { kind, blocks } = layout[depth];
   const stages = blocks.map((count, stage) =>
-    named(
+    module(
       `layer${stage + 1}`,
       sequential(
         ...Array.from({ length: count }, (_, i) =>

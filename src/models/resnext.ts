@@ -6,6 +6,7 @@ import {
   features,
   globalMean,
   type Layer,
+  module,
   named,
   network,
   relu,
@@ -41,7 +42,7 @@ const block =
 
 const stage = (index: number, out: number): Layer => {
   const unit = (i: number) => named(`stage_${index}_bottleneck_${i}`, block(out, i === 0 && index > 1 ? 2 : 1));
-  return named(`stage_${index}`, sequential(...[0, 1, 2].map(unit)));
+  return module(`stage_${index}`, sequential(...[0, 1, 2].map(unit)));
 };
 
 /**

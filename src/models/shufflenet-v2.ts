@@ -7,6 +7,7 @@ import {
   globalMean,
   interleaved,
   type Layer,
+  module,
   named,
   network,
   relu,
@@ -41,7 +42,7 @@ const reduction = (out: number): Layer =>
 const unit = (out: number): Layer => interleaved(sequential(), branch(out / 2, 1), 'halves');
 
 const stage = (index: number, out: number, units: number): Layer =>
-  named(
+  module(
     `stage${index}`,
     sequential(named(0, reduction(out)), ...Array.from({ length: units }, (_, i) => named(i + 1, unit(out)))),
   );
@@ -61,11 +62,11 @@ export const shuffleNetV2 = (): NetworkPlugin =>
     source: import.meta.url,
     check: sidesOf(8),
     layers: sequential(
-      named('pre', sequential(conv('0', 24, { kernel: 3, padding: 1, bias: true }), batchNorm('1'))),
+      module('pre', sequential(conv('0', 24, { kernel: 3, padding: 1, bias: true }), batchNorm('1'))),
       stage(2, 116, 3),
       stage(3, 232, 7),
       stage(4, 464, 3),
-      named('conv5', pointwise(0, 1024)),
+      module('conv5', pointwise(0, 1024)),
       globalMean,
       features,
       classifier('fc'),

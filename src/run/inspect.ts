@@ -88,7 +88,7 @@ export const inspectStage = async (
   const net = (network: NetworkPlugin): Network => network.build(data.image, data.classes.length);
   const network = net(work.teacher);
   const victim = await answers('victim', network, (variables) => {
-    if (!network.variables.some(({ kind }) => kind === 'stat')) return undefined;
+    if (!network.variables.some(({ over }) => over === 'images')) return undefined;
     const of = (bytes: Bytes) => statistics(network, variables, set, bytes);
     return batchNormDistances(of(made), of(real));
   });
@@ -135,8 +135,8 @@ const statistics = (
   tf.tidy(() => {
     const bytes = bytesOf(images.slice(0, together * size), shape);
     const seen = normalise(unpacked({}, { bytes }).images, normalisation);
-    const { taps = {} } = network.apply(variables, seen, { mode: 'eval', taps: true });
-    for (const [name, value] of Object.entries(distancesOf(taps, variables.stats)))
+    const { batchStats = {} } = network.apply(variables, seen, { mode: 'eval', batchStats: true });
+    for (const [name, value] of Object.entries(distancesOf(batchStats, variables.stats)))
       found[name] = value.dataSync()[0] as number;
   });
   return found;

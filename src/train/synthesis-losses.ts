@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { logSoftmax } from '../engine/ops.js';
-import type { BatchStats, Named, Output } from '../models/network.js';
+import type { BatchStats, Named } from '../models/network.js';
 import { crossEntropy, klDivergence, soften } from './losses.js';
 
 /**
@@ -41,8 +41,6 @@ const directions = [
   [1, -1],
 ] as const;
 
-type Taps = NonNullable<Output['taps']>;
-
 export interface BatchNormDistanceOptions {
   /** What the first batch norm's term is multiplied by; default 1. 10 in DeepInversion's code for ImageNet. */
   readonly firstMultiplier?: number;
@@ -52,26 +50,31 @@ export interface BatchNormDistanceOptions {
  * Batch norm by batch norm, how far the statistics of its inputs are from those of training:
  * ‖running variance − variance‖₂ + ‖running mean − mean‖₂, norms over channels that are not squared, the variance biased.
  *
- * @param taps a network's, in evaluation mode; the first is the first in order of computation
+ * DeepInversion's code counts batch norms over images alone (`BatchNorm2d`): ask the network for `batchStats: true`, not for `all`.
+ *
+ * @param batchStats a network's, in evaluation mode; the first is the first in order of computation
  * @param running the network's `stats`
  */
 export const batchNormDistances = (
-  taps: Taps,
+  batchStats: Readonly<Record<string, BatchStats>>,
   running: Named,
   { firstMultiplier = 1 }: BatchNormDistanceOptions = {},
 ): Readonly<Record<string, tf.Scalar>> =>
   Object.fromEntries(
-    Object.entries(taps).map(([name, tap], i) => {
-      const distance = tapDistance(tap, running, name);
+    Object.entries(batchStats).map(([name, found], i) => {
+      const distance = distanceOf(found, running, name);
       return [name, i === 0 && firstMultiplier !== 1 ? tf.mul<tf.Scalar>(distance, firstMultiplier) : distance];
     }),
   );
 
-/** The sum of `batchNormDistances`: DeepInversion's R_feature. `taps` of one batch norm at least. */
-export const batchNormDistance = (taps: Taps, running: Named, options: BatchNormDistanceOptions = {}): tf.Scalar =>
-  total(Object.values(batchNormDistances(taps, running, options)));
+/** The sum of `batchNormDistances`: DeepInversion's R_feature. `batchStats` of one batch norm at least. */
+export const batchNormDistance = (
+  batchStats: Readonly<Record<string, BatchStats>>,
+  running: Named,
+  options: BatchNormDistanceOptions = {},
+): tf.Scalar => total(Object.values(batchNormDistances(batchStats, running, options)));
 
-const tapDistance = ({ mean, variance }: BatchStats, running: Named, name: string): tf.Scalar => {
+const distanceOf = ({ mean, variance }: BatchStats, running: Named, name: string): tf.Scalar => {
   const apart = (statistic: string, found: tf.Tensor1D) =>
     euclideanNorm(tf.sub(running[`${name}.${statistic}`] as tf.Tensor, found));
   return tf.add<tf.Scalar>(apart('running_var', variance), apart('running_mean', mean));

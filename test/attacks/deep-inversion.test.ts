@@ -136,11 +136,13 @@ describe('the loss', () => {
 
   /** Each term of the loss on images as they are, computed once more. */
   const terms = ({ victim }: SynthesisContext, images: tf.Tensor4D, { firstBatchNorm, normOf }: Inversion) => {
-    const { logits, taps } = victim.network.apply(victim.variables(victim.frozen), images, {
+    const { logits, batchStats } = victim.network.apply(victim.variables(victim.frozen), images, {
       mode: 'eval',
-      taps: true,
+      batchStats: true,
     });
-    const distances = Object.values(batchNormDistances(taps ?? {}, victim.variables(victim.frozen).stats)).map(item);
+    const distances = Object.values(batchNormDistances(batchStats ?? {}, victim.variables(victim.frozen).stats)).map(
+      item,
+    );
     expect(distances.length).toBe(2);
     return {
       crossEntropy: item(crossEntropy(logits, tf.tensor1d(labels, 'int32'))),
@@ -379,7 +381,7 @@ test('what DeepInversion asks of the nets is said before anything is trained', (
     deepInversion(options).refuses?.(victim, student);
   expect(refuses({ batch, labels })).toBeUndefined();
   expect(refuses({ batch, labels: [0, 1, 2, 3] })).toBe('label 3 is none of the 3 classes');
-  expect(refuses({}, bare)).toBe('tiny has no batch norm, whose statistics the images are made to fit');
+  expect(refuses({}, bare)).toBe('tiny has no batch norm over images, whose statistics the images are made to fit');
   expect(refuses({}, net, bare)).toBeUndefined();
   const inTwo = { halfIterations: 1 };
   expect(refuses(inTwo)).toBeUndefined();

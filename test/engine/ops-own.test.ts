@@ -287,7 +287,7 @@ describe('what is not a number', () => {
       const { y } = ops.batchNormTrain(x, channels, { activation: 'relu' });
       expect(largest(tf.slice(y, [0, 1]))).toBeLessThan(10);
       expect([...tf.slice(y, [0, 0], [64, 1]).dataSync()].every(Number.isNaN)).toBe(true);
-      const tapped = ops.batchNormTapped(x, channels, { activation: 'relu6' });
+      const tapped = ops.batchNormWithMoments(x, channels, { activation: 'relu6' });
       expect(tapped.y.dataSync()[63 * 4]).toBeNaN();
       expect(tapped.variance.dataSync()[0]).toBeNaN();
       expect(ops.add(x, x, 'relu').dataSync()[63 * 4]).toBeNaN();
@@ -339,7 +339,7 @@ for (const [n, side, c] of [[16, 16, 64], [30, 6, 160], [70, 8, 320], [40, 10, 4
   const [mean, variance] = [random('m', c), tf.abs(random('u', c))];
   const net = (a, b, s, p) => ops.add(ops.batchNormTrain(ops.conv2d(a, b, { padding: 1 }), { scale: s, offset: p, mean, variance }, { activation: 'relu' }).y, a, 'relu');
   add([net(x, f, v, o), ...tf.grads(net)([x, f, v, o])]);
-  const tapped = ops.batchNormTapped(x, { scale: v, offset: o, mean, variance });
+  const tapped = ops.batchNormWithMoments(x, { scale: v, offset: o, mean, variance });
   add(Object.values(tapped));
   const enlarged = (a, b) => ops.upsampledConv2d(a, b);
   const halved = (a, b) => ops.conv2d(a, b, { stride: 2, padding: 1 });

@@ -161,7 +161,7 @@ const cases: readonly Case[] = [
     name: 'batchNormEval and moments with ReLU',
     inputs: [random('x', 7, 2, 4, 3), ...channels(3)],
     run: (inputs) => {
-      const { y, mean, variance } = ops.batchNormTapped(...norm(inputs), { activation: 'relu' });
+      const { y, mean, variance } = ops.batchNormWithMoments(...norm(inputs), { activation: 'relu' });
       return [y, mean, variance];
     },
     differentiable: 3,
@@ -170,7 +170,7 @@ const cases: readonly Case[] = [
     name: 'batchNormEval and moments of vectors',
     inputs: [random('x', 6, 3), ...channels(3)],
     run: (inputs) => {
-      const { y, mean, variance } = ops.batchNormTapped(...norm(inputs));
+      const { y, mean, variance } = ops.batchNormWithMoments(...norm(inputs));
       return [y, mean, variance];
     },
     differentiable: 3,
@@ -188,6 +188,15 @@ const cases: readonly Case[] = [
   { name: 'maxPool 3 at 2', inputs: [spread('x', 2, 7, 5, 2)], run: ([x]) => ops.maxPool(x as tf.Tensor4D, 3, 2) },
   { name: 'avgPool 2, odd', inputs: [random('x', 2, 5, 7, 2)], run: ([x]) => ops.avgPool(x as tf.Tensor4D) },
   { name: 'globalMean', inputs: [random('x', 2, 3, 4, 5)], run: ([x]) => ops.globalMean(x as tf.Tensor4D) },
+  { name: 'upsampleBilinear', inputs: [random('x', 2, 3, 4, 3)], run: ([x]) => ops.upsampleBilinear(x as tf.Tensor4D) },
+  {
+    name: 'moments of each image',
+    inputs: [random('x', 3, 4, 2, 3)],
+    run: ([x]) => {
+      const { mean, variance } = ops.momentsByImage(x as tf.Tensor4D);
+      return [mean, variance];
+    },
+  },
   { name: 'flatten', inputs: [random('x', 2, 3, 4, 5)], run: ([x]) => ops.flatten(x as tf.Tensor4D) },
   { name: 'softmax', inputs: [random('x', 3, 5)], run: ([x]) => ops.softmax(x as tf.Tensor) },
   { name: 'logSoftmax', inputs: [random('x', 3, 5)], run: ([x]) => ops.logSoftmax(x as tf.Tensor) },

@@ -5,25 +5,27 @@ import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import { type Generator, generator } from '../../src/models/generator.js';
+import { type Generator, generator, generatorPresets } from '../../src/models/generator.js';
 import {
   batchNorm,
   conv,
   dense,
   fitLayers,
   flatten,
+  gated,
   type Layer,
   leakyRelu,
   maxPool,
   relu,
-  type Shape,
   sequential,
+  sigmoid,
   tanh,
   unflatten,
   upsample,
+  upsampleBilinear,
   upsampledConv,
 } from '../../src/models/layers.js';
-import type { ImageShape, Named, Network, Variables } from '../../src/models/network.js';
+import type { ImageShape, Named, Network, Shape, Variables } from '../../src/models/network.js';
 import { fromStateDict, stateDictShape, toStateDict } from '../../src/models/state-dict.js';
 import { valueAndGradient } from '../../src/train/gradient.js';
 import { bitsOf } from '../engine/bits.js';
@@ -55,8 +57,9 @@ describe('the generator', () => {
   it.each([
     [100, { height: 32, width: 32, channels: 1 }, 1_049_985],
     [1000, { height: 32, width: 32, channels: 3 }, 8_423_939],
-  ])('of %d numbers has the parameters of the paper’s', (latent, image, count) => {
-    const { variables } = generator({ latent }).build(image);
+    ['dfme', { height: 32, width: 32, channels: 3 }, 2_329_091],
+  ] as const)('of %s numbers has the parameters of the paper’s', (latent, image, count) => {
+    const { variables } = generator(latent === 'dfme' ? generatorPresets.dfme : { latent }).build(image);
     const sizes = variables
       .filter(({ kind }) => kind === 'param')
       .map(({ shape }) => tf.util.sizeFromShape([...shape]));
@@ -118,6 +121,79 @@ describe('the generator', () => {
       what: 'width is 5',
     });
     expect(failureOf(() => generator({ latent: 0 }))).toMatchObject({ what: 'latent is 0' });
+    expect(failureOf(() => generator({ latent: 4, epsilon: 0 }))).toMatchObject({ what: 'epsilon is 0' });
+    expect(failureOf(() => generator({ latent: 4, output: 'sigmoid' as never }))).toMatchObject({ where: 'generator' });
+  });
+
+  describe('of DFME', () => {
+    const net = generator({ ...generatorPresets.dfme, latent: 4, width: 6 }).build(small);
+    const z = (): tf.Tensor2D => tf.randomNormal([5, 4], 0, 1, 'float32', 1);
+
+    it('ends in a batch norm and tanh, by the released code’s names', () => {
+      const { variables } = generator(generatorPresets.dfme).build({ height: 32, width: 32, channels: 3 });
+      expect(variables.slice(-4).map(({ name }) => name)).toEqual([
+        'conv_blocks2.3.weight',
+        'conv_blocks2.3.bias',
+        'conv_blocks2.4.running_mean',
+        'conv_blocks2.4.running_var',
+      ]);
+      expect(net.activations).toEqual({ preTanh: { kind: 'image', ...small } });
+    });
+
+    it('computes what its description says, layer by layer', () => {
+      tf.tidy(() => {
+        const { params, stats } = net.init(key('init'));
+        const at = (name: string) => params[name] as tf.Tensor;
+        const norm = (x: tf.Tensor, name?: string): tf.Tensor4D => {
+          const { mean, variance } = tf.moments(x, [0, 1, 2]);
+          const y = tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, 1e-5)));
+          return (name === undefined ? y : tf.add(tf.mul(y, at(`${name}.weight`)), at(`${name}.bias`))) as tf.Tensor4D;
+        };
+        const twice = (x: tf.Tensor4D) => tf.image.resizeNearestNeighbor(x, [2 * x.shape[1], 2 * x.shape[2]]);
+        const convolved = (x: tf.Tensor4D, name: string) =>
+          tf.add(tf.conv2d(x, at(`${name}.weight`) as tf.Tensor4D, 1, 'same'), at(`${name}.bias`));
+        const fc = tf.add(tf.matMul(z(), at('l1.0.weight')), at('l1.0.bias'));
+        const x0 = twice(norm(tf.reshape(fc, [5, 2, 3, 6]), 'conv_blocks0.0'));
+        const x1 = twice(tf.leakyRelu(norm(convolved(x0, 'conv_blocks1.0'), 'conv_blocks1.1'), 0.2));
+        const x2 = tf.leakyRelu(norm(convolved(x1, 'conv_blocks2.0'), 'conv_blocks2.1'), 0.2);
+        const pre = norm(convolved(x2, 'conv_blocks2.3'));
+        const found = net.apply({ params, stats }, z(), { mode: 'train', activations: ['preTanh'] });
+        expectClose(values(found.activations?.preTanh as tf.Tensor), values(pre), 1e-4);
+        expectClose(values(found.images), values(tf.tanh(pre)), 1e-4);
+        const bare = net.apply({ params, stats }, z(), { mode: 'train' });
+        expect(Object.keys(bare)).toEqual(['images', 'stats']);
+        expect(bitsOf(bare.images)).toEqual(bitsOf(found.images));
+      });
+    });
+
+    it('passes on gradients that are given for what is before the tanh: by the chain rule, those of the images', () => {
+      tf.tidy(() => {
+        const { params, stats } = net.init(key('init'));
+        const toImages = tf.randomNormal([5, 8, 12, 2], 0, 1, 'float32', 2);
+        const gradientOf = (loss: (given: { images: tf.Tensor; pre: tf.Tensor }) => tf.Tensor) =>
+          valueAndGradient((each) => {
+            const asked = { mode: 'train', activations: ['preTanh'] } as const;
+            const { images, activations } = net.apply({ params: each, stats }, z(), asked);
+            const pre = activations?.preTanh as tf.Tensor;
+            return { loss: tf.sum<tf.Scalar>(loss({ images, pre })), aux: { images } };
+          }, params);
+        const whole = gradientOf(({ images }) => tf.mul(images, toImages));
+        const toPre = tf.mul(toImages, tf.sub(1, tf.square(whole.aux.images)));
+        const through = gradientOf(({ pre }) => tf.mul(pre, toPre));
+        for (const [name, gradient] of Object.entries(whole.gradients)) {
+          const [one, other] = [values(gradient), values(through.gradients[name] as tf.Tensor)];
+          const size = Math.max(...one.map(Math.abs));
+          expectClose(
+            one.map((slope) => slope / (size + 1e-3)),
+            other.map((slope) => slope / (size + 1e-3)),
+            1e-4,
+          );
+        }
+        expect(values(through.gradients['l1.0.weight'] as tf.Tensor).some((slope) => Math.abs(slope) > 1e-3)).toBe(
+          true,
+        );
+      });
+    });
   });
 });
 
@@ -236,6 +312,44 @@ describe('layers', () => {
     expectClose(through(tanh, vector(3), [Math.log(2), 0, -Math.log(3)], [1, 3]).values, [0.6, 0, -0.8]);
   });
 
+  it('sigmoid, and an image by its mask, worked numbers', () => {
+    expectClose(through(sigmoid, vector(3), [0, Math.log(3), -Math.log(4)], [1, 3]).values, [0.5, 0.75, 0.2]);
+    expectClose(through(gated(sigmoid), vector(3), [0, Math.log(3), -Math.log(4)], [1, 3]).values, [
+      0,
+      0.75 * Math.log(3),
+      -0.2 * Math.log(4),
+    ]);
+    // A layer that gives its input back.
+    expectClose(through(gated(sequential()), vector(2), [3, -2], [1, 2]).values, [9, 4]);
+  });
+
+  it('bilinear upsampling takes a quarter of the neighbour, as PyTorch does without aligned corners (worked numbers)', () => {
+    expectClose(through(upsampleBilinear, image(1, 3, 1), [0, 4, 12], [1, 1, 3, 1]).values, [
+      ...[0, 1, 3, 6, 10, 12],
+      ...[0, 1, 3, 6, 10, 12],
+    ]);
+    const column = through(upsampleBilinear, image(2, 1, 2), [0, 10, 4, 50], [1, 2, 1, 2]);
+    expect([column.shape, column.output]).toEqual([[1, 4, 2, 2], image(4, 2, 2)]);
+    expectClose(column.values, [...[0, 10, 0, 10], ...[1, 20, 1, 20], ...[3, 40, 3, 40], ...[4, 50, 4, 50]]);
+  });
+
+  it.each([
+    ['sigmoid', sigmoid],
+    ['a mask', gated(sequential(maxPool(2), upsampleBilinear, sigmoid))],
+  ])('%s has the gradient of finite differences', (_, layer) => {
+    const { run } = fitLayers(layer, { where: 'here', input: image(4, 6, 2) });
+    tf.tidy(() => {
+      const x = tf.tensor4d(Float32Array.from(wave(2 * 4 * 6 * 2, 1)), [2, 4, 6, 2]);
+      const weights = tf.tensor4d(Float32Array.from(wave(2 * 4 * 6 * 2, 2)), [2, 4, 6, 2]);
+      const loss = (at: tf.Tensor) =>
+        tf.sum<tf.Scalar>(tf.mul(run({ params: {}, stats: {} }, at, { mode: 'train' }).y, weights));
+      const along = tf.tensor4d(Float32Array.from(wave(2 * 4 * 6 * 2, 3)), [2, 4, 6, 2]);
+      const at = (step: number) => values(loss(tf.add(x, tf.mul(along, step))))[0] as number;
+      const slope = values(tf.sum(tf.mul(tf.grad(loss)(x), along)))[0] as number;
+      expect(Math.abs(slope - (at(1e-3) - at(-1e-3)) / 2e-3)).toBeLessThan(1e-2 * Math.abs(slope) + 1e-3);
+    });
+  });
+
   it('upsampling repeats pixels, channel by channel', () => {
     // Two pixels beside one another, of two channels: 1 10 and 2 20.
     const found = through(upsample, image(1, 2, 2), [1, 10, 2, 20], [1, 1, 2, 2]);
@@ -331,14 +445,14 @@ describe('layers', () => {
     dispose([variables, x, y, stats]);
   });
 
-  it('features and taps are there where they are marked and asked for', () => {
+  it('features and statistics are there where they are marked and asked for', () => {
     const { init, run } = fitLayers(sequential(dense('fc', 3), batchNorm('bn')), { where: 'here', input: vector(2) });
     const variables = init(key('init'));
     const x: tf.Tensor = tf.ones([4, 2]);
-    const found = run(variables, x, { mode: 'eval', taps: true });
-    expect(Object.keys(found)).toEqual(['y', 'stats', 'taps']);
-    expect(Object.keys(found.taps ?? {})).toEqual(['bn']);
-    dispose([variables, x, found.y, found.taps as never]);
+    const found = run(variables, x, { mode: 'eval', batchStats: 'all' });
+    expect(Object.keys(found)).toEqual(['y', 'stats', 'batchStats']);
+    expect(Object.keys(found.batchStats ?? {})).toEqual(['bn']);
+    dispose([variables, x, found.y, found.batchStats as never]);
   });
 
   it('say what does not fit', () => {
@@ -350,6 +464,8 @@ describe('layers', () => {
     });
     expect(fitting(unflatten(1, 1, 4), image(2, 2, 1))?.what).toContain('2×2×1 do not make');
     expect(fitting(upsample, vector(4))).toMatchObject({ where: 'here, upsample' });
+    expect(fitting(upsampleBilinear, vector(4))).toMatchObject({ where: 'here, bilinear upsample' });
+    expect(fitting(gated(maxPool(2)), image(4, 4, 1))?.what).toBe('a mask of 2×2×1 does not fit 4×4×1');
     expect(fitting(conv('conv', 2, { kernel: 3 }), vector(4))).toMatchObject({ where: 'here, conv' });
   });
 });

@@ -2,21 +2,55 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
-import { entries } from '../../src/core/tree.js';
+import { entries, leaves } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import { dense, fitLayers, interleaved, type Layer, maxPool, sequential } from '../../src/models/layers.js';
+import {
+  batchNorm,
+  conv,
+  dense,
+  fitLayers,
+  flatten,
+  interleaved,
+  type Layer,
+  marked,
+  maxPool,
+  module,
+  relu,
+  sequential,
+  tanh,
+} from '../../src/models/layers.js';
 import { leNet5, leNet5Half } from '../../src/models/lenet.js';
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
-import type { ImageShape, NetworkPlugin } from '../../src/models/network.js';
+import type {
+  BatchStats,
+  ImageShape,
+  ImageStats,
+  NetworkPlugin,
+  Shape,
+  VariableSpec,
+} from '../../src/models/network.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
 import { preResNet } from '../../src/models/pre-resnet.js';
 import { resNet } from '../../src/models/resnet.js';
 import { resNeXt29 } from '../../src/models/resnext.js';
 import { shuffleNetV2 } from '../../src/models/shufflenet-v2.js';
+import { valueAndGradient } from '../../src/train/gradient.js';
+import { bitsOf } from '../engine/bits.js';
+import { expectClose, values } from '../train/tensors.js';
 
 beforeAll(async () => {
   await loadEngine();
 });
+
+const failureOf = (run: () => unknown) => {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof FailureError) return error.failure;
+    throw error;
+  }
+  return undefined;
+};
 
 const colour: ImageShape = { height: 32, width: 32, channels: 3 };
 const grey: ImageShape = { height: 32, width: 32, channels: 1 };
@@ -78,17 +112,24 @@ describe.each(small)('%s', (_, plugin, input, __, features) => {
     expect(bits('a')).not.toEqual(bits('b'));
   });
 
-  it('computes in both modes, with taps, and leaves nothing behind', () => {
+  it('computes in both modes, with all that can be asked for, and leaves nothing behind', () => {
     const variables = network.init(key('init'));
     const images: tf.Tensor4D = tf.randomNormal([4, input.height, input.width, input.channels], 0, 1, 'float32', 1);
     const before = tf.memory().numTensors;
     for (const mode of ['train', 'eval'] as const) {
-      const output = network.apply(variables, images, { mode, taps: true });
+      const asked = { batchStats: 'all', imageStats: true, activations: Object.keys(network.activations) } as const;
+      const output = network.apply(variables, images, { mode, ...asked });
       expect(output.logits.shape).toEqual([4, 10]);
       expect(output.features.shape).toEqual([4, features]);
       expect(Object.keys(output.stats).sort()).toEqual(Object.keys(variables.stats).sort());
-      expect(Object.keys(output.taps ?? {})).toHaveLength(Object.keys(variables.stats).length / 2);
-      tf.dispose([output.logits, output.features, output.taps as never]);
+      expect(Object.keys(output.batchStats ?? {})).toHaveLength(Object.keys(variables.stats).length / 2);
+      const batchNorms = (over: VariableSpec['over']) =>
+        network.variables.filter((spec) => spec.over === over).length / 2;
+      expect(Object.keys(output.imageStats ?? {})).toHaveLength(batchNorms('images'));
+      const { logits, features: found, batchStats, imageStats, activations } = output;
+      const shapes = Object.entries(activations ?? {}).map(([name, { shape }]) => [name, shape.slice(1)]);
+      expect(shapes).toEqual(Object.entries(network.activations).map(([name, shape]) => [name, sides(shape)]));
+      tf.dispose([logits, found, batchStats, imageStats, activations] as never);
       if (mode === 'train') tf.dispose(output.stats);
     }
     expect(tf.memory().numTensors).toBe(before);
@@ -102,6 +143,234 @@ describe.each(small)('%s', (_, plugin, input, __, features) => {
     tf.dispose([value, grads as never]);
     expect(tf.memory().numTensors).toBe(before);
     tf.dispose([variables as never, images]);
+  });
+});
+
+const sides = (shape: Shape) => (shape.kind === 'image' ? [shape.height, shape.width, shape.channels] : [shape.size]);
+
+describe('activations', () => {
+  const of = (name: string, ...expected: readonly (readonly [string, number, number])[]) => [name, expected] as const;
+  // What modules of these names give in PyTorch, on 32×32 images.
+  const known = [
+    of('plain CNN', ['block1', 16, 32], ['block2', 8, 64], ['block3', 4, 128]),
+    of('PreResNet-20', ['layer1', 32, 16], ['layer2', 16, 32], ['layer3', 8, 64]),
+    of('PreResNet-110', ['layer1', 32, 64], ['layer2', 16, 128], ['layer3', 8, 256]),
+    of('ResNet-18', ['layer1', 32, 64], ['layer2', 16, 128], ['layer3', 8, 256], ['layer4', 4, 512]),
+    of('ResNet-50', ['layer1', 32, 256], ['layer2', 16, 512], ['layer3', 8, 1024], ['layer4', 4, 2048]),
+    of('ResNeXt-29', ['stage_1', 32, 256], ['stage_2', 16, 512], ['stage_3', 8, 1024]),
+    // The skeptical student's branches are on stage2, of 24 channels and 17², and on stage4 and stage6, of 5² (its code's mobilenetv2_self.py).
+    of(
+      'MobileNetV2',
+      ['pre', 34, 32],
+      ['stage1', 34, 16],
+      ['stage2', 17, 24],
+      ['stage3', 9, 32],
+      ['stage4', 5, 64],
+      ['stage5', 5, 96],
+      ['stage6', 5, 160],
+      ['stage7', 5, 320],
+      ['conv1', 5, 1280],
+    ),
+    of(
+      'ShuffleNetV2',
+      ['pre', 32, 24],
+      ['stage2', 16, 116],
+      ['stage3', 8, 232],
+      ['stage4', 4, 464],
+      ['conv5', 4, 1024],
+    ),
+    of('LeNet-5', ['block1', 14, 6], ['block2', 5, 16], ['block3', 1, 120]),
+    of('LeNet-5-half', ['block1', 14, 3], ['block2', 5, 8], ['block3', 1, 60]),
+  ];
+
+  it.each(known)('of %s', (name, expected) => {
+    const [, plugin, input] = published.find(([each]) => each === name) as (typeof published)[number];
+    const { activations } = plugin.build(input, 10);
+    expect(Object.entries(activations).map(([each, shape]) => [each, sides(shape)])).toEqual(
+      expected.map(([each, side, channels]) => [each, [side, side, channels]]),
+    );
+  });
+
+  const deep = published.filter(([name]) => /plain|PreResNet-20|ResNet-18|ResNeXt|Mobile|Shuffle|LeNet-5$/.test(name));
+  it.each(deep)(
+    'of %s leave the logits their bits, one by one and together',
+    { timeout: 60_000 },
+    (_, plugin, input) => {
+      const side = input.channels === 1 ? 32 : 8;
+      const network = plugin.build({ ...input, height: side, width: side }, 10);
+      const names = Object.keys(network.activations);
+      tf.tidy(() => {
+        const variables = network.init(key('init'));
+        const images: tf.Tensor4D = tf.randomNormal([3, side, side, input.channels], 0, 1, 'float32', 1);
+        for (const mode of ['train', 'eval'] as const) {
+          const bare = network.apply(variables, images, { mode });
+          expect(Object.keys(bare).sort()).toEqual(['features', 'logits', 'stats']);
+          for (const activations of [names, ...names.map((name) => [name])]) {
+            const output = network.apply(variables, images, { mode, activations });
+            expect(Object.keys(output.activations ?? {}).sort()).toEqual([...activations].sort());
+            for (const part of ['logits', 'features', 'stats'] as const)
+              expect(bitsOf(output[part])).toEqual(bitsOf(bare[part]));
+          }
+        }
+      });
+    },
+  );
+
+  it('are the numbers that the next module takes in', () => {
+    const network = plainCnn({ width: 4 }).build({ height: 8, width: 8, channels: 3 }, 10);
+    tf.tidy(() => {
+      const variables = network.init(key('init'));
+      const images: tf.Tensor4D = tf.randomNormal([3, 8, 8, 3], 0, 1, 'float32', 1);
+      const { activations, features } = network.apply(variables, images, {
+        mode: 'eval',
+        activations: ['block2', 'block3'],
+      });
+      const { block2, block3 } = activations as Record<string, tf.Tensor4D>;
+      expect(values(tf.reshape(block3 as tf.Tensor4D, features.shape))).toEqual(values(features));
+      // The third block by hand: fresh batch norms divide by √(1 + ε) alone.
+      const { 'conv3.weight': weight, 'conv3.bias': bias } = variables.params as Record<string, tf.Tensor4D>;
+      const convolved = tf.add(tf.conv2d(block2 as tf.Tensor4D, weight as tf.Tensor4D, 1, 'same'), bias as tf.Tensor);
+      const pooled = tf.maxPool(tf.div<tf.Tensor4D>(convolved, Math.sqrt(1 + 1e-5)), 2, 2, 'valid');
+      expectClose(values(tf.relu(pooled)), values(block3 as tf.Tensor4D));
+    });
+  });
+
+  it.each(['train', 'eval'] as const)('have gradients, in mode %s', (mode) => {
+    const network = preResNet(20).build({ height: 8, width: 8, channels: 3 }, 10);
+    const variables = network.init(key('init'));
+    tf.tidy(() => {
+      const images: tf.Tensor4D = tf.randomNormal([3, 8, 8, 3], 0, 1, 'float32', 1);
+      const { gradients } = valueAndGradient((params) => {
+        const { activations } = network.apply({ ...variables, params }, images, { mode, activations: ['layer2'] });
+        return { loss: tf.sum<tf.Scalar>(tf.square(activations?.layer2 as tf.Tensor)), aux: {} };
+      }, variables.params);
+      const moved = Object.keys(gradients).filter((name) =>
+        values(gradients[name] as tf.Tensor).some((slope) => slope !== 0),
+      );
+      const before = Object.keys(variables.params).filter((name) => /^(conv1|layer1|layer2)\./.test(name));
+      expect(moved).toEqual(before);
+    });
+    tf.dispose(variables as never);
+  });
+
+  it.each(['train', 'eval'] as const)('have the gradient of finite differences, in mode %s', (mode) => {
+    const input = { kind: 'image', height: 6, width: 6, channels: 2 } as const;
+    const block = (index: number) =>
+      module(`layer${index}`, sequential(conv('conv', 3, { kernel: 3, bias: true }), batchNorm('bn'), tanh));
+    const { init, run } = fitLayers(sequential(block(1), block(2)), { where: 'here', input });
+    tf.tidy(() => {
+      const variables = init(key('init'));
+      const random = (seed: number) => tf.randomNormal([3, 6, 6, 2], 0, 1, 'float32', seed);
+      const [x, along] = [random(1), random(2)];
+      const asked = { mode, activations: ['layer1', 'layer2'], imageStats: true, batchStats: true } as const;
+      const loss = (at: tf.Tensor) => {
+        const { activations = {}, imageStats = {}, batchStats = {} } = run(variables, at, asked);
+        const found = [...Object.values(activations), ...[imageStats, batchStats].flatMap((each) => leaves(each))];
+        return found
+          .map((each, i) => tf.mul(tf.mean(tf.pow(each, 2)), i + 1))
+          .reduce((a, b) => tf.add(a, b)) as tf.Scalar;
+      };
+      const at = (step: number) => values(loss(tf.add(x, tf.mul(along, step))))[0] as number;
+      const slope = values(tf.sum(tf.mul(tf.grad(loss)(x), along)))[0] as number;
+      expect(Math.abs(slope - (at(1e-2) - at(-1e-2)) / 2e-2)).toBeLessThan(2e-3 * Math.abs(slope));
+    });
+  });
+
+  it('that are not there are refused, with those there are', () => {
+    const network = preResNet(20).build(colour, 10);
+    const variables = network.init(key('init'));
+    const images: tf.Tensor4D = tf.zeros([1, 32, 32, 3]);
+    const before = tf.memory().numTensors;
+    const ask = (activations: readonly string[]) => () =>
+      network.apply(variables, images, { mode: 'eval', activations });
+    expect(failureOf(ask(['layer1', 'layer4']))).toEqual({
+      _tag: 'Failure',
+      kind: 'plugin',
+      what: 'there is no activation “layer4”',
+      where: 'preResNet on 32×32×3 images',
+      remedy: 'There are layer1, layer2, layer3.',
+    });
+    expect(tf.memory().numTensors).toBe(before);
+    tf.dispose([variables as never, images]);
+  });
+
+  it('nothing is fused across one that is asked for, and all is where it is not', () => {
+    const layers = (...between: Layer[]) =>
+      sequential(conv('conv', 3, { kernel: 3, bias: true }), ...between, relu, maxPool(2));
+    const input = { kind: 'image', height: 8, width: 8, channels: 2 } as const;
+    const asking = fitLayers(layers(marked('conv')), { where: 'here', input });
+    const bare = fitLayers(layers(), { where: 'here', input });
+    tf.tidy(() => {
+      const variables = asking.init(key('init'));
+      const x = tf.randomNormal([2, 8, 8, 2], 0, 1, 'float32', 1);
+      const { y, activations } = asking.run(variables, x, { mode: 'train', activations: ['conv'] });
+      expect(bitsOf(y)).toEqual(bitsOf(bare.run(variables, x, { mode: 'train' }).y));
+      const unasked = asking.run(variables, x, { mode: 'train' });
+      expect(Object.keys(unasked)).toEqual(['y', 'stats']);
+      expect(bitsOf(unasked.y)).toEqual(bitsOf(y));
+      const { 'conv.weight': weight, 'conv.bias': bias } = variables.params as Record<string, tf.Tensor4D>;
+      const convolved = tf.add(tf.conv2d(x as tf.Tensor4D, weight as tf.Tensor4D, 1, 'valid'), bias as tf.Tensor);
+      expectClose(values(activations?.conv as tf.Tensor), values(convolved));
+    });
+  });
+});
+
+describe('statistics of batch norms', () => {
+  it.each(['train', 'eval'] as const)(
+    'of each image and of the batch are those of what they take in, in mode %s',
+    (mode) => {
+      const bn = (name: string) => sequential(marked(`to ${name}`), batchNorm(name));
+      const layers = sequential(
+        conv('conv1', 3, { kernel: 3, bias: true }),
+        bn('bn1'),
+        relu,
+        conv('conv2', 4, { kernel: 3, stride: 2, bias: true }),
+        bn('bn2'),
+        flatten,
+        bn('bn3'),
+      );
+      const input = { kind: 'image', height: 8, width: 7, channels: 2 } as const;
+      const { init, run } = fitLayers(layers, { where: 'here', input });
+      tf.tidy(() => {
+        const variables = init(key('init'));
+        const x = tf.randomNormal([5, 8, 7, 2], 1, 2, 'float32', 1);
+        const asked = { mode, activations: ['to bn1', 'to bn2', 'to bn3'] } as const;
+        const {
+          activations = {},
+          batchStats = {},
+          imageStats = {},
+        } = run(variables, x, { ...asked, batchStats: 'all', imageStats: true });
+        expect(Object.keys(batchStats)).toEqual(['bn1', 'bn2', 'bn3']);
+        expect(Object.keys(imageStats)).toEqual(['bn1', 'bn2']);
+        const over = run(variables, x, { mode, batchStats: true });
+        expect(Object.keys(over)).toEqual(['y', 'stats', 'batchStats']);
+        expect(bitsOf(over.batchStats ?? {})).toEqual(bitsOf({ bn1: batchStats.bn1, bn2: batchStats.bn2 } as never));
+        const expectMoments = (found: BatchStats | ImageStats, of: tf.Tensor, axes: number[]) => {
+          const { mean, variance } = tf.moments(of, axes);
+          expect([found.mean.shape, found.variance.shape]).toEqual([mean.shape, variance.shape]);
+          expectClose(values(found.mean), values(mean), 1e-5);
+          expectClose(values(found.variance), values(variance), 1e-5);
+        };
+        for (const name of ['bn1', 'bn2']) {
+          expectMoments(batchStats[name] as BatchStats, activations[`to ${name}`] as tf.Tensor, [0, 1, 2]);
+          expectMoments(imageStats[name] as ImageStats, activations[`to ${name}`] as tf.Tensor, [1, 2]);
+        }
+        expectMoments(batchStats.bn3 as BatchStats, activations['to bn3'] as tf.Tensor, [0]);
+      });
+    },
+  );
+
+  it('variables say what a batch norm is over', () => {
+    const { variables } = plainCnn().build(colour, 10);
+    const over = variables.flatMap(({ name, over }) => (over === undefined ? [] : [[name, over]]));
+    const both = (name: string, of: string) => [
+      [`${name}.running_mean`, of],
+      [`${name}.running_var`, of],
+    ];
+    expect(over).toEqual([
+      ...['bn1', 'bn2', 'bn3'].flatMap((name) => both(name, 'images')),
+      ...both('fcbn1', 'vectors'),
+    ]);
   });
 });
 
@@ -119,16 +388,6 @@ it('a dense layer starts from He’s normal numbers where that is asked for', ()
 });
 
 describe('shapes that do not fit', () => {
-  const failureOf = (run: () => unknown) => {
-    try {
-      run();
-    } catch (error) {
-      if (error instanceof FailureError) return error.failure;
-      throw error;
-    }
-    return undefined;
-  };
-
   it('LeNet wants 32×32', () => {
     const failure = failureOf(() => leNet5().build({ height: 28, width: 28, channels: 1 }, 10));
     expect(failure).toMatchObject({ kind: 'experiment', where: 'leNet5 on 28×28×1 images' });

@@ -47,7 +47,7 @@ describe('a data-free attack is refused before anything is trained, with the net
       deepInversion({ batch: 2 }),
       { teacher: learnerOf(tiny()) },
       {},
-      'tiny has no batch norm, whose statistics the images are made to fit',
+      'tiny has no batch norm over images, whose statistics the images are made to fit',
       'attacks: deepInversion, students: tiny',
     ],
     [

@@ -22,6 +22,7 @@ import {
   sequential,
 } from '../../src/models/layers.js';
 import type { BatchStats, ImageShape, Named, Network, Variables } from '../../src/models/network.js';
+import { plainCnn } from '../../src/models/plain-cnn.js';
 import { valueAndGradient } from '../../src/train/gradient.js';
 import { adam, type OptimizerState } from '../../src/train/optimizers.js';
 import {
@@ -205,11 +206,11 @@ const trained = (net: Network, name: string): Variables => {
 };
 
 describe('the distance of batch norms’ statistics', () => {
-  const tap = (mean: number[], variance: number[]): BatchStats => ({
+  const moments = (mean: number[], variance: number[]): BatchStats => ({
     mean: tf.tensor1d(mean),
     variance: tf.tensor1d(variance),
   });
-  const taps = () => ({ first: tap([1, 2], [1, 1]), second: tap([0], [3]) });
+  const batchStats = () => ({ first: moments([1, 2], [1, 1]), second: moments([0], [3]) });
   const running = () => ({
     'first.running_mean': tf.tensor1d([4, 6]),
     'first.running_var': tf.tensor1d([1, 3]),
@@ -219,15 +220,32 @@ describe('the distance of batch norms’ statistics', () => {
 
   test('adds up norms of differences, unsquared (worked numbers)', () => {
     // First: √(0 + 4) + √(9 + 16) = 7; second: 4 + 0.5.
-    expectClose(values(batchNormDistance(taps(), running())), [11.5]);
-    expectClose(values(batchNormDistance(taps(), running(), { firstMultiplier: 10 })), [74.5]);
-    const each = batchNormDistances(taps(), running(), { firstMultiplier: 10 });
+    expectClose(values(batchNormDistance(batchStats(), running())), [11.5]);
+    expectClose(values(batchNormDistance(batchStats(), running(), { firstMultiplier: 10 })), [74.5]);
+    const each = batchNormDistances(batchStats(), running(), { firstMultiplier: 10 });
     expect(Object.entries(each).map(([name, distance]) => [name, item(distance)])).toEqual([
       ['first', 70],
       ['second', 4.5],
     ]);
-    const plain = batchNormDistances(taps(), running());
+    const plain = batchNormDistances(batchStats(), running());
     expectClose([item(plain.first as tf.Tensor), item(plain.second as tf.Tensor)], [7, 4.5]);
+  });
+
+  test('counts batch norms over images alone, as DeepInversion does, unless all are asked for', () => {
+    const net = plainCnn({ width: 2 }).build({ height: 8, width: 8, channels: 1 }, 3);
+    const variables = trained(net, 'net');
+    const images = tf.tensor4d(wave(256, 1), [4, 8, 8, 1]);
+    const distances = (batchStats: true | 'all') => {
+      const output = net.apply(variables, images, { mode: 'eval', batchStats });
+      const each = batchNormDistances(output.batchStats ?? {}, variables.stats);
+      const whole = item(batchNormDistance(output.batchStats ?? {}, variables.stats));
+      expectClose([whole], [sum(Object.values(each).map(item))]);
+      return { names: Object.keys(each), whole };
+    };
+    const [overImages, all] = [distances(true), distances('all')];
+    expect(overImages.names).toEqual(['bn1', 'bn2', 'bn3']);
+    expect(all.names).toEqual(['bn1', 'bn2', 'bn3', 'fcbn1']);
+    expect(overImages.whole).toBeLessThan(all.whole);
   });
 
   test('is at rest where the statistics are those of training', () => {
@@ -245,8 +263,8 @@ describe('the distance of batch norms’ statistics', () => {
     const shape: [number, number, number, number] = [3, 6, 5, 2];
     const images = tf.tensor4d(wave(180, 1), shape);
     const loss = (x: tf.Tensor): tf.Scalar => {
-      const { taps = {} } = net.apply(variables, x as tf.Tensor4D, { mode: 'eval', taps: true });
-      return batchNormDistance(taps, variables.stats, { firstMultiplier: 2.5 });
+      const { batchStats = {} } = net.apply(variables, x as tf.Tensor4D, { mode: 'eval', batchStats: true });
+      return batchNormDistance(batchStats, variables.stats, { firstMultiplier: 2.5 });
     };
     const gradient = tf.grad(loss)(images);
     for (const phase of [2, 3, 4]) {
@@ -257,8 +275,8 @@ describe('the distance of batch norms’ statistics', () => {
     }
     // Both batch norms have their part in it.
     const alone = tf.grad((x) => {
-      const { taps = {} } = net.apply(variables, x as tf.Tensor4D, { mode: 'eval', taps: true });
-      return batchNormDistances(taps, variables.stats).bn1 as tf.Scalar;
+      const { batchStats = {} } = net.apply(variables, x as tf.Tensor4D, { mode: 'eval', batchStats: true });
+      return batchNormDistances(batchStats, variables.stats).bn1 as tf.Scalar;
     })(images);
     expect(values(alone)).not.toEqual(values(gradient));
     expect(leaked(() => tf.tidy(() => tf.grad(loss)(images)))).toBe(0);
@@ -270,8 +288,8 @@ describe('the distance of batch norms’ statistics', () => {
     const images = tf.tensor4d(wave(180, 1), [3, 6, 5, 2]);
     const loss = (x: tf.Tensor, seed: number): tf.Scalar => {
       const moved = ops.jitter(x as tf.Tensor4D, { reach: 2, flip: true }, tf.tensor1d([seed, 1], 'int32'));
-      const { taps = {} } = net.apply(variables, moved, { mode: 'eval', taps: true });
-      return tf.add(batchNormDistance(taps, variables.stats), totalVariation(moved, 'l2'));
+      const { batchStats = {} } = net.apply(variables, moved, { mode: 'eval', batchStats: true });
+      return tf.add(batchNormDistance(batchStats, variables.stats), totalVariation(moved, 'l2'));
     };
     const along = tf.tensor4d(wave(180, 2), [3, 6, 5, 2]);
     for (const seed of [1, 2]) {
@@ -424,12 +442,16 @@ describe('compiled, a step of synthesis is the eager one to the last bit', () =>
     const z = ops.standardNormal([count, 7], inputs.seed) as tf.Tensor2D;
     const { loss, gradients, aux } = valueAndGradient((params) => {
       const { images, stats } = net.apply({ params, stats: variables.stats }, z, { mode: 'train' });
-      const { logits, features: found, taps = {} } = victim.apply(nets.victim, images, { mode: 'eval', taps: true });
+      const {
+        logits,
+        features: found,
+        batchStats = {},
+      } = victim.apply(nets.victim, images, { mode: 'eval', batchStats: true });
       const terms = {
         oneHot: oneHotLoss(logits),
         activation: activationLoss(found),
         entropy: informationEntropy(logits),
-        batchNorm: batchNormDistance(taps, nets.victim.stats),
+        batchNorm: batchNormDistance(batchStats, nets.victim.stats),
       };
       return { loss: weighted(terms), aux: { stats, terms, images } };
     }, variables.params);
@@ -449,9 +471,9 @@ describe('compiled, a step of synthesis is the eager one to the last bit', () =>
     const { loss, gradients, aux } = valueAndGradient(
       ({ images: pixels }) => {
         const moved = ops.jitter(pixels as tf.Tensor4D, { reach: 3, flip: true }, seed);
-        const { logits, taps = {} } = victim.apply(nets.victim, moved, { mode: 'eval', taps: true });
+        const { logits, batchStats = {} } = victim.apply(nets.victim, moved, { mode: 'eval', batchStats: true });
         const terms = {
-          ...batchNormDistances(taps, nets.victim.stats, { firstMultiplier: 10 }),
+          ...batchNormDistances(batchStats, nets.victim.stats, { firstMultiplier: 10 }),
           l2: totalVariation(moved, 'l2'),
           l1: totalVariation(moved, 'l1'),
           batch: imageNorm(moved, 'batch'),
