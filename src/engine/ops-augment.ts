@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import { type Key, key, normals, uniforms } from '../core/random.js';
 import { isNative } from './backend.js';
-import { mirror, roll, rows as rowsAt, statelessNormal, statelessUniform } from './ops-native.js';
+import { mirror, roll, rows as rowsAt } from './ops-native.js';
+import { keyOf, standardUniform } from './ops-random.js';
 
 export interface CropFlip {
   /** Zeros added on each side before a window of the image's own size is cut out at a random place; 0: no crop. */
@@ -9,24 +9,6 @@ export interface CropFlip {
   /** Whether every image is mirrored horizontally with probability 1/2. */
   readonly flip: boolean;
 }
-
-/** The pure-JavaScript engine has no stateless generator: it reads the seed, and cannot be traced. */
-const keyOf = (use: string, seed: tf.Tensor1D): Key => key(`${use}/${seed.dataSync().join('/')}`);
-
-/** Numbers in [0, 1), [rows, n]. */
-const uniform = (use: string, shape: [number, number], seed: tf.Tensor1D): tf.Tensor =>
-  isNative()
-    ? statelessUniform(shape, seed)
-    : tf.tensor2d(
-        uniforms(keyOf(use, seed), shape[0] * shape[1], 0.5).map((u) => u + 0.5),
-        shape,
-      );
-
-/** Normal numbers of mean 0 and variance 1 that depend on seed (int32 [2]) alone, float32. */
-export const standardNormal = (shape: readonly number[], seed: tf.Tensor1D): tf.Tensor =>
-  isNative()
-    ? statelessNormal(shape, seed)
-    : tf.tensor(normals(keyOf('normal', seed), tf.util.sizeFromShape([...shape])), [...shape], 'float32');
 
 /**
  * Random crop and horizontal flip, drawn per image from seed (int32 [2]) alone. Images [n, h, w, c] of either dtype; the
@@ -41,7 +23,7 @@ export const cropFlip = (images: tf.Tensor4D, { crop, flip }: CropFlip, seed: tf
     const [high, wide] = [h + 2 * crop, w + 2 * crop];
     // The generator's numbers stay below 1 by 2⁻²³, so a product with a small count stays below the count.
     const [down, right, mirror] = tf
-      .unstack(uniform('crop-flip', [3, n], seed))
+      .unstack(standardUniform([3, n], seed, 'crop-flip'))
       .map((u) => tf.reshape(u, [n, 1, 1])) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
     const offset = (u: tf.Tensor3D) => tf.cast(tf.floor(tf.mul(u, 2 * crop + 1)), 'int32');
     const image = tf.tensor3d(
@@ -91,7 +73,10 @@ export const rotate = (images: tf.Tensor4D, degrees: number, seed: tf.Tensor1D):
     const [n, h, w, c] = images.shape;
     // One row of black all around: a place that is further out is moved onto it.
     const [high, wide] = [h + 2, w + 2];
-    const angle = tf.mul(tf.sub(tf.reshape(uniform('rotate', [1, n], seed), [n, 1, 1]), 0.5), (degrees * Math.PI) / 90);
+    const angle = tf.mul(
+      tf.sub(tf.reshape(standardUniform([1, n], seed, 'rotate'), [n, 1, 1]), 0.5),
+      (degrees * Math.PI) / 90,
+    );
     const [sin, cos] = [tf.sin(angle), tf.cos(angle)];
     const fromCentre = (size: number, shape: [number, number, number]) =>
       tf.tensor3d(

@@ -23,9 +23,9 @@ export {
   type Jitter,
   jitter,
   rotate,
-  standardNormal,
 } from './ops-augment.js';
 export type { Activation } from './ops-own.js';
+export { anotherSeed, normalByImage, standardNormal, standardUniform } from './ops-random.js';
 
 export interface ConvOptions {
   /** In both directions; default 1. */

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { dispose, keep, map, type Tree } from '../core/tree.js';
 import type { Normalisation } from '../data/dataset.js';
-import { logSoftmax } from '../engine/ops.js';
+import { anotherSeed, logSoftmax } from '../engine/ops.js';
 import type { ApplyOptions, ImageShape, Network, Output, Variables } from '../models/network.js';
 import { unrecorded } from './gradient.js';
 import { normalisePixels } from './images.js';
@@ -459,9 +459,9 @@ export const open = <A extends Access>(
 
 const clipped = (pixels: tf.Tensor4D): tf.Tensor4D => tf.clipByValue(pixels, 0, 1);
 
-/** A seed for each call and each wrapper in it, apart from the step's own, which an attacker draws with. */
+/** A seed for each call and each wrapper in it, far from the ones that an attacker draws with. */
 const seedOfCall = (seed: tf.Tensor1D, call: number, wrapper: number): tf.Tensor1D =>
-  tf.add(seed, tf.tensor1d([0x5eed + 7919 * call, 0x0a5c + 104729 * (wrapper + 1)], 'int32'));
+  anotherSeed(seed, 1_000_003 * (call + 1) + wrapper);
 
 const checkedAnswer = (name: string, given: tf.Tensor2D, [rows, classes]: readonly [number, number]): tf.Tensor2D => {
   if (given instanceof tf.Tensor && given.dtype === 'float32' && given.shape.join() === `${rows},${classes}`)

@@ -3,6 +3,7 @@ import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import { clone, dispose, type Tree } from '../core/tree.js';
 import type { Augmentation, Normalisation } from '../data/dataset.js';
+import { anotherSeed } from '../engine/ops.js';
 import type { ImageShape, Named, Network, Variables } from '../models/network.js';
 import {
   type BuiltLearner,
@@ -525,10 +526,6 @@ export const trainJointly = async <State extends Tree, A extends Access>(
   }
 };
 
-/** Several draws of one step: the step's own seed first. */
-const seedAt = (seed: tf.Tensor1D, number: number): tf.Tensor1D =>
-  number === 0 ? seed : tf.add(seed, tf.tensor1d([104_729 * number, 7919 * number], 'int32'));
-
 const noMemory: NoTensors = {};
 
 /** The fit of a synthesiser and students together. */
@@ -581,7 +578,7 @@ export const jointFit = <State extends Tree, A extends Access>(
         state: made.state,
         labels: batch.labels,
         learningRate,
-        seed: seedAt(seed, i),
+        seed: anotherSeed(seed, i),
       });
     let learning: Learning = { students: joint.students, metrics: made.metrics };
     if (studentSteps === undefined) {
@@ -589,7 +586,7 @@ export const jointFit = <State extends Tree, A extends Access>(
       learning = update(learning, detach(made.shown.images), made.shown.teacher, learningRate);
     }
     for (let i = 0; i < (studentSteps ?? 0); i++) {
-      const images = synthesiser.images(about, made.state, seedAt(seed, synthesiserSteps + i));
+      const images = synthesiser.images(about, made.state, anotherSeed(seed, synthesiserSteps + i));
       const teacher = answersTo(victim, access, toPixels(images, about.normalisation));
       learning = update(learning, images, teacher, learningRate);
     }

@@ -1,0 +1,68 @@
+import * as tf from '@tensorflow/tfjs';
+import { type Key, key, normals, uniforms } from '../core/random.js';
+import { isNative } from './backend.js';
+import { statelessNormal, statelessUniform } from './ops-native.js';
+
+/** The pure-JavaScript engine has no stateless generator: it reads the seed, and cannot be traced. */
+export const keyOf = (use: string, seed: tf.Tensor1D): Key => key(`${use}/${seed.dataSync().join('/')}`);
+
+/** Numbers in [0, 1) that depend on seed (int32 [2]) alone, float32. One seed gives one draw, whatever it is used for. */
+export const standardUniform = (shape: readonly number[], seed: tf.Tensor1D, use = 'uniform'): tf.Tensor =>
+  isNative()
+    ? statelessUniform(shape, seed)
+    : tf.tensor(
+        uniforms(keyOf(use, seed), tf.util.sizeFromShape([...shape]), 0.5).map((u) => u + 0.5),
+        [...shape],
+        'float32',
+      );
+
+/** Normal numbers of mean 0 and variance 1 that depend on seed (int32 [2]) alone, float32. */
+export const standardNormal = (shape: readonly number[], seed: tf.Tensor1D): tf.Tensor =>
+  isNative()
+    ? statelessNormal(shape, seed)
+    : tf.tensor(normals(keyOf('normal', seed), tf.util.sizeFromShape([...shape])), [...shape], 'float32');
+
+/** Another seed, for one draw more: seeds of other numbers draw independently of it. */
+export const anotherSeed = (seed: tf.Tensor1D, number: number): tf.Tensor1D =>
+  tf.add(seed, tf.tensor1d([Math.imul(number, 0x9e37_79b1) | 0, Math.imul(number, 0x85eb_ca6b) | 0], 'int32'));
+
+/** Odd factors, which multiply modulo 2³² without losing anything, drawn once and for all. */
+const factors = (name: string, count: number): Int32Array => {
+  const next = key(`factors/${name}`).uniform();
+  return Int32Array.from({ length: count }, () => Math.floor((next() - 0.5) * 2 ** 32) | 1);
+};
+
+/** Rounds in which high bits come down and low ones go up, modulo 2³²: each bit in changes about half of those out. */
+const mixed = (hash: tf.Tensor): tf.Tensor =>
+  [0x85eb_ca6b, 0xc2b2_ae35, 0x27d4_eb2f].reduce((h, factor) => {
+    const stirred = tf.add(h, tf.floorDiv(h, tf.scalar(2 ** 16, 'int32')));
+    return tf.mul(stirred, tf.scalar(factor | 0, 'int32'));
+  }, hash);
+
+/** The upper 24 bits as a number in (0, 1). */
+const fraction = (hash: tf.Tensor): tf.Tensor =>
+  tf.div(tf.add(tf.cast(tf.floorDiv(hash, tf.scalar(2 ** 8, 'int32')), 'float32'), 2 ** 23 + 0.5), 2 ** 24);
+
+/**
+ * Normal numbers of mean 0 and variance 1 for each image, which depend on its bytes and on seed alone: the same image has the same noise
+ * in any batch, and one that differs in a single byte has another.
+ *
+ * @param images pixels in [0, 1], [batch, height, width, channels]; they count as the bytes next to them
+ * @param count numbers an image
+ * @param seed int32 [2]
+ * @returns [batch, count]
+ */
+export const normalByImage = (images: tf.Tensor4D, count: number, seed: tf.Tensor1D): tf.Tensor2D =>
+  tf.tidy(() => {
+    const [batch] = images.shape;
+    const size = images.size / batch;
+    const bytes = tf.cast(tf.round(tf.mul(tf.reshape(images, [batch, size]), 255)), 'int32');
+    const numbers = tf.tensor2d(factors('numbers', count), [1, count], 'int32');
+    const [radius, angle] = [0, 1].map((half) => {
+      const own = tf.sum(tf.mul(bytes, tf.tensor2d(factors(`bytes ${half}`, size), [1, size], 'int32')), 1, true);
+      const seeded = mixed(tf.add(mixed(own), tf.slice(seed, half, 1)));
+      return fraction(mixed(tf.add(seeded, numbers)));
+    }) as [tf.Tensor, tf.Tensor];
+    // Box-Muller.
+    return tf.mul(tf.sqrt(tf.mul(tf.log(radius), -2)), tf.cos(tf.mul(angle, 2 * Math.PI)));
+  });
