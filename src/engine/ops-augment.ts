@@ -146,7 +146,7 @@ export const jitter = (images: tf.Tensor4D, how: Jitter, seed: tf.Tensor1D): tf.
 };
 
 const nativeJitter = (images: tf.Tensor4D, { reach, flip }: Jitter, seed: tf.Tensor1D): tf.Tensor4D => {
-  const drawn = statelessUniform([3], seed);
+  const drawn = standardUniform([3], seed);
   const rolled = (): tf.Tensor => {
     const steps = tf.floor(tf.mul(tf.slice(drawn, 0, 2), 2 * reach + 1));
     return roll({ x: images, shift: tf.cast(tf.sub(steps, reach), 'int32') }, {})[0] as tf.Tensor;

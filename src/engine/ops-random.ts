@@ -32,11 +32,15 @@ const factors = (name: string, count: number): Int32Array => {
   return Int32Array.from({ length: count }, () => Math.floor((next() - 0.5) * 2 ** 32) | 1);
 };
 
-/** Rounds in which high bits come down and low ones go up, modulo 2³²: each bit in changes about half of those out. */
+/**
+ * Every bit of the result depends on all of the hash: rounds of x (2x + 1) modulo 2³², which loses nothing and is far from linear (RC6's
+ * mixing), after each of which the two halves change places.
+ */
 const mixed = (hash: tf.Tensor): tf.Tensor =>
-  [0x85eb_ca6b, 0xc2b2_ae35, 0x27d4_eb2f].reduce((h, factor) => {
-    const stirred = tf.add(h, tf.floorDiv(h, tf.scalar(2 ** 16, 'int32')));
-    return tf.mul(stirred, tf.scalar(factor | 0, 'int32'));
+  Array.from({ length: 4 }).reduce<tf.Tensor>((x) => {
+    const half = tf.scalar(2 ** 16, 'int32');
+    const squared = tf.mul(x, tf.add(tf.add(x, x), tf.scalar(1, 'int32')));
+    return tf.add(tf.mul(squared, half), tf.floorDiv(squared, half));
   }, hash);
 
 /** The upper 24 bits as a number in (0, 1). */
