@@ -32,7 +32,7 @@ import { sgd } from '../src/train/optimizers.js';
 import type { Recipe } from '../src/train/recipe.js';
 import { constant } from '../src/train/schedules.js';
 
-const usage = `npm run bench -- [--torch PYTHON] [--rounds N] [--only TEXT] [--threads N] [--engine HOW] [--memory STEPS]
+const usage = `npm run bench -- [--torch PYTHON] [--rounds N] [--only TEXT] [--threads N] [--execution HOW] [--memory STEPS]
 
 Images per second of training, evaluation and synthesis. A training step is: look the batch up, crop and flip, normalise,
 forward, cross-entropy, backward, SGD with momentum and weight decay, accuracy. A step of synthesis is the attack's own: of
@@ -429,17 +429,17 @@ const main = async (): Promise<void> => {
       rounds: { type: 'string', default: '7' },
       only: { type: 'string' },
       threads: { type: 'string' },
-      engine: { type: 'string' },
+      execution: { type: 'string' },
       memory: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   if (values.help) return console.log(usage);
-  if (values.engine !== undefined && !executions.includes(values.engine as Execution))
-    throw new Error(`--engine is one of ${executions.join(', ')}`);
+  if (values.execution !== undefined && !executions.includes(values.execution as Execution))
+    throw new Error(`--execution is one of ${executions.join(', ')}`);
   const engine = await loadEngine({
     ...(values.threads === undefined ? {} : { threads: Number(values.threads) }),
-    execution: values.engine as Execution | undefined,
+    execution: values.execution as Execution | undefined,
   });
   const torch = values.torch === undefined ? undefined : await openTorch(values.torch, engine.threads);
   const rounds = Number(values.rounds);

@@ -22,6 +22,14 @@ const wholeFrom0 = (text: string): number => (text === '0' ? 0 : wholeFrom1(text
 
 const andMore = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
+/** Answers the earlier name of `--execution`: the engine is what `engine install` installs, not how steps run. */
+const withoutEngine = (command: Command): Command =>
+  command
+    .addOption(new Option('--engine [how]').hideHelp())
+    .on('option:engine', () =>
+      command.error(`error: there is no option --engine; --execution ${executions.join('|')} says how steps run`),
+    );
+
 const experimentFile =
   'a TypeScript file whose default export is an experiment, or a list of them (then FILE#NAME is one)';
 
@@ -49,11 +57,11 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   const command = (text: string): Command => program.command(text).exitOverride();
 
   const execution = (): Option =>
-    new Option('--engine <how>', 'how steps run (default: xla on a graphics card, else graph)').choices(executions);
+    new Option('--execution <how>', 'how steps run (default: xla on a graphics card, else graph)').choices(executions);
   const precision = (): Option =>
     new Option('--precision <type>', 'how a graphics card multiplies float32 (default: tf32)').choices(precisions);
 
-  command('run')
+  withoutEngine(command('run'))
     .description('run an experiment file: train what is missing, and write and print its matrix')
     .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')
@@ -76,7 +84,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
       code = await runCommand(file, options, resuming(argv, options.force));
     });
 
-  command('plan')
+  withoutEngine(command('plan'))
     .description('what a run of an experiment file would do: its stages, what is there already, the time left')
     .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')

@@ -20,7 +20,7 @@ import { type Terminal, terminal, warn } from './terminal.js';
 export interface PlanOptions extends ExperimentOptions {
   readonly only?: readonly string[];
   readonly out?: string | undefined;
-  readonly engine?: Execution;
+  readonly execution?: Execution;
   readonly precision?: Precision;
 }
 
@@ -108,7 +108,7 @@ const notApplicable = ({ cells }: Plan): readonly string[] => [
 
 export const planCommand = async (file: string, options: PlanOptions, out: Terminal = terminal()): Promise<number> => {
   const experiments = await openExperiments(file, options);
-  const engine = await plannedEngine(options.engine, options.precision);
+  const engine = await plannedEngine(options.execution, options.precision);
   for (const [i, one] of experiments.entries()) {
     if (i > 0) out.log('');
     if (experiments.length > 1) out.log(`${one.experiment.name}:`);

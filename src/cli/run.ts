@@ -43,7 +43,7 @@ export interface RunOptions extends ExperimentOptions {
   readonly force?: string | true;
   readonly jobs: number;
   readonly threads?: number;
-  readonly engine?: Execution;
+  readonly execution?: Execution;
   readonly precision?: Precision;
   readonly checkpointEvery: number;
 }
@@ -57,7 +57,7 @@ export const runCommand = async (
 ): Promise<number> => {
   const experiments = await openExperiments(file, options);
   const threads = options.threads ?? (options.jobs > 1 ? threadsEach(options.jobs) : undefined);
-  const engine = await readyEngine(out, { threads, execution: options.engine, precision: options.precision });
+  const engine = await readyEngine(out, { threads, execution: options.execution, precision: options.precision });
   let code = 0;
   for (const [i, one] of experiments.entries()) {
     if (i > 0) out.log('');
