@@ -3,6 +3,7 @@ import { type Failure, FailureError, isFailure, showFailure } from '../core/erro
 import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
 import { executions, precisions } from '../engine/execution.js';
+import { checkpointEvery } from '../run/defaults.js';
 import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
 import type { DiagnoseOptions } from './diagnose.js';
@@ -78,7 +79,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--threads <number>', 'threads of a process (default: all cores, shared among the jobs)', wholeFrom1)
     .addOption(execution())
     .addOption(precision())
-    .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, 200)
+    .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, checkpointEvery)
     .action(async (file: string, options: RunOptions) => {
       const { runCommand } = await import('./run.js');
       code = await runCommand(file, options, resuming(argv, options.force));
