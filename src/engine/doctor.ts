@@ -38,14 +38,6 @@ const bad = (name: string, detail: string, remedy?: string): Check => ({
   ...(remedy === undefined ? {} : { remedy }),
 });
 
-const checkNode = (): Check => {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-  const detail = `Node ${process.versions.node}`;
-  return major > 20 || (major === 20 && minor >= 6)
-    ? good('node', detail)
-    : bad('node', detail, 'undistill needs Node 20.6 or newer.');
-};
-
 const checkPlatform = (machine: Machine): Check => {
   const detail = `${machine.platform} on ${machine.arch}${machine.glibc === undefined ? '' : `, glibc ${machine.glibc}`}`;
   const reason = unsupported(machine);
@@ -190,7 +182,11 @@ export const checksFromProbe = (ran: Ran): readonly Check[] => {
  */
 export const diagnose = async (machine: Machine = thisMachine()): Promise<readonly Check[]> => {
   const choice = await engineChoice(machine);
-  const basics = [checkNode(), checkPlatform(machine)];
+  const basics = [
+    // The command line refuses one that is too old before it loads anything.
+    good('node', `Node ${process.versions.node}`),
+    checkPlatform(machine),
+  ];
   if (E.isLeft(choice))
     return [...basics, bad('engine', `${choice.left.where}: ${choice.left.what}`, choice.left.remedy)];
   const recipe = choice.right.use === 'tensorflow' ? choice.right.recipe : undefined;
