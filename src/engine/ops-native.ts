@@ -50,19 +50,19 @@ const withShape = <A>(shape: readonly number[], f: (shape: tf.Tensor) => A): A =
 
 const float: Value = { dtype: 'float32' };
 
-let narrow = false;
+let bfloat16 = false;
 
 /** Whether convolutions and products are to round their factors to bfloat16. */
-export const isNarrow = (): boolean => narrow;
+export const roundsToBfloat16 = (): boolean => bfloat16;
 
 /** Runs `body` with the factors of its convolutions and matrix products, and of their gradients, rounded to bfloat16. */
-export const withNarrowProducts = <A>(body: () => A): A => {
-  const before = narrow;
-  narrow = true;
+export const withBfloat16Products = <A>(body: () => A): A => {
+  const before = bfloat16;
+  bfloat16 = true;
   try {
     return body();
   } finally {
-    narrow = before;
+    bfloat16 = before;
   }
 };
 
@@ -71,7 +71,7 @@ export const withNarrowProducts = <A>(body: () => A): A => {
  * its result after it. tfjs does not have that type, so those tensors stay inside the binding.
  */
 const product = (name: string, inputs: readonly tf.Tensor[], values: Values): tf.Tensor => {
-  if (!narrow) return execute1(name, inputs, { T: float, ...values });
+  if (!bfloat16) return execute1(name, inputs, { T: float, ...values });
   const { binding } = backend();
   const cast = (id: number, from: keyof typeof DTYPES, to: keyof typeof DTYPES): Raw => {
     const attributes = attributesOf({ SrcT: { dtype: from }, DstT: { dtype: to }, Truncate: { bool: false } });

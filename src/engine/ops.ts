@@ -66,8 +66,8 @@ const plainConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddin
 
 const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D => {
   const attributes = { stride, padding, x: x.shape };
-  if (own.convolvesNarrow(x.shape, filter.shape, attributes))
-    return own.narrowConv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+  if (own.convolvesBfloat16(x.shape, filter.shape, attributes))
+    return own.bfloat16Conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
   if (own.convolves3x3(x.shape, filter.shape, attributes))
     return own.conv3x3({ x, filter }, { upsampled: false })[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
@@ -109,7 +109,7 @@ export const inBfloat16 = <A>(body: () => A): A => {
       }),
     );
   }
-  return native.withNarrowProducts(body);
+  return native.withBfloat16Products(body);
 };
 
 /** Whether the operations compute on a device with memory of its own. */
