@@ -2,7 +2,7 @@ import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 
 import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
-import { executions, precisions } from '../engine/execution.js';
+import { cardPrecisions, executions } from '../engine/execution.js';
 import { checkpointEvery } from '../run/defaults.js';
 import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
@@ -60,7 +60,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   const execution = (): Option =>
     new Option('--execution <how>', 'how steps run (default: xla on a graphics card, else graph)').choices(executions);
   const precision = (): Option =>
-    new Option('--precision <type>', 'how a graphics card multiplies float32 (default: tf32)').choices(precisions);
+    new Option('--precision <type>', 'how a graphics card multiplies float32 (default: tf32)').choices(cardPrecisions);
 
   withoutEngine(command('run'))
     .description('run an experiment file: train what is missing, and write and print its matrix')

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { firstFew } from '../data/assemble.js';
-import type { Execution, Precision } from '../engine/execution.js';
+import type { CardPrecision, Execution } from '../engine/execution.js';
 import { showSeconds } from '../engine/setup/progress.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { type Plan, type Stage, trains } from '../experiment/plan.js';
@@ -21,7 +21,7 @@ export interface PlanOptions extends ExperimentOptions {
   readonly only?: readonly string[];
   readonly out?: string | undefined;
   readonly execution?: Execution;
-  readonly precision?: Precision;
+  readonly precision?: CardPrecision;
 }
 
 /** What a run would do with a stage. */

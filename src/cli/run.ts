@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
 import type { Engine } from '../engine/engine.js';
-import type { Execution, Precision } from '../engine/execution.js';
+import type { CardPrecision, Execution } from '../engine/execution.js';
 import { progressTo } from '../engine/setup/progress.js';
 import { selected } from '../experiment/select.js';
 import { collect, foldersOf, type Located, type Prepared, prepare } from '../harness/session.js';
@@ -44,7 +44,7 @@ export interface RunOptions extends ExperimentOptions {
   readonly jobs: number;
   readonly threads?: number;
   readonly execution?: Execution;
-  readonly precision?: Precision;
+  readonly precision?: CardPrecision;
   readonly checkpointEvery: number;
 }
 

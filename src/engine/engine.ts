@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs';
 import * as E from 'fp-ts/lib/Either.js';
 import { attempt, FailureError, failure, orThrow, type Result, type Task } from '../core/errors.js';
 import type { Binding } from './backend.js';
-import type { Execution, Precision } from './execution.js';
+import type { CardPrecision, Execution } from './execution.js';
 import { steadyKernels } from './ops-native.js';
 import { type Choice, chooseEngine } from './setup/choice.js';
 import { findEngine, KERNELS, QUIET } from './setup/folder.js';
@@ -31,7 +31,7 @@ export interface Engine {
   /** Whether TensorFlow's own operations can be called. */
   readonly native: boolean;
   readonly execution: Execution;
-  readonly precision: Precision;
+  readonly precision: CardPrecision;
   /** By which source it has our own operations, which run on processors alone. */
   readonly own?: string;
   /** Where it is installed. */
@@ -67,7 +67,7 @@ export interface LoadOptions {
   /** Default: `xla` on a graphics card and `graph` on a processor, where XLA is slower. The first load decides. */
   readonly execution?: Execution | undefined;
   /** How a graphics card multiplies float32. Default: `tf32`. The first load decides. */
-  readonly precision?: Precision | undefined;
+  readonly precision?: CardPrecision | undefined;
   /** Told, in a line, that a slow engine is in use and why. Default: standard error. */
   readonly say?: (line: string) => void;
 }
@@ -110,7 +110,7 @@ export const nativeEnvironment = (
     readonly threads: number | undefined;
     readonly cores: number;
     readonly folder: string | undefined;
-    readonly precision?: Precision | undefined;
+    readonly precision?: CardPrecision | undefined;
   },
 ): Readonly<Record<string, string>> => {
   const threads = options.threads ?? positive(env.TF_NUM_INTRAOP_THREADS) ?? options.cores;

@@ -5,7 +5,7 @@ import { FailureError, failure, orFail, orThrow, toFailure } from '../core/error
 import { version } from '../core/version.js';
 import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
-import type { Execution, Precision } from '../engine/execution.js';
+import type { CardPrecision, Execution } from '../engine/execution.js';
 import { ownHash } from '../engine/setup/own-source.js';
 import type { Others } from '../experiment/data-access.js';
 import { type Experiment, isExperiment } from '../experiment/experiment.js';
@@ -164,7 +164,7 @@ export const prepare = async (experiment: Experiment, options: LoadOptions = {})
 /** The arithmetic of the engine that a run would load; it is only loaded where that cannot be told otherwise. */
 export const plannedEngine = async (
   execution: Execution | undefined,
-  precision: Precision | undefined,
+  precision: CardPrecision | undefined,
 ): Promise<string> => {
   const choice = orFail(await engineChoice());
   if (choice.use === 'tfjs-cpu') return 'tfjs-cpu';
