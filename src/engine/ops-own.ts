@@ -194,7 +194,8 @@ const convolve = (x: tf.Tensor, filter: tf.Tensor, { transposed = false, upsampl
 
 /**
  * As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding; what is not a finite number spreads
- * over its tile of 4×4. Upsampled, each pixel of x stands for four, which are nowhere in memory.
+ * over its tile of 4×4. Where bfloat16 is asked for, images and filter are rounded to it; products, sums and results are
+ * float32. Upsampled, each pixel of x stands for four, which are nowhere in memory.
  */
 export const conv3x3 = operation<{ readonly upsampled: boolean }, 'x' | 'filter'>('OwnConv3x3', {
   inputs: ['x', 'filter'],
@@ -211,8 +212,8 @@ export const conv3x3 = operation<{ readonly upsampled: boolean }, 'x' | 'filter'
 });
 
 /**
- * Whether `bfloat16Conv` does such a convolution: of factors rounded to bfloat16 (`roundsToBfloat16`), with a square filter, no groups and
- * channels by 16s, on a processor with AMX.
+ * Whether `bfloat16Conv` does such a convolution: of factors rounded to bfloat16 (`roundsToBfloat16`), with a square filter, no
+ * groups and output channels by 16s, on a processor with AMX.
  */
 export const convolvesBfloat16 = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],
@@ -241,7 +242,8 @@ const convolveBfloat16 = (x: tf.Tensor, filter: tf.Tensor, { stride, padding }: 
   execute1('UndistillBfloat16Conv', [x, filter], { stride: { int: stride }, padding: { int: padding } });
 
 /**
- * As `conv2d`, of factors rounded to bfloat16 and with sums of float32. What is not a finite number spreads to pixels beside it.
+ * As `conv2d`, of factors rounded to bfloat16, with sums and results of float32, which TensorFlow's convolution would round too.
+ * What is not a finite number spreads to pixels beside it.
  */
 export const bfloat16Conv = operation<ConvAttributes, 'x' | 'filter'>('OwnBfloat16Conv', {
   inputs: ['x', 'filter'],

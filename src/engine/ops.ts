@@ -95,8 +95,9 @@ export const conv2d = (
 ): tf.Tensor4D => (isNative() ? nativeConv2d(x, filter, stride, padding) : plainConv2d(x, filter, stride, padding));
 
 /**
- * Runs `body` with the factors of convolutions and dense layers, and of their gradients, rounded to bfloat16; sums within
- * them, and everything else, are float32. Gradients count as within when they are taken there.
+ * Runs `body` with the factors of convolutions and dense layers, and of their gradients, rounded to bfloat16. Our own
+ * convolutions sum them in float32 and give float32; TensorFlow's kernels (dense layers, and convolutions that ours do not
+ * do) round their results to bfloat16 too. Everything else is float32. Gradients count as within when they are taken there.
  *
  * @throws FailureError on the pure-JavaScript engine
  */

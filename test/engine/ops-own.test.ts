@@ -139,6 +139,21 @@ describe.skipIf(!hasAvx512)('a convolution by Winograd is TensorFlow’s, forwar
   );
 });
 
+it.skipIf(backend().isUsingGpuDevice)('in bfloat16 TensorFlow’s kernels round their results, and ours do not', () => {
+  const isRounded = (x: tf.Tensor): boolean => largest(tf.sub(x, rounded(x))) === 0;
+  tf.tidy(() => {
+    const ofBfloat16 = (f: Convolve, x: tf.Tensor, y: tf.Tensor) =>
+      ops.inBfloat16(() => bothWays(f, x, y, tf.onesLike(f(x, y)))).map(isRounded);
+    const product: Convolve = (x, weight) => ops.dense(x as tf.Tensor2D, weight as tf.Tensor2D, tf.zeros([32]));
+    expect(ofBfloat16(product, random('a', 64, 48), random('b', 48, 32))).toEqual([true, true, true]);
+    const convolve: Convolve = (x, filter) => ops.conv2d(x as tf.Tensor4D, filter as tf.Tensor4D, { padding: 1 });
+    // Output channels by no sixteens are none of ours.
+    expect(ofBfloat16(convolve, random('x', 16, 8, 8, 3), random('f', 3, 3, 3, 40))).toEqual([true, true, true]);
+    if (!hasAvx512) return;
+    expect(ofBfloat16(convolve, random('x', 16, 8, 8, 16), random('f', 3, 3, 16, 32))).toEqual([false, false, false]);
+  });
+});
+
 /** Whether the engine convolves by matrix instructions (AMX) when it is asked for bfloat16. */
 const byAmx = ops.inBfloat16(() => own.convolvesBfloat16([8, 16, 16, 3], [3, 3, 3, 16], { padding: 1 }));
 
