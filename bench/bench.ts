@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +14,7 @@ import { publish } from '../src/defenses/victim.js';
 import { type Engine, loadEngine } from '../src/engine/engine.js';
 import { type Execution, executions } from '../src/engine/execution.js';
 import { runner } from '../src/engine/runner.js';
+import { thisProcessor } from '../src/engine/setup/processor.js';
 import { leNet5, leNet5Half } from '../src/models/lenet.js';
 import { mobileNetV2 } from '../src/models/mobilenet-v2.js';
 import type { ImageShape, Named, NetworkPlugin, Variables } from '../src/models/network.js';
@@ -132,13 +132,7 @@ const titleOf = ({ name, attack }: Row): string => {
 };
 
 /** Products of bfloat16 are emulated, slowly, where the processor has none of its own. */
-const multipliesBfloat16 = (): boolean => {
-  try {
-    return /\bavx512_bf16\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
-  } catch {
-    return false;
-  }
-};
+const multipliesBfloat16 = (): boolean => thisProcessor().flags.has('avx512_bf16');
 
 const rowsFor = ({ class: kind }: Engine): readonly Row[] => {
   if (kind === 'tensorflow-cuda') return onCard;

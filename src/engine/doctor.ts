@@ -17,6 +17,7 @@ import {
   unsupported,
 } from './setup/machine.js';
 import { type Ran, run } from './setup/process.js';
+import { thisProcessor, vectorLevel } from './setup/processor.js';
 import { showBytes } from './setup/progress.js';
 import { installedPackage } from './setup/tfjs-node.js';
 import { TENSORFLOW, TFJS_NODE } from './setup/wheels.js';
@@ -204,6 +205,7 @@ export const diagnose = async (machine: Machine = thisMachine()): Promise<readon
     checkTool('compiler', compiler, installed),
     await checkCacheFolder(machine, installed ? 0 : (recipe?.diskNeeded ?? 0)),
     good('cores', `${availableParallelism()} × ${cpus()[0]?.model.trim() ?? 'unknown'}`),
+    good('vectors', `${vectorLevel(thisProcessor())}: results of another level are kept apart`),
     good('memory', `${showBytes(totalmem())}, ${showBytes(freemem())} free`),
     engine,
     ...(engine.ok ? checksFromProbe(await probe(machine)) : []),

@@ -14,6 +14,7 @@ import { type InstallOptions, installEngine } from './setup/install.js';
 import { type Machine, RUN_SLOWLY, thisMachine } from './setup/machine.js';
 import { ownHash } from './setup/own-source.js';
 import { run } from './setup/process.js';
+import { thisProcessor, vectorLevel } from './setup/processor.js';
 import { quietly } from './setup/quiet.js';
 import { bundled, packageFolder, prebuiltBinding } from './setup/tfjs-node.js';
 import { recipeFor } from './setup/wheels.js';
@@ -34,6 +35,8 @@ export interface Engine {
   readonly precision: CardPrecision;
   /** By which source it has our own operations, which run on processors alone. */
   readonly own?: string;
+  /** The level of vector extensions by which kernels are chosen, where TensorFlow computes on a processor. */
+  readonly vectors?: string;
   /** Where it is installed. */
   readonly folder?: string;
 }
@@ -42,18 +45,24 @@ export const defaultExecution = (of: Engine['class']): Execution =>
   of === 'tensorflow-cuda' ? 'xla' : of === 'tensorflow-cpu' ? 'graph' : 'eager';
 
 /**
- * What a result's bits depend on besides TensorFlow's version and threads. Eager steps and graphs give the same ones; XLA
- * rounds differently.
+ * What a result's bits depend on besides TensorFlow's version and threads: the engine's class, the source of our own
+ * operations, the processor's vector extensions and XLA; eager steps and graphs give the same bits. It is part of every
+ * stage's identity, so that a store made on a machine with AVX-512 and read on one with AVX2 gives other stages, and what
+ * the first has made is neither taken nor overwritten.
+ *
+ * @returns such as `tensorflow-cpu+1a2b3c4d+avx512`
  */
 export const arithmeticOf = ({
   class: kind,
   execution,
   precision,
   own,
-}: Pick<Engine, 'class' | 'execution' | 'precision' | 'own'>): string =>
+  vectors,
+}: Pick<Engine, 'class' | 'execution' | 'precision' | 'own' | 'vectors'>): string =>
   [
     kind,
     ...(own === undefined ? [] : [own]),
+    ...(vectors === undefined ? [] : [vectors]),
     ...(execution === 'xla' ? ['xla'] : []),
     ...(precision === 'tf32' ? ['tf32'] : []),
   ].join('+');
@@ -196,6 +205,7 @@ const loadNative = async (
     gpus: cuda ? [await gpuName()] : [],
     native: true,
     ...(hasOwn && !cuda ? { own: ownHash() } : {}),
+    ...(cuda ? {} : { vectors: vectorLevel(thisProcessor()) }),
     ...(folder === undefined ? {} : { folder }),
   };
 };

@@ -7,6 +7,7 @@ import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import { ownHash } from '../engine/setup/own-source.js';
+import { thisProcessor, vectorLevel } from '../engine/setup/processor.js';
 import type { Others } from '../experiment/data-access.js';
 import { type Experiment, isExperiment } from '../experiment/experiment.js';
 import { readSource, readSources, type Source, sha256, sourcesIn } from '../experiment/identity.js';
@@ -172,7 +173,8 @@ export const plannedEngine = async (
   if (choice.use === 'tensorflow' && choice.recipe.variant === 'cpu') {
     const kind = 'tensorflow-cpu';
     const how = execution ?? defaultExecution(kind);
-    return arithmeticOf({ class: kind, execution: how, precision: 'float32', own: ownHash() });
+    const vectors = vectorLevel(thisProcessor());
+    return arithmeticOf({ class: kind, execution: how, precision: 'float32', own: ownHash(), vectors });
   }
   return arithmeticOf(await loadEngine({ execution, precision }));
 };

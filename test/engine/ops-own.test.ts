@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
 import { key, uniforms } from '../../src/core/random.js';
@@ -8,6 +7,7 @@ import { loadEngine } from '../../src/engine/engine.js';
 import * as ops from '../../src/engine/ops.js';
 import * as native from '../../src/engine/ops-native.js';
 import * as own from '../../src/engine/ops-own.js';
+import { thisProcessor, vectorLevel } from '../../src/engine/setup/processor.js';
 
 await loadEngine();
 
@@ -33,10 +33,9 @@ it('there are operations of our own on a processor', () => {
   expect(own.hasOwn()).toBe(!backend().isUsingGpuDevice);
 });
 
-/** As the system says it. */
-const processor = existsSync('/proc/cpuinfo') ? readFileSync('/proc/cpuinfo', 'utf8') : '';
-const hasAvx512 = /\bavx512f\b/.test(processor);
-const hasAmx = /\bamx_bf16\b/.test(processor) && /\bavx512_bf16\b/.test(processor);
+const level = vectorLevel(thisProcessor());
+const hasAvx512 = level.startsWith('avx512') || level === 'amx';
+const hasAmx = level === 'amx';
 const same = { stride: 1, padding: 1 };
 
 it('there are convolutions of our own on a processor with AVX-512', () => {
