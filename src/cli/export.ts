@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
-import { FailureError, failure } from '../core/errors.js';
+import { type Refusal, refusal } from '../core/errors.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import type { Json } from '../experiment/identity.js';
 import { withCounters } from '../models/state-dict.js';
@@ -24,9 +24,7 @@ type PlannedStage = PlanFile['stages'][number];
 /** Kinds of stages that leave a network. */
 const ofNetworks: readonly string[] = ['teacher', 'import', 'protect', 'steal'];
 
-const refuse = (what: string, where: string, remedy: string): never => {
-  throw new FailureError(failure('usage', what, { where, remedy }));
-};
+const refuse: Refusal = refusal('usage');
 
 const seedless = (label: string): string => label.replace(/^seed-[^/]+\//, '');
 

@@ -3,8 +3,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import * as E from 'fp-ts/lib/Either.js';
-import { attempt, FailureError, failure, orThrow, type Result, type Task } from '../core/errors.js';
+import { attempt, FailureError, failure, orFail, orThrow, type Result, type Task } from '../core/errors.js';
 import type { Binding } from './backend.js';
 import type { CardPrecision, Execution } from './execution.js';
 import { steadyKernels } from './ops-native.js';
@@ -245,11 +244,7 @@ export const engineChoice = async (machine: Machine = thisMachine()): Promise<Re
   });
 };
 
-const choose = async (machine: Machine): Promise<Choice> => {
-  const choice = await engineChoice(machine);
-  if (E.isLeft(choice)) throw new FailureError(choice.left);
-  return choice.right;
-};
+const choose = async (machine: Machine): Promise<Choice> => orFail(await engineChoice(machine));
 
 const loadChoice = async (machine: Machine, choice: Choice, options: LoadOptions): Promise<Engine> => {
   const warning = warningFor(choice);

@@ -34,7 +34,7 @@ const levels: Readonly<Record<string, readonly (readonly [level: string, flags: 
 
 /**
  * The highest level of vector extensions that a processor has, such as `avx2`, `avx512` or `amx`: by it kernels are chosen
- * at run time, which sum in different orders and so round differently. Our own ask for AVX-512F (`native/convolution.cc`,
+ * at run time, which may sum in another order, or without fused multiply-adds, and so round differently. Our own ask for AVX-512F (`native/convolution.cc`,
  * and the clones of `native/workers.h`) and for AMX (`native/amx.cc`); TensorFlow's oneDNN has a level of its own for each
  * of them (its "CPU dispatcher control"). Processors of one level may still differ in what oneDNN reads of their caches.
  */
