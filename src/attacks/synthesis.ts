@@ -159,7 +159,7 @@ const shownOf = <State extends Tree>(
 
 const tenthOf = (iterations: number): number => Math.max(1, Math.round(iterations / 10));
 
-/** So many labels: every class in turn, from the one on that `from` labels before end at. */
+/** `count` labels: the classes 0 … `classes` − 1 in turn, over and over, from position `from` of that sequence on. */
 export const roundRobinLabels = (count: number, classes: number, from = 0): readonly number[] =>
   Array.from({ length: count }, (_, i) => (from + i) % classes);
 

@@ -32,7 +32,7 @@ export interface Engine {
   readonly native: boolean;
   readonly execution: Execution;
   readonly precision: CardPrecision;
-  /** By which source it has our own operations, which run on processors alone. */
+  /** The hash of the source of our own operations (`ownHash`); absent where it has none of them, as on graphics cards. */
   readonly own?: string;
   /** The level of vector extensions by which kernels are chosen, where TensorFlow computes on a processor. */
   readonly vectors?: string;

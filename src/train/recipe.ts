@@ -65,7 +65,11 @@ export const pretrained = (weights: string | URL, network: NetworkPlugin, recipe
 
 export const isPretrained = (teacher: Learner | Pretrained): teacher is Pretrained => 'weights' in teacher;
 
-/** A teacher's net with its recipe, to be trained anew. An experiment is refused where that is asked of one without. */
+/**
+ * A teacher's net and recipe, to be trained anew.
+ *
+ * @throws Error for a pretrained teacher without a recipe, which `experiment()` refuses where one is needed
+ */
 export const retrainable = (teacher: Learner | Pretrained): Learner => {
   const { network, recipe } = teacher;
   if (recipe === undefined) throw new Error(`the teacher ${network.name} has no recipe`);

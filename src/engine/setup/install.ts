@@ -81,7 +81,7 @@ export const explain = (doing: string, ran: Ran, where: string) => {
   return failure('engine', `${doing} failed: ${lastLines(text) || `exit code ${ran.code}`}`, { where, remedy: AGAIN });
 };
 
-/** Sizes of the files under `folder`, added; 0 for what vanishes meanwhile. */
+/** Bytes of the largest file under `folder`, 0 without any: what pip has downloaded of a wheel so far. */
 const largestFile = async (folder: string): Promise<number> => {
   const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch(() => []);
   const sizes = await Promise.all(
