@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +14,7 @@ import { publish } from '../src/defenses/victim.js';
 import { type Engine, loadEngine } from '../src/engine/engine.js';
 import { type Execution, executions } from '../src/engine/execution.js';
 import { runner } from '../src/engine/runner.js';
+import { thisProcessor } from '../src/engine/setup/processor.js';
 import { leNet5, leNet5Half } from '../src/models/lenet.js';
 import { mobileNetV2 } from '../src/models/mobilenet-v2.js';
 import type { ImageShape, Named, NetworkPlugin, Variables } from '../src/models/network.js';
@@ -32,7 +32,7 @@ import { sgd } from '../src/train/optimizers.js';
 import type { Recipe } from '../src/train/recipe.js';
 import { constant } from '../src/train/schedules.js';
 
-const usage = `npm run bench -- [--torch PYTHON] [--rounds N] [--only TEXT] [--threads N] [--engine HOW] [--memory STEPS]
+const usage = `npm run bench -- [--torch PYTHON] [--rounds N] [--only TEXT] [--threads N] [--execution HOW] [--memory STEPS]
 
 Images per second of training, evaluation and synthesis. A training step is: look the batch up, crop and flip, normalise,
 forward, cross-entropy, backward, SGD with momentum and weight decay, accuracy. A step of synthesis is the attack's own: of
@@ -132,13 +132,7 @@ const titleOf = ({ name, attack }: Row): string => {
 };
 
 /** Products of bfloat16 are emulated, slowly, where the processor has none of its own. */
-const multipliesBfloat16 = (): boolean => {
-  try {
-    return /\bavx512_bf16\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
-  } catch {
-    return false;
-  }
-};
+const multipliesBfloat16 = (): boolean => thisProcessor().flags.has('avx512_bf16');
 
 const rowsFor = ({ class: kind }: Engine): readonly Row[] => {
   if (kind === 'tensorflow-cuda') return onCard;
@@ -429,17 +423,17 @@ const main = async (): Promise<void> => {
       rounds: { type: 'string', default: '7' },
       only: { type: 'string' },
       threads: { type: 'string' },
-      engine: { type: 'string' },
+      execution: { type: 'string' },
       memory: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   if (values.help) return console.log(usage);
-  if (values.engine !== undefined && !executions.includes(values.engine as Execution))
-    throw new Error(`--engine is one of ${executions.join(', ')}`);
+  if (values.execution !== undefined && !executions.includes(values.execution as Execution))
+    throw new Error(`--execution is one of ${executions.join(', ')}`);
   const engine = await loadEngine({
     ...(values.threads === undefined ? {} : { threads: Number(values.threads) }),
-    execution: values.engine as Execution | undefined,
+    execution: values.execution as Execution | undefined,
   });
   const torch = values.torch === undefined ? undefined : await openTorch(values.torch, engine.threads);
   const rounds = Number(values.rounds);

@@ -177,7 +177,7 @@ class DeepInversion(nn.Module):
             distance = distance + norm_of_all(norm.running_var - variance) + norm_of_all(norm.running_mean - mean)
         self.inputs.clear()
         rough = variation(moved)
-        loss = cross_entropy + self.settings["batchNorm"] * distance + self.settings["variation"] * rough
+        loss = cross_entropy + self.settings["batchNorm"] * distance + self.settings["tv"] * rough
         numbers = torch.stack([loss, cross_entropy, distance, rough]).detach()
         with torch.no_grad():
             self.best.copy_(torch.where(loss < self.lowest, images, self.best))

@@ -1,9 +1,15 @@
 #!/usr/bin/env node
 // The command line. In a checkout it runs the sources, in an installed package what was built of them.
-const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+import { readFileSync } from 'node:fs';
 
-if (major < 20 || (major === 20 && minor < 6)) {
-  console.error(`undistill needs Node 20.6 or newer, and this is Node ${process.versions.node}.`);
+const { engines } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+const oldest = engines.node.replace('>=', '');
+const [[major, minor], [oldestMajor, oldestMinor]] = [process.versions.node, oldest].map((version) =>
+  version.split('.').map(Number),
+);
+
+if (major < oldestMajor || (major === oldestMajor && minor < oldestMinor)) {
+  console.error(`undistill needs Node ${oldest} or newer, and this is Node ${process.versions.node}.`);
   process.exitCode = 2;
 } else {
   // Imported here, since an old version of Node could not even read it.

@@ -1,9 +1,9 @@
 // Convolutions of 3 by 3, stride 1 and one zero on each side.
 //
 // Winograd's way, F(4×4, 3×3) of Lavin and Gray (2016): 36 products for a tile of 4×4 pixels where a convolution has 144. It
-// pays where vectors are so long that products are the limit. A tile's 36 numbers are called places here: the values of
-// polynomials at 0, ±5/8, ±3/2 and infinity, along either side. With these points the result's error is about twice that of
-// plain sums; with 0, ±1, ±2 and infinity it is four times.
+// pays where vectors are so long that products are the limit. In the transform domain a tile has 36 numbers: the values of
+// polynomials at six points, 0, ±5/8, ±3/2 and infinity, along either side. With these points the result's error is about
+// twice that of plain sums; with 0, ±1, ±2 and infinity it is four times.
 
 #include <algorithm>
 #include <cstdint>
@@ -11,19 +11,19 @@
 #include <utility>
 #include <vector>
 
+#include "avx512.h"
 #include "operation.h"
-#include "wide.h"
 #include "workers.h"
 
 namespace undistill {
 namespace {
 
 // Images [n, height, width, from] to [n, height, width, to]. Upsampled, each pixel of images of half these sides stands for
-// four; summed, as the gradient to such images is, each of four pixels of the result becomes one. Narrow, what is multiplied is
-// rounded to bfloat16 first.
+// four; summed, as the gradient to such images is, each of four pixels of the result becomes one. With bfloat16, factors are
+// rounded to it before they are transformed; products, sums and results are float32.
 struct Convolution {
   int64_t n, height, width, from, to;
-  bool narrow, upsampled, summed;
+  bool bfloat16, upsampled, summed;
 
   int64_t TilesDown() const { return (height + 3) / 4; }
   int64_t TilesAcross() const { return (width + 3) / 4; }
@@ -36,7 +36,7 @@ struct Convolution {
 };
 
 #if defined(__x86_64__)
-constexpr int64_t kLanes = 16, kPlaces = 36;
+constexpr int64_t kLanes = 16, kPoints = 36;
 
 /* Lines of a tile, along either side */
 
@@ -44,28 +44,28 @@ constexpr int64_t kLanes = 16, kPlaces = 36;
 constexpr float kA = 5.0f / 8, kB = 3.0f / 2, kA2 = kA * kA, kB2 = kB * kB;
 constexpr float kAt0 = 1 / (kA2 * kB2), kAtA = 1 / (2 * kA2 * (kA2 - kB2)), kAtB = 1 / (2 * kB2 * (kB2 - kA2));
 
-WIDE_INLINE __m512 Times(float factor, __m512 x) { return _mm512_mul_ps(_mm512_set1_ps(factor), x); }
+AVX512_INLINE __m512 Times(float factor, __m512 x) { return _mm512_mul_ps(_mm512_set1_ps(factor), x); }
 
 // factor x + y.
-WIDE_INLINE __m512 Plus(float factor, __m512 x, __m512 y) { return _mm512_fmadd_ps(_mm512_set1_ps(factor), x, y); }
+AVX512_INLINE __m512 Plus(float factor, __m512 x, __m512 y) { return _mm512_fmadd_ps(_mm512_set1_ps(factor), x, y); }
 
 // even ± factor odd.
-WIDE_INLINE void Both(__m512 even, float factor, __m512 odd, __m512* plus, __m512* minus) {
+AVX512_INLINE void Both(__m512 even, float factor, __m512 odd, __m512* plus, __m512* minus) {
   const __m512 by = _mm512_set1_ps(factor);
   *plus = _mm512_fmadd_ps(by, odd, even);
   *minus = _mm512_fnmadd_ps(by, odd, even);
 }
 
-// Six pixels to their places: Bᵀ d.
-WIDE_INLINE void ToPlaces(const __m512 d[6], __m512 v[6]) {
+// Six pixels to the transform domain: Bᵀ d.
+AVX512_INLINE void ToTransformDomain(const __m512 d[6], __m512 v[6]) {
   v[0] = Plus(kA2 * kB2, d[0], Plus(-(kA2 + kB2), d[2], d[4]));
   Both(Plus(-kB2, d[2], d[4]), kA, Plus(-kB2, d[1], d[3]), &v[1], &v[2]);
   Both(Plus(-kA2, d[2], d[4]), kB, Plus(-kA2, d[1], d[3]), &v[3], &v[4]);
   v[5] = Plus(kA2 * kB2, d[1], Plus(-(kA2 + kB2), d[3], d[5]));
 }
 
-// Six places to four pixels: Aᵀ m.
-WIDE_INLINE void FromPlaces(const __m512 m[6], __m512 y[4]) {
+// Back to four pixels: Aᵀ m.
+AVX512_INLINE void FromTransformDomain(const __m512 m[6], __m512 y[4]) {
   const __m512 even_a = _mm512_add_ps(m[1], m[2]), odd_a = _mm512_sub_ps(m[1], m[2]),
                even_b = _mm512_add_ps(m[3], m[4]), odd_b = _mm512_sub_ps(m[3], m[4]);
   y[0] = _mm512_add_ps(m[0], _mm512_add_ps(even_a, even_b));
@@ -75,31 +75,31 @@ WIDE_INLINE void FromPlaces(const __m512 m[6], __m512 y[4]) {
 }
 
 // The same, and then the sums of the first two pixels and of the last two.
-WIDE_INLINE void FromPlacesToSums(const __m512 m[6], __m512 sums[2]) {
+AVX512_INLINE void FromTransformDomainToSums(const __m512 m[6], __m512 sums[2]) {
   __m512 y[4];
-  FromPlaces(m, y);
+  FromTransformDomain(m, y);
   sums[0] = _mm512_add_ps(y[0], y[1]);
   sums[1] = _mm512_add_ps(y[2], y[3]);
 }
 
-// The gradient to four pixels to their places: A e, which is FromPlaces turned around.
-WIDE_INLINE void GradientToPlaces(const __m512 e[4], __m512 d[6]) {
+// The gradient to four pixels to the transform domain: A e, the transpose of FromTransformDomain.
+AVX512_INLINE void GradientToTransformDomain(const __m512 e[4], __m512 d[6]) {
   d[0] = e[0];
   Both(Plus(kA2, e[2], e[0]), kA, Plus(kA2, e[3], e[1]), &d[1], &d[2]);
   Both(Plus(kB2, e[2], e[0]), kB, Plus(kB2, e[3], e[1]), &d[3], &d[4]);
   d[5] = e[3];
 }
 
-// Three weights to their places: G g.
-WIDE_INLINE void FilterToPlaces(const __m512 g[3], __m512 u[6]) {
+// Three weights to the transform domain: G g.
+AVX512_INLINE void FilterToTransformDomain(const __m512 g[3], __m512 u[6]) {
   u[0] = Times(kAt0, g[0]);
   Both(Times(kAtA, Plus(kA2, g[2], g[0])), kAtA * kA, g[1], &u[1], &u[2]);
   Both(Times(kAtB, Plus(kB2, g[2], g[0])), kAtB * kB, g[1], &u[3], &u[4]);
   u[5] = g[2];
 }
 
-// The gradient at six places to three weights: Gᵀ u, which is FilterToPlaces turned around.
-WIDE_INLINE void PlacesToFilter(const __m512 u[6], __m512 g[3]) {
+// The gradient from the transform domain to three weights: Gᵀ u, the transpose of FilterToTransformDomain.
+AVX512_INLINE void FilterFromTransformDomain(const __m512 u[6], __m512 g[3]) {
   const __m512 even_a = Times(kAtA, _mm512_add_ps(u[1], u[2])), odd_a = Times(kAtA, _mm512_sub_ps(u[1], u[2])),
                even_b = Times(kAtB, _mm512_add_ps(u[3], u[4])), odd_b = Times(kAtB, _mm512_sub_ps(u[3], u[4]));
   g[0] = Plus(kAt0, u[0], _mm512_add_ps(even_a, even_b));
@@ -109,7 +109,7 @@ WIDE_INLINE void PlacesToFilter(const __m512 u[6], __m512 g[3]) {
 
 // The same for the columns of a square and then for the lines of what they give.
 template <int in, int out, void (*line)(const __m512*, __m512*), typename Load, typename Store>
-WIDE_INLINE void AlongBoth(Load load, Store store) {
+AVX512_INLINE void AlongBoth(Load load, Store store) {
   __m512 columns[in][out];
 #pragma GCC unroll 6
   for (int j = 0; j < in; j++) {
@@ -173,80 +173,82 @@ Part GradientOf(const Convolution& of, const float* dy, int64_t tile, const floa
   return PartOf(dy + image * of.height * of.width * of.to, of.height, of.width, of.to, false, top, left, 4, zeros);
 }
 
-// 16 numbers, rounded if they are to be narrow: to the nearest number of bfloat16, and of two to the even one. There is an
+// 16 numbers, rounded to bfloat16 where that is asked for: to the nearest number, and of two to the even one. There is an
 // instruction for it, but neither every processor nor every assembler with AVX-512 has it.
-template <bool narrow>
-WIDE_INLINE __m512 Factors(const float* from) {
+template <bool bfloat16>
+AVX512_INLINE __m512 Factors(const float* from) {
   const __m512 wide = _mm512_loadu_ps(from);
-  if (!narrow) return wide;
+  if (!bfloat16) return wide;
   const __m512i bits = _mm512_castps_si512(wide), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1)),
                 moved = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
   return _mm512_castsi512_ps(_mm512_and_si512(moved, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
 }
 
-template <bool narrow>
-WIDE_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t c) {
-  return part.columns[j] < 0 ? _mm512_setzero_ps() : Factors<narrow>(part.rows[i] + part.columns[j] + c);
+template <bool bfloat16>
+AVX512_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t c) {
+  return part.columns[j] < 0 ? _mm512_setzero_ps() : Factors<bfloat16>(part.rows[i] + part.columns[j] + c);
 }
 
-// 16 channels of a tile's pixels to their places, which are `apart` from one another, as they are below.
-template <bool narrow>
-WIDE void TileToPlaces(const Part& part, int64_t c, float* v, int64_t apart) {
-  AlongBoth<6, 6, ToPlaces>([&](int i, int j) WIDE_HERE { return PixelOf<narrow>(part, i, j, c); },
-                            [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(v + (6 * i + j) * apart, one); });
+// 16 channels of a tile's pixels to the transform domain, where points are `apart` from one another, as they are below.
+template <bool bfloat16>
+AVX512 void TileToTransformDomain(const Part& part, int64_t c, float* v, int64_t apart) {
+  AlongBoth<6, 6, ToTransformDomain>(
+      [&](int i, int j) AVX512_HERE { return PixelOf<bfloat16>(part, i, j, c); },
+      [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(v + (6 * i + j) * apart, one); });
 }
 
-// 16 channels of the gradient to a tile's result to their places.
-template <bool narrow>
-WIDE void GradientTileToPlaces(const Part& part, int64_t c, float* d, int64_t apart) {
-  AlongBoth<4, 6, GradientToPlaces>(
-      [&](int i, int j) WIDE_HERE { return PixelOf<narrow>(part, i, j, c); },
-      [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(d + (6 * i + j) * apart, one); });
+// 16 channels of the gradient to a tile's result to the transform domain.
+template <bool bfloat16>
+AVX512 void GradientTileToTransformDomain(const Part& part, int64_t c, float* d, int64_t apart) {
+  AlongBoth<4, 6, GradientToTransformDomain>(
+      [&](int i, int j) AVX512_HERE { return PixelOf<bfloat16>(part, i, j, c); },
+      [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(d + (6 * i + j) * apart, one); });
 }
 
 // 16 channels of a tile's products to its pixels in the result, as far as they are inside: each, or the sums of four.
 template <int pixels, void (*line)(const __m512*, __m512*)>
-WIDE void PlacesToTile(const Convolution& of, const float* m, int64_t apart, int64_t tile, int64_t c, float* y) {
+AVX512 void TileFromTransformDomain(const Convolution& of, const float* m, int64_t apart, int64_t tile, int64_t c, float* y) {
   const auto [image, top, left] = CornerOf(of, tile);
   constexpr int64_t by = 4 / pixels;
   const int64_t height = of.height / by, width = of.width / by, down = height - top / by, across = width - left / by;
   float* corner = y + ((image * height + top / by) * width + left / by) * of.to + c;
-  AlongBoth<6, pixels, line>([&](int i, int j) WIDE_HERE { return _mm512_loadu_ps(m + (6 * i + j) * apart); },
-                             [&](int i, int j, __m512 one) WIDE_HERE {
+  AlongBoth<6, pixels, line>([&](int i, int j) AVX512_HERE { return _mm512_loadu_ps(m + (6 * i + j) * apart); },
+                             [&](int i, int j, __m512 one) AVX512_HERE {
                                if (i < down && j < across) _mm512_storeu_ps(corner + (i * width + j) * of.to, one);
                              });
 }
 
 /* Filters */
 
-// The weights of one input and 16 output channels, which are `next` apart, to their places.
-template <bool narrow>
-WIDE void WeightsToPlaces(const float* weights, int64_t next, float* u, int64_t apart) {
-  AlongBoth<3, 6, FilterToPlaces>([&](int i, int j) WIDE_HERE { return Factors<narrow>(weights + (3 * i + j) * next); },
-                                  [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(u + (6 * i + j) * apart, one); });
+// The weights of one input and 16 output channels, which are `next` apart, to the transform domain.
+template <bool bfloat16>
+AVX512 void WeightsToTransformDomain(const float* weights, int64_t next, float* u, int64_t apart) {
+  AlongBoth<3, 6, FilterToTransformDomain>(
+      [&](int i, int j) AVX512_HERE { return Factors<bfloat16>(weights + (3 * i + j) * next); },
+      [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(u + (6 * i + j) * apart, one); });
 }
 
-// The gradient at the places, for one input channel and 16 output channels, to the weights, which are `next` apart.
-WIDE void PlacesToWeights(const float* u, int64_t apart, float* weights, int64_t next) {
-  AlongBoth<6, 3, PlacesToFilter>(
-      [&](int i, int j) WIDE_HERE { return _mm512_loadu_ps(u + (6 * i + j) * apart); },
-      [&](int i, int j, __m512 one) WIDE_HERE { _mm512_storeu_ps(weights + (3 * i + j) * next, one); });
+// The gradient in the transform domain, of one input and 16 output channels, to the weights, which are `next` apart.
+AVX512 void WeightsFromTransformDomain(const float* u, int64_t apart, float* weights, int64_t next) {
+  AlongBoth<6, 3, FilterFromTransformDomain>(
+      [&](int i, int j) AVX512_HERE { return _mm512_loadu_ps(u + (6 * i + j) * apart); },
+      [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(weights + (3 * i + j) * next, one); });
 }
 
-// Some input channels of one panel of output channels to their places: u is [from, panel], and so at every place. `filter` is
+// Some input channels of one panel of output channels to the transform domain: u is [from, panel] at every point. `filter` is
 // [3, 3, from, to]; transposed, it is [3, 3, to, from] and turned by 180 degrees, as for the gradient to the images.
-void FiltersToPlaces(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin, int64_t end,
-                     float* u, int64_t apart) {
+void FiltersToTransformDomain(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin,
+                              int64_t end, float* u, int64_t apart) {
   const auto [from, to] = std::make_pair(of.from, of.to);
   const int64_t width = of.Panel();
-  const auto to_places = of.narrow ? WeightsToPlaces<true> : WeightsToPlaces<false>;
+  const auto transform = of.bfloat16 ? WeightsToTransformDomain<true> : WeightsToTransformDomain<false>;
   for (int64_t lane = 0; lane < width; lane += kLanes) {
     const int64_t k = panel * width + lane;
     for (int64_t c = begin; c < end; c += kLanes) {
       float turned[9][16][16];
       for (int i = 0; transposed && i < 9; i++) Transpose(filter + ((8 - i) * to + k) * from + c, from, turned[i]);
       for (int64_t each = 0; each < kLanes; each++)
-        to_places(transposed ? turned[0][each] : filter + (c + each) * to + k, transposed ? 16 * 16 : from * to,
+        transform(transposed ? turned[0][each] : filter + (c + each) * to + k, transposed ? 16 * 16 : from * to,
                   u + (c + each) * width + lane, apart);
     }
   }
@@ -257,7 +259,7 @@ void FiltersToPlaces(const Convolution& of, const float* filter, bool transposed
 // c [rows, vectors · 16] = or += the sum over k of a[i, k] b[k, vectors · 16]. Of a, one row is `row` numbers from the next
 // and one k `column`; k goes through blocks of `depth`, which are `block` numbers apart in a.
 template <int rows, int vectors, int row, int column, bool add>
-WIDE void Multiply(const float* a, int64_t blocks, int64_t block, int64_t depth, const float* b, float* c, int64_t next) {
+AVX512 void Multiply(const float* a, int64_t blocks, int64_t block, int64_t depth, const float* b, float* c, int64_t next) {
   __m512 sums[rows][vectors];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; i++) {
@@ -301,7 +303,7 @@ bool CanConvolve() {
 
 /* Forwards, and the gradient to the images */
 
-// Some tiles: v is [36, from / 16, room, 16] and m, for one panel, [36, room, panel]. Places are a little more than a power of
+// Some tiles: v is [36, from / 16, room, 16] and m, for one panel, [36, room, panel]. Points are a little more than a power of
 // two apart, so that they do not displace one another in the cache.
 struct Block {
   int64_t begin, count, room;
@@ -311,22 +313,22 @@ struct Block {
   int64_t Apart(int64_t channels) const { return room * channels + kLanes; }
 };
 
-void TilesToPlaces(const Convolution& of, const float* x, const float* zeros, const Block& block, int64_t begin,
-                   int64_t end, float* v) {
-  const auto to_places = of.narrow ? TileToPlaces<true> : TileToPlaces<false>;
+void TilesToTransformDomain(const Convolution& of, const float* x, const float* zeros, const Block& block, int64_t begin,
+                            int64_t end, float* v) {
+  const auto transform = of.bfloat16 ? TileToTransformDomain<true> : TileToTransformDomain<false>;
   for (int64_t t = begin; t < end; t++) {
     const Part part = PixelsOf(of, x, block.begin + t, zeros);
     for (int64_t c = 0; c < of.from; c += kLanes)
-      to_places(part, c, v + c * block.room + t * kLanes, block.Apart(of.from));
+      transform(part, c, v + c * block.room + t * kLanes, block.Apart(of.from));
   }
 }
 
-// How many tiles' places are in the cache that processors share.
+// How many transformed tiles are in the cache that processors share.
 int64_t TilesNotFar(const Convolution& of, int64_t channels) {
   return std::min(of.Tiles(), std::max<int64_t>(64, 65536 / channels / kLanes * kLanes));
 }
 
-// Brings memory that is wanted next nearer, a bit for each place, while products are at work: `count` channels from `first` on
+// Brings memory that is wanted next nearer, a bit for each point, while products are at work: `count` channels from `first` on
 // of images, of all of their pixels, where some tiles are. Where those are not whole rows of tiles, nearly.
 template <bool to_write>
 class Ahead {
@@ -341,8 +343,8 @@ class Ahead {
   }
 
   // The compiler would leave out a call that it does not see through.
-  __attribute__((always_inline)) void Fetch(int64_t place) const {
-    for (int64_t i = rows_ * place / kPlaces; i < rows_ * (place + 1) / kPlaces; i++)
+  __attribute__((always_inline)) void Fetch(int64_t point) const {
+    for (int64_t i = rows_ * point / kPoints; i < rows_ * (point + 1) / kPoints; i++)
       for (int64_t j = 0; j < width_; j += kLanes) __builtin_prefetch(from_ + i * next_ + j, to_write, 2);
   }
 
@@ -357,14 +359,15 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
                    const Ahead<true>& result) {
   const int64_t width = of.Panel(), rows = RowsFor(width);
   const auto multiply = MultiplyFor<kLanes, 1, false>(width);
-  const auto to_tile = of.summed ? PlacesToTile<2, FromPlacesToSums> : PlacesToTile<4, FromPlaces>;
-  for (int64_t place = 0; place < kPlaces; place++) {
-    const float* factors = v + place * block.Apart(of.from);
-    next.Fetch(place);
-    result.Fetch(place);
+  const auto to_tile =
+      of.summed ? TileFromTransformDomain<2, FromTransformDomainToSums> : TileFromTransformDomain<4, FromTransformDomain>;
+  for (int64_t point = 0; point < kPoints; point++) {
+    const float* factors = v + point * block.Apart(of.from);
+    next.Fetch(point);
+    result.Fetch(point);
     for (int64_t t = begin; t < end; t += rows)
-      multiply(factors + t * kLanes, of.from / kLanes, block.room * kLanes, kLanes, u + place * u_apart,
-               m + place * m_apart + (t - begin) * width, width);
+      multiply(factors + t * kLanes, of.from / kLanes, block.room * kLanes, kLanes, u + point * u_apart,
+               m + point * m_apart + (t - begin) * width, width);
   }
   for (int64_t t = begin; t < end; t++) {
     for (int64_t lane = 0; lane < width; lane += kLanes)
@@ -376,21 +379,21 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
 void ConvolveByTiles(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
                      float* y) {
   const int64_t panels = of.to / of.Panel(), u_panel = of.from * of.Panel(), u_apart = of.from * of.to + kLanes;
-  const Workspace u(kPlaces * u_apart);
+  const Workspace u(kPoints * u_apart);
   constexpr int64_t channels = 32;  // of a part
   const int64_t parts = (of.from + channels - 1) / channels;
   Workers().Run(panels * parts, [&](int64_t i) {
     const int64_t panel = i / parts, begin = i % parts * channels, end = std::min(begin + channels, of.from);
-    FiltersToPlaces(of, filter, transposed, panel, begin, end, u.Data() + panel * u_panel, u_apart);
+    FiltersToTransformDomain(of, filter, transposed, panel, begin, end, u.Data() + panel * u_panel, u_apart);
   });
   const int64_t size = of.from <= 64 ? std::clamp<int64_t>(1024 / of.from, 16, 64) / kLanes * kLanes : 32,
                 blocks = (of.Tiles() + size - 1) / size, tasks = std::min<int64_t>(64, blocks);
   Workers().Run(tasks, [&](int64_t task) {
     const int64_t m_apart = Block(0, size).Apart(of.Panel());
-    const Workspace v(kPlaces * Block(0, size).Apart(of.from)), m(kPlaces * m_apart);
+    const Workspace v(kPoints * Block(0, size).Apart(of.from)), m(kPoints * m_apart);
     for (int64_t i = blocks * task / tasks; i < blocks * (task + 1) / tasks; i++) {
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
-      TilesToPlaces(of, x, zeros, block, 0, block.count, v.Data());
+      TilesToTransformDomain(of, x, zeros, block, 0, block.count, v.Data());
       const Ahead<false> next(of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from);
       const Ahead<true> result(of, y, of.ResultPixels(), of.to, block.begin, block.count, 0, of.to);
       for (int64_t panel = 0; panel < panels; panel++)
@@ -404,17 +407,17 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
 void ConvolveByPanels(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
                       float* y) {
   const int64_t size = TilesNotFar(of, of.from), panel = of.Panel();
-  const Workspace v(kPlaces * Block(0, size).Apart(of.from));
-  constexpr int64_t part = 16, near = 64;  // tiles whose pixels one thread brings to their places, and whose products stay near
+  const Workspace v(kPoints * Block(0, size).Apart(of.from));
+  constexpr int64_t part = 16, near = 64;  // tiles that one thread transforms, and whose products stay near
   const int64_t u_apart = of.from * panel + kLanes, m_apart = near * panel + kLanes;
   for (int64_t first = 0; first < of.Tiles(); first += size) {
     const Block block(first, std::min(size, of.Tiles() - first));
     Workers().Run((block.count + part - 1) / part, [&](int64_t i) {
-      TilesToPlaces(of, x, zeros, block, i * part, std::min((i + 1) * part, block.count), v.Data());
+      TilesToTransformDomain(of, x, zeros, block, i * part, std::min((i + 1) * part, block.count), v.Data());
     });
     Workers().Run(of.to / panel, [&](int64_t p) {
-      const Workspace u(kPlaces * u_apart), m(kPlaces * m_apart);
-      FiltersToPlaces(of, filter, transposed, p, 0, of.from, u.Data(), u_apart);
+      const Workspace u(kPoints * u_apart), m(kPoints * m_apart);
+      FiltersToTransformDomain(of, filter, transposed, p, 0, of.from, u.Data(), u_apart);
       for (int64_t t = 0; t < block.count; t += near)
         ConvolvePanel(of, block, t, std::min(t + near, block.count), v.Data(), u.Data(), u_apart, p, m.Data(), m_apart, y, {},
                       {of, y, of.ResultPixels(), of.to, block.begin + t, near, p * panel, panel});
@@ -433,16 +436,16 @@ void Convolve(const Convolution& of, const float* x, const float* filter, bool t
 void TilesForFilter(const Convolution& of, const float* x, const float* dy, const float* zeros, const Block& block,
                     int64_t begin, int64_t end, float* v, float* d) {
   const int64_t panel = of.Panel();
-  const auto to_places = of.narrow ? GradientTileToPlaces<true> : GradientTileToPlaces<false>;
-  TilesToPlaces(of, x, zeros, block, begin, end, v);
+  const auto transform = of.bfloat16 ? GradientTileToTransformDomain<true> : GradientTileToTransformDomain<false>;
+  TilesToTransformDomain(of, x, zeros, block, begin, end, v);
   for (int64_t t = begin; t < end; t++) {
     const Part part = GradientOf(of, dy, block.begin + t, zeros);
     for (int64_t k = 0; k < of.to; k += kLanes)
-      to_places(part, k, d + (k / panel * block.room + t) * panel + k % panel, block.Apart(of.to));
+      transform(part, k, d + (k / panel * block.room + t) * panel + k % panel, block.Apart(of.to));
   }
 }
 
-// For 16 input channels and one panel of output channels at one place: u [16, panel] = or += what the tiles of a block give.
+// For 16 input channels and one panel of output channels at one point: u [16, panel] = or += what the tiles of a block give.
 void MultiplyForFilter(const Convolution& of, const Block& block, const float* v, const float* d, bool add, float* u,
                        int64_t next) {
   const int64_t panel = of.Panel(), rows = RowsFor(panel);
@@ -450,10 +453,10 @@ void MultiplyForFilter(const Convolution& of, const Block& block, const float* v
   for (int64_t row = 0; row < kLanes; row += rows) multiply(v + row, 1, 0, block.count, d, u + row * next, next);
 }
 
-// For all places, what the tiles of a block give to the sums u [36, rows, columns] of some input and output channels.
+// For all points, what the tiles of a block give to the sums u [36, rows, columns] of some input and output channels.
 void AddToSums(const Convolution& of, const Block& block, const float* v, const float* d, int64_t c, int64_t rows, int64_t k,
                int64_t columns, bool add, float* u, int64_t apart, const Ahead<false>& next_x, const Ahead<false>& next_dy) {
-  for (int64_t p = 0; p < kPlaces; p++) {
+  for (int64_t p = 0; p < kPoints; p++) {
     next_x.Fetch(p);
     next_dy.Fetch(p);
     for (int64_t j = 0; j < columns; j += of.Panel()) {
@@ -472,7 +475,7 @@ void FilterByTiles(const Convolution& of, const float* x, const float* dy, const
   const Workspace parts(groups * weights);
   Workers().Run(groups, [&](int64_t group) {
     const Block full(0, size);
-    const Workspace v(kPlaces * full.Apart(of.from)), d(kPlaces * full.Apart(of.to)), u(kPlaces * apart);
+    const Workspace v(kPoints * full.Apart(of.from)), d(kPoints * full.Apart(of.to)), u(kPoints * apart);
     const int64_t first = blocks * group / groups, last = blocks * (group + 1) / groups;
     for (int64_t i = first; i < last; i++) {
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
@@ -481,7 +484,8 @@ void FilterByTiles(const Convolution& of, const float* x, const float* dy, const
                 {of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from},
                 {of, dy, of.ResultPixels(), of.to, block.begin + size, size, 0, of.to});
     }
-    for (int64_t i = 0; i < row; i += kLanes) PlacesToWeights(u.Data() + i, apart, parts.Data() + group * weights + i, row);
+    for (int64_t i = 0; i < row; i += kLanes)
+      WeightsFromTransformDomain(u.Data() + i, apart, parts.Data() + group * weights + i, row);
   });
   Workers().Run(9, [&](int64_t i) {
     std::copy_n(parts.Data() + i * row, row, filter + i * row);
@@ -493,10 +497,10 @@ void FilterByTiles(const Convolution& of, const float* x, const float* dy, const
 void FilterByPanels(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
   const int64_t size = TilesNotFar(of, (of.from + of.to) / 2), blocks = (of.Tiles() + size - 1) / size;
   const Block full(0, size);
-  const Workspace v(kPlaces * full.Apart(of.from)), d(kPlaces * full.Apart(of.to));
-  constexpr int64_t rows = 64, part = 16;  // input channels of a task, and tiles that one thread brings to their places
+  const Workspace v(kPoints * full.Apart(of.from)), d(kPoints * full.Apart(of.to));
+  constexpr int64_t rows = 64, part = 16;  // input channels of a task, and tiles that one thread transforms
   const int64_t panel = of.Panel(), parts = (of.from + rows - 1) / rows, apart = rows * panel + kLanes,
-                sums = kPlaces * apart, tasks = of.to / panel * parts;
+                sums = kPoints * apart, tasks = of.to / panel * parts;
   // With one block, each task has done with its sums before the next one.
   std::optional<Workspace> shared;
   if (blocks > 1) shared.emplace(tasks * sums);
@@ -513,7 +517,7 @@ void FilterByPanels(const Convolution& of, const float* x, const float* dy, cons
       AddToSums(of, block, v.Data(), d.Data(), c, count, k, panel, b > 0, u, apart, {}, {});
       for (int64_t each = 0; b + 1 == blocks && each < count; each++) {
         for (int64_t lane = 0; lane < panel; lane += kLanes)
-          PlacesToWeights(u + each * panel + lane, apart, filter + (c + each) * of.to + k + lane, of.from * of.to);
+          WeightsFromTransformDomain(u + each * panel + lane, apart, filter + (c + each) * of.to + k + lane, of.from * of.to);
       }
     });
   }
@@ -534,7 +538,7 @@ void ConvolveToFilter(const Convolution&, const float*, const float*, float*) {}
 Convolution ConvolutionOf(TF_Tensor* images, int64_t to, const Settings& with) {
   const bool upsampled = with.upsampled && !with.transposed, summed = with.upsampled && with.transposed;
   const int64_t times = upsampled ? 2 : 1;
-  return {TF_Dim(images, 0), times * TF_Dim(images, 1), times * TF_Dim(images, 2), TF_Dim(images, 3), to, with.narrow,
+  return {TF_Dim(images, 0), times * TF_Dim(images, 1), times * TF_Dim(images, 2), TF_Dim(images, 3), to, with.bfloat16,
           upsampled, summed};
 }
 

@@ -63,7 +63,7 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
   number("momentum", &settings->momentum);
   number("decay", &settings->decay);
   flag("moments", &settings->moments);
-  flag("narrow", &settings->narrow);
+  flag("to_bfloat16", &settings->bfloat16);
   flag("nesterov", &settings->nesterov);
   flag("transposed", &settings->transposed);
   flag("upsampled", &settings->upsampled);
@@ -116,33 +116,33 @@ const std::vector<Operation>& Operations() {
       {"UndistillConv3x3",
        {"x", "filter"},
        {"y"},
-       {"narrow: bool", "transposed: bool", "upsampled: bool"},
+       {"to_bfloat16: bool", "transposed: bool", "upsampled: bool"},
        UnknownShape,
        Compute<Conv3x3>},
       {"UndistillConv3x3ToFilter",
        {"x", "dy"},
        {"filter"},
-       {"narrow: bool", "upsampled: bool"},
+       {"to_bfloat16: bool", "upsampled: bool"},
        UnknownShape,
        Compute<Conv3x3ToFilter>},
-      {"UndistillNarrowConv",
+      {"UndistillBfloat16Conv",
        {"x", "filter"},
        {"y"},
        {"stride: int", "padding: int"},
        UnknownShape,
-       Compute<NarrowConv>},
-      {"UndistillNarrowConvToImages",
+       Compute<Bfloat16Conv>},
+      {"UndistillBfloat16ConvToImages",
        {"dy", "filter"},
        {"dx"},
        {"stride: int", "padding: int", "height: int", "width: int"},
        UnknownShape,
-       Compute<NarrowConvToImages>},
-      {"UndistillNarrowConvToFilter",
+       Compute<Bfloat16ConvToImages>},
+      {"UndistillBfloat16ConvToFilter",
        {"x", "dy"},
        {"filter"},
        {"kernel: int", "stride: int", "padding: int"},
        UnknownShape,
-       Compute<NarrowConvToFilter>},
+       Compute<Bfloat16ConvToFilter>},
       {"UndistillMomentum",
        {"parameter", "gradient", "velocity", "rate"},
        {"new_parameter", "new_velocity"},

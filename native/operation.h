@@ -17,7 +17,7 @@ namespace undistill {
 struct Settings {
   float epsilon = 0, momentum = 0, decay = 0;
   int64_t activation = 0, kernel = 0, stride = 1, padding = 0, height = 0, width = 0;
-  bool moments = false, narrow = false, nesterov = false, transposed = false, upsampled = false;
+  bool bfloat16 = false, moments = false, nesterov = false, transposed = false, upsampled = false;
 };
 
 constexpr float kNone = std::numeric_limits<float>::infinity();
@@ -109,7 +109,7 @@ class Context {
   std::vector<TF_Tensor*> tensors_;
 };
 
-// The number of channels of images that are given with so many tensors of one number for each of them.
+// The number of channels of images [..., channels]. Fails where one of the other tensors has not one number for each channel.
 inline int64_t ChannelsOf(Context& context, TF_Tensor* x, std::initializer_list<TF_Tensor*> by_channel) {
   if (!context.Ok()) return 0;
   const int rank = TF_NumDims(x);
@@ -123,7 +123,7 @@ inline int64_t ChannelsOf(Context& context, TF_Tensor* x, std::initializer_list<
 // The operations, which kernels.cc registers.
 using Body = void(const Settings&, Context&);
 Body BatchNorm, BatchNormGrad, Normalisation, NormalisationGrad, Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
-    Conv3x3ToFilter, NarrowConv, NarrowConvToImages, NarrowConvToFilter, Momentum;
+    Conv3x3ToFilter, Bfloat16Conv, Bfloat16ConvToImages, Bfloat16ConvToFilter, Momentum;
 
 }  // namespace undistill
 

@@ -48,9 +48,9 @@ export interface Inversion {
   /** Times r for the first batch norm. */
   readonly firstBatchNorm: number;
   /** Of total variation as whole-tensor ℓ2 norms. */
-  readonly variation: number;
+  readonly tv: number;
   /** Of the images' ℓ2 norm. */
-  readonly norm: number;
+  readonly l2: number;
   /** The norm of the whole batch, or the mean of the images'. */
   readonly normOf: 'batch' | 'image';
   /** Pixels by which images are rolled at most in each direction, anew at every iteration. */
@@ -70,8 +70,8 @@ const cifar10: Inversion = {
   schedule: 'constant',
   batchNorm: 10,
   firstBatchNorm: 1,
-  variation: 2.5e-5,
-  norm: 0,
+  tv: 2.5e-5,
+  l2: 0,
   normOf: 'batch',
   jitter: 2,
   flip: false,
@@ -87,8 +87,8 @@ const imageNet: Inversion = {
   schedule: 'cosine',
   batchNorm: 0.01,
   firstBatchNorm: 10,
-  variation: 1e-4,
-  norm: 1e-5,
+  tv: 1e-4,
+  l2: 1e-5,
   normOf: 'image',
   jitter: 30,
   flip: true,
@@ -103,15 +103,15 @@ const imageNet: Inversion = {
  */
 export const inversionPresets = {
   cifar10,
-  cifar10BetterLooking: { ...cifar10, rate: 0.1, variation: 1e-3 },
+  cifar10BetterLooking: { ...cifar10, rate: 0.1, tv: 1e-3 },
   mnist: {
     ...cifar10,
     batch: 100,
     iterations: 300,
     rate: 0.1,
     batchNorm: 0.3,
-    variation: 3e-3,
-    norm: 0.01,
+    tv: 3e-3,
+    l2: 0.01,
     clip: true,
   },
   imageNet,
@@ -180,8 +180,8 @@ export const deepInversion = (options: DeepInversionOptions = {}): Attack<'weigh
       rate: positive,
       batchNorm: atLeast(0),
       firstBatchNorm: atLeast(0),
-      variation: atLeast(0),
-      norm: atLeast(0),
+      tv: atLeast(0),
+      l2: atLeast(0),
       jitter: wholeAtLeast(0),
       temperature: positive,
       steps: wholeAtLeast(1),
@@ -291,8 +291,8 @@ const refusal = (
   return rigid && `${rigid.name} takes images of one size only: set halfIterations to 0`;
 };
 
-/** DeepInversion's synthesiser. `competition`: the weight of Adaptive DeepInversion's term. */
-export const inverting = (inversion: Inversion, competition = 0): Synthesiser<Inverted, 'weights'> => {
+/** DeepInversion's synthesiser. `compete`: the weight of Adaptive DeepInversion's term. */
+export const inverting = (inversion: Inversion, compete = 0): Synthesiser<Inverted, 'weights'> => {
   const { batch, iterations, halfIterations, rate, betas, clip } = inversion;
   const optimizer = adam({ beta1: betas[0], beta2: betas[1] });
   const phase = (count: number): Phase => ({
@@ -321,7 +321,7 @@ export const inverting = (inversion: Inversion, competition = 0): Synthesiser<In
       const half = halfIterations > 0 && at === 0;
       const { images, slots, best, lowest } = given.state;
       const { loss, gradients, aux } = valueAndGradient(
-        ({ images: pixels }) => inversionLoss(inversion, competition, site, half, given, pixels as tf.Tensor4D),
+        ({ images: pixels }) => inversionLoss(inversion, compete, site, half, given, pixels as tf.Tensor4D),
         { images },
       );
       const updated = optimizer.update(gradients, slots, { images }, given.learningRate);
@@ -345,7 +345,7 @@ export const inverting = (inversion: Inversion, competition = 0): Synthesiser<In
 /** What is minimised over the images, at their size or at half of it. */
 const inversionLoss = (
   inversion: Inversion,
-  competition: number,
+  compete: number,
   { student }: SynthesisContext,
   half: boolean,
   { victim, students: [learnt], labels, seed }: SynthesisInputs<Inverted, 'weights'>,
@@ -365,9 +365,9 @@ const inversionLoss = (
   add('batchNorm', inversion.batchNorm, () =>
     batchNormDistance(batchStats, victim.variables.stats, { firstMultiplier: inversion.firstBatchNorm }),
   );
-  add('variation', inversion.variation, () => totalVariation(moved, 'l2'));
-  add('norm', inversion.norm, () => imageNorm(moved, inversion.normOf));
-  add('competition', competition, () => {
+  add('tv', inversion.tv, () => totalVariation(moved, 'l2'));
+  add('l2', inversion.l2, () => imageNorm(moved, inversion.normOf));
+  add('compete', compete, () => {
     const known = student.apply(learnt, moved, { mode: 'eval' }).logits;
     return tf.sub<tf.Scalar>(1, tf.clipByValue(jensenShannon(known, logits), 0, 1));
   });

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { FailureError, failure, orThrow } from '../core/errors.js';
+import { orThrow, refusal } from '../core/errors.js';
 import { diagnosticsCsv, diagnosticsMarkdown } from '../report/diagnostics.js';
 import { diagnoseTeachers } from '../results/diagnose.js';
 import { openStore, storeOf, writeWhole } from '../run/store.js';
@@ -32,11 +32,8 @@ export const diagnoseCommand = async (
   const matrix = decodeMatrix(await readFile(path, 'utf8'), shown(path));
   const folder = dirname(path);
   const { victims, opened } = await readPlan(folder);
-  const refuse = (what: string, where: string): never => {
-    throw new FailureError(
-      failure('usage', what, { where, remedy: 'Run the experiment once more: what is finished is not made again.' }),
-    );
-  };
+  const refuse = (what: string, where: string): never =>
+    refusal('usage')(what, where, 'Run the experiment once more: what is finished is not made again.');
   if (victims === undefined || opened === undefined)
     return refuse('it does not say where the experiment is', shown(join(folder, planName)));
   const experiment = await reopen(folder, opened);

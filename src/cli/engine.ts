@@ -1,7 +1,7 @@
 import { orThrow } from '../core/errors.js';
 import { diagnose } from '../engine/doctor.js';
 import { type Engine, prepareEngine } from '../engine/engine.js';
-import type { Execution, Precision } from '../engine/execution.js';
+import type { CardPrecision, Execution } from '../engine/execution.js';
 import { progressTo } from '../engine/setup/progress.js';
 import { type Terminal, terminal } from './terminal.js';
 
@@ -12,7 +12,7 @@ export const readyEngine = (
     readonly cuda?: boolean;
     readonly threads?: number | undefined;
     readonly execution?: Execution | undefined;
-    readonly precision?: Precision | undefined;
+    readonly precision?: CardPrecision | undefined;
   } = {},
 ): Promise<Engine> =>
   orThrow(

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
-import { FailureError, failure } from '../core/errors.js';
+import { type Refusal, refusal } from '../core/errors.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import type { Json } from '../experiment/identity.js';
 import { makesNetwork } from '../experiment/plan.js';
@@ -22,9 +22,7 @@ export interface ExportOptions {
 
 type PlannedStage = PlanFile['stages'][number];
 
-const refuse = (what: string, where: string, remedy: string): never => {
-  throw new FailureError(failure('usage', what, { where, remedy }));
-};
+const refuse: Refusal = refusal('usage');
 
 const seedless = (label: string): string => label.replace(/^seed-[^/]+\//, '');
 

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { attempt, orThrow } from '../core/errors.js';
+import { isFile } from '../core/files.js';
 import { decodeImage, toColour } from '../data/images.js';
 import { decodeImagesFile, type ImagesFile } from '../report/images.js';
 import { whole } from '../report/numbers.js';
@@ -44,12 +45,6 @@ const cellsOf = async (run: string): Promise<readonly Cell[]> => {
     }),
   );
 };
-
-const isFile = (path: string): Promise<boolean> =>
-  stat(path).then(
-    (found) => found.isFile(),
-    () => false,
-  );
 
 const labelOf = ({ defense, attack, student, seed }: ImagesFile): string =>
   `${defense}/${attack}/${student}/seed-${seed}`;

@@ -2,7 +2,8 @@ import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 
 import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
-import { executions, precisions } from '../engine/execution.js';
+import { cardPrecisions, executions } from '../engine/execution.js';
+import { checkpointEvery } from '../run/defaults.js';
 import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
 import type { DiagnoseOptions } from './diagnose.js';
@@ -21,6 +22,14 @@ const wholeFrom1 = (text: string): number => {
 const wholeFrom0 = (text: string): number => (text === '0' ? 0 : wholeFrom1(text));
 
 const andMore = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+
+/** Answers the earlier name of `--execution`: the engine is what `engine install` installs, not how steps run. */
+const withoutEngine = (command: Command): Command =>
+  command
+    .addOption(new Option('--engine [how]').hideHelp())
+    .on('option:engine', () =>
+      command.error(`error: there is no option --engine; --execution ${executions.join('|')} says how steps run`),
+    );
 
 const experimentFile =
   'a TypeScript file whose default export is an experiment, or a list of them (then FILE#NAME is one)';
@@ -49,11 +58,11 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   const command = (text: string): Command => program.command(text).exitOverride();
 
   const execution = (): Option =>
-    new Option('--engine <how>', 'how steps run (default: xla on a graphics card, else graph)').choices(executions);
+    new Option('--execution <how>', 'how steps run (default: xla on a graphics card, else graph)').choices(executions);
   const precision = (): Option =>
-    new Option('--precision <type>', 'how a graphics card multiplies float32 (default: tf32)').choices(precisions);
+    new Option('--precision <type>', 'how a graphics card multiplies float32 (default: tf32)').choices(cardPrecisions);
 
-  command('run')
+  withoutEngine(command('run'))
     .description('run an experiment file: train what is missing, and write and print its matrix')
     .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')
@@ -70,13 +79,13 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--threads <number>', 'threads of a process (default: all cores, shared among the jobs)', wholeFrom1)
     .addOption(execution())
     .addOption(precision())
-    .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, 200)
+    .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, checkpointEvery)
     .action(async (file: string, options: RunOptions) => {
       const { runCommand } = await import('./run.js');
       code = await runCommand(file, options, resuming(argv, options.force));
     });
 
-  command('plan')
+  withoutEngine(command('plan'))
     .description('what a run of an experiment file would do: its stages, what is there already, the time left')
     .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')

@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { FailureError, failure } from '../core/errors.js';
+import { FailureError, failure, type Refusal, refusal } from '../core/errors.js';
 import type { PluginKind } from './choices.js';
 import { attackTemplate, attackTestTemplate, defenseTemplate, defenseTestTemplate, type Naming } from './templates.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -17,9 +17,7 @@ const reserved = new Set(
   ),
 );
 
-const refuse = (what: string, where: string, remedy: string): never => {
-  throw new FailureError(failure('usage', what, { where, remedy }));
-};
+const refuse: Refusal = refusal('usage');
 
 /** `my-attack` and `myAttack` are both a file of that name and a value `myAttack`. */
 export const naming = (name: string, taken: ReadonlySet<string>): Naming => {

@@ -1,5 +1,5 @@
 import { firstFew } from '../data/assemble.js';
-import type { Execution, Precision } from '../engine/execution.js';
+import type { CardPrecision, Execution } from '../engine/execution.js';
 import { showSeconds } from '../engine/setup/progress.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { type Plan, type Stage, trains } from '../experiment/plan.js';
@@ -19,8 +19,8 @@ import { type Terminal, terminal, warn } from './terminal.js';
 export interface PlanOptions extends ExperimentOptions {
   readonly only?: readonly string[];
   readonly out?: string | undefined;
-  readonly engine?: Execution;
-  readonly precision?: Precision;
+  readonly execution?: Execution;
+  readonly precision?: CardPrecision;
 }
 
 /** What a run would do with a stage. */
@@ -100,7 +100,7 @@ const notApplicable = ({ cells }: Plan): readonly string[] => [
 
 export const planCommand = async (file: string, options: PlanOptions, out: Terminal = terminal()): Promise<number> => {
   const experiments = await openExperiments(file, options);
-  const engine = await plannedEngine(options.engine, options.precision);
+  const engine = await plannedEngine(options.execution, options.precision);
   for (const [i, one] of experiments.entries()) {
     if (i > 0) out.log('');
     if (experiments.length > 1) out.log(`${one.experiment.name}:`);

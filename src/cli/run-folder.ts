@@ -1,6 +1,7 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { FailureError, failure } from '../core/errors.js';
+import { FailureError, failure, refusal } from '../core/errors.js';
+import { isFile } from '../core/files.js';
 import type { Plan } from '../experiment/plan.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
@@ -82,11 +83,7 @@ const fileOfRun = async (run: string, names: readonly string[], command: string)
     ...[run, join('runs', run)].flatMap((folder) => names.map((name) => join(folder, name))),
   ].map((path) => resolve(path));
   for (const path of candidates) {
-    const isFile = await stat(path).then(
-      (found) => found.isFile(),
-      () => false,
-    );
-    if (isFile) return path;
+    if (await isFile(path)) return path;
   }
   throw new FailureError(
     failure('usage', `there is ${names.map((name) => `no ${name}`).join(' and ')}, in it or in runs/${run}`, {
@@ -105,9 +102,8 @@ export const runFolder = async (run: string, command: string): Promise<string> =
   dirname(await fileOfRun(run, [matrixFiles.json, planName], command));
 
 /** Throws the failure of a file that a run did not leave like this. */
-const refuse = (what: string, path: string): never => {
-  throw new FailureError(failure('usage', what, { where: path, remedy: 'Run the experiment again to make it anew.' }));
-};
+const refuse = (what: string, path: string): never =>
+  refusal('usage')(what, path, 'Run the experiment again to make it anew.');
 
 const parsed = (text: string, path: string): unknown => {
   try {

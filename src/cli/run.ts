@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, showFailure } from '../core/errors.js';
 import { version } from '../core/version.js';
 import type { Engine } from '../engine/engine.js';
-import type { Execution, Precision } from '../engine/execution.js';
+import type { CardPrecision, Execution } from '../engine/execution.js';
 import { progressTo } from '../engine/setup/progress.js';
 import { selected } from '../experiment/select.js';
 import { collect, foldersOf, type Located, type Prepared, prepare } from '../harness/session.js';
@@ -43,8 +43,8 @@ export interface RunOptions extends ExperimentOptions {
   readonly force?: string | true;
   readonly jobs: number;
   readonly threads?: number;
-  readonly engine?: Execution;
-  readonly precision?: Precision;
+  readonly execution?: Execution;
+  readonly precision?: CardPrecision;
   readonly checkpointEvery: number;
 }
 
@@ -57,7 +57,7 @@ export const runCommand = async (
 ): Promise<number> => {
   const experiments = await openExperiments(file, options);
   const threads = options.threads ?? (options.jobs > 1 ? threadsEach(options.jobs) : undefined);
-  const engine = await readyEngine(out, { threads, execution: options.engine, precision: options.precision });
+  const engine = await readyEngine(out, { threads, execution: options.execution, precision: options.precision });
   let code = 0;
   for (const [i, one] of experiments.entries()) {
     if (i > 0) out.log('');

@@ -63,11 +63,20 @@ export const orFail = <A>(result: Result<A>): A => {
 };
 
 /** Runs a task inside `async` code; its failure is thrown as a `FailureError`. */
-export const orThrow = async <A>(task: Task<A>): Promise<A> => {
-  const result = await task();
-  if (E.isLeft(result)) throw new FailureError(result.left);
-  return result.right;
-};
+export const orThrow = async <A>(task: Task<A>): Promise<A> => orFail(await task());
+
+/** Throws a `FailureError`: what is wrong, where, and what to do about it. */
+export type Refusal = (what: string, where?: string, remedy?: string) => never;
+
+/**
+ * What refuses with failures of one kind. The constant that it is bound to needs its type, by which the compiler knows that
+ * nothing comes after: `const refuse: Refusal = refusal('data')`.
+ */
+export const refusal =
+  (kind: FailureKind): Refusal =>
+  (what, where, remedy) => {
+    throw new FailureError(failure(kind, what, { where, remedy }));
+  };
 
 /** A fp-ts task that may be awaited as well: `await` gives its value, or throws its failure as a `FailureError`. */
 export type Awaitable<A> = Task<A> & PromiseLike<A>;

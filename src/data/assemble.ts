@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { endianness } from 'node:os';
-import { FailureError, failure } from '../core/errors.js';
+import { type Refusal, refusal } from '../core/errors.js';
 import type { Dataset, Examples, Normalisation } from './dataset.js';
 
 /** A data set before it has a name and a fingerprint: what a format's reader makes. */
@@ -12,9 +12,7 @@ export type Decoded = Omit<Dataset, 'name' | 'fingerprint' | 'train' | 'test'> &
 export type DecodedExamples = Examples<Uint8Array>;
 
 /** Throws a failure of kind `data`. */
-export const refuse = (what: string, where: string, remedy?: string): never => {
-  throw new FailureError(failure('data', what, { where, remedy }));
-};
+export const refuse: Refusal = refusal('data');
 
 /** `1 file`, `3,000 files`. */
 export const plural = (count: number, noun: string, nouns = `${noun}s`): string =>

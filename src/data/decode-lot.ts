@@ -10,6 +10,9 @@ export interface Lot {
   readonly size: number | undefined;
 }
 
+/** What a thread that decodes is sent after its last lot. */
+export const END = 'end';
+
 /** A file that is no image, and why. */
 export interface Undecodable {
   readonly wrong: string;

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { buildSync } from 'esbuild';
-import { decodeLot, type Lot, type Undecodable } from './decode-lot.js';
+import { decodeLot, END, type Lot, type Undecodable } from './decode-lot.js';
 import type { Image } from './images.js';
 import type { FileContent } from './source.js';
 
@@ -22,7 +22,8 @@ export interface Tried {
 
 interface Decoder {
   decode(lot: Lot): Promise<(Image | Undecodable)[]>;
-  close(): Promise<unknown>;
+  /** Resolves when nothing of it is left. */
+  close(): Promise<void>;
 }
 
 /** This very thread, which lets progress and Ctrl-C have their turn after each lot. */
@@ -56,14 +57,23 @@ const thread = ({ script, eval: evaluated }: ReturnType<typeof threadScript>): D
     for (const { failed } of waiting.splice(0)) failed(error);
   };
   worker.on('error', gone);
-  worker.on('exit', () => gone(new Error('a thread that decodes images ended')));
+  const exited = new Promise<void>((done) => {
+    worker.on('exit', () => {
+      gone(new Error('a thread that decodes images ended'));
+      done();
+    });
+  });
   return {
     decode: (lot) =>
       new Promise((done, failed) => {
         waiting.push({ done, failed });
         worker.postMessage(lot, [lot.bytes.buffer as ArrayBuffer]);
       }),
-    close: () => worker.terminate(),
+    // Asked to, and not terminated: that aborts the whole process where it meets zlib at work.
+    close: () => {
+      worker.postMessage(END);
+      return exited;
+    },
   };
 };
 

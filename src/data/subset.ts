@@ -1,12 +1,10 @@
-import { FailureError, failure } from '../core/errors.js';
+import { type Refusal, refusal } from '../core/errors.js';
 import { type Key, key, permutation } from '../core/random.js';
 
 /** Labels of a set of examples: all that a choice of images may look at. */
 export type Labels = ArrayLike<number>;
 
-const refuseValue = (what: string, where: string, remedy: string): never => {
-  throw new FailureError(failure('experiment', what, { where, remedy }));
-};
+const refuseValue: Refusal = refusal('experiment');
 
 /** ⌊fraction·count⌋, where 0.29·100 is 29 although floating point makes it a little less. */
 export const shareOf = (fraction: number, count: number): number =>

@@ -40,10 +40,10 @@ export interface Binding {
   deleteTensor(id: number): void;
   tensorDataSync(id: number): TypedArray;
   executeOp(name: string, attributes: readonly Attribute[], inputs: readonly number[], outputs: number): Raw[];
-  /** Of a folder with a `saved_model.pb`; `tags` separated by commas. */
+  /** Loads the `saved_model.pb` in a folder and gives its number; `tags` separated by commas. */
   loadSavedModel(folder: string, tags: string): number;
   deleteSavedModel(id: number): void;
-  /** Names are `node:output`, separated by commas. */
+  /** Runs it: `inputs` are tensors' numbers; names are `node:output`, separated by commas. */
   runSavedModel(id: number, inputs: readonly number[], inputNames: string, outputNames: string): Raw[];
 }
 

@@ -12,24 +12,24 @@ import { type Form, formsOf, NotTraceable, trace } from './trace.js';
 
 export interface CompileOptions {
   /**
-   * Steps in one native call, where so many of one shape are given at once: a number, or what to make of the milliseconds
-   * that a step takes, which are measured on the first ones. Default 1.
+   * Steps in one native call, where that many batches of one shape are given at once: a number, or a function of the
+   * milliseconds that a step takes, which are measured on the first steps. Default 1.
    */
   readonly stride?: number | ((milliseconds: number) => number);
   /** Have XLA compile the graph: other operations, other roundings. Default false. */
   readonly xla?: boolean;
-  /** Told in a sentence why steps do not run as they were asked to. */
+  /** Called with a sentence when steps run eagerly, or without XLA, although a graph or XLA was asked for. */
   readonly fellBack?: (reason: string) => void;
-  /** Told in a sentence what takes its time. */
+  /** Called with a sentence before something that takes long, such as compiling. */
   readonly note?: (message: string) => void;
   /** Where graphs are kept. Default: the cache folder. */
   readonly cache?: string;
 }
 
-/** Where graphs go that the cache folder has no place for. */
+/** Where graphs are kept when the cache folder cannot be written. */
 const elsewhere = join(tmpdir(), `undistill-graphs-${userInfo().uid}`);
 
-/** A step traced for one form of its batch; the metrics' tree, whose leaves are no longer alive, tells where they belong. */
+/** A step traced for one form of its batch. Of `metrics` only the structure counts: its tensors are disposed of. */
 interface Compiled {
   readonly program: Program;
   readonly metrics: tree.Tree;
@@ -72,9 +72,9 @@ export const compile = <
     cache = join(cacheFolder(), 'graphs'),
   }: CompileOptions = {},
 ): Runner<Frozen, State, Batch, Metrics> => {
-  /** What `load` was given or a traced step left, until the graph's variables take it over. */
+  /** The state while it is outside the graph: what `load` was given or a traced step left. */
   let held: State | undefined;
-  /** The form of the state: its leaves are those of the last one held, and no longer alive. */
+  /** A state of which only the structure counts: its tensors are disposed of. */
   let template: State | undefined;
   let variables: readonly Form[] = [];
   let session: Session | undefined;
@@ -129,8 +129,8 @@ export const compile = <
   const usesXla = (): boolean => xla && withoutXla === undefined;
 
   /**
-   * Traces a step by taking it once, operation by operation. What came of that is forgotten: where the graph rounds otherwise
-   * after all, no run is a mixture of both, and one that is resumed traces again and still ends with the same bits.
+   * Traces a step by taking it once, operation by operation. Its result is thrown away and the graph takes the step again, so
+   * that all numbers of a run come from the graph, also of one that is resumed and traces anew.
    */
   const first = <B extends tree.Tree, M extends tree.Tree>(
     of: Step<Frozen, State, B, M>,
@@ -338,8 +338,8 @@ const variant = (program: Program, repeat: number, xla: boolean): Program => ({
 });
 
 /**
- * In what two outcomes of one step differ by more than rounding, if in anything. What counts is by how much each moved the
- * state: at a ReLU a rounding may close a gate, so single numbers may differ where whole tensors hardly do.
+ * What differs by more than rounding between two outcomes of one step, in a sentence; undefined where nothing does. Tensors
+ * are compared as a whole, by how far the step moved them: at a ReLU a rounding may close a gate and change single numbers.
  */
 const difference = <State extends tree.Tree, Metrics extends tree.Tree>(
   before: State,

@@ -17,6 +17,7 @@ import {
   unsupported,
 } from './setup/machine.js';
 import { type Ran, run } from './setup/process.js';
+import { thisProcessor, vectorLevel } from './setup/processor.js';
 import { showBytes } from './setup/progress.js';
 import { installedPackage } from './setup/tfjs-node.js';
 import { TENSORFLOW, TFJS_NODE } from './setup/wheels.js';
@@ -37,14 +38,6 @@ const bad = (name: string, detail: string, remedy?: string): Check => ({
   detail,
   ...(remedy === undefined ? {} : { remedy }),
 });
-
-const checkNode = (): Check => {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-  const detail = `Node ${process.versions.node}`;
-  return major > 20 || (major === 20 && minor >= 6)
-    ? good('node', detail)
-    : bad('node', detail, 'undistill needs Node 20.6 or newer.');
-};
 
 const checkPlatform = (machine: Machine): Check => {
   const detail = `${machine.platform} on ${machine.arch}${machine.glibc === undefined ? '' : `, glibc ${machine.glibc}`}`;
@@ -190,7 +183,11 @@ export const checksFromProbe = (ran: Ran): readonly Check[] => {
  */
 export const diagnose = async (machine: Machine = thisMachine()): Promise<readonly Check[]> => {
   const choice = await engineChoice(machine);
-  const basics = [checkNode(), checkPlatform(machine)];
+  const basics = [
+    // The command line refuses one that is too old before it loads anything.
+    good('node', `Node ${process.versions.node}`),
+    checkPlatform(machine),
+  ];
   if (E.isLeft(choice))
     return [...basics, bad('engine', `${choice.left.where}: ${choice.left.what}`, choice.left.remedy)];
   const recipe = choice.right.use === 'tensorflow' ? choice.right.recipe : undefined;
@@ -208,6 +205,7 @@ export const diagnose = async (machine: Machine = thisMachine()): Promise<readon
     checkTool('compiler', compiler, installed),
     await checkCacheFolder(machine, installed ? 0 : (recipe?.diskNeeded ?? 0)),
     good('cores', `${availableParallelism()} × ${cpus()[0]?.model.trim() ?? 'unknown'}`),
+    good('vectors', `${vectorLevel(thisProcessor())}: results of another level are kept apart`),
     good('memory', `${showBytes(totalmem())}, ${showBytes(freemem())} free`),
     engine,
     ...(engine.ok ? checksFromProbe(await probe(machine)) : []),

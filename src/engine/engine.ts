@@ -3,10 +3,9 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import * as E from 'fp-ts/lib/Either.js';
-import { attempt, FailureError, failure, orThrow, type Result, type Task } from '../core/errors.js';
+import { attempt, FailureError, failure, orFail, orThrow, type Result, type Task } from '../core/errors.js';
 import type { Binding } from './backend.js';
-import type { Execution, Precision } from './execution.js';
+import type { CardPrecision, Execution } from './execution.js';
 import { steadyKernels } from './ops-native.js';
 import { type Choice, chooseEngine } from './setup/choice.js';
 import { findEngine, KERNELS, QUIET } from './setup/folder.js';
@@ -14,6 +13,7 @@ import { type InstallOptions, installEngine } from './setup/install.js';
 import { type Machine, RUN_SLOWLY, thisMachine } from './setup/machine.js';
 import { ownHash } from './setup/own-source.js';
 import { run } from './setup/process.js';
+import { thisProcessor, vectorLevel } from './setup/processor.js';
 import { quietly } from './setup/quiet.js';
 import { bundled, packageFolder, prebuiltBinding } from './setup/tfjs-node.js';
 import { recipeFor } from './setup/wheels.js';
@@ -31,9 +31,11 @@ export interface Engine {
   /** Whether TensorFlow's own operations can be called. */
   readonly native: boolean;
   readonly execution: Execution;
-  readonly precision: Precision;
-  /** By which source it has our own operations, which run on processors alone. */
+  readonly precision: CardPrecision;
+  /** The hash of the source of our own operations (`ownHash`); absent where it has none of them, as on graphics cards. */
   readonly own?: string;
+  /** The level of vector extensions by which kernels are chosen, where TensorFlow computes on a processor. */
+  readonly vectors?: string;
   /** Where it is installed. */
   readonly folder?: string;
 }
@@ -42,18 +44,24 @@ export const defaultExecution = (of: Engine['class']): Execution =>
   of === 'tensorflow-cuda' ? 'xla' : of === 'tensorflow-cpu' ? 'graph' : 'eager';
 
 /**
- * What a result's bits depend on besides TensorFlow's version and threads. Eager steps and graphs give the same ones; XLA
- * rounds differently.
+ * What a result's bits depend on besides TensorFlow's version and threads: the engine's class, the source of our own
+ * operations, the processor's vector extensions and XLA; eager steps and graphs give the same bits. It is part of every
+ * stage's identity, so that a store made on a machine with AVX-512 and read on one with AVX2 gives other stages, and what
+ * the first has made is neither taken nor overwritten.
+ *
+ * @returns such as `tensorflow-cpu+1a2b3c4d+avx512`
  */
 export const arithmeticOf = ({
   class: kind,
   execution,
   precision,
   own,
-}: Pick<Engine, 'class' | 'execution' | 'precision' | 'own'>): string =>
+  vectors,
+}: Pick<Engine, 'class' | 'execution' | 'precision' | 'own' | 'vectors'>): string =>
   [
     kind,
     ...(own === undefined ? [] : [own]),
+    ...(vectors === undefined ? [] : [vectors]),
     ...(execution === 'xla' ? ['xla'] : []),
     ...(precision === 'tf32' ? ['tf32'] : []),
   ].join('+');
@@ -67,7 +75,7 @@ export interface LoadOptions {
   /** Default: `xla` on a graphics card and `graph` on a processor, where XLA is slower. The first load decides. */
   readonly execution?: Execution | undefined;
   /** How a graphics card multiplies float32. Default: `tf32`. The first load decides. */
-  readonly precision?: Precision | undefined;
+  readonly precision?: CardPrecision | undefined;
   /** Told, in a line, that a slow engine is in use and why. Default: standard error. */
   readonly say?: (line: string) => void;
 }
@@ -110,7 +118,7 @@ export const nativeEnvironment = (
     readonly threads: number | undefined;
     readonly cores: number;
     readonly folder: string | undefined;
-    readonly precision?: Precision | undefined;
+    readonly precision?: CardPrecision | undefined;
   },
 ): Readonly<Record<string, string>> => {
   const threads = options.threads ?? positive(env.TF_NUM_INTRAOP_THREADS) ?? options.cores;
@@ -196,6 +204,7 @@ const loadNative = async (
     gpus: cuda ? [await gpuName()] : [],
     native: true,
     ...(hasOwn && !cuda ? { own: ownHash() } : {}),
+    ...(cuda ? {} : { vectors: vectorLevel(thisProcessor()) }),
     ...(folder === undefined ? {} : { folder }),
   };
 };
@@ -235,11 +244,7 @@ export const engineChoice = async (machine: Machine = thisMachine()): Promise<Re
   });
 };
 
-const choose = async (machine: Machine): Promise<Choice> => {
-  const choice = await engineChoice(machine);
-  if (E.isLeft(choice)) throw new FailureError(choice.left);
-  return choice.right;
-};
+const choose = async (machine: Machine): Promise<Choice> => orFail(await engineChoice(machine));
 
 const loadChoice = async (machine: Machine, choice: Choice, options: LoadOptions): Promise<Engine> => {
   const warning = warningFor(choice);

@@ -6,5 +6,5 @@ export type Execution = (typeof executions)[number];
  * How a graphics card multiplies float32: as TF32, with ten bits after the point, or strictly as float32, several times
  * slower. A processor always does the latter.
  */
-export const precisions = ['tf32', 'float32'] as const;
-export type Precision = (typeof precisions)[number];
+export const cardPrecisions = ['tf32', 'float32'] as const;
+export type CardPrecision = (typeof cardPrecisions)[number];

@@ -55,20 +55,20 @@ export interface Program {
   readonly xla: boolean;
 }
 
-/** What is fed to write all variables, and what tells that they are written. */
+/** The names that a call feeds and fetches to write all variables; what is fetched depends on every assignment. */
 export const writing = (variables: number) => ({
   feeds: indices(variables).map((index) => `${nextName(index)}:0`),
   fetches: ['written:0'],
 });
 
-/** What gives the variables' values. */
+/** The names that a call fetches to read some variables. */
 export const reading = (variables: readonly number[]): string[] => variables.map((index) => `${valueName(index)}:0`);
 
-/** What is fed to a call: step by step, feed by feed. */
+/** The names of a call's feeds: step by step, feed by feed. */
 export const feedNames = (program: Program): string[] =>
   indices(program.repeat).flatMap((step) => feedsOf(program).map(({ feed }) => `${feedName(program, step, feed)}:0`));
 
-/** What a call gives: step by step, metric by metric, and at last a number that says that all variables are written. */
+/** What a call fetches: step by step, metric by metric, and last a constant that depends on every assignment. */
 export const fetchNames = (program: Program): string[] => [
   ...indices(program.repeat).flatMap((step) =>
     program.metrics.map((_, metric) => `${metricName(program, step, metric)}:0`),
@@ -131,14 +131,14 @@ const constant = (name: string, { dtype, shape }: Form, data: ArrayBufferView, i
     value: { tensor: { dtype, shape, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) } },
   });
 
-/** A call's outputs are tensors: this one says that some nodes have run. */
+/** A constant with control dependencies: whoever fetches it makes TensorFlow run the nodes in `after` first. */
 const number = (name: string, after: readonly string[]): GraphNode =>
   constant(name, { dtype: DTYPES.int32, shape: [] }, new Int32Array(1), after);
 
 const placeholder = (name: string, { dtype }: Form): GraphNode =>
   node(name, 'Placeholder', [], { dtype: { type: dtype }, shape: { shape: undefined } });
 
-/** A copy of a tensor that may lie in JavaScript's memory, which no variable may keep, be it by way of a view. */
+/** A copy of a fed tensor: its memory may be JavaScript's, which no variable may keep, nor a view of it. */
 const copy = (name: string, of: string, dtype: number): GraphNode =>
   node(name, 'DeepCopy', [of], { T: { type: dtype } });
 
@@ -214,7 +214,7 @@ interface Computed {
   readonly metrics: readonly (readonly string[])[];
 }
 
-/** How steps are written: where their inputs come from, and how an output is called. */
+/** How the steps of a program become nodes: where their inputs come from, and the names of their outputs. */
 interface Writing {
   readonly value: (variable: number) => string;
   readonly feed: (step: number, feed: number) => string;
@@ -264,8 +264,8 @@ const plainOutput = (name: string, _: unknown, output: number): string => `${nam
 type Constant = TracedConstant & { readonly name: string };
 
 /**
- * A constant that TensorFlow's optimiser does not see as one, being read from a variable: it would divide by multiplying
- * with the inverse, draw constants together and write powers as products, all of which round differently.
+ * A constant that is read from a variable, so that TensorFlow's optimiser does not know its value: it would divide by
+ * multiplying with the inverse, fold constants and write powers as products, all of which round differently.
  */
 const hiddenConstant = ({ name, dtype, shape, data }: Constant): GraphNode[] => {
   const type = { dtype: { type: dtype } };
@@ -285,10 +285,10 @@ const hiddenConstant = ({ name, dtype, shape, data }: Constant): GraphNode[] => 
   ];
 };
 
-/** Operations that TensorFlow's optimiser would draw together with the next one into another that rounds differently … */
+/** Operations that TensorFlow's optimiser would fuse with the next one into another that rounds differently … */
 const noFuseWithNext = new Set(['Sqrt', 'Sigmoid', 'Softplus']);
 
-/** … and those that it would draw together with the one before: any, or those named. */
+/** … and those that it would fuse with the one before: any, or those named. */
 const apartFromLast = new Map<string, readonly string[] | 'any'>([
   ['FusedBatchNormV3', ['Conv2D']],
   ['Sigmoid', ['BiasAdd', 'Add', 'AddV2']],
@@ -302,13 +302,13 @@ const apartFromLast = new Map<string, readonly string[] | 'any'>([
 ]);
 
 /**
- * Whether a batch norm rounds alike with a ReLU in one piece and before one. Where the number of channels is a multiple of
+ * Whether a batch norm gives the same bits with the ReLU after it fused or not. Where the number of channels is a multiple of
  * four but not of eight, oneDNN has one routine with a ReLU and another without.
  */
 const roundsAlikeWithRelu = ({ outputs: [normalised] }: TracedOperation): boolean =>
   ((normalised as Form).shape.at(-1) as number) % 8 !== 4;
 
-/** The nodes behind which another is put, through which the optimiser does not see. */
+/** The nodes after which a node is put that the optimiser cannot fuse across. */
 const fusionBarriers = ({ nodes }: Trace): Set<number> => {
   const found = new Set<number>();
   nodes.forEach((each, index) => {
@@ -471,7 +471,7 @@ const forXla = (name: string, of: GraphNode): GraphNode[] => {
   ];
 };
 
-/** How an output is called within a function: by its name, and its place in a list of outputs. */
+/** The name of an output within a function: `name:index`, where TensorFlow gives an output, or a list of them, its name. */
 const outputName = (of: TracedNode, output: number): string => {
   if (of.kind !== 'operation') return `output:${output}`;
   if (of.name === 'Relu') return 'z:0';

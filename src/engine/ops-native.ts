@@ -50,28 +50,29 @@ const withShape = <A>(shape: readonly number[], f: (shape: tf.Tensor) => A): A =
 
 const float: Value = { dtype: 'float32' };
 
-let narrow = false;
+let bfloat16 = false;
 
 /** Whether convolutions and products are to round their factors to bfloat16. */
-export const isNarrow = (): boolean => narrow;
+export const roundsToBfloat16 = (): boolean => bfloat16;
 
-/** Runs `body` with the factors of its convolutions and matrix products, and of their gradients, rounded to bfloat16. */
-export const withNarrowProducts = <A>(body: () => A): A => {
-  const before = narrow;
-  narrow = true;
+/** Runs `body` with its convolutions, its matrix products and their gradients in bfloat16: see `product`. */
+export const withBfloat16Products = <A>(body: () => A): A => {
+  const before = bfloat16;
+  bfloat16 = true;
   try {
     return body();
   } finally {
-    narrow = before;
+    bfloat16 = before;
   }
 };
 
 /**
- * A convolution or a product, of float32 or, where that was asked for, of bfloat16: then its factors are cast before and
- * its result after it. tfjs does not have that type, so those tensors stay inside the binding.
+ * A convolution or a product by TensorFlow's kernels, of float32 or, where that was asked for, of bfloat16: then its factors
+ * are rounded to bfloat16, and so is its result, which is cast to float32 after it. tfjs does not have that type, so those
+ * tensors stay inside the binding.
  */
 const product = (name: string, inputs: readonly tf.Tensor[], values: Values): tf.Tensor => {
-  if (!narrow) return execute1(name, inputs, { T: float, ...values });
+  if (!bfloat16) return execute1(name, inputs, { T: float, ...values });
   const { binding } = backend();
   const cast = (id: number, from: keyof typeof DTYPES, to: keyof typeof DTYPES): Raw => {
     const attributes = attributesOf({ SrcT: { dtype: from }, DstT: { dtype: to }, Truncate: { bool: false } });

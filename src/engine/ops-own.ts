@@ -7,15 +7,15 @@ import {
   conv2dGradient,
   execute,
   execute1,
-  isNarrow,
   operation,
+  roundsToBfloat16,
   type Values,
 } from './ops-native.js';
 
 /**
  * Operations of our own (native/): what batch norms, biases, residual sums and optimisers do to large tensors, each in one
  * or two passes over memory where TensorFlow's operations take several; 3×3 convolutions by Winograd's method; convolutions
- * of bfloat16 by matrices. They run on processors alone.
+ * of bfloat16 by matrix instructions (AMX). They run on processors alone.
  */
 
 /** What may follow a batch norm or a sum at no cost. */
@@ -157,7 +157,7 @@ export const convolves3x3 = (
   if (kh !== 3 || kw !== 3 || stride !== 1 || padding !== 1 || from !== c) return false;
   const many = (channels: number) => channels > 0 && channels % 16 === 0;
   if (!many(c) || !many(to) || Math.min(h, w) < leastSide || n * h * w < leastPixels) return false;
-  return hasOwn() && processorConvolves();
+  return hasOwn() && processorHasAvx512();
 };
 
 /** Whether the processor does what `run` asks for, which is refused with `refusal` where it cannot. Asked once. */
@@ -176,25 +176,26 @@ const capability = (run: () => tf.Tensor, refusal: RegExp): (() => boolean) => {
   };
 };
 
-/** Whether the processor has the instructions for `conv3x3`. */
-const processorConvolves = capability(
+/** Whether the processor has AVX-512, which `conv3x3` needs. */
+const processorHasAvx512 = capability(
   () => convolve(tf.zeros([1, 4, 4, 16]), tf.zeros([3, 3, 16, 16])),
   /has no AVX-512/,
 );
 
-const narrowValue = (): Values => ({ narrow: { bool: isNarrow() } });
+const bfloat16Value = (): Values => ({ to_bfloat16: { bool: roundsToBfloat16() } });
 
 /** Images by a filter; transposed, the gradient to the result by the filter to that to the images. */
 const convolve = (x: tf.Tensor, filter: tf.Tensor, { transposed = false, upsampled = false } = {}): tf.Tensor =>
   execute1('UndistillConv3x3', [x, filter], {
-    ...narrowValue(),
+    ...bfloat16Value(),
     transposed: { bool: transposed },
     upsampled: { bool: upsampled },
   });
 
 /**
  * As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding; what is not a finite number spreads
- * over its tile of 4×4. Upsampled, each pixel of x stands for four, which are nowhere in memory.
+ * over its tile of 4×4. Where bfloat16 is asked for, images and filter are rounded to it; products, sums and results are
+ * float32. Upsampled, each pixel of x stands for four, which are nowhere in memory.
  */
 export const conv3x3 = operation<{ readonly upsampled: boolean }, 'x' | 'filter'>('OwnConv3x3', {
   inputs: ['x', 'filter'],
@@ -204,22 +205,22 @@ export const conv3x3 = operation<{ readonly upsampled: boolean }, 'x' | 'filter'
     x: () => convolve(dy as tf.Tensor, filter as tf.Tensor, { transposed: true, upsampled }),
     filter: () =>
       execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], {
-        ...narrowValue(),
+        ...bfloat16Value(),
         upsampled: { bool: upsampled },
       }),
   }),
 });
 
 /**
- * Whether `narrowConv` does such a convolution: of factors rounded to bfloat16 (`isNarrow`), with a square filter, no groups and
- * channels by 16s, on a processor that multiplies matrices of them (AMX).
+ * Whether `bfloat16Conv` does such a convolution: of factors rounded to bfloat16 (`roundsToBfloat16`), with a square filter, no
+ * groups and output channels by 16s, on a processor with AMX.
  */
-export const convolvesNarrow = (
+export const convolvesBfloat16 = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],
   [kh = 0, kw, from, to = 0]: readonly number[],
   { padding }: { readonly padding: number },
 ): boolean =>
-  isNarrow() &&
+  roundsToBfloat16() &&
   kh === kw &&
   kh <= 16 &&
   padding < kh &&
@@ -230,26 +231,27 @@ export const convolvesNarrow = (
   Math.min(h, w) > 0 &&
   Math.min(h, w) + 2 * padding >= kh &&
   hasOwn() &&
-  processorMultipliesMatrices();
+  processorHasAmx();
 
-const processorMultipliesMatrices = capability(
-  () => narrowly(tf.zeros([1, 4, 4, 16]), tf.zeros([1, 1, 16, 16]), { stride: 1, padding: 0 }),
-  /multiplies no matrices/,
+const processorHasAmx = capability(
+  () => convolveBfloat16(tf.zeros([1, 4, 4, 16]), tf.zeros([1, 1, 16, 16]), { stride: 1, padding: 0 }),
+  /has no AMX/,
 );
 
-const narrowly = (x: tf.Tensor, filter: tf.Tensor, { stride, padding }: { stride: number; padding: number }) =>
-  execute1('UndistillNarrowConv', [x, filter], { stride: { int: stride }, padding: { int: padding } });
+const convolveBfloat16 = (x: tf.Tensor, filter: tf.Tensor, { stride, padding }: { stride: number; padding: number }) =>
+  execute1('UndistillBfloat16Conv', [x, filter], { stride: { int: stride }, padding: { int: padding } });
 
 /**
- * As `conv2d`, of factors rounded to bfloat16 and with sums of float32. What is not a finite number spreads to pixels beside it.
+ * As `conv2d`, of factors rounded to bfloat16, with sums and results of float32, which TensorFlow's convolution would round too.
+ * What is not a finite number spreads to pixels beside it.
  */
-export const narrowConv = operation<ConvAttributes, 'x' | 'filter'>('OwnNarrowConv', {
+export const bfloat16Conv = operation<ConvAttributes, 'x' | 'filter'>('OwnBfloat16Conv', {
   inputs: ['x', 'filter'],
-  forward: ([x, filter], how) => [narrowly(x as tf.Tensor, filter as tf.Tensor, how)],
+  forward: ([x, filter], how) => [convolveBfloat16(x as tf.Tensor, filter as tf.Tensor, how)],
   saved: { inputs: ['x', 'filter'] },
   gradient: ([dy], [x, filter], attributes) => {
     const plain = conv2dGradient(dy as tf.Tensor, x as tf.Tensor, filter as tf.Tensor, attributes);
-    if (!isNarrow()) return plain;
+    if (!roundsToBfloat16()) return plain;
     const values = { stride: { int: attributes.stride }, padding: { int: attributes.padding } };
     const [, height = 0, width = 0, channels = 0] = attributes.x;
     const [kernel = 0] = attributes.filter;
@@ -258,13 +260,13 @@ export const narrowConv = operation<ConvAttributes, 'x' | 'filter'>('OwnNarrowCo
         // The pixels of images themselves have few channels.
         channels % 16 !== 0
           ? plain.x()
-          : execute1('UndistillNarrowConvToImages', [dy, filter] as tf.Tensor[], {
+          : execute1('UndistillBfloat16ConvToImages', [dy, filter] as tf.Tensor[], {
               ...values,
               height: { int: height },
               width: { int: width },
             }),
       filter: () =>
-        execute1('UndistillNarrowConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
+        execute1('UndistillBfloat16ConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
     };
   },
 });

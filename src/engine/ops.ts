@@ -66,8 +66,8 @@ const plainConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddin
 
 const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D => {
   const attributes = { stride, padding, x: x.shape };
-  if (own.convolvesNarrow(x.shape, filter.shape, attributes))
-    return own.narrowConv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+  if (own.convolvesBfloat16(x.shape, filter.shape, attributes))
+    return own.bfloat16Conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
   if (own.convolves3x3(x.shape, filter.shape, attributes))
     return own.conv3x3({ x, filter }, { upsampled: false })[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
@@ -95,8 +95,9 @@ export const conv2d = (
 ): tf.Tensor4D => (isNative() ? nativeConv2d(x, filter, stride, padding) : plainConv2d(x, filter, stride, padding));
 
 /**
- * Runs `body` with the factors of convolutions and dense layers, and of their gradients, rounded to bfloat16; sums within
- * them, and everything else, are float32. Gradients count as within when they are taken there.
+ * Runs `body` with the factors of convolutions and dense layers, and of their gradients, rounded to bfloat16. Our own
+ * convolutions sum them in float32 and give float32; TensorFlow's kernels (dense layers, and convolutions that ours do not
+ * do) round their results to bfloat16 too. Everything else is float32. Gradients count as within when they are taken there.
  *
  * @throws FailureError on the pure-JavaScript engine
  */
@@ -109,7 +110,7 @@ export const inBfloat16 = <A>(body: () => A): A => {
       }),
     );
   }
-  return native.withNarrowProducts(body);
+  return native.withBfloat16Products(body);
 };
 
 /** Whether the operations compute on a device with memory of its own. */

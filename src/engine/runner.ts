@@ -12,7 +12,7 @@ import type { Runner, Step } from './step.js';
  */
 const stepsTogether = 4;
 
-/** Who is told in a sentence: that steps do not run as they should, and what takes its time. */
+/** Called with a sentence: `warn` when steps do not run as they were asked to, `note` before something that takes long. */
 export interface StepReporter {
   readonly warn?: (message: string) => void;
   readonly note?: (message: string) => void;

@@ -1,7 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { AnyAttack, Attack, Ownership } from '../attacks/attack.js';
 import { type Condition, checked, nothingElse, oneOf, share, wholeAtLeast } from '../core/check.js';
-import { FailureError, failure, type Result, toFailure } from '../core/errors.js';
+import { FailureError, failure, type Refusal, type Result, refusal, toFailure } from '../core/errors.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
 import { type Access, type Answers, type AtLeast, isBlackBox, rank } from '../train/oracle.js';
@@ -93,9 +93,7 @@ export interface Experiment {
   readonly reduced?: string;
 }
 
-const refuse = (what: string, where: string, remedy: string): never => {
-  throw new FailureError(failure('experiment', what, { where, remedy }));
-};
+const refuse: Refusal = refusal('experiment');
 
 /**
  * An experiment: every attack on every defence, by every student, with every seed.

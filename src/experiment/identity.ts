@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { FailureError, failure } from '../core/errors.js';
+import { FailureError, failure, refusal } from '../core/errors.js';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -53,14 +53,12 @@ export const canonical = (value: unknown, sources: Sources, field = 'params'): J
 
 const isRecord = (value: object): boolean => [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
-const refuse = (field: string): never => {
-  throw new FailureError(
-    failure('experiment', `${field} is neither plain JSON nor a plugin`, {
-      where: 'the parameters of a plugin',
-      remedy: 'Parameters are numbers, strings, lists and records of them, so that results can be known by them.',
-    }),
+const refuse = (field: string): never =>
+  refusal('experiment')(
+    `${field} is neither plain JSON nor a plugin`,
+    'the parameters of a plugin',
+    'Parameters are numbers, strings, lists and records of them, so that results can be known by them.',
   );
-};
 
 /** Every module named by a plugin inside a value. */
 export const sourcesIn = (value: unknown): ReadonlySet<string> => {

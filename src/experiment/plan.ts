@@ -337,7 +337,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
                 report: of.report,
               },
             );
-      // Two normal nets differ too. By how much tells an adversary that is another net, or the teacher of another seed.
+      // How far two normally trained nets are apart is the scale for a nasty teacher's divergence: the baseline from the
+      // adversary where that is another net, else from the teacher of another seed.
       const another = teachers.find((teacher) => teacher !== baseline);
       const seeded = another && { stage: another, network: of.teacher.network };
       const other = adversary?.stage === baseline ? seeded : adversary;

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
-import { attempt, FailureError, failure, orThrow } from '../core/errors.js';
+import { attempt, FailureError, failure, orThrow, type Refusal, refusal } from '../core/errors.js';
 import { decodeSafetensors, notFinite, type Safetensors } from '../core/safetensors.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Network } from '../models/network.js';
@@ -26,9 +26,7 @@ export const readWeights = async (path: string): Promise<Weights> => {
   throw new FailureError(failure('data', what, { where: where === undefined ? path : `${path}: ${where}`, remedy }));
 };
 
-const refuse = (what: string, where: string, remedy: string): never => {
-  throw new FailureError(failure('data', what, { where, remedy }));
-};
+const refuse: Refusal = refusal('data');
 
 /** Whether the last layer is for as many classes as the network's: another number is no mistake in the network. */
 const checkClasses = (tensors: StateDict, network: Network): void => {

@@ -1,5 +1,5 @@
 import { atLeast, checked } from '../core/check.js';
-import { FailureError, failure } from '../core/errors.js';
+import { refusal } from '../core/errors.js';
 
 /**
  * What a paper reports of an experiment, to stand beside one's own numbers. Accuracies are in per cent, as printed, and are
@@ -55,9 +55,7 @@ export const checkPublished = (
     readonly defenses: readonly string[];
   },
 ): void => {
-  const refuse = (what: string, remedy: string): never => {
-    throw new FailureError(failure('experiment', what, { where: 'published', remedy }));
-  };
+  const refuse = (what: string, remedy: string): never => refusal('experiment')(what, 'published', remedy);
   if (typeof source !== 'string' || source === '') refuse('it has no source', 'Name the paper and its table.');
   if (provenance !== 'read' && provenance !== 'recalled')
     refuse(`provenance is ${JSON.stringify(provenance)}`, 'Say read or recalled.');

@@ -1,4 +1,4 @@
-import { FailureError, failure } from '../core/errors.js';
+import { type Refusal, refusal } from '../core/errors.js';
 import { described, samePlugin } from './labels.js';
 
 /** What makes a plugin out of named options, such as `kd` or `nasty`. */
@@ -11,6 +11,8 @@ type RequiredIn<Options> = { [K in keyof Options]-?: object extends Pick<Options
 
 /** What is left to be said: nothing, unless the plugin insists on an option that is no axis. */
 type Rest<Options> = RequiredIn<Options> extends never ? [rest?: Options] : [rest: Options];
+
+const refuse: Refusal = refusal('experiment');
 
 /**
  * One plugin for each combination of the axes' values, the last axis changing fastest, with the options of `rest` in all of them:
@@ -25,19 +27,19 @@ export const sweep = <Make extends Maker, Axis extends keyof OptionsOf<Make>>(
   axes: { readonly [K in Axis]: readonly Exclude<OptionsOf<Make>[K], undefined>[] },
   ...[rest]: Rest<Omit<OptionsOf<Make>, Axis>>
 ): readonly ReturnType<Make>[] => {
-  if (typeof make !== 'function') refuse('sweep', 'there is no plugin to sweep', 'Give one without its brackets: kd.');
+  if (typeof make !== 'function') refuse('there is no plugin to sweep', 'sweep', 'Give one without its brackets: kd.');
   const where = `sweep(${make.name})`;
   const named = Object.entries(axes ?? {}) as [string, unknown][];
-  if (named.length === 0) refuse(where, 'there is no axis', 'Give an option and its values: { alpha: [0.1, 0.9] }.');
+  if (named.length === 0) refuse('there is no axis', where, 'Give an option and its values: { alpha: [0.1, 0.9] }.');
   for (const [name, values] of named) {
     if (!Array.isArray(values) || values.length === 0)
-      refuse(where, `${name} has no values`, `Give a list of at least one: { ${name}: [ … ] }.`);
+      refuse(`${name} has no values`, where, `Give a list of at least one: { ${name}: [ … ] }.`);
     if (Object.hasOwn(rest ?? {}, name))
-      refuse(where, `${name} is an axis and a fixed option`, 'Take it out of one of the two.');
+      refuse(`${name} is an axis and a fixed option`, where, 'Take it out of one of the two.');
   }
   for (const options of [axes, rest ?? {}]) {
     if (Object.hasOwn(options, 'label'))
-      refuse(where, 'one label cannot name them all', 'Leave it out: each is called by what differs.');
+      refuse('one label cannot name them all', where, 'Leave it out: each is called by what differs.');
   }
   const made = (named as [string, readonly unknown[]][])
     .reduce<readonly object[]>(
@@ -48,13 +50,9 @@ export const sweep = <Make extends Maker, Axis extends keyof OptionsOf<Make>>(
   const twice = made.find((plugin, i) => made.findIndex((other) => samePlugin(plugin, other)) < i);
   if (twice !== undefined)
     refuse(
-      where,
       `${described(twice)} comes twice`,
+      where,
       'Give each value once, and as axes only options that the plugin reads.',
     );
   return made;
-};
-
-const refuse = (where: string, what: string, remedy: string): never => {
-  throw new FailureError(failure('experiment', what, { where, remedy }));
 };

@@ -4,6 +4,7 @@ import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Matrix } from '../results/types.js';
+import * as defaults from '../run/defaults.js';
 import { localExecutor } from '../run/executor.js';
 import type { StageRecord } from '../run/record.js';
 import { run } from '../run/scheduler.js';
@@ -15,7 +16,7 @@ export interface RunExperimentOptions {
   readonly folder: string;
   /** Threads of one operation. Default: all cores. */
   readonly threads?: number;
-  /** Steps between two checkpoints. Default 500. */
+  /** Steps between two checkpoints. Default 200, as on the command line. */
   readonly checkpointEvery?: number;
   readonly signal?: AbortSignal;
 }
@@ -33,7 +34,7 @@ export interface Ran {
  */
 export const runExperiment = async (
   experiment: Experiment,
-  { folder, threads, checkpointEvery = 500, signal }: RunExperimentOptions,
+  { folder, threads, checkpointEvery = defaults.checkpointEvery, signal }: RunExperimentOptions,
 ): Promise<Ran> => {
   await orThrow(prepareEngine(threads === undefined ? {} : { threads }));
   const prepared = await prepare(experiment);

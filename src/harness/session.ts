@@ -5,8 +5,9 @@ import { FailureError, failure, orFail, orThrow, toFailure } from '../core/error
 import { version } from '../core/version.js';
 import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
-import type { Execution, Precision } from '../engine/execution.js';
+import type { CardPrecision, Execution } from '../engine/execution.js';
 import { ownHash } from '../engine/setup/own-source.js';
+import { thisProcessor, vectorLevel } from '../engine/setup/processor.js';
 import type { Others } from '../experiment/data-access.js';
 import { type Experiment, isExperiment } from '../experiment/experiment.js';
 import { readSource, readSources, type Source, sha256, sourcesIn } from '../experiment/identity.js';
@@ -164,7 +165,7 @@ export const prepare = async (experiment: Experiment, options: LoadOptions = {})
 /** The arithmetic of the engine that a run would load; it is only loaded where that cannot be told otherwise. */
 export const plannedEngine = async (
   execution: Execution | undefined,
-  precision: Precision | undefined,
+  precision: CardPrecision | undefined,
 ): Promise<string> => {
   const choice = orFail(await engineChoice());
   if (choice.use === 'tfjs-cpu') return 'tfjs-cpu';
@@ -172,7 +173,8 @@ export const plannedEngine = async (
   if (choice.use === 'tensorflow' && choice.recipe.variant === 'cpu') {
     const kind = 'tensorflow-cpu';
     const how = execution ?? defaultExecution(kind);
-    return arithmeticOf({ class: kind, execution: how, precision: 'float32', own: ownHash() });
+    const vectors = vectorLevel(thisProcessor());
+    return arithmeticOf({ class: kind, execution: how, precision: 'float32', own: ownHash(), vectors });
   }
   return arithmeticOf(await loadEngine({ execution, precision }));
 };

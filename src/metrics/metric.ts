@@ -29,7 +29,7 @@ export interface Metric {
   readonly compute: (evaluation: Evaluation) => number | undefined;
 }
 
-/** τ of `softKlToVictim`: Nasty Teacher's for CIFAR-10 (facts 1.2). */
+/** τ of `softKlToVictim`: Nasty Teacher's for CIFAR-10 (VITA-Group/Nasty-Teacher, params.json for CIFAR-10). */
 export const softTemperature = 4;
 
 const versus =

@@ -57,8 +57,8 @@ export interface BoundLayer {
   /** What `marked` layers in it, or it itself, let be asked for: shapes by name. */
   readonly activations?: Readonly<Record<string, Shape>>;
   /**
-   * How it deals with numbers: `selects` the largest of several of one channel, or lets each one alone `rise`, by the same
-   * function within a channel, which never falls. `sequential` selects before it lets rise.
+   * `selects`: max-pooling. `rises`: one non-decreasing function per channel, applied number by number, which therefore
+   * commutes with max-pooling; `sequential` pools first.
    */
   readonly nature?: 'selects' | 'rises';
   /** Of an activation: which. */
@@ -461,8 +461,8 @@ export const classifier =
     dense(name, site.classes, options)(site);
 
 /**
- * The largest of some numbers that rise alike is what the largest of them rises to. So max-pooling goes before biases and
- * activations, and leaves them a quarter of their work; their numbers are the same to the last bit.
+ * max(f(x)) = f(max(x)) for a non-decreasing f. So max-pooling goes before biases and activations, and leaves them a quarter
+ * of their work; the numbers are the same to the last bit.
  */
 const selectedFirst = (parts: readonly BoundLayer[]): BoundLayer[] =>
   parts.reduce<BoundLayer[]>((order, part) => {

@@ -1,4 +1,4 @@
-import { FailureError, failure } from '../core/errors.js';
+import { refusal } from '../core/errors.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Diagnostic } from '../metrics/synthesis.js';
 
@@ -118,11 +118,7 @@ const imagesOf = (classes: number): Check =>
  * Throws a `FailureError` of kind `usage` that names the path and what is wrong.
  */
 export const decodeImagesFile = (content: string, path: string): ImagesFile => {
-  const refuse = (what: string): never => {
-    throw new FailureError(
-      failure('usage', what, { where: path, remedy: 'Run the experiment again to make it anew.' }),
-    );
-  };
+  const refuse = (what: string): never => refusal('usage')(what, path, 'Run the experiment again to make it anew.');
   let value: unknown;
   try {
     value = JSON.parse(content, (_, each) => (each === null ? Number.NaN : each));

@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
-import { createReadStream, type Dirent } from 'node:fs';
+import type { Dirent } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, failure, type Result } from '../core/errors.js';
+import { sha256Of } from '../core/files.js';
 import { type Lock, tryLock } from '../core/lock.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
 
@@ -149,12 +149,6 @@ const readIfThere = async (path: string): Promise<Buffer | undefined> => {
   }
 };
 
-const hashOf = async (path: string): Promise<string> => {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
-};
-
 const orElse = (result: Result<Safetensors>, path: string): Safetensors => {
   if (E.isLeft(result)) throw new FailureError({ ...result.left, where: path });
   return result.right;
@@ -169,7 +163,7 @@ const checksums = async (folder: string): Promise<Record<string, string>> => {
   const sums: Record<string, string> = {};
   for (const entry of found.filter((each) => each.isFile() && each.name !== manifestName)) {
     const path = pathOf(entry);
-    sums[path.slice(folder.length + 1)] = await hashOf(path);
+    sums[path.slice(folder.length + 1)] = await sha256Of(path);
   }
   return sums;
 };

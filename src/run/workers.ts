@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { type Failure, failure, toFailure } from '../core/errors.js';
-import type { Execution, Precision } from '../engine/execution.js';
+import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Stage } from '../experiment/plan.js';
 import { type Executor, localExecutor } from './executor.js';
 import type { GitState } from './git.js';
@@ -16,7 +16,7 @@ export interface WorkerSetup {
   readonly store: string;
   readonly threads: number;
   readonly execution: Execution;
-  readonly precision: Precision;
+  readonly precision: CardPrecision;
   readonly checkpointEvery: number;
   readonly git: GitState | undefined;
 }

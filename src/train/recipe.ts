@@ -14,14 +14,15 @@ export interface Recipe {
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;
   /**
-   * `bfloat16` rounds the factors of convolutions and dense layers, and of their gradients; weights, sums, batch norms and
-   * losses stay float32, and so does evaluation. It pays on processors that multiply matrices of it (AMX); others
-   * are no faster with it.
+   * `bfloat16` rounds the factors of convolutions and dense layers, and of their gradients; where TensorFlow's kernels
+   * compute them (dense layers, and convolutions that ours do not do) the results are rounded too. Weights, batch norms,
+   * optimiser and losses stay float32, and so does evaluation. It pays on processors with AMX; others are no faster with it.
    * Default `float32` (on a graphics card TF32, unless the engine is loaded with strict precision).
    */
   readonly precision?: Precision;
 }
 
+/** The type of the factors in a recipe's convolutions and dense layers. */
 export const precisions = ['float32', 'bfloat16'] as const;
 export type Precision = (typeof precisions)[number];
 
@@ -64,7 +65,11 @@ export const pretrained = (weights: string | URL, network: NetworkPlugin, recipe
 
 export const isPretrained = (teacher: Learner | Pretrained): teacher is Pretrained => 'weights' in teacher;
 
-/** A teacher's net with its recipe, to be trained anew. An experiment is refused where that is asked of one without. */
+/**
+ * A teacher's net and recipe, to be trained anew.
+ *
+ * @throws Error for a pretrained teacher without a recipe, which `experiment()` refuses where one is needed
+ */
 export const retrainable = (teacher: Learner | Pretrained): Learner => {
   const { network, recipe } = teacher;
   if (recipe === undefined) throw new Error(`the teacher ${network.name} has no recipe`);

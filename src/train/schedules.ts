@@ -13,7 +13,7 @@ export interface Schedule {
   readonly name: string;
   /** Plain JSON, for a stage's identity. */
   readonly params: Readonly<Record<string, unknown>>;
-  /** `import.meta.url` of the module of one's own one: what was trained by an older version is not reused. */
+  /** For a schedule of your own: its module's `import.meta.url`, so that what an older version trained is not reused. */
   readonly source?: string;
   /** The same with a fraction of the epochs that it names; absent where it names none. */
   readonly scaled?: (factor: number) => Schedule;
@@ -44,8 +44,8 @@ export const constant = (rate: number, { warmup = 0 }: WarmupOption = {}): Sched
  * The rate, multiplied by γ at each milestone.
  *
  * A milestone counts from the first step of the 0-based epoch that reaches it, as in Nasty Teacher's released schedule
- * (facts 2.1): with milestone 80, epoch 80 is the first at the lower rate. `{ fraction: 0.5 }` of 160 epochs is 80, and
- * of 5 epochs 2.5, so that epoch 3 is the first.
+ * (VITA-Group/Nasty-Teacher, train_scratch.py): with milestone 80, epoch 80 is the first at the lower rate.
+ * `{ fraction: 0.5 }` of 160 epochs is 80, and of 5 epochs 2.5, so that epoch 3 is the first.
  *
  * @param rate ≥ 0
  * @param milestones in any order; one that comes twice counts twice

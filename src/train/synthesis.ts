@@ -205,7 +205,7 @@ const shownOf = <State extends Tree, A extends Access, Memory extends Tree>(
 
 const tenthOf = (iterations: number): number => Math.max(1, Math.round(iterations / 10));
 
-/** So many labels: every class in turn, where `from` labels were given out before. */
+/** `count` labels: the classes 0 … `classes` − 1 in turn, over and over, from position `from` of that sequence on. */
 export const roundRobinLabels = (count: number, classes: number, from = 0): readonly number[] =>
   Array.from({ length: count }, (_, i) => (from + i) % classes);
 

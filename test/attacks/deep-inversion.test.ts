@@ -45,9 +45,9 @@ type Inverted = ReturnType<ReturnType<typeof inverting>['init']>;
 /** Steps of an inversion, operation by operation; everything belongs to the test's scope. */
 const walk = (
   inversion: Inversion,
-  { competition = 0, site = siteOf(), student = learnerOf().network.init(key('student')) as Variables } = {},
+  { compete = 0, site = siteOf(), student = learnerOf().network.init(key('student')) as Variables } = {},
 ) => {
-  const synthesiser = inverting(inversion, competition);
+  const synthesiser = inverting(inversion, compete);
   const improve = (state: Inverted, { phase = 0, rate = inversion.rate, seed = 0 } = {}): SynthesisOutputs<Inverted> =>
     synthesiser.step(site, phase, {
       frozen: site.victim.frozen,
@@ -101,7 +101,7 @@ describe('options are refused', () => {
     expect(said(options)).toMatch(message);
   });
 
-  test.each(['batchNorm', 'firstBatchNorm', 'variation', 'norm'])('a negative weight: %s', (name) => {
+  test.each(['batchNorm', 'firstBatchNorm', 'tv', 'l2'])('a negative weight: %s', (name) => {
     expect(said({ [name]: -1e-9 })).toMatch(
       new RegExp(`^deepInversion: ${name} is -1e-9\\. Give a number of at least 0`),
     );
@@ -129,8 +129,8 @@ describe('the loss', () => {
     ...still,
     batchNorm: 3,
     firstBatchNorm: 10,
-    variation: 0.02,
-    norm: 0.05,
+    tv: 0.02,
+    l2: 0.05,
     normOf: 'image',
   };
 
@@ -147,8 +147,8 @@ describe('the loss', () => {
     return {
       crossEntropy: item(crossEntropy(logits, tf.tensor1d(labels, 'int32'))),
       batchNorm: firstBatchNorm * (distances[0] as number) + (distances[1] as number),
-      variation: item(totalVariation(images, 'l2')),
-      norm: item(imageNorm(images, normOf)),
+      tv: item(totalVariation(images, 'l2')),
+      l2: item(imageNorm(images, normOf)),
     };
   };
 
@@ -159,7 +159,7 @@ describe('the loss', () => {
     const expected = terms(site, start.images, weighted);
     expect(Object.keys(logged)).toEqual(Object.keys(expected));
     expectClose(Object.values(logged).map(item), Object.values(expected), 1e-6);
-    const sum = expected.crossEntropy + 3 * expected.batchNorm + 0.02 * expected.variation + 0.05 * expected.norm;
+    const sum = expected.crossEntropy + 3 * expected.batchNorm + 0.02 * expected.tv + 0.05 * expected.l2;
     expectClose([item(loss)], [sum], 1e-6);
     expect(values(logits)).toEqual(values(site.victim.logits(site.victim.frozen, start.images)));
   });
@@ -169,8 +169,8 @@ describe('the loss', () => {
       const { improve, start } = walk({ ...weighted, ...changes });
       return Object.keys(improve(start).metrics);
     };
-    expect(names({ batchNorm: 0, norm: 0 })).toEqual(['loss', 'crossEntropy', 'variation']);
-    expect(names({ batchNorm: 0, variation: 0, norm: 0 })).toEqual(['loss', 'crossEntropy']);
+    expect(names({ batchNorm: 0, l2: 0 })).toEqual(['loss', 'crossEntropy', 'tv']);
+    expect(names({ batchNorm: 0, tv: 0, l2: 0 })).toEqual(['loss', 'crossEntropy']);
   });
 
   test('falls along the first step, which moves every pixel by the rate against its gradient', () => {
@@ -244,7 +244,7 @@ describe('the images that are kept', () => {
 });
 
 describe('phases', () => {
-  const inTwo: Inversion = { ...still, halfIterations: 3, variation: 0.1, batchNorm: 1 };
+  const inTwo: Inversion = { ...still, halfIterations: 3, tv: 0.1, batchNorm: 1 };
 
   /** A site whose victim notes the images that it sees. */
   const watched = () => {
@@ -335,8 +335,8 @@ describe('phases', () => {
 });
 
 describe('Adaptive DeepInversion', () => {
-  const competing = (student: Variables, competition = 0.2) => {
-    const { improve, start, site } = walk(still, { competition, student });
+  const competing = (student: Variables, compete = 0.2) => {
+    const { improve, start, site } = walk(still, { compete, student });
     return { ...improve(start), site, start };
   };
 
@@ -345,10 +345,10 @@ describe('Adaptive DeepInversion', () => {
     const { metrics, site, start } = competing(student);
     const known = site.student.apply(student, start.images, { mode: 'eval' }).logits;
     const asked = site.victim.logits(site.victim.frozen, start.images);
-    expectClose([item(metrics.competition)], [1 - item(jensenShannon(known, asked))], 1e-6);
+    expectClose([item(metrics.compete)], [1 - item(jensenShannon(known, asked))], 1e-6);
     const { metrics: without } = competing(student, 0);
-    expectClose([item(metrics.loss)], [item(without.loss) + 0.2 * item(metrics.competition)], 1e-6);
-    expect(Object.keys(without)).not.toContain('competition');
+    expectClose([item(metrics.loss)], [item(without.loss) + 0.2 * item(metrics.compete)], 1e-6);
+    expect(Object.keys(without)).not.toContain('compete');
   });
 
   test('looks for other images when the student is another', () => {
@@ -358,7 +358,7 @@ describe('Adaptive DeepInversion', () => {
       return { params: tree.map(params, (leaf) => leaf.mul(by)), stats };
     };
     const [one, other] = [competing(scaled(1)), competing(scaled(5))];
-    expect(item(one.metrics.competition)).not.toBe(item(other.metrics.competition));
+    expect(item(one.metrics.compete)).not.toBe(item(other.metrics.compete));
     expect(item(one.metrics.crossEntropy)).toBe(item(other.metrics.crossEntropy));
     expect(values(one.state.images)).not.toEqual(values(other.state.images));
     const [third, fourth] = [competing(scaled(1), 0), competing(scaled(5), 0)];

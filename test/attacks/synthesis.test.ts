@@ -158,9 +158,9 @@ describe('compiled, a step is the eager one to the last bit, and leaves nothing 
     (step, frozen) =>
       compile(step, frozen, { cache, stride });
 
-  const phase = (of: Inversion, at: number, competition = 0): void => {
+  const phase = (of: Inversion, at: number, compete = 0): void => {
     const site = siteOf(victim);
-    const synthesiser = inverting(of, competition);
+    const synthesiser = inverting(of, compete);
     const student = learner.network.init(key('student'));
     const found = at === 0 ? undefined : synthesiser.init(key('before'), site);
     const spec = phaseFit(synthesiser, site, at, { labels: [0, 1, 2, 1], student, before: found, every: 10 });

@@ -1,4 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { spawn } from 'node:child_process';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { describe, expect, it, vi } from 'vitest';
 import { decodeAll, type Tried } from '../../src/data/decoding-threads.js';
 import type { FileContent } from '../../src/data/source.js';
 import { pngOf } from './helpers.js';
@@ -9,6 +13,36 @@ async function* files(count: number): AsyncGenerator<FileContent, void, void> {
     yield { path: `${i}.png`, bytes };
   }
 }
+
+/** The threads of this process, as its diagnostic report counts them: among others those that load modules. */
+const threads = (): number => (process.report.getReport() as unknown as { workers: unknown[] }).workers.length;
+
+/** A process that breaks decoding off, again and again, while its threads are at work. */
+const interrupted = (rounds: number): Promise<{ readonly code: number | null; readonly said: string }> => {
+  const module = JSON.stringify(pathToFileURL(resolve('src/data/decoding-threads.ts')).href);
+  const source = `import { decodeAll } from ${module};
+    const bytes = Buffer.from(${JSON.stringify(pngOf(16, 16, [1, 2, 3]).toString('base64'))}, 'base64');
+    async function* failing() {
+      for (let i = 0; i < 1500; i++) yield { path: i + '.png', bytes };
+      throw new Error('gone');
+    }
+    const threads = () => process.report.getReport().workers.length;
+    let broken = 0, before = 0;
+    for (let round = 0; round < ${rounds}; round++) {
+      try {
+        for await (const _ of decodeAll(failing(), 10000, 32, 8));
+      } catch (error) {
+        if (error.message === 'gone') broken++;
+      }
+      // After the first, which also starts what bundles the threads' script.
+      if (round === 0) before = threads();
+    }
+    console.log(broken, 'broken off,', threads() - before, 'threads left');`;
+  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source]);
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (said += text));
+  return new Promise((done) => child.on('close', (code) => done({ code, said: said.trim() })));
+};
 
 const all = async (threads: number, size?: number, count = 700): Promise<Tried[]> => {
   const tried: Tried[] = [];
@@ -42,10 +76,21 @@ describe('decoding in threads', () => {
     }).rejects.toThrow('gone');
   });
 
-  it('ends its threads when nobody wants more', async () => {
+  it('lets its threads end by themselves when nobody wants more', async () => {
+    const terminate = vi.spyOn(Worker.prototype, 'terminate');
+    const before = threads();
+    let most = 0;
     for await (const lot of decodeAll(files(700), 700, undefined, 2)) {
       expect(lot.length).toBe(256);
+      most = threads();
       break;
     }
+    expect(most - before).toBe(2);
+    expect(threads()).toBe(before);
+    expect(terminate).not.toHaveBeenCalled();
+  });
+
+  it('outlives being broken off while its threads are at work, and leaves none of them', async () => {
+    expect(await interrupted(6)).toEqual({ code: 0, said: '6 broken off, 0 threads left' });
   });
 });

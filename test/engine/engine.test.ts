@@ -61,6 +61,7 @@ describe('the doctor', { timeout: 120_000 }, () => {
       'compiler',
       'cache',
       'cores',
+      'vectors',
       'memory',
       'engine',
       'loads',

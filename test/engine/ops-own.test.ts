@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
 import { key, uniforms } from '../../src/core/random.js';
@@ -8,6 +7,7 @@ import { loadEngine } from '../../src/engine/engine.js';
 import * as ops from '../../src/engine/ops.js';
 import * as native from '../../src/engine/ops-native.js';
 import * as own from '../../src/engine/ops-own.js';
+import { thisProcessor, vectorLevel } from '../../src/engine/setup/processor.js';
 
 await loadEngine();
 
@@ -33,10 +33,9 @@ it('there are operations of our own on a processor', () => {
   expect(own.hasOwn()).toBe(!backend().isUsingGpuDevice);
 });
 
-/** As the system says it. */
-const processor = existsSync('/proc/cpuinfo') ? readFileSync('/proc/cpuinfo', 'utf8') : '';
-const hasAvx512 = /\bavx512f\b/.test(processor);
-const multipliesMatrices = /\bamx_bf16\b/.test(processor) && /\bavx512_bf16\b/.test(processor);
+const level = vectorLevel(thisProcessor());
+const hasAvx512 = level.startsWith('avx512') || level === 'amx';
+const hasAmx = level === 'amx';
 const same = { stride: 1, padding: 1 };
 
 it('there are convolutions of our own on a processor with AVX-512', () => {
@@ -127,31 +126,43 @@ describe.skipIf(!hasAvx512)('a convolution by Winograd is TensorFlow’s, forwar
         const [x, filter] = [random('x', n, h, w, from), random('f', 3, 3, from, to)];
         const dy = random('dy', n, by * h, by * w, to);
         const convolve = byWinograd(upsampled);
-        const narrow = ops.inBfloat16(() => bothWays(convolve, x, filter, dy));
+        const ours = ops.inBfloat16(() => bothWays(convolve, x, filter, dy));
         const wide = bothWays(convolve, rounded(x), rounded(filter), rounded(dy));
-        narrow.forEach((tensor, i) => {
+        ours.forEach((tensor, i) => {
           expect(tensor.dataSync()).toEqual((wide[i] as tf.Tensor).dataSync());
         });
-        expectNear(narrow[0] as tf.Tensor, convolve(x, filter), 1e-2);
-        expect(largest(tf.sub(narrow[0] as tf.Tensor, convolve(x, filter)))).toBeGreaterThan(0);
+        expectNear(ours[0] as tf.Tensor, convolve(x, filter), 1e-2);
+        expect(largest(tf.sub(ours[0] as tf.Tensor, convolve(x, filter)))).toBeGreaterThan(0);
       });
     },
   );
 });
 
-/** Whether the engine convolves by matrices, when it is asked for bfloat16. */
-const byMatrices = ops.inBfloat16(() => own.convolvesNarrow([8, 16, 16, 3], [3, 3, 3, 16], { padding: 1 }));
+it.skipIf(backend().isUsingGpuDevice)('in bfloat16 TensorFlow’s kernels round their results, and ours do not', () => {
+  const isRounded = (x: tf.Tensor): boolean => largest(tf.sub(x, rounded(x))) === 0;
+  tf.tidy(() => {
+    const ofBfloat16 = (f: Convolve, x: tf.Tensor, y: tf.Tensor) =>
+      ops.inBfloat16(() => bothWays(f, x, y, tf.onesLike(f(x, y)))).map(isRounded);
+    const product: Convolve = (x, weight) => ops.dense(x as tf.Tensor2D, weight as tf.Tensor2D, tf.zeros([32]));
+    expect(ofBfloat16(product, random('a', 64, 48), random('b', 48, 32))).toEqual([true, true, true]);
+    const convolve: Convolve = (x, filter) => ops.conv2d(x as tf.Tensor4D, filter as tf.Tensor4D, { padding: 1 });
+    // Output channels by no sixteens are none of ours.
+    expect(ofBfloat16(convolve, random('x', 16, 8, 8, 3), random('f', 3, 3, 3, 40))).toEqual([true, true, true]);
+    if (!hasAvx512) return;
+    expect(ofBfloat16(convolve, random('x', 16, 8, 8, 16), random('f', 3, 3, 16, 32))).toEqual([false, false, false]);
+  });
+});
+
+/** Whether the engine convolves by matrix instructions (AMX) when it is asked for bfloat16. */
+const byAmx = ops.inBfloat16(() => own.convolvesBfloat16([8, 16, 16, 3], [3, 3, 3, 16], { padding: 1 }));
 
 // A compiler of one's own may not know the instructions.
-it.skipIf(process.env.CXX !== undefined)(
-  'there are convolutions by matrices on a processor that multiplies them',
-  () => {
-    expect(byMatrices).toBe(multipliesMatrices && own.hasOwn());
-    expect(own.convolvesNarrow([8, 16, 16, 3], [3, 3, 3, 16], { padding: 1 })).toBe(false);
-  },
-);
+it.skipIf(process.env.CXX !== undefined)('there are convolutions by AMX on a processor that has it', () => {
+  expect(byAmx).toBe(hasAmx && own.hasOwn());
+  expect(own.convolvesBfloat16([8, 16, 16, 3], [3, 3, 3, 16], { padding: 1 })).toBe(false);
+});
 
-describe.skipIf(!byMatrices)('a convolution by matrices is TensorFlow’s of rounded factors', () => {
+describe.skipIf(!byAmx)('a convolution by AMX is TensorFlow’s of rounded factors', () => {
   const convolve =
     (stride: number, padding: number, by: typeof native.conv2d): Convolve =>
     (x, filter) =>
@@ -188,8 +199,8 @@ describe.skipIf(!byMatrices)('a convolution by matrices is TensorFlow’s of rou
         const dy = random('dy', ...plainly(x, filter).shape);
         const theirs = bothWays(plainly, rounded(x), rounded(filter), rounded(dy));
         const ours = ops.inBfloat16(() => {
-          expect(own.convolvesNarrow(x.shape, filter.shape, { padding })).toBe(true);
-          return bothWays(convolve(stride, padding, own.narrowConv), x, filter, dy);
+          expect(own.convolvesBfloat16(x.shape, filter.shape, { padding })).toBe(true);
+          return bothWays(convolve(stride, padding, own.bfloat16Conv), x, filter, dy);
         });
         ours.forEach((tensor, i) => {
           expectNear(tensor, theirs[i] as tf.Tensor, i === 1 && from % 16 !== 0 ? 1e-2 : 1e-5);
@@ -201,7 +212,7 @@ describe.skipIf(!byMatrices)('a convolution by matrices is TensorFlow’s of rou
   it('and its gradients are of float32 where they are taken outside', () => {
     tf.tidy(() => {
       const [x, filter, dy] = [random('x', 4, 8, 8, 32), random('f', 3, 3, 32, 16), random('dy', 4, 8, 8, 16)];
-      const within = convolve(1, 1, own.narrowConv);
+      const within = convolve(1, 1, own.bfloat16Conv);
       const outside = tf.grads((a: tf.Tensor, b: tf.Tensor) => ops.inBfloat16(() => within(a, b)))([x, filter], dy);
       const wide = tf.grads(convolve(1, 1, native.conv2d))([x, filter], dy);
       outside.forEach((tensor, i) => {
@@ -218,7 +229,7 @@ describe.skipIf(!byMatrices)('a convolution by matrices is TensorFlow’s of rou
         ops.inBfloat16(() => ops.dense(a as tf.Tensor2D, b as tf.Tensor2D, tf.zeros([512]) as tf.Tensor1D));
       const before = product().dataSync();
       for (let i = 0; i < 3; i++) {
-        ops.inBfloat16(() => convolve(1, 1, own.narrowConv)(x, filter));
+        ops.inBfloat16(() => convolve(1, 1, own.bfloat16Conv)(x, filter));
         expect(product().dataSync()).toEqual(before);
       }
     });
@@ -234,8 +245,8 @@ describe.skipIf(!byMatrices)('a convolution by matrices is TensorFlow’s of rou
     ['images without rows', [4, 0, 8, 32], [3, 3, 32, 32], 1, 2],
   ])('but there is none with %s', (_, x, filter, stride, padding) => {
     ops.inBfloat16(() => {
-      expect(own.convolvesNarrow(x, filter, { padding })).toBe(false);
-      expect(() => convolve(stride, padding, own.narrowConv)(tf.ones([...x]), tf.ones([...filter]))).toThrow(
+      expect(own.convolvesBfloat16(x, filter, { padding })).toBe(false);
+      expect(() => convolve(stride, padding, own.bfloat16Conv)(tf.ones([...x]), tf.ones([...filter]))).toThrow(
         /another number of channels|no multiple of 16|no square filter|no kernel|smaller than the kernel/,
       );
     });

@@ -421,6 +421,7 @@ describe('identities', () => {
     ["the student's net", { students: [learnerOf(tiny(5))] }, {}, is('steal')],
     ['the data', {}, { data: { ...facts.data, fingerprint: 'other' } }, everything],
     ['the engine', {}, { engine: 'tensorflow-cuda' }, everything],
+    ["the processor's vector extensions", {}, { engine: 'tensorflow-cpu+avx2' }, everything],
     ['the training loop', {}, { harness: { ...facts.harness, training: 'training 2' } }, everything],
     ['the version', {}, { version: '2' }, everything],
     ['the measuring', {}, { harness: { ...facts.harness, measuring: 'measuring 2' } }, is('measure')],

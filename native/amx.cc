@@ -1,6 +1,6 @@
-// Convolutions of images with numbers rounded to bfloat16, by instructions that multiply matrices (AMX).
+// Convolutions by matrix instructions (AMX): factors are rounded to bfloat16, sums and results are float32.
 //
-// A register of theirs holds 16 rows of 64 bytes: 32 factors, or 16 sums of float32. In a convolution, and in the gradient to
+// A tile register holds 16 rows of 64 bytes: 32 factors, or 16 sums of float32. In a convolution, and in the gradient to
 // images, which is one too, the rows are the same pixel of 16 images, and what is summed over are the channels of the pixels
 // of a line of the kernel, which lie side by side. In the gradient to the filter what is summed over are 32 images.
 
@@ -12,14 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include "avx512.h"
 #include "operation.h"
-#include "wide.h"
 #include "workers.h"
 
 // Where the compiler is known to have the instructions.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #if __has_include(<amxbf16intrin.h>) && __has_include(<avx512bf16intrin.h>)
-#define HAS_MATRICES
+#define HAS_AMX
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -37,12 +37,12 @@ struct Convolution {
   int64_t Across() const { return (width + 2 * padding - kernel) / stride + 1; }
 };
 
-#if defined(HAS_MATRICES)
-#define NARROW __attribute__((target("avx512f,avx512bw,avx512bf16")))
-#define NARROW_HERE __attribute__((target("avx512f,avx512bw,avx512bf16"), always_inline))
-#define NARROW_INLINE NARROW_HERE inline
+#if defined(HAS_AMX)
+#define BFLOAT16 __attribute__((target("avx512f,avx512bw,avx512bf16")))
+#define BFLOAT16_HERE __attribute__((target("avx512f,avx512bw,avx512bf16"), always_inline))
+#define BFLOAT16_INLINE BFLOAT16_HERE inline
 
-using Narrow = uint16_t;
+using Bfloat16 = uint16_t;
 
 // Rows of a register, and columns of sums; factors in a row, and in a register.
 constexpr int64_t kRows = 16, kFactors = 32, kRegister = kRows * kFactors;
@@ -53,9 +53,9 @@ constexpr int64_t RoundUp(int64_t count, int64_t to) { return (count + to - 1) /
 bool CanConvolve() {
   static const bool can = [] {
     unsigned a, b, c, d, e;
-    constexpr unsigned narrow = 1u << 5, matrices = 1u << 22 | 1u << 24;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & matrices) != matrices) return false;
-    if (!__get_cpuid_count(7, 1, &e, &b, &c, &d) || (e & narrow) == 0 || !__builtin_cpu_supports("avx512bw")) return false;
+    constexpr unsigned bfloat16 = 1u << 5, amx = 1u << 22 | 1u << 24;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amx) != amx) return false;
+    if (!__get_cpuid_count(7, 1, &e, &b, &c, &d) || (e & bfloat16) == 0 || !__builtin_cpu_supports("avx512bw")) return false;
     // Linux gives a process the registers when it asks for them.
     constexpr int ask = 0x1023, registers = 18;
     return syscall(SYS_arch_prctl, ask, registers) == 0;
@@ -136,28 +136,28 @@ class Registers {
 class Factors {
  public:
   explicit Factors(int64_t count) : memory_((count + 1) / 2) {}
-  Narrow* Data() const { return reinterpret_cast<Narrow*>(memory_.Data()); }
+  Bfloat16* Data() const { return reinterpret_cast<Bfloat16*>(memory_.Data()); }
 
  private:
   Workspace memory_;
 };
 
 // Up to 16 numbers, and zeros.
-NARROW_INLINE __m512 Some(const float* from, int64_t count) {
+BFLOAT16_INLINE __m512 Some(const float* from, int64_t count) {
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1), from);
 }
 
 // The first numbers and then the second ones, rounded.
-NARROW_INLINE __m512i Rounded(__m512 first, __m512 second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
+BFLOAT16_INLINE __m512i Rounded(__m512 first, __m512 second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
 
 // A number of the first and one of the second in turn, rounded.
-NARROW_INLINE __m512i RoundedInTurn(__m512 first, __m512 second) {
+BFLOAT16_INLINE __m512i RoundedInTurn(__m512 first, __m512 second) {
   alignas(64) static constexpr uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   return _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), Rounded(first, second));
 }
 
-NARROW void Round(const float* from, int64_t count, Narrow* to) {
+BFLOAT16 void Round(const float* from, int64_t count, Bfloat16* to) {
   for (int64_t i = 0; i < count; i += 32) {
     const int64_t left = std::min<int64_t>(32, count - i);
     const __m512i factors = Rounded(Some(from + i, left), left > 16 ? Some(from + i + 16, left - 16) : _mm512_setzero_ps());
@@ -236,7 +236,7 @@ class Filter {
   }
 
   // Of 16 output channels for a line of the kernel.
-  Narrow* Line(int64_t phase, int64_t block, int64_t line) const {
+  Bfloat16* Line(int64_t phase, int64_t block, int64_t line) const {
     const auto [down, across] = PhasesOf(phase);
     return factors_->Data() + (begins_[phase] + (block * Lines(*down) + line) * Fills(of_, *across)) * kRegister;
   }
@@ -254,7 +254,7 @@ class Filter {
     const int64_t fills = Fills(of_, *across);
     for (int64_t line = 0; line < Lines(*down); line++) {
       const float* weights = filter + down->kernel[line] * of_.kernel * of_.from * of_.to;
-      Narrow* to = Line(phase, block, line);
+      Bfloat16* to = Line(phase, block, line);
       for (int64_t fill = 0; fill < fills; fill++, to += kRegister) {
         if (of_.turned)
           FillTurned(weights, *across, block, fill * kFactors, to);
@@ -265,8 +265,8 @@ class Filter {
   }
 
   // Forwards, a line of the kernel is used as it is: [its factors, to].
-  NARROW void FillStraight(const float* line, const Phase& across, int64_t block, int64_t begin, Narrow* to) const {
-    const auto factor = [&](int64_t i) NARROW_HERE {
+  BFLOAT16 void FillStraight(const float* line, const Phase& across, int64_t block, int64_t begin, Bfloat16* to) const {
+    const auto factor = [&](int64_t i) BFLOAT16_HERE {
       return i < Lines(across) * of_.from ? _mm512_loadu_ps(line + i * of_.to + block * kRows) : _mm512_setzero_ps();
     };
     for (int64_t i = 0; i < kFactors; i += 2)
@@ -274,7 +274,7 @@ class Filter {
   }
 
   // Turned, 16 channels of a pixel lie side by side for each output channel.
-  NARROW void FillTurned(const float* line, const Phase& across, int64_t block, int64_t begin, Narrow* to) const {
+  BFLOAT16 void FillTurned(const float* line, const Phase& across, int64_t block, int64_t begin, Bfloat16* to) const {
     const auto where = [&](int64_t i) -> const float* {
       if (i >= Lines(across) * of_.from) return nullptr;
       return line + (across.kernel[i / of_.from] * of_.to + block * kRows) * of_.from + i % of_.from;
@@ -315,18 +315,18 @@ class GivenRows {
   void Bring(const float* given, int64_t image, int64_t count, int64_t row) {
     const int64_t numbers = of_.width * of_.from, before = left_ * of_.from;
     for (int64_t i = 0; i < count; i++) {
-      Narrow* to = Data(row) + i * image_;
-      std::fill_n(to, before, Narrow{0});
+      Bfloat16* to = Data(row) + i * image_;
+      std::fill_n(to, before, Bfloat16{0});
       Round(given + ((image + i) * of_.height + row) * numbers, numbers, to + before);
-      std::fill(to + before + numbers, to + image_, Narrow{0});
+      std::fill(to + before + numbers, to + image_, Bfloat16{0});
     }
   }
 
-  const Narrow* At(int64_t row, int64_t column) const { return Data(row) + (left_ + column) * of_.from; }
+  const Bfloat16* At(int64_t row, int64_t column) const { return Data(row) + (left_ + column) * of_.from; }
 
  private:
   int64_t Row() const { return kRows * image_; }
-  Narrow* Data(int64_t row) const { return rows_->Data() + row % kept_ * Row(); }
+  Bfloat16* Data(int64_t row) const { return rows_->Data() + row % kept_ * Row(); }
 
   const Gathering& of_;
   int64_t kept_, left_ = 0, image_ = 0;
@@ -336,8 +336,8 @@ class GivenRows {
 // What a result is a sum of, and where it goes: by line of the kernel where the pixels and the factors of the first 16 output
 // channels begin, and how far it is from image to image, from pixel to pixel and to the next 16 channels.
 struct Terms {
-  const Narrow* pixels[16];
-  const Narrow* factors[16];
+  const Bfloat16* pixels[16];
+  const Bfloat16* factors[16];
   int64_t lines, fills, image, pixel, block;
   float* result;
   int64_t result_image, result_pixel;
@@ -347,10 +347,10 @@ struct Terms {
 template <int pixels, int blocks>
 void Gather(const Terms& of) {
   static_assert(pixels * blocks <= 4);
-  const int64_t image = of.image * sizeof(Narrow), next = of.result_image * sizeof(float);
+  const int64_t image = of.image * sizeof(Bfloat16), next = of.result_image * sizeof(float);
   Each<pixels * blocks>([](auto sum) { Zero<sum>(); });
   for (int64_t line = 0; line < of.lines; line++) {
-    const Narrow *x = of.pixels[line], *w = of.factors[line];
+    const Bfloat16 *x = of.pixels[line], *w = of.factors[line];
     for (int64_t fill = 0; fill < of.fills; fill++, x += kFactors, w += kRegister) {
       Each<blocks>([&](auto block) { Load<6 + block>(w + block * of.block, 64); });
       Each<pixels>([&](auto pixel) {
@@ -443,7 +443,7 @@ void GatherAll(const Gathering& of, const float* given, const float* weights, fl
 // Rows of pixels of 32 images as factors: for each pixel [channels / 16] registers, and zeros for channels that there are not.
 // Turned, a register's rows are channels, and else pairs of images.
 template <bool turned>
-NARROW void BringRow(const float* images, int64_t count, int64_t image, int64_t pixels, int64_t channels, Narrow* to) {
+BFLOAT16 void BringRow(const float* images, int64_t count, int64_t image, int64_t pixels, int64_t channels, Bfloat16* to) {
   alignas(64) float pairs[kRows][16];
   for (int64_t pixel = 0; pixel < pixels; pixel++) {
     for (int64_t c = 0; c < channels; c += 16, to += kRegister) {
@@ -461,8 +461,8 @@ NARROW void BringRow(const float* images, int64_t count, int64_t image, int64_t 
 
 // Sums of products, of `images` registers of the images by `gradients` of the gradient, over the pixels of a line.
 struct Products {
-  const Narrow* x[3];
-  const Narrow* dy[2];
+  const Bfloat16* x[3];
+  const Bfloat16* dy[2];
   float* sums[2][3];
   int64_t next_x, next_dy, pixels;
 };
@@ -491,8 +491,8 @@ void AddToSums(const Products& of) {
 
 // Rows of images and of the gradient to the result that are at hand.
 struct Band {
-  const Narrow* x;
-  const Narrow* dy;
+  const Bfloat16* x;
+  const Bfloat16* dy;
   int64_t kept, begin, end;
 };
 
@@ -565,10 +565,10 @@ void SumImages(const Convolution& of, const float* x, const float* dy, int64_t f
       next = std::min(std::max(next, begin * of.stride - of.padding), needed);
       run(needed - next + end - begin, [&](int64_t i) {
         if (i < needed - next) {
-          Narrow* to = x_rows.Data() + (next + i) % kept * x_row;
-          std::fill_n(to, outside, Narrow{0});
+          Bfloat16* to = x_rows.Data() + (next + i) % kept * x_row;
+          std::fill_n(to, outside, Bfloat16{0});
           BringRow<true>(x + image * x_image + (next + i) * of.width * of.from, count, x_image, of.width, of.from, to + outside);
-          std::fill_n(to + x_row - outside, outside, Narrow{0});
+          std::fill_n(to + x_row - outside, outside, Bfloat16{0});
         } else {
           const int64_t row = i - (needed - next);
           BringRow<false>(dy + image * dy_image + (begin + row) * across * of.to, count, dy_image, across, of.to,
@@ -636,13 +636,13 @@ void Check(const Convolution& of, Context& context) {
                      of.width + 2 * of.padding >= of.kernel,
                  "there are no images, or they are smaller than the kernel");
   context.Expect(of.to > 0 && of.to % 16 == 0, "the channels are no multiple of 16");
-  context.Expect(CanConvolve(), "the processor multiplies no matrices");
+  context.Expect(CanConvolve(), "the processor has no AMX");
 }
 
 }  // namespace
 
 // Images [n, h, w, from] and a filter [k, k, from, to] to [n, down, across, to].
-void NarrowConv(const Settings& with, Context& context) {
+void Bfloat16Conv(const Settings& with, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == TF_Dim(tf, 1), "no images, or no square filter");
@@ -658,7 +658,7 @@ void NarrowConv(const Settings& with, Context& context) {
 }
 
 // The gradient to the result, and the filter, to the gradient to images of so many rows and columns.
-void NarrowConvToImages(const Settings& with, Context& context) {
+void Bfloat16ConvToImages(const Settings& with, Context& context) {
   TF_Tensor *td = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(td) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == TF_Dim(tf, 1), "no images, or no square filter");
@@ -676,7 +676,7 @@ void NarrowConvToImages(const Settings& with, Context& context) {
 }
 
 // Images and the gradient to the result to the gradient to a filter [k, k, from, to].
-void NarrowConvToFilter(const Settings& with, Context& context) {
+void Bfloat16ConvToFilter(const Settings& with, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *td = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(td) == 4, "no images");

@@ -1,7 +1,7 @@
-// What convolutions share that need vectors of 16 numbers.
+// What the convolutions for AVX-512 share, whose vectors have 16 numbers.
 
-#ifndef UNDISTILL_WIDE_H_
-#define UNDISTILL_WIDE_H_
+#ifndef UNDISTILL_AVX512_H_
+#define UNDISTILL_AVX512_H_
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -14,9 +14,9 @@
 #include <tuple>
 #include <vector>
 
-#define WIDE __attribute__((target("avx512f")))
-#define WIDE_HERE __attribute__((target("avx512f"), always_inline))
-#define WIDE_INLINE WIDE_HERE inline
+#define AVX512 __attribute__((target("avx512f")))
+#define AVX512_HERE __attribute__((target("avx512f"), always_inline))
+#define AVX512_INLINE AVX512_HERE inline
 
 namespace undistill {
 
@@ -77,13 +77,13 @@ class Workspace {
 };
 
 // Adds so many numbers, a multiple of 16, to others.
-WIDE inline void Add(const float* from, int64_t count, float* to) {
+AVX512 inline void Add(const float* from, int64_t count, float* to) {
   for (int64_t i = 0; i < count; i += 16)
     _mm512_storeu_ps(to + i, _mm512_add_ps(_mm512_loadu_ps(to + i), _mm512_loadu_ps(from + i)));
 }
 
 // 16 rows of 16 numbers, `next` apart, to columns.
-WIDE inline void Transpose(const float* rows, int64_t next, float columns[16][16]) {
+AVX512 inline void Transpose(const float* rows, int64_t next, float columns[16][16]) {
   __m512 r[16], t[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(rows + i * next);
@@ -116,4 +116,4 @@ WIDE inline void Transpose(const float* rows, int64_t next, float columns[16][16
 }  // namespace undistill
 #endif
 
-#endif  // UNDISTILL_WIDE_H_
+#endif  // UNDISTILL_AVX512_H_
