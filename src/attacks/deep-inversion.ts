@@ -1,14 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  atLeast,
-  type Condition,
-  checked,
-  nothingElse,
-  oneOf,
-  positive,
-  wholeAtLeast,
-  withDefaults,
-} from '../core/check.js';
+import { atLeast, belowOne, checked, nothingElse, oneOf, positive, wholeAtLeast, withDefaults } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import { normals } from '../core/random.js';
 import { clone } from '../core/tree.js';
@@ -199,6 +190,7 @@ export const deepInversion = (options: DeepInversionOptions = {}): Attack<'weigh
       pictureEvery: pictureEvery ?? 1,
     },
   );
+  // A β of 1 would never take anything in.
   checked('deepInversion: betas', { 0: belowOne, 1: belowOne }, { 0: inversion.betas[0], 1: inversion.betas[1] });
   oneOf('deepInversion', 'schedule', inversion.schedule, ['constant', 'cosine']);
   oneOf('deepInversion', 'normOf', inversion.normOf, ['batch', 'image']);
@@ -251,9 +243,6 @@ export const deepInversion = (options: DeepInversionOptions = {}): Attack<'weigh
       ),
   };
 };
-
-/** A β of 1 would never take anything in. */
-const belowOne: Condition = { holds: (value) => value >= 0 && value < 1, says: 'a number of at least 0 and below 1' };
 
 const numbersOf = ({ schedule: _, betas: __, normOf: ___, flip: ____, clip: _____, ...numbers }: Inversion) => numbers;
 

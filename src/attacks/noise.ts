@@ -1,21 +1,14 @@
 import type * as tf from '@tensorflow/tfjs';
-import { checked, nothingElse, positive, wholeAtLeast } from '../core/check.js';
+import { positive, wholeAtLeast } from '../core/check.js';
+import { option, optional } from '../core/options.js';
 import type { Tree } from '../core/tree.js';
 import { standardNormal } from '../engine/ops.js';
 import type { Named } from '../models/network.js';
 import { type ClassifierState, initialState, updateOn } from '../train/classifier.js';
 import type { FitSpec } from '../train/fit.js';
 import { distillationKl } from '../train/losses.js';
-import type { Attack } from './attack.js';
+import { defineAttack } from './define.js';
 import { constantSource, scheduleSlice } from './synthesis.js';
-
-export interface NoiseOptions {
-  /** τ > 0. */
-  readonly temperature?: number;
-  /** Default: as many as the student takes when trained honestly. */
-  readonly steps?: number;
-  readonly label?: string;
-}
 
 /** What a batch of noise brings: nothing, since the step draws it. */
 type Drawn = { readonly [name: string]: never };
@@ -24,19 +17,19 @@ type Drawn = { readonly [name: string]: never };
  * Distillation on nothing: the victim is asked about images of normal noise, fresh at every step. The floor for data-free
  * attacks; DAFL's paper has 88.01 % for it on MNIST and 14.89 % on CIFAR-10.
  */
-export const noise = (options: NoiseOptions = {}): Attack<'probabilities', { readonly kind: 'none' }> => {
-  const { temperature = 1, steps, label, ...unknown } = options;
-  nothingElse('noise', unknown);
-  checked('noise', { temperature: positive, steps: wholeAtLeast(1) }, { temperature, steps: steps ?? 1 });
-  return {
-    name: 'noise',
-    params: { temperature, steps: steps ?? null },
-    source: import.meta.url,
-    needs: 'probabilities',
-    data: { kind: 'none' },
-    ...(label === undefined ? {} : { label }),
-    scaled: (factor) =>
-      noise({ ...options, ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }) }),
+export const noise = defineAttack({
+  name: 'noise',
+  source: import.meta.url,
+  about: 'Distillation on normal noise, fresh at every step: the floor for attacks without data',
+  paper: 'Chen et al., Data-free learning of student networks (DAFL), ICCV 2019',
+  options: {
+    temperature: option(positive, 1, 'τ, at which both are softened'),
+    steps: optional(wholeAtLeast(1), 'Default: as many as the student takes when trained honestly'),
+  },
+  scaled: ({ steps }, factor) => ({ steps: steps && Math.max(1, Math.round(factor * steps)) }),
+  needs: 'probabilities',
+  data: { kind: 'none' },
+  make: ({ temperature, steps }) => ({
     steal: (victim, learner, { fit, fullStepsPerEpoch }) => {
       const { network, recipe } = learner;
       const { height, width, channels } = network.input;
@@ -59,5 +52,5 @@ export const noise = (options: NoiseOptions = {}): Attack<'probabilities', { rea
       };
       return fit('student', spec);
     },
-  };
-};
+  }),
+});

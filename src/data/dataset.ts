@@ -1,3 +1,4 @@
+import * as v from 'valibot';
 import type { Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
 
@@ -69,3 +70,12 @@ export interface DatasetPlugin {
   /** Fails with kind `data`, naming the file and the remedy; nothing is half-loaded. */
   load(options?: LoadOptions): Task<Dataset>;
 }
+
+/** A data set among a plugin's options. */
+export const anyDataset = v.pipe(
+  v.custom<DatasetPlugin>(
+    (value) => typeof (value as DatasetPlugin | undefined)?.load === 'function',
+    'this is no data set',
+  ),
+  v.title('a data set, such as mnist()'),
+);

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import { type Condition, checked, wholeAtLeast } from '../core/check.js';
+import * as v from 'valibot';
+import { checked, numeric, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import {
@@ -65,10 +66,7 @@ const layers = (width: number, { height, width: across, channels }: ImageShape):
   );
 
 /** What a generator's width must be. */
-export const evenChannels: Condition = {
-  holds: (value) => value >= 2 && value % 2 === 0,
-  says: 'an even whole number of at least 2',
-};
+export const evenChannels = numeric('an even whole number of at least 2', v.minValue(2), v.multipleOf(2));
 
 /**
  * DAFL's generator (Chen et al., ICCV 2019, after its released code): a dense layer makes an image of a quarter of each side,
