@@ -40,7 +40,7 @@ export {
 } from './core/check.js';
 export { type Failure, FailureError, failure, type Task } from './core/errors.js';
 export { option, optional, required } from './core/options.js';
-export { type Declaration, isMaker, type Maker, type OptionsOf } from './core/plugin.js';
+export { type Declaration, type Declared, isDeclared, type Maker, type OptionsOf } from './core/plugin.js';
 export { type Key, key, normals } from './core/random.js';
 export type { Tree } from './core/tree.js';
 export { cifar10, cifar100 } from './data/cifar-binary.js';

@@ -27,7 +27,7 @@ export const text = v.pipe(v.string(), v.title('a text'));
 export const choice = <const Choices extends readonly (number | string)[]>(
   ...choices: Choices
 ): v.GenericSchema<Choices[number]> =>
-  v.pipe(v.picklist(choices), v.title(choices.join(' or '))) as v.GenericSchema<Choices[number]>;
+  v.pipe(v.picklist(choices), v.title([choices.slice(0, -1).join(', '), ...choices.slice(-1)].join(' or ')));
 
 const isSchema = (value: unknown): value is v.GenericSchema =>
   typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'schema';
@@ -36,9 +36,10 @@ const isSchema = (value: unknown): value is v.GenericSchema =>
 export const required = (schema: v.GenericSchema): v.GenericSchema =>
   'wrapped' in schema && isSchema(schema.wrapped) ? required(schema.wrapped) : schema;
 
+const titleOf = (schema: v.GenericSchema): string | undefined => v.getTitle(schema) ?? v.getTitle(required(schema));
+
 /** What values a schema takes, in words: `a number above 0`. */
-export const says = (schema: v.GenericSchema): string =>
-  v.getTitle(schema) ?? v.getTitle(required(schema)) ?? required(schema).expects;
+export const says = (schema: v.GenericSchema): string => titleOf(schema) ?? required(schema).expects;
 
 /**
  * What a schema makes of a value.
@@ -102,7 +103,8 @@ const isUnknownName = ({ type, expected }: v.BaseIssue<unknown>): boolean =>
 const refusal = (owner: string, schema: v.GenericSchema, issue: v.BaseIssue<unknown>): FailureError => {
   const path = (issue.path ?? []).map(({ key }) => String(key));
   const inner = within(schema, path);
-  const remedy = `Give ${says(inner)}.`;
+  const title = titleOf(inner);
+  const remedy = title === undefined ? `${issue.message}.` : `Give ${title}.`;
   const refused = (places: readonly string[], what: string) =>
     new FailureError(failure('experiment', what, { where: [owner, ...places].join(': '), remedy }));
   const [around, name = 'it'] = [path.slice(0, -1), path.at(-1)];

@@ -19,7 +19,7 @@ export interface Declaration {
   readonly options: Options;
   /** Settings by name, of papers as a rule. */
   readonly presets: Readonly<Record<string, object>>;
-  /** The option that may be given alone and without its name: `rounding(2)`. */
+  /** The option that may be given alone and without its name: `rounding(2)`; a list as several: `compose(nasty(), topK(3))`. */
   readonly positional?: string;
 }
 
@@ -62,7 +62,7 @@ export interface Identity<Plugin> {
   readonly scaled?: (factor: number) => Plugin;
 }
 
-/** Optional by every plugin's leave. */
+/** What attacks and defences take beside their options. */
 export interface Labelled {
   /** A name of one's own for the matrix; default: the name and the parameters that differ. */
   readonly label?: string;
@@ -81,9 +81,7 @@ export const define = <Of extends Options, Presets, Alone extends keyof Of, Made
   finish: (identity: Identity<Plugin>, made: Made, options: Parsed<Of>) => Plugin,
 ): Maker<Plugin, Argument<Of, Alone, Besides>, Presets> => {
   const { name, source, about, paper, options = {}, presets = {}, positional, cosmetic = [], scaled, make } = spec;
-  const entries: Options =
-    kind === 'network' ? options : { ...options, label: optional(text, 'Its name in the matrix') };
-  const schema = v.strictObject(entries);
+  const schema = schemaOf({ kind, options });
   const maker = (argument?: unknown): Plugin => {
     const given = byName(name, positional as string | undefined, argument);
     const { label, ...chosen } = parsed(name, schema, given) as Labelled & Readonly<Record<string, unknown>>;
@@ -112,6 +110,13 @@ export const define = <Of extends Options, Presets, Alone extends keyof Of, Made
   return Object.assign(maker, { declaration, presets: presets as Presets });
 };
 
+/** What a maker takes, by name: its options, and a label where the kind has one. */
+export const schemaOf = ({ kind, options }: Pick<Declaration, 'kind' | 'options'>) => {
+  const label = optional(text, 'Its name in the matrix; default: the name and the parameters that differ');
+  const all: Options = kind === 'network' ? options : { ...options, label };
+  return v.strictObject(all);
+};
+
 const byName = (owner: string, positional: string | undefined, argument: unknown): object => {
   if (argument === undefined) return {};
   if (positional !== undefined && typeof argument !== 'object') return { [positional]: argument };
@@ -124,6 +129,10 @@ const byName = (owner: string, positional: string | undefined, argument: unknown
 /** The options that a maker takes by name: `OptionsOf<typeof kd>`. */
 export type OptionsOf<Make extends (options: never) => unknown> = Extract<Parameters<Make>[0], object>;
 
-/** Whether something makes plugins and says which. */
-export const isMaker = (value: unknown): value is Maker<unknown, never> =>
-  typeof value === 'function' && 'declaration' in value;
+/** Something that makes plugins and says which. */
+export interface Declared {
+  (...given: readonly unknown[]): unknown;
+  readonly declaration: Declaration;
+}
+
+export const isDeclared = (value: unknown): value is Declared => typeof value === 'function' && 'declaration' in value;

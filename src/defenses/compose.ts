@@ -1,5 +1,9 @@
+import * as v from 'valibot';
 import { FailureError, failure } from '../core/errors.js';
+import { required } from '../core/options.js';
+import type { Declaration } from '../core/plugin.js';
 import { type Defense, partsOf } from './defense.js';
+import { anyDefense } from './define.js';
 import { type Access, rank } from './victim.js';
 
 /** The least of several access levels. */
@@ -25,15 +29,7 @@ type ExposedBy<Parts extends readonly Defense[]> = Least<{
   [I in keyof Parts]: Parts[I] extends Defense<infer A> ? A : never;
 }>;
 
-/**
- * Several defences at once, in order: each trains the teacher the one before left, each wraps the answers of the one
- * before. `compose(nasty(), rounding(2))` shares its nasty teacher with `nasty()` in another column.
- *
- * Throws a `FailureError` of kind `experiment` for no parts, or a wrapper of probabilities after one that gives labels only.
- */
-export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(
-  ...parts: Parts
-): Defense<ExposedBy<Parts>> => {
+const composed = <const Parts extends readonly [Defense, ...Defense[]]>(...parts: Parts): Defense<ExposedBy<Parts>> => {
   const flat = parts.flatMap(partsOf);
   if (flat.length === 0) throw new FailureError(failure('experiment', 'compose() was given no defence'));
   let exposes: Access = 'weights';
@@ -55,8 +51,26 @@ export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(
     exposes: exposes as ExposedBy<Parts>,
     parts: flat,
     scaled: (factor) =>
-      compose(...(flat.map((part) => part.scaled?.(factor) ?? part) as [Defense, ...Defense[]])) as Defense<
+      composed(...(flat.map((part) => part.scaled?.(factor) ?? part) as [Defense, ...Defense[]])) as Defense<
         ExposedBy<Parts>
       >,
   };
 };
+
+const declaration: Declaration = {
+  kind: 'defense',
+  name: 'compose',
+  source: import.meta.url,
+  about: 'Several defences, one after the other',
+  options: { parts: required(v.pipe(v.array(anyDefense), v.minLength(1), v.title('defences')), 'In their order') },
+  positional: 'parts',
+  presets: {},
+};
+
+/**
+ * Several defences at once, in order: each trains the teacher the one before left, each wraps the answers of the one
+ * before. `compose(nasty(), rounding(2))` shares its nasty teacher with `nasty()` in another column.
+ *
+ * Throws a `FailureError` of kind `experiment` for no parts, or a wrapper of probabilities after one that gives labels only.
+ */
+export const compose = Object.assign(composed, { declaration });

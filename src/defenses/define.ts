@@ -1,3 +1,4 @@
+import * as v from 'valibot';
 import type { Options } from '../core/options.js';
 import { type Argument, define, type Labelled, type Maker, type PluginSpec } from '../core/plugin.js';
 import type { Defense } from './defense.js';
@@ -42,3 +43,9 @@ export const defineDefense = <
   ...spec
 }: DefenseSpec<Exposes, Of, Presets, Alone>): Maker<Defense<Exposes>, Argument<Of, Alone, Labelled>, Presets> =>
   define('defense', spec, (identity, body): Defense<Exposes> => ({ ...identity, exposes, ...body }));
+
+/** A defence among a plugin's options. */
+export const anyDefense = v.pipe(
+  v.custom<Defense>((value) => typeof value === 'object' && value !== null && 'exposes' in value, 'this is no defence'),
+  v.title('a defence, such as nasty()'),
+);
