@@ -2,7 +2,6 @@ import {
   cifar10,
   cifar100,
   dafl,
-  daflPresets,
   experiment,
   kd,
   learner,
@@ -33,7 +32,7 @@ const table = (name: DataSet, published: Pick<Published, 'teachers' | 'students'
     teacher: learner(resNet(34), recipes[name]),
     students: [{ ...learner(resNet(18), recipes[name]), label: 'ResNet-18' }],
     defenses: [none(), nasty(nasty.presets[name])],
-    attacks: [scratch(), kd(kd.presets[name]), noise(), dafl(daflPresets[name])],
+    attacks: [scratch(), kd(kd.presets[name]), noise(), dafl(dafl.presets[name])],
     seeds: [0],
     published: {
       source: 'Ma et al., ICLR 2021, the table of DAFL',

@@ -2,12 +2,10 @@
 export * as v from 'valibot';
 export type { AnyAttack, Attack, AttackContext, Extraction, Owned, Ownership } from './attacks/attack.js';
 export { labelled, unlabelled } from './attacks/attack.js';
-export { type DaflOptions, dafl, daflPresets } from './attacks/dafl.js';
+export { dafl } from './attacks/dafl.js';
 export {
-  type DeepInversionOptions,
   deepInversion,
   type Inversion,
-  inversionPresets,
 } from './attacks/deep-inversion.js';
 export { defineAttack } from './attacks/define.js';
 export { hardLabel } from './attacks/hard-label.js';
@@ -37,6 +35,7 @@ export {
   share,
   wholeAtLeast,
   wholeBetween,
+  yesOrNo,
 } from './core/check.js';
 export { type Failure, FailureError, failure, type Task } from './core/errors.js';
 export { option, optional, required } from './core/options.js';

@@ -21,6 +21,8 @@ export const wholeAtLeast = (bound: number): v.GenericSchema<number> =>
 export const wholeBetween = (low: number, high: number): v.GenericSchema<number> =>
   numeric(`a whole number from ${low} to ${high}`, v.integer(), v.minValue(low), v.maxValue(high));
 
+export const yesOrNo = v.pipe(v.boolean(), v.title('true or false'));
+
 export const text = v.pipe(v.string(), v.title('a text'));
 
 /** One of several numbers or words. */
@@ -74,22 +76,6 @@ export const checked = <Field extends string>(
 export const nothingElse = (owner: string, rest: Readonly<Record<string, unknown>>): void => {
   const [name] = Object.keys(rest);
   if (name !== undefined) throw unknownName(owner, name);
-};
-
-/** Throws a `FailureError` of kind `experiment` when a value is none of `choices`. */
-export const oneOf = (owner: string, field: string, value: unknown, choices: readonly string[]): void =>
-  checked(owner, { [field]: choice(...choices) }, { [field]: value });
-
-/** `defaults` with what was changed of them. Throws as `nothingElse` does for a name that is not among them. */
-export const withDefaults = <Options extends object>(
-  owner: string,
-  defaults: Options,
-  changed: Partial<Options>,
-): Options => {
-  const names = Object.keys(changed) as (keyof Options & string)[];
-  nothingElse(owner, Object.fromEntries(names.filter((name) => !(name in defaults)).map((name) => [name, true])));
-  const given = names.filter((name) => changed[name] !== undefined).map((name) => [name, changed[name]]);
-  return { ...defaults, ...Object.fromEntries(given) };
 };
 
 const unknownName = (where: string, name: string): FailureError =>

@@ -79,3 +79,12 @@ export const anyDataset = v.pipe(
   ),
   v.title('a data set, such as mnist()'),
 );
+
+/** How images are changed, among a plugin's options. */
+export const anyAugmentation = v.pipe(
+  v.custom<Augmentation>(
+    (value) => typeof value === 'object' && value !== null && 'crop' in value && 'flip' in value,
+    'this is no augmentation',
+  ),
+  v.title('an augmentation, such as { crop: 4, flip: true }'),
+);

@@ -7,7 +7,7 @@ import * as TE from 'fp-ts/lib/TaskEither.js';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { AnyAttack, AttackContext, Extraction } from '../../src/attacks/attack.js';
 import { dafl, generating } from '../../src/attacks/dafl.js';
-import { deepInversion, type Inversion, inversionPresets, inverting } from '../../src/attacks/deep-inversion.js';
+import { deepInversion, type Inversion, inverting } from '../../src/attacks/deep-inversion.js';
 import { noise } from '../../src/attacks/noise.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import {
@@ -114,7 +114,7 @@ const lookAt = async (attack: AnyAttack, name: string, look: (spec: AnySpec) => 
 };
 
 const inversion = (changes: Partial<Inversion> = {}) => ({
-  ...inversionPresets.cifar10,
+  ...deepInversion.presets.cifar10,
   batch,
   iterations: 3,
   ...changes,
@@ -169,7 +169,7 @@ describe('compiled, a step is the eager one to the last bit, and leaves nothing 
   };
   const short = { batch, iterations: 6 };
 
-  test.each(Object.entries(inversionPresets).filter(([, { halfIterations }]) => halfIterations === 0))(
+  test.each(Object.entries(deepInversion.presets).filter(([, { halfIterations }]) => halfIterations === 0))(
     'of an inversion as in %s',
     (_, preset) => phase({ ...preset, ...short }, 0),
   );
@@ -178,7 +178,7 @@ describe('compiled, a step is the eager one to the last bit, and leaves nothing 
     ['half', 0],
     ['full', 1],
   ])('of an inversion as in imageNet at %s resolution', (_, at) => {
-    phase({ ...inversionPresets.imageNet, ...short, halfIterations: 6 }, at);
+    phase({ ...deepInversion.presets.imageNet, ...short, halfIterations: 6 }, at);
   });
 
   test('of an inversion that competes with a student', () => phase(inversion(short), 0, 0.2));
