@@ -4,8 +4,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
-import { daflPresets, generating } from '../src/attacks/dafl.js';
-import { type Inversion, inversionPresets, inverting } from '../src/attacks/deep-inversion.js';
+import { generating, dafl as theDafl } from '../src/attacks/dafl.js';
+import { type Inversion, inverting, deepInversion as theInversion } from '../src/attacks/deep-inversion.js';
 import { jointFit, phaseFit, roundRobinLabels } from '../src/attacks/synthesis.js';
 import { key, uniforms } from '../src/core/random.js';
 import { dispose, type Tree } from '../src/core/tree.js';
@@ -85,14 +85,14 @@ const train = { kind: 'train', precision: 'float32' } as const;
 const evaluate = { kind: 'evaluate', precision: 'float32', batch: 500 } as const;
 const synthesise = { kind: 'synthesise', precision: 'float32' } as const;
 
-const dafl = (preset: keyof typeof daflPresets, student: Net): Attack => ({
+const dafl = (preset: keyof typeof theDafl.presets, student: Net): Attack => ({
   name: 'dafl',
-  settings: { width: 128, ...daflPresets[preset] },
+  settings: { width: 128, ...theDafl.presets[preset] },
   student,
 });
 const daflOfLeNets = { ...synthesise, ...leNet, attack: dafl('mnist', leNetHalf) };
 const daflOfResNets = { ...synthesise, ...resNet34, attack: dafl('cifar10', resNet18) };
-const deepInversion: Attack = { name: 'deepInversion', settings: inversionPresets.cifar10 };
+const deepInversion: Attack = { name: 'deepInversion', settings: theInversion.presets.cifar10 };
 const inversionOfResNet = { ...synthesise, ...resNet18, attack: deepInversion };
 
 const onProcessor: readonly Row[] = [

@@ -5,7 +5,6 @@ import {
   cosine,
   deepInversion,
   experiment,
-  inversionPresets,
   kd,
   learner,
   nasty,
@@ -40,7 +39,7 @@ export default experiment({
     kd(),
     noise(),
     deepInversion({
-      ...inversionPresets.cifar10BetterLooking,
+      ...deepInversion.presets.cifar10BetterLooking,
       augmentation: { crop: 4, flip: true },
     }),
   ],

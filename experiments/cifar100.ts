@@ -1,4 +1,4 @@
-import { cifar100, kdPresets, nastyPresets, recipes } from 'undistill';
+import { cifar100, kd, nasty, recipes } from 'undistill';
 import { threeTeachers } from './three-teachers.js';
 
 /**
@@ -11,8 +11,8 @@ export default threeTeachers({
   title: 'CIFAR-100',
   data: cifar100(),
   recipe: recipes.cifar100,
-  nasty: nastyPresets.cifar100,
-  kd: kdPresets.cifar100,
+  nasty: nasty.presets.cifar100,
+  kd: kd.presets.cifar100,
   published: {
     resnet18: {
       teachers: { none: 77.44, nasty: 77.42 },

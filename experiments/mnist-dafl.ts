@@ -2,7 +2,6 @@ import {
   adam,
   constant,
   dafl,
-  daflPresets,
   experiment,
   kd,
   learner,
@@ -15,13 +14,14 @@ import {
   scratch,
 } from 'undistill';
 
-const small = (length: string, epochs: number) => dafl({ ...daflPresets.mnistSmall, epochs, label: `dafl, ${length}` });
+const small = (length: string, epochs: number) =>
+  dafl({ ...dafl.presets.mnistSmall, epochs, label: `dafl, ${length}` });
 
 /**
  * DAFL's MNIST experiment (Chen et al., ICCV 2019): LeNet-5 stolen by its half without data, from a normal and from a nasty
- * teacher, at three lengths of a reduced preset that two processor cores can afford (`daflPresets.mnistSmall`: batch 128
+ * teacher, at three lengths of a reduced preset that two processor cores can afford (`dafl.presets.mnistSmall`: batch 128
  * instead of 512, a generator of a quarter of the width), and so accuracy against time. At full length
- * (`dafl({ ...daflPresets.mnist })`, 24,000 steps) the paper has 98.91 % for the teacher, 98.20 % for the student and 88.01 % for
+ * (`dafl({ ...dafl.presets.mnist })`, 24,000 steps) the paper has 98.91 % for the teacher, 98.20 % for the student and 88.01 % for
  * one that saw noise.
  */
 export default experiment({

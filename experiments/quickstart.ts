@@ -4,11 +4,9 @@ import {
   constant,
   cosine,
   dafl,
-  daflPresets,
   deepInversion,
   experiment,
   hardLabel,
-  inversionPresets,
   kd,
   labelOnly,
   labelSmoothing,
@@ -47,8 +45,8 @@ export default experiment({
     hardLabel(),
     noise(),
     // A generator this small collapses onto one digit at the preset's rate of 0.2.
-    dafl({ ...daflPresets.mnistSmall, width: 16, generatorRate: 0.02, epochs: 3 }),
-    deepInversion({ ...inversionPresets.mnist, iterations: 200, batches: 2 }),
+    dafl({ ...dafl.presets.mnistSmall, width: 16, generatorRate: 0.02, epochs: 3 }),
+    deepInversion({ ...deepInversion.presets.mnist, iterations: 200, batches: 2 }),
   ],
   seeds: [0, 1],
 });

@@ -1,4 +1,4 @@
-import { kdPresets, nastyPresets, recipes, tinyImageNet } from 'undistill';
+import { kd, nasty, recipes, tinyImageNet } from 'undistill';
 import { threeTeachers } from './three-teachers.js';
 
 /**
@@ -11,8 +11,8 @@ export default threeTeachers({
   title: 'Tiny-ImageNet',
   data: tinyImageNet(),
   recipe: recipes.tinyImageNet,
-  nasty: nastyPresets.tinyImageNet,
-  kd: kdPresets.tinyImageNet,
+  nasty: nasty.presets.tinyImageNet,
+  kd: kd.presets.tinyImageNet,
   published: {
     resnet18: {
       teachers: { none: 58.73, nasty: 57.77 },

@@ -1,23 +1,37 @@
+// The schemas of options that are more than a number or a choice.
+export * as v from 'valibot';
 export type { AnyAttack, Attack, AttackContext, Extraction, Owned, Ownership } from './attacks/attack.js';
 export { labelled, unlabelled } from './attacks/attack.js';
-export { type DaflOptions, dafl, daflPresets } from './attacks/dafl.js';
+export { dafl } from './attacks/dafl.js';
 export {
-  type DeepInversionOptions,
   deepInversion,
   type Inversion,
-  inversionPresets,
 } from './attacks/deep-inversion.js';
+export { defineAttack } from './attacks/define.js';
 export { hardLabel } from './attacks/hard-label.js';
-export { kd, kdPresets, partialKd } from './attacks/kd.js';
+export { kd, partialKd } from './attacks/kd.js';
 export { noise } from './attacks/noise.js';
 export { labelSmoothing, scratch } from './attacks/scratch.js';
 export { transfer } from './attacks/transfer.js';
-export { atLeast, between, checked, nothingElse, oneOf, positive, share, wholeAtLeast } from './core/check.js';
+export {
+  atLeast,
+  between,
+  checked,
+  choice,
+  numeric,
+  positive,
+  share,
+  wholeAtLeast,
+  wholeBetween,
+  yesOrNo,
+} from './core/check.js';
 export { type Failure, FailureError, failure, type Task } from './core/errors.js';
+export { option, optional, required } from './core/options.js';
+export { type Declaration, type Declared, isDeclared, type Maker, type OptionsOf } from './core/plugin.js';
 export { type Key, key, normals } from './core/random.js';
 export type { Tree } from './core/tree.js';
 export { cifar10, cifar100 } from './data/cifar-binary.js';
-export type { Dataset, DatasetPlugin } from './data/dataset.js';
+export { anyDataset, type Dataset, type DatasetPlugin } from './data/dataset.js';
 export { fashionMnist, mnist } from './data/idx.js';
 export { imageFolder } from './data/image-folder.js';
 export { type ParquetOptions, parquet } from './data/parquet.js';
@@ -27,7 +41,8 @@ export { type TinyImageNetOptions, tinyImageNet } from './data/tiny-imagenet.js'
 export { labelOnly, rounding, topK } from './defenses/answers.js';
 export { compose } from './defenses/compose.js';
 export type { Defense, DefenseContext, Teacher } from './defenses/defense.js';
-export { nasty, nastyPresets } from './defenses/nasty.js';
+export { defineDefense } from './defenses/define.js';
+export { nasty } from './defenses/nasty.js';
 export { none } from './defenses/none.js';
 export * as ops from './engine/ops.js';
 export type { Runner, Step, StepInputs } from './engine/step.js';
@@ -42,6 +57,7 @@ export {
 export type { Published } from './experiment/published.js';
 export { sweep } from './experiment/sweep.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';
+export { anyNetwork, defineNetwork } from './models/define.js';
 export {
   type Generated,
   type Generator,

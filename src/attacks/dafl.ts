@@ -1,65 +1,41 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, checked, positive, wholeAtLeast, wholeBetween, withDefaults } from '../core/check.js';
+import { atLeast, positive, wholeAtLeast, wholeBetween } from '../core/check.js';
+import { defaultsOf, option, optional, type Parsed } from '../core/options.js';
 import { standardNormal } from '../engine/ops.js';
 import { evenChannels, generator } from '../models/generator.js';
 import type { Variables } from '../models/network.js';
 import { valueAndGradient } from '../train/gradient.js';
-import { adam, type Optimizer, type OptimizerState, sgd } from '../train/optimizers.js';
-import { constant, multiStep, type Schedule, scaledSchedule } from '../train/schedules.js';
+import { adam, anyOptimizer, type OptimizerState, sgd } from '../train/optimizers.js';
+import { anySchedule, constant, multiStep, scaledSchedule } from '../train/schedules.js';
 import { type Synthesiser, trainJointly, zeroSchedule } from '../train/synthesis.js';
 import { activationLoss, informationEntropy, oneHotLoss } from '../train/synthesis-losses.js';
-import type { Attack } from './attack.js';
+import { defineAttack } from './define.js';
 
-/** How the generator is made and what it learns. */
-export interface Generation {
-  /** Images a step, ≥ 2; the entropy is of their mean answer, so it is part of the loss. */
-  readonly batch: number;
-  /** Numbers that the generator makes an image of. */
-  readonly latent: number;
-  /** Channels of the generator's first half, even; 128 in the paper. */
-  readonly width: number;
-  /** Adam's learning rate for the generator. */
-  readonly generatorRate: number;
-  /** Weight of the cross-entropy with the victim's own answer. */
-  readonly oneHot: number;
-  /** a, weight of −mean|features|. */
-  readonly activation: number;
-  /** Weight of the negative entropy of the mean answer, in decimal digits. */
-  readonly entropy: number;
-}
+/** How the generator is made and what it learns. Defaults are MNIST's in the paper. */
+const generation = {
+  batch: option(
+    wholeAtLeast(2),
+    512,
+    'Images a step; the entropy is of their mean answer, so that their number is part of the loss',
+  ),
+  latent: option(wholeAtLeast(1), 100, 'Numbers that the generator makes an image of'),
+  width: option(evenChannels, 128, "Channels of the generator's first half; 128 in the paper"),
+  generatorRate: option(positive, 0.2, "Adam's learning rate for the generator"),
+  oneHot: option(atLeast(0), 1, "Weight of the cross-entropy with the victim's own answer"),
+  activation: option(atLeast(0), 0.1, 'a, weight of −mean|features|'),
+  entropy: option(atLeast(0), 5, 'Weight of the negative entropy of the mean answer, in decimal digits'),
+};
 
-interface DaflSettings extends Generation {
-  readonly epochs: number;
-  readonly stepsPerEpoch: number;
-  /** Images of the trained generator that are kept to be looked at; at most 10,000. */
-  readonly keep: number;
-}
+export type Generation = Parsed<typeof generation>;
 
-export interface DaflOptions extends Partial<DaflSettings> {
-  /** How the student is trained; default: its own recipe's. */
-  readonly optimizer?: Optimizer;
-  readonly schedule?: Schedule;
-  /** Steps between two pictures of how it goes. Default: a tenth of all. */
-  readonly pictureEvery?: number;
-  readonly label?: string;
-}
+const mnist = defaultsOf(generation);
 
 /**
  * The authors' settings (DAFL-train.py and its README). `mnistSmall` is none of theirs: fewer and smaller batches and a
  * narrower generator, for two processor cores.
  */
-export const daflPresets = {
-  mnist: {
-    batch: 512,
-    epochs: 200,
-    latent: 100,
-    generatorRate: 0.2,
-    oneHot: 1,
-    activation: 0.1,
-    entropy: 5,
-    optimizer: adam(),
-    schedule: constant(2e-3),
-  },
+const presets = {
+  mnist: { ...mnist, epochs: 200, optimizer: adam(), schedule: constant(2e-3) },
   cifar10: {
     batch: 1024,
     epochs: 2000,
@@ -82,33 +58,8 @@ export const daflPresets = {
     optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
     schedule: multiStep({ rate: 0.1, milestones: [{ fraction: 0.4 }, { fraction: 0.8 }], gamma: 0.1 }),
   },
-  mnistSmall: {
-    batch: 128,
-    epochs: 10,
-    latent: 100,
-    width: 32,
-    generatorRate: 0.2,
-    oneHot: 1,
-    activation: 0.1,
-    entropy: 5,
-    optimizer: adam(),
-    schedule: constant(2e-3),
-  },
-} as const satisfies Readonly<Record<string, DaflOptions>>;
-
-/** MNIST's in the paper, but for the student's training. */
-const defaults: DaflSettings = {
-  batch: daflPresets.mnist.batch,
-  epochs: daflPresets.mnist.epochs,
-  stepsPerEpoch: 120,
-  latent: daflPresets.mnist.latent,
-  width: 128,
-  generatorRate: daflPresets.mnist.generatorRate,
-  oneHot: daflPresets.mnist.oneHot,
-  activation: daflPresets.mnist.activation,
-  entropy: daflPresets.mnist.entropy,
-  keep: 100,
-};
+  mnistSmall: { ...mnist, batch: 128, epochs: 10, width: 32, optimizer: adam(), schedule: constant(2e-3) },
+} as const;
 
 /** A generator and what Adam remembers of it. */
 type Generating = { readonly variables: Variables; readonly slots: OptimizerState };
@@ -119,66 +70,59 @@ type Generating = { readonly variables: Variables; readonly slots: OptimizerStat
  * in the same steps the student learns KL(T ‖ S) at temperature 1 on its images. The last checkpoint counts; the authors
  * report the best on the test images.
  *
- * Defaults are MNIST's (`daflPresets.mnist`) but for the student, who is trained by its own recipe.
+ * Defaults are MNIST's (`dafl.presets.mnist`) but for the student, who is trained by its own recipe.
  */
-export const dafl = (options: DaflOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
-  const { optimizer, schedule, pictureEvery, label, ...changed } = options;
-  const settings = withDefaults('dafl', defaults, changed);
-  const { epochs, stepsPerEpoch, keep, ...generation } = settings;
-  checked(
-    'dafl',
-    {
-      batch: wholeAtLeast(2),
-      epochs: wholeAtLeast(1),
-      stepsPerEpoch: wholeAtLeast(1),
-      latent: wholeAtLeast(1),
-      width: evenChannels,
-      generatorRate: positive,
-      oneHot: atLeast(0),
-      activation: atLeast(0),
-      entropy: atLeast(0),
-      keep: wholeBetween(1, 10_000),
-      pictureEvery: wholeAtLeast(1),
-    },
-    { ...settings, pictureEvery: pictureEvery ?? 1 },
-  );
-  const training = {
-    ...(optimizer === undefined ? {} : { optimizer }),
-    ...(schedule === undefined ? {} : { schedule }),
-  };
-  return {
-    name: 'dafl',
-    params: { ...settings, optimizer: optimizer ?? null, schedule: schedule ?? null },
-    source: import.meta.url,
-    needs: 'weights',
-    data: { kind: 'none' },
+export const dafl = defineAttack({
+  name: 'dafl',
+  source: import.meta.url,
+  about: 'Without data: a generator and the student learn together',
+  paper: 'Chen et al., Data-free learning of student networks (DAFL), ICCV 2019',
+  options: {
+    ...generation,
+    epochs: option(wholeAtLeast(1), 200, 'Epochs'),
+    stepsPerEpoch: option(wholeAtLeast(1), 120, 'Steps of an epoch'),
+    keep: option(wholeBetween(1, 10_000), 100, 'Images of the trained generator that are kept to be looked at'),
+    optimizer: optional(anyOptimizer, "The student's; default: its own recipe's"),
+    schedule: optional(anySchedule, "The student's; default: its own recipe's"),
+    pictureEvery: optional(wholeAtLeast(1), 'Steps between two pictures of how it goes; default: a tenth of all'),
+  },
+  presets,
+  cosmetic: ['pictureEvery'],
+  scaled: ({ epochs, stepsPerEpoch, schedule, pictureEvery }, factor) => {
+    const steps = Math.max(1, Math.round(factor * epochs * stepsPerEpoch));
+    const fewer = Math.max(1, Math.round(factor * epochs));
+    return {
+      epochs: fewer,
+      stepsPerEpoch: Math.max(1, Math.round(steps / fewer)),
+      schedule: schedule && scaledSchedule(schedule, factor),
+      pictureEvery: pictureEvery && Math.max(1, Math.round(factor * pictureEvery)),
+    };
+  },
+  needs: 'weights',
+  data: { kind: 'none' },
+  make: ({ epochs, stepsPerEpoch, keep, optimizer, schedule, pictureEvery, ...settings }) => ({
     synthesises: true,
-    ...(label === undefined ? {} : { label }),
-    scaled: (factor) => {
-      const steps = Math.max(1, Math.round(factor * epochs * stepsPerEpoch));
-      const fewer = Math.max(1, Math.round(factor * epochs));
-      return dafl({
-        ...options,
-        epochs: fewer,
-        stepsPerEpoch: Math.max(1, Math.round(steps / fewer)),
-        ...(schedule === undefined ? {} : { schedule: scaledSchedule(schedule, factor) }),
-        ...(pictureEvery === undefined ? {} : { pictureEvery: Math.max(1, Math.round(factor * pictureEvery)) }),
-      });
-    },
     refuses: ({ input: { height, width } }) =>
       height % 4 === 0 && width % 4 === 0
         ? undefined
         : `its generator makes images of sides divisible by 4, not of ${height}×${width}`,
     steal: (victim, learner, context) =>
       trainJointly(
-        generating(generation),
+        generating(settings),
         { epochs, stepsPerEpoch, temperature: 1, keep, pictureEvery },
         victim,
-        { ...learner, recipe: { ...learner.recipe, ...training } },
+        {
+          ...learner,
+          recipe: {
+            ...learner.recipe,
+            ...(optimizer === undefined ? {} : { optimizer }),
+            ...(schedule === undefined ? {} : { schedule }),
+          },
+        },
         context,
       ),
-  };
-};
+  }),
+});
 
 /** DAFL's synthesiser: a generator that learns with the victim as its discriminator. */
 export const generating = ({

@@ -1,18 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  atLeast,
-  type Condition,
-  checked,
-  nothingElse,
-  oneOf,
-  positive,
-  wholeAtLeast,
-  withDefaults,
-} from '../core/check.js';
+import * as v from 'valibot';
+import { atLeast, belowOne, choice, positive, wholeAtLeast, yesOrNo } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
+import { defaultsOf, option, optional, type Parsed, required } from '../core/options.js';
 import { normals } from '../core/random.js';
 import { clone } from '../core/tree.js';
-import type { Augmentation } from '../data/dataset.js';
+import { anyAugmentation } from '../data/dataset.js';
 import { avgPool, jitter } from '../engine/ops.js';
 import type { Named, Network } from '../models/network.js';
 import { valueAndGradient } from '../train/gradient.js';
@@ -27,56 +20,42 @@ import {
   type SynthesisInputs,
 } from '../train/synthesis.js';
 import { batchNormDistance, imageNorm, jensenShannon, totalVariation } from '../train/synthesis-losses.js';
-import type { Attack } from './attack.js';
+import { defineAttack } from './define.js';
 
-/** How images are inverted out of a network: weights of the loss's terms, and the way down. */
-export interface Inversion {
-  /** Images at a time, ≥ 2. */
-  readonly batch: number;
-  /** Iterations at the images' own size. */
-  readonly iterations: number;
-  /** Iterations at half of it before, for larger images. */
-  readonly halfIterations: number;
-  /** Adam's learning rate on pixels. */
-  readonly rate: number;
-  /** Adam's β₁ and β₂. */
-  readonly betas: readonly [number, number];
-  /** `constant`, or `cosine`: 100 iterations of linear warm-up and half a cosine to 0, at each resolution. */
-  readonly schedule: 'constant' | 'cosine';
-  /** r, of the distance of the batch norms' statistics. */
-  readonly batchNorm: number;
-  /** Times r for the first batch norm. */
-  readonly firstBatchNorm: number;
-  /** Of total variation as whole-tensor ℓ2 norms. */
-  readonly tv: number;
-  /** Of the images' ℓ2 norm. */
-  readonly l2: number;
-  /** The norm of the whole batch, or the mean of the images'. */
-  readonly normOf: 'batch' | 'image';
-  /** Pixels by which images are rolled at most in each direction, anew at every iteration. */
-  readonly jitter: number;
-  /** Whether they are mirrored with probability 1/2. */
-  readonly flip: boolean;
-  /** Whether pixels are kept to what a photograph can show, after every iteration. */
-  readonly clip: boolean;
-}
-
-const cifar10: Inversion = {
-  batch: 256,
-  iterations: 2000,
-  halfIterations: 0,
-  rate: 0.05,
-  betas: [0.9, 0.999],
-  schedule: 'constant',
-  batchNorm: 10,
-  firstBatchNorm: 1,
-  tv: 2.5e-5,
-  l2: 0,
-  normOf: 'batch',
-  jitter: 2,
-  flip: false,
-  clip: false,
+/** How images are inverted out of a network: weights of the loss's terms, and the way down. Defaults are CIFAR-10's. */
+const inversion = {
+  batch: option(wholeAtLeast(2), 256, 'Images at a time'),
+  iterations: option(wholeAtLeast(1), 2000, "Iterations at the images' own size"),
+  halfIterations: option(wholeAtLeast(0), 0, 'Iterations at half of it before, for larger images'),
+  rate: option(positive, 0.05, "Adam's learning rate on pixels"),
+  // A β of 1 would never take anything in.
+  betas: option(
+    v.pipe(v.tuple([belowOne, belowOne]), v.title('two numbers of at least 0 and below 1')),
+    [0.9, 0.999],
+    "Adam's β₁ and β₂",
+  ),
+  schedule: option(
+    choice('constant', 'cosine'),
+    'constant',
+    'A cosine has 100 iterations of linear warm-up and falls to 0, at each resolution',
+  ),
+  batchNorm: option(atLeast(0), 10, "r, of the distance of the batch norms' statistics"),
+  firstBatchNorm: option(atLeast(0), 1, 'Times r for the first batch norm'),
+  tv: option(atLeast(0), 2.5e-5, 'Weight of total variation as whole-tensor ℓ2 norms'),
+  l2: option(atLeast(0), 0, "Weight of the images' ℓ2 norm"),
+  normOf: option(choice('batch', 'image'), 'batch', "The norm of the whole batch, or the mean of the images'"),
+  jitter: option(
+    wholeAtLeast(0),
+    2,
+    'Pixels by which images are rolled at most in each direction, anew at every iteration',
+  ),
+  flip: option(yesOrNo, false, 'Whether they are mirrored with probability 1/2'),
+  clip: option(yesOrNo, false, 'Whether pixels are kept to what a photograph can show, after every iteration'),
 };
+
+export type Inversion = Parsed<typeof inversion>;
+
+const cifar10 = defaultsOf(inversion);
 
 const imageNet: Inversion = {
   batch: 84,
@@ -101,7 +80,7 @@ const imageNet: Inversion = {
  * `tinyImageNet`, which moves images of 64×64 by an eighth of their side and not by half of it, and `mnist` for small grey
  * images, where a weak r and clipping make digits that can be read.
  */
-export const inversionPresets = {
+const presets = {
   cifar10,
   cifar10BetterLooking: { ...cifar10, rate: 0.1, tv: 1e-3 },
   mnist: {
@@ -118,27 +97,6 @@ export const inversionPresets = {
   tinyImageNet: { ...imageNet, jitter: 8 },
 } as const satisfies Readonly<Record<string, Inversion>>;
 
-export interface DeepInversionOptions extends Partial<Inversion> {
-  /** Batches of images in the pool. The authors: 1,000 of 256 on CIFAR-10. */
-  readonly batches?: number;
-  /** The classes of a batch's images, one each; default: every class in turn. */
-  readonly labels?: readonly number[];
-  /** τ of the distillation on the pool; the authors' is 3. */
-  readonly temperature?: number;
-  /** Steps of distillation; default: as many as the student takes when trained honestly. */
-  readonly steps?: number;
-  /** Changes of the pool's images in distillation; default: none. */
-  readonly augmentation?: Augmentation;
-  /**
-   * Adaptive DeepInversion: images on which victim and student disagree are looked for, and the student takes `every` steps
-   * after each batch. The authors' scale is 0.2, and a new batch comes every 50 steps.
-   */
-  readonly adaptive?: { readonly scale: number; readonly every: number };
-  /** Iterations between two pictures of how it goes. Default: a tenth of all. */
-  readonly pictureEvery?: number;
-  readonly label?: string;
-}
-
 /** The images, what Adam remembers of them, and the images of the lowest loss so far. */
 type Inverted = {
   readonly images: tf.Tensor4D;
@@ -152,110 +110,73 @@ type Inverted = {
  * are to be of, and on which its batch norms see the statistics of its training: CE + r Σ_l (‖σ²_l(x) − running variance‖₂ +
  * ‖μ_l(x) − running mean‖₂) + total variation + ℓ2. The student is then distilled on the pool of them.
  *
- * Defaults are CIFAR-10's for the paper (`inversionPresets.cifar10`), with a pool of one batch. The images of the lowest loss
+ * Defaults are CIFAR-10's for the paper (`deepInversion.presets.cifar10`), with a pool of one batch. The images of the lowest loss
  * are kept as a copy; the released CIFAR-10 script means to and keeps the last.
  */
-export const deepInversion = (options: DeepInversionOptions = {}): Attack<'weights', { readonly kind: 'none' }> => {
-  const {
-    batches = 1,
-    labels,
-    temperature = 3,
-    steps,
-    augmentation,
-    adaptive,
-    pictureEvery,
-    label,
-    ...changed
-  } = options;
-  const inversion = withDefaults('deepInversion', cifar10, changed);
-  const { scale = 0, every = 0, ...strange } = adaptive ?? {};
-  nothingElse('deepInversion: adaptive', strange);
-  checked(
-    'deepInversion',
-    {
-      batch: wholeAtLeast(2),
-      batches: wholeAtLeast(1),
-      iterations: wholeAtLeast(1),
-      halfIterations: wholeAtLeast(0),
-      rate: positive,
-      batchNorm: atLeast(0),
-      firstBatchNorm: atLeast(0),
-      tv: atLeast(0),
-      l2: atLeast(0),
-      jitter: wholeAtLeast(0),
-      temperature: positive,
-      steps: wholeAtLeast(1),
-      scale: atLeast(0),
-      every: wholeAtLeast(1),
-      pictureEvery: wholeAtLeast(1),
-    },
-    {
-      ...numbersOf(inversion),
-      batches,
-      temperature,
-      steps: steps ?? 1,
-      scale,
-      every: adaptive === undefined ? 1 : every,
-      pictureEvery: pictureEvery ?? 1,
-    },
-  );
-  checked('deepInversion: betas', { 0: belowOne, 1: belowOne }, { 0: inversion.betas[0], 1: inversion.betas[1] });
-  oneOf('deepInversion', 'schedule', inversion.schedule, ['constant', 'cosine']);
-  oneOf('deepInversion', 'normOf', inversion.normOf, ['batch', 'image']);
-  checkLabels(labels, inversion.batch);
-  return {
-    name: adaptive === undefined ? 'deepInversion' : 'adaptiveDeepInversion',
-    params: {
-      ...inversion,
-      batches,
-      labels: labels ?? null,
-      temperature,
-      steps: steps ?? null,
-      augmentation: augmentation ?? null,
-      adaptive: adaptive ?? null,
-    },
-    source: import.meta.url,
-    needs: 'weights',
-    data: { kind: 'none' },
-    synthesises: true,
-    ...(label === undefined ? {} : { label }),
-    scaled: (factor) => {
-      // Fewer batches first, and shorter ones where a single batch is too many.
-      const fewer = Math.max(1, Math.round(factor * batches));
-      const shorter = Math.min(1, (factor * batches) / fewer);
-      return deepInversion({
-        ...options,
-        iterations: Math.max(1, Math.round(shorter * inversion.iterations)),
-        halfIterations: Math.round(shorter * inversion.halfIterations),
-        batches: fewer,
-        ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }),
-        ...(pictureEvery === undefined ? {} : { pictureEvery: Math.max(1, Math.round(shorter * pictureEvery)) }),
-      });
-    },
-    refuses: (victim, student) => refusal(scale === 0 ? [victim] : [victim, student], labels ?? [], inversion),
-    steal: (victim, student, context) =>
-      distillFromPool(
-        inverting(inversion, scale),
-        {
-          batches,
-          labels,
-          temperature,
-          steps,
-          stepsBetween: every,
-          augmentation,
-          pictureEvery,
-        },
-        victim,
-        student,
-        context,
+export const deepInversion = defineAttack({
+  name: 'deepInversion',
+  source: import.meta.url,
+  about: "Without data: images are found by the victim's batch norms, and the student is distilled on them",
+  paper: 'Yin et al., Dreaming to distill: Data-free knowledge transfer via DeepInversion, CVPR 2020',
+  options: {
+    ...inversion,
+    batches: option(wholeAtLeast(1), 1, 'Batches of images in the pool; the authors have 1,000 on CIFAR-10'),
+    labels: optional(
+      v.pipe(v.array(v.number()), v.title('a class for each image of a batch')),
+      "The classes of a batch's images; default: every class in turn",
+    ),
+    temperature: option(positive, 3, "τ of the distillation on the pool; the authors' is 3"),
+    steps: optional(
+      wholeAtLeast(1),
+      'Steps of distillation; default: as many as the student takes when trained honestly',
+    ),
+    augmentation: optional(anyAugmentation, "Changes of the pool's images in distillation; default: none"),
+    adaptive: optional(
+      v.pipe(
+        v.strictObject({
+          scale: required(atLeast(0), 'Weight of the disagreement; the authors: 0.2'),
+          every: required(wholeAtLeast(1), 'Steps of the student after each batch; the authors: 50'),
+        }),
+        v.title('{ scale, every }'),
       ),
-  };
-};
-
-/** A β of 1 would never take anything in. */
-const belowOne: Condition = { holds: (value) => value >= 0 && value < 1, says: 'a number of at least 0 and below 1' };
-
-const numbersOf = ({ schedule: _, betas: __, normOf: ___, flip: ____, clip: _____, ...numbers }: Inversion) => numbers;
+      'Adaptive DeepInversion: images on which victim and student disagree are looked for with weight `scale` (the authors: 0.2), and the student takes `every` steps after each batch (50)',
+    ),
+    pictureEvery: optional(wholeAtLeast(1), 'Iterations between two pictures of how it goes; default: a tenth of all'),
+  },
+  presets,
+  cosmetic: ['pictureEvery'],
+  scaled: ({ batches, iterations, halfIterations, steps, pictureEvery }, factor) => {
+    // Fewer batches first, and shorter ones where a single batch is too many.
+    const fewer = Math.max(1, Math.round(factor * batches));
+    const shorter = Math.min(1, (factor * batches) / fewer);
+    return {
+      iterations: Math.max(1, Math.round(shorter * iterations)),
+      halfIterations: Math.round(shorter * halfIterations),
+      batches: fewer,
+      steps: steps && Math.max(1, Math.round(factor * steps)),
+      pictureEvery: pictureEvery && Math.max(1, Math.round(shorter * pictureEvery)),
+    };
+  },
+  needs: 'weights',
+  data: { kind: 'none' },
+  make: ({ batches, labels, temperature, steps, augmentation, adaptive, pictureEvery, ...settings }) => {
+    checkLabels(labels, settings.batch);
+    const { scale = 0, every = 0 } = adaptive ?? {};
+    return {
+      ...(adaptive === undefined ? {} : { name: 'adaptiveDeepInversion' }),
+      synthesises: true,
+      refuses: (victim, student) => refusal(scale === 0 ? [victim] : [victim, student], labels ?? [], settings),
+      steal: (victim, student, context) =>
+        distillFromPool(
+          inverting(settings, scale),
+          { batches, labels, temperature, steps, stepsBetween: every, augmentation, pictureEvery },
+          victim,
+          student,
+          context,
+        ),
+    };
+  },
+});
 
 const checkLabels = (labels: readonly number[] | undefined, batch: number): void => {
   if (labels === undefined) return;

@@ -1,74 +1,79 @@
-import { between, checked, nothingElse, positive } from '../core/check.js';
+import { between, positive, share } from '../core/check.js';
+import { option, required } from '../core/options.js';
 import { classifier } from '../train/classifier.js';
 import { distillation } from '../train/losses.js';
-import type { Attack, Labelled } from './attack.js';
-import { checkPart, type Part, type ScratchOptions, scratch } from './scratch.js';
+import { type Attack, type Labelled, labelled } from './attack.js';
+import { defineAttack } from './define.js';
+import { type Part, partOf, partOptions, scratch } from './scratch.js';
 
-export interface KdOptions {
-  /** τ_S > 0. */
-  readonly temperature?: number;
-  /** α in 0..1, the weight of the teacher's answers against the labels. */
-  readonly alpha?: number;
-  readonly label?: string;
-}
+const cifar10 = { temperature: 4, alpha: 0.9 } as const;
+
+const options = {
+  temperature: option(positive, cifar10.temperature, 'τ_S, at which both are softened'),
+  alpha: option(between(0, 1), cifar10.alpha, "α, the weight of the teacher's answers against the labels"),
+};
+
+/** τ_S and α by data set, from Nasty Teacher's released `params.json` files. */
+const presets = {
+  cifar10,
+  cifar100: { temperature: 20, alpha: 0.9 },
+  tinyImageNet: { temperature: 20, alpha: 0.9 },
+} as const;
+
+const paper =
+  'Hinton et al., Distilling the knowledge in a neural network, 2015; settings of Ma et al., Undistillable, ICLR 2021';
 
 /**
  * Knowledge distillation (Hinton et al. 2015), as the nasty teacher's students meet it:
  * α τ² KL(σ_τ(p_T) ‖ σ_τ(p_S)) + (1−α) CE(σ(p_S), y), the teacher asked about every augmented batch.
  *
- * Defaults are CIFAR-10's as released (`kdPresets.cifar10`).
+ * Defaults are CIFAR-10's as released (`kd.presets.cifar10`).
  */
-export const kd = (options: KdOptions = {}): Attack<'probabilities', Labelled> => distil('kd', options);
+export const kd = defineAttack({
+  name: 'kd',
+  source: import.meta.url,
+  about: 'Distillation on all images: α τ² KL(teacher ‖ student) + (1−α) CE',
+  paper,
+  options,
+  presets,
+  needs: 'probabilities',
+  data: labelled,
+  make: (chosen) => distil(chosen, {}),
+});
 
 /**
  * Distillation by an attacker who owns part of the training images. Compared with a student trained on the labels of the
  * same images for the same number of steps.
  */
-export const partialKd = ({
-  fraction,
-  how = 'stratified',
-  steps = 'epochs',
-  ...options
-}: KdOptions & ScratchOptions & { readonly fraction: number }): Attack<'probabilities', Labelled> =>
-  distil('partialKd', options, { fraction, how, steps });
+export const partialKd = defineAttack({
+  name: 'partialKd',
+  source: import.meta.url,
+  about: 'Distillation on a part of the images, compared with honest training on the same part',
+  paper,
+  options: { ...options, fraction: required(share, 'Share of the training images'), ...partOptions },
+  presets,
+  needs: 'probabilities',
+  data: partOf,
+  make: ({ temperature, alpha, ...part }) => distil({ temperature, alpha }, part),
+});
 
 const distil = (
-  name: string,
-  { temperature = kdPresets.cifar10.temperature, alpha = kdPresets.cifar10.alpha, label, ...unknown }: KdOptions,
-  part?: Part,
-): Attack<'probabilities', Labelled> => {
-  nothingElse(name, unknown);
-  checked(name, { temperature: positive, alpha: between(0, 1) }, { temperature, alpha });
-  const { fraction, how, steps } = part ?? { fraction: 1, how: 'stratified', steps: 'epochs' };
-  checkPart(name, { fraction, how, steps });
-  return {
-    name,
-    params: { temperature, alpha, ...part },
-    source: import.meta.url,
-    needs: 'probabilities',
-    data: { kind: 'labelled', fraction, how },
-    baseline: scratch({ fraction, how, steps }),
-    ...(label === undefined ? {} : { label }),
-    steal: (victim, learner, { fit, data, fullStepsPerEpoch }) =>
-      fit(
-        'student',
-        classifier({
-          learner,
-          data: data.train,
-          validation: data.validation,
-          stepsPerEpoch: steps === 'same' ? fullStepsPerEpoch : undefined,
-          victim,
-          target: ({ victim, pixels }) => ({ teacher: victim.logProbabilities(pixels) }),
-          loss: ({ logits, target: { teacher }, batch: { labels } }) =>
-            distillation({ logits, teacher, labels, temperature, alpha }),
-        }),
-      ),
-  };
-};
-
-/** τ_S and α by data set, from Nasty Teacher's released `params.json` files. */
-export const kdPresets = {
-  cifar10: { temperature: 4, alpha: 0.9 },
-  cifar100: { temperature: 20, alpha: 0.9 },
-  tinyImageNet: { temperature: 20, alpha: 0.9 },
-} as const;
+  { temperature, alpha }: { readonly temperature: number; readonly alpha: number },
+  part: Partial<Part>,
+): Pick<Attack<'probabilities', Labelled>, 'baseline' | 'steal'> => ({
+  baseline: scratch(part),
+  steal: (victim, learner, { fit, data, fullStepsPerEpoch }) =>
+    fit(
+      'student',
+      classifier({
+        learner,
+        data: data.train,
+        validation: data.validation,
+        stepsPerEpoch: part.steps === 'same' ? fullStepsPerEpoch : undefined,
+        victim,
+        target: ({ victim, pixels }) => ({ teacher: victim.logProbabilities(pixels) }),
+        loss: ({ logits, target: { teacher }, batch: { labels } }) =>
+          distillation({ logits, teacher, labels, temperature, alpha }),
+      }),
+    ),
+});

@@ -1,38 +1,32 @@
 import * as tf from '@tensorflow/tfjs';
-import { checked, nothingElse, positive, wholeAtLeast } from '../core/check.js';
+import { positive, wholeAtLeast } from '../core/check.js';
+import { option, optional } from '../core/options.js';
 import { standardNormal } from '../engine/ops.js';
 import { type ClassifierState, initialState, updateOn } from '../train/classifier.js';
 import { normalisePixels, toPixels } from '../train/images.js';
 import { distillationKl } from '../train/losses.js';
 import type { NoTensors } from '../train/source.js';
 import { constantSource, scheduleSlice } from '../train/synthesis.js';
-import type { Attack } from './attack.js';
-
-export interface NoiseOptions {
-  /** τ > 0. */
-  readonly temperature?: number;
-  /** Default: as many as the student takes when trained honestly. */
-  readonly steps?: number;
-  readonly label?: string;
-}
+import { defineAttack } from './define.js';
 
 /**
- * Distillation on nothing: the victim is asked about images of normal noise (in the student's normalisation, cut off at black and white), fresh at every step. The floor for data-free
+ * Distillation on nothing: the victim is asked about images of normal noise, cut off at black and
+ * white, fresh at every step. The floor for data-free
  * attacks; DAFL's paper has 88.01 % for it on MNIST and 14.89 % on CIFAR-10.
  */
-export const noise = (options: NoiseOptions = {}): Attack<'probabilities', { readonly kind: 'none' }> => {
-  const { temperature = 1, steps, label, ...unknown } = options;
-  nothingElse('noise', unknown);
-  checked('noise', { temperature: positive, steps: wholeAtLeast(1) }, { temperature, steps: steps ?? 1 });
-  return {
-    name: 'noise',
-    params: { temperature, steps: steps ?? null },
-    source: import.meta.url,
-    needs: 'probabilities',
-    data: { kind: 'none' },
-    ...(label === undefined ? {} : { label }),
-    scaled: (factor) =>
-      noise({ ...options, ...(steps === undefined ? {} : { steps: Math.max(1, Math.round(factor * steps)) }) }),
+export const noise = defineAttack({
+  name: 'noise',
+  source: import.meta.url,
+  about: 'Distillation on normal noise, fresh at every step: the floor for attacks without data',
+  paper: 'Chen et al., Data-free learning of student networks (DAFL), ICCV 2019',
+  options: {
+    temperature: option(positive, 1, 'τ, at which both are softened'),
+    steps: optional(wholeAtLeast(1), 'Default: as many as the student takes when trained honestly'),
+  },
+  scaled: ({ steps }, factor) => ({ steps: steps && Math.max(1, Math.round(factor * steps)) }),
+  needs: 'probabilities',
+  data: { kind: 'none' },
+  make: ({ temperature, steps }) => ({
     steal: (victim, learner, { fit, fullStepsPerEpoch, normalisation }) => {
       const { network, recipe } = learner;
       const { height, width, channels } = network.input;
@@ -56,5 +50,5 @@ export const noise = (options: NoiseOptions = {}): Attack<'probabilities', { rea
         keep: ({ variables }) => variables,
       });
     },
-  };
-};
+  }),
+});

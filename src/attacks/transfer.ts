@@ -1,46 +1,26 @@
-import { checked, nothingElse, positive } from '../core/check.js';
-import { FailureError, failure } from '../core/errors.js';
-import type { DatasetPlugin } from '../data/dataset.js';
+import { positive } from '../core/check.js';
+import { option, required } from '../core/options.js';
+import { anyDataset } from '../data/dataset.js';
 import { classifier } from '../train/classifier.js';
 import { distillationKl } from '../train/losses.js';
-import type { Attack, Ownership } from './attack.js';
-
-export interface TransferOptions {
-  /** The images that the attacker has: another data set or a folder. Their labels are not looked at. */
-  readonly images: DatasetPlugin;
-  /** τ > 0. */
-  readonly temperature?: number;
-  readonly label?: string;
-}
+import { defineAttack } from './define.js';
 
 /**
  * Distillation on images of something else, by an attacker who has none of the victim's: τ² KL(victim ‖ student) on another data
  * set's training images, brought to the victim's size and channels, in as many steps as honest training takes. What a
  * data-free attack must beat to be worth its trouble.
  */
-export const transfer = ({
-  images,
-  temperature = 4,
-  label,
-  ...unknown
-}: TransferOptions): Attack<'probabilities', Extract<Ownership, { readonly kind: 'other' }>> => {
-  nothingElse('transfer', unknown);
-  checked('transfer', { temperature: positive }, { temperature });
-  if (typeof images?.load !== 'function') {
-    throw new FailureError(
-      failure('experiment', 'this is no data set', {
-        where: 'transfer: images',
-        remedy: 'Give one, such as fashionMnist() or imageFolder({ path, unlabelled: true }).',
-      }),
-    );
-  }
-  return {
-    name: 'transfer',
-    params: { images: { name: images.name, params: images.params }, temperature },
-    source: import.meta.url,
-    needs: 'probabilities',
-    data: { kind: 'other', images },
-    ...(label === undefined ? {} : { label }),
+export const transfer = defineAttack({
+  name: 'transfer',
+  source: import.meta.url,
+  about: "Distillation on images of something else, brought to the size of the victim's",
+  options: {
+    images: required(anyDataset, 'The images that the attacker has; their labels are not looked at'),
+    temperature: option(positive, 4, 'τ, at which both are softened'),
+  },
+  needs: 'probabilities',
+  data: ({ images }) => ({ kind: 'other', images }),
+  make: ({ temperature }) => ({
     steal: (victim, learner, { fit, data, fullStepsPerEpoch }) =>
       fit(
         'student',
@@ -53,5 +33,5 @@ export const transfer = ({
           loss: ({ logits, target: { teacher } }) => distillationKl({ logits, teacher, temperature }),
         }),
       ),
-  };
-};
+  }),
+});

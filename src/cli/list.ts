@@ -1,95 +1,164 @@
+import { toJsonSchema } from '@valibot/to-json-schema';
 import { describeOwnership } from '../attacks/attack.js';
+import { type Options, type OptionWords, wordsOf } from '../core/options.js';
+import { type Declaration, schemaOf } from '../core/plugin.js';
 import { downloaded, publishedNames } from '../data/published.js';
 import type { NetworkPlugin } from '../models/network.js';
 import * as catalogue from './catalogue.js';
 import type { Kind } from './choices.js';
 import { type Terminal, terminal } from './terminal.js';
 
-/** An entry in words: how it is written, and facts by name. */
-interface Item {
-  readonly write: string;
+/** An entry in words: how it is written, facts by name and, of a plugin, its options. */
+export interface Item {
+  readonly name: string;
+  /** As in an experiment file; several where it insists on one of several choices. */
+  readonly write: readonly string[];
   readonly about: string;
-  readonly facts: Readonly<Record<string, string | undefined>>;
+  readonly paper?: string;
+  readonly facts: Readonly<Record<string, string>>;
+  readonly options?: Options;
+  readonly presets?: Readonly<Record<string, object>>;
+  /** The JSON Schema of what it takes. */
+  readonly schema?: object;
 }
 
-/** `temperature 4, alpha 0.9`: the parameters of the plugin as it stands in the list. */
-const parameters = (params: Readonly<Record<string, unknown>>): string =>
-  Object.entries(params)
+/** A plugin or a setting as a person would write it: `sgd(momentum 0.9)`. */
+export const shown = (value: unknown): string => {
+  if (Array.isArray(value)) return value.map(shown).join(', ');
+  if (typeof value !== 'object' || value === null) return String(value ?? 'none');
+  const { name, params } = value as { name?: string; params?: Readonly<Record<string, unknown>> };
+  return name === undefined ? settings(value) : `${name}(${settings(params ?? {})})`;
+};
+
+/** `temperature 4, alpha 0.9`. */
+export const settings = (values: object): string =>
+  Object.entries(values)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name} ${shown(value)}`)
     .join(', ') || 'none';
 
-const shown = (value: unknown): string => {
-  if (Array.isArray(value)) return value.map(shown).join(', ');
-  if (typeof value !== 'object' || value === null) return String(value ?? 'none');
-  const { name, params } = value as { name?: string; params?: Readonly<Record<string, unknown>> };
-  return name === undefined ? JSON.stringify(value) : `${name}(${parameters(params ?? {})})`;
-};
-
 /** Trained parameters for 10 classes of the smallest common images. */
-const counted = ({ build }: NetworkPlugin, channels: number): string =>
-  build({ height: 32, width: 32, channels }, 10)
+const counted = ({ build }: NetworkPlugin): string =>
+  build({ height: 32, width: 32, channels: 3 }, 10)
     .variables.filter(({ kind }) => kind === 'param')
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0)
     .toLocaleString('en');
 
 /** How to get a data set that its authors publish as a file. */
-const downloadSaid = (name: string): string | undefined => {
+const downloadSaid = (name: string): Readonly<Record<string, string>> => {
   const known = publishedNames.find((each) => each === name);
-  return known && (downloaded(known) ?? `undistill data get ${known}`);
+  return known === undefined ? {} : { download: downloaded(known) ?? `undistill data get ${known}` };
 };
 
-const items: Readonly<Record<Kind, () => readonly Item[]>> = {
+/** A plugin in words, with facts that only one made of it knows. */
+const plugin = <Plugin>(
+  { declaration, samples }: catalogue.Listed<Plugin>,
+  factsOf: (one: Plugin) => Readonly<Record<string, string>>,
+): Item => {
+  const { name, about, paper, options, presets } = declaration;
+  const facts = samples.map((sample) => factsOf(sample.plugin));
+  const names = Object.keys(facts[0] ?? {});
+  return {
+    name,
+    write: samples.map(({ write }) => write),
+    about,
+    ...(paper === undefined ? {} : { paper }),
+    // What differs from sample to sample is said of each, in their order.
+    facts: Object.fromEntries(names.map((of) => [of, [...new Set(facts.map((some) => some[of]))].join('; ')])),
+    options,
+    presets,
+    schema: jsonSchema(declaration),
+  };
+};
+
+const entry = <Value>(
+  { write, about, source, plugin: value }: catalogue.Entry<Value>,
+  facts: Readonly<Record<string, string>>,
+): Item => ({
+  name: write.replace(/\(.*/, ''),
+  write: [write],
+  about,
+  ...(source === undefined ? {} : { paper: source }),
+  facts: { ...settingsOf(value), ...facts },
+});
+
+const settingsOf = (value: unknown): Readonly<Record<string, string>> => {
+  const { params } = value as { readonly params?: object };
+  return params === undefined ? {} : { parameters: settings(params) };
+};
+
+export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
   attacks: () =>
-    catalogue.attacks.map(({ write, about, plugin: { params, needs, data }, source }) => ({
-      write,
-      about,
-      facts: { parameters: parameters(params), needs, owns: describeOwnership(data), source },
-    })),
-  defenses: () =>
-    catalogue.defenses.map(({ write, about, plugin: { params, exposes }, source }) => ({
-      write,
-      about,
-      facts: { parameters: parameters(params), exposes, source },
-    })),
+    catalogue.attacks.map((listed) => plugin(listed, ({ needs, data }) => ({ needs, owns: describeOwnership(data) }))),
+  defenses: () => catalogue.defenses.map((listed) => plugin(listed, ({ exposes }) => ({ exposes }))),
   nets: () =>
-    catalogue.nets.map(({ write, about, plugin, source }) => ({
-      write,
-      about,
-      facts: {
-        parameters: parameters(plugin.params),
-        weights: `${counted(plugin, plugin.name.startsWith('leNet') ? 1 : 3)} with 10 classes of 32×32 images`,
-        source,
-      },
-    })),
+    catalogue.nets.map((listed) => {
+      const item = plugin(listed, (net) => ({ weights: counted(net) }));
+      return { ...item, facts: { weights: `${item.facts.weights} with 10 classes of 32×32×3 images` } };
+    }),
   recipes: () =>
-    catalogue.recipes.map(({ write, about, plugin: { epochs, batch, optimizer, schedule }, source }) => ({
-      write,
-      about,
-      facts: {
+    catalogue.recipes.map((listed) => {
+      const { epochs, batch, optimizer, schedule } = listed.plugin;
+      return entry(listed, {
         epochs: `${epochs}, of batches of ${batch}`,
         optimizer: shown(optimizer),
         schedule: shown(schedule),
-        source,
-      },
-    })),
-  data: () =>
-    catalogue.data.map(({ write, about, plugin: { name, params } }) => ({
-      write,
-      about,
-      facts: { parameters: parameters(params), download: downloadSaid(name) },
-    })),
+      });
+    }),
+  data: () => catalogue.data.map((listed) => entry(listed, downloadSaid(listed.plugin.name))),
 };
 
-export const listCommand = (which: readonly Kind[], out: Terminal = terminal()): number => {
+/** The default in words; nothing where an option is insisted on or has none. */
+export const initialOf = ({ initial, required }: OptionWords): string =>
+  required ? 'required' : initial === undefined ? 'none' : shown(initial);
+
+/**
+ * The JSON Schema of a plugin's options. What JSON cannot carry, such as a network, takes anything and has its title and
+ * description.
+ */
+const jsonSchema = (declaration: Declaration): object => {
+  const { $schema: _, ...schema } = toJsonSchema(schemaOf(declaration), { errorMode: 'ignore', typeMode: 'input' });
+  return schema;
+};
+
+/** Without functions and paths of this machine: plugins among the values are their name and parameters. */
+const asJson = (items: readonly Item[]): unknown =>
+  items.map(({ options: _, schema, ...item }) => ({ ...item, ...(schema && { options: schema }) }));
+
+const optionLines = (options: Options): readonly string[] => {
+  const words = wordsOf(options);
+  const wide = (of: (option: OptionWords) => string) => Math.max(0, ...words.map((option) => of(option).length));
+  const [names, initials] = [wide(({ name }) => name), wide(initialOf)];
+  return words.map(
+    (option) =>
+      `${option.name.padEnd(names)}  ${initialOf(option).padEnd(initials)}  ${option.about} (${option.takes})`,
+  );
+};
+
+export const listCommand = (
+  which: readonly Kind[],
+  { json = false }: { readonly json?: boolean } = {},
+  out: Terminal = terminal(),
+): number => {
+  if (json) {
+    const all = Object.fromEntries(which.map((kind) => [kind, asJson(items[kind]())]));
+    out.log(JSON.stringify(all, (name, value) => (name === 'source' ? undefined : value), 2));
+    return 0;
+  }
   for (const kind of which) {
     out.log(`${kind === 'defenses' ? 'defences' : kind}:`);
-    for (const { write, about, facts } of items[kind]()) {
-      out.log(`\n  ${write}`);
+    for (const { write, about, paper, facts, options = {}, presets = {} } of items[kind]()) {
+      out.log(`\n  ${write.join(', ')}`);
       out.log(out.paint.faint(`    ${about}`));
-      for (const [name, fact] of Object.entries(facts)) {
-        if (fact !== undefined) out.log(`    ${name.padEnd(10)}  ${fact}`);
-      }
+      const said = {
+        ...facts,
+        ...(Object.keys(presets).length === 0 ? {} : { presets: Object.keys(presets).join(', ') }),
+        ...(paper === undefined ? {} : { source: paper }),
+      };
+      for (const [name, fact] of Object.entries(said)) out.log(`    ${name.padEnd(10)}  ${fact}`);
+      optionLines(options).forEach((line, i) => {
+        out.log(`    ${(i === 0 ? 'options' : '').padEnd(10)}  ${line}`);
+      });
     }
     out.log('');
   }

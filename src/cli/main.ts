@@ -177,11 +177,12 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     });
 
   command('list')
-    .description('what there is, with parameters, access and sources')
+    .description('what there is, with options, access and sources')
     .addArgument(new Argument('[kind]', 'which kind').choices(kinds))
-    .action(async (kind: Kind | undefined) => {
+    .option('--json', 'as JSON, with a JSON Schema of the options of each')
+    .action(async (kind: Kind | undefined, options: { json?: boolean }) => {
       const { listCommand } = await import('./list.js');
-      code = listCommand(kind === undefined ? kinds : [kind]);
+      code = listCommand(kind === undefined ? kinds : [kind], options);
     });
 
   const data = command('data').description('data sets');

@@ -1,54 +1,72 @@
+import * as v from 'valibot';
 import { FailureError, failure } from './errors.js';
 
-/** A condition on a number, and how to say it. */
-export interface Condition {
-  readonly holds: (value: number) => boolean;
-  readonly says: string;
-}
+// What a value must be is a schema of valibot, whose title is how to say it. Any other schema of valibot will do as well.
 
-export const positive: Condition = { holds: (value) => value > 0, says: 'a number above 0' };
-export const atLeast = (bound: number): Condition => ({
-  holds: (value) => value >= bound,
-  says: `a number of at least ${bound}`,
-});
-export const between = (low: number, high: number): Condition => ({
-  holds: (value) => value >= low && value <= high,
-  says: `a number from ${low} to ${high}`,
-});
+/** A finite number that passes all checks, and how to say it: `numeric('a number above 0', v.gtValue(0))`. */
+export const numeric = (says: string, ...checks: readonly v.GenericValidation<number>[]): v.GenericSchema<number> =>
+  v.pipe(v.pipe(v.number(), v.finite(), v.title(says)), ...checks);
+
+export const positive = numeric('a number above 0', v.gtValue(0));
+export const atLeast = (bound: number): v.GenericSchema<number> =>
+  numeric(`a number of at least ${bound}`, v.minValue(bound));
+export const between = (low: number, high: number): v.GenericSchema<number> =>
+  numeric(`a number from ${low} to ${high}`, v.minValue(low), v.maxValue(high));
 /** A share of something: above 0, at most 1. */
-export const share: Condition = { holds: (value) => value > 0 && value <= 1, says: 'a number above 0 and at most 1' };
-export const wholeBetween = (low: number, high: number): Condition => ({
-  holds: (value) => Number.isInteger(value) && value >= low && value <= high,
-  says: `a whole number from ${low} to ${high}`,
-});
-export const wholeAtLeast = (bound: number): Condition => ({
-  holds: (value) => Number.isInteger(value) && value >= bound,
-  says: `a whole number of at least ${bound}`,
-});
+export const share = numeric('a number above 0 and at most 1', v.gtValue(0), v.maxValue(1));
+/** A share that leaves something: 0 is one, and 1 is none. */
+export const belowOne = numeric('a number of at least 0 and below 1', v.minValue(0), v.ltValue(1));
+export const wholeAtLeast = (bound: number): v.GenericSchema<number> =>
+  numeric(`a whole number of at least ${bound}`, v.integer(), v.minValue(bound));
+export const wholeBetween = (low: number, high: number): v.GenericSchema<number> =>
+  numeric(`a whole number from ${low} to ${high}`, v.integer(), v.minValue(low), v.maxValue(high));
 
-/** Throws a `FailureError` of kind `experiment` that names `owner(field)` for the first value that breaks its condition. */
-export const checked = <Field extends string>(
+export const yesOrNo = v.pipe(v.boolean(), v.title('true or false'));
+
+export const text = v.pipe(v.string(), v.title('a text'));
+
+/** One of several numbers or words. */
+export const choice = <const Choices extends readonly (number | string)[]>(
+  ...choices: Choices
+): v.GenericSchema<Choices[number]> =>
+  v.pipe(v.picklist(choices), v.title([choices.slice(0, -1).join(', '), ...choices.slice(-1)].join(' or ')));
+
+const isSchema = (value: unknown): value is v.GenericSchema =>
+  typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'schema';
+
+/** What an optional schema is about when there is a value; any other is about itself. */
+export const required = (schema: v.GenericSchema): v.GenericSchema =>
+  'wrapped' in schema && isSchema(schema.wrapped) ? required(schema.wrapped) : schema;
+
+const titleOf = (schema: v.GenericSchema): string | undefined => v.getTitle(schema) ?? v.getTitle(required(schema));
+
+/** What values a schema takes, in words: `a number above 0`. */
+export const says = (schema: v.GenericSchema): string => titleOf(schema) ?? required(schema).expects;
+
+/**
+ * What a schema makes of a value.
+ *
+ * Throws a `FailureError` of kind `experiment` that names `owner`, the field and its value, and says what to give: `kd:
+ * temperature is -1`, `Give a number above 0.` A check of one's own (`v.check`, `v.custom`) is quoted instead.
+ */
+export const parsed = <Schema extends v.GenericSchema>(
   owner: string,
-  conditions: Readonly<Record<Field, Condition>>,
-  values: Readonly<Record<Field, number>>,
-): void => {
-  for (const field of Object.keys(conditions) as Field[]) {
-    const value: unknown = values[field];
-    const { holds, says } = conditions[field];
-    if (typeof value !== 'number' || !Number.isFinite(value) || !holds(value)) {
-      throw new FailureError(
-        failure('experiment', `${field} is ${shown(value)}`, { where: owner, remedy: `Give ${says}.` }),
-      );
-    }
-  }
+  schema: Schema,
+  value: unknown,
+): v.InferOutput<Schema> => {
+  const { success, output, issues } = v.safeParse(schema, value);
+  if (success) return output;
+  // Of several mistakes a misspelt name is the one that explains the others.
+  throw refusal(owner, schema, issues.find(isUnknownName) ?? issues[0]);
 };
 
-/** Throws a `FailureError` of kind `experiment` when a value is none of `choices`. */
-export const oneOf = (owner: string, field: string, value: unknown, choices: readonly string[]): void => {
-  if (choices.includes(value as string)) return;
-  throw new FailureError(
-    failure('experiment', `${field} is ${shown(value)}`, { where: owner, remedy: `Give ${choices.join(' or ')}.` }),
-  );
+/** Throws as `parsed` does for the first value that its schema refuses. */
+export const checked = <Field extends string>(
+  owner: string,
+  schemas: Readonly<Record<Field, v.GenericSchema>>,
+  values: Readonly<Record<Field, unknown>>,
+): void => {
+  parsed(owner, v.object(schemas), values);
 };
 
 /**
@@ -57,25 +75,48 @@ export const oneOf = (owner: string, field: string, value: unknown, choices: rea
  */
 export const nothingElse = (owner: string, rest: Readonly<Record<string, unknown>>): void => {
   const [name] = Object.keys(rest);
-  if (name === undefined) return;
-  throw new FailureError(
-    failure('experiment', `${name} is none of its options`, {
-      where: owner,
-      remedy: 'Correct the name, or take it out.',
-    }),
+  if (name !== undefined) throw unknownName(owner, name);
+};
+
+const unknownName = (where: string, name: string): FailureError =>
+  new FailureError(
+    failure('experiment', `${name} is none of its options`, { where, remedy: 'Correct the name, or take it out.' }),
   );
+
+const isUnknownName = ({ type, expected }: v.BaseIssue<unknown>): boolean =>
+  type === 'strict_object' && expected === 'never';
+
+const refusal = (owner: string, schema: v.GenericSchema, issue: v.BaseIssue<unknown>): FailureError => {
+  const path = (issue.path ?? []).map(({ key }) => String(key));
+  const inner = within(schema, path);
+  const title = titleOf(inner);
+  const remedy = title === undefined ? `${issue.message}.` : `Give ${title}.`;
+  const refused = (places: readonly string[], what: string) =>
+    new FailureError(failure('experiment', what, { where: [owner, ...places].join(': '), remedy }));
+  const [around, name = 'it'] = [path.slice(0, -1), path.at(-1)];
+  if (isUnknownName(issue)) return unknownName([owner, ...around].join(': '), name);
+  // What is missing is refused as undefined would be.
+  const [{ type, message }] = (issue.input === undefined && v.safeParse(inner, undefined).issues) || [issue];
+  if (type === 'custom' || type === 'check') return refused(path, message);
+  return refused(around, `${name} is ${shown(issue.input)}`);
 };
 
-/** `defaults` with what was changed of them. Throws as `nothingElse` does for a name that is not among them. */
-export const withDefaults = <Options extends object>(
-  owner: string,
-  defaults: Options,
-  changed: Partial<Options>,
-): Options => {
-  const names = Object.keys(changed) as (keyof Options & string)[];
-  nothingElse(owner, Object.fromEntries(names.filter((name) => !(name in defaults)).map((name) => [name, true])));
-  const given = names.filter((name) => changed[name] !== undefined).map((name) => [name, changed[name]]);
-  return { ...defaults, ...Object.fromEntries(given) };
+/** The schema of what lies at a path within the values of another; as far as it can be told. */
+const within = (schema: v.GenericSchema, [key, ...rest]: readonly string[]): v.GenericSchema => {
+  if (key === undefined) return schema;
+  const inside: unknown = required(schema);
+  const { entries, items, item } = inside as {
+    [of in 'entries' | 'items' | 'item']?: Readonly<Record<string, unknown>>;
+  };
+  const inner = entries?.[key] ?? items?.[key] ?? item;
+  return isSchema(inner) ? within(inner, rest) : schema;
 };
 
-const shown = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : String(value));
+/** A value as a person would write it; a plugin or a function by its name. */
+const shown = (value: unknown): string => {
+  if (typeof value === 'function') return `the function ${value.name}`;
+  if (typeof value === 'object' && value !== null && 'name' in value) return String(value.name);
+  return typeof value === 'string' || (typeof value === 'object' && value !== null)
+    ? JSON.stringify(value)
+    : String(value);
+};

@@ -1,3 +1,4 @@
+import * as v from 'valibot';
 import type { Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
 
@@ -69,3 +70,21 @@ export interface DatasetPlugin {
   /** Fails with kind `data`, naming the file and the remedy; nothing is half-loaded. */
   load(options?: LoadOptions): Task<Dataset>;
 }
+
+/** A data set among a plugin's options. */
+export const anyDataset = v.pipe(
+  v.custom<DatasetPlugin>(
+    (value) => typeof (value as DatasetPlugin | undefined)?.load === 'function',
+    'this is no data set',
+  ),
+  v.title('a data set, such as mnist()'),
+);
+
+/** How images are changed, among a plugin's options. */
+export const anyAugmentation = v.pipe(
+  v.custom<Augmentation>(
+    (value) => typeof value === 'object' && value !== null && 'crop' in value && 'flip' in value,
+    'this is no augmentation',
+  ),
+  v.title('an augmentation, such as { crop: 4, flip: true }'),
+);

@@ -1,5 +1,5 @@
 import * as TE from 'fp-ts/lib/TaskEither.js';
-import { checked, wholeAtLeast } from '../core/check.js';
+import { between, checked, wholeAtLeast } from '../core/check.js';
 import { attempt } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import { checkDecoded, type Decoded, type DecodedExamples, fingerprintOf, measuredNormalisation } from './assemble.js';
@@ -44,7 +44,7 @@ export const synthetic = ({
       classes: wholeAtLeast(2),
       size: wholeAtLeast(1),
       channels: wholeAtLeast(1),
-      noise: { holds: (value) => value >= 0 && value <= 255, says: 'a number from 0 to 255' },
+      noise: between(0, 255),
       seed: wholeAtLeast(0),
     },
     params,

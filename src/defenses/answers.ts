@@ -1,47 +1,52 @@
 import * as tf from '@tensorflow/tfjs';
-import { checked, wholeAtLeast } from '../core/check.js';
-import type { Defense } from './defense.js';
+import { wholeAtLeast } from '../core/check.js';
+import { required } from '../core/options.js';
+import { defineDefense } from './define.js';
 
 /** Only the most likely class is told. */
-export const labelOnly = (): Defense<'label'> => ({
+export const labelOnly = defineDefense({
   name: 'labelOnly',
-  params: {},
   source: import.meta.url,
+  about: 'Only the most likely class is told',
   exposes: 'label',
-  preserves: 'label',
+  make: () => ({ preserves: 'label' }),
 });
 
 /** Probabilities are told to `digits` decimal places; the label stays the unrounded one's. */
-export const rounding = (digits: number): Defense<'probabilities'> => {
-  checked('rounding', { digits: wholeAtLeast(0) }, { digits });
-  const scale = 10 ** digits;
-  return {
-    name: 'rounding',
-    params: { digits },
-    source: import.meta.url,
-    exposes: 'probabilities',
-    preserves: 'label',
-    answers: {
-      kind: 'pure',
-      unnormalised: true,
-      answer: ({ logProbabilities }) => {
-        const rounded = tf.div<tf.Tensor2D>(tf.round(tf.mul(tf.exp(logProbabilities), scale)), scale);
-        // With many classes every probability may round to 0, which is no answer: then the label is all there is.
-        const silent = tf.equal(tf.sum(rounded, 1, true), 0);
-        return { logProbabilities: tf.log(tf.where(silent, oneHotOf(logProbabilities), rounded)) };
+export const rounding = defineDefense({
+  name: 'rounding',
+  source: import.meta.url,
+  about: 'Probabilities are rounded; the label stays the unrounded one',
+  options: { digits: required(wholeAtLeast(0), 'Decimal places') },
+  positional: 'digits',
+  exposes: 'probabilities',
+  make: ({ digits }) => {
+    const scale = 10 ** digits;
+    return {
+      preserves: 'label',
+      answers: {
+        kind: 'pure',
+        unnormalised: true,
+        answer: ({ logProbabilities }) => {
+          const rounded = tf.div<tf.Tensor2D>(tf.round(tf.mul(tf.exp(logProbabilities), scale)), scale);
+          // With many classes every probability may round to 0, which is no answer: then the label is all there is.
+          const silent = tf.equal(tf.sum(rounded, 1, true), 0);
+          return { logProbabilities: tf.log(tf.where(silent, oneHotOf(logProbabilities), rounded)) };
+        },
       },
-    },
-  };
-};
+    };
+  },
+});
 
 /** Only the `k` largest probabilities are told, as they are; the others are told to be 0. */
-export const topK = (k: number): Defense<'probabilities'> => {
-  checked('topK', { k: wholeAtLeast(1) }, { k });
-  return {
-    name: 'topK',
-    params: { k },
-    source: import.meta.url,
-    exposes: 'probabilities',
+export const topK = defineDefense({
+  name: 'topK',
+  source: import.meta.url,
+  about: 'Only the k largest probabilities are told, as they are; the others are told to be 0',
+  options: { k: required(wholeAtLeast(1), 'How many are told') },
+  positional: 'k',
+  exposes: 'probabilities',
+  make: ({ k }) => ({
     preserves: 'label',
     answers: {
       kind: 'pure',
@@ -54,8 +59,8 @@ export const topK = (k: number): Defense<'probabilities'> => {
         return { logProbabilities: tf.where(told, logProbabilities, tf.fill(shape, Number.NEGATIVE_INFINITY)) };
       },
     },
-  };
-};
+  }),
+});
 
 const oneHotOf = (scores: tf.Tensor2D): tf.Tensor2D =>
   tf.oneHot(tf.argMax(scores, 1), scores.shape[1], 1, 0, 'float32') as tf.Tensor2D;

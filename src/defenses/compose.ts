@@ -1,6 +1,10 @@
+import * as v from 'valibot';
 import { FailureError, failure } from '../core/errors.js';
+import { required } from '../core/options.js';
+import type { Declaration } from '../core/plugin.js';
 import { type Access, rank } from '../train/oracle.js';
 import { type Defense, partsOf } from './defense.js';
+import { anyDefense } from './define.js';
 
 /** The least of several access levels. */
 type Least<Parts extends readonly Access[]> = Parts extends readonly [
@@ -25,22 +29,14 @@ type ExposedBy<Parts extends readonly Defense[]> = Least<{
   [I in keyof Parts]: Parts[I] extends Defense<infer A> ? A : never;
 }>;
 
-/**
- * Several defences at once, in order: each trains the teacher the one before left, each wraps the answers of the one
- * before. `compose(nasty(), rounding(2))` shares its nasty teacher with `nasty()` in another column.
- *
- * Throws a `FailureError` of kind `experiment` for no parts, or a wrapper of probabilities after one that gives labels only.
- */
-export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(
-  ...parts: Parts
-): Defense<ExposedBy<Parts>> => {
+const composed = <const Parts extends readonly [Defense, ...Defense[]]>(...parts: Parts): Defense<ExposedBy<Parts>> => {
   const flat = parts.flatMap(partsOf);
   if (flat.length === 0) throw new FailureError(failure('experiment', 'compose() was given no defence'));
   let exposes: Access = 'weights';
   for (const part of flat) {
     if (part.answers !== undefined && rank[exposes] < rank.probabilities) {
       throw new FailureError(
-        failure('experiment', `${part.name} wraps probabilities, and the defences before it give ${exposes} only`, {
+        failure('experiment', `${part.name} changes probabilities, and the defences before it give ${exposes} only`, {
           where: 'compose',
           remedy: 'Put the defence that gives least last.',
         }),
@@ -55,8 +51,26 @@ export const compose = <const Parts extends readonly [Defense, ...Defense[]]>(
     exposes: exposes as ExposedBy<Parts>,
     parts: flat,
     scaled: (factor) =>
-      compose(...(flat.map((part) => part.scaled?.(factor) ?? part) as [Defense, ...Defense[]])) as Defense<
+      composed(...(flat.map((part) => part.scaled?.(factor) ?? part) as [Defense, ...Defense[]])) as Defense<
         ExposedBy<Parts>
       >,
   };
 };
+
+const declaration: Declaration = {
+  kind: 'defense',
+  name: 'compose',
+  source: import.meta.url,
+  about: 'Several defences, one after the other',
+  options: { parts: required(v.pipe(v.array(anyDefense), v.minLength(1), v.title('defences')), 'In their order') },
+  positional: 'parts',
+  presets: {},
+};
+
+/**
+ * Several defences at once, in order: each trains the teacher the one before left, each wraps the answers of the one
+ * before. `compose(nasty(), rounding(2))` shares its nasty teacher with `nasty()` in another column.
+ *
+ * Throws a `FailureError` of kind `experiment` for no parts, or a wrapper of probabilities after one that gives labels only.
+ */
+export const compose = Object.assign(composed, { declaration });

@@ -1,9 +1,10 @@
-import type { Defense } from './defense.js';
+import { defineDefense } from './define.js';
 
 /** The teacher as it is, weights and all. */
-export const none = (): Defense<'weights'> => ({
+export const none = defineDefense({
   name: 'none',
-  params: {},
   source: import.meta.url,
+  about: 'The teacher as it is, weights and all',
   exposes: 'weights',
+  make: () => ({}),
 });

@@ -1,6 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { AnyAttack, Attack, Ownership } from '../attacks/attack.js';
-import { type Condition, checked, nothingElse, oneOf, share, wholeAtLeast } from '../core/check.js';
+import { belowOne, checked, choice, nothingElse, share, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure, type Refusal, type Result, refusal, toFailure } from '../core/errors.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
@@ -127,9 +127,16 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
   if (typeof name !== 'string' || !/^\w[\w.-]*$/.test(name)) {
     refuse(`${JSON.stringify(name)} cannot be the name of a folder`, 'name', 'Use letters, digits, dots and dashes.');
   }
-  checked('experiment', { fraction: share, validation: shareHeldOut }, { fraction, validation });
-  oneOf('experiment', 'report', report, ['test', 'validation']);
-  oneOf('experiment', 'select', select, ['last', 'best']);
+  checked(
+    'experiment',
+    {
+      fraction: share,
+      validation: belowOne,
+      report: choice('test', 'validation'),
+      select: choice('last', 'best'),
+    },
+    { fraction, validation, report, select },
+  );
   for (const [field, value] of [
     ['report', report === 'validation'],
     ['select', select === 'best'],
@@ -243,11 +250,6 @@ export const reducedTo = (...reasons: readonly (string | undefined)[]): Pick<Exp
   return given.length === 0 ? {} : { reduced: given.join('; ') };
 };
 
-const shareHeldOut: Condition = {
-  holds: (value) => value >= 0 && value < 1,
-  says: 'a number of at least 0 and below 1',
-};
-
 /** The grid's rows or columns, checked, and those that only pairs name. */
 const together = <T extends AnyAttack | Defense>(
   grid: readonly T[],
@@ -299,7 +301,7 @@ const checkTeacher = (
 const checkRecipe = (where: string, recipe: Recipe): void => {
   const { epochs, batch, optimizer, schedule, precision } = recipe;
   checked(where, { epochs: wholeAtLeast(1), batch: wholeAtLeast(2) }, { epochs, batch });
-  if (precision !== undefined) oneOf(where, 'precision', precision, precisions);
+  if (precision !== undefined) checked(where, { precision: choice(...precisions) }, { precision });
   if (typeof optimizer?.update !== 'function')
     refuse('the recipe has no optimizer', where, 'Give one, such as adam().');
   if (typeof schedule?.at !== 'function')

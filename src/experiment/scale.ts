@@ -1,5 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js';
-import { share } from '../core/check.js';
+import * as v from 'valibot';
+import { says, share } from '../core/check.js';
 import { failure, type Result } from '../core/errors.js';
 import { type Learner, type Pretrained, retrainable } from '../train/recipe.js';
 import { scaledSchedule } from '../train/schedules.js';
@@ -21,9 +22,9 @@ const scaledTeacher = (teacher: Learner | Pretrained, factor: number): Learner |
 
 /** The same experiment with a fraction of every schedule, for a look before the whole: its name says so. */
 export const withScale = (of: Experiment, factor: number): Result<Experiment> => {
-  if (!share.holds(factor)) {
+  if (!v.is(share, factor)) {
     return E.left(
-      failure('usage', `a scale is ${share.says}, not ${factor}`, {
+      failure('usage', `a scale is ${says(share)}, not ${factor}`, {
         where: '--scale',
         remedy: 'Give, for example, 0.01 for a hundredth of the epochs.',
       }),

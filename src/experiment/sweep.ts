@@ -1,13 +1,17 @@
 import { type Refusal, refusal } from '../core/errors.js';
+import type { OptionsOf } from '../core/plugin.js';
 import { described, samePlugin } from './labels.js';
 
 /** What makes a plugin out of named options, such as `kd` or `nasty`. */
 type Maker = (options: never) => Parameters<typeof samePlugin>[0];
 
-/** Its options but for the label, which would be the same for all. */
-type OptionsOf<Make extends Maker> = Omit<NonNullable<Parameters<Make>[0]>, 'label'>;
+/** Its options by name, but for the label, which would be the same for all. */
+type Axes<Make extends Maker> = Omit<OptionsOf<Make>, 'label'>;
 
 type RequiredIn<Options> = { [K in keyof Options]-?: object extends Pick<Options, K> ? never : K }[keyof Options];
+
+/** There is an axis: a plugin without options cannot be swept. */
+type NonEmpty<Axis> = [Axis] extends [never] ? never : unknown;
 
 /** What is left to be said: nothing, unless the plugin insists on an option that is no axis. */
 type Rest<Options> = RequiredIn<Options> extends never ? [rest?: Options] : [rest: Options];
@@ -22,10 +26,10 @@ const refuse: Refusal = refusal('experiment');
  * Throws a `FailureError` of kind `experiment` for no axis, an axis without values, an option that the plugin does not have
  * or refuses the value of, and two combinations that make the same plugin.
  */
-export const sweep = <Make extends Maker, Axis extends keyof OptionsOf<Make>>(
+export const sweep = <Make extends Maker, Axis extends keyof Axes<Make>>(
   make: Make,
-  axes: { readonly [K in Axis]: readonly Exclude<OptionsOf<Make>[K], undefined>[] },
-  ...[rest]: Rest<Omit<OptionsOf<Make>, Axis>>
+  axes: { readonly [K in Axis]: readonly Exclude<Axes<Make>[K], undefined>[] } & NonEmpty<Axis>,
+  ...[rest]: Rest<Omit<Axes<Make>, Axis>>
 ): readonly ReturnType<Make>[] => {
   if (typeof make !== 'function') refuse('there is no plugin to sweep', 'sweep', 'Give one without its brackets: kd.');
   const where = `sweep(${make.name})`;

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import { type Condition, checked, oneOf, positive, wholeAtLeast } from '../core/check.js';
+import * as v from 'valibot';
+import { checked, choice, numeric, positive, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import {
@@ -100,10 +101,7 @@ const layers = (
   );
 
 /** What a generator's width must be. */
-export const evenChannels: Condition = {
-  holds: (value) => value >= 2 && value % 2 === 0,
-  says: 'an even whole number of at least 2',
-};
+export const evenChannels = numeric('an even whole number of at least 2', v.minValue(2), v.multipleOf(2));
 
 /**
  * DAFL's generator (Chen et al., ICCV 2019, after its released code): a dense layer makes an image of a quarter of each side,
@@ -124,8 +122,11 @@ export const generator = ({
   epsilon = 0.8,
 }: GeneratorOptions): GeneratorPlugin => {
   const options = { latent, width, output, epsilon };
-  checked('generator', { latent: wholeAtLeast(1), width: evenChannels, epsilon: positive }, { latent, width, epsilon });
-  oneOf('generator', 'output', output, Object.keys(endings));
+  checked(
+    'generator',
+    { latent: wholeAtLeast(1), width: evenChannels, output: choice('batchNorm', 'tanh'), epsilon: positive },
+    options,
+  );
   return {
     name: 'generator',
     params: options,

@@ -1,3 +1,4 @@
+import { defineNetwork } from './define.js';
 import {
   batchNorm,
   channelsAt,
@@ -8,14 +9,12 @@ import {
   type Layer,
   module,
   named,
-  network,
   relu6,
   residual,
   sequential,
   sidesOf,
   unflatten,
 } from './layers.js';
-import type { NetworkPlugin } from './network.js';
 
 /** Convolution `index`, the batch norm after it and, but for the last one of a block, ReLU6; names are places in a list. */
 const pointwise = (index: number, out: number): Layer =>
@@ -59,10 +58,12 @@ const head: Layer = (site) => sequential(conv('conv2', site.classes, { kernel: 1
  *
  * Images are at least 8×8, since it halves them three times.
  */
-export const mobileNetV2 = (): NetworkPlugin =>
-  network({
-    name: 'mobileNetV2',
-    source: import.meta.url,
+export const mobileNetV2 = defineNetwork({
+  name: 'mobileNetV2',
+  source: import.meta.url,
+  about: 'Inverted residuals with depthwise convolutions; no pooling in its stem',
+  paper: 'Sandler et al., MobileNetV2: Inverted residuals and linear bottlenecks, CVPR 2018',
+  make: () => ({
     check: sidesOf(8),
     layers: sequential(
       module('pre', sequential(conv('0', 32, { kernel: 1, padding: 1, bias: true }), batchNorm('1'), relu6)),
@@ -79,4 +80,5 @@ export const mobileNetV2 = (): NetworkPlugin =>
       unflatten(1, 1, 1280),
       head,
     ),
-  });
+  }),
+});

@@ -1,3 +1,6 @@
+import { wholeAtLeast } from '../core/check.js';
+import { option } from '../core/options.js';
+import { defineNetwork } from './define.js';
 import {
   batchNorm,
   classifier,
@@ -8,11 +11,9 @@ import {
   type Layer,
   marked,
   maxPool,
-  network,
   relu,
   sequential,
 } from './layers.js';
-import type { NetworkPlugin } from './network.js';
 
 const stage = (index: number, channels: number): Layer =>
   sequential(
@@ -29,11 +30,15 @@ const stage = (index: number, channels: number): Layer =>
  * 357,514 parameters at width 32 on 32×32×3 images with 10 classes. Images are at least 8 × 8.
  * Activations are `block1` to `block3`, after ReLU.
  */
-export const plainCnn = ({ width = 32 }: { readonly width?: number } = {}): NetworkPlugin =>
-  network({
-    name: 'plainCnn',
-    params: { width },
-    source: import.meta.url,
+export const plainCnn = defineNetwork({
+  name: 'plainCnn',
+  source: import.meta.url,
+  about: 'The 5-layer CNN',
+  paper: 'Ma et al., Undistillable: Making a nasty teacher that cannot teach students, ICLR 2021 (its repository)',
+  options: {
+    width: option(wholeAtLeast(1), 32, 'Channels of the first convolution; the others have 2 and 4 times as many'),
+  },
+  make: ({ width }) => ({
     layers: sequential(
       stage(1, width),
       stage(2, 2 * width),
@@ -45,4 +50,5 @@ export const plainCnn = ({ width = 32 }: { readonly width?: number } = {}): Netw
       relu,
       classifier('fc2'),
     ),
-  });
+  }),
+});

@@ -1,3 +1,6 @@
+import { choice } from '../core/check.js';
+import { required } from '../core/options.js';
+import { defineNetwork } from './define.js';
 import {
   batchNorm,
   channelsAt,
@@ -8,14 +11,10 @@ import {
   type Layer,
   module,
   named,
-  network,
   relu,
   residual,
   sequential,
 } from './layers.js';
-import type { NetworkPlugin } from './network.js';
-
-export type PreResNetDepth = 20 | 32 | 44 | 56 | 110;
 
 const convolution = (name: string, out: number, kernel: 1 | 3, stride = 1): Layer =>
   conv(name, out, { kernel, stride, padding: kernel === 3 ? 1 : 0, initial: 'fan-out-normal' });
@@ -51,31 +50,36 @@ const block =
  *
  * Convolutions start from N(0, √(2 / (kernel² · out))). Any image size: the head takes a mean over height and width.
  */
-export const preResNet = (depth: PreResNetDepth): NetworkPlugin => {
-  const kind = depth >= 44 ? 'bottleneck' : 'basic';
-  const stage = (index: number, width: number): Layer =>
-    module(
-      `layer${index}`,
-      sequential(
-        ...Array.from({ length: (depth - 2) / 6 }, (_, i) =>
-          named(i, block(kind, width, i === 0 && index > 1 ? 2 : 1)),
+export const preResNet = defineNetwork({
+  name: 'preResNet',
+  source: import.meta.url,
+  about: 'The pre-activation ResNet of CIFAR size ("ResNetC"); bottlenecks from depth 44 on',
+  paper: 'He et al., Identity mappings in deep residual networks, ECCV 2016; after the Nasty-Teacher repository',
+  options: { depth: required(choice(20, 32, 44, 56, 110), 'Layers') },
+  positional: 'depth',
+  make: ({ depth }) => {
+    const kind = depth >= 44 ? 'bottleneck' : 'basic';
+    const stage = (index: number, width: number): Layer =>
+      module(
+        `layer${index}`,
+        sequential(
+          ...Array.from({ length: (depth - 2) / 6 }, (_, i) =>
+            named(i, block(kind, width, i === 0 && index > 1 ? 2 : 1)),
+          ),
         ),
+      );
+    return {
+      layers: sequential(
+        convolution('conv1', 16, 3),
+        stage(1, 16),
+        stage(2, 32),
+        stage(3, 64),
+        batchNorm('bn'),
+        relu,
+        globalMean,
+        features,
+        classifier('fc'),
       ),
-    );
-  return network({
-    name: 'preResNet',
-    params: { depth },
-    source: import.meta.url,
-    layers: sequential(
-      convolution('conv1', 16, 3),
-      stage(1, 16),
-      stage(2, 32),
-      stage(3, 64),
-      batchNorm('bn'),
-      relu,
-      globalMean,
-      features,
-      classifier('fc'),
-    ),
-  });
-};
+    };
+  },
+});

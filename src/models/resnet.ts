@@ -1,3 +1,6 @@
+import { choice } from '../core/check.js';
+import { required } from '../core/options.js';
+import { defineNetwork } from './define.js';
 import {
   batchNorm,
   channelsAt,
@@ -8,14 +11,10 @@ import {
   type Layer,
   module,
   named,
-  network,
   relu,
   residual,
   sequential,
 } from './layers.js';
-import type { NetworkPlugin } from './network.js';
-
-export type ResNetDepth = 18 | 34 | 50;
 
 /** Convolution and batch norm. */
 const unit = (index: number, out: number, kernel: 1 | 3, stride = 1): Layer =>
@@ -38,11 +37,11 @@ const units = {
   },
 } as const;
 
-const layout: Record<ResNetDepth, { readonly kind: keyof typeof units; readonly blocks: readonly number[] }> = {
+const layout = {
   18: { kind: 'basic', blocks: [2, 2, 2, 2] },
   34: { kind: 'basic', blocks: [3, 4, 6, 3] },
   50: { kind: 'bottleneck', blocks: [3, 4, 6, 3] },
-};
+} as const;
 
 /** A residual block with ReLU after the sum; the shortcut is a 1×1 convolution with batch norm where the shape changes. */
 const block =
@@ -61,22 +60,25 @@ const block =
  * Parameters with 10 classes: 11,173,962 (18), 21,282,122 (34), 23,520,842 (50). Any image size: the head takes a mean
  * over height and width.
  */
-export const resNet = (depth: ResNetDepth): NetworkPlugin => {
-  const { kind, blocks } = layout[depth];
-  const stages = blocks.map((count, stage) =>
-    module(
-      `layer${stage + 1}`,
-      sequential(
-        ...Array.from({ length: count }, (_, i) =>
-          named(i, block(kind, 64 * 2 ** stage, i === 0 && stage > 0 ? 2 : 1)),
+export const resNet = defineNetwork({
+  name: 'resNet',
+  source: import.meta.url,
+  about: 'ResNet for small images: a 3×3 stem and no pooling after it',
+  paper: 'He et al., Deep residual learning for image recognition, CVPR 2016; after the Nasty-Teacher repository',
+  options: { depth: required(choice(18, 34, 50), 'Layers') },
+  positional: 'depth',
+  make: ({ depth }) => {
+    const { kind, blocks } = layout[depth];
+    const stages = blocks.map((count, stage) =>
+      module(
+        `layer${stage + 1}`,
+        sequential(
+          ...Array.from({ length: count }, (_, i) =>
+            named(i, block(kind, 64 * 2 ** stage, i === 0 && stage > 0 ? 2 : 1)),
+          ),
         ),
       ),
-    ),
-  );
-  return network({
-    name: 'resNet',
-    params: { depth },
-    source: import.meta.url,
-    layers: sequential(unit(1, 64, 3), relu, ...stages, globalMean, features, classifier('linear')),
-  });
-};
+    );
+    return { layers: sequential(unit(1, 64, 3), relu, ...stages, globalMean, features, classifier('linear')) };
+  },
+});

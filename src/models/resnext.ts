@@ -1,3 +1,4 @@
+import { defineNetwork } from './define.js';
 import {
   batchNorm,
   channelsAt,
@@ -8,13 +9,11 @@ import {
   type Layer,
   module,
   named,
-  network,
   relu,
   residual,
   sequential,
   sidesOf,
 } from './layers.js';
-import type { NetworkPlugin } from './network.js';
 
 const cardinality = 8;
 
@@ -55,10 +54,12 @@ const stage = (index: number, out: number): Layer => {
  *
  * Images are at least 4×4, since it halves them twice.
  */
-export const resNeXt29 = (): NetworkPlugin =>
-  network({
-    name: 'resNeXt29',
-    source: import.meta.url,
+export const resNeXt29 = defineNetwork({
+  name: 'resNeXt29',
+  source: import.meta.url,
+  about: 'ResNeXt-29 8×64d: bottlenecks with convolutions in 8 groups',
+  paper: 'Xie et al., Aggregated residual transformations for deep neural networks, CVPR 2017',
+  make: () => ({
     check: sidesOf(4),
     layers: sequential(
       convolution('conv_1_3x3', 64, 3),
@@ -71,4 +72,5 @@ export const resNeXt29 = (): NetworkPlugin =>
       features,
       classifier('classifier', { initial: 'kaiming-normal' }),
     ),
-  });
+  }),
+});

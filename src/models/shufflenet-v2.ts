@@ -1,3 +1,4 @@
+import { defineNetwork } from './define.js';
 import {
   batchNorm,
   channelsAt,
@@ -9,12 +10,10 @@ import {
   type Layer,
   module,
   named,
-  network,
   relu,
   sequential,
   sidesOf,
 } from './layers.js';
-import type { NetworkPlugin } from './network.js';
 
 // Names are places in a list, in which a ReLU has one too.
 
@@ -56,10 +55,12 @@ const stage = (index: number, out: number, units: number): Layer =>
  *
  * Images are at least 8×8, since it halves them three times.
  */
-export const shuffleNetV2 = (): NetworkPlugin =>
-  network({
-    name: 'shuffleNetV2',
-    source: import.meta.url,
+export const shuffleNetV2 = defineNetwork({
+  name: 'shuffleNetV2',
+  source: import.meta.url,
+  about: 'Half of the channels pass each unit unchanged and are shuffled with the rest; ×1',
+  paper: 'Ma et al., ShuffleNet V2: Practical guidelines for efficient CNN architecture design, ECCV 2018',
+  make: () => ({
     check: sidesOf(8),
     layers: sequential(
       module('pre', sequential(conv('0', 24, { kernel: 3, padding: 1, bias: true }), batchNorm('1'))),
@@ -71,4 +72,5 @@ export const shuffleNetV2 = (): NetworkPlugin =>
       features,
       classifier('fc'),
     ),
-  });
+  }),
+});

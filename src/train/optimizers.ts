@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import * as v from 'valibot';
 import * as tree from '../core/tree.js';
 import * as ops from '../engine/ops.js';
 import type { Named } from '../models/network.js';
@@ -281,3 +282,12 @@ const decayed = (updates: Named, params: Named, decay: number): Named => {
 /** Two records of one set of names, leaf by leaf. */
 const zip = (a: Named, b: Named, f: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor): Named =>
   tree.map(a, (leaf, name) => f(leaf, b[name] as tf.Tensor));
+
+/** An optimiser among a plugin's options. */
+export const anyOptimizer = v.pipe(
+  v.custom<Optimizer>(
+    (value) => typeof (value as Optimizer | undefined)?.update === 'function',
+    'this is no optimiser',
+  ),
+  v.title('an optimiser, such as adam()'),
+);

@@ -1,3 +1,5 @@
+import * as v from 'valibot';
+
 /** Where training stands. */
 export interface Progress {
   /** 0-based, below `epochs`. */
@@ -139,3 +141,9 @@ const assertExtent = (what: string, extent: Extent): void => {
   if (typeof extent === 'object' && !(extent.fraction >= 0 && extent.fraction <= 1))
     throw new Error(`${what} is a fraction of the epochs in 0 … 1, not ${extent.fraction}`);
 };
+
+/** A schedule among a plugin's options. */
+export const anySchedule = v.pipe(
+  v.custom<Schedule>((value) => typeof (value as Schedule | undefined)?.at === 'function', 'this is no schedule'),
+  v.title('a schedule, such as constant(1e-3)'),
+);

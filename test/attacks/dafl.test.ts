@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type DaflOptions, dafl, daflPresets, generating } from '../../src/attacks/dafl.js';
+import { dafl, generating } from '../../src/attacks/dafl.js';
 import { jointFit } from '../../src/attacks/synthesis.js';
 import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -49,13 +49,13 @@ describe('options are refused', () => {
     ['a picture every 0 steps', { pictureEvery: 0 }, /^dafl: pictureEvery is 0/],
     ['a name that is none of them', { entopy: 5 }, /^dafl: entopy is none of its options/],
   ])('%s', (_, options, message) => {
-    const { kind, where, what, remedy } = refusal(() => dafl(options as DaflOptions));
+    const { kind, where, what, remedy } = refusal(() => dafl(options));
     expect(kind).toBe('experiment');
     expect(`${where}: ${what}. ${remedy}`).toMatch(message);
   });
 
   test('not: every preset', () => {
-    for (const preset of Object.values(daflPresets)) {
+    for (const preset of Object.values(dafl.presets)) {
       const { optimizer: _, schedule: __, ...numbers } = preset;
       expect(dafl(preset).params).toMatchObject(numbers);
     }

@@ -1,13 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import {
-  type DeepInversionOptions,
-  deepInversion,
-  type Inversion,
-  inversionPresets,
-  inverting,
-} from '../../src/attacks/deep-inversion.js';
+import { deepInversion, type Inversion, inverting } from '../../src/attacks/deep-inversion.js';
 import { phaseFit, type SynthesisContext, type SynthesisOutputs } from '../../src/attacks/synthesis.js';
+import type { OptionsOf } from '../../src/core/plugin.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -37,7 +32,7 @@ afterEach(() => {
 
 const batch = 4;
 const labels = [0, 1, 2, 1];
-const still: Inversion = { ...inversionPresets.cifar10, batch, iterations: 5, jitter: 0 };
+const still: Inversion = { ...deepInversion.presets.cifar10, batch, iterations: 5, jitter: 0 };
 const item = (scalar: tf.Tensor | undefined) => values(scalar as tf.Tensor)[0] as number;
 
 type Inverted = ReturnType<ReturnType<typeof inverting>['init']>;
@@ -62,7 +57,7 @@ const walk = (
 
 describe('options are refused', () => {
   const said = (options: object): string => {
-    const { kind, where, what, remedy } = refusal(() => deepInversion(options as DeepInversionOptions));
+    const { kind, where, what, remedy } = refusal(() => deepInversion(options));
     expect(kind).toBe('experiment');
     return `${where}: ${what}. ${remedy}`;
   };
@@ -90,7 +85,11 @@ describe('options are refused', () => {
     ['a norm of something else', { normOf: 'pixel' }, /^deepInversion: normOf is "pixel"\. Give batch or image/],
     ['a negative scale of competition', { adaptive: { scale: -0.1, every: 1 } }, /^deepInversion.*: scale is -0\.1/],
     ['no step between batches', { adaptive: { scale: 0.2, every: 0 } }, /^deepInversion.*: every is 0/],
-    ['a competition without steps between batches', { adaptive: { scale: 0.2 } }, /^deepInversion.*: every is 0/],
+    [
+      'a competition without steps between batches',
+      { adaptive: { scale: 0.2 } },
+      /^deepInversion: adaptive: every is undefined/,
+    ],
     [
       'a name of a competition that is none of them',
       { adaptive: { scale: 0.2, every: 50, rate: 1 } },
@@ -119,7 +118,8 @@ describe('options are refused', () => {
   });
 
   test('not: every preset, and labels in order', () => {
-    for (const preset of Object.values(inversionPresets)) expect(deepInversion(preset).params).toMatchObject(preset);
+    for (const preset of Object.values(deepInversion.presets))
+      expect(deepInversion(preset).params).toMatchObject(preset);
     expect(deepInversion({ batch, labels }).params).toMatchObject({ batch, labels });
   });
 });
@@ -377,7 +377,7 @@ test('what DeepInversion asks of the nets is said before anything is trained', (
   const net = roomy().build({ height: 8, width: 8, channels: 3 }, 3);
   const rigid = normalised().build({ height: 8, width: 8, channels: 3 }, 3);
   const bare = tiny().build({ height: 8, width: 8, channels: 3 }, 3);
-  const refuses = (options: DeepInversionOptions, victim = net, student = net) =>
+  const refuses = (options: OptionsOf<typeof deepInversion>, victim = net, student = net) =>
     deepInversion(options).refuses?.(victim, student);
   expect(refuses({ batch, labels })).toBeUndefined();
   expect(refuses({ batch, labels: [0, 1, 2, 3] })).toBe('label 3 is none of the 3 classes');

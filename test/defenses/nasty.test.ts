@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
+import type { OptionsOf } from '../../src/core/plugin.js';
 import { key } from '../../src/core/random.js';
 import { dispose, leaves } from '../../src/core/tree.js';
 import type { Defense } from '../../src/defenses/defense.js';
-import { type NastyOptions, nasty, nastyPresets } from '../../src/defenses/nasty.js';
+import { nasty } from '../../src/defenses/nasty.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import type { Variables } from '../../src/models/network.js';
 import { built, context, endOf, normalised, sets, succeed } from '../train/bench.js';
@@ -19,7 +20,7 @@ beforeAll(async () => {
   adversary = other.network.init(key('adversary'));
 });
 
-const protect = async (options: NastyOptions, against = { learner, variables: teacher }) => {
+const protect = async (options: OptionsOf<typeof nasty>, against = { learner, variables: teacher }) => {
   const tried = context();
   const { protect: run } = nasty(options) as Required<Pick<Defense, 'protect'>>;
   const given = { ...tried, ...sets, adversary: against };
@@ -28,14 +29,14 @@ const protect = async (options: NastyOptions, against = { learner, variables: te
 };
 
 test('the presets are the released settings, and the paper’s text for CIFAR-10', () => {
-  expect(nastyPresets).toEqual({
+  expect(nasty.presets).toEqual({
     cifar10: { omega: 0.04, temperature: 4 },
     cifar10Text: { omega: 0.004, temperature: 4 },
     cifar100: { omega: 0.005, temperature: 20 },
     tinyImageNet: { omega: 0.01, temperature: 20 },
   });
   expect(nasty().params).toEqual({
-    ...nastyPresets.cifar10,
+    ...nasty.presets.cifar10,
     adversary: null,
     initFrom: 'random',
     warmUpEpochs: 0,

@@ -78,6 +78,11 @@ describe('refused, with the plugin, the axis and what to do', () => {
     ['one value', () => untyped(kd, { alpha: 0.1 }), 'sweep(kd): alpha has no values'],
     ['text', () => untyped(kd, { alpha: '0.1' }), 'sweep(kd): alpha has no values'],
     ['a plugin with its brackets', () => untyped(kd(), { alpha: [0.1] }), 'sweep: there is no plugin to sweep'],
+    [
+      'an unknown option of a network',
+      () => untyped(plainCnn, { wide: [3, 4] }),
+      'plainCnn: wide is none of its options',
+    ],
     ['an unknown option', () => untyped(kd, { aplha: [0.1] }), 'kd: aplha is none of its options'],
     ['an unknown fixed option', () => untyped(kd, { alpha: [0.1] }, { tau: 4 }), 'kd: tau is none of its options'],
     ['a value out of range', () => untyped(nasty, { omega: [0, -0.1] }), 'nasty: omega is -0.1'],
@@ -98,11 +103,7 @@ describe('refused, with the plugin, the axis and what to do', () => {
       () => sweep(nasty, { adversary: [tiny(3), tiny(3)] }),
       'sweep(nasty): nasty(omega 0.04, temperature 4, adversary tiny, hidden 3, initFrom random, warmUpEpochs 0, clipNorm null) comes twice',
     ],
-    [
-      'an axis that nobody reads',
-      () => untyped(plainCnn, { wide: [3, 4] }),
-      'sweep(plainCnn): plainCnn(width 32) comes twice',
-    ],
+    ['an axis that nobody reads', () => untyped(() => plainCnn(), { wide: [3, 4] }), 'plainCnn(width 32) comes twice'],
   ])('%s', (_, run, said) => {
     const { kind, where, what, remedy } = refusal(run);
     expect(kind).toBe('experiment');

@@ -7,7 +7,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { dafl } from '../../src/attacks/dafl.js';
-import { deepInversion, inversionPresets } from '../../src/attacks/deep-inversion.js';
+import { deepInversion } from '../../src/attacks/deep-inversion.js';
 import type { Failure, Task } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { decodeImage, encodePng } from '../../src/data/images.js';
@@ -269,7 +269,7 @@ describe('a contact sheet', () => {
 });
 
 describe('a theft that is stopped anywhere, again and again, ends with the same bits', () => {
-  const inversion = { ...inversionPresets.cifar10, batch: 4, iterations: 3, pictureEvery: 1 };
+  const inversion = { ...deepInversion.presets.cifar10, batch: 4, iterations: 3, pictureEvery: 1 };
   const attacks: readonly (readonly [string, AnyAttack])[] = [
     ['DeepInversion', deepInversion({ ...inversion, batches: 2, steps: 4, augmentation: { crop: 1, flip: true } })],
     ['DeepInversion in two phases', deepInversion({ ...inversion, halfIterations: 2, batches: 1, steps: 3 })],

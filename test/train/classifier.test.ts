@@ -5,11 +5,12 @@ import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd } from '../../src/attacks/kd.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import type { OptionsOf } from '../../src/core/plugin.js';
 import { key } from '../../src/core/random.js';
 import { dispose, leaves } from '../../src/core/tree.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import type { Defense } from '../../src/defenses/defense.js';
-import { type NastyOptions, nasty } from '../../src/defenses/nasty.js';
+import { nasty } from '../../src/defenses/nasty.js';
 import { publish, type Victim } from '../../src/defenses/victim.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -254,7 +255,7 @@ describe('no tensor is left behind', () => {
     dispose(variables);
     return taught.alive;
   };
-  const defended = async (options: NastyOptions): Promise<readonly number[]> => {
+  const defended = async (options: OptionsOf<typeof nasty>): Promise<readonly number[]> => {
     const taught = context();
     const variables = network.init(key('teacher'));
     const frozen = network.init(key('adversary'));

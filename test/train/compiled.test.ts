@@ -8,12 +8,13 @@ import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import type { OptionsOf } from '../../src/core/plugin.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
-import { type NastyOptions, nasty } from '../../src/defenses/nasty.js';
+import { nasty } from '../../src/defenses/nasty.js';
 import { publish, type Victim } from '../../src/defenses/victim.js';
 import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
@@ -149,7 +150,7 @@ const stolen = (attack: AnyAttack, wrap?: Defense, learner = learnerOf()): Spec 
   const data = { train: { ...colour, labelled: attack.data.kind === 'labelled' }, validation: colour };
   return asked((given) => attack.steal(victimOf(wrap) as never, learner, { ...given, data: data as never }));
 };
-const protectedBy = (options: NastyOptions): Spec => {
+const protectedBy = (options: OptionsOf<typeof nasty>): Spec => {
   const learner = learnerOf();
   const other = learnerOf(colour, options.adversary);
   const { protect } = nasty(options) as Required<Pick<Defense, 'protect'>>;

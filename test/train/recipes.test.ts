@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { kdPresets } from '../../src/attacks/kd.js';
+import { kd } from '../../src/attacks/kd.js';
 import { recipes } from '../../src/train/recipes.js';
 
 /** The rates of a recipe by the 0-based epochs at which they begin. */
@@ -39,7 +39,7 @@ test('the recipes are those of the released params.json files', () => {
 });
 
 test('temperatures and weights of distillation are theirs too', () => {
-  expect(kdPresets).toEqual({
+  expect(kd.presets).toEqual({
     cifar10: { temperature: 4, alpha: 0.9 },
     cifar100: { temperature: 20, alpha: 0.9 },
     tinyImageNet: { temperature: 20, alpha: 0.9 },

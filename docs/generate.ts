@@ -1,0 +1,72 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type Item, initialOf, items, settings } from '../src/cli/list.js';
+import { wordsOf } from '../src/core/options.js';
+
+// `npm run docs` writes plugins.md out of what the plugins declare, and a test holds the two together.
+
+export const docsPath = fileURLToPath(new URL('plugins.md', import.meta.url));
+
+const cell = (text: string): string => text.replaceAll('|', '\\|');
+
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] =>
+  [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map(cell).join(' | ')} |`);
+
+const section = ({ name, write, about, paper, facts, options = {}, presets = {} }: Item): readonly string[] => {
+  const words = wordsOf(options);
+  const named = Object.entries(presets);
+  return [
+    `### ${name}`,
+    '',
+    `${about}.`,
+    '',
+    ...(paper === undefined ? [] : [`${paper}.`, '']),
+    `${write.map((call) => `\`${call}\``).join(', ')}: ${Object.entries(facts)
+      .map(([of, fact]) => `${of} ${fact}`)
+      .join('; ')}.`,
+    '',
+    ...(words.length === 0
+      ? []
+      : [
+          ...table(
+            ['option', 'default', 'takes', ''],
+            words.map((option) => [`\`${option.name}\``, initialOf(option), option.takes, option.about]),
+          ),
+          '',
+        ]),
+    ...(named.length === 0
+      ? []
+      : [
+          ...table(
+            ['preset', ''],
+            named.map(([preset, values]) => [`\`${name}.presets.${preset}\``, settings(values)]),
+          ),
+          '',
+        ]),
+  ];
+};
+
+/** All that the plugins of this package declare, as a page. */
+export const pluginsPage = (): string =>
+  [
+    '# Plugins',
+    '',
+    'Made of what the plugins declare, by `npm run docs`. `undistill list` says the same, and `undistill list --json` has a JSON',
+    'Schema of the options of each.',
+    '',
+    'Every attack and defence also takes `label`, its name in the matrix.',
+    '',
+    ...(['attacks', 'defenses', 'nets'] as const).flatMap((kind) => [
+      `## ${{ attacks: 'Attacks', defenses: 'Defences', nets: 'Networks' }[kind]}`,
+      '',
+      ...items[kind]().flatMap(section),
+    ]),
+  ]
+    .join('\n')
+    .trimEnd()
+    .concat('\n');
+
+/** The page as it lies here. */
+export const publishedPage = (): string => readFileSync(docsPath, 'utf8');
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(docsPath, pluginsPage());

@@ -1,0 +1,152 @@
+import * as v from 'valibot';
+import { parsed, text, wholeAtLeast } from './check.js';
+import { FailureError, failure } from './errors.js';
+import { type Given, type Options, optional, type Parsed } from './options.js';
+
+export type PluginKind = 'attack' | 'defense' | 'network';
+
+/** What a plugin says of itself: plain data, from which checks, lists, documentation and JSON Schemas are made. */
+export interface Declaration {
+  readonly kind: PluginKind;
+  /** As it is called in an experiment file and in the matrix. */
+  readonly name: string;
+  /** `import.meta.url`: results made by an older version of the file are not reused. */
+  readonly source: string;
+  /** A sentence or two: what it does, with its formula. */
+  readonly about: string;
+  /** The paper, or whose code it follows. */
+  readonly paper?: string;
+  readonly options: Options;
+  /** Settings by name, of papers as a rule. */
+  readonly presets: Readonly<Record<string, object>>;
+  /** The option that may be given alone and without its name: `rounding(2)`; a list as several: `compose(nasty(), topK(3))`. */
+  readonly positional?: string;
+}
+
+/** Makes plugins of one kind: `kd({ temperature: 20 })`. Knows what it makes: `kd.declaration`, `kd.presets.cifar100`. */
+export interface Maker<Plugin, Argument, Presets = unknown> {
+  (...argument: undefined extends Argument ? [argument?: Argument] : [argument: Argument]): Plugin;
+  readonly declaration: Declaration;
+  readonly presets: Presets;
+}
+
+/** What `Of` is written as: by name, or the one that may be given alone. All may be left out where none is insisted on. */
+export type Argument<Of extends Options, Alone extends keyof Of, Besides = unknown> =
+  | (Given<Of> & Besides)
+  | (Alone extends keyof Given<Of> ? Extract<Given<Of>[Alone], number | string> : never)
+  | (object extends Given<Of> ? undefined : never);
+
+/** What an author declares. `make` gives all of the plugin but what follows from the declaration. */
+export interface PluginSpec<Of extends Options, Presets, Alone extends keyof Of, Made> {
+  readonly name: string;
+  readonly source: string;
+  readonly about: string;
+  readonly paper?: string;
+  readonly options?: Of;
+  readonly presets?: Presets;
+  /** A number or a word that may be given alone and without its name. */
+  readonly positional?: Alone;
+  /** Options that change no number of the result, and so are no parameters. */
+  readonly cosmetic?: readonly (keyof Of)[];
+  /** What to change of its options for a fraction of its own epochs or iterations; absent where it has none. */
+  readonly scaled?: (options: Parsed<Of>, factor: number) => Partial<Given<Of>>;
+  readonly make: (options: Parsed<Of>) => Made;
+}
+
+/** What every plugin has from its declaration. */
+export interface Identity<Plugin> {
+  readonly name: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly source: string;
+  readonly label?: string;
+  readonly budget?: number;
+  readonly scaled?: (factor: number) => Plugin;
+}
+
+/** What attacks and defences take beside their options. */
+export interface Labelled {
+  /** A name of one's own for the matrix; default: the name and the parameters that differ. */
+  readonly label?: string;
+}
+
+/** What attacks take beside their options. */
+export interface Budgeted extends Labelled {
+  /** Answers that it may ask of a black box in all; default: the experiment's. A parameter where it is given. */
+  readonly budget?: number;
+}
+
+/**
+ * A maker out of a declaration.
+ *
+ * What it makes of its argument throws a `FailureError` of kind `experiment` for an option that it does not have, one that
+ * is missing or a value that a schema refuses. `params` are the options in the order of the declaration, `null` where one
+ * is undefined.
+ */
+export const define = <Of extends Options, Presets, Alone extends keyof Of, Made, Plugin, Besides>(
+  kind: PluginKind,
+  spec: PluginSpec<Of, Presets, Alone, Made>,
+  finish: (identity: Identity<Plugin>, made: Made, options: Parsed<Of>) => Plugin,
+): Maker<Plugin, Argument<Of, Alone, Besides>, Presets> => {
+  const { name, source, about, paper, options = {}, presets = {}, positional, cosmetic = [], scaled, make } = spec;
+  const schema = schemaOf({ kind, options });
+  const maker = (argument?: unknown): Plugin => {
+    const given = byName(name, positional as string | undefined, argument);
+    const { label, budget, ...chosen } = parsed(name, schema, given) as Budgeted & Readonly<Record<string, unknown>>;
+    const params = Object.keys(options).filter((option) => !cosmetic.includes(option));
+    const limited = budget === undefined ? {} : { budget };
+    const identity: Identity<Plugin> = {
+      name,
+      params: { ...Object.fromEntries(params.map((option) => [option, chosen[option] ?? null])), ...limited },
+      source,
+      ...limited,
+      ...(label === undefined ? {} : { label }),
+      ...(scaled && { scaled: (factor: number) => maker({ ...given, ...scaled(chosen as Parsed<Of>, factor) }) }),
+    };
+    return finish(identity, make(chosen as Parsed<Of>), chosen as Parsed<Of>);
+  };
+  const declaration: Declaration = {
+    kind,
+    name,
+    source,
+    about,
+    ...(paper === undefined ? {} : { paper }),
+    options,
+    presets: presets as Declaration['presets'],
+    ...(positional === undefined ? {} : { positional: positional as string }),
+  };
+  // The function is called as the plugin is, so that whoever is handed it can say whose it is.
+  Object.defineProperty(maker, 'name', { value: name });
+  return Object.assign(maker, { declaration, presets: presets as Presets });
+};
+
+/** What a maker takes, by name: its options, and what all of its kind take. */
+export const schemaOf = ({ kind, options }: Pick<Declaration, 'kind' | 'options'>) => {
+  const label = optional(text, 'Its name in the matrix; default: the name and the parameters that differ');
+  const budget = optional(wholeAtLeast(1), "Answers that it may ask for in all; default: the experiment's");
+  const beside: Readonly<Record<PluginKind, Options>> = {
+    attack: { label, budget },
+    defense: { label },
+    network: {},
+  };
+  return v.strictObject({ ...options, ...beside[kind] });
+};
+
+const byName = (owner: string, positional: string | undefined, argument: unknown): object => {
+  if (argument === undefined) return {};
+  if (positional !== undefined && typeof argument !== 'object') return { [positional]: argument };
+  if (typeof argument === 'object' && argument !== null && !Array.isArray(argument)) return argument;
+  throw new FailureError(
+    failure('experiment', 'these are no options', { where: owner, remedy: `Give them by name: ${owner}({ … }).` }),
+  );
+};
+
+/** The options that a maker takes by name: `OptionsOf<typeof kd>`. */
+export type OptionsOf<Make extends (options: never) => unknown> = Extract<Parameters<Make>[0], object>;
+
+/** Something that makes plugins and says which. */
+export interface Declared {
+  (...given: readonly unknown[]): unknown;
+  readonly declaration: Declaration;
+}
+
+export const isDeclared = (value: unknown): value is Declared => typeof value === 'function' && 'declaration' in value;

@@ -1,0 +1,114 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Ajv } from 'ajv';
+import * as v from 'valibot';
+import { describe, expect, test } from 'vitest';
+import { pluginsPage, publishedPage } from '../../docs/generate.js';
+import * as catalogue from '../../src/cli/catalogue.js';
+import { items, listCommand } from '../../src/cli/list.js';
+import { wordsOf } from '../../src/core/options.js';
+import { schemaOf } from '../../src/core/plugin.js';
+import * as index from '../../src/index.js';
+
+const room = (name: string): string => fileURLToPath(new URL(`../../src/${name}`, import.meta.url));
+
+/** The plugins that are declared in a room's files, by the name of their value. */
+const declaredIn = (name: string): readonly string[] =>
+  readdirSync(room(name))
+    .filter((file) => file.endsWith('.ts') && file !== 'define.ts')
+    .flatMap((file) => [
+      ...readFileSync(join(room(name), file), 'utf8').matchAll(
+        /^export const (\w+) = (?:define(?:Attack|Defense|Network)\(|Object\.assign\(\w+, \{ declaration)/gm,
+      ),
+    ])
+    .map(([, value]) => value as string)
+    .sort();
+
+const exported = new Map<string, unknown>(Object.entries(index));
+
+type AnyListed = readonly catalogue.Listed<unknown>[];
+
+describe.each<readonly [string, AnyListed]>([
+  ['attacks', catalogue.attacks],
+  ['defenses', catalogue.defenses],
+  ['models', catalogue.nets],
+])('the catalogue of %s', (folder, listed) => {
+  test('is the index, and that is what the files declare', () => {
+    const names = listed.map(({ declaration }) => declaration.name);
+    expect([...names].sort()).toEqual(declaredIn(folder));
+    for (const { declaration } of listed) {
+      expect(exported.get(declaration.name)).toHaveProperty('declaration', declaration);
+    }
+  });
+
+  test('has something made of each, and a sentence on each and its options', () => {
+    for (const { declaration, samples } of listed) {
+      expect(samples.length, declaration.name).toBeGreaterThan(0);
+      expect(declaration.about).toMatch(/^\S.*[^.\s]$/);
+      for (const { name, takes, about } of wordsOf(declaration.options)) {
+        expect(takes, `${declaration.name}: ${name}`).not.toBe('');
+        expect(about, `${declaration.name}: ${name}`).toMatch(/^\S.*[^.\s]$/);
+      }
+    }
+  });
+
+  test('has presets that its plugins take', () => {
+    for (const { declaration } of listed) {
+      // What is insisted on is no part of a preset.
+      const schema = v.partial(schemaOf(declaration));
+      for (const [name, preset] of Object.entries(declaration.presets)) {
+        expect(v.is(schema, preset), `${declaration.name}.presets.${name}`).toBe(true);
+      }
+    }
+  });
+});
+
+describe('JSON', () => {
+  const printed = (() => {
+    const lines: string[] = [];
+    listCommand(['attacks', 'defenses', 'nets', 'recipes', 'data'], { json: true }, {
+      log: (line: string) => lines.push(line),
+    } as never);
+    return JSON.parse(lines.join('\n')) as Readonly<
+      Record<string, readonly { readonly name: string; readonly presets?: object; readonly options?: object }[]>
+    >;
+  })();
+  const validate = (kind: string, name: string) =>
+    new Ajv({ allErrors: true }).compile(printed[kind]?.find((each) => each.name === name)?.options ?? {});
+
+  test('lists everything', () => {
+    for (const [kind, some] of Object.entries(items)) {
+      expect(printed[kind]?.map(({ name }) => name)).toEqual(some().map(({ name }) => name));
+    }
+    expect(JSON.stringify(printed)).not.toContain('file:');
+  });
+
+  test('has schemas that take what the plugins take, and refuse what they refuse', () => {
+    const kd = validate('attacks', 'kd');
+    for (const taken of [{}, { temperature: 1, alpha: 1 }, { label: 'mine' }]) expect(kd(taken)).toBe(true);
+    for (const refused of [{ temperature: 0 }, { alpha: 1.1 }, { alpha: 'much' }, { tau: 1 }, { label: 1 }]) {
+      expect(kd(refused), JSON.stringify(refused)).toBe(false);
+    }
+    expect(validate('attacks', 'partialKd')({})).toBe(false);
+    expect(validate('attacks', 'partialKd')({ fraction: 0.1, steps: 'same' })).toBe(true);
+    expect(validate('nets', 'preResNet')({ depth: 21 })).toBe(false);
+    expect(validate('nets', 'preResNet')({ depth: 20, label: 'mine' })).toBe(false);
+  });
+
+  test('describes what JSON cannot carry', () => {
+    expect(printed.defenses?.find(({ name }) => name === 'nasty')?.options).toMatchObject({
+      properties: {
+        adversary: { title: 'a network, such as plainCnn()', description: expect.stringContaining('unlike') },
+      },
+    });
+  });
+
+  test('has the presets', () => {
+    expect(printed.attacks?.find(({ name }) => name === 'kd')?.presets).toEqual(index.kd.presets);
+  });
+});
+
+test('docs/plugins.md is what the plugins declare; `npm run docs` writes it', () => {
+  expect(publishedPage()).toBe(pluginsPage());
+});
