@@ -36,6 +36,22 @@ module.exports = {
       to: { circular: true },
     },
     {
+      name: 'plugins-use-what-users-have',
+      comment: 'The built-in attacks and defences are written against the public modules, as any other plugin is.',
+      severity: 'error',
+      from: {
+        path: '^src/(attacks|defenses)/',
+        pathNot: '^src/(attacks/(attack|define)|defenses/(defense|define))\\.ts$',
+      },
+      to: { path: '^src/', pathNot: '^src/(public|attacks|defenses)/' },
+    },
+    {
+      name: 'public-modules-have-no-code',
+      severity: 'error',
+      from: { path: '^src/public/' },
+      to: { path: '^src/(index\\.ts|experiment|run|results|harness|report|cli)' },
+    },
+    {
       name: 'report-reads-records',
       severity: 'error',
       from: { path: '^src/report/' },

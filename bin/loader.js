@@ -17,7 +17,11 @@ export const registerLoader = async () => {
   if (registered) return;
   registered = true;
   const hooks = new URL('./hooks.js', import.meta.url).href;
-  const data = { index: moduleUrl('index') };
+  const parts = ['plugin', 'train', 'synthesis', 'ops'].map((name) => [
+    `undistill/${name}`,
+    moduleUrl(`public/${name}`),
+  ]);
+  const data = { modules: { undistill: moduleUrl('index'), ...Object.fromEntries(parts) } };
   // The hooks registered last run first, and tsx must find out from ours what is a module.
   // Newer versions of Node run hooks in this thread, and are about to drop the other way.
   if (module.registerHooks === undefined) {

@@ -1,15 +1,38 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, positive, wholeAtLeast, wholeBetween } from '../core/check.js';
-import { defaultsOf, option, optional, type Parsed } from '../core/options.js';
-import { standardNormal } from '../engine/ops.js';
-import { evenChannels, generator } from '../models/generator.js';
-import type { Variables } from '../models/network.js';
-import { valueAndGradient } from '../train/gradient.js';
-import { adam, anyOptimizer, type OptimizerState, sgd } from '../train/optimizers.js';
-import { anySchedule, constant, multiStep, scaledSchedule } from '../train/schedules.js';
-import { type Synthesiser, trainJointly, zeroSchedule } from '../train/synthesis.js';
-import { activationLoss, informationEntropy, oneHotLoss } from '../train/synthesis-losses.js';
-import { defineAttack } from './define.js';
+import { standardNormal } from '../public/ops.js';
+import {
+  atLeast,
+  defaultsOf,
+  defineAttack,
+  option,
+  optional,
+  type Parsed,
+  positive,
+  type Variables,
+  wholeAtLeast,
+  wholeBetween,
+} from '../public/plugin.js';
+import {
+  activationLoss,
+  evenChannels,
+  generator,
+  informationEntropy,
+  oneHotLoss,
+  type Synthesiser,
+  trainJointly,
+  zeroSchedule,
+} from '../public/synthesis.js';
+import {
+  adam,
+  anyOptimizer,
+  anySchedule,
+  constant,
+  multiStep,
+  type OptimizerState,
+  scaledSchedule,
+  sgd,
+  valueAndGradient,
+} from '../public/train.js';
 
 /** How the generator is made and what it learns. Defaults are MNIST's in the paper. */
 const generation = {

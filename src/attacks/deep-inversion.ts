@@ -1,26 +1,38 @@
 import * as tf from '@tensorflow/tfjs';
 import * as v from 'valibot';
-import { atLeast, belowOne, choice, positive, wholeAtLeast, yesOrNo } from '../core/check.js';
-import { FailureError, failure } from '../core/errors.js';
-import { defaultsOf, option, optional, type Parsed, required } from '../core/options.js';
-import { normals } from '../core/random.js';
-import { clone } from '../core/tree.js';
-import { anyAugmentation } from '../data/dataset.js';
-import { avgPool, jitter } from '../engine/ops.js';
-import type { Named, Network } from '../models/network.js';
-import { valueAndGradient } from '../train/gradient.js';
-import { crossEntropy } from '../train/losses.js';
-import { adam, type OptimizerState } from '../train/optimizers.js';
-import { constant, cosine } from '../train/schedules.js';
+import { avgPool, jitter } from '../public/ops.js';
 import {
+  anyAugmentation,
+  atLeast,
+  belowOne,
+  choice,
+  defaultsOf,
+  defineAttack,
+  FailureError,
+  failure,
+  type Named,
+  type Network,
+  normals,
+  option,
+  optional,
+  type Parsed,
+  positive,
+  required,
+  wholeAtLeast,
+  yesOrNo,
+} from '../public/plugin.js';
+import {
+  batchNormDistance,
   distillFromPool,
+  imageNorm,
+  jensenShannon,
   type Phase,
   type SynthesisContext,
   type Synthesiser,
   type SynthesisInputs,
-} from '../train/synthesis.js';
-import { batchNormDistance, imageNorm, jensenShannon, totalVariation } from '../train/synthesis-losses.js';
-import { defineAttack } from './define.js';
+  totalVariation,
+} from '../public/synthesis.js';
+import { adam, clone, constant, cosine, crossEntropy, type OptimizerState, valueAndGradient } from '../public/train.js';
 
 /** How images are inverted out of a network: weights of the loss's terms, and the way down. Defaults are CIFAR-10's. */
 const inversion = {

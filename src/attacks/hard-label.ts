@@ -1,7 +1,5 @@
-import { classifier } from '../train/classifier.js';
-import { crossEntropy } from '../train/losses.js';
-import { unlabelled } from './attack.js';
-import { defineAttack } from './define.js';
+import { defineAttack, unlabelled } from '../public/plugin.js';
+import { classifier, crossEntropy } from '../public/train.js';
 
 /**
  * The student learns the class the victim names for each augmented image, by cross-entropy: all that an interface which

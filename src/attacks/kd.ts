@@ -1,9 +1,15 @@
-import { between, positive, share } from '../core/check.js';
-import { option, required } from '../core/options.js';
-import { classifier } from '../train/classifier.js';
-import { distillation } from '../train/losses.js';
-import { type Attack, type Labelled, labelled } from './attack.js';
-import { defineAttack } from './define.js';
+import {
+  type Attack,
+  between,
+  defineAttack,
+  type Labelled,
+  labelled,
+  option,
+  positive,
+  required,
+  share,
+} from '../public/plugin.js';
+import { classifier, distillation } from '../public/train.js';
 import { type Part, partOf, partOptions, scratch } from './scratch.js';
 
 const cifar10 = { temperature: 4, alpha: 0.9 } as const;

@@ -1,13 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import { positive, wholeAtLeast } from '../core/check.js';
-import { option, optional } from '../core/options.js';
-import { standardNormal } from '../engine/ops.js';
-import { type ClassifierState, initialState, updateOn } from '../train/classifier.js';
-import { normalisePixels, toPixels } from '../train/images.js';
-import { distillationKl } from '../train/losses.js';
-import type { NoTensors } from '../train/source.js';
-import { constantSource, scheduleSlice } from '../train/synthesis.js';
-import { defineAttack } from './define.js';
+import { standardNormal } from '../public/ops.js';
+import { defineAttack, option, optional, positive, wholeAtLeast } from '../public/plugin.js';
+import { constantSource, scheduleSlice } from '../public/synthesis.js';
+import {
+  type ClassifierState,
+  distillationKl,
+  initialState,
+  type NoTensors,
+  normalisePixels,
+  toPixels,
+  updateOn,
+} from '../public/train.js';
 
 /**
  * Distillation on nothing: the victim is asked about images of normal noise, cut off at black and

@@ -1,9 +1,5 @@
-import { choice, share } from '../core/check.js';
-import { option, type Parsed } from '../core/options.js';
-import { classifier } from '../train/classifier.js';
-import { crossEntropy } from '../train/losses.js';
-import type { Attack, Labelled } from './attack.js';
-import { defineAttack } from './define.js';
+import { type Attack, choice, defineAttack, type Labelled, option, type Parsed, share } from '../public/plugin.js';
+import { classifier, crossEntropy } from '../public/train.js';
 
 /** Which of the images, and for how long. */
 export const partOptions = {

@@ -1,9 +1,5 @@
-import { positive } from '../core/check.js';
-import { option, required } from '../core/options.js';
-import { anyDataset } from '../data/dataset.js';
-import { classifier } from '../train/classifier.js';
-import { distillationKl } from '../train/losses.js';
-import { defineAttack } from './define.js';
+import { anyDataset, defineAttack, option, positive, required } from '../public/plugin.js';
+import { classifier, distillationKl } from '../public/train.js';
 
 /**
  * Distillation on images of something else, by an attacker who has none of the victim's: τ² KL(victim ‖ student) on another data

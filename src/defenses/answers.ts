@@ -1,7 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { wholeAtLeast } from '../core/check.js';
-import { required } from '../core/options.js';
-import { defineDefense } from './define.js';
+import { defineDefense, required, wholeAtLeast } from '../public/plugin.js';
 
 /** Only the most likely class is told. */
 export const labelOnly = defineDefense({

@@ -1,10 +1,15 @@
 import * as v from 'valibot';
-import { FailureError, failure } from '../core/errors.js';
-import { required } from '../core/options.js';
-import type { Declaration } from '../core/plugin.js';
-import { type Access, rank } from '../train/oracle.js';
-import { type Defense, partsOf } from './defense.js';
-import { anyDefense } from './define.js';
+import {
+  type Access,
+  anyDefense,
+  type Declaration,
+  type Defense,
+  FailureError,
+  failure,
+  partsOf,
+  rank,
+  required,
+} from '../public/plugin.js';
 
 /** The least of several access levels. */
 type Least<Parts extends readonly Access[]> = Parts extends readonly [

@@ -1,12 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, choice, positive } from '../core/check.js';
-import { option, optional } from '../core/options.js';
-import { batchesPerEpoch } from '../data/batches.js';
-import { anyNetwork } from '../models/define.js';
-import { classifier } from '../train/classifier.js';
-import { nasty as nastyLoss } from '../train/losses.js';
-import { clipByGlobalNorm, type Optimizer } from '../train/optimizers.js';
-import { defineDefense } from './define.js';
+import { anyNetwork, atLeast, choice, defineDefense, option, optional, positive } from '../public/plugin.js';
+import { batchesPerEpoch, classifier, clipByGlobalNorm, nastyLoss, type Optimizer } from '../public/train.js';
 
 const cifar10 = { omega: 0.04, temperature: 4 } as const;
 

@@ -1,4 +1,4 @@
-import { defineDefense } from './define.js';
+import { defineDefense } from '../public/plugin.js';
 
 /** The teacher as it is, weights and all. */
 export const none = defineDefense({

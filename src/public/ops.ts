@@ -1,0 +1,3 @@
+/** Operations on tensors that are fast in every engine, beside TensorFlow.js's own (`@tensorflow/tfjs`). `undistill/ops`. */
+
+export * from '../engine/ops.js';

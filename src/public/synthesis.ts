@@ -1,0 +1,41 @@
+/** Stealing without data: synthesisers, generators, and the losses that images are made by. `undistill/synthesis`. */
+
+export {
+  evenChannels,
+  type Generated,
+  type Generator,
+  type GeneratorOptions,
+  type GeneratorPlugin,
+  generator,
+  generatorPresets,
+} from '../models/generator.js';
+export {
+  answersTo,
+  comparablePool,
+  constantSource,
+  type Distilled,
+  distillFromPool,
+  type JointDistillation,
+  jointFit,
+  type Phase,
+  type PoolDistillation,
+  phaseFit,
+  roundRobinLabels,
+  type StudentLoss,
+  type SynthesisContext,
+  type Synthesiser,
+  type SynthesisInputs,
+  type SynthesisOutputs,
+  scheduleSlice,
+  trainJointly,
+  zeroSchedule,
+} from '../train/synthesis.js';
+export {
+  activationLoss,
+  batchNormDistance,
+  imageNorm,
+  informationEntropy,
+  jensenShannon,
+  oneHotLoss,
+  totalVariation,
+} from '../train/synthesis-losses.js';

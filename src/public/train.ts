@@ -1,0 +1,49 @@
+/** How something is trained: the fit and its steps, losses, gradients, optimisers, schedules. `undistill/train`. */
+
+export { clone, dispose, type Tree } from '../core/tree.js';
+export { batchesPerEpoch } from '../data/batches.js';
+export type { Runner, Step, StepInputs } from '../engine/step.js';
+export { type Head, withHeads, withoutHeads } from '../models/heads.js';
+export {
+  type BuiltLearner,
+  type ClassifierSpec,
+  type ClassifierState,
+  classifier,
+  classifierStep,
+  initialState,
+  type Learnt,
+  type Loss,
+  type TargetGiven,
+  type Updated,
+  updateOn,
+} from '../train/classifier.js';
+export { accuracyOn, logitsOn } from '../train/evaluate.js';
+export type { EpochRecord, FitResult, FitSpec, FitStep, Given } from '../train/fit.js';
+export { unrecorded, valueAndGradient } from '../train/gradient.js';
+export {
+  type ImageSet,
+  imageSource,
+  type LabelledBatch,
+  normalise,
+  normalisePixels,
+  type RawBatch,
+  type Resident,
+  type StoredAnswers,
+  toPixels,
+  type UnlabelledBatch,
+} from '../train/images.js';
+export {
+  crossEntropy,
+  detach,
+  distillation,
+  distillationKl,
+  klDivergence,
+  nasty as nastyLoss,
+  soften,
+  type Terms,
+} from '../train/losses.js';
+export { adam, anyOptimizer, clipByGlobalNorm, type Optimizer, type OptimizerState, sgd } from '../train/optimizers.js';
+export type { Recipe } from '../train/recipe.js';
+export { anySchedule, constant, cosine, multiStep, type Schedule, scaledSchedule } from '../train/schedules.js';
+export type { NoTensors, Source } from '../train/source.js';
+export { type ForwardDifferences, forwardDifferences } from '../train/zeroth-order.js';
