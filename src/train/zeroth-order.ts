@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { anotherSeed, standardNormal } from '../engine/ops.js';
+import { unrecorded } from './gradient.js';
 
 export interface ForwardDifferences {
   /** Directions in which the function is tried, each one more evaluation. Default 1. */
@@ -22,23 +23,31 @@ export interface ForwardDifferences {
  *
  * @param f rows to numbers: [batch, …] -> [batch]
  * @param x [batch, …]
- * @returns of the shape of x; no gradient flows through it
+ * @returns the gradient, of the shape of x; f at x, [batch]; and the share of tries that changed nothing in f. No gradient flows through them.
  */
 export const forwardDifferences = <T extends tf.Tensor>(
   f: (x: T) => tf.Tensor1D,
   x: T,
   { directions = 1, epsilon = 1e-3, seed }: ForwardDifferences,
-): T => {
-  const [batch] = x.shape as [number];
-  const size = x.size / batch;
-  const here = f(x);
-  const rows = [batch, size] as const;
-  const estimates = Array.from({ length: directions }, (_, j) => {
-    const normal = standardNormal(rows, anotherSeed(seed, j)) as tf.Tensor2D;
-    const direction = tf.div(normal, tf.norm(normal, 'euclidean', 1, true));
-    const there = f(tf.add(x, tf.reshape(tf.mul(direction, epsilon), x.shape)) as T);
-    const slope = tf.mul(tf.sub(there, here), size / (epsilon * directions));
-    return tf.mul(direction, tf.expandDims(slope, 1));
+): { readonly gradient: T; readonly value: tf.Tensor1D; readonly unchanged: tf.Scalar } =>
+  unrecorded(() => {
+    const [batch] = x.shape as [number];
+    const size = x.size / batch;
+    const value = f(x);
+    const still: tf.Tensor[] = [];
+    const rows = [batch, size] as const;
+    const estimates = Array.from({ length: directions }, (_, j) => {
+      const normal = standardNormal(rows, anotherSeed(seed, j)) as tf.Tensor2D;
+      const direction = tf.div(normal, tf.norm(normal, 'euclidean', 1, true));
+      const there = f(tf.add(x, tf.reshape(tf.mul(direction, epsilon), x.shape)) as T);
+      const difference = tf.sub(there, value);
+      still.push(tf.mean(tf.equal(difference, 0).cast('float32')));
+      const slope = tf.mul(difference, size / (epsilon * directions));
+      return tf.mul(direction, tf.expandDims(slope, 1));
+    });
+    return {
+      gradient: tf.reshape(tf.addN(estimates), x.shape) as T,
+      value,
+      unchanged: tf.mean(tf.stack(still)) as tf.Scalar,
+    };
   });
-  return tf.reshape(tf.addN(estimates), x.shape) as T;
-};
