@@ -44,6 +44,13 @@ export interface Extraction extends FitResult<Variables> {
 }
 
 /**
+ * What a row of the matrix is for. `attack`: it takes something from a victim. `honest`: training on labels alone, which
+ * stealing must beat. `reference`: honest training on soft labels, above which a student shows that the victim is
+ * distillable.
+ */
+export type Role = 'attack' | 'honest' | 'reference';
+
+/**
  * A way to steal a network, or the honest training it is compared with. Write one as a value of this type and put it in
  * an experiment's `attacks`.
  */
@@ -58,6 +65,8 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly data: Data;
   /** A name of one's own for the matrix; default: the name and the parameters that differ. */
   readonly label?: string;
+  /** Default `attack`; the others ask no victim, and need `none`. */
+  readonly role?: Role;
   /** Honest training on the same data, that the difference is taken to; default: `scratch` on the share it owns. */
   readonly baseline?: AnyAttack;
   /** It keeps images that it made (`context.images`), which are then looked at and shown. */

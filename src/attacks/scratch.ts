@@ -23,7 +23,7 @@ export const checkPart = (name: string, { fraction, how, steps }: Part): void =>
 
 /** No attack: the student trained on labels alone, by cross-entropy. Every difference in the matrix refers to it. */
 export const scratch = (options: ScratchOptions = {}): Attack<'none', Labelled> => {
-  const honest = onLabels('scratch', 0, options);
+  const honest = { ...onLabels('scratch', 0, options), role: 'honest' } as const;
   return { ...honest, baseline: honest };
 };
 
@@ -38,7 +38,7 @@ export const labelSmoothing = ({
   checked('labelSmoothing', { epsilon: share }, { epsilon });
   const { params, ...attack } = onLabels('labelSmoothing', epsilon, options);
   const { label: _, ...same } = options;
-  return { ...attack, params: { epsilon, ...params }, baseline: scratch(same) };
+  return { ...attack, role: 'reference', params: { epsilon, ...params }, baseline: scratch(same) };
 };
 
 const onLabels = (

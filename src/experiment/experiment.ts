@@ -1,5 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js';
-import type { AnyAttack, Attack, Ownership } from '../attacks/attack.js';
+import type { AnyAttack, Attack, Ownership, Role } from '../attacks/attack.js';
 import { type Condition, checked, nothingElse, oneOf, share, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure, type Result, toFailure } from '../core/errors.js';
 import type { DatasetPlugin } from '../data/dataset.js';
@@ -300,14 +300,42 @@ const checkRecipe = (where: string, recipe: Recipe): void => {
     refuse('the recipe has no schedule', where, 'Give one, such as constant(1e-3).');
 };
 
+const roles: Readonly<Record<Role, string>> = {
+  attack: 'an attack',
+  honest: 'honest training',
+  reference: 'a reference',
+};
+
 const checkAttack = (attack: AnyAttack, i: number): void => {
   if (typeof attack?.steal !== 'function' || !(attack.needs in rank))
     refuse(`number ${i + 1} is no attack`, 'attacks', 'Give a value such as kd(), with its brackets.');
+  const { name, needs, role = 'attack', baseline } = attack;
+  const where = `attacks: ${name}`;
+  oneOf(where, 'role', role, Object.keys(roles));
+  if ((role === 'attack') === (needs === 'none'))
+    refuse(
+      `it says that it is ${roles[role]}, and needs ${needs}`,
+      where,
+      "What is trained without a victim has the role 'honest' or 'reference', and nothing else has.",
+    );
+  if (baseline !== undefined && (baseline.role ?? 'attack') === 'attack')
+    refuse(`its baseline, ${baseline.name}, is an attack itself`, where, 'Give honest training, such as scratch().');
 };
 
 const checkDefense = (defense: Defense, i: number): void => {
   if (typeof defense !== 'object' || defense === null || !(defense.exposes in rank))
     refuse(`number ${i + 1} is no defence`, 'defenses', 'Give a value such as nasty(), with its brackets.');
+  if (defense.role !== undefined) {
+    const where = `defenses: ${defense.name}`;
+    oneOf(where, 'role', defense.role, ['identity']);
+    const does = partsOf(defense).find(({ protect, expose }) => protect !== undefined || expose !== undefined);
+    if (does !== undefined)
+      refuse(
+        `it says that it defends nothing, and ${does.protect === undefined ? 'wraps answers' : 'trains a teacher'}`,
+        where,
+        "Leave role: 'identity' to what hands the teacher on as it is.",
+      );
+  }
   if (defense.expose !== undefined && rank[defense.exposes] > rank.probabilities) {
     refuse(
       `${defense.name} wraps answers and says that it exposes ${defense.exposes}`,
@@ -316,6 +344,10 @@ const checkDefense = (defense: Defense, i: number): void => {
     );
   }
 };
+
+/** The label of the column that defends nothing, where the experiment has one. */
+export const undefendedOf = ({ defenses }: Pick<Experiment, 'defenses'>): string | undefined =>
+  defenses.find(({ defense }) => defense.role === 'identity')?.label;
 
 export const isExperiment = (value: unknown): value is Experiment =>
   typeof value === 'object' && value !== null && (value as { _tag?: unknown })._tag === 'Experiment';

@@ -6,7 +6,7 @@ import { dispose } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
 import { evaluationSets } from '../experiment/data-access.js';
-import type { Experiment } from '../experiment/experiment.js';
+import { type Experiment, undefendedOf } from '../experiment/experiment.js';
 import type { VictimPlan } from '../experiment/plan.js';
 import { accuracy } from '../metrics/accuracy.js';
 import { entropy, logitMargin, margin, peaks, peakThreshold } from '../metrics/answers.js';
@@ -156,7 +156,7 @@ export const diagnoseTeachers = async (of: DiagnoseOptions): Promise<TeacherDiag
   const set = evaluationSets({ data, experiment })[report];
   if (set === undefined) throw new FailureError(failure('experiment', `there are no ${report} images`));
   const labels = set.indices.map((index) => set.examples.labels[index] as number);
-  const undefended = experiment.defenses.find(({ defense }) => defense.name === 'none')?.label;
+  const undefended = undefendedOf(experiment);
 
   const known: Known[] = [];
   const missing: { readonly defense: string; readonly seed: string }[] = [];

@@ -1,7 +1,6 @@
-import { describeOwnership } from '../attacks/attack.js';
+import { type AnyAttack, describeOwnership } from '../attacks/attack.js';
 import { unique } from '../core/lists.js';
-import { rank } from '../defenses/victim.js';
-import type { Experiment } from '../experiment/experiment.js';
+import { type Experiment, undefendedOf } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
 import { describePublished, publishedStudent, publishedTeacher } from '../experiment/published.js';
@@ -37,8 +36,8 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     return undefined;
   };
 
-  const undefended = of.defenses.find(({ defense }) => defense.name === 'none')?.label;
-  const smoothing = of.attacks.find(({ attack }) => attack.name === 'labelSmoothing')?.label;
+  const undefended = undefendedOf(of);
+  const smoothing = of.attacks.find(({ attack }) => attack.role === 'reference')?.label;
   const planned = (attack: string | undefined, defense: string | undefined, { student, seed }: CellPlan) =>
     plan.cells.find((c) => c.attack === attack && c.defense === defense && c.student === student && c.seed === seed);
   const minus = (a: number | undefined, b: number | undefined): number | undefined =>
@@ -158,14 +157,16 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     attacks: of.attacks.map(({ label, attack }) => ({
       label,
       name: attack.name,
+      role: attack.role ?? 'attack',
       needs: attack.needs,
       owns: describeOwnership(attack.data),
-      ...defined({ baseline: rank[attack.needs] === 0 ? undefined : plan.baselines[label] }),
+      ...defined({ baseline: isAttack(attack) ? plan.baselines[label] : undefined }),
       params: plain(attack.params),
     })),
     defenses: of.defenses.map(({ label, defense }) => ({
       label,
       name: defense.name,
+      ...defined({ role: defense.role }),
       exposes: defense.exposes,
       params: plain(defense.params),
     })),
@@ -193,7 +194,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
 
 /** Of the attacks that take something from a victim: honest training is no attack. */
 const bestAttacks = (of: Experiment, cells: readonly Cell[]): readonly BestAttack[] => {
-  const stealing = new Set(of.attacks.filter(({ attack }) => rank[attack.needs] > 0).map(({ label }) => label));
+  const stealing = new Set(of.attacks.filter(({ attack }) => isAttack(attack)).map(({ label }) => label));
   return of.defenses.flatMap(({ label: defense }) =>
     of.students.flatMap(({ label: student }) => {
       const own = cells.filter(
@@ -207,6 +208,8 @@ const bestAttacks = (of: Experiment, cells: readonly Cell[]): readonly BestAttac
     }),
   );
 };
+
+const isAttack = ({ role = 'attack' }: AnyAttack): boolean => role === 'attack';
 
 /** Without the fields that are undefined. */
 const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>

@@ -92,7 +92,7 @@ export const reproducedEffects = ({
 };
 
 const ofAllDefenses = ({ attacks }: Experiment, label: string): boolean =>
-  attacks.some(({ label: own, attack }) => own === label && attack.needs === 'none');
+  attacks.some(({ label: own, attack }) => own === label && (attack.role ?? 'attack') !== 'attack');
 
 const saidOf = (experiment: Experiment, { attack, defense, student }: Cell): string =>
   ofAllDefenses(experiment, attack) ? `${attack}, student ${student}` : `${attack} on ${defense}, student ${student}`;

@@ -1,3 +1,4 @@
+import type { Role } from '../attacks/attack.js';
 import type { MetricName } from '../metrics/metric.js';
 import type { Divergence, Measures, Provenance } from '../run/record.js';
 import type { Spread } from './spread.js';
@@ -133,6 +134,8 @@ export interface Matrix {
     readonly label: string;
     /** Of the plugin, which several rows may share; absent in what older versions wrote. */
     readonly name?: string;
+    /** Absent in what older versions wrote. */
+    readonly role?: Role;
     readonly needs: string;
     readonly owns: string;
     /** What its students are compared with; absent for honest training itself. */
@@ -142,6 +145,8 @@ export interface Matrix {
   readonly defenses: readonly {
     readonly label: string;
     readonly name?: string;
+    /** Of the column that defends nothing. */
+    readonly role?: 'identity';
     readonly exposes: string;
     readonly params: unknown;
   }[];

@@ -1,5 +1,6 @@
 import { unique } from '../../core/lists.js';
 import { described } from '../../experiment/labels.js';
+import { roleOf } from '../../results/roles.js';
 import { spread } from '../../results/spread.js';
 import type { Cell, Matrix } from '../../results/types.js';
 import type { Chart } from './chart.js';
@@ -107,7 +108,7 @@ const find = ({ cells }: Matrix, attack: string, defense: string, student: strin
 const pointsOfDefenses = (matrix: Matrix, members: Members): readonly Point[] =>
   matrix.students.flatMap((panel) => {
     const stolen = matrix.attacks
-      .filter(({ needs }) => needs !== 'none')
+      .filter((attack) => roleOf(attack) === 'attack')
       .flatMap(({ label, baseline }) => {
         const cells = members.map((member) => ({ member, cell: find(matrix, label, member.plugin.label, panel) }));
         return [
@@ -131,7 +132,8 @@ const pointsOfDefenses = (matrix: Matrix, members: Members): readonly Point[] =>
 /** One line for each column; an honest student is the same in all of them. */
 const pointsOfAttacks = (matrix: Matrix, members: Members): readonly Point[] =>
   matrix.students.flatMap((panel) => {
-    const honest = matrix.attacks.find(({ label }) => label === members[0]?.plugin.label)?.needs === 'none';
+    const swept = matrix.attacks.find(({ label }) => label === members[0]?.plugin.label);
+    const honest = swept !== undefined && roleOf(swept) !== 'attack';
     const columns = matrix.defenses.map(({ label }) => label);
     const points = (honest ? columns.slice(0, 1) : columns).flatMap((defense) =>
       members.flatMap(({ plugin, value, others }): readonly Point[] => {

@@ -1,3 +1,4 @@
+import { roleOf } from '../../results/roles.js';
 import type { Spread } from '../../results/spread.js';
 import type { Matrix } from '../../results/types.js';
 import { seedRange, seedsCounted } from '../layout.js';
@@ -28,7 +29,7 @@ const listed = (names: readonly string[], plural: string): string =>
 /** What a run tested, for somebody who knows nothing of it. */
 export const lead = (matrix: Matrix): readonly string[] => {
   const { attacks, defenses, students, data, teacher, report } = matrix;
-  const honest = attacks.filter(({ needs }) => needs === 'none').length;
+  const honest = attacks.filter((attack) => roleOf(attack) !== 'attack').length;
   const attackers = attacks.length - honest;
   const over = seedsCounted(matrix);
   const [, seeds] = seedRange(matrix);
