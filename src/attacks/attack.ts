@@ -1,4 +1,5 @@
 import type { Task } from '../core/errors.js';
+import { percentage } from '../core/text.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import type { Access, Victim } from '../defenses/victim.js';
 import type { Network, Variables } from '../models/network.js';
@@ -88,7 +89,7 @@ export const ownsAShare = (data: Ownership): data is Extract<Ownership, { readon
 export const describeOwnership = (data: Ownership): string => {
   if (data.kind === 'none') return 'no images';
   if (data.kind === 'other') return `other images, without labels: ${data.images.name}`;
-  return `${data.fraction === 1 ? 'all' : `${100 * data.fraction} %`} of the training images, ${data.kind}`;
+  return `${data.fraction === 1 ? 'all' : percentage(data.fraction)} of the training images, ${data.kind}`;
 };
 
 /** All of the victim's training images, with labels. */

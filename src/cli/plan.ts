@@ -1,14 +1,13 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { counted, showSeconds } from '../core/text.js';
 import { firstFew } from '../data/assemble.js';
 import type { Execution, Precision } from '../engine/execution.js';
-import { showSeconds } from '../engine/setup/progress.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { type Plan, type Stage, trains } from '../experiment/plan.js';
 import { selected } from '../experiment/select.js';
 import { whyStale } from '../experiment/stale.js';
 import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
-import { counted } from '../report/numbers.js';
 import { estimate, type Speeds, speedsFrom } from '../run/estimate.js';
 import type { StageRecord } from '../run/record.js';
 import { isThere } from '../run/store.js';

@@ -1,6 +1,7 @@
-import { cp, readdir, readFile, stat } from 'node:fs/promises';
+import { cp, readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
+import { isFile } from '../core/files.js';
 import type { Plan } from '../experiment/plan.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
@@ -78,11 +79,7 @@ const fileOfRun = async (run: string, names: readonly string[], command: string)
     ...[run, join('runs', run)].flatMap((folder) => names.map((name) => join(folder, name))),
   ].map((path) => resolve(path));
   for (const path of candidates) {
-    const isFile = await stat(path).then(
-      (found) => found.isFile(),
-      () => false,
-    );
-    if (isFile) return path;
+    if (await isFile(path)) return path;
   }
   throw new FailureError(
     failure('usage', `there is ${names.map((name) => `no ${name}`).join(' and ')}, in it or in runs/${run}`, {

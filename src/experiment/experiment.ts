@@ -2,6 +2,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import type { AnyAttack, Attack, Ownership, Role } from '../attacks/attack.js';
 import { type Condition, checked, nothingElse, oneOf, share, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure, type Result, toFailure } from '../core/errors.js';
+import { percentage } from '../core/text.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
 import { type Access, type AtLeast, rank } from '../defenses/victim.js';
@@ -229,9 +230,6 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     ...reducedTo(reduced, fraction === 1 ? undefined : `${percentage(fraction)} of the training images`),
   };
 };
-
-/** 0.333… as `33.3 %`. */
-export const percentage = (share: number): string => `${Number((100 * share).toPrecision(3))} %`;
 
 /** The reasons for which a setting is reduced, as a field of an experiment; no field where there are none. */
 export const reducedTo = (...reasons: readonly (string | undefined)[]): Pick<Experiment, 'reduced'> => {

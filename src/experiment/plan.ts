@@ -1,6 +1,7 @@
 import { type AnyAttack, labelled, ownsAShare } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { FailureError, failure } from '../core/errors.js';
+import { percentage } from '../core/text.js';
 import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
@@ -386,9 +387,7 @@ const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
 
 /** A baseline that is no row of its own: its name with the share of the images, where that is not all. */
 const baselineLabel = ({ name, data }: AnyAttack): string =>
-  !ownsAShare(data) || data.fraction === labelled.fraction
-    ? name
-    : `${name} on ${Number((100 * data.fraction).toPrecision(4))} %`;
+  !ownsAShare(data) || data.fraction === labelled.fraction ? name : `${name} on ${percentage(data.fraction)}`;
 
 /** Every module whose code a plan's results depend on. */
 export const plannedValues = (of: Experiment): unknown => [

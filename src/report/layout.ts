@@ -1,7 +1,8 @@
 import { unique } from '../core/lists.js';
+import { counted, percent, percentage, signed, whole } from '../core/text.js';
 import type { Spread } from '../results/spread.js';
 import type { Cell, Matrix } from '../results/types.js';
-import { counted, mark, meanAndDeviation, percent, signed, signedWithInterval, whole } from './numbers.js';
+import { mark, meanAndDeviation, signedWithInterval } from './numbers.js';
 
 /** A matrix in words, before it is drawn as text or Markdown. */
 export interface Layout {
@@ -262,8 +263,6 @@ export const partOfTheData = ({ data: { name, fraction, validation } }: Matrix):
   const held = validation === 0 ? '' : `, ${percentage(validation)} of them held out`;
   return [`Data: ${name}, ${fraction === 1 ? 'all' : percentage(fraction)} of the training images${held}.`];
 };
-
-const percentage = (share: number): string => `${Number((100 * share).toPrecision(4))} %`;
 
 /** Questions an attack put to its victim, where they are the same for all columns said once. */
 export const queries = ({ attacks, cells }: Matrix): readonly string[] => {

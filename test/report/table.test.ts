@@ -1,16 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { csv, field } from '../../src/report/csv.js';
 import { escaped, markdown } from '../../src/report/markdown.js';
-import { mark, meanAndDeviation, percent, signed } from '../../src/report/numbers.js';
+import { mark, meanAndDeviation } from '../../src/report/numbers.js';
 import { table } from '../../src/report/table.js';
 import type { Matrix } from '../../src/results/types.js';
 import { cell, example, result } from './matrix.js';
 
 describe('numbers', () => {
-  it('are shown in percent, with the sign of a difference and no deviation of one', () => {
-    expect(percent(0.98765)).toBe('98.77');
-    expect([-0.0042, -0.00001].map(percent)).toEqual(['−0.42', '0.00']);
-    expect([0.0021, -0.0418, 0, -0.00001].map(signed)).toEqual(['+0.21', '−4.18', '±0.00', '±0.00']);
+  it('are shown with their deviation, where there is one', () => {
     expect(meanAndDeviation({ mean: 0.9, sd: 0.01, count: 2 })).toBe('90.00 ± 1.00');
     expect(meanAndDeviation({ mean: 0.9, count: 1 })).toBe('90.00');
     expect(mark(12)).toBe('¹²');

@@ -1,7 +1,7 @@
 import { unique } from '../../core/lists.js';
+import { percent } from '../../core/text.js';
 import { roleOf } from '../../results/roles.js';
 import type { Matrix } from '../../results/types.js';
-import { percent } from '../numbers.js';
 import { type Chart, inPercent, page, palette } from './chart.js';
 import { countedIn } from './words.js';
 

@@ -1,4 +1,4 @@
-import { whole } from '../numbers.js';
+import { whole } from '../../core/text.js';
 import { type Curves, colours, curveSvg, type Line } from './curves.js';
 import type { Detail } from './details.js';
 import type { Fact } from './facts.js';

@@ -1,6 +1,7 @@
+import { grouped } from '../../core/lists.js';
+import { percent, showSeconds, signed, whole } from '../../core/text.js';
 import type { Spread } from '../../results/spread.js';
 import type { Cell, Matrix, SeedResult, VictimSummary } from '../../results/types.js';
-import { percent, signed, whole } from '../numbers.js';
 import { cellId, victimId } from './addresses.js';
 import { type Curves, curvesOf } from './curves.js';
 import { type Fact, flattened } from './facts.js';
@@ -20,13 +21,7 @@ export interface Detail {
   readonly warnings: readonly string[];
 }
 
-const time = (seconds: number | undefined): string => {
-  if (seconds === undefined) return '–';
-  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-};
-
+const timeOr = (seconds: number | undefined): string => (seconds === undefined ? '–' : showSeconds(seconds));
 const percentOr = (share: number | undefined): string => (share === undefined ? '–' : percent(share));
 const signedOr = (share: number | undefined): string => (share === undefined ? '–' : signed(share));
 const wholeOr = (count: number | undefined): string => (count === undefined ? '–' : whole(count));
@@ -55,7 +50,7 @@ const cellLines: readonly SeedLine<SeedResult>[] = [
   ['log likelihood, negative', ({ student }) => decimal(student?.metrics.negativeLogLikelihood)],
   ['queries', ({ queries: count }) => wholeOr(count)],
   ['training images', ({ trainImages }) => wholeOr(trainImages)],
-  ['time', ({ seconds }) => time(seconds)],
+  ['time', ({ seconds }) => timeOr(seconds)],
   ['steps a second', ({ stepsPerSecond }) => wholeOr(stepsPerSecond)],
 ];
 
@@ -69,7 +64,7 @@ const victimLines: readonly SeedLine<VictimSummary['seeds'][number]>[] = [
   ['log likelihood, negative', ({ measures }) => decimal(measures?.metrics.negativeLogLikelihood)],
   ['KL to adversary', ({ divergence }) => decimal(divergence?.kl)],
   ['KL of normal teachers', ({ divergence }) => decimal(divergence?.normal)],
-  ['time', ({ seconds }) => time(seconds)],
+  ['time', ({ seconds }) => timeOr(seconds)],
 ];
 
 /** A mean in words: `94.20 ± 1.27 (95 % interval 92.90 to 95.50)`. */
@@ -87,18 +82,6 @@ const publishedFact = (accuracy: number | undefined, source: string | undefined)
   accuracy === undefined
     ? []
     : [['a paper reports', `${percent(accuracy)} %${source === undefined ? '' : ` (${source})`}`]];
-
-/** The values of each key, in their order. */
-const grouped = <Value>(values: readonly Value[], keyOf: (value: Value) => string): ReadonlyMap<string, Value[]> => {
-  const groups = new Map<string, Value[]>();
-  for (const value of values) {
-    const key = keyOf(value);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [value]);
-    else group.push(value);
-  }
-  return groups;
-};
 
 /** What training the students of a cell, and the teacher behind a defence, left of itself. */
 const curvesIn = ({ plan, stages }: Run) => {

@@ -1,8 +1,8 @@
+import { counted, percent, signed, whole } from '../../core/text.js';
 import { roleOf } from '../../results/roles.js';
 import type { Spread } from '../../results/spread.js';
 import type { Matrix } from '../../results/types.js';
 import { seedRange, seedsCounted } from '../layout.js';
-import { counted, percent, signed, whole } from '../numbers.js';
 
 /** What came of one defence, in words. */
 export interface Finding {

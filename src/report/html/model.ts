@@ -1,4 +1,5 @@
 import { unique } from '../../core/lists.js';
+import { counted, percent } from '../../core/text.js';
 import type { Spread } from '../../results/spread.js';
 import type { Cell, Matrix, VictimSummary } from '../../results/types.js';
 import {
@@ -15,7 +16,6 @@ import {
   warningsSaid,
   whatIsCounted,
 } from '../layout.js';
-import { counted, percent } from '../numbers.js';
 import { cellId, victimId } from './addresses.js';
 import { type Detail, detailsOf } from './details.js';
 import { type Fact, flattened, inWords } from './facts.js';

@@ -1,4 +1,4 @@
-import { counted, signed } from '../numbers.js';
+import { counted, signed } from '../../core/text.js';
 import { detailView, factsView } from './detail-view.js';
 import type { Fact } from './facts.js';
 import type { Finding } from './findings.js';
