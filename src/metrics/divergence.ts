@@ -1,4 +1,4 @@
-import { assertAlike, type Logits, logProbabilities, meanOverRows } from './rows.js';
+import { assertAlike, type Logits, logProbabilities, meanOverRows } from '../train/logits.js';
 
 /**
  * KL(victim ‖ student), in nats: the mean over examples of Σ_k p_k (log p_k − log q_k), with p the victim's and q the

@@ -1,9 +1,9 @@
-import { accuracy } from './accuracy.js';
+import { accuracy } from '../train/accuracy.js';
+import type { Logits } from '../train/logits.js';
 import { agreement } from './agreement.js';
 import { calibrationError } from './calibration.js';
 import { klToVictim } from './divergence.js';
 import { negativeLogLikelihood } from './likelihood.js';
-import type { Logits } from './rows.js';
 
 /** What is known of a student on the test set. */
 export interface Evaluation {

@@ -1,4 +1,4 @@
-import { confidence, type Logits, meanOverRows, predicted } from './rows.js';
+import { confidence, type Logits, meanOverRows, predicted } from '../train/logits.js';
 
 /** What a number tells of synthesised images, in a sentence; a warning where its threshold is passed. */
 export interface Diagnostic {

@@ -4,7 +4,6 @@ import { dispose } from '../core/tree.js';
 import { imagesAt } from '../data/pixels.js';
 import { allImages } from '../experiment/data-access.js';
 import type { Stage, Work } from '../experiment/plan.js';
-import type { Logits } from '../metrics/rows.js';
 import {
   type Bytes,
   batchNormDistances,
@@ -21,6 +20,7 @@ import {
 import type { ImageShape, Network, NetworkPlugin, Variables } from '../models/network.js';
 import { logitsOn } from '../train/evaluate.js';
 import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
+import { type Logits, logProbabilities } from '../train/logits.js';
 import { batchNormDistances as distancesOf } from '../train/synthesis-losses.js';
 import { files, input } from './outputs.js';
 import { readPool } from './pool.js';
@@ -143,10 +143,5 @@ const statistics = (
 };
 
 /** To four decimal places. */
-const probabilities = ({ values, classes }: Logits, row: number): readonly number[] => {
-  const own = Array.from(values.subarray(row * classes, (row + 1) * classes));
-  const top = Math.max(...own);
-  const exponentials = own.map((value) => Math.exp(value - top));
-  const sum = exponentials.reduce((total, value) => total + value, 0);
-  return exponentials.map((value) => Math.round((1e4 * value) / sum) / 1e4);
-};
+const probabilities = (logits: Logits, row: number): readonly number[] =>
+  Array.from(logProbabilities(logits, row), (log) => Math.round(1e4 * Math.exp(log)) / 1e4);

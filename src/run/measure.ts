@@ -4,7 +4,7 @@ import type { Experiment } from '../experiment/experiment.js';
 import type { Stage } from '../experiment/plan.js';
 import { klToVictim } from '../metrics/divergence.js';
 import { type MetricName, metrics } from '../metrics/metric.js';
-import type { Logits } from '../metrics/rows.js';
+import type { Logits } from '../train/logits.js';
 import { files, input, optionalInput } from './outputs.js';
 import type { Divergence, Measures } from './record.js';
 import type { StageOutput } from './store.js';

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { accuracy } from '../../src/metrics/accuracy.js';
 import { agreement } from '../../src/metrics/agreement.js';
 import { calibrationBins, calibrationError } from '../../src/metrics/calibration.js';
 import { klToVictim } from '../../src/metrics/divergence.js';
 import { negativeLogLikelihood } from '../../src/metrics/likelihood.js';
 import { metrics, softTemperature } from '../../src/metrics/metric.js';
-import { type Logits, predicted } from '../../src/metrics/rows.js';
+import { accuracy } from '../../src/train/accuracy.js';
+import { type Logits, predicted } from '../../src/train/logits.js';
 
 const logits = (rows: readonly (readonly number[])[]): Logits => ({
   values: Float32Array.from(rows.flat()),

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import type { Logits } from '../../src/metrics/rows.js';
 import {
   type Bytes,
   batchNormDistances,
@@ -12,6 +11,7 @@ import {
   variation,
   verifierAccuracy,
 } from '../../src/metrics/synthesis.js';
+import type { Logits } from '../../src/train/logits.js';
 
 /** Rows that are surely of these classes. */
 const sure = (labels: readonly number[], classes: number): Logits => ({
