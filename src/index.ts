@@ -55,6 +55,8 @@ export {
 export type { Published } from './experiment/published.js';
 export { sweep } from './experiment/sweep.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';
+export { answerShift } from './metrics/divergence.js';
+export type { Evaluation, Metric } from './metrics/metric.js';
 export * as layers from './models/layers.js';
 export { leNet5, leNet5Half } from './models/lenet.js';
 export { mobileNetV2 } from './models/mobilenet-v2.js';
@@ -78,6 +80,7 @@ export type { Context, Synthesised } from './train/context.js';
 export type { FitResult, FitSpec, Given, Source } from './train/fit.js';
 export { valueAndGradient } from './train/gradient.js';
 export type { ImageSet, LabelledBatch, RawBatch, UnlabelledBatch } from './train/images.js';
+export { confidence, type Logits, logProbabilities, meanOverRows, predicted } from './train/logits.js';
 export {
   crossEntropy,
   detach,

@@ -1,6 +1,8 @@
 import { describeOwnership } from '../attacks/attack.js';
 import { downloaded, publishedNames } from '../data/published.js';
+import { metrics } from '../metrics/metric.js';
 import type { NetworkPlugin } from '../models/network.js';
+import { headingOf, sentenceOf } from '../report/numbers.js';
 import * as catalogue from './catalogue.js';
 import type { Kind } from './choices.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -78,6 +80,12 @@ const items: Readonly<Record<Kind, () => readonly Item[]>> = {
       write,
       about,
       facts: { parameters: parameters(params), download: downloadSaid(name) },
+    })),
+  metrics: () =>
+    metrics.map((metric) => ({
+      write: metric.name,
+      about: sentenceOf(metric),
+      facts: { called: headingOf(metric), of: `${metric.only ?? 'student and victim'}` },
     })),
 };
 

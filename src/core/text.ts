@@ -28,3 +28,7 @@ export const showSeconds = (seconds: number): string => {
   if (all < 3600) return `${Math.floor(all / 60)} min ${all % 60} s`;
   return `${Math.floor(all / 3600)} h ${Math.floor((all % 3600) / 60)} min`;
 };
+
+/** A name in the code as words: `engineVersion` as `engine version`. */
+export const inWords = (name: string): string =>
+  name.replace(/(?<=[a-z0-9])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

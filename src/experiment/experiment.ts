@@ -6,6 +6,8 @@ import { percentage } from '../core/text.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
 import { type Access, type AtLeast, rank } from '../defenses/victim.js';
+import { metrics as builtIn, type Metric, otherColumns } from '../metrics/metric.js';
+import { betters, units } from '../metrics/quantity.js';
 import { isPretrained, type Learner, type Pretrained, precisions, type Recipe, retrainable } from '../train/recipe.js';
 import { labelsOf, samePlugin } from './labels.js';
 import { checkPublished, type Published } from './published.js';
@@ -60,6 +62,8 @@ export interface ExperimentSpec<
   readonly attacks: { readonly [I in keyof Attacks]: FitsOneOf<Attacks[I], Defenses> };
   readonly pairs?: readonly Pair[];
   readonly seeds: readonly Seed[];
+  /** Numbers of one's own beside the built-in ones, of every student and victim; adding one trains nothing again. */
+  readonly metrics?: readonly Metric[];
   /** What a paper reports, shown beside the numbers of the run. */
   readonly published?: Published;
   /**
@@ -86,6 +90,8 @@ export interface Experiment {
   /** The grid's cells and the explicit pairs: which attack meets which defence, by label. */
   readonly pairings: readonly { readonly attack: string; readonly defense: string }[];
   readonly seeds: readonly { readonly label: string; readonly victim: number; readonly student: number }[];
+  /** Those of the user's own. */
+  readonly metrics: readonly Metric[];
   readonly published?: Published;
   /** Every reason why its numbers cannot be a paper's. */
   readonly reduced?: string;
@@ -118,6 +124,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     attacks: rows,
     pairs = [],
     seeds: seedsGiven,
+    metrics = [],
     published,
     reduced,
     ...unknown
@@ -148,6 +155,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     if (!Array.isArray(list) || list.length === 0)
       refuse('there are none', field, `Give at least one of the ${field}.`);
   }
+  checkMetrics(metrics);
   const attacks = together(
     rows,
     pairs.map(({ attack }) => attack),
@@ -226,6 +234,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       ({ attack, defense }, i) => i === pairings.findIndex((m) => m.attack === attack && m.defense === defense),
     ),
     seeds: seeds.map((seed, i) => ({ ...seed, label: seedLabels[i] as string })),
+    metrics: metrics.map((metric) => ({ ...metric, params: metric.params ?? {} })),
     ...(published === undefined ? {} : { published }),
     ...reducedTo(reduced, fraction === 1 ? undefined : `${percentage(fraction)} of the training images`),
   };
@@ -341,6 +350,30 @@ const checkDefense = (defense: Defense, i: number): void => {
       'What wraps answers exposes probabilities or labels.',
     );
   }
+};
+
+const checkMetrics = (own: readonly Metric[]): void => {
+  if (!Array.isArray(own)) refuse('it is no list', 'metrics', 'Give a list of metrics: [ … ].');
+  const taken = [...builtIn.map(({ name }) => name), ...otherColumns];
+  own.forEach((metric, i) => {
+    const { name, title, unit, better, describe, only, source, of } = (metric ?? {}) as Partial<Metric>;
+    if (typeof name !== 'string' || !/^[a-z][a-zA-Z0-9]*$/.test(name))
+      refuse(`number ${i + 1} has no name of letters and digits`, 'metrics', 'Give one such as brierScore.');
+    const where = `metrics: ${name}`;
+    if (typeof of !== 'function')
+      refuse('its `of` is no function', where, 'Give one: of: ({ logits, labels }) => a number.');
+    oneOf(where, 'unit', unit, units);
+    oneOf(where, 'better', better, betters);
+    if (only !== undefined) oneOf(where, 'only', only, ['student', 'victim']);
+    for (const [field, text] of Object.entries({ describe, title: title ?? name }))
+      if (typeof text !== 'string' || text.trim() === '')
+        refuse(`it has no ${field}`, where, 'Say in a sentence what it tells, and how to read it.');
+    if (typeof source !== 'string')
+      refuse('it does not say in which file it is', where, 'Give source: import.meta.url.');
+    if (taken.includes(name as string))
+      refuse(`a number of the name ${name} is there already`, 'metrics', 'Give each metric a name of its own.');
+    taken.push(name as string);
+  });
 };
 
 /** The label of the column that defends nothing, where the experiment has one. */

@@ -214,7 +214,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       `${model.label.replace(/\/evaluate$/, '')}/measure`,
       { kind: 'measure' },
       { model: model.id, ...(victim === undefined ? {} : { victim: victim.id }) },
-      { select: of.select, report: of.report },
+      { select: of.select, report: of.report, metrics: of.metrics },
     );
 
   const protectedTeacher = (defense: Defense, label: string, baseline: Stage, seed: number, where: string) => {
@@ -395,5 +395,6 @@ export const plannedValues = (of: Experiment): unknown => [
   of.students,
   of.defenses,
   of.attacks,
+  of.metrics,
   of.attacks.map(({ attack }) => baselineOf(attack)),
 ];

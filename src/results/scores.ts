@@ -1,4 +1,5 @@
 import { percent } from '../core/text.js';
+import { lookup } from './lookup.js';
 import { type Spread, spread } from './spread.js';
 import type { BestAttack, Cell, Score, VictimSummary } from './types.js';
 
@@ -10,8 +11,8 @@ export const scores = (of: {
   /** The label of the defence that defends nothing, where the experiment has it. */
   readonly undefended: string | undefined;
 }): readonly Score[] => {
-  const cellOf = ({ defense, student, attack }: BestAttack): Cell | undefined =>
-    of.cells.find((cell) => cell.defense === defense && cell.student === student && cell.attack === attack);
+  const at = lookup(of.cells);
+  const cellOf = ({ defense, student, attack }: BestAttack): Cell | undefined => at(attack, defense, student);
   return of.best.map((best) => {
     const { defense, student, attack } = best;
     const own = cellOf(best);

@@ -1,5 +1,5 @@
 import type { Role } from '../attacks/attack.js';
-import type { MetricName } from '../metrics/metric.js';
+import type { Quantity } from '../metrics/quantity.js';
 import type { Divergence, Measures, Provenance } from '../run/record.js';
 import type { Spread } from './spread.js';
 
@@ -37,7 +37,8 @@ export interface Cell {
   readonly toBaseline?: Spread;
   readonly toLabelSmoothing?: Spread;
   readonly toUndefended?: Spread;
-  readonly metrics: { readonly [name in MetricName]?: Spread };
+  /** By the names of the matrix's metrics, those that apply. */
+  readonly metrics: Readonly<Record<string, Spread>>;
   readonly queries?: Spread;
   /** The accuracy that a paper reports, 0..1. */
   readonly published?: number;
@@ -49,6 +50,8 @@ export interface VictimSummary {
   readonly accuracy?: Spread;
   /** Minus the undefended teacher's, paired by seed. */
   readonly toUndefended?: Spread;
+  /** By the names of the matrix's metrics, those that apply; absent in what older versions wrote. */
+  readonly metrics?: Readonly<Record<string, Spread>>;
   /** The accuracy that a paper reports, 0..1. */
   readonly published?: number;
   readonly seeds: readonly {
@@ -60,6 +63,12 @@ export interface VictimSummary {
     readonly seconds?: number;
     readonly warnings: readonly string[];
   }[];
+}
+
+/** What a metric is, without the function that computes it. */
+export interface MetricSummary extends Quantity {
+  /** Of whom alone it is told; default: of students and of victims. */
+  readonly only?: 'student' | 'victim';
 }
 
 /** The attacker's best choice against a defence: the attack with the highest mean accuracy of one student. */
@@ -152,6 +161,8 @@ export interface Matrix {
   }[];
   readonly students: readonly string[];
   readonly seeds: readonly string[];
+  /** What was measured of students and victims, the user's own metrics last; absent in what older versions wrote. */
+  readonly metrics?: readonly MetricSummary[];
   readonly victims: readonly VictimSummary[];
   readonly cells: readonly Cell[];
   readonly best: readonly BestAttack[];

@@ -55,6 +55,25 @@ describe('the table of a terminal', () => {
     expect(table(example, { width: 200 })).not.toContain('[');
   });
 
+  it('shows another number of the students when asked to, and what it is', () => {
+    const agreeing = (seed: string, agreement: number) =>
+      result(seed, 0.9, { student: { images: 10_000, last: 0.9, metrics: { accuracy: 0.9, agreement } } });
+    const of = {
+      ...example,
+      cells: [cell('kd', 'none', [agreeing('0', 0.75), agreeing('1', 0.77)]), ...example.cells.slice(4)],
+    };
+    const text = table(of, { width: 200, metric: 'agreement' });
+    expect(text).toMatch(/^kd +76\.00 ± 1\.41 +– ² +n\/a ³$/m);
+    expect(text).toContain("agreement with victim, %: Share of the images on which the student's most likely class is");
+    expect(text).toContain('On 10,000 test images, after the last step.');
+    expect(text).not.toContain('best attack');
+    expect(text).not.toContain('Accuracy in %');
+    expect(table(of, { metric: 'queries' })).toMatch(/^kd +– +32,400/m);
+    expect(markdown(of, { metric: 'last' })).toContain('| kd | 90.00 ± 0.00 |');
+    expect(table(of, { width: 200, metric: 'accuracy' })).toBe(table(of, { width: 200 }));
+    expect(() => table(of, { metric: 'beauty' })).toThrow(/the matrix has no beauty\n.*There are: accuracy, last/);
+  });
+
   it('shows what a paper reports beside its own, done or not, and where that is from', () => {
     const of = {
       ...example,

@@ -75,10 +75,11 @@ describe('the page of a run', () => {
     const ids = page.details.map(({ id }) => id);
     expect(new Set(ids).size).toBe(example.cells.length + 3);
     expect(ids).toContain('cell/small/kd/a%7Cb');
-    expect(detail('cell/small/kd/nasty')?.seeds.slice(0, 3)).toEqual([
-      ['seed', '0', '1'],
-      ['status', 'done', 'failed: loss, "said" NaN'],
-      ['accuracy %', '85.00', '–'],
+    const { head, lines } = detail('cell/small/kd/nasty')?.seeds ?? { head: [], lines: [] };
+    expect(head).toEqual(['0', '1']);
+    expect(lines.slice(0, 2)).toEqual([
+      { title: 'status', values: ['done', 'failed: loss, "said" NaN'] },
+      { title: 'accuracy, %', describe: expect.stringContaining('Higher is better.'), values: ['85.00', '–'] },
     ]);
     expect(detail(victimId('nasty'))?.warnings).toEqual(['seed 0: not nasty: too small']);
     expect(page.warnings).toEqual(['nasty, seed 0: not nasty: too small']);
