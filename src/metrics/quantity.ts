@@ -5,14 +5,14 @@ import { inWords } from '../core/text.js';
  * shares in percentage points; `nats` of an entropy or a divergence; a `count` of things; `seconds`; things
  * `per second`; any other `number`.
  */
-export type Unit = 'share' | 'difference' | 'nats' | 'number' | 'count' | 'seconds' | 'per second';
+export type Unit = (typeof units)[number];
 
-export const units: readonly Unit[] = ['share', 'difference', 'nats', 'number', 'count', 'seconds', 'per second'];
+export const units = ['share', 'difference', 'nats', 'number', 'count', 'seconds', 'per second'] as const;
 
 /** Which way of a number is the better one for the model that it is of; `neither` where that depends on who asks. */
-export type Better = 'higher' | 'lower' | 'neither';
+export type Better = (typeof betters)[number];
 
-export const betters: readonly Better[] = ['higher', 'lower', 'neither'];
+export const betters = ['higher', 'lower', 'neither'] as const;
 
 /** What a reader must know of a number before reading it. */
 export interface Quantity {

@@ -143,7 +143,3 @@ export const victimColumnsOf = (matrix: Pick<Matrix, 'metrics'>): readonly Colum
     { ...seconds, of: (result) => result.seconds },
   ];
 };
-
-/** Every name is one column's, so that a column can be asked for by it. */
-export const columnNamed = (matrix: Pick<Matrix, 'metrics'>, name: string): Column | undefined =>
-  columnsOf(matrix).find((column) => column.name === name);
