@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { createGenerator } from 'ts-json-schema-generator';
+import { metrics } from '../src/metrics/metric.js';
 
 // `npm run schema` writes the JSON Schema of a run's matrix.json out of the TypeScript type, and a test holds the two
 // together. A field that is added and may be absent keeps the version; any other change takes a new one, and a new file.
@@ -17,6 +18,27 @@ const asWritten = (value: unknown): unknown => {
   return fields.type === 'number' && !('const' in fields) ? { ...fields, type: ['number', 'null'] } : fields;
 };
 
+type Node = Readonly<Record<string, unknown>>;
+
+/** A record by the names of metrics, with a sentence for each of those that are built in. */
+const withMetrics = (node: Node): Node => ({
+  ...node,
+  properties: Object.fromEntries(
+    metrics.map(({ name, describe }) => [name, { ...(node.additionalProperties as Node), description: describe }]),
+  ),
+});
+
+/** Every `metrics` of numbers, wherever it lies. */
+const describingMetrics = (value: unknown): unknown => {
+  if (Array.isArray(value)) return value.map(describingMetrics);
+  if (typeof value !== 'object' || value === null) return value;
+  const described = Object.fromEntries(Object.entries(value).map(([name, each]) => [name, describingMetrics(each)]));
+  const properties = (described.properties ?? {}) as Readonly<Record<string, Node>>;
+  const own = properties.metrics;
+  if (typeof own?.additionalProperties !== 'object') return described;
+  return { ...described, properties: { ...properties, metrics: withMetrics(own) } };
+};
+
 /** @param others whether fields that the type has not may be there: a later version 1 may have more of them */
 export const matrixSchema = (others: boolean): Readonly<Record<string, unknown>> => {
   const generator = createGenerator({
@@ -28,7 +50,9 @@ export const matrixSchema = (others: boolean): Readonly<Record<string, unknown>>
     additionalProperties: others,
     skipTypeCheck: true,
   });
-  const { $schema, ...schema } = asWritten(generator.createSchema('Matrix')) as Readonly<Record<string, unknown>>;
+  const { $schema, ...schema } = describingMetrics(asWritten(generator.createSchema('Matrix'))) as Readonly<
+    Record<string, unknown>
+  >;
   return {
     $schema,
     $id: 'matrix-1.json',

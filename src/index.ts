@@ -29,6 +29,8 @@ export {
 export type { Published } from './experiment/published.js';
 export { sweep } from './experiment/sweep.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';
+export { answerShift } from './metrics/divergence.js';
+export type { Evaluation, Metric } from './metrics/metric.js';
 export { leNet5, leNet5Half } from './models/lenet.js';
 export { mobileNetV2 } from './models/mobilenet-v2.js';
 export { plainCnn } from './models/plain-cnn.js';
@@ -42,5 +44,6 @@ export * from './public/synthesis.js';
 export * from './public/train.js';
 export type { Matrix } from './results/types.js';
 export type { StageRecord } from './run/record.js';
+export { confidence, type Logits, logProbabilities, meanOverRows, predicted } from './train/logits.js';
 export { type Learner, learner, type Pretrained, pretrained } from './train/recipe.js';
 export { recipes } from './train/recipes.js';

@@ -1,3 +1,4 @@
+import { percentage } from '../core/text.js';
 import type { DatasetPlugin, Normalisation } from '../data/dataset.js';
 import type { Network, Variables } from '../models/network.js';
 import type { BuiltLearner } from '../train/classifier.js';
@@ -48,6 +49,13 @@ export interface Extraction extends FitResult<Variables> {
 }
 
 /**
+ * What a row of the matrix is for. `attack`: it takes something from a victim. `honest`: training on labels alone, which
+ * stealing must beat. `reference`: honest training on soft labels, above which a student shows that the victim is
+ * distillable.
+ */
+export type Role = 'attack' | 'honest' | 'reference';
+
+/**
  * A way to steal a network, or the honest training it is compared with. Write one as a value of this type and put it in
  * an experiment's `attacks`.
  */
@@ -62,6 +70,8 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly data: Data;
   /** A name of one's own for the matrix; default: the name and the parameters that differ. */
   readonly label?: string;
+  /** Default `attack`; the others ask no victim, and need `none`. */
+  readonly role?: Role;
   /** Honest training on the same data, that the difference is taken to; default: `scratch` on the share it owns. */
   readonly baseline?: AnyAttack;
   /** It keeps images that it made (`context.images`), which are then looked at and shown. */
@@ -85,7 +95,7 @@ export const ownsAShare = (data: Ownership): data is Extract<Ownership, { readon
 export const describeOwnership = (data: Ownership): string => {
   if (data.kind === 'none') return 'no images';
   if (data.kind === 'other') return `other images, without labels: ${data.images.name}`;
-  return `${data.fraction === 1 ? 'all' : `${100 * data.fraction} %`} of the training images, ${data.kind}`;
+  return `${data.fraction === 1 ? 'all' : percentage(data.fraction)} of the training images, ${data.kind}`;
 };
 
 /** All of the victim's training images, with labels. */

@@ -29,17 +29,7 @@ export const scratch = defineAttack({
   options: part,
   needs: 'none',
   data: partOf,
-  make: (options) => {
-    const honest = onLabels(0, options);
-    const own = {
-      name: 'scratch',
-      params: options,
-      source: import.meta.url,
-      needs: 'none',
-      data: partOf(options),
-    } as const;
-    return { ...honest, baseline: { ...own, ...honest } };
-  },
+  make: (options) => ({ role: 'honest', ...onLabels(0, options) }),
 });
 
 /**
@@ -53,7 +43,7 @@ export const labelSmoothing = defineAttack({
   options: { epsilon: option(share, 0.1, 'ε, the share of a label that goes to all classes alike'), ...part },
   needs: 'none',
   data: partOf,
-  make: ({ epsilon, ...same }) => ({ ...onLabels(epsilon, same), baseline: scratch(same) }),
+  make: ({ epsilon, ...same }) => ({ role: 'reference', ...onLabels(epsilon, same), baseline: scratch(same) }),
 });
 
 const onLabels = (smoothing: number, { steps }: Part): Pick<Attack<'none', Labelled>, 'steal'> => ({

@@ -1,6 +1,7 @@
 import { cp, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
+import { undefendedOf } from '../experiment/experiment.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
 import type { ImagesFile } from '../report/images.js';
 import { grid, type Picture, pictureToPng, pngOf, sideBySide } from '../report/pictures.js';
@@ -48,8 +49,8 @@ export const writeImages = async (run: string, plan: Plan, data: Dataset, store:
     if (attacker === undefined || looked === undefined) continue;
     shown.push(await write(run, cell, data, attacker, looked));
   }
+  const undefended = undefendedOf(plan.experiment);
   for (const one of shown) {
-    const undefended = plan.experiment.defenses.find(({ defense }) => defense.name === 'none')?.label;
     const other = shown.find(
       ({ cell: { defense, attack, student, seed } }) =>
         defense === undefended &&

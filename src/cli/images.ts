@@ -3,9 +3,10 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { attempt, orThrow } from '../core/errors.js';
 import { isFile } from '../core/files.js';
+import { thinned } from '../core/lists.js';
+import { whole } from '../core/text.js';
 import { decodeImage, toColour } from '../data/images.js';
 import { decodeImagesFile, type ImagesFile } from '../report/images.js';
-import { whole } from '../report/numbers.js';
 import { gif, type Picture } from '../report/pictures.js';
 import { writeWhole } from '../run/store.js';
 import { inNaturalOrder, shown } from './paths.js';
@@ -80,17 +81,11 @@ const pictureIn = (path: string): Promise<Picture> =>
 /** An animation of more pictures would take the memory, and nobody's time is worth more of them. */
 const mostFrames = 200;
 
-/** At most so many of a list, evenly spaced, with its first and its last. */
-const spaced = <A>(all: readonly A[], most: number): readonly A[] =>
-  all.length <= most
-    ? all
-    : Array.from({ length: most }, (_, i) => all[Math.round((i * (all.length - 1)) / (most - 1))] as A);
-
 /** Makes the animation of a cell's history. Gives its path; undefined where there is no history. */
 const animate = async ({ folder }: Cell): Promise<string | undefined> => {
   const history = join(folder, imageFiles.history);
   const names = await readdir(history).catch(() => []);
-  const pictures = spaced(names.filter((name) => name.endsWith('.png')).sort(inNaturalOrder), mostFrames);
+  const pictures = thinned(names.filter((name) => name.endsWith('.png')).sort(inNaturalOrder), mostFrames);
   if (pictures.length === 0) return undefined;
   const target = join(folder, imageFiles.animation);
   await writeWhole(target, gif(await Promise.all(pictures.map((name) => pictureIn(join(history, name)))), shownFor));

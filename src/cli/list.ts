@@ -3,7 +3,9 @@ import { describeOwnership } from '../attacks/attack.js';
 import { type Options, type OptionWords, wordsOf } from '../core/options.js';
 import { type Declaration, schemaOf } from '../core/plugin.js';
 import { downloaded, publishedNames } from '../data/published.js';
+import { metrics } from '../metrics/metric.js';
 import type { NetworkPlugin } from '../models/network.js';
+import { headingOf, sentenceOf } from '../report/numbers.js';
 import * as catalogue from './catalogue.js';
 import type { Kind } from './choices.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -106,6 +108,13 @@ export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
       });
     }),
   data: () => catalogue.data.map((listed) => entry(listed, downloadSaid(listed.plugin.name))),
+  metrics: () =>
+    metrics.map((metric) => ({
+      name: metric.name,
+      write: [metric.name],
+      about: sentenceOf(metric),
+      facts: { called: headingOf(metric), of: `${metric.only ?? 'student and victim'}` },
+    })),
 };
 
 /** The default in words; nothing where an option is insisted on or has none. */

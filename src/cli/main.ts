@@ -4,11 +4,12 @@ import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
 import { cardPrecisions, executions } from '../engine/execution.js';
 import { checkpointEvery } from '../run/defaults.js';
-import { type Format, formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
+import { formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
 import type { DiagnoseOptions } from './diagnose.js';
 import type { ExportOptions } from './export.js';
 import type { ImagesOptions } from './images.js';
+import type { MatrixOptions } from './matrix.js';
 import type { PlanOptions } from './plan.js';
 import type { RunOptions } from './run.js';
 import type { TensorboardOptions } from './tensorboard.js';
@@ -105,7 +106,8 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .argument('<run>', "a run's folder, or its name below runs")
     .addOption(new Option('--format <format>', 'how').choices(formats).default('text'))
     .option('--undefended', 'also the differences to the undefended teacher')
-    .action(async (run: string, options: { format: Format; undefended?: boolean }) => {
+    .option('--metric <name>', 'another number of the students in place of their accuracy, such as agreement')
+    .action(async (run: string, options: MatrixOptions) => {
       const { matrixCommand } = await import('./matrix.js');
       code = await matrixCommand(run, options);
     });

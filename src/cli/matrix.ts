@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { csv } from '../report/csv.js';
+import type { LayoutOptions } from '../report/layout.js';
 import { markdown } from '../report/markdown.js';
 import { table } from '../report/table.js';
 import { tex } from '../report/tex.js';
@@ -8,16 +9,20 @@ import type { Format } from './choices.js';
 import { decodeMatrix, jsonText, matrixPath } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
-const drawn = (matrix: Matrix, format: Format, width: number, undefended: boolean): string => {
+export interface MatrixOptions extends LayoutOptions {
+  readonly format: Format;
+}
+
+const drawn = (matrix: Matrix, format: Format, width: number, options: LayoutOptions): string => {
   switch (format) {
     case 'text':
-      return table(matrix, { width, undefended });
+      return table(matrix, { ...options, width });
     case 'md':
-      return markdown(matrix, { undefended });
+      return markdown(matrix, options);
     case 'csv':
       return csv(matrix);
     case 'tex':
-      return tex(matrix, { undefended });
+      return tex(matrix, options);
     case 'json':
       return jsonText(matrix);
   }
@@ -25,11 +30,11 @@ const drawn = (matrix: Matrix, format: Format, width: number, undefended: boolea
 
 export const matrixCommand = async (
   run: string,
-  { format, undefended = false }: { readonly format: Format; readonly undefended?: boolean },
+  { format, ...options }: MatrixOptions,
   out: Terminal = terminal(),
 ): Promise<number> => {
   const path = await matrixPath(run, 'matrix');
   const matrix = decodeMatrix(await readFile(path, 'utf8'), path);
-  process.stdout.write(drawn(matrix, format, out.width, undefended));
+  process.stdout.write(drawn(matrix, format, out.width, options));
   return 0;
 };

@@ -1,12 +1,11 @@
+import { counted, showSeconds } from '../core/text.js';
 import { firstFew } from '../data/assemble.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
-import { showSeconds } from '../engine/setup/progress.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { type Plan, type Stage, trains } from '../experiment/plan.js';
 import { selected } from '../experiment/select.js';
 import { whyStale } from '../experiment/stale.js';
 import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
-import { counted } from '../report/numbers.js';
 import { estimate, type Speeds, speedsFrom } from '../run/estimate.js';
 import type { StageRecord } from '../run/record.js';
 import { recordIn } from '../run/stage-files.js';

@@ -1,4 +1,4 @@
-import { showSeconds } from '../engine/setup/progress.js';
+import { showSeconds } from '../core/text.js';
 import { type Plan, type Stage, trains } from '../experiment/plan.js';
 import { isOfTheModel } from '../run/context.js';
 import type { Outcome } from '../run/record.js';

@@ -1,8 +1,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { unique } from '../core/lists.js';
+import { counted } from '../core/text.js';
 import { jsonLines } from '../report/logs.js';
-import { counted } from '../report/numbers.js';
 import { type Event, eventFile } from '../report/tensorboard.js';
 import type { StageRecord } from '../run/record.js';
 import { logsIn, recordIn } from '../run/stage-files.js';

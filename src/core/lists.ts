@@ -1,2 +1,23 @@
 /** Each value once, in the order of their first places. */
 export const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
+
+/** At most so many of a list, evenly spaced, with its first and its last. */
+export const thinned = <T>(all: readonly T[], most: number): readonly T[] =>
+  all.length <= most
+    ? all
+    : Array.from({ length: most }, (_, i) => all[Math.round((i * (all.length - 1)) / (most - 1))] as T);
+
+/** The values of each key, in their order, the keys in that of their first values. */
+export const grouped = <Key, Value>(
+  values: Iterable<Value>,
+  keyOf: (value: Value) => Key,
+): ReadonlyMap<Key, readonly Value[]> => {
+  const groups = new Map<Key, Value[]>();
+  for (const value of values) {
+    const key = keyOf(value);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [value]);
+    else group.push(value);
+  }
+  return groups;
+};

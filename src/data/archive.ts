@@ -6,7 +6,8 @@ import { setImmediate } from 'node:timers/promises';
 import { createGunzip } from 'node:zlib';
 import { extract, type Header } from 'tar-stream';
 import { FailureError } from '../core/errors.js';
-import { plural, refuse } from './assemble.js';
+import { counted } from '../core/text.js';
+import { refuse } from './assemble.js';
 import { stampOf } from './cache.js';
 import { refuseUnreadable } from './files.js';
 import type { Entry, Source } from './source.js';
@@ -53,7 +54,7 @@ const walk = (root: string): FolderEntry[] => {
         modified: isFolder ? 0 : found.mtimeMs,
       });
       if (entries.length > MOST_FILES) {
-        refuse(`it has more than ${plural(MOST_FILES, 'file')}`, root, 'Give the folder of the data set itself.');
+        refuse(`it has more than ${counted(MOST_FILES, 'file')}`, root, 'Give the folder of the data set itself.');
       }
       if (isFolder) visit(path, depth + 1);
     }
@@ -95,9 +96,9 @@ const folderSource = (path: string): Source => {
 
 const refuseLarge = (where: string, size: number): never =>
   refuse(
-    `a file of ${plural(size, 'byte')} is too large for a data set`,
+    `a file of ${counted(size, 'byte')} is too large for a data set`,
     where,
-    `At most ${plural(LARGEST_FILE, 'byte')} are read.`,
+    `At most ${counted(LARGEST_FILE, 'byte')} are read.`,
   );
 
 /** An archive's path as parts joined by `/`; absolute paths and `..` are refused, though nothing is ever written. */
@@ -215,7 +216,7 @@ const tarSource = (path: string, gzip: boolean, stamp: string): Source => ({
         files.add(entry.path);
       }
       entries.push(entry);
-      if (entries.length > MOST_FILES) refuse(`it has more than ${plural(MOST_FILES, 'file')}`, path);
+      if (entries.length > MOST_FILES) refuse(`it has more than ${counted(MOST_FILES, 'file')}`, path);
     }
     return entries;
   },

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { endianness } from 'node:os';
 import { type Refusal, refusal } from '../core/errors.js';
+import { counted } from '../core/text.js';
 import type { Dataset, Examples, Normalisation } from './dataset.js';
 
 /** A data set before it has a name and a fingerprint: what a format's reader makes. */
@@ -13,10 +14,6 @@ export type DecodedExamples = Examples<Uint8Array>;
 
 /** Throws a failure of kind `data`. */
 export const refuse: Refusal = refusal('data');
-
-/** `1 file`, `3,000 files`. */
-export const plural = (count: number, noun: string, nouns = `${noun}s`): string =>
-  `${count.toLocaleString('en')} ${count === 1 ? noun : nouns}`;
 
 /** The first few of a list and how many more. */
 export const firstFew = (items: readonly string[], shown = 5): string =>
@@ -45,7 +42,7 @@ const checkExamples = (
   labels.forEach((label, i) => {
     if (label >= classes.length) {
       refuse(
-        `label ${label} of ${part} image ${i} is out of range: there are ${plural(classes.length, 'class', 'classes')}, 0 to ${classes.length - 1}`,
+        `label ${label} of ${part} image ${i} is out of range: there are ${counted(classes.length, 'class', 'classes')}, 0 to ${classes.length - 1}`,
         where,
         'The file is damaged, or belongs to another data set.',
       );

@@ -1,6 +1,7 @@
 import { attempt } from '../core/errors.js';
+import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, type DecodedExamples, plural, refuse } from './assemble.js';
+import { type Decoded, type DecodedExamples, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
@@ -132,7 +133,7 @@ const recordCounts = (
   const missing = files.filter((name) => !sizes.has(root + name));
   if (missing.length > 0) {
     refuse(
-      `${plural(missing.length, 'file')} of the binary version missing: ${missing.join(', ')}`,
+      `${counted(missing.length, 'file')} of the binary version missing: ${missing.join(', ')}`,
       where,
       formatsOf(set),
     );
@@ -143,7 +144,7 @@ const recordCounts = (
       if (size === 0) refuse('the file is empty', `${where}: ${root}${name}`, 'Get the file again.');
       if (size % record !== 0) {
         refuse(
-          `its ${plural(size, 'byte')} are no whole number of images (${record.toLocaleString('en')} bytes each): it is truncated`,
+          `its ${counted(size, 'byte')} are no whole number of images (${record.toLocaleString('en')} bytes each): it is truncated`,
           `${where}: ${root}${name}`,
           'Get the file again.',
         );

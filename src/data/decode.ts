@@ -1,5 +1,6 @@
+import { counted } from '../core/text.js';
 import type { ImageShape } from '../models/network.js';
-import { type DecodedExamples, firstFew, labelArray, plural, refuse } from './assemble.js';
+import { type DecodedExamples, firstFew, labelArray, refuse } from './assemble.js';
 import type { LoadOptions } from './dataset.js';
 import type { Undecodable } from './decode-lot.js';
 import { decodeAll } from './decoding-threads.js';
@@ -36,7 +37,7 @@ class Canvas {
     const total = this.counts.reduce((sum, count) => sum + count, 0) * size;
     if (total > MOST_BYTES) {
       refuse(
-        `${plural(total / size, 'image')} of ${shape.height}×${shape.width} need ${(total / 2 ** 30).toFixed(1)} GiB of memory`,
+        `${counted(total / size, 'image')} of ${shape.height}×${shape.width} need ${(total / 2 ** 30).toFixed(1)} GiB of memory`,
         this.where,
         'Give a smaller `size`.',
       );
@@ -69,7 +70,7 @@ type Sizes = Map<string, { count: number; readonly first: string }>;
 const refuseMixedSizes = (sizes: Sizes, where: string): never => {
   const list = [...sizes]
     .sort(([, a], [, b]) => b.count - a.count)
-    .map(([size, { count, first }]) => `${size} (${plural(count, 'image')}, such as ${first})`);
+    .map(([size, { count, first }]) => `${size} (${counted(count, 'image')}, such as ${first})`);
   return refuse(
     `the images differ in height×width: ${firstFew(list)}`,
     where,
@@ -118,7 +119,7 @@ export const decodeImages = async (
   }
   if (bad.length > 0) {
     refuse(
-      `${bad.length.toLocaleString('en')} of ${plural(places.size, 'image')} cannot be decoded: ${firstFew(bad.sort())}`,
+      `${bad.length.toLocaleString('en')} of ${counted(places.size, 'image')} cannot be decoded: ${firstFew(bad.sort())}`,
       source.path,
       'Get these files again, or remove them.',
     );

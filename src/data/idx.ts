@@ -4,8 +4,9 @@ import { dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { attempt } from '../core/errors.js';
+import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, type DecodedExamples, measuredNormalisation, plural, refuse } from './assemble.js';
+import { type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { resizeBilinear } from './resize.js';
@@ -63,9 +64,9 @@ const refuseTruncated = (found: number, header: IdxHeader | undefined, where: st
   found === 0
     ? refuse('the file is empty', where, REMEDY)
     : header === undefined
-      ? refuse(`the idx header is cut off after ${plural(found, 'byte')}`, where, REMEDY)
+      ? refuse(`the idx header is cut off after ${counted(found, 'byte')}`, where, REMEDY)
       : refuse(
-          `the file is truncated: ${plural(found, 'byte')} of the ${header.totalBytes.toLocaleString('en')} that its header announces (${header.dims.join(' × ')})`,
+          `the file is truncated: ${counted(found, 'byte')} of the ${header.totalBytes.toLocaleString('en')} that its header announces (${header.dims.join(' × ')})`,
           where,
           REMEDY,
         );
@@ -138,7 +139,7 @@ const findFiles = async (source: Source, remedy: string): Promise<FourFiles> => 
   );
   const missing = names.filter((_, i) => paths[i] === undefined);
   if (missing.length > 0)
-    refuse(`${plural(missing.length, 'file')} missing: ${missing.join(', ')}`, source.path, remedy);
+    refuse(`${counted(missing.length, 'file')} missing: ${missing.join(', ')}`, source.path, remedy);
   const contents = new Map<string, Uint8Array>();
   for await (const { path, bytes } of source.read(new Set(paths as string[]))) contents.set(path, bytes);
   return (paths as string[]).map((path) => ({
@@ -169,7 +170,7 @@ const readPart = async (
   }
   if (labels.dims[0] !== count) {
     refuse(
-      `there are ${plural(labels.dims[0] as number, 'label')} for the ${plural(count, 'image')} of ${imagesFile.path}`,
+      `there are ${counted(labels.dims[0] as number, 'label')} for the ${counted(count, 'image')} of ${imagesFile.path}`,
       labelsFile.path,
       'Both files must come from the same download.',
     );

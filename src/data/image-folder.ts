@@ -1,6 +1,7 @@
 import { attempt } from '../core/errors.js';
+import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, firstFew, measuredNormalisation, unlabelled as noClasses, plural, refuse } from './assemble.js';
+import { type Decoded, firstFew, measuredNormalisation, unlabelled as noClasses, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
@@ -77,7 +78,7 @@ const filesByClass = (
   const empty = [...byClass].filter(([, files]) => files.length === 0).map(([name]) => name);
   if (empty.length > 0) {
     refuse(
-      `${plural(empty.length, 'class folder')} of ${part} without an image: ${firstFew(empty)}`,
+      `${counted(empty.length, 'class folder')} of ${part} without an image: ${firstFew(empty)}`,
       where,
       'Remove the folder (from train and test), or put its images in it.',
     );
@@ -132,7 +133,7 @@ const planUnlabelled = (entries: readonly Entry[], where: string): ImageFolderPl
 /** Says how many files were passed over. */
 export const noteIgnored = ({ ignored }: ImageFolderPlan, { onNote }: LoadOptions): void => {
   if (ignored.length > 0)
-    onNote?.(`${plural(ignored.length, 'file')} that are no images were ignored: ${firstFew(ignored)}`);
+    onNote?.(`${counted(ignored.length, 'file')} that are no images were ignored: ${firstFew(ignored)}`);
 };
 
 /** Throws a failure of kind `data` for a size or an augmentation that cannot be. */

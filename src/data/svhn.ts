@@ -1,6 +1,7 @@
 import { attempt } from '../core/errors.js';
+import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, type DecodedExamples, measuredNormalisation, plural, refuse } from './assemble.js';
+import { type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
@@ -28,7 +29,7 @@ const examplesOf = (content: Uint8Array, where: string): DecodedExamples => {
     refuse(`its images are ${x.dims.join(' × ')}, and SVHN's 32 × 32 × 3 × count`, where, FORMATS);
   }
   if (y.data.length !== count) {
-    refuse(`there are ${plural(y.data.length, 'label')} for ${plural(count, 'image')}`, where, 'Get the file again.');
+    refuse(`there are ${counted(y.data.length, 'label')} for ${counted(count, 'image')}`, where, 'Get the file again.');
   }
   const bad = y.data.findIndex((label) => label < 1 || label > 10);
   if (bad >= 0) refuse(`label ${y.data[bad]} of image ${bad} is out of range 1 to 10`, where, 'Get the file again.');

@@ -1,6 +1,7 @@
 import { attempt } from '../core/errors.js';
+import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, firstFew, plural, refuse } from './assemble.js';
+import { type Decoded, firstFew, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
@@ -103,7 +104,7 @@ const planOf = async (source: Source, classes: number): Promise<ImagePlan> => {
   const wnids = [...(listed.length > 0 ? listed : byWnid.keys())].sort();
   const lacking = wnids.filter((wnid) => !byWnid.has(wnid));
   if (lacking.length > 0) {
-    const what = `${lacking.length} of ${plural(wnids.length, 'class', 'classes')} have no training images: ${firstFew(lacking)}`;
+    const what = `${lacking.length} of ${counted(wnids.length, 'class', 'classes')} have no training images: ${firstFew(lacking)}`;
     refuse(what, where, `Is a shard missing? ${LAYOUT}`);
   }
   if (wnids.length < classes) refuse(`it has ${wnids.length} classes, and ${classes} are asked for`, where, LAYOUT);
@@ -111,7 +112,7 @@ const planOf = async (source: Source, classes: number): Promise<ImagePlan> => {
   const paths = new Set(entries.map(({ path }) => path));
   const gone = validation.filter(({ path }) => !paths.has(path)).map(({ path }) => path);
   if (gone.length > 0)
-    refuse(`${plural(gone.length, 'image')} of val_annotations.txt missing: ${firstFew(gone)}`, where, LAYOUT);
+    refuse(`${counted(gone.length, 'image')} of val_annotations.txt missing: ${firstFew(gone)}`, where, LAYOUT);
   return {
     classes: namesOf(wnids, texts['words.txt']).slice(0, classes),
     train: wnids

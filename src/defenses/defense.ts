@@ -43,6 +43,8 @@ export interface Defense<
   readonly exposes: Exposes;
   /** A name of one's own for the matrix; default: the name and the parameters that differ. */
   readonly label?: string;
+  /** It defends nothing: what the other defences are compared with. */
+  readonly role?: 'identity';
   /** A net to be trained normally beforehand, as `context.adversary`; default: the undefended teacher. */
   readonly adversary?: NetworkPlugin;
   /** Trains the protected teacher. Absent: the teacher is used as it comes. */

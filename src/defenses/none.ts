@@ -6,5 +6,5 @@ export const none = defineDefense({
   source: import.meta.url,
   about: 'The teacher as it is, weights and all',
   exposes: 'weights',
-  make: () => ({}),
+  make: () => ({ role: 'identity' }),
 });

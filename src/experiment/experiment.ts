@@ -1,9 +1,12 @@
 import * as E from 'fp-ts/lib/Either.js';
-import type { AnyAttack, Attack, Ownership } from '../attacks/attack.js';
+import type { AnyAttack, Attack, Ownership, Role } from '../attacks/attack.js';
 import { belowOne, checked, choice, nothingElse, share, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure, type Refusal, type Result, refusal, toFailure } from '../core/errors.js';
+import { percentage } from '../core/text.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
+import { metrics as builtIn, type Metric, otherColumns } from '../metrics/metric.js';
+import { betters, units } from '../metrics/quantity.js';
 import { type Access, type Answers, type AtLeast, isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Learner, type Pretrained, precisions, type Recipe, retrainable } from '../train/recipe.js';
 import { labelsOf, samePlugin } from './labels.js';
@@ -61,6 +64,8 @@ export interface ExperimentSpec<
   readonly seeds: readonly Seed[];
   /** Answers that each theft may ask of its victim, unless its attack names a number. Default: as many as it likes. */
   readonly budget?: number;
+  /** Numbers of one's own beside the built-in ones, of every student and victim; adding one trains nothing again. */
+  readonly metrics?: readonly Metric[];
   /** What a paper reports, shown beside the numbers of the run. */
   readonly published?: Published;
   /**
@@ -88,6 +93,8 @@ export interface Experiment {
   readonly pairings: readonly { readonly attack: string; readonly defense: string }[];
   readonly seeds: readonly { readonly label: string; readonly victim: number; readonly student: number }[];
   readonly budget?: number;
+  /** Those of the user's own. */
+  readonly metrics: readonly Metric[];
   readonly published?: Published;
   /** Every reason why its numbers cannot be a paper's. */
   readonly reduced?: string;
@@ -119,6 +126,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     pairs = [],
     seeds: seedsGiven,
     budget,
+    metrics = [],
     published,
     reduced,
     ...unknown
@@ -157,6 +165,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     if (!Array.isArray(list) || list.length === 0)
       refuse('there are none', field, `Give at least one of the ${field}.`);
   }
+  checkMetrics(metrics);
   const attacks = together(
     rows,
     pairs.map(({ attack }) => attack),
@@ -236,13 +245,11 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     ),
     seeds: seeds.map((seed, i) => ({ ...seed, label: seedLabels[i] as string })),
     ...(budget === undefined ? {} : { budget }),
+    metrics: metrics.map((metric) => ({ ...metric, params: metric.params ?? {} })),
     ...(published === undefined ? {} : { published }),
     ...reducedTo(reduced, fraction === 1 ? undefined : `${percentage(fraction)} of the training images`),
   };
 };
-
-/** 0.333… as `33.3 %`. */
-export const percentage = (share: number): string => `${Number((100 * share).toPrecision(3))} %`;
 
 /** The reasons for which a setting is reduced, as a field of an experiment; no field where there are none. */
 export const reducedTo = (...reasons: readonly (string | undefined)[]): Pick<Experiment, 'reduced'> => {
@@ -308,22 +315,48 @@ const checkRecipe = (where: string, recipe: Recipe): void => {
     refuse('the recipe has no schedule', where, 'Give one, such as constant(1e-3).');
 };
 
+const roles: Readonly<Record<Role, string>> = {
+  attack: 'an attack',
+  honest: 'honest training',
+  reference: 'a reference',
+};
+
 const checkAttack = (attack: AnyAttack, i: number): void => {
   if (typeof attack?.steal !== 'function' || !(attack.needs in rank))
     refuse(`number ${i + 1} is no attack`, 'attacks', 'Give a value such as kd(), with its brackets.');
-  if (attack.budget === undefined) return;
-  checked(attack.name, { budget: wholeAtLeast(1) }, { budget: attack.budget });
-  if (!isBlackBox(attack.needs))
+  const { name, needs, role = 'attack', baseline } = attack;
+  const where = `attacks: ${name}`;
+  checked(where, { role: choice(...Object.keys(roles)) }, { role });
+  if ((role === 'attack') === (needs === 'none'))
     refuse(
-      `${attack.name} needs ${attack.needs}, asks no queries, and has a budget of them`,
-      'attacks',
-      'Take the budget out.',
+      `it says that it is ${roles[role]}, and needs ${needs}`,
+      where,
+      "What is trained without a victim has the role 'honest' or 'reference', and nothing else has.",
     );
+  if (baseline !== undefined && (baseline.role ?? 'attack') === 'attack')
+    refuse(`its baseline, ${baseline.name}, is an attack itself`, where, 'Give honest training, such as scratch().');
+  if (attack.budget === undefined) return;
+  checked(where, { budget: wholeAtLeast(1) }, { budget: attack.budget });
+  if (!isBlackBox(needs))
+    refuse(`it needs ${needs}, asks no queries, and has a budget of them`, where, 'Take the budget out.');
 };
 
 const checkDefense = (defense: Defense, i: number): void => {
   if (typeof defense !== 'object' || defense === null || !(defense.exposes in rank))
     refuse(`number ${i + 1} is no defence`, 'defenses', 'Give a value such as nasty(), with its brackets.');
+  if (defense.role !== undefined) {
+    const where = `defenses: ${defense.name}`;
+    checked(where, { role: choice('identity') }, { role: defense.role });
+    const does = partsOf(defense).find(
+      ({ protect, prepare, answers }) => protect !== undefined || prepare !== undefined || answers !== undefined,
+    );
+    if (does !== undefined)
+      refuse(
+        `it says that it defends nothing, and ${does.protect === undefined ? 'changes answers' : 'trains a teacher'}`,
+        where,
+        "Leave role: 'identity' to what hands the teacher on as it is.",
+      );
+  }
   for (const { name, answers, prepare } of partsOf(defense)) checkAnswers(name, answers, prepare);
   if (partsOf(defense).some(({ answers }) => answers !== undefined) && rank[defense.exposes] > rank.probabilities) {
     refuse(
@@ -350,6 +383,33 @@ const checkAnswers = (name: string, answers: Answers | undefined, prepare: unkno
 };
 
 const answerKinds: readonly string[] = ['pure', 'random', 'stateful'];
+
+const checkMetrics = (own: readonly Metric[]): void => {
+  if (!Array.isArray(own)) refuse('it is no list', 'metrics', 'Give a list of metrics: [ … ].');
+  const taken = [...builtIn.map(({ name }) => name), ...otherColumns];
+  own.forEach((metric, i) => {
+    const { name, title, unit, better, describe, only, source, of } = (metric ?? {}) as Partial<Metric>;
+    if (typeof name !== 'string' || !/^[a-z][a-zA-Z0-9]*$/.test(name))
+      refuse(`number ${i + 1} has no name of letters and digits`, 'metrics', 'Give one such as brierScore.');
+    const where = `metrics: ${name}`;
+    if (typeof of !== 'function')
+      refuse('its `of` is no function', where, 'Give one: of: ({ logits, labels }) => a number.');
+    checked(where, { unit: choice(...units), better: choice(...betters) }, { unit, better });
+    if (only !== undefined) checked(where, { only: choice('student', 'victim') }, { only });
+    for (const [field, text] of Object.entries({ describe, title: title ?? name }))
+      if (typeof text !== 'string' || text.trim() === '')
+        refuse(`it has no ${field}`, where, 'Say in a sentence what it tells, and how to read it.');
+    if (typeof source !== 'string')
+      refuse('it does not say in which file it is', where, 'Give source: import.meta.url.');
+    if (taken.includes(name as string))
+      refuse(`a number of the name ${name} is there already`, 'metrics', 'Give each metric a name of its own.');
+    taken.push(name as string);
+  });
+};
+
+/** The label of the column that defends nothing, where the experiment has one. */
+export const undefendedOf = ({ defenses }: Pick<Experiment, 'defenses'>): string | undefined =>
+  defenses.find(({ defense }) => defense.role === 'identity')?.label;
 
 export const isExperiment = (value: unknown): value is Experiment =>
   typeof value === 'object' && value !== null && (value as { _tag?: unknown })._tag === 'Experiment';

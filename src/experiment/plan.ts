@@ -1,6 +1,7 @@
 import { type AnyAttack, labelled, ownsAShare } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
-import { FailureError, failure } from '../core/errors.js';
+import { FailureError, type Refusal, refusal } from '../core/errors.js';
+import { percentage } from '../core/text.js';
 import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
@@ -128,13 +129,17 @@ export interface Facts {
   readonly engine: string;
 }
 
-const refuse = (what: string, where: string, remedy: string): never => {
-  throw new FailureError(failure('experiment', what, { where, remedy }));
-};
+const refuse: Refusal = refusal('experiment');
 
-/** What an attack's students are compared with: what it names, or the labels of as many images as it owns. */
-const baselineOf = ({ baseline, data }: AnyAttack): AnyAttack =>
-  baseline ?? (ownsAShare(data) ? scratch({ fraction: data.fraction, how: data.how }) : scratch());
+/**
+ * What an attack's students are compared with: what it names, or the labels of as many images as it owns. Honest training is compared
+ * with itself.
+ */
+const baselineOf = (attack: AnyAttack): AnyAttack => {
+  const { role, baseline, data } = attack;
+  if (role === 'honest') return attack;
+  return baseline ?? (ownsAShare(data) ? scratch({ fraction: data.fraction, how: data.how }) : scratch());
+};
 
 export const plan = (of: Experiment, facts: Facts): Plan => {
   const stages = new Map<string, Stage>();
@@ -244,7 +249,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         ...(beside.victim === undefined ? {} : { victim: beside.victim.id }),
         ...(beside.clean === undefined ? {} : { clean: beside.clean.id }),
       },
-      { select: of.select, report: of.report },
+      { select: of.select, report: of.report, metrics: of.metrics },
     );
 
   /** What a part of a defence is given as its adversary: a net of its own choice, trained normally, or the undefended teacher. */
@@ -487,9 +492,7 @@ const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
 
 /** A baseline that is no row of its own: its name with the share of the images, where that is not all. */
 const baselineLabel = ({ name, data }: AnyAttack): string =>
-  !ownsAShare(data) || data.fraction === labelled.fraction
-    ? name
-    : `${name} on ${Number((100 * data.fraction).toPrecision(4))} %`;
+  !ownsAShare(data) || data.fraction === labelled.fraction ? name : `${name} on ${percentage(data.fraction)}`;
 
 /** Every module whose code a plan's results depend on. */
 export const plannedValues = (of: Experiment): unknown => [
@@ -497,5 +500,6 @@ export const plannedValues = (of: Experiment): unknown => [
   of.students,
   of.defenses,
   of.attacks,
+  of.metrics,
   of.attacks.map(({ attack }) => baselineOf(attack)),
 ];

@@ -2,9 +2,10 @@ import * as E from 'fp-ts/lib/Either.js';
 import * as v from 'valibot';
 import { says, share } from '../core/check.js';
 import { failure, type Result } from '../core/errors.js';
+import { percentage } from '../core/text.js';
 import { type Learner, type Pretrained, retrainable } from '../train/recipe.js';
 import { scaledSchedule } from '../train/schedules.js';
-import { type Experiment, percentage, reducedTo } from './experiment.js';
+import { type Experiment, reducedTo } from './experiment.js';
 
 /** A recipe with a fraction of its epochs, at least one, in which the learning rate falls at the same points. */
 const scaledLearner = (learner: Learner, factor: number): Learner => ({

@@ -1,4 +1,4 @@
-import { assertAlike, type Logits, meanOverRows, predicted } from './rows.js';
+import { assertAlike, type Logits, meanOverRows, predicted } from '../train/logits.js';
 
 /**
  * The fraction of examples, in 0 … 1, on which student and victim predict the same class, right or wrong. A row with a

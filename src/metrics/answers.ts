@@ -1,4 +1,4 @@
-import { type Logits, logProbabilities, meanOverRows } from './rows.js';
+import { type Logits, logProbabilities, meanOverRows } from '../train/logits.js';
 
 /** p log p of a class whose log-probability is given; one that is ruled out adds nothing. */
 const weighted = (log: number): number => {

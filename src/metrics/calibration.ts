@@ -1,4 +1,4 @@
-import { assertLabels, confidence, countRows, type Logits, predicted } from './rows.js';
+import { assertLabels, confidence, countRows, type Logits, predicted } from '../train/logits.js';
 
 /** Examples whose confidence lies in one interval. */
 export interface CalibrationBin {

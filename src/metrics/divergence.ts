@@ -1,4 +1,5 @@
-import { assertAlike, type Logits, logProbabilities, meanOverRows } from './rows.js';
+import { assertAlike, type Logits, logProbabilities, meanOverRows } from '../train/logits.js';
+import { agreement } from './agreement.js';
 
 /**
  * KL(victim ‖ student), in nats: the mean over examples of Σ_k p_k (log p_k − log q_k), with p the victim's and q the
@@ -19,3 +20,38 @@ export const klToVictim = (student: Logits, victim: Logits, temperature = 1): nu
     }, 0);
   });
 };
+
+/**
+ * L1 distance of two models' probabilities, in 0 … 2: the mean over examples of Σ_k |p_k − q_k|, twice the total
+ * variation. NaN when a row has a NaN.
+ */
+export const l1Distance = (a: Logits, b: Logits): number => {
+  assertAlike(a, b);
+  return meanOverRows(a, (row) => {
+    const logP = logProbabilities(a, row);
+    const logQ = logProbabilities(b, row);
+    return logP.reduce((sum, value, k) => sum + Math.abs(Math.exp(value) - Math.exp(logQ[k] as number)), 0);
+  });
+};
+
+/** What a defence that wraps answers does to them. */
+export interface AnswerShift {
+  /** Mean L1 distance of given and clean probabilities, 0 … 2. */
+  readonly l1: number;
+  /** Mean KL(given ‖ clean) in nats: finite however many classes the given answers rule out. */
+  readonly kl: number;
+  /** Share of the answers whose most likely class is another, 0 … 1; one with a NaN counts as changed. */
+  readonly changed: number;
+}
+
+/**
+ * What became of answers on their way through a defence, [images, classes] each.
+ *
+ * @param clean the undefended model's logits or log-probabilities
+ * @param given the log-probabilities that are answered; −∞ for a class that is ruled out
+ */
+export const answerShift = (clean: Logits, given: Logits): AnswerShift => ({
+  l1: l1Distance(given, clean),
+  kl: klToVictim(clean, given),
+  changed: 1 - agreement(given, clean),
+});

@@ -1,4 +1,4 @@
-import { assertLabels, type Logits, logProbabilities, meanOverRows } from './rows.js';
+import { assertLabels, type Logits, logProbabilities, meanOverRows } from '../train/logits.js';
 
 /**
  * Negative log-likelihood of the labels in nats, ≥ 0: the mean over examples of −log softmax(logits)_label. Infinite when

@@ -1,66 +1,235 @@
-import { accuracy } from './accuracy.js';
+import { FailureError, failure } from '../core/errors.js';
+import { accuracy } from '../train/accuracy.js';
+import type { Logits } from '../train/logits.js';
 import { agreement } from './agreement.js';
+import { entropy, peaks, peakThreshold } from './answers.js';
 import { calibrationError } from './calibration.js';
-import { klToVictim } from './divergence.js';
+import { answerShift, klToVictim, l1Distance } from './divergence.js';
 import { negativeLogLikelihood } from './likelihood.js';
-import type { Logits } from './rows.js';
+import type { Quantity } from './quantity.js';
+import { topAccuracy } from './top-k.js';
 
-/** What is known of a student on the test set. */
+/** What is known of a model on the images that a report is about: the stored answers, [images, classes] each. */
 export interface Evaluation {
   readonly logits: Logits;
-  /** One class a row. */
+  /** One class an image. */
   readonly labels: ArrayLike<number>;
-  /** The victim's answers to the same images, where there is a victim. */
+  /** Of a student: what its victim answers. */
   readonly victim?: Logits | undefined;
+  /** Of a victim that answers through a wrapper: what it would answer without; `logits` are then the answers it gives. */
+  readonly clean?: Logits | undefined;
 }
 
-export type MetricName =
-  | 'accuracy'
-  | 'agreement'
-  | 'klToVictim'
-  | 'softKlToVictim'
-  | 'calibrationError'
-  | 'negativeLogLikelihood';
-
-export interface Metric {
-  /** One line for a person: what it is, its unit and which way is better. */
-  readonly describe: string;
-  /** Undefined where the metric does not apply: a comparison with a victim where there is none. */
-  readonly compute: (evaluation: Evaluation) => number | undefined;
+/**
+ * A number of a trained model: a pure function of its stored answers. One of a user's own is a value of this type in an
+ * experiment's `metrics`; it is computed of what is stored, so that adding or changing it trains nothing again.
+ */
+export interface Metric extends Quantity {
+  /** Of whom alone it is told; default: of students and of victims. */
+  readonly only?: 'student' | 'victim';
+  /** What distinguishes two uses of one function; plain JSON. */
+  readonly params?: Readonly<Record<string, unknown>>;
+  /** `import.meta.url`: numbers of an older version of the file are not reused. */
+  readonly source: string;
+  /** Undefined where it does not apply, such as a comparison with a victim where there is none. Never NaN of finite logits. */
+  readonly of: (evaluation: Evaluation) => number | undefined;
 }
 
 /** τ of `softKlToVictim`: Nasty Teacher's for CIFAR-10 (VITA-Group/Nasty-Teacher, params.json for CIFAR-10). */
 export const softTemperature = 4;
 
-const versus =
-  (compare: (student: Logits, victim: Logits) => number): Metric['compute'] =>
+const toVictim =
+  (compare: (student: Logits, victim: Logits) => number): Metric['of'] =>
   ({ logits, victim }) =>
     victim === undefined ? undefined : compare(logits, victim);
 
-/** Every metric of a stored evaluation. Total, so that a name without its entry does not compile. */
-export const metrics: { readonly [name in MetricName]: Metric } = {
-  accuracy: {
-    describe: 'Fraction of examples classified rightly, 0 to 1',
-    compute: ({ logits, labels }) => accuracy(logits, labels),
+const toClean =
+  (field: keyof ReturnType<typeof answerShift>): Metric['of'] =>
+  ({ logits, clean }) =>
+    clean === undefined ? undefined : answerShift(clean, logits)[field];
+
+const source = import.meta.url;
+
+/** Every metric that is always measured. Tables, files, charts and the JSON Schema are drawn from this list. */
+export const metrics: readonly Metric[] = [
+  {
+    name: 'accuracy',
+    unit: 'share',
+    better: 'higher',
+    describe: 'Share of the images whose most likely class is their label.',
+    source,
+    of: ({ logits, labels }) => accuracy(logits, labels),
   },
-  agreement: {
-    describe: "Fraction of examples on which the student's class is the victim's, 0 to 1",
-    compute: versus(agreement),
+  {
+    name: 'agreement',
+    title: 'agreement with victim',
+    only: 'student',
+    unit: 'share',
+    better: 'higher',
+    describe: "Share of the images on which the student's most likely class is the victim's, right or wrong.",
+    source,
+    of: toVictim(agreement),
   },
-  klToVictim: {
-    describe: 'Mean KL(victim ‖ student) in nats, 0 when they answer alike',
-    compute: versus((student, victim) => klToVictim(student, victim)),
+  {
+    name: 'klToVictim',
+    title: 'KL to victim',
+    only: 'student',
+    unit: 'nats',
+    better: 'lower',
+    describe: 'Mean KL(victim ‖ student) of the probabilities; 0 where they answer alike.',
+    source,
+    of: toVictim(klToVictim),
   },
-  softKlToVictim: {
-    describe: `Mean KL(victim ‖ student) in nats, both softened at temperature ${softTemperature}`,
-    compute: versus((student, victim) => klToVictim(student, victim, softTemperature)),
+  {
+    name: 'softKlToVictim',
+    title: `KL to victim at temperature ${softTemperature}`,
+    only: 'student',
+    unit: 'nats',
+    better: 'lower',
+    describe: `Mean KL(victim ‖ student) of the probabilities, both softened at temperature ${softTemperature}.`,
+    source,
+    of: toVictim((student, victim) => klToVictim(student, victim, softTemperature)),
   },
-  calibrationError: {
-    describe: 'Expected calibration error over 15 bins of equal width, 0 to 1, lower is better',
-    compute: ({ logits, labels }) => calibrationError(logits, labels),
+  {
+    name: 'calibrationError',
+    title: 'calibration error, 15 bins',
+    unit: 'share',
+    better: 'lower',
+    describe:
+      'Expected calibration error (Guo et al. 2017) over 15 bins of equal width: how far confidence and accuracy are apart.',
+    source,
+    of: ({ logits, labels }) => calibrationError(logits, labels),
   },
-  negativeLogLikelihood: {
-    describe: 'Mean negative log-likelihood of the labels in nats, lower is better',
-    compute: ({ logits, labels }) => negativeLogLikelihood(logits, labels),
+  {
+    name: 'negativeLogLikelihood',
+    title: 'negative log-likelihood',
+    unit: 'nats',
+    better: 'lower',
+    describe: 'Mean negative log-likelihood of the labels; 0 where every label is certain.',
+    source,
+    of: ({ logits, labels }) => negativeLogLikelihood(logits, labels),
   },
+  {
+    name: 'top5',
+    title: 'top-5 accuracy',
+    unit: 'share',
+    better: 'higher',
+    describe: 'Share of the images whose label is among the five most likely classes; absent up to five classes.',
+    source,
+    of: ({ logits, labels }) => (logits.classes > 5 ? topAccuracy(logits, labels, 5) : undefined),
+  },
+  {
+    name: 'l1ToVictim',
+    title: 'L1 to victim',
+    only: 'student',
+    unit: 'number',
+    better: 'lower',
+    describe: "Mean L1 distance of the student's and the victim's probabilities, 0 to 2.",
+    source,
+    of: toVictim(l1Distance),
+  },
+  {
+    name: 'entropy',
+    title: 'entropy of answers',
+    unit: 'nats',
+    better: 'neither',
+    describe: 'Mean entropy of the answers, 0 to the logarithm of the number of classes; high where a model is unsure.',
+    source,
+    of: ({ logits }) => entropy(logits),
+  },
+  {
+    name: 'peaks',
+    title: 'peaks of answers',
+    unit: 'number',
+    better: 'neither',
+    describe: `Mean number of classes with a probability above ${peakThreshold}; 1 where a model is sure.`,
+    source,
+    of: ({ logits }) => peaks(logits),
+  },
+  {
+    name: 'answerL1',
+    title: 'L1 of given to clean answers',
+    only: 'victim',
+    unit: 'number',
+    better: 'lower',
+    describe: 'Mean L1 distance of the probabilities that a defence answers to the clean ones, 0 to 2.',
+    source,
+    of: toClean('l1'),
+  },
+  {
+    name: 'answerKl',
+    title: 'KL of given to clean answers',
+    only: 'victim',
+    unit: 'nats',
+    better: 'lower',
+    describe: 'Mean KL(given ‖ clean) of the probabilities that a defence answers and the clean ones.',
+    source,
+    of: toClean('kl'),
+  },
+  {
+    name: 'answerChanged',
+    title: 'changed answers',
+    only: 'victim',
+    unit: 'share',
+    better: 'lower',
+    describe: 'Share of the images to which a defence answers another most likely class.',
+    source,
+    of: toClean('changed'),
+  },
+];
+
+/** Names of the other numbers that tables have beside metrics, which no metric may take. */
+export const otherColumns: readonly string[] = [
+  'last',
+  'best',
+  'toBaseline',
+  'toLabelSmoothing',
+  'toUndefended',
+  'evaluatedImages',
+  'trainingImages',
+  'queries',
+  'seconds',
+  'stepsPerSecond',
+  'teacherAccuracy',
+  'klToAdversary',
+  'normalTeachersKl',
+];
+
+/** The numbers of metrics that apply, by name. */
+export type Measured = Readonly<Record<string, number>>;
+
+const hasNaN = (logits: Logits | undefined): boolean => logits?.values.some(Number.isNaN) ?? false;
+
+/**
+ * What metrics say of a model. Throws a `FailureError` of kind `plugin` that names the metric when one throws, gives no
+ * number, or makes a NaN of answers that have none.
+ */
+export const measured = (all: readonly Metric[], evaluation: Evaluation): Measured => {
+  const { logits, victim, clean } = evaluation;
+  const broken = [logits, victim, clean].some(hasNaN);
+  return Object.fromEntries(
+    all.flatMap((metric) => {
+      const value = computed(metric, evaluation);
+      if (value === undefined) return [];
+      if (typeof value !== 'number') refuse(metric, `gave ${typeof value === 'object' ? 'an object' : typeof value}`);
+      if (Number.isNaN(value) && !broken) refuse(metric, 'gave NaN');
+      return [[metric.name, value] as const];
+    }),
+  );
+};
+
+const computed = (metric: Metric, evaluation: Evaluation): number | undefined => {
+  try {
+    return metric.of(evaluation);
+  } catch (error) {
+    return refuse(metric, `threw: ${error instanceof Error ? error.message : String(error)}`);
+  }
+};
+
+const refuse = ({ name }: Metric, what: string): never => {
+  throw new FailureError(
+    failure('plugin', `the metric ${name} ${what}`, {
+      remedy: 'Let `of` return a number, or undefined where the metric does not apply.',
+    }),
+  );
 };

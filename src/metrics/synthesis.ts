@@ -1,14 +1,17 @@
-import { confidence, type Logits, meanOverRows, predicted } from './rows.js';
+import { confidence, countRows, type Logits, meanOverRows, predicted } from '../train/logits.js';
+import type { Quantity } from './quantity.js';
 
 /** What a number tells of synthesised images, in a sentence; a warning where its threshold is passed. */
-export interface Diagnostic {
-  readonly name: string;
+export interface Finding {
   readonly value: number | readonly number[];
   /** What each of several values is of. */
   readonly of?: readonly string[];
   readonly sentence: string;
   readonly warning: boolean;
 }
+
+/** A finding with what it is a finding of; files of older versions have its name alone. */
+export interface Diagnostic extends Finding, Pick<Quantity, 'name'>, Partial<Omit<Quantity, 'name'>> {}
 
 /** Images as bytes, [count, size] flat. */
 export interface Bytes {
@@ -20,26 +23,26 @@ export interface Bytes {
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 const countOf = ({ images, size }: Bytes): number => images.length / size;
 
-/**
- * How many images the victim takes for each class. Collapsed when one class has more than half of them, or when the entropy
- * of the shares is less than three quarters of what even shares have (from twice as many images as classes on).
- */
-export const classHistogram = (victim: Logits, classes: readonly string[]): Diagnostic => {
-  const counts = classes.map(() => 0);
-  const rows = victim.values.length / victim.classes;
-  for (let row = 0; row < rows; row++) {
+/** How many images the victim takes for each class; one of which it says nothing counts for none. */
+const countsOf = (victim: Logits): readonly number[] => {
+  const counts = Array<number>(victim.classes).fill(0);
+  for (let row = 0; row < countRows(victim); row++) {
     const taken = predicted(victim, row);
-    if (taken >= 0) counts[taken] = (counts[taken] ?? 0) + 1;
+    if (taken >= 0) counts[taken] = (counts[taken] as number) + 1;
   }
-  const shares = counts.map((count) => count / rows);
-  const largest = Math.max(...shares);
-  const entropy = -shares.reduce((sum, share) => (share === 0 ? sum : sum + share * Math.log(share)), 0);
-  const evenness = entropy / Math.log(classes.length);
-  const collapsed = largest > 0.5 || (rows >= 2 * classes.length && evenness < 0.75);
-  const name = classes[shares.indexOf(largest)] as string;
+  return counts;
+};
+
+/** How many images the victim takes for each class. Collapsed when one class has more than half of them. */
+export const classHistogram = (victim: Logits, classes: readonly string[]): Finding => {
+  const counts = countsOf(victim);
+  const most = Math.max(...counts);
+  const largest = most / countRows(victim);
+  const name = classes[counts.indexOf(most)] as string;
+  const collapsed = largest > 0.5;
   return {
-    name: 'classes',
     value: counts,
+    of: classes,
     sentence: collapsed
       ? `collapsed: the victim takes ${percent(largest)} of the images for ${name}`
       : `the victim sees ${counts.filter((count) => count > 0).length} of ${classes.length} classes, most often ${name} (${percent(largest)})`,
@@ -47,11 +50,27 @@ export const classHistogram = (victim: Logits, classes: readonly string[]): Diag
   };
 };
 
+/**
+ * Balance of the classes that the victim takes images for, 0 … 1: the entropy of their shares over that of even shares,
+ * −Σ_k p_k ln p_k / ln K. Collapsed below three quarters, from twice as many images as classes on.
+ */
+export const classBalance = (victim: Logits): Finding => {
+  const counts = countsOf(victim);
+  const seen = counts.reduce((sum, count) => sum + count, 0);
+  const entropy = counts.reduce((sum, count) => (count === 0 ? sum : sum - (count / seen) * Math.log(count / seen)), 0);
+  const value = entropy / Math.log(victim.classes);
+  const collapsed = countRows(victim) >= 2 * victim.classes && value < 0.75;
+  return {
+    value,
+    sentence: `the classes that the victim sees are ${percent(value)} balanced${collapsed ? ': the images have collapsed into few of them' : ''}`,
+    warning: collapsed,
+  };
+};
+
 /** The victim's mean largest probability; below a half it is not sure of what it sees. */
-export const meanConfidence = (victim: Logits): Diagnostic => {
+export const meanConfidence = (victim: Logits): Finding => {
   const value = meanOverRows(victim, (row) => confidence(victim, row));
   return {
-    name: 'confidence',
     value,
     sentence: `the victim is ${percent(value)} sure on average${value < 0.5 ? ': its answers teach little' : ''}`,
     warning: value < 0.5,
@@ -59,10 +78,9 @@ export const meanConfidence = (victim: Logits): Diagnostic => {
 };
 
 /** Share of the images that another trained net takes for the class they were made for; below a half they transfer badly. */
-export const verifierAccuracy = (verifier: Logits, labels: readonly number[]): Diagnostic => {
+export const verifierAccuracy = (verifier: Logits, labels: readonly number[]): Finding => {
   const value = meanOverRows(verifier, (row) => (predicted(verifier, row) === labels[row] ? 1 : 0));
   return {
-    name: 'verifier accuracy',
     value,
     sentence: `another net, trained on real images, agrees on the class of ${percent(value)}${
       value < 0.5 ? ': what the victim sees in them is its own' : ''
@@ -78,11 +96,10 @@ export const verifierAccuracy = (verifier: Logits, labels: readonly number[]): D
 export const batchNormDistances = (
   made: Readonly<Record<string, number>>,
   real: Readonly<Record<string, number>>,
-): Diagnostic => {
+): Finding => {
   const total = (of: Readonly<Record<string, number>>) => Object.values(of).reduce((sum, value) => sum + value, 0);
   const ratio = total(made) / total(real);
   return {
-    name: 'batch-norm distance',
     value: Object.values(made),
     of: Object.keys(made),
     sentence: `statistics of ${Object.keys(made).length} batch norms are off by ${total(made).toPrecision(3)}, ${ratio.toPrecision(2)} times as much as those of real images`,
@@ -116,11 +133,10 @@ const meanPairwise = (of: Bytes): number => {
 };
 
 /** Mean root-mean-square distance of two images, of the first 100, beside real ones'; under a quarter of it they are all alike. */
-export const diversity = (made: Bytes, real: Bytes): Diagnostic => {
+export const diversity = (made: Bytes, real: Bytes): Finding => {
   const [value, among] = [meanPairwise(made), meanPairwise(real)];
   const alike = value < among / 4;
   return {
-    name: 'diversity',
     value,
     sentence: `two images differ by ${value.toPrecision(2)} on average, two real ones by ${among.toPrecision(2)}${alike ? ': they are all alike' : ''}`,
     warning: alike,
@@ -145,15 +161,14 @@ export const meanVariation = ({ images, size }: Bytes, width: number, channels: 
   return pairs === 0 ? 0 : sum / pairs / 255;
 };
 
-export const variation = (made: number, real: number): Diagnostic => ({
-  name: 'total variation',
+export const variation = (made: number, real: number): Finding => ({
   value: made,
   sentence: `neighbouring pixels differ by ${made.toPrecision(2)} on average, in real images by ${real.toPrecision(2)}`,
   warning: false,
 });
 
 /** Distance of each of the first images to the nearest of some training images; one that is hardly any is a copy. */
-export const nearestTraining = (made: Bytes, train: Bytes): Diagnostic => {
+export const nearestTraining = (made: Bytes, train: Bytes): Finding => {
   const nearest = Array.from({ length: Math.min(20, countOf(made)) }, (_, i) => {
     let least = Number.POSITIVE_INFINITY;
     for (let j = 0; j < Math.min(5000, countOf(train)); j++) least = Math.min(least, distance(made, i, train, j));
@@ -162,7 +177,6 @@ export const nearestTraining = (made: Bytes, train: Bytes): Diagnostic => {
   const value = nearest.reduce((sum, each) => sum + each, 0) / nearest.length;
   const copies = nearest.filter((each) => each < 0.02).length;
   return {
-    name: 'nearest training image',
     value,
     sentence: `the nearest training image is ${value.toPrecision(2)} away on average${copies > 0 ? `; ${copies} of ${nearest.length} images are copies of one` : ''}`,
     warning: copies > 0,
@@ -170,9 +184,110 @@ export const nearestTraining = (made: Bytes, train: Bytes): Diagnostic => {
 };
 
 /** Share of the values that a byte could not hold. */
-export const clippedShare = (value: number): Diagnostic => ({
-  name: 'clipped',
+export const clippedShare = (value: number): Finding => ({
   value,
   sentence: `${percent(value)} of the values were darker than black or brighter than white, and clipped`,
   warning: value > 0.1,
 });
+
+/** What is known of a pool of synthesised images. */
+export interface Synthesis {
+  /** What the victim and a net trained on real images answer to them, [images, classes] each. */
+  readonly victim: Logits;
+  readonly verifier: Logits;
+  /** The class that each was made for, and the names of all classes. */
+  readonly labels: readonly number[];
+  readonly classes: readonly string[];
+  /** The images, as many real ones, and more of the training images. */
+  readonly made: Bytes;
+  readonly real: Bytes;
+  readonly train: Bytes;
+  readonly shape: { readonly width: number; readonly channels: number };
+  /** Distances of the victim's batch norms on the images and on real ones, by layer; absent where it has none. */
+  readonly distances?: {
+    readonly made: Readonly<Record<string, number>>;
+    readonly real: Readonly<Record<string, number>>;
+  };
+  /** Share of the values that a byte could not hold. */
+  readonly clipped: number;
+}
+
+/** A number of synthesised images; `of` gives nothing where it does not apply. */
+export interface ImageMetric extends Quantity {
+  readonly of: (synthesis: Synthesis) => Finding | undefined;
+}
+
+/** Everything that is looked at in synthesised images, in the order in which it is shown. */
+export const imageMetrics: readonly ImageMetric[] = [
+  {
+    name: 'classes',
+    unit: 'count',
+    better: 'neither',
+    describe: 'How many of the images the victim takes for each class.',
+    of: ({ victim, classes }) => classHistogram(victim, classes),
+  },
+  {
+    name: 'balance',
+    unit: 'share',
+    better: 'higher',
+    describe: 'Entropy of the classes that the victim takes the images for, over that of even shares; 1 is even.',
+    of: ({ victim }) => classBalance(victim),
+  },
+  {
+    name: 'confidence',
+    unit: 'share',
+    better: 'higher',
+    describe: "Mean of the victim's largest probability.",
+    of: ({ victim }) => meanConfidence(victim),
+  },
+  {
+    name: 'verifier accuracy',
+    unit: 'share',
+    better: 'higher',
+    describe: 'Share of the images that a net trained on real ones takes for the class they were made for.',
+    of: ({ verifier, labels }) => verifierAccuracy(verifier, labels),
+  },
+  {
+    name: 'batch-norm distance',
+    unit: 'number',
+    better: 'lower',
+    describe: "Distance of each batch norm's statistics on the images from its running ones, by layer.",
+    of: ({ distances }) => distances && batchNormDistances(distances.made, distances.real),
+  },
+  {
+    name: 'total variation',
+    unit: 'number',
+    better: 'neither',
+    describe: 'Mean difference of neighbouring pixels, on a scale from black, 0, to white, 1.',
+    of: ({ made, real, shape: { width, channels } }) =>
+      variation(meanVariation(made, width, channels), meanVariation(real, width, channels)),
+  },
+  {
+    name: 'diversity',
+    unit: 'number',
+    better: 'higher',
+    describe: 'Mean root-mean-square difference of two of the images, on a scale from black, 0, to white, 1.',
+    of: ({ made, real }) => diversity(made, real),
+  },
+  {
+    name: 'nearest training image',
+    unit: 'number',
+    better: 'neither',
+    describe: 'Mean root-mean-square difference to the nearest training image; near 0 the images are copies.',
+    of: ({ made, train }) => nearestTraining(made, train),
+  },
+  {
+    name: 'clipped',
+    unit: 'share',
+    better: 'lower',
+    describe: 'Share of the values that were darker than black or brighter than white.',
+    of: ({ clipped }) => clippedShare(clipped),
+  },
+];
+
+/** What is found in synthesised images, by the table of image metrics. */
+export const diagnosticsOf = (synthesis: Synthesis): readonly Diagnostic[] =>
+  imageMetrics.flatMap(({ of, ...quantity }) => {
+    const finding = of(synthesis);
+    return finding === undefined ? [] : [{ ...quantity, ...finding }];
+  });

@@ -1,7 +1,8 @@
+import { counted, whole } from '../core/text.js';
 import type { AnswerMeasures, TeacherDiagnostics, TeacherMeasures } from '../results/diagnose.js';
 import { field } from './csv.js';
 import { escaped } from './markdown.js';
-import { counted, meanAndDeviation, whole } from './numbers.js';
+import { meanAndDeviation } from './numbers.js';
 
 type Row = Readonly<Record<string, string | number | boolean>>;
 

@@ -93,6 +93,7 @@ const heading = record({
       name: text,
       value: (value, at) => (Array.isArray(value) ? listOf(number)(value, at) : number(value, at)),
       of: optional(listOf(text)),
+      describe: optional(text),
       sentence: text,
       warning: flag,
     }),

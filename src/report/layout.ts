@@ -1,7 +1,11 @@
+import { FailureError, failure } from '../core/errors.js';
 import { unique } from '../core/lists.js';
-import type { Spread } from '../results/spread.js';
+import { counted, percent, percentage, signed, whole } from '../core/text.js';
+import { columnsOf, type Column as Measure, victimColumnsOf } from '../results/columns.js';
+import { lookup } from '../results/lookup.js';
+import { type Spread, spread } from '../results/spread.js';
 import type { Cell, Matrix } from '../results/types.js';
-import { counted, mark, meanAndDeviation, percent, signed, signedWithInterval, whole } from './numbers.js';
+import { headingOf, mark, meanAndDeviation, meanOf, sentenceOf, signedWithInterval } from './numbers.js';
 
 /** A matrix in words, before it is drawn as text or Markdown. */
 export interface Layout {
@@ -39,6 +43,8 @@ export interface Row {
 export interface LayoutOptions {
   /** Also show each cell's difference to the same attack on the undefended teacher, in brackets. */
   readonly undefended?: boolean;
+  /** A number of the students to show in place of their accuracy: the name of one of the matrix's columns. */
+  readonly metric?: string;
 }
 
 /** The labels of a matrix, in order. */
@@ -84,9 +90,28 @@ const footnoter = () => {
   };
 };
 
-export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): Layout => {
+/** The column of a name; undefined for the accuracy. Throws a `FailureError` of kind `usage` for what is no column. */
+const columnAsked = (of: Matrix, name = 'accuracy'): Measure | undefined => {
+  const columns = columnsOf(of);
+  const found = columns.find((each) => each.name === name);
+  if (found !== undefined) return name === 'accuracy' ? undefined : found;
+  const remedy = `There are: ${columns.map((each) => each.name).join(', ')}.`;
+  throw new FailureError(failure('usage', `the matrix has no ${name}`, { where: of.experiment, remedy }));
+};
+
+/** The mean of a column over some seeds as text. */
+const meanIn = <Result>(column: Measure<Result>, results: readonly Result[]): string | undefined => {
+  const mean = spread(results.flatMap((result) => column.of(result) ?? []));
+  return mean === undefined ? undefined : meanOf(column, mean);
+};
+
+/** Lays a matrix out in words. Throws a `FailureError` of kind `usage` where it has no such metric. */
+export const layout = (of: Matrix, { undefended = false, metric }: LayoutOptions = {}): Layout => {
   const footnotes = footnoter();
   const labels = labelsOf(of, of.cells);
+  const asked = columnAsked(of, metric);
+  const askedOfVictims = asked && victimColumnsOf(of).find(({ name }) => name === asked.name);
+  const at = lookup(of.cells);
 
   const column = (defense: string): Column => {
     const victim = of.victims.find((each) => each.defense === defense);
@@ -97,6 +122,10 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
     if (victim?.accuracy === undefined) {
       const status = why === undefined ? 'not run' : 'failed';
       return { label: defense, detail: `teacher ${status}${beside}${footnotes.for(why)}` };
+    }
+    if (asked !== undefined) {
+      const mean = askedOfVictims && meanIn(askedOfVictims, victim.seeds);
+      return { label: defense, detail: mean === undefined ? '' : `teacher ${mean}` };
     }
     const difference = victim.toUndefended === undefined ? '' : ` (${signed(victim.toUndefended.mean)})`;
     return {
@@ -109,6 +138,7 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
     if (cell === undefined) return '';
     const why = footnotes.for(reasonOf(of, cell));
     if (cell.accuracy === undefined) return `${cell.status}${published(cell.published)}${why}`;
+    if (asked !== undefined) return `${meanIn(asked, cell.seeds) ?? '–'}${why}`;
     const parts = [meanAndDeviation(cell.accuracy)];
     if (cell.toBaseline !== undefined) parts.push(`(${signed(cell.toBaseline.mean)})`);
     if (undefended && cell.toUndefended !== undefined) parts.push(`[${signed(cell.toUndefended.mean)}]`);
@@ -122,9 +152,7 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
       .filter((attack) => of.cells.some((cell) => cell.student === student && cell.attack === attack))
       .map((attack) => ({
         label: attack,
-        cells: defenses.map((defense) =>
-          shown(of.cells.find((c) => c.student === student && c.attack === attack && c.defense === defense)),
-        ),
+        cells: defenses.map((defense) => shown(at(attack, defense, student))),
       }));
     const best = defenses.map((defense) => {
       const found = of.best.find((each) => each.student === student && each.defense === defense);
@@ -134,13 +162,15 @@ export const layout = (of: Matrix, { undefended = false }: LayoutOptions = {}): 
       title: `student ${student}, teacher ${of.teacher}`,
       columns,
       rows,
-      ...(best.every((text) => text === '') ? {} : { best: { label: 'best attack', cells: best } }),
+      ...(asked !== undefined || best.every((text) => text === '')
+        ? {}
+        : { best: { label: 'best attack', cells: best } }),
     };
   };
 
   // Before the notes are read: drawing the cells is what finds them.
   const blocks = labels.students.map(block);
-  const caption = captionOf(of, undefended);
+  const caption = asked === undefined ? captionOf(of, undefended) : captionOn(asked, of);
   const notes = [...caption, ...notesOn(of)];
   return { title: of.experiment, about: of.about, blocks, footnotes: footnotes.notes, caption, notes };
 };
@@ -170,6 +200,14 @@ const captionOf = (of: Matrix, undefended: boolean): readonly string[] => [
   ...(undefended ? ['[…]: difference to the same attack on the undefended teacher, seed by seed.'] : []),
 ];
 
+const captionOn = (asked: Measure, of: Matrix): readonly string[] => [
+  `${headingOf(asked)}: ${sentenceOf(asked)}`,
+  `${capital(onWhat(of))}.`,
+  seedsSaid(of),
+];
+
+const capital = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
+
 const notesOn = (of: Matrix): readonly string[] => [
   ...ownBaselines(of),
   ...scoresSaid(of),
@@ -180,14 +218,16 @@ const notesOn = (of: Matrix): readonly string[] => [
   ...madeWith(of),
 ];
 
-export const whatIsCounted = ({ report, select, cells, victims }: Matrix): string => {
+export const whatIsCounted = (of: Matrix): string => `Accuracy in % ${onWhat(of)}.`;
+
+const onWhat = ({ report, select, cells, victims }: Matrix): string => {
   const images = [
     ...victims.flatMap(({ seeds }) => seeds.map(({ measures }) => measures?.images)),
     ...cells.flatMap(({ seeds }) => seeds.map(({ student }) => student?.images)),
   ].find((count) => count !== undefined);
   const of = report === 'test' ? 'test images' : 'held-out training images (validation), not on test images';
   const checkpoint = select === 'last' ? 'after the last step' : 'of the checkpoint best on held-out images';
-  return `Accuracy in % on ${images === undefined ? '' : `${whole(images)} `}${of}, ${checkpoint}.`;
+  return `on ${images === undefined ? '' : `${whole(images)} `}${of}, ${checkpoint}`;
 };
 
 /** Over how many seeds the numbers of a matrix are, those of the cells with the fewest and with the most. */
@@ -262,8 +302,6 @@ export const partOfTheData = ({ data: { name, fraction, validation } }: Matrix):
   const held = validation === 0 ? '' : `, ${percentage(validation)} of them held out`;
   return [`Data: ${name}, ${fraction === 1 ? 'all' : percentage(fraction)} of the training images${held}.`];
 };
-
-const percentage = (share: number): string => `${Number((100 * share).toPrecision(4))} %`;
 
 /** Questions an attack put to its victim, where they are the same for all columns said once. */
 export const queries = ({ attacks, cells }: Matrix): readonly string[] => {

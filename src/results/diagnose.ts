@@ -6,20 +6,20 @@ import { dispose } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
 import { evaluationSets } from '../experiment/data-access.js';
-import type { Experiment } from '../experiment/experiment.js';
+import { type Experiment, undefendedOf } from '../experiment/experiment.js';
 import type { VictimPlan } from '../experiment/plan.js';
-import { accuracy } from '../metrics/accuracy.js';
 import { entropy, logitMargin, margin, peaks, peakThreshold } from '../metrics/answers.js';
 import { calibrationError } from '../metrics/calibration.js';
 import { klToVictim } from '../metrics/divergence.js';
 import { softTemperature } from '../metrics/metric.js';
-import { type Logits, logProbabilities, predicted } from '../metrics/rows.js';
 import { tsne } from '../metrics/tsne.js';
 import type { Network, Variables } from '../models/network.js';
 import { chosenLogits } from '../run/measure.js';
 import type { Store } from '../run/store.js';
 import { readModel } from '../run/train-stage.js';
+import { accuracy } from '../train/accuracy.js';
 import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
+import { type Logits, logProbabilities, predicted } from '../train/logits.js';
 import { type Spread, spread } from './spread.js';
 
 /** What can be seen of a run's teachers: how they answer, one and all, and where their answers and features lie. */
@@ -156,7 +156,7 @@ export const diagnoseTeachers = async (of: DiagnoseOptions): Promise<TeacherDiag
   const set = evaluationSets({ data, experiment })[report];
   if (set === undefined) throw new FailureError(failure('experiment', `there are no ${report} images`));
   const labels = set.indices.map((index) => set.examples.labels[index] as number);
-  const undefended = experiment.defenses.find(({ defense }) => defense.name === 'none')?.label;
+  const undefended = undefendedOf(experiment);
 
   const known: Known[] = [];
   const missing: { readonly defense: string; readonly seed: string }[] = [];

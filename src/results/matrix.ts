@@ -1,17 +1,19 @@
-import { describeOwnership } from '../attacks/attack.js';
-import { unique } from '../core/lists.js';
-import type { Experiment } from '../experiment/experiment.js';
+import { type AnyAttack, describeOwnership } from '../attacks/attack.js';
+import { grouped, unique } from '../core/lists.js';
+import { type Experiment, undefendedOf } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
 import { describePublished, publishedStudent, publishedTeacher } from '../experiment/published.js';
-import type { MetricName } from '../metrics/metric.js';
+import { type Metric, metrics } from '../metrics/metric.js';
+import { declared } from '../metrics/quantity.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from '../run/record.js';
-import { rank } from '../train/oracle.js';
 import { isPretrained } from '../train/recipe.js';
+import { type Column, columnsOf, victimColumnsOf } from './columns.js';
+import { lookup } from './lookup.js';
 import { reproduced, reproducedEffects } from './reproduction.js';
 import { scores } from './scores.js';
 import { type Spread, spread } from './spread.js';
-import type { BestAttack, Cell, Matrix, SeedResult, VictimSummary } from './types.js';
+import type { BestAttack, Cell, Matrix, MetricSummary, SeedResult, VictimSummary } from './types.js';
 
 /** A stage's outcome and, for a measuring stage, what it measured. */
 export interface Finished {
@@ -37,16 +39,19 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     return undefined;
   };
 
-  const undefended = of.defenses.find(({ defense }) => defense.name === 'none')?.label;
-  const smoothing = of.attacks.find(({ attack }) => attack.name === 'labelSmoothing')?.label;
-  const planned = (attack: string | undefined, defense: string | undefined, { student, seed }: CellPlan) =>
-    plan.cells.find((c) => c.attack === attack && c.defense === defense && c.student === student && c.seed === seed);
+  const undefended = undefendedOf(of);
+  const smoothing = of.attacks.find(({ attack }) => attack.role === 'reference')?.label;
+  const at = lookup(plan.cells);
+  const victimOf = new Map(plan.victims.map((victim) => [JSON.stringify([victim.defense, victim.seed]), victim]));
+  const summaries = [...metrics, ...of.metrics].map(summaryOf);
+  const columns = columnsOf({ metrics: summaries });
+  const victimColumns = victimColumnsOf({ metrics: summaries });
   const minus = (a: number | undefined, b: number | undefined): number | undefined =>
     a === undefined || b === undefined ? undefined : a - b;
 
   const seedResult = (cell: CellPlan): SeedResult => {
-    const { stages, seed } = cell;
-    const victim = plan.victims.find((each) => each.defense === cell.defense && each.seed === seed);
+    const { stages, seed, student: net } = cell;
+    const victim = victimOf.get(JSON.stringify([cell.defense, seed]));
     if (stages === undefined)
       return { seed, status: 'n/a', ...(cell.reason === undefined ? {} : { reason: cell.reason }), warnings: [] };
     const steal = recordOf(stages.steal);
@@ -64,11 +69,11 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
         toLabelSmoothing:
           cell.attack === smoothing
             ? undefined
-            : minus(accuracy, accuracyOf(planned(smoothing, cell.defense, cell)?.stages?.measure)),
+            : minus(accuracy, accuracyOf(at(smoothing, cell.defense, net, seed)?.stages?.measure)),
         toUndefended:
           cell.defense === undefended
             ? undefined
-            : minus(accuracy, accuracyOf(planned(cell.attack, undefended, cell)?.stages?.measure)),
+            : minus(accuracy, accuracyOf(at(cell.attack, undefended, net, seed)?.stages?.measure)),
         queries: training?.queries,
         seconds: steal?.seconds,
         stepsPerSecond: training?.stepsPerSecond,
@@ -78,18 +83,13 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     };
   };
 
-  const cells = unique(
-    plan.cells.map(({ attack, defense, student }) => JSON.stringify([attack, defense, student])),
-  ).map((text): Cell => {
-    const [attack, defense, student] = JSON.parse(text) as [string, string, string];
-    const own = plan.cells.filter((c) => c.attack === attack && c.defense === defense && c.student === student);
+  const cellOf = (own: readonly CellPlan[]): Cell => {
+    const { attack, defense, student } = own[0] as CellPlan;
     const seeds = own.map(seedResult);
-    const over = (pick: (result: SeedResult) => number | undefined): Spread | undefined =>
-      spread(seeds.flatMap((result) => pick(result) ?? []));
-    const accuracy = over((result) => result.student?.metrics.accuracy);
+    const means = meansOf(columns, seeds);
+    const { accuracy, toBaseline, toLabelSmoothing, toUndefended, queries } = means;
     const missing = own.find((cell) => cell.stages === undefined);
     const failed = seeds.find(({ status }) => status === 'failed' || status === 'skipped');
-    const names = unique(seeds.flatMap((result) => Object.keys(result.student?.metrics ?? {}) as MetricName[]));
     return {
       attack,
       defense,
@@ -100,48 +100,53 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       ...defined({
         reason: missing?.reason ?? failed?.reason,
         accuracy,
-        toBaseline: over((result) => result.toBaseline),
-        toLabelSmoothing: over((result) => result.toLabelSmoothing),
-        toUndefended: over((result) => result.toUndefended),
-        queries: over((result) => result.queries),
+        toBaseline,
+        toLabelSmoothing,
+        toUndefended,
+        queries,
         published: publishedStudent(of.published, { attack, defense, student }),
       }),
-      metrics: Object.fromEntries(names.map((name) => [name, over((result) => result.student?.metrics[name])])),
+      metrics: metricsIn(means, summaries),
     };
-  });
+  };
+  const cells = [
+    ...grouped(plan.cells, ({ attack, defense, student }) => JSON.stringify([attack, defense, student])).values(),
+  ].map(cellOf);
 
   const victims = of.defenses.map(({ label, defense }): VictimSummary => {
     const own = plan.victims.filter((victim) => victim.defense === label);
     const accuracies = own.map((victim) => accuracyOf(victim.measure));
     const toUndefended = own.map((victim, i) => {
-      const other = plan.victims.find((each) => each.defense === undefended && each.seed === victim.seed);
+      const other = victimOf.get(JSON.stringify([undefended, victim.seed]));
       return label === undefended ? undefined : minus(accuracies[i], accuracyOf(other?.measure));
+    });
+    const seeds = own.map((victim) => {
+      const train = recordOf(victim.train);
+      const divergence = victim.divergence === undefined ? undefined : finished.get(victim.divergence)?.result;
+      return {
+        seed: victim.seed,
+        ...defined({
+          reason: (reasonOf(victim.train) ?? reasonOf(victim.measure))?.reason,
+          measures: measuresOf(victim.measure),
+          divergence: divergence as Divergence | undefined,
+          seconds: train?.seconds,
+        }),
+        warnings: [
+          ...(train?.warnings ?? []),
+          ...(victim.divergence === undefined ? [] : (recordOf(victim.divergence)?.warnings ?? [])),
+        ],
+      };
     });
     return {
       defense: label,
       exposes: defense.exposes,
+      metrics: metricsIn(meansOf(victimColumns, seeds), summaries),
       ...defined({
         accuracy: spread(accuracies.flatMap((each) => each ?? [])),
         toUndefended: spread(toUndefended.flatMap((each) => each ?? [])),
         published: publishedTeacher(of.published, label),
       }),
-      seeds: own.map((victim) => {
-        const train = recordOf(victim.train);
-        const divergence = victim.divergence === undefined ? undefined : finished.get(victim.divergence)?.result;
-        return {
-          seed: victim.seed,
-          ...defined({
-            reason: reasonOf(victim.train)?.reason,
-            measures: measuresOf(victim.measure),
-            divergence: divergence as Divergence | undefined,
-            seconds: train?.seconds,
-          }),
-          warnings: [
-            ...(train?.warnings ?? []),
-            ...(victim.divergence === undefined ? [] : (recordOf(victim.divergence)?.warnings ?? [])),
-          ],
-        };
-      }),
+      seeds,
     };
   });
 
@@ -158,19 +163,22 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     attacks: of.attacks.map(({ label, attack }) => ({
       label,
       name: attack.name,
+      role: attack.role ?? 'attack',
       needs: attack.needs,
       owns: describeOwnership(attack.data),
-      ...defined({ baseline: rank[attack.needs] === 0 ? undefined : plan.baselines[label] }),
+      ...defined({ baseline: isAttack(attack) ? plan.baselines[label] : undefined }),
       params: plain(attack.params),
     })),
     defenses: of.defenses.map(({ label, defense }) => ({
       label,
       name: defense.name,
+      ...defined({ role: defense.role }),
       exposes: defense.exposes,
       params: plain(defense.params),
     })),
     students: of.students.map(({ label }) => label),
     seeds: of.seeds.map(({ label }) => label),
+    metrics: summaries,
     victims,
     cells,
     best,
@@ -193,7 +201,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
 
 /** Of the attacks that take something from a victim: honest training is no attack. */
 const bestAttacks = (of: Experiment, cells: readonly Cell[]): readonly BestAttack[] => {
-  const stealing = new Set(of.attacks.filter(({ attack }) => rank[attack.needs] > 0).map(({ label }) => label));
+  const stealing = new Set(of.attacks.filter(({ attack }) => isAttack(attack)).map(({ label }) => label));
   return of.defenses.flatMap(({ label: defense }) =>
     of.students.flatMap(({ label: student }) => {
       const own = cells.filter(
@@ -207,6 +215,28 @@ const bestAttacks = (of: Experiment, cells: readonly Cell[]): readonly BestAttac
     }),
   );
 };
+
+const summaryOf = (metric: Metric): MetricSummary => ({ ...declared(metric), ...defined({ only: metric.only }) });
+
+/** Over the seeds that have it, each number of a list of results by its column's name. */
+const meansOf = <Of>(columns: readonly Column<Of>[], results: readonly Of[]): Readonly<Record<string, Spread>> =>
+  Object.fromEntries(
+    columns.flatMap(({ name, of }) => {
+      const mean = spread(results.flatMap((result) => of(result) ?? []));
+      return mean === undefined ? [] : [[name, mean] as const];
+    }),
+  );
+
+/** Those of some means that are of metrics. */
+const metricsIn = (means: Readonly<Record<string, Spread>>, metrics: readonly MetricSummary[]): Cell['metrics'] =>
+  Object.fromEntries(
+    metrics.flatMap(({ name }) => {
+      const mean = means[name];
+      return mean === undefined ? [] : [[name, mean] as const];
+    }),
+  );
+
+const isAttack = ({ role = 'attack' }: AnyAttack): boolean => role === 'attack';
 
 /** Without the fields that are undefined. */
 const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>

@@ -1,5 +1,6 @@
 import type { Experiment } from '../experiment/experiment.js';
 import { defaultTolerance } from '../experiment/published.js';
+import { lookup } from './lookup.js';
 import type { Spread } from './spread.js';
 import type { Cell, Reproduced, ReproducedEffect, VictimSummary } from './types.js';
 
@@ -54,8 +55,7 @@ export const reproducedEffects = ({
     return [{ what, paper: expected, ours, difference: ours.mean - expected, direction }];
   };
   const undefendedVictim = victims.find(({ defense }) => defense === undefended);
-  const other = (of: Cell, attack: string | undefined, defense: string | undefined) =>
-    cells.find((cell) => cell.student === of.student && cell.attack === attack && cell.defense === defense);
+  const at = lookup(cells);
   const stealing = cells.filter(({ attack }) => !ofAllDefenses(experiment, attack));
   return [
     ...victims
@@ -77,13 +77,13 @@ export const reproducedEffects = ({
           : beside(
               `${attack} on ${defense} − on ${undefended}, student ${student}`,
               published,
-              other(cell, attack, undefended)?.published,
+              at(attack, undefended, student)?.published,
               cell.toUndefended,
             )),
         ...beside(
           `${attack} on ${defense} − ${baseline}, student ${student}`,
           published,
-          other(cell, baseline, defense)?.published,
+          at(baseline, defense, student)?.published,
           cell.toBaseline,
         ),
       ];
@@ -92,7 +92,7 @@ export const reproducedEffects = ({
 };
 
 const ofAllDefenses = ({ attacks }: Experiment, label: string): boolean =>
-  attacks.some(({ label: own, attack }) => own === label && attack.needs === 'none');
+  attacks.some(({ label: own, attack }) => own === label && (attack.role ?? 'attack') !== 'attack');
 
 const saidOf = (experiment: Experiment, { attack, defense, student }: Cell): string =>
   ofAllDefenses(experiment, attack) ? `${attack}, student ${student}` : `${attack} on ${defense}, student ${student}`;

@@ -1,3 +1,5 @@
+import { percent } from '../core/text.js';
+import { lookup } from './lookup.js';
 import { type Spread, spread } from './spread.js';
 import type { BestAttack, Cell, Score, VictimSummary } from './types.js';
 
@@ -9,8 +11,8 @@ export const scores = (of: {
   /** The label of the defence that defends nothing, where the experiment has it. */
   readonly undefended: string | undefined;
 }): readonly Score[] => {
-  const cellOf = ({ defense, student, attack }: BestAttack): Cell | undefined =>
-    of.cells.find((cell) => cell.defense === defense && cell.student === student && cell.attack === attack);
+  const at = lookup(of.cells);
+  const cellOf = ({ defense, student, attack }: BestAttack): Cell | undefined => at(attack, defense, student);
   return of.best.map((best) => {
     const { defense, student, attack } = best;
     const own = cellOf(best);
@@ -42,8 +44,6 @@ const paired = (a: Cell | undefined, b: Cell | undefined): Spread | undefined =>
     }),
   );
 
-const points = (share: number): string => (100 * share).toFixed(2).replace('-', '−');
-
 const verdictOn = (attack: string, toLabelSmoothing: Spread | undefined): string => {
   if (toLabelSmoothing === undefined)
     return 'Whether it is undistillable cannot be said: there is no student trained on smoothed labels to compare with.';
@@ -52,9 +52,9 @@ const verdictOn = (attack: string, toLabelSmoothing: Spread | undefined): string
     mean <= 0
       ? `Undistillable: the best attack, ${attack}, is not above a student trained on smoothed labels`
       : `Distillable: the best attack, ${attack}, is above a student trained on smoothed labels`;
-  const by = `(by ${points(Math.abs(mean))} points`;
+  const by = `(by ${percent(Math.abs(mean))} points`;
   if (interval === undefined) return `${found} ${by}). This rests on one seed, which cannot tell it from chance.`;
   const [low, high] = interval;
   const sure = low <= 0 && high >= 0 ? ', which includes 0: the seeds do not tell them apart' : '';
-  return `${found} ${by}; 95 % interval ${points(low)} to ${points(high)} over ${count} seeds${sure}).`;
+  return `${found} ${by}; 95 % interval ${percent(low)} to ${percent(high)} over ${count} seeds${sure}).`;
 };

@@ -1,4 +1,5 @@
-import type { MetricName } from '../metrics/metric.js';
+import type { Role } from '../attacks/attack.js';
+import type { Quantity } from '../metrics/quantity.js';
 import type { Divergence, Measures, Provenance } from '../run/record.js';
 import type { Spread } from './spread.js';
 
@@ -36,7 +37,8 @@ export interface Cell {
   readonly toBaseline?: Spread;
   readonly toLabelSmoothing?: Spread;
   readonly toUndefended?: Spread;
-  readonly metrics: { readonly [name in MetricName]?: Spread };
+  /** By the names of the matrix's metrics, those that apply. */
+  readonly metrics: Readonly<Record<string, Spread>>;
   readonly queries?: Spread;
   /** The accuracy that a paper reports, 0..1. */
   readonly published?: number;
@@ -48,6 +50,8 @@ export interface VictimSummary {
   readonly accuracy?: Spread;
   /** Minus the undefended teacher's, paired by seed. */
   readonly toUndefended?: Spread;
+  /** By the names of the matrix's metrics, those that apply; absent in what older versions wrote. */
+  readonly metrics?: Readonly<Record<string, Spread>>;
   /** The accuracy that a paper reports, 0..1. */
   readonly published?: number;
   readonly seeds: readonly {
@@ -59,6 +63,12 @@ export interface VictimSummary {
     readonly seconds?: number;
     readonly warnings: readonly string[];
   }[];
+}
+
+/** What a metric is, without the function that computes it. */
+export interface MetricSummary extends Quantity {
+  /** Of whom alone it is told; default: of students and of victims. */
+  readonly only?: 'student' | 'victim';
 }
 
 /** The attacker's best choice against a defence: the attack with the highest mean accuracy of one student. */
@@ -133,6 +143,8 @@ export interface Matrix {
     readonly label: string;
     /** Of the plugin, which several rows may share; absent in what older versions wrote. */
     readonly name?: string;
+    /** Absent in what older versions wrote. */
+    readonly role?: Role;
     readonly needs: string;
     readonly owns: string;
     /** What its students are compared with; absent for honest training itself. */
@@ -142,11 +154,15 @@ export interface Matrix {
   readonly defenses: readonly {
     readonly label: string;
     readonly name?: string;
+    /** Of the column that defends nothing. */
+    readonly role?: 'identity';
     readonly exposes: string;
     readonly params: unknown;
   }[];
   readonly students: readonly string[];
   readonly seeds: readonly string[];
+  /** What was measured of students and victims, the user's own metrics last; absent in what older versions wrote. */
+  readonly metrics?: readonly MetricSummary[];
   readonly victims: readonly VictimSummary[];
   readonly cells: readonly Cell[];
   readonly best: readonly BestAttack[];

@@ -4,23 +4,11 @@ import { dispose } from '../core/tree.js';
 import { imagesAt } from '../data/pixels.js';
 import { allImages } from '../experiment/data-access.js';
 import type { Stage, Work } from '../experiment/plan.js';
-import type { Logits } from '../metrics/rows.js';
-import {
-  type Bytes,
-  batchNormDistances,
-  classHistogram,
-  clippedShare,
-  type Diagnostic,
-  diversity,
-  meanConfidence,
-  meanVariation,
-  nearestTraining,
-  variation,
-  verifierAccuracy,
-} from '../metrics/synthesis.js';
+import { type Bytes, type Diagnostic, diagnosticsOf, type Synthesis } from '../metrics/synthesis.js';
 import type { ImageShape, Network, NetworkPlugin, Variables } from '../models/network.js';
 import { logitsOn } from '../train/evaluate.js';
 import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
+import { type Logits, logProbabilities } from '../train/logits.js';
 import { batchNormDistances as distancesOf } from '../train/synthesis-losses.js';
 import { files, input } from './outputs.js';
 import { readPool } from './pool.js';
@@ -76,34 +64,35 @@ export const inspectStage = async (
   };
   const real = first(train, count);
 
-  const answers = async (role: string, network: Network, use?: (variables: Variables) => Diagnostic | undefined) => {
+  const answers = async <Seen>(role: string, network: Network, use: (variables: Variables) => Seen) => {
     const variables = await readModel(await input(store, stage, role), network, experiment.select);
     try {
       const logits: Logits = { values: logitsOn(network, variables, set), classes: network.classes };
-      return { logits, seen: use?.(variables) };
+      return { logits, seen: use(variables) };
     } finally {
       dispose(variables);
     }
   };
   const net = (network: NetworkPlugin): Network => network.build(data.image, data.classes.length);
   const network = net(work.teacher);
-  const victim = await answers('victim', network, (variables) => {
-    if (!network.variables.some(({ over }) => over === 'images')) return undefined;
+  const victim = await answers('victim', network, (variables): Pick<Synthesis, 'distances'> => {
+    if (!network.variables.some(({ over }) => over === 'images')) return {};
     const of = (bytes: Bytes) => statistics(network, variables, set, bytes);
-    return batchNormDistances(of(made), of(real));
+    return { distances: { made: of(made), real: of(real) } };
   });
-  const verifier = await answers('verifier', net(work.verifier));
-  const { width, channels } = shape;
-  const diagnostics = [
-    classHistogram(victim.logits, data.classes),
-    meanConfidence(victim.logits),
-    verifierAccuracy(verifier.logits, labels),
-    ...(victim.seen === undefined ? [] : [victim.seen]),
-    variation(meanVariation(made, width, channels), meanVariation(real, width, channels)),
-    diversity(made, real),
-    nearestTraining(made, first(train, 5000)),
-    clippedShare(pool.clipped),
-  ];
+  const verifier = await answers('verifier', net(work.verifier), () => undefined);
+  const diagnostics = diagnosticsOf({
+    victim: victim.logits,
+    verifier: verifier.logits,
+    labels,
+    classes: data.classes,
+    made,
+    real,
+    train: first(train, 5000),
+    shape,
+    clipped: pool.clipped,
+    ...victim.seen,
+  });
   for (const { warning, sentence } of diagnostics) if (warning) warn(`images: ${sentence}`);
   const result: Inspection = {
     shape,
@@ -143,10 +132,5 @@ const statistics = (
 };
 
 /** To four decimal places. */
-const probabilities = ({ values, classes }: Logits, row: number): readonly number[] => {
-  const own = Array.from(values.subarray(row * classes, (row + 1) * classes));
-  const top = Math.max(...own);
-  const exponentials = own.map((value) => Math.exp(value - top));
-  const sum = exponentials.reduce((total, value) => total + value, 0);
-  return exponentials.map((value) => Math.round((1e4 * value) / sum) / 1e4);
-};
+const probabilities = (logits: Logits, row: number): readonly number[] =>
+  Array.from(logProbabilities(logits, row), (log) => Math.round(1e4 * Math.exp(log)) / 1e4);

@@ -3,25 +3,29 @@ import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Stage } from '../experiment/plan.js';
 import { klToVictim } from '../metrics/divergence.js';
-import { type MetricName, metrics } from '../metrics/metric.js';
-import type { Logits } from '../metrics/rows.js';
+import { measured, metrics } from '../metrics/metric.js';
+import { accuracy } from '../train/accuracy.js';
+import type { Logits } from '../train/logits.js';
 import { files, input, optionalInput } from './outputs.js';
 import type { Divergence, Measures } from './record.js';
 import type { StageOutput } from './store.js';
 import type { RunEnvironment, StageRun } from './types.js';
 
-/** Measures a model against the truth and its victim, or a defended teacher against its adversary. */
+/**
+ * Measures a model against the truth and its victim, or against itself without the wrapper that it answers through; or a
+ * defended teacher against its adversary.
+ */
 export const measureStage = async (
   { plan: { experiment }, data, store }: RunEnvironment,
   stage: Stage,
   { staging, warn }: Pick<StageRun, 'staging' | 'warn'>,
 ): Promise<undefined> => {
-  const [model, victim, adversary, normal, otherNormal] = await Promise.all([
+  const [model, victim, clean, adversary, normal, otherNormal] = await Promise.all([
     input(store, stage, 'model'),
-    ...['victim', 'adversary', 'normal', 'otherNormal'].map((role) => optionalInput(store, stage, role)),
+    ...['victim', 'clean', 'adversary', 'normal', 'otherNormal'].map((role) => optionalInput(store, stage, role)),
   ]);
   if (adversary === undefined) {
-    await staging.writeJson(files.result, await measure({ data, experiment }, model, victim));
+    await staging.writeJson(files.result, await measure({ data, experiment }, model, { victim, clean }));
     return;
   }
   const normals = normal === undefined || otherNormal === undefined ? undefined : ([normal, otherNormal] as const);
@@ -55,11 +59,14 @@ export const chosenLogits = async (
   return chosen;
 };
 
-/** A model's numbers on the reported images, as a student of `victim` where there is one. */
+/**
+ * A model's numbers on the reported images: as a student of `victim`, or as a victim whose undefended answers are
+ * `clean`, where there are such. Rejects with a `FailureError` of kind `plugin` that names a metric that fails.
+ */
 export const measure = async (
   of: DataInUse & { readonly experiment: Experiment },
   model: StageOutput,
-  from: StageOutput | undefined,
+  beside: { readonly victim?: StageOutput | undefined; readonly clean?: StageOutput | undefined } = {},
 ): Promise<Measures> => {
   const { experiment } = of;
   const { report } = experiment;
@@ -67,18 +74,16 @@ export const measure = async (
   if (set === undefined) throw new FailureError(failure('experiment', `there are no ${report} images`));
   const labels = set.indices.map((index) => set.examples.labels[index] as number);
   const logits = await chosenLogits(model, experiment, report);
-  const victim = from === undefined ? undefined : await chosenLogits(from, experiment, report);
-  const accuracyOf = (of: Logits): number => metrics.accuracy.compute({ logits: of, labels }) as number;
+  const [victim, clean] = await Promise.all(
+    [beside.victim, beside.clean].map((output) => output && chosenLogits(output, experiment, report)),
+  );
+  const accuracyOf = (of: Logits): number => accuracy(of, labels);
   const best = await readLogits(model, 'best', report);
-  const values = (Object.keys(metrics) as MetricName[]).flatMap((name) => {
-    const value = metrics[name].compute({ logits, labels, victim });
-    return value === undefined ? [] : [[name, value] as const];
-  });
   return {
     images: labels.length,
     last: accuracyOf((await readLogits(model, 'last', report)) ?? logits),
     ...(best === undefined ? {} : { best: accuracyOf(best) }),
-    metrics: Object.fromEntries(values),
+    metrics: measured([...metrics, ...experiment.metrics], { logits, labels, victim, clean }),
   };
 };
 

@@ -1,7 +1,7 @@
 import type { Failure } from '../core/errors.js';
 import type { Json } from '../experiment/identity.js';
 import type { Work } from '../experiment/plan.js';
-import type { MetricName } from '../metrics/metric.js';
+import type { Measured } from '../metrics/metric.js';
 import type { EpochRecord } from '../train/fit.js';
 import type { GitState } from './git.js';
 
@@ -65,7 +65,7 @@ export interface Measures {
   readonly last: number;
   readonly best?: number;
   /** Of the checkpoint that counts. Comparisons with a victim are absent where there is none. */
-  readonly metrics: { readonly [name in MetricName]?: number };
+  readonly metrics: Measured;
 }
 
 /** How far a retrained teacher is from its adversary on held-out images, and how far two normal nets are apart. */

@@ -4,6 +4,7 @@ import { evaluationBatches } from '../data/batches.js';
 import { runner } from '../engine/runner.js';
 import type { Run, Step } from '../engine/step.js';
 import type { Network, Variables } from '../models/network.js';
+import { accuracy } from './accuracy.js';
 import { bytesOf, type ImageSet, normalise, type RawBatch, unpacked } from './images.js';
 
 /** Images at a time; the last batch is smaller. */
@@ -59,16 +60,13 @@ export const logitsOn = (network: Network, variables: Variables, set: Evaluated)
   }
 };
 
-/** Share of a set's images whose largest logit is their label's; ties go to the lower class. */
-const accuracyOf = (logits: Float32Array, { classes }: Network, set: ImageSet): number => {
-  let correct = 0;
-  set.indices.forEach((image, i) => {
-    const row = logits.subarray(i * classes, (i + 1) * classes);
-    if (row.indexOf(Math.max(...row)) === set.examples.labels[image]) correct += 1;
-  });
-  return correct / set.indices.length;
-};
+const accuracyOf = (values: Float32Array, { classes }: Network, { examples, indices }: ImageSet): number =>
+  accuracy(
+    { values, classes },
+    Array.from(indices, (image) => examples.labels[image] as number),
+  );
 
+/** The share of a set's images that are classified rightly, in 0 … 1. */
 export const accuracyOn = (network: Network, variables: Variables, set: ImageSet): number =>
   accuracyOf(logitsOn(network, variables, set), network, set);
 

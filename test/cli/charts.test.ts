@@ -3,7 +3,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Project, project, tiny } from './project.js';
 
-const names = ['accuracy-by-omega-of-nasty', 'attacks-and-defences', 'training-of-students', 'training-of-teachers'];
+const names = [
+  'accuracy-by-omega-of-nasty',
+  'attacks-and-defences',
+  'measures',
+  'training-of-students',
+  'training-of-teachers',
+];
 
 let home: Project;
 let charts: string;
@@ -24,12 +30,12 @@ afterAll(() => home.remove());
 test('a run draws its charts: pictures, data and specification of each', async () => {
   const { code, out } = await home.undistill(['run', 'tiny.ts']);
   expect(code, out).toBe(0);
-  expect(out).toMatch(/5 charts: runs.tiny.charts\n/);
+  expect(out).toMatch(/6 charts: runs.tiny.charts\n/);
   const files = await readdir(charts);
   expect(files.filter((name) => name.endsWith('.svg')).sort()).toEqual(
     [...names, 'utility-against-distillability'].map((name) => `${name}.svg`),
   );
-  expect(files).toHaveLength(4 * 5);
+  expect(files).toHaveLength(4 * 6);
   const csv = await home.read('runs/tiny/charts/accuracy-by-omega-of-nasty.csv');
   expect(csv.split('\r\n')[1]).toMatch(/^"?plainCnn.*,kd,student,0,/);
   expect(await home.read('runs/tiny/charts/attacks-and-defences.csv')).toContain('"<none> ""/"" 🦊"');

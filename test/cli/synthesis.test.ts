@@ -72,7 +72,7 @@ describe('a run of data-free attacks', () => {
       count: attack === 'dafl' ? 60 : 12,
     });
     expect(file.images.length).toBe(file.count);
-    expect(file.diagnostics.length).toBe(8);
+    expect(file.diagnostics.length).toBe(9);
 
     const singles = file.images.flatMap((image) => (image.file === undefined ? [] : [image.file]));
     const expected = file.images.flatMap(({ label, teacher }, i) => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { metrics } from '../../src/metrics/metric.js';
 import { type Project, project, tiny } from './project.js';
 
 let at: Project;
@@ -42,6 +43,7 @@ describe('the command line', () => {
     for (const said of ['partialKd', 'needs       probabilities', 'nasty()', '1,703,258', 'synthetic()']) {
       expect(out).toContain(said);
     }
+    for (const { name, describe: sentence } of metrics) expect(out).toContain(`  ${name}\n    ${sentence}`);
   });
 });
 

@@ -103,6 +103,7 @@ describe('data-free attacks on a plain and on a nasty teacher', () => {
     }
     expect(inspection.diagnostics.map(({ name }) => name)).toEqual([
       'classes',
+      'balance',
       'confidence',
       'verifier accuracy',
       'batch-norm distance',

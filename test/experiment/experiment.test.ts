@@ -15,6 +15,14 @@ import { learnerOf, made as madeWith, refusal, tiny } from '../run/helpers.js';
 
 const made: typeof madeWith = (changes = {}) => madeWith({ attacks: [scratch()], ...changes });
 
+const metric = {
+  unit: 'number',
+  better: 'neither',
+  describe: 'A number.',
+  source: import.meta.url,
+  of: () => 1,
+};
+
 /** What is said of a value: its kind, and all of its text. */
 const said = (run: () => unknown): string => {
   const { kind, what, where, remedy } = refusal(run);
@@ -165,6 +173,46 @@ describe('refused, with the field, the value and what to do', () => {
   test('a wrapper that says it exposes weights', () => {
     const leaky = { ...rounding(2), name: 'leaky', exposes: 'weights' };
     expect(said(() => made({ defenses: [leaky] }))).toMatch(/^defenses: leaky wraps answers.*exposes weights/);
+  });
+
+  test('metrics that are none, and two of one name', () => {
+    const own = { ...metric, name: 'own' };
+    const refused = (...metrics: readonly unknown[]) => said(() => made({ metrics }));
+    expect(made({ metrics: [own] }).metrics).toEqual([{ ...own, params: {} }]);
+    expect(made().metrics).toEqual([]);
+    expect(refused(own, own)).toMatch(/^metrics: a number of the name own is there already.*name of its own/);
+    expect(refused({ ...own, name: 'accuracy' })).toContain('a number of the name accuracy is there already');
+    expect(refused({ ...own, name: 'queries' })).toContain('a number of the name queries is there already');
+    expect(refused({ ...own, of: 0.5 })).toMatch(/^metrics: own: its `of` is no function/);
+    expect(refused({ ...own, unit: 'inches' })).toMatch(/^metrics: own: unit is "inches".*share/);
+    expect(refused({ ...own, better: undefined })).toMatch(/^metrics: own: better is undefined.*higher/);
+    expect(refused({ ...own, only: 'teacher' })).toMatch(/^metrics: own: only is "teacher"/);
+    expect(refused({ ...own, describe: ' ' })).toMatch(/^metrics: own: it has no describe/);
+    expect(refused({ ...own, source: undefined })).toMatch(/^metrics: own: .*in which file.*import\.meta\.url/);
+    expect(refused({ ...own, name: 'my metric' })).toMatch(/^metrics: number 1 has no name of letters/);
+    expect(refused(null)).toMatch(/^metrics: number 1 has no name/);
+    expect(said(() => made({ metrics: own }))).toMatch(/^metrics: it is no list/);
+  });
+
+  test('an attack that lies about its role', () => {
+    const attack = (changes: object) => said(() => made({ attacks: [scratch(), { ...kd(), ...changes }] }));
+    expect(attack({ needs: 'none' })).toMatch(/^attacks: kd: it says that it is an attack, and needs none\..*'honest'/);
+    expect(attack({ role: 'honest' })).toMatch(/^attacks: kd: .*honest training, and needs probabilities/);
+    expect(attack({ role: 'reference' })).toMatch(/^attacks: kd: .*a reference, and needs probabilities/);
+    expect(attack({ role: 'thief' })).toMatch(/^attacks: kd: role is "thief".*attack or honest or reference/);
+    expect(attack({ baseline: hardLabel() })).toMatch(/^attacks: kd: its baseline, hardLabel, is an attack itself/);
+    expect(made({ attacks: [{ ...kd(), role: 'attack' }] }).attacks).toHaveLength(1);
+  });
+
+  test('a defence that lies about its role', () => {
+    const role = 'identity';
+    expect(said(() => made({ defenses: [{ ...nasty(), role }] }))).toMatch(
+      /^defenses: nasty: it says that it defends nothing, and trains a teacher/,
+    );
+    expect(said(() => made({ defenses: [{ ...rounding(2), role }] }))).toMatch(/^defenses: rounding: .*wraps answers/);
+    expect(said(() => made({ defenses: [{ ...compose(nasty(), rounding(2)), role }] }))).toContain('trains a teacher');
+    expect(said(() => made({ defenses: [{ ...nasty(), role: 'none' }] }))).toMatch(/^defenses: nasty: role is "none"/);
+    expect(made({ defenses: [{ ...none(), name: 'nothing', params: {} }, nasty()] }).defenses).toHaveLength(2);
   });
 });
 

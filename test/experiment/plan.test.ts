@@ -10,8 +10,8 @@ import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import type { Source, Sources } from '../../src/experiment/identity.js';
-import { type Facts, makesNetwork, type Plan, plan, type Stage, trains } from '../../src/experiment/plan.js';
+import { type Source, type Sources, sourcesIn } from '../../src/experiment/identity.js';
+import { type Facts, makesNetwork, type Plan, plan, plannedValues, type Stage, trains } from '../../src/experiment/plan.js';
 import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { adam, sgd } from '../../src/train/optimizers.js';
@@ -334,6 +334,35 @@ describe('identities', () => {
           for (const id of [train, evaluate, measure]) expect(there).toContain(id);
       }),
       { numRuns: 50 },
+    );
+  });
+
+  test('of measuring alone depend on a user’s own metrics: their names, parameters and code', () => {
+    const metric = {
+      name: 'own',
+      unit: 'number',
+      better: 'neither',
+      describe: 'A number.',
+      source: 'file:///own.js',
+      of: () => 1,
+    };
+    const without = planOf();
+    const ids = (of: Plan, kinds: (stage: Stage) => boolean) => of.stages.filter(kinds).map(({ id }) => id);
+    const measures = ({ label }: Stage) => label.endsWith('/measure');
+    const differing = (a: Plan, b: Plan) => {
+      expect(ids(b, (each) => !measures(each))).toEqual(ids(a, (each) => !measures(each)));
+      const before = new Set(ids(a, measures));
+      return ids(b, measures).filter((id) => !before.has(id)).length;
+    };
+    const all = without.stages.filter(measures).length;
+    const withOne = planOf({ metrics: [metric] });
+    expect(differing(without, withOne)).toBe(all);
+    expect(differing(withOne, planOf({ metrics: [{ ...metric, params: { bins: 5 } }] }))).toBe(all);
+    expect(differing(withOne, planOf({ metrics: [metric] }, { sources: sources({ 'own.js': 'edited' }) }))).toBe(all);
+    expect(differing(withOne, planOf({ metrics: [{ ...metric, of: () => 2, title: 'mine' }] }))).toBe(0);
+    expect(sourcesIn(plannedValues(withOne.experiment))).toContain('file:///own.js');
+    expect(refusal(() => planOf({ metrics: [{ ...metric, params: { of: () => 1 } }] })).what).toContain(
+      'of is neither',
     );
   });
 

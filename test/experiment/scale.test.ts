@@ -79,6 +79,7 @@ describe('a scaled experiment', () => {
       validation: of.validation,
       report: of.report,
       select: of.select,
+      metrics: of.metrics,
       pairings: of.pairings,
       seeds: of.seeds,
       reduced: '50 % of the schedules',

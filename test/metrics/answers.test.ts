@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { entropy, logitMargin, margin, peaks } from '../../src/metrics/answers.js';
 import { klToVictim } from '../../src/metrics/divergence.js';
-import type { Logits } from '../../src/metrics/rows.js';
+import type { Logits } from '../../src/train/logits.js';
 
 /** Answers of which the softmax is known: the logarithms of their probabilities. */
 const answers = (...rows: readonly (readonly number[])[]): Logits => ({

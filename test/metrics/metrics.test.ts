@@ -1,12 +1,23 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { accuracy } from '../../src/metrics/accuracy.js';
 import { agreement } from '../../src/metrics/agreement.js';
+import { entropy, peaks } from '../../src/metrics/answers.js';
 import { calibrationBins, calibrationError } from '../../src/metrics/calibration.js';
-import { klToVictim } from '../../src/metrics/divergence.js';
+import { answerShift, klToVictim, l1Distance } from '../../src/metrics/divergence.js';
 import { negativeLogLikelihood } from '../../src/metrics/likelihood.js';
-import { metrics, softTemperature } from '../../src/metrics/metric.js';
-import { type Logits, predicted } from '../../src/metrics/rows.js';
+import {
+  type Evaluation,
+  type Metric,
+  measured,
+  metrics,
+  otherColumns,
+  softTemperature,
+} from '../../src/metrics/metric.js';
+import { betters, headerOf, titleOf, units } from '../../src/metrics/quantity.js';
+import { topAccuracy } from '../../src/metrics/top-k.js';
+import { accuracy } from '../../src/train/accuracy.js';
+import { type Logits, predicted } from '../../src/train/logits.js';
+import { refusal } from '../run/helpers.js';
 
 const logits = (rows: readonly (readonly number[])[]): Logits => ({
   values: Float32Array.from(rows.flat()),
@@ -248,23 +259,163 @@ describe('the table of metrics', () => {
     [2, 0],
   ]);
 
-  test('computes every metric, and no comparison without a victim', () => {
-    const computed = (withVictim: boolean) =>
-      Object.fromEntries(
-        Object.entries(metrics).map(([name, { compute }]) => [
-          name,
-          compute({ logits: student, labels: [0, 0], victim: withVictim ? victim : undefined }),
-        ]),
-      );
-    expect(computed(true)).toEqual({
+  test('computes every metric that applies, and no comparison without somebody to compare with', () => {
+    const labels = [0, 0];
+    const alone = {
       accuracy: 0.5,
+      calibrationError: calibrationError(student, labels),
+      negativeLogLikelihood: negativeLogLikelihood(student, labels),
+      entropy: entropy(student),
+      peaks: peaks(student),
+    };
+    expect(measured(metrics, { logits: student, labels })).toEqual(alone);
+    expect(measured(metrics, { logits: student, labels, victim })).toEqual({
+      ...alone,
       agreement: 0.5,
       klToVictim: klToVictim(student, victim),
       softKlToVictim: klToVictim(student, victim, softTemperature),
-      calibrationError: calibrationError(student, [0, 0]),
-      negativeLogLikelihood: negativeLogLikelihood(student, [0, 0]),
+      l1ToVictim: l1Distance(student, victim),
     });
-    expect(computed(false)).toMatchObject({ agreement: undefined, klToVictim: undefined, softKlToVictim: undefined });
+    const { l1, kl, changed } = answerShift(victim, student);
+    expect(measured(metrics, { logits: student, labels, clean: victim })).toEqual({
+      ...alone,
+      answerL1: l1,
+      answerKl: kl,
+      answerChanged: changed,
+    });
+  });
+
+  test('has the top five where there are more classes than that', () => {
+    const falling = (classes: number) => logits([Array.from({ length: classes }, (_, k) => -k)]);
+    expect(measured(metrics, { logits: falling(5), labels: [4] })).not.toHaveProperty('top5');
+    expect(measured(metrics, { logits: falling(6), labels: [4] }).top5).toBe(1);
+    expect(measured(metrics, { logits: falling(6), labels: [5] }).top5).toBe(0);
+  });
+
+  test('says of each metric what it is, in a sentence and under a name of its own', () => {
+    for (const metric of metrics) {
+      expect(metric.describe, metric.name).toMatch(/^[A-Z].{20,}\.$/);
+      expect(units).toContain(metric.unit);
+      expect(betters).toContain(metric.better);
+      expect(metric.name).toMatch(/^[a-z][A-Za-z0-9]*$/);
+    }
+    for (const key of [titleOf, headerOf]) expect(new Set(metrics.map(key)).size).toBe(metrics.length);
+    expect(new Set([...metrics.map(({ name }) => name), ...otherColumns]).size).toBe(
+      metrics.length + otherColumns.length,
+    );
+  });
+});
+
+describe('a metric of a user’s own', () => {
+  const evaluation = { logits: logits([[1, 0]]), labels: [0] };
+  const own = (of: unknown): Metric => ({
+    name: 'own',
+    unit: 'number',
+    better: 'neither',
+    describe: 'A number.',
+    source: import.meta.url,
+    of: of as Metric['of'],
+  });
+  const failed = (of: unknown) => refusal(() => measured([own(of)], evaluation));
+
+  test('is computed beside the others, and left out where it does not apply', () => {
+    expect(measured([own(({ logits: { classes } }: Evaluation) => classes)], evaluation)).toEqual({ own: 2 });
+    expect(measured([own(() => undefined)], evaluation)).toEqual({});
+    expect(measured([own(() => inf)], evaluation)).toEqual({ own: inf });
+  });
+
+  test('that throws, or gives what is no number, fails by its name', () => {
+    const broken = () => {
+      throw new Error('no such class');
+    };
+    expect(failed(broken)).toMatchObject({ kind: 'plugin', what: 'the metric own threw: no such class' });
+    expect(failed(() => Number.NaN)).toMatchObject({ kind: 'plugin', what: 'the metric own gave NaN' });
+    expect(failed(() => '0.5').what).toBe('the metric own gave string');
+    expect(failed(() => null).what).toBe('the metric own gave an object');
+    expect(failed(() => Number.NaN).remedy).toContain('undefined where the metric does not apply');
+  });
+
+  test('may be NaN of answers that hold one', () => {
+    const nan = { logits: logits([[Number.NaN, 0]]), labels: [0] };
+    expect(measured([own(() => Number.NaN)], nan)).toEqual({ own: Number.NaN });
+    expect(measured(metrics, nan)).toMatchObject({ accuracy: 0, negativeLogLikelihood: Number.NaN });
+  });
+});
+
+describe('top-k accuracy', () => {
+  const rows = logits([
+    [5, 4, 3, 2],
+    [5, 4, 3, 2],
+    [1, 1, 1, 1],
+    [Number.NaN, 9, 0, 0],
+  ]);
+
+  test('counts labels among the k largest logits; of equal ones the lowest class comes first', () => {
+    expect(topAccuracy(rows, [1, 2, 1, 1], 2)).toBe(2 / 4);
+    expect(topAccuracy(rows, [1, 2, 2, 1], 2)).toBe(1 / 4);
+    expect(topAccuracy(rows, [1, 2, 2, 1], 3)).toBe(3 / 4);
+  });
+
+  test('of the first alone is accuracy', () => {
+    fc.assert(
+      fc.property(examples, (of) => {
+        const { student, labels } = split(of);
+        expect(topAccuracy(student, labels, 1)).toBe(accuracy(student, labels));
+        expect(topAccuracy(student, labels, 4)).toBe(1);
+      }),
+    );
+  });
+});
+
+describe('what a defence does to answers', () => {
+  const clean = log([[0.7, 0.2, 0.1]]);
+  const shift = (...given: readonly number[]) => answerShift(clean, log([given]));
+
+  test('is their L1 distance, KL(given ‖ clean), and whether the class is another', () => {
+    // Reverse sigmoid, β 0.21 and γ 0.2.
+    const reversed = shift(0.67210747, 0.20856233, 0.1193302);
+    expect(reversed.l1).toBeCloseTo(0.055785, 6);
+    expect(reversed.kl).toBeCloseTo(0.0025023, 7);
+    expect(reversed.changed).toBe(0);
+    // An answer of which the class was kept by force, and the one before that.
+    expect(shift(0.477822, 0.477722, 0.044456)).toMatchObject({ l1: expect.closeTo(0.555444, 6), changed: 0 });
+    expect(shift(0.3, 0.7, 0)).toMatchObject({ l1: expect.closeTo(1, 6), kl: expect.closeTo(0.622745, 6), changed: 1 });
+  });
+
+  test('is finite where classes are ruled out', () => {
+    // The label alone.
+    expect(shift(1, 0, 0)).toMatchObject({ l1: expect.closeTo(0.6, 6), kl: expect.closeTo(-Math.log(0.7), 6) });
+    // A stingy teacher of logits, which keeps two of five.
+    const stingy = answerShift(logits([[2, 1, 0.5, -1, 0]]), logits([[2, 1, -inf, -inf, -inf]]));
+    expect(stingy.l1).toBeCloseTo(0.45971, 6);
+    expect(stingy.kl).toBeCloseTo(0.261176, 6);
+    expect(stingy.changed).toBe(0);
+  });
+
+  test('is a mean over answers, nothing for what is passed on, and blind to a constant added to a row', () => {
+    const two = log([
+      [0.7, 0.2, 0.1],
+      [0.7, 0.2, 0.1],
+    ]);
+    const half = log([
+      [0.7, 0.2, 0.1],
+      [0.1, 0.2, 0.7],
+    ]);
+    expect(answerShift(two, half)).toMatchObject({ l1: expect.closeTo(0.6, 6), changed: 0.5 });
+    expect(answerShift(clean, clean)).toEqual({ l1: 0, kl: 0, changed: 0 });
+    expect(answerShift(logits([[3, 2, 1]]), logits([[103, 102, 101]]))).toEqual({ l1: 0, kl: 0, changed: 0 });
+  });
+
+  test('has an L1 between 0 and 2, the same both ways', () => {
+    fc.assert(
+      fc.property(examples, (of) => {
+        const { student, victim } = split(of);
+        const distance = l1Distance(student, victim);
+        expect(distance).toBeGreaterThanOrEqual(0);
+        expect(distance).toBeLessThanOrEqual(2 + 1e-12);
+        expect(l1Distance(victim, student)).toBeCloseTo(distance, 12);
+      }),
+    );
   });
 });
 

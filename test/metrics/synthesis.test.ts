@@ -1,17 +1,20 @@
 import { describe, expect, test } from 'vitest';
-import type { Logits } from '../../src/metrics/rows.js';
 import {
   type Bytes,
   batchNormDistances,
+  classBalance,
   classHistogram,
   clippedShare,
+  diagnosticsOf,
   diversity,
+  imageMetrics,
   meanConfidence,
   meanVariation,
   nearestTraining,
   variation,
   verifierAccuracy,
 } from '../../src/metrics/synthesis.js';
+import type { Logits } from '../../src/train/logits.js';
 
 /** Rows that are surely of these classes. */
 const sure = (labels: readonly number[], classes: number): Logits => ({
@@ -45,8 +48,8 @@ describe('the classes of synthesised images', () => {
 
   test('are counted by what the victim takes the images for', () => {
     expect(histogram([3, 2, 3, 2])).toEqual({
-      name: 'classes',
       value: [3, 2, 3, 2],
+      of: names,
       sentence: 'the victim sees 4 of 4 classes, most often cat (30.0 %)',
       warning: false,
     });
@@ -60,18 +63,33 @@ describe('the classes of synthesised images', () => {
     });
   });
 
-  test('have collapsed when they are far from even, once there are twice as many images as classes', () => {
-    // Two of four classes alike have half of the entropy of even shares: ln 2 / ln 4.
-    expect(histogram([2, 2, 0, 0]).warning).toBe(false);
-    expect(histogram([4, 4, 0, 0])).toMatchObject({
-      value: [4, 4, 0, 0],
-      sentence: 'collapsed: the victim takes 50.0 % of the images for cat',
+  test('are balanced by the entropy of their shares, over that of even ones', () => {
+    const balance = (counts: readonly number[]) =>
+      classBalance(
+        sure(
+          counts.flatMap((count, label) => times(count, label)),
+          4,
+        ),
+      );
+    expect(balance([3, 3, 3, 3])).toEqual({
+      value: expect.closeTo(1, 12),
+      sentence: 'the classes that the victim sees are 100.0 % balanced',
+      warning: false,
+    });
+    // Two of four classes alike: ln 2 / ln 4. Too few, once there are twice as many images as classes.
+    expect(balance([2, 2, 0, 0])).toMatchObject({ value: expect.closeTo(0.5, 12), warning: false });
+    expect(balance([4, 4, 0, 0])).toMatchObject({
+      sentence: 'the classes that the victim sees are 50.0 % balanced: the images have collapsed into few of them',
       warning: true,
     });
+    expect(balance([4, 4, 0, 0]).value).toBeCloseTo(0.5, 12);
     // Three alike: ln 3 / ln 4 = 0.79. With the third half as often: 1.05 / ln 4 = 0.76; and a sixth: 0.70.
-    expect(histogram([3, 3, 3, 0]).warning).toBe(false);
-    expect(histogram([4, 4, 2, 0]).warning).toBe(false);
-    expect(histogram([6, 6, 1, 0]).warning).toBe(true);
+    expect(balance([3, 3, 3, 0])).toMatchObject({ value: expect.closeTo(Math.log(3) / Math.log(4), 12) });
+    expect(balance([4, 4, 2, 0]).warning).toBe(false);
+    expect(balance([6, 6, 1, 0]).warning).toBe(true);
+    // One class alone, or none at all.
+    expect(balance([9, 0, 0, 0])).toMatchObject({ value: 0, warning: true });
+    expect(classBalance({ values: Float32Array.of(Number.NaN, 0), classes: 2 }).value).toBe(0);
   });
 
   test('count an image of which the victim says nothing for none', () => {
@@ -87,7 +105,6 @@ test('the victim’s confidence is the mean of its largest probabilities, and to
     classes: 3,
   });
   expect(meanConfidence(of([0.9, 0.3]))).toEqual({
-    name: 'confidence',
     value: expect.closeTo(0.8, 6),
     sentence: 'the victim is 80.0 % sure on average',
     warning: false,
@@ -103,15 +120,13 @@ test('the victim’s confidence is the mean of its largest probabilities, and to
 
 test('a verifier’s accuracy is the share of the images that it takes for their class, and too little below a half', () => {
   const verifier = sure([0, 1, 2, 0], 3);
-  expect(verifierAccuracy(verifier, [0, 1, 2, 1])).toMatchObject({ name: 'verifier accuracy', value: 0.75 });
+  expect(verifierAccuracy(verifier, [0, 1, 2, 1])).toMatchObject({ value: 0.75 });
   expect(verifierAccuracy(verifier, [0, 1, 0, 1])).toEqual({
-    name: 'verifier accuracy',
     value: 0.5,
     sentence: 'another net, trained on real images, agrees on the class of 50.0 %',
     warning: false,
   });
   expect(verifierAccuracy(verifier, [0, 2, 0, 1])).toEqual({
-    name: 'verifier accuracy',
     value: 0.25,
     sentence:
       'another net, trained on real images, agrees on the class of 25.0 %: what the victim sees in them is its own',
@@ -121,7 +136,6 @@ test('a verifier’s accuracy is the share of the images that it takes for their
 
 test('the distance of batch norms is that of real images or a few times it, and far at more than ten times', () => {
   expect(batchNormDistances({ bn1: 3, bn2: 1 }, { bn1: 1, bn2: 1 })).toEqual({
-    name: 'batch-norm distance',
     value: [3, 1],
     of: ['bn1', 'bn2'],
     sentence: 'statistics of 2 batch norms are off by 4.00, 2.0 times as much as those of real images',
@@ -135,7 +149,6 @@ describe('diversity', () => {
   test('is the mean distance of two images, in shares of white', () => {
     // 0 and 51, 0 and 102, 51 and 102: 0.2, 0.4 and 0.2.
     expect(diversity(plain([0, 51, 102]), plain([0, 51]))).toEqual({
-      name: 'diversity',
       value: expect.closeTo(0.8 / 3, 12),
       sentence: 'two images differ by 0.27 on average, two real ones by 0.20',
       warning: false,
@@ -175,7 +188,6 @@ describe('total variation', () => {
 
   test('is told beside that of real images, and warns of nothing', () => {
     expect(variation(0.123, 0.045)).toEqual({
-      name: 'total variation',
       value: 0.123,
       sentence: 'neighbouring pixels differ by 0.12 on average, in real images by 0.045',
       warning: false,
@@ -188,7 +200,6 @@ describe('the nearest training image', () => {
 
   test('is as far away as it is, on average', () => {
     expect(nearestTraining(plain([0, 151, 255]), train)).toEqual({
-      name: 'nearest training image',
       value: expect.closeTo((100 + 49 + 55) / 3 / 255, 12),
       sentence: 'the nearest training image is 0.27 away on average',
       warning: false,
@@ -213,10 +224,38 @@ describe('the nearest training image', () => {
 
 test('values that a byte cannot hold are too many above a tenth', () => {
   expect(clippedShare(0.1)).toEqual({
-    name: 'clipped',
     value: 0.1,
     sentence: '10.0 % of the values were darker than black or brighter than white, and clipped',
     warning: false,
   });
   expect(clippedShare(0.101).warning).toBe(true);
+});
+
+describe('the table of what is looked at in synthesised images', () => {
+  const synthesis = {
+    victim: sure([0, 1], 2),
+    verifier: sure([0, 0], 2),
+    labels: [0, 1],
+    classes: ['cat', 'dog'],
+    made: plain([0, 255]),
+    real: plain([0, 100]),
+    train: plain([0, 100]),
+    shape: { width: 2, channels: 1 },
+    clipped: 0.5,
+  };
+
+  test('has each number with what it is, but for those that do not apply', () => {
+    const found = diagnosticsOf({ ...synthesis, distances: { made: { bn: 1 }, real: { bn: 1 } } });
+    expect(found.map(({ name }) => name)).toEqual(imageMetrics.map(({ name }) => name));
+    expect(found.find(({ name }) => name === 'balance')).toMatchObject({ value: 1, unit: 'share', better: 'higher' });
+    expect(found.find(({ name }) => name === 'verifier accuracy')?.value).toBe(0.5);
+    expect(found.find(({ name }) => name === 'clipped')?.warning).toBe(true);
+    for (const one of found) expect(JSON.parse(JSON.stringify(one))).toEqual(one);
+    expect(diagnosticsOf(synthesis).map(({ name }) => name)).not.toContain('batch-norm distance');
+  });
+
+  test('says in a sentence what each number is', () => {
+    for (const { name, describe: sentence } of imageMetrics) expect(sentence, name).toMatch(/^[A-Z].{20,}\.$/);
+    expect(new Set(imageMetrics.map(({ name }) => name)).size).toBe(imageMetrics.length);
+  });
 });

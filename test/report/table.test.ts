@@ -1,16 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { csv, field } from '../../src/report/csv.js';
 import { escaped, markdown } from '../../src/report/markdown.js';
-import { mark, meanAndDeviation, percent, signed } from '../../src/report/numbers.js';
+import { mark, meanAndDeviation } from '../../src/report/numbers.js';
 import { table } from '../../src/report/table.js';
 import type { Matrix } from '../../src/results/types.js';
 import { cell, example, result } from './matrix.js';
 
 describe('numbers', () => {
-  it('are shown in percent, with the sign of a difference and no deviation of one', () => {
-    expect(percent(0.98765)).toBe('98.77');
-    expect([-0.0042, -0.00001].map(percent)).toEqual(['−0.42', '0.00']);
-    expect([0.0021, -0.0418, 0, -0.00001].map(signed)).toEqual(['+0.21', '−4.18', '±0.00', '±0.00']);
+  it('are shown with their deviation, where there is one', () => {
     expect(meanAndDeviation({ mean: 0.9, sd: 0.01, count: 2 })).toBe('90.00 ± 1.00');
     expect(meanAndDeviation({ mean: 0.9, count: 1 })).toBe('90.00');
     expect(mark(12)).toBe('¹²');
@@ -56,6 +53,25 @@ describe('the table of a terminal', () => {
   it('shows differences to the undefended teacher when asked to', () => {
     expect(table(example, { width: 200, undefended: true })).toContain('85.00 (−5.00) [−8.00] ²');
     expect(table(example, { width: 200 })).not.toContain('[');
+  });
+
+  it('shows another number of the students when asked to, and what it is', () => {
+    const agreeing = (seed: string, agreement: number) =>
+      result(seed, 0.9, { student: { images: 10_000, last: 0.9, metrics: { accuracy: 0.9, agreement } } });
+    const of = {
+      ...example,
+      cells: [cell('kd', 'none', [agreeing('0', 0.75), agreeing('1', 0.77)]), ...example.cells.slice(4)],
+    };
+    const text = table(of, { width: 200, metric: 'agreement' });
+    expect(text).toMatch(/^kd +76\.00 ± 1\.41 +– ² +n\/a ³$/m);
+    expect(text).toContain("agreement with victim, %: Share of the images on which the student's most likely class is");
+    expect(text).toContain('On 10,000 test images, after the last step.');
+    expect(text).not.toContain('best attack');
+    expect(text).not.toContain('Accuracy in %');
+    expect(table(of, { metric: 'queries' })).toMatch(/^kd +– +32,400/m);
+    expect(markdown(of, { metric: 'last' })).toContain('| kd | 90.00 ± 0.00 |');
+    expect(table(of, { width: 200, metric: 'accuracy' })).toBe(table(of, { width: 200 }));
+    expect(() => table(of, { metric: 'beauty' })).toThrow(/the matrix has no beauty\n.*There are: accuracy, last/);
   });
 
   it('shows what a paper reports beside its own, done or not, and where that is from', () => {

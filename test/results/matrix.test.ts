@@ -118,6 +118,28 @@ describe('the score of a defence', () => {
     }
   });
 
+  test('knows references by their roles, whatever their names', () => {
+    const plain = { ...none(), name: 'plain', label: 'plain' };
+    const reference = { ...labelSmoothing(), name: 'soft' };
+    const named = {
+      ...accuracies,
+      'plain/tiny/kd': [0.86, 0.85, 0.87],
+      'tiny/soft': [0.82, 0.82, 0.82],
+    };
+    const { scores, defenses, attacks } = found(
+      { defenses: [plain, nasty()], attacks: [scratch(), reference, kd()] },
+      named,
+    );
+    expect(scores?.find(({ defense }) => defense === 'nasty')).toMatchObject({
+      harm: { mean: close(-0.15) },
+      toLabelSmoothing: { mean: close(-0.11) },
+    });
+    expect(defenses.map(({ role }) => role)).toEqual(['identity', undefined]);
+    expect(attacks.map(({ role }) => role)).toEqual(['honest', 'reference', 'attack']);
+    const impostors = found({ defenses: [{ ...nasty(), name: 'none' }], attacks: [scratch(), kd()] }, named);
+    expect(impostors.scores?.[0]).not.toHaveProperty('harm');
+  });
+
   test('has no harm without an undefended teacher', () => {
     const [score, ...others] = found({ defenses: [nasty()] }).scores ?? [];
     expect(others).toEqual([]);

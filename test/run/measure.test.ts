@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { scratch } from '../../src/attacks/scratch.js';
 import { none } from '../../src/defenses/none.js';
 import type { Experiment } from '../../src/experiment/experiment.js';
+import type { Metric } from '../../src/metrics/metric.js';
 import { diverge, measure, notNasty } from '../../src/run/measure.js';
 import type { StageOutput } from '../../src/run/store.js';
 import { made, thirds } from './helpers.js';
@@ -35,33 +36,56 @@ describe('a model', () => {
   const model = evaluated({ 'last/test': says(0, 1, 0, 1), 'best/test': says(0, 1, 2, 1) });
 
   test('has the numbers of the checkpoint that counts, and the accuracy of both', async () => {
-    const last = await measure({ data, experiment: of() }, model, undefined);
+    const last = await measure({ data, experiment: of() }, model);
     expect(last).toMatchObject({ images: 4, last: 0.5, best: 0.75, metrics: { accuracy: 0.5 } });
-    const best = await measure({ data, experiment: of({ select: 'best' }) }, model, undefined);
+    const best = await measure({ data, experiment: of({ select: 'best' }) }, model);
     expect(best).toMatchObject({ images: 4, last: 0.5, best: 0.75, metrics: { accuracy: 0.75 } });
   });
 
   test('has those of the last where there is no best', async () => {
     const attacker = evaluated({ 'last/test': says(0, 1, 0, 1) });
-    const numbers = await measure({ data, experiment: of({ select: 'best' }) }, attacker, undefined);
+    const numbers = await measure({ data, experiment: of({ select: 'best' }) }, attacker);
     expect(numbers).toMatchObject({ last: 0.5, metrics: { accuracy: 0.5 } });
     expect(numbers).not.toHaveProperty('best');
   });
 
   test('is compared with its victim where it has one', async () => {
     const victim = evaluated({ 'last/test': says(0, 1, 2, 1) });
-    const alone = (await measure({ data, experiment: of() }, model, undefined)).metrics;
-    const attacker = (await measure({ data, experiment: of() }, model, victim)).metrics;
+    const alone = (await measure({ data, experiment: of() }, model)).metrics;
+    const attacker = (await measure({ data, experiment: of() }, model, { victim })).metrics;
     expect(Object.keys(alone)).not.toContain('agreement');
     expect(attacker.agreement).toBe(0.75);
     expect(attacker.klToVictim).toBeGreaterThan(0);
   });
 
+  test('that answers through a wrapper is compared with itself without one', async () => {
+    const given = evaluated({ 'last/test': says(0, 1, 1, 1) });
+    const { metrics } = await measure({ data, experiment: of() }, given, { clean: model });
+    expect(metrics).toMatchObject({ accuracy: 0.5, answerChanged: 0.25 });
+    expect(metrics).not.toHaveProperty('agreement');
+  });
+
+  test('is measured by a user’s own metrics too; one that fails is named', async () => {
+    const own = (compute: Metric['of']): Metric => ({
+      name: 'own',
+      unit: 'number',
+      better: 'neither',
+      describe: 'A number.',
+      source: import.meta.url,
+      of: compute,
+    });
+    const numbers = (compute: Metric['of']) =>
+      measure({ data, experiment: of({ metrics: [own(compute)] }) }, model, { victim: model });
+    const sums = await numbers(({ logits, labels, victim }) => logits.classes + labels.length + (victim?.classes ?? 0));
+    expect(sums.metrics).toMatchObject({ accuracy: 0.5, own: 10 });
+    await expect(numbers(() => Number.NaN)).rejects.toThrow('the metric own gave NaN');
+  });
+
   test('is measured on the images that the report is about, and no others', async () => {
     const pilot = of({ report: 'validation', validation: 0.1 });
     const held = evaluated({ 'last/validation': says(0, 1, 2) });
-    expect((await measure({ data, experiment: pilot }, held, undefined)).images).toBe(3);
-    await expect(measure({ data, experiment: of() }, held, undefined)).rejects.toThrow('no logits on the test images');
+    expect((await measure({ data, experiment: pilot }, held)).images).toBe(3);
+    await expect(measure({ data, experiment: of() }, held)).rejects.toThrow('no logits on the test images');
   });
 });
 

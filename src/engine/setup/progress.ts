@@ -1,3 +1,5 @@
+import { showSeconds } from '../../core/text.js';
+
 /** How far a long operation is. */
 export interface ProgressState {
   /** What is being done, as a person would say it: `downloading TensorFlow 2.21.0`. */
@@ -16,14 +18,6 @@ export type Progress = (state: ProgressState) => void;
 export const showBytes = (bytes: number): string => {
   if (bytes < 1e6) return `${Math.ceil(bytes / 1e3)} kB`;
   return bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
-};
-
-/** `8 s`, `2 min 5 s`, `1 h 4 min`. */
-export const showSeconds = (seconds: number): string => {
-  const whole = Math.round(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 };
 
 /** One line: the label, a bar of `width` characters, the size, and the time left once it can be told. */

@@ -3,6 +3,7 @@ import type { Matrix } from '../../results/types.js';
 import type { Chart } from './chart.js';
 import { diagnosticsCharts } from './diagnostics.js';
 import { heatMap } from './heat-map.js';
+import { measuresChart } from './measures.js';
 import { parameterCharts } from './parameters.js';
 import { tradeoffChart } from './tradeoff.js';
 import { type TrainingLog, trainingCharts } from './training.js';
@@ -20,6 +21,7 @@ export const chartsOf = (
     ...heatMap(matrix),
     ...tradeoffChart(matrix),
     ...parameterCharts(matrix),
+    ...measuresChart(matrix),
     ...trainingCharts(matrix, logs),
     ...(diagnostics === undefined ? [] : diagnosticsCharts(diagnostics)),
   ];

@@ -1,7 +1,7 @@
 import { unique } from '../../core/lists.js';
+import { counted, whole } from '../../core/text.js';
 import type { TeacherDiagnostics } from '../../results/diagnose.js';
 import { diagnosticsRows } from '../diagnostics.js';
-import { counted, whole } from '../numbers.js';
 import { type Chart, fileName, page, type Row, type Spec } from './chart.js';
 import { styleOf } from './lines.js';
 

@@ -1,6 +1,6 @@
 import { unique } from '../../core/lists.js';
+import { percent, signed } from '../../core/text.js';
 import type { Cell, Matrix } from '../../results/types.js';
-import { percent, signed } from '../numbers.js';
 import { type Chart, inPercent, page } from './chart.js';
 import { countedIn } from './words.js';
 

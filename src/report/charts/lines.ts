@@ -1,6 +1,6 @@
 import { unique } from '../../core/lists.js';
+import { percent } from '../../core/text.js';
 import type { Spread } from '../../results/spread.js';
-import { percent } from '../numbers.js';
 import { type Chart, fileName, inPercent, page, palette, type Row } from './chart.js';
 
 /** An accuracy at a value, on a line of a panel. */

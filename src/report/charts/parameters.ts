@@ -1,5 +1,7 @@
 import { unique } from '../../core/lists.js';
 import { described } from '../../experiment/labels.js';
+import { lookup } from '../../results/lookup.js';
+import { roleOf } from '../../results/roles.js';
 import { spread } from '../../results/spread.js';
 import type { Cell, Matrix } from '../../results/types.js';
 import type { Chart } from './chart.js';
@@ -100,16 +102,14 @@ const alone = 'trained alone';
 
 const named = (line: string, others: string): string => (others === '' ? line : `${line}, ${others}`);
 
-const find = ({ cells }: Matrix, attack: string, defense: string, student: string): Cell | undefined =>
-  cells.find((cell) => cell.attack === attack && cell.defense === defense && cell.student === student);
-
 /** One line for each attack that takes something from the victim, and one of the victims themselves. */
-const pointsOfDefenses = (matrix: Matrix, members: Members): readonly Point[] =>
-  matrix.students.flatMap((panel) => {
+const pointsOfDefenses = (matrix: Matrix, members: Members): readonly Point[] => {
+  const at = lookup(matrix.cells);
+  return matrix.students.flatMap((panel) => {
     const stolen = matrix.attacks
-      .filter(({ needs }) => needs !== 'none')
+      .filter((attack) => roleOf(attack) === 'attack')
       .flatMap(({ label, baseline }) => {
-        const cells = members.map((member) => ({ member, cell: find(matrix, label, member.plugin.label, panel) }));
+        const cells = members.map((member) => ({ member, cell: at(label, member.plugin.label, panel) }));
         return [
           ...cells.flatMap(({ member: { value, others }, cell }): readonly Point[] =>
             cell?.accuracy === undefined
@@ -127,15 +127,18 @@ const pointsOfDefenses = (matrix: Matrix, members: Members): readonly Point[] =>
     });
     return [...students(stolen), ...teachers, ...baselines(stolen)];
   });
+};
 
 /** One line for each column; an honest student is the same in all of them. */
-const pointsOfAttacks = (matrix: Matrix, members: Members): readonly Point[] =>
-  matrix.students.flatMap((panel) => {
-    const honest = matrix.attacks.find(({ label }) => label === members[0]?.plugin.label)?.needs === 'none';
+const pointsOfAttacks = (matrix: Matrix, members: Members): readonly Point[] => {
+  const at = lookup(matrix.cells);
+  return matrix.students.flatMap((panel) => {
+    const swept = matrix.attacks.find(({ label }) => label === members[0]?.plugin.label);
+    const honest = swept !== undefined && roleOf(swept) !== 'attack';
     const columns = matrix.defenses.map(({ label }) => label);
     const points = (honest ? columns.slice(0, 1) : columns).flatMap((defense) =>
       members.flatMap(({ plugin, value, others }): readonly Point[] => {
-        const cell = find(matrix, plugin.label, defense, panel);
+        const cell = at(plugin.label, defense, panel);
         if (cell?.accuracy === undefined) return [];
         const line = named(honest ? alone : defense, others);
         return [
@@ -146,6 +149,7 @@ const pointsOfAttacks = (matrix: Matrix, members: Members): readonly Point[] =>
     );
     return [...students(points), ...baselines(points)];
   });
+};
 
 const students = (points: readonly Point[]) => points.filter(({ role }) => role === 'student');
 

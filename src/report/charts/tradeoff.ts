@@ -1,6 +1,7 @@
 import { unique } from '../../core/lists.js';
+import { percent } from '../../core/text.js';
+import { roleOf } from '../../results/roles.js';
 import type { Matrix } from '../../results/types.js';
-import { percent } from '../numbers.js';
 import { type Chart, inPercent, page, palette } from './chart.js';
 import { countedIn } from './words.js';
 
@@ -29,7 +30,7 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
   });
   if (rows.length === 0) return [];
   const alone = matrix.students.flatMap((student) => {
-    const honest = matrix.attacks.find(({ name, label }) => (name ?? label) === 'scratch')?.label;
+    const honest = matrix.attacks.find((attack) => roleOf(attack) === 'honest')?.label;
     const accuracy = matrix.cells.find((cell) => cell.attack === honest && cell.student === student)?.accuracy;
     return accuracy === undefined ? [] : [{ student, alone: inPercent(accuracy.mean) }];
   });

@@ -1,6 +1,6 @@
-import { unique } from '../../core/lists.js';
+import { thinned, unique } from '../../core/lists.js';
+import { counted } from '../../core/text.js';
 import type { Log } from '../logs.js';
-import { counted } from '../numbers.js';
 import { html, type Markup } from './markup.js';
 
 /** One line of a chart. */
@@ -28,12 +28,6 @@ export interface Curves {
 
 /** As many points as a small chart can show. */
 const mostPoints = 80;
-
-/** Evenly fewer points, with the first and the last. */
-export const thinned = <T>(points: readonly T[], most = mostPoints): readonly T[] =>
-  points.length <= most
-    ? points
-    : Array.from({ length: most }, (_, i) => points[Math.round((i * (points.length - 1)) / (most - 1))] as T);
 
 /** What everybody looks at first comes first. */
 const rankOf = (metric: string): number => {
@@ -67,7 +61,7 @@ export const curvesOf = (
               const value = pick(each);
               return value === undefined || !Number.isFinite(value) ? [] : [[each.epoch, value]];
             });
-            return points.length === 0 ? [] : [{ label, colour, dashed, points: thinned(points) }];
+            return points.length === 0 ? [] : [{ label, colour, dashed, points: thinned(points, mostPoints) }];
           };
           return [
             ...line(`seed ${seed}`, false, (each) => each.metrics[metric]),

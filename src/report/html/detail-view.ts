@@ -1,6 +1,6 @@
-import { whole } from '../numbers.js';
+import { whole } from '../../core/text.js';
 import { type Curves, colours, curveSvg, type Line } from './curves.js';
-import type { Detail } from './details.js';
+import type { Detail, SeedTable } from './details.js';
 import type { Fact } from './facts.js';
 import { html, type Markup, name } from './markup.js';
 import type { RunImages, Thumbnail } from './run.js';
@@ -14,7 +14,7 @@ export const detailView = ({ title, subtitle, facts, seeds, curves, images, para
   <section>${factsView(facts)}</section>
   ${warnings.length > 0 && html`<section><h3>Warnings</h3><ul class="warnings">${warnings.map((each) => html`<li>${name(each)}</li>`)}</ul></section>`}
   ${images.length > 0 && html`<section><h3>Synthesised images</h3><div class="seeds">${images.map(imagesView)}</div></section>`}
-  ${(seeds[0]?.length ?? 0) > 1 && seedsView(seeds)}
+  ${seeds.head.length > 0 && seedsView(seeds)}
   ${curves.map(curvesView)}
   ${params.map(({ of, params: own }) => html`<section><h3>Parameters of ${name(of)}</h3>${factsView(own)}</section>`)}
 </div>`;
@@ -22,12 +22,12 @@ export const detailView = ({ title, subtitle, facts, seeds, curves, images, para
 export const factsView = (facts: readonly Fact[]): Markup =>
   html`<dl>${facts.map(([title, value]) => html`<dt>${name(title)}</dt><dd>${name(value)}</dd>`)}</dl>`;
 
-const seedsView = ([head = [], ...lines]: Detail['seeds']): Markup => html`
+const seedsView = ({ head, lines }: SeedTable): Markup => html`
 <section><h3>By seed</h3><div class="wide fit" role="region" aria-label="numbers by seed" tabindex="0"><table class="plain">
-<thead><tr><th scope="col">seed</th>${head.slice(1).map((seed) => html`<th scope="col">${name(seed)}</th>`)}</tr></thead>
+<thead><tr><th scope="col">seed</th>${head.map((seed) => html`<th scope="col">${name(seed)}</th>`)}</tr></thead>
 <tbody>${lines.map(
-  ([title = '', ...values]) =>
-    html`<tr><th scope="row">${title}</th>${values.map((value) => html`<td>${name(value)}</td>`)}</tr>`,
+  ({ title, describe, values }) =>
+    html`<tr><th scope="row"${describe !== undefined && html` title="${describe}"`}>${name(title)}</th>${values.map((value) => html`<td>${name(value)}</td>`)}</tr>`,
 )}</tbody></table></div></section>`;
 
 const curvesView = ({ fit, curves }: Curves): Markup => {
@@ -72,5 +72,5 @@ ${
     ([title, address], i) => html`${i > 0 && ', '}<a href="${address}">${title}</a>`,
   )}.</p>`
 }
-<ul class="warnings">${file.diagnostics.map(({ sentence, warning }) => html`<li>${warning && '⚠ '}${name(sentence)}</li>`)}</ul></div>`;
+<ul class="warnings">${file.diagnostics.map(({ sentence, warning, describe }) => html`<li${describe !== undefined && html` title="${describe}"`}>${warning && '⚠ '}${name(sentence)}</li>`)}</ul></div>`;
 };

@@ -1,10 +1,27 @@
+import { grouped } from '../../core/lists.js';
+import { percent, whole } from '../../core/text.js';
+import type { Quantity } from '../../metrics/quantity.js';
+import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from '../../results/columns.js';
 import type { Spread } from '../../results/spread.js';
 import type { Cell, Matrix, SeedResult, VictimSummary } from '../../results/types.js';
-import { percent, signed, whole } from '../numbers.js';
+import { headingOf, meanOf, sentenceOf, shown } from '../numbers.js';
 import { cellId, victimId } from './addresses.js';
 import { type Curves, curvesOf } from './curves.js';
 import { type Fact, flattened } from './facts.js';
 import type { Run, RunImages } from './run.js';
+
+/** The numbers of each seed. */
+export interface SeedTable {
+  /** The seeds' labels. */
+  readonly head: readonly string[];
+  readonly lines: readonly {
+    readonly title: string;
+    /** What it tells, in a sentence. */
+    readonly describe?: string;
+    /** One a seed. */
+    readonly values: readonly string[];
+  }[];
+}
 
 /** What opens from a cell. */
 export interface Detail {
@@ -12,93 +29,65 @@ export interface Detail {
   readonly title: string;
   readonly subtitle: string;
   readonly facts: readonly Fact[];
-  /** A line a number, a column a seed; the first of a line is its name, and the first line has the seeds' labels. */
-  readonly seeds: readonly (readonly string[])[];
+  readonly seeds: SeedTable;
   readonly curves: readonly Curves[];
   readonly images: readonly RunImages[];
   readonly params: readonly { readonly of: string; readonly params: readonly Fact[] }[];
   readonly warnings: readonly string[];
 }
 
-const time = (seconds: number | undefined): string => {
-  if (seconds === undefined) return '–';
-  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-};
+/** Without lines of which no seed has anything. */
+const seedTable = <Of extends { readonly seed: string }>(
+  columns: readonly Column<Of>[],
+  seeds: readonly Of[],
+  status: (of: Of) => string,
+): SeedTable => ({
+  head: seeds.map(({ seed }) => seed),
+  lines: [
+    { title: 'status', values: seeds.map(status) },
+    ...columns.flatMap((column) => {
+      const values = seeds.map((seed) => column.of(seed));
+      if (values.every((value) => value === undefined)) return [];
+      return [
+        {
+          title: headingOf(column),
+          describe: sentenceOf(column),
+          values: values.map((value) => (value === undefined ? '–' : shown(column, value))),
+        },
+      ];
+    }),
+  ],
+});
 
-const percentOr = (share: number | undefined): string => (share === undefined ? '–' : percent(share));
-const signedOr = (share: number | undefined): string => (share === undefined ? '–' : signed(share));
-const wholeOr = (count: number | undefined): string => (count === undefined ? '–' : whole(count));
-const decimal = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(3));
+const statusOf = ({ status, reason }: SeedResult): string => (reason === undefined ? status : `${status}: ${reason}`);
 
-type SeedLine<Of> = readonly [name: string, show: (of: Of) => string];
-
-/** A table of seeds, without lines of which no seed has anything. */
-const seedTable = <Of>(lines: readonly SeedLine<Of>[], seeds: readonly Of[]): Detail['seeds'] =>
-  lines
-    .map(([title, show]) => [title, ...seeds.map(show)])
-    .filter(([, ...values]) => values.some((value) => value !== '–'));
-
-const cellLines: readonly SeedLine<SeedResult>[] = [
-  ['seed', ({ seed }) => seed],
-  ['status', ({ status, reason }) => (reason === undefined ? status : `${status}: ${reason}`)],
-  ['accuracy %', ({ student }) => percentOr(student?.metrics.accuracy)],
-  ['to baseline', ({ toBaseline }) => signedOr(toBaseline)],
-  ['to label smoothing', ({ toLabelSmoothing }) => signedOr(toLabelSmoothing)],
-  ['to undefended', ({ toUndefended }) => signedOr(toUndefended)],
-  ['teacher %', ({ teacherAccuracy }) => percentOr(teacherAccuracy)],
-  ['after last step %', ({ student }) => percentOr(student?.last)],
-  ['best held out %', ({ student }) => percentOr(student?.best)],
-  ['agreement %', ({ student }) => percentOr(student?.metrics.agreement)],
-  ['calibration error', ({ student }) => decimal(student?.metrics.calibrationError)],
-  ['log likelihood, negative', ({ student }) => decimal(student?.metrics.negativeLogLikelihood)],
-  ['queries', ({ queries: count }) => wholeOr(count)],
-  ['training images', ({ trainImages }) => wholeOr(trainImages)],
-  ['time', ({ seconds }) => time(seconds)],
-  ['steps a second', ({ stepsPerSecond }) => wholeOr(stepsPerSecond)],
-];
-
-const victimLines: readonly SeedLine<VictimSummary['seeds'][number]>[] = [
-  ['seed', ({ seed }) => seed],
-  ['status', ({ reason, measures }) => (reason !== undefined ? `failed: ${reason}` : measures ? 'done' : 'not run')],
-  ['accuracy %', ({ measures }) => percentOr(measures?.metrics.accuracy)],
-  ['after last step %', ({ measures }) => percentOr(measures?.last)],
-  ['best held out %', ({ measures }) => percentOr(measures?.best)],
-  ['calibration error', ({ measures }) => decimal(measures?.metrics.calibrationError)],
-  ['log likelihood, negative', ({ measures }) => decimal(measures?.metrics.negativeLogLikelihood)],
-  ['KL to adversary', ({ divergence }) => decimal(divergence?.kl)],
-  ['KL of normal teachers', ({ divergence }) => decimal(divergence?.normal)],
-  ['time', ({ seconds }) => time(seconds)],
-];
+const victimStatus = ({ reason, measures }: VictimResult): string =>
+  reason !== undefined ? `failed: ${reason}` : measures ? 'done' : 'not run';
 
 /** A mean in words: `94.20 ± 1.27 (95 % interval 92.90 to 95.50)`. */
-const inWords = (mean: Spread, show: (share: number) => string): string => {
-  const interval = mean.interval === undefined ? '' : ` (95 % interval ${mean.interval.map(show).join(' to ')})`;
-  const spread = mean.sd === undefined ? '' : ` ± ${percent(mean.sd)}`;
-  return `${show(mean.mean)}${spread}${interval}`;
+const inWords = (of: Pick<Quantity, 'unit'>, mean: Spread): string => {
+  const { interval } = mean;
+  const within = interval?.map((bound) => shown(of, bound)).join(' to ');
+  return `${meanOf(of, mean)}${within === undefined ? '' : ` (95 % interval ${within})`}`;
 };
 
-const meanFact = (title: string, mean: Spread | undefined, show: (share: number) => string): readonly Fact[] =>
-  mean === undefined ? [] : [[title, inWords(mean, show)]];
+/** The means of metrics that have some, but for the accuracy, which comes first. */
+const metricFacts = (matrix: Matrix, means: Cell['metrics'] = {}): readonly Fact[] =>
+  metricsOf(matrix).flatMap((metric) => {
+    const mean = metric.name === 'accuracy' ? undefined : means[metric.name];
+    return mean === undefined ? [] : [[headingOf(metric), inWords(metric, mean)] as const];
+  });
+
+const [share, difference] = [{ unit: 'share' }, { unit: 'difference' }] as const;
+
+const meanFact = (title: string, mean: Spread | undefined, of: Pick<Quantity, 'unit'>): readonly Fact[] =>
+  mean === undefined ? [] : [[title, inWords(of, mean)]];
 
 /** With its source, which says whether it was checked. */
 const publishedFact = (accuracy: number | undefined, source: string | undefined): readonly Fact[] =>
   accuracy === undefined
     ? []
     : [['a paper reports', `${percent(accuracy)} %${source === undefined ? '' : ` (${source})`}`]];
-
-/** The values of each key, in their order. */
-const grouped = <Value>(values: readonly Value[], keyOf: (value: Value) => string): ReadonlyMap<string, Value[]> => {
-  const groups = new Map<string, Value[]>();
-  for (const value of values) {
-    const key = keyOf(value);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [value]);
-    else group.push(value);
-  }
-  return groups;
-};
 
 /** What training the students of a cell, and the teacher behind a defence, left of itself. */
 const curvesIn = ({ plan, stages }: Run) => {
@@ -159,16 +148,21 @@ export const detailsOf = (
       facts: [
         ...(cell.accuracy === undefined ? [['status', cell.status] as const] : []),
         ...(cell.reason === undefined ? [] : [['reason', cell.reason] as const]),
-        ...meanFact('accuracy, %', cell.accuracy, percent),
-        ...meanFact(`to its baseline${attacker?.baseline ? `, ${attacker.baseline}` : ''}`, cell.toBaseline, signed),
-        ...meanFact('to a student on smoothed labels', cell.toLabelSmoothing, signed),
-        ...meanFact('to the undefended teacher', cell.toUndefended, signed),
+        ...meanFact('accuracy, %', cell.accuracy, share),
+        ...meanFact(
+          `to its baseline${attacker?.baseline ? `, ${attacker.baseline}` : ''}`,
+          cell.toBaseline,
+          difference,
+        ),
+        ...meanFact('to a student on smoothed labels', cell.toLabelSmoothing, difference),
+        ...meanFact('to the undefended teacher', cell.toUndefended, difference),
         ...publishedFact(cell.published, matrix.published),
         ...(cell.queries === undefined || cell.queries.mean === 0
           ? []
           : [['queries', `${whole(cell.queries.mean)} images`] as const]),
+        ...metricFacts(matrix, cell.metrics),
       ],
-      seeds: seedTable(cellLines, seeds),
+      seeds: seedTable(columnsOf(matrix), seeds, statusOf),
       curves: curves.ofCell(id),
       images: images.get(id) ?? [],
       params: [...paramsOf(`attack ${attack}`, attacker?.params), ...paramsOf(`defence ${defense}`, guard?.params)],
@@ -187,11 +181,12 @@ export const detailsOf = (
         ...(guard?.exposes ? [`exposes its ${guard.exposes}`] : []),
       ].join(' · '),
       facts: [
-        ...meanFact('accuracy, %', victim?.accuracy, percent),
-        ...meanFact('to the undefended teacher', victim?.toUndefended, signed),
+        ...meanFact('accuracy, %', victim?.accuracy, share),
+        ...meanFact('to the undefended teacher', victim?.toUndefended, difference),
         ...publishedFact(victim?.published, matrix.published),
+        ...metricFacts(matrix, victim?.metrics),
       ],
-      seeds: seedTable(victimLines, victim?.seeds ?? []),
+      seeds: seedTable(victimColumnsOf(matrix), victim?.seeds ?? [], victimStatus),
       curves: curves.ofTeacher(defense),
       images: [],
       params: paramsOf(`defence ${defense}`, guard?.params),

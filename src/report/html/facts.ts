@@ -1,9 +1,5 @@
 export type Fact = readonly [name: string, value: string];
 
-/** `engineVersion` as `engine version`. */
-export const inWords = (field: string): string =>
-  field.replace(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
-
 /** Any value as lines of text, named by its path. */
 export const flattened = (value: unknown, path = ''): readonly Fact[] => {
   if (Array.isArray(value) && value.every((each) => typeof each !== 'object' || each === null))

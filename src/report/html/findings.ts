@@ -1,7 +1,9 @@
+import { counted, percent, signed, whole } from '../../core/text.js';
+import { lookup } from '../../results/lookup.js';
+import { roleOf } from '../../results/roles.js';
 import type { Spread } from '../../results/spread.js';
 import type { Matrix } from '../../results/types.js';
 import { seedRange, seedsCounted } from '../layout.js';
-import { counted, percent, signed, whole } from '../numbers.js';
 
 /** What came of one defence, in words. */
 export interface Finding {
@@ -28,7 +30,7 @@ const listed = (names: readonly string[], plural: string): string =>
 /** What a run tested, for somebody who knows nothing of it. */
 export const lead = (matrix: Matrix): readonly string[] => {
   const { attacks, defenses, students, data, teacher, report } = matrix;
-  const honest = attacks.filter(({ needs }) => needs === 'none').length;
+  const honest = attacks.filter((attack) => roleOf(attack) !== 'attack').length;
   const attackers = attacks.length - honest;
   const over = seedsCounted(matrix);
   const [, seeds] = seedRange(matrix);
@@ -73,8 +75,9 @@ export const conclusions = ({ best, students, victims }: Matrix): readonly strin
     ];
   });
 
-export const findingsOf = (matrix: Matrix): readonly Finding[] =>
-  matrix.victims.map(({ defense, accuracy, toUndefended, seeds }): Finding => {
+export const findingsOf = (matrix: Matrix): readonly Finding[] => {
+  const at = lookup(matrix.cells);
+  return matrix.victims.map(({ defense, accuracy, toUndefended, seeds }): Finding => {
     const failed = seeds.some(({ reason }) => reason !== undefined);
     const cost = toUndefended === undefined || toUndefended.mean === 0 ? '' : ` (${signed(toUndefended.mean)})`;
     return {
@@ -88,10 +91,7 @@ export const findingsOf = (matrix: Matrix): readonly Finding[] =>
       attacks: matrix.best
         .filter((best) => best.defense === defense)
         .map(({ student, attack, accuracy: best }) => {
-          const cell = matrix.cells.find(
-            (each) => each.attack === attack && each.defense === defense && each.student === student,
-          );
-          const difference = cell?.toBaseline;
+          const difference = at(attack, defense, student)?.toBaseline;
           const verdict = matrix.scores?.find((each) => each.defense === defense && each.student === student)?.verdict;
           return {
             ...(matrix.students.length > 1 ? { student } : {}),
@@ -104,6 +104,7 @@ export const findingsOf = (matrix: Matrix): readonly Finding[] =>
         }),
     };
   });
+};
 
 const inWords = (difference: Spread | undefined): string => {
   if (difference === undefined) return '';

@@ -1,4 +1,6 @@
 import { unique } from '../../core/lists.js';
+import { counted, inWords, percent } from '../../core/text.js';
+import { columnsOf, victimColumnsOf } from '../../results/columns.js';
 import type { Spread } from '../../results/spread.js';
 import type { Cell, Matrix, VictimSummary } from '../../results/types.js';
 import {
@@ -15,10 +17,10 @@ import {
   warningsSaid,
   whatIsCounted,
 } from '../layout.js';
-import { counted, percent } from '../numbers.js';
+import { headingOf, sentenceOf } from '../numbers.js';
 import { cellId, victimId } from './addresses.js';
 import { type Detail, detailsOf } from './details.js';
-import { type Fact, flattened, inWords } from './facts.js';
+import { type Fact, flattened } from './facts.js';
 import { conclusions, type Finding, findingsOf, lead, planned } from './findings.js';
 import { type Reproduction, reproductionOf } from './reproduction.js';
 import type { DrawnChart, Run, RunPlan } from './run.js';
@@ -38,6 +40,8 @@ export interface Page {
   /** One a student. */
   readonly tables: readonly Table[];
   readonly notes: readonly string[];
+  /** What the numbers tell that open from a cell, a sentence each. */
+  readonly glossary: readonly Fact[];
   readonly warnings: readonly string[];
   readonly reproduction?: Reproduction;
   readonly charts: readonly DrawnChart[];
@@ -157,6 +161,7 @@ export const pageOf = (run: Run): Page => {
           ...divergences(matrix),
         ]
       : [],
+    glossary: glossaryOf(matrix),
     warnings: warningsSaid(matrix),
     ...(reproduction === undefined ? {} : { reproduction }),
     charts: run.charts,
@@ -248,6 +253,13 @@ const tablesOf = (
 };
 
 /* What is said of the whole */
+
+/** Each number of students and of teachers once. */
+const glossaryOf = (matrix: Matrix): readonly Fact[] => [
+  ...new Map(
+    [...columnsOf(matrix), ...victimColumnsOf(matrix)].map((column) => [headingOf(column), sentenceOf(column)]),
+  ),
+];
 
 const provenanceOf = ({ data, seeds, teacher, provenance }: Matrix): readonly Fact[] => [
   ['data', data.name],

@@ -1,6 +1,6 @@
+import { percent, signed } from '../../core/text.js';
 import type { Spread } from '../../results/spread.js';
 import type { Matrix } from '../../results/types.js';
-import { percent, signed } from '../numbers.js';
 
 /** Published numbers beside one's own. */
 export interface Reproduction {

@@ -1,4 +1,4 @@
-import { counted, signed } from '../numbers.js';
+import { counted, signed } from '../../core/text.js';
 import { detailView, factsView } from './detail-view.js';
 import type { Fact } from './facts.js';
 import type { Finding } from './findings.js';
@@ -175,9 +175,10 @@ const words: readonly Fact[] = [
   ['a cell', 'opens: its seeds, training curves, images, parameters and warnings'],
 ];
 
-const howView = ({ notes }: Page): Markup => html`
+const howView = ({ notes, glossary }: Page): Markup => html`
 ${factsView(words)}
-${notes.length > 0 && html`<ul class="warnings">${notes.map((note) => html`<li>${name(note)}</li>`)}</ul>`}`;
+${notes.length > 0 && html`<ul class="warnings">${notes.map((note) => html`<li>${name(note)}</li>`)}</ul>`}
+${glossary.length > 0 && html`<details><summary>What each number tells</summary>${factsView(glossary)}</details>`}`;
 
 const chartsView = (charts: readonly DrawnChart[]): Markup => html`
 <section class="all" aria-labelledby="charts-title"><h2 id="charts-title">Charts</h2>

@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest';
-import { progressTo, showBytes, showProgress, showSeconds } from '../../../src/engine/setup/progress.js';
+import { progressTo, showBytes, showProgress } from '../../../src/engine/setup/progress.js';
 
-test('sizes and times are written as a person would', () => {
+test('sizes are written as a person would', () => {
   expect([900, 273_829_956, 3_389_000_000].map(showBytes)).toEqual(['1 kB', '274 MB', '3.4 GB']);
-  expect([7.6, 125, 3840].map(showSeconds)).toEqual(['8 s', '2 min 5 s', '1 h 4 min']);
 });
 
 test('a line has the bar, the size and the time left', () => {

@@ -6,6 +6,7 @@ import type { Row } from '../../../src/report/charts/chart.js';
 import { type Chart, chartsOf, type TrainingLog } from '../../../src/report/charts/charts.js';
 import { diagnosticsCharts } from '../../../src/report/charts/diagnostics.js';
 import { heatMap } from '../../../src/report/charts/heat-map.js';
+import { measuresChart } from '../../../src/report/charts/measures.js';
 import { parameterCharts } from '../../../src/report/charts/parameters.js';
 import { csvOf, pngOf, svgOf } from '../../../src/report/charts/render.js';
 import { tradeoffChart } from '../../../src/report/charts/tradeoff.js';
@@ -28,6 +29,44 @@ const brief = (chart: Chart) => rowsOf(chart)?.map(({ line, value, accuracy }) =
 const marks = ({ spec }: Chart): string =>
   JSON.stringify('layer' in spec ? spec.layer.map((each) => ('mark' in each ? each.mark : undefined)) : undefined);
 const scaleOf = ({ spec }: Chart) => /"field":"value",.*?"scale":(\{.*?\})/.exec(JSON.stringify(spec))?.[1];
+
+describe('what else is measured', () => {
+  const both = { agreement: { mean: 0.9, sd: 0.01, count: 2 }, klToVictim: { mean: 0.25, count: 1 } };
+  const of: Matrix = {
+    ...example,
+    cells: example.cells.map((each) => (each.accuracy === undefined ? each : { ...each, metrics: both })),
+  };
+
+  test('is a panel a metric, with a point a cell', () => {
+    const chart = only(measuresChart(of));
+    const rows = rowsOf(chart) ?? [];
+    expect(rows.filter(({ attack, defense }) => attack === 'kd' && defense === 'none')).toEqual([
+      { metric: 'agreement with victim, %', attack: 'kd', defense: 'none', value: 90, said: '90.00 ± 1.00', seeds: 2 },
+      { metric: 'KL to victim, nats', attack: 'kd', defense: 'none', value: 0.25, said: '0.250', seeds: 1 },
+    ]);
+    expect(chart.description).toContain('KL to victim, nats: Mean KL(victim ‖ student)');
+    expect(chartsOf(of, []).map(({ name }) => name)).toContain('measures');
+  });
+
+  test('is drawn of numbers only, and by student where there are several', () => {
+    expect(measuresChart(example)).toEqual([]);
+    const infinite = { ...of, cells: [{ ...of.cells[3], metrics: { klToVictim: { mean: Number.NaN, count: 1 } } }] };
+    expect(measuresChart(infinite as Matrix)).toEqual([]);
+    const [first] = rowsOf(only(measuresChart({ ...of, students: ['small', 'large'] }))) ?? [];
+    expect(first?.attack).toBe('scratch, small');
+  });
+
+  test('is what vega-lite compiles without a warning', () => {
+    const said: unknown[] = [];
+    const note = (...args: readonly unknown[]) => {
+      said.push(args);
+      return logger;
+    };
+    const logger = { level: () => 0, error: note, warn: note, info: () => logger, debug: () => logger };
+    compile(only(measuresChart(of)).spec, { logger: logger as never });
+    expect(said).toEqual([]);
+  });
+});
 
 describe('accuracy by a parameter', () => {
   test('of a defence: the student, its teacher and the student trained alone, mean and deviation over seeds', () => {

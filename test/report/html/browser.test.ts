@@ -209,7 +209,7 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
     const dialog = page.getByRole('dialog', { name: 'kd on none' });
     await dialog.waitFor();
     await page.waitForURL(`${url}#cell/small/kd/none`);
-    expect(await dialog.getByRole('row', { name: 'accuracy % 93.00 93.00' }).count()).toBe(1);
+    expect(await dialog.getByRole('row', { name: 'accuracy, % 93.00 93.00' }).count()).toBe(1);
     expect(await dialog.getByRole('img', { name: /^accuracy by epoch: seed 0 from 0 to 0.667/ }).count()).toBe(1);
     expect(await dialog.getByText('The images are nearly one.').count()).toBe(1);
     const image = dialog.getByRole('img', { name: 'made for <dog>; victim 75 % sure; another net: cat, 50 %' }).first();

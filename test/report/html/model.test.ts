@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { cellId, victimId } from '../../../src/report/html/addresses.js';
-import { curveSvg, curvesOf, thinned } from '../../../src/report/html/curves.js';
+import { curveSvg, curvesOf } from '../../../src/report/html/curves.js';
 import { flattened } from '../../../src/report/html/facts.js';
 import { pageOf } from '../../../src/report/html/model.js';
 import { classOf } from '../../../src/report/html/scale.js';
@@ -75,10 +75,11 @@ describe('the page of a run', () => {
     const ids = page.details.map(({ id }) => id);
     expect(new Set(ids).size).toBe(example.cells.length + 3);
     expect(ids).toContain('cell/small/kd/a%7Cb');
-    expect(detail('cell/small/kd/nasty')?.seeds.slice(0, 3)).toEqual([
-      ['seed', '0', '1'],
-      ['status', 'done', 'failed: loss, "said" NaN'],
-      ['accuracy %', '85.00', '–'],
+    const { head, lines } = detail('cell/small/kd/nasty')?.seeds ?? { head: [], lines: [] };
+    expect(head).toEqual(['0', '1']);
+    expect(lines.slice(0, 2)).toEqual([
+      { title: 'status', values: ['done', 'failed: loss, "said" NaN'] },
+      { title: 'accuracy, %', describe: expect.stringContaining('Higher is better.'), values: ['85.00', '–'] },
     ]);
     expect(detail(victimId('nasty'))?.warnings).toEqual(['seed 0: not nasty: too small']);
     expect(page.warnings).toEqual(['nasty, seed 0: not nasty: too small']);
@@ -268,10 +269,14 @@ describe('curves', () => {
   });
 
   it('have no more points than can be seen, the first and the last among them', () => {
-    const points = Array.from({ length: 10_000 }, (_, i) => i);
-    expect(thinned(points)).toHaveLength(80);
-    expect([thinned(points)[0], thinned(points).at(-1)]).toEqual([0, 9999]);
-    expect(thinned([1, 2])).toEqual([1, 2]);
+    const epochs = Array.from({ length: 10_000 }, (_, epoch) => ({ epoch, metrics: { loss: epoch } }));
+    const [loss] = curvesOf([{ seed: '0', logs: [{ fit: '', epochs }] }])[0]?.curves ?? [];
+    const points = loss?.lines[0]?.points ?? [];
+    expect(points).toHaveLength(80);
+    expect([points[0], points.at(-1)]).toEqual([
+      [0, 0],
+      [9999, 9999],
+    ]);
   });
 });
 

@@ -1,4 +1,4 @@
-import { assertLabels, type Logits, meanOverRows, predicted } from './rows.js';
+import { assertLabels, type Logits, meanOverRows, predicted } from './logits.js';
 
 /**
  * Top-1 accuracy in 0 … 1: the number of examples whose largest logit is the label's, over the number of examples (no

@@ -1,0 +1,34 @@
+/** A whole number with thousands separated: `10,000`. */
+export const whole = (count: number): string => Math.round(count).toLocaleString('en');
+
+/** `1 seed`, `3,000 files`. */
+export const counted = (count: number, noun: string, plural = `${noun}s`): string =>
+  `${whole(count)} ${count === 1 ? noun : plural}`;
+
+/** A share that somebody chose, to three significant digits: 1/3 as `33.3 %`. */
+export const percentage = (share: number): string => `${Number((100 * share).toPrecision(3))} %`;
+
+/** A share that was measured, in percent without the sign: `97.12`; below 0, as an interval's bound may be, `−0.42`. */
+export const percent = (share: number): string => {
+  const text = (100 * Math.abs(share)).toFixed(2);
+  return share < 0 && Number(text) !== 0 ? `−${text}` : text;
+};
+
+/** A difference of shares in percentage points, with its sign: `+0.21`, `−4.18`, `±0.00`. */
+export const signed = (difference: number): string => {
+  const text = percent(Math.abs(difference));
+  if (Number(text) === 0) return `±${text}`;
+  return `${difference < 0 ? '−' : '+'}${text}`;
+};
+
+/** `8 s`, `2 min 5 s`, `1 h 4 min`. */
+export const showSeconds = (seconds: number): string => {
+  const all = Math.round(seconds);
+  if (all < 60) return `${all} s`;
+  if (all < 3600) return `${Math.floor(all / 60)} min ${all % 60} s`;
+  return `${Math.floor(all / 3600)} h ${Math.floor((all % 3600) / 60)} min`;
+};
+
+/** A name in the code as words: `engineVersion` as `engine version`. */
+export const inWords = (name: string): string =>
+  name.replace(/(?<=[a-z0-9])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

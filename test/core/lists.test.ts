@@ -1,0 +1,25 @@
+import { expect, test } from 'vitest';
+import { grouped, thinned, unique } from '../../src/core/lists.js';
+
+test('each value once, where it came first', () => {
+  expect(unique([2, 1, 2, 3, 1])).toEqual([2, 1, 3]);
+});
+
+test('a long list is thinned evenly, its ends kept', () => {
+  expect(
+    thinned(
+      Array.from({ length: 9 }, (_, i) => i),
+      5,
+    ),
+  ).toEqual([0, 2, 4, 6, 8]);
+  expect(thinned([1, 2, 3], 3)).toEqual([1, 2, 3]);
+  expect(thinned([], 3)).toEqual([]);
+});
+
+test('values are grouped by a key, both in the order in which they came', () => {
+  const groups = grouped(['owl', 'cat', 'otter', 'cow'], (word) => word.charAt(0));
+  expect([...groups]).toEqual([
+    ['o', ['owl', 'otter']],
+    ['c', ['cat', 'cow']],
+  ]);
+});

@@ -1,0 +1,26 @@
+import { expect, test } from 'vitest';
+import { counted, percent, percentage, showSeconds, signed, whole } from '../../src/core/text.js';
+
+test('counts have their thousands separated and their noun in the right number', () => {
+  expect([0, 1, 2, 10_000].map((count) => counted(count, 'file'))).toEqual([
+    '0 files',
+    '1 file',
+    '2 files',
+    '10,000 files',
+  ]);
+  expect([1, 2].map((count) => counted(count, 'class', 'classes'))).toEqual(['1 class', '2 classes']);
+  expect(whole(647_168.4)).toBe('647,168');
+});
+
+test('a chosen share has as many digits as it needs, three at most', () => {
+  expect([1, 0.5, 0.07, 0.001, 1 / 3].map(percentage)).toEqual(['100 %', '50 %', '7 %', '0.1 %', '33.3 %']);
+});
+
+test('measured shares have two decimal places, and their differences a sign', () => {
+  expect([0.98765, -0.0042, -0.00001].map(percent)).toEqual(['98.77', '−0.42', '0.00']);
+  expect([0.0021, -0.0418, 0, -0.00001].map(signed)).toEqual(['+0.21', '−4.18', '±0.00', '±0.00']);
+});
+
+test('times are written as a person would', () => {
+  expect([0, 7.6, 59.7, 125, 3840].map(showSeconds)).toEqual(['0 s', '8 s', '1 min 0 s', '2 min 5 s', '1 h 4 min']);
+});

@@ -1,0 +1,74 @@
+import { expect, test } from 'vitest';
+import { experiment, kd, learner, type Metric, none, scratch } from '../../src/index.js';
+import { csv } from '../../src/report/csv.js';
+import { pageOf } from '../../src/report/html/model.js';
+import { report } from '../../src/report/html/report.js';
+import { table } from '../../src/report/table.js';
+import { runOf } from '../report/html/runs.js';
+import { brierScore } from './fixtures/brier.js';
+import { data, recipe, tiny } from './fixtures/plugins.js';
+import { ran, temporaryFolder } from './helpers.js';
+
+const of = (metrics: readonly Metric[]) =>
+  experiment({
+    name: 'measured',
+    data,
+    teacher: learner(tiny(), recipe()),
+    students: [learner(tiny(2), recipe(2))],
+    defenses: [none()],
+    attacks: [scratch(), kd()],
+    seeds: [0],
+    metrics,
+  });
+
+test('a user’s own metric is measured of what is stored, and is in every table and file', async () => {
+  const root = temporaryFolder();
+  await ran(of([]), root);
+  const { by, matrix } = await ran(of([brierScore]), root);
+  // Nothing is trained or evaluated again.
+  for (const [label, { status }] of Object.entries(by))
+    expect([label, status]).toEqual([label, label.endsWith('/measure') ? 'done' : 'cached']);
+
+  const score = matrix.cells.find(({ attack }) => attack === 'kd')?.metrics.brierScore?.mean as number;
+  expect(score).toBeGreaterThan(0);
+  expect(score).toBeLessThan(2);
+  expect(matrix.victims[0]?.metrics?.brierScore?.mean).toBeGreaterThan(0);
+  const file = JSON.parse(JSON.stringify(matrix));
+  expect(file.metrics.at(-1)).toEqual({
+    name: 'brierScore',
+    title: 'brier score',
+    unit: 'number',
+    better: 'lower',
+    describe: brierScore.describe,
+  });
+  const [head = '', ...lines] = csv(file).split('\r\n');
+  const place = head.split(',').indexOf('brier_score');
+  expect(lines.map((line) => line.split(',')[place])).toContain(String(score));
+  expect(head.split(',')).toContain('teacher_brier_score');
+  const run = runOf({ matrix: file });
+  const detail = pageOf(run).details.find(({ id }) => id === 'cell/tiny/kd/none');
+  expect(Object.fromEntries(detail?.facts ?? [])['brier score']).toBe(score.toFixed(3));
+  const { html } = await report(run);
+  expect(html).toContain(brierScore.describe);
+  expect(html).toContain('brier score');
+  expect(table(file, { metric: 'brierScore' })).toMatch(new RegExp(`^kd +${score.toFixed(3)}$`, 'm'));
+
+  // Taking it out again makes nothing: the measures without it are still there.
+  const without = await ran(of([]), root);
+  expect(Object.values(without.by).every(({ status }) => status === 'cached')).toBe(true);
+});
+
+test('a metric that fails is a failed cell that names it; what was trained stays', async () => {
+  const root = temporaryFolder();
+  const broken = { ...brierScore, name: 'broken', of: () => Number.NaN };
+  const { by, matrix } = await ran(of([broken]), root);
+  expect(by['seed-0/none/tiny/kd']?.status).toBe('done');
+  expect(matrix.cells.find(({ attack }) => attack === 'kd')).toMatchObject({
+    status: 'failed',
+    reason: 'the metric broken gave NaN',
+  });
+  expect(matrix.victims[0]?.seeds[0]?.reason).toBe('the metric broken gave NaN');
+  const mended = await ran(of([]), root);
+  expect(mended.by['seed-0/none/tiny/kd']?.status).toBe('cached');
+  expect(mended.matrix.cells.every(({ status }) => status === 'done')).toBe(true);
+});
