@@ -49,7 +49,8 @@ export type Work =
     }
   | { readonly kind: 'evaluate'; readonly network: NetworkPlugin }
   | { readonly kind: 'inspect'; readonly teacher: NetworkPlugin; readonly verifier: NetworkPlugin }
-  | { readonly kind: 'measure' };
+  /** `tellsClean`: the victim names the class that it would without the defences that change its answers. */
+  | { readonly kind: 'measure'; readonly tellsClean?: true };
 
 /** One unit of work, known by what it computes. */
 export interface Stage {
@@ -239,17 +240,17 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     );
   const measured = (
     model: Stage,
-    beside: { readonly victim?: Stage | undefined; readonly clean?: Stage } = {},
+    beside: { readonly victim?: Stage | undefined; readonly clean?: Stage; readonly tellsClean?: true } = {},
   ): Stage =>
     stage(
       `${model.label.replace(/\/(?:evaluate|answer)$/, '')}/measure`,
-      { kind: 'measure' },
+      { kind: 'measure', ...(beside.tellsClean && { tellsClean: true }) },
       {
         model: model.id,
         ...(beside.victim === undefined ? {} : { victim: beside.victim.id }),
         ...(beside.clean === undefined ? {} : { clean: beside.clean.id }),
       },
-      { select: of.select, report: of.report, metrics: of.metrics },
+      { select: of.select, report: of.report, metrics: of.metrics, tellsClean: beside.tellsClean },
     );
 
   /** What a part of a defence is given as its adversary: a net of its own choice, trained normally, or the undefended teacher. */
@@ -342,6 +343,9 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
                 report: of.report,
               },
             );
+      const tellsClean = wrappers.every(({ preserves }) => preserves === 'label')
+        ? ({ tellsClean: true } as const)
+        : {};
       // How far two normally trained nets are apart is the scale for a nasty teacher's divergence: the baseline from the
       // adversary where that is another net, else from the teacher of another seed.
       const another = teachers.find((teacher) => teacher !== baseline);
@@ -370,7 +374,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         seed: seed.label,
         train: train.id,
         evaluate: evaluate.id,
-        measure: (answer === undefined ? measured(evaluate) : measured(answer, { clean: evaluate })).id,
+        measure: (answer === undefined ? measured(evaluate) : measured(answer, { clean: evaluate, ...tellsClean })).id,
         ...(answer === undefined ? {} : { answer: answer.id }),
         ...(divergence === undefined ? {} : { divergence: divergence.id }),
       });

@@ -18,6 +18,8 @@ export interface Evaluation {
   readonly victim?: Logits | undefined;
   /** Of a victim that answers through a wrapper: what it would answer without; `logits` are then the answers it gives. */
   readonly clean?: Logits | undefined;
+  /** The class that such a victim names for each image, where that is another than the largest of its answers: a label that is left as it is. */
+  readonly told?: ArrayLike<number> | undefined;
 }
 
 /**
@@ -50,15 +52,19 @@ const toClean =
 
 const source = import.meta.url;
 
+/** The share of images that are called by their label. */
+export const agreeing = (told: ArrayLike<number>, labels: ArrayLike<number>): number =>
+  Array.from(labels).filter((label, i) => told[i] === label).length / labels.length;
+
 /** Every metric that is always measured. Tables, files, charts and the JSON Schema are drawn from this list. */
 export const metrics: readonly Metric[] = [
   {
     name: 'accuracy',
     unit: 'share',
     better: 'higher',
-    describe: 'Share of the images whose most likely class is their label.',
+    describe: 'Share of the images whose most likely class is their label; of a victim, whose class it names.',
     source,
-    of: ({ logits, labels }) => accuracy(logits, labels),
+    of: ({ logits, labels, told }) => (told === undefined ? accuracy(logits, labels) : agreeing(told, labels)),
   },
   {
     name: 'agreement',
@@ -188,6 +194,12 @@ export const otherColumns: readonly string[] = [
   'evaluatedImages',
   'trainingImages',
   'queries',
+  'forward',
+  'backward',
+  'budget',
+  'queryL1',
+  'queryKl',
+  'queryChanged',
   'seconds',
   'stepsPerSecond',
   'teacherAccuracy',

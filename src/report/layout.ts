@@ -303,17 +303,27 @@ export const partOfTheData = ({ data: { name, fraction, validation } }: Matrix):
   return [`Data: ${name}, ${fraction === 1 ? 'all' : percentage(fraction)} of the training images${held}.`];
 };
 
-/** Questions an attack put to its victim, where they are the same for all columns said once. */
-export const queries = ({ attacks, cells }: Matrix): readonly string[] => {
-  const said = attacks.flatMap(({ label }) => {
-    const counts = cells.flatMap(({ attack, queries }) =>
-      attack === label && queries !== undefined && queries.mean > 0 ? [queries.mean] : [],
-    );
-    if (counts.length === 0) return [];
-    const [least, most] = [Math.min(...counts), Math.max(...counts)];
-    return [`${label} ${least === most ? whole(least) : `${whole(least)} to ${whole(most)}`}`];
-  });
-  return said.length === 0 ? [] : [`Queries to the victim, in images a student: ${said.join(', ')}.`];
+/** What each attack asked of its victim, where it is the same for all columns said once: of a black box, and of weights at hand. */
+export const queries = (matrix: Matrix): readonly string[] => {
+  const said = (what: string, of: (cell: Cell) => Spread | undefined): readonly string[] => {
+    const each = matrix.attacks.flatMap(({ label }) => {
+      const counts = matrix.cells.flatMap((cell) => {
+        const mean = cell.attack === label ? (of(cell)?.mean ?? 0) : 0;
+        return mean > 0 ? [mean] : [];
+      });
+      if (counts.length === 0) return [];
+      const [least, most] = [Math.min(...counts), Math.max(...counts)];
+      return [`${label} ${least === most ? whole(least) : `${whole(least)} to ${whole(most)}`}`];
+    });
+    return each.length === 0 ? [] : [`${what}: ${each.join(', ')}.`];
+  };
+  const { budget } = matrix;
+  return [
+    ...(budget === undefined ? [] : [`Budget: ${whole(budget)} answers of a black box.`]),
+    ...said('Queries to the victim, in images a student', ({ queries }) => queries),
+    ...said("Forward passes through the victim's weights (no queries), in images", ({ forward }) => forward),
+    ...said("Backward passes through the victim's weights, in images", ({ backward }) => backward),
+  ];
 };
 
 const mean = (values: readonly number[]): Spread['mean'] =>

@@ -75,6 +75,10 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
             ? undefined
             : minus(accuracy, accuracyOf(at(cell.attack, undefended, net, seed)?.stages?.measure)),
         queries: training?.queries,
+        forward: training?.forward,
+        backward: training?.backward,
+        budget: training?.budget,
+        answers: training?.answers,
         seconds: steal?.seconds,
         stepsPerSecond: training?.stepsPerSecond,
         trainImages: training?.trainImages,
@@ -87,7 +91,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     const { attack, defense, student } = own[0] as CellPlan;
     const seeds = own.map(seedResult);
     const means = meansOf(columns, seeds);
-    const { accuracy, toBaseline, toLabelSmoothing, toUndefended, queries } = means;
+    const { accuracy, toBaseline, toLabelSmoothing, toUndefended, queries, forward, backward } = means;
     const missing = own.find((cell) => cell.stages === undefined);
     const failed = seeds.find(({ status }) => status === 'failed' || status === 'skipped');
     return {
@@ -104,6 +108,8 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
         toLabelSmoothing,
         toUndefended,
         queries,
+        forward,
+        backward,
         published: publishedStudent(of.published, { attack, defense, student }),
       }),
       metrics: metricsIn(means, summaries),
@@ -176,6 +182,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       exposes: defense.exposes,
       params: plain(defense.params),
     })),
+    ...defined({ budget: of.budget }),
     students: of.students.map(({ label }) => label),
     seeds: of.seeds.map(({ label }) => label),
     metrics: summaries,

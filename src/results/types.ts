@@ -19,6 +19,11 @@ export interface SeedResult {
   /** Student minus the same attack on the undefended teacher, where the experiment has it. */
   readonly toUndefended?: number;
   readonly queries?: number;
+  readonly forward?: number;
+  readonly backward?: number;
+  readonly budget?: number;
+  /** What the victim's defences changed in its answers to the attack: means over queries. */
+  readonly answers?: { readonly l1: number; readonly kl: number; readonly changed: number };
   readonly seconds?: number;
   readonly stepsPerSecond?: number;
   readonly trainImages?: number;
@@ -40,6 +45,8 @@ export interface Cell {
   /** By the names of the matrix's metrics, those that apply. */
   readonly metrics: Readonly<Record<string, Spread>>;
   readonly queries?: Spread;
+  readonly forward?: Spread;
+  readonly backward?: Spread;
   /** The accuracy that a paper reports, 0..1. */
   readonly published?: number;
 }
@@ -159,6 +166,8 @@ export interface Matrix {
     readonly exposes: string;
     readonly params: unknown;
   }[];
+  /** Answers that each theft may ask of a black box, unless its attack names a number. */
+  readonly budget?: number;
   readonly students: readonly string[];
   readonly seeds: readonly string[];
   /** What was measured of students and victims, the user's own metrics last; absent in what older versions wrote. */

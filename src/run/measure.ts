@@ -3,9 +3,9 @@ import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Stage } from '../experiment/plan.js';
 import { klToVictim } from '../metrics/divergence.js';
-import { measured, metrics } from '../metrics/metric.js';
+import { agreeing, measured, metrics } from '../metrics/metric.js';
 import { accuracy } from '../train/accuracy.js';
-import type { Logits } from '../train/logits.js';
+import { type Logits, predicted } from '../train/logits.js';
 import { files, input, optionalInput } from './outputs.js';
 import type { Divergence, Measures } from './record.js';
 import type { StageOutput } from './store.js';
@@ -20,12 +20,17 @@ export const measureStage = async (
   stage: Stage,
   { staging, warn }: Pick<StageRun, 'staging' | 'warn'>,
 ): Promise<undefined> => {
+  const { work } = stage;
+  if (work.kind !== 'measure') throw new Error(`${stage.label} measures nothing`);
   const [model, victim, clean, adversary, normal, otherNormal] = await Promise.all([
     input(store, stage, 'model'),
     ...['victim', 'clean', 'adversary', 'normal', 'otherNormal'].map((role) => optionalInput(store, stage, role)),
   ]);
   if (adversary === undefined) {
-    await staging.writeJson(files.result, await measure({ data, experiment }, model, { victim, clean }));
+    await staging.writeJson(
+      files.result,
+      await measure({ data, experiment }, model, { victim, clean, tellsClean: work.tellsClean }),
+    );
     return;
   }
   const normals = normal === undefined || otherNormal === undefined ? undefined : ([normal, otherNormal] as const);
@@ -66,7 +71,12 @@ export const chosenLogits = async (
 export const measure = async (
   of: DataInUse & { readonly experiment: Experiment },
   model: StageOutput,
-  beside: { readonly victim?: StageOutput | undefined; readonly clean?: StageOutput | undefined } = {},
+  beside: {
+    readonly victim?: StageOutput | undefined;
+    readonly clean?: StageOutput | undefined;
+    /** The class that is named is that of the `clean` answers. */
+    readonly tellsClean?: boolean | undefined;
+  } = {},
 ): Promise<Measures> => {
   const { experiment } = of;
   const { report } = experiment;
@@ -77,13 +87,14 @@ export const measure = async (
   const [victim, clean] = await Promise.all(
     [beside.victim, beside.clean].map((output) => output && chosenLogits(output, experiment, report)),
   );
-  const accuracyOf = (of: Logits): number => accuracy(of, labels);
+  const told = beside.tellsClean && clean !== undefined ? labels.map((_, row) => predicted(clean, row)) : undefined;
+  const accuracyOf = (of: Logits): number => (told === undefined ? accuracy(of, labels) : agreeing(told, labels));
   const best = await readLogits(model, 'best', report);
   return {
     images: labels.length,
     last: accuracyOf((await readLogits(model, 'last', report)) ?? logits),
     ...(best === undefined ? {} : { best: accuracyOf(best) }),
-    metrics: measured([...metrics, ...experiment.metrics], { logits, labels, victim, clean }),
+    metrics: measured([...metrics, ...experiment.metrics], { logits, labels, victim, clean, told }),
   };
 };
 
