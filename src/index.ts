@@ -1,11 +1,11 @@
-// The schemas of options that are more than a number or a choice.
-export * as v from 'valibot';
 export { dafl } from './attacks/dafl.js';
 export { deepInversion, type Inversion } from './attacks/deep-inversion.js';
+export { dfme } from './attacks/dfme.js';
 export { hardLabel } from './attacks/hard-label.js';
 export { kd, partialKd } from './attacks/kd.js';
 export { noise } from './attacks/noise.js';
 export { labelSmoothing, scratch } from './attacks/scratch.js';
+export { skeptical } from './attacks/skeptical.js';
 export { transfer } from './attacks/transfer.js';
 export { cifar10, cifar100 } from './data/cifar-binary.js';
 export { fashionMnist, mnist } from './data/idx.js';
@@ -16,6 +16,8 @@ export { type SyntheticOptions, synthetic } from './data/synthetic.js';
 export { type TinyImageNetOptions, tinyImageNet } from './data/tiny-imagenet.js';
 export { labelOnly, rounding, topK } from './defenses/answers.js';
 export { compose } from './defenses/compose.js';
+export { gaussianNoise } from './defenses/gaussian-noise.js';
+export { modelGuard } from './defenses/model-guard.js';
 export { nasty } from './defenses/nasty.js';
 export { none } from './defenses/none.js';
 export {

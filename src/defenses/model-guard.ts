@@ -177,7 +177,7 @@ export const quantised = (
   }
   const added = (fresh.length === 0 ? tf.zeros([batch]) : tf.concat(fresh)) as tf.Tensor1D;
 
-  const earlier = tf.mul(tf.linalg.bandPart(alike, -1, 0), tf.expandDims(added, 0)) as tf.Tensor2D;
+  const earlier = tf.mul(tf.mul(alike, isEarlier(batch)), tf.expandDims(added, 0)) as tf.Tensor2D;
   const amongThese = tf.matMul(
     tf.oneHot(tf.argMax(earlier, 1).cast('int32'), batch, 1, 0, 'float32') as tf.Tensor2D,
     y,
@@ -203,4 +203,10 @@ export const quantised = (
       ? { answers, counts }
       : { answers: tf.add(answers, written), counts: tf.add(counts, tf.sum(ofClassAdded, 0)) },
   };
+};
+
+/** 1 where the column comes before the row: [batch, batch]. */
+const isEarlier = (batch: number): tf.Tensor2D => {
+  const place = tf.range(0, batch);
+  return tf.cast(tf.less(tf.expandDims(place, 0), tf.expandDims(place, 1)), 'float32') as tf.Tensor2D;
 };

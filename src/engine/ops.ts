@@ -26,6 +26,7 @@ export {
 } from './ops-augment.js';
 export type { Activation } from './ops-own.js';
 export { anotherSeed, normalByImage, standardNormal, standardUniform } from './ops-random.js';
+export { type ResizedCrop, resizedView, type Shift, shiftedView } from './ops-views.js';
 
 export interface ConvOptions {
   /** In both directions; default 1. */

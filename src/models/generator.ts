@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import * as v from 'valibot';
-import { checked, choice, numeric, positive, wholeAtLeast } from '../core/check.js';
+import { checked, choice, numeric, positive, wholeAtLeast, yesOrNo } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import {
@@ -12,6 +12,7 @@ import {
   leakyRelu,
   marked,
   sequential,
+  sigmoid,
   tanh,
   unflatten,
   upsampledConv,
@@ -61,9 +62,12 @@ export interface GeneratorOptions {
   readonly width?: number;
   /**
    * How images end: tanh and then a batch norm without weights of its own (`batchNorm`, DAFL's and the default), so that they are
-   * normalised like photographs; or that batch norm and then tanh (`tanh`, DFME's), so that they fill (−1, 1).
+   * normalised like photographs; that batch norm and then tanh (`tanh`, DFME's), so that they fill (−1, 1); or a sigmoid alone
+   * (`sigmoid`, Fast-Datafree's), so that they are pixels.
    */
-  readonly output?: 'batchNorm' | 'tanh';
+  readonly output?: 'batchNorm' | 'tanh' | 'sigmoid';
+  /** Whether the first two convolutions, which batch norms follow, have a bias; default true. */
+  readonly bias?: boolean;
   /**
    * ε of the batch norms after the first two convolutions; default 0.8, since DAFL's code has `BatchNorm2d(128, 0.8)`, whose
    * second argument is ε.
@@ -71,29 +75,34 @@ export interface GeneratorOptions {
   readonly epsilon?: number;
 }
 
-/** Settings of released generators: DFME's (Truong et al., CVPR 2021; `GeneratorA` of its code's `network/gan.py`). */
+/**
+ * Settings of released generators: DFME's (Truong et al., CVPR 2021; `GeneratorA` of its code's `network/gan.py`), and that of Fast-Datafree and
+ * CMI (zju-vipa/Fast-Datafree; `Generator`), of 2,328,899 parameters for 32×32×3.
+ */
 export const generatorPresets = {
   dfme: { latent: 256, output: 'tanh', epsilon: 1e-5 },
+  fast: { latent: 256, output: 'sigmoid', epsilon: 1e-5, bias: false },
 } as const satisfies Readonly<Record<string, GeneratorOptions>>;
 
 /** What comes after the last convolution, by PyTorch's names in the released codes. */
 const endings = {
   batchNorm: sequential(marked('preTanh'), tanh, batchNorm('conv_blocks2.5', { affine: false })),
   tanh: sequential(batchNorm('conv_blocks2.4', { affine: false }), marked('preTanh'), tanh),
+  sigmoid,
 } as const;
 
 const layers = (
-  { width, output, epsilon }: Required<GeneratorOptions>,
+  { width, output, epsilon, bias }: Required<GeneratorOptions>,
   { height, width: across, channels }: ImageShape,
 ): Layer =>
   sequential(
     dense('l1.0', (width * height * across) / 16),
     unflatten(height / 4, across / 4, width),
     batchNorm('conv_blocks0.0'),
-    upsampledConv('conv_blocks1.0', width, { bias: true }),
+    upsampledConv('conv_blocks1.0', width, { bias }),
     batchNorm('conv_blocks1.1', { epsilon }),
     leakyRelu(0.2),
-    upsampledConv('conv_blocks2.0', width / 2, { bias: true }),
+    upsampledConv('conv_blocks2.0', width / 2, { bias }),
     batchNorm('conv_blocks2.1', { epsilon }),
     leakyRelu(0.2),
     conv('conv_blocks2.3', channels, { kernel: 3, padding: 1, bias: true }),
@@ -120,11 +129,18 @@ export const generator = ({
   width = 128,
   output = 'batchNorm',
   epsilon = 0.8,
+  bias = true,
 }: GeneratorOptions): GeneratorPlugin => {
-  const options = { latent, width, output, epsilon };
+  const options = { latent, width, output, epsilon, bias };
   checked(
     'generator',
-    { latent: wholeAtLeast(1), width: evenChannels, output: choice('batchNorm', 'tanh'), epsilon: positive },
+    {
+      latent: wholeAtLeast(1),
+      width: evenChannels,
+      output: choice('batchNorm', 'tanh', 'sigmoid'),
+      epsilon: positive,
+      bias: yesOrNo,
+    },
     options,
   );
   return {

@@ -5,6 +5,8 @@
  * nothing else.
  */
 
+// The schemas of options that are more than a number or a choice.
+export * as v from 'valibot';
 export {
   type AnyAttack,
   type Attack,

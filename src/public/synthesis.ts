@@ -31,6 +31,7 @@ export {
   zeroSchedule,
 } from '../train/synthesis.js';
 export {
+  absolute,
   activationLoss,
   batchNormDistance,
   imageNorm,

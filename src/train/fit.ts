@@ -277,7 +277,14 @@ export const fit = async <
       return { state: { own: state, memory }, metrics: { metrics } };
     }
     const { oracle, close } = open(victim, { tensors: given.victim as VictimTensors, memory, seed: inputs.seed });
-    const { state, metrics } = spec.step({ ...given, victim: oracle }, own, batch, inputs);
+    let taken: Taken<State, Named> | undefined;
+    try {
+      taken = spec.step({ ...given, victim: oracle }, own, batch, inputs);
+    } catch (error) {
+      close();
+      throw error;
+    }
+    const { state, metrics } = taken;
     const { asked, shift, memory: next } = close();
     costs.set(formOf(batch).join(), asked);
     return { state: { own: state, memory: next }, metrics: shift === undefined ? { metrics } : { metrics, shift } };

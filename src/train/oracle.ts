@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
-import { dispose, keep, map, type Tree } from '../core/tree.js';
+import { clone, dispose, keep, map, type Tree } from '../core/tree.js';
 import type { Normalisation } from '../data/dataset.js';
 import { anotherSeed, logSoftmax } from '../engine/ops.js';
 import type { ApplyOptions, ImageShape, Network, Output, Variables } from '../models/network.js';
@@ -345,7 +345,9 @@ export const open = <A extends Access>(
   const blackBox = isBlackBox(access);
   let asked = nothingAsked;
   let remembered = memory as readonly Tree[];
+  /** Kept from the scope of whoever asks, which may be a loss whose tensors are gone before the step is over. */
   const shifts: tf.Tensor1D[] = [];
+  const held: Tree[] = [];
   let calls = 0;
   let isOpen = true;
   const count = (more: Partial<Asked>): void => {
@@ -397,10 +399,14 @@ export const open = <A extends Access>(
                 remedy: "Declare kind: 'stateful', or leave the state out.",
               }),
         );
-      if (state !== undefined) remembered = remembered.map((each, j) => (j === i ? state : each));
+      if (state === undefined) return;
+      const after = keep(clone(state));
+      held.push(after);
+      remembered = remembered.map((each, j) => (j === i ? after : each));
     });
     calls += 1;
-    if (wrappers.length > 0) shifts.push(shiftOf(exact, given, wrappers.at(-1)?.answers.unnormalised ?? false));
+    if (wrappers.length > 0)
+      shifts.push(tf.keep(shiftOf(exact, given, wrappers.at(-1)?.answers.unnormalised ?? false)));
     return { logProbabilities: given, labels: labels ?? tf.argMax(given, 1) };
   };
 
@@ -451,8 +457,11 @@ export const open = <A extends Access>(
     oracle: oracle as unknown as Oracle<A>,
     close: () => {
       isOpen = false;
-      const shift = shifts.length > 0 ? tf.addN(shifts) : wrappers.length > 0 ? tf.zeros([4]) : undefined;
-      return { asked, memory: frozen ? memory : remembered, shift: shift as tf.Tensor1D | undefined };
+      const none = wrappers.length > 0 ? tf.zeros([4]) : undefined;
+      const shift = (shifts.length > 0 ? tf.addN(shifts) : none) as tf.Tensor1D | undefined;
+      const after = frozen ? memory : (clone([...remembered]) as Tree);
+      dispose([...shifts, ...held]);
+      return { asked, memory: after, shift };
     },
   };
 };

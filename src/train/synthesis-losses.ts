@@ -30,7 +30,7 @@ export const totalVariation = (images: tf.Tensor4D, form: 'l2' | 'l1'): tf.Scala
       tf.slice(images, [0, top, start, 0], [n, h - down, w - Math.abs(right), c]);
     return tf.sub(window(0, left), window(down, left + right));
   });
-  return total(differences.map((each) => (form === 'l2' ? euclideanNorm(each) : tf.mean<tf.Scalar>(magnitude(each)))));
+  return total(differences.map((each) => (form === 'l2' ? euclideanNorm(each) : tf.mean<tf.Scalar>(absolute(each)))));
 };
 
 /** Rows down and columns right to the neighbour: →, ↓, ↘, ↙. */
@@ -113,7 +113,7 @@ export const jensenShannon = (student: tf.Tensor2D, teacher: tf.Tensor2D): tf.Sc
 export const oneHotLoss = (logits: tf.Tensor2D): tf.Scalar => crossEntropy(logits, tf.argMax(logits, 1));
 
 /** −mean |f| over the batch and its features [B, F], ≤ 0: what excites a network looks like its data. DAFL's L_a. */
-export const activationLoss = (features: tf.Tensor2D): tf.Scalar => tf.neg(tf.mean<tf.Scalar>(magnitude(features)));
+export const activationLoss = (features: tf.Tensor2D): tf.Scalar => tf.neg(tf.mean<tf.Scalar>(absolute(features)));
 
 /**
  * Σ_k p̄_k log₁₀ p̄_k of the mean answer p̄ to a batch, from −log₁₀ K (all classes alike) to 0: the information entropy with its
@@ -149,11 +149,11 @@ const rowNorms = tf.customGrad((...args) => {
 }) as (x: tf.Tensor2D) => tf.Tensor1D;
 
 /** |x|, whose gradient at 0 is 0 as in PyTorch; tfjs's is −1. */
-const magnitude = tf.customGrad((...args) => {
+export const absolute = tf.customGrad((...args) => {
   const [x, save] = args as unknown as [tf.Tensor, tf.GradSaveFunc];
   save([x]);
   return {
     value: tf.abs(x),
     gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(dy, tf.sign(saved[0] as tf.Tensor)),
   };
-});
+}) as <T extends tf.Tensor>(x: T) => T;

@@ -1,0 +1,199 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  between,
+  choice,
+  defineAttack,
+  labelled,
+  layers,
+  type Network,
+  option,
+  optional,
+  positive,
+  v,
+  wholeAtLeast,
+} from '../public/plugin.js';
+import {
+  batchesPerEpoch,
+  classifier,
+  crossEntropy,
+  distillation,
+  klDivergence,
+  soften,
+  withHeads,
+  withoutHeads,
+} from '../public/train.js';
+
+const {
+  batchNorm,
+  channelsAt,
+  classifier: toClasses,
+  conv,
+  gated,
+  globalMean,
+  named,
+  relu,
+  sequential,
+  sigmoid,
+  upsampleBilinear,
+} = layers;
+type Layer = layers.Layer;
+
+/** The name of the auxiliary head. */
+const scala = 'scala1';
+
+/**
+ * The skeptical student (Kundu et al., "Analyzing the confidentiality of undistillable teachers in knowledge distillation", NeurIPS 2021), made
+ * against nasty teachers: the teacher speaks to an auxiliary head on an intermediate activation, the final head learns from labels, and tells
+ * the auxiliary one what it knows. With s₀ the final logits and s₁ the auxiliary head's,
+ *
+ *   α τ² KL(t ‖ s_loc) + (1−α) CE(s_loc, y) + 0.3 KL_τ(s₀ ‖ s₁) + 0.7 CE(s₁, y) + CE(s₀, y),
+ *
+ * where KL_τ is softened by τ and not multiplied by τ², and gradients flow to both its arguments; in the first epochs CE(s₀, y) alone. The
+ * auxiliary head is dropped after training.
+ *
+ * ksouvik52/Skeptical2021 cea386f, train_kd_to_SD.py:54-71 (with `kd_delay` 0 the first epoch is without the teacher) and resnet_self.py: the
+ * branch doubles the channels and halves the sides in separable convolutions, behind a mask of attention. Of that code's three branches
+ * this has the one that gets a loss. Its α, τ and place were not published; defaults are Nasty Teacher's for CIFAR-10.
+ */
+export const skeptical = defineAttack({
+  name: 'skeptical',
+  source: import.meta.url,
+  about: 'The teacher speaks to an auxiliary head, the final head learns from labels: made against nasty teachers',
+  paper:
+    'Kundu et al., Analyzing the confidentiality of undistillable teachers in knowledge distillation, NeurIPS 2021',
+  options: {
+    temperature: option(positive, 4, 'τ, at which both are softened'),
+    alpha: option(between(0, 1), 0.9, "α, the weight of the teacher's answers against the labels"),
+    hears: option(
+      choice('auxiliary', 'final'),
+      'auxiliary',
+      'Which head the teacher speaks to (loc 1 and 0 in the released code)',
+    ),
+    from: optional(
+      v.pipe(v.string(), v.title('the name of an activation')),
+      "What the auxiliary head sees; default: the last but one of the student's activations",
+    ),
+    delayEpochs: option(wholeAtLeast(0), 1, 'Epochs on labels alone before the teacher is asked'),
+  },
+  presets: {
+    cifar10: { temperature: 4, alpha: 0.9 },
+    cifar100: { temperature: 20, alpha: 0.9 },
+    tinyImageNet: { temperature: 20, alpha: 0.9 },
+  },
+  scaled: ({ delayEpochs }, factor) => ({ delayEpochs: Math.round(factor * delayEpochs) }),
+  needs: 'probabilities',
+  data: labelled,
+  make: ({ temperature, alpha, hears, from, delayEpochs }) => ({
+    refuses: (_, student) => whyNot(student, from),
+    steal: async (victim, { network, recipe }, { fit, data }) => {
+      const headed = withHeads(network, { [scala]: { from: from ?? (lastButOne(network) as string), layers: branch } });
+      const delay = delayEpochs * batchesPerEpoch(data.train.indices.length, recipe.batch);
+      const spec = classifier({
+        learner: { network: headed, recipe },
+        data: data.train,
+        validation: data.validation,
+        victim,
+        target: ({ victim, pixels }) => ({ teacher: victim.logProbabilities(pixels) }),
+        loss: ({ logits, output, target: { teacher }, batch: { labels }, step }) => {
+          const auxiliary = output.heads?.[scala] as tf.Tensor2D;
+          const { loss, terms } = skepticalLoss({
+            final: logits,
+            auxiliary,
+            teacher,
+            labels,
+            temperature,
+            alpha,
+            hears,
+          });
+          if (delay === 0) return { loss, terms };
+          const alone = terms.crossEntropy as tf.Scalar;
+          const rest = tf.mul(tf.sub(loss, alone), tf.cast(tf.greaterEqual(step, delay), 'float32'));
+          return { loss: tf.add(alone, rest), terms };
+        },
+      });
+      return fit('student', { ...spec, keep: ({ variables }) => withoutHeads(network, variables) });
+    },
+  }),
+});
+
+/** The loss of the skeptical student; `final`, `auxiliary` logits and `teacher` logits or log-probabilities [batch, classes]. */
+export const skepticalLoss = ({
+  final,
+  auxiliary,
+  teacher,
+  labels,
+  temperature,
+  alpha,
+  hears,
+}: {
+  readonly final: tf.Tensor2D;
+  readonly auxiliary: tf.Tensor2D;
+  readonly teacher: tf.Tensor2D;
+  readonly labels: tf.Tensor1D;
+  readonly temperature: number;
+  readonly alpha: number;
+  readonly hears: 'auxiliary' | 'final';
+}) => {
+  const heard = hears === 'auxiliary' ? auxiliary : final;
+  const distilled = distillation({ logits: heard, teacher, labels, temperature, alpha });
+  const own = klDivergence(soften(final, temperature), soften(auxiliary, temperature));
+  const auxiliaryCrossEntropy = crossEntropy(auxiliary, labels);
+  const finalCrossEntropy = crossEntropy(final, labels);
+  const told = tf.add(tf.mul(own, 0.3), tf.mul(auxiliaryCrossEntropy, 0.7));
+  return {
+    loss: tf.add<tf.Scalar>(tf.add(distilled.loss, told), finalCrossEntropy),
+    terms: { kl: distilled.terms.kl, ownKl: own, auxiliaryCrossEntropy, crossEntropy: finalCrossEntropy },
+  };
+};
+
+/** The last but one of the activations that are images. */
+const lastButOne = ({ activations }: Network): string | undefined => {
+  const images = Object.entries(activations).flatMap(([name, shape]) => (shape.kind === 'image' ? [name] : []));
+  return images.at(-2);
+};
+
+const whyNot = (student: Network, from: string | undefined): string | undefined => {
+  const name = from ?? lastButOne(student);
+  if (name === undefined) return `${student.name} has no activation for an auxiliary head`;
+  const shape = student.activations[name];
+  if (shape === undefined)
+    return `${student.name} has no activation ${name}; it has ${Object.keys(student.activations).join(', ')}`;
+  return shape.kind === 'image' ? undefined : `the activation ${name} of ${student.name} is no image`;
+};
+
+/** Depthwise, pointwise, batch norm, ReLU, twice; the first halves the sides. */
+const separable =
+  (out: number): Layer =>
+  (site) => {
+    const channels = channelsAt(site);
+    const depthwise = (name: string, stride: number): Layer =>
+      conv(name, channels, { kernel: 3, stride, padding: 1, groups: channels, initial: 'fan-out-normal' });
+    const pointwise = (name: string, to: number): Layer => conv(name, to, { kernel: 1, initial: 'fan-out-normal' });
+    return named(
+      'op',
+      sequential(
+        ...[depthwise('0', 2), pointwise('1', channels), batchNorm('2'), relu],
+        ...[depthwise('4', 1), pointwise('5', out), batchNorm('6'), relu],
+      ),
+    )(site);
+  };
+
+const imageAt = ({ input }: layers.LayerContext) => (input.kind === 'image' ? input : { height: 1, width: 1 });
+
+/** A mask in [½, 1) by which the activation is multiplied; images of an odd side go without. */
+const attention: Layer = (site) => {
+  const { height, width } = imageAt(site);
+  if (height % 2 === 1 || width % 2 === 1) return sequential()(site);
+  const mask = sequential(named('0', separable(channelsAt(site))), batchNorm('1'), relu, upsampleBilinear, sigmoid);
+  return named('attention', gated(mask))(site);
+};
+
+/** Separable convolutions until the sides are 4 or less, and a classifier. */
+const branch: Layer = (site) => {
+  const { height, width } = imageAt(site);
+  const halvings = Math.max(1, Math.ceil(Math.log2(Math.max(height, width) / 4)));
+  const convolutions = Array.from({ length: halvings }, (_, i) =>
+    named(`${i}`, separable(2 ** (i + 1) * channelsAt(site))),
+  );
+  return sequential(attention, named('scala', sequential(...convolutions)), globalMean, toClasses('fc'))(site);
+};
