@@ -1,3 +1,4 @@
+export { cmi } from './attacks/cmi.js';
 export { dafl } from './attacks/dafl.js';
 export { deepInversion, type Inversion } from './attacks/deep-inversion.js';
 export { dfme } from './attacks/dfme.js';

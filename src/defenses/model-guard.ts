@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { rows } from '../public/ops.js';
 import { between, choice, defineDefense, option, wholeAtLeast } from '../public/plugin.js';
 
 /**
@@ -147,7 +148,7 @@ export const quantised = (
   const ofClass = tf.oneHot(top, classes, 1, 0, 'float32') as tf.Tensor2D;
   const slots = tf.range(0, capacity);
   const held = tf.matMul(ofClass, tf.expandDims(counts, 1));
-  const known = tf.gather(answers, top);
+  const known = rows(answers, top);
   const distance = tf.sum(tf.abs(tf.sub(known, tf.expandDims(y, 1))), 2);
   const isThere = tf.less(tf.expandDims(slots, 0), held);
   const fits = tf.logicalAnd(tf.lessEqual(distance, epsilon), isThere);
