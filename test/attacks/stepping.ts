@@ -88,7 +88,11 @@ export const victimOf = (
 
 /** What a synthesiser works on. */
 export const siteOf = (
-  { victim, network, normalisation }: Pick<ReturnType<typeof victimOf>, 'victim' | 'network' | 'normalisation'> = victimOf(),
+  {
+    victim,
+    network,
+    normalisation,
+  }: Pick<ReturnType<typeof victimOf>, 'victim' | 'network' | 'normalisation'> = victimOf(),
   { network: student }: BuiltLearner = learnerOf(),
 ): SynthesisContext<'weights'> => ({ victim, input: network.input, classes, student, normalisation });
 

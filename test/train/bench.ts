@@ -163,7 +163,13 @@ export const failureOf = async (doing: Doing<unknown> | (() => Promise<unknown>)
 };
 
 /** A spec's step as an ordinary step that a runner takes, and what it begins with; for tests of single steps. */
-export const takenBy = <F extends tree.Tree, S extends tree.Tree, B extends tree.Tree, D extends tree.Tree, A extends Access>(
+export const takenBy = <
+  F extends tree.Tree,
+  S extends tree.Tree,
+  B extends tree.Tree,
+  D extends tree.Tree,
+  A extends Access,
+>(
   spec: FitSpec<F, S, B, tree.Tree, D, A>,
   data: D,
 ) => ({ step: wholeStep(spec), frame: frameOf(spec, data) });
