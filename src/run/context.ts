@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { awaitable } from '../core/errors.js';
 import type { Key } from '../core/random.js';
-import type { StoredTensor } from '../core/safetensors.js';
-import { build, clone, dispose, type Tree } from '../core/tree.js';
+import type { Safetensors, StoredTensor } from '../core/safetensors.js';
+import { clone, dispose, fromOutline, outlineOf, type Tree } from '../core/tree.js';
 import { question } from '../train/ask.js';
 import type { Context, Loop, Synthesised } from '../train/context.js';
 import { type EpochRecord, type FitResult, type FitSpec, fit, restoreTree, savedTree } from '../train/fit.js';
@@ -193,7 +193,7 @@ export const contextOf = (
     if (kept === undefined) state = await init(key.split('init'));
     else {
       next = Number(kept.metadata.iterations);
-      state = treeFrom(kept.tensors, stateName) as State;
+      state = treeFrom(kept, stateName) as State;
       found(JSON.parse(kept.metadata.footprint ?? '{}'), kept.tensors);
     }
     try {
@@ -202,10 +202,12 @@ export const contextOf = (
         const after = await body(state, next, context);
         if (after !== state) dispose(state);
         state = after;
-        await staging.writeTensors(file, Object.fromEntries([...savedTree(state, stateName), ...memory()]), {
-          iterations: String(next + 1),
-          asked: JSON.stringify(since(began)),
-        });
+        const { tensors, metadata } = storedTree(state, stateName);
+        await staging.writeTensors(
+          file,
+          { ...tensors, ...Object.fromEntries(memory()) },
+          { ...metadata, iterations: String(next + 1), footprint: JSON.stringify(since(began)) },
+        );
         for (const folder of made) await staging.remove(folder);
       }
       return state;
@@ -218,19 +220,21 @@ export const contextOf = (
   return { ...within(undefined, stageKey).context, footprint };
 };
 
-/** The tree whose tensors were stored under a name. */
-export const treeFrom = (tensors: Readonly<Record<string, StoredTensor>>, name: string): Tree =>
-  build(
-    Object.entries(tensors).flatMap(([path, { data, shape }]) =>
-      path === name || path.startsWith(`${name}/`)
-        ? [
-            [
-              path.slice(name.length + 1),
-              tf.tensor(data, [...shape], data instanceof Int32Array ? 'int32' : 'float32'),
-            ] as const,
-          ]
-        : [],
-    ),
+/** A tree as a file keeps it under a name: its tensors by path, and in the metadata how they lie in it. */
+export const storedTree = (tree: Tree, name: string): Safetensors => ({
+  tensors: Object.fromEntries(savedTree(tree, name)),
+  metadata: { [name]: JSON.stringify(outlineOf(tree)) },
+});
+
+/** The tree that was stored under a name. The caller owns it. */
+export const treeFrom = ({ tensors, metadata }: Safetensors, name: string): Tree =>
+  fromOutline(
+    JSON.parse(metadata[name] as string),
+    (path, dtype) => {
+      const { data, shape } = tensors[path] as StoredTensor;
+      return tf.tensor(data, [...shape], dtype);
+    },
+    name,
   );
 
 const keptFit = async <
