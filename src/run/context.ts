@@ -90,10 +90,13 @@ export const contextOf = (
   };
   const lots = new Map<string, Synthesised>();
 
-  /** A context in which everything is called by the name given and a number, and the fits and loops that it made. */
-  const within = (number: number | undefined, key: Key): { readonly context: Context; readonly made: Set<string> } => {
-    const made = new Set<string>();
-    const full = (name: string): string => (number === undefined ? name : `${name}-${number}`);
+  /**
+   * A context in which everything is called by the name given and the number of the iteration, of every loop that it is in (`-2-0`); and
+   * the files of what it made but for the images, which a later iteration has no use for.
+   */
+  const within = (numbers: string, key: Key): { readonly context: Context; readonly passing: Set<string> } => {
+    const passing = new Set<string>();
+    const full = (name: string): string => `${name}${numbers}`;
     const making = <A>(kind: string, name: string, make: (full: string) => Promise<A>) =>
       awaitable(
         'plugin',
@@ -109,6 +112,7 @@ export const contextOf = (
       value: (name, make) =>
         making('value', name, async (own) => {
           const file = `values/${own}.json`;
+          passing.add(file).add(`values/${own}.safetensors`);
           type Made = { readonly value: Awaited<ReturnType<typeof make>> } & Partial<Footprint>;
           const kept = (): Promise<Made | undefined> => staging.readJson(file);
           const made = await kept();
@@ -127,6 +131,7 @@ export const contextOf = (
       images: (name, make) =>
         making('images', name, async (own) => {
           const remembered = `values/${own}-images`;
+          passing.add(`${remembered}.json`).add(`${remembered}.safetensors`);
           const kept = await readLot(staging, stage, own);
           if (kept !== undefined) {
             found(
@@ -148,6 +153,7 @@ export const contextOf = (
       ask: (name, asked, set) =>
         making('answers', name, async (own): Promise<StoredAnswers> => {
           const file = `answers/${own}.safetensors`;
+          passing.add(file);
           const kept = await staging.readTensors(file);
           if (kept !== undefined) {
             found(JSON.parse(kept.metadata.footprint ?? '{}'), kept.tensors);
@@ -172,19 +178,24 @@ export const contextOf = (
       },
       loop: (name, loop) =>
         making('loop', name, async (own) => {
-          made.add(`loops/${own}`);
-          return repeated(own, loop, key.split(own));
+          passing.add(`loops/${own}`);
+          return repeated(own, loop, key.split(own), numbers);
         }),
       fit: (name, spec) =>
         making('fit', name, async (own) => {
-          made.add(`fits/${own}`);
+          passing.add(`fits/${own}`);
           return keptFit(stageRun, key.split(name), own, spec, { found, memory, spent });
         }),
     };
-    return { context, made };
+    return { context, passing };
   };
 
-  const repeated = async <State extends Tree>(name: string, { count, init, body }: Loop<State>, key: Key) => {
+  const repeated = async <State extends Tree>(
+    name: string,
+    { count, init, body }: Loop<State>,
+    key: Key,
+    numbers: string,
+  ) => {
     const file = `loops/${name}/state.safetensors`;
     const began = footprint();
     const kept = await staging.readTensors(file);
@@ -198,7 +209,7 @@ export const contextOf = (
     }
     try {
       for (; next < count; next++) {
-        const { context, made } = within(next, key.split(next));
+        const { context, passing } = within(`${numbers}-${next}`, key.split(next));
         const after = await body(state, next, context);
         if (after !== state) dispose(state);
         state = after;
@@ -208,7 +219,7 @@ export const contextOf = (
           { ...tensors, ...Object.fromEntries(memory()) },
           { ...metadata, iterations: String(next + 1), footprint: JSON.stringify(since(began)) },
         );
-        for (const folder of made) await staging.remove(folder);
+        for (const path of passing) await staging.remove(path);
       }
       return state;
     } catch (error) {
@@ -217,7 +228,7 @@ export const contextOf = (
     }
   };
 
-  return { ...within(undefined, stageKey).context, footprint };
+  return { ...within('', stageKey).context, footprint };
 };
 
 /** A tree as a file keeps it under a name: its tensors by path, and in the metadata how they lie in it. */
