@@ -430,11 +430,15 @@ export const fit = async <
       if (queries === 0) return whole;
       const size = affordable(whole.size, Math.floor((left * whole.size) / queries));
       if (size === whole.size) return whole;
+      const part = size === 0 ? undefined : bring(size);
+      if (part !== undefined && part.size <= size && costOf(part.call).queries <= left) {
+        dispose(whole.call);
+        return part;
+      }
+      if (part !== undefined) dispose(part.call);
+      // A source of batches of one size has none that leaves enough for another.
+      if (queries <= left) return whole;
       dispose(whole.call);
-      if (size === 0) return undefined;
-      const part = bring(size);
-      if (part.size <= size && costOf(part.call).queries <= left) return part;
-      dispose(part.call);
       return undefined;
     };
 
