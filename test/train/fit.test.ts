@@ -232,7 +232,7 @@ describe('a fit that goes on', () => {
     const before = tf.memory().numTensors;
     expect(await failureOf(fit(wider, host))).toMatchObject({
       kind: 'store',
-      what: 'the checkpoint has no tensor state/weights/w of shape [4]',
+      what: 'the checkpoint has no tensor state/own/weights/w of shape [4]',
       remedy: expect.stringContaining('--force'),
     });
     expect(tf.memory().numTensors).toBe(before);
