@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type DaflOptions, dafl, daflPresets, generating } from '../../src/attacks/dafl.js';
+import { dafl, generating } from '../../src/attacks/dafl.js';
 import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { take } from '../../src/engine/step.js';

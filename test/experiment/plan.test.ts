@@ -11,7 +11,15 @@ import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { type Source, type Sources, sourcesIn } from '../../src/experiment/identity.js';
-import { type Facts, makesNetwork, type Plan, plan, plannedValues, type Stage, trains } from '../../src/experiment/plan.js';
+import {
+  type Facts,
+  makesNetwork,
+  type Plan,
+  plan,
+  plannedValues,
+  type Stage,
+  trains,
+} from '../../src/experiment/plan.js';
 import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { adam, sgd } from '../../src/train/optimizers.js';

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { dafl } from '../../src/attacks/dafl.js';
-import { deepInversion, inversionPresets } from '../../src/attacks/deep-inversion.js';
+import { deepInversion } from '../../src/attacks/deep-inversion.js';
 import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { decodeImage, encodePng } from '../../src/data/images.js';
