@@ -188,7 +188,7 @@ describe('several defences', () => {
     })();
     expect(refused).toMatchObject({
       kind: 'experiment',
-      what: 'rounding wraps probabilities, and the defences before it give label only',
+      what: 'rounding changes probabilities, and the defences before it give label only',
       remedy: 'Put the defence that gives least last.',
     });
     expect(() => (compose as (...parts: Defense[]) => Defense)()).toThrow(FailureError);
