@@ -6,18 +6,16 @@ import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { generating, dafl as theDafl } from '../src/attacks/dafl.js';
 import { type Inversion, inverting, deepInversion as theInversion } from '../src/attacks/deep-inversion.js';
-import { jointFit, phaseFit, roundRobinLabels } from '../src/attacks/synthesis.js';
 import { key, uniforms } from '../src/core/random.js';
-import { dispose, type Tree } from '../src/core/tree.js';
+import { dispose, leaves, type Tree } from '../src/core/tree.js';
 import type { Normalisation } from '../src/data/dataset.js';
-import { publish } from '../src/defenses/victim.js';
 import { type Engine, loadEngine } from '../src/engine/engine.js';
 import { type Execution, executions } from '../src/engine/execution.js';
 import { runner } from '../src/engine/runner.js';
 import { thisProcessor } from '../src/engine/setup/processor.js';
 import { leNet5, leNet5Half } from '../src/models/lenet.js';
 import { mobileNetV2 } from '../src/models/mobilenet-v2.js';
-import type { ImageShape, Named, NetworkPlugin, Variables } from '../src/models/network.js';
+import type { ImageShape, Network, NetworkPlugin, Variables } from '../src/models/network.js';
 import { plainCnn } from '../src/models/plain-cnn.js';
 import { preResNet } from '../src/models/pre-resnet.js';
 import { resNet } from '../src/models/resnet.js';
@@ -25,12 +23,14 @@ import { resNeXt29 } from '../src/models/resnext.js';
 import { shuffleNetV2 } from '../src/models/shufflenet-v2.js';
 import { classifier } from '../src/train/classifier.js';
 import { accuracyBy, evaluationStep } from '../src/train/evaluate.js';
-import type { FitSpec } from '../src/train/fit.js';
+import { type FitSpec, frameOf, type Noted, wholeState, wholeStep } from '../src/train/fit.js';
 import type { ImageSet } from '../src/train/images.js';
 import { crossEntropy } from '../src/train/losses.js';
 import { sgd } from '../src/train/optimizers.js';
+import { type Access, publish } from '../src/train/oracle.js';
 import type { Recipe } from '../src/train/recipe.js';
 import { constant } from '../src/train/schedules.js';
+import { jointFit, phaseFit, roundRobinLabels, type SynthesisContext } from '../src/train/synthesis.js';
 
 const usage = `npm run bench -- [--torch PYTHON] [--rounds N] [--only TEXT] [--threads N] [--execution HOW] [--memory STEPS]
 
@@ -179,18 +179,13 @@ interface Subject {
 }
 
 /** Takes the steps of a fit. */
-const fitting = <F extends Tree, S extends Tree, B extends Tree, K extends Tree, D extends Tree>({
-  step,
-  frozen,
-  init,
-  source: sourceOf,
-  epochs,
-  stepsPerEpoch,
-  schedule,
-}: FitSpec<F, S, B, K, D>): Subject => {
-  const source = sourceOf(key('batches'));
-  const running = runner(step, { frozen, data: source.data }, { warn: console.error });
-  const state = init(key('bench'));
+const fitting = <F extends Tree, S extends Tree, B extends Tree, K extends Tree, D extends Tree, A extends Access>(
+  spec: FitSpec<F, S, B, K, D, A>,
+): Subject => {
+  const { frozen, epochs, stepsPerEpoch, schedule } = spec;
+  const source = spec.source(key('batches'));
+  const running = runner(wholeStep(spec), frameOf(spec, source.data), { warn: console.error });
+  const state = wholeState(spec, key('bench'));
   running.load(state);
   dispose(state);
   const rate = schedule.at({ epoch: 0, step: 0, stepsPerEpoch: stepsPerEpoch ?? source.steps, epochs });
@@ -205,7 +200,7 @@ const fitting = <F extends Tree, S extends Tree, B extends Tree, K extends Tree,
   return {
     run: (steps) => {
       const started = performance.now();
-      const all: Named[] = [];
+      const all: Noted[] = [];
       let images = 0;
       for (let taken = 0; taken < steps; taken += running.stride) {
         const calls = Array.from({ length: Math.min(running.stride, steps - taken) }, () => {
@@ -217,7 +212,7 @@ const fitting = <F extends Tree, S extends Tree, B extends Tree, K extends Tree,
         dispose(calls);
       }
       for (const metrics of all) {
-        for (const metric of Object.values(metrics)) metric.dataSync();
+        for (const metric of leaves(metrics)) metric.dataSync();
         dispose(metrics);
       }
       milliseconds.all += performance.now() - started;
@@ -227,7 +222,7 @@ const fitting = <F extends Tree, S extends Tree, B extends Tree, K extends Tree,
     how: () => `${running.execution}${running.stride === 1 ? '' : `, ${running.stride} steps a call`}`,
     dispose: () => {
       running.dispose();
-      dispose([source.data, frozen]);
+      dispose(frozen === undefined ? source.data : [source.data, frozen]);
     },
   };
 };
@@ -243,8 +238,6 @@ const trainer = (row: Row): Subject => {
         recipe: { epochs: 1, batch, optimizer, schedule: constant(0.01), precision },
       },
       data: imagesFor(row),
-      frozen: {},
-      target: () => ({}),
       loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels) }),
     }),
   );
@@ -253,13 +246,22 @@ const trainer = (row: Row): Subject => {
 /** The attack's own step, on a victim as it was initialised. */
 const synthesiser = (attack: Attack, { net, image, batch, steps }: Row): Subject => {
   const network = net.build(image, 10);
-  const victim = publish(network, network.init(key('victim')), normalisationOf(image));
+  const normalisation = normalisationOf(image);
+  const victim = publish({ network, variables: network.init(key('victim')), normalisation });
+  const about = (student: Network): SynthesisContext<'weights'> => ({
+    victim,
+    input: image,
+    classes: network.classes,
+    student,
+    normalisation,
+  });
   if (attack.name === 'deepInversion')
     return fitting(
-      phaseFit(inverting({ ...attack.settings, batch }), { victim, student: network }, 0, {
+      phaseFit(inverting({ ...attack.settings, batch }), about(network), 0, {
         labels: roundRobinLabels(batch, network.classes),
         // Adaptive DeepInversion alone reads it.
         student: { params: {}, stats: {} },
+        memory: {},
         before: undefined,
         every: steps,
       }),
@@ -270,7 +272,7 @@ const synthesiser = (attack: Attack, { net, image, batch, steps }: Row): Subject
   return fitting(
     jointFit(
       generating({ ...settings, batch }),
-      { victim, student },
+      about(student),
       { epochs: 1, stepsPerEpoch: steps, temperature: 1 },
       { network: student, recipe: { epochs: 1, batch, optimizer, schedule } },
     ),

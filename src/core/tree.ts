@@ -34,17 +34,25 @@ export const dispose = (tree: Tree): void => {
 /** Marks every leaf so that no enclosing `tf.tidy` disposes of it; whoever calls this owns the tree. */
 export const keep = <T extends Tree>(tree: T): T => map(tree, (leaf) => tf.keep(leaf));
 
-/** The tree of which these are the entries; records whose names count from 0 are lists. */
-export const build = (of: readonly (readonly [string, tf.Tensor])[]): Tree => {
-  const [first] = of;
-  if (of.length === 1 && first?.[0] === '') return first[1];
-  const parts = new Map<string, (readonly [string, tf.Tensor])[]>();
-  for (const [path, leaf] of of) {
-    const [name, ...rest] = path.split('/') as [string, ...string[]];
-    parts.set(name, [...(parts.get(name) ?? []), [rest.join('/'), leaf]]);
-  }
-  const built = [...parts].map(([name, entriesOf]) => [name, build(entriesOf)] as const);
-  const isList = built.length > 0 && built.every(([name]) => /^\d+$/.test(name));
-  if (!isList) return Object.fromEntries(built);
-  return [...built].sort(([a], [b]) => Number(a) - Number(b)).map(([, child]) => child);
+/** A tree without its numbers, as plain JSON: the type of each leaf, in the records and lists that it lies in. */
+export type Outline = tf.DataType | { readonly [name: string]: Outline } | readonly Outline[];
+
+export const outlineOf = (tree: Tree): Outline => {
+  if (tree instanceof tf.Tensor) return tree.dtype;
+  if (Array.isArray(tree)) return tree.map(outlineOf);
+  return Object.fromEntries(Object.entries(tree).map(([name, child]) => [name, outlineOf(child)]));
+};
+
+/** The tree of an outline; `leafAt` gives each leaf. */
+export const fromOutline = (
+  outline: Outline,
+  leafAt: (path: string, dtype: tf.DataType) => tf.Tensor,
+  path = '',
+): Tree => {
+  if (typeof outline === 'string') return leafAt(path, outline);
+  const at = (name: string | number) => (path === '' ? String(name) : `${path}/${name}`);
+  if (Array.isArray(outline)) return outline.map((child: Outline, i) => fromOutline(child, leafAt, at(i)));
+  return Object.fromEntries(
+    Object.entries(outline).map(([name, child]) => [name, fromOutline(child, leafAt, at(name))]),
+  );
 };

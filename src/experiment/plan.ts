@@ -387,8 +387,13 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const victim = against === undefined || alone ? undefined : victimOf.get(against);
         const defense = of.defenses.find((each) => each.label === against)?.defense;
         const asked = rank[attack.needs];
-        const wrappers = (alone || defense === undefined ? [] : partsOf(defense)).filter(
-          (part) => part.answers !== undefined && asked > rank[part.preserves ?? 'none'],
+        const answering = (alone || defense === undefined ? [] : partsOf(defense)).filter(
+          (part) => part.answers !== undefined,
+        );
+        // What preserves all that is asked for is left out, unless a wrapper after it takes in what it gives.
+        const wrappers = answering.slice(
+          0,
+          1 + answering.findLastIndex((part) => asked > rank[part.preserves ?? 'none']),
         );
         const limit = attack.budget ?? of.budget;
         const budget = limit === undefined || !isBlackBox(needs) ? {} : { budget: limit };

@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { awaitable } from '../core/errors.js';
 import type { Key } from '../core/random.js';
-import type { StoredTensor } from '../core/safetensors.js';
-import { build, clone, dispose, type Tree } from '../core/tree.js';
+import type { Safetensors, StoredTensor } from '../core/safetensors.js';
+import { clone, dispose, fromOutline, outlineOf, type Tree } from '../core/tree.js';
 import { question } from '../train/ask.js';
 import type { Context, Loop, Synthesised } from '../train/context.js';
 import { type EpochRecord, type FitResult, type FitSpec, fit, restoreTree, savedTree } from '../train/fit.js';
@@ -90,10 +90,13 @@ export const contextOf = (
   };
   const lots = new Map<string, Synthesised>();
 
-  /** A context in which everything is called by the name given and a number, and the fits and loops that it made. */
-  const within = (number: number | undefined, key: Key): { readonly context: Context; readonly made: Set<string> } => {
-    const made = new Set<string>();
-    const full = (name: string): string => (number === undefined ? name : `${name}-${number}`);
+  /**
+   * A context in which everything is called by the name given and the number of the iteration, of every loop that it is in (`-2-0`); and
+   * the files of what it made but for the images, which a later iteration has no use for.
+   */
+  const within = (numbers: string, key: Key): { readonly context: Context; readonly passing: Set<string> } => {
+    const passing = new Set<string>();
+    const full = (name: string): string => `${name}${numbers}`;
     const making = <A>(kind: string, name: string, make: (full: string) => Promise<A>) =>
       awaitable(
         'plugin',
@@ -109,6 +112,7 @@ export const contextOf = (
       value: (name, make) =>
         making('value', name, async (own) => {
           const file = `values/${own}.json`;
+          passing.add(file).add(`values/${own}.safetensors`);
           type Made = { readonly value: Awaited<ReturnType<typeof make>> } & Partial<Footprint>;
           const kept = (): Promise<Made | undefined> => staging.readJson(file);
           const made = await kept();
@@ -127,6 +131,7 @@ export const contextOf = (
       images: (name, make) =>
         making('images', name, async (own) => {
           const remembered = `values/${own}-images`;
+          passing.add(`${remembered}.json`).add(`${remembered}.safetensors`);
           const kept = await readLot(staging, stage, own);
           if (kept !== undefined) {
             found(
@@ -148,6 +153,7 @@ export const contextOf = (
       ask: (name, asked, set) =>
         making('answers', name, async (own): Promise<StoredAnswers> => {
           const file = `answers/${own}.safetensors`;
+          passing.add(file);
           const kept = await staging.readTensors(file);
           if (kept !== undefined) {
             found(JSON.parse(kept.metadata.footprint ?? '{}'), kept.tensors);
@@ -172,19 +178,24 @@ export const contextOf = (
       },
       loop: (name, loop) =>
         making('loop', name, async (own) => {
-          made.add(`loops/${own}`);
-          return repeated(own, loop, key.split(own));
+          passing.add(`loops/${own}`);
+          return repeated(own, loop, key.split(own), numbers);
         }),
       fit: (name, spec) =>
         making('fit', name, async (own) => {
-          made.add(`fits/${own}`);
+          passing.add(`fits/${own}`);
           return keptFit(stageRun, key.split(name), own, spec, { found, memory, spent });
         }),
     };
-    return { context, made };
+    return { context, passing };
   };
 
-  const repeated = async <State extends Tree>(name: string, { count, init, body }: Loop<State>, key: Key) => {
+  const repeated = async <State extends Tree>(
+    name: string,
+    { count, init, body }: Loop<State>,
+    key: Key,
+    numbers: string,
+  ) => {
     const file = `loops/${name}/state.safetensors`;
     const began = footprint();
     const kept = await staging.readTensors(file);
@@ -193,20 +204,22 @@ export const contextOf = (
     if (kept === undefined) state = await init(key.split('init'));
     else {
       next = Number(kept.metadata.iterations);
-      state = treeFrom(kept.tensors, stateName) as State;
+      state = treeFrom(kept, stateName) as State;
       found(JSON.parse(kept.metadata.footprint ?? '{}'), kept.tensors);
     }
     try {
       for (; next < count; next++) {
-        const { context, made } = within(next, key.split(next));
+        const { context, passing } = within(`${numbers}-${next}`, key.split(next));
         const after = await body(state, next, context);
         if (after !== state) dispose(state);
         state = after;
-        await staging.writeTensors(file, Object.fromEntries([...savedTree(state, stateName), ...memory()]), {
-          iterations: String(next + 1),
-          asked: JSON.stringify(since(began)),
-        });
-        for (const folder of made) await staging.remove(folder);
+        const { tensors, metadata } = storedTree(state, stateName);
+        await staging.writeTensors(
+          file,
+          { ...tensors, ...Object.fromEntries(memory()) },
+          { ...metadata, iterations: String(next + 1), footprint: JSON.stringify(since(began)) },
+        );
+        for (const path of passing) await staging.remove(path);
       }
       return state;
     } catch (error) {
@@ -215,22 +228,24 @@ export const contextOf = (
     }
   };
 
-  return { ...within(undefined, stageKey).context, footprint };
+  return { ...within('', stageKey).context, footprint };
 };
 
-/** The tree whose tensors were stored under a name. */
-export const treeFrom = (tensors: Readonly<Record<string, StoredTensor>>, name: string): Tree =>
-  build(
-    Object.entries(tensors).flatMap(([path, { data, shape }]) =>
-      path === name || path.startsWith(`${name}/`)
-        ? [
-            [
-              path.slice(name.length + 1),
-              tf.tensor(data, [...shape], data instanceof Int32Array ? 'int32' : 'float32'),
-            ] as const,
-          ]
-        : [],
-    ),
+/** A tree as a file keeps it under a name: its tensors by path, and in the metadata how they lie in it. */
+export const storedTree = (tree: Tree, name: string): Safetensors => ({
+  tensors: Object.fromEntries(savedTree(tree, name)),
+  metadata: { [name]: JSON.stringify(outlineOf(tree)) },
+});
+
+/** The tree that was stored under a name. The caller owns it. */
+export const treeFrom = ({ tensors, metadata }: Safetensors, name: string): Tree =>
+  fromOutline(
+    JSON.parse(metadata[name] as string),
+    (path, dtype) => {
+      const { data, shape } = tensors[path] as StoredTensor;
+      return tf.tensor(data, [...shape], dtype);
+    },
+    name,
   );
 
 const keptFit = async <

@@ -24,11 +24,10 @@ import { question } from '../train/ask.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';
 import type { Doing } from '../train/context.js';
 import { logitsOn } from '../train/evaluate.js';
-import { savedTree } from '../train/fit.js';
 import { crossEntropy } from '../train/losses.js';
 import { type Access, type AnswerShift, publish, retire, type Victim, type Wrapper } from '../train/oracle.js';
 import type { Learner } from '../train/recipe.js';
-import { contextOf, type Footprint, treeFrom } from './context.js';
+import { contextOf, type Footprint, storedTree, treeFrom } from './context.js';
 import { checkpointOf, files, input, optionalInput, readRecord } from './outputs.js';
 import { refuseStrangers } from './pool.js';
 import type { TrainingRecord } from './record.js';
@@ -62,7 +61,7 @@ export const trainStage = async (
   /** Tensors of an earlier stage, for the length of `use`. */
   const borrowingTree = async <A>(role: string, use: (tree: Tree) => Promise<A>): Promise<A> => {
     const prepared = await optionalInput(store, stage, role);
-    const tree = prepared === undefined ? {} : treeFrom((await prepared.tensors(files.prepared)).tensors, 'prepared');
+    const tree = prepared === undefined ? {} : treeFrom(await prepared.tensors(files.prepared), 'prepared');
     return use(tree).finally(() => dispose(tree));
   };
   /** A victim as it answers through its wrappers, for the length of `use`. */
@@ -158,9 +157,9 @@ export const trainStage = async (
       return defending(work, async (teacher, context) => {
         const prepared: Tree = await ran(() => prepare(teacher, context));
         try {
-          const tensors = Object.fromEntries(savedTree(prepared, 'prepared'));
+          const { tensors, metadata } = storedTree(prepared, 'prepared');
           assertFinite(tensors);
-          await stageRun.staging.writeTensors(files.prepared, tensors);
+          await stageRun.staging.writeTensors(files.prepared, tensors, metadata);
         } finally {
           dispose(prepared);
         }

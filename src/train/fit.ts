@@ -230,10 +230,57 @@ const beatsChance = (accuracy: number, classes: number, images: number): boolean
 };
 
 /** A fit's state as it is checkpointed: the spec's own, and what the victim's defences remember. */
-type Whole<State extends Tree> = { readonly own: State; readonly memory: Tree };
+export type Whole<State extends Tree> = { readonly own: State; readonly memory: Tree };
 
 /** What a step of a fit gives to be read. */
-type Noted = { readonly metrics: Named; readonly shift?: tf.Tensor1D };
+export type Noted = { readonly metrics: Named; readonly shift?: tf.Tensor1D };
+
+/** What a fit's steps read and do not change. */
+export type Frame<Frozen extends Tree, Data extends Tree> = {
+  readonly frozen: Frozen;
+  readonly data: Data;
+  readonly victim: VictimTensors | NoTensors;
+};
+
+/**
+ * A spec's step as a runner takes it: with its victim open, on a state that holds what the victim's defences remember. `told` is what a step
+ * of this batch asks, whenever one is taken operation by operation, or traced.
+ */
+export const wholeStep =
+  <Frozen extends Tree, State extends Tree, Batch extends Tree, Data extends Tree, A extends Access>(
+    { step, victim }: Pick<FitSpec<Frozen, State, Batch, Tree, Data, A>, 'step' | 'victim'>,
+    told: (batch: Batch, asked: Asked) => void = () => undefined,
+  ): Step<Frame<Frozen, Data>, Whole<State>, Batch, Noted> =>
+  (given, { own, memory }, batch, inputs) => {
+    if (victim === undefined) {
+      const { state, metrics } = step({ ...given, victim: {} as Oracle<A> }, own, batch, inputs);
+      return { state: { own: state, memory }, metrics: { metrics } };
+    }
+    const { oracle, close } = open(victim, { tensors: given.victim as VictimTensors, memory, seed: inputs.seed });
+    const { state, metrics } = step({ ...given, victim: oracle }, own, batch, inputs);
+    const { asked, shift, memory: next } = close();
+    told(batch, asked);
+    return { state: { own: state, memory: next }, metrics: shift === undefined ? { metrics } : { metrics, shift } };
+  };
+
+/** What the steps of a spec read, on a source's data. */
+export const frameOf = <Frozen extends Tree, Data extends Tree, A extends Access>(
+  { frozen, victim }: { readonly frozen?: Frozen | undefined; readonly victim?: Victim<A> | undefined },
+  data: Data,
+): Frame<Frozen, Data> => ({
+  frozen: (frozen ?? {}) as Frozen,
+  data,
+  victim: victim === undefined ? {} : tensorsOf(victim),
+});
+
+/** The state before the first step, which the caller owns. */
+export const wholeState = <State extends Tree, A extends Access>(
+  { init, victim }: { readonly init: (key: Key) => State; readonly victim?: Victim<A> | undefined },
+  key: Key,
+): Whole<State> => ({
+  own: init(key),
+  memory: victim === undefined ? {} : clone(sessionOf(victim).memory),
+});
 
 /**
  * Runs a step over a source of batches for a number of epochs: the project's only training loop. Resumes from the host's
@@ -265,30 +312,8 @@ export const fit = async <
   const seeds = host.key.split('step');
   /** What a step asks the victim, by the form of its batch: known once the step was taken, or traced. */
   const costs = new Map<string, Asked>();
-  type Frame = { readonly frozen: Frozen; readonly data: Data; readonly victim: VictimTensors | NoTensors };
-  const frame: Frame = {
-    frozen: (spec.frozen ?? {}) as Frozen,
-    data: source.data,
-    victim: victim === undefined ? {} : tensorsOf(victim),
-  };
-  const step: Step<Frame, Whole<State>, Batch, Noted> = (given, { own, memory }, batch, inputs) => {
-    if (victim === undefined) {
-      const { state, metrics } = spec.step({ ...given, victim: {} as Oracle<A> }, own, batch, inputs);
-      return { state: { own: state, memory }, metrics: { metrics } };
-    }
-    const { oracle, close } = open(victim, { tensors: given.victim as VictimTensors, memory, seed: inputs.seed });
-    let taken: Taken<State, Named> | undefined;
-    try {
-      taken = spec.step({ ...given, victim: oracle }, own, batch, inputs);
-    } catch (error) {
-      close();
-      throw error;
-    }
-    const { state, metrics } = taken;
-    const { asked, shift, memory: next } = close();
-    costs.set(formOf(batch).join(), asked);
-    return { state: { own: state, memory: next }, metrics: shift === undefined ? { metrics } : { metrics, shift } };
-  };
+  const frame = frameOf(spec, source.data);
+  const step = wholeStep(spec, (batch: Batch, asked) => costs.set(formOf(batch).join(), asked));
   const runner = runnerOf(step, frame, host);
   const validate = spec.validate?.((other) =>
     runner.also((given, { own, memory }, batch, inputs) => {
@@ -301,10 +326,7 @@ export const fit = async <
 
   try {
     const saved = await host.load();
-    const fresh: Whole<State> = {
-      own: spec.init(host.key.split('init')),
-      memory: clone(session?.memory ?? {}),
-    };
+    const fresh = wholeState(spec, host.key.split('init'));
     try {
       const state = saved === undefined ? fresh : restoreTree(fresh, saved.tensors, 'state');
       runner.load(state);
@@ -408,11 +430,15 @@ export const fit = async <
       if (queries === 0) return whole;
       const size = affordable(whole.size, Math.floor((left * whole.size) / queries));
       if (size === whole.size) return whole;
+      const part = size === 0 ? undefined : bring(size);
+      if (part !== undefined && part.size <= size && costOf(part.call).queries <= left) {
+        dispose(whole.call);
+        return part;
+      }
+      if (part !== undefined) dispose(part.call);
+      // A source of batches of one size has none that leaves enough for another.
+      if (queries <= left) return whole;
       dispose(whole.call);
-      if (size === 0) return undefined;
-      const part = bring(size);
-      if (part.size <= size && costOf(part.call).queries <= left) return part;
-      dispose(part.call);
       return undefined;
     };
 

@@ -290,6 +290,13 @@ export const distillFromPool = async <State extends Tree, A extends Access, Memo
       }),
     );
 
+  /** The student after the steps that follow a batch. The last steps of all are one fit, whose log is the student's. */
+  const distilBetween = async (on: Pick<Context, 'fit'>, student: ClassifierState, batch: number) => {
+    const count = takenBefore(batch + 1) - takenBefore(batch);
+    if (count === 0 || takenBefore(batch + 1) === steps) return clone(student);
+    return (await distil(on, student, takenBefore(batch), count)).last;
+  };
+
   const { student = fresh(), ...rest } = await context.loop<Pooling<Memory>>('pool', {
     count: batches,
     init: (key) => ({
@@ -298,27 +305,26 @@ export const distillFromPool = async <State extends Tree, A extends Access, Memo
     }),
     body: async ({ memory, student: learning }, batch, inner) => {
       const known = learning ?? fresh();
-      const labels = labelsOf(batch);
-      const { state, updates } = await synthesise(synthesiser, about, {
-        labels,
-        student: known.variables,
-        memory,
-        every,
-        context: inner,
-      });
+      // What is made on the way is this iteration's, whatever fails in it.
+      const owned: Tree[] = learning === undefined ? [known] : [];
       try {
+        const labels = labelsOf(batch);
+        const { state, updates } = await synthesise(synthesiser, about, {
+          labels,
+          student: known.variables,
+          memory,
+          every,
+          context: inner,
+        });
+        owned.push(state);
         await inner.images('lot', async () => ({ ...shownOf(synthesiser, about, state), labels, updates }));
+        const student = learning === undefined ? undefined : await distilBetween(inner, learning, batch);
+        if (student !== undefined) owned.push(student);
         const key = inner.key.split('memory');
         const after = synthesiser.memory?.after(about, { memory, state, key }) ?? clone(memory);
-        if (learning === undefined) return { memory: after };
-        const count = takenBefore(batch + 1) - takenBefore(batch);
-        // The last steps are one fit, whose log is the student's.
-        if (count === 0 || takenBefore(batch + 1) === steps) return { memory: after, student: clone(learning) };
-        const { last } = await distil(inner, learning, takenBefore(batch), count);
-        return { memory: after, student: last };
+        return student === undefined ? { memory: after } : { memory: after, student: clone(student) };
       } finally {
-        dispose(state);
-        if (learning === undefined) dispose(known);
+        dispose(owned);
       }
     },
   });

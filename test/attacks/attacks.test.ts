@@ -7,29 +7,49 @@ import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
-import { publish, restrict, type Victim } from '../../src/defenses/victim.js';
+import type { Defense } from '../../src/defenses/defense.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import type { Variables } from '../../src/models/network.js';
 import { classifier } from '../../src/train/classifier.js';
 import { logitsOn } from '../../src/train/evaluate.js';
+import { normalisePixels } from '../../src/train/images.js';
 import { crossEntropy, distillation } from '../../src/train/losses.js';
+import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { built, context, data, endOf, numbersOf, opened, setOf, sets, succeed, type Tried } from '../train/bench.js';
 import { expectClose } from '../train/tensors.js';
 
 const learner = built({ epochs: 2 });
 const { network } = learner;
+// Not the student's: the victim normalises by itself.
+const normalisation = { mean: [0.5], std: [0.25] };
 let teacher: Variables;
-let victim: Victim<'weights'>;
 beforeAll(async () => {
   await loadEngine();
   teacher = network.init(key('teacher'));
-  victim = publish(network, teacher, { mean: [0.5], std: [0.25] });
 });
 
-const steal = async (attack: AnyAttack, from: Victim = victim, tried: Tried = context()) => {
+/** The teacher as the attack asks it, behind a defence. */
+const victimOf = ({ needs }: AnyAttack, { answers, name, preserves }: Partial<Defense> = {}): Victim =>
+  publish({
+    network,
+    variables: teacher,
+    normalisation,
+    access: needs,
+    wrappers: answers === undefined ? [] : [{ name: name as string, answers, preserves, prepared: {} }],
+  });
+
+const steal = async (attack: AnyAttack, defense: Partial<Defense> = {}, tried: Tried = context()) => {
+  const victim = victimOf(attack, defense);
   const given: AttackContext = { ...tried, data: sets as never, fullStepsPerEpoch: 5 };
-  return endOf(await succeed(attack.steal(restrict(from, attack.needs), learner, given)));
+  const stolen = endOf(await succeed(attack.steal(victim, learner, given)));
+  const { asked } = sessionOf(victim);
+  retire(victim);
+  return { ...stolen, asked };
 };
+
+/** What the teacher computes of pixels in [0, 1]. */
+const answered = (variables: Variables, pixels: tf.Tensor4D) =>
+  network.apply(variables, normalisePixels(pixels, normalisation), { mode: 'eval' }).logits;
 
 const close = (actual: Record<string, number[]>, expected: Record<string, number[]>, tolerance: number) => {
   expect(Object.keys(actual)).toEqual(Object.keys(expected));
@@ -44,7 +64,7 @@ describe('distillation', () => {
       data: sets.train,
       frozen: teacher,
       // The teacher's own logits, not the probabilities it publishes.
-      target: (frozen, images) => ({ logits: network.apply(frozen, images, { mode: 'eval' }).logits }),
+      target: ({ frozen, pixels }) => ({ logits: answered(frozen, pixels) }),
       loss: ({ logits, target, batch: { labels } }) =>
         distillation({ logits, teacher: target.logits, labels, temperature, alpha }),
     });
@@ -66,8 +86,9 @@ describe('distillation', () => {
   });
 
   test('asks about every augmented image of every epoch', async () => {
-    const { queries, images } = await steal(kd());
+    const { queries, images, asked } = await steal(kd());
     expect([queries, images]).toEqual([2 * 34, 2 * 34]);
+    expect(asked).toEqual({ queries: 2 * 34, forward: 0, backward: 0 });
   });
 
   test('has the paper’s CIFAR-10 settings by default', () => {
@@ -85,10 +106,9 @@ describe('distillation', () => {
     ['rounded to whole numbers', rounding(0)],
     ['rounded to one digit', rounding(1)],
     ['the largest alone', topK(1)],
-  ])('stays finite where probabilities are told to be 0 (%s)', async (_, { expose }) => {
-    const wrapped = expose?.(victim) as Victim;
+  ])('stays finite where probabilities are told to be 0 (%s)', async (_, defense) => {
     for (const attack of [kd(), kd({ temperature: 20, alpha: 1 })]) {
-      const { last, history } = await steal(attack, wrapped);
+      const { last, history } = await steal(attack, defense);
       expect(Object.values(last).flat().every(Number.isFinite)).toBe(true);
       expect(history.every(({ metrics }) => Object.values(metrics).every(Number.isFinite))).toBe(true);
     }
@@ -102,12 +122,21 @@ describe('distillation', () => {
 
 describe('hard labels', () => {
   /** A victim that calls everything by its last class. */
-  const stubborn: Victim<'label'> = { frozen: {}, labels: (_, images) => tf.fill([images.shape[0]], 2, 'int32') };
+  const stubborn: Partial<Defense> = {
+    name: 'stubborn',
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities: { shape } }) => ({
+        logProbabilities: tf.log(tf.oneHot(tf.fill([shape[0]], 2, 'int32'), shape[1]).cast('float32')) as tf.Tensor2D,
+      }),
+    },
+  };
 
   test('are the victim’s, not the true ones', async () => {
-    const asked = context();
-    const given = { ...asked, data: sets as never, fullStepsPerEpoch: 3 };
-    const result = await succeed(hardLabel().steal(stubborn, built({ epochs: 6 }), given));
+    const given = { ...context(), data: sets as never, fullStepsPerEpoch: 3 };
+    const victim = victimOf(hardLabel(), stubborn) as Victim<'label'>;
+    const result = await succeed(hardLabel().steal(victim, built({ epochs: 6 }), given));
+    retire(victim);
     const logits = logitsOn(network, result.last, setOf(data.test));
     const answers = Array.from({ length: 12 }, (_, i) => {
       const row = logits.subarray(3 * i, 3 * i + 3);
@@ -123,37 +152,38 @@ describe('hard labels', () => {
       learner,
       data: sets.train,
       frozen: teacher,
-      target: (frozen, images) => {
-        const { logits } = network.apply(frozen, images, { mode: 'eval' });
-        return { labels: tf.argMax<tf.Tensor1D>(logits, 1) };
-      },
+      target: ({ frozen, pixels }) => ({ labels: tf.argMax<tf.Tensor1D>(answered(frozen, pixels), 1) }),
       loss: ({ logits, target }) => ({ loss: crossEntropy(logits, target.labels) }),
     });
     const byHand = endOf(await succeed(tried.fit('student', spec)));
     expect((await steal(hardLabel())).last).toEqual(byHand.last);
-    expect((await steal(hardLabel(), labelOnly().expose?.(victim))).last).toEqual(byHand.last);
+    expect((await steal(hardLabel(), labelOnly())).last).toEqual(byHand.last);
   });
 
   test('cost one query an image and epoch, and no checkpoint is chosen with them', async () => {
-    const { queries, best } = await steal(hardLabel());
+    const { queries, best, asked } = await steal(hardLabel());
     expect([queries, best]).toEqual([2 * 34, undefined]);
+    expect(asked).toEqual({ queries: 2 * 34, forward: 0, backward: 0 });
     expect(hardLabel().data.kind).toBe('unlabelled');
   });
 });
 
 describe('honest training', () => {
   test('asks nobody, is the same whoever the victim is, and chooses its best checkpoint by held-out images', async () => {
-    const { seconds: _, history: __, ...alone } = await steal(scratch(), { frozen: {} });
-    const { seconds: ___, history: ____, ...beside } = await steal(scratch());
+    const given: AttackContext = { ...context(), data: sets as never, fullStepsPerEpoch: 5 };
+    const nobody = {} as Victim<'none'>;
+    const { seconds: _, history: __, ...alone } = endOf(await succeed(scratch().steal(nobody, learner, given)));
+    const { seconds: ___, history: ____, asked, ...beside } = await steal(scratch());
     expect(alone).toEqual(beside);
-    expect(alone.queries).toBe(0);
+    expect(alone).toMatchObject({ queries: 0, forward: 0, backward: 0 });
+    expect(asked).toEqual({ queries: 0, forward: 0, backward: 0 });
     expect(alone.best).toBeDefined();
   });
 
   test('starts where the student of any attack starts, with the same batches: differences are paired', async () => {
     const tried = context();
-    await steal(scratch(), victim, tried);
-    await steal(kd(), victim, tried);
+    await steal(scratch(), {}, tried);
+    await steal(kd(), {}, tried);
     const [one, two] = tried.specs.map(({ init, source }) => {
       const state = init(key('a'));
       const from = source(key('b'));
@@ -170,7 +200,7 @@ describe('honest training', () => {
     const still = { ...learner, recipe: { ...learner.recipe, schedule: { ...learner.recipe.schedule, at: () => 0 } } };
     const loss = async (attack: AnyAttack) => {
       const given = { ...context(), data: { train: { ...sets.train, augmentation: { crop: 0, flip: false } } } };
-      const fitted = endOf(await succeed(attack.steal(victim, still, given as never)));
+      const fitted = endOf(await succeed(attack.steal({} as Victim, still, given as never)));
       return fitted.history[0]?.metrics.loss as number;
     };
     const [none, half, all] = [
@@ -185,10 +215,10 @@ describe('honest training', () => {
 
   test('ends when it stays at chance, and an attack does not: a defence may hold it there', async () => {
     const tried = context();
-    await steal(scratch(), victim, tried);
-    await steal(labelSmoothing(), victim, tried);
-    await steal(kd(), victim, tried);
-    await steal(hardLabel(), victim, tried);
-    expect(tried.specs.map(({ classes }) => classes)).toEqual([3, 3, undefined, undefined]);
+    await steal(scratch(), {}, tried);
+    await steal(labelSmoothing(), {}, tried);
+    await steal(kd(), {}, tried);
+    await steal(hardLabel(), {}, tried);
+    expect(tried.specs.map(({ stopAtChance }) => stopAtChance?.classes)).toEqual([3, 3, undefined, undefined]);
   });
 });

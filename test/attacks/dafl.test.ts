@@ -1,12 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { dafl, generating } from '../../src/attacks/dafl.js';
-import { jointFit } from '../../src/attacks/synthesis.js';
 import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { take } from '../../src/engine/step.js';
+import type { ClassifierState } from '../../src/train/classifier.js';
+import { frameOf, wholeStep } from '../../src/train/fit.js';
 import { distillationKl } from '../../src/train/losses.js';
+import { tensorsOf } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
+import { jointFit } from '../../src/train/synthesis.js';
 import { activationLoss, informationEntropy, oneHotLoss } from '../../src/train/synthesis-losses.js';
 import { bitsOf } from '../engine/bits.js';
 import { refusal } from '../run/helpers.js';
@@ -73,6 +76,9 @@ describe('options are refused', () => {
 const options = { batch: 6, latent: 5, width: 4, generatorRate: 0.02, oneHot: 0.5, activation: 0.3, entropy: 2 };
 const learner = learnerOf(roomy(3), { schedule: constant(0.1) });
 
+type Learning = { readonly students: readonly ClassifierState[] };
+const variablesOf = ({ students: [student] }: Learning) => (student as ClassifierState).variables;
+
 /** The joint step of a generator and a student, taken once from states that are given by name. */
 const together = ({
   changes = {},
@@ -83,32 +89,34 @@ const together = ({
   readonly student?: string;
   readonly generator?: string;
 } = {}) => {
-  const site = siteOf(victimOf(), learner);
+  const { victim, network, normalisation } = victimOf();
+  const site = siteOf({ victim, network, normalisation }, learner);
+  kept.push(tensorsOf(victim).secret);
   const synthesiser = generating({ ...options, ...changes });
   const spec = jointFit(synthesiser, site, { epochs: 1, stepsPerEpoch: 1, temperature: 1, pictureEvery: 1 }, learner);
   const state = {
     synthesiser: spec.init(key(generator)).synthesiser,
-    student: spec.init(key(student)).student,
+    students: spec.init(key(student)).students,
   };
   const call = {
     batch: spec.source(key('batches')).at(0).batch,
     inputs: { learningRate: tf.scalar(0.1), seed: tf.tensor1d([3, 4], 'int32') },
   };
-  const taken = take(spec.step, { frozen: spec.frozen, data: {} }, state, call);
-  kept.push(taken.state as never);
-  const bits = { student: bitsOf(taken.state.student), generator: bitsOf(taken.state.synthesiser) };
-  return { ...bits, metrics: taken.metrics, site, synthesiser, state, seed: call.inputs.seed };
+  const taken = take(wholeStep(spec), frameOf(spec, {}), { own: state, memory: [] }, call);
+  const { own } = taken.state;
+  kept.push(own as never);
+  const bits = { student: bitsOf(own.students), generator: bitsOf(own.synthesiser) };
+  const of = { network, variables: tensorsOf(victim).variables };
+  return { ...bits, metrics: taken.metrics.metrics, site, of, synthesiser, state, moved: own, seed: call.inputs.seed };
 };
 
 describe('a joint step', () => {
   test('has the weighted sum of its logged terms as its loss, each of them that of the generated images', () => {
-    const { metrics, site, synthesiser, state, seed } = together();
-    const { victim, student } = site;
+    const { metrics, site, of, synthesiser, state, seed } = together();
     const images = synthesiser.images(site, state.synthesiser, seed);
     expect(images.shape).toEqual([6, 8, 8, 3]);
-    const variables = victim.variables(victim.frozen);
-    const { logits, features } = victim.network.apply(variables, images, { mode: 'eval' });
-    const learnt = student.apply(state.student.variables, images, { mode: 'train' }).logits;
+    const { logits, features } = of.network.apply(of.variables, images, { mode: 'eval' });
+    const learnt = site.student.apply(variablesOf(state), images, { mode: 'train' }).logits;
     const expected = {
       oneHot: item(oneHotLoss(logits)),
       activation: item(activationLoss(features)),
@@ -149,13 +157,12 @@ describe('a joint step', () => {
   });
 
   test('moves the generator by its own rate, and both do move', () => {
-    const { state, student, generator } = together();
+    const { state, moved, student, generator } = together();
     expect(generator).not.toEqual(bitsOf(state.synthesiser));
-    expect(student).not.toEqual(bitsOf(state.student));
+    expect(student).not.toEqual(bitsOf(state.students));
     // Adam’s first step is of the length of the rate where there is a gradient.
     const weight = (of: { readonly variables: { readonly params: Readonly<Record<string, tf.Tensor>> } }) =>
       values(of.variables.params['l1.0.weight'] as tf.Tensor);
-    const moved = kept[0] as unknown as { readonly synthesiser: typeof state.synthesiser };
     const steps = weight(moved.synthesiser).map((each, i) => Math.abs(each - (weight(state.synthesiser)[i] as number)));
     expect(Math.max(...steps)).toBeCloseTo(0.02, 4);
   });

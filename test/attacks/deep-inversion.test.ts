@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { deepInversion, type Inversion, inverting } from '../../src/attacks/deep-inversion.js';
-import { phaseFit, type SynthesisContext, type SynthesisOutputs } from '../../src/attacks/synthesis.js';
 import type { OptionsOf } from '../../src/core/plugin.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
@@ -9,12 +8,14 @@ import { loadEngine } from '../../src/engine/engine.js';
 import { avgPool } from '../../src/engine/ops.js';
 import type { Network, Variables } from '../../src/models/network.js';
 import { crossEntropy } from '../../src/train/losses.js';
+import { open, tensorsOf } from '../../src/train/oracle.js';
+import { phaseFit, type SynthesisOutputs } from '../../src/train/synthesis.js';
 import { batchNormDistances, imageNorm, jensenShannon, totalVariation } from '../../src/train/synthesis-losses.js';
 import { bitsOf } from '../engine/bits.js';
 import { refusal, tiny } from '../run/helpers.js';
 import { normalised } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
-import { learnerOf, roomy, siteOf, victimOf } from './stepping.js';
+import { image, learnerOf, roomy, siteOf, victimOf } from './stepping.js';
 
 beforeAll(async () => {
   await loadEngine();
@@ -27,6 +28,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   tf.engine().endScope();
+  tf.dispose(kept.splice(0));
   expect(tf.memory().numTensors).toBe(before);
 });
 
@@ -37,22 +39,41 @@ const item = (scalar: tf.Tensor | undefined) => values(scalar as tf.Tensor)[0] a
 
 type Inverted = ReturnType<ReturnType<typeof inverting>['init']>;
 
+/** A site whose victim's weights are at hand, and that net on normalised images; all of it belongs to the test's scope. */
+const siteFor = (of = victimOf()) => {
+  kept.push(tensorsOf(of.victim).secret);
+  const applied = (images: tf.Tensor4D) => of.network.apply(of.variables, images, { mode: 'eval', batchStats: true });
+  return { site: siteOf(of), applied, variables: of.variables };
+};
+const kept: tf.Tensor[] = [];
+
 /** Steps of an inversion, operation by operation; everything belongs to the test's scope. */
 const walk = (
   inversion: Inversion,
-  { compete = 0, site = siteOf(), student = learnerOf().network.init(key('student')) as Variables } = {},
+  { compete = 0, of = siteFor(), student = learnerOf().network.init(key('student')) as Variables } = {},
 ) => {
   const synthesiser = inverting(inversion, compete);
-  const improve = (state: Inverted, { phase = 0, rate = inversion.rate, seed = 0 } = {}): SynthesisOutputs<Inverted> =>
-    synthesiser.step(site, phase, {
-      frozen: site.victim.frozen,
-      student,
+  const { site } = of;
+  const improve = (
+    state: Inverted,
+    { phase = 0, rate = inversion.rate, seed = 0 } = {},
+  ): SynthesisOutputs<Inverted> => {
+    const seeds = tf.tensor1d([seed, 7], 'int32');
+    const { oracle, close } = open(site.victim, { tensors: tensorsOf(site.victim), memory: [], seed: seeds });
+    const outputs = synthesiser.step(site, phase, {
+      victim: oracle,
+      students: [student],
+      memory: {},
       state,
       labels: tf.tensor1d(labels, 'int32'),
       learningRate: tf.scalar(rate),
-      seed: tf.tensor1d([seed, 7], 'int32'),
+      seed: seeds,
     });
-  return { synthesiser, site, student, improve, start: synthesiser.init(key('images'), site) };
+    // One pass forward and one back of every image, and no query.
+    expect(close().asked).toEqual({ queries: 0, forward: batch, backward: batch });
+    return outputs;
+  };
+  return { ...of, synthesiser, student, improve, start: synthesiser.init(key('images'), site, { memory: {} }) };
 };
 
 describe('options are refused', () => {
@@ -135,14 +156,13 @@ describe('the loss', () => {
   };
 
   /** Each term of the loss on images as they are, computed once more. */
-  const terms = ({ victim }: SynthesisContext, images: tf.Tensor4D, { firstBatchNorm, normOf }: Inversion) => {
-    const { logits, batchStats } = victim.network.apply(victim.variables(victim.frozen), images, {
-      mode: 'eval',
-      batchStats: true,
-    });
-    const distances = Object.values(batchNormDistances(batchStats ?? {}, victim.variables(victim.frozen).stats)).map(
-      item,
-    );
+  const terms = (
+    { applied, variables }: ReturnType<typeof siteFor>,
+    images: tf.Tensor4D,
+    { firstBatchNorm, normOf }: Inversion,
+  ) => {
+    const { logits, batchStats } = applied(images);
+    const distances = Object.values(batchNormDistances(batchStats ?? {}, variables.stats)).map(item);
     expect(distances.length).toBe(2);
     return {
       crossEntropy: item(crossEntropy(logits, tf.tensor1d(labels, 'int32'))),
@@ -153,15 +173,14 @@ describe('the loss', () => {
   };
 
   test('is the weighted sum of its logged terms, each of which is that of the images', () => {
-    const { improve, start, site } = walk(weighted);
-    const { metrics, logits } = improve(start);
+    const { improve, start, ...of } = walk(weighted);
+    const { metrics } = improve(start);
     const { loss, ...logged } = metrics;
-    const expected = terms(site, start.images, weighted);
+    const expected = terms(of, start.images, weighted);
     expect(Object.keys(logged)).toEqual(Object.keys(expected));
     expectClose(Object.values(logged).map(item), Object.values(expected), 1e-6);
     const sum = expected.crossEntropy + 3 * expected.batchNorm + 0.02 * expected.tv + 0.05 * expected.l2;
     expectClose([item(loss)], [sum], 1e-6);
-    expect(values(logits)).toEqual(values(site.victim.logits(site.victim.frozen, start.images)));
   });
 
   test('has no term whose weight is 0', () => {
@@ -223,10 +242,11 @@ describe('the images that are kept', () => {
   });
 
   test('lie between black and white after every iteration, channel by channel, when they are clipped', () => {
-    const victim = { ...victimOf(), normalisation: { mean: [0.4, 0.5, 0.1], std: [0.3, 0.2, 0.5] } };
-    const { mean, std } = victim.normalisation;
+    const normalisation = { mean: [0.4, 0.5, 0.1], std: [0.3, 0.2, 0.5] };
+    const { mean, std } = normalisation;
+    const of = siteFor(victimOf(roomy(), image, { normalisation }));
     const pixels = (clip: boolean): number[][] => {
-      const { improve, start } = walk({ ...still, clip }, { site: siteOf(victim) });
+      const { improve, start } = walk({ ...still, clip }, { of });
       const all = values(improve(improve(start, { rate: 3 }).state, { rate: 3 }).state.images);
       return [0, 1, 2].map((c) =>
         all.filter((_, i) => i % 3 === c).map((value) => value * (std[c] as number) + (mean[c] as number)),
@@ -249,15 +269,15 @@ describe('phases', () => {
   /** A site whose victim notes the images that it sees. */
   const watched = () => {
     const seen: { readonly shape: readonly number[]; readonly pixels: readonly number[] }[] = [];
-    const victim = victimOf();
+    const net = roomy().build(image, 3);
     const network: Network = {
-      ...victim.network,
+      ...net,
       apply: (variables, images, options) => {
         seen.push({ shape: images.shape, pixels: values(images) });
-        return victim.network.apply(variables, images, options);
+        return net.apply(variables, images, options);
       },
     };
-    return { seen, site: siteOf({ ...victim, network }) };
+    return { seen, of: siteFor(victimOf(roomy(), image, { network })) };
   };
 
   test('are one where there are no iterations at half resolution, and else two, of which that is the first', () => {
@@ -267,10 +287,10 @@ describe('phases', () => {
   });
 
   test('at half resolution show the victim images of half the sides; the second goes on with the images alone', () => {
-    const { seen, site } = watched();
-    const { synthesiser, improve, start } = walk(inTwo, { site });
+    const { seen, of } = watched();
+    const { synthesiser, improve, start } = walk(inTwo, { of });
     const first = improve(start, { phase: 0 }).state;
-    const begun = synthesiser.init(key('unused'), site, first);
+    const begun = synthesiser.init(key('unused'), of.site, { before: first, memory: {} });
     const second = improve(begun, { phase: 1 }).state;
     expect(seen.map(({ shape }) => shape)).toEqual([
       [batch, 4, 4, 3],
@@ -288,8 +308,8 @@ describe('phases', () => {
   });
 
   test('jitter by half as much at half resolution', () => {
-    const { seen, site } = watched();
-    const { improve, start } = walk({ ...inTwo, jitter: 1 }, { site });
+    const { seen, of } = watched();
+    const { improve, start } = walk({ ...inTwo, jitter: 1 }, { of });
     for (const seed of [1, 2, 3, 4]) improve(start, { phase: 0, seed });
     expect(new Set(seen.map(({ pixels }) => pixels.join())).size).toBe(1);
     for (const seed of [1, 2, 3, 4]) improve(start, { phase: 1, seed });
@@ -298,12 +318,13 @@ describe('phases', () => {
 
   /** The rates of a phase's iterations, as a fit asks for them. */
   const rates = (inversion: Inversion, phase: number): number[] => {
-    const site = siteOf();
+    const { site } = siteFor();
     const synthesiser = inverting(inversion);
     const student = learnerOf().network.init(key('student'));
     const { epochs, stepsPerEpoch, steps, schedule } = phaseFit(synthesiser, site, phase, {
       labels,
       student,
+      memory: {},
       before: undefined,
       every: 10,
     });
@@ -336,15 +357,15 @@ describe('phases', () => {
 
 describe('Adaptive DeepInversion', () => {
   const competing = (student: Variables, compete = 0.2) => {
-    const { improve, start, site } = walk(still, { compete, student });
-    return { ...improve(start), site, start };
+    const { improve, start, site, applied } = walk(still, { compete, student });
+    return { ...improve(start), site, applied, start };
   };
 
   test('adds what the student knows already: 1 − the divergence of student and victim', () => {
     const student = learnerOf().network.init(key('student'));
-    const { metrics, site, start } = competing(student);
+    const { metrics, site, applied, start } = competing(student);
     const known = site.student.apply(student, start.images, { mode: 'eval' }).logits;
-    const asked = site.victim.logits(site.victim.frozen, start.images);
+    const asked = applied(start.images).logits;
     expectClose([item(metrics.compete)], [1 - item(jensenShannon(known, asked))], 1e-6);
     const { metrics: without } = competing(student, 0);
     expectClose([item(metrics.loss)], [item(without.loss) + 0.2 * item(metrics.compete)], 1e-6);

@@ -1,9 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import { expect } from 'vitest';
-import type { SynthesisContext } from '../../src/attacks/synthesis.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
-import { publish } from '../../src/defenses/victim.js';
+import type { Normalisation } from '../../src/data/dataset.js';
 import type { Call, Runner, Step } from '../../src/engine/step.js';
 import {
   batchNorm,
@@ -17,10 +16,13 @@ import {
 } from '../../src/models/layers.js';
 import type { ImageShape, Network, NetworkPlugin, Variables } from '../../src/models/network.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
-import type { FitSpec } from '../../src/train/fit.js';
+import { frameOf, wholeState, wholeStep } from '../../src/train/fit.js';
+import { publish, retire } from '../../src/train/oracle.js';
 import type { Recipe } from '../../src/train/recipe.js';
+import type { SynthesisContext } from '../../src/train/synthesis.js';
 import { bitsOf } from '../engine/bits.js';
 import { recipe } from '../run/helpers.js';
+import type { AnySpec } from '../train/bench.js';
 import { wave } from '../train/tensors.js';
 
 /** A net with two batch norms that takes images of any size. */
@@ -59,19 +61,40 @@ export const aged = (of: Network, name: string): Variables => {
   return { params, stats: tree.map(stats, ({ size }, path) => tf.tensor1d(seen(path, size))) };
 };
 
-export const victimOf = (net: NetworkPlugin = roomy(), of: ImageShape = image) => {
-  const built = net.build(of, classes);
-  const normalisation = { mean: Array(of.channels).fill(0.4), std: Array(of.channels).fill(0.3) };
-  return publish(built, aged(built, 'victim'), normalisation);
-};
-
-export const siteOf = (victim = victimOf(), { network: student }: BuiltLearner = learnerOf()): SynthesisContext => ({
-  victim,
-  student,
+export const normalisationOf = ({ channels }: ImageShape = image): Normalisation => ({
+  mean: Array(channels).fill(0.4),
+  std: Array(channels).fill(0.3),
 });
 
-// biome-ignore lint/suspicious/noExplicitAny: any fit at all
-export type AnySpec = FitSpec<any, any, any, any, any>;
+/** A victim whose weights are at hand, and what it was made of; `retired` when it is asked no more. */
+export const victimOf = (
+  net: NetworkPlugin = roomy(),
+  of: ImageShape = image,
+  { normalisation = normalisationOf(of), network = net.build(of, classes) } = {},
+) => {
+  const variables = aged(network, 'victim');
+  const victim = publish({ network, variables, normalisation });
+  return {
+    victim,
+    network,
+    variables,
+    normalisation,
+    retired: () => {
+      retire(victim);
+      tree.dispose(variables);
+    },
+  };
+};
+
+/** What a synthesiser works on. */
+export const siteOf = (
+  {
+    victim,
+    network,
+    normalisation,
+  }: Pick<ReturnType<typeof victimOf>, 'victim' | 'network' | 'normalisation'> = victimOf(),
+  { network: student }: BuiltLearner = learnerOf(),
+): SynthesisContext<'weights'> => ({ victim, input: network.input, classes, student, normalisation });
 
 export type MakeRunner = <F extends tree.Tree, S extends tree.Tree, B extends tree.Tree, M extends tree.Tree>(
   step: Step<F, S, B, M>,
@@ -93,8 +116,8 @@ const callOf = (spec: AnySpec, batch: tree.Tree, step: number): Call<tree.Tree> 
 /** Takes steps of a spec, so many in a call: the metrics of each and the last state as bits, and the tensors alive after each call. */
 const stepped = (spec: AnySpec, make: MakeRunner, { steps = 6, together = 1 } = {}) => {
   const source = spec.source(key('batches'));
-  const runner = make(spec.step, { frozen: spec.frozen, data: source.data });
-  const start = spec.init(key('init'));
+  const runner = make(wholeStep(spec), frameOf(spec, source.data));
+  const start = wholeState(spec, key('init'));
   runner.load(start);
   tree.dispose(start);
   const metrics: ReturnType<typeof bitsOf>[] = [];

@@ -194,8 +194,7 @@ const bad = (name: string, factor: number, error?: string): Attack<'probabilitie
     return fit('student', classifier({
       learner,
       data: data.train,
-      frozen: victim.frozen,
-      target: () => ({}),
+      victim,
       loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels).mul(factor) }),
     }));
   },

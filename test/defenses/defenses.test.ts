@@ -5,11 +5,23 @@ import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
-import type { Defense } from '../../src/defenses/defense.js';
+import { type Defense, partsOf } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import { type Access, publish, rank, restrict, type Victim } from '../../src/defenses/victim.js';
 import { loadEngine } from '../../src/engine/engine.js';
+import type { Variables } from '../../src/models/network.js';
+import { normalisePixels } from '../../src/train/images.js';
+import {
+  type Access,
+  type Oracle,
+  open,
+  publish,
+  rank,
+  retire,
+  tensorsOf,
+  type Victim,
+} from '../../src/train/oracle.js';
+import { refusal } from '../run/helpers.js';
 import { built, normalised } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 
@@ -17,19 +29,39 @@ beforeAll(async () => {
   await loadEngine();
 });
 
-const images = (): tf.Tensor4D => tf.zeros([1, 1, 1, 1]);
+const normalisation = { mean: [0.5], std: [0.25] };
+const network = normalised().build({ height: 4, width: 4, channels: 1 }, 3);
 
-/** A victim that has these probabilities for one image, whatever it shows. */
-const saying = (probabilities: readonly number[]): Victim<'probabilities'> => ({
-  frozen: {},
-  labels: () => tf.argMax(tf.tensor2d([[...probabilities]]), 1),
-  logProbabilities: () => tf.log(tf.tensor2d([[...probabilities]])),
-});
-const told = (defense: Defense<'probabilities'>, probabilities: readonly number[]): number[] =>
-  tf.tidy(() => {
-    const wrapped = defense.expose?.(saying(probabilities)) as Victim<'probabilities'>;
-    return values(tf.exp(wrapped.logProbabilities(wrapped.frozen, images())));
-  });
+/** What a defence puts before a victim. */
+const wrappersOf = (defense: Defense) =>
+  partsOf(defense).flatMap(({ name, answers, preserves }) =>
+    answers === undefined ? [] : [{ name, answers, preserves, prepared: {} }],
+  );
+
+/** Asks a victim in one step; what it answers belongs to the enclosing scope, and the victim is retired. */
+const asking = <A extends Access, Told>(victim: Victim<A>, ask: (oracle: Oracle<A>) => Told): Told => {
+  const { oracle } = open(victim, { tensors: tensorsOf(victim), memory: {}, seed: tf.tensor1d([1, 2], 'int32') });
+  const told = ask(oracle);
+  retire(victim);
+  return told;
+};
+
+/** A victim that has these probabilities for one image, whatever it shows, behind a defence. */
+const saying = <A extends Access>(probabilities: readonly number[], access: A, defense: Defense) => {
+  const logits = tf.log<tf.Tensor2D>(tf.tensor2d([[...probabilities]]));
+  const net = { ...network, classes: probabilities.length, apply: () => ({ logits, features: logits, stats: {} }) };
+  const wrappers = wrappersOf(defense);
+  return publish({ network: net, variables: { params: {}, stats: {} }, normalisation, access, wrappers });
+};
+const image = (): tf.Tensor4D => tf.zeros([1, 4, 4, 1]);
+const told = (defense: Defense, probabilities: readonly number[]): number[] =>
+  tf.tidy(() =>
+    asking(saying(probabilities, 'probabilities', defense), (oracle) =>
+      values(tf.exp(oracle.logProbabilities(image()))),
+    ),
+  );
+const called = (defense: Defense, probabilities: readonly number[]): number[] =>
+  tf.tidy(() => asking(saying(probabilities, 'label', defense), (oracle) => values(oracle.labels(image()))));
 
 describe('rounding', () => {
   test.each([
@@ -46,11 +78,8 @@ describe('rounding', () => {
   });
 
   test('leaves the label that of the unrounded answer', () => {
-    const label = tf.tidy(() => {
-      const wrapped = rounding(1).expose?.(saying([0.33, 0.34, 0.33])) as Victim<'probabilities'>;
-      return values(wrapped.labels(wrapped.frozen, images()));
-    });
-    expect(label).toEqual([1]);
+    expect(called(rounding(1), [0.33, 0.34, 0.33])).toEqual([1]);
+    expect(told(rounding(1), [0.33, 0.34, 0.33])).toEqual(told(rounding(1), [0.34, 0.33, 0.33]));
   });
 });
 
@@ -71,43 +100,57 @@ describe('the largest k', () => {
 });
 
 describe('what a victim answers', () => {
-  const network = normalised().build({ height: 4, width: 4, channels: 1 }, 3);
+  const published = <Told>(access: Access, use: (victim: Victim<'weights'>, variables: Variables) => Told): Told => {
+    const variables = network.init(key('victim'));
+    const used = use(publish({ network, variables, normalisation, access }) as Victim<'weights'>, variables);
+    dispose(variables);
+    return used;
+  };
 
   test('is computed from its weights in evaluation mode: probabilities from logits, labels from both', () => {
-    tf.tidy(() => {
-      const variables = network.init(key('victim'));
-      const victim = publish(network, variables, { mean: [0.5], std: [0.25] });
-      const some = tf.randomNormal([2, 4, 4, 1], 0, 1, 'float32', 1) as tf.Tensor4D;
-      const logits = victim.logits(victim.frozen, some);
-      expect(victim.variables(victim.frozen)).toBe(variables);
-      expectClose(values(logits), values(network.apply(variables, some, { mode: 'eval' }).logits));
-      expectClose(values(tf.exp(victim.logProbabilities(victim.frozen, some))), values(tf.softmax(logits)));
-      expect(values(victim.labels(victim.frozen, some))).toEqual(values(tf.argMax(logits, 1)));
-      dispose(variables);
-    });
+    tf.tidy(() =>
+      published('weights', (victim, variables) => {
+        const some = tf.randomUniform([2, 4, 4, 1], 0, 1, 'float32', 1) as tf.Tensor4D;
+        const images = normalisePixels(some, normalisation);
+        const expected = network.apply(variables, images, { mode: 'eval' }).logits;
+        asking(victim, (oracle) => {
+          const logits = oracle.logits(some);
+          expect(oracle.variables).toBe(variables);
+          expectClose(values(logits), values(expected));
+          expectClose(values(oracle.apply(images).logits), values(expected));
+          expectClose(values(tf.exp(oracle.logProbabilities(some))), values(tf.softmax(logits)));
+          expect(values(oracle.labels(some))).toEqual(values(tf.argMax(logits, 1)));
+        });
+      }),
+    );
   });
 
   test.each<readonly [Access, readonly string[]]>([
-    ['none', ['frozen']],
-    ['label', ['frozen', 'labels']],
-    ['probabilities', ['frozen', 'labels', 'logProbabilities']],
-    ['logits', ['frozen', 'labels', 'logProbabilities', 'logits']],
-    ['weights', ['frozen', 'labels', 'logProbabilities', 'logits', 'network', 'normalisation', 'variables']],
+    ['none', []],
+    ['label', ['classes', 'input', 'labels']],
+    ['probabilities', ['classes', 'input', 'labels', 'logProbabilities']],
+    ['logits', ['classes', 'input', 'labels', 'logProbabilities', 'logits']],
+    [
+      'weights',
+      ['apply', 'classes', 'input', 'labels', 'logProbabilities', 'logits', 'network', 'normalisation', 'variables'],
+    ],
   ])('at %s, an attacker can call no more than that', (access, answers) => {
-    const variables = network.init(key('victim'));
-    expect(Object.keys(restrict(publish(network, variables, { mean: [0.5], std: [0.25] }), access)).sort()).toEqual(
-      answers,
-    );
-    dispose(variables);
+    published(access, (victim) => {
+      asking(victim, (oracle) => expect(Object.keys(oracle).sort()).toEqual(answers));
+    });
   });
 
-  test('through a wrapper is what the wrapper says, at run time as in the types', () => {
+  test('through a wrapper is no more than what the wrapper says, at run time as in the types', () => {
     const variables = network.init(key('victim'));
-    const victim = publish(network, variables, { mean: [0.5], std: [0.25] });
-    for (const defense of [labelOnly(), rounding(2), topK(2)] as Defense[]) {
-      const open = Object.keys(defense.expose?.(victim) ?? {}).sort();
-      expect(open).toEqual(Object.keys(restrict(victim, defense.exposes)).sort());
+    for (const defense of [rounding(2), topK(2)]) {
+      expect(defense.exposes).toBe('probabilities');
+      for (const access of ['logits', 'weights'] as const)
+        expect(
+          refusal(() => publish({ network, variables, normalisation, access, wrappers: wrappersOf(defense) })),
+        ).toMatchObject({ kind: 'experiment', where: defense.name, what: `what wraps answers gives no ${access}` });
     }
+    expect(labelOnly()).toMatchObject({ exposes: 'label', preserves: 'label' });
+    expect(wrappersOf(labelOnly())).toEqual([]);
     dispose(variables);
   });
 });
@@ -130,14 +173,9 @@ describe('several defences', () => {
   });
 
   test('wrap one after the other', () => {
-    const both = (first: Defense<'probabilities'>, second: Defense<'probabilities'>) => ({
-      ...second,
-      expose: (victim: Victim<'probabilities'>) =>
-        second.expose?.(first.expose?.(victim) as Victim<'probabilities'>) as Victim<'probabilities'>,
-    });
     // The two largest, rounded, are 0.5 and 0.3; of the rounded ones, two are 0.3 and one of these is told.
-    expectClose(told(both(topK(2), rounding(1)), [0.26, 0.48, 0.26]), [0.3, 0.5, 0]);
-    expectClose(told(both(rounding(1), topK(1)), [0.26, 0.48, 0.26]), [0, 0.5, 0]);
+    expectClose(told(compose(topK(2), rounding(1)), [0.26, 0.48, 0.26]), [0.3, 0.5, 0]);
+    expectClose(told(compose(rounding(1), topK(1)), [0.26, 0.48, 0.26]), [0, 0.5, 0]);
   });
 
   test('are refused in an order that cannot be: probabilities of labels', () => {
@@ -150,7 +188,7 @@ describe('several defences', () => {
     })();
     expect(refused).toMatchObject({
       kind: 'experiment',
-      what: 'rounding wraps probabilities, and the defences before it give label only',
+      what: 'rounding changes probabilities, and the defences before it give label only',
       remedy: 'Put the defence that gives least last.',
     });
     expect(() => (compose as (...parts: Defense[]) => Defense)()).toThrow(FailureError);

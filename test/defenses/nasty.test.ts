@@ -92,7 +92,7 @@ describe('ω', () => {
     const { batch } = at(0);
     const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([1, 2], 'int32') };
     const [loss, kl, ce] = tf.tidy(() => {
-      const { metrics } = spec.step({ frozen: spec.frozen, data }, state, batch, inputs);
+      const { metrics } = spec.step({ frozen: spec.frozen, data, victim: {} }, state, batch, inputs);
       return ['loss', 'kl', 'crossEntropy'].map((name) => values(metrics[name] as tf.Tensor)[0] as number);
     }) as [number, number, number];
     dispose([state, batch, data, inputs.learningRate, inputs.seed]);

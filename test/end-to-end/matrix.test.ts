@@ -109,7 +109,7 @@ describe('an experiment with every kind of stage', () => {
     const pilot = { ...of, report: 'validation' } as Experiment;
     const { by, matrix } = await ran(pilot, root);
     const made = Object.entries(by).filter(([, { status }]) => status === 'done');
-    expect(made.every(([label]) => /\/(evaluate|measure|divergence)$/.test(label))).toBe(true);
+    expect(made.every(([label]) => /\/(evaluate|answer|measure|divergence)$/.test(label))).toBe(true);
     expect(matrix.report).toBe('validation');
     expect(matrix.cells[0]?.seeds[0]?.student?.images).toBe(18);
     // The other way round: a store that has seen no test image lacks none for the report.
@@ -192,7 +192,10 @@ describe('plugins that go wrong', () => {
       ['throwsInStep', 'thrown in a step'],
       ['lossIsNaN', 'loss became NaN in epoch 2 (last good: epoch 1, '],
       ['weightsAreNaN', 'the trained weights are not finite (conv.weight)'],
-      ['givesNoTask', 'a plugin returns a task'],
+      [
+        'givesNoTask',
+        'a plugin returns a promise or a task, such as context.fit gives, and this one returned something else',
+      ],
       ['fitsTwice', 'fit student is asked for twice'],
     ] as const) {
       expect(seed(attack, 'none'), attack).toEqual(['failed', expect.stringContaining(message)]);

@@ -79,8 +79,7 @@ describe.each(tables)('the table of %s', (_, experiments, made, augmentation) =>
         ...classifier({
           learner: { network, recipe: { ...recipe, batch: 2, epochs: 1 } },
           data: set,
-          frozen: {},
-          target: (_frozen: object, images) => ({
+          target: ({ images }) => ({
             teacher: tf.logSoftmax(tf.zeros([images.shape[0], dataset.classes.length])) as tf.Tensor2D,
           }),
           loss: ({ logits, target: { teacher }, batch: { labels } }) =>

@@ -172,7 +172,7 @@ describe('refused, with the field, the value and what to do', () => {
 
   test('a wrapper that says it exposes weights', () => {
     const leaky = { ...rounding(2), name: 'leaky', exposes: 'weights' };
-    expect(said(() => made({ defenses: [leaky] }))).toMatch(/^defenses: leaky wraps answers.*exposes weights/);
+    expect(said(() => made({ defenses: [leaky] }))).toMatch(/^defenses: leaky changes answers.*exposes weights/);
   });
 
   test('metrics that are none, and two of one name', () => {
@@ -199,7 +199,7 @@ describe('refused, with the field, the value and what to do', () => {
     expect(attack({ needs: 'none' })).toMatch(/^attacks: kd: it says that it is an attack, and needs none\..*'honest'/);
     expect(attack({ role: 'honest' })).toMatch(/^attacks: kd: .*honest training, and needs probabilities/);
     expect(attack({ role: 'reference' })).toMatch(/^attacks: kd: .*a reference, and needs probabilities/);
-    expect(attack({ role: 'thief' })).toMatch(/^attacks: kd: role is "thief".*attack or honest or reference/);
+    expect(attack({ role: 'thief' })).toMatch(/^attacks: kd: role is "thief".*attack, honest or reference/);
     expect(attack({ baseline: hardLabel() })).toMatch(/^attacks: kd: its baseline, hardLabel, is an attack itself/);
     expect(made({ attacks: [{ ...kd(), role: 'attack' }] }).attacks).toHaveLength(1);
   });
@@ -209,7 +209,9 @@ describe('refused, with the field, the value and what to do', () => {
     expect(said(() => made({ defenses: [{ ...nasty(), role }] }))).toMatch(
       /^defenses: nasty: it says that it defends nothing, and trains a teacher/,
     );
-    expect(said(() => made({ defenses: [{ ...rounding(2), role }] }))).toMatch(/^defenses: rounding: .*wraps answers/);
+    expect(said(() => made({ defenses: [{ ...rounding(2), role }] }))).toMatch(
+      /^defenses: rounding: .*changes answers/,
+    );
     expect(said(() => made({ defenses: [{ ...compose(nasty(), rounding(2)), role }] }))).toContain('trains a teacher');
     expect(said(() => made({ defenses: [{ ...nasty(), role: 'none' }] }))).toMatch(/^defenses: nasty: role is "none"/);
     expect(made({ defenses: [{ ...none(), name: 'nothing', params: {} }, nasty()] }).defenses).toHaveLength(2);

@@ -11,7 +11,15 @@ import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { type Source, type Sources, sourcesIn } from '../../src/experiment/identity.js';
-import { type Facts, makesNetwork, type Plan, plan, plannedValues, type Stage, trains } from '../../src/experiment/plan.js';
+import {
+  type Facts,
+  makesNetwork,
+  type Plan,
+  plan,
+  plannedValues,
+  type Stage,
+  trains,
+} from '../../src/experiment/plan.js';
 import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { adam, sgd } from '../../src/train/optimizers.js';
@@ -61,13 +69,26 @@ const dependents = ({ stages }: Plan, holds: (stage: Stage) => boolean): Stage[]
 };
 
 const steals = (name: string) => (each: Stage) => each.work.kind === 'steal' && each.work.attack.name === name;
+/** Stages that ask a victim through what changes its answers. */
+const wrapped = ({ work }: Stage): boolean =>
+  (work.kind === 'steal' && work.wrappers.length > 0) || work.kind === 'answer';
 const is =
   (...kinds: readonly Stage['work']['kind'][]) =>
   (each: Stage) =>
     kinds.includes(each.work.kind);
 
 describe('kinds of stages', () => {
-  const kinds = ['teacher', 'import', 'protect', 'steal', 'evaluate', 'inspect', 'measure'] as const;
+  const kinds = [
+    'teacher',
+    'import',
+    'protect',
+    'prepare',
+    'steal',
+    'answer',
+    'evaluate',
+    'inspect',
+    'measure',
+  ] as const;
   const those = (are: typeof trains) => kinds.filter((kind) => are({ kind }));
 
   test('that train a network leave one, and so does the import of a pretrained one', () => {
@@ -79,6 +100,8 @@ describe('kinds of stages', () => {
 describe('the stages of an experiment', () => {
   test('those of equal content are one: an honest student for all columns, a nasty teacher for two', () => {
     expect(labelsOf(planOf().stages)).toEqual([
+      'seed-0/nasty + rounding/answer',
+      'seed-0/nasty + rounding/measure',
       'seed-0/nasty + rounding/tiny/kd',
       'seed-0/nasty + rounding/tiny/kd/evaluate',
       'seed-0/nasty + rounding/tiny/kd/measure',
@@ -130,6 +153,60 @@ describe('the stages of an experiment', () => {
     const { preserves: _, ...shuffling } = { ...rounding(2), name: 'shuffling' };
     const of = planOf({ defenses: [none(), shuffling] });
     expect(cell(of, 'hardLabel', 'shuffling')?.stages?.steal).not.toBe(cell(of, 'hardLabel', 'none')?.stages?.steal);
+  });
+
+  test('a wrapper that leaves labels counts for them where another one takes in what it gives', () => {
+    const { preserves: _, ...shuffling } = { ...rounding(3), name: 'shuffling' };
+    const wrappers = (...parts: [Defense, ...Defense[]]) => {
+      const { work } = stage(
+        planOf({ defenses: [compose(...parts)] }),
+        `seed-0/${parts.map(({ name }) => name).join(' + ')}/tiny/hardLabel`,
+      );
+      return work.kind === 'steal' ? work.wrappers.map(({ name }) => name) : [];
+    };
+    expect(wrappers(topK(2), shuffling, rounding(2))).toEqual(['topK', 'shuffling']);
+    expect(wrappers(shuffling, topK(2), rounding(2))).toEqual(['shuffling']);
+  });
+
+  test('what a defence prepares is a stage on its teacher, which the thefts and the answers take', () => {
+    const preparing = {
+      ...rounding(2),
+      name: 'preparing',
+      prepare: () => Promise.reject(new Error('it is only planned')),
+    };
+    const of = planOf({ defenses: [none(), compose(nasty(), topK(2), preparing)], attacks: [kd(), hardLabel()] });
+    const where = 'seed-0/nasty + topK + preparing';
+    const prepared = stage(of, `${where}/prepare`);
+    expect(prepared.work.kind).toBe('prepare');
+    expect(prepared.inputs).toEqual({
+      teacher: stage(of, 'seed-0/nasty + topK + preparing/teacher').id,
+      adversary: stage(of, 'seed-0/teacher').id,
+    });
+    expect(stage(of, `${where}/tiny/kd`).inputs).toMatchObject({ 'prepared 2': prepared.id });
+    expect(stage(of, `${where}/answer`).inputs).toMatchObject({ 'prepared 2': prepared.id });
+    // It leaves labels as they are.
+    expect(stage(of, `${where}/tiny/hardLabel`).inputs).not.toHaveProperty('prepared 2');
+  });
+
+  test('a budget is of those who ask a black box, and of those alone; an attack’s own counts first', () => {
+    const of = (changes: Parameters<typeof made>[0]) =>
+      planOf({ defenses: [none()], attacks: [scratch(), kd(), hardLabel()], ...changes });
+    const budgets = (plan: Plan) =>
+      ['none/tiny/kd', 'none/tiny/hardLabel', 'tiny/scratch'].map((label) => {
+        const { work } = stage(plan, `seed-0/${label}`);
+        return work.kind === 'steal' ? work.budget : undefined;
+      });
+    expect(budgets(of({}))).toEqual([undefined, undefined, undefined]);
+    expect(budgets(of({ budget: 100 }))).toEqual([100, 100, undefined]);
+    const own = [scratch(), { ...kd(), budget: 7 }, hardLabel()];
+    expect(budgets(of({ budget: 100, attacks: own }))).toEqual([7, 100, undefined]);
+    const [without, with100] = [of({}), of({ budget: 100 })];
+    const kept = new Set(idsOf(without));
+    expect(labelsOf(with100.stages.filter(({ id }) => !kept.has(id)))).toEqual(
+      ['hardLabel', 'kd'].flatMap((attack) =>
+        ['', '/evaluate', '/measure'].map((what) => `seed-0/none/tiny/${attack}${what}`),
+      ),
+    );
   });
 
   test('planning makes no tensor', () => {
@@ -416,21 +493,16 @@ describe('identities', () => {
       {},
       is('protect'),
     ],
-    [
-      'a wrapper',
-      { defenses: [none(), nasty(), labelOnly(), compose(nasty(), rounding(3))] },
-      {},
-      (each) => each.work.kind === 'steal' && each.work.wrappers.length > 0,
-    ],
+    ['a wrapper', { defenses: [none(), nasty(), labelOnly(), compose(nasty(), rounding(3))] }, {}, wrapped],
     ['the fraction of the images', { fraction: 0.5 }, {}, everything],
     ['the held-out share', { validation: 0.2 }, {}, everything],
     [
       'the checkpoint that counts',
       { select: 'best' },
       {},
-      (each) => is('protect', 'measure')(each) || asksVictim(each),
+      (each) => is('protect', 'answer', 'measure')(each) || asksVictim(each),
     ],
-    ['the images reported on', { report: 'validation' }, {}, is('evaluate')],
+    ['the images reported on', { report: 'validation' }, {}, is('evaluate', 'answer')],
     ['the seed', { seeds: [1] }, {}, everything],
     ["the victim's seed", { seeds: [{ victim: 1, student: 0 }] }, {}, teachers],
     ["the attacker's seed", { seeds: [{ victim: 0, student: 1 }] }, {}, is('steal')],
@@ -461,12 +533,7 @@ describe('identities', () => {
       (each) => steals('kd')(each) || steals('partialKd')(each),
     ],
     ["a defence's code", {}, { sources: sources({ 'nasty.ts': 'edited' }) }, is('protect')],
-    [
-      "a wrapper's code",
-      {},
-      { sources: sources({ 'answers.ts': 'edited' }) },
-      (each) => each.work.kind === 'steal' && each.work.wrappers.length > 0,
-    ],
+    ["a wrapper's code", {}, { sources: sources({ 'answers.ts': 'edited' }) }, wrapped],
     ["a net's code", {}, { sources: sources({ 'helpers.ts': 'edited' }) }, everything],
   ])('%s: a change changes what depends on it, and nothing else', (_, changes, world, holds) => {
     const [before, after] = [planOf(), planOf(changes, world)];

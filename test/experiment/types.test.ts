@@ -1,3 +1,4 @@
+import * as tf from '@tensorflow/tfjs';
 import { expect, test } from 'vitest';
 import { type Attack, labelled, type unlabelled } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
@@ -5,21 +6,28 @@ import { kd, partialKd } from '../../src/attacks/kd.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import { labelOnly, rounding } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
+import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import type { Victim } from '../../src/defenses/victim.js';
 import { experiment, pair } from '../../src/experiment/experiment.js';
 import { sweep } from '../../src/experiment/sweep.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
 import { resNeXt29 } from '../../src/models/resnext.js';
 import { classifier } from '../../src/train/classifier.js';
-import { crossEntropy } from '../../src/train/losses.js';
+import type { ImageSet, UnlabelledBatch } from '../../src/train/images.js';
+import { crossEntropy, distillationKl } from '../../src/train/losses.js';
+import type { Oracle, Victim } from '../../src/train/oracle.js';
+import type { NoTensors } from '../../src/train/source.js';
 import { dataOf, learnerOf, thirds } from '../run/helpers.js';
 
 // Nothing here runs: `tsc --noEmit` is the test, and a line that is expected not to compile and does is its failure.
 
 const rest = { name: 'types', data: dataOf(thirds()), teacher: learnerOf(), seeds: [0] } as const;
-const needsWeights = { ...hardLabel(), needs: 'weights' } as Attack<'weights', typeof unlabelled>;
+const needsWeights: Attack<'weights', typeof unlabelled> = {
+  ...hardLabel(),
+  needs: 'weights',
+  steal: () => Promise.reject(new Error('it is only planned')),
+};
 
 const compiled = [
   () => experiment({ ...rest, students: ['self'], defenses: [none(), labelOnly()], attacks: [scratch(), kd()] }),
@@ -44,6 +52,20 @@ const compiled = [
   () => sweep(partialKd, { temperature: [1, 4] }, { fraction: 0.1 }),
   () => sweep(({ digits }: { readonly digits: number }) => rounding(digits), { digits: [1, 2] }),
   () => pair(kd(), none()),
+  // A theft is an async function or a task.
+  (): Attack<'label', typeof unlabelled> => ({
+    ...hardLabel(),
+    steal: async (victim, student, context) => {
+      const answers = await context.ask('answers', victim, context.data.train);
+      const set: ImageSet<UnlabelledBatch> = { ...context.data.train, answers };
+      return context.fit(
+        'student',
+        classifier({ learner: student, data: set, loss: ({ logits }) => ({ loss: logits.mean() }) }),
+      );
+    },
+  }),
+  // An oracle that answers more fits where less is asked for.
+  (oracle: Oracle<'weights'>): Oracle<'label'> => oracle,
   // The victim of an attack answers what it needs, and what is less.
   (): Attack<'probabilities', typeof labelled> => ({
     ...kd(),
@@ -55,8 +77,8 @@ const compiled = [
           learner: student,
           data: data.train,
           validation: data.validation,
-          frozen: victim.frozen,
-          target: (frozen, images) => [victim.labels(frozen, images), victim.logProbabilities(frozen, images)],
+          victim,
+          target: ({ victim, pixels }) => [victim.labels(pixels), victim.logProbabilities(pixels)],
           loss: ({ logits, batch }) => ({ loss: crossEntropy(logits, batch.labels) }),
         }),
       ),
@@ -129,8 +151,7 @@ const refused = [
           data: data.train,
           // @ts-expect-error: without labels nothing is held out
           validation: data.validation,
-          frozen: victim.frozen,
-          target: () => ({}),
+          victim,
           // @ts-expect-error: it said that it owns no labels
           loss: ({ logits, batch }) => ({ loss: crossEntropy(logits, batch.labels) }),
         }),
@@ -149,18 +170,52 @@ const refused = [
   }),
 
   // @ts-expect-error: only labels were asked for
-  (victim: Victim<'label'>) => victim.logits,
+  (victim: Oracle<'label'>) => victim.logits,
   // @ts-expect-error: only labels were asked for
-  (victim: Victim<'label'>) => victim.logProbabilities,
+  (victim: Oracle<'label'>) => victim.logProbabilities,
   // @ts-expect-error: probabilities are not logits
-  (victim: Victim<'probabilities'>) => victim.logits,
+  (victim: Oracle<'probabilities'>) => victim.logits,
   // @ts-expect-error: logits are not weights
-  (victim: Victim<'logits'>) => victim.variables,
+  (victim: Oracle<'logits'>) => victim.variables,
   // @ts-expect-error: nothing was asked for
-  (victim: Victim<'none'>) => victim.labels,
+  (victim: Oracle<'none'>) => victim.labels,
+  // @ts-expect-error: a victim is asked in a step of a fit, and nowhere else
+  (victim: Victim<'label'>) => victim.labels,
+  // @ts-expect-error: what a black box is made of is its own
+  (victim: Victim<'logits'>) => victim.network,
+  // @ts-expect-error: not even who holds the weights has them outside of a step
+  (victim: Victim<'weights'>) => victim.variables,
+  // @ts-expect-error: a victim is what an attack was handed, and nothing like it
+  (): Victim<'label'> => ({ input: { height: 1, width: 1, channels: 1 }, classes: 3 }),
+  // @ts-expect-error: less was asked for than it takes
+  (victim: Victim<'label'>): Victim<'probabilities'> => victim,
+  (): Attack<'label', typeof unlabelled> => ({
+    ...hardLabel(),
+    steal: (victim, student, { fit, data }) =>
+      fit(
+        'student',
+        classifier({
+          learner: student,
+          data: data.train,
+          victim,
+          // @ts-expect-error: it said that it needs labels alone
+          target: ({ victim, pixels }) => ({ teacher: victim.logProbabilities(pixels) }),
+          loss: ({ logits, target: { teacher } }) => distillationKl({ logits, teacher, temperature: 1 }),
+        }),
+      ),
+  }),
+  (): Defense<'probabilities', NoTensors, { readonly seen: tf.Scalar }> => ({
+    ...rounding(2),
+    answers: {
+      kind: 'stateful',
+      // @ts-expect-error: its state has another form
+      init: () => ({ heard: tf.scalar(0) }),
+      answer: ({ logProbabilities, state }) => ({ logProbabilities, state }),
+    },
+  }),
 ];
 
 test('what must compile does, and what must not does not', () => {
-  expect(compiled.length).toBe(10);
-  expect(refused.length).toBe(29);
+  expect(compiled.length).toBe(12);
+  expect(refused.length).toBe(36);
 });

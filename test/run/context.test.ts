@@ -2,9 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import * as E from 'fp-ts/lib/Either.js';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Failure, Task } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { contextOf } from '../../src/run/context.js';
@@ -12,7 +10,7 @@ import { openStore, type StagingDir } from '../../src/run/store.js';
 import type { StageEvent, StageRun } from '../../src/run/types.js';
 import { classifier } from '../../src/train/classifier.js';
 import { crossEntropy } from '../../src/train/losses.js';
-import { built, endOf, sets, succeed } from '../train/bench.js';
+import { built, endOf, failureOf, sets, succeed } from '../train/bench.js';
 
 beforeAll(async () => {
   await loadEngine();
@@ -45,19 +43,12 @@ const stageRun = (changes: Partial<StageRun> = {}) =>
     },
     key('stage'),
   );
-const failureOf = async (task: Task<unknown>): Promise<Failure> => {
-  const result = await task();
-  if (E.isRight(result)) throw new Error('it succeeded');
-  return result.left;
-};
 /** A fit of nine steps; something happens before each. */
 const spec = (onStep: () => void = () => undefined) => {
   const whole = classifier({
     learner: built({ epochs: 3 }),
     data: sets.train,
     validation: sets.validation,
-    frozen: {},
-    target: () => ({}),
     loss: ({ logits, batch }) => ({ loss: crossEntropy(logits, batch.labels) }),
   });
   const source: typeof whole.source = (from) => {
@@ -157,7 +148,7 @@ describe('a fit in a stage', () => {
   });
 });
 
-describe('an value', () => {
+describe('a value', () => {
   test('is made once, and is the same to a run that made it and to one that finds it', async () => {
     let made = 0;
     const make = async () => {

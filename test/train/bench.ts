@@ -1,16 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import * as E from 'fp-ts/lib/Either.js';
-import * as TE from 'fp-ts/lib/TaskEither.js';
-import { FailureError, type Task, toFailure } from '../../src/core/errors.js';
+import { awaitable, type Failure, FailureError, orThrow } from '../../src/core/errors.js';
 import { type Key, key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
-import type { Dataset, Examples } from '../../src/data/dataset.js';
+import type { Dataset, Examples, Normalisation } from '../../src/data/dataset.js';
 import { batchNorm, classifier, conv, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
 import type { NetworkPlugin, Variables } from '../../src/models/network.js';
+import { question } from '../../src/train/ask.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
-import type { Context } from '../../src/train/context.js';
-import { type FitResult, type FitSpec, fit } from '../../src/train/fit.js';
+import type { Context, Doing, Synthesised } from '../../src/train/context.js';
+import { type FitResult, type FitSpec, fit, frameOf, wholeStep } from '../../src/train/fit.js';
 import { type ImageSet, type LabelledBatch, type RawBatch, type Resident, unpacked } from '../../src/train/images.js';
+import { type Access, remember, sessionOf } from '../../src/train/oracle.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import type { Source } from '../../src/train/source.js';
 import { recipe, thirds } from '../run/helpers.js';
@@ -59,52 +59,120 @@ export const opened = ({ data, at }: Source<RawBatch, Resident>, step: number) =
 export const sets = { train: setOf(data.train, 0, 34), validation: setOf(data.train, 34) };
 
 // biome-ignore lint/suspicious/noExplicitAny: any fit at all
-type AnySpec = FitSpec<any, any, any, any, any>;
+export type AnySpec = FitSpec<any, any, any, any, any, any>;
 
 /** A context without files, and what was asked of it. */
 export interface Tried extends Context {
+  readonly normalisation: Normalisation;
   readonly specs: AnySpec[];
+  /** Names of the fits, in order. */
+  readonly names: string[];
   /** Tensors alive at the end of each epoch. */
   readonly alive: number[];
   readonly warnings: string[];
 }
 
-export const context = (from: Key = key('stage')): Tried => {
-  const [specs, alive, warnings]: [AnySpec[], number[], string[]] = [[], [], []];
-  return {
-    key: from,
-    specs,
-    alive,
-    warnings,
-    warn: (message) => void warnings.push(message),
-    has: async () => false,
-    drop: async () => undefined,
-    value: (name, make) => TE.tryCatch(make, toFailure('plugin', name)),
-    images: (name, make) => TE.tryCatch(make, toFailure('plugin', name)),
-    fit: (name, spec) =>
-      TE.tryCatch(
-        () => {
-          specs.push(spec);
-          return fit(spec, {
-            key: from.split(name),
-            checkpointEvery: 1000,
-            load: async () => undefined,
-            save: async () => undefined,
-            epoch: async () => void alive.push(tf.memory().numTensors),
-            progress: () => undefined,
-            warn: (message) => void warnings.push(message),
+/** What a test does instead of a fit, or before it. */
+export type Fitting = (name: string, spec: AnySpec, run: () => Promise<FitResult<tree.Tree>>) => Promise<unknown>;
+
+/** What a test does with images. */
+export type Keeping = (name: string, make: () => Promise<Synthesised>) => Promise<Synthesised>;
+
+export const context = (
+  from: Key = key('stage'),
+  {
+    fitting = (_, __, run) => run(),
+    keeping = (_, make) => make(),
+    normalisation = data.normalisation,
+  }: { readonly fitting?: Fitting; readonly keeping?: Keeping; readonly normalisation?: Normalisation } = {},
+): Tried => {
+  const [specs, names, alive, warnings]: [AnySpec[], string[], number[], string[]] = [[], [], [], []];
+  const lots: Synthesised[] = [];
+  const warn = (message: string): void => void warnings.push(message);
+  /** As in a stage: what a loop's body makes is called by the iteration as well. */
+  const within = (suffix: string, own: Key): Context => {
+    const full = (name: string) => `${name}${suffix}`;
+    return {
+      key: own,
+      warn,
+      value: (name, make) => awaitable('plugin', make, full(name)),
+      images: (name, make) =>
+        awaitable('plugin', async () => {
+          const made = await keeping(full(name), make);
+          lots.push(made);
+          return made;
+        }),
+      pool: async () => lots,
+      ask: (name, victim, images) =>
+        awaitable('plugin', async () => {
+          const { answers, ...rest } = question(victim, images, { key: own.split(full(name)) });
+          remember(sessionOf(victim), rest);
+          return answers;
+        }),
+      loop: (name, { count, init, body }) =>
+        awaitable('plugin', async () => {
+          const loopKey = own.split(full(name));
+          let state = await init(loopKey.split('init'));
+          try {
+            for (let i = 0; i < count; i++) {
+              const after = await body(state, i, within(`${suffix}-${i}`, loopKey.split(i)));
+              if (after !== state) tree.dispose(state);
+              state = after;
+            }
+            return state;
+          } catch (error) {
+            tree.dispose(state);
+            throw error;
+          }
+        }),
+      fit: (name, spec) =>
+        awaitable('plugin', async () => {
+          const fitted = await fitting(full(name), spec as unknown as AnySpec, () => {
+            specs.push(spec as unknown as AnySpec);
+            names.push(full(name));
+            return fit(spec, {
+              key: own.split(name),
+              checkpointEvery: 1000,
+              load: async () => undefined,
+              save: async () => undefined,
+              epoch: async () => void alive.push(tf.memory().numTensors),
+              progress: () => undefined,
+              warn,
+            });
           });
-        },
-        toFailure('plugin', name),
-      ),
+          return fitted as never;
+        }),
+    };
   };
+  return { ...within('', from), normalisation, specs, names, alive, warnings };
 };
 
-export const succeed = async <A>(task: Task<A>): Promise<A> => {
-  const result = await task();
-  if (E.isLeft(result)) throw new FailureError(result.left);
-  return result.right;
+/** What a plugin gives, a promise or a task. */
+export const succeed = async <A>(doing: Doing<A>): Promise<A> =>
+  typeof doing === 'function' && !('then' in doing) ? orThrow(doing) : (doing as PromiseLike<A>);
+
+/** The failure that something ends with. */
+export const failureOf = async (doing: Doing<unknown> | (() => Promise<unknown>)): Promise<Failure> => {
+  try {
+    await succeed(doing as Doing<unknown>);
+  } catch (error) {
+    if (error instanceof FailureError) return error.failure;
+    throw error;
+  }
+  throw new Error('it succeeded');
 };
+
+/** A spec's step as an ordinary step that a runner takes, and what it begins with; for tests of single steps. */
+export const takenBy = <
+  F extends tree.Tree,
+  S extends tree.Tree,
+  B extends tree.Tree,
+  D extends tree.Tree,
+  A extends Access,
+>(
+  spec: FitSpec<F, S, B, tree.Tree, D, A>,
+  data: D,
+) => ({ step: wholeStep(spec), frame: frameOf(spec, data) });
 
 /** Weights and statistics as numbers by name; the tensors are disposed of. */
 export const numbersOf = (variables: Variables): Record<string, number[]> => {

@@ -1,17 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import * as E from 'fp-ts/lib/Either.js';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd } from '../../src/attacks/kd.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import type { FailureError } from '../../src/core/errors.js';
 import type { OptionsOf } from '../../src/core/plugin.js';
 import { key } from '../../src/core/random.js';
 import { dispose, leaves } from '../../src/core/tree.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
-import { publish, type Victim } from '../../src/defenses/victim.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import type { Named, Variables } from '../../src/models/network.js';
@@ -28,6 +27,7 @@ import {
 } from '../../src/train/images.js';
 import { crossEntropy } from '../../src/train/losses.js';
 import { adam, sgd } from '../../src/train/optimizers.js';
+import { publish, retire, type Victim } from '../../src/train/oracle.js';
 import { built, context, data, endOf, numbersOf, opened, setOf, sets, succeed } from './bench.js';
 import { expectClose, values } from './tensors.js';
 
@@ -41,8 +41,6 @@ const { network } = learner;
 const plain = (changes: Partial<ClassifierSpec<Record<string, never>, LabelledBatch, Record<string, never>>> = {}) => ({
   learner,
   data: sets.train,
-  frozen: {},
-  target: () => ({}),
   loss: ({ logits, batch }: { logits: tf.Tensor2D; batch: LabelledBatch }) => ({
     loss: crossEntropy(logits, batch.labels),
   }),
@@ -54,7 +52,7 @@ const sourceOf = (set: ImageSet<LabelledBatch> | ImageSet<UnlabelledBatch>) =>
 
 /** One step of a classifier's training from fresh weights, as numbers. */
 const oneStep = (spec: ReturnType<typeof plain>, seed: readonly [number, number] = [1, 2]) => {
-  const runner = eager(classifierStep(spec), { frozen: {}, data: {} });
+  const runner = eager(classifierStep(spec), { frozen: {}, data: {}, victim: {} });
   const variables = network.init(key('init'));
   const state = initialState(learner.recipe.optimizer, variables);
   const { batch } = sourceOf(spec.data).at(0);
@@ -111,7 +109,9 @@ describe('a training step', () => {
     const spec = {
       ...plain(),
       // The target of the network's own answers: were it differentiated, the gradient would be another one.
-      target: (_: object, images: tf.Tensor4D) => ({ logits: network.apply(start, images, { mode: 'eval' }).logits }),
+      target: ({ images }: { images: tf.Tensor4D }) => ({
+        logits: network.apply(start, images, { mode: 'eval' }).logits,
+      }),
       loss: ({
         logits,
         target,
@@ -248,10 +248,12 @@ describe('no tensor is left behind', () => {
   const attacked = async (attack: AnyAttack, wrap?: Defense): Promise<readonly number[]> => {
     const taught = context();
     const variables = network.init(key('victim'));
-    const published = publish(network, variables, { mean: [0.5], std: [0.25] });
-    const victim: Victim = wrap?.expose === undefined ? published : wrap.expose(published);
+    const wrappers = wrap?.answers === undefined ? [] : [{ ...wrap, answers: wrap.answers, prepared: {} }];
+    const normalisation = { mean: [0.5], std: [0.25] };
+    const victim: Victim = publish({ network, variables, normalisation, access: attack.needs, wrappers });
     const given: AttackContext = { ...taught, data: sets as never, fullStepsPerEpoch: 4 };
     endOf(await succeed(attack.steal(victim, learner, given)));
+    retire(victim);
     dispose(variables);
     return taught.alive;
   };
@@ -261,9 +263,11 @@ describe('no tensor is left behind', () => {
     const frozen = network.init(key('adversary'));
     const protect = nasty({ omega: 0.01, ...options }).protect as NonNullable<Defense['protect']>;
     const given = { ...taught, ...sets, adversary: { learner, variables: frozen } };
-    const result = await protect({ learner, variables }, given)();
-    if (E.isRight(result)) endOf(result.right);
-    else expect(result.left.kind).toBe('diverged');
+    try {
+      endOf(await succeed(protect({ learner, variables }, given)));
+    } catch (error) {
+      expect((error as FailureError).failure.kind).toBe('diverged');
+    }
     dispose([variables, frozen]);
     return taught.alive;
   };
@@ -321,7 +325,7 @@ describe('no tensor is left behind', () => {
 
 test('a batch has metrics of its own: they are not those of the one before', () => {
   const spec = plain();
-  const runner = eager(classifierStep(spec), { frozen: {}, data: {} });
+  const runner = eager(classifierStep(spec), { frozen: {}, data: {}, victim: {} });
   const state = initialState(learner.recipe.optimizer, network.init(key('init')));
   runner.load(state);
   const source = sourceOf(spec.data);

@@ -8,14 +8,14 @@ import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import type { Task } from '../../src/core/errors.js';
 import type { OptionsOf } from '../../src/core/plugin.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
-import type { Defense } from '../../src/defenses/defense.js';
+import { type Defense, partsOf } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
-import { publish, type Victim } from '../../src/defenses/victim.js';
 import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -23,7 +23,7 @@ import type { StepReporter } from '../../src/engine/runner.js';
 import type { Call, Runner, Step } from '../../src/engine/step.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
-import type { ImageShape, Named, NetworkPlugin, Variables } from '../../src/models/network.js';
+import type { ImageShape, NetworkPlugin, Variables } from '../../src/models/network.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
 import { preResNet } from '../../src/models/pre-resnet.js';
 import { resNet } from '../../src/models/resnet.js';
@@ -31,13 +31,26 @@ import { resNeXt29 } from '../../src/models/resnext.js';
 import { shuffleNetV2 } from '../../src/models/shufflenet-v2.js';
 import { type BuiltLearner, type ClassifierState, classifier } from '../../src/train/classifier.js';
 import { evaluationStep, logitsOn } from '../../src/train/evaluate.js';
-import { type Checkpoint, type FitHost, type FitSpec, fit } from '../../src/train/fit.js';
+import {
+  type Checkpoint,
+  type FitHost,
+  type FitSpec,
+  type Frame,
+  fit,
+  frameOf,
+  type Noted,
+  type Whole,
+  wholeState,
+  wholeStep,
+} from '../../src/train/fit.js';
 import { type ImageSet, imageSource, type RawBatch, type Resident } from '../../src/train/images.js';
 import { crossEntropy } from '../../src/train/losses.js';
 import { adam, sgd } from '../../src/train/optimizers.js';
+import { type Access, publish, retire, type Victim, type Wrapper } from '../../src/train/oracle.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import { constant, cosine } from '../../src/train/schedules.js';
 import type { Source } from '../../src/train/source.js';
+import { fresh, sticking, tiring } from '../defenses/answering.js';
 import { bitsOf } from '../engine/bits.js';
 import { recipe } from '../run/helpers.js';
 import { context, normalised } from './bench.js';
@@ -56,8 +69,9 @@ vi.mock('../../src/engine/runner.js', () => {
   return { runner };
 });
 
-/** Weights that a test has made. */
+/** Weights and victims that a test has made. */
 const made: tree.Tree[] = [];
+const published: Victim[] = [];
 const freshOf = ({ network }: BuiltLearner, name: string): Variables => {
   const variables = network.init(key(name));
   made.push(variables);
@@ -77,6 +91,7 @@ beforeEach(() => {
 afterEach(async () => {
   // Vitest gives up on a worker that does not hear it for a minute, and these tests hardly ever wait.
   await setTimeout(30);
+  published.splice(0).forEach(retire);
   tree.dispose(made.splice(0));
   expect(tf.memory().numTensors).toBe(before);
 });
@@ -115,18 +130,20 @@ const learnerOf = (
   recipe: recipe({ batch, optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }), ...changes }),
 });
 
-// biome-ignore lint/suspicious/noExplicitAny: a victim's tensors are of whatever form
+// biome-ignore lint/suspicious/noExplicitAny: what is frozen is of whatever form
 type Spec = FitSpec<any, ClassifierState, RawBatch, Variables, Resident>;
 
 /** The fit that an attack or a defence asks for. */
 const asked = (run: (given: AttackContext) => unknown): Spec => {
   let spec: Spec | undefined;
-  const tried = context();
-  const fitting: AttackContext['fit'] = (_, of) => {
-    spec = of as unknown as Spec;
-    return () => new Promise(() => undefined);
-  };
-  run({ ...tried, fit: fitting, data: { train: colour, validation: colour } as never, fullStepsPerEpoch: 4 });
+  const tried = context(key('stage'), {
+    fitting: (_, of) => {
+      spec = of as unknown as Spec;
+      return new Promise(() => undefined);
+    },
+  });
+  const doing = run({ ...tried, data: { train: colour, validation: colour } as never, fullStepsPerEpoch: 4 });
+  void (doing as Task<unknown>)();
   return spec as Spec;
 };
 
@@ -134,21 +151,28 @@ const plain = (learner = learnerOf(), data: ImageSet = colour): Spec =>
   classifier({
     learner,
     data,
-    frozen: {},
-    target: () => ({}),
     loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels) }),
   }) as Spec;
 
-const victimOf = (wrap?: Defense): Victim => {
-  const learner = learnerOf(colour, normalised(4));
-  const published = publish(learner.network, freshOf(learner, 'victim'), { mean: [0.5], std: [0.25] });
-  const parts = wrap?.parts ?? (wrap === undefined ? [] : [wrap]);
-  return parts.reduce((victim: Victim, { expose }) => expose?.(victim as never) ?? victim, published);
+/** What a defence puts before a victim. */
+const wrappersOf = (defense: Defense): readonly Wrapper[] =>
+  partsOf(defense).flatMap(({ name, answers, preserves }) =>
+    answers === undefined ? [] : [{ name, answers, preserves, prepared: {} }],
+  );
+
+const victimOf = <A extends Access>(access: A, wrappers: readonly Wrapper[] = []): Victim<A> => {
+  const { network, ...learner } = learnerOf(colour, normalised(4));
+  const variables = freshOf({ network, ...learner }, 'victim');
+  const normalisation = { mean: Array(3).fill(0.5), std: Array(3).fill(0.25) };
+  const victim = publish({ network, variables, normalisation, access, wrappers, secret: [5, 6] });
+  published.push(victim);
+  return victim;
 };
-const stolen = (attack: AnyAttack, wrap?: Defense, learner = learnerOf()): Spec => {
+const stolen = (attack: AnyAttack, defense: Defense | readonly Wrapper[] = [], learner = learnerOf()): Spec => {
   // Without labels where it declares that it has none.
   const data = { train: { ...colour, labelled: attack.data.kind === 'labelled' }, validation: colour };
-  return asked((given) => attack.steal(victimOf(wrap) as never, learner, { ...given, data: data as never }));
+  const victim = victimOf(attack.needs, 'source' in defense ? wrappersOf(defense) : defense);
+  return asked((given) => attack.steal(victim, learner, { ...given, data: data as never }));
 };
 const protectedBy = (options: OptionsOf<typeof nasty>): Spec => {
   const learner = learnerOf();
@@ -171,17 +195,17 @@ const callOf = (spec: Spec, at: Source<RawBatch, Resident>['at'], step: number):
   },
 });
 
+// biome-ignore lint/suspicious/noExplicitAny: what is frozen is of whatever form
+type Framed = Frame<any, Resident>;
+type MakeRunner = (
+  step: Step<Framed, Whole<ClassifierState>, RawBatch, Noted>,
+  frame: Framed,
+) => Runner<Framed, Whole<ClassifierState>, RawBatch, Noted>;
+
 /** Steps of a spec by a runner: the metrics of each, and the state after the last, as bits. */
-const bitsBy = (
-  spec: Spec,
-  make: <F extends tree.Tree, M extends tree.Tree>(
-    step: Step<F, ClassifierState, RawBatch, M>,
-    frozen: F,
-  ) => Runner<F, ClassifierState, RawBatch, M>,
-  { steps = 6, source = spec.source(key('batches')) } = {},
-) => {
-  const runner = make(spec.step, { frozen: spec.frozen, data: source.data });
-  const start = spec.init(key('init'));
+const bitsBy = (spec: Spec, make: MakeRunner, { steps = 6, source = spec.source(key('batches')) } = {}) => {
+  const runner = make(wholeStep(spec), frameOf(spec, source.data));
+  const start = wholeState(spec, key('init'));
   runner.load(start);
   const calls = Array.from({ length: steps }, (_, step) => callOf(spec, source.at, step));
   const metrics = runner.run(calls);
@@ -207,9 +231,9 @@ const differences = (one: Bits, other: Bits): readonly string[] => {
 };
 
 const compiled =
-  (stride = 1) =>
-  <F extends tree.Tree, M extends tree.Tree>(step: Step<F, ClassifierState, RawBatch, M>, frozen: F) =>
-    compile(step, frozen, { cache: how.cache, stride });
+  (stride = 1): MakeRunner =>
+  (step, frame) =>
+    compile(step, frame, { cache: how.cache, stride });
 
 describe('compiled, a step of training is the eager one to the last bit', () => {
   const still = { ...colour, augmentation: { crop: 0, flip: false } };
@@ -235,6 +259,11 @@ describe('compiled, a step of training is the eager one to the last bit', () => 
     ['of distillation from rounded answers', () => stolen(kd({ temperature: 3 }), rounding(1))],
     ['of distillation from the largest answers', () => stolen(kd({ temperature: 3 }), topK(2))],
     ['of distillation from both', () => stolen(kd({ temperature: 6 }), compose(nasty(), topK(2), rounding(2)))],
+    ['of distillation from answers with fresh noise', () => stolen(kd({ temperature: 3 }), [fresh])],
+    ['of distillation from answers with noise that sticks', () => stolen(kd({ temperature: 3 }), [sticking])],
+    ['of distillation from a victim that remembers', () => stolen(kd({ temperature: 3 }), [tiring])],
+    ['of distillation from all of them', () => stolen(kd({ temperature: 3 }), [fresh, tiring, sticking, tiring])],
+    ['of hard labels of a victim that remembers', () => stolen(hardLabel(), [tiring, fresh])],
     ['of hard labels', () => stolen(hardLabel())],
     ['of hard labels, all that is told', () => stolen(hardLabel(), compose(nasty(), rounding(2), labelOnly()))],
     ['of a nasty teacher', () => protectedBy({})],
@@ -287,11 +316,9 @@ describe('compiled, every kind of net is the eager one to the last bit', () => {
     expect(other.execution).toBe('graph');
 
     const evaluating = evaluationStep(learner.network, data, ({ variables }: ClassifierState) => variables);
-    const answers = (make: typeof eager) =>
-      bitsBy({ ...spec, step: (given, state, batch, inputs) => evaluating(given, state, batch, inputs) }, make, {
-        steps,
-      });
-    expect(differences(answers(eager), answers(compiled() as typeof eager))).toEqual([]);
+    const answers = (make: MakeRunner) =>
+      bitsBy({ ...spec, step: (_, state, batch, inputs) => evaluating({}, state, batch, inputs) }, make, { steps });
+    expect(differences(answers(eager), answers(compiled()))).toEqual([]);
   });
 });
 
@@ -309,15 +336,15 @@ describe('compiled', () => {
   test('an image is jittered by the seed of its step alone', () => {
     const spec = plain(learnerOf(colour, normalised(5), { schedule: constant(0), optimizer: sgd() }));
     const source = imageSource(colour, { batch, key: key('batches'), resident: false });
-    const runner = compiled()(spec.step, { frozen: {}, data: {} });
-    const start = spec.init(key('init'));
+    const runner = compiled()(wholeStep(spec), frameOf(spec, {}));
+    const start = wholeState(spec, key('init'));
     runner.load(start);
     const lossAt = (seed: number): number => {
       const call = callOf(spec, source.at, 0);
       const inputs = { ...call.inputs, seed: tf.tensor1d([seed, 0], 'int32') };
-      const metrics = runner.run([{ ...call, inputs }]) as [Named];
-      const [loss] = (metrics[0].loss as tf.Tensor).dataSync();
-      tree.dispose([call.batch, call.inputs, inputs.seed, metrics]);
+      const noted = runner.run([{ ...call, inputs }]) as [Noted];
+      const [loss] = (noted[0].metrics.loss as tf.Tensor).dataSync();
+      tree.dispose([call.batch, call.inputs, inputs.seed, noted]);
       return loss as number;
     };
     // Weights stand still at a rate of 0, and in training a net sees its batch's statistics alone.
@@ -341,7 +368,7 @@ describe('compiled', () => {
       [compiled(), false],
       [compiled(3), true],
     ] as const) {
-      const found = bitsBy(spec, make as typeof eager, { source: from(resident) });
+      const found = bitsBy(spec, make, { source: from(resident) });
       expect(differences(brought, found)).toEqual([]);
     }
   });
@@ -351,14 +378,12 @@ describe('compiled, a fit', () => {
   const learner = learnerOf(colour, normalised(5), { epochs: 4, schedule: cosine({ rate: 0.1 }) });
   const part = (from: number, to: number): ImageSet => ({ ...colour, indices: colour.indices.subarray(from, to) });
   const specOf = (): Spec => {
-    const victim = victimOf() as Victim<'probabilities'>;
     return classifier({
       learner,
       data: part(0, 29),
       validation: part(29, count),
-      frozen: victim.frozen,
-      queriesPerImage: 1,
-      target: (frozen, images) => ({ answers: victim.logProbabilities(frozen, images) }),
+      victim: victimOf('probabilities'),
+      target: ({ victim, pixels }) => ({ answers: victim.logProbabilities(pixels) }),
       loss: ({ logits, target: { answers }, batch: { labels } }) => {
         const apart = tf.losses.meanSquaredError(answers, logits).div<tf.Scalar>(7);
         return { loss: tf.add(crossEntropy(logits, labels), apart), terms: { apart } };
@@ -406,7 +431,7 @@ describe('compiled, a fit', () => {
       how.stride = 'eager';
       const expected = await fitted(spec, hostOf(1000));
       expect(expected.execution).toBe('eager');
-      expect(expected.result).toMatchObject({ steps: 12, images: 4 * 29, queries: 4 * 29 });
+      expect(expected.result).toMatchObject({ steps: 12, images: 4 * 29, queries: 4 * 29, forward: 0, backward: 0 });
       how.stride = stride;
       for (const every of [1000, 4]) {
         const found = await fitted(spec, hostOf(every));

@@ -70,7 +70,6 @@ const specOf = (changes: Partial<Spec> = {}): Spec => ({
   source: numbers,
   epochs: 4,
   schedule: cosine({ rate: 0.5 }),
-  queriesPerImage: 2,
   keep: ({ weights }) => weights,
   // Up and down, so that the best epoch is not always the last.
   validate: judged((first) => Math.abs(Math.sin(50 * first))),
@@ -140,9 +139,9 @@ const disturbed = (spec: Spec, at: number, happens: () => void): Spec => ({
     const source = spec.source(from);
     return {
       ...source,
-      at: (step) => {
+      at: (step, atMost) => {
         if (step === at) happens();
-        return source.at(step);
+        return source.at(step, atMost);
       },
     };
   },
@@ -233,7 +232,7 @@ describe('a fit that goes on', () => {
     const before = tf.memory().numTensors;
     expect(await failureOf(fit(wider, host))).toMatchObject({
       kind: 'store',
-      what: 'the checkpoint has no tensor state/weights/w of shape [4]',
+      what: 'the checkpoint has no tensor state/own/weights/w of shape [4]',
       remedy: expect.stringContaining('--force'),
     });
     expect(tf.memory().numTensors).toBe(before);
@@ -266,10 +265,10 @@ describe('a fit that goes on', () => {
 });
 
 describe('what a fit gives', () => {
-  test('is counted: steps, images and queries, by the sizes of batches', async () => {
-    const { steps, images, queries } = read(await fit(specOf(), hostOf()));
-    expect([steps, images, queries]).toEqual([20, 4 * 19, 2 * 4 * 19]);
-    expect(read(await fit(specOf({ queriesPerImage: 0 }), hostOf())).queries).toBe(0);
+  test('is counted: steps and images by the sizes of batches, and nothing asked of nobody', async () => {
+    const { steps, images, queries, forward, backward } = read(await fit(specOf(), hostOf()));
+    expect([steps, images]).toEqual([20, 4 * 19]);
+    expect([queries, forward, backward]).toEqual([0, 0, 0]);
   });
 
   test('is one record an epoch: means over its images, the rate of its last step, validation', async () => {
@@ -371,7 +370,7 @@ describe('a fit that goes wrong ends, with its last good numbers and a hint', ()
   });
 
   const guessing = (accuracy: number, changes: Partial<Spec> = {}): Promise<FitResult<Kept>> =>
-    fit({ ...from(0, 'accuracy', accuracy), classes: 3, ...changes }, hostOf());
+    fit({ ...from(0, 'accuracy', accuracy), stopAtChance: { classes: 3 }, ...changes }, hostOf());
 
   test('training accuracy at chance after the second epoch', async () => {
     expect(await failureOf(guessing(1 / 3))).toMatchObject({
@@ -386,7 +385,7 @@ describe('a fit that goes wrong ends, with its last good numbers and a hint', ()
     // 19 images of 3 classes: a guesser has 33 ± 11 %.
     expect(read(await guessing(0.46)).steps).toBe(20);
     expect(read(await guessing(1 / 3, { epochs: 1 })).steps).toBe(5);
-    expect(read(await guessing(1 / 3, { classes: undefined })).steps).toBe(20);
+    expect(read(await guessing(1 / 3, { stopAtChance: undefined })).steps).toBe(20);
   });
 });
 
@@ -433,7 +432,7 @@ describe('no tensor is left behind', () => {
     ['when the log cannot be written', good, { epoch: rejecting }, 'a mistake'],
     ['when progress throws', good, { progress: throwing }, 'a mistake'],
     ['when the loss is not a number', specOf({ step: metrics(Number.NaN, 0) }), {}, 'loss became NaN'],
-    ['when it is at chance', specOf({ step: metrics(1, 0), classes: 2 }), {}, 'at chance'],
+    ['when it is at chance', specOf({ step: metrics(1, 0), stopAtChance: { classes: 2 } }), {}, 'at chance'],
     ['when it is stopped', good, { signal: AbortSignal.abort() }, 'stopped at step 0'],
   ])('%s', async (_, spec, changes, ends) => {
     const before = tf.memory().numTensors;
