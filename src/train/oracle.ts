@@ -239,12 +239,12 @@ export const publish = <A extends Access = 'weights'>({
       failure('experiment', `what wraps answers gives no ${access}`, { where: wrappers[0]?.name }),
     );
   const about: Interface = { input: network.input, classes: network.classes };
+  const session: Session = { asked: nothingAsked, shift: noShift, memory: keep(freshMemory(wrappers, about)) };
   const tensors = {
     variables,
     prepared: wrappers.map(({ prepared }) => prepared),
     secret: tf.keep(tf.tensor1d([...secret], 'int32')),
   };
-  const session: Session = { asked: nothingAsked, shift: noShift, memory: keep(freshMemory(wrappers, about)) };
   const victim = (
     rank[access] === rank.none
       ? {}
