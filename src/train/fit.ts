@@ -257,11 +257,22 @@ export const wholeStep =
       return { state: { own: state, memory }, metrics: { metrics } };
     }
     const { oracle, close } = open(victim, { tensors: given.victim as VictimTensors, memory, seed: inputs.seed });
-    const { state, metrics } = step({ ...given, victim: oracle }, own, batch, inputs);
+    const taken = orClose(() => step({ ...given, victim: oracle }, own, batch, inputs), close);
     const { asked, shift, memory: next } = close();
     told(batch, asked);
+    const { state, metrics } = taken;
     return { state: { own: state, memory: next }, metrics: shift === undefined ? { metrics } : { metrics, shift } };
   };
+
+/** What a body gives; where it throws, something is closed first. */
+const orClose = <A>(body: () => A, close: () => unknown): A => {
+  try {
+    return body();
+  } catch (error) {
+    close();
+    throw error;
+  }
+};
 
 /** What the steps of a spec read, on a source's data. */
 export const frameOf = <Frozen extends Tree, Data extends Tree, A extends Access>(
