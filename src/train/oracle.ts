@@ -300,7 +300,6 @@ export const accessOf = (victim: Victim): Access => hiddenOf(victim).access;
 export const tensorsOf = (victim: Victim): VictimTensors => hiddenOf(victim).tensors;
 /** Answers that a black box gives in all; undefined without a limit, and for an attacker who holds the weights. */
 export const budgetOf = (victim: Victim): number | undefined => hiddenOf(victim).budget;
-export const isWrapped = (victim: Victim): boolean => hiddenOf(victim).wrappers.length > 0;
 
 /** Properties that are beyond an access, which say so when they are read. */
 const refuseBeyond = (of: object, access: Access, needs: Readonly<Record<string, Access>>): void => {
