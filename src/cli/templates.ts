@@ -42,7 +42,7 @@ export const ${value} = defineAttack({
   }),
 });
 
-/** The loss by itself, to be tested on numbers worked out by hand. A batch mean; nothing but operations on tensors here. */
+/** The loss by itself, to be tested on numbers worked out by hand: a batch mean. */
 export const ${value}Loss = (
   given: { readonly logits: tf.Tensor2D; readonly teacher: tf.Tensor2D; readonly labels: tf.Tensor1D },
   options: { readonly temperature: number; readonly alpha: number },
@@ -76,7 +76,7 @@ export const ${value} = defineDefense({
   }),
 });
 
-/** The answers by themselves, to be tested on numbers worked out by hand: log-probabilities [batch, classes] to the same. */
+/** The answers by themselves, to be tested on numbers worked out by hand: log-probabilities to the same. */
 export const ${value}Answers = (logProbabilities: tf.Tensor2D, temperature: number): tf.Tensor2D =>
   soften(logProbabilities, temperature);
 `;
