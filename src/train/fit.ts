@@ -71,12 +71,14 @@ export interface FitSpec<
   readonly frozen?: Frozen | undefined;
   /** Fresh state; the fit owns it. */
   readonly init: (key: Key) => State;
+  /** Where batches come from; `key` is for their order. */
   readonly source: (key: Key) => Source<Batch, Data>;
   readonly epochs: number;
   /** Default: one pass of the source. */
   readonly stepsPerEpoch?: number | undefined;
   /** In all, where the last epoch is a shorter one. */
   readonly steps?: number | undefined;
+  /** The learning rate of each step, which comes in as a tensor. */
   readonly schedule: Schedule;
   /** The part of a state that the fit is for (weights without optimiser slots); no copy. */
   readonly keep: (state: State) => Kept;
@@ -106,6 +108,7 @@ export interface EpochRecord {
   readonly stepsPerSecond: number;
 }
 
+/** What a finished fit leaves: what was kept, what was asked of the victim, and its log. */
 export interface FitResult<Kept extends Tree> extends Asked {
   /** After the last step. The caller owns it. */
   readonly last: Kept;

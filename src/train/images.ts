@@ -17,9 +17,11 @@ export type LabelledBatch = UnlabelledBatch & { readonly labels: tf.Tensor1D };
 /** Images that somebody owns, by index into `examples`. The type of its batches says whether labels come with them. */
 export interface ImageSet<Batch extends UnlabelledBatch = LabelledBatch> {
   readonly examples: Batch extends LabelledBatch ? Examples : Omit<Examples, 'labels'>;
+  /** Which of the examples belong to the set. */
   readonly indices: Int32Array;
   readonly shape: ImageShape;
   readonly normalisation: Normalisation;
+  /** Applied to training batches, inside the step. */
   readonly augmentation: Augmentation;
   readonly labelled: Batch extends LabelledBatch ? true : false;
   /**

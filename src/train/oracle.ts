@@ -42,6 +42,7 @@ export interface LabelOracle extends Interface {
   labels(pixels: tf.Tensor4D): tf.Tensor1D;
 }
 
+/** A victim that tells how likely each class is. */
 export interface ProbabilityOracle extends LabelOracle {
   /**
    * Natural logarithms of the class probabilities, [batch, classes]; −∞ where the victim answers 0. As logarithms,
@@ -50,6 +51,7 @@ export interface ProbabilityOracle extends LabelOracle {
   logProbabilities(pixels: tf.Tensor4D): tf.Tensor2D;
 }
 
+/** A victim that tells its logits. */
 export interface LogitOracle extends ProbabilityOracle {
   /** [batch, classes]. */
   logits(pixels: tf.Tensor4D): tf.Tensor2D;
