@@ -191,7 +191,7 @@ export interface BatchNormOptions {
   readonly activation?: Activation | undefined;
 }
 
-/** The normalised batch and what it was normalised by. */
+/** The normalised batch, and the running statistics after it, [channels] each. */
 export interface BatchNormResult<T extends tf.Tensor> {
   readonly y: T;
   readonly mean: tf.Tensor1D;
