@@ -54,7 +54,7 @@ export const pluginsPage = (): string =>
     'Made of what the plugins declare, by `npm run docs`. `undistill list` says the same, and `undistill list --json` has a JSON',
     'Schema of the options of each.',
     '',
-    'Every attack and defence also takes `label`, its name in the matrix.',
+    'Every attack and defence also takes `label`, its name in the matrix; an attack of a black box takes `budget`, the answers that it may ask\nfor in all.',
     '',
     ...(['attacks', 'defenses', 'nets'] as const).flatMap((kind) => [
       `## ${{ attacks: 'Attacks', defenses: 'Defences', nets: 'Networks' }[kind]}`,

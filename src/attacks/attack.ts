@@ -31,7 +31,9 @@ export type Owned<Data extends Ownership> = Data extends { kind: 'labelled' }
     ? { readonly train: ImageSet<UnlabelledBatch> }
     : Record<never, never>;
 
+/** What an attack has at hand beside its victim and its student. */
 export interface AttackContext<Data extends Ownership = Ownership> extends Context {
+  /** The images that it declared to own, and no others. */
   readonly data: Owned<Data>;
   /** How images become a student's input: it is evaluated with this. */
   readonly normalisation: Normalisation;
@@ -67,6 +69,7 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly source: string;
   /** The least access it works with. `none`: trained once for all defences. */
   readonly needs: Need;
+  /** What it owns of the victim's training data. */
   readonly data: Data;
   /** A name of one's own for the matrix; default: the name and the parameters that differ. */
   readonly label?: string;
@@ -86,6 +89,7 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   steal(victim: Victim<Need>, student: BuiltLearner, context: AttackContext<Data>): Doing<Extraction>;
 }
 
+/** An attack of any access level and any ownership: what lists of attacks hold. */
 export type AnyAttack = Attack<Access, Ownership>;
 
 /** Whether an ownership is a share of the victim's own training images. */

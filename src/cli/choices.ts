@@ -5,5 +5,5 @@ export type Kind = (typeof kinds)[number];
 export const formats = ['text', 'md', 'csv', 'json', 'tex'] as const;
 export type Format = (typeof formats)[number];
 
-export const pluginKinds = ['attack', 'defense'] as const;
+export const pluginKinds = ['attack', 'defense', 'network', 'metric'] as const;
 export type PluginKind = (typeof pluginKinds)[number];

@@ -2,13 +2,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { FailureError, failure, type Refusal, refusal } from '../core/errors.js';
 import type { PluginKind } from './choices.js';
-import { attackTemplate, attackTestTemplate, defenseTemplate, defenseTestTemplate, type Naming } from './templates.js';
+import { type Naming, templates } from './templates.js';
 import { type Terminal, terminal } from './terminal.js';
-
-const kinds = {
-  attack: { folder: 'attacks', list: 'attacks', plugin: attackTemplate, test: attackTestTemplate },
-  defense: { folder: 'defenses', list: 'defenses', plugin: defenseTemplate, test: defenseTestTemplate },
-} as const;
 
 /** Words that no value can be called by, as far as they look like a name. */
 const reserved = new Set(
@@ -41,7 +36,7 @@ const holdsModules = async (folder: string): Promise<boolean> => {
 
 export const newCommand = async (kind: PluginKind, name: string, out: Terminal = terminal()): Promise<number> => {
   const named = naming(name, new Set(Object.keys(await import('../index.js'))));
-  const { folder, list, plugin, test } = kinds[kind];
+  const { folder, plugin, test, use } = templates[kind];
   const files = [
     [join(folder, `${named.file}.ts`), plugin(named)],
     [join(folder, `${named.file}.test.ts`), test(named)],
@@ -56,7 +51,7 @@ export const newCommand = async (kind: PluginKind, name: string, out: Terminal =
   }
   out.log(`\nIn an experiment file beside the folder ${folder}:`);
   out.log(`  import { ${named.value} } from './${folder}/${named.file}.js';`);
-  out.log(`  ${list}: [${named.value}()],`);
+  out.log(`  ${use(named.value)}`);
   out.log(`\nIts test:\n  node --import undistill/register --test ${files[1][0]}`);
   if (!(await holdsModules(resolve('.')))) {
     out.log('\nIt works as it is. For an editor to agree, package.json should have "type": "module".');

@@ -1,106 +1,169 @@
-/** A new plugin's files, by the name of its value (`myAttack`), the base of its files, and the heading. */
+/** A new plugin's files, by the name of its value (`myAttack`) and the base of its files. */
 export interface Naming {
   readonly value: string;
   readonly file: string;
 }
 
-const capital = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
-
-export const attackTemplate = ({ value }: Naming): string => `\
-import { type Attack, between, checked, classifier, distillation, labelled } from 'undistill';
-
-export interface ${capital(value)}Options {
-  /** Above 0: 1 takes the victim's probabilities as they are, more brings its small ones out. */
-  readonly temperature?: number;
-  /** The weight of the victim's answers against the labels, in 0..1. */
-  readonly alpha?: number;
-}
+const attack = ({ value }: Naming): string => `\
+import type * as tf from '@tensorflow/tfjs';
+import { between, defineAttack, labelled, option, positive } from 'undistill/plugin';
+import { classifier, distillation } from 'undistill/train';
 
 /** Say here what the attacker does, and where it comes from: a paper and its equation. */
-export const ${value} = ({ temperature = 4, alpha = 0.5 }: ${capital(value)}Options = {}): Attack<
-  'probabilities',
-  typeof labelled
-> => {
-  checked('${value}', { temperature: between(0.1, 100), alpha: between(0, 1) }, { temperature, alpha });
-  return {
-    name: '${value}',
-    // What two uses of this attack may differ in: part of a result's identity, as is the code of this file.
-    params: { temperature, alpha },
-    source: import.meta.url,
-    // What the victim must answer: 'none', 'label', 'probabilities', 'logits' or 'weights'.
-    needs: 'probabilities',
-    // What the attacker owns: labelled, unlabelled, or { kind: 'none' }.
-    data: labelled,
-    // Everything made by \`fit\` is kept, checkpointed and resumed under its name.
-    steal: (victim, student, { fit, data }) =>
+export const ${value} = defineAttack({
+  name: '${value}',
+  // A result is known by the code of this file: change it, and what it made is made anew.
+  source: import.meta.url,
+  about: 'Distillation: α τ² KL(victim ‖ student) + (1−α) CE',
+  options: {
+    temperature: option(positive, 4, 'τ, at which both are softened'),
+    alpha: option(between(0, 1), 0.5, "α, the weight of the victim's answers against the labels"),
+  },
+  // The least access it works with: 'label', 'probabilities', 'logits' or 'weights'.
+  needs: 'probabilities',
+  // What the attacker owns: labelled, unlabelled, or { kind: 'none' }.
+  data: labelled,
+  make: (options) => ({
+    // What \`fit\` makes is kept under its name, checkpointed and resumed.
+    steal: (victim, learner, { fit, data }) =>
       fit(
         'student',
         classifier({
-          learner: student,
+          learner,
           data: data.train,
           validation: data.validation,
-          queriesPerImage: 1,
-          frozen: victim.frozen,
-          // Asked about each augmented, normalised batch; no gradient flows into the answers.
-          target: (frozen, images) => ({ teacher: victim.logProbabilities(frozen, images) }),
-          // Batch means. Use nothing but operations on tensors here: this may be compiled.
+          victim,
+          // Asked about each augmented batch; every image is a query, which is counted.
+          target: ({ victim, pixels }) => ({ teacher: victim.logProbabilities(pixels) }),
           loss: ({ logits, target: { teacher }, batch: { labels } }) =>
-            distillation({ logits, teacher, labels, temperature, alpha }),
+            ${value}Loss({ logits, teacher, labels }, options),
         }),
       ),
-  };
-};
+  }),
+});
+
+/** The loss by itself, to be tested on numbers worked out by hand: a batch mean. */
+export const ${value}Loss = (
+  given: { readonly logits: tf.Tensor2D; readonly teacher: tf.Tensor2D; readonly labels: tf.Tensor1D },
+  options: { readonly temperature: number; readonly alpha: number },
+) => distillation({ ...given, ...options });
 `;
 
-export const defenseTemplate = ({ value }: Naming): string => `\
-import { between, checked, type Defense, soften } from 'undistill';
-
-export interface ${capital(value)}Options {
-  /** Above 0: more than 1 flattens the answers, less sharpens them. The most likely class stays the same. */
-  readonly temperature?: number;
-}
+const defense = ({ value }: Naming): string => `\
+import type * as tf from '@tensorflow/tfjs';
+import { defineDefense, option, positive } from 'undistill/plugin';
+import { soften } from 'undistill/train';
 
 /** Say here what the owner does, and where it comes from: a paper and its equation. */
-export const ${value} = ({ temperature = 0.5 }: ${capital(value)}Options = {}): Defense<'probabilities'> => {
-  checked('${value}', { temperature: between(0.01, 100) }, { temperature });
-  return {
-    name: '${value}',
-    // What two uses of this defence may differ in: part of a result's identity, as is the code of this file.
-    params: { temperature },
-    source: import.meta.url,
-    // What the world can still ask: 'label' or 'probabilities' for a wrapper of answers.
-    exposes: 'probabilities',
-    // Labels are passed on as they are, so that an attack on labels need not be run again.
-    leaves: 'label',
-    // Wraps the answers. To train another teacher, give \`protect: (teacher, { fit, train, validation }) => fit('teacher', …)\`.
-    expose: ({ frozen, labels, logProbabilities }) => ({
-      frozen,
-      labels,
-      // Log-probabilities [batch, classes] in and out. Use nothing but operations on tensors here.
-      logProbabilities: (tensors, images) => soften(logProbabilities(tensors, images), temperature),
-    }),
-  };
+export const ${value} = defineDefense({
+  name: '${value}',
+  // A result is known by the code of this file: change it, and what it made is made anew.
+  source: import.meta.url,
+  about: 'Probabilities are softened: p^(1/τ), rescaled to sum to 1',
+  options: {
+    temperature: option(positive, 2, 'τ: above 1 flattens the answers, below sharpens them'),
+  },
+  // The most that can be asked of the victim: 'label' or 'probabilities' where answers are changed.
+  exposes: 'probabilities',
+  make: ({ temperature }) => ({
+    // The most likely class stays as it is, so that an attack on labels steals the same as without this defence.
+    preserves: 'label',
+    // To train another teacher, give \`protect: (teacher, { fit, train, validation }) => fit('teacher', …)\`.
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities }) => ({ logProbabilities: ${value}Answers(logProbabilities, temperature) }),
+    },
+  }),
+});
+
+/** The answers by themselves, to be tested on numbers worked out by hand: log-probabilities to the same. */
+export const ${value}Answers = (logProbabilities: tf.Tensor2D, temperature: number): tf.Tensor2D =>
+  soften(logProbabilities, temperature);
+`;
+
+const network = ({ value }: Naming): string => `\
+import { defineNetwork, layers, option, wholeAtLeast } from 'undistill/plugin';
+
+const { batchNorm, classifier, conv, features, globalMean, marked, relu, sequential } = layers;
+
+/** Say here where the architecture comes from, how many parameters it has, and which activations it names. */
+export const ${value} = defineNetwork({
+  name: '${value}',
+  // A result is known by the code of this file: change it, and what it made is made anew.
+  source: import.meta.url,
+  about: 'Two convolutions, the mean over the image and a dense layer',
+  options: { width: option(wholeAtLeast(1), 16, 'Channels of the first convolution; the second has twice as many') },
+  make: ({ width }) => ({
+    // Names are PyTorch's, so that weights can be exchanged.
+    layers: sequential(
+      conv('conv1', width, { kernel: 3, padding: 1 }),
+      batchNorm('bn1'),
+      relu,
+      // An activation that attacks may ask for.
+      marked('block1'),
+      conv('conv2', 2 * width, { kernel: 3, stride: 2, padding: 1 }),
+      batchNorm('bn2'),
+      relu,
+      marked('block2'),
+      globalMean,
+      features,
+      classifier('fc'),
+    ),
+  }),
+});
+`;
+
+const metric = ({ value }: Naming): string => `\
+import { logProbabilities, type Metric, meanOverRows } from 'undistill';
+
+/** Say here what it measures, and where it comes from: a paper and its equation. */
+export const ${value}: Metric = {
+  name: '${value}',
+  unit: 'number',
+  better: 'lower',
+  describe: 'Mean squared distance of the probabilities from the one-hot label (Brier score), 0 to 2.',
+  // A number is known by the code of this file: change it, and it is computed anew, of stored answers.
+  source: import.meta.url,
+  of: ({ logits, labels }) =>
+    meanOverRows(logits, (row) =>
+      logProbabilities(logits, row).reduce((sum, log, k) => sum + (Math.exp(log) - Number(k === labels[row])) ** 2, 0),
+    ),
 };
 `;
 
-export const attackTestTemplate = ({ value, file }: Naming): string => `\
+/** What a test imports that runs an experiment. */
+const imports = (names: string): string => `\
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { adam, constant, experiment, learner, none, plainCnn, runExperiment, synthetic } from 'undistill';
-import { ${value} } from './${file}.js';
+import * as tf from '@tensorflow/tfjs';
+import { ${names} } from 'undistill';`;
 
-const small = learner(plainCnn({ width: 4 }), { epochs: 4, batch: 16, optimizer: adam(), schedule: constant(0.01) });
-
-test('${value} steals a small network', async () => {
+/** Where it runs, and what it trains. */
+const setting = (file: string): string => `\
+const inFolder = async (use: (folder: string) => Promise<void>) => {
   const folder = await mkdtemp(join(tmpdir(), '${file}-'));
-  try {
+  await use(folder).finally(() => rm(folder, { recursive: true }));
+};
+
+const epochs = 4;
+const small = learner(plainCnn({ width: 4 }), { epochs, batch: 16, optimizer: adam(), schedule: constant(0.01) });`;
+
+const attackTest = ({ value, file }: Naming): string => `\
+${imports('adam, constant, experiment, learner, none, plainCnn, runExperiment, synthetic')}
+import { ${value}, ${value}Loss } from './${file}.js';
+
+${setting(file)}
+
+test('${value} steals a small network, and asks about every image once an epoch', () =>
+  inFolder(async (folder) => {
     const { matrix, records } = await runExperiment(
       experiment({
         name: 'test',
-        data: synthetic(),
+        data: synthetic({ train: 200 }),
+        validation: 0.2,
         teacher: small,
         students: ['self'],
         defenses: [none()],
@@ -109,18 +172,28 @@ test('${value} steals a small network', async () => {
       }),
       { folder },
     );
-    const cell = matrix.cells[0];
+    const [cell] = matrix.cells;
     assert.equal(cell?.status, 'done', cell?.reason);
-    const losses = records
-      .find(({ kind, label }) => kind === 'steal' && label.endsWith('/${value}'))
-      ?.training?.history.map(({ metrics }) => metrics.loss ?? Number.NaN);
-    assert.ok(losses !== undefined && losses.length === 4);
-    assert.ok(Number(losses.at(-1)) < Number(losses[0]), \`the loss does not fall: \${losses.join(', ')}\`);
     // Four classes: guessing gives a quarter.
     assert.ok(Number(cell?.accuracy?.mean) > 0.5, \`accuracy \${cell?.accuracy?.mean}\`);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+    const training = records.find(({ kind }) => kind === 'steal')?.training;
+    // 200 images, of which a fifth is held out.
+    assert.equal(training?.queries, epochs * 160);
+    assert.equal(training?.backward, 0);
+  }));
+
+test('the loss of ${value} is what the paper says', () => {
+  const loss = ${value}Loss(
+    {
+      logits: tf.tensor2d([1, 0.5, -0.5, 0, 1, 0.2], [2, 3]),
+      teacher: tf.tensor2d([2, 0, -1, 1, 2, -0.5], [2, 3]),
+      labels: tf.tensor1d([0, 1], 'int32'),
+    },
+    { temperature: 4, alpha: 0.5 },
+  );
+  const found = loss.loss.dataSync()[0] as number;
+  // Worked out by hand: KL 0.017310 at τ = 4, 16 times that is 0.276963; CE 0.600716.
+  assert.ok(Math.abs(found - (0.5 * 0.276963 + 0.5 * 0.600716)) < 1e-5, \`\${found}\`);
 });
 
 test('${value} refuses what makes no sense', () => {
@@ -128,21 +201,15 @@ test('${value} refuses what makes no sense', () => {
 });
 `;
 
-export const defenseTestTemplate = ({ value, file }: Naming): string => `\
-import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { test } from 'node:test';
-import { adam, constant, experiment, kd, learner, none, plainCnn, runExperiment, synthetic } from 'undistill';
-import { ${value} } from './${file}.js';
+const defenseTest = ({ value, file }: Naming): string => `\
+${imports('adam, constant, experiment, kd, learner, none, plainCnn, runExperiment, synthetic')}
+import { ${value}, ${value}Answers } from './${file}.js';
 
-const small = learner(plainCnn({ width: 4 }), { epochs: 4, batch: 16, optimizer: adam(), schedule: constant(0.01) });
+${setting(file)}
 
-test('${value} stands beside an undefended teacher', async () => {
-  const folder = await mkdtemp(join(tmpdir(), '${file}-'));
-  try {
-    const { matrix } = await runExperiment(
+test('${value} stands beside an undefended teacher, and its answers are measured', () =>
+  inFolder(async (folder) => {
+    const { matrix, records } = await runExperiment(
       experiment({
         name: 'test',
         data: synthetic(),
@@ -155,15 +222,91 @@ test('${value} stands beside an undefended teacher', async () => {
       { folder },
     );
     for (const { defense, status, reason } of matrix.cells) assert.equal(status, 'done', \`\${defense}: \${reason}\`);
+    // Answers that keep the label keep the teacher's accuracy.
     const [undefended, defended] = matrix.victims;
-    // A wrapper of answers leaves the teacher's own accuracy alone; one that trains may cost some.
-    assert.ok(Number(defended?.accuracy?.mean) >= Number(undefended?.accuracy?.mean) - 0.1);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+    assert.equal(defended?.accuracy?.mean, undefended?.accuracy?.mean);
+    // What it changed in the answers that the attack was given: means over queries.
+    const given = records.find(({ kind, label }) => kind === 'steal' && label.includes('${value}'))?.training?.answers;
+    assert.ok(Number(given?.l1) > 0);
+    assert.equal(given?.changed, 0);
+  }));
+
+test('the answers of ${value} are what the paper says', () => {
+  const given = ${value}Answers(tf.log(tf.tensor2d([[0.7, 0.2, 0.1]])), 2);
+  const found = Array.from(tf.exp(given).dataSync());
+  // √0.7 : √0.2 : √0.1, worked out by hand.
+  [0.522879, 0.279491, 0.19763].forEach((expected, k) => {
+    assert.ok(Math.abs(Number(found[k]) - expected) < 1e-5, \`\${found}\`);
+  });
 });
 
 test('${value} refuses what makes no sense', () => {
   assert.throws(() => ${value}({ temperature: 0 }), /temperature is 0/);
 });
 `;
+
+const networkTest = ({ value, file }: Naming): string => `\
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as tf from '@tensorflow/tfjs';
+import { key } from 'undistill/plugin';
+import { ${value} } from './${file}.js';
+
+const net = ${value}({ width: 16 }).build({ height: 8, width: 8, channels: 3 }, 10);
+
+test('${value} has as many parameters as the paper says', () => {
+  const params = net.variables.filter(({ kind }) => kind === 'param');
+  const found = params.reduce((sum, { shape }) => sum + tf.util.sizeFromShape([...shape]), 0);
+  // Convolutions without biases, two numbers a channel for each batch norm, a dense layer with biases.
+  assert.equal(found, 9 * 3 * 16 + 2 * 16 + (9 * 16 * 32 + 2 * 32) + (32 * 10 + 10));
+});
+
+test('${value} gives one number a class, and its activations when asked for', () => {
+  const { logits, activations } = net.apply(net.init(key('test')), tf.ones([2, 8, 8, 3]), {
+    mode: 'eval',
+    activations: ['block2'],
+  });
+  assert.deepEqual(logits.shape, [2, 10]);
+  assert.deepEqual(activations?.block2?.shape, [2, 4, 4, 32]);
+  assert.ok(logits.dataSync().every(Number.isFinite));
+});
+
+test('${value} refuses what makes no sense', () => {
+  assert.throws(() => ${value}({ width: 0 }), /width is 0/);
+});
+`;
+
+const metricTest = ({ value, file }: Naming): string => `\
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ${value} } from './${file}.js';
+
+const logits = (...rows: readonly (readonly number[])[]) => ({
+  values: Float32Array.from(rows.flat().map(Math.log)),
+  classes: rows[0]?.length ?? 0,
+});
+
+test('${value} is what the paper says', () => {
+  // (1 − 0.7)² + 0.2² + 0.1² = 0.14 and 0.1² + (1 − 0.8)² + 0.1² = 0.06, worked out by hand.
+  const found = ${value}.of({ logits: logits([0.7, 0.2, 0.1], [0.1, 0.8, 0.1]), labels: [0, 1] });
+  assert.ok(Math.abs(Number(found) - 0.1) < 1e-6, \`\${found}\`);
+});
+`;
+
+/** The files of each kind of plugin: where they go, in which list of an experiment they are put, and how. */
+export const templates = {
+  attack: { folder: 'attacks', plugin: attack, test: attackTest, use: (value: string) => `attacks: [${value}()],` },
+  defense: {
+    folder: 'defenses',
+    plugin: defense,
+    test: defenseTest,
+    use: (value: string) => `defenses: [${value}()],`,
+  },
+  network: {
+    folder: 'networks',
+    plugin: network,
+    test: networkTest,
+    use: (value: string) => `students: [learner(${value}(), { … })],`,
+  },
+  metric: { folder: 'metrics', plugin: metric, test: metricTest, use: (value: string) => `metrics: [${value}],` },
+} as const;

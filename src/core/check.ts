@@ -7,20 +7,26 @@ import { FailureError, failure } from './errors.js';
 export const numeric = (says: string, ...checks: readonly v.GenericValidation<number>[]): v.GenericSchema<number> =>
   v.pipe(v.pipe(v.number(), v.finite(), v.title(says)), ...checks);
 
+/** A finite number above 0. */
 export const positive = numeric('a number above 0', v.gtValue(0));
+/** A finite number of at least `bound`. */
 export const atLeast = (bound: number): v.GenericSchema<number> =>
   numeric(`a number of at least ${bound}`, v.minValue(bound));
+/** A number from `low` to `high`, both included. */
 export const between = (low: number, high: number): v.GenericSchema<number> =>
   numeric(`a number from ${low} to ${high}`, v.minValue(low), v.maxValue(high));
 /** A share of something: above 0, at most 1. */
 export const share = numeric('a number above 0 and at most 1', v.gtValue(0), v.maxValue(1));
 /** A share that leaves something: 0 is one, and 1 is none. */
 export const belowOne = numeric('a number of at least 0 and below 1', v.minValue(0), v.ltValue(1));
+/** A whole number of at least `bound`. */
 export const wholeAtLeast = (bound: number): v.GenericSchema<number> =>
   numeric(`a whole number of at least ${bound}`, v.integer(), v.minValue(bound));
+/** A whole number from `low` to `high`, both included. */
 export const wholeBetween = (low: number, high: number): v.GenericSchema<number> =>
   numeric(`a whole number from ${low} to ${high}`, v.integer(), v.minValue(low), v.maxValue(high));
 
+/** True or false. */
 export const yesOrNo = v.pipe(v.boolean(), v.title('true or false'));
 
 export const text = v.pipe(v.string(), v.title('a text'));

@@ -22,8 +22,10 @@ export interface Failure {
 }
 
 export type Result<A> = E.Either<Failure, A>;
+/** A computation that may fail, not begun before it is called (fp-ts). A plugin may give one, or a promise. */
 export type Task<A> = TE.TaskEither<Failure, A>;
 
+/** A failure as a value, to be thrown as a `FailureError`: what happened as a clause, the remedy as a sentence. */
 export const failure = (kind: FailureKind, what: string, extra: Pick<Failure, 'where' | 'remedy'> = {}): Failure => ({
   _tag: 'Failure',
   kind,

@@ -149,4 +149,5 @@ export interface Declared {
   readonly declaration: Declaration;
 }
 
+/** Whether a value is what `defineAttack`, `defineDefense` or `defineNetwork` gave. */
 export const isDeclared = (value: unknown): value is Declared => typeof value === 'function' && 'declaration' in value;

@@ -15,6 +15,7 @@ export interface Key {
   int32Pair(): readonly [number, number];
 }
 
+/** The key of a path: `key('test')`. Plugins are given theirs, and split it. */
 export const key = (path: string | number): Key => {
   const text = String(path);
   return {

@@ -27,6 +27,7 @@ export const map = <T extends Tree>(tree: T, f: (leaf: tf.Tensor, path: string) 
 /** A copy whose tensors are disposed of independently of the original's. */
 export const clone = <T extends Tree>(tree: T): T => map(tree, (leaf) => leaf.clone());
 
+/** Frees every tensor of a tree. */
 export const dispose = (tree: Tree): void => {
   for (const leaf of leaves(tree)) leaf.dispose();
 };

@@ -36,6 +36,7 @@ export interface Augmentation {
   readonly rotate?: number;
 }
 
+/** A data set as it was read: training and test images with their labels. */
 export interface Dataset {
   readonly name: string;
   readonly image: ImageShape;

@@ -8,6 +8,7 @@ import type { Access, Answers } from '../train/oracle.js';
 
 /** A trained classifier. Its variables are borrowed. */
 export interface Teacher {
+  /** Its network and the recipe that it was trained by. */
   readonly learner: BuiltLearner;
   readonly variables: Variables;
 }

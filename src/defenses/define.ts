@@ -28,7 +28,10 @@ interface DefenseSpec<Exposes extends Access, Of extends Options, Presets, Alone
  *   options: { digits: required(wholeAtLeast(0), 'Decimal places') },
  *   positional: 'digits',
  *   exposes: 'probabilities',
- *   make: ({ digits }) => ({ expose: ({ logProbabilities }) => … }),
+ *   make: ({ digits }) => ({
+ *     preserves: 'label',
+ *     answers: { kind: 'pure', unnormalised: true, answer: ({ logProbabilities }) => ({ logProbabilities: … }) },
+ *   }),
  * });
  * rounding(2);
  * ```

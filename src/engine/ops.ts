@@ -28,6 +28,7 @@ export type { Activation } from './ops-own.js';
 export { anotherSeed, normalByImage, standardNormal, standardUniform } from './ops-random.js';
 export { type ResizedCrop, resizedView, type Shift, shiftedView } from './ops-views.js';
 
+/** Stride and padding of a convolution. */
 export interface ConvOptions {
   /** In both directions; default 1. */
   readonly stride?: number;
@@ -180,6 +181,7 @@ export interface BatchNormVariables {
   readonly variance: tf.Tensor;
 }
 
+/** How batch norms divide, and what comes after them. */
 export interface BatchNormOptions {
   /** Added to the variance; default 1e-5, PyTorch's. */
   readonly epsilon?: number;
@@ -189,6 +191,7 @@ export interface BatchNormOptions {
   readonly activation?: Activation | undefined;
 }
 
+/** The normalised batch, and the running statistics after it, [channels] each. */
 export interface BatchNormResult<T extends tf.Tensor> {
   readonly y: T;
   readonly mean: tf.Tensor1D;

@@ -33,6 +33,7 @@ export interface Generator {
   apply(variables: Variables, z: tf.Tensor2D, options: Pick<ApplyOptions, 'mode' | 'activations'>): Generated;
 }
 
+/** What a generator gives. */
 export interface Generated {
   /**
    * [n, height, width, channels]. From `batchNorm`, normalised as what a network takes: of mean 0 and variance 1 in each channel
@@ -55,6 +56,7 @@ export interface GeneratorPlugin {
   build(image: ImageShape): Generator;
 }
 
+/** How a generator is laid out. */
 export interface GeneratorOptions {
   /** Numbers in a vector, ≥ 1: 100 for MNIST and 1000 for CIFAR-10 in DAFL's code, 256 in DFME's. */
   readonly latent: number;

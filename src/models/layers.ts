@@ -82,6 +82,7 @@ export interface LayerContext {
   readonly classes: number;
 }
 
+/** A part of a network, not yet fitted to what flows in: `sequential` and `network` do that. */
 export type Layer = (site: LayerContext) => BoundLayer;
 
 const misfit = (what: string, where: string): FailureError =>
@@ -139,7 +140,9 @@ const constant =
   (_, size) =>
     new Float32Array(size).fill(value);
 
+/** How a convolution is laid out. */
 export interface ConvLayer {
+  /** Height and width. */
   readonly kernel: number;
   readonly stride?: number;
   readonly padding?: number;
@@ -253,6 +256,7 @@ export const upsampledConv =
       input: upsample(site).output,
     });
 
+/** How a batch norm is laid out. */
 export interface BatchNormLayer {
   /** Added to the variance; default 1e-5, PyTorch's. */
   readonly epsilon?: number;
@@ -311,6 +315,7 @@ export const batchNorm =
     return fitted();
   };
 
+/** How a dense layer is laid out. */
 export interface DenseLayer {
   /** `kaiming-normal`: weights from N(0, √(2 / in)), biases of 0. */
   readonly initial?: 'pytorch' | 'kaiming-normal';
@@ -351,6 +356,7 @@ const activation =
   (name: ops.Activation, run: (x: tf.Tensor) => tf.Tensor): Layer =>
   ({ input }) => ({ output: input, variables: [], nature: 'rises', activation: name, run });
 
+/** max(x, 0). */
 export const relu: Layer = activation('relu', ops.relu);
 
 /** At most 6; its gradient at 0 and at 6 is 0. */
@@ -360,6 +366,7 @@ export const relu6: Layer = activation('relu6', ops.relu6);
 export const leakyRelu = (slope = 0.01): Layer =>
   stateless(unchanged, (x) => ops.leakyRelu(x, slope), slope >= 0 ? 'rises' : undefined);
 
+/** Hyperbolic tangent. */
 export const tanh: Layer = stateless(unchanged, (x) => tf.tanh(x));
 
 /** 1 / (1 + e⁻ˣ). */
@@ -401,6 +408,7 @@ export const globalMean: Layer = stateless(
   (x) => ops.globalMean(x as tf.Tensor4D),
 );
 
+/** An image as a vector, in (height, width, channel) order. */
 export const flatten: Layer = stateless(
   (site) => {
     const { height, width, channels } = imageAt(site, 'flatten');
@@ -602,6 +610,7 @@ export const interleaved =
 /** The channels of the image that reaches a layer, for layers whose make depends on them. */
 export const channelsAt = (site: LayerContext): number => imageAt(site, 'block').channels;
 
+/** What a network is made of. */
 export interface NetworkDescription {
   readonly name: string;
   readonly params?: Readonly<Record<string, unknown>>;

@@ -34,6 +34,7 @@ export type ImageStats = { readonly mean: tf.Tensor2D; readonly variance: tf.Ten
 
 /** What a network is asked for, beside its logits. */
 export interface ApplyOptions {
+  /** How batch norms normalise. */
   readonly mode: Mode;
   /**
    * The statistics of what batch norms take in: of those over images (PyTorch's `BatchNorm2d`), or of `all`, also those over
@@ -46,6 +47,7 @@ export interface ApplyOptions {
   readonly activations?: readonly string[];
 }
 
+/** What a network gives. */
 export interface Output {
   /** [batch, classes] */
   readonly logits: tf.Tensor2D;
@@ -81,6 +83,7 @@ export interface VariableSpec {
 /** A network for one image shape and number of classes: `init` and `apply` are pure. */
 export interface Network {
   readonly name: string;
+  /** The shape of the images that it was built for. */
   readonly input: ImageShape;
   readonly classes: number;
   readonly variables: readonly VariableSpec[];

@@ -34,6 +34,7 @@ export type ClassifierState = {
   readonly step: tf.Scalar;
 };
 
+/** What a loss function gives. */
 export interface Loss {
   /** Scalar, what is minimised. */
   readonly loss: tf.Scalar;
@@ -54,6 +55,7 @@ export interface TargetGiven<Frozen extends Tree, Batch extends UnlabelledBatch,
   readonly batch: Batch;
 }
 
+/** A classifier's training: on what, and by which loss. */
 export interface ClassifierSpec<
   Frozen extends Tree,
   Batch extends UnlabelledBatch,
@@ -70,6 +72,7 @@ export interface ClassifierSpec<
   readonly target?: (given: TargetGiven<Frozen, Batch, A>) => Target;
   /** Activations of the student that the loss looks at, by name. Default: none. */
   readonly activations?: readonly string[];
+  /** What is minimised: arithmetic on tensors, differentiated with respect to the student's weights. */
   readonly loss: (given: Learnt & { readonly target: Target; readonly batch: Batch }) => Loss;
 }
 
@@ -146,6 +149,7 @@ export const classifierStep =
     return { state, metrics: { loss: updated.loss, ...updated.terms, ...correct } };
   };
 
+/** The state before the first step: the weights, which it takes over, and an optimiser that remembers nothing. */
 export const initialState = (optimizer: Optimizer, variables: Variables): ClassifierState => ({
   variables,
   slots: optimizer.init(variables.params),

@@ -18,7 +18,9 @@ export interface Synthesised extends Pictures {
 /** What a plugin's function may give: a promise of its result, as an async function does, or a fp-ts task. */
 export type Doing<A> = PromiseLike<A> | Task<A>;
 
+/** A fold over a tree of tensors: `body` so many times, on a state of any form. */
 export interface Loop<State extends Tree> {
+  /** Iterations. */
   readonly count: number;
   /** The state before the first iteration, which the loop owns. */
   readonly init: (key: Key) => State | Promise<State>;

@@ -71,12 +71,14 @@ export interface FitSpec<
   readonly frozen?: Frozen | undefined;
   /** Fresh state; the fit owns it. */
   readonly init: (key: Key) => State;
+  /** Where batches come from; `key` is for their order. */
   readonly source: (key: Key) => Source<Batch, Data>;
   readonly epochs: number;
   /** Default: one pass of the source. */
   readonly stepsPerEpoch?: number | undefined;
   /** In all, where the last epoch is a shorter one. */
   readonly steps?: number | undefined;
+  /** The learning rate of each step, which comes in as a tensor. */
   readonly schedule: Schedule;
   /** The part of a state that the fit is for (weights without optimiser slots); no copy. */
   readonly keep: (state: State) => Kept;
@@ -106,6 +108,7 @@ export interface EpochRecord {
   readonly stepsPerSecond: number;
 }
 
+/** What a finished fit leaves: what was kept, what was asked of the victim, and its log. */
 export interface FitResult<Kept extends Tree> extends Asked {
   /** After the last step. The caller owns it. */
   readonly last: Kept;
@@ -257,11 +260,22 @@ export const wholeStep =
       return { state: { own: state, memory }, metrics: { metrics } };
     }
     const { oracle, close } = open(victim, { tensors: given.victim as VictimTensors, memory, seed: inputs.seed });
-    const { state, metrics } = step({ ...given, victim: oracle }, own, batch, inputs);
+    const taken = orClose(() => step({ ...given, victim: oracle }, own, batch, inputs), close);
     const { asked, shift, memory: next } = close();
     told(batch, asked);
+    const { state, metrics } = taken;
     return { state: { own: state, memory: next }, metrics: shift === undefined ? { metrics } : { metrics, shift } };
   };
+
+/** What a body gives; where it throws, something is closed first. */
+const orClose = <A>(body: () => A, close: () => unknown): A => {
+  try {
+    return body();
+  } catch (error) {
+    close();
+    throw error;
+  }
+};
 
 /** What the steps of a spec read, on a source's data. */
 export const frameOf = <Frozen extends Tree, Data extends Tree, A extends Access>(

@@ -17,12 +17,17 @@ export type LabelledBatch = UnlabelledBatch & { readonly labels: tf.Tensor1D };
 /** Images that somebody owns, by index into `examples`. The type of its batches says whether labels come with them. */
 export interface ImageSet<Batch extends UnlabelledBatch = LabelledBatch> {
   readonly examples: Batch extends LabelledBatch ? Examples : Omit<Examples, 'labels'>;
+  /** Which of the examples belong to the set. */
   readonly indices: Int32Array;
   readonly shape: ImageShape;
   readonly normalisation: Normalisation;
+  /** Applied to training batches, inside the step. */
   readonly augmentation: Augmentation;
   readonly labelled: Batch extends LabelledBatch ? true : false;
-  /** What a victim answered about each of `examples`: they come with the batches. */
+  /**
+   * What a victim answered about each image of `indices`, in their order, as `context.ask` gives it: they come with the batches. Where a
+   * budget ended before the last of them, batches are of the images that were answered alone.
+   */
   readonly answers?: StoredAnswers;
 }
 
@@ -91,10 +96,12 @@ export const imageSource = (
 ): Source<RawBatch, Resident> => {
   // Where there are no labels, zeros take their place and go no further.
   const all = { labels: new Uint8Array(examples.count), ...examples };
-  const batches = trainingBatches(all, shape, { batchSize, key, indices });
-  const beside = (labels: Int32Array, rows: () => Float32Array): Beside => ({
+  const chosen = answers === undefined ? indices : indices.subarray(0, answers.values.length / answers.size);
+  const rows = answers === undefined ? undefined : rowsByExample(answers, chosen, examples.count);
+  const batches = trainingBatches(all, shape, { batchSize, key, indices: chosen });
+  const beside = (labels: Int32Array, places: Int32Array): Beside => ({
     ...(labelled ? { labels: tf.tensor1d(labels, 'int32') } : {}),
-    ...(answers === undefined ? {} : { answers: tf.tensor2d(rows(), [labels.length, answers.size]) }),
+    ...(rows === undefined ? {} : { answers: rowsAt(rows, places) }),
   });
   const pass = (step: number) => [Math.floor(step / batches.perEpoch), step % batches.perEpoch] as const;
   const placesAt = (step: number, atMost?: number) => {
@@ -105,25 +112,37 @@ export const imageSource = (
     const whole = batches.at(step);
     const count = Math.min(whole.count, atMost ?? whole.count);
     const bytes = bytesOf(whole.images.subarray(0, (whole.images.length / whole.count) * count), shape);
-    const rows = () => rowsAt(answers as StoredAnswers, batches.indices(...pass(step)).subarray(0, count));
-    return { batch: { bytes, ...beside(whole.labels.subarray(0, count), rows) }, images: count };
+    const places = batches.indices(...pass(step)).subarray(0, count);
+    return { batch: { bytes, ...beside(whole.labels.subarray(0, count), places) }, images: count };
   };
   return {
     steps: batches.perEpoch,
     data: resident
       ? {
           bytes: bytesOf(all.images.slice(), shape),
-          ...beside(Int32Array.from(all.labels), () => (answers as StoredAnswers).values),
+          ...beside(
+            Int32Array.from(all.labels),
+            Int32Array.from({ length: all.count }, (_, i) => i),
+          ),
         }
       : {},
     at: resident ? placesAt : broughtAt,
   };
 };
 
-const rowsAt = ({ values, size }: StoredAnswers, places: Int32Array): Float32Array => {
+/** Answers to some of many images as rows for all of them: zeros, which no batch asks for, where there is none. */
+const rowsByExample = ({ values, size }: StoredAnswers, indices: Int32Array, count: number): StoredAnswers => {
+  const rows = new Float32Array(count * size);
+  indices.forEach((place, row) => {
+    rows.set(values.subarray(row * size, (row + 1) * size), place * size);
+  });
+  return { values: rows, size };
+};
+
+const rowsAt = ({ values, size }: StoredAnswers, places: Int32Array): tf.Tensor2D => {
   const rows = new Float32Array(places.length * size);
   places.forEach((place, i) => {
     rows.set(values.subarray(place * size, (place + 1) * size), i * size);
   });
-  return rows;
+  return tf.tensor2d(rows, [places.length, size]);
 };

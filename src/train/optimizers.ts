@@ -15,6 +15,7 @@ export type OptimizerState = { readonly [transform: string]: tree.Tree };
 /** Plain JSON, for a stage's identity. */
 export type Settings = Readonly<Record<string, unknown>>;
 
+/** How gradients change weights: pure functions of tensors. */
 export interface Optimizer<State extends tree.Tree = OptimizerState> {
   readonly name: string;
   readonly params: Settings;

@@ -42,6 +42,7 @@ export interface LabelOracle extends Interface {
   labels(pixels: tf.Tensor4D): tf.Tensor1D;
 }
 
+/** A victim that tells how likely each class is. */
 export interface ProbabilityOracle extends LabelOracle {
   /**
    * Natural logarithms of the class probabilities, [batch, classes]; −∞ where the victim answers 0. As logarithms,
@@ -50,6 +51,7 @@ export interface ProbabilityOracle extends LabelOracle {
   logProbabilities(pixels: tf.Tensor4D): tf.Tensor2D;
 }
 
+/** A victim that tells its logits. */
 export interface LogitOracle extends ProbabilityOracle {
   /** [batch, classes]. */
   logits(pixels: tf.Tensor4D): tf.Tensor2D;
@@ -300,7 +302,6 @@ export const accessOf = (victim: Victim): Access => hiddenOf(victim).access;
 export const tensorsOf = (victim: Victim): VictimTensors => hiddenOf(victim).tensors;
 /** Answers that a black box gives in all; undefined without a limit, and for an attacker who holds the weights. */
 export const budgetOf = (victim: Victim): number | undefined => hiddenOf(victim).budget;
-export const isWrapped = (victim: Victim): boolean => hiddenOf(victim).wrappers.length > 0;
 
 /** Properties that are beyond an access, which say so when they are read. */
 const refuseBeyond = (of: object, access: Access, needs: Readonly<Record<string, Access>>): void => {

@@ -13,4 +13,5 @@ export interface Source<Batch extends Tree, Data extends Tree = NoTensors> {
   at(step: number, atMost?: number): { readonly batch: Batch; readonly images: number };
 }
 
+/** A tree without leaves: nothing frozen, no data, no memory. */
 export type NoTensors = { readonly [name: string]: never };

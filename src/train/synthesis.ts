@@ -62,6 +62,7 @@ export interface Synthesiser<State extends Tree = Tree, A extends Access = Acces
   };
 }
 
+/** A part of a synthesiser's iterations with a schedule of its own. */
 export interface Phase {
   readonly iterations: number;
   /** Of all iterations as one epoch: what falls on the way is given as a fraction. */
@@ -79,7 +80,9 @@ export interface SynthesisContext<A extends Access = Access> {
   readonly normalisation: Normalisation;
 }
 
+/** What a synthesiser's step is given, all of it tensors and oracle. */
 export interface SynthesisInputs<State extends Tree, A extends Access = Access, Memory extends Tree = NoTensors> {
+  /** Open for this step. */
   readonly victim: Oracle<A>;
   /** The students as they are by now, for a synthesiser that looks for what they do not know yet: one, or several that learn jointly. */
   readonly students: readonly [Variables, ...Variables[]];
@@ -87,10 +90,13 @@ export interface SynthesisInputs<State extends Tree, A extends Access = Access, 
   readonly memory: Memory;
   /** The class that each image is to be of, int32 [batch]. */
   readonly labels: tf.Tensor1D;
+  /** Of the phase's schedule; of the student's recipe in `trainJointly`. */
   readonly learningRate: tf.Scalar;
+  /** int32 [2], another one at every step. */
   readonly seed: tf.Tensor1D;
 }
 
+/** What a synthesiser's step leaves. */
 export interface SynthesisOutputs<State extends Tree> {
   readonly state: State;
   /** Scalars by name: the loss and its terms. */
@@ -110,6 +116,7 @@ export interface StudentContext extends Context {
 
 /** A trained student, and the number of images that were made for it. */
 export interface Distilled extends FitResult<Variables> {
+  /** Images in the pool; absent where the images were not kept. */
   readonly pool?: number;
 }
 
@@ -231,6 +238,7 @@ export interface PoolDistillation {
   readonly batches: number;
   /** The classes of each batch's images; default: every class in turn, from batch to batch. */
   readonly labels?: readonly number[] | undefined;
+  /** τ of the student's distillation. */
   readonly temperature: number;
   /** Instead of distillation at `temperature`. */
   readonly loss?: StudentLoss | undefined;
@@ -485,11 +493,14 @@ export const scheduleSlice = (
 /** A generator and the students that learn from it. */
 type Joint<State extends Tree> = { readonly synthesiser: State; readonly students: readonly ClassifierState[] };
 
+/** How a synthesiser and students learn together. */
 export interface JointDistillation {
+  /** The fit takes `epochs` · `stepsPerEpoch` steps, and logs a line an epoch. */
   readonly epochs: number;
   readonly stepsPerEpoch: number;
   /** τ of the students' distillation, unless `loss` is given. Default 1. */
   readonly temperature?: number;
+  /** Instead of distillation at `temperature`. */
   readonly loss?: StudentLoss;
   /** Steps of the synthesiser in one step of the fit. Default 1. */
   readonly synthesiserSteps?: number;

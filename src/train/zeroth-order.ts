@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { anotherSeed, standardNormal } from '../engine/ops.js';
 import { unrecorded } from './gradient.js';
 
+/** How finely a gradient is estimated, and by which random directions. */
 export interface ForwardDifferences {
   /** Directions in which the function is tried, each one more evaluation. Default 1. */
   readonly directions?: number;

@@ -264,8 +264,10 @@ describe('undistill new', () => {
     expect((await at.undistill(['new', 'defense', 'myDefense'])).code).toBe(0);
     const again = await at.undistill(['new', 'attack', 'my-attack']);
     expect(again).toMatchObject({ code: 2, err: expect.stringContaining('there is such a file already') });
-    for (const file of ['attacks/my-attack.test.ts', 'defenses/myDefense.test.ts']) {
-      const { code, out, err } = await at.node(['--import', register, '--test', join(at.folder, file)]);
+    expect((await at.undistill(['new', 'network', 'my-net'])).out).toContain('students: [learner(myNet(), { … })],');
+    expect((await at.undistill(['new', 'metric', 'my-metric'])).out).toContain('metrics: [myMetric],');
+    for (const file of ['attacks/my-attack', 'defenses/myDefense', 'networks/my-net', 'metrics/my-metric']) {
+      const { code, out, err } = await at.node(['--import', register, '--test', join(at.folder, `${file}.test.ts`)]);
       expect(code, `${out}${err}`).toBe(0);
     }
   });

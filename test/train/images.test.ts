@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { key } from '../../src/core/random.js';
+import { dispose } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import { normalise } from '../../src/train/images.js';
+import { type ImageSet, imageSource, normalise, type UnlabelledBatch, unpacked } from '../../src/train/images.js';
 import { picturesOf } from '../../src/train/pictures.js';
 
 beforeAll(async () => {
@@ -39,5 +41,41 @@ describe.each([1, 3] as const)('images of %i channels', (channels) => {
     images.dispose();
     expect([...bytes]).toEqual([0, 0, 255, 255].flatMap((byte) => Array(channels).fill(byte)));
     expect(clipped).toBe(0.5);
+  });
+});
+
+describe.each([false, true])('stored answers (on the device: %s)', (resident) => {
+  // Image i is the byte 10 i, and its answer is (i, −i).
+  const set = (indices: readonly number[], answered: number): ImageSet<UnlabelledBatch> => ({
+    examples: { images: Uint8Array.from({ length: 8 }, (_, i) => 10 * i), count: 8 },
+    indices: Int32Array.from(indices),
+    shape: { height: 1, width: 1, channels: 1 },
+    normalisation: constants[1],
+    augmentation: { crop: 0, flip: false },
+    labelled: false,
+    answers: { values: Float32Array.from(indices.slice(0, answered).flatMap((i) => [i, -i])), size: 2 },
+  });
+  const seen = (of: ImageSet<UnlabelledBatch>) => {
+    const source = imageSource(of, { batch: 2, key: key('answers'), resident });
+    const found = Array.from({ length: source.steps }, (_, step) => {
+      const { batch } = source.at(step);
+      const pairs = tf.tidy(() => {
+        const { images, answers } = unpacked<UnlabelledBatch>(source.data, batch);
+        const rows = (answers as tf.Tensor2D).arraySync();
+        return Array.from(images.dataSync()).map((byte, i) => [byte / 10, ...(rows[i] as number[])]);
+      });
+      dispose(batch);
+      return pairs;
+    }).flat();
+    dispose(source.data);
+    return found.sort(([a = 0], [b = 0]) => a - b);
+  };
+
+  test('come with the images that they are about, whichever images those are', () => {
+    expect(seen(set([6, 1, 3, 4], 4))).toEqual([1, 3, 4, 6].map((i) => [i, i, -i]));
+  });
+
+  test('that ended with a budget leave out the images that were not answered', () => {
+    expect(seen(set([6, 1, 3, 4], 2))).toEqual([1, 6].map((i) => [i, i, -i]));
   });
 });
