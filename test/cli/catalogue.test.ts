@@ -6,6 +6,7 @@ import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { pluginsPage, publishedPage } from '../../docs/generate.js';
 import * as catalogue from '../../src/cli/catalogue.js';
+import { kinds } from '../../src/cli/choices.js';
 import { items, listCommand } from '../../src/cli/list.js';
 import { wordsOf } from '../../src/core/options.js';
 import { schemaOf } from '../../src/core/plugin.js';
@@ -67,7 +68,7 @@ describe.each<readonly [string, AnyListed]>([
 describe('JSON', () => {
   const printed = (() => {
     const lines: string[] = [];
-    listCommand(['attacks', 'defenses', 'nets', 'recipes', 'data'], { json: true }, {
+    listCommand(kinds, { json: true }, {
       log: (line: string) => lines.push(line),
     } as never);
     return JSON.parse(lines.join('\n')) as Readonly<
