@@ -13,8 +13,11 @@ import type { Access, Victim } from '../train/oracle.js';
  */
 export type Ownership =
   | { readonly kind: 'none' }
-  /** Images of something else, without labels: all training images of another data set, brought to the victim's size. */
-  | { readonly kind: 'other'; readonly images: DatasetPlugin }
+  /**
+   * Images of something else: all training images of another data set, brought to the victim's size; without labels, or with that
+   * data set's own (`labelled`), which are no classes of the victim.
+   */
+  | { readonly kind: 'other'; readonly images: DatasetPlugin; readonly labelled?: boolean }
   | { readonly kind: 'unlabelled' | 'labelled'; readonly fraction: number; readonly how: 'stratified' | 'shuffled' };
 
 /** Some or all of the training images, with labels. */
@@ -27,9 +30,11 @@ export type Owned<Data extends Ownership> = Data extends { kind: 'labelled' }
       /** Held out of what the attacker owns, for choosing a checkpoint. */
       readonly validation: ImageSet | undefined;
     }
-  : Data extends { kind: 'unlabelled' | 'other' }
-    ? { readonly train: ImageSet<UnlabelledBatch> }
-    : Record<never, never>;
+  : Data extends { kind: 'other'; labelled: true }
+    ? { readonly train: ImageSet }
+    : Data extends { kind: 'unlabelled' | 'other' }
+      ? { readonly train: ImageSet<UnlabelledBatch> }
+      : Record<never, never>;
 
 /** What an attack has at hand beside its victim and its student. */
 export interface AttackContext<Data extends Ownership = Ownership> extends Context {
@@ -98,7 +103,8 @@ export const ownsAShare = (data: Ownership): data is Extract<Ownership, { readon
 
 export const describeOwnership = (data: Ownership): string => {
   if (data.kind === 'none') return 'no images';
-  if (data.kind === 'other') return `other images, without labels: ${data.images.name}`;
+  if (data.kind === 'other')
+    return `other images, ${data.labelled ? 'with labels of their own' : 'without labels'}: ${data.images.name}`;
   return `${data.fraction === 1 ? 'all' : percentage(data.fraction)} of the training images, ${data.kind}`;
 };
 

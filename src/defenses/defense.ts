@@ -1,9 +1,10 @@
 import type { Tree } from '../core/tree.js';
+import type { DatasetPlugin } from '../data/dataset.js';
 import type { NetworkPlugin, Variables } from '../models/network.js';
 import type { BuiltLearner } from '../train/classifier.js';
 import type { Context, Doing } from '../train/context.js';
 import type { FitResult } from '../train/fit.js';
-import type { ImageSet } from '../train/images.js';
+import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Access, Answers } from '../train/oracle.js';
 
 /** A trained classifier. Its variables are borrowed. */
@@ -19,6 +20,8 @@ export interface DefenseContext extends Context {
   readonly train: ImageSet;
   /** Held-out training images, when the experiment holds any out. */
   readonly validation: ImageSet | undefined;
+  /** The images that the defence names as `outliers`; absent where it names none. */
+  readonly outliers?: ImageSet<UnlabelledBatch>;
   /** The net named by the defence's `adversary`, trained normally; without one, the undefended teacher. */
   readonly adversary: Teacher;
 }
@@ -48,6 +51,11 @@ export interface Defense<
   readonly role?: 'identity';
   /** A net to be trained normally beforehand, as `context.adversary`; default: the undefended teacher. */
   readonly adversary?: NetworkPlugin;
+  /**
+   * Images of something else, as `context.outliers`: all training images of another data set, brought to the teacher's size, without
+   * labels. For outlier exposure.
+   */
+  readonly outliers?: DatasetPlugin;
   /** Trains the protected teacher. Absent: the teacher is used as it comes. */
   readonly protect?: (baseline: Teacher, context: DefenseContext) => Doing<FitResult<Variables>>;
   /**

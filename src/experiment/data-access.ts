@@ -1,5 +1,7 @@
 import type { AnyAttack, AttackContext, Ownership } from '../attacks/attack.js';
+import { type Refusal, refusal } from '../core/errors.js';
 import { key } from '../core/random.js';
+import { isUnlabelled } from '../data/assemble.js';
 import { batchesPerEpoch } from '../data/batches.js';
 import type { Dataset, DatasetPlugin } from '../data/dataset.js';
 import { toColour } from '../data/images.js';
@@ -17,6 +19,8 @@ export interface DataInUse {
   readonly others?: Others;
   readonly experiment: Pick<Experiment, 'fraction' | 'validation' | 'report'>;
 }
+
+const refuse: Refusal = refusal('experiment');
 
 export interface TrainingSet {
   readonly train: ImageSet;
@@ -38,7 +42,7 @@ const imageSet = ({ data }: DataInUse, part: 'train' | 'test', indices: Int32Arr
 });
 
 /** All training images of another data set, at the size, with the channels and in the normalisation of the victim's. */
-const foreign = ({ data, others }: DataInUse, plugin: DatasetPlugin): ImageSet => {
+export const imagesOf = ({ data, others }: DataInUse, plugin: DatasetPlugin): ImageSet => {
   const other = others?.get(plugin);
   if (other === undefined) throw new Error(`the images of ${plugin.name} were not loaded`);
   const { train, image } = other;
@@ -97,7 +101,16 @@ export const allImages = (of: DataInUse): TrainingSet =>
  */
 export const ownedImages = (of: DataInUse, owned: Ownership, seed: number): TrainingSet => {
   if (owned.kind === 'none') return { train: imageSet(of, 'train', new Int32Array()), validation: undefined };
-  if (owned.kind === 'other') return { train: foreign(of, owned.images), validation: undefined };
+  if (owned.kind === 'other') {
+    const other = of.others?.get(owned.images);
+    if (owned.labelled && other !== undefined && isUnlabelled(other))
+      refuse(
+        `the images of ${other.name} have no labels`,
+        'attacks',
+        'Own them without labels, or name a folder with classes.',
+      );
+    return { train: imagesOf(of, owned.images), validation: undefined };
+  }
   const { fraction, how } = owned;
   const { train, validation } = inUse(of);
   const part = (among: Int32Array): Int32Array =>
@@ -115,10 +128,16 @@ export const dataFor = ({ data }: AnyAttack, { train, validation }: TrainingSet)
   if (data.kind === 'none') return {};
   const own = copyOf(train);
   if (data.kind === 'labelled') return { train: own, validation: validation && copyOf(validation) };
-  const { images, count } = own.examples;
-  const unlabelled: ImageSet<UnlabelledBatch> = { ...own, examples: { images, count }, labelled: false };
-  return { train: unlabelled };
+  if (data.kind === 'other' && data.labelled) return { train: own };
+  return { train: withoutLabels(own) };
 };
+
+/** The same images, whose labels cannot be peeked at. */
+export const withoutLabels = ({ examples: { images, count }, ...set }: ImageSet): ImageSet<UnlabelledBatch> => ({
+  ...set,
+  examples: { images, count },
+  labelled: false,
+});
 
 /** The same images in the same order, with no others beside them. */
 const copyOf = (set: ImageSet): ImageSet => {

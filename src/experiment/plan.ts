@@ -261,6 +261,10 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     return { stage: teacherOf({ ...learner, network: net }, seed, `${where}/${net.name} (adversary)`), network: net };
   };
 
+  /** What a defence's own work depends on of images of something else. */
+  const outliersOf = ({ outliers }: Defense) =>
+    outliers === undefined ? {} : { outliers: facts.others.get(outliers) };
+
   const protectedTeacher = (defense: Defense, label: string, baseline: Stage, seed: number, where: string) => {
     let last: { readonly stage: Stage; readonly adversary?: Adversary } = { stage: baseline };
     for (const part of partsOf(defense)) {
@@ -272,6 +276,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         stage: stage(`${where}/${label}/teacher`, { kind: 'protect', defense: part, learner, seed }, inputs, {
           defense: pluginOf(part),
           learner: recipeOf(learner),
+          ...outliersOf(part),
           seed,
           select: of.select,
         }),
@@ -299,6 +304,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const made = stage(`${where}/${label}/prepare`, { kind: 'prepare', defense: part, learner, seed }, inputs, {
           defense: pluginOf(part),
           learner: recipeOf(learner),
+          ...outliersOf(part),
           seed,
           select: of.select,
         });
@@ -413,7 +419,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           {
             attack: { name, params, source },
             needs,
-            owned: owned.kind === 'other' ? { kind: owned.kind, fingerprint: facts.others.get(owned.images) } : owned,
+            owned: owned.kind === 'other' ? { ...owned, images: facts.others.get(owned.images) } : owned,
             student: recipeOf(student.learner),
             seed: seed.student,
             ...(victim === undefined

@@ -2,8 +2,10 @@ import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { FailureError, failure, orFail, orThrow, toFailure } from '../core/errors.js';
+import { unique } from '../core/lists.js';
 import { version } from '../core/version.js';
 import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
+import { partsOf } from '../defenses/defense.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import { ownHash } from '../engine/setup/own-source.js';
@@ -146,10 +148,11 @@ export const planFor = async (experiment: Experiment, engine: string, options: L
 
 const loadOthers = async (experiment: Experiment, options: LoadOptions): Promise<Others> => {
   const others = new Map<DatasetPlugin, Dataset>();
-  for (const { attack } of experiment.attacks) {
-    if (attack.data.kind !== 'other' || others.has(attack.data.images)) continue;
-    others.set(attack.data.images, await orThrow(attack.data.images.load(options)));
-  }
+  const asked = [
+    ...experiment.attacks.flatMap(({ attack: { data } }) => (data.kind === 'other' ? [data.images] : [])),
+    ...experiment.defenses.flatMap(({ defense }) => partsOf(defense).flatMap(({ outliers }) => outliers ?? [])),
+  ];
+  for (const images of unique(asked)) others.set(images, await orThrow(images.load(options)));
   return others;
 };
 

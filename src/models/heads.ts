@@ -3,23 +3,23 @@ import { FailureError, failure } from '../core/errors.js';
 import { checkAsked, type FittedLayers, fitLayers, type Layer, named } from './layers.js';
 import type { ApplyOptions, Named, Network, Output, Shape, VariableSpec, Variables } from './network.js';
 
-/** An auxiliary classifier on what happens inside a network. */
+/** Layers on what happens inside a network: an auxiliary classifier as a rule, or a regressor. */
 export interface Head {
   /** Which of the network's `activations` it sees. */
   readonly from: string;
-  /** Ends in one number per class: `sequential(globalMean, classifier('fc'))`. */
+  /** An auxiliary classifier ends in one number per class: `sequential(globalMean, classifier('fc'))`. */
   readonly layers: Layer;
 }
 
 /**
  * A network with auxiliary heads, which are trained with it in one gradient and dropped afterwards (`withoutHeads`), as in
  * deep supervision and self-distillation. It is the network but for this: its variables have those of each head as well, after
- * its own and with the head's name before theirs (`scala1.fc.weight`); `apply` gives the heads' logits as `Output.heads`, in
+ * its own and with the head's name before theirs (`scala1.fc.weight`); `apply` gives what comes out of the heads as `Output.heads`, in
  * both modes; what is asked of batch norms and activations is asked of the heads too. The trunk's initial variables, logits
  * and features are the same bits as without heads.
  *
  * @throws FailureError of kind `plugin` when an activation is not there or two variables have one name, and of kind
- *   `experiment` when a head does not fit the activation or gives another number than that of the classes
+ *   `experiment` when a head does not fit the activation
  */
 export const withHeads = (network: Network, heads: Readonly<Record<string, Head>>): Network => {
   const fitted = Object.entries(heads).map(([name, head]) => ({ ...fitHead(network, name, head), ...head, name }));
@@ -82,15 +82,7 @@ const fitHead = (
 ): FittedLayers => {
   const where = `head ${name} of ${network}`;
   checkAsked([from], activations, where);
-  const head = fitLayers(named(name, layers), { where, input: activations[from] as Shape, classes });
-  const { output } = head;
-  if (output.kind === 'vector' && output.size === classes) return head;
-  throw new FailureError(
-    failure('experiment', `it does not end in one number for each of ${classes} classes`, {
-      where,
-      remedy: 'End it with `classifier`.',
-    }),
-  );
+  return fitLayers(named(name, layers), { where, input: activations[from] as Shape, classes });
 };
 
 const checkDistinct = (variables: readonly VariableSpec[], { name: network }: Network): void => {

@@ -60,6 +60,7 @@ export type {
   Shape,
   Variables,
 } from '../models/network.js';
+export { type Interview, interview } from '../train/ask.js';
 export type { Context, Doing, Loop, Synthesised } from '../train/context.js';
 export {
   type Access,
@@ -72,6 +73,7 @@ export {
   publish,
   type Query,
   rank,
+  retire,
   type Victim,
   type WeightOracle,
   type Wrapper,

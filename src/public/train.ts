@@ -31,6 +31,7 @@ export {
   type StoredAnswers,
   toPixels,
   type UnlabelledBatch,
+  withAnswers,
 } from '../train/images.js';
 export {
   crossEntropy,

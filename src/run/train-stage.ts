@@ -11,9 +11,11 @@ import {
   type DataInUse,
   dataFor,
   evaluationSets,
+  imagesOf,
   ownedImages,
   stepsPerPass,
   type TrainingSet,
+  withoutLabels,
 } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { preparedRole, type Stage, type Work } from '../experiment/plan.js';
@@ -105,7 +107,7 @@ export const trainStage = async (
   /** A defence's own work: on the teacher that it was given, beside an adversary. */
   const defending = async <A>(
     {
-      defense: { name, adversary },
+      defense: { name, adversary, outliers },
       learner: recipe,
       seed,
       kind,
@@ -115,10 +117,14 @@ export const trainStage = async (
     const set = allImages(images);
     const learner = built(recipe);
     const other = adversary === undefined ? learner : built({ ...recipe, network: adversary });
-    const context = contextOf(stageRun, stageKey(seed, kind, name));
+    const context = {
+      ...contextOf(stageRun, stageKey(seed, kind, name)),
+      ...set,
+      ...(outliers === undefined ? {} : { outliers: withoutLabels(imagesOf(images, outliers)) }),
+    };
     return borrowing('teacher', learner.network, (variables) =>
       borrowing('adversary', other.network, (frozen) =>
-        use({ learner, variables }, { ...context, ...set, adversary: { learner: other, variables: frozen } }),
+        use({ learner, variables }, { ...context, adversary: { learner: other, variables: frozen } }),
       ),
     );
   };

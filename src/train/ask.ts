@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Key } from '../core/random.js';
-import { clone, dispose, type Tree } from '../core/tree.js';
+import { clone, dispose, keep, type Tree } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import { runner } from '../engine/runner.js';
 import type { Step } from '../engine/step.js';
@@ -17,11 +17,13 @@ import {
   type LogitOracle,
   noShift,
   nothingAsked,
+  type Oracle,
   open,
   type ProbabilityOracle,
   plus,
   rank,
   readShift,
+  remember,
   sessionOf,
   tensorsOf,
   type Victim,
@@ -103,5 +105,45 @@ export const question = (
     return { answers: { values, size }, asked, shift, memory: asker.read() };
   } finally {
     asker.dispose();
+  }
+};
+
+/** What a body made of a victim's answers, and what it asked. */
+export interface Interview<Result extends Tree> {
+  /** The caller owns it. */
+  readonly result: Result;
+  readonly asked: Asked;
+  /** By how much the victim's defences changed what they answered, summed over the queries. */
+  readonly shift: AnswerShift;
+}
+
+/**
+ * Asks a victim once, outside of a fit: for the test of a defence, or a look by hand. What its defences come to remember they know at the
+ * next call.
+ *
+ * @param seed what the step's seed is elsewhere; a defence that draws afresh draws the same for the same one
+ */
+export const interview = <A extends Access, Result extends Tree>(
+  victim: Victim<A>,
+  body: (oracle: Oracle<A>) => Result,
+  seed: readonly [number, number] = [0, 0],
+): Interview<Result> => {
+  const session = sessionOf(victim);
+  const number = tf.tensor1d([...seed], 'int32');
+  const { oracle, close } = open(victim, { tensors: tensorsOf(victim), memory: session.memory, seed: number });
+  try {
+    const taken = tf.tidy(() => {
+      const result = body(oracle);
+      const { memory, asked, shift } = close();
+      return { kept: keep(clone({ result, memory, ...(shift && { shift }) } as Tree)), asked } as never;
+    }) as { kept: { result: Result; memory: Tree; shift?: tf.Tensor1D }; asked: Asked };
+    const { result, memory, shift: sums } = taken.kept;
+    const shift = sums === undefined ? noShift : readShift(sums.dataSync());
+    sums?.dispose();
+    remember(session, { asked: taken.asked, shift, memory });
+    checkShift(victim, shift);
+    return { result, asked: taken.asked, shift };
+  } finally {
+    number.dispose();
   }
 };

@@ -37,6 +37,12 @@ export interface StoredAnswers {
   readonly size: number;
 }
 
+/** The images of a set that were answered, with their answers, as `context.ask` gives them: of the first ones where a budget ended before the last. */
+export const withAnswers = (
+  set: ImageSet | ImageSet<UnlabelledBatch>,
+  answers: StoredAnswers,
+): ImageSet<UnlabelledBatch> => ({ ...set, labelled: false, answers });
+
 /** (pixel / 255 − mean) / std, per channel. */
 export const normalise = (pixels: tf.Tensor4D, { mean, std }: Normalisation): tf.Tensor4D =>
   pixels.sub(tf.tensor1d(mean.map((m) => 255 * m))).mul(tf.tensor1d(std.map((s) => 1 / (255 * s))));

@@ -4,7 +4,7 @@ import type { Key } from '../core/random.js';
 import { clone, dispose, type Tree } from '../core/tree.js';
 import type { Augmentation, Normalisation } from '../data/dataset.js';
 import { anotherSeed } from '../engine/ops.js';
-import type { ImageShape, Named, Network, Variables } from '../models/network.js';
+import type { ImageShape, Named, Network, Output, Variables } from '../models/network.js';
 import {
   type BuiltLearner,
   type ClassifierState,
@@ -123,6 +123,10 @@ export interface Distilled extends FitResult<Variables> {
 /** What students learn of an image that the victim answered. */
 export type StudentLoss = (given: {
   readonly logits: tf.Tensor2D;
+  /** Everything that the student gives. */
+  readonly output: Output;
+  /** As the student sees them: normalised, [batch, height, width, channels]. */
+  readonly images: tf.Tensor4D;
   /** Logits or log-probabilities, the most that the victim gives; of one that gives labels alone, their one-hot rows' logarithms (0, −∞). */
   readonly teacher: tf.Tensor2D;
 }) => Loss;
@@ -453,8 +457,8 @@ const poolFit = <A extends Access>(
     learner: { ...learner, recipe: { ...recipe, batch: Math.min(recipe.batch, count) } },
     data: set,
     victim,
-    target: ({ victim: oracle, pixels }) => ({ teacher: answersTo(oracle, access, pixels) }),
-    loss: ({ logits, target: { teacher } }) => loss({ logits, teacher }),
+    target: ({ victim: oracle, pixels, images }) => ({ teacher: answersTo(oracle, access, pixels), images }),
+    loss: ({ logits, output, target: { teacher, images } }) => loss({ logits, output, images, teacher }),
   });
   return {
     ...(spec as FitSpec<NoTensors, ClassifierState, RawBatch, Variables, Resident, A>),
@@ -574,7 +578,9 @@ export const jointFit = <State extends Tree, A extends Access>(
     learningRate: tf.Scalar,
   ): Learning => {
     const updated = students.map((student) =>
-      updateOn(learner, student, images, learningRate, ({ logits }) => loss({ logits, teacher })),
+      updateOn(learner, student, images, learningRate, ({ logits, output }) =>
+        loss({ logits, output, images, teacher }),
+      ),
     );
     const { terms, loss: value } = updated[0] as (typeof updated)[0];
     return {
