@@ -117,14 +117,20 @@ describe('asking about images once', () => {
     expect(sessionOf(victim).asked).toEqual({ queries: 10, forward: 0, backward: 0 });
   });
 
-  test('says when answers are no distribution, and leaves nothing', async () => {
-    const careless = wrapper('careless', {
-      kind: 'pure',
-      answer: ({ logProbabilities }) => ({ logProbabilities: tf.mul(logProbabilities, 2) }),
+  test.each<readonly [string, (p: tf.Tensor2D) => tf.Tensor, string]>([
+    [
+      'are no distribution',
+      (p) => tf.mul(p, 2),
+      '7 of its answers are no distribution: not finite, or not summing to 1',
+    ],
+    ['are of another shape', (p) => tf.sum(p, 1), 'its answer is float32 [7], not float32 [7,3]'],
+  ])('says when answers %s, and leaves nothing', async (_, careless, what) => {
+    const answer = ({ logProbabilities }: { readonly logProbabilities: tf.Tensor2D }) => ({
+      logProbabilities: careless(logProbabilities) as tf.Tensor2D,
     });
-    const victim = all.of('probabilities', { wrappers: [careless] });
+    const victim = all.of('probabilities', { wrappers: [wrapper('careless', { kind: 'pure', answer })] });
     const alive = tf.memory().numTensors;
-    expect(await failureOf(async () => ask(victim, set))).toMatchObject({ kind: 'plugin', where: 'careless' });
+    expect(await failureOf(async () => ask(victim, set))).toMatchObject({ kind: 'plugin', where: 'careless', what });
     expect(tf.memory().numTensors).toBe(alive);
   });
 });
