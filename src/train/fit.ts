@@ -371,6 +371,10 @@ export const fit = async <
 
     /** Reads the metrics that still lie on the device. */
     const drain = (): void => {
+      for (const { noted } of pending)
+        if (noted.shift !== undefined) shift = plus(shift, readShift(noted.shift.dataSync()));
+      // First of all: a loss that is not finite may have come of answers that are none.
+      if (victim !== undefined) checkShift(victim, shift);
       for (const { noted, images: count } of pending) {
         for (const [name, value] of Object.entries(noted.metrics)) {
           const number = value.dataSync()[0] as number;
@@ -385,12 +389,10 @@ export const fit = async <
           }
           sums[name] = (sums[name] ?? 0) + number * count;
         }
-        if (noted.shift !== undefined) shift = plus(shift, readShift(noted.shift.dataSync()));
         epochImages += count;
       }
       for (const { noted } of pending) dispose(noted);
       pending = [];
-      if (victim !== undefined) checkShift(victim, shift);
       epochSeconds += tick();
     };
 
