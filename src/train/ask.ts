@@ -3,7 +3,7 @@ import type { Key } from '../core/random.js';
 import { clone, dispose, keep, type Tree } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import { runner } from '../engine/runner.js';
-import type { Step } from '../engine/step.js';
+import type { Call, Step } from '../engine/step.js';
 import { bytesOf, type ImageSet, type RawBatch, type StoredAnswers, type UnlabelledBatch, unpacked } from './images.js';
 import {
   type Access,
@@ -72,6 +72,14 @@ export const question = (
     return { state: next, metrics: shift === undefined ? { answers } : { answers, shift } };
   };
   const asker = runner(step, { victim: tensorsOf(victim) });
+  /** One call, which is disposed of. */
+  const runOnce = (call: Call<RawBatch>): Answered => {
+    try {
+      return (asker.run([call]) as [Answered])[0];
+    } finally {
+      dispose(call);
+    }
+  };
   const seeds = key.split('step');
   let [asked, shift] = [nothingAsked, noShift];
   const parts: Float32Array[] = [];
@@ -88,8 +96,7 @@ export const question = (
     for (const { images, count } of indices.length === 0 ? [] : batches.epoch(0)) {
       const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([...seeds.split(number++).int32Pair()], 'int32') };
       const batch = { bytes: bytesOf(images, set.shape) };
-      const [answered] = asker.run([{ batch, inputs }]) as [Answered];
-      dispose([batch, inputs]);
+      const answered = runOnce({ batch, inputs });
       size = answered.answers.shape[1];
       parts.push(answered.answers.dataSync().slice() as Float32Array);
       if (answered.shift !== undefined) shift = plus(shift, readShift(answered.shift.dataSync()));

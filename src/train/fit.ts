@@ -385,6 +385,10 @@ export const fit = async <
 
     /** Reads the metrics that still lie on the device. */
     const drain = (): void => {
+      for (const { noted } of pending)
+        if (noted.shift !== undefined) shift = plus(shift, readShift(noted.shift.dataSync()));
+      // First of all: a loss that is not finite may have come of answers that are none.
+      if (victim !== undefined) checkShift(victim, shift);
       for (const { noted, images: count } of pending) {
         for (const [name, value] of Object.entries(noted.metrics)) {
           const number = value.dataSync()[0] as number;
@@ -399,12 +403,10 @@ export const fit = async <
           }
           sums[name] = (sums[name] ?? 0) + number * count;
         }
-        if (noted.shift !== undefined) shift = plus(shift, readShift(noted.shift.dataSync()));
         epochImages += count;
       }
       for (const { noted } of pending) dispose(noted);
       pending = [];
-      if (victim !== undefined) checkShift(victim, shift);
       epochSeconds += tick();
     };
 
@@ -433,27 +435,34 @@ export const fit = async <
     const callOf = (epoch: number, now: number, before: readonly Call<Batch>[]) => {
       const rate = spec.schedule.at({ epoch, step: now, stepsPerEpoch, epochs: spec.epochs });
       const seed = () => tf.tensor1d([...seeds.split(now).int32Pair()], 'int32');
-      const bring = (atMost?: number) => {
+      type Brought = { readonly call: Call<Batch>; readonly size: number };
+      const brought: Brought[] = [];
+      const bring = (atMost?: number): Brought => {
         const { batch, images: size } = source.at(now, atMost);
-        return { call: { batch, inputs: { learningRate: tf.scalar(rate), seed: seed() } }, size };
+        const one = { call: { batch, inputs: { learningRate: tf.scalar(rate), seed: seed() } }, size };
+        brought.push(one);
+        return one;
       };
-      const whole = bring();
-      if (budget === undefined) return whole;
-      const left = budget - (session?.asked.queries ?? 0) - askedAfter(before).queries;
-      const { queries } = costOf(whole.call);
-      if (queries === 0) return whole;
-      const size = affordable(whole.size, Math.floor((left * whole.size) / queries));
-      if (size === whole.size) return whole;
-      const part = size === 0 ? undefined : bring(size);
-      if (part !== undefined && part.size <= size && costOf(part.call).queries <= left) {
-        dispose(whole.call);
-        return part;
+      const choose = (): Brought | undefined => {
+        const whole = bring();
+        if (budget === undefined) return whole;
+        const left = budget - (session?.asked.queries ?? 0) - askedAfter(before).queries;
+        const { queries } = costOf(whole.call);
+        if (queries === 0) return whole;
+        const size = affordable(whole.size, Math.floor((left * whole.size) / queries));
+        if (size === whole.size) return whole;
+        const part = size === 0 ? undefined : bring(size);
+        if (part !== undefined && part.size <= size && costOf(part.call).queries <= left) return part;
+        // A source of batches of one size has none that leaves enough for another.
+        return queries <= left ? whole : undefined;
+      };
+      let chosen: Brought | undefined;
+      try {
+        chosen = choose();
+        return chosen;
+      } finally {
+        for (const one of brought) if (one !== chosen) dispose(one.call);
       }
-      if (part !== undefined) dispose(part.call);
-      // A source of batches of one size has none that leaves enough for another.
-      if (queries <= left) return whole;
-      dispose(whole.call);
-      return undefined;
     };
 
     /** Takes up to so many steps, whose metrics stay on the device until they are read. */

@@ -191,6 +191,14 @@ describe('a budget of answers', () => {
     expect(sessionOf(victim).asked.queries).toBe(25);
   });
 
+  test('leaves no tensor where its first step is refused', async () => {
+    const victim = all.of('label', { budget: 9 });
+    const alive = tf.memory().numTensors;
+    const beyond = asking(victim, (oracle, pixels) => [(oracle as Oracle<'logits'>).logits(pixels)]);
+    expect((await failureOf(() => fitted(beyond))).what).toContain('it asks the victim for logits');
+    expect(tf.memory().numTensors).toBe(alive);
+  });
+
   test('is none for whoever holds the weights', async () => {
     const victim = all.of('weights', { budget: 3 });
     const found = await fitted(asking(victim, (oracle, pixels) => [oracle.logits(pixels)]));

@@ -578,6 +578,18 @@ describe('answers that are none', () => {
     });
   });
 
+  test('are told apart from a fit that diverges, which they let happen', async () => {
+    const told = asking(
+      all.of('probabilities', { wrappers: [saying('careless', rows(Number.NaN, 0, 0))] }),
+      (oracle, pixels) => [oracle.logProbabilities(pixels)],
+    );
+    expect(await failureOf(fitted({ ...told, epochs: 1, steps: 1 }))).toMatchObject({
+      kind: 'plugin',
+      where: 'careless',
+      what: expect.stringContaining('no distribution'),
+    });
+  });
+
   test('may sum to less where that is declared, and have a 0', async () => {
     const log = (p: readonly number[]) => saying('cut', rows(...p.map(Math.log)), { unnormalised: true });
     const invalid = (wrapped: Wrapper) => {

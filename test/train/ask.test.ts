@@ -1,0 +1,186 @@
+import * as tf from '@tensorflow/tfjs';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { key } from '../../src/core/random.js';
+import * as tree from '../../src/core/tree.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import { question } from '../../src/train/ask.js';
+import {
+  bytesOf,
+  type ImageSet,
+  imageSource,
+  normalise,
+  type StoredAnswers,
+  type UnlabelledBatch,
+  unpacked,
+} from '../../src/train/images.js';
+import { remember, sessionOf, tensorsOf, type Victim } from '../../src/train/oracle.js';
+import { fresh, tiring, turning, wrapper } from '../defenses/answering.js';
+import { bitsOf } from '../engine/bits.js';
+import { image, network, normalisation, victims } from './asking.js';
+import { data, failureOf, setOf } from './bench.js';
+import { expectClose, values } from './tensors.js';
+
+const all = victims();
+let before: number;
+beforeAll(async () => {
+  await loadEngine({ execution: 'eager' });
+});
+beforeEach(() => {
+  before = tf.memory().numTensors;
+});
+afterEach(() => {
+  all.retire();
+  expect(tf.memory().numTensors).toBe(before);
+});
+
+const ask = (victim: Victim, set: Parameters<typeof question>[1], frozen = false, name = 'ask') => {
+  const { memory, ...rest } = question(victim, set, { key: key(name), frozen });
+  const remembered = bitsOf(memory);
+  tree.dispose(memory);
+  return { ...rest, remembered };
+};
+
+/** What the victim's net computes of images by their numbers, by hand. */
+const byHand = (victim: Victim, indices: readonly number[]) =>
+  tf.tidy(() => {
+    const raw = unpacked<UnlabelledBatch>({}, { bytes: bytesOf(data.train.images.slice(), image) }).images;
+    const images = normalise(tf.gather(raw, [...indices]), normalisation);
+    const { logits } = network.apply(tensorsOf(victim).variables, images, { mode: 'eval' });
+    return {
+      logits: values(logits),
+      logProbabilities: values(tf.logSoftmax(logits)),
+      labels: values(tf.argMax(logits, 1)),
+    };
+  });
+
+/** Images in another order, some twice, as they are: augmentation is for training. */
+const order = [7, 3, 3, 39, 0, 12, 5];
+const set: ImageSet = { ...setOf(), indices: Int32Array.from(order), augmentation: { crop: 2, flip: true } };
+
+describe('asking about images once', () => {
+  test('gives the most that an access tells, in the order of the images, as they are', () => {
+    const asked = (queries: number, forward = 0) => ({ queries, forward, backward: 0 });
+    const victim = all.of('logits');
+    const { logits, logProbabilities, labels } = byHand(victim, order);
+    const told = ask(victim, set);
+    expectClose(told.answers.values, logits, 1e-5);
+    expect([told.answers.size, told.asked]).toEqual([3, asked(7)]);
+    expectClose(ask(all.of('probabilities'), set).answers.values, logProbabilities, 1e-5);
+    const classes = ask(all.of('label'), set);
+    expect([Array.from(classes.answers.values), classes.answers.size]).toEqual([labels, 1]);
+    const weights = ask(all.of('weights'), set);
+    expectClose(weights.answers.values, logits, 1e-5);
+    expect(weights.asked).toEqual(asked(0, 7));
+  });
+
+  test('of more images than fit together goes on where it was', () => {
+    const many = { ...set, indices: Int32Array.from({ length: 1203 }, (_, i) => (7 * i) % 40) };
+    const victim = all.of('probabilities', { wrappers: [tiring] });
+    const { answers, asked, remembered, shift } = ask(victim, many);
+    expect([answers.values.length, asked.queries]).toEqual([3 * 1203, 1203]);
+    expect(remembered.find(([path]) => path === '0/seen')?.[3]).toEqual([1203]);
+    expect(shift.l1).toBeGreaterThan(0);
+    expect(Array.from(answers.values).every(Number.isFinite)).toBe(true);
+    // The session is the caller's to hand on: asking is as pure as a step.
+    expect(sessionOf(victim).asked.queries).toBe(0);
+  });
+
+  test('draws by its key, and again in every lot', () => {
+    const victim = () => all.of('probabilities', { wrappers: [fresh] });
+    const one = ask(victim(), set);
+    expect(ask(victim(), set)).toEqual(one);
+    expect(ask(victim(), set, false, 'other').answers.values).not.toEqual(one.answers.values);
+    const same = { ...set, indices: new Int32Array(1000).fill(4) };
+    const { values: rows } = ask(victim(), same).answers;
+    expect(Array.from(rows.subarray(0, 1500))).not.toEqual(Array.from(rows.subarray(1500)));
+  });
+
+  test('remembers what was asked, unless its owner looks', () => {
+    const victim = all.of('probabilities', { wrappers: [turning, tiring], budget: 3 });
+    const beginning = bitsOf(sessionOf(victim).memory);
+    const looked = ask(victim, set, true);
+    // Nor does a budget hold for the owner.
+    expect(looked.answers.values.length).toBe(3 * 7);
+    expect(looked.remembered).toEqual(beginning);
+    expect(ask(victim, set).remembered).not.toEqual(beginning);
+  });
+
+  test('ends with the budget: the first images are answered, and then none', () => {
+    const victim = all.of('label', { budget: 10 });
+    const asking = () => {
+      const { memory, ...rest } = question(victim, set, { key: key('ask') });
+      remember(sessionOf(victim), { ...rest, memory });
+      return Array.from(rest.answers.values);
+    };
+    const labels = byHand(victim, order).labels;
+    expect([asking(), asking(), asking()]).toEqual([labels, labels.slice(0, 3), []]);
+    expect(sessionOf(victim).asked).toEqual({ queries: 10, forward: 0, backward: 0 });
+  });
+
+  test.each<readonly [string, (p: tf.Tensor2D) => tf.Tensor, string]>([
+    [
+      'are no distribution',
+      (p) => tf.mul(p, 2),
+      '7 of its answers are no distribution: not finite, or not summing to 1',
+    ],
+    ['are of another shape', (p) => tf.sum(p, 1), 'its answer is float32 [7], not float32 [7,3]'],
+  ])('says when answers %s, and leaves nothing', async (_, careless, what) => {
+    const answer = ({ logProbabilities }: { readonly logProbabilities: tf.Tensor2D }) => ({
+      logProbabilities: careless(logProbabilities) as tf.Tensor2D,
+    });
+    const victim = all.of('probabilities', { wrappers: [wrapper('careless', { kind: 'pure', answer })] });
+    const alive = tf.memory().numTensors;
+    expect(await failureOf(async () => ask(victim, set))).toMatchObject({ kind: 'plugin', where: 'careless', what });
+    expect(tf.memory().numTensors).toBe(alive);
+  });
+});
+
+describe('stored answers', () => {
+  const answered = (answers: StoredAnswers): ImageSet => ({ ...setOf(), answers });
+
+  test.each([false, true])('come with the batches of their images (on the device: %s)', (resident) => {
+    const { answers } = ask(all.of('probabilities'), setOf());
+    const source = imageSource(answered(answers), { batch: 16, key: key('batches'), resident });
+    const seen = new Set<number>();
+    const pictures = data.train.images.slice();
+    for (const step of [0, 1, 2, 3]) {
+      const { batch } = source.at(step);
+      tf.tidy(() => {
+        const {
+          images,
+          labels,
+          answers: rows,
+        } = unpacked<UnlabelledBatch & { labels: tf.Tensor1D }>(source.data, batch);
+        expect(rows?.shape).toEqual([images.shape[0], 3]);
+        const pixels = values(images);
+        values(rows as tf.Tensor).forEach((value, i) => {
+          // Which image a row is of is known by its pixels.
+          const found = pixels.slice(16 * Math.floor(i / 3), 16 * Math.floor(i / 3) + 16).join();
+          const index = Array.from({ length: 40 }, (_, k) => k).find(
+            (k) => pictures.subarray(16 * k, 16 * k + 16).join() === found,
+          ) as number;
+          seen.add(index);
+          expect(value).toBe(answers.values[3 * index + (i % 3)]);
+          expect(values(labels)[Math.floor(i / 3)]).toBe(data.train.labels[index]);
+        });
+      });
+      tree.dispose(batch);
+    }
+    expect(seen.size).toBe(40);
+    tree.dispose(source.data);
+  });
+
+  test.each([false, true])('come with a smaller batch too (on the device: %s)', (resident) => {
+    const { answers } = ask(all.of('label'), setOf());
+    const source = imageSource(answered(answers), { batch: 16, key: key('batches'), resident });
+    const [whole, part] = [source.at(1), source.at(1, 5)];
+    tf.tidy(() => {
+      const rows = [whole, part].map(({ batch }) =>
+        values(unpacked<UnlabelledBatch>(source.data, batch).answers as tf.Tensor),
+      );
+      expect(rows[1]).toEqual(rows[0]?.slice(0, 5));
+    });
+    expect([whole.images, part.images]).toEqual([16, 5]);
+    tree.dispose([whole.batch, part.batch, source.data]);
+  });
+});
