@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { standardNormal } from '../public/ops.js';
+import { anotherSeed, standardNormal } from '../public/ops.js';
 import {
   atLeast,
   choice,
@@ -7,7 +7,9 @@ import {
   option,
   optional,
   positive,
+  share,
   type Variables,
+  v,
   wholeAtLeast,
   wholeBetween,
 } from '../public/plugin.js';
@@ -39,13 +41,15 @@ import {
 /** The generator, what Adam remembers of it, and how many steps it took. */
 type Generating = { readonly variables: Variables; readonly slots: OptimizerState; readonly step: tf.Scalar };
 
-/** At which shares of the training the rates fall, and to what part. */
-const [falls, gamma] = [[0.1, 0.3, 0.5], 0.3] as const;
+/** What part of itself a rate falls to. */
+const gamma = 0.3;
 
-const trained = {
+/** The student's training, whose rate falls after these shares of the epochs; and the generator's, which falls with it. */
+const falling = (...falls: readonly number[]) => ({
   optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
   schedule: multiStep({ rate: 0.1, milestones: falls.map((fraction) => ({ fraction })), gamma }),
-} as const;
+  generatorFalls: falls,
+});
 
 /**
  * Data-free model extraction (Truong et al., CVPR 2021), which asks a black box for probabilities alone: a generator looks for images on
@@ -59,7 +63,9 @@ const trained = {
  * Defaults are CIFAR-10's in the released script (cake-lab/datafree-model-extraction 525b76c), but for the student, who is trained
  * by its own recipe unless a preset is given: 20 million queries are 11,160 iterations, 224 epochs of 50 but for the last ones. Differences to
  * that code: images are pixels, (tanh + 1) / 2, as an interface takes them, where it feeds the tanh as an already normalised image; no
- * gradient is ever taken of the victim, where it takes one an epoch for its log; probabilities below 10⁻⁷ count as that.
+ * gradient is ever taken of the victim, where it takes one an epoch for its log; what is told to be 0 counts as 10⁻⁷, or as the least that is
+ * told of the image where that is less; rates fall in the first epoch after 0.1, 0.3 and 0.5 of all, of 224 in epochs 23, 68 and 112
+ * (from 0), where that code rounds down and counts an epoch ahead (21, 66, 111).
  */
 export const dfme = defineAttack({
   name: 'dfme',
@@ -78,10 +84,11 @@ export const dfme = defineAttack({
     loss: option(choice('l1', 'kl'), 'l1', 'What measures the disagreement'),
     latent: option(wholeAtLeast(1), generatorPresets.dfme.latent, 'Numbers that the generator makes an image of'),
     width: option(wholeAtLeast(2), 128, "Channels of the generator's first half, even"),
-    generatorRate: option(
-      atLeast(0),
-      1e-4,
-      "Adam's learning rate for the generator; falls to 0.3 of it at 0.1, 0.3 and 0.5 of all steps",
+    generatorRate: option(atLeast(0), 1e-4, "Adam's learning rate for the generator"),
+    generatorFalls: option(
+      v.pipe(v.array(share), v.title('shares above 0 and at most 1')),
+      [0.1, 0.3, 0.5],
+      'After which shares of the epochs that rate falls to 0.3 of itself',
     ),
     keep: option(wholeBetween(1, 10_000), 100, 'Images of the trained generator that are kept to be looked at'),
     optimizer: optional(anyOptimizer, "The student's; default: its own recipe's"),
@@ -89,13 +96,8 @@ export const dfme = defineAttack({
     pictureEvery: optional(wholeAtLeast(1), 'Steps between two pictures of how it goes; default: a tenth of all'),
   },
   presets: {
-    cifar10: { ...trained, budget: 20_000_000 },
-    svhn: {
-      ...trained,
-      schedule: multiStep({ rate: 0.1, milestones: [{ fraction: 0.5 }, { fraction: 0.8 }], gamma }),
-      generatorRate: 5e-5,
-      budget: 2_000_000,
-    },
+    cifar10: { ...falling(0.1, 0.3, 0.5), budget: 20_000_000 },
+    svhn: { ...falling(0.5, 0.8), generatorRate: 5e-5, budget: 2_000_000 },
   },
   cosmetic: ['pictureEvery'],
   scaled: ({ epochs, schedule, pictureEvery }, factor) => ({
@@ -105,9 +107,8 @@ export const dfme = defineAttack({
   }),
   needs: 'probabilities',
   data: { kind: 'none' },
-  make: ({ optimizer, schedule, keep, pictureEvery, studentSteps, generatorSteps, ...options }) => {
-    const { batch, directions, stepsPerEpoch } = options;
-    const queries = batch * (generatorSteps * (directions + 1) + studentSteps);
+  make: ({ optimizer, schedule, keep, pictureEvery, studentSteps, generatorSteps, generatorFalls, ...options }) => {
+    const { stepsPerEpoch } = options;
     return {
       synthesises: true,
       refuses: ({ input: { height, width } }) =>
@@ -115,11 +116,12 @@ export const dfme = defineAttack({
           ? undefined
           : `its generator makes images of sides divisible by 4, not of ${height}×${width}`,
       steal: (victim, learner, context) => {
-        const { budget } = victim;
-        const epochs = options.epochs ?? (budget === undefined ? 224 : Math.ceil(budget / (queries * stepsPerEpoch)));
+        const queries = queriesOf({ ...options, generatorSteps, studentSteps });
+        const epochs = options.epochs ?? epochsWithin(victim.budget, queries * stepsPerEpoch);
+        const falls = generatorFalls.map((fall) => firstAfter(fall, epochs) * stepsPerEpoch * generatorSteps);
         const training = { ...(optimizer && { optimizer }), ...(schedule && { schedule }) };
         return trainJointly(
-          disagreeing({ ...options, steps: epochs * stepsPerEpoch * generatorSteps }),
+          disagreeing({ ...options, falls }),
           {
             epochs,
             stepsPerEpoch,
@@ -138,14 +140,35 @@ export const dfme = defineAttack({
   },
 });
 
-/** ln p − mean ln p of log-probabilities [batch, classes]: the logits but for their mean, exactly. Probabilities below 10⁻⁷ count as that. */
+/** Queries of an iteration. */
+export const queriesOf = ({
+  batch,
+  directions,
+  generatorSteps,
+  studentSteps,
+}: Readonly<Record<'batch' | 'directions' | 'generatorSteps' | 'studentSteps', number>>): number =>
+  batch * (generatorSteps * (directions + 1) + studentSteps);
+
+/** Epochs of so many queries that a budget begins; 224 without one. */
+export const epochsWithin = (budget: number | undefined, queriesPerEpoch: number): number =>
+  budget === undefined ? 224 : Math.ceil(budget / queriesPerEpoch);
+
+/** The first of so many epochs, from 0, that a share of them has gone before: as a schedule's milestones count. */
+const firstAfter = (gone: number, epochs: number): number => Math.ceil(Math.round(gone * epochs * 1e9) / 1e9);
+
+/**
+ * ln p − mean ln p of log-probabilities [batch, classes]: the logits but for their mean, exactly. What is told to be 0 counts as 10⁻⁷, or as
+ * the least that is told of the image where that is less.
+ */
 export const recoveredLogits = (logProbabilities: tf.Tensor2D): tf.Tensor2D => {
-  const told = tf.maximum(logProbabilities, Math.log(1e-7));
+  const isZero = tf.equal(logProbabilities, Number.NEGATIVE_INFINITY);
+  const least = tf.min(tf.where(isZero, tf.zerosLike(logProbabilities), logProbabilities), 1, true);
+  const told = tf.where(isZero, tf.minimum(least, Math.log(1e-7)), logProbabilities);
   return tf.sub<tf.Tensor2D>(told, tf.mean(told, 1, true));
 };
 
 /** mean |s − l| over batch and classes. */
-const absoluteError: StudentLoss = ({ logits, teacher }) => {
+export const absoluteError: StudentLoss = ({ logits, teacher }) => {
   const error = tf.mean<tf.Scalar>(absolute(tf.sub(logits, recoveredLogits(teacher))));
   return { loss: error, terms: { l1: error } };
 };
@@ -160,7 +183,10 @@ export const agreement = (kind: 'l1' | 'kl', student: tf.Tensor2D, logProbabilit
   return tf.neg(tf.sum<tf.Tensor1D>(tf.mul(p, ratio), 1));
 };
 
-/** DFME's synthesiser: a generator of images on which victim and student disagree. `steps`: of its whole training. */
+/** Where the seeds of directions begin, far from those of images: a direction must not be drawn from its image's own numbers. */
+const directionSeeds = 500_000;
+
+/** DFME's synthesiser: a generator of images on which victim and student disagree. `falls`: the steps at which its rate falls. */
 export const disagreeing = ({
   batch,
   latent,
@@ -169,7 +195,7 @@ export const disagreeing = ({
   epsilon,
   loss: kind,
   generatorRate,
-  steps,
+  falls,
 }: {
   readonly batch: number;
   readonly latent: number;
@@ -178,7 +204,7 @@ export const disagreeing = ({
   readonly epsilon: number;
   readonly loss: 'l1' | 'kl';
   readonly generatorRate: number;
-  readonly steps: number;
+  readonly falls: readonly number[];
 }): Synthesiser<Generating, 'probabilities'> => {
   const optimizer = adam();
   const plugin = generator({ ...generatorPresets.dfme, latent, width });
@@ -189,10 +215,9 @@ export const disagreeing = ({
     const { activations, stats } = plugin.build(input).apply(variables, z, { mode: 'train', activations: ['preTanh'] });
     return { preTanh: activations?.preTanh as tf.Tensor4D, stats };
   };
-  /** The rate of a step: it falls at the same shares of all steps as the student's. */
   const rateAt = (step: tf.Scalar): tf.Scalar =>
     falls.reduce<tf.Scalar>(
-      (rate, share) => tf.mul(rate, tf.where(tf.greaterEqual(step, Math.floor(share * steps)), gamma, 1)),
+      (rate, fall) => tf.mul(rate, tf.where(tf.greaterEqual(step, fall), gamma, 1)),
       tf.scalar(generatorRate),
     );
   return {
@@ -205,15 +230,17 @@ export const disagreeing = ({
     images: (about, { variables }, seed) =>
       normalisePixels(pixelsOf(preTanhOf(about, variables, seed).preTanh), about.normalisation),
     step: (about, _, { victim, students: [student], state: { variables, slots, step }, seed }) => {
-      const agreementAt = (preTanh: tf.Tensor4D): tf.Tensor1D => {
+      const agreementAt = (preTanh: tf.Tensor4D) => {
         const pixels = pixelsOf(preTanh);
         const images = normalisePixels(pixels, about.normalisation);
         const { logits } = about.student.apply(student, images, { mode: 'eval' });
-        return agreement(kind, logits, victim.logProbabilities(pixels));
+        const answers = victim.logProbabilities(pixels);
+        return { value: agreement(kind, logits, answers), answers };
       };
       const { gradients, aux } = valueAndGradient((params) => {
         const { preTanh, stats } = preTanhOf(about, { params, stats: variables.stats }, seed);
-        const found = forwardDifferences(agreementAt, detach(preTanh), { directions, epsilon, seed });
+        const apart = anotherSeed(seed, directionSeeds);
+        const found = forwardDifferences(agreementAt, detach(preTanh), { directions, epsilon, seed: apart });
         // As released: over K · B more for l1, which Adam does not see.
         const scale = kind === 'l1' ? 1 / (about.classes * batch) : 1;
         const surrogate = tf.sum(tf.mul(preTanh, detach(tf.mul(found.gradient, scale)))) as tf.Scalar;

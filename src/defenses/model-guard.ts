@@ -88,7 +88,7 @@ export const leastInformative = (y: tf.Tensor2D, epsilon: number): tf.Tensor2D =
     // With enough to spend, all that is left lies on the least likely ones.
     const free = lowestFirst(tf.add(tf.zerosLike(kept), cap) as tf.Tensor3D, rest);
     const isFree = tf.lessEqual(tf.sum(tf.abs(tf.sub(free, others)), 2, true), budget);
-    const chosen = tf.where(tf.logicalAnd(isFree, tf.onesLike(kept).cast('bool')), free, moved) as tf.Tensor3D;
+    const chosen = tf.where(isFree, free, moved) as tf.Tensor3D;
     const excess = tf.add(tf.relu(tf.sub(forced, loss)), tf.relu(tf.sub(rest, tf.mul(cap, classes - 1))));
     const missing = tf.abs(tf.sub(tf.sum(chosen, 2, true), rest));
     const value = tf.add(
@@ -120,9 +120,9 @@ export const leastInformative = (y: tf.Tensor2D, epsilon: number): tf.Tensor2D =
   }
   const t = tf.div(tf.add(low, high), 2) as tf.Tensor2D;
   const sorted = tf.concat([t, tf.squeeze(best(t).chosen, [1])], 1);
-  // Back to the classes' own places.
+  // Back to the classes' own places; not by a matrix product, which a graphics card may round to ten bits.
   const places = tf.oneHot(indices, classes, 1, 0, 'float32') as tf.Tensor3D;
-  const answer = tf.squeeze(tf.matMul(tf.expandDims(sorted, 1), places), [1]) as tf.Tensor2D;
+  const answer = tf.sum<tf.Tensor2D>(tf.mul(tf.expandDims(sorted, 2), places), 1);
   return tf.div(answer, tf.sum(answer, 1, true));
 };
 
@@ -135,7 +135,10 @@ const taken = (has: tf.Tensor3D, amount: tf.Tensor, fromLast: boolean): tf.Tenso
 /** The answers that were given: by class in order [classes, capacity, classes], and how many there are of each class [classes]. */
 type Codebook = { readonly answers: tf.Tensor3D; readonly counts: tf.Tensor1D };
 
-/** The answers of `S`: [batch, classes] probabilities, image by image in the order of the batch. */
+/**
+ * The answers of `S`: [batch, classes] probabilities, image by image in the order of the batch, so that it does not matter how queries
+ * are put together in batches. Answers are handed on as they are, bit by bit.
+ */
 export const quantised = (
   y: tf.Tensor2D,
   { answers, counts }: Codebook,
@@ -146,68 +149,62 @@ export const quantised = (
   const capacity = answers.shape[1];
   const top = tf.argMax(y, 1) as tf.Tensor1D;
   const ofClass = tf.oneHot(top, classes, 1, 0, 'float32') as tf.Tensor2D;
-  const slots = tf.range(0, capacity);
-  const held = tf.matMul(ofClass, tf.expandDims(counts, 1));
+  /** What is kept for each image's class before this batch. */
+  const held = tf.sum(tf.mul(ofClass, counts), 1) as tf.Tensor1D;
   const known = rows(answers, top);
-  const distance = tf.sum(tf.abs(tf.sub(known, tf.expandDims(y, 1))), 2);
-  const isThere = tf.less(tf.expandDims(slots, 0), held);
-  const fits = tf.logicalAnd(tf.lessEqual(distance, epsilon), isThere);
-  const at = (place: tf.Tensor): tf.Tensor2D =>
-    tf.sum(tf.mul(known, tf.expandDims(tf.oneHot(place.cast('int32'), capacity), 2)), 1) as tf.Tensor2D;
-  const first = at(tf.argMax(fits.cast('int32'), 1));
-  const far = tf.fill(distance.shape, Number.MAX_VALUE);
-  const nearest = at(tf.argMin(tf.where(isThere, distance, far), 1));
-  const fitted = tf.any(fits, 1);
-  const empty = tf.equal(held, 0);
+  /** L1 distances; what is not there is infinitely far. */
+  const distances = (from: tf.Tensor, to: tf.Tensor, there: tf.Tensor): tf.Tensor2D =>
+    tf.where(there, tf.sum(tf.abs(tf.sub(from, to)), 2), Number.POSITIVE_INFINITY) as tf.Tensor2D;
   const column = (of: tf.Tensor) => tf.reshape(of, [batch, 1]);
+  const toKnown = distances(known, tf.expandDims(y, 1), tf.less(tf.range(0, capacity), column(held)));
+  const sameClass = tf.equal(column(top), top);
+  const apart = distances(tf.expandDims(y, 1), tf.expandDims(y, 0), tf.logicalAnd(sameClass, isEarlier(batch)));
 
-  // Within the batch one query after the other: what one is given, a later one may be given too.
-  const sameClass = tf.matMul(ofClass, ofClass, false, true);
-  const apart = tf.sum(tf.abs(tf.sub(tf.expandDims(y, 1), tf.expandDims(y, 0))), 2);
-  const alike = tf.mul(tf.lessEqual(apart, epsilon).cast('float32'), sameClass);
-  let covered = fitted.cast('float32') as tf.Tensor1D;
+  // One query after the other: what is kept of one may be given to a later one.
+  let fits = tf.any(tf.lessEqual(toKnown, epsilon), 1).cast('float32') as tf.Tensor1D;
   let used = counts;
   const fresh: tf.Tensor[] = [];
   for (let i = 0; i < (frozen ? 0 : batch); i++) {
-    const own = tf.reshape(tf.slice(ofClass, [i, 0], [1, classes]), [classes]);
+    const own = tf.slice(ofClass, [i, 0], [1, classes]);
     const room = tf.less(tf.sum(tf.mul(used, own)), capacity).cast('float32');
-    const isNew = tf.mul(tf.sub(1, tf.slice(covered, i, 1)), room);
-    covered = tf.maximum(covered, tf.mul(tf.reshape(tf.slice(alike, [i, 0], [1, batch]), [batch]), isNew));
-    used = tf.add(used, tf.mul(own, isNew));
+    const isNew = tf.mul(tf.sub(1, tf.slice(fits, i, 1)), room);
+    const near = tf.lessEqual(tf.reshape(tf.slice(apart, [0, i], [batch, 1]), [batch]), epsilon).cast('float32');
+    fits = tf.maximum(fits, tf.mul(near, isNew));
+    used = tf.add(used, tf.mul(tf.reshape(own, [classes]), isNew)) as tf.Tensor1D;
     fresh.push(isNew);
   }
   const added = (fresh.length === 0 ? tf.zeros([batch]) : tf.concat(fresh)) as tf.Tensor1D;
+  const isAdded = tf.greater(added, 0);
 
-  const earlier = tf.mul(tf.mul(alike, isEarlier(batch)), tf.expandDims(added, 0)) as tf.Tensor2D;
-  const amongThese = tf.matMul(
-    tf.oneHot(tf.argMax(earlier, 1).cast('int32'), batch, 1, 0, 'float32') as tf.Tensor2D,
+  // Of all that there is at an image's turn, older ones first: the first that fits, or else the nearest.
+  const all = tf.concat([toKnown, tf.where(isAdded, apart, Number.POSITIVE_INFINITY)], 1) as tf.Tensor2D;
+  const allFit = tf.lessEqual(all, epsilon);
+  const place = tf.where(tf.any(allFit, 1), tf.argMax(allFit.cast('int32'), 1), tf.argMin(all, 1)).cast('int32');
+  const picked = tf.oneHot(place, capacity + batch, 1, 0, 'float32');
+  const fromKnown = tf.sum(tf.mul(known, tf.expandDims(tf.slice(picked, [0, 0], [batch, capacity]), 2)), 1);
+  const fromThese = rows(
     y,
+    tf.maximum(tf.sub(place, tf.scalar(capacity, 'int32')), tf.scalar(0, 'int32')) as tf.Tensor1D,
   );
-  const isAmongThese = tf.greater(tf.max(earlier, 1), 0);
-  const otherwise = tf.where(
-    tf.logicalAnd(column(isAmongThese), tf.onesLike(y).cast('bool')),
-    amongThese,
-    tf.where(tf.logicalAnd(empty, tf.onesLike(y).cast('bool')), y, nearest),
-  );
-  const given = tf.where(tf.logicalAnd(column(fitted), tf.onesLike(y).cast('bool')), first, otherwise) as tf.Tensor2D;
+  const kept = tf.where(column(tf.less(place, capacity)), fromKnown, fromThese);
+  const isAlone = tf.logicalNot(tf.any(tf.isFinite(all), 1));
+  const given = tf.where(column(tf.logicalOr(isAdded, isAlone)), y, kept) as tf.Tensor2D;
+  if (frozen) return { given, codebook: { answers, counts } };
 
-  // The place of a new answer: after those of its class that were there, and those of this batch before it.
-  const ofClassAdded = tf.mul(ofClass, column(added));
+  // A new answer's place: after those of its class that were there, and those of this batch before it.
+  const ofClassAdded = tf.mul(ofClass, column(added)) as tf.Tensor2D;
   const before = tf.sum(tf.mul(tf.cumsum(ofClassAdded, 0, true), ofClass), 1);
-  const place = tf.add(tf.squeeze(held, [1]), before);
-  const slot = tf.mul(tf.oneHot(place.cast('int32'), capacity, 1, 0, 'float32'), column(added));
-  const where = tf.reshape(tf.mul(tf.expandDims(ofClass, 2), tf.expandDims(slot, 1)), [batch, classes * capacity]);
-  const written = tf.reshape(tf.matMul(where as tf.Tensor2D, y, true, false), answers.shape);
+  const slot = tf.minimum(tf.add(held, before), capacity - 1).cast('int32');
+  // Nothing is written of the others, which is 0 where something is already.
+  const written = tf.scatterND(tf.stack([top, slot], 1), tf.mul(y, column(added)), answers.shape) as tf.Tensor3D;
   return {
     given,
-    codebook: frozen
-      ? { answers, counts }
-      : { answers: tf.add(answers, written), counts: tf.add(counts, tf.sum(ofClassAdded, 0)) },
+    codebook: { answers: tf.add(answers, written), counts: tf.add(counts, tf.sum(ofClassAdded, 0)) },
   };
 };
 
-/** 1 where the column comes before the row: [batch, batch]. */
+/** Whether the column comes before the row: [batch, batch]. */
 const isEarlier = (batch: number): tf.Tensor2D => {
   const place = tf.range(0, batch);
-  return tf.cast(tf.less(tf.expandDims(place, 0), tf.expandDims(place, 1)), 'float32') as tf.Tensor2D;
+  return tf.less(tf.expandDims(place, 0), tf.expandDims(place, 1));
 };

@@ -22,7 +22,10 @@ export const standardNormal = (shape: readonly number[], seed: tf.Tensor1D): tf.
     ? statelessNormal(shape, seed)
     : tf.tensor(normals(keyOf('normal', seed), tf.util.sizeFromShape([...shape])), [...shape], 'float32');
 
-/** Another seed, for one draw more: seeds of other numbers draw independently of it. */
+/**
+ * Another seed, for one draw more: seeds of other numbers draw independently of it. 0 is the seed itself, and another seed's
+ * another is that of the sum of their numbers: whoever hands on a seed leaves a wide gap.
+ */
 export const anotherSeed = (seed: tf.Tensor1D, number: number): tf.Tensor1D =>
   tf.add(seed, tf.tensor1d([Math.imul(number, 0x9e37_79b1) | 0, Math.imul(number, 0x85eb_ca6b) | 0], 'int32'));
 
@@ -43,9 +46,9 @@ const mixed = (hash: tf.Tensor): tf.Tensor =>
     return tf.add(tf.mul(squared, half), tf.floorDiv(squared, half));
   }, hash);
 
-/** The upper 24 bits as a number in (0, 1). */
-const fraction = (hash: tf.Tensor): tf.Tensor =>
-  tf.div(tf.add(tf.cast(tf.floorDiv(hash, tf.scalar(2 ** 8, 'int32')), 'float32'), 2 ** 23 + 0.5), 2 ** 24);
+/** The upper 23 bits as a number in (0, 1), whose ends would be infinite noise; of 24 bits and a half float32 loses the half. */
+export const openFraction = (hash: tf.Tensor): tf.Tensor =>
+  tf.div(tf.add(tf.cast(tf.floorDiv(hash, tf.scalar(2 ** 9, 'int32')), 'float32'), 2 ** 22 + 0.5), 2 ** 23);
 
 /**
  * Normal numbers of mean 0 and variance 1 for each image, which depend on its bytes and on seed alone: the same image has the same noise
@@ -64,8 +67,8 @@ export const normalByImage = (images: tf.Tensor4D, count: number, seed: tf.Tenso
     const numbers = tf.tensor2d(factors('numbers', count), [1, count], 'int32');
     const [radius, angle] = [0, 1].map((half) => {
       const own = tf.sum(tf.mul(bytes, tf.tensor2d(factors(`bytes ${half}`, size), [1, size], 'int32')), 1, true);
-      const seeded = mixed(tf.add(mixed(own), tf.slice(seed, half, 1)));
-      return fraction(mixed(tf.add(seeded, numbers)));
+      const seeded = [half, 1 - half].reduce((hash, at) => mixed(tf.add(hash, tf.slice(seed, at, 1))), mixed(own));
+      return openFraction(mixed(tf.add(seeded, numbers)));
     }) as [tf.Tensor, tf.Tensor];
     // Box-Muller.
     return tf.mul(tf.sqrt(tf.mul(tf.log(radius), -2)), tf.cos(tf.mul(angle, 2 * Math.PI)));

@@ -47,4 +47,4 @@ export { adam, anyOptimizer, clipByGlobalNorm, type Optimizer, type OptimizerSta
 export type { Recipe } from '../train/recipe.js';
 export { anySchedule, constant, cosine, multiStep, type Schedule, scaledSchedule } from '../train/schedules.js';
 export type { NoTensors, Source } from '../train/source.js';
-export { type ForwardDifferences, forwardDifferences } from '../train/zeroth-order.js';
+export { type Estimated, type Evaluated, type ForwardDifferences, forwardDifferences } from '../train/zeroth-order.js';

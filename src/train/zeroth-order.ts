@@ -12,6 +12,18 @@ export interface ForwardDifferences {
   readonly seed: tf.Tensor1D;
 }
 
+/** The function's values [batch]; and the black box's answers to each row [batch, n], where it computes them from such. */
+export type Evaluated = tf.Tensor1D | { readonly value: tf.Tensor1D; readonly answers: tf.Tensor2D };
+
+export interface Estimated<T extends tf.Tensor> {
+  /** Of the shape of x. */
+  readonly gradient: T;
+  /** At x, [batch]. */
+  readonly value: tf.Tensor1D;
+  /** The share of tries, 0 … 1, that changed nothing in an answer, or in the value where no answers are given. */
+  readonly unchanged: tf.Scalar;
+}
+
 /**
  * The gradient of a function that can only be evaluated, estimated row by row by forward differences along random directions:
  * (1/m) Σ_j d · (f(x + ε u_j) − f(x)) / ε · u_j, with u_j uniform on the unit sphere of the row's d numbers.
@@ -22,33 +34,46 @@ export interface ForwardDifferences {
  * float32 is enough where f is about 1 and ε is 1e-3: the difference is then known to about 6e-5 of its quotient. Answers in half precision, or
  * rounded ones, make it noise.
  *
- * @param f rows to numbers: [batch, …] -> [batch]
+ * @param f rows to numbers: [batch, …] -> [batch]; with the answers that it computes them from, where it does
  * @param x [batch, …]
- * @returns the gradient, of the shape of x; f at x, [batch]; and the share of tries that changed nothing in f. No gradient flows through them.
+ * @returns no gradient flows through it
  */
 export const forwardDifferences = <T extends tf.Tensor>(
-  f: (x: T) => tf.Tensor1D,
+  f: (x: T) => Evaluated,
   x: T,
   { directions = 1, epsilon = 1e-3, seed }: ForwardDifferences,
-): { readonly gradient: T; readonly value: tf.Tensor1D; readonly unchanged: tf.Scalar } =>
+): Estimated<T> =>
   unrecorded(() => {
     const [batch] = x.shape as [number];
-    const size = x.size / batch;
-    const value = f(x);
-    const still: tf.Tensor[] = [];
-    const rows = [batch, size] as const;
-    const estimates = Array.from({ length: directions }, (_, j) => {
-      const normal = standardNormal(rows, anotherSeed(seed, j)) as tf.Tensor2D;
-      const direction = tf.div(normal, tf.norm(normal, 'euclidean', 1, true));
-      const there = f(tf.add(x, tf.reshape(tf.mul(direction, epsilon), x.shape)) as T);
-      const difference = tf.sub(there, value);
-      still.push(tf.mean(tf.equal(difference, 0).cast('float32')));
-      const slope = tf.mul(difference, size / (epsilon * directions));
-      return tf.mul(direction, tf.expandDims(slope, 1));
+    const drawn = Array.from({ length: directions }, (_, j) => {
+      const normal = standardNormal([batch, x.size / batch], anotherSeed(seed, j)) as tf.Tensor2D;
+      return tf.div<tf.Tensor2D>(normal, tf.norm(normal, 'euclidean', 1, true));
     });
+    return differencesAlong(drawn, f, x, epsilon);
+  });
+
+/** `forwardDifferences` along given directions, [batch, d] each, rows of length 1. */
+export const differencesAlong = <T extends tf.Tensor>(
+  directions: readonly tf.Tensor2D[],
+  f: (x: T) => Evaluated,
+  x: T,
+  epsilon: number,
+): Estimated<T> => {
+  const here = evaluated(f(x));
+  const tries = directions.map((direction) => {
+    const there = evaluated(f(tf.add(x, tf.reshape(tf.mul(direction, epsilon), x.shape)) as T));
+    const slope = tf.mul(tf.sub(there.value, here.value), direction.shape[1] / (epsilon * directions.length));
     return {
-      gradient: tf.reshape(tf.addN(estimates), x.shape) as T,
-      value,
-      unchanged: tf.mean(tf.stack(still)) as tf.Scalar,
+      estimate: tf.mul(direction, tf.expandDims(slope, 1)),
+      still: tf.all(tf.equal(there.answers, here.answers), 1).cast('float32'),
     };
   });
+  return {
+    gradient: tf.reshape(tf.addN(tries.map(({ estimate }) => estimate)), x.shape) as T,
+    value: here.value,
+    unchanged: tf.mean<tf.Scalar>(tf.stack(tries.map(({ still }) => still))),
+  };
+};
+
+const evaluated = (of: Evaluated): Exclude<Evaluated, tf.Tensor> =>
+  of instanceof tf.Tensor ? { value: of, answers: tf.expandDims(of, 1) } : of;
