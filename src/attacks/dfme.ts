@@ -167,13 +167,15 @@ export const recoveredLogits = (logProbabilities: tf.Tensor2D): tf.Tensor2D => {
   return tf.sub<tf.Tensor2D>(told, tf.mean(told, 1, true));
 };
 
+type Compared = Pick<Parameters<StudentLoss>[0], 'logits' | 'teacher'>;
+
 /** mean |s − l| over batch and classes. */
-export const absoluteError: StudentLoss = ({ logits, teacher }) => {
+export const absoluteError = ({ logits, teacher }: Compared) => {
   const error = tf.mean<tf.Scalar>(absolute(tf.sub(logits, recoveredLogits(teacher))));
   return { loss: error, terms: { l1: error } };
 };
 
-const divergence: StudentLoss = ({ logits, teacher }) => distillationKl({ logits, teacher, temperature: 1 });
+const divergence = ({ logits, teacher }: Compared) => distillationKl({ logits, teacher, temperature: 1 });
 
 /** How far student and victim agree on each image, at most 0: [batch, classes] each -> [batch]. */
 export const agreement = (kind: 'l1' | 'kl', student: tf.Tensor2D, logProbabilities: tf.Tensor2D): tf.Tensor1D => {
