@@ -18,6 +18,7 @@ import {
 import {
   batchNormDistance,
   distillFromPool,
+  evenChannels,
   generator,
   generatorPresets,
   type SynthesisContext,
@@ -59,7 +60,7 @@ const settings = {
   iterations: option(wholeAtLeast(1), 200, 'Steps for each batch'),
   rate: option(positive, 1e-3, "Adam's learning rate for the generator, its inputs and the head"),
   latent: option(wholeAtLeast(1), generatorPresets.fast.latent, 'Numbers that the generator makes an image of'),
-  width: option(wholeAtLeast(2), 128, "Channels of the generator's first half, even"),
+  width: option(evenChannels, 128, "Channels of the generator's first half"),
   batchNorm: option(atLeast(0), 1, "Weight of the distance of the batch norms' statistics"),
   oneHot: option(atLeast(0), 1, 'Weight of the cross-entropy with the class that an image is to be of'),
   adversarial: option(
