@@ -10,7 +10,7 @@ import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { generator, generatorPresets } from '../../src/models/generator.js';
-import type { Network } from '../../src/models/network.js';
+import type { Named, Network } from '../../src/models/network.js';
 import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { phaseFit, roundRobinLabels } from '../../src/train/synthesis.js';
@@ -254,8 +254,9 @@ describe('what is trained', () => {
     tf.tidy(() => {
       const spec = { name: 'bn.running_mean', over: 'images', shape: [features], kind: 'stat' };
       const about = { victim: { network: { variables: [spec] } } } as never;
-      const { head } = contrasting({ ...settings, embedding: 256 }).memory?.init(key('memory'), about) as never as {
-        head: { params: Record<string, tf.Tensor> };
+      const { memory } = contrasting({ ...settings, embedding: 256 });
+      const { head } = (memory as NonNullable<typeof memory>).init(key('memory'), about) as {
+        readonly head: { readonly params: Named };
       };
       expect(Object.values(head.params).reduce((sum, { size }) => sum + size, 0)).toBe(count);
       const bound = 1 / Math.sqrt(features);
