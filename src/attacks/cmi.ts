@@ -18,6 +18,7 @@ import {
 import {
   batchNormDistance,
   distillFromPool,
+  evenChannels,
   generator,
   generatorPresets,
   type SynthesisContext,
@@ -59,7 +60,7 @@ const settings = {
   iterations: option(wholeAtLeast(1), 200, 'Steps for each batch'),
   rate: option(positive, 1e-3, "Adam's learning rate for the generator, its inputs and the head"),
   latent: option(wholeAtLeast(1), generatorPresets.fast.latent, 'Numbers that the generator makes an image of'),
-  width: option(wholeAtLeast(2), 128, "Channels of the generator's first half, even"),
+  width: option(evenChannels, 128, "Channels of the generator's first half"),
   batchNorm: option(atLeast(0), 1, "Weight of the distance of the batch norms' statistics"),
   oneHot: option(atLeast(0), 1, 'Weight of the cross-entropy with the class that an image is to be of'),
   adversarial: option(
@@ -87,7 +88,8 @@ const settings = {
  * distillation on the growing pool after each batch.
  *
  * zju-vipa/CMI 9e79fa9 (datafree/synthesis/contrastive.py); defaults are CIFAR-10's, `adv` stage aside. Differences to that code: negatives are
- * drawn from the bank with replacement, and a full bank forgets its oldest images, where it takes a wrong branch.
+ * drawn from the bank with replacement; a full bank forgets its oldest images, where it takes a wrong branch; classes come in turn, where it
+ * draws them; local views keep an image's proportions.
  */
 export const cmi = defineAttack({
   name: 'cmi',
@@ -177,10 +179,6 @@ export const contrasting = ({
 }: Parsed<typeof settings>): Synthesiser<Inverting, 'weights', Memory> => {
   const plugin = generator({ ...generatorPresets.fast, latent, width });
   const [byImage, byHead] = [adam({ beta1: 0.5 }), adam()];
-  const imagesOf = ({ input, normalisation }: SynthesisContext, variables: Variables, z: tf.Tensor2D) => {
-    const { images, stats } = plugin.build(input).apply(variables, z, { mode: 'train' });
-    return { images: normalisePixels(images, normalisation), stats };
-  };
   return {
     batch,
     phases: [{ iterations, schedule: constant(rate) }],
@@ -229,9 +227,12 @@ export const contrasting = ({
       const { loss, gradients, aux } = valueAndGradient(
         (params) => {
           const { own, made, inputs } = apart(params);
-          const { images, stats } = imagesOf(about, { params: made, stats: variables.stats }, inputs);
-          const seen = shiftedView(images, { crop: 4, flip: true }, anotherSeed(seed, 0));
-          const part = resizedView(images, { area: [0.25, 1], flip: true }, anotherSeed(seed, 1));
+          const values = { params: made, stats: variables.stats };
+          const { images, stats } = plugin.build(about.input).apply(values, inputs, { mode: 'train' });
+          const normalised = (pixels: tf.Tensor4D) => normalisePixels(pixels, about.normalisation);
+          // Views are of pixels, as in training: what comes in at the edges is black.
+          const seen = normalised(shiftedView(images, { crop: 4, flip: true }, anotherSeed(seed, 0)));
+          const part = normalised(resizedView(images, { area: [0.25, 1], flip: true }, anotherSeed(seed, 1)));
           const {
             logits,
             batchStats = {},
@@ -250,7 +251,10 @@ export const contrasting = ({
           const parts = (Object.keys(terms) as (keyof typeof terms)[]).map((name) =>
             tf.mul(terms[name], weights[name]),
           );
-          return { loss: tf.addN(parts) as tf.Scalar, aux: { stats, images, local, global, terms } };
+          return {
+            loss: tf.addN(parts) as tf.Scalar,
+            aux: { stats, images: normalised(images), local, global, terms },
+          };
         },
         { ...prefixed('generator', variables.params), ...prefixed('head', head.params), z },
       );
@@ -353,7 +357,11 @@ const embedded = (head: Named, features: tf.Tensor2D): tf.Tensor2D => {
   return tf.div(out, tf.sqrt(tf.add(tf.sum(tf.square(out), 1, true), 1e-12)));
 };
 
-const contrast = (head: Named, now: Bank, bank: Bank | undefined, temperature: number): tf.Scalar => {
+/**
+ * CMI's contrastive term of a batch beside a bank: `contrastiveLoss` of what a head makes of local and of global features, of which the
+ * latter are without gradient.
+ */
+export const contrast = (head: Named, now: Bank, bank: Bank | undefined, temperature: number): tf.Scalar => {
   const all = (which: keyof Bank): tf.Tensor2D =>
     bank === undefined ? now[which] : (tf.concat([now[which], bank[which]]) as tf.Tensor2D);
   const [q, k] = [embedded(head, all('local')), detach(embedded(head, detach(all('global'))))];

@@ -15,6 +15,7 @@ import {
 } from '../public/plugin.js';
 import {
   absolute,
+  evenChannels,
   generator,
   generatorPresets,
   type StudentLoss,
@@ -83,7 +84,7 @@ export const dfme = defineAttack({
     epsilon: option(positive, 1e-3, 'ε, length of a step in one'),
     loss: option(choice('l1', 'kl'), 'l1', 'What measures the disagreement'),
     latent: option(wholeAtLeast(1), generatorPresets.dfme.latent, 'Numbers that the generator makes an image of'),
-    width: option(wholeAtLeast(2), 128, "Channels of the generator's first half, even"),
+    width: option(evenChannels, 128, "Channels of the generator's first half"),
     generatorRate: option(atLeast(0), 1e-4, "Adam's learning rate for the generator"),
     generatorFalls: option(
       v.pipe(v.array(share), v.title('shares above 0 and at most 1')),

@@ -428,6 +428,7 @@ test('a theft that is killed before any of its writes goes on to the same bits, 
 describe('options are refused', () => {
   test.each<readonly [object, RegExp]>([
     [{ batch: 1 }, /^batch is 1/],
+    [{ width: 3 }, /^width is 3/],
     [{ directions: 0 }, /^directions is 0/],
     [{ epsilon: 0 }, /^epsilon is 0/],
     [{ loss: 'l2' }, /^loss is "?l2/],

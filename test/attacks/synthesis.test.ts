@@ -15,10 +15,11 @@ import * as tree from '../../src/core/tree.js';
 import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
+import { standardNormal } from '../../src/engine/ops.js';
 import type { Variables } from '../../src/models/network.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
 import type { Synthesised } from '../../src/train/context.js';
-import type { ImageSet } from '../../src/train/images.js';
+import { type ImageSet, toPixels } from '../../src/train/images.js';
 import { adam } from '../../src/train/optimizers.js';
 import { type Access, publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant, type Progress } from '../../src/train/schedules.js';
@@ -29,6 +30,7 @@ import {
   type PoolDistillation,
   phaseFit,
   roundRobinLabels,
+  type SynthesisContext,
   type Synthesiser,
   trainJointly,
 } from '../../src/train/synthesis.js';
@@ -576,6 +578,134 @@ describe('a synthesiser of one’s own', () => {
     expect(await warned(5)).toEqual([
       "the student's 5 steps were taken before the last of 3 batches: later images were made against a student that learnt no more",
     ]);
+  });
+
+  /** Draws fresh images from a mean that moves towards what a black box is surest of, by an estimate from two answers. */
+  type Drawing = { readonly mean: tf.Tensor4D };
+  const drawing: Synthesiser<Drawing, 'probabilities'> = {
+    batch: 6,
+    phases: [{ iterations: 1, schedule: constant(0) }],
+    init: () => ({ mean: tf.zeros([1, image.height, image.width, image.channels]) }),
+    images: (_, { mean }, seed) =>
+      tf.add(mean, standardNormal([6, image.height, image.width, image.channels], seed)) as tf.Tensor4D,
+    step: (about, _, { victim, state: { mean }, students, seed }) => {
+      const drawn = drawing.images(about, { mean }, seed);
+      const told = victim.logProbabilities(toPixels(drawn, about.normalisation));
+      // The less the students agree with each other, the more it looks there.
+      const [one, other] = [students[0], students[students.length - 1] as Variables].map(
+        (student) => about.student.apply(student, drawn, { mode: 'eval' }).logits,
+      ) as [tf.Tensor2D, tf.Tensor2D];
+      const weight = tf.add(tf.max(told, 1), tf.mean(tf.abs(tf.sub(one, other)), 1)).reshape([6, 1, 1, 1]);
+      const moved = tf.add(tf.mul(mean, 0.5), tf.mean(tf.mul(drawn, weight), 0, true)) as tf.Tensor4D;
+      return { state: { mean: moved }, metrics: { surest: tf.mean(tf.max(told, 1)) } };
+    },
+  };
+  const ratios = { epochs: 2, stepsPerEpoch: 3, temperature: 2, synthesiserSteps: 2, studentSteps: 3, students: 2 };
+
+  test('learns together with students in any ratio, whose images are answered afresh', async () => {
+    const tried = context(key('stage'), { normalisation });
+    const victim = victimAt('probabilities');
+    const theft = endOf(await succeed(trainJointly(drawing, { ...ratios, keep: 4 }, victim, learner, given(tried))));
+    // A step asks about 6 images twice for itself, and three times for the students, who share the answers.
+    expect(theft).toMatchObject({ steps: 6, images: 36, queries: 6 * 6 * (2 + 3), forward: 0, backward: 0 });
+    // What a black box would say of the images that are kept is not asked: they are called by what the student says.
+    expect(sessionOf(victim).asked.queries).toBe(theft.queries);
+    expect(theft.history.map(({ metrics }) => Object.keys(metrics))).toEqual(Array(2).fill(['surest', 'kl']));
+    // The student is the first; another that begins elsewhere ends elsewhere.
+    const starts = jointFit(drawing, blackSite(), ratios, learner).init(key('any'));
+    expect(bitsOf(starts.students[0] as never)).not.toEqual(bitsOf(starts.students[1] as never));
+    tree.dispose(starts);
+    const alone = await succeed(
+      trainJointly(
+        drawing,
+        { ...ratios, students: 1, keep: 4 },
+        victimAt('probabilities'),
+        learner,
+        given(context(key('stage'), { normalisation })),
+      ),
+    );
+    expect(endOf(alone).last).not.toEqual(theft.last);
+  });
+  const blackSite = (): SynthesisContext<'probabilities'> => ({
+    victim: victimAt('probabilities'),
+    input: image,
+    classes: 3,
+    student: learner.network,
+    normalisation,
+  });
+
+  test('learns together with students in the same bits compiled', () => {
+    const spec = jointFit(drawing, blackSite(), ratios, learner);
+    expectCompiled(
+      spec as unknown as AnySpec,
+      eager,
+      (stride) => (step, frozen) => compile(step, frozen, { cache, stride }),
+    );
+  });
+
+  test('that shows no images is told so, where the students would learn from them', async () => {
+    const { studentSteps: _, ...without } = ratios;
+    const theft = trainJointly(drawing, { ...without, keep: 4 }, victimAt('probabilities'), learner, given(context()));
+    expect(await failureOf(theft)).toMatchObject({
+      kind: 'plugin',
+      where: 'synthesiser',
+      what: 'its step shows no images with answers',
+      remedy: 'Return `shown`, or give trainJointly the number of studentSteps.',
+    });
+  });
+
+  test('hands what it remembers from batch to batch of a pool, in whatever form', async () => {
+    type Bank = { readonly [lot: string]: tf.Tensor };
+    const sizes: number[] = [];
+    const banking: Synthesiser<Drawing, 'probabilities', Bank> = {
+      ...drawing,
+      init: (_, __, { memory }) => {
+        sizes.push(Object.keys(memory).length);
+        const sum = tree.leaves(memory).reduce((all, leaf) => all + (leaf.dataSync()[0] as number), 0);
+        return { mean: tf.fill([1, image.height, image.width, image.channels], sum) };
+      },
+      step: (about, phase, inputs) => drawing.step(about, phase, { ...inputs, memory: {} }),
+      memory: {
+        init: () => ({ start: tf.scalar(0.25) }),
+        after: (_, { memory, state, key: own }) => ({
+          ...tree.clone(memory),
+          [`lot${Object.keys(memory).length}`]: tf.tidy(() => state.mean.mean().add(own.uniform()())),
+        }),
+      },
+    };
+    const victim = victimAt('probabilities');
+    const options = { batches: 3, temperature: 1, steps: 6, stepsBetween: 2 };
+    const theft = endOf(
+      await succeed(
+        distillFromPool(banking, options, victim, learner, given(context(key('stage'), { normalisation }))),
+      ),
+    );
+    expect(sizes).toEqual([1, 2, 3]);
+    // Three batches of 6 in one iteration; 2 steps on 6 images (4 and 2), 2 on 12, 2 on 18.
+    expect(sessionOf(victim).asked.queries).toBe(3 * 6 + 6 + 8 + 8);
+    expect(theft).toMatchObject({ steps: 2, pool: 18 });
+  });
+
+  test('steals from a victim that tells labels alone', async () => {
+    const told = victimAt('label');
+    const guessing: Synthesiser<Drawing, 'label'> = {
+      batch: 6,
+      phases: drawing.phases,
+      init: drawing.init as never,
+      images: drawing.images as never,
+      step: (_, __, { victim, state, seed }) => ({
+        state,
+        metrics: {
+          loss: tf.mean(victim.labels(tf.clipByValue(standardNormal([6, 8, 8, 3], seed) as tf.Tensor4D, 0, 1))),
+        },
+      }),
+    };
+    const options = { batches: 2, temperature: 1, steps: 4 };
+    const theft = endOf(
+      await succeed(distillFromPool(guessing, options, told, learner, given(context(key('stage'), { normalisation })))),
+    );
+    expect(sessionOf(told).asked).toEqual({ queries: 2 * 6 + 4 * 4, forward: 0, backward: 0 });
+    expect(theft.history.map(({ metrics }) => Object.keys(metrics))).toEqual([['loss']]);
   });
 
   test('learns together with a student', async () => {

@@ -13,6 +13,7 @@ import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
+import * as layers from '../../src/models/layers.js';
 import type { Named, Variables } from '../../src/models/network.js';
 import { type ClassifierSpec, classifier, classifierStep, initialState } from '../../src/train/classifier.js';
 import { accuracyOn, logitsOn } from '../../src/train/evaluate.js';
@@ -102,6 +103,66 @@ describe('a training step', () => {
     const { metrics } = oneStep(spec);
     expect(Object.keys(metrics)).toEqual(['loss', 'part', 'accuracy']);
     expect(metrics.loss).toBeCloseTo(2 * (metrics.part as number), 6);
+  });
+
+  test('gives its target the augmented images as pixels in [0, 1], and as the student sees them', () => {
+    const seen: Record<string, number[]> = {};
+    const spec = {
+      ...plain({ data: { ...sets.train, augmentation: { crop: 0, flip: false } } }),
+      target: ({ pixels, images, batch }: { pixels: tf.Tensor4D; images: tf.Tensor4D; batch: LabelledBatch }) => {
+        Object.assign(seen, { pixels: values(pixels), images: values(images), raw: values(batch.images) });
+        return {};
+      },
+    };
+    oneStep(spec as never);
+    const { mean, std } = sets.train.normalisation;
+    expectClose(
+      seen.pixels as number[],
+      (seen.raw as number[]).map((byte) => byte / 255),
+      1e-6,
+    );
+    const [m, d] = [mean[0] as number, std[0] as number];
+    expectClose(
+      seen.images as number[],
+      (seen.pixels as number[]).map((pixel) => (pixel - m) / d),
+      1e-5,
+    );
+  });
+
+  test('shows its loss the activations that are asked for, the features, and the steps taken', async () => {
+    const net = layers.network({
+      name: 'marking',
+      params: {},
+      source: import.meta.url,
+      layers: layers.sequential(
+        layers.conv('conv', 3, { kernel: 3, padding: 1 }),
+        layers.marked('conv'),
+        layers.relu,
+        layers.flatten,
+        layers.features,
+        layers.classifier('fc'),
+      ),
+    });
+    const shown: unknown[] = [];
+    const spec = (activations?: readonly string[]) =>
+      classifier({
+        learner: built({ epochs: 1 }, net),
+        data: sets.train,
+        ...(activations === undefined ? {} : { activations }),
+        loss: ({ logits, output, step, batch: { labels } }) => {
+          const found = output.activations?.conv;
+          shown.push([output.logits === logits, output.features.shape, found?.shape, step.shape]);
+          return { loss: crossEntropy(logits, labels) };
+        },
+      });
+    const ends = async (activations?: readonly string[]) =>
+      endOf(await succeed(context().fit('student', spec(activations)))).last;
+    const looked = await ends(['conv']);
+    expect(shown).toContainEqual([true, [16, 48], [16, 4, 4, 3], []]);
+    shown.splice(0);
+    // Looking changes nothing.
+    expect(await ends()).toEqual(looked);
+    expect(shown).toContainEqual([true, [16, 48], undefined, []]);
   });
 
   test('lets no gradient flow into what it compares with', () => {
