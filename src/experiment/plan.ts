@@ -1,4 +1,4 @@
-import { type AnyAttack, labelled, ownsAShare } from '../attacks/attack.js';
+import { type AnyAttack, labelled, type Ownership, ownsAShare } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { FailureError, type Refusal, refusal } from '../core/errors.js';
 import { percentage } from '../core/text.js';
@@ -261,6 +261,12 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     return { stage: teacherOf({ ...learner, network: net }, seed, `${where}/${net.name} (adversary)`), network: net };
   };
 
+  const otherImages = ({ kind, images, labelled }: Extract<Ownership, { readonly kind: 'other' }>) => ({
+    kind,
+    fingerprint: facts.others.get(images),
+    ...(labelled ? { labelled } : {}),
+  });
+
   /** What a defence's own work depends on of images of something else. */
   const outliersOf = ({ outliers }: Defense) =>
     outliers === undefined ? {} : { outliers: facts.others.get(outliers) };
@@ -419,7 +425,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           {
             attack: { name, params, source },
             needs,
-            owned: owned.kind === 'other' ? { ...owned, images: facts.others.get(owned.images) } : owned,
+            owned: owned.kind === 'other' ? otherImages(owned) : owned,
             student: recipeOf(student.learner),
             seed: seed.student,
             ...(victim === undefined

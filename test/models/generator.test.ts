@@ -122,7 +122,7 @@ describe('the generator', () => {
     });
     expect(failureOf(() => generator({ latent: 0 }))).toMatchObject({ what: 'latent is 0' });
     expect(failureOf(() => generator({ latent: 4, epsilon: 0 }))).toMatchObject({ what: 'epsilon is 0' });
-    expect(failureOf(() => generator({ latent: 4, output: 'sigmoid' as never }))).toMatchObject({ where: 'generator' });
+    expect(failureOf(() => generator({ latent: 4, output: 'relu' as never }))).toMatchObject({ where: 'generator' });
   });
 
   describe('of DFME', () => {
