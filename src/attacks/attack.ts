@@ -8,14 +8,15 @@ import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Access, Victim } from '../train/oracle.js';
 
 /**
- * What the attacker owns of the victim's training data. `fraction` in (0, 1]; subsets of one seed are nested. `stratified`
- * takes the same share of every class; `shuffled` takes the first of a shuffled order, as the released loader does.
+ * What the attacker owns of the victim's training data. `fraction` in (0, 1]; subsets of one seed are nested.
+ * `stratified` takes the same share of every class; `shuffled` takes the first of a shuffled order, as the released
+ * loader does.
  */
 export type Ownership =
   | { readonly kind: 'none' }
   /**
-   * Images of something else: all training images of another data set, brought to the victim's size; without labels, or with that
-   * data set's own (`labelled`), which are no classes of the victim.
+   * Images of something else: all training images of another data set, brought to the victim's size; without labels, or
+   * with that data set's own (`labelled`), which are no classes of the victim.
    */
   | { readonly kind: 'other'; readonly images: DatasetPlugin; readonly labelled?: boolean }
   | { readonly kind: 'unlabelled' | 'labelled'; readonly fraction: number; readonly how: 'stratified' | 'shuffled' };
@@ -47,8 +48,8 @@ export interface AttackContext<Data extends Ownership = Ownership> extends Conte
 }
 
 /**
- * What was stolen: a trained student, as a fit of it gives it. Of several fits on the way to it, the one with the log that tells most.
- * What was asked of the victim is counted by itself, whatever stands here.
+ * What was stolen: a trained student, as a fit of it gives it. Of several fits on the way to it, the one with the log
+ * that tells most. What was asked of the victim is counted by itself, whatever stands here.
  */
 export interface Extraction extends FitResult<Variables> {
   /** Images that were made and then learnt from, where there are such. */
@@ -56,8 +57,8 @@ export interface Extraction extends FitResult<Variables> {
 }
 
 /**
- * What a row of the matrix is for. `attack`: it takes something from a victim. `honest`: training on labels alone, which
- * stealing must beat. `reference`: honest training on soft labels, above which a student shows that the victim is
+ * What a row of the matrix is for. `attack`: it takes something from a victim. `honest`: training on labels alone,
+ * which stealing must beat. `reference`: honest training on soft labels, above which a student shows that the victim is
  * distillable.
  */
 export type Role = 'attack' | 'honest' | 'reference';

@@ -76,20 +76,21 @@ const settings = {
 };
 
 /**
- * Contrastive model inversion (Fang et al., IJCAI 2021): for every batch a fresh generator and its inputs are optimised so that the victim says
- * the class and its batch norms see the statistics of its training, that victim and student disagree, and that no image looks like
- * another to a contrastive head, which compares it with a bank of all images before:
+ * Contrastive model inversion (Fang et al., IJCAI 2021): for every batch a fresh generator and its inputs are optimised
+ * so that the victim says the class and its batch norms see the statistics of its training, that victim and student
+ * disagree, and that no image looks like another to a contrastive head, which compares it with a bank of all images
+ * before:
  *
  *   bn · R + oh · CE(t, y) − adv · mean 1[argmax s = argmax t] KL(t ‖ s) + cr · L_cr.
  *
- * Of each image there are a global view (a shift, mirrored or not) and a local one (a part, resized). Its feature is the means of the
- * inputs of all batch norms; q = head(local) and k = head(global) without gradient, both of length 1, and L_cr is the cross-entropy of
- * finding the own k among all by q·k / τ: the mean over the batch, plus that over the bank. The student takes `stepsBetween` steps of
- * distillation on the growing pool after each batch.
+ * Of each image there are a global view (a shift, mirrored or not) and a local one (a part, resized). Its feature is
+ * the means of the inputs of all batch norms; q = head(local) and k = head(global) without gradient, both of length 1,
+ * and L_cr is the cross-entropy of finding the own k among all by q·k / τ: the mean over the batch, plus that over the
+ * bank. The student takes `stepsBetween` steps of distillation on the growing pool after each batch.
  *
- * zju-vipa/CMI 9e79fa9 (datafree/synthesis/contrastive.py); defaults are CIFAR-10's, `adv` stage aside. Differences to that code: negatives are
- * drawn from the bank with replacement; a full bank forgets its oldest images, where it takes a wrong branch; classes come in turn, where it
- * draws them; local views keep an image's proportions.
+ * zju-vipa/CMI 9e79fa9 (datafree/synthesis/contrastive.py); defaults are CIFAR-10's, `adv` stage aside. Differences to
+ * that code: negatives are drawn from the bank with replacement; a full bank forgets its oldest images, where it takes
+ * a wrong branch; classes come in turn, where it draws them; local views keep an image's proportions.
  */
 export const cmi = defineAttack({
   name: 'cmi',
@@ -342,7 +343,10 @@ const featureOf = (stats: Readonly<Record<string, { readonly mean: tf.Tensor2D }
     1,
   );
 
-/** −mean 1[argmax s = argmax t] KL(t ‖ s): the share that disagrees counts 0 and is divided by all the same. Logits [batch, classes]. */
+/**
+ * −mean 1[argmax s = argmax t] KL(t ‖ s): the share that disagrees counts 0 and is divided by all the same. Logits
+ * [batch, classes].
+ */
 export const disagreement = (teacher: tf.Tensor2D, student: tf.Tensor2D): tf.Scalar => {
   const [logP, logQ] = [logSoftmax(teacher), logSoftmax(student)];
   const divergence = tf.sum(tf.mul(tf.exp(logP), tf.sub(logP, logQ)), 1);
@@ -358,8 +362,8 @@ const embedded = (head: Named, features: tf.Tensor2D): tf.Tensor2D => {
 };
 
 /**
- * CMI's contrastive term of a batch beside a bank: `contrastiveLoss` of what a head makes of local and of global features, of which the
- * latter are without gradient.
+ * CMI's contrastive term of a batch beside a bank: `contrastiveLoss` of what a head makes of local and of global
+ * features, of which the latter are without gradient.
  */
 export const contrast = (head: Named, now: Bank, bank: Bank | undefined, temperature: number): tf.Scalar => {
   const all = (which: keyof Bank): tf.Tensor2D =>
@@ -369,8 +373,8 @@ export const contrast = (head: Named, now: Bank, bank: Bank | undefined, tempera
 };
 
 /**
- * The cross-entropy of finding each q's own k among all, by q·k / τ: the mean over the first `fresh` rows, plus that over the others where
- * there are any.
+ * The cross-entropy of finding each q's own k among all, by q·k / τ: the mean over the first `fresh` rows, plus that
+ * over the others where there are any.
  *
  * @param q [n, d], rows of length 1
  * @param k [n, d], rows of length 1

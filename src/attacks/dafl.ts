@@ -88,10 +88,10 @@ const presets = {
 type Generating = { readonly variables: Variables; readonly slots: OptimizerState };
 
 /**
- * Data-free learning of student networks (Chen et al., DAFL, ICCV 2019): a generator learns to make images that the victim is
- * sure of, that excite its features, and that are of all classes alike, oh·CE(T(x), argmax T(x)) − a·mean|f_T| + ie·Σ p̄ log₁₀ p̄;
- * in the same steps the student learns KL(T ‖ S) at temperature 1 on its images. The last checkpoint counts; the authors
- * report the best on the test images.
+ * Data-free learning of student networks (Chen et al., DAFL, ICCV 2019): a generator learns to make images that the
+ * victim is sure of, that excite its features, and that are of all classes alike, oh·CE(T(x), argmax T(x)) −
+ * a·mean|f_T| + ie·Σ p̄ log₁₀ p̄; in the same steps the student learns KL(T ‖ S) at temperature 1 on its images. The
+ * last checkpoint counts; the authors report the best on the test images.
  *
  * Defaults are MNIST's (`dafl.presets.mnist`) but for the student, who is trained by its own recipe.
  */

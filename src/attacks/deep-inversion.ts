@@ -88,9 +88,9 @@ const imageNet: Inversion = {
 
 /**
  * The authors' settings. CIFAR-10 by the command that their repository gives for the paper and by the one that it calls
- * better looking; `imageNet` after their ImageNet script and README, with half resolution first. Two are none of theirs:
- * `tinyImageNet`, which moves images of 64×64 by an eighth of their side and not by half of it, and `mnist` for small grey
- * images, where a weak r and clipping make digits that can be read.
+ * better looking; `imageNet` after their ImageNet script and README, with half resolution first. Two are none of
+ * theirs: `tinyImageNet`, which moves images of 64×64 by an eighth of their side and not by half of it, and `mnist` for
+ * small grey images, where a weak r and clipping make digits that can be read.
  */
 const presets = {
   cifar10,
@@ -118,12 +118,12 @@ type Inverted = {
 };
 
 /**
- * DeepInversion (Yin et al., CVPR 2020): images are found by Adam on pixels, of which the victim says the class that they
- * are to be of, and on which its batch norms see the statistics of its training: CE + r Σ_l (‖σ²_l(x) − running variance‖₂ +
- * ‖μ_l(x) − running mean‖₂) + total variation + ℓ2. The student is then distilled on the pool of them.
+ * DeepInversion (Yin et al., CVPR 2020): images are found by Adam on pixels, of which the victim says the class that
+ * they are to be of, and on which its batch norms see the statistics of its training: CE + r Σ_l (‖σ²_l(x) − running
+ * variance‖₂ + ‖μ_l(x) − running mean‖₂) + total variation + ℓ2. The student is then distilled on the pool of them.
  *
- * Defaults are CIFAR-10's for the paper (`deepInversion.presets.cifar10`), with a pool of one batch. The images of the lowest loss
- * are kept as a copy; the released CIFAR-10 script means to and keeps the last.
+ * Defaults are CIFAR-10's for the paper (`deepInversion.presets.cifar10`), with a pool of one batch. The images of the
+ * lowest loss are kept as a copy; the released CIFAR-10 script means to and keeps the last.
  */
 export const deepInversion = defineAttack({
   name: 'deepInversion',

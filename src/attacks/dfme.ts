@@ -45,7 +45,9 @@ type Generating = { readonly variables: Variables; readonly slots: OptimizerStat
 /** What part of itself a rate falls to. */
 const gamma = 0.3;
 
-/** The student's training, whose rate falls after these shares of the epochs; and the generator's, which falls with it. */
+/**
+ * The student's training, whose rate falls after these shares of the epochs; and the generator's, which falls with it.
+ */
 const falling = (...falls: readonly number[]) => ({
   optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
   schedule: multiStep({ rate: 0.1, milestones: falls.map((fraction) => ({ fraction })), gamma }),
@@ -53,20 +55,22 @@ const falling = (...falls: readonly number[]) => ({
 });
 
 /**
- * Data-free model extraction (Truong et al., CVPR 2021), which asks a black box for probabilities alone: a generator looks for images on
- * which victim and student disagree, and the student learns to agree on them. What is missing of the generator's gradient, that
- * through the victim, is estimated from answers by forward differences at the images before their tanh.
+ * Data-free model extraction (Truong et al., CVPR 2021), which asks a black box for probabilities alone: a generator
+ * looks for images on which victim and student disagree, and the student learns to agree on them. What is missing of
+ * the generator's gradient, that through the victim, is estimated from answers by forward differences at the images
+ * before their tanh.
  *
- * The victim's logits are taken from its probabilities, l = ln p − mean ln p. The student s minimises mean |s − l| over batch and
- * classes, the generator maximises it (`l1`); or both do KL (`kl`). An iteration asks
- * batch · (generatorSteps · (directions + 1) + studentSteps) queries: 1,792 as released.
+ * The victim's logits are taken from its probabilities, l = ln p − mean ln p. The student s minimises mean |s − l| over
+ * batch and classes, the generator maximises it (`l1`); or both do KL (`kl`). An iteration asks batch · (generatorSteps
+ * · (directions + 1) + studentSteps) queries: 1,792 as released.
  *
- * Defaults are CIFAR-10's in the released script (cake-lab/datafree-model-extraction 525b76c), but for the student, who is trained
- * by its own recipe unless a preset is given: 20 million queries are 11,160 iterations, 224 epochs of 50 but for the last ones. Differences to
- * that code: images are pixels, (tanh + 1) / 2, as an interface takes them, where it feeds the tanh as an already normalised image; no
- * gradient is ever taken of the victim, where it takes one an epoch for its log; what is told to be 0 counts as 10⁻⁷, or as the least that is
- * told of the image where that is less; rates fall in the first epoch after 0.1, 0.3 and 0.5 of all, of 224 in epochs 23, 68 and 112
- * (from 0), where that code rounds down and counts an epoch ahead (21, 66, 111).
+ * Defaults are CIFAR-10's in the released script (cake-lab/datafree-model-extraction 525b76c), but for the student, who
+ * is trained by its own recipe unless a preset is given: 20 million queries are 11,160 iterations, 224 epochs of 50 but
+ * for the last ones. Differences to that code: images are pixels, (tanh + 1) / 2, as an interface takes them, where it
+ * feeds the tanh as an already normalised image; no gradient is ever taken of the victim, where it takes one an epoch
+ * for its log; what is told to be 0 counts as 10⁻⁷, or as the least that is told of the image where that is less; rates
+ * fall in the first epoch after 0.1, 0.3 and 0.5 of all, of 224 in epochs 23, 68 and 112 (from 0), where that code
+ * rounds down and counts an epoch ahead (21, 66, 111).
  */
 export const dfme = defineAttack({
   name: 'dfme',
@@ -158,8 +162,8 @@ export const epochsWithin = (budget: number | undefined, queriesPerEpoch: number
 const firstAfter = (gone: number, epochs: number): number => Math.ceil(Math.round(gone * epochs * 1e9) / 1e9);
 
 /**
- * ln p − mean ln p of log-probabilities [batch, classes]: the logits but for their mean, exactly. What is told to be 0 counts as 10⁻⁷, or as
- * the least that is told of the image where that is less.
+ * ln p − mean ln p of log-probabilities [batch, classes]: the logits but for their mean, exactly. What is told to be 0
+ * counts as 10⁻⁷, or as the least that is told of the image where that is less.
  */
 export const recoveredLogits = (logProbabilities: tf.Tensor2D): tf.Tensor2D => {
   const isZero = tf.equal(logProbabilities, Number.NEGATIVE_INFINITY);
@@ -186,10 +190,16 @@ export const agreement = (kind: 'l1' | 'kl', student: tf.Tensor2D, logProbabilit
   return tf.neg(tf.sum<tf.Tensor1D>(tf.mul(p, ratio), 1));
 };
 
-/** Where the seeds of directions begin, far from those of images: a direction must not be drawn from its image's own numbers. */
+/**
+ * Where the seeds of directions begin, far from those of images: a direction must not be drawn from its image's own
+ * numbers.
+ */
 const directionSeeds = 500_000;
 
-/** DFME's synthesiser: a generator of images on which victim and student disagree. `falls`: the steps at which its rate falls. */
+/**
+ * DFME's synthesiser: a generator of images on which victim and student disagree. `falls`: the steps at which its rate
+ * falls.
+ */
 export const disagreeing = ({
   batch,
   latent,

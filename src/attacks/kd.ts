@@ -48,8 +48,8 @@ export const kd = defineAttack({
 });
 
 /**
- * Distillation by an attacker who owns part of the training images. Compared with a student trained on the labels of the
- * same images for the same number of steps.
+ * Distillation by an attacker who owns part of the training images. Compared with a student trained on the labels of
+ * the same images for the same number of steps.
  */
 export const partialKd = defineAttack({
   name: 'partialKd',

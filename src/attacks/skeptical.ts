@@ -46,19 +46,21 @@ type Layer = layers.Layer;
 const scala = 'scala1';
 
 /**
- * The skeptical student (Kundu et al., "Analyzing the confidentiality of undistillable teachers in knowledge distillation", NeurIPS 2021), made
- * against nasty teachers: the teacher speaks to an auxiliary head on an intermediate activation, the final head learns from labels, and tells
- * the auxiliary one what it knows. With s₀ the final logits and s₁ the auxiliary head's,
+ * The skeptical student (Kundu et al., "Analyzing the confidentiality of undistillable teachers in knowledge
+ * distillation", NeurIPS 2021), made against nasty teachers: the teacher speaks to an auxiliary head on an intermediate
+ * activation, the final head learns from labels, and tells the auxiliary one what it knows. With s₀ the final logits
+ * and s₁ the auxiliary head's,
  *
  *   α τ² KL(t ‖ s_loc) + (1−α) CE(s_loc, y) + 0.3 KL_τ(s₀ ‖ s₁) + 0.7 CE(s₁, y) + CE(s₀, y),
  *
- * where KL_τ is softened by τ and not multiplied by τ², and gradients flow to both its arguments; in the first epochs CE(s₀, y) alone, and
- * the teacher is not asked. The auxiliary head is dropped after training.
+ * where KL_τ is softened by τ and not multiplied by τ², and gradients flow to both its arguments; in the first epochs
+ * CE(s₀, y) alone, and the teacher is not asked. The auxiliary head is dropped after training.
  *
- * ksouvik52/Skeptical2021 cea386f, train_kd_to_SD.py:54-71 (with `kd_delay` 0 the first epoch is without the teacher) and resnet_self.py: the
- * branch doubles the channels and halves the sides in separable convolutions, behind a mask of attention, until it is as small as what
- * the final head sees: 345,098 parameters on a ResNet-18 for ten classes. Of that code's three branches this has the one that gets a
- * loss, also on a MobileNetV2, for which it has others. Its α, τ and place were not published; defaults are Nasty Teacher's for CIFAR-10.
+ * ksouvik52/Skeptical2021 cea386f, train_kd_to_SD.py:54-71 (with `kd_delay` 0 the first epoch is without the teacher)
+ * and resnet_self.py: the branch doubles the channels and halves the sides in separable convolutions, behind a mask of
+ * attention, until it is as small as what the final head sees: 345,098 parameters on a ResNet-18 for ten classes. Of
+ * that code's three branches this has the one that gets a loss, also on a MobileNetV2, for which it has others. Its α,
+ * τ and place were not published; defaults are Nasty Teacher's for CIFAR-10.
  */
 export const skeptical = defineAttack({
   name: 'skeptical',
@@ -134,7 +136,10 @@ const marked = (source: Source<RawBatch, Resident>, first: number): Source<Marke
   },
 });
 
-/** The loss of the skeptical student; `final`, `auxiliary` logits and `teacher` logits or log-probabilities [batch, classes]. */
+/**
+ * The loss of the skeptical student; `final`, `auxiliary` logits and `teacher` logits or log-probabilities [batch,
+ * classes].
+ */
 export const skepticalLoss = ({
   final,
   auxiliary,

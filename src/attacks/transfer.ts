@@ -2,9 +2,9 @@ import { anyDataset, defineAttack, option, positive, required } from '../public/
 import { classifier, distillationKl } from '../public/train.js';
 
 /**
- * Distillation on images of something else, by an attacker who has none of the victim's: τ² KL(victim ‖ student) on another data
- * set's training images, brought to the victim's size and channels, in as many steps as honest training takes. What a
- * data-free attack must beat to be worth its trouble.
+ * Distillation on images of something else, by an attacker who has none of the victim's: τ² KL(victim ‖ student) on
+ * another data set's training images, brought to the victim's size and channels, in as many steps as honest training
+ * takes. What a data-free attack must beat to be worth its trouble.
  */
 export const transfer = defineAttack({
   name: 'transfer',

@@ -20,9 +20,9 @@ export const cacheFolder = (
 };
 
 /**
- * The per-user folder of what was downloaded to be kept (data sets): `$XDG_DATA_HOME/undistill` where that variable is set,
- * on every system; else `~/Library/Application Support/undistill` on macOS, `%LOCALAPPDATA%\undistill\Data` on Windows and
- * `~/.local/share/undistill` elsewhere. Nothing is created.
+ * The per-user folder of what was downloaded to be kept (data sets): `$XDG_DATA_HOME/undistill` where that variable is
+ * set, on every system; else `~/Library/Application Support/undistill` on macOS, `%LOCALAPPDATA%\undistill\Data` on
+ * Windows and `~/.local/share/undistill` elsewhere. Nothing is created.
  */
 export const dataFolder = (
   environment: Readonly<Record<string, string | undefined>> = process.env,

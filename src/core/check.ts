@@ -1,7 +1,8 @@
 import * as v from 'valibot';
 import { FailureError, failure } from './errors.js';
 
-// What a value must be is a schema of valibot, whose title is how to say it. Any other schema of valibot will do as well.
+// What a value must be is a schema of valibot, whose title is how to say it. Any other schema of valibot will do as
+// well.
 
 /** A finite number that passes all checks, and how to say it: `numeric('a number above 0', v.gtValue(0))`. */
 export const numeric = (says: string, ...checks: readonly v.GenericValidation<number>[]): v.GenericSchema<number> =>

@@ -71,8 +71,8 @@ export const orThrow = async <A>(task: Task<A>): Promise<A> => orFail(await task
 export type Refusal = (what: string, where?: string, remedy?: string) => never;
 
 /**
- * What refuses with failures of one kind. The constant that it is bound to needs its type, by which the compiler knows that
- * nothing comes after: `const refuse: Refusal = refusal('data')`.
+ * What refuses with failures of one kind. The constant that it is bound to needs its type, by which the compiler knows
+ * that nothing comes after: `const refuse: Refusal = refusal('data')`.
  */
 export const refusal =
   (kind: FailureKind): Refusal =>
@@ -83,7 +83,9 @@ export const refusal =
 /** A fp-ts task that may be awaited as well: `await` gives its value, or throws its failure as a `FailureError`. */
 export type Awaitable<A> = Task<A> & PromiseLike<A>;
 
-/** A promise-returning function as a task to be chained or awaited. It runs once, when it is first called or awaited. */
+/**
+ * A promise-returning function as a task to be chained or awaited. It runs once, when it is first called or awaited.
+ */
 export const awaitable = <A>(kind: FailureKind, run: () => Promise<A>, where?: string): Awaitable<A> => {
   let running: Promise<E.Either<Failure, A>> | undefined;
   const task: Task<A> = () => {

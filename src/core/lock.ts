@@ -10,7 +10,9 @@ import { promisify } from 'node:util';
 export interface LockOwner {
   readonly pid: number;
   readonly host: string;
-  /** The boot and the process namespace: a pid means something only within both. Empty where the system names neither. */
+  /**
+   * The boot and the process namespace: a pid means something only within both. Empty where the system names neither.
+   */
   readonly world: string;
   /** When the process started, in whatever form the system gives it: a pid that was handed out again differs here. */
   readonly started: string;
@@ -123,9 +125,9 @@ const isDead = async (path: string, owner: LockOwner | undefined, me: LockOwner,
 const candidateOf = (path: string, { token }: LockOwner): string => `${path}.${token}`;
 
 /**
- * Removes a dead holder's lock. Two processes may judge it dead at once, and the slower one must not remove the lock that
- * the quicker one has taken since: the right to remove it is a hard link named after the dead holder's token, which only
- * one can make, and which is then looked into to see that it is the dead one's file.
+ * Removes a dead holder's lock. Two processes may judge it dead at once, and the slower one must not remove the lock
+ * that the quicker one has taken since: the right to remove it is a hard link named after the dead holder's token,
+ * which only one can make, and which is then looked into to see that it is the dead one's file.
  */
 const breakLock = async (path: string, owner: LockOwner | undefined): Promise<void> => {
   const marker = `${path}.${owner?.token ?? 'unknown'}.dead`;
@@ -181,8 +183,8 @@ const hold = (path: string, owner: LockOwner): Lock => {
 };
 
 /**
- * Takes the lock file `path` if it is free, or if its holder is dead (a process of this machine that no longer exists, or
- * one elsewhere that has been silent for ten minutes); undefined when it is held. The folder is made when missing.
+ * Takes the lock file `path` if it is free, or if its holder is dead (a process of this machine that no longer exists,
+ * or one elsewhere that has been silent for ten minutes); undefined when it is held. The folder is made when missing.
  */
 export const tryLock = async (path: string): Promise<Lock | undefined> => {
   const me = await self();

@@ -19,18 +19,25 @@ export interface Declaration {
   readonly options: Options;
   /** Settings by name, of papers as a rule. */
   readonly presets: Readonly<Record<string, object>>;
-  /** The option that may be given alone and without its name: `rounding(2)`; a list as several: `compose(nasty(), topK(3))`. */
+  /**
+   * The option that may be given alone and without its name: `rounding(2)`; a list as several: `compose(nasty(),
+   * topK(3))`.
+   */
   readonly positional?: string;
 }
 
-/** Makes plugins of one kind: `kd({ temperature: 20 })`. Knows what it makes: `kd.declaration`, `kd.presets.cifar100`. */
+/**
+ * Makes plugins of one kind: `kd({ temperature: 20 })`. Knows what it makes: `kd.declaration`, `kd.presets.cifar100`.
+ */
 export interface Maker<Plugin, Argument, Presets = unknown> {
   (...argument: undefined extends Argument ? [argument?: Argument] : [argument: Argument]): Plugin;
   readonly declaration: Declaration;
   readonly presets: Presets;
 }
 
-/** What `Of` is written as: by name, or the one that may be given alone. All may be left out where none is insisted on. */
+/**
+ * What `Of` is written as: by name, or the one that may be given alone. All may be left out where none is insisted on.
+ */
 export type Argument<Of extends Options, Alone extends keyof Of, Besides = unknown> =
   | (Given<Of> & Besides)
   | (Alone extends keyof Given<Of> ? Extract<Given<Of>[Alone], number | string> : never)
@@ -78,9 +85,9 @@ export interface Budgeted extends Labelled {
 /**
  * A maker out of a declaration.
  *
- * What it makes of its argument throws a `FailureError` of kind `experiment` for an option that it does not have, one that
- * is missing or a value that a schema refuses. `params` are the options in the order of the declaration, `null` where one
- * is undefined.
+ * What it makes of its argument throws a `FailureError` of kind `experiment` for an option that it does not have, one
+ * that is missing or a value that a schema refuses. `params` are the options in the order of the declaration, `null`
+ * where one is undefined.
  */
 export const define = <Of extends Options, Presets, Alone extends keyof Of, Made, Plugin, Besides>(
   kind: PluginKind,

@@ -42,8 +42,8 @@ const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /**
  * The bytes of a safetensors file: header length (8 bytes, little-endian), JSON header padded with spaces to a multiple
- * of 8, data without gaps. Equal input gives equal bytes, whatever the order of its names: wider elements come first, so
- * that each tensor is aligned to its element size, and names are sorted among equals.
+ * of 8, data without gaps. Equal input gives equal bytes, whatever the order of its names: wider elements come first,
+ * so that each tensor is aligned to its element size, and names are sorted among equals.
  *
  * Throws when a shape does not fit its data, or a name is `__metadata__`.
  */
@@ -221,10 +221,10 @@ const decode = (bytes: Uint8Array): Safetensors => {
 };
 
 /**
- * Reads a safetensors file: F32, I32 and U8 bit for bit, F16 and BF16 as float32, which holds them exactly, F64 rounded to
- * float32, and I64 as int32, both refused where a value is out of range. It takes no more than a few times the memory of
- * the file, whatever its header says. Whatever is wrong with it, from a lying header to a gap between tensors, is a failure
- * of kind `store` that names the tensor.
+ * Reads a safetensors file: F32, I32 and U8 bit for bit, F16 and BF16 as float32, which holds them exactly, F64 rounded
+ * to float32, and I64 as int32, both refused where a value is out of range. It takes no more than a few times the
+ * memory of the file, whatever its header says. Whatever is wrong with it, from a lying header to a gap between
+ * tensors, is a failure of kind `store` that names the tensor.
  */
 export const decodeSafetensors = (bytes: Uint8Array): Result<Safetensors> =>
   E.tryCatch(() => decode(bytes), toFailure('store', 'safetensors header'));

@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** Tensors at the leaves of records and lists, to any depth. A step's state, frozen part, batch and metrics are trees. */
+/**
+ * Tensors at the leaves of records and lists, to any depth. A step's state, frozen part, batch and metrics are trees.
+ */
 export type Tree = tf.Tensor | { readonly [name: string]: Tree } | readonly Tree[];
 
 /** Every leaf with its path (`slots/momentum/conv1.weight`), records in key order, so that equal trees list alike. */

@@ -76,6 +76,7 @@ const declaration: Declaration = {
  * Several defences at once, in order: each trains the teacher the one before left, each wraps the answers of the one
  * before. `compose(nasty(), rounding(2))` shares its nasty teacher with `nasty()` in another column.
  *
- * Throws a `FailureError` of kind `experiment` for no parts, or a wrapper of probabilities after one that gives labels only.
+ * Throws a `FailureError` of kind `experiment` for no parts, or a wrapper of probabilities after one that gives labels
+ * only.
  */
 export const compose = Object.assign(composed, { declaration });

@@ -27,9 +27,9 @@ export interface DefenseContext extends Context {
 }
 
 /**
- * A way to make a teacher hard to steal, of up to three parts: `protect` trains another teacher, `prepare` fits what the answers need
- * (a surrogate, a quantiser, a key), `answers` changes them. Write one as a value of this type and put it in an experiment's
- * `defenses`.
+ * A way to make a teacher hard to steal, of up to three parts: `protect` trains another teacher, `prepare` fits what
+ * the answers need (a surrogate, a quantiser, a key), `answers` changes them. Write one as a value of this type and put
+ * it in an experiment's `defenses`.
  */
 export interface Defense<
   Exposes extends Access = Access,
@@ -52,14 +52,15 @@ export interface Defense<
   /** A net to be trained normally beforehand, as `context.adversary`; default: the undefended teacher. */
   readonly adversary?: NetworkPlugin;
   /**
-   * Images of something else, as `context.outliers`: all training images of another data set, brought to the teacher's size, without
-   * labels. For outlier exposure.
+   * Images of something else, as `context.outliers`: all training images of another data set, brought to the teacher's
+   * size, without labels. For outlier exposure.
    */
   readonly outliers?: DatasetPlugin;
   /** Trains the protected teacher. Absent: the teacher is used as it comes. */
   readonly protect?: (baseline: Teacher, context: DefenseContext) => Doing<FitResult<Variables>>;
   /**
-   * Fits what the answers need, once for a teacher: any tensors, which are kept as a stage of their own. `teacher` is the protected one.
+   * Fits what the answers need, once for a teacher: any tensors, which are kept as a stage of their own. `teacher` is
+   * the protected one.
    */
   readonly prepare?: (teacher: Teacher, context: DefenseContext) => Doing<Prepared>;
   /** How the victim answers. Absent: as it would without this defence. */

@@ -3,13 +3,14 @@ import { normalByImage, standardNormal } from '../public/ops.js';
 import { choice, defineDefense, option, positive } from '../public/plugin.js';
 
 /**
- * Gaussian noise on the probabilities, which are kept from falling below 0 and rescaled to sum to 1. Where nothing is left, the answer
- * is given as it is.
+ * Gaussian noise on the probabilities, which are kept from falling below 0 and rescaled to sum to 1. Where nothing is
+ * left, the answer is given as it is.
  *
- * `fresh` noise is drawn at every call, so that many calls average out; `sticky` noise belongs to the image's bytes, so that only
- * changed copies of an image do.
+ * `fresh` noise is drawn at every call, so that many calls average out; `sticky` noise belongs to the image's bytes, so
+ * that only changed copies of an image do.
  *
- * The Adversarial Robustness Toolbox's post-processor (`art/defences/postprocessor/gaussian_noise.py`), of which 0.2 is the default.
+ * The Adversarial Robustness Toolbox's post-processor (`art/defences/postprocessor/gaussian_noise.py`), of which 0.2 is
+ * the default.
  */
 export const gaussianNoise = defineDefense({
   name: 'gaussianNoise',

@@ -3,17 +3,19 @@ import { rows } from '../public/ops.js';
 import { between, choice, defineDefense, option, wholeAtLeast } from '../public/plugin.js';
 
 /**
- * ModelGuard (Tang et al., USENIX Security 2024), which keeps the most likely class. `W` gives, for each query by itself, the answer within
- * an L1 distance of ε that is worth least to who wants to know the clean one: the linear programme
+ * ModelGuard (Tang et al., USENIX Security 2024), which keeps the most likely class. `W` gives, for each query by
+ * itself, the answer within an L1 distance of ε that is worth least to who wants to know the clean one: the linear
+ * programme
  *
  *   minimise Σ_k ln(y_k + 10⁻⁶) y′_k  subject to  Σ y′ = 1, 0 ≤ y′ ≤ 1, ‖y′ − y‖₁ ≤ ε, y′_m − y′_j ≥ 10⁻⁴ for all j ≠ m = argmax y.
  *
- * `S` is stateful over all queries: of each class it keeps answers that it gave, in order, and gives the first of them within ε; where
- * there is none, the clean answer is given and kept. Its owner's looks at it leave no trace: then a query that nothing fits gets the
- * nearest answer there is.
+ * `S` is stateful over all queries: of each class it keeps answers that it gave, in order, and gives the first of them
+ * within ε; where there is none, the clean answer is given and kept. Its owner's looks at it leave no trace: then a
+ * query that nothing fits gets the nearest answer there is.
  *
- * Yoruko-Tang/ModelGuard 0eb60fc: defenses/victim/mld.py, quantize.py, and scripts/run_cifar10.py (ordered, not optimised, not frozen).
- * There the list of `S` has no end; here it has `capacity` answers a class, and when they are full the nearest is given.
+ * Yoruko-Tang/ModelGuard 0eb60fc: defenses/victim/mld.py, quantize.py, and scripts/run_cifar10.py (ordered, not
+ * optimised, not frozen). There the list of `S` has no end; here it has `capacity` answers a class, and when they are
+ * full the nearest is given.
  */
 export const modelGuard = defineDefense({
   name: 'modelGuard',
@@ -54,14 +56,18 @@ export const modelGuard = defineDefense({
 /** By how much the most likely class leads at least. */
 const lead = 1e-4;
 
-/** Candidates for the largest probability that are tried at once, and how often the best one's neighbourhood is looked into. */
+/**
+ * Candidates for the largest probability that are tried at once, and how often the best one's neighbourhood is looked
+ * into.
+ */
 const [candidates, rounds] = [17, 6];
 
 /**
  * The answers of `W`: [batch, classes] probabilities to the same.
  *
- * For a fixed t = y′_m the best that can be done with the other classes is plain: cut them to t − 10⁻⁴, then move mass from the most to the
- * least likely of them as far as ε allows. The value of that is convex in t, whose best is found by trying ever finer grids.
+ * For a fixed t = y′_m the best that can be done with the other classes is plain: cut them to t − 10⁻⁴, then move mass
+ * from the most to the least likely of them as far as ε allows. The value of that is convex in t, whose best is found
+ * by trying ever finer grids.
  */
 export const leastInformative = (y: tf.Tensor2D, epsilon: number): tf.Tensor2D => {
   const [batch, classes] = y.shape;
@@ -71,7 +77,10 @@ export const leastInformative = (y: tf.Tensor2D, epsilon: number): tf.Tensor2D =
   const others = tf.expandDims(tf.slice(values, [0, 1], [batch, classes - 1]), 1) as tf.Tensor3D;
   const cost = (p: tf.Tensor): tf.Tensor => tf.log(tf.add(p, 1e-6));
 
-  /** The others for candidates t [batch, n]: [batch, n, classes − 1], and the value of all, with what is not allowed made dear. */
+  /**
+   * The others for candidates t [batch, n]: [batch, n, classes − 1], and the value of all, with what is not allowed
+   * made dear.
+   */
   const best = (t: tf.Tensor2D) => {
     const cap = tf.relu(tf.expandDims(tf.sub(t, lead), 2)) as tf.Tensor3D;
     const risen = tf.expandDims(tf.sub(t, top), 2);
@@ -126,18 +135,24 @@ export const leastInformative = (y: tf.Tensor2D, epsilon: number): tf.Tensor2D =
   return tf.div(answer, tf.sum(answer, 1, true));
 };
 
-/** How much of an amount each of several holders gives, one after the other, from the first or from the last on: [batch, n, k]. */
+/**
+ * How much of an amount each of several holders gives, one after the other, from the first or from the last on: [batch,
+ * n, k].
+ */
 const taken = (has: tf.Tensor3D, amount: tf.Tensor, fromLast: boolean): tf.Tensor3D => {
   const before = tf.cumsum(has, 2, true, fromLast);
   return tf.minimum(tf.relu(tf.sub(amount, before)), has) as tf.Tensor3D;
 };
 
-/** The answers that were given: by class in order [classes, capacity, classes], and how many there are of each class [classes]. */
+/**
+ * The answers that were given: by class in order [classes, capacity, classes], and how many there are of each class
+ * [classes].
+ */
 type Codebook = { readonly answers: tf.Tensor3D; readonly counts: tf.Tensor1D };
 
 /**
- * The answers of `S`: [batch, classes] probabilities, image by image in the order of the batch, so that it does not matter how queries
- * are put together in batches. Answers are handed on as they are, bit by bit.
+ * The answers of `S`: [batch, classes] probabilities, image by image in the order of the batch, so that it does not
+ * matter how queries are put together in batches. Answers are handed on as they are, bit by bit.
  */
 export const quantised = (
   y: tf.Tensor2D,

@@ -30,7 +30,8 @@ export const nasty = defineDefense({
     warmUpEpochs: option(atLeast(0), 0, 'Epochs over which ω grows linearly from 0; 0 as released'),
     clipNorm: optional(positive, 'Global gradient norm to clip at; none as released'),
   },
-  // For CIFAR-10 the released `params.json` says ω 0.04 and the paper's text 0.004; which of the two made the paper's table
+  // For CIFAR-10 the released `params.json` says ω 0.04 and the paper's text 0.004; which of the two made the paper's
+  // table
   // is not known, so both are here. The others are released.
   presets: {
     cifar10,

@@ -6,7 +6,9 @@ import { statelessNormal, statelessUniform } from './ops-native.js';
 /** The pure-JavaScript engine has no stateless generator: it reads the seed, and cannot be traced. */
 export const keyOf = (use: string, seed: tf.Tensor1D): Key => key(`${use}/${seed.dataSync().join('/')}`);
 
-/** Numbers in [0, 1) that depend on seed (int32 [2]) alone, float32. One seed gives one draw, whatever it is used for. */
+/**
+ * Numbers in [0, 1) that depend on seed (int32 [2]) alone, float32. One seed gives one draw, whatever it is used for.
+ */
 export const standardUniform = (shape: readonly number[], seed: tf.Tensor1D, use = 'uniform'): tf.Tensor =>
   isNative()
     ? statelessUniform(shape, seed)
@@ -23,8 +25,8 @@ export const standardNormal = (shape: readonly number[], seed: tf.Tensor1D): tf.
     : tf.tensor(normals(keyOf('normal', seed), tf.util.sizeFromShape([...shape])), [...shape], 'float32');
 
 /**
- * Another seed, for one draw more: seeds of other numbers draw independently of it. 0 is the seed itself, and another seed's
- * another is that of the sum of their numbers: whoever hands on a seed leaves a wide gap.
+ * Another seed, for one draw more: seeds of other numbers draw independently of it. 0 is the seed itself, and another
+ * seed's another is that of the sum of their numbers: whoever hands on a seed leaves a wide gap.
  */
 export const anotherSeed = (seed: tf.Tensor1D, number: number): tf.Tensor1D =>
   tf.add(seed, tf.tensor1d([Math.imul(number, 0x9e37_79b1) | 0, Math.imul(number, 0x85eb_ca6b) | 0], 'int32'));
@@ -36,8 +38,8 @@ const factors = (name: string, count: number): Int32Array => {
 };
 
 /**
- * Every bit of the result depends on all of the hash: rounds of x (2x + 1) modulo 2³², which loses nothing and is far from linear (RC6's
- * mixing), after each of which the two halves change places.
+ * Every bit of the result depends on all of the hash: rounds of x (2x + 1) modulo 2³², which loses nothing and is far
+ * from linear (RC6's mixing), after each of which the two halves change places.
  */
 const mixed = (hash: tf.Tensor): tf.Tensor =>
   Array.from({ length: 4 }).reduce<tf.Tensor>((x) => {
@@ -46,13 +48,16 @@ const mixed = (hash: tf.Tensor): tf.Tensor =>
     return tf.add(tf.mul(squared, half), tf.floorDiv(squared, half));
   }, hash);
 
-/** The upper 23 bits as a number in (0, 1), whose ends would be infinite noise; of 24 bits and a half float32 loses the half. */
+/**
+ * The upper 23 bits as a number in (0, 1), whose ends would be infinite noise; of 24 bits and a half float32 loses the
+ * half.
+ */
 export const openFraction = (hash: tf.Tensor): tf.Tensor =>
   tf.div(tf.add(tf.cast(tf.floorDiv(hash, tf.scalar(2 ** 9, 'int32')), 'float32'), 2 ** 22 + 0.5), 2 ** 23);
 
 /**
- * Normal numbers of mean 0 and variance 1 for each image, which depend on its bytes and on seed alone: the same image has the same noise
- * in any batch, and one that differs in a single byte has another.
+ * Normal numbers of mean 0 and variance 1 for each image, which depend on its bytes and on seed alone: the same image
+ * has the same noise in any batch, and one that differs in a single byte has another.
  *
  * @param images pixels in [0, 1], [batch, height, width, channels]; they count as the bytes next to them
  * @param count numbers an image

@@ -2,14 +2,21 @@ import * as tf from '@tensorflow/tfjs';
 import { standardUniform } from './ops-random.js';
 
 /**
- * Views of images that gradients flow through: every image is sampled at places of its own, row by row and column by column.
+ * Views of images that gradients flow through: every image is sampled at places of its own, row by row and column by
+ * column.
  */
 
-/** Weights of `size` rows for each place (in rows, from 0): the two next to it, by their nearness. [batch, n] -> [batch, n, size]. */
+/**
+ * Weights of `size` rows for each place (in rows, from 0): the two next to it, by their nearness. [batch, n] -> [batch,
+ * n, size].
+ */
 const weightsAt = (places: tf.Tensor2D, size: number): tf.Tensor3D =>
   tf.relu(tf.sub(1, tf.abs(tf.sub(tf.expandDims(places, 2), tf.range(0, size))))) as tf.Tensor3D;
 
-/** Images [batch, h, w, c] as seen through weights of their rows [batch, n, h] and columns [batch, m, w]: [batch, n, m, c]. */
+/**
+ * Images [batch, h, w, c] as seen through weights of their rows [batch, n, h] and columns [batch, m, w]: [batch, n, m,
+ * c].
+ */
 const resampled = (images: tf.Tensor4D, rows: tf.Tensor3D, columns: tf.Tensor3D): tf.Tensor4D => {
   const [batch, height, width, channels] = images.shape;
   const [n, m] = [rows.shape[1], columns.shape[1]];
@@ -64,7 +71,8 @@ export interface ResizedCrop {
 }
 
 /**
- * A random part of each image of its own proportions, brought to the image's size bilinearly, through which gradients flow.
+ * A random part of each image of its own proportions, brought to the image's size bilinearly, through which gradients
+ * flow.
  *
  * @param images [batch, height, width, channels]
  * @param seed int32 [2]; one draw for each image

@@ -96,8 +96,8 @@ export const allImages = (of: DataInUse): TrainingSet =>
   ownedImages(of, { kind: 'labelled', fraction: 1, how: 'stratified' }, 0);
 
 /**
- * A share of the images in use; those of it that are held out stay held out. Depends on the fraction and the seed alone,
- * and a smaller share lies within a larger one.
+ * A share of the images in use; those of it that are held out stay held out. Depends on the fraction and the seed
+ * alone, and a smaller share lies within a larger one.
  */
 export const ownedImages = (of: DataInUse, owned: Ownership, seed: number): TrainingSet => {
   if (owned.kind === 'none') return { train: imageSet(of, 'train', new Int32Array()), validation: undefined };

@@ -28,8 +28,8 @@ interface Plugin {
 const isPlugin = (value: object): value is Plugin => 'name' in value && 'params' in value;
 
 /**
- * A value as JSON with sorted keys: two values that would compute the same have the same text. A plugin is its name, its
- * parameters and its code.
+ * A value as JSON with sorted keys: two values that would compute the same have the same text. A plugin is its name,
+ * its parameters and its code.
  *
  * Throws a `FailureError` of kind `experiment` for what JSON cannot tell apart: functions, maps, typed arrays.
  */
@@ -75,8 +75,8 @@ export const sourcesIn = (value: unknown): ReadonlySet<string> => {
 };
 
 /**
- * Reads a module and what it imports from files (packages are left to their versions): bundled, so that comments, spaces and
- * unused code do not count.
+ * Reads a module and what it imports from files (packages are left to their versions): bundled, so that comments,
+ * spaces and unused code do not count.
  */
 export const readSource = async (url: string): Promise<Source> => {
   const path = url.startsWith('file:') ? fileURLToPath(url) : url;

@@ -133,8 +133,8 @@ export interface Facts {
 const refuse: Refusal = refusal('experiment');
 
 /**
- * What an attack's students are compared with: what it names, or the labels of as many images as it owns. Honest training is compared
- * with itself.
+ * What an attack's students are compared with: what it names, or the labels of as many images as it owns. Honest
+ * training is compared with itself.
  */
 const baselineOf = (attack: AnyAttack): AnyAttack => {
   const { role, baseline, data } = attack;
@@ -253,7 +253,10 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       { select: of.select, report: of.report, metrics: of.metrics, tellsClean: beside.tellsClean },
     );
 
-  /** What a part of a defence is given as its adversary: a net of its own choice, trained normally, or the undefended teacher. */
+  /**
+   * What a part of a defence is given as its adversary: a net of its own choice, trained normally, or the undefended
+   * teacher.
+   */
   const adversaryOf = ({ name, adversary: net }: Defense, baseline: Stage, seed: number, where: string): Adversary => {
     const learner = retrainable(of.teacher);
     if (net === undefined) return { stage: baseline, network: learner.network };
@@ -358,7 +361,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       const tellsClean = wrappers.every(({ preserves }) => preserves === 'label')
         ? ({ tellsClean: true } as const)
         : {};
-      // How far two normally trained nets are apart is the scale for a nasty teacher's divergence: the baseline from the
+      // How far two normally trained nets are apart is the scale for a nasty teacher's divergence: the baseline from
+      // the
       // adversary where that is another net, else from the teacher of another seed.
       const another = teachers.find((teacher) => teacher !== baseline);
       const seeded = another && { stage: another, network: of.teacher.network };

@@ -79,7 +79,10 @@ export const checkWeights = ({ path, tensors }: Weights, network: Network): void
 
 const shortened = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
-/** In what the data set is not the one that a file of `undistill export` was trained on; of other files nothing is known. */
+/**
+ * In what the data set is not the one that a file of `undistill export` was trained on; of other files nothing is
+ * known.
+ */
 export const differences = ({ metadata }: Weights, data: Dataset): readonly string[] => {
   if (metadata.undistill === undefined) return [];
   return (['normalisation', 'classes'] as const).flatMap((field) => {

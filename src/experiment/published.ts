@@ -2,8 +2,8 @@ import { atLeast, checked } from '../core/check.js';
 import { refusal } from '../core/errors.js';
 
 /**
- * What a paper reports of an experiment, to stand beside one's own numbers. Accuracies are in per cent, as printed, and are
- * found by the labels of defences, students and attacks.
+ * What a paper reports of an experiment, to stand beside one's own numbers. Accuracies are in per cent, as printed, and
+ * are found by the labels of defences, students and attacks.
  */
 export interface Published {
   /** The paper and its table. */
@@ -46,7 +46,10 @@ export const describePublished = ({ source, provenance, note }: Published): stri
     ...(note ? [note] : []),
   ].join('; ');
 
-/** Throws a `FailureError` of kind `experiment` when a label is not one of the experiment's, or a number is no percentage. */
+/**
+ * Throws a `FailureError` of kind `experiment` when a label is not one of the experiment's, or a number is no
+ * percentage.
+ */
 export const checkPublished = (
   { source, provenance, tolerance = defaultTolerance, teachers = {}, students = {} }: Published,
   labels: {

@@ -1,7 +1,9 @@
 import { FailureError, failure } from '../core/errors.js';
 import type { CellPlan, Plan, Stage } from './plan.js';
 
-/** A pattern with `*` or `?` is a glob for one or more whole parts of a label; any other matches where it occurs in one. */
+/**
+ * A pattern with `*` or `?` is a glob for one or more whole parts of a label; any other matches where it occurs in one.
+ */
 export const matcher = (pattern: string): ((label: string) => boolean) => {
   if (!/[*?]/.test(pattern)) return (label) => label.includes(pattern);
   const source = pattern
@@ -13,8 +15,8 @@ export const matcher = (pattern: string): ((label: string) => boolean) => {
 };
 
 /**
- * The stages whose label matches one of the patterns, those of the cells of which the attack, the defence or the student
- * does, and all that they need. The cells stay: those without stages are `not run`.
+ * The stages whose label matches one of the patterns, those of the cells of which the attack, the defence or the
+ * student does, and all that they need. The cells stay: those without stages are `not run`.
  *
  * Throws a `FailureError` of kind `usage`, said to be at `where`, when nothing matches.
  */

@@ -8,7 +8,8 @@ export type Parts = Readonly<Record<string, Json>>;
 export type FilesOf = (hash: string) => Source['files'] | undefined;
 
 /**
- * What differs between a stage and an earlier one of its label, in words: `kd.ts changed`, `attack.params.temperature: 4 → 20`.
+ * What differs between a stage and an earlier one of its label, in words: `kd.ts changed`, `attack.params.temperature:
+ * 4 → 20`.
  *
  * @param before the files behind the earlier stage's hashes of code, and `after` those behind the present one's
  */

@@ -19,12 +19,13 @@ type Rest<Options> = RequiredIn<Options> extends never ? [rest?: Options] : [res
 const refuse: Refusal = refusal('experiment');
 
 /**
- * One plugin for each combination of the axes' values, the last axis changing fastest, with the options of `rest` in all of them:
- * `...sweep(kd, { temperature: [1, 4, 20], alpha: [0.1, 0.9] })` among an experiment's attacks is six rows, and they share
- * every stage that they have in common. Values may be networks: `sweep(nasty, { adversary: [plainCnn(), resNeXt29()] })`.
+ * One plugin for each combination of the axes' values, the last axis changing fastest, with the options of `rest` in
+ * all of them: `...sweep(kd, { temperature: [1, 4, 20], alpha: [0.1, 0.9] })` among an experiment's attacks is six
+ * rows, and they share every stage that they have in common. Values may be networks: `sweep(nasty, { adversary:
+ * [plainCnn(), resNeXt29()] })`.
  *
- * Throws a `FailureError` of kind `experiment` for no axis, an axis without values, an option that the plugin does not have
- * or refuses the value of, and two combinations that make the same plugin.
+ * Throws a `FailureError` of kind `experiment` for no axis, an axis without values, an option that the plugin does not
+ * have or refuses the value of, and two combinations that make the same plugin.
  */
 export const sweep = <Make extends Maker, Axis extends keyof Axes<Make>>(
   make: Make,

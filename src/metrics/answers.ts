@@ -7,8 +7,8 @@ const weighted = (log: number): number => {
 };
 
 /**
- * Mean entropy of the answers in nats, 0 … log K: the mean over examples of −Σ_k p_k log p_k with p = softmax(x / τ). NaN
- * when a row has a NaN.
+ * Mean entropy of the answers in nats, 0 … log K: the mean over examples of −Σ_k p_k log p_k with p = softmax(x / τ).
+ * NaN when a row has a NaN.
  *
  * @param temperature τ > 0
  */
@@ -21,8 +21,8 @@ export const entropy = (logits: Logits, temperature = 1): number =>
 export const peakThreshold = 0.05;
 
 /**
- * Mean number of peaks of the answers: classes whose softmax(x / τ) is above `threshold`. A sure answer has one; a nasty
- * teacher's has several. A row with a NaN has none.
+ * Mean number of peaks of the answers: classes whose softmax(x / τ) is above `threshold`. A sure answer has one; a
+ * nasty teacher's has several. A row with a NaN has none.
  */
 export const peaks = (logits: Logits, temperature = 1, threshold = peakThreshold): number =>
   meanOverRows(
@@ -42,7 +42,10 @@ const topTwo = (values: ArrayLike<number>): readonly [number, number] => {
   return [first, second];
 };
 
-/** Mean difference between the two largest probabilities of an answer, softmax(x / τ), in 0 … 1. NaN when a row has a NaN. */
+/**
+ * Mean difference between the two largest probabilities of an answer, softmax(x / τ), in 0 … 1. NaN when a row has a
+ * NaN.
+ */
 export const margin = (logits: Logits, temperature = 1): number =>
   meanOverRows(logits, (row) => {
     const [first, second] = topTwo(logProbabilities(logits, row, temperature));

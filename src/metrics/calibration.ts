@@ -40,8 +40,9 @@ export const calibrationBins = (logits: Logits, labels: ArrayLike<number>, bins 
 };
 
 /**
- * Expected calibration error in 0 … 1, as defined by Guo et al. (2017): the mean over examples of the difference between
- * accuracy and mean confidence of the example's bin, Σ_m (|B_m| / N) |acc(B_m) − conf(B_m)|. NaN when a row has a NaN.
+ * Expected calibration error in 0 … 1, as defined by Guo et al. (2017): the mean over examples of the difference
+ * between accuracy and mean confidence of the example's bin, Σ_m (|B_m| / N) |acc(B_m) − conf(B_m)|. NaN when a row has
+ * a NaN.
  *
  * @param bins M, 15 by convention
  */

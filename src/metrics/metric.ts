@@ -16,9 +16,14 @@ export interface Evaluation {
   readonly labels: ArrayLike<number>;
   /** Of a student: what its victim answers. */
   readonly victim?: Logits | undefined;
-  /** Of a victim that answers through a wrapper: what it would answer without; `logits` are then the answers it gives. */
+  /**
+   * Of a victim that answers through a wrapper: what it would answer without; `logits` are then the answers it gives.
+   */
   readonly clean?: Logits | undefined;
-  /** The class that such a victim names for each image, where that is another than the largest of its answers: a label that is left as it is. */
+  /**
+   * The class that such a victim names for each image, where that is another than the largest of its answers: a label
+   * that is left as it is.
+   */
   readonly told?: ArrayLike<number> | undefined;
 }
 
@@ -33,7 +38,10 @@ export interface Metric extends Quantity {
   readonly params?: Readonly<Record<string, unknown>>;
   /** `import.meta.url`: numbers of an older version of the file are not reused. */
   readonly source: string;
-  /** Undefined where it does not apply, such as a comparison with a victim where there is none. Never NaN of finite logits. */
+  /**
+   * Undefined where it does not apply, such as a comparison with a victim where there is none. Never NaN of finite
+   * logits.
+   */
   readonly of: (evaluation: Evaluation) => number | undefined;
 }
 

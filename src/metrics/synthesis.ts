@@ -77,7 +77,10 @@ export const meanConfidence = (victim: Logits): Finding => {
   };
 };
 
-/** Share of the images that another trained net takes for the class they were made for; below a half they transfer badly. */
+/**
+ * Share of the images that another trained net takes for the class they were made for; below a half they transfer
+ * badly.
+ */
 export const verifierAccuracy = (verifier: Logits, labels: readonly number[]): Finding => {
   const value = meanOverRows(verifier, (row) => (predicted(verifier, row) === labels[row] ? 1 : 0));
   return {
@@ -90,8 +93,8 @@ export const verifierAccuracy = (verifier: Logits, labels: readonly number[]): F
 };
 
 /**
- * Distance of the batch norms' input statistics from the running ones, ‖Δvariance‖₂ + ‖Δmean‖₂ by layer, beside what real
- * images of the same number have; more than ten times that is far.
+ * Distance of the batch norms' input statistics from the running ones, ‖Δvariance‖₂ + ‖Δmean‖₂ by layer, beside what
+ * real images of the same number have; more than ten times that is far.
  */
 export const batchNormDistances = (
   made: Readonly<Record<string, number>>,
@@ -132,7 +135,10 @@ const meanPairwise = (of: Bytes): number => {
   return pairs === 0 ? 0 : sum / pairs;
 };
 
-/** Mean root-mean-square distance of two images, of the first 100, beside real ones'; under a quarter of it they are all alike. */
+/**
+ * Mean root-mean-square distance of two images, of the first 100, beside real ones'; under a quarter of it they are all
+ * alike.
+ */
 export const diversity = (made: Bytes, real: Bytes): Finding => {
   const [value, among] = [meanPairwise(made), meanPairwise(real)];
   const alike = value < among / 4;
@@ -143,7 +149,9 @@ export const diversity = (made: Bytes, real: Bytes): Finding => {
   };
 };
 
-/** Total variation of an image: the mean absolute difference of neighbours to the right and below, on the scale 0..1. */
+/**
+ * Total variation of an image: the mean absolute difference of neighbours to the right and below, on the scale 0..1.
+ */
 export const meanVariation = ({ images, size }: Bytes, width: number, channels: number): number => {
   const line = width * channels;
   let [sum, pairs] = [0, 0];

@@ -21,11 +21,12 @@ const usual = { perplexity: 30, iterations: 1000, exaggeration: 12, exaggerated:
 const least = 1e-12;
 
 /**
- * t-SNE (van der Maaten and Hinton, 2008), exact: positions in the plane of N points, near where these are near. The same
- * points and key give the same map. Time and memory grow with N²: 1,000 points take seconds.
+ * t-SNE (van der Maaten and Hinton, 2008), exact: positions in the plane of N points, near where these are near. The
+ * same points and key give the same map. Time and memory grow with N²: 1,000 points take seconds.
  *
  * P is symmetric, of Gaussians whose widths give every point the perplexity; Q is of Student's t with one degree of
- * freedom. Gradient descent with momentum (0.5, then 0.8) and gains, P exaggerated twelvefold in the first 250 iterations.
+ * freedom. Gradient descent with momentum (0.5, then 0.8) and gains, P exaggerated twelvefold in the first 250
+ * iterations.
  *
  * @param points [N, dimensions], row by row, finite; N ≥ 4
  */
@@ -120,7 +121,10 @@ const neighbours = (distances: Float64Array, i: number, entropy: number): Float6
   return shares;
 };
 
-/** KL(exaggeration · P ‖ Q) at a map, up to what does not depend on the map, and its gradient: 4 Σ_j (p − q) (y_i − y_j) / (1 + d²). */
+/**
+ * KL(exaggeration · P ‖ Q) at a map, up to what does not depend on the map, and its gradient: 4 Σ_j (p − q) (y_i − y_j)
+ * / (1 + d²).
+ */
 export const descent = (
   near: Float64Array,
   map: Float64Array,

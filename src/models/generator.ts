@@ -36,8 +36,8 @@ export interface Generator {
 /** What a generator gives. */
 export interface Generated {
   /**
-   * [n, height, width, channels]. From `batchNorm`, normalised as what a network takes: of mean 0 and variance 1 in each channel
-   * in `train` mode. From `tanh`, within (−1, 1).
+   * [n, height, width, channels]. From `batchNorm`, normalised as what a network takes: of mean 0 and variance 1 in
+   * each channel in `train` mode. From `tanh`, within (−1, 1).
    */
   readonly images: tf.Tensor4D;
   /** Running statistics after this batch in `train` mode; the given ones in `eval` mode. */
@@ -63,23 +63,23 @@ export interface GeneratorOptions {
   /** Channels of the first half, even; of the second half there are half as many. Default 128, as in both papers. */
   readonly width?: number;
   /**
-   * How images end: tanh and then a batch norm without weights of its own (`batchNorm`, DAFL's and the default), so that they are
-   * normalised like photographs; that batch norm and then tanh (`tanh`, DFME's), so that they fill (−1, 1); or a sigmoid alone
-   * (`sigmoid`, Fast-Datafree's), so that they are pixels.
+   * How images end: tanh and then a batch norm without weights of its own (`batchNorm`, DAFL's and the default), so
+   * that they are normalised like photographs; that batch norm and then tanh (`tanh`, DFME's), so that they fill (−1,
+   * 1); or a sigmoid alone (`sigmoid`, Fast-Datafree's), so that they are pixels.
    */
   readonly output?: 'batchNorm' | 'tanh' | 'sigmoid';
   /** Whether the first two convolutions, which batch norms follow, have a bias; default true. */
   readonly bias?: boolean;
   /**
-   * ε of the batch norms after the first two convolutions; default 0.8, since DAFL's code has `BatchNorm2d(128, 0.8)`, whose
-   * second argument is ε.
+   * ε of the batch norms after the first two convolutions; default 0.8, since DAFL's code has `BatchNorm2d(128, 0.8)`,
+   * whose second argument is ε.
    */
   readonly epsilon?: number;
 }
 
 /**
- * Settings of released generators: DFME's (Truong et al., CVPR 2021; `GeneratorA` of its code's `network/gan.py`), and that of Fast-Datafree and
- * CMI (zju-vipa/Fast-Datafree; `Generator`), of 2,328,899 parameters for 32×32×3.
+ * Settings of released generators: DFME's (Truong et al., CVPR 2021; `GeneratorA` of its code's `network/gan.py`), and
+ * that of Fast-Datafree and CMI (zju-vipa/Fast-Datafree; `Generator`), of 2,328,899 parameters for 32×32×3.
  */
 export const generatorPresets = {
   dfme: { latent: 256, output: 'tanh', epsilon: 1e-5 },
@@ -115,14 +115,16 @@ const layers = (
 export const evenChannels = numeric('an even whole number of at least 2', v.minValue(2), v.multipleOf(2));
 
 /**
- * DAFL's generator (Chen et al., ICCV 2019, after its released code): a dense layer makes an image of a quarter of each side,
- * which two convolutions enlarge, and a third brings to tanh and a batch norm. `generatorPresets.dfme` is DFME's, which is the
- * same but for its end and its batch norms' ε.
+ * DAFL's generator (Chen et al., ICCV 2019, after its released code): a dense layer makes an image of a quarter of each
+ * side, which two convolutions enlarge, and a third brings to tanh and a batch norm. `generatorPresets.dfme` is DFME's,
+ * which is the same but for its end and its batch norms' ε.
  *
- * 1,049,985 parameters for 100 numbers and 32×32×1 images; 8,423,939 for 1000 and 32×32×3; 2,329,091 for 256 and 32×32×3.
+ * 1,049,985 parameters for 100 numbers and 32×32×1 images; 8,423,939 for 1000 and 32×32×3; 2,329,091 for 256 and
+ * 32×32×3.
  *
- * Names are the released code's. Within an image the dense layer's outputs are in (height, width, channel) order here, and in
- * (channel, height, width) order there: at first they are alike, but weights of one are not weights of the other.
+ * Names are the released code's. Within an image the dense layer's outputs are in (height, width, channel) order here,
+ * and in (channel, height, width) order there: at first they are alike, but weights of one are not weights of the
+ * other.
  *
  * @throws FailureError of kind `experiment`: from `build` where a side of the images is not divisible by 4
  */

@@ -12,11 +12,11 @@ export interface Head {
 }
 
 /**
- * A network with auxiliary heads, which are trained with it in one gradient and dropped afterwards (`withoutHeads`), as in
- * deep supervision and self-distillation. It is the network but for this: its variables have those of each head as well, after
- * its own and with the head's name before theirs (`scala1.fc.weight`); `apply` gives what comes out of the heads as `Output.heads`, in
- * both modes; what is asked of batch norms and activations is asked of the heads too. The trunk's initial variables, logits
- * and features are the same bits as without heads.
+ * A network with auxiliary heads, which are trained with it in one gradient and dropped afterwards (`withoutHeads`), as
+ * in deep supervision and self-distillation. It is the network but for this: its variables have those of each head as
+ * well, after its own and with the head's name before theirs (`scala1.fc.weight`); `apply` gives what comes out of the
+ * heads as `Output.heads`, in both modes; what is asked of batch norms and activations is asked of the heads too. The
+ * trunk's initial variables, logits and features are the same bits as without heads.
  *
  * @throws FailureError of kind `plugin` when an activation is not there or two variables have one name, and of kind
  *   `experiment` when a head does not fit the activation
@@ -61,8 +61,8 @@ export const withHeads = (network: Network, heads: Readonly<Record<string, Head>
 };
 
 /**
- * Of the variables of a network with heads, those of the network alone. They are the same tensors: whoever owns the given ones
- * owns these.
+ * Of the variables of a network with heads, those of the network alone. They are the same tensors: whoever owns the
+ * given ones owns these.
  *
  * @param network the one that `withHeads` was given
  */

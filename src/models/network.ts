@@ -37,8 +37,8 @@ export interface ApplyOptions {
   /** How batch norms normalise. */
   readonly mode: Mode;
   /**
-   * The statistics of what batch norms take in: of those over images (PyTorch's `BatchNorm2d`), or of `all`, also those over
-   * vectors; default false. DeepInversion's code counts the former alone.
+   * The statistics of what batch norms take in: of those over images (PyTorch's `BatchNorm2d`), or of `all`, also those
+   * over vectors; default false. DeepInversion's code counts the former alone.
    */
   readonly batchStats?: boolean | 'all';
   /** The statistics of each image in what batch norms over images take in; default false. */
@@ -55,7 +55,10 @@ export interface Output {
   readonly features: tf.Tensor2D;
   /** Running statistics after this batch in `train` mode; the given ones in `eval` mode. */
   readonly stats: Named;
-  /** By batch norm's name (`layer1.0.bn1`), in the order of computation; present when asked for, in both modes, with gradients. */
+  /**
+   * By batch norm's name (`layer1.0.bn1`), in the order of computation; present when asked for, in both modes, with
+   * gradients.
+   */
   readonly batchStats?: { readonly [batchNorm: string]: BatchStats };
   /** The same, of each image. */
   readonly imageStats?: { readonly [batchNorm: string]: ImageStats };
@@ -71,7 +74,10 @@ export interface VariableSpec {
   /** Shape here. */
   readonly shape: readonly number[];
   readonly kind: 'param' | 'stat';
-  /** Of a running statistic: what its batch norm normalises. PyTorch's `BatchNorm2d` is over images, `BatchNorm1d` over vectors. */
+  /**
+   * Of a running statistic: what its batch norm normalises. PyTorch's `BatchNorm2d` is over images, `BatchNorm1d` over
+   * vectors.
+   */
   readonly over?: 'images' | 'vectors';
   readonly layout:
     | 'conv' // [kh, kw, in, out] here, [out, in, kh, kw] in PyTorch
@@ -88,14 +94,15 @@ export interface Network {
   readonly classes: number;
   readonly variables: readonly VariableSpec[];
   /**
-   * What can be asked for of what happens between images and logits, in the order of computation: the outputs of modules, by
-   * PyTorch's names (`layer1`), with their shapes for images of `input`.
+   * What can be asked for of what happens between images and logits, in the order of computation: the outputs of
+   * modules, by PyTorch's names (`layer1`), with their shapes for images of `input`.
    */
   readonly activations: Readonly<Record<string, Shape>>;
   /** Fresh variables, owned by the caller; the same key gives the same bits. */
   init(key: Key): Variables;
   /**
-   * images: [batch, height, width, channels], normalised. The logits are the same bits whichever activations are asked for.
+   * images: [batch, height, width, channels], normalised. The logits are the same bits whichever activations are asked
+   * for.
    *
    * @throws FailureError of kind `plugin` when asked for an activation that it has not
    */

@@ -1,3 +1,6 @@
-/** Operations on tensors that are fast in every engine, beside TensorFlow.js's own (`@tensorflow/tfjs`). `undistill/ops`. */
+/**
+ * Operations on tensors that are fast in every engine, beside TensorFlow.js's own (`@tensorflow/tfjs`).
+ * `undistill/ops`.
+ */
 
 export * from '../engine/ops.js';

@@ -1,8 +1,8 @@
 /**
  * What an attack, a defence or a network is declared with: `undistill/plugin`.
  *
- * The built-in attacks and defences are written against this module, `undistill/train`, `undistill/synthesis` and `undistill/ops`, and
- * nothing else.
+ * The built-in attacks and defences are written against this module, `undistill/train`, `undistill/synthesis` and
+ * `undistill/ops`, and nothing else.
  */
 
 // The schemas of options that are more than a number or a choice.

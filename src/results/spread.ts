@@ -18,8 +18,8 @@ export const spread = (values: readonly number[]): Spread | undefined => {
 };
 
 /**
- * The share of Student's t distribution between −t and t, for a whole number ν of degrees of freedom, in its closed form
- * (Abramowitz and Stegun, 26.7.3 and 26.7.4), with θ = arctan(t / √ν):
+ * The share of Student's t distribution between −t and t, for a whole number ν of degrees of freedom, in its closed
+ * form (Abramowitz and Stegun, 26.7.3 and 26.7.4), with θ = arctan(t / √ν):
  *
  *     ν odd:  2/π (θ + sin θ (cos θ + 2/3 cos³ θ + … + (2·4·…·(ν−3)) / (3·5·…·(ν−2)) cos^(ν−2) θ))
  *     ν even: sin θ (1 + 1/2 cos² θ + … + (1·3·…·(ν−3)) / (2·4·…·(ν−2)) cos^(ν−2) θ)

@@ -98,7 +98,9 @@ export interface Score {
   readonly teacherCost?: Spread;
   /** The best attack's student minus the one trained on smoothed labels, seed by seed. */
   readonly toLabelSmoothing?: Spread;
-  /** Whether that student is no better, so that nothing was stolen; absent where none was trained on smoothed labels. */
+  /**
+   * Whether that student is no better, so that nothing was stolen; absent where none was trained on smoothed labels.
+   */
   readonly undistillable?: boolean;
   /** A sentence that says so, and how sure it is. */
   readonly verdict: string;
@@ -118,8 +120,8 @@ export interface Reproduced {
 }
 
 /**
- * A difference that a paper reports, and one's own, seed by seed: what a defence does to its teacher or to an attack, what
- * an attack does for a student. It holds in a reduced setting too where the numbers themselves do not.
+ * A difference that a paper reports, and one's own, seed by seed: what a defence does to its teacher or to an attack,
+ * what an attack does for a student. It holds in a reduced setting too where the numbers themselves do not.
  */
 export interface ReproducedEffect {
   /** `teacher of nasty − teacher of none`; `kd on nasty − scratch, student CNN`. */

@@ -43,8 +43,8 @@ const noEffort: Effort = { steps: 0, images: 0, seconds: 0 };
 const [stateName, memoryName] = ['state', 'memory'];
 
 /**
- * A stage's context: everything it makes lies in the stage's staging folder, under the name given. What is found made counts as asked,
- * and leaves the victim's defences with what they remembered then.
+ * A stage's context: everything it makes lies in the stage's staging folder, under the name given. What is found made
+ * counts as asked, and leaves the victim's defences with what they remembered then.
  */
 export const contextOf = (
   stageRun: StageRun,
@@ -91,8 +91,8 @@ export const contextOf = (
   const lots = new Map<string, Synthesised>();
 
   /**
-   * A context in which everything is called by the name given and the number of the iteration, of every loop that it is in (`-2-0`); and
-   * the files of what it made but for the images, which a later iteration has no use for.
+   * A context in which everything is called by the name given and the number of the iteration, of every loop that it is
+   * in (`-2-0`); and the files of what it made but for the images, which a later iteration has no use for.
    */
   const within = (numbers: string, key: Key): { readonly context: Context; readonly passing: Set<string> } => {
     const passing = new Set<string>();
@@ -335,7 +335,9 @@ const keptFit = async <
   return fitted;
 };
 
-/** Whether a fit is of the model that its stage is for; others that a plugin makes on the way are told apart by name. */
+/**
+ * Whether a fit is of the model that its stage is for; others that a plugin makes on the way are told apart by name.
+ */
 export const isOfTheModel = (fitName: string): boolean => fitName === 'teacher' || fitName === 'student';
 
 /** What a finished fit kept. */

@@ -13,7 +13,9 @@ export interface GitState {
 /** Milliseconds after which git is done without. */
 const patience = 10_000;
 
-/** The git state of the project in which a file lies; undefined without git, outside a repository and before a commit. */
+/**
+ * The git state of the project in which a file lies; undefined without git, outside a repository and before a commit.
+ */
 export const gitState = async (file: string): Promise<GitState | undefined> => {
   const path = resolve(file);
   const git = async (...args: readonly string[]): Promise<string> => {

@@ -12,8 +12,8 @@ import type { StageOutput } from './store.js';
 import type { RunEnvironment, StageRun } from './types.js';
 
 /**
- * Measures a model against the truth and its victim, or against itself without the wrapper that it answers through; or a
- * defended teacher against its adversary.
+ * Measures a model against the truth and its victim, or against itself without the wrapper that it answers through; or
+ * a defended teacher against its adversary.
  */
 export const measureStage = async (
   { plan: { experiment }, data, store }: RunEnvironment,

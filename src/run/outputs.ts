@@ -3,7 +3,9 @@ import type { Stage } from '../experiment/plan.js';
 import type { StageRecord } from './record.js';
 import type { StageOutput, Store } from './store.js';
 
-/** The files of a finished stage that others read; a model's weights are in PyTorch's names and layouts, by checkpoint. */
+/**
+ * The files of a finished stage that others read; a model's weights are in PyTorch's names and layouts, by checkpoint.
+ */
 export const files = {
   record: 'record.json',
   result: 'result.json',

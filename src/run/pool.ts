@@ -8,8 +8,8 @@ import type { Pictures } from '../train/pictures.js';
 import type { StageOutput, StagingDir } from './store.js';
 
 /**
- * The images that an attacker made, in the stage's folder `images`: of each lot a PNG with all its images below each other, and
- * what is known of them as JSON, which is written last.
+ * The images that an attacker made, in the stage's folder `images`: of each lot a PNG with all its images below each
+ * other, and what is known of them as JSON, which is written last.
  */
 interface Lot {
   /** The stage that made it, and so its victim. */
@@ -65,7 +65,10 @@ const synthesised = ({ stage: _, png: __, ...lot }: Lot, png: Buffer): Synthesis
   images: decodeImage(png, lot.shape.height * lot.shape.width * lot.labels.length).pixels,
 });
 
-/** A lot as it was written; undefined where it is missing, or was altered: then it is made anew. Rejects one of another stage. */
+/**
+ * A lot as it was written; undefined where it is missing, or was altered: then it is made anew. Rejects one of another
+ * stage.
+ */
 export const readLot = async (staging: StagingDir, stage: string, name: string): Promise<Synthesised | undefined> => {
   const lot = await staging.readJson<Lot>(lotOf(name));
   if (lot === undefined) return undefined;
@@ -114,8 +117,8 @@ export const readPool = async (output: StageOutput, least = Number.POSITIVE_INFI
 };
 
 /**
- * Rejects with a failure of kind `store` when the images of a stage in the making are not only its own: what somebody put
- * among them would be sealed with them.
+ * Rejects with a failure of kind `store` when the images of a stage in the making are not only its own: what somebody
+ * put among them would be sealed with them.
  */
 export const refuseStrangers = async (staging: StagingDir): Promise<void> => {
   const files = await staging.list(folder);

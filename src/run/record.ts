@@ -27,7 +27,10 @@ export interface TrainingRecord {
   readonly images: number;
   /** Answers that a black box was asked for, an image each. */
   readonly queries: number;
-  /** Images that went through the victim's weights, where the attacker holds them: forwards, and back again for a gradient. */
+  /**
+   * Images that went through the victim's weights, where the attacker holds them: forwards, and back again for a
+   * gradient.
+   */
   readonly forward: number;
   readonly backward: number;
   /** Answers that the victim gives in all, where that is limited. */
@@ -72,7 +75,10 @@ export interface Measures {
 export interface Divergence {
   /** Mean KL(defended ‖ adversary), nats. */
   readonly kl: number;
-  /** The same of the normal teacher to an adversary that is another net, else to another seed's; absent where there is neither. */
+  /**
+   * The same of the normal teacher to an adversary that is another net, else to another seed's; absent where there is
+   * neither.
+   */
   readonly normal?: number;
 }
 

@@ -22,8 +22,8 @@ export type RunEvent =
 const fatal: readonly Failure['kind'][] = ['interrupted', 'store', 'engine'];
 
 /**
- * Executes what the store lacks. A stage that fails is an outcome like any other and only those that need it are skipped.
- * Rejects with a `FailureError` when the run as a whole cannot go on: interrupted, or the disk refuses.
+ * Executes what the store lacks. A stage that fails is an outcome like any other and only those that need it are
+ * skipped. Rejects with a `FailureError` when the run as a whole cannot go on: interrupted, or the disk refuses.
  */
 export const run = async (
   plan: Plan,

@@ -5,8 +5,8 @@ import type { StageRecord } from './record.js';
 import { guarded } from './store.js';
 
 /*
- * What a stage's folder has for people to read: its record and its logs. The folder lies in the store, finished or begun, or
- * is where a run copied these files to.
+ * What a stage's folder has for people to read: its record and its logs. The folder lies in the store, finished or
+ * begun, or is where a run copied these files to.
  */
 
 /** The log of one fit: a JSON value a line, an epoch each. */

@@ -10,8 +10,8 @@ import { trainStage } from './train-stage.js';
 import type { RunEnvironment, StageEvent, StageRun } from './types.js';
 
 /**
- * Makes one stage whose inputs are in the store, in a staging that the caller has begun, and finishes it. Rejects with a
- * `FailureError`; a divergence is kept in the store as the stage's result before it is thrown.
+ * Makes one stage whose inputs are in the store, in a staging that the caller has begun, and finishes it. Rejects with
+ * a `FailureError`; a divergence is kept in the store as the stage's result before it is thrown.
  */
 export const runStage = async (
   environment: RunEnvironment,

@@ -9,8 +9,8 @@ import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTens
 
 /**
  * Results by content: `<root>/<stage id>/` with a manifest of checksums, complete or absent. While a stage is made its
- * files lie in `<id>.partial`, from which a killed run goes on; the last act is a rename. Who makes or removes a stage holds
- * its lock, `locks/<id>`.
+ * files lie in `<id>.partial`, from which a killed run goes on; the last act is a rename. Who makes or removes a stage
+ * holds its lock, `locks/<id>`.
  */
 export interface Store {
   readonly root: string;
@@ -181,7 +181,9 @@ const output = (folder: string): StageOutput => {
 
 const filesIn = async (folder: string): Promise<readonly string[]> => (await readdir(folder).catch(() => [])).sort();
 
-/** @param onDamage told when a file is not what was written; the finished stage, or the checkpoint, is then made anew */
+/**
+ * @param onDamage told when a file is not what was written; the finished stage, or the checkpoint, is then made anew
+ */
 export const openStore = (root: string, onDamage: (id: string, file: string) => void): Store => {
   const folderOf = (id: string) => join(root, id);
   /** A stage is checked once by each process: its folder never changes after. */
@@ -253,7 +255,9 @@ const staging = async (final: string, lock: Lock, onDamage: (file: string) => vo
       if (entry.isFile() && entry.name.endsWith(unfinished)) await rm(pathOf(entry));
   });
   const at = (name: string) => join(folder, name);
-  /** What a file holds; nothing when it is missing, or is damaged: then it is removed, and what it held is made anew. */
+  /**
+   * What a file holds; nothing when it is missing, or is damaged: then it is removed, and what it held is made anew.
+   */
   const read = async <A>(name: string, decode: (bytes: Buffer) => A): Promise<A | undefined> => {
     const bytes = await readIfThere(at(name));
     if (bytes === undefined) return undefined;

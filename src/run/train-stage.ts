@@ -36,7 +36,8 @@ import type { TrainingRecord } from './record.js';
 import type { StageOutput, StagingDir } from './store.js';
 import type { RunEnvironment, StageRun } from './types.js';
 
-// All that a model and its logits depend on is in this module or imported by it, so that a stage's identity can hold the
+// All that a model and its logits depend on is in this module or imported by it, so that a stage's identity can hold
+// the
 // hash of its code; keeping records and measuring are elsewhere.
 
 /** Trains or evaluates a model and leaves it in the stageRun's staging. */
@@ -349,7 +350,10 @@ const allLogits = async (
   return logits;
 };
 
-/** Weights of a finished stage: of the checkpoint asked for, or of the last where there is no best. The caller owns them. */
+/**
+ * Weights of a finished stage: of the checkpoint asked for, or of the last where there is no best. The caller owns
+ * them.
+ */
 export const readModel = async (
   output: StageOutput,
   network: Network,

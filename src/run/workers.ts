@@ -49,8 +49,8 @@ export interface ProcessExecutorOptions {
 const failedWith = (of: Failure): Outcome => ({ status: 'failed', failure: of });
 
 /**
- * Runs stages in a process of its own, started with the first of them. When that process dies (killed, or out of memory)
- * the stage it was at has failed, and the next one gets a new process.
+ * Runs stages in a process of its own, started with the first of them. When that process dies (killed, or out of
+ * memory) the stage it was at has failed, and the next one gets a new process.
  */
 export const processExecutor = ({ script, args, setup, signal }: ProcessExecutorOptions): Executor => {
   let worker: ChildProcess | undefined;

@@ -49,8 +49,8 @@ export interface Questioned {
 }
 
 /**
- * Asks a victim about images in order, as they are. `frozen`: its owner looks at it, and its defences remember nothing of that.
- * Where a budget ends earlier, there are answers to the first images only.
+ * Asks a victim about images in order, as they are. `frozen`: its owner looks at it, and its defences remember nothing
+ * of that. Where a budget ends earlier, there are answers to the first images only.
  */
 export const question = (
   victim: Victim,
@@ -125,8 +125,8 @@ export interface Interview<Result extends Tree> {
 }
 
 /**
- * Asks a victim once, outside of a fit: for the test of a defence, or a look by hand. What its defences come to remember they know at the
- * next call.
+ * Asks a victim once, outside of a fit: for the test of a defence, or a look by hand. What its defences come to
+ * remember they know at the next call.
  *
  * @param seed what the step's seed is elsewhere; a defence that draws afresh draws the same for the same one
  */

@@ -94,7 +94,9 @@ export interface Updated {
   readonly logits: tf.Tensor2D;
 }
 
-/** One update of a classifier on normalised images: differentiate the loss, and let the recipe's optimiser take a step. */
+/**
+ * One update of a classifier on normalised images: differentiate the loss, and let the recipe's optimiser take a step.
+ */
 export const updateOn = (
   { network, recipe }: BuiltLearner,
   { variables, slots, step }: ClassifierState,
@@ -161,7 +163,9 @@ export interface ClassifierOptions {
   readonly start?: Variables | undefined;
   readonly validation?: ImageSet | undefined;
   readonly stepsPerEpoch?: number | undefined;
-  /** End the fit when training accuracy stays at chance: for victims, not for students, whom a defence may hold there. */
+  /**
+   * End the fit when training accuracy stays at chance: for victims, not for students, whom a defence may hold there.
+   */
   readonly guardChance?: boolean;
 }
 

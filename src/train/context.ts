@@ -25,15 +25,15 @@ export interface Loop<State extends Tree> {
   /** The state before the first iteration, which the loop owns. */
   readonly init: (key: Key) => State | Promise<State>;
   /**
-   * One iteration: the state after, which the loop owns, of any form. The state before is borrowed. What the body makes by its own
-   * context is kept until the iteration is over, under its name and the iteration's number (`student-3`).
+   * One iteration: the state after, which the loop owns, of any form. The state before is borrowed. What the body makes
+   * by its own context is kept until the iteration is over, under its name and the iteration's number (`student-3`).
    */
   readonly body: (state: State, iteration: number, context: Context) => Promise<State>;
 }
 
 /**
- * What an attack or a defence may do beyond arithmetic. Everything it makes is kept under its stage and a name: a killed
- * run returns what was finished at once and goes on with what was begun, without a line in the plugin.
+ * What an attack or a defence may do beyond arithmetic. Everything it makes is kept under its stage and a name: a
+ * killed run returns what was finished at once and goes on with what was begun, without a line in the plugin.
  */
 export interface Context {
   /** The randomness of this stage. */
@@ -47,11 +47,13 @@ export interface Context {
     Data extends Tree = NoTensors,
     A extends Access = Access,
   >(name: string, spec: FitSpec<Frozen, State, Batch, Kept, Data, A>): Awaitable<FitResult<Kept>>;
-  /** Repeats something on a tree of tensors, which is checkpointed after each iteration. The caller owns the last state. */
+  /**
+   * Repeats something on a tree of tensors, which is checkpointed after each iteration. The caller owns the last state.
+   */
   loop<State extends Tree>(name: string, loop: Loop<State>): Awaitable<State>;
   /**
-   * Asks a victim about images once, as they are and in order, and keeps the answers: the most that its access gives, logits or
-   * log-probabilities (size K) or classes (size 1). As `answers` of an `ImageSet` they come with its batches.
+   * Asks a victim about images once, as they are and in order, and keeps the answers: the most that its access gives,
+   * logits or log-probabilities (size K) or classes (size 1). As `answers` of an `ImageSet` they come with its batches.
    *
    * Where a budget ends earlier there are answers to the first images only.
    */

@@ -83,13 +83,15 @@ export interface FitSpec<
   /** The part of a state that the fit is for (weights without optimiser slots); no copy. */
   readonly keep: (state: State) => Kept;
   /**
-   * Accuracy in 0..1 on held-out images, asked for after every epoch. Called once, with the way to run a step of one's own
-   * on the fit's state, it gives what is asked.
+   * Accuracy in 0..1 on held-out images, asked for after every epoch. Called once, with the way to run a step of one's
+   * own on the fit's state, it gives what is asked.
    */
   readonly validate?: ((also: Also<State>) => () => number) | undefined;
   /** Ends the fit when training accuracy is still no better than guessing among so many classes after the warm-up. */
   readonly stopAtChance?: { readonly classes: number } | undefined;
-  /** Pictures of a state, for a person to look at while the fit goes on: after every so many steps, and after the last. */
+  /**
+   * Pictures of a state, for a person to look at while the fit goes on: after every so many steps, and after the last.
+   */
   readonly snapshot?: { readonly every: number; readonly of: (state: State) => Pictures } | undefined;
 }
 
@@ -112,7 +114,10 @@ export interface EpochRecord {
 export interface FitResult<Kept extends Tree> extends Asked {
   /** After the last step. The caller owns it. */
   readonly last: Kept;
-  /** After the epoch with the best validation accuracy, the later one of equals; absent without validation. The caller owns it. */
+  /**
+   * After the epoch with the best validation accuracy, the later one of equals; absent without validation. The caller
+   * owns it.
+   */
   readonly best?: { readonly kept: Kept; readonly epoch: number; readonly validation: number };
   readonly steps: number;
   readonly images: number;
@@ -176,7 +181,9 @@ interface CheckpointMeta {
   readonly history: readonly EpochRecord[];
 }
 
-/** Metrics stay on the device this many steps before they are read, so that a fast step does not wait for its numbers. */
+/**
+ * Metrics stay on the device this many steps before they are read, so that a fast step does not wait for its numbers.
+ */
 const stepsBetweenReads = 16;
 
 /** How long a fit may keep the event loop to itself; a step that takes longer keeps it as long as it takes. */
@@ -224,8 +231,9 @@ const diverged = (what: string, history: readonly EpochRecord[], remedy: string)
 };
 
 /**
- * Better than guessing by more than a standard deviation of a guesser's accuracy over `images` images. No more is asked: a
- * slow start on few images must not be stopped, and who only guesses falls below this in one of the next epochs.
+ * Better than guessing by more than a standard deviation of a guesser's accuracy over `images` images. No more is
+ * asked: a slow start on few images must not be stopped, and who only guesses falls below this in one of the next
+ * epochs.
  */
 const beatsChance = (accuracy: number, classes: number, images: number): boolean => {
   const chance = 1 / classes;
@@ -246,8 +254,8 @@ export type Frame<Frozen extends Tree, Data extends Tree> = {
 };
 
 /**
- * A spec's step as a runner takes it: with its victim open, on a state that holds what the victim's defences remember. `told` is what a step
- * of this batch asks, whenever one is taken operation by operation, or traced.
+ * A spec's step as a runner takes it: with its victim open, on a state that holds what the victim's defences remember.
+ * `told` is what a step of this batch asks, whenever one is taken operation by operation, or traced.
  */
 export const wholeStep =
   <Frozen extends Tree, State extends Tree, Batch extends Tree, Data extends Tree, A extends Access>(
@@ -297,14 +305,14 @@ export const wholeState = <State extends Tree, A extends Access>(
 });
 
 /**
- * Runs a step over a source of batches for a number of epochs: the project's only training loop. Resumes from the host's
- * checkpoint exactly: batch order, learning rate and seeds depend on the keys and the step's number alone.
+ * Runs a step over a source of batches for a number of epochs: the project's only training loop. Resumes from the
+ * host's checkpoint exactly: batch order, learning rate and seeds depend on the keys and the step's number alone.
  *
  * A victim with a budget is asked for no answer more: a source that can gives a smaller last batch, and the fit ends.
  *
- * Rejects with a `FailureError`: `diverged` when a metric is not finite, or when training accuracy is at chance after the
- * warm-up and `stopAtChance` is given; `plugin` when the victim's answers are no distributions, or its budget does not allow for
- * a single step; `interrupted` after the signal, with the state saved.
+ * Rejects with a `FailureError`: `diverged` when a metric is not finite, or when training accuracy is at chance after
+ * the warm-up and `stopAtChance` is given; `plugin` when the victim's answers are no distributions, or its budget does
+ * not allow for a single step; `interrupted` after the signal, with the state saved.
  */
 export const fit = async <
   Frozen extends Tree,
@@ -621,8 +629,8 @@ export const fit = async <
 };
 
 /**
- * How many images the next batch takes when so many more are answered at all: a whole batch where that leaves none or enough for another of
- * at least two, since a batch norm in training needs two images.
+ * How many images the next batch takes when so many more are answered at all: a whole batch where that leaves none or
+ * enough for another of at least two, since a batch norm in training needs two images.
  */
 const affordable = (batch: number, left: number): number => {
   if (left === batch + 1 && batch > 2) return batch - 1;

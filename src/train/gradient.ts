@@ -55,7 +55,10 @@ export const valueAndGradient = <Aux extends tree.Tree>(
   }
 };
 
-/** Runs arithmetic that no gradient is ever taken through, although it may happen inside a loss: nothing of it is noted for that. */
+/**
+ * Runs arithmetic that no gradient is ever taken through, although it may happen inside a loss: nothing of it is noted
+ * for that.
+ */
 export const unrecorded = <A>(body: () => A): A => {
   // The engine records what kernels do and nothing that happens inside one.
   const { state } = tf.engine();

@@ -8,7 +8,8 @@ import type { ImageShape } from '../models/network.js';
 import type { Source } from './source.js';
 
 /**
- * Raw pixels 0..255, [batch, height, width, channels], as float32; and [batch, size] answers, of a set that has them stored.
+ * Raw pixels 0..255, [batch, height, width, channels], as float32; and [batch, size] answers, of a set that has them
+ * stored.
  */
 export type UnlabelledBatch = { readonly images: tf.Tensor4D; readonly answers?: tf.Tensor2D };
 /** … and int32 class indices [batch]. */
@@ -25,8 +26,8 @@ export interface ImageSet<Batch extends UnlabelledBatch = LabelledBatch> {
   readonly augmentation: Augmentation;
   readonly labelled: Batch extends LabelledBatch ? true : false;
   /**
-   * What a victim answered about each image of `indices`, in their order, as `context.ask` gives it: they come with the batches. Where a
-   * budget ended before the last of them, batches are of the images that were answered alone.
+   * What a victim answered about each image of `indices`, in their order, as `context.ask` gives it: they come with the
+   * batches. Where a budget ended before the last of them, batches are of the images that were answered alone.
    */
   readonly answers?: StoredAnswers;
 }
@@ -37,7 +38,10 @@ export interface StoredAnswers {
   readonly size: number;
 }
 
-/** The images of a set that were answered, with their answers, as `context.ask` gives them: of the first ones where a budget ended before the last. */
+/**
+ * The images of a set that were answered, with their answers, as `context.ask` gives them: of the first ones where a
+ * budget ended before the last.
+ */
 export const withAnswers = (
   set: ImageSet | ImageSet<UnlabelledBatch>,
   answers: StoredAnswers,
@@ -59,8 +63,8 @@ export const toPixels = (images: tf.Tensor4D, { mean, std }: Normalisation): tf.
 type Beside = { readonly labels?: tf.Tensor1D; readonly answers?: tf.Tensor2D };
 
 /**
- * A batch as it reaches a step: raw bytes [batch, height, width, channels] with what is known of them, or where it lies among
- * the images that are on the device already, int32 [batch].
+ * A batch as it reaches a step: raw bytes [batch, height, width, channels] with what is known of them, or where it lies
+ * among the images that are on the device already, int32 [batch].
  */
 export type RawBatch = ({ readonly bytes: tf.Tensor4D } & Beside) | { readonly places: tf.Tensor1D };
 

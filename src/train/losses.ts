@@ -61,8 +61,8 @@ export const klDivergence = (logP: tf.Tensor2D, logQ: tf.Tensor2D): tf.Scalar =>
 /**
  * Knowledge distillation, L = α τ² KL(teacher ‖ student) + (1−α) CE, both softened by τ in the first term.
  *
- * Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015), weighted as in Nasty Teacher's released
- * code (VITA-Group/Nasty-Teacher, train_kd.py).
+ * Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015), weighted as in Nasty Teacher's
+ * released code (VITA-Group/Nasty-Teacher, train_kd.py).
  *
  * @param logits the student's [B, K]
  * @param teacher the teacher's logits or log-probabilities [B, K], −∞ allowed; no gradient flows to it
@@ -113,8 +113,8 @@ export const distillationKl = ({
  * The nasty teacher's loss, L = CE − ω τ² KL(p_nasty ‖ p_adversary), which may well be negative.
  *
  * The gradient flows through both uses of p_nasty and none flows to the adversary, a fixed net in evaluation mode.
- * Nasty Teacher (Ma et al., ICLR 2021), as its released code has it (VITA-Group/Nasty-Teacher, train_nasty.py) but without
- * the constant of 100 that is added there.
+ * Nasty Teacher (Ma et al., ICLR 2021), as its released code has it (VITA-Group/Nasty-Teacher, train_nasty.py) but
+ * without the constant of 100 that is added there.
  *
  * @param logits the nasty teacher's [B, K]
  * @param adversaryLogits [B, K]

@@ -19,7 +19,9 @@ export type Settings = Readonly<Record<string, unknown>>;
 export interface Optimizer<State extends tree.Tree = OptimizerState> {
   readonly name: string;
   readonly params: Settings;
-  /** For an optimiser of your own: its module's `import.meta.url`, so that what an older version trained is not reused. */
+  /**
+   * For an optimiser of your own: its module's `import.meta.url`, so that what an older version trained is not reused.
+   */
   readonly source?: string;
   /** The state before the first step: tensors of the caller's. */
   init(params: Named): State;

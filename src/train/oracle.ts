@@ -32,8 +32,8 @@ interface Interface {
 }
 
 /**
- * A victim as a step may ask it. Images are pixels in [0, 1], [batch, height, width, channels]; what lies outside is clipped and
- * the victim normalises, as an interface on the web would. Every image of a call is one query.
+ * A victim as a step may ask it. Images are pixels in [0, 1], [batch, height, width, channels]; what lies outside is
+ * clipped and the victim normalises, as an interface on the web would. Every image of a call is one query.
  *
  * No gradient flows through the answers of a black box: differentiating one is an error.
  */
@@ -58,8 +58,8 @@ export interface LogitOracle extends ProbabilityOracle {
 }
 
 /**
- * A victim whose weights the attacker holds. What is computed with them is no query: passes forward and backward through the net are
- * counted apart. Gradients flow.
+ * A victim whose weights the attacker holds. What is computed with them is no query: passes forward and backward
+ * through the net are counted apart. Gradients flow.
  */
 export interface WeightOracle extends LogitOracle {
   readonly network: Network;
@@ -96,8 +96,8 @@ interface Budgeted {
 }
 
 /**
- * A victim as an attack is handed it: known, but not to be asked. It goes into a fit (`victim`), whose step is given the oracle, or
- * into `context.ask`. The victim's tensors cannot be reached through it.
+ * A victim as an attack is handed it: known, but not to be asked. It goes into a fit (`victim`), whose step is given
+ * the oracle, or into `context.ask`. The victim's tensors cannot be reached through it.
  */
 export type Victim<A extends Access = Access> = VictimAt[A] & { readonly [held]: A };
 
@@ -106,7 +106,10 @@ declare const held: unique symbol;
 
 /** One query, as a defence answers it. */
 export interface Query<Prepared extends Tree = Tree, State extends Tree = Tree> {
-  /** Natural logarithms of the probabilities that the victim gives, or that the defence before this one does: [batch, classes]. */
+  /**
+   * Natural logarithms of the probabilities that the victim gives, or that the defence before this one does: [batch,
+   * classes].
+   */
   readonly logProbabilities: tf.Tensor2D;
   /** What was asked about: pixels in [0, 1], [batch, height, width, channels]. */
   readonly images: tf.Tensor4D;
@@ -124,7 +127,9 @@ export interface Query<Prepared extends Tree = Tree, State extends Tree = Tree> 
   readonly victim: Pick<WeightOracle, 'network' | 'normalisation' | 'variables'>;
 }
 
-/** How a defence answers: arithmetic on tensors and nothing else, so that it runs inside an attacker's compiled step. */
+/**
+ * How a defence answers: arithmetic on tensors and nothing else, so that it runs inside an attacker's compiled step.
+ */
 export interface Answers<Prepared extends Tree = Tree, State extends Tree = Tree> {
   /** `pure`: of the image alone. `random`: drawn with `seed` or `secret`. `stateful`: also of the queries before. */
   readonly kind: 'pure' | 'random' | 'stateful';
@@ -133,8 +138,8 @@ export interface Answers<Prepared extends Tree = Tree, State extends Tree = Tree
   /** The state before the first query; of a stateful defence. The caller owns it. */
   init?(prepared: Prepared, about: Interface): State;
   /**
-   * Natural logarithms of the probabilities that are given, [batch, classes], rows summing to 1, −∞ for 0; and the state after, of the
-   * form it had, of a stateful defence.
+   * Natural logarithms of the probabilities that are given, [batch, classes], rows summing to 1, −∞ for 0; and the
+   * state after, of the form it had, of a stateful defence.
    */
   answer(query: Query<Prepared, State>): { readonly logProbabilities: tf.Tensor2D; readonly state?: State };
 }
@@ -149,7 +154,9 @@ export interface Wrapper {
   readonly prepared: Tree;
 }
 
-/** What was asked of a victim. `queries`: images that a black box answered; the passes: images through weights at hand. */
+/**
+ * What was asked of a victim. `queries`: images that a black box answered; the passes: images through weights at hand.
+ */
 export interface Asked {
   readonly queries: number;
   readonly forward: number;
@@ -157,8 +164,8 @@ export interface Asked {
 }
 
 /**
- * What wrappers changed in the answers that were given: sums over queries of Σ_k |p′_k − p_k| (0 … 2), of KL(given ‖ clean) in nats,
- * and of changed argmaxes; `invalid` counts answers that are no distribution.
+ * What wrappers changed in the answers that were given: sums over queries of Σ_k |p′_k − p_k| (0 … 2), of KL(given ‖
+ * clean) in nats, and of changed argmaxes; `invalid` counts answers that are no distribution.
  */
 export interface AnswerShift {
   readonly l1: number;
@@ -289,7 +296,9 @@ export const retire = (victim: Victim): void => {
   dispose([tensors.secret, session.memory]);
 };
 
-/** Adds to a session what was asked since, and replaces what the defences remember, which the session owns from then on. */
+/**
+ * Adds to a session what was asked since, and replaces what the defences remember, which the session owns from then on.
+ */
 export const remember = (session: Session, { asked, shift, memory }: Session): void => {
   session.asked = plus(session.asked, asked);
   session.shift = plus(session.shift, shift);
@@ -323,7 +332,10 @@ const refuseBeyond = (of: object, access: Access, needs: Readonly<Record<string,
 /** An oracle that is open for one step, and what the step leaves. */
 export interface Opened<A extends Access> {
   readonly oracle: Oracle<A>;
-  /** Ends it: what was asked, what the defences remember now, and by how much answers were changed ([4], of a wrapped victim). */
+  /**
+   * Ends it: what was asked, what the defences remember now, and by how much answers were changed ([4], of a wrapped
+   * victim).
+   */
   close(): { readonly asked: Asked; readonly memory: Tree; readonly shift: tf.Tensor1D | undefined };
 }
 
@@ -336,7 +348,10 @@ export interface Opening {
   readonly frozen?: boolean;
 }
 
-/** Opens a victim inside a step. Everything it is asked there is counted, and the defences' state is handed from call to call. */
+/**
+ * Opens a victim inside a step. Everything it is asked there is counted, and the defences' state is handed from call to
+ * call.
+ */
 export const open = <A extends Access>(
   victim: Victim<A>,
   { tensors, memory, seed, frozen = false }: Opening,
@@ -489,8 +504,8 @@ const checkedAnswer = (name: string, given: tf.Tensor2D, [rows, classes]: readon
 const tolerance = 1e-3;
 
 /**
- * Sums over the rows of two answers: of Σ_k |p′_k − p_k|, of KL(p′ ‖ p), of changed argmaxes, and of rows of p′ that are no distribution.
- * [batch, classes] each, as logarithms -> [4].
+ * Sums over the rows of two answers: of Σ_k |p′_k − p_k|, of KL(p′ ‖ p), of changed argmaxes, and of rows of p′ that
+ * are no distribution. [batch, classes] each, as logarithms -> [4].
  */
 const shiftOf = (exact: tf.Tensor2D, given: tf.Tensor2D, unnormalised: boolean): tf.Tensor1D => {
   const [p, q] = [tf.exp(exact), tf.exp(given)];

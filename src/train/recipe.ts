@@ -15,9 +15,9 @@ export interface Recipe {
   readonly schedule: Schedule;
   /**
    * `bfloat16` rounds the factors of convolutions and dense layers, and of their gradients; where TensorFlow's kernels
-   * compute them (dense layers, and convolutions that ours do not do) the results are rounded too. Weights, batch norms,
-   * optimiser and losses stay float32, and so does evaluation. It pays on processors with AMX; others are no faster with it.
-   * Default `float32` (on a graphics card TF32, unless the engine is loaded with strict precision).
+   * compute them (dense layers, and convolutions that ours do not do) the results are rounded too. Weights, batch
+   * norms, optimiser and losses stay float32, and so does evaluation. It pays on processors with AMX; others are no
+   * faster with it. Default `float32` (on a graphics card TF32, unless the engine is loaded with strict precision).
    */
   readonly precision?: Precision;
 }

@@ -13,8 +13,8 @@ const longer: Recipe = {
 };
 
 /**
- * The nasty teacher's recipes (Ma et al., ICLR 2021), as its code was released: of teachers, nasty teachers and students
- * alike, by data set, and one of its own for the plain CNN.
+ * The nasty teacher's recipes (Ma et al., ICLR 2021), as its code was released: of teachers, nasty teachers and
+ * students alike, by data set, and one of its own for the plain CNN.
  */
 export const recipes = {
   cifar10: {

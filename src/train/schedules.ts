@@ -15,7 +15,9 @@ export interface Schedule {
   readonly name: string;
   /** Plain JSON, for a stage's identity. */
   readonly params: Readonly<Record<string, unknown>>;
-  /** For a schedule of your own: its module's `import.meta.url`, so that what an older version trained is not reused. */
+  /**
+   * For a schedule of your own: its module's `import.meta.url`, so that what an older version trained is not reused.
+   */
   readonly source?: string;
   /** The same with a fraction of the epochs that it names; absent where it names none. */
   readonly scaled?: (factor: number) => Schedule;

@@ -7,8 +7,8 @@ export interface Source<Batch extends Tree, Data extends Tree = NoTensors> {
   /** Steps in one pass over the images. */
   readonly steps: number;
   /**
-   * The batch of a step counted from 0 through all passes, and how many images it holds: no more than `atMost`, the first
-   * ones, where a source can give fewer. The caller disposes of it.
+   * The batch of a step counted from 0 through all passes, and how many images it holds: no more than `atMost`, the
+   * first ones, where a source can give fewer. The caller disposes of it.
    */
   at(step: number, atMost?: number): { readonly batch: Batch; readonly images: number };
 }

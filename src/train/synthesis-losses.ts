@@ -4,20 +4,20 @@ import type { BatchStats, Named } from '../models/network.js';
 import { crossEntropy, klDivergence, soften } from './losses.js';
 
 /**
- * What data-free attacks ask of the images that they make: plain functions of tensors, with gradients to the images or the
- * logits. They read no tensor's value, so they can be traced, and none is weighted: weights are the attack's.
+ * What data-free attacks ask of the images that they make: plain functions of tensors, with gradients to the images or
+ * the logits. They read no tensor's value, so they can be traced, and none is weighted: weights are the attack's.
  *
- * Sources: DeepInversion and Adaptive DeepInversion (Yin et al., CVPR 2020) and DAFL (Chen et al., ICCV 2019), each with its
- * released code.
+ * Sources: DeepInversion and Adaptive DeepInversion (Yin et al., CVPR 2020) and DAFL (Chen et al., ICCV 2019), each
+ * with its released code.
  */
 
 /** ‖x‖₂ = √Σx² over all of x. Its gradient is x/‖x‖, and 0 at x = 0, as in PyTorch. */
 export const euclideanNorm = (x: tf.Tensor): tf.Scalar => tf.reshape(rowNorms(tf.reshape(x, [1, -1])), []);
 
 /**
- * How rough images [n, h, w, c] are, by the differences between neighbours →, ↓, ↘ and ↙: the sum over the four directions of
- * the Euclidean norm of all differences in the whole batch (`l2`, which grows as √n), or of the mean of their absolute values
- * (`l1`). DeepInversion's R_TV; its experiments have `l2`.
+ * How rough images [n, h, w, c] are, by the differences between neighbours →, ↓, ↘ and ↙: the sum over the four
+ * directions of the Euclidean norm of all differences in the whole batch (`l2`, which grows as √n), or of the mean of
+ * their absolute values (`l1`). DeepInversion's R_TV; its experiments have `l2`.
  *
  * @param images sides of at least 2 pixels
  */
@@ -47,10 +47,11 @@ export interface BatchNormDistanceOptions {
 }
 
 /**
- * Batch norm by batch norm, how far the statistics of its inputs are from those of training:
- * ‖running variance − variance‖₂ + ‖running mean − mean‖₂, norms over channels that are not squared, the variance biased.
+ * Batch norm by batch norm, how far the statistics of its inputs are from those of training: ‖running variance −
+ * variance‖₂ + ‖running mean − mean‖₂, norms over channels that are not squared, the variance biased.
  *
- * DeepInversion's code counts batch norms over images alone (`BatchNorm2d`): ask the network for `batchStats: true`, not for `all`.
+ * DeepInversion's code counts batch norms over images alone (`BatchNorm2d`): ask the network for `batchStats: true`,
+ * not for `all`.
  *
  * @param batchStats a network's, in evaluation mode; the first is the first in order of computation
  * @param running the network's `stats`
@@ -81,17 +82,17 @@ const distanceOf = ({ mean, variance }: BatchStats, running: Named, name: string
 };
 
 /**
- * Images [n, h, w, c] as one vector's Euclidean norm (`batch`, DeepInversion's code for CIFAR-10), or the mean of their own
- * (`image`, its code for ImageNet). R_ℓ2 in the paper.
+ * Images [n, h, w, c] as one vector's Euclidean norm (`batch`, DeepInversion's code for CIFAR-10), or the mean of their
+ * own (`image`, its code for ImageNet). R_ℓ2 in the paper.
  */
 export const imageNorm = (images: tf.Tensor4D, form: 'batch' | 'image'): tf.Scalar =>
   form === 'batch' ? euclideanNorm(images) : tf.mean(rowNorms(tf.reshape(images, [images.shape[0], -1])));
 
 /**
- * How much student and teacher disagree: the Jensen-Shannon divergence J = ½ KL(M ‖ P) + ½ KL(M ‖ Q) in the form and with the
- * settings of Adaptive DeepInversion's code, in nats. P and Q are the student's and the teacher's probabilities at temperature
- * 3 and M is their mean; logarithms are taken, and M weighs them, once all three are kept within 0.01 … 0.99. The batch mean;
- * gradients flow to both.
+ * How much student and teacher disagree: the Jensen-Shannon divergence J = ½ KL(M ‖ P) + ½ KL(M ‖ Q) in the form and
+ * with the settings of Adaptive DeepInversion's code, in nats. P and Q are the student's and the teacher's
+ * probabilities at temperature 3 and M is their mean; logarithms are taken, and M weighs them, once all three are kept
+ * within 0.01 … 0.99. The batch mean; gradients flow to both.
  *
  * The paper defines it with KL(P ‖ M) and KL(Q ‖ M). What is minimised there is 1 − J.
  *
@@ -107,8 +108,8 @@ export const jensenShannon = (student: tf.Tensor2D, teacher: tf.Tensor2D): tf.Sc
 };
 
 /**
- * Cross-entropy of logits [B, K] with their own largest entries: small where each image is surely of some class. No gradient
- * flows to the choice. The batch mean, in nats; DAFL's L_oh.
+ * Cross-entropy of logits [B, K] with their own largest entries: small where each image is surely of some class. No
+ * gradient flows to the choice. The batch mean, in nats; DAFL's L_oh.
  */
 export const oneHotLoss = (logits: tf.Tensor2D): tf.Scalar => crossEntropy(logits, tf.argMax(logits, 1));
 
@@ -116,8 +117,8 @@ export const oneHotLoss = (logits: tf.Tensor2D): tf.Scalar => crossEntropy(logit
 export const activationLoss = (features: tf.Tensor2D): tf.Scalar => tf.neg(tf.mean<tf.Scalar>(absolute(features)));
 
 /**
- * Σ_k p̄_k log₁₀ p̄_k of the mean answer p̄ to a batch, from −log₁₀ K (all classes alike) to 0: the information entropy with its
- * sign changed, in decimal digits. DAFL's L_ie.
+ * Σ_k p̄_k log₁₀ p̄_k of the mean answer p̄ to a batch, from −log₁₀ K (all classes alike) to 0: the information entropy
+ * with its sign changed, in decimal digits. DAFL's L_ie.
  *
  * @param logits [B, K]
  */

@@ -32,9 +32,9 @@ import { constant, type Schedule } from './schedules.js';
 import type { NoTensors, Source } from './source.js';
 
 /**
- * Stealing without data is *synthesise → distil*: a synthesiser makes images of what the victim gives away, and a student is
- * distilled on them. A new data-free attack is a new `Synthesiser`, put into `distillFromPool`, or into `trainJointly` for a
- * generator that learns together with the student.
+ * Stealing without data is *synthesise → distil*: a synthesiser makes images of what the victim gives away, and a
+ * student is distilled on them. A new data-free attack is a new `Synthesiser`, put into `distillFromPool`, or into
+ * `trainJointly` for a generator that learns together with the student.
  *
  * @typeParam State what a synthesiser changes: pixels, or a generator's weights, with their optimiser's slots
  * @typeParam A the access that it needs
@@ -45,7 +45,10 @@ export interface Synthesiser<State extends Tree = Tree, A extends Access = Acces
   readonly batch: number;
   /** One after the other on the same state; a generator that learns with the student has one. */
   readonly phases: readonly Phase[];
-  /** Fresh state: noise to be improved, or a generator. `before` is what the phase before left, borrowed; so is the memory. */
+  /**
+   * Fresh state: noise to be improved, or a generator. `before` is what the phase before left, borrowed; so is the
+   * memory.
+   */
   init(key: Key, about: SynthesisContext<A>, from: { readonly before?: State; readonly memory: Memory }): State;
   /** The arithmetic of one step of a phase. */
   step(about: SynthesisContext<A>, phase: number, inputs: SynthesisInputs<State, A, Memory>): SynthesisOutputs<State>;
@@ -84,7 +87,10 @@ export interface SynthesisContext<A extends Access = Access> {
 export interface SynthesisInputs<State extends Tree, A extends Access = Access, Memory extends Tree = NoTensors> {
   /** Open for this step. */
   readonly victim: Oracle<A>;
-  /** The students as they are by now, for a synthesiser that looks for what they do not know yet: one, or several that learn jointly. */
+  /**
+   * The students as they are by now, for a synthesiser that looks for what they do not know yet: one, or several that
+   * learn jointly.
+   */
   readonly students: readonly [Variables, ...Variables[]];
   readonly state: State;
   readonly memory: Memory;
@@ -102,8 +108,8 @@ export interface SynthesisOutputs<State extends Tree> {
   /** Scalars by name: the loss and its terms. */
   readonly metrics: Named;
   /**
-   * The normalised images that the step looked at with the victim's logits or log-probabilities on them, where it asked for them: students
-   * that take one step for each of the synthesiser's learn from these.
+   * The normalised images that the step looked at with the victim's logits or log-probabilities on them, where it asked
+   * for them: students that take one step for each of the synthesiser's learn from these.
    */
   readonly shown?: { readonly images: tf.Tensor4D; readonly teacher: tf.Tensor2D };
 }
@@ -127,7 +133,10 @@ export type StudentLoss = (given: {
   readonly output: Output;
   /** As the student sees them: normalised, [batch, height, width, channels]. */
   readonly images: tf.Tensor4D;
-  /** Logits or log-probabilities, the most that the victim gives; of one that gives labels alone, their one-hot rows' logarithms (0, −∞). */
+  /**
+   * Logits or log-probabilities, the most that the victim gives; of one that gives labels alone, their one-hot rows'
+   * logarithms (0, −∞).
+   */
   readonly teacher: tf.Tensor2D;
 }) => Loss;
 
@@ -509,8 +518,8 @@ export interface JointDistillation {
   /** Steps of the synthesiser in one step of the fit. Default 1. */
   readonly synthesiserSteps?: number;
   /**
-   * Steps of the students after them, each on fresh images about which the victim is asked. Default: one step, on the images that the
-   * synthesiser's last step has shown, with the answers it had.
+   * Steps of the students after them, each on fresh images about which the victim is asked. Default: one step, on the
+   * images that the synthesiser's last step has shown, with the answers it had.
    */
   readonly studentSteps?: number;
   /** Students that learn from the same images; the first one is what is stolen. Default 1. */
@@ -522,8 +531,8 @@ export interface JointDistillation {
 }
 
 /**
- * Lets a synthesiser and students learn in one step of a fit, in any ratio: no gradient flows from the students to the synthesiser or
- * back. The student's recipe gives their optimiser and learning rate.
+ * Lets a synthesiser and students learn in one step of a fit, in any ratio: no gradient flows from the students to the
+ * synthesiser or back. The student's recipe gives their optimiser and learning rate.
  */
 export const trainJointly = async <State extends Tree, A extends Access>(
   synthesiser: Synthesiser<State, A>,
@@ -643,8 +652,8 @@ const nothingShown = failure('plugin', 'its step shows no images with answers', 
 });
 
 /**
- * So many images of a generator, each called by what the victim takes it for; by what the student does, where asking the victim would be
- * one more query.
+ * So many images of a generator, each called by what the victim takes it for; by what the student does, where asking
+ * the victim would be one more query.
  */
 const sampled = async <State extends Tree, A extends Access>(
   synthesiser: Synthesiser<State, A>,

@@ -12,7 +12,9 @@ export interface ForwardDifferences {
   readonly seed: tf.Tensor1D;
 }
 
-/** The function's values [batch]; and the black box's answers to each row [batch, n], where it computes them from such. */
+/**
+ * The function's values [batch]; and the black box's answers to each row [batch, n], where it computes them from such.
+ */
 export type Evaluated = tf.Tensor1D | { readonly value: tf.Tensor1D; readonly answers: tf.Tensor2D };
 
 export interface Estimated<T extends tf.Tensor> {
@@ -25,14 +27,15 @@ export interface Estimated<T extends tf.Tensor> {
 }
 
 /**
- * The gradient of a function that can only be evaluated, estimated row by row by forward differences along random directions:
- * (1/m) Σ_j d · (f(x + ε u_j) − f(x)) / ε · u_j, with u_j uniform on the unit sphere of the row's d numbers.
+ * The gradient of a function that can only be evaluated, estimated row by row by forward differences along random
+ * directions: (1/m) Σ_j d · (f(x + ε u_j) − f(x)) / ε · u_j, with u_j uniform on the unit sphere of the row's d
+ * numbers.
  *
- * DFME's estimator (Truong et al., CVPR 2021; cake-lab/datafree-model-extraction, approximate_gradients.py), before what that code
- * divides it by. The paper is said to have it without the factor d.
+ * DFME's estimator (Truong et al., CVPR 2021; cake-lab/datafree-model-extraction, approximate_gradients.py), before
+ * what that code divides it by. The paper is said to have it without the factor d.
  *
- * float32 is enough where f is about 1 and ε is 1e-3: the difference is then known to about 6e-5 of its quotient. Answers in half precision, or
- * rounded ones, make it noise.
+ * float32 is enough where f is about 1 and ε is 1e-3: the difference is then known to about 6e-5 of its quotient.
+ * Answers in half precision, or rounded ones, make it noise.
  *
  * @param f rows to numbers: [batch, …] -> [batch]; with the answers that it computes them from, where it does
  * @param x [batch, …]

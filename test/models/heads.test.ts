@@ -16,7 +16,6 @@ import {
   channelsAt,
   classifier,
   conv,
-  dense,
   flatten,
   gated,
   globalMean,
