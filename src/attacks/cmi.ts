@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { anotherSeed, logSoftmax, resizedView, shiftedView, standardUniform } from '../public/ops.js';
+import { anotherSeed, logSoftmax, resizedView, rows, shiftedView, standardUniform } from '../public/ops.js';
 import {
   anyAugmentation,
   atLeast,
@@ -331,9 +331,8 @@ const freshHead = (key: Key, features: number, embedding: number): Named => {
 const drawn = ({ local, global }: Bank, count: number, seed: tf.Tensor1D): Bank => {
   const [size] = local.shape;
   if (size <= count) return { local, global };
-  const places = tf.cast(tf.floor(tf.mul(standardUniform([count], seed), size)), 'int32');
-  const chosen = tf.oneHot(places as tf.Tensor1D, size, 1, 0, 'float32') as tf.Tensor2D;
-  return { local: tf.matMul(chosen, local), global: tf.matMul(chosen, global) };
+  const places = tf.cast(tf.floor(tf.mul(standardUniform([count], seed), size)), 'int32') as tf.Tensor1D;
+  return { local: rows(local, places), global: rows(global, places) };
 };
 
 /** The means of what all batch norms take in, side by side: [batch, features]. */
@@ -381,9 +380,9 @@ export const contrast = (head: Named, now: Bank, bank: Bank | undefined, tempera
  */
 export const contrastiveLoss = (q: tf.Tensor2D, k: tf.Tensor2D, fresh: number, temperature: number): tf.Scalar => {
   const logits = tf.div<tf.Tensor2D>(tf.matMul(q, k, false, true), temperature);
-  const [rows] = q.shape;
-  const own = tf.eye(rows);
+  const [count] = q.shape;
+  const own = tf.eye(count);
   const each = tf.neg(tf.sum(tf.mul(logSoftmax(logits), own), 1)) as tf.Tensor1D;
   const first = tf.mean<tf.Scalar>(tf.slice(each, 0, fresh));
-  return rows === fresh ? first : tf.add(first, tf.mean(tf.slice(each, fresh)));
+  return count === fresh ? first : tf.add(first, tf.mean(tf.slice(each, fresh)));
 };
