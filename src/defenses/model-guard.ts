@@ -7,7 +7,8 @@ import { between, choice, defineDefense, option, wholeAtLeast } from '../public/
  * itself, the answer within an L1 distance of ε that is worth least to who wants to know the clean one: the linear
  * programme
  *
- *   minimise Σ_k ln(y_k + 10⁻⁶) y′_k  subject to  Σ y′ = 1, 0 ≤ y′ ≤ 1, ‖y′ − y‖₁ ≤ ε, y′_m − y′_j ≥ 10⁻⁴ for all j ≠ m = argmax y.
+ *   minimise Σ_k ln(y_k + 10⁻⁶) y′_k  subject to
+ *   Σ y′ = 1, 0 ≤ y′ ≤ 1, ‖y′ − y‖₁ ≤ ε, y′_m − y′_j ≥ 10⁻⁴ for all j ≠ m = argmax y.
  *
  * `S` is stateful over all queries: of each class it keeps answers that it gave, in order, and gives the first of them
  * within ε; where there is none, the clean answer is given and kept. Its owner's looks at it leave no trace: then a

@@ -267,7 +267,7 @@ describe('what is trained', () => {
     });
   });
 
-  test('begins anew for each batch but for the head: weights of a deviation of .02, batch norms around 1, no bias', () => {
+  test('begins anew for each batch but for the head: weights around 0, batch norms around 1, no bias', () => {
     const site = siteAt();
     tf.tidy(() => {
       const synthesiser = contrasting({ ...settings, width: 32, latent: 64, batch: 40 });
@@ -430,7 +430,7 @@ describe('a theft', () => {
     expect(batches * (2 * iterations + stepsBetween) * batch).toBe(40_960_000);
   });
 
-  test('that is killed between or inside of batches goes on to the same bits, with the bank and the head it had', async () => {
+  test('that is killed between or in batches goes on to the same bits, with its bank and head', async () => {
     const { writes, asked } = await expectToSurvive({ attack, victim: atHand, learner, given }, { everyNth: 2 });
     expect(asked.forward).toBe(3 * (2 * 5 * 4 + 4 * 4));
     expect(writes).toBeGreaterThan(20);

@@ -71,8 +71,8 @@ const attempted = async ({ attack, victim: fresh, learner, given }: Theft, stagi
 };
 
 /**
- * A theft ends with the same bits, and has counted the same, wherever its process is killed: before each of its writes to disk, each time in
- * a new folder. What an undisturbed one ends with.
+ * A theft ends with the same bits, and has counted the same, wherever its process is killed: before each of its writes to
+ * disk (every `everyNth` of them), each time in a new folder. Gives what an undisturbed one ends with.
  */
 export const expectToSurvive = async (theft: Theft, { everyNth = 1 } = {}) => {
   const inFolder = async <A>(use: (staging: StagingDir) => Promise<A>): Promise<A> => {

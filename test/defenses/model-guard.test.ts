@@ -83,8 +83,8 @@ const choose = <A>(of: readonly A[], count: number): A[][] => {
 };
 
 /**
- * The linear programme's least value, by trying all corners: there as many constraints hold with equality as there are classes, of Σ y′ = 1,
- * y′_k = 0, y′_k = y_k (where the distance has a kink), y′_m − y′_k = 10⁻⁴, and the distance of ε with any signs.
+ * The linear programme's least value, by trying all corners. At a corner as many constraints hold with equality as there are
+ * classes: Σ y′ = 1, y′_k = 0, y′_k = y_k (where the distance has a kink), y′_m − y′_k = 10⁻⁴, a distance of ε with any signs.
  */
 const leastWorth = (y: Row, epsilon: number): number => {
   const classes = y.length;

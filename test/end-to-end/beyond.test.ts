@@ -5,12 +5,13 @@ import type { Matrix, SeedResult } from '../../src/results/types.js';
 import { lasting, type Project, project, tensorsIn } from '../cli/project.js';
 
 /**
- * MNIST in a minute, in a user's folder. `STOP="dfme 3"` makes the process kill itself when the fit of that name asks for the rate of
- * that step, as no Ctrl-C could: at the same place in every run, and without a change of any identity.
+ * MNIST in a minute, in a user's folder. `STOP="dfme 3"` makes the process kill itself when the learner of that name asks for
+ * the rate of that step: at the same place in every run, and without a change of any identity.
  */
 const file = `\
 import {
-  cmi, constant, dfme, experiment, gaussianNoise, hardLabel, kd, learner, mnist, modelGuard, none, plainCnn, scratch, sgd, skeptical,
+  cmi, constant, dfme, experiment, gaussianNoise, hardLabel, kd, learner, mnist, modelGuard, none, plainCnn, scratch,
+  sgd, skeptical,
 } from 'undistill';
 
 const [whose, at] = (process.env.STOP ?? '').split(' ');
@@ -46,10 +47,12 @@ export default experiment({
     skeptical(),
     hardLabel(),
     dfme({
-      batch: 8, epochs: 2, stepsPerEpoch: 4, studentSteps: 2, directions: 2, latent: 8, width: 4, keep: 16, schedule: rate('dfme'),
+      batch: 8, epochs: 2, stepsPerEpoch: 4, studentSteps: 2, directions: 2, latent: 8, width: 4, keep: 16,
+      schedule: rate('dfme'),
     }),
     cmi({
-      batch: 8, iterations: 6, rate: 0.01, latent: 8, width: 4, batches: 2, stepsBetween: 5, capacity: 12, negatives: 6, embedding: 4,
+      batch: 8, iterations: 6, rate: 0.01, latent: 8, width: 4, batches: 2, stepsBetween: 5, capacity: 12, negatives: 6,
+      embedding: 4,
     }),
   ],
   seeds: [0],
@@ -155,7 +158,7 @@ describe('two attacks, three students and two defences more, on MNIST', () => {
   });
 });
 
-test('killed again and again, in every kind of theft and between them, it ends with the same numbers to the last digit', async () => {
+test('killed in every kind of theft and between them, it ends with the same numbers to the last digit', async () => {
   // At a step of a fit, by itself; or from outside, when it says that a theft begins.
   const moments: readonly ({ readonly step: string } | { readonly begins: string })[] = [
     { step: 'teacher 31' },
