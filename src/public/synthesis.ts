@@ -9,8 +9,8 @@ export {
   generator,
   generatorPresets,
 } from '../models/generator.js';
+export { answersTo } from '../train/ask.js';
 export {
-  answersTo,
   comparablePool,
   constantSource,
   type Distilled,

@@ -33,12 +33,19 @@ import {
 /** Images at a time; the last batch is smaller. */
 const together = 500;
 
-/** The most that an access gives: logits, log-probabilities [batch, classes], or classes [batch, 1]. */
-const answerOf = (oracle: object, access: Access, pixels: tf.Tensor4D): tf.Tensor2D => {
+/** The most that an oracle tells of images, as a student learns from it: see `StudentLoss`. */
+export const answersTo = (oracle: Oracle, access: Access, pixels: tf.Tensor4D): tf.Tensor2D => {
   if (rank[access] >= rank.logits) return (oracle as LogitOracle).logits(pixels);
   if (access === 'probabilities') return (oracle as ProbabilityOracle).logProbabilities(pixels);
-  return tf.expandDims(tf.cast((oracle as LabelOracle).labels(pixels), 'float32'), 1);
+  const { labels, classes } = oracle as LabelOracle;
+  return tf.log(tf.oneHot(labels(pixels), classes, 1, 0, 'float32')) as tf.Tensor2D;
 };
+
+/** The same as it is stored: of a victim that gives labels alone, the classes [batch, 1]. */
+const storedAnswersTo = (oracle: Oracle, access: Access, pixels: tf.Tensor4D): tf.Tensor2D =>
+  access === 'label'
+    ? tf.expandDims(tf.cast((oracle as LabelOracle).labels(pixels), 'float32'), 1)
+    : answersTo(oracle, access, pixels);
 
 export interface Questioned {
   readonly answers: StoredAnswers;
@@ -67,7 +74,7 @@ export const question = (
   type Answered = { readonly answers: tf.Tensor2D; readonly shift?: tf.Tensor1D };
   const step: Step<Frame, Tree, RawBatch, Answered> = (given, memory, batch, { seed }) => {
     const { oracle, close } = open(victim, { tensors: given.victim, memory, seed, frozen });
-    const answers = answerOf(oracle, access, unpacked({}, batch).images.div(255));
+    const answers = storedAnswersTo(oracle, access, unpacked({}, batch).images.div(255));
     const { memory: next, shift } = close();
     return { state: next, metrics: shift === undefined ? { answers } : { answers, shift } };
   };

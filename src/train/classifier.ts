@@ -136,8 +136,10 @@ export const classifierStep =
     const batch = unpacked<Batch>(data, raw);
     const augmented = augment(batch.images, augmentation, seed);
     const images = normalise(augmented, normalisation);
-    const given = { victim, frozen, images, batch, pixels: augmented.div<tf.Tensor4D>(255) };
-    const wanted = (target?.(given) ?? {}) as Target;
+    const wanted =
+      target === undefined
+        ? ({} as Target)
+        : target({ victim, frozen, images, batch, pixels: augmented.div<tf.Tensor4D>(255) });
     const { state, logits, ...updated } = updateOn(
       learner,
       before,

@@ -382,14 +382,14 @@ export const open = <A extends Access>(
     counting(network.apply(variables, images, { ...options, mode: 'eval' }), () =>
       count({ backward: images.shape[0] }),
     );
-  const clean = (pixels: tf.Tensor4D): tf.Tensor2D => through(normalisePixels(clipped(pixels), normalisation)).logits;
+  /** Of pixels that are clipped already. */
+  const clean = (pixels: tf.Tensor4D): tf.Tensor2D => through(normalisePixels(pixels, normalisation)).logits;
 
   /** What the defences make of an answer. A label stays the one before a wrapper that preserves it. */
-  const wrapped = (pixels: tf.Tensor4D): { readonly logProbabilities: tf.Tensor2D; readonly labels: tf.Tensor1D } => {
-    const exact = logSoftmax(clean(pixels));
+  const wrapped = (images: tf.Tensor4D): { readonly logProbabilities: tf.Tensor2D; readonly labels: tf.Tensor1D } => {
+    const exact = logSoftmax(clean(images));
     let given = exact;
     let labels: tf.Tensor1D | undefined;
-    const images = clipped(pixels);
     wrappers.forEach(({ name, answers, preserves }, i) => {
       labels = preserves === 'label' ? (labels ?? (tf.argMax(given, 1) as tf.Tensor1D)) : undefined;
       const { logProbabilities, state } = answers.answer({
@@ -426,26 +426,26 @@ export const open = <A extends Access>(
     return { logProbabilities: given, labels: labels ?? tf.argMax(given, 1) };
   };
 
-  /** Answers of a black box, which nobody differentiates. */
-  const sealed = <T extends tf.Tensor>(pixels: tf.Tensor4D, answer: (pixels: tf.Tensor4D) => T): T =>
-    blackBox ? withoutGradient(pixels, answer) : answer(pixels);
+  /** Answers to clipped pixels; those of a black box nobody differentiates. */
+  const answered = <T extends tf.Tensor>(pixels: tf.Tensor4D, answer: (pixels: tf.Tensor4D) => T): T =>
+    blackBox ? withoutGradient(pixels, (each) => answer(clipped(each))) : answer(clipped(pixels));
 
   const all: WeightOracle = {
     input: network.input,
     classes: network.classes,
     labels: (pixels) => {
       use(pixels);
-      return sealed(pixels, (each) => (wrappers.length === 0 ? tf.argMax(clean(each), 1) : wrapped(each).labels));
+      return answered(pixels, (each) => (wrappers.length === 0 ? tf.argMax(clean(each), 1) : wrapped(each).labels));
     },
     logProbabilities: (pixels) => {
       use(pixels);
-      return sealed(pixels, (each) =>
+      return answered(pixels, (each) =>
         wrappers.length === 0 ? logSoftmax(clean(each)) : wrapped(each).logProbabilities,
       );
     },
     logits: (pixels) => {
       use(pixels);
-      return sealed(pixels, clean);
+      return answered(pixels, clean);
     },
     network,
     normalisation,

@@ -5,6 +5,7 @@ import { clone, dispose, type Tree } from '../core/tree.js';
 import type { Augmentation, Normalisation } from '../data/dataset.js';
 import { anotherSeed } from '../engine/ops.js';
 import type { ImageShape, Named, Network, Output, Variables } from '../models/network.js';
+import { answersTo } from './ask.js';
 import {
   type BuiltLearner,
   type ClassifierState,
@@ -16,17 +17,9 @@ import {
 import type { Context, Synthesised } from './context.js';
 import type { FitResult, FitSpec, FitStep } from './fit.js';
 import { type ImageSet, type RawBatch, type Resident, toPixels, type UnlabelledBatch } from './images.js';
+import { predicted } from './logits.js';
 import { crossEntropy, detach, distillationKl } from './losses.js';
-import {
-  type Access,
-  accessOf,
-  type LabelOracle,
-  type LogitOracle,
-  type Oracle,
-  type ProbabilityOracle,
-  rank,
-  type Victim,
-} from './oracle.js';
+import { type Access, accessOf, type Oracle, type Victim } from './oracle.js';
 import { type Pictures, picturesOf } from './pictures.js';
 import { constant, type Schedule } from './schedules.js';
 import type { NoTensors, Source } from './source.js';
@@ -228,14 +221,6 @@ const tenthOf = (iterations: number): number => Math.max(1, Math.round(iteration
 /** `count` labels: the classes 0 … `classes` − 1 in turn, over and over, from position `from` of that sequence on. */
 export const roundRobinLabels = (count: number, classes: number, from = 0): readonly number[] =>
   Array.from({ length: count }, (_, i) => (from + i) % classes);
-
-/** The most that an oracle tells of images, as a student learns from it: see `StudentLoss`. */
-export const answersTo = (oracle: Oracle, access: Access, pixels: tf.Tensor4D): tf.Tensor2D => {
-  if (rank[access] >= rank.logits) return (oracle as LogitOracle).logits(pixels);
-  if (access === 'probabilities') return (oracle as ProbabilityOracle).logProbabilities(pixels);
-  const { labels, classes } = oracle as LabelOracle;
-  return tf.log(tf.oneHot(labels(pixels), classes, 1, 0, 'float32')) as tf.Tensor2D;
-};
 
 /** τ² KL(victim ‖ student), both softened by τ; cross-entropy where the victim gives labels alone. */
 const distilled =
@@ -696,10 +681,7 @@ const byVictim = async <A extends Access>(
     augmentation: { crop: 0, flip: false },
     labelled: false,
   });
-  return Array.from({ length: count }, (_, i) => {
-    const row = values.subarray(i * size, (i + 1) * size);
-    return row.indexOf(Math.max(...row));
-  });
+  return Array.from({ length: count }, (_, i) => predicted({ values, classes: size }, i));
 };
 
 /** For synthesisers whose learning rate is their own. */
