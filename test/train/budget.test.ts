@@ -6,30 +6,14 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { kd } from '../../src/attacks/kd.js';
 import { noise } from '../../src/attacks/noise.js';
-import type * as tree from '../../src/core/tree.js';
-import { compile } from '../../src/engine/compile.js';
-import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import type { StepReporter } from '../../src/engine/runner.js';
-import type { Step } from '../../src/engine/step.js';
 import { type Oracle, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { fresh, tiring } from '../defenses/answering.js';
 import { asking, fitted, hostOf, killedAt, pictures, victims } from './asking.js';
 import { type AnySpec, built, context, endOf, failureOf, sets, succeed } from './bench.js';
+import { how } from './runners.js';
 
-/** What every runner is: eager, or compiled with this many steps in a call. */
-const how = vi.hoisted(() => ({ stride: 1 as number | 'eager', cache: '' }));
-vi.mock('../../src/engine/runner.js', () => {
-  const runner = (
-    step: Step<tree.Tree, tree.Tree, tree.Tree, tree.Tree>,
-    frozen: tree.Tree,
-    { warn }: StepReporter = {},
-  ) =>
-    how.stride === 'eager'
-      ? eager(step, frozen)
-      : compile(step, frozen, { stride: how.stride, cache: how.cache, ...(warn && { fellBack: warn }) });
-  return { runner };
-});
+vi.mock('../../src/engine/runner.js', () => import('./runners.js'));
 const ways = ['eager', 1, 3] as const;
 
 const all = victims();

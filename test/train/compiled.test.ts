@@ -19,7 +19,6 @@ import { nasty } from '../../src/defenses/nasty.js';
 import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import type { StepReporter } from '../../src/engine/runner.js';
 import type { Call, Runner, Step } from '../../src/engine/step.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
@@ -54,20 +53,9 @@ import { fresh, sticking, tiring } from '../defenses/answering.js';
 import { bitsOf } from '../engine/bits.js';
 import { recipe } from '../run/helpers.js';
 import { context, normalised } from './bench.js';
+import { how } from './runners.js';
 
-/** What every runner is: eager, or compiled with this many steps in a call. */
-const how = vi.hoisted(() => ({ stride: 1 as number | 'eager', cache: '' }));
-vi.mock('../../src/engine/runner.js', () => {
-  const runner = (
-    step: Step<tree.Tree, tree.Tree, tree.Tree, tree.Tree>,
-    frozen: tree.Tree,
-    { warn }: StepReporter = {},
-  ) =>
-    how.stride === 'eager'
-      ? eager(step, frozen)
-      : compile(step, frozen, { stride: how.stride, cache: how.cache, ...(warn && { fellBack: warn }) });
-  return { runner };
-});
+vi.mock('../../src/engine/runner.js', () => import('./runners.js'));
 
 /** Weights and victims that a test has made. */
 const made: tree.Tree[] = [];

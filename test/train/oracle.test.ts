@@ -3,12 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type * as tree from '../../src/core/tree.js';
-import { compile } from '../../src/engine/compile.js';
-import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import type { StepReporter } from '../../src/engine/runner.js';
-import type { Step } from '../../src/engine/step.js';
 import { valueAndGradient } from '../../src/train/gradient.js';
 import { normalisePixels } from '../../src/train/images.js';
 import {
@@ -30,21 +25,10 @@ import { fresh, sticking, tiring, turning, wrapper } from '../defenses/answering
 import { refusal } from '../run/helpers.js';
 import { asking, fitted, hostOf, image, inStep, killedAt, network, normalisation, victims } from './asking.js';
 import { failureOf } from './bench.js';
+import { how } from './runners.js';
 import { expectClose, values } from './tensors.js';
 
-/** What every runner is: eager, or compiled with this many steps in a call. */
-const how = vi.hoisted(() => ({ stride: 1 as number | 'eager', cache: '' }));
-vi.mock('../../src/engine/runner.js', () => {
-  const runner = (
-    step: Step<tree.Tree, tree.Tree, tree.Tree, tree.Tree>,
-    frozen: tree.Tree,
-    { warn }: StepReporter = {},
-  ) =>
-    how.stride === 'eager'
-      ? eager(step, frozen)
-      : compile(step, frozen, { stride: how.stride, cache: how.cache, ...(warn && { fellBack: warn }) });
-  return { runner };
-});
+vi.mock('../../src/engine/runner.js', () => import('./runners.js'));
 const ways = ['eager', 1, 3] as const;
 
 const all = victims();
