@@ -32,6 +32,7 @@ import {
   scaledSchedule,
   sgd,
   valueAndGradient,
+  withRecipe,
 } from '../public/train.js';
 
 /** How the generator is made and what it learns. Defaults are MNIST's in the paper. */
@@ -134,14 +135,7 @@ export const dafl = defineAttack({
         generating(settings),
         { epochs, stepsPerEpoch, temperature: 1, keep, pictureEvery },
         victim,
-        {
-          ...learner,
-          recipe: {
-            ...learner.recipe,
-            ...(optimizer === undefined ? {} : { optimizer }),
-            ...(schedule === undefined ? {} : { schedule }),
-          },
-        },
+        withRecipe(learner, { optimizer, schedule }),
         context,
       ),
   }),

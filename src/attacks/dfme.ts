@@ -37,6 +37,7 @@ import {
   scaledSchedule,
   sgd,
   valueAndGradient,
+  withRecipe,
 } from '../public/train.js';
 
 /** The generator, what Adam remembers of it, and how many steps it took. */
@@ -124,7 +125,6 @@ export const dfme = defineAttack({
         const queries = queriesOf({ ...options, generatorSteps, studentSteps });
         const epochs = options.epochs ?? epochsWithin(victim.budget, queries * stepsPerEpoch);
         const falls = generatorFalls.map((fall) => firstAfter(fall, epochs) * stepsPerEpoch * generatorSteps);
-        const training = { ...(optimizer && { optimizer }), ...(schedule && { schedule }) };
         return trainJointly(
           disagreeing({ ...options, falls }),
           {
@@ -137,7 +137,7 @@ export const dfme = defineAttack({
             pictureEvery,
           },
           victim,
-          { ...learner, recipe: { ...learner.recipe, ...training } },
+          withRecipe(learner, { optimizer, schedule }),
           context,
         );
       },

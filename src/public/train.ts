@@ -16,6 +16,7 @@ export {
   type TargetGiven,
   type Updated,
   updateOn,
+  withRecipe,
 } from '../train/classifier.js';
 export { accuracyOn, logitsOn } from '../train/evaluate.js';
 export type { EpochRecord, FitResult, FitSpec, FitStep, Given } from '../train/fit.js';

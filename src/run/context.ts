@@ -75,6 +75,11 @@ export const contextOf = (
     };
   };
   const memory = (): [string, StoredTensor][] => (session === undefined ? [] : savedTree(session.memory, memoryName));
+  /** What the victim's defences remember goes into a file of its own, where there is such. */
+  const keepMemory = async (file: string): Promise<void> => {
+    if (memory().length > 0) await staging.writeTensors(file, Object.fromEntries(memory()));
+  };
+  const memoryIn = async (file: string) => (await staging.readTensors(file))?.tensors;
   const spent = (more: Effort): void => {
     effort = plus(effort, more);
   };
@@ -111,41 +116,36 @@ export const contextOf = (
       warn: stageRun.warn,
       value: (name, make) =>
         making('value', name, async (own) => {
-          const file = `values/${own}.json`;
-          passing.add(file).add(`values/${own}.safetensors`);
+          const [file, remembered] = [`values/${own}.json`, `values/${own}.safetensors`];
+          passing.add(file).add(remembered);
           type Made = { readonly value: Awaited<ReturnType<typeof make>> } & Partial<Footprint>;
           const kept = (): Promise<Made | undefined> => staging.readJson(file);
           const made = await kept();
           if (made !== undefined) {
-            found(made, (await staging.readTensors(`values/${own}.safetensors`))?.tensors);
+            found(made, await memoryIn(remembered));
             return made.value;
           }
           const before = footprint();
           const value = await make();
-          if (memory().length > 0)
-            await staging.writeTensors(`values/${own}.safetensors`, Object.fromEntries(memory()));
+          await keepMemory(remembered);
           await staging.writeJson(file, { value, ...since(before) });
           // As it was read back, so that it is the same when a resumed run reads it.
           return ((await kept()) as Made).value;
         }),
       images: (name, make) =>
         making('images', name, async (own) => {
-          const remembered = `values/${own}-images`;
-          passing.add(`${remembered}.json`).add(`${remembered}.safetensors`);
+          const [file, remembered] = [`values/${own}-images.json`, `values/${own}-images.safetensors`];
+          passing.add(file).add(remembered);
           const kept = await readLot(staging, stage, own);
           if (kept !== undefined) {
-            found(
-              (await staging.readJson<Footprint>(`${remembered}.json`)) ?? {},
-              (await staging.readTensors(`${remembered}.safetensors`))?.tensors,
-            );
+            found((await staging.readJson<Footprint>(file)) ?? {}, await memoryIn(remembered));
             lots.set(own, kept);
             return kept;
           }
           const before = footprint();
           const images = await make();
-          if (memory().length > 0)
-            await staging.writeTensors(`${remembered}.safetensors`, Object.fromEntries(memory()));
-          await staging.writeJson(`${remembered}.json`, since(before));
+          await keepMemory(remembered);
+          await staging.writeJson(file, since(before));
           await writeLot(staging, stage, own, images);
           lots.set(own, images);
           return images;

@@ -27,6 +27,15 @@ export interface BuiltLearner {
   readonly recipe: Recipe;
 }
 
+/** The same net by the same recipe, but for an optimiser or a schedule that is given. */
+export const withRecipe = (
+  { network, recipe }: BuiltLearner,
+  {
+    optimizer = recipe.optimizer,
+    schedule = recipe.schedule,
+  }: { readonly [Name in 'optimizer' | 'schedule']?: Recipe[Name] | undefined },
+): BuiltLearner => ({ network, recipe: { ...recipe, optimizer, schedule } });
+
 /** What a classifier's training changes. `step` counts steps from 0, for terms that warm up. */
 export type ClassifierState = {
   readonly variables: Variables;
