@@ -1,59 +1,30 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { cmi, contrast, contrasting, contrastiveLoss, disagreement } from '../../src/attacks/cmi.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
-import { loadEngine } from '../../src/engine/engine.js';
 import { generator, generatorPresets } from '../../src/models/generator.js';
 import type { Named, Network } from '../../src/models/network.js';
-import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { phaseFit, roundRobinLabels } from '../../src/train/synthesis.js';
 import { refusal, tiny } from '../run/helpers.js';
 import { type AnySpec, context, endOf, succeed } from '../train/bench.js';
 import { expectClose, values, wave } from '../train/tensors.js';
 import { expectToSurvive } from './killing.js';
-import { aged, expectCompiled, image, learnerOf, normalisationOf, roomy, siteOf } from './stepping.js';
+import { expectCompiled, image, learnerOf, normalisationOf, roomy, siteOf, useBench, victimOf } from './stepping.js';
 
-let cache = '';
+const bench = useBench();
 const net = roomy().build(image, 3);
 const normalisation = normalisationOf();
-beforeAll(async () => {
-  await loadEngine({ execution: 'eager' });
-  cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
-});
-afterAll(() => rmSync(cache, { recursive: true, force: true }));
 
-let before: number;
-beforeEach(() => {
-  before = tf.memory().numTensors;
-});
-afterEach(() => {
-  for (const retired of held.splice(0)) retired();
-  expect(tf.memory().numTensors).toBe(before);
-});
-const held: (() => void)[] = [];
-
-const atHand = () => {
-  const variables = aged(net, 'victim');
-  const victim = publish({ network: net, variables, normalisation });
-  return {
-    victim: victim as Victim,
-    retired: () => {
-      retire(victim);
-      tree.dispose(variables);
-    },
-  };
-};
+const atHand = () => victimOf(roomy(), image, { network: net, normalisation });
 const siteAt = (learner = learnerOf()) => {
-  const { victim, retired } = atHand();
-  held.push(retired);
-  return siteOf({ victim: victim as Victim<'weights'>, network: net, normalisation }, learner);
+  const { retired, ...at } = atHand();
+  bench.hold(retired);
+  return siteOf(at, learner);
 };
 
 const settings = {
@@ -342,7 +313,7 @@ const specOf = (bank: number, changes: Partial<typeof settings> = {}) => {
   const rows = (phase: number) => tf.tensor2d(wave(bank * 8, phase), [bank, 8]);
   const memory = bank === 0 ? fresh : { ...fresh, bank: { local: rows(6), global: rows(7) } };
   const student = learner.network.init(key('student'));
-  held.push(() => tree.dispose([memory, student]));
+  bench.hold(() => tree.dispose([memory, student]));
   const spec = phaseFit(synthesiser, site, 0, {
     labels: roundRobinLabels(settings.batch, 3),
     student,
@@ -360,7 +331,7 @@ describe('a batch', () => {
     ['beside some of a large one', 9],
   ])('%s is the same bits in a graph', (_, bank) => {
     const { spec } = specOf(bank, { iterations: 6 });
-    expectCompiled(spec, eager, (stride) => (step, frozen) => compile(step, frozen, { cache, stride }));
+    expectCompiled(spec, eager, (stride) => (step, frozen) => compile(step, frozen, { cache: bench.cache, stride }));
   });
 
   test('has the weighted sum of its terms as its loss', async () => {
@@ -435,7 +406,7 @@ describe('a theft', () => {
     expect(asked.forward).toBe(3 * (2 * 5 * 4 + 4 * 4));
     expect(writes).toBeGreaterThan(20);
     // A process that is killed frees nothing, and here it is the same process.
-    before = tf.memory().numTensors;
+    bench.before = tf.memory().numTensors;
   });
 });
 

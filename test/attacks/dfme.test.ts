@@ -1,8 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import {
   absoluteError,
@@ -21,7 +18,6 @@ import { compose } from '../../src/defenses/compose.js';
 import { type Defense, partsOf } from '../../src/defenses/defense.js';
 import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
-import { loadEngine } from '../../src/engine/engine.js';
 import { standardNormal } from '../../src/engine/ops.js';
 import { take } from '../../src/engine/step.js';
 import { frameOf, wholeState, wholeStep } from '../../src/train/fit.js';
@@ -35,31 +31,26 @@ import { refusal } from '../run/helpers.js';
 import { type AnySpec, context, endOf, type Fitting, failureOf, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 import { expectToSurvive } from './killing.js';
-import { aged, expectCompiled, image, learnerOf, type MakeRunner, normalisationOf, roomy, siteOf } from './stepping.js';
+import {
+  aged,
+  expectCompiled,
+  image,
+  learnerOf,
+  type MakeRunner,
+  normalisationOf,
+  roomy,
+  siteOf,
+  useBench,
+} from './stepping.js';
 
-let cache = '';
+const bench = useBench();
 const net = roomy().build(image, 3);
 const normalisation = normalisationOf();
-beforeAll(async () => {
-  await loadEngine({ execution: 'eager' });
-  cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
-});
-afterAll(() => rmSync(cache, { recursive: true, force: true }));
-
-let before: number;
-beforeEach(() => {
-  before = tf.memory().numTensors;
-});
-afterEach(() => {
-  for (const retired of asked.splice(0)) retired();
-  expect(tf.memory().numTensors).toBe(before);
-});
-const asked: (() => void)[] = [];
 
 const compiled =
   (stride: number): MakeRunner =>
   (step, frozen) =>
-    compile(step, frozen, { cache, stride });
+    compile(step, frozen, { cache: bench.cache, stride });
 
 /** A black box, and how to be rid of it. */
 const blackBox = ({ budget, defense }: { readonly budget?: number; readonly defense?: Defense } = {}) => {
@@ -84,7 +75,7 @@ const blackBox = ({ budget, defense }: { readonly budget?: number; readonly defe
 };
 const victimOf = (options: Parameters<typeof blackBox>[0] = {}): Victim => {
   const { victim, retired } = blackBox(options);
-  asked.push(retired);
+  bench.hold(retired);
   return victim;
 };
 
@@ -422,7 +413,7 @@ test('a theft that is killed before any of its writes goes on to the same bits, 
   expect(writes).toBeGreaterThan(8);
   expect(pool.length).toBe(1);
   // A process that is killed frees nothing, and here it is the same process.
-  before = tf.memory().numTensors;
+  bench.before = tf.memory().numTensors;
 });
 
 describe('options are refused', () => {

@@ -1,8 +1,12 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import type { Normalisation } from '../../src/data/dataset.js';
+import { loadEngine } from '../../src/engine/engine.js';
 import type { Call, Runner, Step } from '../../src/engine/step.js';
 import {
   batchNorm,
@@ -24,6 +28,39 @@ import { bitsOf } from '../engine/bits.js';
 import { recipe } from '../run/helpers.js';
 import type { AnySpec } from '../train/bench.js';
 import { wave } from '../train/tensors.js';
+
+/**
+ * The eager engine (fits are short here: to compile a step would take longer than all of its steps) and a folder for the
+ * graphs of those that are compiled. After each test what it held is let go of, and there are as many tensors as before.
+ */
+export const useBench = () => {
+  const held: (() => void)[] = [];
+  const bench = {
+    cache: '',
+    /** The tensors that there were before the test. */
+    before: 0,
+    /** Keeps something until the test is over, or until all is let go of. */
+    hold: (letGo: () => void): void => {
+      held.push(letGo);
+    },
+    letGo: (): void => {
+      for (const each of held.splice(0)) each();
+    },
+  };
+  beforeAll(async () => {
+    await loadEngine({ execution: 'eager' });
+    bench.cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
+  });
+  afterAll(() => rmSync(bench.cache, { recursive: true, force: true }));
+  beforeEach(() => {
+    bench.before = tf.memory().numTensors;
+  });
+  afterEach(() => {
+    bench.letGo();
+    expect(tf.memory().numTensors).toBe(bench.before);
+  });
+  return bench;
+};
 
 /** A net with two batch norms that takes images of any size. */
 export const roomy = (channels = 4): NetworkPlugin =>

@@ -1,8 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { dafl, generating } from '../../src/attacks/dafl.js';
 import { deepInversion, type Inversion, inverting } from '../../src/attacks/deep-inversion.js';
@@ -14,7 +11,6 @@ import { type Key, key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
-import { loadEngine } from '../../src/engine/engine.js';
 import { standardNormal } from '../../src/engine/ops.js';
 import type { Variables } from '../../src/models/network.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
@@ -47,26 +43,23 @@ import {
   type Tried,
 } from '../train/bench.js';
 import { drifting } from './drifting.js';
-import { aged, expectCompiled, image, learnerOf, type MakeRunner, normalisationOf, roomy, siteOf } from './stepping.js';
+import {
+  aged,
+  expectCompiled,
+  image,
+  learnerOf,
+  type MakeRunner,
+  normalisationOf,
+  roomy,
+  siteOf,
+  useBench,
+} from './stepping.js';
 
-let cache = '';
+const bench = useBench();
 const net = roomy().build(image, 3);
 let variables: Variables;
-beforeAll(async () => {
-  // Fits are short here: to compile a step would take longer than all of its steps.
-  await loadEngine({ execution: 'eager' });
-  cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
+beforeAll(() => {
   variables = aged(net, 'victim');
-});
-afterAll(() => rmSync(cache, { recursive: true, force: true }));
-
-let before: number;
-beforeEach(() => {
-  before = tf.memory().numTensors;
-});
-afterEach(() => {
-  published.splice(0).forEach(retire);
-  expect(tf.memory().numTensors).toBe(before);
 });
 
 const learner = learnerOf();
@@ -76,10 +69,9 @@ const normalisation = normalisationOf();
 /** A victim of which so much may be asked, until the test is over. */
 const victimAt = <A extends Access>(access: A, changes: { readonly budget?: number } = {}): Victim<A> => {
   const victim = publish({ network: net, variables, normalisation, access, ...changes });
-  published.push(victim);
+  bench.hold(() => retire(victim));
   return victim;
 };
-const published: Victim[] = [];
 const siteAt = () => siteOf({ victim: victimAt('weights'), network: net, normalisation });
 
 /** Images of something else, as if at random. */
@@ -177,7 +169,7 @@ describe('compiled, a step is the eager one to the last bit, and leaves nothing 
   const compiled =
     (stride: number): MakeRunner =>
     (step, frozen) =>
-      compile(step, frozen, { cache, stride });
+      compile(step, frozen, { cache: bench.cache, stride });
 
   const phase = (of: Inversion, at: number, compete = 0): void => {
     const site = siteAt();
@@ -335,10 +327,10 @@ describe('a theft', () => {
   test.each(all)('leaves the student’s weights and nothing else (%s)', async (_, attack) => {
     const { doing } = start(attack);
     // The victim's secret.
-    expect(tf.memory().numTensors).toBe(before + 1);
+    expect(tf.memory().numTensors).toBe(bench.before + 1);
     const { last, best } = await succeed(doing);
-    published.splice(0).forEach(retire);
-    expect(tf.memory().numTensors).toBe(before + tree.leaves(last).length);
+    bench.letGo();
+    expect(tf.memory().numTensors).toBe(bench.before + tree.leaves(last).length);
     expect(best).toBeUndefined();
     const names = Object.keys({ ...last.params, ...last.stats }).sort();
     expect(names).toEqual(learner.network.variables.map(({ name }) => name).sort());
@@ -374,8 +366,8 @@ describe('a theft', () => {
       }
       // It is whole where no fit has that number, or that fit has no second step.
       expect(ended).toBe(ended === 'well' && broken > 0 ? 'well' : 'interrupted');
-      published.splice(0).forEach(retire);
-      expect(tf.memory().numTensors, `broken off in fit ${broken}`).toBe(before);
+      bench.letGo();
+      expect(tf.memory().numTensors, `broken off in fit ${broken}`).toBe(bench.before);
     }
   });
 
@@ -387,8 +379,8 @@ describe('a theft', () => {
         throw new FailureError(full);
       };
       expect(await failureOf(start(attack, { keeping }).doing)).toEqual(full);
-      published.splice(0).forEach(retire);
-      expect(tf.memory().numTensors).toBe(before);
+      bench.letGo();
+      expect(tf.memory().numTensors).toBe(bench.before);
     }
   });
 });
@@ -639,7 +631,7 @@ describe('a synthesiser of one’s own', () => {
     expectCompiled(
       spec as unknown as AnySpec,
       eager,
-      (stride) => (step, frozen) => compile(step, frozen, { cache, stride }),
+      (stride) => (step, frozen) => compile(step, frozen, { cache: bench.cache, stride }),
     );
   });
 

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
 import * as ops from '../../src/engine/ops.js';
 import { expectClose, leaked, values, wave } from '../train/tensors.js';
+import { useBackend } from './backends.js';
 
 beforeAll(async () => {
   await loadEngine();
@@ -11,14 +12,7 @@ beforeAll(async () => {
 const seedOf = (a: number, b: number) => tf.tensor1d([a, b], 'int32');
 
 describe.each(['tensorflow', 'cpu'])('on %s', (backend) => {
-  beforeEach(async () => {
-    await tf.setBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(async () => {
-    tf.engine().endScope();
-    await tf.setBackend('tensorflow');
-  });
+  useBackend(backend);
 
   describe('standardNormal', () => {
     it('has mean 0, variance 1 and the tails of a normal distribution', () => {

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
 import { type ResizedCrop, resizedView, type Shift, shiftedView } from '../../src/engine/ops.js';
 import { expectClose, values, wave } from '../train/tensors.js';
+import { useBackend } from './backends.js';
 
 beforeAll(async () => {
   await loadEngine();
@@ -22,14 +23,7 @@ const each = (of: tf.Tensor4D): number[][] => {
 };
 
 describe.each(['tensorflow', 'cpu'])('on %s', (backend) => {
-  beforeEach(async () => {
-    await tf.setBackend(backend);
-    tf.engine().startScope();
-  });
-  afterEach(async () => {
-    tf.engine().endScope();
-    await tf.setBackend('tensorflow');
-  });
+  useBackend(backend);
 
   describe('shiftedView', () => {
     test('moves and mirrors nothing where it is not to', () => {
