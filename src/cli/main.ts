@@ -1,9 +1,10 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
+import { readBytes, showBytes } from '../core/text.js';
 import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
 import { cardPrecisions, executions } from '../engine/execution.js';
-import { checkpointEvery } from '../run/defaults.js';
+import { answers, checkpointEvery } from '../run/defaults.js';
 import { formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
 import type { DiagnoseOptions } from './diagnose.js';
@@ -21,6 +22,12 @@ const wholeFrom1 = (text: string): number => {
 };
 
 const wholeFrom0 = (text: string): number => (text === '0' ? 0 : wholeFrom1(text));
+
+const bytesOrOff = (text: string): number | 'off' => {
+  const bytes = text === 'off' ? text : readBytes(text);
+  if (bytes === undefined) throw new InvalidArgumentError('Give a size, such as 4GB or 500MB, or off.');
+  return bytes;
+};
 
 const andMore = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
@@ -63,6 +70,14 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   const precision = (): Option =>
     new Option('--precision <type>', 'how a graphics card multiplies float32 (default: tf32)').choices(cardPrecisions);
 
+  const recording = (): Option =>
+    new Option(
+      '--answers <size>',
+      'room for recorded answers, so that a victim is asked once for all its students; or off',
+    )
+      .argParser(bytesOrOff)
+      .default(answers, showBytes(answers));
+
   withoutEngine(command('run'))
     .description('run an experiment file: train what is missing, and write and print its matrix')
     .argument('<file>', experimentFile)
@@ -81,6 +96,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .addOption(execution())
     .addOption(precision())
     .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, checkpointEvery)
+    .addOption(recording())
     .action(async (file: string, options: RunOptions) => {
       const { runCommand } = await import('./run.js');
       code = await runCommand(file, options, resuming(argv, options.force));
@@ -96,6 +112,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>)')
     .addOption(execution())
     .addOption(precision())
+    .addOption(recording())
     .action(async (file: string, options: PlanOptions) => {
       const { planCommand } = await import('./plan.js');
       code = await planCommand(file, options);

@@ -1,13 +1,16 @@
-import { counted, showSeconds } from '../core/text.js';
+import { counted, showBytes, showSeconds } from '../core/text.js';
 import { firstFew } from '../data/assemble.js';
+import type { Dataset } from '../data/dataset.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { type Plan, type Stage, trains } from '../experiment/plan.js';
 import { selected } from '../experiment/select.js';
+import { sharings } from '../experiment/sharing.js';
 import { whyStale } from '../experiment/stale.js';
 import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
-import { estimate, type Speeds, speedsFrom } from '../run/estimate.js';
+import { estimate, imagesAsked, type Speeds, speedsFrom } from '../run/estimate.js';
 import type { StageRecord } from '../run/record.js';
+import { bytesOfAnswers } from '../run/recordings.js';
 import { recordIn } from '../run/stage-files.js';
 import { type StageFolder, stagesIn } from '../run/store.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
@@ -20,6 +23,8 @@ export interface PlanOptions extends ExperimentOptions {
   readonly out?: string | undefined;
   readonly execution?: Execution;
   readonly precision?: CardPrecision;
+  /** Bytes. */
+  readonly answers: number | 'off';
 }
 
 /** What a run would do with a stage. */
@@ -89,6 +94,33 @@ const tallied = (states: readonly StageState[]): string =>
     .map(([state, count]) => `${count} ${state}`)
     .join(', ');
 
+/** Whom a run asks once for several students that are still to be trained. */
+export const answersShared = (
+  plan: Plan,
+  data: Dataset,
+  states: readonly StageState[],
+  limit: number | 'off',
+): readonly string[] => {
+  if (limit === 'off') return [];
+  const open = new Set(
+    states.filter(({ state }) => state !== 'cached' && state !== 'failed').map(({ stage }) => stage.id),
+  );
+  return sharings(plan).flatMap(({ victim, stages }) => {
+    const left = stages.filter(({ id }) => open.has(id));
+    if (left.length < 2) return [];
+    const bytes = bytesOfAnswers({ victim, stages: left }, plan, data);
+    const asked = Math.max(...left.map((stage) => imagesAsked(stage, plan, data)));
+    const each = asked === 0 ? '' : ` about ${counted(asked, 'image')}`;
+    if (bytes > limit)
+      return [
+        `${victim} is asked${each} by each of ${left.length} thefts: to record that takes ${showBytes(bytes)} (--answers).`,
+      ];
+    return [
+      `${victim} is asked${each} once for ${left.length} thefts${asked === 0 ? '' : `, recorded in ${showBytes(bytes)}`}.`,
+    ];
+  });
+};
+
 const notApplicable = ({ cells }: Plan): readonly string[] => [
   ...new Set(
     cells.flatMap(({ stages, attack, defense, reason }) =>
@@ -136,5 +168,6 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
   out.log(
     `${counted(plan.cells.length, 'cell')}, ${counted(experiment.seeds.length, 'seed')}; ${counted(states.length, 'stage')}: ${tallied(states)}.`,
   );
+  for (const line of answersShared(plan, planned.data, states, options.answers)) out.log(line);
   out.log(timeLeft(states));
 };

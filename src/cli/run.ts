@@ -46,6 +46,8 @@ export interface RunOptions extends ExperimentOptions {
   readonly execution?: Execution;
   readonly precision?: CardPrecision;
   readonly checkpointEvery: number;
+  /** Bytes. */
+  readonly answers: number | 'off';
 }
 
 /** Runs the experiments of a file one after the other and writes their matrices. Gives the exit code. */
@@ -129,14 +131,15 @@ const runOne = async (
 
 const executorsFor = async (
   file: string,
-  { checkpointEvery, jobs, data, seed, scale }: RunOptions,
+  { checkpointEvery, jobs, data, seed, scale, ...options }: RunOptions,
   prepared: Prepared,
   store: Store,
   signal: AbortSignal,
   git: GitState | undefined,
-): Promise<readonly Executor[]> =>
-  jobs === 1
-    ? [localExecutor({ ...prepared, store, version: await version(), checkpointEvery, signal, git })]
+): Promise<readonly Executor[]> => {
+  const answers = options.answers === 'off' ? undefined : options.answers;
+  return jobs === 1
+    ? [localExecutor({ ...prepared, store, version: await version(), checkpointEvery, answers, signal, git })]
     : Array.from({ length: jobs }, () =>
         processExecutor({
           script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
@@ -151,11 +154,13 @@ const executorsFor = async (
             execution: prepared.engine.execution,
             precision: prepared.engine.precision,
             checkpointEvery,
+            answers,
             git,
           },
           signal,
         }),
       );
+};
 
 const threadsEach = (jobs: number): number => Math.max(1, Math.floor(availableParallelism() / jobs));
 

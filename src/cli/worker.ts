@@ -8,7 +8,10 @@ import { openExperiments } from './experiment-file.js';
 /** A worker of `run --jobs`: serves its parent until that goes away. */
 export const workerCommand = (): Promise<void> =>
   serveStages(
-    async ({ file, data, seed, scale, store, threads, execution, precision, checkpointEvery, git }, signal) => {
+    async (
+      { file, data, seed, scale, store, threads, execution, precision, checkpointEvery, answers, git },
+      signal,
+    ) => {
       const [{ experiment }] = (await openExperiments(file, { data, seed, scale })) as [Located];
       // What is to be said of the engine its parent has said.
       await loadEngine({ threads, execution, precision, say: () => undefined });
@@ -20,6 +23,7 @@ export const workerCommand = (): Promise<void> =>
         version: await version(),
         signal,
         checkpointEvery,
+        answers,
         git,
       };
     },

@@ -32,3 +32,17 @@ export const showSeconds = (seconds: number): string => {
 /** A name in the code as words: `engineVersion` as `engine version`. */
 export const inWords = (name: string): string =>
   name.replace(/(?<=[a-z0-9])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+
+/** `274 MB`, `3.4 GB`: decimal units. */
+export const showBytes = (bytes: number): string => {
+  if (bytes < 1e6) return `${Math.ceil(bytes / 1e3)} kB`;
+  return bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+};
+
+const units: Readonly<Record<string, number>> = { kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12 };
+
+/** `4GB`, `500 MB` as bytes; undefined where it is neither. */
+export const readBytes = (text: string): number | undefined => {
+  const [, number, unit] = /^(\d+(?:\.\d+)?) ?([kmgt]b)$/i.exec(text.trim()) ?? [];
+  return number === undefined ? undefined : Number(number) * (units[(unit as string).toLowerCase()] as number);
+};

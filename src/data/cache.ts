@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheFolder } from '../core/cache-folder.js';
+import { sha256 } from '../core/hash.js';
 import { checkDecoded, type Decoded, type DecodedExamples, fingerprintOf, labelArray } from './assemble.js';
 import type { Dataset, Examples, LoadOptions } from './dataset.js';
 import { pixelFile } from './pixels.js';
@@ -44,9 +45,7 @@ export const stampOf = (
 
 /** One file a source and set of options, so that a changed source replaces its entry instead of adding one. */
 const entryFile = (folder: string, { name, path, options }: CacheEntry): string => {
-  const digest = createHash('sha256')
-    .update(JSON.stringify([path, options]))
-    .digest('hex');
+  const digest = sha256(JSON.stringify([path, options]));
   return join(folder, `${name}-${digest.slice(0, 16)}.bin`);
 };
 

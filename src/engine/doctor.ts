@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as E from 'fp-ts/lib/Either.js';
+import { showBytes } from '../core/text.js';
 import { type Engine, engineChoice, TFJS_CPU_SLOWER } from './engine.js';
 import type { Execution } from './execution.js';
 import type { SelfTest } from './self-test.js';
@@ -18,7 +19,6 @@ import {
 } from './setup/machine.js';
 import { type Ran, run } from './setup/process.js';
 import { thisProcessor, vectorLevel } from './setup/processor.js';
-import { showBytes } from './setup/progress.js';
 import { installedPackage } from './setup/tfjs-node.js';
 import { TENSORFLOW, TFJS_NODE } from './setup/wheels.js';
 

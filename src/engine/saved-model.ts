@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -13,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { PbfWriter as Writer } from 'pbf';
+import { sha256 } from '../core/hash.js';
 import { DTYPES } from './backend.js';
 import type { AttrValue, Graph, GraphFunction, GraphNode } from './graph.js';
 import type { Form } from './trace.js';
@@ -161,7 +161,7 @@ const prune = (cache: string): void => {
  */
 export const storeGraph = (graph: Graph, cache: string, elsewhere?: string): string => {
   const content = savedModel(graph);
-  const name = createHash('sha256').update(content).digest('hex').slice(0, 32);
+  const name = sha256(content).slice(0, 32);
   try {
     return storeIn(cache, name, content);
   } catch (error) {

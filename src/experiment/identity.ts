@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { FailureError, failure, refusal } from '../core/errors.js';
+import { sha256 } from '../core/hash.js';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -15,8 +15,6 @@ export interface Source {
 
 /** Sources by module URL. */
 export type Sources = ReadonlyMap<string, Source>;
-
-export const sha256 = (data: string | Uint8Array): string => createHash('sha256').update(data).digest('hex');
 
 /** A plugin, whatever its kind: functions beside the parameters and the module that they depend on. */
 interface Plugin {

@@ -1,6 +1,7 @@
 import { type AnyAttack, labelled, type Ownership, ownsAShare } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { FailureError, type Refusal, refusal } from '../core/errors.js';
+import { sha256 } from '../core/hash.js';
 import { percentage } from '../core/text.js';
 import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
@@ -11,7 +12,7 @@ import { isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
 import { countInUse } from './data-access.js';
 import type { Experiment } from './experiment.js';
-import { canonical, type Json, type Sources, sha256 } from './identity.js';
+import { canonical, type Json, type Sources } from './identity.js';
 import { checkWeights, type Weights } from './pretrained.js';
 
 /** What a stage does; the plugins it does it with are values of the experiment. */

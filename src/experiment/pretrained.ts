@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import { attempt, FailureError, failure, orThrow, type Refusal, refusal } from '../core/errors.js';
+import { sha256 } from '../core/hash.js';
 import { decodeSafetensors, notFinite, type Safetensors } from '../core/safetensors.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Network } from '../models/network.js';
 import { checkStateDict, type StateDict, stateDictShape } from '../models/state-dict.js';
-import { sha256 } from './identity.js';
 
 /** A pretrained teacher's file. */
 export interface Weights extends Safetensors {

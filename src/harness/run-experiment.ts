@@ -18,6 +18,8 @@ export interface RunExperimentOptions {
   readonly threads?: number;
   /** Steps between two checkpoints. Default 200, as on the command line. */
   readonly checkpointEvery?: number;
+  /** Bytes that recorded answers may take in the store; 'off': every student asks its victim anew. Default 4 GB. */
+  readonly answers?: number | 'off';
   readonly signal?: AbortSignal;
 }
 
@@ -34,13 +36,26 @@ export interface Ran {
  */
 export const runExperiment = async (
   experiment: Experiment,
-  { folder, threads, checkpointEvery = defaults.checkpointEvery, signal }: RunExperimentOptions,
+  {
+    folder,
+    threads,
+    checkpointEvery = defaults.checkpointEvery,
+    answers = defaults.answers,
+    signal,
+  }: RunExperimentOptions,
 ): Promise<Ran> => {
   await orThrow(prepareEngine(threads === undefined ? {} : { threads }));
   const prepared = await prepare(experiment);
   const { store: root } = foldersOf(experiment, resolve(folder, experiment.name));
   const store = openStore(root, () => undefined);
-  const environment = { ...prepared, store, version: await version(), checkpointEvery, signal };
+  const environment = {
+    ...prepared,
+    store,
+    version: await version(),
+    checkpointEvery,
+    answers: answers === 'off' ? undefined : answers,
+    signal,
+  };
   const outcomes = await run(prepared.plan, store, [localExecutor(environment)], () => undefined);
   return {
     matrix: await collect(prepared, store, outcomes),

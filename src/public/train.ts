@@ -19,7 +19,8 @@ export {
   withRecipe,
 } from '../train/classifier.js';
 export { accuracyOn, logitsOn } from '../train/evaluate.js';
-export type { EpochRecord, FitResult, FitSpec, FitStep, Given } from '../train/fit.js';
+export type { EpochRecord, FitResult, FitSpec } from '../train/fit.js';
+export type { FitStep, Given } from '../train/fit-step.js';
 export { unrecorded, valueAndGradient } from '../train/gradient.js';
 export {
   type ImageSet,

@@ -28,6 +28,8 @@ export interface Effort {
   readonly steps: number;
   readonly images: number;
   readonly seconds: number;
+  /** Images about which the victim's net was not asked, since it had been before. */
+  readonly replayed: number;
 }
 
 /** What making something took, and asked of the victim: added again when a resumed run finds it made. */
@@ -37,7 +39,7 @@ export interface Footprint {
   readonly effort: Effort;
 }
 
-const noEffort: Effort = { steps: 0, images: 0, seconds: 0 };
+const noEffort: Effort = { steps: 0, images: 0, seconds: 0, replayed: 0 };
 
 /** Names of tensors in the files of a stage in the making. */
 const [stateName, memoryName] = ['state', 'memory'];
@@ -256,7 +258,7 @@ const keptFit = async <
   Data extends Tree,
   A extends Access,
 >(
-  { staging, signal, checkpointEvery, emit, warn }: StageRun,
+  { staging, signal, checkpointEvery, emit, warn, recordings }: StageRun,
   fitKey: Key,
   name: string,
   spec: FitSpec<Frozen, State, Batch, Kept, Data, A>,
@@ -275,11 +277,8 @@ const keptFit = async <
   const weights = finished === undefined ? undefined : await staging.readTensors(weightsOf(name));
   if (finished !== undefined && weights !== undefined) {
     const { best, ...rest } = finished;
-    const { queries, forward, backward, shift, steps, images, seconds } = finished;
-    session.found(
-      { asked: { queries, forward, backward }, shift, effort: { steps, images, seconds } },
-      weights.tensors,
-    );
+    const { queries, forward, backward, shift } = finished;
+    session.found({ asked: { queries, forward, backward }, shift, effort: effortOf(finished) }, weights.tensors);
     const state = spec.init(fitKey.split('init'));
     try {
       const read = (which: 'last' | 'best') => restoreTree(spec.keep(state), weights.tensors, which);
@@ -316,9 +315,10 @@ const keptFit = async <
     },
     warn,
     note: (message) => emit({ type: 'note', message }),
+    recordings,
   });
   const { last, best, ...rest } = fitted;
-  session.spent({ steps: rest.steps, images: rest.images, seconds: rest.seconds });
+  session.spent(effortOf(rest));
   await staging.writeTensors(
     weightsOf(name),
     Object.fromEntries([
@@ -334,6 +334,8 @@ const keptFit = async <
   await staging.remove(checkpoint);
   return fitted;
 };
+
+const effortOf = ({ steps, images, seconds, replayed }: Effort): Effort => ({ steps, images, seconds, replayed });
 
 /**
  * Whether a fit is of the model that its stage is for; others that a plugin makes on the way are told apart by name.

@@ -63,6 +63,10 @@ export const stepsOf = ({ work }: Stage, plan: Plan, data: Dataset): number | un
   return work.student.recipe.epochs * stepsPerPass(images.train, work.student);
 };
 
+/** Images about which a theft asks its victim, at most, where a plan tells; else 0. */
+export const imagesAsked = (stage: Stage, plan: Plan, data: Dataset): number =>
+  stage.work.kind === 'steal' ? (stepsOf(stage, plan, data) ?? 0) * stage.work.student.recipe.batch : 0;
+
 /** Seconds that a stage will take, as far as earlier ones tell; never a guess. */
 export const estimate = (stage: Stage, speeds: Speeds, plan: Plan, data: Dataset): number | undefined => {
   const like = speeds.ofLike(stage);

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
+import { sha256 } from '../core/hash.js';
 import { decodeImage, encodePng } from '../data/images.js';
-import { sha256 } from '../experiment/identity.js';
 import type { ImageShape } from '../models/network.js';
 import type { Synthesised } from '../train/context.js';
 import type { Pictures } from '../train/pictures.js';

@@ -33,6 +33,11 @@ export interface TrainingRecord {
    */
   readonly forward: number;
   readonly backward: number;
+  /**
+   * Images among these about which the victim's net had been asked before, by another stage: its logits were read, and
+   * what is told of them was computed anew. Absent where there are none.
+   */
+  readonly replayed?: number;
   /** Answers that the victim gives in all, where that is limited. */
   readonly budget?: number;
   /** What the victim's defences changed in the answers that were given: means over queries. */

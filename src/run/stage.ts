@@ -5,6 +5,7 @@ import { inspectStage } from './inspect.js';
 import { measureStage } from './measure.js';
 import { files } from './outputs.js';
 import type { Provenance, StageRecord, TrainingRecord } from './record.js';
+import { recordingsOf } from './recordings.js';
 import type { StagingDir } from './store.js';
 import { trainStage } from './train-stage.js';
 import type { RunEnvironment, StageEvent, StageRun } from './types.js';
@@ -48,7 +49,9 @@ export const runStage = async (
   };
   try {
     const { signal, checkpointEvery } = environment;
-    const stageRun: StageRun = { stage: stage.id, staging, signal, checkpointEvery, emit, warn };
+    const note = (message: string): void => emit({ type: 'note', message });
+    const recordings = await recordingsOf(environment, stage, note);
+    const stageRun: StageRun = { stage: stage.id, staging, signal, checkpointEvery, emit, warn, recordings };
     const { work } = stage;
     const training = await working(environment, stage, work, stageRun);
     return await finish(record(training === undefined ? {} : { training }));

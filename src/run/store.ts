@@ -67,6 +67,11 @@ const begunEnding = '.partial';
 
 const locksFolder = 'locks';
 
+const answersFolder = 'answers';
+
+/** Where a store keeps what victims answered. */
+export const answersIn = (root: string): string => join(root, answersFolder);
+
 /** The folder of a stage, with nothing in it checked. */
 export interface StageFolder {
   readonly state: 'finished' | 'begun';
@@ -75,7 +80,8 @@ export interface StageFolder {
 
 /** Every stage in a store by its id; none where there is no store. Changes nothing. */
 export const stagesIn = async (root: string): Promise<ReadonlyMap<string, StageFolder>> => {
-  const names = (await readdir(root).catch(() => [])).filter((name) => name !== locksFolder);
+  const others = [locksFolder, answersFolder];
+  const names = (await readdir(root).catch(() => [])).filter((name) => !others.includes(name));
   const isBegun = (name: string): boolean => name.endsWith(begunEnding);
   const begun = names.filter(isBegun).map((name): [string, StageFolder] => {
     return [name.slice(0, -begunEnding.length), { state: 'begun', folder: join(root, name) }];

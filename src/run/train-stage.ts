@@ -91,6 +91,8 @@ export const trainStage = async (
           wrappers: ready,
           secret: key(`seed ${secret}`).split('secret').int32Pair(),
           budget,
+          // A stage's identity covers the net's code and the engine's arithmetic.
+          identity: `${stage.inputs[role]} ${experiment.select}`,
         });
         return use(victim).finally(() => retire(victim));
       });
@@ -288,6 +290,7 @@ const keepModel = async (
     steps: effort.steps,
     images: effort.images,
     ...asked,
+    ...(effort.replayed === 0 ? {} : { replayed: effort.replayed }),
     ...(budget === undefined ? {} : { budget }),
     ...(asked.queries === 0 || shift.l1 === 0 ? {} : { answers: perQuery(shift, asked.queries) }),
     stepsPerSecond: effort.seconds === 0 ? 0 : effort.steps / effort.seconds,

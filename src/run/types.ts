@@ -3,6 +3,7 @@ import type { Engine } from '../engine/engine.js';
 import type { Others } from '../experiment/data-access.js';
 import type { Plan } from '../experiment/plan.js';
 import type { EpochRecord, FitProgress } from '../train/fit.js';
+import type { Recordings } from '../train/recordings.js';
 import type { GitState } from './git.js';
 import type { StagingDir, Store } from './store.js';
 
@@ -19,6 +20,8 @@ export interface RunEnvironment {
   readonly git?: GitState | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly checkpointEvery: number;
+  /** Bytes that recorded answers may take in the store. Absent: none are kept or read, and each stage asks its victim. */
+  readonly answers?: number | undefined;
 }
 
 /** What a stage tells while it runs. */
@@ -40,4 +43,5 @@ export interface StageRun {
   readonly checkpointEvery: number;
   readonly emit: (event: StageEvent) => void;
   readonly warn: (message: string) => void;
+  readonly recordings?: Recordings | undefined;
 }

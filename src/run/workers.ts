@@ -18,6 +18,7 @@ export interface WorkerSetup {
   readonly execution: Execution;
   readonly precision: CardPrecision;
   readonly checkpointEvery: number;
+  readonly answers: number | undefined;
   readonly git: GitState | undefined;
 }
 

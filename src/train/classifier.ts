@@ -4,7 +4,8 @@ import { clone, type Tree } from '../core/tree.js';
 import { augment, inBfloat16 } from '../engine/ops.js';
 import type { ApplyOptions, Named, Network, Output, Variables } from '../models/network.js';
 import { accuracyBy, evaluationStep } from './evaluate.js';
-import type { FitSpec, FitStep } from './fit.js';
+import type { FitSpec } from './fit.js';
+import type { FitStep } from './fit-step.js';
 import { valueAndGradient } from './gradient.js';
 import {
   type ImageSet,

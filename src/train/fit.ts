@@ -4,56 +4,27 @@ import type { Key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
 import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
 import { runner as runnerOf } from '../engine/runner.js';
-import {
-  type Call,
-  formOf,
-  type Run,
-  type Step,
-  type StepInputs,
-  type Taken,
-  take as takeStep,
-} from '../engine/step.js';
-import type { Named } from '../models/network.js';
+import { type Call, formOf, type Run, type Step, take as takeStep } from '../engine/step.js';
+import { type FitStep, frameOf, type Noted, wholeState, wholeStep } from './fit-step.js';
 import {
   type Access,
+  type Answering,
   type AnswerShift,
   type Asked,
   budgetOf,
   checkShift,
   noShift,
   nothingAsked,
-  type Oracle,
-  open,
   plus,
   readShift,
   remember,
   sessionOf,
-  tensorsOf,
   type Victim,
-  type VictimTensors,
 } from './oracle.js';
 import type { Pictures } from './pictures.js';
+import { answered, type Recordings } from './recordings.js';
 import type { Schedule } from './schedules.js';
 import type { NoTensors, Source } from './source.js';
-
-/** What a fit's step finds besides its state. */
-export interface Given<Frozen extends Tree = NoTensors, Data extends Tree = NoTensors, A extends Access = Access> {
-  /** The spec's own tensors. */
-  readonly frozen: Frozen;
-  /** The source's. */
-  readonly data: Data;
-  /** The spec's victim, open for this step; an empty record where it names none. */
-  readonly victim: Oracle<A>;
-}
-
-/** One pure step: arithmetic on tensors and questions to the victim, and nothing else; see `Step`. */
-export type FitStep<
-  Frozen extends Tree,
-  State extends Tree,
-  Batch extends Tree,
-  Data extends Tree = NoTensors,
-  A extends Access = Access,
-> = (given: Given<Frozen, Data, A>, state: State, batch: Batch, inputs: StepInputs) => Taken<State, Named>;
 
 /** Everything that determines what a fit computes. */
 export interface FitSpec<
@@ -124,6 +95,8 @@ export interface FitResult<Kept extends Tree> extends Asked {
   readonly seconds: number;
   /** By how much the victim's defences changed the answers that were given, summed over them. */
   readonly shift: AnswerShift;
+  /** Images about which the victim's net had been asked before, by another fit: its logits were read, not computed. */
+  readonly replayed: number;
   /** Why it took fewer steps than planned: the victim gives no more answers. */
   readonly ended?: 'budget';
   readonly history: readonly EpochRecord[];
@@ -159,6 +132,8 @@ export interface FitHost {
   readonly warn: (message: string) => void;
   /** Told why it takes its time just now. */
   readonly note?: (message: string) => void;
+  /** What victims gave to other fits, and where this one leaves what it was given. */
+  readonly recordings?: Recordings | undefined;
 }
 
 /** A fit frozen between two steps: tensors by path, and numbers. */
@@ -172,6 +147,7 @@ interface CheckpointMeta {
   readonly images: number;
   readonly asked: Asked;
   readonly shift: AnswerShift;
+  readonly replayed: number;
   readonly seconds: number;
   /** Sums over the current epoch's images, to be divided by `epochImages`. */
   readonly sums: Readonly<Record<string, number>>;
@@ -240,70 +216,6 @@ const beatsChance = (accuracy: number, classes: number, images: number): boolean
   return accuracy > chance + Math.sqrt((chance * (1 - chance)) / images);
 };
 
-/** A fit's state as it is checkpointed: the spec's own, and what the victim's defences remember. */
-export type Whole<State extends Tree> = { readonly own: State; readonly memory: Tree };
-
-/** What a step of a fit gives to be read. */
-export type Noted = { readonly metrics: Named; readonly shift?: tf.Tensor1D };
-
-/** What a fit's steps read and do not change. */
-export type Frame<Frozen extends Tree, Data extends Tree> = {
-  readonly frozen: Frozen;
-  readonly data: Data;
-  readonly victim: VictimTensors | NoTensors;
-};
-
-/**
- * A spec's step as a runner takes it: with its victim open, on a state that holds what the victim's defences remember.
- * `told` is what a step of this batch asks, whenever one is taken operation by operation, or traced.
- */
-export const wholeStep =
-  <Frozen extends Tree, State extends Tree, Batch extends Tree, Data extends Tree, A extends Access>(
-    { step, victim }: Pick<FitSpec<Frozen, State, Batch, Tree, Data, A>, 'step' | 'victim'>,
-    told: (batch: Batch, asked: Asked) => void = () => undefined,
-  ): Step<Frame<Frozen, Data>, Whole<State>, Batch, Noted> =>
-  (given, { own, memory }, batch, inputs) => {
-    if (victim === undefined) {
-      const { state, metrics } = step({ ...given, victim: {} as Oracle<A> }, own, batch, inputs);
-      return { state: { own: state, memory }, metrics: { metrics } };
-    }
-    const { oracle, close } = open(victim, { tensors: given.victim as VictimTensors, memory, seed: inputs.seed });
-    const taken = orClose(() => step({ ...given, victim: oracle }, own, batch, inputs), close);
-    const { asked, shift, memory: next } = close();
-    told(batch, asked);
-    const { state, metrics } = taken;
-    return { state: { own: state, memory: next }, metrics: shift === undefined ? { metrics } : { metrics, shift } };
-  };
-
-/** What a body gives; where it throws, something is closed first. */
-const orClose = <A>(body: () => A, close: () => unknown): A => {
-  try {
-    return body();
-  } catch (error) {
-    close();
-    throw error;
-  }
-};
-
-/** What the steps of a spec read, on a source's data. */
-export const frameOf = <Frozen extends Tree, Data extends Tree, A extends Access>(
-  { frozen, victim }: { readonly frozen?: Frozen | undefined; readonly victim?: Victim<A> | undefined },
-  data: Data,
-): Frame<Frozen, Data> => ({
-  frozen: (frozen ?? {}) as Frozen,
-  data,
-  victim: victim === undefined ? {} : tensorsOf(victim),
-});
-
-/** The state before the first step, which the caller owns. */
-export const wholeState = <State extends Tree, A extends Access>(
-  { init, victim }: { readonly init: (key: Key) => State; readonly victim?: Victim<A> | undefined },
-  key: Key,
-): Whole<State> => ({
-  own: init(key),
-  memory: victim === undefined ? {} : clone(sessionOf(victim).memory),
-});
-
 /**
  * Runs a step over a source of batches for a number of epochs: the project's only training loop. Resumes from the
  * host's checkpoint exactly: batch order, learning rate and seeds depend on the keys and the step's number alone.
@@ -335,8 +247,11 @@ export const fit = async <
   /** What a step asks the victim, by the form of its batch: known once the step was taken, or traced. */
   const costs = new Map<string, Asked>();
   const frame = frameOf(spec, source.data);
-  const step = wholeStep(spec, (batch: Batch, asked) => costs.set(formOf(batch).join(), asked));
+  const stepOf = (answering?: Answering) =>
+    wholeStep(spec, (batch: Batch, asked) => costs.set(formOf(batch).join(), asked), answering);
+  const step = stepOf();
   const runner = runnerOf(step, frame, host);
+  const taking = answered(spec, { runner, frame, stepOf }, { key: host.key, source, recordings: host.recordings });
   const validate = spec.validate?.((other) =>
     runner.also((given, { own, memory }, batch, inputs) => {
       const { state, metrics } = other(given, own, batch, inputs);
@@ -365,6 +280,7 @@ export const fit = async <
       images,
       asked,
       shift,
+      replayed: replayedBefore,
       seconds,
       epochImages,
       epochSeconds,
@@ -373,6 +289,7 @@ export const fit = async <
       images: 0,
       asked: nothingAsked,
       shift: noShift,
+      replayed: 0,
       seconds: 0,
       epochImages: 0,
       epochSeconds: 0,
@@ -487,7 +404,7 @@ export const fit = async <
           calls.push(next.call);
           sizes.push(next.size);
         }
-        runner.run(calls).forEach((noted, i) => {
+        taking.run(taken, calls).forEach((noted, i) => {
           pending.push({ noted, images: sizes[i] as number });
         });
         taken += calls.length;
@@ -498,15 +415,21 @@ export const fit = async <
       }
     };
 
+    const replayed = (): number => replayedBefore + taking.replayed();
+
     const save = async (): Promise<void> => {
       drain();
+      taking.flush();
       const held = runner.read();
       const tensors = Object.fromEntries([
         ...savedTree(held, 'state'),
         ...(best === undefined ? [] : savedTree(best.kept, 'best')),
       ]);
       dispose(held);
-      const meta = { step: taken, images, asked, shift, seconds, sums, epochImages, epochSeconds, history };
+      const meta = {
+        ...{ step: taken, images, asked, shift, replayed: replayed(), seconds },
+        ...{ sums, epochImages, epochSeconds, history },
+      };
       await host.save({
         tensors,
         meta: best === undefined ? meta : { ...meta, best: { epoch: best.epoch, validation: best.validation } },
@@ -606,13 +529,15 @@ export const fit = async <
       if (epochEnds && epochImages > 0) await endEpoch();
       if (taken % host.checkpointEvery === 0 && taken < steps) await save();
     }
+    taking.flush();
     const last = kept();
     if (session !== undefined) {
       const held = runner.read();
       remember(session, { asked, shift, memory: clone(held.memory) });
       dispose(held);
     }
-    const result = { last, steps, images, ...asked, shift, seconds, history, execution: runner.execution };
+    const counts = { steps, images, ...asked, shift, replayed: replayed(), seconds };
+    const result = { last, ...counts, history, execution: runner.execution };
     const chosen = best;
     best = undefined;
     return {

@@ -1,8 +1,11 @@
+import { createHash } from 'node:crypto';
 import * as tf from '@tensorflow/tfjs';
+import { sha256 } from '../core/hash.js';
 import type { Key } from '../core/random.js';
 import { map } from '../core/tree.js';
 import { trainingBatches } from '../data/batches.js';
-import type { Augmentation, Examples, Normalisation } from '../data/dataset.js';
+import type { Augmentation, Examples, Normalisation, Pixels } from '../data/dataset.js';
+import { imagesAt } from '../data/pixels.js';
 import * as ops from '../engine/ops.js';
 import type { ImageShape } from '../models/network.js';
 import type { Source } from './source.js';
@@ -137,8 +140,26 @@ export const imageSource = (
         }
       : {},
     at: resident ? placesAt : broughtAt,
+    // Of what is beside the images no question to a victim is made.
+    identity: (leaf) => {
+      if (leaf === 'places') return `${batchSize} of ${sha256(bytesIn(chosen))}`;
+      if (leaf !== 'bytes') return undefined;
+      const everything = Int32Array.from({ length: all.count }, (_, i) => i);
+      return resident ? hashOf(all.images, shape, everything) : `${batchSize} of ${hashOf(all.images, shape, chosen)}`;
+    },
   };
 };
+
+/** The images at some indices, as one hash; a thousand are in memory at a time. */
+const hashOf = (images: Pixels, { height, width, channels }: ImageShape, indices: Int32Array): string => {
+  const hash = createHash('sha256');
+  for (let at = 0; at < indices.length; at += 1000)
+    hash.update(imagesAt(images, height * width * channels, indices.subarray(at, at + 1000)));
+  return hash.digest('hex');
+};
+
+const bytesIn = ({ buffer, byteOffset, byteLength }: Int32Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** Answers to some of many images as rows for all of them: zeros, which no batch asks for, where there is none. */
 const rowsByExample = ({ values, size }: StoredAnswers, indices: Int32Array, count: number): StoredAnswers => {

@@ -202,6 +202,7 @@ interface Hidden {
   readonly normalisation: Normalisation;
   readonly wrappers: readonly Wrapper[];
   readonly budget: number | undefined;
+  readonly identity: string | undefined;
   readonly tensors: VictimTensors;
   readonly session: Session;
 }
@@ -231,6 +232,8 @@ export interface Publication<A extends Access> {
   readonly secret?: readonly [number, number];
   /** Answers that may be asked for in all. */
   readonly budget?: number | undefined;
+  /** What its net computes, in a word: equal for equal weights of an equal net on one arithmetic. Default: unknown. */
+  readonly identity?: string | undefined;
 }
 
 /** A trained network as a victim. `retire` it when nobody asks it any more. */
@@ -242,6 +245,7 @@ export const publish = <A extends Access = 'weights'>({
   wrappers = [],
   secret = [0, 0],
   budget,
+  identity,
 }: Publication<A>): Victim<A> => {
   if (wrappers.length > 0 && rank[access] > rank.probabilities)
     throw new FailureError(
@@ -270,6 +274,7 @@ export const publish = <A extends Access = 'weights'>({
     normalisation,
     wrappers,
     budget: isBlackBox(access) ? budget : undefined,
+    identity,
     tensors,
     session,
   });
@@ -312,6 +317,9 @@ export const tensorsOf = (victim: Victim): VictimTensors => hiddenOf(victim).ten
 /** Answers that a black box gives in all; undefined without a limit, and for an attacker who holds the weights. */
 export const budgetOf = (victim: Victim): number | undefined => hiddenOf(victim).budget;
 
+/** What a victim's net computes, in a word, where that is known. */
+export const identityOf = (victim: Victim): string | undefined => hiddenOf(victim).identity;
+
 /** Properties that are beyond an access, which say so when they are read. */
 const refuseBeyond = (of: object, access: Access, needs: Readonly<Record<string, Access>>): void => {
   for (const [name, need] of Object.entries(needs)) {
@@ -346,7 +354,12 @@ export interface Opening {
   readonly seed: tf.Tensor1D;
   /** What defences come to remember is thrown away. */
   readonly frozen?: boolean;
+  /** Stands between a question and the net. Default: the net answers. */
+  readonly answering?: Answering;
 }
+
+/** Gives the logits [batch, classes] to clipped pixels, which the net would. */
+export type Answering = (pixels: tf.Tensor4D, net: () => tf.Tensor2D) => tf.Tensor2D;
 
 /**
  * Opens a victim inside a step. Everything it is asked there is counted, and the defences' state is handed from call to
@@ -354,7 +367,7 @@ export interface Opening {
  */
 export const open = <A extends Access>(
   victim: Victim<A>,
-  { tensors, memory, seed, frozen = false }: Opening,
+  { tensors, memory, seed, frozen = false, answering = (_, net) => net() }: Opening,
 ): Opened<A> => {
   const { access, network, normalisation, wrappers } = hiddenOf(victim);
   const { variables } = tensors;
@@ -383,7 +396,8 @@ export const open = <A extends Access>(
       count({ backward: images.shape[0] }),
     );
   /** Of pixels that are clipped already. */
-  const clean = (pixels: tf.Tensor4D): tf.Tensor2D => through(normalisePixels(pixels, normalisation)).logits;
+  const clean = (pixels: tf.Tensor4D): tf.Tensor2D =>
+    answering(pixels, () => through(normalisePixels(pixels, normalisation)).logits);
 
   /** What the defences make of an answer. A label stays the one before a wrapper that preserves it. */
   const wrapped = (images: tf.Tensor4D): { readonly logProbabilities: tf.Tensor2D; readonly labels: tf.Tensor1D } => {

@@ -11,6 +11,11 @@ export interface Source<Batch extends Tree, Data extends Tree = NoTensors> {
    * first ones, where a source can give fewer. The caller disposes of it.
    */
   at(step: number, atMost?: number): { readonly batch: Batch; readonly images: number };
+  /**
+   * What a leaf of its batches, or of `data`, holds, in a word: two sources of one key that say the same give the same
+   * numbers there at every step. Default: unknown.
+   */
+  readonly identity?: (leaf: string) => string | undefined;
 }
 
 /** A tree without leaves: nothing frozen, no data, no memory. */

@@ -15,7 +15,8 @@ import {
   updateOn,
 } from './classifier.js';
 import type { Context, Synthesised } from './context.js';
-import type { FitResult, FitSpec, FitStep } from './fit.js';
+import type { FitResult, FitSpec } from './fit.js';
+import type { FitStep } from './fit-step.js';
 import { type ImageSet, type RawBatch, type Resident, toPixels, type UnlabelledBatch } from './images.js';
 import { predicted } from './logits.js';
 import { crossEntropy, detach, distillationKl } from './losses.js';

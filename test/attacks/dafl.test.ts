@@ -5,7 +5,7 @@ import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { take } from '../../src/engine/step.js';
 import type { ClassifierState } from '../../src/train/classifier.js';
-import { frameOf, wholeStep } from '../../src/train/fit.js';
+import { frameOf, wholeStep } from '../../src/train/fit-step.js';
 import { distillationKl } from '../../src/train/losses.js';
 import { tensorsOf } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';

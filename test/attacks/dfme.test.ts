@@ -20,7 +20,7 @@ import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
 import { standardNormal } from '../../src/engine/ops.js';
 import { take } from '../../src/engine/step.js';
-import { frameOf, wholeState, wholeStep } from '../../src/train/fit.js';
+import { frameOf, wholeState, wholeStep } from '../../src/train/fit-step.js';
 import { distillationKl } from '../../src/train/losses.js';
 import { type Answers, publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';

@@ -20,7 +20,7 @@ import {
 } from '../../src/models/layers.js';
 import type { ImageShape, Network, NetworkPlugin, Variables } from '../../src/models/network.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
-import { frameOf, wholeState, wholeStep } from '../../src/train/fit.js';
+import { frameOf, wholeState, wholeStep } from '../../src/train/fit-step.js';
 import { publish, retire } from '../../src/train/oracle.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import type { SynthesisContext } from '../../src/train/synthesis.js';

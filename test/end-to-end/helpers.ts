@@ -6,6 +6,7 @@ import { afterAll } from 'vitest';
 import type { Experiment } from '../../src/experiment/experiment.js';
 import { collect, prepare } from '../../src/harness/session.js';
 import type { Matrix } from '../../src/results/types.js';
+import { answers } from '../../src/run/defaults.js';
 import { localExecutor } from '../../src/run/executor.js';
 import type { Outcome } from '../../src/run/record.js';
 import { type RunEvent, run } from '../../src/run/scheduler.js';
@@ -30,18 +31,19 @@ export interface Options {
   readonly signal?: AbortSignal;
   readonly tell?: (event: RunEvent) => void;
   readonly checkpointEvery?: number;
+  readonly answers?: number | undefined;
 }
 
 /** Runs an experiment in this process with a store of its own. */
 export const ran = async (
   experiment: Experiment,
   root: string,
-  { signal, tell = () => undefined, checkpointEvery = 2 }: Options = {},
+  { signal, tell = () => undefined, checkpointEvery = 2, ...options }: Options = {},
 ): Promise<Ran> => {
   const prepared = await prepare(experiment);
   const damages: string[] = [];
   const store = openStore(root, (_, file) => damages.push(file));
-  const environment = { ...prepared, store, version: 'test', checkpointEvery, signal };
+  const environment = { ...prepared, store, version: 'test', checkpointEvery, signal, answers, ...options };
   const outcomes = await run(prepared.plan, store, [localExecutor(environment)], tell);
   const labels = new Map(prepared.plan.stages.map(({ id, label }) => [id, label]));
   return {
@@ -60,11 +62,11 @@ export const lasting = (matrix: Matrix): unknown =>
     ),
   );
 
-/** A hash of every file of tensors in a store: weights and logits, bit for bit. */
+/** A hash of every file of tensors that stages left in a store: weights and logits, bit for bit. */
 export const tensorsIn = (root: string): Record<string, string> =>
   Object.fromEntries(
     readdirSync(root, { recursive: true, encoding: 'utf8' })
-      .filter((name) => name.endsWith('.safetensors') && existsSync(join(root, name)))
+      .filter((name) => name.endsWith('.safetensors') && !name.startsWith('answers/') && existsSync(join(root, name)))
       .sort()
       .map((name) => [
         name,

@@ -8,10 +8,12 @@ import type { NetworkPlugin, Variables } from '../../src/models/network.js';
 import { question } from '../../src/train/ask.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
 import type { Context, Doing, Synthesised } from '../../src/train/context.js';
-import { type FitResult, type FitSpec, fit, frameOf, wholeStep } from '../../src/train/fit.js';
+import { type FitResult, type FitSpec, fit } from '../../src/train/fit.js';
+import { frameOf, wholeStep } from '../../src/train/fit-step.js';
 import { type ImageSet, type LabelledBatch, type RawBatch, type Resident, unpacked } from '../../src/train/images.js';
 import { type Access, remember, sessionOf } from '../../src/train/oracle.js';
 import type { Recipe } from '../../src/train/recipe.js';
+import type { Recorded, Recordings } from '../../src/train/recordings.js';
 import type { Source } from '../../src/train/source.js';
 import { recipe, thirds } from '../run/helpers.js';
 
@@ -84,7 +86,13 @@ export const context = (
     fitting = (_, __, run) => run(),
     keeping = (_, make) => make(),
     normalisation = data.normalisation,
-  }: { readonly fitting?: Fitting; readonly keeping?: Keeping; readonly normalisation?: Normalisation } = {},
+    recordings,
+  }: {
+    readonly fitting?: Fitting;
+    readonly keeping?: Keeping;
+    readonly normalisation?: Normalisation;
+    readonly recordings?: Recordings;
+  } = {},
 ): Tried => {
   const [specs, names, alive, warnings]: [AnySpec[], string[], number[], string[]] = [[], [], [], []];
   const lots: Synthesised[] = [];
@@ -138,6 +146,7 @@ export const context = (
               epoch: async () => void alive.push(tf.memory().numTensors),
               progress: () => undefined,
               warn,
+              recordings,
             });
           });
           return fitted as never;
@@ -160,6 +169,16 @@ export const failureOf = async (doing: Doing<unknown> | (() => Promise<unknown>)
     throw error;
   }
   throw new Error('it succeeded');
+};
+
+/** Recordings in memory: parts by question. */
+export const inMemory = () => {
+  const parts = new Map<string, Recorded>();
+  const recordings: Required<Recordings> = {
+    read: (question, part) => parts.get(`${question} ${part}`) ?? new Map(),
+    write: (question, part, recorded) => void parts.set(`${question} ${part}`, new Map(recorded)),
+  };
+  return { ...recordings, parts };
 };
 
 /** A spec's step as an ordinary step that a runner takes, and what it begins with; for tests of single steps. */

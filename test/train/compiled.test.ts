@@ -30,18 +30,8 @@ import { resNeXt29 } from '../../src/models/resnext.js';
 import { shuffleNetV2 } from '../../src/models/shufflenet-v2.js';
 import { type BuiltLearner, type ClassifierState, classifier } from '../../src/train/classifier.js';
 import { evaluationStep, logitsOn } from '../../src/train/evaluate.js';
-import {
-  type Checkpoint,
-  type FitHost,
-  type FitSpec,
-  type Frame,
-  fit,
-  frameOf,
-  type Noted,
-  type Whole,
-  wholeState,
-  wholeStep,
-} from '../../src/train/fit.js';
+import { type Checkpoint, type FitHost, type FitSpec, fit } from '../../src/train/fit.js';
+import { type Frame, frameOf, type Noted, type Whole, wholeState, wholeStep } from '../../src/train/fit-step.js';
 import { type ImageSet, imageSource, type RawBatch, type Resident } from '../../src/train/images.js';
 import { crossEntropy } from '../../src/train/losses.js';
 import { adam, sgd } from '../../src/train/optimizers.js';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { attempt, FailureError, failure, orFail, type Refusal, refusal, type Task } from '../../core/errors.js';
 import { sha256Of } from '../../core/files.js';
 import { type LockOwner, withLock } from '../../core/lock.js';
+import { showBytes } from '../../core/text.js';
 import {
   BINDING,
   type EngineFolder,
@@ -27,7 +28,7 @@ import {
 } from './machine.js';
 import { ownSources } from './own-source.js';
 import { type Ran, run } from './process.js';
-import { meter, type Progress, showBytes } from './progress.js';
+import { meter, type Progress } from './progress.js';
 import { QUIET_SOURCE } from './quiet.js';
 import { packageFolder } from './tfjs-node.js';
 import { compileArguments, pipArguments, type Recipe, recipeFor, TENSORFLOW, type Wheel } from './wheels.js';

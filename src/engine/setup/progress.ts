@@ -1,4 +1,4 @@
-import { showSeconds } from '../../core/text.js';
+import { showBytes, showSeconds } from '../../core/text.js';
 
 /** How far a long operation is. */
 export interface ProgressState {
@@ -13,12 +13,6 @@ export interface ProgressState {
 
 /** Told how far an operation is: several times a second at most, and always at its beginning and its end. */
 export type Progress = (state: ProgressState) => void;
-
-/** `274 MB`, `3.4 GB`: decimal units. */
-export const showBytes = (bytes: number): string => {
-  if (bytes < 1e6) return `${Math.ceil(bytes / 1e3)} kB`;
-  return bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
-};
 
 /** One line: the label, a bar of `width` characters, the size, and the time left once it can be told. */
 export const showProgress = ({ label, done, total, seconds }: ProgressState, width = 24): string => {

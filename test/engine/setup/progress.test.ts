@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { progressTo, showBytes, showProgress } from '../../../src/engine/setup/progress.js';
+import { showBytes } from '../../../src/core/text.js';
+import { progressTo, showProgress } from '../../../src/engine/setup/progress.js';
 
 test('sizes are written as a person would', () => {
   expect([900, 273_829_956, 3_389_000_000].map(showBytes)).toEqual(['1 kB', '274 MB', '3.4 GB']);

@@ -1,0 +1,194 @@
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import * as E from 'fp-ts/lib/Either.js';
+import { sha256 } from '../core/hash.js';
+import { decodeSafetensors, encodeSafetensors, type StoredTensor } from '../core/safetensors.js';
+import type { Dataset } from '../data/dataset.js';
+import type { Plan, Stage } from '../experiment/plan.js';
+import { type Sharing, sharings } from '../experiment/sharing.js';
+import type { Recorded, Recordings } from '../train/recordings.js';
+import { imagesAsked } from './estimate.js';
+import { answersIn, stagesIn } from './store.js';
+import type { RunEnvironment } from './types.js';
+
+export interface RecordingsOptions {
+  /** Bytes that all recordings may take; beyond them those go first that were not used for the longest time. */
+  readonly limit: number;
+  /** Told what a reader of the result may wonder about: a file that was altered, a disk that is full. */
+  readonly say: (message: string) => void;
+}
+
+/** How the names of files end that are still being written. */
+const unfinished = '.tmp';
+/** Milliseconds after which such a file is nobody's. */
+const abandoned = 3_600_000;
+
+/**
+ * Recordings in a folder, a file for each part of a question. They are a cache: whatever is missing, damaged or of
+ * something else is asked anew, and where the disk refuses, the run goes on without. Several processes may use one
+ * folder: files are written aside and renamed, and two that record the same write the same.
+ */
+export const openRecordings = (folder: string, { limit, say }: RecordingsOptions): Required<Recordings> => {
+  const fileOf = (question: string, part: number) => join(folder, question, `${part}.safetensors`);
+  let refused = false;
+  /** Bytes in the folder, as far as is known: another process may have added some. */
+  let held: number | undefined;
+
+  return {
+    read: (question, part) => {
+      const file = fileOf(question, part);
+      const bytes = attempt(() => readFileSync(file));
+      if (bytes === undefined) return new Map();
+      const recorded = decoded(bytes, question, part);
+      if (recorded === undefined) {
+        say(`recorded answers were altered on disk (${file}): the victim is asked anew`);
+        attempt(() => rmSync(file));
+        return new Map();
+      }
+      // What is used is kept longest.
+      attempt(() => utimesSync(file, new Date(), new Date()));
+      return recorded;
+    },
+    write: (question, part, recorded) => {
+      if (refused) return;
+      const file = fileOf(question, part);
+      const aside = `${file}.${process.pid}${unfinished}`;
+      const bytes = encoded(recorded, question, part);
+      try {
+        mkdirSync(dirname(file), { recursive: true });
+        writeFileSync(aside, bytes);
+        renameSync(aside, file);
+        held = held === undefined ? sizeOf(filesIn(folder)) : held + bytes.length;
+        if (held > limit) held = evict(folder, limit);
+      } catch (error) {
+        refused = true;
+        attempt(() => rmSync(aside));
+        say(`answers are no longer recorded: ${(error as Error).message}`);
+      }
+    },
+  };
+};
+
+/**
+ * Those of a store as one of its stages may use them: it adds to them where another stage of the plan that is still to
+ * be made may ask the same, and all that they ask has room.
+ */
+export const recordingsOf = async (
+  { answers: limit, plan, store, data }: Pick<RunEnvironment, 'answers' | 'plan' | 'store' | 'data'>,
+  stage: Stage,
+  say: (message: string) => void,
+): Promise<Recordings | undefined> => {
+  if (limit === undefined || stage.work.kind !== 'steal') return undefined;
+  const { read, write } = openRecordings(answersIn(store.root), { limit, say });
+  const sharing = sharings(plan).find(({ stages }) => stages.includes(stage));
+  if (sharing === undefined || bytesOfAnswers(sharing, plan, data) > limit) return { read };
+  const stored = await stagesIn(store.root);
+  const isSaving = sharing.stages.some(({ id }) => id !== stage.id && stored.get(id)?.state !== 'finished');
+  return isSaving ? { read, write } : { read };
+};
+
+/** Of all that thefts ask together, where that can be told beforehand; else 0. */
+export const bytesOfAnswers = ({ stages }: Sharing, plan: Plan, data: Dataset): number =>
+  data.classes.length *
+  Float32Array.BYTES_PER_ELEMENT *
+  Math.max(...stages.map((stage) => imagesAsked(stage, plan, data)));
+
+/** What something gives; undefined where the disk refuses, or another process was faster. */
+const attempt = <A>(act: () => A): A | undefined => {
+  try {
+    return act();
+  } catch {
+    return undefined;
+  }
+};
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: StoredTensor['data']): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+
+/** Of the numbers and of what they are answers to. */
+const checksum = (tensors: Readonly<Record<string, StoredTensor>>, question: string, part: number): string =>
+  sha256(
+    JSON.stringify([
+      question,
+      part,
+      Object.keys(tensors)
+        .sort()
+        .map((name) => [name, sha256(bytesOf((tensors[name] as StoredTensor).data))]),
+    ]),
+  );
+
+const encoded = (recorded: Recorded, question: string, part: number): Uint8Array => {
+  const steps = [...recorded].sort(([a], [b]) => a - b);
+  const answers = new Float32Array(steps.reduce((sum, [, { length }]) => sum + length, 0));
+  steps.reduce((at, [, values]) => {
+    answers.set(values, at);
+    return at + values.length;
+  }, 0);
+  const column = (values: readonly number[]) => ({ shape: [values.length], data: Int32Array.from(values) });
+  const tensors = {
+    steps: column(steps.map(([step]) => step)),
+    sizes: column(steps.map(([, { length }]) => length)),
+    answers: { shape: [answers.length], data: answers },
+  };
+  return encodeSafetensors(tensors, { checksum: checksum(tensors, question, part) });
+};
+
+/** What a file holds; undefined where it is not what was written, or was written for something else. */
+const decoded = (bytes: Buffer, question: string, part: number): Recorded | undefined => {
+  const read = decodeSafetensors(bytes);
+  if (E.isLeft(read)) return undefined;
+  const { tensors, metadata } = read.right;
+  if (metadata.checksum !== checksum(tensors, question, part)) return undefined;
+  const { steps, sizes, answers } = tensors as Record<'steps' | 'sizes' | 'answers', StoredTensor>;
+  let at = 0;
+  return new Map(
+    Array.from(steps.data, (step, i) => {
+      at += sizes.data[i] as number;
+      return [step, answers.data.slice(at - (sizes.data[i] as number), at) as Float32Array];
+    }),
+  );
+};
+
+interface Found {
+  readonly path: string;
+  readonly bytes: number;
+  readonly used: number;
+}
+
+const filesIn = (folder: string): readonly Found[] =>
+  namesIn(folder).flatMap((question) =>
+    namesIn(join(folder, question)).flatMap((name) => {
+      const path = join(folder, question, name);
+      const found = attempt(() => statSync(path));
+      return found === undefined ? [] : [{ path, bytes: found.size, used: found.mtimeMs }];
+    }),
+  );
+
+const namesIn = (folder: string): readonly string[] => attempt(() => readdirSync(folder)) ?? [];
+
+const sizeOf = (files: readonly Found[]): number => files.reduce((sum, { bytes }) => sum + bytes, 0);
+
+/** Removes what was not used for the longest time until a tenth of the limit is free; gives what is left. */
+const evict = (folder: string, limit: number): number => {
+  const files = [...filesIn(folder)].sort((a, b) => a.used - b.used);
+  let left = sizeOf(files);
+  for (const { path, bytes, used } of files) {
+    const isUnwanted = path.endsWith(unfinished) ? Date.now() - used > abandoned : left > 0.9 * limit;
+    if (!isUnwanted) continue;
+    attempt(() => rmSync(path));
+    left -= bytes;
+    // Only an empty one is removed.
+    attempt(() => rmdirSync(dirname(path)));
+  }
+  return left;
+};
