@@ -6,6 +6,7 @@ import type { Context, Doing } from '../train/context.js';
 import type { FitResult } from '../train/fit.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Access, Victim } from '../train/oracle.js';
+import type { PoolContext } from '../train/synthesis.js';
 
 /**
  * What the attacker owns of the victim's training data. `fraction` in (0, 1]; subsets of one seed are nested.
@@ -36,6 +37,17 @@ export type Owned<Data extends Ownership> = Data extends { kind: 'labelled' }
     : Data extends { kind: 'unlabelled' | 'other' }
       ? { readonly train: ImageSet<UnlabelledBatch> }
       : Record<never, never>;
+
+/**
+ * Images that are made of a victim alone: no student has a part in them, so that they are made once, and all students
+ * learn from the same ones, whatever it is that they learn of them.
+ */
+export interface PoolMaker<Need extends Access = Access> {
+  /** Those of the attack's parameters that the images depend on; plain JSON. */
+  readonly params: Readonly<Record<string, unknown>>;
+  /** Makes the images and keeps them with `context.images`; `context.pool` has them in `steal`. */
+  make(victim: Victim<Need>, context: PoolContext): Doing<unknown>;
+}
 
 /** What an attack has at hand beside its victim and its student. */
 export interface AttackContext<Data extends Ownership = Ownership> extends Context {
@@ -85,6 +97,8 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly baseline?: AnyAttack;
   /** It keeps images that it made (`context.images`), which are then looked at and shown. */
   readonly synthesises?: true;
+  /** It makes its images before any student learns, and of the victim alone. */
+  readonly pool?: PoolMaker;
   /** Why it cannot be tried on a victim's net, or with a student's, which is said before anything is trained. */
   readonly refuses?: (victim: Network, student: Network) => string | undefined;
   /** Answers that it may ask of a black box in all; default: the experiment's. The theft ends with the last of them. */
@@ -97,6 +111,9 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
 
 /** An attack of any access level and any ownership: what lists of attacks hold. */
 export type AnyAttack = Attack<Access, Ownership>;
+
+/** Whether an attack keeps images that it made. */
+export const synthesises = (attack: AnyAttack): boolean => attack.synthesises === true || attack.pool !== undefined;
 
 /** Whether an ownership is a share of the victim's own training images. */
 export const ownsAShare = (data: Ownership): data is Extract<Ownership, { readonly fraction: number }> =>

@@ -24,8 +24,10 @@ import {
 import {
   batchNormDistance,
   distillFromPool,
+  distilPool,
   imageNorm,
   jensenShannon,
+  makePool,
   type Phase,
   type SynthesisContext,
   type Synthesiser,
@@ -173,15 +175,26 @@ export const deepInversion = defineAttack({
   data: { kind: 'none' },
   make: ({ batches, labels, temperature, steps, augmentation, adaptive, pictureEvery, ...settings }) => {
     checkLabels(labels, settings.batch);
-    const { scale = 0, every = 0 } = adaptive ?? {};
+    const pooling = { batches, labels, pictureEvery };
+    const distillation = { temperature, steps, augmentation };
+    if (adaptive === undefined)
+      return {
+        refuses: (victim) => refusal([victim], labels ?? [], settings),
+        pool: {
+          params: { batches, labels, ...settings },
+          make: (victim, context) => makePool(inverting(settings), pooling, victim, context),
+        },
+        steal: (victim, student, context) => distilPool(distillation, victim, student, context),
+      };
+    const { scale, every } = adaptive;
     return {
-      ...(adaptive === undefined ? {} : { name: 'adaptiveDeepInversion' }),
+      name: 'adaptiveDeepInversion',
       synthesises: true,
-      refuses: (victim, student) => refusal(scale === 0 ? [victim] : [victim, student], labels ?? [], settings),
+      refuses: (victim, student) => refusal([victim, student], labels ?? [], settings),
       steal: (victim, student, context) =>
         distillFromPool(
           inverting(settings, scale),
-          { batches, labels, temperature, steps, stepsBetween: every, augmentation, pictureEvery },
+          { ...pooling, ...distillation, stepsBetween: every },
           victim,
           student,
           context,
@@ -279,11 +292,12 @@ export const inverting = (inversion: Inversion, compete = 0): Synthesiser<Invert
 const inversionLoss = (
   inversion: Inversion,
   compete: number,
-  { student }: SynthesisContext,
+  site: SynthesisContext,
   half: boolean,
-  { victim, students: [learnt], labels, seed }: SynthesisInputs<Inverted, 'weights'>,
+  given: SynthesisInputs<Inverted, 'weights'>,
   pixels: tf.Tensor4D,
 ) => {
+  const { victim, labels, seed } = given;
   const seen = half ? avgPool(pixels, 2) : pixels;
   const reach = half ? Math.floor(inversion.jitter / 2) : inversion.jitter;
   const moved = jitter(seen, { reach, flip: inversion.flip }, seed);
@@ -301,7 +315,7 @@ const inversionLoss = (
   add('tv', inversion.tv, () => totalVariation(moved, 'l2'));
   add('l2', inversion.l2, () => imageNorm(moved, inversion.normOf));
   add('compete', compete, () => {
-    const known = student.apply(learnt, moved, { mode: 'eval' }).logits;
+    const known = site.student.apply(given.students[0], moved, { mode: 'eval' }).logits;
     return tf.sub<tf.Scalar>(1, tf.clipByValue(jensenShannon(known, logits), 0, 1));
   });
   const loss = Object.entries(terms)

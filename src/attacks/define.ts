@@ -1,13 +1,13 @@
 import type { Options, Parsed } from '../core/options.js';
 import { type Argument, type Budgeted, define, type Maker, type PluginSpec } from '../core/plugin.js';
 import type { Access } from '../train/oracle.js';
-import type { Attack, Ownership } from './attack.js';
+import type { Attack, Ownership, PoolMaker } from './attack.js';
 
 /** An attack but for what it declares. A name of its own says that its options make it another attack. */
 type Body<Need extends Access, Data extends Ownership> = Omit<
   Attack<Need, Data>,
-  'name' | 'params' | 'source' | 'label' | 'budget' | 'scaled' | 'needs' | 'data'
-> & { readonly name?: string };
+  'name' | 'params' | 'source' | 'label' | 'budget' | 'scaled' | 'needs' | 'data' | 'pool'
+> & { readonly name?: string; readonly pool?: PoolMaker<Need> };
 
 interface AttackSpec<Need extends Access, Data extends Ownership, Of extends Options, Presets, Alone extends keyof Of>
   extends PluginSpec<Of, Presets, Alone, Body<Need, Data>> {

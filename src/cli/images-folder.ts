@@ -13,7 +13,7 @@ import { guarded, writeWhole } from '../run/store.js';
 import { imageFiles, jsonText, stageFolder } from './run-folder.js';
 
 /** A cell whose attack synthesises images. */
-type Synthesising = CellPlan & { readonly stages: { readonly steal: string; readonly inspect: string } };
+type Synthesising = CellPlan & { readonly stages: { readonly images: string; readonly inspect: string } };
 
 /** Where a run shows a cell's images: `images/<defense>/<attack>/<student>/seed-<label>`. */
 const folderOf = ({ defense, attack, student, seed }: CellPlan): string =>
@@ -27,7 +27,7 @@ const synthesising = ({ cells }: Plan): readonly Synthesising[] =>
 
 /** Copies a picture of how a stage goes to where a person looks for it. */
 export const keepPicture = async (run: string, plan: Plan, stage: string, picture: string): Promise<void> => {
-  for (const cell of synthesising(plan).filter(({ stages }) => stages.steal === stage)) {
+  for (const cell of synthesising(plan).filter(({ stages }) => stages.images === stage)) {
     const target = join(run, folderOf(cell), imageFiles.history, basename(picture));
     await guarded(target, () => cp(picture, target));
   }
@@ -45,9 +45,9 @@ interface Shown {
 export const writeImages = async (run: string, plan: Plan, data: Dataset, store: Store): Promise<number> => {
   const shown: Shown[] = [];
   for (const cell of synthesising(plan)) {
-    const [attacker, looked] = [await store.find(cell.stages.steal), await store.find(cell.stages.inspect)];
-    if (attacker === undefined || looked === undefined) continue;
-    shown.push(await write(run, cell, data, attacker, looked));
+    const [maker, looked] = [await store.find(cell.stages.images), await store.find(cell.stages.inspect)];
+    if (maker === undefined || looked === undefined) continue;
+    shown.push(await write(run, cell, data, maker, looked));
   }
   const undefended = undefendedOf(plan.experiment);
   for (const one of shown) {
@@ -70,12 +70,12 @@ const write = async (
   run: string,
   cell: Synthesising,
   data: Dataset,
-  attacker: StageOutput,
+  maker: StageOutput,
   looked: StageOutput,
 ): Promise<Shown> => {
   const folder = join(run, folderOf(cell));
   const inspection = await readResult<Inspection>(looked);
-  const { images = new Uint8Array(), updates = [] } = (await readPool(attacker, inspection.images.length)) ?? {};
+  const { images = new Uint8Array(), updates = [] } = (await readPool(maker, inspection.images.length)) ?? {};
   const { shape, count, diagnostics } = inspection;
   const size = shape.height * shape.width * shape.channels;
   const rows = data.classes.map((label, index) => ({
@@ -94,10 +94,10 @@ const write = async (
     if (file === undefined) continue;
     await writeWhole(join(folder, file), pngOf(images.subarray(i * size, (i + 1) * size), shape));
   }
-  const history = await attacker.list(imageFiles.history);
+  const history = await maker.list(imageFiles.history);
   for (const name of history) {
     const target = join(folder, imageFiles.history, name);
-    await guarded(target, () => cp(join(attacker.folder, imageFiles.history, name), target));
+    await guarded(target, () => cp(join(maker.folder, imageFiles.history, name), target));
   }
   // What an attack of the same label left here before it was changed.
   await keepOnly(join(folder, imageFiles.history), history);

@@ -3,7 +3,7 @@ import { firstFew } from '../data/assemble.js';
 import type { Dataset } from '../data/dataset.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Experiment } from '../experiment/experiment.js';
-import { type Plan, type Stage, trains } from '../experiment/plan.js';
+import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
 import { selected } from '../experiment/select.js';
 import { sharings } from '../experiment/sharing.js';
 import { whyStale } from '../experiment/stale.js';
@@ -80,7 +80,7 @@ export const timeLeft = (states: readonly StageState[]): string => {
   const open = states.filter(({ state }) => state !== 'cached' && state !== 'failed');
   if (open.length === 0) return 'Nothing is left to do.';
   const known = open.flatMap(({ seconds }) => seconds ?? []);
-  const unknown = open.filter(({ seconds, stage }) => seconds === undefined && trains(stage.work)).length;
+  const unknown = open.filter(({ seconds, stage }) => seconds === undefined && takesLong(stage.work)).length;
   const total = showSeconds(known.reduce((sum, seconds) => sum + seconds, 0));
   if (unknown === 0) return `Time left: about ${total} in one process, by what earlier stages took.`;
   if (known.length === 0) return 'Time left: unknown until the first stages of its networks ran.';

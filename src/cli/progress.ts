@@ -1,5 +1,5 @@
 import { showSeconds } from '../core/text.js';
-import { type Plan, type Stage, trains } from '../experiment/plan.js';
+import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
 import { isOfTheModel } from '../run/context.js';
 import type { Outcome } from '../run/record.js';
 import type { RunEvent } from '../run/scheduler.js';
@@ -40,7 +40,7 @@ const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | 
     case 'cached':
       return undefined;
     case 'done': {
-      if (!trains(stage.work)) return undefined;
+      if (!takesLong(stage.work)) return undefined;
       const last = outcome.record.training?.history.at(-1);
       const epochs = last === undefined ? '' : `  ${epochLine(last, last.epoch + 1)}`;
       return `${paint.good('✓')} ${stage.label}  ${showSeconds(outcome.record.seconds)}${epochs}`;
@@ -49,7 +49,7 @@ const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | 
       if (outcome.failure.kind === 'interrupted') return undefined;
       return `${paint.bad('✗')} ${stage.label}: ${outcome.failure.what}`;
     case 'skipped':
-      return trains(stage.work)
+      return takesLong(stage.work)
         ? `${paint.faint('-')} ${stage.label}: left out, because ${outcome.because} failed`
         : undefined;
   }
@@ -57,7 +57,7 @@ const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | 
 
 /** Tells a run's events on a terminal: live lines where there can be, else plain ones. */
 export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) => void) => {
-  const of = plan.stages.filter(({ work }) => trains(work)).length;
+  const of = plan.stages.filter(({ work }) => takesLong(work)).length;
   const saidAt = new Map<string, number>();
   let kept = 0;
   let number = 0;
@@ -68,7 +68,7 @@ export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) 
   const since = (stage: Stage): number => performance.now() - (saidAt.get(stage.id) ?? 0);
   /** Many stages may be there already: they are counted, and said in one line before the next that is not. */
   const sayKept = (): void => {
-    if (kept > 0) out.log(out.paint.faint(`  ${kept} of ${of} models are there from before`));
+    if (kept > 0) out.log(out.paint.faint(`  ${kept} of ${of} trainings are there from before`));
     kept = 0;
   };
 
@@ -77,7 +77,7 @@ export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) 
     switch (event.type) {
       case 'start':
         // What is over in a moment is not worth a line, unless it fails.
-        if (!trains(stage.work)) break;
+        if (!takesLong(stage.work)) break;
         sayKept();
         number += 1;
         if (out.live) out.update(stage.id, `  ${stage.label}`);
@@ -108,7 +108,7 @@ export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) 
         break;
       case 'end': {
         out.update(stage.id, undefined);
-        if (event.outcome.status === 'cached' && trains(stage.work)) {
+        if (event.outcome.status === 'cached' && takesLong(stage.work)) {
           kept += 1;
           number += 1;
         }

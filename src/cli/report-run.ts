@@ -2,7 +2,7 @@ import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
-import { trains } from '../experiment/plan.js';
+import { takesLong } from '../experiment/plan.js';
 import { type Chart, chartsOf } from '../report/charts/charts.js';
 import { svgOf } from '../report/charts/render.js';
 import { inAddress } from '../report/html/markup.js';
@@ -70,7 +70,7 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
     if (kept !== undefined) return kept;
     const found = stored.get(id) ?? (await copiedStage(folder, label));
     if (found === undefined) return undefined;
-    const logs = trains(planned) ? await logsIn(found.folder) : [];
+    const logs = takesLong(planned) ? await logsIn(found.folder) : [];
     const stage: RunStage = {
       state: found.state,
       logs: logs.map(({ fit, text }) => ({ fit, epochs: readLog(text) })).sort((a, b) => inNaturalOrder(a.fit, b.fit)),

@@ -1,4 +1,4 @@
-import { type AnyAttack, labelled, type Ownership, ownsAShare } from '../attacks/attack.js';
+import { type AnyAttack, labelled, type Ownership, ownsAShare, synthesises } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { FailureError, type Refusal, refusal } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
@@ -15,6 +15,19 @@ import type { Experiment } from './experiment.js';
 import { canonical, type Json, type Sources } from './identity.js';
 import { checkWeights, type Weights } from './pretrained.js';
 
+/** An attack on a victim. */
+interface Theft {
+  readonly attack: AnyAttack;
+  readonly teacher: NetworkPlugin;
+  /** The defences whose wrappers the victim answers through, in order. */
+  readonly wrappers: readonly Defense[];
+  /** Of what the defences alone know. */
+  readonly secret: number;
+  /** Answers that the victim gives in all. */
+  readonly budget?: number;
+  readonly seed: number;
+}
+
 /** What a stage does; the plugins it does it with are values of the experiment. */
 export type Work =
   | { readonly kind: 'teacher'; readonly learner: Learner; readonly seed: number }
@@ -28,19 +41,9 @@ export type Work =
       readonly learner: Learner;
       readonly seed: number;
     }
-  | {
-      readonly kind: 'steal';
-      readonly attack: AnyAttack;
-      readonly student: Learner;
-      readonly teacher: NetworkPlugin;
-      /** The defences whose wrappers the victim answers through, in order. */
-      readonly wrappers: readonly Defense[];
-      /** Of what the defences alone know. */
-      readonly secret: number;
-      /** Answers that the victim gives in all. */
-      readonly budget?: number;
-      readonly seed: number;
-    }
+  /** Makes the images that all students of an attack learn from. */
+  | ({ readonly kind: 'synthesise' } & Theft)
+  | ({ readonly kind: 'steal'; readonly student: Learner } & Theft)
   /** What a victim answers through its wrappers to the images of the report, while they remember nothing of it. */
   | {
       readonly kind: 'answer';
@@ -66,8 +69,12 @@ export interface Stage {
   readonly parts: Readonly<Record<string, Json>>;
 }
 
-/** Whether stages of a kind train a model; of the others some prepare, and most are over in a moment. */
+/** Whether stages of a kind train a model. */
 export const trains = ({ kind }: Pick<Work, 'kind'>): boolean => ['teacher', 'protect', 'steal'].includes(kind);
+
+/** Whether stages of a kind take their time; the others are over in a moment. */
+export const takesLong = ({ kind }: Pick<Work, 'kind'>): boolean =>
+  trains({ kind }) || kind === 'prepare' || kind === 'synthesise';
 
 /** Whether stages of a kind leave a network. */
 export const makesNetwork = (of: Pick<Work, 'kind'>): boolean => of.kind === 'import' || trains(of);
@@ -85,7 +92,8 @@ export interface CellPlan {
     /** The same student trained honestly on the same images. */
     readonly baseline: string;
     readonly baselineMeasure: string;
-    /** Where the images that the attack synthesised are looked at. */
+    /** Where the images that the attack synthesised lie, and where they are looked at. */
+    readonly images?: string;
     readonly inspect?: string;
   };
   readonly reason?: string;
@@ -414,32 +422,42 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         );
         const limit = attack.budget ?? of.budget;
         const budget = limit === undefined || !isBlackBox(needs) ? {} : { budget: limit };
+        const theft: Theft = {
+          attack,
+          teacher: of.teacher.network,
+          wrappers,
+          secret: seed.victim,
+          ...budget,
+          seed: seed.student,
+        };
+        const inputs: Readonly<Record<string, string>> =
+          victim === undefined ? {} : { victim: victim.train.id, ...preparedInputs(wrappers, victim.prepared) };
+        const asking = {
+          needs,
+          seed: seed.student,
+          ...(victim === undefined
+            ? {}
+            : {
+                ...budget,
+                ...(wrappers.length === 0 ? {} : { wrappers: wrappers.map(pluginOf), secret: seed.victim }),
+                select: of.select,
+              }),
+        };
+        const pool =
+          attack.pool &&
+          stage(`${where}/${against}/${label}/pool`, { kind: 'synthesise', ...theft }, inputs, {
+            attack: { name, params: attack.pool.params, source },
+            ...asking,
+          });
         return stage(
           alone ? `${where}/${student.label}/${label}` : `${where}/${against}/${student.label}/${label}`,
-          {
-            kind: 'steal',
-            attack,
-            student: student.learner,
-            teacher: of.teacher.network,
-            wrappers,
-            secret: seed.victim,
-            ...budget,
-            seed: seed.student,
-          },
-          victim === undefined ? {} : { victim: victim.train.id, ...preparedInputs(wrappers, victim.prepared) },
+          { kind: 'steal', student: student.learner, ...theft },
+          pool === undefined ? inputs : { ...inputs, pool: pool.id },
           {
             attack: { name, params, source },
-            needs,
             owned: owned.kind === 'other' ? otherImages(owned) : owned,
             student: recipeOf(student.learner),
-            seed: seed.student,
-            ...(victim === undefined
-              ? {}
-              : {
-                  ...budget,
-                  ...(wrappers.length === 0 ? {} : { wrappers: wrappers.map(pluginOf), secret: seed.victim }),
-                  select: of.select,
-                }),
+            ...asking,
           },
         );
       };
@@ -461,11 +479,12 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const baseLabel = named?.label ?? baselineLabel(honest);
         baselines[pairing.attack] = baseLabel;
         const baseStage = stolen(honest, baseLabel, undefined);
-        const inspect = attack.synthesises
+        const images = synthesises(attack) ? (steal.inputs.pool ?? steal.id) : undefined;
+        const inspect = images
           ? stage(
               `${steal.label}/images`,
               { kind: 'inspect', teacher: of.teacher.network, verifier: student.learner.network },
-              { model: steal.id, victim: steal.inputs.victim as string, verifier: baseStage.id },
+              { images, victim: steal.inputs.victim as string, verifier: baseStage.id },
               { select: of.select, teacher: of.teacher.network, verifier: student.learner.network },
             )
           : undefined;
@@ -478,7 +497,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
             }).id,
             baseline: baseStage.id,
             baselineMeasure: measured(evaluated(baseStage, student.learner.network)).id,
-            ...(inspect === undefined ? {} : { inspect: inspect.id }),
+            ...(images === undefined || inspect === undefined ? {} : { images, inspect: inspect.id }),
           },
         });
       }

@@ -32,7 +32,7 @@ const questionOf = ({ work, inputs, parts }: Stage): string | undefined => {
   if (work.kind !== 'steal' || inputs.victim === undefined) return undefined;
   const { data, name, params } = work.attack;
   const images = ownsAShare(data) ? [data.fraction, data.how] : [parts.owned];
-  // Who owns no images asks about such as the attack itself makes.
-  const made = data.kind === 'none' ? [name, params] : [];
+  // Who owns no images asks about such as the attack itself makes, for all students or for one.
+  const made = inputs.pool ?? (data.kind === 'none' ? [name, params] : []);
   return JSON.stringify([inputs.victim, parts.select, work.seed, work.student.recipe.batch, images, made]);
 };

@@ -55,6 +55,9 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     if (stages === undefined)
       return { seed, status: 'n/a', ...(cell.reason === undefined ? {} : { reason: cell.reason }), warnings: [] };
     const steal = recordOf(stages.steal);
+    // The images that all students of an attack learn from are a part of each theft.
+    const theft = unique([stages.images, stages.steal]).flatMap((id) => (id && recordOf(id)) || []);
+    const looked = (stages.inspect && recordOf(stages.inspect)) || undefined;
     const student = measuresOf(stages.measure);
     const accuracy = student?.metrics.accuracy;
     const training = steal?.training;
@@ -79,11 +82,11 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
         backward: training?.backward,
         budget: training?.budget,
         answers: training?.answers,
-        seconds: steal?.seconds,
+        seconds: steal && theft.reduce((sum, { seconds }) => sum + seconds, 0),
         stepsPerSecond: training?.stepsPerSecond,
         trainImages: training?.trainImages,
       }),
-      warnings: [...(steal?.warnings ?? []), ...((stages.inspect && recordOf(stages.inspect)?.warnings) || [])],
+      warnings: [...theft, ...(looked === undefined ? [] : [looked])].flatMap(({ warnings }) => warnings),
     };
   };
 

@@ -44,6 +44,20 @@ const noEffort: Effort = { steps: 0, images: 0, seconds: 0, replayed: 0 };
 /** Names of tensors in the files of a stage in the making. */
 const [stateName, memoryName] = ['state', 'memory'];
 
+/** Images that an earlier stage made, what that took, and what the victim's defences remember of it. */
+export interface MadePool {
+  readonly lots: readonly Synthesised[];
+  readonly footprint: Footprint;
+  readonly tensors: Readonly<Record<string, StoredTensor>>;
+}
+
+/** A context, and what was asked and done through it. */
+export interface StageContext extends Context {
+  readonly footprint: () => Footprint;
+  /** What the victim's defences remember, by name, as it is kept in files. */
+  readonly remembered: () => Readonly<Record<string, StoredTensor>>;
+}
+
 /**
  * A stage's context: everything it makes lies in the stage's staging folder, under the name given. What is found made
  * counts as asked, and leaves the victim's defences with what they remembered then.
@@ -51,8 +65,8 @@ const [stateName, memoryName] = ['state', 'memory'];
 export const contextOf = (
   stageRun: StageRun,
   stageKey: Key,
-  victim?: Victim,
-): Context & { readonly footprint: () => Footprint } => {
+  { victim, pool }: { readonly victim?: Victim | undefined; readonly pool?: MadePool | undefined } = {},
+): StageContext => {
   const { staging, stage } = stageRun;
   const session = victim === undefined ? undefined : sessionOf(victim);
   const used = new Set<string>();
@@ -96,6 +110,7 @@ export const contextOf = (
     remember(session, { asked, shift, memory: restored });
   };
   const lots = new Map<string, Synthesised>();
+  if (pool !== undefined) found(pool.footprint, pool.tensors);
 
   /**
    * A context in which everything is called by the name given and the number of the iteration, of every loop that it is
@@ -176,7 +191,8 @@ export const contextOf = (
       pool: async () => {
         for (const name of await lotsIn(staging))
           if (!lots.has(name)) lots.set(name, (await readLot(staging, stage, name)) as Synthesised);
-        return [...lots].sort(([a], [b]) => byNumber(a, b)).map(([, lot]) => lot);
+        const own = [...lots].sort(([a], [b]) => byNumber(a, b)).map(([, lot]) => lot);
+        return [...(pool?.lots ?? []), ...own];
       },
       loop: (name, loop) =>
         making('loop', name, async (own) => {
@@ -230,7 +246,7 @@ export const contextOf = (
     }
   };
 
-  return { ...within('', stageKey).context, footprint };
+  return { ...within('', stageKey).context, footprint, remembered: () => Object.fromEntries(memory()) };
 };
 
 /** A tree as a file keeps it under a name: its tensors by path, and in the metadata how they lie in it. */

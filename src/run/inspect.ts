@@ -42,12 +42,12 @@ export const inspectStage = async (
   work: Extract<Work, { readonly kind: 'inspect' }>,
   { staging, warn }: StageRun,
 ): Promise<undefined> => {
-  const pool = await readPool(await input(store, stage, 'model'), inspected);
+  const pool = await readPool(await input(store, stage, 'images'), inspected);
   if (pool === undefined) {
     throw new FailureError(
       failure('plugin', 'the attack kept no images', {
         where: stage.label,
-        remedy: 'Keep them with context.images, or leave `synthesises` out.',
+        remedy: 'Keep them with context.images, or leave `synthesises` (or `pool`) out.',
       }),
     );
   }

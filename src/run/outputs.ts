@@ -10,6 +10,8 @@ export const files = {
   record: 'record.json',
   result: 'result.json',
   logits: 'logits.safetensors',
+  /** What was asked for the images of a pool, and what the victim's defences remember of it. */
+  asked: 'asked.safetensors',
   /** What a defence prepared for its answers. */
   prepared: 'prepared.safetensors',
   last: 'last.safetensors',

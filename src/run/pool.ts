@@ -93,6 +93,14 @@ export interface Pool extends Pictures {
   readonly updates: readonly number[];
 }
 
+/** The lots of a finished stage, in order. */
+export const readLots = async (output: StageOutput): Promise<readonly Synthesised[]> => {
+  const lots: Synthesised[] = [];
+  for (const name of lotsAmong(await output.list(folder)))
+    lots.push(synthesised(await output.json<Lot>(lotOf(name)), await output.bytes(pngOf(name))));
+  return lots;
+};
+
 /** The lots of a finished stage as one, read until they hold `least` images; undefined where it made none. */
 export const readPool = async (output: StageOutput, least = Number.POSITIVE_INFINITY): Promise<Pool | undefined> => {
   const names = lotsAmong(await output.list(folder));

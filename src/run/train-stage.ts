@@ -29,9 +29,9 @@ import { logitsOn } from '../train/evaluate.js';
 import { crossEntropy } from '../train/losses.js';
 import { type Access, type AnswerShift, publish, retire, type Victim, type Wrapper } from '../train/oracle.js';
 import type { Learner } from '../train/recipe.js';
-import { contextOf, type Footprint, storedTree, treeFrom } from './context.js';
+import { contextOf, type Footprint, type MadePool, type StageContext, storedTree, treeFrom } from './context.js';
 import { checkpointOf, files, input, optionalInput, readRecord } from './outputs.js';
-import { refuseStrangers } from './pool.js';
+import { readLots, refuseStrangers } from './pool.js';
 import type { TrainingRecord } from './record.js';
 import type { StageOutput, StagingDir } from './store.js';
 import type { RunEnvironment, StageRun } from './types.js';
@@ -115,7 +115,7 @@ export const trainStage = async (
       seed,
       kind,
     }: Extract<Work, { readonly kind: 'protect' | 'prepare' }>,
-    use: (teacher: Teacher, context: DefenseContext & Pick<ReturnType<typeof contextOf>, 'footprint'>) => Promise<A>,
+    use: (teacher: Teacher, context: DefenseContext & Pick<StageContext, 'footprint'>) => Promise<A>,
   ): Promise<A> => {
     const set = allImages(images);
     const learner = built(recipe);
@@ -175,14 +175,28 @@ export const trainStage = async (
         return undefined;
       });
     }
+    case 'synthesise': {
+      const { attack, wrappers, secret, budget } = work;
+      const { pool, needs: access } = attack;
+      if (pool === undefined) throw new Error(`${attack.name} makes no images beforehand`);
+      return asking({ role: 'victim', network: work.teacher, wrappers, secret, access, budget }, async (victim) => {
+        const { footprint, remembered, ...context } = contextOf(stageRun, studentKey(work.seed), { victim });
+        await ran(() => pool.make(victim, { ...context, normalisation: data.normalisation }));
+        await refuseStrangers(stageRun.staging);
+        const { asked, shift, effort } = footprint();
+        await stageRun.staging.writeTensors(files.asked, remembered(), { footprint: JSON.stringify(footprint()) });
+        const made = (await context.pool()).reduce((sum, { labels }) => sum + labels.length, 0);
+        return recordOf({ asked, shift, effort }, { trainImages: made, validationImages: 0, history: [] }, budget);
+      });
+    }
     case 'steal': {
       const { attack, wrappers, secret, budget } = work;
       const student = built(work.student);
       const set = ownedImages(images, attack.data, work.seed);
-      // One key for all attacks and all nets: differences between them are paired by seed, and all see the same images.
-      const studentKey = stageKey(work.seed, 'student');
+      const made = await optionalInput(store, stage, 'pool');
+      const pool = made && (await readPoolOf(made));
       const steal = async (victim?: Victim): Promise<TrainingRecord> => {
-        const { footprint, ...context } = contextOf(stageRun, studentKey, victim);
+        const { footprint, remembered: _, ...context } = contextOf(stageRun, studentKey(work.seed), { victim, pool });
         const given: AttackContext = {
           ...context,
           data: dataFor(attack, set),
@@ -242,6 +256,15 @@ const stageKey = (seed: number, role: 'teacher' | 'protect' | 'prepare' | 'stude
   return name === undefined ? own : own.split(name);
 };
 
+/** One for all attacks and all nets: differences between them are paired by seed, and all see the same images. */
+const studentKey = (seed: number): Key => stageKey(seed, 'student');
+
+/** What a stage made for all students. */
+const readPoolOf = async (output: StageOutput): Promise<MadePool> => {
+  const { tensors, metadata } = await output.tensors(files.asked);
+  return { lots: await readLots(output), footprint: JSON.parse(metadata.footprint as string), tensors };
+};
+
 /** Runs what a plugin gives, a promise or a task; what it throws, at once or later, is a failure of its stage. */
 const ran = async <A>(start: () => Doing<A>): Promise<A> => {
   const doing: unknown = start();
@@ -272,7 +295,7 @@ const keepModel = async (
   network: Network,
   set: TrainingSet,
   { last, best, pool, history }: Extraction,
-  { asked, shift, effort }: Footprint,
+  footprint: Footprint,
   budget: number | undefined,
 ): Promise<TrainingRecord> => {
   const metadata = metadataOf(network, data);
@@ -286,20 +309,30 @@ const keepModel = async (
   } finally {
     dispose(best === undefined ? last : [last, best.kept]);
   }
-  return {
-    steps: effort.steps,
-    images: effort.images,
-    ...asked,
-    ...(effort.replayed === 0 ? {} : { replayed: effort.replayed }),
-    ...(budget === undefined ? {} : { budget }),
-    ...(asked.queries === 0 || shift.l1 === 0 ? {} : { answers: perQuery(shift, asked.queries) }),
-    stepsPerSecond: effort.seconds === 0 ? 0 : effort.steps / effort.seconds,
+  const outcome = {
     trainImages: pool ?? set.train.indices.length,
     validationImages: set.validation?.indices.length ?? 0,
     ...(best === undefined ? {} : { best: { epoch: best.epoch, validation: best.validation } }),
     history,
   };
+  return recordOf(footprint, outcome, budget);
 };
+
+/** What a stage did and asked, and what came of it. */
+const recordOf = (
+  { asked, shift, effort: { steps, images, seconds, replayed } }: Footprint,
+  outcome: Pick<TrainingRecord, 'trainImages' | 'validationImages' | 'best' | 'history'>,
+  budget: number | undefined,
+): TrainingRecord => ({
+  steps,
+  images,
+  ...asked,
+  ...(replayed === 0 ? {} : { replayed }),
+  ...(budget === undefined ? {} : { budget }),
+  ...(asked.queries === 0 || shift.l1 === 0 ? {} : { answers: perQuery(shift, asked.queries) }),
+  stepsPerSecond: seconds === 0 ? 0 : steps / seconds,
+  ...outcome,
+});
 
 const perQuery = ({ l1, kl, changed }: AnswerShift, queries: number): Required<TrainingRecord>['answers'] => ({
   l1: l1 / queries,

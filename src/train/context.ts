@@ -64,7 +64,7 @@ export interface Context {
   ): Awaitable<StoredAnswers>;
   /** Makes images once, which are kept as PNG files and shown with the results. */
   images(name: string, make: () => Promise<Synthesised>): Awaitable<Synthesised>;
-  /** All images that this stage has made so far, in order. */
+  /** All images that were made so far, in order: those of the attack's pool, and this stage's own. */
   pool(): Promise<readonly Synthesised[]>;
   /** Makes a value once; it must survive JSON. */
   value<Value>(name: string, make: () => Promise<Value>): Awaitable<Value>;

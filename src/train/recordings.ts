@@ -92,8 +92,11 @@ export const answered = <
     const form = formOf(call.batch).join();
     if (!questions.has(form)) {
       const state = runner.read();
-      questions.set(form, askedBy(steps, { net, key, source, frozen: frame.frozen }, state, call));
-      dispose(state);
+      try {
+        questions.set(form, askedBy(steps, { net, key, source, frozen: frame.frozen }, state, call));
+      } finally {
+        dispose(state);
+      }
     }
     return questions.get(form);
   };

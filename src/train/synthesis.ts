@@ -27,8 +27,9 @@ import type { NoTensors, Source } from './source.js';
 
 /**
  * Stealing without data is *synthesise → distil*: a synthesiser makes images of what the victim gives away, and a
- * student is distilled on them. A new data-free attack is a new `Synthesiser`, put into `distillFromPool`, or into
- * `trainJointly` for a generator that learns together with the student.
+ * student is distilled on them. A new data-free attack is a new `Synthesiser`: put into `makePool` where it looks at the
+ * victim alone, into `distillFromPool` where it looks at the student too, or into `trainJointly` for a generator that
+ * learns together with the student.
  *
  * @typeParam State what a synthesiser changes: pixels, or a generator's weights, with their optimiser's slots
  * @typeParam A the access that it needs
@@ -108,9 +109,14 @@ export interface SynthesisOutputs<State extends Tree> {
   readonly shown?: { readonly images: tf.Tensor4D; readonly teacher: tf.Tensor2D };
 }
 
-/** What an attack on which nothing depends but the student's training is given; an `AttackContext` is one. */
-export interface StudentContext extends Context {
+/** What making a pool for all students is given. */
+export interface PoolContext extends Context {
+  /** How images become a net's input. */
   readonly normalisation: Normalisation;
+}
+
+/** What an attack on which nothing depends but the student's training is given; an `AttackContext` is one. */
+export interface StudentContext extends PoolContext {
   readonly fullStepsPerEpoch: number;
 }
 
@@ -176,18 +182,21 @@ export const phaseFit = <State extends Tree, A extends Access, Memory extends Tr
     every,
   }: {
     readonly labels: readonly number[];
-    readonly student: Variables;
+    /** Absent where the images are for all students. */
+    readonly student?: Variables | undefined;
     readonly memory: Memory;
     readonly before: State | undefined;
     readonly every: number;
   },
-): FitSpec<{ readonly student: Variables; readonly memory: Memory }, State, Labels, State, NoTensors, A> => {
+): FitSpec<{ readonly student?: Variables; readonly memory: Memory }, State, Labels, State, NoTensors, A> => {
   const { iterations, schedule } = synthesiser.phases[phase] as Phase;
   return {
     step: ({ victim, frozen }, state, batch, { learningRate, seed }) =>
       synthesiser.step(about, phase, {
         victim,
-        students: [frozen.student],
+        get students(): readonly [Variables] {
+          return [frozen.student ?? seesStudent()];
+        },
         memory: frozen.memory,
         state,
         labels: batch.labels,
@@ -195,7 +204,7 @@ export const phaseFit = <State extends Tree, A extends Access, Memory extends Tr
         seed,
       }),
     victim: about.victim,
-    frozen: { student, memory },
+    frozen: student === undefined ? { memory } : { student, memory },
     init: (key) => synthesiser.init(key, about, before === undefined ? { memory } : { before, memory }),
     source: constantSource(labelled(labels), labels.length, epochsOf(iterations).stepsPerEpoch),
     ...scheduleSlice({ epochs: 1, schedule }, { steps: iterations, before: 0, total: iterations }),
@@ -231,101 +240,82 @@ const distilled =
       ? { loss: crossEntropy(logits, tf.argMax(teacher, 1)) }
       : distillationKl({ logits, teacher, temperature });
 
-/** How a student learns from a pool of images. */
-export interface PoolDistillation {
+/** A pool of images, batch by batch. */
+export interface Pooling {
   /** Batches of images in the pool. */
   readonly batches: number;
   /** The classes of each batch's images; default: every class in turn, from batch to batch. */
   readonly labels?: readonly number[] | undefined;
+  /** Iterations between two pictures of how it goes; default: a tenth of all. */
+  readonly pictureEvery?: number | undefined;
+}
+
+/** How a student learns from a pool of images. */
+export interface Distillation {
   /** τ of the student's distillation. */
   readonly temperature: number;
   /** Instead of distillation at `temperature`. */
   readonly loss?: StudentLoss | undefined;
   /** Steps of distillation; default: as many as honest training on all images takes. */
   readonly steps?: number | undefined;
-  /** Steps after each new batch, on the pool as it is by then; default: 0, all images are made first. */
-  readonly stepsBetween?: number | undefined;
   /** Changes of a pool's images in training; default: none. */
   readonly augmentation?: Augmentation | undefined;
-  /** Iterations between two pictures of how it goes; default: a tenth of all. */
-  readonly pictureEvery?: number | undefined;
+}
+
+/** How a student learns from a pool that is made while it learns, or for it alone. */
+export interface PoolDistillation extends Pooling, Distillation {
+  /** Steps after each new batch, on the pool as it is by then; default: 0, all images are made first. */
+  readonly stepsBetween?: number | undefined;
 }
 
 /** A pool of fewer images than this is marked: a student of so few says little about the attack at full size. */
 export const comparablePool = 10_000;
 
 /** What goes from batch to batch: the synthesiser's memory, and the student where it learns in between. */
-type Pooling<Memory extends Tree> = { readonly memory: Memory; readonly student?: ClassifierState };
+type Between<Memory extends Tree> = { readonly memory: Memory; readonly student?: ClassifierState };
 
-/**
- * Makes a pool of images batch by batch, and distils the student on it: τ² KL(victim ‖ student), both softened by τ.
- */
-export const distillFromPool = async <State extends Tree, A extends Access, Memory extends Tree = NoTensors>(
+/** A student beside a pool in the making. The caller owns what each of these gives. */
+interface Beside {
+  readonly fresh: () => ClassifierState;
+  /** The student after the steps that follow a batch; absent where it learns when the pool is made. */
+  readonly learn?: (context: Context, student: ClassifierState, batch: number) => Promise<ClassifierState>;
+}
+
+/** Makes a pool's batches one after the other; gives the student that learnt in between, which the caller owns. */
+const makeBatches = async <State extends Tree, A extends Access, Memory extends Tree>(
   synthesiser: Synthesiser<State, A, Memory>,
-  options: PoolDistillation,
-  victim: Victim<A>,
-  learner: BuiltLearner,
-  context: StudentContext,
-): Promise<Distilled> => {
-  const { batches, temperature, stepsBetween = 0, augmentation = { crop: 0, flip: false } } = options;
-  const access = accessOf(victim);
-  const loss = options.loss ?? distilled(access, temperature);
+  about: SynthesisContext<A>,
+  { batches, labels: given, pictureEvery }: Pooling,
+  context: Context,
+  beside: Beside | undefined,
+): Promise<ClassifierState | undefined> => {
   const all = synthesiser.phases.reduce((sum, { iterations }) => sum + iterations, 0);
-  const every = options.pictureEvery ?? tenthOf(all);
-  const about = synthesisContext(victim, learner, context);
+  const every = pictureEvery ?? tenthOf(all);
   const labelsOf = (batch: number): readonly number[] =>
-    options.labels ?? roundRobinLabels(synthesiser.batch, about.classes, batch * synthesiser.batch);
+    given ?? roundRobinLabels(synthesiser.batch, about.classes, batch * synthesiser.batch);
   validateSynthesiser(synthesiser, labelsOf(0), about.classes);
-  const steps = options.steps ?? learner.recipe.epochs * context.fullStepsPerEpoch;
-  const takenBefore = (batch: number): number => Math.min(batch * stepsBetween, steps);
-  const fresh = (): ClassifierState =>
-    initialState(learner.recipe.optimizer, learner.network.init(context.key.split('student').split('init')));
-
-  /** Steps of a student on what is in the pool by now. */
-  const distil = async (on: Pick<Context, 'fit'>, student: ClassifierState, before: number, count: number) =>
-    on.fit(
-      'student',
-      poolFit(learner, victim, {
-        lots: (await context.pool()) as readonly [Synthesised, ...Synthesised[]],
-        normalisation: about.normalisation,
-        start: student,
-        loss,
-        augmentation,
-        steps: count,
-        before,
-        total: steps,
-      }),
-    );
-
-  /** The student after the steps that follow a batch. The last steps of all are one fit, whose log is the student's. */
-  const distilBetween = async (on: Pick<Context, 'fit'>, student: ClassifierState, batch: number) => {
-    const count = takenBefore(batch + 1) - takenBefore(batch);
-    if (count === 0 || takenBefore(batch + 1) === steps) return clone(student);
-    return (await distil(on, student, takenBefore(batch), count)).last;
-  };
-
-  const { student = fresh(), ...rest } = await context.loop<Pooling<Memory>>('pool', {
+  const { memory, student } = await context.loop<Between<Memory>>('pool', {
     count: batches,
     init: (key) => ({
       memory: synthesiser.memory?.init(key, about) ?? ({} as Memory),
-      ...(stepsBetween === 0 ? {} : { student: fresh() }),
+      ...(beside?.learn === undefined ? {} : { student: beside.fresh() }),
     }),
     body: async ({ memory, student: learning }, batch, inner) => {
-      const known = learning ?? fresh();
+      const known = learning ?? beside?.fresh();
       // What is made on the way is this iteration's, whatever fails in it.
-      const owned: Tree[] = learning === undefined ? [known] : [];
+      const owned: Tree[] = learning === undefined && known !== undefined ? [known] : [];
       try {
         const labels = labelsOf(batch);
         const { state, updates } = await synthesise(synthesiser, about, {
           labels,
-          student: known.variables,
+          student: known?.variables,
           memory,
           every,
           context: inner,
         });
         owned.push(state);
         await inner.images('lot', async () => ({ ...shownOf(synthesiser, about, state), labels, updates }));
-        const student = learning === undefined ? undefined : await distilBetween(inner, learning, batch);
+        const student = learning === undefined ? undefined : await beside?.learn?.(inner, learning, batch);
         if (student !== undefined) owned.push(student);
         const key = inner.key.split('memory');
         const after = synthesiser.memory?.after(about, { memory, state, key }) ?? clone(memory);
@@ -335,22 +325,135 @@ export const distillFromPool = async <State extends Tree, A extends Access, Memo
       }
     },
   });
-  dispose(rest.memory);
+  dispose(memory);
+  return student;
+};
+
+/**
+ * Makes a pool of images of a victim alone, batch by batch: for `pool` of an attack, from which all its students learn
+ * (`distilPool`). A synthesiser that looks at the student is refused here: use `distillFromPool`.
+ */
+export const makePool = async <State extends Tree, A extends Access, Memory extends Tree = NoTensors>(
+  synthesiser: Synthesiser<State, A, Memory>,
+  options: Pooling,
+  victim: Victim<A>,
+  context: PoolContext,
+): Promise<void> => {
+  const { input, classes } = victim as Victim<'label'>;
+  const about = { victim, input, classes, normalisation: context.normalisation } as SynthesisContext<A>;
+  Object.defineProperty(about, 'student', { get: seesStudent });
+  await makeBatches(synthesiser, about, options, context, undefined);
+};
+
+const seesStudent = (): never => {
+  throw new FailureError(
+    failure('plugin', 'a synthesiser whose images are for all students looks at one of them', {
+      where: 'makePool',
+      remedy: 'Make its images with distillFromPool in `steal`, for each student.',
+    }),
+  );
+};
+
+/** Fits of a student on the pool as it is by then: `count` steps, of which `before` were taken earlier. */
+const distilling = <A extends Access>(
+  { temperature, loss, steps, augmentation = { crop: 0, flip: false } }: Distillation,
+  victim: Victim<A>,
+  learner: BuiltLearner,
+  context: StudentContext,
+) => {
+  const total = steps ?? learner.recipe.epochs * context.fullStepsPerEpoch;
+  return {
+    steps: total,
+    fresh: (): ClassifierState =>
+      initialState(learner.recipe.optimizer, learner.network.init(context.key.split('student').split('init'))),
+    fit: async (on: Pick<Context, 'fit'>, student: ClassifierState, before: number, count: number) => {
+      const [first, ...others] = await context.pool();
+      if (first === undefined) throw new FailureError(nothingPooled);
+      return on.fit(
+        'student',
+        poolFit(learner, victim, {
+          lots: [first, ...others],
+          normalisation: context.normalisation,
+          start: student,
+          loss: loss ?? distilled(accessOf(victim), temperature),
+          augmentation,
+          steps: count,
+          before,
+          total,
+        }),
+      );
+    },
+  };
+};
+
+const nothingPooled = failure('plugin', 'there are no images to learn from', {
+  where: 'distilPool',
+  remedy: 'Make them in `pool`, with makePool or context.images.',
+});
+
+/** What a last fit on a pool leaves, without the optimiser's memory. */
+const withPool = async (
+  { last, best: _, ...fitted }: FitResult<ClassifierState>,
+  context: StudentContext,
+): Promise<Distilled> => {
+  const made = (await context.pool()).reduce((sum, { labels }) => sum + labels.length, 0);
+  if (made < comparablePool)
+    context.warn(
+      `pool too small to compare: ${made.toLocaleString('en')} images, and fewer than ${comparablePool.toLocaleString('en')} say little about the attack`,
+    );
+  const variables = clone(last.variables);
+  dispose(last);
+  return { ...fitted, pool: made, last: variables };
+};
+
+/** Distils the student on the attack's pool: τ² KL(victim ‖ student), both softened by τ. */
+export const distilPool = async <A extends Access>(
+  options: Distillation,
+  victim: Victim<A>,
+  learner: BuiltLearner,
+  context: StudentContext,
+): Promise<Distilled> => {
+  const { fresh, fit, steps } = distilling(options, victim, learner, context);
+  const student = fresh();
+  try {
+    return await withPool(await fit(context, student, 0, steps), context);
+  } finally {
+    dispose(student);
+  }
+};
+
+/**
+ * Makes a pool of images batch by batch, for this student alone, and distils it on them: τ² KL(victim ‖ student), both
+ * softened by τ. For synthesisers that look at the student; see `makePool` for others.
+ */
+export const distillFromPool = async <State extends Tree, A extends Access, Memory extends Tree = NoTensors>(
+  synthesiser: Synthesiser<State, A, Memory>,
+  options: PoolDistillation,
+  victim: Victim<A>,
+  learner: BuiltLearner,
+  context: StudentContext,
+): Promise<Distilled> => {
+  const { batches, stepsBetween = 0 } = options;
+  const { fresh, fit, steps } = distilling(options, victim, learner, context);
+  const takenBefore = (batch: number): number => Math.min(batch * stepsBetween, steps);
+
+  // The last steps of all are one fit, whose log is the student's.
+  const learn = async (on: Pick<Context, 'fit'>, student: ClassifierState, batch: number) => {
+    const count = takenBefore(batch + 1) - takenBefore(batch);
+    if (count === 0 || takenBefore(batch + 1) === steps) return clone(student);
+    return (await fit(on, student, takenBefore(batch), count)).last;
+  };
+
+  const about = synthesisContext(victim, learner, context);
+  const beside = stepsBetween === 0 ? { fresh } : { fresh, learn };
+  const student = (await makeBatches(synthesiser, about, options, context, beside)) ?? fresh();
   if (stepsBetween > 0 && steps < batches * stepsBetween)
     context.warn(
       `the student's ${steps} steps were taken before the last of ${batches} batches: later images were made against a student that learnt no more`,
     );
   const before = lastBefore(steps, stepsBetween, batches);
   try {
-    const { last, best: _, ...fitted } = await distil(context, student, before, steps - before);
-    const made = (await context.pool()).reduce((sum, { labels }) => sum + labels.length, 0);
-    if (made < comparablePool)
-      context.warn(
-        `pool too small to compare: ${made.toLocaleString('en')} images, and fewer than ${comparablePool.toLocaleString('en')} say little about the attack`,
-      );
-    const variables = clone(last.variables);
-    dispose(last);
-    return { ...fitted, pool: made, last: variables };
+    return await withPool(await fit(context, student, before, steps - before), context);
   } finally {
     dispose(student);
   }
@@ -389,7 +492,7 @@ const synthesise = async <State extends Tree, A extends Access, Memory extends T
     ...given
   }: {
     readonly labels: readonly number[];
-    readonly student: Variables;
+    readonly student: Variables | undefined;
     readonly memory: Memory;
     readonly every: number;
     readonly context: Context;

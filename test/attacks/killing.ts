@@ -8,7 +8,7 @@ import { contextOf } from '../../src/run/context.js';
 import { openStore, type StagingDir } from '../../src/run/store.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
 import type { Victim } from '../../src/train/oracle.js';
-import { endOf, succeed } from '../train/bench.js';
+import { endOf, theftOf } from '../train/bench.js';
 
 export interface Theft {
   readonly attack: AnyAttack;
@@ -46,7 +46,7 @@ const attempted = async ({ attack, victim: fresh, learner, given }: Theft, stagi
       warn: () => undefined,
     },
     key('stage'),
-    victim,
+    { victim },
   );
   try {
     const {
@@ -54,7 +54,7 @@ const attempted = async ({ attack, victim: fresh, learner, given }: Theft, stagi
       execution: __,
       history,
       ...end
-    } = endOf(await succeed(attack.steal(victim, learner, { ...context, ...given })));
+    } = endOf(await theftOf(attack, victim, learner, { ...context, ...given }));
     const { asked, shift, effort } = footprint();
     const pool = (await context.pool()).map(({ images, labels }) => [Buffer.from(images).toString('base64'), labels]);
     return {

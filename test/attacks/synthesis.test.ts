@@ -41,6 +41,7 @@ import {
   type Keeping,
   succeed,
   type Tried,
+  theftOf,
 } from '../train/bench.js';
 import { drifting } from './drifting.js';
 import {
@@ -106,7 +107,7 @@ const start = (attack: AnyAttack, { fitting, keeping, learner: of = learner, vic
     ...(fitting === undefined ? {} : { fitting }),
     ...(keeping === undefined ? {} : { keeping }),
   });
-  return { tried, doing: attack.steal(victim ?? victimAt(attack.needs), of, givenBy(tried, attack)) };
+  return { tried, doing: theftOf(attack, victim ?? victimAt(attack.needs), of, givenBy(tried, attack)) };
 };
 
 const steal = async (attack: AnyAttack, trying: Trying = {}) => {

@@ -41,7 +41,7 @@ describe('a run', () => {
     const first = await at.read('whole/tiny/matrix.json');
     const again = await at.undistill(run('whole/tiny'));
     expect(again).toMatchObject({ code: 0, err: '' });
-    expect(again.out).toContain('5 of 5 models are there from before');
+    expect(again.out).toContain('5 of 5 trainings are there from before');
     expect(await at.read('whole/tiny/matrix.json')).toBe(first);
   });
 
@@ -88,7 +88,7 @@ describe('a run', () => {
     const { code, out } = await at.undistill(run('whole/tiny', '--force', 'nasty/plainCnn/kd'));
     expect(code).toBe(0);
     expect(out).toContain('✓ seed-0/nasty/plainCnn/kd');
-    expect(out).toContain('4 of 5 models are there from before');
+    expect(out).toContain('4 of 5 trainings are there from before');
   });
 
   it('does only what it is asked for, with what that needs', async () => {
@@ -243,7 +243,7 @@ export default [one, ${second}];
     );
     const both = await at.undistill(['run', 'several.ts', '--threads', '1', '--out', 'several', '--jobs', '2']);
     expect(both).toMatchObject({ code: 0, err: '' });
-    expect(both.out).toContain('2 of 2 models are there from before');
+    expect(both.out).toContain('2 of 2 trainings are there from before');
     expect((await at.matrix('several/tiny')).experiment).toBe('tiny');
     expect((await at.matrix('several/second')).cells).toHaveLength(1);
 

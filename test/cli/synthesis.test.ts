@@ -139,7 +139,7 @@ describe('a run of data-free attacks', () => {
     await rm(join(at.folder, 'runs/tiny/images'), { recursive: true });
     const again = await at.undistill(run);
     expect(again).toMatchObject({ code: 0, err: '' });
-    expect(again.out).toContain('7 of 7 models are there from before');
+    expect(again.out).toContain('9 of 9 trainings are there from before');
     expect((await readFile(join(folder('nasty', 'dafl'), 'grid.png'))).equals(before)).toBe(true);
     expect((await readdir(join(folder('none', 'dafl'), 'history'))).length).toBe(4);
   });

@@ -103,7 +103,7 @@ describe('a run on a terminal', () => {
     tell({ type: 'end', stage: two, outcome: cached, ended: 2, of: 3 });
     tell({ type: 'start', stage: quick, number: 3, of: 3 });
     tell({ type: 'end', stage: quick, outcome: done, ended: 3, of: 3 });
-    expect(text()).toBe('  2 of 2 models are there from before\n');
+    expect(text()).toBe('  2 of 2 trainings are there from before\n');
   });
 
   it('is coloured where that is wanted', () => {

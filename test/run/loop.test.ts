@@ -38,11 +38,9 @@ afterEach(async () => {
 
 /** A new run at the same stage: what a killed one begins with. */
 const stageRun = (victim?: Victim) =>
-  contextOf(
-    { stage: 'a', staging, checkpointEvery: 2, emit: () => undefined, warn: () => undefined },
-    key('stage'),
+  contextOf({ stage: 'a', staging, checkpointEvery: 2, emit: () => undefined, warn: () => undefined }, key('stage'), {
     victim,
-  );
+  });
 /** The stage without anything that was made for it. */
 const anew = async (): Promise<void> => {
   await staging.release();

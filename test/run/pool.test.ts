@@ -19,7 +19,7 @@ import type { Synthesised } from '../../src/train/context.js';
 import { sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { learnerOf, roomy, victimOf } from '../attacks/stepping.js';
-import { endOf, failureOf, succeed } from '../train/bench.js';
+import { endOf, failureOf, succeed, theftOf } from '../train/bench.js';
 
 beforeAll(async () => {
   // Fits are short here: to compile a step would take longer than all of its steps.
@@ -49,7 +49,7 @@ const stageRun = (changes: Partial<StageRun> = {}, victim?: Victim) =>
   contextOf(
     { stage: 'a', staging, checkpointEvery: 2, emit: () => undefined, warn: () => undefined, ...changes },
     key('stage'),
-    victim,
+    { victim },
   );
 
 const lotOf = (channels: number, count = 5, changes: Partial<Synthesised> = {}): Synthesised => ({
@@ -293,7 +293,7 @@ describe('a theft that is stopped anywhere, again and again, ends with the same 
     const { victim, normalisation, retired } = victimOf();
     const context = stageRun({ emit, signal }, victim);
     const given: AttackContext = { ...context, data: {} as never, normalisation, fullStepsPerEpoch: 5 };
-    const theft = succeed(attack.steal(victim, learner, given)).finally(() => {
+    const theft = theftOf(attack, victim, learner, given).finally(() => {
       if (context.footprint().asked !== sessionOf(victim).asked) throw new Error('counted twice');
       retired();
     });

@@ -2,15 +2,17 @@ import { describe, expect, test } from 'vitest';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { dafl } from '../../src/attacks/dafl.js';
 import { deepInversion } from '../../src/attacks/deep-inversion.js';
-import { kd } from '../../src/attacks/kd.js';
+import { hardLabel } from '../../src/attacks/hard-label.js';
+import { kd, partialKd } from '../../src/attacks/kd.js';
 import { noise } from '../../src/attacks/noise.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import { transfer } from '../../src/attacks/transfer.js';
 import type { DatasetPlugin } from '../../src/data/dataset.js';
-import { labelOnly } from '../../src/defenses/answers.js';
+import { labelOnly, rounding } from '../../src/defenses/answers.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { type Facts, type Plan, plan, type Stage } from '../../src/experiment/plan.js';
+import { sharings } from '../../src/experiment/sharing.js';
 import { roomy } from '../attacks/stepping.js';
 import { normalised } from '../train/bench.js';
 import { dataOf, learnerOf, made, refusal, thirds, tiny } from './helpers.js';
@@ -108,8 +110,9 @@ describe('the images of an attack that synthesises', () => {
     for (const attack of ['dafl', 'deepInversion']) {
       const looked = stage(of, `seed-0/nasty/tiny/${attack}/images`);
       expect(looked.work.kind).toBe('inspect');
+      const made = attack === 'dafl' ? 'nasty/tiny/dafl' : 'nasty/deepInversion/pool';
       expect(looked.inputs).toEqual({
-        model: stage(of, `seed-0/nasty/tiny/${attack}`).id,
+        images: stage(of, `seed-0/${made}`).id,
         victim: stage(of, 'seed-0/nasty/teacher').id,
         verifier: stage(of, 'seed-0/tiny/scratch').id,
       });
@@ -132,6 +135,77 @@ describe('the images of an attack that synthesises', () => {
     const anew = changed(other, of);
     expect(anew).toContain('seed-0/none/tiny/dafl/images');
     expect(anew.every((label) => /\/(images|measure|divergence)$/.test(label))).toBe(true);
+  });
+});
+
+describe('images that are made of the victim alone', () => {
+  const students = [learnerOf(roomy(2)), learnerOf(roomy(3))];
+  const pools = (of: Plan) => of.stages.filter(({ work }) => work.kind === 'synthesise').map(({ label }) => label);
+
+  test('are a stage of its own, which all students, temperatures and lengths of distillation share', () => {
+    const attacks = [
+      deepInversion({ batch: 2, label: 'deepInversion' }),
+      deepInversion({ batch: 2, label: 'other', temperature: 7, steps: 9, augmentation: { crop: 1, flip: true } }),
+      deepInversion({ batch: 2, pictureEvery: 3, label: 'watched' }),
+    ];
+    const of = planOf({ students, attacks, defenses: [none(), nasty()] });
+    expect(pools(of)).toEqual([
+      'seed-0/none/deepInversion/pool',
+      'seed-0/nasty/deepInversion/pool',
+    ]);
+    const thefts = of.stages.filter(({ work, inputs }) => work.kind === 'steal' && inputs.pool !== undefined);
+    expect(thefts.length).toBe(2 * 2 * 2);
+    expect(new Set(thefts.map(({ inputs }) => inputs.pool)).size).toBe(2);
+  });
+
+  test.each([
+    ['other iterations', { iterations: 5 }],
+    ['more batches', { batches: 3 }],
+    ['another weight', { tv: 0.5 }],
+    ['other classes', { labels: [1, 1] }],
+  ])('are made anew for %s', (_, changes) => {
+    const attacks = [deepInversion({ batch: 2, label: 'one' }), deepInversion({ batch: 2, ...changes, label: 'two' })];
+    expect(pools(planOf({ attacks }))).toEqual(['seed-0/none/one/pool', 'seed-0/none/two/pool']);
+  });
+
+  test('are none of an attack that looks at its student', () => {
+    const attacks = [deepInversion({ batch: 2, adaptive: { scale: 0.2, every: 2 } }), dafl({ batch: 2 })];
+    expect(pools(planOf({ attacks }))).toEqual([]);
+  });
+
+  test('are made anew with the seed, and with the training', () => {
+    const attacks = [deepInversion({ batch: 2 })];
+    const [one, two] = [planOf({ attacks }), planOf({ attacks, seeds: [1] })];
+    expect(changed(two, one)).toContain('seed-1/none/deepInversion/pool');
+    const other = planOf({ attacks }, { harness: { ...facts.harness, training: 'training 2' } });
+    expect(changed(other, one)).toContain('seed-0/none/deepInversion/pool');
+  });
+});
+
+describe('thefts that ask the same', () => {
+  const groups = (changes: Parameters<typeof made>[0]) =>
+    sharings(planOf(changes)).map(({ victim, stages }) => [victim, stages.length]);
+
+  test('are those of one victim, share, batch and seed, whatever is learnt of the answers', () => {
+    const students = [learnerOf(tiny(2)), learnerOf(tiny(3)), learnerOf(tiny(4), { batch: 8 })];
+    const attacks = [scratch(), kd(), kd({ temperature: 20 }), hardLabel(), partialKd({ fraction: 0.5 }), noise()];
+    expect(groups({ students, attacks })).toEqual([
+      // Three attacks on all images by the two students of one batch, and by the third.
+      ['seed-0/teacher', 6],
+      ['seed-0/teacher', 2],
+      ['seed-0/teacher', 2],
+      ['seed-0/teacher', 3],
+    ]);
+    expect(groups({ attacks: [scratch(), kd()] })).toEqual([]);
+    expect(groups({ attacks: [scratch()], students })).toEqual([]);
+  });
+
+  test('are those on one net behind several defences, and on one pool', () => {
+    const attacks = [kd(), deepInversion({ batch: 2 }), deepInversion({ batch: 2, temperature: 9 })];
+    expect(groups({ attacks, defenses: [none(), rounding(1), rounding(2)] })).toEqual([
+      ['seed-0/teacher', 3],
+      ['seed-0/teacher', 2],
+    ]);
   });
 });
 

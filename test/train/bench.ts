@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type { AnyAttack, AttackContext, Extraction } from '../../src/attacks/attack.js';
 import { awaitable, type Failure, FailureError, orThrow } from '../../src/core/errors.js';
 import { type Key, key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
@@ -11,7 +12,7 @@ import type { Context, Doing, Synthesised } from '../../src/train/context.js';
 import { type FitResult, type FitSpec, fit } from '../../src/train/fit.js';
 import { frameOf, wholeStep } from '../../src/train/fit-step.js';
 import { type ImageSet, type LabelledBatch, type RawBatch, type Resident, unpacked } from '../../src/train/images.js';
-import { type Access, remember, sessionOf } from '../../src/train/oracle.js';
+import { type Access, remember, sessionOf, type Victim } from '../../src/train/oracle.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import type { Recorded, Recordings } from '../../src/train/recordings.js';
 import type { Source } from '../../src/train/source.js';
@@ -159,6 +160,17 @@ export const context = (
 /** What a plugin gives, a promise or a task. */
 export const succeed = async <A>(doing: Doing<A>): Promise<A> =>
   typeof doing === 'function' && !('then' in doing) ? orThrow(doing) : (doing as PromiseLike<A>);
+
+/** All of a theft in one context: the images that are made for all students, and what one of them learns. */
+export const theftOf = async (
+  { pool, steal }: AnyAttack,
+  victim: Victim,
+  learner: BuiltLearner,
+  given: AttackContext,
+): Promise<Extraction> => {
+  if (pool !== undefined) await succeed(pool.make(victim, given) as Doing<unknown>);
+  return succeed(steal(victim, learner, given));
+};
 
 /** The failure that something ends with. */
 export const failureOf = async (doing: Doing<unknown> | (() => Promise<unknown>)): Promise<Failure> => {

@@ -10,7 +10,7 @@ import { loadEngine } from '../../src/engine/engine.js';
 import { type Oracle, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { fresh, tiring } from '../defenses/answering.js';
 import { asking, fitted, hostOf, killedAt, pictures, victims } from './asking.js';
-import { type AnySpec, built, context, endOf, failureOf, sets, succeed } from './bench.js';
+import { type AnySpec, built, context, endOf, failureOf, sets, theftOf } from './bench.js';
 import { how } from './runners.js';
 
 vi.mock('../../src/engine/runner.js', () => import('./runners.js'));
@@ -64,7 +64,7 @@ const stolen = async (attack: AnyAttack, budget: number, epochs = 4) => {
   const tried = context(undefined, { fitting: watched(sizes) as never });
   const victim = all.of(attack.needs, { budget });
   const given: AttackContext = { ...tried, data: sets as never, fullStepsPerEpoch: 3 };
-  const theft = endOf(await succeed(attack.steal(victim, built({ epochs }), given)));
+  const theft = endOf(await theftOf(attack, victim, built({ epochs }), given));
   expect(sessionOf(victim).asked).toEqual({ queries: theft.queries, forward: 0, backward: 0 });
   return { ...theft, sizes: sizes.slice(0, theft.steps) };
 };

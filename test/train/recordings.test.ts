@@ -29,7 +29,7 @@ import { type Recordings, stepsInPart } from '../../src/train/recordings.js';
 import { fresh, sticking, tiring, turning } from '../defenses/answering.js';
 import { data } from '../end-to-end/fixtures/plugins.js';
 import { asking, fitted, hostOf, killedAt, network as taught, victims } from './asking.js';
-import { built, context, endOf, inMemory, sets, succeed } from './bench.js';
+import { built, context, endOf, inMemory, sets, theftOf } from './bench.js';
 import { how } from './runners.js';
 
 vi.mock('../../src/engine/runner.js', () => import('./runners.js'));
@@ -76,7 +76,7 @@ const stolen = async (
   const tried = context(key(from ?? 'stage'), recordings && { recordings });
   const given: AttackContext = { ...tried, data: sets as never, fullStepsPerEpoch: 3 };
   const learner = built({ epochs }, net);
-  const { seconds: _, replayed, history, ...end } = endOf(await succeed(attack.steal(victim, learner, given)));
+  const { seconds: _, replayed, history, ...end } = endOf(await theftOf(attack, victim, learner, given));
   return { end: { ...end, history: history.map(({ stepsPerSecond: __, ...record }) => record) }, replayed, calls };
 };
 

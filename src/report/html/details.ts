@@ -1,4 +1,4 @@
-import { grouped } from '../../core/lists.js';
+import { grouped, unique } from '../../core/lists.js';
 import { percent, whole } from '../../core/text.js';
 import type { Quantity } from '../../metrics/quantity.js';
 import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from '../../results/columns.js';
@@ -97,10 +97,13 @@ const curvesIn = ({ plan, stages }: Run) => {
   const ofCell = grouped(planned, cellId);
   const ofDefense = grouped(planned, ({ defense }) => defense);
   const inputs = new Map(plan?.stages.map((stage) => [stage.id, stage.inputs]));
-  const logged = (seed: string, id: string | undefined) => ({ seed, logs: stages.get(id ?? '')?.logs ?? [] });
+  const logged = (seed: string, ...ids: readonly (string | undefined)[]) => ({
+    seed,
+    logs: unique(ids).flatMap((id) => stages.get(id ?? '')?.logs ?? []),
+  });
   return {
     ofCell: (id: string): readonly Curves[] =>
-      curvesOf((ofCell.get(id) ?? []).map(({ seed, steal }) => logged(seed, steal))),
+      curvesOf((ofCell.get(id) ?? []).map(({ seed, images, steal }) => logged(seed, images, steal))),
     /** The teachers are what is stolen from. */
     ofTeacher: (defense: string): readonly Curves[] => {
       const thefts = (ofDefense.get(defense) ?? []).filter(({ steal }) => inputs.get(steal)?.victim !== undefined);
