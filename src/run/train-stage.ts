@@ -1,44 +1,27 @@
-import * as E from 'fp-ts/lib/Either.js';
-import type { AttackContext, Extraction } from '../attacks/attack.js';
-import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
-import { type Key, key } from '../core/random.js';
+import { FailureError, failure } from '../core/errors.js';
+import { key } from '../core/random.js';
 import { notFinite, type StoredTensor } from '../core/safetensors.js';
-import { dispose, type Tree } from '../core/tree.js';
+import { dispose } from '../core/tree.js';
 import type { Dataset } from '../data/dataset.js';
-import type { Defense, DefenseContext, Teacher } from '../defenses/defense.js';
-import {
-  allImages,
-  type DataInUse,
-  dataFor,
-  evaluationSets,
-  imagesOf,
-  ownedImages,
-  stepsPerPass,
-  type TrainingSet,
-  withoutLabels,
-} from '../experiment/data-access.js';
+import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
-import { preparedRole, type Stage, type Work } from '../experiment/plan.js';
+import type { Stage, Work } from '../experiment/plan.js';
 import { differences, readWeights } from '../experiment/pretrained.js';
-import type { Network, NetworkPlugin, Variables } from '../models/network.js';
+import type { Network, Variables } from '../models/network.js';
 import { fromStateDict, toStateDict, withoutCounters } from '../models/state-dict.js';
 import { question } from '../train/ask.js';
-import { type BuiltLearner, classifier } from '../train/classifier.js';
-import type { Doing } from '../train/context.js';
 import { logitsOn } from '../train/evaluate.js';
-import { crossEntropy } from '../train/losses.js';
-import { type Access, type AnswerShift, publish, retire, type Victim, type Wrapper } from '../train/oracle.js';
-import type { Learner } from '../train/recipe.js';
-import { contextOf, type Footprint, type MadePool, type StageContext, storedTree, treeFrom } from './context.js';
+import type { AnswerShift } from '../train/oracle.js';
+import { contextOf, type Footprint, type MadePool, storedTree, treeFrom } from './context.js';
 import { checkpointOf, files, input, optionalInput, readRecord } from './outputs.js';
 import { readLots, refuseStrangers } from './pool.js';
 import type { TrainingRecord } from './record.js';
 import type { StageOutput, StagingDir } from './store.js';
 import type { RunEnvironment, StageRun } from './types.js';
+import { asking, doWork, type Made, type Surroundings } from './work.js';
 
 // All that a model and its logits depend on is in this module or imported by it, so that a stage's identity can hold
-// the
-// hash of its code; keeping records and measuring are elsewhere.
+// the hash of its code; keeping records and measuring are elsewhere.
 
 /** Trains or evaluates a model and leaves it in the stageRun's staging. */
 export const trainStage = async (
@@ -49,96 +32,9 @@ export const trainStage = async (
 ): Promise<TrainingRecord | undefined> => {
   const { data, others, store } = environment;
   const { experiment } = environment.plan;
+  const { staging } = stageRun;
   const images: DataInUse = { data, others, experiment };
-  const netOf = (network: NetworkPlugin): Network => network.build(data.image, data.classes.length);
-  const built = ({ network, recipe }: Learner): BuiltLearner => ({ network: netOf(network), recipe });
-  /** A model of an earlier stage, for the length of `use`. */
-  const borrowing = async <A>(
-    role: string,
-    network: Network,
-    use: (variables: Variables) => Promise<A>,
-  ): Promise<A> => {
-    const variables = await readModel(await input(store, stage, role), network, experiment.select);
-    return use(variables).finally(() => dispose(variables));
-  };
-  /** Tensors of an earlier stage, for the length of `use`. */
-  const borrowingTree = async <A>(role: string, use: (tree: Tree) => Promise<A>): Promise<A> => {
-    const prepared = await optionalInput(store, stage, role);
-    const tree = prepared === undefined ? {} : treeFrom(await prepared.tensors(files.prepared), 'prepared');
-    return use(tree).finally(() => dispose(tree));
-  };
-  /** A victim as it answers through its wrappers, for the length of `use`. */
-  const asking = async <A>(
-    { role, network: net, wrappers, secret, access, budget }: Asking,
-    use: (victim: Victim) => Promise<A>,
-  ): Promise<A> => {
-    const network = netOf(net);
-    const among = async (ready: readonly Wrapper[]): Promise<A> => {
-      const part = wrappers[ready.length];
-      if (part?.answers !== undefined) {
-        const { name, answers, preserves } = part;
-        return borrowingTree(preparedRole(ready.length), (prepared) =>
-          among([...ready, { name, answers, preserves, prepared }]),
-        );
-      }
-      return borrowing(role, network, async (variables) => {
-        const { normalisation } = data;
-        const victim = publish({
-          network,
-          variables,
-          normalisation,
-          access,
-          wrappers: ready,
-          secret: key(`seed ${secret}`).split('secret').int32Pair(),
-          budget,
-          // A stage's identity covers the net's code and the engine's arithmetic.
-          identity: `${stage.inputs[role]} ${experiment.select}`,
-        });
-        return use(victim).finally(() => retire(victim));
-      });
-    };
-    return among([]);
-  };
-  const keep = (
-    network: Network,
-    set: TrainingSet,
-    trained: Extraction,
-    footprint: Footprint,
-    budget?: number,
-  ): Promise<TrainingRecord> => keepModel(stageRun.staging, data, network, set, trained, footprint, budget);
-
-  /** A defence's own work: on the teacher that it was given, beside an adversary. */
-  const defending = async <A>(
-    {
-      defense: { name, adversary, outliers },
-      learner: recipe,
-      seed,
-      kind,
-    }: Extract<Work, { readonly kind: 'protect' | 'prepare' }>,
-    use: (teacher: Teacher, context: DefenseContext & Pick<StageContext, 'footprint'>) => Promise<A>,
-  ): Promise<A> => {
-    const set = allImages(images);
-    const learner = built(recipe);
-    const other = adversary === undefined ? learner : built({ ...recipe, network: adversary });
-    const context = {
-      ...contextOf(stageRun, stageKey(seed, kind, name)),
-      ...set,
-      ...(outliers === undefined ? {} : { outliers: withoutLabels(imagesOf(images, outliers)) }),
-    };
-    return borrowing('teacher', learner.network, (variables) =>
-      borrowing('adversary', other.network, (frozen) =>
-        use({ learner, variables }, { ...context, adversary: { learner: other, variables: frozen } }),
-      ),
-    );
-  };
-
   switch (work.kind) {
-    case 'teacher': {
-      const set = allImages(images);
-      const learner = built(work.learner);
-      const { fit, footprint } = contextOf(stageRun, stageKey(work.seed, 'teacher', learner.network.name));
-      return keep(learner.network, set, await fit('teacher', normally(learner, set)), footprint());
-    }
     case 'import': {
       const { weights, network } = work.teacher;
       const found = await readWeights(weights);
@@ -149,76 +45,16 @@ export const trainStage = async (
         );
       }
       for (const difference of differences(found, data)) stageRun.warn(difference);
-      await stageRun.staging.writeTensors(files.last, withoutCounters(found.tensors), metadataOf(netOf(network), data));
+      const metadata = metadataOf(network.build(data.image, data.classes.length), data);
+      await staging.writeTensors(files.last, withoutCounters(found.tensors), metadata);
       return undefined;
-    }
-    case 'protect': {
-      const { protect, name } = work.defense;
-      if (protect === undefined) throw new Error(`${name} trains nothing`);
-      return defending(work, async (teacher, context) => {
-        const trained = await ran(() => protect(teacher, context));
-        return keep(teacher.learner.network, context, trained, context.footprint());
-      });
-    }
-    case 'prepare': {
-      const { prepare, name } = work.defense;
-      if (prepare === undefined) throw new Error(`${name} prepares nothing`);
-      return defending(work, async (teacher, context) => {
-        const prepared: Tree = await ran(() => prepare(teacher, context));
-        try {
-          const { tensors, metadata } = storedTree(prepared, 'prepared');
-          assertFinite(tensors);
-          await stageRun.staging.writeTensors(files.prepared, tensors, metadata);
-        } finally {
-          dispose(prepared);
-        }
-        return undefined;
-      });
-    }
-    case 'synthesise': {
-      const { attack, wrappers, secret, budget } = work;
-      const { pool, needs: access } = attack;
-      if (pool === undefined) throw new Error(`${attack.name} makes no images beforehand`);
-      return asking({ role: 'victim', network: work.teacher, wrappers, secret, access, budget }, async (victim) => {
-        const { footprint, remembered, ...context } = contextOf(stageRun, studentKey(work.seed), { victim });
-        await ran(() => pool.make(victim, { ...context, normalisation: data.normalisation }));
-        await refuseStrangers(stageRun.staging);
-        const { asked, shift, effort } = footprint();
-        await stageRun.staging.writeTensors(files.asked, remembered(), { footprint: JSON.stringify(footprint()) });
-        const made = (await context.pool()).reduce((sum, { labels }) => sum + labels.length, 0);
-        return recordOf({ asked, shift, effort }, { trainImages: made, validationImages: 0, history: [] }, budget);
-      });
-    }
-    case 'steal': {
-      const { attack, wrappers, secret, budget } = work;
-      const student = built(work.student);
-      const set = ownedImages(images, attack.data, work.seed);
-      const made = await optionalInput(store, stage, 'pool');
-      const pool = made && (await readPoolOf(made));
-      const steal = async (victim?: Victim): Promise<TrainingRecord> => {
-        const { footprint, remembered: _, ...context } = contextOf(stageRun, studentKey(work.seed), { victim, pool });
-        const given: AttackContext = {
-          ...context,
-          data: dataFor(attack, set),
-          normalisation: data.normalisation,
-          fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
-        };
-        const stolen = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));
-        await refuseStrangers(stageRun.staging);
-        const { asked } = footprint();
-        if (budget !== undefined && asked.queries > budget)
-          throw new FailureError(
-            failure('plugin', `it asked for ${asked.queries} answers, and its budget is ${budget}`),
-          );
-        return keep(student.network, set, stolen, footprint(), budget);
-      };
-      if (attack.needs === 'none') return steal();
-      return asking({ role: 'victim', network: work.teacher, wrappers, secret, access: attack.needs, budget }, steal);
     }
     case 'answer': {
       const { network, wrappers, secret } = work;
       const given = await asking(
+        images,
         { role: 'model', network, wrappers, secret, access: 'probabilities' },
+        among(environment, stage, stageRun),
         async (victim) =>
           Object.entries(evaluationSets(images)).map(([part, set]): readonly [string, StoredTensor] => {
             const { answers, memory } = question(victim, set, {
@@ -229,35 +65,63 @@ export const trainStage = async (
             return [`last/${part}`, { shape: [set.indices.length, answers.size], data: answers.values }];
           }),
       );
-      await stageRun.staging.writeTensors(files.logits, Object.fromEntries(given));
+      await staging.writeTensors(files.logits, Object.fromEntries(given));
       return undefined;
     }
     case 'evaluate': {
-      const logits = await allLogits(await input(store, stage, 'model'), netOf(work.network), images);
-      await stageRun.staging.writeTensors(files.logits, logits);
+      const network = work.network.build(data.image, data.classes.length);
+      await staging.writeTensors(files.logits, await allLogits(await input(store, stage, 'model'), network, images));
       return undefined;
+    }
+    default: {
+      const made = await doWork(images, work, among(environment, stage, stageRun));
+      await refuseStrangers(staging);
+      return keep(staging, data, made);
     }
   }
 };
 
-/** A model of an earlier stage as a victim. */
-interface Asking {
-  readonly role: 'victim' | 'model';
-  readonly network: NetworkPlugin;
-  readonly wrappers: readonly Defense[];
-  readonly secret: number;
-  readonly access: Access;
-  readonly budget?: number | undefined;
-}
+/** What earlier stages made, out of the store, and the context of this one. */
+const among = (
+  { store, plan: { experiment } }: Pick<RunEnvironment, 'store' | 'plan'>,
+  stage: Stage,
+  stageRun: StageRun,
+): Surroundings => ({
+  model: async (role, network) => readModel(await input(store, stage, role), network, experiment.select),
+  prepared: async (role) => {
+    const prepared = await optionalInput(store, stage, role);
+    return prepared === undefined ? {} : treeFrom(await prepared.tensors(files.prepared), 'prepared');
+  },
+  pool: async () => {
+    const made = await optionalInput(store, stage, 'pool');
+    return made && readPoolOf(made);
+  },
+  // A stage's identity covers the net's code and the engine's arithmetic.
+  identity: (role) => `${stage.inputs[role]} ${experiment.select}`,
+  context: (stageKey, of) => contextOf(stageRun, stageKey, of),
+});
 
-/** The randomness of a stage. Equal seeds pair what is compared; a teacher and a student differ all the same. */
-const stageKey = (seed: number, role: 'teacher' | 'protect' | 'prepare' | 'student', name?: string): Key => {
-  const own = key(`seed ${seed}`).split(role);
-  return name === undefined ? own : own.split(name);
+/** Writes what was made, whose tensors are disposed of, and says how. */
+const keep = async (staging: StagingDir, data: Dataset, made: Made): Promise<TrainingRecord | undefined> => {
+  switch (made.kind) {
+    case 'model':
+      return keepModel(staging, data, made);
+    case 'prepared':
+      try {
+        const { tensors, metadata } = storedTree(made.tree, 'prepared');
+        assertFinite(tensors);
+        await staging.writeTensors(files.prepared, tensors, metadata);
+      } finally {
+        dispose(made.tree);
+      }
+      return undefined;
+    case 'pool': {
+      const { footprint, remembered, images, budget } = made;
+      await staging.writeTensors(files.asked, remembered, { footprint: JSON.stringify(footprint) });
+      return recordOf(footprint, { trainImages: images, validationImages: 0, history: [] }, budget);
+    }
+  }
 };
-
-/** One for all attacks and all nets: differences between them are paired by seed, and all see the same images. */
-const studentKey = (seed: number): Key => stageKey(seed, 'student');
 
 /** What a stage made for all students. */
 const readPoolOf = async (output: StageOutput): Promise<MadePool> => {
@@ -265,38 +129,17 @@ const readPoolOf = async (output: StageOutput): Promise<MadePool> => {
   return { lots: await readLots(output), footprint: JSON.parse(metadata.footprint as string), tensors };
 };
 
-/** Runs what a plugin gives, a promise or a task; what it throws, at once or later, is a failure of its stage. */
-const ran = async <A>(start: () => Doing<A>): Promise<A> => {
-  const doing: unknown = start();
-  if (typeof (doing as PromiseLike<A> | undefined)?.then === 'function') return doing as PromiseLike<A>;
-  if (typeof doing !== 'function') {
-    throw new Error(
-      'a plugin returns a promise or a task, such as context.fit gives, and this one returned something else',
-    );
-  }
-  const result: E.Either<unknown, A> = await (doing as Task<A>)();
-  if (E.isLeft(result)) throw new FailureError(toFailure('plugin')(result.left));
-  return result.right;
-};
-
-const normally = (learner: BuiltLearner, { train, validation }: TrainingSet) =>
-  classifier({
-    learner,
-    data: train,
-    validation,
-    guardChance: true,
-    loss: ({ logits, batch }) => ({ loss: crossEntropy(logits, batch.labels) }),
-  });
-
 /** Writes a trained model, which is disposed of, and says how it was trained. */
 const keepModel = async (
   staging: StagingDir,
   data: Dataset,
-  network: Network,
-  set: TrainingSet,
-  { last, best, pool, history }: Extraction,
-  footprint: Footprint,
-  budget: number | undefined,
+  {
+    network,
+    set,
+    trained: { last, best, pool, history },
+    footprint,
+    budget,
+  }: Extract<Made, { readonly kind: 'model' }>,
 ): Promise<TrainingRecord> => {
   const metadata = metadataOf(network, data);
   try {
