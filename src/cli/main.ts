@@ -23,6 +23,8 @@ const wholeFrom1 = (text: string): number => {
 
 const wholeFrom0 = (text: string): number => (text === '0' ? 0 : wholeFrom1(text));
 
+const wholeOrAuto = (text: string): number | 'auto' => (text === 'auto' ? text : wholeFrom1(text));
+
 const bytesOrOff = (text: string): number | 'off' => {
   const bytes = text === 'off' ? text : readBytes(text);
   if (bytes === undefined) throw new InvalidArgumentError('Give a size, such as 4GB or 500MB, or off.');
@@ -91,8 +93,13 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--scale <fraction>', 'with this fraction of all schedules, for a look before the whole', Number)
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>); stages are kept beside it')
     .option('--force [pattern]', 'make all, or what matches, anew')
-    .option('--jobs <number>', 'worker processes', wholeFrom1, 1)
-    .option('--threads <number>', 'threads of a process (default: all cores, shared among the jobs)', wholeFrom1)
+    .option(
+      '--jobs <number>',
+      'worker processes (default: auto, one for each core where so many stages can be made at once)',
+      wholeOrAuto,
+      'auto' as const,
+    )
+    .option('--threads <number>', 'threads in all, or with --jobs of a process (default: all cores)', wholeFrom1)
     .addOption(execution())
     .addOption(precision())
     .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, checkpointEvery)
@@ -113,6 +120,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .addOption(execution())
     .addOption(precision())
     .addOption(recording())
+    .option('--no-time', 'without timing a few steps of each kind of stage, which takes up to a minute')
     .action(async (file: string, options: PlanOptions) => {
       const { planCommand } = await import('./plan.js');
       code = await planCommand(file, options);

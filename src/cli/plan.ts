@@ -1,18 +1,22 @@
 import { counted, showBytes, showSeconds } from '../core/text.js';
+import { version } from '../core/version.js';
 import { firstFew } from '../data/assemble.js';
 import type { Dataset } from '../data/dataset.js';
+import { loadEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Experiment } from '../experiment/experiment.js';
-import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
+import type { Plan, Stage } from '../experiment/plan.js';
 import { selected } from '../experiment/select.js';
 import { sharings } from '../experiment/sharing.js';
 import { whyStale } from '../experiment/stale.js';
 import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
-import { estimate, imagesAsked, type Speeds, speedsFrom } from '../run/estimate.js';
+import { checkpointEvery } from '../run/defaults.js';
+import { type Forecast, forecast } from '../run/forecast.js';
 import type { StageRecord } from '../run/record.js';
 import { bytesOfAnswers } from '../run/recordings.js';
 import { recordIn } from '../run/stage-files.js';
-import { type StageFolder, stagesIn } from '../run/store.js';
+import { imagesAsked } from '../run/steps.js';
+import { openStore, type StageFolder, type Store, stagesIn } from '../run/store.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
 import { readPlan } from './run-folder.js';
@@ -25,6 +29,8 @@ export interface PlanOptions extends ExperimentOptions {
   readonly precision?: CardPrecision;
   /** Bytes. */
   readonly answers: number | 'off';
+  /** Whether a few steps are timed. */
+  readonly time: boolean;
 }
 
 /** What a run would do with a stage. */
@@ -33,8 +39,6 @@ export interface StageState {
   readonly state: 'cached' | 'failed' | 'begun' | 'stale' | 'to do';
   /** Why it is stale, or how it failed. */
   readonly reasons: readonly string[];
-  /** Present when something is to be done, and it is known. */
-  readonly seconds?: number;
 }
 
 /** The record of every finished stage in a store by the stage's id, of whichever experiment, oldest first. */
@@ -51,41 +55,61 @@ const recordsOf = async (stored: ReadonlyMap<string, StageFolder>): Promise<Read
 /** What a run would do with a stage. Looks, and changes nothing: checksums are a run's business. */
 const stateOf = (
   stage: Stage,
-  { plan, data, code }: Planned,
+  { code }: Planned,
   { record, isBegun }: { readonly record: StageRecord | undefined; readonly isBegun: boolean },
   earlier: PlanFile | undefined,
-  speeds: Speeds,
 ): StageState => {
   if (record !== undefined) {
     const failed = record.failure?.what;
     return { stage, state: failed === undefined ? 'cached' : 'failed', reasons: failed === undefined ? [] : [failed] };
   }
-  const seconds = estimate(stage, speeds, plan, data);
-  const time = seconds === undefined ? {} : { seconds };
-  if (isBegun) return { stage, state: 'begun', reasons: [], ...time };
+  if (isBegun) return { stage, state: 'begun', reasons: [] };
   const before = earlier?.stages.find(({ label }) => label === stage.label);
-  if (before === undefined || before.id === stage.id) return { stage, state: 'to do', reasons: [], ...time };
+  if (before === undefined || before.id === stage.id) return { stage, state: 'to do', reasons: [] };
   const reasons = whyStale(before.parts, stage.parts, {
     before: (hash) => earlier?.code[hash],
     after: (hash) => code[hash],
   });
-  return { stage, state: 'stale', reasons, ...time };
+  return { stage, state: 'stale', reasons };
 };
 
 const shownState = ({ state, reasons }: StageState): string =>
   reasons.length === 0 ? state : `${state}: ${firstFew(reasons, 3)}`;
 
-/** What is left to do, in time: only what earlier stages tell. */
-export const timeLeft = (states: readonly StageState[]): string => {
-  const open = states.filter(({ state }) => state !== 'cached' && state !== 'failed');
-  if (open.length === 0) return 'Nothing is left to do.';
-  const known = open.flatMap(({ seconds }) => seconds ?? []);
-  const unknown = open.filter(({ seconds, stage }) => seconds === undefined && takesLong(stage.work)).length;
-  const total = showSeconds(known.reduce((sum, seconds) => sum + seconds, 0));
-  if (unknown === 0) return `Time left: about ${total} in one process, by what earlier stages took.`;
-  if (known.length === 0) return 'Time left: unknown until the first stages of its networks ran.';
-  return `Time left: about ${total} in one process, by what earlier stages took, and ${counted(unknown, 'training')} of which nothing is known yet.`;
+const isOpen = ({ state }: StageState): boolean => state !== 'cached' && state !== 'failed';
+
+/** What is left to do, in time. */
+export const timeLeft = ({ total, unknown }: Forecast): string => {
+  const beside = unknown === 0 ? '' : `, and ${counted(unknown, 'stage')} that cannot be timed beforehand`;
+  return `Time left: about ${showSeconds(total)}${beside}, by a few steps of each kind on this machine.`;
 };
+
+/** The forecast of a plan's stages that are still to be made. Where no engine is installed there is none. */
+const forecastOf = async (
+  planned: Planned,
+  open: readonly Stage[],
+  { execution, precision, answers }: PlanOptions,
+  store: Store,
+  out: Terminal,
+): Promise<Forecast | undefined> => {
+  const engine = await loadEngine({ execution, precision, say: () => undefined });
+  if (!engine.native) return undefined;
+  const environment = {
+    ...planned,
+    engine,
+    store,
+    version: await version(),
+    checkpointEvery,
+    answers: answers === 'off' ? undefined : answers,
+  };
+  return forecast(environment, open, { tell: timingOn(out) });
+};
+
+/** Tells of a forecast that is made. */
+export const timingOn =
+  (out: Terminal) =>
+  (done: number, of: number): void =>
+    out.foot(done === of ? undefined : `  timing a few steps of each kind of stage: ${done} of ${of}`);
 
 const tallied = (states: readonly StageState[]): string =>
   (['cached', 'begun', 'stale', 'failed', 'to do'] as const)
@@ -93,6 +117,9 @@ const tallied = (states: readonly StageState[]): string =>
     .filter(([, count]) => count > 0)
     .map(([state, count]) => `${count} ${state}`)
     .join(', ');
+
+/** Victims that are told of one by one. */
+const mostShared = 4;
 
 /** Whom a run asks once for several students that are still to be trained. */
 export const answersShared = (
@@ -102,13 +129,19 @@ export const answersShared = (
   limit: number | 'off',
 ): readonly string[] => {
   if (limit === 'off') return [];
-  const open = new Set(
-    states.filter(({ state }) => state !== 'cached' && state !== 'failed').map(({ stage }) => stage.id),
-  );
-  return sharings(plan).flatMap(({ victim, stages }) => {
+  const open = new Set(states.filter(isOpen).map(({ stage }) => stage.id));
+  const groups = sharings(plan).flatMap(({ victim, stages }) => {
     const left = stages.filter(({ id }) => open.has(id));
-    if (left.length < 2) return [];
-    const bytes = bytesOfAnswers({ victim, stages: left }, plan, data);
+    return left.length < 2 ? [] : [{ victim, left, bytes: bytesOfAnswers({ victim, stages: left }, plan, data) }];
+  });
+  if (groups.length > mostShared && groups.every(({ bytes }) => bytes <= limit)) {
+    const thefts = groups.reduce((sum, { left }) => sum + left.length, 0);
+    const bytes = showBytes(groups.reduce((sum, group) => sum + group.bytes, 0));
+    return [
+      `${thefts} thefts ask ${groups.length} times what others ask: victims are asked once, recorded in ${bytes}.`,
+    ];
+  }
+  return groups.flatMap(({ victim, left, bytes }) => {
     const asked = Math.max(...left.map((stage) => imagesAsked(stage, plan, data)));
     const each = asked === 0 ? '' : ` about ${counted(asked, 'image')}`;
     if (bytes > limit)
@@ -150,11 +183,10 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
   const earlier = await readPlan(folders.run).catch(() => undefined);
   const stored = await stagesIn(folders.store);
   const records = await recordsOf(stored);
-  const speeds = speedsFrom([...records.values()]);
   const states = chosen.stages.map((stage) => {
     const { id } = stage;
     const found = { record: records.get(id), isBegun: stored.get(id)?.state === 'begun' };
-    return stateOf(stage, planned, found, earlier, speeds);
+    return stateOf(stage, planned, found, earlier);
   });
   const [labels, kinds] = [
     Math.max(...states.map(({ stage }) => stage.label.length)),
@@ -169,5 +201,10 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
     `${counted(plan.cells.length, 'cell')}, ${counted(experiment.seeds.length, 'seed')}; ${counted(states.length, 'stage')}: ${tallied(states)}.`,
   );
   for (const line of answersShared(plan, planned.data, states, options.answers)) out.log(line);
-  out.log(timeLeft(states));
+  const open = states.filter(isOpen).map(({ stage }) => stage);
+  if (open.length === 0) return out.log('Nothing is left to do.');
+  if (!options.time) return;
+  const store = openStore(folders.store, () => undefined);
+  const left = await forecastOf(planned, open, options, store, out);
+  out.log(left === undefined ? 'Time left: not known before the engine is installed.' : timeLeft(left));
 };

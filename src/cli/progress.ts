@@ -55,8 +55,60 @@ const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | 
   }
 };
 
+/** `12 of 64 cells, about 8 min left`: what is done of a run as a whole, as its stages go on and end. */
+const wholeOf = ({ stages, cells }: Plan, seconds: (stage: Stage) => number | undefined) => {
+  const began = performance.now();
+  const weights = new Map(stages.map((stage) => [stage.id, seconds(stage) ?? (takesLong(stage.work) ? 1 : 0)]));
+  const measures = cells.flatMap(({ stages: own }) => own?.measure ?? []);
+  const chosen = new Set(stages.map(({ id }) => id));
+  const of = measures.filter((id) => chosen.has(id)).length;
+  const left = new Map(weights);
+  const ended = new Set<string>();
+  let made = 0;
+  /** What is left of a stage, as a share of it. */
+  const at = (id: string, share: number): void => {
+    const weight = weights.get(id) ?? 0;
+    made += (left.get(id) ?? 0) - share * weight;
+    left.set(id, share * weight);
+  };
+  return {
+    progress: (id: string, { step, steps }: FitProgress): void => {
+      // Of several fits it is not known which share each is.
+      at(id, Math.min((left.get(id) ?? 0) / (weights.get(id) || 1), 1 - step / Math.max(1, steps)));
+    },
+    end: (id: string, status: Outcome['status']): void => {
+      ended.add(id);
+      if (status === 'done') at(id, 0);
+      else left.set(id, 0);
+    },
+    line: (): string => {
+      const done = measures.filter((id) => ended.has(id)).length;
+      const rest = [...left.values()].reduce((sum, each) => sum + each, 0);
+      const elapsed = (performance.now() - began) / 1000;
+      const time = made === 0 || rest === 0 ? '' : `, about ${showSeconds((rest * elapsed) / made)} left`;
+      return `${done} of ${of} cells${time}`;
+    },
+  };
+};
+
+/** Milliseconds between two lines of the whole. */
+const wholeEvery = { live: 250, plain: 60_000 };
+
 /** Tells a run's events on a terminal: live lines where there can be, else plain ones. */
-export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) => void) => {
+export const progressReporter = (
+  out: Terminal,
+  plan: Plan,
+  seconds: (stage: Stage) => number | undefined = () => undefined,
+): ((event: RunEvent) => void) => {
+  const whole = wholeOf(plan, seconds);
+  let toldWhole = performance.now();
+  const tellWhole = (): void => {
+    if (performance.now() - toldWhole < (out.live ? wholeEvery.live : wholeEvery.plain)) return;
+    toldWhole = performance.now();
+    const line = `  ${whole.line()}`;
+    if (out.live) out.foot(line);
+    else out.log(line);
+  };
   const of = plan.stages.filter(({ work }) => takesLong(work)).length;
   const saidAt = new Map<string, number>();
   let kept = 0;
@@ -93,6 +145,7 @@ export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) 
         } else if (event.event.type === 'note') {
           say(stage, `  ${stage.label}: ${event.event.message}`);
         } else if (event.event.type === 'progress') {
+          whole.progress(stage.id, event.event.progress);
           const line = `  ${fitting(stage, event.event.fit)}  ${progressLine(event.event.progress)}`;
           if (out.live) out.update(stage.id, line);
           else if (since(stage) > quiet.step) say(stage, line);
@@ -115,7 +168,10 @@ export const progressReporter = (out: Terminal, plan: Plan): ((event: RunEvent) 
         const line = endLine(stage, event.outcome, out);
         if (line !== undefined) out.log(line);
         if (event.ended === event.of) sayKept();
+        whole.end(stage.id, event.outcome.status);
+        if (event.ended === event.of) out.foot(undefined);
       }
     }
+    if (event.type !== 'end' || event.ended < event.of) tellWhole();
   };
 };

@@ -7,20 +7,28 @@ import { version } from '../core/version.js';
 import type { Engine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import { progressTo } from '../engine/setup/progress.js';
+import type { Plan, Stage } from '../experiment/plan.js';
 import { selected } from '../experiment/select.js';
+import { sharings } from '../experiment/sharing.js';
 import { collect, foldersOf, type Located, type Prepared, prepare } from '../harness/session.js';
 import { table } from '../report/table.js';
 import type { Matrix } from '../results/types.js';
+import { type Crew, coresOf, crewOf } from '../run/crew.js';
 import { type Executor, localExecutor } from '../run/executor.js';
-import { type GitState, gitState } from '../run/git.js';
+import { forecast } from '../run/forecast.js';
+import { gitState } from '../run/git.js';
 import type { Outcome } from '../run/record.js';
+import { bytesOfAnswers } from '../run/recordings.js';
 import { type RunEvent, run } from '../run/scheduler.js';
-import { openStore, type Store, writeWhole } from '../run/store.js';
+import { stepsOf } from '../run/steps.js';
+import { openStore, type Store, stagesIn, writeWhole } from '../run/store.js';
+import type { RunEnvironment } from '../run/types.js';
 import { processExecutor } from '../run/workers.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
 import { shownWhole } from './paths.js';
+import { timeLeft, timingOn } from './plan.js';
 import { openedFrom, planFile } from './plan-file.js';
 import { progressReporter } from './progress.js';
 import type { ReadRun } from './report-run.js';
@@ -41,7 +49,8 @@ export interface RunOptions extends ExperimentOptions {
   readonly out?: string | undefined;
   /** true: everything. */
   readonly force?: string | true;
-  readonly jobs: number;
+  /** `auto`: one process a core where so many stages can be made at once, and else fewer with more threads each. */
+  readonly jobs: number | 'auto';
   readonly threads?: number;
   readonly execution?: Execution;
   readonly precision?: CardPrecision;
@@ -58,7 +67,8 @@ export const runCommand = async (
   out: Terminal = terminal(),
 ): Promise<number> => {
   const experiments = await openExperiments(file, options);
-  const threads = options.threads ?? (options.jobs > 1 ? threadsEach(options.jobs) : undefined);
+  const { jobs } = options;
+  const threads = options.threads ?? (jobs === 'auto' || jobs === 1 ? undefined : threadsEach(jobs));
   const engine = await readyEngine(out, { threads, execution: options.execution, precision: options.precision });
   let code = 0;
   for (const [i, one] of experiments.entries()) {
@@ -95,7 +105,7 @@ const runOne = async (
   }
   out.log(
     `${experiment.name}: ${plan.cells.length} cells, ${chosen.stages.length} stages; ${
-      options.jobs > 1 ? `${options.jobs} jobs of ` : ''
+      typeof options.jobs === 'number' && options.jobs > 1 ? `${options.jobs} jobs of ` : ''
     }${engineSaid(engine)}`,
   );
   await writeWhole(join(folders.run, planName), jsonText(planFile(prepared, openedFrom(folders.run, file, options))));
@@ -103,11 +113,19 @@ const runOne = async (
   const stop = new AbortController();
   const outcomes = new Map<string, Outcome>();
   const git = await gitState(path);
-  const executors = await executorsFor(file, options, prepared, store, stop.signal, git);
+  const answers = options.answers === 'off' ? undefined : options.answers;
+  const environment: RunEnvironment = {
+    ...{ ...prepared, store, version: await version(), git, answers },
+    ...{ checkpointEvery: options.checkpointEvery, signal: stop.signal },
+  };
+  const crew = crewFor(file, options, environment);
   const tables = tableWriter(folders.run, prepared, store, outcomes);
-  const tell = progressReporter(out, chosen);
+  const expected = await expectedOf(environment, chosen, out);
+  const tell = progressReporter(out, chosen, expected);
+  const sharing = sharings(plan).filter((group) => bytesOfAnswers(group, plan, prepared.data) <= (answers ?? -1));
+  const order = { seconds: expected, sharing };
   const failed = await untilStopped(stop, out, async () => {
-    await run(chosen, store, executors, (event: RunEvent) => {
+    const telling = (event: RunEvent): void => {
       tell(event);
       if (event.type === 'stage' && event.event.type === 'picture')
         // That it could not be shown now is no reason to stop; it is kept with the stage.
@@ -115,8 +133,9 @@ const runOne = async (
       if (event.type !== 'end' || isInterruption(event.outcome)) return;
       outcomes.set(event.stage.id, event.outcome);
       if (event.stage.work.kind === 'measure') tables.soon();
-    });
-  }).finally(() => Promise.all(executors.map((each) => each.close())));
+    };
+    await run(chosen, store, crew, telling, order);
+  }).finally(() => crew.close());
   const matrix = await tables.now();
   await copyStages(folders.run, plan, store);
   const images = await writeImages(folders.run, plan, prepared.data, store);
@@ -129,37 +148,43 @@ const runOne = async (
   return code;
 };
 
-const executorsFor = async (
-  file: string,
-  { checkpointEvery, jobs, data, seed, scale, ...options }: RunOptions,
-  prepared: Prepared,
-  store: Store,
-  signal: AbortSignal,
-  git: GitState | undefined,
-): Promise<readonly Executor[]> => {
-  const answers = options.answers === 'off' ? undefined : options.answers;
-  return jobs === 1
-    ? [localExecutor({ ...prepared, store, version: await version(), checkpointEvery, answers, signal, git })]
-    : Array.from({ length: jobs }, () =>
-        processExecutor({
-          script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
-          args: ['worker'],
-          setup: {
-            file,
-            data,
-            seed,
-            scale,
-            store: store.root,
-            threads: prepared.engine.threads,
-            execution: prepared.engine.execution,
-            precision: prepared.engine.precision,
-            checkpointEvery,
-            answers,
-            git,
-          },
-          signal,
-        }),
-      );
+const crewFor = (file: string, { jobs, data, seed, scale }: RunOptions, environment: RunEnvironment): Crew => {
+  const { engine, store, signal, checkpointEvery, answers, git } = environment;
+  const { threads: cores, execution, precision, gpus } = engine;
+  const here = localExecutor(environment);
+  const another = (threads: number): Executor =>
+    processExecutor({
+      script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
+      args: ['worker'],
+      setup: {
+        ...{ file, data, seed, scale, store: store.root, threads, execution, precision },
+        ...{ checkpointEvery, answers, git },
+      },
+      signal,
+    });
+  if (jobs === 1 || (jobs === 'auto' && gpus.length > 0)) return crewOf(here);
+  if (jobs !== 'auto') return crewOf(...Array.from({ length: jobs }, () => another(cores)));
+  // A stage that has all cores is made in this process, which has nothing else to do then.
+  return coresOf(cores, (threads) => (threads === cores ? here : another(threads)));
+};
+
+/** Steps of a run that is over before a forecast of it would be of use. */
+const fewSteps = 20_000;
+
+/** How long the stages of a run that takes its time are expected to take; it is said before the first begins. */
+const expectedOf = async (
+  environment: RunEnvironment,
+  { stages }: Plan,
+  out: Terminal,
+): Promise<((stage: Stage) => number | undefined) | undefined> => {
+  const { plan, data, store, engine } = environment;
+  const stored = await stagesIn(store.root);
+  const open = stages.filter(({ id }) => stored.get(id)?.state !== 'finished');
+  const steps = open.reduce((sum, stage) => sum + (stepsOf(stage, plan, data) ?? 0), 0);
+  if (!engine.native || steps < fewSteps) return undefined;
+  const made = await forecast(environment, open, { tell: timingOn(out) });
+  out.log(timeLeft(made));
+  return made.seconds;
 };
 
 const threadsEach = (jobs: number): number => Math.max(1, Math.floor(availableParallelism() / jobs));

@@ -10,6 +10,8 @@ export interface Terminal {
   log(line: string): void;
   /** Replaces the live line of that key; undefined takes it away. Nothing where lines cannot be live. */
   update(key: string, line: string | undefined): void;
+  /** Replaces the live line below all others. */
+  foot(line: string | undefined): void;
   readonly paint: Paint;
 }
 
@@ -46,13 +48,16 @@ export const terminal = (stream: Stream = process.stdout, env: NodeJS.ProcessEnv
   const live = stream.isTTY === true && env.TERM !== 'dumb';
   const width = () => (stream.isTTY === true ? (stream.columns ?? 80) : 120);
   const lines = new Map<string, string>();
+  let last: string | undefined;
   let drawn = 0;
   let drawnAt = 0;
 
   const erased = (): string => (drawn === 0 ? '' : `\x1b[${drawn}A\x1b[J`);
   const draw = (before = ''): void => {
     // A live line that wrapped could not be erased.
-    const shown = [...lines.values()].map((line) => `${cut(line, width() - 1)}\n`);
+    const shown = [...lines.values(), ...(last === undefined ? [] : [last])].map(
+      (line) => `${cut(line, width() - 1)}\n`,
+    );
     stream.write(`${erased()}${before}${shown.join('')}`);
     drawn = shown.length;
     drawnAt = performance.now();
@@ -70,6 +75,11 @@ export const terminal = (stream: Stream = process.stdout, env: NodeJS.ProcessEnv
       if (line === undefined) lines.delete(key);
       else lines.set(key, line);
       if (line === undefined || isNew || performance.now() - drawnAt > redrawEvery) draw();
+    },
+    foot: (line) => {
+      const isGone = line === undefined && last !== undefined;
+      last = line;
+      if (live && (isGone || performance.now() - drawnAt > redrawEvery)) draw();
     },
     paint: painting(stream, env),
   };

@@ -4,6 +4,7 @@ import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Matrix } from '../results/types.js';
+import { crewOf } from '../run/crew.js';
 import * as defaults from '../run/defaults.js';
 import { localExecutor } from '../run/executor.js';
 import type { StageRecord } from '../run/record.js';
@@ -56,7 +57,7 @@ export const runExperiment = async (
     answers: answers === 'off' ? undefined : answers,
     signal,
   };
-  const outcomes = await run(prepared.plan, store, [localExecutor(environment)], () => undefined);
+  const outcomes = await run(prepared.plan, store, crewOf(localExecutor(environment)), () => undefined);
   return {
     matrix: await collect(prepared, store, outcomes),
     records: [...outcomes.values()].flatMap((outcome) =>

@@ -39,7 +39,7 @@ export interface Footprint {
   readonly effort: Effort;
 }
 
-const noEffort: Effort = { steps: 0, images: 0, seconds: 0, replayed: 0 };
+export const noEffort: Effort = { steps: 0, images: 0, seconds: 0, replayed: 0 };
 
 /** Names of tensors in the files of a stage in the making. */
 const [stateName, memoryName] = ['state', 'memory'];

@@ -17,7 +17,7 @@ import type { Dataset } from '../data/dataset.js';
 import type { Plan, Stage } from '../experiment/plan.js';
 import { type Sharing, sharings } from '../experiment/sharing.js';
 import type { Recorded, Recordings } from '../train/recordings.js';
-import { imagesAsked } from './estimate.js';
+import { imagesAsked } from './steps.js';
 import { answersIn, stagesIn } from './store.js';
 import type { RunEnvironment } from './types.js';
 

@@ -1,5 +1,8 @@
 import { type Failure, FailureError, failure, toFailure } from '../core/errors.js';
+import { unique } from '../core/lists.js';
 import type { Plan, Stage } from '../experiment/plan.js';
+import type { Sharing } from '../experiment/sharing.js';
+import type { Crew } from './crew.js';
 import { type Executor, readLocally } from './executor.js';
 import type { Outcome } from './record.js';
 import type { Store } from './store.js';
@@ -21,43 +24,38 @@ export type RunEvent =
 /** Failures after which going on with other stages is pointless or wrong. */
 const fatal: readonly Failure['kind'][] = ['interrupted', 'store', 'engine'];
 
+export interface Order {
+  /** Seconds that a stage is expected to take, for what is begun first. Default: all alike. */
+  readonly seconds?: ((stage: Stage) => number | undefined) | undefined;
+  /** Thefts of which one is made before the others, which then read what it was answered. Default: none. */
+  readonly sharing?: readonly Pick<Sharing, 'stages'>[];
+}
+
 /**
- * Executes what the store lacks. A stage that fails is an outcome like any other and only those that need it are
- * skipped. Rejects with a `FailureError` when the run as a whole cannot go on: interrupted, or the disk refuses.
+ * Executes what the store lacks; what most waits for is begun first. A stage that fails is an outcome like any other
+ * and only those that need it are skipped. Rejects with a `FailureError` when the run as a whole cannot go on:
+ * interrupted, or the disk refuses.
  */
 export const run = async (
   plan: Plan,
   store: Store,
-  executors: readonly Executor[],
+  crew: Crew,
   tell: (event: RunEvent) => void,
+  order: Order = {},
 ): Promise<ReadonlyMap<string, Outcome>> => {
   const outcomes = new Map<string, Outcome>();
-  const waiting = new Set(plan.stages);
+  const queue = queueOf(plan, order);
   const of = plan.stages.length;
   let stop: Failure | undefined;
 
   const settle = (stage: Stage, outcome: Outcome): void => {
     outcomes.set(stage.id, outcome);
     tell({ type: 'end', stage, outcome, ended: outcomes.size, of });
-  };
-  const succeeded = (id: string): boolean => ['done', 'cached'].includes(outcomes.get(id)?.status ?? '');
-  const broken = (stage: Stage): string | undefined =>
-    Object.values(stage.inputs).find((id) => outcomes.has(id) && !succeeded(id));
-
-  /** The next stage whose inputs are all there; those that can never run are settled on the way. */
-  const next = (): Stage | undefined => {
-    for (const stage of waiting) {
-      const missing = broken(stage);
-      if (missing !== undefined) {
-        waiting.delete(stage);
-        const because = plan.stages.find(({ id }) => id === missing)?.label ?? missing;
-        settle(stage, { status: 'skipped', because });
-      } else if (Object.values(stage.inputs).every(succeeded)) {
-        waiting.delete(stage);
-        return stage;
-      }
-    }
-    return undefined;
+    const succeeded = outcome.status === 'done' || outcome.status === 'cached';
+    const lost = queue.settle(stage, succeeded);
+    // What ends the run as a whole says nothing of stages that were not begun.
+    if (outcome.status === 'failed' && fatal.includes(outcome.failure.kind)) stop ??= outcome.failure;
+    else for (const each of lost) settle(each, { status: 'skipped', because: stage.label });
   };
 
   const work = async (executor: Executor, stage: Stage): Promise<void> => {
@@ -65,12 +63,11 @@ export const run = async (
       (error): Outcome => ({ status: 'failed', failure: toFailure('plugin', stage.label)(error) }),
     );
     settle(stage, outcome);
-    if (outcome.status === 'failed' && fatal.includes(outcome.failure.kind)) stop ??= outcome.failure;
   };
   const outcomeOf = async (executor: Executor, stage: Stage): Promise<Outcome> => {
     const cached = await readLocally(store, stage);
     if (cached !== undefined) return cached;
-    tell({ type: 'start', stage, number: of - waiting.size, of });
+    tell({ type: 'start', stage, number: of - queue.waiting(), of });
     return executor.run(
       stage,
       (event) => tell({ type: 'stage', stage, event }),
@@ -78,16 +75,16 @@ export const run = async (
     );
   };
 
-  const idle = [...executors];
   const working = new Set<Promise<void>>();
   for (;;) {
-    while (stop === undefined && idle.length > 0) {
-      const stage = next();
-      if (stage === undefined) break;
-      const executor = idle.pop() as Executor;
+    while (stop === undefined) {
+      const { first: stage, count } = queue.ready();
+      const executor = stage && crew.take(count);
+      if (stage === undefined || executor === undefined) break;
+      queue.begin(stage);
       const job: Promise<void> = work(executor, stage).finally(() => {
         working.delete(job);
-        idle.push(executor);
+        crew.giveBack(executor);
       });
       working.add(job);
     }
@@ -95,6 +92,90 @@ export const run = async (
     await Promise.race(working);
   }
   if (stop !== undefined) throw new FailureError(stop);
-  if (waiting.size > 0) throw new FailureError(failure('experiment', 'the stages wait for each other'));
+  if (queue.waiting() > 0) throw new FailureError(failure('experiment', 'the stages wait for each other'));
   return outcomes;
+};
+
+/** What a run has still to begin. */
+const queueOf = ({ stages }: Plan, { seconds = () => undefined, sharing = [] }: Order) => {
+  const takers = new Map<string, Stage[]>();
+  const lacking = new Map<Stage, number>();
+  for (const stage of stages) {
+    const inputs = unique(Object.values(stage.inputs));
+    lacking.set(stage, inputs.length);
+    for (const id of inputs) takers.set(id, [...(takers.get(id) ?? []), stage]);
+  }
+  const path = longestPaths(stages, takers, seconds);
+  const place = new Map(stages.map((stage, i) => [stage, i]));
+  const isBefore = (a: Stage, b: Stage): boolean => {
+    const longer = (path.get(a) as number) - (path.get(b) as number);
+    return longer > 0 || (longer === 0 && (place.get(a) as number) < (place.get(b) as number));
+  };
+  const groups = new Map(sharing.flatMap((group) => group.stages.map((stage) => [stage.id, group] as const)));
+  /** Groups of which one is being made, and of which one was. */
+  const led = new Set<object>();
+  const answered = new Set<object>();
+  const open = new Set(stages.filter((stage) => lacking.get(stage) === 0));
+  const isHeld = ({ id }: Stage): boolean => {
+    const group = groups.get(id);
+    return group !== undefined && led.has(group) && !answered.has(group);
+  };
+  return {
+    /** Of those that can be begun the one for which most waits, and how many can be begun side by side. */
+    ready: (): { readonly first: Stage | undefined; readonly count: number } => {
+      let first: Stage | undefined;
+      let count = 0;
+      const leading = new Set<object>();
+      for (const stage of open) {
+        if (isHeld(stage)) continue;
+        const group = groups.get(stage.id);
+        const isLed = group !== undefined && !answered.has(group);
+        if (!isLed || !leading.has(group)) count += 1;
+        if (isLed) leading.add(group);
+        if (first === undefined || isBefore(stage, first)) first = stage;
+      }
+      return { first, count };
+    },
+    begin: (stage: Stage): void => {
+      open.delete(stage);
+      lacking.delete(stage);
+      const group = groups.get(stage.id);
+      if (group !== undefined) led.add(group);
+    },
+    /** Those that never will be made, since they take from a stage that failed. */
+    settle: (stage: Stage, succeeded: boolean): readonly Stage[] => {
+      lacking.delete(stage);
+      const group = groups.get(stage.id);
+      if (group !== undefined && succeeded) answered.add(group);
+      // Another one may lead.
+      if (group !== undefined && !succeeded) led.delete(group);
+      const waiting = (takers.get(stage.id) ?? []).filter((taker) => lacking.has(taker));
+      if (!succeeded) {
+        for (const taker of waiting) lacking.delete(taker);
+        return waiting;
+      }
+      for (const taker of waiting) {
+        const left = (lacking.get(taker) as number) - 1;
+        lacking.set(taker, left);
+        if (left === 0) open.add(taker);
+      }
+      return [];
+    },
+    waiting: (): number => lacking.size,
+  };
+};
+
+/** Seconds from the beginning of each stage to the end of all that waits for it. */
+const longestPaths = (
+  stages: readonly Stage[],
+  takers: ReadonlyMap<string, readonly Stage[]>,
+  seconds: (stage: Stage) => number | undefined,
+): ReadonlyMap<Stage, number> => {
+  const paths = new Map<Stage, number>();
+  // Each stage follows its inputs.
+  for (const stage of [...stages].reverse()) {
+    const after = (takers.get(stage.id) ?? []).map((taker) => paths.get(taker) ?? 0);
+    paths.set(stage, (seconds(stage) ?? 1) + Math.max(0, ...after));
+  }
+  return paths;
 };

@@ -116,7 +116,8 @@ const keep = async (staging: StagingDir, data: Dataset, made: Made): Promise<Tra
       }
       return undefined;
     case 'pool': {
-      const { footprint, remembered, images, budget } = made;
+      const { footprint, remembered, lots, budget } = made;
+      const images = lots.reduce((sum, { labels }) => sum + labels.length, 0);
       await staging.writeTensors(files.asked, remembered, { footprint: JSON.stringify(footprint) });
       return recordOf(footprint, { trainImages: images, validationImages: 0, history: [] }, budget);
     }

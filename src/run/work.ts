@@ -18,7 +18,7 @@ import {
 import { preparedRole, type Work } from '../experiment/plan.js';
 import type { Network, NetworkPlugin, Variables } from '../models/network.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';
-import type { Doing } from '../train/context.js';
+import type { Doing, Synthesised } from '../train/context.js';
 import { crossEntropy } from '../train/losses.js';
 import { type Access, publish, retire, type Victim, type Wrapper } from '../train/oracle.js';
 import type { Learner } from '../train/recipe.js';
@@ -54,7 +54,7 @@ export type Made =
   | { readonly kind: 'prepared'; readonly tree: Tree }
   | {
       readonly kind: 'pool';
-      readonly images: number;
+      readonly lots: readonly Synthesised[];
       readonly footprint: Footprint;
       readonly remembered: Readonly<Record<string, StoredTensor>>;
       readonly budget?: number | undefined;
@@ -96,8 +96,8 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
       return robbing(images, work, around, async (victim) => {
         const { footprint, remembered, ...context } = around.context(studentKey(work.seed), { victim });
         await ran(() => pool.make(victim, { ...context, normalisation: images.data.normalisation }));
-        const made = (await context.pool()).reduce((sum, { labels }) => sum + labels.length, 0);
-        return { kind: 'pool', images: made, footprint: footprint(), remembered: remembered(), budget };
+        const lots = await context.pool();
+        return { kind: 'pool', lots, footprint: footprint(), remembered: remembered(), budget };
       });
     }
     case 'steal': {

@@ -68,10 +68,12 @@ describe('a run', () => {
     const stale = await at.undistill(['plan', 'changed.ts', '--out', 'whole/tiny']);
     expect(stale.out).toMatch(/seed-0\/none\/plainCnn\/kd +steal +stale: attack\.params\.temperature: 4 → 5\n/);
     expect(stale.out).toMatch(/seed-0\/teacher +teacher +cached/);
-    expect(stale.out).toMatch(/Time left: about .* by what earlier stages took\./);
+    expect(stale.out).toMatch(/Time left: about .*, by a few steps of each kind on this machine\./);
 
     const nothing = await at.undistill(['plan', 'tiny.ts', '--out', 'elsewhere/tiny']);
-    expect(nothing.out).toContain('Time left: unknown until the first stages of its networks ran.');
+    expect(nothing.out).toMatch(/16 to do\.\n(.*\n)*Time left: about \d+ s, by a few steps/);
+    const untimed = await at.undistill(['plan', 'tiny.ts', '--out', 'elsewhere/tiny', '--no-time']);
+    expect(untimed.out).not.toContain('Time left');
   });
 
   it('rebuilds what was altered on disk, and says so', async () => {

@@ -59,7 +59,7 @@ const events = (one: Stage, two: Stage): readonly RunEvent[] => [
 
 describe('a run on a terminal', () => {
   const [one, two, quick] = [stage('one'), stage('two'), stage('one/evaluate', 'evaluate')];
-  const plan = { stages: [one, two, quick] } as unknown as Plan;
+  const plan = { stages: [one, two, quick], cells: [{ stages: { measure: quick.id } }] } as unknown as Plan;
 
   it('has one live line a running stage, below the lines that stay', () => {
     const { stream, text } = screen(true);

@@ -6,6 +6,7 @@ import { afterAll } from 'vitest';
 import type { Experiment } from '../../src/experiment/experiment.js';
 import { collect, prepare } from '../../src/harness/session.js';
 import type { Matrix } from '../../src/results/types.js';
+import { crewOf } from '../../src/run/crew.js';
 import { answers } from '../../src/run/defaults.js';
 import { localExecutor } from '../../src/run/executor.js';
 import type { Outcome } from '../../src/run/record.js';
@@ -44,7 +45,7 @@ export const ran = async (
   const damages: string[] = [];
   const store = openStore(root, (_, file) => damages.push(file));
   const environment = { ...prepared, store, version: 'test', checkpointEvery, signal, answers, ...options };
-  const outcomes = await run(prepared.plan, store, [localExecutor(environment)], tell);
+  const outcomes = await run(prepared.plan, store, crewOf(localExecutor(environment)), tell);
   const labels = new Map(prepared.plan.stages.map(({ id, label }) => [id, label]));
   return {
     matrix: await collect(prepared, store, outcomes),

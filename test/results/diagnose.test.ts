@@ -12,6 +12,7 @@ import { type Prepared, prepare } from '../../src/harness/session.js';
 import { entropy } from '../../src/metrics/answers.js';
 import { klToVictim } from '../../src/metrics/divergence.js';
 import { diagnoseTeachers, type TeacherDiagnostics } from '../../src/results/diagnose.js';
+import { crewOf } from '../../src/run/crew.js';
 import { localExecutor } from '../../src/run/executor.js';
 import { run } from '../../src/run/scheduler.js';
 import { openStore, type Store } from '../../src/run/store.js';
@@ -45,7 +46,7 @@ beforeAll(async () => {
   );
   store = openStore(root, () => undefined);
   const environment = { ...prepared, store, version: 'test', checkpointEvery: 100 };
-  await run(prepared.plan, store, [localExecutor(environment)], () => undefined);
+  await run(prepared.plan, store, crewOf(localExecutor(environment)), () => undefined);
   found = await diagnosed();
 });
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { failure } from '../../src/core/errors.js';
 import type { Plan, Stage } from '../../src/experiment/plan.js';
+import { coresOf, crewOf } from '../../src/run/crew.js';
 import type { Executor } from '../../src/run/executor.js';
 import type { Outcome, StageRecord } from '../../src/run/record.js';
 import { type RunEvent, run } from '../../src/run/scheduler.js';
@@ -66,6 +67,33 @@ const instant = (outcomes: Readonly<Record<string, Outcome>> = {}) => {
   return { executor, ran };
 };
 
+describe('cores', () => {
+  const crew = (cores: number) => {
+    const made: number[] = [];
+    const named = (threads: number): Executor & { readonly threads: number } => {
+      made.push(threads);
+      return { threads, run: async () => done, close: async () => undefined };
+    };
+    const { take, giveBack, ...rest } = coresOf(cores, named);
+    const threads = (ready: number) => take(ready) as ReturnType<typeof named> | undefined;
+    return { take: threads, giveBack, made, ...rest };
+  };
+
+  it('are shared among what can be made at once', () => {
+    const { take, giveBack, made } = crew(4);
+    const all = take(1);
+    expect(all?.threads).toBe(4);
+    expect(take(5)).toBeUndefined();
+    giveBack(all as Executor);
+    const three = [take(3), take(2), take(1)];
+    expect(three.map((each) => each?.threads)).toEqual([1, 1, 2]);
+    for (const each of three) giveBack(each as Executor);
+    // Whoever has as many threads is taken again.
+    expect([take(9), take(8), take(7), take(6), take(5)].map((each) => each?.threads)).toEqual([1, 1, 1, 1, undefined]);
+    expect(made).toEqual([4, 1, 1, 2, 1, 1]);
+  });
+});
+
 const silent = (): void => undefined;
 const statuses = (outcomes: ReadonlyMap<string, Outcome>) =>
   Object.fromEntries([...outcomes].map(([id, { status }]) => [id, status]));
@@ -73,14 +101,19 @@ const statuses = (outcomes: ReadonlyMap<string, Outcome>) =>
 describe('a run', () => {
   it('runs each stage once, after what it needs', async () => {
     const { executor, ran } = instant();
-    const outcomes = await run(planOf({ a: [], b: ['a'], c: ['a', 'b'], d: [] }), store, [executor], silent);
+    const outcomes = await run(planOf({ a: [], b: ['a'], c: ['a', 'b'], d: [] }), store, crewOf(executor), silent);
     expect(ran).toEqual(['a', 'b', 'c', 'd']);
     expect(statuses(outcomes)).toEqual({ a: 'done', b: 'done', c: 'done', d: 'done' });
   });
 
   it('goes on after a failure, without what needs it', async () => {
     const { executor, ran } = instant({ b: failed('diverged') });
-    const outcomes = await run(planOf({ a: [], b: ['a'], c: ['b'], d: ['c'], e: ['a'] }), store, [executor], silent);
+    const outcomes = await run(
+      planOf({ a: [], b: ['a'], c: ['b'], d: ['c'], e: ['a'] }),
+      store,
+      crewOf(executor),
+      silent,
+    );
     expect(ran).toEqual(['a', 'b', 'e']);
     expect(statuses(outcomes)).toEqual({ a: 'done', b: 'failed', c: 'skipped', d: 'skipped', e: 'done' });
     expect(outcomes.get('c')).toEqual({ status: 'skipped', because: 'b' });
@@ -88,14 +121,14 @@ describe('a run', () => {
 
   it('ends when the last stages are left out', async () => {
     const { executor } = instant({ a: failed('plugin') });
-    const outcomes = await run(planOf({ a: [], b: ['a'], c: ['b'] }), store, [executor], silent);
+    const outcomes = await run(planOf({ a: [], b: ['a'], c: ['b'] }), store, crewOf(executor), silent);
     expect(statuses(outcomes)).toEqual({ a: 'failed', b: 'skipped', c: 'skipped' });
   });
 
   it.each(['interrupted', 'store', 'engine'] as const)('stops after a failure of kind %s', async (kind) => {
     const { executor, ran } = instant({ b: failed(kind) });
     const events: RunEvent[] = [];
-    const running = run(planOf({ a: [], b: ['a'], c: ['a'] }), store, [executor], (event) => events.push(event));
+    const running = run(planOf({ a: [], b: ['a'], c: ['a'] }), store, crewOf(executor), (event) => events.push(event));
     await expect(running).rejects.toMatchObject({ failure: { kind } });
     expect(ran).toEqual(['a', 'b']);
     expect(events.filter(({ type }) => type === 'end')).toHaveLength(2);
@@ -109,14 +142,14 @@ describe('a run', () => {
       },
       close: async () => undefined,
     };
-    const outcomes = await run(planOf({ a: [], b: ['a'], c: [] }), store, [broken], silent);
+    const outcomes = await run(planOf({ a: [], b: ['a'], c: [] }), store, crewOf(broken), silent);
     expect(statuses(outcomes)).toEqual({ a: 'failed', b: 'skipped', c: 'done' });
     expect(outcomes.get('a')).toMatchObject({ failure: { kind: 'plugin', what: 'broken', where: 'a' } });
   });
 
   it('keeps several executors at work, and none on a stage that lacks its inputs', async () => {
     const { executors, started, begun, end } = manual(2);
-    const running = run(planOf({ a: [], b: ['a'], c: ['a'], d: ['b', 'c'] }), store, executors, silent);
+    const running = run(planOf({ a: [], b: ['a'], c: ['a'], d: ['b', 'c'] }), store, crewOf(...executors), silent);
     await end('a');
     // b and c run side by side; which of them begins first is the file system's choice.
     await begun('b');
@@ -132,7 +165,7 @@ describe('a run', () => {
   it('lets others finish what they are at when the run must stop', async () => {
     const { executors, end } = manual(2);
     const ends: string[] = [];
-    const running = run(planOf({ a: [], b: [], c: [] }), store, executors, (event) => {
+    const running = run(planOf({ a: [], b: [], c: [] }), store, crewOf(...executors), (event) => {
       if (event.type === 'end') ends.push(event.stage.id);
     });
     const stopped = expect(running).rejects.toMatchObject({ failure: { kind: 'interrupted' } });
@@ -142,8 +175,42 @@ describe('a run', () => {
     expect(ends).toEqual(['a', 'b']);
   });
 
+  it('begins with what most waits for', async () => {
+    const { executor, ran } = instant();
+    // d is a longer way from its end than b and c, also where it is written last.
+    await run(planOf({ a: [], b: [], c: ['b'], d: [], e: ['d'], f: ['e'] }), store, crewOf(executor), silent);
+    expect(ran).toEqual(['d', 'b', 'e', 'a', 'c', 'f']);
+  });
+
+  it('begins with what takes longest, where that is known', async () => {
+    const { executor, ran } = instant();
+    const seconds = ({ id }: Stage) => ({ a: 1, b: 5, c: 3 })[id];
+    await run(planOf({ a: [], b: [], c: [], d: ['a'] }), store, crewOf(executor), silent, { seconds });
+    expect(ran).toEqual(['b', 'c', 'a', 'd']);
+  });
+
+  it('lets one of those that share go first, and the others when it is done', async () => {
+    const { executors, started, begun, end } = manual(3);
+    const plan = planOf({ a: [], b: [], c: [], d: [] });
+    const [a, b, c] = plan.stages as [Stage, Stage, Stage];
+    const running = run(plan, store, crewOf(...executors), silent, { sharing: [{ stages: [a, b, c] }] });
+    await begun('a');
+    await begun('d');
+    expect(started).toEqual(['a', 'd']);
+    await end('d');
+    // It failed: another one leads.
+    await end('a', failed('plugin'));
+    await begun('b');
+    expect(started).toEqual(['a', 'd', 'b']);
+    await end('b');
+    await end('c');
+    expect(statuses(await running)).toEqual({ a: 'failed', b: 'done', c: 'done', d: 'done' });
+  });
+
   it('refuses stages that wait for each other', async () => {
     const { executor } = instant();
-    await expect(run(planOf({ a: ['b'], b: ['a'] }), store, [executor], silent)).rejects.toThrow(/wait for each other/);
+    await expect(run(planOf({ a: ['b'], b: ['a'] }), store, crewOf(executor), silent)).rejects.toThrow(
+      /wait for each other/,
+    );
   });
 });
