@@ -12,6 +12,7 @@ import type { ExportOptions } from './export.js';
 import type { ImagesOptions } from './images.js';
 import type { MatrixOptions } from './matrix.js';
 import type { PlanOptions } from './plan.js';
+import type { ProfileOptions } from './profile.js';
 import type { RunOptions } from './run.js';
 import type { TensorboardOptions } from './tensorboard.js';
 
@@ -124,6 +125,19 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (file: string, options: PlanOptions) => {
       const { planCommand } = await import('./plan.js');
       code = await planCommand(file, options);
+    });
+
+  command('profile')
+    .description('where the time of a step goes, by layer and by operation, as tables and a chart')
+    .argument('<file>', experimentFile)
+    .option('--stage <pattern>', 'which stage, as undistill plan lists it (default: the theft of the most steps)')
+    .option('--steps <number>', 'steps that are timed', wholeFrom1, 20)
+    .option('--data <path>', 'read the data from this file or folder')
+    .option('--out <folder>', 'where the files go (default: runs/<name>/profile)')
+    .option('--threads <number>', 'threads (default: all cores)', wholeFrom1)
+    .action(async (file: string, options: ProfileOptions) => {
+      const { profileCommand } = await import('./profile.js');
+      code = await profileCommand(file, options);
     });
 
   command('matrix')
