@@ -178,8 +178,10 @@ export const contextOf = (
             return { values: data as Float32Array, size: shape[1] as number };
           }
           const before = footprint();
-          const { answers, ...rest } = question(asked, set, { key: key.split(own) });
+          const { recordings } = stageRun;
+          const { answers, replayed, ...rest } = question(asked, set, { key: key.split(own), recordings });
           remember(sessionOf(asked), rest);
+          spent({ ...noEffort, replayed });
           const { values, size } = answers;
           await staging.writeTensors(
             file,

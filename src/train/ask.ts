@@ -4,14 +4,24 @@ import { clone, dispose, keep, type Tree } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import { runner } from '../engine/runner.js';
 import type { Call, Step } from '../engine/step.js';
-import { bytesOf, type ImageSet, type RawBatch, type StoredAnswers, type UnlabelledBatch, unpacked } from './images.js';
+import {
+  bytesOf,
+  type ImageSet,
+  imagesHash,
+  type RawBatch,
+  type StoredAnswers,
+  type UnlabelledBatch,
+  unpacked,
+} from './images.js';
 import {
   type Access,
+  type Answering,
   type AnswerShift,
   type Asked,
   accessOf,
   budgetOf,
   checkShift,
+  identityOf,
   isBlackBox,
   type LabelOracle,
   type LogitOracle,
@@ -29,6 +39,7 @@ import {
   type Victim,
   type VictimTensors,
 } from './oracle.js';
+import { flat, keeper, type Question, questionOf, type Recordings, unflat } from './recordings.js';
 
 /** Images at a time; the last batch is smaller. */
 const together = 500;
@@ -51,18 +62,25 @@ export interface Questioned {
   readonly answers: StoredAnswers;
   readonly asked: Asked;
   readonly shift: AnswerShift;
+  /** Images about which the victim's net was not asked, since it had been before. */
+  readonly replayed: number;
   /** What the victim's defences remember after. The caller owns it. */
   readonly memory: Tree;
 }
 
 /**
  * Asks a victim about images in order, as they are. `frozen`: its owner looks at it, and its defences remember nothing
- * of that. Where a budget ends earlier, there are answers to the first images only.
+ * of that. Where a budget ends earlier, there are answers to the first images only. `recordings`: what the net gave
+ * others, and where this is left to them.
  */
 export const question = (
   victim: Victim,
   set: Pick<ImageSet | ImageSet<UnlabelledBatch>, 'examples' | 'indices' | 'shape'>,
-  { key, frozen = false }: { readonly key: Key; readonly frozen?: boolean },
+  {
+    key,
+    frozen = false,
+    recordings,
+  }: { readonly key: Key; readonly frozen?: boolean; readonly recordings?: Recordings | undefined },
 ): Questioned => {
   const session = sessionOf(victim);
   const access = accessOf(victim);
@@ -72,19 +90,57 @@ export const question = (
   const indices = set.indices.subarray(0, Math.min(set.indices.length, left));
   type Frame = { readonly victim: VictimTensors };
   type Answered = { readonly answers: tf.Tensor2D; readonly shift?: tf.Tensor1D };
-  const step: Step<Frame, Tree, RawBatch, Answered> = (given, memory, batch, { seed }) => {
-    const { oracle, close } = open(victim, { tensors: given.victim, memory, seed, frozen });
-    const answers = storedAnswersTo(oracle, access, unpacked({}, batch).images.div(255));
-    const { memory: next, shift } = close();
-    return { state: next, metrics: shift === undefined ? { answers } : { answers, shift } };
-  };
-  const asker = runner(step, { victim: tensorsOf(victim) });
-  /** One call, which is disposed of. */
-  const runOnce = (call: Call<RawBatch>): Answered => {
+  const stepWith =
+    (answering?: Answering): Step<Frame, Tree, RawBatch, Answered> =>
+    (given, memory, batch, { seed }) => {
+      const opening = { tensors: given.victim, memory, seed, frozen, ...(answering && { answering }) };
+      const { oracle, close } = open(victim, opening);
+      const answers = storedAnswersTo(oracle, access, unpacked({}, batch).images.div(255));
+      const { memory: next, shift } = close();
+      return { state: next, metrics: shift === undefined ? { answers } : { answers, shift } };
+    };
+  const asker = runner(stepWith(), { victim: tensorsOf(victim) });
+  const recorder = asker.also<RawBatch, Answered & { readonly given: tf.Tensor2D }>((frame, memory, batch, inputs) => {
+    const given: tf.Tensor2D[] = [];
+    const taken = stepWith((_, net) => {
+      const logits = net();
+      given.push(logits);
+      return logits;
+    })(frame, memory, batch, inputs);
+    return { state: taken.state, metrics: { ...taken.metrics, given: given[0] as tf.Tensor2D } };
+  });
+  type Replayed = { readonly batch: RawBatch; readonly given: tf.Tensor2D };
+  const replayer = asker.also<Replayed, Answered>((frame, memory, { batch, given }, inputs) =>
+    stepWith(() => given)(frame, memory, batch, inputs),
+  );
+  const kept = recordings === undefined ? undefined : keeper(recordings);
+  const net = identityOf(victim);
+  const id =
+    kept === undefined || net === undefined
+      ? undefined
+      : questionOf(net, 'as they are', set.shape, together, imagesHash(set.examples.images, set.shape, indices));
+  const { classes } = victim as Victim<'label'>;
+  let replayed = 0;
+  /** Asks about one batch, or looks up what was answered. The call is disposed of. */
+  const answerOf = (call: Call<RawBatch>, number: number, count: number): Answered => {
+    const asked: Question | undefined = id === undefined ? undefined : { id, shapes: [[count, classes]] };
+    const known = asked && kept?.at(asked, number);
+    const owned: Tree[] = [call];
     try {
-      return (asker.run([call]) as [Answered])[0];
+      if (asked === undefined || (known === undefined && recordings?.write === undefined))
+        return (asker.run([call]) as [Answered])[0];
+      if (known === undefined) {
+        const [{ given, ...answered }] = recorder([call]) as [Answered & { readonly given: tf.Tensor2D }];
+        owned.push(given);
+        kept?.add(asked, number, flat([given]));
+        return answered;
+      }
+      const [given] = unflat(known, asked) as [tf.Tensor2D];
+      owned.push(given);
+      replayed += count;
+      return (replayer([{ ...call, batch: { batch: call.batch, given } }]) as [Answered])[0];
     } finally {
-      dispose(call);
+      dispose(owned);
     }
   };
   const seeds = key.split('step');
@@ -101,9 +157,9 @@ export const question = (
     });
     let number = 0;
     for (const { images, count } of indices.length === 0 ? [] : batches.epoch(0)) {
-      const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([...seeds.split(number++).int32Pair()], 'int32') };
-      const batch = { bytes: bytesOf(images, set.shape) };
-      const answered = runOnce({ batch, inputs });
+      const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([...seeds.split(number).int32Pair()], 'int32') };
+      const answered = answerOf({ batch: { bytes: bytesOf(images, set.shape) }, inputs }, number, count);
+      number += 1;
       size = answered.answers.shape[1];
       parts.push(answered.answers.dataSync().slice() as Float32Array);
       if (answered.shift !== undefined) shift = plus(shift, readShift(answered.shift.dataSync()));
@@ -111,12 +167,13 @@ export const question = (
       asked = plus(asked, { ...nothingAsked, [isBlackBox(access) ? 'queries' : 'forward']: count });
       checkShift(victim, shift);
     }
+    kept?.flush();
     const values = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
     parts.reduce((at, part) => {
       values.set(part, at);
       return at + part.length;
     }, 0);
-    return { answers: { values, size }, asked, shift, memory: asker.read() };
+    return { answers: { values, size }, asked, shift, replayed, memory: asker.read() };
   } finally {
     asker.dispose();
   }

@@ -145,13 +145,15 @@ export const imageSource = (
       if (leaf === 'places') return `${batchSize} of ${sha256(bytesIn(chosen))}`;
       if (leaf !== 'bytes') return undefined;
       const everything = Int32Array.from({ length: all.count }, (_, i) => i);
-      return resident ? hashOf(all.images, shape, everything) : `${batchSize} of ${hashOf(all.images, shape, chosen)}`;
+      return resident
+        ? imagesHash(all.images, shape, everything)
+        : `${batchSize} of ${imagesHash(all.images, shape, chosen)}`;
     },
   };
 };
 
 /** The images at some indices, as one hash; a thousand are in memory at a time. */
-const hashOf = (images: Pixels, { height, width, channels }: ImageShape, indices: Int32Array): string => {
+export const imagesHash = (images: Pixels, { height, width, channels }: ImageShape, indices: Int32Array): string => {
   const hash = createHash('sha256');
   for (let at = 0; at < indices.length; at += 1000)
     hash.update(imagesAt(images, height * width * channels, indices.subarray(at, at + 1000)));

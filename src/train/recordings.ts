@@ -32,8 +32,11 @@ export const stepsInPart = 256;
 /** Raised when recordings of before would be read as something else. */
 const version = 1;
 
+/** The name of what is asked, by all that the answers depend on. */
+export const questionOf = (...parts: readonly unknown[]): string => sha256(JSON.stringify([version, ...parts]));
+
 /** What a step of one form asks. */
-interface Question {
+export interface Question {
   readonly id: string;
   /** Of the logits that each call is given. */
   readonly shapes: readonly (readonly [number, number])[];
@@ -88,7 +91,7 @@ export const answered = <
   const questions = new Map<string, Question | undefined>();
   const kept = keeper(recordings);
 
-  const questionOf = (call: Call<Batch>): Question | undefined => {
+  const askedIn = (call: Call<Batch>): Question | undefined => {
     const form = formOf(call.batch).join();
     if (!questions.has(form)) {
       const state = runner.read();
@@ -127,7 +130,7 @@ export const answered = <
     readonly known: Float32Array | undefined;
   }
   const next = (number: number, call: Call<Batch>): Next => {
-    const question = questionOf(call);
+    const question = askedIn(call);
     const known = question === undefined ? undefined : kept.at(question, number);
     const unknown = question === undefined || recordings.write === undefined ? 'live' : 'record';
     return { number, call, way: known === undefined ? unknown : 'replay', question, known };
@@ -197,7 +200,7 @@ const alike = <A extends { readonly way: string }>(all: readonly A[]): readonly 
 };
 
 /** The parts that a fit is at, read once and written when it has left them, or is asked to. */
-const keeper = ({ read, write }: Recordings) => {
+export const keeper = ({ read, write }: Recordings) => {
   interface Part {
     readonly number: number;
     readonly steps: Map<number, Float32Array>;
@@ -233,7 +236,7 @@ const keeper = ({ read, write }: Recordings) => {
   };
 };
 
-const flat = (tensors: readonly tf.Tensor2D[]): Float32Array => {
+export const flat = (tensors: readonly tf.Tensor2D[]): Float32Array => {
   const all = new Float32Array(tensors.reduce((sum, { size }) => sum + size, 0));
   tensors.reduce((at, tensor) => {
     all.set(tensor.dataSync(), at);
@@ -242,7 +245,7 @@ const flat = (tensors: readonly tf.Tensor2D[]): Float32Array => {
   return all;
 };
 
-const unflat = (values: Float32Array, { shapes }: Question): readonly tf.Tensor2D[] => {
+export const unflat = (values: Float32Array, { shapes }: Question): readonly tf.Tensor2D[] => {
   let at = 0;
   return shapes.map(([rows, classes]) => {
     const size = rows * classes;
@@ -299,7 +302,7 @@ const askedBy = <Frozen extends Tree, State extends Tree, Batch extends Tree, Da
   if (derived === undefined || shapes.length === 0) return undefined;
   const known = derived.inputs.map((path) => identityAt(path, { source, frozen }));
   if (known.includes(undefined)) return undefined;
-  return { id: sha256(JSON.stringify([version, net, key.path, derived.hash, known])), shapes };
+  return { id: questionOf(net, key.path, derived.hash, known), shapes };
 };
 
 /** What an input of a step holds, in a word; undefined where that is not known, or changes with the student. */

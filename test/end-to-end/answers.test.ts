@@ -54,6 +54,17 @@ describe('a matrix whose victim is asked once', () => {
     expect(existsSync(join(plain, 'answers'))).toBe(false);
   });
 
+  test('is right when two runs record the same at once', async () => {
+    const both = temporaryFolder();
+    const [kds, labels] = [spec([kd({ temperature: 9 }), kd({ temperature: 11 })]), spec([hardLabel(), kd()])];
+    const found = await Promise.all([kds, labels].map((each) => ran(experiment(each), both)));
+    const live = await Promise.all(
+      [kds, labels].map((each) => ran(experiment(each), temporaryFolder(), { answers: undefined })),
+    );
+    expect(found.map(({ matrix }) => numbers(matrix))).toEqual(live.map(({ matrix }) => numbers(matrix)));
+    expect(found.flatMap(replayedBy).filter((replayed) => replayed > 0).length).toBeGreaterThan(0);
+  });
+
   test('makes a damaged recording anew, and says so', async () => {
     const folder = join(root, 'answers');
     const file = join(folder, readdirSync(folder)[0] as string, '0.safetensors');

@@ -17,7 +17,7 @@ import { remember, sessionOf, tensorsOf, type Victim } from '../../src/train/ora
 import { fresh, tiring, turning, wrapper } from '../defenses/answering.js';
 import { bitsOf } from '../engine/bits.js';
 import { image, network, normalisation, victims } from './asking.js';
-import { data, failureOf, setOf } from './bench.js';
+import { data, failureOf, inMemory, setOf } from './bench.js';
 import { expectClose, values } from './tensors.js';
 
 const all = victims();
@@ -83,6 +83,33 @@ describe('asking about images once', () => {
     expect(Array.from(answers.values).every(Number.isFinite)).toBe(true);
     // The session is the caller's to hand on: asking is as pure as a step.
     expect(sessionOf(victim).asked.queries).toBe(0);
+  });
+
+  test.each<readonly [string, Parameters<typeof all.of>[0], Parameters<typeof all.of>[1]]>([
+    ['labels', 'label', {}],
+    ['probabilities', 'probabilities', {}],
+    ['logits', 'logits', {}],
+    ['weights', 'weights', {}],
+    ['probabilities, changed on the way', 'probabilities', { wrappers: [fresh, tiring] }],
+    ['labels within a budget', 'label', { budget: 1001 }],
+  ])('that another was asked about gives the same, and the net is not asked again (%s)', (_, access, changes) => {
+    const many = { ...set, indices: Int32Array.from({ length: 1203 }, (_, i) => (7 * i) % 40) };
+    const recordings = inMemory();
+    const answers = (more: Partial<Parameters<typeof question>[2]> = {}, identity = 'a net') => {
+      const { memory, ...rest } = question(all.of(access, { ...changes, identity }), many, {
+        key: key('ask'),
+        ...more,
+      });
+      const remembered = bitsOf(memory);
+      tree.dispose(memory);
+      return { ...rest, remembered };
+    };
+    const live = answers();
+    const count = live.asked.queries + live.asked.forward;
+    expect(answers({ recordings })).toEqual(live);
+    expect(answers({ recordings })).toEqual({ ...live, replayed: count });
+    expect(answers({ recordings }, 'another net').replayed).toBe(0);
+    expect(answers({ recordings: { read: recordings.read } }, 'a third net')).toEqual(live);
   });
 
   test('draws by its key, and again in every lot', () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
+import { deepInversion } from '../../src/attacks/deep-inversion.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
 import { noise } from '../../src/attacks/noise.js';
@@ -119,6 +120,17 @@ describe.each(ways)('answers of before (%s)', (stride) => {
     expect(live.end.queries).toBeGreaterThan(0);
     // Once to see what is asked, for each of two sizes of batches.
     expect(replayed.calls).toBeLessThanOrEqual(2);
+  });
+
+  test('to a pool of images serve every student that is distilled on it', async () => {
+    const recordings = inMemory();
+    const attack = (temperature: number) =>
+      deepInversion({ batch: 6, iterations: 3, batches: 2, steps: 6, temperature });
+    const live = await stolen(attack(7));
+    await stolen(attack(3), { recordings });
+    const replayed = await stolen(attack(7), { recordings });
+    expect(replayed).toMatchObject({ end: live.end, replayed: 6 * 12 });
+    expect(live.end).toMatchObject({ queries: 0, forward: 6 * 12 });
   });
 
   test.each([
