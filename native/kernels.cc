@@ -73,6 +73,7 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
   count("activation", &settings->activation);
   count("kernel", &settings->kernel);
   count("stride", &settings->stride);
+  count("groups", &settings->groups);
   count("padding", &settings->padding);
   count("height", &settings->height);
   count("width", &settings->width);
@@ -116,13 +117,13 @@ const std::vector<Operation>& Operations() {
       {"UndistillConv3x3",
        {"x", "filter"},
        {"y"},
-       {"to_bfloat16: bool", "transposed: bool", "upsampled: bool"},
+       {"to_bfloat16: bool", "transposed: bool", "upsampled: bool", "groups: int"},
        UnknownShape,
        Compute<Conv3x3>},
       {"UndistillConv3x3ToFilter",
        {"x", "dy"},
        {"filter"},
-       {"to_bfloat16: bool", "upsampled: bool"},
+       {"to_bfloat16: bool", "upsampled: bool", "groups: int"},
        UnknownShape,
        Compute<Conv3x3ToFilter>},
       {"UndistillBfloat16Conv",
@@ -143,6 +144,24 @@ const std::vector<Operation>& Operations() {
        {"kernel: int", "stride: int", "padding: int"},
        UnknownShape,
        Compute<Bfloat16ConvToFilter>},
+      {"UndistillDepthwise",
+       {"x", "filter"},
+       {"y"},
+       {"stride: int", "padding: int"},
+       UnknownShape,
+       Compute<Depthwise>},
+      {"UndistillDepthwiseToImages",
+       {"dy", "filter"},
+       {"dx"},
+       {"stride: int", "padding: int", "height: int", "width: int"},
+       UnknownShape,
+       Compute<DepthwiseToImages>},
+      {"UndistillDepthwiseToFilter",
+       {"x", "dy"},
+       {"filter"},
+       {"stride: int", "padding: int"},
+       UnknownShape,
+       Compute<DepthwiseToFilter>},
       {"UndistillMomentum",
        {"parameter", "gradient", "velocity", "rate"},
        {"new_parameter", "new_velocity"},

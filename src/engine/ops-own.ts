@@ -141,22 +141,25 @@ export const biasAddActivated = operation<{ readonly activation: Activation }, '
   },
 });
 
+/** What an operation is told of a convolution in groups. */
+const groupsValue = (groups: number): Values => ({ groups: { int: groups } });
+
 /** On fewer pixels than these TensorFlow's convolution is faster, and on shorter sides. */
 const leastPixels = 128;
 const leastSide = 3;
 
 /**
- * Whether `conv3x3` does such a convolution, and faster than TensorFlow: one of kernel 3, stride 1, padding 1 and no groups, on
- * a processor with AVX-512.
+ * Whether `conv3x3` does such a convolution, and faster than TensorFlow: one of kernel 3, stride 1 and padding 1, with as many
+ * channels a group as make a vector, on a processor with AVX-512.
  */
 export const convolves3x3 = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],
-  [kh, kw, from, to = 0]: readonly number[],
+  [kh, kw, from = 0, to = 0]: readonly number[],
   { stride, padding }: { readonly stride: number; readonly padding: number },
 ): boolean => {
-  if (kh !== 3 || kw !== 3 || stride !== 1 || padding !== 1 || from !== c) return false;
+  if (kh !== 3 || kw !== 3 || stride !== 1 || padding !== 1 || c % from !== 0) return false;
   const many = (channels: number) => channels > 0 && channels % 16 === 0;
-  if (!many(c) || !many(to) || Math.min(h, w) < leastSide || n * h * w < leastPixels) return false;
+  if (!many(from) || !many((to * from) / c) || Math.min(h, w) < leastSide || n * h * w < leastPixels) return false;
   return hasOwn() && processorHasAvx512();
 };
 
@@ -185,27 +188,39 @@ const processorHasAvx512 = capability(
 const bfloat16Value = (): Values => ({ to_bfloat16: { bool: roundsToBfloat16() } });
 
 /** Images by a filter; transposed, the gradient to the result by the filter to that to the images. */
-const convolve = (x: tf.Tensor, filter: tf.Tensor, { transposed = false, upsampled = false } = {}): tf.Tensor =>
+const convolve = (
+  x: tf.Tensor,
+  filter: tf.Tensor,
+  { transposed = false, upsampled = false, groups = 1 } = {},
+): tf.Tensor =>
   execute1('UndistillConv3x3', [x, filter], {
+    ...groupsValue(groups),
     ...bfloat16Value(),
     transposed: { bool: transposed },
     upsampled: { bool: upsampled },
   });
+
+interface Winograd {
+  readonly upsampled: boolean;
+  /** Default 1. */
+  readonly groups?: number;
+}
 
 /**
  * As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding; what is not a finite number spreads
  * over its tile of 4×4. Where bfloat16 is asked for, images and filter are rounded to it; products, sums and results are
  * float32. Upsampled, each pixel of x stands for four, which are nowhere in memory.
  */
-export const conv3x3 = operation<{ readonly upsampled: boolean }, 'x' | 'filter'>('OwnConv3x3', {
+export const conv3x3 = operation<Winograd, 'x' | 'filter'>('OwnConv3x3', {
   inputs: ['x', 'filter'],
   forward: ([x, filter], how) => [convolve(x as tf.Tensor, filter as tf.Tensor, how)],
   saved: { inputs: ['x', 'filter'] },
-  gradient: ([dy], [x, filter], { upsampled }) => ({
-    x: () => convolve(dy as tf.Tensor, filter as tf.Tensor, { transposed: true, upsampled }),
+  gradient: ([dy], [x, filter], { upsampled, groups = 1 }) => ({
+    x: () => convolve(dy as tf.Tensor, filter as tf.Tensor, { transposed: true, upsampled, groups }),
     filter: () =>
       execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], {
         ...bfloat16Value(),
+        ...groupsValue(groups),
         upsampled: { bool: upsampled },
       }),
   }),
@@ -269,6 +284,48 @@ export const bfloat16Conv = operation<ConvAttributes, 'x' | 'filter'>('OwnBfloat
         execute1('UndistillBfloat16ConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
     };
   },
+});
+
+const placesOf = ({ stride, padding }: { readonly stride: number; readonly padding: number }): Values => ({
+  stride: { int: stride },
+  padding: { int: padding },
+});
+
+const sidesOf = ([, height = 0, width = 0]: readonly number[]): Values => ({
+  height: { int: height },
+  width: { int: width },
+});
+
+/** Whether `depthwise` does such a convolution: by kernels of 3, of channels enough for a vector. */
+export const convolvesDepthwise = (
+  [n = 0, h = 0, w = 0, c = 0]: readonly number[],
+  [kh, kw, from, to]: readonly number[],
+  { padding }: { readonly padding: number },
+): boolean =>
+  kh === 3 &&
+  kw === 3 &&
+  from === 1 &&
+  to === c &&
+  c >= 16 &&
+  n > 0 &&
+  padding < 3 &&
+  Math.min(h, w) + 2 * padding >= 3 &&
+  !roundsToBfloat16() &&
+  hasOwn();
+
+/** Each channel of x [n, h, w, c] by a kernel of its own, of filter [3, 3, 1, c]. */
+export const depthwise = operation<ConvAttributes, 'x' | 'filter'>('OwnDepthwise', {
+  inputs: ['x', 'filter'],
+  forward: (inputs, attributes) => [execute1('UndistillDepthwise', inputs, placesOf(attributes))],
+  saved: { inputs: ['x', 'filter'] },
+  gradient: ([dy], [x, filter], attributes) => ({
+    x: () =>
+      execute1('UndistillDepthwiseToImages', [dy, filter] as tf.Tensor[], {
+        ...placesOf(attributes),
+        ...sidesOf(attributes.x),
+      }),
+    filter: () => execute1('UndistillDepthwiseToFilter', [x, dy] as tf.Tensor[], placesOf(attributes)),
+  }),
 });
 
 export interface MomentumOptions {
