@@ -296,6 +296,61 @@ const sidesOf = ([, height = 0, width = 0]: readonly number[]): Values => ({
   width: { int: width },
 });
 
+const groupsOf = ({ x, filter }: ConvAttributes): number => (x[3] as number) / (filter[2] as number);
+
+/** Whether the processor has AVX-512 or AVX2, one of which `conv` needs. */
+const processorMultiplies = capability(
+  () => execute1('UndistillConv', [tf.zeros([1, 4, 4, 16]), tf.zeros([1, 1, 16, 16])], productsValues(1, 0, 1)),
+  /has neither AVX-512 nor AVX2/,
+);
+
+const productsValues = (stride: number, padding: number, groups: number): Values => ({
+  ...placesOf({ stride, padding }),
+  ...groupsValue(groups),
+});
+
+/**
+ * Whether `conv` does such a convolution, and faster than TensorFlow: one of kernel 1, or of kernel 3 and another stride than 1,
+ * on a processor with AVX-512 or AVX2.
+ */
+export const convolvesByProducts = (
+  [n = 0, h = 0, w = 0, c = 0]: readonly number[],
+  [kh = 0, kw, from = 0, to = 0]: readonly number[],
+  { stride, padding }: { readonly stride: number; readonly padding: number },
+): boolean =>
+  (kh === 1 || (kh === 3 && stride > 1)) &&
+  kh === kw &&
+  padding < kh &&
+  from > 0 &&
+  to > 0 &&
+  c % from === 0 &&
+  to % (c / from) === 0 &&
+  n > 0 &&
+  Math.min(h, w) > 0 &&
+  Math.min(h, w) + 2 * padding >= kh &&
+  !roundsToBfloat16() &&
+  hasOwn() &&
+  processorMultiplies();
+
+/** As `conv2d`, by products of matrices. */
+export const conv = operation<ConvAttributes, 'x' | 'filter'>('OwnConv', {
+  inputs: ['x', 'filter'],
+  forward: (inputs, attributes) => [
+    execute1('UndistillConv', inputs, productsValues(attributes.stride, attributes.padding, groupsOf(attributes))),
+  ],
+  saved: { inputs: ['x', 'filter'] },
+  gradient: ([dy], [x, filter], attributes) => {
+    const values = productsValues(attributes.stride, attributes.padding, groupsOf(attributes));
+    const [kernel = 0] = attributes.filter;
+    return {
+      x: () =>
+        execute1('UndistillConvToImages', [dy, filter] as tf.Tensor[], { ...values, ...sidesOf(attributes.x) }),
+      filter: () =>
+        execute1('UndistillConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
+    };
+  },
+});
+
 /** Whether `depthwise` does such a convolution: by kernels of 3, of channels enough for a vector. */
 export const convolvesDepthwise = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],

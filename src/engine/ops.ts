@@ -74,6 +74,8 @@ const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddi
     return own.conv3x3({ x, filter }, { upsampled: false, groups: groupsOf(x, filter) })[0] as tf.Tensor4D;
   if (own.convolvesDepthwise(x.shape, filter.shape, attributes))
     return own.depthwise({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+  if (own.convolvesByProducts(x.shape, filter.shape, attributes))
+    return own.conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
   if (groups > 1 && groups === x.shape[3] && groups === filter.shape[3]) {
     const [kh, kw] = filter.shape;
