@@ -16,6 +16,7 @@
 #include "gathering.h"
 #include "operation.h"
 #include "workers.h"
+#include "workspace.h"
 
 // Where the compiler is known to have the instructions.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)

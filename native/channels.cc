@@ -205,6 +205,25 @@ std::vector<float> Inverses(const float* variance, int64_t channels, float epsil
   return inverses;
 }
 
+Moments MomentsOf(const float* x, const Rows& rows) {
+  Sums sums(rows);
+  const auto shift = rows.Wide(x);
+  rows.ForEach([&](int64_t block, int64_t begin, int64_t count) {
+    AddSums(x + begin, count, rows.width, shift.data(), sums.First(block), sums.Second(block));
+  });
+  return Moments(sums, rows, x);
+}
+
+// Running mean and variance towards those of a batch, the variance unbiased.
+void Move(const Moments& moments, const Rows& rows, float momentum, const float* mean, const float* variance, float* new_mean,
+          float* new_variance) {
+  const double n = static_cast<double>(rows.Elements() / rows.channels), unbiased = n > 1 ? n / (n - 1) : 1;
+  for (int64_t c = 0; c < rows.channels; c++) {
+    new_mean[c] = mean[c] + momentum * (moments.mean[c] - mean[c]);
+    new_variance[c] = variance[c] + momentum * (static_cast<float>(moments.variance[c] * unbiased) - variance[c]);
+  }
+}
+
 }  // namespace
 
 // x, scale, offset, running mean and variance to y, new running mean and (unbiased) variance, mean and 1 / deviation of x.
@@ -220,30 +239,38 @@ void BatchNorm(const Settings& with, Context& context) {
               *offset = Data(to), *old_mean = Data(tm),
               *old_variance = Data(tv);
   const Rows rows(TF_TensorElementCount(tx), channels);
-  Sums sums(rows);
-  const auto shift = rows.Wide(x);
-  rows.ForEach([&](int64_t block, int64_t begin, int64_t count) {
-    AddSums(x + begin, count, rows.width, shift.data(), sums.First(block), sums.Second(block));
-  });
-  const Moments moments(sums, rows, x);
-  const double n = static_cast<double>(rows.Elements() / channels);
-  const double unbiased = n > 1 ? n / (n - 1) : 1;
+  const auto moments = MomentsOf(x, rows);
   const auto inverses = Inverses(moments.variance.data(), channels, with.epsilon);
   std::vector<float> slope(channels);
   for (int64_t c = 0; c < channels; c++) {
     mean[c] = moments.mean[c];
     inverse[c] = inverses[c];
     slope[c] = scale[c] * inverse[c];
-    running_mean[c] = old_mean[c] + with.momentum * (moments.mean[c] - old_mean[c]);
-    running_variance[c] =
-        old_variance[c] + with.momentum * (static_cast<float>(moments.variance[c] * unbiased) - old_variance[c]);
   }
+  Move(moments, rows, with.momentum, old_mean, old_variance, running_mean, running_variance);
   const auto bounds = Activation::Of(with.activation);
   const auto wide_mean = rows.Wide(mean), wide_slope = rows.Wide(slope), wide_offset = rows.Wide(offset);
   rows.ForEachBackwards([&](int64_t begin, int64_t count) {
     Normalise(x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(), bounds.lo,
               bounds.hi, y + begin);
   });
+}
+
+// x and running mean and variance to mean, biased variance and 1 / deviation of x, and new running mean and (unbiased) variance.
+void Statistics(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *tm = context.InputTensor(1), *tv = context.InputTensor(2);
+  const int64_t channels = ChannelsOf(context, tx, {tm, tv});
+  float* results[5];
+  for (int i = 0; i < 5; i++) results[i] = context.OutputVector(i, channels);
+  if (!context.Ok()) return;
+  const float* x = Data(tx);
+  const Rows rows(TF_TensorElementCount(tx), channels);
+  const auto moments = MomentsOf(x, rows);
+  const auto inverses = Inverses(moments.variance.data(), channels, with.epsilon);
+  std::copy_n(moments.mean.data(), channels, results[0]);
+  std::copy_n(moments.variance.data(), channels, results[1]);
+  std::copy_n(inverses.data(), channels, results[2]);
+  Move(moments, rows, with.momentum, Data(tm), Data(tv), results[3], results[4]);
 }
 
 // dy, x, scale, offset, mean and 1 / deviation of x to dx and the gradients to scale and offset.

@@ -12,8 +12,10 @@
 #include <vector>
 
 #include "avx512.h"
+#include "normalised.h"
 #include "operation.h"
 #include "workers.h"
+#include "workspace.h"
 
 namespace undistill {
 namespace {
@@ -26,6 +28,9 @@ struct Convolution {
   int64_t n, height, width, from, to;
   bool bfloat16, upsampled, summed;
   int64_t groups;
+  // What is done to the images first; and, of some channels, which are the first.
+  const Normal* normal;
+  int64_t first = 0;
 
   // From one pixel of the images, and of the result, to the next.
   int64_t FromApart() const { return groups * from; }
@@ -141,6 +146,7 @@ AVX512_INLINE void AlongBoth(Load load, Store store) {
 struct Part {
   const float* rows[6];
   int64_t columns[6];
+  bool inside[6];
 };
 
 // In an image that is upsampled, two rows and two columns are one.
@@ -150,6 +156,7 @@ Part PartOf(const float* image, int64_t height, int64_t width, int64_t channels,
   for (int64_t i = 0; i < size; i++) {
     const int64_t row = top + i, column = left + i;
     const bool inside = row >= 0 && row < height;
+    part.inside[i] = inside;
     part.rows[i] = inside ? image + (upsampled ? row / 2 * (width / 2) : row * width) * channels : zeros;
     part.columns[i] = column < 0 || column >= width ? -1 : upsampled ? column / 2 * channels : column * channels;
   }
@@ -193,6 +200,34 @@ AVX512_INLINE __m512 Factors(const float* from) {
 template <bool bfloat16>
 AVX512_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t c) {
   return part.columns[j] < 0 ? _mm512_setzero_ps() : Factors<bfloat16>(part.rows[i] + part.columns[j] + c);
+}
+
+// 16 channels of what images are normalised by.
+struct Normaliser {
+  __m512 mean, slope, offset, least, most;
+
+  AVX512_HERE __m512 operator()(__m512 x) const {
+    const __m512 z = _mm512_fmadd_ps(_mm512_sub_ps(x, mean), slope, offset);
+    // Of two numbers one of which is none, these give the second.
+    return _mm512_min_ps(most, _mm512_max_ps(least, z));
+  }
+};
+
+AVX512_INLINE Normaliser NormaliserOf(const Normal& normal, int64_t c) {
+  return {_mm512_loadu_ps(normal.Mean() + c), _mm512_loadu_ps(normal.Slope() + c), _mm512_loadu_ps(normal.Offset() + c),
+          _mm512_set1_ps(normal.Least()), _mm512_set1_ps(normal.Most())};
+}
+
+// The same of images that are to be normalised; a border of zeros is not.
+AVX512 void NormalisedTileToTransformDomain(const Part& part, const Normal& normal, int64_t first, int64_t c, float* v,
+                                            int64_t apart) {
+  const auto normalise = NormaliserOf(normal, first + c);
+  AlongBoth<6, 6, ToTransformDomain>(
+      [&](int i, int j) AVX512_HERE {
+        if (!part.inside[i] || part.columns[j] < 0) return _mm512_setzero_ps();
+        return normalise(_mm512_loadu_ps(part.rows[i] + part.columns[j] + c));
+      },
+      [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(v + (6 * i + j) * apart, one); });
 }
 
 // 16 channels of a tile's pixels to the transform domain, where points are `apart` from one another, as they are below.
@@ -323,8 +358,13 @@ void TilesToTransformDomain(const Convolution& of, const float* x, const float* 
   const auto transform = of.bfloat16 ? TileToTransformDomain<true> : TileToTransformDomain<false>;
   for (int64_t t = begin; t < end; t++) {
     const Part part = PixelsOf(of, x, block.begin + t, zeros);
-    for (int64_t c = 0; c < of.from; c += kLanes)
-      transform(part, c, v + c * block.room + t * kLanes, block.Apart(of.from));
+    for (int64_t c = 0; c < of.from; c += kLanes) {
+      float* to = v + c * block.room + t * kLanes;
+      if (of.normal->Any())
+        NormalisedTileToTransformDomain(part, *of.normal, of.first, c, to, block.Apart(of.from));
+      else
+        transform(part, c, to, block.Apart(of.from));
+    }
   }
 }
 
@@ -430,9 +470,9 @@ void ConvolveByPanels(const Convolution& of, const float* x, const float* filter
   }
 }
 
-void Convolve(const Convolution& of, const float* x, const float* filter, bool transposed, float* y) {
+void Convolve(Convolution of, const float* x, const float* filter, bool transposed, float* y) {
   const std::vector<float> zeros(of.width * of.FromApart(), 0.0f);
-  for (int64_t group = 0; group < of.groups; group++)
+  for (int64_t group = 0; group < of.groups; group++, of.first += of.from)
     (of.from * of.to <= 128 * 128 ? ConvolveByTiles : ConvolveByPanels)(
         of, x + group * of.from, filter + group * (transposed ? of.from : of.to), transposed, zeros.data(), y + group * of.to);
 }
@@ -532,26 +572,26 @@ void FilterByPanels(const Convolution& of, const float* x, const float* dy, cons
   }
 }
 
-void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, float* filter) {
+void ConvolveToFilter(Convolution of, const float* x, const float* dy, float* filter) {
   const std::vector<float> zeros(of.width * std::max(of.FromApart(), of.ToApart()), 0.0f);
-  for (int64_t group = 0; group < of.groups; group++)
+  for (int64_t group = 0; group < of.groups; group++, of.first += of.from)
     (of.from * of.to <= 64 * 64 ? FilterByTiles : FilterByPanels)(of, x + group * of.from, dy + group * of.to, zeros.data(),
                                                                   filter + group * of.to);
 }
 #else
 bool CanConvolve() { return false; }
 
-void Convolve(const Convolution&, const float*, const float*, bool, float*) {}
+void Convolve(Convolution, const float*, const float*, bool, float*) {}
 
-void ConvolveToFilter(const Convolution&, const float*, const float*, float*) {}
+void ConvolveToFilter(Convolution, const float*, const float*, float*) {}
 #endif
 
-Convolution ConvolutionOf(TF_Tensor* images, int64_t to, const Settings& with) {
+Convolution ConvolutionOf(TF_Tensor* images, int64_t to, const Settings& with, const Normal& normal) {
   const int64_t groups = std::max<int64_t>(1, with.groups);
   const bool upsampled = with.upsampled && !with.transposed, summed = with.upsampled && with.transposed;
   const int64_t times = upsampled ? 2 : 1;
   return {TF_Dim(images, 0), times * TF_Dim(images, 1), times * TF_Dim(images, 2), TF_Dim(images, 3) / groups, to / groups,
-          with.bfloat16, upsampled, summed, groups};
+          with.bfloat16, upsampled, summed, groups, &normal};
 }
 
 void Check(const Convolution& of, TF_Tensor* images, int64_t to, Context& context) {
@@ -575,7 +615,8 @@ void Conv3x3(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   // A filter has the input channels of one group, and the output channels of all of them.
   const int64_t groups = std::max<int64_t>(1, with.groups), to = with.transposed ? groups * TF_Dim(tf, 2) : TF_Dim(tf, 3);
-  const auto of = ConvolutionOf(tx, to, with);
+  const auto normal = Normal::Of(with, context, 2, TF_Dim(tx, 3));
+  const auto of = ConvolutionOf(tx, to, with, normal);
   context.Expect(with.transposed ? TF_Dim(tf, 3) == of.FromApart() : TF_Dim(tf, 2) == of.from,
                  "the filter is for another number of channels");
   Check(of, tx, to, context);
@@ -591,7 +632,8 @@ void Conv3x3ToFilter(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(td) == 4, "no images");
   if (!context.Ok()) return;
-  const auto of = ConvolutionOf(tx, TF_Dim(td, 3), with);
+  const auto normal = Normal::Of(with, context, 2, TF_Dim(tx, 3));
+  const auto of = ConvolutionOf(tx, TF_Dim(td, 3), with, normal);
   context.Expect(TF_Dim(td, 0) == of.n && TF_Dim(td, 1) == of.height && TF_Dim(td, 2) == of.width,
                  "the images are of another size");
   Check(of, tx, TF_Dim(td, 3), context);

@@ -6,8 +6,10 @@
 #include <functional>
 #include <vector>
 
+#include "normalised.h"
 #include "operation.h"
 #include "workers.h"
+#include "workspace.h"
 
 namespace undistill {
 namespace {
@@ -133,74 +135,125 @@ FOR_EACH_PROCESSOR void AddProducts(const float* const* given, const float* dy, 
   }
 }
 
+// Pixels of all channels, normalised.
+FOR_EACH_PROCESSOR void Normalise(const float* __restrict x, int64_t pixels, int64_t channels, const float* __restrict mean,
+                                  const float* __restrict slope, const float* __restrict offset, float lo, float hi,
+                                  float* __restrict y) {
+  for (int64_t i = 0; i < pixels; i++, x += channels, y += channels) {
+    for (int64_t c = 0; c < channels; c++) {
+      float z = (x[c] - mean[c]) * slope[c] + offset[c];
+      z = z < lo ? lo : z;
+      y[c] = z > hi ? hi : z;
+    }
+  }
+}
+
 bool CanConvolve() { return true; }
 #else
 constexpr int64_t kLanes = 1;
 void Row(const float* const*, int64_t, int64_t, int64_t, int64_t, const float*, bool, int64_t, float*) {}
 void RowBack(const float* const*, const int64_t*, int64_t, const Convolution&, const float*, float*) {}
 void AddProducts(const float* const*, const float*, const Convolution&, int64_t, float*) {}
+void Normalise(const float*, int64_t, int64_t, const float*, const float*, const float*, float, float, float*) {}
 bool CanConvolve() { return false; }
 #endif
 
-// Three rows of an image from `top` on, with zeros for those outside of it.
-struct Three {
-  const float* rows[kSide];
+// Three rows of an image at a time, from above to below, with zeros for those outside of it. Where they are to be normalised, the
+// last three that were.
+class Three {
+ public:
+  Three(const Convolution& of, const Normal& normal, const float* zeros)
+      : of_(of), normal_(normal), zeros_(zeros), kept_(std::max<int64_t>(1, normal.Any() ? kSide * Row() : 0)) {}
 
-  Three(const float* image, int64_t height, int64_t row, int64_t top, const float* zeros) {
-    for (int64_t i = 0; i < kSide; i++)
-      rows[i] = top + i < 0 || top + i >= height ? zeros : image + (top + i) * row;
+  void Begin(const float* image) {
+    image_ = image;
+    next_ = 0;
   }
+
+  // The rows from `top` on.
+  const float* const* At(int64_t top) {
+    for (int64_t i = 0; i < kSide; i++) {
+      const int64_t row = top + i;
+      rows_[i] = row < 0 || row >= of_.height ? zeros_ : normal_.Any() ? Normalised(row) : image_ + row * Row();
+    }
+    return rows_;
+  }
+
+ private:
+  int64_t Row() const { return of_.width * of_.channels; }
+
+  const float* Normalised(int64_t row) {
+    float* kept = kept_.Data() + row % kSide * Row();
+    if (row >= next_) {
+      Normalise(image_ + row * Row(), of_.width, of_.channels, normal_.Mean(), normal_.Slope(), normal_.Offset(),
+                normal_.Least(), normal_.Most(), kept);
+      next_ = row + 1;
+    }
+    return kept;
+  }
+
+  const Convolution& of_;
+  const Normal& normal_;
+  const float* zeros_;
+  const Workspace kept_;
+  const float *image_ = nullptr, *rows_[kSide];
+  int64_t next_ = 0;
 };
 
 // Images, or parts of some, so that threads have enough to share.
-void ForEachRow(int64_t n, int64_t height, const std::function<void(int64_t image, int64_t row)>& body) {
+void ForEachPart(int64_t n, int64_t height, const std::function<void(int64_t image, int64_t begin, int64_t end)>& body) {
   const int64_t parts = n >= 8 ? 1 : std::min<int64_t>(height, 8);
   Workers().Run(n * parts, [&](int64_t i) {
     const int64_t part = i % parts;
-    for (int64_t row = height * part / parts; row < height * (part + 1) / parts; row++) body(i / parts, row);
+    body(i / parts, height * part / parts, height * (part + 1) / parts);
   });
 }
 
 // Every result of stride 1 is like this, forwards and back.
-void Convolve(const Convolution& of, const float* x, const float* filter, bool turned, float* y) {
+void Convolve(const Convolution& of, const float* x, const Normal& normal, const float* filter, bool turned, float* y) {
   const int64_t row = of.width * of.channels, result = of.Across() * of.channels;
   const std::vector<float> zeros(row, 0.0f);
-  ForEachRow(of.n, of.Down(), [&](int64_t image, int64_t at) {
-    const Three three(x + image * of.height * row, of.height, row, at * of.stride - of.padding, zeros.data());
-    Row(three.rows, of.width, of.channels, of.stride, of.padding, filter, turned, of.Across(),
-        y + (image * of.Down() + at) * result);
+  ForEachPart(of.n, of.Down(), [&](int64_t image, int64_t begin, int64_t end) {
+    Three three(of, normal, zeros.data());
+    three.Begin(x + image * of.height * row);
+    for (int64_t at = begin; at < end; at++)
+      Row(three.At(at * of.stride - of.padding), of.width, of.channels, of.stride, of.padding, filter, turned, of.Across(),
+          y + (image * of.Down() + at) * result);
   });
 }
 
 void ConvolveBack(const Convolution& of, const float* dy, const float* filter, float* dx) {
   if (of.stride == 1)
-    return Convolve({of.n, of.Down(), of.Across(), of.channels, 1, kSide - 1 - of.padding}, dy, filter, true, dx);
+    return Convolve({of.n, of.Down(), of.Across(), of.channels, 1, kSide - 1 - of.padding}, dy, {}, filter, true, dx);
   const int64_t row = of.Across() * of.channels;
-  ForEachRow(of.n, of.height, [&](int64_t image, int64_t at) {
-    const float* given[kSide];
-    int64_t lines[kSide], rows = 0;
-    for (int64_t i = (at + of.padding) % of.stride; i < kSide; i += of.stride) {
-      const int64_t from = (at + of.padding - i) / of.stride;
-      if (at + of.padding < i || from >= of.Down()) continue;
-      given[rows] = dy + (image * of.Down() + from) * row;
-      lines[rows++] = i;
+  ForEachPart(of.n, of.height, [&](int64_t image, int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; at++) {
+      const float* given[kSide];
+      int64_t lines[kSide], rows = 0;
+      for (int64_t i = (at + of.padding) % of.stride; i < kSide; i += of.stride) {
+        const int64_t from = (at + of.padding - i) / of.stride;
+        if (at + of.padding < i || from >= of.Down()) continue;
+        given[rows] = dy + (image * of.Down() + from) * row;
+        lines[rows++] = i;
+      }
+      RowBack(given, lines, rows, of, filter, dx + (image * of.height + at) * of.width * of.channels);
     }
-    RowBack(given, lines, rows, of, filter, dx + (image * of.height + at) * of.width * of.channels);
   });
 }
 
-void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, float* filter) {
+void ConvolveToFilter(const Convolution& of, const float* x, const Normal& normal, const float* dy, float* filter) {
   const int64_t row = of.width * of.channels, size = kPlaces * of.channels, result = of.Across() * of.channels;
   const std::vector<float> zeros(row, 0.0f);
   // Each of some groups of images has its own sums, whatever the number of threads.
   const int64_t groups = std::min<int64_t>(of.n, 16);
   std::vector<float> sums(groups * size, 0.0f);
   Workers().Run(groups, [&](int64_t group) {
+    Three three(of, normal, zeros.data());
     for (int64_t image = of.n * group / groups; image < of.n * (group + 1) / groups; image++) {
-      for (int64_t at = 0; at < of.Down(); at++) {
-        const Three three(x + image * of.height * row, of.height, row, at * of.stride - of.padding, zeros.data());
-        AddProducts(three.rows, dy + (image * of.Down() + at) * result, of, of.Across(), sums.data() + group * size);
-      }
+      three.Begin(x + image * of.height * row);
+      for (int64_t at = 0; at < of.Down(); at++)
+        AddProducts(three.At(at * of.stride - of.padding), dy + (image * of.Down() + at) * result, of, of.Across(),
+                    sums.data() + group * size);
     }
   });
   std::copy_n(sums.data(), size, filter);
@@ -232,9 +285,10 @@ void Depthwise(const Settings& with, Context& context) {
   Check(of, context);
   context.Expect(IsFilter(tf, of.channels), "the filter is for another number of channels");
   if (!context.Ok()) return;
+  const auto normal = Normal::Of(with, context, 2, of.channels);
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), of.channels});
   if (!context.Ok()) return;
-  Convolve(of, Data(tx), Data(tf), false, y);
+  Convolve(of, Data(tx), normal, Data(tf), false, y);
 }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, c].
@@ -265,9 +319,10 @@ void DepthwiseToFilter(const Settings& with, Context& context) {
   context.Expect(TF_Dim(td, 0) == of.n && TF_Dim(td, 1) == of.Down() && TF_Dim(td, 2) == of.Across() &&
                      TF_Dim(td, 3) == of.channels,
                  "the images are of another size");
+  const auto normal = Normal::Of(with, context, 2, of.channels);
   float* filter = context.Output(0, {kSide, kSide, 1, of.channels});
   if (!context.Ok()) return;
-  ConvolveToFilter(of, Data(tx), Data(td), filter);
+  ConvolveToFilter(of, Data(tx), normal, Data(td), filter);
 }
 
 }  // namespace undistill

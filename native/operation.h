@@ -58,6 +58,8 @@ class Context {
     return tensor;
   }
 
+  int Inputs() const { return TF_NumInputs(context_); }
+
   const float* Input(int i) { return Data(InputTensor(i)); }
 
   // Of the shape of another tensor.
@@ -122,7 +124,7 @@ inline int64_t ChannelsOf(Context& context, TF_Tensor* x, std::initializer_list<
 
 // The operations, which kernels.cc registers.
 using Body = void(const Settings&, Context&);
-Body BatchNorm, BatchNormGrad, Normalisation, NormalisationGrad, Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
+Body BatchNorm, BatchNormGrad, Statistics, Normalisation, NormalisationGrad, Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
     Conv3x3ToFilter, Bfloat16Conv, Bfloat16ConvToImages, Bfloat16ConvToFilter, Conv, ConvToImages, ConvToFilter, Depthwise, DepthwiseToImages, DepthwiseToFilter,
     Momentum;
 

@@ -12,8 +12,10 @@
 
 #include "avx512.h"
 #include "gathering.h"
+#include "normalised.h"
 #include "operation.h"
 #include "workers.h"
+#include "workspace.h"
 
 namespace undistill {
 namespace {
@@ -159,11 +161,25 @@ inline void CopySome(const float* from, int64_t count, float* to) {
 
 /* The first matrix */
 
+// Rows of 16 numbers, which are `next` numbers apart.
+FOR_EACH_PROCESSOR void Normalise(const float* mean, const float* slope, const float* offset, float lo, float hi, int64_t rows,
+                                  int64_t next, float* to) {
+  float m[kBlock], s[kBlock], o[kBlock];
+  for (int64_t i = 0; i < kBlock; i++) m[i] = mean[i], s[i] = slope[i], o[i] = offset[i];
+  for (int64_t r = 0; r < rows; r++, to += next) {
+    for (int64_t i = 0; i < kBlock; i++) {
+      float z = (to[i] - m[i]) * s[i] + o[i];
+      z = z < lo ? lo : z;
+      to[i] = z > hi ? hi : z;
+    }
+  }
+}
+
 // The results of one phase of rows and one of columns, in their order.
 class Pixels {
  public:
-  Pixels(const Gathering& of, const Phase& down, const Phase& across)
-      : of_(of), down_(down), across_(across), lines_(static_cast<int64_t>(down.kernel.size())),
+  Pixels(const Gathering& of, const Phase& down, const Phase& across, const Normal& normal)
+      : of_(of), normal_(normal), down_(down), across_(across), lines_(static_cast<int64_t>(down.kernel.size())),
         columns_(static_cast<int64_t>(across.kernel.size())) {}
 
   int64_t Count() const { return of_.n * down_.count * across_.count; }
@@ -192,6 +208,11 @@ class Pixels {
         row.Add(from, of_.from);
         row.End();
       }
+      for (int64_t k = 0; normal_.Any() && k < of_.from; k += kBlock) {
+        const int64_t c = group * of_.from + k;
+        Normalise(normal_.Mean() + c, normal_.Slope() + c, normal_.Offset() + c, normal_.Least(), normal_.Most(), rows, kBlock,
+                  to + k * rows);
+      }
       return;
     }
     for (int64_t r = 0; r < rows; r++) {
@@ -202,13 +223,16 @@ class Pixels {
       for (int64_t a = 0; a < lines_; a++) {
         const float* line = first + ((top + a) * of_.width + left) * pixel;
         const bool inside = top + a >= 0 && top + a < of_.height;
-        if (inside && left >= 0 && left + columns_ <= of_.width && of_.groups == 1) {
+        if (inside && left >= 0 && left + columns_ <= of_.width && of_.groups == 1 && !normal_.Any()) {
           row.Add(line, columns_ * of_.from);
           continue;
         }
         for (int64_t b = 0; b < columns_; b++) {
           const bool here = inside && left + b >= 0 && left + b < of_.width;
-          row.Add(here ? line + b * pixel : nullptr, of_.from);
+          if (here && normal_.Any())
+            row.AddNormalised(line + b * pixel, of_.from, normal_, group * of_.from);
+          else
+            row.Add(here ? line + b * pixel : nullptr, of_.from);
         }
       }
       row.End();
@@ -244,6 +268,13 @@ class Pixels {
         if (lane == kBlock) to += apart, lane = 0;
       }
     }
+    // The same of channels by 16s.
+    void AddNormalised(const float* from, int64_t count, const Normal& normal, int64_t c) {
+      for (int64_t k = 0; k < count; k += kBlock) Copy16(from + k, to + k / kBlock * apart);
+      for (int64_t k = 0; k < count; k += kBlock, to += apart)
+        Normalise(normal.Mean() + c + k, normal.Slope() + c + k, normal.Offset() + c + k, normal.Least(), normal.Most(), 1, kBlock,
+                  to);
+    }
     void End() {
       if (lane > 0) std::fill(to + lane, to + kBlock, 0.0f);
     }
@@ -256,6 +287,7 @@ class Pixels {
   }
 
   const Gathering& of_;
+  const Normal& normal_;
   const Phase &down_, &across_;
   int64_t lines_, columns_;
 };
@@ -316,12 +348,12 @@ void BringFilter(const Gathering& of, const Phase& down, const Phase& across, co
 
 /* Images from images: forwards, and the gradient to them */
 
-void Gather(const Gathering& of, const float* given, const float* filter, float* result) {
+void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, float* result) {
   const Processor& here = Here();
   const int64_t panel = here.panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
   for (const Phase& down : of.rows) {
     for (const Phase& across : of.columns) {
-      const Pixels pixels(of, down, across);
+      const Pixels pixels(of, down, across, normal);
       const int64_t depth = pixels.Depth(), size = RowsAtOnce(pixels.Count(), depth, here.rows),
                     blocks = (pixels.Count() + size - 1) / size, filters = std::max<int64_t>(1, depth * panel);
       if (pixels.Count() == 0) continue;
@@ -365,10 +397,10 @@ struct Sharing {
   }
 };
 
-void GatherToFilter(const Convolution& conv, const float* x, const float* dy, float* filter) {
+void GatherToFilter(const Convolution& conv, const float* x, const Normal& normal, const float* dy, float* filter) {
   const Gathering of = ForwardsOf(conv);
   const Processor& here = Here();
-  const Pixels pixels(of, of.rows[0], of.columns[0]);
+  const Pixels pixels(of, of.rows[0], of.columns[0], normal);
   const int64_t depth = pixels.Depth(), padded = RoundUp(depth, kBlock), panel = here.panel,
                 panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
   const Sharing sharing(pixels.Count(), panels, depth * of.to);
@@ -420,8 +452,8 @@ void GatherToFilter(const Convolution& conv, const float* x, const float* dy, fl
 bool CanConvolve() { return Here().can; }
 #else
 bool CanConvolve() { return false; }
-void Gather(const Gathering&, const float*, const float*, float*) {}
-void GatherToFilter(const Convolution&, const float*, const float*, float*) {}
+void Gather(const Gathering&, const float*, const Normal&, const float*, float*) {}
+void GatherToFilter(const Convolution&, const float*, const Normal&, const float*, float*) {}
 #endif
 
 void Check(const Convolution& of, Context& context) {
@@ -431,6 +463,12 @@ void Check(const Convolution& of, Context& context) {
   context.Expect(of.height + 2 * of.padding >= of.kernel && of.width + 2 * of.padding >= of.kernel,
                  "images smaller than the kernel");
   context.Expect(CanConvolve(), "the processor has neither AVX-512 nor AVX2");
+}
+
+// A border of zeros is not normalised.
+void CheckNormal(const Convolution& of, const Normal& normal, Context& context) {
+  const bool whole = of.kernel == 1 && of.stride == 1 && of.padding == 0;
+  context.Expect(!normal.Any() || whole || of.from % 16 == 0, "the channels to be normalised are no multiple of 16");
 }
 
 // A square filter [kernel, kernel, from / groups, to].
@@ -450,8 +488,10 @@ void Conv(const Settings& with, Context& context) {
   context.Expect(from * groups == TF_Dim(tx, 3) && to % groups == 0, "the filter is for another number of channels");
   Check(of, context);
   if (!context.Ok()) return;
+  const auto normal = Normal::Of(with, context, 2, from * groups);
+  CheckNormal(of, normal, context);
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), to});
-  if (context.Ok()) Gather(ForwardsOf(of), Data(tx), Data(tf), y);
+  if (context.Ok()) Gather(ForwardsOf(of), Data(tx), normal, Data(tf), y);
 }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, from].
@@ -468,7 +508,7 @@ void ConvToImages(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   context.Expect(of.Down() == TF_Dim(td, 1) && of.Across() == TF_Dim(td, 2), "the images are of another size");
   float* dx = context.Output(0, {of.n, of.height, of.width, from * groups});
-  if (context.Ok()) Gather(BackwardsOf(of), Data(td), Data(tf), dx);
+  if (context.Ok()) Gather(BackwardsOf(of), Data(td), {}, Data(tf), dx);
 }
 
 // Images and the gradient to the result to the gradient to the filter, [kernel, kernel, from / groups, to].
@@ -485,8 +525,10 @@ void ConvToFilter(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   context.Expect(TF_Dim(td, 0) == of.n && TF_Dim(td, 1) == of.Down() && TF_Dim(td, 2) == of.Across(),
                  "the images are of another size");
+  const auto normal = Normal::Of(with, context, 2, from);
+  CheckNormal(of, normal, context);
   float* filter = context.Output(0, {of.kernel, of.kernel, of.from, to});
-  if (context.Ok()) GatherToFilter(of, Data(tx), Data(td), filter);
+  if (context.Ok()) GatherToFilter(of, Data(tx), normal, Data(td), filter);
 }
 
 }  // namespace undistill

@@ -21,7 +21,7 @@ import {
 /** What may follow a batch norm or a sum at no cost. */
 export type Activation = 'relu' | 'relu6';
 
-const activationValue = (activation: Activation | undefined): Values => ({
+export const activationValue = (activation: Activation | undefined): Values => ({
   activation: { int: activation === undefined ? 0 : { relu: 1, relu6: 2 }[activation] },
 });
 
@@ -65,7 +65,7 @@ export const batchNormTrain = operation<
 });
 
 /** dy, x, scale, offset, mean and 1 / deviation to the gradients to x, scale and offset, with mean and deviation those of x. */
-const batchNormGradient = (inputs: tf.Tensor[], activation: Activation | undefined) =>
+export const batchNormGradient = (inputs: tf.Tensor[], activation: Activation | undefined) =>
   execute('UndistillBatchNormGrad', inputs, activationValue(activation), 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
 
 interface NormaliseAttributes extends Activated {
@@ -141,8 +141,8 @@ export const biasAddActivated = operation<{ readonly activation: Activation }, '
   },
 });
 
-/** What an operation is told of a convolution in groups. */
-const groupsValue = (groups: number): Values => ({ groups: { int: groups } });
+/** What an operation is told of the number of groups. */
+export const groupsValue = (groups: number): Values => ({ groups: { int: groups } });
 
 /** On fewer pixels than these TensorFlow's convolution is faster, and on shorter sides. */
 const leastPixels = 128;
@@ -164,7 +164,7 @@ export const convolves3x3 = (
 };
 
 /** Whether the processor does what `run` asks for, which is refused with `refusal` where it cannot. Asked once. */
-const capability = (run: () => tf.Tensor, refusal: RegExp): (() => boolean) => {
+export const capability = (run: () => tf.Tensor, refusal: RegExp): (() => boolean) => {
   let known: boolean | undefined;
   return () => {
     known ??= tf.tidy(() => {
@@ -185,10 +185,10 @@ const processorHasAvx512 = capability(
   /has no AVX-512/,
 );
 
-const bfloat16Value = (): Values => ({ to_bfloat16: { bool: roundsToBfloat16() } });
+export const bfloat16Value = (): Values => ({ to_bfloat16: { bool: roundsToBfloat16() } });
 
 /** Images by a filter; transposed, the gradient to the result by the filter to that to the images. */
-const convolve = (
+export const convolve = (
   x: tf.Tensor,
   filter: tf.Tensor,
   { transposed = false, upsampled = false, groups = 1 } = {},
@@ -284,103 +284,6 @@ export const bfloat16Conv = operation<ConvAttributes, 'x' | 'filter'>('OwnBfloat
         execute1('UndistillBfloat16ConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
     };
   },
-});
-
-const placesOf = ({ stride, padding }: { readonly stride: number; readonly padding: number }): Values => ({
-  stride: { int: stride },
-  padding: { int: padding },
-});
-
-const sidesOf = ([, height = 0, width = 0]: readonly number[]): Values => ({
-  height: { int: height },
-  width: { int: width },
-});
-
-const groupsOf = ({ x, filter }: ConvAttributes): number => (x[3] as number) / (filter[2] as number);
-
-/** Whether the processor has AVX-512 or AVX2, one of which `conv` needs. */
-const processorMultiplies = capability(
-  () => execute1('UndistillConv', [tf.zeros([1, 4, 4, 16]), tf.zeros([1, 1, 16, 16])], productsValues(1, 0, 1)),
-  /has neither AVX-512 nor AVX2/,
-);
-
-const productsValues = (stride: number, padding: number, groups: number): Values => ({
-  ...placesOf({ stride, padding }),
-  ...groupsValue(groups),
-});
-
-/**
- * Whether `conv` does such a convolution, and faster than TensorFlow: one of kernel 1, or of kernel 3 and another stride than 1,
- * on a processor with AVX-512 or AVX2.
- */
-export const convolvesByProducts = (
-  [n = 0, h = 0, w = 0, c = 0]: readonly number[],
-  [kh = 0, kw, from = 0, to = 0]: readonly number[],
-  { stride, padding }: { readonly stride: number; readonly padding: number },
-): boolean =>
-  (kh === 1 || (kh === 3 && stride > 1)) &&
-  kh === kw &&
-  padding < kh &&
-  from > 0 &&
-  to > 0 &&
-  c % from === 0 &&
-  to % (c / from) === 0 &&
-  n > 0 &&
-  Math.min(h, w) > 0 &&
-  Math.min(h, w) + 2 * padding >= kh &&
-  !roundsToBfloat16() &&
-  hasOwn() &&
-  processorMultiplies();
-
-/** As `conv2d`, by products of matrices. */
-export const conv = operation<ConvAttributes, 'x' | 'filter'>('OwnConv', {
-  inputs: ['x', 'filter'],
-  forward: (inputs, attributes) => [
-    execute1('UndistillConv', inputs, productsValues(attributes.stride, attributes.padding, groupsOf(attributes))),
-  ],
-  saved: { inputs: ['x', 'filter'] },
-  gradient: ([dy], [x, filter], attributes) => {
-    const values = productsValues(attributes.stride, attributes.padding, groupsOf(attributes));
-    const [kernel = 0] = attributes.filter;
-    return {
-      x: () =>
-        execute1('UndistillConvToImages', [dy, filter] as tf.Tensor[], { ...values, ...sidesOf(attributes.x) }),
-      filter: () =>
-        execute1('UndistillConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
-    };
-  },
-});
-
-/** Whether `depthwise` does such a convolution: by kernels of 3, of channels enough for a vector. */
-export const convolvesDepthwise = (
-  [n = 0, h = 0, w = 0, c = 0]: readonly number[],
-  [kh, kw, from, to]: readonly number[],
-  { padding }: { readonly padding: number },
-): boolean =>
-  kh === 3 &&
-  kw === 3 &&
-  from === 1 &&
-  to === c &&
-  c >= 16 &&
-  n > 0 &&
-  padding < 3 &&
-  Math.min(h, w) + 2 * padding >= 3 &&
-  !roundsToBfloat16() &&
-  hasOwn();
-
-/** Each channel of x [n, h, w, c] by a kernel of its own, of filter [3, 3, 1, c]. */
-export const depthwise = operation<ConvAttributes, 'x' | 'filter'>('OwnDepthwise', {
-  inputs: ['x', 'filter'],
-  forward: (inputs, attributes) => [execute1('UndistillDepthwise', inputs, placesOf(attributes))],
-  saved: { inputs: ['x', 'filter'] },
-  gradient: ([dy], [x, filter], attributes) => ({
-    x: () =>
-      execute1('UndistillDepthwiseToImages', [dy, filter] as tf.Tensor[], {
-        ...placesOf(attributes),
-        ...sidesOf(attributes.x),
-      }),
-    filter: () => execute1('UndistillDepthwiseToFilter', [x, dy] as tf.Tensor[], placesOf(attributes)),
-  }),
 });
 
 export interface MomentumOptions {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { backend, isNative } from './backend.js';
+import * as convolving from './ops-convolve.js';
 import * as native from './ops-native.js';
 import type { Activation } from './ops-own.js';
 import * as own from './ops-own.js';
@@ -72,10 +73,10 @@ const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddi
     return own.bfloat16Conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
   if (own.convolves3x3(x.shape, filter.shape, attributes))
     return own.conv3x3({ x, filter }, { upsampled: false, groups: groupsOf(x, filter) })[0] as tf.Tensor4D;
-  if (own.convolvesDepthwise(x.shape, filter.shape, attributes))
-    return own.depthwise({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
-  if (own.convolvesByProducts(x.shape, filter.shape, attributes))
-    return own.conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+  if (convolving.convolvesDepthwise(x.shape, filter.shape, attributes))
+    return convolving.depthwise({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+  if (convolving.convolvesByProducts(x.shape, filter.shape, attributes))
+    return convolving.conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
   if (groups > 1 && groups === x.shape[3] && groups === filter.shape[3]) {
     const [kh, kw] = filter.shape;
@@ -294,6 +295,37 @@ export const batchNormWithMoments = <T extends tf.Tensor2D | tf.Tensor4D>(
   if (!hasOwn()) return { ...moments(x), y: batchNormEval(x, variables, { epsilon, activation }) };
   const [y, mean, variance] = own.normalise({ x, ...variables }, { epsilon, activation, moments: true });
   return { y: y as T, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
+};
+
+/**
+ * A batch norm, what follows it and the convolution after that at once, where that is less work: the convolution's result, and the
+ * running statistics after it, which in evaluation are those before it. Else undefined.
+ *
+ * @param training whether the batch's own statistics are taken, as `batchNormTrain` does, or the running ones; these where nothing is
+ * differentiated alone
+ */
+export const normalisedConv2d = (
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  variables: BatchNormVariables,
+  {
+    stride = 1,
+    padding = 0,
+    epsilon = 1e-5,
+    momentum = 0.1,
+    activation,
+    training,
+  }: ConvOptions & BatchNormOptions & { readonly training: boolean },
+): BatchNormResult<tf.Tensor4D> | undefined => {
+  if (!isNative() || (!training && tf.engine().isTapeOn())) return undefined;
+  const way = convolving.wayOfNormalised(x.shape, filter.shape, { stride, padding });
+  if (way === undefined) return undefined;
+  const attributes = { way, stride, padding, x: x.shape, filter: filter.shape, epsilon, momentum, activation };
+  const inputs = { x, filter, ...variables };
+  const [y, mean = variables.mean, variance = variables.variance] = training
+    ? firsts(3, convolving.normalisedConvTrain(inputs, attributes))
+    : convolving.normalisedConvEval(inputs, attributes);
+  return { y: y as tf.Tensor4D, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
 };
 
 /** max(x, 0); its gradient at 0 is 0. */

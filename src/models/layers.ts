@@ -63,6 +63,8 @@ export interface BoundLayer {
   readonly nature?: 'selects' | 'rises';
   /** Of an activation: which. */
   readonly activation?: ops.Activation;
+  /** Of a convolution that nothing else is done with: its variable and its place. */
+  readonly filter?: { readonly weight: string } & Required<Pick<ConvLayer, 'stride' | 'padding'>>;
   /** Of a batch norm: the name of its running mean. */
   readonly runningMean?: string;
   /** The same and what follows it at once, where that is less work. */
@@ -188,6 +190,7 @@ const convolution =
     const filtering: BoundLayer = {
       output,
       variables: [kernels],
+      ...(convolve === ops.conv2d ? { filter: { weight, stride, padding } } : {}),
       run: (x, { variables }) => convolve(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, { stride, padding }),
     };
     const adding = (activation?: ops.Activation): BoundLayer => ({
@@ -287,7 +290,7 @@ export const batchNorm =
         variable('running_var', 'stat', 1),
       ],
       runningMean: `${full}.running_mean`,
-      with: withActivation(activation, fitted),
+      with: (next) => withActivation(activation, fitted)(next) ?? convolved(next, activation),
       run: (x, { variables, mode, asked, ...found }) => {
         const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
         const [mean, variance] = [at('running_mean'), at('running_var')];
@@ -312,6 +315,48 @@ export const batchNorm =
         return y;
       },
     });
+    /** The same and the convolution after it, if that is what comes next. */
+    const convolved = (next: BoundLayer, activation?: ops.Activation): BoundLayer | undefined => {
+      const { filter } = next;
+      if (filter === undefined || !affine) return undefined;
+      const norm = fitted(activation);
+      return {
+        output: next.output,
+        variables: [...norm.variables, ...next.variables],
+        runningMean: `${full}.running_mean`,
+        run: (x, pass) => {
+          const { variables, mode, asked, stats } = pass;
+          const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
+          const { weight, ...places } = filter;
+          const own = {
+            scale: at('weight'),
+            offset: at('bias'),
+            mean: at('running_mean'),
+            variance: at('running_var'),
+          };
+          const training = mode === 'train';
+          const found =
+            asked.batchStats || asked.imageStats
+              ? undefined
+              : ops.normalisedConv2d(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, own, {
+                  ...places,
+                  epsilon,
+                  momentum,
+                  activation,
+                  training,
+                });
+          if (found === undefined) {
+            const images = norm.run(x, pass);
+            const y = next.run(images, pass);
+            images.dispose();
+            return y;
+          }
+          stats[`${full}.running_mean`] = found.mean;
+          stats[`${full}.running_var`] = found.variance;
+          return found.y;
+        },
+      };
+    };
     return fitted();
   };
 
