@@ -161,12 +161,27 @@ inline void CopySome(const float* from, int64_t count, float* to) {
 
 /* The first matrix */
 
-// Rows of 16 numbers, which are `next` numbers apart.
+// Channels by 16s of some pixels beside each other, normalised, to rows of 16 numbers that are `apart`.
+FOR_EACH_PROCESSOR void CopyNormalised(const float* __restrict from, int64_t pixels, int64_t channels, const float* mean,
+                                       const float* slope, const float* offset, float lo, float hi, int64_t apart,
+                                       float* __restrict to) {
+  for (int64_t pixel = 0; pixel < pixels; pixel++) {
+    for (int64_t c = 0; c < channels; c += kBlock, from += kBlock, to += apart) {
+      for (int64_t i = 0; i < kBlock; i++) {
+        float z = (from[i] - mean[c + i]) * slope[c + i] + offset[c + i];
+        z = z < lo ? lo : z;
+        to[i] = z > hi ? hi : z;
+      }
+    }
+  }
+}
+
+// Rows of 16 numbers.
 FOR_EACH_PROCESSOR void Normalise(const float* mean, const float* slope, const float* offset, float lo, float hi, int64_t rows,
-                                  int64_t next, float* to) {
+                                  float* to) {
   float m[kBlock], s[kBlock], o[kBlock];
   for (int64_t i = 0; i < kBlock; i++) m[i] = mean[i], s[i] = slope[i], o[i] = offset[i];
-  for (int64_t r = 0; r < rows; r++, to += next) {
+  for (int64_t r = 0; r < rows; r++, to += kBlock) {
     for (int64_t i = 0; i < kBlock; i++) {
       float z = (to[i] - m[i]) * s[i] + o[i];
       z = z < lo ? lo : z;
@@ -210,7 +225,7 @@ class Pixels {
       }
       for (int64_t k = 0; normal_.Any() && k < of_.from; k += kBlock) {
         const int64_t c = group * of_.from + k;
-        Normalise(normal_.Mean() + c, normal_.Slope() + c, normal_.Offset() + c, normal_.Least(), normal_.Most(), rows, kBlock,
+        Normalise(normal_.Mean() + c, normal_.Slope() + c, normal_.Offset() + c, normal_.Least(), normal_.Most(), rows,
                   to + k * rows);
       }
       return;
@@ -223,14 +238,17 @@ class Pixels {
       for (int64_t a = 0; a < lines_; a++) {
         const float* line = first + ((top + a) * of_.width + left) * pixel;
         const bool inside = top + a >= 0 && top + a < of_.height;
-        if (inside && left >= 0 && left + columns_ <= of_.width && of_.groups == 1 && !normal_.Any()) {
-          row.Add(line, columns_ * of_.from);
+        if (inside && left >= 0 && left + columns_ <= of_.width && of_.groups == 1) {
+          if (normal_.Any())
+            row.AddNormalised(line, columns_, of_.from, normal_, 0);
+          else
+            row.Add(line, columns_ * of_.from);
           continue;
         }
         for (int64_t b = 0; b < columns_; b++) {
           const bool here = inside && left + b >= 0 && left + b < of_.width;
           if (here && normal_.Any())
-            row.AddNormalised(line + b * pixel, of_.from, normal_, group * of_.from);
+            row.AddNormalised(line + b * pixel, 1, of_.from, normal_, group * of_.from);
           else
             row.Add(here ? line + b * pixel : nullptr, of_.from);
         }
@@ -268,12 +286,11 @@ class Pixels {
         if (lane == kBlock) to += apart, lane = 0;
       }
     }
-    // The same of channels by 16s.
-    void AddNormalised(const float* from, int64_t count, const Normal& normal, int64_t c) {
-      for (int64_t k = 0; k < count; k += kBlock) Copy16(from + k, to + k / kBlock * apart);
-      for (int64_t k = 0; k < count; k += kBlock, to += apart)
-        Normalise(normal.Mean() + c + k, normal.Slope() + c + k, normal.Offset() + c + k, normal.Least(), normal.Most(), 1, kBlock,
-                  to);
+    // Some pixels' channels by 16s, the first of which is `c`.
+    void AddNormalised(const float* from, int64_t pixels, int64_t channels, const Normal& normal, int64_t c) {
+      CopyNormalised(from, pixels, channels, normal.Mean() + c, normal.Slope() + c, normal.Offset() + c, normal.Least(),
+                     normal.Most(), apart, to);
+      to += pixels * channels / kBlock * apart;
     }
     void End() {
       if (lane > 0) std::fill(to + lane, to + kBlock, 0.0f);

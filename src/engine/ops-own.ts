@@ -304,3 +304,23 @@ export const momentumStep = (
     { momentum: { float: momentum }, decay: { float: decay }, nesterov: { bool: nesterov } },
     2,
   ) as [tf.Tensor, tf.Tensor];
+
+/** Channels of a and of b in turn: two [n, h, w, c] to [n, h, w, 2 c]. */
+export const interleave = operation<object, 'a' | 'b'>('OwnInterleave', {
+  inputs: ['a', 'b'],
+  forward: (inputs) => [execute1('UndistillInterleave', inputs, {})],
+  gradient: ([dy]) => {
+    const [a, b] = execute('UndistillEveryOther', [dy as tf.Tensor], {}, 2) as [tf.Tensor, tf.Tensor];
+    return { a: () => a, b: () => b };
+  },
+});
+
+/** The same as its two halves, of an even number of channels: two [n, h, w, c] to two. */
+export const shuffle = operation<object, 'a' | 'b'>('OwnShuffle', {
+  inputs: ['a', 'b'],
+  forward: (inputs) => execute('UndistillShuffle', inputs, {}, 2),
+  gradient: (dys) => {
+    const [a, b] = execute('UndistillUnshuffle', dys, {}, 2) as [tf.Tensor, tf.Tensor];
+    return { a: () => a, b: () => b };
+  },
+});

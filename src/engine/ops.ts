@@ -443,10 +443,20 @@ export const halves = (x: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] =>
  * a and b one after the other.
  */
 export const interleave = (a: tf.Tensor4D, b: tf.Tensor4D): tf.Tensor4D => {
+  if (hasOwn()) return own.interleave({ a, b }, {})[0] as tf.Tensor4D;
   const [n, h, w, c] = a.shape;
   return isNative()
     ? (native.interleave({ a, b }, { a: a.shape })[0] as tf.Tensor4D)
     : tf.tidy(() => tf.reshape(tf.stack([a, b], 4), [n, h, w, 2 * c]));
+};
+
+/** The halves of what `interleave` gives: two [n, h, w, c] to two. */
+export const shuffledHalves = (a: tf.Tensor4D, b: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] => {
+  if (hasOwn() && a.shape[3] % 2 === 0) return own.shuffle({ a, b }, {}) as [tf.Tensor4D, tf.Tensor4D];
+  const whole = interleave(a, b);
+  const both = halves(whole);
+  whole.dispose();
+  return both;
 };
 
 /** Mean over height and width: [n, h, w, c] to [n, c]. */

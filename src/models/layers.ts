@@ -65,6 +65,11 @@ export interface BoundLayer {
   readonly activation?: ops.Activation;
   /** Of a convolution that nothing else is done with: its variable and its place. */
   readonly filter?: { readonly weight: string } & Required<Pick<ConvLayer, 'stride' | 'padding'>>;
+  /**
+   * Of two layers that see the halves of an image's channels, and whose own come in turn: what they give for two images, which are
+   * disposed of.
+   */
+  readonly ofHalves?: (given: Pair, pass: Pass) => Pair;
   /** Of a batch norm: the name of its running mean. */
   readonly runningMean?: string;
   /** The same and what follows it at once, where that is less work. */
@@ -638,19 +643,56 @@ export const interleaved =
         `${site.prefix}interleaved`,
       );
     const output = imageAt({ ...site, input: left.output }, 'interleaved');
-    return {
-      output: { ...output, kind: 'image', channels: 2 * output.channels },
-      variables: [...left.variables, ...right.variables],
-      activations: allOf([left, right]),
-      run: (x, pass) => {
-        const given = takes === 'whole' ? [x, x] : ops.halves(x as tf.Tensor4D);
-        const [a, b] = [left, right].map((fitted, i) => fitted.run(given[i] as tf.Tensor, pass)) as tf.Tensor4D[];
-        const y = ops.interleave(a as tf.Tensor4D, b as tf.Tensor4D);
-        for (const each of new Set([...given, a, b])) if (each !== x) each?.dispose();
-        return y;
-      },
+    /** What the two give, whose inputs are disposed of where they are nobody else's. */
+    const both = (given: Pair, own: boolean, pass: Pass): Pair => {
+      const results = [left.run(given[0], pass), right.run(given[1], pass)] as unknown as Pair;
+      for (const each of new Set(given)) if (own && !results.includes(each)) each.dispose();
+      return results;
     };
+    const apart = (x: tf.Tensor4D, pass: Pass): Pair => {
+      if (takes === 'halves') return both(ops.halves(x), true, pass);
+      // Either may give back what it was given, which is not its own.
+      return both([x, x], false, pass).map((each) => (each === x ? x.clone() : each)) as unknown as Pair;
+    };
+    return interleaving(
+      {
+        output: { ...output, kind: 'image', channels: 2 * output.channels },
+        variables: [...left.variables, ...right.variables],
+        activations: allOf([left, right]),
+        ...(takes === 'halves' ? { ofHalves: (given: Pair, pass: Pass) => both(given, true, pass) } : {}),
+      },
+      apart,
+    );
   };
+
+/** Two images of one shape. */
+type Pair = readonly [tf.Tensor4D, tf.Tensor4D];
+
+/** A layer that gives the channels of two images in turn. One after it that sees the halves of these is done at once. */
+const interleaving = (about: Omit<BoundLayer, 'run'>, apart: (x: tf.Tensor4D, pass: Pass) => Pair): BoundLayer => ({
+  ...about,
+  run: (x, pass) => used(apart(x as tf.Tensor4D, pass), ops.interleave),
+  with: ({ ofHalves, ...next }) =>
+    ofHalves &&
+    interleaving(
+      {
+        output: next.output,
+        variables: [...about.variables, ...next.variables],
+        activations: allOf([about as BoundLayer, next]),
+        ...(about.ofHalves && {
+          ofHalves: (given, pass) => ofHalves(used(about.ofHalves?.(given, pass) as Pair, ops.shuffledHalves), pass),
+        }),
+      },
+      (x, pass) => ofHalves(used(apart(x, pass), ops.shuffledHalves), pass),
+    ),
+});
+
+/** Runs `f` on two images, which it disposes of. */
+const used = <A>(pair: Pair, f: (a: tf.Tensor4D, b: tf.Tensor4D) => A): A => {
+  const result = f(...pair);
+  tf.dispose([...new Set(pair)]);
+  return result;
+};
 
 /** The channels of the image that reaches a layer, for layers whose make depends on them. */
 export const channelsAt = (site: LayerContext): number => imageAt(site, 'block').channels;
