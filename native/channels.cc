@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "channels.h"
 #include "operation.h"
 #include "workers.h"
 
@@ -309,6 +310,65 @@ void BatchNormGrad(const Settings& with, Context& context) {
     PassBack(dy + begin, x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(),
              bounds.lo, bounds.hi, wide_slope.data(), wide_tilt.data(), wide_mean.data(), wide_level.data(),
              dx + begin);
+  });
+}
+
+NormGradient NormGradient::Of(const Settings& with, Context& context, int first, int64_t pixels, int64_t channels) {
+  NormGradient gradient;
+  if (!context.Ok() || context.Inputs() <= first) return gradient;
+  TF_Tensor* given[5];
+  for (int i = 0; i < 5; i++) given[i] = context.InputTensor(first + i);
+  if (!context.Ok()) return gradient;
+  context.Expect(TF_TensorElementCount(given[0]) == pixels * channels, "the images are of another size");
+  for (int i = 1; i < 5; i++) context.Expect(TF_TensorElementCount(given[i]) == channels, "not one number a channel");
+  if (!context.Ok()) return gradient;
+  gradient.x_ = Data(given[0]);
+  gradient.pixels_ = pixels;
+  gradient.channels_ = channels;
+  while (gradient.fold_ < 8 && gradient.fold_ * channels < 128) gradient.fold_ *= 2;
+  gradient.bounds_ = Activation::Of(with.activation);
+  const float *scale = Data(given[1]), *offset = Data(given[2]), *mean = Data(given[3]), *inverse = Data(given[4]);
+  for (int64_t i = 0; i < gradient.Width(); i++) {
+    const int64_t c = i % channels;
+    gradient.mean_.push_back(mean[c]);
+    gradient.slope_.push_back(scale[c] * inverse[c]);
+    gradient.offset_.push_back(offset[c]);
+    gradient.inverse_.push_back(inverse[c]);
+  }
+  return gradient;
+}
+
+void NormGradient::Add(int64_t part, const float* dy, int64_t begin, int64_t pixels) {
+  const float* x = x_ + begin * channels_;
+  float *first = sums_.data() + 2 * part * Width(), *second = first + Width();
+  const int64_t rows = pixels / fold_, done = rows * Width();
+  AddGradientSums(dy, x, rows, Width(), mean_.data(), slope_.data(), offset_.data(), bounds_.lo, bounds_.hi, first, second);
+  AddGradientSums(dy + done, x + done, pixels - rows * fold_, channels_, mean_.data(), slope_.data(), offset_.data(),
+                  bounds_.lo, bounds_.hi, first, second);
+}
+
+void NormGradient::Finish(float* dx, float* to_scale, float* to_offset) const {
+  std::vector<double> first(channels_, 0.0), second(channels_, 0.0);
+  for (const float *one = sums_.data(), *end = one + sums_.size(); one < end; one += Width()) {
+    for (int64_t i = 0; i < fold_; i++, one += channels_)
+      for (int64_t c = 0; c < channels_; c++) first[c] += one[c], second[c] += one[c + Width()];
+  }
+  const double n = static_cast<double>(pixels_);
+  std::vector<float> tilt(channels_), level(channels_), slope(channels_);
+  for (int64_t c = 0; c < channels_; c++) {
+    const float inverse = inverse_[c];
+    slope[c] = slope_[c];
+    to_offset[c] = static_cast<float>(first[c]);
+    to_scale[c] = static_cast<float>(second[c] * inverse);
+    tilt[c] = static_cast<float>(-slope[c] * (second[c] / n) * inverse * inverse);
+    level[c] = static_cast<float>(-slope[c] * (first[c] / n));
+  }
+  const Rows rows(pixels_ * channels_, channels_);
+  const auto mean = rows.Wide(mean_.data()), wide_slope = rows.Wide(slope), offset = rows.Wide(offset_.data()),
+             wide_tilt = rows.Wide(tilt), wide_level = rows.Wide(level);
+  rows.ForEachBackwards([&](int64_t begin, int64_t count) {
+    PassBack(dx + begin, x_ + begin, count, rows.width, mean.data(), wide_slope.data(), offset.data(), bounds_.lo, bounds_.hi,
+             wide_slope.data(), wide_tilt.data(), mean.data(), wide_level.data(), dx + begin);
   });
 }
 

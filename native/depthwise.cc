@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "channels.h"
 #include "normalised.h"
 #include "operation.h"
 #include "workers.h"
@@ -200,9 +201,10 @@ class Three {
   int64_t next_ = 0;
 };
 
-// Images, or parts of some, so that threads have enough to share.
-void ForEachPart(int64_t n, int64_t height, const std::function<void(int64_t image, int64_t begin, int64_t end)>& body) {
-  const int64_t parts = n >= 8 ? 1 : std::min<int64_t>(height, 8);
+// Images, or parts of some, so that threads have enough to share; whole ones where each has its own sums.
+void ForEachPart(int64_t n, int64_t height, bool whole,
+                 const std::function<void(int64_t image, int64_t begin, int64_t end)>& body) {
+  const int64_t parts = n >= 8 || whole ? 1 : std::min<int64_t>(height, 8);
   Workers().Run(n * parts, [&](int64_t i) {
     const int64_t part = i % parts;
     body(i / parts, height * part / parts, height * (part + 1) / parts);
@@ -210,23 +212,27 @@ void ForEachPart(int64_t n, int64_t height, const std::function<void(int64_t ima
 }
 
 // Every result of stride 1 is like this, forwards and back.
-void Convolve(const Convolution& of, const float* x, const Normal& normal, const float* filter, bool turned, float* y) {
+void Convolve(const Convolution& of, const float* x, const Normal& normal, const float* filter, bool turned,
+              NormGradient& through, float* y) {
   const int64_t row = of.width * of.channels, result = of.Across() * of.channels;
   const std::vector<float> zeros(row, 0.0f);
-  ForEachPart(of.n, of.Down(), [&](int64_t image, int64_t begin, int64_t end) {
+  ForEachPart(of.n, of.Down(), through.Any(), [&](int64_t image, int64_t begin, int64_t end) {
     Three three(of, normal, zeros.data());
     three.Begin(x + image * of.height * row);
-    for (int64_t at = begin; at < end; at++)
+    for (int64_t at = begin; at < end; at++) {
+      const int64_t row = image * of.Down() + at;
       Row(three.At(at * of.stride - of.padding), of.width, of.channels, of.stride, of.padding, filter, turned, of.Across(),
-          y + (image * of.Down() + at) * result);
+          y + row * result);
+      if (through.Any()) through.Add(image, y + row * result, row * of.Across(), of.Across());
+    }
   });
 }
 
-void ConvolveBack(const Convolution& of, const float* dy, const float* filter, float* dx) {
+void ConvolveBack(const Convolution& of, const float* dy, const float* filter, NormGradient& through, float* dx) {
   if (of.stride == 1)
-    return Convolve({of.n, of.Down(), of.Across(), of.channels, 1, kSide - 1 - of.padding}, dy, {}, filter, true, dx);
+    return Convolve({of.n, of.Down(), of.Across(), of.channels, 1, kSide - 1 - of.padding}, dy, {}, filter, true, through, dx);
   const int64_t row = of.Across() * of.channels;
-  ForEachPart(of.n, of.height, [&](int64_t image, int64_t begin, int64_t end) {
+  ForEachPart(of.n, of.height, through.Any(), [&](int64_t image, int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end; at++) {
       const float* given[kSide];
       int64_t lines[kSide], rows = 0;
@@ -236,7 +242,9 @@ void ConvolveBack(const Convolution& of, const float* dy, const float* filter, f
         given[rows] = dy + (image * of.Down() + from) * row;
         lines[rows++] = i;
       }
-      RowBack(given, lines, rows, of, filter, dx + (image * of.height + at) * of.width * of.channels);
+      const int64_t to = image * of.height + at;
+      RowBack(given, lines, rows, of, filter, dx + to * of.width * of.channels);
+      if (through.Any()) through.Add(image, dx + to * of.width * of.channels, to * of.width, of.width);
     }
   });
 }
@@ -288,7 +296,8 @@ void Depthwise(const Settings& with, Context& context) {
   const auto normal = Normal::Of(with, context, 2, of.channels);
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), of.channels});
   if (!context.Ok()) return;
-  Convolve(of, Data(tx), normal, Data(tf), false, y);
+  NormGradient none;
+  Convolve(of, Data(tx), normal, Data(tf), false, none, y);
 }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, c].
@@ -302,9 +311,14 @@ void DepthwiseToImages(const Settings& with, Context& context) {
   context.Expect(IsFilter(tf, of.channels), "the filter is for another number of channels");
   if (!context.Ok()) return;
   context.Expect(TF_Dim(td, 1) == of.Down() && TF_Dim(td, 2) == of.Across(), "the images are of another size");
+  auto through = NormGradient::Of(with, context, 2, of.n * of.height * of.width, of.channels);
   float* dx = context.Output(0, {of.n, of.height, of.width, of.channels});
+  float *to_scale = through.Any() ? context.OutputVector(1, of.channels) : nullptr,
+        *to_offset = through.Any() ? context.OutputVector(2, of.channels) : nullptr;
   if (!context.Ok()) return;
-  ConvolveBack(of, Data(td), Data(tf), dx);
+  through.Expect(of.n);
+  ConvolveBack(of, Data(td), Data(tf), through, dx);
+  if (through.Any()) through.Finish(dx, to_scale, to_offset);
 }
 
 // Images and the gradient to the result to the gradient to the filter, [3, 3, 1, c].

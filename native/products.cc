@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "avx512.h"
+#include "channels.h"
 #include "gathering.h"
 #include "normalised.h"
 #include "operation.h"
@@ -365,7 +366,16 @@ void BringFilter(const Gathering& of, const Phase& down, const Phase& across, co
 
 /* Images from images: forwards, and the gradient to them */
 
-void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, float* result) {
+// The sums of a gradient that were not taken at once.
+void AddAll(const float* dy, int64_t pixels, NormGradient& through) {
+  constexpr int64_t some = 256;
+  const int64_t parts = (pixels + some - 1) / some;
+  through.Expect(parts);
+  Workers().Run(parts, [&](int64_t i) { through.Add(i, dy + i * some * through.Channels(), i * some, std::min(some, pixels - i * some)); });
+}
+
+void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
+            float* result) {
   const Processor& here = Here();
   const int64_t panel = here.panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
   for (const Phase& down : of.rows) {
@@ -374,6 +384,9 @@ void Gather(const Gathering& of, const float* given, const Normal& normal, const
       const int64_t depth = pixels.Depth(), size = RowsAtOnce(pixels.Count(), depth, here.rows),
                     blocks = (pixels.Count() + size - 1) / size, filters = std::max<int64_t>(1, depth * panel);
       if (pixels.Count() == 0) continue;
+      // All channels of pixels beside each other.
+      const bool atOnce = through.Any() && of.groups == 1 && of.apart == 1;
+      if (atOnce) through.Expect(blocks);
       const Workspace b(of.groups * panels * filters);
       Workers().Run(of.groups * panels, [&](int64_t i) {
         BringFilter(of, down, across, filter, i / panels, i % panels * panel, b.Data() + i * filters);
@@ -397,9 +410,11 @@ void Gather(const Gathering& of, const float* given, const Normal& normal, const
             for (int64_t i = 0; !whole && i < some; i++) std::copy_n(lines[i], wide, to[r + i] + p * panel);
           }
         }
+        if (atOnce) through.Add(task, result + begin * next, begin, count);
       });
     }
   }
+  if (through.Any() && (of.groups > 1 || of.apart > 1)) AddAll(result, of.n * of.down * of.across, through);
 }
 
 /* The gradient to the filter */
@@ -469,7 +484,7 @@ void GatherToFilter(const Convolution& conv, const float* x, const Normal& norma
 bool CanConvolve() { return Here().can; }
 #else
 bool CanConvolve() { return false; }
-void Gather(const Gathering&, const float*, const Normal&, const float*, float*) {}
+void Gather(const Gathering&, const float*, const Normal&, const float*, NormGradient&, float*) {}
 void GatherToFilter(const Convolution&, const float*, const Normal&, const float*, float*) {}
 #endif
 
@@ -508,7 +523,8 @@ void Conv(const Settings& with, Context& context) {
   const auto normal = Normal::Of(with, context, 2, from * groups);
   CheckNormal(of, normal, context);
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), to});
-  if (context.Ok()) Gather(ForwardsOf(of), Data(tx), normal, Data(tf), y);
+  NormGradient none;
+  if (context.Ok()) Gather(ForwardsOf(of), Data(tx), normal, Data(tf), none, y);
 }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, from].
@@ -524,8 +540,13 @@ void ConvToImages(const Settings& with, Context& context) {
   Check(of, context);
   if (!context.Ok()) return;
   context.Expect(of.Down() == TF_Dim(td, 1) && of.Across() == TF_Dim(td, 2), "the images are of another size");
+  auto through = NormGradient::Of(with, context, 2, of.n * of.height * of.width, from * groups);
   float* dx = context.Output(0, {of.n, of.height, of.width, from * groups});
-  if (context.Ok()) Gather(BackwardsOf(of), Data(td), {}, Data(tf), dx);
+  float *to_scale = through.Any() ? context.OutputVector(1, from * groups) : nullptr,
+        *to_offset = through.Any() ? context.OutputVector(2, from * groups) : nullptr;
+  if (!context.Ok()) return;
+  Gather(BackwardsOf(of), Data(td), {}, Data(tf), through, dx);
+  if (through.Any()) through.Finish(dx, to_scale, to_offset);
 }
 
 // Images and the gradient to the result to the gradient to the filter, [kernel, kernel, from / groups, to].

@@ -156,15 +156,27 @@ const normalisedToFilter = (inputs: readonly tf.Tensor[], attributes: Normalised
     ...(attributes.way === 'Conv' ? { kernel: { int: attributes.filter[0] as number } } : {}),
   });
 
-/** The gradient to the result and the filter to the gradient to what x is normalised to. */
-const toNormalised = (dy: tf.Tensor, filter: tf.Tensor, attributes: NormalisedAttributes): tf.Tensor => {
+/** dy, filter, x, scale, offset, mean and 1 / deviation of x to the gradients to x, scale and offset. */
+const throughNormalised = (inputs: readonly tf.Tensor[], attributes: NormalisedAttributes): tf.Tensor[] => {
+  const { way, activation } = attributes;
+  const [dy, filter, ...norm] = inputs as [tf.Tensor, tf.Tensor, ...tf.Tensor[]];
   const groups = groupsOf(attributes);
-  if (attributes.way === 'Conv3x3') return convolve(dy, filter, { transposed: true, groups });
-  return execute1(`Undistill${attributes.way}ToImages`, [dy, filter], {
-    ...placesOf(attributes),
-    ...sidesOf(attributes.x),
-    ...(attributes.way === 'Conv' ? groupsValue(groups) : {}),
-  });
+  if (way !== 'Conv3x3')
+    return execute(
+      `UndistillNormalised${way}ToImages`,
+      inputs,
+      {
+        ...placesOf(attributes),
+        ...sidesOf(attributes.x),
+        ...(way === 'Conv' ? groupsValue(groups) : {}),
+        ...activationValue(activation),
+      },
+      3,
+    );
+  const between = convolve(dy, filter, { transposed: true, groups });
+  const gradients = batchNormGradient([between, ...norm], activation);
+  between.dispose();
+  return gradients;
 };
 
 type NormalisedInput = 'x' | 'filter' | 'scale' | 'offset' | 'mean' | 'variance';
@@ -188,12 +200,8 @@ export const normalisedConvTrain = operation<NormalisedAttributes, NormalisedInp
   },
   saved: { inputs: ['x', 'filter', 'scale', 'offset'], outputs: [false, false, false, true, true, true] },
   gradient: ([dy], [x, filter, scale, offset, mean, variance, inverse], attributes) => {
-    const between = toNormalised(dy as tf.Tensor, filter as tf.Tensor, attributes);
-    const [toX, toScale, toOffset] = batchNormGradient(
-      [between, x, scale, offset, mean, inverse] as tf.Tensor[],
-      attributes.activation,
-    );
-    between.dispose();
+    const inputs = [dy, filter, x, scale, offset, mean, inverse] as tf.Tensor[];
+    const [toX, toScale, toOffset] = throughNormalised(inputs, attributes) as [tf.Tensor, tf.Tensor, tf.Tensor];
     return {
       x: () => toX,
       filter: () => normalisedToFilter([x, dy, scale, offset, mean, variance] as tf.Tensor[], attributes),
