@@ -15,6 +15,7 @@
 #include "avx512.h"
 #include "gathering.h"
 #include "operation.h"
+#include "processor.h"
 #include "workers.h"
 #include "workspace.h"
 
@@ -46,6 +47,7 @@ constexpr int64_t RoundUp(int64_t count, int64_t to) { return (count + to - 1) /
 
 bool CanConvolve() {
   static const bool can = [] {
+    if (Allowed() < Vectors::kAll) return false;
     unsigned a, b, c, d, e;
     constexpr unsigned bfloat16 = 1u << 5, amx = 1u << 22 | 1u << 24;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amx) != amx) return false;

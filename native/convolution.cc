@@ -14,6 +14,7 @@
 #include "avx512.h"
 #include "normalised.h"
 #include "operation.h"
+#include "processor.h"
 #include "workers.h"
 #include "workspace.h"
 
@@ -337,7 +338,7 @@ auto MultiplyFor(int64_t panel) {
 }
 
 bool CanConvolve() {
-  static const bool can = __builtin_cpu_supports("avx512f");
+  static const bool can = HasAvx512();
   return can;
 }
 

@@ -15,6 +15,7 @@
 #include "gathering.h"
 #include "normalised.h"
 #include "operation.h"
+#include "processor.h"
 #include "workers.h"
 #include "workspace.h"
 
@@ -142,7 +143,7 @@ struct Processor {
 
 const Processor& Here() {
   static const Processor here = [] {
-    if (__builtin_cpu_supports("avx512f"))
+    if (HasAvx512())
       return Processor{true, 32, 12, 8, {Rows512<1>, Rows512<2>}, {Columns512<1>, Columns512<2>}};
     const bool can = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     return Processor{can, 16, 6, 4, {Rows256<1>, Rows256<2>}, {Columns256<1>, Columns256<2>}};
