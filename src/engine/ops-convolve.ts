@@ -1,5 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
-import { type ConvAttributes, execute, execute1, operation, roundsToBfloat16, type Values } from './ops-native.js';
+import {
+  type ConvAttributes,
+  conv2dForward,
+  conv2dGradient,
+  execute,
+  execute1,
+  hasGroups,
+  operation,
+  roundsToBfloat16,
+  type Values,
+} from './ops-native.js';
 import {
   type Activated,
   activationValue,
@@ -40,11 +50,8 @@ const productsValues = (stride: number, padding: number, groups: number): Values
   ...groupsValue(groups),
 });
 
-/**
- * Whether `conv` does such a convolution, and faster than TensorFlow: one of kernel 1, or of kernel 3 and another stride than 1,
- * on a processor with AVX-512 or AVX2.
- */
-export const convolvesByProducts = (
+/** Whether `conv` can do such a convolution, and a norm before it at once is worth it. */
+const canConvolve = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],
   [kh = 0, kw, from = 0, to = 0]: readonly number[],
   { stride, padding }: { readonly stride: number; readonly padding: number },
@@ -63,18 +70,44 @@ export const convolvesByProducts = (
   hasOwn() &&
   processorMultiplies();
 
+/** With more weights than these in a kernel of 1, TensorFlow's products are as fast, and they need no memory beside them. */
+const mostWeights = 1 << 17;
+
+/**
+ * Whether `conv` does such a convolution, and faster than TensorFlow: one of kernel 1, or of kernel 3 and another stride than 1,
+ * on a processor with AVX-512 or AVX2.
+ */
+export const convolvesByProducts = (
+  x: readonly number[],
+  filter: readonly number[],
+  places: { readonly stride: number; readonly padding: number },
+): boolean => {
+  const [kernel, , from = 0, to = 0] = filter;
+  return (kernel !== 1 || from * to <= mostWeights) && canConvolve(x, filter, places);
+};
+
+/** In groups, of kernels of 3, it is the gradient to the filter alone for which TensorFlow takes longer, twice as long. */
+const toFilterAlone = (attributes: ConvAttributes): boolean => groupsOf(attributes) > 1 && attributes.filter[0] !== 1;
+
 /** As `conv2d`, by products of matrices. */
 export const conv = operation<ConvAttributes, 'x' | 'filter'>('OwnConv', {
   inputs: ['x', 'filter'],
   forward: (inputs, attributes) => [
-    execute1('UndistillConv', inputs, productsValues(attributes.stride, attributes.padding, groupsOf(attributes))),
+    toFilterAlone(attributes) && hasGroups()
+      ? conv2dForward(...(inputs as [tf.Tensor, tf.Tensor]), attributes)
+      : execute1('UndistillConv', inputs, productsValues(attributes.stride, attributes.padding, groupsOf(attributes))),
   ],
   saved: { inputs: ['x', 'filter'] },
   gradient: ([dy], [x, filter], attributes) => {
     const values = productsValues(attributes.stride, attributes.padding, groupsOf(attributes));
     const [kernel = 0] = attributes.filter;
+    const theirs = conv2dGradient(dy as tf.Tensor, x as tf.Tensor, filter as tf.Tensor, attributes);
+    if (roundsToBfloat16()) return theirs;
     return {
-      x: () => execute1('UndistillConvToImages', [dy, filter] as tf.Tensor[], { ...values, ...sidesOf(attributes.x) }),
+      x: () =>
+        toFilterAlone(attributes) && hasGroups()
+          ? theirs.x()
+          : execute1('UndistillConvToImages', [dy, filter] as tf.Tensor[], { ...values, ...sidesOf(attributes.x) }),
       filter: () => execute1('UndistillConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
     };
   },
@@ -132,7 +165,8 @@ export const wayOfNormalised = (
   if (convolves3x3(x, filter, places)) return 'Conv3x3';
   if (convolvesDepthwise(x, filter, places)) return 'Depthwise';
   const whole = kernel === 1 && places.stride === 1 && places.padding === 0;
-  return convolvesByProducts(x, filter, places) && (whole || from % 16 === 0) ? 'Conv' : undefined;
+  const inGroups = kernel !== 1 && x[3] !== from;
+  return canConvolve(x, filter, places) && !inGroups && (whole || from % 16 === 0) ? 'Conv' : undefined;
 };
 
 const normalisedValues = ({ way, epsilon, activation, ...attributes }: NormalisedAttributes): Values => ({
