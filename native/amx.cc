@@ -13,8 +13,11 @@
 #include <vector>
 
 #include "avx512.h"
+#include "gathering.h"
 #include "operation.h"
+#include "processor.h"
 #include "workers.h"
+#include "workspace.h"
 
 // Where the compiler is known to have the instructions.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
@@ -28,14 +31,6 @@
 
 namespace undistill {
 namespace {
-
-// Images [n, height, width, from] by a square kernel to [n, down, across, to].
-struct Convolution {
-  int64_t n, height, width, from, to, kernel, stride, padding;
-
-  int64_t Down() const { return (height + 2 * padding - kernel) / stride + 1; }
-  int64_t Across() const { return (width + 2 * padding - kernel) / stride + 1; }
-};
 
 #if defined(HAS_AMX)
 #define BFLOAT16 __attribute__((target("avx512f,avx512bw,avx512bf16")))
@@ -52,6 +47,7 @@ constexpr int64_t RoundUp(int64_t count, int64_t to) { return (count + to - 1) /
 
 bool CanConvolve() {
   static const bool can = [] {
+    if (Allowed() < Vectors::kAll) return false;
     unsigned a, b, c, d, e;
     constexpr unsigned bfloat16 = 1u << 5, amx = 1u << 22 | 1u << 24;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amx) != amx) return false;
@@ -166,52 +162,6 @@ BFLOAT16 void Round(const float* from, int64_t count, Bfloat16* to) {
 }
 
 /* Images from images: forwards, and the gradient to them */
-
-// Results in a line of pixels, from `at` on every few ones, and the lines of a kernel that they are sums of, which meet given
-// pixels beside each other from `first` on.
-struct Phase {
-  int64_t at, count, first;
-  std::vector<int64_t> kernel;
-};
-
-// Given pixels [n, height, width, from] to those of a result [n, down, across, to]: from one result of a phase to the next it
-// is `apart` pixels in the result and `along` in what is given. Turned, the filter is [kernel, kernel, to, from].
-struct Gathering {
-  int64_t n, height, width, from, down, across, to, kernel, apart, along;
-  bool turned;
-  std::vector<Phase> rows, columns;
-};
-
-std::vector<Phase> Forwards(int64_t count, int64_t kernel, int64_t padding) {
-  Phase phase{0, count, -padding, {}};
-  for (int64_t i = 0; i < kernel; i++) phase.kernel.push_back(i);
-  return {phase};
-}
-
-// Pixel y of the images is in result (y + padding - i) / stride by line i of the kernel, if that is a whole number.
-std::vector<Phase> Backwards(int64_t side, int64_t kernel, int64_t stride, int64_t padding) {
-  std::vector<Phase> phases;
-  for (int64_t at = 0; at < std::min(stride, side); at++) {
-    Phase phase{at, (side - at + stride - 1) / stride, 0, {}};
-    for (int64_t i = kernel - 1; i >= 0; i--) {
-      if ((at + padding - i) % stride != 0) continue;
-      if (phase.kernel.empty()) phase.first = (at + padding - i) / stride;
-      phase.kernel.push_back(i);
-    }
-    phases.push_back(phase);
-  }
-  return phases;
-}
-
-Gathering ForwardsOf(const Convolution& of) {
-  return {of.n, of.height, of.width, of.from, of.Down(), of.Across(), of.to, of.kernel, 1, of.stride, false,
-          Forwards(of.Down(), of.kernel, of.padding), Forwards(of.Across(), of.kernel, of.padding)};
-}
-
-Gathering BackwardsOf(const Convolution& of) {
-  return {of.n, of.Down(), of.Across(), of.to, of.height, of.width, of.from, of.kernel, of.stride, 1, true,
-          Backwards(of.height, of.kernel, of.stride, of.padding), Backwards(of.width, of.kernel, of.stride, of.padding)};
-}
 
 // Registers that the factors of a line of the kernel fill.
 int64_t Fills(const Gathering& of, const Phase& columns) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "channels.h"
 #include "operation.h"
 #include "workers.h"
 
@@ -205,6 +206,25 @@ std::vector<float> Inverses(const float* variance, int64_t channels, float epsil
   return inverses;
 }
 
+Moments MomentsOf(const float* x, const Rows& rows) {
+  Sums sums(rows);
+  const auto shift = rows.Wide(x);
+  rows.ForEach([&](int64_t block, int64_t begin, int64_t count) {
+    AddSums(x + begin, count, rows.width, shift.data(), sums.First(block), sums.Second(block));
+  });
+  return Moments(sums, rows, x);
+}
+
+// Running mean and variance towards those of a batch, the variance unbiased.
+void Move(const Moments& moments, const Rows& rows, float momentum, const float* mean, const float* variance, float* new_mean,
+          float* new_variance) {
+  const double n = static_cast<double>(rows.Elements() / rows.channels), unbiased = n > 1 ? n / (n - 1) : 1;
+  for (int64_t c = 0; c < rows.channels; c++) {
+    new_mean[c] = mean[c] + momentum * (moments.mean[c] - mean[c]);
+    new_variance[c] = variance[c] + momentum * (static_cast<float>(moments.variance[c] * unbiased) - variance[c]);
+  }
+}
+
 }  // namespace
 
 // x, scale, offset, running mean and variance to y, new running mean and (unbiased) variance, mean and 1 / deviation of x.
@@ -220,30 +240,38 @@ void BatchNorm(const Settings& with, Context& context) {
               *offset = Data(to), *old_mean = Data(tm),
               *old_variance = Data(tv);
   const Rows rows(TF_TensorElementCount(tx), channels);
-  Sums sums(rows);
-  const auto shift = rows.Wide(x);
-  rows.ForEach([&](int64_t block, int64_t begin, int64_t count) {
-    AddSums(x + begin, count, rows.width, shift.data(), sums.First(block), sums.Second(block));
-  });
-  const Moments moments(sums, rows, x);
-  const double n = static_cast<double>(rows.Elements() / channels);
-  const double unbiased = n > 1 ? n / (n - 1) : 1;
+  const auto moments = MomentsOf(x, rows);
   const auto inverses = Inverses(moments.variance.data(), channels, with.epsilon);
   std::vector<float> slope(channels);
   for (int64_t c = 0; c < channels; c++) {
     mean[c] = moments.mean[c];
     inverse[c] = inverses[c];
     slope[c] = scale[c] * inverse[c];
-    running_mean[c] = old_mean[c] + with.momentum * (moments.mean[c] - old_mean[c]);
-    running_variance[c] =
-        old_variance[c] + with.momentum * (static_cast<float>(moments.variance[c] * unbiased) - old_variance[c]);
   }
+  Move(moments, rows, with.momentum, old_mean, old_variance, running_mean, running_variance);
   const auto bounds = Activation::Of(with.activation);
   const auto wide_mean = rows.Wide(mean), wide_slope = rows.Wide(slope), wide_offset = rows.Wide(offset);
   rows.ForEachBackwards([&](int64_t begin, int64_t count) {
     Normalise(x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(), bounds.lo,
               bounds.hi, y + begin);
   });
+}
+
+// x and running mean and variance to mean, biased variance and 1 / deviation of x, and new running mean and (unbiased) variance.
+void Statistics(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *tm = context.InputTensor(1), *tv = context.InputTensor(2);
+  const int64_t channels = ChannelsOf(context, tx, {tm, tv});
+  float* results[5];
+  for (int i = 0; i < 5; i++) results[i] = context.OutputVector(i, channels);
+  if (!context.Ok()) return;
+  const float* x = Data(tx);
+  const Rows rows(TF_TensorElementCount(tx), channels);
+  const auto moments = MomentsOf(x, rows);
+  const auto inverses = Inverses(moments.variance.data(), channels, with.epsilon);
+  std::copy_n(moments.mean.data(), channels, results[0]);
+  std::copy_n(moments.variance.data(), channels, results[1]);
+  std::copy_n(inverses.data(), channels, results[2]);
+  Move(moments, rows, with.momentum, Data(tm), Data(tv), results[3], results[4]);
 }
 
 // dy, x, scale, offset, mean and 1 / deviation of x to dx and the gradients to scale and offset.
@@ -282,6 +310,65 @@ void BatchNormGrad(const Settings& with, Context& context) {
     PassBack(dy + begin, x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(),
              bounds.lo, bounds.hi, wide_slope.data(), wide_tilt.data(), wide_mean.data(), wide_level.data(),
              dx + begin);
+  });
+}
+
+NormGradient NormGradient::Of(const Settings& with, Context& context, int first, int64_t pixels, int64_t channels) {
+  NormGradient gradient;
+  if (!context.Ok() || context.Inputs() <= first) return gradient;
+  TF_Tensor* given[5];
+  for (int i = 0; i < 5; i++) given[i] = context.InputTensor(first + i);
+  if (!context.Ok()) return gradient;
+  context.Expect(TF_TensorElementCount(given[0]) == pixels * channels, "the images are of another size");
+  for (int i = 1; i < 5; i++) context.Expect(TF_TensorElementCount(given[i]) == channels, "not one number a channel");
+  if (!context.Ok()) return gradient;
+  gradient.x_ = Data(given[0]);
+  gradient.pixels_ = pixels;
+  gradient.channels_ = channels;
+  while (gradient.fold_ < 8 && gradient.fold_ * channels < 128) gradient.fold_ *= 2;
+  gradient.bounds_ = Activation::Of(with.activation);
+  const float *scale = Data(given[1]), *offset = Data(given[2]), *mean = Data(given[3]), *inverse = Data(given[4]);
+  for (int64_t i = 0; i < gradient.Width(); i++) {
+    const int64_t c = i % channels;
+    gradient.mean_.push_back(mean[c]);
+    gradient.slope_.push_back(scale[c] * inverse[c]);
+    gradient.offset_.push_back(offset[c]);
+    gradient.inverse_.push_back(inverse[c]);
+  }
+  return gradient;
+}
+
+void NormGradient::Add(int64_t part, const float* dy, int64_t begin, int64_t pixels) {
+  const float* x = x_ + begin * channels_;
+  float *first = sums_.data() + 2 * part * Width(), *second = first + Width();
+  const int64_t rows = pixels / fold_, done = rows * Width();
+  AddGradientSums(dy, x, rows, Width(), mean_.data(), slope_.data(), offset_.data(), bounds_.lo, bounds_.hi, first, second);
+  AddGradientSums(dy + done, x + done, pixels - rows * fold_, channels_, mean_.data(), slope_.data(), offset_.data(),
+                  bounds_.lo, bounds_.hi, first, second);
+}
+
+void NormGradient::Finish(float* dx, float* to_scale, float* to_offset) const {
+  std::vector<double> first(channels_, 0.0), second(channels_, 0.0);
+  for (const float *one = sums_.data(), *end = one + sums_.size(); one < end; one += Width()) {
+    for (int64_t i = 0; i < fold_; i++, one += channels_)
+      for (int64_t c = 0; c < channels_; c++) first[c] += one[c], second[c] += one[c + Width()];
+  }
+  const double n = static_cast<double>(pixels_);
+  std::vector<float> tilt(channels_), level(channels_), slope(channels_);
+  for (int64_t c = 0; c < channels_; c++) {
+    const float inverse = inverse_[c];
+    slope[c] = slope_[c];
+    to_offset[c] = static_cast<float>(first[c]);
+    to_scale[c] = static_cast<float>(second[c] * inverse);
+    tilt[c] = static_cast<float>(-slope[c] * (second[c] / n) * inverse * inverse);
+    level[c] = static_cast<float>(-slope[c] * (first[c] / n));
+  }
+  const Rows rows(pixels_ * channels_, channels_);
+  const auto mean = rows.Wide(mean_.data()), wide_slope = rows.Wide(slope), offset = rows.Wide(offset_.data()),
+             wide_tilt = rows.Wide(tilt), wide_level = rows.Wide(level);
+  rows.ForEachBackwards([&](int64_t begin, int64_t count) {
+    PassBack(dx + begin, x_ + begin, count, rows.width, mean.data(), wide_slope.data(), offset.data(), bounds_.lo, bounds_.hi,
+             wide_slope.data(), wide_tilt.data(), mean.data(), wide_level.data(), dx + begin);
   });
 }
 

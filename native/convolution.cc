@@ -12,18 +12,30 @@
 #include <vector>
 
 #include "avx512.h"
+#include "normalised.h"
 #include "operation.h"
+#include "processor.h"
 #include "workers.h"
+#include "workspace.h"
 
 namespace undistill {
 namespace {
 
-// Images [n, height, width, from] to [n, height, width, to]. Upsampled, each pixel of images of half these sides stands for
+// Images [n, height, width, from] to [n, height, width, to], which may be some channels of images with more of them, and the
+// filter some of a filter's. Upsampled, each pixel of images of half these sides stands for
 // four; summed, as the gradient to such images is, each of four pixels of the result becomes one. With bfloat16, factors are
 // rounded to it before they are transformed; products, sums and results are float32.
 struct Convolution {
   int64_t n, height, width, from, to;
   bool bfloat16, upsampled, summed;
+  int64_t groups;
+  // What is done to the images first; and, of some channels, which are the first.
+  const Normal* normal;
+  int64_t first = 0;
+
+  // From one pixel of the images, and of the result, to the next.
+  int64_t FromApart() const { return groups * from; }
+  int64_t ToApart() const { return groups * to; }
 
   int64_t TilesDown() const { return (height + 3) / 4; }
   int64_t TilesAcross() const { return (width + 3) / 4; }
@@ -135,6 +147,7 @@ AVX512_INLINE void AlongBoth(Load load, Store store) {
 struct Part {
   const float* rows[6];
   int64_t columns[6];
+  bool inside[6];
 };
 
 // In an image that is upsampled, two rows and two columns are one.
@@ -144,6 +157,7 @@ Part PartOf(const float* image, int64_t height, int64_t width, int64_t channels,
   for (int64_t i = 0; i < size; i++) {
     const int64_t row = top + i, column = left + i;
     const bool inside = row >= 0 && row < height;
+    part.inside[i] = inside;
     part.rows[i] = inside ? image + (upsampled ? row / 2 * (width / 2) : row * width) * channels : zeros;
     part.columns[i] = column < 0 || column >= width ? -1 : upsampled ? column / 2 * channels : column * channels;
   }
@@ -163,14 +177,14 @@ Corner CornerOf(const Convolution& of, int64_t tile) {
 // Of the images, the pixels of a tile and those around them.
 Part PixelsOf(const Convolution& of, const float* x, int64_t tile, const float* zeros) {
   const auto [image, top, left] = CornerOf(of, tile);
-  const float* images = x + image * of.GivenPixels() / of.n * of.from;
-  return PartOf(images, of.height, of.width, of.from, of.upsampled, top - 1, left - 1, 6, zeros);
+  const float* images = x + image * of.GivenPixels() / of.n * of.FromApart();
+  return PartOf(images, of.height, of.width, of.FromApart(), of.upsampled, top - 1, left - 1, 6, zeros);
 }
 
 // Of the gradient to the result, the pixels of a tile.
 Part GradientOf(const Convolution& of, const float* dy, int64_t tile, const float* zeros) {
   const auto [image, top, left] = CornerOf(of, tile);
-  return PartOf(dy + image * of.height * of.width * of.to, of.height, of.width, of.to, false, top, left, 4, zeros);
+  return PartOf(dy + image * of.height * of.width * of.ToApart(), of.height, of.width, of.ToApart(), false, top, left, 4, zeros);
 }
 
 // 16 numbers, rounded to bfloat16 where that is asked for: to the nearest number, and of two to the even one. There is an
@@ -187,6 +201,34 @@ AVX512_INLINE __m512 Factors(const float* from) {
 template <bool bfloat16>
 AVX512_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t c) {
   return part.columns[j] < 0 ? _mm512_setzero_ps() : Factors<bfloat16>(part.rows[i] + part.columns[j] + c);
+}
+
+// 16 channels of what images are normalised by.
+struct Normaliser {
+  __m512 mean, slope, offset, least, most;
+
+  AVX512_HERE __m512 operator()(__m512 x) const {
+    const __m512 z = _mm512_fmadd_ps(_mm512_sub_ps(x, mean), slope, offset);
+    // Of two numbers one of which is none, these give the second.
+    return _mm512_min_ps(most, _mm512_max_ps(least, z));
+  }
+};
+
+AVX512_INLINE Normaliser NormaliserOf(const Normal& normal, int64_t c) {
+  return {_mm512_loadu_ps(normal.Mean() + c), _mm512_loadu_ps(normal.Slope() + c), _mm512_loadu_ps(normal.Offset() + c),
+          _mm512_set1_ps(normal.Least()), _mm512_set1_ps(normal.Most())};
+}
+
+// The same of images that are to be normalised; a border of zeros is not.
+AVX512 void NormalisedTileToTransformDomain(const Part& part, const Normal& normal, int64_t first, int64_t c, float* v,
+                                            int64_t apart) {
+  const auto normalise = NormaliserOf(normal, first + c);
+  AlongBoth<6, 6, ToTransformDomain>(
+      [&](int i, int j) AVX512_HERE {
+        if (!part.inside[i] || part.columns[j] < 0) return _mm512_setzero_ps();
+        return normalise(_mm512_loadu_ps(part.rows[i] + part.columns[j] + c));
+      },
+      [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(v + (6 * i + j) * apart, one); });
 }
 
 // 16 channels of a tile's pixels to the transform domain, where points are `apart` from one another, as they are below.
@@ -211,10 +253,10 @@ AVX512 void TileFromTransformDomain(const Convolution& of, const float* m, int64
   const auto [image, top, left] = CornerOf(of, tile);
   constexpr int64_t by = 4 / pixels;
   const int64_t height = of.height / by, width = of.width / by, down = height - top / by, across = width - left / by;
-  float* corner = y + ((image * height + top / by) * width + left / by) * of.to + c;
+  float* corner = y + ((image * height + top / by) * width + left / by) * of.ToApart() + c;
   AlongBoth<6, pixels, line>([&](int i, int j) AVX512_HERE { return _mm512_loadu_ps(m + (6 * i + j) * apart); },
                              [&](int i, int j, __m512 one) AVX512_HERE {
-                               if (i < down && j < across) _mm512_storeu_ps(corner + (i * width + j) * of.to, one);
+                               if (i < down && j < across) _mm512_storeu_ps(corner + (i * width + j) * of.ToApart(), one);
                              });
 }
 
@@ -239,16 +281,15 @@ AVX512 void WeightsFromTransformDomain(const float* u, int64_t apart, float* wei
 // [3, 3, from, to]; transposed, it is [3, 3, to, from] and turned by 180 degrees, as for the gradient to the images.
 void FiltersToTransformDomain(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin,
                               int64_t end, float* u, int64_t apart) {
-  const auto [from, to] = std::make_pair(of.from, of.to);
-  const int64_t width = of.Panel();
+  const int64_t width = of.Panel(), row = transposed ? of.FromApart() : of.ToApart();
   const auto transform = of.bfloat16 ? WeightsToTransformDomain<true> : WeightsToTransformDomain<false>;
   for (int64_t lane = 0; lane < width; lane += kLanes) {
     const int64_t k = panel * width + lane;
     for (int64_t c = begin; c < end; c += kLanes) {
       float turned[9][16][16];
-      for (int i = 0; transposed && i < 9; i++) Transpose(filter + ((8 - i) * to + k) * from + c, from, turned[i]);
+      for (int i = 0; transposed && i < 9; i++) Transpose(filter + ((8 - i) * of.to + k) * row + c, row, turned[i]);
       for (int64_t each = 0; each < kLanes; each++)
-        transform(transposed ? turned[0][each] : filter + (c + each) * to + k, transposed ? 16 * 16 : from * to,
+        transform(transposed ? turned[0][each] : filter + (c + each) * row + k, transposed ? 16 * 16 : of.from * row,
                   u + (c + each) * width + lane, apart);
     }
   }
@@ -297,7 +338,7 @@ auto MultiplyFor(int64_t panel) {
 }
 
 bool CanConvolve() {
-  static const bool can = __builtin_cpu_supports("avx512f");
+  static const bool can = HasAvx512();
   return can;
 }
 
@@ -318,8 +359,13 @@ void TilesToTransformDomain(const Convolution& of, const float* x, const float* 
   const auto transform = of.bfloat16 ? TileToTransformDomain<true> : TileToTransformDomain<false>;
   for (int64_t t = begin; t < end; t++) {
     const Part part = PixelsOf(of, x, block.begin + t, zeros);
-    for (int64_t c = 0; c < of.from; c += kLanes)
-      transform(part, c, v + c * block.room + t * kLanes, block.Apart(of.from));
+    for (int64_t c = 0; c < of.from; c += kLanes) {
+      float* to = v + c * block.room + t * kLanes;
+      if (of.normal->Any())
+        NormalisedTileToTransformDomain(part, *of.normal, of.first, c, to, block.Apart(of.from));
+      else
+        transform(part, c, to, block.Apart(of.from));
+    }
   }
 }
 
@@ -394,8 +440,8 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
     for (int64_t i = blocks * task / tasks; i < blocks * (task + 1) / tasks; i++) {
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
       TilesToTransformDomain(of, x, zeros, block, 0, block.count, v.Data());
-      const Ahead<false> next(of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from);
-      const Ahead<true> result(of, y, of.ResultPixels(), of.to, block.begin, block.count, 0, of.to);
+      const Ahead<false> next(of, x, of.GivenPixels(), of.FromApart(), block.begin + size, size, 0, of.from);
+      const Ahead<true> result(of, y, of.ResultPixels(), of.ToApart(), block.begin, block.count, 0, of.to);
       for (int64_t panel = 0; panel < panels; panel++)
         ConvolvePanel(of, block, 0, block.count, v.Data(), u.Data() + panel * u_panel, u_apart, panel, m.Data(), m_apart, y,
                       panel == 0 ? next : Ahead<false>(), panel == 0 ? result : Ahead<true>());
@@ -420,14 +466,16 @@ void ConvolveByPanels(const Convolution& of, const float* x, const float* filter
       FiltersToTransformDomain(of, filter, transposed, p, 0, of.from, u.Data(), u_apart);
       for (int64_t t = 0; t < block.count; t += near)
         ConvolvePanel(of, block, t, std::min(t + near, block.count), v.Data(), u.Data(), u_apart, p, m.Data(), m_apart, y, {},
-                      {of, y, of.ResultPixels(), of.to, block.begin + t, near, p * panel, panel});
+                      {of, y, of.ResultPixels(), of.ToApart(), block.begin + t, near, p * panel, panel});
     });
   }
 }
 
-void Convolve(const Convolution& of, const float* x, const float* filter, bool transposed, float* y) {
-  const std::vector<float> zeros(of.width * of.from, 0.0f);
-  (of.from * of.to <= 128 * 128 ? ConvolveByTiles : ConvolveByPanels)(of, x, filter, transposed, zeros.data(), y);
+void Convolve(Convolution of, const float* x, const float* filter, bool transposed, float* y) {
+  const std::vector<float> zeros(of.width * of.FromApart(), 0.0f);
+  for (int64_t group = 0; group < of.groups; group++, of.first += of.from)
+    (of.from * of.to <= 128 * 128 ? ConvolveByTiles : ConvolveByPanels)(
+        of, x + group * of.from, filter + group * (transposed ? of.from : of.to), transposed, zeros.data(), y + group * of.to);
 }
 
 /* The gradient to the filter */
@@ -481,15 +529,16 @@ void FilterByTiles(const Convolution& of, const float* x, const float* dy, const
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
       TilesForFilter(of, x, dy, zeros, block, 0, block.count, v.Data(), d.Data());
       AddToSums(of, block, v.Data(), d.Data(), 0, of.from, 0, of.to, i != first, u.Data(), apart,
-                {of, x, of.GivenPixels(), of.from, block.begin + size, size, 0, of.from},
-                {of, dy, of.ResultPixels(), of.to, block.begin + size, size, 0, of.to});
+                {of, x, of.GivenPixels(), of.FromApart(), block.begin + size, size, 0, of.from},
+                {of, dy, of.ResultPixels(), of.ToApart(), block.begin + size, size, 0, of.to});
     }
     for (int64_t i = 0; i < row; i += kLanes)
       WeightsFromTransformDomain(u.Data() + i, apart, parts.Data() + group * weights + i, row);
   });
   Workers().Run(9, [&](int64_t i) {
-    std::copy_n(parts.Data() + i * row, row, filter + i * row);
-    for (int64_t group = 1; group < groups; group++) Add(parts.Data() + group * weights + i * row, row, filter + i * row);
+    for (int64_t group = 1; group < groups; group++) Add(parts.Data() + group * weights + i * row, row, parts.Data() + i * row);
+    for (int64_t c = i * of.from; c < (i + 1) * of.from; c++)
+      std::copy_n(parts.Data() + c * of.to, of.to, filter + c * of.ToApart());
   });
 }
 
@@ -517,32 +566,37 @@ void FilterByPanels(const Convolution& of, const float* x, const float* dy, cons
       AddToSums(of, block, v.Data(), d.Data(), c, count, k, panel, b > 0, u, apart, {}, {});
       for (int64_t each = 0; b + 1 == blocks && each < count; each++) {
         for (int64_t lane = 0; lane < panel; lane += kLanes)
-          WeightsFromTransformDomain(u + each * panel + lane, apart, filter + (c + each) * of.to + k + lane, of.from * of.to);
+          WeightsFromTransformDomain(u + each * panel + lane, apart, filter + (c + each) * of.ToApart() + k + lane,
+                                     of.from * of.ToApart());
       }
     });
   }
 }
 
-void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, float* filter) {
-  const std::vector<float> zeros(of.width * std::max(of.from, of.to), 0.0f);
-  (of.from * of.to <= 64 * 64 ? FilterByTiles : FilterByPanels)(of, x, dy, zeros.data(), filter);
+void ConvolveToFilter(Convolution of, const float* x, const float* dy, float* filter) {
+  const std::vector<float> zeros(of.width * std::max(of.FromApart(), of.ToApart()), 0.0f);
+  for (int64_t group = 0; group < of.groups; group++, of.first += of.from)
+    (of.from * of.to <= 64 * 64 ? FilterByTiles : FilterByPanels)(of, x + group * of.from, dy + group * of.to, zeros.data(),
+                                                                  filter + group * of.to);
 }
 #else
 bool CanConvolve() { return false; }
 
-void Convolve(const Convolution&, const float*, const float*, bool, float*) {}
+void Convolve(Convolution, const float*, const float*, bool, float*) {}
 
-void ConvolveToFilter(const Convolution&, const float*, const float*, float*) {}
+void ConvolveToFilter(Convolution, const float*, const float*, float*) {}
 #endif
 
-Convolution ConvolutionOf(TF_Tensor* images, int64_t to, const Settings& with) {
+Convolution ConvolutionOf(TF_Tensor* images, int64_t to, const Settings& with, const Normal& normal) {
+  const int64_t groups = std::max<int64_t>(1, with.groups);
   const bool upsampled = with.upsampled && !with.transposed, summed = with.upsampled && with.transposed;
   const int64_t times = upsampled ? 2 : 1;
-  return {TF_Dim(images, 0), times * TF_Dim(images, 1), times * TF_Dim(images, 2), TF_Dim(images, 3), to, with.bfloat16,
-          upsampled, summed};
+  return {TF_Dim(images, 0), times * TF_Dim(images, 1), times * TF_Dim(images, 2), TF_Dim(images, 3) / groups, to / groups,
+          with.bfloat16, upsampled, summed, groups, &normal};
 }
 
-void Check(const Convolution& of, Context& context) {
+void Check(const Convolution& of, TF_Tensor* images, int64_t to, Context& context) {
+  context.Expect(of.FromApart() == TF_Dim(images, 3) && of.ToApart() == to, "the channels do not divide into groups");
   context.Expect(of.from > 0 && of.to > 0 && of.from % 16 == 0 && of.to % 16 == 0, "the channels are no multiple of 16");
   context.Expect(of.Tiles() > 0, "there are no images");
   context.Expect(!of.summed || (of.height % 2 == 0 && of.width % 2 == 0), "images of odd sides were not upsampled");
@@ -553,18 +607,22 @@ void Check(const Convolution& of, Context& context) {
 
 // Images [n, h, w, from] and a filter [3, 3, from, to] to [n, h, w, to], with one zero on each side; to [n, 2 h, 2 w, to]
 // where they are to be upsampled. Transposed, the filter is [3, 3, to, from] and the result the gradient to the images, which
-// have half the sides where they were upsampled.
+// have half the sides where they were upsampled. In groups, the filter is [3, 3, from / groups, to].
 void Conv3x3(const Settings& with, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == 3 && TF_Dim(tf, 1) == 3,
                  "no images, or no filter of 3 by 3");
   if (!context.Ok()) return;
-  const auto of = ConvolutionOf(tx, TF_Dim(tf, with.transposed ? 2 : 3), with);
-  context.Expect(TF_Dim(tf, with.transposed ? 3 : 2) == of.from, "the filter is for another number of channels");
-  Check(of, context);
+  // A filter has the input channels of one group, and the output channels of all of them.
+  const int64_t groups = std::max<int64_t>(1, with.groups), to = with.transposed ? groups * TF_Dim(tf, 2) : TF_Dim(tf, 3);
+  const auto normal = Normal::Of(with, context, 2, TF_Dim(tx, 3));
+  const auto of = ConvolutionOf(tx, to, with, normal);
+  context.Expect(with.transposed ? TF_Dim(tf, 3) == of.FromApart() : TF_Dim(tf, 2) == of.from,
+                 "the filter is for another number of channels");
+  Check(of, tx, to, context);
   const int64_t by = of.summed ? 2 : 1;
-  float* y = context.Output(0, {of.n, of.height / by, of.width / by, of.to});
+  float* y = context.Output(0, {of.n, of.height / by, of.width / by, to});
   if (!context.Ok()) return;
   Convolve(of, Data(tx), Data(tf), with.transposed, y);
 }
@@ -575,11 +633,12 @@ void Conv3x3ToFilter(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(td) == 4, "no images");
   if (!context.Ok()) return;
-  const auto of = ConvolutionOf(tx, TF_Dim(td, 3), with);
+  const auto normal = Normal::Of(with, context, 2, TF_Dim(tx, 3));
+  const auto of = ConvolutionOf(tx, TF_Dim(td, 3), with, normal);
   context.Expect(TF_Dim(td, 0) == of.n && TF_Dim(td, 1) == of.height && TF_Dim(td, 2) == of.width,
                  "the images are of another size");
-  Check(of, context);
-  float* filter = context.Output(0, {3, 3, of.from, of.to});
+  Check(of, tx, TF_Dim(td, 3), context);
+  float* filter = context.Output(0, {3, 3, of.from, of.ToApart()});
   if (!context.Ok()) return;
   ConvolveToFilter(of, Data(tx), Data(td), filter);
 }

@@ -289,6 +289,10 @@ const gradientOf = (name: Convolution, dy: tf.Tensor, x: tf.Tensor, kernel: tf.T
   filter: () => convFilterGradient(name, x, dy, given),
 });
 
+/** What `conv2d` gives, within another operation. */
+export const conv2dForward = (x: tf.Tensor, filter: tf.Tensor, attributes: ConvAttributes): tf.Tensor =>
+  convForward('Conv2D', x, filter, attributes);
+
 /** The gradients of `conv2d` from that to its result. */
 export const conv2dGradient = (dy: tf.Tensor, x: tf.Tensor, filter: tf.Tensor, attributes: ConvAttributes) =>
   gradientOf('Conv2D', dy, x, filter, attributes);

@@ -21,7 +21,7 @@ import {
 /** What may follow a batch norm or a sum at no cost. */
 export type Activation = 'relu' | 'relu6';
 
-const activationValue = (activation: Activation | undefined): Values => ({
+export const activationValue = (activation: Activation | undefined): Values => ({
   activation: { int: activation === undefined ? 0 : { relu: 1, relu6: 2 }[activation] },
 });
 
@@ -65,7 +65,7 @@ export const batchNormTrain = operation<
 });
 
 /** dy, x, scale, offset, mean and 1 / deviation to the gradients to x, scale and offset, with mean and deviation those of x. */
-const batchNormGradient = (inputs: tf.Tensor[], activation: Activation | undefined) =>
+export const batchNormGradient = (inputs: tf.Tensor[], activation: Activation | undefined) =>
   execute('UndistillBatchNormGrad', inputs, activationValue(activation), 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
 
 interface NormaliseAttributes extends Activated {
@@ -141,27 +141,30 @@ export const biasAddActivated = operation<{ readonly activation: Activation }, '
   },
 });
 
+/** What an operation is told of the number of groups. */
+export const groupsValue = (groups: number): Values => ({ groups: { int: groups } });
+
 /** On fewer pixels than these TensorFlow's convolution is faster, and on shorter sides. */
 const leastPixels = 128;
 const leastSide = 3;
 
 /**
- * Whether `conv3x3` does such a convolution, and faster than TensorFlow: one of kernel 3, stride 1, padding 1 and no groups, on
- * a processor with AVX-512.
+ * Whether `conv3x3` does such a convolution, and faster than TensorFlow: one of kernel 3, stride 1 and padding 1, with as many
+ * channels a group as make a vector, on a processor with AVX-512.
  */
 export const convolves3x3 = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],
-  [kh, kw, from, to = 0]: readonly number[],
+  [kh, kw, from = 0, to = 0]: readonly number[],
   { stride, padding }: { readonly stride: number; readonly padding: number },
 ): boolean => {
-  if (kh !== 3 || kw !== 3 || stride !== 1 || padding !== 1 || from !== c) return false;
+  if (kh !== 3 || kw !== 3 || stride !== 1 || padding !== 1 || c % from !== 0) return false;
   const many = (channels: number) => channels > 0 && channels % 16 === 0;
-  if (!many(c) || !many(to) || Math.min(h, w) < leastSide || n * h * w < leastPixels) return false;
+  if (!many(from) || !many((to * from) / c) || Math.min(h, w) < leastSide || n * h * w < leastPixels) return false;
   return hasOwn() && processorHasAvx512();
 };
 
 /** Whether the processor does what `run` asks for, which is refused with `refusal` where it cannot. Asked once. */
-const capability = (run: () => tf.Tensor, refusal: RegExp): (() => boolean) => {
+export const capability = (run: () => tf.Tensor, refusal: RegExp): (() => boolean) => {
   let known: boolean | undefined;
   return () => {
     known ??= tf.tidy(() => {
@@ -182,30 +185,42 @@ const processorHasAvx512 = capability(
   /has no AVX-512/,
 );
 
-const bfloat16Value = (): Values => ({ to_bfloat16: { bool: roundsToBfloat16() } });
+export const bfloat16Value = (): Values => ({ to_bfloat16: { bool: roundsToBfloat16() } });
 
 /** Images by a filter; transposed, the gradient to the result by the filter to that to the images. */
-const convolve = (x: tf.Tensor, filter: tf.Tensor, { transposed = false, upsampled = false } = {}): tf.Tensor =>
+export const convolve = (
+  x: tf.Tensor,
+  filter: tf.Tensor,
+  { transposed = false, upsampled = false, groups = 1 } = {},
+): tf.Tensor =>
   execute1('UndistillConv3x3', [x, filter], {
+    ...groupsValue(groups),
     ...bfloat16Value(),
     transposed: { bool: transposed },
     upsampled: { bool: upsampled },
   });
+
+interface Winograd {
+  readonly upsampled: boolean;
+  /** Default 1. */
+  readonly groups?: number;
+}
 
 /**
  * As `conv2d`, by Winograd's F(4×4, 3×3): a quarter of the products. Equal to rounding; what is not a finite number spreads
  * over its tile of 4×4. Where bfloat16 is asked for, images and filter are rounded to it; products, sums and results are
  * float32. Upsampled, each pixel of x stands for four, which are nowhere in memory.
  */
-export const conv3x3 = operation<{ readonly upsampled: boolean }, 'x' | 'filter'>('OwnConv3x3', {
+export const conv3x3 = operation<Winograd, 'x' | 'filter'>('OwnConv3x3', {
   inputs: ['x', 'filter'],
   forward: ([x, filter], how) => [convolve(x as tf.Tensor, filter as tf.Tensor, how)],
   saved: { inputs: ['x', 'filter'] },
-  gradient: ([dy], [x, filter], { upsampled }) => ({
-    x: () => convolve(dy as tf.Tensor, filter as tf.Tensor, { transposed: true, upsampled }),
+  gradient: ([dy], [x, filter], { upsampled, groups = 1 }) => ({
+    x: () => convolve(dy as tf.Tensor, filter as tf.Tensor, { transposed: true, upsampled, groups }),
     filter: () =>
       execute1('UndistillConv3x3ToFilter', [x, dy] as tf.Tensor[], {
         ...bfloat16Value(),
+        ...groupsValue(groups),
         upsampled: { bool: upsampled },
       }),
   }),
@@ -289,3 +304,23 @@ export const momentumStep = (
     { momentum: { float: momentum }, decay: { float: decay }, nesterov: { bool: nesterov } },
     2,
   ) as [tf.Tensor, tf.Tensor];
+
+/** Channels of a and of b in turn: two [n, h, w, c] to [n, h, w, 2 c]. */
+export const interleave = operation<object, 'a' | 'b'>('OwnInterleave', {
+  inputs: ['a', 'b'],
+  forward: (inputs) => [execute1('UndistillInterleave', inputs, {})],
+  gradient: ([dy]) => {
+    const [a, b] = execute('UndistillEveryOther', [dy as tf.Tensor], {}, 2) as [tf.Tensor, tf.Tensor];
+    return { a: () => a, b: () => b };
+  },
+});
+
+/** The same as its two halves, of an even number of channels: two [n, h, w, c] to two. */
+export const shuffle = operation<object, 'a' | 'b'>('OwnShuffle', {
+  inputs: ['a', 'b'],
+  forward: (inputs) => execute('UndistillShuffle', inputs, {}, 2),
+  gradient: (dys) => {
+    const [a, b] = execute('UndistillUnshuffle', dys, {}, 2) as [tf.Tensor, tf.Tensor];
+    return { a: () => a, b: () => b };
+  },
+});

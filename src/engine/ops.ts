@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { backend, isNative } from './backend.js';
+import * as convolving from './ops-convolve.js';
 import * as native from './ops-native.js';
 import type { Activation } from './ops-own.js';
 import * as own from './ops-own.js';
@@ -71,7 +72,11 @@ const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddi
   if (own.convolvesBfloat16(x.shape, filter.shape, attributes))
     return own.bfloat16Conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
   if (own.convolves3x3(x.shape, filter.shape, attributes))
-    return own.conv3x3({ x, filter }, { upsampled: false })[0] as tf.Tensor4D;
+    return own.conv3x3({ x, filter }, { upsampled: false, groups: groupsOf(x, filter) })[0] as tf.Tensor4D;
+  if (convolving.convolvesDepthwise(x.shape, filter.shape, attributes))
+    return convolving.depthwise({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+  if (convolving.convolvesByProducts(x.shape, filter.shape, attributes))
+    return convolving.conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
   if (groups > 1 && groups === x.shape[3] && groups === filter.shape[3]) {
     const [kh, kw] = filter.shape;
@@ -292,6 +297,37 @@ export const batchNormWithMoments = <T extends tf.Tensor2D | tf.Tensor4D>(
   return { y: y as T, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
 };
 
+/**
+ * A batch norm, what follows it and the convolution after that at once, where that is less work: the convolution's result, and the
+ * running statistics after it, which in evaluation are those before it. Else undefined.
+ *
+ * @param training whether the batch's own statistics are taken, as `batchNormTrain` does, or the running ones; these where nothing is
+ * differentiated alone
+ */
+export const normalisedConv2d = (
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  variables: BatchNormVariables,
+  {
+    stride = 1,
+    padding = 0,
+    epsilon = 1e-5,
+    momentum = 0.1,
+    activation,
+    training,
+  }: ConvOptions & BatchNormOptions & { readonly training: boolean },
+): BatchNormResult<tf.Tensor4D> | undefined => {
+  if (!isNative() || (!training && tf.engine().isTapeOn())) return undefined;
+  const way = convolving.wayOfNormalised(x.shape, filter.shape, { stride, padding });
+  if (way === undefined) return undefined;
+  const attributes = { way, stride, padding, x: x.shape, filter: filter.shape, epsilon, momentum, activation };
+  const inputs = { x, filter, ...variables };
+  const [y, mean = variables.mean, variance = variables.variance] = training
+    ? firsts(3, convolving.normalisedConvTrain(inputs, attributes))
+    : convolving.normalisedConvEval(inputs, attributes);
+  return { y: y as tf.Tensor4D, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
+};
+
 /** max(x, 0); its gradient at 0 is 0. */
 export const relu = <T extends tf.Tensor>(x: T): T => (isNative() ? (native.relu({ x }, {})[0] as T) : tf.relu(x));
 
@@ -407,10 +443,20 @@ export const halves = (x: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] =>
  * a and b one after the other.
  */
 export const interleave = (a: tf.Tensor4D, b: tf.Tensor4D): tf.Tensor4D => {
+  if (hasOwn()) return own.interleave({ a, b }, {})[0] as tf.Tensor4D;
   const [n, h, w, c] = a.shape;
   return isNative()
     ? (native.interleave({ a, b }, { a: a.shape })[0] as tf.Tensor4D)
     : tf.tidy(() => tf.reshape(tf.stack([a, b], 4), [n, h, w, 2 * c]));
+};
+
+/** The halves of what `interleave` gives: two [n, h, w, c] to two. */
+export const shuffledHalves = (a: tf.Tensor4D, b: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] => {
+  if (hasOwn() && a.shape[3] % 2 === 0) return own.shuffle({ a, b }, {}) as [tf.Tensor4D, tf.Tensor4D];
+  const whole = interleave(a, b);
+  const both = halves(whole);
+  whole.dispose();
+  return both;
 };
 
 /** Mean over height and width: [n, h, w, c] to [n, c]. */

@@ -63,6 +63,13 @@ export interface BoundLayer {
   readonly nature?: 'selects' | 'rises';
   /** Of an activation: which. */
   readonly activation?: ops.Activation;
+  /** Of a convolution that nothing else is done with: its variable and its place. */
+  readonly filter?: { readonly weight: string } & Required<Pick<ConvLayer, 'stride' | 'padding'>>;
+  /**
+   * Of two layers that see the halves of an image's channels, and whose own come in turn: what they give for two images, which are
+   * disposed of.
+   */
+  readonly ofHalves?: (given: Pair, pass: Pass) => Pair;
   /** Of a batch norm: the name of its running mean. */
   readonly runningMean?: string;
   /** The same and what follows it at once, where that is less work. */
@@ -188,6 +195,7 @@ const convolution =
     const filtering: BoundLayer = {
       output,
       variables: [kernels],
+      ...(convolve === ops.conv2d ? { filter: { weight, stride, padding } } : {}),
       run: (x, { variables }) => convolve(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, { stride, padding }),
     };
     const adding = (activation?: ops.Activation): BoundLayer => ({
@@ -287,7 +295,7 @@ export const batchNorm =
         variable('running_var', 'stat', 1),
       ],
       runningMean: `${full}.running_mean`,
-      with: withActivation(activation, fitted),
+      with: (next) => withActivation(activation, fitted)(next) ?? convolved(next, activation),
       run: (x, { variables, mode, asked, ...found }) => {
         const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
         const [mean, variance] = [at('running_mean'), at('running_var')];
@@ -312,6 +320,48 @@ export const batchNorm =
         return y;
       },
     });
+    /** The same and the convolution after it, if that is what comes next. */
+    const convolved = (next: BoundLayer, activation?: ops.Activation): BoundLayer | undefined => {
+      const { filter } = next;
+      if (filter === undefined || !affine) return undefined;
+      const norm = fitted(activation);
+      return {
+        output: next.output,
+        variables: [...norm.variables, ...next.variables],
+        runningMean: `${full}.running_mean`,
+        run: (x, pass) => {
+          const { variables, mode, asked, stats } = pass;
+          const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
+          const { weight, ...places } = filter;
+          const own = {
+            scale: at('weight'),
+            offset: at('bias'),
+            mean: at('running_mean'),
+            variance: at('running_var'),
+          };
+          const training = mode === 'train';
+          const found =
+            asked.batchStats || asked.imageStats
+              ? undefined
+              : ops.normalisedConv2d(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, own, {
+                  ...places,
+                  epsilon,
+                  momentum,
+                  activation,
+                  training,
+                });
+          if (found === undefined) {
+            const images = norm.run(x, pass);
+            const y = next.run(images, pass);
+            images.dispose();
+            return y;
+          }
+          stats[`${full}.running_mean`] = found.mean;
+          stats[`${full}.running_var`] = found.variance;
+          return found.y;
+        },
+      };
+    };
     return fitted();
   };
 
@@ -593,19 +643,56 @@ export const interleaved =
         `${site.prefix}interleaved`,
       );
     const output = imageAt({ ...site, input: left.output }, 'interleaved');
-    return {
-      output: { ...output, kind: 'image', channels: 2 * output.channels },
-      variables: [...left.variables, ...right.variables],
-      activations: allOf([left, right]),
-      run: (x, pass) => {
-        const given = takes === 'whole' ? [x, x] : ops.halves(x as tf.Tensor4D);
-        const [a, b] = [left, right].map((fitted, i) => fitted.run(given[i] as tf.Tensor, pass)) as tf.Tensor4D[];
-        const y = ops.interleave(a as tf.Tensor4D, b as tf.Tensor4D);
-        for (const each of new Set([...given, a, b])) if (each !== x) each?.dispose();
-        return y;
-      },
+    /** What the two give, whose inputs are disposed of where they are nobody else's. */
+    const both = (given: Pair, own: boolean, pass: Pass): Pair => {
+      const results = [left.run(given[0], pass), right.run(given[1], pass)] as unknown as Pair;
+      for (const each of new Set(given)) if (own && !results.includes(each)) each.dispose();
+      return results;
     };
+    const apart = (x: tf.Tensor4D, pass: Pass): Pair => {
+      if (takes === 'halves') return both(ops.halves(x), true, pass);
+      // Either may give back what it was given, which is not its own.
+      return both([x, x], false, pass).map((each) => (each === x ? x.clone() : each)) as unknown as Pair;
+    };
+    return interleaving(
+      {
+        output: { ...output, kind: 'image', channels: 2 * output.channels },
+        variables: [...left.variables, ...right.variables],
+        activations: allOf([left, right]),
+        ...(takes === 'halves' ? { ofHalves: (given: Pair, pass: Pass) => both(given, true, pass) } : {}),
+      },
+      apart,
+    );
   };
+
+/** Two images of one shape. */
+type Pair = readonly [tf.Tensor4D, tf.Tensor4D];
+
+/** A layer that gives the channels of two images in turn. One after it that sees the halves of these is done at once. */
+const interleaving = (about: Omit<BoundLayer, 'run'>, apart: (x: tf.Tensor4D, pass: Pass) => Pair): BoundLayer => ({
+  ...about,
+  run: (x, pass) => used(apart(x as tf.Tensor4D, pass), ops.interleave),
+  with: ({ ofHalves, ...next }) =>
+    ofHalves &&
+    interleaving(
+      {
+        output: next.output,
+        variables: [...about.variables, ...next.variables],
+        activations: allOf([about as BoundLayer, next]),
+        ...(about.ofHalves && {
+          ofHalves: (given, pass) => ofHalves(used(about.ofHalves?.(given, pass) as Pair, ops.shuffledHalves), pass),
+        }),
+      },
+      (x, pass) => ofHalves(used(apart(x, pass), ops.shuffledHalves), pass),
+    ),
+});
+
+/** Runs `f` on two images, which it disposes of. */
+const used = <A>(pair: Pair, f: (a: tf.Tensor4D, b: tf.Tensor4D) => A): A => {
+  const result = f(...pair);
+  tf.dispose([...new Set(pair)]);
+  return result;
+};
 
 /** The channels of the image that reaches a layer, for layers whose make depends on them. */
 export const channelsAt = (site: LayerContext): number => imageAt(site, 'block').channels;

@@ -86,12 +86,35 @@ describe.skipIf(!hasAvx512)('a convolution by Winograd is TensorFlow’s, forwar
     ['another stride', [64, 8, 8, 32], [3, 3, 32, 32], 2, 1],
     ['another padding', [64, 8, 8, 32], [3, 3, 32, 32], 1, 0],
     ['another kernel', [64, 8, 8, 32], [5, 5, 32, 32], 1, 1],
-    ['groups', [64, 8, 8, 64], [3, 3, 32, 64], 1, 1],
+    ['groups of few channels', [64, 8, 8, 64], [3, 3, 8, 64], 1, 1],
     ['channels by no sixteens', [64, 8, 8, 40], [3, 3, 40, 32], 1, 1],
     ['output channels by no sixteens', [64, 8, 8, 32], [3, 3, 32, 40], 1, 1],
     ['few pixels', [7, 4, 4, 64], [3, 3, 64, 64], 1, 1],
   ])('but not with %s', (_, x, filter, stride, padding) => {
     expect(own.convolves3x3(x, filter, { stride, padding })).toBe(false);
+  });
+
+  it.each([
+    [8, 16, 16, 64, 64, 4],
+    [3, 14, 13, 96, 160, 2],
+    [20, 8, 8, 480, 320, 2],
+  ])('%s images of %s×%s, from %s channels to %s in %s groups', (n, h, w, from, to, groups) => {
+    tf.tidy(() => {
+      const [x, filter, dy] = [
+        random('x', n, h, w, from),
+        random('f', 3, 3, from / groups, to),
+        random('dy', n, h, w, to),
+      ];
+      expect(own.convolves3x3(x.shape, filter.shape, same)).toBe(true);
+      const attributes = { ...same, x: x.shape, filter: filter.shape };
+      const plainly: Convolve = (a, b) => native.conv2d({ x: a, filter: b }, attributes)[0] as tf.Tensor;
+      const grouped: Convolve = (a, b) =>
+        own.conv3x3({ x: a, filter: b }, { upsampled: false, groups })[0] as tf.Tensor;
+      const theirs = bothWays(plainly, x, filter, dy);
+      bothWays(grouped, x, filter, dy).forEach((tensor, i) => {
+        expectNear(tensor, theirs[i] as tf.Tensor, 1e-5);
+      });
+    });
   });
 
   it.each([

@@ -1,0 +1,58 @@
+// Images that are normalised, and pass an activation, on their way into a convolution: they are nowhere in memory.
+
+#ifndef UNDISTILL_NORMALISED_H_
+#define UNDISTILL_NORMALISED_H_
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "operation.h"
+#include "workers.h"
+
+namespace undistill {
+
+// By channel, and the bounds of what comes out: (x - mean) slope + offset, but at least lo and at most hi. With zeros behind the
+// last channel, so that a vector may be read from any.
+class Normal {
+ public:
+  // Images as they are.
+  Normal() = default;
+
+  // Of the inputs scale, offset, mean and variance from `first` on, if an operation has them.
+  static Normal Of(const Settings& with, Context& context, int first, int64_t channels) {
+    Normal normal;
+    if (!context.Ok() || context.Inputs() <= first) return normal;
+    TF_Tensor* given[4];
+    for (int i = 0; i < 4; i++) {
+      given[i] = context.InputTensor(first + i);
+      if (!context.Ok()) return normal;
+      context.Expect(TF_TensorElementCount(given[i]) == channels, "not one number a channel");
+    }
+    if (!context.Ok()) return normal;
+    const float *scale = Data(given[0]), *offset = Data(given[1]), *mean = Data(given[2]), *variance = Data(given[3]);
+    for (auto* each : {&normal.mean_, &normal.slope_, &normal.offset_}) each->assign(channels + 16, 0.0f);
+    for (int64_t c = 0; c < channels; c++) {
+      normal.mean_[c] = mean[c];
+      normal.slope_[c] = scale[c] * (1.0f / std::sqrt(variance[c] + with.epsilon));
+      normal.offset_[c] = offset[c];
+    }
+    normal.bounds_ = Activation::Of(with.activation);
+    return normal;
+  }
+
+  bool Any() const { return !mean_.empty(); }
+  const float* Mean() const { return mean_.data(); }
+  const float* Slope() const { return slope_.data(); }
+  const float* Offset() const { return offset_.data(); }
+  float Least() const { return bounds_.lo; }
+  float Most() const { return bounds_.hi; }
+
+ private:
+  std::vector<float> mean_, slope_, offset_;
+  Activation bounds_;
+};
+
+}  // namespace undistill
+
+#endif  // UNDISTILL_NORMALISED_H_

@@ -1,0 +1,573 @@
+// Convolutions as products of matrices: of any square kernel and stride, in groups too, and their gradients.
+//
+// The rows of the first matrix are pixels of the result, and its columns what they are sums of: the channels of the given
+// pixels that a kernel meets. Some rows at a time are brought together in the cache, where every panel of filters, some output
+// channels wide, meets them. In the gradient to the filter the same matrix is transposed, and meets the gradient to the result.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "avx512.h"
+#include "channels.h"
+#include "gathering.h"
+#include "normalised.h"
+#include "operation.h"
+#include "processor.h"
+#include "workers.h"
+#include "workspace.h"
+
+namespace undistill {
+namespace {
+
+#if defined(__x86_64__) && defined(__GNUC__)
+/* Products of numbers in registers, which the compiler makes for processors with AVX-512 and with AVX2 */
+
+// Columns of the first matrix lie by 16s: [columns / 16, rows, 16].
+constexpr int64_t kBlock = 16;
+
+// As a template's argument, a type would lose its alignment.
+struct Lanes16 {
+  typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
+};
+struct Lanes8 {
+  typedef float Vector __attribute__((vector_size(32), aligned(4), may_alias));
+};
+
+// Some rows of the first matrix by a panel of the second, [depth, two vectors], of which one may be all that is wanted, to as many
+// rows of a result, of which only `count` are wanted.
+template <typename Lanes, int rows, int vectors>
+__attribute__((always_inline)) inline void MultiplyRows(const float* a, int64_t apart, int64_t depth, const float* b,
+                                                        float* const* to, int64_t count) {
+  typedef typename Lanes::Vector Vector;
+  constexpr int64_t lanes = sizeof(Vector) / sizeof(float);
+  Vector sums[rows][vectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) sums[i][v] = Vector{};
+  }
+  for (int64_t block = 0; block < depth; block += kBlock, a += apart) {
+    const int64_t end = std::min(kBlock, depth - block);
+    for (int64_t k = 0; k < end; k++, b += 2 * lanes) {
+      Vector each[vectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; v++) each[v] = *reinterpret_cast<const Vector*>(b + v * lanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < rows; i++) {
+        const float factor = a[i * kBlock + k];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) sums[i][v] += each[v] * factor;
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++) {
+    if (i >= count) break;
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) *reinterpret_cast<Vector*>(to[i] + v * lanes) = sums[i][v];
+  }
+}
+
+// Some columns of the first matrix, transposed, by a panel of the gradient, whose rows are `next` numbers apart: what is added to
+// sums [columns, two vectors].
+template <typename Lanes, int columns, int vectors>
+__attribute__((always_inline)) inline void MultiplyColumns(const float* a, const float* b, int64_t next, int64_t depth,
+                                                           bool add, float* u) {
+  typedef typename Lanes::Vector Vector;
+  constexpr int64_t lanes = sizeof(Vector) / sizeof(float);
+  Vector sums[columns][vectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < columns; i++) {
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++)
+      sums[i][v] = add ? *reinterpret_cast<const Vector*>(u + (2 * i + v) * lanes) : Vector{};
+  }
+  for (int64_t k = 0; k < depth; k++, a += kBlock, b += next) {
+    Vector each[vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) each[v] = *reinterpret_cast<const Vector*>(b + v * lanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < columns; i++) {
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; v++) sums[i][v] += each[v] * a[i];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < columns; i++) {
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) *reinterpret_cast<Vector*>(u + (2 * i + v) * lanes) = sums[i][v];
+  }
+}
+
+using Rows = void(const float* a, int64_t apart, int64_t depth, const float* b, float* const* to, int64_t count);
+using Columns = void(const float* a, const float* b, int64_t next, int64_t depth, bool add, float* u);
+
+template <int vectors>
+__attribute__((target("avx512f"))) void Rows512(const float* a, int64_t apart, int64_t depth, const float* b, float* const* to,
+                                                int64_t count) {
+  MultiplyRows<Lanes16, 12, vectors>(a, apart, depth, b, to, count);
+}
+
+template <int vectors>
+__attribute__((target("avx2,fma"))) void Rows256(const float* a, int64_t apart, int64_t depth, const float* b, float* const* to,
+                                                 int64_t count) {
+  MultiplyRows<Lanes8, 6, vectors>(a, apart, depth, b, to, count);
+}
+
+template <int vectors>
+__attribute__((target("avx512f"))) void Columns512(const float* a, const float* b, int64_t next, int64_t depth, bool add,
+                                                   float* u) {
+  MultiplyColumns<Lanes16, 8, vectors>(a, b, next, depth, add, u);
+}
+
+template <int vectors>
+__attribute__((target("avx2,fma"))) void Columns256(const float* a, const float* b, int64_t next, int64_t depth, bool add,
+                                                   float* u) {
+  MultiplyColumns<Lanes8, 4, vectors>(a, b, next, depth, add, u);
+}
+
+// What a processor multiplies at once.
+struct Processor {
+  bool can;
+  // Output channels of a panel; rows of a result, and columns of a filter's gradient.
+  int64_t panel, rows, columns;
+  // By one vector of a panel, and by both.
+  Rows* multiply_rows[2];
+  Columns* multiply_columns[2];
+
+  int64_t Vectors(int64_t channels) const { return 2 * channels > panel ? 2 : 1; }
+};
+
+const Processor& Here() {
+  static const Processor here = [] {
+    if (HasAvx512())
+      return Processor{true, 32, 12, 8, {Rows512<1>, Rows512<2>}, {Columns512<1>, Columns512<2>}};
+    const bool can = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return Processor{can, 16, 6, 4, {Rows256<1>, Rows256<2>}, {Columns256<1>, Columns256<2>}};
+  }();
+  return here;
+}
+
+constexpr int64_t RoundUp(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
+
+inline void Copy16(const float* from, float* to) { std::memcpy(to, from, kBlock * sizeof(float)); }
+
+// Fewer than 16 numbers.
+inline void CopySome(const float* from, int64_t count, float* to) {
+  for (; count >= 4; count -= 4, from += 4, to += 4) std::memcpy(to, from, 4 * sizeof(float));
+  for (; count > 0; count--) *to++ = *from++;
+}
+
+/* The first matrix */
+
+// Channels by 16s of some pixels beside each other, normalised, to rows of 16 numbers that are `apart`.
+FOR_EACH_PROCESSOR void CopyNormalised(const float* __restrict from, int64_t pixels, int64_t channels, const float* mean,
+                                       const float* slope, const float* offset, float lo, float hi, int64_t apart,
+                                       float* __restrict to) {
+  for (int64_t pixel = 0; pixel < pixels; pixel++) {
+    for (int64_t c = 0; c < channels; c += kBlock, from += kBlock, to += apart) {
+      for (int64_t i = 0; i < kBlock; i++) {
+        float z = (from[i] - mean[c + i]) * slope[c + i] + offset[c + i];
+        z = z < lo ? lo : z;
+        to[i] = z > hi ? hi : z;
+      }
+    }
+  }
+}
+
+// Rows of 16 numbers.
+FOR_EACH_PROCESSOR void Normalise(const float* mean, const float* slope, const float* offset, float lo, float hi, int64_t rows,
+                                  float* to) {
+  float m[kBlock], s[kBlock], o[kBlock];
+  for (int64_t i = 0; i < kBlock; i++) m[i] = mean[i], s[i] = slope[i], o[i] = offset[i];
+  for (int64_t r = 0; r < rows; r++, to += kBlock) {
+    for (int64_t i = 0; i < kBlock; i++) {
+      float z = (to[i] - m[i]) * s[i] + o[i];
+      z = z < lo ? lo : z;
+      to[i] = z > hi ? hi : z;
+    }
+  }
+}
+
+// The results of one phase of rows and one of columns, in their order.
+class Pixels {
+ public:
+  Pixels(const Gathering& of, const Phase& down, const Phase& across, const Normal& normal)
+      : of_(of), normal_(normal), down_(down), across_(across), lines_(static_cast<int64_t>(down.kernel.size())),
+        columns_(static_cast<int64_t>(across.kernel.size())) {}
+
+  int64_t Count() const { return of_.n * down_.count * across_.count; }
+  int64_t Depth() const { return lines_ * columns_ * of_.from; }
+
+  // Where in all results the pixel of a result is.
+  int64_t Result(int64_t pixel) const {
+    if (of_.apart == 1) return pixel;
+    const auto [image, i, j] = At(pixel);
+    return (image * of_.down + down_.at + i * of_.apart) * of_.across + across_.at + j * of_.apart;
+  }
+
+  // The rows of some pixels from `begin` on, of which there are `count` and the last one is there as often as makes `rows`.
+  void Bring(const float* given, int64_t group, int64_t begin, int64_t count, int64_t rows, float* to) const {
+    const int64_t pixel = of_.groups * of_.from;
+    if (SeesOnePixel()) {
+      for (int64_t r = 0; r < rows; r++) {
+        const int64_t here = begin + std::min(r, count - 1);
+        const float* from = given + here * pixel + group * of_.from;
+        Row row{to + r * kBlock, rows * kBlock};
+        if (here + 1 < Count()) {
+          // Numbers beyond the last channel are those of another pixel, and what they give is not wanted.
+          for (int64_t k = 0; k < of_.from; k += kBlock, row.to += row.apart) Copy16(from + k, row.to);
+          continue;
+        }
+        row.Add(from, of_.from);
+        row.End();
+      }
+      for (int64_t k = 0; normal_.Any() && k < of_.from; k += kBlock) {
+        const int64_t c = group * of_.from + k;
+        Normalise(normal_.Mean() + c, normal_.Slope() + c, normal_.Offset() + c, normal_.Least(), normal_.Most(), rows,
+                  to + k * rows);
+      }
+      return;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+      const auto [image, i, j] = At(begin + std::min(r, count - 1));
+      const int64_t top = down_.first + i * of_.along, left = across_.first + j * of_.along;
+      const float* first = given + image * of_.height * of_.width * pixel + group * of_.from;
+      Row row{to + r * kBlock, rows * kBlock};
+      for (int64_t a = 0; a < lines_; a++) {
+        const float* line = first + ((top + a) * of_.width + left) * pixel;
+        const bool inside = top + a >= 0 && top + a < of_.height;
+        if (inside && left >= 0 && left + columns_ <= of_.width && of_.groups == 1) {
+          if (normal_.Any())
+            row.AddNormalised(line, columns_, of_.from, normal_, 0);
+          else
+            row.Add(line, columns_ * of_.from);
+          continue;
+        }
+        for (int64_t b = 0; b < columns_; b++) {
+          const bool here = inside && left + b >= 0 && left + b < of_.width;
+          if (here && normal_.Any())
+            row.AddNormalised(line + b * pixel, 1, of_.from, normal_, group * of_.from);
+          else
+            row.Add(here ? line + b * pixel : nullptr, of_.from);
+        }
+      }
+      row.End();
+    }
+  }
+
+ private:
+  struct Place {
+    int64_t image, i, j;
+  };
+  Place At(int64_t pixel) const {
+    const int64_t j = pixel % across_.count, above = pixel / across_.count;
+    return {above / down_.count, above % down_.count, j};
+  }
+
+  // A row of the matrix that is written from its first number on; no numbers are zeros.
+  struct Row {
+    float* to;
+    int64_t apart, lane = 0;
+
+    void Add(const float* from, int64_t count) {
+      while (count > 0) {
+        const int64_t some = std::min(count, kBlock - lane);
+        if (from == nullptr)
+          std::fill_n(to + lane, some, 0.0f);
+        else if (some == kBlock)
+          Copy16(from, to);
+        else
+          CopySome(from, some, to + lane);
+        lane += some;
+        count -= some;
+        if (from != nullptr) from += some;
+        if (lane == kBlock) to += apart, lane = 0;
+      }
+    }
+    // Some pixels' channels by 16s, the first of which is `c`.
+    void AddNormalised(const float* from, int64_t pixels, int64_t channels, const Normal& normal, int64_t c) {
+      CopyNormalised(from, pixels, channels, normal.Mean() + c, normal.Slope() + c, normal.Offset() + c, normal.Least(),
+                     normal.Most(), apart, to);
+      to += pixels * channels / kBlock * apart;
+    }
+    void End() {
+      if (lane > 0) std::fill(to + lane, to + kBlock, 0.0f);
+    }
+  };
+
+  // Whether each result is of the given pixel in its own place.
+  bool SeesOnePixel() const {
+    return lines_ == 1 && columns_ == 1 && of_.along == 1 && of_.apart == 1 && down_.first == 0 && across_.first == 0 &&
+           down_.count == of_.height && across_.count == of_.width;
+  }
+
+  const Gathering& of_;
+  const Normal& normal_;
+  const Phase &down_, &across_;
+  int64_t lines_, columns_;
+};
+
+// Rows that are brought together at once: as many as make the matrix half of the cache of a processor, but so few that there
+// is enough to share.
+int64_t RowsAtOnce(int64_t pixels, int64_t depth, int64_t by) {
+  const int64_t near = std::clamp<int64_t>(65536 / std::max<int64_t>(depth, 1), 48, 192);
+  return RoundUp(std::clamp<int64_t>(pixels / 32, by, near), by);
+}
+
+/* The second matrix */
+
+__attribute__((target("avx512f"))) void Transpose512(const float* from, int64_t next, float* to, int64_t apart) {
+  alignas(64) float columns[16][16];
+  Transpose(from, next, columns);
+  for (int64_t i = 0; i < 16; i++) Copy16(columns[i], to + i * apart);
+}
+
+// 16 rows of 16 numbers to columns.
+void TransposeBlock(const float* from, int64_t next, float* to, int64_t apart) {
+  if (Here().panel == 32) return Transpose512(from, next, to, apart);
+  for (int64_t i = 0; i < 16; i++)
+    for (int64_t j = 0; j < 16; j++) to[j * apart + i] = from[i * next + j];
+}
+
+// A panel of a group's output channels from `k` on for a phase: [depth, panel]. What is beyond the last channel is zero.
+void BringFilter(const Gathering& of, const Phase& down, const Phase& across, const float* filter, int64_t group, int64_t k,
+                 float* to) {
+  const int64_t panel = Here().panel, wide = std::min(panel, of.to - k);
+  for (const int64_t line : down.kernel) {
+    for (const int64_t column : across.kernel) {
+      const int64_t place = line * of.kernel + column;
+      if (!of.turned) {
+        const float* weights = filter + place * of.from * of.groups * of.to + group * of.to + k;
+        for (int64_t c = 0; c < of.from; c++, weights += of.groups * of.to, to += panel) {
+          std::copy_n(weights, wide, to);
+          std::fill(to + wide, to + panel, 0.0f);
+        }
+        continue;
+      }
+      const int64_t next = of.groups * of.from;
+      const float* weights = filter + (place * of.to + k) * next + group * of.from;
+      int64_t c = 0;
+      for (; c + 16 <= of.from; c += 16) {
+        int64_t lane = 0;
+        for (; lane + 16 <= wide; lane += 16) TransposeBlock(weights + lane * next + c, next, to + c * panel + lane, panel);
+        for (int64_t each = c; each < c + 16; each++)
+          for (int64_t left = lane; left < panel; left++)
+            to[each * panel + left] = left < wide ? weights[left * next + each] : 0.0f;
+      }
+      for (; c < of.from; c++)
+        for (int64_t lane = 0; lane < panel; lane++) to[c * panel + lane] = lane < wide ? weights[lane * next + c] : 0.0f;
+      to += of.from * panel;
+    }
+  }
+}
+
+/* Images from images: forwards, and the gradient to them */
+
+// The sums of a gradient that were not taken at once.
+void AddAll(const float* dy, int64_t pixels, NormGradient& through) {
+  constexpr int64_t some = 256;
+  const int64_t parts = (pixels + some - 1) / some;
+  through.Expect(parts);
+  Workers().Run(parts, [&](int64_t i) { through.Add(i, dy + i * some * through.Channels(), i * some, std::min(some, pixels - i * some)); });
+}
+
+void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
+            float* result) {
+  const Processor& here = Here();
+  const int64_t panel = here.panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
+  for (const Phase& down : of.rows) {
+    for (const Phase& across : of.columns) {
+      const Pixels pixels(of, down, across, normal);
+      const int64_t depth = pixels.Depth(), size = RowsAtOnce(pixels.Count(), depth, here.rows),
+                    blocks = (pixels.Count() + size - 1) / size, filters = std::max<int64_t>(1, depth * panel);
+      if (pixels.Count() == 0) continue;
+      // All channels of pixels beside each other.
+      const bool atOnce = through.Any() && of.groups == 1 && of.apart == 1;
+      if (atOnce) through.Expect(blocks);
+      const Workspace b(of.groups * panels * filters);
+      Workers().Run(of.groups * panels, [&](int64_t i) {
+        BringFilter(of, down, across, filter, i / panels, i % panels * panel, b.Data() + i * filters);
+      });
+      Workers().Run(of.groups * blocks, [&](int64_t task) {
+        const int64_t group = task / blocks, begin = task % blocks * size, count = std::min(size, pixels.Count() - begin),
+                      rows = RoundUp(count, here.rows);
+        const Workspace a(std::max<int64_t>(1, rows * RoundUp(depth, kBlock))), spare(here.rows * panel);
+        pixels.Bring(given, group, begin, count, rows, a.Data());
+        std::vector<float*> to(rows);
+        for (int64_t r = 0; r < count; r++) to[r] = result + pixels.Result(begin + r) * next + group * of.to;
+        for (int64_t p = 0; p < panels; p++) {
+          const float* weights = b.Data() + (group * panels + p) * filters;
+          const int64_t wide = std::min(panel, of.to - p * panel), vectors = here.Vectors(wide);
+          const bool whole = 2 * wide == vectors * panel;
+          for (int64_t r = 0; r < count; r += here.rows) {
+            const int64_t some = std::min(here.rows, count - r);
+            float* lines[16];
+            for (int64_t i = 0; i < some; i++) lines[i] = whole ? to[r + i] + p * panel : spare.Data() + i * panel;
+            here.multiply_rows[vectors - 1](a.Data() + r * kBlock, rows * kBlock, depth, weights, lines, some);
+            for (int64_t i = 0; !whole && i < some; i++) std::copy_n(lines[i], wide, to[r + i] + p * panel);
+          }
+        }
+        if (atOnce) through.Add(task, result + begin * next, begin, count);
+      });
+    }
+  }
+  if (through.Any() && (of.groups > 1 || of.apart > 1)) AddAll(result, of.n * of.down * of.across, through);
+}
+
+/* The gradient to the filter */
+
+// How it is shared: groups of pixels, each with sums of its own, and panels of output channels.
+struct Sharing {
+  int64_t pixels, panels, groups, ranges;
+
+  Sharing(int64_t pixels, int64_t panels, int64_t weights) : pixels(pixels), panels(panels) {
+    groups = std::clamp<int64_t>(std::min<int64_t>((1 << 20) / std::max<int64_t>(weights, 1), pixels / 256), 2, 16);
+    ranges = (panels + 7) / 8;
+  }
+};
+
+void GatherToFilter(const Convolution& conv, const float* x, const Normal& normal, const float* dy, float* filter) {
+  const Gathering of = ForwardsOf(conv);
+  const Processor& here = Here();
+  const Pixels pixels(of, of.rows[0], of.columns[0], normal);
+  const int64_t depth = pixels.Depth(), padded = RoundUp(depth, kBlock), panel = here.panel,
+                panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
+  const Sharing sharing(pixels.Count(), panels, depth * of.to);
+  const int64_t size = RowsAtOnce(pixels.Count(), depth, here.rows), blocks = (pixels.Count() + size - 1) / size,
+                sums = padded * panel, parts = sharing.groups;
+  for (int64_t group = 0; group < of.groups; group++) {
+    const Workspace u(parts * panels * sums);
+    Workers().Run(parts * sharing.ranges, [&](int64_t task) {
+      const int64_t part = task / sharing.ranges, range = task % sharing.ranges, first = panels * range / sharing.ranges,
+                    last = panels * (range + 1) / sharing.ranges, start = blocks * part / parts, end = blocks * (part + 1) / parts;
+      const Workspace a(size * padded), d(size * panel);
+      if (start == end) std::fill_n(u.Data() + (part * panels + first) * sums, (last - first) * sums, 0.0f);
+      for (int64_t block = start; block < end; block++) {
+        const int64_t begin = block * size, count = std::min(size, pixels.Count() - begin);
+        pixels.Bring(x, group, begin, count, count, a.Data());
+        for (int64_t p = first; p < last; p++) {
+          const int64_t wide = std::min(panel, of.to - p * panel);
+          const float* from = dy + begin * next + group * of.to + p * panel;
+          // Beyond the last channel is the next pixel, of which nothing is wanted; but beyond the last pixel is nothing.
+          const bool apart = begin + count == pixels.Count() && 2 * wide != here.Vectors(wide) * panel;
+          for (int64_t r = 0; apart && r < count; r++) {
+            std::copy_n(from + r * next, wide, d.Data() + r * panel);
+            std::fill(d.Data() + r * panel + wide, d.Data() + (r + 1) * panel, 0.0f);
+          }
+          float* to = u.Data() + (part * panels + p) * sums;
+          const auto multiply = here.multiply_columns[here.Vectors(wide) - 1];
+          for (int64_t k = 0; k < depth; k += here.columns)
+            multiply(a.Data() + k / kBlock * count * kBlock + k % kBlock, apart ? d.Data() : from, apart ? panel : next, count,
+                     block > start, to + k * panel);
+        }
+      }
+    });
+    constexpr int64_t some = 32;
+    const int64_t lines = (depth + some - 1) / some;
+    Workers().Run(panels * lines, [&](int64_t task) {
+      const int64_t p = task / lines, wide = std::min(panel, of.to - p * panel), k = task % lines * some,
+                    numbers = std::min(some, depth - k) * panel;
+      float* total = u.Data() + p * sums + k * panel;
+      for (int64_t part = 1; part < parts; part++) {
+        const float* one = total + part * panels * sums;
+        for (int64_t i = 0; i < numbers; i++) total[i] += one[i];
+      }
+      for (int64_t i = 0; i < numbers / panel; i++)
+        std::copy_n(total + i * panel, wide, filter + (k + i) * next + group * of.to + p * panel);
+    });
+  }
+}
+
+bool CanConvolve() { return Here().can; }
+#else
+bool CanConvolve() { return false; }
+void Gather(const Gathering&, const float*, const Normal&, const float*, NormGradient&, float*) {}
+void GatherToFilter(const Convolution&, const float*, const Normal&, const float*, float*) {}
+#endif
+
+void Check(const Convolution& of, Context& context) {
+  context.Expect(of.n > 0 && of.from > 0 && of.to > 0 && of.groups > 0, "there are no images");
+  context.Expect(of.kernel > 0 && of.stride > 0 && of.padding >= 0 && of.padding < of.kernel,
+                 "no kernel, no stride or more zeros than kernel");
+  context.Expect(of.height + 2 * of.padding >= of.kernel && of.width + 2 * of.padding >= of.kernel,
+                 "images smaller than the kernel");
+  context.Expect(CanConvolve(), "the processor has neither AVX-512 nor AVX2");
+}
+
+// A border of zeros is not normalised.
+void CheckNormal(const Convolution& of, const Normal& normal, Context& context) {
+  const bool whole = of.kernel == 1 && of.stride == 1 && of.padding == 0;
+  context.Expect(!normal.Any() || whole || of.from % 16 == 0, "the channels to be normalised are no multiple of 16");
+}
+
+// A square filter [kernel, kernel, from / groups, to].
+bool IsFilter(TF_Tensor* filter) { return TF_NumDims(filter) == 4 && TF_Dim(filter, 0) == TF_Dim(filter, 1); }
+
+}  // namespace
+
+// Images [n, h, w, from] and a filter [kernel, kernel, from / groups, to] to [n, down, across, to].
+void Conv(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
+  if (!context.Ok()) return;
+  context.Expect(TF_NumDims(tx) == 4 && IsFilter(tf), "no images, or no square filter");
+  if (!context.Ok()) return;
+  const int64_t from = TF_Dim(tf, 2), to = TF_Dim(tf, 3), groups = std::max<int64_t>(1, with.groups);
+  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), from,        to / groups,
+                       TF_Dim(tf, 0), with.stride,   with.padding,  groups};
+  context.Expect(from * groups == TF_Dim(tx, 3) && to % groups == 0, "the filter is for another number of channels");
+  Check(of, context);
+  if (!context.Ok()) return;
+  const auto normal = Normal::Of(with, context, 2, from * groups);
+  CheckNormal(of, normal, context);
+  float* y = context.Output(0, {of.n, of.Down(), of.Across(), to});
+  NormGradient none;
+  if (context.Ok()) Gather(ForwardsOf(of), Data(tx), normal, Data(tf), none, y);
+}
+
+// The gradient to the result and the filter to the gradient to the images, [n, height, width, from].
+void ConvToImages(const Settings& with, Context& context) {
+  TF_Tensor *td = context.InputTensor(0), *tf = context.InputTensor(1);
+  if (!context.Ok()) return;
+  context.Expect(TF_NumDims(td) == 4 && IsFilter(tf), "no images, or no square filter");
+  if (!context.Ok()) return;
+  const int64_t from = TF_Dim(tf, 2), to = TF_Dim(tf, 3), groups = std::max<int64_t>(1, with.groups);
+  const Convolution of{TF_Dim(td, 0), with.height, with.width,   from,  to / groups,
+                       TF_Dim(tf, 0), with.stride, with.padding, groups};
+  context.Expect(to == TF_Dim(td, 3) && to % groups == 0, "the filter is for another number of channels");
+  Check(of, context);
+  if (!context.Ok()) return;
+  context.Expect(of.Down() == TF_Dim(td, 1) && of.Across() == TF_Dim(td, 2), "the images are of another size");
+  auto through = NormGradient::Of(with, context, 2, of.n * of.height * of.width, from * groups);
+  float* dx = context.Output(0, {of.n, of.height, of.width, from * groups});
+  float *to_scale = through.Any() ? context.OutputVector(1, from * groups) : nullptr,
+        *to_offset = through.Any() ? context.OutputVector(2, from * groups) : nullptr;
+  if (!context.Ok()) return;
+  Gather(BackwardsOf(of), Data(td), {}, Data(tf), through, dx);
+  if (through.Any()) through.Finish(dx, to_scale, to_offset);
+}
+
+// Images and the gradient to the result to the gradient to the filter, [kernel, kernel, from / groups, to].
+void ConvToFilter(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *td = context.InputTensor(1);
+  if (!context.Ok()) return;
+  context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(td) == 4, "no images");
+  if (!context.Ok()) return;
+  const int64_t groups = std::max<int64_t>(1, with.groups), from = TF_Dim(tx, 3), to = TF_Dim(td, 3);
+  const Convolution of{TF_Dim(tx, 0), TF_Dim(tx, 1), TF_Dim(tx, 2), from / groups, to / groups,
+                       with.kernel,   with.stride,   with.padding,  groups};
+  context.Expect(from % groups == 0 && to % groups == 0, "the channels do not divide into groups");
+  Check(of, context);
+  if (!context.Ok()) return;
+  context.Expect(TF_Dim(td, 0) == of.n && TF_Dim(td, 1) == of.Down() && TF_Dim(td, 2) == of.Across(),
+                 "the images are of another size");
+  const auto normal = Normal::Of(with, context, 2, from);
+  CheckNormal(of, normal, context);
+  float* filter = context.Output(0, {of.kernel, of.kernel, of.from, to});
+  if (context.Ok()) GatherToFilter(of, Data(tx), normal, Data(td), filter);
+}
+
+}  // namespace undistill

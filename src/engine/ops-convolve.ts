@@ -1,0 +1,252 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  type ConvAttributes,
+  conv2dForward,
+  conv2dGradient,
+  execute,
+  execute1,
+  hasGroups,
+  operation,
+  roundsToBfloat16,
+  type Values,
+} from './ops-native.js';
+import {
+  type Activated,
+  activationValue,
+  batchNormGradient,
+  capability,
+  convolve,
+  convolves3x3,
+  groupsValue,
+  hasOwn,
+} from './ops-own.js';
+
+/**
+ * Convolutions of our own (native/) beside those by Winograd's method: of 1×1 and at a stride, as products of matrices, and
+ * depthwise ones; and each of them with the batch norm and the activation before it, whose result is then nowhere in memory.
+ */
+
+const placesOf = ({ stride, padding }: { readonly stride: number; readonly padding: number }): Values => ({
+  stride: { int: stride },
+  padding: { int: padding },
+});
+
+const sidesOf = ([, height = 0, width = 0]: readonly number[]): Values => ({
+  height: { int: height },
+  width: { int: width },
+});
+
+/** Of a convolution, in how many groups it is. */
+const groupsOf = ({ x, filter }: ConvAttributes): number => (x[3] as number) / (filter[2] as number);
+
+/** Whether the processor has AVX-512 or AVX2, one of which `conv` needs. */
+const processorMultiplies = capability(
+  () => execute1('UndistillConv', [tf.zeros([1, 4, 4, 16]), tf.zeros([1, 1, 16, 16])], productsValues(1, 0, 1)),
+  /has neither AVX-512 nor AVX2/,
+);
+
+const productsValues = (stride: number, padding: number, groups: number): Values => ({
+  ...placesOf({ stride, padding }),
+  ...groupsValue(groups),
+});
+
+/** Whether `conv` can do such a convolution, and a norm before it at once is worth it. */
+const canConvolve = (
+  [n = 0, h = 0, w = 0, c = 0]: readonly number[],
+  [kh = 0, kw, from = 0, to = 0]: readonly number[],
+  { stride, padding }: { readonly stride: number; readonly padding: number },
+): boolean =>
+  (kh === 1 || (kh === 3 && stride > 1)) &&
+  kh === kw &&
+  padding < kh &&
+  from > 0 &&
+  to > 0 &&
+  c % from === 0 &&
+  to % (c / from) === 0 &&
+  n > 0 &&
+  Math.min(h, w) > 0 &&
+  Math.min(h, w) + 2 * padding >= kh &&
+  !roundsToBfloat16() &&
+  hasOwn() &&
+  processorMultiplies();
+
+/** With more weights than these in a kernel of 1, TensorFlow's products are as fast, and they need no memory beside them. */
+const mostWeights = 1 << 17;
+
+/**
+ * Whether `conv` does such a convolution, and faster than TensorFlow: one of kernel 1, or of kernel 3 and another stride than 1,
+ * on a processor with AVX-512 or AVX2.
+ */
+export const convolvesByProducts = (
+  x: readonly number[],
+  filter: readonly number[],
+  places: { readonly stride: number; readonly padding: number },
+): boolean => {
+  const [kernel, , from = 0, to = 0] = filter;
+  return (kernel !== 1 || from * to <= mostWeights) && canConvolve(x, filter, places);
+};
+
+/** In groups, of kernels of 3, it is the gradient to the filter alone for which TensorFlow takes longer, twice as long. */
+const toFilterAlone = (attributes: ConvAttributes): boolean => groupsOf(attributes) > 1 && attributes.filter[0] !== 1;
+
+/** As `conv2d`, by products of matrices. */
+export const conv = operation<ConvAttributes, 'x' | 'filter'>('OwnConv', {
+  inputs: ['x', 'filter'],
+  forward: (inputs, attributes) => [
+    toFilterAlone(attributes) && hasGroups()
+      ? conv2dForward(...(inputs as [tf.Tensor, tf.Tensor]), attributes)
+      : execute1('UndistillConv', inputs, productsValues(attributes.stride, attributes.padding, groupsOf(attributes))),
+  ],
+  saved: { inputs: ['x', 'filter'] },
+  gradient: ([dy], [x, filter], attributes) => {
+    const values = productsValues(attributes.stride, attributes.padding, groupsOf(attributes));
+    const [kernel = 0] = attributes.filter;
+    const theirs = conv2dGradient(dy as tf.Tensor, x as tf.Tensor, filter as tf.Tensor, attributes);
+    if (roundsToBfloat16()) return theirs;
+    return {
+      x: () =>
+        toFilterAlone(attributes) && hasGroups()
+          ? theirs.x()
+          : execute1('UndistillConvToImages', [dy, filter] as tf.Tensor[], { ...values, ...sidesOf(attributes.x) }),
+      filter: () => execute1('UndistillConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
+    };
+  },
+});
+
+/** Whether `depthwise` does such a convolution: by kernels of 3, of channels enough for a vector. */
+export const convolvesDepthwise = (
+  [n = 0, h = 0, w = 0, c = 0]: readonly number[],
+  [kh, kw, from, to]: readonly number[],
+  { padding }: { readonly padding: number },
+): boolean =>
+  kh === 3 &&
+  kw === 3 &&
+  from === 1 &&
+  to === c &&
+  c >= 16 &&
+  n > 0 &&
+  padding < 3 &&
+  Math.min(h, w) + 2 * padding >= 3 &&
+  !roundsToBfloat16() &&
+  hasOwn();
+
+/** Each channel of x [n, h, w, c] by a kernel of its own, of filter [3, 3, 1, c]. */
+export const depthwise = operation<ConvAttributes, 'x' | 'filter'>('OwnDepthwise', {
+  inputs: ['x', 'filter'],
+  forward: (inputs, attributes) => [execute1('UndistillDepthwise', inputs, placesOf(attributes))],
+  saved: { inputs: ['x', 'filter'] },
+  gradient: ([dy], [x, filter], attributes) => ({
+    x: () =>
+      execute1('UndistillDepthwiseToImages', [dy, filter] as tf.Tensor[], {
+        ...placesOf(attributes),
+        ...sidesOf(attributes.x),
+      }),
+    filter: () => execute1('UndistillDepthwiseToFilter', [x, dy] as tf.Tensor[], placesOf(attributes)),
+  }),
+});
+
+/** By which of our own operations a convolution is done. */
+type Way = 'Conv3x3' | 'Conv' | 'Depthwise';
+
+interface NormalisedAttributes extends ConvAttributes, Activated {
+  readonly way: Way;
+  readonly epsilon: number;
+  readonly momentum: number;
+}
+
+/** By which of our own operations a convolution of a normalised image is done at once with the norm, if that is less work. */
+export const wayOfNormalised = (
+  x: readonly number[],
+  filter: readonly number[],
+  places: { readonly stride: number; readonly padding: number },
+): Way | undefined => {
+  if (roundsToBfloat16()) return undefined;
+  const [kernel, , from = 0] = filter;
+  if (convolves3x3(x, filter, places)) return 'Conv3x3';
+  if (convolvesDepthwise(x, filter, places)) return 'Depthwise';
+  const whole = kernel === 1 && places.stride === 1 && places.padding === 0;
+  const inGroups = kernel !== 1 && x[3] !== from;
+  return canConvolve(x, filter, places) && !inGroups && (whole || from % 16 === 0) ? 'Conv' : undefined;
+};
+
+const normalisedValues = ({ way, epsilon, activation, ...attributes }: NormalisedAttributes): Values => ({
+  ...(way === 'Conv3x3' ? { to_bfloat16: { bool: false }, upsampled: { bool: false } } : placesOf(attributes)),
+  ...(way === 'Depthwise' ? {} : groupsValue(groupsOf(attributes))),
+  epsilon: { float: epsilon },
+  ...activationValue(activation),
+});
+
+/** x, filter, scale, offset, mean and variance to the convolution of x normalised. */
+const normalisedForward = (inputs: readonly tf.Tensor[], attributes: NormalisedAttributes): tf.Tensor =>
+  execute1(`UndistillNormalised${attributes.way}`, inputs, {
+    ...normalisedValues(attributes),
+    ...(attributes.way === 'Conv3x3' ? { transposed: { bool: false } } : {}),
+  });
+
+/** x, the gradient to the result, scale, offset, mean and variance to the gradient to the filter. */
+const normalisedToFilter = (inputs: readonly tf.Tensor[], attributes: NormalisedAttributes): tf.Tensor =>
+  execute1(`UndistillNormalised${attributes.way}ToFilter`, inputs, {
+    ...normalisedValues(attributes),
+    ...(attributes.way === 'Conv' ? { kernel: { int: attributes.filter[0] as number } } : {}),
+  });
+
+/** dy, filter, x, scale, offset, mean and 1 / deviation of x to the gradients to x, scale and offset. */
+const throughNormalised = (inputs: readonly tf.Tensor[], attributes: NormalisedAttributes): tf.Tensor[] => {
+  const { way, activation } = attributes;
+  const [dy, filter, ...norm] = inputs as [tf.Tensor, tf.Tensor, ...tf.Tensor[]];
+  const groups = groupsOf(attributes);
+  if (way !== 'Conv3x3')
+    return execute(
+      `UndistillNormalised${way}ToImages`,
+      inputs,
+      {
+        ...placesOf(attributes),
+        ...sidesOf(attributes.x),
+        ...(way === 'Conv' ? groupsValue(groups) : {}),
+        ...activationValue(activation),
+      },
+      3,
+    );
+  const between = convolve(dy, filter, { transposed: true, groups });
+  const gradients = batchNormGradient([between, ...norm], activation);
+  between.dispose();
+  return gradients;
+};
+
+type NormalisedInput = 'x' | 'filter' | 'scale' | 'offset' | 'mean' | 'variance';
+const normalisedInputs = ['x', 'filter', 'scale', 'offset', 'mean', 'variance'] as const;
+
+/**
+ * `batchNormTrain`, what follows it and a convolution. Outputs: the convolution's, new running mean and variance, three for the
+ * gradient.
+ */
+export const normalisedConvTrain = operation<NormalisedAttributes, NormalisedInput>('OwnNormalisedConvTrain', {
+  inputs: normalisedInputs,
+  forward: ([x, filter, scale, offset, ...running], attributes) => {
+    const [mean, variance, inverse, newMean, newVariance] = execute(
+      'UndistillStatistics',
+      [x, ...running] as tf.Tensor[],
+      { epsilon: { float: attributes.epsilon }, momentum: { float: attributes.momentum } },
+      5,
+    ) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+    const y = normalisedForward([x, filter, scale, offset, mean, variance] as tf.Tensor[], attributes);
+    return [y, newMean, newVariance, mean, variance, inverse];
+  },
+  saved: { inputs: ['x', 'filter', 'scale', 'offset'], outputs: [false, false, false, true, true, true] },
+  gradient: ([dy], [x, filter, scale, offset, mean, variance, inverse], attributes) => {
+    const inputs = [dy, filter, x, scale, offset, mean, inverse] as tf.Tensor[];
+    const [toX, toScale, toOffset] = throughNormalised(inputs, attributes) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    return {
+      x: () => toX,
+      filter: () => normalisedToFilter([x, dy, scale, offset, mean, variance] as tf.Tensor[], attributes),
+      scale: () => toScale,
+      offset: () => toOffset,
+    };
+  },
+});
+
+/** `batchNormEval`, what follows it and a convolution, where nothing is differentiated. */
+export const normalisedConvEval = operation<NormalisedAttributes, NormalisedInput>('OwnNormalisedConvEval', {
+  inputs: normalisedInputs,
+  forward: (inputs, attributes) => [normalisedForward(inputs, attributes)],
+});

@@ -1,0 +1,287 @@
+import { execFileSync } from 'node:child_process';
+import * as tf from '@tensorflow/tfjs';
+import { describe, expect, it } from 'vitest';
+import { key, uniforms } from '../../src/core/random.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import * as ops from '../../src/engine/ops.js';
+import * as convolving from '../../src/engine/ops-convolve.js';
+import * as native from '../../src/engine/ops-native.js';
+import * as own from '../../src/engine/ops-own.js';
+
+await loadEngine();
+
+const random = (name: string, ...shape: number[]): tf.Tensor =>
+  tf.tensor(uniforms(key(name), tf.util.sizeFromShape(shape), 1), shape);
+
+const largest = (x: tf.Tensor): number => tf.max(tf.abs(x)).dataSync()[0] as number;
+
+/** Within so much of the largest number. */
+const expectNear = (found: tf.Tensor, wanted: tf.Tensor, tolerance: number): void => {
+  expect(found.shape).toEqual(wanted.shape);
+  expect(largest(tf.sub(found, wanted))).toBeLessThanOrEqual(tolerance * largest(wanted));
+};
+
+type Convolve = (x: tf.Tensor, filter: tf.Tensor) => tf.Tensor;
+
+/** The result and the gradients to images and filter are those of another way. */
+const expectSame = (one: Convolve, other: Convolve, x: tf.Tensor, filter: tf.Tensor): void => {
+  const dy = random('dy', ...other(x, filter).shape);
+  const both = [one, other].map((way) => [way(x, filter), ...tf.grads(way)([x, filter], dy)]);
+  both[0]?.forEach((tensor, i) => {
+    expectNear(tensor, both[1]?.[i] as tf.Tensor, 1e-5);
+  });
+};
+
+/** On a processor with AVX-512 or AVX2. */
+const multiplies = convolving.convolvesByProducts([1, 4, 4, 16], [1, 1, 16, 16], { stride: 1, padding: 0 });
+
+type Case = readonly [
+  n: number,
+  h: number,
+  w: number,
+  from: number,
+  to: number,
+  kernel: number,
+  stride: number,
+  padding: number,
+  groups: number,
+];
+
+// Channels by 16s and not, one vector of a panel and both; what a kernel and a stride leave out; groups.
+const convolutions: readonly Case[] = [
+  [3, 7, 9, 58, 58, 1, 1, 0, 1],
+  [2, 8, 8, 116, 20, 1, 2, 0, 1],
+  [20, 5, 5, 20, 48, 3, 2, 1, 1],
+  [9, 6, 7, 32, 33, 3, 2, 0, 1],
+  [1, 3, 3, 16, 7, 3, 3, 2, 1],
+  [5, 8, 9, 3, 32, 1, 1, 0, 1],
+  [7, 8, 6, 16, 32, 3, 2, 1, 4],
+  [7, 9, 6, 17, 5, 5, 2, 2, 3],
+  [2, 5, 4, 3, 40, 3, 1, 1, 1],
+  [40, 17, 17, 24, 144, 1, 1, 0, 1],
+  [40, 4, 4, 100, 300, 1, 1, 0, 1],
+];
+
+describe.skipIf(!multiplies)('a convolution by products of matrices is TensorFlow’s, forwards and backwards', () => {
+  it.each(convolutions)(
+    '%s images of %s×%s, from %s channels to %s, kernel %s, stride %s, padding %s, groups %s',
+    (n, h, w, from, to, kernel, stride, padding, groups) => {
+      tf.tidy(() => {
+        const [x, filter] = [random('x', n, h, w, groups * from), random('f', kernel, kernel, from, groups * to)];
+        const way =
+          (by: typeof native.conv2d): Convolve =>
+          (a, b) =>
+            by({ x: a, filter: b }, { stride, padding, x: x.shape, filter: filter.shape })[0] as tf.Tensor;
+        expectSame(way(convolving.conv), way(native.conv2d), x, filter);
+      });
+    },
+  );
+
+  it('and its gradients are those of finite differences', () => {
+    tf.tidy(() => {
+      const [x, filter] = [random('x', 2, 5, 5, 4), random('f', 3, 3, 4, 6)];
+      const attributes = { stride: 2, padding: 1, x: x.shape, filter: filter.shape };
+      const loss = (a: tf.Tensor, b: tf.Tensor): tf.Scalar =>
+        tf.sum(tf.square(convolving.conv({ x: a, filter: b }, attributes)[0] as tf.Tensor));
+      const gradients = tf.grads(loss)([x, filter]);
+      [x, filter].forEach((variable, i) => {
+        const direction = random('direction', ...variable.shape);
+        const moved = (by: number) => {
+          const there = tf.add(variable, tf.mul(direction, by));
+          return (i === 0 ? loss(there, filter) : loss(x, there)).dataSync()[0] as number;
+        };
+        const slope = tf.sum(tf.mul(gradients[i] as tf.Tensor, direction)).dataSync()[0] as number;
+        expect((moved(0.01) - moved(-0.01)) / 0.02 / slope).toBeCloseTo(1, 2);
+      });
+    });
+  });
+
+  it.each<readonly [string, readonly number[], readonly number[], number, number]>([
+    ['another kernel', [4, 8, 8, 16], [5, 5, 16, 16], 2, 2],
+    ['kernel 3 at stride 1, which is Winograd’s or TensorFlow’s', [4, 8, 8, 16], [3, 3, 16, 16], 1, 1],
+    ['a kernel that is not square', [4, 8, 8, 16], [1, 3, 16, 16], 1, 0],
+    ['more zeros than kernel', [4, 8, 8, 16], [1, 1, 16, 16], 1, 1],
+    ['no images', [0, 8, 8, 16], [1, 1, 16, 16], 1, 0],
+  ])('but it is not chosen with %s', (_, x, filter, stride, padding) => {
+    expect(convolving.convolvesByProducts(x, filter, { stride, padding })).toBe(false);
+  });
+});
+
+const depthwiseCases = [
+  [3, 7, 9, 58, 1, 1],
+  [2, 8, 8, 116, 2, 1],
+  [20, 5, 5, 20, 1, 0],
+  [9, 6, 7, 32, 2, 0],
+  [1, 3, 3, 16, 3, 2],
+  [40, 17, 17, 144, 1, 1],
+  [5, 1, 1, 16, 1, 1],
+  [5, 2, 9, 24, 2, 1],
+] as const;
+
+describe.skipIf(!own.hasOwn())('a depthwise convolution is TensorFlow’s, forwards and backwards', () => {
+  it.each(depthwiseCases)('%s images of %s×%s, %s channels, stride %s, padding %s', (n, h, w, c, stride, padding) => {
+    tf.tidy(() => {
+      const [x, filter] = [random('x', n, h, w, c), random('f', 3, 3, 1, c)];
+      const attributes = { stride, padding, x: x.shape, filter: filter.shape };
+      expect(convolving.convolvesDepthwise(x.shape, filter.shape, attributes)).toBe(true);
+      const kernels = [3, 3, c, 1];
+      expectSame(
+        (a, b) => convolving.depthwise({ x: a, filter: b }, attributes)[0] as tf.Tensor,
+        (a, b) =>
+          native.depthwiseConv2d(
+            { x: a, filter: tf.reshape(b, kernels) },
+            { ...attributes, filter: kernels },
+          )[0] as tf.Tensor,
+        x,
+        filter,
+      );
+    });
+  });
+
+  it('but not of few channels', () => {
+    expect(convolving.convolvesDepthwise([4, 8, 8, 8], [3, 3, 1, 8], { padding: 1 })).toBe(false);
+  });
+});
+
+describe.skipIf(!multiplies)(
+  'a batch norm and the convolution after it at once are the two one after the other',
+  () => {
+    it.each<readonly [what: string, x: readonly number[], filter: readonly number[], stride: number, padding: number]>([
+      ['of 1×1', [9, 7, 8, 58], [1, 1, 58, 40], 1, 0],
+      ['of 1×1 at a stride', [9, 7, 8, 48], [1, 1, 48, 40], 2, 0],
+      ['of 3×3 at a stride', [9, 7, 8, 32], [3, 3, 32, 48], 2, 1],
+      ['of 3×3 at a stride, in groups', [9, 8, 8, 64], [3, 3, 16, 32], 2, 1],
+      ['depthwise', [9, 7, 8, 58], [3, 3, 1, 58], 1, 1],
+      ['depthwise, of few images', [2, 17, 8, 40], [3, 3, 1, 40], 1, 1],
+      ['depthwise at a stride', [9, 7, 8, 116], [3, 3, 1, 116], 2, 1],
+      ['of 3×3', [9, 15, 8, 32], [3, 3, 32, 48], 1, 1],
+      ['of 3×3 with many channels', [20, 8, 8, 144], [3, 3, 144, 160], 1, 1],
+      ['of 3×3 in groups', [9, 15, 8, 128], [3, 3, 32, 64], 1, 1],
+    ])('%s', (_, shape, kernels, stride, padding) => {
+      tf.tidy(() => {
+        const [x, filter] = [random('x', ...shape) as tf.Tensor4D, random('f', ...kernels) as tf.Tensor4D];
+        const c = shape[3] as number;
+        const [scale, offset] = [tf.add(random('s', c), 2), random('o', c)];
+        const running = { mean: random('m', c), variance: tf.add(random('v', c), 2) };
+        const options = { stride, padding, activation: 'relu6' } as const;
+        if (convolving.wayOfNormalised(shape, kernels, options) === undefined) return;
+        const both = (training: boolean) => {
+          const once = (...[a, f, s, o]: tf.Tensor[]) =>
+            ops.normalisedConv2d(
+              a as tf.Tensor4D,
+              f as tf.Tensor4D,
+              { scale: s as tf.Tensor, offset: o as tf.Tensor, ...running },
+              { ...options, training },
+            ) as { y: tf.Tensor; mean: tf.Tensor; variance: tf.Tensor };
+          const apart = (...[a, f, s, o]: tf.Tensor[]) => {
+            const variables = { scale: s as tf.Tensor, offset: o as tf.Tensor, ...running };
+            const images = a as tf.Tensor4D;
+            const { y, ...statistics } = training
+              ? ops.batchNormTrain(images, variables, options)
+              : { y: ops.batchNormEval(images, variables, options), ...running };
+            return { y: ops.conv2d(y, f as tf.Tensor4D, options), ...statistics };
+          };
+          return [once, apart] as const;
+        };
+        const given = [x, filter, scale, offset];
+        for (const training of [true, false]) {
+          const [once, apart] = both(training).map((f) => f(...given)) as [
+            ReturnType<ReturnType<typeof both>[0]>,
+            ReturnType<ReturnType<typeof both>[1]>,
+          ];
+          expectNear(once.y, apart.y, 1e-5);
+          expectNear(once.mean, apart.mean, 1e-6);
+          expectNear(once.variance, apart.variance, 1e-6);
+        }
+        const dy = random('dy', ...both(true)[1](...given).y.shape);
+        const [ours, theirs] = both(true).map((f) => tf.grads((...inputs) => f(...inputs).y)(given, dy));
+        ours?.forEach((tensor, i) => {
+          expectNear(tensor, theirs?.[i] as tf.Tensor, 2e-5);
+        });
+      });
+    });
+
+    it('but not in evaluation where something is differentiated', () => {
+      tf.tidy(() => {
+        const [x, filter] = [random('x', 4, 8, 8, 16) as tf.Tensor4D, random('f', 1, 1, 16, 16) as tf.Tensor4D];
+        const c = { scale: tf.ones([16]), offset: tf.zeros([16]), mean: tf.zeros([16]), variance: tf.ones([16]) };
+        tf.grad((a) => {
+          expect(ops.normalisedConv2d(a as tf.Tensor4D, filter, c, { training: false })).toBeUndefined();
+          return tf.sum(a);
+        })(x);
+      });
+    });
+  },
+);
+
+describe('channels in turn', () => {
+  it.each([6, 7, 58])('of %s and as many, and their halves, with gradients', (c) => {
+    tf.tidy(() => {
+      const [a, b] = [random('a', 3, 2, 5, c) as tf.Tensor4D, random('b', 3, 2, 5, c) as tf.Tensor4D];
+      const plainly = (x: tf.Tensor, y: tf.Tensor) => tf.reshape(tf.stack([x, y], 4), [3, 2, 5, 2 * c]);
+      const dy = random('dy', 3, 2, 5, 2 * c);
+      const inTurn = (x: tf.Tensor, y: tf.Tensor) => ops.interleave(x as tf.Tensor4D, y as tf.Tensor4D);
+      const byHalves = (x: tf.Tensor, y: tf.Tensor) =>
+        tf.concat(ops.shuffledHalves(x as tf.Tensor4D, y as tf.Tensor4D), 3);
+      for (const way of [inTurn, byHalves]) {
+        expect(way(a, b).dataSync()).toEqual(plainly(a, b).dataSync());
+        const wanted = tf.grads(plainly)([a, b], dy);
+        tf.grads(way)([a, b], dy).forEach((tensor, i) => {
+          expect(tensor.dataSync()).toEqual(wanted[i]?.dataSync());
+        });
+      }
+    });
+  });
+});
+
+/** Sums of the bytes of results, and a few of their numbers. */
+const script = `
+import { createHash } from 'node:crypto';
+import * as tf from '@tensorflow/tfjs';
+import { key, uniforms } from './src/core/random.js';
+import { loadEngine } from './src/engine/engine.js';
+import * as ops from './src/engine/ops.js';
+await loadEngine();
+const random = (name, ...shape) => tf.tensor(uniforms(key(name), tf.util.sizeFromShape(shape), 1), shape);
+const hash = createHash('sha256');
+const sizes = [];
+const add = (tensors) => { for (const each of tensors) { hash.update(each.dataSync()); sizes.push(each.dataSync().reduce((sum, one) => sum + Math.abs(one), 0)); } };
+for (const [x, f, stride, padding] of [
+  [[40, 9, 9, 58], [1, 1, 58, 116], 1, 0], [[33, 17, 17, 24], [1, 1, 24, 144], 1, 0], [[5, 16, 16, 32], [3, 3, 32, 64], 2, 1],
+  [[20, 8, 8, 64], [3, 3, 16, 32], 2, 1], [[20, 9, 9, 116], [3, 3, 1, 116], 1, 1], [[3, 16, 16, 96], [3, 3, 1, 96], 2, 1],
+  [[9, 16, 16, 128], [3, 3, 64, 128], 1, 1],
+]) {
+  const c = x[3], images = random('x', ...x), filter = random('f', ...f), scale = tf.add(random('s', c), 2), offset = random('o', c);
+  const running = { mean: tf.zeros([c]), variance: tf.ones([c]) };
+  const plain = (a, b) => ops.conv2d(a, b, { stride, padding });
+  const normalised = (a, b, s, o) => {
+    const variables = { scale: s, offset: o, ...running };
+    const once = ops.normalisedConv2d(a, b, variables, { stride, padding, activation: 'relu', training: true });
+    return once === undefined ? plain(ops.batchNormTrain(a, variables, { activation: 'relu' }).y, b) : once.y;
+  };
+  add([plain(images, filter), ...tf.grads(plain)([images, filter])]);
+  const given = [images, filter, scale, offset];
+  add([normalised(...given), ...tf.grads((a, b, s, o) => tf.add(normalised(a, b, s, o), tf.add(tf.sum(s), tf.sum(o))))(given)]);
+}
+process.stdout.write(JSON.stringify({ hash: hash.digest('hex'), sizes }));
+`;
+
+const results = (environment: Readonly<Record<string, string>>): { hash: string; sizes: number[] } =>
+  JSON.parse(
+    execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', script], {
+      env: { ...process.env, CUDA_VISIBLE_DEVICES: '', ...environment },
+      encoding: 'utf8',
+    }),
+  );
+
+it('results are the same bits with any number of threads', { timeout: 180_000 }, () => {
+  const [one, ...others] = [1, 2, 3].map((threads) => results({ TF_NUM_INTRAOP_THREADS: String(threads) }));
+  for (const other of others) expect(other).toEqual(one);
+});
+
+it('and to rounding the same with AVX2', { timeout: 180_000 }, () => {
+  const [wide, narrow] = [results({}), results({ UNDISTILL_VECTORS: 'avx2' })];
+  wide.sizes.forEach((size, i) => {
+    expect((narrow.sizes[i] as number) / size).toBeCloseTo(1, 4);
+  });
+});
