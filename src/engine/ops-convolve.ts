@@ -50,14 +50,14 @@ const productsValues = (stride: number, padding: number, groups: number): Values
   ...groupsValue(groups),
 });
 
-/** Whether `conv` can do such a convolution, and a norm before it at once is worth it. */
+/** Whether `conv` can do such a convolution. */
 const canConvolve = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],
   [kh = 0, kw, from = 0, to = 0]: readonly number[],
-  { stride, padding }: { readonly stride: number; readonly padding: number },
+  { padding }: { readonly stride: number; readonly padding: number },
 ): boolean =>
-  (kh === 1 || (kh === 3 && stride > 1)) &&
   kh === kw &&
+  kh > 0 &&
   padding < kh &&
   from > 0 &&
   to > 0 &&
@@ -73,27 +73,29 @@ const canConvolve = (
 /** With more weights than these in a kernel of 1, TensorFlow's products are as fast, and they need no memory beside them. */
 const mostWeights = 1 << 17;
 
-/**
- * Whether `conv` does such a convolution, and faster than TensorFlow: one of kernel 1, or of kernel 3 and another stride than 1,
- * on a processor with AVX-512 or AVX2.
- */
-export const convolvesByProducts = (
-  x: readonly number[],
-  filter: readonly number[],
-  places: { readonly stride: number; readonly padding: number },
-): boolean => {
-  const [kernel, , from = 0, to = 0] = filter;
-  return (kernel !== 1 || from * to <= mostWeights) && canConvolve(x, filter, places);
-};
+/** Whether `conv` does such a convolution: of a square kernel, in float32, on a processor with AVX-512 or AVX2. */
+export const convolvesByProducts = canConvolve;
 
-/** In groups, of kernels of 3, it is the gradient to the filter alone for which TensorFlow takes longer, twice as long. */
-const toFilterAlone = (attributes: ConvAttributes): boolean => groupsOf(attributes) > 1 && attributes.filter[0] !== 1;
+/** Kernels of 1, and of 3 at a stride. */
+const isSmall = (kernel: number | undefined, stride: number): boolean => kernel === 1 || (kernel === 3 && stride > 1);
+
+/**
+ * Whether TensorFlow's convolution, and the gradient to the images, are as fast: then only the gradient to the filter is of our
+ * own, whose sums TensorFlow takes in another order with another number of threads.
+ */
+const toFilterAlone = (attributes: ConvAttributes): boolean => {
+  const { filter, stride } = attributes;
+  const [kernel, , from = 0, to = 0] = filter;
+  const groups = groupsOf(attributes);
+  if (groups > 1 && !hasGroups()) return false;
+  return kernel === 1 ? from * to > mostWeights : groups > 1 || !isSmall(kernel, stride);
+};
 
 /** As `conv2d`, by products of matrices. */
 export const conv = operation<ConvAttributes, 'x' | 'filter'>('OwnConv', {
   inputs: ['x', 'filter'],
   forward: (inputs, attributes) => [
-    toFilterAlone(attributes) && hasGroups()
+    toFilterAlone(attributes)
       ? conv2dForward(...(inputs as [tf.Tensor, tf.Tensor]), attributes)
       : execute1('UndistillConv', inputs, productsValues(attributes.stride, attributes.padding, groupsOf(attributes))),
   ],
@@ -105,7 +107,7 @@ export const conv = operation<ConvAttributes, 'x' | 'filter'>('OwnConv', {
     if (roundsToBfloat16()) return theirs;
     return {
       x: () =>
-        toFilterAlone(attributes) && hasGroups()
+        toFilterAlone(attributes)
           ? theirs.x()
           : execute1('UndistillConvToImages', [dy, filter] as tf.Tensor[], { ...values, ...sidesOf(attributes.x) }),
       filter: () => execute1('UndistillConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
@@ -166,7 +168,8 @@ export const wayOfNormalised = (
   if (convolvesDepthwise(x, filter, places)) return 'Depthwise';
   const whole = kernel === 1 && places.stride === 1 && places.padding === 0;
   const inGroups = kernel !== 1 && x[3] !== from;
-  return canConvolve(x, filter, places) && !inGroups && (whole || from % 16 === 0) ? 'Conv' : undefined;
+  if (!isSmall(kernel, places.stride) || inGroups) return undefined;
+  return canConvolve(x, filter, places) && (whole || from % 16 === 0) ? 'Conv' : undefined;
 };
 
 const normalisedValues = ({ way, epsilon, activation, ...attributes }: NormalisedAttributes): Values => ({

@@ -68,6 +68,9 @@ const plainConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddin
   });
 
 const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D => {
+  // A border as wide as the kernel is written into the image: no convolution of ours goes beyond it.
+  if (padding >= Math.min(filter.shape[0], filter.shape[1]))
+    return tf.tidy(() => nativeConv2d(padImage(x, padding), filter, stride, 0));
   const attributes = { stride, padding, x: x.shape };
   if (own.convolvesBfloat16(x.shape, filter.shape, attributes))
     return own.bfloat16Conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
