@@ -149,10 +149,7 @@ describe('images that are made of the victim alone', () => {
       deepInversion({ batch: 2, pictureEvery: 3, label: 'watched' }),
     ];
     const of = planOf({ students, attacks, defenses: [none(), nasty()] });
-    expect(pools(of)).toEqual([
-      'seed-0/none/deepInversion/pool',
-      'seed-0/nasty/deepInversion/pool',
-    ]);
+    expect(pools(of)).toEqual(['seed-0/none/deepInversion/pool', 'seed-0/nasty/deepInversion/pool']);
     const thefts = of.stages.filter(({ work, inputs }) => work.kind === 'steal' && inputs.pool !== undefined);
     expect(thefts.length).toBe(2 * 2 * 2);
     expect(new Set(thefts.map(({ inputs }) => inputs.pool)).size).toBe(2);
