@@ -1,26 +1,14 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { cpus } from 'node:os';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { generating, dafl as theDafl } from '../src/attacks/dafl.js';
 import { type Inversion, inverting, deepInversion as theInversion } from '../src/attacks/deep-inversion.js';
-import { key, uniforms } from '../src/core/random.js';
+import { key } from '../src/core/random.js';
 import { dispose, leaves, type Tree } from '../src/core/tree.js';
-import type { Normalisation } from '../src/data/dataset.js';
 import { type Engine, loadEngine } from '../src/engine/engine.js';
 import { type Execution, executions } from '../src/engine/execution.js';
 import { runner } from '../src/engine/runner.js';
 import { thisProcessor } from '../src/engine/setup/processor.js';
-import { leNet5, leNet5Half } from '../src/models/lenet.js';
-import { mobileNetV2 } from '../src/models/mobilenet-v2.js';
-import type { ImageShape, Network, NetworkPlugin, Variables } from '../src/models/network.js';
-import { plainCnn } from '../src/models/plain-cnn.js';
-import { preResNet } from '../src/models/pre-resnet.js';
-import { resNet } from '../src/models/resnet.js';
-import { resNeXt29 } from '../src/models/resnext.js';
-import { shuffleNetV2 } from '../src/models/shufflenet-v2.js';
+import type { ImageShape, Network, Variables } from '../src/models/network.js';
 import { classifier } from '../src/train/classifier.js';
 import { accuracyBy, evaluationStep } from '../src/train/evaluate.js';
 import type { FitSpec } from '../src/train/fit.js';
@@ -32,6 +20,23 @@ import { type Access, publish } from '../src/train/oracle.js';
 import type { Recipe } from '../src/train/recipe.js';
 import { constant } from '../src/train/schedules.js';
 import { jointFit, phaseFit, roundRobinLabels, type SynthesisContext } from '../src/train/synthesis.js';
+import {
+  cnn,
+  describe,
+  leNet,
+  leNetHalf,
+  median,
+  mobileNet,
+  type Net,
+  normalisationOf,
+  openPython,
+  preResNet20,
+  resNet18,
+  resNet34,
+  resNeXt,
+  shuffleNet,
+  someImages,
+} from './common.js';
 
 const usage = `npm run bench -- [--torch PYTHON] [--rounds N] [--only TEXT] [--threads N] [--execution HOW] [--memory STEPS]
 
@@ -45,12 +50,6 @@ ratios. Under "batches", the share of a training step in which its images are fe
 --memory STEPS: instead, this process's memory over so many steps of training a LeNet-5, or of the first row of --only.`;
 
 type Precision = 'float32' | 'tf32' | 'bfloat16';
-
-interface Net {
-  readonly net: NetworkPlugin;
-  /** The name by which PyTorch's side knows the net. */
-  readonly name: string;
-}
 
 interface Row extends Net {
   readonly kind: 'train' | 'evaluate' | 'synthesise';
@@ -69,18 +68,6 @@ type Attack =
 
 /** The generator's, and the student's training. */
 type DaflSettings = Omit<Parameters<typeof generating>[0], 'batch'> & Pick<Recipe, 'optimizer' | 'schedule'>;
-
-const colour: ImageShape = { height: 32, width: 32, channels: 3 };
-const grey: ImageShape = { height: 32, width: 32, channels: 1 };
-const resNet18 = { net: resNet(18), name: 'resNet18', image: colour };
-const resNet34 = { net: resNet(34), name: 'resNet34', image: colour };
-const preResNet20 = { net: preResNet(20), name: 'preResNet20', image: colour };
-const resNeXt = { net: resNeXt29(), name: 'resNeXt29', image: colour };
-const mobileNet = { net: mobileNetV2(), name: 'mobileNetV2', image: colour };
-const shuffleNet = { net: shuffleNetV2(), name: 'shuffleNetV2', image: colour };
-const cnn = { net: plainCnn(), name: 'plainCnn', image: colour };
-const leNet = { net: leNet5(), name: 'leNet5', image: grey };
-const leNetHalf = { net: leNet5Half(), name: 'leNet5Half' };
 
 const train = { kind: 'train', precision: 'float32' } as const;
 const evaluate = { kind: 'evaluate', precision: 'float32', batch: 500 } as const;
@@ -141,34 +128,8 @@ const rowsFor = ({ class: kind }: Engine): readonly Row[] => {
   return multipliesBfloat16() ? [...onProcessor, ...narrow] : onProcessor;
 };
 
-const median = (values: readonly number[]): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? Number.NaN;
-  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
-};
-
-const normalisationOf = ({ channels }: ImageShape): Normalisation => ({
-  mean: Array(channels).fill(0.5),
-  std: Array(channels).fill(0.25),
-});
-
-const imagesFor = ({ image, batch, kind, steps }: Row): ImageSet => {
-  const count = kind === 'train' ? 4 * batch : steps * batch;
-  const size = image.height * image.width * image.channels;
-  return {
-    examples: {
-      images: Uint8Array.from(uniforms(key('images'), count * size, 128), (value) => value + 128),
-      labels: Uint8Array.from({ length: count }, (_, i) => i % 10),
-      count,
-    },
-    indices: Int32Array.from({ length: count }, (_, i) => i),
-    shape: image,
-    normalisation: normalisationOf(image),
-    augmentation: image.channels === 1 ? { crop: 0, flip: false } : { crop: 4, flip: true },
-    labelled: true,
-  };
-};
+const imagesOf = ({ image, batch, kind, steps }: Row): ImageSet =>
+  someImages(image, kind === 'train' ? 4 * batch : steps * batch);
 
 interface Subject {
   /** How many images it sees. */
@@ -238,7 +199,7 @@ const trainer = (row: Row): Subject => {
         network: net.build(image, 10),
         recipe: { epochs: 1, batch, optimizer, schedule: constant(0.01), precision },
       },
-      data: imagesFor(row),
+      data: imagesOf(row),
       loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels) }),
     }),
   );
@@ -282,7 +243,7 @@ const synthesiser = (attack: Attack, { net, image, batch, steps }: Row): Subject
 
 const evaluator = (row: Row): Subject => {
   const network = row.net.build(row.image, 10);
-  const data = imagesFor(row);
+  const data = imagesOf(row);
   const running = runner(
     evaluationStep(network, data, (state: Variables) => state),
     {},
@@ -313,37 +274,18 @@ interface Answer {
   readonly failed: Readonly<Record<string, string>>;
 }
 
-/** A Python process that answers a line for a line. */
 const openTorch = async (python: string, threads: number) => {
-  const script = fileURLToPath(new URL('pytorch.py', import.meta.url));
-  const child: ChildProcess = spawn(python, [script], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, BENCH_THREADS: String(threads), OMP_NUM_THREADS: String(threads) },
-  });
-  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
-  const answer = async <T>(): Promise<T> => {
-    const line = await lines.next();
-    if (line.done) throw new Error(`${python} ended: does it have PyTorch? (${python} -m pip install torch)`);
-    return JSON.parse(line.value) as T;
-  };
-  const { version, device } = await answer<{ version: string; device: string }>();
+  const { ask, ...about } = await openPython<{ version: string; device: string }>(python, 'pytorch.py', threads);
   return {
-    version,
-    device,
+    ...about,
     time: ({ name, batch, steps, kind, precision, attack }: Row, among: readonly string[]): Promise<Answer> => {
       const told = attack?.name === 'dafl' ? { ...attack, student: attack.student.name } : attack;
-      const request = { net: name, batch, steps, kind, precision, attack: told, modes: among };
-      child.stdin?.write(`${JSON.stringify(request)}\n`);
-      return answer();
+      return ask({ net: name, batch, steps, kind, precision, attack: told, modes: among });
     },
-    close: () => child.stdin?.end(),
   };
 };
 
 type Torch = Awaited<ReturnType<typeof openTorch>>;
-
-const describe = (engine: Engine): string =>
-  `${engine.class} ${engine.version}, ${engine.threads} threads, ${cpus()[0]?.model ?? 'unknown processor'}, ${engine.gpus.join(', ') || 'no graphics card'}`;
 
 /** Images per second, and how many times as many as the fastest of the others in the same round's turn. */
 const measure = async (row: Row, rounds: number, torch: Torch | undefined, among: readonly string[]) => {

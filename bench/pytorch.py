@@ -62,10 +62,10 @@ def normalise(images):
 class Training(nn.Module):
     """Loss, and loss and hits to be summed, of the images at an index."""
 
-    def __init__(self, net, images, labels, autocast):
+    def __init__(self, net, images, labels, autocast, augmented=True):
         super().__init__()
         self.net, self.autocast = net, autocast
-        self.augmented = images.shape[1] == 3
+        self.augmented = augmented and images.shape[1] == 3
         if self.augmented:
             images = F.pad(images, (BORDER,) * 4)
         # As buffers the data have addresses that CUDA graphs rely on; else each step would copy them.

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, showFailure } from '../core/errors.js';
 import { counted } from '../core/text.js';
@@ -226,26 +227,35 @@ const untilStopped = async (
   }
 };
 
+/** How many times as long as tables took to be written they are then left alone: of many cells they take their time. */
+const restAfterTables = 3;
+
 /** Writes the tables while a run goes on, so that a killed one leaves what it had. */
 const tableWriter = (folder: string, prepared: Prepared, store: Store, outcomes: ReadonlyMap<string, Outcome>) => {
   let last: Promise<unknown> = Promise.resolve();
   let waiting = false;
+  let took = 0;
+  const ending = new AbortController();
+  const rest = () => sleep(restAfterTables * took, undefined, { signal: ending.signal }).catch(() => undefined);
   const write = async (): Promise<Matrix> => {
+    const began = performance.now();
     const matrix = await collect(prepared, store, new Map(outcomes));
     await writeMatrix(folder, matrix);
+    took = performance.now() - began;
     return matrix;
   };
   return {
-    /** Once more after what is being written. A failure shows when the tables are written at the end. */
+    /** Once more after what is being written, and a rest. A failure shows when the tables are written at the end. */
     soon: (): void => {
       if (waiting) return;
       waiting = true;
-      last = last.then(() => {
+      last = last.then(rest).then(() => {
         waiting = false;
         return write().catch(() => undefined);
       });
     },
     now: async (): Promise<Matrix> => {
+      ending.abort();
       await last;
       return write();
     },

@@ -7,7 +7,7 @@ import type { Dataset, DatasetPlugin } from '../data/dataset.js';
 import { toColour } from '../data/images.js';
 import { onlyImages } from '../data/pixels.js';
 import { resizeBilinear } from '../data/resize.js';
-import { shareOf, split, subset } from '../data/subset.js';
+import { type Split, shareOf, split, subset } from '../data/subset.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Learner } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
@@ -74,11 +74,20 @@ const heldOut = (of: DataInUse, indices: Int32Array): ImageSet => ({
   augmentation: noAugmentation,
 });
 
+/** What was chosen before, by the labels of a training set: an order of all its images takes its time. */
+const chosen = new WeakMap<object, Map<string, Split>>();
+
 /** The training images in use and which of them are held out: the same for every stage and seed of an experiment. */
-const inUse = ({ data, experiment: { fraction, validation } }: DataInUse) => {
-  const { labels } = data.train;
+const inUse = (of: DataInUse): Split => {
+  const { fraction, validation } = of.experiment;
+  const { labels } = of.data.train;
+  const shares = `${fraction} ${validation}`;
+  const known = chosen.get(labels)?.get(shares);
+  if (known !== undefined) return { train: known.train.slice(), validation: known.validation.slice() };
   const among = subset(labels, { fraction, how: 'stratified', seed: 'in use' });
-  return split(labels, validation, key('validation'), among);
+  const made = split(labels, validation, key('validation'), among);
+  chosen.set(labels, (chosen.get(labels) ?? new Map()).set(shares, made));
+  return inUse(of);
 };
 
 /** How many images of a training set an experiment trains on, and how many it holds out. */

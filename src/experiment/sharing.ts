@@ -8,11 +8,20 @@ export interface Sharing {
   readonly stages: readonly Stage[];
 }
 
+/** By the stages of a plan: each of its thefts asks for them. */
+const known = new WeakMap<Plan['stages'], readonly Sharing[]>();
+
 /**
  * The thefts of a plan by what they can be seen to ask; only where several ask the same. What two of them ask in truth
  * shows when they run: a victim may be asked about images that a plugin makes of its own.
  */
 export const sharings = ({ stages }: Pick<Plan, 'stages'>): readonly Sharing[] => {
+  const found = known.get(stages) ?? sharingsOf(stages);
+  known.set(stages, found);
+  return found;
+};
+
+const sharingsOf = (stages: Plan['stages']): readonly Sharing[] => {
   const labels = new Map(stages.map(({ id, label }) => [id, label]));
   const groups = new Map<string, Stage[]>();
   for (const stage of stages) {

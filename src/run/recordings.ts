@@ -18,7 +18,7 @@ import type { Plan, Stage } from '../experiment/plan.js';
 import { type Sharing, sharings } from '../experiment/sharing.js';
 import type { Recorded, Recordings } from '../train/recordings.js';
 import { imagesAsked } from './steps.js';
-import { answersIn, stagesIn } from './store.js';
+import { answersIn, isThere } from './store.js';
 import type { RunEnvironment } from './types.js';
 
 export interface RecordingsOptions {
@@ -92,9 +92,9 @@ export const recordingsOf = async (
   const { read, write } = openRecordings(answersIn(store.root), { limit, say });
   const sharing = sharings(plan).find(({ stages }) => stages.includes(stage));
   if (sharing === undefined || bytesOfAnswers(sharing, plan, data) > limit) return { read };
-  const stored = await stagesIn(store.root);
-  const isSaving = sharing.stages.some(({ id }) => id !== stage.id && stored.get(id)?.state !== 'finished');
-  return isSaving ? { read, write } : { read };
+  const others = sharing.stages.filter(({ id }) => id !== stage.id);
+  const finished = await Promise.all(others.map(({ id }) => isThere(join(store.root, id))));
+  return finished.includes(false) ? { read, write } : { read };
 };
 
 /** Of all that thefts ask together, where that can be told beforehand; else 0. */

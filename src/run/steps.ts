@@ -1,17 +1,21 @@
 import { ownsAShare } from '../attacks/attack.js';
+import { batchesPerEpoch } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
-import { allImages, ownedImages, stepsPerPass } from '../experiment/data-access.js';
+import { shareOf } from '../data/subset.js';
+import { countInUse } from '../experiment/data-access.js';
 import type { Plan, Stage } from '../experiment/plan.js';
+import type { Learner } from '../train/recipe.js';
 
 /** Steps of a training stage; undefined where its plugin decides. */
 export const stepsOf = ({ work }: Stage, plan: Plan, data: Dataset): number | undefined => {
-  const of = { data, experiment: plan.experiment };
-  if (work.kind === 'teacher' || work.kind === 'protect') {
-    return work.learner.recipe.epochs * stepsPerPass(allImages(of).train, work.learner);
-  }
-  if (work.kind !== 'steal' || !ownsAShare(work.attack.data)) return undefined;
-  const images = work.attack.params.steps === 'same' ? allImages(of) : ownedImages(of, work.attack.data, work.seed);
-  return work.student.recipe.epochs * stepsPerPass(images.train, work.student);
+  // Counted, not chosen: every stage asks it of all that ask a victim the same.
+  const { train } = countInUse(data.train.count, plan.experiment);
+  const stepsOn = (images: number, { recipe: { epochs, batch } }: Learner) => epochs * batchesPerEpoch(images, batch);
+  if (work.kind === 'teacher' || work.kind === 'protect') return stepsOn(train, work.learner);
+  if (work.kind !== 'steal') return undefined;
+  const { data: owned, params } = work.attack;
+  if (!ownsAShare(owned)) return undefined;
+  return stepsOn(params.steps === 'same' ? train : shareOf(owned.fraction, train), work.student);
 };
 
 /** Images about which a theft asks its victim, at most, where a plan tells; else 0. */
