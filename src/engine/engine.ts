@@ -6,7 +6,6 @@ import * as tf from '@tensorflow/tfjs';
 import { attempt, FailureError, failure, orFail, orThrow, type Result, type Task } from '../core/errors.js';
 import type { Binding } from './backend.js';
 import type { CardPrecision, Execution } from './execution.js';
-import { steadyKernels } from './ops-native.js';
 import { type Choice, chooseEngine } from './setup/choice.js';
 import { findEngine, KERNELS, QUIET } from './setup/folder.js';
 import { type InstallOptions, installEngine } from './setup/install.js';
@@ -17,6 +16,7 @@ import { thisProcessor, vectorLevel } from './setup/processor.js';
 import { quietly } from './setup/quiet.js';
 import { bundled, packageFolder, prebuiltBinding } from './setup/tfjs-node.js';
 import { recipeFor } from './setup/wheels.js';
+import { steadyArithmetic } from './steady.js';
 
 /** What the numbers run on. */
 export interface Engine {
@@ -192,7 +192,7 @@ const loadNative = async (
   tf.registerBackend('tensorflow', () => new Backend(binding, 'tensorflow'), 3);
   await tf.setBackend('tensorflow');
   await tf.ready();
-  steadyKernels();
+  steadyArithmetic();
   const cuda = binding.isUsingGpuDevice();
   return {
     class: cuda ? 'tensorflow-cuda' : 'tensorflow-cpu',

@@ -45,6 +45,20 @@ const processorMultiplies = capability(
   /has neither AVX-512 nor AVX2/,
 );
 
+export const multiplies = processorMultiplies;
+
+/** Two matrices' product. */
+export const product = (a: tf.Tensor, b: tf.Tensor): tf.Tensor => {
+  const [m = 0, k = 0] = a.shape;
+  const n = b.shape[1] as number;
+  const found = execute1(
+    'UndistillConv',
+    [tf.reshape(a, [m, 1, 1, k]), tf.reshape(b, [1, 1, k, n])],
+    productsValues(1, 0, 1),
+  );
+  return tf.reshape(found, [m, n]);
+};
+
 const productsValues = (stride: number, padding: number, groups: number): Values => ({
   ...placesOf({ stride, padding }),
   ...groupsValue(groups),

@@ -328,7 +328,17 @@ export const add = operation<object, 'a' | 'b'>('Add', {
   gradient: ([dy]) => ({ a: () => (dy as tf.Tensor).clone(), b: () => (dy as tf.Tensor).clone() }),
 });
 
-const matMul = (a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor =>
+type MatMul<Result> = (a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean) => Result;
+
+let longProduct: MatMul<tf.Tensor | undefined> = () => undefined;
+
+/** Has dense layers multiply by this where it gives a result. */
+export const longProductsBy = (by: typeof longProduct): void => {
+  longProduct = by;
+};
+
+const matMul: MatMul<tf.Tensor> = (a, b, transposeA, transposeB) =>
+  longProduct(a, b, transposeA, transposeB) ??
   product('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } });
 
 /** x [n, in] · weight [in, out] + bias [out]. */

@@ -430,6 +430,9 @@ export const upsampledConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D): tf.Tensor4
   const [n, h, w, c] = x.shape;
   if (own.convolves3x3([n, 2 * h, 2 * w, c], filter.shape, { stride: 1, padding: 1 }))
     return own.conv3x3({ x, filter }, { upsampled: true })[0] as tf.Tensor4D;
+  // Of few channels, by what gives the same bits with any number of threads.
+  if (convolving.convolvesByProducts([n, 2 * h, 2 * w, c], filter.shape, { stride: 1, padding: 1 }))
+    return tf.tidy(() => nativeConv2d(upsample(x), filter, 1, 1));
   const enlarging = enlargingFilter(filter);
   const output = [n, 2 * h, 2 * w, filter.shape[3]];
   const [y] = native.conv2dTransposed({ x, filter: enlarging }, { output, filter: enlarging.shape });
