@@ -190,7 +190,7 @@ export const deepInversion = defineAttack({
     return {
       name: 'adaptiveDeepInversion',
       synthesises: true,
-      refuses: (victim, student) => refusal([victim, student], labels ?? [], settings),
+      refuses: (victim, student) => refusal(scale === 0 ? [victim] : [victim, student], labels ?? [], settings),
       steal: (victim, student, context) =>
         distillFromPool(
           inverting(settings, scale),

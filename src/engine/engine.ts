@@ -20,7 +20,7 @@ import { steadyArithmetic } from './steady.js';
 
 /** What the numbers run on. */
 export interface Engine {
-  /** Part of every result's identity: equal seeds give equal bits only within one class, version and number of threads. */
+  /** Part of every result's identity: equal seeds give equal bits only within one class and version. */
   readonly class: 'tensorflow-cpu' | 'tensorflow-cuda' | 'tfjs-cpu';
   /** TensorFlow's version; tfjs's for the pure-JavaScript engine. */
   readonly version: string;
@@ -44,7 +44,7 @@ export const defaultExecution = (of: Engine['class']): Execution =>
   of === 'tensorflow-cuda' ? 'xla' : of === 'tensorflow-cpu' ? 'graph' : 'eager';
 
 /**
- * What a result's bits depend on besides TensorFlow's version and threads: the engine's class, the source of our own
+ * What a result's bits depend on besides TensorFlow's version: the engine's class, the source of our own
  * operations, the processor's vector extensions and XLA; eager steps and graphs give the same bits. It is part of every
  * stage's identity, so that a store made on a machine with AVX-512 and read on one with AVX2 gives other stages, and what
  * the first has made is neither taken nor overwritten.

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { sha256 } from '../core/hash.js';
-import type { Key } from '../core/random.js';
+import { type Key, key, uniforms } from '../core/random.js';
 import { dispose, entries, type Tree } from '../core/tree.js';
 import { derivationOf } from '../engine/derivation.js';
 import { engine } from '../engine/engine.js';
@@ -72,7 +72,7 @@ export const answered = <
   { victim }: { readonly victim?: Victim<A> | undefined },
   steps: Steps<Frozen, State, Batch, Data>,
   {
-    key,
+    key: own,
     source,
     recordings,
   }: {
@@ -87,6 +87,7 @@ export const answered = <
   if (recordings === undefined || net === undefined || engine().execution === 'xla')
     return { run: (_, calls) => runner.run(calls), flush: () => undefined, replayed: () => 0 };
 
+  const { classes } = victim as Victim<'label'>;
   let replayed = 0;
   const questions = new Map<string, Question | undefined>();
   const kept = keeper(recordings);
@@ -96,7 +97,8 @@ export const answered = <
     if (!questions.has(form)) {
       const state = runner.read();
       try {
-        questions.set(form, askedBy(steps, { net, key, source, frozen: frame.frozen }, state, call));
+        const about = { net, classes, key: own, source, frozen: frame.frozen };
+        questions.set(form, askedBy(steps, about, state, call));
       } finally {
         dispose(state);
       }
@@ -106,7 +108,7 @@ export const answered = <
 
   const recording = runner.also<Batch, Noted & { readonly given: readonly tf.Tensor2D[] }>(
     (given, state, batch, inputs) => {
-      const { answering, heard, forget } = listening();
+      const { answering, heard, forget } = listening((_, net) => net());
       try {
         const taken = stepOf(answering)(given, state, batch, inputs);
         return { state: taken.state, metrics: { ...taken.metrics, given: heard.map(({ logits }) => logits.clone()) } };
@@ -260,16 +262,23 @@ interface Heard {
   readonly logits: tf.Tensor2D;
 }
 
-/** The net answers, and what it was asked and gave is kept from every scope that it was asked in. */
-const listening = () => {
+/** Something answers, and what it was asked and gave is kept from every scope that it was asked in. */
+const listening = (answer: (pixels: tf.Tensor4D, net: () => tf.Tensor2D, number: number) => tf.Tensor2D) => {
   const heard: Heard[] = [];
   const answering: Answering = (pixels, net) => {
-    const logits = net();
+    const logits = answer(pixels, net, heard.length);
     heard.push({ pixels: tf.keep(pixels.clone()), logits: tf.keep(logits.clone()) });
     return logits;
   };
   return { answering, heard, forget: () => dispose(heard.map(({ pixels, logits }) => [pixels, logits])) };
 };
+
+/**
+ * In place of an answer, where it only counts what is asked: numbers that nobody else uses, so that a question which is
+ * made of an answer is another one than a question of constants.
+ */
+const standIn = ({ shape: [rows] }: tf.Tensor4D, classes: number, number: number): tf.Tensor2D =>
+  tf.tensor2d(uniforms(key('answer').split(number), rows * classes, 1), [rows, classes]);
 
 /**
  * What a step asks; undefined where it asks nothing, or something that depends on the student, on what a defence
@@ -279,17 +288,24 @@ const askedBy = <Frozen extends Tree, State extends Tree, Batch extends Tree, Da
   { frame, stepOf }: Steps<Frozen, State, Batch, Data>,
   {
     net,
-    key,
+    classes,
+    key: own,
     source,
     frozen,
-  }: { readonly net: string; readonly key: Key; readonly source: Source<Batch, Data>; readonly frozen: Tree },
+  }: {
+    readonly net: string;
+    readonly classes: number;
+    readonly key: Key;
+    readonly source: Source<Batch, Data>;
+    readonly frozen: Tree;
+  },
   state: Whole<State>,
   { batch, inputs }: Call<Batch>,
 ): Question | undefined => {
   let shapes: Question['shapes'] = [];
   const given = { frame, state, batch, inputs };
   const derived = derivationOf(given as Tree as typeof given & Tree, (copies) => {
-    const { answering, heard, forget } = listening();
+    const { answering, heard, forget } = listening((pixels, _, number) => standIn(pixels, classes, number));
     try {
       const taken = copies as typeof given;
       tf.tidy(() => void stepOf(answering)(taken.frame, taken.state, taken.batch, taken.inputs));
@@ -302,7 +318,7 @@ const askedBy = <Frozen extends Tree, State extends Tree, Batch extends Tree, Da
   if (derived === undefined || shapes.length === 0) return undefined;
   const known = derived.inputs.map((path) => identityAt(path, { source, frozen }));
   if (known.includes(undefined)) return undefined;
-  return { id: questionOf(net, key.path, derived.hash, known), shapes };
+  return { id: questionOf(net, own.path, derived.hash, known), shapes };
 };
 
 /** What an input of a step holds, in a word; undefined where that is not known, or changes with the student. */

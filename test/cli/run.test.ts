@@ -144,6 +144,13 @@ describe('a run that is killed', () => {
 });
 
 describe('several processes', () => {
+  it('are shared out by themselves, with the same numbers on two threads as on one', async () => {
+    const { code, out, err } = await at.undistill(['run', 'tiny.ts', '--threads', '2', '--out', 'auto/tiny']);
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toContain('2 threads');
+    expect(lasting(await at.matrix('auto/tiny'))).toEqual(lasting(await at.matrix('whole/tiny')));
+  });
+
   it('are the same as one: --jobs 2', async () => {
     const { code, out } = await at.undistill(run('jobs/tiny', '--jobs', '2'));
     expect(out).toContain('2 jobs of tensorflow');
