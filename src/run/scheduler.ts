@@ -1,6 +1,6 @@
 import { type Failure, FailureError, failure, toFailure } from '../core/errors.js';
 import { unique } from '../core/lists.js';
-import type { Plan, Stage } from '../experiment/plan.js';
+import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
 import type { Sharing } from '../experiment/sharing.js';
 import type { Crew } from './crew.js';
 import { type Executor, readLocally } from './executor.js';
@@ -32,7 +32,7 @@ export interface Order {
 }
 
 /**
- * Executes what the store lacks; what most waits for is begun first. A stage that fails is an outcome like any other
+ * Executes what the store lacks: first what is over in a moment, then what most waits for. A stage that fails is an outcome like any other
  * and only those that need it are skipped. Rejects with a `FailureError` when the run as a whole cannot go on:
  * interrupted, or the disk refuses.
  */
@@ -108,6 +108,8 @@ const queueOf = ({ stages }: Plan, { seconds = () => undefined, sharing = [] }: 
   const path = longestPaths(stages, takers, seconds);
   const place = new Map(stages.map((stage, i) => [stage, i]));
   const isBefore = (a: Stage, b: Stage): boolean => {
+    // What is over in a moment fills a cell of the matrix, or lets something begin.
+    if (takesLong(a.work) !== takesLong(b.work)) return takesLong(b.work);
     const longer = (path.get(a) as number) - (path.get(b) as number);
     return longer > 0 || (longer === 0 && (place.get(a) as number) < (place.get(b) as number));
   };

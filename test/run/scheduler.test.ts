@@ -24,7 +24,12 @@ const planOf = (needs: Readonly<Record<string, readonly string[]>>): Plan =>
   ({
     stages: Object.entries(needs).map(
       ([id, inputs]) =>
-        ({ id, label: id, inputs: Object.fromEntries(inputs.map((input) => [input, input])) }) as unknown as Stage,
+        ({
+          id,
+          label: id,
+          work: { kind: id.startsWith('quick') ? 'measure' : 'steal' },
+          inputs: Object.fromEntries(inputs.map((input) => [input, input])),
+        }) as unknown as Stage,
     ),
   }) as unknown as Plan;
 
@@ -180,6 +185,12 @@ describe('a run', () => {
     // d is a longer way from its end than b and c, also where it is written last.
     await run(planOf({ a: [], b: [], c: ['b'], d: [], e: ['d'], f: ['e'] }), store, crewOf(executor), silent);
     expect(ran).toEqual(['d', 'b', 'e', 'a', 'c', 'f']);
+  });
+
+  it('fills cells as it goes: what is over in a moment is not left to the end', async () => {
+    const { executor, ran } = instant();
+    await run(planOf({ a: [], b: [], quickA: ['a'], quickB: ['b'] }), store, crewOf(executor), silent);
+    expect(ran).toEqual(['a', 'quickA', 'b', 'quickB']);
   });
 
   it('begins with what takes longest, where that is known', async () => {
