@@ -412,6 +412,7 @@ it('gradients of an unwanted input are not computed', () => {
   } finally {
     backend.executeMultipleOutputs = original;
   }
-  expect(names).toContain('Conv2DBackpropFilter');
-  expect(names).not.toContain('Conv2DBackpropInput');
+  // TensorFlow's or our own.
+  expect(names.filter((name) => /ToFilter|BackpropFilter/.test(name)).length).toBe(1);
+  expect(names.filter((name) => /ToImages|BackpropInput/.test(name))).toEqual([]);
 });
