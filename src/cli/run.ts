@@ -19,7 +19,7 @@ import { type Executor, localExecutor } from '../run/executor.js';
 import { forecast } from '../run/forecast.js';
 import { gitState } from '../run/git.js';
 import type { Outcome } from '../run/record.js';
-import { bytesOfAnswers } from '../run/recordings.js';
+import { isRecorded } from '../run/recordings.js';
 import { type RunEvent, run } from '../run/scheduler.js';
 import { stepsOf } from '../run/steps.js';
 import { openStore, type Store, stagesIn, writeWhole } from '../run/store.js';
@@ -123,7 +123,7 @@ const runOne = async (
   const tables = tableWriter(folders.run, prepared, store, outcomes);
   const expected = await expectedOf(environment, chosen, out);
   const tell = progressReporter(out, chosen, expected);
-  const sharing = sharings(plan).filter((group) => bytesOfAnswers(group, plan, prepared.data) <= (answers ?? -1));
+  const sharing = sharings(plan).filter((group) => isRecorded(group, environment));
   const order = { seconds: expected, sharing };
   const failed = await untilStopped(stop, out, async () => {
     const telling = (event: RunEvent): void => {

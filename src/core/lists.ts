@@ -21,3 +21,6 @@ export const grouped = <Key, Value>(
   }
   return groups;
 };
+
+/** The one in the middle of their order, the upper of two; 0 of none. */
+export const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;

@@ -26,6 +26,12 @@ export const map = <T extends Tree>(tree: T, f: (leaf: tf.Tensor, path: string) 
   ) as unknown as T;
 };
 
+/** The tree with other leaves, in the order of its entries. */
+export const filled = <T extends Tree>(form: T, values: readonly tf.Tensor[]): T => {
+  const byPath = new Map(entries(form).map(([path], i) => [path, values[i] as tf.Tensor]));
+  return map(form, (_, path) => byPath.get(path) as tf.Tensor);
+};
+
 /** A copy whose tensors are disposed of independently of the original's. */
 export const clone = <T extends Tree>(tree: T): T => map(tree, (leaf) => leaf.clone());
 

@@ -2,6 +2,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { cacheFolder } from '../core/cache-folder.js';
+import { median } from '../core/lists.js';
 import * as tree from '../core/tree.js';
 import { backend, type Raw, underXla } from './backend.js';
 import { eager } from './eager.js';
@@ -109,7 +110,7 @@ export const compile = <
     // TensorFlow does not run a graph for nothing.
     if (leaves.length === 0) return form;
     const values = (session as Session).run([], [], reading(leaves.map((_, i) => fixed + i)));
-    return filled(form, values);
+    return tree.filled(form, values);
   };
 
   const close = (): void => {
@@ -189,7 +190,7 @@ export const compile = <
     const values = open().run(feeds, feedNames(used), fetchNames(used));
     values.pop()?.dispose();
     const count = program.metrics.length;
-    return calls.map((_, i) => filled(metrics as M, values.slice(i * count, (i + 1) * count)));
+    return calls.map((_, i) => tree.filled(metrics as M, values.slice(i * count, (i + 1) * count)));
   };
 
   /** Takes several steps of one form that was traced before. */
@@ -204,7 +205,7 @@ export const compile = <
     if (timed === undefined || typeof wanted === 'number') return;
     timed.push(milliseconds);
     if (timed.length < timedSteps) return;
-    stride = wanted(timed.sort((a, b) => a - b)[timedSteps >> 1] as number);
+    stride = wanted(median(timed));
     timed = undefined;
     // The graph is opened again, with the longer calls in it.
     if (stride > 1) held = takeOut();
@@ -327,12 +328,6 @@ export const compile = <
 
 const firstLine = (error: unknown): string => String((error as Error).message ?? error).split('\n')[0] as string;
 
-/** The tree with other leaves, in the order of its entries. */
-const filled = <T extends tree.Tree>(form: T, values: readonly tf.Tensor[]): T => {
-  const byPath = new Map(tree.entries(form).map(([path], i) => [path, values[i] as tf.Tensor]));
-  return tree.map(form, (_, path) => byPath.get(path) as tf.Tensor);
-};
-
 const variant = (program: Program, repeat: number, xla: boolean): Program => ({
   ...program,
   name: `${program.name}${repeat === 1 ? '' : `times${repeat}`}${xla ? 'xla' : ''}`,
@@ -393,7 +388,7 @@ const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tre
       let at = 0;
       const given = <T extends tree.Tree>(form: T, count: number): T => {
         at += count;
-        return filled(form, copies.slice(at - count, at));
+        return tree.filled(form, copies.slice(at - count, at));
       };
       const [f, s, b] = [given(frozen, fixed), given(state, moving), given(call.batch, parts[2]?.length ?? 0)];
       const inputs = given(call.inputs, parts[3]?.length ?? 0);

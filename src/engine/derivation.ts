@@ -25,10 +25,7 @@ export const derivationOf = <Inputs extends tree.Tree>(
   try {
     const { result, trace: noted } = trace(
       named.map(([, leaf]) => leaf),
-      (copies) => {
-        const byPath = new Map(named.map(([path], i) => [path, copies[i] as tf.Tensor]));
-        return body(tree.map(inputs, (_, path) => byPath.get(path) as tf.Tensor));
-      },
+      (copies) => body(tree.filled(inputs, copies)),
       (results) => results,
     );
     tree.dispose(result);

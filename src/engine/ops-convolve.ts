@@ -40,12 +40,10 @@ const sidesOf = ([, height = 0, width = 0]: readonly number[]): Values => ({
 const groupsOf = ({ x, filter }: ConvAttributes): number => (x[3] as number) / (filter[2] as number);
 
 /** Whether the processor has AVX-512 or AVX2, one of which `conv` needs. */
-const processorMultiplies = capability(
+export const multiplies = capability(
   () => execute1('UndistillConv', [tf.zeros([1, 4, 4, 16]), tf.zeros([1, 1, 16, 16])], productsValues(1, 0, 1)),
   /has neither AVX-512 nor AVX2/,
 );
-
-export const multiplies = processorMultiplies;
 
 /** Two matrices' product. */
 export const product = (a: tf.Tensor, b: tf.Tensor): tf.Tensor => {
@@ -64,8 +62,8 @@ const productsValues = (stride: number, padding: number, groups: number): Values
   ...groupsValue(groups),
 });
 
-/** Whether `conv` can do such a convolution. */
-const canConvolve = (
+/** Whether `conv` does such a convolution: of a square kernel, in float32, on a processor with AVX-512 or AVX2. */
+export const convolvesByProducts = (
   [n = 0, h = 0, w = 0, c = 0]: readonly number[],
   [kh = 0, kw, from = 0, to = 0]: readonly number[],
   { padding }: { readonly stride: number; readonly padding: number },
@@ -82,13 +80,10 @@ const canConvolve = (
   Math.min(h, w) + 2 * padding >= kh &&
   !roundsToBfloat16() &&
   hasOwn() &&
-  processorMultiplies();
+  multiplies();
 
 /** With more weights than these in a kernel of 1, TensorFlow's products are as fast, and they need no memory beside them. */
 const mostWeights = 1 << 17;
-
-/** Whether `conv` does such a convolution: of a square kernel, in float32, on a processor with AVX-512 or AVX2. */
-export const convolvesByProducts = canConvolve;
 
 /** Kernels of 1, and of 3 at a stride. */
 const isSmall = (kernel: number | undefined, stride: number): boolean => kernel === 1 || (kernel === 3 && stride > 1);
@@ -183,7 +178,7 @@ export const wayOfNormalised = (
   const whole = kernel === 1 && places.stride === 1 && places.padding === 0;
   const inGroups = kernel !== 1 && x[3] !== from;
   if (!isSmall(kernel, places.stride) || inGroups) return undefined;
-  return canConvolve(x, filter, places) && (whole || from % 16 === 0) ? 'Conv' : undefined;
+  return convolvesByProducts(x, filter, places) && (whole || from % 16 === 0) ? 'Conv' : undefined;
 };
 
 const normalisedValues = ({ way, epsilon, activation, ...attributes }: NormalisedAttributes): Values => ({

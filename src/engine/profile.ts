@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs';
+import { median } from '../core/lists.js';
 import * as tree from '../core/tree.js';
 import { type Binding, backend } from './backend.js';
 import { type Call, type Step, take } from './step.js';
@@ -48,8 +48,7 @@ export const profile = <
       const { result, trace: noted } = trace(
         named.map(([, leaf]) => leaf),
         (copies) => {
-          const byPath = new Map(named.map(([path], at) => [path, copies[at] as tf.Tensor]));
-          const again = tree.map(given as tree.Tree, (_, path) => byPath.get(path) as tf.Tensor) as typeof given;
+          const again = tree.filled(given as tree.Tree, copies) as typeof given;
           return take(step, again.frozen, again.state, { batch: again.batch, inputs: again.inputs });
         },
         (taken) => tree.leaves(taken as unknown as tree.Tree),
@@ -76,8 +75,6 @@ export const profile = <
     outputs,
   };
 };
-
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
 /** The times of calls, in order, at the nodes of a trace that they are. */
 const byNode = ({ nodes }: Trace, times: readonly number[]): Float64Array => {

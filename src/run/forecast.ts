@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { ownsAShare } from '../attacks/attack.js';
 import { cacheFolder } from '../core/cache-folder.js';
 import { sha256 } from '../core/hash.js';
-import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
+import { type Stage, takesLong } from '../experiment/plan.js';
 import { sharings } from '../experiment/sharing.js';
+import { isRecorded } from './recordings.js';
 import { stepsOf } from './steps.js';
 import { writeWhole } from './store.js';
 import { type StageTime, timeStage } from './timing.js';
@@ -71,7 +72,7 @@ export const forecast = async (
   // That they are not kept is no reason to stop.
   if (lacking.length > 0) await writeWhole(file, `${JSON.stringify(times, null, 2)}\n`).catch(() => undefined);
 
-  const reading = environment.answers === undefined ? new Set<Stage>() : readers(plan, stages);
+  const reading = readers(environment, stages);
   const seconds = (stage: Stage): number | undefined => {
     const timed = times[kind(stage)];
     if (timed === undefined || timed === null) return takesLong(stage.work) ? undefined : 0;
@@ -87,9 +88,10 @@ export const forecast = async (
 };
 
 /** Thefts that will find their answers recorded by another one. */
-const readers = (plan: Plan, stages: readonly Stage[]): ReadonlySet<Stage> => {
+const readers = (environment: RunEnvironment, stages: readonly Stage[]): ReadonlySet<Stage> => {
   const open = new Set(stages);
-  return new Set(sharings(plan).flatMap((sharing) => sharing.stages.filter((stage) => open.has(stage)).slice(1)));
+  const recorded = sharings(environment.plan).filter((sharing) => isRecorded(sharing, environment));
+  return new Set(recorded.flatMap((sharing) => sharing.stages.filter((stage) => open.has(stage)).slice(1)));
 };
 
 /** All that the time of a stage depends on, but for its number of steps where a plan tells it. */

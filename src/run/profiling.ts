@@ -1,12 +1,13 @@
-import * as tf from '@tensorflow/tfjs';
+import { median } from '../core/lists.js';
 import { dispose, type Tree } from '../core/tree.js';
 import { profile, type StepProfile } from '../engine/profile.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import type { Call } from '../engine/step.js';
 import type { TracedNode } from '../engine/trace.js';
 import type { Stage } from '../experiment/plan.js';
+import { allSteps } from '../train/fit.js';
 import { frameOf, wholeState, wholeStep } from '../train/fit-step.js';
-import { type AnyFit, rehearse } from './rehearsal.js';
+import { type AnyFit, callAt, rehearse } from './rehearsal.js';
 import type { RunEnvironment } from './types.js';
 
 /** Where the time of a fit's step goes. All times in seconds a step, medians. */
@@ -45,18 +46,11 @@ export const profileStage = async (environment: RunEnvironment, stage: Stage, st
   await rehearse(environment, stage, {
     fit: (name, spec, { key, times }) => {
       const source = spec.source(key.split('batches'));
-      const total = times * (spec.steps ?? spec.epochs * (spec.stepsPerEpoch ?? source.steps));
-      const { batch, images } = source.at(0);
-      const call: Call<Tree> = {
-        batch,
-        inputs: {
-          learningRate: tf.scalar(spec.schedule.at({ epoch: 0, step: 0, stepsPerEpoch: source.steps, epochs: 1 })),
-          seed: tf.tensor1d([...key.split('step').split(0).int32Pair()], 'int32'),
-        },
-      };
+      const total = times * allSteps(spec, source.steps);
+      if (longest !== undefined && total <= longest.total) return dispose(source.data);
+      const { call, images } = callAt(spec, source, key, 0);
       const state = wholeState(spec, key.split('init'));
       try {
-        if (longest !== undefined && total <= longest.total) return;
         const found = {
           stage: stage.label,
           fit: name,
@@ -111,7 +105,7 @@ const compiledSeconds = (
       // The first one compiles.
       if (i > 0) seconds.push((performance.now() - began) / 1000);
     }
-    return seconds.sort((a, b) => a - b)[seconds.length >> 1] as number;
+    return median(seconds);
   } finally {
     runner.dispose();
   }

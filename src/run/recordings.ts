@@ -91,11 +91,17 @@ export const recordingsOf = async (
   if (limit === undefined || stage.work.kind !== 'steal') return undefined;
   const { read, write } = openRecordings(answersIn(store.root), { limit, say });
   const sharing = sharings(plan).find(({ stages }) => stages.includes(stage));
-  if (sharing === undefined || bytesOfAnswers(sharing, plan, data) > limit) return { read };
+  if (sharing === undefined || !isRecorded(sharing, { plan, data, answers: limit })) return { read };
   const others = sharing.stages.filter(({ id }) => id !== stage.id);
   const finished = await Promise.all(others.map(({ id }) => isThere(join(store.root, id))));
   return finished.includes(false) ? { read, write } : { read };
 };
+
+/** Whether what thefts ask together is recorded: all of it has room. */
+export const isRecorded = (
+  sharing: Sharing,
+  { plan, data, answers }: Pick<RunEnvironment, 'plan' | 'data' | 'answers'>,
+): boolean => answers !== undefined && bytesOfAnswers(sharing, plan, data) <= answers;
 
 /** Of all that thefts ask together, where that can be told beforehand; else 0. */
 export const bytesOfAnswers = ({ stages }: Sharing, plan: Plan, data: Dataset): number =>

@@ -1,12 +1,15 @@
+import * as tf from '@tensorflow/tfjs';
 import { awaitable } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import { clone, dispose, type Tree } from '../core/tree.js';
+import type { Call } from '../engine/step.js';
 import type { Stage } from '../experiment/plan.js';
 import { question } from '../train/ask.js';
 import type { Context, Loop, Synthesised } from '../train/context.js';
-import type { FitResult, FitSpec } from '../train/fit.js';
+import { allSteps, type FitResult, type FitSpec } from '../train/fit.js';
 import type { StoredAnswers } from '../train/images.js';
 import { noShift, nothingAsked } from '../train/oracle.js';
+import type { Source } from '../train/source.js';
 import { type MadePool, noEffort, type StageContext } from './context.js';
 import type { RunEnvironment } from './types.js';
 import { doWork, type Made, type PluginWork, type Surroundings } from './work.js';
@@ -21,6 +24,19 @@ export interface Watching {
   /** Something else was done that takes so many seconds each time. */
   spent?(seconds: number, times: number): void;
 }
+
+/** The call of a fit's step and how many images it has, at the rate that the fit begins with. The caller disposes of it. */
+export const callAt = (
+  { schedule }: AnyFit,
+  source: Source<Tree, Tree>,
+  key: Key,
+  step: number,
+): { readonly call: Call<Tree>; readonly images: number } => {
+  const rate = schedule.at({ epoch: 0, step: 0, stepsPerEpoch: source.steps, epochs: 1 });
+  const { batch, images } = source.at(step);
+  const seed = tf.tensor1d([...key.split('step').split(step).int32Pair()], 'int32');
+  return { call: { batch, inputs: { learningRate: tf.scalar(rate), seed } }, images };
+};
 
 /** Stages that plugins work in. */
 export const isPluginWork = (work: Stage['work']): work is PluginWork =>
@@ -167,7 +183,7 @@ const asItBegins = <State extends Tree, Kept extends Tree>(
   const state = spec.init(from.split('init'));
   const last = clone(spec.keep(state));
   dispose(state);
-  const steps = spec.steps ?? spec.epochs * (spec.stepsPerEpoch ?? 1);
+  const steps = allSteps(spec, 1);
   return {
     last,
     steps,

@@ -1,15 +1,15 @@
-import * as tf from '@tensorflow/tfjs';
+import { median } from '../core/lists.js';
 import { type Key, key } from '../core/random.js';
-import { dispose, type Tree } from '../core/tree.js';
+import { dispose } from '../core/tree.js';
 import { runner as runnerOf } from '../engine/runner.js';
-import type { Call } from '../engine/step.js';
 import { evaluationSets } from '../experiment/data-access.js';
 import type { Stage } from '../experiment/plan.js';
 import { logitsOn } from '../train/evaluate.js';
+import { allSteps } from '../train/fit.js';
 import { frameOf, wholeState, wholeStep } from '../train/fit-step.js';
 import { type Answering, budgetOf, type Victim } from '../train/oracle.js';
-import { answered, type Recorded, type Recordings } from '../train/recordings.js';
-import { type AnyFit, isPluginWork, rehearse } from './rehearsal.js';
+import { answered, recordingsInMemory } from '../train/recordings.js';
+import { type AnyFit, callAt, isPluginWork, rehearse } from './rehearsal.js';
 import type { RunEnvironment } from './types.js';
 
 /** What a stage takes, in seconds: as it is, and where its victim's answers were recorded by another one. */
@@ -89,20 +89,13 @@ const timeFit = (spec: AnyFit, own: Key): StageTime => {
   const state = wholeState(spec, own.split('init'));
   try {
     runner.load(state);
-    const call = (number: number): Call<Tree> => ({
-      batch: source.at(number).batch,
-      inputs: {
-        learningRate: tf.scalar(spec.schedule.at({ epoch: 0, step: 0, stepsPerEpoch: source.steps, epochs: 1 })),
-        seed: tf.tensor1d([...own.split('step').split(number).int32Pair()], 'int32'),
-      },
-    });
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     /** Seconds of making ready, and of a step. */
     const timed = () => {
       const taking = answered(spec, { runner, frame, stepOf }, { key: own, source, recordings });
       const step = (number: number): number =>
         secondsOf(() => {
-          const calls = [call(number)];
+          const calls = [callAt(spec, source, own, number).call];
           const noted = taking.run(number, calls);
           // A graphics card is asked when it is done.
           for (const { metrics } of noted) for (const metric of Object.values(metrics)) metric.dataSync();
@@ -115,10 +108,10 @@ const timeFit = (spec: AnyFit, own: Key): StageTime => {
         // Another step each time: one that was taken before is replayed.
         seconds.push(step(seconds.length + 1));
       taking.flush();
-      return { first, each: seconds.sort((a, b) => a - b)[seconds.length >> 1] as number };
+      return { first, each: median(seconds) };
     };
     const live = timed();
-    const replayed = recordings.isEmpty() ? live : timed();
+    const replayed = recordings.parts.size === 0 ? live : timed();
     const steps = stepsOf(spec, source.steps, queries);
     return { live: live.first + steps * live.each, replayed: replayed.first + steps * replayed.each };
   } finally {
@@ -128,21 +121,8 @@ const timeFit = (spec: AnyFit, own: Key): StageTime => {
 };
 
 /** All steps of a fit; as many as its victim's budget allows for. */
-const stepsOf = (
-  { steps, epochs, stepsPerEpoch, victim }: AnyFit & { readonly victim?: Victim | undefined },
-  pass: number,
-  queries: number,
-): number => {
-  const all = steps ?? epochs * (stepsPerEpoch ?? pass);
-  const budget = victim === undefined ? undefined : budgetOf(victim);
+const stepsOf = (spec: AnyFit & { readonly victim?: Victim | undefined }, pass: number, queries: number): number => {
+  const all = allSteps(spec, pass);
+  const budget = spec.victim === undefined ? undefined : budgetOf(spec.victim);
   return budget === undefined || queries === 0 ? all : Math.min(all, Math.ceil(budget / queries));
-};
-
-const inMemory = (): Recordings & { readonly isEmpty: () => boolean } => {
-  const parts = new Map<string, Recorded>();
-  return {
-    read: (question, part) => parts.get(`${question} ${part}`) ?? new Map(),
-    write: (question, part, recorded) => void parts.set(`${question} ${part}`, new Map(recorded)),
-    isEmpty: () => parts.size === 0,
-  };
 };

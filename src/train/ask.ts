@@ -4,15 +4,7 @@ import { clone, dispose, keep, type Tree } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import { runner } from '../engine/runner.js';
 import type { Call, Step } from '../engine/step.js';
-import {
-  bytesOf,
-  type ImageSet,
-  imagesHash,
-  type RawBatch,
-  type StoredAnswers,
-  type UnlabelledBatch,
-  unpacked,
-} from './images.js';
+import { bytesOf, type ImageSet, imagesHash, type StoredAnswers, type UnlabelledBatch, unpacked } from './images.js';
 import {
   type Access,
   type Answering,
@@ -39,7 +31,7 @@ import {
   type Victim,
   type VictimTensors,
 } from './oracle.js';
-import { flat, keeper, type Question, questionOf, type Recordings, unflat } from './recordings.js';
+import { byQuestion, questionOf, type Recordings } from './recordings.js';
 
 /** Images at a time; the last batch is smaller. */
 const together = 500;
@@ -89,9 +81,10 @@ export const question = (
     : (budgetOf(victim) ?? Number.POSITIVE_INFINITY) - session.asked.queries;
   const indices = set.indices.subarray(0, Math.min(set.indices.length, left));
   type Frame = { readonly victim: VictimTensors };
+  type Bytes = { readonly bytes: tf.Tensor4D };
   type Answered = { readonly answers: tf.Tensor2D; readonly shift?: tf.Tensor1D };
   const stepWith =
-    (answering?: Answering): Step<Frame, Tree, RawBatch, Answered> =>
+    (answering?: Answering): Step<Frame, Tree, Bytes, Answered> =>
     (given, memory, batch, { seed }) => {
       const opening = { tensors: given.victim, memory, seed, frozen, ...(answering && { answering }) };
       const { oracle, close } = open(victim, opening);
@@ -100,47 +93,21 @@ export const question = (
       return { state: next, metrics: shift === undefined ? { answers } : { answers, shift } };
     };
   const asker = runner(stepWith(), { victim: tensorsOf(victim) });
-  const recorder = asker.also<RawBatch, Answered & { readonly given: tf.Tensor2D }>((frame, memory, batch, inputs) => {
-    const given: tf.Tensor2D[] = [];
-    const taken = stepWith((_, net) => {
-      const logits = net();
-      given.push(logits);
-      return logits;
-    })(frame, memory, batch, inputs);
-    return { state: taken.state, metrics: { ...taken.metrics, given: given[0] as tf.Tensor2D } };
-  });
-  type Replayed = { readonly batch: RawBatch; readonly given: tf.Tensor2D };
-  const replayer = asker.also<Replayed, Answered>((frame, memory, { batch, given }, inputs) =>
-    stepWith(() => given)(frame, memory, batch, inputs),
-  );
-  const kept = recordings === undefined ? undefined : keeper(recordings);
   const net = identityOf(victim);
   const id =
-    kept === undefined || net === undefined
+    recordings === undefined || net === undefined
       ? undefined
       : questionOf(net, 'as they are', set.shape, together, imagesHash(set.examples.images, set.shape, indices));
   const { classes } = victim as Victim<'label'>;
-  let replayed = 0;
-  /** Asks about one batch, or looks up what was answered. The call is disposed of. */
-  const answerOf = (call: Call<RawBatch>, number: number, count: number): Answered => {
-    const asked: Question | undefined = id === undefined ? undefined : { id, shapes: [[count, classes]] };
-    const known = asked && kept?.at(asked, number);
-    const owned: Tree[] = [call];
+  const answering = byQuestion({ runner: asker, stepOf: stepWith }, recordings, ({ batch }) =>
+    id === undefined ? undefined : { id, shapes: [[batch.bytes.shape[0], classes]] },
+  );
+  /** One call, which is disposed of. */
+  const runOnce = (number: number, call: Call<Bytes>): Answered => {
     try {
-      if (asked === undefined || (known === undefined && recordings?.write === undefined))
-        return (asker.run([call]) as [Answered])[0];
-      if (known === undefined) {
-        const [{ given, ...answered }] = recorder([call]) as [Answered & { readonly given: tf.Tensor2D }];
-        owned.push(given);
-        kept?.add(asked, number, flat([given]));
-        return answered;
-      }
-      const [given] = unflat(known, asked) as [tf.Tensor2D];
-      owned.push(given);
-      replayed += count;
-      return (replayer([{ ...call, batch: { batch: call.batch, given } }]) as [Answered])[0];
+      return (answering.run(number, [call]) as [Answered])[0];
     } finally {
-      dispose(owned);
+      dispose(call);
     }
   };
   const seeds = key.split('step');
@@ -158,8 +125,7 @@ export const question = (
     let number = 0;
     for (const { images, count } of indices.length === 0 ? [] : batches.epoch(0)) {
       const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([...seeds.split(number).int32Pair()], 'int32') };
-      const answered = answerOf({ batch: { bytes: bytesOf(images, set.shape) }, inputs }, number, count);
-      number += 1;
+      const answered = runOnce(number++, { batch: { bytes: bytesOf(images, set.shape) }, inputs });
       size = answered.answers.shape[1];
       parts.push(answered.answers.dataSync().slice() as Float32Array);
       if (answered.shift !== undefined) shift = plus(shift, readShift(answered.shift.dataSync()));
@@ -167,13 +133,13 @@ export const question = (
       asked = plus(asked, { ...nothingAsked, [isBlackBox(access) ? 'queries' : 'forward']: count });
       checkShift(victim, shift);
     }
-    kept?.flush();
+    answering.flush();
     const values = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
     parts.reduce((at, part) => {
       values.set(part, at);
       return at + part.length;
     }, 0);
-    return { answers: { values, size }, asked, shift, replayed, memory: asker.read() };
+    return { answers: { values, size }, asked, shift, replayed: answering.replayed(), memory: asker.read() };
   } finally {
     asker.dispose();
   }

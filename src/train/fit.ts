@@ -216,6 +216,20 @@ const beatsChance = (accuracy: number, classes: number, images: number): boolean
   return accuracy > chance + Math.sqrt((chance * (1 - chance)) / images);
 };
 
+/** The steps of a fit whose source has so many in a pass, where no budget ends it earlier. */
+export const allSteps = (
+  {
+    steps,
+    epochs,
+    stepsPerEpoch,
+  }: {
+    readonly steps?: number | undefined;
+    readonly epochs: number;
+    readonly stepsPerEpoch?: number | undefined;
+  },
+  pass: number,
+): number => steps ?? epochs * (stepsPerEpoch ?? pass);
+
 /**
  * Runs a step over a source of batches for a number of epochs: the project's only training loop. Resumes from the
  * host's checkpoint exactly: batch order, learning rate and seeds depend on the keys and the step's number alone.
@@ -242,7 +256,7 @@ export const fit = async <
   const budget = victim === undefined ? undefined : budgetOf(victim);
   const source = spec.source(host.key.split('batches'));
   const stepsPerEpoch = spec.stepsPerEpoch ?? source.steps;
-  let steps = spec.steps ?? spec.epochs * stepsPerEpoch;
+  let steps = allSteps(spec, source.steps);
   const seeds = host.key.split('step');
   /** What a step asks the victim, by the form of its batch: known once the step was taken, or traced. */
   const costs = new Map<string, Asked>();

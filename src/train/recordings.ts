@@ -4,8 +4,8 @@ import { type Key, key, uniforms } from '../core/random.js';
 import { dispose, entries, type Tree } from '../core/tree.js';
 import { derivationOf } from '../engine/derivation.js';
 import { engine } from '../engine/engine.js';
-import { type Call, formOf, type Runner } from '../engine/step.js';
-import type { Frame, Noted, Whole, WholeStep } from './fit-step.js';
+import { type Call, formOf, type Runner, type Step } from '../engine/step.js';
+import type { Frame, Noted, Whole } from './fit-step.js';
 import { type Access, type Answering, identityOf, type Victim } from './oracle.js';
 import type { Source } from './source.js';
 
@@ -26,6 +26,16 @@ export interface Recordings {
 /** By the number of a step, what its calls were given, one after the other, flat. */
 export type Recorded = ReadonlyMap<number, Float32Array>;
 
+/** Recordings that last as long as they are held. */
+export const recordingsInMemory = (): Required<Recordings> & { readonly parts: ReadonlyMap<string, Recorded> } => {
+  const parts = new Map<string, Recorded>();
+  return {
+    read: (question, part) => parts.get(`${question} ${part}`) ?? new Map(),
+    write: (question, part, recorded) => void parts.set(`${question} ${part}`, new Map(recorded)),
+    parts,
+  };
+};
+
 /** Steps that are kept together. */
 export const stepsInPart = 256;
 
@@ -44,81 +54,56 @@ export interface Question {
 
 const sizeOf = ({ shapes }: Question): number => shapes.reduce((sum, [rows, classes]) => sum + rows * classes, 0);
 
-/** Takes a fit's steps, with answers of before where there are such. */
-export interface Answered<Batch extends Tree> {
+/** Takes steps, with answers of before where there are such. */
+export interface Answered<Batch extends Tree, Metrics extends Tree> {
   /** Takes steps, the first of which has this number. */
-  run(first: number, calls: readonly Call<Batch>[]): Noted[];
+  run(first: number, calls: readonly Call<Batch>[]): Metrics[];
   /** Keeps what was recorded since. */
   flush(): void;
   /** Images about which the net was not asked, since it was before. */
   replayed(): number;
 }
 
-/** The steps of a fit as a runner takes them: asking a victim's net, asking it under somebody's eyes, or not at all. */
-interface Steps<Frozen extends Tree, State extends Tree, Batch extends Tree, Data extends Tree> {
-  readonly runner: Runner<Frame<Frozen, Data>, Whole<State>, Batch, Noted>;
-  readonly frame: Frame<Frozen, Data>;
-  readonly stepOf: (answering: Answering) => WholeStep<Frozen, State, Batch, Data>;
+/** Steps on a runner, in which the net answers or something in its place. */
+interface Steps<Frozen extends Tree, State extends Tree, Batch extends Tree, Metrics extends Tree> {
+  readonly runner: Runner<Frozen, State, Batch, Metrics>;
+  readonly stepOf: (answering: Answering) => Step<Frozen, State, Batch, Metrics>;
 }
 
-/** A fit's steps, each with the answers of before where its question was recorded. */
-export const answered = <
-  Frozen extends Tree,
-  State extends Tree,
-  Batch extends Tree,
-  Data extends Tree,
-  A extends Access,
->(
-  { victim }: { readonly victim?: Victim<A> | undefined },
-  steps: Steps<Frozen, State, Batch, Data>,
-  {
-    key: own,
-    source,
-    recordings,
-  }: {
-    readonly key: Key;
-    readonly source: Source<Batch, Data>;
-    readonly recordings: Recordings | undefined;
-  },
-): Answered<Batch> => {
-  const { runner, frame, stepOf } = steps;
-  const net = victim === undefined ? undefined : identityOf(victim);
+/**
+ * Steps that ask a victim's net, ask it under somebody's eyes, or not at all, each as its question is unknown, to be
+ * recorded, or was recorded before.
+ */
+export const byQuestion = <Frozen extends Tree, State extends Tree, Batch extends Tree, Metrics extends Tree>(
+  { runner, stepOf }: Steps<Frozen, State, Batch, Metrics>,
+  recordings: Recordings | undefined,
+  questionIn: (call: Call<Batch>) => Question | undefined,
+): Answered<Batch, Metrics> => {
   // What XLA computes depends on all that is computed beside it.
-  if (recordings === undefined || net === undefined || engine().execution === 'xla')
+  if (recordings === undefined || engine().execution === 'xla')
     return { run: (_, calls) => runner.run(calls), flush: () => undefined, replayed: () => 0 };
 
-  const { classes } = victim as Victim<'label'>;
   let replayed = 0;
-  const questions = new Map<string, Question | undefined>();
   const kept = keeper(recordings);
 
-  const askedIn = (call: Call<Batch>): Question | undefined => {
-    const form = formOf(call.batch).join();
-    if (!questions.has(form)) {
-      const state = runner.read();
-      try {
-        const about = { net, classes, key: own, source, frozen: frame.frozen };
-        questions.set(form, askedBy(steps, about, state, call));
-      } finally {
-        dispose(state);
-      }
+  type Recording = { readonly noted: Metrics; readonly given: readonly tf.Tensor2D[] };
+  const recording = runner.also<Batch, Recording>((frozen, state, batch, inputs) => {
+    // Kept from every scope that it is asked in, which may be a loss's.
+    const given: tf.Tensor2D[] = [];
+    const answering: Answering = (_, net) => {
+      const logits = net();
+      given.push(tf.keep(logits.clone()));
+      return logits;
+    };
+    try {
+      const { state: after, metrics } = stepOf(answering)(frozen, state, batch, inputs);
+      return { state: after, metrics: { noted: metrics, given: given.map((each) => each.clone()) } };
+    } finally {
+      dispose(given);
     }
-    return questions.get(form);
-  };
-
-  const recording = runner.also<Batch, Noted & { readonly given: readonly tf.Tensor2D[] }>(
-    (given, state, batch, inputs) => {
-      const { answering, heard, forget } = listening((_, net) => net());
-      try {
-        const taken = stepOf(answering)(given, state, batch, inputs);
-        return { state: taken.state, metrics: { ...taken.metrics, given: heard.map(({ logits }) => logits.clone()) } };
-      } finally {
-        forget();
-      }
-    },
-  );
+  });
   type Replayed = { readonly batch: Batch; readonly given: readonly tf.Tensor2D[] };
-  const replaying = runner.also<Replayed, Noted>((frozen, state, { batch, given }, inputs) => {
+  const replaying = runner.also<Replayed, Metrics>((frozen, state, { batch, given }, inputs) => {
     let at = 0;
     return stepOf(() => given[at++] as tf.Tensor2D)(frozen, state, batch, inputs);
   });
@@ -132,21 +117,21 @@ export const answered = <
     readonly known: Float32Array | undefined;
   }
   const next = (number: number, call: Call<Batch>): Next => {
-    const question = askedIn(call);
+    const question = questionIn(call);
     const known = question === undefined ? undefined : kept.at(question, number);
     const unknown = question === undefined || recordings.write === undefined ? 'live' : 'record';
     return { number, call, way: known === undefined ? unknown : 'replay', question, known };
   };
 
-  const record = (steps: readonly Next[]): Noted[] =>
-    recording(steps.map(({ call }) => call)).map(({ given, ...noted }, i) => {
+  const record = (steps: readonly Next[]): Metrics[] =>
+    recording(steps.map(({ call }) => call)).map(({ noted, given }, i) => {
       const { number, question } = steps[i] as Next;
       kept.add(question as Question, number, flat(given));
       dispose(given);
       return noted;
     });
 
-  const replay = (steps: readonly Next[]): Noted[] => {
+  const replay = (steps: readonly Next[]): Metrics[] => {
     const given: Tree[] = [];
     try {
       return replaying(
@@ -163,7 +148,7 @@ export const answered = <
     }
   };
 
-  const take = (steps: readonly Next[]): Noted[] => {
+  const take = (steps: readonly Next[]): Metrics[] => {
     switch ((steps[0] as Next).way) {
       case 'live':
         return runner.run(steps.map(({ call }) => call));
@@ -176,7 +161,7 @@ export const answered = <
 
   return {
     run: (first, calls) => {
-      const noted: Noted[] = [];
+      const noted: Metrics[] = [];
       try {
         for (const together of alike(calls.map((call, i) => next(first + i, call)))) noted.push(...take(together));
         return noted;
@@ -188,6 +173,52 @@ export const answered = <
     flush: kept.flush,
     replayed: () => replayed,
   };
+};
+
+/** The steps of a fit as a runner takes them. */
+type FitSteps<Frozen extends Tree, State extends Tree, Batch extends Tree, Data extends Tree> = Steps<
+  Frame<Frozen, Data>,
+  Whole<State>,
+  Batch,
+  Noted
+> & { readonly frame: Frame<Frozen, Data> };
+
+/** A fit's steps, each with the answers of before where its question was recorded. */
+export const answered = <
+  Frozen extends Tree,
+  State extends Tree,
+  Batch extends Tree,
+  Data extends Tree,
+  A extends Access,
+>(
+  { victim }: { readonly victim?: Victim<A> | undefined },
+  steps: FitSteps<Frozen, State, Batch, Data>,
+  {
+    key: own,
+    source,
+    recordings,
+  }: {
+    readonly key: Key;
+    readonly source: Source<Batch, Data>;
+    readonly recordings: Recordings | undefined;
+  },
+): Answered<Batch, Noted> => {
+  const net = victim === undefined ? undefined : identityOf(victim);
+  if (net === undefined) return byQuestion(steps, undefined, () => undefined);
+  const { classes } = victim as Victim<'label'>;
+  const questions = new Map<string, Question | undefined>();
+  return byQuestion(steps, recordings, (call) => {
+    const form = formOf(call.batch).join();
+    if (!questions.has(form)) {
+      const state = steps.runner.read();
+      try {
+        questions.set(form, askedBy(steps, { net, classes, key: own, source }, state, call));
+      } finally {
+        dispose(state);
+      }
+    }
+    return questions.get(form);
+  });
 };
 
 /** Neighbours that are taken in the same way, together. */
@@ -202,7 +233,7 @@ const alike = <A extends { readonly way: string }>(all: readonly A[]): readonly 
 };
 
 /** The parts that a fit is at, read once and written when it has left them, or is asked to. */
-export const keeper = ({ read, write }: Recordings) => {
+const keeper = ({ read, write }: Recordings) => {
   interface Part {
     readonly number: number;
     readonly steps: Map<number, Float32Array>;
@@ -238,7 +269,7 @@ export const keeper = ({ read, write }: Recordings) => {
   };
 };
 
-export const flat = (tensors: readonly tf.Tensor2D[]): Float32Array => {
+const flat = (tensors: readonly tf.Tensor2D[]): Float32Array => {
   const all = new Float32Array(tensors.reduce((sum, { size }) => sum + size, 0));
   tensors.reduce((at, tensor) => {
     all.set(tensor.dataSync(), at);
@@ -247,7 +278,7 @@ export const flat = (tensors: readonly tf.Tensor2D[]): Float32Array => {
   return all;
 };
 
-export const unflat = (values: Float32Array, { shapes }: Question): readonly tf.Tensor2D[] => {
+const unflat = (values: Float32Array, { shapes }: Question): readonly tf.Tensor2D[] => {
   let at = 0;
   return shapes.map(([rows, classes]) => {
     const size = rows * classes;
@@ -255,22 +286,6 @@ export const unflat = (values: Float32Array, { shapes }: Question): readonly tf.
     // A tensor may keep the array that it is made of.
     return tf.tensor2d(values.slice(at - size, at), [rows, classes]);
   });
-};
-
-interface Heard {
-  readonly pixels: tf.Tensor4D;
-  readonly logits: tf.Tensor2D;
-}
-
-/** Something answers, and what it was asked and gave is kept from every scope that it was asked in. */
-const listening = (answer: (pixels: tf.Tensor4D, net: () => tf.Tensor2D, number: number) => tf.Tensor2D) => {
-  const heard: Heard[] = [];
-  const answering: Answering = (pixels, net) => {
-    const logits = answer(pixels, net, heard.length);
-    heard.push({ pixels: tf.keep(pixels.clone()), logits: tf.keep(logits.clone()) });
-    return logits;
-  };
-  return { answering, heard, forget: () => dispose(heard.map(({ pixels, logits }) => [pixels, logits])) };
 };
 
 /**
@@ -285,19 +300,17 @@ const standIn = ({ shape: [rows] }: tf.Tensor4D, classes: number, number: number
  * remembers, or on anything of which is not known what it is.
  */
 const askedBy = <Frozen extends Tree, State extends Tree, Batch extends Tree, Data extends Tree>(
-  { frame, stepOf }: Steps<Frozen, State, Batch, Data>,
+  { frame, stepOf }: FitSteps<Frozen, State, Batch, Data>,
   {
     net,
     classes,
     key: own,
     source,
-    frozen,
   }: {
     readonly net: string;
     readonly classes: number;
     readonly key: Key;
     readonly source: Source<Batch, Data>;
-    readonly frozen: Tree;
   },
   state: Whole<State>,
   { batch, inputs }: Call<Batch>,
@@ -305,18 +318,22 @@ const askedBy = <Frozen extends Tree, State extends Tree, Batch extends Tree, Da
   let shapes: Question['shapes'] = [];
   const given = { frame, state, batch, inputs };
   const derived = derivationOf(given as Tree as typeof given & Tree, (copies) => {
-    const { answering, heard, forget } = listening((pixels, _, number) => standIn(pixels, classes, number));
+    const shown: tf.Tensor4D[] = [];
+    const answering: Answering = (pixels) => {
+      shown.push(tf.keep(pixels.clone()));
+      return standIn(pixels, classes, shown.length - 1);
+    };
     try {
       const taken = copies as typeof given;
       tf.tidy(() => void stepOf(answering)(taken.frame, taken.state, taken.batch, taken.inputs));
-      shapes = heard.map(({ logits }) => logits.shape);
-      return heard.map(({ pixels }) => pixels.clone());
+      shapes = shown.map(({ shape: [rows] }) => [rows, classes]);
+      return shown.map((pixels) => pixels.clone());
     } finally {
-      forget();
+      dispose(shown);
     }
   });
   if (derived === undefined || shapes.length === 0) return undefined;
-  const known = derived.inputs.map((path) => identityAt(path, { source, frozen }));
+  const known = derived.inputs.map((path) => identityAt(path, { source, frozen: frame.frozen }));
   if (known.includes(undefined)) return undefined;
   return { id: questionOf(net, own.path, derived.hash, known), shapes };
 };

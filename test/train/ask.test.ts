@@ -14,10 +14,11 @@ import {
   unpacked,
 } from '../../src/train/images.js';
 import { remember, sessionOf, tensorsOf, type Victim } from '../../src/train/oracle.js';
+import { recordingsInMemory } from '../../src/train/recordings.js';
 import { fresh, tiring, turning, wrapper } from '../defenses/answering.js';
 import { bitsOf } from '../engine/bits.js';
 import { image, network, normalisation, victims } from './asking.js';
-import { data, failureOf, inMemory, setOf } from './bench.js';
+import { data, failureOf, setOf } from './bench.js';
 import { expectClose, values } from './tensors.js';
 
 const all = victims();
@@ -94,7 +95,7 @@ describe('asking about images once', () => {
     ['labels within a budget', 'label', { budget: 1001 }],
   ])('that another was asked about gives the same, and the net is not asked again (%s)', (_, access, changes) => {
     const many = { ...set, indices: Int32Array.from({ length: 1203 }, (_, i) => (7 * i) % 40) };
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     const answers = (more: Partial<Parameters<typeof question>[2]> = {}, identity = 'a net') => {
       const { memory, ...rest } = question(all.of(access, { ...changes, identity }), many, {
         key: key('ask'),

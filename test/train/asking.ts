@@ -1,6 +1,11 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { type Key, key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
+import { loadEngine } from '../../src/engine/engine.js';
 import type { Network, Variables } from '../../src/models/network.js';
 import { type Checkpoint, type FitHost, type FitSpec, fit } from '../../src/train/fit.js';
 import {
@@ -19,6 +24,7 @@ import { constant } from '../../src/train/schedules.js';
 import type { NoTensors, Source } from '../../src/train/source.js';
 import { bitsOf } from '../engine/bits.js';
 import { normalised } from './bench.js';
+import { how } from './runners.js';
 
 export const image = { height: 4, width: 4, channels: 1 } as const;
 export const network: Network = normalised().build(image, 3);
@@ -41,6 +47,29 @@ export const victims = () => {
       variables = undefined;
     },
   };
+};
+
+/**
+ * Victims for a file of tests in which a runner is what `how` says, at first of this stride. After each test they are retired,
+ * and there are as many tensors as before.
+ */
+export const useVictims = (stride: typeof how.stride): ReturnType<typeof victims> => {
+  const all = victims();
+  let before: number;
+  beforeAll(async () => {
+    await loadEngine();
+    how.cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
+  });
+  afterAll(() => rmSync(how.cache, { recursive: true, force: true }));
+  beforeEach(() => {
+    how.stride = stride;
+    before = tf.memory().numTensors;
+  });
+  afterEach(() => {
+    all.retire();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+  return all;
 };
 
 /** Asks a victim within one step: what it gives belongs to the enclosing scope. */

@@ -14,7 +14,7 @@ import { frameOf, wholeStep } from '../../src/train/fit-step.js';
 import { type ImageSet, type LabelledBatch, type RawBatch, type Resident, unpacked } from '../../src/train/images.js';
 import { type Access, remember, sessionOf, type Victim } from '../../src/train/oracle.js';
 import type { Recipe } from '../../src/train/recipe.js';
-import type { Recorded, Recordings } from '../../src/train/recordings.js';
+import type { Recordings } from '../../src/train/recordings.js';
 import type { Source } from '../../src/train/source.js';
 import { recipe, thirds } from '../run/helpers.js';
 
@@ -181,16 +181,6 @@ export const failureOf = async (doing: Doing<unknown> | (() => Promise<unknown>)
     throw error;
   }
   throw new Error('it succeeded');
-};
-
-/** Recordings in memory: parts by question. */
-export const inMemory = () => {
-  const parts = new Map<string, Recorded>();
-  const recordings: Required<Recordings> = {
-    read: (question, part) => parts.get(`${question} ${part}`) ?? new Map(),
-    write: (question, part, recorded) => void parts.set(`${question} ${part}`, new Map(recorded)),
-  };
-  return { ...recordings, parts };
 };
 
 /** A spec's step as an ordinary step that a runner takes, and what it begins with; for tests of single steps. */

@@ -1,36 +1,18 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { kd } from '../../src/attacks/kd.js';
 import { noise } from '../../src/attacks/noise.js';
-import { loadEngine } from '../../src/engine/engine.js';
 import { type Oracle, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { fresh, tiring } from '../defenses/answering.js';
-import { asking, fitted, hostOf, killedAt, pictures, victims } from './asking.js';
+import { asking, fitted, hostOf, killedAt, pictures, useVictims } from './asking.js';
 import { type AnySpec, built, context, endOf, failureOf, sets, theftOf } from './bench.js';
 import { how } from './runners.js';
 
 vi.mock('../../src/engine/runner.js', () => import('./runners.js'));
 const ways = ['eager', 1, 3] as const;
 
-const all = victims();
-let before: number;
-beforeAll(async () => {
-  await loadEngine();
-  how.cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
-});
-afterAll(() => rmSync(how.cache, { recursive: true, force: true }));
-beforeEach(() => {
-  how.stride = 'eager';
-  before = tf.memory().numTensors;
-});
-afterEach(() => {
-  all.retire();
-  expect(tf.memory().numTensors).toBe(before);
-});
+const all = useVictims('eager');
 
 const tooSmall = (budget: number) => ({
   _tag: 'Failure',

@@ -1,9 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { loadEngine } from '../../src/engine/engine.js';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { valueAndGradient } from '../../src/train/gradient.js';
 import { normalisePixels } from '../../src/train/images.js';
 import {
@@ -23,7 +19,7 @@ import {
 } from '../../src/train/oracle.js';
 import { fresh, sticking, tiring, turning, wrapper } from '../defenses/answering.js';
 import { refusal } from '../run/helpers.js';
-import { asking, fitted, hostOf, image, inStep, killedAt, network, normalisation, victims } from './asking.js';
+import { asking, fitted, hostOf, image, inStep, killedAt, network, normalisation, useVictims } from './asking.js';
 import { failureOf } from './bench.js';
 import { how } from './runners.js';
 import { expectClose, values } from './tensors.js';
@@ -31,22 +27,12 @@ import { expectClose, values } from './tensors.js';
 vi.mock('../../src/engine/runner.js', () => import('./runners.js'));
 const ways = ['eager', 1, 3] as const;
 
-const all = victims();
-let before: number;
-beforeAll(async () => {
-  await loadEngine();
-  how.cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
-});
-afterAll(() => rmSync(how.cache, { recursive: true, force: true }));
+const all = useVictims(1);
 beforeEach(() => {
-  how.stride = 1;
-  before = tf.memory().numTensors;
   tf.engine().startScope();
 });
 afterEach(() => {
   tf.engine().endScope();
-  all.retire();
-  expect(tf.memory().numTensors).toBe(before);
 });
 
 const asPixels = (of: readonly number[], images = 1): tf.Tensor4D =>

@@ -1,8 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { deepInversion } from '../../src/attacks/deep-inversion.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
@@ -12,7 +9,6 @@ import { skeptical } from '../../src/attacks/skeptical.js';
 import { transfer } from '../../src/attacks/transfer.js';
 import { key } from '../../src/core/random.js';
 import type * as tree from '../../src/core/tree.js';
-import { loadEngine } from '../../src/engine/engine.js';
 import {
   batchNorm,
   classifier,
@@ -26,31 +22,17 @@ import {
 } from '../../src/models/layers.js';
 import type { Network, NetworkPlugin } from '../../src/models/network.js';
 import type { Publication, Victim } from '../../src/train/oracle.js';
-import { type Recordings, stepsInPart } from '../../src/train/recordings.js';
+import { type Recordings, recordingsInMemory, stepsInPart } from '../../src/train/recordings.js';
 import { fresh, sticking, tiring, turning } from '../defenses/answering.js';
 import { data } from '../end-to-end/fixtures/plugins.js';
-import { asking, fitted, hostOf, killedAt, network as taught, victims } from './asking.js';
-import { built, context, endOf, inMemory, sets, theftOf } from './bench.js';
+import { asking, fitted, hostOf, killedAt, network as taught, useVictims } from './asking.js';
+import { built, context, endOf, sets, theftOf } from './bench.js';
 import { how } from './runners.js';
 
 vi.mock('../../src/engine/runner.js', () => import('./runners.js'));
 const ways = ['eager', 3] as const;
 
-const all = victims();
-let before: number;
-beforeAll(async () => {
-  await loadEngine();
-  how.cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
-});
-afterAll(() => rmSync(how.cache, { recursive: true, force: true }));
-beforeEach(() => {
-  how.stride = 'eager';
-  before = tf.memory().numTensors;
-});
-afterEach(() => {
-  all.retire();
-  expect(tf.memory().numTensors).toBe(before);
-});
+const all = useVictims('eager');
 
 interface Setting {
   readonly recordings?: Recordings;
@@ -110,7 +92,7 @@ describe.each(ways)('answers of before (%s)', (stride) => {
   });
 
   test.each(sharing)('%s ends with the same bits, live, recording and replaying', async (_, attack) => {
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     const live = await stolen(attack);
     const recorded = await stolen(attack, { recordings });
     const replayed = await stolen(attack, { recordings });
@@ -122,7 +104,7 @@ describe.each(ways)('answers of before (%s)', (stride) => {
   });
 
   test('to a pool of images serve every student that is distilled on it', async () => {
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     const attack = (temperature: number) =>
       deepInversion({ batch: 6, iterations: 3, batches: 2, steps: 6, temperature });
     const live = await stolen(attack(7));
@@ -138,7 +120,7 @@ describe.each(ways)('answers of before (%s)', (stride) => {
     ['one that remembers', tiring],
     ['another order', turning],
   ])('are what the net gave before a defence (%s)', async (_, defense) => {
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     const behind = { victim: { wrappers: [defense] } };
     const live = await stolen(kd(), behind);
     const open = await stolen(kd(), { recordings });
@@ -149,7 +131,7 @@ describe.each(ways)('answers of before (%s)', (stride) => {
   });
 
   test('serve whoever asks the same, whatever it tells and learns', async () => {
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     await stolen(hardLabel(), { recordings });
     for (const attack of [kd(), kd({ alpha: 0.1 }), hardLabel(), skeptical({ delayEpochs: 0, from: 'seen' })])
       for (const net of [student(2), student(4)]) {
@@ -161,7 +143,7 @@ describe.each(ways)('answers of before (%s)', (stride) => {
   });
 
   test('of a shorter training serve a longer one, which adds to them', async () => {
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     await stolen(kd(), { recordings });
     const live = await stolen(kd(), { epochs: 5 });
     expect(await stolen(kd(), { recordings, epochs: 5 })).toMatchObject({ end: live.end, replayed: 2 * 34 });
@@ -169,7 +151,7 @@ describe.each(ways)('answers of before (%s)', (stride) => {
   });
 
   test('that are only read are not added to', async () => {
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     await stolen(kd(), { recordings });
     const before = new Map(recordings.parts);
     expect((await stolen(kd(), { recordings: { read: recordings.read }, epochs: 3 })).replayed).toBe(2 * 34);
@@ -179,7 +161,7 @@ describe.each(ways)('answers of before (%s)', (stride) => {
 
 describe('answers', () => {
   const replayedBy = async (...settings: readonly Setting[]): Promise<readonly number[]> => {
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     const found: number[] = [];
     for (const setting of settings) found.push((await stolen(kd(), { recordings, ...setting })).replayed);
     return found;
@@ -197,7 +179,7 @@ describe('answers', () => {
 
   test('to a budget of fewer are those to the first batches', async () => {
     const budget = { victim: { budget: 50 } };
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     await stolen(kd(), { recordings });
     const live = await stolen(kd(), budget);
     const replayed = await stolen(kd(), { recordings, ...budget });
@@ -207,7 +189,7 @@ describe('answers', () => {
   });
 
   test('that do not fit the question are asked anew', async () => {
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     const live = await stolen(kd());
     await stolen(kd(), { recordings });
     const cut: Recordings = {
@@ -230,7 +212,7 @@ describe('answers', () => {
     };
   };
   const twice = async (of: ReturnType<typeof spec>) => {
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     await fitted(of, hostOf({ recordings }));
     return [recordings.parts.size > 0, (await fitted(of, hostOf({ recordings }))).replayed > 0];
   };
@@ -257,7 +239,7 @@ describe('answers', () => {
       };
       return { ...known, step, frozen: frozen as never };
     };
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     const found: number[] = [];
     for (const factor of [0.5, 0.7, 0.5]) {
       const one = of(factor);
@@ -275,7 +257,7 @@ describe('answers', () => {
     const longer = { ...known, epochs: 4 };
     const live = await fitted(longer, hostOf());
     for (const at of [2, 5, 9]) {
-      const recordings = inMemory();
+      const recordings = recordingsInMemory();
       const host = hostOf({ recordings, checkpointEvery: 2 });
       await expect(fitted(killedAt(longer, at), host)).rejects.toThrow('killed');
       expect(await fitted(longer, host)).toEqual(live);
@@ -286,7 +268,7 @@ describe('answers', () => {
 
   test('of many steps lie in parts', async () => {
     const known = spec(() => tf.scalar(1));
-    const recordings = inMemory();
+    const recordings = recordingsInMemory();
     const epochs = Math.ceil((stepsInPart + 10) / 3);
     await fitted({ ...known, epochs }, hostOf({ recordings }));
     // Batches of two sizes are two questions.
