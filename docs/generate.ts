@@ -12,6 +12,11 @@ const cell = (text: string): string => text.replaceAll('|', '\\|');
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] =>
   [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map(cell).join(' | ')} |`);
 
+const factsOf = (facts: Item['facts']): string =>
+  Object.entries(facts)
+    .map(([of, fact]) => `${of} ${fact}`)
+    .join('; ');
+
 const section = ({ name, write, about, paper, facts, options = {}, presets = {} }: Item): readonly string[] => {
   const words = wordsOf(options);
   const named = Object.entries(presets);
@@ -21,9 +26,7 @@ const section = ({ name, write, about, paper, facts, options = {}, presets = {} 
     `${about}.`,
     '',
     ...(paper === undefined ? [] : [`${paper}.`, '']),
-    `${write.map((call) => `\`${call}\``).join(', ')}: ${Object.entries(facts)
-      .map(([of, fact]) => `${of} ${fact}`)
-      .join('; ')}.`,
+    `${[write.map((call) => `\`${call}\``).join(', '), factsOf(facts)].filter((part) => part !== '').join(': ')}.`,
     '',
     ...(words.length === 0
       ? []
@@ -46,6 +49,15 @@ const section = ({ name, write, about, paper, facts, options = {}, presets = {} 
   ];
 };
 
+const entries = [
+  ['attacks', 'Attacks'],
+  ['defenses', 'Defences'],
+  ['nets', 'Networks'],
+  ['optimizers', 'Optimisers'],
+  ['schedules', 'Schedules'],
+  ['data', 'Data sets'],
+] as const;
+
 /** All that the plugins of this package declare, as a page. */
 export const pluginsPage = (): string =>
   [
@@ -56,11 +68,7 @@ export const pluginsPage = (): string =>
     '',
     'Every attack and defence also takes `label`, its name in the matrix; an attack of a black box takes `budget`, the answers that it may ask\nfor in all.',
     '',
-    ...(['attacks', 'defenses', 'nets'] as const).flatMap((kind) => [
-      `## ${{ attacks: 'Attacks', defenses: 'Defences', nets: 'Networks' }[kind]}`,
-      '',
-      ...items[kind]().flatMap(section),
-    ]),
+    ...entries.flatMap(([kind, title]) => [`## ${title}`, '', ...items[kind]().flatMap(section)]),
   ]
     .join('\n')
     .trimEnd()

@@ -1,4 +1,4 @@
-// Operations on images as rows of channels: batch norms and biases, with the activation that follows them.
+// Operations on images as rows of channels: batch norms and biases, with the activation or the max-pooling that follows them.
 
 #include <algorithm>
 #include <cmath>
@@ -109,6 +109,73 @@ FOR_EACH_PROCESSOR void Scale(const float* dy, int64_t rows, int64_t w, const fl
   }
 }
 
+/* Loops over windows of 2×2 of two rows of images, one above the other. Where numbers of a window are equal its first one counts. */
+
+// The larger one. What is not a number stays so.
+__attribute__((always_inline)) inline float Larger(float a, float b) {
+  const float larger = b > a ? b : a;
+  return b != b ? b : larger;
+}
+
+// y = the largest (x - mean) a + b of each window, but at least lo and at most hi.
+FOR_EACH_PROCESSOR void PoolRow(const float* above, const float* below, int64_t windows, int64_t w, const float* __restrict mean,
+                                const float* __restrict a, const float* __restrict b, float lo, float hi, float* y) {
+  for (int64_t j = 0; j < windows; j++) {
+    const float *x0 = above + 2 * j * w, *x1 = x0 + w, *x2 = below + 2 * j * w, *x3 = x2 + w;
+    float* __restrict out = y + j * w;
+    for (int64_t c = 0; c < w; c++) {
+      const float z0 = (x0[c] - mean[c]) * a[c] + b[c], z1 = (x1[c] - mean[c]) * a[c] + b[c];
+      const float z2 = (x2[c] - mean[c]) * a[c] + b[c], z3 = (x3[c] - mean[c]) * a[c] + b[c];
+      float z = Larger(Larger(z0, z1), Larger(z2, z3));
+      z = z < lo ? lo : z;
+      out[c] = z > hi ? hi : z;
+    }
+  }
+}
+
+// With g = dy where the largest is between lo and hi, and 0 elsewhere: s1 += g, s2 += g (x - mean), x being what is largest.
+FOR_EACH_PROCESSOR void AddPooledSums(const float* gradients, const float* above, const float* below, int64_t windows, int64_t w,
+                                      const float* __restrict mean, const float* __restrict a, const float* __restrict b,
+                                      float lo, float hi, float* __restrict s1, float* __restrict s2) {
+  for (int64_t j = 0; j < windows; j++) {
+    const float *x0 = above + 2 * j * w, *x1 = x0 + w, *x2 = below + 2 * j * w, *x3 = x2 + w, *dy = gradients + j * w;
+    for (int64_t c = 0; c < w; c++) {
+      const float d0 = x0[c] - mean[c], d1 = x1[c] - mean[c], d2 = x2[c] - mean[c], d3 = x3[c] - mean[c];
+      const float z0 = d0 * a[c] + b[c], z1 = d1 * a[c] + b[c], z2 = d2 * a[c] + b[c], z3 = d3 * a[c] + b[c];
+      const float up = z1 > z0 ? z1 : z0, d_up = z1 > z0 ? d1 : d0;
+      const float down = z3 > z2 ? z3 : z2, d_down = z3 > z2 ? d3 : d2;
+      const float z = down > up ? down : up, d = down > up ? d_down : d_up;
+      const float g = Within(z, lo, hi, dy[c]);
+      s1[c] += g;
+      s2[c] += g * d;
+    }
+  }
+}
+
+// With g as above for what is largest, and 0 for the others: dx = p g + q (x - mean) + level.
+FOR_EACH_PROCESSOR void PassBackPooled(const float* gradients, const float* above, const float* below, int64_t windows,
+                                       int64_t w, const float* __restrict mean, const float* __restrict a,
+                                       const float* __restrict b, float lo, float hi, const float* __restrict p,
+                                       const float* __restrict q, const float* __restrict level, float* dx_above,
+                                       float* dx_below) {
+  for (int64_t j = 0; j < windows; j++) {
+    const float *x0 = above + 2 * j * w, *x1 = x0 + w, *x2 = below + 2 * j * w, *x3 = x2 + w, *dy = gradients + j * w;
+    float *dx0 = dx_above + 2 * j * w, *dx1 = dx0 + w, *dx2 = dx_below + 2 * j * w, *dx3 = dx2 + w;
+#pragma GCC ivdep
+    for (int64_t c = 0; c < w; c++) {
+      const float d0 = x0[c] - mean[c], d1 = x1[c] - mean[c], d2 = x2[c] - mean[c], d3 = x3[c] - mean[c];
+      const float z0 = d0 * a[c] + b[c], z1 = d1 * a[c] + b[c], z2 = d2 * a[c] + b[c], z3 = d3 * a[c] + b[c];
+      const float up = z1 > z0 ? z1 : z0, down = z3 > z2 ? z3 : z2, z = down > up ? down : up;
+      const float g = p[c] * Within(z, lo, hi, dy[c]);
+      const float g_up = down > up ? 0.0f : g, g_down = down > up ? g : 0.0f;
+      dx0[c] = (z1 > z0 ? 0.0f : g_up) + (q[c] * d0 + level[c]);
+      dx1[c] = (z1 > z0 ? g_up : 0.0f) + (q[c] * d1 + level[c]);
+      dx2[c] = (z3 > z2 ? 0.0f : g_down) + (q[c] * d2 + level[c]);
+      dx3[c] = (z3 > z2 ? g_down : 0.0f) + (q[c] * d3 + level[c]);
+    }
+  }
+}
+
 /* Rows, blocks and sums */
 
 // A tensor [..., c] as rows that are wide enough for vectors: several of c numbers, where those are few, make one of w. Rows
@@ -158,18 +225,21 @@ struct Rows {
 // Two sums for each number of a row, block by block.
 class Sums {
  public:
-  explicit Sums(const Rows& rows) : rows_(rows), parts_(2 * rows.blocks * rows.width, 0.0f) {}
+  explicit Sums(const Rows& rows) : Sums(rows.blocks, rows.width, rows.channels) {}
 
-  float* First(int64_t block) { return parts_.data() + 2 * block * rows_.width; }
-  float* Second(int64_t block) { return First(block) + rows_.width; }
+  Sums(int64_t blocks, int64_t width, int64_t channels)
+      : blocks_(blocks), width_(width), channels_(channels), parts_(2 * blocks * width, 0.0f) {}
+
+  float* First(int64_t block) { return parts_.data() + 2 * block * width_; }
+  float* Second(int64_t block) { return First(block) + width_; }
 
   // The sums by channel.
   std::pair<std::vector<double>, std::vector<double>> Total() {
-    std::vector<double> first(rows_.channels, 0.0), second(rows_.channels, 0.0);
-    for (int64_t block = 0; block < rows_.blocks; block++) {
+    std::vector<double> first(channels_, 0.0), second(channels_, 0.0);
+    for (int64_t block = 0; block < blocks_; block++) {
       const float *one = First(block), *two = Second(block);
-      for (int64_t i = 0; i < rows_.width;) {
-        for (int64_t c = 0; c < rows_.channels; c++, i++) {
+      for (int64_t i = 0; i < width_;) {
+        for (int64_t c = 0; c < channels_; c++, i++) {
           first[c] += one[i];
           second[c] += two[i];
         }
@@ -179,7 +249,7 @@ class Sums {
   }
 
  private:
-  const Rows& rows_;
+  int64_t blocks_, width_, channels_;
   std::vector<float> parts_;
 };
 
@@ -225,7 +295,73 @@ void Move(const Moments& moments, const Rows& rows, float momentum, const float*
   }
 }
 
+// Images [n, h, w, c] as windows of 2×2 without overlap. Rows of windows make blocks, which are what threads share. What a last
+// odd row or column holds is in none.
+struct Windows {
+  int64_t n = 0, height = 0, width = 0, channels = 0, in_block = 1, blocks = 0;
+
+  Windows(Context& context, TF_Tensor* x) {
+    if (!context.Ok()) return;
+    context.Expect(TF_NumDims(x) == 4 && TF_TensorElementCount(x) > 0, "no images");
+    if (!context.Ok()) return;
+    n = TF_Dim(x, 0), height = TF_Dim(x, 1), width = TF_Dim(x, 2), channels = TF_Dim(x, 3);
+    context.Expect(height >= 2 && width >= 2, "images smaller than a window");
+    in_block = std::max<int64_t>(1, 8192 / (2 * width * channels));
+    blocks = (Rows() + in_block - 1) / in_block;
+  }
+
+  int64_t Down() const { return height / 2; }
+  int64_t Across() const { return width / 2; }
+  int64_t Rows() const { return n * Down(); }
+  bool LeaveNothing() const { return height % 2 == 0 && width % 2 == 0; }
+  std::vector<int64_t> Shape() const { return {n, Down(), Across(), channels}; }
+
+  // For every row of windows: its block, where its upper row of x begins, and where the row itself does.
+  void ForEach(const std::function<void(int64_t block, int64_t above, int64_t begin)>& body) const {
+    Workers().Run(blocks, [&](int64_t block) {
+      for (int64_t row = block * in_block; row < std::min((block + 1) * in_block, Rows()); row++)
+        body(block, (row / Down() * height + row % Down() * 2) * width * channels, row * Across() * channels);
+    });
+  }
+};
+
 }  // namespace
+
+// x [n, h, w, c] to the largest number of each window of 2×2, and its activation.
+void MaxPool(const Settings& with, Context& context) {
+  TF_Tensor* tx = context.InputTensor(0);
+  const Windows windows(context, tx);
+  float* y = context.Output(0, windows.Shape());
+  if (!context.Ok()) return;
+  const float* x = Data(tx);
+  const auto bounds = Activation::Of(with.activation);
+  const int64_t c = windows.channels, row = windows.width * c;
+  const std::vector<float> zeros(c, 0.0f), ones(c, 1.0f);
+  windows.ForEach([&](int64_t, int64_t above, int64_t begin) {
+    PoolRow(x + above, x + above + row, windows.Across(), c, zeros.data(), ones.data(), zeros.data(), bounds.lo,
+            bounds.hi, y + begin);
+  });
+}
+
+// dy and x to dx.
+void MaxPoolGrad(const Settings& with, Context& context) {
+  TF_Tensor *tdy = context.InputTensor(0), *tx = context.InputTensor(1);
+  const Windows windows(context, tx);
+  float* dx = context.OutputLike(0, tx);
+  if (!context.Ok()) return;
+  context.Expect(TF_TensorElementCount(tdy) == windows.Rows() * windows.Across() * windows.channels,
+                 "the gradient is of another size");
+  if (!context.Ok()) return;
+  const float *dy = Data(tdy), *x = Data(tx);
+  if (!windows.LeaveNothing()) std::fill_n(dx, TF_TensorElementCount(tx), 0.0f);
+  const auto bounds = Activation::Of(with.activation);
+  const int64_t c = windows.channels, row = windows.width * c;
+  const std::vector<float> zeros(c, 0.0f), ones(c, 1.0f);
+  windows.ForEach([&](int64_t, int64_t above, int64_t begin) {
+    PassBackPooled(dy + begin, x + above, x + above + row, windows.Across(), c, zeros.data(), ones.data(), zeros.data(),
+                   bounds.lo, bounds.hi, ones.data(), zeros.data(), zeros.data(), dx + above, dx + above + row);
+  });
+}
 
 // x, scale, offset, running mean and variance to y, new running mean and (unbiased) variance, mean and 1 / deviation of x.
 void BatchNorm(const Settings& with, Context& context) {
@@ -254,6 +390,34 @@ void BatchNorm(const Settings& with, Context& context) {
   rows.ForEachBackwards([&](int64_t begin, int64_t count) {
     Normalise(x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(), bounds.lo,
               bounds.hi, y + begin);
+  });
+}
+
+// The same, and the largest number of each window of 2×2 of it. Images whose height or width is odd are refused.
+void BatchNormPool(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *ts = context.InputTensor(1), *to = context.InputTensor(2),
+            *tm = context.InputTensor(3), *tv = context.InputTensor(4);
+  const int64_t channels = ChannelsOf(context, tx, {ts, to, tm, tv});
+  const Windows windows(context, tx);
+  context.Expect(windows.LeaveNothing(), "windows leave pixels of the images out");
+  float* y = context.Output(0, windows.Shape());
+  float *running_mean = context.OutputVector(1, channels), *running_variance = context.OutputVector(2, channels),
+        *mean = context.OutputVector(3, channels), *inverse = context.OutputVector(4, channels);
+  if (!context.Ok()) return;
+  const float *x = Data(tx), *scale = Data(ts), *offset = Data(to);
+  const Rows rows(TF_TensorElementCount(tx), channels);
+  const auto moments = MomentsOf(x, rows);
+  const auto inverses = Inverses(moments.variance.data(), channels, with.epsilon);
+  std::copy_n(moments.mean.data(), channels, mean);
+  std::copy_n(inverses.data(), channels, inverse);
+  Move(moments, rows, with.momentum, Data(tm), Data(tv), running_mean, running_variance);
+  std::vector<float> slope(channels);
+  for (int64_t c = 0; c < channels; c++) slope[c] = scale[c] * inverse[c];
+  const auto bounds = Activation::Of(with.activation);
+  const int64_t row = windows.width * channels;
+  windows.ForEach([&](int64_t, int64_t above, int64_t begin) {
+    PoolRow(x + above, x + above + row, windows.Across(), channels, mean, slope.data(), offset, bounds.lo, bounds.hi,
+            y + begin);
   });
 }
 
@@ -310,6 +474,44 @@ void BatchNormGrad(const Settings& with, Context& context) {
     PassBack(dy + begin, x + begin, count, rows.width, wide_mean.data(), wide_slope.data(), wide_offset.data(),
              bounds.lo, bounds.hi, wide_slope.data(), wide_tilt.data(), wide_mean.data(), wide_level.data(),
              dx + begin);
+  });
+}
+
+// The same through the windows: dy is of these, all else as before.
+void BatchNormPoolGrad(const Settings& with, Context& context) {
+  TF_Tensor *tdy = context.InputTensor(0), *tx = context.InputTensor(1), *ts = context.InputTensor(2),
+            *to = context.InputTensor(3), *tm = context.InputTensor(4), *ti = context.InputTensor(5);
+  const int64_t channels = ChannelsOf(context, tx, {ts, to, tm, ti});
+  const Windows windows(context, tx);
+  context.Expect(windows.LeaveNothing(), "windows leave pixels of the images out");
+  float* dx = context.OutputLike(0, tx);
+  float *to_scale = context.OutputVector(1, channels), *to_offset = context.OutputVector(2, channels);
+  if (!context.Ok()) return;
+  const int64_t count = windows.Rows() * windows.Across();
+  context.Expect(TF_TensorElementCount(tdy) == count * channels, "the gradient is of another size");
+  if (!context.Ok()) return;
+  const float *dy = Data(tdy), *x = Data(tx), *scale = Data(ts), *offset = Data(to), *mean = Data(tm),
+              *inverse = Data(ti);
+  std::vector<float> slope(channels), tilt(channels), level(channels);
+  for (int64_t c = 0; c < channels; c++) slope[c] = scale[c] * inverse[c];
+  const auto bounds = Activation::Of(with.activation);
+  const int64_t row = windows.width * channels;
+  Sums sums(windows.blocks, channels, channels);
+  windows.ForEach([&](int64_t block, int64_t above, int64_t begin) {
+    AddPooledSums(dy + begin, x + above, x + above + row, windows.Across(), channels, mean, slope.data(), offset,
+                  bounds.lo, bounds.hi, sums.First(block), sums.Second(block));
+  });
+  const double n = static_cast<double>(4 * count);
+  const auto [first, second] = sums.Total();
+  for (int64_t c = 0; c < channels; c++) {
+    to_offset[c] = static_cast<float>(first[c]);
+    to_scale[c] = static_cast<float>(second[c] * inverse[c]);
+    tilt[c] = static_cast<float>(-slope[c] * (second[c] / n) * inverse[c] * inverse[c]);
+    level[c] = static_cast<float>(-slope[c] * (first[c] / n));
+  }
+  windows.ForEach([&](int64_t, int64_t above, int64_t begin) {
+    PassBackPooled(dy + begin, x + above, x + above + row, windows.Across(), channels, mean, slope.data(), offset,
+                   bounds.lo, bounds.hi, slope.data(), tilt.data(), level.data(), dx + above, dx + above + row);
   });
 }
 
@@ -370,6 +572,76 @@ void NormGradient::Finish(float* dx, float* to_scale, float* to_offset) const {
     PassBack(dx + begin, x_ + begin, count, rows.width, mean.data(), wide_slope.data(), offset.data(), bounds_.lo, bounds_.hi,
              wide_slope.data(), wide_tilt.data(), mean.data(), wide_level.data(), dx + begin);
   });
+}
+
+ImageMoments ImageMoments::Of(Context& context, int first, int64_t channels) {
+  ImageMoments moments;
+  if (!context.Ok() || context.Outputs() <= first) return moments;
+  moments.mean_ = context.OutputVector(first, channels);
+  moments.variance_ = context.OutputVector(first + 1, channels);
+  moments.channels_ = channels;
+  while (moments.fold_ < 8 && moments.fold_ * channels < 128) moments.fold_ *= 2;
+  return moments;
+}
+
+void ImageMoments::Expect(int64_t parts) {
+  if (!Any()) return;
+  sums_.assign(3 * parts * Width(), 0.0f);
+  counts_.assign(parts, 0);
+}
+
+void ImageMoments::Add(int64_t part, const float* y, int64_t pixels) {
+  float *shift = sums_.data() + 3 * part * Width(), *first = shift + Width(), *second = first + Width();
+  if (counts_[part] == 0)
+    for (int64_t i = 0; i < fold_; i++) std::copy_n(y, channels_, shift + i * channels_);
+  const int64_t rows = pixels / fold_;
+  AddSums(y, rows, Width(), shift, first, second);
+  AddSums(y + rows * Width(), pixels - rows * fold_, channels_, shift, first, second);
+  counts_[part] += pixels;
+}
+
+void ImageMoments::Finish() const {
+  const int64_t parts = counts_.size();
+  std::vector<double> mean(channels_, 0.0), spread(channels_, 0.0);
+  double n = 0;
+  for (int64_t part = 0; part < parts; part++) {
+    const double count = static_cast<double>(counts_[part]);
+    if (count == 0) continue;
+    const float *shift = sums_.data() + 3 * part * Width(), *first = shift + Width(), *second = first + Width();
+    for (int64_t c = 0; c < channels_; c++) {
+      double sum = 0, squares = 0;
+      for (int64_t i = c; i < Width(); i += channels_) sum += first[i], squares += second[i];
+      // Two lots of numbers as one: their means weighed, and their distance beside their spreads.
+      const double here = shift[c] + sum / count, apart = here - mean[c];
+      spread[c] += (squares - sum * sum / count) + apart * apart * (n * count / (n + count));
+      mean[c] += apart * (count / (n + count));
+    }
+    n += count;
+  }
+  for (int64_t c = 0; c < channels_; c++) {
+    mean_[c] = static_cast<float>(mean[c]);
+    // A number that is none stays none.
+    const double variance = spread[c] / n;
+    variance_[c] = static_cast<float>(variance < 0 ? 0 : variance);
+  }
+}
+
+// Mean and biased variance of a batch, and running mean and variance, to 1 / deviation and the new running ones.
+void RunningStatistics(const Settings& with, Context& context) {
+  TF_Tensor* given[4];
+  for (int i = 0; i < 4; i++) given[i] = context.InputTensor(i);
+  const int64_t channels = ChannelsOf(context, given[0], {given[1], given[2], given[3]});
+  float* results[3];
+  for (int i = 0; i < 3; i++) results[i] = context.OutputVector(i, channels);
+  if (!context.Ok()) return;
+  const float *mean = Data(given[0]), *variance = Data(given[1]), *old_mean = Data(given[2]), *old_variance = Data(given[3]);
+  const auto inverses = Inverses(variance, channels, with.epsilon);
+  const double n = static_cast<double>(with.count), unbiased = n > 1 ? n / (n - 1) : 1;
+  for (int64_t c = 0; c < channels; c++) {
+    results[0][c] = inverses[c];
+    results[1][c] = old_mean[c] + with.momentum * (mean[c] - old_mean[c]);
+    results[2][c] = old_variance[c] + with.momentum * (static_cast<float>(variance[c] * unbiased) - old_variance[c]);
+  }
 }
 
 // x, scale, offset, mean and variance to y, and to mean and biased variance of x where those are asked for, else to zeros.

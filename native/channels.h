@@ -1,4 +1,4 @@
-// The gradient through a batch norm and its activation, whose sums are taken where what it is of has just been computed.
+// Sums by channel for batch norms, taken where what they are of has just been computed.
 
 #ifndef UNDISTILL_CHANNELS_H_
 #define UNDISTILL_CHANNELS_H_
@@ -40,6 +40,42 @@ class NormGradient {
   Activation bounds_;
   // As often as a row holds the channels.
   std::vector<float> mean_, slope_, offset_, inverse_, sums_;
+};
+
+// Mean and biased variance by channel of the images that an operation gives, where it has outputs for them. To be used in this order:
+// Of, Expect, what adds all pixels, Finish. The parts have their own sums, of what was shifted by the part's first pixel.
+class ImageMoments {
+ public:
+  // None.
+  ImageMoments() = default;
+
+  // As the outputs from `first` on, if an operation has them.
+  static ImageMoments Of(Context& context, int first, int64_t channels);
+
+  bool Any() const { return mean_ != nullptr; }
+
+  // Makes room for so many parts.
+  void Expect(int64_t parts);
+
+  // Adds pixels of all channels that lie one after the other to a part.
+  void Add(int64_t part, const float* y, int64_t pixels);
+
+  // For who adds to a part by himself: [shift, sums, sums of squares][channels], of so many pixels.
+  float* Part(int64_t part, int64_t pixels) {
+    counts_[part] = pixels;
+    return sums_.data() + part * 3 * Width();
+  }
+  // How far the three are apart.
+  int64_t Width() const { return fold_ * channels_; }
+
+  void Finish() const;
+
+ private:
+  float *mean_ = nullptr, *variance_ = nullptr;
+  // Some pixels make a row that is wide enough for vectors; those of a part that make none are added to its first channels.
+  int64_t channels_ = 0, fold_ = 1;
+  std::vector<float> sums_;
+  std::vector<int64_t> counts_;
 };
 
 }  // namespace undistill

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "avx512.h"
+#include "channels.h"
 #include "normalised.h"
 #include "operation.h"
 #include "processor.h"
@@ -247,17 +248,45 @@ AVX512 void GradientTileToTransformDomain(const Part& part, int64_t c, float* d,
       [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(d + (6 * i + j) * apart, one); });
 }
 
+// What 16 channels of a tile add to the sums of a part, whose three numbers of a channel are `apart`.
+struct TileMoments {
+  float* sums;
+  int64_t apart;
+};
+
 // 16 channels of a tile's products to its pixels in the result, as far as they are inside: each, or the sums of four.
-template <int pixels, void (*line)(const __m512*, __m512*)>
-AVX512 void TileFromTransformDomain(const Convolution& of, const float* m, int64_t apart, int64_t tile, int64_t c, float* y) {
+template <int pixels, void (*line)(const __m512*, __m512*), bool moments>
+AVX512 void TileFromTransformDomain(const Convolution& of, const float* m, int64_t apart, int64_t tile, int64_t c, float* y,
+                                    const TileMoments& to) {
   const auto [image, top, left] = CornerOf(of, tile);
   constexpr int64_t by = 4 / pixels;
   const int64_t height = of.height / by, width = of.width / by, down = height - top / by, across = width - left / by;
   float* corner = y + ((image * height + top / by) * width + left / by) * of.ToApart() + c;
+  const __m512 shift = moments ? _mm512_loadu_ps(to.sums) : _mm512_setzero_ps();
+  __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
   AlongBoth<6, pixels, line>([&](int i, int j) AVX512_HERE { return _mm512_loadu_ps(m + (6 * i + j) * apart); },
                              [&](int i, int j, __m512 one) AVX512_HERE {
-                               if (i < down && j < across) _mm512_storeu_ps(corner + (i * width + j) * of.ToApart(), one);
+                               if (i >= down || j >= across) return;
+                               _mm512_storeu_ps(corner + (i * width + j) * of.ToApart(), one);
+                               if (!moments) return;
+                               const __m512 d = _mm512_sub_ps(one, shift);
+                               sum = _mm512_add_ps(sum, d);
+                               squares = _mm512_fmadd_ps(d, d, squares);
                              });
+  if (!moments) return;
+  float *first = to.sums + to.apart, *second = first + to.apart;
+  _mm512_storeu_ps(first, _mm512_add_ps(_mm512_loadu_ps(first), sum));
+  _mm512_storeu_ps(second, _mm512_add_ps(_mm512_loadu_ps(second), squares));
+}
+
+// The pixels of some tiles in the result.
+int64_t PixelsIn(const Convolution& of, int64_t begin, int64_t end) {
+  int64_t pixels = 0;
+  for (int64_t tile = begin; tile < end; tile++) {
+    const auto [image, top, left] = CornerOf(of, tile);
+    pixels += std::min<int64_t>(4, of.height - top) * std::min<int64_t>(4, of.width - left);
+  }
+  return pixels;
 }
 
 /* Filters */
@@ -399,14 +428,20 @@ class Ahead {
   int64_t rows_ = 0, next_ = 0, width_ = 0;
 };
 
+// Of a part of the result: its sums, of this group's channels, which are none where they are not wanted, and its first tile.
+struct PartMoments {
+  float* sums = nullptr;
+  int64_t apart = 0, first = 0;
+};
+
 // The result of one panel of output channels for the tiles begin to end of a block. u is that panel's.
 void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int64_t end, const float* v, const float* u,
                    int64_t u_apart, int64_t panel, float* m, int64_t m_apart, float* y, const Ahead<false>& next,
-                   const Ahead<true>& result) {
+                   const Ahead<true>& result, const PartMoments& moments) {
   const int64_t width = of.Panel(), rows = RowsFor(width);
   const auto multiply = MultiplyFor<kLanes, 1, false>(width);
-  const auto to_tile =
-      of.summed ? TileFromTransformDomain<2, FromTransformDomainToSums> : TileFromTransformDomain<4, FromTransformDomain>;
+  const auto to_tile = of.summed ? TileFromTransformDomain<2, FromTransformDomainToSums, false>
+                                 : TileFromTransformDomain<4, FromTransformDomain, false>;
   for (int64_t point = 0; point < kPoints; point++) {
     const float* factors = v + point * block.Apart(of.from);
     next.Fetch(point);
@@ -416,14 +451,27 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
                m + point * m_apart + (t - begin) * width, width);
   }
   for (int64_t t = begin; t < end; t++) {
-    for (int64_t lane = 0; lane < width; lane += kLanes)
-      to_tile(of, m + (t - begin) * width + lane, m_apart, block.begin + t, panel * width + lane, y);
+    for (int64_t lane = 0; lane < width; lane += kLanes) {
+      const float* products = m + (t - begin) * width + lane;
+      const int64_t tile = block.begin + t, c = panel * width + lane;
+      if (moments.sums == nullptr) {
+        to_tile(of, products, m_apart, tile, c, y, {});
+        continue;
+      }
+      float* sums = moments.sums + c;
+      if (tile == moments.first) {
+        to_tile(of, products, m_apart, tile, c, y, {});
+        const auto [image, top, left] = CornerOf(of, tile);
+        std::copy_n(y + ((image * of.height + top) * of.width + left) * of.ToApart() + c, kLanes, sums);
+      }
+      TileFromTransformDomain<4, FromTransformDomain, true>(of, products, m_apart, tile, c, y, {sums, moments.apart});
+    }
   }
 }
 
 // Few channels, whose filters stay near: each block of tiles goes all the way.
 void ConvolveByTiles(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
-                     float* y) {
+                     int64_t group, ImageMoments& moments, float* y) {
   const int64_t panels = of.to / of.Panel(), u_panel = of.from * of.Panel(), u_apart = of.from * of.to + kLanes;
   const Workspace u(kPoints * u_apart);
   constexpr int64_t channels = 32;  // of a part
@@ -434,8 +482,12 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
   });
   const int64_t size = of.from <= 64 ? std::clamp<int64_t>(1024 / of.from, 16, 64) / kLanes * kLanes : 32,
                 blocks = (of.Tiles() + size - 1) / size, tasks = std::min<int64_t>(64, blocks);
+  if (group == 0) moments.Expect(tasks);
   Workers().Run(tasks, [&](int64_t task) {
-    const int64_t m_apart = Block(0, size).Apart(of.Panel());
+    const int64_t m_apart = Block(0, size).Apart(of.Panel()), first = blocks * task / tasks * size,
+                  last = std::min(of.Tiles(), blocks * (task + 1) / tasks * size);
+    PartMoments part;
+    if (moments.Any()) part = {moments.Part(task, PixelsIn(of, first, last)) + group * of.to, moments.Width(), first};
     const Workspace v(kPoints * Block(0, size).Apart(of.from)), m(kPoints * m_apart);
     for (int64_t i = blocks * task / tasks; i < blocks * (task + 1) / tasks; i++) {
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
@@ -444,18 +496,22 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
       const Ahead<true> result(of, y, of.ResultPixels(), of.ToApart(), block.begin, block.count, 0, of.to);
       for (int64_t panel = 0; panel < panels; panel++)
         ConvolvePanel(of, block, 0, block.count, v.Data(), u.Data() + panel * u_panel, u_apart, panel, m.Data(), m_apart, y,
-                      panel == 0 ? next : Ahead<false>(), panel == 0 ? result : Ahead<true>());
+                      panel == 0 ? next : Ahead<false>(), panel == 0 ? result : Ahead<true>(), part);
     }
   });
 }
 
 // Many channels: as many tiles at a time as stay not far, for each of which every panel of filters is read once.
 void ConvolveByPanels(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
-                      float* y) {
+                      int64_t group, ImageMoments& moments, float* y) {
   const int64_t size = TilesNotFar(of, of.from), panel = of.Panel();
   const Workspace v(kPoints * Block(0, size).Apart(of.from));
   constexpr int64_t part = 16, near = 64;  // tiles that one thread transforms, and whose products stay near
   const int64_t u_apart = of.from * panel + kLanes, m_apart = near * panel + kLanes;
+  // Each channel is of one task, block after block.
+  if (group == 0) moments.Expect(1);
+  PartMoments whole;
+  if (moments.Any()) whole = {moments.Part(0, of.n * of.height * of.width) + group * of.to, moments.Width(), 0};
   for (int64_t first = 0; first < of.Tiles(); first += size) {
     const Block block(first, std::min(size, of.Tiles() - first));
     Workers().Run((block.count + part - 1) / part, [&](int64_t i) {
@@ -466,16 +522,16 @@ void ConvolveByPanels(const Convolution& of, const float* x, const float* filter
       FiltersToTransformDomain(of, filter, transposed, p, 0, of.from, u.Data(), u_apart);
       for (int64_t t = 0; t < block.count; t += near)
         ConvolvePanel(of, block, t, std::min(t + near, block.count), v.Data(), u.Data(), u_apart, p, m.Data(), m_apart, y, {},
-                      {of, y, of.ResultPixels(), of.ToApart(), block.begin + t, near, p * panel, panel});
+                      {of, y, of.ResultPixels(), of.ToApart(), block.begin + t, near, p * panel, panel}, whole);
     });
   }
 }
 
-void Convolve(Convolution of, const float* x, const float* filter, bool transposed, float* y) {
+void Convolve(Convolution of, const float* x, const float* filter, bool transposed, ImageMoments& moments, float* y) {
   const std::vector<float> zeros(of.width * of.FromApart(), 0.0f);
   for (int64_t group = 0; group < of.groups; group++, of.first += of.from)
     (of.from * of.to <= 128 * 128 ? ConvolveByTiles : ConvolveByPanels)(
-        of, x + group * of.from, filter + group * (transposed ? of.from : of.to), transposed, zeros.data(), y + group * of.to);
+        of, x + group * of.from, filter + group * (transposed ? of.from : of.to), transposed, zeros.data(), group, moments, y + group * of.to);
 }
 
 /* The gradient to the filter */
@@ -582,7 +638,7 @@ void ConvolveToFilter(Convolution of, const float* x, const float* dy, float* fi
 #else
 bool CanConvolve() { return false; }
 
-void Convolve(Convolution, const float*, const float*, bool, float*) {}
+void Convolve(Convolution, const float*, const float*, bool, ImageMoments&, float*) {}
 
 void ConvolveToFilter(Convolution, const float*, const float*, float*) {}
 #endif
@@ -623,8 +679,10 @@ void Conv3x3(const Settings& with, Context& context) {
   Check(of, tx, to, context);
   const int64_t by = of.summed ? 2 : 1;
   float* y = context.Output(0, {of.n, of.height / by, of.width / by, to});
+  auto moments = ImageMoments::Of(context, 1, to);
   if (!context.Ok()) return;
-  Convolve(of, Data(tx), Data(tf), with.transposed, y);
+  Convolve(of, Data(tx), Data(tf), with.transposed, moments, y);
+  if (moments.Any()) moments.Finish();
 }
 
 // Images and the gradient to the result to the gradient to the filter.

@@ -213,10 +213,10 @@ void ForEachPart(int64_t n, int64_t height, bool whole,
 
 // Every result of stride 1 is like this, forwards and back.
 void Convolve(const Convolution& of, const float* x, const Normal& normal, const float* filter, bool turned,
-              NormGradient& through, float* y) {
+              NormGradient& through, ImageMoments& moments, float* y) {
   const int64_t row = of.width * of.channels, result = of.Across() * of.channels;
   const std::vector<float> zeros(row, 0.0f);
-  ForEachPart(of.n, of.Down(), through.Any(), [&](int64_t image, int64_t begin, int64_t end) {
+  ForEachPart(of.n, of.Down(), through.Any() || moments.Any(), [&](int64_t image, int64_t begin, int64_t end) {
     Three three(of, normal, zeros.data());
     three.Begin(x + image * of.height * row);
     for (int64_t at = begin; at < end; at++) {
@@ -224,13 +224,16 @@ void Convolve(const Convolution& of, const float* x, const Normal& normal, const
       Row(three.At(at * of.stride - of.padding), of.width, of.channels, of.stride, of.padding, filter, turned, of.Across(),
           y + row * result);
       if (through.Any()) through.Add(image, y + row * result, row * of.Across(), of.Across());
+      if (moments.Any()) moments.Add(image, y + row * result, of.Across());
     }
   });
 }
 
 void ConvolveBack(const Convolution& of, const float* dy, const float* filter, NormGradient& through, float* dx) {
-  if (of.stride == 1)
-    return Convolve({of.n, of.Down(), of.Across(), of.channels, 1, kSide - 1 - of.padding}, dy, {}, filter, true, through, dx);
+  if (of.stride == 1) {
+    ImageMoments none;
+    return Convolve({of.n, of.Down(), of.Across(), of.channels, 1, kSide - 1 - of.padding}, dy, {}, filter, true, through, none, dx);
+  }
   const int64_t row = of.Across() * of.channels;
   ForEachPart(of.n, of.height, through.Any(), [&](int64_t image, int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end; at++) {
@@ -295,9 +298,12 @@ void Depthwise(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   const auto normal = Normal::Of(with, context, 2, of.channels);
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), of.channels});
+  auto moments = ImageMoments::Of(context, 1, of.channels);
   if (!context.Ok()) return;
   NormGradient none;
-  Convolve(of, Data(tx), normal, Data(tf), false, none, y);
+  moments.Expect(of.n);
+  Convolve(of, Data(tx), normal, Data(tf), false, none, moments, y);
+  if (moments.Any()) moments.Finish();
 }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, c].

@@ -16,7 +16,7 @@ namespace undistill {
 // What an operation's attributes say.
 struct Settings {
   float epsilon = 0, momentum = 0, decay = 0;
-  int64_t activation = 0, kernel = 0, stride = 1, groups = 1, padding = 0, height = 0, width = 0;
+  int64_t activation = 0, kernel = 0, stride = 1, groups = 1, padding = 0, height = 0, width = 0, count = 0;
   bool bfloat16 = false, moments = false, nesterov = false, transposed = false, upsampled = false;
 };
 
@@ -59,6 +59,7 @@ class Context {
   }
 
   int Inputs() const { return TF_NumInputs(context_); }
+  int Outputs() const { return TF_NumOutputs(context_); }
 
   const float* Input(int i) { return Data(InputTensor(i)); }
 
@@ -124,7 +125,7 @@ inline int64_t ChannelsOf(Context& context, TF_Tensor* x, std::initializer_list<
 
 // The operations, which kernels.cc registers.
 using Body = void(const Settings&, Context&);
-Body BatchNorm, BatchNormGrad, Statistics, Normalisation, NormalisationGrad, Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
+Body BatchNorm, BatchNormGrad, BatchNormPool, BatchNormPoolGrad, MaxPool, MaxPoolGrad, RunningStatistics, Statistics, Normalisation, NormalisationGrad, Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
     Conv3x3ToFilter, Bfloat16Conv, Bfloat16ConvToImages, Bfloat16ConvToFilter, Conv, ConvToImages, ConvToFilter, Depthwise, DepthwiseToImages, DepthwiseToFilter, Interleave,
     EveryOther, Shuffle, Unshuffle,
     Momentum;

@@ -367,7 +367,7 @@ void BringFilter(const Gathering& of, const Phase& down, const Phase& across, co
 
 /* Images from images: forwards, and the gradient to them */
 
-// The sums of a gradient that were not taken at once.
+// Sums that were not taken at once.
 void AddAll(const float* dy, int64_t pixels, NormGradient& through) {
   constexpr int64_t some = 256;
   const int64_t parts = (pixels + some - 1) / some;
@@ -375,8 +375,15 @@ void AddAll(const float* dy, int64_t pixels, NormGradient& through) {
   Workers().Run(parts, [&](int64_t i) { through.Add(i, dy + i * some * through.Channels(), i * some, std::min(some, pixels - i * some)); });
 }
 
+void AddAll(const float* y, int64_t pixels, int64_t channels, ImageMoments& moments) {
+  constexpr int64_t some = 256;
+  const int64_t parts = (pixels + some - 1) / some;
+  moments.Expect(parts);
+  Workers().Run(parts, [&](int64_t i) { moments.Add(i, y + i * some * channels, std::min(some, pixels - i * some)); });
+}
+
 void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
-            float* result) {
+            ImageMoments& moments, float* result) {
   const Processor& here = Here();
   const int64_t panel = here.panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
   for (const Phase& down : of.rows) {
@@ -388,6 +395,8 @@ void Gather(const Gathering& of, const float* given, const Normal& normal, const
       // All channels of pixels beside each other.
       const bool atOnce = through.Any() && of.groups == 1 && of.apart == 1;
       if (atOnce) through.Expect(blocks);
+      // There is one phase forwards.
+      if (of.groups == 1) moments.Expect(blocks);
       const Workspace b(of.groups * panels * filters);
       Workers().Run(of.groups * panels, [&](int64_t i) {
         BringFilter(of, down, across, filter, i / panels, i % panels * panel, b.Data() + i * filters);
@@ -412,10 +421,12 @@ void Gather(const Gathering& of, const float* given, const Normal& normal, const
           }
         }
         if (atOnce) through.Add(task, result + begin * next, begin, count);
+        if (moments.Any() && of.groups == 1) moments.Add(task, result + begin * next, count);
       });
     }
   }
   if (through.Any() && (of.groups > 1 || of.apart > 1)) AddAll(result, of.n * of.down * of.across, through);
+  if (moments.Any() && of.groups > 1) AddAll(result, of.n * of.down * of.across, of.groups * of.to, moments);
 }
 
 /* The gradient to the filter */
@@ -485,7 +496,7 @@ void GatherToFilter(const Convolution& conv, const float* x, const Normal& norma
 bool CanConvolve() { return Here().can; }
 #else
 bool CanConvolve() { return false; }
-void Gather(const Gathering&, const float*, const Normal&, const float*, NormGradient&, float*) {}
+void Gather(const Gathering&, const float*, const Normal&, const float*, NormGradient&, ImageMoments&, float*) {}
 void GatherToFilter(const Convolution&, const float*, const Normal&, const float*, float*) {}
 #endif
 
@@ -524,8 +535,11 @@ void Conv(const Settings& with, Context& context) {
   const auto normal = Normal::Of(with, context, 2, from * groups);
   CheckNormal(of, normal, context);
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), to});
+  auto moments = ImageMoments::Of(context, 1, to);
   NormGradient none;
-  if (context.Ok()) Gather(ForwardsOf(of), Data(tx), normal, Data(tf), none, y);
+  if (!context.Ok()) return;
+  Gather(ForwardsOf(of), Data(tx), normal, Data(tf), none, moments, y);
+  if (moments.Any()) moments.Finish();
 }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, from].
@@ -546,7 +560,8 @@ void ConvToImages(const Settings& with, Context& context) {
   float *to_scale = through.Any() ? context.OutputVector(1, from * groups) : nullptr,
         *to_offset = through.Any() ? context.OutputVector(2, from * groups) : nullptr;
   if (!context.Ok()) return;
-  Gather(BackwardsOf(of), Data(td), {}, Data(tf), through, dx);
+  ImageMoments none;
+  Gather(BackwardsOf(of), Data(td), {}, Data(tf), through, none, dx);
   if (through.Any()) through.Finish(dx, to_scale, to_offset);
 }
 

@@ -1,42 +1,49 @@
 import { readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { orThrow, refusal } from '../core/errors.js';
+import { foldersOf, type Located } from '../harness/session.js';
 import { diagnosticsCsv, diagnosticsMarkdown } from '../report/diagnostics.js';
 import { diagnoseTeachers } from '../results/diagnose.js';
-import { openStore, storeOf, writeWhole } from '../run/store.js';
+import { openStore, writeWhole } from '../run/store.js';
 import { writeCharts } from './charts.js';
 import { readyEngine } from './engine.js';
+import { openExperiments } from './experiment-file.js';
 import { shown, shownWhole } from './paths.js';
-import { reopen } from './plan-file.js';
 import { readRun, writeReport } from './report.js';
 import { decodeMatrix, diagnosticsFiles, jsonText, matrixPath, planName, readPlan, reportName } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface DiagnoseOptions {
+  readonly data?: string;
+  readonly scale?: number;
+  readonly out?: string;
   /** Images on the maps, at most. */
   readonly images: number;
   readonly threads?: number;
 }
 
 /**
- * Looks at the teachers of a run, writes what it finds beside the run's tables and adds it to its charts and its report.
- * Gives the exit code. Rejects with a failure of kind `usage` where the run cannot be read again, or its data are others
- * by now.
+ * Looks at the teachers of an experiment's run, writes what it finds beside the run's tables and adds it to its charts and
+ * its report. Gives the exit code. The experiment is read from the file that is given, and never from one that the run
+ * names: a run may be somebody else's, and a file is code. Rejects with a failure of kind `usage` where there is no run of
+ * this experiment, or its data are others by now.
  */
 export const diagnoseCommand = async (
-  run: string,
-  { images, threads }: DiagnoseOptions,
+  file: string,
+  { images, threads, ...options }: DiagnoseOptions,
   out: Terminal = terminal(),
 ): Promise<number> => {
-  const path = await matrixPath(run, 'diagnose');
+  const [{ experiment }, ...others] = (await openExperiments(file, options)) as [Located, ...Located[]];
+  const { run: folder, store } = foldersOf(experiment, options.out);
+  if (others.length > 0) refusal('usage')('the file has several experiments', file, `Say which: ${file}#NAME.`);
+  const path = await matrixPath(folder, 'diagnose');
   const matrix = decodeMatrix(await readFile(path, 'utf8'), shown(path));
-  const folder = dirname(path);
-  const { victims, opened } = await readPlan(folder);
+  const { victims } = await readPlan(folder);
   const refuse = (what: string, where: string): never =>
     refusal('usage')(what, where, 'Run the experiment once more: what is finished is not made again.');
-  if (victims === undefined || opened === undefined)
-    return refuse('it does not say where the experiment is', shown(join(folder, planName)));
-  const experiment = await reopen(folder, opened);
+  if (victims === undefined) return refuse('it does not say which its teachers are', shown(join(folder, planName)));
+  if (matrix.experiment !== experiment.name)
+    refuse(`it is a run of ${matrix.experiment}, and not of ${experiment.name}`, shown(folder));
   await readyEngine(out, { threads });
   const data = await orThrow(experiment.data.load({}));
   if (data.fingerprint !== matrix.data.fingerprint) refuse('the data are others than those of the run', data.name);
@@ -45,7 +52,7 @@ export const diagnoseCommand = async (
     experiment,
     data,
     victims,
-    store: openStore(storeOf(folder), altered),
+    store: openStore(store, altered),
     mapped: images,
     say: (line) => out.log(line),
   });

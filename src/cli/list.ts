@@ -98,6 +98,8 @@ export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
       const item = plugin(listed, (net) => ({ weights: counted(net) }));
       return { ...item, facts: { weights: `${item.facts.weights} with 10 classes of 32×32×3 images` } };
     }),
+  optimizers: () => catalogue.optimizers.map((listed) => plugin(listed, () => ({}))),
+  schedules: () => catalogue.schedules.map((listed) => plugin(listed, () => ({}))),
   recipes: () =>
     catalogue.recipes.map((listed) => {
       const { epochs, batch, optimizer, schedule } = listed.plugin;
@@ -107,7 +109,7 @@ export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
         schedule: shown(schedule),
       });
     }),
-  data: () => catalogue.data.map((listed) => entry(listed, downloadSaid(listed.plugin.name))),
+  data: () => catalogue.data.map((listed) => plugin(listed, ({ name }) => downloadSaid(name))),
   metrics: () =>
     metrics.map((metric) => ({
       name: metric.name,

@@ -181,13 +181,18 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     });
 
   command('diagnose')
-    .description("look at a run's teachers: how sure they are, single answers, maps of what they see")
-    .argument('<run>', "a run's folder, or its name below runs")
+    .description(
+      "look at the teachers of an experiment's run: how sure they are, single answers, maps of what they see",
+    )
+    .argument('<file>', experimentFile)
+    .option('--out <folder>', 'where its tables are (default: runs/<name>)')
+    .option('--data <path>', 'read the data from this file or folder')
+    .option('--scale <fraction>', 'of the run with this fraction of all schedules', Number)
     .option('--images <number>', 'images on the maps, at most', wholeFrom1, 1000)
     .option('--threads <number>', 'threads (default: all cores)', wholeFrom1)
-    .action(async (run: string, options: DiagnoseOptions) => {
+    .action(async (file: string, options: DiagnoseOptions) => {
       const { diagnoseCommand } = await import('./diagnose.js');
-      code = await diagnoseCommand(run, options);
+      code = await diagnoseCommand(file, options);
     });
 
   command('tensorboard')

@@ -30,7 +30,7 @@ import { type ExperimentOptions, openExperiments, outFolder } from './experiment
 import { keepPicture, writeImages } from './images-folder.js';
 import { shownWhole } from './paths.js';
 import { timeLeft, timingOn } from './plan.js';
-import { openedFrom, planFile } from './plan-file.js';
+import { planFile } from './plan-file.js';
 import { progressReporter } from './progress.js';
 import type { ReadRun } from './report-run.js';
 import {
@@ -109,7 +109,7 @@ const runOne = async (
       typeof options.jobs === 'number' && options.jobs > 1 ? `${options.jobs} jobs of ` : ''
     }${engineSaid(engine)}`,
   );
-  await writeWhole(join(folders.run, planName), jsonText(planFile(prepared, openedFrom(folders.run, file, options))));
+  await writeWhole(join(folders.run, planName), jsonText(planFile(prepared)));
 
   const stop = new AbortController();
   const outcomes = new Map<string, Outcome>();
@@ -125,6 +125,8 @@ const runOne = async (
   const tell = progressReporter(out, chosen, expected);
   const sharing = sharings(plan).filter((group) => isRecorded(group, environment));
   const order = { seconds: expected, sharing };
+  // Loaded before a Ctrl-C, which in a checkout ends what compiles them too.
+  const [{ readRun, writeReport }, { writeCharts }] = await Promise.all([import('./report.js'), import('./charts.js')]);
   const failed = await untilStopped(stop, out, async () => {
     const telling = (event: RunEvent): void => {
       tell(event);
@@ -140,10 +142,8 @@ const runOne = async (
   const matrix = await tables.now();
   await copyStages(folders.run, plan, store);
   const images = await writeImages(folders.run, plan, prepared.data, store);
-  // What draws is loaded when there is something to draw.
-  const { readRun, writeReport } = await import('./report.js');
   const read = await readRun(folders.run);
-  const charts = await drawCharts(folders.run, read, out);
+  const charts = await drawn(() => writeCharts(folders.run, read.charts, (note) => warn(out, note)), read, out);
   const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
   out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
   return code;
@@ -262,15 +262,13 @@ const tableWriter = (folder: string, prepared: Prepared, store: Store, outcomes:
   };
 };
 
-/** Gives how many there are. That they cannot be drawn is no failure of the run. */
-const drawCharts = async (folder: string, { charts }: ReadRun, out: Terminal): Promise<number> => {
-  const note = (text: string): void => warn(out, text);
+/** How many charts were drawn. That they cannot be is no failure of the run. */
+const drawn = async (draw: () => Promise<unknown>, { charts }: ReadRun, out: Terminal): Promise<number> => {
   try {
-    const { writeCharts } = await import('./charts.js');
-    await writeCharts(folder, charts, note);
+    await draw();
     return charts.length;
   } catch (error) {
-    note(`no charts: ${error instanceof Error ? error.message : String(error)}`);
+    warn(out, `no charts: ${error instanceof Error ? error.message : String(error)}`);
     return 0;
   }
 };

@@ -1,10 +1,13 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, readFile, readlink, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { link, mkdir, readFile, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import * as v from 'valibot';
+import { sha256 } from './hash.js';
 
 /** Who holds a lock: enough to tell, later and from another process, whether the holder is still alive. */
 export interface LockOwner {
@@ -19,6 +22,15 @@ export interface LockOwner {
   /** Unique for each taking of a lock. */
   readonly token: string;
 }
+
+/** A file may be anybody's, and names of files are made of its token. */
+const lockOwner: v.GenericSchema<LockOwner> = v.object({
+  pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  host: v.string(),
+  world: v.string(),
+  started: v.string(),
+  token: v.pipe(v.string(), v.regex(/^[0-9a-f]{1,64}$/)),
+});
 
 /** A lock that is held by this process until `release`. */
 export interface Lock {
@@ -73,16 +85,45 @@ const exists = (pid: number): boolean => {
   }
 };
 
-const thisWorld = async (): Promise<string> => {
-  const boot = await orUndefined(readFile('/proc/sys/kernel/random/boot_id', 'utf8'));
-  const names = await orUndefined(readlink('/proc/self/ns/pid'));
-  return [boot?.trim(), names].filter((part) => part !== undefined).join(' ');
+let world: string | undefined;
+
+const thisWorld = (): string => {
+  world ??= [
+    () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    () => readlinkSync('/proc/self/ns/pid'),
+  ]
+    .flatMap((part) => attempt(part) ?? [])
+    .join(' ');
+  return world;
+};
+
+const attempt = <A>(act: () => A): A | undefined => {
+  try {
+    return act();
+  } catch {
+    return undefined;
+  }
+};
+
+/** A pid means something only within its machine, boot and process namespace. */
+const worldName = (): string => sha256(`${hostname()} ${thisWorld()}`).slice(0, 8);
+
+/** This process as a part of a file's name, by which others can tell whether it still lives. */
+export const thisProcess = (): string => `${worldName()}-${process.pid}`;
+
+/**
+ * Whether the process of such a name is gone. Of one elsewhere, or of no such name, that is believed after ten minutes in
+ * which it gave no sign (`silent`: milliseconds).
+ */
+export const isGone = (name: string, silent: number): boolean => {
+  const [world, pid] = name.split('-');
+  return world === worldName() && /^[1-9]\d*$/.test(pid ?? '') ? !exists(Number(pid)) : silent > SILENCE;
 };
 
 const self = async (): Promise<LockOwner> => ({
   pid: process.pid,
   host: hostname(),
-  world: await thisWorld(),
+  world: thisWorld(),
   started: (await startOf(process.pid)) ?? '',
   token: randomBytes(12).toString('hex'),
 });
@@ -93,9 +134,7 @@ export const readOwner = async (path: string): Promise<LockOwner | undefined> =>
   if (text === undefined) return undefined;
   try {
     const owner: unknown = JSON.parse(text);
-    return typeof owner === 'object' && owner !== null && 'pid' in owner && 'token' in owner
-      ? (owner as LockOwner)
-      : undefined;
+    return v.is(lockOwner, owner) ? owner : undefined;
   } catch {
     return undefined;
   }

@@ -3,7 +3,7 @@ import { parsed, text, wholeAtLeast } from './check.js';
 import { FailureError, failure } from './errors.js';
 import { type Given, type Options, optional, type Parsed } from './options.js';
 
-export type PluginKind = 'attack' | 'defense' | 'network';
+export type PluginKind = 'attack' | 'defense' | 'network' | 'optimizer' | 'schedule' | 'dataset';
 
 /** What a plugin says of itself: plain data, from which checks, lists, documentation and JSON Schemas are made. */
 export interface Declaration {
@@ -70,6 +70,22 @@ export interface Identity<Plugin> {
   readonly scaled?: (factor: number) => Plugin;
 }
 
+const named = v.pipe(v.string(), v.trim(), v.nonEmpty(), v.title('a name'));
+
+/** What every plugin is, written by hand or declared. */
+export const anyPlugin = v.looseObject({
+  name: named,
+  params: v.pipe(
+    v.custom<object>((value) => typeof value === 'object' && value !== null && !Array.isArray(value)),
+    v.title('a record of all that distinguishes two uses of it: params: { … }'),
+  ),
+  source: v.pipe(
+    v.string(),
+    v.title("its module's URL, by which results of an older version are known: source: import.meta.url"),
+  ),
+  label: v.optional(named),
+});
+
 /** What attacks and defences take beside their options. */
 export interface Labelled {
   /** A name of one's own for the matrix; default: the name and the parameters that differ. */
@@ -89,10 +105,23 @@ export interface Budgeted extends Labelled {
  * that is missing or a value that a schema refuses. `params` are the options in the order of the declaration, `null`
  * where one is undefined.
  */
-export const define = <Of extends Options, Presets, Alone extends keyof Of, Made, Plugin, Besides>(
+export const define = <
+  Of extends Options,
+  Presets,
+  Alone extends keyof Of,
+  Made,
+  Plugin extends { readonly params: object },
+  Besides,
+>(
   kind: PluginKind,
   spec: PluginSpec<Of, Presets, Alone, Made>,
-  finish: (identity: Identity<Plugin>, made: Made, options: Parsed<Of>) => Plugin,
+  finish: (
+    identity: Identity<Plugin>,
+    made: Made,
+    options: Parsed<Of>,
+    /** The same plugin with some options changed. */
+    changed: (options: Readonly<Record<string, unknown>>) => Plugin,
+  ) => Plugin,
 ): Maker<Plugin, Argument<Of, Alone, Besides>, Presets> => {
   const { name, source, about, paper, options = {}, presets = {}, positional, cosmetic = [], scaled, make } = spec;
   const schema = schemaOf({ kind, options });
@@ -101,15 +130,16 @@ export const define = <Of extends Options, Presets, Alone extends keyof Of, Made
     const { label, budget, ...chosen } = parsed(name, schema, given) as Budgeted & Readonly<Record<string, unknown>>;
     const params = Object.keys(options).filter((option) => !cosmetic.includes(option));
     const limited = budget === undefined ? {} : { budget };
+    const changed = (to: Readonly<Record<string, unknown>>): Plugin => maker({ ...given, ...to });
     const identity: Identity<Plugin> = {
       name,
       params: { ...Object.fromEntries(params.map((option) => [option, chosen[option] ?? null])), ...limited },
       source,
       ...limited,
       ...(label === undefined ? {} : { label }),
-      ...(scaled && { scaled: (factor: number) => maker({ ...given, ...scaled(chosen as Parsed<Of>, factor) }) }),
+      ...(scaled && { scaled: (factor: number) => changed(scaled(chosen as Parsed<Of>, factor)) }),
     };
-    return finish(identity, make(chosen as Parsed<Of>), chosen as Parsed<Of>);
+    return determined(finish(identity, make(chosen as Parsed<Of>), chosen as Parsed<Of>, changed));
   };
   const declaration: Declaration = {
     kind,
@@ -126,6 +156,30 @@ export const define = <Of extends Options, Presets, Alone extends keyof Of, Made
   return Object.assign(maker, { declaration, presets: presets as Presets });
 };
 
+/**
+ * What declarations made, by their parameters, which a copy with other fields shares (`{ ...kd(), steal }`), and by their
+ * functions.
+ */
+const made = new WeakMap<object, object>();
+
+/**
+ * Says of a plugin that its name, its parameters and its module determine it, as they do what a declaration makes. Of any
+ * other the results are known by its functions' texts and the experiment's file as well.
+ */
+export const determined = <Plugin extends { readonly params: object }>(plugin: Plugin): Plugin => {
+  made.set(plugin.params, plugin);
+  const visit = (value: unknown): void => {
+    if (typeof value === 'function' && !made.has(value)) made.set(value, plugin);
+    if (typeof value === 'object' && value !== null && !('params' in value)) Object.values(value).forEach(visit);
+  };
+  Object.values(plugin).forEach(visit);
+  return plugin;
+};
+
+/** What a declaration made with these parameters, or with this function in it; undefined where none did. */
+export const madeWith = (part: object): Readonly<Record<string, unknown>> | undefined =>
+  made.get(part) as Readonly<Record<string, unknown>> | undefined;
+
 /** What a maker takes, by name: its options, and what all of its kind take. */
 export const schemaOf = ({ kind, options }: Pick<Declaration, 'kind' | 'options'>) => {
   const label = optional(text, 'Its name in the matrix; default: the name and the parameters that differ');
@@ -134,6 +188,9 @@ export const schemaOf = ({ kind, options }: Pick<Declaration, 'kind' | 'options'
     attack: { label, budget },
     defense: { label },
     network: {},
+    optimizer: {},
+    schedule: {},
+    dataset: {},
   };
   return v.strictObject({ ...options, ...beside[kind] });
 };

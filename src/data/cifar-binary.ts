@@ -5,6 +5,7 @@ import { type Decoded, type DecodedExamples, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
+import { defineDataset, placed } from './define.js';
 import { noteIgnored, planImageFolder } from './image-folder.js';
 import { downloaded } from './published.js';
 import type { Entry, Source } from './source.js';
@@ -240,11 +241,9 @@ const decode = async (set: Cifar, source: Source, options: LoadOptions): Promise
   return decoded ?? refuse(`${set.title} was not found in it`, source.path, formatsOf(set));
 };
 
-const cifar = (set: Cifar, path: string | undefined): DatasetPlugin => ({
-  name: set.name,
-  params: {},
-  from: (other) => cifar(set, other),
-  load: (options: LoadOptions = {}) =>
+const loading =
+  (set: Cifar, path: string | undefined): DatasetPlugin['load'] =>
+  (options: LoadOptions = {}) =>
     attempt('data', async () => {
       const given = path || downloaded(set.name);
       if (given === undefined) {
@@ -257,16 +256,9 @@ const cifar = (set: Cifar, path: string | undefined): DatasetPlugin => ({
       const source = await openSource(given);
       const entry = { name: set.name, path: source.path, options: CONSTANTS, stamp: source.stamp };
       return cached(entry, options, () => decode(set, source, options));
-    }),
-});
+    });
 
-export interface CifarOptions {
-  /**
-   * Folder, tar(.gz) or zip; a relative path starts at the working folder. May be left to `--data PATH`, or to
-   * `undistill data get`.
-   */
-  readonly path?: string | undefined;
-}
+const path = placed('A folder, a tar(.gz) or a zip');
 
 /**
  * CIFAR-10: 50,000 training and 10,000 test images, 32×32 RGB, 10 classes. Read from the binary version or from an image
@@ -276,11 +268,23 @@ export interface CifarOptions {
  * Normalisation (0.4914, 0.4822, 0.4465) / (0.247, 0.243, 0.261) and augmentation (random crop from 4 pixels of zero
  * padding, flip) as released with the Nasty Teacher.
  */
-export const cifar10 = ({ path }: CifarOptions = {}): DatasetPlugin => cifar(CIFAR10, path);
+export const cifar10 = defineDataset({
+  name: 'cifar10',
+  source: import.meta.url,
+  about: '50,000 + 10,000 photographs of 10 classes, 32×32; the binary version or images',
+  options: { path },
+  make: ({ path }) => ({ load: loading(CIFAR10, path) }),
+});
 
 /**
  * CIFAR-100: 50,000 training and 10,000 test images, 32×32 RGB, 100 classes (the fine labels). Read as `cifar10` is.
  *
  * Normalisation and augmentation are those of CIFAR-10, as released with the Nasty Teacher.
  */
-export const cifar100 = ({ path }: CifarOptions = {}): DatasetPlugin => cifar(CIFAR100, path);
+export const cifar100 = defineDataset({
+  name: 'cifar100',
+  source: import.meta.url,
+  about: 'The same with 100 classes, the fine labels',
+  options: { path },
+  make: ({ path }) => ({ load: loading(CIFAR100, path) }),
+});

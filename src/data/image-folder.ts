@@ -1,10 +1,13 @@
+import { text, yesOrNo } from '../core/check.js';
 import { attempt } from '../core/errors.js';
+import { option, optional, required } from '../core/options.js';
 import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
 import { type Decoded, firstFew, measuredNormalisation, unlabelled as noClasses, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './dataset.js';
+import { anyAugmentation, anyNormalisation, type LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
+import { defineDataset, pixels } from './define.js';
 import type { Entry } from './source.js';
 
 const LAYOUT =
@@ -136,37 +139,15 @@ export const noteIgnored = ({ ignored }: ImageFolderPlan, { onNote }: LoadOption
     onNote?.(`${counted(ignored.length, 'file')} that are no images were ignored: ${firstFew(ignored)}`);
 };
 
-/** Throws a failure of kind `data` for a size or an augmentation that cannot be. */
-export const checkImageOptions = (
-  owner: string,
-  {
-    size,
-    augmentation: { crop, flip, rotate = 0 },
-  }: { readonly size: number | undefined; readonly augmentation: Augmentation },
-): void => {
-  if (size !== undefined && (!Number.isInteger(size) || size < 1 || size > 1024)) {
-    refuse('size is a whole number of pixels, 1 to 1024', `${owner}({ size: ${size} })`);
-  }
-  if (!Number.isInteger(crop) || crop < 0 || typeof flip !== 'boolean' || !(rotate >= 0 && rotate <= 180)) {
-    refuse(
-      'crop is a whole number of pixels, 0 or more, flip true or false, and rotate degrees from 0 to 180',
-      `${owner}({ augmentation })`,
-    );
-  }
+/** What is said of any images. */
+export const imageOptions = {
+  size: optional(
+    pixels,
+    'Height and width to which every image is resized bilinearly (aspect ratio not kept); default: as they are, all equal',
+  ),
+  normalisation: optional(anyNormalisation, 'Default: measured on the training images, rounded to 4 decimals'),
+  augmentation: option(anyAugmentation, { crop: 0, flip: false }, 'Random changes of the images in training'),
 };
-
-export interface ImageFolderOptions {
-  /** Folder, tar or tar.gz; a relative path starts at the working folder. */
-  readonly path: string;
-  /** Height and width to which every image is resized bilinearly (aspect ratio not kept). Default: as they are, all equal. */
-  readonly size?: number | undefined;
-  /** Default: measured on the training images, rounded to 4 decimals. */
-  readonly normalisation?: Normalisation | undefined;
-  /** Default: neither cropped nor flipped. */
-  readonly augmentation?: Augmentation | undefined;
-  /** Take every image at any depth, without labels: for `transfer`, which asks a victim about them. Default: false. */
-  readonly unlabelled?: boolean | undefined;
-}
 
 /**
  * Any data set as images: `train/<class>/…` and `test/<class>/…` (or `val/`), JPEG and PNG, classes in alphabetical
@@ -175,23 +156,28 @@ export interface ImageFolderOptions {
  *
  * With `unlabelled`, any folder of images: nothing can be trained or tested on their classes.
  */
-export const imageFolder = (options: ImageFolderOptions): DatasetPlugin => {
-  const { path, size, normalisation, augmentation = { crop: 0, flip: false }, unlabelled = false } = options;
-  const params = {
-    size: size ?? null,
-    normalisation: normalisation ?? null,
-    augmentation,
-    ...(unlabelled ? { unlabelled } : {}),
-  };
-  return {
+export const imageFolder = defineDataset({
+  name: 'imageFolder',
+  source: import.meta.url,
+  about: 'Any images: train/CLASS/*.jpg or .png and test/CLASS/…; a folder, a tar(.gz) or a zip',
+  options: {
+    path: required(text, 'A folder, a tar(.gz) or a zip; a relative path starts at the working folder'),
+    ...imageOptions,
+    unlabelled: option(
+      yesOrNo,
+      false,
+      'Take every image at any depth, without labels: for transfer, which asks a victim about them',
+    ),
+  },
+  make: ({ path, size, normalisation, augmentation, unlabelled }) => ({
     name: 'image-folder',
-    params,
-    from: (other) => imageFolder({ ...options, path: other }),
     load: (load: LoadOptions = {}) =>
       attempt('data', async () => {
-        checkImageOptions('imageFolder', { size, augmentation });
         const source = await openSource(path);
-        const entry = { name: 'image-folder', path: source.path, options: params, stamp: source.stamp };
+        const entry = {
+          ...{ name: 'image-folder', path: source.path, stamp: source.stamp },
+          options: { size, normalisation, augmentation, unlabelled },
+        };
         return cached(entry, load, async (): Promise<Decoded> => {
           const entries = await source.list();
           const plan = unlabelled
@@ -203,5 +189,5 @@ export const imageFolder = (options: ImageFolderOptions): DatasetPlugin => {
           return { image, classes: plan.classes, normalisation: measured, augmentation, train, test };
         });
       }),
-  };
-};
+  }),
+});

@@ -1,15 +1,18 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type AsyncBuffer, asyncBufferFromFile, type FileMetaData, parquetSchema } from 'hyparquet';
+import { text } from '../core/check.js';
 import { attempt, FailureError } from '../core/errors.js';
 import { unique } from '../core/lists.js';
+import { optional, type Parsed, required } from '../core/options.js';
 import { openSource } from './archive.js';
 import { type Decoded, firstFew, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import type { Augmentation, DatasetPlugin, LoadOptions, Normalisation } from './dataset.js';
+import type { LoadOptions } from './dataset.js';
 import { decodeImages, type LabelledFile } from './decode.js';
+import { defineDataset } from './define.js';
 import { refuseUnreadable } from './files.js';
-import { checkImageOptions } from './image-folder.js';
+import { imageOptions } from './image-folder.js';
 import { columnValues, metadataOf, rowsOf } from './parquet-column.js';
 import type { Entry, FileContent } from './source.js';
 
@@ -163,11 +166,18 @@ const checkLabels = (files: readonly LabelledFile[], classes: number): void => {
   }
 };
 
+const options = {
+  path: required(text, 'A folder; a relative path starts at the working folder'),
+  image: optional(text, 'The column of images; default: the first that has bytes in it'),
+  label: optional(text, 'The column of labels; default: label, fine_label or labels, whichever comes first'),
+  ...imageOptions,
+};
+
 const decode = async (
   folder: string,
   files: { readonly train: readonly string[]; readonly test: readonly string[] },
-  { image, label, size, normalisation, augmentation = { crop: 0, flip: false } }: ParquetOptions,
-  options: LoadOptions,
+  { image, label, size, normalisation, augmentation }: Parsed<typeof options>,
+  load: LoadOptions,
 ): Promise<Decoded> => {
   const given = { ...(image === undefined ? {} : { image }), ...(label === undefined ? {} : { label }) };
   const open = (names: readonly string[]) => Promise.all(names.map((name) => openTable(join(folder, name), given)));
@@ -180,7 +190,7 @@ const decode = async (
   const classes = names ?? Array.from({ length: Math.min(most + 1, train.length) }, (_, i) => `${i}`);
   for (const part of [train, test]) checkLabels(part, classes.length);
   const source = { path: folder, read: () => imagesOf([...trainTables, ...testTables]) };
-  const decoded = await decodeImages(source, { classes, train, test }, size, options);
+  const decoded = await decodeImages(source, { classes, train, test }, size, load);
   return {
     ...decoded,
     classes,
@@ -189,21 +199,6 @@ const decode = async (
   };
 };
 
-export interface ParquetOptions {
-  /** A folder; a relative path starts at the working folder. */
-  readonly path: string;
-  /** The column of images. Default: the first that has bytes in it. */
-  readonly image?: string | undefined;
-  /** The column of labels. Default: `label`, `fine_label` or `labels`, whichever comes first. */
-  readonly label?: string | undefined;
-  /** Height and width to which every image is resized bilinearly (aspect ratio not kept). Default: as they are, all equal. */
-  readonly size?: number | undefined;
-  /** Default: measured on the training images, rounded to 4 decimals. */
-  readonly normalisation?: Normalisation | undefined;
-  /** Default: neither cropped nor flipped. */
-  readonly augmentation?: Augmentation | undefined;
-}
-
 /**
  * Any set of labelled images of Hugging Face in Parquet: `train-….parquet` and `test-….parquet`, or `validation-….parquet`
  * where there is no test, with columns of images (`{ bytes, path }`, JPEG or PNG) and of labels. Class names come from the
@@ -211,27 +206,20 @@ export interface ParquetOptions {
  *
  * A damaged file is refused, whichever of its bytes are wrong: no size in it is believed unchecked.
  */
-export const parquet = (options: ParquetOptions): DatasetPlugin => {
-  const { path, image, label, size, normalisation, augmentation = { crop: 0, flip: false } } = options;
-  const params = {
-    image: image ?? null,
-    label: label ?? null,
-    size: size ?? null,
-    normalisation: normalisation ?? null,
-    augmentation,
-  };
-  return {
-    name: 'parquet',
-    params,
-    from: (other) => parquet({ ...options, path: other }),
+export const parquet = defineDataset({
+  name: 'parquet',
+  source: import.meta.url,
+  about: 'Any set of labelled images of Hugging Face: a folder of train-….parquet and test-….parquet',
+  options,
+  make: (chosen) => ({
     load: (load: LoadOptions = {}) =>
       attempt('data', async () => {
-        checkImageOptions('parquet', { size, augmentation });
+        const { path, ...said } = chosen;
         const source = await openSource(path);
         if (!(await stat(source.path)).isDirectory()) refuse('a folder is expected, and this is a file', path, LAYOUT);
         const files = parquetFiles(await source.list(), source.path);
-        const entry = { name: 'parquet', path: source.path, options: params, stamp: source.stamp };
-        return cached(entry, load, () => decode(source.path, files, options, load));
+        const entry = { name: 'parquet', path: source.path, options: said, stamp: source.stamp };
+        return cached(entry, load, () => decode(source.path, files, chosen, load));
       }),
-  };
-};
+  }),
+});

@@ -3,8 +3,9 @@ import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
 import { type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import type { DatasetPlugin, LoadOptions } from './dataset.js';
+import type { LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
+import { defineDataset, placed } from './define.js';
 import { noteIgnored, planImageFolder } from './image-folder.js';
 import { parseMat } from './mat.js';
 import { downloaded } from './published.js';
@@ -83,33 +84,31 @@ const decode = async (source: Source, options: LoadOptions): Promise<Decoded> =>
   return { image, ...rest, normalisation: measuredNormalisation(train, 3), train, test };
 };
 
-export interface SvhnOptions {
-  /** Folder, tar(.gz) or zip; a relative path starts at the working folder. May be left to `--data PATH`, or to `undistill data get`. */
-  readonly path?: string | undefined;
-}
-
 /**
  * SVHN, cropped digits: 73,257 training and 26,032 test images of house numbers, 32×32 RGB, digits 0 to 9 (its `extra` images
  * are not used). Read from the published MATLAB files or from an image folder, told apart by content.
  *
  * Neither flipped nor cropped; mean and std are measured on the training images and rounded to 4 decimals.
  */
-export const svhn = ({ path }: SvhnOptions = {}): DatasetPlugin => ({
+export const svhn = defineDataset({
   name: 'svhn',
-  params: {},
-  from: (other) => svhn({ path: other }),
-  load: (options: LoadOptions = {}) =>
-    attempt('data', async () => {
-      const given = path || downloaded('svhn');
-      if (given === undefined) {
-        return refuse(
-          'the path of the data is not given',
-          'svhn()',
-          `Download it with \`undistill data get svhn\`, bring it with \`--data PATH\`, or write \`svhn({ path })\`. ${FORMATS}`,
-        );
-      }
-      const source = await openSource(given);
-      const entry = { name: 'svhn', path: source.path, options: { augmentation: AUGMENTATION }, stamp: source.stamp };
-      return cached(entry, options, () => decode(source, options));
-    }),
+  source: import.meta.url,
+  about: '73,257 + 26,032 digits of house numbers, 32×32; the MATLAB files, or images',
+  options: { path: placed('A folder, a tar(.gz) or a zip') },
+  make: ({ path }) => ({
+    load: (options: LoadOptions = {}) =>
+      attempt('data', async () => {
+        const given = path || downloaded('svhn');
+        if (given === undefined) {
+          return refuse(
+            'the path of the data is not given',
+            'svhn()',
+            `Download it with \`undistill data get svhn\`, bring it with \`--data PATH\`, or write \`svhn({ path })\`. ${FORMATS}`,
+          );
+        }
+        const source = await openSource(given);
+        const entry = { name: 'svhn', path: source.path, options: { augmentation: AUGMENTATION }, stamp: source.stamp };
+        return cached(entry, options, () => decode(source, options));
+      }),
+  }),
 });

@@ -1,57 +1,30 @@
 import * as TE from 'fp-ts/lib/TaskEither.js';
-import { between, checked, wholeAtLeast } from '../core/check.js';
+import { between, wholeAtLeast, wholeBetween } from '../core/check.js';
 import { attempt } from '../core/errors.js';
+import { option } from '../core/options.js';
 import { type Key, key } from '../core/random.js';
 import { checkDecoded, type Decoded, type DecodedExamples, fingerprintOf, measuredNormalisation } from './assemble.js';
-import type { Dataset, DatasetPlugin } from './dataset.js';
-
-export interface SyntheticOptions {
-  /** Training images, at least one a class. Default 256. */
-  readonly train?: number;
-  /** Test images. Default 128. */
-  readonly test?: number;
-  /** Default 4. */
-  readonly classes?: number;
-  /** Height and width. Default 8. */
-  readonly size?: number;
-  /** Default 1. */
-  readonly channels?: number;
-  /** How much of a pixel is noise and not its class's pattern, 0..255. Default 128. */
-  readonly noise?: number;
-  /** Other patterns and other noise. Default 0. */
-  readonly seed?: number;
-}
+import type { Dataset } from './dataset.js';
+import { defineDataset, pixels } from './define.js';
 
 /**
  * Images made of nothing: each class has a random pattern, each image is its class's pattern under uniform noise. No data
  * set of the literature; for trying a plugin or a test in seconds.
  */
-export const synthetic = ({
-  train = 256,
-  test = 128,
-  classes = 4,
-  size = 8,
-  channels = 1,
-  noise = 128,
-  seed = 0,
-}: SyntheticOptions = {}): DatasetPlugin => {
-  const params = { train, test, classes, size, channels, noise, seed };
-  checked(
-    'synthetic',
-    {
-      train: wholeAtLeast(1),
-      test: wholeAtLeast(1),
-      classes: wholeAtLeast(2),
-      size: wholeAtLeast(1),
-      channels: wholeAtLeast(1),
-      noise: between(0, 255),
-      seed: wholeAtLeast(0),
-    },
-    params,
-  );
-  return {
-    name: 'synthetic',
-    params,
+export const synthetic = defineDataset({
+  name: 'synthetic',
+  source: import.meta.url,
+  about: 'Images made of nothing, for trying a plugin in seconds',
+  options: {
+    train: option(wholeBetween(1, 1e6), 256, 'Training images, at least one a class'),
+    test: option(wholeBetween(1, 1e6), 128, 'Test images'),
+    classes: option(wholeBetween(2, 65536), 4, 'Classes'),
+    size: option(pixels, 8, 'Height and width'),
+    channels: option(wholeBetween(1, 64), 1, 'Channels'),
+    noise: option(between(0, 255), 128, "How much of a pixel is noise and not its class's pattern"),
+    seed: option(wholeAtLeast(0), 0, 'Other patterns and other noise'),
+  },
+  make: ({ train, test, classes, size, channels, noise, seed }) => ({
     load: () =>
       TE.map(
         (decoded: Decoded): Dataset => ({
@@ -62,20 +35,20 @@ export const synthetic = ({
       )(
         attempt('data', () => {
           const root = key(`synthetic ${seed}`);
-          const pixels = size * size * channels;
+          const values = size * size * channels;
           const patterns = Array.from({ length: classes }, (_, c) =>
-            bytes(root.split('pattern').split(c), pixels, 255),
+            bytes(root.split('pattern').split(c), values, 255),
           );
           const part = (name: string, count: number): DecodedExamples => {
-            const images = new Uint8Array(count * pixels);
+            const images = new Uint8Array(count * values);
             const labels = new Uint8Array(count);
             for (let i = 0; i < count; i++) {
               const label = i % classes;
               labels[i] = label;
-              const grain = bytes(root.split(name).split(i), pixels, noise);
+              const grain = bytes(root.split(name).split(i), values, noise);
               const pattern = patterns[label] as Uint8Array;
-              for (let p = 0; p < pixels; p++) {
-                images[i * pixels + p] = ((255 - noise) * (pattern[p] as number)) / 255 + (grain[p] as number);
+              for (let p = 0; p < values; p++) {
+                images[i * values + p] = ((255 - noise) * (pattern[p] as number)) / 255 + (grain[p] as number);
               }
             }
             return { images, labels, count };
@@ -93,8 +66,8 @@ export const synthetic = ({
           return decoded;
         }),
       ),
-  };
-};
+  }),
+});
 
 /** Uniform whole numbers from 0 to `most`. */
 const bytes = (from: Key, count: number, most: number): Uint8Array => {

@@ -1,10 +1,13 @@
+import { wholeBetween } from '../core/check.js';
 import { attempt } from '../core/errors.js';
+import { option } from '../core/options.js';
 import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
 import { type Decoded, firstFew, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import type { DatasetPlugin, LoadOptions } from './dataset.js';
+import type { LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
+import { defineDataset, placed } from './define.js';
 import { downloaded } from './published.js';
 import type { Entry, Source } from './source.js';
 
@@ -135,16 +138,6 @@ const decode = async (source: Source, classes: number, options: LoadOptions): Pr
   return { image, classes: plan.classes, ...CONSTANTS, train, test };
 };
 
-export interface TinyImageNetOptions {
-  /**
-   * Folder, tar(.gz), zip, or a folder of such archives; a relative path starts at the working folder. May be left to
-   * `--data PATH`, or to `undistill data get`.
-   */
-  readonly path?: string | undefined;
-  /** Only the first so many classes in the order of their wnids, 2 to 200. Default: all 200. */
-  readonly classes?: number | undefined;
-}
-
 /**
  * Tiny-ImageNet-200: 200 classes of 500 training images and 50 test images, 64×64 RGB, in its original layout. The test set
  * is its `val`: the labels of its own `test` were never published. Grey images among them become coloured.
@@ -155,30 +148,32 @@ export interface TinyImageNetOptions {
  * Normalisation (0.4802, 0.4481, 0.3975) / (0.2302, 0.2265, 0.2262) and augmentation (random rotation by up to 20 degrees,
  * and flip) as released with the Nasty Teacher, whose rotation takes the nearest pixel and ours is bilinear.
  */
-export const tinyImageNet = ({ path, classes = CLASSES }: TinyImageNetOptions = {}): DatasetPlugin => ({
-  name: 'tiny-imagenet',
-  params: { classes },
-  from: (other) => tinyImageNet({ path: other, classes }),
-  load: (options: LoadOptions = {}) =>
-    attempt('data', async () => {
-      if (!Number.isInteger(classes) || classes < 2 || classes > CLASSES) {
-        refuse(`classes is a whole number from 2 to ${CLASSES}`, `tinyImageNet({ classes: ${classes} })`);
-      }
-      const given = path || downloaded('tiny-imagenet');
-      if (given === undefined) {
-        return refuse(
-          'the path of the data is not given',
-          'tinyImageNet()',
-          `Download it with \`undistill data get tiny-imagenet\`, bring it with \`--data PATH\`, or write \`tinyImageNet({ path })\`. ${LAYOUT}`,
-        );
-      }
-      const source = await openSource(given);
-      const entry = {
-        name: 'tiny-imagenet',
-        path: source.path,
-        options: { classes, ...CONSTANTS },
-        stamp: source.stamp,
-      };
-      return cached(entry, options, () => decode(source, classes, options));
-    }),
+export const tinyImageNet = defineDataset({
+  name: 'tinyImageNet',
+  source: import.meta.url,
+  about: '100,000 + 10,000 photographs of 200 classes, 64×64; the original layout',
+  options: {
+    path: placed('A folder, a tar(.gz), a zip, or a folder of such archives'),
+    classes: option(wholeBetween(2, CLASSES), CLASSES, 'Only the first so many classes in the order of their wnids'),
+  },
+  make: ({ path, classes }) => ({
+    name: 'tiny-imagenet',
+    load: (options: LoadOptions = {}) =>
+      attempt('data', async () => {
+        const given = path || downloaded('tiny-imagenet');
+        if (given === undefined) {
+          return refuse(
+            'the path of the data is not given',
+            'tinyImageNet()',
+            `Download it with \`undistill data get tiny-imagenet\`, bring it with \`--data PATH\`, or write \`tinyImageNet({ path })\`. ${LAYOUT}`,
+          );
+        }
+        const source = await openSource(given);
+        const entry = {
+          ...{ name: 'tiny-imagenet', path: source.path, stamp: source.stamp },
+          options: { classes, ...CONSTANTS },
+        };
+        return cached(entry, options, () => decode(source, classes, options));
+      }),
+  }),
 });

@@ -4,6 +4,7 @@ import {
   anyDefense,
   type Declaration,
   type Defense,
+  determined,
   FailureError,
   failure,
   partsOf,
@@ -49,7 +50,7 @@ const composed = <const Parts extends readonly [Defense, ...Defense[]]>(...parts
     }
     if (rank[part.exposes] < rank[exposes]) exposes = part.exposes;
   }
-  return {
+  return determined({
     name: flat.map((part) => part.name).join(' + '),
     params: { parts: flat },
     source: import.meta.url,
@@ -59,7 +60,7 @@ const composed = <const Parts extends readonly [Defense, ...Defense[]]>(...parts
       composed(...(flat.map((part) => part.scaled?.(factor) ?? part) as [Defense, ...Defense[]])) as Defense<
         ExposedBy<Parts>
       >,
-  };
+  });
 };
 
 const declaration: Declaration = {

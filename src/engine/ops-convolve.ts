@@ -17,8 +17,11 @@ import {
   capability,
   convolve,
   convolves3x3,
+  executeTelling,
   groupsValue,
   hasOwn,
+  statistics,
+  type Telling,
 } from './ops-own.js';
 
 /**
@@ -101,12 +104,17 @@ const toFilterAlone = (attributes: ConvAttributes): boolean => {
 };
 
 /** As `conv2d`, by products of matrices. */
-export const conv = operation<ConvAttributes, 'x' | 'filter'>('OwnConv', {
+export const conv = operation<ConvAttributes & Telling, 'x' | 'filter'>('OwnConv', {
   inputs: ['x', 'filter'],
   forward: (inputs, attributes) => [
-    toFilterAlone(attributes)
+    toFilterAlone(attributes) && !(attributes.tells && attributes.filter[0] === 1)
       ? conv2dForward(...(inputs as [tf.Tensor, tf.Tensor]), attributes)
-      : execute1('UndistillConv', inputs, productsValues(attributes.stride, attributes.padding, groupsOf(attributes))),
+      : executeTelling(
+          'UndistillConv',
+          inputs,
+          productsValues(attributes.stride, attributes.padding, groupsOf(attributes)),
+          attributes,
+        ),
   ],
   saved: { inputs: ['x', 'filter'] },
   gradient: ([dy], [x, filter], attributes) => {
@@ -142,9 +150,9 @@ export const convolvesDepthwise = (
   hasOwn();
 
 /** Each channel of x [n, h, w, c] by a kernel of its own, of filter [3, 3, 1, c]. */
-export const depthwise = operation<ConvAttributes, 'x' | 'filter'>('OwnDepthwise', {
+export const depthwise = operation<ConvAttributes & Telling, 'x' | 'filter'>('OwnDepthwise', {
   inputs: ['x', 'filter'],
-  forward: (inputs, attributes) => [execute1('UndistillDepthwise', inputs, placesOf(attributes))],
+  forward: (inputs, attributes) => [executeTelling('UndistillDepthwise', inputs, placesOf(attributes), attributes)],
   saved: { inputs: ['x', 'filter'] },
   gradient: ([dy], [x, filter], attributes) => ({
     x: () =>
@@ -159,7 +167,7 @@ export const depthwise = operation<ConvAttributes, 'x' | 'filter'>('OwnDepthwise
 /** By which of our own operations a convolution is done. */
 type Way = 'Conv3x3' | 'Conv' | 'Depthwise';
 
-interface NormalisedAttributes extends ConvAttributes, Activated {
+interface NormalisedAttributes extends ConvAttributes, Activated, Telling {
   readonly way: Way;
   readonly epsilon: number;
   readonly momentum: number;
@@ -181,7 +189,7 @@ export const wayOfNormalised = (
   return convolvesByProducts(x, filter, places) && (whole || from % 16 === 0) ? 'Conv' : undefined;
 };
 
-const normalisedValues = ({ way, epsilon, activation, ...attributes }: NormalisedAttributes): Values => ({
+const normalisedValues = ({ way, epsilon, activation, tells: _, ...attributes }: NormalisedAttributes): Values => ({
   ...(way === 'Conv3x3' ? { to_bfloat16: { bool: false }, upsampled: { bool: false } } : placesOf(attributes)),
   ...(way === 'Depthwise' ? {} : groupsValue(groupsOf(attributes))),
   epsilon: { float: epsilon },
@@ -190,10 +198,15 @@ const normalisedValues = ({ way, epsilon, activation, ...attributes }: Normalise
 
 /** x, filter, scale, offset, mean and variance to the convolution of x normalised. */
 const normalisedForward = (inputs: readonly tf.Tensor[], attributes: NormalisedAttributes): tf.Tensor =>
-  execute1(`UndistillNormalised${attributes.way}`, inputs, {
-    ...normalisedValues(attributes),
-    ...(attributes.way === 'Conv3x3' ? { transposed: { bool: false } } : {}),
-  });
+  executeTelling(
+    `UndistillNormalised${attributes.way}`,
+    inputs,
+    {
+      ...normalisedValues(attributes),
+      ...(attributes.way === 'Conv3x3' ? { transposed: { bool: false } } : {}),
+    },
+    attributes,
+  );
 
 /** x, the gradient to the result, scale, offset, mean and variance to the gradient to the filter. */
 const normalisedToFilter = (inputs: readonly tf.Tensor[], attributes: NormalisedAttributes): tf.Tensor =>
@@ -235,12 +248,10 @@ const normalisedInputs = ['x', 'filter', 'scale', 'offset', 'mean', 'variance'] 
 export const normalisedConvTrain = operation<NormalisedAttributes, NormalisedInput>('OwnNormalisedConvTrain', {
   inputs: normalisedInputs,
   forward: ([x, filter, scale, offset, ...running], attributes) => {
-    const [mean, variance, inverse, newMean, newVariance] = execute(
-      'UndistillStatistics',
-      [x, ...running] as tf.Tensor[],
-      { epsilon: { float: attributes.epsilon }, momentum: { float: attributes.momentum } },
-      5,
-    ) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+    const [mean, variance, inverse, newMean, newVariance] = statistics(
+      [x, ...running] as [tf.Tensor, tf.Tensor, tf.Tensor],
+      attributes,
+    );
     const y = normalisedForward([x, filter, scale, offset, mean, variance] as tf.Tensor[], attributes);
     return [y, newMean, newVariance, mean, variance, inverse];
   },

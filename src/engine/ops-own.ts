@@ -44,19 +44,69 @@ export interface Activated {
   readonly activation: Activation | undefined;
 }
 
+/** Whether an operation also tells the batch norm after it mean and variance of what it gives, which it takes as it writes. */
+export interface Telling {
+  readonly tells?: boolean | undefined;
+}
+
+/** What was told of tensors, by their data: mean and biased variance by channel, kept for the batch norm that takes them. */
+const told = new WeakMap<object, readonly [tf.Tensor, tf.Tensor]>();
+
+/** The result of an operation that may tell its moments. */
+export const executeTelling = (
+  name: string,
+  inputs: readonly tf.Tensor[],
+  values: Values,
+  { tells = false }: Telling,
+): tf.Tensor => {
+  if (!tells) return execute1(name, inputs, values);
+  const [y, mean, variance] = execute(`${name}Moments`, inputs, values, 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  told.set(y.dataId, [tf.keep(mean), tf.keep(variance)]);
+  return y;
+};
+
+/**
+ * x [..., c] and running mean and variance to mean, biased variance and 1 / deviation of x, and new running mean and
+ * variance. Where x was given by what tells its moments, it is not read again.
+ */
+export const statistics = (
+  [x, ...running]: readonly [tf.Tensor, tf.Tensor, tf.Tensor],
+  { epsilon, momentum }: { readonly epsilon: number; readonly momentum: number },
+): [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor] => {
+  const values = { epsilon: { float: epsilon }, momentum: { float: momentum } };
+  const moments = told.get(x.dataId);
+  type All = [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+  if (moments === undefined) return execute('UndistillStatistics', [x, ...running], values, 5) as All;
+  told.delete(x.dataId);
+  const count = { int: x.size / moments[0].size };
+  const others = execute('UndistillRunningStatistics', [...moments, ...running], { ...values, count }, 3);
+  return [...moments, ...others] as All;
+};
+
+const isTold = (x: tf.Tensor): boolean => told.has(x.dataId);
+
 /** As `batchNormTrain` of TensorFlow's operations, for x [..., c]. Outputs: y, new running mean and variance, two for the gradient. */
 export const batchNormTrain = operation<
   Activated & { readonly epsilon: number; readonly momentum: number },
   BatchNormInput
 >('OwnBatchNormTrain', {
   inputs: batchNormInputs,
-  forward: (inputs, { epsilon, momentum, activation }) =>
-    execute(
+  forward: (inputs, { epsilon, momentum, activation }) => {
+    const [x, scale, offset, ...running] = inputs as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+    if (isTold(x)) {
+      const [mean, variance, inverse, newMean, newVariance] = statistics([x, ...running], { epsilon, momentum });
+      const values = normaliseValues({ epsilon, activation, moments: false });
+      const [y, ...zeros] = execute('UndistillNormalise', [x, scale, offset, mean, variance], values, 3);
+      tf.dispose([variance, ...zeros]);
+      return [y as tf.Tensor, newMean, newVariance, mean, inverse];
+    }
+    return execute(
       'UndistillBatchNorm',
       inputs,
       { epsilon: { float: epsilon }, momentum: { float: momentum }, ...activationValue(activation) },
       5,
-    ),
+    );
+  },
   saved: { inputs: ['x', 'scale', 'offset'], outputs: [false, false, false, true, true] },
   gradient: ([dy], saved, { activation }) => {
     const [x, scale, offset] = batchNormGradient([dy, ...saved] as tf.Tensor[], activation);
@@ -67,6 +117,41 @@ export const batchNormTrain = operation<
 /** dy, x, scale, offset, mean and 1 / deviation to the gradients to x, scale and offset, with mean and deviation those of x. */
 export const batchNormGradient = (inputs: tf.Tensor[], activation: Activation | undefined) =>
   execute('UndistillBatchNormGrad', inputs, activationValue(activation), 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
+
+/** The same, and the largest number of each window of 2×2 of it; for images of even height and width. */
+export const batchNormPoolTrain = operation<
+  Activated & { readonly epsilon: number; readonly momentum: number },
+  BatchNormInput
+>('OwnBatchNormPoolTrain', {
+  inputs: batchNormInputs,
+  forward: (inputs, { epsilon, momentum, activation }) =>
+    execute(
+      'UndistillBatchNormPool',
+      inputs,
+      { epsilon: { float: epsilon }, momentum: { float: momentum }, ...activationValue(activation) },
+      5,
+    ),
+  saved: { inputs: ['x', 'scale', 'offset'], outputs: [false, false, false, true, true] },
+  gradient: ([dy], saved, { activation }) => {
+    const inputs = [dy, ...saved] as tf.Tensor[];
+    const [x, scale, offset] = execute('UndistillBatchNormPoolGrad', inputs, activationValue(activation), 3) as [
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+    ];
+    return { x: () => x, scale: () => scale, offset: () => offset };
+  },
+});
+
+/** The largest number of each window of 2×2, and an activation after it. Where numbers are equal the first one's is the gradient. */
+export const maxPool = operation<Activated, 'x'>('OwnMaxPool', {
+  inputs: ['x'],
+  forward: (inputs, { activation }) => [execute1('UndistillMaxPool', inputs, activationValue(activation))],
+  saved: { inputs: ['x'] },
+  gradient: ([dy], [x], { activation }) => ({
+    x: () => execute1('UndistillMaxPoolGrad', [dy, x] as tf.Tensor[], activationValue(activation)),
+  }),
+});
 
 interface NormaliseAttributes extends Activated {
   readonly epsilon: number;
@@ -191,16 +276,26 @@ export const bfloat16Value = (): Values => ({ to_bfloat16: { bool: roundsToBfloa
 export const convolve = (
   x: tf.Tensor,
   filter: tf.Tensor,
-  { transposed = false, upsampled = false, groups = 1 } = {},
+  {
+    transposed = false,
+    upsampled = false,
+    groups = 1,
+    tells,
+  }: Partial<Winograd> & { readonly transposed?: boolean } = {},
 ): tf.Tensor =>
-  execute1('UndistillConv3x3', [x, filter], {
-    ...groupsValue(groups),
-    ...bfloat16Value(),
-    transposed: { bool: transposed },
-    upsampled: { bool: upsampled },
-  });
+  executeTelling(
+    'UndistillConv3x3',
+    [x, filter],
+    {
+      ...groupsValue(groups),
+      ...bfloat16Value(),
+      transposed: { bool: transposed },
+      upsampled: { bool: upsampled },
+    },
+    { tells },
+  );
 
-interface Winograd {
+interface Winograd extends Telling {
   readonly upsampled: boolean;
   /** Default 1. */
   readonly groups?: number;

@@ -67,19 +67,25 @@ const plainConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddin
     return groups === 1 ? convolve(padded, filter) : groupByGroup(padded, filter, groups, convolve);
   });
 
-const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, padding: number): tf.Tensor4D => {
+const nativeConv2d = (
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  stride: number,
+  padding: number,
+  tells = false,
+): tf.Tensor4D => {
   // A border as wide as the kernel is written into the image: no convolution of ours goes beyond it.
   if (padding >= Math.min(filter.shape[0], filter.shape[1]))
-    return tf.tidy(() => nativeConv2d(padImage(x, padding), filter, stride, 0));
+    return tf.tidy(() => nativeConv2d(padImage(x, padding), filter, stride, 0, tells));
   const attributes = { stride, padding, x: x.shape };
   if (own.convolvesBfloat16(x.shape, filter.shape, attributes))
     return own.bfloat16Conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
   if (own.convolves3x3(x.shape, filter.shape, attributes))
-    return own.conv3x3({ x, filter }, { upsampled: false, groups: groupsOf(x, filter) })[0] as tf.Tensor4D;
+    return own.conv3x3({ x, filter }, { upsampled: false, groups: groupsOf(x, filter), tells })[0] as tf.Tensor4D;
   if (convolving.convolvesDepthwise(x.shape, filter.shape, attributes))
-    return convolving.depthwise({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+    return convolving.depthwise({ x, filter }, { ...attributes, filter: filter.shape, tells })[0] as tf.Tensor4D;
   if (convolving.convolvesByProducts(x.shape, filter.shape, attributes))
-    return convolving.conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
+    return convolving.conv({ x, filter }, { ...attributes, filter: filter.shape, tells })[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
   if (groups > 1 && groups === x.shape[3] && groups === filter.shape[3]) {
     const [kh, kw] = filter.shape;
@@ -97,12 +103,15 @@ const nativeConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D, stride: number, paddi
  * Cross-correlation of x [n, h, w, in] with filter [kh, kw, in / groups, out], without bias. Output side: ⌊(side + 2
  * padding − k) / stride⌋ + 1. The number of groups follows from the shapes: in must be a multiple of the filter's input
  * channels, and out of the number of groups. As many groups as channels, in and out, are a depthwise convolution.
+ *
+ * @param tells where a batch norm in training comes next and nothing between: it need not read the result for its moments
  */
 export const conv2d = (
   x: tf.Tensor4D,
   filter: tf.Tensor4D,
-  { stride = 1, padding = 0 }: ConvOptions = {},
-): tf.Tensor4D => (isNative() ? nativeConv2d(x, filter, stride, padding) : plainConv2d(x, filter, stride, padding));
+  { stride = 1, padding = 0, tells }: ConvOptions & own.Telling = {},
+): tf.Tensor4D =>
+  isNative() ? nativeConv2d(x, filter, stride, padding, tells) : plainConv2d(x, filter, stride, padding);
 
 /**
  * Runs `body` with the factors of convolutions and dense layers, and of their gradients, rounded to bfloat16. Our own
@@ -318,12 +327,13 @@ export const normalisedConv2d = (
     momentum = 0.1,
     activation,
     training,
-  }: ConvOptions & BatchNormOptions & { readonly training: boolean },
+    tells,
+  }: ConvOptions & BatchNormOptions & own.Telling & { readonly training: boolean },
 ): BatchNormResult<tf.Tensor4D> | undefined => {
   if (!isNative() || (!training && tf.engine().isTapeOn())) return undefined;
   const way = convolving.wayOfNormalised(x.shape, filter.shape, { stride, padding });
   if (way === undefined) return undefined;
-  const attributes = { way, stride, padding, x: x.shape, filter: filter.shape, epsilon, momentum, activation };
+  const attributes = { way, stride, padding, x: x.shape, filter: filter.shape, epsilon, momentum, activation, tells };
   const inputs = { x, filter, ...variables };
   const [y, mean = variables.mean, variance = variables.variance] = training
     ? firsts(3, convolving.normalisedConvTrain(inputs, attributes))
@@ -350,8 +360,28 @@ export const relu6 = <T extends tf.Tensor>(x: T): T =>
 export const leakyRelu = <T extends tf.Tensor>(x: T, slope = 0.01): T =>
   isNative() ? (native.leakyRelu({ x }, { alpha: slope })[0] as T) : tf.leakyRelu(x, slope);
 
-/** Maximum over windows; what does not fill a window is left out (PyTorch's floor mode). */
-export const maxPool = (x: tf.Tensor4D, size = 2, stride = size): tf.Tensor4D =>
+/**
+ * Batch norm in training, as `batchNormTrain`, and the maximum over windows of 2×2 at once, where that is less work: its result
+ * and the running statistics. Else undefined.
+ */
+export const batchNormPoolTrain = (
+  x: tf.Tensor4D,
+  variables: BatchNormVariables,
+  { epsilon = 1e-5, momentum = 0.1, activation }: BatchNormOptions = {},
+): BatchNormResult<tf.Tensor4D> | undefined => {
+  const [, height, width] = x.shape;
+  if (!hasOwn() || height % 2 !== 0 || width % 2 !== 0) return undefined;
+  const [y, mean, variance] = firsts(3, own.batchNormPoolTrain({ x, ...variables }, { epsilon, momentum, activation }));
+  return { y: y as tf.Tensor4D, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
+};
+
+/** Maximum over windows, and an activation; what does not fill a window is left out (PyTorch's floor mode). */
+export const maxPool = (x: tf.Tensor4D, size = 2, stride = size, activation?: Activation): tf.Tensor4D =>
+  size === 2 && stride === 2 && (x.shape[3] >= 16 || activation !== undefined) && hasOwn()
+    ? (own.maxPool({ x }, { activation })[0] as tf.Tensor4D)
+    : activated(activation, () => otherMaxPool(x, size, stride));
+
+const otherMaxPool = (x: tf.Tensor4D, size: number, stride: number): tf.Tensor4D =>
   isNative()
     ? (firsts(1, native.maxPool({ x }, { size, stride, x: x.shape }))[0] as tf.Tensor4D)
     : tf.maxPool(x, size, stride, 'valid');

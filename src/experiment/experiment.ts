@@ -1,14 +1,15 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { AnyAttack, Attack, Ownership, Role } from '../attacks/attack.js';
-import { belowOne, checked, choice, nothingElse, share, wholeAtLeast } from '../core/check.js';
+import { belowOne, checked, choice, nothingElse, parsed, share, text, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure, type Refusal, type Result, refusal, toFailure } from '../core/errors.js';
+import { anyPlugin } from '../core/plugin.js';
 import { percentage } from '../core/text.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
 import { metrics as builtIn, type Metric, otherColumns } from '../metrics/metric.js';
 import { betters, units } from '../metrics/quantity.js';
 import { type Access, type Answers, type AtLeast, isBlackBox, rank } from '../train/oracle.js';
-import { isPretrained, type Learner, type Pretrained, precisions, type Recipe, retrainable } from '../train/recipe.js';
+import { anyRecipe, isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
 import { labelsOf, samePlugin } from './labels.js';
 import { checkPublished, type Published } from './published.js';
 
@@ -98,6 +99,8 @@ export interface Experiment {
   readonly published?: Published;
   /** Every reason why its numbers cannot be a paper's. */
   readonly reduced?: string;
+  /** The path of the file that it was read from. */
+  readonly file?: string;
 }
 
 const refuse: Refusal = refusal('experiment');
@@ -156,6 +159,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
   if (reduced !== undefined && typeof reduced !== 'string')
     refuse('it is no text', 'reduced', 'Say in what the setting is reduced.');
   if (typeof data?.load !== 'function') refuse('this is no data set', 'data', 'Give one, such as mnist().');
+  checkPlugin('data', data);
   for (const [field, list] of Object.entries({
     students: given,
     defenses: columns,
@@ -273,6 +277,8 @@ const together = <T extends AnyAttack | Defense>(
 const checkLearner = (where: string, learner: Learner): void => {
   if (typeof learner?.network?.build !== 'function' || typeof learner.recipe !== 'object')
     refuse('this is no network with a recipe', where, 'Give learner(network, { epochs, batch, optimizer, schedule }).');
+  checkPlugin(`${where}: network`, learner.network);
+  if (learner.label !== undefined) checked(where, { label: text }, learner as { label: unknown });
   if (isPretrained(learner)) refuse('only the teacher can be pretrained', where, 'Give learner(network, recipe).');
   checkRecipe(where, learner.recipe);
 };
@@ -289,6 +295,7 @@ const checkTeacher = (
   }
   if (typeof teacher.network?.build !== 'function')
     refuse('this is no network', 'teacher', 'Give pretrained(file, network), such as resNet(18).');
+  checkPlugin('teacher: network', teacher.network);
   if (teacher.recipe !== undefined) {
     checkRecipe('teacher', teacher.recipe);
     return;
@@ -306,13 +313,14 @@ const checkTeacher = (
 };
 
 const checkRecipe = (where: string, recipe: Recipe): void => {
-  const { epochs, batch, optimizer, schedule, precision } = recipe;
-  checked(where, { epochs: wholeAtLeast(1), batch: wholeAtLeast(2) }, { epochs, batch });
-  if (precision !== undefined) checked(where, { precision: choice(...precisions) }, { precision });
-  if (typeof optimizer?.update !== 'function')
-    refuse('the recipe has no optimizer', where, 'Give one, such as adam().');
-  if (typeof schedule?.at !== 'function')
-    refuse('the recipe has no schedule', where, 'Give one, such as constant(1e-3).');
+  parsed(where, anyRecipe, recipe);
+  checkPlugin(`${where}: optimizer`, recipe.optimizer);
+  checkPlugin(`${where}: schedule`, recipe.schedule);
+};
+
+/** What all plugins say of themselves. */
+const checkPlugin = (where: string, plugin: unknown): void => {
+  parsed(where, anyPlugin, plugin);
 };
 
 const roles: Readonly<Record<Role, string>> = {
@@ -324,6 +332,7 @@ const roles: Readonly<Record<Role, string>> = {
 const checkAttack = (attack: AnyAttack, i: number): void => {
   if (typeof attack?.steal !== 'function' || !(attack.needs in rank))
     refuse(`number ${i + 1} is no attack`, 'attacks', 'Give a value such as kd(), with its brackets.');
+  checkPlugin(`attacks: number ${i + 1}`, attack);
   const { name, needs, role = 'attack', baseline } = attack;
   const where = `attacks: ${name}`;
   checked(where, { role: choice(...Object.keys(roles)) }, { role });
@@ -344,6 +353,7 @@ const checkAttack = (attack: AnyAttack, i: number): void => {
 const checkDefense = (defense: Defense, i: number): void => {
   if (typeof defense !== 'object' || defense === null || !(defense.exposes in rank))
     refuse(`number ${i + 1} is no defence`, 'defenses', 'Give a value such as nasty(), with its brackets.');
+  for (const part of [defense, ...partsOf(defense)]) checkPlugin(`defenses: number ${i + 1}`, part);
   if (defense.role !== undefined) {
     const where = `defenses: ${defense.name}`;
     checked(where, { role: choice('identity') }, { role: defense.role });

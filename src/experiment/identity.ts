@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { buildSync } from 'esbuild';
 import { FailureError, failure, refusal } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
+import { madeWith } from '../core/plugin.js';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -13,13 +14,18 @@ export interface Source {
   readonly files: Readonly<Record<string, string>>;
 }
 
-/** Sources by module URL. */
-export type Sources = ReadonlyMap<string, Source>;
+/** The code that plugins are made of. */
+export interface Code {
+  /** By URL. */
+  readonly modules: ReadonlyMap<string, Source>;
+  /** The experiment's own file, where it came from one. */
+  readonly experiment?: Source | undefined;
+}
 
 /** A plugin, whatever its kind: functions beside the parameters and the module that they depend on. */
 interface Plugin {
   readonly name: string;
-  readonly params: unknown;
+  readonly params: Readonly<Record<string, unknown>>;
   readonly source?: unknown;
 }
 
@@ -27,27 +33,54 @@ const isPlugin = (value: object): value is Plugin => 'name' in value && 'params'
 
 /**
  * A value as JSON with sorted keys: two values that would compute the same have the same text. A plugin is its name,
- * its parameters and its code.
+ * its parameters and its module's code. Where no declaration made it, or fields of it were changed since, it is these
+ * fields too, functions by their text, and the file of the experiment, from which such functions may know anything.
  *
- * Throws a `FailureError` of kind `experiment` for what JSON cannot tell apart: functions, maps, typed arrays.
+ * Throws a `FailureError` of kind `experiment` for what JSON cannot tell apart: functions among parameters, maps, typed
+ * arrays.
  */
-export const canonical = (value: unknown, sources: Sources, field = 'params'): Json => {
+export const canonical = (value: unknown, code: Code, field = 'params'): Json => jsonOf(value, code, field, false);
+
+const jsonOf = (value: unknown, code: Code, field: string, mayCall: boolean): Json => {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return value;
   // JSON has no NaN or infinity.
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
-  if (Array.isArray(value)) return value.map((each) => canonical(each, sources, field));
+  if (Array.isArray(value)) return value.map((each) => jsonOf(each, code, field, mayCall));
+  if (typeof value === 'function' && mayCall) return functionOf(value, code);
   if (typeof value !== 'object') return refuse(field);
   if (isPlugin(value)) {
     const { name, params, source } = value;
-    const code = typeof source === 'string' ? { source: sources.get(source)?.hash ?? null } : {};
-    return { name, params: canonical(params, sources), ...code };
+    const module = typeof source === 'string' ? { source: code.modules.get(source)?.hash ?? null } : {};
+    return { name, params: canonical(params, code), ...module, ...ownPart(value, code) };
   }
   if (!isRecord(value)) return refuse(field);
-  const fields = Object.entries(value)
+  return Object.fromEntries(sorted(value).map(([name, each]) => [name, jsonOf(each, code, name, mayCall)]));
+};
+
+/** A function by its text, and by the plugin that it was made for, whose parameters it knows. */
+const functionOf = (value: object, code: Code): Json => {
+  const maker = madeWith(value);
+  return [sha256(String(value)).slice(0, 16), ...(maker === undefined ? [] : [canonical(maker, code)])];
+};
+
+/** What a plugin is besides what its declaration makes of its parameters. */
+const ownPart = (plugin: Plugin, code: Code): { readonly [key: string]: Json } => {
+  const made = madeWith(plugin.params);
+  const own = sorted(plugin).filter(([name, value]) => !told.has(name) && made?.[name] !== value);
+  if (own.length === 0) return {};
+  return {
+    own: Object.fromEntries(own.map(([name, each]) => [name, jsonOf(each, code, name, true)])),
+    ...(code.experiment && { experiment: code.experiment.hash }),
+  };
+};
+
+/** Fields that are told beside, or change no number. */
+const told: ReadonlySet<string> = new Set(['name', 'params', 'source', 'label', 'scaled']);
+
+const sorted = (value: object): [string, unknown][] =>
+  Object.entries(value)
     .filter(([, each]) => each !== undefined)
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  return Object.fromEntries(fields.map(([name, each]) => [name, canonical(each, sources, name)]));
-};
 
 const isRecord = (value: object): boolean => [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
@@ -73,41 +106,54 @@ export const sourcesIn = (value: unknown): ReadonlySet<string> => {
 };
 
 /**
- * Reads a module and what it imports from files (packages are left to their versions): bundled, so that comments,
- * spaces and unused code do not count.
+ * Reads modules and what each imports from files (packages are left to their versions): bundled, so that comments, spaces
+ * and unused code do not count.
+ *
+ * Rejects with a `FailureError` of kind `experiment` that names the module that is none.
  */
-export const readSource = async (url: string): Promise<Source> => {
-  const path = url.startsWith('file:') ? fileURLToPath(url) : url;
-  const bundle = await build({
-    entryPoints: [path],
-    bundle: true,
-    write: false,
-    metafile: true,
-    format: 'esm',
-    platform: 'node',
-    packages: 'external',
-    minifyWhitespace: true,
-    legalComments: 'none',
-    logLevel: 'silent',
-    // Where a bundle is made must not change its hash.
-    absWorkingDir: process.cwd(),
-  }).catch((error: unknown) => {
+export const readSources = async (urls: Iterable<string>): Promise<ReadonlyMap<string, Source>> => {
+  const hashes = new Map<string, string>();
+  const hashOf = async (file: string): Promise<string> => {
+    const hash = hashes.get(file) ?? sha256(await readFile(file)).slice(0, 16);
+    hashes.set(file, hash);
+    return hash;
+  };
+  const sources = new Map<string, Source>();
+  for (const url of urls) {
+    const { text, inputs } = bundleOf(url.startsWith('file:') ? fileURLToPath(url) : url);
+    const files: Record<string, string> = {};
+    for (const input of inputs) files[relative(process.cwd(), input)] = await hashOf(input);
+    sources.set(url, { hash: sha256(text).slice(0, 16), files });
+  }
+  return sources;
+};
+
+export const readSource = async (url: string): Promise<Source> => (await readSources([url])).get(url) as Source;
+
+// In a process of its own that ends at once: esbuild's service would be ended by the Ctrl-C that ends a run.
+const bundleOf = (path: string): { readonly text: string; readonly inputs: readonly string[] } => {
+  try {
+    const { outputFiles, metafile } = buildSync({
+      entryPoints: [path],
+      bundle: true,
+      write: false,
+      metafile: true,
+      format: 'esm',
+      platform: 'node',
+      packages: 'external',
+      minifyWhitespace: true,
+      legalComments: 'none',
+      logLevel: 'silent',
+      // Where a bundle is made must not change its hash.
+      absWorkingDir: process.cwd(),
+    });
+    return { text: outputFiles[0]?.text ?? '', inputs: Object.keys(metafile.inputs) };
+  } catch (error) {
     throw new FailureError(
       failure('experiment', error instanceof Error ? error.message : String(error), {
         where: path,
         remedy: 'A plugin names its own module: source: import.meta.url.',
       }),
     );
-  });
-  const files: Record<string, string> = {};
-  for (const input of Object.keys(bundle.metafile.inputs)) {
-    files[relative(process.cwd(), input)] = sha256(await readFile(input)).slice(0, 16);
   }
-  return { hash: sha256(bundle.outputFiles[0]?.text ?? '').slice(0, 16), files };
-};
-
-export const readSources = async (urls: Iterable<string>): Promise<Sources> => {
-  const sources = new Map<string, Source>();
-  for (const url of urls) sources.set(url, await readSource(url));
-  return sources;
 };

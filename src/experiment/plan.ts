@@ -12,7 +12,7 @@ import { isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
 import { countInUse } from './data-access.js';
 import type { Experiment } from './experiment.js';
-import { canonical, type Json, type Sources } from './identity.js';
+import { type Code, canonical, type Json } from './identity.js';
 import { checkWeights, type Weights } from './pretrained.js';
 
 /** An attack on a victim. */
@@ -130,7 +130,7 @@ export interface Facts {
   readonly others: ReadonlyMap<DatasetPlugin, string>;
   /** Of a pretrained teacher. */
   readonly weights?: Weights | undefined;
-  readonly sources: Sources;
+  readonly code: Code;
   /** Hashes of the code that every stage runs through: training and evaluation, and measuring. */
   readonly harness: { readonly training: string; readonly measuring: string };
   /** This package's version: a plugin of a user's own has no other hold on the package's code that it calls. */
@@ -154,7 +154,10 @@ const baselineOf = (attack: AnyAttack): AnyAttack => {
 export const plan = (of: Experiment, facts: Facts): Plan => {
   const stages = new Map<string, Stage>();
   const labels = new Set<string>();
-  const data: Json = { fingerprint: facts.data.fingerprint, fraction: of.fraction, validation: of.validation };
+  const data: Json = {
+    ...{ fingerprint: facts.data.fingerprint, fraction: of.fraction, validation: of.validation },
+    set: canonical(of.data, facts.code),
+  };
 
   /** Adds a stage unless an equal one is there already. */
   const stage = (
@@ -165,7 +168,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   ): Stage => {
     const parts = {
       kind: work.kind,
-      ...(canonical(own, facts.sources) as Record<string, Json>),
+      ...(canonical(own, facts.code) as Record<string, Json>),
       inputs,
       data,
       engine: facts.engine,
@@ -475,7 +478,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const steal = stolen(attack, pairing.attack, pairing.defense);
         const victim = victimOf.get(pairing.defense)?.evaluate;
         const honest = baselineOf(attack);
-        const named = of.attacks.find((each) => sameAttack(each.attack, honest, facts.sources));
+        const named = of.attacks.find((each) => sameAttack(each.attack, honest, facts.code));
         const baseLabel = named?.label ?? baselineLabel(honest);
         baselines[pairing.attack] = baseLabel;
         const baseStage = stolen(honest, baseLabel, undefined);
@@ -531,9 +534,8 @@ const preparedInputs = (wrappers: readonly Defense[], prepared: Prepared): Reado
     }),
   );
 
-const sameAttack = (a: AnyAttack, b: AnyAttack, sources: Sources): boolean =>
-  JSON.stringify(canonical([a.name, a.params, a.source], sources)) ===
-  JSON.stringify(canonical([b.name, b.params, b.source], sources));
+const sameAttack = (a: AnyAttack, b: AnyAttack, code: Code): boolean =>
+  JSON.stringify(canonical(a, code)) === JSON.stringify(canonical(b, code));
 
 /** A baseline that is no row of its own: its name with the share of the images, where that is not all. */
 const baselineLabel = ({ name, data }: AnyAttack): string =>
@@ -541,6 +543,7 @@ const baselineLabel = ({ name, data }: AnyAttack): string =>
 
 /** Every module whose code a plan's results depend on. */
 export const plannedValues = (of: Experiment): unknown => [
+  of.data,
   of.teacher,
   of.students,
   of.defenses,

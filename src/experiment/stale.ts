@@ -36,6 +36,8 @@ export const whyStale = (
       return;
     }
     if (path === 'harness') code(old, now, present.kind === 'measure' ? 'the measuring' : 'the training loop');
+    else if (path.endsWith('.experiment')) code(old, now, 'the experiment file');
+    else if (path.includes('.own.')) reasons.add(`${path.replace('.own.', '.')} changed`);
     else if (path.endsWith('.source')) code(old, now, `the code of ${path.slice(0, -'.source'.length)}`);
     else if (path.startsWith('inputs.')) reasons.add(`its ${path.slice('inputs.'.length)} changed`);
     else if (path === 'data.fingerprint') reasons.add('the data changed');

@@ -75,7 +75,7 @@ export const readExperiments = async (file: string): Promise<readonly Located[]>
   return wanted.map((experiment) => ({
     file: several ? `${place}#${experiment.name}` : place,
     path: place,
-    experiment,
+    experiment: { ...experiment, file: resolve(place) },
   }));
 };
 
@@ -129,21 +129,27 @@ export const planFor = async (experiment: Experiment, engine: string, options: L
   const data = await orThrow(experiment.data.load(options));
   const others = await loadOthers(experiment, options);
   const weights = isPretrained(experiment.teacher) ? await readWeights(experiment.teacher.weights) : undefined;
-  const [sources, harness] = await Promise.all([readSources(sourcesIn(plannedValues(experiment))), harnessSources()]);
+  const [modules, own, harness] = await Promise.all([
+    readSources(sourcesIn(plannedValues(experiment))),
+    experiment.file === undefined ? undefined : readSource(experiment.file),
+    harnessSources(),
+  ]);
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
   return {
     plan: plan(experiment, {
       data,
       others: fingerprints(others),
       weights,
-      sources,
+      code: { modules, experiment: own },
       harness: hashes,
       engine,
       version: await version(),
     }),
     data,
     others,
-    code: Object.fromEntries([...sources.values(), ...Object.values(harness)].map(({ hash, files }) => [hash, files])),
+    code: Object.fromEntries(
+      [...modules.values(), ...(own ? [own] : []), ...Object.values(harness)].map(({ hash, files }) => [hash, files]),
+    ),
   };
 };
 

@@ -70,6 +70,12 @@ export interface BoundLayer {
    * disposed of.
    */
   readonly ofHalves?: (given: Pair, pass: Pass) => Pair;
+  /** Of max-pooling that nothing else is done with: height and width of its windows. */
+  readonly pools?: number;
+  /** The same, which also tells the batch norm after it mean and variance of what it gives, where it can. */
+  readonly telling?: BoundLayer;
+  /** Of what begins with a batch norm: it takes what it is told. */
+  readonly listens?: true;
   /** Of a batch norm: the name of its running mean. */
   readonly runningMean?: string;
   /** The same and what follows it at once, where that is less work. */
@@ -163,7 +169,7 @@ export interface ConvLayer {
 type Convolution = (
   x: tf.Tensor4D,
   filter: tf.Tensor4D,
-  options: Required<Pick<ConvLayer, 'stride' | 'padding'>>,
+  options: Required<Pick<ConvLayer, 'stride' | 'padding'>> & { readonly tells?: boolean },
 ) => tf.Tensor4D;
 
 const convolution =
@@ -192,11 +198,19 @@ const convolution =
       initial: kaimingUniform(fanIn),
     };
     const output: Shape = { kind: 'image', ...windows(site, name, kernel, stride, padding), channels: out };
-    const filtering: BoundLayer = {
+    const filteringAnd = (tells: boolean): BoundLayer => ({
       output,
       variables: [kernels],
-      ...(convolve === ops.conv2d ? { filter: { weight, stride, padding } } : {}),
-      run: (x, { variables }) => convolve(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, { stride, padding }),
+      run: (x, { variables, mode, asked }) =>
+        convolve(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, {
+          ...{ stride, padding },
+          // Where statistics are asked for, a bias is added to the images before they are taken.
+          tells: tells && mode === 'train' && !asked.batchStats && !asked.imageStats,
+        }),
+    });
+    const filtering: BoundLayer = {
+      ...filteringAnd(false),
+      ...(convolve === ops.conv2d ? { filter: { weight, stride, padding }, telling: filteringAnd(true) } : {}),
     };
     const adding = (activation?: ops.Activation): BoundLayer => ({
       output,
@@ -224,10 +238,12 @@ const withActivation =
  * nothing else: it is added to the running mean instead of the images, and its gradient is 0 where that would be rounding.
  */
 const absorbed = (adding: BoundLayer, bias: string, norm: BoundLayer): BoundLayer | undefined => {
-  const { runningMean } = norm;
+  const { runningMean, telling } = norm;
   if (runningMean === undefined) return undefined;
+  const told = telling && absorbed(adding, bias, telling);
   return {
     ...norm,
+    ...(told && { telling: told }),
     with: (next) => {
       const both = norm.with?.(next);
       return both && absorbed(adding, bias, both);
@@ -295,7 +311,9 @@ export const batchNorm =
         variable('running_var', 'stat', 1),
       ],
       runningMean: `${full}.running_mean`,
-      with: (next) => withActivation(activation, fitted)(next) ?? convolved(next, activation),
+      listens: true,
+      with: (next) =>
+        withActivation(activation, fitted)(next) ?? convolved(next, activation) ?? pooled(next, activation),
       run: (x, { variables, mode, asked, ...found }) => {
         const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
         const [mean, variance] = [at('running_mean'), at('running_var')];
@@ -320,25 +338,26 @@ export const batchNorm =
         return y;
       },
     });
+    const ownOf = (variables: Named) => {
+      const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
+      return { scale: at('weight'), offset: at('bias'), mean: at('running_mean'), variance: at('running_var') };
+    };
     /** The same and the convolution after it, if that is what comes next. */
-    const convolved = (next: BoundLayer, activation?: ops.Activation): BoundLayer | undefined => {
+    const convolved = (next: BoundLayer, activation?: ops.Activation, tells = false): BoundLayer | undefined => {
       const { filter } = next;
       if (filter === undefined || !affine) return undefined;
       const norm = fitted(activation);
+      const telling = tells ? undefined : convolved(next, activation, true);
       return {
         output: next.output,
         variables: [...norm.variables, ...next.variables],
         runningMean: `${full}.running_mean`,
+        listens: true,
+        ...(telling && { telling }),
         run: (x, pass) => {
           const { variables, mode, asked, stats } = pass;
-          const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
           const { weight, ...places } = filter;
-          const own = {
-            scale: at('weight'),
-            offset: at('bias'),
-            mean: at('running_mean'),
-            variance: at('running_var'),
-          };
+          const own = ownOf(variables);
           const training = mode === 'train';
           const found =
             asked.batchStats || asked.imageStats
@@ -349,10 +368,43 @@ export const batchNorm =
                   momentum,
                   activation,
                   training,
+                  tells: tells && training,
                 });
           if (found === undefined) {
             const images = norm.run(x, pass);
-            const y = next.run(images, pass);
+            const y = ((tells ? next.telling : undefined) ?? next).run(images, pass);
+            images.dispose();
+            return y;
+          }
+          stats[`${full}.running_mean`] = found.mean;
+          stats[`${full}.running_var`] = found.variance;
+          return found.y;
+        },
+      };
+    };
+    /** The same, the max-pooling after it, if that is what comes next, and the activation after that. */
+    const pooled = (
+      next: BoundLayer,
+      before: ops.Activation | undefined,
+      activation?: ops.Activation,
+    ): BoundLayer | undefined => {
+      if (next.pools !== 2 || before !== undefined || !affine) return undefined;
+      const norm = fitted();
+      return {
+        output: next.output,
+        variables: norm.variables,
+        runningMean: `${full}.running_mean`,
+        with: withActivation(activation, (given) => pooled(next, undefined, given) as BoundLayer),
+        run: (x, pass) => {
+          const { variables, mode, asked, stats } = pass;
+          const own = ownOf(variables);
+          const found =
+            mode === 'eval' || asked.batchStats || asked.imageStats
+              ? undefined
+              : ops.batchNormPoolTrain(x as tf.Tensor4D, own, { epsilon, momentum, activation });
+          if (found === undefined) {
+            const images = norm.run(x, pass) as tf.Tensor4D;
+            const y = ops.maxPool(images, 2, 2, activation);
             images.dispose();
             return y;
           }
@@ -426,13 +478,16 @@ export const sigmoid: Layer = stateless(unchanged, (x) => tf.sigmoid(x));
 export const maxPool =
   (size: number): Layer =>
   (site) => {
-    const image = imageAt(site, `max-pool ${size}`);
-    return {
-      output: { kind: 'image', ...windows(site, `max-pool ${size}`, size, size, 0), channels: image.channels },
+    const { channels } = imageAt(site, `max-pool ${size}`);
+    const output: Shape = { kind: 'image', ...windows(site, `max-pool ${size}`, size, size, 0), channels };
+    const fitted = (activation?: ops.Activation): BoundLayer => ({
+      output,
       variables: [],
-      nature: 'selects',
-      run: (x) => ops.maxPool(x as tf.Tensor4D, size),
-    };
+      ...(activation === undefined ? { nature: 'selects', pools: size } : {}),
+      with: withActivation(activation, fitted),
+      run: (x) => ops.maxPool(x as tf.Tensor4D, size, size, activation),
+    });
+    return fitted();
   };
 
 /** Each pixel twice in each direction: PyTorch's `interpolate(scale_factor=2)`, whose mode is nearest. */
@@ -535,6 +590,10 @@ const atOnce = (parts: readonly BoundLayer[]): BoundLayer[] =>
     return both === undefined ? done.concat(part) : done.with(-1, both);
   }, []);
 
+/** What comes before a batch norm tells it what it needs. */
+const toldInTime = (parts: readonly BoundLayer[]): readonly BoundLayer[] =>
+  parts.map((part, i) => (parts[i + 1]?.listens && part.telling) || part);
+
 /** The activations of several layers. */
 const allOf = (layers: readonly (BoundLayer | undefined)[]): Readonly<Record<string, Shape>> =>
   Object.assign({}, ...layers.map((layer) => layer?.activations));
@@ -543,7 +602,7 @@ const allOf = (layers: readonly (BoundLayer | undefined)[]): Readonly<Record<str
 const inOrder = (layers: readonly BoundLayer[], output: Shape): BoundLayer => {
   const parts = layers.flatMap((layer) => layer.parts ?? layer);
   const order = (asked: readonly string[]) =>
-    atOnce(selectedFirst(parts.filter(({ mark }) => mark === undefined || asked.includes(mark))));
+    toldInTime(atOnce(selectedFirst(parts.filter(({ mark }) => mark === undefined || asked.includes(mark)))));
   const bare = order([]);
   return {
     output,

@@ -34,16 +34,18 @@ export {
 } from '../core/check.js';
 export { type Awaitable, type Failure, FailureError, failure, type Task } from '../core/errors.js';
 export { defaultsOf, type Given as GivenOptions, option, optional, type Parsed, required } from '../core/options.js';
-export { type Declaration, type Declared, isDeclared, type Maker, type OptionsOf } from '../core/plugin.js';
+export { type Declaration, type Declared, determined, isDeclared, type Maker, type OptionsOf } from '../core/plugin.js';
 export { type Key, key, normals, permutation, uniforms } from '../core/random.js';
 export {
   type Augmentation,
   anyAugmentation,
   anyDataset,
+  anyNormalisation,
   type Dataset,
   type DatasetPlugin,
   type Normalisation,
 } from '../data/dataset.js';
+export { defineDataset } from '../data/define.js';
 export { type Defense, type DefenseContext, partsOf, type Teacher } from '../defenses/defense.js';
 export { anyDefense, defineDefense } from '../defenses/define.js';
 export { anyNetwork, defineNetwork } from '../models/define.js';

@@ -45,8 +45,33 @@ export {
   soften,
   type Terms,
 } from '../train/losses.js';
-export { adam, anyOptimizer, clipByGlobalNorm, type Optimizer, type OptimizerState, sgd } from '../train/optimizers.js';
+export {
+  adam,
+  anyOptimizer,
+  chain,
+  clipByGlobalNorm,
+  decoupledWeightDecay,
+  defineOptimizer,
+  descent,
+  type Optimizer,
+  type OptimizerState,
+  scaleByAdam,
+  scaleByLearningRate,
+  sgd,
+  type Transform,
+  trace,
+  weightDecay,
+} from '../train/optimizers.js';
 export type { Recipe } from '../train/recipe.js';
-export { anySchedule, constant, cosine, multiStep, type Schedule, scaledSchedule } from '../train/schedules.js';
+export {
+  anySchedule,
+  constant,
+  cosine,
+  defineSchedule,
+  multiStep,
+  type Progress,
+  type Schedule,
+  scaledSchedule,
+} from '../train/schedules.js';
 export type { NoTensors, Source } from '../train/source.js';
 export { type Estimated, type Evaluated, type ForwardDifferences, forwardDifferences } from '../train/zeroth-order.js';

@@ -4,13 +4,14 @@ import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, failure, type Result } from '../core/errors.js';
 import { sha256Of } from '../core/files.js';
-import { type Lock, tryLock } from '../core/lock.js';
+import { sha256 } from '../core/hash.js';
+import { isGone, type Lock, thisProcess, tryLock } from '../core/lock.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
 
 /**
  * Results by content: `<root>/<stage id>/` with a manifest of checksums, complete or absent. While a stage is made its
- * files lie in `<id>.partial`, from which a killed run goes on; the last act is a rename. Who makes or removes a stage
- * holds its lock, `locks/<id>`.
+ * files lie in `<id>.partial`, from which a killed run goes on, each as the journal beside them says that it was written;
+ * the last act is a rename. Who makes or removes a stage holds its lock, `locks/<id>`.
  */
 export interface Store {
   readonly root: string;
@@ -58,6 +59,9 @@ export interface StagingDir {
 }
 
 const manifestName = 'manifest.json';
+
+/** What the files of a stage in the making were written as: a checksum and a name a line, of which the later counts. */
+const journalName = 'written.log';
 
 /** Where the runs in one folder keep their stages together, told by one run's folder. */
 export const storeOf = (run: string): string => join(run, '..', '.store');
@@ -116,28 +120,52 @@ const storeFailure = (path: string, error: unknown): never => {
 export const guarded = async <A>(path: string, act: () => Promise<A>): Promise<A> =>
   act().catch((error) => storeFailure(path, error));
 
-/** How the names of files end that are still being written. */
+/** How the names of files end that are still being written; before that, who writes them. */
 const unfinished = '.tmp';
+
+const aside = (path: string): string => `${path}.${thisProcess()}${unfinished}`;
+
+/**
+ * Removes from a folder what no living process is writing: what killed ones left half written. What others on another
+ * machine write is left for ten minutes.
+ */
+export const removeUnfinished = async (folder: string): Promise<void> => {
+  const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  for (const entry of found) {
+    if (!entry.isFile() || !entry.name.endsWith(unfinished)) continue;
+    const writer = entry.name.slice(0, -unfinished.length).split('.').at(-1) ?? '';
+    const path = pathOf(entry);
+    const since = await stat(path).then(
+      ({ mtimeMs }) => Date.now() - mtimeMs,
+      () => 0,
+    );
+    if (isGone(writer, since)) await rm(path, { force: true }).catch(() => undefined);
+  }
+};
 
 /** Written aside, flushed to the disk, renamed into place: there in full or not at all. */
 export const writeWhole = (path: string, content: string | Uint8Array): Promise<void> =>
   guarded(path, async () => {
     await mkdir(dirname(path), { recursive: true });
-    const aside = `${path}.${process.pid}${unfinished}`;
+    const written = aside(path);
     try {
-      const file = await open(aside, 'w');
-      try {
-        await file.writeFile(content);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(aside, path);
+      await flushed(written, 'w', content);
+      await rename(written, path);
     } catch (error) {
-      await rm(aside, { force: true }).catch(() => undefined);
+      await rm(written, { force: true }).catch(() => undefined);
       throw error;
     }
   });
+
+const flushed = async (path: string, flag: 'w' | 'a', content: string | Uint8Array): Promise<void> => {
+  const file = await open(path, flag);
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+};
 
 /** Whether there is a file or a folder. */
 export const isThere = (path: string): Promise<boolean> =>
@@ -163,13 +191,14 @@ const orElse = (result: Result<Safetensors>, path: string): Safetensors => {
 /** Node before 20.12 has the folder of an entry under another name. */
 const pathOf = ({ parentPath, path, name }: Dirent): string => join(parentPath ?? path, name);
 
-/** Every file below a folder but the manifest, with its checksum. */
-const checksums = async (folder: string): Promise<Record<string, string>> => {
+/** Every file below a folder but those that tell of the others, with its checksum. */
+const checksums = async (folder: string): Promise<Map<string, string>> => {
   const found = await readdir(folder, { recursive: true, withFileTypes: true });
-  const sums: Record<string, string> = {};
-  for (const entry of found.filter((each) => each.isFile() && each.name !== manifestName)) {
+  const sums = new Map<string, string>();
+  for (const entry of found.filter((each) => each.isFile())) {
     const path = pathOf(entry);
-    sums[path.slice(folder.length + 1)] = await sha256Of(path);
+    const name = path.slice(folder.length + 1);
+    if (name !== manifestName && name !== journalName) sums.set(name, await sha256Of(path));
   }
   return sums;
 };
@@ -199,7 +228,7 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
     const folder = folderOf(id);
     if (!(await isThere(folder))) return undefined;
     if (!sound.has(id)) {
-      const damaged = await damageIn(folder);
+      const damaged = await damageIn(folder, id);
       if (damaged !== undefined) {
         onDamage(id, damaged);
         await guarded(folder, () => rm(folder, { recursive: true, force: true }));
@@ -216,7 +245,7 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
     begin: async (id) => {
       const lock = await guarded(root, () => tryLock(join(root, locksFolder, id)));
       if (lock === undefined) return undefined;
-      return staging(folderOf(id), lock, (file) => onDamage(id, file)).catch(async (error) => {
+      return staging(folderOf(id), id, lock, (file) => onDamage(id, file)).catch(async (error) => {
         await lock.release();
         throw error;
       });
@@ -239,26 +268,60 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
   };
 };
 
-const damageIn = async (folder: string): Promise<string | undefined> => {
+/** A finished stage in words: whose it is, and the checksums of its files. */
+interface Manifest {
+  readonly id: string;
+  readonly files: Readonly<Record<string, string>>;
+}
+
+/** The name of a file of a finished stage that is not what was written, or of the manifest where that is another's. */
+const damageIn = async (folder: string, id: string): Promise<string | undefined> => {
   const text = await readIfThere(join(folder, manifestName));
   if (text === undefined) return manifestName;
   try {
-    const wanted = (JSON.parse(text.toString()) as { files: Record<string, string> }).files;
+    const manifest = JSON.parse(text.toString()) as Manifest;
+    if (manifest.id !== id) return manifestName;
     const found = await checksums(folder);
-    const names = new Set([...Object.keys(wanted), ...Object.keys(found)]);
-    return [...names].find((name) => wanted[name] !== found[name]);
+    const names = new Set([...Object.keys(manifest.files), ...found.keys()]);
+    return [...names].find((name) => manifest.files[name] !== found.get(name));
   } catch {
     return manifestName;
   }
 };
 
-const staging = async (final: string, lock: Lock, onDamage: (file: string) => void): Promise<StagingDir> => {
+/** The last two checksums that each file was to have: a crash may have come before the last one was in its place. */
+const readJournal = async (folder: string): Promise<ReadonlyMap<string, readonly string[]>> => {
+  const text = (await readIfThere(join(folder, journalName)))?.toString() ?? '';
+  const sums = new Map<string, readonly string[]>();
+  for (const line of text.split('\n')) {
+    const [, sum, name] = /^([0-9a-f]{64}) (.+)$/.exec(line) ?? [];
+    if (sum !== undefined && name !== undefined) sums.set(name, [...(sums.get(name)?.slice(-1) ?? []), sum]);
+  }
+  return sums;
+};
+
+const staging = async (
+  final: string,
+  id: string,
+  lock: Lock,
+  onDamage: (file: string) => void,
+): Promise<StagingDir> => {
   const folder = `${final}${begunEnding}`;
-  await guarded(folder, async () => {
+  /** The checksums of the files that are there. */
+  const written = await guarded(folder, async () => {
     await mkdir(folder, { recursive: true });
     // What a killed writer left half written; nobody else writes here.
     for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
       if (entry.isFile() && entry.name.endsWith(unfinished)) await rm(pathOf(entry));
+    const journal = await readJournal(folder);
+    const found = await checksums(folder);
+    for (const [name, sum] of found) {
+      if (journal.get(name)?.includes(sum)) continue;
+      onDamage(name);
+      await rm(join(folder, name));
+      found.delete(name);
+    }
+    return found;
   });
   const at = (name: string) => join(folder, name);
   /**
@@ -271,34 +334,51 @@ const staging = async (final: string, lock: Lock, onDamage: (file: string) => vo
       return decode(bytes);
     } catch {
       onDamage(name);
-      await guarded(at(name), () => rm(at(name)));
+      await remove(name);
       return undefined;
     }
+  };
+  const remove = async (name: string): Promise<void> => {
+    await guarded(at(name), () => rm(at(name), { recursive: true, force: true }));
+    for (const other of written.keys()) if (other === name || other.startsWith(`${name}/`)) written.delete(other);
+  };
+  const write = async (name: string, content: string | Uint8Array): Promise<void> => {
+    const sum = sha256(content);
+    // A line of its own, also where the one before was cut off.
+    await guarded(at(journalName), () => flushed(at(journalName), 'a', `\n${sum} ${name}`));
+    await writeWhole(at(name), content);
+    written.set(name, sum);
   };
   return {
     folder,
     has: (name) => isThere(at(name)),
     readJson: (name) => read(name, (bytes) => JSON.parse(bytes.toString())),
-    writeJson: (name, value) => writeWhole(at(name), `${JSON.stringify(value, null, 2)}\n`),
+    writeJson: (name, value) => write(name, `${JSON.stringify(value, null, 2)}\n`),
     readTensors: (name) => read(name, (bytes) => orElse(decodeSafetensors(bytes), at(name))),
-    writeTensors: (name, tensors, metadata = {}) => writeWhole(at(name), encodeSafetensors(tensors, metadata)),
-    writeText: (name, text) => writeWhole(at(name), text),
+    writeTensors: (name, tensors, metadata = {}) => write(name, encodeSafetensors(tensors, metadata)),
+    writeText: write,
     readBytes: (name, isSound) =>
       read(name, (bytes) => {
         if (!isSound(bytes)) throw new Error('it was altered');
         return bytes;
       }),
-    writeBytes: (name, bytes) => writeWhole(at(name), bytes),
+    writeBytes: write,
     list: (name) => filesIn(at(name)),
-    remove: (name) => guarded(at(name), () => rm(at(name), { recursive: true, force: true })),
+    remove,
     finish: async () => {
-      await writeWhole(at(manifestName), `${JSON.stringify({ files: await checksums(folder) }, null, 2)}\n`);
+      const manifest: Manifest = { id, files: Object.fromEntries([...written].sort(([a], [b]) => (a < b ? -1 : 1))) };
+      await writeWhole(at(manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
       await guarded(final, async () => {
         await rm(final, { recursive: true, force: true });
         await rename(folder, final);
+        await rm(join(final, journalName), { force: true });
       });
       await lock.release();
     },
-    release: () => lock.release(),
+    release: async () => {
+      // Nothing was made: another process was quicker.
+      if (written.size === 0) await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+      await lock.release();
+    },
   };
 };

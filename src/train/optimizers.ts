@@ -1,5 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import * as v from 'valibot';
+import { atLeast, belowOne, positive, yesOrNo } from '../core/check.js';
+import { type Options, option, optional } from '../core/options.js';
+import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
 import * as tree from '../core/tree.js';
 import * as ops from '../engine/ops.js';
 import type { Named } from '../models/network.js';
@@ -19,10 +22,8 @@ export type Settings = Readonly<Record<string, unknown>>;
 export interface Optimizer<State extends tree.Tree = OptimizerState> {
   readonly name: string;
   readonly params: Settings;
-  /**
-   * For an optimiser of your own: its module's `import.meta.url`, so that what an older version trained is not reused.
-   */
-  readonly source?: string;
+  /** Its module's `import.meta.url`, so that what an older version trained is not reused. */
+  readonly source: string;
   /** The state before the first step: tensors of the caller's. */
   init(params: Named): State;
   /**
@@ -88,12 +89,35 @@ export const chain = (
   };
 };
 
-/** A chain as an optimiser: the last transform's updates are subtracted from the parameters. */
-export const optimizer = (name: string, params: Settings, ...transforms: readonly Transform[]): Optimizer => {
+/** An optimiser but for what it declares. */
+type Body = Omit<Optimizer, 'name' | 'params' | 'source'>;
+
+/**
+ * An optimiser declared once: its options, and how it changes weights.
+ *
+ * ```ts
+ * export const signs = defineOptimizer({
+ *   name: 'signs',
+ *   source: import.meta.url,
+ *   about: 'A step of η against the sign of each gradient',
+ *   make: () => descent({ name: 'sign', update: (updates) => ({ updates: … }) }, scaleByLearningRate()),
+ * });
+ * signs();
+ * ```
+ */
+export const defineOptimizer = <
+  const Of extends Options = Record<never, never>,
+  const Presets = Record<never, never>,
+  const Alone extends keyof Of = never,
+>(
+  spec: Omit<PluginSpec<Of, Presets, Alone, Body>, 'scaled' | 'cosmetic'>,
+): Maker<Optimizer, Argument<Of, Alone>, Presets> =>
+  define('optimizer', spec, ({ name, params, source }, body): Optimizer => ({ name, params, source, ...body }));
+
+/** Chained transforms as an optimiser: the last one's updates are subtracted from the parameters. */
+export const descent = (...transforms: readonly Transform[]): Body => {
   const chained = chain(...transforms);
   return {
-    name,
-    params,
     init: chained.init,
     update: (gradients, state, params, learningRate) => {
       const next = chained.update(gradients, state, { params, learningRate });
@@ -207,63 +231,63 @@ export const scaleByLearningRate = (): Transform => ({
   update: (updates, _, { learningRate }) => ({ updates: tree.map(updates, (update) => tf.mul(update, learningRate)) }),
 });
 
-export interface DecayOptions {
-  /** λ ≥ 0 on every parameter, batch norms and biases included. */
-  readonly weightDecay?: number;
-  /** Decay the weights by themselves (p ← p − η λ p) and not through the gradient. */
-  readonly decoupled?: boolean;
-  /** The largest joint norm of the gradients; without it they are not clipped. */
-  readonly clip?: number;
-}
-
-/** Stochastic gradient descent, PyTorch's: momentum μ, Nesterov's form of it, weight decay. */
-export const sgd = ({
-  momentum = 0,
-  nesterov = false,
-  weightDecay: decay = 0,
-  decoupled = false,
-  clip,
-}: DecayOptions & { readonly momentum?: number; readonly nesterov?: boolean } = {}): Optimizer => {
-  const byTransforms = optimizer(
-    'sgd',
-    { momentum, nesterov, weightDecay: decay, decoupled, ...(clip === undefined ? {} : { clip }) },
-    ...around(momentum === 0 ? [] : [trace({ momentum, nesterov })], { weightDecay: decay, decoupled, clip }),
-  );
-  if (momentum === 0 || (decoupled && decay !== 0) || clip !== undefined) return byTransforms;
-  return {
-    ...byTransforms,
-    // The same at once.
-    update: (gradients, state, params, learningRate) => {
-      const velocities = state.trace as Named;
-      const after = Object.keys(params).map((name) => {
-        const of = { param: params[name], gradient: gradients[name], velocity: velocities[name] };
-        return [
-          name,
-          ops.momentumStep(of as Record<keyof typeof of, tf.Tensor>, learningRate, { momentum, nesterov, decay }),
-        ] as const;
-      });
-      return {
-        params: Object.fromEntries(after.map(([name, { param }]) => [name, param])),
-        state: { trace: Object.fromEntries(after.map(([name, { velocity }]) => [name, velocity])) },
-      };
-    },
-  };
+const decays = {
+  weightDecay: option(atLeast(0), 0, 'λ, on every parameter, batch norms and biases included'),
+  decoupled: option(yesOrNo, false, 'Decay the weights by themselves (p ← p − η λ p) and not through the gradient'),
+  clip: optional(positive, 'The largest joint norm of the gradients; without it they are not clipped'),
 };
 
+/** Stochastic gradient descent, PyTorch's. */
+export const sgd = defineOptimizer({
+  name: 'sgd',
+  source: import.meta.url,
+  about: "Stochastic gradient descent, with momentum or Nesterov's form of it",
+  options: {
+    momentum: option(belowOne, 0, 'μ'),
+    nesterov: option(yesOrNo, false, 'u + μ b in place of b, where b ← μ b + u'),
+    ...decays,
+  },
+  make: ({ momentum, nesterov, weightDecay: decay, decoupled, clip }) => {
+    const byTransforms = descent(
+      ...around(momentum === 0 ? [] : [trace({ momentum, nesterov })], { weightDecay: decay, decoupled, clip }),
+    );
+    if (momentum === 0 || (decoupled && decay !== 0) || clip !== undefined) return byTransforms;
+    return {
+      ...byTransforms,
+      // The same at once.
+      update: (gradients, state, params, learningRate) => {
+        const velocities = state.trace as Named;
+        const after = Object.keys(params).map((name) => {
+          const of = { param: params[name], gradient: gradients[name], velocity: velocities[name] };
+          return [
+            name,
+            ops.momentumStep(of as Record<keyof typeof of, tf.Tensor>, learningRate, { momentum, nesterov, decay }),
+          ] as const;
+        });
+        return {
+          params: Object.fromEntries(after.map(([name, { param }]) => [name, param])),
+          state: { trace: Object.fromEntries(after.map(([name, { velocity }]) => [name, velocity])) },
+        };
+      },
+    };
+  },
+});
+
 /** Adam, PyTorch's; with `decoupled` weight decay, AdamW. */
-export const adam = ({
-  beta1 = 0.9,
-  beta2 = 0.999,
-  epsilon = 1e-8,
-  weightDecay: decay = 0,
-  decoupled = false,
-  clip,
-}: DecayOptions & { readonly beta1?: number; readonly beta2?: number; readonly epsilon?: number } = {}): Optimizer =>
-  optimizer(
-    'adam',
-    { beta1, beta2, epsilon, weightDecay: decay, decoupled, ...(clip === undefined ? {} : { clip }) },
-    ...around([scaleByAdam({ beta1, beta2, epsilon })], { weightDecay: decay, decoupled, clip }),
-  );
+export const adam = defineOptimizer({
+  name: 'adam',
+  source: import.meta.url,
+  about: 'Adam; with decoupled weight decay, AdamW',
+  paper: 'Kingma and Ba, Adam: A method for stochastic optimization, ICLR 2015',
+  options: {
+    beta1: option(belowOne, 0.9, 'β₁, of the mean of the gradients'),
+    beta2: option(belowOne, 0.999, 'β₂, of the mean of their squares'),
+    epsilon: option(positive, 1e-8, 'ε, added to the root of that'),
+    ...decays,
+  },
+  make: ({ beta1, beta2, epsilon, weightDecay: decay, decoupled, clip }) =>
+    descent(...around([scaleByAdam({ beta1, beta2, epsilon })], { weightDecay: decay, decoupled, clip })),
+});
 
 /** Clipping, coupled decay, the direction itself, decoupled decay, the learning rate. */
 const around = (

@@ -1,9 +1,11 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as v from 'valibot';
+import { choice, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import type { NetworkPlugin } from '../models/network.js';
-import type { Optimizer } from './optimizers.js';
-import type { Schedule } from './schedules.js';
+import { anyOptimizer, type Optimizer } from './optimizers.js';
+import { anySchedule, type Schedule } from './schedules.js';
 
 /** How a network is trained, whatever the loss. */
 export interface Recipe {
@@ -25,6 +27,15 @@ export interface Recipe {
 /** The type of the factors in a recipe's convolutions and dense layers. */
 export const precisions = ['float32', 'bfloat16'] as const;
 export type Precision = (typeof precisions)[number];
+
+/** A recipe, and no field that is none of its. */
+export const anyRecipe = v.strictObject({
+  epochs: wholeAtLeast(1),
+  batch: wholeAtLeast(2),
+  optimizer: anyOptimizer,
+  schedule: anySchedule,
+  precision: v.optional(choice(...precisions)),
+});
 
 /** A network and the recipe it is trained by: a teacher, a student, an adversary. */
 export interface Learner {

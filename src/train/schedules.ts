@@ -1,4 +1,7 @@
 import * as v from 'valibot';
+import { atLeast, between } from '../core/check.js';
+import { type Options, option, required } from '../core/options.js';
+import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
 
 /** Where training stands. */
 export interface Progress {
@@ -15,10 +18,8 @@ export interface Schedule {
   readonly name: string;
   /** Plain JSON, for a stage's identity. */
   readonly params: Readonly<Record<string, unknown>>;
-  /**
-   * For a schedule of your own: its module's `import.meta.url`, so that what an older version trained is not reused.
-   */
-  readonly source?: string;
+  /** Its module's `import.meta.url`, so that what an older version trained is not reused. */
+  readonly source: string;
   /** The same with a fraction of the epochs that it names; absent where it names none. */
   readonly scaled?: (factor: number) => Schedule;
   at(progress: Progress): number;
@@ -27,22 +28,55 @@ export interface Schedule {
 /** An amount of training: so many epochs, or a fraction of them all, which scales when a run is shortened. */
 export type Extent = number | { readonly fraction: number };
 
-export interface WarmupOption {
-  /** Over this long, n steps, the rate rises linearly: step i (0-based) has (i + 1) / n of it. None by default. */
-  readonly warmup?: Extent;
-}
+const extent: v.GenericSchema<Extent> = v.pipe(
+  v.union([atLeast(0), v.strictObject({ fraction: between(0, 1) })]),
+  v.title('a number of epochs of at least 0, or { fraction } of them from 0 to 1'),
+);
+
+const rate = required(atLeast(0), 'The learning rate');
+const warmup = option(
+  extent,
+  0,
+  'Over this long, n steps, the rate rises linearly: step i (0-based) has (i + 1) / n of it',
+);
+
+/** A schedule but for what it declares. */
+type Body = Pick<Schedule, 'at'>;
+
+/**
+ * A schedule declared once: its options, and the rate at each step out of them.
+ *
+ * ```ts
+ * export const halving = defineSchedule({
+ *   name: 'halving',
+ *   source: import.meta.url,
+ *   about: 'Half the rate in each epoch',
+ *   options: { rate: required(positive, 'The learning rate of the first epoch') },
+ *   positional: 'rate',
+ *   make: ({ rate }) => ({ at: ({ epoch }) => rate / 2 ** epoch }),
+ * });
+ * halving(0.1);
+ * ```
+ */
+export const defineSchedule = <
+  const Of extends Options = Record<never, never>,
+  const Presets = Record<never, never>,
+  const Alone extends keyof Of = never,
+>(
+  spec: Omit<PluginSpec<Of, Presets, Alone, Body>, 'cosmetic'>,
+): Maker<Schedule, Argument<Of, Alone>, Presets> =>
+  define('schedule', spec, (identity, body): Schedule => ({ ...identity, ...body }));
 
 /** The same rate throughout, after a warm-up if there is one. */
-export const constant = (rate: number, { warmup = 0 }: WarmupOption = {}): Schedule => {
-  assertRate('rate', rate);
-  assertExtent('warmup', warmup);
-  return {
-    name: 'constant',
-    params: { rate, warmup },
-    scaled: (factor) => constant(rate, { warmup: scaledExtent(warmup, factor) }),
-    at: (progress) => rate * rise(progress, warmup),
-  };
-};
+export const constant = defineSchedule({
+  name: 'constant',
+  source: import.meta.url,
+  about: 'The same rate throughout, after a warm-up if there is one',
+  options: { rate, warmup },
+  positional: 'rate',
+  scaled: ({ warmup }, factor) => ({ warmup: scaledExtent(warmup, factor) }),
+  make: ({ rate, warmup }) => ({ at: (progress) => rate * rise(progress, warmup) }),
+});
 
 /**
  * The rate, multiplied by γ at each milestone.
@@ -50,61 +84,45 @@ export const constant = (rate: number, { warmup = 0 }: WarmupOption = {}): Sched
  * A milestone counts from the first step of the 0-based epoch that reaches it, as in Nasty Teacher's released schedule
  * (VITA-Group/Nasty-Teacher, train_scratch.py): with milestone 80, epoch 80 is the first at the lower rate.
  * `{ fraction: 0.5 }` of 160 epochs is 80, and of 5 epochs 2.5, so that epoch 3 is the first.
- *
- * @param rate ≥ 0
- * @param milestones in any order; one that comes twice counts twice
  */
-export const multiStep = ({
-  rate,
-  milestones,
-  gamma,
-  warmup = 0,
-}: WarmupOption & {
-  readonly rate: number;
-  readonly milestones: readonly Extent[];
-  readonly gamma: number;
-}): Schedule => {
-  assertRate('rate', rate);
-  assertRate('gamma', gamma);
-  assertExtent('warmup', warmup);
-  for (const milestone of milestones) assertExtent('a milestone', milestone);
-  return {
-    name: 'multiStep',
-    params: { rate, milestones, gamma, warmup },
-    scaled: (factor) =>
-      multiStep({
-        rate,
-        milestones: milestones.map((milestone) => scaledExtent(milestone, factor)),
-        gamma,
-        warmup: scaledExtent(warmup, factor),
-      }),
+export const multiStep = defineSchedule({
+  name: 'multiStep',
+  source: import.meta.url,
+  about: 'The rate, multiplied by γ at each milestone',
+  options: {
+    rate,
+    milestones: required(
+      v.pipe(v.array(extent), v.title('a list of numbers of epochs, or of { fraction } of them')),
+      'In any order; one that comes twice counts twice. From the first epoch on (0-based) that reaches it',
+    ),
+    gamma: required(atLeast(0), 'γ'),
+    warmup,
+  },
+  scaled: ({ milestones, warmup }, factor) => ({
+    milestones: milestones.map((milestone) => scaledExtent(milestone, factor)),
+    warmup: scaledExtent(warmup, factor),
+  }),
+  make: ({ rate, milestones, gamma, warmup }) => ({
     at: (progress) => {
       const { epoch, epochs } = progress;
       const passed = milestones.filter((milestone) => epoch >= inEpochs(milestone, epochs)).length;
       return rate * gamma ** passed * rise(progress, warmup);
     },
-  };
-};
+  }),
+});
 
 /**
  * Half a cosine over the steps that follow the warm-up: from the rate at the first of them towards `floor`, which one
  * step after the last would have.
- *
- * @param rate ≥ 0
- * @param floor ≥ 0
  */
-export const cosine = ({
-  rate,
-  warmup = 0,
-  floor = 0,
-}: WarmupOption & { readonly rate: number; readonly floor?: number }): Schedule => {
-  assertRate('rate', rate);
-  assertRate('floor', floor);
-  assertExtent('warmup', warmup);
-  return {
-    name: 'cosine',
-    params: { rate, warmup, floor },
-    scaled: (factor) => cosine({ rate, warmup: scaledExtent(warmup, factor), floor }),
+export const cosine = defineSchedule({
+  name: 'cosine',
+  source: import.meta.url,
+  about: 'Half a cosine over the steps after the warm-up, from the rate to the floor',
+  options: { rate, warmup, floor: option(atLeast(0), 0, 'The rate that one step after the last would have') },
+  positional: 'rate',
+  scaled: ({ warmup }, factor) => ({ warmup: scaledExtent(warmup, factor) }),
+  make: ({ rate, warmup, floor }) => ({
     at: (progress) => {
       const { step, stepsPerEpoch, epochs } = progress;
       const before = inSteps(warmup, progress);
@@ -112,8 +130,8 @@ export const cosine = ({
       const done = Math.min(1, (step - before) / Math.max(1, stepsPerEpoch * epochs - before));
       return floor + ((rate - floor) * (1 + Math.cos(Math.PI * done))) / 2;
     },
-  };
-};
+  }),
+});
 
 /** A schedule for a fraction of the epochs. */
 export const scaledSchedule = (schedule: Schedule, factor: number): Schedule => schedule.scaled?.(factor) ?? schedule;
@@ -131,17 +149,6 @@ const inSteps = (extent: Extent, { stepsPerEpoch, epochs }: Progress): number =>
 const rise = (progress: Progress, warmup: Extent): number => {
   const steps = inSteps(warmup, progress);
   return progress.step < steps ? (progress.step + 1) / steps : 1;
-};
-
-const assertRate = (what: string, rate: number): void => {
-  if (!(Number.isFinite(rate) && rate >= 0)) throw new Error(`${what} is a finite number of at least 0, not ${rate}`);
-};
-
-const assertExtent = (what: string, extent: Extent): void => {
-  if (typeof extent === 'number' && !(Number.isFinite(extent) && extent >= 0))
-    throw new Error(`${what} is a number of epochs of at least 0, not ${extent}`);
-  if (typeof extent === 'object' && !(extent.fraction >= 0 && extent.fraction <= 1))
-    throw new Error(`${what} is a fraction of the epochs in 0 … 1, not ${extent.fraction}`);
 };
 
 /** A schedule among a plugin's options. */

@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process';
-import { rename } from 'node:fs/promises';
 import { Ajv } from 'ajv';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { publishedSchema } from '../../schemas/generate.js';
@@ -41,7 +40,8 @@ afterAll(() => at.remove());
 const files = ['diagnostics.json', 'diagnostics.md', 'teachers.csv', 'responses.csv', 'maps.csv'];
 const run = 'tiny-scale-0.7';
 const written = () => Promise.all(files.map((name) => at.read(`runs/${run}/diagnostics/${name}`)));
-const diagnosed = (...args: string[]) => at.undistill(['diagnose', run, '--threads', '1', '--images', '40', ...args]);
+const diagnosed = (...args: string[]) =>
+  at.undistill(['diagnose', 'tiny.ts', '--scale', '0.7', '--threads', '1', '--images', '40', ...args]);
 
 describe('undistill diagnose', () => {
   it('reads the experiment again as it was run, and writes the same files each time', async () => {
@@ -74,14 +74,23 @@ describe('undistill diagnose', () => {
     expect(await at.read(`runs/${run}/report.html`)).toContain('Logits of single images');
   });
 
-  it('refuses a run whose experiment is gone, or that does not say where it is', async () => {
-    await rename(`${at.folder}/tiny.ts`, `${at.folder}/other.ts`);
-    expect(await diagnosed()).toMatchObject({ code: 1, err: expect.stringContaining('there is no such file') });
-    await rename(`${at.folder}/other.ts`, `${at.folder}/tiny.ts`);
-    const { opened: _, ...plan } = JSON.parse(await at.read(`runs/${run}/plan.json`));
-    await at.write(`runs/${run}/plan.json`, JSON.stringify(plan));
-    expect(await diagnosed()).toMatchObject({ code: 2, err: expect.stringContaining('does not say where') });
-    expect(await at.undistill(['diagnose', 'nowhere'])).toMatchObject({ code: 2 });
+  it('reads no file that the run names, and refuses the run of another experiment', async () => {
+    const plan = JSON.parse(await at.read(`runs/${run}/plan.json`));
+    await at.write('evil.ts', "import { writeFileSync } from 'node:fs';\nwriteFileSync('owned', '');\n");
+    await at.write(`runs/${run}/plan.json`, JSON.stringify({ ...plan, opened: { file: '../../evil.ts' } }));
+    expect(await diagnosed()).toMatchObject({ code: 0 });
+    await expect(at.read('owned')).rejects.toThrow(/ENOENT/);
+    expect(await at.undistill(['diagnose', `runs/${run}`])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('it is a folder'),
+    });
+    await at.write('other.ts', tiny().replace("name: 'tiny'", "name: 'other'"));
+    const others = await at.undistill(['diagnose', 'other.ts', '--out', `runs/${run}`]);
+    expect(others).toMatchObject({ code: 2, err: expect.stringContaining('and not of other') });
+    const { victims: _, ...older } = plan;
+    await at.write(`runs/${run}/plan.json`, JSON.stringify(older));
+    expect(await diagnosed()).toMatchObject({ code: 2, err: expect.stringContaining('which its teachers are') });
+    expect(await at.undistill(['diagnose', 'nowhere.ts'])).toMatchObject({ code: 1 });
   });
 });
 

@@ -3,16 +3,18 @@ import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { type ColumnSource, parquetWriteBuffer } from 'hyparquet-writer';
 import { describe, expect, it } from 'vitest';
+import type { OptionsOf } from '../../src/core/plugin.js';
 import type { LoadOptions } from '../../src/data/dataset.js';
-import { type ParquetOptions, parquet, parquetFiles } from '../../src/data/parquet.js';
+import { parquet, parquetFiles } from '../../src/data/parquet.js';
 import { type Files, fail, jpegOf, pngOf, succeed, temporaryFolder, writeFiles } from './helpers.js';
 
 const root = temporaryFolder();
 let made = 0;
 const folderWith = (files: Files) => writeFiles(join(root, `set${made++}`), files);
-const load = (path: string, more: Partial<ParquetOptions> = {}, options: LoadOptions = {}) =>
+const load = (path: string, more: Partial<OptionsOf<typeof parquet>> = {}, options: LoadOptions = {}) =>
   parquet({ path, ...more }).load({ cache: false, ...options });
-const refusal = async (files: Files, more: Partial<ParquetOptions> = {}) => fail(load(await folderWith(files), more));
+const refusal = async (files: Files, more: Partial<OptionsOf<typeof parquet>> = {}) =>
+  fail(load(await folderWith(files), more));
 
 const red = pngOf(4, 4, [255, 0, 0]);
 const green = pngOf(4, 4, [0, 255, 0]);

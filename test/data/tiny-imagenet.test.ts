@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { OptionsOf } from '../../src/core/plugin.js';
 import type { LoadOptions } from '../../src/data/dataset.js';
-import { type TinyImageNetOptions, tinyImageNet } from '../../src/data/tiny-imagenet.js';
+import { tinyImageNet } from '../../src/data/tiny-imagenet.js';
 import {
   afterEdit,
   type Files,
@@ -19,7 +20,7 @@ const root = temporaryFolder();
 let made = 0;
 const freshPath = () => join(root, `set${made++}`);
 const folderWith = (files: Files) => writeFiles(freshPath(), files);
-const load = (options: TinyImageNetOptions, more: LoadOptions = {}) =>
+const load = (options: OptionsOf<typeof tinyImageNet>, more: LoadOptions = {}) =>
   tinyImageNet(options).load({ cache: false, ...more });
 
 const TOP = 'tiny-imagenet-200/';

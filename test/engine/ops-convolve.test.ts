@@ -212,6 +212,67 @@ describe.skipIf(!multiplies)(
   },
 );
 
+describe.skipIf(!multiplies)('a batch norm that is told mean and variance of a convolution’s result', () => {
+  const cases: readonly (readonly [string, readonly number[], readonly number[], number, number])[] = [
+    ['of 1×1', [9, 7, 8, 24], [1, 1, 24, 40], 1, 0],
+    ['of 1×1 with many weights', [9, 7, 8, 320], [1, 1, 320, 480], 1, 0],
+    ['of 3×3 at a stride', [9, 7, 8, 32], [3, 3, 32, 48], 2, 1],
+    ['depthwise', [9, 7, 8, 58], [3, 3, 1, 58], 1, 1],
+    ['depthwise, of few images', [2, 17, 8, 40], [3, 3, 1, 40], 2, 1],
+    ['of 3×3', [9, 15, 7, 16], [3, 3, 16, 16], 1, 1],
+    ['of 3×3 with many channels', [20, 8, 8, 144], [3, 3, 144, 160], 1, 1],
+    ['of 3×3 in groups', [9, 15, 8, 128], [3, 3, 32, 64], 1, 1],
+    ['of 5×5, which tells nothing', [9, 15, 8, 32], [5, 5, 32, 16], 1, 2],
+  ];
+  it.each(cases)('does as one that reads it: %s', (_, shape, kernels, stride, padding) => {
+    const [from = 0, to = 0] = [shape[3], kernels[2] === 1 && kernels[0] === 3 ? shape[3] : kernels[3]];
+    const variables = (c: number) => ({
+      scale: tf.add(random('s', c), 2),
+      offset: random('o', c),
+      mean: random('m', c),
+      variance: tf.add(random('v', c), 2),
+    });
+    tf.tidy(() => {
+      // Far from zero, where sums of squares alone would be of no use.
+      const x = tf.add(random('x', ...shape), 30);
+      const filter = random('f', ...kernels);
+      const [before, after] = [variables(from), variables(to)];
+      const ways = {
+        plain: (tells: boolean) => (a: tf.Tensor, f: tf.Tensor) =>
+          ops.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, { stride, padding, tells }),
+        normalised: (tells: boolean) => (a: tf.Tensor, f: tf.Tensor) => {
+          const options = { stride, padding, activation: 'relu', training: true, tells } as const;
+          const found = ops.normalisedConv2d(a as tf.Tensor4D, f as tf.Tensor4D, before, options);
+          return found?.y ?? ops.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, { stride, padding, tells });
+        },
+      };
+      for (const way of Object.values(ways)) {
+        const [told, read] = [true, false].map((tells) => {
+          const normed = (a: tf.Tensor, f: tf.Tensor) =>
+            ops.batchNormTrain(way(tells)(a, f), after, { activation: 'relu6' });
+          const { y, mean, variance } = normed(x, filter);
+          return [y, mean, variance, ...tf.grads((a, f) => normed(a, f).y)([x, filter], random('dy', ...y.shape))];
+        }) as [tf.Tensor[], tf.Tensor[]];
+        told.forEach((tensor, i) => {
+          expectNear(tensor, read[i] as tf.Tensor, 1e-4);
+        });
+      }
+    });
+  });
+
+  it('takes it once, and nothing stays behind', () => {
+    const before = tf.memory().numTensors;
+    tf.tidy(() => {
+      const c = { scale: tf.ones([16]), offset: tf.zeros([16]), mean: tf.zeros([16]), variance: tf.ones([16]) };
+      const [x, f] = [random('x', 9, 8, 8, 16) as tf.Tensor4D, random('f', 1, 1, 16, 16) as tf.Tensor4D];
+      const y = ops.conv2d(x, f, { tells: true });
+      const [first, again] = [ops.batchNormTrain(y, c), ops.batchNormTrain(y, c)];
+      expectNear(first.mean, again.mean, 1e-6);
+    });
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
 describe('channels in turn', () => {
   it.each([6, 7, 58])('of %s and as many, and their halves, with gradients', (c) => {
     tf.tidy(() => {

@@ -312,6 +312,89 @@ describe('a step of momentum', () => {
   });
 });
 
+describe('max-pooling', () => {
+  const activations = [undefined, 'relu', 'relu6'] as const;
+
+  it.each([
+    [3, 8, 6, 16],
+    [2, 7, 9, 24],
+    [5, 4, 4, 130],
+  ])('of %s images of %s×%s with %s channels is TensorFlow’s, and so is its gradient', (...shape) => {
+    tf.tidy(() => {
+      const x = tf.mul(random('x', ...shape), 8) as tf.Tensor4D;
+      for (const activation of activations) {
+        const ours = (a: tf.Tensor) => own.maxPool({ x: a }, { activation })[0] as tf.Tensor;
+        const theirs = (a: tf.Tensor) => {
+          const [pooled] = native.maxPool({ x: a }, { size: 2, stride: 2, x: x.shape }) as [tf.Tensor];
+          return activation === undefined ? pooled : ops[activation](pooled);
+        };
+        expect(ours(x).dataSync()).toEqual(theirs(x).dataSync());
+        const dy = random('dy', ...ours(x).shape);
+        expect(tf.grad(ours)(x, dy).dataSync()).toEqual(tf.grad(theirs)(x, dy).dataSync());
+      }
+    });
+  });
+
+  it('takes the first of equal numbers, and passes on what is none', () => {
+    tf.tidy(() => {
+      const x = tf.tensor4d(
+        [1, 1, 1, 1, Number.NaN, 2, 3, 4].flatMap((each) => Array(16).fill(each)),
+        [2, 2, 2, 16],
+      );
+      const pooled = (a: tf.Tensor) => own.maxPool({ x: a }, { activation: undefined })[0] as tf.Tensor;
+      const numbers = [...pooled(x).dataSync()];
+      expect(numbers).toEqual([...Array(16).fill(1), ...Array(16).fill(Number.NaN)]);
+      const toFirst = tf.grad(pooled)(x).slice(0, 1).dataSync();
+      expect([...toFirst]).toEqual([...Array(16).fill(1), ...Array(48).fill(0)]);
+    });
+  });
+
+  it.each([
+    [3, 8, 6, 16],
+    [9, 4, 4, 33],
+    [4, 32, 32, 32],
+  ])('after a batch norm is the two one after the other: %s images of %s×%s with %s channels', (...shape) => {
+    const c = shape[3];
+    tf.tidy(() => {
+      const x = tf.add(random('x', ...shape), 1) as tf.Tensor4D;
+      // Slopes of both signs.
+      const [scale, offset] = [tf.mul(random('s', c), 2), random('o', c)];
+      const running = { mean: random('m', c), variance: tf.add(random('v', c), 2) };
+      for (const activation of activations) {
+        const once = (...[a, s, o]: tf.Tensor[]) =>
+          ops.batchNormPoolTrain(
+            a as tf.Tensor4D,
+            { scale: s as tf.Tensor, offset: o as tf.Tensor, ...running },
+            { activation },
+          );
+        const apart = (...[a, s, o]: tf.Tensor[]) => {
+          const variables = { scale: s as tf.Tensor, offset: o as tf.Tensor, ...running };
+          const { y, ...statistics } = ops.batchNormTrain(a as tf.Tensor4D, variables);
+          return { y: ops.maxPool(y, 2, 2, activation), ...statistics };
+        };
+        const given = [x, scale, offset];
+        const [ours, theirs] = [once(...given), apart(...given)];
+        if (ours === undefined) throw new Error('they are not done at once');
+        expectNear(ours.y, theirs.y, 1e-6);
+        expect(ours.mean.dataSync()).toEqual(theirs.mean.dataSync());
+        expect(ours.variance.dataSync()).toEqual(theirs.variance.dataSync());
+        const dy = random('dy', ...theirs.y.shape);
+        const wanted = tf.grads((...inputs) => apart(...inputs).y)(given, dy);
+        tf.grads((...inputs) => once(...inputs)?.y as tf.Tensor)(given, dy).forEach((tensor, i) => {
+          expectNear(tensor, wanted[i] as tf.Tensor, 1e-5);
+        });
+      }
+    });
+  });
+
+  it('after a batch norm is apart where a row or column would be left out', () => {
+    tf.tidy(() => {
+      const c = { scale: tf.ones([16]), offset: tf.zeros([16]), mean: tf.zeros([16]), variance: tf.ones([16]) };
+      expect(ops.batchNormPoolTrain(random('x', 2, 7, 8, 16) as tf.Tensor4D, c)).toBeUndefined();
+    });
+  });
+});
+
 describe('what is not a number', () => {
   const channels = { scale: tf.ones([4]), offset: tf.zeros([4]), mean: tf.zeros([4]), variance: tf.ones([4]) };
   const x = tf.tidy(() => tf.concat([random('x', 63, 4), tf.tensor2d([[Number.NaN, 1, 1, 1]])]) as tf.Tensor2D);

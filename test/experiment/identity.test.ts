@@ -6,10 +6,15 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { kd } from '../../src/attacks/kd.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import { FailureError } from '../../src/core/errors.js';
+import { synthetic } from '../../src/data/synthetic.js';
+import { rounding } from '../../src/defenses/answers.js';
+import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import { canonical, readSource, readSources, sourcesIn } from '../../src/experiment/identity.js';
+import { type Code, canonical, readSource, readSources, sourcesIn } from '../../src/experiment/identity.js';
 import { plan, plannedValues } from '../../src/experiment/plan.js';
+import { plainCnn } from '../../src/models/plain-cnn.js';
 import { sgd } from '../../src/train/optimizers.js';
+import { cosine } from '../../src/train/schedules.js';
 import { made, refusal, thirds } from '../run/helpers.js';
 
 let folder: string;
@@ -83,11 +88,11 @@ describe("a module's code", () => {
       write('helper.ts', helper());
       const attack = { ...kd(), name: 'mine', source: write('mine.ts', text) };
       const of = made({ attacks: [scratch(), kd(), attack], defenses: [none()] });
-      const sources = await readSources(sourcesIn(plannedValues(of)));
+      const modules = await readSources(sourcesIn(plannedValues(of)));
       return plan(of, {
         data: thirds(),
         others: new Map(),
-        sources,
+        code: { modules },
         harness: { training: '', measuring: '' },
         engine: 'tensorflow-cpu',
         version: '1',
@@ -106,8 +111,8 @@ describe("a module's code", () => {
 });
 
 describe('a value as JSON', () => {
-  const sources = new Map([['file:///a.ts', { hash: 'a', files: {} }]]);
-  const text = (value: unknown) => JSON.stringify(canonical(value, sources));
+  const code: Code = { modules: new Map([['file:///a.ts', { hash: 'a', files: {} }]]) };
+  const text = (value: unknown) => JSON.stringify(canonical(value, code));
 
   test('does not depend on the order of its fields, nor on those that are undefined', () => {
     expect(text({ b: 1, a: [true, null, 'x'], c: undefined })).toBe(text({ a: [true, null, 'x'], b: 1 }));
@@ -119,11 +124,39 @@ describe('a value as JSON', () => {
     expect(new Set(numbers.map((each) => text({ each }))).size).toBe(numbers.length);
   });
 
-  test('has a plugin by its name, parameters and code, without functions and label', () => {
-    const one = { name: 'one', params: { k: 1 }, source: 'file:///a.ts', label: 'mine', run: () => 1 };
-    expect(canonical({ one }, sources)).toEqual({ one: { name: 'one', params: { k: 1 }, source: 'a' } });
+  test('has a plugin by its name, parameters and code, without its label', () => {
+    const one = { name: 'one', params: { k: 1 }, source: 'file:///a.ts', label: 'mine' };
+    expect(canonical({ one }, code)).toEqual({ one: { name: 'one', params: { k: 1 }, source: 'a' } });
     expect(text(sgd())).toBe(text({ ...sgd(), label: 'mine' }));
     expect(text(sgd())).not.toBe(text(sgd({ momentum: 0.5 })));
+  });
+
+  test('has what no declaration made of a plugin by its text, whatever its module says', () => {
+    const changed = [
+      kd(),
+      { ...kd(), steal: () => Promise.reject(new Error('never')) },
+      { ...kd(), steal: () => Promise.reject(new Error('ever')) },
+      { ...kd(), data: { kind: 'none' } },
+      { ...kd(), steal: kd({ temperature: 1 }).steal },
+      { ...kd(), steal: kd({ temperature: 2 }).steal },
+      { ...cosine({ rate: 1 }), at: () => 1 },
+      { ...cosine({ rate: 1 }), at: () => 2 },
+      { ...plainCnn(), build: () => plainCnn({ width: 2 }).build({ height: 8, width: 8, channels: 1 }, 2) },
+      { ...nasty(), exposes: 'label' },
+      { ...rounding(2), answers: { kind: 'pure', answer: () => 1 } },
+      { ...rounding(2), answers: { kind: 'pure', answer: () => 2 } },
+    ];
+    expect(new Set(changed.map(text)).size).toBe(changed.length);
+    expect(text(kd())).toBe(text({ ...kd(), scaled: () => kd() }));
+    // All that a declaration made is told by the parameters, whichever object it is.
+    for (const make of [kd, nasty, plainCnn, sgd, synthetic]) expect(canonical(make(), code)).not.toHaveProperty('own');
+  });
+
+  test('has the file of the experiment in what is not declared, which may take anything from it', () => {
+    const mine = { name: 'mine', params: {}, source: 'file:///a.ts', at: () => 1 };
+    const within = (hash: string) => ({ ...code, experiment: { hash, files: {} } });
+    expect(canonical(mine, within('1'))).not.toEqual(canonical(mine, within('2')));
+    expect(canonical(kd(), within('1'))).toEqual(canonical(kd(), within('2')));
   });
 
   test('keeps parameters that are called label and source', () => {
@@ -139,7 +172,7 @@ describe('a value as JSON', () => {
     ['a date', { weights: new Date(0) }],
     ['a big integer', { weights: 1n }],
   ])('%s among the parameters is refused: two of them would look alike', (_, params) => {
-    const { kind, what, remedy } = refusal(() => canonical({ name: 'n', params }, sources));
+    const { kind, what, remedy } = refusal(() => canonical({ name: 'n', params }, code));
     expect([kind, what]).toEqual([
       'experiment',
       expect.stringMatching(/^weights? is neither plain JSON nor a plugin$/),

@@ -10,7 +10,7 @@ import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import { type Source, type Sources, sourcesIn } from '../../src/experiment/identity.js';
+import { type Code, type Source, sourcesIn } from '../../src/experiment/identity.js';
 import {
   type Facts,
   makesNetwork,
@@ -27,18 +27,20 @@ import { cosine, multiStep } from '../../src/train/schedules.js';
 import { learnerOf, made, refusal, thirds, tiny } from '../run/helpers.js';
 
 /** Each module's code is known by its name, but for those that are said to have been edited. */
-const sources = (edited: Readonly<Record<string, string>> = {}): Sources => ({
-  ...new Map<string, Source>(),
-  get: (url: string) => {
-    const name = url.slice(url.lastIndexOf('/') + 1);
-    return { hash: edited[name] ?? name, files: {} };
+const code = (edited: Readonly<Record<string, string>> = {}): Code => ({
+  modules: {
+    ...new Map<string, Source>(),
+    get: (url: string) => {
+      const name = url.slice(url.lastIndexOf('/') + 1);
+      return { hash: edited[name] ?? name, files: {} };
+    },
   },
 });
 
 const facts: Facts = {
   data: thirds(),
   others: new Map(),
-  sources: sources(),
+  code: code(),
   harness: { training: 'training 1', measuring: 'measuring 1' },
   version: '1',
   engine: 'tensorflow-cpu',
@@ -435,7 +437,7 @@ describe('identities', () => {
     const withOne = planOf({ metrics: [metric] });
     expect(differing(without, withOne)).toBe(all);
     expect(differing(withOne, planOf({ metrics: [{ ...metric, params: { bins: 5 } }] }))).toBe(all);
-    expect(differing(withOne, planOf({ metrics: [metric] }, { sources: sources({ 'own.js': 'edited' }) }))).toBe(all);
+    expect(differing(withOne, planOf({ metrics: [metric] }, { code: code({ 'own.js': 'edited' }) }))).toBe(all);
     expect(differing(withOne, planOf({ metrics: [{ ...metric, of: () => 2, title: 'mine' }] }))).toBe(0);
     expect(sourcesIn(plannedValues(withOne.experiment))).toContain('file:///own.js');
     expect(refusal(() => planOf({ metrics: [{ ...metric, params: { of: () => 1 } }] })).what).toContain(
@@ -529,12 +531,12 @@ describe('identities', () => {
     [
       "an attack's code",
       {},
-      { sources: sources({ 'kd.ts': 'edited' }) },
+      { code: code({ 'kd.ts': 'edited' }) },
       (each) => steals('kd')(each) || steals('partialKd')(each),
     ],
-    ["a defence's code", {}, { sources: sources({ 'nasty.ts': 'edited' }) }, is('protect')],
-    ["a wrapper's code", {}, { sources: sources({ 'answers.ts': 'edited' }) }, wrapped],
-    ["a net's code", {}, { sources: sources({ 'helpers.ts': 'edited' }) }, everything],
+    ["a defence's code", {}, { code: code({ 'nasty.ts': 'edited' }) }, is('protect')],
+    ["a wrapper's code", {}, { code: code({ 'answers.ts': 'edited' }) }, wrapped],
+    ["a net's code", {}, { code: code({ 'helpers.ts': 'edited' }) }, everything],
   ])('%s: a change changes what depends on it, and nothing else', (_, changes, world, holds) => {
     const [before, after] = [planOf(), planOf(changes, world)];
     const kept = new Set(idsOf(after));
@@ -558,7 +560,7 @@ describe('identities', () => {
     const mine = (source?: string) => ({ ...sgd(), name: 'mine', ...(source === undefined ? {} : { source }) });
     const before = planOf(teacher({ optimizer: mine('file:///mine.ts') }));
     const edited = planOf(teacher({ optimizer: mine('file:///mine.ts') }), {
-      sources: sources({ 'mine.ts': 'edited' }),
+      code: code({ 'mine.ts': 'edited' }),
     });
     expect(stage(edited, 'seed-0/teacher').id).not.toBe(stage(before, 'seed-0/teacher').id);
   });
@@ -585,7 +587,7 @@ describe('why a stage is stale', () => {
 
   test('is said in words', () => {
     expect(why('seed-0/none/tiny/kd', {})).toEqual([]);
-    expect(why('seed-0/none/tiny/kd', {}, { sources: sources({ 'kd.ts': 'edited' }) })).toEqual([
+    expect(why('seed-0/none/tiny/kd', {}, { code: code({ 'kd.ts': 'edited' }) })).toEqual([
       'the code of attack changed',
     ]);
     expect(why('seed-0/none/tiny/kd', { attacks: [kd({ temperature: 20 })] })).toEqual([

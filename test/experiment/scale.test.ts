@@ -56,7 +56,7 @@ describe('a scaled experiment', () => {
   });
 
   test.each<readonly [string, Schedule, object]>([
-    ['a constant one', constant(0.1, { warmup: 20 }), { rate: 0.1, warmup: 2 }],
+    ['a constant one', constant({ rate: 0.1, warmup: 20 }), { rate: 0.1, warmup: 2 }],
     ['half a cosine', cosine({ rate: 0.1, warmup: 5, floor: 0.01 }), { rate: 0.1, warmup: 0.5, floor: 0.01 }],
     ['one in fractions', cosine({ rate: 0.1, warmup: { fraction: 0.2 } }), { warmup: { fraction: 0.2 } }],
   ])('warms up for a fraction of the epochs: %s', (_, schedule, params) => {
@@ -65,7 +65,7 @@ describe('a scaled experiment', () => {
   });
 
   test('leaves a schedule of one’s own as it is', () => {
-    const own: Schedule = { name: 'own', params: {}, at: () => 0.5 };
+    const own: Schedule = { name: 'own', params: {}, source: import.meta.url, at: () => 0.5 };
     const teacher = teacherOf(scaled({ ...of, teacher: learnerOf(tiny(), { epochs: 100, schedule: own }) }, 0.1));
     expect(teacher.recipe.schedule).toBe(own);
   });

@@ -55,7 +55,7 @@ test('a sweep is one graph: teachers, adversaries and honest students are traine
     {
       data: thirds(),
       others: new Map(),
-      sources: new Map<string, Source>(),
+      code: { modules: new Map<string, Source>() },
       harness: { training: '', measuring: '' },
       version: '1',
       engine: 'tensorflow-cpu',

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { orFail, orThrow } from '../../src/core/errors.js';
+import type { OptionsOf } from '../../src/core/plugin.js';
 import {
   decodeSafetensors,
   encodeSafetensors,
@@ -11,7 +12,7 @@ import {
   type StoredTensor,
 } from '../../src/core/safetensors.js';
 import { version } from '../../src/core/version.js';
-import { type SyntheticOptions, synthetic } from '../../src/data/synthetic.js';
+import { synthetic } from '../../src/data/synthetic.js';
 import { type Project, project } from '../cli/project.js';
 
 /**
@@ -33,7 +34,7 @@ interface Exchanged {
 const kinds = {
   colour: { train: 32, test: 16, classes: 10, size: 32, channels: 3 },
   grey: { train: 32, test: 16, classes: 10, size: 32, channels: 1 },
-} as const satisfies Record<string, SyntheticOptions>;
+} as const satisfies Record<string, OptionsOf<typeof synthetic>>;
 
 export const nets: readonly Exchanged[] = [
   { net: 'plainCnn', code: 'plainCnn()', images: 'colour' },

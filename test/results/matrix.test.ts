@@ -49,7 +49,7 @@ const found = (
   const planned = plan(orFail(withScale(of, scale)), {
     data: thirds(),
     others: new Map(),
-    sources: new Map(),
+    code: { modules: new Map() },
     harness: { training: 'training', measuring: 'measuring' },
     version: '1',
     engine: 'tensorflow-cpu',

@@ -65,6 +65,7 @@ export const thirds = ({ train = 96, test = 48, size = 4 } = {}): Dataset => {
 export const dataOf = (data: Dataset): DatasetPlugin => ({
   name: data.name,
   params: {},
+  source: import.meta.url,
   load: () => attempt('data', () => data),
 });
 

@@ -20,7 +20,7 @@ import { dataOf, learnerOf, made, refusal, thirds, tiny } from './helpers.js';
 const facts: Facts = {
   data: thirds(),
   others: new Map(),
-  sources: new Map(),
+  code: { modules: new Map() },
   harness: { training: 'training 1', measuring: 'measuring 1' },
   version: '1',
   engine: 'tensorflow-cpu',

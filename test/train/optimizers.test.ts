@@ -8,9 +8,9 @@ import {
   chain,
   clipByGlobalNorm,
   decoupledWeightDecay,
+  descent,
   type Optimizer,
   type OptimizerState,
-  optimizer,
   scaleByAdam,
   scaleByLearningRate,
   sgd,
@@ -34,7 +34,7 @@ afterEach(() => {
 });
 
 /** The one parameter after each step with the gradients given, from p = 1 at η = 0.1. */
-const path = (of: Optimizer, gradients: readonly number[], rates: readonly number[] = []): number[] => {
+const path = (of: Pick<Optimizer, 'init' | 'update'>, gradients: readonly number[], rates: readonly number[] = []): number[] => {
   let params: Named = { p: tf.scalar(1) };
   let state = of.init(params);
   return gradients.map((gradient, i) => {
@@ -151,16 +151,14 @@ describe('clipping by the global norm', () => {
 describe('composition', () => {
   test('sgd is the chain that it says', () => {
     const settings = { momentum: 0.9, nesterov: true, weightDecay: 0.1, clip: 1 };
-    const byHand = optimizer(
-      'mine',
-      {},
+    const byHand = descent(
       clipByGlobalNorm(1),
       weightDecay(0.1),
       trace({ momentum: 0.9, nesterov: true }),
       scaleByLearningRate(),
     );
     expect(path(byHand, [1, 2, 3])).toEqual(path(sgd(settings), [1, 2, 3]));
-    const adamw = optimizer('mine', {}, scaleByAdam(), decoupledWeightDecay(0.1), scaleByLearningRate());
+    const adamw = descent(scaleByAdam(), decoupledWeightDecay(0.1), scaleByLearningRate());
     expect(path(adamw, [1, 2, 3])).toEqual(path(adam({ weightDecay: 0.1, decoupled: true }), [1, 2, 3]));
   });
 

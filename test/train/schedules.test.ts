@@ -80,7 +80,7 @@ describe('cosine', () => {
 
 describe('warm-up', () => {
   test('rises linearly to the rate of the schedule', () => {
-    const schedule = constant(0.5, { warmup: { fraction: 0.2 } });
+    const schedule = constant({ rate: 0.5, warmup: { fraction: 0.2 } });
     // 2 epochs of 10 steps: 4 steps
     expect([0, 1, 2, 3, 4, 19].map((step) => atStep(schedule, step, 2))).toEqual([0.125, 0.25, 0.375, 0.5, 0.5, 0.5]);
   });
