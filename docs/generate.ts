@@ -12,7 +12,8 @@ const cell = (text: string): string => text.replaceAll('|', '\\|');
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] =>
   [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map(cell).join(' | ')} |`);
 
-const factsOf = (facts: Item['facts']): string =>
+/** What does not depend on this machine. */
+const factsOf = ({ download: _, ...facts }: Item['facts']): string =>
   Object.entries(facts)
     .map(([of, fact]) => `${of} ${fact}`)
     .join('; ');

@@ -22,7 +22,7 @@ import type { Outcome } from '../run/record.js';
 import { isRecorded } from '../run/recordings.js';
 import { type RunEvent, run } from '../run/scheduler.js';
 import { stepsOf } from '../run/steps.js';
-import { openStore, type Store, stagesIn, writeWhole } from '../run/store.js';
+import { openStore, removeLeftovers, type Store, stagesIn, writeWhole } from '../run/store.js';
 import type { RunEnvironment } from '../run/types.js';
 import { processExecutor } from '../run/workers.js';
 import { engineSaid, readyEngine } from './engine.js';
@@ -100,6 +100,7 @@ const runOne = async (
   const store = openStore(folders.store, (id, damaged) =>
     warn(out, `${labels.get(id) ?? id}: ${damaged} was altered on disk; it is made anew`),
   );
+  await removeLeftovers(folders.run, folders.store);
   if (options.force !== undefined) {
     const forced = options.force === true ? chosen : selected(plan, [options.force], '--force', 'only themselves');
     for (const { id } of forced.stages) await store.remove(id);

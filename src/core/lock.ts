@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { link, mkdir, readFile, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
@@ -188,6 +188,19 @@ const breakLock = async (path: string, owner: LockOwner | undefined): Promise<vo
   // It may have died as soon as it had the lock.
   if (owner !== undefined) await rm(candidateOf(path, owner), { force: true });
   await rm(marker, { force: true });
+};
+
+/** Removes from a folder of locks what holders that are dead left beside them: files that were to become locks, and markers. */
+export const removeAbandoned = async (folder: string): Promise<void> => {
+  const me = await self();
+  for (const name of (await orUndefined(readdir(folder))) ?? []) {
+    const path = join(folder, name);
+    const found = await orUndefined(stat(path));
+    if (found === undefined) continue;
+    const isMarker = name.endsWith('.dead') && Date.now() - found.ctimeMs > BREAKING;
+    const isCandidate = /\.[0-9a-f]{24}$/.test(name) && (await isDead(path, await readOwner(path), me, Date.now()));
+    if (isMarker || isCandidate) await orUndefined(rm(path, { force: true }));
+  }
 };
 
 /** Puts `candidate` (a complete lock file) at `path` unless there is a lock. */

@@ -76,7 +76,7 @@ const named = v.pipe(v.string(), v.trim(), v.nonEmpty(), v.title('a name'));
 export const anyPlugin = v.looseObject({
   name: named,
   params: v.pipe(
-    v.custom<object>((value) => typeof value === 'object' && value !== null && !Array.isArray(value)),
+    v.record(v.string(), v.unknown()),
     v.title('a record of all that distinguishes two uses of it: params: { … }'),
   ),
   source: v.pipe(

@@ -284,7 +284,7 @@ export const cifar10 = defineDataset({
 export const cifar100 = defineDataset({
   name: 'cifar100',
   source: import.meta.url,
-  about: 'The same with 100 classes, the fine labels',
+  about: '50,000 + 10,000 photographs of 100 classes (the fine labels), 32×32; the binary version or images',
   options: { path },
   make: ({ path }) => ({ load: loading(CIFAR100, path) }),
 });

@@ -87,7 +87,7 @@ export const anyDataset = v.pipe(
 /** How images are changed, among a plugin's options. */
 export const anyAugmentation: v.GenericSchema<Augmentation> = v.pipe(
   v.strictObject({ crop: wholeAtLeast(0), flip: yesOrNo, rotate: v.exactOptional(between(0, 180)) }),
-  v.title('an augmentation, such as { crop: 4, flip: true }: pixels of padding; and rotate, 0 to 180 degrees'),
+  v.title('an augmentation, such as { crop: 4, flip: true }'),
 );
 
 /** How pixels are normalised, among a plugin's options. */

@@ -28,6 +28,7 @@ export {
   numeric,
   positive,
   share,
+  text,
   wholeAtLeast,
   wholeBetween,
   yesOrNo,

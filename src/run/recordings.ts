@@ -18,7 +18,7 @@ import type { Plan, Stage } from '../experiment/plan.js';
 import { type Sharing, sharings } from '../experiment/sharing.js';
 import type { Recorded, Recordings } from '../train/recordings.js';
 import { imagesAsked } from './steps.js';
-import { answersIn, isThere } from './store.js';
+import { answersIn, aside, isThere } from './store.js';
 import type { RunEnvironment } from './types.js';
 
 export interface RecordingsOptions {
@@ -62,17 +62,17 @@ export const openRecordings = (folder: string, { limit, say }: RecordingsOptions
     write: (question, part, recorded) => {
       if (refused) return;
       const file = fileOf(question, part);
-      const aside = `${file}.${process.pid}${unfinished}`;
+      const written = aside(file);
       const bytes = encoded(recorded, question, part);
       try {
         mkdirSync(dirname(file), { recursive: true });
-        writeFileSync(aside, bytes);
-        renameSync(aside, file);
+        writeFileSync(written, bytes);
+        renameSync(written, file);
         held = held === undefined ? sizeOf(filesIn(folder)) : held + bytes.length;
         if (held > limit) held = evict(folder, limit);
       } catch (error) {
         refused = true;
-        attempt(() => rmSync(aside));
+        attempt(() => rmSync(written));
         say(`answers are no longer recorded: ${(error as Error).message}`);
       }
     },

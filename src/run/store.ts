@@ -5,7 +5,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, failure, type Result } from '../core/errors.js';
 import { sha256Of } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
-import { isGone, type Lock, thisProcess, tryLock } from '../core/lock.js';
+import { isGone, type Lock, removeAbandoned, thisProcess, tryLock } from '../core/lock.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
 
 /**
@@ -123,13 +123,21 @@ export const guarded = async <A>(path: string, act: () => Promise<A>): Promise<A
 /** How the names of files end that are still being written; before that, who writes them. */
 const unfinished = '.tmp';
 
-const aside = (path: string): string => `${path}.${thisProcess()}${unfinished}`;
+/** Where a file is written before it is put in its place. */
+export const aside = (path: string): string => `${path}.${thisProcess()}${unfinished}`;
+
+/** Removes what killed processes left half done of a run's tables and pictures, of its store's locks and of recorded answers. */
+export const removeLeftovers = async (run: string, root: string): Promise<void> => {
+  await removeUnfinished(run);
+  await removeUnfinished(answersIn(root));
+  await removeAbandoned(join(root, locksFolder));
+};
 
 /**
  * Removes from a folder what no living process is writing: what killed ones left half written. What others on another
  * machine write is left for ten minutes.
  */
-export const removeUnfinished = async (folder: string): Promise<void> => {
+const removeUnfinished = async (folder: string): Promise<void> => {
   const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   for (const entry of found) {
     if (!entry.isFile() || !entry.name.endsWith(unfinished)) continue;

@@ -282,7 +282,7 @@ export const adam = defineOptimizer({
   options: {
     beta1: option(belowOne, 0.9, 'β₁, of the mean of the gradients'),
     beta2: option(belowOne, 0.999, 'β₂, of the mean of their squares'),
-    epsilon: option(positive, 1e-8, 'ε, added to the root of that'),
+    epsilon: option(atLeast(0), 1e-8, 'ε, added to the root of that'),
     ...decays,
   },
   make: ({ beta1, beta2, epsilon, weightDecay: decay, decoupled, clip }) =>

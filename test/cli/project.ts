@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -37,6 +37,7 @@ export interface Project {
 
 export const project = (): Project => {
   const folder = mkdtempSync(join(tmpdir(), 'undistill-cli-'));
+  writeFileSync(join(folder, 'stoppable.ts'), stoppable);
   const start: (...args: Parameters<Project['undistill']>) => Promise<Ran> = (args, { env = {}, watch } = {}) =>
     new Promise((resolve, reject) => {
       const child = spawn(process.execPath, [...args], { cwd: folder, env: { ...process.env, ...env } });
@@ -88,6 +89,28 @@ export const tensorsIn = async (store: string): Promise<ReadonlyMap<string, Buff
  * An experiment of seconds. `STOP="SIGKILL self 20"` makes the process send itself that signal when the learner `teacher`
  * or `student` asks for the rate of step 20: at the same place in every run, and without a change of any identity.
  */
+/** A constant rate, at a step of which a signal comes where the environment says so. A file of its own: others may be edited. */
+const stoppable = `\
+import { required, text } from 'undistill/plugin';
+import { defineSchedule } from 'undistill/train';
+
+const [signal, whose, at] = (process.env.STOP ?? '').split(' ');
+
+export const stoppable = defineSchedule({
+  name: 'stoppable',
+  source: import.meta.url,
+  about: 'A constant rate',
+  options: { who: required(text, 'Whose training it is') },
+  positional: 'who',
+  make: ({ who }) => ({
+    at: ({ step }) => {
+      if (who === whose && step === Number(at)) process.kill(process.pid, signal);
+      return 0.01;
+    },
+  }),
+});
+`;
+
 export const tiny = ({
   imports = '',
   defenses = 'none(), nasty()',
@@ -99,23 +122,11 @@ export const tiny = ({
   readonly attacks?: string;
   readonly seeds?: string;
 } = {}): string => `\
-import { adam, constant, experiment, kd, labelOnly, learner, nasty, none, plainCnn, scratch, synthetic } from 'undistill';
+import { adam, experiment, kd, labelOnly, learner, nasty, none, plainCnn, scratch, synthetic } from 'undistill';
+import { stoppable } from './stoppable.ts';
 ${imports}
-const [signal, whose, at] = (process.env.STOP ?? '').split(' ');
-const rate = constant(0.01);
 const net = (who: string, width: number) =>
-  learner(plainCnn({ width }), {
-    epochs: 3,
-    batch: 16,
-    optimizer: adam(),
-    schedule: {
-      ...rate,
-      at: (progress) => {
-        if (who === whose && progress.step === Number(at)) process.kill(process.pid, signal);
-        return rate.at(progress);
-      },
-    },
-  });
+  learner(plainCnn({ width }), { epochs: 3, batch: 16, optimizer: adam(), schedule: stoppable(who) });
 
 export default experiment({
   name: 'tiny',

@@ -55,6 +55,25 @@ describe('a lock', { timeout: 120_000 }, () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  test.each([
+    ['a token that is a path', { token: 'x/../../precious' }],
+    ['a token that is no text', { token: 5 }],
+    ['a pid that is none', { pid: 'one' }],
+    ['no world', { world: undefined }],
+  ])('with %s is no lock of ours, and deletes nothing', async (_, changes) => {
+    await writeFile(join(folder, 'precious'), '');
+    const mine = await tryLock(path);
+    const owner = { ...(await readOwner(path)), pid: 4194305, ...changes };
+    await mine?.release();
+    await writeFile(path, JSON.stringify(owner));
+    expect(await readOwner(path)).toBeUndefined();
+    await utimes(path, new Date(0), new Date(0));
+    const taken = await tryLock(path);
+    expect(taken).toBeDefined();
+    await taken?.release();
+    expect(await readdir(folder)).toEqual(['precious']);
+  });
+
   test('is released when the work throws', async () => {
     await expect(withLock(path, () => Promise.reject(new Error('no')))).rejects.toThrow('no');
     expect(await readdir(folder)).toEqual([]);

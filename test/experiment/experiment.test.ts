@@ -88,8 +88,11 @@ describe('refused, with the field, the value and what to do', () => {
     [{ epochs: 0 }, 'epochs is 0', 'at least 1'],
     [{ epochs: 1.5 }, 'epochs is 1.5', 'at least 1'],
     [{ epochs: Number.NaN }, 'epochs is NaN', 'at least 1'],
-    [{ optimizer: undefined as never }, 'no optimizer', 'adam()'],
-    [{ schedule: adam as never }, 'no schedule', 'constant(1e-3)'],
+    [{ epoch: 5 } as never, 'epoch is none of its options', 'Correct the name'],
+    [{ optimizer: { ...adam(), source: undefined } as never }, 'source is undefined', 'import.meta.url'],
+    [{ optimizer: { ...adam(), params: null } as never }, 'params is null', 'a record'],
+    [{ optimizer: undefined as never }, 'this is no optimiser', 'adam()'],
+    [{ schedule: adam as never }, 'this is no schedule', 'constant(1e-3)'],
   ])('a recipe with %o', (changes, what, remedy) => {
     const teacher = said(() => made({ teacher: learnerOf(tiny(), changes) }));
     expect(teacher).toMatch(/^teacher: /);

@@ -438,7 +438,8 @@ describe('identities', () => {
     expect(differing(without, withOne)).toBe(all);
     expect(differing(withOne, planOf({ metrics: [{ ...metric, params: { bins: 5 } }] }))).toBe(all);
     expect(differing(withOne, planOf({ metrics: [metric] }, { code: code({ 'own.js': 'edited' }) }))).toBe(all);
-    expect(differing(withOne, planOf({ metrics: [{ ...metric, of: () => 2, title: 'mine' }] }))).toBe(0);
+    expect(differing(withOne, planOf({ metrics: [{ ...metric, of: () => 2 }] }))).toBe(all);
+    expect(differing(withOne, planOf({ metrics: [{ ...metric }] }))).toBe(0);
     expect(sourcesIn(plannedValues(withOne.experiment))).toContain('file:///own.js');
     expect(refusal(() => planOf({ metrics: [{ ...metric, params: { of: () => 1 } }] })).what).toContain(
       'of is neither',

@@ -1,20 +1,34 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import {
+  appendFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Failure, FailureError } from '../../src/core/errors.js';
-import { openStore, type StagingDir, type Store, stagesIn, storeOf, writeWhole } from '../../src/run/store.js';
+import { readOwner, tryLock } from '../../src/core/lock.js';
+import {
+  aside,
+  openStore,
+  removeLeftovers,
+  type StagingDir,
+  type Store,
+  stagesIn,
+  storeOf,
+  writeWhole,
+} from '../../src/run/store.js';
 
 let root: string;
 let damages: string[];
@@ -48,6 +62,91 @@ const failureOf = async (run: () => Promise<unknown>): Promise<Failure> => {
   throw error;
 };
 
+/** One bit of a file turned over. */
+const flip = (path: string, byte: number): void => {
+  const bytes = readFileSync(path);
+  bytes[byte] = (bytes[byte] as number) ^ 1;
+  writeFileSync(path, bytes);
+};
+
+describe('one bit that turned over', () => {
+  test.each(['checkpoint.safetensors', 'log.json', 'history/1.png'])(
+    'in %s of a begun stage is found and said',
+    async (name) => {
+      const staging = await begun('a');
+      await staging.writeTensors('checkpoint.safetensors', weights);
+      await staging.writeJson('log.json', [1, 2, 3]);
+      await staging.writeBytes(
+        'history/1.png',
+        Uint8Array.from({ length: 64 }, (_, i) => i),
+      );
+      await staging.release();
+      // In the last number: what it says is as well formed as before.
+      const path = join(root, 'a.partial', name);
+      flip(path, statSync(path).size - 7);
+      const again = await begun('a');
+      expect(damages).toEqual([`a: ${name}`]);
+      const files = ['checkpoint.safetensors', 'log.json', 'history/1.png'];
+      for (const each of files) expect(await again.has(each)).toBe(each !== name);
+      await again.finish();
+      expect(await store.find('a')).toBeDefined();
+    },
+  );
+
+  test('in the journal costs the file that the line is of, and no other', async () => {
+    const staging = await begun('a');
+    await staging.writeJson('one.json', 1);
+    await staging.writeJson('two.json', 2);
+    await staging.release();
+    flip(join(root, 'a.partial', 'written.log'), 10);
+    const again = await begun('a');
+    expect(damages).toEqual(['a: one.json']);
+    expect(await again.readJson('two.json')).toBe(2);
+  });
+
+  test('after a crash between the journal and the file, the file before counts', async () => {
+    const staging = await begun('a');
+    await staging.writeJson('step.json', 1);
+    await staging.release();
+    appendFileSync(join(root, 'a.partial', 'written.log'), `\n${'0'.repeat(64)} step.json\n${'1'.repeat(30)}`);
+    const again = await begun('a');
+    expect([await again.readJson('step.json'), damages]).toEqual([1, []]);
+    await again.writeJson('step.json', 2);
+    await again.release();
+    expect(await (await begun('a')).readJson('step.json')).toBe(2);
+  });
+
+  test('in the name of a stage: the folder of another one is not taken for it', async () => {
+    await finished('a');
+    cpSync(join(root, 'a'), join(root, 'b'), { recursive: true });
+    expect(await store.find('a')).toBeDefined();
+    expect(await store.find('b')).toBeUndefined();
+    expect(damages).toEqual(['b: manifest.json']);
+  });
+});
+
+describe('what killed processes left', () => {
+  test('is removed where no living process owns it', async () => {
+    const run = join(root, 'run', 'images');
+    mkdirSync(run, { recursive: true });
+    const mine = aside(join(run, 'mine.png'));
+    const gone = mine.replace(/-\d+/, '-4194305');
+    const elsewhere = join(run, 'other.png.01234567-1.tmp');
+    const old = join(run, 'old.png.99999.tmp');
+    for (const path of [mine, gone, elsewhere, old, join(run, 'image.png')]) writeFileSync(path, '');
+    utimesSync(old, new Date(0), new Date(0));
+    const locks = join(root, 'locks');
+    const lock = await tryLock(join(locks, 'b'));
+    const owner = await readOwner(join(locks, 'b'));
+    // A pid that no process has.
+    writeFileSync(join(locks, `a.${'0'.repeat(24)}`), JSON.stringify({ ...owner, pid: 4194305 }));
+    await removeLeftovers(join(root, 'run'), root);
+    expect(readdirSync(run).sort()).toEqual(['image.png', basename(mine), basename(elsewhere)].sort());
+    expect(readdirSync(locks)).toEqual(['b']);
+    await lock?.release();
+  });
+});
+
 describe('a store', () => {
   test('is one for all runs in a folder', () => {
     expect(storeOf('/runs/a')).toBe('/runs/.store');
@@ -65,7 +164,8 @@ describe('a store', () => {
         ['made', { state: 'finished', folder: join(root, 'made') }],
       ]),
     );
-    expect(readdirSync(root)).toEqual(expect.arrayContaining(['locks', 'made.partial']));
+    // Of a stage that nothing was made of, nothing stays.
+    expect(readdirSync(root).sort()).toEqual(['begun.partial', 'locks', 'made']);
   });
 
   test('that is not there has no stages', async () => {

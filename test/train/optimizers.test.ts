@@ -34,7 +34,11 @@ afterEach(() => {
 });
 
 /** The one parameter after each step with the gradients given, from p = 1 at η = 0.1. */
-const path = (of: Pick<Optimizer, 'init' | 'update'>, gradients: readonly number[], rates: readonly number[] = []): number[] => {
+const path = (
+  of: Pick<Optimizer, 'init' | 'update'>,
+  gradients: readonly number[],
+  rates: readonly number[] = [],
+): number[] => {
   let params: Named = { p: tf.scalar(1) };
   let state = of.init(params);
   return gradients.map((gradient, i) => {
