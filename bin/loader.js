@@ -1,7 +1,6 @@
 // TypeScript, and `undistill` in a user's files as this very package. Plain JavaScript, since it comes before the rest.
 import { existsSync } from 'node:fs';
 import * as module from 'node:module';
-import { register as registerTsx } from 'tsx/esm/api';
 
 /** Whether this is a checkout, with sources that nothing was built of yet. */
 export const inCheckout = existsSync(new URL('../src/index.ts', import.meta.url));
@@ -16,6 +15,9 @@ let registered = false;
 export const registerLoader = async () => {
   if (registered) return;
   registered = true;
+  // tsx's cache is a folder that anybody on the machine could have made before, with code of theirs in it. The thread of the hooks
+  // copies the environment when it starts.
+  process.env.TSX_DISABLE_CACHE = '1';
   const hooks = new URL('./hooks.js', import.meta.url).href;
   const parts = ['plugin', 'train', 'synthesis', 'ops'].map((name) => [
     `undistill/${name}`,
@@ -31,5 +33,6 @@ export const registerLoader = async () => {
     initialize(data);
     module.registerHooks({ resolve });
   }
+  const { register: registerTsx } = await import('tsx/esm/api');
   registerTsx();
 };

@@ -1,4 +1,3 @@
-import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { cacheFolder } from '../core/cache-folder.js';
@@ -26,9 +25,6 @@ export interface CompileOptions {
   /** Where graphs are kept. Default: the cache folder. */
   readonly cache?: string;
 }
-
-/** Where graphs are kept when the cache folder cannot be written. */
-const elsewhere = join(tmpdir(), `undistill-graphs-${userInfo().uid}`);
 
 /** A step traced for one form of its batch. Of `metrics` only the structure counts: its tensors are disposed of. */
 interface Compiled {
@@ -159,7 +155,7 @@ export const compile = <
   const open = (): Session => {
     if (session === undefined) {
       const programs = [...compiled.values()].flatMap(({ program }) => variants(program));
-      session = openSession(storeGraph(graphOf(variables, programs), cache, elsewhere));
+      session = openSession(storeGraph(graphOf(variables, programs), cache));
     }
     if (held !== undefined) {
       write(session, held);

@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { PbfWriter as Writer } from 'pbf';
 import { sha256 } from '../core/hash.js';
+import { isPrivate, temporaryFolder } from '../core/private-folder.js';
 import { DTYPES } from './backend.js';
 import type { AttrValue, Graph, GraphFunction, GraphNode } from './graph.js';
 import type { Form } from './trace.js';
@@ -156,19 +157,21 @@ const prune = (cache: string): void => {
 /**
  * Writes a graph where TensorFlow can load it from, unless an equal one is there already. Gives the folder.
  *
- * @param cache where to put it
- * @param elsewhere where to put it when the cache cannot be written to
+ * @param cache where to put it; where that cannot be written to, or is somebody else's, it is a folder of this process
  */
-export const storeGraph = (graph: Graph, cache: string, elsewhere?: string): string => {
+export const storeGraph = (graph: Graph, cache: string): string => {
   const content = savedModel(graph);
   const name = sha256(content).slice(0, 32);
   try {
-    return storeIn(cache, name, content);
-  } catch (error) {
-    if (elsewhere === undefined) throw error;
-    return storeIn(elsewhere, name, content);
+    if (isPrivate(cache)) return storeIn(cache, name, content);
+  } catch {
+    // Read-only, full, or a file in the way.
   }
+  elsewhere ??= temporaryFolder('undistill-graphs');
+  return storeIn(elsewhere, name, content);
 };
+
+let elsewhere: string | undefined;
 
 const storeIn = (cache: string, name: string, content: Uint8Array): string => {
   const folder = join(cache, name);

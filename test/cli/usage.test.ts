@@ -1,3 +1,5 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { metrics } from '../../src/metrics/metric.js';
 import { type Project, project, tiny } from './project.js';
@@ -45,6 +47,13 @@ describe('the command line', () => {
     }
     for (const { name, describe: sentence } of metrics) expect(out).toContain(`  ${name}\n    ${sentence}`);
   });
+});
+
+it('keeps compiled code in no folder that anybody could have made before', async () => {
+  await at.write('temporary/other.txt', '');
+  const env = { TMPDIR: join(at.folder, 'temporary') };
+  expect(await at.undistill(['list', 'schedules'], { env })).toMatchObject({ code: 0 });
+  expect(await readdir(env.TMPDIR)).toEqual(['other.txt']);
 });
 
 describe('an experiment file', () => {
