@@ -3,7 +3,7 @@ import { type Failure, FailureError, isFailure, showFailure } from '../core/erro
 import { readBytes, showBytes } from '../core/text.js';
 import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
-import { cardPrecisions, executions } from '../engine/execution.js';
+import { cardPrecisions, executions, mostThreads } from '../engine/execution.js';
 import { answers, checkpointEvery } from '../run/defaults.js';
 import { formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
@@ -16,15 +16,20 @@ import type { ProfileOptions } from './profile.js';
 import type { RunOptions } from './run.js';
 import type { TensorboardOptions } from './tensorboard.js';
 
-const wholeFrom1 = (text: string): number => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Give a whole number of at least 1.');
-  return value;
-};
+const whole =
+  (from: number, to = Number.MAX_SAFE_INTEGER) =>
+  (text: string): number => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    const range = to === Number.MAX_SAFE_INTEGER ? `of at least ${from}` : `from ${from} to ${to}`;
+    if (!Number.isInteger(value) || value < from || value > to)
+      throw new InvalidArgumentError(`Give a whole number ${range}.`);
+    return value;
+  };
 
-const wholeFrom0 = (text: string): number => (text === '0' ? 0 : wholeFrom1(text));
-
-const wholeOrAuto = (text: string): number | 'auto' => (text === 'auto' ? text : wholeFrom1(text));
+const wholeFrom1 = whole(1);
+const threadsOption = whole(1, mostThreads);
+const port = whole(0, 65_535);
+const jobsOption = (text: string): number | 'auto' => (text === 'auto' ? text : whole(1, mostThreads)(text));
 
 const bytesOrOff = (text: string): number | 'off' => {
   const bytes = text === 'off' ? text : readBytes(text);
@@ -97,10 +102,10 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option(
       '--jobs <number>',
       'worker processes (default: auto, one for each core where so many stages can be made at once)',
-      wholeOrAuto,
+      jobsOption,
       'auto' as const,
     )
-    .option('--threads <number>', 'threads in all, or with --jobs of a process (default: all cores)', wholeFrom1)
+    .option('--threads <number>', 'threads in all, or with --jobs of a process (default: all cores)', threadsOption)
     .addOption(execution())
     .addOption(precision())
     .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, checkpointEvery)
@@ -134,7 +139,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--steps <number>', 'steps that are timed', wholeFrom1, 20)
     .option('--data <path>', 'read the data from this file or folder')
     .option('--out <folder>', 'where the files go (default: runs/<name>/profile)')
-    .option('--threads <number>', 'threads (default: all cores)', wholeFrom1)
+    .option('--threads <number>', 'threads (default: all cores)', threadsOption)
     .action(async (file: string, options: ProfileOptions) => {
       const { profileCommand } = await import('./profile.js');
       code = await profileCommand(file, options);
@@ -163,7 +168,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   command('serve')
     .description('show the page of a run, live while it goes on')
     .argument('<run>', "a run's folder, or its name below runs")
-    .option('--port <number>', 'where to listen; 0 takes any that is free', wholeFrom0, 4747)
+    .option('--port <number>', 'where to listen; 0 takes any that is free', port, 4747)
     .option('--host <address>', 'let others see it too: listen on this address', '127.0.0.1')
     .action(async (run: string, options: { port: number; host: string }) => {
       const { serveCommand } = await import('./serve.js');
@@ -189,7 +194,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--data <path>', 'read the data from this file or folder')
     .option('--scale <fraction>', 'of the run with this fraction of all schedules', Number)
     .option('--images <number>', 'images on the maps, at most', wholeFrom1, 1000)
-    .option('--threads <number>', 'threads (default: all cores)', wholeFrom1)
+    .option('--threads <number>', 'threads (default: all cores)', threadsOption)
     .action(async (file: string, options: DiagnoseOptions) => {
       const { diagnoseCommand } = await import('./diagnose.js');
       code = await diagnoseCommand(file, options);

@@ -3,9 +3,10 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import { checked, wholeBetween } from '../core/check.js';
 import { attempt, FailureError, failure, orFail, orThrow, type Result, type Task } from '../core/errors.js';
 import type { Binding } from './backend.js';
-import type { CardPrecision, Execution } from './execution.js';
+import { type CardPrecision, type Execution, mostThreads } from './execution.js';
 import { type Choice, chooseEngine } from './setup/choice.js';
 import { findEngine, KERNELS, QUIET } from './setup/folder.js';
 import { type InstallOptions, installEngine } from './setup/install.js';
@@ -68,8 +69,8 @@ export const arithmeticOf = ({
 
 export interface LoadOptions {
   /**
-   * Threads of one operation. Default: `TF_NUM_INTRAOP_THREADS`, else all cores. The first load decides for the whole
-   * process: TensorFlow reads it once.
+   * Threads of one operation, 1 to 512. Default: `TF_NUM_INTRAOP_THREADS`, else all cores. The first load decides for the
+   * whole process: TensorFlow reads it once.
    */
   readonly threads?: number;
   /** Default: `xla` on a graphics card and `graph` on a processor, where XLA is slower. The first load decides. */
@@ -121,7 +122,7 @@ export const nativeEnvironment = (
     readonly precision?: CardPrecision | undefined;
   },
 ): Readonly<Record<string, string>> => {
-  const threads = options.threads ?? positive(env.TF_NUM_INTRAOP_THREADS) ?? options.cores;
+  const threads = options.threads ?? Math.min(positive(env.TF_NUM_INTRAOP_THREADS) ?? options.cores, mostThreads);
   const cuda = options.folder === undefined ? undefined : join(options.folder, 'nvidia', 'cuda_nvcc');
   const onCard = cuda !== undefined && existsSync(cuda);
   const strict = options.precision === 'float32';
@@ -247,6 +248,8 @@ export const engineChoice = async (machine: Machine = thisMachine()): Promise<Re
 const choose = async (machine: Machine): Promise<Choice> => orFail(await engineChoice(machine));
 
 const loadChoice = async (machine: Machine, choice: Choice, options: LoadOptions): Promise<Engine> => {
+  if (options.threads !== undefined)
+    checked('loadEngine', { threads: wholeBetween(1, mostThreads) }, { threads: options.threads });
   const warning = warningFor(choice);
   if (warning !== undefined) (options.say ?? ((line) => process.stderr.write(`${line}\n`)))(warning);
   switch (choice.use) {

@@ -8,3 +8,6 @@ export type Execution = (typeof executions)[number];
  */
 export const cardPrecisions = ['tf32', 'float32'] as const;
 export type CardPrecision = (typeof cardPrecisions)[number];
+
+/** Beyond so many threads, or processes, TensorFlow or the system ends the process without a word. */
+export const mostThreads = 512;

@@ -17,7 +17,12 @@ describe('the command line', () => {
   it.each([
     [['run'], /missing required argument 'file'/],
     [['frobnicate'], /unknown command/],
-    [['run', 'x.ts', '--jobs', '0'], /whole number of at least 1/],
+    [['run', 'x.ts', '--jobs', '0'], /whole number from 1 to 512/],
+    [['run', 'x.ts', '--jobs', '1e6'], /whole number from 1 to 512/],
+    [['run', 'x.ts', '--threads', '3000'], /whole number from 1 to 512/],
+    [['profile', 'x.ts', '--threads', '1e9'], /whole number from 1 to 512/],
+    [['run', 'x.ts', '--checkpoint-every', ' '], /whole number of at least 1/],
+    [['serve', 'x', '--port', '65536'], /whole number from 0 to 65535/],
     [['run', 'x.ts', '--colour'], /unknown option/],
     [['run', 'x.ts', '--execution', 'fast'], /Allowed choices are eager, graph, xla/],
     [['run', 'x.ts', '--engine', 'eager'], /no option --engine; --execution eager\|graph\|xla says how steps run/],

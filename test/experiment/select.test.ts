@@ -21,3 +21,10 @@ describe('a pattern', () => {
     expect(matching('o*', labels)).toEqual([]);
   });
 });
+
+it('a pattern of many stars is done with at once', () => {
+  const label = `${'a'.repeat(200)}/${'a'.repeat(200)}`;
+  expect(matching(`${'*'.repeat(60)}x`, [label])).toEqual([]);
+  expect(matching(`${'*a'.repeat(40)}*x`, [label])).toEqual([]);
+  expect(matching(`${'*a'.repeat(40)}*`, [label])).toEqual([label]);
+});
