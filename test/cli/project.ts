@@ -122,7 +122,7 @@ export const tiny = ({
   readonly attacks?: string;
   readonly seeds?: string;
 } = {}): string => `\
-import { adam, experiment, kd, labelOnly, learner, nasty, none, plainCnn, scratch, synthetic } from 'undistill';
+import { adam, constant, experiment, kd, labelOnly, learner, nasty, none, plainCnn, scratch, synthetic } from 'undistill';
 import { stoppable } from './stoppable.ts';
 ${imports}
 const net = (who: string, width: number) =>
