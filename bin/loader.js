@@ -18,6 +18,9 @@ export const registerLoader = async () => {
   // tsx's cache is a folder that anybody on the machine could have made before, with code of theirs in it. The thread of the hooks
   // copies the environment when it starts.
   process.env.TSX_DISABLE_CACHE = '1';
+  // What esbuild is asked for in this thread it does in a process that ends at once, and not in one that a Ctrl-C ends before the
+  // report is written.
+  process.env.ESBUILD_WORKER_THREADS = '0';
   const hooks = new URL('./hooks.js', import.meta.url).href;
   const parts = ['plugin', 'train', 'synthesis', 'ops'].map((name) => [
     `undistill/${name}`,

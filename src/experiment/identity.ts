@@ -130,7 +130,7 @@ export const readSources = async (urls: Iterable<string>): Promise<ReadonlyMap<s
 
 export const readSource = async (url: string): Promise<Source> => (await readSources([url])).get(url) as Source;
 
-// In a process of its own that ends at once: esbuild's service would be ended by the Ctrl-C that ends a run.
+// In a process of its own that ends at once (see bin/loader.js).
 const bundleOf = (path: string): { readonly text: string; readonly inputs: readonly string[] } => {
   try {
     const { outputFiles, metafile } = buildSync({

@@ -22,7 +22,7 @@ export interface Project {
   readonly folder: string;
   write(path: string, text: string): Promise<void>;
   read(path: string): Promise<string>;
-  /** A process of the command line; `watch` sees its output as it comes. */
+  /** A process of the command line, which leads a group as in a terminal; `watch` sees its output as it comes. */
   undistill(
     args: readonly string[],
     options?: {
@@ -40,7 +40,11 @@ export const project = (): Project => {
   writeFileSync(join(folder, 'stoppable.ts'), stoppable);
   const start: (...args: Parameters<Project['undistill']>) => Promise<Ran> = (args, { env = {}, watch } = {}) =>
     new Promise((resolve, reject) => {
-      const child = spawn(process.execPath, [...args], { cwd: folder, env: { ...process.env, ...env } });
+      const child = spawn(process.execPath, [...args], {
+        cwd: folder,
+        env: { ...process.env, ...env },
+        detached: true,
+      });
       const said = { out: '', err: '' };
       child.stdout.on('data', (data) => {
         said.out += data;

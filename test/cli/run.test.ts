@@ -143,6 +143,24 @@ describe('a run that is killed', () => {
   });
 });
 
+describe('Ctrl-C in a terminal, which all processes of a run get', () => {
+  it.each([[[]], [['--jobs', '2']]])('stops it with what is needed to go on, and a report: %j', async (how) => {
+    const out = `terminal${how.length}/tiny`;
+    const stopped = await at.undistill(run(out, ...how), {
+      watch: (said, child) => {
+        if (said.includes('✓ seed-0/teacher') && !said.includes('Stopping'))
+          process.kill(-(child.pid as number), 'SIGINT');
+      },
+    });
+    expect(stopped).toMatchObject({ code: 130, err: '', out: expect.stringMatching(/^report: .*report\.html$/m) });
+    expect(stopped.out).not.toContain('✗');
+    expect(stopped.out).toMatch(/To go on, run the same again/);
+    expect(await at.read(`${out}/report.html`)).toContain('<script>');
+    expect((await at.undistill(run(out, ...how))).code).toBe(0);
+    expect(lasting(await at.matrix(out))).toEqual(lasting(await at.matrix('whole/tiny')));
+  });
+});
+
 describe('several processes', () => {
   it('are shared out by themselves, with the same numbers on two threads as on one', async () => {
     const { code, out, err } = await at.undistill(['run', 'tiny.ts', '--threads', '2', '--out', 'auto/tiny']);
