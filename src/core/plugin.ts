@@ -127,7 +127,11 @@ export const define = <
   const schema = schemaOf({ kind, options });
   const maker = (argument?: unknown): Plugin => {
     const given = byName(name, positional as string | undefined, argument);
-    const { label, budget, ...chosen } = parsed(name, schema, given) as Budgeted & Readonly<Record<string, unknown>>;
+    const all = parsed(name, schema, given) as Readonly<Record<string, unknown>>;
+    const isOwn = ([option]: readonly [string, unknown]): boolean => Object.hasOwn(options, option);
+    const chosen = Object.fromEntries(Object.entries(all).filter(isOwn));
+    // What all of a kind take, where the plugin has no option of its own by that name.
+    const { label, budget }: Budgeted = Object.fromEntries(Object.entries(all).filter((entry) => !isOwn(entry)));
     const params = Object.keys(options).filter((option) => !cosmetic.includes(option));
     const limited = budget === undefined ? {} : { budget };
     const changed = (to: Readonly<Record<string, unknown>>): Plugin => maker({ ...given, ...to });

@@ -100,7 +100,7 @@ describe('Tiny-ImageNet', () => {
       [0, 0, 1],
       [1, 0],
     ]);
-    expect((await fail(load({ path: root, classes: 1 }))).what).toBe('classes is a whole number from 2 to 200');
+    expect(() => load({ path: root, classes: 1 })).toThrow(/classes is 1\n +Give a whole number from 2 to 200/);
     expect((await fail(load({ path: await folderWith(FILES) }))).what).toBe('it has 3 classes, and 200 are asked for');
   });
 
