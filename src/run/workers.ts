@@ -72,6 +72,8 @@ export const processExecutor = ({ script, args, setup, signal }: ProcessExecutor
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       // Numbers that JSON has not (NaN, infinity) must get through.
       serialization: 'advanced',
+      // In a group of its own: a Ctrl-C would end it, or what compiles its TypeScript, while it starts. This process says when to stop.
+      detached: true,
     });
     child.on('message', (message: FromWorker) => {
       if (message.type === 'event') job?.emit(message.event);
@@ -157,7 +159,7 @@ export const serveStages = (
           .then((outcome) => tell({ type: 'outcome', outcome }));
       }
     });
-    // Ctrl-C, and what ends a session, reach every process: the parent says what to do about it.
+    // What ends a session may reach every process: the parent says what to do about it.
     for (const told of ['SIGINT', 'SIGTERM'] as const) process.on(told, () => undefined);
     process.on('disconnect', () => process.exit());
   });
