@@ -5,9 +5,8 @@ import { type Decoded, type DecodedExamples, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
-import { defineDataset, placed } from './define.js';
+import { defineDataset, placed, placeOf } from './define.js';
 import { noteIgnored, planImageFolder } from './image-folder.js';
-import { downloaded } from './published.js';
 import type { Entry, Source } from './source.js';
 
 /** In the order of the labels, which is alphabetical. */
@@ -245,15 +244,7 @@ const loading =
   (set: Cifar, path: string | undefined): DatasetPlugin['load'] =>
   (options: LoadOptions = {}) =>
     attempt('data', async () => {
-      const given = path || downloaded(set.name);
-      if (given === undefined) {
-        return refuse(
-          'the path of the data is not given',
-          `${set.name}()`,
-          `Download it with \`undistill data get ${set.name}\`, bring it with \`--data PATH\`, or write \`${set.name}({ path })\`. ${formatsOf(set)}`,
-        );
-      }
-      const source = await openSource(given);
+      const source = await openSource(placeOf(set.name, set.name, path, formatsOf(set)));
       const entry = { name: set.name, path: source.path, options: CONSTANTS, stamp: source.stamp };
       return cached(entry, options, () => decode(set, source, options));
     });

@@ -1,7 +1,9 @@
 import { text, wholeBetween } from '../core/check.js';
 import { type Options, optional } from '../core/options.js';
 import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
+import { refuse } from './assemble.js';
 import type { DatasetPlugin } from './dataset.js';
+import { downloaded, type PublishedName } from './published.js';
 
 /** A data set but for what it declares. A name of its own is one that is no identifier: `tiny-imagenet`. */
 type Body = Pick<DatasetPlugin, 'load'> & { readonly name?: string };
@@ -45,6 +47,16 @@ export const placed = (what: string) =>
   optional(
     text,
     `${what}; a relative path starts at the working folder. May be left to --data PATH, or to undistill data get`,
+  );
+
+/** Where they lie: at the path that is given, or where they were downloaded to. Throws a failure of kind `data` where neither is. */
+export const placeOf = (call: string, name: PublishedName, path: string | undefined, formats: string): string =>
+  path ||
+  downloaded(name) ||
+  refuse(
+    'the path of the data is not given',
+    `${call}()`,
+    `Download it with \`undistill data get ${name}\`, bring it with \`--data PATH\`, or write \`${call}({ path })\`. ${formats}`,
   );
 
 /** Height and width of images, in pixels. */

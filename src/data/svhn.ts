@@ -5,10 +5,9 @@ import { type Decoded, type DecodedExamples, measuredNormalisation, refuse } fro
 import { cached } from './cache.js';
 import type { LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
-import { defineDataset, placed } from './define.js';
+import { defineDataset, placed, placeOf } from './define.js';
 import { noteIgnored, planImageFolder } from './image-folder.js';
 import { parseMat } from './mat.js';
-import { downloaded } from './published.js';
 import type { Source } from './source.js';
 
 const FORMATS =
@@ -98,15 +97,7 @@ export const svhn = defineDataset({
   make: ({ path }) => ({
     load: (options: LoadOptions = {}) =>
       attempt('data', async () => {
-        const given = path || downloaded('svhn');
-        if (given === undefined) {
-          return refuse(
-            'the path of the data is not given',
-            'svhn()',
-            `Download it with \`undistill data get svhn\`, bring it with \`--data PATH\`, or write \`svhn({ path })\`. ${FORMATS}`,
-          );
-        }
-        const source = await openSource(given);
+        const source = await openSource(placeOf('svhn', 'svhn', path, FORMATS));
         const entry = { name: 'svhn', path: source.path, options: { augmentation: AUGMENTATION }, stamp: source.stamp };
         return cached(entry, options, () => decode(source, options));
       }),

@@ -7,8 +7,7 @@ import { type Decoded, firstFew, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
-import { defineDataset, placed } from './define.js';
-import { downloaded } from './published.js';
+import { defineDataset, placed, placeOf } from './define.js';
 import type { Entry, Source } from './source.js';
 
 const LAYOUT =
@@ -160,15 +159,7 @@ export const tinyImageNet = defineDataset({
     name: 'tiny-imagenet',
     load: (options: LoadOptions = {}) =>
       attempt('data', async () => {
-        const given = path || downloaded('tiny-imagenet');
-        if (given === undefined) {
-          return refuse(
-            'the path of the data is not given',
-            'tinyImageNet()',
-            `Download it with \`undistill data get tiny-imagenet\`, bring it with \`--data PATH\`, or write \`tinyImageNet({ path })\`. ${LAYOUT}`,
-          );
-        }
-        const source = await openSource(given);
+        const source = await openSource(placeOf('tinyImageNet', 'tiny-imagenet', path, LAYOUT));
         const entry = {
           ...{ name: 'tiny-imagenet', path: source.path, stamp: source.stamp },
           options: { classes, ...CONSTANTS },

@@ -86,10 +86,7 @@ export const statistics = (
 const isTold = (x: tf.Tensor): boolean => told.has(x.dataId);
 
 /** As `batchNormTrain` of TensorFlow's operations, for x [..., c]. Outputs: y, new running mean and variance, two for the gradient. */
-export const batchNormTrain = operation<
-  Activated & { readonly epsilon: number; readonly momentum: number },
-  BatchNormInput
->('OwnBatchNormTrain', {
+export const batchNormTrain = operation<BatchNormAttributes, BatchNormInput>('OwnBatchNormTrain', {
   inputs: batchNormInputs,
   forward: (inputs, { epsilon, momentum, activation }) => {
     const [x, scale, offset, ...running] = inputs as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
@@ -100,12 +97,7 @@ export const batchNormTrain = operation<
       tf.dispose([variance, ...zeros]);
       return [y as tf.Tensor, newMean, newVariance, mean, inverse];
     }
-    return execute(
-      'UndistillBatchNorm',
-      inputs,
-      { epsilon: { float: epsilon }, momentum: { float: momentum }, ...activationValue(activation) },
-      5,
-    );
+    return batchNormOf('UndistillBatchNorm', inputs, { epsilon, momentum, activation });
   },
   saved: { inputs: ['x', 'scale', 'offset'], outputs: [false, false, false, true, true] },
   gradient: ([dy], saved, { activation }) => {
@@ -115,30 +107,37 @@ export const batchNormTrain = operation<
 });
 
 /** dy, x, scale, offset, mean and 1 / deviation to the gradients to x, scale and offset, with mean and deviation those of x. */
-export const batchNormGradient = (inputs: tf.Tensor[], activation: Activation | undefined) =>
-  execute('UndistillBatchNormGrad', inputs, activationValue(activation), 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
+export const batchNormGradient = (
+  inputs: tf.Tensor[],
+  activation: Activation | undefined,
+  name = 'UndistillBatchNormGrad',
+) => execute(name, inputs, activationValue(activation), 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
+
+interface BatchNormAttributes extends Activated {
+  readonly epsilon: number;
+  readonly momentum: number;
+}
+
+const batchNormOf = (
+  name: string,
+  inputs: readonly tf.Tensor[],
+  { epsilon, momentum, activation }: BatchNormAttributes,
+): tf.Tensor[] =>
+  execute(
+    name,
+    inputs,
+    { epsilon: { float: epsilon }, momentum: { float: momentum }, ...activationValue(activation) },
+    5,
+  );
 
 /** The same, and the largest number of each window of 2×2 of it; for images of even height and width. */
-export const batchNormPoolTrain = operation<
-  Activated & { readonly epsilon: number; readonly momentum: number },
-  BatchNormInput
->('OwnBatchNormPoolTrain', {
+export const batchNormPoolTrain = operation<BatchNormAttributes, BatchNormInput>('OwnBatchNormPoolTrain', {
   inputs: batchNormInputs,
-  forward: (inputs, { epsilon, momentum, activation }) =>
-    execute(
-      'UndistillBatchNormPool',
-      inputs,
-      { epsilon: { float: epsilon }, momentum: { float: momentum }, ...activationValue(activation) },
-      5,
-    ),
+  forward: (inputs, attributes) => batchNormOf('UndistillBatchNormPool', inputs, attributes),
   saved: { inputs: ['x', 'scale', 'offset'], outputs: [false, false, false, true, true] },
   gradient: ([dy], saved, { activation }) => {
     const inputs = [dy, ...saved] as tf.Tensor[];
-    const [x, scale, offset] = execute('UndistillBatchNormPoolGrad', inputs, activationValue(activation), 3) as [
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-    ];
+    const [x, scale, offset] = batchNormGradient(inputs, activation, 'UndistillBatchNormPoolGrad');
     return { x: () => x, scale: () => scale, offset: () => offset };
   },
 });

@@ -194,9 +194,8 @@ const harnessSources = async (): Promise<{ readonly training: Source; readonly m
   // Compiled or not, the modules lie beside this one with its ending.
   const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
   const together = async (modules: readonly string[]): Promise<Source> => {
-    const sources = await Promise.all(
-      modules.map((module) => readSource(fileURLToPath(new URL(`${module}${ending}`, import.meta.url)))),
-    );
+    const paths = modules.map((module) => fileURLToPath(new URL(`${module}${ending}`, import.meta.url)));
+    const sources = [...(await readSources(paths)).values()];
     return {
       hash: sha256(sources.map(({ hash }) => hash).join()).slice(0, 16),
       files: Object.assign({}, ...sources.map(({ files }) => files)),

@@ -18,7 +18,7 @@ import type { Plan, Stage } from '../experiment/plan.js';
 import { type Sharing, sharings } from '../experiment/sharing.js';
 import type { Recorded, Recordings } from '../train/recordings.js';
 import { imagesAsked } from './steps.js';
-import { answersIn, aside, isThere } from './store.js';
+import { answersIn, aside, isThere, unfinished } from './store.js';
 import type { RunEnvironment } from './types.js';
 
 export interface RecordingsOptions {
@@ -28,9 +28,7 @@ export interface RecordingsOptions {
   readonly say: (message: string) => void;
 }
 
-/** How the names of files end that are still being written. */
-const unfinished = '.tmp';
-/** Milliseconds after which such a file is nobody's. */
+/** Milliseconds after which a file that is still being written is nobody's. */
 const abandoned = 3_600_000;
 
 /**

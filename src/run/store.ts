@@ -121,7 +121,7 @@ export const guarded = async <A>(path: string, act: () => Promise<A>): Promise<A
   act().catch((error) => storeFailure(path, error));
 
 /** How the names of files end that are still being written; before that, who writes them. */
-const unfinished = '.tmp';
+export const unfinished = '.tmp';
 
 /** Where a file is written before it is put in its place. */
 export const aside = (path: string): string => `${path}.${thisProcess()}${unfinished}`;

@@ -130,7 +130,7 @@ describe('what killed processes left', () => {
     const run = join(root, 'run', 'images');
     mkdirSync(run, { recursive: true });
     const mine = aside(join(run, 'mine.png'));
-    const gone = mine.replace(/-\d+/, '-4194305');
+    const gone = mine.replace(/-\d+\.tmp$/, '-4194305.tmp');
     const elsewhere = join(run, 'other.png.01234567-1.tmp');
     const old = join(run, 'old.png.99999.tmp');
     for (const path of [mine, gone, elsewhere, old, join(run, 'image.png')]) writeFileSync(path, '');
