@@ -201,6 +201,9 @@ const decoding = (name: string): ((done: number, total: number) => void) => {
     progress({ label: `decoding ${name}`, done, total, seconds: (performance.now() - began) / 1000 });
 };
 
+/** Within so many milliseconds a second signal is the same Ctrl-C: npm passes on what its child got as well. */
+const oneKeystroke = 500;
+
 /**
  * Does `work` while Ctrl-C, or a polite kill, stops it after its current step; a second one ends the process at once.
  * Gives the failure that ended the run as a whole.
@@ -210,8 +213,13 @@ const untilStopped = async (
   out: Terminal,
   work: () => Promise<void>,
 ): Promise<Failure | undefined> => {
+  let first = 0;
   const onSignal = (): void => {
-    if (stop.signal.aborted) process.exit(130);
+    if (stop.signal.aborted) {
+      if (performance.now() - first > oneKeystroke) process.exit(130);
+      return;
+    }
+    first = performance.now();
     out.log('Stopping after this step; once more stops at once.');
     stop.abort();
   };

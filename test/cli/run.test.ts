@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { appendFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -116,6 +117,16 @@ describe('a run', () => {
   });
 });
 
+/** Does something once, when the teacher is trained. */
+const onceTaught = (act: (child: ChildProcess) => void): ((said: string, child: ChildProcess) => void) => {
+  let done = false;
+  return (said, child) => {
+    if (done || !said.includes('✓ seed-0/teacher')) return;
+    done = true;
+    act(child);
+  };
+};
+
 describe('a run that is killed', () => {
   /** Killed in the teacher and in the first student, then left alone. */
   const interrupted = async (signal: 'SIGKILL' | 'SIGINT', out: string): Promise<void> => {
@@ -147,10 +158,11 @@ describe('Ctrl-C in a terminal, which all processes of a run get', () => {
   it.each([[[]], [['--jobs', '2']]])('stops it with what is needed to go on, and a report: %j', async (how) => {
     const out = `terminal${how.length}/tiny`;
     const stopped = await at.undistill(run(out, ...how), {
-      watch: (said, child) => {
-        if (said.includes('✓ seed-0/teacher') && !said.includes('Stopping'))
-          process.kill(-(child.pid as number), 'SIGINT');
-      },
+      // Twice at once: npm passes on to its child what a terminal sends to both.
+      watch: onceTaught((child) => {
+        process.kill(-(child.pid as number), 'SIGINT');
+        child.kill('SIGINT');
+      }),
     });
     expect(stopped).toMatchObject({ code: 130, err: '', out: expect.stringMatching(/^report: .*report\.html$/m) });
     expect(stopped.out).not.toContain('✗');
@@ -178,9 +190,7 @@ describe('several processes', () => {
 
   it('stop together at Ctrl-C, and go on from there', async () => {
     const stopped = await at.undistill(run('stopped/tiny', '--jobs', '2', '--checkpoint-every', '4'), {
-      watch: (said, child) => {
-        if (said.includes('✓ seed-0/teacher') && !said.includes('Stopping')) child.kill('SIGINT');
-      },
+      watch: onceTaught((child) => child.kill('SIGINT')),
     });
     expect(stopped.code).toBe(130);
     expect((await at.undistill(run('stopped/tiny', '--jobs', '2'))).code).toBe(0);
