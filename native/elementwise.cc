@@ -1,5 +1,6 @@
 // Operations on each number by itself: sums of tensors with the activation that follows, and an optimiser's step.
 
+#include <cmath>
 #include <cstdint>
 
 #include "operation.h"
@@ -27,6 +28,23 @@ FOR_EACH_PROCESSOR void Descend(const float* __restrict p, const float* __restri
     const float velocity = momentum * v[i] + d;
     new_v[i] = velocity;
     new_p[i] = p[i] - rate * (nesterov ? d + momentum * velocity : velocity);
+  }
+}
+
+// d = g + decay p, m' and v' what is kept of m and v with what is taken of d and d², p' = p - rate scale m' / (√v' + floor).
+FOR_EACH_PROCESSOR void DescendByAdam(const float* __restrict p, const float* __restrict g, const float* __restrict m,
+                                      const float* __restrict v, int64_t n, const Settings& with, float rate, float scale,
+                                      float floor, float* __restrict new_p, float* __restrict new_m,
+                                      float* __restrict new_v) {
+  const float decay = with.decay, mean_kept = with.mean_kept, mean_taken = with.mean_taken,
+              square_kept = with.square_kept, square_taken = with.square_taken;
+  for (int64_t i = 0; i < n; i++) {
+    const float d = g[i] + decay * p[i];
+    const float mean = mean_kept * m[i] + mean_taken * d;
+    const float square = square_kept * v[i] + square_taken * (d * d);
+    new_m[i] = mean;
+    new_v[i] = square;
+    new_p[i] = p[i] - rate * (mean * scale / (std::sqrt(square) + floor));
   }
 }
 
@@ -62,6 +80,27 @@ void Momentum(const Settings& with, Context& context) {
   ForEachBlock(n, [&](int64_t begin, int64_t count) {
     Descend(p + begin, g + begin, v + begin, count, rate, with.momentum, with.decay, with.nesterov, new_p + begin,
             new_v + begin);
+  });
+}
+
+// Parameter, gradient, the running means of it and of its square, rate and both corrections to the new three of the former.
+void Adam(const Settings& with, Context& context) {
+  TF_Tensor *tp = context.InputTensor(0), *tg = context.InputTensor(1), *tm = context.InputTensor(2),
+            *tv = context.InputTensor(3), *tr = context.InputTensor(4), *ts = context.InputTensor(5),
+            *tf = context.InputTensor(6);
+  if (!context.Ok()) return;
+  const int64_t n = TF_TensorElementCount(tp);
+  for (TF_Tensor* each : {tg, tm, tv}) {
+    context.Expect(TF_TensorElementCount(each) == n, "a parameter, its gradient and its moments are not of one size");
+  }
+  for (TF_Tensor* each : {tr, ts, tf}) context.Expect(TF_TensorElementCount(each) == 1, "no single number");
+  float *new_p = context.OutputLike(0, tp), *new_m = context.OutputLike(1, tp), *new_v = context.OutputLike(2, tp);
+  if (!context.Ok()) return;
+  const float *p = Data(tp), *g = Data(tg), *m = Data(tm), *v = Data(tv);
+  const float rate = *Data(tr), scale = *Data(ts), floor = *Data(tf);
+  ForEachBlock(n, [&](int64_t begin, int64_t count) {
+    DescendByAdam(p + begin, g + begin, m + begin, v + begin, count, with, rate, scale, floor, new_p + begin,
+                  new_m + begin, new_v + begin);
   });
 }
 

@@ -62,6 +62,10 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
   number("epsilon", &settings->epsilon);
   number("momentum", &settings->momentum);
   number("decay", &settings->decay);
+  number("mean_kept", &settings->mean_kept);
+  number("mean_taken", &settings->mean_taken);
+  number("square_kept", &settings->square_kept);
+  number("square_taken", &settings->square_taken);
   flag("moments", &settings->moments);
   flag("to_bfloat16", &settings->bfloat16);
   flag("nesterov", &settings->nesterov);
@@ -301,6 +305,12 @@ const std::vector<Operation>& Operations() {
        {"momentum: float", "decay: float", "nesterov: bool"},
        ShapesOf<0, 0>,
        Compute<Momentum>},
+      {"UndistillAdam",
+       {"parameter", "gradient", "mean", "square", "rate", "scale", "floor"},
+       {"new_parameter", "new_mean", "new_square"},
+       {"decay: float", "mean_kept: float", "mean_taken: float", "square_kept: float", "square_taken: float"},
+       ShapesOf<0, 0, 0>,
+       Compute<Adam>},
   };
   return operations;
 }

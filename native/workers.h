@@ -15,9 +15,9 @@
 namespace undistill {
 
 // Each loop is compiled several times, and the one that suits the processor is taken when the module is loaded. That a comparison
-// might trap would keep some from being vectors' loops.
+// might trap, or a root set an error, would keep some from being vectors' loops.
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-trapping-math")))
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-trapping-math", "no-math-errno")))
 #else
 #define FOR_EACH_PROCESSOR
 #endif

@@ -380,24 +380,63 @@ export const bfloat16Conv = operation<ConvAttributes, 'x' | 'filter'>('OwnBfloat
   },
 });
 
-export interface MomentumOptions {
-  readonly momentum: number;
-  readonly nesterov: boolean;
-  /** λ, of the L2 penalty. */
-  readonly decay: number;
+/** A parameter with its gradient and its velocity, of float32 and one shape. */
+export interface Moving {
+  readonly param: tf.Tensor;
+  readonly gradient: tf.Tensor;
+  readonly velocity: tf.Tensor;
 }
 
-/** A step of SGD with momentum: parameter and velocity after it. Of float32, all of one shape; the rate is a scalar. */
+/**
+ * SGD with momentum μ and weight decay λ, PyTorch's: d = gradient + λ param, velocity' = μ velocity + d, and
+ * param' = param − rate · velocity', or with Nesterov param − rate · (d + μ velocity').
+ */
 export const momentumStep = (
-  [parameter, gradient, velocity, rate]: readonly [tf.Tensor, tf.Tensor, tf.Tensor, tf.Scalar],
-  { momentum, nesterov, decay }: MomentumOptions,
-): [tf.Tensor, tf.Tensor] =>
-  execute(
+  { param, gradient, velocity }: Moving,
+  rate: tf.Scalar,
+  { momentum, nesterov, decay }: { readonly momentum: number; readonly nesterov: boolean; readonly decay: number },
+): Omit<Moving, 'gradient'> => {
+  const [moved, speed] = execute(
     'UndistillMomentum',
-    [parameter, gradient, velocity, rate],
+    [param, gradient, velocity, rate],
     { momentum: { float: momentum }, decay: { float: decay }, nesterov: { bool: nesterov } },
     2,
   ) as [tf.Tensor, tf.Tensor];
+  return { param: moved, velocity: speed };
+};
+
+/** A parameter with its gradient and the running means of that and of its square, of float32 and one shape. */
+export interface Adapting {
+  readonly param: tf.Tensor;
+  readonly gradient: tf.Tensor;
+  readonly mean: tf.Tensor;
+  readonly square: tf.Tensor;
+}
+
+/**
+ * Adam with weight decay λ in the gradient, PyTorch's: d = gradient + λ param, mean' = β₁ mean + (1 − β₁) d,
+ * square' = β₂ square + (1 − β₂) d², and param' = param − rate · scale · mean' / (√square' + floor), where scale and floor
+ * are the step's corrections.
+ */
+export const adamStep = (
+  { param, gradient, mean, square }: Adapting,
+  { rate, scale, floor }: { readonly rate: tf.Scalar; readonly scale: tf.Scalar; readonly floor: tf.Scalar },
+  { beta1, beta2, decay }: { readonly beta1: number; readonly beta2: number; readonly decay: number },
+): Omit<Adapting, 'gradient'> => {
+  const [moved, first, second] = execute(
+    'UndistillAdam',
+    [param, gradient, mean, square, rate, scale, floor],
+    {
+      decay: { float: decay },
+      mean_kept: { float: beta1 },
+      mean_taken: { float: 1 - beta1 },
+      square_kept: { float: beta2 },
+      square_taken: { float: 1 - beta2 },
+    },
+    3,
+  ) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  return { param: moved, mean: first, square: second };
+};
 
 /** Channels of a and of b in turn: two [n, h, w, c] to [n, h, w, 2 c]. */
 export const interleave = operation<object, 'a' | 'b'>('OwnInterleave', {

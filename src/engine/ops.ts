@@ -160,7 +160,7 @@ const activated = <T extends tf.Tensor>(activation: Activation | undefined, f: (
 };
 
 /** Whether TensorFlow runs and has our own operations. */
-const hasOwn = (): boolean => isNative() && own.hasOwn();
+export const hasOwn = (): boolean => isNative() && own.hasOwn();
 
 /** Adds bias [c] along the last axis, and does what follows it. */
 export const biasAdd = <T extends tf.Tensor>(x: T, bias: tf.Tensor1D, activation?: Activation): T => {
@@ -529,28 +529,5 @@ export const momentsByImage = (x: tf.Tensor4D): { readonly mean: tf.Tensor2D; re
   return { mean: mean as tf.Tensor2D, variance: variance as tf.Tensor2D };
 };
 
-/** A parameter with its gradient and its velocity, of one shape. */
-export interface Moving {
-  readonly param: tf.Tensor;
-  readonly gradient: tf.Tensor;
-  readonly velocity: tf.Tensor;
-}
-
-/**
- * SGD with momentum μ and weight decay λ, PyTorch's: d = gradient + λ param, velocity' = μ velocity + d, and
- * param' = param − rate · velocity', or with Nesterov param − rate · (d + μ velocity').
- */
-export const momentumStep = (
-  { param, gradient, velocity }: Moving,
-  rate: tf.Scalar,
-  { momentum, nesterov, decay }: own.MomentumOptions,
-): Omit<Moving, 'gradient'> => {
-  if (hasOwn()) {
-    const [moved, speed] = own.momentumStep([param, gradient, velocity, rate], { momentum, nesterov, decay });
-    return { param: moved, velocity: speed };
-  }
-  const decayed = decay === 0 ? gradient : tf.add(gradient, tf.mul(param, tf.scalar(decay)));
-  const speed = tf.add(tf.mul(velocity, momentum), decayed);
-  const direction = nesterov ? tf.add(decayed, tf.mul(speed, momentum)) : speed;
-  return { param: tf.sub(param, tf.mul(direction, rate)), velocity: speed };
-};
+/** Steps of optimisers, where `hasOwn`. */
+export { adamStep, momentumStep } from './ops-own.js';

@@ -144,7 +144,7 @@ const placeOf = (path: string): Place | undefined => {
 
 /** Operations of optimisers between a gradient and what it changes. */
 const arithmetic =
-  /^(UndistillMomentum|Mul|Add|AddV2|AddN|Sub|RealDiv|Div|Sqrt|Rsqrt|Square|Neg|Pow|Maximum|Minimum|Identity|Cast)$/;
+  /^(UndistillMomentum|UndistillAdam|Mul|Add|AddV2|AddN|Sub|RealDiv|Div|Sqrt|Rsqrt|Square|Neg|Pow|Maximum|Minimum|Identity|Cast)$/;
 /** Operations after which a variable is still the same variable. */
 const views = /^(Identity|Reshape|Cast|Transpose|ExpandDims|Squeeze)$/;
 

@@ -192,17 +192,25 @@ export const scaleByAdam = ({
     const [keep2, take2] = [tf.scalar(beta2), tf.scalar(1 - beta2)];
     const mean = zip(oldMean, updates, (m, u) => tf.add(tf.mul(m, keep1), tf.mul(u, take1)));
     const square = zip(oldSquare, updates, (v, u) => tf.add(tf.mul(v, keep2), tf.mul(tf.square(u), take2)));
-    // Both corrections as scalars, multiplied out so that each costs the tensors one operation:
-    // (m / c₁) / (√v / √c₂ + ε) = m (√c₂ / c₁) / (√v + ε √c₂).
-    const root = tf.sqrt(correction(beta2, count));
-    const scale = tf.div(root, correction(beta1, count));
-    const floor = tf.mul(root, epsilon);
+    const { scale, floor } = correctionsAt(count, { beta1, beta2, epsilon });
     return {
       updates: zip(mean, square, (m, v) => tf.div(tf.mul(m, scale), tf.add(tf.sqrt(v), floor))),
       state: { mean, square, count },
     };
   },
 });
+
+/**
+ * Both corrections as scalars, multiplied out so that each costs the tensors one operation:
+ * (m / c₁) / (√v / √c₂ + ε) = m (√c₂ / c₁) / (√v + ε √c₂), the scale and the floor.
+ */
+const correctionsAt = (
+  count: tf.Scalar,
+  { beta1, beta2, epsilon }: { readonly beta1: number; readonly beta2: number; readonly epsilon: number },
+): { readonly scale: tf.Scalar; readonly floor: tf.Scalar } => {
+  const root = tf.sqrt<tf.Scalar>(correction(beta2, count));
+  return { scale: tf.div<tf.Scalar>(root, correction(beta1, count)), floor: tf.mul<tf.Scalar>(root, epsilon) };
+};
 
 /** 1 − βᵗ as −expm1(t ln β): 1 − 0.999 itself would lose four of float32's seven digits. */
 const correction = (beta: number, count: tf.Scalar): tf.Scalar =>
@@ -252,24 +260,12 @@ export const sgd = defineOptimizer({
       ...around(momentum === 0 ? [] : [trace({ momentum, nesterov })], { weightDecay: decay, decoupled, clip }),
     );
     if (momentum === 0 || (decoupled && decay !== 0) || clip !== undefined) return byTransforms;
-    return {
-      ...byTransforms,
-      // The same at once.
-      update: (gradients, state, params, learningRate) => {
-        const velocities = state.trace as Named;
-        const after = Object.keys(params).map((name) => {
-          const of = { param: params[name], gradient: gradients[name], velocity: velocities[name] };
-          return [
-            name,
-            ops.momentumStep(of as Record<keyof typeof of, tf.Tensor>, learningRate, { momentum, nesterov, decay }),
-          ] as const;
-        });
-        return {
-          params: Object.fromEntries(after.map(([name, { param }]) => [name, param])),
-          state: { trace: Object.fromEntries(after.map(([name, { velocity }]) => [name, velocity])) },
-        };
-      },
-    };
+    return atOnce(byTransforms, (gradients, state, params, learningRate) => {
+      const after = eachOf({ param: params, gradient: gradients, velocity: state.trace as Named }, (moving) =>
+        ops.momentumStep(moving, learningRate, { momentum, nesterov, decay }),
+      );
+      return { params: after('param'), state: { trace: after('velocity') } };
+    });
   },
 });
 
@@ -285,9 +281,42 @@ export const adam = defineOptimizer({
     epsilon: option(atLeast(0), 1e-8, 'ε, added to the root of that'),
     ...decays,
   },
-  make: ({ beta1, beta2, epsilon, weightDecay: decay, decoupled, clip }) =>
-    descent(...around([scaleByAdam({ beta1, beta2, epsilon })], { weightDecay: decay, decoupled, clip })),
+  make: ({ beta1, beta2, epsilon, weightDecay: decay, decoupled, clip }) => {
+    const byTransforms = descent(
+      ...around([scaleByAdam({ beta1, beta2, epsilon })], { weightDecay: decay, decoupled, clip }),
+    );
+    if ((decoupled && decay !== 0) || clip !== undefined) return byTransforms;
+    return atOnce(byTransforms, (gradients, state, params, learningRate) => {
+      const before = state.adam as AdamState;
+      const count = tf.add<tf.Scalar>(before.count, 1);
+      const corrections = correctionsAt(count, { beta1, beta2, epsilon });
+      const after = eachOf(
+        { param: params, gradient: gradients, mean: before.mean, square: before.square },
+        (adapting) => ops.adamStep(adapting, { rate: learningRate, ...corrections }, { beta1, beta2, decay }),
+      );
+      return { params: after('param'), state: { adam: { mean: after('mean'), square: after('square'), count } } };
+    });
+  },
 });
+
+/** The same steps as the transforms', by one operation for each parameter where the engine has it. */
+const atOnce = (byTransforms: Body, update: Body['update']): Body => ({
+  ...byTransforms,
+  update: (...given) => (ops.hasOwn() ? update : byTransforms.update)(...given),
+});
+
+/** A step for each parameter with all that has its name; what it gives is asked for by its kind. */
+const eachOf = <Kind extends string, Result extends string>(
+  tensors: Readonly<Record<Kind | 'param', Named>>,
+  step: (of: Readonly<Record<Kind | 'param', tf.Tensor>>) => Readonly<Record<Result, tf.Tensor>>,
+): ((kind: Result) => Named) => {
+  const kinds = Object.keys(tensors) as (Kind | 'param')[];
+  const after = Object.keys(tensors.param).map((name) => {
+    const of = Object.fromEntries(kinds.map((kind) => [kind, tensors[kind][name]]));
+    return [name, step(of as Record<Kind | 'param', tf.Tensor>)] as const;
+  });
+  return (kind) => Object.fromEntries(after.map(([name, given]) => [name, given[kind]]));
+};
 
 /** Clipping, coupled decay, the direction itself, decoupled decay, the learning rate. */
 const around = (

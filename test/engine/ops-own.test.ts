@@ -276,19 +276,20 @@ describe.skipIf(!byAmx)('a convolution by AMX is TensorFlow’s of rounded facto
   });
 });
 
-describe('a step of momentum', () => {
+describe('a step of an optimiser', () => {
+  const numbers = (tensor: tf.Tensor): number[] => Array.from(tensor.dataSync() as Float32Array);
+
   it('takes what is too small to be a normal number for zero, whichever thread computes it', () => {
     if (!own.hasOwn()) return;
     tf.tidy(() => {
       // Parts for several threads.
-      const size = 1 << 18;
-      const of = (value: number) => tf.fill([size], value);
-      const [parameter, velocity] = own.momentumStep([of(0), of(0), of(1.5e-38), tf.scalar(1)], {
+      const of = (value: number) => tf.fill([1 << 18], value);
+      const after = own.momentumStep({ param: of(0), gradient: of(0), velocity: of(1.5e-38) }, tf.scalar(1), {
         momentum: 0.5,
         nesterov: false,
         decay: 0,
       });
-      for (const tensor of [parameter, velocity]) expect(tensor.dataSync().every((each) => each === 0)).toBe(true);
+      for (const tensor of Object.values(after)) expect(numbers(tensor).every((each) => each === 0)).toBe(true);
     });
   });
 
@@ -296,18 +297,47 @@ describe('a step of momentum', () => {
     [false, 0],
     [false, 5e-4],
     [true, 5e-4],
-  ])('with Nesterov %s and weight decay %s is the formula', (nesterov, decay) => {
+  ])('with momentum, Nesterov %s and weight decay %s, is the formula', (nesterov, decay) => {
+    if (!own.hasOwn()) return;
     tf.tidy(() => {
       const [param, gradient, velocity] = [random('p', 3, 70), random('g', 3, 70), random('v', 3, 70)] as const;
-      const after = ops.momentumStep({ param, gradient, velocity }, tf.scalar(0.1), { momentum: 0.9, nesterov, decay });
-      const [p, g, v] = [param, gradient, velocity].map((tensor) => tensor.dataSync() as Float32Array);
-      const direction = Array.from(g as Float32Array, (each, i) => each + decay * (p?.[i] as number));
-      const speed = direction.map((each, i) => 0.9 * (v?.[i] as number) + each);
+      const after = own.momentumStep({ param, gradient, velocity }, tf.scalar(0.1), { momentum: 0.9, nesterov, decay });
+      const [p, g, v] = [numbers(param), numbers(gradient), numbers(velocity)];
+      const direction = g.map((each, i) => each + decay * (p[i] as number));
+      const speed = direction.map((each, i) => 0.9 * (v[i] as number) + each);
       const moved = speed.map(
-        (each, i) => (p?.[i] as number) - 0.1 * (nesterov ? (direction[i] as number) + 0.9 * each : each),
+        (each, i) => (p[i] as number) - 0.1 * (nesterov ? (direction[i] as number) + 0.9 * each : each),
       );
       expectNear(after.velocity, tf.tensor(speed, [3, 70]), 1e-6);
       expectNear(after.param, tf.tensor(moved, [3, 70]), 1e-6);
+    });
+  });
+
+  // Fewer numbers than a register has, a rest of one, and parts for several threads.
+  it.each([
+    [5, 0],
+    [33, 1e-2],
+    [(1 << 16) + 7, 1e-2],
+  ])('of Adam on %i numbers with weight decay %s is the formula', (size, decay) => {
+    if (!own.hasOwn()) return;
+    tf.tidy(() => {
+      const [param, gradient, mean] = [random('p', size), random('g', size), random('m', size)] as const;
+      const square = tf.square(random('v', size));
+      const after = own.adamStep(
+        { param, gradient, mean, square },
+        { rate: tf.scalar(0.1), scale: tf.scalar(0.7), floor: tf.scalar(1e-3) },
+        { beta1: 0.9, beta2: 0.999, decay },
+      );
+      const [p, g, m, s] = [numbers(param), numbers(gradient), numbers(mean), numbers(square)];
+      const direction = g.map((each, i) => each + decay * (p[i] as number));
+      const means = direction.map((each, i) => 0.9 * (m[i] as number) + 0.1 * each);
+      const squares = direction.map((each, i) => 0.999 * (s[i] as number) + 0.001 * each ** 2);
+      const moved = means.map(
+        (each, i) => (p[i] as number) - (0.1 * 0.7 * each) / (Math.sqrt(squares[i] as number) + 1e-3),
+      );
+      expectNear(after.mean, tf.tensor(means), 1e-6);
+      expectNear(after.square, tf.tensor(squares), 1e-6);
+      expectNear(after.param, tf.tensor(moved), 2e-6);
     });
   });
 });
@@ -423,12 +453,20 @@ it.each<readonly [string, () => unknown]>([
   ['a sum of two sizes', () => ops.add(tf.ones([3]), tf.ones([4]), 'relu')],
   [
     'a gradient of another size',
-    () =>
-      ops.momentumStep({ param: tf.ones([3]), gradient: tf.ones([4]), velocity: tf.ones([3]) }, tf.scalar(1), {
-        momentum: 0.9,
-        nesterov: false,
-        decay: 0,
-      }),
+    () => {
+      const [three, four, rate] = [tf.ones([3]), tf.ones([4]), tf.scalar(1)];
+      const options = { momentum: 0.9, nesterov: false, decay: 0 };
+      return own.momentumStep({ param: three, gradient: four, velocity: three }, rate, options);
+    },
+  ],
+  [
+    'a square of another size',
+    () => {
+      const [three, four, one] = [tf.ones([3]), tf.ones([4]), tf.scalar(1)];
+      const options = { beta1: 0.9, beta2: 0.999, decay: 0 };
+      const rates = { rate: one, scale: one, floor: one };
+      return own.adamStep({ param: three, gradient: three, mean: three, square: four }, rates, options);
+    },
   ],
   ['a filter for other channels', () => byWinograd(false)(tf.ones([1, 4, 4, 16]), tf.ones([3, 3, 32, 16]))],
   ['a filter of another size', () => byWinograd(false)(tf.ones([1, 4, 4, 16]), tf.ones([5, 5, 16, 16]))],
