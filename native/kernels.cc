@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "operation.h"
+#include "signals.h"
 #include "tensorflow/c/ops.h"
 
 namespace undistill {
@@ -333,6 +334,7 @@ napi_value Init(napi_env env, napi_value exports) {
   static std::once_flag once;
   static std::string failure;
   std::call_once(once, [] {
+    AnswerSignalsElsewhere();
     TF_Status* status = TF_NewStatus();
     for (const auto& operation : Operations()) {
       if (TF_GetCode(status) == TF_OK) Register(operation, status);
