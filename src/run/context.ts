@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import { awaitable } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { Safetensors, StoredTensor } from '../core/safetensors.js';
-import { clone, dispose, fromOutline, outlineOf, type Tree } from '../core/tree.js';
+import { dispose, fromOutline, outlineOf, type Tree } from '../core/tree.js';
 import { question } from '../train/ask.js';
 import type { Context, Loop, Synthesised } from '../train/context.js';
 import { type EpochRecord, type FitResult, type FitSpec, fit, restoreTree, savedTree } from '../train/fit.js';
@@ -95,19 +95,20 @@ export const contextOf = (
   const keepMemory = async (file: string): Promise<void> => {
     if (memory().length > 0) await staging.writeTensors(file, Object.fromEntries(memory()));
   };
-  const memoryIn = async (file: string) => (await staging.readTensors(file))?.tensors;
+  /** What such a file says, nothing where there is nothing to be remembered; undefined where it is missing. */
+  const memoryIn = async (file: string): Promise<Readonly<Record<string, StoredTensor>> | undefined> =>
+    memory().length === 0 ? {} : (await staging.readTensors(file))?.tensors;
   const spent = (more: Effort): void => {
     effort = plus(effort, more);
   };
   /** Takes in what something that is found made took then. */
   const found = (
     { asked = nothingAsked, shift = noShift, effort: more = noEffort }: Partial<Footprint>,
-    tensors: Readonly<Record<string, StoredTensor>> | undefined,
+    tensors: Readonly<Record<string, StoredTensor>>,
   ): void => {
     spent(more);
     if (session === undefined) return;
-    const restored = tensors === undefined ? clone(session.memory) : restoreTree(session.memory, tensors, memoryName);
-    remember(session, { asked, shift, memory: restored });
+    remember(session, { asked, shift, memory: restoreTree(session.memory, tensors, memoryName) });
   };
   const lots = new Map<string, Synthesised>();
   if (pool !== undefined) found(pool.footprint, pool.tensors);
@@ -138,8 +139,10 @@ export const contextOf = (
           type Made = { readonly value: Awaited<ReturnType<typeof make>> } & Partial<Footprint>;
           const kept = (): Promise<Made | undefined> => staging.readJson(file);
           const made = await kept();
-          if (made !== undefined) {
-            found(made, await memoryIn(remembered));
+          const then = await memoryIn(remembered);
+          // One without the other is made anew.
+          if (made !== undefined && then !== undefined) {
+            found(made, then);
             return made.value;
           }
           const before = footprint();
@@ -154,8 +157,10 @@ export const contextOf = (
           const [file, remembered] = [`values/${own}-images.json`, `values/${own}-images.safetensors`];
           passing.add(file).add(remembered);
           const kept = await readLot(staging, stage, own);
-          if (kept !== undefined) {
-            found((await staging.readJson<Footprint>(file)) ?? {}, await memoryIn(remembered));
+          const [took, then] = [await staging.readJson<Footprint>(file), await memoryIn(remembered)];
+          // Images of which it is not known what they took are made anew.
+          if (kept !== undefined && took !== undefined && then !== undefined) {
+            found(took, then);
             lots.set(own, kept);
             return kept;
           }

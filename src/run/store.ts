@@ -10,8 +10,8 @@ import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTens
 
 /**
  * Results by content: `<root>/<stage id>/` with a manifest of checksums, complete or absent. While a stage is made its
- * files lie in `<id>.partial`, from which a killed run goes on, each as the journal beside them says that it was written;
- * the last act is a rename. Who makes or removes a stage holds its lock, `locks/<id>`.
+ * files lie in `<id>.partial`, from which a killed run goes on; a journal beside them says what was written and removed, in
+ * order. The last act is a rename. Who makes or removes a stage holds its lock, `locks/<id>`.
  */
 export interface Store {
   readonly root: string;
@@ -60,7 +60,7 @@ export interface StagingDir {
 
 const manifestName = 'manifest.json';
 
-/** What the files of a stage in the making were written as: a checksum and a name a line, of which the later counts. */
+/** What was written and removed of a stage in the making, a line each, in order. */
 const journalName = 'written.log';
 
 /** Where the runs in one folder keep their stages together, told by one run's folder. */
@@ -151,13 +151,22 @@ const removeUnfinished = async (folder: string): Promise<void> => {
   }
 };
 
-/** Written aside, flushed to the disk, renamed into place: there in full or not at all. */
-export const writeWhole = (path: string, content: string | Uint8Array): Promise<void> =>
+/**
+ * Written aside, flushed to the disk, renamed into place: there in full or not at all.
+ *
+ * @param whenFlushed is called before it gets its place: the disk had room for it
+ */
+export const writeWhole = (
+  path: string,
+  content: string | Uint8Array,
+  whenFlushed: () => Promise<void> = async () => undefined,
+): Promise<void> =>
   guarded(path, async () => {
     await mkdir(dirname(path), { recursive: true });
     const written = aside(path);
     try {
       await flushed(written, 'w', content);
+      await whenFlushed();
       await rename(written, path);
     } catch (error) {
       await rm(written, { force: true }).catch(() => undefined);
@@ -199,11 +208,14 @@ const orElse = (result: Result<Safetensors>, path: string): Safetensors => {
 /** Node before 20.12 has the folder of an entry under another name. */
 const pathOf = ({ parentPath, path, name }: Dirent): string => join(parentPath ?? path, name);
 
-/** Every file below a folder but those that tell of the others, with its checksum. */
+/**
+ * Every file below a folder but those that tell of the others, with its checksum. Names that begin with a dot are the
+ * system's (`.DS_Store`, `.nfs…`): no stage writes them.
+ */
 const checksums = async (folder: string): Promise<Map<string, string>> => {
   const found = await readdir(folder, { recursive: true, withFileTypes: true });
   const sums = new Map<string, string>();
-  for (const entry of found.filter((each) => each.isFile())) {
+  for (const entry of found.filter((each) => each.isFile() && !each.name.startsWith('.'))) {
     const path = pathOf(entry);
     const name = path.slice(folder.length + 1);
     if (name !== manifestName && name !== journalName) sums.set(name, await sha256Of(path));
@@ -297,15 +309,83 @@ const damageIn = async (folder: string, id: string): Promise<string | undefined>
   }
 };
 
-/** The last two checksums that each file was to have: a crash may have come before the last one was in its place. */
-const readJournal = async (folder: string): Promise<ReadonlyMap<string, readonly string[]>> => {
+/** A line of a stage's journal: what a file is to hold, or that it is to be gone. */
+interface JournalLine {
+  readonly name: string;
+  readonly sum: string | undefined;
+}
+
+const gone = 'removed';
+
+/** Each line begins with a checksum of the rest and of whose stage it is. */
+const journalText = (id: string, { name, sum = gone }: JournalLine): string => {
+  const rest = `${sum} ${name}`;
+  return `${sha256(`${id} ${rest}`).slice(0, 16)} ${rest}`;
+};
+
+const readJournal = async (folder: string, id: string): Promise<readonly JournalLine[]> => {
   const text = (await readIfThere(join(folder, journalName)))?.toString() ?? '';
-  const sums = new Map<string, readonly string[]>();
-  for (const line of text.split('\n')) {
-    const [, sum, name] = /^([0-9a-f]{64}) (.+)$/.exec(line) ?? [];
-    if (sum !== undefined && name !== undefined) sums.set(name, [...(sums.get(name)?.slice(-1) ?? []), sum]);
+  const lines = text.split('\n').filter((line) => line !== '');
+  return lines.map((line) => {
+    const [, said = '', name = ''] = /^\S+ (\S+) (.+)$/.exec(line) ?? [];
+    const read: JournalLine = { name, sum: said === gone ? undefined : said };
+    return line === journalText(id, read) ? read : unreadable;
+  });
+};
+
+/** A line that was cut off or altered: it may have been any file's. */
+const unreadable: JournalLine = { name: '', sum: undefined };
+
+/** The checksums of the files that are there after some lines of a journal. */
+const filesAfter = (lines: readonly JournalLine[]): Map<string, string> => {
+  const files = new Map<string, string>();
+  for (const { name, sum } of lines) {
+    if (sum === undefined) files.delete(name);
+    else files.set(name, sum);
   }
-  return sums;
+  return files;
+};
+
+/**
+ * How many lines of a journal still hold where some files are damaged. A stage is made in one order, and what was made
+ * after a file may have come of it: all goes back to the last moment of which no file was damaged or has changed since.
+ */
+const soundLines = (lines: readonly JournalLine[], damaged: readonly string[]): number => {
+  let count = lines.length;
+  for (;;) {
+    const changed = new Set([...damaged, ...lines.slice(count).map(({ name }) => name)]);
+    const first = lines.findIndex(({ name }) => changed.has(name));
+    if (first < 0 || first >= count) return count;
+    count = first;
+  }
+};
+
+/**
+ * Has the folder of a stage in the making hold what its journal says and nothing else, and gives the checksums of its files.
+ * `onDamage` is told of each file that is missing, altered or nobody's.
+ */
+const takeUp = async (folder: string, id: string, onDamage: (file: string) => void): Promise<Map<string, string>> => {
+  const found = await checksums(folder);
+  const journal = await readJournal(folder, id);
+  const last = journal.filter((line) => line !== unreadable).at(-1);
+  // A line is written before what it tells of is done, which a crash may have prevented.
+  const isDone = last?.sum === undefined || found.get(last.name) === last.sum;
+  const lines = isDone ? journal : journal.filter((line) => line !== last);
+  const expected = filesAfter(lines);
+  const known = new Set(lines.map(({ name }) => name));
+  const damaged = [...new Set([...expected.keys(), ...found.keys()])].filter(
+    (name) => found.get(name) !== expected.get(name) && (expected.has(name) || !known.has(name)),
+  );
+  for (const name of damaged) onDamage(name);
+  const isNobodys = damaged.some((name) => !known.has(name));
+  const kept = lines.slice(0, soundLines(lines, isNobodys ? [...damaged, unreadable.name] : damaged));
+  const files = filesAfter(kept);
+  for (const name of found.keys()) if (!files.has(name)) await rm(join(folder, name));
+  if (kept.length < journal.length) {
+    const text = kept.filter((line) => line !== unreadable).map((line) => `\n${journalText(id, line)}`);
+    await writeWhole(join(folder, journalName), text.join(''));
+  }
+  return files;
 };
 
 const staging = async (
@@ -321,17 +401,21 @@ const staging = async (
     // What a killed writer left half written; nobody else writes here.
     for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
       if (entry.isFile() && entry.name.endsWith(unfinished)) await rm(pathOf(entry));
-    const journal = await readJournal(folder);
-    const found = await checksums(folder);
-    for (const [name, sum] of found) {
-      if (journal.get(name)?.includes(sum)) continue;
-      onDamage(name);
-      await rm(join(folder, name));
-      found.delete(name);
-    }
-    return found;
+    return takeUp(folder, id, onDamage);
   });
   const at = (name: string) => join(folder, name);
+  let before: Promise<unknown> = Promise.resolve();
+  /** One change after the other: a crash leaves what the journal's last line tells of undone, and nothing else. */
+  const inTurn = (change: () => Promise<void>): Promise<void> => {
+    const done = before.then(change);
+    before = done.catch(() => undefined);
+    return done;
+  };
+  const note = (lines: readonly JournalLine[]): Promise<void> => {
+    // Lines of their own, also where the one before was cut off.
+    const text = lines.map((line) => `\n${journalText(id, line)}`).join('');
+    return guarded(at(journalName), () => flushed(at(journalName), 'a', text));
+  };
   /**
    * What a file holds; nothing when it is missing, or is damaged: then it is removed, and what it held is made anew.
    */
@@ -339,6 +423,7 @@ const staging = async (
     const bytes = await readIfThere(at(name));
     if (bytes === undefined) return undefined;
     try {
+      if (sha256(bytes) !== written.get(name)) throw new Error('it was altered');
       return decode(bytes);
     } catch {
       onDamage(name);
@@ -346,17 +431,19 @@ const staging = async (
       return undefined;
     }
   };
-  const remove = async (name: string): Promise<void> => {
-    await guarded(at(name), () => rm(at(name), { recursive: true, force: true }));
-    for (const other of written.keys()) if (other === name || other.startsWith(`${name}/`)) written.delete(other);
-  };
-  const write = async (name: string, content: string | Uint8Array): Promise<void> => {
-    const sum = sha256(content);
-    // A line of its own, also where the one before was cut off.
-    await guarded(at(journalName), () => flushed(at(journalName), 'a', `\n${sum} ${name}`));
-    await writeWhole(at(name), content);
-    written.set(name, sum);
-  };
+  const remove = (name: string): Promise<void> =>
+    inTurn(async () => {
+      const names = [...written.keys()].filter((other) => other === name || other.startsWith(`${name}/`));
+      if (names.length > 0) await note(names.map((each) => ({ name: each, sum: undefined })));
+      await guarded(at(name), () => rm(at(name), { recursive: true, force: true }));
+      for (const each of names) written.delete(each);
+    });
+  const write = (name: string, content: string | Uint8Array): Promise<void> =>
+    inTurn(async () => {
+      const sum = sha256(content);
+      await writeWhole(at(name), content, () => note([{ name, sum }]));
+      written.set(name, sum);
+    });
   return {
     folder,
     has: (name) => isThere(at(name)),

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
@@ -56,6 +56,12 @@ const kept = (folder: string): readonly string[] => {
   const path = join(staging.folder, folder);
   return existsSync(path) ? readdirSync(path).sort() : [];
 };
+
+/** The paths of the files in a folder and in those below it. */
+const filesBelow = (folder: string): readonly string[] =>
+  readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => statSync(join(folder, name)).isFile())
+    .sort();
 
 const row = (from: readonly number[]) => tf.tensor1d([...from]);
 
@@ -166,6 +172,7 @@ const thieving = (
     const spec: AskingSpec<'probabilities'> = {
       ...asking(victim, ask, { epochs: 1 }),
       init: () => ({ sum: sum.clone() }),
+      snapshot: { every: 2, of: ({ sum: shown }) => ({ ...lotOf(0), images: pixelsOf(shown) }) },
     };
     dies(`${iteration} before`);
     const { last } = await context.fit(
@@ -184,6 +191,10 @@ const thieving = (
     return { sum: tf.scalar(value + (labels[0] as number)) };
   },
 });
+const pixelsOf = (sum: tf.Tensor): Uint8Array => {
+  const brightness = Math.abs(Math.round(1000 * (sum.dataSync()[0] as number))) % 256;
+  return lotOf(0).images.map((pixel) => pixel ^ brightness);
+};
 const watched = (spec: AskingSpec<'probabilities'>, happens: () => void): AskingSpec<'probabilities'> => ({
   ...spec,
   source: (from) => {
@@ -269,6 +280,50 @@ describe('a loop that asks a victim', () => {
         }),
       );
     expect(await theft()).toEqual(whole);
+  });
+
+  test('goes on with the same bits, counts, logs and pictures from a folder in which a bit turned over', async () => {
+    /** Every file of the stage in the making; logs without how long it took. */
+    const contents = (): Readonly<Record<string, string>> =>
+      Object.fromEntries(
+        filesBelow(staging.folder)
+          .filter((name) => !/written.log|loops/.test(name))
+          .map((name) => {
+            const text = readFileSync(join(staging.folder, name), 'latin1');
+            return [name, text.replace(/"stepsPerSecond":[^,}]*/g, '')];
+          }),
+      );
+    const whole = [await theft(), contents()];
+    await anew();
+    await failureOf(() =>
+      theft((where) => {
+        if (where === '1 at its end') throw new Error('killed');
+      }),
+    );
+    const { folder } = staging;
+    const copy = join(root, 'copy');
+    cpSync(folder, copy, { recursive: true });
+    const names = filesBelow(folder);
+    expect(names.map((name) => name.replace(/\d/g, '0'))).toEqual(
+      expect.arrayContaining([
+        ...['history/fit-0-000000.png', 'metrics-fit-0.jsonl', 'fits/fit-0/result.json', 'images/lot-0.png'],
+        ...['fits/fit-0/weights.safetensors', 'values/value-0.safetensors', 'values/lot-0-images.json'],
+        ...['answers/ask-0.safetensors', 'loops/theft/state.safetensors', 'values/lot-0-images.safetensors'],
+      ]),
+    );
+    for (const name of names) {
+      await staging.release();
+      rmSync(folder, { recursive: true });
+      cpSync(copy, folder, { recursive: true });
+      const bytes = readFileSync(join(folder, name));
+      const at = Math.floor(bytes.length / 2);
+      bytes[at] = (bytes[at] as number) ^ 1;
+      writeFileSync(join(folder, name), bytes);
+      const said: string[] = [];
+      staging = (await openStore(root, (_, file) => said.push(file)).begin('a')) as StagingDir;
+      if (name !== 'written.log') expect(said).toEqual([name]);
+      expect([await theft(), contents()], name).toEqual(whole);
+    }
   });
 
   test('may be in another loop: what both make has names of its own, and is killed and resumed alike', async () => {

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   unlinkSync,
@@ -70,50 +71,136 @@ const flip = (path: string, byte: number): void => {
 };
 
 describe('one bit that turned over', () => {
-  test.each(['checkpoint.safetensors', 'log.json', 'history/1.png'])(
-    'in %s of a begun stage is found and said',
-    async (name) => {
-      const staging = await begun('a');
-      await staging.writeTensors('checkpoint.safetensors', weights);
-      await staging.writeJson('log.json', [1, 2, 3]);
-      await staging.writeBytes(
-        'history/1.png',
-        Uint8Array.from({ length: 64 }, (_, i) => i),
-      );
-      await staging.release();
-      // In the last number: what it says is as well formed as before.
-      const path = join(root, 'a.partial', name);
-      flip(path, statSync(path).size - 7);
-      const again = await begun('a');
-      expect(damages).toEqual([`a: ${name}`]);
-      const files = ['checkpoint.safetensors', 'log.json', 'history/1.png'];
-      for (const each of files) expect(await again.has(each)).toBe(each !== name);
-      await again.finish();
-      expect(await store.find('a')).toBeDefined();
-    },
-  );
-
-  test('in the journal costs the file that the line is of, and no other', async () => {
-    const staging = await begun('a');
-    await staging.writeJson('one.json', 1);
-    await staging.writeJson('two.json', 2);
+  const names = ['first.json', 'history/1.png', 'log.json', 'checkpoint.safetensors'];
+  const written = async (id = 'a'): Promise<void> => {
+    const staging = await begun(id);
+    await staging.writeJson('first.json', 0);
+    await staging.writeBytes(
+      'history/1.png',
+      Uint8Array.from({ length: 64 }, (_, i) => i),
+    );
+    await staging.writeJson('log.json', [1, 2, 3]);
+    await staging.writeTensors('checkpoint.safetensors', weights);
     await staging.release();
-    flip(join(root, 'a.partial', 'written.log'), 10);
+  };
+  const there = async (staging: StagingDir): Promise<readonly string[]> => {
+    const found = await Promise.all(names.map(async (name) => ((await staging.has(name)) ? [name] : [])));
+    return found.flat();
+  };
+
+  test.each(names)('in %s of a begun stage is found and said; what was written after it goes with it', async (name) => {
+    await written();
+    // In the last number: what it says is as well formed as before.
+    const path = join(root, 'a.partial', name);
+    flip(path, Math.max(0, statSync(path).size - 7));
     const again = await begun('a');
-    expect(damages).toEqual(['a: one.json']);
-    expect(await again.readJson('two.json')).toBe(2);
+    expect(damages).toEqual([`a: ${name}`]);
+    expect(await there(again)).toEqual(names.slice(0, names.indexOf(name)));
+    await again.release();
+    // It is said once.
+    const later = await begun('a');
+    expect(damages.length).toBe(1);
+    await later.finish();
+    expect(await store.find('a')).toBeDefined();
+  });
+
+  test('anywhere in the journal is found where it matters, and no file is taken for another', async () => {
+    await written();
+    const journal = join(root, 'a.partial', 'written.log');
+    const [whole, files] = [readFileSync(journal), join(root, 'copy')];
+    cpSync(join(root, 'a.partial'), files, { recursive: true });
+    for (let at = 1; at < whole.length; at++) {
+      rmSync(join(root, 'a.partial'), { recursive: true, force: true });
+      cpSync(files, join(root, 'a.partial'), { recursive: true });
+      flip(journal, at);
+      const line =
+        whole
+          .subarray(0, at + 1)
+          .toString()
+          .trimEnd()
+          .split('\n').length - 2;
+      damages = [];
+      const again = await begun('a');
+      expect(damages.length, `byte ${at}`).toBeGreaterThan(0);
+      expect(await there(again), `byte ${at}`).toEqual(names.slice(0, Math.max(0, line)));
+      await again.release();
+    }
+  });
+
+  test('where a file was taken away: what was written after it goes too', async () => {
+    await written();
+    unlinkSync(join(root, 'a.partial', 'history', '1.png'));
+    const again = await begun('a');
+    expect(damages).toEqual(['a: history/1.png']);
+    expect(await there(again)).toEqual(['first.json']);
+    await again.release();
+  });
+
+  test('goes back to a moment of which nothing has changed since', async () => {
+    const staging = await begun('a');
+    await staging.writeJson('before.json', 1);
+    await staging.writeJson('loop.json', 1);
+    await staging.writeJson('passing.json', 1);
+    await staging.writeJson('lot-0.json', 1);
+    await staging.remove('passing.json');
+    await staging.writeJson('lot-1.json', 1);
+    await staging.writeJson('loop.json', 2);
+    await staging.release();
+    flip(join(root, 'a.partial', 'lot-1.json'), 0);
+    const again = await begun('a');
+    expect(damages).toEqual(['a: lot-1.json']);
+    // When lot-1 was written the loop was at its first iteration, of which loop.json tells no more.
+    expect(readdirSync(again.folder).sort()).toEqual(['before.json', 'written.log']);
+    await again.release();
+  });
+
+  test('is no matter in what the system put beside the files', async () => {
+    await written();
+    for (const name of ['.DS_Store', 'history/.nfs0001']) writeFileSync(join(root, 'a.partial', name), '');
+    const again = await begun('a');
+    expect(await there(again)).toEqual(names);
+    await again.finish();
+    writeFileSync(join(root, 'a', '.DS_Store'), 'x');
+    expect(await open().find('a')).toBeDefined();
+    expect(damages).toEqual([]);
   });
 
   test('after a crash between the journal and the file, the file before counts', async () => {
+    await written();
+    const journal = join(root, 'a.partial', 'written.log');
+    const before = readFileSync(journal);
     const staging = await begun('a');
-    await staging.writeJson('step.json', 1);
+    await staging.writeJson('log.json', [4]);
     await staging.release();
-    appendFileSync(join(root, 'a.partial', 'written.log'), `\n${'0'.repeat(64)} step.json\n${'1'.repeat(30)}`);
+    const after = readFileSync(journal);
+    // The line is there and the file is not; then a line that was cut off.
+    writeFileSync(join(root, 'a.partial', 'log.json'), `${JSON.stringify([1, 2, 3], null, 2)}\n`);
+    appendFileSync(journal, '\n0123456789abcdef 01');
+    expect(after.length).toBeGreaterThan(before.length);
     const again = await begun('a');
-    expect([await again.readJson('step.json'), damages]).toEqual([1, []]);
-    await again.writeJson('step.json', 2);
+    expect([await again.readJson('log.json'), await there(again), damages]).toEqual([[1, 2, 3], names, []]);
+    await again.writeJson('log.json', [5]);
     await again.release();
-    expect(await (await begun('a')).readJson('step.json')).toBe(2);
+    expect(await (await begun('a')).readJson('log.json')).toEqual([5]);
+    expect(damages).toEqual([]);
+  });
+
+  test('while the stage is made is found when the file is read', async () => {
+    const staging = await begun('a');
+    await staging.writeJson('log.json', [1, 2, 3]);
+    flip(join(staging.folder, 'log.json'), 4);
+    expect(await staging.readJson('log.json')).toBeUndefined();
+    expect(damages).toEqual(['a: log.json']);
+    await staging.release();
+  });
+
+  test('in the name of a stage in the making: what was begun of another one is not taken for it', async () => {
+    await written();
+    renameSync(join(root, 'a.partial'), join(root, 'b.partial'));
+    const other = await begun('b');
+    expect(await there(other)).toEqual([]);
+    expect(damages.sort()).toEqual(names.map((name) => `b: ${name}`).sort());
+    await other.release();
   });
 
   test('in the name of a stage: the folder of another one is not taken for it', async () => {
