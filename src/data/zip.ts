@@ -1,5 +1,6 @@
 import yauzl, { type Entry as ZipEntry, type ZipFile } from 'yauzl';
 import { FailureError } from '../core/errors.js';
+import { crc32 } from '../core/hash.js';
 import { refuse } from './assemble.js';
 import { refuseUnreadable } from './files.js';
 import type { Entry, Source } from './source.js';
@@ -38,7 +39,10 @@ const contentOf = async (zip: ZipFile, packed: ZipEntry): Promise<Uint8Array> =>
   const chunks: Buffer[] = [];
   // Ends with an error when there is more than the archive says, or less.
   for await (const chunk of await zip.openReadStreamPromise(packed)) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
+  const content = Buffer.concat(chunks);
+  // yauzl leaves it to others to look at the content.
+  if (crc32(content) !== packed.crc32) throw new Error(`${packed.fileName} is not what its checksum says`);
+  return content;
 };
 
 /** A zip archive; files of more than `largest` bytes are refused. */

@@ -1,4 +1,5 @@
 import { PbfWriter as Writer } from 'pbf';
+import { crc32c } from '../core/hash.js';
 
 /*
  * TensorBoard reads folders of event files: TFRecords of `Event` messages. The numbers of fields are those of its protocol
@@ -14,19 +15,6 @@ export interface Event {
   /** PNG files, whole. */
   readonly images?: Readonly<Record<string, Uint8Array>>;
 }
-
-const table = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let sum = byte;
-  for (let bit = 0; bit < 8; bit++) sum = sum & 1 ? (sum >>> 1) ^ 0x82f63b78 : sum >>> 1;
-  return sum;
-});
-
-/** CRC-32C (Castagnoli, RFC 3720), in 0 … 2³² − 1. */
-export const crc32c = (bytes: Uint8Array): number => {
-  let sum = 0xffffffff;
-  for (const byte of bytes) sum = (sum >>> 8) ^ (table[(sum ^ byte) & 0xff] as number);
-  return (sum ^ 0xffffffff) >>> 0;
-};
 
 /** As TFRecords have it: rotated right by 15 bits, plus a constant. */
 const masked = (sum: number): number => (((sum >>> 15) | (sum << 17)) + 0xa282ead8) >>> 0;

@@ -1,7 +1,8 @@
 import { PbfReader as Reader } from 'pbf';
 import { describe, expect, test } from 'vitest';
+import { crc32c } from '../../src/core/hash.js';
 import { pictureToPng } from '../../src/report/pictures.js';
-import { crc32c, eventFile, tfRecord } from '../../src/report/tensorboard.js';
+import { eventFile, tfRecord } from '../../src/report/tensorboard.js';
 
 describe('CRC-32C', () => {
   test.each([
