@@ -29,7 +29,7 @@ export const getCommand = async (
       report ??= meter(progress, `downloading ${own}`, total);
       report(done);
     };
-    return orThrow(attempt('data', () => download({ url, path, md5: file.md5, remedy, onProgress }), url));
+    return orThrow(attempt('data', () => download({ ...file, url, path, remedy, onProgress }), url));
   };
   let fresh = false;
   for (const file of files) fresh = (await get(file)) || fresh;

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { endianness } from 'node:os';
+import { endianness, totalmem } from 'node:os';
 import { type Refusal, refusal } from '../core/errors.js';
 import { counted } from '../core/text.js';
+import type { ImageShape } from '../models/network.js';
 import type { Dataset, Examples, Normalisation } from './dataset.js';
 
 /** A data set before it has a name and a fingerprint: what a format's reader makes. */
@@ -22,6 +23,34 @@ export const firstFew = (items: readonly string[], shown = 5): string =>
 /** An array for `count` labels of that many classes. */
 export const labelArray = (count: number, classes: number): Uint8Array | Uint16Array =>
   classes <= 256 ? new Uint8Array(count) : new Uint16Array(count);
+
+/** More than this is not kept in memory as one array. */
+const mostBytes = 2 ** 32;
+
+/** Half of the memory that this process may have: while a set is decoded, as much again is needed. */
+const roomFor = (): number => {
+  const { constrainedMemory = () => 0 } = process;
+  // 0, or far more than there is, where nothing constrains it.
+  return Math.min(mostBytes, totalmem() / 2, (constrainedMemory.call(process) || Number.POSITIVE_INFINITY) / 2);
+};
+
+const showGiB = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+
+/** Throws a failure of kind `data`, before anything is allocated, where so many images are too large to be decoded. */
+export const checkRoom = (
+  count: number,
+  { height, width, channels }: ImageShape,
+  where: string,
+  room = roomFor(),
+): void => {
+  const bytes = count * height * width * channels;
+  if (bytes <= room) return;
+  refuse(
+    `${counted(count, 'image')} of ${height}×${width} need ${showGiB(bytes)} of memory, and ${showGiB(room)} are the most that is decoded here`,
+    where,
+    'Give a smaller `size`, or fewer images.',
+  );
+};
 
 const checkExamples = (
   part: 'training' | 'test',

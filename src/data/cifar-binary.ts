@@ -1,7 +1,7 @@
 import { attempt } from '../core/errors.js';
 import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, type DecodedExamples, refuse } from './assemble.js';
+import { checkRoom, type Decoded, type DecodedExamples, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
@@ -163,6 +163,8 @@ const checkNames = (set: Cifar, bytes: Uint8Array, where: string): void => {
 
 const decodeBinary = async (set: Cifar, source: Source, entries: readonly Entry[], root: string): Promise<Decoded> => {
   const counts = recordCounts(set, entries, root, source.path);
+  const all = [...counts.values()].reduce((sum, count) => sum + count, 0);
+  checkRoom(all, { height: SIDE, width: SIDE, channels: 3 }, source.path);
   const empty = (count: number): DecodedExamples => ({
     images: new Uint8Array(count * 3 * PLANE),
     labels: new Uint8Array(count),

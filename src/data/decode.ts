@@ -1,14 +1,11 @@
 import { counted } from '../core/text.js';
 import type { ImageShape } from '../models/network.js';
-import { type DecodedExamples, firstFew, labelArray, refuse } from './assemble.js';
+import { checkRoom, type DecodedExamples, firstFew, labelArray, refuse } from './assemble.js';
 import type { LoadOptions } from './dataset.js';
 import type { Undecodable } from './decode-lot.js';
 import { decodeAll } from './decoding-threads.js';
 import { type Image, toColour } from './images.js';
 import type { Source } from './source.js';
-
-/** More than this is not kept in memory as one array. */
-const MOST_BYTES = 2 ** 32;
 
 /** Which file has which label, in the order of the examples. */
 export interface ImagePlan {
@@ -22,6 +19,8 @@ export interface LabelledFile {
   readonly label: number;
 }
 
+const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
+
 /** Pixels of images that arrive in any order, one after another in memory once all are there. */
 class Canvas {
   private shape: ImageShape | undefined;
@@ -34,14 +33,7 @@ class Canvas {
 
   private allocate(shape: ImageShape): void {
     const size = shape.height * shape.width * shape.channels;
-    const total = this.counts.reduce((sum, count) => sum + count, 0) * size;
-    if (total > MOST_BYTES) {
-      refuse(
-        `${counted(total / size, 'image')} of ${shape.height}×${shape.width} need ${(total / 2 ** 30).toFixed(1)} GiB of memory`,
-        this.where,
-        'Give a smaller `size`.',
-      );
-    }
+    checkRoom(sum(this.counts), shape, this.where);
     this.shape = shape;
     this.parts = this.counts.map((count) => new Uint8Array(count * size));
   }
@@ -51,6 +43,7 @@ class Canvas {
     if (this.shape === undefined) this.allocate(image);
     const { height, width, channels } = this.shape as ImageShape;
     if (channels === 1 && image.channels === 3) {
+      checkRoom(sum(this.counts), { height, width, channels: 3 }, this.where);
       this.shape = { height, width, channels: 3 };
       this.parts = this.parts.map(toColour);
     }
@@ -96,6 +89,7 @@ export const decodeImages = async (
     parts.map((files) => files.length),
     source.path,
   );
+  if (size !== undefined) checkRoom(places.size, { height: size, width: size, channels: 1 }, source.path);
   const bad: string[] = [];
   const sizes: Sizes = new Map();
   let done = 0;

@@ -4,12 +4,13 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { buildSync } from 'esbuild';
 import { decodeLot, END, type Lot, type Undecodable } from './decode-lot.js';
-import type { Image } from './images.js';
+import { announcedPixels, type Image } from './images.js';
 import type { FileContent } from './source.js';
 
 const LOT = 256;
-/** A lot of large photographs ends earlier, so that what is under way stays small. */
+/** A lot of large photographs ends earlier, so that what is under way stays small, encoded and decoded. */
 const LOT_BYTES = 2 ** 24;
+const LOT_PIXELS = 2 ** 26;
 /** A thread takes about as long to start as to decode some hundred images. */
 const WORTH_THREADS = 2000;
 const MOST_THREADS = 16;
@@ -104,13 +105,16 @@ const lotOf = (files: readonly FileContent[], size: number | undefined): Named =
 async function* lotsOf(files: AsyncIterable<FileContent>, size: number | undefined): AsyncGenerator<Named, void, void> {
   let gathered: FileContent[] = [];
   let length = 0;
+  let pixels = 0;
   for await (const file of files) {
     gathered.push(file);
     length += file.bytes.length;
-    if (gathered.length < LOT && length < LOT_BYTES) continue;
+    pixels += announcedPixels(file.bytes);
+    if (gathered.length < LOT && length < LOT_BYTES && pixels < LOT_PIXELS) continue;
     yield lotOf(gathered, size);
     gathered = [];
     length = 0;
+    pixels = 0;
   }
   if (gathered.length > 0) yield lotOf(gathered, size);
 }

@@ -4,6 +4,7 @@ import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import { withLock } from '../core/lock.js';
+import { counted } from '../core/text.js';
 
 export interface DownloadOptions {
   readonly url: string;
@@ -11,6 +12,8 @@ export interface DownloadOptions {
   readonly path: string;
   /** In hexadecimal. */
   readonly md5: string;
+  /** Bytes that it has. A server that sends more is not listened to. */
+  readonly size: number;
   /** What to do instead, where there is no network. */
   readonly remedy: string;
   /** Bytes so far and in all; called for every piece. */
@@ -61,8 +64,12 @@ const request = async (url: string, from: number, remedy: string): Promise<Respo
 };
 
 /** The rest of a file to what there is of it in `part`; all of it where the server knows of no rest. */
-const fetchInto = async (part: string, { url, remedy, onProgress }: DownloadOptions): Promise<void> => {
-  const from = await sizeOf(part);
+const fetchInto = async (part: string, { url, size, remedy, onProgress }: DownloadOptions): Promise<void> => {
+  const left = await sizeOf(part);
+  // What is longer than the file is a part of something else.
+  if (left > size) await rm(part);
+  const from = left > size ? 0 : left;
+  if (from === size) return;
   const response = await request(url, from, remedy);
   // There is no rest: the part is whole, or of something else, as the checksum will tell.
   if (response.status === 416) return;
@@ -73,14 +80,27 @@ const fetchInto = async (part: string, { url, remedy, onProgress }: DownloadOpti
   const length = Number(response.headers.get('content-length') ?? 0);
   let done = resumed ? from : 0;
   const total = done + length;
+  const refuseLarger = async (found: number): Promise<void> => {
+    if (found <= size) return;
+    await rm(part, { force: true });
+    fail(
+      `the server sends more than the ${counted(size, 'byte')} that this file has; nothing of it was kept`,
+      url,
+      remedy,
+    );
+  };
+  if (total > size) await response.body?.cancel();
+  await refuseLarger(total);
   const file = await open(part, resumed ? 'a' : 'w');
   try {
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      await refuseLarger(done + chunk.length);
       await file.writeFile(chunk);
       done += chunk.length;
       onProgress?.(done, total);
     }
   } catch (thrown) {
+    if (thrown instanceof FailureError) throw thrown;
     if ((thrown as NodeJS.ErrnoException).code === 'ENOSPC') {
       fail('the disk is full', part, 'Make room, and run again: what was downloaded is kept.');
     }

@@ -6,9 +6,9 @@ import { createGunzip } from 'node:zlib';
 import { text } from '../core/check.js';
 import { attempt } from '../core/errors.js';
 import { option, optional, type Parsed } from '../core/options.js';
-import { counted } from '../core/text.js';
+import { counted, whole } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
+import { checkRoom, type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { defineDataset, pixels } from './define.js';
@@ -30,8 +30,11 @@ const TYPES: Readonly<Record<number, string>> = {
   14: 'float64',
 };
 
-/** No idx file of images in use comes near; a header that announces more is damaged. */
-const LARGEST = 2 ** 31;
+/** No idx file of images in use comes near; a header that announces more values is damaged. */
+const LARGEST = 2 ** 30;
+
+/** Bytes that a byte of gzip unpacks to at most (deflate's limit). */
+const MOST_PACKED = 1032;
 
 const AUGMENTATION = { crop: 0, flip: false } as const;
 
@@ -59,7 +62,12 @@ const idxHeader = (bytes: Uint8Array, where: string): IdxHeader | undefined => {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   const dims = Array.from({ length: rank }, (_, i) => view.getUint32(4 + 4 * i));
   const values = dims.reduce((product, dim) => product * dim, 1);
-  if (values > LARGEST) refuse(`the idx header announces ${dims.join(' × ')} values`, where, REMEDY);
+  if (values > LARGEST)
+    refuse(
+      `the idx header announces ${dims.join(' × ')} values, and ${whole(LARGEST)} are the most that is read`,
+      where,
+      REMEDY,
+    );
   return { dims, headerBytes, totalBytes: headerBytes + values };
 };
 
@@ -93,18 +101,30 @@ export const parseIdx = (bytes: Uint8Array, where: string): IdxArray => {
   return { dims: header.dims, data: bytes.subarray(header.headerBytes) };
 };
 
-/** Inflates until the announced size is passed, so that a small file cannot fill the memory. */
+/** Unpacks no more than the header announces, into memory that is taken once, so that a small file cannot fill it. */
 const inflateIdx = async (bytes: Uint8Array, path: string): Promise<Uint8Array> => {
-  const chunks: Buffer[] = [];
+  let content: Buffer = Buffer.alloc(0);
   let length = 0;
   let header: IdxHeader | undefined;
   const inflated = Readable.from([bytes]).pipe(createGunzip());
   try {
     for await (const chunk of inflated as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
+      const begun = header !== undefined;
+      if (!begun) {
+        content = Buffer.concat([content, chunk]);
+        header = idxHeader(content, path);
+      }
+      if (header !== undefined && length + chunk.length > header.totalBytes) refuseTrailing(header, path);
+      if (header !== undefined && !begun) {
+        if (header.totalBytes > MOST_PACKED * bytes.length)
+          refuse(
+            `the file is truncated: ${counted(bytes.length, 'byte')} of gzip cannot hold the ${whole(header.totalBytes)} that its header announces`,
+            path,
+            REMEDY,
+          );
+        content = Buffer.concat([content], header.totalBytes);
+      } else if (begun) content.set(chunk, length);
       length += chunk.length;
-      header ??= idxHeader(Buffer.concat(chunks), path);
-      if (header !== undefined && length > header.totalBytes) refuseTrailing(header, path);
     }
   } catch (thrown) {
     const code = (thrown as NodeJS.ErrnoException).code;
@@ -112,7 +132,7 @@ const inflateIdx = async (bytes: Uint8Array, path: string): Promise<Uint8Array> 
     if (code?.startsWith('Z_')) refuse(`the gzip file is damaged (${(thrown as Error).message})`, path, REMEDY);
     throw thrown;
   }
-  return Buffer.concat(chunks);
+  return content.subarray(0, length);
 };
 
 /** An idx file, plain or gzip (told by its content). Rejects with a failure of kind `data` naming the file. */
@@ -209,6 +229,7 @@ const decode = async (
     );
   }
   const to = { height: size, width: size };
+  checkRoom(train.count + test.count, { ...to, channels: 1 }, trainImages.path);
   const resized = ({ images, labels, count, height, width }: typeof train): DecodedExamples => ({
     images: resizeBilinear(images, { height, width, channels: 1 }, to),
     labels: labels.slice(),

@@ -1,3 +1,4 @@
+import { inflateSync } from 'node:zlib';
 import jpeg from 'jpeg-js';
 import { PNG } from 'pngjs';
 
@@ -29,10 +30,39 @@ const decoding = <A>(format: 'PNG' | 'JPEG', run: () => A): A => {
 
 /* PNG */
 
+/** The chunks of a PNG as far as they are whole (W3C PNG, section 5): a length, a name, the data and a checksum each. */
+function* chunksOf(bytes: Buffer): Generator<{ readonly name: string; readonly data: Buffer }, void, void> {
+  for (let at = 8; at + 12 <= bytes.length; ) {
+    const end = at + 12 + bytes.readUInt32BE(at);
+    if (end > bytes.length) return;
+    yield { name: bytes.toString('latin1', at + 4, at + 8), data: bytes.subarray(at + 8, end - 4) };
+    at = end;
+  }
+}
+
+/** The decoder unpacks interlaced images without a limit; of others it takes no more than their size. */
+const checkInterlaced = (packed: Buffer, height: number, width: number): void => {
+  // Seven passes of at most 8 bytes a pixel, and a byte more a row, rounded up.
+  const maxOutputLength = 8 * height * width + 4 * height + 16;
+  try {
+    inflateSync(packed, { maxOutputLength });
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE') throw thrown;
+    throw new Error(`its data are more than ${height}×${width} pixels`);
+  }
+};
+
 const decodePng = (bytes: Buffer, most: number): Image => {
   if (bytes.length < 29 || bytes.toString('latin1', 12, 16) !== 'IHDR') throw new Error('the PNG is truncated');
   const [width, height, colourType] = [bytes.readUInt32BE(16), bytes.readUInt32BE(20), bytes[25] as number];
   checkSize(height, width, most);
+  const chunks = [...chunksOf(bytes)];
+  // The decoder would believe the last one.
+  if (chunks.filter(({ name }) => name === 'IHDR').length > 1) throw new Error('the PNG has more than one header');
+  if (bytes[28] !== 0) {
+    const packed = Buffer.concat(chunks.flatMap(({ name, data }) => (name === 'IDAT' ? [data] : [])));
+    decoding('PNG', () => checkInterlaced(packed, height, width));
+  }
   const channels = colourType === 0 || colourType === 4 ? 1 : 3;
   // Always RGBA of 8 bits; transparency is dropped.
   const { data } = decoding('PNG', () => PNG.sync.read(bytes));
@@ -69,6 +99,7 @@ const jpegHeader = (bytes: Buffer): JpegHeader => {
     if (end > bytes.length) throw new Error('the JPEG is truncated');
     const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
     if (isFrame) {
+      if (frame !== undefined) throw new Error('the JPEG has more than one frame');
       if (marker > 0xc2)
         throw new Error('the JPEG is lossless, hierarchical or arithmetic-coded, which is not supported');
       if (end < at + 10 || end < at + 10 + 3 * (bytes[at + 9] as number)) throw new Error('the JPEG frame is damaged');
@@ -204,6 +235,19 @@ export const decodeImage = (bytes: Uint8Array, most = MOST_PIXELS): Image => {
   if (buffer[0] === 0xff && buffer[1] === 0xd8) return decodeJpeg(buffer, most);
   if (buffer.toString('latin1', 0, 8) === '\x89PNG\r\n\x1a\n') return decodePng(buffer, most);
   throw new Error('it is neither a JPEG nor a PNG');
+};
+
+/** Pixels that a file says it has, of which nothing is decoded; 0 where it does not say. */
+export const announcedPixels = (bytes: Uint8Array): number => {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (buffer.length < 29) return 0;
+  if (buffer.toString('latin1', 12, 16) === 'IHDR') return buffer.readUInt32BE(16) * buffer.readUInt32BE(20);
+  try {
+    const { height, width } = jpegHeader(buffer);
+    return height * width;
+  } catch {
+    return 0;
+  }
 };
 
 /** Grey as RGB; RGB as it is. */

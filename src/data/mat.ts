@@ -1,4 +1,5 @@
 import { inflateSync } from 'node:zlib';
+import { counted } from '../core/text.js';
 import { refuse } from './assemble.js';
 
 /** A variable of a MATLAB file: whole numbers of 0 to 255, first dimension fastest. */
@@ -15,7 +16,7 @@ const MATRIX = 14;
 const COMPRESSED = 15;
 
 const HEADER = 128;
-/** A little file can be inflated to fill the memory. */
+/** A little file can be inflated to fill the memory: so much may all of its arrays have together. */
 const MOST_BYTES = 2 ** 30;
 
 const REMEDY = 'Get the file again: a MATLAB file of version 5 with arrays of bytes is expected.';
@@ -38,10 +39,12 @@ function* elementsOf(bytes: Buffer, where: string): Generator<Element, void, voi
   }
 }
 
-const inflated = (data: Buffer, where: string): Buffer => {
+const inflated = (data: Buffer, { left, most }: { left: number; most: number }, where: string): Buffer => {
   try {
-    return inflateSync(data, { maxOutputLength: MOST_BYTES });
+    return inflateSync(data, { maxOutputLength: Math.max(1, left) });
   } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE')
+      refuse(`the MATLAB file unpacks to more than ${counted(most, 'byte')}`, where, REMEDY);
     return refuse(`the MATLAB file is damaged (${(thrown as Error).message})`, where, REMEDY);
   }
 };
@@ -66,13 +69,37 @@ const arrayOf = (data: Buffer, where: string): MatArray => {
   return { name: name.data.toString('latin1'), dims, data: bytes };
 };
 
-/** The arrays of a MATLAB file of version 5, little-endian. Throws a failure of kind `data` naming `where`. */
-export const parseMat = (content: Uint8Array, where: string): readonly MatArray[] => {
+/** MATLAB's format of version 7.3 is HDF5 behind a header that is the older ones' but for this. */
+const isVersion73 = (bytes: Buffer): boolean =>
+  bytes.toString('latin1', 0, 10) === 'MATLAB 7.3' ||
+  bytes.subarray(0, 8).equals(HDF5) ||
+  bytes.subarray(512, 520).equals(HDF5);
+const HDF5 = Buffer.from('\x89HDF\r\n\x1a\n', 'latin1');
+
+/**
+ * The arrays of a MATLAB file of version 5 (`save -v7` and `-v6`), little-endian. Throws a failure of kind `data` naming
+ * `where`.
+ *
+ * @param most bytes to which all of it may unpack
+ */
+export const parseMat = (content: Uint8Array, where: string, most = MOST_BYTES): readonly MatArray[] => {
   const bytes = Buffer.from(content.buffer, content.byteOffset, content.length);
+  if (isVersion73(bytes))
+    refuse(
+      'it is a MATLAB file of version 7.3 (HDF5), which is not read',
+      where,
+      "Save it in MATLAB as the older version: save('FILE.mat', 'X', 'y', '-v7').",
+    );
   if (bytes.length < HEADER || bytes.toString('latin1', 126, 128) !== 'IM')
     refuse('it is no MATLAB file of version 5', where, REMEDY);
+  let left = most;
+  const unpacked = ({ data }: Element): Buffer => {
+    const found = inflated(data, { left, most }, where);
+    left -= found.length;
+    return found;
+  };
   return [...elementsOf(bytes.subarray(HEADER), where)].flatMap((element) => {
-    const inner = element.type === COMPRESSED ? [...elementsOf(inflated(element.data, where), where)] : [element];
+    const inner = element.type === COMPRESSED ? [...elementsOf(unpacked(element), where)] : [element];
     return inner.filter(({ type }) => type === MATRIX).map(({ data }) => arrayOf(data, where));
   });
 };

@@ -4,6 +4,8 @@ import { dataFolder } from '../core/cache-folder.js';
 
 export interface PublishedFile {
   readonly url: string;
+  /** Bytes: no more are downloaded. */
+  readonly size: number;
   /** In hexadecimal: against damage on the way; it proves nothing about who published the file. */
   readonly md5: string;
 }
@@ -23,6 +25,7 @@ export const published: Readonly<Record<PublishedName, Published>> = {
     files: [
       {
         url: 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
+        size: 170_052_171,
         md5: 'c32a1d4ab5d03f1284b67883e8d87530',
       },
     ],
@@ -32,6 +35,7 @@ export const published: Readonly<Record<PublishedName, Published>> = {
     files: [
       {
         url: 'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz',
+        size: 168_513_733,
         md5: '03b5dce01913d631647c71ecec9e9cb8',
       },
     ],
@@ -40,11 +44,13 @@ export const published: Readonly<Record<PublishedName, Published>> = {
   svhn: {
     files: [
       {
-        url: 'http://ufldl.stanford.edu/housenumbers/train_32x32.mat',
+        url: 'https://ufldl.stanford.edu/housenumbers/train_32x32.mat',
+        size: 182_040_794,
         md5: 'e26dedcc434d2e4c54c9b2d4a06d8373',
       },
       {
-        url: 'http://ufldl.stanford.edu/housenumbers/test_32x32.mat',
+        url: 'https://ufldl.stanford.edu/housenumbers/test_32x32.mat',
+        size: 64_275_384,
         md5: 'eb5a983be6a315427106f1b164d9cef3',
       },
     ],
@@ -53,7 +59,8 @@ export const published: Readonly<Record<PublishedName, Published>> = {
   'tiny-imagenet': {
     files: [
       {
-        url: 'http://cs231n.stanford.edu/tiny-imagenet-200.zip',
+        url: 'https://cs231n.stanford.edu/tiny-imagenet-200.zip',
+        size: 248_100_043,
         md5: '90528d7ca1a48142e341f4ef8d21d0de',
       },
     ],

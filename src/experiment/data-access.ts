@@ -1,7 +1,7 @@
 import type { AnyAttack, AttackContext, Ownership } from '../attacks/attack.js';
 import { type Refusal, refusal } from '../core/errors.js';
 import { key } from '../core/random.js';
-import { isUnlabelled } from '../data/assemble.js';
+import { checkRoom, isUnlabelled } from '../data/assemble.js';
 import { batchesPerEpoch } from '../data/batches.js';
 import type { Dataset, DatasetPlugin } from '../data/dataset.js';
 import { toColour } from '../data/images.js';
@@ -46,6 +46,7 @@ export const imagesOf = ({ data, others }: DataInUse, plugin: DatasetPlugin): Im
   const other = others?.get(plugin);
   if (other === undefined) throw new Error(`the images of ${plugin.name} were not loaded`);
   const { train, image } = other;
+  checkRoom(train.count, data.image, plugin.name);
   const resized = resizeBilinear(train.images.slice(), image, data.image);
   const images = withChannels(resized, image.channels, data.image.channels);
   return {

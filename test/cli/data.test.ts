@@ -33,11 +33,27 @@ describe('undistill data get', () => {
     expect(err).toMatch(/the file that came has the md5 sum [0-9a-f]{32}, and not 03b5dce01913d631647c71ecec9e9cb8/);
   });
 
+  it('takes no more than the file is known to have', async () => {
+    const endless = createServer((_, response) => {
+      response.writeHead(200, { 'content-length': 10 ** 12 });
+      const more = (): void => {
+        while (!response.destroyed && response.write(Buffer.alloc(2 ** 20)));
+      };
+      response.on('drain', more);
+      more();
+    });
+    await new Promise<void>((resolve) => endless.listen(0, '127.0.0.1', resolve));
+    const address = `http://127.0.0.1:${(endless.address() as AddressInfo).port}/`;
+    const { code, err } = await get('svhn', '--from', address).finally(() => endless.close());
+    expect(code).toBe(1);
+    expect(err).toContain('the server sends more than the 182,040,794 bytes that this file has');
+  });
+
   it('says where there is no network what to do instead', async () => {
     const { code, err } = await get('tiny-imagenet', '--from', 'http://127.0.0.1:1/');
     expect(code).toBe(1);
     expect(err).toMatch(/the server cannot be reached/);
-    expect(err).toContain('Download it yourself from http://cs231n.stanford.edu/tiny-imagenet-200.zip');
+    expect(err).toContain('Download it yourself from https://cs231n.stanford.edu/tiny-imagenet-200.zip');
     expect(err).toContain('--data PATH');
     expect(err).not.toMatch(/\n\s+at /);
   });

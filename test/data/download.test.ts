@@ -43,7 +43,7 @@ const whole: RequestListener = (_, response) => {
 };
 
 const get = (url: string, path: string, more: Partial<DownloadOptions> = {}) =>
-  download({ url, path, md5, remedy: 'Bring it yourself.', ...more });
+  download({ url, path, md5, size: content.length, remedy: 'Bring it yourself.', ...more });
 
 describe('a download', () => {
   it('is there whole, with progress on the way, and is not made twice', async () => {
@@ -97,6 +97,33 @@ describe('a download', () => {
     );
     expect(failure.what).toMatch(/^the file that came has the md5 sum [0-9a-f]{32}, and not .*; it was deleted$/);
     expect([existsSync(path), existsSync(`${path}.part`)]).toEqual([false, false]);
+  });
+
+  it('that is larger than the file is stopped, whether the server says so or not', async () => {
+    const larger = Buffer.concat([content, Buffer.from('x')]);
+    const said = await serve((_, response) => {
+      response.writeHead(200, { 'content-length': 10 ** 12 });
+      response.write('x');
+    });
+    const unsaid = await serve((_, response) => {
+      response.writeHead(200);
+      response.write(larger);
+      response.write('x', () => setTimeout(() => response.destroy(), 2000));
+    });
+    for (const url of [said, unsaid]) {
+      const path = freshPath();
+      expect(await failureOf(() => get(url, path))).toMatchObject({
+        what: 'the server sends more than the 200,000 bytes that this file has; nothing of it was kept',
+        where: url,
+      });
+      expect([existsSync(path), existsSync(`${path}.part`)]).toEqual([false, false]);
+    }
+    // A part that is longer than the file is a part of something else.
+    const path = freshPath();
+    await failureOf(() => get('http://127.0.0.1:1/', path));
+    writeFileSync(`${path}.part`, larger);
+    await get(await ranged(), path);
+    expect(readFileSync(path).equals(content)).toBe(true);
   });
 
   it('of what was put there by hand checks that, and lets it be', async () => {

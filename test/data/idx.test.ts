@@ -8,6 +8,7 @@ import { decodeIdx, fashionMnist, mnist, parseIdx } from '../../src/data/idx.js'
 import {
   afterEdit,
   fail,
+  failureOf,
   gzip,
   idxFile,
   idxFiles,
@@ -136,7 +137,7 @@ describe('a folder of idx files', () => {
       'absurd dimensions',
       'train-images-idx3-ubyte',
       idxFile([2 ** 31, 2 ** 31, 2], []),
-      'the idx header announces 2147483648 × 2147483648 × 2 values',
+      'the idx header announces 2147483648 × 2147483648 × 2 values, and 1,073,741,824 are the most that is read',
     ],
     [
       'a truncated gzip',
@@ -175,6 +176,30 @@ describe('a folder of idx files', () => {
     const failure = await fail(mnist({ path: folder }).load(uncached));
     expect(failure).toMatchObject({ kind: 'data', what, where: join(folder, name) });
     expect(failure.remedy).toBeTruthy();
+  });
+
+  it('with a header that announces gigabytes takes no memory for them', async () => {
+    const lying = (count: number) => gzip(idxFile([count, 28, 28], new Uint8Array(100)));
+    const told = async (count: number): Promise<string> =>
+      (await failureOf(() => decodeIdx(lying(count), 'x.gz'))).what;
+    const before = process.memoryUsage().arrayBuffers;
+    expect(await told(2_000_000)).toBe(
+      'the idx header announces 2000000 × 28 × 28 values, and 1,073,741,824 are the most that is read',
+    );
+    expect(await told(1_000_000)).toMatch(/^the file is truncated: \d+ bytes of gzip cannot hold the 784,000,016 /);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 26);
+    // One that is packed as closely as can be is read.
+    const zeros = await decodeIdx(gzip(idxFile([10_000, 28, 28], new Uint8Array(7_840_000))), 'zeros.gz');
+    expect(zeros.data.length).toBe(7_840_000);
+  });
+
+  it('of too many images for the size that is asked for is refused before they are resized', async () => {
+    const path = await folderWith(idxFiles(6000, 10, '.gz'));
+    expect(await fail(mnist({ path, size: 1024 }).load(uncached))).toMatchObject({
+      kind: 'data',
+      what: expect.stringMatching(/^6,010 images of 1024×1024 need 5\.9 GiB of memory, and \d\.\d GiB are the most/),
+      remedy: 'Give a smaller `size`, or fewer images.',
+    });
   });
 
   it('with damaged gzip is refused', async () => {

@@ -1,7 +1,9 @@
+import { deflateSync } from 'node:zlib';
 import fc from 'fast-check';
 import jpeg from 'jpeg-js';
 import { describe, expect, it } from 'vitest';
-import { decodeImage } from '../../src/data/images.js';
+import { crc32 } from '../../src/core/hash.js';
+import { announcedPixels, decodeImage } from '../../src/data/images.js';
 import { jpegOf, pngOf } from './helpers.js';
 
 /** The encoder writes baseline JPEG without reducing the colour planes. */
@@ -93,6 +95,52 @@ describe('decodeImage', () => {
     expect(() => decodeImage(badCrc)).toThrow(/^the PNG is damaged/);
     expect(() => decodeImage(huge)).toThrow('its size, 60000×60000, is more than 16 megapixels');
     expect(() => decodeImage(hugeJpeg)).toThrow('its size, 65000×65000, is more than 16 megapixels');
+  });
+
+  it('believes no second header, and unpacks no more than the first announces', () => {
+    const png = pngOf(16, 16, gradient);
+    const chunk = (name: string, data: Buffer): Buffer => {
+      const whole = Buffer.alloc(12 + data.length);
+      whole.writeUInt32BE(data.length);
+      whole.write(name, 4);
+      data.copy(whole, 8);
+      whole.writeUInt32BE(crc32(whole.subarray(4, -4)), 8 + data.length);
+      return whole;
+    };
+    const header = Buffer.from(png.subarray(16, 29));
+    // Before the pixels, and behind the first of them.
+    const larger = Buffer.from(header);
+    larger.writeUInt32BE(20_000, 0);
+    larger.writeUInt32BE(20_000, 4);
+    for (const at of [33, png.length - 12]) {
+      const two = Buffer.concat([png.subarray(0, at), chunk('IHDR', larger), png.subarray(at)]);
+      expect(() => decodeImage(two)).toThrow('the PNG has more than one header');
+    }
+    header[12] = 1;
+    const interlaced = (bytes: number): Buffer =>
+      Buffer.concat([
+        ...[png.subarray(0, 8), chunk('IHDR', header), chunk('IDAT', deflateSync(Buffer.alloc(bytes)))],
+        chunk('IEND', Buffer.alloc(0)),
+      ]);
+    // Seven passes of 16×16 pixels in RGB, and a byte for each of their 2 + 2 + 2 + 4 + 4 + 8 + 8 rows.
+    expect(decodeImage(interlaced(16 * 16 * 3 + 30))).toMatchObject({ height: 16, width: 16, channels: 3 });
+    expect(() => decodeImage(interlaced(2 ** 26))).toThrow('its data are more than 16×16 pixels');
+    const photo = jpegOf(16, 16, gradient);
+    const frame = photo.indexOf(Buffer.from([0xff, 0xc0]));
+    const end = frame + 2 + photo.readUInt16BE(frame + 2);
+    const twice = Buffer.concat([photo.subarray(0, end), photo.subarray(frame)]);
+    expect(() => decodeImage(twice)).toThrow('the JPEG has more than one frame');
+  });
+
+  it('knows how many pixels a file announces without decoding it', () => {
+    const huge = Buffer.from(pngOf(16, 16, gradient));
+    huge.writeUInt32BE(60_000, 16);
+    expect([huge, jpegOf(16, 8, gradient), Buffer.from('GIF89a...'), Buffer.alloc(40)].map(announcedPixels)).toEqual([
+      16 * 60_000,
+      128,
+      0,
+      0,
+    ]);
   });
 
   it('decodes or throws an Error for any damage', () => {

@@ -24,9 +24,10 @@ describe('published data sets', () => {
   });
 
   it('are pinned', () => {
-    for (const { md5, url } of Object.values(published).flatMap(({ files }) => files)) {
+    for (const { md5, size, url } of Object.values(published).flatMap(({ files }) => files)) {
       expect(md5).toMatch(/^[0-9a-f]{32}$/);
-      expect(url).toMatch(/^https?:\/\/.*\.(tar\.gz|zip|mat)$/);
+      expect(size).toBeGreaterThan(60_000_000);
+      expect(url).toMatch(/^https:\/\/.*\.(tar\.gz|zip|mat)$/);
     }
   });
 

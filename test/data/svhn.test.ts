@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { FailureError } from '../../src/core/errors.js';
 import { parseMat } from '../../src/data/mat.js';
 import { svhn } from '../../src/data/svhn.js';
-import { afterEdit, type Files, fail, pngOf, succeed, temporaryFolder, writeFiles } from './helpers.js';
+import { afterEdit, type Files, fail, failureOf, pngOf, succeed, temporaryFolder, writeFiles } from './helpers.js';
 
 const root = temporaryFolder();
 let made = 0;
@@ -60,6 +60,28 @@ const digits = (labels: readonly number[], wrap = packed): Buffer => {
   return matFile(wrap(array('X', [32, 32, 3, labels.length], x)), wrap(array('y', [labels.length, 1], y)));
 };
 const ALL = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+describe('a MATLAB file', () => {
+  it('of version 7.3 is called what it is, and how to save it', async () => {
+    const hdf5 = Buffer.concat([Buffer.alloc(512), Buffer.from('\x89HDF\r\n\x1a\n', 'latin1'), Buffer.alloc(200)]);
+    hdf5.write('MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .');
+    hdf5.writeUInt16LE(0x0200, 124);
+    hdf5.write('IM', 126);
+    const path = await folderWith({ 'train_32x32.mat': hdf5, 'test_32x32.mat': hdf5 });
+    expect(await fail(load(path))).toMatchObject({
+      what: 'it is a MATLAB file of version 7.3 (HDF5), which is not read',
+      where: `${path}: test_32x32.mat`,
+      remedy: expect.stringContaining("'-v7'"),
+    });
+  });
+
+  it('may unpack to so many bytes in all, and not in each array', async () => {
+    const one = packed(array('X', [1000, 1], Buffer.alloc(1000)));
+    expect(parseMat(matFile(one, one), 'x.mat', 2200).length).toBe(2);
+    const { what } = await failureOf(() => parseMat(matFile(one, one, one), 'x.mat', 2200));
+    expect(what).toBe('the MATLAB file unpacks to more than 2,200 bytes');
+  });
+});
 
 describe('SVHN', () => {
   it('is read from the MATLAB files and from images, to the same fingerprint', async () => {
