@@ -101,14 +101,14 @@ describe('a zip archive', () => {
 
   it('is read as it was or refused whatever a byte of it is', async () => {
     const good = await zipOf(FILES);
-    const contents = Object.values(await readAll(await written(good)));
+    const contents = Object.values(FILES);
     for (let at = 4; at < good.length; at++) {
       const bad = Buffer.from(good);
       bad[at] = (bad[at] as number) ^ 0x55;
       const path = await written(bad);
       const read = await readAll(path).then(Object.values, (thrown: Error) => thrown.name);
-      // A name may be another one, and a folder an empty file: no checksum is of names.
-      if (read !== 'FailureError') for (const content of read) expect([...contents, '']).toContain(content);
+      // A name may be another one, and no longer hidden: no checksum is of names.
+      if (read !== 'FailureError') for (const content of read) expect(contents).toContain(content);
     }
   });
 });
