@@ -5,10 +5,10 @@ import { cacheFolder } from '../core/cache-folder.js';
 import { sha256 } from '../core/hash.js';
 import { checkDecoded, type Decoded, type DecodedExamples, fingerprintOf, labelArray } from './assemble.js';
 import type { Dataset, Examples, LoadOptions } from './dataset.js';
-import { pixelFile } from './pixels.js';
+import { pixelFile, sumSize, sumsOf } from './pixels.js';
 
 /** Raised whenever the same files would be decoded to other bytes, or the layout of the packed file changes. */
-const VERSION = 1;
+const VERSION = 2;
 
 const MAGIC = Buffer.from('undistill data\n');
 
@@ -70,13 +70,20 @@ const writeFully = async (file: FileHandle, from: Uint8Array): Promise<void> => 
 /** Tiny-ImageNet is larger, and would be in the memory of every worker process. */
 const IN_MEMORY = 2 ** 29;
 
-/** Where the parts of a packed file lie: a part's images begin at `start`, and its labels follow them. */
+/**
+ * Where the parts of a packed file lie: a part's images begin at `start`, and its labels follow them. After both parts come
+ * the checksums of all images, and the SHA-256 of what is no image: header, labels and checksums.
+ */
 interface Layout {
   readonly header: Header;
   /** Bytes of one image. */
   readonly imageSize: number;
   readonly train: PartPlace;
   readonly test: PartPlace;
+  /** Where the checksums begin. */
+  readonly sums: number;
+  /** The header as it is written. */
+  readonly text: Uint8Array;
 }
 
 interface PartPlace {
@@ -99,15 +106,26 @@ const readLayout = async (file: FileHandle, size: number): Promise<Layout | unde
   const { image, classes } = header;
   const imageSize = image.height * image.width * image.channels;
   const perImage = imageSize + labelArray(0, classes.length).BYTES_PER_ELEMENT;
-  if (begin + (header.train + header.test) * perImage !== size) return undefined;
+  const sums = begin + (header.train + header.test) * perImage;
+  if (sums + (header.train + header.test) * sumSize + DIGEST !== size) return undefined;
   const train = { count: header.train, start: begin };
   const test = { count: header.test, start: begin + header.train * perImage };
-  return { header, imageSize, train, test };
+  return { header, imageSize, train, test, sums, text: headerBytes };
+};
+
+/** Bytes of the SHA-256 of what is no image. */
+const DIGEST = 32;
+
+const digestOf = (...parts: readonly Uint8Array[]): Buffer => {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
 };
 
 /**
- * The packed set; nothing when there is none, when it is stale or when it is damaged. One of at most `inMemory` bytes is
- * checked against its fingerprint; a larger one stays in the file, and only its size and labels are checked.
+ * The packed set; nothing when there is none, when it is stale or when it is damaged. What is no image is checked here. So
+ * are the images of a set of at most `inMemory` bytes, by its fingerprint; those of a larger one stay in the file, and each
+ * is checked when it is read.
  */
 const readPacked = async (
   path: string,
@@ -121,25 +139,33 @@ const readPacked = async (
     if (layout === undefined || layout.header.stamp !== stamp) return undefined;
     const { image, classes, normalisation, augmentation, fingerprint } = layout.header;
     const head = { image, classes, normalisation, augmentation };
+    const { train, test, imageSize } = layout;
     const labelsOf = async ({ count, start }: PartPlace): Promise<Examples['labels']> => {
       const labels = labelArray(count, classes.length);
-      await readFully(file, bytesOf(labels), start + count * layout.imageSize);
-      if (labels.some((label) => label >= classes.length)) throw new Error('the file is damaged');
+      await readFully(file, bytesOf(labels), start + count * imageSize);
       return labels;
     };
+    const labels = { train: await labelsOf(train), test: await labelsOf(test) };
+    const sums = new Uint8Array((train.count + test.count) * sumSize);
+    const digest = new Uint8Array(DIGEST);
+    await readFully(file, sums, layout.sums);
+    await readFully(file, digest, layout.sums + sums.length);
+    const found = digestOf(layout.text, bytesOf(labels.train), bytesOf(labels.test), sums);
+    if (!found.equals(digest)) return undefined;
     if (size > inMemory) {
-      const left = async (part: PartPlace): Promise<Examples> => {
-        const images = pixelFile(path, part.start, part.count * layout.imageSize);
-        return { images, labels: await labelsOf(part), count: part.count };
+      const left = ({ start, count }: PartPlace, part: 'train' | 'test'): Examples => {
+        const from = part === 'train' ? 0 : train.count * sumSize;
+        const own = sums.subarray(from, from + count * sumSize);
+        return { images: pixelFile(path, { start, count, size: imageSize, sums: own }), labels: labels[part], count };
       };
-      return { name, ...head, train: await left(layout.train), test: await left(layout.test), fingerprint };
+      return { name, ...head, train: left(train, 'train'), test: left(test, 'test'), fingerprint };
     }
-    const read = async (part: PartPlace): Promise<DecodedExamples> => {
-      const images = new Uint8Array(part.count * layout.imageSize);
-      await readFully(file, images, part.start);
-      return { images, labels: await labelsOf(part), count: part.count };
+    const read = async ({ start, count }: PartPlace, part: 'train' | 'test'): Promise<DecodedExamples> => {
+      const images = new Uint8Array(count * imageSize);
+      await readFully(file, images, start);
+      return { images, labels: labels[part], count };
     };
-    const decoded: Decoded = { ...head, train: await read(layout.train), test: await read(layout.test) };
+    const decoded: Decoded = { ...head, train: await read(train, 'train'), test: await read(test, 'test') };
     // The fingerprint is the checksum too: it covers all that is handed out.
     return fingerprintOf(decoded) === fingerprint ? { name, ...decoded, fingerprint } : undefined;
   } finally {
@@ -189,6 +215,10 @@ const writePacked = async (
         await writeFully(file, part.images);
         await writeFully(file, bytesOf(part.labels));
       }
+      const size = image.height * image.width * image.channels;
+      const sums = Buffer.concat([train, test].map(({ images }) => sumsOf(images, size)));
+      await writeFully(file, sums);
+      await writeFully(file, digestOf(headerBytes, bytesOf(train.labels), bytesOf(test.labels), sums));
     } finally {
       await file.close();
     }

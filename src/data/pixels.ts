@@ -1,4 +1,5 @@
-import { openSync, readSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { openSync, readSync, rmSync } from 'node:fs';
 import { refuse } from './assemble.js';
 import type { Pixels } from './dataset.js';
 import { refuseUnreadable } from './files.js';
@@ -24,23 +25,58 @@ export const onlyImages = (images: Pixels, size: number, indices: Int32Array): P
   };
 };
 
+/** Bytes of the checksum of an image. */
+export const sumSize = 8;
+
+/** The checksums of images of `size` bytes, one after another: the first bytes of the SHA-256 of each. */
+export const sumsOf = (images: Uint8Array, size: number): Uint8Array => {
+  const sums = new Uint8Array((images.length / size) * sumSize);
+  for (let i = 0; i * size < images.length; i++) {
+    const digest = createHash('sha256')
+      .update(images.subarray(i * size, (i + 1) * size))
+      .digest();
+    sums.set(digest.subarray(0, sumSize), i * sumSize);
+  }
+  return sums;
+};
+
+/** Images in a file. */
+export interface PixelPlace {
+  /** Where they begin. */
+  readonly start: number;
+  readonly count: number;
+  /** Bytes of one image. */
+  readonly size: number;
+  /** Their checksums. */
+  readonly sums: Uint8Array;
+}
+
 /**
- * The bytes of a file from `start` on, read when they are asked for; the system keeps in memory what it has room for, once
- * for all processes. The file stays open, so that it may be replaced or removed meanwhile. Reading throws a failure of kind
- * `data` when the disk does not give the bytes.
+ * Images that stay in a file, read when they are asked for; the system keeps in memory what it has room for, once for all
+ * processes. The file stays open, so that it may be replaced or removed meanwhile. Each image is held to its checksum
+ * whenever it is read (12 µs for 64×64 in colour). Reading throws a failure of kind `data` when the disk does not give the
+ * bytes, or other ones than were written: the file is then removed, since whoever opens it does not look at the images.
  */
-export const pixelFile = (path: string, start: number, length: number): Pixels => {
+export const pixelFile = (path: string, { start, count, size, sums }: PixelPlace): Pixels => {
   const file = openSync(path, 'r');
+  const length = count * size;
+  const images = (from: number, to: number): Uint8Array => {
+    const bytes = new Uint8Array((to - from) * size);
+    for (let done = 0; done < bytes.length; ) {
+      const read = readAt(file, bytes, done, start + from * size + done, path);
+      if (read === 0) refuse('the decoded data set was cut off while it was in use', path, 'Run again.');
+      done += read;
+    }
+    if (Buffer.compare(sumsOf(bytes, size), sums.subarray(from * sumSize, to * sumSize)) === 0) return bytes;
+    rmSync(path, { force: true });
+    return refuse('the decoded data set was altered on disk', path, 'It was removed: run again, and it is made anew.');
+  };
   return {
     length,
     slice: (begin = 0, end = length) => {
-      const bytes = new Uint8Array(Math.max(0, Math.min(end, length) - begin));
-      for (let done = 0; done < bytes.length; ) {
-        const read = readAt(file, bytes, done, start + begin + done, path);
-        if (read === 0) refuse('the decoded data set was cut off while it was in use', path, 'Run again.');
-        done += read;
-      }
-      return bytes;
+      const last = Math.max(begin, Math.min(end, length));
+      const from = Math.floor(begin / size);
+      return images(from, Math.ceil(last / size)).subarray(begin - from * size, last - from * size);
     },
   };
 };

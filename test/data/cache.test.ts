@@ -98,6 +98,40 @@ describe('the cache of decoded sets', () => {
     expect([...dataset.train.images.slice()]).toEqual([1, 2, 3, 4]);
   });
 
+  it('finds a bit that turned over in a large set before anybody sees it, wherever it is', async () => {
+    const folder = newFolder();
+    const { dataset } = await load(folder, {}, 1, 5);
+    const file = join(folder, readdirSync(folder)[0] as string);
+    const good = readFileSync(file);
+    const contents = ({ train, test, ...rest }: typeof dataset) => [
+      rest,
+      ...[train, test].map(({ images, labels }) => [[...images.slice()], [...labels]]),
+    ];
+    const whole = contents(dataset);
+    let inImages = 0;
+    for (let at = 0; at < good.length; at++) {
+      const bad = Buffer.from(good);
+      bad[at] = (bad[at] as number) ^ 1;
+      writeFileSync(file, bad);
+      const found = await load(folder, {}, 1, 5);
+      if (found.fresh) {
+        expect(contents(found.dataset), `byte ${at}`).toEqual(whole);
+        continue;
+      }
+      inImages++;
+      expect(await failureOf(() => contents(found.dataset)), `byte ${at}`).toEqual({
+        _tag: 'Failure',
+        kind: 'data',
+        what: 'the decoded data set was altered on disk',
+        where: file,
+        remedy: 'It was removed: run again, and it is made anew.',
+      });
+      const again = await load(folder, {}, 1, 5);
+      expect([again.fresh, contents(again.dataset)], `byte ${at}`).toEqual([true, whole]);
+    }
+    expect(inImages).toBe(6);
+  });
+
   it('does not hand out a large set whose file is cut off or has impossible labels', async () => {
     const folder = newFolder();
     await load(folder);

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Pixels } from '../../src/data/dataset.js';
-import { imagesAt, onlyImages, pixelFile } from '../../src/data/pixels.js';
+import { imagesAt, onlyImages, pixelFile, sumsOf } from '../../src/data/pixels.js';
 import { failureOf, temporaryFolder } from './helpers.js';
 
 const path = join(temporaryFolder(), 'pixels');
@@ -11,7 +11,7 @@ writeFileSync(path, Buffer.concat([Buffer.from('head'), bytes, Buffer.from('tail
 
 const kinds: readonly (readonly [string, Pixels])[] = [
   ['memory', bytes],
-  ['a file', pixelFile(path, 4, 20)],
+  ['a file', pixelFile(path, { start: 4, count: 5, size: 4, sums: sumsOf(bytes, 4) })],
 ];
 
 describe.each(kinds)('pixels in %s', (_, pixels) => {
@@ -38,8 +38,9 @@ describe.each(kinds)('pixels in %s', (_, pixels) => {
 
 describe('a file of pixels', () => {
   it('that is not there is an error of the system, and one that is a folder a failure', async () => {
-    expect(() => pixelFile(`${path}-not`, 0, 1)).toThrow('ENOENT');
-    const folder = pixelFile(join(path, '..'), 0, 1);
+    const place = { start: 0, count: 1, size: 1, sums: sumsOf(Uint8Array.of(0), 1) };
+    expect(() => pixelFile(`${path}-not`, place)).toThrow('ENOENT');
+    const folder = pixelFile(join(path, '..'), place);
     expect((await failureOf(() => folder.slice())).kind).toBe('data');
   });
 });
