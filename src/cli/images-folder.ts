@@ -10,17 +10,19 @@ import { readResult } from '../run/outputs.js';
 import { readPool } from '../run/pool.js';
 import type { StageOutput, Store } from '../run/store.js';
 import { guarded, writeWhole } from '../run/store.js';
-import { imageFiles, jsonText, stageFolder } from './run-folder.js';
+import { imageFiles, jsonText, nameOf, withoutOddities } from './run-folder.js';
 
 /** A cell whose attack synthesises images. */
 type Synthesising = CellPlan & { readonly stages: { readonly images: string; readonly inspect: string } };
 
 /** Where a run shows a cell's images: `images/<defense>/<attack>/<student>/seed-<label>`. */
-const folderOf = ({ defense, attack, student, seed }: CellPlan): string =>
-  join(
-    imageFiles.folder,
-    ...[defense, attack, student, `seed-${seed}`].map((part) => stageFolder(part.replaceAll('/', '_'))),
-  );
+export const folderOf = ({
+  defense,
+  attack,
+  student,
+  seed,
+}: Pick<CellPlan, 'defense' | 'attack' | 'student' | 'seed'>): string =>
+  join(imageFiles.folder, ...[defense, attack, student, `seed-${seed}`].map(nameOf));
 
 const synthesising = ({ cells }: Plan): readonly Synthesising[] =>
   cells.filter((cell): cell is Synthesising => cell.stages?.inspect !== undefined);
@@ -131,4 +133,4 @@ const fileName = (
   { label, teacher }: Inspection['images'][number],
   classes: readonly string[],
 ): string =>
-  `${String(index).padStart(4, '0')}-${stageFolder((classes[label] ?? String(label)).replaceAll('/', '_'))}-${Math.round(100 * (teacher[label] ?? 0))}.png`;
+  `${String(index).padStart(4, '0')}-${withoutOddities(classes[label] ?? String(label))}-${Math.round(100 * (teacher[label] ?? 0))}.png`;

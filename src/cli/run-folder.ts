@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FailureError, failure, refusal } from '../core/errors.js';
 import { isFile } from '../core/files.js';
+import { sha256 } from '../core/hash.js';
 import type { Plan } from '../experiment/plan.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
@@ -51,9 +52,30 @@ export const writeMatrix = async (folder: string, matrix: Matrix): Promise<void>
   await writeWhole(join(folder, matrixFiles.md), markdown(matrix));
 };
 
-/** A stage's folder below `stages`: its label, without what a file system minds. */
-export const stageFolder = (label: string): string =>
-  join(...label.split('/').map((part) => part.replace(/[^\p{L}\p{N}.()+,= %-]/gu, '_').replace(/^\.+$/, '_')));
+/** A text without what a file system minds in a name. */
+export const withoutOddities = (text: string): string =>
+  text.replace(/[^\p{L}\p{N}.()+,= %-]/gu, '_').replace(/^\.*$/, '_');
+
+/** Bytes of a name: file systems take 255, and something may be added to it. */
+const longestName = 200;
+
+/**
+ * A text as the name of a folder: itself where a file system minds nothing in it. Else what it minds is replaced, and a
+ * hash of the text added, so that other texts (`rate:0.1`, `rate*0.1`) have other names.
+ */
+export const nameOf = (text: string): string => {
+  const name = withoutOddities(text);
+  if (name === text && Buffer.byteLength(name) <= longestName) return name;
+  // A character that was cut in two is left out.
+  const cut = Buffer.from(name)
+    .subarray(0, longestName)
+    .toString()
+    .replace(/\ufffd+$/, '');
+  return `${cut}~${sha256(text).slice(0, 8)}`;
+};
+
+/** A stage's folder below `stages`, by its label. */
+export const stageFolder = (label: string): string => join(...label.split('/').map(nameOf));
 
 /** The log and the record of every stage that has them, out of the store; of one that failed, what it left. */
 export const copyStages = async (folder: string, plan: Plan, store: Store): Promise<void> => {

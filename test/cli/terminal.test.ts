@@ -1,5 +1,7 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { resuming } from '../../src/cli/command-line.js';
+import { folderOf } from '../../src/cli/images-folder.js';
 import { naming } from '../../src/cli/new.js';
 import { progressReporter } from '../../src/cli/progress.js';
 import { stageFolder } from '../../src/cli/run-folder.js';
@@ -131,8 +133,19 @@ describe('the way to go on', () => {
 describe("a stage's folder", () => {
   it('is its label, and stays where it belongs', () => {
     expect(stageFolder('seed-0/none/kd(temperature 4)')).toBe('seed-0/none/kd(temperature 4)');
-    expect(stageFolder('a/../../b')).toBe('a/_/_/b');
-    expect(stageFolder('what: "this"?')).toBe('what_ _this__');
+    expect(stageFolder('a/../../b')).toMatch(/^a\/(_~[0-9a-f]{8})\/\1\/b$/);
+    expect(stageFolder('what: "this"?')).toMatch(/^what_ _this__~[0-9a-f]{8}$/);
+    const long = stageFolder('é'.repeat(300));
+    expect(long).toMatch(/^é{100}~[0-9a-f]{8}$/);
+    expect(stageFolder('é'.repeat(301))).not.toBe(long);
+  });
+
+  it('is no other stage’s, and the folder of a cell’s images no other cell’s', () => {
+    const labels = ['rate:0.1', 'rate*0.1', 'rate_0.1', 'rate/0.1', 'rate//0.1', '', '_', '.', '..', 'é?', 'é*'];
+    const cells = labels.map((attack) => folderOf({ defense: 'none', attack, student: 'small', seed: '0' }));
+    expect(new Set(cells).size).toBe(labels.length);
+    const any = fc.string({ unit: fc.constantFrom(...'ab:*_~./ é') });
+    fc.assert(fc.property(any, any, (a, b) => (stageFolder(a) === stageFolder(b)) === (a === b)));
   });
 });
 
