@@ -29,7 +29,9 @@ export const getCommand = async (
       report ??= meter(progress, `downloading ${own}`, total);
       report(done);
     };
-    return orThrow(attempt('data', () => download({ ...file, url, path, remedy, onProgress }), url));
+    return orThrow(
+      attempt('data', () => download({ ...file, url, path, remedy, onProgress, say: (line) => out.log(line) }), url),
+    );
   };
   let fresh = false;
   for (const file of files) fresh = (await get(file)) || fresh;

@@ -10,6 +10,7 @@ export const readyEngine = (
   out: Terminal,
   options: {
     readonly cuda?: boolean;
+    readonly thorough?: boolean;
     readonly threads?: number | undefined;
     readonly execution?: Execution | undefined;
     readonly precision?: CardPrecision | undefined;
@@ -20,6 +21,7 @@ export const readyEngine = (
       progress: progressTo(process.stderr),
       say: (line) => out.log(line),
       ...(options.cuda === undefined ? {} : { cuda: options.cuda }),
+      thorough: options.thorough ?? false,
       execution: options.execution,
       precision: options.precision,
       ...(options.threads === undefined ? {} : { threads: options.threads }),
@@ -34,7 +36,7 @@ export const installCommand = async (
   { cuda }: { readonly cuda?: boolean },
   out: Terminal = terminal(),
 ): Promise<number> => {
-  const engine = await readyEngine(out, cuda === true ? { cuda } : {});
+  const engine = await readyEngine(out, { thorough: true, ...(cuda === true ? { cuda } : {}) });
   out.log(`Ready: ${engineSaid(engine)}${engine.folder === undefined ? '' : `, in ${engine.folder}`}`);
   return 0;
 };

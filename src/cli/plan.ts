@@ -1,6 +1,5 @@
-import { counted, showBytes, showSeconds } from '../core/text.js';
+import { counted, firstFew, showBytes, showSeconds } from '../core/text.js';
 import { version } from '../core/version.js';
-import { firstFew } from '../data/assemble.js';
 import type { Dataset } from '../data/dataset.js';
 import { loadEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';

@@ -137,7 +137,7 @@ export const progressReporter = (
         break;
       case 'waiting':
         if (out.live) out.update(stage.id, `  ${stage.label}: another process is at it`);
-        else say(stage, `  ${stage.label}: another process is at it; waiting`);
+        say(stage, `  ${stage.label}: waiting for ${event.holder}`);
         break;
       case 'stage':
         if (event.event.type === 'warning') {

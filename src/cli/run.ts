@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type Failure, FailureError, showFailure } from '../core/errors.js';
+import { type Failure, FailureError, showFailure, toFailure } from '../core/errors.js';
 import { counted } from '../core/text.js';
 import { version } from '../core/version.js';
 import type { Engine } from '../engine/engine.js';
@@ -103,7 +103,9 @@ const runOne = async (
   await removeLeftovers(folders.run, folders.store);
   if (options.force !== undefined) {
     const forced = options.force === true ? chosen : selected(plan, [options.force], '--force', 'only themselves');
-    for (const { id } of forced.stages) await store.remove(id);
+    await store.remove(...forced.stages.map(({ id }) => id)).catch((error) => {
+      throw new FailureError(withLabel(toFailure('store')(error), labels));
+    });
   }
   out.log(
     `${experiment.name}: ${plan.cells.length} cells, ${chosen.stages.length} stages; ${
@@ -149,6 +151,12 @@ const runOne = async (
   out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
   return code;
 };
+
+/** A failure of a stage with its label, which people know it by. */
+const withLabel = (failed: Failure, labels: ReadonlyMap<string, string>): Failure => ({
+  ...failed,
+  where: labels.get(failed.where ?? '') ?? failed.where,
+});
 
 const crewFor = (file: string, { jobs, data, seed, scale }: RunOptions, environment: RunEnvironment): Crew => {
   const { engine, store, signal, checkpointEvery, answers, git } = environment;

@@ -21,6 +21,8 @@ export interface LockOwner {
   readonly started: string;
   /** Unique for each taking of a lock. */
   readonly token: string;
+  /** When it was taken, in milliseconds since 1970. */
+  readonly since: number;
 }
 
 /** A file may be anybody's, and names of files are made of its token. */
@@ -30,7 +32,19 @@ const lockOwner: v.GenericSchema<LockOwner> = v.object({
   world: v.string(),
   started: v.string(),
   token: v.pipe(v.string(), v.regex(/^[0-9a-f]{1,64}$/)),
+  since: v.pipe(v.number(), v.finite()),
 });
+
+/** A lock that somebody holds. */
+export interface Holder {
+  readonly path: string;
+  /** undefined: the file is no lock of ours, or was cut off. */
+  readonly owner: LockOwner | undefined;
+  /** Whether it shows at once when the holder is gone. */
+  readonly isNear: boolean;
+  /** The last sign of life, in milliseconds since 1970. */
+  readonly seen: number;
+}
 
 /** A lock that is held by this process until `release`. */
 export interface Lock {
@@ -40,7 +54,7 @@ export interface Lock {
 
 export interface LockOptions {
   /** Called once when the lock is found held by somebody else, before waiting. */
-  readonly onWait?: (owner: LockOwner | undefined) => void;
+  readonly onWait?: (holder: Holder) => void;
   /** Milliseconds between two looks at a held lock. */
   readonly every?: number;
 }
@@ -126,6 +140,7 @@ const self = async (): Promise<LockOwner> => ({
   world: thisWorld(),
   started: (await startOf(process.pid)) ?? '',
   token: randomBytes(12).toString('hex'),
+  since: Date.now(),
 });
 
 /** The owner written in a lock file; undefined when there is no lock, or when it cannot be read as one. */
@@ -138,6 +153,29 @@ export const readOwner = async (path: string): Promise<LockOwner | undefined> =>
   } catch {
     return undefined;
   }
+};
+
+/** Who holds a lock; undefined where nobody does. */
+export const holderOf = async (path: string): Promise<Holder | undefined> => {
+  const found = await orUndefined(stat(path));
+  if (found === undefined) return undefined;
+  const owner = await readOwner(path);
+  const isNear = owner?.host === hostname() && owner.world === thisWorld();
+  return { path, owner, isNear, seen: found.mtimeMs };
+};
+
+/** `2026-11-27 14:03:09`, where this machine is. Sweden writes times as ISO 8601 does. */
+const clock = (milliseconds: number): string => new Date(milliseconds).toLocaleString('sv-SE');
+
+/** Who is waited for, where and since when; how long at most, where it does not show that a holder is gone; and what to do. */
+export const showHolder = ({ path, owner, isNear, seen }: Holder): string => {
+  const end = clock(seen + SILENCE);
+  if (owner === undefined)
+    return `a lock file that cannot be read, ${path}, which counts until ${end}. If nobody else works here, remove it`;
+  const who = `process ${owner.pid} on ${owner.host}, at it since ${clock(owner.since)} (${path})`;
+  return isNear
+    ? who
+    : `${who}. It is elsewhere: without a sign of life, of which the last was at ${clock(seen)}, it counts until ${end}. If it is gone, remove that file`;
 };
 
 /** Whether the holder of the lock at `path` is gone. `now` is the file system's own clock, in milliseconds. */
@@ -258,7 +296,8 @@ export const tryLock = async (path: string): Promise<Lock | undefined> => {
 /** Runs `run` while holding the lock file `path`, waiting for it as long as its holder lives. */
 export const withLock = async <A>(path: string, run: () => Promise<A>, options: LockOptions = {}): Promise<A> => {
   let lock = await tryLock(path);
-  if (lock === undefined) options.onWait?.(await readOwner(path));
+  const holder = lock === undefined ? await holderOf(path) : undefined;
+  if (holder !== undefined) options.onWait?.(holder);
   while (lock === undefined) {
     await sleep(options.every ?? 300);
     lock = await tryLock(path);

@@ -5,6 +5,10 @@ export const whole = (count: number): string => Math.round(count).toLocaleString
 export const counted = (count: number, noun: string, plural = `${noun}s`): string =>
   `${whole(count)} ${count === 1 ? noun : plural}`;
 
+/** The first few of a list and how many more. */
+export const firstFew = (items: readonly string[], shown = 5): string =>
+  items.length <= shown ? items.join(', ') : `${items.slice(0, shown).join(', ')} and ${items.length - shown} more`;
+
 /** A share that somebody chose, to three significant digits: 1/3 as `33.3 %`. */
 export const percentage = (share: number): string => `${Number((100 * share).toPrecision(3))} %`;
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { endianness, totalmem } from 'node:os';
 import { type Refusal, refusal } from '../core/errors.js';
-import { counted } from '../core/text.js';
+import { counted, firstFew } from '../core/text.js';
 import type { ImageShape } from '../models/network.js';
 import type { Dataset, Examples, Normalisation } from './dataset.js';
 
@@ -15,10 +15,6 @@ export type DecodedExamples = Examples<Uint8Array>;
 
 /** Throws a failure of kind `data`. */
 export const refuse: Refusal = refusal('data');
-
-/** The first few of a list and how many more. */
-export const firstFew = (items: readonly string[], shown = 5): string =>
-  items.length <= shown ? items.join(', ') : `${items.slice(0, shown).join(', ')} and ${items.length - shown} more`;
 
 /** An array for `count` labels of that many classes. */
 export const labelArray = (count: number, classes: number): Uint8Array | Uint16Array =>

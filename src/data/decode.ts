@@ -1,6 +1,6 @@
-import { counted } from '../core/text.js';
+import { counted, firstFew } from '../core/text.js';
 import type { ImageShape } from '../models/network.js';
-import { checkRoom, type DecodedExamples, firstFew, labelArray, refuse } from './assemble.js';
+import { checkRoom, type DecodedExamples, labelArray, refuse } from './assemble.js';
 import type { LoadOptions } from './dataset.js';
 import type { Undecodable } from './decode-lot.js';
 import { decodeAll } from './decoding-threads.js';

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
-import { withLock } from '../core/lock.js';
+import { showHolder, withLock } from '../core/lock.js';
 import { counted } from '../core/text.js';
 
 export interface DownloadOptions {
@@ -16,6 +16,8 @@ export interface DownloadOptions {
   readonly size: number;
   /** What to do instead, where there is no network. */
   readonly remedy: string;
+  /** Told, in a sentence, that another process downloads it, and is waited for. */
+  readonly say?: (line: string) => void;
   /** Bytes so far and in all; called for every piece. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -117,12 +119,12 @@ const fetchInto = async (part: string, { url, size, remedy, onProgress }: Downlo
  * of a file that was there already.
  */
 export const download = async (options: DownloadOptions): Promise<boolean> => {
-  const { path, md5, url, remedy } = options;
+  const { path, md5, url, remedy, say } = options;
   const folder = dirname(path);
   await mkdir(folder, { recursive: true }).catch((error: NodeJS.ErrnoException) =>
     fail(`the folder cannot be made (${error.code})`, folder, 'Set XDG_DATA_HOME to a folder that can be written.'),
   );
-  return withLock(`${path}.lock`, async () => {
+  const load = async (): Promise<boolean> => {
     if ((await sizeOf(path)) > 0) {
       await checkThere(options);
       return false;
@@ -136,5 +138,8 @@ export const download = async (options: DownloadOptions): Promise<boolean> => {
     }
     await rename(part, path);
     return true;
+  };
+  return withLock(`${path}.lock`, load, {
+    onWait: (holder) => say?.(`It is being downloaded. Waiting for ${showHolder(holder)}.`),
   });
 };

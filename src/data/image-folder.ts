@@ -1,9 +1,9 @@
 import { text, yesOrNo } from '../core/check.js';
 import { attempt } from '../core/errors.js';
 import { option, optional, required } from '../core/options.js';
-import { counted } from '../core/text.js';
+import { counted, firstFew } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, firstFew, measuredNormalisation, unlabelled as noClasses, refuse } from './assemble.js';
+import { type Decoded, measuredNormalisation, unlabelled as noClasses, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import { anyAugmentation, anyNormalisation, type LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';

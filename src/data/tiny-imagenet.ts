@@ -1,9 +1,9 @@
 import { wholeBetween } from '../core/check.js';
 import { attempt } from '../core/errors.js';
 import { option } from '../core/options.js';
-import { counted } from '../core/text.js';
+import { counted, firstFew } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, firstFew, refuse } from './assemble.js';
+import { type Decoded, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';

@@ -9,7 +9,7 @@ import type { RunEnvironment, StageEvent } from './types.js';
 
 /** Runs one stage whose inputs are there. Several may be used at a time, each for one stage after another. */
 export interface Executor {
-  run(stage: Stage, emit: (event: StageEvent) => void, waiting: () => void): Promise<Outcome>;
+  run(stage: Stage, emit: (event: StageEvent) => void, waiting: (holder: string) => void): Promise<Outcome>;
   close(): Promise<void>;
 }
 
@@ -45,8 +45,11 @@ export const localExecutor = (environment: RunEnvironment): Executor => ({
           await staging.release();
         }
       }
-      if (!told) waiting();
-      told = true;
+      const holder = told ? undefined : await environment.store.holder(stage.id);
+      if (holder !== undefined) {
+        waiting(holder);
+        told = true;
+      }
       await sleep(lookAgain);
       const finished = await readLocally(environment.store, stage);
       if (finished !== undefined) return finished;

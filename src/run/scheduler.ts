@@ -12,7 +12,8 @@ import type { StageEvent } from './types.js';
 export type RunEvent =
   | { readonly type: 'start'; readonly stage: Stage; readonly number: number; readonly of: number }
   | { readonly type: 'stage'; readonly stage: Stage; readonly event: StageEvent }
-  | { readonly type: 'waiting'; readonly stage: Stage }
+  /** Another process has it: who, in words. */
+  | { readonly type: 'waiting'; readonly stage: Stage; readonly holder: string }
   | {
       readonly type: 'end';
       readonly stage: Stage;
@@ -71,7 +72,7 @@ export const run = async (
     return executor.run(
       stage,
       (event) => tell({ type: 'stage', stage, event }),
-      () => tell({ type: 'waiting', stage }),
+      (holder) => tell({ type: 'waiting', stage, holder }),
     );
   };
 

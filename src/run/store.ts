@@ -5,7 +5,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, failure, type Result } from '../core/errors.js';
 import { sha256Of } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
-import { isGone, type Lock, removeAbandoned, thisProcess, tryLock } from '../core/lock.js';
+import { holderOf, isGone, type Lock, removeAbandoned, showHolder, thisProcess, tryLock } from '../core/lock.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
 
 /**
@@ -19,8 +19,10 @@ export interface Store {
   find(id: string): Promise<StageOutput | undefined>;
   /** Takes a stage for making; undefined while another process has it. */
   begin(id: string): Promise<StagingDir | undefined>;
-  /** Rejects with a failure of kind `store` while another process has it. */
-  remove(id: string): Promise<void>;
+  /** Who has a stage, in words; undefined where nobody does. */
+  holder(id: string): Promise<string | undefined>;
+  /** Removes stages, all or none: rejects with a failure of kind `store` while another process has one of them. */
+  remove(...ids: readonly string[]): Promise<void>;
 }
 
 /** A finished stage. */
@@ -241,6 +243,11 @@ const filesIn = async (folder: string): Promise<readonly string[]> => (await rea
  */
 export const openStore = (root: string, onDamage: (id: string, file: string) => void): Store => {
   const folderOf = (id: string) => join(root, id);
+  const lockOf = (id: string) => join(root, locksFolder, id);
+  const holder = async (id: string): Promise<string | undefined> => {
+    const found = await holderOf(lockOf(id));
+    return found === undefined ? undefined : showHolder(found);
+  };
   /** A stage is checked once by each process: its folder never changes after. */
   const sound = new Set<string>();
 
@@ -263,29 +270,42 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
     root,
     find,
     begin: async (id) => {
-      const lock = await guarded(root, () => tryLock(join(root, locksFolder, id)));
+      const lock = await guarded(root, () => tryLock(lockOf(id)));
       if (lock === undefined) return undefined;
       return staging(folderOf(id), id, lock, (file) => onDamage(id, file)).catch(async (error) => {
         await lock.release();
         throw error;
       });
     },
-    remove: async (id) => {
-      const lock = await guarded(root, () => tryLock(join(root, locksFolder, id)));
-      if (lock === undefined) {
-        throw new FailureError(
-          failure('store', 'another process is making this stage', {
-            where: folderOf(id),
-            remedy: 'Wait for it, or stop it, before making the stage anew.',
-          }),
-        );
+    holder,
+    remove: async (...ids) => {
+      const locks: Lock[] = [];
+      try {
+        // All are taken before any is removed: another run may be making one of them.
+        for (const id of ids) {
+          const lock = await guarded(root, () => tryLock(lockOf(id)));
+          if (lock === undefined) return refuseHeld(id, (await holder(id)) ?? 'another process');
+          locks.push(lock);
+        }
+        for (const id of ids) {
+          sound.delete(id);
+          for (const folder of [folderOf(id), `${folderOf(id)}${begunEnding}`])
+            await guarded(folder, () => rm(folder, { recursive: true, force: true }));
+        }
+      } finally {
+        for (const lock of locks) await lock.release();
       }
-      sound.delete(id);
-      await guarded(folderOf(id), () => rm(folderOf(id), { recursive: true, force: true }));
-      await guarded(folderOf(id), () => rm(`${folderOf(id)}${begunEnding}`, { recursive: true, force: true }));
-      await lock.release();
     },
   };
+};
+
+const refuseHeld = (id: string, holder: string): never => {
+  throw new FailureError(
+    failure('store', `this stage is being made by ${holder}`, {
+      where: id,
+      remedy: 'Nothing was removed. Wait for it, or stop it, before making stages anew.',
+    }),
+  );
 };
 
 /** A finished stage in words: whose it is, and the checksums of its files. */

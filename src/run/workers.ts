@@ -29,13 +29,13 @@ type ToWorker =
 
 type FromWorker =
   | { readonly type: 'event'; readonly event: StageEvent }
-  | { readonly type: 'waiting' }
+  | { readonly type: 'waiting'; readonly holder: string }
   | { readonly type: 'outcome'; readonly outcome: Outcome };
 
 /** What a stage is doing while a worker has it. */
 interface Job {
   readonly emit: (event: StageEvent) => void;
-  readonly waiting: () => void;
+  readonly waiting: (holder: string) => void;
   readonly end: (outcome: Outcome) => void;
 }
 
@@ -77,7 +77,7 @@ export const processExecutor = ({ script, args, setup, signal }: ProcessExecutor
     });
     child.on('message', (message: FromWorker) => {
       if (message.type === 'event') job?.emit(message.event);
-      else if (message.type === 'waiting') job?.waiting();
+      else if (message.type === 'waiting') job?.waiting(message.holder);
       else ended(message.outcome);
     });
     let isGone = false;
@@ -144,7 +144,7 @@ export const serveStages = (
       return localExecutor(ready).run(
         stage,
         (event) => tell({ type: 'event', event }),
-        () => tell({ type: 'waiting' }),
+        (holder) => tell({ type: 'waiting', holder }),
       );
     };
 

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { appendFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { tryLock } from '../../src/core/lock.js';
 import { lasting, type Project, project, register, tensorsIn, tiny } from './project.js';
 
 let at: Project;
@@ -92,6 +93,21 @@ describe('a run', () => {
     expect(code).toBe(0);
     expect(out).toContain('✓ seed-0/nasty/plainCnn/kd');
     expect(out).toContain('4 of 5 trainings are there from before');
+  });
+
+  it('removes nothing of what it is forced to make while another process makes a part of it', async () => {
+    const { id } = JSON.parse(await at.read('whole/tiny/stages/seed-0/nasty/plainCnn/kd/record.json'));
+    const lock = await tryLock(join(at.folder, 'whole/.store/locks', id));
+    const before = await tensorsIn(join(at.folder, 'whole/.store'));
+    const { code, err } = await at.undistill(run('whole/tiny', '--force'));
+    await lock?.release();
+    expect(code).toBe(1);
+    expect(err).toMatch(
+      new RegExp(
+        `seed-0/nasty/plainCnn/kd: this stage is being made by process ${process.pid} on .*\\n.*Nothing was removed`,
+      ),
+    );
+    expect(await tensorsIn(join(at.folder, 'whole/.store'))).toEqual(before);
   });
 
   it('does only what it is asked for, with what that needs', async () => {

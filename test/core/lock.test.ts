@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type LockOwner, readOwner, tryLock, withLock } from '../../src/core/lock.js';
+import { type Holder, holderOf, readOwner, showHolder, tryLock, withLock } from '../../src/core/lock.js';
 
 let folder: string;
 let path: string;
@@ -99,13 +99,36 @@ describe('a lock', { timeout: 120_000 }, () => {
       await withLock(path, async () => { while (!existsSync(folder + '/go')) await sleep(10); });`);
     await until(() => existsSync(path));
     const waiting: (number | undefined)[] = [];
-    const onWait = (owner: LockOwner | undefined) => {
-      waiting.push(owner?.pid);
+    const onWait = (held: Holder) => {
+      waiting.push(held.owner?.pid);
       writeFileSync(join(folder, 'go'), '');
     };
     expect(await withLock(path, async () => 'done', { every: 10, onWait })).toBe('done');
     expect(waiting).toEqual([holder.process.pid]);
     expect(await holder.ended).toBe(0);
+  });
+
+  test('says who holds it, where, since when and until when it counts', async () => {
+    const said = async (): Promise<string> => showHolder((await holderOf(path)) as Holder);
+    const time = /\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/.source;
+    expect(await holderOf(path)).toBeUndefined();
+    const mine = await tryLock(path);
+    const who = `process ${process.pid} on ${hostname()}, at it since`;
+    expect(await said()).toMatch(new RegExp(`^${who} ${time} \\(${path}\\)$`));
+    const owner = await readOwner(path);
+    await mine?.release();
+    await writeFile(path, JSON.stringify({ ...owner, pid: 7, host: 'elsewhere', since: Date.UTC(2026, 0, 2) }));
+    await utimes(path, new Date(0), new Date(0));
+    const [begun, seen, end] = [Date.UTC(2026, 0, 2), 0, 600_000].map((at) => new Date(at).toLocaleString('sv-SE'));
+    expect(await said()).toBe(
+      `process 7 on elsewhere, at it since ${begun} (${path}). It is elsewhere: without a sign of life, of which the last was at ${seen}, it counts until ${end}. If it is gone, remove that file`,
+    );
+    await writeFile(path, '{"pid":');
+    expect(await said()).toMatch(
+      new RegExp(
+        `^a lock file that cannot be read, ${path}, which counts until ${time}\\. If nobody else works here, `,
+      ),
+    );
   });
 
   test('of a killed process is taken over, by one of many that want it', async () => {
@@ -148,7 +171,8 @@ describe('a lock', { timeout: 120_000 }, () => {
   });
 
   test('of another machine holds while it gives signs of life', async () => {
-    await writeFile(path, JSON.stringify({ pid: 1, host: 'elsewhere', world: '', started: '1', token: 'abc' }));
+    const elsewhere = { pid: 1, host: 'elsewhere', world: '', started: '1', token: 'abc', since: 1 };
+    await writeFile(path, JSON.stringify(elsewhere));
     expect(await tryLock(path)).toBeUndefined();
     const long = new Date(Date.now() - 3_600_000);
     await utimes(path, long, long);

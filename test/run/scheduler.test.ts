@@ -1,14 +1,15 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { failure } from '../../src/core/errors.js';
 import type { Plan, Stage } from '../../src/experiment/plan.js';
 import { coresOf, crewOf } from '../../src/run/crew.js';
-import type { Executor } from '../../src/run/executor.js';
+import { type Executor, localExecutor } from '../../src/run/executor.js';
 import type { Outcome, StageRecord } from '../../src/run/record.js';
 import { type RunEvent, run } from '../../src/run/scheduler.js';
 import { openStore, type Store } from '../../src/run/store.js';
+import type { RunEnvironment } from '../../src/run/types.js';
 
 let folder = '';
 let store: Store;
@@ -35,6 +36,24 @@ const planOf = (needs: Readonly<Record<string, readonly string[]>>): Plan =>
 
 const done: Outcome = { status: 'done', record: {} as StageRecord };
 const failed = (kind: Parameters<typeof failure>[0]): Outcome => ({ status: 'failed', failure: failure(kind, 'no') });
+
+describe('a stage that another process has', () => {
+  it('is waited for, and it is said at once for whom', async () => {
+    await mkdir(join(store.root, 'locks'), { recursive: true });
+    await writeFile(join(store.root, 'locks', 'held'), 'not a lock');
+    const stop = new AbortController();
+    const executor = localExecutor({ store, signal: stop.signal } as RunEnvironment);
+    const said: string[] = [];
+    const waiting = (holder: string): void => {
+      said.push(holder);
+      stop.abort();
+    };
+    const { stages } = planOf({ held: [] });
+    const outcome = await executor.run(stages[0] as Stage, () => undefined, waiting);
+    expect(outcome).toEqual({ status: 'failed', failure: failure('interrupted', 'stopped') });
+    expect(said).toEqual([expect.stringContaining(join(store.root, 'locks', 'held'))]);
+  });
+});
 
 /** Executors that are told when a stage ends, and how. */
 const manual = (count: number) => {

@@ -311,6 +311,25 @@ describe('a stage', () => {
     expect(await store.find('a')).toBeUndefined();
     expect(readdirSync(root)).toEqual(['locks']);
   });
+
+  test('that another process has keeps all others that were to be removed with it', async () => {
+    await finished('a');
+    await finished('c');
+    const staging = await begun('b');
+    await staging.writeText('log', 'one');
+    expect(await failureOf(() => open().remove('a', 'b', 'c'))).toEqual({
+      _tag: 'Failure',
+      kind: 'store',
+      what: expect.stringMatching(new RegExp(`^this stage is being made by process ${process.pid} on .*locks/b\\)$`)),
+      where: 'b',
+      remedy: 'Nothing was removed. Wait for it, or stop it, before making stages anew.',
+    });
+    expect([await open().find('a'), await open().find('c')]).not.toContain(undefined);
+    await staging.release();
+    await open().remove('a', 'b', 'c');
+    expect(readdirSync(root)).toEqual(['locks']);
+    expect(readdirSync(join(root, 'locks'))).toEqual([]);
+  });
 });
 
 describe('what was altered on disk', () => {

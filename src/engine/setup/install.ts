@@ -3,9 +3,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { attempt, FailureError, failure, orFail, type Refusal, refusal, type Task } from '../../core/errors.js';
 import { sha256Of } from '../../core/files.js';
-import { type LockOwner, withLock } from '../../core/lock.js';
-import { showBytes } from '../../core/text.js';
+import { showHolder, withLock } from '../../core/lock.js';
+import { firstFew, showBytes } from '../../core/text.js';
 import {
+  alteredFiles,
   BINDING,
   type EngineFolder,
   enginePath,
@@ -37,6 +38,8 @@ export interface InstallOptions {
   /** The engine for NVIDIA cards (Linux on x86-64; about 3.4 GB to download and 6 GB installed). */
   readonly cuda?: boolean;
   readonly progress?: Progress;
+  /** Whether an installed engine is made anew where a file was altered and has its size still; takes a second. */
+  readonly thorough?: boolean;
   /** Told, in a line, what is worth knowing: that another process is installing, that an attempt is resumed. */
   readonly say?: (line: string) => void;
   /** Default: this machine. */
@@ -385,8 +388,20 @@ const build = async (machine: Machine, recipe: Recipe, options: InstallOptions):
   return installed ?? refuse('the installed engine is not complete', final, AGAIN);
 };
 
-const showOwner = (owner: LockOwner | undefined): string =>
-  owner === undefined ? 'another process' : `process ${owner.pid} on ${owner.host}`;
+/** The engine where it is installed and complete. */
+const soundEngine = async (
+  { cache }: Machine,
+  { name }: Recipe,
+  thorough = false,
+  say: InstallOptions['say'] = undefined,
+): Promise<EngineFolder | undefined> => {
+  const found = await findEngine(cache, name);
+  if (found === undefined || !thorough) return found;
+  const altered = await alteredFiles(found.path, found.manifest, true);
+  if (altered.length === 0) return found;
+  say?.(`The installed engine is damaged on disk (${firstFew(altered)}): it is made anew.`);
+  return undefined;
+};
 
 const withPackage = async (machine: Machine, folder: EngineFolder): Promise<EngineFolder> => {
   await packageFolder(machine);
@@ -415,17 +430,17 @@ export const installEngine = (options: InstallOptions = {}): Task<EngineFolder> 
             ? 'Install the engine without --cuda.'
             : 'undistill runs here without it, much more slowly.',
         );
-      const found = await findEngine(machine.cache, recipe.name);
+      const found = await soundEngine(machine, recipe, options.thorough);
       if (found !== undefined) return withPackage(machine, found);
       orFail(await checkCache(machine));
       return await withLock(
         `${enginePath(machine.cache, recipe.name)}.lock`,
         // Whoever waited finds the engine made.
         async () => {
-          const made = await findEngine(machine.cache, recipe.name);
+          const made = await soundEngine(machine, recipe, options.thorough, options.say);
           return made === undefined ? build(machine, recipe, options) : withPackage(machine, made);
         },
-        { onWait: (owner) => options.say?.(`${showOwner(owner)} is installing the engine: waiting for it`) },
+        { onWait: (holder) => options.say?.(`The engine is being installed. Waiting for ${showHolder(holder)}.`) },
       ).catch((error: NodeJS.ErrnoException) => {
         throw error.code !== undefined && error.syscall !== undefined
           ? new FailureError(fromDisk(error, error.path ?? machine.cache))
