@@ -8,6 +8,7 @@ import type { Execution } from './execution.js';
 import type { SelfTest } from './self-test.js';
 import type { Choice } from './setup/choice.js';
 import { alteredFiles, enginePath, findEngine } from './setup/folder.js';
+import { install } from './setup/loading.js';
 import {
   checkCache,
   findCompiler,
@@ -79,8 +80,6 @@ const checkCacheFolder = async (machine: Machine, needed: number): Promise<Check
       );
 };
 
-const INSTALL = 'Run: npx undistill engine install';
-
 const checkInstalled = async (machine: Machine, choice: Choice): Promise<Check> => {
   switch (choice.use) {
     case 'tfjs-cpu':
@@ -91,16 +90,19 @@ const checkInstalled = async (machine: Machine, choice: Choice): Promise<Check> 
       return good('engine', `the binding that UNDISTILL_BINDING names: ${choice.path}`);
     case 'tensorflow': {
       const { name, variant } = choice.recipe;
-      const install = `${INSTALL}${variant === 'cuda' ? ' --cuda' : ''}`;
       const folder = await findEngine(machine.cache, name);
       if (folder === undefined)
-        return bad('engine', `not installed, or not completely: ${enginePath(machine.cache, name)}`, install);
+        return bad(
+          'engine',
+          `not installed, or not completely: ${enginePath(machine.cache, name)}`,
+          install(choice.recipe),
+        );
       const altered = await alteredFiles(folder.path, folder.manifest, true);
       if (altered.length > 0)
         return bad(
           'engine',
           `altered on disk: ${altered.join(', ')} in ${folder.path}`,
-          `Delete that folder. ${install}`,
+          `${install(choice.recipe)}, which makes it anew.`,
         );
       const bytes = folder.manifest.files.reduce((sum, file) => sum + file.size, 0);
       const kernels = installedPackage() ?? 'the cache';
@@ -153,7 +155,7 @@ export const checksFromProbe = (ran: Ran): readonly Check[] => {
       bad(
         'loads',
         `the engine does not load: ${causeOf(ran)}`,
-        `Delete its folder in the cache and run: npx undistill engine install. ${RUN_SLOWLY}`,
+        `Run: npx undistill engine install, which makes a damaged one anew. ${RUN_SLOWLY}`,
       ),
     ];
   const { engine, test } = JSON.parse(line) as Probed;

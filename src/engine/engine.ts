@@ -10,6 +10,7 @@ import { type CardPrecision, type Execution, mostThreads } from './execution.js'
 import { type Choice, chooseEngine } from './setup/choice.js';
 import { findEngine, KERNELS, QUIET } from './setup/folder.js';
 import { type InstallOptions, installEngine } from './setup/install.js';
+import { install, loadMarked, refuseOthers } from './setup/loading.js';
 import { type Machine, RUN_SLOWLY, thisMachine } from './setup/machine.js';
 import { ownHash } from './setup/own-source.js';
 import { run } from './setup/process.js';
@@ -102,7 +103,10 @@ const loadKernels = async (machine: Machine): Promise<BackendMaker> => {
     const module = await import('@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js');
     return module.NodeJSKernelBackend as unknown as BackendMaker;
   }
-  const require = createRequire(join(await packageFolder(machine), 'package.json'));
+  const manifest = join(await packageFolder(machine), 'package.json');
+  // One of node_modules is as safe as this very code.
+  if (manifest.startsWith(machine.cache)) await refuseOthers([manifest]);
+  const require = createRequire(manifest);
   require('./dist/register_all_kernels');
   return (require('./dist/nodejs_kernel_backend') as { NodeJSKernelBackend: BackendMaker }).NodeJSKernelBackend;
 };
@@ -266,6 +270,7 @@ const loadChoice = async (machine: Machine, choice: Choice, options: LoadOptions
             remedy: 'It names a tfjs_binding.node; unset it to use the installed engine.',
           }),
         );
+      await refuseOthers([path]);
       return loadNative(machine, path, undefined, options);
     }
     case 'tensorflow': {
@@ -274,10 +279,11 @@ const loadChoice = async (machine: Machine, choice: Choice, options: LoadOptions
         throw new FailureError(
           failure('engine', 'TensorFlow is not installed, or not completely', {
             where: machine.cache,
-            remedy: `Run: npx undistill engine install${choice.recipe.variant === 'cuda' ? ' --cuda' : ''}`,
+            remedy: install(choice.recipe),
           }),
         );
-      return loadNative(machine, folder.binding, folder.path, options);
+      await refuseOthers(folder.manifest.files.map(({ path }) => join(folder.path, path)));
+      return loadMarked(folder, () => loadNative(machine, folder.binding, folder.path, options));
     }
   }
 };

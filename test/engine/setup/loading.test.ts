@@ -1,0 +1,198 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import * as E from 'fp-ts/lib/Either.js';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { cacheFolder } from '../../../src/core/cache-folder.js';
+import { type Failure, FailureError } from '../../../src/core/errors.js';
+import { thisProcess } from '../../../src/core/lock.js';
+import { loadEngine } from '../../../src/engine/engine.js';
+import { BINDING, type EngineFolder } from '../../../src/engine/setup/folder.js';
+import { installEngine } from '../../../src/engine/setup/install.js';
+import { loadMarked, refuseOthers } from '../../../src/engine/setup/loading.js';
+import { LIBRARIES, makeSite, type Site } from '../fixtures/site.js';
+
+let site: Site;
+let engine: EngineFolder;
+const children: ChildProcess[] = [];
+
+const installed = async (thorough: boolean, said: string[] = []): Promise<EngineFolder> => {
+  const options = { machine: site.machine(), recipe: site.recipe, thorough, say: (line: string) => said.push(line) };
+  const result = await installEngine(options)();
+  if (E.isLeft(result)) throw new FailureError(result.left);
+  return result.right;
+};
+beforeEach(async () => {
+  site = makeSite();
+  engine = await installed(false);
+});
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  site.remove();
+});
+
+const failureOf = (running: Promise<unknown>): Promise<Failure> =>
+  running.then(
+    () => {
+      throw new Error('it succeeded');
+    },
+    (thrown) => {
+      if (thrown instanceof FailureError) return thrown.failure;
+      throw thrown;
+    },
+  );
+const marks = (): readonly string[] => readdirSync(dirname(engine.path)).filter((name) => name.includes('.loading-'));
+/** Its size stays what it was. */
+const damage = (): void => {
+  const library = join(engine.path, LIBRARIES[0] as string);
+  writeFileSync(library, readFileSync(library, 'utf8').replace('tensorflow', 'TENSORFLOW'));
+};
+const damaged = () => ({
+  kind: 'engine',
+  what: `the engine is damaged on disk: ${LIBRARIES[0]}`,
+  where: engine.path,
+  remedy: 'Run: npx undistill engine install, which makes it anew.',
+});
+
+const module = JSON.stringify(pathToFileURL(resolve('src/engine/setup/loading.ts')).href);
+
+/** A process that dies, or waits, while it loads the engine. */
+const loadingInChild = (doing: string): Promise<NodeJS.Signals | null> => {
+  const source = `import { loadMarked } from ${module};
+    await loadMarked(${JSON.stringify(engine)}, async () => { ${doing} });`;
+  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], { stdio: 'inherit' });
+  children.push(child);
+  return new Promise((done) => child.on('exit', (_, signal) => done(signal)));
+};
+
+describe('loading the engine', { timeout: 120_000 }, () => {
+  test('leaves no mark, and looks at no content, where all goes well', async () => {
+    damage();
+    const seen = await loadMarked(engine, async () => marks());
+    expect(seen).toEqual([`${basename(engine.path)}.loading-${thisProcess()}`]);
+    expect(marks()).toEqual([]);
+  });
+
+  test('that ended a process before has its files looked at: damaged ones are named, and install makes them anew', async () => {
+    damage();
+    expect(await loadingInChild("process.kill(process.pid, 'SIGSEGV'); await new Promise(() => undefined);")).toBe(
+      'SIGSEGV',
+    );
+    expect(marks().length).toBe(1);
+    let loaded = 0;
+    const load = async () => ++loaded;
+    for (let turn = 0; turn < 2; turn++) expect(await failureOf(loadMarked(engine, load))).toMatchObject(damaged());
+    expect(loaded).toBe(0);
+    const said: string[] = [];
+    // Sizes alone tell nothing.
+    await installed(false, said);
+    expect(said).toEqual([]);
+    await installed(true, said);
+    expect(said).toEqual([`The installed engine is damaged on disk (${LIBRARIES[0]}): it is made anew.`]);
+    expect(await loadMarked(engine, load)).toBe(1);
+    expect(marks()).toEqual([]);
+  });
+
+  test('goes on where a process ended for another reason, and lets the marks of living ones be', async () => {
+    void loadingInChild(
+      `(await import('node:fs')).writeFileSync(${JSON.stringify(join(site.root, 'at-it'))}, ''); setInterval(() => undefined, 1000); await new Promise(() => undefined);`,
+    );
+    while (!existsSync(join(site.root, 'at-it'))) await new Promise((done) => setTimeout(done, 20));
+    expect(await loadingInChild("process.kill(process.pid, 'SIGKILL'); await new Promise(() => undefined);")).toBe(
+      'SIGKILL',
+    );
+    expect(marks().length).toBe(2);
+    expect(await loadMarked(engine, async () => 'loaded')).toBe('loaded');
+    expect(marks().length).toBe(1);
+  });
+
+  test('that throws says of damaged files, and of others what was thrown', async () => {
+    const load = () => Promise.reject(new Error('invalid ELF header'));
+    await expect(loadMarked(engine, load)).rejects.toThrow('invalid ELF header');
+    damage();
+    expect(await failureOf(loadMarked(engine, load))).toMatchObject(damaged());
+    expect(marks()).toEqual([]);
+  });
+});
+
+describe('an engine that others can write to', () => {
+  const files = () => engine.manifest.files.map(({ path }) => join(engine.path, path));
+
+  test.each([
+    ['its folder', () => engine.path],
+    ['the folder of a library', () => join(engine.path, 'tensorflow')],
+    ['the folder above', () => dirname(engine.path)],
+    ['a library', () => join(engine.path, LIBRARIES[0] as string)],
+  ])('%s is refused', async (_, path) => {
+    await refuseOthers(files());
+    chmodSync(path(), 0o777);
+    expect(await failureOf(refuseOthers(files()))).toMatchObject({
+      kind: 'engine',
+      what: 'code from there is not run: everybody can write to it',
+      where: path(),
+      remedy: expect.stringContaining('chmod o-w'),
+    });
+  });
+
+  test('lies as well in a folder like /tmp, whose sticky bit protects it, and not in that itself', async () => {
+    chmodSync(dirname(engine.path), 0o1777);
+    await refuseOthers(files());
+    chmodSync(engine.path, 0o1777);
+    expect((await failureOf(refuseOthers(files()))).where).toBe(engine.path);
+  });
+});
+
+describe('the installed engine', { timeout: 240_000 }, () => {
+  test('with damaged code of the same size is named by the next start at the latest', async ({ skip }) => {
+    const { folder } = await loadEngine();
+    if (folder === undefined) return skip();
+    const cache = mkdtempSync(join(tmpdir(), 'undistill-damaged-'));
+    try {
+      const copy = join(cache, 'undistill', 'engines', basename(folder));
+      mkdirSync(dirname(copy), { recursive: true });
+      // Half a gigabyte of libraries is the same one; what is damaged is a copy.
+      cpSync(folder, copy, { recursive: true, filter: (path) => basename(path) !== 'tensorflow' });
+      symlinkSync(join(folder, 'tensorflow'), join(copy, 'tensorflow'));
+      const packages = join(cacheFolder(), 'packages');
+      if (existsSync(packages)) symlinkSync(packages, join(cache, 'undistill', 'packages'));
+      const binding = readFileSync(join(copy, BINDING));
+      binding.fill(0, binding.length >> 2, binding.length >> 1);
+      writeFileSync(join(copy, BINDING), binding);
+      const starting = async (): Promise<string> => {
+        const engineModule = JSON.stringify(pathToFileURL(resolve('src/engine/engine.ts')).href);
+        const args = [
+          '--import',
+          'tsx',
+          '--input-type=module',
+          '-e',
+          `import { loadEngine } from ${engineModule}; await loadEngine();`,
+        ];
+        const env = { ...process.env, XDG_CACHE_HOME: cache };
+        return promisify(execFile)(process.execPath, args, { env }).then(
+          () => 'it loads',
+          ({ stderr, signal }: { stderr: string; signal: string | null }) => signal ?? stderr,
+        );
+      };
+      const first = await starting();
+      const told = /SIG/.test(first) ? await starting() : first;
+      expect(told).toContain(`the engine is damaged on disk: ${BINDING}`);
+      expect(told).toContain('npx undistill engine install');
+    } finally {
+      rmSync(cache, { recursive: true, force: true });
+    }
+  });
+});
