@@ -22,7 +22,7 @@ import type { Outcome } from '../run/record.js';
 import { isRecorded } from '../run/recordings.js';
 import { type RunEvent, run } from '../run/scheduler.js';
 import { stepsOf } from '../run/steps.js';
-import { openStore, removeLeftovers, type Store, stagesIn, writeWhole } from '../run/store.js';
+import { alteredFile, openStore, removeLeftovers, type Store, stagesIn, writeWhole } from '../run/store.js';
 import type { RunEnvironment } from '../run/types.js';
 import { processExecutor } from '../run/workers.js';
 import { engineSaid, readyEngine } from './engine.js';
@@ -98,7 +98,7 @@ const runOne = async (
   const folders = foldersOf(experiment, options.out);
   const labels = new Map(plan.stages.map(({ id, label }) => [id, label]));
   const store = openStore(folders.store, (id, damaged) =>
-    warn(out, `${labels.get(id) ?? id}: ${damaged} was altered on disk; it is made anew`),
+    warn(out, `${labels.get(id) ?? id}: ${alteredFile(damaged)}`),
   );
   await removeLeftovers(folders.run, folders.store);
   if (options.force !== undefined) {

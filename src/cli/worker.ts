@@ -1,7 +1,7 @@
 import { version } from '../core/version.js';
 import { loadEngine } from '../engine/engine.js';
 import { type Located, prepare } from '../harness/session.js';
-import { openStore } from '../run/store.js';
+import { alteredFile, openStore } from '../run/store.js';
 import { serveStages } from '../run/workers.js';
 import { openExperiments } from './experiment-file.js';
 
@@ -11,15 +11,15 @@ export const workerCommand = (): Promise<void> =>
     async (
       { file, data, seed, scale, store, threads, execution, precision, checkpointEvery, answers, git },
       signal,
+      warn,
     ) => {
       const [{ experiment }] = (await openExperiments(file, { data, seed, scale })) as [Located];
       // What is to be said of the engine its parent has said.
       await loadEngine({ threads, execution, precision, say: () => undefined });
       const prepared = await prepare(experiment);
-      // The parent has looked at every finished stage before it hands out one that needs it.
       return {
         ...prepared,
-        store: openStore(store, () => undefined),
+        store: openStore(store, (_, file) => warn(alteredFile(file))),
         version: await version(),
         signal,
         checkpointEvery,

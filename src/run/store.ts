@@ -210,14 +210,14 @@ const orElse = (result: Result<Safetensors>, path: string): Safetensors => {
 /** Node before 20.12 has the folder of an entry under another name. */
 const pathOf = ({ parentPath, path, name }: Dirent): string => join(parentPath ?? path, name);
 
-/**
- * Every file below a folder but those that tell of the others, with its checksum. Names that begin with a dot are the
- * system's (`.DS_Store`, `.nfs…`): no stage writes them.
- */
+/** Names that begin with a dot are the system's (`.DS_Store`, `.nfs…`): no stage writes them. */
+const isSystems = (name: string): boolean => name.startsWith('.');
+
+/** Every file below a folder but those that tell of the others, with its checksum. */
 const checksums = async (folder: string): Promise<Map<string, string>> => {
   const found = await readdir(folder, { recursive: true, withFileTypes: true });
   const sums = new Map<string, string>();
-  for (const entry of found.filter((each) => each.isFile() && !each.name.startsWith('.'))) {
+  for (const entry of found.filter((each) => each.isFile() && !isSystems(each.name))) {
     const path = pathOf(entry);
     const name = path.slice(folder.length + 1);
     if (name !== manifestName && name !== journalName) sums.set(name, await sha256Of(path));
@@ -236,7 +236,11 @@ const output = (folder: string): StageOutput => {
   };
 };
 
-const filesIn = async (folder: string): Promise<readonly string[]> => (await readdir(folder).catch(() => [])).sort();
+const filesIn = async (folder: string): Promise<readonly string[]> =>
+  (await readdir(folder).catch(() => [])).filter((name) => !isSystems(name)).sort();
+
+/** What is said of a file that is not what was written. */
+export const alteredFile = (file: string): string => `${file} was altered on disk; it is made anew`;
 
 /**
  * @param onDamage told when a file is not what was written; the finished stage, or the checkpoint, is then made anew

@@ -123,9 +123,13 @@ export const processExecutor = ({ script, args, setup, signal }: ProcessExecutor
   };
 };
 
-/** The other side: runs the stages that the parent names until it goes away. */
+/**
+ * The other side: runs the stages that the parent names until it goes away.
+ *
+ * @param open is given what warns of something at the stage that the worker is at
+ */
 export const serveStages = (
-  open: (setup: WorkerSetup, signal: AbortSignal) => Promise<RunEnvironment>,
+  open: (setup: WorkerSetup, signal: AbortSignal, warn: (message: string) => void) => Promise<RunEnvironment>,
 ): Promise<void> =>
   new Promise(() => {
     const stop = new AbortController();
@@ -151,7 +155,9 @@ export const serveStages = (
     process.on('message', (message: ToWorker) => {
       if (message.type === 'stop') stop.abort();
       else if (message.type === 'setup') {
-        environment = open(message.setup, stop.signal);
+        environment = open(message.setup, stop.signal, (warning) =>
+          tell({ type: 'event', event: { type: 'warning', message: warning } }),
+        );
         environment.catch(() => undefined);
       } else {
         run(message.id)

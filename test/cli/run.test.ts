@@ -214,11 +214,21 @@ describe('several processes', () => {
   });
 
   it('lose a stage with a worker that dies, and no more', async () => {
-    const broken = await at.undistill(run('died/tiny', '--jobs', '2'), { env: { STOP: 'SIGKILL student 22' } });
+    const jobs = ['--jobs', '2', '--checkpoint-every', '4'];
+    const broken = await at.undistill(run('died/tiny', ...jobs), { env: { STOP: 'SIGKILL student 22' } });
     expect(broken.code).toBe(1);
     expect(broken.out).toMatch(/✗ seed-0\/plainCnn\/scratch: its worker process ended \(SIGKILL\)/);
     expect(broken.out).toContain('✓ seed-0/nasty/teacher');
-    expect((await at.undistill(run('died/tiny', '--jobs', '2'))).code).toBe(0);
+    // A worker too says of a file that was altered.
+    const store = join(at.folder, 'died/.store');
+    const { stages } = JSON.parse(await at.read('died/tiny/plan.json')) as { stages: { id: string; label: string }[] };
+    const scratch = stages.find(({ label }) => label === 'seed-0/plainCnn/scratch');
+    await appendFile(join(store, `${scratch?.id}.partial`, 'fits/student/checkpoint.safetensors'), 'x');
+    const resumed = await at.undistill(run('died/tiny', ...jobs));
+    expect(resumed.out).toContain(
+      'seed-0/plainCnn/scratch: fits/student/checkpoint.safetensors was altered on disk; it is made anew',
+    );
+    expect(resumed.code).toBe(0);
     expect(lasting(await at.matrix('died/tiny'))).toEqual(lasting(await at.matrix('whole/tiny')));
   });
 
