@@ -8,6 +8,7 @@ import {
   publishedPath,
 } from '../data/published.js';
 import { meter, progressTo } from '../engine/setup/progress.js';
+import { standardError } from './output.js';
 import { type Terminal, terminal } from './terminal.js';
 
 /** Brings a data set from where it is published. `from`: the address of a folder that has the same files. */
@@ -19,7 +20,7 @@ export const getCommand = async (
   const { files } = published[name];
   const urls = files.map(({ url }) => url).join(' and ');
   const remedy = `Download it yourself from ${urls} and pass it with \`--data PATH\`, or put it into ${publishedFolder(name)}.`;
-  const progress = progressTo(process.stderr);
+  const progress = progressTo(standardError);
   const get = async (file: PublishedFile): Promise<boolean> => {
     const path = publishedPath(name, file);
     const own = file.url.slice(file.url.lastIndexOf('/') + 1);

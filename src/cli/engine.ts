@@ -3,6 +3,7 @@ import { diagnose } from '../engine/doctor.js';
 import { type Engine, prepareEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import { progressTo } from '../engine/setup/progress.js';
+import { standardError } from './output.js';
 import { type Terminal, terminal } from './terminal.js';
 
 /** The engine, installed first where it is missing, with a progress bar. */
@@ -18,7 +19,7 @@ export const readyEngine = (
 ): Promise<Engine> =>
   orThrow(
     prepareEngine({
-      progress: progressTo(process.stderr),
+      progress: progressTo(standardError),
       say: (line) => out.log(line),
       ...(options.cuda === undefined ? {} : { cuda: options.cuda }),
       thorough: options.thorough ?? false,

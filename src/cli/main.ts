@@ -1,6 +1,6 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
-import { readBytes, showBytes } from '../core/text.js';
+import { readBytes, showBytes, visible } from '../core/text.js';
 import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
 import { cardPrecisions, executions, mostThreads } from '../engine/execution.js';
@@ -11,6 +11,7 @@ import type { DiagnoseOptions } from './diagnose.js';
 import type { ExportOptions } from './export.js';
 import type { ImagesOptions } from './images.js';
 import type { MatrixOptions } from './matrix.js';
+import { outputLost, standardError, standardOutput } from './output.js';
 import type { PlanOptions } from './plan.js';
 import type { ProfileOptions } from './profile.js';
 import type { RunOptions } from './run.js';
@@ -61,14 +62,14 @@ const forceLast = (argv: readonly string[]): string[] => {
 
 /** Runs a command. Gives the exit code: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C. */
 export const main = async (argv: readonly string[]): Promise<number> => {
-  // Whoever reads the output may stop reading (`| head`); what is at work goes on.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
   let code = 0;
   const program = new Command('undistill')
     .description('Knowledge-distillation attacks and defences in one matrix.')
     .version(await version())
+    .configureOutput({
+      writeOut: (text) => void standardOutput.write(text),
+      writeErr: (text) => void standardError.write(visible(text)),
+    })
     .showHelpAfterError('(undistill --help, or undistill COMMAND --help, says more)')
     .exitOverride();
   const command = (text: string): Command => program.command(text).exitOverride();
@@ -285,10 +286,10 @@ export const main = async (argv: readonly string[]): Promise<number> => {
 
   try {
     await program.parseAsync(forceLast(argv), { from: 'user' });
-    return code;
   } catch (error) {
-    return told(error);
+    code = told(error);
   }
+  return (await outputLost()) ? code || 1 : code;
 };
 
 const exitCodes: Partial<Record<Failure['kind'], number>> = { usage: 2, interrupted: 130 };
@@ -297,16 +298,17 @@ const exitCodes: Partial<Record<Failure['kind'], number>> = { usage: 2, interrup
 const told = (error: unknown): number => {
   // Commander has said it already.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  const say = (text: string): void => void standardError.write(`${visible(text)}\n`);
   const debug = Boolean(process.env.UNDISTILL_DEBUG);
   const failed = error instanceof FailureError ? error.failure : isFailure(error) ? error : undefined;
-  if (debug && error instanceof Error) console.error(error.stack);
+  if (debug && error instanceof Error) say(error.stack ?? error.message);
   if (failed !== undefined) {
-    console.error(showFailure(failed));
+    say(showFailure(failed));
     return exitCodes[failed.kind] ?? 1;
   }
   if (!debug) {
-    console.error(`unexpected: ${error instanceof Error ? error.message : String(error)}`);
-    console.error('  That is a mistake in undistill. UNDISTILL_DEBUG=1 shows where it happened.');
+    say(`unexpected: ${error instanceof Error ? error.message : String(error)}`);
+    say('  That is a mistake in undistill. UNDISTILL_DEBUG=1 shows where it happened.');
   }
   return 1;
 };

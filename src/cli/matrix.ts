@@ -35,6 +35,8 @@ export const matrixCommand = async (
 ): Promise<number> => {
   const path = await matrixPath(run, 'matrix');
   const matrix = decodeMatrix(await readFile(path, 'utf8'), path);
-  process.stdout.write(drawn(matrix, format, out.width, options));
+  const text = drawn(matrix, format, out.width, options);
+  if (format === 'text') out.log(text.trimEnd());
+  else out.print(text);
   return 0;
 };

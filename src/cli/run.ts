@@ -28,6 +28,7 @@ import { processExecutor } from '../run/workers.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
+import { standardError } from './output.js';
 import { shownWhole } from './paths.js';
 import { timeLeft, timingOn } from './plan.js';
 import { planFile } from './plan-file.js';
@@ -203,7 +204,7 @@ const isInterruption = (outcome: Outcome): boolean =>
   outcome.status === 'failed' && outcome.failure.kind === 'interrupted';
 
 const decoding = (name: string): ((done: number, total: number) => void) => {
-  const progress = progressTo(process.stderr);
+  const progress = progressTo(standardError);
   const began = performance.now();
   return (done, total) =>
     progress({ label: `decoding ${name}`, done, total, seconds: (performance.now() - began) / 1000 });

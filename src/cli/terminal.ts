@@ -1,6 +1,10 @@
-import type { WriteStream } from 'node:tty';
+import { inOneLine, visible } from '../core/text.js';
+import { type Stream, standardOutput } from './output.js';
 
-/** Where a command writes: lines that stay, and on a terminal live lines below them. */
+/**
+ * Where a command writes: lines that stay, and on a terminal live lines below them. Names and messages in them may be
+ * from anywhere: of what would steer a terminal only our own colours get there.
+ */
 export interface Terminal {
   /** Whether lines can be live. */
   readonly live: boolean;
@@ -8,6 +12,8 @@ export interface Terminal {
   readonly width: number;
   /** A line that stays. */
   log(line: string): void;
+  /** What a file would hold, as it is; on a terminal as a terminal may have it. */
+  print(text: string): void;
   /** Replaces the live line of that key; undefined takes it away. Nothing where lines cannot be live. */
   update(key: string, line: string | undefined): void;
   /** Replaces the live line below all others. */
@@ -22,8 +28,6 @@ export interface Paint {
   readonly faint: (text: string) => string;
 }
 
-type Stream = Pick<WriteStream, 'write'> & Partial<Pick<WriteStream, 'isTTY' | 'columns'>>;
-
 /** Milliseconds between two drawings of the live lines. */
 const redrawEvery = 100;
 
@@ -37,14 +41,22 @@ export const cut = (text: string, width: number): string => {
 export const warn = (out: Pick<Terminal, 'log' | 'paint'>, text: string): void =>
   out.log(`${out.paint.warning('!')} ${text}`);
 
-/** `NO_COLOR` (no-color.org) and dumb terminals are respected. */
-export const painting = (stream: Stream, env: NodeJS.ProcessEnv = process.env): Paint => {
-  const colours = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb';
-  const ink = (code: number) => (text: string) => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
-  return { good: ink(32), bad: ink(31), warning: ink(33), faint: ink(2) };
-};
+const inks = { good: 32, bad: 31, warning: 33, faint: 2 } as const;
 
-export const terminal = (stream: Stream = process.stdout, env: NodeJS.ProcessEnv = process.env): Terminal => {
+/** What the paints put around a text. */
+const ink = new RegExp(`(\x1b\\[(?:0|${Object.values(inks).join('|')})m)`);
+
+export const terminal = (stream: Stream = standardOutput, env: NodeJS.ProcessEnv = process.env): Terminal => {
+  // `NO_COLOR` (no-color.org) and dumb terminals are respected.
+  const colours = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb';
+  const painted = (code: number) => (text: string) => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
+  const safe = (text: string, made: (part: string) => string): string =>
+    colours
+      ? text
+          .split(ink)
+          .map((part, i) => (i % 2 === 0 ? made(part) : part))
+          .join('')
+      : made(text);
   const live = stream.isTTY === true && env.TERM !== 'dumb';
   const width = () => (stream.isTTY === true ? (stream.columns ?? 80) : 120);
   const lines = new Map<string, string>();
@@ -56,7 +68,7 @@ export const terminal = (stream: Stream = process.stdout, env: NodeJS.ProcessEnv
   const draw = (before = ''): void => {
     // A live line that wrapped could not be erased.
     const shown = [...lines.values(), ...(last === undefined ? [] : [last])].map(
-      (line) => `${cut(line, width() - 1)}\n`,
+      (line) => `${cut(safe(line, inOneLine), width() - 1)}\n`,
     );
     stream.write(`${erased()}${before}${shown.join('')}`);
     drawn = shown.length;
@@ -68,7 +80,12 @@ export const terminal = (stream: Stream = process.stdout, env: NodeJS.ProcessEnv
     get width() {
       return width();
     },
-    log: (line) => (live ? draw(`${line}\n`) : void stream.write(`${line}\n`)),
+    log: (line) => {
+      const text = `${safe(line, visible)}\n`;
+      if (live) draw(text);
+      else stream.write(text);
+    },
+    print: (text) => void stream.write(stream.isTTY === true ? visible(text) : text),
     update: (key, line) => {
       if (!live || (line === undefined && !lines.has(key))) return;
       const isNew = !lines.has(key);
@@ -81,6 +98,11 @@ export const terminal = (stream: Stream = process.stdout, env: NodeJS.ProcessEnv
       last = line;
       if (live && (isGone || performance.now() - drawnAt > redrawEvery)) draw();
     },
-    paint: painting(stream, env),
+    paint: {
+      good: painted(inks.good),
+      bad: painted(inks.bad),
+      warning: painted(inks.warning),
+      faint: painted(inks.faint),
+    },
   };
 };

@@ -50,3 +50,18 @@ export const readBytes = (text: string): number | undefined => {
   const [, number, unit] = /^(\d+(?:\.\d+)?) ?([kmgt]b)$/i.exec(text.trim()) ?? [];
   return number === undefined ? undefined : Number(number) * (units[(unit as string).toLowerCase()] as number);
 };
+
+/** `\x1b`, `\u202e`: a character as a person can see it. */
+const spelt = (character: string): string => {
+  const code = (character.codePointAt(0) as number).toString(16);
+  return code.length <= 2 ? `\\x${code.padStart(2, '0')}` : `\\u${code.padStart(4, '0')}`;
+};
+
+/** What steers a terminal or an editor and is no letter, but for lines and tabs: control characters, and marks of the direction of writing. */
+const steering = /[^\P{Cc}\n\t]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+
+/** Text that may be from anywhere as a terminal may have it: nothing in it steers, and what would is spelt out. */
+export const visible = (text: string): string => text.replace(steering, spelt);
+
+/** The same in one line. */
+export const inOneLine = (text: string): string => visible(text).replaceAll('\n', '\\n').replaceAll('\t', '\\t');

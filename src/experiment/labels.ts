@@ -1,4 +1,7 @@
-import { FailureError, failure } from '../core/errors.js';
+import { type Refusal, refusal } from '../core/errors.js';
+import { inOneLine } from '../core/text.js';
+
+const refuse: Refusal = refusal('experiment');
 
 interface Nameable {
   readonly name: string;
@@ -38,7 +41,7 @@ const textOf = ({ name, source, label, params }: Plugin): string =>
  * One label each: the one given, else the name, with those parameters in which it differs from others of its name
  * (`kd(temperature 4)`, `kd(temperature 20)`).
  *
- * Throws a `FailureError` of kind `experiment` when two would carry one label.
+ * Throws a `FailureError` of kind `experiment` when two would carry one label, or one is no line of text.
  */
 export const labelsOf = (field: string, all: readonly Nameable[]): readonly string[] => {
   const flat = all.map(({ params }) => new Map(flatten(params, '')));
@@ -49,14 +52,19 @@ export const labelsOf = (field: string, all: readonly Nameable[]): readonly stri
     const differing = [...own].filter(([path, value]) => others.some((other) => other.get(path) !== value));
     return withParams(name, differing);
   });
-  const twice = labels.find((label, i) => labels.indexOf(label) !== i);
-  if (twice !== undefined) {
-    throw new FailureError(
-      failure('experiment', `two of them are called ${twice}`, {
-        where: field,
-        remedy: 'Take one out, or give each a label of its own: { ...plugin, label: "…" }.',
-      }),
+  const steering = labels.find((label) => inOneLine(label) !== label);
+  if (steering !== undefined)
+    refuse(
+      `the label ${inOneLine(steering)} has characters that steer a terminal or an editor`,
+      field,
+      'Give it a label of its own, in one line: { ...plugin, label: "…" }.',
     );
-  }
+  const twice = labels.find((label, i) => labels.indexOf(label) !== i);
+  if (twice !== undefined)
+    refuse(
+      `two of them are called ${twice}`,
+      field,
+      'Take one out, or give each a label of its own: { ...plugin, label: "…" }.',
+    );
   return labels;
 };

@@ -84,10 +84,16 @@ const columnsIn = (matrix: Matrix): Columns => {
   return { ...columns, ...Object.fromEntries(later) };
 };
 
-/** A field as RFC 4180 has it: quoted where it must be. */
+/** What begins a formula in a spreadsheet, also in the width of Chinese characters. */
+const formula = /^[=+\-@\t\r\n＝＋－＠]/;
+
+/** As OWASP advises against formulas in names: those that a spreadsheet would compute begin with an apostrophe. Numbers stay. */
+const harmless = (text: string): string => (formula.test(text) && !Number.isFinite(Number(text)) ? `'${text}` : text);
+
+/** A field as RFC 4180 has it, quoted where it must be, and no formula. */
 export const field = (value: Value): string => {
   if (value === undefined) return '';
-  const text = String(value);
+  const text = typeof value === 'string' ? harmless(value) : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 

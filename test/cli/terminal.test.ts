@@ -115,6 +115,27 @@ describe('a run on a terminal', () => {
     expect(terminal(screen(true).stream, { TERM: 'dumb' }).live).toBe(false);
   });
 
+  it('is steered by nothing that is written to it, and coloured by itself alone', () => {
+    const evil = 'a\x1b[2J\x1b]0;title\x07\u202eb';
+    const spelt = 'a\\x1b[2J\\x1b]0;title\\x07\\u202eb';
+    const plain = screen(false);
+    const piped = terminal(plain.stream, {});
+    piped.log(`${piped.paint.bad(evil)}\ntwo`);
+    piped.print(evil);
+    expect(plain.text()).toBe(`${spelt}\ntwo\n${evil}`);
+    const live = screen(true);
+    const out = terminal(live.stream, {});
+    out.log(out.paint.bad(evil));
+    out.print(evil);
+    expect(live.text()).toBe(`\x1b[31m${spelt}\x1b[0m\n${spelt}`);
+    const lines = screen(true);
+    terminal(lines.stream, { NO_COLOR: '1' }).update('x', `two\nlines ${evil}`);
+    expect(lines.text()).toBe(`two\\nlines ${spelt}\n`);
+    const colourless = screen(true);
+    terminal(colourless.stream, { NO_COLOR: '1' }).log('\x1b[31mred');
+    expect(colourless.text()).toBe('\\x1b[31mred\n');
+  });
+
   it('never wraps a line', () => {
     expect(cut('seed-0/teacher', 6)).toBe('seed-…');
     expect(cut('seed', 6)).toBe('seed');

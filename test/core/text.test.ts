@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { counted, percent, percentage, showSeconds, signed, whole } from '../../src/core/text.js';
+import { counted, inOneLine, percent, percentage, showSeconds, signed, visible, whole } from '../../src/core/text.js';
 
 test('counts have their thousands separated and their noun in the right number', () => {
   expect([0, 1, 2, 10_000].map((count) => counted(count, 'file'))).toEqual([
@@ -23,4 +23,12 @@ test('measured shares have two decimal places, and their differences a sign', ()
 
 test('times are written as a person would', () => {
   expect([0, 7.6, 59.7, 125, 3840].map(showSeconds)).toEqual(['0 s', '8 s', '1 min 0 s', '2 min 5 s', '1 h 4 min']);
+});
+
+test('what steers a terminal is spelt out, and letters of all languages stay', () => {
+  expect(visible('a\x1b[2J\x07\x9b31m\r\x7f')).toBe('a\\x1b[2J\\x07\\x9b31m\\x0d\\x7f');
+  expect(visible('\u202eevil\u202c \u2066x\u2069\u200f')).toBe('\\u202eevil\\u202c \\u2066x\\u2069\\u200f');
+  const kept = 'naïve «café» 猫 🐈‍⬛ ± −1 % ─ עברית\n\ttwo lines';
+  expect(visible(kept)).toBe(kept);
+  expect(inOneLine('a\n\tb')).toBe('a\\n\\tb');
 });

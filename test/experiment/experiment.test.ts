@@ -248,6 +248,12 @@ describe('labels', () => {
     expect(attacks({ ...hardLabel(), label: 'hard' })).toEqual(['hard']);
   });
 
+  test.each(['a\x1b[31mb', 'two\nlines', '\u202eright to left'])('%j is refused: it steers a terminal', (label) => {
+    expect(said(() => made({ attacks: [scratch(), kd({ label })] }))).toMatch(
+      /^attacks: the label .*(\\x1b|\\n|\\u202e)/,
+    );
+  });
+
   test('students differ by their nets, by their recipes, or by the labels given', () => {
     const students = (...all: readonly unknown[]) => made({ students: all }).students.map(({ label }) => label);
     expect(students(learnerOf(tiny(3)), learnerOf(tiny(4)))).toEqual(['tiny(hidden 3)', 'tiny(hidden 4)']);

@@ -275,6 +275,10 @@ describe('CSV', () => {
   });
 
   it('quotes as RFC 4180 has it', () => {
+    expect(['=1+1', '+A1', '-A1', '@x', '\t=1', '\r=1', '＝1+1'].map(field)).toEqual([
+      ...["'=1+1", "'+A1", "'-A1", "'@x", "'\t=1", '"\'\r=1"', "'＝1+1"],
+    ]);
+    expect([-1, '-1', '+0.21', -1e-7, 'a=b', '−1'].map(field)).toEqual(['-1', '-1', '+0.21', '-1e-7', 'a=b', '−1']);
     expect(['a', 'a,b', 'say "no"', 'two\nlines', 0.5, undefined].map(field)).toEqual([
       'a',
       '"a,b"',

@@ -1,4 +1,4 @@
-import { showBytes, showSeconds } from '../../core/text.js';
+import { inOneLine, showBytes, showSeconds } from '../../core/text.js';
 
 /** How far a long operation is. */
 export interface ProgressState {
@@ -26,14 +26,18 @@ export const showProgress = ({ label, done, total, seconds }: ProgressState, wid
       : share > 0.005 && seconds > 1
         ? `${showSeconds((seconds * (1 - share)) / share)} left`
         : '';
-  return [label.padEnd(30), bar, size, left].filter((part) => part !== '').join('  ');
+  return [inOneLine(label).padEnd(30), bar, size, left].filter((part) => part !== '').join('  ');
 };
 
 /**
  * A progress that writes to `stream`: one live line for each label on a terminal; elsewhere a plain line when a label
  * begins, ends, and passes each quarter.
  */
-export const progressTo = (stream: NodeJS.WriteStream): Progress => {
+export const progressTo = (stream: {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}): Progress => {
   let label = '';
   let quarter = -1;
   return (state) => {
