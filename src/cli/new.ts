@@ -1,6 +1,8 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { FailureError, failure, type Refusal, refusal } from '../core/errors.js';
+import { type Refusal, refusal } from '../core/errors.js';
+import { makeFolder } from '../core/files.js';
+import { guarded } from '../run/store.js';
 import type { PluginKind } from './choices.js';
 import { type Naming, templates } from './templates.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -41,12 +43,14 @@ export const newCommand = async (kind: PluginKind, name: string, out: Terminal =
     [join(folder, `${named.file}.ts`), plugin(named)],
     [join(folder, `${named.file}.test.ts`), test(named)],
   ] as const;
-  await mkdir(folder, { recursive: true });
+  await guarded(folder, () => makeFolder(folder));
   for (const [path, text] of files) {
-    await writeFile(path, text, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw new FailureError(failure('store', error.message, { where: path }));
-      refuse('there is such a file already', path, 'Choose another name, or move that file away.');
-    });
+    await guarded(path, () =>
+      writeFile(path, text, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+        refuse('there is such a file already', path, 'Choose another name, or move that file away.');
+      }),
+    );
     out.log(`wrote ${path}`);
   }
   out.log(`\nIn an experiment file beside the folder ${folder}:`);

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
-import { open, stat } from 'node:fs/promises';
+import { constants, mkdirSync, statSync } from 'node:fs';
+import { mkdir, open, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 
 /** SHA-256 of a file in hexadecimal, read piece by piece. */
 export const sha256Of = async (path: string): Promise<string> => {
@@ -24,3 +26,53 @@ export const isFile = (path: string): Promise<boolean> =>
     (found) => found.isFile(),
     () => false,
   );
+
+/** Whether there is a folder at a path. */
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+
+/** Makes a folder and those around it, where they are missing. Node's own way never ends where none can be made, as in `/proc`. */
+export const makeFolder = async (path: string): Promise<void> => {
+  const make = async (): Promise<void> => {
+    await mkdir(path).catch(async (error) => {
+      if (!(await isFolder(path))) throw error;
+    });
+  };
+  await make().catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT' || dirname(path) === path) throw error;
+    await makeFolder(dirname(path));
+    await make();
+  });
+};
+
+/** The same at once, for whoever cannot wait; `mode` is that of the folders that are made. */
+export const makeFolderAtOnce = (path: string, mode?: number): void => {
+  const make = (): void => {
+    try {
+      mkdirSync(path, mode);
+    } catch (error) {
+      if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw error;
+    }
+  };
+  try {
+    make();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error;
+    makeFolderAtOnce(dirname(path), mode);
+    make();
+  }
+};
+
+/** What a file holds. Rejects for what is no file, such as a pipe that nobody writes to, which would be waited for. */
+export const readPlain = async (path: string): Promise<Buffer> => {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (!(await file.stat()).isFile()) throw new Error(`it is no file: ${path}`);
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+};

@@ -1,12 +1,13 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { link, mkdir, readdir, readFile, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { link, readdir, readFile, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
+import { makeFolder } from './files.js';
 import { sha256 } from './hash.js';
 
 /** Who holds a lock: enough to tell, later and from another process, whether the holder is still alive. */
@@ -278,7 +279,7 @@ const hold = (path: string, owner: LockOwner): Lock => {
  */
 export const tryLock = async (path: string): Promise<Lock | undefined> => {
   const me = await self();
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   const candidate = candidateOf(path, me);
   try {
     await writeFile(candidate, JSON.stringify(me), { flag: 'wx' });

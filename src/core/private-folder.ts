@@ -1,6 +1,7 @@
-import { constants, lstatSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { constants, lstatSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { makeFolderAtOnce } from './files.js';
 
 /**
  * Who else could have put something into a file or folder, as a clause; undefined where nobody could: it belongs to this user
@@ -23,7 +24,7 @@ export const othersIn = (path: string, isAbove = false): string | undefined => {
  * from a stranger's folder is the stranger's code.
  */
 export const isPrivate = (folder: string): boolean => {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolderAtOnce(folder, 0o700);
   if (process.getuid === undefined) return true;
   return [folder, dirname(folder)].every(
     (each) => lstatSync(each).isDirectory() && othersIn(each, each !== folder) === undefined,

@@ -1,7 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cacheFolder } from '../core/cache-folder.js';
+import { makeFolder } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { checkDecoded, type Decoded, type DecodedExamples, fingerprintOf, labelArray } from './assemble.js';
 import type { Dataset, Examples, LoadOptions } from './dataset.js';
@@ -204,7 +205,7 @@ const writePacked = async (
   const headerBytes = Buffer.from(JSON.stringify(header));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(headerBytes.length);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   await removeLeavings(folder).catch(() => undefined);
   const aside = `${path}.${randomUUID()}.part`;
   try {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
+import { makeFolder } from '../core/files.js';
 import { showHolder, withLock } from '../core/lock.js';
 import { counted } from '../core/text.js';
 
@@ -121,7 +122,7 @@ const fetchInto = async (part: string, { url, size, remedy, onProgress }: Downlo
 export const download = async (options: DownloadOptions): Promise<boolean> => {
   const { path, md5, url, remedy, say } = options;
   const folder = dirname(path);
-  await mkdir(folder, { recursive: true }).catch((error: NodeJS.ErrnoException) =>
+  await makeFolder(folder).catch((error: NodeJS.ErrnoException) =>
     fail(`the folder cannot be made (${error.code})`, folder, 'Set XDG_DATA_HOME to a folder that can be written.'),
   );
   const load = async (): Promise<boolean> => {

@@ -1,6 +1,5 @@
 import {
   existsSync,
-  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -12,6 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { PbfWriter as Writer } from 'pbf';
+import { makeFolderAtOnce } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { isPrivate, temporaryFolder } from '../core/private-folder.js';
 import { DTYPES } from './backend.js';
@@ -183,7 +183,7 @@ const storeIn = (cache: string, name: string, content: Uint8Array): string => {
     // Cut off by a crash of the machine, or altered.
     rmSync(folder, { recursive: true, force: true });
   }
-  mkdirSync(cache, { recursive: true });
+  makeFolderAtOnce(cache);
   const staging = mkdtempSync(join(cache, 'incoming-'));
   try {
     writeFileSync(join(staging, 'saved_model.pb'), content);

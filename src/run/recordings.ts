@@ -1,16 +1,7 @@
-import {
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
+import { makeFolderAtOnce } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { decodeSafetensors, encodeSafetensors, type StoredTensor } from '../core/safetensors.js';
 import type { Dataset } from '../data/dataset.js';
@@ -63,7 +54,7 @@ export const openRecordings = (folder: string, { limit, say }: RecordingsOptions
       const written = aside(file);
       const bytes = encoded(recorded, question, part);
       try {
-        mkdirSync(dirname(file), { recursive: true });
+        makeFolderAtOnce(dirname(file));
         writeFileSync(written, bytes);
         renameSync(written, file);
         held = held === undefined ? sizeOf(filesIn(folder)) : held + bytes.length;

@@ -1,9 +1,9 @@
 import type { Dirent } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, failure, type Result } from '../core/errors.js';
-import { sha256Of } from '../core/files.js';
+import { isFile, makeFolder, sha256Of } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { holderOf, isGone, type Lock, removeAbandoned, showHolder, thisProcess, tryLock } from '../core/lock.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
@@ -164,7 +164,15 @@ export const writeWhole = (
   whenFlushed: () => Promise<void> = async () => undefined,
 ): Promise<void> =>
   guarded(path, async () => {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
+    // A device or a pipe would be replaced by a file of its name.
+    if ((await isThere(path)) && !(await isFile(path)))
+      throw new FailureError(
+        failure('store', 'there is something of this name that is no file', {
+          where: path,
+          remedy: 'Choose another with --out.',
+        }),
+      );
     const written = aside(path);
     try {
       await flushed(written, 'w', content);
@@ -421,7 +429,7 @@ const staging = async (
   const folder = `${final}${begunEnding}`;
   /** The checksums of the files that are there. */
   const written = await guarded(folder, async () => {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     // What a killed writer left half written; nobody else writes here.
     for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
       if (entry.isFile() && entry.name.endsWith(unfinished)) await rm(pathOf(entry));

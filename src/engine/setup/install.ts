@@ -1,8 +1,8 @@
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { attempt, FailureError, failure, orFail, type Refusal, refusal, type Task } from '../../core/errors.js';
-import { sha256Of } from '../../core/files.js';
+import { makeFolder, sha256Of } from '../../core/files.js';
 import { showHolder, withLock } from '../../core/lock.js';
 import { firstFew, showBytes } from '../../core/text.js';
 import {
@@ -128,12 +128,12 @@ const download = async (site: InstallContext, wheel: Wheel): Promise<string> => 
   if (left !== undefined && (await stat(left)).size === wheel.size && (await sha256Of(left)) === wheel.sha256)
     return left;
   await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   // pip tells nothing of its progress when it writes to a pipe; but it downloads into its temporary folder, and that one
   // can be ours, so that the file is seen to grow. It also keeps a small /tmp from being filled.
   const temporary = join(site.staging, 'tmp');
   await rm(temporary, { recursive: true, force: true });
-  await mkdir(temporary, { recursive: true });
+  await makeFolder(temporary);
   const doing = `downloading ${wheel.package} ${wheel.version}`;
   const report = meter(site.progress, doing, wheel.size);
   report(0);
@@ -364,7 +364,7 @@ const build = async (machine: Machine, recipe: Recipe, options: InstallOptions):
   const kernels = await packageFolder(machine);
   if ((await readdir(staging).catch(() => [])).length > 0)
     options.say?.('taking up an installation that was interrupted');
-  await mkdir(content, { recursive: true });
+  await makeFolder(content);
   const site: InstallContext = {
     machine,
     python,

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
-import { access, constants, mkdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { access, constants, rm, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { cacheFolder } from '../../core/cache-folder.js';
 import { type Failure, failure, type Result } from '../../core/errors.js';
+import { makeFolder } from '../../core/files.js';
 import { run } from './process.js';
 import { OLDEST_GLIBC } from './wheels.js';
 
@@ -127,7 +128,7 @@ export const checkCache = async ({ cache }: Pick<Machine, 'cache'>): Promise<Res
   try {
     // Asked first, because a recursive mkdir on a read-only disk says that there is no such folder.
     await access(existing(cache), constants.W_OK);
-    await mkdir(cache, { recursive: true });
+    await makeFolder(cache);
     await writeFile(probe, '');
     await rm(probe);
     return E.right(cache);

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, realpath, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, realpath, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { FailureError, failure } from '../../core/errors.js';
+import { makeFolder } from '../../core/files.js';
 import type { Machine } from './machine.js';
 import { run } from './process.js';
 import { TFJS_NODE } from './wheels.js';
@@ -136,7 +137,7 @@ const unpack = async (archive: string, folder: string): Promise<void> => {
     const [, ...path] = entry.header.name.split('/');
     if (entry.header.type === 'file' && path.length > 0) {
       const target = join(folder, ...path);
-      await mkdir(dirname(target), { recursive: true });
+      await makeFolder(dirname(target));
       const chunks: Buffer[] = [];
       for await (const chunk of entry) chunks.push(chunk as Buffer);
       await writeFile(target, Buffer.concat(chunks));
@@ -147,7 +148,7 @@ const unpack = async (archive: string, folder: string): Promise<void> => {
 
 const arrange = async (machine: Machine, tfjs: string, final: string): Promise<void> => {
   const packages = join(machine.cache, 'packages');
-  await mkdir(packages, { recursive: true });
+  await makeFolder(packages);
   const archives: { readonly name: string; readonly path: string }[] = [];
   for (const wanted of [TFJS_NODE_GPU, GOOGLE_PROTOBUF])
     archives.push({ name: wanted.name, path: await fetchArchive(wanted, packages, machine) });

@@ -1,0 +1,42 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { makeFolder, makeFolderAtOnce, readPlain } from '../../src/core/files.js';
+
+const root = mkdtempSync(join(tmpdir(), 'undistill-files-'));
+afterAll(() => rmSync(root, { recursive: true }));
+
+describe.each([
+  ['makeFolder', makeFolder],
+  ['makeFolderAtOnce', async (path: string) => makeFolderAtOnce(path)],
+])('%s', (name, make) => {
+  it('makes what is missing, and is content with what is there', async () => {
+    const path = join(root, name, 'a', 'b');
+    await Promise.all([make(path), make(join(path, 'c')), make(path)]);
+    expect(statSync(join(path, 'c')).isDirectory()).toBe(true);
+  });
+
+  it('says what is in the way', async () => {
+    const file = join(root, `${name}.txt`);
+    writeFileSync(file, '');
+    await expect(make(file)).rejects.toMatchObject({ code: 'EEXIST' });
+    await expect(make(join(file, 'a', 'b'))).rejects.toMatchObject({ code: 'ENOTDIR' });
+  });
+
+  it.skipIf(process.platform !== 'linux')('ends where no folder can be made', async () => {
+    await expect(make('/proc/undistill/a')).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('readPlain', () => {
+  it('reads files, and waits for nobody who would write into a pipe', async () => {
+    writeFileSync(join(root, 'file'), 'text');
+    execFileSync('mkfifo', [join(root, 'pipe')]);
+    expect(String(await readPlain(join(root, 'file')))).toBe('text');
+    await expect(readPlain(join(root, 'pipe'))).rejects.toThrow(/it is no file/);
+    await expect(readPlain(root)).rejects.toThrow(/it is no file/);
+    await expect(readPlain(join(root, 'nothing'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
