@@ -1,3 +1,4 @@
+import { own } from '../core/lists.js';
 import { counted, firstFew, showBytes, showSeconds } from '../core/text.js';
 import { version } from '../core/version.js';
 import type { Dataset } from '../data/dataset.js';
@@ -66,8 +67,8 @@ const stateOf = (
   const before = earlier?.stages.find(({ label }) => label === stage.label);
   if (before === undefined || before.id === stage.id) return { stage, state: 'to do', reasons: [] };
   const reasons = whyStale(before.parts, stage.parts, {
-    before: (hash) => earlier?.code[hash],
-    after: (hash) => code[hash],
+    before: (hash) => own(earlier?.code, hash),
+    after: (hash) => own(code, hash),
   });
   return { stage, state: 'stale', reasons };
 };

@@ -22,5 +22,12 @@ export const grouped = <Key, Value>(
   return groups;
 };
 
+/**
+ * What a record has by a name; undefined where it has nothing by it. Names come from users, and what every object inherits
+ * goes by such as `constructor`.
+ */
+export const own = <Value>(of: Readonly<Record<string, Value>> | undefined, name: string): Value | undefined =>
+  of !== undefined && Object.hasOwn(of, name) ? of[name] : undefined;
+
 /** The one in the middle of their order, the upper of two; 0 of none. */
 export const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;

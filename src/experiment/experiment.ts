@@ -330,7 +330,7 @@ const roles: Readonly<Record<Role, string>> = {
 };
 
 const checkAttack = (attack: AnyAttack, i: number): void => {
-  if (typeof attack?.steal !== 'function' || !(attack.needs in rank))
+  if (typeof attack?.steal !== 'function' || !Object.hasOwn(rank, attack.needs))
     refuse(`number ${i + 1} is no attack`, 'attacks', 'Give a value such as kd(), with its brackets.');
   checkPlugin(`attacks: number ${i + 1}`, attack);
   const { name, needs, role = 'attack', baseline } = attack;
@@ -351,7 +351,7 @@ const checkAttack = (attack: AnyAttack, i: number): void => {
 };
 
 const checkDefense = (defense: Defense, i: number): void => {
-  if (typeof defense !== 'object' || defense === null || !(defense.exposes in rank))
+  if (typeof defense !== 'object' || defense === null || !Object.hasOwn(rank, defense.exposes))
     refuse(`number ${i + 1} is no defence`, 'defenses', 'Give a value such as nasty(), with its brackets.');
   for (const part of [defense, ...partsOf(defense)]) checkPlugin(`defenses: number ${i + 1}`, part);
   if (defense.role !== undefined) {

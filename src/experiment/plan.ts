@@ -335,7 +335,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
 
   const victims: VictimPlan[] = [];
   const cells: CellPlan[] = [];
-  const baselines: Record<string, string> = {};
+  // Labels are any text, and this object inherits nothing that they could be taken for.
+  const baselines: Record<string, string> = Object.create(null);
   const teachers = of.seeds.map(({ victim, label }) =>
     isPretrained(of.teacher)
       ? imported(of.teacher, facts.weights as Weights)

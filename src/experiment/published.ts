@@ -1,5 +1,6 @@
 import { atLeast, checked } from '../core/check.js';
 import { refusal } from '../core/errors.js';
+import { own } from '../core/lists.js';
 
 /**
  * What a paper reports of an experiment, to stand beside one's own numbers. Accuracies are in per cent, as printed, and
@@ -28,14 +29,14 @@ const shareOf = (percent: number | undefined): number | undefined =>
   percent === undefined ? undefined : percent / 100;
 
 export const publishedTeacher = (of: Published | undefined, defense: string): number | undefined =>
-  shareOf(of?.teachers?.[defense]);
+  shareOf(own(of?.teachers, defense));
 
 export const publishedStudent = (
   of: Published | undefined,
   { student, attack, defense }: { readonly student: string; readonly attack: string; readonly defense: string },
 ): number | undefined => {
-  const found = of?.students?.[student]?.[attack];
-  return shareOf(typeof found === 'object' ? found[defense] : found);
+  const found = own(own(of?.students, student), attack);
+  return shareOf(typeof found === 'object' ? own(found, defense) : found);
 };
 
 /** What is said once of all published numbers. */

@@ -1,3 +1,4 @@
+import { own } from '../core/lists.js';
 import { metrics } from '../metrics/metric.js';
 import type { Quantity } from '../metrics/quantity.js';
 import type { Matrix, MetricSummary, SeedResult, VictimSummary } from './types.js';
@@ -37,7 +38,7 @@ const ofMetric =
     unit,
     better,
     describe,
-    of: (result) => measures(result)?.metrics[name],
+    of: (result) => own(measures(result)?.metrics, name),
   });
 
 const ofStudent = ofMetric<SeedResult>(({ student }) => student);

@@ -1,5 +1,5 @@
 import { type AnyAttack, describeOwnership } from '../attacks/attack.js';
-import { grouped, unique } from '../core/lists.js';
+import { grouped, own, unique } from '../core/lists.js';
 import { type Experiment, undefendedOf } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
@@ -241,7 +241,7 @@ const meansOf = <Of>(columns: readonly Column<Of>[], results: readonly Of[]): Re
 const metricsIn = (means: Readonly<Record<string, Spread>>, metrics: readonly MetricSummary[]): Cell['metrics'] =>
   Object.fromEntries(
     metrics.flatMap(({ name }) => {
-      const mean = means[name];
+      const mean = own(means, name);
       return mean === undefined ? [] : [[name, mean] as const];
     }),
   );

@@ -1,8 +1,13 @@
 import { expect, test } from 'vitest';
-import { grouped, thinned, unique } from '../../src/core/lists.js';
+import { grouped, own, thinned, unique } from '../../src/core/lists.js';
 
 test('each value once, where it came first', () => {
   expect(unique([2, 1, 2, 3, 1])).toEqual([2, 1, 3]);
+});
+
+test('a record has its own and inherits nothing', () => {
+  expect([own({ a: 1 }, 'a'), own({ a: 1 }, 'b'), own(undefined, 'a')]).toEqual([1, undefined, undefined]);
+  for (const name of ['constructor', 'toString', '__proto__']) expect(own({}, name)).toBe(undefined);
 });
 
 test('a long list is thinned evenly, its ends kept', () => {

@@ -9,7 +9,12 @@ import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { isExperiment, pair, withSeeds } from '../../src/experiment/experiment.js';
-import { describePublished, type Published, publishedStudent } from '../../src/experiment/published.js';
+import {
+  describePublished,
+  type Published,
+  publishedStudent,
+  publishedTeacher,
+} from '../../src/experiment/published.js';
 import { adam } from '../../src/train/optimizers.js';
 import { learnerOf, made as madeWith, refusal, tiny } from '../run/helpers.js';
 
@@ -307,6 +312,18 @@ test('some of the seeds', () => {
     _tag: 'Left',
     left: { what: 'the experiment has no seed 7', remedy: 'It has: 0, 1, 1-2.' },
   });
+});
+
+test.each(['constructor', 'toString', '__proto__', 'hasOwnProperty'])('%s is a label like any other', (label) => {
+  const published: Published = { source: 'Table 1', provenance: 'read', teachers: {}, students: { tiny: {} } };
+  expect(publishedTeacher(published, label)).toBe(undefined);
+  for (const [attack, student] of [
+    ['kd', label],
+    [label, 'tiny'],
+  ] as const)
+    expect(publishedStudent(published, { student, attack, defense: 'none' })).toBe(undefined);
+  expect(said(() => made({ attacks: [{ ...kd(), needs: label }] }))).toMatch(/^attacks: number 1 is no attack/);
+  expect(said(() => made({ defenses: [{ ...none(), exposes: label }] }))).toMatch(/^defenses: number 1 is no defence/);
 });
 
 test('published numbers are found by their labels, and their provenance is said', () => {

@@ -325,6 +325,15 @@ describe('the honest training that an attack is compared with', () => {
     });
   });
 
+  test.each(['constructor', '__proto__'])('has a row called %s', (label) => {
+    const { baselines } = planOf({ ...none1, attacks: [scratch(), kd({ label })] });
+    expect(Object.entries(baselines)).toEqual([
+      ['scratch', 'scratch'],
+      [label, 'scratch'],
+    ]);
+    expect(planOf({ ...none1, attacks: [scratch()] }).baselines[label]).toBe(undefined);
+  });
+
   test('is a row of the matrix where there is such a row', () => {
     const attacks = [scratch({ fraction: 0.5, label: 'half' }), scratch(), kd(), partialKd({ fraction: 0.5 })];
     expect(planOf({ ...none1, attacks }).baselines).toEqual({

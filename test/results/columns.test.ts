@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { matrixSchema } from '../../schemas/generate.js';
 import { metrics, otherColumns } from '../../src/metrics/metric.js';
 import { declared, headerOf } from '../../src/metrics/quantity.js';
+import { chartsOf } from '../../src/report/charts/charts.js';
 import { csv } from '../../src/report/csv.js';
 import { pageOf } from '../../src/report/html/model.js';
 import { report } from '../../src/report/html/report.js';
@@ -52,6 +53,15 @@ describe('every metric', () => {
     const { html } = await report(runOf({ matrix: measured }));
     for (const { describe: sentence } of metrics) expect(html).toContain(sentence.replaceAll("'", '&#39;'));
   });
+});
+
+test('a metric called like what every object inherits is told of those that have it', () => {
+  const named = { name: 'constructor', unit: 'number', better: 'neither', describe: 'x' } as const;
+  const of = { ...measured, metrics: [...(measured.metrics ?? []), named] };
+  const page = pageOf(runOf({ matrix: of }));
+  expect(JSON.stringify(page.details)).not.toContain('constructor');
+  expect(csv(of)).not.toContain('native code');
+  expect(chartsOf(of, []).find(({ name }) => name === 'measures')?.description ?? '').not.toContain('constructor');
 });
 
 test('columns have names of their own, which no metric may take, and a sentence each', () => {

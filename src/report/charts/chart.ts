@@ -35,6 +35,30 @@ export const page = {
 /** Okabe and Ito's colours, which people with any colour vision tell apart, without the yellow that white paper swallows. */
 export const palette = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'] as const;
 
+/** Behind a word that vega takes for one of its own. */
+const mark = '\u00a0';
+
+const isReserved = (text: string): boolean => text === 'if' || text in Object.prototype;
+
+const namesIn = (value: unknown): unknown => {
+  if (typeof value === 'string') return isReserved(value) ? value + mark : value;
+  if (Array.isArray(value)) return value.map(namesIn);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([field, each]) => [field, namesIn(each)]));
+};
+
+/**
+ * A chart in which no name is a word that vega takes for one of its own: text that is `if`, or goes by the name of what every
+ * object inherits (`constructor`), it reads as code in the expressions by which values are sorted, and loses as a key.
+ */
+export const withNames = (chart: Chart): Chart => ({ ...chart, spec: namesIn(chart.spec) as Spec });
+
+/** A name as it was before. */
+export const nameIn = <Value>(value: Value): Value | string =>
+  typeof value === 'string' && value.endsWith(mark) && isReserved(value.slice(0, -mark.length))
+    ? value.slice(0, -mark.length)
+    : value;
+
 /** A share as percent, without the noise of binary fractions. */
 export const inPercent = (share: number): number => Number((100 * share).toFixed(4));
 

@@ -1,6 +1,6 @@
 import type { TeacherDiagnostics } from '../../results/diagnose.js';
 import type { Matrix } from '../../results/types.js';
-import type { Chart } from './chart.js';
+import { type Chart, withNames } from './chart.js';
 import { diagnosticsCharts } from './diagnostics.js';
 import { heatMap } from './heat-map.js';
 import { measuresChart } from './measures.js';
@@ -25,7 +25,7 @@ export const chartsOf = (
     ...trainingCharts(matrix, logs),
     ...(diagnostics === undefined ? [] : diagnosticsCharts(diagnostics)),
   ];
-  return charts.map((chart, i) => {
+  return charts.map(withNames).map((chart, i) => {
     const before = charts.slice(0, i).filter(({ name }) => name === chart.name).length;
     return before === 0 ? chart : { ...chart, name: `${chart.name}-${before + 1}` };
   });

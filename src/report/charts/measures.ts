@@ -1,4 +1,4 @@
-import { unique } from '../../core/lists.js';
+import { own, unique } from '../../core/lists.js';
 import { metricsOf } from '../../results/columns.js';
 import type { Matrix } from '../../results/types.js';
 import { headingOf, meanOf, sentenceOf } from '../numbers.js';
@@ -14,7 +14,7 @@ export const measuresChart = (matrix: Matrix): readonly Chart[] => {
   const named = metricsOf(matrix).filter(({ name }) => name !== 'accuracy');
   const rows = named.flatMap((metric) =>
     matrix.cells.flatMap(({ attack, defense, student, metrics }) => {
-      const mean = metrics[metric.name];
+      const mean = own(metrics, metric.name);
       if (mean === undefined || !Number.isFinite(mean.mean)) return [];
       return [
         {

@@ -1,5 +1,5 @@
 import type { FitProfile } from '../../run/profiling.js';
-import { type Chart, fileName, page, palette } from './chart.js';
+import { type Chart, fileName, page, palette, withNames } from './chart.js';
 
 const phases = ['forward', 'backward', 'update'] as const;
 
@@ -15,7 +15,7 @@ export const profileChart = ({ stage, fit, layers, images }: FitProfile): Chart 
   const rows = shown.flatMap((layer) =>
     phases.map((phase, order) => ({ layer: nameOf(layer), phase, order, milliseconds: milliseconds(layer[phase]) })),
   );
-  return {
+  return withNames({
     name: fileName(`${stage}-${fit}`),
     title,
     description,
@@ -40,5 +40,5 @@ export const profileChart = ({ stage, fit, layers, images }: FitProfile): Chart 
         tooltip: [{ field: 'layer' }, { field: 'phase' }, { field: 'milliseconds' }],
       },
     },
-  };
+  });
 };

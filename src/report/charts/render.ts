@@ -3,7 +3,7 @@ import * as vega from 'vega';
 import { compile } from 'vega-lite';
 import { unique } from '../../core/lists.js';
 import { field } from '../csv.js';
-import type { Chart } from './chart.js';
+import { type Chart, nameIn } from './chart.js';
 
 /** Vega says what it makes of a specification to nobody: there is no one at the console who wrote it. */
 const silent: vega.LoggerInterface = vega.logger(vega.None);
@@ -65,7 +65,7 @@ export const pngOf = async (svg: string): Promise<Buffer> => {
 export const csvOf = ({ spec }: Chart): string => {
   const rows = spec.data.values;
   const columns = unique(rows.flatMap((row) => Object.keys(row)));
-  return [columns, ...rows.map((row) => columns.map((column) => row[column]))]
+  return [columns, ...rows.map((row) => columns.map((column) => nameIn(row[column])))]
     .map((line) => `${line.map(field).join(',')}\r\n`)
     .join('');
 };

@@ -1,4 +1,4 @@
-import { grouped, unique } from '../../core/lists.js';
+import { grouped, own, unique } from '../../core/lists.js';
 import { percent, whole } from '../../core/text.js';
 import type { Quantity } from '../../metrics/quantity.js';
 import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from '../../results/columns.js';
@@ -74,7 +74,7 @@ const inWords = (of: Pick<Quantity, 'unit'>, mean: Spread): string => {
 /** The means of metrics that have some, but for the accuracy, which comes first. */
 const metricFacts = (matrix: Matrix, means: Cell['metrics'] = {}): readonly Fact[] =>
   metricsOf(matrix).flatMap((metric) => {
-    const mean = metric.name === 'accuracy' ? undefined : means[metric.name];
+    const mean = metric.name === 'accuracy' ? undefined : own(means, metric.name);
     return mean === undefined ? [] : [[headingOf(metric), inWords(metric, mean)] as const];
   });
 
