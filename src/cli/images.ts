@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { attempt, orThrow } from '../core/errors.js';
-import { isFile } from '../core/files.js';
+import { isFile, readPlain } from '../core/files.js';
 import { thinned } from '../core/lists.js';
 import { whole } from '../core/text.js';
 import { decodeImage, toColour } from '../data/images.js';
@@ -41,7 +41,7 @@ const cellsOf = async (run: string): Promise<readonly Cell[]> => {
   return Promise.all(
     lists.map(async (name) => {
       const path = join(folder, name);
-      const text = await orThrow(attempt('usage', () => readFile(path, 'utf8'), shown(path), remedy));
+      const text = String(await orThrow(attempt('usage', () => readPlain(path), shown(path), remedy)));
       return { folder: dirname(path), file: decodeImagesFile(text, shown(path)) };
     }),
   );
@@ -70,7 +70,7 @@ const pictureIn = (path: string): Promise<Picture> =>
     attempt(
       'usage',
       async () => {
-        const { height, width, channels, pixels } = decodeImage(await readFile(path));
+        const { height, width, channels, pixels } = decodeImage(await readPlain(path));
         return { height, width, pixels: channels === 1 ? toColour(pixels) : pixels };
       },
       shown(path),

@@ -1,3 +1,5 @@
+import * as v from 'valibot';
+import { text } from '../core/check.js';
 import type { Json } from '../experiment/identity.js';
 import type { CellPlan, VictimPlan, Work } from '../experiment/plan.js';
 import type { Planned } from '../harness/session.js';
@@ -27,4 +29,49 @@ export const planFile = ({ plan, code }: Planned): PlanFile => ({
   cells: plan.cells,
   victims: plan.victims,
   code,
+});
+
+/** A stage's id, by which it is looked for in a store, is no path. */
+const id = v.pipe(v.string(), v.regex(/^[\w-]+$/), v.title('the id of a stage'));
+const ids = v.record(v.string(), id);
+const fields = v.pipe(v.record(v.string(), v.unknown()), v.title('a record'));
+
+/** A plan.json, which may be of another version, or edited. */
+export const planSchema = v.looseObject({
+  version: v.literal(1),
+  experiment: text,
+  stages: v.array(v.looseObject({ id, label: text, kind: text, inputs: ids, parts: v.optional(fields, {}) })),
+  cells: v.array(
+    v.looseObject({
+      attack: text,
+      defense: text,
+      student: text,
+      seed: text,
+      stages: v.exactOptional(
+        v.looseObject({
+          steal: id,
+          measure: id,
+          baseline: id,
+          baselineMeasure: id,
+          images: v.exactOptional(id),
+          inspect: v.exactOptional(id),
+        }),
+      ),
+      reason: v.exactOptional(text),
+    }),
+  ),
+  victims: v.exactOptional(
+    v.array(
+      v.looseObject({
+        defense: text,
+        seed: text,
+        train: id,
+        evaluate: id,
+        answer: v.exactOptional(id),
+        measure: id,
+        divergence: v.exactOptional(id),
+      }),
+    ),
+  ),
+  code: v.optional(v.record(v.string(), v.record(v.string(), v.string())), {}),
 });

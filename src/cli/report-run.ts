@@ -1,5 +1,6 @@
-import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
+import { readPlain } from '../core/files.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
 import { takesLong } from '../experiment/plan.js';
@@ -83,7 +84,7 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
 
   const read = async (): Promise<ReadRun> => {
     const path = join(folder, matrixFiles.json);
-    const text = await readFile(path, 'utf8').catch(() => undefined);
+    const text = await readPlain(path).then(String, () => undefined);
     const plan = await planOf();
     const stored = await stagesIn(store);
     const stages = new Map<string, RunStage>();
@@ -183,7 +184,7 @@ const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): P
     try {
       // A list may name any file.
       if (!(await realpath(path)).startsWith(within + sep)) return undefined;
-      const png = await readFile(path);
+      const png = await readPlain(path);
       const small = left > 0 ? embedded(png, side) : undefined;
       left -= small?.source.length ?? 0;
       return small !== undefined && left >= 0 ? small : { source: addressOf(path, beside), ...sizeOf(png) };
@@ -235,7 +236,7 @@ const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): P
 
 const listIn = async (path: string): Promise<ImagesFile | undefined> => {
   try {
-    return decodeImagesFile(await readFile(path, 'utf8'), path);
+    return decodeImagesFile(String(await readPlain(path)), path);
   } catch {
     return undefined;
   }

@@ -1,16 +1,18 @@
-import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import type * as v from 'valibot';
+import { inFile } from '../core/check.js';
 import { FailureError, failure, refusal } from '../core/errors.js';
-import { isFile } from '../core/files.js';
+import { isFile, readPlain } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import type { Plan } from '../experiment/plan.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
 import type { TeacherDiagnostics } from '../results/diagnose.js';
+import { diagnosticsFile, matrixFile } from '../results/files.js';
 import type { Matrix } from '../results/types.js';
 import { copyRecordAndLogs, recordIn } from '../run/stage-files.js';
 import { isThere, type StageFolder, type Store, stagesIn, writeWhole } from '../run/store.js';
-import type { PlanFile } from './plan-file.js';
+import { type PlanFile, planSchema } from './plan-file.js';
 
 /** The files of a run that a person reads. */
 export const matrixFiles = { json: 'matrix.json', csv: 'matrix.csv', md: 'matrix.md' } as const;
@@ -123,11 +125,12 @@ export const matrixPath = (run: string, command: string): Promise<string> =>
 export const runFolder = async (run: string, command: string): Promise<string> =>
   dirname(await fileOfRun(run, [matrixFiles.json, planName], command));
 
-/** Throws the failure of a file that a run did not leave like this. */
-const refuse = (what: string, path: string): never =>
-  refusal('usage')(what, path, 'Run the experiment again to make it anew.');
+const remedy = 'Run the experiment again to make it anew.';
 
-const parsed = (text: string, path: string): unknown => {
+/** Throws the failure of a file that a run did not leave like this. */
+const refuse = (what: string, path: string): never => refusal('usage')(what, path, remedy);
+
+const fromJson = (text: string, path: string): unknown => {
   try {
     return JSON.parse(text);
   } catch {
@@ -135,46 +138,35 @@ const parsed = (text: string, path: string): unknown => {
   }
 };
 
-/** Null stands for a number that is not finite, which JSON has not. */
-const withNumbers = (value: unknown): unknown => {
-  if (value === null) return Number.NaN;
-  if (Array.isArray(value)) return value.map(withNumbers);
-  if (typeof value !== 'object') return value;
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, withNumbers(each)]));
+/** What a file of a run holds. Throws a `FailureError` of kind `usage` that names the file and the field. */
+const decode = <Schema extends v.GenericSchema>(
+  schema: Schema,
+  text: string,
+  path: string,
+  what: string,
+): v.InferOutput<Schema> => {
+  const value = fromJson(text, path);
+  if ((value as { version?: unknown } | null)?.version !== 1)
+    return refuse(`the file is no ${what} of this version of undistill`, path);
+  return inFile(path, schema, value, remedy);
 };
-
-const lists = ['attacks', 'defenses', 'students', 'seeds', 'victims', 'cells', 'best', 'provenance'] as const;
 
 /** A matrix as a run left it. */
-export const decodeMatrix = (text: string, path: string): Matrix => {
-  const value = parsed(text, path) as Partial<Matrix>;
-  if (value?.version !== 1 || !Array.isArray(value.cells))
-    return refuse('the file is no matrix of this version of undistill', path);
-  const missing = lists.filter((name) => !Array.isArray(value[name]));
-  if (missing.length > 0) return refuse(`the matrix has no ${missing.join(', ')}`, path);
-  // What parameters leave open is null.
-  const { attacks, defenses } = value;
-  return { ...(withNumbers(value) as Matrix), attacks, defenses } as Matrix;
-};
+export const decodeMatrix = (text: string, path: string): Matrix => decode(matrixFile, text, path, 'matrix');
 
 /** The plan that a run left in its folder. */
 export const readPlan = async (folder: string): Promise<PlanFile> => {
   const path = join(folder, planName);
-  const text = await readFile(path, 'utf8').catch(() => refuse('there is no such file', path));
-  const value = parsed(text, path) as Partial<PlanFile>;
-  if (value?.version !== 1 || !Array.isArray(value.stages))
-    return refuse('the file is no plan of this version of undistill', path);
-  return value as PlanFile;
+  const text = await readPlain(path).catch(() => refuse('there is no such file', path));
+  return decode(planSchema, String(text), path, 'plan') as PlanFile;
 };
 
 /** What `undistill diagnose` found out about the teachers of a plan; undefined where it has not, or about other ones. */
 export const readDiagnostics = async (folder: string, plan: PlanFile): Promise<TeacherDiagnostics | undefined> => {
   const path = join(folder, diagnosticsFiles.folder, diagnosticsFiles.json);
-  const text = await readFile(path, 'utf8').catch(() => undefined);
+  const text = await readPlain(path).catch(() => undefined);
   if (text === undefined) return undefined;
-  const value = parsed(text, path) as Partial<TeacherDiagnostics>;
-  if (value?.version !== 1 || !Array.isArray(value.teachers) || !Array.isArray(value.stages))
-    return refuse('the file is no diagnosis of this version of undistill', path);
+  const found = decode(diagnosticsFile, String(text), path, 'diagnosis');
   const planned = new Set(plan.stages.map(({ id }) => id));
-  return value.stages.every((id) => planned.has(id)) ? (value as TeacherDiagnostics) : undefined;
+  return found.stages.every((id) => planned.has(id)) ? found : undefined;
 };

@@ -1,9 +1,10 @@
-import { readFile, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { extname, join, sep } from 'node:path';
 import { FailureError, failure, showFailure, toFailure } from '../core/errors.js';
+import { isFile, readPlain } from '../core/files.js';
 import { type Report, report } from '../report/html/report.js';
 import { shownWhole } from './paths.js';
 import { type RunReader, runReader } from './report-run.js';
@@ -75,8 +76,9 @@ const fileOf = async (folder: string, parts: readonly string[]): Promise<{ path:
   const isPicture = parts.length > 1 && parts[0] === imageFiles.folder && ['.png', '.gif'].includes(extname(last));
   if (type === undefined || !(isTable || isPicture)) throw new Refusal(404, 'There is no such file here.');
   const path = await realpath(join(folder, ...parts)).catch(() => undefined);
-  // A link may lead anywhere.
-  if (!path?.startsWith((await realpath(folder)) + sep)) throw new Refusal(404, 'There is no such file here.');
+  // A link may lead anywhere, and what has the name of a picture may be a folder or a pipe.
+  if (!path?.startsWith((await realpath(folder)) + sep) || !(await isFile(path)))
+    throw new Refusal(404, 'There is no such file here.');
   return { path, type };
 };
 
@@ -156,7 +158,7 @@ export const serve = async (folder: string, { port, host }: ServeOptions): Promi
       events.add(response);
     } else {
       const { path, type } = await fileOf(folder, parts);
-      send(type, await readFile(path));
+      send(type, await readPlain(path));
     }
   };
 

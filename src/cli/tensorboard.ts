@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { readPlain } from '../core/files.js';
 import { unique } from '../core/lists.js';
 import { counted } from '../core/text.js';
 import { jsonLines } from '../report/logs.js';
@@ -77,7 +78,7 @@ const imagesIn = async (folder: string): Promise<ReadonlyMap<string, readonly Ev
     const own = join(folder, dirname(list));
     const events: Event[] = [];
     const add = async (tag: string, step: number, path: string): Promise<void> => {
-      const png = await readFile(path).catch(() => undefined);
+      const png = await readPlain(path).catch(() => undefined);
       if (png === undefined) return;
       const wallTime = (await stat(path)).mtimeMs / 1000;
       events.push({ step, wallTime, images: { [tag]: png } });

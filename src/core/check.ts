@@ -67,6 +67,26 @@ export const parsed = <Schema extends v.GenericSchema>(
   throw refusal(owner, schema, issues.find(isUnknownName) ?? issues[0]);
 };
 
+/**
+ * What a schema makes of what a file holds. Throws a `FailureError` of kind `usage` that names the file and the field, and says
+ * what to do.
+ */
+export const inFile = <Schema extends v.GenericSchema>(
+  path: string,
+  schema: Schema,
+  value: unknown,
+  remedy: string,
+): v.InferOutput<Schema> => {
+  try {
+    return parsed(path, schema, value);
+  } catch (error) {
+    if (!(error instanceof FailureError)) throw error;
+    const { where } = error.failure;
+    const what = error.failure.what.replace(/ is undefined$/, ' is missing');
+    throw new FailureError(failure('usage', what, { where, remedy: `${error.failure.remedy ?? ''} ${remedy}`.trim() }));
+  }
+};
+
 /** Throws as `parsed` does for the first value that its schema refuses. */
 export const checked = <Field extends string>(
   owner: string,
@@ -112,18 +132,30 @@ const refusal = (owner: string, schema: v.GenericSchema, issue: v.BaseIssue<unkn
 const within = (schema: v.GenericSchema, [key, ...rest]: readonly string[]): v.GenericSchema => {
   if (key === undefined) return schema;
   const inside: unknown = required(schema);
-  const { entries, items, item } = inside as {
-    [of in 'entries' | 'items' | 'item']?: Readonly<Record<string, unknown>>;
+  const { entries, items, item, value } = inside as {
+    [of in 'entries' | 'items' | 'item' | 'value']?: Readonly<Record<string, unknown>>;
   };
-  const inner = entries?.[key] ?? items?.[key] ?? item;
+  const inner = entries?.[key] ?? items?.[key] ?? item ?? value;
   return isSchema(inner) ? within(inner, rest) : schema;
 };
 
-/** A value as a person would write it; a plugin or a function by its name. */
+/** Characters of a value that are shown. */
+const mostShown = 80;
+
+/** A value as a person would write it, as far as there is room; a plugin or a function by its name. */
 const shown = (value: unknown): string => {
+  const text = written(value);
+  return text.length > mostShown ? `${text.slice(0, mostShown)}…` : text;
+};
+
+const written = (value: unknown): string => {
   if (typeof value === 'function') return `the function ${value.name}`;
-  if (typeof value === 'object' && value !== null && 'name' in value) return String(value.name);
-  return typeof value === 'string' || (typeof value === 'object' && value !== null)
-    ? JSON.stringify(value)
-    : String(value);
+  if (typeof value !== 'string' && (typeof value !== 'object' || value === null)) return String(value);
+  if (typeof value === 'object' && 'name' in value && typeof value.name === 'string') return value.name;
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    // It holds itself, or something that JSON has not.
+    return Array.isArray(value) ? 'a list' : 'a record';
+  }
 };

@@ -23,13 +23,16 @@ export const jsonLines = (text: string, revive?: (name: string, value: unknown) 
     }
   });
 
+/** A later epoch is none of a training, and charts would have room for all before it. */
+const mostEpochs = 1e6;
+
 const epochOf = (value: unknown): readonly Epoch[] => {
   const { epoch, metrics, validation } = (value ?? {}) as Partial<Epoch>;
-  if (typeof epoch !== 'number') return [];
+  if (!Number.isInteger(epoch) || (epoch as number) < 0 || (epoch as number) > mostEpochs) return [];
   const numbers = Object.entries(metrics ?? {}).filter(([, number]) => typeof number === 'number');
   return [
     {
-      epoch,
+      epoch: epoch as number,
       metrics: Object.fromEntries(numbers),
       ...(typeof validation === 'number' ? { validation } : {}),
     },

@@ -1,5 +1,7 @@
-import { cp, readdir, readFile } from 'node:fs/promises';
+import { cp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
+import { readPlain } from '../core/files.js';
 import { files } from './outputs.js';
 import type { StageRecord } from './record.js';
 import { guarded } from './store.js';
@@ -25,10 +27,21 @@ const fitOf = (file: string): string | undefined => {
   return found === null ? undefined : (found[1] ?? '');
 };
 
+/** What is needed of a record, which may be of another version, or edited. */
+const recordFile = v.looseObject({
+  seconds: v.number(),
+  parts: v.exactOptional(v.record(v.string(), v.unknown())),
+  provenance: v.looseObject({ finished: v.string() }),
+  failure: v.exactOptional(v.looseObject({ what: v.string() })),
+});
+
 /** A stage's record; undefined where there is none that can be read: the stage is not finished. */
 export const recordIn = async (folder: string): Promise<StageRecord | undefined> => {
   try {
-    return JSON.parse(await readFile(join(folder, files.record), 'utf8'));
+    return v.parse(
+      recordFile,
+      JSON.parse(String(await readPlain(join(folder, files.record)))),
+    ) as unknown as StageRecord;
   } catch {
     return undefined;
   }
@@ -41,7 +54,7 @@ export const logsIn = async (folder: string): Promise<readonly StageLog[]> => {
     fits.map(async (fit) => ({
       fit,
       // A stage that is finished just now is somewhere else.
-      text: await readFile(join(folder, logFile(fit)), 'utf8').catch(() => ''),
+      text: await readPlain(join(folder, logFile(fit))).then(String, () => ''),
     })),
   );
 };

@@ -146,6 +146,12 @@ export default experiment({
 /** The matrix.json of a run in which nothing was planned. */
 export const emptyMatrix = JSON.stringify({
   version: 1,
+  experiment: 'empty',
+  about: '',
+  data: { name: '', fingerprint: '', fraction: 1, validation: 0 },
+  report: 'test',
+  select: 'last',
+  teacher: '',
   attacks: [],
   defenses: [],
   students: [],

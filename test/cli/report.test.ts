@@ -53,6 +53,8 @@ const plan = {
   code: {},
 };
 
+const record = JSON.stringify({ seconds: 1, parts: {}, provenance: { finished: '2026-01-01' } });
+
 const line = (epoch: number): string => `${JSON.stringify({ epoch, metrics: { loss: 1 / (epoch + 1) } })}\n`;
 
 /** Writes files below the project's folder. */
@@ -72,11 +74,11 @@ const finished = async (name: string): Promise<string> => {
     [`runs/${name}/matrix.csv`]: '',
     [`runs/${name}/plan.json`]: JSON.stringify(plan),
     [`runs/${name}/stages/seed-0/teacher/metrics.jsonl`]: line(0),
-    [`runs/${name}/stages/seed-0/teacher/record.json`]: '{}',
+    [`runs/${name}/stages/seed-0/teacher/record.json`]: record,
     [`runs/${name}/stages/seed-0/none/small/kd/metrics.jsonl`]: line(0) + line(1),
     [`runs/${name}/stages/seed-0/none/small/kd/metrics-images-10.jsonl`]: line(0),
     [`runs/${name}/stages/seed-0/none/small/kd/metrics-images-9.jsonl`]: line(0),
-    [`runs/${name}/stages/seed-0/none/small/kd/record.json`]: '{}',
+    [`runs/${name}/stages/seed-0/none/small/kd/record.json`]: record,
     [`runs/${name}/${cellFolder}/images.json`]: JSON.stringify(list(['a b.png', 'large.png', 'gone.png', 'no.png'])),
     [`runs/${name}/${cellFolder}/a b.png`]: picture(4),
     [`runs/${name}/${cellFolder}/large.png`]: picture(200),
@@ -229,7 +231,7 @@ describe('undistill report', () => {
     await write({ 'runs/damaged/matrix.json': JSON.stringify(lacking) });
     expect(await refused(join(at.folder, 'runs/damaged'))).toMatchObject({
       kind: 'usage',
-      what: 'the matrix has no victims, best',
+      what: 'victims is missing',
     });
     await write({ 'notes.txt': 'mine' });
     expect(await refused(join(at.folder, 'notes.txt'))).toMatchObject({ kind: 'usage' });

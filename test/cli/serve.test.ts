@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { type IncomingHttpHeaders, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -166,7 +167,8 @@ describe('undistill serve', () => {
     const plan = {
       version: 1,
       experiment: 'half',
-      stages: [{ id: 'a', label: 'seed-0/teacher', kind: 'teacher', inputs: {} }],
+      stages: [{ id: 'a', label: 'seed-0/teacher', kind: 'teacher', inputs: {}, parts: {} }],
+      code: {},
     };
     await writeFile(join(half, 'plan.json'), JSON.stringify({ ...plan, cells: [] }));
     const other = await serve(half, { port: 0, host: '127.0.0.1' });
@@ -203,5 +205,35 @@ describe('undistill serve', () => {
     expect(status).toBe(200);
     expect(ran.code).toBe(0);
     expect(ran.out).toBe(`${run}: ${/http:\S+/.exec(ran.out)?.[0]} (Ctrl-C ends it)\n`);
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('what is called a picture and is none', () => {
+  it('is neither waited for nor shown', async () => {
+    const odd = join(root, 'runs', 'odd');
+    const cell = join(odd, 'images', 'none', 'kd', 'small', 'seed-0');
+    await mkdir(join(cell, 'folder.png'), { recursive: true });
+    execFileSync('mkfifo', [join(cell, 'pipe.png'), join(odd, 'matrix.csv'), join(cell, 'compare.png')]);
+    await writeFile(join(odd, 'matrix.json'), matrixOf('odd'));
+    const image = { label: 0, teacher: [1], verifier: [1] };
+    const images = ['pipe.png', 'folder.png'].map((file) => ({ file, ...image }));
+    const list = { version: 1, attack: 'kd', defense: 'none', student: 'small', seed: '0', classes: ['cat'] };
+    const rest = { shape: { height: 2, width: 2, channels: 3 }, count: 2, images, diagnostics: [] };
+    await writeFile(join(cell, 'images.json'), JSON.stringify({ ...list, ...rest }));
+    const stage = join(odd, 'stages', 'seed-0', 'teacher');
+    await mkdir(stage, { recursive: true });
+    execFileSync('mkfifo', [join(stage, 'metrics.jsonl'), join(stage, 'record.json'), join(odd, 'plan.json')]);
+    const other = await serve(odd, { port: 0, host: '127.0.0.1' });
+    const at = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+    const asked = (path: string) => fetch(`${at}${path}`, { signal: AbortSignal.timeout(10_000) });
+    try {
+      for (const path of ['pipe.png', 'folder.png', 'compare.png'])
+        expect((await asked(`/images/none/kd/small/seed-0/${path}`)).status).toBe(404);
+      expect((await asked('/matrix.csv')).status).toBe(404);
+      expect(await (await asked('/')).text()).toContain('<h1><bdi>odd</bdi></h1>');
+    } finally {
+      other.close();
+      other.closeAllConnections();
+    }
   });
 });

@@ -490,33 +490,36 @@ test('names are text in an SVG, whatever is in them', async () => {
   expect(svg).not.toMatch(/[^\P{Cc}\n]|\p{Surrogate}/u);
 });
 
-test.each(['constructor', 'toString', '__proto__', 'hasOwnProperty', 'if'])('%s is a name like any other', async (name) => {
-  const renamed = (was: string): Matrix => JSON.parse(JSON.stringify(example).replaceAll(`"${was}"`, `"${name}"`));
-  for (const was of ['kd', 'none', 'nasty', 'small', 'scratch']) {
-    const of = renamed(was);
-    const logs = ['teacher', 'steal'].map((kind) => ({
-      stage: kind === 'teacher' ? `seed-0/${name}` : `seed-0/${name}/${name}`,
-      kind,
-      epochs: [0, 1].map((epoch) => ({ epoch, metrics: { accuracy: epoch / 2 } })),
-    }));
-    const charts = chartsOf(of, logs);
-    expect(charts.map((chart) => chart.name)).toEqual(chartsOf(example, logs).map((chart) => chart.name));
-    for (const chart of charts) expect(await svgOf(chart)).toContain('<svg');
-    const [map] = charts;
-    expect(csvOf(map as Chart)).toContain(`${name},`);
-    expect(csvOf(map as Chart)).not.toContain('\u00a0');
-    if (was === 'small') continue;
-    // The axes have their names in the matrix's order.
-    const svg = await svgOf(map as Chart);
-    const said = [...svg.matchAll(/>([^<>]+)<\/text>/g)].map(([, text = '']) => text.trim());
-    for (const labels of [of.attacks, of.defenses].map((all) => all.map(({ label }) => label)))
-      expect(said.filter((text) => labels.includes(text)).filter((text, i, all) => all.indexOf(text) === i)).toEqual(
-        expect.arrayContaining([...labels]),
-      );
-    const places = of.defenses.map(({ label }) => said.indexOf(label));
-    expect(places).toEqual([...places].sort((a, b) => a - b));
-  }
-});
+test.each(['constructor', 'toString', '__proto__', 'hasOwnProperty', 'if'])(
+  '%s is a name like any other',
+  async (name) => {
+    const renamed = (was: string): Matrix => JSON.parse(JSON.stringify(example).replaceAll(`"${was}"`, `"${name}"`));
+    for (const was of ['kd', 'none', 'nasty', 'small', 'scratch']) {
+      const of = renamed(was);
+      const logs = ['teacher', 'steal'].map((kind) => ({
+        stage: kind === 'teacher' ? `seed-0/${name}` : `seed-0/${name}/${name}`,
+        kind,
+        epochs: [0, 1].map((epoch) => ({ epoch, metrics: { accuracy: epoch / 2 } })),
+      }));
+      const charts = chartsOf(of, logs);
+      expect(charts.map((chart) => chart.name)).toEqual(chartsOf(example, logs).map((chart) => chart.name));
+      for (const chart of charts) expect(await svgOf(chart)).toContain('<svg');
+      const [map] = charts;
+      expect(csvOf(map as Chart)).toContain(`${name},`);
+      expect(csvOf(map as Chart)).not.toContain('\u00a0');
+      if (was === 'small') continue;
+      // The axes have their names in the matrix's order.
+      const svg = await svgOf(map as Chart);
+      const said = [...svg.matchAll(/>([^<>]+)<\/text>/g)].map(([, text = '']) => text.trim());
+      for (const labels of [of.attacks, of.defenses].map((all) => all.map(({ label }) => label)))
+        expect(said.filter((text) => labels.includes(text)).filter((text, i, all) => all.indexOf(text) === i)).toEqual(
+          expect.arrayContaining([...labels]),
+        );
+      const places = of.defenses.map(({ label }) => said.indexOf(label));
+      expect(places).toEqual([...places].sort((a, b) => a - b));
+    }
+  },
+);
 
 test('the data of a chart are RFC 4180: quotes doubled, lines ended by CR and LF, nothing where there is nothing', () => {
   const [chart] = heatMap(hostileMatrix());

@@ -114,7 +114,7 @@ const writeRun = async (name: string): Promise<string> => {
           `${JSON.stringify({ epoch, metrics: { loss: 1 / (epoch + 1), accuracy: epoch / 3 }, validation: epoch / 4 })}\n`,
       )
       .join(''),
-    'stages/seed-0/none/small/kd/record.json': '{}',
+    'stages/seed-0/none/small/kd/record.json': JSON.stringify({ seconds: 1, provenance: { finished: '2026-01-01' } }),
     [`${cell}/images.json`]: JSON.stringify({
       version: 1,
       attack: 'kd',

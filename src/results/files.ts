@@ -1,0 +1,286 @@
+import * as v from 'valibot';
+import { text } from '../core/check.js';
+import { betters, units } from '../metrics/quantity.js';
+import type { Divergence, Measures, Provenance } from '../run/record.js';
+import type { TeacherDiagnostics } from './diagnose.js';
+import type { Spread } from './spread.js';
+import type {
+  BestAttack,
+  Cell,
+  Matrix,
+  MetricSummary,
+  Reproduced,
+  ReproducedEffect,
+  Score,
+  SeedResult,
+  VictimSummary,
+} from './types.js';
+
+/*
+ * What the files of a run hold, for those who read them: a run may be somebody else's, or have been edited. A file of a later
+ * version may have more fields.
+ */
+
+/** A value of a type, out of anything. The compiler holds the schema to the type. */
+type Of<Value> = v.GenericSchema<unknown, Value>;
+
+/** JSON has null for a number that is not finite. */
+const number = v.pipe(
+  v.nullable(v.number()),
+  v.transform((value) => value ?? Number.NaN),
+  v.title('a number, or null for one that is not finite'),
+);
+
+const flag = v.pipe(v.boolean(), v.title('true or false'));
+const maybe = v.exactOptional;
+const texts = v.pipe(v.array(text), v.title('a list of texts'));
+const list = <Item extends v.GenericSchema>(item: Item) => v.pipe(v.array(item), v.title('a list'));
+const record = <Fields extends v.ObjectEntries>(fields: Fields) => v.pipe(v.looseObject(fields), v.title('a record'));
+const oneOf = <const Words extends readonly string[]>(...words: Words) =>
+  v.pipe(v.picklist(words), v.title(words.join(' or ')));
+
+const spread: Of<Spread> = record({
+  mean: number,
+  sd: maybe(number),
+  interval: maybe(v.pipe(v.strictTuple([number, number]), v.title('two numbers'))),
+  count: number,
+});
+
+const byName = <Value extends v.GenericSchema>(value: Value) =>
+  v.pipe(v.record(v.string(), value), v.title('a record'));
+
+const measures: Of<Measures> = record({
+  images: number,
+  last: number,
+  best: maybe(number),
+  metrics: byName(number),
+});
+
+const seedResult: Of<SeedResult> = record({
+  seed: text,
+  status: oneOf('done', 'failed', 'skipped', 'not run', 'n/a'),
+  reason: maybe(text),
+  student: maybe(measures),
+  teacherAccuracy: maybe(number),
+  toBaseline: maybe(number),
+  toLabelSmoothing: maybe(number),
+  toUndefended: maybe(number),
+  queries: maybe(number),
+  forward: maybe(number),
+  backward: maybe(number),
+  budget: maybe(number),
+  answers: maybe(record({ l1: number, kl: number, changed: number })),
+  seconds: maybe(number),
+  stepsPerSecond: maybe(number),
+  trainImages: maybe(number),
+  warnings: texts,
+});
+
+const cell: Of<Cell> = record({
+  attack: text,
+  defense: text,
+  student: text,
+  status: oneOf('done', 'n/a', 'failed', 'not run'),
+  reason: maybe(text),
+  seeds: list(seedResult),
+  accuracy: maybe(spread),
+  toBaseline: maybe(spread),
+  toLabelSmoothing: maybe(spread),
+  toUndefended: maybe(spread),
+  metrics: byName(spread),
+  queries: maybe(spread),
+  forward: maybe(spread),
+  backward: maybe(spread),
+  published: maybe(number),
+});
+
+const divergence: Of<Divergence> = record({ kl: number, normal: maybe(number) });
+
+const victim: Of<VictimSummary> = record({
+  defense: text,
+  exposes: text,
+  accuracy: maybe(spread),
+  toUndefended: maybe(spread),
+  metrics: maybe(byName(spread)),
+  published: maybe(number),
+  seeds: list(
+    record({
+      seed: text,
+      reason: maybe(text),
+      measures: maybe(measures),
+      divergence: maybe(divergence),
+      queries: maybe(number),
+      seconds: maybe(number),
+      warnings: texts,
+    }),
+  ),
+});
+
+const metric: Of<MetricSummary> = record({
+  name: text,
+  title: maybe(text),
+  unit: oneOf(...units),
+  better: oneOf(...betters),
+  describe: text,
+  only: maybe(oneOf('student', 'victim')),
+});
+
+const best: Of<BestAttack> = record({ defense: text, student: text, attack: text, accuracy: spread });
+
+const score: Of<Score> = record({
+  defense: text,
+  student: text,
+  attack: text,
+  harm: maybe(spread),
+  teacherCost: maybe(spread),
+  toLabelSmoothing: maybe(spread),
+  undistillable: maybe(flag),
+  verdict: text,
+});
+
+const reproduced: Of<Reproduced> = record({
+  what: text,
+  paper: number,
+  ours: maybe(spread),
+  difference: maybe(number),
+  tolerance: number,
+  verdict: oneOf('within', 'outside', 'not run'),
+});
+
+const effect: Of<ReproducedEffect> = record({
+  what: text,
+  paper: number,
+  ours: maybe(spread),
+  difference: maybe(number),
+  direction: maybe(oneOf('same', 'opposite')),
+});
+
+const provenance: Of<Provenance> = record({
+  undistill: text,
+  engine: text,
+  engineVersion: text,
+  threads: number,
+  gpus: texts,
+  node: text,
+  platform: text,
+  processor: maybe(text),
+  git: maybe(record({ commit: text, dirty: flag })),
+  finished: text,
+});
+
+/** What parameters leave open is null. */
+const params = v.pipe(v.unknown(), v.title('parameters'));
+
+/** A matrix.json. */
+export const matrixFile: Of<Matrix> = record({
+  version: v.literal(1),
+  experiment: text,
+  about: text,
+  data: record({ name: text, fingerprint: text, fraction: number, validation: number }),
+  report: oneOf('test', 'validation'),
+  select: oneOf('last', 'best'),
+  teacher: text,
+  attacks: list(
+    record({
+      label: text,
+      name: maybe(text),
+      role: maybe(oneOf('attack', 'honest', 'reference')),
+      needs: text,
+      owns: text,
+      baseline: maybe(text),
+      params,
+    }),
+  ),
+  defenses: list(record({ label: text, name: maybe(text), role: maybe(oneOf('identity')), exposes: text, params })),
+  budget: maybe(number),
+  students: texts,
+  seeds: texts,
+  metrics: maybe(list(metric)),
+  victims: list(victim),
+  cells: list(cell),
+  best: list(best),
+  scores: maybe(list(score)),
+  reproduction: maybe(list(reproduced)),
+  effects: maybe(list(effect)),
+  reduced: maybe(text),
+  published: maybe(text),
+  provenance: list(provenance),
+});
+
+const numbers = v.pipe(v.array(number), v.title('a list of numbers'));
+
+/** A diagnostics.json. */
+export const diagnosticsFile: Of<TeacherDiagnostics> = record({
+  version: v.literal(1),
+  experiment: text,
+  data: text,
+  report: oneOf('test', 'validation'),
+  images: number,
+  classes: texts,
+  peakThreshold: number,
+  teachers: list(
+    record({
+      defense: text,
+      others: texts,
+      seeds: list(
+        record({
+          seed: text,
+          accuracy: number,
+          calibrationError: number,
+          logitMargin: number,
+          answers: list(
+            record({
+              temperature: number,
+              entropy: number,
+              peaks: number,
+              margin: number,
+              klFromNormal: maybe(number),
+            }),
+          ),
+        }),
+      ),
+      accuracy: spread,
+      calibrationError: spread,
+      logitMargin: spread,
+      answers: list(
+        record({ temperature: number, entropy: spread, peaks: spread, margin: spread, klFromNormal: maybe(spread) }),
+      ),
+    }),
+  ),
+  stages: texts,
+  missing: list(record({ defense: text, seed: text })),
+  responses: maybe(
+    record({
+      seed: text,
+      temperature: number,
+      images: list(
+        record({
+          image: number,
+          label: number,
+          answers: list(record({ defense: text, logits: numbers, probabilities: numbers, softened: numbers })),
+        }),
+      ),
+    }),
+  ),
+  maps: maybe(
+    v.pipe(
+      record({
+        seed: text,
+        perplexity: number,
+        images: list(record({ image: number, label: number })),
+        maps: list(
+          record({
+            defense: text,
+            of: oneOf('logits', 'features'),
+            divergence: number,
+            points: list(v.pipe(v.strictTuple([number, number]), v.title('two numbers'))),
+          }),
+        ),
+      }),
+      v.check(
+        ({ images, maps }) => maps.every(({ points }) => points.length === images.length),
+        'the images of a map have not one point each',
+      ),
+    ),
+  ),
+});
