@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { orThrow, refusal } from '../core/errors.js';
+import { refusal } from '../core/errors.js';
+import { load } from '../data/dataset.js';
 import { foldersOf, type Located } from '../harness/session.js';
 import { diagnosticsCsv, diagnosticsMarkdown } from '../report/diagnostics.js';
 import { diagnoseTeachers } from '../results/diagnose.js';
@@ -45,7 +46,7 @@ export const diagnoseCommand = async (
   if (matrix.experiment !== experiment.name)
     refuse(`it is a run of ${matrix.experiment}, and not of ${experiment.name}`, shown(folder));
   await readyEngine(out, { threads });
-  const data = await orThrow(experiment.data.load({}));
+  const data = await load(experiment.data);
   if (data.fingerprint !== matrix.data.fingerprint) refuse('the data are others than those of the run', data.name);
   const altered = (id: string, file: string) => warn(out, `${id}: ${file} was altered on disk`);
   const found = await diagnoseTeachers({

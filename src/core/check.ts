@@ -30,6 +30,9 @@ export const wholeBetween = (low: number, high: number): v.GenericSchema<number>
 /** True or false. */
 export const yesOrNo = v.pipe(v.boolean(), v.title('true or false'));
 
+/** A function, of whatever it takes and gives. */
+export const aFunction = v.pipe(v.function(), v.title('a function'));
+
 export const text = v.pipe(v.string(), v.title('a text'));
 
 /** One of several numbers or words. */
@@ -143,7 +146,7 @@ const within = (schema: v.GenericSchema, [key, ...rest]: readonly string[]): v.G
 const mostShown = 80;
 
 /** A value as a person would write it, as far as there is room; a plugin or a function by its name. */
-const shown = (value: unknown): string => {
+export const shown = (value: unknown): string => {
   const text = written(value);
   return text.length > mostShown ? `${text.slice(0, mostShown)}…` : text;
 };

@@ -70,6 +70,12 @@ export interface Identity<Plugin> {
   readonly scaled?: (factor: number) => Plugin;
 }
 
+/** Whether a value holds itself somewhere. */
+const holdsItself = (value: unknown, around: readonly unknown[] = []): boolean => {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return false;
+  return around.includes(value) || Object.values(value).some((each) => holdsItself(each, [...around, value]));
+};
+
 const named = v.pipe(v.string(), v.trim(), v.nonEmpty(), v.title('a name'));
 
 /** What every plugin is, written by hand or declared. */
@@ -77,6 +83,7 @@ export const anyPlugin = v.looseObject({
   name: named,
   params: v.pipe(
     v.record(v.string(), v.unknown()),
+    v.check((params) => !holdsItself(params), 'it holds itself'),
     v.title('a record of all that distinguishes two uses of it: params: { … }'),
   ),
   source: v.pipe(

@@ -1,13 +1,27 @@
 import * as E from 'fp-ts/lib/Either.js';
+import * as v from 'valibot';
 import type { AnyAttack, Attack, Ownership, Role } from '../attacks/attack.js';
-import { belowOne, checked, choice, nothingElse, parsed, share, text, wholeAtLeast } from '../core/check.js';
+import {
+  aFunction,
+  belowOne,
+  checked,
+  choice,
+  nothingElse,
+  parsed,
+  share,
+  shown,
+  text,
+  wholeAtLeast,
+  yesOrNo,
+} from '../core/check.js';
 import { FailureError, failure, type Refusal, type Result, refusal, toFailure } from '../core/errors.js';
 import { anyPlugin } from '../core/plugin.js';
 import { percentage } from '../core/text.js';
-import type { DatasetPlugin } from '../data/dataset.js';
+import { anyDataset, type DatasetPlugin } from '../data/dataset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
 import { metrics as builtIn, type Metric, otherColumns } from '../metrics/metric.js';
 import { betters, units } from '../metrics/quantity.js';
+import { anyNetwork } from '../models/define.js';
 import { type Access, type Answers, type AtLeast, isBlackBox, rank } from '../train/oracle.js';
 import { anyRecipe, isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
 import { labelsOf, samePlugin } from './labels.js';
@@ -78,7 +92,6 @@ export interface ExperimentSpec<
 
 /** An experiment with its defaults filled in and its labels made. */
 export interface Experiment {
-  readonly _tag: 'Experiment';
   readonly name: string;
   readonly about: string;
   readonly data: DatasetPlugin;
@@ -136,7 +149,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
   } = spec as ExperimentSpec;
   nothingElse('experiment', unknown);
   if (typeof name !== 'string' || !/^\w[\w.-]*$/.test(name)) {
-    refuse(`${JSON.stringify(name)} cannot be the name of a folder`, 'name', 'Use letters, digits, dots and dashes.');
+    refuse(`${shown(name)} cannot be the name of a folder`, 'name', 'Use letters, digits, dots and dashes.');
   }
   checked(
     'experiment',
@@ -158,8 +171,9 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
   if (budget !== undefined) checked('experiment', { budget: wholeAtLeast(1) }, { budget });
   if (reduced !== undefined && typeof reduced !== 'string')
     refuse('it is no text', 'reduced', 'Say in what the setting is reduced.');
+  checked('experiment', { about: text }, { about });
   if (typeof data?.load !== 'function') refuse('this is no data set', 'data', 'Give one, such as mnist().');
-  checkPlugin('data', data);
+  checkData('data', data);
   for (const [field, list] of Object.entries({
     students: given,
     defenses: columns,
@@ -170,6 +184,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       refuse('there are none', field, `Give at least one of the ${field}.`);
   }
   checkMetrics(metrics);
+  if (!Array.isArray(pairs as unknown) || pairs.some((each) => typeof each !== 'object' || each === null))
+    refuse('it is no list of pairs', 'pairs', 'Give a list: [pair(attack, defense)].');
   const attacks = together(
     rows,
     pairs.map(({ attack }) => attack),
@@ -183,7 +199,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
   checkTeacher(teacher, given, defenses);
   const students = given.map((student) => (student === 'self' ? retrainable(teacher) : student));
   students.forEach((student, i) => {
-    checkLearner(`students: ${student?.network?.name ?? `number ${i + 1}`}`, student);
+    const name: unknown = student?.network?.name;
+    checkLearner(`students: ${typeof name === 'string' ? name : `number ${i + 1}`}`, student);
   });
   for (const { attack, defense } of pairs) {
     if (rank[defense.exposes] < rank[attack.needs]) {
@@ -231,8 +248,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
   }
   const seedLabels = seeds.map(({ victim, student }) => (victim === student ? `${victim}` : `${victim}-${student}`));
   if (new Set(seedLabels).size < seedLabels.length) refuse('a seed comes twice', 'seeds', 'Give each seed once.');
-  return {
-    _tag: 'Experiment',
+  const made: Experiment = {
     name,
     about,
     data,
@@ -253,7 +269,12 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     ...(published === undefined ? {} : { published }),
     ...reducedTo(reduced, fraction === 1 ? undefined : `${percentage(fraction)} of the training images`),
   };
+  checkedOnes.add(made);
+  return made;
 };
+
+/** What `experiment` made, and so has looked at. */
+const checkedOnes = new WeakSet<object>();
 
 /** The reasons for which a setting is reduced, as a field of an experiment; no field where there are none. */
 export const reducedTo = (...reasons: readonly (string | undefined)[]): Pick<Experiment, 'reduced'> => {
@@ -271,6 +292,8 @@ const together = <T extends AnyAttack | Defense>(
   all.forEach(check);
   return all.filter((one, i) => i < grid.length || i === all.findIndex((each) => samePlugin(each, one)));
 };
+
+const maybe = v.optional;
 
 // Experiment files run without a type check, so that what the types say is looked at here as well.
 
@@ -315,7 +338,14 @@ const checkTeacher = (
 const checkRecipe = (where: string, recipe: Recipe): void => {
   parsed(where, anyRecipe, recipe);
   checkPlugin(`${where}: optimizer`, recipe.optimizer);
+  checked(`${where}: optimizer`, { init: aFunction }, recipe.optimizer as { init: unknown });
   checkPlugin(`${where}: schedule`, recipe.schedule);
+  checked(`${where}: schedule`, { scaled: maybe(aFunction) }, recipe.schedule as { scaled: unknown });
+};
+
+const checkData = (where: string, data: unknown): void => {
+  checkPlugin(where, data);
+  checked(where, { from: maybe(aFunction) }, data as { from: unknown });
 };
 
 /** What all plugins say of themselves. */
@@ -329,13 +359,45 @@ const roles: Readonly<Record<Role, string>> = {
   reference: 'a reference',
 };
 
-const checkAttack = (attack: AnyAttack, i: number): void => {
-  if (typeof attack?.steal !== 'function' || !Object.hasOwn(rank, attack.needs))
+const isAttack = (attack: unknown): attack is AnyAttack =>
+  typeof (attack as AnyAttack | undefined)?.steal === 'function' && hasOwn(rank, (attack as AnyAttack).needs);
+
+/** Whether a value is one of a record's names. */
+const hasOwn = (of: object, name: unknown): boolean => typeof name === 'string' && Object.hasOwn(of, name);
+
+/** An attack's fields beside those that every plugin has. */
+const attackFields = {
+  data: v.pipe(
+    v.variant('kind', [
+      v.looseObject({ kind: v.literal('none') }),
+      v.looseObject({ kind: v.literal('other'), images: anyDataset, labelled: maybe(yesOrNo) }),
+      v.looseObject({
+        kind: choice('unlabelled', 'labelled') as v.PicklistSchema<['unlabelled', 'labelled'], undefined>,
+        fraction: share,
+        how: choice('stratified', 'shuffled'),
+      }),
+    ]),
+    v.title('labelled, unlabelled, or another ownership'),
+  ),
+  role: maybe(choice(...Object.keys(roles))),
+  baseline: maybe(v.pipe(v.custom<AnyAttack>(isAttack), v.title('an attack, such as scratch()'))),
+  synthesises: maybe(yesOrNo),
+  pool: maybe(
+    v.pipe(v.looseObject({ params: v.record(v.string(), v.unknown()), make: aFunction }), v.title('{ params, make }')),
+  ),
+  refuses: maybe(aFunction),
+  scaled: maybe(aFunction),
+};
+
+export const checkAttack = (attack: AnyAttack, i: number): void => {
+  if (!isAttack(attack))
     refuse(`number ${i + 1} is no attack`, 'attacks', 'Give a value such as kd(), with its brackets.');
   checkPlugin(`attacks: number ${i + 1}`, attack);
   const { name, needs, role = 'attack', baseline } = attack;
   const where = `attacks: ${name}`;
-  checked(where, { role: choice(...Object.keys(roles)) }, { role });
+  checked(where, attackFields, attack as never);
+  if (attack.data.kind === 'other') checkData(`${where}: images`, attack.data.images);
+  if (baseline !== undefined) checkAttack(baseline, i);
   if ((role === 'attack') === (needs === 'none'))
     refuse(
       `it says that it is ${roles[role]}, and needs ${needs}`,
@@ -350,10 +412,32 @@ const checkAttack = (attack: AnyAttack, i: number): void => {
     refuse(`it needs ${needs}, asks no queries, and has a budget of them`, where, 'Take the budget out.');
 };
 
-const checkDefense = (defense: Defense, i: number): void => {
-  if (typeof defense !== 'object' || defense === null || !Object.hasOwn(rank, defense.exposes))
+const isDefense = (defense: unknown): defense is Defense =>
+  typeof defense === 'object' && defense !== null && hasOwn(rank, (defense as Defense).exposes);
+
+/** A defence's fields beside those that every plugin has, and the answers, which have rules of their own. */
+const defenseFields = {
+  parts: maybe(v.pipe(v.array(v.custom<Defense>(isDefense)), v.minLength(1), v.title('a list of defences'))),
+  adversary: maybe(anyNetwork),
+  outliers: maybe(anyDataset),
+  protect: maybe(aFunction),
+  prepare: maybe(aFunction),
+  answers: maybe(v.pipe(v.looseObject({}), v.title('{ kind, answer }'))),
+  preserves: maybe(choice('label')),
+  scaled: maybe(aFunction),
+};
+
+export const checkDefense = (defense: Defense, i: number): void => {
+  if (!isDefense(defense))
     refuse(`number ${i + 1} is no defence`, 'defenses', 'Give a value such as nasty(), with its brackets.');
-  for (const part of [defense, ...partsOf(defense)]) checkPlugin(`defenses: number ${i + 1}`, part);
+  const place = `defenses: number ${i + 1}`;
+  checked(place, defenseFields, defense as never);
+  for (const part of [defense, ...partsOf(defense)]) {
+    checkPlugin(place, part);
+    checked(place, defenseFields, part as never);
+    if (part.adversary !== undefined) checkPlugin(`${place}: adversary`, part.adversary);
+    if (part.outliers !== undefined) checkData(`${place}: outliers`, part.outliers);
+  }
   if (defense.role !== undefined) {
     const where = `defenses: ${defense.name}`;
     checked(where, { role: choice('identity') }, { role: defense.role });
@@ -421,8 +505,9 @@ const checkMetrics = (own: readonly Metric[]): void => {
 export const undefendedOf = ({ defenses }: Pick<Experiment, 'defenses'>): string | undefined =>
   defenses.find(({ defense }) => defense.role === 'identity')?.label;
 
+/** Whether `experiment` made a value. One made by hand, or a copy with other fields, nobody has looked at. */
 export const isExperiment = (value: unknown): value is Experiment =>
-  typeof value === 'object' && value !== null && (value as { _tag?: unknown })._tag === 'Experiment';
+  typeof value === 'object' && value !== null && checkedOnes.has(value);
 
 /** The same experiment with some of its seeds, another data path. */
 export const withSeeds = (of: Experiment, labels: readonly string[]): Result<Experiment> => {

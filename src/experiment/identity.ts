@@ -39,22 +39,25 @@ const isPlugin = (value: object): value is Plugin => 'name' in value && 'params'
  * Throws a `FailureError` of kind `experiment` for what JSON cannot tell apart: functions among parameters, maps, typed
  * arrays.
  */
-export const canonical = (value: unknown, code: Code, field = 'params'): Json => jsonOf(value, code, field, false);
+export const canonical = (value: unknown, code: Code, field = 'params'): Json => jsonOf(value, code, field, false, []);
 
-const jsonOf = (value: unknown, code: Code, field: string, mayCall: boolean): Json => {
+/** @param around the lists and records that it is in */
+const jsonOf = (value: unknown, code: Code, field: string, mayCall: boolean, around: readonly unknown[]): Json => {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return value;
   // JSON has no NaN or infinity.
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
-  if (Array.isArray(value)) return value.map((each) => jsonOf(each, code, field, mayCall));
   if (typeof value === 'function' && mayCall) return functionOf(value, code);
-  if (typeof value !== 'object') return refuse(field);
+  // What holds itself is no JSON either.
+  if (typeof value !== 'object' || around.includes(value)) return refuse(field);
+  const within = [...around, value];
+  if (Array.isArray(value)) return value.map((each) => jsonOf(each, code, field, mayCall, within));
   if (isPlugin(value)) {
     const { name, params, source } = value;
     const module = typeof source === 'string' ? { source: code.modules.get(source)?.hash ?? null } : {};
-    return { name, params: canonical(params, code), ...module, ...ownPart(value, code) };
+    return { name, params: canonical(params, code), ...module, ...ownPart(value, code, within) };
   }
   if (!isRecord(value)) return refuse(field);
-  return Object.fromEntries(sorted(value).map(([name, each]) => [name, jsonOf(each, code, name, mayCall)]));
+  return Object.fromEntries(sorted(value).map(([name, each]) => [name, jsonOf(each, code, name, mayCall, within)]));
 };
 
 /** A function by its text, and by the plugin that it was made for, whose parameters it knows. */
@@ -64,12 +67,12 @@ const functionOf = (value: object, code: Code): Json => {
 };
 
 /** What a plugin is besides what its declaration makes of its parameters. */
-const ownPart = (plugin: Plugin, code: Code): { readonly [key: string]: Json } => {
+const ownPart = (plugin: Plugin, code: Code, within: readonly unknown[]): { readonly [key: string]: Json } => {
   const made = madeWith(plugin.params);
   const own = sorted(plugin).filter(([name, value]) => !told.has(name) && made?.[name] !== value);
   if (own.length === 0) return {};
   return {
-    own: Object.fromEntries(own.map(([name, each]) => [name, jsonOf(each, code, name, true)])),
+    own: Object.fromEntries(own.map(([name, each]) => [name, jsonOf(each, code, name, true, within)])),
     ...(code.experiment && { experiment: code.experiment.hash }),
   };
 };

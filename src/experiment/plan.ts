@@ -1,6 +1,6 @@
 import { type AnyAttack, labelled, type Ownership, ownsAShare, synthesises } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
-import { FailureError, type Refusal, refusal } from '../core/errors.js';
+import { FailureError, type Refusal, refusal, toFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
 import { percentage } from '../core/text.js';
 import { isUnlabelled } from '../data/assemble.js';
@@ -151,6 +151,17 @@ const baselineOf = (attack: AnyAttack): AnyAttack => {
   return baseline ?? (ownsAShare(data) ? scratch({ fraction: data.fraction, how: data.how }) : scratch());
 };
 
+/** What a plugin does of its own: what it throws is its failure. */
+const own = <A>(name: string, act: () => A): A => {
+  try {
+    return act();
+  } catch (error) {
+    throw new FailureError(
+      toFailure('plugin', name, 'Mend the plugin. UNDISTILL_DEBUG=1 shows where it happened.')(error),
+    );
+  }
+};
+
 export const plan = (of: Experiment, facts: Facts): Plan => {
   const stages = new Map<string, Stage>();
   const labels = new Set<string>();
@@ -209,7 +220,16 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       );
     }
   };
-  const netOf = (network: NetworkPlugin): Network => network.build(facts.data.image, facts.data.classes.length);
+  const netOf = (network: NetworkPlugin): Network => {
+    const built = own(network.name, () => network.build(facts.data.image, facts.data.classes.length));
+    if (typeof built?.apply !== 'function' || typeof built.init !== 'function' || !Array.isArray(built.variables))
+      refuse(
+        'what its build gives is no network',
+        network.name,
+        'Give one, such as network of undistill/plugin makes.',
+      );
+    return built;
+  };
   const fits = (where: string, { network, recipe }: Learner | Pretrained): void => {
     if (recipe !== undefined) enough(where, recipe, images.train, 'training images');
     try {
@@ -225,7 +245,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   for (const { label, learner } of of.students) {
     fits(`students: ${label}`, learner);
     for (const { label: attacker, attack } of of.attacks) {
-      const why = attack.refuses?.(netOf(of.teacher.network), netOf(learner.network));
+      const nets = [netOf(of.teacher.network), netOf(learner.network)] as const;
+      const why = own(attacker, () => attack.refuses?.(...nets));
       if (why !== undefined)
         refuse(
           why,

@@ -1,4 +1,5 @@
-import { atLeast, checked } from '../core/check.js';
+import * as v from 'valibot';
+import { atLeast, checked, shown, text } from '../core/check.js';
 import { refusal } from '../core/errors.js';
 import { own } from '../core/lists.js';
 
@@ -47,22 +48,35 @@ export const describePublished = ({ source, provenance, note }: Published): stri
     ...(note ? [note] : []),
   ].join('; ');
 
+const byLabel = v.pipe(v.record(v.string(), v.unknown()), v.title('a record by label'));
+
+const shape = v.pipe(
+  v.looseObject({
+    note: v.optional(text),
+    teachers: v.optional(byLabel),
+    students: v.optional(v.pipe(v.record(v.string(), byLabel), v.title('a record by label'))),
+  }),
+  v.title('{ source, provenance, … }'),
+);
+
 /**
  * Throws a `FailureError` of kind `experiment` when a label is not one of the experiment's, or a number is no
  * percentage.
  */
 export const checkPublished = (
-  { source, provenance, tolerance = defaultTolerance, teachers = {}, students = {} }: Published,
+  published: Published,
   labels: {
     readonly students: readonly string[];
     readonly attacks: readonly string[];
     readonly defenses: readonly string[];
   },
 ): void => {
+  checked('experiment', { published: shape }, { published });
+  const { source, provenance, tolerance = defaultTolerance, teachers = {}, students = {} } = published;
   const refuse = (what: string, remedy: string): never => refusal('experiment')(what, 'published', remedy);
   if (typeof source !== 'string' || source === '') refuse('it has no source', 'Name the paper and its table.');
   if (provenance !== 'read' && provenance !== 'recalled')
-    refuse(`provenance is ${JSON.stringify(provenance)}`, 'Say read or recalled.');
+    refuse(`provenance is ${shown(provenance)}`, 'Say read or recalled.');
   checked('published', { tolerance: atLeast(0) }, { tolerance });
   const known = (which: keyof typeof labels, label: string): void => {
     if (!labels[which].includes(label))
@@ -75,14 +89,15 @@ export const checkPublished = (
     }
   };
   const percentage = (value: number): void => {
-    if (!(value >= 0 && value <= 100)) refuse(`${value} is no percentage`, 'Give numbers from 0 to 100, as printed.');
+    if (typeof value !== 'number' || !(value >= 0 && value <= 100))
+      refuse(`${shown(value)} is no percentage`, 'Give numbers from 0 to 100, as printed.');
   };
   numbers(teachers);
   for (const [student, attacks] of Object.entries(students)) {
     known('students', student);
     for (const [attack, value] of Object.entries(attacks)) {
       known('attacks', attack);
-      if (typeof value === 'object') numbers(value);
+      if (typeof value === 'object' && value !== null) numbers(value);
       else percentage(value);
     }
   }

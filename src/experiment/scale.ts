@@ -1,11 +1,11 @@
 import * as E from 'fp-ts/lib/Either.js';
 import * as v from 'valibot';
 import { says, share } from '../core/check.js';
-import { failure, type Result } from '../core/errors.js';
+import { failure, type Result, toFailure } from '../core/errors.js';
 import { percentage } from '../core/text.js';
 import { type Learner, type Pretrained, retrainable } from '../train/recipe.js';
 import { scaledSchedule } from '../train/schedules.js';
-import { type Experiment, reducedTo } from './experiment.js';
+import { checkAttack, checkDefense, type Experiment, reducedTo } from './experiment.js';
 
 /** A recipe with a fraction of its epochs, at least one, in which the learning rate falls at the same points. */
 const scaledLearner = (learner: Learner, factor: number): Learner => ({
@@ -31,14 +31,23 @@ export const withScale = (of: Experiment, factor: number): Result<Experiment> =>
       }),
     );
   }
-  return E.right({
+  const scaled = (): Experiment => ({
     ...of,
     name: `${of.name}-scale-${factor}`,
     about: `${of.about}${of.about === '' ? '' : '; '}at ${percentage(factor)} of its schedules`,
     ...reducedTo(of.reduced, factor === 1 ? undefined : `${percentage(factor)} of the schedules`),
     teacher: scaledTeacher(of.teacher, factor),
     students: of.students.map(({ label, learner }) => ({ label, learner: scaledLearner(learner, factor) })),
-    defenses: of.defenses.map(({ label, defense }) => ({ label, defense: defense.scaled?.(factor) ?? defense })),
-    attacks: of.attacks.map(({ label, attack }) => ({ label, attack: attack.scaled?.(factor) ?? attack })),
+    defenses: of.defenses.map(({ label, defense }, i) => {
+      const made = defense.scaled?.(factor) ?? defense;
+      checkDefense(made, i);
+      return { label, defense: made };
+    }),
+    attacks: of.attacks.map(({ label, attack }, i) => {
+      const made = attack.scaled?.(factor) ?? attack;
+      checkAttack(made, i);
+      return { label, attack: made };
+    }),
   });
+  return E.tryCatch(scaled, toFailure('plugin', '--scale', 'Mend what `scaled` of the plugin does.'));
 };

@@ -1,11 +1,11 @@
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { FailureError, failure, orFail, orThrow, toFailure } from '../core/errors.js';
+import { FailureError, failure, orFail, toFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
 import { unique } from '../core/lists.js';
 import { version } from '../core/version.js';
-import type { Dataset, DatasetPlugin, LoadOptions } from '../data/dataset.js';
+import { type Dataset, type DatasetPlugin, type LoadOptions, load } from '../data/dataset.js';
 import { partsOf } from '../defenses/defense.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
@@ -52,7 +52,8 @@ export const readExperiments = async (file: string): Promise<readonly Located[]>
     throw new FailureError(
       failure('experiment', 'the file has no experiment as its default export', {
         where: place,
-        remedy: 'End it with: export default experiment({ … }), or with a list of experiments.',
+        remedy:
+          'End it with: export default experiment({ … }), or with a list of experiments. What only looks like one, or is a copy with other fields, is none.',
       }),
     );
   }
@@ -126,8 +127,7 @@ export interface Prepared extends Planned {
 
 /** Loads the data of an experiment and plans it for an engine's arithmetic. */
 export const planFor = async (experiment: Experiment, engine: string, options: LoadOptions = {}): Promise<Planned> => {
-  const data = await orThrow(experiment.data.load(options));
-  const others = await loadOthers(experiment, options);
+  const { data, others } = await loadImages(experiment, options);
   const weights = isPretrained(experiment.teacher) ? await readWeights(experiment.teacher.weights) : undefined;
   const [modules, own, harness] = await Promise.all([
     readSources(sourcesIn(plannedValues(experiment))),
@@ -153,17 +153,22 @@ export const planFor = async (experiment: Experiment, engine: string, options: L
   };
 };
 
-const loadOthers = async (experiment: Experiment, options: LoadOptions): Promise<Others> => {
+/** The data set of an experiment, and those that attackers own and defences look at. */
+export const loadImages = async (
+  experiment: Experiment,
+  options: LoadOptions = {},
+): Promise<Pick<Planned, 'data' | 'others'>> => {
+  const data = await load(experiment.data, options);
   const others = new Map<DatasetPlugin, Dataset>();
   const asked = [
     ...experiment.attacks.flatMap(({ attack: { data } }) => (data.kind === 'other' ? [data.images] : [])),
     ...experiment.defenses.flatMap(({ defense }) => partsOf(defense).flatMap(({ outliers }) => outliers ?? [])),
   ];
-  for (const images of unique(asked)) others.set(images, await orThrow(images.load(options)));
-  return others;
+  for (const images of unique(asked)) others.set(images, await load(images, options));
+  return { data, others };
 };
 
-const fingerprints = (others: Others): ReadonlyMap<DatasetPlugin, string> =>
+export const fingerprints = (others: Others): ReadonlyMap<DatasetPlugin, string> =>
   new Map([...others].map(([plugin, { fingerprint }]) => [plugin, fingerprint]));
 
 /** Loads the engine and the data of an experiment and plans it. */

@@ -111,6 +111,7 @@ describe('an experiment file', () => {
 
   it.each([
     ['[]', 'bad.ts: the file has no experiment as its default export'],
+    ["{ _tag: 'Experiment', name: 'x' }", 'bad.ts: the file has no experiment as its default export'],
     ['[1]', 'bad.ts: the file has no experiment as its default export'],
     ['[one, one]', 'bad.ts: two of its experiments are called tiny'],
   ])('with the list %s is refused', async (list, says) => {

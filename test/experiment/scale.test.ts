@@ -73,7 +73,6 @@ describe('a scaled experiment', () => {
   test('keeps everything else, and its labels', () => {
     const { name: _, about: __, teacher, students, defenses, attacks, ...rest } = scaled(of, 0.5);
     expect(rest).toEqual({
-      _tag: of._tag,
       data: of.data,
       fraction: of.fraction,
       validation: of.validation,

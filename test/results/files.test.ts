@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { type PlanFile, planSchema } from '../../src/cli/plan-file.js';
 import { decodeMatrix } from '../../src/cli/run-folder.js';
 import { inFile } from '../../src/core/check.js';
@@ -96,6 +96,9 @@ const read = <Value>(decode: () => Value, field: string): Value | undefined => {
     return undefined;
   }
 };
+
+// The test runner is told between two tests how far they are.
+beforeEach(() => new Promise(setImmediate));
 
 const asText = (path: readonly (string | number)[]): string => path.join('.');
 
