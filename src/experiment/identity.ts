@@ -66,10 +66,18 @@ const functionOf = (value: object, code: Code): Json => {
   return [sha256(String(value)).slice(0, 16), ...(maker === undefined ? [] : [canonical(maker, code)])];
 };
 
+/** Fields of a plugin that its declaration did not make of its parameters. */
+const ownFields = (plugin: Plugin): [string, unknown][] => {
+  const made = madeWith(plugin.params);
+  return sorted(plugin).filter(([name, value]) => !told.has(name) && made?.[name] !== value);
+};
+
+/** Whether a plugin is what its declaration made of its parameters, and no more. */
+export const isDeclared = (plugin: Plugin): boolean => ownFields(plugin).length === 0;
+
 /** What a plugin is besides what its declaration makes of its parameters. */
 const ownPart = (plugin: Plugin, code: Code, within: readonly unknown[]): { readonly [key: string]: Json } => {
-  const made = madeWith(plugin.params);
-  const own = sorted(plugin).filter(([name, value]) => !told.has(name) && made?.[name] !== value);
+  const own = ownFields(plugin);
   if (own.length === 0) return {};
   return {
     own: Object.fromEntries(own.map(([name, each]) => [name, jsonOf(each, code, name, true, within)])),

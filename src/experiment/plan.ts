@@ -12,7 +12,7 @@ import { isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
 import { countInUse } from './data-access.js';
 import type { Experiment } from './experiment.js';
-import { type Code, canonical, type Json } from './identity.js';
+import { type Code, canonical, isDeclared, type Json } from './identity.js';
 import { checkWeights, type Weights } from './pretrained.js';
 
 /** An attack on a victim. */
@@ -316,7 +316,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       const inputs = { teacher: last.stage.id, adversary: adversary.stage.id };
       last = {
         stage: stage(`${where}/${label}/teacher`, { kind: 'protect', defense: part, learner, seed }, inputs, {
-          defense: pluginOf(part),
+          defense: part,
           learner: recipeOf(learner),
           ...outliersOf(part),
           seed,
@@ -344,7 +344,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const adversary = adversaryOf(part, baseline, seed, where);
         const inputs = { teacher: teacher.id, adversary: adversary.stage.id };
         const made = stage(`${where}/${label}/prepare`, { kind: 'prepare', defense: part, learner, seed }, inputs, {
-          defense: pluginOf(part),
+          defense: part,
           learner: recipeOf(learner),
           ...outliersOf(part),
           seed,
@@ -386,7 +386,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
               { model: train.id, ...preparedInputs(wrappers, prepared) },
               {
                 network: of.teacher.network,
-                wrappers: wrappers.map(pluginOf),
+                wrappers,
                 secret: seed.victim,
                 select: of.select,
                 report: of.report,
@@ -432,7 +432,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
 
     for (const student of of.students) {
       const stolen = (attack: AnyAttack, label: string, against: string | undefined): Stage => {
-        const { name, params, source, needs, data: owned } = attack;
+        const { name, source, needs, data: owned } = attack;
         const alone = attack.needs === 'none';
         const victim = against === undefined || alone ? undefined : victimOf.get(against);
         const defense = of.defenses.find((each) => each.label === against)?.defense;
@@ -464,14 +464,15 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
             ? {}
             : {
                 ...budget,
-                ...(wrappers.length === 0 ? {} : { wrappers: wrappers.map(pluginOf), secret: seed.victim }),
+                ...(wrappers.length === 0 ? {} : { wrappers, secret: seed.victim }),
                 select: of.select,
               }),
         };
         const pool =
           attack.pool &&
           stage(`${where}/${against}/${label}/pool`, { kind: 'synthesise', ...theft }, inputs, {
-            attack: { name, params: attack.pool.params, source },
+            // Of less than the attack's parameters, so that several share it; but one that was not declared is known as a whole.
+            attack: isDeclared(attack) ? { name, params: attack.pool.params, source } : attack,
             ...asking,
           });
         return stage(
@@ -479,7 +480,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           { kind: 'steal', student: student.learner, ...theft },
           pool === undefined ? inputs : { ...inputs, pool: pool.id },
           {
-            attack: { name, params, source },
+            attack,
             owned: owned.kind === 'other' ? otherImages(owned) : owned,
             student: recipeOf(student.learner),
             ...asking,
@@ -532,9 +533,6 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
 };
 
 const recipeOf = ({ network, recipe }: Learner): Learner => ({ network, recipe });
-
-/** What a stage depends on of a plugin. */
-const pluginOf = ({ name, params, source }: Pick<Defense, 'name' | 'params' | 'source'>) => ({ name, params, source });
 
 /** A normally trained net that a defence looks at. */
 interface Adversary {

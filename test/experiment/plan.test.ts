@@ -575,6 +575,27 @@ describe('identities', () => {
     expect(stage(edited, 'seed-0/teacher').id).not.toBe(stage(before, 'seed-0/teacher').id);
   });
 
+  test('know what was changed in an attack or a defence after its declaration, and what file one made by hand is in', () => {
+    const part = (name: string, changes: Parameters<typeof planOf>[0], world?: Partial<Facts>): string =>
+      JSON.stringify(planOf(changes, world).stages.find(({ parts }) => name in parts)?.parts[name]);
+    const file = (hash: string): Partial<Facts> => ({ code: { ...code(), experiment: { hash, files: {} } } });
+    const steal: AnyAttack['steal'] = () => Promise.reject(new Error('mine'));
+    const theft = (attack: AnyAttack, world?: Partial<Facts>) =>
+      part('attack', { attacks: [attack], defenses: [none()] }, world);
+    expect(theft({ ...kd() })).toBe(theft(kd()));
+    expect(theft(kd(), file('1'))).toBe(theft(kd(), file('2')));
+    expect(theft({ ...kd(), steal } as AnyAttack)).not.toBe(theft(kd()));
+    const mine = { ...kd(), params: {}, steal } as AnyAttack;
+    expect(theft(mine, file('1'))).not.toBe(theft(mine, file('2')));
+
+    const wrappers = (defense: Defense) => part('wrappers', { attacks: [kd()], defenses: [defense] });
+    expect(wrappers({ ...topK(2) })).toBe(wrappers(topK(2)));
+    expect(wrappers({ ...topK(2), answers: rounding(1).answers } as Defense)).not.toBe(wrappers(topK(2)));
+    const protection = (defense: Defense) => part('defense', { attacks: [kd()], defenses: [defense] });
+    expect(protection({ ...nasty() })).toBe(protection(nasty()));
+    expect(protection({ ...nasty(), protect: () => Promise.reject(new Error('mine')) })).not.toBe(protection(nasty()));
+  });
+
   test('are drawn apart by every temperature, down to the last bit', () => {
     fc.assert(
       fc.property(
