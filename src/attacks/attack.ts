@@ -81,7 +81,10 @@ export type Role = 'attack' | 'honest' | 'reference';
  */
 export interface Attack<Need extends Access = Access, Data extends Ownership = Ownership> {
   readonly name: string;
-  /** What distinguishes two uses of this attack; plain JSON. */
+  /**
+   * What distinguishes two uses of this attack; plain JSON. All that its functions take from outside belongs here: of what is
+   * written nowhere, such as the turn of a loop, nothing else tells.
+   */
   readonly params: Readonly<Record<string, unknown>>;
   /** `import.meta.url`: results made by an older version of the file are not reused. */
   readonly source: string;

@@ -284,12 +284,30 @@ export const main = async (argv: readonly string[]): Promise<number> => {
       await workerCommand();
     });
 
+  process.on('exit', endedEarly);
   try {
     await program.parseAsync(forceLast(argv), { from: 'user' });
   } catch (error) {
     code = told(error);
+  } finally {
+    process.off('exit', endedEarly);
   }
   return (await outputLost()) ? code || 1 : code;
+};
+
+/** Node's own for a module that awaits what can never come. */
+const neverSettled = 13;
+
+/** A user's file may end the process before the command has done its work, and with exit code 0: it is said, and is a failure. */
+const endedEarly = (code: number): void => {
+  // A second Ctrl-C, or a worker whose parent is gone, or has been told by it.
+  if (code === exitCodes.interrupted || process.send !== undefined) return;
+  const what =
+    process.exitCode === neverSettled
+      ? 'ended early: an experiment file, or a plugin, waits for a promise that can never be settled'
+      : `ended early: an experiment file, or a plugin, called process.exit(${code})`;
+  console.error(`${what}.\n  What is finished is kept.`);
+  if (!process.exitCode) process.exitCode = 1;
 };
 
 const exitCodes: Partial<Record<Failure['kind'], number>> = { usage: 2, interrupted: 130 };

@@ -15,7 +15,6 @@ import { collect, foldersOf, type Located, type Prepared, prepare } from '../har
 import { table } from '../report/table.js';
 import type { Matrix } from '../results/types.js';
 import { type Crew, coresOf, crewOf } from '../run/crew.js';
-import { type Executor, localExecutor } from '../run/executor.js';
 import { forecast } from '../run/forecast.js';
 import { gitState } from '../run/git.js';
 import type { Outcome } from '../run/record.js';
@@ -24,7 +23,7 @@ import { type RunEvent, run } from '../run/scheduler.js';
 import { stepsOf } from '../run/steps.js';
 import { alteredFile, openStore, removeLeftovers, type Store, stagesIn, writeWhole } from '../run/store.js';
 import type { RunEnvironment } from '../run/types.js';
-import { processExecutor } from '../run/workers.js';
+import { type ProcessExecutor, processExecutor } from '../run/workers.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
@@ -45,6 +44,7 @@ import {
   writeMatrix,
 } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
+import { milliseconds, watching } from './watch.js';
 
 export interface RunOptions extends ExperimentOptions {
   readonly only?: readonly string[];
@@ -123,15 +123,14 @@ const runOne = async (
     ...{ ...prepared, store, version: await version(), git, answers },
     ...{ checkpointEvery: options.checkpointEvery, signal: stop.signal },
   };
-  const crew = crewFor(file, options, environment);
+  const { crew, time } = crewFor(file, options, environment);
   const tables = tableWriter(folders.run, prepared, store, outcomes);
-  const expected = await expectedOf(environment, chosen, out);
-  const tell = progressReporter(out, chosen, expected);
   const sharing = sharings(plan).filter((group) => isRecorded(group, environment));
-  const order = { seconds: expected, sharing };
   // Loaded before a Ctrl-C, which in a checkout ends what compiles them too.
   const [{ readRun, writeReport }, { writeCharts }] = await Promise.all([import('./report.js'), import('./charts.js')]);
   const failed = await untilStopped(stop, out, async () => {
+    const expected = await expectedOf(environment, chosen, time, out);
+    const tell = progressReporter(out, chosen, expected);
     const telling = (event: RunEvent): void => {
       tell(event);
       if (event.type === 'stage' && event.event.type === 'picture')
@@ -141,7 +140,7 @@ const runOne = async (
       outcomes.set(event.stage.id, event.outcome);
       if (event.stage.work.kind === 'measure') tables.soon();
     };
-    await run(chosen, store, crew, telling, order);
+    await watching(out, telling, (told) => run(chosen, store, crew, told, { seconds: expected, sharing }));
   }).finally(() => crew.close());
   const matrix = await tables.now();
   await copyStages(folders.run, plan, store);
@@ -159,11 +158,15 @@ const withLabel = (failed: Failure, labels: ReadonlyMap<string, string>): Failur
   where: labels.get(failed.where ?? '') ?? failed.where,
 });
 
-const crewFor = (file: string, { jobs, data, seed, scale }: RunOptions, environment: RunEnvironment): Crew => {
+/** Who makes the stages, each in a process of its own: one that a plugin ends, blocks or crashes is not this one. */
+const crewFor = (
+  file: string,
+  { jobs, data, seed, scale }: RunOptions,
+  environment: RunEnvironment,
+): { readonly crew: Crew; readonly time: ProcessExecutor['time'] } => {
   const { engine, store, signal, checkpointEvery, answers, git } = environment;
   const { threads: cores, execution, precision, gpus } = engine;
-  const here = localExecutor(environment);
-  const another = (threads: number): Executor =>
+  const executor = (threads: number): ProcessExecutor =>
     processExecutor({
       script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
       args: ['worker'],
@@ -172,11 +175,15 @@ const crewFor = (file: string, { jobs, data, seed, scale }: RunOptions, environm
         ...{ checkpointEvery, answers, git },
       },
       signal,
+      grace: milliseconds('UNDISTILL_GRACE'),
     });
-  if (jobs === 1 || (jobs === 'auto' && gpus.length > 0)) return crewOf(here);
-  if (jobs !== 'auto') return crewOf(...Array.from({ length: jobs }, () => another(cores)));
-  // A stage that has all cores is made in this process, which has nothing else to do then.
-  return coresOf(cores, (threads) => (threads === cores ? here : another(threads)));
+  const whole = executor(cores);
+  const many = jobs === 'auto' && gpus.length > 0 ? 1 : jobs;
+  const crew =
+    many === 'auto'
+      ? coresOf(cores, (threads) => (threads === cores ? whole : executor(threads)))
+      : crewOf(whole, ...Array.from({ length: many - 1 }, () => executor(cores)));
+  return { crew, time: whole.time };
 };
 
 /** Steps of a run that is over before a forecast of it would be of use. */
@@ -186,6 +193,7 @@ const fewSteps = 20_000;
 const expectedOf = async (
   environment: RunEnvironment,
   { stages }: Plan,
+  time: ProcessExecutor['time'],
   out: Terminal,
 ): Promise<((stage: Stage) => number | undefined) | undefined> => {
   const { plan, data, store, engine } = environment;
@@ -193,7 +201,7 @@ const expectedOf = async (
   const open = stages.filter(({ id }) => stored.get(id)?.state !== 'finished');
   const steps = open.reduce((sum, stage) => sum + (stepsOf(stage, plan, data) ?? 0), 0);
   if (!engine.native || steps < fewSteps) return undefined;
-  const made = await forecast(environment, open, { tell: timingOn(out) });
+  const made = await forecast(environment, open, { tell: timingOn(out), time });
   out.log(timeLeft(made));
   return made.seconds;
 };

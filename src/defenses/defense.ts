@@ -39,7 +39,10 @@ export interface Defense<
   State extends Tree = any,
 > {
   readonly name: string;
-  /** What distinguishes two uses of this defence; plain JSON. */
+  /**
+   * What distinguishes two uses of this defence; plain JSON. All that its functions take from outside belongs here: of what is
+   * written nowhere, such as the turn of a loop, nothing else tells.
+   */
   readonly params: Readonly<Record<string, unknown>>;
   /** `import.meta.url`: results made by an older version of the file are not reused. */
   readonly source: string;

@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { orThrow } from '../core/errors.js';
 import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
@@ -22,6 +24,11 @@ export interface RunExperimentOptions {
   /** Bytes that recorded answers may take in the store; 'off': every student asks its victim anew. Default 4 GB. */
   readonly answers?: number | 'off';
   readonly signal?: AbortSignal;
+  /**
+   * The file that says what is run, as a path or as `import.meta.url`. Default: the one that calls. What a plugin without a
+   * declaration knows besides its `params` is known by the text of this file and of what it imports.
+   */
+  readonly file?: string;
 }
 
 /** What became of an experiment. */
@@ -34,8 +41,33 @@ export interface Ran {
 /**
  * Runs an experiment in this process and writes no tables: for a plugin's test or a notebook. `undistill run` does more.
  * A stage that fails is a cell without a number; rejects with a `FailureError` when nothing can run at all.
+ *
+ * A stage that waits for what can never come, or throws where no promise passes it on, has failed like any other. What
+ * ends or blocks this process (`process.exit`, a loop without end, a full heap, a crash in native code) ends the run with
+ * it: `undistill run` makes stages in processes of their own. What was finished is found by the next run in either.
+ *
+ * A stage is found again by what its plugins say of themselves: their `params`, their code, and of one that no declaration
+ * made the text of its functions and of `file`. A value that no text says (an argument, the turn of a loop, the
+ * environment) belongs into `params`: else a second run with another value is given the first one's results.
  */
-export const runExperiment = async (
+export const runExperiment = (experiment: Experiment, options: RunExperimentOptions): Promise<Ran> => {
+  const file = options.file ?? experiment.file ?? caller();
+  return ranFrom(file === undefined ? experiment : { ...experiment, file: pathOf(file) }, options);
+};
+
+const pathOf = (file: string): string => (file.startsWith('file:') ? fileURLToPath(file) : resolve(file));
+
+/** The file that calls `runExperiment`, where it is one: a notebook's cell is none. */
+const caller = (): string | undefined => {
+  const found: { stack?: string } = {};
+  Error.captureStackTrace(found, runExperiment);
+  const [, place] =
+    /^\s+at (?:.*\()?((?:file:|\/|[A-Z]:\\).*?)(?:\?.*)?:\d+:\d+\)?$/.exec((found.stack ?? '').split('\n')[1] ?? '') ??
+    [];
+  return place !== undefined && existsSync(pathOf(place)) ? place : undefined;
+};
+
+const ranFrom = async (
   experiment: Experiment,
   {
     folder,

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { failure, toFailure } from '../core/errors.js';
 import type { Stage } from '../experiment/plan.js';
+import { answerable } from './answerable.js';
 import { readRecord } from './outputs.js';
 import type { Outcome } from './record.js';
 import { runStage } from './stage.js';
@@ -26,8 +27,12 @@ export const readLocally = async (store: Store, stage: Stage): Promise<Outcome |
 /** Milliseconds between two looks at a stage that another process is making. */
 const lookAgain = 1000;
 
-/** Runs stages in this process. */
-export const localExecutor = (environment: RunEnvironment): Executor => ({
+/**
+ * Runs stages in this process, which a stage that blocks it, fills its memory or ends it takes with it.
+ *
+ * @param onLost for a process that does nothing else: told when it is of no more use (see `answerable`)
+ */
+export const localExecutor = (environment: RunEnvironment, onLost?: () => void): Executor => ({
   run: async (stage, emit, waiting) => {
     let told = false;
     for (;;) {
@@ -38,7 +43,9 @@ export const localExecutor = (environment: RunEnvironment): Executor => ({
           // Another process may have finished it between our look and our lock.
           const finished = await readLocally(environment.store, stage);
           if (finished !== undefined) return finished;
-          return { status: 'done', record: await runStage(environment, stage, staging, emit) };
+          const make = (signal: AbortSignal) => runStage({ ...environment, signal }, stage, staging, emit);
+          const record = await answerable(stage.label, make, { signal: environment.signal, onLost });
+          return { status: 'done', record };
         } catch (error) {
           return { status: 'failed', failure: toFailure('plugin', stage.label)(error) };
         } finally {

@@ -37,6 +37,8 @@ export interface ForecastOptions {
   readonly tell?: (done: number, of: number) => void;
   /** The file in which times are kept for the next time. Default: in the cache folder. */
   readonly file?: string;
+  /** Times a stage. Default: in this process. */
+  readonly time?: (stage: Stage) => Promise<StageTime | undefined>;
 }
 
 /**
@@ -47,7 +49,12 @@ export interface ForecastOptions {
 export const forecast = async (
   environment: RunEnvironment,
   stages: readonly Stage[],
-  { limit = 60, tell = () => undefined, file = join(cacheFolder(), 'times.json') }: ForecastOptions = {},
+  {
+    limit = 60,
+    tell = () => undefined,
+    file = join(cacheFolder(), 'times.json'),
+    time: timed = (stage) => timeStage(environment, stage),
+  }: ForecastOptions = {},
 ): Promise<Forecast> => {
   const { plan, data } = environment;
   const kind = (stage: Stage): string => kindOf(stage, environment);
@@ -64,7 +71,9 @@ export const forecast = async (
   for (const [i, [name, [stage]]] of lacking.sort((a, b) => size(b) - size(a)).entries()) {
     if (environment.signal?.aborted || performance.now() - began > 1000 * limit) break;
     tell(i, lacking.length);
-    const time = await timeStage(environment, stage as Stage);
+    const time = await timed(stage as Stage);
+    // Stopped, it says nothing of the stage.
+    if (environment.signal?.aborted) break;
     const steps = stepsOf(stage as Stage, plan, data);
     times = { ...times, [name]: time === undefined ? null : { ...time, ...(steps === undefined ? {} : { steps }) } };
   }

@@ -1,10 +1,14 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { type Failure, failure, toFailure } from '../core/errors.js';
+import { Worker } from 'node:worker_threads';
+import { type Failure, FailureError, failure, toFailure } from '../core/errors.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Stage } from '../experiment/plan.js';
+import { answerable, listen, runningWork } from './answerable.js';
+import { deathOf } from './death.js';
 import { type Executor, localExecutor } from './executor.js';
 import type { GitState } from './git.js';
 import type { Outcome } from './record.js';
+import { type StageTime, timeStage } from './timing.js';
 import type { RunEnvironment, StageEvent } from './types.js';
 
 /** What a worker must know before its first stage: the same as the command that starts it. */
@@ -25,18 +29,26 @@ export interface WorkerSetup {
 type ToWorker =
   | { readonly type: 'setup'; readonly setup: WorkerSetup }
   | { readonly type: 'run'; readonly id: string }
+  | { readonly type: 'time'; readonly id: string }
   | { readonly type: 'stop' };
 
 type FromWorker =
   | { readonly type: 'event'; readonly event: StageEvent }
   | { readonly type: 'waiting'; readonly holder: string }
-  | { readonly type: 'outcome'; readonly outcome: Outcome };
+  /** What came of a question. `last`: the process is of no more use. */
+  | { readonly type: 'outcome'; readonly outcome: Outcome; readonly last: boolean }
+  | { readonly type: 'timed'; readonly time: StageTime | undefined; readonly last: boolean };
 
-/** What a stage is doing while a worker has it. */
+/** What a worker was asked to do. */
 interface Job {
-  readonly emit: (event: StageEvent) => void;
-  readonly waiting: (holder: string) => void;
-  readonly end: (outcome: Outcome) => void;
+  readonly heard: (message: FromWorker) => void;
+  readonly lost: (why: Failure) => void;
+}
+
+/** Runs and times stages in a process of its own. */
+export interface ProcessExecutor extends Executor {
+  /** How long a stage will take; undefined where that cannot be told beforehand. */
+  time(stage: Stage): Promise<StageTime | undefined>;
 }
 
 export interface ProcessExecutorOptions {
@@ -45,23 +57,42 @@ export interface ProcessExecutorOptions {
   readonly args: readonly string[];
   readonly setup: WorkerSetup;
   readonly signal?: AbortSignal | undefined;
+  /** Milliseconds that a stage has to stop after the signal, before its process is ended. Default: 30 s. */
+  readonly grace?: number | undefined;
 }
+
+/** Milliseconds that a worker has to stop, to go when it is idle, and to time a stage. */
+const [toStop, toGo, toTime] = [30_000, 5_000, 300_000];
+
+/** Milliseconds after a worker's end in which its last words must have come. */
+const toClose = 2_000;
+
+const stopped = failure('interrupted', 'stopped');
 
 const failedWith = (of: Failure): Outcome => ({ status: 'failed', failure: of });
 
+/** All that live: what ends this process ends them too, since a plugin may keep one busy for ever. */
+const living = new Set<ChildProcess>();
+const endAll = (): void => {
+  for (const child of living) child.kill('SIGKILL');
+};
+
 /**
- * Runs stages in a process of its own, started with the first of them. When that process dies (killed, or out of
- * memory) the stage it was at has failed, and the next one gets a new process.
+ * Runs stages in a process of its own, started with the first of them. When that process dies, of whatever, the stage it
+ * was at has failed, and the next one gets a new process.
  */
-export const processExecutor = ({ script, args, setup, signal }: ProcessExecutorOptions): Executor => {
+export const processExecutor = ({
+  script,
+  args,
+  setup,
+  signal,
+  grace = toStop,
+}: ProcessExecutorOptions): ProcessExecutor => {
   let worker: ChildProcess | undefined;
   let job: Job | undefined;
+  /** Workers that did not stop when they were told to. */
+  const overdue = new Set<ChildProcess>();
 
-  const ended = (outcome: Outcome): void => {
-    const was = job;
-    job = undefined;
-    was?.end(outcome);
-  };
   const send = (message: ToWorker): void => {
     // One that has died says so by its exit.
     if (worker?.connected) worker.send(message, () => undefined);
@@ -75,52 +106,125 @@ export const processExecutor = ({ script, args, setup, signal }: ProcessExecutor
       // In a group of its own: a Ctrl-C would end it, or what compiles its TypeScript, while it starts. This process says when to stop.
       detached: true,
     });
+    if (living.size === 0) process.on('exit', endAll);
+    living.add(child);
     child.on('message', (message: FromWorker) => {
-      if (message.type === 'event') job?.emit(message.event);
-      else if (message.type === 'waiting') job?.waiting(message.holder);
-      else ended(message.outcome);
+      if (worker !== child) return;
+      job?.heard(message);
+      if (!('last' in message) || !message.last) return;
+      worker = undefined;
+      child.kill('SIGKILL');
+      // It was no answer to what was asked.
+      job?.lost(deathOf(0));
     });
-    let isGone = false;
-    const gone = (how: string): void => {
-      if (isGone) return;
-      isGone = true;
-      if (worker === child) worker = undefined;
-      ended(
-        failedWith(
-          failure('plugin', `its worker process ended (${how})`, {
-            remedy: 'If the machine was out of memory, use fewer --jobs. Its checkpoint is kept: run again.',
-          }),
-        ),
+    const gone = (why: Failure): void => {
+      living.delete(child);
+      if (living.size === 0) process.off('exit', endAll);
+      if (worker !== child) return;
+      worker = undefined;
+      job?.lost(
+        overdue.has(child)
+          ? failure('interrupted', `it did not stop within ${grace / 1000} s, and its process was ended`)
+          : why,
       );
     };
-    child.on('error', (error) => gone(error.message));
-    child.on('exit', (code, killedBy) => gone(killedBy ?? `exit code ${code}`));
+    child.on('error', (error) => gone(failure('plugin', `its process cannot be started: ${error.message}`)));
+    child.on('exit', (code, killedBy) => {
+      const died = () => gone(deathOf(killedBy ?? code ?? 0));
+      // What it said last may still be on its way, and comes before the close.
+      const late = setTimeout(died, toClose);
+      child.once('close', () => {
+        clearTimeout(late);
+        died();
+      });
+    });
     return child;
   };
 
-  signal?.addEventListener('abort', () => send({ type: 'stop' }), { once: true });
+  signal?.addEventListener(
+    'abort',
+    () => {
+      send({ type: 'stop' });
+      const asked = worker;
+      const end = (): void => {
+        if (asked === undefined || asked !== worker || job === undefined) return;
+        overdue.add(asked);
+        asked.kill('SIGKILL');
+      };
+      setTimeout(end, grace).unref();
+    },
+    { once: true },
+  );
+
+  /** What a worker answers to a question; else why it gave no answer. */
+  const ask = <A>(question: ToWorker, heard: (message: FromWorker) => A | undefined, lost: (why: Failure) => A) =>
+    new Promise<A>((resolve) => {
+      if (signal?.aborted) return resolve(lost(stopped));
+      const end = (answer: A): void => {
+        job = undefined;
+        resolve(answer);
+      };
+      job = {
+        heard: (message) => {
+          const answer = heard(message);
+          if (answer !== undefined) end(answer);
+        },
+        lost: (why) => end(lost(why)),
+      };
+      if (worker === undefined) {
+        worker = start();
+        send({ type: 'setup', setup });
+      }
+      send(question);
+    });
 
   return {
     run: (stage, emit, waiting) =>
-      new Promise((end) => {
-        if (signal?.aborted) return end(failedWith(failure('interrupted', 'stopped')));
-        job = { emit, waiting, end };
-        if (worker === undefined) {
-          worker = start();
-          send({ type: 'setup', setup });
-        }
-        send({ type: 'run', id: stage.id });
-      }),
+      ask(
+        { type: 'run', id: stage.id },
+        (message) => {
+          if (message.type === 'outcome') return message.outcome;
+          if (message.type === 'event') emit(message.event);
+          else if (message.type === 'waiting') waiting(message.holder);
+          return undefined;
+        },
+        (why) => {
+          if (why.kind === 'interrupted' && why !== stopped) emit({ type: 'warning', message: why.what });
+          return failedWith(why);
+        },
+      ),
+    time: async (stage) => {
+      // It is no reason to wait for ever: the stage itself may, and is watched.
+      const overlong = setTimeout(() => worker?.kill('SIGKILL'), toTime);
+      const { time } = await ask<{ readonly time: StageTime | undefined }>(
+        { type: 'time', id: stage.id },
+        (message) => (message.type === 'timed' ? message : undefined),
+        () => ({ time: undefined }),
+      );
+      clearTimeout(overlong);
+      return time;
+    },
     close: async () => {
       const child = worker;
       worker = undefined;
-      if (child?.exitCode !== null || child.signalCode !== null) return;
+      if (child === undefined || !living.has(child)) return;
       await new Promise<void>((resolve) => {
         child.on('exit', () => resolve());
-        child.disconnect();
+        if (child.connected) child.disconnect();
+        // A plugin may keep it from going.
+        setTimeout(() => child.kill('SIGKILL'), toGo).unref();
       });
     },
   };
+};
+
+/** Milliseconds between two looks at whether the parent lives. */
+const parentEvery = 1_000;
+
+/** A plugin may keep this thread busy for ever: when the parent is gone, another one ends the process. */
+const endWithParent = (): void => {
+  const look = `if (process.ppid !== ${process.ppid}) process.kill(process.pid, 'SIGKILL')`;
+  new Worker(`setInterval(() => { ${look} }, ${parentEvery})`, { eval: true, execArgv: [] }).unref();
 };
 
 /**
@@ -134,38 +238,76 @@ export const serveStages = (
   new Promise(() => {
     const stop = new AbortController();
     let environment: Promise<RunEnvironment> | undefined;
-    const tell = (message: FromWorker): void => void process.send?.(message);
-
-    const run = async (id: string): Promise<Outcome> => {
-      if (environment === undefined) throw new Error('a worker was given a stage before its setup');
-      const ready = await environment;
-      const stage: Stage | undefined = ready.plan.stages.find((each) => each.id === id);
-      if (stage === undefined) {
-        return failedWith(
-          failure('experiment', 'the experiment file, or a plugin, changed while it ran', { remedy: 'Run it again.' }),
-        );
-      }
-      return localExecutor(ready).run(
-        stage,
-        (event) => tell({ type: 'event', event }),
-        (holder) => tell({ type: 'waiting', holder }),
-      );
+    /** The stage that is under way. */
+    let current: Stage | undefined;
+    let last = false;
+    const onLost = (): void => {
+      last = true;
+    };
+    const tell = (message: FromWorker): void => {
+      if (process.connected) process.send?.(message);
     };
 
-    process.on('message', (message: ToWorker) => {
+    const ready = async (): Promise<RunEnvironment> => {
+      if (environment === undefined) throw new Error('a worker was asked for something before its setup');
+      return environment;
+    };
+    /** Does something for a stage, for which alone the process then lives. */
+    const forStage = async <A>(id: string, act: (on: RunEnvironment, stage: Stage) => Promise<A>): Promise<A> => {
+      const on = await ready();
+      const stage = on.plan.stages.find((each) => each.id === id);
+      if (stage === undefined) throw changed();
+      current = stage;
+      // Without what else is under way nothing will come of the stage: the parent is no reason to wait.
+      process.channel?.unref();
+      try {
+        return await act(on, stage);
+      } finally {
+        process.channel?.ref();
+        current = undefined;
+      }
+    };
+
+    const run = (id: string): Promise<Outcome> =>
+      forStage(id, (on, stage) =>
+        localExecutor(on, onLost).run(
+          stage,
+          (event) => tell({ type: 'event', event }),
+          (holder) => tell({ type: 'waiting', holder }),
+        ),
+      ).catch((error) => failedWith(toFailure('plugin')(error)));
+    const time = (id: string): Promise<StageTime | undefined> =>
+      forStage(id, (on, stage) =>
+        answerable(stage.label, () => timeStage(on, stage), { signal: stop.signal, onLost }),
+      ).catch(() => undefined);
+
+    process.on('message', async (message: ToWorker) => {
       if (message.type === 'stop') stop.abort();
       else if (message.type === 'setup') {
         environment = open(message.setup, stop.signal, (warning) =>
           tell({ type: 'event', event: { type: 'warning', message: warning } }),
         );
         environment.catch(() => undefined);
-      } else {
-        run(message.id)
-          .catch((error) => failedWith(toFailure('plugin')(error)))
-          .then((outcome) => tell({ type: 'outcome', outcome }));
-      }
+      } else if (message.type === 'run') tell({ type: 'outcome', outcome: await run(message.id), last });
+      else tell({ type: 'timed', time: await time(message.id), last });
     });
     // What ends a session may reach every process: the parent says what to do about it.
     for (const told of ['SIGINT', 'SIGTERM'] as const) process.on(told, () => undefined);
     process.on('disconnect', () => process.exit());
+    process.on('exit', (code) => {
+      if (current === undefined) return;
+      const of = runningWork() ?? current.label;
+      const who = of === current.label ? 'it' : `${of}, which had ended,`;
+      const outcome = failedWith(failure('plugin', `${who} called process.exit(${code})`, { remedy: returning }));
+      tell({ type: 'outcome', outcome, last: true });
+    });
+    listen();
+    endWithParent();
   });
+
+const returning = 'A plugin returns its result, or throws an error: leave process.exit out.';
+
+const changed = (): FailureError =>
+  new FailureError(
+    failure('experiment', 'the experiment file, or a plugin, changed while it ran', { remedy: 'Run it again.' }),
+  );

@@ -90,15 +90,16 @@ export const tensorsIn = async (store: string): Promise<ReadonlyMap<string, Buff
 };
 
 /**
- * An experiment of seconds. `STOP="SIGKILL self 20"` makes the process send itself that signal when the learner `teacher`
- * or `student` asks for the rate of step 20: at the same place in every run, and without a change of any identity.
+ * A constant rate, at a step of which a signal comes where the environment says so: `STOP="SIGINT teacher 20"` sends it to the
+ * run when the learner `teacher` asks for the rate of step 20, at the same place in every run and without a change of any
+ * identity. SIGKILL goes to the worker too, which would take some steps more, and with `alone` after it to the worker alone.
+ * A file of its own: others may be edited.
  */
-/** A constant rate, at a step of which a signal comes where the environment says so. A file of its own: others may be edited. */
 const stoppable = `\
 import { required, text } from 'undistill/plugin';
 import { defineSchedule } from 'undistill/train';
 
-const [signal, whose, at] = (process.env.STOP ?? '').split(' ');
+const [signal, whose, at, alone] = (process.env.STOP ?? '').split(' ');
 
 export const stoppable = defineSchedule({
   name: 'stoppable',
@@ -108,13 +109,16 @@ export const stoppable = defineSchedule({
   positional: 'who',
   make: ({ who }) => ({
     at: ({ step }) => {
-      if (who === whose && step === Number(at)) process.kill(process.pid, signal);
+      if (who !== whose || step !== Number(at)) return 0.01;
+      if (alone === undefined) process.kill(process.ppid, signal);
+      if (signal === 'SIGKILL') process.kill(process.pid, signal);
       return 0.01;
     },
   }),
 });
 `;
 
+/** An experiment of seconds. */
 export const tiny = ({
   imports = '',
   defenses = 'none(), nasty()',

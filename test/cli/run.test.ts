@@ -215,9 +215,9 @@ describe('several processes', () => {
 
   it('lose a stage with a worker that dies, and no more', async () => {
     const jobs = ['--jobs', '2', '--checkpoint-every', '4'];
-    const broken = await at.undistill(run('died/tiny', ...jobs), { env: { STOP: 'SIGKILL student 22' } });
+    const broken = await at.undistill(run('died/tiny', ...jobs), { env: { STOP: 'SIGKILL student 22 alone' } });
     expect(broken.code).toBe(1);
-    expect(broken.out).toMatch(/✗ seed-0\/plainCnn\/scratch: its worker process ended \(SIGKILL\)/);
+    expect(broken.out).toMatch(/✗ seed-0\/plainCnn\/scratch: its process was killed \(SIGKILL\)/);
     expect(broken.out).toContain('✓ seed-0/nasty/teacher');
     // A worker too says of a file that was altered.
     const store = join(at.folder, 'died/.store');

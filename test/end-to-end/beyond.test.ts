@@ -5,7 +5,7 @@ import type { Matrix, SeedResult } from '../../src/results/types.js';
 import { lasting, type Project, project, tensorsIn } from '../cli/project.js';
 
 /**
- * MNIST in a minute, in a user's folder. `STOP="dfme 3"` makes the process kill itself when the learner of that name asks for
+ * MNIST in a minute, in a user's folder. `STOP="dfme 3"` makes the run and its worker be killed when the learner of that name asks for
  * the rate of that step: at the same place in every run, and without a change of any identity.
  */
 const file = `\
@@ -20,7 +20,8 @@ const rate = (who: string) => {
   return {
     ...plain,
     at: (progress) => {
-      if (who === whose && progress.step === Number(at)) process.kill(process.pid, 'SIGKILL');
+      if (who === whose && progress.step === Number(at))
+        for (const each of [process.ppid, process.pid]) process.kill(each, 'SIGKILL');
       return plain.at(progress);
     },
   };

@@ -1,0 +1,27 @@
+import { type Failure, failure } from '../core/errors.js';
+
+const kept = 'Its last checkpoint is kept: run again to go on from there.';
+
+const signals: Readonly<Record<string, readonly [what: string, remedy: string]>> = {
+  SIGKILL: [
+    'was killed (SIGKILL), as a system does that runs out of memory',
+    `Give it less to hold: fewer --jobs, smaller batches. ${kept}`,
+  ],
+  SIGABRT: [
+    "was aborted (SIGABRT): JavaScript's heap was full, or a native library gave up",
+    `What it said is above. For a fuller heap: NODE_OPTIONS=--max-old-space-size=8192 (megabytes). ${kept}`,
+  ],
+};
+
+const crash = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP'];
+
+/** How a stage failed whose process died without a word: of a signal, or with an exit code. */
+export const deathOf = (how: NodeJS.Signals | number): Failure => {
+  if (typeof how === 'number')
+    return failure('plugin', `its process ended before it had a result (exit code ${how})`, { remedy: kept });
+  const [what, remedy] = signals[how] ?? [
+    crash.includes(how) ? `crashed in native code (${how})` : `was ended from outside (${how})`,
+    kept,
+  ];
+  return failure('plugin', `its process ${what}`, { remedy });
+};

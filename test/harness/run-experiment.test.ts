@@ -1,0 +1,97 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Project, project, register } from '../cli/project.js';
+
+let at: Project;
+beforeAll(() => {
+  at = project();
+});
+afterAll(() => at.remove());
+
+/** A user's script that runs an experiment of attacks, written down as an object of them, and says what became of each. */
+const script = ({ attacks, run }: { readonly attacks: string; readonly run: string }): string => `\
+import {
+  adam, constant, crossEntropy, classifier, experiment, kd, labelled, learner, none, plainCnn, runExperiment, synthetic,
+} from 'undistill';
+
+const net = (width) => learner(plainCnn({ width }), { epochs: 3, batch: 16, optimizer: adam(), schedule: constant(0.01) });
+const attack = (name, steal) => ({ name, params: {}, source: 'file:///SOURCE', needs: 'probabilities', data: labelled, steal });
+const of = (attacks) =>
+  experiment({
+    name: 'scripted',
+    data: synthetic({ train: 160, test: 64 }),
+    teacher: net(4),
+    students: [net(2)],
+    defenses: [none()],
+    attacks,
+    seeds: [0],
+  });
+const ran = async (attacks, options = {}) => {
+  const { matrix } = await runExperiment(of(attacks), { folder: 'scripted', threads: 1, ...options });
+  return matrix.cells.map(({ attack, status, reason }) => [attack, status, reason ?? '']);
+};
+const trained = (factor) => (victim, student, { fit, data }) =>
+  fit('student', classifier({
+    learner: student,
+    data: data.train,
+    victim,
+    loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels).mul(factor) }),
+  }));
+${attacks}
+${run}
+`;
+
+const ranScript = async (name: string, parts: Parameters<typeof script>[0]) => {
+  // Where the plugin's own module is another one, only the experiment's file tells what its functions know.
+  await at.write('plugin.ts', 'export const plugin = 1;\n');
+  await at.write(name, script(parts).replace('file:///SOURCE', `file://${at.folder}/plugin.ts`));
+  return at.node(['--import', register, name]);
+};
+
+describe('an experiment run in a process of its own', () => {
+  it('outlives attacks that wait for ever, or throw aside', async () => {
+    const { code, out, err } = await ranScript('strays.ts', {
+      attacks: `const attacks = [
+  attack('never', () => new Promise(() => undefined)),
+  attack('throwsLate', () => { setTimeout(() => { throw new Error('too late'); }, 10); return new Promise(() => undefined); }),
+  attack('rejectsAside', (...given) => { void Promise.reject(new Error('nobody waits')); return trained(1)(...given); }),
+  kd(),
+];`,
+      run: 'console.log(JSON.stringify(await ran(attacks)));',
+    });
+    expect([code, err]).toEqual([0, '']);
+    expect(JSON.parse(out)).toEqual([
+      ['never', 'failed', expect.stringContaining('waits for a promise that can never be settled')],
+      ['throwsLate', 'failed', expect.stringContaining('too late (')],
+      ['rejectsAside', 'failed', expect.stringContaining('nobody waits (')],
+      ['kd', 'done', ''],
+    ]);
+  });
+
+  it("leaves to its process what is not the experiment's", async () => {
+    const { code, out, err } = await ranScript('own.ts', {
+      attacks: '',
+      run: `setTimeout(() => { throw new Error('my own'); }, 10);
+await ran([attack('slow', () => new Promise((done) => setTimeout(done, 1e8)))]);
+console.log('here');`,
+    });
+    expect(code).not.toBe(0);
+    expect(err).toContain('my own');
+    expect(out).not.toContain('here');
+  });
+
+  it('knows of an attack made by hand what the calling file says', async () => {
+    const parts = (factor: string) => ({
+      attacks: `const factor = ${factor};\nconst attacks = [attack('mine', (...given) => trained(factor)(...given))];`,
+      run: `const { records } = await runExperiment(of(attacks), { folder: 'known', threads: 1 });
+console.log(records.find(({ label }) => label.endsWith('mine')).id);`,
+    });
+    const [first, again, other] = [
+      await ranScript('known.ts', parts('1')),
+      await ranScript('known.ts', parts('1')),
+      await ranScript('known.ts', parts('0.5')),
+    ];
+    expect([first.code, again.code, other.code]).toEqual([0, 0, 0]);
+    expect(again.out).toBe(first.out);
+    expect(other.out).not.toBe(first.out);
+  });
+});

@@ -1,0 +1,66 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Stage } from '../../src/experiment/plan.js';
+import { deathOf } from '../../src/run/death.js';
+import { processExecutor, type WorkerSetup } from '../../src/run/workers.js';
+
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'undistill-workers-'));
+  writeFileSync(join(folder, 'worker.cjs'), script);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A worker that does at once what the name of a stage says, in place of making or timing it. */
+const script = `
+const time = { live: process.pid, replayed: 0 };
+const exits = { type: 'outcome', outcome: { status: 'failed', failure: { what: 'it called process.exit(0)' } }, last: true };
+const acts = {
+  timed: () => process.send({ type: 'timed', time, last: false }),
+  exits: () => { process.on('exit', () => process.send(exits)); process.exit(0); },
+  falls: () => process.kill(process.pid, 'SIGSEGV'),
+  leaves: () => process.exit(3),
+};
+process.on('message', ({ id }) => acts[id]?.());
+process.on('disconnect', () => process.exit());
+`;
+
+const stage = (id: string): Stage => ({ id, label: id }) as unknown as Stage;
+const executor = () => processExecutor({ script: join(folder, 'worker.cjs'), args: [], setup: {} as WorkerSetup });
+const nothing = (): void => undefined;
+
+describe('a worker', () => {
+  it('that ends while a stage is timed leaves it without a time, and the next one is timed by another', async () => {
+    const { time, close } = executor();
+    const first = await time(stage('timed'));
+    expect(first?.live).toBeGreaterThan(0);
+    expect(await time(stage('timed'))).toEqual(first);
+    for (const how of ['exits', 'falls', 'leaves']) {
+      expect(await time(stage(how)), how).toBeUndefined();
+      const again = await time(stage('timed'));
+      expect(again?.live).toBeGreaterThan(0);
+      expect(again).not.toEqual(first);
+    }
+    await close();
+  });
+
+  it.each([
+    ['exits', 'it called process.exit(0)'],
+    ['falls', 'its process crashed in native code (SIGSEGV)'],
+    ['leaves', 'its process ended before it had a result (exit code 3)'],
+  ])('that %s is a failed stage that says how', async (how, what) => {
+    const { run, close } = executor();
+    expect(await run(stage(how), nothing, nothing)).toMatchObject({ status: 'failed', failure: { what } });
+    await close();
+  });
+
+  it('says of every death what it was, and what to do', () => {
+    for (const how of ['SIGKILL', 'SIGABRT', 'SIGBUS', 'SIGHUP', 1] as const) {
+      const { what, remedy } = deathOf(how);
+      expect(what).toContain(String(how));
+      expect(remedy).toContain('run again');
+    }
+  });
+});
