@@ -1,3 +1,4 @@
+import { FailureError } from '../core/errors.js';
 import { own } from '../core/lists.js';
 import { counted, firstFew, showBytes, showSeconds } from '../core/text.js';
 import { version } from '../core/version.js';
@@ -84,16 +85,20 @@ export const timeLeft = ({ total, unknown }: Forecast): string => {
   return `Time left: about ${showSeconds(total)}${beside}, by a few steps of each kind on this machine.`;
 };
 
-/** The forecast of a plan's stages that are still to be made. Where no engine is installed there is none. */
+/** The forecast of a plan's stages that are still to be made; where no engine runs, why there is none. */
 const forecastOf = async (
   planned: Planned,
   open: readonly Stage[],
   { execution, precision, answers }: PlanOptions,
   store: Store,
   out: Terminal,
-): Promise<Forecast | undefined> => {
-  const engine = await loadEngine({ execution, precision, say: () => undefined });
-  if (!engine.native) return undefined;
+): Promise<Forecast | string> => {
+  const engine = await loadEngine({ execution, precision, say: () => undefined }).catch((error: unknown) => {
+    if (error instanceof FailureError && error.failure.kind === 'engine') return error.failure;
+    throw error;
+  });
+  if ('kind' in engine) return `${engine.what}.${engine.remedy ? ` ${engine.remedy}` : ''}`;
+  if (!engine.native) return 'nothing is timed in pure JavaScript.';
   const environment = {
     ...planned,
     engine,
@@ -206,5 +211,5 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
   if (!options.time) return;
   const store = openStore(folders.store, () => undefined);
   const left = await forecastOf(planned, open, options, store, out);
-  out.log(left === undefined ? 'Time left: not known before the engine is installed.' : timeLeft(left));
+  out.log(typeof left === 'string' ? `Time left: not known: ${left}` : timeLeft(left));
 };

@@ -32,24 +32,6 @@ export const stateDictShape = (spec: VariableSpec): readonly number[] => {
 
 const inverse = (order: readonly number[]): number[] => order.map((_, axis) => order.indexOf(axis));
 
-/** Row-major numbers of a tensor of `shape`, with its axes put in `order`. */
-const transpose = (data: Float32Array, shape: readonly number[], order: readonly number[]): Float32Array => {
-  const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((product, side) => product * side, 1));
-  const result = new Float32Array(data.length);
-  let next = 0;
-  const walk = (depth: number, offset: number): void => {
-    const axis = order[depth];
-    if (axis === undefined) {
-      result[next++] = data[offset] as number;
-      return;
-    }
-    const stride = strides[axis] as number;
-    for (let i = 0; i < (shape[axis] as number); i++) walk(depth + 1, offset + i * stride);
-  };
-  walk(0, 0);
-  return result;
-};
-
 /**
  * A network's variables in PyTorch's layouts, in `state_dict` order: kernels [out, in, kh, kw], dense weights [out, in]
  * with their inputs in (channel, height, width) order after a flatten. The numbers are moved, not changed.
@@ -58,8 +40,10 @@ export const toStateDict = (network: Network, { params, stats }: Variables): Sta
   Object.fromEntries(
     network.variables.map((spec) => {
       const { split, order } = axes(spec);
-      const values = (spec.kind === 'param' ? params : stats)[spec.name]?.dataSync() as Float32Array;
-      return [spec.name, { shape: stateDictShape(spec), data: transpose(values, split, order) }];
+      const value = (spec.kind === 'param' ? params : stats)[spec.name] as tf.Tensor;
+      const data = tf.tidy(() => tf.transpose(tf.reshape(value, [...split]), [...order]).dataSync() as Float32Array);
+      // What was read of a tensor may be the engine's own.
+      return [spec.name, { shape: stateDictShape(spec), data: data.slice() }];
     }),
   );
 
@@ -116,15 +100,17 @@ export const checkStateDict = (network: Network, stateDict: StateDict): void => 
   }
 };
 
-/** The numbers of `spec` in a state dict that was checked, in the layout of this framework. */
-const imported = (spec: VariableSpec, stateDict: StateDict): Float32Array => {
-  const { split, order } = axes(spec);
-  return transpose(
-    stateDict[spec.name]?.data as Float32Array,
-    order.map((axis) => split[axis] as number),
-    inverse(order),
-  );
-};
+/** A variable with its numbers in a state dict that was checked, in the layout of this framework. */
+const imported = (spec: VariableSpec, stateDict: StateDict): tf.Tensor =>
+  tf.tidy(() => {
+    const { split, order } = axes(spec);
+    const theirs = tf.tensor(
+      stateDict[spec.name]?.data as Float32Array,
+      order.map((axis) => split[axis] as number),
+      'float32',
+    );
+    return tf.reshape(tf.transpose(theirs, inverse(order)), [...spec.shape]);
+  });
 
 /** Variables, owned by the caller, from a PyTorch state dict; the inverse of `toStateDict`. Throws as `checkStateDict`. */
 export const fromStateDict = (network: Network, stateDict: StateDict): Variables => {
@@ -132,9 +118,7 @@ export const fromStateDict = (network: Network, stateDict: StateDict): Variables
   checkStateDict(network, stateDict);
   const ofKind = (kind: VariableSpec['kind']): Named =>
     Object.fromEntries(
-      network.variables
-        .filter((spec) => spec.kind === kind)
-        .map((spec) => [spec.name, tf.tensor(imported(spec, stateDict), [...spec.shape], 'float32')]),
+      network.variables.filter((spec) => spec.kind === kind).map((spec) => [spec.name, imported(spec, stateDict)]),
     );
   return { params: ofKind('param'), stats: ofKind('stat') };
 };

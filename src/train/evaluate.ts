@@ -7,8 +7,17 @@ import type { Network, Variables } from '../models/network.js';
 import { accuracy } from './accuracy.js';
 import { bytesOf, type ImageSet, normalise, type RawBatch, unpacked } from './images.js';
 
-/** Images at a time; the last batch is smaller. */
-const evaluationBatch = 500;
+/** Images at a time, at most. */
+const together = 500;
+
+/** Batches of one size, so that one graph does for all of them: the last one is filled up with the last image. */
+const evenly = (indices: Int32Array): { readonly batchSize: number; readonly indices: Int32Array } => {
+  const batches = Math.max(1, Math.ceil(indices.length / together));
+  const batchSize = Math.max(1, Math.ceil(indices.length / batches));
+  const last = indices.length - 1;
+  const filled = indices.length === 0 ? 0 : batches * batchSize;
+  return { batchSize, indices: Int32Array.from({ length: filled }, (_, i) => indices[Math.min(i, last)] as number) };
+};
 
 type Answers = { readonly logits: tf.Tensor2D };
 type Evaluated = Pick<ImageSet, 'examples' | 'indices' | 'shape' | 'normalisation'>;
@@ -27,9 +36,10 @@ export const evaluationStep =
 
 /** Logits of every image of a set, in order, by an evaluation step: [images · classes]. */
 const logitsBy = (run: Run<RawBatch, Answers>, network: Network, set: Evaluated): Float32Array => {
-  const batches = evaluationBatches(set.examples, set.shape, { batchSize: evaluationBatch, indices: set.indices });
+  const { indices, batchSize } = evenly(set.indices);
+  const batches = evaluationBatches(set.examples, set.shape, { batchSize, indices });
   const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([0, 0], 'int32') };
-  const logits = new Float32Array(set.indices.length * network.classes);
+  const logits = new Float32Array(indices.length * network.classes);
   let filled = 0;
   try {
     for (const { images, count } of batches.epoch(0)) {
@@ -43,7 +53,7 @@ const logitsBy = (run: Run<RawBatch, Answers>, network: Network, set: Evaluated)
   } finally {
     dispose([inputs.learningRate, inputs.seed]);
   }
-  return logits;
+  return logits.slice(0, set.indices.length * network.classes);
 };
 
 /** Logits of every image of a set, in order: [images · classes]. */

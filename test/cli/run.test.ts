@@ -76,6 +76,12 @@ describe('a run', () => {
     expect(nothing.out).toMatch(/16 to do\.\n(.*\n)*Time left: about \d+ s, by a few steps/);
     const untimed = await at.undistill(['plan', 'tiny.ts', '--out', 'elsewhere/tiny', '--no-time']);
     expect(untimed.out).not.toContain('Time left');
+    const cache = { XDG_CACHE_HOME: join(at.folder, 'empty') };
+    const installedNothing = await at.undistill(['plan', 'tiny.ts', '--out', 'elsewhere/tiny'], { env: cache });
+    expect(installedNothing).toMatchObject({ code: 0, err: '' });
+    expect(installedNothing.out).toMatch(
+      /^Time left: not known: TensorFlow is not installed, or not completely\. Run: npx undistill engine install$/m,
+    );
   });
 
   it('rebuilds what was altered on disk, and says so', async () => {
