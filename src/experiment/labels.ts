@@ -41,7 +41,8 @@ const textOf = ({ name, source, label, params }: Plugin): string =>
  * One label each: the one given, else the name, with those parameters in which it differs from others of its name
  * (`kd(temperature 4)`, `kd(temperature 20)`).
  *
- * Throws a `FailureError` of kind `experiment` when two would carry one label, or one is no line of text.
+ * Throws a `FailureError` of kind `experiment` when two would carry one label, or labels that some disks take for one, or one is no
+ * line of text.
  */
 export const labelsOf = (field: string, all: readonly Nameable[]): readonly string[] => {
   const flat = all.map(({ params }) => new Map(flatten(params, '')));
@@ -65,6 +66,14 @@ export const labelsOf = (field: string, all: readonly Nameable[]): readonly stri
       `two of them are called ${twice}`,
       field,
       'Take one out, or give each a label of its own: { ...plugin, label: "…" }.',
+    );
+  const folded = labels.map((label) => label.toLowerCase());
+  const alike = folded.findIndex((label, i) => folded.indexOf(label) !== i);
+  if (alike !== -1)
+    refuse(
+      `${labels[folded.indexOf(folded[alike] as string)]} and ${labels[alike]} differ only in capitals, and would be one folder on some disks`,
+      field,
+      'Give one of them a label of its own: { ...plugin, label: "…" }.',
     );
   return labels;
 };

@@ -168,6 +168,10 @@ const millisecondsBetweenYields = 50;
 /** Epochs before training accuracy must beat chance. */
 const warmUpEpochs = 2;
 
+/** Sums by the names of a plugin's metrics, which may be those of what every object inherits. */
+const sumsOf = (saved: Readonly<Record<string, number>> = {}): Record<string, number> =>
+  Object.assign(Object.create(null), saved);
+
 export const savedTree = (tree: Tree, prefix: string): [string, StoredTensor][] =>
   entries(tree, prefix).map(([path, leaf]) => [
     path,
@@ -308,7 +312,7 @@ export const fit = async <
       epochImages: 0,
       epochSeconds: 0,
     };
-    let sums: Record<string, number> = { ...saved?.meta.sums };
+    let sums = sumsOf(saved?.meta.sums);
     let history = saved?.meta.history ?? [];
     let ended: FitResult<Kept>['ended'];
     let clock = performance.now();
@@ -499,7 +503,7 @@ export const fit = async <
           ),
         );
       }
-      sums = {};
+      sums = sumsOf();
       epochImages = 0;
       epochSeconds = 0;
       await host.epoch(history);

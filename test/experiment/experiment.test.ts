@@ -281,6 +281,12 @@ describe('labels', () => {
       new RegExp(`^${field}: two of them are called .*give each a label`),
     );
   });
+
+  test('labels that differ in capitals alone are refused: on some disks they are one folder', () => {
+    expect(said(() => made({ attacks: [kd({ label: 'Mine' }), hardLabel({ label: 'mine' })] }))).toMatch(
+      /^attacks: Mine and mine differ only in capitals/,
+    );
+  });
 });
 
 describe('pairs', () => {

@@ -307,6 +307,20 @@ describe('what a fit gives', () => {
     expect(host.told.at(-1)).toMatchObject({ epoch: 3, epochs: 4, step: 20, steps: 20, secondsLeft: 0 });
   });
 
+  test('may be of metrics that are called like what every object inherits', async () => {
+    const spec = specOf({
+      step: (_, state, { x }) => ({
+        state,
+        metrics: Object.fromEntries([
+          ['loss', x.mean()],
+          ['constructor', tf.scalar(0.5)],
+        ]),
+      }),
+    });
+    const { history } = read(await fit(spec, hostOf()));
+    expect(history.map(({ metrics }) => Object.entries(metrics).at(-1))).toEqual(Array(4).fill(['constructor', 0.5]));
+  });
+
   test('is the weights after the last step, and those of the best epoch: the later one of equals', async () => {
     const lastOf = async (epochs: number) =>
       read(await fit(specOf({ epochs, schedule: constant(0.5), validate: undefined }), hostOf())).last;
