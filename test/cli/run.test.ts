@@ -303,11 +303,11 @@ export const notANumber = () => bad('notANumber', Number.NaN);
 
 describe('a file of several experiments', () => {
   it('is run one after the other with shared stages, planned, and one of it chosen', async () => {
-    const second = "{ ...one, name: 'second', attacks: one.attacks.slice(0, 1), pairings: one.pairings.slice(0, 1) }";
+    const second = "experiment({ ...one, name: 'second', attacks: one.attacks.slice(0, 1) })";
     await at.write(
       'several.ts',
-      `${tiny({ defenses: 'none()' }).replace('export default experiment', 'const one = experiment')}
-export default [one, ${second}];
+      `${tiny({ defenses: 'none()' }).replace('export default experiment', 'const one = ')}
+export default [experiment(one), ${second}];
 `,
     );
     const both = await at.undistill(['run', 'several.ts', '--threads', '1', '--out', 'several', '--jobs', '2']);
