@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { nameOf } from '../../src/cli/run-folder.js';
 import { decodeImage } from '../../src/data/images.js';
 import { decodeImagesFile, type ImagesFile } from '../../src/report/images.js';
 import { type Project, project, type Ran, tiny } from './project.js';
@@ -27,7 +28,7 @@ const cells = ['none', 'nasty'].flatMap((defense) =>
 );
 const folder = (defense: string, attack: string, name = 'tiny'): string =>
   // A label is one folder, be there a slash in it.
-  join(at.folder, 'runs', name, 'images', defense, attack.replace('/', '_'), 'plainCnn/seed-0');
+  join(at.folder, 'runs', name, 'images', defense, nameOf(attack), 'plainCnn/seed-0');
 const listed = async (...where: Parameters<typeof folder>): Promise<ImagesFile> => {
   const path = join(folder(...where), 'images.json');
   return decodeImagesFile(await readFile(path, 'utf8'), path);
