@@ -30,10 +30,13 @@ describe('the folder of a stage', () => {
   });
 
   test('has its record when it is finished', async () => {
-    write('finished/record.json', '{"id":"a"}');
+    const record = { id: 'a', seconds: 1, provenance: { finished: '2026-01-01T00:00:00.000Z' } };
+    write('finished/record.json', JSON.stringify(record));
     write('cut-off/record.json', '{"id":');
-    expect(await recordIn(join(root, 'finished'))).toEqual({ id: 'a' });
+    write('edited/record.json', JSON.stringify({ ...record, seconds: 'long' }));
+    expect(await recordIn(join(root, 'finished'))).toEqual(record);
     expect(await recordIn(join(root, 'cut-off'))).toBeUndefined();
+    expect(await recordIn(join(root, 'edited'))).toBeUndefined();
     expect(await recordIn(root)).toBeUndefined();
   });
 
