@@ -13,9 +13,12 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    setupFiles: ['test/turns.ts'],
     // A native library that keeps state in its process: one process a file.
     pool: 'forks',
     poolOptions: { forks: { maxForks: 2 } },
+    // Two files at a time: with more threads each they would wait for one another. What is about threads says how many.
+    env: { TF_NUM_INTRAOP_THREADS: '1' },
     // Generous, since machines differ and nothing is asserted about time.
     testTimeout: 300_000,
     hookTimeout: 300_000,
