@@ -28,6 +28,8 @@ export interface Project {
     options?: {
       readonly env?: Readonly<Record<string, string>>;
       readonly watch?: (text: string, child: ChildProcess) => void;
+      /** Milliseconds after which it is killed. */
+      readonly limit?: number | undefined;
     },
   ): Promise<Ran>;
   node(args: readonly string[]): Promise<Ran>;
@@ -38,13 +40,14 @@ export interface Project {
 export const project = (): Project => {
   const folder = mkdtempSync(join(tmpdir(), 'undistill-cli-'));
   writeFileSync(join(folder, 'stoppable.ts'), stoppable);
-  const start: (...args: Parameters<Project['undistill']>) => Promise<Ran> = (args, { env = {}, watch } = {}) =>
+  const start: (...args: Parameters<Project['undistill']>) => Promise<Ran> = (args, { env = {}, watch, limit } = {}) =>
     new Promise((resolve, reject) => {
       const child = spawn(process.execPath, [...args], {
         cwd: folder,
         env: { ...process.env, ...env },
         detached: true,
       });
+      const late = limit === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), limit);
       const said = { out: '', err: '' };
       child.stdout.on('data', (data) => {
         said.out += data;
@@ -54,7 +57,10 @@ export const project = (): Project => {
         said.err += data;
       });
       child.on('error', reject);
-      child.on('close', (code, signal) => resolve({ code: signal ?? code, ...said }));
+      child.on('close', (code, signal) => {
+        clearTimeout(late);
+        resolve({ code: signal ?? code, ...said });
+      });
     });
   return {
     folder,

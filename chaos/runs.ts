@@ -1,0 +1,230 @@
+import { access, cp, mkdir, readdir, readFile, rename, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { cacheFolder } from '../src/core/cache-folder.js';
+import { withLock } from '../src/core/lock.js';
+import type { Matrix } from '../src/results/types.js';
+import { lasting, type Project, project, type Ran, tensorsIn, tiny } from '../test/cli/project.js';
+import { Defect, must } from './case.js';
+
+/**
+ * Asks one question several times, takes rounded answers, and makes images: every kind of file comes of it. An honest student is
+ * trained for 27 steps, and DAFL's for more.
+ */
+export const everything = tiny({
+  imports: "import { dafl, rounding } from 'undistill';",
+  defenses: 'none(), rounding(2)',
+  attacks: `kd(), kd({ temperature: 20 }),
+    dafl({ batch: 8, epochs: 1, stepsPerEpoch: 32, latent: 6, width: 4, keep: 16, pictureEvery: 8 })`,
+});
+
+/** Milliseconds in which a run of seconds must be over, on a busy machine too. */
+export const patience = 240_000;
+
+/** A folder of a user's with a cache of its own, in which there is the engine of this machine. */
+export const place = async (experiment = everything): Promise<Project> => {
+  const at = project();
+  await at.write('tiny.ts', experiment);
+  const own = join(at.folder, 'cache', 'undistill');
+  await mkdir(own, { recursive: true });
+  await symlink(join(cacheFolder(), 'engines'), join(own, 'engines'));
+  return at;
+};
+
+export type Environment = Readonly<Record<string, string>>;
+
+const preload = `--import ${pathToFileURL(fileURLToPath(new URL('preload.js', import.meta.url))).href}`;
+
+/** What a run in a place is told by its environment; with a fault, it happens below that folder. */
+export const environmentOf = (at: Project, more: Environment = {}, below = join(at.folder, 'runs')): Environment => ({
+  XDG_CACHE_HOME: join(at.folder, 'cache'),
+  NODE_OPTIONS: preload,
+  CHAOS_BELOW: below,
+  ...more,
+});
+
+/** `undistill run` of the experiment of a place, on one core; killed after so many milliseconds. */
+export const run = (
+  at: Project,
+  env: Environment = environmentOf(at),
+  { args = [], limit = patience }: { readonly args?: readonly string[]; readonly limit?: number } = {},
+): Promise<Ran> =>
+  at.undistill(['run', 'tiny.ts', '--threads', '1', '--jobs', '1', '--checkpoint-every', '4', ...args], { env, limit });
+
+/** A command in a place. */
+export const command = (at: Project, ...args: readonly string[]): Promise<Ran> =>
+  at.undistill(args, { env: environmentOf(at), limit: patience });
+
+const isKilled = ({ code }: Ran): boolean => typeof code === 'string';
+
+/** Throws a defect of sort `aborted` unless a process ended by itself, and said what it had to say in words. */
+export const mustHaveEnded = (ran: Ran): void => {
+  const said = `${ran.out}\n${ran.err}`;
+  const end = said.trimEnd().split('\n').slice(-12).join('\n');
+  must('aborted', !isKilled(ran), () => `it was ended by ${ran.code}: ${end}`);
+  must('aborted', !said.includes('That is a mistake in undistill'), () => `it calls it its own mistake: ${end}`);
+  const stack = /\n\s+at .+:\d+:\d+\)?\n/.exec(said)?.[0];
+  must('aborted', stack === undefined, () => `a raw stack: ${stack}: ${end}`);
+};
+
+/** Throws a defect unless a run came to its end and all its stages too. */
+export const mustBeWhole = (ran: Ran): void => {
+  mustHaveEnded(ran);
+  must('lost', ran.code === 0, () => `it ended with ${ran.code}: ${ran.out.slice(-800)}${ran.err.slice(-800)}`);
+};
+
+/** All that a run leaves which is the same each time, by name: numbers, logs and pictures. */
+export type Results = ReadonlyMap<string, Buffer>;
+
+/** What tells how a result came about, and not what it is: how fast, with what, and how many answers had been recorded before. */
+const timely = ['seconds', 'stepsPerSecond', 'provenance', 'finished', 'replayed'];
+
+/** A file of JSON, or of a JSON a line, without what tells of time and machine. */
+const timeless = (text: string): Buffer =>
+  Buffer.from(
+    text
+      .split(/\n(?=\{)/)
+      .map((each) => JSON.stringify(JSON.parse(each), (name, value) => (timely.includes(name) ? undefined : value)))
+      .join('\n'),
+  );
+
+/** Every file below a folder, by its path from there. */
+export const filesBelow = async (folder: string): Promise<readonly string[]> =>
+  (await readdir(folder, { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(folder.length + 1))
+    .sort();
+
+/** What a run in a place left: its matrix, and of its stages all tensors, records, logs and pictures; the images it shows. */
+export const resultsOf = async (place: string, runs = 'runs'): Promise<Results> => {
+  const folder = join(place, runs);
+  const found = new Map<string, Buffer>();
+  const matrix: Matrix = JSON.parse(await readFile(join(folder, 'tiny', 'matrix.json'), 'utf8'));
+  found.set('matrix.json', Buffer.from(JSON.stringify(lasting(matrix))));
+  for (const [name, bytes] of await tensorsIn(join(folder, '.store'))) found.set(`.store/${name}`, bytes);
+  for (const name of await filesBelow(folder)) {
+    const isShown = /^tiny\/(stages|images)\//.test(name) || /^\.store\/[0-9a-f]{16}\//.test(name);
+    if (!isShown || /manifest\.json$|\.safetensors$/.test(name)) continue;
+    const bytes = await readFile(join(folder, name));
+    found.set(name, /\.jsonl?$/.test(name) ? timeless(bytes.toString()) : bytes);
+  }
+  return found;
+};
+
+/** Throws a defect of sort `lost` for the first file that is not what it would be. */
+export const mustEqual = (ours: Results, whole: Results, sort: 'lost' | 'silent' = 'lost'): void => {
+  for (const name of new Set([...whole.keys(), ...ours.keys()])) {
+    const [own, other] = [ours.get(name), whole.get(name)];
+    must(sort, own !== undefined, () => `${name} is missing`);
+    must(sort, other !== undefined, () => `${name} is there, and nobody's`);
+    must(sort, other === undefined || own?.equals(other) === true, () => `${name} differs: ${difference(own, other)}`);
+  }
+};
+
+/** Where two files part, as text. */
+const difference = (a: Buffer | undefined, b: Buffer | undefined): string => {
+  if (a === undefined || b === undefined) return 'one is missing';
+  const at = a.findIndex((byte, i) => byte !== b[i]);
+  const around = (of: Buffer) => JSON.stringify(of.subarray(Math.max(0, at - 60), at + 60).toString('latin1'));
+  return at < 0 ? `${a.length} bytes, ${b.length} before` : `byte ${at}: ${around(a)}, before: ${around(b)}`;
+};
+
+/** What a process of an undisturbed run did. */
+export interface Effort {
+  readonly who: 'main' | 'worker';
+  /** How many changes below the folder of runs it made, by operation. */
+  readonly counts: Readonly<Record<string, number>>;
+  /** Of a processor. */
+  readonly seconds: number;
+  /** At most. */
+  readonly megabytes: number;
+}
+
+export const effortsIn = async (path: string): Promise<readonly Effort[]> =>
+  (await readFile(path, 'utf8'))
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+
+/** Something that all cases of a campaign share, by name: whoever needs it first makes it. */
+const shared = async (folder: string, name: string, make: (path: string) => Promise<void>): Promise<string> =>
+  withLock(join(folder, `${name}.lock`), async () => {
+    const path = join(folder, name);
+    if (!(await isThere(path))) await make(path);
+    return path;
+  });
+
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+/** What a run of `everything` leaves that nothing disturbed, and what it did. */
+export interface Undisturbed {
+  readonly results: Results;
+  readonly efforts: readonly Effort[];
+  /** How long it took. */
+  readonly seconds: number;
+}
+
+/** A place in which `everything` was run, in a folder that stays. */
+const ran = (folder: string, name: string, env: Environment, code: Ran['code']): Promise<string> =>
+  shared(folder, name, (path) =>
+    inPlace(async (at) => {
+      const began = performance.now();
+      const found = await run(at, environmentOf(at, { CHAOS_COUNTS: join(at.folder, 'counts'), ...env }));
+      if (found.code !== code) throw new Error(`${name}: it ended with ${found.code}: ${found.out}${found.err}`);
+      await at.write('seconds', String((performance.now() - began) / 1000));
+      // Whole or not at all: a campaign's case may be ended in the middle.
+      const copied = `${path}.copied`;
+      await cp(at.folder, copied, { recursive: true, verbatimSymlinks: true });
+      await rename(copied, path);
+    }),
+  );
+
+/** The states of a run whose files are looked at: finished, and killed while a teacher is trained and while images are made. */
+export const states = ['finished', 'taught', 'imagined'] as const;
+export type State = (typeof states)[number];
+
+const stateIn = (folder: string, state: State): Promise<string> =>
+  state === 'finished'
+    ? ran(folder, state, {}, 0)
+    : ran(folder, state, { STOP: state === 'taught' ? 'SIGKILL teacher 18' : 'SIGKILL student 30' }, 'SIGKILL');
+
+/** The undisturbed run of a campaign. */
+export const undisturbed = async (folder: string): Promise<Undisturbed> => {
+  const path = await stateIn(folder, 'finished');
+  return {
+    results: await resultsOf(path),
+    efforts: await effortsIn(join(path, 'counts')),
+    seconds: Number(await readFile(join(path, 'seconds'), 'utf8')),
+  };
+};
+
+/** Does something in a copy of a place in that state. */
+export const inState = async <A>(folder: string, state: State, act: (at: Project) => Promise<A>): Promise<A> => {
+  const path = await stateIn(folder, state);
+  const at = project();
+  try {
+    await cp(path, at.folder, { recursive: true, verbatimSymlinks: true });
+    return await act(at);
+  } finally {
+    at.remove();
+  }
+};
+
+/** Does something in a place that is removed afterwards. */
+export const inPlace = async <A>(act: (at: Project) => Promise<A>, experiment?: string): Promise<A> => {
+  const at = await place(experiment);
+  try {
+    return await act(at);
+  } finally {
+    at.remove();
+  }
+};
+
+/** Throws unless the fault struck: a case in which nothing happens proves nothing. */
+export const mustHaveStruck = async (path: string): Promise<void> => {
+  if (!(await isThere(path))) throw new Defect('aborted', 'the fault never struck: mend the campaign');
+};
