@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { between, checked, positive, text, wholeAtLeast, yesOrNo } from '../core/check.js';
+import { between, checked, numeric, positive, text, wholeAtLeast, yesOrNo } from '../core/check.js';
 import { attempt, orThrow, refusal, type Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
 
@@ -92,7 +92,7 @@ export const anyAugmentation: v.GenericSchema<Augmentation> = v.pipe(
 
 /** How pixels are normalised, among a plugin's options. */
 export const anyNormalisation: v.GenericSchema<Normalisation> = v.pipe(
-  v.strictObject({ mean: v.array(v.number()), std: v.array(positive) }),
+  v.strictObject({ mean: v.array(numeric('a number')), std: v.array(positive) }),
   v.title('{ mean, std } with a number for each channel, on the scale 0 to 1'),
 );
 

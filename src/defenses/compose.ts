@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import {
   type Access,
   anyDefense,
+  checked,
   type Declaration,
   type Defense,
   determined,
@@ -36,8 +37,8 @@ type ExposedBy<Parts extends readonly Defense[]> = Least<{
 }>;
 
 const composed = <const Parts extends readonly [Defense, ...Defense[]]>(...parts: Parts): Defense<ExposedBy<Parts>> => {
+  checked('compose', options, { parts });
   const flat = parts.flatMap(partsOf);
-  if (flat.length === 0) throw new FailureError(failure('experiment', 'compose() was given no defence'));
   let exposes: Access = 'weights';
   for (const part of flat) {
     if (part.answers !== undefined && rank[exposes] < rank.probabilities) {
@@ -63,12 +64,16 @@ const composed = <const Parts extends readonly [Defense, ...Defense[]]>(...parts
   });
 };
 
+const options = {
+  parts: required(v.pipe(v.array(anyDefense), v.minLength(1), v.title('defences')), 'In their order'),
+};
+
 const declaration: Declaration = {
   kind: 'defense',
   name: 'compose',
   source: import.meta.url,
   about: 'Several defences, one after the other',
-  options: { parts: required(v.pipe(v.array(anyDefense), v.minLength(1), v.title('defences')), 'In their order') },
+  options,
   positional: 'parts',
   presets: {},
 };

@@ -92,6 +92,10 @@ describe('an image folder', () => {
     );
     const zero = { mean: [0, 0, 0], std: [1, 0, 1] };
     expect(() => imageFolder({ path: 'x', normalisation: zero })).toThrow(/normalisation: std: 1 is 0/);
+    for (const mean of [Number.NaN, Number.POSITIVE_INFINITY])
+      expect(() => imageFolder({ path: 'x', normalisation: { mean: [mean], std: [1] } })).toThrow(
+        `normalisation: mean: 0 is ${mean}\n  Give a number.`,
+      );
     expect(() => imageFolder({ path: 'x', augmentation: { crop: -1, flip: false } })).toThrow(/crop is -1/);
     expect(() => imageFolder({ path: 'x', augmentation: { crop: 1, flop: true } as never })).toThrow(/flop is none of/);
   });

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
@@ -178,20 +177,22 @@ describe('several defences', () => {
     expectClose(told(compose(rounding(1), topK(1)), [0.26, 0.48, 0.26]), [0, 0.5, 0]);
   });
 
+  test.each<readonly [readonly unknown[], string]>([
+    [[], 'compose: parts is []. Give defences.'],
+    [[nasty(), { parts: undefined }], 'compose: parts: 1: this is no defence. Give a defence, such as nasty().'],
+    [[5], 'compose: parts: 0: this is no defence. Give a defence, such as nasty().'],
+  ])('are refused where they are none: %j', (parts, said) => {
+    const { kind, where, what, remedy } = refusal(() => (compose as (...parts: unknown[]) => Defense)(...parts));
+    expect(kind).toBe('experiment');
+    expect(`${where}: ${what}. ${remedy}`).toBe(said);
+  });
+
   test('are refused in an order that cannot be: probabilities of labels', () => {
-    const refused = (() => {
-      try {
-        return compose(labelOnly(), rounding(2));
-      } catch (error) {
-        return (error as FailureError).failure;
-      }
-    })();
-    expect(refused).toMatchObject({
+    expect(refusal(() => compose(labelOnly(), rounding(2)))).toMatchObject({
       kind: 'experiment',
       what: 'rounding changes probabilities, and the defences before it give label only',
       remedy: 'Put the defence that gives least last.',
     });
-    expect(() => (compose as (...parts: Defense[]) => Defense)()).toThrow(FailureError);
     // Training after wrapping is fine: what is wrapped is the last teacher.
     expect(compose(labelOnly(), nasty()).exposes).toBe('label');
   });
