@@ -9,7 +9,7 @@ import { type Kind, type Sort, shareOf, sorts } from './case.js';
 
 /** What became of a case. */
 export type Fate =
-  | { readonly status: 'survived' }
+  | { readonly status: 'survived'; readonly tries: number }
   /** This machine cannot try it, or there was no time left. */
   | { readonly status: 'left out'; readonly why: string }
   | { readonly status: Sort; readonly why: string };
@@ -159,16 +159,20 @@ const hostIn = (kinds: string) => {
   };
 };
 
-/** How many of some rows had a fate. */
+/** How many things that were tried in some rows had a fate. */
 export const countOf = (rows: readonly Row[], status: Fate['status']): number =>
-  rows.reduce((sum, { fates }) => sum + fates.filter((fate) => fate.status === status).length, 0);
+  rows
+    .flatMap(({ fates }) => fates)
+    .filter((fate) => fate.status === status)
+    .reduce((sum, fate) => sum + (fate.status === 'survived' ? fate.tries : 1), 0);
 
 /** The rows as a Markdown table. */
 export const tableOf = (rows: readonly Row[]): string => {
   const line = (cells: readonly (string | number)[]) => `| ${cells.join(' | ')} |`;
   const columns = ['survived', ...sorts, 'left out'] as const;
   const counts = (of: readonly Row[]) => columns.map((status) => countOf(of, status));
-  const tries = (of: readonly Row[]) => of.reduce((sum, { fates }) => sum + fates.length, 0) - countOf(of, 'left out');
+  const tries = (of: readonly Row[]) =>
+    (['survived', ...sorts] as const).reduce((sum, status) => sum + countOf(of, status), 0);
   const seconds = (of: readonly Row[]) => Math.round(of.reduce((sum, row) => sum + row.seconds, 0));
   return [
     line(['kind', 'tries', ...columns, 'seconds']),

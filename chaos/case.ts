@@ -25,15 +25,16 @@ export const must = (sort: Sort, holds: boolean, what: () => string): void => {
 /** This machine cannot try it; the message says why. */
 export class Impossible extends Error {}
 
-/** Something hostile that is done once. It survives by returning, and throws what it found. */
+/** Something hostile. It survives by returning, and throws what it found. */
 export interface Case {
   /** Unlike any other of its kind, and the same whatever the seed. */
   readonly name: string;
   /**
    * @param random is decided by seed, kind and name
    * @param shared a folder that all cases of a campaign share
+   * @returns how many things were tried; default: one
    */
-  readonly attempt: (random: Random, shared: string) => Promise<void>;
+  readonly attempt: (random: Random, shared: string) => Promise<void> | Promise<number>;
 }
 
 /** A row of the table. */

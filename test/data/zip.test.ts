@@ -3,22 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { ZipFile } from 'yazl';
 import { openSource } from '../../src/data/archive.js';
 import { imageFolder } from '../../src/data/image-folder.js';
-import { type Files, fail, failureOf, pngOf, succeed, temporaryFolder, writeFiles } from './helpers.js';
+import { type Files, fail, failureOf, pngOf, succeed, temporaryFolder, writeFiles, zipOf } from './helpers.js';
 
 const root = temporaryFolder();
 let made = 0;
-
-const zipOf = async (files: Files): Promise<Buffer> => {
-  const zip = new ZipFile();
-  for (const [path, content] of Object.entries(files)) {
-    if (path.endsWith('/')) zip.addEmptyDirectory(path);
-    else zip.addBuffer(Buffer.from(content), path);
-  }
-  zip.end();
-  const chunks: Buffer[] = [];
-  for await (const chunk of zip.outputStream) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
-};
 const written = async (bytes: Uint8Array): Promise<string> => {
   const name = `${made++}.zip`;
   await writeFiles(root, { [name]: bytes });

@@ -1,4 +1,3 @@
-import * as E from 'fp-ts/lib/Either.js';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { kd } from '../../src/attacks/kd.js';
 import { scratch } from '../../src/attacks/scratch.js';
@@ -8,14 +7,10 @@ import { rounding } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import { type Experiment, experiment, isExperiment } from '../../src/experiment/experiment.js';
-import { sourcesIn } from '../../src/experiment/identity.js';
-import { plan, plannedValues } from '../../src/experiment/plan.js';
-import { withScale } from '../../src/experiment/scale.js';
-import { fingerprints, loadImages } from '../../src/harness/session.js';
-import { matrix } from '../../src/results/matrix.js';
+import { experiment, isExperiment } from '../../src/experiment/experiment.js';
 import { changed, placesIn, wrong } from '../mutations.js';
 import { dataOf, learnerOf, thirds, tiny } from '../run/helpers.js';
+import { planned } from './planned.js';
 
 const data = { ...dataOf(thirds()), from: () => dataOf(thirds()) };
 
@@ -63,22 +58,6 @@ const spec = {
     students: { student: { scratch: 90, 'made by hand': { none: 50 } } },
   },
   reduced: 'x',
-};
-
-const code = { modules: new Map(), experiment: { hash: 'x', files: {} } };
-
-/** All that is made of an experiment before anything is trained. */
-const planned = async (of: Experiment): Promise<void> => {
-  const { data: set, others } = await loadImages(of);
-  const scaled = withScale(of, 0.5);
-  if (E.isLeft(scaled)) throw new FailureError(scaled.left);
-  const world = {
-    ...{ data: set, others: fingerprints(others), code, version: '1', engine: 'tensorflow-cpu' },
-    harness: { training: 'x', measuring: 'x' },
-  };
-  plan(scaled.right, world);
-  sourcesIn(plannedValues(of));
-  JSON.stringify(matrix(plan(of, world), new Map(), 'x'));
 };
 
 const cyclic: Record<string, unknown> = {};
