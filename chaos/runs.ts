@@ -47,9 +47,20 @@ export const environmentOf = (at: Project, more: Environment = {}, below = join(
 export const run = (
   at: Project,
   env: Environment = environmentOf(at),
-  { args = [], limit = patience }: { readonly args?: readonly string[]; readonly limit?: number } = {},
+  {
+    args = [],
+    limit = patience,
+    watch,
+  }: { readonly args?: readonly string[] } & Pick<
+    NonNullable<Parameters<Project['undistill']>[1]>,
+    'limit' | 'watch'
+  > = {},
 ): Promise<Ran> =>
-  at.undistill(['run', 'tiny.ts', '--threads', '1', '--jobs', '1', '--checkpoint-every', '4', ...args], { env, limit });
+  at.undistill(['run', 'tiny.ts', '--threads', '1', '--jobs', '1', '--checkpoint-every', '4', ...args], {
+    env,
+    limit,
+    ...(watch === undefined ? {} : { watch }),
+  });
 
 /** A command in a place. */
 export const command = (at: Project, ...args: readonly string[]): Promise<Ran> =>
@@ -162,6 +173,7 @@ const isThere = (path: string): Promise<boolean> =>
 
 /** What a run of `everything` leaves that nothing disturbed, and what it did. */
 export interface Undisturbed {
+  readonly matrix: Matrix;
   readonly results: Results;
   readonly efforts: readonly Effort[];
   /** How long it took. */
@@ -196,6 +208,7 @@ const stateIn = (folder: string, state: State): Promise<string> =>
 export const undisturbed = async (folder: string): Promise<Undisturbed> => {
   const path = await stateIn(folder, 'finished');
   return {
+    matrix: JSON.parse(await readFile(join(path, 'runs', 'tiny', 'matrix.json'), 'utf8')),
     results: await resultsOf(path),
     efforts: await effortsIn(join(path, 'counts')),
     seconds: Number(await readFile(join(path, 'seconds'), 'utf8')),

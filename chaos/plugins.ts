@@ -1,0 +1,186 @@
+import type { Matrix } from '../src/results/types.js';
+import { deadly } from '../test/cli/deadly.js';
+import { tiny } from '../test/cli/project.js';
+import { type Case, Defect, type Kind, must } from './case.js';
+import { environmentOf, inPlace, mustHaveEnded, patience, run, undisturbed } from './runs.js';
+
+/** Plugins that do what none should, each by the name of its way. */
+const hostile = `\
+import * as tf from '@tensorflow/tfjs';
+import { type Attack, type Defense, labelled, type Metric } from 'undistill';
+
+const cyclic: Record<string, unknown> = {};
+cyclic.self = cyclic;
+
+export const steals: Record<string, (victim: any, learner: any, context: any) => unknown> = {
+  'gives nothing': () => undefined,
+  'gives a promise of nothing': async () => undefined,
+  'gives null': async () => null,
+  'gives a number': () => 5,
+  'gives an empty record': async () => ({}),
+  'gives a record that cannot be looked into': async () => new Proxy({}, { get: () => { throw new Error('no looking'); } }),
+  'gives a task of nothing': () => async () => undefined,
+  'gives weights that are none': async () => ({ last: { params: { a: 5 }, stats: {} }, best: undefined, history: [] }),
+  'throws a text': () => { throw 'a text'; },
+  'throws null': () => { throw null; },
+  'throws undefined': async () => { throw undefined; },
+  'throws a symbol': async () => { throw Symbol('x'); },
+  'throws what holds itself': async () => { throw cyclic; },
+  'throws an error without a message': async () => { throw new Error(''); },
+  'throws an error whose message throws': async () => {
+    throw Object.defineProperty(new Error('x'), 'message', { get: () => { throw new Error('inner'); } });
+  },
+  'changes Math.random': async () => { Math.random = () => { throw new Error('no chance'); }; throw new Error('done'); },
+  'changes all records': async () => { (Object.prototype as any).polluted = 1; throw new Error('done'); },
+  'disposes of all tensors': async () => { tf.disposeVariables(); tf.engine().reset(); throw new Error('done'); },
+  'spoils the images it was lent': async (_, __, { data }) => {
+    data.train.examples.labels.fill(0);
+    throw new Error('done');
+  },
+  'leaves the folder': async () => { process.chdir('/'); throw new Error('done'); },
+};
+
+export const stealing = (name: string): Attack<'probabilities', typeof labelled> => ({
+  ...{ name, params: {}, source: import.meta.url, needs: 'probabilities', data: labelled },
+  steal: steals[name] as never,
+});
+
+export const answering: Record<string, (given: any) => unknown> = {
+  'answers NaN': ({ logProbabilities }) => ({ logProbabilities: tf.mul(logProbabilities, NaN) }),
+  'answers infinity': ({ logProbabilities }) => ({ logProbabilities: tf.add(logProbabilities, Infinity) }),
+  'answers no distribution': ({ logProbabilities }) => ({ logProbabilities: tf.zerosLike(logProbabilities) }),
+  'answers in another shape': ({ logProbabilities }) => ({ logProbabilities: tf.slice(logProbabilities, [0, 0], [-1, 2]) }),
+  'answers nothing': () => undefined,
+  'answers an empty record': () => ({}),
+  'answers numbers': () => ({ logProbabilities: [[0, 0]] }),
+  'answers whole numbers': ({ logProbabilities }) => ({ logProbabilities: tf.cast(logProbabilities, 'int32') }),
+  'answers with what is gone': ({ logProbabilities }) => {
+    const gone = tf.add(logProbabilities, 0);
+    gone.dispose();
+    return { logProbabilities: gone };
+  },
+  'throws where it answers': () => { throw 'a text'; },
+};
+
+export const defending = (name: string): Defense<'probabilities'> => ({
+  ...{ name, params: {}, source: import.meta.url, exposes: 'probabilities' },
+  answers: { kind: 'pure', answer: answering[name] as never },
+});
+
+export const measures: Record<string, () => unknown> = {
+  'measures a text': () => 'much',
+  'measures nothing': () => undefined,
+  'measures a promise': async () => 1,
+  'throws where it measures': () => { throw new Error('no measure'); },
+};
+
+export const measuring = (name: string): Metric => ({
+  ...{ name: 'hostile', unit: 'number', better: 'neither', describe: 'x', source: import.meta.url },
+  of: measures[name] as never,
+});
+
+export const rates: Record<string, () => unknown> = {
+  'a rate of NaN': () => Number.NaN,
+  'a rate of infinity': () => Number.POSITIVE_INFINITY,
+  'a rate that is a text': () => 'fast',
+  'no rate': () => undefined,
+  'a rate that throws': () => { throw new Error('no rate'); },
+};
+
+export const going = (name: string) => ({ name, params: {}, source: import.meta.url, at: rates[name] as never });
+`;
+
+/** The names of the ways in a table of \`hostile\`: one that is added there is tried. */
+const waysOf = (table: string): readonly string[] => {
+  const [, body = ''] = new RegExp(`export const ${table}: [^]*? = \\{\n([^]*?)\n\\};`).exec(hostile) ?? [];
+  const found = [...body.matchAll(/^ {2}'([^']+)':/gm)].map(([, name]) => name as string);
+  if (found.length === 0) throw new Error(`there is no table ${table}`);
+  return found;
+};
+
+const deaths = [...deadly.matchAll(/^ {2}(\w+)[,:]/gm)].map(([, name]) => name as string);
+
+/** An experiment with a plugin that misbehaves beside others that do not. */
+const withOne = (what: Parameters<typeof tiny>[0], change = (text: string) => text): string =>
+  change(tiny({ defenses: 'none()', attacks: 'kd({ temperature: 4 })', ...what }));
+
+const imports =
+  "import { deadly } from './deadly.ts';\nimport { defending, going, measuring, stealing } from './hostile.ts';";
+
+const experiments: Readonly<Record<string, (way: string) => string>> = {
+  deaths: (way) => withOne({ imports, attacks: `deadly('${way}'), kd()` }),
+  steals: (way) => withOne({ imports, attacks: `stealing('${way}'), kd()` }),
+  answering: (way) => withOne({ imports, defenses: `none(), defending('${way}')`, attacks: 'kd()' }),
+  measures: (way) =>
+    withOne({ imports, attacks: 'kd()' }, (text) =>
+      text.replace('seeds:', `metrics: [measuring('${way}')],\n  seeds:`),
+    ),
+  rates: (way) =>
+    withOne({ imports, attacks: 'kd()' }, (text) =>
+      text.replace(
+        "net('student', 2)]",
+        `net('student', 2), learner(plainCnn({ width: 3 }), { epochs: 1, batch: 16, optimizer: adam(), schedule: going('${way}') })]`,
+      ),
+    ),
+};
+
+/** The numbers of the student that has nothing to do with what misbehaves. */
+const bystander = ({ cells, students }: Matrix): unknown =>
+  cells.find(({ attack, defense, student }) => attack.startsWith('kd') && defense === 'none' && student === students[0])
+    ?.seeds[0]?.student?.last;
+
+const misbehaving =
+  (table: string, way: string): Case['attempt'] =>
+  async (_, shared) => {
+    const { matrix } = await undisturbed(shared);
+    const make = experiments[table];
+    if (make === undefined) throw new Defect('aborted', `no experiment is made of ${table}`);
+    await inPlace(async (at) => {
+      await at.write('deadly.ts', deadly);
+      await at.write('hostile.ts', hostile);
+      let isStopped = false;
+      // The heap's end comes in seconds.
+      const heap = way === 'fillsTheHeap' ? { NODE_OPTIONS: '--max-old-space-size=300' } : {};
+      const ran = await run(at, environmentOf(at, { UNDISTILL_GRACE: '1', ...heap }), {
+        // What loops or waits for ever is stopped as a person would.
+        watch: (said, child) => {
+          if (isStopped || !/\nnow (waits|loops) /.test(said)) return;
+          isStopped = true;
+          child.kill('SIGINT');
+        },
+      });
+      mustHaveEnded(ran);
+      if (['waits', 'loops'].includes(way))
+        return must('aborted', ran.code === 130, () => `it ended with ${ran.code}: ${ran.out.slice(-800)}`);
+      must(
+        'silent',
+        ran.code === 1,
+        () => `it ended with ${ran.code}, as if nothing had been: ${ran.out.slice(-1500)}`,
+      );
+      const found = await at.matrix('runs/tiny');
+      const failed = found.cells.filter(({ status }) => status === 'failed');
+      must('silent', failed.length > 0 || table === 'measures', () => 'no cell has failed');
+      for (const { attack, reason, seeds } of failed)
+        must('silent', Boolean(reason ?? seeds[0]?.reason), () => `${attack} does not say why it failed`);
+      if (table !== 'measures')
+        must(
+          'lost',
+          bystander(found) === bystander(matrix) && bystander(found) !== undefined,
+          () => `kd has ${bystander(found)} in place of ${bystander(matrix)}`,
+        );
+    }, make(way));
+  };
+
+/** Plugins that do what none should: a failed cell that says so, and the same numbers in all others. */
+export const plugins: Kind = {
+  name: 'plugins',
+  about: 'attacks, defences, metrics and schedules that exit, wait, loop, crash, throw or give what they should not',
+  limit: (2 * patience) / 1000,
+  takes: 30,
+  cases: () => [
+    ...deaths.map((way) => ({ name: `an attack that ${way}`, attempt: misbehaving('deaths', way) })),
+    ...['steals', 'answering', 'measures', 'rates'].flatMap((table) =>
+      waysOf(table).map((way) => ({ name: `${table}: ${way}`, attempt: misbehaving(table, way) })),
+    ),
+  ],
+};
