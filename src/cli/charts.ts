@@ -1,5 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { saidBy } from '../core/errors.js';
 import { csvOf, pngOf, svgOf } from '../report/charts/render.js';
 import { writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
@@ -32,7 +33,7 @@ export const writeCharts = async (
     await writeWhole(path + endings.spec, jsonText(chart.spec));
     await pngOf(svg).then(
       (png) => writeWhole(path + endings.png, png),
-      (error: unknown) => failures.add(error instanceof Error ? error.message : String(error)),
+      (error: unknown) => failures.add(saidBy(error)),
     );
   }
   for (const failure of failures) note(`charts without PNG: ${failure}`);

@@ -1,5 +1,5 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { type Failure, FailureError, isFailure, showFailure } from '../core/errors.js';
+import { type Failure, FailureError, isFailure, saidBy, showFailure } from '../core/errors.js';
 import { readBytes, showBytes, visible } from '../core/text.js';
 import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
@@ -325,7 +325,7 @@ const told = (error: unknown): number => {
     return exitCodes[failed.kind] ?? 1;
   }
   if (!debug) {
-    say(`unexpected: ${error instanceof Error ? error.message : String(error)}`);
+    say(`unexpected: ${saidBy(error)}`);
     say('  That is a mistake in undistill. UNDISTILL_DEBUG=1 shows where it happened.');
   }
   return 1;

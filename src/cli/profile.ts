@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { FailureError, failure } from '../core/errors.js';
+import { FailureError, failure, saidBy } from '../core/errors.js';
 import { version } from '../core/version.js';
 import type { CardPrecision } from '../engine/execution.js';
 import type { Plan, Stage } from '../experiment/plan.js';
@@ -62,7 +62,7 @@ export const profileCommand = async (
   await writeWhole(path + chartFiles.endings.data, csvOf(chart));
   await pngOf(svg).then(
     (png) => writeWhole(path + chartFiles.endings.png, png),
-    (error: unknown) => warn(out, `no PNG: ${error instanceof Error ? error.message : String(error)}`),
+    (error: unknown) => warn(out, `no PNG: ${saidBy(error)}`),
   );
   out.log(`\nchart, its data, and all of it as JSON: ${shownWhole(path)}.*`);
   return 0;

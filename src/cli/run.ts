@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type Failure, FailureError, showFailure, toFailure } from '../core/errors.js';
+import { type Failure, FailureError, saidBy, showFailure, toFailure } from '../core/errors.js';
 import { counted } from '../core/text.js';
 import { version } from '../core/version.js';
 import type { Engine } from '../engine/engine.js';
@@ -294,7 +294,7 @@ const drawn = async (draw: () => Promise<unknown>, { charts }: ReadRun, out: Ter
     await draw();
     return charts.length;
   } catch (error) {
-    warn(out, `no charts: ${error instanceof Error ? error.message : String(error)}`);
+    warn(out, `no charts: ${saidBy(error)}`);
     return 0;
   }
 };

@@ -44,14 +44,24 @@ export class FailureError extends Error {
 export const isFailure = (value: unknown): value is Failure =>
   typeof value === 'object' && value !== null && (value as { _tag?: unknown })._tag === 'Failure';
 
+/** What something that was thrown says of itself. A plugin may throw anything, also what says nothing or cannot be looked into. */
+export const saidBy = (thrown: unknown): string => {
+  try {
+    return (
+      (thrown instanceof Error ? String(thrown.message) || thrown.name : String(thrown)) || 'it threw without a word'
+    );
+  } catch {
+    return 'it threw what cannot be shown';
+  }
+};
+
 /** Any thrown value as a failure: one of ours is kept as it is, anything else becomes one of `kind`. */
 export const toFailure =
   (kind: FailureKind, where?: string, remedy?: string) =>
   (thrown: unknown): Failure => {
     if (thrown instanceof FailureError) return thrown.failure;
     if (isFailure(thrown)) return thrown;
-    const what = thrown instanceof Error ? thrown.message : String(thrown);
-    return failure(kind, what, { where, remedy });
+    return failure(kind, saidBy(thrown), { where, remedy });
   };
 
 /** A promise-returning function as a task whose rejection is a failure of `kind`. */

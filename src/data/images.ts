@@ -1,6 +1,7 @@
 import { inflateSync } from 'node:zlib';
 import jpeg from 'jpeg-js';
 import { PNG } from 'pngjs';
+import { saidBy } from '../core/errors.js';
 
 /** A decoded image: uint8, [height, width, channels], grey or RGB. */
 export interface Image {
@@ -24,7 +25,7 @@ const decoding = <A>(format: 'PNG' | 'JPEG', run: () => A): A => {
   try {
     return run();
   } catch (thrown) {
-    throw new Error(`the ${format} is damaged (${thrown instanceof Error ? thrown.message : String(thrown)})`);
+    throw new Error(`the ${format} is damaged (${saidBy(thrown)})`);
   }
 };
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
-import { FailureError, failure, refusal } from '../core/errors.js';
+import { FailureError, failure, refusal, saidBy } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
 import { madeWith } from '../core/plugin.js';
 
@@ -161,7 +161,7 @@ const bundleOf = (path: string): { readonly text: string; readonly inputs: reado
     return { text: outputFiles[0]?.text ?? '', inputs: Object.keys(metafile.inputs) };
   } catch (error) {
     throw new FailureError(
-      failure('experiment', error instanceof Error ? error.message : String(error), {
+      failure('experiment', saidBy(error), {
         where: path,
         remedy: 'A plugin names its own module: source: import.meta.url.',
       }),

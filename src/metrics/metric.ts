@@ -1,4 +1,4 @@
-import { FailureError, failure } from '../core/errors.js';
+import { FailureError, failure, saidBy } from '../core/errors.js';
 import { accuracy } from '../train/accuracy.js';
 import type { Logits } from '../train/logits.js';
 import { agreement } from './agreement.js';
@@ -242,7 +242,7 @@ const computed = (metric: Metric, evaluation: Evaluation): number | undefined =>
   try {
     return metric.of(evaluation);
   } catch (error) {
-    return refuse(metric, `threw: ${error instanceof Error ? error.message : String(error)}`);
+    return refuse(metric, `threw: ${saidBy(error)}`);
   }
 };
 
