@@ -69,10 +69,9 @@ export const randomOf = (name: string): Random => {
 /**
  * The share of some cases that a seed chooses: the seeds that follow choose those that come next, until each had its turn.
  */
-export const shareOf = <Item>(items: readonly Item[], share: number, seed: number): readonly Item[] => {
-  const start = seed * share;
-  return items.filter((_, i) => {
-    const place = (i + 0.5) / items.length - start;
-    return place - Math.floor(place) < share;
+export const shareOf = <Item>(items: readonly Item[], share: number, seed: number): readonly Item[] =>
+  items.filter((_, i) => {
+    // Off the places where shares end, which rounding would move to either side.
+    const place = (i + 0.4871) / items.length;
+    return Math.ceil((seed + 1) * share - place) > Math.ceil(seed * share - place);
   });
-};

@@ -90,7 +90,9 @@ const other =
         const lines = name.endsWith('.jsonl') ? text.trimEnd().split('\n') : [text];
         const line = random.below(lines.length);
         const value: unknown = JSON.parse(lines[line] as string);
-        const places = placesIn(value).filter((place) => !isText || typeof valueAt(value, place) === 'string');
+        const all = placesIn(value);
+        const texts = all.filter((place) => typeof valueAt(value, place) === 'string');
+        const places = isText && texts.length > 0 ? texts : all;
         const [place, to] = [random.of(places), random.of(values)];
         await writeFile(path, lines.with(line, JSON.stringify(changed(value, place, to)) ?? '').join('\n'));
         const args = random.of(readers);

@@ -288,8 +288,12 @@ export const serveStages = (
           tell({ type: 'event', event: { type: 'warning', message: warning } }),
         );
         environment.catch(() => undefined);
-      } else if (message.type === 'run') tell({ type: 'outcome', outcome: await run(message.id), last });
-      else tell({ type: 'timed', time: await time(message.id), last });
+      } else if (message.type === 'run') {
+        const outcome = await run(message.id);
+        // What a plugin did before it failed may still be there, such as another `Math.random`: the next stage is made elsewhere.
+        last ||= outcome.status === 'failed' && outcome.failure.kind === 'plugin';
+        tell({ type: 'outcome', outcome, last });
+      } else tell({ type: 'timed', time: await time(message.id), last });
     });
     // What ends a session may reach every process: the parent says what to do about it.
     for (const told of ['SIGINT', 'SIGTERM'] as const) process.on(told, () => undefined);

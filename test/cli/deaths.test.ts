@@ -91,6 +91,32 @@ describe('a plugin that would end the run', () => {
   );
 });
 
+describe('a plugin that fails', () => {
+  it('leaves nothing to the stages after it', async () => {
+    await at.write(
+      'attacks/polluting.ts',
+      `import { type Attack, labelled } from 'undistill';
+export const polluting: Attack<'probabilities', typeof labelled> = {
+  ...{ name: 'polluting', params: {}, source: import.meta.url, needs: 'probabilities', data: labelled },
+  steal: async () => {
+    (Object.prototype as Record<string, unknown>).polluted = 1;
+    throw new Error('it failed');
+  },
+};
+`,
+    );
+    const imports = "import { polluting } from './attacks/polluting.js';";
+    await at.write('polluting.ts', tiny({ imports, attacks: 'polluting, kd()', defenses: 'none()' }));
+    const { out } = await at.undistill(run('polluting.ts', 'polluting/tiny'));
+    expect(out).toContain('seed-0/none/plainCnn/polluting: it failed');
+    const { cells } = await at.matrix('polluting/tiny');
+    expect(cells.map(({ attack, status }) => [attack, status])).toEqual([
+      ['polluting', 'failed'],
+      ['kd', 'done'],
+    ]);
+  });
+});
+
 describe('Ctrl-C', () => {
   it('stops a run whose attack never gives way, with a report', async () => {
     await at.write('loops.ts', experimentOf('loops'));

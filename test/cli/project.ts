@@ -32,7 +32,7 @@ export interface Project {
       readonly limit?: number | undefined;
     },
   ): Promise<Ran>;
-  node(args: readonly string[]): Promise<Ran>;
+  node(args: readonly string[], options?: Parameters<Project['undistill']>[1]): Promise<Ran>;
   matrix(run: string): Promise<Matrix>;
   remove(): void;
 }
@@ -70,7 +70,7 @@ export const project = (): Project => {
     },
     read: (path) => readFile(join(folder, path), 'utf8'),
     undistill: (args, options) => start([bin, ...args], options),
-    node: (args) => start(args),
+    node: (args, options) => start(args, options),
     matrix: async (run) => JSON.parse(await readFile(join(folder, run, 'matrix.json'), 'utf8')),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };
