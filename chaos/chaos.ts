@@ -60,6 +60,9 @@ const main = async (): Promise<number> => {
 const about = `What \`npm run chaos\` did to undistill, and what became of it. A case survives where numbers, pictures and files are in the end to
 the bit what they are without it, or where it is refused in words that say what and where. Otherwise something that was
 finished is **lost** or differs, the program is **aborted** (a crash, a raw stack, a hang), or something wrong is taken in
-**silence**.`;
+**silence**.
+
+What a run shows in its own folder (\`matrix.json\`, records, pictures) has no checksums: a digit that turns over there is shown until the
+experiment is run again, which makes it anew out of the store. A case survives where nothing worse comes of it.`;
 
 process.exitCode = await main();
