@@ -306,7 +306,7 @@ const endedEarly = (code: number): void => {
     process.exitCode === neverSettled
       ? 'ended early: an experiment file, or a plugin, waits for a promise that can never be settled'
       : `ended early: an experiment file, or a plugin, called process.exit(${code})`;
-  console.error(`${what}.\n  What is finished is kept.`);
+  standardError.write(`${what}.\n  What is finished is kept.\n`);
   if (!process.exitCode) process.exitCode = 1;
 };
 

@@ -12,11 +12,12 @@ const together = 500;
 
 /** Batches of one size, so that one graph does for all of them: the last one is filled up with the last image. */
 const evenly = (indices: Int32Array): { readonly batchSize: number; readonly indices: Int32Array } => {
-  const batches = Math.max(1, Math.ceil(indices.length / together));
-  const batchSize = Math.max(1, Math.ceil(indices.length / batches));
-  const last = indices.length - 1;
-  const filled = indices.length === 0 ? 0 : batches * batchSize;
-  return { batchSize, indices: Int32Array.from({ length: filled }, (_, i) => indices[Math.min(i, last)] as number) };
+  const count = indices.length;
+  const batches = Math.ceil(count / together);
+  // Of no images there is no batch, of whatever size.
+  const batchSize = Math.ceil(count / batches) || 1;
+  const filled = Int32Array.from({ length: batches * batchSize }, (_, i) => indices[Math.min(i, count - 1)] as number);
+  return { batchSize, indices: filled };
 };
 
 type Answers = { readonly logits: tf.Tensor2D };
