@@ -65,3 +65,17 @@ export const fromOutline = (
     Object.entries(outline).map(([name, child]) => [name, fromOutline(child, leafAt, at(name))]),
   );
 };
+
+/**
+ * The numbers of a tensor of float32 that is computed for them alone. (A `tf.tidy` that is given an array back looks at each
+ * of its elements for tensors.)
+ */
+export const floatsOf = (compute: () => tf.Tensor): Float32Array => {
+  const tensor = tf.tidy(compute);
+  try {
+    // What is read of a tensor may be the engine's own.
+    return tensor.dataSync().slice() as Float32Array;
+  } finally {
+    tensor.dispose();
+  }
+};

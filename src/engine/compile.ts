@@ -3,10 +3,11 @@ import * as tf from '@tensorflow/tfjs';
 import { cacheFolder } from '../core/cache-folder.js';
 import { median } from '../core/lists.js';
 import * as tree from '../core/tree.js';
-import { backend, type Raw, underXla } from './backend.js';
+import { underXla } from './backend.js';
 import { eager } from './eager.js';
 import { feedNames, fetchNames, graphOf, type Program, reading, writing } from './graph.js';
-import { storeGraph, TAG } from './saved-model.js';
+import { storeGraph } from './saved-model.js';
+import { openSession, type Session } from './session.js';
 import { type Call, formOf, own, type Run, type Runner, type Step, type Taken, take } from './step.js';
 import { type Form, formsOf, NotTraceable, trace } from './trace.js';
 
@@ -74,7 +75,8 @@ export const compile = <
   /** A state of which only the structure counts: its tensors are disposed of. */
   let template: State | undefined;
   let variables: readonly Form[] = [];
-  let session: Session | undefined;
+  /** With the scalars of its graph. */
+  let session: (Session & { readonly scalars: Float32Array }) | undefined;
   /** Set once a graph turned out to be impossible. */
   let instead: { readonly runner: Runner<Frozen, State, Batch, Metrics>; readonly reason: string } | undefined;
   let stride = typeof wanted === 'number' ? wanted : 1;
@@ -154,11 +156,15 @@ export const compile = <
   /** The session with the state in it. */
   const open = (): Session => {
     if (session === undefined) {
-      const programs = [...compiled.values()].flatMap(({ program }) => variants(program));
-      session = openSession(storeGraph(graphOf(variables, programs), cache));
+      const graph = graphOf(
+        variables,
+        [...compiled.values()].flatMap(({ program }) => variants(program)),
+      );
+      const bytes = variables.reduce((sum, { shape }) => sum + 4 * tf.util.sizeFromShape([...shape]), 0);
+      session = { ...openSession(storeGraph(graph, cache), bytes), scalars: graph.scalars };
     }
     if (held !== undefined) {
-      write(session, held);
+      write(held);
       tree.dispose(held);
       held = undefined;
     }
@@ -171,9 +177,15 @@ export const compile = <
     ...(usesXla() ? [variant(program, 1, true), ...(stride === 1 ? [] : [variant(program, stride, true)])] : []),
   ];
 
-  const write = (to: Session, state: State): void => {
+  const write = (state: State): void => {
+    const { run, scalars } = session as NonNullable<typeof session>;
+    const last = tf.tensor1d(scalars);
     const { feeds, fetches } = writing(variables.length);
-    tf.dispose(to.run([...tree.leaves(frozen), ...tree.leaves(state)], feeds, fetches));
+    try {
+      tf.dispose(run([...tree.leaves(frozen), ...tree.leaves(state), last], feeds, fetches));
+    } finally {
+      last.dispose();
+    }
   };
 
   const call = <B extends tree.Tree, M extends tree.Tree>(
@@ -213,12 +225,12 @@ export const compile = <
       const [metrics] = call<B, M>(known, [one], xla) as [M];
       return { metrics, state: tree.keep(readOut()) };
     };
-    const graph = open();
+    open();
     const before = tree.keep(readOut());
     const plain = by(false);
     try {
       if (known.checked === 0) note('XLA compiles the step, which may take a minute');
-      write(graph, before);
+      write(before);
       const other = by(true);
       const apart = difference(before, plain, other);
       if (apart === undefined) {
@@ -235,7 +247,7 @@ export const compile = <
       tree.dispose(before);
     }
     fellBack(`steps run as a graph without XLA: ${withoutXla}`);
-    write(graph, plain.state);
+    write(plain.state);
     tree.dispose(plain.state);
     return plain.metrics;
   };
@@ -403,21 +415,4 @@ const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tre
     xla: false,
   };
   return { taken: result, program, forms: formsOf(noted).slice(0, fixed + moving) };
-};
-
-interface Session {
-  run(feeds: readonly tf.Tensor[], feedNames: readonly string[], fetches: readonly string[]): tf.Tensor[];
-  close(): void;
-}
-
-const openSession = (folder: string): Session => {
-  const { binding } = backend();
-  const id = binding.loadSavedModel(folder, TAG);
-  return {
-    run: (feeds, names, fetches) =>
-      binding
-        .runSavedModel(id, backend().getInputTensorIds(feeds), names.join(), fetches.join())
-        .map((raw: Raw) => backend().createOutputTensor(raw)),
-    close: () => binding.deleteSavedModel(id),
-  };
 };

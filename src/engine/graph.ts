@@ -55,9 +55,9 @@ export interface Program {
   readonly xla: boolean;
 }
 
-/** The names that a call feeds and fetches to write all variables; what is fetched depends on every assignment. */
+/** The names that a call feeds and fetches to write all variables and, last, the scalars; what is fetched depends on every assignment. */
 export const writing = (variables: number) => ({
-  feeds: indices(variables).map((index) => `${nextName(index)}:0`),
+  feeds: indices(variables + 1).map((index) => `${nextName(index)}:0`),
   fetches: ['written:0'],
 });
 
@@ -89,21 +89,31 @@ export interface Graph {
   readonly functions: readonly GraphFunction[];
 }
 
-/** A graph of all programs over one set of variables. */
-export const graphOf = (variables: readonly Form[], programs: readonly Program[]): Graph => {
-  const constants = new Map<string, Constant>();
-  const parts = programs.map((program) => programNodes(program, variables, constants));
+/**
+ * A graph of all programs over one set of variables, and the scalars that are to be written beside these: steps that differ
+ * in a weight or a temperature alone have one graph.
+ */
+export const graphOf = (
+  variables: readonly Form[],
+  programs: readonly Program[],
+): Graph & { readonly scalars: Float32Array } => {
+  const hidden: Hidden = { scalars: new Map(), constants: new Map() };
+  const parts = programs.map((program) => programNodes(program, variables, hidden));
+  const [scalars, constants] = [[...hidden.scalars.keys()], [...hidden.constants.values()]];
+  const all = [...variables, { dtype: DTYPES.float32, shape: [scalars.length] }];
   return {
     nodes: [
-      ...variables.flatMap(variable),
-      ...[...constants.values()].flatMap(hiddenConstant),
+      ...all.flatMap(variable),
+      ...(scalars.length === 0 ? [] : [unpackedScalars(variables.length, scalars.length)]),
+      ...constants.flatMap(hiddenConstant),
       number('written', [
-        ...variables.map((_, index) => `^${variableName(index)}set`),
-        ...[...constants.values()].map(({ name }) => `^${name}set`),
+        ...all.map((_, index) => `^${variableName(index)}set`),
+        ...constants.map(({ name }) => `^${name}set`),
       ]),
       ...parts.flatMap(({ nodes }) => nodes),
     ],
     functions: parts.flatMap(({ functions }) => functions),
+    scalars: Float32Array.from(scalars, ({ data }) => data[0] as number),
   };
 };
 
@@ -170,7 +180,7 @@ const feedsOf = ({ roles, trace }: Program): { readonly feed: number; readonly f
     'feed' in role ? [{ feed: role.feed, form: trace.nodes[input] as Form & TracedNode }] : [],
   );
 
-const programNodes = (program: Program, variables: readonly Form[], constants: Map<string, Constant>): Graph => {
+const programNodes = (program: Program, variables: readonly Form[], hidden: Hidden): Graph => {
   const { name, trace, updates, metrics } = program;
   const placeholders = indices(program.repeat).flatMap((step) =>
     feedsOf(program).flatMap(({ feed, form }) => {
@@ -178,7 +188,7 @@ const programNodes = (program: Program, variables: readonly Form[], constants: M
       return [placeholder(fed, form), copy(`${fed}copy`, `${fed}:0`, form.dtype)];
     }),
   );
-  const { nodes, functions, computed } = program.xla ? xlaCall(program, variables) : inline(program, constants);
+  const { nodes, functions, computed } = program.xla ? xlaCall(program, variables) : inline(program, hidden);
   const results = computed.metrics.flatMap((step, i) =>
     step.map((from, metric) =>
       node(metricName(program, i, metric), 'Identity', [from], {
@@ -264,9 +274,25 @@ const plainOutput = (name: string, _: unknown, output: number): string => `${nam
 type Constant = TracedConstant & { readonly name: string };
 
 /**
- * A constant that is read from a variable, so that TensorFlow's optimiser does not know its value: it would divide by
- * multiplying with the inverse, fold constants and write powers as products, all of which round differently.
+ * Constants of float32, which are read from variables, so that TensorFlow's optimiser does not know their values: it would
+ * divide by multiplying with the inverse, fold constants and write powers as products, all of which round differently.
  */
+interface Hidden {
+  /** Where each is among the scalars: equal ones have places of their own, so that values do not change the graph. */
+  readonly scalars: Map<TracedConstant, number>;
+  /** The others by their values. */
+  readonly constants: Map<string, Constant>;
+}
+
+const scalarsNode = 'scalars';
+
+const unpackedScalars = (index: number, count: number): GraphNode =>
+  node(scalarsNode, 'Unpack', [`${valueName(index)}:0`], {
+    T: { type: DTYPES.float32 },
+    num: { int: count },
+    axis: { int: 0 },
+  });
+
 const hiddenConstant = ({ name, dtype, shape, data }: Constant): GraphNode[] => {
   const type = { dtype: { type: dtype } };
   return [
@@ -331,18 +357,22 @@ const fusionBarriers = ({ nodes }: Trace): Set<number> => {
   return found;
 };
 
-const hide = (of: TracedConstant, constants: Map<string, Constant>): string => {
+const hide = (of: TracedConstant, { scalars, constants }: Hidden): string => {
+  if (of.shape.length === 0) {
+    if (!scalars.has(of)) scalars.set(of, scalars.size);
+    return `${scalarsNode}:${scalars.get(of)}`;
+  }
   const key = `${of.shape}/${Buffer.from(of.data.buffer, of.data.byteOffset, of.data.byteLength).toString('base64')}`;
   const found = constants.get(key) ?? { ...of, name: `constant${constants.size}` };
   constants.set(key, found);
   return `${found.name}value:0`;
 };
 
-const inline = (program: Program, constants: Map<string, Constant>): Written => {
+const inline = (program: Program, to: Hidden): Written => {
   const { nodes: all } = program.trace;
   const hidden = new Map(
     all.flatMap((each, index) =>
-      each.kind === 'constant' && each.dtype === DTYPES.float32 ? [[index, hide(each, constants)] as const] : [],
+      each.kind === 'constant' && each.dtype === DTYPES.float32 ? [[index, hide(each, to)] as const] : [],
     ),
   );
   const apart = new Set<TracedNode>([...fusionBarriers(program.trace)].map((index) => all[index] as TracedNode));

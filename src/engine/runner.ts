@@ -7,7 +7,7 @@ import type { Runner, Step } from './step.js';
 
 /**
  * Short steps are taken four in a call: on an H100 that made ResNet-18 6 % faster and ResNet-20 36 %; on two cores LeNet-5
- * 8 %, and nothing where a step takes tens of milliseconds. On a processor the numbers are the same bits either way, so
+ * 8 %, and nothing where a step takes more than ten milliseconds. On a processor the numbers are the same bits either way, so
  * there the time may decide.
  */
 const stepsTogether = 4;
@@ -35,7 +35,7 @@ export const runner = <
     ? eager(step, frozen)
     : compile(step, frozen, {
         xla: engine().execution === 'xla',
-        stride: backend().isUsingGpuDevice ? stepsTogether : (milliseconds) => (milliseconds < 20 ? stepsTogether : 1),
+        stride: backend().isUsingGpuDevice ? stepsTogether : (milliseconds) => (milliseconds < 10 ? stepsTogether : 1),
         ...(warn === undefined ? {} : { fellBack: warn }),
         ...(note === undefined ? {} : { note }),
       });

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import type { StoredTensor, WrittenTensor } from '../core/safetensors.js';
+import { floatsOf } from '../core/tree.js';
 import type { Named, Network, VariableSpec, Variables } from './network.js';
 
 const counter = '.num_batches_tracked';
@@ -41,9 +42,8 @@ export const toStateDict = (network: Network, { params, stats }: Variables): Sta
     network.variables.map((spec) => {
       const { split, order } = axes(spec);
       const value = (spec.kind === 'param' ? params : stats)[spec.name] as tf.Tensor;
-      const data = tf.tidy(() => tf.transpose(tf.reshape(value, [...split]), [...order]).dataSync() as Float32Array);
-      // What was read of a tensor may be the engine's own.
-      return [spec.name, { shape: stateDictShape(spec), data: data.slice() }];
+      const data = floatsOf(() => tf.transpose(tf.reshape(value, [...split]), [...order]));
+      return [spec.name, { shape: stateDictShape(spec), data }];
     }),
   );
 

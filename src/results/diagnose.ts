@@ -1,8 +1,7 @@
-import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { unique } from '../core/lists.js';
 import { key, permutation } from '../core/random.js';
-import { dispose } from '../core/tree.js';
+import { dispose, floatsOf } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
 import { evaluationSets } from '../experiment/data-access.js';
@@ -329,9 +328,9 @@ const featuresOn = (network: Network, variables: Variables, set: ImageSet): Floa
   const batches = evaluationBatches(set.examples, set.shape, { batchSize: together, indices: set.indices });
   for (const { images } of batches.epoch(0)) {
     parts.push(
-      tf.tidy(() => {
+      floatsOf(() => {
         const seen = normalise(unpacked({}, { bytes: bytesOf(images, set.shape) }).images, set.normalisation);
-        return network.apply(variables, seen, { mode: 'eval' }).features.dataSync() as Float32Array;
+        return network.apply(variables, seen, { mode: 'eval' }).features;
       }),
     );
   }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { dispose, type Tree } from '../core/tree.js';
+import { dispose, floatsOf, type Tree } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import { runner } from '../engine/runner.js';
 import type { Run, Step } from '../engine/step.js';
@@ -44,9 +44,9 @@ const logitsBy = (run: Run<RawBatch, Answers>, network: Network, set: Evaluated)
   let filled = 0;
   try {
     for (const { images, count } of batches.epoch(0)) {
-      const answers = tf.tidy(() => {
+      const answers = floatsOf(() => {
         const [metrics] = run([{ batch: { bytes: bytesOf(images, set.shape) }, inputs }]) as [Answers];
-        return metrics.logits.dataSync();
+        return metrics.logits;
       });
       logits.set(answers, filled);
       filled += count * network.classes;

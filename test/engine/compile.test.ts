@@ -626,7 +626,8 @@ describe('a step that cannot be a graph', () => {
     'because TensorFlow does not take its graph (%s) runs eagerly, and goes on from where it was',
     (refused) => {
       const { binding } = backend();
-      const pair = both(step, { stride: 2 });
+      // In a folder of its own no graph has been loaded before.
+      const pair = both(step, { stride: 2, cache: join(cache, refused) });
       pair.load(start);
       pair.run(4);
       const refuse = () => {
@@ -778,21 +779,106 @@ describe('what a compiled runner holds', () => {
     runner.dispose();
   });
 
-  test('is given back by each of 30 that come and go', () => {
+  /** How often TensorFlow is given a graph to load meanwhile. */
+  const loads = (body: () => void): number => {
+    const { binding } = backend();
+    let count = 0;
+    const loadSavedModel = (folder: string, tag: string): number => {
+      count += 1;
+      return binding.loadSavedModel(folder, tag);
+    };
+    backend().binding = Object.create(binding, { loadSavedModel: { value: loadSavedModel } });
+    try {
+      body();
+    } finally {
+      backend().binding = binding;
+    }
+    return count;
+  };
+
+  /** Weighs the batch by a number of its own, which is part of no input. */
+  const weighing =
+    (weight: number): OneStep =>
+    (_, { a, b, count }, { x }) => ({
+      state: { a: a.add(x.mean().mul(weight)), b: b.mul(1 - weight), count: count.add(tf.scalar(1, 'int32')) },
+      metrics: { loss: x.sum().mul(weight) },
+    });
+
+  test('is given back by each of 30 that come and go, whose graphs are loaded once', () => {
     const alive = tf.memory().numTensors;
-    const held = sessions();
-    for (let i = 0; i < 30; i++) {
-      const runner = compile(step, frozen, { cache });
+    const own = join(cache, 'own');
+    const loaded = loads(() => {
+      for (let i = 0; i < 30; i++) {
+        const runner = compile(step, frozen, { cache: own });
+        runner.load(start);
+        taken(runner, 4);
+        if (i % 3 > 0) taken(runner, 4);
+        if (i % 5 === 0) taken(runner, 3, 3, 4);
+        runner.dispose();
+        runner.dispose();
+        expect(tf.memory().numTensors).toBe(alive);
+      }
+    });
+    // A step on four numbers, and beside it one on three.
+    expect(loaded).toBe(2);
+  });
+
+  test('is one graph for steps that differ in numbers alone, whatever they are', () => {
+    const own = join(cache, 'weights');
+    const loaded = loads(() => {
+      for (const weight of [0.1, 0.5, 1, 0]) {
+        const pair = both(weighing(weight), { cache: own });
+        pair.load(start);
+        pair.run(4, 4);
+        pair.state();
+        pair.dispose();
+      }
+    });
+    expect(loaded).toBe(1);
+  });
+
+  test('is its own while it is open, though another has the same graph', () => {
+    const pairs = [0.25, 0.75].map((weight) => both(weighing(weight), { cache: join(cache, 'weights') }));
+    for (const pair of pairs) pair.load(start);
+    for (let i = 0; i < 3; i++) for (const pair of pairs) pair.run(4);
+    for (const pair of pairs) {
+      pair.state();
+      pair.dispose();
+    }
+  });
+
+  test('is closed for good after a step that failed', () => {
+    const own = join(cache, 'failing');
+    const failing: OneStep = (_, state, { x }) => ({
+      state,
+      metrics: { found: ops.rows(state.b, x.max().cast('int32').reshape([1]) as tf.Tensor1D) },
+    });
+    const once = (value: number) => {
+      const runner = compile(failing, frozen, { cache: own });
       runner.load(start);
       taken(runner, 4);
-      if (i % 3 > 0) taken(runner, 4);
-      if (i % 5 === 0) taken(runner, 3, 3, 4);
-      expect(sessions()).toBe(held + 1);
+      const { batch, inputs } = callOf();
+      const call = { batch: { x: tf.fill([4], value) }, inputs };
+      if (value > 1) expect(() => runner.run([call])).toThrow();
+      else tree.dispose(runner.run([call]));
+      tree.dispose([batch, call.batch]);
+      tree.dispose(inputs);
       runner.dispose();
+    };
+    expect(loads(() => [0, 1, 77].forEach(once))).toBe(1);
+    expect(loads(() => once(0))).toBe(1);
+    expect(loads(() => once(0))).toBe(0);
+  });
+
+  test('is of a few graphs at most', () => {
+    const held = sessions();
+    for (let size = 1; size <= 40; size++) {
+      const runner = compile(step, frozen, { cache: join(cache, 'many') });
+      runner.load(start);
+      taken(runner, size);
       runner.dispose();
-      expect(tf.memory().numTensors).toBe(alive);
-      expect(sessions()).toBe(held);
     }
+    expect(sessions() - held).toBeLessThanOrEqual(12);
   });
 
   test('is copies: neither side disposes of the other', () => {
