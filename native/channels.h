@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "normalised.h"
 #include "operation.h"
 
 namespace undistill {
@@ -21,6 +22,10 @@ class NormGradient {
 
   bool Any() const { return x_ != nullptr; }
   int64_t Channels() const { return channels_; }
+  const float* Images() const { return x_; }
+
+  // To what x was normalised.
+  Normal Forwards() const { return {mean_.data(), slope_.data(), offset_.data(), channels_, bounds_}; }
 
   // Makes room for sums of so many parts.
   void Expect(int64_t parts) { sums_.assign(Any() ? 2 * parts * Width() : 0, 0.0f); }

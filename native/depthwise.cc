@@ -16,6 +16,8 @@ namespace undistill {
 namespace {
 
 constexpr int64_t kSide = 3, kPlaces = kSide * kSide;
+// Pixels of a row that are done together.
+constexpr int64_t kTogether = 8;
 
 // Images [n, height, width, channels] to [n, down, across, channels].
 struct Convolution {
@@ -44,33 +46,37 @@ FOR_EACH_PROCESSOR void Row(const float* const* given, int64_t width, int64_t ch
   // Results all of whose columns are inside.
   const int64_t first = std::min(across, (padding + stride - 1) / stride),
                 last = std::max(first, std::min(across, (width + padding - kSide) / stride + 1));
-  for (int64_t block = 0; block < BlocksOf(channels); block++) {
-    const int64_t c = Begin(block, channels);
-    const auto weight = [&](int64_t place) __attribute__((always_inline)) {
-      return filter + (turned ? kPlaces - 1 - place : place) * channels + c;
-    };
-    const auto edge = [&](int64_t at) __attribute__((always_inline)) {
-      Lanes sum{};
-      for (int64_t j = 0; j < kSide; j++) {
-        const int64_t column = at * stride - padding + j;
-        if (column < 0 || column >= width) continue;
-        for (int64_t i = 0; i < kSide; i++) sum += AT(given[i] + column * channels + c) * AT(weight(i * kSide + j));
+  // A few results at a time, all of their channels: so memory is met in its order.
+  for (int64_t from = 0; from < across; from += kTogether) {
+    const int64_t to = std::min(across, from + kTogether), begin = std::clamp(first, from, to), end = std::clamp(last, from, to);
+    for (int64_t block = 0; block < BlocksOf(channels); block++) {
+      const int64_t c = Begin(block, channels);
+      const auto weight = [&](int64_t place) __attribute__((always_inline)) {
+        return filter + (turned ? kPlaces - 1 - place : place) * channels + c;
+      };
+      const auto edge = [&](int64_t at) __attribute__((always_inline)) {
+        Lanes sum{};
+        for (int64_t j = 0; j < kSide; j++) {
+          const int64_t column = at * stride - padding + j;
+          if (column < 0 || column >= width) continue;
+          for (int64_t i = 0; i < kSide; i++) sum += AT(given[i] + column * channels + c) * AT(weight(i * kSide + j));
+        }
+        STORE(y + at * channels + c, sum);
+      };
+      for (int64_t at = from; at < begin; at++) edge(at);
+      const Lanes w0 = AT(weight(0)), w1 = AT(weight(1)), w2 = AT(weight(2)), w3 = AT(weight(3)), w4 = AT(weight(4)),
+                  w5 = AT(weight(5)), w6 = AT(weight(6)), w7 = AT(weight(7)), w8 = AT(weight(8));
+      const int64_t start = (begin * stride - padding) * channels + c;
+      const float *r0 = given[0] + start, *r1 = given[1] + start, *r2 = given[2] + start;
+      for (int64_t at = begin; at < end; at++) {
+        Lanes a = AT(r0) * w0, b = AT(r1) * w3, d = AT(r2) * w6;
+        a += AT(r0 + channels) * w1, b += AT(r1 + channels) * w4, d += AT(r2 + channels) * w7;
+        a += AT(r0 + 2 * channels) * w2, b += AT(r1 + 2 * channels) * w5, d += AT(r2 + 2 * channels) * w8;
+        STORE(y + at * channels + c, a + b + d);
+        r0 += stride * channels, r1 += stride * channels, r2 += stride * channels;
       }
-      STORE(y + at * channels + c, sum);
-    };
-    for (int64_t at = 0; at < first; at++) edge(at);
-    const Lanes w0 = AT(weight(0)), w1 = AT(weight(1)), w2 = AT(weight(2)), w3 = AT(weight(3)), w4 = AT(weight(4)),
-                w5 = AT(weight(5)), w6 = AT(weight(6)), w7 = AT(weight(7)), w8 = AT(weight(8));
-    const int64_t start = (first * stride - padding) * channels + c;
-    const float *r0 = given[0] + start, *r1 = given[1] + start, *r2 = given[2] + start;
-    for (int64_t at = first; at < last; at++) {
-      Lanes a = AT(r0) * w0, b = AT(r1) * w3, d = AT(r2) * w6;
-      a += AT(r0 + channels) * w1, b += AT(r1 + channels) * w4, d += AT(r2 + channels) * w7;
-      a += AT(r0 + 2 * channels) * w2, b += AT(r1 + 2 * channels) * w5, d += AT(r2 + 2 * channels) * w8;
-      STORE(y + at * channels + c, a + b + d);
-      r0 += stride * channels, r1 += stride * channels, r2 += stride * channels;
+      for (int64_t at = end; at < to; at++) edge(at);
     }
-    for (int64_t at = last; at < across; at++) edge(at);
   }
 }
 
@@ -78,20 +84,23 @@ FOR_EACH_PROCESSOR void Row(const float* const* given, int64_t width, int64_t ch
 // row of images had a part in by the given rows of kernels.
 FOR_EACH_PROCESSOR void RowBack(const float* const* given, const int64_t* lines, int64_t rows, const Convolution& of,
                                 const float* filter, float* dx) {
-  const int64_t channels = of.channels, across = of.Across();
-  for (int64_t block = 0; block < BlocksOf(channels); block++) {
-    const int64_t c = Begin(block, channels);
-    // Pixels that are a stride apart are met by the same columns of kernels.
-    for (int64_t phase = 0; phase < std::min(of.stride, of.width); phase++) {
-      const int64_t begin = (phase + of.padding) % of.stride, meets = (phase + of.padding) / of.stride;
-      for (int64_t at = phase, column = meets; at < of.width; at += of.stride, column++) {
-        Lanes sum{};
-        for (int64_t j = begin, from = column; j < kSide; j += of.stride, from--) {
-          if (from < 0 || from >= across) continue;
-          for (int64_t i = 0; i < rows; i++)
-            sum += AT(given[i] + from * channels + c) * AT(filter + (lines[i] * kSide + j) * channels + c);
+  const int64_t channels = of.channels, across = of.Across(), together = kTogether * of.stride;
+  for (int64_t start = 0; start < of.width; start += together) {
+    const int64_t end = std::min(of.width, start + together);
+    for (int64_t block = 0; block < BlocksOf(channels); block++) {
+      const int64_t c = Begin(block, channels);
+      // Pixels that are a stride apart are met by the same columns of kernels.
+      for (int64_t phase = 0; phase < of.stride; phase++) {
+        const int64_t begin = (phase + of.padding) % of.stride;
+        for (int64_t at = start + phase, column = (at + of.padding) / of.stride; at < end; at += of.stride, column++) {
+          Lanes sum{};
+          for (int64_t j = begin, from = column; j < kSide; j += of.stride, from--) {
+            if (from < 0 || from >= across) continue;
+            for (int64_t i = 0; i < rows; i++)
+              sum += AT(given[i] + from * channels + c) * AT(filter + (lines[i] * kSide + j) * channels + c);
+          }
+          STORE(dx + at * channels + c, sum);
         }
-        STORE(dx + at * channels + c, sum);
       }
     }
   }
@@ -127,11 +136,14 @@ FOR_EACH_PROCESSOR void AddProducts(const float* const* given, const float* dy, 
       }
     }
     for (int64_t at = last; at < across; at++) edge(at);
-    // The last block's first channels are those of the block before: they were added there.
+    // The last block's first channels may be those of the block before: they were added there.
     const int64_t done = block * kLanes - c;
     for (int64_t place = 0; place < kPlaces; place++) {
       float* to = sums + place * channels + c;
-      for (int64_t lane = done; lane < kLanes; lane++) to[lane] += s[place][lane];
+      if (done == 0)
+        STORE(to, AT(to) + s[place]);
+      else
+        for (int64_t lane = done; lane < kLanes; lane++) to[lane] += s[place][lane];
     }
   }
 }
@@ -211,65 +223,137 @@ void ForEachPart(int64_t n, int64_t height, bool whole,
   });
 }
 
-// Every result of stride 1 is like this, forwards and back.
-void Convolve(const Convolution& of, const float* x, const Normal& normal, const float* filter, bool turned,
-              NormGradient& through, ImageMoments& moments, float* y) {
+void Convolve(const Convolution& of, const float* x, const Normal& normal, const float* filter, ImageMoments& moments, float* y) {
   const int64_t row = of.width * of.channels, result = of.Across() * of.channels;
   const std::vector<float> zeros(row, 0.0f);
-  ForEachPart(of.n, of.Down(), through.Any() || moments.Any(), [&](int64_t image, int64_t begin, int64_t end) {
+  ForEachPart(of.n, of.Down(), moments.Any(), [&](int64_t image, int64_t begin, int64_t end) {
     Three three(of, normal, zeros.data());
     three.Begin(x + image * of.height * row);
     for (int64_t at = begin; at < end; at++) {
-      const int64_t row = image * of.Down() + at;
-      Row(three.At(at * of.stride - of.padding), of.width, of.channels, of.stride, of.padding, filter, turned, of.Across(),
-          y + row * result);
-      if (through.Any()) through.Add(image, y + row * result, row * of.Across(), of.Across());
-      if (moments.Any()) moments.Add(image, y + row * result, of.Across());
+      float* to = y + (image * of.Down() + at) * result;
+      Row(three.At(at * of.stride - of.padding), of.width, of.channels, of.stride, of.padding, filter, false, of.Across(), to);
+      if (moments.Any()) moments.Add(image, to, of.Across());
     }
   });
 }
 
-void ConvolveBack(const Convolution& of, const float* dy, const float* filter, NormGradient& through, float* dx) {
-  if (of.stride == 1) {
-    ImageMoments none;
-    return Convolve({of.n, of.Down(), of.Across(), of.channels, 1, kSide - 1 - of.padding}, dy, {}, filter, true, through, none, dx);
+// The rows of an image's gradient, which at a stride of 1 is a convolution too.
+class RowsBack {
+ public:
+  RowsBack(const Convolution& of, const float* dy, const float* filter)
+      : of_(of),
+        turned_{of.n, of.Down(), of.Across(), of.channels, 1, kSide - 1 - of.padding},
+        zeros_(turned_.width * of.channels, 0.0f),
+        three_(turned_, normal_, zeros_.data()),
+        filter_(filter) {
+    Begin(dy);
   }
-  const int64_t row = of.Across() * of.channels;
-  ForEachPart(of.n, of.height, through.Any(), [&](int64_t image, int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; at++) {
-      const float* given[kSide];
-      int64_t lines[kSide], rows = 0;
-      for (int64_t i = (at + of.padding) % of.stride; i < kSide; i += of.stride) {
-        const int64_t from = (at + of.padding - i) / of.stride;
-        if (at + of.padding < i || from >= of.Down()) continue;
-        given[rows] = dy + (image * of.Down() + from) * row;
-        lines[rows++] = i;
-      }
-      const int64_t to = image * of.height + at;
-      RowBack(given, lines, rows, of, filter, dx + to * of.width * of.channels);
-      if (through.Any()) through.Add(image, dx + to * of.width * of.channels, to * of.width, of.width);
+
+  void Begin(const float* dy) {
+    dy_ = dy;
+    three_.Begin(dy);
+  }
+
+  void At(int64_t at, float* dx) {
+    if (of_.stride == 1)
+      return Row(three_.At(at - turned_.padding), turned_.width, of_.channels, 1, turned_.padding, filter_, true, of_.width, dx);
+    const float* given[kSide];
+    int64_t lines[kSide], rows = 0;
+    for (int64_t i = (at + of_.padding) % of_.stride; i < kSide; i += of_.stride) {
+      const int64_t from = (at + of_.padding - i) / of_.stride;
+      if (at + of_.padding < i || from >= of_.Down()) continue;
+      given[rows] = dy_ + from * turned_.width * of_.channels;
+      lines[rows++] = i;
     }
+    RowBack(given, lines, rows, of_, filter_, dx);
+  }
+
+ private:
+  const Convolution& of_;
+  const Convolution turned_;
+  const Normal normal_;
+  const std::vector<float> zeros_;
+  Three three_;
+  const float *dy_ = nullptr, *filter_;
+};
+
+void ConvolveBack(const Convolution& of, const float* dy, const float* filter, float* dx) {
+  const int64_t row = of.width * of.channels, result = of.Across() * of.channels;
+  ForEachPart(of.n, of.height, false, [&](int64_t image, int64_t begin, int64_t end) {
+    RowsBack rows(of, dy + image * of.Down() * result, filter);
+    for (int64_t at = begin; at < end; at++) rows.At(at, dx + (image * of.height + at) * row);
   });
 }
 
-void ConvolveToFilter(const Convolution& of, const float* x, const Normal& normal, const float* dy, float* filter) {
-  const int64_t row = of.width * of.channels, size = kPlaces * of.channels, result = of.Across() * of.channels;
-  const std::vector<float> zeros(row, 0.0f);
-  // Each of some groups of images has its own sums, whatever the number of threads.
-  const int64_t groups = std::min<int64_t>(of.n, 16);
-  std::vector<float> sums(groups * size, 0.0f);
-  Workers().Run(groups, [&](int64_t group) {
-    Three three(of, normal, zeros.data());
-    for (int64_t image = of.n * group / groups; image < of.n * (group + 1) / groups; image++) {
+// Sums for the gradient to the filter: each of some groups of images has its own, whatever the number of threads.
+class FilterSums {
+ public:
+  explicit FilterSums(const Convolution& of)
+      : of_(of), zeros_(of.width * of.channels, 0.0f), groups_(std::min<int64_t>(of.n, 32)), sums_(groups_ * Size(), 0.0f) {}
+
+  void ForEachGroup(const std::function<void(int64_t group, int64_t begin, int64_t end)>& body) const {
+    Workers().Run(groups_, [&](int64_t group) { body(group, of_.n * group / groups_, of_.n * (group + 1) / groups_); });
+  }
+
+  const float* Zeros() const { return zeros_.data(); }
+
+  // Adds a row of the gradient to the result.
+  void Add(int64_t group, Three& images, int64_t at, const float* dy) {
+    AddProducts(images.At(at * of_.stride - of_.padding), dy, of_, of_.Across(), sums_.data() + group * Size());
+  }
+
+  void Finish(float* filter) const {
+    std::copy_n(sums_.data(), Size(), filter);
+    for (int64_t group = 1; group < groups_; group++)
+      for (int64_t i = 0; i < Size(); i++) filter[i] += sums_[group * Size() + i];
+  }
+
+ private:
+  int64_t Size() const { return kPlaces * of_.channels; }
+
+  const Convolution& of_;
+  const std::vector<float> zeros_;
+  const int64_t groups_;
+  std::vector<float> sums_;
+};
+
+void ConvolveToFilter(const Convolution& of, const float* x, const float* dy, float* filter) {
+  const int64_t row = of.width * of.channels, result = of.Across() * of.channels;
+  FilterSums sums(of);
+  sums.ForEachGroup([&](int64_t group, int64_t begin, int64_t end) {
+    const Normal none;
+    Three three(of, none, sums.Zeros());
+    for (int64_t image = begin; image < end; image++) {
       three.Begin(x + image * of.height * row);
-      for (int64_t at = 0; at < of.Down(); at++)
-        AddProducts(three.At(at * of.stride - of.padding), dy + (image * of.Down() + at) * result, of, of.Across(),
-                    sums.data() + group * size);
+      for (int64_t at = 0; at < of.Down(); at++) sums.Add(group, three, at, dy + (image * of.Down() + at) * result);
     }
   });
-  std::copy_n(sums.data(), size, filter);
-  for (int64_t group = 1; group < groups; group++)
-    for (int64_t i = 0; i < size; i++) filter[i] += sums[group * size + i];
+  sums.Finish(filter);
+}
+
+// Both gradients at once, where what was convolved are x normalised: what of x and dy the one needs, the other finds in the cache.
+void ConvolveBackNormalised(const Convolution& of, const float* dy, const float* filter, NormGradient& through, float* dx,
+                            float* to_filter) {
+  const int64_t row = of.width * of.channels, result = of.Across() * of.channels;
+  const Normal normal = through.Forwards();
+  FilterSums sums(of);
+  through.Expect(of.n);
+  sums.ForEachGroup([&](int64_t group, int64_t begin, int64_t end) {
+    RowsBack rows(of, dy, filter);
+    Three three(of, normal, sums.Zeros());
+    for (int64_t image = begin; image < end; image++) {
+      const float* given = dy + image * of.Down() * result;
+      rows.Begin(given);
+      three.Begin(through.Images() + image * of.height * row);
+      for (int64_t at = 0, added = 0; at < of.height; at++) {
+        const int64_t pixel = (image * of.height + at) * of.width;
+        rows.At(at, dx + pixel * of.channels);
+        through.Add(image, dx + pixel * of.channels, pixel, of.width);
+        for (; added < of.Down() * (at + 1) / of.height; added++) sums.Add(group, three, added, given + added * result);
+      }
+    }
+  });
+  sums.Finish(to_filter);
 }
 
 void Check(const Convolution& of, Context& context) {
@@ -300,13 +384,13 @@ void Depthwise(const Settings& with, Context& context) {
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), of.channels});
   auto moments = ImageMoments::Of(context, 1, of.channels);
   if (!context.Ok()) return;
-  NormGradient none;
   moments.Expect(of.n);
-  Convolve(of, Data(tx), normal, Data(tf), false, none, moments, y);
+  Convolve(of, Data(tx), normal, Data(tf), moments, y);
   if (moments.Any()) moments.Finish();
 }
 
-// The gradient to the result and the filter to the gradient to the images, [n, height, width, c].
+// The gradient to the result and the filter to the gradient to the images, [n, height, width, c]; where these are x normalised, to
+// those to x, scale, offset and the filter.
 void DepthwiseToImages(const Settings& with, Context& context) {
   TF_Tensor *td = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
@@ -320,11 +404,12 @@ void DepthwiseToImages(const Settings& with, Context& context) {
   auto through = NormGradient::Of(with, context, 2, of.n * of.height * of.width, of.channels);
   float* dx = context.Output(0, {of.n, of.height, of.width, of.channels});
   float *to_scale = through.Any() ? context.OutputVector(1, of.channels) : nullptr,
-        *to_offset = through.Any() ? context.OutputVector(2, of.channels) : nullptr;
+        *to_offset = through.Any() ? context.OutputVector(2, of.channels) : nullptr,
+        *to_filter = through.Any() ? context.Output(3, {kSide, kSide, 1, of.channels}) : nullptr;
   if (!context.Ok()) return;
-  through.Expect(of.n);
-  ConvolveBack(of, Data(td), Data(tf), through, dx);
-  if (through.Any()) through.Finish(dx, to_scale, to_offset);
+  if (!through.Any()) return ConvolveBack(of, Data(td), Data(tf), dx);
+  ConvolveBackNormalised(of, Data(td), Data(tf), through, dx, to_filter);
+  through.Finish(dx, to_scale, to_offset);
 }
 
 // Images and the gradient to the result to the gradient to the filter, [3, 3, 1, c].
@@ -339,10 +424,9 @@ void DepthwiseToFilter(const Settings& with, Context& context) {
   context.Expect(TF_Dim(td, 0) == of.n && TF_Dim(td, 1) == of.Down() && TF_Dim(td, 2) == of.Across() &&
                      TF_Dim(td, 3) == of.channels,
                  "the images are of another size");
-  const auto normal = Normal::Of(with, context, 2, of.channels);
   float* filter = context.Output(0, {kSide, kSide, 1, of.channels});
   if (!context.Ok()) return;
-  ConvolveToFilter(of, Data(tx), normal, Data(td), filter);
+  ConvolveToFilter(of, Data(tx), Data(td), filter);
 }
 
 }  // namespace undistill

@@ -19,6 +19,11 @@ class Normal {
   // Images as they are.
   Normal() = default;
 
+  Normal(const float* mean, const float* slope, const float* offset, int64_t channels, Activation bounds)
+      : mean_(mean, mean + channels), slope_(slope, slope + channels), offset_(offset, offset + channels), bounds_(bounds) {
+    for (auto* each : {&mean_, &slope_, &offset_}) each->resize(channels + 16, 0.0f);
+  }
+
   // Of the inputs scale, offset, mean and variance from `first` on, if an operation has them.
   static Normal Of(const Settings& with, Context& context, int first, int64_t channels) {
     Normal normal;

@@ -85,9 +85,6 @@ export const convolvesByProducts = (
   hasOwn() &&
   multiplies();
 
-/** With more weights than these in a kernel of 1, TensorFlow's products are as fast, and they need no memory beside them. */
-const mostWeights = 1 << 17;
-
 /** Kernels of 1, and of 3 at a stride. */
 const isSmall = (kernel: number | undefined, stride: number): boolean => kernel === 1 || (kernel === 3 && stride > 1);
 
@@ -97,17 +94,17 @@ const isSmall = (kernel: number | undefined, stride: number): boolean => kernel 
  */
 const toFilterAlone = (attributes: ConvAttributes): boolean => {
   const { filter, stride } = attributes;
-  const [kernel, , from = 0, to = 0] = filter;
+  const [kernel] = filter;
   const groups = groupsOf(attributes);
   if (groups > 1 && !hasGroups()) return false;
-  return kernel === 1 ? from * to > mostWeights : groups > 1 || !isSmall(kernel, stride);
+  return kernel !== 1 && (groups > 1 || !isSmall(kernel, stride));
 };
 
 /** As `conv2d`, by products of matrices. */
 export const conv = operation<ConvAttributes & Telling, 'x' | 'filter'>('OwnConv', {
   inputs: ['x', 'filter'],
   forward: (inputs, attributes) => [
-    toFilterAlone(attributes) && !(attributes.tells && attributes.filter[0] === 1)
+    toFilterAlone(attributes)
       ? conv2dForward(...(inputs as [tf.Tensor, tf.Tensor]), attributes)
       : executeTelling(
           'UndistillConv',
@@ -215,23 +212,18 @@ const normalisedToFilter = (inputs: readonly tf.Tensor[], attributes: Normalised
     ...(attributes.way === 'Conv' ? { kernel: { int: attributes.filter[0] as number } } : {}),
   });
 
-/** dy, filter, x, scale, offset, mean and 1 / deviation of x to the gradients to x, scale and offset. */
+/**
+ * dy, filter, x, scale, offset, mean and 1 / deviation of x to the gradients to x, scale and offset; a depthwise one to that to
+ * the filter as well, which needs what these need.
+ */
 const throughNormalised = (inputs: readonly tf.Tensor[], attributes: NormalisedAttributes): tf.Tensor[] => {
   const { way, activation } = attributes;
   const [dy, filter, ...norm] = inputs as [tf.Tensor, tf.Tensor, ...tf.Tensor[]];
   const groups = groupsOf(attributes);
-  if (way !== 'Conv3x3')
-    return execute(
-      `UndistillNormalised${way}ToImages`,
-      inputs,
-      {
-        ...placesOf(attributes),
-        ...sidesOf(attributes.x),
-        ...(way === 'Conv' ? groupsValue(groups) : {}),
-        ...activationValue(activation),
-      },
-      3,
-    );
+  const values = { ...placesOf(attributes), ...sidesOf(attributes.x), ...activationValue(activation) };
+  if (way === 'Depthwise') return execute('UndistillNormalisedDepthwiseToBoth', inputs, values, 4);
+  if (way === 'Conv')
+    return execute('UndistillNormalisedConvToImages', inputs, { ...values, ...groupsValue(groups) }, 3);
   const between = convolve(dy, filter, { transposed: true, groups });
   const gradients = batchNormGradient([between, ...norm], activation);
   between.dispose();
@@ -258,10 +250,13 @@ export const normalisedConvTrain = operation<NormalisedAttributes, NormalisedInp
   saved: { inputs: ['x', 'filter', 'scale', 'offset'], outputs: [false, false, false, true, true, true] },
   gradient: ([dy], [x, filter, scale, offset, mean, variance, inverse], attributes) => {
     const inputs = [dy, filter, x, scale, offset, mean, inverse] as tf.Tensor[];
-    const [toX, toScale, toOffset] = throughNormalised(inputs, attributes) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    const [toX, toScale, toOffset, toFilter] = throughNormalised(inputs, attributes) as [
+      ...[tf.Tensor, tf.Tensor, tf.Tensor],
+      tf.Tensor?,
+    ];
     return {
       x: () => toX,
-      filter: () => normalisedToFilter([x, dy, scale, offset, mean, variance] as tf.Tensor[], attributes),
+      filter: () => toFilter ?? normalisedToFilter([x, dy, scale, offset, mean, variance] as tf.Tensor[], attributes),
       scale: () => toScale,
       offset: () => toOffset,
     };
