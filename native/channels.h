@@ -33,6 +33,11 @@ class NormGradient {
   // Adds pixels of the gradient to what x was normalised to, from pixel `begin` on, to the sums of a part.
   void Add(int64_t part, const float* dy, int64_t begin, int64_t pixels);
 
+  // For who adds to a part by himself: the sums [2][channels] of g, and of g (x - mean), where g is the gradient within bounds.
+  float* Part(int64_t part) { return sums_.data() + 2 * part * Width(); }
+  // How far the two are apart.
+  int64_t Apart() const { return Width(); }
+
   // From that gradient, all of whose pixels were added, to the gradient to x in its place and those to scale and offset.
   void Finish(float* dx, float* to_scale, float* to_offset) const;
 

@@ -213,6 +213,13 @@ struct Normaliser {
     // Of two numbers one of which is none, these give the second.
     return _mm512_min_ps(most, _mm512_max_ps(least, z));
   }
+
+  // The gradient to z, of x less its mean, from that to z within bounds.
+  AVX512_HERE __m512 Within(__m512 apart, __m512 gradient) const {
+    const __m512 z = _mm512_fmadd_ps(apart, slope, offset);
+    const __mmask16 inside = _mm512_cmp_ps_mask(z, least, _CMP_GT_OQ) & _mm512_cmp_ps_mask(z, most, _CMP_LT_OQ);
+    return _mm512_maskz_mov_ps(inside, gradient);
+  }
 };
 
 AVX512_INLINE Normaliser NormaliserOf(const Normal& normal, int64_t c) {
@@ -248,35 +255,50 @@ AVX512 void GradientTileToTransformDomain(const Part& part, int64_t c, float* d,
       [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(d + (6 * i + j) * apart, one); });
 }
 
-// What 16 channels of a tile add to the sums of a part, whose three numbers of a channel are `apart`.
-struct TileMoments {
+enum class Summed { kNothing, kMoments, kGradient };
+
+// What 16 channels of a tile add to the sums of a part, whose numbers of a channel are `apart`: for moments a shift, sums and squares;
+// for the gradient of a norm two sums, with the images that it normalised, of the form of the result.
+struct TileSums {
   float* sums;
   int64_t apart;
+  const float* images = nullptr;
+  const Normal* normal = nullptr;
 };
 
 // 16 channels of a tile's products to its pixels in the result, as far as they are inside: each, or the sums of four.
-template <int pixels, void (*line)(const __m512*, __m512*), bool moments>
+template <int pixels, void (*line)(const __m512*, __m512*), Summed summed>
 AVX512 void TileFromTransformDomain(const Convolution& of, const float* m, int64_t apart, int64_t tile, int64_t c, float* y,
-                                    const TileMoments& to) {
+                                    const TileSums& to) {
   const auto [image, top, left] = CornerOf(of, tile);
   constexpr int64_t by = 4 / pixels;
-  const int64_t height = of.height / by, width = of.width / by, down = height - top / by, across = width - left / by;
-  float* corner = y + ((image * height + top / by) * width + left / by) * of.ToApart() + c;
+  const int64_t height = of.height / by, width = of.width / by, down = height - top / by, across = width - left / by,
+                at = ((image * height + top / by) * width + left / by) * of.ToApart() + c;
+  constexpr bool moments = summed == Summed::kMoments, gradient = summed == Summed::kGradient;
   const __m512 shift = moments ? _mm512_loadu_ps(to.sums) : _mm512_setzero_ps();
-  __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+  const Normaliser normaliser = gradient ? NormaliserOf(*to.normal, c) : Normaliser();
+  __m512 one_sum = _mm512_setzero_ps(), other_sum = _mm512_setzero_ps();
   AlongBoth<6, pixels, line>([&](int i, int j) AVX512_HERE { return _mm512_loadu_ps(m + (6 * i + j) * apart); },
                              [&](int i, int j, __m512 one) AVX512_HERE {
                                if (i >= down || j >= across) return;
-                               _mm512_storeu_ps(corner + (i * width + j) * of.ToApart(), one);
-                               if (!moments) return;
-                               const __m512 d = _mm512_sub_ps(one, shift);
-                               sum = _mm512_add_ps(sum, d);
-                               squares = _mm512_fmadd_ps(d, d, squares);
+                               const int64_t pixel = at + (i * width + j) * of.ToApart();
+                               _mm512_storeu_ps(y + pixel, one);
+                               if (moments) {
+                                 const __m512 d = _mm512_sub_ps(one, shift);
+                                 one_sum = _mm512_add_ps(one_sum, d);
+                                 other_sum = _mm512_fmadd_ps(d, d, other_sum);
+                               }
+                               if (gradient) {
+                                 const __m512 d = _mm512_sub_ps(_mm512_loadu_ps(to.images + pixel), normaliser.mean),
+                                              g = normaliser.Within(d, one);
+                                 one_sum = _mm512_add_ps(one_sum, g);
+                                 other_sum = _mm512_fmadd_ps(g, d, other_sum);
+                               }
                              });
-  if (!moments) return;
-  float *first = to.sums + to.apart, *second = first + to.apart;
-  _mm512_storeu_ps(first, _mm512_add_ps(_mm512_loadu_ps(first), sum));
-  _mm512_storeu_ps(second, _mm512_add_ps(_mm512_loadu_ps(second), squares));
+  if (summed == Summed::kNothing) return;
+  float *first = to.sums + (moments ? to.apart : 0), *second = first + to.apart;
+  _mm512_storeu_ps(first, _mm512_add_ps(_mm512_loadu_ps(first), one_sum));
+  _mm512_storeu_ps(second, _mm512_add_ps(_mm512_loadu_ps(second), other_sum));
 }
 
 // The pixels of some tiles in the result.
@@ -428,20 +450,57 @@ class Ahead {
   int64_t rows_ = 0, next_ = 0, width_ = 0;
 };
 
-// Of a part of the result: its sums, of this group's channels, which are none where they are not wanted, and its first tile.
-struct PartMoments {
-  float* sums = nullptr;
-  int64_t apart = 0, first = 0;
+// What is summed of the result, by parts of it: the moments of its channels, or what the gradient of a norm before the convolution
+// needs.
+class ResultSums {
+ public:
+  ResultSums() = default;
+  explicit ResultSums(ImageMoments* moments) : moments_(moments->Any() ? moments : nullptr) {}
+  explicit ResultSums(NormGradient* gradient) : gradient_(gradient), normal_(gradient->Forwards()) {}
+
+  void Expect(int64_t parts) {
+    if (moments_ != nullptr) moments_->Expect(parts);
+    if (gradient_ != nullptr) gradient_->Expect(parts);
+  }
+
+  // Of one part: the sums of this group's channels, and its first tile.
+  struct Part {
+    Summed summed = Summed::kNothing;
+    int64_t first = 0;
+    TileSums sums{};
+    Normal normal;
+
+    TileSums Of(int64_t c) const { return {sums.sums + c, sums.apart, sums.images, &normal}; }
+  };
+
+  // Of the tiles begin to end.
+  Part Of(const Convolution& of, int64_t part, int64_t begin, int64_t end, int64_t group) const {
+    const int64_t channel = group * of.to;
+    if (moments_ != nullptr)
+      return {Summed::kMoments, begin, {moments_->Part(part, PixelsIn(of, begin, end)) + channel, moments_->Width()}, {}};
+    if (gradient_ != nullptr)
+      return {Summed::kGradient, begin, {gradient_->Part(part) + channel, gradient_->Apart(), gradient_->Images() + channel},
+              normal_.From(channel)};
+    return {};
+  }
+
+ private:
+  ImageMoments* moments_ = nullptr;
+  NormGradient* gradient_ = nullptr;
+  Normal normal_;
 };
 
 // The result of one panel of output channels for the tiles begin to end of a block. u is that panel's.
 void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int64_t end, const float* v, const float* u,
                    int64_t u_apart, int64_t panel, float* m, int64_t m_apart, float* y, const Ahead<false>& next,
-                   const Ahead<true>& result, const PartMoments& moments) {
+                   const Ahead<true>& result, const ResultSums::Part& part) {
   const int64_t width = of.Panel(), rows = RowsFor(width);
   const auto multiply = MultiplyFor<kLanes, 1, false>(width);
-  const auto to_tile = of.summed ? TileFromTransformDomain<2, FromTransformDomainToSums, false>
-                                 : TileFromTransformDomain<4, FromTransformDomain, false>;
+  const auto nothing = of.summed ? TileFromTransformDomain<2, FromTransformDomainToSums, Summed::kNothing>
+                                 : TileFromTransformDomain<4, FromTransformDomain, Summed::kNothing>;
+  const auto to_tile = part.summed == Summed::kMoments    ? TileFromTransformDomain<4, FromTransformDomain, Summed::kMoments>
+                       : part.summed == Summed::kGradient ? TileFromTransformDomain<4, FromTransformDomain, Summed::kGradient>
+                                                          : nothing;
   for (int64_t point = 0; point < kPoints; point++) {
     const float* factors = v + point * block.Apart(of.from);
     next.Fetch(point);
@@ -454,24 +513,20 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
     for (int64_t lane = 0; lane < width; lane += kLanes) {
       const float* products = m + (t - begin) * width + lane;
       const int64_t tile = block.begin + t, c = panel * width + lane;
-      if (moments.sums == nullptr) {
-        to_tile(of, products, m_apart, tile, c, y, {});
-        continue;
-      }
-      float* sums = moments.sums + c;
-      if (tile == moments.first) {
-        to_tile(of, products, m_apart, tile, c, y, {});
+      if (part.summed == Summed::kMoments && tile == part.first) {
+        // The shift is the part's first pixel.
+        nothing(of, products, m_apart, tile, c, y, {});
         const auto [image, top, left] = CornerOf(of, tile);
-        std::copy_n(y + ((image * of.height + top) * of.width + left) * of.ToApart() + c, kLanes, sums);
+        std::copy_n(y + ((image * of.height + top) * of.width + left) * of.ToApart() + c, kLanes, part.sums.sums + c);
       }
-      TileFromTransformDomain<4, FromTransformDomain, true>(of, products, m_apart, tile, c, y, {sums, moments.apart});
+      to_tile(of, products, m_apart, tile, c, y, part.Of(c));
     }
   }
 }
 
 // Few channels, whose filters stay near: each block of tiles goes all the way.
 void ConvolveByTiles(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
-                     int64_t group, ImageMoments& moments, float* y) {
+                     int64_t group, ResultSums& sums, float* y) {
   const int64_t panels = of.to / of.Panel(), u_panel = of.from * of.Panel(), u_apart = of.from * of.to + kLanes;
   const Workspace u(kPoints * u_apart);
   constexpr int64_t channels = 32;  // of a part
@@ -482,12 +537,11 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
   });
   const int64_t size = of.from <= 64 ? std::clamp<int64_t>(1024 / of.from, 16, 64) / kLanes * kLanes : 32,
                 blocks = (of.Tiles() + size - 1) / size, tasks = std::min<int64_t>(64, blocks);
-  if (group == 0) moments.Expect(tasks);
+  if (group == 0) sums.Expect(tasks);
   Workers().Run(tasks, [&](int64_t task) {
     const int64_t m_apart = Block(0, size).Apart(of.Panel()), first = blocks * task / tasks * size,
                   last = std::min(of.Tiles(), blocks * (task + 1) / tasks * size);
-    PartMoments part;
-    if (moments.Any()) part = {moments.Part(task, PixelsIn(of, first, last)) + group * of.to, moments.Width(), first};
+    const auto part = sums.Of(of, task, first, last, group);
     const Workspace v(kPoints * Block(0, size).Apart(of.from)), m(kPoints * m_apart);
     for (int64_t i = blocks * task / tasks; i < blocks * (task + 1) / tasks; i++) {
       const Block block(i * size, std::min(size, of.Tiles() - i * size));
@@ -503,15 +557,14 @@ void ConvolveByTiles(const Convolution& of, const float* x, const float* filter,
 
 // Many channels: as many tiles at a time as stay not far, for each of which every panel of filters is read once.
 void ConvolveByPanels(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
-                      int64_t group, ImageMoments& moments, float* y) {
+                      int64_t group, ResultSums& sums, float* y) {
   const int64_t size = TilesNotFar(of, of.from), panel = of.Panel();
   const Workspace v(kPoints * Block(0, size).Apart(of.from));
   constexpr int64_t part = 16, near = 64;  // tiles that one thread transforms, and whose products stay near
   const int64_t u_apart = of.from * panel + kLanes, m_apart = near * panel + kLanes;
   // Each channel is of one task, block after block.
-  if (group == 0) moments.Expect(1);
-  PartMoments whole;
-  if (moments.Any()) whole = {moments.Part(0, of.n * of.height * of.width) + group * of.to, moments.Width(), 0};
+  if (group == 0) sums.Expect(1);
+  const auto whole = sums.Of(of, 0, 0, of.Tiles(), group);
   for (int64_t first = 0; first < of.Tiles(); first += size) {
     const Block block(first, std::min(size, of.Tiles() - first));
     Workers().Run((block.count + part - 1) / part, [&](int64_t i) {
@@ -527,11 +580,11 @@ void ConvolveByPanels(const Convolution& of, const float* x, const float* filter
   }
 }
 
-void Convolve(Convolution of, const float* x, const float* filter, bool transposed, ImageMoments& moments, float* y) {
+void Convolve(Convolution of, const float* x, const float* filter, bool transposed, ResultSums sums, float* y) {
   const std::vector<float> zeros(of.width * of.FromApart(), 0.0f);
   for (int64_t group = 0; group < of.groups; group++, of.first += of.from)
     (of.from * of.to <= 128 * 128 ? ConvolveByTiles : ConvolveByPanels)(
-        of, x + group * of.from, filter + group * (transposed ? of.from : of.to), transposed, zeros.data(), group, moments, y + group * of.to);
+        of, x + group * of.from, filter + group * (transposed ? of.from : of.to), transposed, zeros.data(), group, sums, y + group * of.to);
 }
 
 /* The gradient to the filter */
@@ -638,7 +691,13 @@ void ConvolveToFilter(Convolution of, const float* x, const float* dy, float* fi
 #else
 bool CanConvolve() { return false; }
 
-void Convolve(Convolution, const float*, const float*, bool, ImageMoments&, float*) {}
+struct ResultSums {
+  ResultSums() = default;
+  explicit ResultSums(ImageMoments*) {}
+  explicit ResultSums(NormGradient*) {}
+};
+
+void Convolve(Convolution, const float*, const float*, bool, ResultSums, float*) {}
 
 void ConvolveToFilter(Convolution, const float*, const float*, float*) {}
 #endif
@@ -681,8 +740,29 @@ void Conv3x3(const Settings& with, Context& context) {
   float* y = context.Output(0, {of.n, of.height / by, of.width / by, to});
   auto moments = ImageMoments::Of(context, 1, to);
   if (!context.Ok()) return;
-  Convolve(of, Data(tx), Data(tf), with.transposed, moments, y);
+  Convolve(of, Data(tx), Data(tf), with.transposed, ResultSums(&moments), y);
   if (moments.Any()) moments.Finish();
+}
+
+// The gradient to the result and the filter [3, 3, from / groups, to], where what was convolved are x normalised, to the gradients to
+// x, scale and offset.
+void Conv3x3ToImages(const Settings& with, Context& context) {
+  TF_Tensor *td = context.InputTensor(0), *tf = context.InputTensor(1);
+  if (!context.Ok()) return;
+  context.Expect(TF_NumDims(td) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == 3 && TF_Dim(tf, 1) == 3,
+                 "no images, or no filter of 3 by 3");
+  if (!context.Ok()) return;
+  const int64_t from = std::max<int64_t>(1, with.groups) * TF_Dim(tf, 2);
+  const Normal none;
+  const auto of = ConvolutionOf(td, from, with, none);
+  context.Expect(TF_Dim(tf, 3) == of.FromApart(), "the filter is for another number of channels");
+  Check(of, td, from, context);
+  auto through = NormGradient::Of(with, context, 2, of.n * of.height * of.width, from);
+  float* dx = context.Output(0, {of.n, of.height, of.width, from});
+  float *to_scale = context.OutputVector(1, from), *to_offset = context.OutputVector(2, from);
+  if (!context.Ok()) return;
+  Convolve(of, Data(td), Data(tf), true, ResultSums(&through), dx);
+  through.Finish(dx, to_scale, to_offset);
 }
 
 // Images and the gradient to the result to the gradient to the filter.

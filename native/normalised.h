@@ -47,6 +47,14 @@ class Normal {
   }
 
   bool Any() const { return !mean_.empty(); }
+
+  // The same of the channels from one on.
+  Normal From(int64_t channel) const {
+    Normal normal = *this;
+    for (auto* each : {&normal.mean_, &normal.slope_, &normal.offset_}) each->erase(each->begin(), each->begin() + channel);
+    return normal;
+  }
+
   const float* Mean() const { return mean_.data(); }
   const float* Slope() const { return slope_.data(); }
   const float* Offset() const { return offset_.data(); }

@@ -13,9 +13,7 @@ import {
 import {
   type Activated,
   activationValue,
-  batchNormGradient,
   capability,
-  convolve,
   convolves3x3,
   executeTelling,
   groupsValue,
@@ -217,17 +215,13 @@ const normalisedToFilter = (inputs: readonly tf.Tensor[], attributes: Normalised
  * the filter as well, which needs what these need.
  */
 const throughNormalised = (inputs: readonly tf.Tensor[], attributes: NormalisedAttributes): tf.Tensor[] => {
-  const { way, activation } = attributes;
-  const [dy, filter, ...norm] = inputs as [tf.Tensor, tf.Tensor, ...tf.Tensor[]];
-  const groups = groupsOf(attributes);
-  const values = { ...placesOf(attributes), ...sidesOf(attributes.x), ...activationValue(activation) };
+  const { way } = attributes;
+  const activated = activationValue(attributes.activation);
+  const groups = groupsValue(groupsOf(attributes));
+  const values = { ...activated, ...placesOf(attributes), ...sidesOf(attributes.x) };
   if (way === 'Depthwise') return execute('UndistillNormalisedDepthwiseToBoth', inputs, values, 4);
-  if (way === 'Conv')
-    return execute('UndistillNormalisedConvToImages', inputs, { ...values, ...groupsValue(groups) }, 3);
-  const between = convolve(dy, filter, { transposed: true, groups });
-  const gradients = batchNormGradient([between, ...norm], activation);
-  between.dispose();
-  return gradients;
+  if (way === 'Conv') return execute('UndistillNormalisedConvToImages', inputs, { ...values, ...groups }, 3);
+  return execute('UndistillNormalisedConv3x3ToImages', inputs, { ...activated, ...groups }, 3);
 };
 
 type NormalisedInput = 'x' | 'filter' | 'scale' | 'offset' | 'mean' | 'variance';
