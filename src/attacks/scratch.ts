@@ -29,7 +29,7 @@ export const scratch = defineAttack({
   options: part,
   needs: 'none',
   data: partOf,
-  make: (options) => ({ role: 'honest', ...onLabels(0, options) }),
+  make: (options) => ({ role: 'honest', ...onLabels(undefined, options) }),
 });
 
 /**
@@ -46,7 +46,8 @@ export const labelSmoothing = defineAttack({
   make: ({ epsilon, ...same }) => ({ role: 'reference', ...onLabels(epsilon, same), baseline: scratch(same) }),
 });
 
-const onLabels = (smoothing: number, { steps }: Part): Pick<Attack<'none', Labelled>, 'steal'> => ({
+/** `smoothing`: in place of the recipe's. */
+const onLabels = (smoothing: number | undefined, { steps }: Part): Pick<Attack<'none', Labelled>, 'steal'> => ({
   steal: (_, learner, { fit, data, fullStepsPerEpoch }) =>
     fit(
       'student',
@@ -56,7 +57,9 @@ const onLabels = (smoothing: number, { steps }: Part): Pick<Attack<'none', Label
         validation: data.validation,
         stepsPerEpoch: steps === 'same' ? fullStepsPerEpoch : undefined,
         guardChance: true,
-        loss: ({ logits, batch }) => ({ loss: crossEntropy(logits, batch.labels, { smoothing }) }),
+        loss: ({ logits, batch }) => ({
+          loss: crossEntropy(logits, batch.labels, { smoothing: smoothing ?? learner.recipe.smoothing ?? 0 }),
+        }),
       }),
     ),
 });

@@ -114,4 +114,16 @@ export const recipes: readonly Entry<Recipe>[] = [
     source: nastyTeacher,
   },
   { write: 'recipes.plainCnn', plugin: named.plainCnn, about: 'the 5-layer CNN on CIFAR-10', source: nastyTeacher },
+  {
+    write: 'recipes.cifar10Fast',
+    plugin: named.cifar10Fast,
+    about: 'airbench() on CIFAR-10 in ten epochs',
+    source: 'Jordan, 94% on CIFAR-10 in 3.29 seconds on a single GPU, 2024',
+  },
+  { write: 'recipes.cifar10FastResNet', plugin: named.cifar10FastResNet, about: 'ResNets on CIFAR-10 in 16 epochs' },
+  {
+    write: 'recipes.cifar10FastPreResNet',
+    plugin: named.cifar10FastPreResNet,
+    about: 'PreResNets on CIFAR-10 in 30 epochs',
+  },
 ];

@@ -118,7 +118,12 @@ export const fingerprintOf = ({ image, classes, normalisation, augmentation, tra
     [height, width, channels],
     classes,
     [normalisation.mean, normalisation.std],
-    [augmentation.crop, augmentation.flip, ...(augmentation.rotate ? [augmentation.rotate] : [])],
+    [
+      augmentation.crop,
+      augmentation.flip,
+      ...(augmentation.rotate ? [augmentation.rotate] : []),
+      ...(augmentation.border === 'reflect' ? [augmentation.border] : []),
+    ],
     [train.count, test.count],
   ];
   const hash = createHash('sha256').update(`${JSON.stringify(header)}\n`);

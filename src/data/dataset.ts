@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { between, checked, numeric, positive, text, wholeAtLeast, yesOrNo } from '../core/check.js';
+import { between, checked, choice, numeric, positive, text, wholeAtLeast, yesOrNo } from '../core/check.js';
 import { attempt, orThrow, refusal, type Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
 
@@ -29,10 +29,15 @@ export interface Normalisation {
 
 /** Random changes of a training image, drawn inside the step; nothing of it touches validation or test images. */
 export interface Augmentation {
-  /** Pixels of zero padding on each side before a random crop back to size (before normalisation, as torchvision); 0: none. */
+  /** Pixels of padding on each side before a random crop back to size (before normalisation, as torchvision); 0: none. */
   readonly crop: number;
-  /** Mirror left-right with probability one half. */
-  readonly flip: boolean;
+  /** What they are padded with: zeros, which are black, or the image mirrored at its edge pixels; default `black`. */
+  readonly border?: 'black' | 'reflect';
+  /**
+   * Mirror left-right with probability one half; or `alternating`: each image is drawn to be mirrored in the even epochs
+   * or in the odd ones, so that two epochs see both (airbench, KellerJordan/cifar10-airbench).
+   */
+  readonly flip: boolean | 'alternating';
   /** Degrees, either way, by which an image is turned about its centre before that (bilinear, black outside); default 0. */
   readonly rotate?: number;
 }
@@ -86,7 +91,12 @@ export const anyDataset = v.pipe(
 
 /** How images are changed, among a plugin's options. */
 export const anyAugmentation: v.GenericSchema<Augmentation> = v.pipe(
-  v.strictObject({ crop: wholeAtLeast(0), flip: yesOrNo, rotate: v.exactOptional(between(0, 180)) }),
+  v.strictObject({
+    crop: wholeAtLeast(0),
+    border: v.exactOptional(choice('black', 'reflect')),
+    flip: v.union([yesOrNo, v.literal('alternating')]),
+    rotate: v.exactOptional(between(0, 180)),
+  }),
   v.title('an augmentation, such as { crop: 4, flip: true }'),
 );
 

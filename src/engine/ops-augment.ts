@@ -4,10 +4,12 @@ import { mirror, roll, rows as rowsAt } from './ops-native.js';
 import { keyOf, standardUniform } from './ops-random.js';
 
 export interface CropFlip {
-  /** Zeros added on each side before a window of the image's own size is cut out at a random place; 0: no crop. */
+  /** Pixels added on each side before a window of the image's own size is cut out at a random place; 0: no crop. */
   readonly crop: number;
-  /** Whether every image is mirrored horizontally with probability 1/2. */
-  readonly flip: boolean;
+  /** What is added: zeros, or the image mirrored at its edge pixels, which is wider than the crop; default `black`. */
+  readonly border?: 'black' | 'reflect' | undefined;
+  /** Whether images are mirrored horizontally: each with probability 1/2, or those that are told, int32 [n] of 0 and 1. */
+  readonly flip: boolean | tf.Tensor1D;
 }
 
 /**
@@ -16,11 +18,16 @@ export interface CropFlip {
  *
  * Every output pixel's place in the padded batch is computed, and all are fetched by one gather.
  */
-export const cropFlip = (images: tf.Tensor4D, { crop, flip }: CropFlip, seed: tf.Tensor1D): tf.Tensor4D =>
+export const cropFlip = (
+  images: tf.Tensor4D,
+  { crop, border = 'black', flip }: CropFlip,
+  seed: tf.Tensor1D,
+): tf.Tensor4D =>
   tf.tidy(() => {
-    if (crop === 0 && !flip) return images.clone();
+    if (crop === 0 && flip === false) return images.clone();
     const [n, h, w, c] = images.shape;
-    const [high, wide] = [h + 2 * crop, w + 2 * crop];
+    const padding = border === 'black' ? crop : 0;
+    const [high, wide] = [h + 2 * padding, w + 2 * padding];
     // The generator's numbers stay below 1 by 2⁻²³, so a product with a small count stays below the count.
     const [down, right, mirror] = tf
       .unstack(standardUniform([3, n], seed, 'crop-flip'))
@@ -31,31 +38,42 @@ export const cropFlip = (images: tf.Tensor4D, { crop, flip }: CropFlip, seed: tf
       [n, 1, 1],
     );
     const rows = tf.tensor3d(
-      Int32Array.from({ length: h }, (_, y) => y * wide),
+      Int32Array.from({ length: h }, (_, y) => y),
       [1, h, 1],
     );
     const columns = tf.tensor3d(
       Int32Array.from({ length: w }, (_, x) => x),
       [1, 1, w],
     );
-    const mirrored = tf.cast(tf.less(mirror, 0.5), 'int32');
+    const mirrored = typeof flip === 'boolean' ? tf.cast(tf.less(mirror, 0.5), 'int32') : tf.reshape(flip, [n, 1, 1]);
     // x, or w − 1 − x where mirrored: x + mirrored · (w − 1 − 2x).
     const along = flip
       ? tf.add(columns, tf.mul(mirrored, tf.sub(tf.scalar(w - 1, 'int32'), tf.mul(columns, tf.scalar(2, 'int32')))))
       : columns;
-    const corner = tf.add(image, tf.add(tf.mul(offset(down), tf.scalar(wide, 'int32')), offset(right)));
-    const indices = tf.add(tf.add(corner, rows), along);
+    /** Places in the padded images, along an axis of `size` pixels. */
+    const placed = (places: tf.Tensor, u: tf.Tensor3D, size: number) =>
+      padding === crop
+        ? tf.add(places, offset(u))
+        : reflected(tf.add(places, tf.sub(offset(u), tf.scalar(crop, 'int32'))), size);
+    const row = tf.mul(placed(rows, down, h), tf.scalar(wide, 'int32'));
+    const indices = tf.add(tf.add(image, row), placed(along, right, w));
     const padded =
-      crop === 0
+      padding === 0
         ? images
         : tf.pad(images, [
             [0, 0],
-            [crop, crop],
-            [crop, crop],
+            [padding, padding],
+            [padding, padding],
             [0, 0],
           ]);
     return pixelsAt(tf.reshape(padded, [n * high * wide, c]), indices as tf.Tensor3D);
   });
+
+/** Places that may be outside of `size` pixels, by less than these are, mirrored at the first and at the last of them. */
+const reflected = (places: tf.Tensor, size: number): tf.Tensor => {
+  const last = tf.scalar(size - 1, 'int32');
+  return tf.sub(last, tf.abs(tf.sub(last, tf.abs(places))));
+};
 
 /** Rows of pixels [count, channels] by int32 indices [n, h, w]. tfjs's own gather reads the indices back to check them. */
 const pixelsAt = (pixels: tf.Tensor2D, indices: tf.Tensor3D): tf.Tensor4D =>
@@ -111,21 +129,30 @@ export const rotate = (images: tf.Tensor4D, degrees: number, seed: tf.Tensor1D):
     return between(above, below, y.share) as tf.Tensor4D;
   });
 
-export interface Augmenting extends CropFlip {
+export interface Augmenting extends Omit<CropFlip, 'flip'> {
   /** Degrees by which every image is turned at most, either way, before it is cropped and mirrored; default 0. */
   readonly rotate?: number | undefined;
+  /** `alternating`: those images are mirrored that are told. */
+  readonly flip: boolean | 'alternating';
 }
 
-/** Raw images as training sees them: turned, cropped and mirrored at random, all drawn from seed (int32 [2]) alone. */
+/**
+ * Raw images as training sees them: turned, cropped and mirrored at random, all drawn from seed (int32 [2]) alone.
+ *
+ * @param mirrored int32 [n], 1 where an image is to be mirrored: for `alternating`
+ */
 export const augment = (
   images: tf.Tensor4D,
-  { rotate: degrees = 0, ...how }: Augmenting,
+  { rotate: degrees = 0, flip, ...how }: Augmenting,
   seed: tf.Tensor1D,
-): tf.Tensor4D =>
-  degrees === 0
-    ? cropFlip(images, how, seed)
+  mirrored?: tf.Tensor1D,
+): tf.Tensor4D => {
+  const cropping = { ...how, flip: flip === 'alternating' ? (mirrored as tf.Tensor1D) : flip };
+  return degrees === 0
+    ? cropFlip(images, cropping, seed)
     : // The crop's numbers come from the seed itself.
-      tf.tidy(() => cropFlip(rotate(images, degrees, tf.add(seed, tf.scalar(1, 'int32'))), how, seed));
+      tf.tidy(() => cropFlip(rotate(images, degrees, tf.add(seed, tf.scalar(1, 'int32'))), cropping, seed));
+};
 
 export interface Jitter {
   /** Pixels that the batch is moved by at most, up or down and left or right, ≥ 0. */

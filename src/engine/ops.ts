@@ -360,6 +360,23 @@ export const relu6 = <T extends tf.Tensor>(x: T): T =>
 export const leakyRelu = <T extends tf.Tensor>(x: T, slope = 0.01): T =>
   isNative() ? (native.leakyRelu({ x }, { alpha: slope })[0] as T) : tf.leakyRelu(x, slope);
 
+const geluOf = tf.customGrad((...[x, save]) => {
+  const value = x as tf.Tensor;
+  const below = (of: tf.Tensor) => tf.mul(tf.add(tf.erf(tf.mul(of, Math.SQRT1_2)), 1), 0.5);
+  (save as (tensors: tf.Tensor[]) => void)([value]);
+  return {
+    value: tf.mul(value, below(value)),
+    gradFunc: (dy: tf.Tensor, [kept]: tf.Tensor[]) => {
+      const of = kept as tf.Tensor;
+      const density = tf.mul(tf.exp(tf.mul(tf.square(of), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+      return tf.mul(dy, tf.add(below(of), tf.mul(of, density)));
+    },
+  };
+});
+
+/** x Φ(x), where Φ is the standard normal distribution function: PyTorch's `GELU()`, by the error function. */
+export const gelu = <T extends tf.Tensor>(x: T): T => tf.tidy(() => geluOf(x) as T);
+
 /**
  * Batch norm in training, as `batchNormTrain`, and the maximum over windows of 2×2 at once, where that is less work: its result
  * and the running statistics. Else undefined.

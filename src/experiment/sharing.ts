@@ -43,5 +43,6 @@ const questionOf = ({ work, inputs, parts }: Stage): string | undefined => {
   const images = ownsAShare(data) ? [data.fraction, data.how] : [parts.owned];
   // Who owns no images asks about such as the attack itself makes, for all students or for one.
   const made = inputs.pool ?? (data.kind === 'none' ? [name, params] : []);
-  return JSON.stringify([inputs.victim, parts.select, work.seed, work.student.recipe.batch, images, made]);
+  const { batch, augmentation } = work.student.recipe;
+  return JSON.stringify([inputs.victim, parts.select, work.seed, batch, augmentation, images, made]);
 };

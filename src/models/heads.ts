@@ -31,8 +31,8 @@ export const withHeads = (network: Network, heads: Readonly<Record<string, Head>
     ...network,
     variables,
     activations,
-    init: (key) => {
-      const fresh = parts.map((part) => part.init(key));
+    init: (key, images) => {
+      const fresh = parts.map((part) => part.init(key, images));
       return { params: merged(fresh.map(({ params }) => params)), stats: merged(fresh.map(({ stats }) => stats)) };
     },
     apply: (values, images, { activations: names = [], ...others }) => {

@@ -16,6 +16,7 @@ import type {
   VariableSpec,
   Variables,
 } from './network.js';
+import { whitening } from './whitening.js';
 
 /**
  * A small declarative library of layers. A layer, given the shape that reaches it, says which variables it has, what
@@ -33,8 +34,11 @@ import type {
 
 /** A variable's specification and its first value, in the layout of this framework. */
 export interface Variable extends VariableSpec {
-  readonly initial: (key: Key, size: number) => Float32Array;
+  readonly initial: Initial;
 }
+
+/** The first value of a variable of so many numbers; `images` as in `Network.init`. */
+export type Initial = (key: Key, size: number, images?: () => tf.Tensor4D) => Float32Array;
 
 /** One pass through a network: what layers read, and where they leave what they found. */
 export interface Pass {
@@ -76,8 +80,8 @@ export interface BoundLayer {
   readonly telling?: BoundLayer;
   /** Of what begins with a batch norm: it takes what it is told. */
   readonly listens?: true;
-  /** Of a batch norm: the name of its running mean. */
-  readonly runningMean?: string;
+  /** Of a batch norm: the name of its running mean, and the new batch's share in it. */
+  readonly running?: { readonly mean: string; readonly share: number };
   /** The same and what follows it at once, where that is less work. */
   readonly with?: (next: BoundLayer) => BoundLayer | undefined;
   /** Of `marked`: the name of the activation. Where nobody asks for it, it is left out. */
@@ -139,17 +143,17 @@ const stateless = (
 
 /** PyTorch's default for convolutions and dense layers: kaiming-uniform with a = √5, which is U(±1/√fan-in). */
 const kaimingUniform =
-  (fanIn: number): Variable['initial'] =>
+  (fanIn: number): Initial =>
   (key, size) =>
     uniforms(key, size, 1 / Math.sqrt(fanIn));
 
 const normal =
-  (deviation: number): Variable['initial'] =>
+  (deviation: number): Initial =>
   (key, size) =>
     normals(key, size).map((value) => value * deviation);
 
 const constant =
-  (value: number): Variable['initial'] =>
+  (value: number): Initial =>
   (_, size) =>
     new Float32Array(size).fill(value);
 
@@ -162,9 +166,29 @@ export interface ConvLayer {
   readonly groups?: number;
   /** Default false: most convolutions here are followed by a batch norm. */
   readonly bias?: boolean;
-  /** `fan-out-normal`: N(0, √(2 / (kernel² · out))), the He initialisation that pre-activation ResNets and ResNeXts use. */
-  readonly initial?: 'pytorch' | 'fan-out-normal';
+  /**
+   * `fan-out-normal`: N(0, √(2 / (kernel² · out))), the He initialisation that pre-activation ResNets and ResNeXts use. `dirac`: the
+   * first output channels, as many as there are input channels, give these back as they are; the others are PyTorch's.
+   */
+  readonly initial?: 'pytorch' | 'fan-out-normal' | 'dirac' | Initial;
+  /** Whether its kernels stay as they begin; default false. Its biases are trained all the same. */
+  readonly fixed?: boolean;
 }
+
+/** A convolution's first kernels, [kernel, kernel, from, to]. */
+const firstKernels = (initial: Required<ConvLayer>['initial'], kernel: number, from: number, to: number): Initial => {
+  if (typeof initial === 'function') return initial;
+  if (initial === 'fan-out-normal') return normal(Math.sqrt(2 / (kernel * kernel * to)));
+  const drawn = kaimingUniform(kernel * kernel * from);
+  if (initial === 'pytorch') return drawn;
+  const centre = Math.floor(kernel / 2) * (kernel + 1);
+  return (key, size) =>
+    drawn(key, size).map((value, i) => {
+      const [place, input, output] = [Math.floor(i / to / from), Math.floor(i / to) % from, i % to];
+      if (output >= from) return value;
+      return place === centre && input === output ? 1 : 0;
+    });
+};
 
 type Convolution = (
   x: tf.Tensor4D,
@@ -175,7 +199,7 @@ type Convolution = (
 const convolution =
   (convolve: Convolution, name: string, out: number, options: ConvLayer): Layer =>
   (site) => {
-    const { kernel, stride = 1, padding = 0, groups = 1, bias = false, initial = 'pytorch' } = options;
+    const { kernel, stride = 1, padding = 0, groups = 1, bias = false, initial = 'pytorch', fixed = false } = options;
     const { channels } = imageAt(site, name);
     if (channels % groups !== 0 || out % groups !== 0) {
       throw misfit(`${channels} and ${out} channels do not divide into ${groups} groups`, `${site.prefix}${name}`);
@@ -186,9 +210,9 @@ const convolution =
     const kernels: Variable = {
       name: weight,
       shape: [kernel, kernel, channels / groups, out],
-      kind: 'param',
+      kind: fixed ? 'stat' : 'param',
       layout: 'conv',
-      initial: initial === 'pytorch' ? kaimingUniform(fanIn) : normal(Math.sqrt(2 / (kernel * kernel * out))),
+      initial: firstKernels(initial, kernel, channels / groups, out),
     };
     const biases: Variable = {
       name: offset,
@@ -201,16 +225,20 @@ const convolution =
     const filteringAnd = (tells: boolean): BoundLayer => ({
       output,
       variables: [kernels],
-      run: (x, { variables, mode, asked }) =>
-        convolve(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, {
+      run: (x, { variables, mode, asked, stats }) => {
+        const filter = variables[weight] as tf.Tensor4D;
+        if (fixed) stats[weight] = filter;
+        return convolve(x as tf.Tensor4D, filter, {
           ...{ stride, padding },
           // Where statistics are asked for, a bias is added to the images before they are taken.
           tells: tells && mode === 'train' && !asked.batchStats && !asked.imageStats,
-        }),
+        });
+      },
     });
     const filtering: BoundLayer = {
       ...filteringAnd(false),
-      ...(convolve === ops.conv2d ? { filter: { weight, stride, padding }, telling: filteringAnd(true) } : {}),
+      ...(convolve === ops.conv2d && !fixed ? { filter: { weight, stride, padding } } : {}),
+      ...(convolve === ops.conv2d ? { telling: filteringAnd(true) } : {}),
     };
     const adding = (activation?: ops.Activation): BoundLayer => ({
       output,
@@ -224,9 +252,6 @@ const convolution =
     return bias ? inOrder([filtering, adding()], output) : filtering;
   };
 
-/** Of batch norms: the new batch's share in the running statistics; PyTorch's. */
-const momentum = 0.1;
-
 /** For what has done no activation yet: the same and one after it, if that is what comes next. */
 const withActivation =
   (done: ops.Activation | undefined, activated: (activation: ops.Activation) => BoundLayer): BoundLayer['with'] & {} =>
@@ -238,8 +263,8 @@ const withActivation =
  * nothing else: it is added to the running mean instead of the images, and its gradient is 0 where that would be rounding.
  */
 const absorbed = (adding: BoundLayer, bias: string, norm: BoundLayer): BoundLayer | undefined => {
-  const { runningMean, telling } = norm;
-  if (runningMean === undefined) return undefined;
+  const { running, telling } = norm;
+  if (running === undefined) return undefined;
   const told = telling && absorbed(adding, bias, telling);
   return {
     ...norm,
@@ -258,9 +283,9 @@ const absorbed = (adding: BoundLayer, bias: string, norm: BoundLayer): BoundLaye
       const by = pass.variables[bias] as tf.Tensor1D;
       const images = ops.asZeroTerm(by, x);
       const y = norm.run(images, pass);
-      const without = pass.stats[runningMean] as tf.Tensor1D;
-      const share = tf.mul(by, momentum);
-      pass.stats[runningMean] = tf.add(without, share);
+      const without = pass.stats[running.mean] as tf.Tensor1D;
+      const share = tf.mul(by, running.share);
+      pass.stats[running.mean] = tf.add(without, share);
       tf.dispose([images, without, share]);
       return y;
     },
@@ -270,6 +295,18 @@ const absorbed = (adding: BoundLayer, bias: string, norm: BoundLayer): BoundLaye
 /** Convolution to `out` channels. */
 export const conv = (name: string, out: number, options: ConvLayer): Layer =>
   convolution(ops.conv2d, name, out, options);
+
+/**
+ * A convolution whose kernels whiten the patches of the images that the net is trained on, and stay so: for a net's first layer. It
+ * gives twice as many channels as a patch has numbers, with biases that are trained.
+ */
+export const whitened =
+  (name: string, { kernel, epsilon }: { readonly kernel: number; readonly epsilon: number }): Layer =>
+  (site) => {
+    const size = kernel * kernel * imageAt(site, name).channels;
+    const initial = whitening(kernel, epsilon, kaimingUniform(size));
+    return conv(name, 2 * size, { kernel, bias: true, fixed: true, initial })(site);
+  };
 
 /** `upsample` and a convolution of kernel 3 and padding 1, done at once and so with less than half the products. */
 export const upsampledConv =
@@ -284,13 +321,15 @@ export const upsampledConv =
 export interface BatchNormLayer {
   /** Added to the variance; default 1e-5, PyTorch's. */
   readonly epsilon?: number;
-  /** Whether it has a weight and a bias of its own; default true. Without, they are 1 and 0. */
-  readonly affine?: boolean;
+  /** Whether it has a weight and a bias of its own, or a bias alone; default true. Without, they are 1 and 0. */
+  readonly affine?: boolean | 'bias';
+  /** The new batch's share in the running statistics; default 0.1, PyTorch's. */
+  readonly momentum?: number;
 }
 
 /** Batch norm of images or vectors. */
 export const batchNorm =
-  (name: string, { epsilon = 1e-5, affine = true }: BatchNormLayer = {}): Layer =>
+  (name: string, { epsilon = 1e-5, affine = true, momentum = 0.1 }: BatchNormLayer = {}): Layer =>
   ({ input, prefix }) => {
     const full = `${prefix}${name}`;
     const overImages = input.kind === 'image';
@@ -303,21 +342,26 @@ export const batchNorm =
       layout: 'plain',
       initial: constant(value),
     });
+    const running = { mean: `${full}.running_mean`, share: momentum };
     const fitted = (activation?: ops.Activation): BoundLayer => ({
       output: input,
       variables: [
-        ...(affine ? [variable('weight', 'param', 1), variable('bias', 'param', 0)] : []),
+        ...(affine === true ? [variable('weight', 'param', 1)] : []),
+        ...(affine ? [variable('bias', 'param', 0)] : []),
         variable('running_mean', 'stat', 0),
         variable('running_var', 'stat', 1),
       ],
-      runningMean: `${full}.running_mean`,
+      running,
       listens: true,
       with: (next) =>
         withActivation(activation, fitted)(next) ?? convolved(next, activation) ?? pooled(next, activation),
       run: (x, { variables, mode, asked, ...found }) => {
         const at = (part: string) => variables[`${full}.${part}`] as tf.Tensor;
         const [mean, variance] = [at('running_mean'), at('running_var')];
-        const [scale, offset] = affine ? [at('weight'), at('bias')] : [tf.ones(shape), tf.zeros(shape)];
+        const [scale, offset] = [
+          affine === true ? at('weight') : tf.ones(shape),
+          affine ? at('bias') : tf.zeros(shape),
+        ];
         const [images, own] = [x as tf.Tensor4D, { scale, offset, mean, variance }];
         const batchStats = asked.batchStats === 'all' || (asked.batchStats === true && overImages);
         if (asked.imageStats && overImages) found.imageStats[full] = ops.momentsByImage(images);
@@ -332,7 +376,8 @@ export const batchNorm =
           return { y, mean, variance };
         };
         const { y, ...statistics } = result();
-        if (!affine) tf.dispose([scale, offset]);
+        if (affine !== true) scale.dispose();
+        if (!affine) offset.dispose();
         found.stats[`${full}.running_mean`] = statistics.mean;
         found.stats[`${full}.running_var`] = statistics.variance;
         return y;
@@ -345,13 +390,13 @@ export const batchNorm =
     /** The same and the convolution after it, if that is what comes next. */
     const convolved = (next: BoundLayer, activation?: ops.Activation, tells = false): BoundLayer | undefined => {
       const { filter } = next;
-      if (filter === undefined || !affine) return undefined;
+      if (filter === undefined || affine !== true) return undefined;
       const norm = fitted(activation);
       const telling = tells ? undefined : convolved(next, activation, true);
       return {
         output: next.output,
         variables: [...norm.variables, ...next.variables],
-        runningMean: `${full}.running_mean`,
+        running,
         listens: true,
         ...(telling && { telling }),
         run: (x, pass) => {
@@ -388,12 +433,12 @@ export const batchNorm =
       before: ops.Activation | undefined,
       activation?: ops.Activation,
     ): BoundLayer | undefined => {
-      if (next.pools !== 2 || before !== undefined || !affine) return undefined;
+      if (next.pools !== 2 || before !== undefined || affine !== true) return undefined;
       const norm = fitted();
       return {
         output: next.output,
         variables: norm.variables,
-        runningMean: `${full}.running_mean`,
+        running,
         with: withActivation(activation, (given) => pooled(next, undefined, given) as BoundLayer),
         run: (x, pass) => {
           const { variables, mode, asked, stats } = pass;
@@ -421,11 +466,13 @@ export const batchNorm =
 export interface DenseLayer {
   /** `kaiming-normal`: weights from N(0, √(2 / in)), biases of 0. */
   readonly initial?: 'pytorch' | 'kaiming-normal';
+  /** Default true. */
+  readonly bias?: boolean;
 }
 
 /** Dense layer to `out` numbers. */
 export const dense =
-  (name: string, out: number, { initial = 'pytorch' }: DenseLayer = {}): Layer =>
+  (name: string, out: number, { initial = 'pytorch', bias: biased = true }: DenseLayer = {}): Layer =>
   ({ input, prefix }) => {
     if (input.kind !== 'vector') throw misfit(`it takes a vector, not an image of ${show(input)}`, `${prefix}${name}`);
     const weight = `${prefix}${name}.weight`;
@@ -435,20 +482,23 @@ export const dense =
       initial === 'pytorch'
         ? { weight: kaimingUniform(size), bias: kaimingUniform(size) }
         : { weight: normal(Math.sqrt(2 / size)), bias: constant(0) };
+    const weights: Variable = {
+      name: weight,
+      shape: [size, out],
+      kind: 'param',
+      layout: flattened ? { flattened } : 'dense',
+      initial: start.weight,
+    };
+    const biases: Variable = { name: bias, shape: [out], kind: 'param', layout: 'plain', initial: start.bias };
     return {
       output: { kind: 'vector', size: out },
-      variables: [
-        {
-          name: weight,
-          shape: [size, out],
-          kind: 'param',
-          layout: flattened ? { flattened } : 'dense',
-          initial: start.weight,
-        },
-        { name: bias, shape: [out], kind: 'param', layout: 'plain', initial: start.bias },
-      ],
+      variables: biased ? [weights, biases] : [weights],
       run: (x, { variables }) =>
-        ops.dense(x as tf.Tensor2D, variables[weight] as tf.Tensor2D, variables[bias] as tf.Tensor1D),
+        ops.dense(
+          x as tf.Tensor2D,
+          variables[weight] as tf.Tensor2D,
+          biased ? (variables[bias] as tf.Tensor1D) : tf.zeros<tf.Rank.R1>([out]),
+        ),
     };
   };
 
@@ -470,6 +520,13 @@ export const leakyRelu = (slope = 0.01): Layer =>
 
 /** Hyperbolic tangent. */
 export const tanh: Layer = stateless(unchanged, (x) => tf.tanh(x));
+
+/** x Φ(x), where Φ is the standard normal distribution function: PyTorch's exact one. */
+export const gelu: Layer = stateless(unchanged, ops.gelu);
+
+/** Every number times a factor. */
+export const scaled = (factor: number): Layer =>
+  stateless(unchanged, (x) => tf.mul(x, factor), factor >= 0 ? 'rises' : undefined);
 
 /** 1 / (1 + e⁻ˣ). */
 export const sigmoid: Layer = stateless(unchanged, (x) => tf.sigmoid(x));
@@ -814,8 +871,8 @@ export interface FittedLayers {
   readonly variables: readonly VariableSpec[];
   /** What can be asked for, by name, in the order of computation. */
   readonly activations: Readonly<Record<string, Shape>>;
-  /** Fresh variables, owned by the caller; the same key gives the same bits. */
-  init(key: Key): Variables;
+  /** Fresh variables, owned by the caller; the same key gives the same bits. `images` as in `Network.init`. */
+  init(key: Key, images?: () => tf.Tensor4D): Variables;
   /**
    * x: [batch, height, width, channels] or [batch, size]. What comes belongs to the enclosing `tf.tidy`, or to the caller.
    *
@@ -848,14 +905,14 @@ export const fitLayers = (
     output: fitted.output,
     variables: fitted.variables.map(({ initial: _, ...spec }) => spec),
     activations,
-    init: (key) => {
+    init: (key, images) => {
       const fresh = (kind: 'param' | 'stat'): Named =>
         Object.fromEntries(
           fitted.variables
             .filter((variable) => variable.kind === kind)
             .map(({ name: variable, shape, initial }) => [
               variable,
-              tf.tensor(initial(key.split(variable), tf.util.sizeFromShape([...shape])), [...shape], 'float32'),
+              tf.tensor(initial(key.split(variable), tf.util.sizeFromShape([...shape]), images), [...shape], 'float32'),
             ]),
         );
       return { params: fresh('param'), stats: fresh('stat') };

@@ -98,8 +98,13 @@ export interface Network {
    * modules, by PyTorch's names (`layer1`), with their shapes for images of `input`.
    */
   readonly activations: Readonly<Record<string, Shape>>;
-  /** Fresh variables, owned by the caller; the same key gives the same bits. */
-  init(key: Key): Variables;
+  /**
+   * Fresh variables, owned by the caller; the same key gives the same bits.
+   *
+   * @param images gives normalised images that it will be trained on, [n, height, width, channels] of the caller's, for layers
+   * whose first values are made of such: `whitened`. Without, these begin at random.
+   */
+  init(key: Key, images?: () => tf.Tensor4D): Variables;
   /**
    * images: [batch, height, width, channels], normalised. The logits are the same bits whichever activations are asked
    * for.

@@ -62,16 +62,18 @@ export {
   trace,
   weightDecay,
 } from '../train/optimizers.js';
-export type { Recipe } from '../train/recipe.js';
+export type { Lookahead, Recipe } from '../train/recipe.js';
 export {
   anySchedule,
   constant,
   cosine,
   defineSchedule,
   multiStep,
+  oneCycle,
   type Progress,
   type Schedule,
   scaledSchedule,
+  triangular,
 } from '../train/schedules.js';
 export type { NoTensors, Source } from '../train/source.js';
 export { type Estimated, type Evaluated, type ForwardDifferences, forwardDifferences } from '../train/zeroth-order.js';

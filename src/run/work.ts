@@ -67,7 +67,7 @@ export type PluginWork = Extract<Work, { readonly kind: 'teacher' | 'protect' | 
 export const doWork = async (images: DataInUse, work: PluginWork, around: Surroundings): Promise<Made> => {
   switch (work.kind) {
     case 'teacher': {
-      const set = allImages(images);
+      const set = seenBy(work.learner, allImages(images));
       const learner = built(images, work.learner);
       const { fit, footprint } = around.context(stageKey(work.seed, 'teacher', learner.network.name));
       const trained = await fit('teacher', normally(learner, set));
@@ -103,7 +103,7 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
     case 'steal': {
       const { attack, budget } = work;
       const student = built(images, work.student);
-      const set = ownedImages(images, attack.data, work.seed);
+      const set = seenBy(work.student, ownedImages(images, attack.data, work.seed));
       const pool = await around.pool();
       const steal = async (victim?: Victim): Promise<Made> => {
         const { footprint, remembered: _, ...context } = around.context(studentKey(work.seed), { victim, pool });
@@ -130,6 +130,12 @@ const netOf = ({ data }: DataInUse, network: NetworkPlugin): Network => network.
 const built = (images: DataInUse, { network, recipe }: Learner): BuiltLearner => ({
   network: netOf(images, network),
   recipe,
+});
+
+/** Images as a recipe changes them in training. */
+const seenBy = ({ recipe: { augmentation } }: Learner, { train, validation }: TrainingSet): TrainingSet => ({
+  train: augmentation === undefined ? train : { ...train, augmentation },
+  validation,
 });
 
 /** A model of an earlier stage, for the length of `use`. */
@@ -210,7 +216,7 @@ const defending = async <A>(
   const other = adversary === undefined ? learner : built(images, { ...recipe, network: adversary });
   const context = {
     ...around.context(stageKey(seed, kind, name)),
-    ...allImages(images),
+    ...seenBy(recipe, allImages(images)),
     ...(outliers === undefined ? {} : { outliers: withoutLabels(imagesOf(images, outliers)) }),
   };
   return borrowing(around, 'teacher', learner.network, (variables) =>
@@ -249,5 +255,7 @@ const normally = (learner: BuiltLearner, { train, validation }: TrainingSet) =>
     data: train,
     validation,
     guardChance: true,
-    loss: ({ logits, batch }) => ({ loss: crossEntropy(logits, batch.labels) }),
+    loss: ({ logits, batch }) => ({
+      loss: crossEntropy(logits, batch.labels, { smoothing: learner.recipe.smoothing ?? 0 }),
+    }),
   });

@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Key } from '../core/random.js';
-import { clone, type Tree } from '../core/tree.js';
+import { clone, entries, map, type Tree } from '../core/tree.js';
+import { batchesPerEpoch } from '../data/batches.js';
+import { imagesAt } from '../data/pixels.js';
 import { augment, inBfloat16 } from '../engine/ops.js';
 import type { ApplyOptions, Named, Network, Output, Variables } from '../models/network.js';
 import { accuracyBy, evaluationStep } from './evaluate.js';
@@ -8,6 +10,8 @@ import type { FitSpec } from './fit.js';
 import type { FitStep } from './fit-step.js';
 import { valueAndGradient } from './gradient.js';
 import {
+  bytesOf,
+  countOf,
   type ImageSet,
   imageSource,
   type LabelledBatch,
@@ -19,7 +23,7 @@ import {
 } from './images.js';
 import type { Optimizer, OptimizerState } from './optimizers.js';
 import type { Access, Oracle, Victim } from './oracle.js';
-import type { Recipe } from './recipe.js';
+import type { Lookahead, Recipe } from './recipe.js';
 import type { NoTensors } from './source.js';
 
 /** A network with its recipe, fitted to a data set's shape and classes. */
@@ -37,11 +41,15 @@ export const withRecipe = (
   }: { readonly [Name in 'optimizer' | 'schedule']?: Recipe[Name] | undefined },
 ): BuiltLearner => ({ network, recipe: { ...recipe, optimizer, schedule } });
 
-/** What a classifier's training changes. `step` counts steps from 0, for terms that warm up. */
+/**
+ * What a classifier's training changes. `step` counts steps from 0, for terms that warm up; `slow` are the averaged weights of a
+ * recipe that has them.
+ */
 export type ClassifierState = {
   readonly variables: Variables;
   readonly slots: OptimizerState;
   readonly step: tf.Scalar;
+  readonly slow?: Variables;
 };
 
 /** What a loss function gives. */
@@ -82,6 +90,8 @@ export interface ClassifierSpec<
   readonly target?: (given: TargetGiven<Frozen, Batch, A>) => Target;
   /** Activations of the student that the loss looks at, by name. Default: none. */
   readonly activations?: readonly string[];
+  /** Steps of the whole training, for a recipe that averages weights. */
+  readonly steps?: number;
   /** What is minimised: arithmetic on tensors, differentiated with respect to the student's weights. */
   readonly loss: (given: Learnt & { readonly target: Target; readonly batch: Batch }) => Loss;
 }
@@ -133,7 +143,32 @@ export const updateOn = (
   };
 };
 
-/** One step of training a network as a classifier, whatever the loss: augment, normalise, differentiate, update. */
+/**
+ * The state after some steps with its weights averaged, if it is time for that; see `Lookahead`.
+ *
+ * @param all the steps of the whole training
+ */
+export const averaged = (state: ClassifierState, { every, decay }: Lookahead, all: number): ClassifierState => {
+  const { variables, slow, step } = state;
+  const regular = tf.equal(tf.mod(step, every), 0);
+  const now = tf.logicalOr(regular, tf.greaterEqual(step, all));
+  const kept = tf.where(regular, tf.mul(tf.pow(tf.div(step, all), 3), decay ** every), tf.scalar(1));
+  const before = entries(slow as Variables);
+  const mixed = new Map(
+    entries(variables).map(([path, fast], i) => {
+      const [, old] = before[i] as readonly [string, tf.Tensor];
+      return [path, tf.where(now, tf.add(old, tf.mul(tf.sub(fast, old), tf.sub(1, kept))), old)] as const;
+    }),
+  );
+  const slowed = map(variables, (_, path) => mixed.get(path) as tf.Tensor);
+  return {
+    ...state,
+    slow: slowed,
+    variables: map(variables, (fast, path) => tf.where(now, mixed.get(path) as tf.Tensor, fast)),
+  };
+};
+
+/** One step of training a network as a classifier, whatever the loss: augment, normalise, differentiate, update, average. */
 export const classifierStep =
   <Frozen extends Tree, Batch extends UnlabelledBatch, Target extends Tree, A extends Access>({
     learner,
@@ -141,16 +176,22 @@ export const classifierStep =
     target,
     activations,
     loss,
+    steps = 1,
   }: ClassifierSpec<Frozen, Batch, Target, A>): FitStep<Frozen, ClassifierState, RawBatch, Resident, A> =>
   ({ frozen, data, victim }, before, raw, { learningRate, seed }) => {
     const batch = unpacked<Batch>(data, raw);
-    const augmented = augment(batch.images, augmentation, seed);
+    const augmented = augment(batch.images, augmentation, seed, batch.mirrored);
     const images = normalise(augmented, normalisation);
     const wanted =
       target === undefined
         ? ({} as Target)
         : target({ victim, frozen, images, batch, pixels: augmented.div<tf.Tensor4D>(255) });
-    const { state, logits, ...updated } = updateOn(
+    const { lookahead } = learner.recipe;
+    const {
+      state: fast,
+      logits,
+      ...updated
+    } = updateOn(
       learner,
       before,
       images,
@@ -158,6 +199,7 @@ export const classifierStep =
       (learnt) => loss({ ...learnt, target: wanted, batch }),
       activations === undefined ? {} : { activations },
     );
+    const state = lookahead === undefined ? fast : averaged({ ...before, ...fast }, lookahead, steps);
     const correct: Named =
       'labels' in batch ? { accuracy: tf.equal(tf.argMax(logits, 1), batch.labels as tf.Tensor1D).mean() } : {};
     return { state, metrics: { loss: updated.loss, ...updated.terms, ...correct } };
@@ -169,6 +211,18 @@ export const initialState = (optimizer: Optimizer, variables: Variables): Classi
   slots: optimizer.init(variables.params),
   step: tf.scalar(0),
 });
+
+/** How many images a net may look at before it has weights. */
+const seenFirst = 5000;
+
+/** The first training images of a set, normalised and not augmented, for nets whose first weights are made of such. */
+const firstImages =
+  ({ examples, indices, shape, normalisation }: ImageSet<UnlabelledBatch> | ImageSet) =>
+  (): tf.Tensor4D => {
+    const some = indices.slice(0, seenFirst);
+    const bytes = imagesAt(examples.images, shape.height * shape.width * shape.channels, some);
+    return tf.tidy(() => normalise(unpacked({}, { bytes: bytesOf(bytes, shape) }).images, normalisation));
+  };
 
 export interface ClassifierOptions {
   /** Starting weights, copied; default: the network's own initialisation. */
@@ -192,11 +246,19 @@ export const classifier = <
 ): FitSpec<Frozen, ClassifierState, RawBatch, Variables, Resident, A> => {
   const { learner, data, start, validation } = spec;
   const { network, recipe } = learner;
+  const { stepsPerEpoch = batchesPerEpoch(countOf(data), recipe.batch) } = spec;
+  const fresh = (key: Key): Variables => (start === undefined ? network.init(key, firstImages(data)) : clone(start));
   return {
-    step: classifierStep(spec),
+    step: classifierStep({ ...spec, steps: recipe.epochs * stepsPerEpoch }),
     victim: spec.victim,
     frozen: spec.frozen,
-    init: (key: Key) => initialState(recipe.optimizer, start === undefined ? network.init(key) : clone(start)),
+    init: (key: Key) => {
+      const variables = fresh(key);
+      return {
+        ...initialState(recipe.optimizer, variables),
+        ...(recipe.lookahead === undefined ? {} : { slow: clone(variables) }),
+      };
+    },
     source: (key: Key) => imageSource(data, { batch: recipe.batch, key }),
     epochs: recipe.epochs,
     stepsPerEpoch: spec.stepsPerEpoch,

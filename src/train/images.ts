@@ -11,10 +11,14 @@ import type { ImageShape } from '../models/network.js';
 import type { Source } from './source.js';
 
 /**
- * Raw pixels 0..255, [batch, height, width, channels], as float32; and [batch, size] answers, of a set that has them
- * stored.
+ * Raw pixels 0..255, [batch, height, width, channels], as float32; [batch, size] answers, of a set that has them stored;
+ * int32 [batch], 1 where an image is to be mirrored, of one whose augmentation alternates.
  */
-export type UnlabelledBatch = { readonly images: tf.Tensor4D; readonly answers?: tf.Tensor2D };
+export type UnlabelledBatch = {
+  readonly images: tf.Tensor4D;
+  readonly answers?: tf.Tensor2D;
+  readonly mirrored?: tf.Tensor1D;
+};
 /** … and int32 class indices [batch]. */
 export type LabelledBatch = UnlabelledBatch & { readonly labels: tf.Tensor1D };
 
@@ -50,6 +54,10 @@ export const withAnswers = (
   answers: StoredAnswers,
 ): ImageSet<UnlabelledBatch> => ({ ...set, labelled: false, answers });
 
+/** The images that batches are made of. */
+export const countOf = ({ indices, answers }: ImageSet | ImageSet<UnlabelledBatch>): number =>
+  answers === undefined ? indices.length : answers.values.length / answers.size;
+
 /** (pixel / 255 − mean) / std, per channel. */
 export const normalise = (pixels: tf.Tensor4D, { mean, std }: Normalisation): tf.Tensor4D =>
   pixels.sub(tf.tensor1d(mean.map((m) => 255 * m))).mul(tf.tensor1d(std.map((s) => 1 / (255 * s))));
@@ -69,7 +77,9 @@ type Beside = { readonly labels?: tf.Tensor1D; readonly answers?: tf.Tensor2D };
  * A batch as it reaches a step: raw bytes [batch, height, width, channels] with what is known of them, or where it lies
  * among the images that are on the device already, int32 [batch].
  */
-export type RawBatch = ({ readonly bytes: tf.Tensor4D } & Beside) | { readonly places: tf.Tensor1D };
+export type RawBatch = (({ readonly bytes: tf.Tensor4D } & Beside) | { readonly places: tf.Tensor1D }) & {
+  readonly mirrored?: tf.Tensor1D;
+};
 
 /** A set's images on the device, for batches that say places; nothing for batches that bring their own. */
 export type Resident = { readonly bytes?: tf.Tensor4D } & Beside;
@@ -85,6 +95,7 @@ export const unpacked = <Batch extends UnlabelledBatch>(data: Resident, batch: R
   return {
     images: ops.fromBytes(at(bytes as tf.Tensor4D) as tf.Tensor4D),
     ...map(beside, at),
+    ...(batch.mirrored && { mirrored: batch.mirrored }),
   } as UnlabelledBatch as Batch;
 };
 
@@ -104,12 +115,13 @@ export interface SourceOptions {
 
 /** A set's images in batches, shuffled anew in each pass; labels and answers only where the set has them. */
 export const imageSource = (
-  { examples, indices, shape, labelled, answers }: ImageSet<LabelledBatch> | ImageSet<UnlabelledBatch>,
-  { batch: batchSize, key, resident = ops.onDevice() && examples.images.length <= residentLimit }: SourceOptions,
+  set: ImageSet<LabelledBatch> | ImageSet<UnlabelledBatch>,
+  { batch: batchSize, key, resident = ops.onDevice() && set.examples.images.length <= residentLimit }: SourceOptions,
 ): Source<RawBatch, Resident> => {
+  const { examples, indices, shape, labelled, answers, augmentation } = set;
   // Where there are no labels, zeros take their place and go no further.
   const all = { labels: new Uint8Array(examples.count), ...examples };
-  const chosen = answers === undefined ? indices : indices.subarray(0, answers.values.length / answers.size);
+  const chosen = indices.subarray(0, countOf(set));
   const rows = answers === undefined ? undefined : rowsByExample(answers, chosen, examples.count);
   const batches = trainingBatches(all, shape, { batchSize, key, indices: chosen });
   const beside = (labels: Int32Array, places: Int32Array): Beside => ({
@@ -117,16 +129,22 @@ export const imageSource = (
     ...(rows === undefined ? {} : { answers: rowsAt(rows, places) }),
   });
   const pass = (step: number) => [Math.floor(step / batches.perEpoch), step % batches.perEpoch] as const;
+  const flips = augmentation.flip === 'alternating' ? alternatingFlips(key, all.count) : undefined;
+  const mirrored = (step: number, places: Int32Array) =>
+    flips && { mirrored: tf.tensor1d(flips(pass(step)[0], places), 'int32') };
   const placesAt = (step: number, atMost?: number) => {
     const places = batches.indices(...pass(step)).slice(0, atMost);
-    return { batch: { places: tf.tensor1d(places, 'int32') }, images: places.length };
+    return { batch: { places: tf.tensor1d(places, 'int32'), ...mirrored(step, places) }, images: places.length };
   };
   const broughtAt = (step: number, atMost?: number) => {
     const whole = batches.at(step);
     const count = Math.min(whole.count, atMost ?? whole.count);
     const bytes = bytesOf(whole.images.subarray(0, (whole.images.length / whole.count) * count), shape);
     const places = batches.indices(...pass(step)).subarray(0, count);
-    return { batch: { bytes, ...beside(whole.labels.subarray(0, count), places) }, images: count };
+    return {
+      batch: { bytes, ...beside(whole.labels.subarray(0, count), places), ...mirrored(step, places) },
+      images: count,
+    };
   };
   return {
     steps: batches.perEpoch,
@@ -142,6 +160,7 @@ export const imageSource = (
     at: resident ? placesAt : broughtAt,
     // Of what is beside the images no question to a victim is made.
     identity: (leaf) => {
+      if (leaf === 'mirrored') return `alternating from ${key.path}`;
       if (leaf === 'places') return `${batchSize} of ${sha256(bytesIn(chosen))}`;
       if (leaf !== 'bytes') return undefined;
       const everything = Int32Array.from({ length: all.count }, (_, i) => i);
@@ -150,6 +169,13 @@ export const imageSource = (
         : `${batchSize} of ${imagesHash(all.images, shape, chosen)}`;
     },
   };
+};
+
+/** Which images are mirrored in an epoch, 1 or 0 for each place: drawn once for each, and turned about epoch by epoch. */
+const alternatingFlips = (key: Key, count: number): ((epoch: number, places: Int32Array) => Int32Array) => {
+  const next = key.split('flips').uniform();
+  const first = Uint8Array.from({ length: count }, () => (next() < 0.5 ? 1 : 0));
+  return (epoch, places) => places.map((place) => ((first[place] as number) + epoch) % 2);
 };
 
 /** The images at some indices, as one hash; a thousand are in memory at a time. */

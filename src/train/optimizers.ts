@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import * as v from 'valibot';
 import { atLeast, belowOne, positive, yesOrNo } from '../core/check.js';
+import { FailureError, failure } from '../core/errors.js';
 import { type Options, option, optional } from '../core/options.js';
 import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
 import * as tree from '../core/tree.js';
@@ -239,11 +240,79 @@ export const scaleByLearningRate = (): Transform => ({
   update: (updates, _, { learningRate }) => ({ updates: tree.map(updates, (update) => tf.mul(update, learningRate)) }),
 });
 
+const anyGroups = v.pipe(
+  v.array(
+    v.strictObject({
+      names: v.pipe(v.string(), v.nonEmpty(), v.title('a name of parameters, in which * is any text: *.bias')),
+      rate: v.optional(atLeast(0), 1),
+      weightDecay: v.optional(atLeast(0)),
+    }),
+  ),
+  v.title("a list of parameter groups, such as [{ names: '*.bias', rate: 2, weightDecay: 0 }]"),
+);
+
+/** Parameters with a rate and a decay of their own: PyTorch's parameter groups, by name. */
+type Group = v.InferOutput<typeof anyGroups>[number];
+
 const decays = {
   weightDecay: option(atLeast(0), 0, 'λ, on every parameter, batch norms and biases included'),
   decoupled: option(yesOrNo, false, 'Decay the weights by themselves (p ← p − η λ p) and not through the gradient'),
   clip: optional(positive, 'The largest joint norm of the gradients; without it they are not clipped'),
+  groups: option(
+    anyGroups,
+    [],
+    'Parameters, by name, with so many times the rate, and with a λ of their own; the first group that names one has it',
+  ),
 };
+
+/**
+ * An optimiser for parameters in groups. Each group's state and steps are its own: a norm by which gradients are clipped is one of
+ * all parameters, and so cannot be had with groups.
+ *
+ * @param of the optimiser with a group's λ; undefined: with the λ of those that no group names
+ */
+const inGroups = (groups: readonly Group[], clip: number | undefined, of: (decay?: number) => Body): Body => {
+  if (groups.length === 0) return of();
+  if (clip !== undefined)
+    throw new FailureError(
+      failure('experiment', 'gradients in groups cannot be clipped by one norm', {
+        where: 'clip',
+        remedy: 'Leave out clip, or groups.',
+      }),
+    );
+  const patterns = groups.map(({ names }) => new RegExp(`^${names.split('*').map(escaped).join('.*')}$`));
+  const parts = [
+    ...groups.map((group) => ({ rate: group.rate, body: of(group.weightDecay) })),
+    { rate: 1, body: of() },
+  ];
+  const groupOf = (name: string): number => {
+    const found = patterns.findIndex((pattern) => pattern.test(name));
+    return found === -1 ? groups.length : found;
+  };
+  const within = (all: Named, group: number): Named =>
+    Object.fromEntries(Object.entries(all).filter(([name]) => groupOf(name) === group));
+  return {
+    init: (params) => Object.fromEntries(parts.map(({ body }, i) => [`group${i}`, body.init(within(params, i))])),
+    update: (gradients, state, params, learningRate) => {
+      const after = parts.map(({ rate, body }, i) =>
+        body.update(
+          within(gradients, i),
+          state[`group${i}`] as OptimizerState,
+          within(params, i),
+          rate === 1 ? learningRate : tf.mul<tf.Scalar>(learningRate, rate),
+        ),
+      );
+      const moved: Named = Object.assign({}, ...after.map(({ params }) => params));
+      return {
+        // In the order in which they were given.
+        params: tree.map(params, (_, name) => moved[name] as tf.Tensor),
+        state: Object.fromEntries(after.map(({ state }, i) => [`group${i}`, state])),
+      };
+    },
+  };
+};
+
+const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
 /** Stochastic gradient descent, PyTorch's. */
 export const sgd = defineOptimizer({
@@ -255,18 +324,19 @@ export const sgd = defineOptimizer({
     nesterov: option(yesOrNo, false, 'u + μ b in place of b, where b ← μ b + u'),
     ...decays,
   },
-  make: ({ momentum, nesterov, weightDecay: decay, decoupled, clip }) => {
-    const byTransforms = descent(
-      ...around(momentum === 0 ? [] : [trace({ momentum, nesterov })], { weightDecay: decay, decoupled, clip }),
-    );
-    if (momentum === 0 || (decoupled && decay !== 0) || clip !== undefined) return byTransforms;
-    return atOnce(byTransforms, (gradients, state, params, learningRate) => {
-      const after = eachOf({ param: params, gradient: gradients, velocity: state.trace as Named }, (moving) =>
-        ops.momentumStep(moving, learningRate, { momentum, nesterov, decay }),
+  make: ({ momentum, nesterov, weightDecay, decoupled, clip, groups }) =>
+    inGroups(groups, clip, (decay = weightDecay) => {
+      const byTransforms = descent(
+        ...around(momentum === 0 ? [] : [trace({ momentum, nesterov })], { weightDecay: decay, decoupled, clip }),
       );
-      return { params: after('param'), state: { trace: after('velocity') } };
-    });
-  },
+      if (momentum === 0 || (decoupled && decay !== 0) || clip !== undefined) return byTransforms;
+      return atOnce(byTransforms, (gradients, state, params, learningRate) => {
+        const after = eachOf({ param: params, gradient: gradients, velocity: state.trace as Named }, (moving) =>
+          ops.momentumStep(moving, learningRate, { momentum, nesterov, decay }),
+        );
+        return { params: after('param'), state: { trace: after('velocity') } };
+      });
+    }),
 });
 
 /** Adam, PyTorch's; with `decoupled` weight decay, AdamW. */
@@ -281,22 +351,23 @@ export const adam = defineOptimizer({
     epsilon: option(atLeast(0), 1e-8, 'ε, added to the root of that'),
     ...decays,
   },
-  make: ({ beta1, beta2, epsilon, weightDecay: decay, decoupled, clip }) => {
-    const byTransforms = descent(
-      ...around([scaleByAdam({ beta1, beta2, epsilon })], { weightDecay: decay, decoupled, clip }),
-    );
-    if ((decoupled && decay !== 0) || clip !== undefined) return byTransforms;
-    return atOnce(byTransforms, (gradients, state, params, learningRate) => {
-      const before = state.adam as AdamState;
-      const count = tf.add<tf.Scalar>(before.count, 1);
-      const corrections = correctionsAt(count, { beta1, beta2, epsilon });
-      const after = eachOf(
-        { param: params, gradient: gradients, mean: before.mean, square: before.square },
-        (adapting) => ops.adamStep(adapting, { rate: learningRate, ...corrections }, { beta1, beta2, decay }),
+  make: ({ beta1, beta2, epsilon, weightDecay, decoupled, clip, groups }) =>
+    inGroups(groups, clip, (decay = weightDecay) => {
+      const byTransforms = descent(
+        ...around([scaleByAdam({ beta1, beta2, epsilon })], { weightDecay: decay, decoupled, clip }),
       );
-      return { params: after('param'), state: { adam: { mean: after('mean'), square: after('square'), count } } };
-    });
-  },
+      if ((decoupled && decay !== 0) || clip !== undefined) return byTransforms;
+      return atOnce(byTransforms, (gradients, state, params, learningRate) => {
+        const before = state.adam as AdamState;
+        const count = tf.add<tf.Scalar>(before.count, 1);
+        const corrections = correctionsAt(count, { beta1, beta2, epsilon });
+        const after = eachOf(
+          { param: params, gradient: gradients, mean: before.mean, square: before.square },
+          (adapting) => ops.adamStep(adapting, { rate: learningRate, ...corrections }, { beta1, beta2, decay }),
+        );
+        return { params: after('param'), state: { adam: { mean: after('mean'), square: after('square'), count } } };
+      });
+    }),
 });
 
 /** The same steps as the transforms', by one operation for each parameter where the engine has it. */

@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
-import { choice, wholeAtLeast } from '../core/check.js';
+import { between, choice, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
+import { type Augmentation, anyAugmentation } from '../data/dataset.js';
 import type { NetworkPlugin } from '../models/network.js';
 import { anyOptimizer, type Optimizer } from './optimizers.js';
 import { anySchedule, type Schedule } from './schedules.js';
@@ -22,6 +23,27 @@ export interface Recipe {
    * faster with it. Default `float32` (on a graphics card TF32, unless the engine is loaded with strict precision).
    */
   readonly precision?: Precision;
+  /** Random changes of the training images in place of the data set's own. */
+  readonly augmentation?: Augmentation;
+  /**
+   * ε in 0 … 1: where a net is trained on labels alone, these are (1−ε) one-hot + ε/K. Default 0. A teacher's takes away what its
+   * answers teach (Müller et al., When does label smoothing help?, 2019).
+   */
+  readonly smoothing?: number;
+  /** Weights that are averaged along the way, of a net that is trained on images. Default: none are. */
+  readonly lookahead?: Lookahead;
+}
+
+/**
+ * Slow weights after fast ones (Zhang et al., Lookahead optimizer, 2019), as airbench has them (KellerJordan/cifar10-airbench):
+ * after every so many steps, slow ← d slow + (1−d) fast, and fast ← slow, with d = decay^every · (step / all steps)³; after the
+ * last step, if it is none of these, fast ← slow. Weights and running statistics alike.
+ */
+export interface Lookahead {
+  /** Steps from one average to the next, ≥ 1. */
+  readonly every: number;
+  /** Of a step, in 0 … 1, at the end. */
+  readonly decay: number;
 }
 
 /** The type of the factors in a recipe's convolutions and dense layers. */
@@ -35,6 +57,9 @@ export const anyRecipe = v.strictObject({
   optimizer: anyOptimizer,
   schedule: anySchedule,
   precision: v.optional(choice(...precisions)),
+  augmentation: v.optional(anyAugmentation),
+  smoothing: v.optional(between(0, 1)),
+  lookahead: v.optional(v.strictObject({ every: wholeAtLeast(1), decay: between(0, 1) })),
 });
 
 /** A network and the recipe it is trained by: a teacher, a student, an adversary. */

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { atLeast, between } from '../core/check.js';
+import { atLeast, between, choice, positive, share } from '../core/check.js';
 import { type Options, option, required } from '../core/options.js';
 import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
 
@@ -132,6 +132,77 @@ export const cosine = defineSchedule({
     },
   }),
 });
+
+/**
+ * Straight lines: over the first part of all steps from `start` times the rate up to the rate, over the rest down to `end` times
+ * it. The step that is reached at the peak has the rate itself, and the one after the last would have the end.
+ *
+ * Source: airbench (KellerJordan/cifar10-airbench), whose lines run from 0.2 to 1 over 23 % of the steps and to 0.07 after them.
+ */
+export const triangular = defineSchedule({
+  name: 'triangular',
+  source: import.meta.url,
+  about: 'Straight lines: up to the rate over the first part of all steps, and down over the rest',
+  options: {
+    rate,
+    peak: option(share, 0.3, 'The share of all steps after which the rate is reached'),
+    start: option(between(0, 1), 0, 'The share of the rate that the first step has'),
+    end: option(between(0, 1), 0, 'The share of it that one step after the last would have'),
+  },
+  positional: 'rate',
+  make: ({ rate, peak, start, end }) => ({
+    at: ({ step, stepsPerEpoch, epochs }) => {
+      const all = stepsPerEpoch * epochs;
+      // A whole step is the peak.
+      const top = Math.floor(peak * all);
+      const part =
+        step < top ? between01(start, 1, step / top) : between01(1, end, (step - top) / Math.max(1, all - top));
+      return rate * part;
+    },
+  }),
+});
+
+/**
+ * PyTorch's OneCycleLR, step by step, without its cycling of momentum: from rate / `divide` up to the rate at the end of the first
+ * part, and from there to the first step's rate / `final` at the last step.
+ *
+ * Source: Smith and Topin, Super-convergence, 2018; `torch.optim.lr_scheduler.OneCycleLR(cycle_momentum=False)`.
+ */
+export const oneCycle = defineSchedule({
+  name: 'oneCycle',
+  source: import.meta.url,
+  about:
+    'Up to the rate over the first part of all steps, and down to nearly nothing, by half cosines or straight lines',
+  paper: 'Smith and Topin, Super-convergence, 2018',
+  options: {
+    rate,
+    peak: option(share, 0.3, 'The share of all steps at whose end the rate is reached (pct_start)'),
+    divide: option(positive, 25, 'The first step has the rate divided by this (div_factor)'),
+    final: option(positive, 1e4, "The last step has the first one's rate divided by this (final_div_factor)"),
+    shape: option(
+      choice('cosine', 'linear'),
+      'cosine',
+      'Half a cosine either way, or straight lines (anneal_strategy)',
+    ),
+  },
+  positional: 'rate',
+  make: ({ rate, peak, divide, final, shape }) => {
+    const along = (from: number, to: number, done: number): number =>
+      shape === 'linear' ? between01(from, to, done) : to + ((from - to) / 2) * (1 + Math.cos(Math.PI * done));
+    return {
+      at: ({ step, stepsPerEpoch, epochs }) => {
+        const all = stepsPerEpoch * epochs;
+        const [top, last] = [peak * all - 1, all - 1];
+        const first = rate / divide;
+        return step <= top
+          ? along(first, rate, top === 0 ? 1 : step / top)
+          : along(rate, first / final, (Math.min(step, last) - top) / (last - top));
+      },
+    };
+  },
+});
+
+const between01 = (from: number, to: number, done: number): number => from + (to - from) * done;
 
 /** A schedule for a fraction of the epochs. */
 export const scaledSchedule = (schedule: Schedule, factor: number): Schedule => schedule.scaled?.(factor) ?? schedule;

@@ -18,9 +18,13 @@ const images = () => tf.tensor4d(values, [n, h, w, c]);
 const seedOf = (a: number, b: number) => tf.tensor1d([a, b], 'int32');
 
 /** The crops and flips of one image of the batch that would give `found`, by trying all. */
-const explain = (found: ArrayLike<number>, image: number, crop: number) => {
-  const source = (y: number, x: number, channel: number) =>
-    y < 0 || x < 0 || y >= h || x >= w ? 0 : values[((image * h + y) * w + x) * c + channel];
+const explain = (found: ArrayLike<number>, image: number, crop: number, border: 'black' | 'reflect' = 'black') => {
+  const mirrored = (at: number, size: number) => (at < 0 ? -at : at >= size ? 2 * (size - 1) - at : at);
+  const inside = (y: number, x: number, channel: number) => values[((image * h + y) * w + x) * c + channel];
+  const source = (y: number, x: number, channel: number) => {
+    if (border === 'reflect') return inside(mirrored(y, h), mirrored(x, w), channel);
+    return y < 0 || x < 0 || y >= h || x >= w ? 0 : inside(y, x, channel);
+  };
   const explanations: string[] = [];
   for (let down = -crop; down <= crop; down++) {
     for (let right = -crop; right <= crop; right++) {
@@ -59,6 +63,26 @@ describe.each(['tensorflow', 'cpu'])('cropFlip on %s', (backend) => {
     expect(draw(1, 2)).toEqual(draw(1, 2));
     expect(draw(1, 2)).not.toEqual(draw(1, 3));
     expect(draw(1, 2)).not.toEqual(draw(2, 2));
+  });
+
+  it('crops from a border in which the image is mirrored at its edge pixels', async () => {
+    await tf.setBackend(backend);
+    const found = cropFlip(images(), { crop: 2, border: 'reflect', flip: true }, seedOf(1, 2)).dataSync();
+    const all = Array.from({ length: n }, (_, i) => explain(found, i, 2, 'reflect'));
+    for (const explanations of all) expect(explanations).toHaveLength(1);
+    // 50 possibilities among 64 images.
+    expect(new Set(all.flat()).size).toBeGreaterThan(25);
+    // The same crops as from a black one.
+    const black = cropFlip(images(), { crop: 2, flip: true }, seedOf(1, 2)).dataSync();
+    expect(all).toEqual(Array.from({ length: n }, (_, i) => explain(black, i, 2)));
+  });
+
+  it('mirrors those images that it is told to', async () => {
+    await tf.setBackend(backend);
+    const which = Int32Array.from({ length: n }, (_, i) => (i % 3 === 0 ? 1 : 0));
+    const found = augment(images(), { crop: 0, flip: 'alternating' }, seedOf(1, 2), tf.tensor1d(which, 'int32'));
+    const kinds = Array.from({ length: n }, (_, i) => explain(found.dataSync(), i, 0).join());
+    expect(kinds).toEqual(Array.from(which, (told) => `0 0 ${told === 1}`));
   });
 
   it('does only what is asked', async () => {

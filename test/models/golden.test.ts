@@ -4,6 +4,7 @@ import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
 import { logSoftmax } from '../../src/engine/ops.js';
+import { airbench } from '../../src/models/airbench.js';
 import { leNet5, leNet5Half } from '../../src/models/lenet.js';
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
 import type { Named, Network, NetworkPlugin } from '../../src/models/network.js';
@@ -48,6 +49,7 @@ const plugins: Readonly<Record<string, NetworkPlugin>> = {
   shuffleNetV2: shuffleNetV2(),
   leNet5: leNet5(),
   leNet5Half: leNet5Half(),
+  airbench: airbench(),
 };
 
 /** reference.py's `wave`: a 32-bit hash of index and seed as a number in [−1, 1). */

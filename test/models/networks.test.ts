@@ -4,6 +4,7 @@ import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { entries, leaves } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
+import { airbench } from '../../src/models/airbench.js';
 import {
   batchNorm,
   conv,
@@ -72,6 +73,8 @@ const published: readonly (readonly [string, NetworkPlugin, ImageShape, number, 
   ['ShuffleNetV2', shuffleNetV2(), colour, 1_268_646, 1024],
   ['LeNet-5', leNet5(), grey, 61_706, 120],
   ['LeNet-5-half', leNet5Half(), grey, 15_738, 60],
+  // Of 1,971,640 the whitening kernels, 288, are fixed.
+  ['airbench', airbench(), colour, 1_971_640 - 288, 256],
 ];
 
 describe('parameter counts', () => {

@@ -47,6 +47,48 @@ const path = (
   });
 };
 
+describe('parameter groups', () => {
+  const params = (): Named => ({ 'a.weight': tf.scalar(1), 'a.bias': tf.scalar(1), 'norm.bias': tf.scalar(1) });
+  const stepped = (optimizer: Optimizer) => {
+    const start = params();
+    const gradients = Object.fromEntries(Object.keys(start).map((name) => [name, tf.scalar(1)]));
+    const { params: after } = optimizer.update(gradients, optimizer.init(start), start, tf.scalar(0.1));
+    return Object.fromEntries(Object.entries(after).map(([name, value]) => [name, values(value)[0]]));
+  };
+
+  test.each([sgd, adam])('of $declaration.name: the first that names a parameter has it', (make) => {
+    const alone = (options: object) => stepped((make as typeof sgd)(options))['a.weight'] as number;
+    const found = stepped(
+      (make as typeof sgd)({
+        weightDecay: 0.5,
+        groups: [
+          { names: 'norm.*', rate: 0 },
+          { names: '*.bias', rate: 3, weightDecay: 0 },
+        ],
+      }),
+    );
+    expect(Object.keys(found)).toEqual(Object.keys(params()));
+    expect(found['a.weight']).toBe(alone({ weightDecay: 0.5 }));
+    expect(found['a.bias']).toBeCloseTo(1 - 3 * (1 - alone({})), 6);
+    expect(found['norm.bias']).toBe(1);
+  });
+
+  test('names are no patterns but for *', () => {
+    const found = stepped(
+      sgd({ groups: [{ names: 'a.b.as' }, { names: 'a?bias', rate: 9 }, { names: '.*', rate: 9 }] }),
+    );
+    expect(found).toEqual(stepped(sgd()));
+  });
+
+  test('are not clipped by one norm', () => {
+    expect(() => sgd({ clip: 1, groups: [{ names: '*' }] })).toThrow(
+      'gradients in groups cannot be clipped by one norm',
+    );
+    expect(() => sgd({ groups: [{ names: '' }] })).toThrow(/groups/);
+    expect(() => sgd({ groups: [{ names: '*', rate: -1 }] })).toThrow(/groups/);
+  });
+});
+
 describe('stochastic gradient descent', () => {
   test('plain: p − η g', () => {
     expectClose(path(sgd(), [1, 2, -1]), [0.9, 0.7, 0.8]);

@@ -2,9 +2,12 @@ import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
+import { gelu } from '../../src/engine/ops.js';
 import type { Named } from '../../src/models/network.js';
+import { averaged, type ClassifierState } from '../../src/train/classifier.js';
 import { crossEntropy, distillation, nasty } from '../../src/train/losses.js';
 import { adam, type Optimizer, sgd } from '../../src/train/optimizers.js';
+import { oneCycle } from '../../src/train/schedules.js';
 import { expectClose, values } from './tensors.js';
 
 beforeAll(async () => {
@@ -32,6 +35,17 @@ const reference = JSON.parse(readFileSync(new URL('fixtures/pytorch.json', impor
     readonly labels: number[];
     readonly classes: number;
   };
+  readonly oneCycle: readonly {
+    readonly options: Readonly<Record<string, never>>;
+    readonly rates: readonly number[];
+  }[];
+  readonly gelu: Readonly<Record<'x' | 'dy' | 'y' | 'dx', number[]>>;
+  readonly lookahead: readonly {
+    readonly every: number;
+    readonly decay: number;
+    readonly steps: number;
+    readonly after: number[];
+  }[];
   readonly crossEntropy: readonly Case<{ smoothing: number }>[];
   readonly distillation: readonly Case<{ temperature: number; alpha: number }>[];
   readonly nasty: readonly Case<{ temperature: number; omega: number }>[];
@@ -54,6 +68,41 @@ describe(`equal to PyTorch ${reference.torch}`, () => {
         expectClose(values(params[param] as tf.Tensor), numbers, 5e-7);
       }
     }
+  });
+
+  test.each(reference.oneCycle)('one cycle with $options', ({ options, rates }) => {
+    const schedule = oneCycle({ rate: 0.4, ...options });
+    const found = rates.map((_, step) => schedule.at({ epoch: 0, step, stepsPerEpoch: rates.length, epochs: 1 }));
+    expectClose(found, rates, 1e-9);
+  });
+
+  test('GELU and its gradient', () => {
+    const { x, dy, y, dx } = reference.gelu;
+    const [value, gradient] = tf.tidy(() => {
+      const { value, grad } = tf.valueAndGrad((of) => gelu(of))(tf.tensor1d(x), tf.tensor1d(dy));
+      return [values(value), values(grad)];
+    });
+    expectClose(value as number[], y, 1e-6);
+    expectClose(gradient as number[], dx, 1e-6);
+  });
+
+  test.each(reference.lookahead)('slow weights every $every steps with $decay', ({ every, decay, steps, after }) => {
+    let state = {
+      variables: { params: { p: tf.scalar(1) }, stats: {} },
+      slots: {},
+      step: tf.scalar(0),
+    } as ClassifierState;
+    state = { ...state, slow: state.variables };
+    const found = after.map((_, i) => {
+      const fast = tf.sub(state.variables.params.p as tf.Tensor, 0.1 * (((i + 1) % 3) + 1));
+      state = averaged(
+        { ...state, variables: { params: { p: fast }, stats: {} }, step: tf.scalar(i + 1) },
+        { every, decay },
+        steps,
+      );
+      return values(state.variables.params.p as tf.Tensor)[0] as number;
+    });
+    expectClose(found, after, 1e-6);
   });
 
   const { logits, other, labels, classes } = reference.batch;
@@ -85,7 +134,7 @@ describe(`equal to PyTorch ${reference.torch}`, () => {
   });
 
   test('the table holds what it is meant to', () => {
-    expect(reference.optimizers).toHaveLength(11);
+    expect(reference.optimizers).toHaveLength(13);
     expect(reference.gradients).toHaveLength(5);
   });
 });

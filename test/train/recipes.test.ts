@@ -25,7 +25,8 @@ test('the recipes are those of the released params.json files', () => {
   expect(rates(recipes.cifar100)).toEqual(later);
   expect(rates(recipes.tinyImageNet)).toEqual(later);
   expect(rates(recipes.plainCnn)).toEqual([[0, 0.001]]);
-  expect(Object.values(recipes).map(({ epochs, batch }) => [epochs, batch])).toEqual([
+  const released = [recipes.cifar10, recipes.cifar100, recipes.tinyImageNet, recipes.plainCnn];
+  expect(released.map(({ epochs, batch }) => [epochs, batch])).toEqual([
     [160, 128],
     [200, 128],
     [200, 128],

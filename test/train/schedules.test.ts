@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { constant, cosine, multiStep, type Schedule } from '../../src/train/schedules.js';
+import { constant, cosine, multiStep, oneCycle, type Schedule, triangular } from '../../src/train/schedules.js';
 
 const stepsPerEpoch = 10;
 
@@ -10,6 +10,32 @@ const atEpoch = (schedule: Schedule, epoch: number, epochs: number) =>
 /** The rate at a step. */
 const atStep = (schedule: Schedule, step: number, epochs: number) =>
   schedule.at({ epoch: Math.floor(step / stepsPerEpoch), step, stepsPerEpoch, epochs });
+
+describe('triangular', () => {
+  test('is airbench’s: np.interp(arange(1 + all), [0, int(0.23 all), all], [0.2, 1, 0.07])', () => {
+    const schedule = triangular({ rate: 2, peak: 0.23, start: 0.2, end: 0.07 });
+    // Of 100 steps 23 lead up.
+    const found = [0, 1, 22, 23, 24, 99].map((step) => atStep(schedule, step, 10));
+    const wanted = [0.2, 0.2 + 0.8 / 23, 0.2 + (0.8 * 22) / 23, 1, 1 - 0.93 / 77, 0.07 + 0.93 / 77];
+    found.forEach((rate, i) => {
+      expect(rate).toBeCloseTo(2 * (wanted[i] as number), 12);
+    });
+  });
+
+  test('of a single step, and with the peak at either end', () => {
+    expect(triangular(0.1).at({ epoch: 0, step: 0, stepsPerEpoch: 1, epochs: 1 })).toBeCloseTo(0.1, 12);
+    expect(atStep(triangular({ rate: 1, peak: 1 }), 99, 10)).toBeCloseTo(0.99, 12);
+    expect(atStep(triangular({ rate: 1, peak: 0.001 }), 0, 10)).toBe(1);
+  });
+});
+
+describe('oneCycle', () => {
+  test('of one and of two steps is no division by nothing', () => {
+    for (const epochs of [1, 2])
+      for (let step = 0; step < epochs; step++)
+        expect(oneCycle(0.1).at({ epoch: step, step, stepsPerEpoch: 1, epochs })).toSatisfy(Number.isFinite);
+  });
+});
 
 describe('multiStep', () => {
   test.each([
