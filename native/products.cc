@@ -192,12 +192,46 @@ FOR_EACH_PROCESSOR void Normalise(const float* mean, const float* slope, const f
   }
 }
 
+// Some of the 16 numbers beside each other in a row of the matrix: those of a line of given pixels, `offset` from its first one on.
+struct Segment {
+  int64_t block, line, offset;
+  uint16_t lanes;
+};
+
+// The row of a result all of whose pixels are given: a few loads for each 16 numbers, of lines that are `next` apart.
+__attribute__((target("avx512f"))) void BringSegments(const std::vector<Segment>& segments, const float* lines, int64_t next,
+                                                      float* to, int64_t apart) {
+  int64_t block = 0;
+  __m512 numbers = _mm512_setzero_ps();
+  for (const Segment& segment : segments) {
+    if (segment.block != block) {
+      _mm512_storeu_ps(to + block * apart, numbers);
+      block = segment.block;
+      numbers = _mm512_setzero_ps();
+    }
+    // What lies before and behind is not touched.
+    numbers = _mm512_mask_loadu_ps(numbers, segment.lanes, lines + segment.line * next + segment.offset);
+  }
+  _mm512_storeu_ps(to + block * apart, numbers);
+}
+
 // The results of one phase of rows and one of columns, in their order.
 class Pixels {
  public:
   Pixels(const Gathering& of, const Phase& down, const Phase& across, const Normal& normal)
       : of_(of), normal_(normal), down_(down), across_(across), lines_(static_cast<int64_t>(down.kernel.size())),
-        columns_(static_cast<int64_t>(across.kernel.size())) {}
+        columns_(static_cast<int64_t>(across.kernel.size())) {
+    // Where a line gives whole blocks, these are copied one by one.
+    const int64_t run = columns_ * of.from;
+    if (Here().panel != 32 || normal.Any() || of.groups > 1 || run % kBlock == 0) return;
+    for (int64_t line = 0, lane = 0; line < lines_; line++) {
+      for (int64_t done = 0, some; done < run; done += some, lane += some) {
+        const int64_t first = lane % kBlock;
+        some = std::min(run - done, kBlock - first);
+        segments_.push_back({lane / kBlock, line, done - first, static_cast<uint16_t>(((1u << some) - 1) << first)});
+      }
+    }
+  }
 
   int64_t Count() const { return of_.n * down_.count * across_.count; }
   int64_t Depth() const { return lines_ * columns_ * of_.from; }
@@ -232,10 +266,18 @@ class Pixels {
       }
       return;
     }
+    auto [image, i, j] = At(begin);
     for (int64_t r = 0; r < rows; r++) {
-      const auto [image, i, j] = At(begin + std::min(r, count - 1));
+      if (r > 0 && r < count && ++j == across_.count) {
+        j = 0;
+        if (++i == down_.count) i = 0, image++;
+      }
       const int64_t top = down_.first + i * of_.along, left = across_.first + j * of_.along;
       const float* first = given + image * of_.height * of_.width * pixel + group * of_.from;
+      if (!segments_.empty() && top >= 0 && top + lines_ <= of_.height && left >= 0 && left + columns_ <= of_.width) {
+        BringSegments(segments_, first + (top * of_.width + left) * pixel, of_.width * pixel, to + r * kBlock, rows * kBlock);
+        continue;
+      }
       Row row{to + r * kBlock, rows * kBlock};
       for (int64_t a = 0; a < lines_; a++) {
         const float* line = first + ((top + a) * of_.width + left) * pixel;
@@ -309,6 +351,7 @@ class Pixels {
   const Normal& normal_;
   const Phase &down_, &across_;
   int64_t lines_, columns_;
+  std::vector<Segment> segments_;
 };
 
 // Rows that are brought together at once: as many as make the matrix half of the cache of a processor, but so few that there

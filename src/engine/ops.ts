@@ -77,6 +77,14 @@ const nativeConv2d = (
   // A border as wide as the kernel is written into the image: no convolution of ours goes beyond it.
   if (padding >= Math.min(filter.shape[0], filter.shape[1]))
     return tf.tidy(() => nativeConv2d(padImage(x, padding), filter, stride, 0, tells));
+  const [count, height, width, channels] = x.shape;
+  const [kh, kw, from, to] = filter.shape;
+  // A kernel as large as the image sees it once: that is one product.
+  if (kh * kw > 1 && padding === 0 && kh === height && kw === width && from === channels)
+    return tf.tidy(() => {
+      const size = kh * kw * from;
+      return nativeConv2d(tf.reshape(x, [count, 1, 1, size]), tf.reshape(filter, [1, 1, size, to]), 1, 0, tells);
+    });
   const attributes = { stride, padding, x: x.shape };
   if (own.convolvesBfloat16(x.shape, filter.shape, attributes))
     return own.bfloat16Conv({ x, filter }, { ...attributes, filter: filter.shape })[0] as tf.Tensor4D;
@@ -88,7 +96,6 @@ const nativeConv2d = (
     return convolving.conv({ x, filter }, { ...attributes, filter: filter.shape, tells })[0] as tf.Tensor4D;
   const groups = groupsOf(x, filter);
   if (groups > 1 && groups === x.shape[3] && groups === filter.shape[3]) {
-    const [kh, kw] = filter.shape;
     const kernels: tf.Tensor4D = tf.reshape(filter, [kh, kw, groups, 1]);
     const [y] = native.depthwiseConv2d({ x, filter: kernels }, { ...attributes, filter: kernels.shape });
     kernels.dispose();
