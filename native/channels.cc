@@ -574,6 +574,30 @@ void NormGradient::Finish(float* dx, float* to_scale, float* to_offset) const {
   });
 }
 
+// Pixels of all channels, normalised; where there are others of the same form, plus these; within bounds.
+FOR_EACH_PROCESSOR void FinishPixels(float* __restrict y, const float* __restrict plus, int64_t pixels, int64_t channels,
+                                     const float* __restrict mean, const float* __restrict slope, const float* __restrict offset,
+                                     float lo, float hi) {
+  for (int64_t pixel = 0; pixel < pixels; pixel++, y += channels) {
+    for (int64_t c = 0; plus == nullptr && c < channels; c++) {
+      float z = (y[c] - mean[c]) * slope[c] + offset[c];
+      z = z < lo ? lo : z;
+      y[c] = z > hi ? hi : z;
+    }
+    for (int64_t c = 0; plus != nullptr && c < channels; c++) {
+      float z = (y[c] - mean[c]) * slope[c] + offset[c] + plus[c];
+      z = z < lo ? lo : z;
+      y[c] = z > hi ? hi : z;
+    }
+    if (plus != nullptr) plus += channels;
+  }
+}
+
+void Finish::Apply(float* y, int64_t at, int64_t pixels, int64_t channels) const {
+  FinishPixels(y + at, plus_ == nullptr ? nullptr : plus_ + at, pixels, channels, after_.Mean(), after_.Slope(), after_.Offset(),
+               after_.Least(), after_.Most());
+}
+
 ImageMoments ImageMoments::Of(Context& context, int first, int64_t channels) {
   ImageMoments moments;
   if (!context.Ok() || context.Outputs() <= first) return moments;

@@ -208,11 +208,10 @@ AVX512_INLINE __m512 PixelOf(const Part& part, int i, int j, int64_t c) {
 struct Normaliser {
   __m512 mean, slope, offset, least, most;
 
-  AVX512_HERE __m512 operator()(__m512 x) const {
-    const __m512 z = _mm512_fmadd_ps(_mm512_sub_ps(x, mean), slope, offset);
-    // Of two numbers one of which is none, these give the second.
-    return _mm512_min_ps(most, _mm512_max_ps(least, z));
-  }
+  AVX512_HERE __m512 Free(__m512 x) const { return _mm512_fmadd_ps(_mm512_sub_ps(x, mean), slope, offset); }
+  // Of two numbers one of which is none, these give the second.
+  AVX512_HERE __m512 Bound(__m512 z) const { return _mm512_min_ps(most, _mm512_max_ps(least, z)); }
+  AVX512_HERE __m512 operator()(__m512 x) const { return Bound(Free(x)); }
 
   // The gradient to z, of x less its mean, from that to z within bounds.
   AVX512_HERE __m512 Within(__m512 apart, __m512 gradient) const {
@@ -255,10 +254,11 @@ AVX512 void GradientTileToTransformDomain(const Part& part, int64_t c, float* d,
       [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(d + (6 * i + j) * apart, one); });
 }
 
-enum class Summed { kNothing, kMoments, kGradient };
+enum class Summed { kNothing, kMoments, kGradient, kFinished };
 
 // What 16 channels of a tile add to the sums of a part, whose numbers of a channel are `apart`: for moments a shift, sums and squares;
-// for the gradient of a norm two sums, with the images that it normalised, of the form of the result.
+// for the gradient of a norm two sums, with the images that it normalised, of the form of the result. Nothing where the result is
+// finished: normalised, with such images added where there are some.
 struct TileSums {
   float* sums;
   int64_t apart;
@@ -274,14 +274,20 @@ AVX512 void TileFromTransformDomain(const Convolution& of, const float* m, int64
   constexpr int64_t by = 4 / pixels;
   const int64_t height = of.height / by, width = of.width / by, down = height - top / by, across = width - left / by,
                 at = ((image * height + top / by) * width + left / by) * of.ToApart() + c;
-  constexpr bool moments = summed == Summed::kMoments, gradient = summed == Summed::kGradient;
+  constexpr bool moments = summed == Summed::kMoments, gradient = summed == Summed::kGradient,
+                 finished = summed == Summed::kFinished;
   const __m512 shift = moments ? _mm512_loadu_ps(to.sums) : _mm512_setzero_ps();
-  const Normaliser normaliser = gradient ? NormaliserOf(*to.normal, c) : Normaliser();
+  const Normaliser normaliser = gradient || finished ? NormaliserOf(*to.normal, c) : Normaliser();
   __m512 one_sum = _mm512_setzero_ps(), other_sum = _mm512_setzero_ps();
   AlongBoth<6, pixels, line>([&](int i, int j) AVX512_HERE { return _mm512_loadu_ps(m + (6 * i + j) * apart); },
                              [&](int i, int j, __m512 one) AVX512_HERE {
                                if (i >= down || j >= across) return;
                                const int64_t pixel = at + (i * width + j) * of.ToApart();
+                               if (finished) {
+                                 one = normaliser.Free(one);
+                                 if (to.images != nullptr) one = _mm512_add_ps(one, _mm512_loadu_ps(to.images + pixel));
+                                 one = normaliser.Bound(one);
+                               }
                                _mm512_storeu_ps(y + pixel, one);
                                if (moments) {
                                  const __m512 d = _mm512_sub_ps(one, shift);
@@ -295,7 +301,7 @@ AVX512 void TileFromTransformDomain(const Convolution& of, const float* m, int64
                                  other_sum = _mm512_fmadd_ps(g, d, other_sum);
                                }
                              });
-  if (summed == Summed::kNothing) return;
+  if (!moments && !gradient) return;
   float *first = to.sums + (moments ? to.apart : 0), *second = first + to.apart;
   _mm512_storeu_ps(first, _mm512_add_ps(_mm512_loadu_ps(first), one_sum));
   _mm512_storeu_ps(second, _mm512_add_ps(_mm512_loadu_ps(second), other_sum));
@@ -450,13 +456,14 @@ class Ahead {
   int64_t rows_ = 0, next_ = 0, width_ = 0;
 };
 
-// What is summed of the result, by parts of it: the moments of its channels, or what the gradient of a norm before the convolution
-// needs.
+// What is done with the result on its way to memory: by parts of it, the moments of its channels are summed, or what the gradient of a
+// norm before the convolution needs; or it is finished.
 class ResultSums {
  public:
   ResultSums() = default;
   explicit ResultSums(ImageMoments* moments) : moments_(moments->Any() ? moments : nullptr) {}
   explicit ResultSums(NormGradient* gradient) : gradient_(gradient), normal_(gradient->Forwards()) {}
+  explicit ResultSums(const Finish& finish) : finish_(&finish), normal_(finish.After()) {}
 
   void Expect(int64_t parts) {
     if (moments_ != nullptr) moments_->Expect(parts);
@@ -470,7 +477,7 @@ class ResultSums {
     TileSums sums{};
     Normal normal;
 
-    TileSums Of(int64_t c) const { return {sums.sums + c, sums.apart, sums.images, &normal}; }
+    TileSums Of(int64_t c) const { return {sums.sums == nullptr ? nullptr : sums.sums + c, sums.apart, sums.images, &normal}; }
   };
 
   // Of the tiles begin to end.
@@ -481,12 +488,16 @@ class ResultSums {
     if (gradient_ != nullptr)
       return {Summed::kGradient, begin, {gradient_->Part(part) + channel, gradient_->Apart(), gradient_->Images() + channel},
               normal_.From(channel)};
+    if (finish_ != nullptr)
+      return {Summed::kFinished, begin, {nullptr, 0, finish_->Plus() == nullptr ? nullptr : finish_->Plus() + channel},
+              normal_.From(channel)};
     return {};
   }
 
  private:
   ImageMoments* moments_ = nullptr;
   NormGradient* gradient_ = nullptr;
+  const Finish* finish_ = nullptr;
   Normal normal_;
 };
 
@@ -500,6 +511,7 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
                                  : TileFromTransformDomain<4, FromTransformDomain, Summed::kNothing>;
   const auto to_tile = part.summed == Summed::kMoments    ? TileFromTransformDomain<4, FromTransformDomain, Summed::kMoments>
                        : part.summed == Summed::kGradient ? TileFromTransformDomain<4, FromTransformDomain, Summed::kGradient>
+                       : part.summed == Summed::kFinished ? TileFromTransformDomain<4, FromTransformDomain, Summed::kFinished>
                                                           : nothing;
   for (int64_t point = 0; point < kPoints; point++) {
     const float* factors = v + point * block.Apart(of.from);
@@ -695,6 +707,7 @@ struct ResultSums {
   ResultSums() = default;
   explicit ResultSums(ImageMoments*) {}
   explicit ResultSums(NormGradient*) {}
+  explicit ResultSums(const Finish&) {}
 };
 
 void Convolve(Convolution, const float*, const float*, bool, ResultSums, float*) {}
@@ -718,12 +731,7 @@ void Check(const Convolution& of, TF_Tensor* images, int64_t to, Context& contex
   context.Expect(CanConvolve(), "the processor has no AVX-512");
 }
 
-}  // namespace
-
-// Images [n, h, w, from] and a filter [3, 3, from, to] to [n, h, w, to], with one zero on each side; to [n, 2 h, 2 w, to]
-// where they are to be upsampled. Transposed, the filter is [3, 3, to, from] and the result the gradient to the images, which
-// have half the sides where they were upsampled. In groups, the filter is [3, 3, from / groups, to].
-void Conv3x3(const Settings& with, Context& context) {
+void Conv3x3(const Settings& with, bool finished, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == 3 && TF_Dim(tf, 1) == 3,
@@ -740,9 +748,19 @@ void Conv3x3(const Settings& with, Context& context) {
   float* y = context.Output(0, {of.n, of.height / by, of.width / by, to});
   auto moments = ImageMoments::Of(context, 1, to);
   if (!context.Ok()) return;
-  Convolve(of, Data(tx), Data(tf), with.transposed, ResultSums(&moments), y);
+  const auto finish = finished ? Finish::Of(with, context, 6, to, of.n * of.height * of.width * to) : Finish();
+  if (!context.Ok()) return;
+  Convolve(of, Data(tx), Data(tf), with.transposed, finished ? ResultSums(finish) : ResultSums(&moments), y);
   if (moments.Any()) moments.Finish();
 }
+
+}  // namespace
+
+// Images [n, h, w, from] and a filter [3, 3, from, to] to [n, h, w, to], with one zero on each side; to [n, 2 h, 2 w, to]
+// where they are to be upsampled. Transposed, the filter is [3, 3, to, from] and the result the gradient to the images, which
+// have half the sides where they were upsampled. In groups, the filter is [3, 3, from / groups, to].
+void Conv3x3(const Settings& with, Context& context) { Conv3x3(with, false, context); }
+void FinishedConv3x3(const Settings& with, Context& context) { Conv3x3(with, true, context); }
 
 // The gradient to the result and the filter [3, 3, from / groups, to], where what was convolved are x normalised, to the gradients to
 // x, scale and offset.

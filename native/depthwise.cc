@@ -223,7 +223,8 @@ void ForEachPart(int64_t n, int64_t height, bool whole,
   });
 }
 
-void Convolve(const Convolution& of, const float* x, const Normal& normal, const float* filter, ImageMoments& moments, float* y) {
+void Convolve(const Convolution& of, const float* x, const Normal& normal, const float* filter, ImageMoments& moments,
+              const Finish& finish, float* y) {
   const int64_t row = of.width * of.channels, result = of.Across() * of.channels;
   const std::vector<float> zeros(row, 0.0f);
   ForEachPart(of.n, of.Down(), moments.Any(), [&](int64_t image, int64_t begin, int64_t end) {
@@ -233,6 +234,7 @@ void Convolve(const Convolution& of, const float* x, const Normal& normal, const
       float* to = y + (image * of.Down() + at) * result;
       Row(three.At(at * of.stride - of.padding), of.width, of.channels, of.stride, of.padding, filter, false, of.Across(), to);
       if (moments.Any()) moments.Add(image, to, of.Across());
+      if (finish.Any()) finish.Apply(y, to - y, of.Across(), of.channels);
     }
   });
 }
@@ -368,10 +370,7 @@ bool IsFilter(TF_Tensor* filter, int64_t channels) {
          TF_TensorElementCount(filter) == kPlaces * channels;
 }
 
-}  // namespace
-
-// Images [n, h, w, c] and a filter [3, 3, 1, c] to [n, down, across, c].
-void Depthwise(const Settings& with, Context& context) {
+void Depthwise(const Settings& with, bool finished, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4, "no images");
@@ -381,13 +380,21 @@ void Depthwise(const Settings& with, Context& context) {
   context.Expect(IsFilter(tf, of.channels), "the filter is for another number of channels");
   if (!context.Ok()) return;
   const auto normal = Normal::Of(with, context, 2, of.channels);
+  const auto finish =
+      finished ? Finish::Of(with, context, 6, of.channels, of.n * of.Down() * of.Across() * of.channels) : Finish();
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), of.channels});
   auto moments = ImageMoments::Of(context, 1, of.channels);
   if (!context.Ok()) return;
   moments.Expect(of.n);
-  Convolve(of, Data(tx), normal, Data(tf), moments, y);
+  Convolve(of, Data(tx), normal, Data(tf), moments, finish, y);
   if (moments.Any()) moments.Finish();
 }
+
+}  // namespace
+
+// Images [n, h, w, c] and a filter [3, 3, 1, c] to [n, down, across, c].
+void Depthwise(const Settings& with, Context& context) { Depthwise(with, false, context); }
+void FinishedDepthwise(const Settings& with, Context& context) { Depthwise(with, true, context); }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, c]; where these are x normalised, to
 // those to x, scale, offset and the filter.

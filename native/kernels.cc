@@ -61,6 +61,7 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
     *value = read != 0;
   };
   number("epsilon", &settings->epsilon);
+  number("after_epsilon", &settings->after_epsilon);
   number("momentum", &settings->momentum);
   number("decay", &settings->decay);
   number("mean_kept", &settings->mean_kept);
@@ -76,6 +77,7 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
     if (has(name)) TF_OpKernelConstruction_GetAttrInt64(construction, name, value, status);
   };
   count("activation", &settings->activation);
+  count("after_activation", &settings->after_activation);
   count("kernel", &settings->kernel);
   count("stride", &settings->stride);
   count("groups", &settings->groups);
@@ -89,6 +91,12 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
 }
 
 void DropSettings(void* settings) { delete static_cast<Settings*>(settings); }
+
+// A convolution, with the batch norm before it and what is done with its result, where nothing is differentiated. What is not wanted
+// has no number.
+const std::vector<const char*> kFinished = {"x",          "filter",       "scale",      "offset",         "mean", "variance",
+                                            "after_scale", "after_offset", "after_mean", "after_variance", "plus"};
+#define FINISHED "epsilon: float", "activation: int", "after_epsilon: float", "after_activation: int"
 
 const std::vector<Operation>& Operations() {
   static const std::vector<Operation> operations = {
@@ -296,6 +304,19 @@ const std::vector<Operation>& Operations() {
        {"stride: int", "padding: int", "height: int", "width: int", "activation: int"},
        UnknownShape,
        Compute<DepthwiseToImages>},
+      {"UndistillFinishedConv3x3", kFinished, {"y"}, {"groups: int", FINISHED}, UnknownShape, Compute<FinishedConv3x3>},
+      {"UndistillFinishedConv",
+       kFinished,
+       {"y"},
+       {"stride: int", "padding: int", "groups: int", FINISHED},
+       UnknownShape,
+       Compute<FinishedConv>},
+      {"UndistillFinishedDepthwise",
+       kFinished,
+       {"y"},
+       {"stride: int", "padding: int", FINISHED},
+       UnknownShape,
+       Compute<FinishedDepthwise>},
       {"UndistillInterleave", {"a", "b"}, {"y"}, {}, UnknownShape, Compute<Interleave>},
       {"UndistillEveryOther", {"y"}, {"a", "b"}, {}, UnknownShape, Compute<EveryOther>},
       {"UndistillShuffle", {"a", "b"}, {"first", "last"}, {}, ShapesOf<0, 0>, Compute<Shuffle>},

@@ -28,21 +28,29 @@ class Normal {
   static Normal Of(const Settings& with, Context& context, int first, int64_t channels) {
     Normal normal;
     if (!context.Ok() || context.Inputs() <= first) return normal;
+    return Of(context, first, channels, with.epsilon, Activation::Of(with.activation));
+  }
+
+  // The same of inputs that may be there for nothing, without a number.
+  static Normal Of(Context& context, int first, int64_t channels, float epsilon, Activation bounds) {
+    Normal normal;
     TF_Tensor* given[4];
     for (int i = 0; i < 4; i++) {
       given[i] = context.InputTensor(first + i);
       if (!context.Ok()) return normal;
+      if (TF_TensorElementCount(given[0]) == 0) return normal;
       context.Expect(TF_TensorElementCount(given[i]) == channels, "not one number a channel");
+      if (!context.Ok()) return normal;
     }
     if (!context.Ok()) return normal;
     const float *scale = Data(given[0]), *offset = Data(given[1]), *mean = Data(given[2]), *variance = Data(given[3]);
     for (auto* each : {&normal.mean_, &normal.slope_, &normal.offset_}) each->assign(channels + 16, 0.0f);
     for (int64_t c = 0; c < channels; c++) {
       normal.mean_[c] = mean[c];
-      normal.slope_[c] = scale[c] * (1.0f / std::sqrt(variance[c] + with.epsilon));
+      normal.slope_[c] = scale[c] * (1.0f / std::sqrt(variance[c] + epsilon));
       normal.offset_[c] = offset[c];
     }
-    normal.bounds_ = Activation::Of(with.activation);
+    normal.bounds_ = bounds;
     return normal;
   }
 
@@ -64,6 +72,45 @@ class Normal {
  private:
   std::vector<float> mean_, slope_, offset_;
   Activation bounds_;
+};
+
+// What is done with the pixels of a result before they leave the cache: they are normalised, images of the same form are added, and an
+// activation bounds them.
+class Finish {
+ public:
+  // Nothing.
+  Finish() = default;
+
+  // Of the inputs scale, offset, mean, variance and what is added from `first` on, each of which may have no number.
+  static Finish Of(const Settings& with, Context& context, int first, int64_t channels, int64_t numbers) {
+    Finish finish;
+    const auto bounds = Activation::Of(with.after_activation);
+    if (!context.Ok()) return finish;
+    finish.after_ = Normal::Of(context, first, channels, with.after_epsilon, bounds);
+    // Looking for a further input would forget that something was wrong.
+    if (!context.Ok()) return finish;
+    TF_Tensor* plus = context.InputTensor(first + 4);
+    if (!context.Ok()) return finish;
+    if (!finish.after_.Any()) {
+      const std::vector<float> zeros(channels, 0.0f), ones(channels, 1.0f);
+      finish.after_ = Normal(zeros.data(), ones.data(), zeros.data(), channels, bounds);
+    }
+    if (TF_TensorElementCount(plus) == 0) return finish;
+    context.Expect(TF_TensorElementCount(plus) == numbers, "images of another size are added");
+    finish.plus_ = Data(plus);
+    return finish;
+  }
+
+  bool Any() const { return after_.Any(); }
+  const Normal& After() const { return after_; }
+  const float* Plus() const { return plus_; }
+
+  // Does it to some pixels, beside each other, of all channels, from number `at` of the result on.
+  void Apply(float* y, int64_t at, int64_t pixels, int64_t channels) const;
+
+ private:
+  Normal after_;
+  const float* plus_ = nullptr;
 };
 
 }  // namespace undistill

@@ -426,7 +426,7 @@ void AddAll(const float* y, int64_t pixels, int64_t channels, ImageMoments& mome
 }
 
 void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
-            ImageMoments& moments, float* result) {
+            ImageMoments& moments, const Finish& finish, float* result) {
   const Processor& here = Here();
   const int64_t panel = here.panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
   for (const Phase& down : of.rows) {
@@ -465,10 +465,12 @@ void Gather(const Gathering& of, const float* given, const Normal& normal, const
         }
         if (atOnce) through.Add(task, result + begin * next, begin, count);
         if (moments.Any() && of.groups == 1) moments.Add(task, result + begin * next, count);
+        if (finish.Any() && of.groups == 1) finish.Apply(result, begin * next, count, next);
       });
     }
   }
   if (through.Any() && (of.groups > 1 || of.apart > 1)) AddAll(result, of.n * of.down * of.across, through);
+  if (finish.Any() && of.groups > 1) finish.Apply(result, 0, of.n * of.down * of.across, of.groups * of.to);
   if (moments.Any() && of.groups > 1) AddAll(result, of.n * of.down * of.across, of.groups * of.to, moments);
 }
 
@@ -539,7 +541,7 @@ void GatherToFilter(const Convolution& conv, const float* x, const Normal& norma
 bool CanConvolve() { return Here().can; }
 #else
 bool CanConvolve() { return false; }
-void Gather(const Gathering&, const float*, const Normal&, const float*, NormGradient&, ImageMoments&, float*) {}
+void Gather(const Gathering&, const float*, const Normal&, const float*, NormGradient&, ImageMoments&, const Finish&, float*) {}
 void GatherToFilter(const Convolution&, const float*, const Normal&, const float*, float*) {}
 #endif
 
@@ -561,10 +563,7 @@ void CheckNormal(const Convolution& of, const Normal& normal, Context& context) 
 // A square filter [kernel, kernel, from / groups, to].
 bool IsFilter(TF_Tensor* filter) { return TF_NumDims(filter) == 4 && TF_Dim(filter, 0) == TF_Dim(filter, 1); }
 
-}  // namespace
-
-// Images [n, h, w, from] and a filter [kernel, kernel, from / groups, to] to [n, down, across, to].
-void Conv(const Settings& with, Context& context) {
+void Conv(const Settings& with, bool finished, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && IsFilter(tf), "no images, or no square filter");
@@ -577,13 +576,20 @@ void Conv(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   const auto normal = Normal::Of(with, context, 2, from * groups);
   CheckNormal(of, normal, context);
+  const auto finish = finished ? Finish::Of(with, context, 6, to, of.n * of.Down() * of.Across() * to) : Finish();
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), to});
   auto moments = ImageMoments::Of(context, 1, to);
   NormGradient none;
   if (!context.Ok()) return;
-  Gather(ForwardsOf(of), Data(tx), normal, Data(tf), none, moments, y);
+  Gather(ForwardsOf(of), Data(tx), normal, Data(tf), none, moments, finish, y);
   if (moments.Any()) moments.Finish();
 }
+
+}  // namespace
+
+// Images [n, h, w, from] and a filter [kernel, kernel, from / groups, to] to [n, down, across, to].
+void Conv(const Settings& with, Context& context) { Conv(with, false, context); }
+void FinishedConv(const Settings& with, Context& context) { Conv(with, true, context); }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, from].
 void ConvToImages(const Settings& with, Context& context) {
@@ -604,7 +610,7 @@ void ConvToImages(const Settings& with, Context& context) {
         *to_offset = through.Any() ? context.OutputVector(2, from * groups) : nullptr;
   if (!context.Ok()) return;
   ImageMoments none;
-  Gather(BackwardsOf(of), Data(td), {}, Data(tf), through, none, dx);
+  Gather(BackwardsOf(of), Data(td), {}, Data(tf), through, none, Finish(), dx);
   if (through.Any()) through.Finish(dx, to_scale, to_offset);
 }
 

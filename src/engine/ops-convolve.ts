@@ -184,6 +184,57 @@ export const wayOfNormalised = (
   return convolvesByProducts(x, filter, places) && (whole || from % 16 === 0) ? 'Conv' : undefined;
 };
 
+/** By which of our own operations a convolution of an image as it is is done forwards; undefined: by TensorFlow's. */
+const wayOfPlain = (attributes: ConvAttributes): Way | undefined => {
+  const { x, filter } = attributes;
+  if (roundsToBfloat16()) return undefined;
+  if (convolves3x3(x, filter, attributes)) return 'Conv3x3';
+  if (convolvesDepthwise(x, filter, attributes)) return 'Depthwise';
+  return convolvesByProducts(x, filter, attributes) && !toFilterAlone(attributes) ? 'Conv' : undefined;
+};
+
+/** A batch norm by running statistics, each [channels], and what follows it. */
+export interface Norm extends Activated {
+  readonly variables: readonly [scale: tf.Tensor, offset: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor];
+  readonly epsilon: number;
+}
+
+/** What is done beside a convolution: before it, and with its result. */
+export interface Beside {
+  readonly before?: Norm | undefined;
+  readonly after?: Norm | undefined;
+  /** Added behind that norm, before its activation: of the result's shape. */
+  readonly plus?: tf.Tensor | undefined;
+}
+
+/**
+ * A convolution, the batch norm before it and what is done with its result, where nothing is differentiated; undefined where no
+ * operation of our own does that.
+ */
+export const finishedConv = (
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  { before, after, plus }: Beside,
+  { stride, padding }: { readonly stride: number; readonly padding: number },
+): tf.Tensor4D | undefined => {
+  const attributes = { stride, padding, x: x.shape, filter: filter.shape };
+  const way =
+    before === undefined ? wayOfPlain(attributes) : wayOfNormalised(x.shape, filter.shape, { stride, padding });
+  if (way === undefined) return undefined;
+  const nothing = tf.zeros([0]);
+  const inputs = (norm: Norm | undefined) => norm?.variables ?? Array.from({ length: 4 }, () => nothing);
+  const y = execute1(`UndistillFinished${way}`, [x, filter, ...inputs(before), ...inputs(after), plus ?? nothing], {
+    ...(way === 'Conv3x3' ? {} : placesOf(attributes)),
+    ...(way === 'Depthwise' ? {} : groupsValue(groupsOf(attributes))),
+    epsilon: { float: before?.epsilon ?? 0 },
+    ...activationValue(before?.activation),
+    after_epsilon: { float: after?.epsilon ?? 0 },
+    after_activation: activationValue(after?.activation).activation as Values[string],
+  });
+  nothing.dispose();
+  return y as tf.Tensor4D;
+};
+
 const normalisedValues = ({ way, epsilon, activation, tells: _, ...attributes }: NormalisedAttributes): Values => ({
   ...(way === 'Conv3x3' ? { to_bfloat16: { bool: false }, upsampled: { bool: false } } : placesOf(attributes)),
   ...(way === 'Depthwise' ? {} : groupsValue(groupsOf(attributes))),
@@ -255,10 +306,4 @@ export const normalisedConvTrain = operation<NormalisedAttributes, NormalisedInp
       offset: () => toOffset,
     };
   },
-});
-
-/** `batchNormEval`, what follows it and a convolution, where nothing is differentiated. */
-export const normalisedConvEval = operation<NormalisedAttributes, NormalisedInput>('OwnNormalisedConvEval', {
-  inputs: normalisedInputs,
-  forward: (inputs, attributes) => [normalisedForward(inputs, attributes)],
 });

@@ -316,12 +316,26 @@ export const batchNormWithMoments = <T extends tf.Tensor2D | tf.Tensor4D>(
   return { y: y as T, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
 };
 
+/** Whether nothing is differentiated, and operations of our own are there for that. */
+export const onlyAnswers = (): boolean => isNative() && !tf.engine().isTapeOn();
+
 /**
- * A batch norm, what follows it and the convolution after that at once, where that is less work: the convolution's result, and the
- * running statistics after it, which in evaluation are those before it. Else undefined.
- *
- * @param training whether the batch's own statistics are taken, as `batchNormTrain` does, or the running ones; these where nothing is
- * differentiated alone
+ * A convolution of an image, the batch norm before it and what is done with its result at once, where that is less work and nothing
+ * is differentiated. Else undefined.
+ */
+export const finishedConv2d = (
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  beside: convolving.Beside,
+  { stride = 1, padding = 0 }: ConvOptions = {},
+): tf.Tensor4D | undefined =>
+  onlyAnswers() ? convolving.finishedConv(x, filter, beside, { stride, padding }) : undefined;
+
+export type { Norm } from './ops-convolve.js';
+
+/**
+ * A batch norm in training, what follows it and the convolution after that at once, where that is less work: the convolution's
+ * result, and the running statistics after it. Else undefined.
  */
 export const normalisedConv2d = (
   x: tf.Tensor4D,
@@ -333,18 +347,15 @@ export const normalisedConv2d = (
     epsilon = 1e-5,
     momentum = 0.1,
     activation,
-    training,
     tells,
-  }: ConvOptions & BatchNormOptions & own.Telling & { readonly training: boolean },
+  }: ConvOptions & BatchNormOptions & own.Telling = {},
 ): BatchNormResult<tf.Tensor4D> | undefined => {
-  if (!isNative() || (!training && tf.engine().isTapeOn())) return undefined;
+  if (!isNative()) return undefined;
   const way = convolving.wayOfNormalised(x.shape, filter.shape, { stride, padding });
   if (way === undefined) return undefined;
   const attributes = { way, stride, padding, x: x.shape, filter: filter.shape, epsilon, momentum, activation, tells };
   const inputs = { x, filter, ...variables };
-  const [y, mean = variables.mean, variance = variables.variance] = training
-    ? firsts(3, convolving.normalisedConvTrain(inputs, attributes))
-    : convolving.normalisedConvEval(inputs, attributes);
+  const [y, mean, variance] = firsts(3, convolving.normalisedConvTrain(inputs, attributes));
   return { y: y as tf.Tensor4D, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
 };
 

@@ -74,6 +74,12 @@ export interface BoundLayer {
    * disposed of.
    */
   readonly ofHalves?: (given: Pair, pass: Pass) => Pair;
+  /** Of a batch norm with a weight and a bias that nothing else is done with: its name. */
+  readonly norm?: { readonly name: string; readonly epsilon: number };
+  /** Of a bias that nothing else is done with: its variable. */
+  readonly bias?: string;
+  /** Where nothing is differentiated: the same, then something added, then an activation. */
+  readonly adds?: (x: tf.Tensor, pass: Pass, plus: tf.Tensor, activation: ops.Activation | undefined) => tf.Tensor;
   /** Of max-pooling that nothing else is done with: height and width of its windows. */
   readonly pools?: number;
   /** The same, which also tells the batch norm after it mean and variance of what it gives, where it can. */
@@ -244,6 +250,7 @@ const convolution =
       output,
       variables: [biases],
       nature: 'rises',
+      ...(activation === undefined ? { bias: offset } : {}),
       with: (next) =>
         withActivation(activation, adding)(next) ??
         (activation === undefined ? absorbed(adding(), offset, next) : undefined),
@@ -353,6 +360,7 @@ export const batchNorm =
       ],
       running,
       listens: true,
+      ...(activation === undefined && affine === true ? { norm: { name: full, epsilon } } : {}),
       with: (next) =>
         withActivation(activation, fitted)(next) ?? convolved(next, activation) ?? pooled(next, activation),
       run: (x, { variables, mode, asked, ...found }) => {
@@ -405,15 +413,14 @@ export const batchNorm =
           const own = ownOf(variables);
           const training = mode === 'train';
           const found =
-            asked.batchStats || asked.imageStats
+            !training || asked.batchStats || asked.imageStats
               ? undefined
               : ops.normalisedConv2d(x as tf.Tensor4D, variables[weight] as tf.Tensor4D, own, {
                   ...places,
                   epsilon,
                   momentum,
                   activation,
-                  training,
-                  tells: tells && training,
+                  tells,
                 });
           if (found === undefined) {
             const images = norm.run(x, pass);
@@ -651,27 +658,146 @@ const atOnce = (parts: readonly BoundLayer[]): BoundLayer[] =>
 const toldInTime = (parts: readonly BoundLayer[]): readonly BoundLayer[] =>
   parts.map((part, i) => (parts[i + 1]?.listens && part.telling) || part);
 
+/** Whether nothing but a net's answers is wanted, in evaluation. */
+const onlyAnswers = ({ mode, asked }: Pass): boolean =>
+  mode === 'eval' && !asked.batchStats && !asked.imageStats && ops.onlyAnswers();
+
+/** Layers one after the other. Each intermediate is disposed of once used; gradients keep what they need themselves. */
+const through = (parts: readonly BoundLayer[], x: tf.Tensor, pass: Pass): tf.Tensor =>
+  parts.reduce((current, part) => {
+    const next = part.run(current, pass);
+    if (current !== x && current !== next && current !== pass.features) current.dispose();
+    return next;
+  }, x);
+
+/** A convolution among its like: the batch norm before it, its bias and the batch norm after it, with their activations. */
+interface Around {
+  readonly parts: readonly BoundLayer[];
+  readonly filter: NonNullable<BoundLayer['filter']>;
+  readonly before?: BesideConv;
+  readonly after?: BesideConv;
+}
+type BesideConv = NonNullable<BoundLayer['norm']> & {
+  readonly activation?: ops.Activation | undefined;
+  /** Of the convolution, which the norm takes away. */
+  readonly bias?: string | undefined;
+};
+
+/** What is around the convolution that comes next among some layers; undefined where none does, or nothing is around it. */
+const aroundConv = (parts: readonly BoundLayer[]): Around | undefined => {
+  let at = 0;
+  const normAt = (bias?: string): BesideConv | undefined => {
+    const norm = parts[at]?.norm;
+    if (norm === undefined) return undefined;
+    const activation = parts[++at]?.activation;
+    if (activation !== undefined) at++;
+    return { ...norm, activation, bias };
+  };
+  const before = normAt();
+  const filter = parts[at]?.filter;
+  if (filter === undefined) return undefined;
+  at++;
+  const alone = at;
+  const bias = parts[at]?.bias;
+  if (bias !== undefined) at++;
+  const after = normAt(bias);
+  // A bias that no norm follows stays by itself.
+  if (after === undefined) at = alone;
+  if (before === undefined && after === undefined) return undefined;
+  return { parts: parts.slice(0, at), filter, ...(before && { before }), ...(after && { after }) };
+};
+
+/** Layers around a convolution at once, where only answers are wanted. */
+const finished = ({ parts, filter: { weight, ...places }, before, after }: Around): BoundLayer => {
+  const apart = toldInTime(atOnce(parts));
+  const normIn = (pass: Pass, of: BesideConv | undefined, activation = of?.activation): ops.Norm | undefined => {
+    if (of === undefined) return undefined;
+    const at = (part: string) => pass.variables[`${of.name}.${part}`] as tf.Tensor;
+    const [mean, variance] = [at('running_mean'), at('running_var')];
+    pass.stats[`${of.name}.running_mean`] = mean;
+    pass.stats[`${of.name}.running_var`] = variance;
+    const without = of.bias === undefined ? mean : tf.sub(mean, pass.variables[of.bias] as tf.Tensor);
+    return { variables: [at('weight'), at('bias'), without, variance], epsilon: of.epsilon, activation };
+  };
+  const once = (x: tf.Tensor, pass: Pass, plus?: tf.Tensor, activation?: ops.Activation): tf.Tensor | undefined =>
+    ops.finishedConv2d(
+      x as tf.Tensor4D,
+      pass.variables[weight] as tf.Tensor4D,
+      { before: normIn(pass, before), after: normIn(pass, after, activation), plus },
+      places,
+    );
+  return {
+    output: (parts.at(-1) as BoundLayer).output,
+    variables: [],
+    run: (x, pass) => once(x, pass) ?? through(apart, x, pass),
+    // Nothing can be added before an activation, and none follows where there is no norm.
+    ...(after?.activation === undefined
+      ? {
+          adds: (x, pass, plus, activation) => {
+            const sum = after !== undefined || activation === undefined ? once(x, pass, plus, activation) : undefined;
+            if (sum !== undefined) return sum;
+            const y = through(apart, x, pass);
+            const both = ops.add(y as tf.Tensor4D, plus as tf.Tensor4D, activation);
+            y.dispose();
+            return both;
+          },
+        }
+      : {}),
+  };
+};
+
+/** Layers in the order in which they run where only answers are wanted: convolutions with what is around them. */
+const forAnswers = (parts: readonly BoundLayer[]): readonly BoundLayer[] => {
+  const done: BoundLayer[] = [];
+  let others: BoundLayer[] = [];
+  const settle = (): void => {
+    done.push(...toldInTime(atOnce(others)));
+    others = [];
+  };
+  for (let at = 0; at < parts.length; ) {
+    const around = aroundConv(parts.slice(at));
+    if (around === undefined) {
+      others.push(parts[at++] as BoundLayer);
+      continue;
+    }
+    settle();
+    done.push(finished(around));
+    at += around.parts.length;
+  }
+  settle();
+  return done;
+};
+
 /** The activations of several layers. */
 const allOf = (layers: readonly (BoundLayer | undefined)[]): Readonly<Record<string, Shape>> =>
   Object.assign({}, ...layers.map((layer) => layer?.activations));
 
-/** Fitted layers one after the other. Each intermediate is disposed of once used; gradients keep what they need themselves. */
+/** Fitted layers one after the other. */
 const inOrder = (layers: readonly BoundLayer[], output: Shape): BoundLayer => {
   const parts = layers.flatMap((layer) => layer.parts ?? layer);
   const order = (asked: readonly string[]) =>
-    toldInTime(atOnce(selectedFirst(parts.filter(({ mark }) => mark === undefined || asked.includes(mark)))));
-  const bare = order([]);
+    selectedFirst(parts.filter(({ mark }) => mark === undefined || asked.includes(mark)));
+  const bare = toldInTime(atOnce(order([])));
+  const answering = forAnswers(order([]));
+  const last = answering.at(-1);
   return {
     output,
     parts,
     variables: layers.flatMap(({ variables }) => variables),
     activations: allOf(layers),
-    run: (x, pass) =>
-      (pass.asked.activations?.length ? order(pass.asked.activations) : bare).reduce((current, part) => {
-        const next = part.run(current, pass);
-        if (current !== x && current !== next && current !== pass.features) current.dispose();
-        return next;
-      }, x),
+    run: (x, pass) => {
+      const { activations = [] } = pass.asked;
+      if (activations.length > 0) return through(toldInTime(atOnce(order(activations))), x, pass);
+      return through(onlyAnswers(pass) ? answering : bare, x, pass);
+    },
+    ...(last?.adds && {
+      adds: (x, pass, plus, activation) => {
+        const y = through(answering.slice(0, -1), x, pass);
+        const sum = (last.adds as NonNullable<BoundLayer['adds']>)(y, pass, plus, activation);
+        if (y !== x) y.dispose();
+        return sum;
+      },
+    }),
   };
 };
 
@@ -707,6 +833,12 @@ export const residual =
       activations: allOf([long, short]),
       with: withActivation(activation, fitted),
       run: (x, pass) => {
+        if (long.adds && onlyAnswers(pass) && !pass.asked.activations?.length) {
+          const plus = short === undefined ? x : short.run(x, pass);
+          const sum = long.adds(x, pass, plus, activation);
+          if (plus !== x) plus.dispose();
+          return sum;
+        }
         const deep = long.run(x, pass);
         const direct = short === undefined ? x : short.run(x, pass);
         const sum = ops.add(deep, direct, activation);

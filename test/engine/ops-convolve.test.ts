@@ -163,54 +163,110 @@ describe.skipIf(!multiplies)(
         const running = { mean: random('m', c), variance: tf.add(random('v', c), 2) };
         const options = { stride, padding, activation: 'relu6' } as const;
         if (convolving.wayOfNormalised(shape, kernels, options) === undefined) return;
-        const both = (training: boolean) => {
-          const once = (...[a, f, s, o]: tf.Tensor[]) =>
-            ops.normalisedConv2d(
-              a as tf.Tensor4D,
-              f as tf.Tensor4D,
-              { scale: s as tf.Tensor, offset: o as tf.Tensor, ...running },
-              { ...options, training },
-            ) as { y: tf.Tensor; mean: tf.Tensor; variance: tf.Tensor };
-          const apart = (...[a, f, s, o]: tf.Tensor[]) => {
-            const variables = { scale: s as tf.Tensor, offset: o as tf.Tensor, ...running };
-            const images = a as tf.Tensor4D;
-            const { y, ...statistics } = training
-              ? ops.batchNormTrain(images, variables, options)
-              : { y: ops.batchNormEval(images, variables, options), ...running };
-            return { y: ops.conv2d(y, f as tf.Tensor4D, options), ...statistics };
-          };
-          return [once, apart] as const;
+        const once = (...[a, f, s, o]: tf.Tensor[]) =>
+          ops.normalisedConv2d(
+            a as tf.Tensor4D,
+            f as tf.Tensor4D,
+            { scale: s as tf.Tensor, offset: o as tf.Tensor, ...running },
+            options,
+          ) as { y: tf.Tensor; mean: tf.Tensor; variance: tf.Tensor };
+        const apart = (...[a, f, s, o]: tf.Tensor[]) => {
+          const variables = { scale: s as tf.Tensor, offset: o as tf.Tensor, ...running };
+          const { y, ...statistics } = ops.batchNormTrain(a as tf.Tensor4D, variables, options);
+          return { y: ops.conv2d(y, f as tf.Tensor4D, options), ...statistics };
         };
         const given = [x, filter, scale, offset];
-        for (const training of [true, false]) {
-          const [once, apart] = both(training).map((f) => f(...given)) as [
-            ReturnType<ReturnType<typeof both>[0]>,
-            ReturnType<ReturnType<typeof both>[1]>,
-          ];
-          expectNear(once.y, apart.y, 1e-5);
-          expectNear(once.mean, apart.mean, 1e-6);
-          expectNear(once.variance, apart.variance, 1e-6);
-        }
-        const dy = random('dy', ...both(true)[1](...given).y.shape);
-        const [ours, theirs] = both(true).map((f) => tf.grads((...inputs) => f(...inputs).y)(given, dy));
+        const [found, wanted] = [once(...given), apart(...given)];
+        expectNear(found.y, wanted.y, 1e-5);
+        expectNear(found.mean, wanted.mean, 1e-6);
+        expectNear(found.variance, wanted.variance, 1e-6);
+        const dy = random('dy', ...wanted.y.shape);
+        const [ours, theirs] = [once, apart].map((f) => tf.grads((...inputs) => f(...inputs).y)(given, dy));
         ours?.forEach((tensor, i) => {
           expectNear(tensor, theirs?.[i] as tf.Tensor, 2e-5);
         });
       });
     });
-
-    it('but not in evaluation where something is differentiated', () => {
-      tf.tidy(() => {
-        const [x, filter] = [random('x', 4, 8, 8, 16) as tf.Tensor4D, random('f', 1, 1, 16, 16) as tf.Tensor4D];
-        const c = { scale: tf.ones([16]), offset: tf.zeros([16]), mean: tf.zeros([16]), variance: tf.ones([16]) };
-        tf.grad((a) => {
-          expect(ops.normalisedConv2d(a as tf.Tensor4D, filter, c, { training: false })).toBeUndefined();
-          return tf.sum(a);
-        })(x);
-      });
-    });
   },
 );
+
+describe.skipIf(!multiplies)('a convolution with what is around it, where only answers are wanted', () => {
+  const norm = (name: string, c: number, activation?: 'relu' | 'relu6'): ops.Norm => ({
+    variables: [
+      tf.add(random(`${name} s`, c), 2),
+      random(`${name} o`, c),
+      random(`${name} m`, c),
+      tf.add(random(`${name} v`, c), 2),
+    ],
+    epsilon: 1e-5,
+    activation,
+  });
+  const normed = (x: tf.Tensor, { variables: [scale, offset, mean, variance], ...how }: ops.Norm) =>
+    ops.batchNormEval(x as tf.Tensor4D, { scale, offset, mean, variance }, how);
+  const within = (x: tf.Tensor, activation?: 'relu' | 'relu6') =>
+    activation === undefined ? x : { relu: tf.relu, relu6: tf.relu6 }[activation](x);
+
+  describe.each<
+    readonly [what: string, x: readonly number[], filter: readonly number[], stride: number, padding: number]
+  >([
+    ['of 1×1', [9, 7, 8, 58], [1, 1, 58, 40], 1, 0],
+    ['of 1×1 in groups', [9, 7, 8, 32], [1, 1, 16, 48], 1, 0],
+    ['of 3×3 at a stride', [9, 7, 8, 32], [3, 3, 32, 48], 2, 1],
+    ['depthwise', [9, 7, 8, 58], [3, 3, 1, 58], 1, 1],
+    ['depthwise, of few images, at a stride', [2, 17, 8, 40], [3, 3, 1, 40], 2, 1],
+    ['of 3×3', [9, 15, 7, 32], [3, 3, 32, 48], 1, 1],
+    ['of 3×3 with many channels', [20, 8, 8, 144], [3, 3, 144, 160], 1, 1],
+    ['of 3×3 in groups', [9, 15, 8, 128], [3, 3, 32, 64], 1, 1],
+  ])('%s', (_, shape, kernels, stride, padding) => {
+    it.each([
+      ['before'],
+      ['after'],
+      ['plus'],
+      ['before', 'after'],
+      ['before', 'plus'],
+      ['after', 'plus'],
+      ['before', 'after', 'plus'],
+    ])('%s %s %s', (...around) => {
+      tf.tidy(() => {
+        const [x, filter] = [random('x', ...shape) as tf.Tensor4D, random('f', ...kernels) as tf.Tensor4D];
+        const plain = ops.conv2d(x, filter, { stride, padding });
+        const has = (what: string) => around.includes(what);
+        const before = has('before') ? norm('before', shape[3] as number, 'relu') : undefined;
+        const after = has('after') ? norm('after', plain.shape[3], 'relu6') : undefined;
+        const plus = has('plus') ? random('plus', ...plain.shape) : undefined;
+        const found = ops.finishedConv2d(x, filter, { before, after, plus }, { stride, padding });
+        // A norm before a convolution in groups of one pixel is another matter.
+        if (before !== undefined && convolving.wayOfNormalised(shape, kernels, { stride, padding }) === undefined)
+          return expect(found).toBeUndefined();
+        const images = before === undefined ? x : normed(x, before);
+        const y = ops.conv2d(images as tf.Tensor4D, filter, { stride, padding });
+        const free = after === undefined ? y : normed(y, { ...after, activation: undefined });
+        const wanted = within(plus === undefined ? free : tf.add(free, plus), after?.activation);
+        expectNear(found as tf.Tensor, wanted, 1e-5);
+        return undefined;
+      });
+    });
+  });
+
+  it('is not done where something is differentiated', () => {
+    tf.tidy(() => {
+      const [x, filter] = [random('x', 4, 8, 8, 16) as tf.Tensor4D, random('f', 1, 1, 16, 16) as tf.Tensor4D];
+      expect(ops.finishedConv2d(x, filter, {})).toBeDefined();
+      tf.grad((a) => {
+        expect(ops.finishedConv2d(a as tf.Tensor4D, filter, {})).toBeUndefined();
+        return tf.sum(a);
+      })(x);
+    });
+  });
+
+  it('says what does not fit', () => {
+    tf.tidy(() => {
+      const [x, filter] = [random('x', 4, 8, 8, 16) as tf.Tensor4D, random('f', 1, 1, 16, 16) as tf.Tensor4D];
+      expect(() => ops.finishedConv2d(x, filter, { after: norm('after', 8) })).toThrow('not one number a channel');
+      expect(() => ops.finishedConv2d(x, filter, { plus: tf.zeros([4, 8, 8, 8]) })).toThrow('another size');
+    });
+  });
+});
 
 describe.skipIf(!multiplies)('a batch norm that is told mean and variance of a convolution’s result', () => {
   const cases: readonly (readonly [string, readonly number[], readonly number[], number, number])[] = [
@@ -241,7 +297,7 @@ describe.skipIf(!multiplies)('a batch norm that is told mean and variance of a c
         plain: (tells: boolean) => (a: tf.Tensor, f: tf.Tensor) =>
           ops.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, { stride, padding, tells }),
         normalised: (tells: boolean) => (a: tf.Tensor, f: tf.Tensor) => {
-          const options = { stride, padding, activation: 'relu', training: true, tells } as const;
+          const options = { stride, padding, activation: 'relu', tells } as const;
           const found = ops.normalisedConv2d(a as tf.Tensor4D, f as tf.Tensor4D, before, options);
           return found?.y ?? ops.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, { stride, padding, tells });
         },
@@ -315,7 +371,7 @@ for (const [x, f, stride, padding] of [
   const plain = (a, b) => ops.conv2d(a, b, { stride, padding });
   const normalised = (a, b, s, o) => {
     const variables = { scale: s, offset: o, ...running };
-    const once = ops.normalisedConv2d(a, b, variables, { stride, padding, activation: 'relu', training: true });
+    const once = ops.normalisedConv2d(a, b, variables, { stride, padding, activation: 'relu' });
     return once === undefined ? plain(ops.batchNormTrain(a, variables, { activation: 'relu' }).y, b) : once.y;
   };
   add([plain(images, filter), ...tf.grads(plain)([images, filter])]);
