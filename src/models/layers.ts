@@ -683,7 +683,10 @@ type BesideConv = NonNullable<BoundLayer['norm']> & {
   readonly bias?: string | undefined;
 };
 
-/** What is around the convolution that comes next among some layers; undefined where none does, or nothing is around it. */
+/**
+ * What is around the convolution that comes next among some layers; undefined where none does, or nothing is around it and more comes
+ * after it: to the result of the last one something may be added.
+ */
 const aroundConv = (parts: readonly BoundLayer[]): Around | undefined => {
   let at = 0;
   const normAt = (bias?: string): BesideConv | undefined => {
@@ -703,7 +706,7 @@ const aroundConv = (parts: readonly BoundLayer[]): Around | undefined => {
   const after = normAt(bias);
   // A bias that no norm follows stays by itself.
   if (after === undefined) at = alone;
-  if (before === undefined && after === undefined) return undefined;
+  if (before === undefined && after === undefined && at < parts.length) return undefined;
   return { parts: parts.slice(0, at), filter, ...(before && { before }), ...(after && { after }) };
 };
 
@@ -729,7 +732,8 @@ const finished = ({ parts, filter: { weight, ...places }, before, after }: Aroun
   return {
     output: (parts.at(-1) as BoundLayer).output,
     variables: [],
-    run: (x, pass) => once(x, pass) ?? through(apart, x, pass),
+    run: (x, pass) =>
+      (before === undefined && after === undefined ? undefined : once(x, pass)) ?? through(apart, x, pass),
     // Nothing can be added before an activation, and none follows where there is no norm.
     ...(after?.activation === undefined
       ? {
