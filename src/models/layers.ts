@@ -7,6 +7,7 @@ import type {
   BatchStats,
   ImageShape,
   ImageStats,
+  Initial,
   Mode,
   Named,
   Network,
@@ -36,9 +37,6 @@ import { whitening } from './whitening.js';
 export interface Variable extends VariableSpec {
   readonly initial: Initial;
 }
-
-/** The first value of a variable of so many numbers; `images` as in `Network.init`. */
-export type Initial = (key: Key, size: number, images?: () => tf.Tensor4D) => Float32Array;
 
 /** One pass through a network: what layers read, and where they leave what they found. */
 export interface Pass {

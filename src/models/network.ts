@@ -68,6 +68,9 @@ export interface Output {
   readonly heads?: { readonly [head: string]: tf.Tensor2D };
 }
 
+/** The first value of a variable of so many numbers; `images` as in `Network.init`. */
+export type Initial = (key: Key, size: number, images?: () => tf.Tensor4D) => Float32Array;
+
 /** How a variable is laid out here, so that it can be exported to PyTorch and back. */
 export interface VariableSpec {
   readonly name: string;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { floatsOf } from '../core/tree.js';
-import type { Initial } from './layers.js';
+import type { Initial } from './network.js';
 
 /** Images whose patches are in memory at a time. */
 const together = 500;
