@@ -33,7 +33,7 @@ export type { Published } from './experiment/published.js';
 export { sweep } from './experiment/sweep.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';
 export { answerShift } from './metrics/divergence.js';
-export type { Evaluation, Metric } from './metrics/metric.js';
+export { accuracyOverViews, type Evaluation, type Metric } from './metrics/metric.js';
 export { airbench } from './models/airbench.js';
 export { leNet5, leNet5Half } from './models/lenet.js';
 export { mobileNetV2 } from './models/mobilenet-v2.js';

@@ -482,7 +482,7 @@ const checkMetrics = (own: readonly Metric[]): void => {
   if (!Array.isArray(own)) refuse('it is no list', 'metrics', 'Give a list of metrics: [ … ].');
   const taken = [...builtIn.map(({ name }) => name), ...otherColumns];
   own.forEach((metric, i) => {
-    const { name, title, unit, better, describe, only, source, of } = (metric ?? {}) as Partial<Metric>;
+    const { name, title, unit, better, describe, only, wants, source, of } = (metric ?? {}) as Partial<Metric>;
     if (typeof name !== 'string' || !/^[a-z][a-zA-Z0-9]*$/.test(name))
       refuse(`number ${i + 1} has no name of letters and digits`, 'metrics', 'Give one such as brierScore.');
     const where = `metrics: ${name}`;
@@ -490,6 +490,7 @@ const checkMetrics = (own: readonly Metric[]): void => {
       refuse('its `of` is no function', where, 'Give one: of: ({ logits, labels }) => a number.');
     checked(where, { unit: choice(...units), better: choice(...betters) }, { unit, better });
     if (only !== undefined) checked(where, { only: choice('student', 'victim') }, { only });
+    if (wants !== undefined) checked(where, { wants: choice('views') }, { wants });
     for (const [field, text] of Object.entries({ describe, title: title ?? name }))
       if (typeof text !== 'string' || text.trim() === '')
         refuse(`it has no ${field}`, where, 'Say in a sentence what it tells, and how to read it.');

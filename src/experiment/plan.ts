@@ -51,7 +51,7 @@ export type Work =
       readonly wrappers: readonly Defense[];
       readonly secret: number;
     }
-  | { readonly kind: 'evaluate'; readonly network: NetworkPlugin }
+  | { readonly kind: 'evaluate'; readonly network: NetworkPlugin; readonly views?: true }
   | { readonly kind: 'inspect'; readonly teacher: NetworkPlugin; readonly verifier: NetworkPlugin }
   /** `tellsClean`: the victim names the class that it would without the defences that change its answers. */
   | { readonly kind: 'measure'; readonly tellsClean?: true };
@@ -263,13 +263,14 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     stage(label, { kind: 'teacher', learner, seed }, {}, { learner: recipeOf(learner), seed });
   const imported = (teacher: Pretrained, { sha256 }: Weights): Stage =>
     stage('teacher', { kind: 'import', teacher, sha256 }, {}, { network: teacher.network, weights: sha256 });
+  const views: { readonly views?: true } = of.metrics.some(({ wants }) => wants === 'views') ? { views: true } : {};
   const evaluated = (model: Stage, network: NetworkPlugin): Stage =>
     stage(
       `${model.label}/evaluate`,
-      { kind: 'evaluate', network },
+      { kind: 'evaluate', network, ...views },
       { model: model.id },
       // Which images are looked at depends on which the report is about.
-      { network, report: of.report },
+      { network, report: of.report, ...views },
     );
   const measured = (
     model: Stage,

@@ -25,6 +25,8 @@ export interface Evaluation {
    * that is left as it is.
    */
   readonly told?: ArrayLike<number> | undefined;
+  /** The mean of the logits over several views of each image, where a metric `wants` them. */
+  readonly views?: Logits | undefined;
 }
 
 /**
@@ -34,6 +36,8 @@ export interface Evaluation {
 export interface Metric extends Quantity {
   /** Of whom alone it is told; default: of students and of victims. */
   readonly only?: 'student' | 'victim';
+  /** `views`: models are evaluated on several views of each image as well, which takes seven times as long. */
+  readonly wants?: 'views';
   /** What distinguishes two uses of one function; plain JSON. */
   readonly params?: Readonly<Record<string, unknown>>;
   /** `import.meta.url`: numbers of an older version of the file are not reused. */
@@ -47,6 +51,25 @@ export interface Metric extends Quantity {
 
 /** τ of `softKlToVictim`: Nasty Teacher's for CIFAR-10 (VITA-Group/Nasty-Teacher, params.json for CIFAR-10). */
 export const softTemperature = 4;
+
+/**
+ * Accuracy of the mean of the logits over six views of an image: it and two that are moved by a pixel along the diagonal, each as it is and
+ * mirrored. The unmoved ones count as much as the moved ones together. For an experiment's `metrics`. A victim that answers through a
+ * wrapper has none.
+ *
+ * Source: airbench (KellerJordan/cifar10-airbench), whose published accuracies are these.
+ */
+export const accuracyOverViews: Metric = {
+  name: 'accuracyOverViews',
+  title: 'accuracy over six views',
+  unit: 'share',
+  better: 'higher',
+  describe:
+    'Share of the images whose most likely class over six views, mirrored and moved by a pixel, is their label.',
+  source: import.meta.url,
+  wants: 'views',
+  of: ({ views, labels }) => views && accuracy(views, labels),
+};
 
 const toVictim =
   (compare: (student: Logits, victim: Logits) => number): Metric['of'] =>
@@ -226,7 +249,7 @@ const hasNaN = (logits: Logits | undefined): boolean => logits?.values.some(Numb
  */
 export const measured = (all: readonly Metric[], evaluation: Evaluation): Measured => {
   const { logits, victim, clean } = evaluation;
-  const broken = [logits, victim, clean].some(hasNaN);
+  const broken = [logits, victim, clean, evaluation.views].some(hasNaN);
   return Object.fromEntries(
     all.flatMap((metric) => {
       const value = computed(metric, evaluation);

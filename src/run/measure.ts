@@ -8,6 +8,7 @@ import { accuracy } from '../train/accuracy.js';
 import { type Logits, predicted } from '../train/logits.js';
 import { files, input, optionalInput } from './outputs.js';
 import type { Divergence, Measures } from './record.js';
+import { overViews } from './stage-files.js';
 import type { StageOutput } from './store.js';
 import type { RunEnvironment, StageRun } from './types.js';
 
@@ -87,6 +88,10 @@ export const measure = async (
   const [victim, clean] = await Promise.all(
     [beside.victim, beside.clean].map((output) => output && chosenLogits(output, experiment, report)),
   );
+  const views = experiment.metrics.some(({ wants }) => wants === 'views')
+    ? ((await readLogits(model, experiment.select, overViews(report))) ??
+      (await readLogits(model, 'last', overViews(report))))
+    : undefined;
   const told = beside.tellsClean && clean !== undefined ? labels.map((_, row) => predicted(clean, row)) : undefined;
   const accuracyOf = (of: Logits): number => (told === undefined ? accuracy(of, labels) : agreeing(told, labels));
   const best = await readLogits(model, 'best', report);
@@ -94,7 +99,7 @@ export const measure = async (
     images: labels.length,
     last: accuracyOf((await readLogits(model, 'last', report)) ?? logits),
     ...(best === undefined ? {} : { best: accuracyOf(best) }),
-    metrics: measured([...metrics, ...experiment.metrics], { logits, labels, victim, clean, told }),
+    metrics: measured([...metrics, ...experiment.metrics], { logits, labels, victim, clean, told, views }),
   };
 };
 

@@ -11,6 +11,9 @@ import { guarded } from './store.js';
  * begun, or is where a run copied these files to.
  */
 
+/** The name of a set of images, among stored logits, where these are means over views of them. */
+export const overViews = (images: string): string => `${images} over views`;
+
 /** The log of one fit: a JSON value a line, an epoch each. */
 export interface StageLog {
   /** The name of the fit; '' for that of the stage's own model. */

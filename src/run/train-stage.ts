@@ -16,6 +16,7 @@ import { contextOf, type Footprint, type MadePool, storedTree, treeFrom } from '
 import { checkpointOf, files, input, optionalInput, readRecord } from './outputs.js';
 import { readLots, refuseStrangers } from './pool.js';
 import type { TrainingRecord } from './record.js';
+import { overViews } from './stage-files.js';
 import type { StageOutput, StagingDir } from './store.js';
 import type { RunEnvironment, StageRun } from './types.js';
 import { asking, doWork, type Made, type Surroundings } from './work.js';
@@ -70,7 +71,10 @@ export const trainStage = async (
     }
     case 'evaluate': {
       const network = work.network.build(data.image, data.classes.length);
-      await staging.writeTensors(files.logits, await allLogits(await input(store, stage, 'model'), network, images));
+      await staging.writeTensors(
+        files.logits,
+        await allLogits(await input(store, stage, 'model'), network, images, work.views),
+      );
       return undefined;
     }
     default: {
@@ -203,11 +207,12 @@ const assertFinite = (weights: Readonly<Record<string, StoredTensor>>): void => 
   );
 };
 
-/** Logits of each checkpoint of a model on each set of images it is evaluated on. */
+/** Logits of each checkpoint of a model on each set of images it is evaluated on, and over several views of them. */
 const allLogits = async (
   model: StageOutput,
   network: Network,
   images: DataInUse,
+  views = false,
 ): Promise<Record<string, StoredTensor>> => {
   const logits: Record<string, StoredTensor> = {};
   const { training } = await readRecord(model);
@@ -219,9 +224,11 @@ const allLogits = async (
     try {
       for (const [part, set] of Object.entries(evaluationSets(images))) {
         const shape = [set.indices.length, network.classes];
-        const answers = { shape, data: logitsOn(network, variables, set) };
-        logits[`${checkpoint}/${part}`] = answers;
-        if (best !== undefined && same) logits[`best/${part}`] = answers;
+        for (const name of views ? [part, overViews(part)] : [part]) {
+          const answers = { shape, data: logitsOn(network, variables, set, { views: name !== part }) };
+          logits[`${checkpoint}/${name}`] = answers;
+          if (best !== undefined && same) logits[`best/${name}`] = answers;
+        }
       }
     } finally {
       dispose(variables);

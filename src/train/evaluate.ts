@@ -29,11 +29,39 @@ export const evaluationStep =
     network: Network,
     { normalisation }: Pick<ImageSet, 'normalisation'>,
     of: (state: State) => Variables,
+    { views = false }: Looking = {},
   ): Step<Tree, State, RawBatch, Answers> =>
   (_, state, batch) => {
     const images = normalise(unpacked({}, batch).images, normalisation);
-    return { state, metrics: { logits: network.apply(of(state), images, { mode: 'eval' }).logits } };
+    const logitsOf = (seen: tf.Tensor4D) => network.apply(of(state), seen, { mode: 'eval' }).logits;
+    return { state, metrics: { logits: views ? meanOverViews(images, logitsOf) : logitsOf(images) } };
   };
+
+/** How images are looked at: as they are, or as the mean over several views of each. */
+export interface Looking {
+  readonly views?: boolean;
+}
+
+/**
+ * ½ (f(x) + f(x mirrored)) over an image and two that are moved by a pixel up and left, and down and right, from a border that mirrors its edge:
+ * the image counts for a half, and the other two for a quarter each. See `accuracyOverViews`.
+ */
+const meanOverViews = (images: tf.Tensor4D, logitsOf: (images: tf.Tensor4D) => tf.Tensor2D): tf.Tensor2D => {
+  const [count, height, width, channels] = images.shape;
+  const both = (seen: tf.Tensor4D) => tf.mul(tf.add(logitsOf(seen), logitsOf(tf.reverse(seen, 2))), 0.5);
+  const bordered = tf.mirrorPad(
+    images,
+    [
+      [0, 0],
+      [1, 1],
+      [1, 1],
+      [0, 0],
+    ],
+    'reflect',
+  );
+  const moved = [0, 2].map((from) => both(tf.slice(bordered, [0, from, from, 0], [count, height, width, channels])));
+  return tf.add(tf.mul(both(images), 0.5), tf.mul(tf.add(moved[0] as tf.Tensor, moved[1] as tf.Tensor), 0.25));
+};
 
 /** Logits of every image of a set, in order, by an evaluation step: [images · classes]. */
 const logitsBy = (run: Run<RawBatch, Answers>, network: Network, set: Evaluated): Float32Array => {
@@ -58,9 +86,14 @@ const logitsBy = (run: Run<RawBatch, Answers>, network: Network, set: Evaluated)
 };
 
 /** Logits of every image of a set, in order: [images · classes]. */
-export const logitsOn = (network: Network, variables: Variables, set: Evaluated): Float32Array => {
+export const logitsOn = (
+  network: Network,
+  variables: Variables,
+  set: Evaluated,
+  looking: Looking = {},
+): Float32Array => {
   const evaluating = runner(
-    evaluationStep(network, set, (state: Variables) => state),
+    evaluationStep(network, set, (state: Variables) => state, looking),
     {},
   );
   try {

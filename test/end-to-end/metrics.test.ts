@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { experiment, kd, learner, type Metric, none, scratch } from '../../src/index.js';
+import { accuracyOverViews, experiment, kd, learner, type Metric, none, scratch } from '../../src/index.js';
 import { csv } from '../../src/report/csv.js';
 import { pageOf } from '../../src/report/html/model.js';
 import { report } from '../../src/report/html/report.js';
@@ -71,4 +71,19 @@ test('a metric that fails is a failed cell that names it; what was trained stays
   const mended = await ran(of([]), root);
   expect(mended.by['seed-0/none/tiny/kd']?.status).toBe('cached');
   expect(mended.matrix.cells.every(({ status }) => status === 'done')).toBe(true);
+});
+
+test('accuracy over views evaluates models once more, and trains none', async () => {
+  const root = temporaryFolder();
+  const plainly = await ran(of([]), root);
+  const { by, matrix } = await ran(of([accuracyOverViews]), root);
+  for (const [label, { status }] of Object.entries(by))
+    expect([label, status]).toEqual([label, /\/(measure|evaluate)$/.test(label) ? 'done' : 'cached']);
+  for (const [i, cell] of matrix.cells.entries()) {
+    expect(cell.metrics.accuracyOverViews?.mean).toBeGreaterThan(0);
+    expect(cell.metrics.accuracyOverViews?.mean).toBeLessThanOrEqual(1);
+    // What else is known of them is as before.
+    expect(cell.metrics.accuracy).toEqual(plainly.matrix.cells[i]?.metrics.accuracy);
+  }
+  expect(matrix.victims[0]?.metrics?.accuracyOverViews?.mean).toBeGreaterThan(0);
 });

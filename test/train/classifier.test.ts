@@ -246,6 +246,39 @@ describe('evaluation', () => {
     dispose(variables);
   });
 
+  test('over views is the mean over images moved and mirrored', () => {
+    const variables = network.init(key('init'));
+    const set = setOf();
+    const { height, width, channels } = data.image;
+    const raw = data.train.images.slice();
+    const inside = (at: number, size: number) => (at < 0 ? -at : at >= size ? 2 * (size - 1) - at : at);
+    /** All images moved down and right by so many pixels, then mirrored. */
+    const seen = (by: number, mirrored: boolean) => ({
+      ...set,
+      examples: {
+        ...set.examples,
+        images: raw.map((_, i) => {
+          const [pixel, channel] = [Math.floor(i / channels), i % channels];
+          const x = pixel % width;
+          const [y, image] = [Math.floor(pixel / width) % height, Math.floor(pixel / width / height)];
+          const [row, column] = [inside(y + by, height), inside((mirrored ? width - 1 - x : x) + by, width)];
+          return raw[((image * height + row) * width + column) * channels + channel] as number;
+        }),
+      },
+    });
+    const shares = { 0: 1 / 4, [-1]: 1 / 8, 1: 1 / 8 };
+    const expected = new Float32Array(set.indices.length * network.classes);
+    for (const [by, share] of Object.entries(shares))
+      for (const mirrored of [false, true])
+        logitsOn(network, variables, seen(Number(by), mirrored)).forEach((logit, i) => {
+          expected[i] = (expected[i] as number) + share * logit;
+        });
+    const tensors = tf.memory().numTensors;
+    expectClose(logitsOn(network, variables, set, { views: true }), expected, 1e-5);
+    expect(tf.memory().numTensors).toBe(tensors);
+    dispose(variables);
+  });
+
   test('leaves no tensor behind when a network throws', () => {
     const before = tf.memory().numTensors;
     const broken = {
