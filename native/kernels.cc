@@ -321,6 +321,8 @@ const std::vector<Operation>& Operations() {
       {"UndistillEveryOther", {"y"}, {"a", "b"}, {}, UnknownShape, Compute<EveryOther>},
       {"UndistillShuffle", {"a", "b"}, {"first", "last"}, {}, ShapesOf<0, 0>, Compute<Shuffle>},
       {"UndistillUnshuffle", {"first", "last"}, {"a", "b"}, {}, ShapesOf<0, 0>, Compute<Unshuffle>},
+      {"UndistillGelu", {"x"}, {"y"}, {}, ShapesOf<0>, Compute<Gelu>},
+      {"UndistillGeluGrad", {"dy", "x"}, {"dx"}, {}, ShapesOf<1>, Compute<GeluGrad>},
       {"UndistillMomentum",
        {"parameter", "gradient", "velocity", "rate"},
        {"new_parameter", "new_velocity"},

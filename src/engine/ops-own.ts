@@ -201,6 +201,14 @@ export const add = operation<{ readonly activation: Activation }, 'a' | 'b'>('Ow
   },
 });
 
+/** x times the standard normal distribution function of x, to 10⁻⁷. */
+export const gelu = operation<object, 'x'>('OwnGelu', {
+  inputs: ['x'],
+  forward: (inputs) => [execute1('UndistillGelu', inputs, {})],
+  saved: { inputs: ['x'] },
+  gradient: ([dy], [x]) => ({ x: () => execute1('UndistillGeluGrad', [dy, x] as tf.Tensor[], {}) }),
+});
+
 /** Adds bias [c] to the last axis of x. */
 export const biasAdd = operation<object, 'x' | 'bias'>('OwnBiasAdd', {
   inputs: ['x', 'bias'],

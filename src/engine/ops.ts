@@ -378,7 +378,7 @@ export const relu6 = <T extends tf.Tensor>(x: T): T =>
 export const leakyRelu = <T extends tf.Tensor>(x: T, slope = 0.01): T =>
   isNative() ? (native.leakyRelu({ x }, { alpha: slope })[0] as T) : tf.leakyRelu(x, slope);
 
-const geluOf = tf.customGrad((...[x, save]) => {
+const plainGelu = tf.customGrad((...[x, save]) => {
   const value = x as tf.Tensor;
   const below = (of: tf.Tensor) => tf.mul(tf.add(tf.erf(tf.mul(of, Math.SQRT1_2)), 1), 0.5);
   (save as (tensors: tf.Tensor[]) => void)([value]);
@@ -393,7 +393,8 @@ const geluOf = tf.customGrad((...[x, save]) => {
 });
 
 /** x Φ(x), where Φ is the standard normal distribution function: PyTorch's `GELU()`, by the error function. */
-export const gelu = <T extends tf.Tensor>(x: T): T => tf.tidy(() => geluOf(x) as T);
+export const gelu = <T extends tf.Tensor>(x: T): T =>
+  tf.tidy(() => (hasOwn() ? (own.gelu({ x }, {})[0] as T) : (plainGelu(x) as T)));
 
 /**
  * Batch norm in training, as `batchNormTrain`, and the maximum over windows of 2×2 at once, where that is less work: its result
