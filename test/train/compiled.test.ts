@@ -20,6 +20,7 @@ import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import type { Call, Runner, Step } from '../../src/engine/step.js';
+import { airbench } from '../../src/models/airbench.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
 import type { ImageShape, NetworkPlugin, Variables } from '../../src/models/network.js';
@@ -227,6 +228,19 @@ describe('compiled, a step of training is the eager one to the last bit', () => 
       () => plain(learnerOf(), { ...bare, augmentation: { ...bare.augmentation, rotate: 20 } }),
     ],
     ['on labels, of images as they are', () => plain(learnerOf(), still)],
+    [
+      'on labels, of images flipped in turn and cropped from a mirrored border',
+      () => plain(learnerOf(), { ...colour, augmentation: { crop: 2, border: 'reflect', flip: 'alternating' } }),
+    ],
+    [
+      'with averaged weights',
+      () => plain(learnerOf(colour, normalised(5), { epochs: 2, lookahead: { every: 2, decay: 0.9 } })),
+    ],
+    [
+      'with parameter groups',
+      () => by(sgd({ momentum: 0.8, nesterov: true, groups: [{ names: 'bn.*', rate: 9, weightDecay: 0.1 }] })),
+    ],
+    ['with parameter groups of Adam', () => by(adam({ groups: [{ names: '*.bias', rate: 0.5 }] }))],
     ['on smoothed labels', () => stolen(labelSmoothing({ epsilon: 0.3 }))],
     ['of scratch on half of the images for as many steps', () => stolen(scratch({ fraction: 0.5, steps: 'same' }))],
     ['of distillation', () => stolen(kd())],
@@ -282,6 +296,7 @@ describe('compiled, every kind of net is the eager one to the last bit', () => {
     ['a ResNeXt', resNeXt29(), tiny, 2],
     ['MobileNetV2', mobileNetV2(), small, 3],
     ['ShuffleNetV2', shuffleNetV2(), small, 3],
+    ['airbench', airbench(), small, 3],
   ];
 
   test.each(nets)('%s in training and in evaluation', (_, net, data, size) => {
