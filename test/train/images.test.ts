@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
+import { trainingBatches } from '../../src/data/batches.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { type ImageSet, imageSource, normalise, type UnlabelledBatch, unpacked } from '../../src/train/images.js';
 import { picturesOf } from '../../src/train/pictures.js';
@@ -77,5 +78,45 @@ describe.each([false, true])('stored answers (on the device: %s)', (resident) =>
 
   test('that ended with a budget leave out the images that were not answered', () => {
     expect(seen(set([6, 1, 3, 4], 2))).toEqual([1, 6].map((i) => [i, i, -i]));
+  });
+});
+
+describe.each([false, true])('alternating flips (on the device: %s)', (resident) => {
+  test('mirror each image in every other epoch, half of them in the first', () => {
+    const count = 203;
+    const set: ImageSet = {
+      examples: { images: new Uint8Array(count * 12), labels: new Uint8Array(count), count },
+      indices: Int32Array.from({ length: count }, (_, i) => i),
+      shape: { height: 2, width: 2, channels: 3 },
+      normalisation: { mean: [0, 0, 0], std: [1, 1, 1] },
+      augmentation: { crop: 0, flip: 'alternating' },
+      labelled: true,
+    };
+    const options = { batch: 20, key: key('flips'), resident };
+    const source = imageSource(set, options);
+    const places = trainingBatches(set.examples, set.shape, { batchSize: 20, key: key('flips') });
+    const epochs = [0, 1, 2].map((epoch) => {
+      const mirrored = new Map<number, number>();
+      for (let i = 0; i < source.steps; i++) {
+        const { batch } = source.at(epoch * source.steps + i);
+        const told = (batch.mirrored as tf.Tensor1D).dataSync();
+        places.indices(epoch, i).forEach((place, row) => {
+          mirrored.set(place, told[row] as number);
+        });
+        dispose(batch);
+      }
+      return mirrored;
+    });
+    const [first, second, third] = epochs as [Map<number, number>, Map<number, number>, Map<number, number>];
+    for (const [place, told] of first) {
+      expect(second.get(place)).toBe(1 - told);
+      expect(third.get(place)).toBe(told);
+    }
+    const share = [...first.values()].filter((told) => told === 1).length / count;
+    expect(Math.abs(share - 0.5)).toBeLessThan(0.15);
+    dispose(source.data);
+    expect(source.identity?.('mirrored')).not.toBe(
+      imageSource(set, { ...options, resident: false, key: key('other') }).identity?.('mirrored'),
+    );
   });
 });
