@@ -731,7 +731,12 @@ void Check(const Convolution& of, TF_Tensor* images, int64_t to, Context& contex
   context.Expect(CanConvolve(), "the processor has no AVX-512");
 }
 
-void Conv3x3(const Settings& with, bool finished, Context& context) {
+}  // namespace
+
+// Images [n, h, w, from] and a filter [3, 3, from, to] to [n, h, w, to], with one zero on each side; to [n, 2 h, 2 w, to]
+// where they are to be upsampled. Transposed, the filter is [3, 3, to, from] and the result the gradient to the images, which
+// have half the sides where they were upsampled. In groups, the filter is [3, 3, from / groups, to].
+void Conv3x3(const Settings& with, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && TF_NumDims(tf) == 4 && TF_Dim(tf, 0) == 3 && TF_Dim(tf, 1) == 3,
@@ -748,19 +753,11 @@ void Conv3x3(const Settings& with, bool finished, Context& context) {
   float* y = context.Output(0, {of.n, of.height / by, of.width / by, to});
   auto moments = ImageMoments::Of(context, 1, to);
   if (!context.Ok()) return;
-  const auto finish = finished ? Finish::Of(with, context, 6, to, of.n * of.height * of.width * to) : Finish();
+  const auto finish = Finish::Of(with, context, 6, to, of.n * of.height * of.width * to);
   if (!context.Ok()) return;
-  Convolve(of, Data(tx), Data(tf), with.transposed, finished ? ResultSums(finish) : ResultSums(&moments), y);
+  Convolve(of, Data(tx), Data(tf), with.transposed, finish.Any() ? ResultSums(finish) : ResultSums(&moments), y);
   if (moments.Any()) moments.Finish();
 }
-
-}  // namespace
-
-// Images [n, h, w, from] and a filter [3, 3, from, to] to [n, h, w, to], with one zero on each side; to [n, 2 h, 2 w, to]
-// where they are to be upsampled. Transposed, the filter is [3, 3, to, from] and the result the gradient to the images, which
-// have half the sides where they were upsampled. In groups, the filter is [3, 3, from / groups, to].
-void Conv3x3(const Settings& with, Context& context) { Conv3x3(with, false, context); }
-void FinishedConv3x3(const Settings& with, Context& context) { Conv3x3(with, true, context); }
 
 // The gradient to the result and the filter [3, 3, from / groups, to], where what was convolved are x normalised, to the gradients to
 // x, scale and offset.

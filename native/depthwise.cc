@@ -370,7 +370,10 @@ bool IsFilter(TF_Tensor* filter, int64_t channels) {
          TF_TensorElementCount(filter) == kPlaces * channels;
 }
 
-void Depthwise(const Settings& with, bool finished, Context& context) {
+}  // namespace
+
+// Images [n, h, w, c] and a filter [3, 3, 1, c] to [n, down, across, c].
+void Depthwise(const Settings& with, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4, "no images");
@@ -380,8 +383,7 @@ void Depthwise(const Settings& with, bool finished, Context& context) {
   context.Expect(IsFilter(tf, of.channels), "the filter is for another number of channels");
   if (!context.Ok()) return;
   const auto normal = Normal::Of(with, context, 2, of.channels);
-  const auto finish =
-      finished ? Finish::Of(with, context, 6, of.channels, of.n * of.Down() * of.Across() * of.channels) : Finish();
+  const auto finish = Finish::Of(with, context, 6, of.channels, of.n * of.Down() * of.Across() * of.channels);
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), of.channels});
   auto moments = ImageMoments::Of(context, 1, of.channels);
   if (!context.Ok()) return;
@@ -389,12 +391,6 @@ void Depthwise(const Settings& with, bool finished, Context& context) {
   Convolve(of, Data(tx), normal, Data(tf), moments, finish, y);
   if (moments.Any()) moments.Finish();
 }
-
-}  // namespace
-
-// Images [n, h, w, c] and a filter [3, 3, 1, c] to [n, down, across, c].
-void Depthwise(const Settings& with, Context& context) { Depthwise(with, false, context); }
-void FinishedDepthwise(const Settings& with, Context& context) { Depthwise(with, true, context); }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, c]; where these are x normalised, to
 // those to x, scale, offset and the filter.

@@ -42,7 +42,6 @@ class Normal {
       context.Expect(TF_TensorElementCount(given[i]) == channels, "not one number a channel");
       if (!context.Ok()) return normal;
     }
-    if (!context.Ok()) return normal;
     const float *scale = Data(given[0]), *offset = Data(given[1]), *mean = Data(given[2]), *variance = Data(given[3]);
     for (auto* each : {&normal.mean_, &normal.slope_, &normal.offset_}) each->assign(channels + 16, 0.0f);
     for (int64_t c = 0; c < channels; c++) {
@@ -81,11 +80,11 @@ class Finish {
   // Nothing.
   Finish() = default;
 
-  // Of the inputs scale, offset, mean, variance and what is added from `first` on, each of which may have no number.
+  // Of the inputs scale, offset, mean, variance and what is added from `first` on, if an operation has them; each may have no number.
   static Finish Of(const Settings& with, Context& context, int first, int64_t channels, int64_t numbers) {
     Finish finish;
+    if (!context.Ok() || context.Inputs() <= first) return finish;
     const auto bounds = Activation::Of(with.after_activation);
-    if (!context.Ok()) return finish;
     finish.after_ = Normal::Of(context, first, channels, with.after_epsilon, bounds);
     // Looking for a further input would forget that something was wrong.
     if (!context.Ok()) return finish;

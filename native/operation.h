@@ -131,7 +131,7 @@ using Body = void(const Settings&, Context&);
 Body BatchNorm, BatchNormGrad, BatchNormPool, BatchNormPoolGrad, MaxPool, MaxPoolGrad, RunningStatistics, Statistics, Normalisation, NormalisationGrad, Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
     Conv3x3ToImages, Conv3x3ToFilter, Bfloat16Conv, Bfloat16ConvToImages, Bfloat16ConvToFilter, Conv, ConvToImages, ConvToFilter, Depthwise, DepthwiseToImages, DepthwiseToFilter, Interleave,
     EveryOther, Shuffle, Unshuffle,
-    Gelu, GeluGrad, Momentum, Adam, FinishedConv3x3, FinishedConv, FinishedDepthwise;
+    Gelu, GeluGrad, Momentum, Adam;
 
 }  // namespace undistill
 

@@ -563,7 +563,10 @@ void CheckNormal(const Convolution& of, const Normal& normal, Context& context) 
 // A square filter [kernel, kernel, from / groups, to].
 bool IsFilter(TF_Tensor* filter) { return TF_NumDims(filter) == 4 && TF_Dim(filter, 0) == TF_Dim(filter, 1); }
 
-void Conv(const Settings& with, bool finished, Context& context) {
+}  // namespace
+
+// Images [n, h, w, from] and a filter [kernel, kernel, from / groups, to] to [n, down, across, to].
+void Conv(const Settings& with, Context& context) {
   TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1);
   if (!context.Ok()) return;
   context.Expect(TF_NumDims(tx) == 4 && IsFilter(tf), "no images, or no square filter");
@@ -576,7 +579,7 @@ void Conv(const Settings& with, bool finished, Context& context) {
   if (!context.Ok()) return;
   const auto normal = Normal::Of(with, context, 2, from * groups);
   CheckNormal(of, normal, context);
-  const auto finish = finished ? Finish::Of(with, context, 6, to, of.n * of.Down() * of.Across() * to) : Finish();
+  const auto finish = Finish::Of(with, context, 6, to, of.n * of.Down() * of.Across() * to);
   float* y = context.Output(0, {of.n, of.Down(), of.Across(), to});
   auto moments = ImageMoments::Of(context, 1, to);
   NormGradient none;
@@ -584,12 +587,6 @@ void Conv(const Settings& with, bool finished, Context& context) {
   Gather(ForwardsOf(of), Data(tx), normal, Data(tf), none, moments, finish, y);
   if (moments.Any()) moments.Finish();
 }
-
-}  // namespace
-
-// Images [n, h, w, from] and a filter [kernel, kernel, from / groups, to] to [n, down, across, to].
-void Conv(const Settings& with, Context& context) { Conv(with, false, context); }
-void FinishedConv(const Settings& with, Context& context) { Conv(with, true, context); }
 
 // The gradient to the result and the filter to the gradient to the images, [n, height, width, from].
 void ConvToImages(const Settings& with, Context& context) {

@@ -25,6 +25,31 @@ export const signed = (difference: number): string => {
   return `${difference < 0 ? '−' : '+'}${text}`;
 };
 
+/**
+ * Whether a text is what a pattern says, in which `*` is any text. No regular expression, which some patterns would keep busy
+ * for ever.
+ *
+ * @param one what stands for any one character; default: nothing does
+ */
+export const isLike = (pattern: string, text: string, one?: string): boolean => {
+  const [wanted, given] = [Array.from(pattern), Array.from(text)];
+  let [p, t, star, after] = [0, 0, -1, 0];
+  while (t < given.length) {
+    if (wanted[p] === '*') {
+      star = p++;
+      after = t;
+    } else if (p < wanted.length && (wanted[p] === one || wanted[p] === given[t])) {
+      p++;
+      t++;
+    } else if (star >= 0) {
+      // The last star takes one more.
+      p = star + 1;
+      t = ++after;
+    } else return false;
+  }
+  return wanted.slice(p).every((each) => each === '*');
+};
+
 /** `8 s`, `2 min 5 s`, `1 h 4 min`. */
 export const showSeconds = (seconds: number): string => {
   const all = Math.round(seconds);

@@ -7,6 +7,7 @@ import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
 import { type Defense, partsOf } from '../defenses/defense.js';
+import { wantsViews } from '../metrics/metric.js';
 import type { Network, NetworkPlugin } from '../models/network.js';
 import { isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
@@ -263,7 +264,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     stage(label, { kind: 'teacher', learner, seed }, {}, { learner: recipeOf(learner), seed });
   const imported = (teacher: Pretrained, { sha256 }: Weights): Stage =>
     stage('teacher', { kind: 'import', teacher, sha256 }, {}, { network: teacher.network, weights: sha256 });
-  const views: { readonly views?: true } = of.metrics.some(({ wants }) => wants === 'views') ? { views: true } : {};
+  const views: { readonly views?: true } = wantsViews(of.metrics) ? { views: true } : {};
   const evaluated = (model: Stage, network: NetworkPlugin): Stage =>
     stage(
       `${model.label}/evaluate`,

@@ -1,4 +1,5 @@
 import { FailureError, failure } from '../core/errors.js';
+import { isLike } from '../core/text.js';
 import type { CellPlan, Plan, Stage } from './plan.js';
 
 /**
@@ -6,32 +7,12 @@ import type { CellPlan, Plan, Stage } from './plan.js';
  */
 export const matcher = (pattern: string): ((label: string) => boolean) => {
   if (!/[*?]/.test(pattern)) return (label) => label.includes(pattern);
-  const wanted = Array.from(pattern);
   return (label) => {
     const parts = label.split('/');
     return parts.some((_, from) =>
-      parts.slice(from).some((__, more) => isLike(wanted, Array.from(parts.slice(from, from + more + 1).join('/')))),
+      parts.slice(from).some((__, more) => isLike(pattern, parts.slice(from, from + more + 1).join('/'), '?')),
     );
   };
-};
-
-/** Whether a text is what a pattern says. No regular expression, which some patterns would keep busy for ever. */
-const isLike = (pattern: readonly string[], text: readonly string[]): boolean => {
-  let [p, t, star, after] = [0, 0, -1, 0];
-  while (t < text.length) {
-    if (pattern[p] === '*') {
-      star = p++;
-      after = t;
-    } else if (p < pattern.length && (pattern[p] === '?' || pattern[p] === text[t])) {
-      p++;
-      t++;
-    } else if (star >= 0) {
-      // The last star takes one more.
-      p = star + 1;
-      t = ++after;
-    } else return false;
-  }
-  return pattern.slice(p).every((each) => each === '*');
 };
 
 /**

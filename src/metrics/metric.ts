@@ -71,6 +71,9 @@ export const accuracyOverViews: Metric = {
   of: ({ views, labels }) => views && accuracy(views, labels),
 };
 
+/** Whether models are to be evaluated over several views of each image. */
+export const wantsViews = (all: readonly Metric[]): boolean => all.some(({ wants }) => wants === 'views');
+
 const toVictim =
   (compare: (student: Logits, victim: Logits) => number): Metric['of'] =>
   ({ logits, victim }) =>

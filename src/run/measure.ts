@@ -3,7 +3,7 @@ import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Stage } from '../experiment/plan.js';
 import { klToVictim } from '../metrics/divergence.js';
-import { agreeing, measured, metrics } from '../metrics/metric.js';
+import { agreeing, measured, metrics, wantsViews } from '../metrics/metric.js';
 import { accuracy } from '../train/accuracy.js';
 import { type Logits, predicted } from '../train/logits.js';
 import { files, input, optionalInput } from './outputs.js';
@@ -51,13 +51,20 @@ const readLogits = async (
   return stored === undefined ? undefined : { values: stored.data as Float32Array, classes: stored.shape[1] as number };
 };
 
-/** Of the checkpoint that counts: the best where it counts and exists, the last otherwise. */
+/** Of the checkpoint that counts, the best where it counts and exists, the last otherwise; undefined where there are none. */
+const logitsThere = async (
+  output: StageOutput,
+  { select }: Pick<Experiment, 'select'>,
+  part: string,
+): Promise<Logits | undefined> => (await readLogits(output, select, part)) ?? (await readLogits(output, 'last', part));
+
+/** The same; where there are none, it rejects. */
 export const chosenLogits = async (
   output: StageOutput,
   { select }: Pick<Experiment, 'select'>,
   part: string,
 ): Promise<Logits> => {
-  const chosen = (await readLogits(output, select, part)) ?? (await readLogits(output, 'last', part));
+  const chosen = await logitsThere(output, { select }, part);
   if (chosen === undefined)
     throw new FailureError(
       failure('store', `no logits on the ${part} images`, { where: output.folder, remedy: 'Run with --force.' }),
@@ -88,10 +95,7 @@ export const measure = async (
   const [victim, clean] = await Promise.all(
     [beside.victim, beside.clean].map((output) => output && chosenLogits(output, experiment, report)),
   );
-  const views = experiment.metrics.some(({ wants }) => wants === 'views')
-    ? ((await readLogits(model, experiment.select, overViews(report))) ??
-      (await readLogits(model, 'last', overViews(report))))
-    : undefined;
+  const views = wantsViews(experiment.metrics) ? await logitsThere(model, experiment, overViews(report)) : undefined;
   const told = beside.tellsClean && clean !== undefined ? labels.map((_, row) => predicted(clean, row)) : undefined;
   const accuracyOf = (of: Logits): number => (told === undefined ? accuracy(of, labels) : agreeing(told, labels));
   const best = await readLogits(model, 'best', report);

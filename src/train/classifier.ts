@@ -153,19 +153,12 @@ export const averaged = (state: ClassifierState, { every, decay }: Lookahead, al
   const regular = tf.equal(tf.mod(step, every), 0);
   const now = tf.logicalOr(regular, tf.greaterEqual(step, all));
   const kept = tf.where(regular, tf.mul(tf.pow(tf.div(step, all), 3), decay ** every), tf.scalar(1));
-  const before = entries(slow as Variables);
-  const mixed = new Map(
-    entries(variables).map(([path, fast], i) => {
-      const [, old] = before[i] as readonly [string, tf.Tensor];
-      return [path, tf.where(now, tf.add(old, tf.mul(tf.sub(fast, old), tf.sub(1, kept))), old)] as const;
-    }),
+  const fasts = new Map(entries(variables));
+  const fastAt = (path: string) => fasts.get(path) as tf.Tensor;
+  const mixed = map(slow as Variables, (old, path) =>
+    tf.where(now, tf.add(old, tf.mul(tf.sub(fastAt(path), old), tf.sub(1, kept))), old),
   );
-  const slowed = map(variables, (_, path) => mixed.get(path) as tf.Tensor);
-  return {
-    ...state,
-    slow: slowed,
-    variables: map(variables, (fast, path) => tf.where(now, mixed.get(path) as tf.Tensor, fast)),
-  };
+  return { ...state, slow: mixed, variables: map(mixed, (mean, path) => tf.where(now, mean, fastAt(path))) };
 };
 
 /** One step of training a network as a classifier, whatever the loss: augment, normalise, differentiate, update, average. */

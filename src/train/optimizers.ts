@@ -4,6 +4,7 @@ import { atLeast, belowOne, positive, yesOrNo } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import { type Options, option, optional } from '../core/options.js';
 import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
+import { isLike } from '../core/text.js';
 import * as tree from '../core/tree.js';
 import * as ops from '../engine/ops.js';
 import type { Named } from '../models/network.js';
@@ -280,13 +281,12 @@ const inGroups = (groups: readonly Group[], clip: number | undefined, of: (decay
         remedy: 'Leave out clip, or groups.',
       }),
     );
-  const patterns = groups.map(({ names }) => new RegExp(`^${names.split('*').map(escaped).join('.*')}$`));
   const parts = [
     ...groups.map((group) => ({ rate: group.rate, body: of(group.weightDecay) })),
     { rate: 1, body: of() },
   ];
   const groupOf = (name: string): number => {
-    const found = patterns.findIndex((pattern) => pattern.test(name));
+    const found = groups.findIndex(({ names }) => isLike(names, name));
     return found === -1 ? groups.length : found;
   };
   const within = (all: Named, group: number): Named =>
@@ -311,8 +311,6 @@ const inGroups = (groups: readonly Group[], clip: number | undefined, of: (decay
     },
   };
 };
-
-const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
 /** Stochastic gradient descent, PyTorch's. */
 export const sgd = defineOptimizer({

@@ -155,8 +155,7 @@ export const triangular = defineSchedule({
       const all = stepsPerEpoch * epochs;
       // A whole step is the peak.
       const top = Math.floor(peak * all);
-      const part =
-        step < top ? between01(start, 1, step / top) : between01(1, end, (step - top) / Math.max(1, all - top));
+      const part = step < top ? onLine(start, 1, step / top) : onLine(1, end, (step - top) / Math.max(1, all - top));
       return rate * part;
     },
   }),
@@ -188,7 +187,7 @@ export const oneCycle = defineSchedule({
   positional: 'rate',
   make: ({ rate, peak, divide, final, shape }) => {
     const along = (from: number, to: number, done: number): number =>
-      shape === 'linear' ? between01(from, to, done) : to + ((from - to) / 2) * (1 + Math.cos(Math.PI * done));
+      shape === 'linear' ? onLine(from, to, done) : to + ((from - to) / 2) * (1 + Math.cos(Math.PI * done));
     return {
       at: ({ step, stepsPerEpoch, epochs }) => {
         const all = stepsPerEpoch * epochs;
@@ -202,7 +201,8 @@ export const oneCycle = defineSchedule({
   },
 });
 
-const between01 = (from: number, to: number, done: number): number => from + (to - from) * done;
+/** On the straight line from one rate to another. */
+const onLine = (from: number, to: number, done: number): number => from + (to - from) * done;
 
 /** A schedule for a fraction of the epochs. */
 export const scaledSchedule = (schedule: Schedule, factor: number): Schedule => schedule.scaled?.(factor) ?? schedule;
