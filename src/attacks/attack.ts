@@ -6,6 +6,7 @@ import type { Context, Doing } from '../train/context.js';
 import type { FitResult } from '../train/fit.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Access, Victim } from '../train/oracle.js';
+import type { Recipe } from '../train/recipe.js';
 import type { PoolContext } from '../train/synthesis.js';
 
 /**
@@ -102,8 +103,11 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly synthesises?: true;
   /** It makes its images before any student learns, and of the victim alone. */
   readonly pool?: PoolMaker;
-  /** Why it cannot be tried on a victim's net, or with a student's, which is said before anything is trained. */
-  readonly refuses?: (victim: Network, student: Network) => string | undefined;
+  /**
+   * Why it cannot be tried on a victim's net, with a student's, or by the student's recipe, which is said before anything is
+   * trained.
+   */
+  readonly refuses?: (victim: Network, student: Network, recipe: Recipe) => string | undefined;
   /** Answers that it may ask of a black box in all; default: the experiment's. The theft ends with the last of them. */
   readonly budget?: number;
   /** The same with a fraction of its own iterations; absent where it has none but the student's. */

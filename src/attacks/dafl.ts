@@ -1,5 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
-import { standardNormal } from '../public/ops.js';
+import type * as tf from '@tensorflow/tfjs';
 import {
   atLeast,
   defaultsOf,
@@ -8,32 +7,21 @@ import {
   optional,
   type Parsed,
   positive,
-  type Variables,
   wholeAtLeast,
   wholeBetween,
 } from '../public/plugin.js';
 import {
   activationLoss,
   evenChannels,
-  generator,
+  type Generating,
   informationEntropy,
   oneHotLoss,
   type Synthesiser,
+  trainedGenerator,
   trainJointly,
-  zeroSchedule,
 } from '../public/synthesis.js';
-import {
-  adam,
-  anyOptimizer,
-  anySchedule,
-  constant,
-  multiStep,
-  type OptimizerState,
-  scaledSchedule,
-  sgd,
-  valueAndGradient,
-  withRecipe,
-} from '../public/train.js';
+import { adam, anyOptimizer, anySchedule, constant, multiStep, sgd, withRecipe } from '../public/train.js';
+import { scaledJoint, sidesOf4 } from './joint.js';
 
 /** How the generator is made and what it learns. Defaults are MNIST's in the paper. */
 const generation = {
@@ -85,9 +73,6 @@ const presets = {
   mnistSmall: { ...mnist, batch: 128, epochs: 10, width: 32, optimizer: adam(), schedule: constant(2e-3) },
 } as const;
 
-/** A generator and what Adam remembers of it. */
-type Generating = { readonly variables: Variables; readonly slots: OptimizerState };
-
 /**
  * Data-free learning of student networks (Chen et al., DAFL, ICCV 2019): a generator learns to make images that the
  * victim is sure of, that excite its features, and that are of all classes alike, oh·CE(T(x), argmax T(x)) −
@@ -112,24 +97,12 @@ export const dafl = defineAttack({
   },
   presets,
   cosmetic: ['pictureEvery'],
-  scaled: ({ epochs, stepsPerEpoch, schedule, pictureEvery }, factor) => {
-    const steps = Math.max(1, Math.round(factor * epochs * stepsPerEpoch));
-    const fewer = Math.max(1, Math.round(factor * epochs));
-    return {
-      epochs: fewer,
-      stepsPerEpoch: Math.max(1, Math.round(steps / fewer)),
-      schedule: schedule && scaledSchedule(schedule, factor),
-      pictureEvery: pictureEvery && Math.max(1, Math.round(factor * pictureEvery)),
-    };
-  },
+  scaled: scaledJoint,
   needs: 'weights',
   data: { kind: 'none' },
   make: ({ epochs, stepsPerEpoch, keep, optimizer, schedule, pictureEvery, ...settings }) => ({
     synthesises: true,
-    refuses: ({ input: { height, width } }) =>
-      height % 4 === 0 && width % 4 === 0
-        ? undefined
-        : `its generator makes images of sides divisible by 4, not of ${height}×${width}`,
+    refuses: sidesOf4,
     steal: (victim, learner, context) =>
       trainJointly(
         generating(settings),
@@ -150,42 +123,23 @@ export const generating = ({
   oneHot,
   activation,
   entropy,
-}: Generation): Synthesiser<Generating, 'weights'> => {
-  const optimizer = adam();
-  const plugin = generator({ latent, width });
-  return {
+}: Generation): Synthesiser<Generating, 'weights'> =>
+  trainedGenerator({
     batch,
-    phases: [{ iterations: 1, schedule: zeroSchedule }],
-    init: (key, { input }) => {
-      const variables = plugin.build(input).init(key);
-      return { variables, slots: optimizer.init(variables.params) };
-    },
-    images: ({ input }, { variables }, seed) =>
-      plugin.build(input).apply(variables, standardNormal([batch, latent], seed) as tf.Tensor2D, { mode: 'train' })
-        .images,
-    step: ({ input }, _, { victim, state: { variables, slots }, seed }) => {
-      const net = plugin.build(input);
-      const z = standardNormal([batch, latent], seed) as tf.Tensor2D;
-      const { loss, gradients, aux } = valueAndGradient((params) => {
-        const { images, stats } = net.apply({ params, stats: variables.stats }, z, { mode: 'train' });
-        const { logits, features } = victim.apply(images);
-        const terms = {
-          oneHot: oneHotLoss(logits),
-          activation: activationLoss(features),
-          entropy: informationEntropy(logits),
-        };
-        const total = terms.oneHot
-          .mul<tf.Scalar>(oneHot)
-          .add<tf.Scalar>(terms.activation.mul(activation))
-          .add<tf.Scalar>(terms.entropy.mul(entropy));
-        return { loss: total, aux: { images, logits, stats, terms } };
-      }, variables.params);
-      const updated = optimizer.update(gradients, slots, variables.params, tf.scalar(generatorRate));
-      return {
-        state: { variables: { params: updated.params, stats: aux.stats }, slots: updated.state },
-        shown: { images: aux.images, teacher: aux.logits },
-        metrics: { loss, ...aux.terms },
+    generator: { latent, width },
+    optimizer: adam(),
+    schedule: constant(generatorRate),
+    loss: (_, { victim, images }) => {
+      const { logits, features } = victim.apply(images);
+      const terms = {
+        oneHot: oneHotLoss(logits),
+        activation: activationLoss(features),
+        entropy: informationEntropy(logits),
       };
+      const loss = terms.oneHot
+        .mul<tf.Scalar>(oneHot)
+        .add<tf.Scalar>(terms.activation.mul(activation))
+        .add<tf.Scalar>(terms.entropy.mul(entropy));
+      return { loss, metrics: { loss, ...terms }, teacher: logits };
     },
-  };
-};
+  });

@@ -12,8 +12,8 @@ type Body<Need extends Access, Data extends Ownership> = Omit<
 interface AttackSpec<Need extends Access, Data extends Ownership, Of extends Options, Presets, Alone extends keyof Of>
   extends PluginSpec<Of, Presets, Alone, Body<Need, Data>> {
   // Beside `make` and not of it, so that the types of the victim and the data are known within.
-  /** The least access it works with. */
-  readonly needs: Need;
+  /** The least access it works with; a function of the options where it depends on them. */
+  readonly needs: Need | ((options: Parsed<Of>) => Need);
   /** What the attacker owns; a function of the options where it depends on them. */
   readonly data: Data | ((options: Parsed<Of>) => Data);
 }
@@ -52,7 +52,7 @@ export const defineAttack = <
     spec,
     (identity, body, options): Attack<Need, Data> => ({
       ...identity,
-      needs,
+      needs: typeof needs === 'function' ? needs(options) : needs,
       data: typeof data === 'function' ? data(options) : data,
       ...body,
     }),

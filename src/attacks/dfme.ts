@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { anotherSeed, standardNormal } from '../public/ops.js';
+import { anotherSeed } from '../public/ops.js';
 import {
   atLeast,
   choice,
@@ -8,7 +8,6 @@ import {
   optional,
   positive,
   share,
-  type Variables,
   v,
   wholeAtLeast,
   wholeBetween,
@@ -16,13 +15,15 @@ import {
 import {
   absolute,
   evenChannels,
-  generator,
+  type GeneratedImages,
+  type Generating,
   generatorPresets,
+  pixelsOfTanh,
   type StudentLoss,
   type SynthesisContext,
   type Synthesiser,
+  trainedGenerator,
   trainJointly,
-  zeroSchedule,
 } from '../public/synthesis.js';
 import {
   adam,
@@ -30,28 +31,28 @@ import {
   anySchedule,
   detach,
   distillationKl,
+  type Estimated,
   forwardDifferences,
   multiStep,
   normalisePixels,
-  type OptimizerState,
+  recoveredLogits,
   scaledSchedule,
   sgd,
-  valueAndGradient,
   withRecipe,
 } from '../public/train.js';
-
-/** The generator, what Adam remembers of it, and how many steps it took. */
-type Generating = { readonly variables: Variables; readonly slots: OptimizerState; readonly step: tf.Scalar };
+import { sidesOf4 } from './joint.js';
 
 /** What part of itself a rate falls to. */
 const gamma = 0.3;
+
+const fractions = (falls: readonly number[]) => falls.map((fraction) => ({ fraction }));
 
 /**
  * The student's training, whose rate falls after these shares of the epochs; and the generator's, which falls with it.
  */
 const falling = (...falls: readonly number[]) => ({
   optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
-  schedule: multiStep({ rate: 0.1, milestones: falls.map((fraction) => ({ fraction })), gamma }),
+  schedule: multiStep({ rate: 0.1, milestones: fractions(falls), gamma }),
   generatorFalls: falls,
 });
 
@@ -113,20 +114,16 @@ export const dfme = defineAttack({
   }),
   needs: 'probabilities',
   data: { kind: 'none' },
-  make: ({ optimizer, schedule, keep, pictureEvery, studentSteps, generatorSteps, generatorFalls, ...options }) => {
+  make: ({ optimizer, schedule, keep, pictureEvery, studentSteps, generatorSteps, ...options }) => {
     const { stepsPerEpoch } = options;
     return {
       synthesises: true,
-      refuses: ({ input: { height, width } }) =>
-        height % 4 === 0 && width % 4 === 0
-          ? undefined
-          : `its generator makes images of sides divisible by 4, not of ${height}×${width}`,
+      refuses: sidesOf4,
       steal: (victim, learner, context) => {
         const queries = queriesOf({ ...options, generatorSteps, studentSteps });
-        const epochs = options.epochs ?? epochsWithin(victim.budget, queries * stepsPerEpoch);
-        const falls = generatorFalls.map((fall) => firstAfter(fall, epochs) * stepsPerEpoch * generatorSteps);
+        const epochs = options.epochs ?? epochsWithin(victim.budget, queries * stepsPerEpoch, 224);
         return trainJointly(
-          disagreeing({ ...options, falls }),
+          disagreeing(options),
           {
             epochs,
             stepsPerEpoch,
@@ -154,23 +151,9 @@ export const queriesOf = ({
 }: Readonly<Record<'batch' | 'directions' | 'generatorSteps' | 'studentSteps', number>>): number =>
   batch * (generatorSteps * (directions + 1) + studentSteps);
 
-/** Epochs of so many queries that a budget begins; 224 without one. */
-export const epochsWithin = (budget: number | undefined, queriesPerEpoch: number): number =>
-  budget === undefined ? 224 : Math.ceil(budget / queriesPerEpoch);
-
-/** The first of so many epochs, from 0, that a share of them has gone before: as a schedule's milestones count. */
-const firstAfter = (gone: number, epochs: number): number => Math.ceil(Math.round(gone * epochs * 1e9) / 1e9);
-
-/**
- * ln p − mean ln p of log-probabilities [batch, classes]: the logits but for their mean, exactly. What is told to be 0
- * counts as 10⁻⁷, or as the least that is told of the image where that is less.
- */
-export const recoveredLogits = (logProbabilities: tf.Tensor2D): tf.Tensor2D => {
-  const isZero = tf.equal(logProbabilities, Number.NEGATIVE_INFINITY);
-  const least = tf.min(tf.where(isZero, tf.zerosLike(logProbabilities), logProbabilities), 1, true);
-  const told = tf.where(isZero, tf.minimum(least, Math.log(1e-7)), logProbabilities);
-  return tf.sub<tf.Tensor2D>(told, tf.mean(told, 1, true));
-};
+/** Epochs of so many queries that a budget begins; `otherwise` without one. */
+export const epochsWithin = (budget: number | undefined, queriesPerEpoch: number, otherwise: number): number =>
+  budget === undefined ? otherwise : Math.ceil(budget / queriesPerEpoch);
 
 type Compared = Pick<Parameters<StudentLoss>[0], 'logits' | 'teacher'>;
 
@@ -197,9 +180,34 @@ export const agreement = (kind: 'l1' | 'kl', student: tf.Tensor2D, logProbabilit
 const directionSeeds = 500_000;
 
 /**
- * DFME's synthesiser: a generator of images on which victim and student disagree. `falls`: the steps at which its rate
- * falls.
+ * How far student and victim agree on the images of a tanh, per image, and the gradient of that with respect to what the tanh is of:
+ * estimated, since no gradient flows through the victim.
  */
+export const throughVictim = (
+  about: SynthesisContext<'probabilities'>,
+  { victim, students: [student], preTanh, seed }: GeneratedImages<'probabilities'>,
+  {
+    kind,
+    mode,
+    ...differences
+  }: {
+    readonly kind: 'l1' | 'kl';
+    /** How the student's batch norms normalise. */
+    readonly mode: 'train' | 'eval';
+    readonly directions: number;
+    readonly epsilon: number;
+  },
+): Estimated<tf.Tensor4D> => {
+  const agreementAt = (preTanh: tf.Tensor4D) => {
+    const pixels = pixelsOfTanh(tf.tanh(preTanh));
+    const { logits } = about.student.apply(student, normalisePixels(pixels, about.normalisation), { mode });
+    const answers = victim.logProbabilities(pixels);
+    return { value: agreement(kind, logits, answers), answers };
+  };
+  return forwardDifferences(agreementAt, detach(preTanh), { ...differences, seed: anotherSeed(seed, directionSeeds) });
+};
+
+/** DFME's synthesiser: a generator of images on which victim and student disagree. */
 export const disagreeing = ({
   batch,
   latent,
@@ -208,7 +216,7 @@ export const disagreeing = ({
   epsilon,
   loss: kind,
   generatorRate,
-  falls,
+  generatorFalls,
 }: {
   readonly batch: number;
   readonly latent: number;
@@ -217,58 +225,20 @@ export const disagreeing = ({
   readonly epsilon: number;
   readonly loss: 'l1' | 'kl';
   readonly generatorRate: number;
-  readonly falls: readonly number[];
-}): Synthesiser<Generating, 'probabilities'> => {
-  const optimizer = adam();
-  const plugin = generator({ ...generatorPresets.dfme, latent, width });
-  /** Pixels of what the generator gives before its tanh. */
-  const pixelsOf = (preTanh: tf.Tensor4D): tf.Tensor4D => tf.div(tf.add(tf.tanh(preTanh), 1), 2);
-  const preTanhOf = ({ input }: SynthesisContext, variables: Variables, seed: tf.Tensor1D) => {
-    const z = standardNormal([batch, latent], seed) as tf.Tensor2D;
-    const { activations, stats } = plugin.build(input).apply(variables, z, { mode: 'train', activations: ['preTanh'] });
-    return { preTanh: activations?.preTanh as tf.Tensor4D, stats };
-  };
-  const rateAt = (step: tf.Scalar): tf.Scalar =>
-    falls.reduce<tf.Scalar>(
-      (rate, fall) => tf.mul(rate, tf.where(tf.greaterEqual(step, fall), gamma, 1)),
-      tf.scalar(generatorRate),
-    );
-  return {
+  readonly generatorFalls: readonly number[];
+}): Synthesiser<Generating, 'probabilities'> =>
+  trainedGenerator({
     batch,
-    phases: [{ iterations: 1, schedule: zeroSchedule }],
-    init: (key, { input }) => {
-      const variables = plugin.build(input).init(key);
-      return { variables, slots: optimizer.init(variables.params), step: tf.scalar(0) };
-    },
-    images: (about, { variables }, seed) =>
-      normalisePixels(pixelsOf(preTanhOf(about, variables, seed).preTanh), about.normalisation),
-    step: (about, _, { victim, students: [student], state: { variables, slots, step }, seed }) => {
-      const agreementAt = (preTanh: tf.Tensor4D) => {
-        const pixels = pixelsOf(preTanh);
-        const images = normalisePixels(pixels, about.normalisation);
-        const { logits } = about.student.apply(student, images, { mode: 'eval' });
-        const answers = victim.logProbabilities(pixels);
-        return { value: agreement(kind, logits, answers), answers };
-      };
-      const { gradients, aux } = valueAndGradient((params) => {
-        const { preTanh, stats } = preTanhOf(about, { params, stats: variables.stats }, seed);
-        const apart = anotherSeed(seed, directionSeeds);
-        const found = forwardDifferences(agreementAt, detach(preTanh), { directions, epsilon, seed: apart });
-        // As released: over K · B more for l1, which Adam does not see.
-        const scale = kind === 'l1' ? 1 / (about.classes * batch) : 1;
-        const surrogate = tf.sum(tf.mul(preTanh, detach(tf.mul(found.gradient, scale)))) as tf.Scalar;
-        const disagreement = tf.neg(tf.mean<tf.Scalar>(found.value));
-        return { loss: surrogate, aux: { stats, disagreement, unchanged: found.unchanged } };
-      }, variables.params);
-      const updated = optimizer.update(gradients, slots, variables.params, rateAt(step));
+    generator: { ...generatorPresets.dfme, latent, width },
+    optimizer: adam(),
+    schedule: multiStep({ rate: generatorRate, milestones: fractions(generatorFalls), gamma }),
+    loss: (about, given) => {
+      const found = throughVictim(about, given, { kind, mode: 'eval', directions, epsilon });
+      // As released: over K · B more for l1, which Adam does not see.
+      const scale = kind === 'l1' ? 1 / (about.classes * batch) : 1;
       return {
-        state: {
-          variables: { params: updated.params, stats: aux.stats },
-          slots: updated.state,
-          step: tf.add<tf.Scalar>(step, 1),
-        },
-        metrics: { disagreement: aux.disagreement, zeroDifferences: aux.unchanged },
+        loss: tf.sum<tf.Scalar>(tf.mul(given.preTanh, detach(tf.mul(found.gradient, scale)))),
+        metrics: { disagreement: tf.neg(tf.mean<tf.Scalar>(found.value)), zeroDifferences: found.unchanged },
       };
     },
-  };
-};
+  });

@@ -9,7 +9,8 @@ import {
   required,
   share,
 } from '../public/plugin.js';
-import { classifier, distillation } from '../public/train.js';
+import { distillation } from '../public/train.js';
+import { distilBy } from './distil.js';
 import { type Part, partOf, partOptions, scratch } from './scratch.js';
 
 const cifar10 = { temperature: 4, alpha: 0.9 } as const;
@@ -64,22 +65,9 @@ export const partialKd = defineAttack({
 });
 
 const distil = (
-  { temperature, alpha }: { readonly temperature: number; readonly alpha: number },
+  settings: { readonly temperature: number; readonly alpha: number },
   part: Partial<Part>,
 ): Pick<Attack<'probabilities', Labelled>, 'baseline' | 'steal'> => ({
   baseline: scratch(part),
-  steal: (victim, learner, { fit, data, fullStepsPerEpoch }) =>
-    fit(
-      'student',
-      classifier({
-        learner,
-        data: data.train,
-        validation: data.validation,
-        stepsPerEpoch: part.steps === 'same' ? fullStepsPerEpoch : undefined,
-        victim,
-        target: ({ victim, pixels }) => ({ teacher: victim.logProbabilities(pixels) }),
-        loss: ({ logits, target: { teacher }, batch: { labels } }) =>
-          distillation({ logits, teacher, labels, temperature, alpha }),
-      }),
-    ),
+  ...distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, ...settings }), part),
 });

@@ -506,6 +506,18 @@ export const upsampledConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D): tf.Tensor4
   return y as tf.Tensor4D;
 };
 
+/**
+ * PyTorch's `conv_transpose2d` of kernel 4, stride 2 and padding 1: x [n, h, w, in] and filter [4, 4, out, in] to [n, 2 h, 2 w,
+ * out].
+ */
+export const transposedConv2d = (x: tf.Tensor4D, filter: tf.Tensor4D): tf.Tensor4D => {
+  const [n, h, w] = x.shape;
+  const output: [number, number, number, number] = [n, 2 * h, 2 * w, filter.shape[2]];
+  return isNative()
+    ? (native.conv2dTransposed({ x, filter }, { output, filter: filter.shape })[0] as tf.Tensor4D)
+    : tf.conv2dTranspose(x, filter, output, 2, 'same');
+};
+
 /** The first half of the channels and the second: [n, h, w, 2 c] to two [n, h, w, c]. */
 export const halves = (x: tf.Tensor4D): [tf.Tensor4D, tf.Tensor4D] =>
   tf.split<tf.Tensor4D>(x, 2, 3) as [tf.Tensor4D, tf.Tensor4D];

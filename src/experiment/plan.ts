@@ -247,7 +247,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     fits(`students: ${label}`, learner);
     for (const { label: attacker, attack } of of.attacks) {
       const nets = [netOf(of.teacher.network), netOf(learner.network)] as const;
-      const why = own(attacker, () => attack.refuses?.(...nets));
+      const why = own(attacker, () => attack.refuses?.(...nets, learner.recipe));
       if (why !== undefined)
         refuse(
           why,

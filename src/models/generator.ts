@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import * as v from 'valibot';
 import { checked, choice, numeric, positive, wholeAtLeast, yesOrNo } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
-import type { Key } from '../core/random.js';
+import { type Key, normals } from '../core/random.js';
 import {
   batchNorm,
   conv,
@@ -11,13 +11,15 @@ import {
   type Layer,
   leakyRelu,
   marked,
+  relu,
   sequential,
   sigmoid,
   tanh,
+  transposedConv,
   unflatten,
   upsampledConv,
 } from './layers.js';
-import type { ApplyOptions, ImageShape, Named, Shape, VariableSpec, Variables } from './network.js';
+import type { ApplyOptions, ImageShape, Initial, Named, Shape, VariableSpec, Variables } from './network.js';
 
 /** Makes images of one shape from vectors: `init` and `apply` are pure. */
 export interface Generator {
@@ -63,11 +65,13 @@ export interface GeneratorOptions {
   /** Channels of the first half, even; of the second half there are half as many. Default 128, as in both papers. */
   readonly width?: number;
   /**
-   * How images end: tanh and then a batch norm without weights of its own (`batchNorm`, DAFL's and the default), so
-   * that they are normalised like photographs; that batch norm and then tanh (`tanh`, DFME's), so that they fill (−1,
-   * 1); or a sigmoid alone (`sigmoid`, Fast-Datafree's), so that they are pixels.
+   * How images end: tanh and then a batch norm (`batchNorm`, DAFL's and the default), so that they are normalised like
+   * photographs; a batch norm and then tanh (`tanh`, DFME's), so that they fill (−1, 1); a batch norm alone (`bare`, ZSKT's),
+   * normalised as well; or a sigmoid alone (`sigmoid`, Fast-Datafree's), so that they are pixels.
    */
-  readonly output?: 'batchNorm' | 'tanh' | 'sigmoid';
+  readonly output?: 'batchNorm' | 'tanh' | 'bare' | 'sigmoid';
+  /** Whether the last batch norm has weights of its own; default false. */
+  readonly affine?: boolean;
   /** Whether the first two convolutions, which batch norms follow, have a bias; default true. */
   readonly bias?: boolean;
   /**
@@ -78,23 +82,28 @@ export interface GeneratorOptions {
 }
 
 /**
- * Settings of released generators: DFME's (Truong et al., CVPR 2021; `GeneratorA` of its code's `network/gan.py`), and
- * that of Fast-Datafree and CMI (zju-vipa/Fast-Datafree; `Generator`), of 2,328,899 parameters for 32×32×3.
+ * Settings of released generators: DFME's (Truong et al., CVPR 2021; `GeneratorA` of its code's `network/gan.py`); that of
+ * Fast-Datafree and CMI (zju-vipa/Fast-Datafree; `Generator`), of 2,328,899 parameters for 32×32×3; DFAD's, which is DFME's with
+ * tanh and batch norm the other way round; and those of ZSKT and MAZE, of 1,051,145.
  */
 export const generatorPresets = {
   dfme: { latent: 256, output: 'tanh', epsilon: 1e-5 },
   fast: { latent: 256, output: 'sigmoid', epsilon: 1e-5, bias: false },
+  dfad: { latent: 256, output: 'batchNorm', epsilon: 1e-5 },
+  zskt: { latent: 100, output: 'bare', affine: true, epsilon: 1e-5 },
+  maze: { latent: 100, output: 'tanh', affine: true, epsilon: 1e-5 },
 } as const satisfies Readonly<Record<string, GeneratorOptions>>;
 
 /** What comes after the last convolution, by PyTorch's names in the released codes. */
 const endings = {
-  batchNorm: sequential(marked('preTanh'), tanh, batchNorm('conv_blocks2.5', { affine: false })),
-  tanh: sequential(batchNorm('conv_blocks2.4', { affine: false }), marked('preTanh'), tanh),
-  sigmoid,
-} as const;
+  batchNorm: (affine) => sequential(marked('preTanh'), tanh, batchNorm('conv_blocks2.5', { affine })),
+  tanh: (affine) => sequential(batchNorm('conv_blocks2.4', { affine }), marked('preTanh'), tanh),
+  bare: (affine) => batchNorm('conv_blocks2.4', { affine }),
+  sigmoid: () => sigmoid,
+} as const satisfies Record<Required<GeneratorOptions>['output'], (affine: boolean) => Layer>;
 
 const layers = (
-  { width, output, epsilon, bias }: Required<GeneratorOptions>,
+  { width, output, affine, epsilon, bias }: Required<GeneratorOptions>,
   { height, width: across, channels }: ImageShape,
 ): Layer =>
   sequential(
@@ -108,7 +117,7 @@ const layers = (
     batchNorm('conv_blocks2.1', { epsilon }),
     leakyRelu(0.2),
     conv('conv_blocks2.3', channels, { kernel: 3, padding: 1, bias: true }),
-    endings[output],
+    endings[output](affine),
   );
 
 /** What a generator's width must be. */
@@ -132,16 +141,18 @@ export const generator = ({
   latent,
   width = 128,
   output = 'batchNorm',
+  affine = false,
   epsilon = 0.8,
   bias = true,
 }: GeneratorOptions): GeneratorPlugin => {
-  const options = { latent, width, output, epsilon, bias };
+  const options = { latent, width, output, affine, epsilon, bias };
   checked(
     'generator',
     {
       latent: wholeAtLeast(1),
       width: evenChannels,
-      output: choice('batchNorm', 'tanh', 'sigmoid'),
+      output: choice('batchNorm', 'tanh', 'bare', 'sigmoid'),
+      affine: yesOrNo,
       epsilon: positive,
       bias: yesOrNo,
     },
@@ -171,6 +182,55 @@ export const generator = ({
     },
   };
 };
+
+/**
+ * DCGAN's generator (Radford et al., 2016; of val-iisc/Hard-Label-Model-Stealing d2e3010): a dense layer makes a small image, which
+ * transposed convolutions double, each to half the channels, and a 1×1 convolution brings to tanh. No biases, weights
+ * from N(0, 0.02). 3,573,824 parameters for 100 numbers, a width of 512 and 32×32×3 images.
+ *
+ * @throws FailureError of kind `experiment`: from `build` where a side of the images is not divisible by 4
+ */
+export const dcgan = ({ latent, width }: { readonly latent: number; readonly width: number }): GeneratorPlugin => ({
+  name: 'dcgan',
+  params: { latent, width },
+  source: import.meta.url,
+  build: (image) => {
+    checkSides(image);
+    const { height, width: across, channels } = image;
+    const doublings = height % 8 === 0 && across % 8 === 0 ? 3 : 2;
+    const [rows, columns] = [height / 2 ** doublings, across / 2 ** doublings];
+    const initial: Initial = (key, size) => normals(key, size).map((value) => 0.02 * value);
+    const doubled = Array.from({ length: doublings }, (_, i) => [
+      transposedConv(`${i + 1}`, width / 2 ** (i + 1), { initial }),
+      batchNorm(`bn${i + 1}`),
+      relu,
+    ]);
+    const { variables, activations, init, run } = fitLayers(
+      sequential(
+        dense('0', rows * columns * width, { bias: false, initial }),
+        unflatten(rows, columns, width),
+        batchNorm('bn0'),
+        relu,
+        ...doubled.flat(),
+        conv('last', channels, { kernel: 1, initial }),
+        marked('preTanh'),
+        tanh,
+      ),
+      { where: 'dcgan', input: { kind: 'vector', size: latent } },
+    );
+    return {
+      latent,
+      image,
+      variables,
+      activations,
+      init,
+      apply: (values, z, asked) => {
+        const { y, ...others } = run(values, z, asked);
+        return { images: y as tf.Tensor4D, ...others };
+      },
+    };
+  },
+});
 
 const checkSides = ({ height, width, channels }: ImageShape): void => {
   if (height % 4 === 0 && width % 4 === 0) return;

@@ -322,6 +322,31 @@ export const upsampledConv =
       input: upsample(site).output,
     });
 
+/** PyTorch's `ConvTranspose2d` of kernel 4, stride 2 and padding 1, which doubles the sides. */
+export const transposedConv =
+  (name: string, out: number, { bias = false, initial }: Pick<ConvLayer, 'bias'> & { initial?: Initial } = {}): Layer =>
+  (site) => {
+    const { height, width, channels } = imageAt(site, name);
+    const [weight, offset] = [`${site.prefix}${name}.weight`, `${site.prefix}${name}.bias`];
+    // As PyTorch counts it: of what one input channel sees.
+    const drawn = kaimingUniform(16 * out);
+    return {
+      output: { kind: 'image', height: 2 * height, width: 2 * width, channels: out },
+      variables: [
+        // A convolution's filter from what comes out to what goes in, whose gradient this layer is.
+        { name: weight, shape: [4, 4, out, channels], kind: 'param', layout: 'conv', initial: initial ?? drawn },
+        ...(bias ? [{ name: offset, shape: [out], kind: 'param', layout: 'plain', initial: drawn } as const] : []),
+      ],
+      run: (x, { variables }) => {
+        const y = ops.transposedConv2d(x as tf.Tensor4D, variables[weight] as tf.Tensor4D);
+        if (!bias) return y;
+        const moved = ops.biasAdd(y, variables[offset] as tf.Tensor1D);
+        y.dispose();
+        return moved;
+      },
+    };
+  };
+
 /** How a batch norm is laid out. */
 export interface BatchNormLayer {
   /** Added to the variance; default 1e-5, PyTorch's. */
@@ -469,8 +494,8 @@ export const batchNorm =
 
 /** How a dense layer is laid out. */
 export interface DenseLayer {
-  /** `kaiming-normal`: weights from N(0, √(2 / in)), biases of 0. */
-  readonly initial?: 'pytorch' | 'kaiming-normal';
+  /** `kaiming-normal`: weights from N(0, √(2 / in)), biases of 0. Of one's own: the weights, and biases of 0. */
+  readonly initial?: 'pytorch' | 'kaiming-normal' | Initial;
   /** Default true. */
   readonly bias?: boolean;
 }
@@ -486,7 +511,10 @@ export const dense =
     const start =
       initial === 'pytorch'
         ? { weight: kaimingUniform(size), bias: kaimingUniform(size) }
-        : { weight: normal(Math.sqrt(2 / size)), bias: constant(0) };
+        : {
+            weight: initial === 'kaiming-normal' ? normal(Math.sqrt(2 / size)) : initial,
+            bias: constant(0),
+          };
     const weights: Variable = {
       name: weight,
       shape: [size, out],

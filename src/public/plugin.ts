@@ -61,6 +61,7 @@ export type {
   NetworkPlugin,
   Output,
   Shape,
+  VariableSpec,
   Variables,
 } from '../models/network.js';
 export { type Interview, interview } from '../train/ask.js';

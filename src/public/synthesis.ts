@@ -1,6 +1,7 @@
 /** Stealing without data: synthesisers, generators, and the losses that images are made by. `undistill/synthesis`. */
 
 export {
+  dcgan,
   evenChannels,
   type Generated,
   type Generator,
@@ -33,15 +34,25 @@ export {
   type SynthesisOutputs,
   scheduleSlice,
   trainJointly,
-  zeroSchedule,
 } from '../train/synthesis.js';
 export {
   absolute,
   activationLoss,
   batchNormDistance,
+  euclideanNorm,
   imageNorm,
+  imbalance,
   informationEntropy,
   jensenShannon,
   oneHotLoss,
+  rowNorms,
   totalVariation,
+  unitRows,
 } from '../train/synthesis-losses.js';
+export {
+  type GeneratedImages,
+  type Generating,
+  type GeneratorTraining,
+  pixelsOfTanh,
+  trainedGenerator,
+} from '../train/trained-generator.js';

@@ -4,6 +4,7 @@ export { clone, dispose, type Tree } from '../core/tree.js';
 export { batchesPerEpoch } from '../data/batches.js';
 export type { Runner, Step, StepInputs } from '../engine/step.js';
 export { type Head, withHeads, withoutHeads } from '../models/heads.js';
+export { adaptivePool, attentionDistance, attentionMap } from '../train/attention.js';
 export {
   type BuiltLearner,
   type ClassifierSpec,
@@ -33,6 +34,7 @@ export {
   type StoredAnswers,
   toPixels,
   type UnlabelledBatch,
+  unpacked,
   withAnswers,
 } from '../train/images.js';
 export {
@@ -42,6 +44,7 @@ export {
   distillationKl,
   klDivergence,
   nasty as nastyLoss,
+  recoveredLogits,
   soften,
   type Terms,
 } from '../train/losses.js';

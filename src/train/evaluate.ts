@@ -5,7 +5,7 @@ import { runner } from '../engine/runner.js';
 import type { Run, Step } from '../engine/step.js';
 import type { Network, Variables } from '../models/network.js';
 import { accuracy } from './accuracy.js';
-import { bytesOf, type ImageSet, normalise, type RawBatch, unpacked } from './images.js';
+import { bytesOf, type ImageSet, normalise, type RawBatch, type UnlabelledBatch, unpacked } from './images.js';
 
 /** Images at a time, at most. */
 const together = 500;
@@ -21,7 +21,7 @@ const evenly = (indices: Int32Array): { readonly batchSize: number; readonly ind
 };
 
 type Answers = { readonly logits: tf.Tensor2D };
-type Evaluated = Pick<ImageSet, 'examples' | 'indices' | 'shape' | 'normalisation'>;
+type Evaluated = Pick<ImageSet | ImageSet<UnlabelledBatch>, 'examples' | 'indices' | 'shape' | 'normalisation'>;
 
 /** One batch through the network that a state holds, in evaluation mode; the state stays as it is. */
 export const evaluationStep =
@@ -66,7 +66,9 @@ const meanOverViews = (images: tf.Tensor4D, logitsOf: (images: tf.Tensor4D) => t
 /** Logits of every image of a set, in order, by an evaluation step: [images · classes]. */
 const logitsBy = (run: Run<RawBatch, Answers>, network: Network, set: Evaluated): Float32Array => {
   const { indices, batchSize } = evenly(set.indices);
-  const batches = evaluationBatches(set.examples, set.shape, { batchSize, indices });
+  // Nobody looks at the labels of batches, which are zeros where there are none.
+  const all = { labels: new Uint8Array(set.examples.count), ...set.examples };
+  const batches = evaluationBatches(all, set.shape, { batchSize, indices });
   const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([0, 0], 'int32') };
   const logits = new Float32Array(indices.length * network.classes);
   let filled = 0;

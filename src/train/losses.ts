@@ -141,6 +141,17 @@ export const nasty = ({
   return weighted({ kl, crossEntropy: ce }, { kl: -omega * temperature ** 2, crossEntropy: 1 });
 };
 
+/**
+ * ln p − mean ln p of log-probabilities [batch, classes]: the logits but for their mean, exactly. What is told to be 0
+ * counts as 10⁻⁷, or as the least that is told of the image where that is less.
+ */
+export const recoveredLogits = (logProbabilities: tf.Tensor2D): tf.Tensor2D => {
+  const isZero = tf.equal(logProbabilities, Number.NEGATIVE_INFINITY);
+  const least = tf.min(tf.where(isZero, tf.zerosLike(logProbabilities), logProbabilities), 1, true);
+  const told = tf.where(isZero, tf.minimum(least, Math.log(1e-7)), logProbabilities);
+  return tf.sub<tf.Tensor2D>(told, tf.mean(told, 1, true));
+};
+
 /** The same numbers with no gradient behind them. */
 export const detach = <T extends tf.Tensor>(tensor: T): T => cut(tensor) as T;
 

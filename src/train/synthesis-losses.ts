@@ -122,11 +122,20 @@ export const activationLoss = (features: tf.Tensor2D): tf.Scalar => tf.neg(tf.me
  *
  * @param logits [B, K]
  */
-export const informationEntropy = (logits: tf.Tensor2D): tf.Scalar => {
+export const informationEntropy = (logits: tf.Tensor2D): tf.Scalar => tf.div(imbalance(logits), Math.LN10);
+
+/**
+ * Σ_k p̄_k ln p̄_k of the mean answer p̄ to a batch, from −ln K (all classes alike) to 0, in nats: what DFQ and DFMS call
+ * balance and diversity.
+ *
+ * @param logits [B, K]
+ * @param floor added to p̄ in the logarithm alone; default none
+ */
+export const imbalance = (logits: tf.Tensor2D, floor = 0): tf.Scalar => {
   const mean = tf.mean(tf.exp(logSoftmax(logits)), 0);
   // 0 · log 0 is 0, and so is its gradient once it reaches probabilities that are 0.
-  const logarithm = tf.log(tf.maximum(mean, smallestNormal));
-  return tf.div(tf.sum(tf.mul(mean, logarithm)), Math.LN10);
+  const logarithm = tf.log(floor === 0 ? tf.maximum(mean, smallestNormal) : tf.add(mean, floor));
+  return tf.sum(tf.mul(mean, logarithm));
 };
 
 /** Of float32: below it TensorFlow may take numbers for 0. */
@@ -134,8 +143,8 @@ const smallestNormal = 2 ** -126;
 
 const total = (scalars: readonly tf.Scalar[]): tf.Scalar => scalars.reduce((sum, each) => tf.add(sum, each));
 
-/** The Euclidean norm of each row: [n, m] -> [n]. */
-const rowNorms = tf.customGrad((...args) => {
+/** The Euclidean norm of each row, whose gradient at 0 is 0: [n, m] -> [n]. */
+export const rowNorms = tf.customGrad((...args) => {
   const [x, save] = args as unknown as [tf.Tensor2D, tf.GradSaveFunc];
   const norms = tf.sqrt(tf.sum(tf.square(x), 1));
   save([x, norms]);
@@ -148,6 +157,9 @@ const rowNorms = tf.customGrad((...args) => {
     },
   };
 }) as (x: tf.Tensor2D) => tf.Tensor1D;
+
+/** Each row over its Euclidean norm; a row of zeros stays one. [n, m] -> [n, m]. */
+export const unitRows = (x: tf.Tensor2D): tf.Tensor2D => tf.div(x, tf.maximum(tf.expandDims(rowNorms(x), 1), 1e-12));
 
 /** |x|, whose gradient at 0 is 0 as in PyTorch; tfjs's is −1. */
 export const absolute = tf.customGrad((...args) => {

@@ -3,7 +3,7 @@ import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import { clone, dispose, type Tree } from '../core/tree.js';
 import type { Augmentation, Normalisation } from '../data/dataset.js';
-import { anotherSeed } from '../engine/ops.js';
+import { anotherSeed, rows, standardUniform } from '../engine/ops.js';
 import type { ImageShape, Named, Network, Output, Variables } from '../models/network.js';
 import { answersTo } from './ask.js';
 import {
@@ -20,9 +20,9 @@ import type { FitStep } from './fit-step.js';
 import { type ImageSet, type RawBatch, type Resident, toPixels, type UnlabelledBatch } from './images.js';
 import { predicted } from './logits.js';
 import { crossEntropy, detach, distillationKl } from './losses.js';
-import { type Access, accessOf, type Oracle, type Victim } from './oracle.js';
+import { type Access, accessOf, type Oracle, type Victim, type WeightOracle } from './oracle.js';
 import { type Pictures, picturesOf } from './pictures.js';
-import { constant, type Schedule } from './schedules.js';
+import type { Schedule } from './schedules.js';
 import type { NoTensors, Source } from './source.js';
 
 /**
@@ -62,8 +62,9 @@ export interface Synthesiser<State extends Tree = Tree, A extends Access = Acces
 
 /** A part of a synthesiser's iterations with a schedule of its own. */
 export interface Phase {
+  /** In `trainJointly`, whose epochs count, of no meaning. */
   readonly iterations: number;
-  /** Of all iterations as one epoch: what falls on the way is given as a fraction. */
+  /** Of all iterations as one epoch, and in `trainJointly` of its epochs: what falls on the way is given as a fraction. */
   readonly schedule: Schedule;
 }
 
@@ -91,7 +92,7 @@ export interface SynthesisInputs<State extends Tree, A extends Access = Access, 
   readonly memory: Memory;
   /** The class that each image is to be of, int32 [batch]. */
   readonly labels: tf.Tensor1D;
-  /** Of the phase's schedule; of the student's recipe in `trainJointly`. */
+  /** Of the phase's schedule. */
   readonly learningRate: tf.Scalar;
   /** int32 [2], another one at every step. */
   readonly seed: tf.Tensor1D;
@@ -138,6 +139,8 @@ export type StudentLoss = (given: {
    * logarithms (0, −∞).
    */
   readonly teacher: tf.Tensor2D;
+  /** Activations of the victim, where a joint distillation asks for such. */
+  readonly seen?: Named | undefined;
 }) => Loss;
 
 type Labels = { readonly labels: tf.Tensor1D };
@@ -266,6 +269,8 @@ export interface Distillation {
 export interface PoolDistillation extends Pooling, Distillation {
   /** Steps after each new batch, on the pool as it is by then; default: 0, all images are made first. */
   readonly stepsBetween?: number | undefined;
+  /** Batches before the first after which such steps are taken; default 0. */
+  readonly learnsAfter?: number | undefined;
 }
 
 /** A pool of fewer images than this is marked: a student of so few says little about the attack at full size. */
@@ -433,9 +438,9 @@ export const distillFromPool = async <State extends Tree, A extends Access, Memo
   learner: BuiltLearner,
   context: StudentContext,
 ): Promise<Distilled> => {
-  const { batches, stepsBetween = 0 } = options;
+  const { batches, stepsBetween = 0, learnsAfter = 0 } = options;
   const { fresh, fit, steps } = distilling(options, victim, learner, context);
-  const takenBefore = (batch: number): number => Math.min(batch * stepsBetween, steps);
+  const takenBefore = (batch: number): number => Math.min(Math.max(0, batch - learnsAfter) * stepsBetween, steps);
 
   // The last steps of all are one fit, whose log is the student's.
   const learn = async (on: Pick<Context, 'fit'>, student: ClassifierState, batch: number) => {
@@ -447,11 +452,12 @@ export const distillFromPool = async <State extends Tree, A extends Access, Memo
   const about = synthesisContext(victim, learner, context);
   const beside = stepsBetween === 0 ? { fresh } : { fresh, learn };
   const student = (await makeBatches(synthesiser, about, options, context, beside)) ?? fresh();
-  if (stepsBetween > 0 && steps < batches * stepsBetween)
+  const learning = batches - learnsAfter;
+  if (stepsBetween > 0 && steps < learning * stepsBetween)
     context.warn(
       `the student's ${steps} steps were taken before the last of ${batches} batches: later images were made against a student that learnt no more`,
     );
-  const before = lastBefore(steps, stepsBetween, batches);
+  const before = lastBefore(steps, stepsBetween, learning);
   try {
     return await withPool(await fit(context, student, before, steps - before), context);
   } finally {
@@ -592,8 +598,15 @@ export const scheduleSlice = (
   };
 };
 
+/** Images that the victim answered, the latest last, and how many of them there are by now: [size, …], [size, classes], scalar. */
+type Replay = { readonly images: tf.Tensor4D; readonly teacher: tf.Tensor2D; readonly filled: tf.Scalar };
+
 /** A generator and the students that learn from it. */
-type Joint<State extends Tree> = { readonly synthesiser: State; readonly students: readonly ClassifierState[] };
+type Joint<State extends Tree> = {
+  readonly synthesiser: State;
+  readonly students: readonly ClassifierState[];
+  readonly replay?: Replay;
+};
 
 /** How a synthesiser and students learn together. */
 export interface JointDistillation {
@@ -607,12 +620,22 @@ export interface JointDistillation {
   /** Steps of the synthesiser in one step of the fit. Default 1. */
   readonly synthesiserSteps?: number;
   /**
-   * Steps of the students after them, each on fresh images about which the victim is asked. Default: one step, on the
-   * images that the synthesiser's last step has shown, with the answers it had.
+   * Steps of the students after them. Default: one step, on the images that the synthesiser's last step has shown, with the
+   * answers it had.
    */
   readonly studentSteps?: number;
+  /**
+   * What those steps are on: fresh images each, about which the victim is asked (`fresh`, the default); the first one on what
+   * the synthesiser has shown and the others on fresh ones (`shown first`); or all on the images that it makes of its last
+   * step's seed by then, about which the victim is asked once (`same`).
+   */
+  readonly studentImages?: 'fresh' | 'shown first' | 'same';
+  /** Further steps on images that were answered before, and how many batches of them are remembered. Default: none. */
+  readonly replay?: { readonly steps: number; readonly batches: number } | undefined;
   /** Students that learn from the same images; the first one is what is stolen. Default 1. */
   readonly students?: number;
+  /** Activations that the loss compares, by name; with `weights` and without `replay` alone. Default: none. */
+  readonly activations?: { readonly victim: readonly string[]; readonly student: readonly string[] };
   /** Images of the trained generator that are kept to be looked at. */
   readonly keep: number;
   /** Steps between two pictures of how it goes; default: a tenth of all. */
@@ -647,6 +670,14 @@ export const trainJointly = async <State extends Tree, A extends Access>(
 
 const noMemory: NoTensors = {};
 
+/** Images with what the victim told of them. */
+interface Answered {
+  /** Normalised. */
+  readonly images: tf.Tensor4D;
+  readonly teacher: tf.Tensor2D;
+  readonly seen?: Named | undefined;
+}
+
 /** The fit of a synthesiser and students together. */
 export const jointFit = <State extends Tree, A extends Access>(
   synthesiser: Synthesiser<State, A>,
@@ -658,26 +689,30 @@ export const jointFit = <State extends Tree, A extends Access>(
     loss = distilled(accessOf(about.victim), temperature),
     synthesiserSteps = 1,
     studentSteps,
+    studentImages = studentSteps === undefined ? 'shown first' : 'fresh',
+    replay,
     students: count = 1,
+    activations,
     pictureEvery,
   }: Omit<JointDistillation, 'keep'>,
   learner: BuiltLearner,
-): FitSpec<NoTensors, Joint<State>, Labels, Joint<State>, NoTensors, A> => {
+): FitSpec<NoTensors, Joint<State>, JointBatch, Joint<State>, NoTensors, A> => {
   const { network, recipe } = learner;
   const access = accessOf(about.victim);
   const labels = roundRobinLabels(synthesiser.batch, about.classes);
+  const { schedule } = synthesiser.phases[0] as Phase;
   type Learning = Pick<Joint<State>, 'students'> & { readonly metrics: Named };
 
   /** One update of each student, and the first one's loss. */
-  const update = (
-    { students, metrics }: Learning,
-    images: tf.Tensor4D,
-    teacher: tf.Tensor2D,
-    learningRate: tf.Scalar,
-  ): Learning => {
+  const update = ({ students, metrics }: Learning, answered: Answered, learningRate: tf.Scalar): Learning => {
     const updated = students.map((student) =>
-      updateOn(learner, student, images, learningRate, ({ logits, output }) =>
-        loss({ logits, output, images, teacher }),
+      updateOn(
+        learner,
+        student,
+        answered.images,
+        learningRate,
+        ({ logits, output }) => loss({ logits, output, ...answered }),
+        activations === undefined ? {} : { activations: activations.student },
       ),
     );
     const { terms, loss: value } = updated[0] as (typeof updated)[0];
@@ -687,7 +722,14 @@ export const jointFit = <State extends Tree, A extends Access>(
     };
   };
 
-  const step: FitStep<NoTensors, Joint<State>, Labels, NoTensors, A> = ({ victim }, joint, batch, inputs) => {
+  const asked = (victim: Oracle<A>, images: tf.Tensor4D): Answered => {
+    if (activations === undefined)
+      return { images, teacher: answersTo(victim, access, toPixels(images, about.normalisation)) };
+    const { logits, activations: seen } = (victim as WeightOracle).apply(images, { activations: activations.victim });
+    return { images, teacher: logits, seen };
+  };
+
+  const step: FitStep<NoTensors, Joint<State>, JointBatch, NoTensors, A> = ({ victim }, joint, batch, inputs) => {
     const { learningRate, seed } = inputs;
     const known = joint.students.map(({ variables }) => variables) as [Variables, ...Variables[]];
     let made: SynthesisOutputs<State> = { state: joint.synthesiser, metrics: {} };
@@ -698,20 +740,31 @@ export const jointFit = <State extends Tree, A extends Access>(
         memory: noMemory,
         state: made.state,
         labels: batch.labels,
-        learningRate,
+        learningRate: batch.rate,
         seed: anotherSeed(seed, i),
       });
-    let learning: Learning = { students: joint.students, metrics: made.metrics };
-    if (studentSteps === undefined) {
+    const drawn = (i: number): Answered =>
+      asked(victim, synthesiser.images(about, made.state, anotherSeed(seed, synthesiserSteps + i)));
+    const lots = (steps: number): readonly Answered[] => {
+      if (studentImages === 'same') return Array<Answered>(steps).fill(drawn(-1));
+      if (studentImages === 'fresh') return Array.from({ length: steps }, (_, i) => drawn(i));
       if (made.shown === undefined) throw new FailureError(nothingShown);
-      learning = update(learning, detach(made.shown.images), made.shown.teacher, learningRate);
-    }
-    for (let i = 0; i < (studentSteps ?? 0); i++) {
-      const images = synthesiser.images(about, made.state, anotherSeed(seed, synthesiserSteps + i));
-      const teacher = answersTo(victim, access, toPixels(images, about.normalisation));
-      learning = update(learning, images, teacher, learningRate);
-    }
-    return { state: { synthesiser: made.state, students: learning.students }, metrics: learning.metrics };
+      const { images, teacher } = made.shown;
+      const first = { images: detach(images), teacher };
+      return [first, ...Array.from({ length: steps - 1 }, (_, i) => drawn(i))];
+    };
+    const fresh = lots(studentSteps ?? 1);
+    const start: Learning = { students: joint.students, metrics: made.metrics };
+    const learning = fresh.reduce((so, lot) => update(so, lot, learningRate), start);
+    if (replay === undefined || joint.replay === undefined)
+      return { state: { synthesiser: made.state, students: learning.students }, metrics: learning.metrics };
+    const remembered = withLatest(joint.replay, fresh.at(-1) as Answered);
+    const again = Array.from({ length: replay.steps }, (_, i) =>
+      recalled(remembered, synthesiser.batch, anotherSeed(seed, replaySeeds + i)),
+    );
+    // What is logged is of fresh images, the first students' loss among them.
+    const { students } = again.reduce((so, lot) => update(so, lot, learningRate), learning);
+    return { state: { synthesiser: made.state, students, replay: remembered }, metrics: learning.metrics };
   };
   return {
     step,
@@ -722,8 +775,16 @@ export const jointFit = <State extends Tree, A extends Access>(
         // Students that began alike would agree for ever.
         initialState(recipe.optimizer, network.init(i === 0 ? key : key.split(`student ${i}`))),
       ),
+      ...(replay === undefined ? {} : { replay: nothingYet(about, replay.batches * synthesiser.batch) }),
     }),
-    source: constantSource(labelled(labels), labels.length, stepsPerEpoch),
+    source: () => ({
+      data: {},
+      steps: epochs * stepsPerEpoch,
+      at: (step) => {
+        const rate = schedule.at({ epoch: Math.floor(step / stepsPerEpoch), step, stepsPerEpoch, epochs });
+        return { batch: { ...labelled(labels)(), rate: tf.scalar(rate) }, images: labels.length };
+      },
+    }),
     epochs,
     stepsPerEpoch,
     schedule: recipe.schedule,
@@ -733,6 +794,35 @@ export const jointFit = <State extends Tree, A extends Access>(
       of: (state) => shownOf(synthesiser, about, state.synthesiser),
     },
   };
+};
+
+/** The classes that are asked for, and the synthesiser's learning rate. */
+type JointBatch = Labels & { readonly rate: tf.Scalar };
+
+/** Where the seeds of replayed images begin, far from those of fresh ones. */
+const replaySeeds = 250_000;
+
+const nothingYet = ({ input: { height, width, channels }, classes }: SynthesisContext, size: number): Replay => ({
+  images: tf.zeros([size, height, width, channels]),
+  teacher: tf.zeros([size, classes]),
+  filled: tf.scalar(0),
+});
+
+/** With a batch more, and without the oldest where there is no room. */
+const withLatest = ({ images, teacher, filled }: Replay, latest: Answered): Replay => {
+  const [size, batch] = [images.shape[0], latest.images.shape[0]];
+  return {
+    images: tf.concat([tf.slice(images, [batch, 0, 0, 0]), latest.images]),
+    teacher: tf.concat([tf.slice(teacher, [batch, 0]), latest.teacher]),
+    filled: tf.minimum(tf.add(filled, batch), size),
+  };
+};
+
+/** So many of the images that are remembered, drawn with replacement. */
+const recalled = ({ images, teacher, filled }: Replay, count: number, seed: tf.Tensor1D): Answered => {
+  const back = tf.floor(tf.mul(standardUniform([count], seed), filled));
+  const places = tf.cast(tf.sub(images.shape[0] - 1, tf.minimum(back, tf.sub(filled, 1))), 'int32') as tf.Tensor1D;
+  return { images: rows(images, places), teacher: rows(teacher, places) };
 };
 
 const nothingShown = failure('plugin', 'its step shows no images with answers', {
@@ -787,6 +877,3 @@ const byVictim = async <A extends Access>(
   });
   return Array.from({ length: count }, (_, i) => predicted({ values, classes: size }, i));
 };
-
-/** For synthesisers whose learning rate is their own. */
-export const zeroSchedule: Schedule = constant(0);

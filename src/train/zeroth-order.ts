@@ -22,6 +22,8 @@ export interface Estimated<T extends tf.Tensor> {
   readonly gradient: T;
   /** At x, [batch]. */
   readonly value: tf.Tensor1D;
+  /** The black box's answers at x, [batch, n]; the values [batch, 1] where none are given. */
+  readonly answers: tf.Tensor2D;
   /** The share of tries, 0 … 1, that changed nothing in an answer, or in the value where no answers are given. */
   readonly unchanged: tf.Scalar;
 }
@@ -74,6 +76,7 @@ export const differencesAlong = <T extends tf.Tensor>(
   return {
     gradient: tf.reshape(tf.addN(tries.map(({ estimate }) => estimate)), x.shape) as T,
     value: here.value,
+    answers: here.answers,
     unchanged: tf.mean<tf.Scalar>(tf.stack(tries.map(({ still }) => still))),
   };
 };

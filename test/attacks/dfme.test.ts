@@ -1,15 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
 import type { AnyAttack } from '../../src/attacks/attack.js';
-import {
-  absoluteError,
-  agreement,
-  dfme,
-  disagreeing,
-  epochsWithin,
-  queriesOf,
-  recoveredLogits,
-} from '../../src/attacks/dfme.js';
+import { absoluteError, agreement, dfme, disagreeing, epochsWithin, queriesOf } from '../../src/attacks/dfme.js';
 import { FailureError, failure } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
@@ -21,7 +13,7 @@ import { eager } from '../../src/engine/eager.js';
 import { standardNormal } from '../../src/engine/ops.js';
 import { take } from '../../src/engine/step.js';
 import { frameOf, wholeState, wholeStep } from '../../src/train/fit-step.js';
-import { distillationKl } from '../../src/train/losses.js';
+import { distillationKl, recoveredLogits } from '../../src/train/losses.js';
 import { type Answers, publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { phaseFit, roundRobinLabels, type SynthesisContext } from '../../src/train/synthesis.js';
@@ -204,9 +196,9 @@ describe('what it asks', () => {
   });
 
   test('fills 224 epochs of a budget of 20 million, with 11,160 iterations, and 23 of 2 million', async () => {
-    expect(epochsWithin(20_000_000, 1792 * 50)).toBe(224);
-    expect(epochsWithin(2_000_000, 1792 * 50)).toBe(23);
-    expect(epochsWithin(undefined, 1792 * 50)).toBe(224);
+    expect(epochsWithin(20_000_000, 1792 * 50, 224)).toBe(224);
+    expect(epochsWithin(2_000_000, 1792 * 50, 224)).toBe(23);
+    expect(epochsWithin(undefined, 1792 * 50, 224)).toBe(224);
     const planned = async (budget: number, options = {}) => {
       let spec: AnySpec | undefined;
       await lookAt(dfme(options), (seen) => (spec = seen), victimOf({ budget }));
@@ -241,7 +233,7 @@ describe('the generator', () => {
         epsilon: 1e-3,
         loss: 'l1',
         generatorRate: 1e-4,
-        falls: [],
+        generatorFalls: [],
       } as const;
       const about = siteOf(
         { victim: {} as never, network: { ...net, input: { height: 32, width: 32, channels: 3 } }, normalisation },
@@ -261,13 +253,13 @@ describe('the generator', () => {
     });
   });
 
-  /** How far the first step of Adam moves the generator, whose step says that it is so many steps old. */
+  /** How far a first step of Adam moves the generator by the rate that it has at a step. */
   const movedAt = (spec: AnySpec, age: number): number =>
     tf.tidy(() => {
-      const { own, memory } = wholeState(spec, key('init'));
-      const state = { own: { ...(own as object), synthesiser: { ...own.synthesiser, step: tf.scalar(age) } }, memory };
+      const state = wholeState(spec, key('init'));
+      const { own } = state;
       const inputs = { learningRate: tf.scalar(0.01), seed: tf.tensor1d([1, 2], 'int32') };
-      const { batch } = spec.source(key('batches')).at(0);
+      const { batch } = spec.source(key('batches')).at(age);
       const { state: after } = take(wholeStep(spec), frameOf(spec, {}), state, { batch, inputs });
       const weights = (of: Joint) => of.synthesiser.variables.params['l1.0.weight'] as tf.Tensor;
       const found = values(tf.max(tf.abs(tf.sub(weights(after.own as Joint), weights(own as Joint)))))[0] as number;
@@ -313,7 +305,7 @@ describe('the generator', () => {
         epsilon: 1e-3,
         loss,
         generatorRate: 0.02,
-        falls: [],
+        generatorFalls: [],
       };
       const student = aged(network, 'student');
       const labels = roundRobinLabels(16, 3);
@@ -380,7 +372,7 @@ describe('a joint step', () => {
         epsilon: 1e-3,
         loss: 'l1',
         generatorRate: 0,
-        falls: [],
+        generatorFalls: [],
       } as const;
       const about = siteOf({ victim: victimOf() as never, network: net, normalisation }, learner);
       const synthesiser = disagreeing(options);

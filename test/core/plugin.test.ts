@@ -70,7 +70,7 @@ describe('a plugin that is declared', () => {
   });
 
   test('hands its options to what is made, which may change its name', () => {
-    expect(example({ rate: 3 }).refuses?.(undefined as never, undefined as never)).toBe('3');
+    expect(example({ rate: 3 }).refuses?.(undefined as never, undefined as never, undefined as never)).toBe('3');
     expect(example(example.presets.quick)).toMatchObject({ name: 'fastExample', params: { rate: 2, mode: 'fast' } });
   });
 

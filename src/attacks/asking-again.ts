@@ -1,0 +1,77 @@
+import * as tf from '@tensorflow/tfjs';
+import { between, choice, defineAttack, labelled, option, positive, wholeAtLeast } from '../public/plugin.js';
+import { classifier, distillation } from '../public/train.js';
+
+/**
+ * Distillation from the mean of several answers to each image: the image itself asked about again, against noise that is drawn afresh; or
+ * views of it, mirrored and moved by a pixel, against noise that sticks to an image. α τ² KL(mean answer ‖ student) + (1 − α) CE, and
+ * `times` queries an image.
+ *
+ * ModelGuard's "smoothing" (Tang et al., USENIX Security 2024, README) averages the answers to 3 augmented copies.
+ */
+export const askingAgain = defineAttack({
+  name: 'askingAgain',
+  source: import.meta.url,
+  about: 'Distillation from the mean of several answers to each image: against noise',
+  paper: 'Tang et al., ModelGuard, USENIX Security 2024 (its adaptive attack by smoothing)',
+  options: {
+    times: option(wholeAtLeast(2), 3, 'Questions about each image'),
+    of: option(choice('same', 'views'), 'same', 'The image itself each time, or mirrored and moved by a pixel'),
+    temperature: option(positive, 4, 'τ, at which both are softened'),
+    alpha: option(between(0, 1), 0.9, "α, the weight of the teacher's answers against the labels"),
+  },
+  needs: 'probabilities',
+  data: labelled,
+  make: ({ times, of, temperature, alpha }) => ({
+    steal: (victim, learner, { fit, data }) =>
+      fit(
+        'student',
+        classifier({
+          learner,
+          data: data.train,
+          validation: data.validation,
+          victim,
+          target: ({ victim, pixels }) => {
+            const answers = Array.from({ length: times }, (_, i) =>
+              tf.exp(victim.logProbabilities(of === 'same' ? pixels : viewed(pixels, i))),
+            );
+            return { teacher: tf.log(tf.div(tf.addN(answers), times)) as tf.Tensor2D };
+          },
+          loss: ({ logits, target: { teacher }, batch: { labels } }) =>
+            distillation({ logits, teacher, labels, temperature, alpha }),
+        }),
+      ),
+  }),
+});
+
+/** Where the images of every two views lie: in place, and moved by a pixel in one direction after the other. */
+const moves = [
+  [0, 0],
+  [1, 1],
+  [-1, -1],
+  [1, -1],
+  [-1, 1],
+] as const;
+
+/** View number 0, 1, 2, …: the image, its mirror image, and both of each image that is moved by a pixel; edges are mirrored. */
+export const viewed = (pixels: tf.Tensor4D, number: number): tf.Tensor4D => {
+  const [down, right] = moves[(number >> 1) % moves.length] as readonly [number, number];
+  const [count, height, width, channels] = pixels.shape;
+  const moved =
+    down === 0 && right === 0
+      ? pixels
+      : tf.slice(bordered(pixels), [0, 1 + down, 1 + right, 0], [count, height, width, channels]);
+  return number % 2 === 1 ? tf.reverse(moved, 2) : moved;
+};
+
+const bordered = (pixels: tf.Tensor4D): tf.Tensor4D =>
+  tf.mirrorPad(
+    pixels,
+    [
+      [0, 0],
+      [1, 1],
+      [1, 1],
+      [0, 0],
+    ],
+    'reflect',
+  );

@@ -1,0 +1,59 @@
+import * as tf from '@tensorflow/tfjs';
+import { atLeast, defineAttack, labelled, option, optional } from '../public/plugin.js';
+import { attentionDistance, classifier, crossEntropy, normalisePixels } from '../public/train.js';
+import { anyPairs, pairsOf, whyNoPairs } from './places.js';
+
+/**
+ * Attention transfer (Zagoruyko and Komodakis, ICLR 2017) with the victim's weights at hand: the student learns from labels, and
+ * to look where the victim looks,
+ *
+ *   CE + λ Σ over pairs of activations of mean (Q_student − Q_victim)²,  Q as in `attentionMap`.
+ *
+ * It does not look at the victim's answers, so that a lie in its last layer does not reach the student. By the form and
+ * the weight of HobbitLong/RepDistiller b84f547, where the activations of all stages but the first and the last are
+ * compared; here those of each size, the last of it.
+ */
+export const attentionTransfer = defineAttack({
+  name: 'attentionTransfer',
+  source: import.meta.url,
+  about: "Labels, and activations that look where the victim's do; its answers are not looked at",
+  paper: 'Zagoruyko and Komodakis, Paying more attention to attention, ICLR 2017; weight of RepDistiller',
+  options: {
+    weight: option(atLeast(0), 1000, 'λ, the weight of the attention maps'),
+    pairs: optional(anyPairs, "Activations that are compared; default: for each size of the student's, the nearest"),
+  },
+  needs: 'weights',
+  data: labelled,
+  make: ({ weight, pairs }) => ({
+    refuses: (victim, student) => whyNoPairs(victim, student, pairs ?? pairsOf(victim, student)),
+    steal: (victim, learner, { fit, data }) => {
+      const compared = pairs ?? pairsOf(victim.network, learner.network);
+      const [theirs, own] = [compared.map(([name]) => name), compared.map(([, name]) => name)];
+      return fit(
+        'student',
+        classifier({
+          learner,
+          data: data.train,
+          validation: data.validation,
+          victim,
+          activations: [...new Set(own)],
+          target: ({ victim, pixels }) => {
+            const images = normalisePixels(pixels, victim.normalisation);
+            return { seen: victim.apply(images, { activations: [...new Set(theirs)] }).activations ?? {} };
+          },
+          loss: ({ logits, output, target: { seen }, batch: { labels } }) => {
+            const distances = compared.map(([victim, student]) =>
+              attentionDistance(output.activations?.[student] as tf.Tensor4D, seen[victim] as tf.Tensor4D),
+            );
+            const attention = tf.addN(distances) as tf.Scalar;
+            const hard = crossEntropy(logits, labels);
+            return {
+              loss: tf.add<tf.Scalar>(hard, tf.mul(attention, weight)),
+              terms: { attention, crossEntropy: hard },
+            };
+          },
+        }),
+      );
+    },
+  }),
+});

@@ -1,0 +1,94 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  belowOne,
+  between,
+  choice,
+  defineAttack,
+  labelled,
+  option,
+  optional,
+  positive,
+  wholeAtLeast,
+} from '../public/plugin.js';
+import { crossEntropy, detach, klDivergence, soften } from '../public/train.js';
+import { distilBy } from './distil.js';
+
+/**
+ * Distillation from answers that are told for some classes alone, as by a filter that keeps the largest or by a stingy teacher: what
+ * the victim hid is not learnt as zero. With A the classes that are told, p_A and q_A the victim's and the student's
+ * probabilities made to sum to 1 over them, and q the student's,
+ *
+ * - `masked`: KL(p_A ‖ q_A): nothing is learnt of the others;
+ * - `ownTail`: KL(p′ ‖ q) with p′ = q(A) p_A on A, and q elsewhere: the student's own opinion, held fixed;
+ * - `uniformTail`: the same with p′ = (1 − ρ) p_A on A, and ρ shared alike by the others;
+ *
+ * α τ² of it and (1 − α) CE, all softened by τ. No published attack on such answers was found: this one is ours. Plain distillation,
+ * `kd`, is the naive one, and differs from `masked` by −ln q(A).
+ */
+export const completedKd = defineAttack({
+  name: 'completedKd',
+  source: import.meta.url,
+  about: 'Distillation from answers for some classes alone, of which the others are not learnt as zero',
+  options: {
+    temperature: option(positive, 4, 'τ, at which both are softened'),
+    alpha: option(between(0, 1), 0.9, "α, the weight of the teacher's answers against the labels"),
+    completion: option(choice('masked', 'ownTail', 'uniformTail'), 'masked', 'What stands for what is not told'),
+    tail: option(belowOne, 0.05, 'ρ, what `uniformTail` gives to the classes that are not told, of 1'),
+    k: optional(wholeAtLeast(1), 'Classes that count as told, the largest; default: those that are not 0'),
+  },
+  needs: 'probabilities',
+  data: labelled,
+  make: ({ temperature, alpha, completion, tail, k }) =>
+    distilBy(({ logits, teacher, labels }) => {
+      const kl = completed({ logits, teacher, temperature, completion, tail, k });
+      const hard = crossEntropy(logits, labels);
+      return {
+        loss: tf.add<tf.Scalar>(tf.mul(kl, alpha * temperature ** 2), tf.mul(hard, 1 - alpha)),
+        terms: { kl, crossEntropy: hard },
+      };
+    }),
+});
+
+/**
+ * The divergence from a completed answer to the student; the batch mean in nats, not multiplied by τ².
+ *
+ * @param logits the student's [batch, classes]
+ * @param teacher log-probabilities [batch, classes], −∞ for what is told to be 0; no gradient flows to it
+ */
+export const completed = ({
+  logits,
+  teacher,
+  temperature,
+  completion,
+  tail,
+  k,
+}: {
+  readonly logits: tf.Tensor2D;
+  readonly teacher: tf.Tensor2D;
+  readonly temperature: number;
+  readonly completion: 'masked' | 'ownTail' | 'uniformTail';
+  readonly tail: number;
+  readonly k?: number | undefined;
+}): tf.Scalar => {
+  const classes = logits.shape[1];
+  const isTold = tf.greaterEqual(teacher, k === undefined ? least : tf.min(tf.topk(teacher, k).values, 1, true));
+  const among = (x: tf.Tensor2D): tf.Tensor2D =>
+    soften(tf.where(isTold, x, Number.NEGATIVE_INFINITY) as tf.Tensor2D, temperature);
+  const told = among(detach(teacher));
+  if (completion === 'masked') return klDivergence(told, among(logits));
+  const student = soften(logits, temperature);
+  if (completion === 'ownTail') {
+    const own = detach(student);
+    const share = tf.log(tf.sum(tf.where(isTold, tf.exp(own), 0), 1, true));
+    return klDivergence(tf.where(isTold, tf.add(told, share), own) as tf.Tensor2D, student);
+  }
+  const hidden = tf.sub(classes, tf.sum(tf.cast(isTold, 'float32'), 1, true));
+  const none = tf.equal(hidden, 0);
+  const kept = tf.where(none, 0, Math.log(1 - tail));
+  const shared = tf.log(tf.div(tail, tf.where(none, 1, hidden)));
+  const filled = tf.where(isTold, tf.add(told, kept), tf.mul(tf.onesLike(told), shared)) as tf.Tensor2D;
+  return klDivergence(filled, student);
+};
+
+/** Below every logarithm of a probability that float32 has. */
+const least = -1e30;

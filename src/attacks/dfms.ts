@@ -1,0 +1,361 @@
+import * as tf from '@tensorflow/tfjs';
+import { anotherSeed, standardNormal } from '../public/ops.js';
+import {
+  anyDataset,
+  atLeast,
+  defineAttack,
+  type ImageShape,
+  type Key,
+  layers,
+  type Network,
+  normals,
+  option,
+  positive,
+  required,
+  type Variables,
+  type Victim,
+  wholeAtLeast,
+  wholeBetween,
+} from '../public/plugin.js';
+import { dcgan, imbalance } from '../public/synthesis.js';
+import {
+  adam,
+  type BuiltLearner,
+  batchesPerEpoch,
+  type ClassifierState,
+  clone,
+  constant,
+  cosine,
+  crossEntropy,
+  detach,
+  dispose,
+  type FitSpec,
+  type ImageSet,
+  imageSource,
+  initialState,
+  logitsOn,
+  normalisePixels,
+  type OptimizerState,
+  type RawBatch,
+  type Resident,
+  sgd,
+  type UnlabelledBatch,
+  unpacked,
+  updateOn,
+  valueAndGradient,
+  withAnswers,
+  withRecipe,
+} from '../public/train.js';
+import { sidesOf4 } from './joint.js';
+import { trainedOn } from './knockoff.js';
+
+/** A net with what its optimiser remembers of it. */
+type Learning = { readonly variables: Variables; readonly slots: OptimizerState };
+
+/** A generator and the discriminator that tells its images from photographs. */
+type Gan = { readonly generator: Learning; readonly discriminator: Learning };
+
+const settings = {
+  latent: option(wholeAtLeast(1), 100, 'Numbers that the generator makes an image of'),
+  width: option(wholeBetween(8, 4096), 512, "Channels of the generator's first layer and of the discriminator's last"),
+  batch: option(wholeAtLeast(2), 64, 'Images a step of generator and discriminator'),
+  generatorRate: option(positive, 2e-4, "Adam's learning rate for both"),
+  diversity: option(atLeast(0), 500, 'Weight of Σ p̄ ln p̄ of the mean of what the student says of a batch'),
+};
+
+/**
+ * Data-free model stealing with hard labels (Sanyal et al., CVPR 2022), which asks a black box for labels alone, with images of
+ * something else for a start:
+ *
+ * 1. a DCGAN learns to make such images;
+ * 2. a student learns what the victim calls these images and as many of the generator's;
+ * 3. the generator learns on, with images that this student finds of all classes alike: BCE(D, 1) + λ Σ p̄ ln(p̄ + 10⁻⁵);
+ * 4. a fresh student learns as in 2;
+ * 5. it learns what the victim calls fresh images of the generator, which learns with it in the same steps.
+ *
+ * Defaults are those of 40 classes of CIFAR-100 against CIFAR-10 (val-iisc/Hard-Label-Model-Stealing d2e3010), but for the students of 2 and 4,
+ * who are trained by their own recipe unless a preset is given. Differences to that code: images are not changed by AutoAugment
+ * before the student sees them; its rate is the schedule's from the first step of 5; what is stolen is the last student, where there
+ * the best of several exponential means is chosen. A batch of fewer than 64 images says little of ten classes.
+ */
+export const dfms = defineAttack({
+  name: 'dfms',
+  source: import.meta.url,
+  about: 'Of labels alone: a GAN on images of something else, made to be of all classes by what the student says',
+  paper: 'Sanyal et al., Towards data-free model stealing in a hard label setting, CVPR 2022',
+  options: {
+    images: required(anyDataset, 'The images that the attacker has; of classes that are none of the victim’s'),
+    ...settings,
+    ganEpochs: option(wholeAtLeast(1), 200, 'Epochs of 1, over the images'),
+    diverseEpochs: option(wholeAtLeast(1), 100, 'Epochs of 3'),
+    epochs: option(wholeAtLeast(1), 400, 'Epochs of 5'),
+    rate: option(positive, 0.01, "The student's learning rate in 5, which falls along a cosine"),
+    keep: option(wholeBetween(1, 10_000), 100, 'Images of the trained generator that are kept to be looked at'),
+  },
+  presets: {
+    cifar10: {},
+    mnistSmall: { width: 64, generatorRate: 1e-3, ganEpochs: 2, diverseEpochs: 2, epochs: 4 },
+  },
+  scaled: ({ ganEpochs, diverseEpochs, epochs }, factor) => {
+    const fewer = (count: number): number => Math.max(1, Math.round(factor * count));
+    return { ganEpochs: fewer(ganEpochs), diverseEpochs: fewer(diverseEpochs), epochs: fewer(epochs) };
+  },
+  needs: 'label',
+  data: ({ images }) => ({ kind: 'other', images }),
+  make: ({ ganEpochs, diverseEpochs, epochs, rate, keep, ...of }) => ({
+    synthesises: true,
+    refuses: sidesOf4,
+    steal: async (victim, learner, context) => {
+      const { train } = context.data;
+      const adversaries = ganOf(train.shape, of);
+      const source = (key: Key) => imageSource(train, { batch: of.batch, key });
+      const perEpoch = batchesPerEpoch(train.indices.length, of.batch);
+      const ganFit = (
+        epochs: number,
+        start?: Gan,
+        student?: Variables,
+      ): FitSpec<{ readonly student?: Variables }, Gan, RawBatch, Gan, Resident> => ({
+        step: ({ data, frozen }, gan, raw, { seed }) => {
+          const { images } = unpacked<UnlabelledBatch>(data, raw);
+          const judge = frozen.student && judgeOf(learner.network, frozen.student, train);
+          return adversaries.step(gan, scaledToTanh(images), seed, judge);
+        },
+        frozen: student === undefined ? {} : { student },
+        init: (key) => (start === undefined ? adversaries.init(key) : clone(start)),
+        source,
+        epochs,
+        stepsPerEpoch: perEpoch,
+        schedule: constant(of.generatorRate),
+        keep: (state) => state,
+      });
+      /** A fresh student of the images and of as many that the generator makes. */
+      const taught = async (name: string, gan: Gan) => {
+        const made = adversaries.made(gan, train.indices.length, context.key.split(name));
+        const both = joined(train, made);
+        const answers = await context.ask(`${name} answers`, victim, both);
+        return context.fit(name, trainedOn(learner, withAnswers(both, answers)));
+      };
+      const owned: (Gan | Variables)[] = [];
+      const own = <T extends Gan | Variables>(tree: T): T => {
+        owned.push(tree);
+        return tree;
+      };
+      try {
+        const first = own((await context.fit('gan', ganFit(ganEpochs))).last);
+        const early = own((await taught('first student', first)).last);
+        const diverse = own((await context.fit('diverse gan', ganFit(diverseEpochs, first, early))).last);
+        const second = own((await taught('second student', diverse)).last);
+        const spec = together(victim, withRecipe(learner, { optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }) }), {
+          adversaries,
+          train,
+          start: { gan: diverse, student: second },
+        });
+        const {
+          last,
+          best: _,
+          ...fitted
+        } = await context.fit('student', {
+          ...spec,
+          source,
+          epochs,
+          stepsPerEpoch: perEpoch,
+          schedule: cosine(rate),
+        });
+        await context.images('generated', async () => {
+          const images = adversaries.made(last.gan, keep, context.key.split('shown'));
+          const set = {
+            ...train,
+            examples: { images, count: keep },
+            indices: Int32Array.from({ length: keep }, (_, i) => i),
+          };
+          const logits = logitsOn(learner.network, last.student.variables, set);
+          const { classes } = learner.network;
+          const labels = Array.from({ length: keep }, (_, i) => {
+            const row = logits.subarray(i * classes, (i + 1) * classes);
+            return row.indexOf(Math.max(...row));
+          });
+          const updates = (ganEpochs + diverseEpochs + epochs) * perEpoch;
+          return { images, shape: train.shape, labels, clipped: 0, updates };
+        });
+        const stolen = clone(last.student.variables);
+        dispose(last);
+        return { ...fitted, last: stolen };
+      } finally {
+        dispose(owned);
+      }
+    },
+  }),
+});
+
+/** Raw pixels as what a tanh gives: 0 … 255 to −1 … 1. */
+const scaledToTanh = (images: tf.Tensor4D): tf.Tensor4D => tf.sub(tf.div(images, 127.5), 1);
+
+/** What a tanh gives as a student sees it. */
+const asSeen = (made: tf.Tensor4D, { normalisation }: Pick<ImageSet, 'normalisation'>): tf.Tensor4D =>
+  normalisePixels(tf.div(tf.add(made, 1), 2), normalisation);
+
+/** How evenly the classes are spread that a student sees in what a generator made: Σ p̄ ln(p̄ + 10⁻⁵). */
+type Judge = (made: tf.Tensor4D) => tf.Scalar;
+
+const judgeOf =
+  (network: Network, student: Variables, train: Pick<ImageSet, 'normalisation'>): Judge =>
+  (made) =>
+    imbalance(network.apply(student, asSeen(made, train), { mode: 'eval' }).logits, 1e-5);
+
+/** BCE of logits with a label that is the same for all: the batch mean. */
+export const binaryCrossEntropy = (logits: tf.Tensor, label: 0 | 1): tf.Scalar =>
+  tf.mean<tf.Scalar>(tf.softplus(label === 1 ? tf.neg(logits) : logits));
+
+/** DCGAN's discriminator, of 2,759,424 parameters on 32×32×3 images: convolutions that halve the sides down to 2 or less. */
+export const discriminator = (width: number) =>
+  layers.network({
+    name: 'discriminator',
+    params: { width },
+    source: import.meta.url,
+    layers: (site) => {
+      const { height, width: across } = site.input as ImageShape & typeof site.input;
+      const halvings = Math.max(1, Math.min(4, Math.floor(Math.log2(Math.min(height, across))) - 1));
+      const initial = (key: Key, size: number) => normals(key, size).map((value) => 0.02 * value);
+      const parts = Array.from({ length: halvings }, (_, i) => [
+        layers.conv(`conv${i}`, width / 2 ** (halvings - 1 - i), { kernel: 4, stride: 2, padding: 1, initial }),
+        ...(i === 0 ? [] : [layers.batchNorm(`bn${i}`)]),
+        layers.leakyRelu(0.2),
+      ]);
+      return layers.sequential(
+        ...parts.flat(),
+        layers.flatten,
+        layers.features,
+        layers.classifier('last', { bias: false, initial }),
+      )(site);
+    },
+  });
+
+/** A generator and a discriminator of images of a shape, and how they learn. */
+const ganOf = (
+  shape: ImageShape,
+  { latent, width, batch, generatorRate, diversity }: Readonly<Record<keyof typeof settings, number>>,
+) => {
+  const maker = dcgan({ latent, width }).build(shape);
+  const judge = discriminator(width).build(shape, 1);
+  const optimizer = adam({ beta1: 0.5 });
+  const fresh = (variables: Variables): Learning => ({ variables, slots: optimizer.init(variables.params) });
+  const drawn = (variables: Variables, seed: tf.Tensor1D) =>
+    maker.apply(variables, standardNormal([batch, latent], seed) as tf.Tensor2D, { mode: 'train' });
+  const moved = (
+    { slots, variables }: Learning,
+    gradients: Variables['params'],
+    stats: Variables['stats'],
+  ): Learning => {
+    const updated = optimizer.update(gradients, slots, variables.params, tf.scalar(generatorRate));
+    return { variables: { params: updated.params, stats }, slots: updated.state };
+  };
+  return {
+    init: (key: Key): Gan => ({
+      generator: fresh(maker.init(key.split('generator'))),
+      discriminator: fresh(judge.init(key.split('discriminator'))),
+    }),
+    drawn,
+    /** A step of the generator, and one of the discriminator on the same images and on photographs. */
+    step: (
+      { generator, discriminator }: Gan,
+      photographs: tf.Tensor4D,
+      seed: tf.Tensor1D,
+      evenly: Judge | undefined,
+    ) => {
+      const forged = valueAndGradient((params) => {
+        const { images, stats } = drawn({ params, stats: generator.variables.stats }, seed);
+        const { logits } = judge.apply(discriminator.variables, images, { mode: 'train' });
+        const passes = binaryCrossEntropy(logits, 1);
+        const spread = evenly?.(images);
+        return {
+          loss: spread === undefined ? passes : tf.add<tf.Scalar>(passes, tf.mul(spread, diversity)),
+          aux: { images, stats, metrics: { generatorLoss: passes, ...(spread && { balance: spread }) } },
+        };
+      }, generator.variables.params);
+      const { images, stats, metrics } = forged.aux;
+      const told = valueAndGradient((params) => {
+        const real = judge.apply({ params, stats: discriminator.variables.stats }, photographs, { mode: 'train' });
+        const fake = judge.apply({ params, stats: real.stats }, detach(images), { mode: 'train' });
+        const loss = tf.add<tf.Scalar>(binaryCrossEntropy(real.logits, 1), binaryCrossEntropy(fake.logits, 0));
+        return { loss, aux: { stats: fake.stats } };
+      }, discriminator.variables.params);
+      return {
+        state: {
+          generator: moved(generator, forged.gradients, stats),
+          discriminator: moved(discriminator, told.gradients, told.aux.stats),
+        },
+        metrics: { ...metrics, discriminatorLoss: told.loss },
+      };
+    },
+    /** Bytes of so many images. */
+    made: ({ generator }: Gan, count: number, key: Key): Uint8Array => {
+      const lots = Array.from({ length: Math.ceil(count / batch) }, (_, lot) =>
+        tf.tidy(() => {
+          const seed = tf.tensor1d([...key.split(lot).int32Pair()], 'int32');
+          const { images } = drawn(generator.variables, seed);
+          return Uint8Array.from(tf.round(tf.mul(tf.add(images, 1), 127.5)).dataSync());
+        }),
+      );
+      return Buffer.concat(lots).subarray(0, count * shape.height * shape.width * shape.channels);
+    },
+  };
+};
+
+type Adversaries = ReturnType<typeof ganOf>;
+
+/** Images of a set, and as many that are made, as one set. */
+const joined = (train: ImageSet<UnlabelledBatch>, made: Uint8Array): ImageSet<UnlabelledBatch> => {
+  const { images, count } = train.examples;
+  return {
+    ...train,
+    examples: { images: Buffer.concat([images.slice(), made]), count: 2 * count },
+    indices: Int32Array.from({ length: 2 * count }, (_, i) => i),
+  };
+};
+
+/** The student's training beside the generator's: each step is on fresh images, about which the victim is asked. */
+const together = (
+  victim: Victim<'label'>,
+  learner: BuiltLearner,
+  {
+    adversaries,
+    train,
+    start,
+  }: {
+    readonly adversaries: Adversaries;
+    readonly train: ImageSet<UnlabelledBatch>;
+    readonly start: { readonly gan: Gan; readonly student: Variables };
+  },
+): Pick<
+  FitSpec<
+    Record<never, never>,
+    { readonly gan: Gan; readonly student: ClassifierState },
+    RawBatch,
+    { readonly gan: Gan; readonly student: ClassifierState },
+    Resident,
+    'label'
+  >,
+  'step' | 'victim' | 'init' | 'keep'
+> => ({
+  victim,
+  init: () => ({
+    gan: clone(start.gan),
+    student: initialState(learner.recipe.optimizer, clone(start.student)),
+  }),
+  step: ({ data, victim }, { gan, student }, raw, { seed, learningRate }) => {
+    const { images } = adversaries.drawn(gan.generator.variables, seed);
+    const pixels = tf.div<tf.Tensor4D>(tf.add(images, 1), 2);
+    const labels = victim.labels(pixels);
+    const learnt = updateOn(learner, student, asSeen(images, train), learningRate, ({ logits }) => ({
+      loss: crossEntropy(logits, labels),
+    }));
+    const photographs = scaledToTanh(unpacked<UnlabelledBatch>(data, raw).images);
+    const judge = judgeOf(learner.network, learnt.state.variables, train);
+    const moved = adversaries.step(gan, photographs, anotherSeed(seed, 1), judge);
+    return {
+      state: { gan: moved.state, student: learnt.state },
+      metrics: { loss: learnt.loss, ...moved.metrics },
+    };
+  },
+  keep: (state) => state,
+});

@@ -1,0 +1,229 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  type AttackContext,
+  anyDataset,
+  choice,
+  defineAttack,
+  option,
+  optional,
+  permutation,
+  required,
+  type Variables,
+  wholeAtLeast,
+} from '../public/plugin.js';
+import {
+  type BuiltLearner,
+  classifier,
+  crossEntropy,
+  dispose,
+  distillationKl,
+  type ImageSet,
+  type Loss,
+  logitsOn,
+  type UnlabelledBatch,
+  withAnswers,
+} from '../public/train.js';
+import { type Bandit, drawn, indifferent, likelihoods, rewarded, worth, type Yardstick } from './bandit.js';
+
+const options = {
+  images: required(anyDataset, 'The images that the attacker has'),
+  queries: optional(wholeAtLeast(1), 'Images that are asked about; default: the budget, or all without one'),
+  answers: option(
+    choice('probabilities', 'label'),
+    'probabilities',
+    'What the student learns of the victim: its probabilities, or its class',
+  ),
+};
+
+/** Of so many images as many as are to be asked about, and no more than a budget pays for. */
+const affordable = (count: number, queries: number | undefined, budget: number | undefined): number =>
+  Math.min(count, queries ?? Number.POSITIVE_INFINITY, budget ?? Number.POSITIVE_INFINITY);
+
+/** Cross-entropy with the answers, [batch, classes] log-probabilities or [batch, 1] classes: of the former, KL(victim ‖ student). */
+const learnt = (logits: tf.Tensor2D, answers: tf.Tensor2D): Loss =>
+  answers.shape[1] === 1
+    ? { loss: crossEntropy(logits, tf.cast(tf.squeeze<tf.Tensor1D>(answers, [1]), 'int32')) }
+    : distillationKl({ logits, teacher: answers, temperature: 1 });
+
+/** The student's training on images that were answered. */
+export const trainedOn = (
+  learner: BuiltLearner,
+  data: ImageSet<UnlabelledBatch>,
+  more: { readonly start?: Variables; readonly stepsPerEpoch?: number } = {},
+) => classifier({ learner, data, ...more, loss: ({ logits, batch }) => learnt(logits, batch.answers as tf.Tensor2D) });
+
+/** Some of the images of a set, by their places in it. */
+const chosen = (
+  { examples: { images, count }, indices, ...set }: ImageSet | ImageSet<UnlabelledBatch>,
+  places: Int32Array,
+): ImageSet<UnlabelledBatch> => ({
+  ...set,
+  examples: { images, count },
+  indices: places.map((place) => indices[place] as number),
+  labelled: false,
+});
+
+/**
+ * Knockoff nets, random (Orekondy et al., CVPR 2019): images of something else are asked about once, as they are and in
+ * random order without repetition, and the student learns the answers, −Σ p ln s at temperature 1, by its own recipe. Its
+ * images are augmented after they were answered, which blurs the answers, as in the released code.
+ *
+ * tribhuvanesh/knockoffnets b830985; there a pool that is exhausted is asked about again, here it ends.
+ */
+export const knockoff = defineAttack({
+  name: 'knockoff',
+  source: import.meta.url,
+  about: 'Images of something else, each asked about once: the student learns the answers',
+  paper: 'Orekondy et al., Knockoff nets: Stealing functionality of black-box models, CVPR 2019 (random)',
+  options,
+  needs: ({ answers }) => answers,
+  data: ({ images }) => ({ kind: 'other', images }),
+  make: ({ queries }) => ({
+    steal: async (victim, learner, context) => {
+      const { train } = context.data;
+      const count = affordable(train.indices.length, queries, victim.budget);
+      warnOfPool(context, count, queries ?? victim.budget);
+      const places = permutation(context.key.split('transfer set'), train.indices.length).slice(0, count);
+      const asked = chosen(train, places);
+      const answers = await context.ask('transfer set', victim, asked);
+      return context.fit('student', trainedOn(learner, withAnswers(asked, answers)));
+    },
+  }),
+});
+
+const warnOfPool = ({ warn }: Pick<AttackContext, 'warn'>, count: number, wanted: number | undefined): void => {
+  if (wanted !== undefined && count < wanted)
+    warn(`the pool has ${count} images, fewer than the ${wanted} that could be asked about`);
+};
+
+/** What goes from lot to lot: what was asked about and answered, the student so far, and the bandit, as its numbers. */
+type Lots = {
+  readonly places: tf.Tensor1D;
+  readonly answers: tf.Tensor2D;
+  readonly student: Variables;
+  readonly preferences: tf.Tensor1D;
+  readonly taken: tf.Tensor1D;
+  /** The mean reward, the answers counted, means and variances of the three rewards, and the mean answer. */
+  readonly numbers: tf.Tensor1D;
+};
+
+/**
+ * Knockoff nets, adaptive (Orekondy et al., CVPR 2019): a gradient bandit chooses of which class of the other images the next one
+ * is asked about, by what the answers before were worth: how certain they were, how far from the mean answer, how much the
+ * student had to learn of them, or all three.
+ *
+ * The authors released no code of it. Bandit and rewards are those of the adversarial-robustness-toolbox 23539e2c0
+ * (knockoff_nets.py), without the paper's hierarchy of classes; a user found them worse than random choice. There the thief is trained
+ * on each image alone; here the queries come in `rounds` lots, drawn by the preferences before each, after which the
+ * student goes on for an epoch on all that was answered. Images are drawn with replacement. In the end a fresh student learns all answers.
+ */
+export const adaptiveKnockoff = defineAttack({
+  name: 'adaptiveKnockoff',
+  source: import.meta.url,
+  about: 'Images of something else, whose classes a bandit chooses by what the answers before were worth',
+  paper: 'Orekondy et al., Knockoff nets: Stealing functionality of black-box models, CVPR 2019 (adaptive)',
+  options: {
+    ...options,
+    rounds: option(wholeAtLeast(1), 20, 'Lots in which the queries are made'),
+    reward: option(choice('certainty', 'diversity', 'loss', 'all'), 'all', 'What an answer is worth'),
+  },
+  needs: ({ answers }) => answers,
+  data: ({ images }) => ({ kind: 'other', images, labelled: true }),
+  make: ({ answers: kind, queries, rounds, reward }) => ({
+    steal: async (victim, learner, context) => {
+      const { train } = context.data;
+      const { classes } = victim;
+      const total = affordable(train.indices.length, queries, victim.budget);
+      warnOfPool(context, total, queries ?? victim.budget);
+      const actions = placesByClass(train);
+      const size = kind === 'label' ? 1 : classes;
+      const oneEpoch = { ...learner, recipe: { ...learner.recipe, epochs: 1 } };
+      const { places, answers, ...others } = await context.loop<Lots>('lots', {
+        count: rounds,
+        init: (key) => ({
+          places: tf.tensor1d([], 'int32'),
+          answers: tf.tensor2d([], [0, size]),
+          student: learner.network.init(key.split('student')),
+          preferences: tf.zeros([actions.length]),
+          taken: tf.zeros([actions.length]),
+          numbers: tf.zeros([8 + classes]),
+        }),
+        body: async (lots, round, inner) => {
+          let [bandit, yardstick] = told(lots);
+          const next = inner.key.split('images').uniform();
+          const count = Math.floor(((round + 1) * total) / rounds) - Math.floor((round * total) / rounds);
+          const chosenActions = Array.from({ length: count }, () => drawn(bandit, next()));
+          const fresh = Int32Array.from(chosenActions, (action) => {
+            const of = actions[action] as Int32Array;
+            return of[Math.floor(next() * of.length)] as number;
+          });
+          const asked = chosen(train, fresh);
+          const found = await inner.ask('answers', victim, asked);
+          const all = Int32Array.from([...lots.places.dataSync(), ...fresh]);
+          const values = Float32Array.from([...lots.answers.dataSync(), ...found.values]);
+          const data = withAnswers(chosen(train, all), { values, size });
+          const { last } = await inner.fit('student', trainedOn(oneEpoch, data, { start: lots.student }));
+          const logits = logitsOn(learner.network, last, asked);
+          chosenActions.slice(0, found.values.length / size).forEach((action, i) => {
+            const row = (of: Float32Array, width: number) => Array.from(of.subarray(i * width, (i + 1) * width));
+            const measured = worth(
+              yardstick,
+              probabilitiesOf(row(found.values, size), classes),
+              softmaxOf(row(logits, classes)),
+              reward,
+            );
+            yardstick = measured.after;
+            bandit = rewarded(bandit, action, measured.worth);
+          });
+          return {
+            places: tf.tensor1d(all, 'int32'),
+            answers: tf.tensor2d(values, [values.length / size, size]),
+            student: last,
+            ...asTensors(bandit, yardstick),
+          };
+        },
+      });
+      const data = withAnswers(chosen(train, places.dataSync() as Int32Array), {
+        values: answers.dataSync() as Float32Array,
+        size,
+      });
+      dispose([places, answers, others]);
+      return context.fit('student', trainedOn(learner, data));
+    },
+  }),
+});
+
+/** The places of the images of each class, of those classes that have some. */
+const placesByClass = ({ examples, indices }: ImageSet): readonly Int32Array[] => {
+  const byClass = new Map<number, number[]>();
+  for (const [place, index] of indices.entries()) {
+    const label = examples.labels[index] as number;
+    const places = byClass.get(label) ?? [];
+    places.push(place);
+    byClass.set(label, places);
+  }
+  return [...byClass].sort(([a], [b]) => a - b).map(([, places]) => Int32Array.from(places));
+};
+
+/** A stored answer as probabilities: its logarithms, or a class. */
+const probabilitiesOf = (answer: readonly number[], classes: number): readonly number[] =>
+  answer.length === 1
+    ? Array.from({ length: classes }, (_, k) => (k === answer[0] ? 1 : 0))
+    : answer.map((each) => Math.exp(each));
+
+const softmaxOf = (logits: readonly number[]): readonly number[] =>
+  likelihoods({ ...indifferent(0), preferences: logits });
+
+const told = ({ preferences, taken, numbers }: Lots): [Bandit, Yardstick] => {
+  const [mean = 0, count = 0, ...others] = numbers.dataSync();
+  return [
+    { preferences: Array.from(preferences.dataSync()), taken: Array.from(taken.dataSync()), mean },
+    { count, means: others.slice(0, 3), variances: others.slice(3, 6), answer: others.slice(6) },
+  ];
+};
+
+const asTensors = ({ preferences, taken, mean }: Bandit, { count, means, variances, answer }: Yardstick) => ({
+  preferences: tf.tensor1d([...preferences]),
+  taken: tf.tensor1d([...taken]),
+  numbers: tf.tensor1d([mean, count, ...means, ...variances, ...answer]),
+});

@@ -1,0 +1,55 @@
+import { type ImageShape, type Network, type Shape, v } from '../public/plugin.js';
+
+/** Activations to be compared: the victim's and the student's. */
+export type Pair = readonly [victim: string, student: string];
+
+/** An option that names pairs. */
+export const anyPairs = v.pipe(
+  v.array(v.tuple([v.string(), v.string()])),
+  v.minLength(1),
+  v.title("pairs of activations, the victim's and the student's: [['layer2', 'block1']]"),
+);
+
+/** The shape of an activation that is an image. */
+export const imageAt = ({ activations }: Network, name: string): ImageShape | undefined => {
+  const shape: Shape | undefined = activations[name];
+  return shape?.kind === 'image' ? shape : undefined;
+};
+
+const sideOf = ({ height, width }: ImageShape): number => Math.max(height, width);
+
+/** The last activation of each size, from large to small. */
+const stagesOf = (network: Network): readonly string[] => {
+  const bySide = new Map<number, string>();
+  for (const name of Object.keys(network.activations)) {
+    const image = imageAt(network, name);
+    if (image !== undefined && sideOf(image) > 1) bySide.set(sideOf(image), name);
+  }
+  return [...bySide].sort(([a], [b]) => b - a).map(([, name]) => name);
+};
+
+/** To the last activation of each size of the student's, the victim's of the size next to it. */
+export const pairsOf = (victim: Network, student: Network): readonly Pair[] => {
+  const size = (network: Network, name: string): number => Math.log(sideOf(imageAt(network, name) as ImageShape));
+  return stagesOf(student).flatMap((own) => {
+    const apart = (name: string): number => Math.abs(size(victim, name) - size(student, own));
+    const [nearest] = [...stagesOf(victim)].sort((a, b) => apart(a) - apart(b));
+    return nearest === undefined ? [] : [[nearest, own] as const];
+  });
+};
+
+/** Why pairs cannot be compared: one of them is not there, or no image. */
+export const whyNoPairs = (victim: Network, student: Network, pairs: readonly Pair[]): string | undefined => {
+  if (pairs.length === 0) {
+    const without = stagesOf(student).length === 0 ? student : victim;
+    return `${without.name} has no activations that are images`;
+  }
+  const missing = pairs
+    .flatMap(([theirs, own]) => [[victim, theirs] as const, [student, own] as const])
+    .find(([network, name]) => imageAt(network, name) === undefined);
+  if (missing === undefined) return undefined;
+  const [{ name, activations }, asked] = missing;
+  return activations[asked] === undefined
+    ? `${name} has no activation ${asked}; it has ${Object.keys(activations).join(', ') || 'none'}`
+    : `the activation ${asked} of ${name} is no image`;
+};

@@ -1,0 +1,405 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { viewed } from '../../src/attacks/asking-again.js';
+import { disagreement } from '../../src/attacks/cmi.js';
+import { completed } from '../../src/attacks/completed-kd.js';
+import { logitError } from '../../src/attacks/dfad.js';
+import { absoluteError } from '../../src/attacks/dfme.js';
+import { binaryCrossEntropy } from '../../src/attacks/dfms.js';
+import { guided } from '../../src/attacks/disguide.js';
+import { correlationLosses } from '../../src/attacks/dist.js';
+import { decoupled } from '../../src/attacks/dkd.js';
+import { runningDistance } from '../../src/attacks/fast.js';
+import { movedImages } from '../../src/attacks/jbda.js';
+import { standardised } from '../../src/attacks/logit-standardisation.js';
+import { matching } from '../../src/attacks/zskt.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import { adaptivePool, attentionDistance, attentionMap } from '../../src/train/attention.js';
+import { distillationKl, recoveredLogits, soften } from '../../src/train/losses.js';
+import { imbalance, oneHotLoss } from '../../src/train/synthesis-losses.js';
+import { expectClose, values } from '../train/tensors.js';
+
+beforeAll(async () => {
+  await loadEngine({ execution: 'eager' });
+});
+
+const rows = {
+  t: [
+    [2, 0, -1],
+    [1, 2, -0.5],
+    [-1, 0.2, 1],
+  ],
+  s: [
+    [1, 0.5, -0.5],
+    [0, 1, 0.2],
+    [0.1, -0.3, 0.4],
+  ],
+  other: [
+    [0.8, 0.1, -0.2],
+    [0.3, 0.9, -0.1],
+  ],
+};
+const logits = (of: number[][], count = 2) => tf.tensor2d(of.slice(0, count));
+const labels = () => tf.tensor1d([0, 1], 'int32');
+const item = (scalar: tf.Tensor): number => values(scalar)[0] as number;
+
+/** A loss of the six logits of the student, differentiated and by differences of its value. */
+const expectGradient = (loss: (student: tf.Tensor2D) => tf.Scalar, of = rows.s, count = 2): void => {
+  tf.tidy(() => {
+    const at = logits(of, count);
+    const gradient = values(tf.grad((x: tf.Tensor) => loss(x as tf.Tensor2D))(at));
+    const h = 5e-3;
+    const moved = (i: number, by: number): number => {
+      const flat = of.slice(0, count).flat();
+      return item(loss(tf.tensor2d(flat.with(i, (flat[i] as number) + by), at.shape)));
+    };
+    const slopes = gradient.map((_, i) => (moved(i, h) - moved(i, -h)) / (2 * h));
+    expectClose(gradient, slopes, 2e-3);
+    expect(gradient.some((each) => Math.abs(each) > 1e-3)).toBe(true);
+  });
+};
+
+describe('decoupled distillation', () => {
+  const parts = (temperature: number) =>
+    tf.tidy(() => {
+      const { target, others } = decoupled({
+        logits: logits(rows.s),
+        teacher: tf.logSoftmax(logits(rows.t)),
+        labels: labels(),
+        temperature,
+      });
+      return [item(target), item(others)].map((each) => each * temperature ** 2);
+    });
+
+  test('has the worked numbers', () => {
+    const [target = 0, others = 0] = parts(4);
+    expectClose([target, others, target + 8 * others], [0.176021, 0.177758, 1.598082], 1e-5);
+    expectClose(parts(1), [0.120279, 0.143301], 1e-5);
+  });
+
+  test('is plain distillation where the others weigh what the teacher leaves them', () => {
+    tf.tidy(() => {
+      const one = (of: number[][]) => tf.tensor2d([of[0] as number[]]);
+      const [t, s] = [one(rows.t), one(rows.s)];
+      const { target, others } = decoupled({
+        logits: s,
+        teacher: t,
+        labels: tf.tensor1d([0], 'int32'),
+        temperature: 4,
+      });
+      const left = 1 - (values(tf.exp(soften(t, 4)))[0] as number);
+      expectClose([16 * (item(target) + left * item(others))], [0.277908], 2e-6);
+      expectClose([item(distillationKl({ logits: s, teacher: t, temperature: 4 }).loss)], [0.277908], 2e-6);
+    });
+  });
+
+  test('has the gradients of its formula', () => {
+    for (const name of ['target', 'others'] as const)
+      expectGradient((s) => decoupled({ logits: s, teacher: logits(rows.t), labels: labels(), temperature: 2 })[name]);
+  });
+
+  test('stays finite where the teacher tells the largest alone, and where the student is sure', () => {
+    tf.tidy(() => {
+      const told = tf.log(tf.oneHot(labels(), 3, 1, 0, 'float32')) as tf.Tensor2D;
+      const sure = tf.mul<tf.Tensor2D>(logits(rows.s), 500);
+      for (const student of [logits(rows.s), sure]) {
+        const loss = (x: tf.Tensor) => {
+          const { target, others } = decoupled({
+            logits: x as tf.Tensor2D,
+            teacher: told,
+            labels: labels(),
+            temperature: 4,
+          });
+          return tf.add(target, others);
+        };
+        expect(values(loss(student)).every(Number.isFinite)).toBe(true);
+        expect(values(tf.grad(loss)(student)).every(Number.isFinite)).toBe(true);
+      }
+    });
+  });
+
+  test('of standardised logits has the worked numbers', () => {
+    tf.tidy(() => {
+      const { target, others } = decoupled({
+        logits: standardised(logits(rows.s)),
+        teacher: standardised(recoveredLogits(tf.logSoftmax(logits(rows.t)))),
+        labels: labels(),
+        temperature: 2,
+      });
+      expectClose([4 * item(target), 4 * item(others)], [0.019725, 0.174165], 1e-5);
+    });
+  });
+});
+
+describe('standardised logits', () => {
+  test('have the worked numbers, of logits and of log-probabilities', () => {
+    tf.tidy(() => {
+      const t = [1.091089, -0.218218, -0.872872, 0.132453, 0.927173, -1.059626];
+      expectClose(values(standardised(logits(rows.t))), t, 2e-6);
+      expectClose(values(standardised(tf.logSoftmax(logits(rows.t)))), t, 2e-6);
+      const s = [0.872871, 0.218218, -1.091089, -0.755929, 1.133893, -0.377964];
+      expectClose(values(standardised(logits(rows.s))), s, 2e-6);
+    });
+  });
+
+  test('give the worked distillation', () => {
+    tf.tidy(() => {
+      const { loss } = distillationKl({
+        logits: standardised(logits(rows.s)),
+        teacher: standardised(logits(rows.t)),
+        temperature: 2,
+      });
+      expectClose([item(loss), 9 * item(loss)], [0.107638, 0.968741], 5e-6);
+    });
+  });
+
+  test('have the gradients of their formula, finite for equal logits', () => {
+    expectGradient(
+      (s) => distillationKl({ logits: standardised(s), teacher: standardised(logits(rows.t)), temperature: 2 }).loss,
+    );
+    tf.tidy(() => {
+      const gradient = tf.grad((x: tf.Tensor) => tf.sum(tf.mul(standardised(x as tf.Tensor2D), logits(rows.t))));
+      expect(values(gradient(tf.zeros([2, 3]))).every(Number.isFinite)).toBe(true);
+    });
+  });
+});
+
+describe('correlation', () => {
+  const of = (temperature: number, s = rows.s) => {
+    const { inter, intra } = correlationLosses({ logits: logits(s, 3), teacher: logits(rows.t, 3), temperature });
+    return [inter, intra] as const;
+  };
+
+  test('has the worked numbers', () => {
+    tf.tidy(() => {
+      expectClose(of(1).map(item), [0.180276, 0.142187], 5e-6);
+      const [inter, intra] = of(4).map(item) as [number, number];
+      expectClose([inter, intra, 16 * (inter + intra)], [0.309109, 0.251015, 8.961993], 1e-4);
+    });
+  });
+
+  test('has the gradients of its formula', () => {
+    for (const i of [0, 1] as const)
+      expectGradient(
+        (s) =>
+          Object.values(correlationLosses({ logits: s, teacher: logits(rows.t, 3), temperature: 1 }))[i] as tf.Scalar,
+        rows.s,
+        3,
+      );
+  });
+
+  test('of a single image, or of equal answers, is none, with a finite gradient', () => {
+    tf.tidy(() => {
+      const loss = (x: tf.Tensor) => {
+        const { inter, intra } = correlationLosses({
+          logits: x as tf.Tensor2D,
+          teacher: tf.zeros([1, 3]),
+          temperature: 4,
+        });
+        return tf.add(inter, intra);
+      };
+      const one = tf.tensor2d([[1, 0.5, -0.5]]);
+      expectClose([item(loss(one))], [2], 1e-6);
+      expect(values(tf.grad(loss)(one)).every(Number.isFinite)).toBe(true);
+    });
+  });
+});
+
+describe('attention', () => {
+  const maps = () => ({
+    student: tf.tensor4d([1, 2], [1, 1, 2, 1]),
+    teacher: tf.tensor4d([1, 1, 1, 0], [1, 1, 2, 2]),
+  });
+
+  test('has the worked numbers', () => {
+    tf.tidy(() => {
+      const { student, teacher } = maps();
+      expectClose(values(attentionMap(student)), [0.242536, 0.970143], 2e-6);
+      expectClose(values(attentionMap(teacher)), [0.894427, 0.447214], 2e-6);
+      expectClose([item(attentionDistance(student, teacher))], [0.349209], 2e-6);
+      expect(values(attentionMap(tf.zeros([1, 2, 2, 3])))).toEqual([0, 0, 0, 0]);
+    });
+  });
+
+  test('pools the larger activation to the smaller as PyTorch does', () => {
+    tf.tidy(() => {
+      // torch.nn.functional.adaptive_avg_pool2d(torch.arange(25.).reshape(1, 1, 5, 5), (3, 2))
+      const x = tf.reshape<tf.Rank.R4>(tf.range(0, 25), [1, 5, 5, 1]);
+      expectClose(values(adaptivePool(x, 3, 2)), [3.5, 5.5, 11, 13, 18.5, 20.5], 1e-5);
+      expect(adaptivePool(x, 5, 5)).toBe(x);
+    });
+  });
+
+  test('weighs as ZSKT has it', () => {
+    tf.tidy(() => {
+      const { student, teacher } = maps();
+      const given = { logits: logits(rows.s), teacher: logits(rows.t), images: student, seen: { t: teacher } };
+      const output = { activations: { s: student } } as never;
+      const loss = matching([['t', 's']], { klWeight: 1 / 3, attention: 250 })({ ...given, output });
+      expectClose([item(loss.loss)], [0.054917 + 87.302], 2e-3);
+      expectClose([item(matching([], { klWeight: 1 / 3, attention: 0 })({ ...given, output }).loss)], [0.054917], 2e-6);
+    });
+  });
+});
+
+describe('completed answers', () => {
+  const told = () => {
+    const all = tf.logSoftmax(tf.tensor2d([rows.t[0] as number[]]));
+    return tf.where(tf.tensor2d([[1, 1, 0]], [1, 3], 'bool'), all, Number.NEGATIVE_INFINITY) as tf.Tensor2D;
+  };
+  const student = () => tf.tensor2d([rows.s[0] as number[]]);
+  const of = (completion: 'masked' | 'ownTail' | 'uniformTail', more = {}) =>
+    completed({ logits: student(), teacher: told(), temperature: 1, completion, tail: 0.1, ...more });
+
+  test('have the worked numbers', () => {
+    tf.tidy(() => {
+      expectClose([item(of('masked'))], [0.168345], 2e-6);
+      expectClose(
+        [item(distillationKl({ logits: student(), teacher: told(), temperature: 1 }).loss)],
+        [0.298398],
+        2e-6,
+      );
+      expectClose([item(of('ownTail'))], [0.147815], 2e-6);
+      const [a = 0, b = 0, c = 0] = values(tf.softmax(student()));
+      const p = [0.9 * 0.880797, 0.9 * 0.119203, 0.1];
+      const expected = [a, b, c].reduce((sum, q, i) => sum + (p[i] as number) * Math.log((p[i] as number) / q), 0);
+      expectClose([item(of('uniformTail'))], [expected], 5e-6);
+    });
+  });
+
+  test('count the k largest as told, and are plain distillation where all are', () => {
+    tf.tidy(() => {
+      const all = { teacher: tf.logSoftmax(tf.tensor2d([rows.t[0] as number[]])) };
+      expectClose([item(of('masked', { ...all, k: 2 }))], [0.168345], 2e-6);
+      for (const completion of ['masked', 'ownTail', 'uniformTail'] as const)
+        expectClose([item(of(completion, all))], [0.199977], 2e-6);
+    });
+  });
+
+  test('have the gradients of their formula, the student’s own tail being fixed', () => {
+    const teacher = () =>
+      tf.where(
+        tf.tensor2d([1, 1, 0, 0, 1, 1], [2, 3], 'bool'),
+        tf.logSoftmax(logits(rows.t)),
+        Number.NEGATIVE_INFINITY,
+      );
+    for (const completion of ['masked', 'uniformTail'] as const)
+      expectGradient((s) =>
+        completed({ logits: s, teacher: teacher() as tf.Tensor2D, temperature: 2, completion, tail: 0.1 }),
+      );
+    tf.tidy(() => {
+      // d/ds of Σ p′ (ln p′ − ln q) with p′ fixed is q − p′: nothing where p′ is q.
+      const gradient = tf.grad((s: tf.Tensor) =>
+        completed({ logits: s as tf.Tensor2D, teacher: told(), temperature: 1, completion: 'ownTail', tail: 0 }),
+      )(student());
+      const [, , last = 1] = values(gradient);
+      expect(Math.abs(last)).toBeLessThan(1e-7);
+    });
+  });
+});
+
+describe('losses of data-free attacks', () => {
+  test('by which students disagree', () => {
+    tf.tidy(() => {
+      const [a, b] = [logits(rows.s), logits(rows.other)];
+      expectClose([item(tf.mean(tf.abs(tf.sub(a, b))))], [0.266667], 2e-6);
+      const { disagreement, balance } = guided(a, b);
+      expectClose([item(disagreement), item(balance)], [0.037536, -1.047009], 2e-6);
+      expectClose([-item(disagreement) + 0.2 * item(balance)], [-0.246937], 2e-6);
+    });
+    expectGradient((s) => guided(s, logits(rows.other)).disagreement);
+    expectGradient((s) => guided(s, logits(rows.other)).balance);
+  });
+
+  test('by which students learn logits', () => {
+    tf.tidy(() => {
+      const given = { logits: logits(rows.s), images: tf.zeros<tf.Rank.R4>([2, 1, 1, 1]), output: {} as never };
+      expectClose([item(logitError({ ...given, teacher: logits(rows.t) }).loss)], [0.783333], 2e-6);
+      expectClose([item(absoluteError({ ...given, teacher: tf.logSoftmax(logits(rows.t)) }).loss)], [0.7], 2e-6);
+    });
+  });
+
+  test('by which images are spread over classes', () => {
+    tf.tidy(() => {
+      expectClose([item(imbalance(logits(rows.t)))], [-0.844066], 2e-6);
+      expectClose([item(oneHotLoss(logits(rows.t)))], [0.270693], 2e-6);
+      expectClose([item(imbalance(logits(rows.s), 1e-5))], [-1.040759], 2e-6);
+      expectClose([500 * item(imbalance(logits(rows.s), 1e-5))], [-520.379475], 1e-3);
+    });
+    expectGradient((s) => imbalance(s));
+    expectGradient((s) => imbalance(s, 1e-5));
+  });
+
+  test('by which a discriminator learns', () => {
+    tf.tidy(() => {
+      const x = tf.tensor1d([0, 2]);
+      const sigma = (each: number) => 1 / (1 + Math.exp(-each));
+      expectClose([item(binaryCrossEntropy(x, 1))], [-(Math.log(0.5) + Math.log(sigma(2))) / 2], 2e-6);
+      expectClose([item(binaryCrossEntropy(x, 0))], [-(Math.log(0.5) + Math.log(1 - sigma(2))) / 2], 2e-6);
+    });
+  });
+
+  test('by which running statistics are compared', () => {
+    tf.tidy(() => {
+      const seen = (mean: number[], variance: number[]) => ({
+        mean: { bn: tf.tensor1d(mean) },
+        variance: { bn: tf.tensor1d(variance) },
+      });
+      const running = { 'bn.running_mean': tf.zeros([2]), 'bn.running_var': tf.ones([2]) };
+      const now = seen([0.3, 0.4], [1, 2]);
+      expectClose([item(runningDistance(now, undefined, running))], [1.5], 2e-6);
+      expectClose([item(runningDistance(now, seen([0.1, 0.1], [1, 1.5]), running))], [0.726918], 2e-6);
+    });
+  });
+
+  test('by which victim and student disagree where they name the same class', () => {
+    tf.tidy(() => {
+      expectClose([item(disagreement(logits(rows.t), logits(rows.s)))], [-0.16475], 2e-6);
+      const masked = tf.tensor2d([rows.s[0] as number[], [1.2, 1, 0.2]]);
+      expectClose([item(disagreement(logits(rows.t), masked))], [-0.099988], 2e-6);
+    });
+  });
+});
+
+describe('images moved by the Jacobian', () => {
+  const linear = (pixels: tf.Tensor4D): tf.Tensor2D => {
+    const x = tf.reshape(pixels, [-1, 2]);
+    return tf.matMul(x, tf.tensor2d([-2, 2, -1, 1], [2, 2])) as tf.Tensor2D;
+  };
+  /** Bytes of pixels in [−1, 1] as the worked example has them. */
+  const pool = () => ({
+    images: tf.tensor4d([51, 153], [1, 1, 2, 1]),
+    answers: tf.tensor2d([[-0.1, -3]]),
+  });
+  const moved = (form: 'papernot' | 'untargeted' | 'topK', step = 0.1) =>
+    tf.tidy(() => values(movedImages(linear, pool(), { form, step, k: 1 })));
+
+  test('along the sign of the gradient of the own logit, or against it', () => {
+    // s₀ falls with both pixels.
+    expectClose(moved('papernot'), [51 - 25.5, 153 - 25.5].map(Math.round), 1.1);
+    expectClose(moved('untargeted'), [51 + 25.5, 153 + 25.5].map(Math.round), 1.1);
+    expectClose(moved('papernot', -0.1), [51 + 25.5, 153 + 25.5].map(Math.round), 1.1);
+  });
+
+  test('towards the likeliest other class, by eight steps of a hundredth and no further than λ', () => {
+    expectClose(moved('topK'), [51 + 20.4, 153 + 20.4].map(Math.round), 1.1);
+    expectClose(moved('topK', 0.05), [51 + 12.75, 153 + 12.75].map(Math.round), 1.1);
+  });
+
+  test('within black and white', () => {
+    expect(moved('papernot', 1)).toEqual([0, 0]);
+    expect(moved('untargeted', 1)).toEqual([255, 255]);
+  });
+});
+
+test('views of an image: mirrored, and moved by a pixel, edges mirrored', () => {
+  tf.tidy(() => {
+    const image = tf.tensor4d([1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 3, 3, 1]);
+    expect(values(viewed(image, 0))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(values(viewed(image, 1))).toEqual([3, 2, 1, 6, 5, 4, 9, 8, 7]);
+    expect(values(viewed(image, 2))).toEqual([5, 6, 5, 8, 9, 8, 5, 6, 5]);
+    expect(values(viewed(image, 4))).toEqual([5, 4, 5, 2, 1, 2, 5, 4, 5]);
+    const wide = tf.reshape<tf.Rank.R4>(tf.range(0, 20), [1, 4, 5, 1]);
+    expect(new Set(Array.from({ length: 10 }, (_, i) => values(viewed(wide, i)).join())).size).toBe(10);
+  });
+});
