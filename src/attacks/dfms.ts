@@ -41,6 +41,7 @@ import {
   sgd,
   type UnlabelledBatch,
   unpacked,
+  unrecorded,
   updateOn,
   valueAndGradient,
   withAnswers,
@@ -132,7 +133,7 @@ export const dfms = defineAttack({
       const taught = async (name: string, gan: Gan) => {
         const made = adversaries.made(gan, train.indices.length, context.key.split(name));
         const both = joined(train, made);
-        const answers = await context.ask(`${name} answers`, victim, both);
+        const answers = await context.ask(`${name}-answers`, victim, both);
         return context.fit(name, trainedOn(learner, withAnswers(both, answers)));
       };
       const owned: (Gan | Variables)[] = [];
@@ -142,9 +143,9 @@ export const dfms = defineAttack({
       };
       try {
         const first = own((await context.fit('gan', ganFit(ganEpochs))).last);
-        const early = own((await taught('first student', first)).last);
-        const diverse = own((await context.fit('diverse gan', ganFit(diverseEpochs, first, early))).last);
-        const second = own((await taught('second student', diverse)).last);
+        const early = own((await taught('first-student', first)).last);
+        const diverse = own((await context.fit('diverse-gan', ganFit(diverseEpochs, first, early))).last);
+        const second = own((await taught('second-student', diverse)).last);
         const spec = together(victim, withRecipe(learner, { optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }) }), {
           adversaries,
           train,
@@ -275,7 +276,9 @@ const ganOf = (
       const { images, stats, metrics } = forged.aux;
       const told = valueAndGradient((params) => {
         const real = judge.apply({ params, stats: discriminator.variables.stats }, photographs, { mode: 'train' });
-        const fake = judge.apply({ params, stats: real.stats }, detach(images), { mode: 'train' });
+        // The running statistics go from one pass to the next, and no gradient with them.
+        const stats = unrecorded(() => clone(real.stats));
+        const fake = judge.apply({ params, stats }, detach(images), { mode: 'train' });
         const loss = tf.add<tf.Scalar>(binaryCrossEntropy(real.logits, 1), binaryCrossEntropy(fake.logits, 0));
         return { loss, aux: { stats: fake.stats } };
       }, discriminator.variables.params);

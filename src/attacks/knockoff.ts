@@ -85,7 +85,7 @@ export const knockoff = defineAttack({
       warnOfPool(context, count, queries ?? victim.budget);
       const places = permutation(context.key.split('transfer set'), train.indices.length).slice(0, count);
       const asked = chosen(train, places);
-      const answers = await context.ask('transfer set', victim, asked);
+      const answers = await context.ask('transfer-set', victim, asked);
       return context.fit('student', trainedOn(learner, withAnswers(asked, answers)));
     },
   }),

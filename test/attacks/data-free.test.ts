@@ -1,0 +1,286 @@
+import * as tf from '@tensorflow/tfjs';
+import { describe, expect, test } from 'vitest';
+import type { AnyAttack } from '../../src/attacks/attack.js';
+import { dfad, opposing } from '../../src/attacks/dfad.js';
+import { discriminator } from '../../src/attacks/dfms.js';
+import { dfq } from '../../src/attacks/dfq.js';
+import { startingFrom } from '../../src/attacks/fast.js';
+import { sidesOf4 } from '../../src/attacks/joint.js';
+import { diverging, maze } from '../../src/attacks/maze.js';
+import { pairsOf, whyNoPairs } from '../../src/attacks/places.js';
+import { believing, zskt } from '../../src/attacks/zskt.js';
+import { key } from '../../src/core/random.js';
+import * as tree from '../../src/core/tree.js';
+import { take } from '../../src/engine/step.js';
+import { dcgan } from '../../src/models/generator.js';
+import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
+import type { Network } from '../../src/models/network.js';
+import { plainCnn } from '../../src/models/plain-cnn.js';
+import { preResNet } from '../../src/models/pre-resnet.js';
+import { resNet } from '../../src/models/resnet.js';
+import { frameOf, wholeState, wholeStep } from '../../src/train/fit-step.js';
+import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { constant } from '../../src/train/schedules.js';
+import { jointFit, type Synthesiser } from '../../src/train/synthesis.js';
+import { recipe, tiny } from '../run/helpers.js';
+import { context, endOf, succeed } from '../train/bench.js';
+import { expectClose, values } from '../train/tensors.js';
+import { learnerOf, normalisationOf, roomy, siteOf, useBench, victimOf } from './stepping.js';
+
+const bench = useBench();
+const small = { batch: 6, latent: 5, width: 4, keep: 4, epochs: 1, stepsPerEpoch: 3 } as const;
+
+const sizeOf = (params: Readonly<Record<string, tf.Tensor>>): number =>
+  Object.values(params).reduce((sum, { size }) => sum + size, 0);
+
+describe('nets have as many parameters as the released ones', () => {
+  const colour = { height: 32, width: 32, channels: 3 };
+  const made = (
+    synthesiser: Synthesiser<{ readonly variables: { readonly params: Readonly<Record<string, tf.Tensor>> } }, never>,
+  ) =>
+    tf.tidy(() =>
+      sizeOf(synthesiser.init(key('g'), { input: colour } as never, { memory: {} as never }).variables.params),
+    );
+
+  test('generators', () => {
+    expect(made(believing({ batch: 2, latent: 100, width: 128, generatorRate: 1, klWeight: 1 }) as never)).toBe(
+      1_051_145,
+    );
+    const forward = { directions: 1, epsilon: 1 };
+    expect(made(diverging({ batch: 2, latent: 100, width: 128, generatorRate: 1, ...forward }) as never)).toBe(
+      1_051_145,
+    );
+    expect(made(opposing({ batch: 2, latent: 256, width: 128, generatorRate: 1 }) as never)).toBe(2_329_091);
+    tf.tidy(() => {
+      expect(sizeOf(dcgan({ latent: 100, width: 512 }).build(colour).init(key('g')).params)).toBe(3_573_824);
+    });
+  });
+
+  test('the discriminator', () => {
+    tf.tidy(() => {
+      expect(sizeOf(discriminator(512).build(colour, 1).init(key('d')).params)).toBe(2_759_424);
+      // … and it takes grey images of another size.
+      const grey = { height: 28, width: 28, channels: 1 };
+      const net = discriminator(64).build(grey, 1);
+      const { logits } = net.apply(net.init(key('d')), tf.zeros([2, 28, 28, 1]), { mode: 'train' });
+      expect(logits.shape).toEqual([2, 1]);
+      const generator = dcgan({ latent: 5, width: 64 }).build(grey);
+      const { images } = generator.apply(generator.init(key('g')), tf.zeros([2, 5]), { mode: 'train' });
+      expect(images.shape).toEqual([2, 28, 28, 1]);
+    });
+  });
+});
+
+describe('the generator that batches start from', () => {
+  const options = {
+    ...{ batch: 4, iterations: 2, generatorRate: 5e-3, inputRate: 0.015, latent: 5, width: 4 },
+    ...{ batchNorm: 10, oneHot: 0.5, adversarial: 1.33, warmup: 1, resetAt: undefined },
+  };
+  type Memory = {
+    readonly generator: { readonly params: Readonly<Record<string, tf.Tensor>> };
+    readonly made: tf.Scalar;
+    readonly seen?: { readonly mean: Readonly<Record<string, tf.Tensor>> };
+  };
+  /** The memory before and after a batch whose generator ends 0.1 lower, with gradients of −1 in sum. */
+  const afterOne = (changes: object) => {
+    const victim = victimOf();
+    bench.hold(victim.retired);
+    const about = siteOf(victim);
+    const { memory: remembering, init } = startingFrom({ ...options, meta: 'fomaml', ...changes } as never);
+    const before = remembering?.init(key('m'), about);
+    const state = init(key('s'), about, { memory: before as never });
+    const moved = {
+      ...state,
+      generator: { ...state.generator, params: tree.map(state.generator.params, (each) => tf.sub(each, 0.1)) },
+      sums: tree.map(state.sums, (each) => tf.sub(each, 1)),
+      seen: tree.map(state.seen, (each) => tf.add(each, 2)),
+    };
+    const after = remembering?.after(about, { memory: before as never, state: moved as never, key: key('after') });
+    return { before: before as unknown as Memory, after: after as unknown as Memory, about, remembering, moved };
+  };
+  const shift = ({ before, after }: { readonly before: Memory; readonly after: Memory }): number =>
+    values(
+      tf.sub(after.generator.params['l1.0.weight'] as tf.Tensor, before.generator.params['l1.0.weight'] as tf.Tensor),
+    )[0] as number;
+
+  test('moves against the sum of its gradients, towards where they led, or there', () => {
+    tf.tidy(() => {
+      // Adam's first step is of its rate, k times the batch's, in whatever direction.
+      expectClose([shift(afterOne({}))], [2 * 5e-3], 1e-3);
+      expectClose([shift(afterOne({ meta: 'reptile' }))], [-2 * 5e-3], 1e-3);
+      expectClose([shift(afterOne({ meta: 'none' }))], [-0.1], 1e-5);
+    });
+  });
+
+  test('goes on from the first batch’s statistics, then from a tenth of each next one’s', () => {
+    tf.tidy(() => {
+      const { after, about, remembering, moved } = afterOne({});
+      const first = Object.values(after.seen?.mean ?? {})[0] as tf.Tensor;
+      expect(values(first).every((each) => each === 2)).toBe(true);
+      expect(values(after.made)).toEqual([1]);
+      const later = { ...moved, seen: tree.map(moved.seen, (each) => tf.add(each, 10)) };
+      const next = remembering?.after(about, { memory: after as never, state: later as never, key: key('next') });
+      const second = Object.values((next as unknown as Memory).seen?.mean ?? {})[0] as tf.Tensor;
+      expectClose(values(second), Array(second.size).fill(0.9 * 2 + 0.1 * 12), 1e-6);
+      expect(values((next as unknown as Memory).made)).toEqual([2]);
+    });
+  });
+
+  test('has its first layer drawn anew when it is time', () => {
+    tf.tidy(() => {
+      const { before, after } = afterOne({ resetAt: 1 });
+      const of = (memory: Memory, name: string) => values(memory.generator.params[name] as tf.Tensor);
+      expect(Math.max(...of(after, 'l1.0.weight').map(Math.abs))).toBeLessThan(0.1);
+      expect(of(after, 'l1.0.bias').every((each) => each === 0)).toBe(true);
+      expect(of(after, 'conv_blocks0.0.weight').every((each) => Math.abs(each) < 0.1)).toBe(true);
+      expect(of(after, 'conv_blocks1.0.weight')).not.toEqual(of(before, 'conv_blocks1.0.weight'));
+      expectClose(
+        [of(after, 'conv_blocks1.0.weight')[0] as number],
+        [(of(before, 'conv_blocks1.0.weight')[0] as number) + 0.01],
+        1e-3,
+      );
+    });
+  });
+});
+
+describe('students that learn jointly', () => {
+  const asked = async (attack: AnyAttack) => {
+    const { victim, retired, normalisation } = victimOf();
+    bench.hold(retired);
+    const tried = context(key('stage'), { normalisation });
+    const { steps } = endOf(
+      await succeed(
+        attack.steal(victim, learnerOf(), { ...tried, data: {}, normalisation, fullStepsPerEpoch: 3 } as never),
+      ),
+    );
+    const { forward, backward } = sessionOf(victim).asked;
+    return { steps, forward, backward };
+  };
+
+  test('pass through the weights once for the generator, and once for each lot of images', async () => {
+    // Of each step's 6 images one pass for the generator, back through it, and one for each of two lots.
+    expect(await asked(dfad({ ...small, studentSteps: 2 }))).toEqual({
+      steps: 3,
+      forward: 3 * 6 * 3 + 4,
+      backward: 3 * 6,
+    });
+    expect(await asked(dfq({ ...small, studentSteps: 2 }))).toEqual({
+      steps: 3,
+      forward: 3 * 6 * 3 + 4,
+      backward: 3 * 6,
+    });
+    // All steps on the same images.
+    const none = { attention: 0, studentSteps: 5 };
+    expect(await asked(zskt({ ...small, ...none }))).toEqual({ steps: 3, forward: 3 * 6 * 2 + 4, backward: 3 * 6 });
+  });
+
+  test('remember the latest images with their answers, and learn from these alone', () => {
+    const variables = roomy().build({ height: 8, width: 8, channels: 3 }, 3).init(key('victim'));
+    const net = roomy().build({ height: 8, width: 8, channels: 3 }, 3);
+    const victim = publish({ network: net, variables, normalisation: normalisationOf(), access: 'probabilities' });
+    bench.hold(() => {
+      retire(victim);
+      tree.dispose(variables);
+    });
+    tf.tidy(() => {
+      let made = 0;
+      /** Images of one number each: 1, 2, 3, … from step to step. */
+      const counting: Synthesiser<{ readonly at: tf.Scalar }, 'probabilities'> = {
+        batch: 4,
+        phases: [{ iterations: 1, schedule: constant(0.5) }],
+        init: () => ({ at: tf.scalar(0) }),
+        images: (_, { at }) => tf.mul(tf.ones([4, 8, 8, 3]), at) as tf.Tensor4D,
+        step: (_, __, { state, learningRate }) => {
+          made += 1;
+          expect(values(learningRate)).toEqual([0.5]);
+          return { state: { at: tf.add<tf.Scalar>(state.at, 1) }, metrics: {} };
+        },
+      };
+      const seen: number[][] = [];
+      const about = siteOf({
+        victim: victim as unknown as Victim<'weights'>,
+        network: net,
+        normalisation: normalisationOf(),
+      });
+      const spec = jointFit(
+        counting,
+        about as never,
+        {
+          epochs: 1,
+          stepsPerEpoch: 3,
+          studentSteps: 1,
+          replay: { steps: 2, batches: 2 },
+          loss: ({ logits, images }) => {
+            seen.push(values(tf.slice(images, [0, 0, 0, 0], [4, 1, 1, 1])));
+            return { loss: tf.mean(tf.square(logits)) };
+          },
+        },
+        learnerOf(),
+      );
+      let state = wholeState(spec as never, key('init'));
+      const start = state;
+      bench.hold(() => tree.dispose(start as never));
+      for (let step = 0; step < 3; step++) {
+        const inputs = { learningRate: tf.scalar(0.01), seed: tf.tensor1d([step, 2], 'int32') };
+        const { batch } = spec.source(key('batches')).at(step);
+        const taken = take(wholeStep(spec as never), frameOf(spec as never, {}), state, {
+          batch: batch as never,
+          inputs,
+        });
+        bench.hold(() => tree.dispose(taken as never));
+        state = taken.state;
+      }
+      expect(made).toBe(3);
+      const { replay } = (state as unknown as { own: { replay: Record<'images' | 'teacher' | 'filled', tf.Tensor> } })
+        .own;
+      expect(values(replay.filled)).toEqual([8]);
+      expect(values(tf.slice(replay.images, [0, 0, 0, 0], [8, 1, 1, 1]))).toEqual([2, 2, 2, 2, 3, 3, 3, 3]);
+      // Fresh ones, then what was remembered: at first the same.
+      expect(seen.slice(0, 3)).toEqual(Array(3).fill([1, 1, 1, 1]));
+      expect(seen[3]).toEqual([2, 2, 2, 2]);
+      expect(new Set(seen.slice(7).flat())).toEqual(new Set([2, 3]));
+      expectClose(values(tf.sum(tf.exp(replay.teacher), 1)), Array(8).fill(1), 1e-5);
+    });
+  });
+});
+
+describe('activations to be compared', () => {
+  const build = (plugin: { build: Network extends never ? never : (...args: never[]) => Network }): Network =>
+    plugin.build({ height: 32, width: 32, channels: 3 } as never, 10 as never);
+  const [teacher, cnn, pre, mobile] = [resNet(18), plainCnn(), preResNet(20), mobileNetV2()].map((each) =>
+    build(each as never),
+  ) as [Network, Network, Network, Network];
+
+  test('are of the nearest size', () => {
+    expect(pairsOf(teacher, cnn)).toEqual([
+      ['layer2', 'block1'],
+      ['layer3', 'block2'],
+      ['layer4', 'block3'],
+    ]);
+    expect(pairsOf(teacher, pre)).toEqual([
+      ['layer1', 'layer1'],
+      ['layer2', 'layer2'],
+      ['layer3', 'layer3'],
+    ]);
+    expect(pairsOf(teacher, mobile).map(([victim]) => victim)).toEqual(['layer1', 'layer2', 'layer3', 'layer4']);
+  });
+
+  test('must be there', () => {
+    const flat = tiny().build({ height: 8, width: 8, channels: 1 }, 3);
+    expect(whyNoPairs(teacher, flat, pairsOf(teacher, flat))).toBe('tiny has no activations that are images');
+    expect(whyNoPairs(flat, cnn, pairsOf(flat, cnn))).toBe('tiny has no activations that are images');
+    expect(whyNoPairs(teacher, cnn, [['layer9', 'block1']])).toMatch(
+      /^resNet.* has no activation layer9; it has layer1/,
+    );
+    expect(zskt().refuses?.(teacher, flat, recipe())).toBe('tiny has no activations that are images');
+    expect(zskt({ attention: 0 }).refuses?.(teacher, flat, recipe())).toBeUndefined();
+    expect(sidesOf4({ ...teacher, input: { height: 30, width: 32, channels: 3 } })).toMatch(
+      /divisible by 4, not of 30×32/,
+    );
+    expect(maze().refuses?.({ ...teacher, input: { height: 30, width: 32, channels: 3 } }, cnn, recipe())).toMatch(
+      /30×32/,
+    );
+    expect(dfq().refuses?.(flat, cnn, recipe())).toMatch(/tiny has no batch norm over images/);
+    expect(dfq({ batchNorm: 0 }).refuses?.(flat, cnn, recipe())).toBeUndefined();
+  });
+});

@@ -1,0 +1,207 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
+import { attacks } from '../../src/cli/catalogue.js';
+import { type Declared, isDeclared } from '../../src/core/plugin.js';
+import { key } from '../../src/core/random.js';
+import * as tree from '../../src/core/tree.js';
+import { compile } from '../../src/engine/compile.js';
+import { eager } from '../../src/engine/eager.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import { dataFor } from '../../src/experiment/data-access.js';
+import * as index from '../../src/index.js';
+import {
+  batchNorm,
+  classifier,
+  conv,
+  features,
+  globalMean,
+  marked,
+  network,
+  relu,
+  sequential,
+} from '../../src/models/layers.js';
+import { isBlackBox, publish, rank, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { dataOf, recipe, thirds } from '../run/helpers.js';
+import { type AnySpec, context, endOf, theftOf } from '../train/bench.js';
+import { expectToSurvive } from './killing.js';
+import { aged, expectCompiled } from './stepping.js';
+
+/** 24 images in batches of 8: no last one is shorter, so that a step has one form. */
+const data = thirds({ train: 32, test: 8, size: 8 });
+const images = dataOf(data);
+
+const staged = (channels: number) =>
+  network({
+    name: 'staged',
+    params: { channels },
+    source: import.meta.url,
+    layers: sequential(
+      conv('conv1', channels, { kernel: 3, padding: 1 }),
+      batchNorm('bn1'),
+      relu,
+      marked('stage1'),
+      conv('conv2', channels, { kernel: 3, padding: 1, stride: 2 }),
+      batchNorm('bn2'),
+      relu,
+      marked('stage2'),
+      globalMean,
+      features,
+      classifier('fc'),
+    ),
+  }).build(data.image, 3);
+
+const victimNet = staged(4);
+const learner = { network: staged(3), recipe: recipe({ epochs: 2, batch: 8 }) };
+
+/** The smallest use of each attack, by name, and how many answers it asks for of a black box. */
+const uses: Readonly<Record<string, { readonly options?: object; readonly queries?: number }>> = {
+  adaptiveKnockoff: { options: { images, rounds: 3 }, queries: 24 },
+  annealedKd: { queries: 48 },
+  askingAgain: { queries: 144 },
+  attentionTransfer: {},
+  cmi: {
+    options: {
+      ...{ batch: 8, iterations: 6, latent: 5, width: 4, batches: 2, stepsBetween: 6, capacity: 16, negatives: 8 },
+      ...{ embedding: 4, augmentation: { crop: 0, flip: false } },
+    },
+  },
+  completedKd: { queries: 48 },
+  dafl: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 4 } },
+  deepInversion: { options: { batch: 8, batches: 2, iterations: 6 } },
+  dfad: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 } },
+  dfme: {
+    options: { batch: 8, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 4, studentSteps: 2 },
+    queries: 6 * 8 * 4,
+  },
+  dfms: {
+    options: { images, latent: 5, width: 8, batch: 8, ganEpochs: 2, diverseEpochs: 2, epochs: 2, keep: 4 },
+    // What each of two students is taught, and each step of the last.
+    queries: 2 * 48 + 6 * 8,
+  },
+  dfq: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 } },
+  disguide: {
+    options: { batch: 8, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 4, replaySteps: 2, replayBatches: 2 },
+    queries: 6 * 8,
+  },
+  dist: { queries: 48 },
+  dkd: { queries: 48 },
+  dualStudents: {
+    options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4, answers: 'label' },
+    queries: 6 * 16,
+  },
+  fast: {
+    options: {
+      ...{ batch: 8, iterations: 6, latent: 5, width: 4, batches: 3, warmup: 1, stepsBetween: 6, resetAt: 2 },
+      augmentation: { crop: 0, flip: false },
+    },
+  },
+  fitNet: {},
+  hardLabel: { queries: 48 },
+  jbda: { options: { fraction: 1, rounds: 1, roundEpochs: 2, form: 'topK', k: 1 }, queries: 48 },
+  kd: { queries: 48 },
+  knockoff: { options: { images, queries: 16 }, queries: 16 },
+  labelSmoothing: {},
+  logitStandardisation: { queries: 48 },
+  maze: {
+    options: {
+      ...{ batch: 8, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 4, studentSteps: 2 },
+      ...{ directions: 2, replaySteps: 2, replayBatches: 2 },
+    },
+    queries: 6 * 8 * 4,
+  },
+  noise: { options: { steps: 6 }, queries: 48 },
+  partialKd: { options: { fraction: 1 }, queries: 48 },
+  scratch: {},
+  skeptical: { options: { delayEpochs: 0 }, queries: 48 },
+  transfer: { options: { images }, queries: 48 },
+  zskt: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 } },
+};
+
+const makers = Object.values(index).filter(isDeclared) as readonly Declared[];
+
+const attackOf = (name: string): AnyAttack => {
+  const make = makers.find(({ declaration }) => declaration.kind === 'attack' && declaration.name === name) as Declared;
+  return make((uses[name]?.options ?? {}) as never) as AnyAttack;
+};
+
+const setOf = (from: number, to: number) => ({
+  examples: data.train,
+  indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
+  shape: data.image,
+  normalisation: data.normalisation,
+  augmentation: { crop: 0, flip: false },
+  labelled: true as const,
+});
+
+const givenTo = (attack: AnyAttack): Pick<AttackContext, 'data' | 'normalisation' | 'fullStepsPerEpoch'> => ({
+  data: dataFor(attack, { train: setOf(0, 24), validation: setOf(24, 32) }),
+  normalisation: data.normalisation,
+  fullStepsPerEpoch: 3,
+});
+
+const victimOf =
+  ({ needs }: AnyAttack) =>
+  () => {
+    const variables = aged(victimNet, 'victim');
+    const victim = publish({ network: victimNet, variables, normalisation: data.normalisation, access: needs });
+    return {
+      victim: victim as Victim,
+      retired: () => {
+        retire(victim);
+        tree.dispose(variables);
+      },
+    };
+  };
+
+let cache = '';
+beforeAll(async () => {
+  await loadEngine({ execution: 'eager' });
+  cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
+});
+afterAll(() => rmSync(cache, { recursive: true, force: true }));
+
+test('every attack that is exported goes through these tests', () => {
+  expect(Object.keys(uses).sort()).toEqual(attacks.map(({ declaration }) => declaration.name).sort());
+});
+
+describe.each(Object.keys(uses).sort())('%s', (name) => {
+  const attack = attackOf(name);
+
+  test('takes the same steps in a graph, to the bit, asks what it should, and leaves no tensor behind', async () => {
+    expect(attack.refuses?.(victimNet, learner.network, learner.recipe)).toBeUndefined();
+    const seen = new Set<string>();
+    const tried = context(key('stage'), {
+      normalisation: data.normalisation,
+      fitting: async (fit, spec: AnySpec, run) => {
+        const kind = fit.replace(/-\d+$/, '');
+        if (!seen.has(kind))
+          expectCompiled(spec, eager, (stride) => (step, frozen) => compile(step, frozen, { cache, stride }));
+        seen.add(kind);
+        return run();
+      },
+    });
+    const before = tf.memory().numTensors;
+    const { victim, retired } = victimOf(attack)();
+    try {
+      const { last, steps } = endOf(await theftOf(attack, victim, learner, { ...tried, ...givenTo(attack) }));
+      expect(Object.values(last).flat().every(Number.isFinite)).toBe(true);
+      expect(steps).toBeGreaterThan(0);
+      // The student is what the recipe's net is, and nothing else.
+      expect(Object.keys(last).sort()).toEqual(learner.network.variables.map(({ name }) => name).sort());
+      const { queries, forward } = sessionOf(victim).asked;
+      expect(queries).toBe(uses[name]?.queries ?? 0);
+      expect(isBlackBox(attack.needs) ? queries : forward).toBeGreaterThanOrEqual(rank[attack.needs] === 0 ? 0 : 1);
+    } finally {
+      retired();
+    }
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('goes on to the same bits wherever it is killed, and asks no more', async () => {
+    await expectToSurvive({ attack, victim: victimOf(attack), learner, given: givenTo(attack) }, { everyNth: 4 });
+  });
+});
