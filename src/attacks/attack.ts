@@ -50,6 +50,18 @@ export interface PoolMaker<Need extends Access = Access> {
   make(victim: Victim<Need>, context: PoolContext): Doing<unknown>;
 }
 
+/** What an attack would be tried in, beside the nets. */
+export interface Circumstances {
+  /** The student's. */
+  readonly recipe: Recipe;
+  /** Answers that a black box gives it in all; absent without a limit. */
+  readonly budget?: number | undefined;
+  /** Names of the victim's classes. */
+  readonly classes: readonly string[];
+  /** Where it owns images of something else: how many, and the names of their classes. */
+  readonly images?: { readonly count: number; readonly classes: readonly string[] } | undefined;
+}
+
 /** What an attack has at hand beside its victim and its student. */
 export interface AttackContext<Data extends Ownership = Ownership> extends Context {
   /** The images that it declared to own, and no others. */
@@ -103,11 +115,8 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly synthesises?: true;
   /** It makes its images before any student learns, and of the victim alone. */
   readonly pool?: PoolMaker;
-  /**
-   * Why it cannot be tried on a victim's net, with a student's, or by the student's recipe, which is said before anything is
-   * trained.
-   */
-  readonly refuses?: (victim: Network, student: Network, recipe: Recipe) => string | undefined;
+  /** Why it cannot be tried on a victim's net, with a student's, or as things are; said before anything is trained. */
+  readonly refuses?: (victim: Network, student: Network, circumstances: Circumstances) => string | undefined;
   /** Answers that it may ask of a black box in all; default: the experiment's. The theft ends with the last of them. */
   readonly budget?: number;
   /** The same with a fraction of its own iterations; absent where it has none but the student's. */

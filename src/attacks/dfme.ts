@@ -40,7 +40,7 @@ import {
   sgd,
   withRecipe,
 } from '../public/train.js';
-import { sidesOf4 } from './joint.js';
+import { paysFor, sidesOf4 } from './joint.js';
 
 /** What part of itself a rate falls to. */
 const gamma = 0.3;
@@ -118,7 +118,8 @@ export const dfme = defineAttack({
     const { stepsPerEpoch } = options;
     return {
       synthesises: true,
-      refuses: sidesOf4,
+      refuses: (victim, _, circumstances) =>
+        sidesOf4(victim) ?? paysFor(queriesOf({ ...options, generatorSteps, studentSteps }), circumstances),
       steal: (victim, learner, context) => {
         const queries = queriesOf({ ...options, generatorSteps, studentSteps });
         const epochs = options.epochs ?? epochsWithin(victim.budget, queries * stepsPerEpoch, 224);

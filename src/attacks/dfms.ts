@@ -10,6 +10,8 @@ import {
   type Network,
   normals,
   option,
+  optional,
+  permutation,
   positive,
   required,
   type Variables,
@@ -87,6 +89,7 @@ export const dfms = defineAttack({
   options: {
     images: required(anyDataset, 'The images that the attacker has; of classes that are none of the victim’s'),
     ...settings,
+    photographs: optional(wholeAtLeast(64), 'So many of these images, drawn at random; default: all'),
     ganEpochs: option(wholeAtLeast(1), 200, 'Epochs of 1, over the images'),
     diverseEpochs: option(wholeAtLeast(1), 100, 'Epochs of 3'),
     epochs: option(wholeAtLeast(1), 400, 'Epochs of 5'),
@@ -95,7 +98,7 @@ export const dfms = defineAttack({
   },
   presets: {
     cifar10: {},
-    mnistSmall: { width: 64, generatorRate: 1e-3, ganEpochs: 2, diverseEpochs: 2, epochs: 4 },
+    mnistSmall: { photographs: 6400, width: 64, generatorRate: 1e-3, ganEpochs: 2, diverseEpochs: 2, epochs: 4 },
   },
   scaled: ({ ganEpochs, diverseEpochs, epochs }, factor) => {
     const fewer = (count: number): number => Math.max(1, Math.round(factor * count));
@@ -103,11 +106,16 @@ export const dfms = defineAttack({
   },
   needs: 'label',
   data: ({ images }) => ({ kind: 'other', images }),
-  make: ({ ganEpochs, diverseEpochs, epochs, rate, keep, ...of }) => ({
+  make: ({ photographs, ganEpochs, diverseEpochs, epochs, rate, keep, ...of }) => ({
     synthesises: true,
-    refuses: sidesOf4,
+    refuses: (victim, _, { classes, images }) => {
+      const shared = images?.classes.filter((name) => classes.includes(name)) ?? [];
+      return shared.length > 0
+        ? `its images are of classes of the victim's: ${shared.slice(0, 3).join(', ')}`
+        : sidesOf4(victim);
+    },
     steal: async (victim, learner, context) => {
-      const { train } = context.data;
+      const train = someOf(context.data.train, photographs, context.key.split('photographs'));
       const adversaries = ganOf(train.shape, of);
       const source = (key: Key) => imageSource(train, { batch: of.batch, key });
       const perEpoch = batchesPerEpoch(train.indices.length, of.batch);
@@ -305,6 +313,22 @@ const ganOf = (
 };
 
 type Adversaries = ReturnType<typeof ganOf>;
+
+/** So many images of a set, drawn at random, with no others beside them; all of them where it is not said. */
+const someOf = (set: ImageSet<UnlabelledBatch>, count: number | undefined, key: Key): ImageSet<UnlabelledBatch> => {
+  const { examples, indices, shape } = set;
+  if (count === undefined || count >= indices.length) return set;
+  const size = shape.height * shape.width * shape.channels;
+  const all = examples.images.slice();
+  const chosen = permutation(key, indices.length).slice(0, count);
+  const images = Buffer.concat(
+    Array.from(chosen, (place) => {
+      const index = indices[place] as number;
+      return all.subarray(index * size, (index + 1) * size);
+    }),
+  );
+  return { ...set, examples: { images, count }, indices: Int32Array.from({ length: count }, (_, i) => i) };
+};
 
 /** Images of a set, and as many that are made, as one set. */
 const joined = (train: ImageSet<UnlabelledBatch>, made: Uint8Array): ImageSet<UnlabelledBatch> => {

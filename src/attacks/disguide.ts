@@ -4,7 +4,7 @@ import { absolute, trainJointly } from '../public/synthesis.js';
 import { sgd, withRecipe } from '../public/train.js';
 import { epochsWithin } from './dfme.js';
 import { answers, falling, learning, splitting } from './dual-students.js';
-import { jointOptions, scaledWithin, sidesOf4 } from './joint.js';
+import { jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /**
  * DisGUIDE (Rosenthal et al., AAAI 2023), which asks a black box for probabilities or for labels: as Dual Students, with the
@@ -61,7 +61,8 @@ export const disguide = defineAttack({
   data: { kind: 'none' },
   make: ({ answers, diversity, replaySteps, replayBatches, ...options }) => ({
     synthesises: true,
-    refuses: sidesOf4,
+    refuses: (victim, _, circumstances) =>
+      sidesOf4(victim) ?? paysFor(options.batch * options.studentSteps, circumstances),
     steal: (victim, learner, context) => {
       const { optimizer, schedule, batch, epochs, stepsPerEpoch, studentSteps, keep, pictureEvery } = options;
       return trainJointly(

@@ -29,7 +29,7 @@ export const dist = defineAttack({
   needs: 'probabilities',
   data: labelled,
   make: ({ temperature, beta, gamma, labelWeight }) => ({
-    refuses: (_, __, { batch }) =>
+    refuses: (_, __, { recipe: { batch } }) =>
       batch < 2 && gamma > 0 ? 'a batch of one image correlates with nothing: give a larger batch' : undefined,
     ...distilBy(({ logits, teacher, labels }) => {
       const { inter, intra } = correlationLosses({ logits, teacher, temperature });

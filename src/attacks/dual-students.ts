@@ -11,7 +11,7 @@ import {
 } from '../public/synthesis.js';
 import { adam, crossEntropy, multiStep, type Schedule, sgd, withRecipe } from '../public/train.js';
 import { absoluteError, epochsWithin } from './dfme.js';
-import { jointOptions, scaledWithin, sidesOf4 } from './joint.js';
+import { jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /** What two students learn of a black box. */
 export const answers = option(
@@ -70,7 +70,8 @@ export const dualStudents = defineAttack({
   data: { kind: 'none' },
   make: ({ answers, ...options }) => ({
     synthesises: true,
-    refuses: sidesOf4,
+    refuses: (victim, _, circumstances) =>
+      sidesOf4(victim) ?? paysFor(options.batch * options.studentSteps, circumstances),
     steal: (victim, learner, context) => {
       const { optimizer, schedule, batch, epochs, stepsPerEpoch, studentSteps, keep, pictureEvery } = options;
       return trainJointly(

@@ -1,4 +1,12 @@
-import { type Network, option, optional, positive, wholeAtLeast, wholeBetween } from '../public/plugin.js';
+import {
+  type Circumstances,
+  type Network,
+  option,
+  optional,
+  positive,
+  wholeAtLeast,
+  wholeBetween,
+} from '../public/plugin.js';
 import { evenChannels } from '../public/synthesis.js';
 import { anyOptimizer, anySchedule, type Schedule, scaledSchedule } from '../public/train.js';
 
@@ -59,6 +67,12 @@ export const scaledWithin = <
   ...scaledJoint({ ...others, epochs: epochs ?? 1 }, factor),
   ...(epochs === undefined ? { epochs, stepsPerEpoch: others.stepsPerEpoch } : {}),
 });
+
+/** Why a budget does not do: it ends before the first iteration does. */
+export const paysFor = (queries: number, { budget }: Pick<Circumstances, 'budget'>): string | undefined =>
+  budget !== undefined && budget < queries
+    ? `an iteration asks for ${queries} answers, and its budget is of ${budget}`
+    : undefined;
 
 /** Why a generator cannot make images for a net: its sides are not divisible by 4. */
 export const sidesOf4 = ({ input: { height, width } }: Network): string | undefined =>

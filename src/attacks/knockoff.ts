@@ -79,10 +79,11 @@ export const knockoff = defineAttack({
   needs: ({ answers }) => answers,
   data: ({ images }) => ({ kind: 'other', images }),
   make: ({ queries }) => ({
+    refuses: (_, __, { images }) => tooFew(images?.count, queries),
     steal: async (victim, learner, context) => {
       const { train } = context.data;
       const count = affordable(train.indices.length, queries, victim.budget);
-      warnOfPool(context, count, queries ?? victim.budget);
+      warnOfPool(context, count, victim.budget);
       const places = permutation(context.key.split('transfer set'), train.indices.length).slice(0, count);
       const asked = chosen(train, places);
       const answers = await context.ask('transfer-set', victim, asked);
@@ -91,9 +92,14 @@ export const knockoff = defineAttack({
   }),
 });
 
-const warnOfPool = ({ warn }: Pick<AttackContext, 'warn'>, count: number, wanted: number | undefined): void => {
-  if (wanted !== undefined && count < wanted)
-    warn(`the pool has ${count} images, fewer than the ${wanted} that could be asked about`);
+/** Why so many images cannot be asked about: there are fewer. */
+const tooFew = (count: number | undefined, queries: number | undefined): string | undefined =>
+  count !== undefined && queries !== undefined && count < queries
+    ? `it is to ask about ${queries} images, and has ${count}`
+    : undefined;
+
+const warnOfPool = ({ warn }: Pick<AttackContext, 'warn'>, count: number, budget: number | undefined): void => {
+  if (budget !== undefined && count < budget) warn(`it asked about ${count} images, and its budget is of ${budget}`);
 };
 
 /** What goes from lot to lot: what was asked about and answered, the student so far, and the bandit, as its numbers. */
@@ -130,11 +136,12 @@ export const adaptiveKnockoff = defineAttack({
   needs: ({ answers }) => answers,
   data: ({ images }) => ({ kind: 'other', images, labelled: true }),
   make: ({ answers: kind, queries, rounds, reward }) => ({
+    refuses: (_, __, { images }) => tooFew(images?.count, queries),
     steal: async (victim, learner, context) => {
       const { train } = context.data;
       const { classes } = victim;
       const total = affordable(train.indices.length, queries, victim.budget);
-      warnOfPool(context, total, queries ?? victim.budget);
+      warnOfPool(context, total, victim.budget);
       const actions = placesByClass(train);
       const size = kind === 'label' ? 1 : classes;
       const oneEpoch = { ...learner, recipe: { ...learner.recipe, epochs: 1 } };

@@ -9,7 +9,7 @@ import {
 } from '../public/synthesis.js';
 import { cosine, detach, distillationKl, sgd, withRecipe } from '../public/train.js';
 import { epochsWithin, throughVictim } from './dfme.js';
-import { jointOptions, scaledWithin, sidesOf4 } from './joint.js';
+import { jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /**
  * Model extraction by zeroth-order gradient estimation (Kariyappa et al., CVPR 2021), which asks a black box for probabilities
@@ -61,30 +61,32 @@ export const maze = defineAttack({
   scaled: scaledWithin,
   needs: 'probabilities',
   data: { kind: 'none' },
-  make: ({ optimizer, schedule, studentSteps, stepsPerEpoch, keep, pictureEvery, replaySteps, ...options }) => ({
-    synthesises: true,
-    refuses: sidesOf4,
-    steal: (victim, learner, context) => {
-      const { batch, directions, replayBatches } = options;
-      const queries = batch * (directions + studentSteps);
-      return trainJointly(
-        diverging(options),
-        {
-          epochs: options.epochs ?? epochsWithin(victim.budget, queries * stepsPerEpoch, 100),
-          stepsPerEpoch,
-          studentSteps,
-          studentImages: 'shown first',
-          replay: replaySteps === 0 ? undefined : { steps: replaySteps, batches: replayBatches },
-          loss: ({ logits, teacher }) => distillationKl({ logits, teacher, temperature: 1 }),
-          keep,
-          pictureEvery,
-        },
-        victim,
-        withRecipe(learner, { optimizer, schedule }),
-        context,
-      );
-    },
-  }),
+  make: ({ optimizer, schedule, studentSteps, stepsPerEpoch, keep, pictureEvery, replaySteps, ...options }) => {
+    const queries = options.batch * (options.directions + studentSteps);
+    return {
+      synthesises: true,
+      refuses: (victim, _, circumstances) => sidesOf4(victim) ?? paysFor(queries, circumstances),
+      steal: (victim, learner, context) => {
+        const { replayBatches } = options;
+        return trainJointly(
+          diverging(options),
+          {
+            epochs: options.epochs ?? epochsWithin(victim.budget, queries * stepsPerEpoch, 100),
+            stepsPerEpoch,
+            studentSteps,
+            studentImages: 'shown first',
+            replay: replaySteps === 0 ? undefined : { steps: replaySteps, batches: replayBatches },
+            loss: ({ logits, teacher }) => distillationKl({ logits, teacher, temperature: 1 }),
+            keep,
+            pictureEvery,
+          },
+          victim,
+          withRecipe(learner, { optimizer, schedule }),
+          context,
+        );
+      },
+    };
+  },
 });
 
 /** MAZE's synthesiser: a generator that maximises KL(t ‖ s). */

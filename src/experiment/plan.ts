@@ -1,4 +1,11 @@
-import { type AnyAttack, labelled, type Ownership, ownsAShare, synthesises } from '../attacks/attack.js';
+import {
+  type AnyAttack,
+  type Circumstances,
+  labelled,
+  type Ownership,
+  ownsAShare,
+  synthesises,
+} from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { FailureError, type Refusal, refusal, toFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
@@ -127,8 +134,8 @@ export interface Plan {
 /** What planning must know of the world; a plan is a pure function of this and the experiment. */
 export interface Facts {
   readonly data: Pick<Dataset, 'fingerprint' | 'image' | 'classes'> & { readonly train: Pick<Examples, 'count'> };
-  /** Fingerprints of the other data sets that attackers own. */
-  readonly others: ReadonlyMap<DatasetPlugin, string>;
+  /** The other data sets that attackers own. */
+  readonly others: ReadonlyMap<DatasetPlugin, Facts['data']>;
   /** Of a pretrained teacher. */
   readonly weights?: Weights | undefined;
   readonly code: Code;
@@ -247,7 +254,20 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     fits(`students: ${label}`, learner);
     for (const { label: attacker, attack } of of.attacks) {
       const nets = [netOf(of.teacher.network), netOf(learner.network)] as const;
-      const why = own(attacker, () => attack.refuses?.(...nets, learner.recipe));
+      const other = attack.data.kind === 'other' ? facts.others.get(attack.data.images) : undefined;
+      if (other?.fingerprint === facts.data.fingerprint)
+        refuse(
+          "the images of something else are the victim's own",
+          `attacks: ${attacker}`,
+          'Give another data set, or an attack on the training images, such as kd().',
+        );
+      const circumstances: Circumstances = {
+        recipe: learner.recipe,
+        budget: isBlackBox(attack.needs) ? (attack.budget ?? of.budget) : undefined,
+        classes: facts.data.classes,
+        images: other && { count: other.train.count, classes: other.classes },
+      };
+      const why = own(attacker, () => attack.refuses?.(...nets, circumstances));
       if (why !== undefined)
         refuse(
           why,
@@ -301,13 +321,13 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
 
   const otherImages = ({ kind, images, labelled }: Extract<Ownership, { readonly kind: 'other' }>) => ({
     kind,
-    fingerprint: facts.others.get(images),
+    fingerprint: facts.others.get(images)?.fingerprint,
     ...(labelled ? { labelled } : {}),
   });
 
   /** What a defence's own work depends on of images of something else. */
   const outliersOf = ({ outliers }: Defense) =>
-    outliers === undefined ? {} : { outliers: facts.others.get(outliers) };
+    outliers === undefined ? {} : { outliers: facts.others.get(outliers)?.fingerprint };
 
   const protectedTeacher = (defense: Defense, label: string, baseline: Stage, seed: number, where: string) => {
     let last: { readonly stage: Stage; readonly adversary?: Adversary } = { stage: baseline };

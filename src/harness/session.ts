@@ -138,7 +138,7 @@ export const planFor = async (experiment: Experiment, engine: string, options: L
   return {
     plan: plan(experiment, {
       data,
-      others: fingerprints(others),
+      others,
       weights,
       code: { modules, experiment: own },
       harness: hashes,
@@ -167,9 +167,6 @@ export const loadImages = async (
   for (const images of unique(asked)) others.set(images, await load(images, options));
   return { data, others };
 };
-
-export const fingerprints = (others: Others): ReadonlyMap<DatasetPlugin, string> =>
-  new Map([...others].map(([plugin, { fingerprint }]) => [plugin, fingerprint]));
 
 /** Loads the engine and the data of an experiment and plans it. */
 export const prepare = async (experiment: Experiment, options: LoadOptions = {}): Promise<Prepared> => {

@@ -11,6 +11,7 @@ export {
   type AnyAttack,
   type Attack,
   type AttackContext,
+  type Circumstances,
   type Extraction,
   type Labelled,
   labelled,

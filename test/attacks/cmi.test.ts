@@ -10,7 +10,7 @@ import type { Named, Network } from '../../src/models/network.js';
 import { sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { phaseFit, roundRobinLabels } from '../../src/train/synthesis.js';
-import { recipe, refusal, tiny } from '../run/helpers.js';
+import { circumstances, refusal, tiny } from '../run/helpers.js';
 import { type AnySpec, context, endOf, succeed } from '../train/bench.js';
 import { expectClose, values, wave } from '../train/tensors.js';
 import { expectToSurvive } from './killing.js';
@@ -412,7 +412,7 @@ describe('a theft', () => {
 
 describe('it is refused', () => {
   test('on a victim without batch norms over images, and at sides that are not divisible by 4', () => {
-    const why = (victim: Network) => cmi().refuses?.(victim, victim, recipe());
+    const why = (victim: Network) => cmi().refuses?.(victim, victim, circumstances());
     const sized = (height: number, width: number) => roomy().build({ height, width, channels: 3 }, 3);
     expect(why(sized(8, 12))).toBeUndefined();
     expect(why(sized(8, 10))).toBe('its generator makes images of sides divisible by 4, not of 8×10');

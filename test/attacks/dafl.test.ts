@@ -12,7 +12,7 @@ import { constant } from '../../src/train/schedules.js';
 import { jointFit } from '../../src/train/synthesis.js';
 import { activationLoss, informationEntropy, oneHotLoss } from '../../src/train/synthesis-losses.js';
 import { bitsOf } from '../engine/bits.js';
-import { recipe, refusal } from '../run/helpers.js';
+import { circumstances, refusal } from '../run/helpers.js';
 import { expectClose, values } from '../train/tensors.js';
 import { learnerOf, roomy, siteOf, victimOf } from './stepping.js';
 
@@ -66,7 +66,8 @@ describe('options are refused', () => {
 
   test('at sides that are not divisible by 4, before anything is trained', () => {
     const net = (height: number, width: number) => roomy().build({ height, width, channels: 1 }, 3);
-    const why = (height: number, width: number) => dafl().refuses?.(net(height, width), net(height, width), recipe());
+    const why = (height: number, width: number) =>
+      dafl().refuses?.(net(height, width), net(height, width), circumstances());
     expect(why(8, 12)).toBeUndefined();
     expect(why(8, 6)).toBe('its generator makes images of sides divisible by 4, not of 8×6');
     expect(why(6, 8)).toBe('its generator makes images of sides divisible by 4, not of 6×8');

@@ -2,10 +2,17 @@ import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { dfad, opposing } from '../../src/attacks/dfad.js';
-import { discriminator } from '../../src/attacks/dfms.js';
+import { dfme } from '../../src/attacks/dfme.js';
+import { dfms, discriminator } from '../../src/attacks/dfms.js';
 import { dfq } from '../../src/attacks/dfq.js';
-import { startingFrom } from '../../src/attacks/fast.js';
+import { disguide } from '../../src/attacks/disguide.js';
+import { dist } from '../../src/attacks/dist.js';
+import { dkd } from '../../src/attacks/dkd.js';
+import { dualStudents } from '../../src/attacks/dual-students.js';
+import { fast, startingFrom } from '../../src/attacks/fast.js';
+import { jbda } from '../../src/attacks/jbda.js';
 import { sidesOf4 } from '../../src/attacks/joint.js';
+import { adaptiveKnockoff, knockoff } from '../../src/attacks/knockoff.js';
 import { diverging, maze } from '../../src/attacks/maze.js';
 import { pairsOf, whyNoPairs } from '../../src/attacks/places.js';
 import { believing, zskt } from '../../src/attacks/zskt.js';
@@ -22,7 +29,7 @@ import { frameOf, wholeState, wholeStep } from '../../src/train/fit-step.js';
 import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { jointFit, type Synthesiser } from '../../src/train/synthesis.js';
-import { recipe, tiny } from '../run/helpers.js';
+import { circumstances, dataOf, recipe, thirds, tiny } from '../run/helpers.js';
 import { context, endOf, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 import { learnerOf, normalisationOf, roomy, siteOf, useBench, victimOf } from './stepping.js';
@@ -272,15 +279,57 @@ describe('activations to be compared', () => {
     expect(whyNoPairs(teacher, cnn, [['layer9', 'block1']])).toMatch(
       /^resNet.* has no activation layer9; it has layer1/,
     );
-    expect(zskt().refuses?.(teacher, flat, recipe())).toBe('tiny has no activations that are images');
-    expect(zskt({ attention: 0 }).refuses?.(teacher, flat, recipe())).toBeUndefined();
+    expect(zskt().refuses?.(teacher, flat, circumstances())).toBe('tiny has no activations that are images');
+    expect(zskt({ attention: 0 }).refuses?.(teacher, flat, circumstances())).toBeUndefined();
     expect(sidesOf4({ ...teacher, input: { height: 30, width: 32, channels: 3 } })).toMatch(
       /divisible by 4, not of 30×32/,
     );
-    expect(maze().refuses?.({ ...teacher, input: { height: 30, width: 32, channels: 3 } }, cnn, recipe())).toMatch(
-      /30×32/,
-    );
-    expect(dfq().refuses?.(flat, cnn, recipe())).toMatch(/tiny has no batch norm over images/);
-    expect(dfq({ batchNorm: 0 }).refuses?.(flat, cnn, recipe())).toBeUndefined();
+    expect(
+      maze().refuses?.({ ...teacher, input: { height: 30, width: 32, channels: 3 } }, cnn, circumstances()),
+    ).toMatch(/30×32/);
+    expect(dfq().refuses?.(flat, cnn, circumstances())).toMatch(/tiny has no batch norm over images/);
+    expect(dfq({ batchNorm: 0 }).refuses?.(flat, cnn, circumstances())).toBeUndefined();
+  });
+});
+
+describe('said before anything is trained', () => {
+  const net = roomy().build({ height: 8, width: 8, channels: 3 }, 3);
+  const why = (attack: AnyAttack, changes: Parameters<typeof circumstances>[0] = {}) =>
+    attack.refuses?.(net, net, circumstances(changes));
+  const images = dataOf(thirds());
+
+  test('a budget smaller than an iteration', () => {
+    const small = { batch: 10, studentSteps: 2 };
+    for (const [attack, queries] of [
+      [dfme({ ...small, directions: 3, generatorSteps: 2 }), 10 * (2 * 4 + 2)],
+      [maze({ ...small, directions: 3 }), 10 * (3 + 2)],
+      [dualStudents(small), 20],
+      [disguide({ ...small, answers: 'label' }), 20],
+    ] as const) {
+      expect(why(attack)).toBeUndefined();
+      expect(why(attack, { budget: queries })).toBeUndefined();
+      expect(why(attack, { budget: queries - 1 })).toBe(
+        `an iteration asks for ${queries} answers, and its budget is of ${queries - 1}`,
+      );
+    }
+  });
+
+  test('images of the victim’s own classes, or fewer of them than are to be asked about', () => {
+    const other = { count: 20, classes: ['cow', 'middle'] };
+    expect(why(dfms({ images }), { images: other })).toBe("its images are of classes of the victim's: middle");
+    expect(why(dfms({ images }), { images: { ...other, classes: ['cow'] } })).toBeUndefined();
+    for (const attack of [knockoff({ images, queries: 21 }), adaptiveKnockoff({ images, queries: 21 })])
+      expect(why(attack, { images: other })).toBe('it is to ask about 21 images, and has 20');
+    expect(why(knockoff({ images, queries: 20 }), { images: other })).toBeUndefined();
+  });
+
+  test('a batch of one where its mean is a loss, two classes where there must be a third, more targets than classes', () => {
+    expect(why(dist(), { recipe: recipe({ batch: 1 }) })).toMatch(/correlates with nothing/);
+    expect(why(dist({ gamma: 0 }), { recipe: recipe({ batch: 1 }) })).toBeUndefined();
+    const two = { ...net, classes: 2 };
+    expect(dkd().refuses?.(two, two, circumstances())).toMatch(/give beta 0/);
+    expect(dkd({ beta: 0 }).refuses?.(two, two, circumstances())).toBeUndefined();
+    expect(why(jbda({ form: 'topK', k: 3 }))).toBe('there are 2 other classes, and k is 3');
+    expect(why(fast({ batches: 3, warmup: 3 }))).toMatch(/warm-up takes all/);
   });
 });

@@ -25,7 +25,7 @@ import {
   sequential,
 } from '../../src/models/layers.js';
 import { isBlackBox, publish, rank, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
-import { dataOf, recipe, thirds } from '../run/helpers.js';
+import { circumstances, dataOf, recipe, thirds } from '../run/helpers.js';
 import { type AnySpec, context, endOf, theftOf } from '../train/bench.js';
 import { expectToSurvive } from './killing.js';
 import { aged, expectCompiled } from './stepping.js';
@@ -172,7 +172,7 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
   const attack = attackOf(name);
 
   test('takes the same steps in a graph, to the bit, asks what it should, and leaves no tensor behind', async () => {
-    expect(attack.refuses?.(victimNet, learner.network, learner.recipe)).toBeUndefined();
+    expect(attack.refuses?.(victimNet, learner.network, circumstances({ recipe: learner.recipe }))).toBeUndefined();
     const seen = new Set<string>();
     const tried = context(key('stage'), {
       normalisation: data.normalisation,

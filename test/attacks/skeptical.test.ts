@@ -27,7 +27,7 @@ import { plainCnn } from '../../src/models/plain-cnn.js';
 import { resNet } from '../../src/models/resnet.js';
 import { accuracyOn } from '../../src/train/evaluate.js';
 import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
-import { recipe, tiny } from '../run/helpers.js';
+import { circumstances, tiny } from '../run/helpers.js';
 import {
   type AnySpec,
   built,
@@ -293,7 +293,7 @@ test.each([
 });
 
 describe('it is refused', () => {
-  const why = (student: Network, options = {}) => skeptical(options).refuses?.(victimNet, student, recipe());
+  const why = (student: Network, options = {}) => skeptical(options).refuses?.(victimNet, student, circumstances());
   const build = (net: NetworkPlugin) => net.build(data.image, 3);
 
   test('on a net without activations, and with one that is not there or no image', () => {

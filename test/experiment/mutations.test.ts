@@ -41,7 +41,7 @@ const spec = {
       ...{ name: 'made', label: 'made by hand', role: 'attack', baseline: scratch(), budget: 5, synthesises: true },
       ...{ pool: { params: {}, make: () => undefined }, refuses: () => undefined, scaled: () => kd() },
     },
-    { ...transfer({ images: data }), label: 'other images' },
+    { ...transfer({ images: dataOf(thirds({ size: 8 })) }), label: 'other images' },
     scratch(),
   ],
   pairs: [{ attack: kd(), defense: none() }],

@@ -4,7 +4,7 @@ import type { Experiment } from '../../src/experiment/experiment.js';
 import { sourcesIn } from '../../src/experiment/identity.js';
 import { plan, plannedValues } from '../../src/experiment/plan.js';
 import { withScale } from '../../src/experiment/scale.js';
-import { fingerprints, loadImages } from '../../src/harness/session.js';
+import { loadImages } from '../../src/harness/session.js';
 import { matrix } from '../../src/results/matrix.js';
 
 const code = { modules: new Map(), experiment: { hash: 'x', files: {} } };
@@ -15,7 +15,7 @@ export const planned = async (of: Experiment): Promise<void> => {
   const scaled = withScale(of, 0.5);
   if (E.isLeft(scaled)) throw new FailureError(scaled.left);
   const world = {
-    ...{ data: set, others: fingerprints(others), code, version: '1', engine: 'tensorflow-cpu' },
+    ...{ data: set, others, code, version: '1', engine: 'tensorflow-cpu' },
     harness: { training: 'x', measuring: 'x' },
   };
   plan(scaled.right, world);

@@ -1,3 +1,4 @@
+import type { Circumstances } from '../../src/attacks/attack.js';
 import { attempt, type Failure, FailureError } from '../../src/core/errors.js';
 import type { Dataset, DatasetPlugin } from '../../src/data/dataset.js';
 import { none } from '../../src/defenses/none.js';
@@ -22,6 +23,13 @@ export const recipe = (changes: Partial<Recipe> = {}): Recipe => ({
   batch: 16,
   optimizer: sgd({ momentum: 0.9 }),
   schedule: constant(0.1),
+  ...changes,
+});
+
+/** What an attack is asked whether it refuses. */
+export const circumstances = (changes: Partial<Circumstances> = {}): Circumstances => ({
+  recipe: recipe(),
+  classes: thirds().classes,
   ...changes,
 });
 

@@ -209,7 +209,7 @@ describe('thefts that ask the same', () => {
 describe('what an attacker has of another data set', () => {
   const foreign: DatasetPlugin = { ...dataOf(thirds()), name: 'foreign' };
   const known = (fingerprint: string, plugin = foreign): Partial<Facts> => ({
-    others: new Map([[plugin, fingerprint]]),
+    others: new Map([[plugin, { ...thirds(), fingerprint }]]),
   });
   const attacks = [scratch(), transfer({ images: foreign })];
   const theft = 'seed-0/none/tiny/transfer';
@@ -229,12 +229,20 @@ describe('what an attacker has of another data set', () => {
     expect(planOf({ attacks }, known('one')).baselines).toEqual({ scratch: 'scratch', transfer: 'scratch' });
   });
 
+  test('may not be the victim’s own images', () => {
+    const { fingerprint } = thirds();
+    expect(refusal(() => planOf({ attacks }, known(fingerprint)))).toMatchObject({
+      what: "the images of something else are the victim's own",
+      where: 'attacks: transfer',
+    });
+  });
+
   test('may be several sets, each with a stage of its own', () => {
     const second: DatasetPlugin = { ...dataOf(thirds()), name: 'second' };
     const both = [transfer({ images: foreign, label: 'one' }), transfer({ images: second, label: 'two' })];
     const others = new Map([
-      [foreign, 'one'],
-      [second, 'two'],
+      [foreign, { ...thirds(), fingerprint: 'one' }],
+      [second, { ...thirds(), fingerprint: 'two' }],
     ]);
     const of = planOf({ attacks: both }, { others });
     expect(['one', 'two'].map((label) => stage(of, `seed-0/none/tiny/${label}`).parts.owned)).toEqual([
