@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { defineDefense, required, wholeAtLeast } from '../public/plugin.js';
+import { between, defineDefense, option, required, wholeAtLeast } from '../public/plugin.js';
 
 /** Only the most likely class is told. */
 export const labelOnly = defineDefense({
@@ -55,6 +55,32 @@ export const topK = defineDefense({
         // By place and not by value, so that equal ones do not make it more than k.
         const told = tf.sum(tf.oneHot(tf.topk(logProbabilities, k).indices, shape[1]), 1).cast('bool');
         return { logProbabilities: tf.where(told, logProbabilities, tf.fill(shape, Number.NEGATIVE_INFINITY)) };
+      },
+    },
+  }),
+});
+
+/**
+ * Probabilities below a cutoff are told to be 0, the others as they are; where none reaches it, nothing is told: all classes alike.
+ *
+ * The Adversarial Robustness Toolbox's post-processor (`art/defences/postprocessor/high_confidence.py`), which then tells zeros.
+ */
+export const highConfidence = defineDefense({
+  name: 'highConfidence',
+  source: import.meta.url,
+  about: 'Probabilities below a cutoff are told to be 0; where none reaches it, all classes are told alike',
+  paper: 'The Adversarial Robustness Toolbox, art/defences/postprocessor/high_confidence.py',
+  options: { cutoff: option(between(0, 1), 0.25, 'The least probability that is told') },
+  positional: 'cutoff',
+  exposes: 'probabilities',
+  make: ({ cutoff }) => ({
+    answers: {
+      kind: 'pure',
+      unnormalised: true,
+      answer: ({ logProbabilities }) => {
+        const told = tf.where(tf.less(tf.exp(logProbabilities), cutoff), Number.NEGATIVE_INFINITY, logProbabilities);
+        const silent = tf.less(tf.exp(tf.max(logProbabilities, 1, true)), cutoff);
+        return { logProbabilities: tf.where(silent, -Math.log(logProbabilities.shape[1]), told) as tf.Tensor2D };
       },
     },
   }),

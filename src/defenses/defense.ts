@@ -1,3 +1,4 @@
+import type * as tf from '@tensorflow/tfjs';
 import type { Tree } from '../core/tree.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import type { NetworkPlugin, Variables } from '../models/network.js';
@@ -68,6 +69,11 @@ export interface Defense<
   readonly prepare?: (teacher: Teacher, context: DefenseContext) => Doing<Prepared>;
   /** How the victim answers. Absent: as it would without this defence. */
   readonly answers?: Answers<Prepared, State>;
+  /**
+   * The clean log-probabilities as far as they can be told from the defence's answers, [batch, classes] each: what an attacker computes who
+   * knows the defence, its parameters too, and none of its secrets. A defence with a known inverse has it, so that it is tried.
+   */
+  readonly recover?: (answers: tf.Tensor2D) => tf.Tensor2D;
   /** What `answers` passes on as it is: an attack that asks for no more steals the same as without it. */
   readonly preserves?: 'label';
   /** The same with a fraction of the epochs that it names; absent where it names none. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { normalByImage, standardNormal } from '../public/ops.js';
-import { choice, defineDefense, option, positive } from '../public/plugin.js';
+import { between, choice, defineDefense, option, positive } from '../public/plugin.js';
 
 /**
  * Gaussian noise on the probabilities, which are kept from falling below 0 and rescaled to sum to 1. Where nothing is
@@ -34,6 +34,44 @@ export const gaussianNoise = defineDefense({
     },
   }),
 });
+
+/**
+ * A class at random gets ε/2 of the answer, the most likely one apart: y′ = (1 − ε/2) y + (ε/2) e_j, at an L1 distance of ε at most. What any
+ * other way of spending the same ε must beat.
+ *
+ * mmazeika/model-stealing-defenses f125dc3 (defenses.py, `random`), the control of GRAD² (Mazeika et al., ICML 2022).
+ */
+export const randomClass = defineDefense({
+  name: 'randomClass',
+  source: import.meta.url,
+  about: 'A class at random gets a share of the answer: the control of other defences at the same L1 distance',
+  paper: 'Mazeika et al., How to steer your adversary, ICML 2022 (its control)',
+  options: {
+    epsilon: option(between(0, 2), 0.5, 'ε, the L1 distance of the answer at most'),
+    draw: option(choice('fresh', 'sticky'), 'fresh', 'Anew at every call, or once for the bytes of an image'),
+  },
+  exposes: 'probabilities',
+  make: ({ epsilon, draw }) => ({
+    answers: {
+      kind: 'random',
+      answer: ({ logProbabilities, images, seed, secret }) => {
+        const { shape } = logProbabilities;
+        const drawn =
+          draw === 'fresh' ? (standardNormal(shape, seed) as tf.Tensor2D) : normalByImage(images, shape[1], secret);
+        return { logProbabilities: withShare(logProbabilities, drawn, epsilon / 2) };
+      },
+    },
+  }),
+});
+
+/** (1 − s) y + s e_j, j the class of the largest number drawn, the most likely class apart; log-probabilities [batch, classes]. */
+export const withShare = (logProbabilities: tf.Tensor2D, drawn: tf.Tensor2D, share: number): tf.Tensor2D => {
+  const classes = logProbabilities.shape[1];
+  const top = tf.cast(tf.oneHot(tf.argMax(logProbabilities, 1), classes), 'bool');
+  const others = tf.where(top, Number.NEGATIVE_INFINITY, drawn) as tf.Tensor2D;
+  const chosen = tf.oneHot(tf.argMax(others, 1), classes, share, 0, 'float32');
+  return tf.log(tf.add<tf.Tensor2D>(tf.mul(tf.exp(logProbabilities), 1 - share), chosen));
+};
 
 /** Probabilities with something added to them: [batch, classes], as logarithms. */
 export const disturbed = (logProbabilities: tf.Tensor2D, by: tf.Tensor2D): tf.Tensor2D => {

@@ -1,0 +1,59 @@
+import * as tf from '@tensorflow/tfjs';
+import { anyDefense, belowOne, defineDefense, option, required } from '../public/plugin.js';
+
+/**
+ * Another defence's answers, mixed with as little of the clean ones as makes the most likely class lead by δ: y″ = (1 − b) y′ + b y.
+ * Any wrapper becomes one that keeps the label, and its owner's accuracy; where the clean answer leads by less than δ, it is given.
+ */
+export const keepArgmax = defineDefense({
+  name: 'keepArgmax',
+  source: import.meta.url,
+  about: "Another defence's answers, with as much of the clean ones as keeps the most likely class ahead",
+  options: {
+    defense: required(anyDefense, 'The defence whose answers are repaired'),
+    lead: option(belowOne, 1e-4, 'δ, by how much the most likely class leads at least'),
+  },
+  exposes: 'probabilities',
+  make: ({ defense, lead }) => {
+    const { answers } = defense;
+    return {
+      ...(defense.adversary === undefined ? {} : { adversary: defense.adversary }),
+      ...(defense.outliers === undefined ? {} : { outliers: defense.outliers }),
+      ...(defense.protect === undefined ? {} : { protect: defense.protect }),
+      ...(defense.prepare === undefined ? {} : { prepare: defense.prepare }),
+      preserves: 'label',
+      ...(answers === undefined
+        ? {}
+        : {
+            answers: {
+              kind: answers.kind,
+              ...(answers.init === undefined ? {} : { init: answers.init }),
+              answer: (query) => {
+                const { logProbabilities, ...state } = answers.answer(query);
+                return { logProbabilities: repaired(logProbabilities, query.logProbabilities, lead), ...state };
+              },
+            },
+          }),
+    };
+  },
+});
+
+/**
+ * (1 − b) y′ + b y with the smallest b for which y″_m − y″_k ≥ δ for all k, m the argmax of y.
+ *
+ * @param given log-probabilities of y′ [batch, classes]; where it does not sum to 1, it is made to first
+ * @param clean log-probabilities of y
+ */
+export const repaired = (given: tf.Tensor2D, clean: tf.Tensor2D, lead: number): tf.Tensor2D => {
+  const classes = clean.shape[1];
+  const told = tf.exp(given);
+  const [other, y] = [tf.div(told, tf.maximum(tf.sum(told, 1, true), 1e-30)), tf.exp(clean)];
+  const isTop = tf.oneHot(tf.argMax(clean, 1), classes, 1, 0, 'float32');
+  const behind = (of: tf.Tensor) => tf.sub(tf.sum(tf.mul(of, isTop), 1, true), of);
+  // What is missing of the lead in y′, and what b = 1 would give to it.
+  const missing = tf.sub(lead, behind(other));
+  const gained = tf.sub(behind(y), behind(other));
+  const needed = tf.where(tf.greater(missing, 0), tf.div(missing, tf.maximum(gained, 1e-12)), tf.zerosLike(missing));
+  const share = tf.clipByValue(tf.max(tf.mul(needed, tf.sub(1, isTop)), 1, true), 0, 1);
+  return tf.log(tf.add(tf.mul(other, tf.sub(1, share)), tf.mul(y, share))) as tf.Tensor2D;
+};

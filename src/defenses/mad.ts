@@ -1,0 +1,114 @@
+import * as tf from '@tensorflow/tfjs';
+import { between, choice, defineDefense, option } from '../public/plugin.js';
+
+/**
+ * Prediction poisoning (Orekondy et al., MAD, ICLR 2020): within an L1 distance of ε the answer that turns an attacker's gradient
+ * furthest away, y′ = (1 − a) y + a y*, a = min(1, ε / (‖y − y*‖₁ + 10⁻⁷)). `extreme`: y* is the best one-hot. `argmax`: y* is the best
+ * uniform distribution over classes of which the most likely one is one, so that the label is kept.
+ *
+ * In the last layer's gradient the feature cancels, and what is left to know of the attacker is the answer p of a proxy. The released
+ * proxy is an untrained net, whose p is close to uniform: here it is uniform, which makes both oracles exact and cheap.
+ * `turn` maximises the angle, ‖u/‖u‖ − v/‖v‖‖², u = y* − p, v = y − p, and `stretch` the length ‖y* − y‖².
+ *
+ * tribhuvanesh/prediction-poisoning 1ddff8b (bb_mad.py), whose oracle is exhaustive to ten classes and greedy beyond.
+ */
+export const mad = defineDefense({
+  name: 'mad',
+  source: import.meta.url,
+  about: "Within an L1 distance, the answer that turns an attacker's gradient furthest away",
+  paper: 'Orekondy et al., Prediction poisoning: Towards defenses against DNN model stealing attacks, ICLR 2020',
+  options: {
+    epsilon: option(between(0, 2), 1, 'ε, the largest L1 distance from the clean answer'),
+    oracle: option(choice('argmax', 'extreme'), 'argmax', 'Among uniform distributions with the label, or one-hots'),
+    objective: option(
+      choice('turn', 'stretch'),
+      'turn',
+      'The angle between gradients, or the length of their difference',
+    ),
+  },
+  presets: { modelGuard: {} },
+  exposes: 'probabilities',
+  make: ({ epsilon, oracle, objective }) => ({
+    ...(oracle === 'argmax'
+      ? { preserves: 'label' }
+      : { recover: (answers: tf.Tensor2D) => unspiked(answers, epsilon) }),
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities }) => {
+        const y = tf.exp(logProbabilities) as tf.Tensor2D;
+        const target = oracle === 'extreme' ? leastLikely(y) : spread(y, objective);
+        return { logProbabilities: tf.log(towards(y, target, epsilon)) };
+      },
+    },
+  }),
+});
+
+/** (1 − a) y + a y*, no further than ε from y; [batch, classes] each. */
+export const towards = (y: tf.Tensor2D, target: tf.Tensor2D, epsilon: number): tf.Tensor2D => {
+  const distance = tf.sum(tf.abs(tf.sub(y, target)), 1, true);
+  const share = tf.minimum(tf.div(epsilon, tf.add(distance, 1e-7)), 1);
+  return tf.add(y, tf.mul(share, tf.sub(target, y))) as tf.Tensor2D;
+};
+
+/** The one-hot of the least likely class: the extreme oracle's, by either objective. */
+export const leastLikely = (y: tf.Tensor2D): tf.Tensor2D =>
+  tf.oneHot(tf.argMin(y, 1), y.shape[1], 1, 0, 'float32') as tf.Tensor2D;
+
+/**
+ * The argmax oracle's: uniform over the most likely class and the n − 1 least likely others, for the best n; of any n, no other
+ * choice is better. [batch, classes].
+ */
+export const spread = (y: tf.Tensor2D, objective: 'turn' | 'stretch'): tf.Tensor2D => {
+  const [batch, classes] = y.shape;
+  const top = tf.max(y, 1, true);
+  const isTop = tf.cast(tf.oneHot(tf.argMax(y, 1), classes), 'bool');
+  // The others from the least likely on, behind them the most likely one; and the place of each class in that order.
+  const key = tf.where(isTop, Number.NEGATIVE_INFINITY, tf.neg(y)) as tf.Tensor2D;
+  const { values, indices } = tf.topk(key, classes);
+  const ascending = tf.neg(tf.slice(values, [0, 0], [batch, classes - 1]));
+  const place = tf.sum(
+    tf.mul(tf.oneHot(indices, classes), tf.reshape(tf.range(0, classes, 1, 'int32'), [1, classes, 1])),
+    1,
+  );
+  // Of sets of n = 1, 2, … classes: [batch, n].
+  const before = tf.concat([tf.zeros([batch, 1]), tf.cumsum(ascending, 1)], 1);
+  const sizes = tf.reshape(tf.range(1, classes + 1), [1, classes]);
+  const means = tf.div(tf.add(before, top), sizes);
+  // The full set is uniform, towards which there is no angle.
+  const value =
+    objective === 'turn'
+      ? tf.div(
+          tf.sub(1 / classes, tf.slice(means, [0, 0], [batch, classes - 1])),
+          tf.sqrt(tf.sub(tf.div(1, tf.slice(sizes, [0, 0], [1, classes - 1])), 1 / classes)),
+        )
+      : tf.sub(tf.div(1, sizes), tf.mul(means, 2));
+  const others = tf.expandDims(tf.argMax(value, 1), 1);
+  // A little more for the most likely one, which stays so.
+  const chosen = tf.where(isTop, 1 + 1e-5, tf.cast(tf.less(place, others), 'float32'));
+  return tf.div(chosen, tf.sum(chosen, 1, true)) as tf.Tensor2D;
+};
+
+/**
+ * The clean answers to those of the extreme oracle: for each class the answer that would have been moved towards it by ε, if that is a
+ * distribution whose least likely class it is. Of two that fit, the surer one: then the other may have been. Exact otherwise, unless
+ * the answer was moved all the way.
+ */
+export const unspiked = (answers: tf.Tensor2D, epsilon: number): tf.Tensor2D => {
+  const [batch, classes] = answers.shape;
+  const told = tf.exp(answers);
+  const candidates = Array.from({ length: classes }, (_, k) => {
+    const target = tf.tile(tf.oneHot(tf.tensor1d([k], 'int32'), classes, 1, 0, 'float32'), [batch, 1]);
+    const distance = tf.sum(tf.abs(tf.sub(told, target)), 1, true);
+    const share = tf.div(epsilon, tf.add(distance, epsilon));
+    const clean = tf.div(tf.sub(told, tf.mul(share, target)), tf.sub(1, share));
+    const isLeast = tf.equal(tf.expandDims(tf.argMin(clean, 1), 1), tf.scalar(k, 'int32'));
+    const isWhole = tf.greaterEqual(tf.min(clean, 1, true), -1e-6);
+    return { clean: tf.relu(clean), sure: tf.where(tf.logicalAnd(isLeast, isWhole), tf.max(clean, 1, true), 0) };
+  });
+  const start = { clean: told as tf.Tensor, sure: tf.zeros([batch, 1]) as tf.Tensor };
+  const { clean: found } = candidates.reduce((best, next) => {
+    const better = tf.greater(next.sure, best.sure);
+    return { clean: tf.where(better, next.clean, best.clean), sure: tf.where(better, next.sure, best.sure) };
+  }, start);
+  return tf.log(tf.div(found, tf.sum(found, 1, true))) as tf.Tensor2D;
+};

@@ -1,0 +1,140 @@
+import * as tf from '@tensorflow/tfjs';
+import { atLeast, defineDefense, option, positive } from '../public/plugin.js';
+
+/**
+ * The reverse sigmoid (Lee et al., 2019): of each probability r_k = β (σ(γ logit y_k) − ½) is taken away, and the rest is made to sum
+ * to 1; what would fall below 0 is 0. For the defaults each answer is uniform, whatever was asked: y − r is ½ for all classes.
+ * Small and large probabilities change their order where the map is not monotone, so that the label is kept for small β alone.
+ *
+ * tribhuvanesh/prediction-poisoning 1ddff8b (bb_reversesigmoid.py; the defaults) and Yoruko-Tang/ModelGuard 0eb60fc.
+ */
+export const reverseSigmoid = defineDefense({
+  name: 'reverseSigmoid',
+  source: import.meta.url,
+  about: 'A sigmoid of its logit is taken away from each probability',
+  paper: 'Lee et al., Defending against neural network model stealing attacks using deceptive perturbations, 2019',
+  options: {
+    beta: option(atLeast(0), 1, 'β, how much is taken away'),
+    gamma: option(positive, 1, 'γ, how steep the sigmoid is'),
+  },
+  presets: {
+    predictionPoisoning: {},
+    modelGuardCifar10: { beta: 0.21, gamma: 0.2 },
+    modelGuardCifar100: { beta: 0.02, gamma: 0.2 },
+    toolbox: { beta: 1, gamma: 0.1 },
+  },
+  exposes: 'probabilities',
+  make: ({ beta, gamma }) => ({
+    recover: (answers) => undone(answers, beta, gamma),
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities }) => ({ logProbabilities: perturbed(logProbabilities, beta, gamma) }),
+    },
+  }),
+});
+
+/**
+ * Deceptive perturbation of unsure answers (Khaled et al., 2023): the reverse sigmoid times 1 / (1 + e^{1000 (max y − β)}), with one β for both:
+ * an answer is changed where the largest probability is below β.
+ *
+ * KacemKhaled/defending-extraction e7e6288 (df/defenses.py), which cuts the odds of a probability to below 1 and so leaves out r of all
+ * classes above ½; here they are as they are.
+ */
+export const dcp = defineDefense({
+  name: 'dcp',
+  source: import.meta.url,
+  about: 'The reverse sigmoid, on answers whose largest probability is below β',
+  paper:
+    'Khaled et al., Careful what you wish for: On the extraction of adversarially trained models (its defence), 2023',
+  options: {
+    beta: option(positive, 0.8, 'β, how much is taken away, and from which answers'),
+    gamma: option(positive, 0.1, 'γ, how steep the sigmoid is'),
+  },
+  exposes: 'probabilities',
+  make: ({ beta, gamma }) => ({
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities }) => {
+        const most = tf.exp(tf.max(logProbabilities, 1, true));
+        const unsure = tf.sigmoid(tf.mul(tf.sub(beta, most), 1000));
+        return { logProbabilities: perturbed(logProbabilities, tf.mul(unsure, beta), gamma) };
+      },
+    },
+  }),
+});
+
+/** r / β of log-probabilities: σ(γ logit y) − ½; 0 and 1 have logits of ∓∞. */
+const pull = (logProbabilities: tf.Tensor2D, gamma: number): tf.Tensor2D => {
+  const rest = tf.log1p(tf.neg(tf.exp(logProbabilities)));
+  return tf.sub(tf.sigmoid(tf.mul(tf.sub(logProbabilities, rest), gamma)), 0.5) as tf.Tensor2D;
+};
+
+/** (y − β (σ(γ logit y) − ½)) / Σ, of log-probabilities [batch, classes]; where nothing is left, the answer as it is. */
+export const perturbed = (logProbabilities: tf.Tensor2D, beta: number | tf.Tensor, gamma: number): tf.Tensor2D => {
+  const left = tf.relu(tf.sub(tf.exp(logProbabilities), tf.mul(pull(logProbabilities, gamma), beta)));
+  const total = tf.sum(left, 1, true);
+  return tf.where(tf.greater(total, 0), tf.log(tf.div<tf.Tensor2D>(left, total)), logProbabilities);
+};
+
+/** Places at which the inverse of the map is known, and steps in which the sum is looked for. */
+const [places, bisections] = [4096, 30];
+
+/** h(v) = v − β (σ(γ logit v) − ½). */
+const mapped = (v: number, beta: number, gamma: number): number => {
+  const sigmoid = v === 0 ? 0 : v === 1 ? 1 : 1 / (1 + ((1 - v) / v) ** gamma);
+  return v - beta * (sigmoid - 0.5);
+};
+
+/** Where h rises around ½, from its least to its largest value there; undefined where it does not. */
+const risingPart = (beta: number, gamma: number): readonly [number, number] | undefined => {
+  const step = 1 / places;
+  const rises = (v: number): boolean => mapped(v + step, beta, gamma) > mapped(v, beta, gamma) + 1e-12;
+  let [low, high] = [0.5, 0.5];
+  while (low > 0 && rises(low - step)) low -= step;
+  while (high < 1 && rises(high)) high += step;
+  return high - low < 2 * step ? undefined : [low, high];
+};
+
+/** h⁻¹ at equal distances from h's least to its largest value where it rises. */
+const inverseTable = ([low, high]: readonly [number, number], beta: number, gamma: number): Float32Array => {
+  const [least, most] = [mapped(low, beta, gamma), mapped(high, beta, gamma)];
+  return Float32Array.from({ length: places + 1 }, (_, i) => {
+    const wanted = least + ((most - least) * i) / places;
+    let [from, to] = [low, high];
+    for (let step = 0; step < 50; step++) {
+      const half = (from + to) / 2;
+      if (mapped(half, beta, gamma) < wanted) from = half;
+      else to = half;
+    }
+    return (from + to) / 2;
+  });
+};
+
+/**
+ * The clean answer to a perturbed one: the y with Σ y_k = 1 and h(y_k) = s y′_k, where h(v) = v − r(v) and s is the sum that was divided
+ * by. h is taken where it rises: probabilities nearer to 0 or 1 than that come back as its ends. An answer that is the same whatever
+ * was asked comes back as it is.
+ */
+export const undone = (answers: tf.Tensor2D, beta: number, gamma: number): tf.Tensor2D => {
+  const part = risingPart(beta, gamma);
+  if (part === undefined) return answers;
+  const [least, most] = part.map((v) => mapped(v, beta, gamma)) as [number, number];
+  const table = tf.tensor1d(inverseTable(part, beta, gamma));
+  const inverse = (of: tf.Tensor): tf.Tensor => {
+    const at = tf.mul(tf.clipByValue(tf.div(tf.sub(of, least), most - least), 0, 1), places);
+    const below = tf.minimum(tf.floor(at), places - 1);
+    const index = tf.cast(below, 'int32');
+    const [from, to] = [tf.gather(table, index), tf.gather(table, tf.add(index, tf.scalar(1, 'int32')))];
+    return tf.add(from, tf.mul(tf.sub(at, below), tf.sub(to, from)));
+  };
+  const told = tf.exp(answers);
+  const [batch, classes] = answers.shape;
+  let [from, to]: [tf.Tensor, tf.Tensor] = [tf.zeros([batch, 1]), tf.fill([batch, 1], 1 + beta * classes)];
+  for (let step = 0; step < bisections; step++) {
+    const half = tf.div(tf.add(from, to), 2);
+    const tooMuch = tf.greater(tf.sum(inverse(tf.mul(told, half)), 1, true), 1);
+    [from, to] = [tf.where(tooMuch, from, half), tf.where(tooMuch, half, to)];
+  }
+  const clean = inverse(tf.mul(told, from));
+  return tf.log(tf.div(clean, tf.sum(clean, 1, true))) as tf.Tensor2D;
+};
