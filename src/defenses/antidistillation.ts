@@ -1,0 +1,172 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  atLeast,
+  between,
+  choice,
+  type DefenseContext,
+  defineDefense,
+  type Network,
+  option,
+  positive,
+  type Variables,
+  wholeAtLeast,
+} from '../public/plugin.js';
+import { crossEntropy, dispose, imageSource, normalise, unpacked, valueAndGradient } from '../public/train.js';
+import { saysOf, shifted, slopeOf, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
+
+/** By how much the most likely class leads at least, of logits. */
+const lead = 0.01;
+
+/**
+ * Antidistillation sampling (Savani et al., 2025), for classifiers: to each logit is added λ Δ_k, Δ_k how much the loss of a proxy student on
+ * held-out images would rise by learning class k of this image: its logits' derivative along the mean gradient of that loss.
+ * The answer is softmax((z + λ Δ) / τ).
+ *
+ * - `ads`: as it is;
+ * - `cts`: first z / T with T = 1 + a max(0, max y − ϑ), and Δ of all but the most likely class: sure answers say more of the others;
+ * - `adsC`: λ of each image as small as keeps the most likely class ahead: min over k with Δ_k > Δ_m of (z_m − z_k − 0.01) / (Δ_k − Δ_m).
+ *
+ * `ads` is locuslab/antidistillation-sampling 8b79c72, where Δ is a difference of step ε 0.01 along the gradient as it is. The formulas of
+ * the other two are not public: these are ours, after what is told of them (arXiv 2607.15467, and a thesis on the former).
+ */
+export const antidistillation = defineDefense({
+  name: 'antidistillation',
+  source: import.meta.url,
+  about: 'Logits moved by how much learning each class would harm a proxy student',
+  paper:
+    'Savani et al., Antidistillation sampling, 2025; Ullah and Khojasteh, its port to classifiers (arXiv 2607.15467)',
+  options: {
+    variant: option(choice('ads', 'cts', 'adsC'), 'adsC', 'Which of the three'),
+    lambda: option(atLeast(0), 0.05, 'λ, how far logits are moved'),
+    ...surrogateOptions,
+    step: option(positive, 0.01, 'ε, of the difference along the gradient'),
+    temperature: option(positive, 1, 'τ of the answer; 0.9 in the code for language models'),
+    slope: option(atLeast(0), 5, 'a, how fast the temperature of `cts` grows'),
+    threshold: option(between(0, 1), 0.8, 'ϑ, from which probability on it grows'),
+    images: option(
+      wholeAtLeast(1),
+      1000,
+      'Held-out images that the gradient is of; training images where none are held out',
+    ),
+  },
+  scaled: ({ surrogateEpochs }, factor) => ({
+    surrogateEpochs: surrogateEpochs && Math.max(1, Math.round(factor * surrogateEpochs)),
+  }),
+  exposes: 'probabilities',
+  make: ({ variant, lambda, step, temperature, slope, threshold, images, ...options }) => ({
+    ...(variant === 'adsC' ? { preserves: 'label' } : {}),
+    prepare: async (teacher, context) => {
+      const learnt = await surrogateOf(options, teacher, context);
+      const gradient = meanGradient(surrogateFor(options, teacher.learner.network), learnt, context, images);
+      const copies = shifted(learnt, (name) => gradient[name] as tf.Tensor, step);
+      dispose([learnt, gradient]);
+      return copies;
+    },
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities, prepared, ...query }) => {
+        const delta = slopeOf(options, query, prepared, step);
+        const moved = {
+          ads: () => tf.add(logProbabilities, tf.mul(delta, lambda)),
+          cts: () => sharpened(logProbabilities, delta, { lambda, slope, threshold }),
+          adsC: () => tf.add(logProbabilities, tf.mul(delta, withinLead(logProbabilities, delta, lambda))),
+        }[variant]();
+        return { logProbabilities: tf.logSoftmax(tf.div(moved, temperature)) as tf.Tensor2D };
+      },
+    },
+  }),
+});
+
+/** The mean gradient of the cross-entropy over some held-out images, in evaluation mode; by parameter. The caller owns it. */
+const meanGradient = (
+  network: Network,
+  variables: Variables,
+  { train, validation, key }: DefenseContext,
+  atMost: number,
+): Variables['params'] => {
+  const set = validation ?? train;
+  const batch = Math.min(100, set.indices.length, atMost);
+  const source = imageSource({ ...set, augmentation: { crop: 0, flip: false } }, { batch, key: key.split('gradient') });
+  const count = Math.max(1, Math.floor(Math.min(atMost, set.indices.length) / batch));
+  const sums = Array.from({ length: count }).reduce<Variables['params'] | undefined>((so, _, i) => {
+    const { batch: raw } = source.at(i);
+    const next = tf.tidy(() => {
+      const { images, labels } = unpacked<{ images: tf.Tensor4D; labels: tf.Tensor1D }>(source.data, raw);
+      const seen = normalise(images, set.normalisation);
+      const { gradients } = valueAndGradient((params) => {
+        const { logits } = network.apply({ params, stats: variables.stats }, seen, { mode: 'eval' });
+        return { loss: crossEntropy(logits, labels), aux: {} };
+      }, variables.params);
+      return Object.fromEntries(
+        Object.entries(gradients).map(([name, each]) => {
+          const share = tf.div(each, count);
+          return [name, so === undefined ? share : tf.add(so[name] as tf.Tensor, share)];
+        }),
+      );
+    });
+    dispose([raw, ...(so === undefined ? [] : [so])]);
+    return next;
+  }, undefined);
+  dispose(source.data);
+  return sums as Variables['params'];
+};
+
+const isTopOf = (z: tf.Tensor2D): tf.Tensor2D => tf.cast(tf.oneHot(tf.argMax(z, 1), z.shape[1]), 'bool') as tf.Tensor2D;
+
+const topOf = (of: tf.Tensor2D, isTop: tf.Tensor2D): tf.Tensor => tf.sum(tf.where(isTop, of, 0), 1, true);
+
+/** λ(x) ≤ λ [batch, 1], with which the most likely class of z still leads by 0.01. */
+export const withinLead = (z: tf.Tensor2D, delta: tf.Tensor2D, lambda: number): tf.Tensor2D => {
+  const isTop = isTopOf(z);
+  const faster = tf.sub(delta, topOf(delta, isTop));
+  const room = tf.sub(tf.sub(topOf(z, isTop), z), lead);
+  const bound = tf.where(tf.greater(faster, 0), tf.div(room, tf.maximum(faster, 1e-30)), lambda);
+  return tf.clipByValue(tf.min(bound, 1, true), 0, lambda) as tf.Tensor2D;
+};
+
+/** z / T + λ Δ of all but the most likely class, T = 1 + a max(0, max y − ϑ). */
+export const sharpened = (
+  z: tf.Tensor2D,
+  delta: tf.Tensor2D,
+  { lambda, slope, threshold }: Readonly<Record<'lambda' | 'slope' | 'threshold', number>>,
+): tf.Tensor2D => {
+  const most = tf.max(tf.softmax(z), 1, true);
+  const temperature = tf.add(tf.mul(tf.relu(tf.sub(most, threshold)), slope), 1);
+  return tf.add(tf.div(z, temperature), tf.where(isTopOf(z), 0, tf.mul(delta, lambda)));
+};
+
+/**
+ * A product of experts (Distillation Game, 2026), for classifiers: z′ = (1 − γ) z + γ z_proxy. The answer slides to what a proxy student says
+ * already, so that little is left to learn. With `keepLabel` γ is of each image as small as keeps the most likely class.
+ *
+ * ysfalh/distillation-game 671704e (generation/methods.py), for language models; keeping the label is ours.
+ */
+export const productOfExperts = defineDefense({
+  name: 'productOfExperts',
+  source: import.meta.url,
+  about: "The victim's logits mixed with a proxy student's",
+  paper: 'The Distillation Game, 2026 (arXiv 2605.22737)',
+  options: {
+    gamma: option(between(0, 1), 0.6, "γ, the proxy's share"),
+    keepLabel: option(choice('no', 'yes'), 'no', 'As little of it as keeps the most likely class'),
+    ...surrogateOptions,
+  },
+  scaled: ({ surrogateEpochs }, factor) => ({
+    surrogateEpochs: surrogateEpochs && Math.max(1, Math.round(factor * surrogateEpochs)),
+  }),
+  exposes: 'probabilities',
+  make: ({ gamma, keepLabel, ...options }) => ({
+    ...(keepLabel === 'yes' ? { preserves: 'label' } : {}),
+    prepare: (teacher, context) => surrogateOf(options, teacher, context),
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities, prepared, ...query }) => {
+        const other = tf.logSoftmax(saysOf(options, query, prepared));
+        const share =
+          keepLabel === 'yes' ? withinLead(logProbabilities, tf.sub(other, logProbabilities), gamma) : gamma;
+        const mixed = tf.add(logProbabilities, tf.mul(tf.sub(other, logProbabilities), share));
+        return { logProbabilities: tf.logSoftmax(mixed) as tf.Tensor2D };
+      },
+    },
+  }),
+});

@@ -1,0 +1,85 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  anyNetwork,
+  type DefenseContext,
+  type Network,
+  type NetworkPlugin,
+  optional,
+  type Query,
+  type Teacher,
+  type Variables,
+  wholeAtLeast,
+} from '../public/plugin.js';
+import { classifier, clone, distillationKl, normalisePixels } from '../public/train.js';
+
+/** Which net stands for the attacker's student, and how long it learns. */
+export const surrogateOptions = {
+  surrogate: optional(anyNetwork, "The net that stands for the attacker's student; default: the teacher's own"),
+  surrogateEpochs: optional(wholeAtLeast(1), "Its epochs; default: the teacher's recipe's"),
+};
+
+export interface SurrogateOptions {
+  readonly surrogate?: NetworkPlugin | undefined;
+  readonly surrogateEpochs?: number | undefined;
+}
+
+/** The surrogate's net for a teacher's images and classes. */
+export const surrogateFor = ({ surrogate }: SurrogateOptions, teacher: Network): Network =>
+  surrogate === undefined ? teacher : surrogate.build(teacher.input, teacher.classes);
+
+/**
+ * A surrogate that was distilled from the teacher on its training images, KL(teacher ‖ surrogate) at temperature 1, by the teacher's
+ * recipe. The caller owns it.
+ */
+export const surrogateOf = async (
+  options: SurrogateOptions,
+  { learner, variables }: Teacher,
+  { fit, train }: DefenseContext,
+): Promise<Variables> => {
+  const network = surrogateFor(options, learner.network);
+  const epochs = options.surrogateEpochs ?? learner.recipe.epochs;
+  const { last } = await fit(
+    'surrogate',
+    classifier({
+      learner: { network, recipe: { ...learner.recipe, epochs } },
+      data: train,
+      frozen: variables,
+      target: ({ frozen, images }) => ({ teacher: learner.network.apply(frozen, images, { mode: 'eval' }).logits }),
+      loss: ({ logits, target: { teacher } }) => distillationKl({ logits, teacher, temperature: 1 }),
+    }),
+  );
+  return last;
+};
+
+/** A net twice, its weights moved a little in one direction and against it. */
+export type Shifted = { readonly more: Variables; readonly less: Variables };
+
+/** θ + h v and θ − h v; statistics as they are. New tensors, owned by the caller. */
+export const shifted = ({ params, stats }: Variables, direction: (name: string) => tf.Tensor, h: number): Shifted => {
+  const moved = (by: number): Variables => ({
+    params: Object.fromEntries(
+      Object.entries(params).map(([name, weight]) => [
+        name,
+        tf.tidy(() => tf.add(weight, tf.mul(direction(name), by))),
+      ]),
+    ),
+    stats: clone(stats),
+  });
+  return { more: moved(h), less: moved(-h) };
+};
+
+/** What a surrogate says of a query's images: logits [batch, classes]. */
+export const saysOf = (
+  options: SurrogateOptions,
+  { images, victim: { network, normalisation } }: Pick<Query, 'images' | 'victim'>,
+  variables: Variables,
+): tf.Tensor2D =>
+  surrogateFor(options, network).apply(variables, normalisePixels(images, normalisation), { mode: 'eval' }).logits;
+
+/** The derivative of a surrogate's logits along the direction in which it was shifted by h: (f(θ + h v) − f(θ − h v)) / 2 h. */
+export const slopeOf = (
+  options: SurrogateOptions,
+  query: Pick<Query, 'images' | 'victim'>,
+  { more, less }: Shifted,
+  h: number,
+): tf.Tensor2D => tf.div(tf.sub(saysOf(options, query, more), saysOf(options, query, less)), 2 * h);
