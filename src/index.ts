@@ -33,12 +33,22 @@ export { parquet } from './data/parquet.js';
 export { svhn } from './data/svhn.js';
 export { synthetic } from './data/synthetic.js';
 export { tinyImageNet } from './data/tiny-imagenet.js';
-export { labelOnly, rounding, topK } from './defenses/answers.js';
+export { adaptiveMisinformation } from './defenses/adaptive-misinformation.js';
+export { highConfidence, labelOnly, rounding, topK } from './defenses/answers.js';
+export { antidistillation, productOfExperts } from './defenses/antidistillation.js';
 export { compose } from './defenses/compose.js';
-export { gaussianNoise } from './defenses/gaussian-noise.js';
+export { emma } from './defenses/emma.js';
+export { gaussianNoise, randomClass } from './defenses/gaussian-noise.js';
+export { grad2 } from './defenses/grad2.js';
+export { keepArgmax } from './defenses/keep-argmax.js';
+export { mad } from './defenses/mad.js';
+export { mildlyNasty } from './defenses/mildly-nasty.js';
 export { modelGuard } from './defenses/model-guard.js';
 export { nasty } from './defenses/nasty.js';
 export { none } from './defenses/none.js';
+export { dcp, reverseSigmoid } from './defenses/reverse-sigmoid.js';
+export { selfDistilled, smoothTeacher } from './defenses/soft-teacher.js';
+export { reversedLogits, stingy } from './defenses/stingy.js';
 export {
   type Experiment,
   type ExperimentSpec,

@@ -10,6 +10,7 @@ import {
   positive,
   type Variables,
   wholeAtLeast,
+  yesOrNo,
 } from '../public/plugin.js';
 import { crossEntropy, dispose, imageSource, normalise, unpacked, valueAndGradient } from '../public/train.js';
 import { saysOf, shifted, slopeOf, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
@@ -18,7 +19,7 @@ import { saysOf, shifted, slopeOf, surrogateFor, surrogateOf, surrogateOptions }
 const lead = 0.01;
 
 /**
- * Antidistillation sampling (Savani et al., 2025), for classifiers: to each logit is added λ Δ_k, Δ_k how much the loss of a proxy student on
+ * Antidistillation sampling (2025), for classifiers: to each logit is added λ Δ_k, Δ_k how much the loss of a proxy student on
  * held-out images would rise by learning class k of this image: its logits' derivative along the mean gradient of that loss.
  * The answer is softmax((z + λ Δ) / τ).
  *
@@ -33,8 +34,7 @@ export const antidistillation = defineDefense({
   name: 'antidistillation',
   source: import.meta.url,
   about: 'Logits moved by how much learning each class would harm a proxy student',
-  paper:
-    'Savani et al., Antidistillation sampling, 2025; Ullah and Khojasteh, its port to classifiers (arXiv 2607.15467)',
+  paper: 'Antidistillation sampling, 2025; Ullah and Khojasteh, for classifiers (arXiv 2607.15467)',
   options: {
     variant: option(choice('ads', 'cts', 'adsC'), 'adsC', 'Which of the three'),
     lambda: option(atLeast(0), 0.05, 'λ, how far logits are moved'),
@@ -148,7 +148,7 @@ export const productOfExperts = defineDefense({
   paper: 'The Distillation Game, 2026 (arXiv 2605.22737)',
   options: {
     gamma: option(between(0, 1), 0.6, "γ, the proxy's share"),
-    keepLabel: option(choice('no', 'yes'), 'no', 'As little of it as keeps the most likely class'),
+    keepLabel: option(yesOrNo, false, 'As little of it as keeps the most likely class'),
     ...surrogateOptions,
   },
   scaled: ({ surrogateEpochs }, factor) => ({
@@ -156,14 +156,13 @@ export const productOfExperts = defineDefense({
   }),
   exposes: 'probabilities',
   make: ({ gamma, keepLabel, ...options }) => ({
-    ...(keepLabel === 'yes' ? { preserves: 'label' } : {}),
+    ...(keepLabel ? { preserves: 'label' } : {}),
     prepare: (teacher, context) => surrogateOf(options, teacher, context),
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities, prepared, ...query }) => {
         const other = tf.logSoftmax(saysOf(options, query, prepared));
-        const share =
-          keepLabel === 'yes' ? withinLead(logProbabilities, tf.sub(other, logProbabilities), gamma) : gamma;
+        const share = keepLabel ? withinLead(logProbabilities, tf.sub(other, logProbabilities), gamma) : gamma;
         const mixed = tf.add(logProbabilities, tf.mul(tf.sub(other, logProbabilities), share));
         return { logProbabilities: tf.logSoftmax(mixed) as tf.Tensor2D };
       },

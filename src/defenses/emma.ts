@@ -1,0 +1,164 @@
+import * as tf from '@tensorflow/tfjs';
+import { augment } from '../public/ops.js';
+import {
+  between,
+  defineDefense,
+  type Named,
+  option,
+  positive,
+  type Variables,
+  wholeAtLeast,
+} from '../public/plugin.js';
+import {
+  batchesPerEpoch,
+  type ClassifierState,
+  cosine,
+  type FitSpec,
+  imageSource,
+  initialState,
+  normalise,
+  type RawBatch,
+  type Resident,
+  sgd,
+  type UnlabelledBatch,
+  unpacked,
+  valueAndGradient,
+} from '../public/train.js';
+import { surrogateFor, surrogateOptions } from './surrogate.js';
+
+/** The matrix, and the surrogate that learns from what it answers. */
+type Learning = { readonly matrix: tf.Tensor2D; readonly surrogate: ClassifierState };
+
+/** Of a step along a unit vector, by which a derivative is taken. */
+const h = 1e-2;
+
+/**
+ * A noise transition matrix (Wu et al., EMMA, CVPR 2024): the answer is y M, M row-stochastic and learnt against a surrogate of the
+ * attacker's student: in each step M moves so that the surrogate, one step of learning from y M later, is wrong where the victim is
+ * right, −ln(1 − s_m(x; θ′)), and by λ so that the answer's label stays, −ln (yM)_m. Then the surrogate takes that step.
+ *
+ * wu-dd/EMMA 1012ba6. There the second derivative through the surrogate's step is taken; here it is the derivative of its log-probabilities
+ * along the gradient at θ′, by two forward passes, which is the same. The surrogate begins anew and the epochs are fixed, where
+ * there it is one that was distilled for 20 epochs and learning stops when M does. Answers may change the label, and who
+ * learns M has the clean ones: y = y′ M⁻¹.
+ */
+export const emma = defineDefense({
+  name: 'emma',
+  source: import.meta.url,
+  about: 'The answer times a stochastic matrix, which is learnt against a surrogate student',
+  paper: 'Wu et al., Efficient model stealing defense with noise transition matrix (EMMA), CVPR 2024',
+  options: {
+    epochs: option(wholeAtLeast(1), 50, 'Epochs of matrix and surrogate'),
+    align: option(between(0, 1), 0.001, "λ, the weight of the answer's label"),
+    rate: option(positive, 0.3, 'How far the matrix moves in a step'),
+    surrogateRate: option(positive, 0.1, "The surrogate's learning rate, which falls along a cosine to 10⁻⁴"),
+    ...surrogateOptions,
+  },
+  presets: { released: {}, mnistSmall: { epochs: 2 } },
+  scaled: ({ epochs }, factor) => ({ epochs: Math.max(1, Math.round(factor * epochs)) }),
+  exposes: 'probabilities',
+  make: ({ epochs, align, rate, surrogateRate, ...options }) => ({
+    prepare: async ({ learner: { network, recipe }, variables }, { fit, train }) => {
+      const net = surrogateFor(options, network);
+      const optimizer = sgd({ momentum: 0.9, weightDecay: 5e-4 });
+      const { classes } = network;
+      const spec: FitSpec<Variables, Learning, RawBatch, tf.Tensor2D, Resident> = {
+        frozen: variables,
+        step: ({ data, frozen }, { matrix, surrogate }, raw, { learningRate, seed }) => {
+          const { images } = unpacked<UnlabelledBatch>(data, raw);
+          const clean = network.apply(frozen, normalise(images, train.normalisation), { mode: 'eval' }).logits;
+          const y = tf.softmax(clean) as tf.Tensor2D;
+          const seen = normalise(augment(images, train.augmentation, seed), train.normalisation);
+          const { stats, params } = surrogate.variables;
+          const says = (of: Named) => tf.logSoftmax(net.apply({ params: of, stats }, seen, { mode: 'eval' }).logits);
+          /** The surrogate's loss on answers by a matrix, in training mode. */
+          const learnt = (by: tf.Tensor2D) =>
+            valueAndGradient((of) => {
+              const output = net.apply({ params: of, stats }, seen, { mode: 'train' });
+              const target = tf.matMul(y, by);
+              const loss = tf.neg(tf.mean(tf.sum(tf.mul(target, tf.logSoftmax(output.logits)), 1))) as tf.Scalar;
+              return { loss, aux: { stats: output.stats } };
+            }, params);
+          const ahead = moved(params, learnt(matrix).gradients, tf.neg(learningRate));
+          const wrong = valueAndGradient((of) => ({ loss: disobedience(says(of), y), aux: {} }), ahead);
+          const length = normOf(wrong.gradients);
+          const unit = tf.div<tf.Scalar>(h, length);
+          const slope = tf.div(
+            tf.sub(says(moved(params, wrong.gradients, unit)), says(moved(params, wrong.gradients, tf.neg(unit)))),
+            tf.mul(unit, 2),
+          ) as tf.Tensor2D;
+          const gradient = tf.add(
+            tf.mul(matrixGradient(y, slope, learningRate), 1 - align),
+            tf.mul(alignGradient(y, matrix), align),
+          ) as tf.Tensor2D;
+          const next = stochastic(tf.sub(matrix, tf.mul(gradient, rate)) as tf.Tensor2D);
+          const last = learnt(next);
+          const updated = optimizer.update(last.gradients, surrogate.slots, params, learningRate);
+          return {
+            state: {
+              matrix: next,
+              surrogate: {
+                variables: { params: updated.params, stats: last.aux.stats },
+                slots: updated.state,
+                step: tf.add<tf.Scalar>(surrogate.step, 1),
+              },
+            },
+            metrics: {
+              loss: last.loss,
+              wrong: wrong.loss,
+              kept: tf.mean(tf.sum(tf.mul(next, tf.eye(classes)), 1)),
+            },
+          };
+        },
+        init: (key) => ({ matrix: tf.eye(classes), surrogate: initialState(optimizer, net.init(key)) }),
+        source: (key) => imageSource(train, { batch: recipe.batch, key }),
+        epochs,
+        stepsPerEpoch: batchesPerEpoch(train.indices.length, recipe.batch),
+        schedule: cosine({ rate: surrogateRate, floor: 1e-4 }),
+        keep: ({ matrix }) => matrix,
+      };
+      const { last } = await fit('matrix', spec);
+      return { matrix: last };
+    },
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities, prepared }) => ({
+        logProbabilities: tf.log(
+          tf.matMul<tf.Tensor2D>(tf.exp(logProbabilities), (prepared as { matrix: tf.Tensor2D }).matrix),
+        ),
+      }),
+    },
+  }),
+});
+
+const moved = (params: Named, along: Named, by: tf.Scalar): Named =>
+  Object.fromEntries(
+    Object.entries(params).map(([name, each]) => [name, tf.add(each, tf.mul(along[name] as tf.Tensor, by))]),
+  );
+
+const normOf = (named: Named): tf.Scalar =>
+  tf.sqrt(tf.addN(Object.values(named).map((each) => tf.sum(tf.square(each))))) as tf.Scalar;
+
+/** −ln(1.000001 − s_m), m the class that the victim names: the batch mean. */
+export const disobedience = (logProbabilities: tf.Tensor2D, y: tf.Tensor2D): tf.Scalar => {
+  const named = tf.oneHot(tf.argMax(y, 1), y.shape[1], 1, 0, 'float32');
+  const agreed = tf.sum(tf.mul(tf.exp(logProbabilities), named), 1);
+  return tf.neg(tf.mean(tf.log(tf.sub(1.000001, agreed)))) as tf.Scalar;
+};
+
+/** lr mean over the batch of y_i times the slope of the surrogate's log-probability of j: [classes, classes]. */
+export const matrixGradient = (y: tf.Tensor2D, slope: tf.Tensor2D, learningRate: tf.Scalar): tf.Tensor2D =>
+  tf.mul(tf.matMul(y, slope, true), tf.div(learningRate, y.shape[0])) as tf.Tensor2D;
+
+/** The gradient of −mean ln (yM)_m: −mean y_i [j = m] / (yM)_m. */
+export const alignGradient = (y: tf.Tensor2D, matrix: tf.Tensor2D): tf.Tensor2D => {
+  const named = tf.oneHot(tf.argMax(y, 1), y.shape[1], 1, 0, 'float32');
+  const answered = tf.sum(tf.mul(tf.matMul(y, matrix), named), 1, true);
+  return tf.div(tf.matMul(y, tf.div(named, answered), true), -y.shape[0]) as tf.Tensor2D;
+};
+
+/** Rows that are at least 10⁻¹² and sum to 1. */
+export const stochastic = (matrix: tf.Tensor2D): tf.Tensor2D => {
+  const rows = tf.maximum(matrix, 1e-12);
+  return tf.div(rows, tf.sum(rows, 1, true));
+};

@@ -1,0 +1,198 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { defenses } from '../../src/cli/catalogue.js';
+import { type Declared, isDeclared } from '../../src/core/plugin.js';
+import { key } from '../../src/core/random.js';
+import * as tree from '../../src/core/tree.js';
+import { type Defense, partsOf } from '../../src/defenses/defense.js';
+import { compile } from '../../src/engine/compile.js';
+import { eager } from '../../src/engine/eager.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import * as index from '../../src/index.js';
+import { batchNorm, classifier, conv, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
+import { classifier as fitOf } from '../../src/train/classifier.js';
+import { fit } from '../../src/train/fit.js';
+import { distillationKl } from '../../src/train/losses.js';
+import { publish, rank, retire, sessionOf, type Victim, type Wrapper } from '../../src/train/oracle.js';
+import { aged, expectCompiled } from './../attacks/stepping.js';
+import { dataOf, recipe, thirds } from '../run/helpers.js';
+import { type AnySpec, context, succeed } from '../train/bench.js';
+
+const data = thirds({ train: 32, test: 8, size: 8 });
+const outliers = dataOf(thirds({ train: 24, test: 8, size: 8 }));
+
+const plugin = (channels: number) =>
+  network({
+    name: 'small',
+    params: { channels },
+    source: import.meta.url,
+    layers: sequential(
+      conv('conv1', channels, { kernel: 3, padding: 1 }),
+      batchNorm('bn1'),
+      relu,
+      flatten,
+      features,
+      classifier('fc'),
+    ),
+  });
+const net = plugin(4).build(data.image, 3);
+const learner = { network: net, recipe: recipe({ epochs: 2, batch: 8 }) };
+
+/** The smallest use of each defence, by name. */
+const uses: Readonly<Record<string, unknown>> = {
+  adaptiveMisinformation: { outliers },
+  antidistillation: { surrogate: plugin(3), images: 16 },
+  compose: undefined,
+  dcp: {},
+  emma: { epochs: 2, surrogate: plugin(3) },
+  gaussianNoise: {},
+  grad2: { surrogate: plugin(3) },
+  highConfidence: {},
+  keepArgmax: { defense: index.randomClass() },
+  labelOnly: {},
+  mad: { oracle: 'extreme' },
+  mildlyNasty: { part: 'half' },
+  modelGuard: { variant: 'S', capacity: 4 },
+  nasty: {},
+  none: {},
+  productOfExperts: { surrogate: plugin(3) },
+  randomClass: {},
+  reversedLogits: {},
+  reverseSigmoid: { beta: 0.21, gamma: 0.2 },
+  rounding: 1,
+  selfDistilled: { alpha: 0.1 },
+  smoothTeacher: {},
+  stingy: { ratio: 0.7 },
+  topK: 2,
+};
+
+const makers = Object.values(index).filter(isDeclared) as readonly Declared[];
+const defenseOf = (name: string): Defense => {
+  if (name === 'compose') return index.compose(index.smoothTeacher(), index.grad2(), index.rounding(2));
+  const make = makers.find(
+    ({ declaration }) => declaration.kind === 'defense' && declaration.name === name,
+  ) as Declared;
+  return make(uses[name] as never) as Defense;
+};
+
+const setOf = (from: number, to: number) => ({
+  examples: data.train,
+  indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
+  shape: data.image,
+  normalisation: data.normalisation,
+  augmentation: { crop: 0, flip: false },
+  labelled: true as const,
+});
+
+let cache = '';
+beforeAll(async () => {
+  await loadEngine({ execution: 'eager' });
+  cache = mkdtempSync(join(tmpdir(), 'undistill-graphs-'));
+});
+afterAll(() => rmSync(cache, { recursive: true, force: true }));
+
+test('every defence that is exported goes through these tests', () => {
+  expect(Object.keys(uses).sort()).toEqual(defenses.map(({ declaration }) => declaration.name).sort());
+});
+
+describe.each(Object.keys(uses).sort())('%s', (name) => {
+  test('trains, prepares and answers the same in a graph, to the bit; its answers are finite, and no tensor stays behind', async () => {
+    const before = tf.memory().numTensors;
+    const seen = new Set<string>();
+    const checked = async (fitted: string, spec: AnySpec, run: () => Promise<unknown>) => {
+      if (!seen.has(fitted))
+        expectCompiled(spec, eager, (stride) => (step, frozen) => compile(step, frozen, { cache, stride }));
+      seen.add(fitted);
+      return run();
+    };
+    const held: tree.Tree[] = [];
+    const own = <T extends tree.Tree>(of: T): T => {
+      held.push(of);
+      return of;
+    };
+    let variables = own(aged(net, 'teacher'));
+    const wrappers: Wrapper[] = [];
+    const defense = defenseOf(name);
+    try {
+      for (const part of partsOf(defense)) {
+        const tried = context(key(`stage ${part.name}`), { normalisation: data.normalisation, fitting: checked });
+        const given = {
+          ...tried,
+          train: setOf(0, 24),
+          validation: setOf(24, 32),
+          ...(part.outliers === undefined ? {} : { outliers: { ...setOf(0, 24), labelled: false } as never }),
+          adversary: { learner, variables },
+        };
+        if (part.protect !== undefined) {
+          const { last, best } = await succeed(part.protect({ learner, variables }, given));
+          if (best !== undefined) own(best.kept);
+          variables = own(last);
+        }
+        const prepared =
+          part.prepare === undefined
+            ? {}
+            : own((await succeed(part.prepare({ learner, variables }, given))) as tree.Tree);
+        if (part.answers !== undefined)
+          wrappers.push({ name: part.name, answers: part.answers, preserves: part.preserves, prepared });
+      }
+      const access = rank[defense.exposes] > rank.probabilities ? 'probabilities' : defense.exposes;
+      const victim = publish({
+        network: net,
+        variables,
+        normalisation: data.normalisation,
+        access: access as 'probabilities',
+        wrappers,
+      });
+      try {
+        const asks = fitOf({
+          learner,
+          data: setOf(0, 24),
+          victim: victim as unknown as Victim<'probabilities'>,
+          target: ({ victim, pixels }) => ({
+            teacher:
+              access === 'probabilities'
+                ? victim.logProbabilities(pixels)
+                : (tf.log(tf.oneHot(victim.labels(pixels), 3, 1, 0, 'float32')) as tf.Tensor2D),
+          }),
+          loss: ({ logits, target: { teacher } }) => distillationKl({ logits, teacher, temperature: 2 }),
+        });
+        expectCompiled(
+          asks as unknown as AnySpec,
+          eager,
+          (stride) => (step, frozen) => compile(step, frozen, { cache, stride }),
+        );
+        const { last, history, shift } = await fit(asks, {
+          key: key('asked'),
+          checkpointEvery: 1000,
+          load: async () => undefined,
+          save: async () => undefined,
+          epoch: async () => undefined,
+          progress: () => undefined,
+          warn: () => undefined,
+        });
+        own(last);
+        expect(history.every(({ metrics }) => Object.values(metrics).every(Number.isFinite))).toBe(true);
+        expect(shift.invalid).toBe(0);
+        expect(sessionOf(victim).asked.queries).toBe(48);
+        if (wrappers.at(-1)?.preserves === 'label' && wrappers.length === 1 && !wrappers[0]?.answers.unnormalised)
+          expect(shift.changed).toBe(0);
+        for (const { recover } of partsOf(defense)) {
+          if (recover === undefined) continue;
+          tf.tidy(() => {
+            const told = tf.logSoftmax(tf.tensor2d([2, 0, -1, 0.1, 0, 0.2], [2, 3])) as tf.Tensor2D;
+            const sums = tf.sum(tf.exp(recover(told)), 1).dataSync();
+            for (const sum of sums) expect(sum).toBeCloseTo(1, 3);
+          });
+        }
+      } finally {
+        retire(victim);
+      }
+    } finally {
+      tree.dispose(held);
+    }
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});

@@ -1,0 +1,170 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { misinformed, sureness, wrongness } from '../../src/defenses/adaptive-misinformation.js';
+import { sharpened, withinLead } from '../../src/defenses/antidistillation.js';
+import { alignGradient, disobedience, matrixGradient, stochastic } from '../../src/defenses/emma.js';
+import { redirected } from '../../src/defenses/grad2.js';
+import { divergence } from '../../src/defenses/mildly-nasty.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import { klDivergence } from '../../src/train/losses.js';
+import { expectClose, values } from '../train/tensors.js';
+
+beforeAll(async () => {
+  await loadEngine({ execution: 'eager' });
+});
+
+const log = (...rows: number[][]) => tf.log(tf.tensor2d(rows)) as tf.Tensor2D;
+const item = (scalar: tf.Tensor): number => values(scalar)[0] as number;
+
+describe('misinformation', () => {
+  const told = (threshold: number, steepness: number) =>
+    values(tf.exp(misinformed(log([0.7, 0.2, 0.1]), log([0.05, 0.45, 0.5]), { threshold, steepness })));
+
+  test('has the worked numbers', () => {
+    tf.tidy(() => {
+      expectClose(told(0.7, 10), [0.375, 0.325, 0.3], 1e-5);
+      expectClose(told(0.8, 10), [0.224812, 0.382765, 0.392423], 1e-5);
+      expectClose(told(0.8, 1000), [0.05, 0.45, 0.5], 1e-5);
+      expectClose(told(0.6, 1000), [0.7, 0.2, 0.1], 1e-5);
+    });
+  });
+
+  test('is learnt by −ln(1 − p_y), and sureness by logsumexp less the mean', () => {
+    tf.tidy(() => {
+      const label = (y: number) => tf.tensor1d([y], 'int32');
+      // The worked numbers are of pseudo-logits: ln(K − 1) more.
+      const shifted = (p: number[], y: number) => item(wrongness(log(p), label(y))) + Math.log(2);
+      expectClose(
+        [shifted([1 / 3, 1 / 3, 1 / 3], 1), shifted([0.7, 0.2, 0.1], 0), shifted([0.7, 0.2, 0.1], 1)],
+        [1.098612, 1.89712, 0.916291],
+        2e-6,
+      );
+      expectClose([item(sureness(tf.tensor2d([[2, 0, -2]])))], [2.142932], 2e-6);
+      const gradient = tf.grad((x: tf.Tensor) => wrongness(x as tf.Tensor2D, label(0)))(tf.tensor2d([[500, 0, 0]]));
+      expect(values(gradient).every(Number.isFinite)).toBe(true);
+    });
+  });
+});
+
+describe('redirection', () => {
+  test.each([
+    [0.2, [0.7, 0.3, 0]],
+    [0.5, [0.55, 0.45, 0]],
+    [1, [0.3, 0.7, 0]],
+    [1.6, [0, 1, 0]],
+    [2, [0, 1, 0]],
+  ])('by %d has the worked numbers', (epsilon, expected) => {
+    tf.tidy(() => {
+      const [y, d] = [tf.tensor2d([[0.7, 0.2, 0.1]]), tf.tensor2d([[-0.3, 0.1, -0.5]])];
+      expectClose(values(redirected(y, d, epsilon)), expected, 1e-6);
+      // What is the same for all classes moves nothing.
+      expectClose(values(redirected(y, tf.add(d, 3) as tf.Tensor2D, epsilon)), expected, 1e-6);
+    });
+  });
+});
+
+describe('antidistillation', () => {
+  const z = () => tf.tensor2d([[2, 1, 0]]);
+  const delta = () => tf.tensor2d([[-1, 2, 0.5]]);
+
+  test('has the worked numbers', () => {
+    tf.tidy(() => {
+      expectClose(values(tf.softmax(tf.add(z(), tf.mul(delta(), 0.5)))), [0.340689, 0.561702, 0.097609], 2e-6);
+      const share = withinLead(z(), delta(), 0.5);
+      expectClose(values(share), [0.33], 2e-6);
+      expectClose(values(tf.softmax(tf.add(z(), tf.mul(delta(), share)))), [0.452066, 0.447568, 0.100366], 2e-6);
+      expectClose(values(withinLead(z(), delta(), 0.1)), [0.1], 1e-6);
+      expectClose(values(withinLead(z(), tf.ones([1, 3]), 0.5)), [0.5], 1e-6);
+      // Where the most likely class leads by too little, nothing moves.
+      expectClose(values(withinLead(tf.tensor2d([[1, 0.999, 0]]), delta(), 0.5)), [0], 1e-6);
+    });
+  });
+
+  test('sharpens sure answers by the worked numbers, and moves all but the label', () => {
+    tf.tidy(() => {
+      const settings = { lambda: 0, slope: 5, threshold: 0.8 };
+      const sure = tf.tensor2d([[4, 1, 0]]);
+      expectClose(values(tf.softmax(sharpened(sure, delta(), settings))), [0.79333, 0.133193, 0.073478], 2e-6);
+      const moved = values(
+        tf.sub(sharpened(sure, delta(), { ...settings, lambda: 0.5 }), sharpened(sure, delta(), settings)),
+      );
+      expectClose(moved, [0, 1, 0.25], 1e-5);
+    });
+  });
+
+  test('as a product of experts has the worked numbers and their bound', () => {
+    tf.tidy(() => {
+      const [own, proxy] = [tf.tensor2d([[3, 1, 0]]), tf.tensor2d([[0.5, 1, 2]])];
+      const apart = tf.sub(proxy, own) as tf.Tensor2D;
+      const mixed = (gamma: number) => tf.add(own, tf.mul(apart, gamma)) as tf.Tensor2D;
+      expectClose(values(mixed(0.6)), [1.5, 1, 1.2], 1e-6);
+      expectClose(values(tf.softmax(mixed(0.6))), [0.426013, 0.25839, 0.315598], 2e-6);
+      expect(values(tf.argMax(mixed(0.7), 1))).toEqual([2]);
+      const bound = item(withinLead(own, apart, 1));
+      expect(bound).toBeLessThan(0.666667);
+      expect(bound).toBeGreaterThan(0.66);
+      expect(values(tf.argMax(mixed(bound), 1))).toEqual([0]);
+    });
+  });
+});
+
+describe('a transition matrix', () => {
+  const matrix = () =>
+    tf.tensor2d([
+      [0.2, 0.5, 0.3],
+      [0.3, 0.4, 0.3],
+      [0.1, 0.3, 0.6],
+    ]);
+  const y = () => tf.tensor2d([[0.7, 0.2, 0.1]]);
+
+  test('has the worked numbers', () => {
+    tf.tidy(() => {
+      expectClose(values(tf.matMul(y(), matrix())), [0.21, 0.46, 0.33], 2e-6);
+      const moved = (row: number[], gradient: number[]) =>
+        values(stochastic(tf.sub(tf.tensor2d([row]), tf.mul(tf.tensor2d([gradient]), 0.3)) as tf.Tensor2D));
+      expectClose(moved([0.9, 0.05, 0.05], [2, -1, 0]), [0.428571, 0.5, 0.071429], 2e-6);
+      expectClose(moved([0.1, 0.5, 0.4], [1, 0, 0]), [1.11e-12, 0.555556, 0.444444], 2e-6);
+      expectClose([item(disobedience(log([0.6, 0.3, 0.1]), y()))], [0.916288], 2e-6);
+    });
+  });
+
+  test('has the gradients of its formulas', () => {
+    tf.tidy(() => {
+      const align = (of: tf.Tensor) =>
+        tf.neg(tf.mean(tf.log(tf.slice(tf.matMul(y(), of as tf.Tensor2D), [0, 0], [1, 1])))) as tf.Scalar;
+      expectClose(values(alignGradient(y(), matrix())), values(tf.grad(align)(matrix())), 1e-5);
+      // What the surrogate's step makes of the matrix: lr · y_i · slope_j, summed over a batch and divided by it.
+      const slope = tf.tensor2d([[1, -2, 0.5]]);
+      expectClose(
+        values(matrixGradient(y(), slope, tf.scalar(0.1))),
+        [0.7, 0.2, 0.1].flatMap((each) => [1, -2, 0.5].map((s) => 0.1 * each * s)),
+        1e-6,
+      );
+    });
+  });
+});
+
+test('the divergence of a mildly nasty teacher, and where the label is right alone', () => {
+  tf.tidy(() => {
+    const [a, b] = [log([0.7, 0.2, 0.1], [0.2, 0.7, 0.1]), log([0.5, 0.3, 0.2], [0.5, 0.3, 0.2])];
+    const one = (correctOnly: boolean, labels: number[]) =>
+      item(divergence(a, b, { labels: tf.tensor1d(labels, 'int32'), temperature: 1, correctOnly }));
+    const [first, second] = [0.085123, item(klDivergence(log([0.2, 0.7, 0.1]), log([0.5, 0.3, 0.2])))];
+    expectClose([one(false, [0, 1])], [(first + second) / 2], 2e-6);
+    expectClose([one(true, [0, 1])], [(first + second) / 2], 2e-6);
+    expectClose([one(true, [0, 0])], [first / 2], 2e-6);
+    const gradient = tf.grad((x: tf.Tensor) =>
+      divergence(x as tf.Tensor2D, b, { labels: tf.tensor1d([0, 0], 'int32'), temperature: 2, correctOnly: true }),
+    )(a);
+    expect(
+      values(gradient)
+        .slice(3)
+        .every((each) => each === 0),
+    ).toBe(true);
+    expect(
+      values(gradient)
+        .slice(0, 3)
+        .every((each) => each !== 0),
+    ).toBe(true);
+  });
+});
