@@ -16,6 +16,7 @@ export { dualStudents } from './attacks/dual-students.js';
 export { fast } from './attacks/fast.js';
 export { fitNet } from './attacks/fit-net.js';
 export { hardLabel } from './attacks/hard-label.js';
+export { inverseKd } from './attacks/inverse-kd.js';
 export { jbda } from './attacks/jbda.js';
 export { kd, partialKd } from './attacks/kd.js';
 export { adaptiveKnockoff, knockoff } from './attacks/knockoff.js';

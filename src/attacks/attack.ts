@@ -1,3 +1,4 @@
+import type * as tf from '@tensorflow/tfjs';
 import { percentage } from '../core/text.js';
 import type { DatasetPlugin, Normalisation } from '../data/dataset.js';
 import type { Network, Variables } from '../models/network.js';
@@ -70,6 +71,11 @@ export interface AttackContext<Data extends Ownership = Ownership> extends Conte
   readonly normalisation: Normalisation;
   /** Steps of one pass over everything the victim was trained on, for attacks compared at an equal number of steps. */
   readonly fullStepsPerEpoch: number;
+  /**
+   * The clean log-probabilities as far as the victim's answers tell them to who knows how it is defended, [batch, classes] each; absent
+   * where none of its defences has a known inverse.
+   */
+  readonly recover?: ((answers: tf.Tensor2D) => tf.Tensor2D) | undefined;
 }
 
 /**
@@ -113,6 +119,8 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly baseline?: AnyAttack;
   /** It keeps images that it made (`context.images`), which are then looked at and shown. */
   readonly synthesises?: true;
+  /** It undoes what a defence does (`context.recover`), and is not tried where none is known to be undone. */
+  readonly inverts?: true;
   /** It makes its images before any student learns, and of the victim alone. */
   readonly pool?: PoolMaker;
   /** Why it cannot be tried on a victim's net, with a student's, or as things are; said before anything is trained. */

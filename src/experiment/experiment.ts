@@ -382,6 +382,7 @@ const attackFields = {
   role: maybe(choice(...Object.keys(roles))),
   baseline: maybe(v.pipe(v.custom<AnyAttack>(isAttack), v.title('an attack, such as scratch()'))),
   synthesises: maybe(yesOrNo),
+  inverts: maybe(yesOrNo),
   pool: maybe(
     v.pipe(v.looseObject({ params: v.record(v.string(), v.unknown()), make: aFunction }), v.title('{ params, make }')),
   ),
@@ -424,6 +425,7 @@ const defenseFields = {
   prepare: maybe(aFunction),
   answers: maybe(v.pipe(v.looseObject({}), v.title('{ kind, answer }'))),
   preserves: maybe(choice('label')),
+  recover: maybe(aFunction),
   scaled: maybe(aFunction),
 };
 

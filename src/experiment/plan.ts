@@ -520,6 +520,10 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           });
           continue;
         }
+        if (attack.inverts && partsOf(defense).every(({ recover }) => recover === undefined)) {
+          cells.push({ ...cell, reason: `no inverse of ${pairing.defense} is known` });
+          continue;
+        }
         const steal = stolen(attack, pairing.attack, pairing.defense);
         const victim = victimOf.get(pairing.defense)?.evaluate;
         const honest = baselineOf(attack);

@@ -34,7 +34,7 @@ export interface Cell {
   readonly attack: string;
   readonly defense: string;
   readonly student: string;
-  /** `n/a`: the attack needs more than the defence exposes. `failed`, `not run`: no seed has a number. */
+  /** `n/a`: the attack needs more than the defence exposes, or undoes what has no known inverse. `failed`, `not run`: no seed has a number. */
   readonly status: 'done' | 'n/a' | 'failed' | 'not run';
   readonly reason?: string;
   readonly seeds: readonly SeedResult[];

@@ -112,6 +112,7 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
           data: dataFor(attack, set),
           normalisation: images.data.normalisation,
           fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
+          recover: recovering(work.wrappers),
         };
         const trained = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));
         const { asked } = footprint();
@@ -190,6 +191,12 @@ export const asking = async <A>(
   };
   return among([]);
 };
+
+/** What several defences did to an answer, undone from the last to the first, as far as inverses are known. */
+const recovering = (wrappers: readonly Defense[]): AttackContext['recover'] =>
+  wrappers.every(({ recover }) => recover === undefined)
+    ? undefined
+    : (answers) => wrappers.reduceRight((told, { recover }) => recover?.(told) ?? told, answers);
 
 /** The victim of a theft, for the length of `use`. */
 const robbing = <A>(

@@ -101,6 +101,7 @@ const uses: Readonly<Record<string, { readonly options?: object; readonly querie
   },
   fitNet: {},
   hardLabel: { queries: 48 },
+  inverseKd: { queries: 48 },
   jbda: { options: { fraction: 1, rounds: 1, roundEpochs: 2, form: 'topK', k: 1 }, queries: 48 },
   kd: { queries: 48 },
   knockoff: { options: { images, queries: 16 }, queries: 16 },

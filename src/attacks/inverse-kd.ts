@@ -1,0 +1,34 @@
+import { between, defineAttack, labelled, option, positive } from '../public/plugin.js';
+import { classifier, distillation } from '../public/train.js';
+
+/**
+ * Distillation from answers of which the defence is undone first, by an attacker who knows it and its parameters: α τ² KL(recovered ‖
+ * student) + (1−α) CE. A defence with a known inverse has it (`recover`); others are not attacked so.
+ */
+export const inverseKd = defineAttack({
+  name: 'inverseKd',
+  source: import.meta.url,
+  about: 'Distillation from answers of which the defence is undone first, where its inverse is known',
+  options: {
+    temperature: option(positive, 4, 'τ, at which both are softened'),
+    alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),
+  },
+  needs: 'probabilities',
+  data: labelled,
+  make: ({ temperature, alpha }) => ({
+    inverts: true,
+    steal: (victim, learner, { fit, data, recover = (answers) => answers }) =>
+      fit(
+        'student',
+        classifier({
+          learner,
+          data: data.train,
+          validation: data.validation,
+          victim,
+          target: ({ victim, pixels }) => ({ teacher: recover(victim.logProbabilities(pixels)) }),
+          loss: ({ logits, target: { teacher }, batch: { labels } }) =>
+            distillation({ logits, teacher, labels, temperature, alpha }),
+        }),
+      ),
+  }),
+});

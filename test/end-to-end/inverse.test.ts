@@ -1,0 +1,63 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { loadEngine } from '../../src/engine/engine.js';
+import {
+  compose,
+  experiment,
+  inverseKd,
+  kd,
+  keepArgmax,
+  learner,
+  mad,
+  none,
+  randomClass,
+  reversedLogits,
+  scratch,
+} from '../../src/index.js';
+import { data, recipe, tiny } from './fixtures/plugins.js';
+import { type Ran, ran, temporaryFolder } from './helpers.js';
+
+describe('a defence that is undone', () => {
+  let { matrix }: Partial<Ran> = {};
+  beforeAll(async () => {
+    await loadEngine({ execution: 'eager' });
+    const of = experiment({
+      name: 'inverse',
+      data,
+      teacher: learner(tiny(), recipe()),
+      students: [learner(tiny(2), recipe(2))],
+      defenses: [
+        none(),
+        reversedLogits(),
+        mad({ oracle: 'extreme', epsilon: 0.3 }),
+        compose(reversedLogits(), mad({ oracle: 'extreme', epsilon: 0.1 })),
+        randomClass(),
+        keepArgmax({ defense: randomClass() }),
+      ],
+      attacks: [scratch(), kd(), inverseKd()],
+      seeds: [0],
+    });
+    matrix = (await ran(of, temporaryFolder())).matrix;
+  });
+
+  const cell = (attack: string, defense: string) =>
+    matrix?.cells.find((each) => each.attack === attack && each.defense === defense);
+  const labelled = (start: string): string =>
+    matrix?.cells.find(({ defense }) => defense.startsWith(start))?.defense as string;
+
+  test('gives the student back that the undefended teacher would have made', () => {
+    const clean = cell('kd', 'none');
+    expect(clean?.status).toBe('done');
+    for (const defense of [labelled('reversedLogits'), labelled('mad'), labelled('reversedLogits +')]) {
+      const undone = cell('inverseKd', defense);
+      expect(undone?.status).toBe('done');
+      expect(undone?.accuracy?.mean).toBeCloseTo(clean?.accuracy?.mean as number, 2);
+    }
+  });
+
+  test('is not tried where no inverse is known, and says so', () => {
+    for (const defense of [labelled('none'), labelled('randomClass'), labelled('keepArgmax')]) {
+      expect(cell('inverseKd', defense)).toMatchObject({ status: 'n/a' });
+      expect(cell('inverseKd', defense)?.seeds[0]).toMatchObject({ reason: `no inverse of ${defense} is known` });
+    }
+  });
+});
