@@ -12,7 +12,7 @@ import type { Recipe } from '../src/train/recipe.js';
 import type { Schedule } from '../src/train/schedules.js';
 import { planned } from '../test/experiment/planned.js';
 import { wrong } from '../test/mutations.js';
-import { dataOf, learnerOf, made } from '../test/run/helpers.js';
+import { dataOf, learnerOf, made, thirds } from '../test/run/helpers.js';
 import { type Case, Defect, type Kind, must } from './case.js';
 
 /** Values that a schema says it takes, and some just beyond. */
@@ -124,7 +124,7 @@ const isOfNumbers = (schema: v.GenericSchema): boolean =>
 const makers: readonly Declared[] = [...new Set(Object.values(undistill).filter(isDeclared))];
 
 /** Images that every network takes, and every attack. */
-const data = undistill.synthetic({ train: 600, test: 30, classes: 3, size: 32, channels: 3 });
+const data = undistill.synthetic({ train: 600, test: 30, classes: 5, size: 32, channels: 3 });
 /** Made once. */
 const loaded = dataOf(await load(data));
 
@@ -141,7 +141,8 @@ const plugins: readonly unknown[] = [
   undistill.nasty(),
   undistill.sgd(),
   undistill.constant(0.1),
-  data,
+  // Of other classes than the experiment's.
+  dataOf(thirds()),
 ];
 
 /** Values for the options that are insisted on. */

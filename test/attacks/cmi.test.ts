@@ -13,7 +13,6 @@ import { phaseFit, roundRobinLabels } from '../../src/train/synthesis.js';
 import { circumstances, refusal, tiny } from '../run/helpers.js';
 import { type AnySpec, context, endOf, succeed } from '../train/bench.js';
 import { expectClose, values, wave } from '../train/tensors.js';
-import { expectToSurvive } from './killing.js';
 import { expectCompiled, image, learnerOf, normalisationOf, roomy, siteOf, useBench, victimOf } from './stepping.js';
 
 const bench = useBench();
@@ -399,14 +398,6 @@ describe('a theft', () => {
       number
     >;
     expect(batches * (2 * iterations + stepsBetween) * batch).toBe(40_960_000);
-  });
-
-  test('that is killed between or in batches goes on to the same bits, with its bank and head', async () => {
-    const { writes, asked } = await expectToSurvive({ attack, victim: atHand, learner, given }, { everyNth: 2 });
-    expect(asked.forward).toBe(3 * (2 * 5 * 4 + 4 * 4));
-    expect(writes).toBeGreaterThan(20);
-    // A process that is killed frees nothing, and here it is the same process.
-    bench.before = tf.memory().numTensors;
   });
 });
 

@@ -22,7 +22,6 @@ import { wrapper } from '../defenses/answering.js';
 import { refusal } from '../run/helpers.js';
 import { type AnySpec, context, endOf, type Fitting, failureOf, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
-import { expectToSurvive } from './killing.js';
 import {
   aged,
   expectCompiled,
@@ -396,16 +395,6 @@ describe('a joint step', () => {
       expect(Math.abs(correlation)).toBeLessThan(0.6);
     });
   });
-});
-
-test('a theft that is killed before any of its writes goes on to the same bits, and asks no more', async () => {
-  const attack = dfme({ ...small, pictureEvery: 3 });
-  const { asked: found, writes, pool } = await expectToSurvive({ attack, victim: blackBox, learner, given });
-  expect(found).toEqual({ queries: 6 * 6 * 4, forward: 0, backward: 0 });
-  expect(writes).toBeGreaterThan(8);
-  expect(pool.length).toBe(1);
-  // A process that is killed frees nothing, and here it is the same process.
-  bench.before = tf.memory().numTensors;
 });
 
 describe('options are refused', () => {

@@ -41,7 +41,6 @@ import {
   succeed,
 } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
-import { expectToSurvive } from './killing.js';
 import { expectCompiled } from './stepping.js';
 
 let cache = '';
@@ -264,12 +263,6 @@ describe('a theft', () => {
     );
     expect(final).not.toEqual(auxiliary);
     expect(other).not.toEqual(auxiliary);
-  });
-
-  test('that is killed before any of its writes goes on to the same bits, and asks no more', async () => {
-    const { asked, writes } = await expectToSurvive({ attack: skeptical(), victim: blackBox, learner, given });
-    expect(asked.queries).toBe(2 * 34);
-    expect(writes).toBeGreaterThan(5);
   });
 });
 
