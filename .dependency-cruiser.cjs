@@ -41,7 +41,7 @@ module.exports = {
       severity: 'error',
       from: {
         path: '^src/(attacks|defenses)/',
-        pathNot: '^src/(attacks/(attack|define)|defenses/(defense|define))\\.ts$',
+        pathNot: '^src/(attacks/(attack|define|distil)|defenses/(defense|define))\\.ts$',
       },
       to: { path: '^src/', pathNot: '^src/(public|attacks|defenses)/' },
     },

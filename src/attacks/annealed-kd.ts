@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { logSoftmax } from '../public/ops.js';
-import { between, defineAttack, labelled, option, positive } from '../public/plugin.js';
+import { between, defineAttack, distilBy, labelled, option, positive } from '../public/plugin.js';
 import { crossEntropy, detach, klDivergence } from '../public/train.js';
-import { distilBy } from './distil.js';
 
 /**
  * Distillation whose temperature and weight go in a straight line from the first step's to the last's: α τ² KL(teacher ‖ student) +

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { between, choice, defineAttack, labelled, option, positive, wholeAtLeast } from '../public/plugin.js';
-import { classifier, distillation } from '../public/train.js';
+import { between, choice, defineAttack, distilBy, labelled, option, positive, wholeAtLeast } from '../public/plugin.js';
+import { distillation } from '../public/train.js';
 
 /**
  * Distillation from the mean of several answers to each image: the image itself asked about again, against noise that is drawn afresh; or
@@ -22,26 +22,15 @@ export const askingAgain = defineAttack({
   },
   needs: 'probabilities',
   data: labelled,
-  make: ({ times, of, temperature, alpha }) => ({
-    steal: (victim, learner, { fit, data }) =>
-      fit(
-        'student',
-        classifier({
-          learner,
-          data: data.train,
-          validation: data.validation,
-          victim,
-          target: ({ victim, pixels }) => {
-            const answers = Array.from({ length: times }, (_, i) =>
-              tf.exp(victim.logProbabilities(of === 'same' ? pixels : viewed(pixels, i))),
-            );
-            return { teacher: tf.log(tf.div(tf.addN(answers), times)) as tf.Tensor2D };
-          },
-          loss: ({ logits, target: { teacher }, batch: { labels } }) =>
-            distillation({ logits, teacher, labels, temperature, alpha }),
-        }),
-      ),
-  }),
+  make: ({ times, of, temperature, alpha }) =>
+    distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {
+      hear: (victim, pixels) => {
+        const answers = Array.from({ length: times }, (_, i) =>
+          tf.exp(victim.logProbabilities(of === 'same' ? pixels : viewed(pixels, i))),
+        );
+        return tf.log(tf.div<tf.Tensor2D>(tf.addN(answers), times));
+      },
+    }),
 });
 
 /** Where the images of every two views lie: in place, and moved by a pixel in one direction after the other. */

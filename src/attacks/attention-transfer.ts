@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { atLeast, defineAttack, labelled, option, optional } from '../public/plugin.js';
 import { attentionDistance, classifier, crossEntropy, normalisePixels } from '../public/train.js';
-import { anyPairs, pairsOf, whyNoPairs } from './places.js';
+import { anyPairs, pairsOf, whyNoPairs } from './activation-pairs.js';
 
 /**
  * Attention transfer (Zagoruyko and Komodakis, ICLR 2017) with the victim's weights at hand: the student learns from labels, and

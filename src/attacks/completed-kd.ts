@@ -4,6 +4,7 @@ import {
   between,
   choice,
   defineAttack,
+  distilBy,
   labelled,
   option,
   optional,
@@ -11,7 +12,6 @@ import {
   wholeAtLeast,
 } from '../public/plugin.js';
 import { crossEntropy, detach, klDivergence, soften } from '../public/train.js';
-import { distilBy } from './distil.js';
 
 /**
  * Distillation from answers that are told for some classes alone, as by a filter that keeps the largest or by a stingy teacher: what

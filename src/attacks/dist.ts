@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, defineAttack, labelled, option, positive } from '../public/plugin.js';
+import { atLeast, defineAttack, distilBy, labelled, option, positive } from '../public/plugin.js';
 import { rowNorms } from '../public/synthesis.js';
 import { crossEntropy, soften } from '../public/train.js';
-import { distilBy } from './distil.js';
 
 /**
  * DIST (Huang et al., NeurIPS 2022): the student's probabilities need only correlate with the teacher's,

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import { batchesPerEpoch } from '../data/batches.js';
 import { classifier, type Loss } from '../train/classifier.js';
-import type { Attack, Labelled } from './attack.js';
+import type { ProbabilityOracle } from '../train/oracle.js';
+import type { Attack, AttackContext, Labelled } from './attack.js';
 
 /** What a loss of distillation on labelled images sees. */
 export interface Heard {
@@ -17,12 +18,30 @@ export interface Heard {
   readonly progress: tf.Scalar;
 }
 
-/** Distillation on labelled images by any loss: the victim is asked about every augmented batch. */
+export interface Distilling {
+  /** For as long as the recipe says, or for as many steps as on all images. Default `epochs`. */
+  readonly steps?: 'epochs' | 'same' | undefined;
+  /** What is heard of the victim about a batch of pixels; default: its log-probabilities. */
+  readonly hear?: (
+    victim: ProbabilityOracle,
+    pixels: tf.Tensor4D,
+    context: Pick<AttackContext, 'recover'>,
+  ) => tf.Tensor2D;
+}
+
+/**
+ * Distillation on labelled images by any loss: the victim is asked about every augmented batch. All of an attack but what it
+ * declares:
+ *
+ * ```ts
+ * make: ({ temperature }) => distilBy(({ logits, teacher }) => distillationKl({ logits, teacher, temperature })),
+ * ```
+ */
 export const distilBy = (
   loss: (heard: Heard) => Loss,
-  { steps = 'epochs' }: { readonly steps?: 'epochs' | 'same' } = {},
+  { steps = 'epochs', hear = (victim, pixels) => victim.logProbabilities(pixels) }: Distilling = {},
 ): Pick<Attack<'probabilities', Labelled>, 'steal'> => ({
-  steal: (victim, learner, { fit, data, fullStepsPerEpoch }) => {
+  steal: (victim, learner, { fit, data, fullStepsPerEpoch, recover }) => {
     const { batch, epochs } = learner.recipe;
     const stepsPerEpoch = steps === 'same' ? fullStepsPerEpoch : batchesPerEpoch(data.train.indices.length, batch);
     return fit(
@@ -33,7 +52,7 @@ export const distilBy = (
         validation: data.validation,
         stepsPerEpoch: steps === 'same' ? fullStepsPerEpoch : undefined,
         victim,
-        target: ({ victim, pixels }) => ({ teacher: victim.logProbabilities(pixels) }),
+        target: ({ victim, pixels }) => ({ teacher: hear(victim, pixels, { recover }) }),
         loss: ({ logits, target: { teacher }, batch: { labels }, step }) =>
           loss({
             logits,

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, defineAttack, labelled, option, positive, yesOrNo } from '../public/plugin.js';
+import { atLeast, defineAttack, distilBy, labelled, option, positive, yesOrNo } from '../public/plugin.js';
 import { crossEntropy, klDivergence, recoveredLogits, soften } from '../public/train.js';
-import { distilBy } from './distil.js';
 import { standardised } from './logit-standardisation.js';
 
 /**

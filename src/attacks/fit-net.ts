@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { atLeast, defineAttack, type ImageShape, labelled, layers, option, optional } from '../public/plugin.js';
 import { classifier, crossEntropy, normalisePixels, withHeads, withoutHeads } from '../public/train.js';
-import { anyPairs, imageAt, type Pair, pairsOf, whyNoPairs } from './places.js';
+import { anyPairs, imageAt, type Pair, pairsOf, whyNoPairs } from './activation-pairs.js';
 
 /** The name of the layers that bring the student's activation to the victim's. */
 const regressor = 'regressor';

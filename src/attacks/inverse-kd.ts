@@ -1,5 +1,5 @@
-import { between, defineAttack, labelled, option, positive } from '../public/plugin.js';
-import { classifier, distillation } from '../public/train.js';
+import { between, defineAttack, distilBy, labelled, option, positive } from '../public/plugin.js';
+import { distillation } from '../public/train.js';
 
 /**
  * Distillation from answers of which the defence is undone first, by an attacker who knows it and its parameters: α τ² KL(recovered ‖
@@ -17,18 +17,8 @@ export const inverseKd = defineAttack({
   data: labelled,
   make: ({ temperature, alpha }) => ({
     inverts: true,
-    steal: (victim, learner, { fit, data, recover = (answers) => answers }) =>
-      fit(
-        'student',
-        classifier({
-          learner,
-          data: data.train,
-          validation: data.validation,
-          victim,
-          target: ({ victim, pixels }) => ({ teacher: recover(victim.logProbabilities(pixels)) }),
-          loss: ({ logits, target: { teacher }, batch: { labels } }) =>
-            distillation({ logits, teacher, labels, temperature, alpha }),
-        }),
-      ),
+    ...distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {
+      hear: (victim, pixels, { recover = (answers) => answers }) => recover(victim.logProbabilities(pixels)),
+    }),
   }),
 });

@@ -2,6 +2,7 @@ import {
   type Attack,
   between,
   defineAttack,
+  distilBy,
   type Labelled,
   labelled,
   option,
@@ -10,7 +11,6 @@ import {
   share,
 } from '../public/plugin.js';
 import { distillation } from '../public/train.js';
-import { distilBy } from './distil.js';
 import { type Part, partOf, partOptions, scratch } from './scratch.js';
 
 const cifar10 = { temperature: 4, alpha: 0.9 } as const;

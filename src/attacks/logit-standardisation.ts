@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, defineAttack, labelled, option, positive } from '../public/plugin.js';
+import { atLeast, defineAttack, distilBy, labelled, option, positive } from '../public/plugin.js';
 import { crossEntropy, distillationKl, recoveredLogits } from '../public/train.js';
-import { distilBy } from './distil.js';
 
 /**
  * Distillation of standardised logits (Sun et al., CVPR 2024): λ_CE CE + λ_KD τ² KL(teacher ‖ student) of

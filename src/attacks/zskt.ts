@@ -9,8 +9,8 @@ import {
   trainJointly,
 } from '../public/synthesis.js';
 import { adam, attentionDistance, cosine, klDivergence, soften, withRecipe } from '../public/train.js';
+import { anyPairs, type Pair, pairsOf, whyNoPairs } from './activation-pairs.js';
 import { jointOptions, scaledJoint, sidesOf4 } from './joint.js';
-import { anyPairs, type Pair, pairsOf, whyNoPairs } from './places.js';
 
 /** Gradients of both are clipped to this norm. */
 const clip = 5;

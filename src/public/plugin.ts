@@ -20,6 +20,7 @@ export {
   unlabelled,
 } from '../attacks/attack.js';
 export { defineAttack } from '../attacks/define.js';
+export { type Distilling, distilBy, type Heard } from '../attacks/distil.js';
 export {
   atLeast,
   belowOne,

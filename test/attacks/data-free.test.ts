@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
+import { pairsOf, whyNoPairs } from '../../src/attacks/activation-pairs.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { dfad, opposing } from '../../src/attacks/dfad.js';
 import { dfme } from '../../src/attacks/dfme.js';
@@ -14,7 +15,6 @@ import { jbda } from '../../src/attacks/jbda.js';
 import { sidesOf4 } from '../../src/attacks/joint.js';
 import { adaptiveKnockoff, knockoff } from '../../src/attacks/knockoff.js';
 import { diverging, maze } from '../../src/attacks/maze.js';
-import { pairsOf, whyNoPairs } from '../../src/attacks/places.js';
 import { believing, zskt } from '../../src/attacks/zskt.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
