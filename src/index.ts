@@ -23,6 +23,7 @@ export { adaptiveKnockoff, knockoff } from './attacks/knockoff.js';
 export { logitStandardisation } from './attacks/logit-standardisation.js';
 export { maze } from './attacks/maze.js';
 export { noise } from './attacks/noise.js';
+export { bayesKd, ddaeKd } from './attacks/recovery.js';
 export { labelSmoothing, scratch } from './attacks/scratch.js';
 export { skeptical } from './attacks/skeptical.js';
 export { transfer } from './attacks/transfer.js';

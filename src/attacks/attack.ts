@@ -76,6 +76,11 @@ export interface AttackContext<Data extends Ownership = Ownership> extends Conte
    * where none of its defences has a known inverse.
    */
   readonly recover?: ((answers: tf.Tensor2D) => tf.Tensor2D) | undefined;
+  /**
+   * What the victim's defences make of clean log-probabilities, [batch, classes] each, by an attacker who knows them and none of their
+   * secrets; absent where they look at more than the answer, or where there are none.
+   */
+  readonly imitate?: ((clean: tf.Tensor2D) => tf.Tensor2D) | undefined;
 }
 
 /**
@@ -119,8 +124,11 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly baseline?: AnyAttack;
   /** It keeps images that it made (`context.images`), which are then looked at and shown. */
   readonly synthesises?: true;
-  /** It undoes what a defence does (`context.recover`), and is not tried where none is known to be undone. */
-  readonly inverts?: true;
+  /**
+   * What it must know of how the victim is defended, and without which it is not tried: an `inverse` (`context.recover`), or how
+   * `answers` come about (`context.imitate`).
+   */
+  readonly knows?: 'inverse' | 'answers';
   /** It makes its images before any student learns, and of the victim alone. */
   readonly pool?: PoolMaker;
   /** Why it cannot be tried on a victim's net, with a student's, or as things are; said before anything is trained. */

@@ -35,7 +35,15 @@ export const dfad = defineAttack({
   }),
   presets: {
     cifar10: { optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }), schedule: falling(0.1) },
-    mnistSmall: { batch: 128, epochs: 10, stepsPerEpoch: 30, width: 32, optimizer: adam(), schedule: constant(2e-3) },
+    mnistSmall: {
+      batch: 64,
+      epochs: 20,
+      stepsPerEpoch: 60,
+      width: 32,
+      generatorRate: 1e-4,
+      optimizer: adam(),
+      schedule: constant(2e-3),
+    },
   },
   cosmetic: ['pictureEvery'],
   scaled: scaledJoint,

@@ -62,7 +62,7 @@ export const dualStudents = defineAttack({
       schedule: falling(0.3, 0.1, 0.3, 0.5),
       budget: 20_000_000,
     },
-    mnistSmall: { batch: 64, epochs: 10, stepsPerEpoch: 60, width: 32, generatorRate: 1e-3 },
+    mnistSmall: { batch: 64, epochs: 20, stepsPerEpoch: 100, width: 32 },
   },
   cosmetic: ['pictureEvery'],
   scaled: scaledWithin,

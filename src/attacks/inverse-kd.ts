@@ -16,7 +16,7 @@ export const inverseKd = defineAttack({
   needs: 'probabilities',
   data: labelled,
   make: ({ temperature, alpha }) => ({
-    inverts: true,
+    knows: 'inverse',
     ...distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {
       hear: (victim, pixels, { recover = (answers) => answers }) => recover(victim.logProbabilities(pixels)),
     }),

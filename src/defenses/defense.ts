@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
 import type { Tree } from '../core/tree.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import type { NetworkPlugin, Variables } from '../models/network.js';
@@ -6,7 +7,7 @@ import type { BuiltLearner } from '../train/classifier.js';
 import type { Context, Doing } from '../train/context.js';
 import type { FitResult } from '../train/fit.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
-import type { Access, Answers } from '../train/oracle.js';
+import type { Access, Answers, Query } from '../train/oracle.js';
 
 /** A trained classifier. Its variables are borrowed. */
 export interface Teacher {
@@ -81,6 +82,38 @@ export interface Defense<
   /** Of which defences this one consists, in order; each trains, prepares and answers in turn. */
   readonly parts?: readonly Defense[];
 }
+
+/** Whether who knows some defences can do what they do to an answer: they look at it alone, and prepared nothing. There is one at least. */
+export const canBeImitated = (parts: readonly Defense[]): boolean => {
+  const answering = parts.filter(({ answers }) => answers !== undefined);
+  return (
+    answering.length > 0 && answering.every(({ answers, prepare }) => answers?.kind === 'pure' && prepare === undefined)
+  );
+};
+
+/** What defences that can be imitated make of clean log-probabilities, one after the other; [batch, classes] each. */
+export const imitated = (parts: readonly Defense[], clean: tf.Tensor2D): tf.Tensor2D =>
+  parts.reduce((logProbabilities, { name, answers }) => {
+    if (answers === undefined) return logProbabilities;
+    const given = { logProbabilities, prepared: {}, state: {}, frozen: false };
+    return answers.answer(onlyAnswers(name, given)).logProbabilities;
+  }, clean);
+
+/** A query of which there is the answer and nothing else: what looks at more says so. */
+const onlyAnswers = (name: string, given: Pick<Query, 'logProbabilities' | 'prepared' | 'state' | 'frozen'>): Query => {
+  for (const hidden of ['images', 'seed', 'secret', 'victim'])
+    Object.defineProperty(given, hidden, {
+      get: () => {
+        throw new FailureError(
+          failure('plugin', `its answers look at ${hidden} beside the clean answer, which an attacker has not`, {
+            where: name,
+            remedy: 'Give it a prepare, or a kind other than pure, and it is not imitated.',
+          }),
+        );
+      },
+    });
+  return given as Query;
+};
 
 /** Of what a defence consists, in order: of itself, unless it is composed. */
 export const partsOf = (defense: Defense): readonly Defense[] => defense.parts ?? [defense];

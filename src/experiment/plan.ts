@@ -13,7 +13,7 @@ import { percentage } from '../core/text.js';
 import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
-import { type Defense, partsOf } from '../defenses/defense.js';
+import { canBeImitated, type Defense, partsOf } from '../defenses/defense.js';
 import { wantsViews } from '../metrics/metric.js';
 import type { Network, NetworkPlugin } from '../models/network.js';
 import { isBlackBox, rank } from '../train/oracle.js';
@@ -157,6 +157,12 @@ const baselineOf = (attack: AnyAttack): AnyAttack => {
   const { role, baseline, data } = attack;
   if (role === 'honest') return attack;
   return baseline ?? (ownsAShare(data) ? scratch({ fraction: data.fraction, how: data.how }) : scratch());
+};
+
+/** What an attack must know of a defence and cannot. */
+const unknownTo = ({ knows }: AnyAttack, defense: Defense): string | undefined => {
+  if (knows === 'inverse' && partsOf(defense).every(({ recover }) => recover === undefined)) return 'no inverse of';
+  return knows === 'answers' && !canBeImitated(partsOf(defense)) ? 'no way to imitate' : undefined;
 };
 
 /** What a plugin does of its own: what it throws is its failure. */
@@ -520,8 +526,9 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           });
           continue;
         }
-        if (attack.inverts && partsOf(defense).every(({ recover }) => recover === undefined)) {
-          cells.push({ ...cell, reason: `no inverse of ${pairing.defense} is known` });
+        const unknown = unknownTo(attack, defense);
+        if (unknown !== undefined) {
+          cells.push({ ...cell, reason: `${unknown} ${pairing.defense} is known` });
           continue;
         }
         const steal = stolen(attack, pairing.attack, pairing.defense);

@@ -71,6 +71,7 @@ const uses: Readonly<Record<string, Use>> = {
   annealedKd: { queries: 48 },
   askingAgain: { queries: 144 },
   attentionTransfer: {},
+  bayesKd: { options: { rows: 40, perImage: 4 }, queries: 96 },
   cmi: {
     killed: 9,
     options: {
@@ -80,6 +81,7 @@ const uses: Readonly<Record<string, Use>> = {
   },
   completedKd: { queries: 48 },
   dafl: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 4 } },
+  ddaeKd: { options: { rows: 40, perImage: 4, epochs: 2, batch: 12 }, queries: 96 },
   deepInversion: { killed: 7, options: { batch: 8, batches: 2, iterations: 6 } },
   dfad: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 } },
   dfme: {

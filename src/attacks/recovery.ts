@@ -1,0 +1,305 @@
+import * as tf from '@tensorflow/tfjs';
+import { rows } from '../public/ops.js';
+import {
+  type AttackContext,
+  between,
+  defineAttack,
+  type Labelled,
+  labelled,
+  layers,
+  numeric,
+  option,
+  permutation,
+  positive,
+  type Variables,
+  type Victim,
+  v,
+  wholeAtLeast,
+} from '../public/plugin.js';
+import { absolute } from '../public/synthesis.js';
+import {
+  type BuiltLearner,
+  type ClassifierState,
+  classifier,
+  dispose,
+  distillation,
+  type FitSpec,
+  initialState,
+  logitsOn,
+  multiStep,
+  sgd,
+  valueAndGradient,
+} from '../public/train.js';
+
+/** Clean answers as an attacker imagines them, and what the defence makes of them: [rows, classes] probabilities each. */
+type Table = { readonly clean: tf.Tensor2D; readonly given: tf.Tensor2D };
+
+const options = {
+  temperature: option(positive, 4, 'τ, at which both are softened'),
+  alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),
+  rows: option(wholeAtLeast(2), 20_000, 'Answers that are imagined'),
+  perImage: option(wholeAtLeast(1), 20, 'How many around each answer of the first student'),
+  sharpness: option(
+    numeric('a number above 0', v.gtValue(0)),
+    8,
+    'κ: they are drawn from a Dirichlet distribution of parameters κ K times that answer',
+  ),
+};
+
+type Options = Readonly<Record<keyof typeof options, number>>;
+
+type Given = AttackContext<Labelled>;
+
+/**
+ * A student that learnt the answers as they are told, and a table of what clean answers like its own would be told as: drawn around
+ * what it says of the attacker's images, and passed through the attacker's own copy of the defence.
+ */
+const imagined = async (
+  { temperature, alpha, rows: wanted, perImage, sharpness }: Options,
+  victim: Victim<'probabilities'>,
+  learner: BuiltLearner,
+  context: Given,
+): Promise<Table> => {
+  const { data, fit, key, imitate = (clean) => clean } = context;
+  const { last, best } = await fit(
+    'first-student',
+    classifier({
+      learner,
+      data: data.train,
+      victim,
+      target: ({ victim, pixels }) => ({ teacher: victim.logProbabilities(pixels) }),
+      loss: ({ logits, target: { teacher }, batch: { labels } }) =>
+        distillation({ logits, teacher, labels, temperature, alpha }),
+    }),
+  );
+  const count = Math.min(data.train.indices.length, Math.ceil(wanted / perImage));
+  const places = permutation(key.split('images'), data.train.indices.length).slice(0, count);
+  const { classes } = learner.network;
+  const indices = places.map((place) => data.train.indices[place] as number);
+  const logits = logitsOn(learner.network, last, { ...data.train, indices });
+  dispose([last, ...(best === undefined ? [] : [best.kept])]);
+  const values = new Float32Array(count * perImage * classes);
+  const next = key.split('dirichlet').uniform();
+  for (let i = 0; i < count; i++) {
+    const around = softmaxOf(Array.from(logits.subarray(i * classes, (i + 1) * classes)));
+    for (let j = 0; j < perImage; j++)
+      values.set(
+        dirichlet(
+          around.map((each) => sharpness * classes * each),
+          next,
+        ),
+        (i * perImage + j) * classes,
+      );
+  }
+  return tf.tidy(() => {
+    const clean = tf.tensor2d(values, [count * perImage, classes]);
+    return { clean, given: tf.exp(imitate(tf.log(clean))) as tf.Tensor2D };
+  });
+};
+
+const softmaxOf = (logits: readonly number[]): readonly number[] => {
+  const most = Math.max(...logits);
+  const weights = logits.map((each) => Math.exp(each - most));
+  const sum = weights.reduce((all, each) => all + each, 0);
+  return weights.map((each) => each / sum);
+};
+
+/** A draw from the Dirichlet distribution of these parameters: gamma numbers made to sum to 1. */
+export const dirichlet = (parameters: readonly number[], next: () => number): readonly number[] => {
+  const drawn = parameters.map((each) => gamma(each, next));
+  const sum = drawn.reduce((all, each) => all + each, 0);
+  // Parameters of almost nothing may all give nothing.
+  const most = parameters.indexOf(Math.max(...parameters));
+  return sum > 0 ? drawn.map((each) => each / sum) : drawn.map((_, k) => (k === most ? 1 : 0));
+};
+
+/** A gamma number of scale 1 (Marsaglia and Tsang, 2000); below a shape of 1 by one of a shape larger by 1. */
+const gamma = (shape: number, next: () => number): number => {
+  if (shape <= 0) return 0;
+  if (shape < 1) return gamma(shape + 1, next) * (1 - next()) ** (1 / shape);
+  const d = shape - 1 / 3;
+  for (;;) {
+    const normal = Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+    const root = 1 + normal / Math.sqrt(9 * d);
+    if (root <= 0) continue;
+    const cube = root ** 3;
+    if (Math.log(1 - next()) < normal ** 2 / 2 + d - d * cube + d * Math.log(cube)) return d * cube;
+  }
+};
+
+/** The least L1 distance within which an imagined answer counts as the one that was told. */
+const near = 0.01;
+
+/**
+ * The clean answers to those that were told: the mean of the imagined ones that the defence tells as within an L1 distance of 0.01, or of
+ * the smallest distance there is; of those with the same most likely class, where there are such.
+ *
+ * @param told probabilities [batch, classes]
+ * @returns probabilities [batch, classes]
+ */
+export const meanOfLikely = (told: tf.Tensor2D, { clean, given }: Table): tf.Tensor2D => {
+  const [told1, given1] = [tf.unstack(told, 1), tf.unstack(given, 1)] as [tf.Tensor1D[], tf.Tensor1D[]];
+  const apart = told1.map((each, k) =>
+    tf.abs(tf.sub(tf.expandDims(each, 1), tf.expandDims(given1[k] as tf.Tensor, 0))),
+  );
+  const otherClass = tf.cast(
+    tf.notEqual(tf.expandDims(tf.argMax(told, 1), 1), tf.expandDims(tf.argMax(given, 1), 0)),
+    'float32',
+  );
+  // Beyond the largest distance that two answers may have.
+  const distance = tf.add(tf.addN(apart), tf.mul(otherClass, 4));
+  const limit = tf.maximum(tf.min(distance, 1, true), near);
+  const isLikely = tf.cast(tf.lessEqual(distance, limit), 'float32') as tf.Tensor2D;
+  return tf.div(tf.matMul(isLikely, clean), tf.sum(isLikely, 1, true));
+};
+
+/**
+ * Bayesian recovery (Tang et al., ModelGuard, USENIX Security 2024, "partial Bayes"), by an attacker who knows the defence: each answer is
+ * replaced by the mean of the clean ones that it could have been made of, and the student learns that, α τ² KL + (1−α) CE.
+ *
+ * Yoruko-Tang/ModelGuard 0eb60fc (wb_recover.py), where the clean answers are drawn around the victim's own, which no attacker has. Here
+ * they are drawn around what a first student says, who learnt the answers as they are told: a practical attack. Not tried on defences that
+ * look at more than the answer, or are random.
+ */
+export const bayesKd = defineAttack({
+  name: 'bayesKd',
+  source: import.meta.url,
+  about: 'Distillation from the mean of the clean answers that a told one could have been made of',
+  paper: 'Tang et al., ModelGuard, USENIX Security 2024 (its adaptive attack, partial Bayes)',
+  options,
+  needs: 'probabilities',
+  data: labelled,
+  make: (chosen) => ({
+    knows: 'answers',
+    steal: async (victim, learner, context) => {
+      const table = await imagined(chosen, victim, learner, context);
+      try {
+        return await recovering(chosen, victim, learner, context, table, (told, given) => meanOfLikely(told, given));
+      } finally {
+        dispose(table);
+      }
+    },
+  }),
+});
+
+/** A student that learns what answers are recovered to, by tensors that were made beforehand. */
+const recovering = <Frozen extends Table | Variables>(
+  { temperature, alpha }: Options,
+  victim: Victim<'probabilities'>,
+  learner: BuiltLearner,
+  { fit, data }: Given,
+  frozen: Frozen,
+  recover: (told: tf.Tensor2D, frozen: Frozen) => tf.Tensor2D,
+) =>
+  fit(
+    'student',
+    classifier({
+      learner,
+      data: data.train,
+      validation: data.validation,
+      victim,
+      frozen,
+      target: ({ victim, pixels, frozen }) => ({
+        teacher: tf.log(recover(tf.exp(victim.logProbabilities(pixels)), frozen)) as tf.Tensor2D,
+      }),
+      loss: ({ logits, target: { teacher }, batch: { labels } }) =>
+        distillation({ logits, teacher, labels, temperature, alpha }),
+    }),
+  );
+
+/** Numbers in the hidden layers, by the number of classes. */
+const hiddenOf = (classes: number): readonly [number, number] => {
+  if (classes <= 10) return [128, 64];
+  if (classes <= 43) return [512, 256];
+  return classes <= 100 ? [1024, 512] : [2048, 1024];
+};
+
+/** The net that makes clean answers of told ones; each layer with batch norm and leaky ReLU, the last one too, and then softmax. */
+export const recoverer = (classes: number) => {
+  const { dense, batchNorm, leakyRelu, sequential, fitLayers } = layers;
+  const layer = (index: number, out: number) => [dense(`fc${index}`, out), batchNorm(`bn${index}`), leakyRelu(0.2)];
+  const [first, second] = hiddenOf(classes);
+  return fitLayers(sequential(...layer(1, first), ...layer(2, second), ...layer(3, classes)), {
+    where: 'recoverer',
+    input: { kind: 'vector', size: classes },
+  });
+};
+
+/**
+ * D-DAE (Chen et al., IEEE S&P 2023), in the form in which ModelGuard has it: a small net learns to make clean answers of what the attacker's
+ * own copy of the defence makes of them, by the L1 distance, and the student learns what it recovers, α τ² KL + (1−α) CE.
+ *
+ * Yoruko-Tang/ModelGuard 0eb60fc (wb_recover.py), with SGD at 0.01, halved in the middle. There clean answers come from shadow models, or are
+ * drawn around the victim's own; here around what a first student says, as in `bayesKd`, and the net recovers in evaluation mode.
+ */
+export const ddaeKd = defineAttack({
+  name: 'ddaeKd',
+  source: import.meta.url,
+  about: 'Distillation from answers that a small net makes clean, which learnt it on imagined ones',
+  paper: 'Chen et al., D-DAE: Defense-penetrating model extraction attacks, IEEE S&P 2023; as in ModelGuard, 2024',
+  options: {
+    ...options,
+    epochs: option(wholeAtLeast(1), 200, 'Epochs of the small net over the imagined answers'),
+    batch: option(wholeAtLeast(2), 1024, 'Imagined answers a step'),
+  },
+  presets: { released: {}, mnistSmall: { rows: 10_000, epochs: 20, batch: 256 } },
+  scaled: ({ epochs }, factor) => ({ epochs: Math.max(1, Math.round(factor * epochs)) }),
+  needs: 'probabilities',
+  data: labelled,
+  make: ({ epochs, batch, ...chosen }) => ({
+    knows: 'answers',
+    steal: async (victim, learner, context) => {
+      const table = await imagined(chosen, victim, learner, context);
+      const net = recoverer(learner.network.classes);
+      const optimizer = sgd({ momentum: 0.9, weightDecay: 1e-4 });
+      const count = table.clean.shape[0];
+      const size = Math.min(batch, count);
+      const stepsPerEpoch = Math.max(1, Math.floor(count / size));
+      const spec: FitSpec<Table, ClassifierState, { readonly places: tf.Tensor1D }, Variables> = {
+        frozen: table,
+        step: ({ frozen }, { variables, slots, step }, { places }, { learningRate }) => {
+          const [told, clean] = [rows(frozen.given, places), rows(frozen.clean, places)];
+          const { loss, gradients, aux } = valueAndGradient((params) => {
+            const { y, stats } = net.run({ params, stats: variables.stats }, told, { mode: 'train' });
+            const error = tf.mean(tf.sum(absolute(tf.sub(tf.softmax(y as tf.Tensor2D), clean)), 1)) as tf.Scalar;
+            return { loss: error, aux: { stats } };
+          }, variables.params);
+          const updated = optimizer.update(gradients, slots, variables.params, learningRate);
+          return {
+            state: {
+              variables: { params: updated.params, stats: aux.stats },
+              slots: updated.state,
+              step: tf.add<tf.Scalar>(step, 1),
+            },
+            metrics: { loss },
+          };
+        },
+        init: (key) => initialState(optimizer, net.init(key)),
+        source: (key) => ({
+          data: {},
+          steps: stepsPerEpoch,
+          at: (step) => {
+            const order = permutation(key.split(Math.floor(step / stepsPerEpoch)), count);
+            const from = (step % stepsPerEpoch) * size;
+            return { batch: { places: tf.tensor1d(order.slice(from, from + size), 'int32') }, images: size };
+          },
+        }),
+        epochs,
+        schedule: multiStep({ rate: 0.01, milestones: [{ fraction: 0.5 }], gamma: 0.5 }),
+        keep: ({ variables }) => variables,
+      };
+      try {
+        const { last } = await context.fit('recoverer', spec);
+        try {
+          return await recovering(chosen, victim, learner, context, last, (told, variables) =>
+            tf.softmax(net.run(variables, told, { mode: 'eval' }).y as tf.Tensor2D),
+          );
+        } finally {
+          dispose(last);
+        }
+      } finally {
+        dispose(table);
+      }
+    },
+  }),
+});
