@@ -52,6 +52,9 @@ import {
 import { sidesOf4 } from './joint.js';
 import { trainedOn } from './knockoff.js';
 
+/** The share of the last training in which the student's rate rises: 10 of 400 epochs, as released. */
+const warmup = 0.025;
+
 /** A net with what its optimiser remembers of it. */
 type Learning = { readonly variables: Variables; readonly slots: OptimizerState };
 
@@ -78,7 +81,7 @@ const settings = {
  *
  * Defaults are those of 40 classes of CIFAR-100 against CIFAR-10 (val-iisc/Hard-Label-Model-Stealing d2e3010), but for the students of 2 and 4,
  * who are trained by their own recipe unless a preset is given. Differences to that code: images are not changed by AutoAugment
- * before the student sees them; its rate is the schedule's from the first step of 5; what is stolen is the last student, where there
+ * before the student sees them; its rate rises step by step, where there it does epoch by epoch; what is stolen is the last student, where there
  * the best of several exponential means is chosen. A batch of fewer than 64 images says little of ten classes.
  */
 export const dfms = defineAttack({
@@ -168,7 +171,7 @@ export const dfms = defineAttack({
           source,
           epochs,
           stepsPerEpoch: perEpoch,
-          schedule: cosine(rate),
+          schedule: cosine({ rate, warmup: { fraction: warmup } }),
         });
         await context.images('generated', async () => {
           const images = adversaries.made(last.gan, keep, context.key.split('shown'));
