@@ -52,13 +52,13 @@ export const attacksOn = (name: string, data: DatasetPlugin, images: DatasetPlug
     name,
     about: 'Every attack on an undefended and on a nasty teacher',
     data,
-    teacher: learner(plainCnn({ width: 16 }), {
+    teacher: learner(plainCnn({ width: 8 }), {
       epochs: 6,
       batch: 128,
       optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
       schedule: cosine({ rate: 0.1 }),
     }),
-    students: [learner(plainCnn({ width: 8 }), { epochs: 4, batch: 64, optimizer: adam(), schedule: constant(1e-3) })],
+    students: [learner(plainCnn({ width: 4 }), { epochs: 4, batch: 64, optimizer: adam(), schedule: constant(1e-3) })],
     defenses: [none(), nasty()],
     attacks: [
       scratch(),

@@ -1,6 +1,7 @@
 export { annealedKd } from './attacks/annealed-kd.js';
 export { askingAgain } from './attacks/asking-again.js';
 export { attentionTransfer } from './attacks/attention-transfer.js';
+export { authorisedKd } from './attacks/authorised-kd.js';
 export { cmi } from './attacks/cmi.js';
 export { completedKd } from './attacks/completed-kd.js';
 export { dafl } from './attacks/dafl.js';
@@ -49,6 +50,7 @@ export { modelGuard } from './defenses/model-guard.js';
 export { nasty } from './defenses/nasty.js';
 export { none } from './defenses/none.js';
 export { dcp, reverseSigmoid } from './defenses/reverse-sigmoid.js';
+export { safeDistillationBox } from './defenses/safe-distillation-box.js';
 export { selfDistilled, smoothTeacher } from './defenses/soft-teacher.js';
 export { reversedLogits, stingy } from './defenses/stingy.js';
 export {

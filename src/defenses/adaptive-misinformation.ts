@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import { augment } from '../public/ops.js';
 import {
   anyDataset,
   atLeast,
@@ -13,25 +12,8 @@ import {
   type Variables,
   wholeAtLeast,
 } from '../public/plugin.js';
-import {
-  batchesPerEpoch,
-  type ClassifierState,
-  classifier,
-  clone,
-  crossEntropy,
-  type FitSpec,
-  imageSource,
-  initialState,
-  type LabelledBatch,
-  normalise,
-  normalisePixels,
-  type RawBatch,
-  type Resident,
-  type UnlabelledBatch,
-  unpacked,
-  unrecorded,
-  valueAndGradient,
-} from '../public/train.js';
+import { classifier, crossEntropy, normalisePixels } from '../public/train.js';
+import { taughtBy } from './training.js';
 
 /**
  * Adaptive misinformation (Kariyappa and Qureshi, CVPR 2020): where the victim is unsure, another net answers, which learnt to be wrong:
@@ -60,7 +42,21 @@ export const adaptiveMisinformation = defineDefense({
   make: ({ threshold, steepness, epochs, outliers, exposure }) => ({
     ...(outliers === undefined
       ? {}
-      : { outliers, protect: (teacher: Teacher, context: DefenseContext) => exposed(teacher, context, exposure) }),
+      : {
+          outliers,
+          protect: ({ learner }: Teacher, context: DefenseContext) =>
+            context.fit(
+              'teacher',
+              taughtBy(learner, context, {}, ({ pass, images, labels, outliers: strange }) => {
+                const hard = crossEntropy(pass(images).logits, labels);
+                const sure = sureness(pass(strange as tf.Tensor4D).logits);
+                return {
+                  loss: tf.add<tf.Scalar>(hard, tf.mul(sure, exposure)),
+                  terms: { crossEntropy: hard, sureness: sure },
+                };
+              }),
+            ),
+        }),
     prepare: async ({ learner }, { fit, train }) => {
       const recipe = { ...learner.recipe, epochs: epochs ?? learner.recipe.epochs };
       const { last } = await fit(
@@ -106,57 +102,3 @@ export const misinformed = (
 /** The mean over images of logsumexp z − mean z: least for equal logits. */
 export const sureness = (logits: tf.Tensor2D): tf.Scalar =>
   tf.mean<tf.Scalar>(tf.sub(tf.logSumExp(logits, 1), tf.mean(logits, 1)));
-
-type Both<Of> = { readonly own: Of; readonly other: Of };
-
-/** The teacher trained anew with outlier exposure. */
-const exposed = (
-  { learner: { network, recipe } }: Teacher,
-  { fit, train, outliers }: DefenseContext,
-  weight: number,
-) => {
-  if (outliers === undefined) throw new Error('there are no outliers');
-  const spec: FitSpec<Record<never, never>, ClassifierState, Both<RawBatch>, Variables, Both<Resident>> = {
-    step: ({ data }, { variables, slots, step }, { own, other }, { learningRate, seed }) => {
-      const { images, labels } = unpacked<LabelledBatch>(data.own, own);
-      const seen = normalise(augment(images, train.augmentation, seed), train.normalisation);
-      const outside = normalise(unpacked<UnlabelledBatch>(data.other, other).images, train.normalisation);
-      const { loss, gradients, aux } = valueAndGradient((params) => {
-        const inside = network.apply({ params, stats: variables.stats }, seen, { mode: 'train' });
-        const stats = unrecorded(() => clone(inside.stats));
-        const strange = network.apply({ params, stats }, outside, { mode: 'train' });
-        const terms = { crossEntropy: crossEntropy(inside.logits, labels), sureness: sureness(strange.logits) };
-        const accuracy = tf.mean(tf.cast(tf.equal(tf.argMax(inside.logits, 1), labels), 'float32'));
-        const total = tf.add<tf.Scalar>(terms.crossEntropy, tf.mul(terms.sureness, weight));
-        return { loss: total, aux: { stats: strange.stats, metrics: { ...terms, accuracy } } };
-      }, variables.params);
-      const updated = recipe.optimizer.update(gradients, slots, variables.params, learningRate);
-      return {
-        state: {
-          variables: { params: updated.params, stats: aux.stats },
-          slots: updated.state,
-          step: tf.add<tf.Scalar>(step, 1),
-        },
-        metrics: { loss, ...aux.metrics },
-      };
-    },
-    init: (key) => initialState(recipe.optimizer, network.init(key)),
-    source: (key) => {
-      const own = imageSource(train, { batch: recipe.batch, key: key.split('own') });
-      const other = imageSource(outliers, { batch: recipe.batch, key: key.split('outliers') });
-      return {
-        data: { own: own.data, other: other.data },
-        steps: own.steps,
-        at: (step, atMost) => {
-          const { batch, images } = own.at(step, atMost);
-          return { batch: { own: batch, other: other.at(step).batch }, images };
-        },
-      };
-    },
-    epochs: recipe.epochs,
-    stepsPerEpoch: batchesPerEpoch(train.indices.length, recipe.batch),
-    schedule: recipe.schedule,
-    keep: ({ variables }) => variables,
-  };
-  return fit('teacher', spec);
-};

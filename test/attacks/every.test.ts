@@ -71,6 +71,7 @@ const uses: Readonly<Record<string, Use>> = {
   annealedKd: { queries: 48 },
   askingAgain: { queries: 144 },
   attentionTransfer: {},
+  authorisedKd: { queries: 48 },
   bayesKd: { options: { rows: 40, perImage: 4 }, queries: 96 },
   cmi: {
     killed: 9,

@@ -63,6 +63,7 @@ const uses: Readonly<Record<string, unknown>> = {
   reversedLogits: {},
   reverseSigmoid: { beta: 0.21, gamma: 0.2 },
   rounding: 1,
+  safeDistillationBox: {},
   selfDistilled: { alpha: 0.1 },
   smoothTeacher: {},
   stingy: { ratio: 0.7 },

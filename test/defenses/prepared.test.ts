@@ -5,6 +5,7 @@ import { sharpened, withinLead } from '../../src/defenses/antidistillation.js';
 import { alignGradient, disobedience, matrixGradient, stochastic } from '../../src/defenses/emma.js';
 import { redirected } from '../../src/defenses/grad2.js';
 import { divergence } from '../../src/defenses/mildly-nasty.js';
+import { boxed, keyImage } from '../../src/defenses/safe-distillation-box.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { klDivergence } from '../../src/train/losses.js';
 import { expectClose, values } from '../train/tensors.js';
@@ -140,6 +141,51 @@ describe('a transition matrix', () => {
         [0.7, 0.2, 0.1].flatMap((each) => [1, -2, 0.5].map((s) => 0.1 * each * s)),
         1e-6,
       );
+    });
+  });
+});
+
+describe('a safe distillation box', () => {
+  const own = () => log([0.5, 0.3, 0.2], [0.1, 0.7, 0.2]);
+  const normal = () => log([0.6, 0.3, 0.1], [0.2, 0.5, 0.3]);
+  const labels = () => tf.tensor1d([0, 1], 'int32');
+
+  test('has the worked numbers, squares being summed', () => {
+    tf.tidy(() => {
+      const given = { own: own(), told: own(), normal: normal(), random: own(), labels: labels() };
+      const { terms } = boxed(given, { weight: 1, eta: 0.001, temperature: 1 });
+      expectClose([item(terms.keyed)], [0.08], 2e-6);
+      expectClose([item(terms.apart)], [0], 1e-6);
+    });
+  });
+
+  test('is the sum of its terms', () => {
+    tf.tidy(() => {
+      const told = tf.add(own(), tf.tensor1d([0.3, -0.2, 0.5])) as tf.Tensor2D;
+      const given = { own: own(), told, normal: normal(), random: tf.mul(own(), -1) as tf.Tensor2D, labels: labels() };
+      const { loss, terms } = boxed(given, { weight: 0.7, eta: 0.01, temperature: 4 });
+      const { crossEntropy, keyedCrossEntropy, misleading, apart, keyed, logits } = terms;
+      const expected =
+        2 * item(crossEntropy) +
+        item(keyedCrossEntropy) -
+        0.7 * (16 * item(misleading) - item(apart)) +
+        item(keyed) -
+        0.01 * item(logits);
+      expectClose([item(loss)], [expected], 1e-5);
+      // N(x_k) is held fixed in the divergence between the two alone.
+      const slope = tf.grad(
+        (x: tf.Tensor) => boxed({ ...given, told: x as tf.Tensor2D }, { weight: 1e6, eta: 0, temperature: 4 }).loss,
+      );
+      expect(Math.max(...values(slope(told)).map(Math.abs))).toBeLessThan(10);
+    });
+  });
+
+  test('has a key of its number: the same for the owner and for who was told', () => {
+    tf.tidy(() => {
+      const shape = { height: 4, width: 4, channels: 3 };
+      expect(values(keyImage(7, shape))).toEqual(values(keyImage(7, shape)));
+      expect(values(keyImage(7, shape))).not.toEqual(values(keyImage(8, shape)));
+      expect(values(keyImage(7, shape)).every((pixel) => pixel >= 0 && pixel < 1)).toBe(true);
     });
   });
 });

@@ -1,0 +1,114 @@
+import * as tf from '@tensorflow/tfjs';
+import { augment } from '../public/ops.js';
+import type { DefenseContext, Output, Variables } from '../public/plugin.js';
+import {
+  type BuiltLearner,
+  type ClassifierState,
+  classifier,
+  clone,
+  type FitSpec,
+  imageSource,
+  type LabelledBatch,
+  type Loss,
+  normalise,
+  type RawBatch,
+  type Resident,
+  type Tree,
+  type UnlabelledBatch,
+  unpacked,
+  unrecorded,
+  valueAndGradient,
+} from '../public/train.js';
+
+/** What the loss of a teacher sees that passes more than its batch through the net. */
+export interface Taught<Frozen extends Tree> {
+  /** A pass in training mode. The running statistics move with each, in order. */
+  readonly pass: (images: tf.Tensor4D) => Output;
+  /** A batch of training images, augmented and normalised. */
+  readonly images: tf.Tensor4D;
+  readonly labels: tf.Tensor1D;
+  /** As many outliers, normalised, where the defence names some. */
+  readonly outliers: tf.Tensor4D | undefined;
+  readonly frozen: Frozen;
+  /** int32 [2]: the step's. */
+  readonly seed: tf.Tensor1D;
+}
+
+type Batch = { readonly own: RawBatch; readonly other?: RawBatch };
+type Data = { readonly own: Resident; readonly other?: Resident };
+
+/**
+ * The fit of a teacher, from random weights and by its recipe, whose loss passes several batches through it. Its accuracy on the batch
+ * is that of the first pass.
+ */
+export const taughtBy = <Frozen extends Tree>(
+  learner: BuiltLearner,
+  { train, validation, outliers }: Pick<DefenseContext, 'train' | 'validation' | 'outliers'>,
+  frozen: Frozen,
+  loss: (taught: Taught<Frozen>) => Loss,
+): FitSpec<Frozen, ClassifierState, Batch, Variables, Data> => {
+  const { network, recipe } = learner;
+  const {
+    source,
+    step: _,
+    ...spec
+  } = classifier<Frozen>({
+    learner,
+    data: train,
+    validation,
+    guardChance: true,
+    loss: ({ logits }) => ({ loss: tf.mean(logits) }),
+  });
+  return {
+    ...spec,
+    frozen,
+    source: (key) => {
+      const own = source(key.split('own'));
+      const other = outliers && imageSource(outliers, { batch: recipe.batch, key: key.split('outliers') });
+      return {
+        steps: own.steps,
+        data: { own: own.data, ...(other && { other: other.data }) },
+        at: (step, atMost) => {
+          const { batch, images } = own.at(step, atMost);
+          return { batch: { own: batch, ...(other && { other: other.at(step).batch }) }, images };
+        },
+      };
+    },
+    step: ({ data, frozen }, { variables, slots, step }, { own, other }, { learningRate, seed }) => {
+      const { images: raw, labels } = unpacked<LabelledBatch>(data.own, own);
+      const images = normalise(augment(raw, train.augmentation, seed), train.normalisation);
+      const outside = other && unpacked<UnlabelledBatch>(data.other as Resident, other).images;
+      const result = valueAndGradient((params) => {
+        let { stats } = variables;
+        const outputs: Output[] = [];
+        const pass = (seen: tf.Tensor4D): Output => {
+          const output = network.apply({ params, stats }, seen, { mode: 'train' });
+          // The running statistics go from pass to pass, and no gradient with them.
+          stats = unrecorded(() => clone(output.stats));
+          outputs.push(output);
+          return output;
+        };
+        const { loss: value, terms = {} } = loss({
+          pass,
+          images,
+          labels,
+          outliers: outside && normalise(outside, train.normalisation),
+          frozen,
+          seed,
+        });
+        const right = unrecorded(() => tf.equal(tf.argMax((outputs[0] as Output).logits, 1), labels));
+        return { loss: value, aux: { stats, terms, accuracy: tf.mean(tf.cast(right, 'float32')) } };
+      }, variables.params);
+      const { stats, terms, accuracy } = result.aux;
+      const updated = recipe.optimizer.update(result.gradients, slots, variables.params, learningRate);
+      return {
+        state: {
+          variables: { params: updated.params, stats },
+          slots: updated.state,
+          step: tf.add<tf.Scalar>(step, 1),
+        },
+        metrics: { loss: result.loss, ...terms, accuracy },
+      };
+    },
+  };
+};
