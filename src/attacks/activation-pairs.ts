@@ -1,14 +1,33 @@
-import { type ImageShape, type Network, type Shape, v } from '../public/plugin.js';
+import * as tf from '@tensorflow/tfjs';
+import { type ImageShape, type Named, type Network, type Shape, v } from '../public/plugin.js';
+import { attentionDistance } from '../public/train.js';
 
 /** Activations to be compared: the victim's and the student's. */
 export type Pair = readonly [victim: string, student: string];
 
+/** An option that names a pair. */
+export const anyPair = v.pipe(
+  v.tuple([v.string(), v.string()]),
+  v.title("a pair of activations, the victim's and the student's: ['layer2', 'block1']"),
+);
+
 /** An option that names pairs. */
 export const anyPairs = v.pipe(
-  v.array(v.tuple([v.string(), v.string()])),
+  v.array(anyPair),
   v.minLength(1),
   v.title("pairs of activations, the victim's and the student's: [['layer2', 'block1']]"),
 );
+
+/** The names of the victim's activations, or of the student's, each once. */
+export const namesOf = (pairs: readonly Pair[], of: 'victim' | 'student'): readonly string[] => [
+  ...new Set(pairs.map((pair) => pair[of === 'victim' ? 0 : 1])),
+];
+
+/** The sum over pairs of how far the attention maps of student and victim are apart. */
+export const attentionBetween = (pairs: readonly Pair[], student: Named, victim: Named): tf.Scalar =>
+  tf.addN(
+    pairs.map(([theirs, own]) => attentionDistance(student[own] as tf.Tensor4D, victim[theirs] as tf.Tensor4D)),
+  ) as tf.Scalar;
 
 /** The shape of an activation that is an image. */
 export const imageAt = ({ activations }: Network, name: string): ImageShape | undefined => {

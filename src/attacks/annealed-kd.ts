@@ -4,7 +4,7 @@ import { between, defineAttack, distilBy, labelled, option, positive } from '../
 import { crossEntropy, detach, klDivergence } from '../public/train.js';
 
 /**
- * Distillation whose temperature and weight go in a straight line from the first step's to the last's: α τ² KL(teacher ‖ student) +
+ * Distillation whose temperature and weight go in a straight line from the first step's to those that one step after the last would have: α τ² KL(teacher ‖ student) +
  * (1−α) CE. A high temperature hears what a teacher says of unlikely classes, a small α hears it less: what is right against a defence
  * at first need not be so in the end. Ours; with equal ends it is `kd`.
  */
@@ -22,8 +22,8 @@ export const annealedKd = defineAttack({
   data: labelled,
   make: ({ temperature, finalTemperature, alpha, finalAlpha }) =>
     distilBy(({ logits, teacher, labels, progress }) => {
-      const between = (first: number, last: number) => tf.add<tf.Scalar>(tf.mul(progress, last - first), first);
-      const [tau, weight] = [between(temperature, finalTemperature), between(alpha, finalAlpha)];
+      const line = (first: number, last: number) => tf.add<tf.Scalar>(tf.mul(progress, last - first), first);
+      const [tau, weight] = [line(temperature, finalTemperature), line(alpha, finalAlpha)];
       const softened = (x: tf.Tensor2D) => logSoftmax(tf.div<tf.Tensor2D>(x, tau));
       const kl = klDivergence(softened(detach(teacher)), softened(logits));
       const hard = crossEntropy(logits, labels);

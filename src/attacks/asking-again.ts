@@ -20,6 +20,7 @@ export const askingAgain = defineAttack({
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the teacher's answers against the labels"),
   },
+  presets: { modelGuard: { of: 'views' } },
   needs: 'probabilities',
   data: labelled,
   make: ({ times, of, temperature, alpha }) =>

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { atLeast, defineAttack, labelled, option, optional } from '../public/plugin.js';
-import { attentionDistance, classifier, crossEntropy, normalisePixels } from '../public/train.js';
-import { anyPairs, pairsOf, whyNoPairs } from './activation-pairs.js';
+import { classifier, crossEntropy, normalisePixels } from '../public/train.js';
+import { anyPairs, attentionBetween, namesOf, pairsOf, whyNoPairs } from './activation-pairs.js';
 
 /**
  * Attention transfer (Zagoruyko and Komodakis, ICLR 2017) with the victim's weights at hand: the student learns from labels, and
@@ -28,7 +28,6 @@ export const attentionTransfer = defineAttack({
     refuses: (victim, student) => whyNoPairs(victim, student, pairs ?? pairsOf(victim, student)),
     steal: (victim, learner, { fit, data }) => {
       const compared = pairs ?? pairsOf(victim.network, learner.network);
-      const [theirs, own] = [compared.map(([name]) => name), compared.map(([, name]) => name)];
       return fit(
         'student',
         classifier({
@@ -36,16 +35,13 @@ export const attentionTransfer = defineAttack({
           data: data.train,
           validation: data.validation,
           victim,
-          activations: [...new Set(own)],
+          activations: namesOf(compared, 'student'),
           target: ({ victim, pixels }) => {
             const images = normalisePixels(pixels, victim.normalisation);
-            return { seen: victim.apply(images, { activations: [...new Set(theirs)] }).activations ?? {} };
+            return { seen: victim.apply(images, { activations: namesOf(compared, 'victim') }).activations ?? {} };
           },
           loss: ({ logits, output, target: { seen }, batch: { labels } }) => {
-            const distances = compared.map(([victim, student]) =>
-              attentionDistance(output.activations?.[student] as tf.Tensor4D, seen[victim] as tf.Tensor4D),
-            );
-            const attention = tf.addN(distances) as tf.Scalar;
+            const attention = attentionBetween(compared, output.activations ?? {}, seen);
             const hard = crossEntropy(logits, labels);
             return {
               loss: tf.add<tf.Scalar>(hard, tf.mul(attention, weight)),

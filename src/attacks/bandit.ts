@@ -18,9 +18,12 @@ export const indifferent = (actions: number): Bandit => ({
 });
 
 /** How likely each action is: softmax of the preferences. */
-export const likelihoods = ({ preferences }: Bandit): readonly number[] => {
-  const most = Math.max(...preferences);
-  const weights = preferences.map((each) => Math.exp(each - most));
+export const likelihoods = ({ preferences }: Bandit): readonly number[] => softmax(preferences);
+
+/** e^x / Σ e^x. */
+export const softmax = (numbers: readonly number[]): readonly number[] => {
+  const most = Math.max(...numbers);
+  const weights = numbers.map((each) => Math.exp(each - most));
   const sum = weights.reduce((all, each) => all + each, 0);
   return weights.map((each) => each / sum);
 };

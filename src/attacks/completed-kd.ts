@@ -34,12 +34,14 @@ export const completedKd = defineAttack({
     alpha: option(between(0, 1), 0.9, "α, the weight of the teacher's answers against the labels"),
     completion: option(choice('masked', 'ownTail', 'uniformTail'), 'masked', 'What stands for what is not told'),
     tail: option(belowOne, 0.05, 'ρ, what `uniformTail` gives to the classes that are not told, of 1'),
-    k: optional(wholeAtLeast(1), 'Classes that count as told, the largest; default: those that are not 0'),
+    k: optional(wholeAtLeast(1), 'Classes that count as told at most, the largest; default: those that are not 0'),
   },
   needs: 'probabilities',
   data: labelled,
-  make: ({ temperature, alpha, completion, tail, k }) =>
-    distilBy(({ logits, teacher, labels }) => {
+  make: ({ temperature, alpha, completion, tail, k }) => ({
+    refuses: ({ classes }) =>
+      k !== undefined && k > classes ? `there are ${classes} classes, and k is ${k}` : undefined,
+    ...distilBy(({ logits, teacher, labels }) => {
       const kl = completed({ logits, teacher, temperature, completion, tail, k });
       const hard = crossEntropy(logits, labels);
       return {
@@ -47,6 +49,7 @@ export const completedKd = defineAttack({
         terms: { kl, crossEntropy: hard },
       };
     }),
+  }),
 });
 
 /**
@@ -71,7 +74,8 @@ export const completed = ({
   readonly k?: number | undefined;
 }): tf.Scalar => {
   const classes = logits.shape[1];
-  const isTold = tf.greaterEqual(teacher, k === undefined ? least : tf.min(tf.topk(teacher, k).values, 1, true));
+  const kth = k === undefined ? least : tf.maximum(tf.min(tf.topk(teacher, k).values, 1, true), least);
+  const isTold = tf.greaterEqual(teacher, kth);
   const among = (x: tf.Tensor2D): tf.Tensor2D =>
     soften(tf.where(isTold, x, Number.NEGATIVE_INFINITY) as tf.Tensor2D, temperature);
   const told = among(detach(teacher));

@@ -1,20 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import { anotherSeed } from '../public/ops.js';
-import {
-  atLeast,
-  choice,
-  defineAttack,
-  option,
-  optional,
-  positive,
-  share,
-  v,
-  wholeAtLeast,
-  wholeBetween,
-} from '../public/plugin.js';
+import { choice, defineAttack, option, optional, positive, share, v, wholeAtLeast } from '../public/plugin.js';
 import {
   absolute,
-  evenChannels,
   type GeneratedImages,
   type Generating,
   generatorPresets,
@@ -27,8 +15,6 @@ import {
 } from '../public/synthesis.js';
 import {
   adam,
-  anyOptimizer,
-  anySchedule,
   detach,
   distillationKl,
   type Estimated,
@@ -36,11 +22,10 @@ import {
   multiStep,
   normalisePixels,
   recoveredLogits,
-  scaledSchedule,
   sgd,
   withRecipe,
 } from '../public/train.js';
-import { paysFor, sidesOf4 } from './joint.js';
+import { epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /** What part of itself a rate falls to. */
 const gamma = 0.3;
@@ -81,37 +66,27 @@ export const dfme = defineAttack({
     'Without data, of probabilities alone: a generator looks for disagreement by estimated gradients, and the student learns to agree',
   paper: 'Truong et al., Data-free model extraction, CVPR 2021; settings of its released code',
   options: {
-    batch: option(wholeAtLeast(2), 256, 'Images a step'),
+    ...jointOptions({
+      ...{ batch: 256, epochs: 224, stepsPerEpoch: 50, studentSteps: 5 },
+      ...{ latent: generatorPresets.dfme.latent, generatorRate: 1e-4 },
+    }),
     epochs: optional(wholeAtLeast(1), 'Epochs; default: as many as the budget allows for, and 224 without one'),
-    stepsPerEpoch: option(wholeAtLeast(1), 50, 'Iterations of an epoch'),
     generatorSteps: option(wholeAtLeast(1), 1, 'Steps of the generator in an iteration'),
-    studentSteps: option(wholeAtLeast(1), 5, 'Steps of the student in an iteration, each on fresh images'),
     directions: option(wholeAtLeast(1), 1, 'm, directions of the forward differences'),
     epsilon: option(positive, 1e-3, 'ε, length of a step in one'),
     loss: option(choice('l1', 'kl'), 'l1', 'What measures the disagreement'),
-    latent: option(wholeAtLeast(1), generatorPresets.dfme.latent, 'Numbers that the generator makes an image of'),
-    width: option(evenChannels, 128, "Channels of the generator's first half"),
-    generatorRate: option(atLeast(0), 1e-4, "Adam's learning rate for the generator"),
     generatorFalls: option(
       v.pipe(v.array(share), v.title('shares above 0 and at most 1')),
       [0.1, 0.3, 0.5],
-      'After which shares of the epochs that rate falls to 0.3 of itself',
+      "After which shares of the epochs the generator's rate falls to 0.3 of itself",
     ),
-    keep: option(wholeBetween(1, 10_000), 100, 'Images of the trained generator that are kept to be looked at'),
-    optimizer: optional(anyOptimizer, "The student's; default: its own recipe's"),
-    schedule: optional(anySchedule, "The student's; default: its own recipe's"),
-    pictureEvery: optional(wholeAtLeast(1), 'Steps between two pictures of how it goes; default: a tenth of all'),
   },
   presets: {
     cifar10: { ...falling(0.1, 0.3, 0.5), budget: 20_000_000 },
     svhn: { ...falling(0.5, 0.8), generatorRate: 5e-5, budget: 2_000_000 },
   },
   cosmetic: ['pictureEvery'],
-  scaled: ({ epochs, schedule, pictureEvery }, factor) => ({
-    epochs: epochs && Math.max(1, Math.round(factor * epochs)),
-    schedule: schedule && scaledSchedule(schedule, factor),
-    pictureEvery: pictureEvery && Math.max(1, Math.round(factor * pictureEvery)),
-  }),
+  scaled: scaledWithin(224),
   needs: 'probabilities',
   data: { kind: 'none' },
   make: ({ optimizer, schedule, keep, pictureEvery, studentSteps, generatorSteps, ...options }) => {
@@ -151,10 +126,6 @@ export const queriesOf = ({
   studentSteps,
 }: Readonly<Record<'batch' | 'directions' | 'generatorSteps' | 'studentSteps', number>>): number =>
   batch * (generatorSteps * (directions + 1) + studentSteps);
-
-/** Epochs of so many queries that a budget begins; `otherwise` without one. */
-export const epochsWithin = (budget: number | undefined, queriesPerEpoch: number, otherwise: number): number =>
-  budget === undefined ? otherwise : Math.ceil(budget / queriesPerEpoch);
 
 type Compared = Pick<Parameters<StudentLoss>[0], 'logits' | 'teacher'>;
 

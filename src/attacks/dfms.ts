@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { anotherSeed, standardNormal } from '../public/ops.js';
+import { standardNormal } from '../public/ops.js';
 import {
   anyDataset,
   atLeast,
@@ -22,6 +22,8 @@ import {
 import { dcgan, imbalance } from '../public/synthesis.js';
 import {
   adam,
+  anyOptimizer,
+  anySchedule,
   type BuiltLearner,
   batchesPerEpoch,
   type ClassifierState,
@@ -38,6 +40,7 @@ import {
   logitsOn,
   normalisePixels,
   type OptimizerState,
+  predicted,
   type RawBatch,
   type Resident,
   sgd,
@@ -51,6 +54,9 @@ import {
 } from '../public/train.js';
 import { sidesOf4 } from './joint.js';
 import { trainedOn } from './knockoff.js';
+
+/** How the students of 2 and 4 learn, as released. */
+const students = { optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }), schedule: cosine(0.1) } as const;
 
 /** The share of the last training in which the student's rate rises: 10 of 400 epochs, as released. */
 const warmup = 0.025;
@@ -80,7 +86,7 @@ const settings = {
  * 5. it learns what the victim calls fresh images of the generator, which learns with it in the same steps.
  *
  * Defaults are those of 40 classes of CIFAR-100 against CIFAR-10 (val-iisc/Hard-Label-Model-Stealing d2e3010), but for the students of 2 and 4,
- * who are trained by their own recipe unless a preset is given. Differences to that code: images are not changed by AutoAugment
+ * who are trained by their own recipe unless a preset is given. Differences to that code: the generator makes as many images as there are photographs for 2 and 4; images are not changed by AutoAugment
  * before the student sees them; its rate rises step by step, where there it does epoch by epoch; what is stolen is the last student, where there
  * the best of several exponential means is chosen. A batch of fewer than 64 images says little of ten classes.
  */
@@ -96,11 +102,17 @@ export const dfms = defineAttack({
     ganEpochs: option(wholeAtLeast(1), 200, 'Epochs of 1, over the images'),
     diverseEpochs: option(wholeAtLeast(1), 100, 'Epochs of 3'),
     epochs: option(wholeAtLeast(1), 400, 'Epochs of 5'),
+    earlyDiversity: option(atLeast(0), 10, 'The same weight in 3, while the student stays as it is'),
+    optimizer: optional(anyOptimizer, "The student's in 2 and 4; default: its own recipe's"),
+    schedule: optional(anySchedule, "The student's in 2 and 4; default: its own recipe's"),
     rate: option(positive, 0.01, "The student's learning rate in 5, which falls along a cosine"),
     keep: option(wholeBetween(1, 10_000), 100, 'Images of the trained generator that are kept to be looked at'),
   },
   presets: {
-    cifar10: {},
+    cifar10: students,
+    cifar10OfTenClasses: { ...students, epochs: 800 },
+    cifar10Shapes: { ...students, epochs: 150 },
+    cifar100: { ...students, diversity: 100 },
     mnistSmall: { photographs: 6400, width: 64, generatorRate: 1e-3, ganEpochs: 2, diverseEpochs: 2, epochs: 4 },
   },
   scaled: ({ ganEpochs, diverseEpochs, epochs }, factor) => {
@@ -109,7 +121,18 @@ export const dfms = defineAttack({
   },
   needs: 'label',
   data: ({ images }) => ({ kind: 'other', images }),
-  make: ({ photographs, ganEpochs, diverseEpochs, epochs, rate, keep, ...of }) => ({
+  make: ({
+    photographs,
+    ganEpochs,
+    diverseEpochs,
+    epochs,
+    earlyDiversity,
+    optimizer,
+    schedule,
+    rate,
+    keep,
+    ...of
+  }) => ({
     synthesises: true,
     refuses: (victim, _, { classes, images }) => {
       const shared = images?.classes.filter((name) => classes.includes(name)) ?? [];
@@ -130,7 +153,7 @@ export const dfms = defineAttack({
         step: ({ data, frozen }, gan, raw, { seed }) => {
           const { images } = unpacked<UnlabelledBatch>(data, raw);
           const judge = frozen.student && judgeOf(learner.network, frozen.student, train);
-          return adversaries.step(gan, scaledToTanh(images), seed, judge);
+          return adversaries.step(gan, scaledToTanh(images), seed, judge && { judge, weight: earlyDiversity });
         },
         frozen: student === undefined ? {} : { student },
         init: (key) => (start === undefined ? adversaries.init(key) : clone(start)),
@@ -145,7 +168,7 @@ export const dfms = defineAttack({
         const made = adversaries.made(gan, train.indices.length, context.key.split(name));
         const both = joined(train, made);
         const answers = await context.ask(`${name}-answers`, victim, both);
-        return context.fit(name, trainedOn(learner, withAnswers(both, answers)));
+        return context.fit(name, trainedOn(withRecipe(learner, { optimizer, schedule }), withAnswers(both, answers)));
       };
       const owned: (Gan | Variables)[] = [];
       const own = <T extends Gan | Variables>(tree: T): T => {
@@ -182,10 +205,7 @@ export const dfms = defineAttack({
           };
           const logits = logitsOn(learner.network, last.student.variables, set);
           const { classes } = learner.network;
-          const labels = Array.from({ length: keep }, (_, i) => {
-            const row = logits.subarray(i * classes, (i + 1) * classes);
-            return row.indexOf(Math.max(...row));
-          });
+          const labels = Array.from({ length: keep }, (_, i) => predicted({ values: logits, classes }, i));
           const updates = (ganEpochs + diverseEpochs + epochs) * perEpoch;
           return { images, shape: train.shape, labels, clipped: 0, updates };
         });
@@ -208,6 +228,9 @@ const asSeen = (made: tf.Tensor4D, { normalisation }: Pick<ImageSet, 'normalisat
 
 /** How evenly the classes are spread that a student sees in what a generator made: Σ p̄ ln(p̄ + 10⁻⁵). */
 type Judge = (made: tf.Tensor4D) => tf.Scalar;
+
+/** … and how much it weighs. */
+type Evenly = { readonly judge: Judge; readonly weight: number };
 
 const judgeOf =
   (network: Network, student: Variables, train: Pick<ImageSet, 'normalisation'>): Judge =>
@@ -267,20 +290,21 @@ const ganOf = (
       discriminator: fresh(judge.init(key.split('discriminator'))),
     }),
     drawn,
+    diversity,
     /** A step of the generator, and one of the discriminator on the same images and on photographs. */
     step: (
       { generator, discriminator }: Gan,
       photographs: tf.Tensor4D,
       seed: tf.Tensor1D,
-      evenly: Judge | undefined,
+      evenly: Evenly | undefined,
     ) => {
       const forged = valueAndGradient((params) => {
         const { images, stats } = drawn({ params, stats: generator.variables.stats }, seed);
         const { logits } = judge.apply(discriminator.variables, images, { mode: 'train' });
         const passes = binaryCrossEntropy(logits, 1);
-        const spread = evenly?.(images);
+        const spread = evenly?.judge(images);
         return {
-          loss: spread === undefined ? passes : tf.add<tf.Scalar>(passes, tf.mul(spread, diversity)),
+          loss: spread === undefined ? passes : tf.add<tf.Scalar>(passes, tf.mul(spread, evenly?.weight ?? 0)),
           aux: { images, stats, metrics: { generatorLoss: passes, ...(spread && { balance: spread }) } },
         };
       }, generator.variables.params);
@@ -381,7 +405,8 @@ const together = (
     }));
     const photographs = scaledToTanh(unpacked<UnlabelledBatch>(data, raw).images);
     const judge = judgeOf(learner.network, learnt.state.variables, train);
-    const moved = adversaries.step(gan, photographs, anotherSeed(seed, 1), judge);
+    // The same images: those of the seed.
+    const moved = adversaries.step(gan, photographs, seed, { judge, weight: adversaries.diversity });
     return {
       state: { gan: moved.state, student: learnt.state },
       metrics: { loss: learnt.loss, ...moved.metrics },

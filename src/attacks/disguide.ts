@@ -2,9 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import { atLeast, defineAttack, option, optional, wholeAtLeast } from '../public/plugin.js';
 import { absolute, trainJointly } from '../public/synthesis.js';
 import { sgd, withRecipe } from '../public/train.js';
-import { epochsWithin } from './dfme.js';
 import { answers, falling, learning, splitting } from './dual-students.js';
-import { jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
+import { epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /**
  * DisGUIDE (Rosenthal et al., AAAI 2023), which asks a black box for probabilities or for labels: as Dual Students, with the
@@ -56,7 +55,7 @@ export const disguide = defineAttack({
     mnistSmall: { batch: 64, epochs: 10, stepsPerEpoch: 60, width: 32, generatorRate: 1e-3 },
   },
   cosmetic: ['pictureEvery'],
-  scaled: scaledWithin,
+  scaled: scaledWithin(521),
   needs: ({ answers }) => answers,
   data: { kind: 'none' },
   make: ({ answers, diversity, replaySteps, replayBatches, ...options }) => ({

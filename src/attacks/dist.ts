@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { atLeast, defineAttack, distilBy, labelled, option, positive } from '../public/plugin.js';
 import { rowNorms } from '../public/synthesis.js';
-import { crossEntropy, soften } from '../public/train.js';
+import { crossEntropy, detach, soften } from '../public/train.js';
 
 /**
  * DIST (Huang et al., NeurIPS 2022): the student's probabilities need only correlate with the teacher's,
@@ -29,7 +29,7 @@ export const dist = defineAttack({
   data: labelled,
   make: ({ temperature, beta, gamma, labelWeight }) => ({
     refuses: (_, __, { recipe: { batch } }) =>
-      batch < 2 && gamma > 0 ? 'a batch of one image correlates with nothing: give a larger batch' : undefined,
+      batch < 3 && gamma > 0 ? 'over a batch of two images every correlation is 1 or −1: give a larger one' : undefined,
     ...distilBy(({ logits, teacher, labels }) => {
       const { inter, intra } = correlationLosses({ logits, teacher, temperature });
       const hard = crossEntropy(logits, labels);
@@ -58,7 +58,7 @@ export const correlationLosses = ({
   readonly teacher: tf.Tensor2D;
   readonly temperature: number;
 }): { readonly inter: tf.Scalar; readonly intra: tf.Scalar } => {
-  const [p, q] = [tf.exp(soften(teacher, temperature)), tf.exp(soften(logits, temperature))];
+  const [p, q] = [tf.exp(soften(detach(teacher), temperature)), tf.exp(soften(logits, temperature))];
   return { inter: apart(p, q), intra: apart(tf.transpose(p), tf.transpose(q)) };
 };
 

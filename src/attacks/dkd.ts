@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { atLeast, defineAttack, distilBy, labelled, option, positive, yesOrNo } from '../public/plugin.js';
-import { crossEntropy, klDivergence, recoveredLogits, soften } from '../public/train.js';
+import { crossEntropy, detach, klDivergence, recoveredLogits, soften } from '../public/train.js';
 import { standardised } from './logit-standardisation.js';
 
 /**
@@ -13,7 +13,7 @@ import { standardised } from './logit-standardisation.js';
  * softened by τ. Plain distillation is TCKD + (1 − p_y) NCKD. Needs three classes.
  *
  * megvii-research/mdistiller a08d46f (DKD.py), for CIFAR-100; that code masks the label by −1000, this by −∞. What the
- * victim tells to be 0 is read as in `recoveredLogits`. `targetOnly` is ours: a nasty teacher lies in what it says of
+ * victim tells to be 0 is read as in `recoveredLogits`. `standardised` is sunshangquan/logit-standardization-KD f6e5aa5's. `targetOnly` is ours: a nasty teacher lies in what it says of
  * the other classes, which β = 0 does not listen to.
  */
 export const dkd = defineAttack({
@@ -30,7 +30,8 @@ export const dkd = defineAttack({
   },
   presets: {
     cifar100: {},
-    cifar100Similar: { beta: 2 },
+    cifar100ResNet: { beta: 2 },
+    cifar100Wide: { beta: 6 },
     standardised: { standardise: true, temperature: 2, alpha: 9, beta: 72 },
     targetOnly: { beta: 0 },
   },
@@ -89,6 +90,6 @@ export const decoupled = ({
       among: tf.sub<tf.Tensor2D>(others, rest),
     };
   };
-  const [t, s] = [apart(recoveredLogits(teacher)), apart(logits)];
+  const [t, s] = [apart(recoveredLogits(detach(teacher))), apart(logits)];
   return { target: klDivergence(t.against, s.against), others: klDivergence(t.among, s.among) };
 };

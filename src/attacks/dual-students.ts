@@ -10,8 +10,8 @@ import {
   trainJointly,
 } from '../public/synthesis.js';
 import { adam, crossEntropy, multiStep, type Schedule, sgd, withRecipe } from '../public/train.js';
-import { absoluteError, epochsWithin } from './dfme.js';
-import { jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
+import { absoluteError } from './dfme.js';
+import { epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /** What two students learn of a black box. */
 export const answers = option(
@@ -65,7 +65,7 @@ export const dualStudents = defineAttack({
     mnistSmall: { batch: 64, epochs: 20, stepsPerEpoch: 100, width: 32 },
   },
   cosmetic: ['pictureEvery'],
-  scaled: scaledWithin,
+  scaled: scaledWithin(224),
   needs: ({ answers }) => answers,
   data: { kind: 'none' },
   make: ({ answers, ...options }) => ({

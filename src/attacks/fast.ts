@@ -3,6 +3,7 @@ import { shiftedView } from '../public/ops.js';
 import {
   anyAugmentation,
   atLeast,
+  type BatchStats,
   choice,
   defineAttack,
   type Key,
@@ -17,8 +18,8 @@ import {
   wholeAtLeast,
 } from '../public/plugin.js';
 import {
+  batchNormDistance,
   distillFromPool,
-  euclideanNorm,
   evenChannels,
   generator,
   generatorPresets,
@@ -42,8 +43,8 @@ import {
 import { disagreement } from './cmi.js';
 import { sidesOf4 } from './joint.js';
 
-/** Means and variances of what each batch norm takes in, one after the other: [channels of all] each. */
-type Seen = { readonly mean: Named; readonly variance: Named };
+/** The statistics of what each batch norm takes in, by its name. */
+type Seen = Readonly<Record<string, BatchStats>>;
 
 /** The generator that batches start from, and what is known of the statistics of the batches before; absent before the first. */
 type Memory = {
@@ -170,7 +171,7 @@ export const fast = defineAttack({
     synthesises: true,
     refuses: (victim) => {
       if (warmup >= batches) return 'its warm-up takes all of its batches: give fewer, or more batches';
-      return victim.variables.some(({ over }) => over === 'images')
+      return inversion.batchNorm === 0 || victim.variables.some(({ over }) => over === 'images')
         ? sidesOf4(victim)
         : `${victim.name} has no batch norm over images, whose statistics the images are made to fit`;
     },
@@ -244,8 +245,7 @@ export const startingFrom = ({
       },
     },
     init: (key, about, { memory }) => {
-      const { input, victim } = about;
-      const { height, width: wide, channels } = input;
+      const { height, width: wide, channels } = about.input;
       const z = tf.tensor2d(normals(key.split('z'), batch * latent), [batch, latent]);
       const { params } = memory.generator;
       return {
@@ -254,7 +254,7 @@ export const startingFrom = ({
         z,
         zSlots: optimizer.init({ z }),
         sums: mapped(params, (each) => tf.zerosLike(each)),
-        seen: nothingSeen(victim.network.variables),
+        seen: nothingSeen(about.victim.network.variables),
         best: tf.zeros([batch, height, wide, channels]),
         lowest: tf.scalar(Number.MAX_VALUE),
       };
@@ -263,18 +263,14 @@ export const startingFrom = ({
     step: (about, _, { victim, students: [student], state, memory, labels, learningRate, seed }) => {
       const { generator: variables, slots, z, zSlots, sums, best, lowest } = state;
       const { loss, gradients, aux } = valueAndGradient(
-        ({ [input]: inputs, ...params }) => {
+        ({ [inputsOf]: inputs, ...params }) => {
           const values = { params, stats: variables.stats };
           const { images, stats } = plugin.build(about.input).apply(values, inputs as tf.Tensor2D, { mode: 'train' });
           const view = normalisePixels(shiftedView(images, { crop: 4, flip: true }, seed), about.normalisation);
           const { logits, batchStats = {} } = victim.apply(view, { batchStats: true });
           const known = about.student.apply(student, view, { mode: 'eval' }).logits;
-          const seen: Seen = {
-            mean: mapped(batchStats, ({ mean }) => mean),
-            variance: mapped(batchStats, ({ variance }) => variance),
-          };
           const terms = {
-            batchNorm: runningDistance(seen, memory.seen, victim.variables.stats),
+            batchNorm: runningDistance(batchStats, memory.seen, victim.variables.stats),
             crossEntropy: crossEntropy(logits, labels),
             adversarial: tf.mul<tf.Scalar>(
               disagreement(logits, known),
@@ -286,11 +282,14 @@ export const startingFrom = ({
             tf.mul(terms.crossEntropy, oneHot),
             tf.mul(terms.adversarial, adversarial),
           ]) as tf.Scalar;
-          return { loss, aux: { stats, seen, terms, images: normalisePixels(images, about.normalisation) } };
+          return {
+            loss,
+            aux: { stats, seen: batchStats, terms, images: normalisePixels(images, about.normalisation) },
+          };
         },
-        { ...variables.params, [input]: z },
+        { ...variables.params, [inputsOf]: z },
       );
-      const { [input]: ofInputs, ...ofGenerator } = gradients;
+      const { [inputsOf]: ofInputs, ...ofGenerator } = gradients;
       const moved = optimizer.update(ofGenerator, slots, variables.params, learningRate);
       const movedInputs = optimizer.update({ z: ofInputs as tf.Tensor }, zSlots, { z }, tf.scalar(inputRate));
       const better = tf.less(loss, lowest);
@@ -312,7 +311,7 @@ export const startingFrom = ({
 };
 
 /** The name under which a batch's inputs are changed beside the generator's weights. */
-const input = 'inputs of the generator';
+const inputsOf = 'inputs of the generator';
 
 const mapped = <A, B>(
   record: Readonly<Record<string, A>>,
@@ -320,40 +319,32 @@ const mapped = <A, B>(
 ): Readonly<Record<string, B>> =>
   Object.fromEntries(Object.entries(record).map(([name, value]) => [name, f(value, name)]));
 
-const statOf = (statistic: string, name: string): string => `${name}.${statistic}`;
-
 /** Statistics of the right form before any were seen. */
-const nothingSeen = (variables: readonly VariableSpec[]): Seen => {
-  const zeros = Object.fromEntries(
+const nothingSeen = (variables: readonly VariableSpec[]): Seen =>
+  Object.fromEntries(
     variables
       .filter(({ name, over }) => over === 'images' && name.endsWith('.running_mean'))
-      .map(({ name, shape }) => [name.slice(0, -'.running_mean'.length), shape]),
+      .map(({ name, shape: [size = 0] }) => [
+        name.slice(0, -'.running_mean'.length),
+        { mean: tf.zeros([size]), variance: tf.zeros([size]) },
+      ]),
   );
-  return {
-    mean: mapped(zeros, (shape) => tf.zeros([...shape])),
-    variance: mapped(zeros, (shape) => tf.zeros([...shape])),
-  };
-};
 
 /** 0.9 of what was before, and 0.1 of what is new. */
 const mixed = (before: Seen, now: Seen): Seen => {
-  const both = (of: keyof Seen): Named =>
-    mapped(now[of], (each, name) => tf.add(tf.mul(each, share), tf.mul(before[of][name] as tf.Tensor, 1 - share)));
-  return { mean: both('mean'), variance: both('variance') };
+  const both = (newer: tf.Tensor1D, old: tf.Tensor1D): tf.Tensor1D =>
+    tf.add(tf.mul(newer, share), tf.mul(old, 1 - share));
+  return mapped(now, ({ mean, variance }, name) => {
+    const old = before[name] as BatchStats;
+    return { mean: both(mean, old.mean), variance: both(variance, old.variance) };
+  });
 };
 
-/**
- * R: batch norm by batch norm, ‖running variance − v‖₂ + ‖running mean − m‖₂ of the batch's own v and m, or of 0.1 of them and 0.9
- * of what was seen before.
- */
-export const runningDistance = (now: Seen, before: Seen | undefined, running: Named): tf.Scalar => {
-  const { mean, variance } = before === undefined ? now : mixed(before, now);
-  const distances = Object.keys(mean).flatMap((name) => [
-    euclideanNorm(tf.sub(running[statOf('running_var', name)] as tf.Tensor, variance[name] as tf.Tensor)),
-    euclideanNorm(tf.sub(running[statOf('running_mean', name)] as tf.Tensor, mean[name] as tf.Tensor)),
-  ]);
-  return tf.addN(distances) as tf.Scalar;
-};
+/** R of the batch's own statistics, or of 0.1 of them and 0.9 of what was seen before. */
+export const runningDistance = (now: Seen, before: Seen | undefined, running: Named): tf.Scalar =>
+  Object.keys(now).length === 0
+    ? tf.scalar(0)
+    : batchNormDistance(before === undefined ? now : mixed(before, now), running);
 
 /** The same generator with a fresh first layer and batch norm: weights from N(0, 0.02), and biases of 0. */
 const redrawn = ({ params, stats }: Variables, key: Key): Variables => ({

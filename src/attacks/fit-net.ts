@@ -1,7 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, defineAttack, type ImageShape, labelled, layers, option, optional } from '../public/plugin.js';
+import {
+  atLeast,
+  defineAttack,
+  type ImageShape,
+  labelled,
+  layers,
+  type Network,
+  option,
+  optional,
+} from '../public/plugin.js';
 import { classifier, crossEntropy, normalisePixels, withHeads, withoutHeads } from '../public/train.js';
-import { anyPairs, imageAt, type Pair, pairsOf, whyNoPairs } from './activation-pairs.js';
+import { anyPair, imageAt, type Pair, pairsOf, whyNoPairs } from './activation-pairs.js';
 
 /** The name of the layers that bring the student's activation to the victim's. */
 const regressor = 'regressor';
@@ -25,25 +34,29 @@ export const fitNet = defineAttack({
   paper: 'Romero et al., FitNets: Hints for thin deep nets, ICLR 2015; weight of RepDistiller',
   options: {
     weight: option(atLeast(0), 100, 'λ, the weight of the hint'),
-    pairs: optional(anyPairs, 'The activations, one pair; default: in the middle, those of the nearest sizes'),
+    pair: optional(anyPair, "The activations, the victim's and the student's; default: those of the middle size"),
   },
   needs: 'weights',
   data: labelled,
-  make: ({ weight, pairs }) => {
-    const pairOf = (...nets: Parameters<typeof pairsOf>): Pair => (pairs ?? pairsOf(...nets)).at(middle(nets)) as Pair;
-    const middle = (nets: Parameters<typeof pairsOf>): number => ((pairs ?? pairsOf(...nets)).length - 1) >> 1;
+  make: ({ weight, pair }) => {
+    const pairOf = (victim: Network, student: Network): Pair | undefined => {
+      if (pair !== undefined) return pair;
+      const all = pairsOf(victim, student);
+      return all[(all.length - 1) >> 1];
+    };
     return {
       refuses: (victim, student) => {
-        const why = whyNoPairs(victim, student, pairs ?? pairsOf(victim, student));
-        if (why !== undefined) return why;
-        const [theirs, own] = pairOf(victim, student);
+        const chosen = pairOf(victim, student);
+        const why = whyNoPairs(victim, student, chosen === undefined ? [] : [chosen]);
+        if (chosen === undefined || why !== undefined) return why;
+        const [theirs, own] = chosen;
         const [to, from] = [imageAt(victim, theirs) as ImageShape, imageAt(student, own) as ImageShape];
         return regression(from, to) === undefined
           ? `no regressor brings the ${from.height}×${from.width} of ${own} to the ${to.height}×${to.width} of ${theirs}`
           : undefined;
       },
       steal: (victim, { network, recipe }, { fit, data }) => {
-        const [theirs, own] = pairOf(victim.network, network);
+        const [theirs, own] = pairOf(victim.network, network) as Pair;
         const [to, from] = [imageAt(victim.network, theirs) as ImageShape, imageAt(network, own) as ImageShape];
         const learner = {
           recipe,
@@ -78,15 +91,17 @@ const { batchNorm, conv, relu, sequential, transposedConv } = layers;
 
 /** Layers from one size of images to another with the channels of the latter; undefined where there are none. */
 const regression = (from: ImageShape, to: ImageShape): layers.Layer | undefined => {
-  const [s, t] = [from.height, to.height];
-  if (from.width - to.width !== s - t) return undefined;
-  const convolution =
-    s === 2 * t
-      ? conv('0', to.channels, { kernel: 3, stride: 2, padding: 1, bias: true })
-      : 2 * s === t
-        ? transposedConv('0', to.channels, { bias: true })
-        : s >= t
-          ? conv('0', to.channels, { kernel: 1 + s - t, bias: true })
-          : undefined;
-  return convolution && sequential(convolution, batchNorm('1'), relu);
+  const both = (fits: (s: number, t: number) => boolean): boolean =>
+    fits(from.height, to.height) && fits(from.width, to.width);
+  const convolution = (): layers.Layer | undefined => {
+    const { channels } = to;
+    if (both((s, t) => s === 2 * t)) return conv('0', channels, { kernel: 3, stride: 2, padding: 1, bias: true });
+    if (both((s, t) => 2 * s === t)) return transposedConv('0', channels, { bias: true });
+    const more = from.height - to.height;
+    return more >= 0 && both((s, t) => s - t === more)
+      ? conv('0', channels, { kernel: 1 + more, bias: true })
+      : undefined;
+  };
+  const first = convolution();
+  return first && sequential(first, batchNorm('1'), relu);
 };

@@ -13,6 +13,7 @@ import {
 } from '../public/plugin.js';
 import {
   type BuiltLearner,
+  clone,
   crossEntropy,
   detach,
   dispose,
@@ -23,9 +24,9 @@ import {
   valueAndGradient,
   withAnswers,
 } from '../public/train.js';
-import { trainedOn } from './knockoff.js';
+import { answers as asked, trainedOn } from './knockoff.js';
 
-/** What grows: images, bytes as float32, and the victim's log-probabilities of them, row by row. */
+/** What grows: images, bytes as float32, and the victim's log-probabilities of them, or its classes [.., 1], row by row. */
 type Pool = { readonly images: tf.Tensor4D; readonly answers: tf.Tensor2D };
 
 type Images = ImageSet<UnlabelledBatch>;
@@ -53,6 +54,7 @@ export const jbda = defineAttack({
   about: 'A few images are multiplied: each round moves them by the student and asks about the new ones',
   paper: 'Papernot et al., Practical black-box attacks against machine learning, AsiaCCS 2017',
   options: {
+    answers: asked,
     fraction: option(share, 0.02, 'Share of the training images that the attacker begins with'),
     rounds: option(wholeAtLeast(1), 6, 'Rounds'),
     form: option(forms, 'untargeted', 'How images are moved'),
@@ -64,12 +66,13 @@ export const jbda = defineAttack({
     roundEpochs: option(wholeAtLeast(1), 10, "Epochs of a round's student; the last one has its recipe's"),
   },
   presets: {
-    predictionPoisoning: { reservoir: 400, roundEpochs: 20, budget: 10_000 },
-    predictionPoisoningTopK: { form: 'topK', reservoir: 400, roundEpochs: 20, budget: 10_000 },
-    papernot: { form: 'papernot', period: 5 },
+    predictionPoisoning: { fraction: 0.002, reservoir: 400, roundEpochs: 20, budget: 10_000 },
+    predictionPoisoningTopK: { fraction: 0.002, form: 'topK', reservoir: 400, roundEpochs: 20, budget: 10_000 },
+    papernot: { form: 'papernot', step: 0.05, period: 5, answers: 'label' },
+    modelGuard: { form: 'topK', reservoir: 400, roundEpochs: 20, budget: 50_000 },
   },
   scaled: ({ roundEpochs }, factor) => ({ roundEpochs: Math.max(1, Math.round(factor * roundEpochs)) }),
-  needs: 'probabilities',
+  needs: ({ answers }) => answers,
   data: ({ fraction }) => ({ kind: 'unlabelled', fraction, how: 'stratified' }),
   make: ({ rounds, form, step, k, reservoir, reservoirFrom, period, roundEpochs }) => ({
     refuses: ({ classes }) =>
@@ -88,30 +91,38 @@ export const jbda = defineAttack({
           }) as unknown as Pool;
         },
         body: async (pool, round, inner) => {
+          // Where nothing more is answered there is nothing more to learn.
+          if (victim.budget !== undefined && pool.images.shape[0] >= victim.budget) return clone(pool) as Pool;
           const { last } = await inner.fit('student', learning(inRounds, train, pool));
           const places = permutation(inner.key.split('reservoir'), pool.images.shape[0]);
           const some = round >= reservoirFrom && reservoir !== undefined ? places.slice(0, reservoir) : places.sort();
-          const sign = period === undefined ? 1 : (-1) ** Math.floor(round / period);
-          const fresh = tf.tidy(() => {
-            const at = tf.tensor1d(some, 'int32');
-            const from = { images: tf.gather(pool.images, at), answers: tf.gather(pool.answers, at) };
-            return movedLots(learner.network, last, train, from, { form, step: sign * step, k });
-          });
-          const found = await inner.ask('moved', victim, setOf(train, fresh));
-          const grown = tf.tidy(() => {
-            const more = answered(fresh, found);
-            return {
-              images: tf.concat([pool.images, more.images]) as tf.Tensor4D,
-              answers: tf.concat([pool.answers, more.answers]) as tf.Tensor2D,
-            };
-          });
-          dispose([last, fresh]);
-          return grown;
+          const sign = period === undefined ? 1 : (-1) ** Math.round(round / period);
+          const owned: tf.Tensor[] = [];
+          try {
+            const fresh = tf.tidy(() => {
+              const at = tf.tensor1d(some, 'int32');
+              const from = { images: tf.gather(pool.images, at), answers: tf.gather(pool.answers, at) };
+              return movedLots(learner.network, last, train, from, { form, step: sign * step, k });
+            });
+            owned.push(fresh);
+            const found = await inner.ask('moved', victim, setOf(train, fresh));
+            return tf.tidy(() => {
+              const more = answered(fresh, found);
+              return {
+                images: tf.concat([pool.images, more.images]),
+                answers: tf.concat([pool.answers, more.answers]),
+              } as never;
+            }) as unknown as Pool;
+          } finally {
+            dispose([last, owned]);
+          }
         },
       });
-      const stolen = await context.fit('student', learning(learner, train, pool));
-      dispose(pool);
-      return stolen;
+      try {
+        return await context.fit('student', learning(learner, train, pool));
+      } finally {
+        dispose(pool);
+      }
     },
   }),
 });
@@ -179,20 +190,24 @@ export const movedImages = (
   { form, step, k }: Moving,
 ): tf.Tensor4D => {
   const pixels = tf.div<tf.Tensor4D>(images, 255);
-  const labels = tf.argMax<tf.Tensor1D>(answers, 1);
-  const classes = answers.shape[1];
+  const labels = (
+    answers.shape[1] === 1 ? tf.cast(tf.squeeze(answers, [1]), 'int32') : tf.argMax(answers, 1)
+  ) as tf.Tensor1D;
   const slope = (of: (pixels: tf.Tensor4D) => tf.Tensor, at: tf.Tensor4D): tf.Tensor4D => {
     const loss = (moved: tf.Tensor) => ({ loss: tf.sum<tf.Scalar>(of(moved as tf.Tensor4D)), aux: {} });
     return valueAndGradient(({ pixels }) => loss(pixels as tf.Tensor), { pixels: at }).gradients.pixels as tf.Tensor4D;
   };
-  const logitAt = (wanted: tf.Tensor1D) => (pixels: tf.Tensor4D) =>
-    tf.mul(logitsOf(pixels), tf.oneHot(wanted, classes)) as tf.Tensor;
+  const logitAt = (wanted: tf.Tensor1D) => (pixels: tf.Tensor4D) => {
+    const logits = logitsOf(pixels);
+    return tf.mul(logits, tf.oneHot(wanted, logits.shape[1])) as tf.Tensor;
+  };
   const bytes = (moved: tf.Tensor4D): tf.Tensor4D => tf.round(tf.mul<tf.Tensor4D>(tf.clipByValue(moved, 0, 1), 255));
   if (form !== 'topK') {
     const of = form === 'papernot' ? logitAt(labels) : (at: tf.Tensor4D) => crossEntropy(logitsOf(at), labels);
     return bytes(tf.add(pixels, tf.mul(tf.sign(slope(of, pixels)), step)));
   }
-  const others = tf.where(tf.cast(tf.oneHot(labels, classes), 'bool'), Number.NEGATIVE_INFINITY, logitsOf(pixels));
+  const known = logitsOf(pixels);
+  const others = tf.where(tf.cast(tf.oneHot(labels, known.shape[1]), 'bool'), Number.NEGATIVE_INFINITY, known);
   const { indices } = tf.topk(others as tf.Tensor2D, k);
   const size = Math.abs(step);
   const moved = tf.unstack(indices, 1).map((target) =>

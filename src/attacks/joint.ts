@@ -57,16 +57,21 @@ export const scaledJoint = (
   };
 };
 
-/** The same where the epochs may be left to a budget, which is not scaled. */
-export const scaledWithin = <
-  Options extends Omit<Parameters<typeof scaledJoint>[0], 'epochs'> & { readonly epochs?: number | undefined },
->(
-  { epochs, ...others }: Options,
-  factor: number,
-) => ({
-  ...scaledJoint({ ...others, epochs: epochs ?? 1 }, factor),
-  ...(epochs === undefined ? { epochs, stepsPerEpoch: others.stepsPerEpoch } : {}),
-});
+/** The same where the epochs may be left out, which are so many then unless a budget says. */
+export const scaledWithin =
+  (otherwise: number) =>
+  (
+    {
+      epochs = otherwise,
+      ...others
+    }: Omit<Parameters<typeof scaledJoint>[0], 'epochs'> & { readonly epochs?: number | undefined },
+    factor: number,
+  ) =>
+    scaledJoint({ ...others, epochs }, factor);
+
+/** Epochs of so many queries that a budget begins; `otherwise` without one. */
+export const epochsWithin = (budget: number | undefined, queriesPerEpoch: number, otherwise: number): number =>
+  budget === undefined ? otherwise : Math.ceil(budget / queriesPerEpoch);
 
 /** Why a budget does not do: it ends before the first iteration does. */
 export const paysFor = (queries: number, { budget }: Pick<Circumstances, 'budget'>): string | undefined =>

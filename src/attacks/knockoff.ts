@@ -14,6 +14,7 @@ import {
 import {
   type BuiltLearner,
   classifier,
+  countOf,
   crossEntropy,
   dispose,
   distillationKl,
@@ -23,16 +24,19 @@ import {
   type UnlabelledBatch,
   withAnswers,
 } from '../public/train.js';
-import { type Bandit, drawn, indifferent, likelihoods, rewarded, worth, type Yardstick } from './bandit.js';
+import { type Bandit, drawn, indifferent, noYardstick, rewarded, softmax, worth, type Yardstick } from './bandit.js';
+
+/** What is learnt of a black box. */
+export const answers = option(
+  choice('probabilities', 'label'),
+  'probabilities',
+  'What the student learns of the victim: its probabilities, or its class',
+);
 
 const options = {
   images: required(anyDataset, 'The images that the attacker has'),
   queries: optional(wholeAtLeast(1), 'Images that are asked about; default: the budget, or all without one'),
-  answers: option(
-    choice('probabilities', 'label'),
-    'probabilities',
-    'What the student learns of the victim: its probabilities, or its class',
-  ),
+  answers,
 };
 
 /** Of so many images as many as are to be asked about, and no more than a budget pays for. */
@@ -45,12 +49,18 @@ const learnt = (logits: tf.Tensor2D, answers: tf.Tensor2D): Loss =>
     ? { loss: crossEntropy(logits, tf.cast(tf.squeeze<tf.Tensor1D>(answers, [1]), 'int32')) }
     : distillationKl({ logits, teacher: answers, temperature: 1 });
 
-/** The student's training on images that were answered. */
+/** The student's training on images that were answered, in batches of all of them where they are few. */
 export const trainedOn = (
-  learner: BuiltLearner,
+  { network, recipe }: BuiltLearner,
   data: ImageSet<UnlabelledBatch>,
-  more: { readonly start?: Variables; readonly stepsPerEpoch?: number } = {},
-) => classifier({ learner, data, ...more, loss: ({ logits, batch }) => learnt(logits, batch.answers as tf.Tensor2D) });
+  more: { readonly start?: Variables } = {},
+) =>
+  classifier({
+    learner: { network, recipe: { ...recipe, batch: Math.min(recipe.batch, countOf(data)) } },
+    data,
+    ...more,
+    loss: ({ logits, batch }) => learnt(logits, batch.answers as tf.Tensor2D),
+  });
 
 /** Some of the images of a set, by their places in it. */
 const chosen = (
@@ -141,24 +151,24 @@ export const adaptiveKnockoff = defineAttack({
       const { train } = context.data;
       const { classes } = victim;
       const total = affordable(train.indices.length, queries, victim.budget);
+      // A lot of one image has no batch statistics.
+      const lots = Math.max(1, Math.min(rounds, total >> 1));
       warnOfPool(context, total, victim.budget);
       const actions = placesByClass(train);
       const size = kind === 'label' ? 1 : classes;
       const oneEpoch = { ...learner, recipe: { ...learner.recipe, epochs: 1 } };
       const { places, answers, ...others } = await context.loop<Lots>('lots', {
-        count: rounds,
+        count: lots,
         init: (key) => ({
           places: tf.tensor1d([], 'int32'),
           answers: tf.tensor2d([], [0, size]),
           student: learner.network.init(key.split('student')),
-          preferences: tf.zeros([actions.length]),
-          taken: tf.zeros([actions.length]),
-          numbers: tf.zeros([8 + classes]),
+          ...asTensors(indifferent(actions.length), noYardstick(classes)),
         }),
-        body: async (lots, round, inner) => {
-          let [bandit, yardstick] = told(lots);
+        body: async (before, round, inner) => {
+          let [bandit, yardstick] = told(before);
           const next = inner.key.split('images').uniform();
-          const count = Math.floor(((round + 1) * total) / rounds) - Math.floor((round * total) / rounds);
+          const count = Math.floor(((round + 1) * total) / lots) - Math.floor((round * total) / lots);
           const chosenActions = Array.from({ length: count }, () => drawn(bandit, next()));
           const fresh = Int32Array.from(chosenActions, (action) => {
             const of = actions[action] as Int32Array;
@@ -166,17 +176,17 @@ export const adaptiveKnockoff = defineAttack({
           });
           const asked = chosen(train, fresh);
           const found = await inner.ask('answers', victim, asked);
-          const all = Int32Array.from([...lots.places.dataSync(), ...fresh]);
-          const values = Float32Array.from([...lots.answers.dataSync(), ...found.values]);
+          const all = Int32Array.from([...before.places.dataSync(), ...fresh]);
+          const values = Float32Array.from([...before.answers.dataSync(), ...found.values]);
           const data = withAnswers(chosen(train, all), { values, size });
-          const { last } = await inner.fit('student', trainedOn(oneEpoch, data, { start: lots.student }));
+          const { last } = await inner.fit('student', trainedOn(oneEpoch, data, { start: before.student }));
           const logits = logitsOn(learner.network, last, asked);
           chosenActions.slice(0, found.values.length / size).forEach((action, i) => {
             const row = (of: Float32Array, width: number) => Array.from(of.subarray(i * width, (i + 1) * width));
             const measured = worth(
               yardstick,
               probabilitiesOf(row(found.values, size), classes),
-              softmaxOf(row(logits, classes)),
+              softmax(row(logits, classes)),
               reward,
             );
             yardstick = measured.after;
@@ -217,9 +227,6 @@ const probabilitiesOf = (answer: readonly number[], classes: number): readonly n
   answer.length === 1
     ? Array.from({ length: classes }, (_, k) => (k === answer[0] ? 1 : 0))
     : answer.map((each) => Math.exp(each));
-
-const softmaxOf = (logits: readonly number[]): readonly number[] =>
-  likelihoods({ ...indifferent(0), preferences: logits });
 
 const told = ({ preferences, taken, numbers }: Lots): [Bandit, Yardstick] => {
   const [mean = 0, count = 0, ...others] = numbers.dataSync();

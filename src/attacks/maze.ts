@@ -8,8 +8,8 @@ import {
   trainJointly,
 } from '../public/synthesis.js';
 import { cosine, detach, distillationKl, sgd, withRecipe } from '../public/train.js';
-import { epochsWithin, throughVictim } from './dfme.js';
-import { jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
+import { throughVictim } from './dfme.js';
+import { epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /**
  * Model extraction by zeroth-order gradient estimation (Kariyappa et al., CVPR 2021), which asks a black box for probabilities
@@ -58,7 +58,7 @@ export const maze = defineAttack({
     mnistSmall: { batch: 64, epochs: 10, stepsPerEpoch: 30, directions: 4, replaySteps: 4, width: 32 },
   },
   cosmetic: ['pictureEvery'],
-  scaled: scaledWithin,
+  scaled: scaledWithin(100),
   needs: 'probabilities',
   data: { kind: 'none' },
   make: ({ optimizer, schedule, studentSteps, stepsPerEpoch, keep, pictureEvery, replaySteps, ...options }) => {

@@ -4,16 +4,15 @@ import {
   type AttackContext,
   between,
   defineAttack,
+  type Key,
   type Labelled,
   labelled,
   layers,
-  numeric,
   option,
   permutation,
   positive,
   type Variables,
   type Victim,
-  v,
   wholeAtLeast,
 } from '../public/plugin.js';
 import { absolute } from '../public/synthesis.js';
@@ -30,6 +29,7 @@ import {
   sgd,
   valueAndGradient,
 } from '../public/train.js';
+import { softmax } from './bandit.js';
 
 /** Clean answers as an attacker imagines them, and what the defence makes of them: [rows, classes] probabilities each. */
 type Table = { readonly clean: tf.Tensor2D; readonly given: tf.Tensor2D };
@@ -39,11 +39,7 @@ const options = {
   alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),
   rows: option(wholeAtLeast(2), 20_000, 'Answers that are imagined'),
   perImage: option(wholeAtLeast(1), 20, 'How many around each answer of the first student'),
-  sharpness: option(
-    numeric('a number above 0', v.gtValue(0)),
-    8,
-    'κ: they are drawn from a Dirichlet distribution of parameters κ K times that answer',
-  ),
+  sharpness: option(positive, 8, 'κ: they are drawn from a Dirichlet distribution of parameters κ K times that answer'),
 };
 
 type Options = Readonly<Record<keyof typeof options, number>>;
@@ -61,7 +57,7 @@ const imagined = async (
   context: Given,
 ): Promise<Table> => {
   const { data, fit, key, imitate = (clean) => clean } = context;
-  const { last, best } = await fit(
+  const { last } = await fit(
     'first-student',
     classifier({
       learner,
@@ -77,11 +73,11 @@ const imagined = async (
   const { classes } = learner.network;
   const indices = places.map((place) => data.train.indices[place] as number);
   const logits = logitsOn(learner.network, last, { ...data.train, indices });
-  dispose([last, ...(best === undefined ? [] : [best.kept])]);
+  dispose(last);
   const values = new Float32Array(count * perImage * classes);
   const next = key.split('dirichlet').uniform();
   for (let i = 0; i < count; i++) {
-    const around = softmaxOf(Array.from(logits.subarray(i * classes, (i + 1) * classes)));
+    const around = softmax(Array.from(logits.subarray(i * classes, (i + 1) * classes)));
     for (let j = 0; j < perImage; j++)
       values.set(
         dirichlet(
@@ -95,13 +91,6 @@ const imagined = async (
     const clean = tf.tensor2d(values, [count * perImage, classes]);
     return { clean, given: tf.exp(imitate(tf.log(clean))) as tf.Tensor2D };
   });
-};
-
-const softmaxOf = (logits: readonly number[]): readonly number[] => {
-  const most = Math.max(...logits);
-  const weights = logits.map((each) => Math.exp(each - most));
-  const sum = weights.reduce((all, each) => all + each, 0);
-  return weights.map((each) => each / sum);
 };
 
 /** A draw from the Dirichlet distribution of these parameters: gamma numbers made to sum to 1. */
@@ -139,15 +128,12 @@ const near = 0.01;
  */
 export const meanOfLikely = (told: tf.Tensor2D, { clean, given }: Table): tf.Tensor2D => {
   const [told1, given1] = [tf.unstack(told, 1), tf.unstack(given, 1)] as [tf.Tensor1D[], tf.Tensor1D[]];
-  const apart = told1.map((each, k) =>
-    tf.abs(tf.sub(tf.expandDims(each, 1), tf.expandDims(given1[k] as tf.Tensor, 0))),
+  const otherClass = tf.notEqual(tf.expandDims(tf.argMax(told, 1), 1), tf.expandDims(tf.argMax(given, 1), 0));
+  // Begun beyond the largest distance that two answers may have; class by class, since all at once are many.
+  const distance = told1.reduce<tf.Tensor>(
+    (sum, each, k) => tf.add(sum, tf.abs(tf.sub(tf.expandDims(each, 1), tf.expandDims(given1[k] as tf.Tensor, 0)))),
+    tf.mul(tf.cast(otherClass, 'float32'), 4),
   );
-  const otherClass = tf.cast(
-    tf.notEqual(tf.expandDims(tf.argMax(told, 1), 1), tf.expandDims(tf.argMax(given, 1), 0)),
-    'float32',
-  );
-  // Beyond the largest distance that two answers may have.
-  const distance = tf.add(tf.addN(apart), tf.mul(otherClass, 4));
   const limit = tf.maximum(tf.min(distance, 1, true), near);
   const isLikely = tf.cast(tf.lessEqual(distance, limit), 'float32') as tf.Tensor2D;
   return tf.div(tf.matMul(isLikely, clean), tf.sum(isLikely, 1, true));
@@ -158,7 +144,8 @@ export const meanOfLikely = (told: tf.Tensor2D, { clean, given }: Table): tf.Ten
  * replaced by the mean of the clean ones that it could have been made of, and the student learns that, α τ² KL + (1−α) CE.
  *
  * Yoruko-Tang/ModelGuard 0eb60fc (wb_recover.py), where the clean answers are drawn around the victim's own, which no attacker has. Here
- * they are drawn around what a first student says, who learnt the answers as they are told: a practical attack. Not tried on defences that
+ * they are drawn around what a first student says, who learnt the answers as they are told, and are fewer: a practical attack. The most likely class counts
+ * always, there where the defence keeps it. Not tried on defences that
  * look at more than the answer, or are random.
  */
 export const bayesKd = defineAttack({
@@ -174,7 +161,7 @@ export const bayesKd = defineAttack({
     steal: async (victim, learner, context) => {
       const table = await imagined(chosen, victim, learner, context);
       try {
-        return await recovering(chosen, victim, learner, context, table, (told, given) => meanOfLikely(told, given));
+        return await recovering(chosen, victim, learner, context, table, meanOfLikely);
       } finally {
         dispose(table);
       }
@@ -242,7 +229,7 @@ export const ddaeKd = defineAttack({
     epochs: option(wholeAtLeast(1), 200, 'Epochs of the small net over the imagined answers'),
     batch: option(wholeAtLeast(2), 1024, 'Imagined answers a step'),
   },
-  presets: { released: {}, mnistSmall: { rows: 10_000, epochs: 20, batch: 256 } },
+  presets: { released: { rows: 1_000_000 }, mnistSmall: { rows: 10_000, epochs: 20, batch: 256 } },
   scaled: ({ epochs }, factor) => ({ epochs: Math.max(1, Math.round(factor * epochs)) }),
   needs: 'probabilities',
   data: labelled,
@@ -255,6 +242,13 @@ export const ddaeKd = defineAttack({
       const count = table.clean.shape[0];
       const size = Math.min(batch, count);
       const stepsPerEpoch = Math.max(1, Math.floor(count / size));
+      let drawn: { readonly path: string; readonly order: Int32Array } | undefined;
+      /** The order of an epoch, drawn once for it. */
+      const orderOf = (from: Key, epoch: number): Int32Array => {
+        const own = from.split(epoch);
+        if (drawn?.path !== own.path) drawn = { path: own.path, order: permutation(own, count) };
+        return drawn.order;
+      };
       const spec: FitSpec<Table, ClassifierState, { readonly places: tf.Tensor1D }, Variables> = {
         frozen: table,
         step: ({ frozen }, { variables, slots, step }, { places }, { learningRate }) => {
@@ -279,9 +273,9 @@ export const ddaeKd = defineAttack({
           data: {},
           steps: stepsPerEpoch,
           at: (step) => {
-            const order = permutation(key.split(Math.floor(step / stepsPerEpoch)), count);
             const from = (step % stepsPerEpoch) * size;
-            return { batch: { places: tf.tensor1d(order.slice(from, from + size), 'int32') }, images: size };
+            const places = orderOf(key, Math.floor(step / stepsPerEpoch)).slice(from, from + size);
+            return { batch: { places: tf.tensor1d(places, 'int32') }, images: size };
           },
         }),
         epochs,

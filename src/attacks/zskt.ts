@@ -8,8 +8,8 @@ import {
   trainedGenerator,
   trainJointly,
 } from '../public/synthesis.js';
-import { adam, attentionDistance, cosine, klDivergence, soften, withRecipe } from '../public/train.js';
-import { anyPairs, type Pair, pairsOf, whyNoPairs } from './activation-pairs.js';
+import { adam, cosine, klDivergence, soften, withRecipe } from '../public/train.js';
+import { anyPairs, attentionBetween, namesOf, type Pair, pairsOf, whyNoPairs } from './activation-pairs.js';
 import { jointOptions, scaledJoint, sidesOf4 } from './joint.js';
 
 /** Gradients of both are clipped to this norm. */
@@ -22,7 +22,7 @@ const clip = 5;
  *
  * Defaults are CIFAR-10's as released (polo5/ZeroShotKnowledgeTransfer e24915d, solver.py), but for the student, who is
  * trained by its own recipe unless the preset is given. There the divergence is divided by the number of classes as well: `klWeight`
- * is 1/10 for ten classes, which makes λ = 250 as released. Its 80,000 iterations are 800 epochs of 100. In the generator's
+ * does that. Its 80,000 iterations are 800 epochs of 100. In the generator's
  * steps the student's batch norms normalise by the batch, as there; their running statistics do not move then, as they do there.
  */
 export const zskt = defineAttack({
@@ -35,7 +35,10 @@ export const zskt = defineAttack({
       ...{ batch: 128, epochs: 800, stepsPerEpoch: 100, studentSteps: 10 },
       ...{ latent: 100, generatorRate: 1e-3 },
     }),
-    klWeight: option(positive, 0.1, 'Weight of KL(victim ‖ student), for the generator and the student'),
+    klWeight: optional(
+      positive,
+      'Weight of KL(victim ‖ student), for the generator and the student; default: 1 / classes',
+    ),
     attention: option(atLeast(0), 250, 'λ, the weight of the attention maps'),
     pairs: optional(anyPairs, "Activations that are compared; default: for each size of the student's, the nearest"),
   },
@@ -55,15 +58,17 @@ export const zskt = defineAttack({
       refuses: (victim, student) =>
         sidesOf4(victim) ?? (attention === 0 ? undefined : whyNoPairs(victim, student, compared(victim, student))),
       steal: (victim, learner, context) => {
+        const weight = klWeight ?? 1 / learner.network.classes;
         const both = compared(victim.network, learner.network);
-        const names = (i: 0 | 1): readonly string[] => [...new Set(both.map((pair) => pair[i]))];
         return trainJointly(
-          believing({ batch, latent, width, generatorRate, klWeight }),
+          believing({ batch, latent, width, generatorRate, klWeight: weight }),
           {
             ...joint,
             studentImages: 'same',
-            loss: matching(both, { klWeight, attention }),
-            ...(both.length === 0 ? {} : { activations: { victim: names(0), student: names(1) } }),
+            loss: matching(both, { klWeight: weight, attention }),
+            ...(both.length === 0
+              ? {}
+              : { activations: { victim: namesOf(both, 'victim'), student: namesOf(both, 'student') } }),
           },
           victim,
           withRecipe(learner, { optimizer, schedule }),
@@ -83,10 +88,7 @@ export const matching =
   ({ logits, output, teacher, seen }) => {
     const kl = klDivergence(soften(teacher, 1), soften(logits, 1));
     if (pairs.length === 0) return { loss: tf.mul<tf.Scalar>(kl, klWeight), terms: { kl } };
-    const distances = pairs.map(([victim, student]) =>
-      attentionDistance(output.activations?.[student] as tf.Tensor4D, seen?.[victim] as tf.Tensor4D),
-    );
-    const apart = tf.addN(distances) as tf.Scalar;
+    const apart = attentionBetween(pairs, output.activations ?? {}, seen ?? {});
     return {
       loss: tf.add<tf.Scalar>(tf.mul(kl, klWeight), tf.mul(apart, attention)),
       terms: { kl, attention: apart },

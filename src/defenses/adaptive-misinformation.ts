@@ -20,7 +20,8 @@ import { taughtBy } from './training.js';
  * y′ = (1 − a) y + a softmax(f̂(x)), a = σ(ν (τ − max y)). f̂ minimises −ln(1 − p_y) on the training images. With `outliers` the
  * victim is trained to be unsure of such: CE + λ mean(logsumexp z − mean z) of them.
  *
- * sanjaykariyappa/adaptive_misinformation c2a3e1b; the threshold by data set is Yoruko-Tang/ModelGuard's. f̂ learns from training images
+ * sanjaykariyappa/adaptive_misinformation c2a3e1b; the threshold by data set is Yoruko-Tang/ModelGuard's, but
+ * for MNIST's. Both expose the victim to outliers (SVHN, KMNIST), which `outliers` names. f̂ learns from training images
  * alone, as in the latter, where the former has outliers too. The gate is on the victim's own sureness: one that is less
  * sure, as a nasty teacher, opens it more often, for its users too.
  */
@@ -36,7 +37,13 @@ export const adaptiveMisinformation = defineDefense({
     outliers: optional(anyDataset, 'Images that the victim is trained to be unsure of; default: none'),
     exposure: option(atLeast(0), 1, 'λ, the weight of its sureness of them'),
   },
-  presets: { cifar10: {}, cifar100: { threshold: 0.4 }, mnist: { threshold: 0.99, epochs: 20 } },
+  presets: {
+    cifar10: {},
+    cifar100: { threshold: 0.4 },
+    cub: { threshold: 0.3 },
+    caltech: { threshold: 0.25 },
+    mnist: { threshold: 0.99, steepness: 10_000, epochs: 20 },
+  },
   scaled: ({ epochs }, factor) => ({ epochs: epochs && Math.max(1, Math.round(factor * epochs)) }),
   exposes: 'probabilities',
   make: ({ threshold, steepness, epochs, outliers, exposure }) => ({

@@ -13,7 +13,7 @@ import {
   yesOrNo,
 } from '../public/plugin.js';
 import { crossEntropy, dispose, imageSource, normalise, unpacked, valueAndGradient } from '../public/train.js';
-import { saysOf, shifted, slopeOf, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
+import { saysOf, scaledSurrogate, shifted, slopeOf, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
 
 /** By how much the most likely class leads at least, of logits. */
 const lead = 0.01;
@@ -25,7 +25,8 @@ const lead = 0.01;
  *
  * - `ads`: as it is;
  * - `cts`: first z / T with T = 1 + a max(0, max y − ϑ), and Δ of all but the most likely class: sure answers say more of the others;
- * - `adsC`: λ of each image as small as keeps the most likely class ahead: min over k with Δ_k > Δ_m of (z_m − z_k − 0.01) / (Δ_k − Δ_m).
+ * - `adsC`: of each image as much of λ as leaves the most likely class ahead: at most (z_m − z_k − 0.01) / (Δ_k − Δ_m) for each k with Δ_k > Δ_m, and
+ *   nothing where it leads by less than 0.01.
  *
  * `ads` is locuslab/antidistillation-sampling 8b79c72, where Δ is a difference of step ε 0.01 along the gradient as it is. The formulas of
  * the other two are not public: these are ours, after what is told of them (arXiv 2607.15467, and a thesis on the former).
@@ -49,9 +50,7 @@ export const antidistillation = defineDefense({
       'Held-out images that the gradient is of; training images where none are held out',
     ),
   },
-  scaled: ({ surrogateEpochs }, factor) => ({
-    surrogateEpochs: surrogateEpochs && Math.max(1, Math.round(factor * surrogateEpochs)),
-  }),
+  scaled: scaledSurrogate,
   exposes: 'probabilities',
   make: ({ variant, lambda, step, temperature, slope, threshold, images, ...options }) => ({
     ...(variant === 'adsC' ? { preserves: 'label' } : {}),
@@ -137,7 +136,8 @@ export const sharpened = (
 
 /**
  * A product of experts (Distillation Game, 2026), for classifiers: z′ = (1 − γ) z + γ z_proxy. The answer slides to what a proxy student says
- * already, so that little is left to learn. With `keepLabel` γ is of each image as small as keeps the most likely class.
+ * already, so that little is left to learn. With `keepLabel`, of each image as much of γ as leaves the most likely class
+ * ahead by 0.01 of a logit.
  *
  * ysfalh/distillation-game 671704e (generation/methods.py), for language models; keeping the label is ours.
  */
@@ -148,12 +148,10 @@ export const productOfExperts = defineDefense({
   paper: 'The Distillation Game, 2026 (arXiv 2605.22737)',
   options: {
     gamma: option(between(0, 1), 0.6, "γ, the proxy's share"),
-    keepLabel: option(yesOrNo, false, 'As little of it as keeps the most likely class'),
+    keepLabel: option(yesOrNo, false, 'As much of it as leaves the most likely class ahead'),
     ...surrogateOptions,
   },
-  scaled: ({ surrogateEpochs }, factor) => ({
-    surrogateEpochs: surrogateEpochs && Math.max(1, Math.round(factor * surrogateEpochs)),
-  }),
+  scaled: scaledSurrogate,
   exposes: 'probabilities',
   make: ({ gamma, keepLabel, ...options }) => ({
     ...(keepLabel ? { preserves: 'label' } : {}),
@@ -161,9 +159,15 @@ export const productOfExperts = defineDefense({
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities, prepared, ...query }) => {
-        const other = tf.logSoftmax(saysOf(options, query, prepared));
-        const share = keepLabel ? withinLead(logProbabilities, tf.sub(other, logProbabilities), gamma) : gamma;
-        const mixed = tf.add(logProbabilities, tf.mul(tf.sub(other, logProbabilities), share));
+        // What the victim rules out stays ruled out.
+        const other = tf.where(
+          tf.isFinite(logProbabilities),
+          tf.logSoftmax(saysOf(options, query, prepared)),
+          logProbabilities,
+        ) as tf.Tensor2D;
+        const apart = tf.where(tf.isFinite(logProbabilities), tf.sub(other, logProbabilities), 0) as tf.Tensor2D;
+        const share = keepLabel ? withinLead(logProbabilities, apart, gamma) : gamma;
+        const mixed = tf.add(logProbabilities, tf.mul(apart, share));
         return { logProbabilities: tf.logSoftmax(mixed) as tf.Tensor2D };
       },
     },

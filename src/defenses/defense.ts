@@ -1,5 +1,4 @@
-import type * as tf from '@tensorflow/tfjs';
-import { FailureError, failure } from '../core/errors.js';
+import * as tf from '@tensorflow/tfjs';
 import type { Tree } from '../core/tree.js';
 import type { DatasetPlugin } from '../data/dataset.js';
 import type { NetworkPlugin, Variables } from '../models/network.js';
@@ -72,7 +71,7 @@ export interface Defense<
   readonly answers?: Answers<Prepared, State>;
   /**
    * The clean log-probabilities as far as they can be told from the defence's answers, [batch, classes] each: what an attacker computes who
-   * knows the defence, its parameters too, and none of its secrets. A defence with a known inverse has it, so that it is tried.
+   * knows the defence, its parameters too, and none of its secrets. Where one is known it belongs here, so that it is tried.
    */
   readonly recover?: (answers: tf.Tensor2D) => tf.Tensor2D;
   /** What `answers` passes on as it is: an attack that asks for no more steals the same as without it. */
@@ -83,33 +82,40 @@ export interface Defense<
   readonly parts?: readonly Defense[];
 }
 
-/** Whether who knows some defences can do what they do to an answer: they look at it alone, and prepared nothing. There is one at least. */
+/**
+ * Whether who knows some defences can do what they do to an answer: they prepared nothing, draw nothing, and look at the answer alone. There
+ * is one at least.
+ */
 export const canBeImitated = (parts: readonly Defense[]): boolean => {
   const answering = parts.filter(({ answers }) => answers !== undefined);
-  return (
-    answering.length > 0 && answering.every(({ answers, prepare }) => answers?.kind === 'pure' && prepare === undefined)
-  );
+  if (answering.length === 0) return false;
+  if (!answering.every(({ answers, prepare }) => answers?.kind === 'pure' && prepare === undefined)) return false;
+  try {
+    tf.tidy(() => imitated(answering, tf.log(tf.tensor2d([[0.6, 0.3, 0.1]]))) as tf.Tensor);
+    return true;
+  } catch (error) {
+    if (error instanceof LooksElsewhere) return false;
+    throw error;
+  }
 };
+
+/** Thrown where answers are made of more than the clean answer. */
+class LooksElsewhere extends Error {}
 
 /** What defences that can be imitated make of clean log-probabilities, one after the other; [batch, classes] each. */
 export const imitated = (parts: readonly Defense[], clean: tf.Tensor2D): tf.Tensor2D =>
-  parts.reduce((logProbabilities, { name, answers }) => {
+  parts.reduce((logProbabilities, { answers }) => {
     if (answers === undefined) return logProbabilities;
     const given = { logProbabilities, prepared: {}, state: {}, frozen: false };
-    return answers.answer(onlyAnswers(name, given)).logProbabilities;
+    return answers.answer(onlyAnswers(given)).logProbabilities;
   }, clean);
 
-/** A query of which there is the answer and nothing else: what looks at more says so. */
-const onlyAnswers = (name: string, given: Pick<Query, 'logProbabilities' | 'prepared' | 'state' | 'frozen'>): Query => {
+/** A query of which there is the answer and nothing else. */
+const onlyAnswers = (given: Pick<Query, 'logProbabilities' | 'prepared' | 'state' | 'frozen'>): Query => {
   for (const hidden of ['images', 'seed', 'secret', 'victim'])
     Object.defineProperty(given, hidden, {
       get: () => {
-        throw new FailureError(
-          failure('plugin', `its answers look at ${hidden} beside the clean answer, which an attacker has not`, {
-            where: name,
-            remedy: 'Give it a prepare, or a kind other than pure, and it is not imitated.',
-          }),
-        );
+        throw new LooksElsewhere(hidden);
       },
     });
   return given as Query;

@@ -5,6 +5,7 @@ import {
   defineDefense,
   type Named,
   option,
+  optional,
   positive,
   type Variables,
   wholeAtLeast,
@@ -12,7 +13,9 @@ import {
 import {
   batchesPerEpoch,
   type ClassifierState,
+  clone,
   cosine,
+  dispose,
   type FitSpec,
   imageSource,
   initialState,
@@ -24,7 +27,7 @@ import {
   unpacked,
   valueAndGradient,
 } from '../public/train.js';
-import { surrogateFor, surrogateOptions } from './surrogate.js';
+import { surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
 
 /** The matrix, and the surrogate that learns from what it answers. */
 type Learning = { readonly matrix: tf.Tensor2D; readonly surrogate: ClassifierState };
@@ -38,8 +41,8 @@ const h = 1e-2;
  * right, −ln(1 − s_m(x; θ′)), and by λ so that the answer's label stays, −ln (yM)_m. Then the surrogate takes that step.
  *
  * wu-dd/EMMA 1012ba6. There the second derivative through the surrogate's step is taken; here it is the derivative of its log-probabilities
- * along the gradient at θ′, by two forward passes, which is the same. The surrogate begins anew and the epochs are fixed, where
- * there it is one that was distilled for 20 epochs and learning stops when M does. Answers may change the label, and who
+ * along the gradient at θ′, by two forward passes, which is the same. The epochs are fixed, where there learning stops when M does,
+ * and images are the training images, where there they are the attacker's. Answers may change the label, and who
  * learns M has the clean ones: y = y′ M⁻¹.
  */
 export const emma = defineDefense({
@@ -48,29 +51,37 @@ export const emma = defineDefense({
   about: 'The answer times a stochastic matrix, which is learnt against a surrogate student',
   paper: 'Wu et al., Efficient model stealing defense with noise transition matrix (EMMA), CVPR 2024',
   options: {
-    epochs: option(wholeAtLeast(1), 50, 'Epochs of matrix and surrogate'),
+    epochs: option(wholeAtLeast(1), 30, 'Epochs of matrix and surrogate'),
     align: option(between(0, 1), 0.001, "λ, the weight of the answer's label"),
     rate: option(positive, 0.3, 'How far the matrix moves in a step'),
     surrogateRate: option(positive, 0.1, "The surrogate's learning rate, which falls along a cosine to 10⁻⁴"),
     ...surrogateOptions,
+    surrogateEpochs: optional(wholeAtLeast(1), 'Epochs in which it is distilled before; default: 20'),
   },
-  presets: { released: {}, mnistSmall: { epochs: 2 } },
-  scaled: ({ epochs }, factor) => ({ epochs: Math.max(1, Math.round(factor * epochs)) }),
+  presets: { released: {}, mnistSmall: { epochs: 2, surrogateEpochs: 1 } },
+  scaled: ({ epochs, surrogateEpochs = 20 }, factor) => ({
+    epochs: Math.max(1, Math.round(factor * epochs)),
+    surrogateEpochs: Math.max(1, Math.round(factor * surrogateEpochs)),
+  }),
   exposes: 'probabilities',
   make: ({ epochs, align, rate, surrogateRate, ...options }) => ({
-    prepare: async ({ learner: { network, recipe }, variables }, { fit, train }) => {
+    prepare: async (teacher, context) => {
+      const { learner, variables } = teacher;
+      const { network, recipe } = learner;
+      const { fit, train } = context;
+      const start = await surrogateOf({ ...options, surrogateEpochs: options.surrogateEpochs ?? 20 }, teacher, context);
       const net = surrogateFor(options, network);
       const optimizer = sgd({ momentum: 0.9, weightDecay: 5e-4 });
       const { classes } = network;
       const spec: FitSpec<Variables, Learning, RawBatch, tf.Tensor2D, Resident> = {
         frozen: variables,
         step: ({ data, frozen }, { matrix, surrogate }, raw, { learningRate, seed }) => {
-          const { images } = unpacked<UnlabelledBatch>(data, raw);
+          const { images, mirrored } = unpacked<UnlabelledBatch>(data, raw);
           const clean = network.apply(frozen, normalise(images, train.normalisation), { mode: 'eval' }).logits;
           const y = tf.softmax(clean) as tf.Tensor2D;
-          const seen = normalise(augment(images, train.augmentation, seed), train.normalisation);
+          const seen = normalise(augment(images, train.augmentation, seed, mirrored), train.normalisation);
           const { stats, params } = surrogate.variables;
-          const says = (of: Named) => tf.logSoftmax(net.apply({ params: of, stats }, seen, { mode: 'eval' }).logits);
+          const says = (of: Named) => tf.logSoftmax(net.apply({ params: of, stats }, seen, { mode: 'train' }).logits);
           /** The surrogate's loss on answers by a matrix, in training mode. */
           const learnt = (by: tf.Tensor2D) =>
             valueAndGradient((of) => {
@@ -81,7 +92,7 @@ export const emma = defineDefense({
             }, params);
           const ahead = moved(params, learnt(matrix).gradients, tf.neg(learningRate));
           const wrong = valueAndGradient((of) => ({ loss: disobedience(says(of), y), aux: {} }), ahead);
-          const length = normOf(wrong.gradients);
+          const length = tf.maximum(normOf(wrong.gradients), 1e-12);
           const unit = tf.div<tf.Scalar>(h, length);
           const slope = tf.div(
             tf.sub(says(moved(params, wrong.gradients, unit)), says(moved(params, wrong.gradients, tf.neg(unit)))),
@@ -110,26 +121,31 @@ export const emma = defineDefense({
             },
           };
         },
-        init: (key) => ({ matrix: tf.eye(classes), surrogate: initialState(optimizer, net.init(key)) }),
+        init: () => ({ matrix: tf.eye(classes), surrogate: initialState(optimizer, clone(start)) }),
         source: (key) => imageSource(train, { batch: recipe.batch, key }),
         epochs,
         stepsPerEpoch: batchesPerEpoch(train.indices.length, recipe.batch),
         schedule: cosine({ rate: surrogateRate, floor: 1e-4 }),
         keep: ({ matrix }) => matrix,
       };
-      const { last } = await fit('matrix', spec);
-      return { matrix: last };
+      try {
+        return { matrix: (await fit('matrix', spec)).last };
+      } finally {
+        dispose(start);
+      }
     },
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities, prepared }) => ({
-        logProbabilities: tf.log(
-          tf.matMul<tf.Tensor2D>(tf.exp(logProbabilities), (prepared as { matrix: tf.Tensor2D }).matrix),
-        ),
+        logProbabilities: tf.log(transition(tf.exp(logProbabilities), (prepared as { matrix: tf.Tensor2D }).matrix)),
       }),
     },
   }),
 });
+
+/** y M, by sums that no graphics card rounds. */
+export const transition = (y: tf.Tensor2D, matrix: tf.Tensor2D): tf.Tensor2D =>
+  tf.sum(tf.mul(tf.expandDims(y, 2), tf.expandDims(matrix, 0)), 1);
 
 const moved = (params: Named, along: Named, by: tf.Scalar): Named =>
   Object.fromEntries(

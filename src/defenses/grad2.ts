@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { between, defineDefense, option, positive } from '../public/plugin.js';
 import { dispose } from '../public/train.js';
-import { shifted, slopeOf, surrogateOf, surrogateOptions } from './surrogate.js';
+import { scaledSurrogate, shifted, slopeOf, surrogateOf, surrogateOptions } from './surrogate.js';
 
 /**
  * Gradient redirection (Mazeika et al., GRAD², ICML 2022): within an L1 distance of ε, the answer whose gradient in a surrogate of the
@@ -10,7 +10,8 @@ import { shifted, slopeOf, surrogateOf, surrogateOptions } from './surrogate.js'
  *
  * mmazeika/model-stealing-defenses f125dc3 (batch_training/defenses.py, ALL-ONES) has the Jacobian for that; here the surrogate is
  * evaluated with all its weights a little larger and a little smaller, which gives the same order of classes, for two forward
- * passes. The paper's surrogate is one that learnt for 10 epochs of 50. The label is not kept: see `keepArgmax`.
+ * passes. The paper's surrogate is one that had learnt for 10 epochs of 50; here `short` learns for 10 by the whole of its schedule. The released answer has a
+ * floor of 10⁻¹⁵, which softening would make much of: here what is taken is 0. The label is not kept: see `keepArgmax`.
  */
 export const grad2 = defineDefense({
   name: 'grad2',
@@ -22,9 +23,8 @@ export const grad2 = defineDefense({
     ...surrogateOptions,
     shift: option(positive, 1e-3, 'h, by which all weights are moved'),
   },
-  scaled: ({ surrogateEpochs }, factor) => ({
-    surrogateEpochs: surrogateEpochs && Math.max(1, Math.round(factor * surrogateEpochs)),
-  }),
+  presets: { short: { surrogateEpochs: 10 } },
+  scaled: scaledSurrogate,
   exposes: 'probabilities',
   make: ({ epsilon, shift, ...options }) => ({
     prepare: async (teacher, context) => {
@@ -53,10 +53,11 @@ export const redirected = (y: tf.Tensor2D, d: tf.Tensor2D, epsilon: number): tf.
   const [batch, classes] = y.shape;
   // In the order of d, from the largest to the smallest: [batch, 1, classes], and the way there and back.
   const order = tf.oneHot(tf.topk(d, classes).indices, classes, 1, 0, 'float32') as tf.Tensor3D;
-  const sorted = tf.matMul(tf.expandDims(y, 1), order, false, true);
+  // By sums, which no graphics card rounds.
+  const sorted = tf.expandDims(tf.sum(tf.mul(order, tf.expandDims(y, 1)), 2), 1);
   const [first, others] = tf.split(sorted, [1, classes - 1], 2) as [tf.Tensor3D, tf.Tensor3D];
   const gain = tf.minimum(tf.sub(1, first), epsilon / 2);
   const lost = tf.minimum(tf.relu(tf.sub(gain, tf.cumsum(others, 2, true, true))), others);
   const moved = tf.concat([tf.add(first, tf.sum(lost, 2, true)), tf.sub(others, lost)], 2) as tf.Tensor3D;
-  return tf.reshape(tf.matMul(moved, order), [batch, classes]);
+  return tf.sum(tf.mul(order, tf.reshape(moved, [batch, classes, 1])), 1);
 };

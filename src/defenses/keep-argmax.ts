@@ -1,5 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import { anyDefense, belowOne, defineDefense, option, required } from '../public/plugin.js';
+import { anyDefense, type Defense, defineDefense, numeric, option, required, v } from '../public/plugin.js';
+
+/** A defence that has answers to be repaired, and no others beside it. */
+const oneWrapper = v.pipe(
+  anyDefense,
+  v.check((defense) => {
+    const { parts, answers, exposes } = defense as Defense;
+    return parts === undefined && answers !== undefined && exposes === 'probabilities';
+  }, 'it is no single defence that changes probabilities. Put keepArgmax into compose, around the one that does'),
+);
 
 /**
  * Another defence's answers, mixed with as little of the clean ones as makes the most likely class lead by δ: y″ = (1 − b) y′ + b y.
@@ -10,9 +19,14 @@ export const keepArgmax = defineDefense({
   source: import.meta.url,
   about: "Another defence's answers, with as much of the clean ones as keeps the most likely class ahead",
   options: {
-    defense: required(anyDefense, 'The defence whose answers are repaired'),
-    lead: option(belowOne, 1e-4, 'δ, by how much the most likely class leads at least'),
+    defense: required(oneWrapper, 'The defence whose answers are repaired'),
+    lead: option(
+      numeric('a number above 0 and below 1', v.gtValue(0), v.ltValue(1)),
+      1e-4,
+      'δ, by how much the most likely class leads at least',
+    ),
   },
+  scaled: ({ defense }, factor) => ({ defense: defense.scaled?.(factor) ?? defense }),
   exposes: 'probabilities',
   make: ({ defense, lead }) => {
     const { answers } = defense;

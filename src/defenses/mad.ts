@@ -90,8 +90,8 @@ export const spread = (y: tf.Tensor2D, objective: 'turn' | 'stretch'): tf.Tensor
 
 /**
  * The clean answers to those of the extreme oracle: for each class the answer that would have been moved towards it by ε, if that is a
- * distribution whose least likely class it is. Of two that fit, the surer one: then the other may have been. Exact otherwise, unless
- * the answer was moved all the way.
+ * distribution whose least likely class it is. If two fit, the surer is taken; it may be the wrong one. Exact to rounding otherwise, unless the
+ * answer was moved all the way.
  */
 export const unspiked = (answers: tf.Tensor2D, epsilon: number): tf.Tensor2D => {
   const [batch, classes] = answers.shape;
@@ -101,7 +101,8 @@ export const unspiked = (answers: tf.Tensor2D, epsilon: number): tf.Tensor2D => 
     const distance = tf.sum(tf.abs(tf.sub(told, target)), 1, true);
     const share = tf.div(epsilon, tf.add(distance, epsilon));
     const clean = tf.div(tf.sub(told, tf.mul(share, target)), tf.sub(1, share));
-    const isLeast = tf.equal(tf.expandDims(tf.argMin(clean, 1), 1), tf.scalar(k, 'int32'));
+    // The least likely one up to rounding: of several that are next to nothing any may be it.
+    const isLeast = tf.lessEqual(tf.sub(tf.slice(clean, [0, k], [batch, 1]), tf.min(clean, 1, true)), 1e-6);
     const isWhole = tf.greaterEqual(tf.min(clean, 1, true), -1e-6);
     return { clean: tf.relu(clean), sure: tf.where(tf.logicalAnd(isLeast, isWhole), tf.max(clean, 1, true), 0) };
   });

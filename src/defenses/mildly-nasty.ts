@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { augment } from '../public/ops.js';
+import { augment, inBfloat16 } from '../public/ops.js';
 import {
   atLeast,
   choice,
@@ -15,7 +15,9 @@ import {
   yesOrNo,
 } from '../public/plugin.js';
 import {
+  averaged,
   type BuiltLearner,
+  batchesPerEpoch,
   classifier,
   crossEntropy,
   detach,
@@ -187,9 +189,10 @@ const halfNasty = (
     guardChance: true,
     loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels) }),
   });
-  const step: typeof spec.step = ({ data, frozen }, { variables, slots, step: taken }, raw, { learningRate, seed }) => {
-    const { images, labels } = unpacked<LabelledBatch>(data, raw);
-    const seen = normalise(augment(images, train.augmentation, seed), train.normalisation);
+  const step: typeof spec.step = ({ data, frozen }, before, raw, { learningRate, seed }) => {
+    const { variables, slots, step: taken } = before;
+    const { images, labels, mirrored } = unpacked<LabelledBatch>(data, raw);
+    const seen = normalise(augment(images, train.augmentation, seed, mirrored), train.normalisation);
     const other = adversary.apply(frozen, seen, { mode: 'eval' }).logits;
     /** Of the same forward pass, the gradient of one of its terms. */
     const by = (term: 'crossEntropy' | 'weighted') =>
@@ -200,7 +203,8 @@ const halfNasty = (
         const accuracy = tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), labels), 'float32'));
         return { loss, aux: { stats, weighted, metrics: { ...terms, accuracy } } };
       }, variables.params);
-    const [hard, nasty] = [by('crossEntropy'), by('weighted')];
+    const both = () => [by('crossEntropy'), by('weighted')] as const;
+    const [hard, nasty] = recipe.precision === 'bfloat16' ? inBfloat16(both) : both();
     const gradients = Object.fromEntries(
       Object.entries(hard.gradients).map(([name, each]) => [
         name,
@@ -208,12 +212,15 @@ const halfNasty = (
       ]),
     );
     const updated = recipe.optimizer.update(gradients, slots, variables.params, learningRate);
+    const fast = {
+      ...before,
+      variables: { params: updated.params, stats: hard.aux.stats },
+      slots: updated.state,
+      step: tf.add<tf.Scalar>(taken, 1),
+    };
+    const steps = recipe.epochs * batchesPerEpoch(train.indices.length, recipe.batch);
     return {
-      state: {
-        variables: { params: updated.params, stats: hard.aux.stats },
-        slots: updated.state,
-        step: tf.add<tf.Scalar>(taken, 1),
-      },
+      state: recipe.lookahead === undefined ? fast : averaged(fast, recipe.lookahead, steps),
       metrics: { loss: tf.add(hard.loss, hard.aux.weighted), ...hard.aux.metrics },
     };
   };

@@ -1,12 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
+import { rows } from '../public/ops.js';
 import { atLeast, defineDefense, option, positive } from '../public/plugin.js';
 
 /**
  * The reverse sigmoid (Lee et al., 2019): of each probability r_k = β (σ(γ logit y_k) − ½) is taken away, and the rest is made to sum
- * to 1; what would fall below 0 is 0. For the defaults each answer is uniform, whatever was asked: y − r is ½ for all classes.
+ * to 1; what would fall below 0 is 0. For β = γ = 1 each answer is uniform, whatever was asked: y − r is ½ for all classes.
  * Small and large probabilities change their order where the map is not monotone, so that the label is kept for small β alone.
  *
- * tribhuvanesh/prediction-poisoning 1ddff8b (bb_reversesigmoid.py; the defaults) and Yoruko-Tang/ModelGuard 0eb60fc.
+ * Yoruko-Tang/ModelGuard 0eb60fc (the defaults, for CIFAR-10), tribhuvanesh/prediction-poisoning 1ddff8b (bb_reversesigmoid.py), han-x-z's
+ * On-Optimal-Disruption 005d402, and the Adversarial Robustness Toolbox, which cuts a logit at that of 1 − 10⁻⁹, as here.
  */
 export const reverseSigmoid = defineDefense({
   name: 'reverseSigmoid',
@@ -14,14 +16,17 @@ export const reverseSigmoid = defineDefense({
   about: 'A sigmoid of its logit is taken away from each probability',
   paper: 'Lee et al., Defending against neural network model stealing attacks using deceptive perturbations, 2019',
   options: {
-    beta: option(atLeast(0), 1, 'β, how much is taken away'),
-    gamma: option(positive, 1, 'γ, how steep the sigmoid is'),
+    beta: option(atLeast(0), 0.21, 'β, how much is taken away'),
+    gamma: option(positive, 0.2, 'γ, how steep the sigmoid is'),
   },
   presets: {
-    predictionPoisoning: {},
-    modelGuardCifar10: { beta: 0.21, gamma: 0.2 },
-    modelGuardCifar100: { beta: 0.02, gamma: 0.2 },
+    modelGuardCifar10: {},
+    modelGuardCifar100: { beta: 0.02 },
+    modelGuardCub: { beta: 0.011 },
+    modelGuardCaltech: { beta: 0.008 },
+    predictionPoisoning: { beta: 1, gamma: 1 },
     toolbox: { beta: 1, gamma: 0.1 },
+    disruption: { beta: 0.8, gamma: 0.2 },
   },
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
@@ -52,6 +57,12 @@ export const dcp = defineDefense({
   },
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
+    recover: (answers) => {
+      // What was changed was unsure, and still is; where the clean answer comes out as sure, it was not changed.
+      const clean = undone(answers, beta, gamma);
+      const isUnsure = tf.less(tf.exp(tf.max(clean, 1, true)), beta);
+      return tf.where(isUnsure, clean, answers) as tf.Tensor2D;
+    },
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities }) => {
@@ -63,10 +74,14 @@ export const dcp = defineDefense({
   }),
 });
 
-/** r / β of log-probabilities: σ(γ logit y) − ½; 0 and 1 have logits of ∓∞. */
+/** The largest logit: of 1 − 10⁻⁹, beyond which float32 tells probabilities from 1 no more. */
+const sure = Math.log((1 - 1e-9) / 1e-9);
+
+/** r / β of log-probabilities: σ(γ logit y) − ½. */
 const pull = (logProbabilities: tf.Tensor2D, gamma: number): tf.Tensor2D => {
-  const rest = tf.log1p(tf.neg(tf.exp(logProbabilities)));
-  return tf.sub(tf.sigmoid(tf.mul(tf.sub(logProbabilities, rest), gamma)), 0.5) as tf.Tensor2D;
+  const rest = tf.log1p(tf.neg(tf.minimum(tf.exp(logProbabilities), 1)));
+  const logit = tf.clipByValue(tf.sub(logProbabilities, rest), -sure, sure);
+  return tf.sub(tf.sigmoid(tf.mul(logit, gamma)), 0.5) as tf.Tensor2D;
 };
 
 /** (y − β (σ(γ logit y) − ½)) / Σ, of log-probabilities [batch, classes]; where nothing is left, the answer as it is. */
@@ -112,8 +127,8 @@ const inverseTable = ([low, high]: readonly [number, number], beta: number, gamm
 
 /**
  * The clean answer to a perturbed one: the y with Σ y_k = 1 and h(y_k) = s y′_k, where h(v) = v − r(v) and s is the sum that was divided
- * by. h is taken where it rises: probabilities nearer to 0 or 1 than that come back as its ends. An answer that is the same whatever
- * was asked comes back as it is.
+ * by. h is taken where it rises, around ½: a probability nearer to 0 or 1 than that has a mirror there, which comes back in its place, so that
+ * very sure answers come back less sure. An answer that is the same whatever was asked comes back as it is.
  */
 export const undone = (answers: tf.Tensor2D, beta: number, gamma: number): tf.Tensor2D => {
   const part = risingPart(beta, gamma);
@@ -124,7 +139,8 @@ export const undone = (answers: tf.Tensor2D, beta: number, gamma: number): tf.Te
     const at = tf.mul(tf.clipByValue(tf.div(tf.sub(of, least), most - least), 0, 1), places);
     const below = tf.minimum(tf.floor(at), places - 1);
     const index = tf.cast(below, 'int32');
-    const [from, to] = [tf.gather(table, index), tf.gather(table, tf.add(index, tf.scalar(1, 'int32')))];
+    const entry = (i: tf.Tensor) => tf.reshape(rows(table, tf.reshape(i, [-1]) as tf.Tensor1D), i.shape);
+    const [from, to] = [entry(index), entry(tf.add(index, tf.scalar(1, 'int32')))];
     return tf.add(from, tf.mul(tf.sub(at, below), tf.sub(to, from)));
   };
   const told = tf.exp(answers);

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { defineDefense, option, share } from '../public/plugin.js';
 
 /**
- * The stingy teacher (Ma et al., NeurIPS 2021, "Stingy teacher: Sparse logits suffice to fail knowledge distillation"): the ⌊ratio · K⌋
+ * The stingy teacher (Ma et al., "Sparse logits suffice to fail knowledge distillation", ICLR 2022 workshop): the ⌊ratio · K⌋
  * largest logits are told, one at least, and the others are −∞: their probabilities are made to sum to 1.
  *
  * HowieMa/stingy-teacher d0f30d4 (train_kd_stingy.py). Of equal ones the first classes are told. What it costs an attacker depends on
@@ -12,7 +12,7 @@ export const stingy = defineDefense({
   name: 'stingy',
   source: import.meta.url,
   about: 'Only the largest logits are told; the others are −∞',
-  paper: 'Ma et al., Stingy teacher: Sparse logits suffice to fail knowledge distillation, 2021',
+  paper: 'Ma et al., Sparse logits suffice to fail knowledge distillation, ICLR 2022 workshop',
   options: { ratio: option(share, 0.2, 'Share of the classes that are told') },
   presets: { cifar10: {}, cifar100: { ratio: 0.1 }, tinyImageNet: { ratio: 0.1 } },
   exposes: 'probabilities',
@@ -37,8 +37,8 @@ export const sparse = (logProbabilities: tf.Tensor2D, ratio: number): tf.Tensor2
 };
 
 /**
- * The stingy teacher's control (Ma et al., 2021): the largest logit stays, and the others change places, the second largest with the
- * smallest and so on. Doing so once more undoes it: no defence, but a test of attackers.
+ * The stingy teacher's control (Ma et al., 2022): the largest logit stays, and the others change places, the second largest with the
+ * smallest and so on. Doing so once more undoes it, where no two are equal: no defence, but a test of attackers.
  *
  * HowieMa/stingy-teacher d0f30d4 (train_kd_reverse.py).
  */
@@ -46,7 +46,7 @@ export const reversedLogits = defineDefense({
   name: 'reversedLogits',
   source: import.meta.url,
   about: 'All logits but the largest change places, from the smallest to the second largest: a control',
-  paper: 'Ma et al., Stingy teacher: Sparse logits suffice to fail knowledge distillation, 2021',
+  paper: 'Ma et al., Sparse logits suffice to fail knowledge distillation, ICLR 2022 workshop',
   exposes: 'probabilities',
   make: () => ({
     preserves: 'label',

@@ -23,6 +23,11 @@ export interface SurrogateOptions {
   readonly surrogateEpochs?: number | undefined;
 }
 
+/** The same with a fraction of its epochs. */
+export const scaledSurrogate = ({ surrogateEpochs }: SurrogateOptions, factor: number) => ({
+  surrogateEpochs: surrogateEpochs && Math.max(1, Math.round(factor * surrogateEpochs)),
+});
+
 /** The surrogate's net for a teacher's images and classes. */
 export const surrogateFor = ({ surrogate }: SurrogateOptions, teacher: Network): Network =>
   surrogate === undefined ? teacher : surrogate.build(teacher.input, teacher.classes);

@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import { augment } from '../public/ops.js';
+import { augment, inBfloat16 } from '../public/ops.js';
 import type { DefenseContext, Output, Variables } from '../public/plugin.js';
 import {
+  averaged,
   type BuiltLearner,
+  batchesPerEpoch,
   type ClassifierState,
   classifier,
   clone,
@@ -27,7 +29,7 @@ export interface Taught<Frozen extends Tree> {
   /** A batch of training images, augmented and normalised. */
   readonly images: tf.Tensor4D;
   readonly labels: tf.Tensor1D;
-  /** As many outliers, normalised, where the defence names some. */
+  /** A batch of outliers, normalised, where the defence names some. */
   readonly outliers: tf.Tensor4D | undefined;
   readonly frozen: Frozen;
   /** int32 [2]: the step's. */
@@ -74,39 +76,45 @@ export const taughtBy = <Frozen extends Tree>(
         },
       };
     },
-    step: ({ data, frozen }, { variables, slots, step }, { own, other }, { learningRate, seed }) => {
-      const { images: raw, labels } = unpacked<LabelledBatch>(data.own, own);
-      const images = normalise(augment(raw, train.augmentation, seed), train.normalisation);
+    step: ({ data, frozen }, before, { own, other }, { learningRate, seed }) => {
+      const { variables, slots, step } = before;
+      const { images: raw, labels, mirrored } = unpacked<LabelledBatch>(data.own, own);
+      const images = normalise(augment(raw, train.augmentation, seed, mirrored), train.normalisation);
       const outside = other && unpacked<UnlabelledBatch>(data.other as Resident, other).images;
-      const result = valueAndGradient((params) => {
-        let { stats } = variables;
-        const outputs: Output[] = [];
-        const pass = (seen: tf.Tensor4D): Output => {
-          const output = network.apply({ params, stats }, seen, { mode: 'train' });
-          // The running statistics go from pass to pass, and no gradient with them.
-          stats = unrecorded(() => clone(output.stats));
-          outputs.push(output);
-          return output;
-        };
-        const { loss: value, terms = {} } = loss({
-          pass,
-          images,
-          labels,
-          outliers: outside && normalise(outside, train.normalisation),
-          frozen,
-          seed,
-        });
-        const right = unrecorded(() => tf.equal(tf.argMax((outputs[0] as Output).logits, 1), labels));
-        return { loss: value, aux: { stats, terms, accuracy: tf.mean(tf.cast(right, 'float32')) } };
-      }, variables.params);
+      const differentiated = () =>
+        valueAndGradient((params) => {
+          let { stats } = variables;
+          const outputs: Output[] = [];
+          const pass = (seen: tf.Tensor4D): Output => {
+            const output = network.apply({ params, stats }, seen, { mode: 'train' });
+            // The running statistics go from pass to pass, and no gradient with them.
+            stats = unrecorded(() => clone(output.stats));
+            outputs.push(output);
+            return output;
+          };
+          const { loss: value, terms = {} } = loss({
+            pass,
+            images,
+            labels,
+            outliers: outside && normalise(outside, train.normalisation),
+            frozen,
+            seed,
+          });
+          const right = unrecorded(() => tf.equal(tf.argMax((outputs[0] as Output).logits, 1), labels));
+          return { loss: value, aux: { stats, terms, accuracy: tf.mean(tf.cast(right, 'float32')) } };
+        }, variables.params);
+      const result = recipe.precision === 'bfloat16' ? inBfloat16(differentiated) : differentiated();
       const { stats, terms, accuracy } = result.aux;
       const updated = recipe.optimizer.update(result.gradients, slots, variables.params, learningRate);
+      const fast = {
+        ...before,
+        variables: { params: updated.params, stats },
+        slots: updated.state,
+        step: tf.add<tf.Scalar>(step, 1),
+      };
+      const steps = recipe.epochs * batchesPerEpoch(train.indices.length, recipe.batch);
       return {
-        state: {
-          variables: { params: updated.params, stats },
-          slots: updated.state,
-          step: tf.add<tf.Scalar>(step, 1),
-        },
+        state: recipe.lookahead === undefined ? fast : averaged(fast, recipe.lookahead, steps),
         metrics: { loss: result.loss, ...terms, accuracy },
       };
     },

@@ -6,6 +6,7 @@ export type { Runner, Step, StepInputs } from '../engine/step.js';
 export { type Head, withHeads, withoutHeads } from '../models/heads.js';
 export { adaptivePool, attentionDistance, attentionMap } from '../train/attention.js';
 export {
+  averaged,
   type BuiltLearner,
   type ClassifierSpec,
   type ClassifierState,
@@ -24,6 +25,7 @@ export type { EpochRecord, FitResult, FitSpec } from '../train/fit.js';
 export type { FitStep, Given } from '../train/fit-step.js';
 export { unrecorded, valueAndGradient } from '../train/gradient.js';
 export {
+  countOf,
   type ImageSet,
   imageSource,
   type LabelledBatch,
@@ -37,6 +39,7 @@ export {
   unpacked,
   withAnswers,
 } from '../train/images.js';
+export { predicted } from '../train/logits.js';
 export {
   crossEntropy,
   detach,

@@ -113,7 +113,7 @@ export const question = (
   const seeds = key.split('step');
   let [asked, shift] = [nothingAsked, noShift];
   const parts: Float32Array[] = [];
-  let size = 1;
+  let size = access === 'label' ? 1 : classes;
   try {
     const memory = clone(session.memory);
     asker.load(memory);

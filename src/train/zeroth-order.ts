@@ -37,7 +37,7 @@ export interface Estimated<T extends tf.Tensor> {
  * what that code divides it by. The paper is said to have it without the factor d.
  *
  * float32 is enough where f is about 1 and ε is 1e-3: the difference is then known to about 6e-5 of its quotient.
- * Answers in half precision, or rounded ones, make it noise.
+ * Answers in half precision, or rounded ones, make it noise, and so does TF32: on a graphics card, run with `--precision float32`.
  *
  * @param f rows to numbers: [batch, …] -> [batch]; with the answers that it computes them from, where it does
  * @param x [batch, …]

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
 import { pairsOf, whyNoPairs } from '../../src/attacks/activation-pairs.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
+import { completedKd } from '../../src/attacks/completed-kd.js';
 import { dfad, opposing } from '../../src/attacks/dfad.js';
 import { dfme } from '../../src/attacks/dfme.js';
 import { dfms, discriminator } from '../../src/attacks/dfms.js';
@@ -86,7 +87,7 @@ describe('the generator that batches start from', () => {
   type Memory = {
     readonly generator: { readonly params: Readonly<Record<string, tf.Tensor>> };
     readonly made: tf.Scalar;
-    readonly seen?: { readonly mean: Readonly<Record<string, tf.Tensor>> };
+    readonly seen?: Readonly<Record<string, { readonly mean: tf.Tensor }>>;
   };
   /** The memory before and after a batch whose generator ends 0.1 lower, with gradients of −1 in sum. */
   const afterOne = (changes: object) => {
@@ -122,12 +123,12 @@ describe('the generator that batches start from', () => {
   test('goes on from the first batch’s statistics, then from a tenth of each next one’s', () => {
     tf.tidy(() => {
       const { after, about, remembering, moved } = afterOne({});
-      const first = Object.values(after.seen?.mean ?? {})[0] as tf.Tensor;
+      const first = Object.values(after.seen ?? {})[0]?.mean as tf.Tensor;
       expect(values(first).every((each) => each === 2)).toBe(true);
       expect(values(after.made)).toEqual([1]);
       const later = { ...moved, seen: tree.map(moved.seen, (each) => tf.add(each, 10)) };
       const next = remembering?.after(about, { memory: after as never, state: later as never, key: key('next') });
-      const second = Object.values((next as unknown as Memory).seen?.mean ?? {})[0] as tf.Tensor;
+      const second = Object.values((next as unknown as Memory).seen ?? {})[0]?.mean as tf.Tensor;
       expectClose(values(second), Array(second.size).fill(0.9 * 2 + 0.1 * 12), 1e-6);
       expect(values((next as unknown as Memory).made)).toEqual([2]);
     });
@@ -324,11 +325,13 @@ describe('said before anything is trained', () => {
   });
 
   test('a batch of one where its mean is a loss, two classes where there must be a third, more targets than classes', () => {
-    expect(why(dist(), { recipe: recipe({ batch: 1 }) })).toMatch(/correlates with nothing/);
-    expect(why(dist({ gamma: 0 }), { recipe: recipe({ batch: 1 }) })).toBeUndefined();
+    expect(why(dist(), { recipe: recipe({ batch: 2 }) })).toMatch(/every correlation is 1 or −1/);
+    expect(why(dist(), { recipe: recipe({ batch: 3 }) })).toBeUndefined();
+    expect(why(dist({ gamma: 0 }), { recipe: recipe({ batch: 2 }) })).toBeUndefined();
     const two = { ...net, classes: 2 };
     expect(dkd().refuses?.(two, two, circumstances())).toMatch(/give beta 0/);
     expect(dkd({ beta: 0 }).refuses?.(two, two, circumstances())).toBeUndefined();
+    expect(why(completedKd({ k: 4 }))).toBe('there are 3 classes, and k is 4');
     expect(why(jbda({ form: 'topK', k: 3 }))).toBe('there are 2 other classes, and k is 3');
     expect(why(fast({ batches: 3, warmup: 3 }))).toMatch(/warm-up takes all/);
   });

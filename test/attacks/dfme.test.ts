@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
 import type { AnyAttack } from '../../src/attacks/attack.js';
-import { absoluteError, agreement, dfme, disagreeing, epochsWithin, queriesOf } from '../../src/attacks/dfme.js';
+import { absoluteError, agreement, dfme, disagreeing, queriesOf } from '../../src/attacks/dfme.js';
+import { epochsWithin } from '../../src/attacks/joint.js';
 import { FailureError, failure } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';

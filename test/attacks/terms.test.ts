@@ -342,8 +342,7 @@ describe('losses of data-free attacks', () => {
   test('by which running statistics are compared', () => {
     tf.tidy(() => {
       const seen = (mean: number[], variance: number[]) => ({
-        mean: { bn: tf.tensor1d(mean) },
-        variance: { bn: tf.tensor1d(variance) },
+        bn: { mean: tf.tensor1d(mean), variance: tf.tensor1d(variance) },
       });
       const running = { 'bn.running_mean': tf.zeros([2]), 'bn.running_var': tf.ones([2]) };
       const now = seen([0.3, 0.4], [1, 2]);
@@ -366,24 +365,29 @@ describe('images moved by the Jacobian', () => {
     const x = tf.reshape(pixels, [-1, 2]);
     return tf.matMul(x, tf.tensor2d([-2, 2, -1, 1], [2, 2])) as tf.Tensor2D;
   };
-  /** Bytes of pixels in [−1, 1] as the worked example has them. */
-  const pool = () => ({
-    images: tf.tensor4d([51, 153], [1, 1, 2, 1]),
+  /** Bytes of the worked example's pixels, which are (0.2, −0.95) of [−1, 1]. */
+  const pool = (images = [153, 6]) => ({
+    images: tf.tensor4d(images, [1, 1, 2, 1]),
     answers: tf.tensor2d([[-0.1, -3]]),
   });
-  const moved = (form: 'papernot' | 'untargeted' | 'topK', step = 0.1) =>
-    tf.tidy(() => values(movedImages(linear, pool(), { form, step, k: 1 })));
+  const moved = (form: 'papernot' | 'untargeted' | 'topK', step = 0.05, images = [153, 6]) =>
+    tf.tidy(() => values(movedImages(linear, pool(images), { form, step, k: 1 })));
 
   test('along the sign of the gradient of the own logit, or against it', () => {
-    // s₀ falls with both pixels.
-    expectClose(moved('papernot'), [51 - 25.5, 153 - 25.5].map(Math.round), 1.1);
-    expectClose(moved('untargeted'), [51 + 25.5, 153 + 25.5].map(Math.round), 1.1);
-    expectClose(moved('papernot', -0.1), [51 + 25.5, 153 + 25.5].map(Math.round), 1.1);
+    // The worked example: to (0.1, −1), where it is cut; s₀ falls with both pixels.
+    expect(moved('papernot')).toEqual([140, 0]);
+    expect(moved('untargeted')).toEqual([166, 19]);
+    expect(moved('papernot', -0.05)).toEqual([166, 19]);
+    tf.tidy(() => {
+      // A victim that names classes alone.
+      const named = { images: pool().images, answers: tf.tensor2d([[0]]) };
+      expect(values(movedImages(linear, named, { form: 'papernot', step: 0.05, k: 1 }))).toEqual([140, 0]);
+    });
   });
 
   test('towards the likeliest other class, by eight steps of a hundredth and no further than λ', () => {
-    expectClose(moved('topK'), [51 + 20.4, 153 + 20.4].map(Math.round), 1.1);
-    expectClose(moved('topK', 0.05), [51 + 12.75, 153 + 12.75].map(Math.round), 1.1);
+    expect(moved('topK', 0.1, [51, 153])).toEqual([71, 173]);
+    expect(moved('topK', 0.05, [51, 153])).toEqual([64, 166]);
   });
 
   test('within black and white', () => {

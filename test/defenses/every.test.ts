@@ -47,7 +47,7 @@ const uses: Readonly<Record<string, unknown>> = {
   antidistillation: { surrogate: plugin(3), images: 16 },
   compose: undefined,
   dcp: {},
-  emma: { epochs: 2, surrogate: plugin(3) },
+  emma: { epochs: 2, surrogate: plugin(3), surrogateEpochs: 2 },
   gaussianNoise: {},
   grad2: { surrogate: plugin(3) },
   highConfidence: {},

@@ -1,14 +1,17 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { highConfidence } from '../../src/defenses/answers.js';
+import { highConfidence, labelOnly } from '../../src/defenses/answers.js';
+import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
 import { randomClass, withShare } from '../../src/defenses/gaussian-noise.js';
 import { keepArgmax, repaired } from '../../src/defenses/keep-argmax.js';
 import { leastLikely, mad, spread, towards, unspiked } from '../../src/defenses/mad.js';
+import { nasty } from '../../src/defenses/nasty.js';
 import { dcp, perturbed, reverseSigmoid, undone } from '../../src/defenses/reverse-sigmoid.js';
 import { reversed, reversedLogits, sparse, stingy } from '../../src/defenses/stingy.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { soften } from '../../src/train/losses.js';
+import { refusal } from '../run/helpers.js';
 import { expectClose, values } from '../train/tensors.js';
 
 beforeAll(async () => {
@@ -85,14 +88,18 @@ describe('the reverse sigmoid', () => {
     });
   });
 
-  test('answers uniformly at its defaults, whatever was asked', () => {
+  test('answers uniformly at β = γ = 1, whatever was asked', () => {
     tf.tidy(() => {
       for (const row of [
         [0.7, 0.2, 0.1],
         [0.999, 0.0005, 0.0005],
         [0.4, 0.35, 0.25],
       ])
-        expectClose(told(answer(reverseSigmoid(), log(row))), [1 / 3, 1 / 3, 1 / 3], 1e-3);
+        expectClose(
+          told(answer(reverseSigmoid(reverseSigmoid.presets.predictionPoisoning), log(row))),
+          [1 / 3, 1 / 3, 1 / 3],
+          1e-3,
+        );
     });
   });
 
@@ -242,6 +249,14 @@ test('a cutoff tells what reaches it, and all classes alike where nothing does',
 });
 
 describe('keeping the label', () => {
+  test('is for one defence that changes probabilities', () => {
+    for (const inner of [labelOnly(), nasty(), compose(reversedLogits(), randomClass())])
+      expect(refusal(() => keepArgmax({ defense: inner })).what).toMatch(
+        /no single defence that changes probabilities/,
+      );
+    expect(refusal(() => keepArgmax({ defense: randomClass(), lead: 0 })).what).toMatch(/^lead is 0/);
+  });
+
   test('has the worked numbers', () => {
     tf.tidy(() => {
       const found = repaired(log([0.3, 0.7, 0]), clean(), 1e-4);
