@@ -4,7 +4,7 @@ import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
 import { dispose, type Tree } from '../core/tree.js';
-import { canBeImitated, type Defense, type DefenseContext, imitated, type Teacher } from '../defenses/defense.js';
+import { type Defense, type DefenseContext, imitated, type Teacher } from '../defenses/defense.js';
 import {
   allImages,
   type DataInUse,
@@ -113,7 +113,8 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
           normalisation: images.data.normalisation,
           fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
           recover: recovering(work.wrappers),
-          imitate: imitating(work.wrappers),
+          // Whether it can is known from the plan.
+          imitate: attack.knows === 'answers' ? (clean) => imitated(work.wrappers, clean) : undefined,
         };
         const trained = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));
         const { asked } = footprint();
@@ -198,10 +199,6 @@ const recovering = (wrappers: readonly Defense[]): AttackContext['recover'] =>
   wrappers.every(({ recover }) => recover === undefined)
     ? undefined
     : (answers) => wrappers.reduceRight((told, { recover }) => recover?.(told) ?? told, answers);
-
-/** What several defences make of clean answers, where that can be known. */
-const imitating = (wrappers: readonly Defense[]): AttackContext['imitate'] =>
-  canBeImitated(wrappers) ? (clean) => imitated(wrappers, clean) : undefined;
 
 /** The victim of a theft, for the length of `use`. */
 const robbing = <A>(
