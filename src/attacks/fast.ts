@@ -90,7 +90,7 @@ const settings = {
   warmup: option(wholeAtLeast(0), 20, 'Batches before the student learns and is looked at'),
   resetAt: optional(
     wholeAtLeast(1),
-    "After how many batches the generator's first layer is drawn anew; default: never",
+    "Before which batch, from 1, the generator's first layer is drawn anew; default: never",
   ),
 };
 
@@ -118,7 +118,7 @@ const released = {
  *
  * zju-vipa/Fast-Datafree 0dcecbc (datafree/synthesis/fast_meta.py); defaults are CIFAR-10's from a ResNet-34, but for the
  * student, who is trained by its own recipe unless a preset is given. Differences to that code: classes come in turn, where
- * it draws them; of the first batch norm that is drawn anew with the first layer, the weights are, as there, around 0.
+ * it draws them. As there, the weights of the first batch norm are around 0 when it is drawn anew with the first layer.
  */
 export const fast = defineAttack({
   name: 'fast',
@@ -241,7 +241,7 @@ export const startingFrom = ({
           const seen: Seen = memory.seen === undefined ? state.seen : mixed(memory.seen, state.seen);
           return clone({ generator, slots, made: tf.scalar(made), seen }) as unknown as tf.TensorContainer;
         }) as unknown as Memory;
-        return made === resetAt ? { ...moved, generator: redrawn(moved.generator, key) } : moved;
+        return made + 1 === resetAt ? { ...moved, generator: redrawn(moved.generator, key) } : moved;
       },
     },
     init: (key, about, { memory }) => {
@@ -274,7 +274,8 @@ export const startingFrom = ({
             crossEntropy: crossEntropy(logits, labels),
             adversarial: tf.mul<tf.Scalar>(
               disagreement(logits, known),
-              tf.cast(tf.greaterEqual(memory.made, warmup), 'float32'),
+              // As released, counted from 1: the last batch of the warm-up is the first that has it.
+              tf.cast(tf.greaterEqual(tf.add(memory.made, 1), warmup), 'float32'),
             ),
           };
           const loss = tf.addN([

@@ -50,7 +50,7 @@ export const dcp = defineDefense({
   source: import.meta.url,
   about: 'The reverse sigmoid, on answers whose largest probability is below β',
   paper:
-    'Khaled et al., Careful what you wish for: On the extraction of adversarially trained models (its defence), 2023',
+    'Khaled et al., Efficient defense against model stealing attacks on convolutional neural networks, 2023 (arXiv 2309.01838)',
   options: {
     beta: option(positive, 0.8, 'β, how much is taken away, and from which answers'),
     gamma: option(positive, 0.1, 'γ, how steep the sigmoid is'),

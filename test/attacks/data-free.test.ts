@@ -136,7 +136,7 @@ describe('the generator that batches start from', () => {
 
   test('has its first layer drawn anew when it is time', () => {
     tf.tidy(() => {
-      const { before, after } = afterOne({ resetAt: 1 });
+      const { before, after } = afterOne({ resetAt: 2 });
       const of = (memory: Memory, name: string) => values(memory.generator.params[name] as tf.Tensor);
       expect(Math.max(...of(after, 'l1.0.weight').map(Math.abs))).toBeLessThan(0.1);
       expect(of(after, 'l1.0.bias').every((each) => each === 0)).toBe(true);
