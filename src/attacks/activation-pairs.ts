@@ -35,7 +35,7 @@ export const imageAt = ({ activations }: Network, name: string): ImageShape | un
   return shape?.kind === 'image' ? shape : undefined;
 };
 
-const sideOf = ({ height, width }: ImageShape): number => Math.max(height, width);
+export const sideOf = ({ height, width }: ImageShape): number => Math.max(height, width);
 
 /** The last activation of each size, from large to small. */
 const stagesOf = (network: Network): readonly string[] => {
@@ -63,12 +63,15 @@ export const whyNoPairs = (victim: Network, student: Network, pairs: readonly Pa
     const without = stagesOf(student).length === 0 ? student : victim;
     return `${without.name} has no activations that are images`;
   }
-  const missing = pairs
-    .flatMap(([theirs, own]) => [[victim, theirs] as const, [student, own] as const])
-    .find(([network, name]) => imageAt(network, name) === undefined);
-  if (missing === undefined) return undefined;
-  const [{ name, activations }, asked] = missing;
-  return activations[asked] === undefined
-    ? `${name} has no activation ${asked}; it has ${Object.keys(activations).join(', ') || 'none'}`
-    : `the activation ${asked} of ${name} is no image`;
+  return pairs
+    .flatMap(([theirs, own]) => [whyNoImage(victim, theirs), whyNoImage(student, own)])
+    .find((why) => why !== undefined);
+};
+
+/** Why an activation that is asked for cannot be had as an image. */
+export const whyNoImage = (network: Network, asked: string): string | undefined => {
+  const { name, activations } = network;
+  if (activations[asked] === undefined)
+    return `${name} has no activation ${asked}; it has ${Object.keys(activations).join(', ') || 'none'}`;
+  return imageAt(network, asked) === undefined ? `the activation ${asked} of ${name} is no image` : undefined;
 };

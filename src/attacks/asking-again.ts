@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { mirrorBordered } from '../public/ops.js';
 import { between, choice, defineAttack, distilBy, labelled, option, positive, wholeAtLeast } from '../public/plugin.js';
 import { distillation } from '../public/train.js';
 
@@ -50,18 +51,6 @@ export const viewed = (pixels: tf.Tensor4D, number: number): tf.Tensor4D => {
   const moved =
     down === 0 && right === 0
       ? pixels
-      : tf.slice(bordered(pixels), [0, 1 + down, 1 + right, 0], [count, height, width, channels]);
+      : tf.slice(mirrorBordered(pixels), [0, 1 + down, 1 + right, 0], [count, height, width, channels]);
   return number % 2 === 1 ? tf.reverse(moved, 2) : moved;
 };
-
-const bordered = (pixels: tf.Tensor4D): tf.Tensor4D =>
-  tf.mirrorPad(
-    pixels,
-    [
-      [0, 0],
-      [1, 1],
-      [1, 1],
-      [0, 0],
-    ],
-    'reflect',
-  );

@@ -8,7 +8,6 @@ import {
   type Key,
   layers,
   type Network,
-  normals,
   option,
   optional,
   permutation,
@@ -250,7 +249,7 @@ export const discriminator = (width: number) =>
     layers: (site) => {
       const { height, width: across } = site.input as ImageShape & typeof site.input;
       const halvings = Math.max(1, Math.min(4, Math.floor(Math.log2(Math.min(height, across))) - 1));
-      const initial = (key: Key, size: number) => normals(key, size).map((value) => 0.02 * value);
+      const initial = layers.normal(0.02);
       const parts = Array.from({ length: halvings }, (_, i) => [
         layers.conv(`conv${i}`, width / 2 ** (halvings - 1 - i), { kernel: 4, stride: 2, padding: 1, initial }),
         ...(i === 0 ? [] : [layers.batchNorm(`bn${i}`)]),

@@ -27,6 +27,7 @@ import {
   logitsOn,
   multiStep,
   sgd,
+  stepped,
   valueAndGradient,
 } from '../public/train.js';
 import { softmax } from './bandit.js';
@@ -251,22 +252,16 @@ export const ddaeKd = defineAttack({
       };
       const spec: FitSpec<Table, ClassifierState, { readonly places: tf.Tensor1D }, Variables> = {
         frozen: table,
-        step: ({ frozen }, { variables, slots, step }, { places }, { learningRate }) => {
+        step: ({ frozen }, before, { places }, { learningRate }) => {
+          const { variables } = before;
           const [told, clean] = [rows(frozen.given, places), rows(frozen.clean, places)];
           const { loss, gradients, aux } = valueAndGradient((params) => {
             const { y, stats } = net.run({ params, stats: variables.stats }, told, { mode: 'train' });
             const error = tf.mean(tf.sum(absolute(tf.sub(tf.softmax(y as tf.Tensor2D), clean)), 1)) as tf.Scalar;
             return { loss: error, aux: { stats } };
           }, variables.params);
-          const updated = optimizer.update(gradients, slots, variables.params, learningRate);
-          return {
-            state: {
-              variables: { params: updated.params, stats: aux.stats },
-              slots: updated.state,
-              step: tf.add<tf.Scalar>(step, 1),
-            },
-            metrics: { loss },
-          };
+          const { stats } = aux;
+          return { state: stepped(optimizer, before, { gradients, stats }, learningRate), metrics: { loss } };
         },
         init: (key) => initialState(optimizer, net.init(key)),
         source: (key) => ({

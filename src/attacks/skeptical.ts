@@ -9,7 +9,6 @@ import {
   option,
   optional,
   positive,
-  type Shape,
   v,
   wholeAtLeast,
 } from '../public/plugin.js';
@@ -26,6 +25,7 @@ import {
   withHeads,
   withoutHeads,
 } from '../public/train.js';
+import { imageAt, sideOf, whyNoImage } from './activation-pairs.js';
 
 const {
   batchNorm,
@@ -169,29 +169,22 @@ export const skepticalLoss = ({
   };
 };
 
-const isImage = (shape: Shape | undefined): shape is Extract<Shape, { readonly kind: 'image' }> =>
-  shape?.kind === 'image';
-
 /** Names of the activations that are images, in order. */
-const imagesIn = ({ activations }: Network): readonly string[] =>
-  Object.keys(activations).filter((name) => isImage(activations[name]));
+const imagesIn = (network: Network): readonly string[] =>
+  Object.keys(network.activations).filter((name) => imageAt(network, name) !== undefined);
 
 const lastButOne = (network: Network): string | undefined => imagesIn(network).at(-2);
 
 const whyNot = (student: Network, from: string | undefined): string | undefined => {
   const name = from ?? lastButOne(student);
-  if (name === undefined) return `${student.name} has no activation for an auxiliary head`;
-  const shape = student.activations[name];
-  if (shape === undefined)
-    return `${student.name} has no activation ${name}; it has ${Object.keys(student.activations).join(', ')}`;
-  return isImage(shape) ? undefined : `the activation ${name} of ${student.name} is no image`;
+  return name === undefined ? `${student.name} has no activation for an auxiliary head` : whyNoImage(student, name);
 };
 
 /** The student with an auxiliary head on an activation, which comes to the size of the last one. */
 export const withBranch = (network: Network, from: string): Network => {
-  const side = (name: string | undefined): number => {
-    const shape = network.activations[name ?? ''];
-    return isImage(shape) ? Math.max(shape.height, shape.width) : 1;
+  const side = (name = ''): number => {
+    const image = imageAt(network, name);
+    return image === undefined ? 1 : sideOf(image);
   };
   const halvings = Math.max(1, Math.round(Math.log2(side(from) / side(imagesIn(network).at(-1)))));
   return withHeads(network, { [scala]: { from, layers: branch(halvings) } });
@@ -214,11 +207,11 @@ const separable =
     )(site);
   };
 
-const imageAt = ({ input }: layers.LayerContext) => (input.kind === 'image' ? input : { height: 1, width: 1 });
+const inputOf = ({ input }: layers.LayerContext) => (input.kind === 'image' ? input : { height: 1, width: 1 });
 
 /** A mask in [½, 1) by which the activation is multiplied; images of an odd side go without. */
 const attention: Layer = (site) => {
-  const { height, width } = imageAt(site);
+  const { height, width } = inputOf(site);
   if (height % 2 === 1 || width % 2 === 1) return sequential()(site);
   const mask = sequential(named('0', separable(channelsAt(site))), batchNorm('1'), relu, upsampleBilinear, sigmoid);
   return named('attention', gated(mask))(site);

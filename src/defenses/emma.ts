@@ -23,6 +23,7 @@ import {
   type RawBatch,
   type Resident,
   sgd,
+  stepped,
   type UnlabelledBatch,
   unpacked,
   valueAndGradient,
@@ -104,15 +105,11 @@ export const emma = defineDefense({
           ) as tf.Tensor2D;
           const next = stochastic(tf.sub(matrix, tf.mul(gradient, rate)) as tf.Tensor2D);
           const last = learnt(next);
-          const updated = optimizer.update(last.gradients, surrogate.slots, params, learningRate);
+          const { gradients, aux } = last;
           return {
             state: {
               matrix: next,
-              surrogate: {
-                variables: { params: updated.params, stats: last.aux.stats },
-                slots: updated.state,
-                step: tf.add<tf.Scalar>(surrogate.step, 1),
-              },
+              surrogate: stepped(optimizer, surrogate, { gradients, stats: aux.stats }, learningRate),
             },
             metrics: {
               loss: last.loss,

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { augment, inBfloat16 } from '../public/ops.js';
+import { augment } from '../public/ops.js';
 import {
   atLeast,
   choice,
@@ -15,18 +15,20 @@ import {
   yesOrNo,
 } from '../public/plugin.js';
 import {
-  averaged,
+  averagedBy,
   type BuiltLearner,
   batchesPerEpoch,
   classifier,
   crossEntropy,
   detach,
   dispose,
+  inPrecision,
   klDivergence,
   type LabelledBatch,
   normalise,
   type Optimizer,
   soften,
+  stepped,
   unpacked,
   unrecorded,
   valueAndGradient,
@@ -190,7 +192,7 @@ const halfNasty = (
     loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels) }),
   });
   const step: typeof spec.step = ({ data, frozen }, before, raw, { learningRate, seed }) => {
-    const { variables, slots, step: taken } = before;
+    const { variables } = before;
     const { images, labels, mirrored } = unpacked<LabelledBatch>(data, raw);
     const seen = normalise(augment(images, train.augmentation, seed, mirrored), train.normalisation);
     const other = adversary.apply(frozen, seen, { mode: 'eval' }).logits;
@@ -204,23 +206,17 @@ const halfNasty = (
         return { loss, aux: { stats, weighted, metrics: { ...terms, accuracy } } };
       }, variables.params);
     const both = () => [by('crossEntropy'), by('weighted')] as const;
-    const [hard, nasty] = recipe.precision === 'bfloat16' ? inBfloat16(both) : both();
+    const [hard, nasty] = inPrecision(recipe, both);
     const gradients = Object.fromEntries(
       Object.entries(hard.gradients).map(([name, each]) => [
         name,
         isMoved(name) ? tf.add(each, nasty.gradients[name] as tf.Tensor) : each,
       ]),
     );
-    const updated = recipe.optimizer.update(gradients, slots, variables.params, learningRate);
-    const fast = {
-      ...before,
-      variables: { params: updated.params, stats: hard.aux.stats },
-      slots: updated.state,
-      step: tf.add<tf.Scalar>(taken, 1),
-    };
+    const { stats } = hard.aux;
     const steps = recipe.epochs * batchesPerEpoch(train.indices.length, recipe.batch);
     return {
-      state: recipe.lookahead === undefined ? fast : averaged(fast, recipe.lookahead, steps),
+      state: averagedBy(recipe, stepped(recipe.optimizer, before, { gradients, stats }, learningRate), steps),
       metrics: { loss: tf.add(hard.loss, hard.aux.weighted), ...hard.aux.metrics },
     };
   };

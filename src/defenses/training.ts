@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import { augment, inBfloat16 } from '../public/ops.js';
+import { augment } from '../public/ops.js';
 import type { DefenseContext, Output, Variables } from '../public/plugin.js';
 import {
-  averaged,
+  averagedBy,
   type BuiltLearner,
   batchesPerEpoch,
   type ClassifierState,
@@ -10,11 +10,13 @@ import {
   clone,
   type FitSpec,
   imageSource,
+  inPrecision,
   type LabelledBatch,
   type Loss,
   normalise,
   type RawBatch,
   type Resident,
+  stepped,
   type Tree,
   type UnlabelledBatch,
   unpacked,
@@ -77,7 +79,7 @@ export const taughtBy = <Frozen extends Tree>(
       };
     },
     step: ({ data, frozen }, before, { own, other }, { learningRate, seed }) => {
-      const { variables, slots, step } = before;
+      const { variables } = before;
       const { images: raw, labels, mirrored } = unpacked<LabelledBatch>(data.own, own);
       const images = normalise(augment(raw, train.augmentation, seed, mirrored), train.normalisation);
       const outside = other && unpacked<UnlabelledBatch>(data.other as Resident, other).images;
@@ -103,19 +105,12 @@ export const taughtBy = <Frozen extends Tree>(
           const right = unrecorded(() => tf.equal(tf.argMax((outputs[0] as Output).logits, 1), labels));
           return { loss: value, aux: { stats, terms, accuracy: tf.mean(tf.cast(right, 'float32')) } };
         }, variables.params);
-      const result = recipe.precision === 'bfloat16' ? inBfloat16(differentiated) : differentiated();
-      const { stats, terms, accuracy } = result.aux;
-      const updated = recipe.optimizer.update(result.gradients, slots, variables.params, learningRate);
-      const fast = {
-        ...before,
-        variables: { params: updated.params, stats },
-        slots: updated.state,
-        step: tf.add<tf.Scalar>(step, 1),
-      };
+      const { loss: value, gradients, aux } = inPrecision(recipe, differentiated);
+      const { stats, terms, accuracy } = aux;
       const steps = recipe.epochs * batchesPerEpoch(train.indices.length, recipe.batch);
       return {
-        state: recipe.lookahead === undefined ? fast : averaged(fast, recipe.lookahead, steps),
-        metrics: { loss: result.loss, ...terms, accuracy },
+        state: averagedBy(recipe, stepped(recipe.optimizer, before, { gradients, stats }, learningRate), steps),
+        metrics: { loss: value, ...terms, accuracy },
       };
     },
   };

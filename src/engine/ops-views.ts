@@ -94,3 +94,16 @@ export const resizedView = (images: tf.Tensor4D, { area, flip }: ResizedCrop, se
     weightsAt(places(width, right, along(width, coin(mirror, flip))), width),
   );
 };
+
+/** Images with a border of a pixel that mirrors their edge: [n, h, w, c] to [n, h + 2, w + 2, c]. */
+export const mirrorBordered = (images: tf.Tensor4D): tf.Tensor4D =>
+  tf.mirrorPad(
+    images,
+    [
+      [0, 0],
+      [1, 1],
+      [1, 1],
+      [0, 0],
+    ],
+    'reflect',
+  );

@@ -27,7 +27,7 @@ export {
 } from './ops-augment.js';
 export type { Activation } from './ops-own.js';
 export { anotherSeed, normalByImage, standardNormal, standardUniform } from './ops-random.js';
-export { type ResizedCrop, resizedView, type Shift, shiftedView } from './ops-views.js';
+export { mirrorBordered, type ResizedCrop, resizedView, type Shift, shiftedView } from './ops-views.js';
 
 /** Stride and padding of a convolution. */
 export interface ConvOptions {

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import * as v from 'valibot';
 import { checked, choice, numeric, positive, wholeAtLeast, yesOrNo } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
-import { type Key, normals } from '../core/random.js';
+import type { Key } from '../core/random.js';
 import {
   batchNorm,
   conv,
@@ -11,6 +11,7 @@ import {
   type Layer,
   leakyRelu,
   marked,
+  normal,
   relu,
   sequential,
   sigmoid,
@@ -19,7 +20,7 @@ import {
   unflatten,
   upsampledConv,
 } from './layers.js';
-import type { ApplyOptions, ImageShape, Initial, Named, Shape, VariableSpec, Variables } from './network.js';
+import type { ApplyOptions, ImageShape, Named, Shape, VariableSpec, Variables } from './network.js';
 
 /** Makes images of one shape from vectors: `init` and `apply` are pure. */
 export interface Generator {
@@ -164,21 +165,7 @@ export const generator = ({
     source: import.meta.url,
     build: (image) => {
       checkSides(image);
-      const { variables, activations, init, run } = fitLayers(layers(options, image), {
-        where: 'generator',
-        input: { kind: 'vector', size: latent },
-      });
-      return {
-        latent,
-        image,
-        variables,
-        activations,
-        init,
-        apply: (values, z, asked) => {
-          const { y, ...others } = run(values, z, asked);
-          return { images: y as tf.Tensor4D, ...others };
-        },
-      };
+      return fitted('generator', layers(options, image), { latent, image });
     },
   };
 };
@@ -199,38 +186,43 @@ export const dcgan = ({ latent, width }: { readonly latent: number; readonly wid
     const { height, width: across, channels } = image;
     const doublings = height % 8 === 0 && across % 8 === 0 ? 3 : 2;
     const [rows, columns] = [height / 2 ** doublings, across / 2 ** doublings];
-    const initial: Initial = (key, size) => normals(key, size).map((value) => 0.02 * value);
+    const initial = normal(0.02);
     const doubled = Array.from({ length: doublings }, (_, i) => [
       transposedConv(`${i + 1}`, width / 2 ** (i + 1), { initial }),
       batchNorm(`bn${i + 1}`),
       relu,
     ]);
-    const { variables, activations, init, run } = fitLayers(
-      sequential(
-        dense('0', rows * columns * width, { bias: false, initial }),
-        unflatten(rows, columns, width),
-        batchNorm('bn0'),
-        relu,
-        ...doubled.flat(),
-        conv('last', channels, { kernel: 1, initial }),
-        marked('preTanh'),
-        tanh,
-      ),
-      { where: 'dcgan', input: { kind: 'vector', size: latent } },
+    const made = sequential(
+      dense('0', rows * columns * width, { bias: false, initial }),
+      unflatten(rows, columns, width),
+      batchNorm('bn0'),
+      relu,
+      ...doubled.flat(),
+      conv('last', channels, { kernel: 1, initial }),
+      marked('preTanh'),
+      tanh,
     );
-    return {
-      latent,
-      image,
-      variables,
-      activations,
-      init,
-      apply: (values, z, asked) => {
-        const { y, ...others } = run(values, z, asked);
-        return { images: y as tf.Tensor4D, ...others };
-      },
-    };
+    return fitted('dcgan', made, { latent, image });
   },
 });
+
+/** Layers from vectors to images as a generator. */
+const fitted = (where: string, layer: Layer, about: Pick<Generator, 'latent' | 'image'>): Generator => {
+  const { variables, activations, init, run } = fitLayers(layer, {
+    where,
+    input: { kind: 'vector', size: about.latent },
+  });
+  return {
+    ...about,
+    variables,
+    activations,
+    init,
+    apply: (values, z, asked) => {
+      const { y, ...others } = run(values, z, asked);
+      return { images: y as tf.Tensor4D, ...others };
+    },
+  };
+};
 
 const checkSides = ({ height, width, channels }: ImageShape): void => {
   if (height % 4 === 0 && width % 4 === 0) return;

@@ -151,7 +151,8 @@ const kaimingUniform =
   (key, size) =>
     uniforms(key, size, 1 / Math.sqrt(fanIn));
 
-const normal =
+/** Numbers from N(0, deviation). */
+export const normal =
   (deviation: number): Initial =>
   (key, size) =>
     normals(key, size).map((value) => value * deviation);

@@ -6,15 +6,17 @@ export type { Runner, Step, StepInputs } from '../engine/step.js';
 export { type Head, withHeads, withoutHeads } from '../models/heads.js';
 export { adaptivePool, attentionDistance, attentionMap } from '../train/attention.js';
 export {
-  averaged,
+  averagedBy,
   type BuiltLearner,
   type ClassifierSpec,
   type ClassifierState,
   classifier,
   classifierStep,
   initialState,
+  inPrecision,
   type Learnt,
   type Loss,
+  stepped,
   type TargetGiven,
   type Updated,
   updateOn,

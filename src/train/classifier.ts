@@ -119,12 +119,13 @@ export interface Updated {
  */
 export const updateOn = (
   { network, recipe }: BuiltLearner,
-  { variables, slots, step }: ClassifierState,
+  before: ClassifierState,
   images: tf.Tensor4D,
   learningRate: tf.Scalar,
   loss: (given: Learnt) => Loss,
   options: Omit<ApplyOptions, 'mode'> = {},
 ): Updated => {
+  const { variables, step } = before;
   const differentiated = () =>
     valueAndGradient((params) => {
       const output = network.apply({ params, stats: variables.stats }, images, { ...options, mode: 'train' });
@@ -132,16 +133,34 @@ export const updateOn = (
       const { loss: value, terms } = loss({ logits, output, step });
       return { loss: value, aux: { logits, stats, terms: terms ?? {} } };
     }, variables.params);
-  const result = recipe.precision === 'bfloat16' ? inBfloat16(differentiated) : differentiated();
+  const result = inPrecision(recipe, differentiated);
   const { logits, stats, terms } = result.aux;
-  const updated = recipe.optimizer.update(result.gradients, slots, variables.params, learningRate);
   return {
-    state: { variables: { params: updated.params, stats }, slots: updated.state, step: step.add(1) },
+    state: stepped(recipe.optimizer, before, { gradients: result.gradients, stats }, learningRate),
     loss: result.loss,
     terms,
     logits,
   };
 };
+
+/** Computes in the precision that a recipe asks for. */
+export const inPrecision = <A>({ precision }: Pick<Recipe, 'precision'>, compute: () => A): A =>
+  precision === 'bfloat16' ? inBfloat16(compute) : compute();
+
+/** The state after one step of an optimiser, with the running statistics that the step leaves. */
+export const stepped = (
+  optimizer: Optimizer,
+  before: ClassifierState,
+  { gradients, stats }: { readonly gradients: Named; readonly stats: Named },
+  learningRate: tf.Scalar,
+): ClassifierState => {
+  const { params, state } = optimizer.update(gradients, before.slots, before.variables.params, learningRate);
+  return { ...before, variables: { params, stats }, slots: state, step: before.step.add(1) };
+};
+
+/** The state after a step with its weights averaged, where the recipe has that; `all` as in `averaged`. */
+export const averagedBy = ({ lookahead }: Pick<Recipe, 'lookahead'>, state: ClassifierState, all: number) =>
+  lookahead === undefined ? state : averaged(state, lookahead, all);
 
 /**
  * The state after some steps with its weights averaged, if it is time for that; see `Lookahead`.
@@ -179,7 +198,6 @@ export const classifierStep =
       target === undefined
         ? ({} as Target)
         : target({ victim, frozen, images, batch, pixels: augmented.div<tf.Tensor4D>(255) });
-    const { lookahead } = learner.recipe;
     const {
       state: fast,
       logits,
@@ -192,7 +210,7 @@ export const classifierStep =
       (learnt) => loss({ ...learnt, target: wanted, batch }),
       activations === undefined ? {} : { activations },
     );
-    const state = lookahead === undefined ? fast : averaged({ ...before, ...fast }, lookahead, steps);
+    const state = averagedBy(learner.recipe, fast, steps);
     const correct: Named =
       'labels' in batch ? { accuracy: tf.equal(tf.argMax(logits, 1), batch.labels as tf.Tensor1D).mean() } : {};
     return { state, metrics: { loss: updated.loss, ...updated.terms, ...correct } };

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { dispose, floatsOf, type Tree } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
+import { mirrorBordered } from '../engine/ops.js';
 import { runner } from '../engine/runner.js';
 import type { Run, Step } from '../engine/step.js';
 import type { Network, Variables } from '../models/network.js';
@@ -49,16 +50,7 @@ export interface Looking {
 const meanOverViews = (images: tf.Tensor4D, logitsOf: (images: tf.Tensor4D) => tf.Tensor2D): tf.Tensor2D => {
   const [count, height, width, channels] = images.shape;
   const both = (seen: tf.Tensor4D) => tf.mul(tf.add(logitsOf(seen), logitsOf(tf.reverse(seen, 2))), 0.5);
-  const bordered = tf.mirrorPad(
-    images,
-    [
-      [0, 0],
-      [1, 1],
-      [1, 1],
-      [0, 0],
-    ],
-    'reflect',
-  );
+  const bordered = mirrorBordered(images);
   const moved = [0, 2].map((from) => both(tf.slice(bordered, [0, from, from, 0], [count, height, width, channels])));
   return tf.add(tf.mul(both(images), 0.5), tf.mul(tf.add(moved[0] as tf.Tensor, moved[1] as tf.Tensor), 0.25));
 };
