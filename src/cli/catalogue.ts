@@ -6,6 +6,7 @@ import type { DatasetPlugin } from '../data/dataset.js';
 import { fashionMnist } from '../data/idx.js';
 import { rounding } from '../defenses/answers.js';
 import type { Defense } from '../defenses/defense.js';
+import { randomClass } from '../defenses/gaussian-noise.js';
 import { nasty } from '../defenses/nasty.js';
 import * as index from '../index.js';
 import type { NetworkPlugin } from '../models/network.js';
@@ -41,6 +42,7 @@ const values: readonly Written[] = [
   { write: '[60, 120]', value: [60, 120] },
   { write: 'fashionMnist()', value: fashionMnist() },
   { write: 'plainCnn()', value: plainCnn() },
+  { write: 'randomClass()', value: randomClass() },
   { write: 'nasty(), rounding(2)', value: [nasty(), rounding(2)] },
 ];
 
