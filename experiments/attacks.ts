@@ -43,10 +43,49 @@ import {
   zskt,
 } from 'undistill';
 
-/**
- * Every attack on an undefended teacher and on a nasty one. Settings are for two processor cores and none of a paper's; black boxes give a
- * million answers at most.
- */
+/** Every attack, at settings for two processor cores that are none of a paper's; `images` are of something else than the victim's. */
+export const everyAttack = (images: DatasetPlugin) => [
+  scratch(),
+  labelSmoothing(),
+  // With the victim's images.
+  kd(),
+  annealedKd(),
+  askingAgain(),
+  completedKd({ k: 3 }),
+  dkd({ warmup: 1 }),
+  dkd({ warmup: 1, beta: 0 }),
+  dist(),
+  logitStandardisation(),
+  skeptical(),
+  hardLabel(),
+  jbda(),
+  // With its weights too.
+  attentionTransfer(),
+  fitNet(),
+  // With images of something else.
+  transfer({ images }),
+  knockoff({ images }),
+  adaptiveKnockoff({ images }),
+  dfms({ ...dfms.presets.mnistSmall, images }),
+  // Without images, asking.
+  noise(),
+  dfme({ batch: 64, latent: 64, width: 32, generatorRate: 1e-3, epochs: 20 }),
+  maze(maze.presets.mnistSmall),
+  dualStudents(dualStudents.presets.mnistSmall),
+  dualStudents({ ...dualStudents.presets.mnistSmall, answers: 'label' }),
+  disguide(disguide.presets.mnistSmall),
+  disguide({ ...disguide.presets.mnistSmall, answers: 'label' }),
+  // Without images, with the weights.
+  dafl(dafl.presets.mnistSmall),
+  deepInversion({ batch: 64, batches: 8, iterations: 200 }),
+  zskt(zskt.presets.mnistSmall),
+  dfad(dfad.presets.mnistSmall),
+  dfq(dfq.presets.mnistSmall),
+  cmi(cmi.presets.mnistSmall),
+  fast(fast.presets.mnistSmall),
+];
+
+/** Every attack on an undefended teacher and on a nasty one; black boxes give a million answers at most. */
 export const attacksOn = (name: string, data: DatasetPlugin, images: DatasetPlugin) =>
   experiment({
     name,
@@ -60,46 +99,7 @@ export const attacksOn = (name: string, data: DatasetPlugin, images: DatasetPlug
     }),
     students: [learner(plainCnn({ width: 4 }), { epochs: 4, batch: 64, optimizer: adam(), schedule: constant(1e-3) })],
     defenses: [none(), nasty()],
-    attacks: [
-      scratch(),
-      labelSmoothing(),
-      // With the victim's images.
-      kd(),
-      annealedKd(),
-      askingAgain(),
-      completedKd({ k: 3 }),
-      dkd({ warmup: 1 }),
-      dkd({ warmup: 1, beta: 0 }),
-      dist(),
-      logitStandardisation(),
-      skeptical(),
-      hardLabel(),
-      jbda(),
-      // With its weights too.
-      attentionTransfer(),
-      fitNet(),
-      // With images of something else.
-      transfer({ images }),
-      knockoff({ images }),
-      adaptiveKnockoff({ images }),
-      dfms({ ...dfms.presets.mnistSmall, images }),
-      // Without images, asking.
-      noise(),
-      dfme({ batch: 64, latent: 64, width: 32, generatorRate: 1e-3, epochs: 20 }),
-      maze(maze.presets.mnistSmall),
-      dualStudents(dualStudents.presets.mnistSmall),
-      dualStudents({ ...dualStudents.presets.mnistSmall, answers: 'label' }),
-      disguide(disguide.presets.mnistSmall),
-      disguide({ ...disguide.presets.mnistSmall, answers: 'label' }),
-      // Without images, with the weights.
-      dafl(dafl.presets.mnistSmall),
-      deepInversion({ batch: 64, batches: 8, iterations: 200 }),
-      zskt(zskt.presets.mnistSmall),
-      dfad(dfad.presets.mnistSmall),
-      dfq(dfq.presets.mnistSmall),
-      cmi(cmi.presets.mnistSmall),
-      fast(fast.presets.mnistSmall),
-    ],
+    attacks: everyAttack(images),
     budget: 1_000_000,
     seeds: [0, 1, 2],
   });

@@ -56,7 +56,8 @@ export const synthetic = defineDataset({
           const examples = part('train', train);
           const decoded = {
             image: { height: size, width: size, channels },
-            classes: Array.from({ length: classes }, (_, c) => `class ${c}`),
+            // Another seed's patterns are other classes.
+            classes: Array.from({ length: classes }, (_, c) => (seed === 0 ? `class ${c}` : `class ${seed}.${c}`)),
             normalisation: measuredNormalisation(examples, channels),
             augmentation: { crop: 0, flip: false },
             train: examples,
