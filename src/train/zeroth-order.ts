@@ -1,4 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
+import { engine } from '../engine/engine.js';
+import type { CardPrecision } from '../engine/execution.js';
 import { anotherSeed, standardNormal } from '../engine/ops.js';
 import { unrecorded } from './gradient.js';
 
@@ -37,7 +40,7 @@ export interface Estimated<T extends tf.Tensor> {
  * what that code divides it by. The paper is said to have it without the factor d.
  *
  * float32 is enough where f is about 1 and ε is 1e-3: the difference is then known to about 6e-5 of its quotient.
- * Answers in half precision, or rounded ones, make it noise, and so does TF32: on a graphics card, run with `--precision float32`.
+ * Answers in half precision, or rounded ones, make it noise, and so does TF32, in which it is refused.
  *
  * @param f rows to numbers: [batch, …] -> [batch]; with the answers that it computes them from, where it does
  * @param x [batch, …]
@@ -47,8 +50,9 @@ export const forwardDifferences = <T extends tf.Tensor>(
   f: (x: T) => Evaluated,
   x: T,
   { directions = 1, epsilon = 1e-3, seed }: ForwardDifferences,
-): Estimated<T> =>
-  unrecorded(() => {
+): Estimated<T> => {
+  refuseRounded(engine().precision);
+  return unrecorded(() => {
     const [batch] = x.shape as [number];
     const drawn = Array.from({ length: directions }, (_, j) => {
       const normal = standardNormal([batch, x.size / batch], anotherSeed(seed, j)) as tf.Tensor2D;
@@ -56,6 +60,17 @@ export const forwardDifferences = <T extends tf.Tensor>(
     });
     return differencesAlong(drawn, f, x, epsilon);
   });
+};
+
+/** Throws a failure of kind `engine` where products are rounded to ten bits: a difference of 1e-3 is then lost in them. */
+export const refuseRounded = (precision: CardPrecision): void => {
+  if (precision === 'tf32')
+    throw new FailureError(
+      failure('engine', 'a gradient by forward differences is noise where a graphics card multiplies in TF32', {
+        remedy: 'Run with --precision float32.',
+      }),
+    );
+};
 
 /** `forwardDifferences` along given directions, [batch, d] each, rows of length 1. */
 export const differencesAlong = <T extends tf.Tensor>(

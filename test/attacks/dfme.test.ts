@@ -18,7 +18,7 @@ import { distillationKl, recoveredLogits } from '../../src/train/losses.js';
 import { type Answers, publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { phaseFit, roundRobinLabels, type SynthesisContext } from '../../src/train/synthesis.js';
-import { differencesAlong } from '../../src/train/zeroth-order.js';
+import { differencesAlong, refuseRounded } from '../../src/train/zeroth-order.js';
 import { wrapper } from '../defenses/answering.js';
 import { refusal } from '../run/helpers.js';
 import { type AnySpec, context, endOf, type Fitting, failureOf, succeed } from '../train/bench.js';
@@ -178,6 +178,11 @@ describe('the losses', () => {
       expect(values(found.unchanged)).toEqual([0]);
     });
   });
+});
+
+test('forward differences are refused in TF32, and not in float32', () => {
+  expect(() => refuseRounded('tf32')).toThrow(/noise where .* TF32/);
+  expect(() => refuseRounded('float32')).not.toThrow();
 });
 
 describe('what it asks', () => {
