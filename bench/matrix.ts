@@ -32,7 +32,8 @@ import type { LabelledBatch } from '../src/train/images.js';
 import { distillation } from '../src/train/losses.js';
 import { adam, sgd } from '../src/train/optimizers.js';
 import { type Access, type Answering, publish } from '../src/train/oracle.js';
-import { learner, pretrained } from '../src/train/recipe.js';
+import { pretrained } from '../src/train/pretrained.js';
+import { learner } from '../src/train/recipe.js';
 import { answered, type Recordings, stepsInPart } from '../src/train/recordings.js';
 import { constant } from '../src/train/schedules.js';
 import {

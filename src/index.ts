@@ -81,5 +81,6 @@ export * from './public/train.js';
 export type { Matrix } from './results/types.js';
 export type { StageRecord } from './run/record.js';
 export { confidence, type Logits, logProbabilities, meanOverRows, predicted } from './train/logits.js';
-export { type Learner, learner, type Pretrained, pretrained } from './train/recipe.js';
+export { type Pretrained, pretrained } from './train/pretrained.js';
+export { type Learner, learner } from './train/recipe.js';
 export { recipes } from './train/recipes.js';

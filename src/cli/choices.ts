@@ -1,5 +1,15 @@
 /** The words that commands know, apart from the commands: telling a user of them must not load all that these need. */
-export const kinds = ['attacks', 'defenses', 'nets', 'optimizers', 'schedules', 'recipes', 'data', 'metrics'] as const;
+export const kinds = [
+  'attacks',
+  'defenses',
+  'nets',
+  'zoo',
+  'optimizers',
+  'schedules',
+  'recipes',
+  'data',
+  'metrics',
+] as const;
 export type Kind = (typeof kinds)[number];
 
 export const formats = ['text', 'md', 'csv', 'json', 'tex'] as const;

@@ -2,10 +2,12 @@ import { toJsonSchema } from '@valibot/to-json-schema';
 import { describeOwnership } from '../attacks/attack.js';
 import { type Options, type OptionWords, wordsOf } from '../core/options.js';
 import { type Declaration, schemaOf } from '../core/plugin.js';
+import { percent } from '../core/text.js';
 import { downloaded, publishedNames } from '../data/published.js';
 import { metrics } from '../metrics/metric.js';
 import type { NetworkPlugin } from '../models/network.js';
 import { headingOf, sentenceOf } from '../report/numbers.js';
+import { zoo } from '../train/zoo.js';
 import * as catalogue from './catalogue.js';
 import type { Kind } from './choices.js';
 import { type Terminal, terminal } from './terminal.js';
@@ -98,6 +100,18 @@ export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
       const item = plugin(listed, (net) => ({ weights: counted(net) }));
       return { ...item, facts: { weights: `${item.facts.weights} with 10 classes of 32×32×3 images` } };
     }),
+  zoo: () =>
+    Object.entries(zoo).map(([name, { about, network, data, accuracy, seed, experiment, commit }]) => ({
+      name,
+      write: [`pretrained('${name}')`],
+      about,
+      facts: {
+        net: shown(network),
+        data,
+        accuracy: `${percent(accuracy)} % of the test images`,
+        trained: `${experiment}, seed ${seed}, commit ${commit}`,
+      },
+    })),
   optimizers: () => catalogue.optimizers.map((listed) => plugin(listed, () => ({}))),
   schedules: () => catalogue.schedules.map((listed) => plugin(listed, () => ({}))),
   recipes: () =>

@@ -23,7 +23,8 @@ import { metrics as builtIn, type Metric, otherColumns } from '../metrics/metric
 import { betters, units } from '../metrics/quantity.js';
 import { anyNetwork } from '../models/define.js';
 import { type Access, type Answers, type AtLeast, isBlackBox, rank } from '../train/oracle.js';
-import { anyRecipe, isPretrained, type Learner, type Pretrained, type Recipe, retrainable } from '../train/recipe.js';
+import { isPretrained, type Pretrained, retrainable } from '../train/pretrained.js';
+import { anyRecipe, type Learner, type Recipe } from '../train/recipe.js';
 import { labelsOf, samePlugin } from './labels.js';
 import { checkPublished, type Published } from './published.js';
 

@@ -6,6 +6,7 @@ import { decodeSafetensors, notFinite, type Safetensors } from '../core/safetens
 import type { Dataset } from '../data/dataset.js';
 import type { Network } from '../models/network.js';
 import { checkStateDict, type StateDict, stateDictShape } from '../models/state-dict.js';
+import type { Pretrained } from '../train/pretrained.js';
 
 /** A pretrained teacher's file. */
 export interface Weights extends Safetensors {
@@ -17,16 +18,21 @@ export interface Weights extends Safetensors {
 const remedy =
   'Give a file of undistill export, or write one: safetensors.torch.save_file(model.state_dict(), "teacher.safetensors").';
 
-/** Rejects with a `FailureError` of kind `data` for a file that is missing, or is no sound safetensors file. */
-export const readWeights = async (path: string): Promise<Weights> => {
+const refuse: Refusal = refusal('data');
+
+/** Rejects with a `FailureError` of kind `data` for a file that is missing, altered, or no sound safetensors file. */
+export const readWeights = async ({
+  weights: path,
+  sha256: known,
+}: Pick<Pretrained, 'weights' | 'sha256'>): Promise<Weights> => {
   const bytes = await orThrow(attempt('data', () => readFile(path), path, remedy));
+  if (known !== undefined && sha256(bytes) !== known)
+    refuse('the file is not as it was published', path, 'Install undistill again.');
   const decoded = decodeSafetensors(bytes);
   if (E.isRight(decoded)) return { path, sha256: sha256(bytes), ...decoded.right };
   const { what, where } = decoded.left;
   throw new FailureError(failure('data', what, { where: where === undefined ? path : `${path}: ${where}`, remedy }));
 };
-
-const refuse: Refusal = refusal('data');
 
 /** Whether the last layer is for as many classes as the network's: another number is no mistake in the network. */
 const checkClasses = (tensors: StateDict, network: Network): void => {

@@ -3,7 +3,8 @@ import * as v from 'valibot';
 import { says, share } from '../core/check.js';
 import { failure, type Result, toFailure } from '../core/errors.js';
 import { percentage } from '../core/text.js';
-import { type Learner, type Pretrained, retrainable } from '../train/recipe.js';
+import { type Pretrained, retrainable } from '../train/pretrained.js';
+import type { Learner } from '../train/recipe.js';
 import { scaledSchedule } from '../train/schedules.js';
 import { checkAttack, checkDefense, type Experiment, reducedTo } from './experiment.js';
 

@@ -22,7 +22,7 @@ import { readLocally } from '../run/executor.js';
 import { readResult } from '../run/outputs.js';
 import type { Divergence, Measures, Outcome } from '../run/record.js';
 import { type Store, storeOf } from '../run/store.js';
-import { isPretrained } from '../train/recipe.js';
+import { isPretrained } from '../train/pretrained.js';
 
 /** Makes TypeScript importable, with `undistill` in it as this package. Compiled or not, `bin` lies two folders above. */
 const registerLoader = async (): Promise<void> => {
@@ -128,7 +128,7 @@ export interface Prepared extends Planned {
 /** Loads the data of an experiment and plans it for an engine's arithmetic. */
 export const planFor = async (experiment: Experiment, engine: string, options: LoadOptions = {}): Promise<Planned> => {
   const { data, others } = await loadImages(experiment, options);
-  const weights = isPretrained(experiment.teacher) ? await readWeights(experiment.teacher.weights) : undefined;
+  const weights = isPretrained(experiment.teacher) ? await readWeights(experiment.teacher) : undefined;
   const [modules, own, harness] = await Promise.all([
     readSources(sourcesIn(plannedValues(experiment))),
     experiment.file === undefined ? undefined : readSource(experiment.file),

@@ -7,7 +7,7 @@ import { describePublished, publishedStudent, publishedTeacher } from '../experi
 import { type Metric, metrics } from '../metrics/metric.js';
 import { declared } from '../metrics/quantity.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from '../run/record.js';
-import { isPretrained } from '../train/recipe.js';
+import { isPretrained } from '../train/pretrained.js';
 import { type Column, columnsOf, victimColumnsOf } from './columns.js';
 import { lookup } from './lookup.js';
 import { reproduced, reproducedEffects } from './reproduction.js';

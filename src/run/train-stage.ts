@@ -38,7 +38,7 @@ export const trainStage = async (
   switch (work.kind) {
     case 'import': {
       const { weights, network } = work.teacher;
-      const found = await readWeights(weights);
+      const found = await readWeights({ weights });
       if (found.sha256 !== work.sha256) {
         const remedy = 'Run again: it is planned with what the file holds then.';
         throw new FailureError(

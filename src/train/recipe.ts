@@ -1,8 +1,5 @@
-import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { between, choice, wholeAtLeast } from '../core/check.js';
-import { FailureError, failure } from '../core/errors.js';
 import { type Augmentation, anyAugmentation } from '../data/dataset.js';
 import type { NetworkPlugin } from '../models/network.js';
 import { anyOptimizer, type Optimizer } from './optimizers.js';
@@ -71,43 +68,3 @@ export interface Learner {
 }
 
 export const learner = (network: NetworkPlugin, recipe: Recipe): Learner => ({ network, recipe });
-
-/** A teacher that comes trained. */
-export interface Pretrained {
-  readonly network: NetworkPlugin;
-  /** The absolute path of its weights. */
-  readonly weights: string;
-  readonly recipe?: Recipe;
-}
-
-/**
- * A teacher whose weights lie in a safetensors file, by PyTorch's `state_dict` names and in its layouts: as
- * `undistill export` or `safetensors.torch.save_file(model.state_dict(), path)` writes it. It is known by what the file
- * holds, and one teacher for all seeds. Images come to it in the normalisation of the experiment's data set.
- *
- * @param weights a path, which starts at the working folder, or `new URL('teacher.safetensors', import.meta.url)`
- * @param recipe for what is trained in its place or beside it: a nasty teacher, an adversary, the student `self`
- * @throws FailureError of kind `experiment`; the file is read when the experiment is planned
- */
-export const pretrained = (weights: string | URL, network: NetworkPlugin, recipe?: Recipe): Pretrained => {
-  const isUrl = weights instanceof URL && weights.protocol === 'file:';
-  if (!isUrl && (typeof weights !== 'string' || weights === '')) {
-    const remedy = "Give its path: pretrained('teacher.safetensors', resNet(18)).";
-    throw new FailureError(failure('experiment', 'the weights are no file', { where: 'pretrained', remedy }));
-  }
-  const path = isUrl ? fileURLToPath(weights) : resolve(weights as string);
-  return { network, weights: path, ...(recipe === undefined ? {} : { recipe }) };
-};
-
-export const isPretrained = (teacher: Learner | Pretrained): teacher is Pretrained => 'weights' in teacher;
-
-/**
- * A teacher's net and recipe, to be trained anew.
- *
- * @throws Error for a pretrained teacher without a recipe, which `experiment()` refuses where one is needed
- */
-export const retrainable = (teacher: Learner | Pretrained): Learner => {
-  const { network, recipe } = teacher;
-  if (recipe === undefined) throw new Error(`the teacher ${network.name} has no recipe`);
-  return isPretrained(teacher) ? learner(network, recipe) : teacher;
-};

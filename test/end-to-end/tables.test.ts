@@ -15,7 +15,8 @@ import { planFor } from '../../src/harness/session.js';
 import { classifier } from '../../src/train/classifier.js';
 import type { ImageSet } from '../../src/train/images.js';
 import { distillation } from '../../src/train/losses.js';
-import { type Learner, retrainable } from '../../src/train/recipe.js';
+import { retrainable } from '../../src/train/pretrained.js';
+import type { Learner } from '../../src/train/recipe.js';
 import { context, numbersOf, setOf, succeed } from '../train/bench.js';
 
 beforeAll(async () => {

@@ -15,7 +15,7 @@ import { withScale } from '../../src/experiment/scale.js';
 import { planFor } from '../../src/harness/session.js';
 import { batchNorm, classifier, dense, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
-import { pretrained } from '../../src/train/recipe.js';
+import { pretrained } from '../../src/train/pretrained.js';
 import { ran, temporaryFolder } from '../end-to-end/helpers.js';
 import { made, recipe, refusal, thirds, tiny } from '../run/helpers.js';
 
@@ -231,7 +231,7 @@ describe('what a file of undistill export says of its data', () => {
     normalisation: JSON.stringify(data.normalisation),
   };
   const differing = async (metadata: Readonly<Record<string, string>>) =>
-    differences(await readWeights(saved(good, metadata)), data);
+    differences(await readWeights({ weights: saved(good, metadata) }), data);
 
   test('is compared with the data set; of other files nothing is known', async () => {
     expect(await differing(said)).toEqual([]);
