@@ -78,10 +78,19 @@ const columnsIn = (matrix: Matrix): Columns => {
     warnings: ({ result, victimResult }) =>
       [...result.warnings, ...(victimResult?.warnings ?? [])].join('; ') || undefined,
   };
+  const deviations: Columns = {
+    sd_accuracy: ({ cell }) => cell.accuracy?.sd,
+    sd_difference_to_baseline: ({ cell }) => cell.toBaseline?.sd,
+    sd_difference_to_label_smoothing: ({ cell }) => cell.toLabelSmoothing?.sd,
+    sd_difference_to_undefended: ({ cell }) => cell.toUndefended?.sd,
+    sd_harm_of_best_attack: ({ score }) => score?.harm?.sd,
+    sd_teacher_accuracy: ({ victim }) => victim?.accuracy?.sd,
+    seeds_to_tell_undistillable: ({ score }) => score?.seedsToTell,
+  };
   const later = [...students, ...victims]
     .filter(({ name }) => !early.has(name))
     .map(({ head, value }) => [head in columns ? `metric_${head}` : head, value] as const);
-  return { ...columns, ...Object.fromEntries(later) };
+  return { ...columns, ...Object.fromEntries(later), ...deviations };
 };
 
 /** What begins a formula in a spreadsheet, also in the width of Chinese characters. */

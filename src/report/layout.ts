@@ -3,7 +3,8 @@ import { unique } from '../core/lists.js';
 import { counted, percent, percentage, signed, whole } from '../core/text.js';
 import { columnsOf, type Column as Measure, victimColumnsOf } from '../results/columns.js';
 import { lookup } from '../results/lookup.js';
-import { type Spread, spread } from '../results/spread.js';
+import { verdictInWords } from '../results/scores.js';
+import { type Spread, spreadOf } from '../results/spread.js';
 import type { Cell, Matrix } from '../results/types.js';
 import { headingOf, mark, meanAndDeviation, meanOf, sentenceOf, signedWithInterval } from './numbers.js';
 
@@ -25,8 +26,8 @@ export interface Block {
   readonly title: string;
   readonly columns: readonly Column[];
   readonly rows: readonly Row[];
-  /** The last row: the best attack on each defence. Absent where nothing is stolen. */
-  readonly best?: Row;
+  /** The last rows: the best attack on each defence, and whether it is undistillable. None where nothing is stolen. */
+  readonly conclusions: readonly Row[];
 }
 
 export interface Column {
@@ -102,7 +103,10 @@ const columnAsked = (of: Matrix, name = 'accuracy'): Measure | undefined => {
 
 /** The mean of a column over some seeds as text. */
 const meanIn = <Result>(column: Measure<Result>, results: readonly Result[]): string | undefined => {
-  const mean = spread(results.flatMap((result) => column.of(result) ?? []));
+  const mean = spreadOf(
+    column.unit,
+    results.flatMap((result) => column.of(result) ?? []),
+  );
   return mean === undefined ? undefined : meanOf(column, mean);
 };
 
@@ -155,17 +159,26 @@ export const layout = (of: Matrix, { undefended = false, metric }: LayoutOptions
         label: attack,
         cells: defenses.map((defense) => shown(at(attack, defense, student))),
       }));
-    const best = defenses.map((defense) => {
-      const found = of.best.find((each) => each.student === student && each.defense === defense);
-      return found === undefined ? '' : `${found.attack} ${percent(found.accuracy.mean)}`;
-    });
+    const concluded = (label: string, said: (defense: string) => string | undefined): readonly Row[] => {
+      const cells = defenses.map((defense) => said(defense) ?? '');
+      return asked !== undefined || cells.every((text) => text === '') ? [] : [{ label, cells }];
+    };
+    const isOf = (defense: string) => (each: { readonly defense: string; readonly student: string }) =>
+      each.student === student && each.defense === defense;
     return {
       title: `student ${student}, teacher ${of.teacher}`,
       columns,
       rows,
-      ...(asked !== undefined || best.every((text) => text === '')
-        ? {}
-        : { best: { label: 'best attack', cells: best } }),
+      conclusions: [
+        ...concluded('best attack', (defense) => {
+          const found = of.best.find(isOf(defense));
+          return found && `${found.attack} ${percent(found.accuracy.mean)}`;
+        }),
+        ...concluded('undistillable', (defense) => {
+          const found = of.scores?.find(isOf(defense));
+          return found && verdictInWords(found);
+        }),
+      ],
     };
   };
 
@@ -284,19 +297,16 @@ const reproductionSaid = ({ reproduction = [], effects = [], reduced }: Matrix):
 
 /** What each defence does to the best attack and to its teacher. */
 export const scoresSaid = ({ scores = [], students }: Matrix): readonly string[] =>
-  scores.flatMap(({ defense, student, harm, teacherCost, toLabelSmoothing, undistillable }) => {
-    if (harm === undefined) return [];
-    const of = students.length === 1 ? defense : `${defense}, student ${student}`;
-    const seeds = toLabelSmoothing?.count === 1 ? ', on one seed' : '';
-    return [
-      [
-        `${of}: harm of the best attack ${signedWithInterval(harm)}`,
-        ...(teacherCost === undefined ? [] : [`teacher's cost ${signedWithInterval(teacherCost)}`]),
-        ...(undistillable === undefined ? [] : [`undistillable: ${undistillable ? 'yes' : 'no'}${seeds}`]),
-      ]
-        .join(', ')
-        .concat('.'),
+  scores.flatMap((score) => {
+    const { defense, student, harm, teacherCost } = score;
+    const verdict = verdictInWords(score);
+    const said = [
+      ...(harm === undefined ? [] : [`harm of the best attack ${signedWithInterval(harm)}`]),
+      ...(harm === undefined || teacherCost === undefined ? [] : [`teacher's cost ${signedWithInterval(teacherCost)}`]),
+      ...(verdict === undefined ? [] : [`undistillable: ${verdict}`]),
     ];
+    const of = students.length === 1 ? defense : `${defense}, student ${student}`;
+    return said.length === 0 ? [] : [`${of}: ${said.join(', ')}.`];
   });
 
 export const partOfTheData = ({ data: { name, fraction, validation } }: Matrix): readonly string[] => {

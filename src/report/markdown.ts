@@ -1,5 +1,5 @@
 import type { Matrix } from '../results/types.js';
-import { type Block, type LayoutOptions, layout, type Row } from './layout.js';
+import { type Block, type LayoutOptions, layout } from './layout.js';
 import { mark } from './numbers.js';
 
 /** Text that stays itself in a table's cell. */
@@ -8,12 +8,11 @@ export const escaped = (text: string): string =>
 
 const tableRow = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
 
-const drawn = ({ columns, rows, best }: Block): readonly string[] => [
+const drawn = ({ columns, rows, conclusions }: Block): readonly string[] => [
   tableRow(['attack', ...columns.map(({ label, detail }) => `${escaped(label)}<br>${escaped(detail)}`)]),
   tableRow(['---', ...columns.map(() => '---')]),
-  ...[...rows, ...(best === undefined ? [] : [best])].map(({ label, cells }: Row) =>
-    tableRow([label === best?.label ? `**${escaped(label)}**` : escaped(label), ...cells.map(escaped)]),
-  ),
+  ...rows.map(({ label, cells }) => tableRow([escaped(label), ...cells.map(escaped)])),
+  ...conclusions.map(({ label, cells }) => tableRow([`**${escaped(label)}**`, ...cells.map(escaped)])),
 ];
 
 /** The matrix as GitHub's Markdown. */

@@ -27,8 +27,8 @@ export const table = (of: Matrix, { width = 120, ...options }: TableOptions = {}
 };
 
 /** A block's lines, in as many pieces as its columns take at that width. */
-const pieces = ({ columns, rows, best }: Block, width: number): readonly (readonly string[])[] => {
-  const all: readonly Row[] = [...rows, ...(best === undefined ? [] : [best])];
+const pieces = ({ columns, rows, conclusions }: Block, width: number): readonly (readonly string[])[] => {
+  const all: readonly Row[] = [...rows, ...conclusions];
   const labels = widest(all.map(({ label }) => label));
   const widths = columns.map(({ label, detail }, i) =>
     widest([label, detail, ...all.map(({ cells }) => cells[i] ?? '')]),
@@ -53,7 +53,7 @@ const pieces = ({ columns, rows, best }: Block, width: number): readonly (readon
       line('', (i) => columns[i]?.detail ?? ''),
       rule,
       ...rows.map(drawn),
-      ...(best === undefined ? [] : [rule, drawn(best)]),
+      ...(conclusions.length === 0 ? [] : [rule, ...conclusions.map(drawn)]),
     ];
   });
 };

@@ -43,7 +43,7 @@ const comment = (text: string): string => `% ${oneLine(text)}`;
 const line = (cells: readonly string[]): string => `    ${cells.map(escapedTex).join(' & ')} \\\\`;
 
 const drawn = (
-  { title, columns, rows, best }: Block,
+  { title, columns, rows, conclusions }: Block,
   caption: readonly string[],
   footnotes: readonly string[],
 ): readonly string[] => {
@@ -58,7 +58,7 @@ const drawn = (
     line(['', ...columns.map(({ detail }) => detail)]),
     '    \\midrule',
     ...rows.map(row),
-    ...(best === undefined ? [] : ['    \\midrule', row(best)]),
+    ...(conclusions.length === 0 ? [] : ['    \\midrule', ...conclusions.map(row)]),
     '    \\bottomrule',
     '  \\end{tabular}',
     ...footnotes.map((note) => `  \\par{\\footnotesize ${escapedTex(note)}}`),

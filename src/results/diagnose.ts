@@ -19,7 +19,7 @@ import { readModel } from '../run/train-stage.js';
 import { accuracy } from '../train/accuracy.js';
 import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
 import { type Logits, logProbabilities, predicted } from '../train/logits.js';
-import { type Spread, spread } from './spread.js';
+import { type Spread, shareSpread, spread } from './spread.js';
 
 /** What can be seen of a run's teachers: how they answer, one and all, and where their answers and features lie. */
 export interface TeacherDiagnostics {
@@ -234,9 +234,10 @@ const measures = (
 
 const overSeeds = (seeds: readonly TeacherMeasures[]): Omit<TeacherDiagnosis, 'defense' | 'others' | 'seeds'> => {
   const over = (pick: (of: TeacherMeasures) => number | undefined) => spread(seeds.flatMap((seed) => pick(seed) ?? []));
+  const share = (pick: (of: TeacherMeasures) => number) => shareSpread(seeds.map(pick)) as Spread;
   return {
-    accuracy: over((seed) => seed.accuracy) as Spread,
-    calibrationError: over((seed) => seed.calibrationError) as Spread,
+    accuracy: share((seed) => seed.accuracy),
+    calibrationError: share((seed) => seed.calibrationError),
     logitMargin: over((seed) => seed.logitMargin) as Spread,
     answers: temperatures.map((temperature, i) => {
       const klFromNormal = over((seed) => seed.answers[i]?.klFromNormal);

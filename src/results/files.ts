@@ -3,6 +3,7 @@ import { text } from '../core/check.js';
 import { betters, units } from '../metrics/quantity.js';
 import type { Divergence, Measures, Provenance } from '../run/record.js';
 import type { TeacherDiagnostics } from './diagnose.js';
+import { undistillability } from './scores.js';
 import type { Spread } from './spread.js';
 import type {
   BestAttack,
@@ -127,16 +128,25 @@ const metric: Of<MetricSummary> = record({
 
 const best: Of<BestAttack> = record({ defense: text, student: text, attack: text, accuracy: spread });
 
-const score: Of<Score> = record({
-  defense: text,
-  student: text,
-  attack: text,
-  harm: maybe(spread),
-  teacherCost: maybe(spread),
-  toLabelSmoothing: maybe(spread),
-  undistillable: maybe(flag),
-  verdict: text,
-});
+const score = v.pipe(
+  record({
+    defense: text,
+    student: text,
+    attack: text,
+    harm: maybe(spread),
+    teacherCost: maybe(spread),
+    toLabelSmoothing: maybe(spread),
+    undistillable: maybe(v.union([oneOf('yes', 'no', 'undecided'), flag], 'yes, no or undecided')),
+    seedsToTell: maybe(number),
+    verdict: text,
+  }),
+  // Until version 0.1 it was whether the mean is below 0: what the seeds say of that is told anew.
+  v.transform(({ undistillable, ...rest }): Score => {
+    if (typeof undistillable !== 'boolean') return { ...rest, ...(undistillable && { undistillable }) };
+    const { toLabelSmoothing } = rest;
+    return { ...rest, ...(toLabelSmoothing && undistillability(toLabelSmoothing, [toLabelSmoothing])) };
+  }),
+);
 
 const reproduced: Of<Reproduced> = record({
   what: text,

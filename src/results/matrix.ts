@@ -12,7 +12,7 @@ import { type Column, columnsOf, victimColumnsOf } from './columns.js';
 import { lookup } from './lookup.js';
 import { reproduced, reproducedEffects } from './reproduction.js';
 import { scores } from './scores.js';
-import { type Spread, spread } from './spread.js';
+import { type Spread, shareSpread, spread, spreadOf } from './spread.js';
 import type { BestAttack, Cell, Matrix, MetricSummary, SeedResult, VictimSummary } from './types.js';
 
 /** A stage's outcome and, for a measuring stage, what it measured. */
@@ -151,7 +151,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       exposes: defense.exposes,
       metrics: metricsIn(meansOf(victimColumns, seeds), summaries),
       ...defined({
-        accuracy: spread(accuracies.flatMap((each) => each ?? [])),
+        accuracy: shareSpread(accuracies.flatMap((each) => each ?? [])),
         toUndefended: spread(toUndefended.flatMap((each) => each ?? [])),
         published: publishedTeacher(of.published, label),
       }),
@@ -159,7 +159,8 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     };
   });
 
-  const best = bestAttacks(of, cells);
+  const stealing = new Set(of.attacks.filter(({ attack }) => isAttack(attack)).map(({ label }) => label));
+  const best = bestAttacks(of, cells, stealing);
   const found = { experiment: of, undefended, victims, cells, baselines: plan.baselines };
   return {
     version: 1,
@@ -192,7 +193,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     victims,
     cells,
     best,
-    scores: scores({ best, cells, victims, undefended }),
+    scores: scores({ best, cells, victims, undefended, attacks: stealing }),
     ...defined({
       reproduction: of.published && reproduced(found),
       effects: of.published && reproducedEffects(found),
@@ -210,8 +211,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
 };
 
 /** Of the attacks that take something from a victim: honest training is no attack. */
-const bestAttacks = (of: Experiment, cells: readonly Cell[]): readonly BestAttack[] => {
-  const stealing = new Set(of.attacks.filter(({ attack }) => isAttack(attack)).map(({ label }) => label));
+const bestAttacks = (of: Experiment, cells: readonly Cell[], stealing: ReadonlySet<string>): readonly BestAttack[] => {
   return of.defenses.flatMap(({ label: defense }) =>
     of.students.flatMap(({ label: student }) => {
       const own = cells.filter(
@@ -231,8 +231,11 @@ const summaryOf = (metric: Metric): MetricSummary => ({ ...declared(metric), ...
 /** Over the seeds that have it, each number of a list of results by its column's name. */
 const meansOf = <Of>(columns: readonly Column<Of>[], results: readonly Of[]): Readonly<Record<string, Spread>> =>
   Object.fromEntries(
-    columns.flatMap(({ name, of }) => {
-      const mean = spread(results.flatMap((result) => of(result) ?? []));
+    columns.flatMap(({ name, unit, of }) => {
+      const mean = spreadOf(
+        unit,
+        results.flatMap((result) => of(result) ?? []),
+      );
       return mean === undefined ? [] : [[name, mean] as const];
     }),
   );

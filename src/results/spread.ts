@@ -1,8 +1,10 @@
+import type { Unit } from '../metrics/quantity.js';
+
 /** Mean, sample standard deviation (n − 1) and interval over seeds; one seed has a mean alone. */
 export interface Spread {
   readonly mean: number;
   readonly sd?: number;
-  /** 95 % confidence interval of the mean by Student's t: mean ± t(0.975, n − 1) · sd / √n. */
+  /** 95 % confidence interval of the mean by Student's t: mean ± t(0.975, n − 1) · sd / √n; of shares within 0..1 (`shareSpread`). */
   readonly interval?: readonly [low: number, high: number];
   readonly count: number;
 }
@@ -16,6 +18,28 @@ export const spread = (values: readonly number[]): Spread | undefined => {
   const half = (studentQuantile(count - 1) * sd) / Math.sqrt(count);
   return { mean, count, sd, interval: [mean - half, mean + half] };
 };
+
+/**
+ * The same of shares, whose interval stays within 0..1: it is Student's on the scale of log-odds, where the standard error is by the
+ * delta method sd / √n / (m (1 − m)), and then brought back (the logit interval of surveys; Korn and Graubard, 1999). It holds the mean,
+ * and is not symmetric around it. Where all are 0, or all are 1, it is of no width.
+ */
+export const shareSpread = (values: readonly number[]): Spread | undefined => {
+  const found = spread(values);
+  if (found?.sd === undefined || found.sd === 0) return found;
+  const { mean, sd, count } = found;
+  const variance = mean * (1 - mean);
+  // Only what is no share could have it.
+  if (!(variance > 0)) return found;
+  const half = (studentQuantile(count - 1) * sd) / Math.sqrt(count) / variance;
+  const odds = Math.log(mean / (1 - mean));
+  const share = (logit: number): number => 1 / (1 + Math.exp(-logit));
+  return { ...found, interval: [share(odds - half), share(odds + half)] };
+};
+
+/** The spread of numbers of some unit. */
+export const spreadOf = (unit: Unit, values: readonly number[]): Spread | undefined =>
+  unit === 'share' ? shareSpread(values) : spread(values);
 
 /**
  * The share of Student's t distribution between −t and t, for a whole number ν of degrees of freedom, in its closed

@@ -86,6 +86,9 @@ export interface BestAttack {
   readonly accuracy: Spread;
 }
 
+/** What the seeds say, by 95 % intervals. */
+export type Verdict = 'yes' | 'no' | 'undecided';
+
 /** How well a defence keeps one student net from stealing: what it does to the best attack, and what it costs. */
 export interface Score {
   readonly defense: string;
@@ -99,9 +102,12 @@ export interface Score {
   /** The best attack's student minus the one trained on smoothed labels, seed by seed. */
   readonly toLabelSmoothing?: Spread;
   /**
-   * Whether that student is no better, so that nothing was stolen; absent where none was trained on smoothed labels.
+   * Whether nothing was stolen. `no`: the best attack's student is better than the one trained on smoothed labels; `yes`: no attack's is;
+   * `undecided`: the seeds do not tell. Absent where none was trained on smoothed labels, and where nothing is defended.
    */
-  readonly undistillable?: boolean;
+  readonly undistillable?: Verdict;
+  /** How many seeds would tell, if the others are like these; absent where they do, or where no number of them would. */
+  readonly seedsToTell?: number;
   /** A sentence that says so, and how sure it is. */
   readonly verdict: string;
 }

@@ -111,7 +111,8 @@ describe('the table of a terminal', () => {
         harm: { mean: -0.08, sd: 0.01, interval: [-0.17, 0.01], count: 2 },
         teacherCost: { mean: -0.01, count: 1 },
         toLabelSmoothing: { mean: -0.01, count: 1 },
-        undistillable: true,
+        undistillable: 'undecided',
+        seedsToTell: 40,
         verdict: '',
       },
     ],
@@ -119,7 +120,7 @@ describe('the table of a terminal', () => {
 
   it('says of each defence what it does to the best attack, and what it costs', () => {
     const line =
-      "nasty: harm of the best attack −8.00 (95 % interval −17.00 to +1.00), teacher's cost −1.00, undistillable: yes, on one seed.";
+      "nasty: harm of the best attack −8.00 (95 % interval −17.00 to +1.00), teacher's cost −1.00, undistillable: seeds do not tell (about 40 would).";
     expect(table(scored).split('\n')).toContain(line);
     expect(table({ ...scored, students: ['small', 'large'] })).toContain('nasty, student small: harm');
     expect(markdown(scored)).toContain(
@@ -247,6 +248,7 @@ describe('CSV', () => {
     const [one, other] = named.filter((row) => row.attack === 'kd' && row.defense === 'none');
     const columns = Object.keys(one ?? {}).filter((name) => name.startsWith('mean_'));
     expect(columns).toHaveLength(12);
+    expect(Number(one?.sd_difference_to_baseline)).toBeCloseTo(Math.SQRT1_2 / 50, 6);
     for (const name of columns) expect(one?.[name]).toBe(other?.[name]);
     expect(Number(one?.mean_difference_to_baseline)).toBeCloseTo(0.02, 12);
     expect(Number(one?.mean_difference_to_baseline_95_low)).toBeCloseTo(0.02 - 0.127062, 6);
@@ -256,14 +258,14 @@ describe('CSV', () => {
         student: 'small',
         attack: 'kd',
         harm: { mean: -0.5, count: 1 },
-        undistillable: false,
+        undistillable: 'no' as const,
         verdict: 'none',
       },
     ];
     const [head = [], ...rows] = read(csv({ ...example, scores }));
     const at = (name: string) => rows.map((row) => `${row[head.indexOf('defense')]} ${row[head.indexOf(name)]}`);
     expect(at('harm_of_best_attack')).toEqual(expect.arrayContaining(['nasty -0.5', 'none ']));
-    expect(at('undistillable')).toContain('nasty false');
+    expect(at('undistillable')).toContain('nasty no');
   });
 
   it('has rows of cells that cannot be', () => {

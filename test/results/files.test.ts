@@ -54,7 +54,7 @@ const full: Matrix = {
   scores: [
     {
       ...{ defense: 'none', student: 'small', attack: 'kd', harm: mean, teacherCost: mean, toLabelSmoothing: mean },
-      ...{ undistillable: true, verdict: 'x' },
+      ...{ undistillable: 'undecided', seedsToTell: 40, verdict: 'x' },
     },
   ],
   reproduction: [{ what: 'kd', paper: 0.9, ours: mean, difference: 0.1, tolerance: 0.01, verdict: 'within' }],
@@ -104,6 +104,14 @@ const asText = (path: readonly (string | number)[]): string => path.join('.');
 
 describe('a matrix.json', () => {
   const places = placesIn(full);
+
+  test('of version 0.1, whose verdict was whether a mean is below 0, has that of its seeds', () => {
+    const [score] = full.scores ?? [];
+    const { seedsToTell: _, ...old } = { ...score, undistillable: true };
+    const read = decodeMatrix(JSON.stringify({ ...full, scores: [old] }), 'run/file.json');
+    // 0.5 within 0.4 to 0.6.
+    expect(read.scores?.[0]?.undistillable).toBe('no');
+  });
 
   test('is read as it was written', () => {
     expect(decodeMatrix(JSON.stringify(full), 'run/file.json')).toEqual(JSON.parse(JSON.stringify(full)));

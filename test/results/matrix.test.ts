@@ -87,27 +87,30 @@ describe('the score of a defence', () => {
       harm: { mean: close(-0.06), sd: close(0.02), count: 3 },
       teacherCost: { mean: close(-0.01), sd: close(0.01), count: 3 },
       toLabelSmoothing: { mean: close(-0.02), sd: close(0.01), count: 3 },
-      undistillable: true,
+      undistillable: 'undecided',
+      // 3.18245 · 0.01 / √4 is less than 0.02, and 4.30265 · 0.01 / √3 is not.
+      seedsToTell: 4,
     });
     // 4.30265 · 0.02 / √3.
     expect(of('nasty')?.harm?.interval).toEqual([expect.closeTo(-0.10968, 5), expect.closeTo(-0.01032, 5)]);
-    expect(of('labelOnly')).toMatchObject({ attack: 'hardLabel', teacherCost: { mean: 0 }, undistillable: true });
-    expect(of('none')).toMatchObject({ attack: 'kd', undistillable: false });
+    expect(of('labelOnly')).toMatchObject({
+      attack: 'hardLabel',
+      teacherCost: { mean: 0 },
+      undistillable: 'undecided',
+    });
+    expect(of('none')?.attack).toBe('kd');
+    expect(of('none')).not.toHaveProperty('undistillable');
     expect(of('none')).not.toHaveProperty('harm');
     expect(of('none')).not.toHaveProperty('teacherCost');
   });
 
   test('has a verdict that says how sure it is', () => {
     const verdict = (of: Matrix, defense: string) => of.scores?.find((score) => score.defense === defense)?.verdict;
-    expect(verdict(found(), 'none')).toBe(
-      'Distillable: the best attack, kd, is above a student trained on smoothed labels (by 4.00 points; 95 % interval 1.52 to 6.48 over 3 seeds).',
-    );
+    expect(verdict(found(), 'none')).toContain('Nothing is defended here');
     expect(verdict(found(), 'nasty')).toBe(
-      'Undistillable: the best attack, hardLabel, is not above a student trained on smoothed labels (by 2.00 points; 95 % interval −4.48 to 0.48 over 3 seeds, which includes 0: the seeds do not tell them apart).',
+      'The seeds do not tell whether it is undistillable: the best attack, hardLabel, is 2.00 points below a student trained on smoothed labels (95 % interval −4.48 to +0.48 over 3 seeds). About 4 would, if the others are like these.',
     );
-    expect(verdict(found({ seeds: [0] }), 'none')).toMatch(
-      /\(by 4\.00 points\)\. This rests on one seed, which cannot tell it from chance\.$/,
-    );
+    expect(verdict(found({ seeds: [0] }), 'nasty')).toMatch(/\(one seed\)\. It takes two at least\.$/);
     expect(verdict(found({ attacks: [scratch(), kd()] }), 'nasty')).toContain('cannot be said');
   });
 
@@ -143,7 +146,7 @@ describe('the score of a defence', () => {
   test('has no harm without an undefended teacher', () => {
     const [score, ...others] = found({ defenses: [nasty()] }).scores ?? [];
     expect(others).toEqual([]);
-    expect(score).toMatchObject({ defense: 'nasty', undistillable: true });
+    expect(score).toMatchObject({ defense: 'nasty', undistillable: 'undecided' });
     expect(score).not.toHaveProperty('harm');
     expect(score).not.toHaveProperty('teacherCost');
   });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { spread, studentQuantile } from '../../src/results/spread.js';
+import { shareSpread, spread, studentQuantile } from '../../src/results/spread.js';
 
 describe('the quantile of Student’s t', () => {
   // From printed tables, to as many places as these have.
@@ -42,5 +42,29 @@ describe('a spread', () => {
 
   test('of equal numbers is of no width', () => {
     expect(spread([0.25, 0.25, 0.25])).toEqual({ mean: 0.25, sd: 0, interval: [0.25, 0.25], count: 3 });
+  });
+});
+
+describe('a spread of shares', () => {
+  test('has an interval that stays a share, around the mean', () => {
+    const [low, high] = shareSpread([0.99, 0.9995])?.interval ?? [Number.NaN, Number.NaN];
+    expect(spread([0.99, 0.9995])?.interval?.[1]).toBeGreaterThan(1);
+    expect(low).toBeGreaterThan(0);
+    expect(low).toBeLessThan(0.99475);
+    expect(high).toBeGreaterThan(0.99475);
+    expect(high).toBeLessThan(1);
+  });
+
+  test('is that of log-odds: of 0.4 and 0.6, 0 ± 12.7062 · 0.141421 / √2 / 0.25', () => {
+    const { mean, sd, interval } = shareSpread([0.4, 0.6]) ?? {};
+    expect([mean, sd]).toEqual([expect.closeTo(0.5, 12), expect.closeTo(0.141421, 6)]);
+    const low = 1 / (1 + Math.exp(12.7062 * 0.4));
+    expect(interval).toEqual([expect.closeTo(low, 6), expect.closeTo(1 - low, 6)]);
+  });
+
+  test('of nothing but 0, or 1, is of no width', () => {
+    expect(shareSpread([1, 1, 1])).toMatchObject({ mean: 1, interval: [1, 1] });
+    expect(shareSpread([0, 0])).toMatchObject({ mean: 0, interval: [0, 0] });
+    expect(shareSpread([0.7])).toEqual({ mean: 0.7, count: 1 });
   });
 });

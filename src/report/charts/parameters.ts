@@ -2,7 +2,7 @@ import { unique } from '../../core/lists.js';
 import { described } from '../../experiment/labels.js';
 import { lookup } from '../../results/lookup.js';
 import { roleOf } from '../../results/roles.js';
-import { spread } from '../../results/spread.js';
+import { shareSpread } from '../../results/spread.js';
 import type { Cell, Matrix } from '../../results/types.js';
 import type { Chart } from './chart.js';
 import { lines, type Point } from './lines.js';
@@ -158,7 +158,7 @@ const baselinePoint = (panel: string, line: string, value: Scalar, cell: Cell | 
   const accuracies = (cell?.seeds ?? []).flatMap(({ student, toBaseline }) =>
     student?.metrics.accuracy === undefined || toBaseline === undefined ? [] : [student.metrics.accuracy - toBaseline],
   );
-  const accuracy = spread(accuracies);
+  const accuracy = shareSpread(accuracies);
   return accuracy === undefined ? [] : [{ panel, line, value, accuracy, role: 'baseline' }];
 };
 

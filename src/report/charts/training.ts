@@ -1,5 +1,5 @@
 import { unique } from '../../core/lists.js';
-import { spread } from '../../results/spread.js';
+import { shareSpread } from '../../results/spread.js';
 import type { Matrix } from '../../results/types.js';
 import type { Epoch } from '../logs.js';
 import type { Chart } from './chart.js';
@@ -57,7 +57,7 @@ const chartOf = (matrix: Matrix, title: string, courses: readonly Course[]): rea
           .filter((each) => each.line === line)
           .map(({ epochs }) => new Map(epochs.map((epoch) => [epoch.epoch, of(epoch)])));
         return shown.flatMap((epoch): readonly Point[] => {
-          const accuracy = spread(seeds.flatMap((seed) => seed.get(epoch) ?? []));
+          const accuracy = shareSpread(seeds.flatMap((seed) => seed.get(epoch) ?? []));
           return accuracy === undefined ? [] : [{ panel, line, value: epoch + 1, accuracy }];
         });
       });
