@@ -1,6 +1,7 @@
 import { unique } from '../../core/lists.js';
 import { percent, signed } from '../../core/text.js';
 import type { Cell, Matrix } from '../../results/types.js';
+import { meanAndDeviation } from '../numbers.js';
 import { type Chart, inPercent, page } from './chart.js';
 import { countedIn } from './words.js';
 
@@ -19,7 +20,7 @@ export const heatMap = (matrix: Matrix): readonly Chart[] => {
     ...(cell.accuracy === undefined ? {} : { accuracy: inPercent(cell.accuracy.mean), seeds: cell.accuracy.count }),
     ...(cell.accuracy?.sd === undefined ? {} : { sd: inPercent(cell.accuracy.sd) }),
     ...(cell.toBaseline === undefined ? {} : { difference: inPercent(cell.toBaseline.mean) }),
-    number: cell.accuracy === undefined ? cell.status : percent(cell.accuracy.mean),
+    number: cell.accuracy === undefined ? cell.status : meanAndDeviation(cell.accuracy),
     sign: cell.toBaseline === undefined ? '' : signed(cell.toBaseline.mean),
   }));
   const differences = rows.flatMap(({ difference }) => (difference === undefined ? [] : [Math.abs(difference)]));
@@ -54,11 +55,11 @@ export const heatMap = (matrix: Matrix): readonly Chart[] => {
   const title = 'Attacks and defences';
   const subtitle = [
     'accuracy of the student in %, and below it the difference to one trained alone',
-    countedIn(matrix, 'mean'),
+    countedIn(matrix),
   ];
   const description = `${title}. ${cells.map(said).join(' ')}`;
   const drawn = {
-    width: { step: 92 },
+    width: { step: 104 },
     height: { step: 40 },
     layer: [
       {

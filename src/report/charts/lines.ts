@@ -3,13 +3,13 @@ import { percent } from '../../core/text.js';
 import type { Spread } from '../../results/spread.js';
 import { type Chart, fileName, inPercent, page, palette, type Row } from './chart.js';
 
-/** An accuracy at a value, on a line of a panel. */
+/** An accuracy, or a loss, at a value, on a line of a panel. */
 export interface Point {
   readonly panel: string;
   readonly line: string;
   /** Numbers make lines, words make dots. */
   readonly value: number | string;
-  /** In 0..1. */
+  /** In 0..1; of a loss its own scale. */
   readonly accuracy: Spread;
   /** Whose line it is: the teacher's own is black, that of honest students, who are compared with, grey and dashed. */
   readonly role?: 'student' | 'teacher' | 'baseline';
@@ -22,6 +22,8 @@ export interface LinesOptions {
   readonly across: string;
   /** Values that have a tick of their own; default: as many as fit. */
   readonly ticks?: readonly number[];
+  /** What is drawn. Default: accuracies. */
+  readonly of?: 'accuracy' | 'loss';
   /** A linear axis even where values differ by two orders of magnitude. */
   readonly linear?: boolean;
 }
@@ -29,16 +31,18 @@ export interface LinesOptions {
 /** Accuracy by a number as lines, or by a word as dots; bands and bars are a standard deviation to either side. */
 export const lines = (
   points: readonly Point[],
-  { title, subtitle, across, ticks, linear = false }: LinesOptions,
+  { title, subtitle, across, ticks, of = 'accuracy', linear = false }: LinesOptions,
 ): Chart => {
-  const rows = points.map(rowOf);
+  const scaled = of === 'accuracy' ? inPercent : (value: number): number => Number(value.toPrecision(6));
+  const heading = of === 'accuracy' ? 'accuracy (%)' : 'loss';
+  const rows = points.map((point) => rowOf(point, of, scaled));
   const spreads = rows.some(({ sd }) => sd !== undefined);
   const panels = unique(points.map(({ panel }) => panel));
-  const y = { type: 'quantitative', title: 'accuracy (%)', scale: { zero: false, nice: true } } as const;
+  const y = { type: 'quantitative', title: heading, scale: { zero: false, nice: true } } as const;
   const tooltip = [
     { field: 'line', title: 'line' },
     { field: 'value', title: across },
-    { field: 'accuracy', title: 'accuracy (%)', format: '.2f' },
+    { field: of, title: heading, format: of === 'accuracy' ? '.2f' : '.4~g' },
     ...(spreads ? [{ field: 'sd', title: 'standard deviation', format: '.2f' }] : []),
     { field: 'seeds', title: 'seeds' },
   ];
@@ -63,7 +67,7 @@ export const lines = (
   const ends = { y: { ...y, field: 'low' }, y2: { field: 'high' } };
   const xOffset = { field: 'line', sort: color.scale.domain } as const;
   const dots = { type: 'point', filled: true, size: 70, opacity: 1 } as const;
-  const place = { x, y: { ...y, field: 'accuracy' } };
+  const place = { x, y: { ...y, field: of } };
   const layer = numeric
     ? [
         ...(spreads
@@ -84,7 +88,7 @@ export const lines = (
   const head = {
     ...page,
     title: { text: title, subtitle },
-    description: `${title}. ${subtitle}. ${said(points)}`,
+    description: `${title}. ${subtitle}. ${said(points, of === 'accuracy' ? (value) => `${percent(value)} %` : (value) => value.toPrecision(3))}`,
     data: { values: rows },
   };
   return {
@@ -108,13 +112,17 @@ const sizeOf = (panels: number) => {
   return panels <= 4 ? { width: 360, height: 260 } : { width: 340, height: 180 };
 };
 
-const rowOf = ({ panel, line, value, role, accuracy: { mean, sd, count } }: Point): Row => ({
+const rowOf = (
+  { panel, line, value, role, accuracy: { mean, sd, count } }: Point,
+  of: string,
+  scaled: (value: number) => number,
+): Row => ({
   panel,
   line,
   ...(role === undefined ? {} : { role }),
   value,
-  accuracy: inPercent(mean),
-  ...(sd === undefined ? {} : { sd: inPercent(sd), low: inPercent(mean - sd), high: inPercent(mean + sd) }),
+  [of]: scaled(mean),
+  ...(sd === undefined ? {} : { sd: scaled(sd), low: scaled(mean - sd), high: scaled(mean + sd) }),
   seeds: count,
 });
 
@@ -172,12 +180,12 @@ const mostDots = 30;
 const mostSaid = 24;
 
 /** Each line in words: where it begins, where it ends. */
-const said = (points: readonly Point[]): string => {
+const said = (points: readonly Point[], shown: (value: number) => string): string => {
   const keys = unique(points.map(({ panel, line }) => JSON.stringify([panel, line])));
   const sentences = keys.slice(0, mostSaid).map((key) => {
     const own = points.filter(({ panel, line }) => JSON.stringify([panel, line]) === key);
     const [first, last] = [own[0] as Point, own.at(-1) as Point];
-    const at = ({ value, accuracy }: Point): string => `${percent(accuracy.mean)} % at ${value}`;
+    const at = ({ value, accuracy }: Point): string => `${shown(accuracy.mean)} at ${value}`;
     return `${first.panel}, ${first.line}: ${at(first)}${own.length === 1 ? '' : `, ${at(last)}`}.`;
   });
   return [...sentences, ...(keys.length > mostSaid ? [`And ${keys.length - mostSaid} more lines.`] : [])].join(' ');

@@ -1,8 +1,9 @@
 import { unique } from '../../core/lists.js';
 import { percent } from '../../core/text.js';
 import { roleOf } from '../../results/roles.js';
+import type { Spread } from '../../results/spread.js';
 import type { Matrix } from '../../results/types.js';
-import { type Chart, inPercent, page, palette } from './chart.js';
+import { type Chart, inPercent, page, palette, type Row } from './chart.js';
 import { countedIn } from './words.js';
 
 const size = { width: 480, height: 340 } as const;
@@ -20,9 +21,11 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
         student,
         defense,
         teacher: inPercent(teacher.mean),
-        ...(teacher.sd === undefined ? {} : { teacher_sd: inPercent(teacher.sd) }),
+        ...(teacher.sd === undefined ? {} : { teacher_sd: inPercent(teacher.sd), ...ends('teacher', teacher) }),
         best_student: inPercent(accuracy.mean),
-        ...(accuracy.sd === undefined ? {} : { best_student_sd: inPercent(accuracy.sd) }),
+        ...(accuracy.sd === undefined
+          ? {}
+          : { best_student_sd: inPercent(accuracy.sd), ...ends('best_student', accuracy) }),
         attack,
         seeds: accuracy.count,
       },
@@ -34,8 +37,10 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
     const accuracy = matrix.cells.find((cell) => cell.attack === honest && cell.student === student)?.accuracy;
     return accuracy === undefined ? [] : [{ student, alone: inPercent(accuracy.mean) }];
   });
-  const x = around(rows.map(({ teacher }) => teacher));
-  const y = around([...rows.map(({ best_student }) => best_student), ...alone.map((each) => each.alone)]);
+  const all = (field: 'teacher' | 'best_student') =>
+    rows.flatMap((row: Row) => [field, `${field}_low`, `${field}_high`].flatMap((name) => (row[name] as number) ?? []));
+  const x = around(all('teacher'));
+  const y = around([...all('best_student'), ...alone.map((each) => each.alone)]);
   const across = {
     type: 'quantitative',
     title: 'teacher accuracy (%)',
@@ -48,6 +53,7 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
     scale: { domain: y, nice: false },
     axis: { tickCount: 7 },
   } as const;
+  const labelled = labels(rows, x, y);
   const students = unique(rows.map(({ student }) => student));
   const color = {
     field: 'student',
@@ -56,10 +62,7 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
     legend: students.length === 1 ? null : { title: null, symbolOpacity: 1 },
   } as const;
   const title = 'What a defence costs, and what it leaves to steal';
-  const subtitle = [
-    'lower right: accurate, and hard to steal; dashed: a student trained alone',
-    countedIn(matrix, 'mean'),
-  ];
+  const subtitle = ['lower right: accurate, and hard to steal; dashed: a student trained alone', countedIn(matrix)];
   const description = `${title}. ${rows
     .map(
       (row) =>
@@ -83,6 +86,37 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
             mark: { type: 'rule', strokeDash: [5, 4], opacity: 0.7 },
             encoding: { y: { ...up, field: 'alone' }, color },
           },
+          // Bars of a standard deviation to either side.
+          {
+            transform: [{ filter: 'isValid(datum.teacher_sd)' }],
+            mark: { type: 'rule', opacity: 0.5 },
+            encoding: {
+              x: { ...across, field: 'teacher_low' },
+              x2: { field: 'teacher_high' },
+              y: { ...up, field: 'best_student' },
+              color,
+            },
+          },
+          {
+            transform: [{ filter: 'isValid(datum.best_student_sd)' }],
+            mark: { type: 'rule', opacity: 0.5 },
+            encoding: {
+              x: { ...across, field: 'teacher' },
+              y: { ...up, field: 'best_student_low' },
+              y2: { field: 'best_student_high' },
+              color,
+            },
+          },
+          // From a label that had to go further off to its point.
+          {
+            data: { values: labelled.filter(({ far }) => far) },
+            mark: { type: 'rule', color: '#888888', strokeWidth: 0.6 },
+            encoding: {
+              x: { ...across, field: 'teacher' },
+              y: { ...up, field: 'best_student' },
+              y2: { field: 'at' },
+            },
+          },
           {
             mark: { type: 'point', filled: true, size: 110, opacity: 1 },
             encoding: {
@@ -100,7 +134,7 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
             },
           },
           ...(['left', 'right'] as const).map((align) => ({
-            data: { values: labels(rows, x, y).filter((label) => label.align === align) },
+            data: { values: labelled.filter((label) => label.align === align) },
             mark: {
               type: 'text',
               align,
@@ -120,6 +154,12 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
   ];
 };
 
+/** The ends of a bar of a standard deviation to either side. */
+const ends = (field: string, { mean, sd = 0 }: Spread): Readonly<Record<string, number>> => ({
+  [`${field}_low`]: inPercent(mean - sd),
+  [`${field}_high`]: inPercent(mean + sd),
+});
+
 /** The range of some values with a margin. */
 const around = (values: readonly number[]): [number, number] => {
   const [least, most] = [Math.min(...values), Math.max(...values)];
@@ -130,9 +170,12 @@ const around = (values: readonly number[]): [number, number] => {
 /** Around a label's letters, in pixels; letters are about as wide on average. */
 const [lineHeight, letter, gap] = [14, 7, 10];
 
-/** Where a label may go, nearest first: to the right of its point or to the left, and a line higher or lower. */
-const places = [0, -1, 1].flatMap((down) =>
-  (['left', 'right'] as const).map((align) => ({ align, down: down * lineHeight })),
+/** Lines that a label may be away from its point, up or down. */
+const furthest = 20;
+
+/** Where a label may go, nearest first: to the right of its point or to the left, and lines higher or lower. */
+const places = [0, ...Array.from({ length: furthest }, (_, i) => [-(i + 1), i + 1]).flat()].flatMap((lines) =>
+  (['left', 'right'] as const).map((align) => ({ align, down: lines * lineHeight, far: Math.abs(lines) > 1 })),
 );
 
 interface Box {
@@ -142,7 +185,7 @@ interface Box {
   readonly height: number;
 }
 
-/** Beside each point, where no other label and no other point is; a label that finds no room is left out. */
+/** Beside each point, where no other label and no other point is; where all is full, over them. */
 const labels = (
   rows: readonly { readonly defense: string; readonly teacher: number; readonly best_student: number }[],
   [left, right]: [number, number],
@@ -156,17 +199,19 @@ const labels = (
   const taken: Box[] = [...points];
   const meets = (a: Box, b: Box): boolean =>
     a.left < b.right && b.left < a.right && Math.abs(a.height - b.height) < lineHeight;
-  return rows.flatMap(({ defense, teacher }, i) => {
+  return rows.map(({ defense, teacher, best_student }, i) => {
     const point = points[i] as Box;
-    const width = letter * [...defense].length;
-    for (const { align, down } of places) {
+    const width = Math.min(letter * [...defense].length, size.width / 2);
+    const all = places.map(({ align, down, far }) => {
       const begin = align === 'left' ? point.left + 7 + gap : point.right - 7 - gap - width;
-      const box = { left: begin, right: begin + width, height: point.height + down };
-      const inside = box.left >= 0 && box.right <= size.width && box.height > 0 && box.height < size.height;
-      if (!inside || taken.some((other) => other !== point && meets(box, other))) continue;
-      taken.push(box);
-      return [{ defense, teacher, align, at: top - box.height * perPixel }];
-    }
-    return [];
+      return { align, far, box: { left: begin, right: begin + width, height: point.height + down } };
+    });
+    const inside = all.filter(
+      ({ box }) => box.left >= 0 && box.right <= size.width && box.height > 0 && box.height < size.height,
+    );
+    const free = inside.find(({ box }) => !taken.some((other) => other !== point && meets(box, other)));
+    const { align, far, box } = free ?? inside[0] ?? (all[0] as (typeof all)[number]);
+    taken.push(box);
+    return { defense, teacher, best_student, align, far, at: top - box.height * perPixel };
   });
 };

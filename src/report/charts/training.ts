@@ -1,5 +1,5 @@
 import { unique } from '../../core/lists.js';
-import { shareSpread } from '../../results/spread.js';
+import { spreadOf } from '../../results/spread.js';
 import type { Matrix } from '../../results/types.js';
 import type { Epoch } from '../logs.js';
 import type { Chart } from './chart.js';
@@ -25,7 +25,15 @@ export const trainingCharts = (matrix: Matrix, logs: readonly TrainingLog[]): re
   const students = courses
     .filter(({ kind }) => kind === 'steal')
     .map(({ path, epochs }) => ({ group: path.slice(0, -1).join('/'), line: path.at(-1) ?? '', epochs }));
-  return [...chartOf(matrix, 'Training of teachers', teachers), ...chartOf(matrix, 'Training of students', students)];
+  // Whose images have no labels, or are made on the way, has no accuracy while it learns.
+  const unlabelled = students.filter(({ epochs }) =>
+    epochs.every((epoch) => images.every(({ of }) => of(epoch) === undefined)),
+  );
+  return [
+    ...chartOf(matrix, 'Training of teachers', teachers),
+    ...chartOf(matrix, 'Training of students', students),
+    ...chartOf(matrix, 'Loss of students without labels', unlabelled, 'loss'),
+  ];
 };
 
 /** One seed's training, by the panel and the line that it belongs to. */
@@ -40,15 +48,22 @@ const images = [
   { name: 'held-out images', of: ({ validation }: Course['epochs'][number]) => validation },
 ] as const;
 
+const losses = [{ name: 'training loss', of: ({ metrics }: Course['epochs'][number]) => metrics.loss }] as const;
+
 /** More epochs than this are thinned out evenly, the last one kept. */
 const mostEpochs = 200;
 
-const chartOf = (matrix: Matrix, title: string, courses: readonly Course[]): readonly Chart[] => {
+const chartOf = (
+  matrix: Matrix,
+  title: string,
+  courses: readonly Course[],
+  what: 'accuracy' | 'loss' = 'accuracy',
+): readonly Chart[] => {
   const count = Math.max(0, ...courses.flatMap(({ epochs }) => epochs.map(({ epoch }) => epoch + 1)));
   const every = Math.max(1, Math.ceil(count / mostEpochs));
   const shown = Array.from({ length: count }, (_, i) => i).filter((i) => (count - 1 - i) % every === 0);
   const points = unique(courses.map(({ group }) => group)).flatMap((group) =>
-    images.flatMap(({ name, of }) => {
+    (what === 'accuracy' ? images : losses).flatMap(({ name, of }) => {
       const own = courses.filter((each) => each.group === group);
       // A long name of a victim is cut at its end.
       const panel = group === '' ? name : `${name}: ${group}`;
@@ -57,7 +72,8 @@ const chartOf = (matrix: Matrix, title: string, courses: readonly Course[]): rea
           .filter((each) => each.line === line)
           .map(({ epochs }) => new Map(epochs.map((epoch) => [epoch.epoch, of(epoch)])));
         return shown.flatMap((epoch): readonly Point[] => {
-          const accuracy = shareSpread(seeds.flatMap((seed) => seed.get(epoch) ?? []));
+          const own = seeds.flatMap((seed) => seed.get(epoch) ?? []).filter(Number.isFinite);
+          const accuracy = spreadOf(what === 'accuracy' ? 'share' : 'number', own);
           return accuracy === undefined ? [] : [{ panel, line, value: epoch + 1, accuracy }];
         });
       });
@@ -65,5 +81,5 @@ const chartOf = (matrix: Matrix, title: string, courses: readonly Course[]): rea
   );
   if (points.length === 0) return [];
   const ticks = count > 12 ? {} : { ticks: shown.map((epoch) => epoch + 1) };
-  return [lines(points, { title, subtitle: countedIn(matrix), across: 'epoch', linear: true, ...ticks })];
+  return [lines(points, { title, subtitle: countedIn(matrix), across: 'epoch', of: what, linear: true, ...ticks })];
 };

@@ -85,7 +85,6 @@ table.plain tr:last-child > * { border-bottom: 0; }
 .mean { font-weight: 600; } .deviation { font-size: .85em; }
 .second { display: block; font-size: .85em; }
 .reason { display: block; max-width: 13rem; margin-left: auto; font-size: .8em; white-space: normal; overflow-wrap: anywhere; color: var(--faint); }
-.reason.short { display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; overflow: hidden; }
 td[class] .reason, .d-4 .reason, .d4 .reason { color: inherit; }
 .failed .status { color: var(--bad); font-weight: 600; }
 .none-yet .status, .na .status { color: var(--faint); }

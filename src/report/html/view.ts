@@ -158,7 +158,7 @@ const cellView = (cell: Shown | undefined, attack: string, defense: string): Mar
           difference !== undefined && html`<span class="second">${signed(difference)}</span>`
         }`;
   return html`<td${look !== '' && html` class="${look}"`}${value !== undefined && html` data-value="${value}"`}><a href="#${id}">${said}${
-    reason !== undefined && html`<span class="reason short">${reason}</span>`
+    reason !== undefined && html`<span class="reason">${reason}</span>`
   }<span class="hidden">, ${attack} on ${defense}</span></a></td>`;
 };
 

@@ -41,7 +41,10 @@ describe('what else is measured', () => {
     const chart = only(measuresChart(of));
     const rows = rowsOf(chart) ?? [];
     expect(rows.filter(({ attack, defense }) => attack === 'kd' && defense === 'none')).toEqual([
-      { metric: 'agreement with victim, %', attack: 'kd', defense: 'none', value: 90, said: '90.00 ± 1.00', seeds: 2 },
+      {
+        ...{ metric: 'agreement with victim, %', attack: 'kd', defense: 'none', value: 90, low: 89, high: 91 },
+        ...{ said: '90.00 ± 1.00', seeds: 2 },
+      },
       { metric: 'KL to victim, nats', attack: 'kd', defense: 'none', value: 0.25, said: '0.250', seeds: 1 },
     ]);
     expect(chart.description).toContain('KL to victim, nats: Mean KL(victim ‖ student)');
@@ -231,12 +234,24 @@ test('utility against distillability: a point a defence, and the student trained
     defense: 'nasty(omega 0.1)',
     teacher: 79,
     teacher_sd: sd,
+    teacher_low: expect.closeTo(79 - sd, 4),
+    teacher_high: expect.closeTo(79 + sd, 4),
     best_student: 61,
     best_student_sd: sd,
+    best_student_low: expect.closeTo(61 - sd, 4),
+    best_student_high: expect.closeTo(61 + sd, 4),
     attack: 'kd',
     seeds: 2,
   });
   expect(JSON.stringify(chart.spec)).toContain('{"student":"small","alone":71}');
+  // All in one place: each has its name all the same.
+  const crowd = Array.from({ length: 40 }, (_, i) => `a defence with a name of its own, ${i}`);
+  const crowded = matrixOf({
+    defenses: Object.fromEntries(crowd.map((label) => [label, { name: 'nasty', teacher: [0.8, 0.82] }])),
+    attacks: { kd: { name: 'kd', accuracy: Object.fromEntries(crowd.map((label) => [label, [0.7, 0.72]])) } },
+  });
+  const drawn = JSON.stringify(only(tradeoffChart(crowded)).spec);
+  for (const label of crowd) expect(drawn).toMatch(new RegExp(`"defense":"${label}","teacher":81,[^}]*"at":`));
   expect(tradeoffChart({ ...omegas(), best: [] })).toEqual([]);
   expect(tradeoffChart({ ...omegas(), victims: [] })).toEqual([]);
 });
@@ -316,10 +331,27 @@ describe('training curves', () => {
     expect(rowsOf(chart)?.at(-1)?.value).toBe(1001);
   });
 
-  test('logs without accuracy, of other stages and of no epoch draw nothing', () => {
+  test('of students without labels and without images are of their loss', () => {
+    const losses = [1.5, 0.25].map((loss, epoch) => ({ epoch, metrics: { loss } }));
+    const chart = only(
+      trainingCharts(example, [
+        { stage: 'seed-0/none/small/hardLabel', kind: 'steal', epochs: losses },
+        { stage: 'seed-1/none/small/hardLabel', kind: 'steal', epochs: losses.slice(0, 1) },
+        { stage: 'seed-0/none/small/dafl', kind: 'steal', epochs: [{ epoch: 0, metrics: { loss: Number.NaN } }] },
+      ]),
+    );
+    expect(chart.title).toBe('Loss of students without labels');
+    expect(rowsOf(chart)?.map(({ line, value, loss, sd }) => [line, value, loss, sd])).toEqual([
+      ['hardLabel', 1, 1.5, 0],
+      ['hardLabel', 2, 0.25, undefined],
+    ]);
+    expect(chart.description).toContain('hardLabel: 1.50 at 1, 0.250 at 2');
+  });
+
+  test('logs without numbers, of other stages and of no epoch draw nothing', () => {
     expect(
       trainingCharts(example, [
-        { stage: 'seed-0/x/small/dafl', kind: 'steal', epochs: [{ epoch: 0, metrics: { loss: 1 } }] },
+        { stage: 'seed-0/x/small/dafl', kind: 'steal', epochs: [{ epoch: 0, metrics: {} }] },
         { stage: 'seed-0/teacher', kind: 'teacher', epochs: [] },
         log('seed-0/teacher/evaluate', 'evaluate', [0.5]),
       ]),
