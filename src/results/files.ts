@@ -3,7 +3,7 @@ import { text } from '../core/check.js';
 import { betters, units } from '../metrics/quantity.js';
 import type { Divergence, Measures, Provenance } from '../run/record.js';
 import type { TeacherDiagnostics } from './diagnose.js';
-import { undistillability } from './scores.js';
+import { judged } from './scores.js';
 import type { Spread } from './spread.js';
 import type {
   BestAttack,
@@ -140,11 +140,13 @@ const score = v.pipe(
     seedsToTell: maybe(number),
     verdict: text,
   }),
-  // Until version 0.1 it was whether the mean is below 0: what the seeds say of that is told anew.
+  // Until version 0.1 it was whether the mean is below 0, also of the column that nothing defends and that has no harm: what the
+  // seeds say is told anew.
   v.transform(({ undistillable, ...rest }): Score => {
     if (typeof undistillable !== 'boolean') return { ...rest, ...(undistillable && { undistillable }) };
-    const { toLabelSmoothing } = rest;
-    return { ...rest, ...(toLabelSmoothing && undistillability(toLabelSmoothing, [toLabelSmoothing])) };
+    const { attack, harm, toLabelSmoothing } = rest;
+    const all = toLabelSmoothing === undefined ? [] : [toLabelSmoothing];
+    return { ...rest, ...judged({ attack, toLabelSmoothing, all, isUndefended: harm === undefined }) };
   }),
 );
 

@@ -98,7 +98,8 @@ export const verdictInWords = ({ undistillable, seedsToTell: seeds }: Score): st
   return seeds === undefined ? 'seeds do not tell' : `seeds do not tell (about ${seeds} would)`;
 };
 
-const judged = ({
+/** What the seeds say of a defence, and the sentence that says so. */
+export const judged = ({
   attack,
   toLabelSmoothing: best,
   all,

@@ -110,7 +110,7 @@ describe('a matrix.json', () => {
     const { seedsToTell: _, ...old } = { ...score, undistillable: true };
     const read = decodeMatrix(JSON.stringify({ ...full, scores: [old] }), 'run/file.json');
     // 0.5 within 0.4 to 0.6.
-    expect(read.scores?.[0]?.undistillable).toBe('no');
+    expect(read.scores?.[0]).toMatchObject({ undistillable: 'no', verdict: expect.stringContaining('Distillable: ') });
   });
 
   test('is read as it was written', () => {
