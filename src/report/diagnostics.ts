@@ -110,7 +110,7 @@ const around = ({ mean, sd }: { readonly mean: number; readonly sd?: number }): 
   `${mean.toPrecision(3)}${sd === undefined ? '' : ` ± ${sd.toPrecision(2)}`}`;
 
 export const diagnosticsMarkdown = (of: TeacherDiagnostics): string => {
-  const { experiment, data, report, images, classes, teachers, missing, responses, maps } = of;
+  const { experiment, data, report, images, classes, teachers, given = [], missing, responses, maps } = of;
   const kind = report === 'test' ? 'test images' : 'held-out training images';
   const same = teachers.filter(({ others }) => others.length > 0);
   return [
@@ -139,9 +139,35 @@ export const diagnosticsMarkdown = (of: TeacherDiagnostics): string => {
         ]),
       ),
     ),
+    ...(given.length === 0
+      ? []
+      : [
+          '',
+          ...headed(
+            [
+              'what is answered',
+              'accuracy, %',
+              'calibration error, %',
+              'L1 to the clean',
+              'KL to the clean, nats',
+              'changed, %',
+            ],
+            given.map(({ defense, accuracy, calibrationError, l1, kl, changed }) => [
+              escaped(defense),
+              ...[accuracy, calibrationError].map(meanAndDeviation),
+              ...[l1, kl].map(around),
+              meanAndDeviation(changed),
+            ]),
+          ),
+        ]),
     '',
     `- Entropy, peaks and margin are means over images of softmax(logits / temperature). A peak is a class with a probability above ${of.peakThreshold}; the margin is between the two largest probabilities; the logit margin between the two largest logits. KL is KL(normal ‖ this), of the same seed.`,
     ...same.map(({ defense, others }) => `- ${escaped(others.join(', '))}: the same network as ${escaped(defense)}.`),
+    ...(given.length === 0
+      ? []
+      : [
+          "- What is answered: through what a defence does to its teacher's answers; L1 is Σ|given − clean| of the probabilities, 0 to 2, KL is KL(given ‖ clean), and changed the share of images to which another class is the likeliest.",
+        ]),
     ...missing.map(
       ({ defense, seed }) => `- The teacher of ${escaped(defense)}, seed ${escaped(seed)}, is not finished.`,
     ),

@@ -1,7 +1,7 @@
 import { FailureError, failure } from '../core/errors.js';
 import { unique } from '../core/lists.js';
 import { counted, percent, percentage, signed, whole } from '../core/text.js';
-import { columnsOf, type Column as Measure, victimColumnsOf } from '../results/columns.js';
+import { columnsOf, type Column as Measure, type VictimResult, victimColumnsOf } from '../results/columns.js';
 import { lookup } from '../results/lookup.js';
 import { verdictInWords } from '../results/scores.js';
 import { type Spread, spreadOf } from '../results/spread.js';
@@ -224,6 +224,7 @@ const capital = (text: string): string => `${text.charAt(0).toUpperCase()}${text
 
 const notesOn = (of: Matrix): readonly string[] => [
   ...ownBaselines(of),
+  ...answersSaid(of),
   ...scoresSaid(of),
   ...partOfTheData(of),
   ...queries(of),
@@ -308,6 +309,23 @@ export const scoresSaid = ({ scores = [], students }: Matrix): readonly string[]
     const of = students.length === 1 ? defense : `${defense}, student ${student}`;
     return said.length === 0 ? [] : [`${of}: ${said.join(', ')}.`];
   });
+
+/** What is said of the answers of each defence that changes them: how right, how sure and how far from clean ones they are. */
+const ofAnswers = ['accuracy', 'calibrationError', 'answerL1', 'answerKl', 'answerChanged'] as const;
+
+/** What the defences that change answers make of them: the price that a user of the model pays. */
+export const answersSaid = (matrix: Matrix): readonly string[] => {
+  const columns = victimColumnsOf(matrix);
+  return matrix.victims.flatMap(({ defense, seeds, metrics = {} }) => {
+    if (metrics.answerL1 === undefined) return [];
+    const numbers = ofAnswers.flatMap((name) => {
+      const column = columns.find((each) => each.name === name);
+      const mean = column && meanIn(column, seeds);
+      return mean === undefined ? [] : [`${headingOf(column as Measure<VictimResult>)} ${mean}`];
+    });
+    return [`What ${defense} answers: ${numbers.join('; ')}.`];
+  });
+};
 
 export const partOfTheData = ({ data: { name, fraction, validation } }: Matrix): readonly string[] => {
   const held = validation === 0 ? '' : `, ${percentage(validation)} of them held out`;

@@ -11,15 +11,18 @@ import { entropy, logitMargin, margin, peaks, peakThreshold } from '../metrics/a
 import { calibrationError } from '../metrics/calibration.js';
 import { klToVictim } from '../metrics/divergence.js';
 import { softTemperature } from '../metrics/metric.js';
+import type { Unit } from '../metrics/quantity.js';
 import { tsne } from '../metrics/tsne.js';
 import type { Network, Variables } from '../models/network.js';
 import { chosenLogits } from '../run/measure.js';
+import { readResult } from '../run/outputs.js';
+import type { Measures } from '../run/record.js';
 import type { Store } from '../run/store.js';
 import { readModel } from '../run/train-stage.js';
 import { accuracy } from '../train/accuracy.js';
 import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
 import { type Logits, logProbabilities, predicted } from '../train/logits.js';
-import { type Spread, shareSpread, spread } from './spread.js';
+import { type Spread, shareSpread, spread, spreadOf } from './spread.js';
 
 /** What can be seen of a run's teachers: how they answer, one and all, and where their answers and features lie. */
 export interface TeacherDiagnostics {
@@ -34,6 +37,8 @@ export interface TeacherDiagnostics {
   /** A class is a peak of an answer where its probability is above this. */
   readonly peakThreshold: number;
   readonly teachers: readonly TeacherDiagnosis[];
+  /** Behind which defences other answers are given than the teacher's own. Absent in what older versions wrote. */
+  readonly given?: readonly GivenAnswers[];
   /** The stages that trained them. */
   readonly stages: readonly string[];
   /** Teachers that are not finished. */
@@ -64,6 +69,20 @@ export interface TeacherMeasures {
   readonly calibrationError: number;
   readonly logitMargin: number;
   readonly answers: readonly AnswerMeasures[];
+}
+
+/** What a defence answers in place of its teacher, over the seeds that have been measured. */
+export interface GivenAnswers {
+  readonly defense: string;
+  /** Of the class that is named. */
+  readonly accuracy: Spread;
+  readonly calibrationError: Spread;
+  /** Mean Σ|given − clean| of the probabilities, 0 to 2. */
+  readonly l1: Spread;
+  /** Mean KL(given ‖ clean), nats. */
+  readonly kl: Spread;
+  /** Share of the images to which another class is the likeliest. */
+  readonly changed: Spread;
 }
 
 /** Means over images of answers softened by a temperature. */
@@ -195,6 +214,7 @@ export const diagnoseTeachers = async (of: DiagnoseOptions): Promise<TeacherDiag
     classes: data.classes,
     peakThreshold,
     teachers,
+    given: await givenOf(victims, store),
     stages: known.map(({ train }) => train),
     missing,
     ...(responses === undefined ? {} : { responses }),
@@ -214,6 +234,32 @@ const networksOf = (victims: readonly VictimPlan[]): readonly (VictimPlan & { re
           .map(({ defense }) => defense),
       ),
     }));
+
+/** What has been measured of the answers of each defence that changes them. */
+const givenOf = async (victims: readonly VictimPlan[], store: Store): Promise<readonly GivenAnswers[]> => {
+  const changing = victims.filter(({ answer }) => answer !== undefined);
+  const measured = await Promise.all(
+    changing.map(async ({ defense, measure }) => {
+      const output = await store.find(measure);
+      return { defense, numbers: output && (await readResult<Measures>(output)).metrics };
+    }),
+  );
+  return unique(measured.map(({ defense }) => defense)).flatMap((defense) => {
+    const own = measured.filter((each) => each.defense === defense);
+    const over = (name: string, unit: Unit = 'share') =>
+      spreadOf(
+        unit,
+        own.flatMap(({ numbers }) => numbers?.[name] ?? []),
+      );
+    const [accuracy, calibrationError, changed] = ['accuracy', 'calibrationError', 'answerChanged'].map((name) =>
+      over(name),
+    );
+    const [l1, kl] = [over('answerL1', 'number'), over('answerKl', 'nats')];
+    return accuracy && calibrationError && l1 && kl && changed
+      ? [{ defense, accuracy, calibrationError, l1, kl, changed }]
+      : [];
+  });
+};
 
 const measures = (
   logits: Logits,

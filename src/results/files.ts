@@ -259,6 +259,11 @@ export const diagnosticsFile: Of<TeacherDiagnostics> = record({
       ),
     }),
   ),
+  given: maybe(
+    list(
+      record({ defense: text, accuracy: spread, calibrationError: spread, l1: spread, kl: spread, changed: spread }),
+    ),
+  ),
   stages: texts,
   missing: list(record({ defense: text, seed: text })),
   responses: maybe(

@@ -142,7 +142,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
         }),
         warnings: [
           ...(train?.warnings ?? []),
-          ...(victim.divergence === undefined ? [] : (recordOf(victim.divergence)?.warnings ?? [])),
+          ...[victim.measure, victim.divergence].flatMap((id) => (id && recordOf(id)?.warnings) || []),
         ],
       };
     });

@@ -1,11 +1,12 @@
 import { FailureError, failure } from '../core/errors.js';
+import { percentage } from '../core/text.js';
 import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Stage } from '../experiment/plan.js';
 import { klToVictim } from '../metrics/divergence.js';
 import { agreeing, measured, metrics, wantsViews } from '../metrics/metric.js';
 import { accuracy } from '../train/accuracy.js';
-import { type Logits, predicted } from '../train/logits.js';
+import { type Logits, logProbabilities, meanOverRows, predicted } from '../train/logits.js';
 import { files, input, optionalInput } from './outputs.js';
 import type { Divergence, Measures } from './record.js';
 import { overViews } from './stage-files.js';
@@ -28,10 +29,10 @@ export const measureStage = async (
     ...['victim', 'clean', 'adversary', 'normal', 'otherNormal'].map((role) => optionalInput(store, stage, role)),
   ]);
   if (adversary === undefined) {
-    await staging.writeJson(
-      files.result,
-      await measure({ data, experiment }, model, { victim, clean, tellsClean: work.tellsClean }),
-    );
+    const lost = work.tellsClean && clean !== undefined ? await labelsLost(experiment, model, clean) : 0;
+    if (lost > 0) warn(labelLost(lost));
+    const tellsClean = work.tellsClean && lost === 0;
+    await staging.writeJson(files.result, await measure({ data, experiment }, model, { victim, clean, tellsClean }));
     return;
   }
   const normals = normal === undefined || otherNormal === undefined ? undefined : ([normal, otherNormal] as const);
@@ -106,6 +107,26 @@ export const measure = async (
     metrics: measured([...metrics, ...experiment.metrics], { logits, labels, victim, clean, told, views }),
   };
 };
+
+/** A probability that is below the largest one by less is as large: what is given has been through float32 and logarithms. */
+const alike = 1e-6;
+
+/** The share of images to which the class of the clean answer is not among the likeliest of what is given; ties keep it. */
+const labelsLost = async (experiment: Experiment, given: StageOutput, clean: StageOutput): Promise<number> => {
+  const [after, before] = await Promise.all(
+    [given, clean].map((output) => chosenLogits(output, experiment, experiment.report)),
+  );
+  if (after === undefined || before === undefined) return 0;
+  return meanOverRows(after, (row) => {
+    const probabilities = logProbabilities(after, row).map(Math.exp);
+    const kept = probabilities[predicted(before, row)] ?? 0;
+    return Math.max(...probabilities) - kept > alike ? 1 : 0;
+  });
+};
+
+/** What a reader must know of a defence that says it leaves the label as it is, and does not. */
+const labelLost = (share: number): string =>
+  `its answers declare to preserve the label, and to ${percentage(share)} of the images they name another class: its accuracy is that of what it answers; attacks on labels alone are told the clean one. Correct it, or take preserves out`;
 
 /**
  * How far a defended teacher is from its adversary, and two normal nets from each other: on held-out images where there

@@ -20,7 +20,7 @@ import type { Network, NetworkPlugin, Variables } from '../models/network.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';
 import type { Doing, Synthesised } from '../train/context.js';
 import { crossEntropy } from '../train/losses.js';
-import { type Access, publish, retire, type Victim, type Wrapper } from '../train/oracle.js';
+import { type Access, isBlackBox, publish, retire, type Victim, type Wrapper } from '../train/oracle.js';
 import type { Learner } from '../train/recipe.js';
 import type { Footprint, MadePool, StageContext } from './context.js';
 
@@ -118,6 +118,10 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
         };
         const trained = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));
         const { asked } = footprint();
+        if (isBlackBox(attack.needs) && asked.queries === 0)
+          given.warn(
+            `it asked the victim nothing, and declares that it needs ${attack.needs}: its student is one that was trained without. Ask in the target of a step (victim.logProbabilities(pixels)), or declare needs: 'none'`,
+          );
         if (budget !== undefined && asked.queries > budget)
           throw new FailureError(
             failure('plugin', `it asked for ${asked.queries} answers, and its budget is ${budget}`),

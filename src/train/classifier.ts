@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import { clone, entries, map, type Tree } from '../core/tree.js';
 import { batchesPerEpoch } from '../data/batches.js';
@@ -134,6 +135,7 @@ export const updateOn = (
       return { loss: value, aux: { logits, stats, terms: terms ?? {} } };
     }, variables.params);
   const result = inPrecision(recipe, differentiated);
+  if (!result.reaches) throw unreached();
   const { logits, stats, terms } = result.aux;
   return {
     state: stepped(recipe.optimizer, before, { gradients: result.gradients, stats }, learningRate),
@@ -142,6 +144,14 @@ export const updateOn = (
     logits,
   };
 };
+
+const unreached = (): FailureError =>
+  new FailureError(
+    failure('plugin', 'its loss has no gradient: it depends on none of the weights that it is to train', {
+      remedy:
+        'Compute it of what the net that learns gives (logits, output), by operations that have a gradient: argMax, comparisons and rounding have none.',
+    }),
+  );
 
 /** Computes in the precision that a recipe asks for. */
 export const inPrecision = <A>({ precision }: Pick<Recipe, 'precision'>, compute: () => A): A =>

@@ -12,6 +12,8 @@ export interface LossOutput<Aux extends tree.Tree> {
 export interface Gradient<Aux extends tree.Tree> extends LossOutput<Aux> {
   /** d loss / d parameter, by the parameter's name and of its shape. */
   readonly gradients: Named;
+  /** Whether a gradient reaches any parameter at all. */
+  readonly reaches: boolean;
 }
 
 /**
@@ -45,8 +47,9 @@ export const valueAndGradient = <Aux extends tree.Tree>(
       undefined,
       true,
     );
+    const reaches = grads.some((gradient) => gradient != null);
     const gradients = grads.map((gradient, i) => gradient ?? tf.zerosLike(distinct[i] as tf.Tensor));
-    return { loss: value as tf.Scalar, gradients: named(names, gradients), aux: tree.clone(kept as Aux) };
+    return { loss: value as tf.Scalar, gradients: named(names, gradients), reaches, aux: tree.clone(kept as Aux) };
   } catch (error) {
     forgetTape();
     throw error;

@@ -347,3 +347,23 @@ describe('defences that answer wrongly', () => {
 });
 
 const escaped = (text: string): string => text.replace(/[[\]().*+?^$]/g, '\\$&');
+
+test('an attack that asks nothing by mistake is warned of, and one that asks is not', async () => {
+  const silent = { ...kd(), name: 'silent', steal: scratch().steal as never };
+  const of = experiment({
+    name: 'silent',
+    data,
+    teacher: learner(tiny(), recipe()),
+    students: [learner(tiny(), recipe())],
+    defenses: [none()],
+    attacks: [scratch(), kd(), silent],
+    seeds: [0],
+  });
+  const { matrix } = await ran(of, temporaryFolder());
+  const warnings = Object.fromEntries(matrix.cells.map(({ attack, seeds }) => [attack, seeds[0]?.warnings]));
+  expect(warnings).toEqual({
+    scratch: [],
+    kd: [],
+    silent: [expect.stringContaining('it asked the victim nothing, and declares that it needs probabilities')],
+  });
+});

@@ -4,7 +4,7 @@ import type { TeacherDiagnostics } from '../../src/results/diagnose.js';
 import { example, hostile } from './diagnostics.js';
 
 const { responses: _, maps: __, ...bare } = example;
-const none: TeacherDiagnostics = { ...bare, teachers: [], stages: [], missing: [] };
+const none: TeacherDiagnostics = { ...bare, given: [], teachers: [], stages: [], missing: [] };
 
 describe('rows', () => {
   const rows = diagnosticsRows(example);
@@ -57,6 +57,11 @@ test('CSV has all columns in every line, whatever names hold', () => {
 
 describe('Markdown', () => {
   const text = diagnosticsMarkdown(example);
+
+  test('has what is answered behind each defence that changes it', () => {
+    expect(text).toMatch(/\| 12\.95 \| 50\.00 \| 1\.25 \| 3\.00 \| 87\.00 \|/);
+    expect(diagnosticsMarkdown(none)).not.toContain('what is answered');
+  });
 
   test('has a table of teachers and one of their answers by temperature, and says what is in them', () => {
     expect(text).toContain('| none | 90.00 | 2.00 | 3.00 |');

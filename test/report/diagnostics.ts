@@ -51,6 +51,16 @@ export const example: TeacherDiagnostics = {
   classes: [hostile, 'cat', 'cat'],
   peakThreshold: 0.05,
   teachers: [{ ...teacher('none', 0.9), others: ['labelOnly'] }, teacher(hostile, 0.8, 1.25)],
+  given: [
+    {
+      defense: hostile,
+      accuracy: alone(0.1295),
+      calibrationError: alone(0.5),
+      l1: alone(1.25),
+      kl: alone(3),
+      changed: alone(0.87),
+    },
+  ],
   stages: ['0123', '4567'],
   missing: [{ defense: 'nasty', seed: '1' }],
   responses: {

@@ -118,6 +118,22 @@ describe('the table of a terminal', () => {
     ],
   };
 
+  it('says of each defence that changes answers what these are worth', () => {
+    const metrics = { accuracy: 0.1295, calibrationError: 0.5, answerL1: 1.25, answerKl: 3, answerChanged: 0.87 };
+    const [first, ...rest] = example.victims;
+    const spreads = Object.fromEntries(Object.entries(metrics).map(([name, mean]) => [name, { mean, count: 1 }]));
+    const noisy = {
+      ...first,
+      metrics: spreads,
+      seeds: [{ seed: '0', warnings: [], measures: { images: 1, last: 0, metrics } }],
+    };
+    const text = table({ ...example, victims: [noisy as (typeof rest)[number], ...rest] });
+    expect(text).toContain(
+      'What none answers: accuracy, % 12.95; calibration error, 15 bins, % 50.00; L1 of given to clean answers 1.250; KL of given to clean answers, nats 3.000; changed answers, % 87.00.',
+    );
+    expect(table(example)).not.toContain('What none answers');
+  });
+
   it('says of each defence what it does to the best attack, and what it costs', () => {
     const line =
       "nasty: harm of the best attack −8.00 (95 % interval −17.00 to +1.00), teacher's cost −1.00, undistillable: seeds do not tell (about 40 would).";

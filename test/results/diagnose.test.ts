@@ -5,6 +5,7 @@ import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { scratch } from '../../src/attacks/scratch.js';
 import { labelOnly } from '../../src/defenses/answers.js';
+import { gaussianNoise } from '../../src/defenses/gaussian-noise.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -39,7 +40,7 @@ beforeAll(async () => {
   prepared = await prepare(
     made({
       teacher: learnerOf(tiny(), { epochs: 8 }),
-      defenses: [none(), nasty({ omega: 0.05, temperature: 3 }), labelOnly()],
+      defenses: [none(), nasty({ omega: 0.05, temperature: 3 }), labelOnly(), gaussianNoise({ sd: 5 })],
       attacks: [scratch()],
       seeds: [0, 1],
     }),
@@ -61,7 +62,7 @@ describe('the diagnosis of teachers', () => {
   test('has every network once, over all seeds', () => {
     expect(found).toMatchObject({ version: 1, experiment: 'test', data: 'thirds', images: 48, missing: [] });
     expect(found.teachers.map(({ defense, others }) => [defense, others])).toEqual([
-      ['none', ['labelOnly']],
+      ['none', ['labelOnly', 'gaussianNoise']],
       ['nasty', []],
     ]);
     for (const { seeds, accuracy, answers } of found.teachers) {
@@ -79,6 +80,14 @@ describe('the diagnosis of teachers', () => {
     expect(normal?.seeds[1]?.answers[0]).not.toHaveProperty('klFromNormal');
     expect(normal?.answers[0]).not.toHaveProperty('klFromNormal');
     expect(defended?.answers[3]?.klFromNormal?.count).toBe(2);
+  });
+
+  test('tells what is answered in place of what a teacher says, and how right it is', () => {
+    const [noisy, ...others] = found.given ?? [];
+    expect(others).toEqual([]);
+    expect(noisy).toMatchObject({ defense: 'gaussianNoise', accuracy: { count: 2 } });
+    expect(noisy?.accuracy.mean).toBeLessThan((found.teachers[0]?.accuracy.mean ?? 0) - 0.1);
+    for (const each of [noisy?.l1, noisy?.kl, noisy?.changed]) expect(each?.mean).toBeGreaterThan(0.1);
   });
 
   test('shows answers to images of different classes that every teacher classifies rightly', async () => {

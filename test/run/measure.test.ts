@@ -2,9 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { scratch } from '../../src/attacks/scratch.js';
 import { none } from '../../src/defenses/none.js';
 import type { Experiment } from '../../src/experiment/experiment.js';
+import type { Stage } from '../../src/experiment/plan.js';
 import type { Metric } from '../../src/metrics/metric.js';
-import { diverge, measure, notNasty } from '../../src/run/measure.js';
+import { diverge, measure, measureStage, notNasty } from '../../src/run/measure.js';
 import type { StageOutput } from '../../src/run/store.js';
+import type { RunEnvironment } from '../../src/run/types.js';
 import { made, thirds } from './helpers.js';
 
 const data = thirds({ train: 30, test: 4 });
@@ -63,6 +65,31 @@ describe('a model', () => {
     const { metrics } = await measure({ data, experiment: of() }, given, { clean: model });
     expect(metrics).toMatchObject({ accuracy: 0.5, answerChanged: 0.25 });
     expect(metrics).not.toHaveProperty('agreement');
+  });
+
+  test('is said not to preserve the label where it does not, and has the accuracy of what it answers', async () => {
+    // Of equals none is another class; the clean answers are right in half of the images, what is given in a quarter.
+    const given = evaluated({ 'last/test': [[1, 1, 0], ...says(2, 1, 1)] });
+    const stage = {
+      label: 'seed-0/liar/measure',
+      work: { kind: 'measure', tellsClean: true },
+      inputs: { model: 'given', clean: 'clean' },
+    };
+    const written: unknown[] = [];
+    const said: string[] = [];
+    await measureStage(
+      {
+        ...({ plan: { experiment: of() }, data, others: new Map() } as never as RunEnvironment),
+        store: { find: async (id: string) => (id === 'given' ? given : model) } as never,
+      },
+      stage as never as Stage,
+      {
+        staging: { writeJson: async (_: string, value: unknown) => void written.push(value) } as never,
+        warn: (text) => void said.push(text),
+      },
+    );
+    expect(said).toEqual([expect.stringContaining('declare to preserve the label, and to 50 % of the images')]);
+    expect(written).toMatchObject([{ metrics: { accuracy: 0.25 } }]);
   });
 
   test('is measured by a user’s own metrics too; one that fails is named', async () => {

@@ -72,6 +72,11 @@ const oneStep = (spec: ReturnType<typeof plain>, seed: readonly [number, number]
 };
 
 describe('a training step', () => {
+  test('without a gradient is refused', () => {
+    const flat = plain({ loss: ({ batch }) => ({ loss: tf.mean(tf.cast(batch.labels, 'float32')) }) });
+    expect(() => tf.tidy(() => oneStep(flat))).toThrow('its loss has no gradient');
+  });
+
   test('moves weights and running statistics, counts itself, and tells the loss and the share of right answers', () => {
     const { weights, step, metrics } = oneStep(plain());
     const fresh = numbersOf(network.init(key('init')));
