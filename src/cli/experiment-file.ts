@@ -1,12 +1,15 @@
 import { join } from 'node:path';
 import { orFail } from '../core/errors.js';
-import { type Experiment, withData, withSeeds } from '../experiment/experiment.js';
+import { type Experiment, havingSeeds, withData } from '../experiment/experiment.js';
+import type { Plan } from '../experiment/plan.js';
 import { withScale } from '../experiment/scale.js';
+import { ofSeeds, selected } from '../experiment/select.js';
 import { type Located, readExperiments } from '../harness/session.js';
 
 /** Options that change what an experiment file says. */
 export interface ExperimentOptions {
   readonly data?: string | undefined;
+  /** Those that are run; the others keep what is there of them. */
   readonly seed?: readonly string[] | undefined;
   /** A fraction of every schedule. */
   readonly scale?: number | undefined;
@@ -19,7 +22,19 @@ export const openExperiments = async (file: string, options: ExperimentOptions):
 const changed = (experiment: Experiment, { data, seed, scale }: ExperimentOptions): Experiment => {
   const onData = data === undefined ? experiment : orFail(withData(experiment, data));
   const scaled = scale === undefined ? onData : orFail(withScale(onData, scale));
-  return seed === undefined ? scaled : orFail(withSeeds(scaled, seed));
+  return seed === undefined ? scaled : orFail(havingSeeds(scaled, seed));
+};
+
+/** The stages of a plan that the options ask for: of some seeds, and of what matches a pattern. The cells are all of them. */
+export const chosenOf = (
+  plan: Plan,
+  { seed, only }: { readonly seed?: readonly string[] | undefined; readonly only?: readonly string[] | undefined },
+): Plan => {
+  const ofThese = seed === undefined ? plan : ofSeeds(plan, seed);
+  if (only === undefined) return ofThese;
+  const ids = new Set(ofThese.stages.map(({ id }) => id));
+  const matching = selected(plan, only, '--only');
+  return { ...matching, stages: matching.stages.filter(({ id }) => ids.has(id)) };
 };
 
 /** Where one of several experiments of a file goes: each into a folder of its own below the one given. */

@@ -4,6 +4,7 @@ import { readBytes, showBytes, visible } from '../core/text.js';
 import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
 import { cardPrecisions, executions, mostThreads } from '../engine/execution.js';
+import { patternSaid } from '../experiment/pattern.js';
 import { answers, checkpointEvery } from '../run/defaults.js';
 import { formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
 import { resuming } from './command-line.js';
@@ -93,10 +94,10 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--data <path>', 'read the data from this file or folder')
     .option(
       '--only <pattern>',
-      'only attacks, defences, students or stages that match, with what they need; may be repeated',
+      `only attacks, defences, students or stages that match, with what they need; may be repeated. A pattern is ${patternSaid}`,
       andMore,
     )
-    .option('--seed <label>', 'only this of its seeds; may be repeated', andMore)
+    .option('--seed <label>', 'only this of its seeds, beside what is there of the others; may be repeated', andMore)
     .option('--scale <fraction>', 'with this fraction of all schedules, for a look before the whole', Number)
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>); stages are kept beside it')
     .option('--force [pattern]', 'make all, or what matches, anew')
@@ -120,7 +121,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .description('what a run of an experiment file would do: its stages, what is there already, the time left')
     .argument('<file>', experimentFile)
     .option('--data <path>', 'read the data from this file or folder')
-    .option('--only <pattern>', 'only attacks, defences, students or stages that match; may be repeated', andMore)
+    .option('--only <pattern>', 'only attacks, defences, students or stages that match, as with run', andMore)
     .option('--seed <label>', 'only this of its seeds; may be repeated', andMore)
     .option('--scale <fraction>', 'with this fraction of all schedules, for a look before the whole', Number)
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>)')

@@ -7,7 +7,6 @@ import { loadEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Plan, Stage } from '../experiment/plan.js';
-import { selected } from '../experiment/select.js';
 import { sharings } from '../experiment/sharing.js';
 import { whyStale } from '../experiment/stale.js';
 import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
@@ -18,7 +17,7 @@ import { bytesOfAnswers } from '../run/recordings.js';
 import { recordIn } from '../run/stage-files.js';
 import { imagesAsked } from '../run/steps.js';
 import { openStore, type StageFolder, type Store, stagesIn } from '../run/store.js';
-import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
+import { chosenOf, type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
 import { readPlan } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
@@ -183,7 +182,7 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
     onNote: (note) => warn(out, note),
   });
   const { plan } = planned;
-  const chosen = options.only === undefined ? plan : selected(plan, options.only, '--only');
+  const chosen = chosenOf(plan, options);
   const folders = foldersOf(experiment, options.out);
   const earlier = await readPlan(folders.run).catch(() => undefined);
   const stored = await stagesIn(folders.store);

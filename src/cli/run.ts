@@ -25,7 +25,7 @@ import { alteredFile, openStore, removeLeftovers, type Store, stagesIn, writeWho
 import type { RunEnvironment } from '../run/types.js';
 import { type ProcessExecutor, processExecutor } from '../run/workers.js';
 import { engineSaid, readyEngine } from './engine.js';
-import { type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
+import { chosenOf, type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
 import { standardError } from './output.js';
 import { shownWhole } from './paths.js';
@@ -95,7 +95,7 @@ const runOne = async (
     onProgress: decoding(experiment.data.name),
   });
   const { plan } = prepared;
-  const chosen = options.only === undefined ? plan : selected(plan, options.only, '--only');
+  const chosen = chosenOf(plan, options);
   const folders = foldersOf(experiment, options.out);
   const labels = new Map(plan.stages.map(({ id, label }) => [id, label]));
   const store = openStore(folders.store, (id, damaged) =>
@@ -161,7 +161,7 @@ const withLabel = (failed: Failure, labels: ReadonlyMap<string, string>): Failur
 /** Who makes the stages, each in a process of its own: one that a plugin ends, blocks or crashes is not this one. */
 const crewFor = (
   file: string,
-  { jobs, data, seed, scale }: RunOptions,
+  { jobs, data, scale }: RunOptions,
   environment: RunEnvironment,
 ): { readonly crew: Crew; readonly time: ProcessExecutor['time'] } => {
   const { engine, store, signal, checkpointEvery, answers, git } = environment;
@@ -171,7 +171,7 @@ const crewFor = (
       script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
       args: ['worker'],
       setup: {
-        ...{ file, data, seed, scale, store: store.root, threads, execution, precision },
+        ...{ file, data, scale, store: store.root, threads, execution, precision },
         ...{ checkpointEvery, answers, git },
       },
       signal,

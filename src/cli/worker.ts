@@ -9,11 +9,11 @@ import { openExperiments } from './experiment-file.js';
 export const workerCommand = (): Promise<void> =>
   serveStages(
     async (
-      { file, data, seed, scale, store, threads, execution, precision, checkpointEvery, answers, git },
+      { file, data, scale, store, threads, execution, precision, checkpointEvery, answers, git },
       signal,
       warn,
     ) => {
-      const [{ experiment }] = (await openExperiments(file, { data, seed, scale })) as [Located];
+      const [{ experiment }] = (await openExperiments(file, { data, scale })) as [Located];
       // What is to be said of the engine its parent has said.
       await loadEngine({ threads, execution, precision, say: () => undefined });
       const prepared = await prepare(experiment);

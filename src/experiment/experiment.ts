@@ -513,11 +513,11 @@ export const undefendedOf = ({ defenses }: Pick<Experiment, 'defenses'>): string
 export const isExperiment = (value: unknown): value is Experiment =>
   typeof value === 'object' && value !== null && checkedOnes.has(value);
 
-/** The same experiment with some of its seeds, another data path. */
-export const withSeeds = (of: Experiment, labels: readonly string[]): Result<Experiment> => {
+/** The experiment, if it has all of some seeds. */
+export const havingSeeds = (of: Experiment, labels: readonly string[]): Result<Experiment> => {
   const unknown = labels.find((label) => !of.seeds.some((seed) => seed.label === label));
   return unknown === undefined
-    ? E.right({ ...of, seeds: of.seeds.filter(({ label }) => labels.includes(label)) })
+    ? E.right(of)
     : E.left(
         failure('usage', `the experiment has no seed ${unknown}`, {
           where: '--seed',
@@ -526,6 +526,7 @@ export const withSeeds = (of: Experiment, labels: readonly string[]): Result<Exp
       );
 };
 
+/** The same experiment with another data path. */
 export const withData = (of: Experiment, path: string): Result<Experiment> =>
   E.tryCatch(
     () => {

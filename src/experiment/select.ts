@@ -1,12 +1,25 @@
 import { FailureError, failure } from '../core/errors.js';
 import { isLike } from '../core/text.js';
+import { patternSaid } from './pattern.js';
 import type { CellPlan, Plan, Stage } from './plan.js';
 
+/** Whether a text goes on, as a word or as a number, from its end to what follows. */
+const goesOn = (before: string, after: string): boolean =>
+  /[\p{L}\p{N}_]$/u.test(before) && /^(?:[\p{L}\p{N}_]|\.\p{N})/u.test(after);
+
 /**
- * A pattern with `*` or `?` is a glob for one or more whole parts of a label; any other matches where it occurs in one.
+ * A pattern with `*` or `?` is a glob for one or more whole parts of a label; any other matches where it occurs in one as a whole
+ * word, or several: `kd` in `kd(temperature 20)`, not in `dkd`; `omega 0` not in `omega 0.1`.
  */
 export const matcher = (pattern: string): ((label: string) => boolean) => {
-  if (!/[*?]/.test(pattern)) return (label) => label.includes(pattern);
+  if (!/[*?]/.test(pattern))
+    return (label) => {
+      for (let at = label.indexOf(pattern); at >= 0; at = label.indexOf(pattern, at + 1)) {
+        const [before, after] = [label.slice(0, at), label.slice(at + pattern.length)];
+        if (!goesOn(before, pattern) && !goesOn(pattern, after)) return true;
+      }
+      return false;
+    };
   return (label) => {
     const parts = label.split('/');
     return parts.some((_, from) =>
@@ -60,10 +73,33 @@ export const selected = (
     throw new FailureError(
       failure('usage', `nothing matches ${patterns.join(' or ')}`, {
         where,
-        remedy: `There are: ${[...labels].join(', ')}. A pattern is a part of a label, or has * and ? in it.`,
+        remedy: `There are: ${[...labels].join(', ')}. A pattern is ${patternSaid}.`,
       }),
     );
   }
+  return { ...plan, stages: plan.stages.filter(({ id }) => chosen.has(id)) };
+};
+
+/**
+ * The stages of some seeds. How far a defended teacher is from another seed's normal one is left for when that seed is run too. The cells
+ * stay: those of other seeds are `not run`, or have what the store has of them.
+ */
+export const ofSeeds = (plan: Plan, labels: readonly string[]): Plan => {
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  const chosen = new Set<string>();
+  const add = (id: string | undefined): void => {
+    if (id === undefined || chosen.has(id)) return;
+    chosen.add(id);
+    for (const input of Object.values(byId.get(id)?.inputs ?? {})) add(input);
+  };
+  const ofThese = <Of extends { readonly seed: string }>(all: readonly Of[]): readonly Of[] =>
+    all.filter(({ seed }) => labels.includes(seed));
+  const victims = ofThese(plan.victims);
+  for (const { measure } of victims) add(measure);
+  for (const { stages } of ofThese(plan.cells))
+    for (const id of [stages?.measure, stages?.baselineMeasure, stages?.inspect]) add(id);
+  for (const { divergence } of victims)
+    if (Object.values(byId.get(divergence ?? '')?.inputs ?? {}).every((id) => chosen.has(id))) add(divergence);
   return { ...plan, stages: plan.stages.filter(({ id }) => chosen.has(id)) };
 };
 

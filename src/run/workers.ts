@@ -15,7 +15,6 @@ import type { RunEnvironment, StageEvent } from './types.js';
 export interface WorkerSetup {
   readonly file: string;
   readonly data: string | undefined;
-  readonly seed: readonly string[] | undefined;
   readonly scale: number | undefined;
   readonly store: string;
   readonly threads: number;

@@ -50,7 +50,9 @@ describe('undistill diagnose', () => {
     expect(out).toContain('# Teachers of tiny-scale-0.7');
     const first = await written();
     const json = JSON.parse(first[0] as string);
-    expect(json).toMatchObject({ version: 1, images: 64, missing: [] });
+    expect(json).toMatchObject({ version: 1, images: 64 });
+    // Of the seed that was not run.
+    expect(json.missing).toEqual(['none', 'nasty'].map((defense) => ({ defense, seed: '1' })));
     expect(json.teachers.map((teacher: { defense: string }) => teacher.defense)).toEqual(['none', 'nasty']);
     expect(json.maps.images).toHaveLength(40);
     const page = await at.read(`runs/${run}/report.html`);

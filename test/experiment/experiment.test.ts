@@ -8,7 +8,7 @@ import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import { isExperiment, pair, withSeeds } from '../../src/experiment/experiment.js';
+import { havingSeeds, isExperiment, pair } from '../../src/experiment/experiment.js';
 import {
   describePublished,
   type Published,
@@ -311,10 +311,10 @@ describe('pairs', () => {
   });
 });
 
-test('some of the seeds', () => {
+test('seeds that it has, and one that it has not', () => {
   const of = made({ seeds: [0, 1, { victim: 1, student: 2 }] });
-  expect(withSeeds(of, ['1-2'])).toMatchObject({ _tag: 'Right', right: { seeds: [{ victim: 1, student: 2 }] } });
-  expect(withSeeds(of, ['7'])).toMatchObject({
+  expect(havingSeeds(of, ['1-2'])).toEqual({ _tag: 'Right', right: of });
+  expect(havingSeeds(of, ['7'])).toMatchObject({
     _tag: 'Left',
     left: { what: 'the experiment has no seed 7', remedy: 'It has: 0, 1, 1-2.' },
   });

@@ -20,6 +20,7 @@ import {
   type Stage,
   trains,
 } from '../../src/experiment/plan.js';
+import { ofSeeds } from '../../src/experiment/select.js';
 import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { adam, sgd } from '../../src/train/optimizers.js';
@@ -609,6 +610,22 @@ describe('identities', () => {
       ),
       { numRuns: 30 },
     );
+  });
+});
+
+describe('the stages of some seeds', () => {
+  const both = planOf({ seeds: [0, 1] });
+
+  test('are those of a plan of all seeds, with which the others stay comparable', () => {
+    const one = ofSeeds(both, ['0']);
+    expect(one.cells).toEqual(both.cells);
+    const rest = both.stages.filter(({ id }) => !idsOf(one).includes(id));
+    expect(labelsOf(one.stages).every((label) => label.startsWith('seed-0/'))).toBe(true);
+    // Beside those of the other seed, only what compares teachers of two seeds is left for later.
+    expect(labelsOf(rest).filter((label) => label.startsWith('seed-0/'))).toEqual(
+      labelsOf(both.stages).filter((label) => /^seed-0\/.*divergence$/.test(label)),
+    );
+    expect(idsOf(ofSeeds(both, ['0', '1']))).toEqual(idsOf(both));
   });
 });
 

@@ -6,8 +6,12 @@ const matching = (pattern: string, labels: readonly string[]): readonly string[]
 describe('a pattern', () => {
   const labels = ['kd', 'partialKd', 'kd(temperature 20)', 'seed-0/none/cnn/kd', 'seed-0/none/cnn/kd/evaluate', 'a+b'];
 
-  it('matches where it occurs', () => {
-    expect(matching('kd', labels)).toEqual(labels.filter((label) => label.includes('kd')));
+  it('matches where it occurs as a whole word', () => {
+    expect(matching('kd', [...labels, 'dkd', 'kd2', 'kd_2', 'my-kd'])).toEqual([
+      ...['kd', 'kd(temperature 20)', 'seed-0/none/cnn/kd', 'seed-0/none/cnn/kd/evaluate', 'my-kd'],
+    ]);
+    expect(matching('omega 0', ['nasty(omega 0)', 'nasty(omega 0.1)', 'nasty(omega 01)'])).toEqual(['nasty(omega 0)']);
+    expect(matching('seed-1', ['seed-1/teacher', 'seed-10/teacher'])).toEqual(['seed-1/teacher']);
     expect(matching('a+b', labels)).toEqual(['a+b']);
     expect(matching('(temperature', labels)).toEqual(['kd(temperature 20)']);
   });
