@@ -15,5 +15,7 @@ export type Kind = (typeof kinds)[number];
 export const formats = ['text', 'md', 'csv', 'json', 'tex'] as const;
 export type Format = (typeof formats)[number];
 
-export const pluginKinds = ['attack', 'defense', 'network', 'metric'] as const;
+export const pluginKinds = ['attack', 'data-free', 'defense', 'network', 'metric'] as const;
 export type PluginKind = (typeof pluginKinds)[number];
+export const newKinds = ['project', ...pluginKinds] as const;
+export type NewKind = (typeof newKinds)[number];

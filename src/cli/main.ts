@@ -6,7 +6,7 @@ import { type PublishedName, publishedNames } from '../data/published.js';
 import { cardPrecisions, executions, mostThreads } from '../engine/execution.js';
 import { patternSaid } from '../experiment/pattern.js';
 import { answers, checkpointEvery } from '../run/defaults.js';
-import { formats, type Kind, kinds, type PluginKind, pluginKinds } from './choices.js';
+import { formats, type Kind, kinds, type NewKind, newKinds } from './choices.js';
 import { resuming } from './command-line.js';
 import type { DiagnoseOptions } from './diagnose.js';
 import type { ExportOptions } from './export.js';
@@ -258,10 +258,10 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     });
 
   command('new')
-    .description('write a working plugin of your own, with its test')
-    .addArgument(new Argument('<kind>', 'what it is').choices(pluginKinds))
-    .argument('<name>', 'like my-attack or myAttack')
-    .action(async (kind: PluginKind, name: string) => {
+    .description('write a working project, or a plugin of your own with its test')
+    .addArgument(new Argument('<kind>', 'what it is').choices(newKinds))
+    .argument('<name>', 'like my-attack or myAttack; of a project my-project')
+    .action(async (kind: NewKind, name: string) => {
       const { newCommand } = await import('./new.js');
       code = await newCommand(kind, name);
     });

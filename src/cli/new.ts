@@ -1,9 +1,12 @@
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { type Refusal, refusal } from '../core/errors.js';
 import { makeFolder } from '../core/files.js';
 import { guarded } from '../run/store.js';
-import type { PluginKind } from './choices.js';
+import type { NewKind, PluginKind } from './choices.js';
+import { projectFiles } from './project-template.js';
 import { type Naming, templates } from './templates.js';
 import { type Terminal, terminal } from './terminal.js';
 
@@ -29,14 +32,35 @@ export const naming = (name: string, taken: ReadonlySet<string>): Naming => {
   return { value, file: name };
 };
 
-/** Whether TypeScript takes files in a folder for ES modules: the nearest package.json says so. */
-const holdsModules = async (folder: string): Promise<boolean> => {
-  const text = await readFile(join(folder, 'package.json'), 'utf8').catch(() => undefined);
-  if (text !== undefined) return /"type"\s*:\s*"module"/.test(text);
-  return dirname(folder) !== folder && holdsModules(dirname(folder));
+/** The nearest package.json of a folder and those above it that says something; undefined where none does. */
+const nearest = async <Said>(
+  folder: string,
+  said: (manifest: Manifest, folder: string) => Said | undefined,
+): Promise<Said | undefined> => {
+  const found = await readFile(join(folder, 'package.json'), 'utf8').then(
+    (text) => said(JSON.parse(text), folder),
+    () => undefined,
+  );
+  return found ?? (dirname(folder) === folder ? undefined : nearest(dirname(folder), said));
 };
 
-export const newCommand = async (kind: PluginKind, name: string, out: Terminal = terminal()): Promise<number> => {
+interface Manifest {
+  readonly type?: string;
+  readonly version?: string;
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly devDependencies?: Readonly<Record<string, string>>;
+}
+
+/** A file that is not there yet. */
+const writeNew = (path: string, text: string): Promise<void> =>
+  guarded(path, () =>
+    writeFile(path, text, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+      refuse('there is such a file already', path, 'Choose another name, or move that file away.');
+    }),
+  );
+
+const newPlugin = async (kind: PluginKind, name: string, out: Terminal): Promise<void> => {
   const named = naming(name, new Set(Object.keys(await import('../index.js'))));
   const { folder, plugin, test, use } = templates[kind];
   const files = [
@@ -45,20 +69,55 @@ export const newCommand = async (kind: PluginKind, name: string, out: Terminal =
   ] as const;
   await guarded(folder, () => makeFolder(folder));
   for (const [path, text] of files) {
-    await guarded(path, () =>
-      writeFile(path, text, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EEXIST') throw error;
-        refuse('there is such a file already', path, 'Choose another name, or move that file away.');
-      }),
-    );
+    await writeNew(path, text);
     out.log(`wrote ${path}`);
   }
   out.log(`\nIn an experiment file beside the folder ${folder}:`);
   out.log(`  import { ${named.value} } from './${folder}/${named.file}.js';`);
   out.log(`  ${use(named.value)}`);
   out.log(`\nIts test:\n  node --import undistill/register --test ${files[1][0]}`);
-  if (!(await holdsModules(resolve('.')))) {
+  // Else TypeScript does not take files here for ES modules.
+  if ((await nearest(resolve('.'), ({ type = 'commonjs' }) => type)) !== 'module') {
     out.log('\nIt works as it is. For an editor to agree, package.json should have "type": "module".');
   }
+};
+
+/** What a project names to depend on this very package: a checkout, what the packages here name, or its version. */
+const ownSpec = async (own: string, { version = '' }: Manifest): Promise<string> => {
+  if (existsSync(join(own, 'src', 'index.ts'))) return `file:${own}`;
+  const named = await nearest(resolve('.'), ({ dependencies, devDependencies }, folder) => {
+    const spec = dependencies?.undistill ?? devDependencies?.undistill;
+    return spec?.startsWith('file:') ? `file:${resolve(folder, spec.slice('file:'.length))}` : spec;
+  });
+  return named ?? version;
+};
+
+const newProject = async (name: string, out: Terminal): Promise<void> => {
+  if (!/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/.test(name))
+    refuse('that is no name for a project', name, 'Write it like my-project.');
+  if (existsSync(name)) refuse('there is such a folder already', name, 'Choose another name, or move it away.');
+  const own = resolve(fileURLToPath(new URL('../../', import.meta.url)));
+  const manifest: Manifest = JSON.parse(await readFile(join(own, 'package.json'), 'utf8'));
+  const { dependencies = {}, devDependencies = {} } = manifest;
+  const files = projectFiles({
+    name,
+    packages: {
+      undistill: await ownSpec(own, manifest),
+      '@tensorflow/tfjs': dependencies['@tensorflow/tfjs'] as string,
+      '@types/node': devDependencies['@types/node'] as string,
+      typescript: devDependencies.typescript as string,
+    },
+  });
+  for (const [path, text] of files) {
+    const at = join(name, path);
+    await guarded(dirname(at), () => makeFolder(dirname(at)));
+    await writeNew(at, text);
+    out.log(`wrote ${at}`);
+  }
+  out.log(`\n  cd ${name}\n  npm install\n  npm test\n  npm start`);
+};
+
+export const newCommand = async (kind: NewKind, name: string, out: Terminal = terminal()): Promise<number> => {
+  await (kind === 'project' ? newProject(name, out) : newPlugin(kind, name, out));
   return 0;
 };

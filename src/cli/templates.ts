@@ -49,6 +49,80 @@ export const ${value}Loss = (
 ) => distillation({ ...given, ...options });
 `;
 
+const dataFree = ({ value }: Naming): string => `\
+import * as tf from '@tensorflow/tfjs';
+import { atLeast, defineAttack, normals, option, wholeAtLeast } from 'undistill/plugin';
+import { batchNormDistance, distilPool, makePool, type Synthesiser } from 'undistill/synthesis';
+import { adam, constant, crossEntropy, type OptimizerState, valueAndGradient } from 'undistill/train';
+
+/** What is improved. */
+type Dream = { readonly images: tf.Tensor4D; readonly slots: OptimizerState };
+
+const optimizer = adam();
+
+/** What an image is to be: of the class asked for, and like those that the victim was trained on. Batch means. */
+export const ${value}Terms = (
+  logits: tf.Tensor2D,
+  labels: tf.Tensor1D,
+  [found, running]: Parameters<typeof batchNormDistance>,
+) => ({ crossEntropy: crossEntropy(logits, labels), batchNorms: batchNormDistance(found, running) });
+
+/** Where a batch of images begins, and one step that improves it. */
+const synthesiser = (batch: number, iterations: number, weight: number): Synthesiser<Dream, 'weights'> => ({
+  batch,
+  phases: [{ iterations, schedule: constant(0.05) }],
+  init: (key, { input: { height, width, channels } }) => {
+    const noise = normals(key, batch * height * width * channels);
+    const images = tf.tensor4d(noise, [batch, height, width, channels]);
+    return { images, slots: optimizer.init({ images }) };
+  },
+  // A pure function of tensors: it is compiled, and its JavaScript then runs once.
+  step: (_, __, { victim, state: { images, slots }, labels, learningRate }) => {
+    const { loss, gradients, aux } = valueAndGradient(
+      ({ images }) => {
+        const { logits, batchStats = {} } = victim.apply(images as tf.Tensor4D, { batchStats: true });
+        const terms = ${value}Terms(logits, labels, [batchStats, victim.variables.stats]);
+        return { loss: tf.add<tf.Scalar>(terms.crossEntropy, tf.mul(terms.batchNorms, weight)), aux: terms };
+      },
+      { images },
+    );
+    const { params, state } = optimizer.update(gradients, slots, { images }, learningRate);
+    return { state: { images: params.images as tf.Tensor4D, slots: state }, metrics: { loss, ...aux } };
+  },
+  images: (_, { images }) => images,
+});
+
+/** Say here what the attacker does, and where it comes from: a paper and its equation. */
+export const ${value} = defineAttack({
+  name: '${value}',
+  // A result is known by the code of this file: change it, and what it made is made anew.
+  source: import.meta.url,
+  about: 'Without data: noise is changed until the victim is sure of a class; the student is distilled on it',
+  options: {
+    batches: option(wholeAtLeast(1), 10, 'Batches of images'),
+    batch: option(wholeAtLeast(2), 100, 'Images of a batch'),
+    iterations: option(wholeAtLeast(1), 200, 'Steps that a batch takes'),
+    weight: option(atLeast(0), 1, 'Weight of the distance between what batch norms see and what they saw in training'),
+  },
+  // What \`--scale 0.1\` shortens, beside the epochs of recipes.
+  scaled: ({ iterations }, factor) => ({ iterations: Math.max(1, Math.round(factor * iterations)) }),
+  // The step calls \`victim.apply\`. A black box has \`victim.logProbabilities(pixels)\`, without a gradient.
+  needs: 'weights',
+  data: { kind: 'none' },
+  make: ({ batches, batch, iterations, weight }) => ({
+    // Said before anything is trained.
+    refuses: ({ variables }) =>
+      variables.some(({ kind }) => kind === 'stat') ? undefined : "the victim's net has no batch norms",
+    // Made once for all students, and kept as PNG; \`params\` are the options that the images depend on.
+    pool: {
+      params: { batches, batch, iterations, weight },
+      make: (victim, context) => makePool(synthesiser(batch, iterations, weight), { batches }, victim, context),
+    },
+    steal: (victim, learner, context) => distilPool({ temperature: 3 }, victim, learner, context),
+  }),
+});
+`;
+
 const defense = ({ value }: Naming): string => `\
 import type * as tf from '@tensorflow/tfjs';
 import { defineDefense, option, positive } from 'undistill/plugin';
@@ -201,6 +275,55 @@ test('${value} refuses what makes no sense', () => {
 });
 `;
 
+const dataFreeTest = ({ value, file }: Naming): string => `\
+${imports('adam, constant, experiment, learner, none, plainCnn, runExperiment, synthetic')}
+import { ${value}, ${value}Terms } from './${file}.js';
+
+${setting(file)}
+
+test('${value} steals a small network by images of its own, and asks nothing', () =>
+  inFolder(async (folder) => {
+    const { matrix, records } = await runExperiment(
+      experiment({
+        name: 'test',
+        data: synthetic({ train: 200 }),
+        teacher: small,
+        students: ['self'],
+        defenses: [none()],
+        attacks: [${value}({ batches: 2, batch: 16, iterations: 40 })],
+        seeds: [0],
+      }),
+      { folder },
+    );
+    const [cell] = matrix.cells;
+    assert.equal(cell?.status, 'done', cell?.reason);
+    // Four classes: guessing gives a quarter.
+    assert.ok(Number(cell?.accuracy?.mean) > 0.4, \`accuracy \${cell?.accuracy?.mean}\`);
+    const made = records.find(({ kind }) => kind === 'synthesise')?.training;
+    assert.equal(made?.queries, 0);
+    // Each of 2 · 40 steps takes 16 images forward and back through the victim's weights.
+    assert.equal(made?.backward, 2 * 40 * 16);
+  }));
+
+test('the terms of ${value} are what the paper says', () => {
+  const { crossEntropy, batchNorms } = ${value}Terms(
+    tf.tensor2d([1, 0.5, -0.5, 0, 1, 0.2], [2, 3]),
+    tf.tensor1d([0, 1], 'int32'),
+    [
+      { bn1: { mean: tf.tensor1d([1, 2]), variance: tf.tensor1d([1, 1]) } },
+      { 'bn1.running_mean': tf.tensor1d([1, 0]), 'bn1.running_var': tf.tensor1d([1, 4]) },
+    ],
+  );
+  // Worked out by hand: the mean of two cross-entropies; |(0, 2)| + |(0, 3)|.
+  assert.ok(Math.abs(Number(crossEntropy.dataSync()[0]) - 0.600716) < 1e-5, \`\${crossEntropy}\`);
+  assert.ok(Math.abs(Number(batchNorms.dataSync()[0]) - 5) < 1e-5, \`\${batchNorms}\`);
+});
+
+test('${value} refuses what makes no sense', () => {
+  assert.throws(() => ${value}({ batches: 0 }), /batches is 0/);
+});
+`;
+
 const defenseTest = ({ value, file }: Naming): string => `\
 ${imports('adam, constant, experiment, kd, learner, none, plainCnn, runExperiment, synthetic')}
 import { ${value}, ${value}Answers } from './${file}.js';
@@ -296,6 +419,12 @@ test('${value} is what the paper says', () => {
 /** The files of each kind of plugin: where they go, in which list of an experiment they are put, and how. */
 export const templates = {
   attack: { folder: 'attacks', plugin: attack, test: attackTest, use: (value: string) => `attacks: [${value}()],` },
+  'data-free': {
+    folder: 'attacks',
+    plugin: dataFree,
+    test: dataFreeTest,
+    use: (value: string) => `attacks: [${value}()],`,
+  },
   defense: {
     folder: 'defenses',
     plugin: defense,

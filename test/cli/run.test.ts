@@ -312,10 +312,32 @@ describe('undistill new', () => {
     expect(again).toMatchObject({ code: 2, err: expect.stringContaining('there is such a file already') });
     expect((await at.undistill(['new', 'network', 'my-net'])).out).toContain('students: [learner(myNet(), { … })],');
     expect((await at.undistill(['new', 'metric', 'my-metric'])).out).toContain('metrics: [myMetric],');
-    for (const file of ['attacks/my-attack', 'defenses/myDefense', 'networks/my-net', 'metrics/my-metric']) {
-      const { code, out, err } = await at.node(['--import', register, '--test', join(at.folder, `${file}.test.ts`)]);
-      expect(code, `${out}${err}`).toBe(0);
-    }
+    expect((await at.undistill(['new', 'data-free', 'dream'])).out).toContain('attacks: [dream()],');
+    const plugins = [
+      'attacks/my-attack',
+      'attacks/dream',
+      'defenses/myDefense',
+      'networks/my-net',
+      'metrics/my-metric',
+    ];
+    const tests = plugins.map((file) => join(at.folder, `${file}.test.ts`));
+    const { code, out, err } = await at.node(['--import', register, '--test', ...tests]);
+    expect(code, `${out}${err}`).toBe(0);
+  });
+
+  it('writes a project that can be planned at once, and overwrites none', async () => {
+    const { code, out } = await at.undistill(['new', 'project', 'my-project']);
+    expect(code).toBe(0);
+    expect(out).toMatch(/cd my-project\n {2}npm install\n {2}npm test\n {2}npm start\n$/);
+    const { dependencies, scripts } = JSON.parse(await at.read('my-project/package.json'));
+    expect(dependencies.undistill).toBe(`file:${process.cwd()}`);
+    expect(scripts.start).toBe('undistill run experiment.ts');
+    const plan = await at.undistill(['plan', 'my-project/experiment.ts', '--no-time', '--out', 'my-project/runs/x']);
+    expect(plan, plan.err).toMatchObject({ code: 0, out: expect.stringContaining('myDefense') });
+    expect(await at.undistill(['new', 'project', 'my-project'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('there is such a folder already'),
+    });
   });
 
   it('gives an attack that resumes without a line of its own', async () => {

@@ -35,6 +35,7 @@ describe('the command line', () => {
     [['new', 'attack', 'My Attack'], /no name for a plugin/],
     [['new', 'attack', 'kd'], /undistill exports something of that name/],
     [['new', 'defense', 'class'], /a word of the language/],
+    [['new', 'project', 'myProject'], /no name for a project/],
   ])('answers %j with exit code 2', async (args, says) => {
     const { code, err } = await at.undistill(args);
     expect(code).toBe(2);
