@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { endianness, totalmem } from 'node:os';
-import { type Refusal, refusal } from '../core/errors.js';
+import { attempt, type Refusal, refusal, type Task } from '../core/errors.js';
 import { counted, firstFew } from '../core/text.js';
 import type { ImageShape } from '../models/network.js';
 import type { Dataset, Examples, Normalisation } from './dataset.js';
@@ -12,6 +12,10 @@ export type Decoded = Omit<Dataset, 'name' | 'fingerprint' | 'train' | 'test'> &
 };
 
 export type DecodedExamples = Examples<Uint8Array>;
+
+/** The images of a data set of one's own; normalisation and augmentation may be left out. */
+export type Collected = Pick<Decoded, 'image' | 'classes' | 'train' | 'test'> &
+  Partial<Pick<Decoded, 'normalisation' | 'augmentation'>>;
 
 /** Throws a failure of kind `data`. */
 export const refuse: Refusal = refusal('data');
@@ -154,3 +158,23 @@ export const measuredNormalisation = ({ images }: DecodedExamples, channels: num
   const round = (value: number): number => Math.round(value * 1e4) / 1e4;
   return { mean: moments.map(({ mean }) => round(mean)), std: moments.map(({ std }) => round(std) || 1) };
 };
+
+/**
+ * What a data set's `load` gives, of images in memory: checked, with the normalisation measured on the training images
+ * and no augmentation unless they are given, and known by its content.
+ *
+ * @param name the set's own, as it stands in tables
+ * @param read gives images as bytes 0 … 255, [count, height, width, channels] flat, and one label an image; what it
+ *   throws, and shapes, counts or labels that do not fit each other, are a failure of kind `data`
+ */
+export const datasetOf = (name: string, read: () => Promise<Collected> | Collected): Task<Dataset> =>
+  attempt('data', async () => {
+    const collected = await read();
+    const decoded: Decoded = {
+      normalisation: measuredNormalisation(collected.train, collected.image.channels),
+      augmentation: { crop: 0, flip: false },
+      ...collected,
+    };
+    checkDecoded(decoded, name);
+    return { name, ...decoded, fingerprint: fingerprintOf(decoded) };
+  });

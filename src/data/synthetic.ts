@@ -1,10 +1,7 @@
-import * as TE from 'fp-ts/lib/TaskEither.js';
 import { between, wholeAtLeast, wholeBetween } from '../core/check.js';
-import { attempt } from '../core/errors.js';
 import { option } from '../core/options.js';
 import { type Key, key } from '../core/random.js';
-import { checkDecoded, type Decoded, type DecodedExamples, fingerprintOf, measuredNormalisation } from './assemble.js';
-import type { Dataset } from './dataset.js';
+import { datasetOf } from './assemble.js';
 import { defineDataset, pixels } from './define.js';
 
 /**
@@ -26,47 +23,32 @@ export const synthetic = defineDataset({
   },
   make: ({ train, test, classes, size, channels, noise, seed }) => ({
     load: () =>
-      TE.map(
-        (decoded: Decoded): Dataset => ({
-          name: 'synthetic',
-          ...decoded,
-          fingerprint: fingerprintOf(decoded),
-        }),
-      )(
-        attempt('data', () => {
-          const root = key(`synthetic ${seed}`);
-          const values = size * size * channels;
-          const patterns = Array.from({ length: classes }, (_, c) =>
-            bytes(root.split('pattern').split(c), values, 255),
-          );
-          const part = (name: string, count: number): DecodedExamples => {
-            const images = new Uint8Array(count * values);
-            const labels = new Uint8Array(count);
-            for (let i = 0; i < count; i++) {
-              const label = i % classes;
-              labels[i] = label;
-              const grain = bytes(root.split(name).split(i), values, noise);
-              const pattern = patterns[label] as Uint8Array;
-              for (let p = 0; p < values; p++) {
-                images[i * values + p] = ((255 - noise) * (pattern[p] as number)) / 255 + (grain[p] as number);
-              }
+      datasetOf('synthetic', () => {
+        const root = key(`synthetic ${seed}`);
+        const values = size * size * channels;
+        const patterns = Array.from({ length: classes }, (_, c) => bytes(root.split('pattern').split(c), values, 255));
+        const part = (name: string, count: number) => {
+          const images = new Uint8Array(count * values);
+          const labels = new Uint8Array(count);
+          for (let i = 0; i < count; i++) {
+            const label = i % classes;
+            labels[i] = label;
+            const grain = bytes(root.split(name).split(i), values, noise);
+            const pattern = patterns[label] as Uint8Array;
+            for (let p = 0; p < values; p++) {
+              images[i * values + p] = ((255 - noise) * (pattern[p] as number)) / 255 + (grain[p] as number);
             }
-            return { images, labels, count };
-          };
-          const examples = part('train', train);
-          const decoded = {
-            image: { height: size, width: size, channels },
-            // Another seed's patterns are other classes.
-            classes: Array.from({ length: classes }, (_, c) => (seed === 0 ? `class ${c}` : `class ${seed}.${c}`)),
-            normalisation: measuredNormalisation(examples, channels),
-            augmentation: { crop: 0, flip: false },
-            train: examples,
-            test: part('test', test),
-          };
-          checkDecoded(decoded, 'synthetic()');
-          return decoded;
-        }),
-      ),
+          }
+          return { images, labels, count };
+        };
+        return {
+          image: { height: size, width: size, channels },
+          // Another seed's patterns are other classes.
+          classes: Array.from({ length: classes }, (_, c) => (seed === 0 ? `class ${c}` : `class ${seed}.${c}`)),
+          train: part('train', train),
+          test: part('test', test),
+        };
+      }),
   }),
 });
 

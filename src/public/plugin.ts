@@ -39,6 +39,7 @@ export { type Awaitable, type Failure, FailureError, failure, type Task } from '
 export { defaultsOf, type Given as GivenOptions, option, optional, type Parsed, required } from '../core/options.js';
 export { type Declaration, type Declared, determined, isDeclared, type Maker, type OptionsOf } from '../core/plugin.js';
 export { type Key, key, normals, permutation, uniforms } from '../core/random.js';
+export { type Collected, datasetOf } from '../data/assemble.js';
 export {
   type Augmentation,
   anyAugmentation,
