@@ -1,8 +1,8 @@
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, saidBy, showFailure, toFailure } from '../core/errors.js';
+import { availableCores } from '../core/job.js';
 import { counted } from '../core/text.js';
 import { version } from '../core/version.js';
 import type { Engine } from '../engine/engine.js';
@@ -206,7 +206,7 @@ const expectedOf = async (
   return made.seconds;
 };
 
-const threadsEach = (jobs: number): number => Math.max(1, Math.floor(availableParallelism() / jobs));
+const threadsEach = (jobs: number): number => Math.max(1, Math.floor(availableCores() / jobs));
 
 const isInterruption = (outcome: Outcome): boolean =>
   outcome.status === 'failed' && outcome.failure.kind === 'interrupted';

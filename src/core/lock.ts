@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { link, readdir, readFile, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { type FileHandle, link, open, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { makeFolder } from './files.js';
 import { sha256 } from './hash.js';
+import { type ClusterJob, thisJob } from './job.js';
 
 /** Who holds a lock: enough to tell, later and from another process, whether the holder is still alive. */
 export interface LockOwner {
@@ -24,6 +25,8 @@ export interface LockOwner {
   readonly token: string;
   /** When it was taken, in milliseconds since 1970. */
   readonly since: number;
+  /** The job of a cluster in which it runs; absent elsewhere. */
+  readonly job?: ClusterJob;
 }
 
 /** A file may be anybody's, and names of files are made of its token. */
@@ -34,6 +37,7 @@ const lockOwner: v.GenericSchema<LockOwner> = v.object({
   started: v.string(),
   token: v.pipe(v.string(), v.regex(/^[0-9a-f]{1,64}$/)),
   since: v.pipe(v.number(), v.finite()),
+  job: v.exactOptional(v.object({ id: v.string(), start: v.pipe(v.number(), v.integer()) })),
 });
 
 /** A lock that somebody holds. */
@@ -50,6 +54,8 @@ export interface Holder {
 /** A lock that is held by this process until `release`. */
 export interface Lock {
   readonly path: string;
+  /** Whether it is still this process's: who could not be heard of for ten minutes is taken for dead, and may come back. */
+  isHeld(): Promise<boolean>;
   release(): Promise<void>;
 }
 
@@ -60,7 +66,7 @@ export interface LockOptions {
   readonly every?: number;
 }
 
-/** A holder on another machine cannot be asked whether it lives; it touches its lock this often (milliseconds) … */
+/** A holder on another machine cannot be asked whether it lives; it writes to its lock this often (milliseconds) … */
 const HEARTBEAT = 30_000;
 /** … and is taken for dead after this long without. */
 const SILENCE = 20 * HEARTBEAT;
@@ -135,14 +141,32 @@ export const isGone = (name: string, silent: number): boolean => {
   return world === worldName() && /^[1-9]\d*$/.test(pid ?? '') ? !exists(Number(pid)) : silent > SILENCE;
 };
 
-const self = async (): Promise<LockOwner> => ({
-  pid: process.pid,
-  host: hostname(),
-  world: thisWorld(),
-  started: (await startOf(process.pid)) ?? '',
-  token: randomBytes(12).toString('hex'),
-  since: Date.now(),
-});
+const self = async (): Promise<LockOwner> => {
+  const job = thisJob();
+  return {
+    pid: process.pid,
+    host: hostname(),
+    world: thisWorld(),
+    started: (await startOf(process.pid)) ?? '',
+    token: randomBytes(12).toString('hex'),
+    since: Date.now(),
+    ...(job === undefined ? {} : { job }),
+  };
+};
+
+/**
+ * The clock of the file system that a folder lies on, in milliseconds since 1970, by which its files' times are judged: that
+ * of a shared folder is the server's, and the machines' own may be hours apart.
+ */
+export const clockOf = async (folder: string): Promise<number> => {
+  const probe = join(folder, `.clock-${randomBytes(12).toString('hex')}`);
+  await writeFile(probe, '', { flag: 'wx' });
+  try {
+    return (await stat(probe)).mtimeMs;
+  } finally {
+    await rm(probe, { force: true });
+  }
+};
 
 /** The owner written in a lock file; undefined when there is no lock, or when it cannot be read as one. */
 export const readOwner = async (path: string): Promise<LockOwner | undefined> => {
@@ -173,7 +197,8 @@ export const showHolder = ({ path, owner, isNear, seen }: Holder): string => {
   const end = clock(seen + SILENCE);
   if (owner === undefined)
     return `a lock file that cannot be read, ${path}, which counts until ${end}. If nobody else works here, remove it`;
-  const who = `process ${owner.pid} on ${owner.host}, at it since ${clock(owner.since)} (${path})`;
+  const job = owner.job === undefined ? '' : ` in job ${owner.job.id}`;
+  const who = `process ${owner.pid} on ${owner.host}${job}, at it since ${clock(owner.since)} (${path})`;
   return isNear
     ? who
     : `${who}. It is elsewhere: without a sign of life, of which the last was at ${clock(seen)}, it counts until ${end}. If it is gone, remove that file`;
@@ -187,6 +212,8 @@ const isDead = async (path: string, owner: LockOwner | undefined, me: LockOwner,
   };
   // Not one of our files, or one cut short by a full disk.
   if (owner === undefined) return silent();
+  // A cluster starts a job again when its node is gone, often elsewhere: an earlier start of this very job holds nothing.
+  if (owner.job !== undefined && owner.job.id === me.job?.id && owner.job.start < me.job.start) return true;
   if (owner.host !== me.host) return silent();
   if (owner.world !== me.world) {
     const [boot] = owner.world.split(' ');
@@ -207,14 +234,14 @@ const candidateOf = (path: string, { token }: LockOwner): string => `${path}.${t
  * that the quicker one has taken since: the right to remove it is a hard link named after the dead holder's token,
  * which only one can make, and which is then looked into to see that it is the dead one's file.
  */
-const breakLock = async (path: string, owner: LockOwner | undefined): Promise<void> => {
+const breakLock = async (path: string, owner: LockOwner | undefined, now: number): Promise<void> => {
   const marker = `${path}.${owner?.token ?? 'unknown'}.dead`;
   try {
     await link(path, marker);
   } catch (error) {
     if (codeOf(error) === 'EEXIST') {
       const left = await orUndefined(stat(marker));
-      if (left !== undefined && Date.now() - left.ctimeMs > BREAKING) await rm(marker, { force: true });
+      if (left !== undefined && now - left.ctimeMs > BREAKING) await rm(marker, { force: true });
       return;
     }
     if (codeOf(error) === 'ENOENT') return;
@@ -231,44 +258,63 @@ const breakLock = async (path: string, owner: LockOwner | undefined): Promise<vo
 
 /** Removes from a folder of locks what holders that are dead left beside them: files that were to become locks, and markers. */
 export const removeAbandoned = async (folder: string): Promise<void> => {
-  const me = await self();
-  for (const name of (await orUndefined(readdir(folder))) ?? []) {
+  const names = await orUndefined(readdir(folder));
+  if (names === undefined || names.length === 0) return;
+  const [me, now] = [await self(), await clockOf(folder)];
+  for (const name of names) {
     const path = join(folder, name);
     const found = await orUndefined(stat(path));
     if (found === undefined) continue;
-    const isMarker = name.endsWith('.dead') && Date.now() - found.ctimeMs > BREAKING;
-    const isCandidate = /\.[0-9a-f]{24}$/.test(name) && (await isDead(path, await readOwner(path), me, Date.now()));
+    const isMarker = name.endsWith('.dead') && now - found.ctimeMs > BREAKING;
+    const isCandidate = /\.[0-9a-f]{24}$/.test(name) && (await isDead(path, await readOwner(path), me, now));
     if (isMarker || isCandidate) await orUndefined(rm(path, { force: true }));
   }
 };
 
+/** What a lock file holds: the last byte is written again as a sign of life. */
+const lockText = (owner: LockOwner): string => `${JSON.stringify(owner)}\n`;
+
 /** Puts `candidate` (a complete lock file) at `path` unless there is a lock. */
 const place = async (candidate: string, path: string, owner: LockOwner): Promise<boolean> => {
+  /** A server may have done what was asked, its answer been lost, and the question been sent again: then the lock is there, and is ours. */
+  const isOurs = async (): Promise<boolean> => (await readOwner(path))?.token === owner.token;
   try {
     await link(candidate, path);
     return true;
   } catch (error) {
-    if (codeOf(error) === 'EEXIST') return false;
+    if (codeOf(error) === 'EEXIST') return isOurs();
     // A file system without hard links: exclusive creation, whose content others may see incomplete for an instant.
     try {
-      await writeFile(path, JSON.stringify(owner), { flag: 'wx' });
+      await writeFile(path, lockText(owner), { flag: 'wx' });
       return true;
     } catch (inner) {
-      if (codeOf(inner) === 'EEXIST') return false;
+      if (codeOf(inner) === 'EEXIST') return isOurs();
       throw inner;
     }
   }
 };
 
-const hold = (path: string, owner: LockOwner): Lock => {
-  const beat = setInterval(() => void orUndefined(utimes(path, new Date(), new Date())), HEARTBEAT);
+const hold = async (path: string, owner: LockOwner): Promise<Lock> => {
+  const isHeld = async (): Promise<boolean> => (await readOwner(path))?.token === owner.token;
+  // Kept open: what lies at the path later may be somebody else's.
+  let file: FileHandle | undefined = await orUndefined(open(path, 'r+'));
+  if (file !== undefined && !(await isHeld())) {
+    await orUndefined(file.close());
+    file = undefined;
+  }
+  const last = Buffer.byteLength(lockText(owner)) - 1;
+  // A byte, and not the time: the time would be this machine's, and is compared with that of the folder's server.
+  const beat = setInterval(() => void (file && orUndefined(file.write('\n', last))), HEARTBEAT);
   beat.unref();
   return {
     path,
+    isHeld,
     release: async () => {
       clearInterval(beat);
+      if (file !== undefined) await orUndefined(file.close());
+      file = undefined;
       // Only our own: if somebody took us for dead, the lock is theirs by now.
-      if ((await readOwner(path))?.token === owner.token) await orUndefined(unlink(path));
+      if (await isHeld()) await orUndefined(unlink(path));
     },
   };
 };
@@ -282,12 +328,12 @@ export const tryLock = async (path: string): Promise<Lock | undefined> => {
   await makeFolder(dirname(path));
   const candidate = candidateOf(path, me);
   try {
-    await writeFile(candidate, JSON.stringify(me), { flag: 'wx' });
+    await writeFile(candidate, lockText(me), { flag: 'wx' });
     if (await place(candidate, path, me)) return hold(path, me);
     const owner = await readOwner(path);
     const now = (await stat(candidate)).mtimeMs;
     if (!(await isDead(path, owner, me, now))) return undefined;
-    await breakLock(path, owner);
+    await breakLock(path, owner, now);
     return (await place(candidate, path, me)) ? hold(path, me) : undefined;
   } finally {
     await rm(candidate, { force: true });

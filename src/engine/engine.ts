@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { checked, wholeBetween } from '../core/check.js';
 import { attempt, FailureError, failure, orFail, orThrow, type Result, type Task } from '../core/errors.js';
+import { availableCores } from '../core/job.js';
 import type { Binding } from './backend.js';
 import { type CardPrecision, type Execution, mostThreads } from './execution.js';
 import { type Choice, chooseEngine } from './setup/choice.js';
@@ -172,7 +172,7 @@ const loadNative = async (
   // Node passes changes of process.env on to the C library's environment, which is where TensorFlow looks.
   const environment = nativeEnvironment(process.env, {
     threads: options.threads,
-    cores: availableParallelism(),
+    cores: availableCores(),
     folder,
     precision: options.precision,
   });

@@ -17,7 +17,7 @@ import { collect, foldersOf, prepare } from './session.js';
 export interface RunExperimentOptions {
   /** Where its stages are kept; a second run there finds them. */
   readonly folder: string;
-  /** Threads of one operation. Default: all cores. */
+  /** Threads of one operation. Default: all cores, in a cluster's job those that it was given. */
   readonly threads?: number;
   /** Steps between two checkpoints. Default 200, as on the command line. */
   readonly checkpointEvery?: number;

@@ -32,7 +32,7 @@ export const readResult = <Value>(output: StageOutput): Promise<Value> => output
 export const optionalInput = async (store: Store, stage: Stage, role: string): Promise<StageOutput | undefined> => {
   const id = stage.inputs[role];
   if (id === undefined) return undefined;
-  const found = await store.find(id);
+  const found = await store.expect(id);
   if (found !== undefined) return found;
   throw new FailureError(
     failure('store', `the ${role} of ${stage.label} is missing, or was altered`, {

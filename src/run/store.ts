@@ -1,11 +1,22 @@
+import { randomBytes } from 'node:crypto';
 import type { Dirent } from 'node:fs';
 import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, failure, type Result } from '../core/errors.js';
 import { isFile, makeFolder, sha256Of } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
-import { holderOf, isGone, type Lock, removeAbandoned, showHolder, thisProcess, tryLock } from '../core/lock.js';
+import {
+  clockOf,
+  holderOf,
+  isGone,
+  type Lock,
+  removeAbandoned,
+  showHolder,
+  thisProcess,
+  tryLock,
+} from '../core/lock.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
 
 /**
@@ -17,6 +28,11 @@ export interface Store {
   readonly root: string;
   /** A finished stage whose files are what they were; undefined when it is missing. */
   find(id: string): Promise<StageOutput | undefined>;
+  /**
+   * A finished stage that is known to be there: on a folder that machines share it may show only after a while, which is
+   * waited for where the store is opened with `patience`.
+   */
+  expect(id: string): Promise<StageOutput | undefined>;
   /** Takes a stage for making; undefined while another process has it. */
   begin(id: string): Promise<StagingDir | undefined>;
   /** Who has a stage, in words; undefined where nobody does. */
@@ -54,7 +70,10 @@ export interface StagingDir {
   /** The names of the files in a folder of it, sorted; none where there is no such folder. */
   list(folder: string): Promise<readonly string[]>;
   remove(name: string): Promise<void>;
-  /** Makes what lies here the stage's result. */
+  /**
+   * Makes what lies here the stage's result. Rejects with a failure of kind `store` where another process took the stage
+   * over meanwhile.
+   */
   finish(): Promise<void>;
   /** Gives the stage back; what lies here stays for the next one who begins it. */
   release(): Promise<void>;
@@ -125,8 +144,9 @@ export const guarded = async <A>(path: string, act: () => Promise<A>): Promise<A
 /** How the names of files end that are still being written; before that, who writes them. */
 export const unfinished = '.tmp';
 
-/** Where a file is written before it is put in its place. */
-export const aside = (path: string): string => `${path}.${thisProcess()}${unfinished}`;
+/** Where a file is written before it is put in its place: by a name that no machine beside this one comes upon too. */
+export const aside = (path: string): string =>
+  `${path}.${thisProcess()}-${randomBytes(6).toString('hex')}${unfinished}`;
 
 /** Removes what killed processes left half done of a run's tables and pictures, of its store's locks and of recorded answers. */
 export const removeLeftovers = async (run: string, root: string): Promise<void> => {
@@ -141,12 +161,14 @@ export const removeLeftovers = async (run: string, root: string): Promise<void> 
  */
 const removeUnfinished = async (folder: string): Promise<void> => {
   const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
-  for (const entry of found) {
-    if (!entry.isFile() || !entry.name.endsWith(unfinished)) continue;
+  const left = found.filter((entry) => entry.isFile() && entry.name.endsWith(unfinished));
+  if (left.length === 0) return;
+  const now = await guarded(folder, () => clockOf(folder));
+  for (const entry of left) {
     const writer = entry.name.slice(0, -unfinished.length).split('.').at(-1) ?? '';
     const path = pathOf(entry);
     const since = await stat(path).then(
-      ({ mtimeMs }) => Date.now() - mtimeMs,
+      ({ mtimeMs }) => now - mtimeMs,
       () => 0,
     );
     if (isGone(writer, since)) await rm(path, { force: true }).catch(() => undefined);
@@ -250,10 +272,25 @@ const filesIn = async (folder: string): Promise<readonly string[]> =>
 /** What is said of a file that is not what was written. */
 export const alteredFile = (file: string): string => `${file} was altered on disk; it is made anew`;
 
+/** Milliseconds in which what another machine has finished shows on a shared folder: network file systems keep listings for up to a minute. */
+export const untilShown = 60_000;
+
+/** Milliseconds between two looks for it. */
+const lookAgain = 1_000;
+
+export interface StoreOptions {
+  /** Milliseconds for which a finished stage that is known to be there is waited for. Default: it shows at once. */
+  readonly patience?: number;
+}
+
 /**
  * @param onDamage told when a file is not what was written; the finished stage, or the checkpoint, is then made anew
  */
-export const openStore = (root: string, onDamage: (id: string, file: string) => void): Store => {
+export const openStore = (
+  root: string,
+  onDamage: (id: string, file: string) => void,
+  { patience = 0 }: StoreOptions = {},
+): Store => {
   const folderOf = (id: string) => join(root, id);
   const lockOf = (id: string) => join(root, locksFolder, id);
   const holder = async (id: string): Promise<string | undefined> => {
@@ -263,24 +300,50 @@ export const openStore = (root: string, onDamage: (id: string, file: string) => 
   /** A stage is checked once by each process: its folder never changes after. */
   const sound = new Set<string>();
 
+  /** Removes a stage that is damaged, by whoever may; what looks damaged may only be shown late. */
+  const removeDamaged = async (id: string): Promise<boolean> => {
+    const folder = folderOf(id);
+    const lock = await guarded(root, () => tryLock(lockOf(id)));
+    // It is being made anew, or removed.
+    if (lock === undefined) return true;
+    try {
+      // A folder that is listed is asked for at its server.
+      await readdir(root);
+      const damaged = await damageIn(folder, id);
+      if (damaged === undefined) return false;
+      if (!(await isThere(folder))) return true;
+      onDamage(id, damaged);
+      await guarded(folder, () => rm(folder, { recursive: true, force: true }));
+      return true;
+    } finally {
+      await lock.release();
+    }
+  };
+
   const find = async (id: string): Promise<StageOutput | undefined> => {
     const folder = folderOf(id);
     if (!(await isThere(folder))) return undefined;
     if (!sound.has(id)) {
-      const damaged = await damageIn(folder, id);
-      if (damaged !== undefined) {
-        onDamage(id, damaged);
-        await guarded(folder, () => rm(folder, { recursive: true, force: true }));
-        return undefined;
-      }
+      if ((await damageIn(folder, id)) !== undefined && (await removeDamaged(id))) return undefined;
       sound.add(id);
     }
     return output(folder);
   };
 
+  const expect = async (id: string): Promise<StageOutput | undefined> => {
+    const end = performance.now() + patience;
+    for (;;) {
+      const found = await find(id);
+      if (found !== undefined || performance.now() >= end) return found;
+      await sleep(Math.min(lookAgain, patience));
+      await readdir(root).catch(() => undefined);
+    }
+  };
+
   return {
     root,
     find,
+    expect,
     begin: async (id) => {
       const lock = await guarded(root, () => tryLock(lockOf(id)));
       if (lock === undefined) return undefined;
@@ -476,6 +539,15 @@ const staging = async (
       await writeWhole(at(name), content, () => note([{ name, sum }]));
       written.set(name, sum);
     });
+  const refuseLost = async (): Promise<void> => {
+    if (await lock.isHeld()) return;
+    throw new FailureError(
+      failure('store', 'another process took this stage over, since this one had not been heard of for ten minutes', {
+        where: folder,
+        remedy: 'Nothing is lost: the other one goes on from the last checkpoint.',
+      }),
+    );
+  };
   return {
     folder,
     has: (name) => isThere(at(name)),
@@ -495,6 +567,7 @@ const staging = async (
     finish: async () => {
       const manifest: Manifest = { id, files: Object.fromEntries([...written].sort(([a], [b]) => (a < b ? -1 : 1))) };
       await writeWhole(at(manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
+      await refuseLost();
       await guarded(final, async () => {
         await rm(final, { recursive: true, force: true });
         await rename(folder, final);
@@ -504,7 +577,8 @@ const staging = async (
     },
     release: async () => {
       // Nothing was made: another process was quicker.
-      if (written.size === 0) await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+      if (written.size === 0 && (await lock.isHeld()))
+        await rm(folder, { recursive: true, force: true }).catch(() => undefined);
       await lock.release();
     },
   };
