@@ -1,4 +1,4 @@
-// Imports point one way: cli -> report -> harness -> results -> run -> experiment -> attacks, defenses, metrics -> train
+// Imports point one way: cli -> report -> harness -> results -> cluster -> run -> experiment -> attacks, defenses, metrics -> train
 // -> models, data -> engine -> core.
 const rooms = [
   'core',
@@ -8,6 +8,7 @@ const rooms = [
   'attacks|defenses|metrics',
   'experiment',
   'run',
+  'cluster',
   'results',
   'harness',
   'report',

@@ -1,6 +1,4 @@
-/** A word as a shell takes it. */
-export const quoted = (word: string): string =>
-  /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+import { quoted } from '../core/text.js';
 
 /** The command line that goes on where this one stopped: the same, but nothing is thrown away once more. */
 export const resuming = (argv: readonly string[], force: string | true | undefined): string => {

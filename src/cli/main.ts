@@ -1,5 +1,5 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { type Failure, FailureError, isFailure, saidBy, showFailure } from '../core/errors.js';
+import { type Failure, FailureError, failure, isFailure, saidBy, showFailure } from '../core/errors.js';
 import { readBytes, showBytes, visible } from '../core/text.js';
 import { version } from '../core/version.js';
 import { type PublishedName, publishedNames } from '../data/published.js';
@@ -112,9 +112,46 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .addOption(precision())
     .option('--checkpoint-every <steps>', 'steps between two checkpoints', wholeFrom1, checkpointEvery)
     .addOption(recording())
-    .action(async (file: string, options: RunOptions) => {
-      const { runCommand } = await import('./run.js');
-      code = await runCommand(file, options, resuming(argv, options.force));
+    .addOption(new Option('--on <cluster>', 'make each model as a job of a cluster').choices(['slurm']))
+    .option('--detach', 'with --on: submit all and leave; the same command shows them again')
+    .option('--at-most <jobs>', 'with --on: so many jobs at a time', wholeFrom1)
+    .option('--dry-run', 'with --on: print what would be submitted')
+    .argument('[args...]', "with --on: after --, the scheduler's own options, such as --partition=gpu --time=4:00:00")
+    .action(async (file: string, args: readonly string[], options: RunOptions) => {
+      refuseWithoutCluster(options, args);
+      const commandLine = resuming(argv, options.force);
+      if (options.on === undefined) {
+        const { runCommand } = await import('./run.js');
+        code = await runCommand(file, options, commandLine);
+      } else {
+        const { runOnCluster } = await import('./on-cluster.js');
+        code = await runOnCluster(file, { ...options, args }, commandLine);
+      }
+    });
+
+  command('jobs')
+    .description('list the jobs of a run on a cluster: where they are, why they wait, how they ended')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .action(async (run: string) => {
+      const { jobsCommand } = await import('./jobs.js');
+      code = await jobsCommand(run);
+    });
+
+  command('cancel')
+    .description('end the jobs of a run on a cluster; what is finished is kept')
+    .argument('<run>', "a run's folder, or its name below runs")
+    .action(async (run: string) => {
+      const { cancelCommand } = await import('./jobs.js');
+      code = await cancelCommand(run);
+    });
+
+  command('logs')
+    .description("print what the job of a run's stage has said")
+    .argument('<run>', "a run's folder, or its name below runs")
+    .argument('<stage>', 'its label, or a part of it that no other has; report is the last job')
+    .action(async (run: string, stage: string) => {
+      const { logsCommand } = await import('./jobs.js');
+      code = await logsCommand(run, stage);
     });
 
   withoutEngine(command('plan'))
@@ -285,6 +322,14 @@ export const main = async (argv: readonly string[]): Promise<number> => {
       await workerCommand();
     });
 
+  program
+    .command('job <setup> <id>', { hidden: true })
+    .exitOverride()
+    .action(async (setup: string, id: string) => {
+      const { jobCommand } = await import('./job.js');
+      code = await jobCommand(setup, id);
+    });
+
   process.on('exit', endedEarly);
   try {
     await program.parseAsync(forceLast(argv), { from: 'user' });
@@ -294,6 +339,23 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     process.off('exit', endedEarly);
   }
   return (await outputLost()) ? code || 1 : code;
+};
+
+/** What is about a cluster's jobs says nothing without one. */
+const refuseWithoutCluster = ({ on, detach, atMost, dryRun }: RunOptions, args: readonly string[]): void => {
+  const given = [
+    ...(detach === true ? ['--detach'] : []),
+    ...(atMost === undefined ? [] : ['--at-most']),
+    ...(dryRun === true ? ['--dry-run'] : []),
+    ...(args.length === 0 ? [] : [String(args[0])]),
+  ];
+  if (on !== undefined || given.length === 0) return;
+  throw new FailureError(
+    failure('usage', 'this is about jobs of a cluster', {
+      where: given[0],
+      remedy: 'Add --on slurm, or leave it out.',
+    }),
+  );
 };
 
 /** Node's own for a module that awaits what can never come. */

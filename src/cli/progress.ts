@@ -33,9 +33,7 @@ export const epochLine = ({ epoch, metrics, validation }: EpochRecord, epochs: n
   return [`epoch ${epoch + 1}/${epochs}`, ...main, ...heldOut, ...terms].join('  ');
 };
 
-const fitting = ({ label }: Stage, fit: string): string => (isOfTheModel(fit) ? label : `${label} ${fit}`);
-
-const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | undefined => {
+const endLine = (stage: Stage, outcome: Outcome, where: string, { paint }: Terminal): string | undefined => {
   switch (outcome.status) {
     case 'cached':
       return undefined;
@@ -43,11 +41,11 @@ const endLine = (stage: Stage, outcome: Outcome, { paint }: Terminal): string | 
       if (!takesLong(stage.work)) return undefined;
       const last = outcome.record.training?.history.at(-1);
       const epochs = last === undefined ? '' : `  ${epochLine(last, last.epoch + 1)}`;
-      return `${paint.good('✓')} ${stage.label}  ${showSeconds(outcome.record.seconds)}${epochs}`;
+      return `${paint.good('✓')} ${stage.label}${where}  ${showSeconds(outcome.record.seconds)}${epochs}`;
     }
     case 'failed':
       if (outcome.failure.kind === 'interrupted') return undefined;
-      return `${paint.bad('✗')} ${stage.label}: ${outcome.failure.what}`;
+      return `${paint.bad('✗')} ${stage.label}${where}: ${outcome.failure.what}`;
     case 'skipped':
       return takesLong(stage.work)
         ? `${paint.faint('-')} ${stage.label}: left out, because ${outcome.because} failed`
@@ -94,11 +92,16 @@ const wholeOf = ({ stages, cells }: Plan, seconds: (stage: Stage) => number | un
 /** Milliseconds between two lines of the whole. */
 const wholeEvery = { live: 250, plain: 60_000 };
 
-/** Tells a run's events on a terminal: live lines where there can be, else plain ones. */
+/**
+ * Tells a run's events on a terminal: live lines where there can be, else plain ones.
+ *
+ * @param isFollowed stages are made on other machines: they begin where they say so
+ */
 export const progressReporter = (
   out: Terminal,
   plan: Plan,
   seconds: (stage: Stage) => number | undefined = () => undefined,
+  isFollowed = false,
 ): ((event: RunEvent) => void) => {
   const whole = wholeOf(plan, seconds);
   let toldWhole = performance.now();
@@ -111,6 +114,11 @@ export const progressReporter = (
   };
   const of = plan.stages.filter(({ work }) => takesLong(work)).length;
   const saidAt = new Map<string, number>();
+  /** The machine of each stage that is made on another one. */
+  const places = new Map<string, string>();
+  const where = ({ id }: Stage): string => (places.has(id) ? `  ${places.get(id)}` : '');
+  const fitting = (stage: Stage, fit: string): string =>
+    `${isOfTheModel(fit) ? stage.label : `${stage.label} ${fit}`}${where(stage)}`;
   let kept = 0;
   let number = 0;
   const say = (stage: Stage, line: string): void => {
@@ -133,7 +141,7 @@ export const progressReporter = (
         sayKept();
         number += 1;
         if (out.live) out.update(stage.id, `  ${stage.label}`);
-        else say(stage, `  ${stage.label}: begins (${number} of ${of})`);
+        else if (!isFollowed) say(stage, `  ${stage.label}: begins (${number} of ${of})`);
         break;
       case 'waiting':
         if (out.live) out.update(stage.id, `  ${stage.label}: another process is at it`);
@@ -142,6 +150,13 @@ export const progressReporter = (
       case 'stage':
         if (event.event.type === 'warning') {
           warn(out, `${stage.label}: ${event.event.message}`);
+        } else if (event.event.type === 'place') {
+          places.set(stage.id, event.event.node);
+          if (out.live) out.update(stage.id, `  ${stage.label}${where(stage)}`);
+          else say(stage, `  ${stage.label}: begins on ${event.event.node}`);
+        } else if (event.event.type === 'queued') {
+          if (out.live) out.update(stage.id, `  ${stage.label}  waits: ${event.event.reason}`);
+          else say(stage, `  ${stage.label}: waits: ${event.event.reason}`);
         } else if (event.event.type === 'note') {
           say(stage, `  ${stage.label}: ${event.event.message}`);
         } else if (event.event.type === 'progress') {
@@ -165,7 +180,7 @@ export const progressReporter = (
           kept += 1;
           number += 1;
         }
-        const line = endLine(stage, event.outcome, out);
+        const line = endLine(stage, event.outcome, where(stage), out);
         if (line !== undefined) out.log(line);
         if (event.ended === event.of) sayKept();
         whole.end(stage.id, event.outcome.status);

@@ -11,7 +11,7 @@ import { progressTo } from '../engine/setup/progress.js';
 import type { Plan, Stage } from '../experiment/plan.js';
 import { selected } from '../experiment/select.js';
 import { sharings } from '../experiment/sharing.js';
-import { collect, foldersOf, type Located, type Prepared, prepare } from '../harness/session.js';
+import { collect, foldersOf, type Located, type Planned, prepare } from '../harness/session.js';
 import { table } from '../report/table.js';
 import type { Matrix } from '../results/types.js';
 import { type Crew, coresOf, crewOf } from '../run/crew.js';
@@ -19,7 +19,7 @@ import { forecast } from '../run/forecast.js';
 import { gitState } from '../run/git.js';
 import type { Outcome } from '../run/record.js';
 import { isRecorded } from '../run/recordings.js';
-import { type RunEvent, run } from '../run/scheduler.js';
+import { type Order, type RunEvent, run } from '../run/scheduler.js';
 import { stepsOf } from '../run/steps.js';
 import { alteredFile, openStore, removeLeftovers, type Store, stagesIn, writeWhole } from '../run/store.js';
 import type { RunEnvironment } from '../run/types.js';
@@ -59,6 +59,13 @@ export interface RunOptions extends ExperimentOptions {
   readonly checkpointEvery: number;
   /** Bytes. */
   readonly answers: number | 'off';
+  /** The cluster whose jobs make the stages. */
+  readonly on?: 'slurm';
+  readonly detach?: boolean;
+  readonly atMost?: number;
+  readonly dryRun?: boolean;
+  /** Arguments for the cluster's scheduler. */
+  readonly args?: readonly string[];
 }
 
 /** Runs the experiments of a file one after the other and writes their matrices. Gives the exit code. */
@@ -97,7 +104,7 @@ const runOne = async (
   const { plan } = prepared;
   const chosen = chosenOf(plan, options);
   const folders = foldersOf(experiment, options.out);
-  const labels = new Map(plan.stages.map(({ id, label }) => [id, label]));
+  const labels = labelsOf(plan);
   const store = openStore(folders.store, (id, damaged) =>
     warn(out, `${labels.get(id) ?? id}: ${alteredFile(damaged)}`),
   );
@@ -116,21 +123,60 @@ const runOne = async (
   await writeWhole(join(folders.run, planName), jsonText(planFile(prepared)));
 
   const stop = new AbortController();
-  const outcomes = new Map<string, Outcome>();
-  const git = await gitState(path);
   const answers = options.answers === 'off' ? undefined : options.answers;
   const environment: RunEnvironment = {
-    ...{ ...prepared, store, version: await version(), git, answers },
+    ...{ ...prepared, store, version: await version(), git: await gitState(path), answers },
     ...{ checkpointEvery: options.checkpointEvery, signal: stop.signal },
   };
   const { crew, time } = crewFor(file, options, environment);
-  const tables = tableWriter(folders.run, prepared, store, outcomes);
-  const sharing = sharings(plan).filter((group) => isRecorded(group, environment));
+  return makeRun({
+    ...{ planned: prepared, chosen, folders, store, crew, stop, commandLine, out },
+    sharing: sharings(plan).filter((group) => isRecorded(group, environment)),
+    expected: () => expectedOf(environment, chosen, time, out),
+  });
+};
+
+/** A run that is planned: what is made of it, by whom, and where it is told. */
+export interface Making {
+  readonly planned: Planned;
+  readonly chosen: Plan;
+  readonly folders: ReturnType<typeof foldersOf>;
+  readonly store: Store;
+  readonly crew: Crew;
+  /** Ends it. */
+  readonly stop: AbortController;
+  readonly commandLine: string;
+  readonly out: Terminal;
+  readonly sharing?: NonNullable<Order['sharing']>;
+  /** How long stages will take. */
+  readonly expected?: () => Promise<Order['seconds']>;
+  /** Stages are made elsewhere, and are only followed: this is what to say when that ends, and goes on there. */
+  readonly detached?: (() => string) | undefined;
+}
+
+/** Has stages made, tells of it, writes tables and report, and says how it ended. Gives the exit code. */
+export const makeRun = async ({
+  planned,
+  chosen,
+  folders,
+  store,
+  crew,
+  stop,
+  commandLine,
+  out,
+  sharing = [],
+  expected,
+  detached,
+}: Making): Promise<number> => {
+  const { plan, data } = planned;
+  const outcomes = new Map<string, Outcome>();
+  const tables = tableWriter(folders.run, planned, store, outcomes);
   // Loaded before a Ctrl-C, which in a checkout ends what compiles them too.
   const [{ readRun, writeReport }, { writeCharts }] = await Promise.all([import('./report.js'), import('./charts.js')]);
-  const failed = await untilStopped(stop, out, async () => {
-    const expected = await expectedOf(environment, chosen, time, out);
-    const tell = progressReporter(out, chosen, expected);
+  const isFollowed = detached !== undefined;
+  const failed = await untilStopped(stop, out, isFollowed ? undefined : stopping, async () => {
+    const seconds = await expected?.();
+    const tell = progressReporter(out, chosen, seconds, isFollowed);
     const telling = (event: RunEvent): void => {
       tell(event);
       if (event.type === 'stage' && event.event.type === 'picture')
@@ -140,17 +186,25 @@ const runOne = async (
       outcomes.set(event.stage.id, event.outcome);
       if (event.stage.work.kind === 'measure') tables.soon();
     };
-    await watching(out, telling, (told) => run(chosen, store, crew, told, { seconds: expected, sharing }));
+    const work = (told: (event: RunEvent) => void) => run(chosen, store, crew, told, { seconds, sharing });
+    await (isFollowed ? work(telling) : watching(out, telling, work));
   }).finally(() => crew.close());
+  if (isFollowed && failed?.kind === 'interrupted') {
+    out.log(detached());
+    return 130;
+  }
   const matrix = await tables.now();
   await copyStages(folders.run, plan, store);
-  const images = await writeImages(folders.run, plan, prepared.data, store);
+  const images = await writeImages(folders.run, plan, data, store);
   const read = await readRun(folders.run);
   const charts = await drawn(() => writeCharts(folders.run, read.charts, (note) => warn(out, note)), read, out);
+  const labels = labelsOf(plan);
   const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
   out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
   return code;
 };
+
+const labelsOf = ({ stages }: Plan): ReadonlyMap<string, string> => new Map(stages.map(({ id, label }) => [id, label]));
 
 /** A failure of a stage with its label, which people know it by. */
 const withLabel = (failed: Failure, labels: ReadonlyMap<string, string>): Failure => ({
@@ -218,6 +272,8 @@ const decoding = (name: string): ((done: number, total: number) => void) => {
     progress({ label: `decoding ${name}`, done, total, seconds: (performance.now() - began) / 1000 });
 };
 
+const stopping = 'Stopping after this step; once more stops at once.';
+
 /** Within so many milliseconds a second signal is the same Ctrl-C: npm passes on what its child got as well. */
 const oneKeystroke = 500;
 
@@ -228,6 +284,7 @@ const oneKeystroke = 500;
 const untilStopped = async (
   stop: AbortController,
   out: Terminal,
+  said: string | undefined,
   work: () => Promise<void>,
 ): Promise<Failure | undefined> => {
   let first = 0;
@@ -237,7 +294,7 @@ const untilStopped = async (
       return;
     }
     first = performance.now();
-    out.log('Stopping after this step; once more stops at once.');
+    if (said !== undefined) out.log(said);
     stop.abort();
   };
   const signals = ['SIGINT', 'SIGTERM'] as const;
@@ -257,7 +314,7 @@ const untilStopped = async (
 const restAfterTables = 3;
 
 /** Writes the tables while a run goes on, so that a killed one leaves what it had. */
-const tableWriter = (folder: string, prepared: Prepared, store: Store, outcomes: ReadonlyMap<string, Outcome>) => {
+const tableWriter = (folder: string, planned: Planned, store: Store, outcomes: ReadonlyMap<string, Outcome>) => {
   let last: Promise<unknown> = Promise.resolve();
   let waiting = false;
   let took = 0;
@@ -265,7 +322,7 @@ const tableWriter = (folder: string, prepared: Prepared, store: Store, outcomes:
   const rest = () => sleep(restAfterTables * took, undefined, { signal: ending.signal }).catch(() => undefined);
   const write = async (): Promise<Matrix> => {
     const began = performance.now();
-    const matrix = await collect(prepared, store, new Map(outcomes));
+    const matrix = await collect(planned, store, new Map(outcomes));
     await writeMatrix(folder, matrix);
     took = performance.now() - began;
     return matrix;

@@ -1,7 +1,10 @@
+import { hostname } from 'node:os';
+import { FailureError, failure } from '../core/errors.js';
+import { thisJob } from '../core/job.js';
 import { version } from '../core/version.js';
-import { loadEngine } from '../engine/engine.js';
+import { arithmeticOf, type Engine, loadEngine } from '../engine/engine.js';
 import { type Located, prepare } from '../harness/session.js';
-import { alteredFile, openStore } from '../run/store.js';
+import { alteredFile, openStore, untilShown } from '../run/store.js';
 import { serveStages } from '../run/workers.js';
 import { openExperiments } from './experiment-file.js';
 
@@ -9,17 +12,21 @@ import { openExperiments } from './experiment-file.js';
 export const workerCommand = (): Promise<void> =>
   serveStages(
     async (
-      { file, data, scale, store, threads, execution, precision, checkpointEvery, answers, git },
+      { file, data, scale, store, threads, execution, precision, arithmetic, checkpointEvery, answers, git },
       signal,
       warn,
     ) => {
       const [{ experiment }] = (await openExperiments(file, { data, scale })) as [Located];
       // What is to be said of the engine its parent has said.
-      await loadEngine({ threads, execution, precision, say: () => undefined });
+      const engine = await loadEngine({ threads, execution, precision, say: () => undefined });
+      refuseOtherArithmetic(engine, arithmetic);
       const prepared = await prepare(experiment);
       return {
         ...prepared,
-        store: openStore(store, (_, file) => warn(alteredFile(file))),
+        // Jobs are made on machines that share the folder.
+        store: openStore(store, (_, file) => warn(alteredFile(file)), {
+          patience: thisJob() === undefined ? 0 : untilShown,
+        }),
         version: await version(),
         signal,
         checkpointEvery,
@@ -28,3 +35,15 @@ export const workerCommand = (): Promise<void> =>
       };
     },
   );
+
+/** Throws a `FailureError` of kind `engine` where stages were planned for another arithmetic: what came of them would be other bits. */
+const refuseOtherArithmetic = (engine: Engine, planned: string | undefined): void => {
+  const own = arithmeticOf(engine);
+  if (planned === undefined || planned === own) return;
+  throw new FailureError(
+    failure('engine', `this node computes as ${own}, planned for ${planned}`, {
+      where: hostname(),
+      remedy: 'Have all jobs run on nodes of one kind: give --constraint, --partition or --gres after --.',
+    }),
+  );
+};

@@ -10,6 +10,7 @@ export type FailureKind =
   | 'store' // disk: full, read-only, altered stage outputs
   | 'diverged' // training produced non-finite values or stayed at chance
   | 'plugin' // an attack or a defence threw
+  | 'cluster' // a scheduler refuses, cannot be reached, or ended a job
   | 'interrupted'; // Ctrl-C
 
 /** A failure says what happened, where (file, field or value), and what to do about it. */

@@ -90,3 +90,7 @@ export const visible = (text: string): string => text.replace(steering, spelt);
 
 /** The same in one line. */
 export const inOneLine = (text: string): string => visible(text).replaceAll('\n', '\\n').replaceAll('\t', '\\t');
+
+/** A word as a shell takes it. */
+export const quoted = (word: string): string =>
+  /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;

@@ -312,7 +312,7 @@ const keptFit = async <
     }
   }
 
-  const checkpoint = file('checkpoint.safetensors');
+  const checkpoint = file(checkpointName);
   const fitted = await fit(spec, {
     key: fitKey,
     signal,
@@ -364,6 +364,9 @@ const effortOf = ({ steps, images, seconds, replayed }: Effort): Effort => ({ st
  * Whether a fit is of the model that its stage is for; others that a plugin makes on the way are told apart by name.
  */
 export const isOfTheModel = (fitName: string): boolean => fitName === 'teacher' || fitName === 'student';
+
+/** The state of a fit that was begun, in its folder. */
+export const checkpointName = 'checkpoint.safetensors';
 
 /** What a finished fit kept. */
 const weightsOf = (fitName: string): string => `fits/${fitName}/weights.safetensors`;

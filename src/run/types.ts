@@ -30,6 +30,10 @@ export type StageEvent =
   | { readonly type: 'epoch'; readonly fit: string; readonly record: EpochRecord; readonly epochs: number }
   /** A picture of how it goes was written, to this path. */
   | { readonly type: 'picture'; readonly path: string; readonly name: string }
+  /** It is made on another machine: on which. */
+  | { readonly type: 'place'; readonly node: string }
+  /** It waits for its turn on a cluster: why, in the scheduler's word. */
+  | { readonly type: 'queued'; readonly reason: string }
   /** Why it takes its time just now. */
   | { readonly type: 'note'; readonly message: string }
   | { readonly type: 'warning'; readonly message: string };

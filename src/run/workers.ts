@@ -18,8 +18,10 @@ export interface WorkerSetup {
   readonly scale: number | undefined;
   readonly store: string;
   readonly threads: number;
-  readonly execution: Execution;
-  readonly precision: CardPrecision;
+  readonly execution: Execution | undefined;
+  readonly precision: CardPrecision | undefined;
+  /** What the stages were planned for elsewhere (see `arithmeticOf`): a worker that computes otherwise refuses them. */
+  readonly arithmetic?: string | undefined;
   readonly checkpointEvery: number;
   readonly answers: number | undefined;
   readonly git: GitState | undefined;

@@ -1,0 +1,22 @@
+#!/bin/sh
+# What Slurm runs as a job: a command. It passes signals on, which Slurm sends to this shell, and starts the job again where the
+# command asks for it by exit code 75. Only then: a job that is cancelled must not come back.
+"$@" &
+work=$!
+trap 'kill -USR1 "$work" 2>/dev/null' USR1
+trap 'kill -TERM "$work" 2>/dev/null' TERM
+wait "$work"
+code=$?
+# A signal ends a wait before the command has ended.
+while [ "$code" -gt 128 ] && kill -0 "$work" 2>/dev/null; do
+  wait "$work"
+  code=$?
+done
+wait "$work" 2>/dev/null
+last=$?
+[ "$last" -eq 127 ] || code=$last
+if [ "$code" -eq 75 ] && scontrol requeue "$SLURM_JOB_ID"; then
+  # Slurm ends this start.
+  sleep 120
+fi
+exit "$code"

@@ -1,0 +1,59 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sha256 } from '../core/hash.js';
+import type { CardPrecision, Execution } from '../engine/execution.js';
+import type { Json } from '../experiment/identity.js';
+import type { GitState } from '../run/git.js';
+import { jobsIn, writeWhole } from '../run/store.js';
+
+/** What a job must know of the run that submits it: the same as whoever types the command. */
+export interface JobSetup {
+  /** The experiment's file, and its name there. Paths are absolute. */
+  readonly file: string;
+  readonly experiment: string;
+  readonly data?: string | undefined;
+  readonly seed?: readonly string[] | undefined;
+  readonly scale?: number | undefined;
+  readonly only?: readonly string[] | undefined;
+  /** The run's folder, and its store. */
+  readonly run: string;
+  readonly store: string;
+  readonly execution?: Execution | undefined;
+  readonly precision?: CardPrecision | undefined;
+  readonly checkpointEvery: number;
+  /** Bytes; absent: none are kept. */
+  readonly answers?: number | undefined;
+  readonly git?: GitState | undefined;
+  /** What the stages were planned for (see `arithmeticOf`); absent where a node is to say it. */
+  readonly arithmetic?: string;
+  /** Arguments of the scheduler. */
+  readonly args: readonly string[];
+}
+
+/** What a node found when it planned an experiment. */
+export interface NodeReport {
+  readonly host: string;
+  /** Of its engine. */
+  readonly arithmetic: string;
+  readonly engine: string;
+  readonly stages: readonly {
+    readonly id: string;
+    readonly label: string;
+    readonly parts: Readonly<Record<string, Json>>;
+  }[];
+}
+
+/** Writes a setup beside what its jobs will say, and gives its path. */
+export const writeSetup = async (setup: JobSetup): Promise<string> => {
+  const text = `${JSON.stringify(setup, null, 2)}\n`;
+  await mkdir(jobsIn(setup.store), { recursive: true });
+  const path = setupPath(setup);
+  await writeWhole(path, text);
+  return path;
+};
+
+/** Where a setup lies: by what it says. */
+export const setupPath = (setup: JobSetup): string =>
+  join(jobsIn(setup.store), `setup-${sha256(JSON.stringify(setup)).slice(0, 16)}.json`);
+
+export const readSetup = async (path: string): Promise<JobSetup> => JSON.parse(await readFile(path, 'utf8'));

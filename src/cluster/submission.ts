@@ -1,0 +1,229 @@
+import { mkdir } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { sha256 } from '../core/hash.js';
+import { unique } from '../core/lists.js';
+import { withLock } from '../core/lock.js';
+import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
+import type { Sharing } from '../experiment/sharing.js';
+import { guarded, jobsIn, storeLock } from '../run/store.js';
+import { type Cluster, type JobRequest, type JobState, Unreachable } from './cluster.js';
+import { forgetJob, jobLog } from './job-file.js';
+
+/** A stage to be made by a job of its own, and the stages whose jobs it waits for. */
+interface StageJob {
+  readonly stage: Stage;
+  /** Those it takes from. */
+  readonly ok: readonly string[];
+  /** One that is asked first what this one will ask too. */
+  readonly any: readonly string[];
+}
+
+/**
+ * A job for each stage of a plan that takes its time and is missing, each after those it waits for. What is over in a moment
+ * has none: the jobs around it make it.
+ */
+export const stageJobs = (
+  { stages }: Pick<Plan, 'stages'>,
+  isMissing: (stage: Stage) => boolean,
+  sharing: readonly Pick<Sharing, 'stages'>[] = [],
+): readonly StageJob[] => {
+  const byId = new Map(stages.map((stage) => [stage.id, stage]));
+  const known = new Map<string, readonly string[]>();
+  /** The jobs that a stage comes of. */
+  const origins = (id: string): readonly string[] => {
+    const found = known.get(id);
+    if (found !== undefined) return found;
+    const stage = byId.get(id);
+    const own =
+      stage === undefined || !isMissing(stage)
+        ? []
+        : takesLong(stage.work)
+          ? [id]
+          : unique(Object.values(stage.inputs).flatMap(origins));
+    known.set(id, own);
+    return own;
+  };
+  const leaders = new Map<string, string>();
+  for (const group of sharing) {
+    const missing = group.stages.filter((stage) => byId.has(stage.id) && isMissing(stage));
+    // Where one of them is there, its answers are too.
+    if (missing.length < group.stages.length) continue;
+    const [first, ...others] = missing as [Stage, ...Stage[]];
+    for (const { id } of others) leaders.set(id, first.id);
+  }
+  return stages
+    .filter((stage) => takesLong(stage.work) && isMissing(stage))
+    .map((stage) => {
+      const leader = leaders.get(stage.id);
+      const ok = unique(Object.values(stage.inputs).flatMap(origins));
+      return { stage, ok, any: leader === undefined ? [] : [leader] };
+    });
+};
+
+/** Whose jobs they are: the store that they add to and the run that submitted them. */
+export interface Owner {
+  readonly store: string;
+  /** The run's folder. */
+  readonly run: string;
+}
+
+const shortHash = (text: string): string => sha256(text).slice(0, 12);
+
+/** The job that makes what is left and the report. */
+export const lastJob = (run: string): string => `last-${shortHash(run)}`;
+
+export const tagOf = ({ store, run }: Owner, id: string): string =>
+  `undistill:${shortHash(store)}:${id}:${shortHash(run)}`;
+
+/** The stage that a job makes in a store, and whether it was submitted by a run; undefined for another store's. */
+export const stageOfJob = (
+  { tag }: Pick<JobState, 'tag'>,
+  { store, run }: Owner,
+): { readonly id: string; readonly isOurs: boolean } | undefined => {
+  const [, of, id, by] = tag.split(':');
+  return of !== shortHash(store) || id === undefined ? undefined : { id, isOurs: by === shortHash(run) };
+};
+
+/** The latest job of each stage in a store; one that has not ended before any that has. */
+export const jobsByStage = (jobs: readonly JobState[], owner: Owner): ReadonlyMap<string, JobState> => {
+  const found = new Map<string, JobState>();
+  const isNewer = (a: JobState, b: JobState): boolean =>
+    (a.state === 'ended') === (b.state === 'ended') ? Number(a.id) > Number(b.id) : a.state !== 'ended';
+  for (const job of jobs) {
+    const id = stageOfJob(job, owner)?.id;
+    const other = id === undefined ? undefined : found.get(id);
+    if (id !== undefined && (other === undefined || isNewer(job, other))) found.set(id, job);
+  }
+  return found;
+};
+
+export interface SubmissionOptions {
+  readonly cluster: Cluster;
+  readonly owner: Owner;
+  /** The program of the job for a stage, or for what is left. */
+  readonly command: (id: string) => readonly string[];
+  readonly folder: string;
+  /** The stages that a run wants. */
+  readonly plan: Pick<Plan, 'stages'>;
+  readonly sharing?: readonly Pick<Sharing, 'stages'>[];
+  readonly isThere: (id: string) => Promise<boolean>;
+  /** Stages that have failed, and are not tried again. */
+  readonly failed?: ReadonlySet<string>;
+  readonly name: string;
+  /** Jobs at a time. Default: as many as the cluster lets run. */
+  readonly atMost?: number | undefined;
+  /** Nothing is written. */
+  readonly dry?: boolean;
+  /** Told when another process is submitting. */
+  readonly onWait?: (() => void) | undefined;
+}
+
+/** What came of a submission, in jobs of stages. */
+export interface Submitted {
+  readonly submitted: number;
+  /** Jobs that were there already. */
+  readonly waiting: number;
+  /** Stages that are finished. */
+  readonly there: number;
+}
+
+/** Milliseconds between two tries where the scheduler does not answer, and how many there are. */
+const [tryEvery, tries] = [5_000, 24];
+
+/**
+ * Submits what is missing of a plan and has no job yet, in the order in which it is made, and after that the job that makes
+ * the rest. All jobs or none: where one is refused, those before it are cancelled. One process of a store at a time.
+ */
+export const submit = (options: SubmissionOptions): Promise<Submitted> => {
+  const { owner, onWait } = options;
+  if (options.dry === true) return submitMissing(options);
+  return withLock(storeLock(owner.store, 'submission'), () => submitMissing(options), {
+    ...(onWait === undefined ? {} : { onWait }),
+  });
+};
+
+const submitMissing = async ({
+  cluster,
+  owner,
+  command,
+  folder,
+  plan,
+  sharing,
+  isThere,
+  failed = new Set(),
+  name,
+  atMost,
+  dry = false,
+}: SubmissionOptions): Promise<Submitted> => {
+  const { store, run } = owner;
+  const there = new Set<string>();
+  for (const { id } of plan.stages) if (await isThere(id)) there.add(id);
+  const live = new Map(
+    [...jobsByStage(await patiently(() => cluster.jobs()), owner)].filter(([, { state }]) => state !== 'ended'),
+  );
+  const jobs = stageJobs(plan, ({ id }) => !there.has(id) && !failed.has(id), sharing);
+  const numbers = new Map([...live].map(([id, job]) => [id, job.id]));
+  const made: string[] = [];
+  const numbersOf = (ids: readonly string[]): readonly string[] => ids.flatMap((id) => numbers.get(id) ?? []);
+  if (!dry) await guarded(jobsIn(store), async () => void (await mkdir(jobsIn(store), { recursive: true })));
+
+  const add = async (id: string, request: Pick<JobRequest, 'name' | 'afterOk' | 'afterAny'>): Promise<void> => {
+    if (!dry) await forgetJob(store, id);
+    const tag = tagOf(owner, id);
+    const job = { tag, command: command(id), folder, log: jobLog(store, id), ...request };
+    const number = await submitted(cluster, job);
+    numbers.set(id, number);
+    made.push(number);
+  };
+  /** The jobs of this run, in order: of `atMost` at a time, each waits for the one so many before it. */
+  const line: string[] = [];
+  try {
+    for (const { stage, ok, any } of jobs) {
+      if (!numbers.has(stage.id)) {
+        const before = atMost === undefined ? undefined : line.at(-atMost);
+        const afterAny = unique([...numbersOf(any), ...(before === undefined ? [] : [before])]);
+        await add(stage.id, { name: stage.label, afterOk: numbersOf(ok), afterAny });
+      }
+      line.push(numbers.get(stage.id) as string);
+    }
+    const last = live.get(lastJob(run));
+    if (there.size < plan.stages.length && (made.length > 0 || last === undefined)) {
+      // It would not wait for the new ones.
+      if (last !== undefined) await cluster.cancel([last.id]);
+      await add(lastJob(run), { name: `${name}: report`, afterOk: [], afterAny: unique(line) });
+    }
+  } catch (error) {
+    await cluster.cancel(made).catch(() => undefined);
+    throw error;
+  }
+  return {
+    submitted: jobs.filter(({ stage }) => !live.has(stage.id)).length,
+    waiting: jobs.filter(({ stage }) => live.has(stage.id)).length,
+    there: plan.stages.filter(({ id, work }) => takesLong(work) && there.has(id)).length,
+  };
+};
+
+/** Asks a scheduler again where it does not answer for the moment. */
+const patiently = async <A>(ask: () => Promise<A>): Promise<A> => {
+  for (let left = tries; ; left--) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (left <= 0 || !(error instanceof Unreachable)) throw error;
+      await sleep(tryEvery);
+    }
+  }
+};
+
+/** Submits a job. Where the answer is lost, the job may have been taken all the same: then it is found by its tag. */
+const submitted = async (cluster: Cluster, job: JobRequest): Promise<string> => {
+  let isUnsure = false;
+  return patiently(async () => {
+    if (isUnsure) {
+      const found = (await cluster.jobs()).find(({ tag, state }) => tag === job.tag && state !== 'ended');
+      if (found !== undefined) return found.id;
+    }
+    isUnsure = true;
+    return cluster.submit(job);
+  });
+};

@@ -1,0 +1,253 @@
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Cluster, JobState } from '../cluster/cluster.js';
+import { clusterExecutor } from '../cluster/executor.js';
+import { forgetJob, jobLog } from '../cluster/job-file.js';
+import { type JobSetup, type NodeReport, setupPath, writeSetup } from '../cluster/setup.js';
+import { jobsByStage, lastJob, type Owner, type Submitted, submit, tagOf } from '../cluster/submission.js';
+import { type Failure, FailureError, failure, isFailure } from '../core/errors.js';
+import { sha256 } from '../core/hash.js';
+import { firstFew } from '../core/text.js';
+import type { Experiment } from '../experiment/experiment.js';
+import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
+import { sharings } from '../experiment/sharing.js';
+import { whyStale } from '../experiment/stale.js';
+import type { Executor } from '../run/executor.js';
+import { isRecorded } from '../run/recordings.js';
+import { guarded, isThere, jobsIn, openStore, type Store, untilShown } from '../run/store.js';
+import { type Planned, planFor } from './session.js';
+
+/** An experiment whose stages are made on a cluster. */
+export interface OnCluster {
+  readonly planned: Planned;
+  /** The node that planned it. */
+  readonly node: NodeReport;
+  readonly store: Store;
+  /** Submits what is missing of some of its stages, without those that failed. */
+  submit(chosen: Pick<Plan, 'stages'>, options: SubmitOptions): Promise<Submitted>;
+  /** Waits for stages that were submitted. */
+  executor(resubmit: (failed: ReadonlySet<string>) => Promise<unknown>, signal?: AbortSignal): Executor;
+  /** Once all stages are made and the tables are written here: the job that would do so is not needed any more. */
+  end(): Promise<void>;
+}
+
+export interface SubmitOptions {
+  readonly failed?: ReadonlySet<string>;
+  readonly atMost?: number | undefined;
+  readonly onWait?: () => void;
+}
+
+export interface OnClusterOptions {
+  readonly cluster: Cluster;
+  readonly setup: Omit<JobSetup, 'arithmetic' | 'experiment'>;
+  readonly experiment: Experiment;
+  /** Told how the first look at a node goes. */
+  readonly say?: (line: string) => void;
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds between two looks at the cluster. Default: 3 s. */
+  readonly every?: number | undefined;
+}
+
+const bin = fileURLToPath(new URL('../../bin/undistill.js', import.meta.url));
+
+/** The command line of a job. */
+const commandOf =
+  (setup: JobSetup) =>
+  (id: string): readonly string[] => [process.execPath, bin, 'job', setupPath(setup), id];
+
+/** The first word of the names of jobs that look at a node. */
+const look = 'look';
+
+/**
+ * Plans an experiment on a node: what computes there is part of every stage's identity, and it shows whether the node
+ * reaches all that a job needs. It is done once for the same experiment and arguments.
+ *
+ * Rejects with a failure of kind `cluster`, or of what failed on the node.
+ */
+export const openOnCluster = async ({
+  cluster,
+  setup: given,
+  experiment,
+  say = () => undefined,
+  signal,
+  every = 3_000,
+}: OnClusterOptions): Promise<OnCluster> => {
+  const asked: JobSetup = { ...given, experiment: experiment.name };
+  const owner: Owner = { store: given.store, run: given.run };
+  const unplaced = await planFor(experiment, 'of a node');
+  const ids = unplaced.plan.stages.map(({ id }) => id);
+  const name = `${look}-${sha256(JSON.stringify([asked, process.version, ids])).slice(0, 16)}`;
+  const node = await lookAtNode({ cluster, owner, name, setup: asked, say, signal, every });
+  const planned = await planFor(experiment, node.arithmetic);
+  refuseOther(planned, node);
+  const setup: JobSetup = { ...asked, arithmetic: node.arithmetic };
+  const store = openStore(owner.store, () => undefined, { trusting: true });
+  const sharing = sharings(planned.plan).filter((group) =>
+    isRecorded(group, { plan: planned.plan, data: planned.data, answers: setup.answers }),
+  );
+  return {
+    planned,
+    node,
+    store,
+    submit: async (chosen, { failed, atMost, onWait } = {}) => {
+      await writeSetup(setup);
+      return submit({
+        ...{ cluster, owner, sharing, atMost, onWait },
+        ...(failed === undefined ? {} : { failed }),
+        command: commandOf(setup),
+        folder: process.cwd(),
+        plan: chosen,
+        isThere: (id) => isThere(join(owner.store, id)),
+        name: experiment.name,
+      });
+    },
+    executor: (resubmit, stop) =>
+      clusterExecutor({ cluster, owner, store, resubmit, signal: stop, every, onSilence: toldBy(say) }),
+    end: async () => {
+      const last = jobsByStage(await cluster.jobs(), owner).get(lastJob(owner.run));
+      if (last !== undefined && last.state !== 'ended') await cluster.cancel([last.id]);
+    },
+  };
+};
+
+const toldBy =
+  (say: (line: string) => void) =>
+  (why: string | undefined): void =>
+    say(why === undefined ? 'The cluster answers again.' : `${why}. Waiting for it; jobs go on meanwhile.`);
+
+/** What a dry run prints: the jobs that would be submitted, planned for an engine's arithmetic. */
+export const printSubmission = async (
+  { plan, data }: Planned,
+  chosen: Pick<Plan, 'stages'>,
+  given: JobSetup,
+  cluster: Cluster,
+  atMost: number | undefined,
+): Promise<Submitted> =>
+  submit({
+    ...{ cluster, atMost, dry: true, owner: { store: given.store, run: given.run } },
+    sharing: sharings(plan).filter((group) => isRecorded(group, { plan, data, answers: given.answers })),
+    command: commandOf(given),
+    folder: process.cwd(),
+    plan: chosen,
+    isThere: (id) => isThere(join(given.store, id)),
+    name: given.experiment,
+  });
+
+interface Look {
+  readonly cluster: Cluster;
+  readonly owner: Owner;
+  readonly name: string;
+  readonly setup: JobSetup;
+  readonly say: (line: string) => void;
+  readonly signal: AbortSignal | undefined;
+  readonly every: number;
+}
+
+/** What a node wrote; undefined where it has not. */
+const readReport = async (path: string): Promise<NodeReport | Failure | undefined> => {
+  try {
+    return JSON.parse(await readFile(path, 'utf8'));
+  } catch {
+    return undefined;
+  }
+};
+
+/** Where a node writes what it found. */
+export const reportOfNode = (store: string, name: string): string => join(jobsIn(store), `${name}.json`);
+
+const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: Look): Promise<NodeReport> => {
+  const path = reportOfNode(owner.store, name);
+  const before = await readReport(path);
+  if (before !== undefined && !isFailure(before)) return before;
+  const log = jobLog(owner.store, name);
+  const jobs = async (): Promise<JobState | undefined> => jobsByStage(await cluster.jobs(), owner).get(name);
+  const running = await jobs();
+  let id = running !== undefined && running.state !== 'ended' ? running.id : undefined;
+  if (id === undefined) {
+    await writeSetup(setup);
+    for (const file of [path, log]) await guarded(file, () => rm(file, { force: true }));
+    await forgetJob(owner.store, name);
+    const request = {
+      tag: tagOf(owner, name),
+      name: `${setup.experiment}: look at a node`,
+      folder: process.cwd(),
+      log,
+    };
+    id = await cluster.submit({ ...request, command: commandOf(setup)(name), afterOk: [], afterAny: [] });
+  }
+  say(`Looking at a node first (job ${id}).`);
+  let reason = '';
+  let ended: number | undefined;
+  for (;;) {
+    const job = await jobs();
+    const found = await readReport(path);
+    if (found !== undefined) {
+      if (isFailure(found)) throw new FailureError(found);
+      return found;
+    }
+    if (signal?.aborted) {
+      await cluster.cancel([id]);
+      throw new FailureError(failure('interrupted', 'stopped before anything was submitted'));
+    }
+    if (job?.state === 'waiting' && job.reason !== reason && job.reason !== 'None') {
+      reason = job.reason;
+      say(`  it waits: ${reason}`);
+    }
+    if (job === undefined || job.state === 'ended') {
+      ended ??= performance.now();
+      if (performance.now() - ended > (job?.word === 'COMPLETED' ? untilShown : 2 * every))
+        throw new FailureError(await silentNode(job, owner, log));
+    } else if (isLaunchFailure(job)) {
+      await cluster.cancel([id]);
+      throw new FailureError(await silentNode(job, owner, log));
+    }
+    await sleep(every / 3, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
+  }
+};
+
+/** A job that could not even be started is held for somebody to look at it. */
+const isLaunchFailure = ({ reason }: JobState): boolean => /launch failed|requeued held/i.test(reason);
+
+/** Why a node wrote nothing of what it found. */
+const silentNode = async (job: JobState | undefined, { store }: Owner, log: string): Promise<Failure> => {
+  const how = `the job that looks at a node ended${job?.node ? ` on ${job.node}` : ''}${job === undefined ? '' : ` as ${job.word}${job.reason && job.reason !== 'None' ? ` (${job.reason})` : ''}`}`;
+  const said = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n').slice(-3).join('; ');
+  if (job?.word === 'CANCELLED' && said === '')
+    return failure('cluster', `${how}; nothing was submitted`, { remedy: 'Run the same again.' });
+  return said === ''
+    ? failure('cluster', `${how}, and has left no word`, {
+        where: store,
+        remedy:
+          'Likely nodes do not see that folder: the project and its `runs` must lie in a folder that all machines share, by the same path. Nothing was submitted.',
+      })
+    : failure('cluster', `${how}: ${said}`, {
+        where: log,
+        remedy: `Nodes must see ${process.execPath} and ${bin} by the same paths. Nothing was submitted.`,
+      });
+};
+
+/** A node plans the same stages as this machine for its arithmetic, or else it has other data or code. */
+const refuseOther = ({ plan: { stages } }: Planned, node: NodeReport): void => {
+  const theirs = new Map(node.stages.map((stage) => [stage.id, stage]));
+  const other = stages.find(({ id }) => !theirs.has(id));
+  if (other === undefined && theirs.size === stages.length) return;
+  const label = other?.label ?? node.stages.find(({ id }) => stages.every((stage) => stage.id !== id))?.label ?? '';
+  const same = node.stages.find((stage) => stage.label === label);
+  const reasons = other === undefined || same === undefined ? [] : whyStale(same.parts, other.parts);
+  throw new FailureError(
+    failure(
+      'cluster',
+      `${node.host} plans ${label} otherwise than this machine${reasons.length === 0 ? '' : `: ${firstFew(reasons, 3)}`}`,
+      {
+        remedy:
+          'Data, code or versions differ there: all must lie in a folder that all machines share. Nothing was submitted.',
+      },
+    ),
+  );
+};
+
+/** The stages of a plan that have jobs of their own. */
+export const longStages = ({ stages }: Pick<Plan, 'stages'>): readonly Stage[] =>
+  stages.filter(({ work }) => takesLong(work));
