@@ -222,6 +222,7 @@ export const metrics: readonly Metric[] = [
 export const otherColumns: readonly string[] = [
   'last',
   'best',
+  'heldOut',
   'toBaseline',
   'toLabelSmoothing',
   'toUndefended',

@@ -54,6 +54,14 @@ export const columnsOf = (matrix: Pick<Matrix, 'metrics'>): readonly Column[] =>
     { ...accuracyAt('last'), of: ({ student }) => student?.last },
     { ...accuracyAt('best'), of: ({ student }) => student?.best },
     {
+      name: 'heldOut',
+      title: 'accuracy on held-out images',
+      unit: 'share',
+      better: 'higher',
+      describe: 'Accuracy on the training images that are held out, by the checkpoint that counts.',
+      of: ({ student }) => student?.heldOut,
+    },
+    {
       ...difference,
       name: 'toBaseline',
       title: 'difference to baseline',

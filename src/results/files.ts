@@ -54,6 +54,7 @@ const measures: Of<Measures> = record({
   images: number,
   last: number,
   best: maybe(number),
+  heldOut: maybe(number),
   metrics: byName(number),
 });
 
@@ -199,6 +200,7 @@ export const matrixFile: Of<Matrix> = record({
       role: maybe(oneOf('attack', 'honest', 'reference')),
       needs: text,
       owns: text,
+      data: maybe(oneOf('none', 'other', 'unlabelled', 'labelled')),
       baseline: maybe(text),
       params,
     }),

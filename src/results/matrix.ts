@@ -176,6 +176,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       role: attack.role ?? 'attack',
       needs: attack.needs,
       owns: describeOwnership(attack.data),
+      data: attack.data.kind,
       ...defined({ baseline: isAttack(attack) ? plan.baselines[label] : undefined }),
       params: plain(attack.params),
     })),

@@ -1,4 +1,4 @@
-import type { Role } from '../attacks/attack.js';
+import type { Ownership, Role } from '../attacks/attack.js';
 import type { Quantity } from '../metrics/quantity.js';
 import type { Divergence, Measures, Provenance } from '../run/record.js';
 import type { Spread } from './spread.js';
@@ -162,6 +162,8 @@ export interface Matrix {
     readonly role?: Role;
     readonly needs: string;
     readonly owns: string;
+    /** The kind of it; absent in what older versions wrote. */
+    readonly data?: Ownership['kind'];
     /** What its students are compared with; absent for honest training itself. */
     readonly baseline?: string;
     readonly params: unknown;

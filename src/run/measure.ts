@@ -6,6 +6,7 @@ import type { Stage } from '../experiment/plan.js';
 import { klToVictim } from '../metrics/divergence.js';
 import { agreeing, measured, metrics, wantsViews } from '../metrics/metric.js';
 import { accuracy } from '../train/accuracy.js';
+import type { ImageSet } from '../train/images.js';
 import { type Logits, logProbabilities, meanOverRows, predicted } from '../train/logits.js';
 import { files, input, optionalInput } from './outputs.js';
 import type { Divergence, Measures } from './record.js';
@@ -91,7 +92,7 @@ export const measure = async (
   const { report } = experiment;
   const set = evaluationSets(of)[report];
   if (set === undefined) throw new FailureError(failure('experiment', `there are no ${report} images`));
-  const labels = set.indices.map((index) => set.examples.labels[index] as number);
+  const labels = labelsOf(set);
   const logits = await chosenLogits(model, experiment, report);
   const [victim, clean] = await Promise.all(
     [beside.victim, beside.clean].map((output) => output && chosenLogits(output, experiment, report)),
@@ -100,10 +101,12 @@ export const measure = async (
   const told = beside.tellsClean && clean !== undefined ? labels.map((_, row) => predicted(clean, row)) : undefined;
   const accuracyOf = (of: Logits): number => (told === undefined ? accuracy(of, labels) : agreeing(told, labels));
   const best = await readLogits(model, 'best', report);
+  const heldOut = beside.clean === undefined && report === 'test' ? await heldOutAccuracy(of, model) : undefined;
   return {
     images: labels.length,
     last: accuracyOf((await readLogits(model, 'last', report)) ?? logits),
     ...(best === undefined ? {} : { best: accuracyOf(best) }),
+    ...(heldOut === undefined ? {} : { heldOut }),
     metrics: measured([...metrics, ...experiment.metrics], { logits, labels, victim, clean, told, views }),
   };
 };
@@ -127,6 +130,19 @@ const labelsLost = async (experiment: Experiment, given: StageOutput, clean: Sta
 /** What a reader must know of a defence that says it leaves the label as it is, and does not. */
 const labelLost = (share: number): string =>
   `its answers declare to preserve the label, and to ${percentage(share)} of the images they name another class: its accuracy is that of what it answers; attacks on labels alone are told the clean one. Correct it, or take preserves out`;
+
+/** The accuracy of a net on the held-out images; undefined where there are none, or it was not asked about them. */
+const heldOutAccuracy = async (
+  of: DataInUse & { readonly experiment: Experiment },
+  model: StageOutput,
+): Promise<number | undefined> => {
+  const { validation } = evaluationSets(of);
+  const logits = validation && (await logitsThere(model, of.experiment, 'validation'));
+  return logits && accuracy(logits, labelsOf(validation));
+};
+
+const labelsOf = ({ examples, indices }: ImageSet): number[] =>
+  Array.from(indices, (index) => examples.labels[index] as number);
 
 /**
  * How far a defended teacher is from its adversary, and two normal nets from each other: on held-out images where there

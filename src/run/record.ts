@@ -72,6 +72,11 @@ export interface Measures {
   /** Accuracy (correct / count) of the checkpoint after the last step, and of the best on held-out images. */
   readonly last: number;
   readonly best?: number;
+  /**
+   * Of a net's own answers on held-out training images, by the checkpoint that counts: what chooses among attacks, so that the reported
+   * images do not. Absent where none are held out, and where they are what is reported.
+   */
+  readonly heldOut?: number;
   /** Of the checkpoint that counts. Comparisons with a victim are absent where there is none. */
   readonly metrics: Measured;
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { scratch } from '../../src/attacks/scratch.js';
 import { none } from '../../src/defenses/none.js';
+import { evaluationSets } from '../../src/experiment/data-access.js';
 import type { Experiment } from '../../src/experiment/experiment.js';
 import type { Stage } from '../../src/experiment/plan.js';
 import type { Metric } from '../../src/metrics/metric.js';
@@ -113,6 +114,30 @@ describe('a model', () => {
     const held = evaluated({ 'last/validation': says(0, 1, 2) });
     expect((await measure({ data, experiment: pilot }, held)).images).toBe(3);
     await expect(measure({ data, experiment: of() }, held)).rejects.toThrow('no logits on the test images');
+  });
+});
+
+describe('the accuracy on held-out images', () => {
+  const experiment = of({ validation: 0.1 });
+  const { validation } = evaluationSets({ data, experiment });
+  const labels = Array.from(validation?.indices ?? [], (index) => data.train.labels[index] as number);
+  const model = evaluated({ 'last/test': says(0, 0, 0, 0), 'last/validation': says(...labels) });
+
+  test('is beside that on the reported ones', async () => {
+    expect(labels).toHaveLength(3);
+    expect(await measure({ data, experiment }, model)).toMatchObject({ heldOut: 1, metrics: { accuracy: 0.5 } });
+    const other = evaluated({ 'last/test': says(0, 0, 0, 0), 'last/validation': says(0, 0, 0) });
+    expect((await measure({ data, experiment }, other)).heldOut).toBeCloseTo(labels.filter((k) => k === 0).length / 3);
+  });
+
+  test('is absent where none are held out, where they are what is reported, and of answers that a defence changed', async () => {
+    const pilot = of({ validation: 0.1, report: 'validation' });
+    for (const numbers of [
+      measure({ data, experiment: of({ validation: 0 }) }, model),
+      measure({ data, experiment: pilot }, model),
+      measure({ data, experiment }, model, { clean: model }),
+    ])
+      expect(await numbers).not.toHaveProperty('heldOut');
   });
 });
 
