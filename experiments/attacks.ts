@@ -50,7 +50,7 @@ export const everyAttack = (images: DatasetPlugin) => [
   // With the victim's images.
   kd(),
   annealedKd(),
-  askingAgain(),
+  askingAgain(askingAgain.presets.modelGuard),
   completedKd({ k: 3 }),
   dkd({ warmup: 1 }),
   dkd({ warmup: 1, beta: 0 }),
@@ -69,7 +69,7 @@ export const everyAttack = (images: DatasetPlugin) => [
   dfms({ ...dfms.presets.mnistSmall, images }),
   // Without images, asking.
   noise(),
-  dfme({ batch: 64, latent: 64, width: 32, generatorRate: 1e-3, epochs: 20 }),
+  dfme(dfme.presets.mnistSmall),
   maze(maze.presets.mnistSmall),
   dualStudents(dualStudents.presets.mnistSmall),
   dualStudents({ ...dualStudents.presets.mnistSmall, answers: 'label' }),

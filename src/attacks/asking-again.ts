@@ -24,8 +24,10 @@ export const askingAgain = defineAttack({
   presets: { modelGuard: { of: 'views' } },
   needs: 'probabilities',
   data: labelled,
-  make: ({ times, of, temperature, alpha }) =>
-    distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {
+  make: ({ times, of, temperature, alpha }) => ({
+    // An image's own answer is the same every time where nothing is drawn, and its mean is what `kd` learns.
+    ...(of === 'same' ? { knows: 'chance' } : {}),
+    ...distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {
       hear: (victim, pixels) => {
         const answers = Array.from({ length: times }, (_, i) =>
           tf.exp(victim.logProbabilities(of === 'same' ? pixels : viewed(pixels, i))),
@@ -33,6 +35,7 @@ export const askingAgain = defineAttack({
         return tf.log(tf.div<tf.Tensor2D>(tf.addN(answers), times));
       },
     }),
+  }),
 });
 
 /** Where the images of every two views lie: in place, and moved by a pixel in one direction after the other. */

@@ -125,10 +125,10 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   /** It keeps images that it made (`context.images`), which are then looked at and shown. */
   readonly synthesises?: true;
   /**
-   * What it must know of how the victim is defended, and without which it is not tried: an `inverse` (`context.recover`), or how
-   * `answers` come about (`context.imitate`).
+   * What it must know of how the victim is defended, and without which it is not tried: an `inverse` (`context.recover`), how
+   * `answers` come about (`context.imitate`), or that they come by `chance`, so that asking again tells more.
    */
-  readonly knows?: 'inverse' | 'answers';
+  readonly knows?: 'inverse' | 'answers' | 'chance';
   /** It makes its images before any student learns, and of the victim alone. */
   readonly pool?: PoolMaker;
   /** Why it cannot be tried on a victim's net, with a student's, or as things are; said before anything is trained. */

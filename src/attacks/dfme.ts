@@ -83,6 +83,7 @@ export const dfme = defineAttack({
   },
   presets: {
     cifar10: { ...falling(0.1, 0.3, 0.5), budget: 20_000_000 },
+    mnistSmall: { batch: 64, latent: 64, width: 32, generatorRate: 1e-3, epochs: 20 },
     svhn: { ...falling(0.5, 0.8), generatorRate: 5e-5, budget: 2_000_000 },
   },
   cosmetic: ['pictureEvery'],

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
+import { saidBy } from '../core/errors.js';
 import type { Tree } from '../core/tree.js';
 import type { DatasetPlugin } from '../data/dataset.js';
-import type { NetworkPlugin, Variables } from '../models/network.js';
+import type { ImageShape, NetworkPlugin, Variables } from '../models/network.js';
 import type { BuiltLearner } from '../train/classifier.js';
 import type { Context, Doing } from '../train/context.js';
 import type { FitResult } from '../train/fit.js';
@@ -71,7 +72,8 @@ export interface Defense<
   readonly answers?: Answers<Prepared, State>;
   /**
    * The clean log-probabilities as far as they can be told from the defence's answers, [batch, classes] each: what an attacker computes who
-   * knows the defence, its parameters too, and none of its secrets. Where one is known it belongs here, so that it is tried.
+   * knows the defence, its parameters too, and none of its secrets. Where one is known it belongs here, so that it is tried. One that
+   * tells more than the answers do is refused when the experiment is planned.
    */
   readonly recover?: (answers: tf.Tensor2D) => tf.Tensor2D;
   /** What `answers` passes on as it is: an attack that asks for no more steals the same as without it. */
@@ -116,6 +118,56 @@ const onlyAnswers = (given: Pick<Query, 'logProbabilities' | 'prepared' | 'state
       },
     });
   return given as Query;
+};
+
+/**
+ * Why `recover` of a defence is none, in words; undefined where it is one. It must make distributions of answers, and the same ones
+ * of the same answers whatever the victim was asked in between: who is told an answer has nothing else of the victim.
+ */
+export const unfairRecovery = (
+  { recover, answers }: Defense,
+  { image, classes }: { readonly image: ImageShape; readonly classes: number },
+): string | undefined => {
+  if (recover === undefined) return undefined;
+  const rowsOf = (shift: number) =>
+    tf.logSoftmax(
+      tf.tensor2d(
+        Array.from({ length: 4 * classes }, (_, i) => Math.sin((i + 1) * shift)),
+        [4, classes],
+      ),
+    );
+  const told = () => recover(rowsOf(1.7) as tf.Tensor2D);
+  try {
+    return tf.tidy(() => {
+      const found = told();
+      if (!(found instanceof tf.Tensor) || found.shape.join() !== `4,${classes}`)
+        return `recover gives ${found instanceof tf.Tensor ? `[${found.shape}]` : String(found)} of 4 answers, not [4,${classes}]`;
+      const first = found.dataSync();
+      const sums = tf.sum(tf.exp(found), 1).dataSync();
+      // A NaN is in no comparison.
+      if (!sums.every((sum) => Math.abs(sum - 1) < 1e-3)) return 'recover gives what is no distribution';
+      try {
+        answers?.answer({
+          logProbabilities: rowsOf(0.9) as tf.Tensor2D,
+          images: tf.zeros([4, image.height, image.width, image.channels]),
+          seed: tf.zeros([2], 'int32'),
+          secret: tf.zeros([2], 'int32'),
+          prepared: {},
+          state: {},
+          frozen: true,
+          victim: {} as Query['victim'],
+        });
+      } catch {
+        // It looks at what it prepared, or at the net. What it kept of the answer it has kept by now.
+      }
+      const second = told().dataSync();
+      return first.every((value, i) => value === second[i])
+        ? undefined
+        : 'recover gives something else of the same answers once the victim was asked again: it knows more than the answers';
+    });
+  } catch (error) {
+    return `recover throws of answers alone: ${saidBy(error)}`;
+  }
 };
 
 /** Of what a defence consists, in order: of itself, unless it is composed. */

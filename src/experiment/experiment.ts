@@ -383,7 +383,7 @@ const attackFields = {
   role: maybe(choice(...Object.keys(roles))),
   baseline: maybe(v.pipe(v.custom<AnyAttack>(isAttack), v.title('an attack, such as scratch()'))),
   synthesises: maybe(yesOrNo),
-  knows: maybe(choice('inverse', 'answers')),
+  knows: maybe(choice('inverse', 'answers', 'chance')),
   pool: maybe(
     v.pipe(v.looseObject({ params: v.record(v.string(), v.unknown()), make: aFunction }), v.title('{ params, make }')),
   ),

@@ -13,7 +13,7 @@ import { percentage } from '../core/text.js';
 import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
-import { canBeImitated, type Defense, partsOf } from '../defenses/defense.js';
+import { canBeImitated, type Defense, partsOf, unfairRecovery } from '../defenses/defense.js';
 import { wantsViews } from '../metrics/metric.js';
 import type { Network, NetworkPlugin } from '../models/network.js';
 import { isBlackBox, rank } from '../train/oracle.js';
@@ -163,6 +163,8 @@ const baselineOf = (attack: AnyAttack): AnyAttack => {
 /** What an attack must know of a defence and cannot. */
 const unknownTo = ({ knows }: AnyAttack, defense: Defense): string | undefined => {
   if (knows === 'inverse' && partsOf(defense).every(({ recover }) => recover === undefined)) return 'no inverse of';
+  if (knows === 'chance' && partsOf(defense).every(({ answers }) => (answers?.kind ?? 'pure') === 'pure'))
+    return 'no chance in the answers of';
   return knows === 'answers' && !canBeImitated(partsOf(defense)) ? 'no way to imitate' : undefined;
 };
 
@@ -286,6 +288,13 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       enough(`attacks: ${attacker}, students: ${label}`, learner.recipe, owned, 'training images in its share');
     }
   }
+
+  for (const { label, defense } of of.defenses)
+    for (const part of partsOf(defense)) {
+      const why = unfairRecovery(part, { image: facts.data.image, classes: facts.data.classes.length });
+      if (why !== undefined)
+        refuse(why, `defenses: ${label}`, 'Let recover compute with its argument alone, or take it out.');
+    }
 
   const teacherOf = (learner: Learner, seed: number, label: string): Stage =>
     stage(label, { kind: 'teacher', learner, seed }, {}, { learner: recipeOf(learner), seed });

@@ -1,15 +1,20 @@
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { askingAgain } from '../../src/attacks/asking-again.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
+import { inverseKd } from '../../src/attacks/inverse-kd.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
+import { bayesKd } from '../../src/attacks/recovery.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
+import { gaussianNoise } from '../../src/defenses/gaussian-noise.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
+import { reversedLogits } from '../../src/defenses/stingy.js';
 import { type Code, type Source, sourcesIn } from '../../src/experiment/identity.js';
 import {
   type Facts,
@@ -53,6 +58,20 @@ const base = {
 };
 const planOf = (changes: Parameters<typeof made>[0] = {}, world: Partial<Facts> = {}): Plan =>
   plan(made({ ...base, ...changes }), { ...facts, ...world });
+
+test('an attack is not tried where it needs chance, an inverse or a way to imitate, and there is none', () => {
+  const { cells } = planOf({
+    defenses: [none(), rounding(2), gaussianNoise(), reversedLogits()],
+    attacks: [scratch(), askingAgain(), inverseKd(), bayesKd()],
+  });
+  const tried = (attack: string) => cells.filter((cell) => cell.attack === attack && cell.stages).map((c) => c.defense);
+  expect(tried('askingAgain')).toEqual(['gaussianNoise']);
+  expect(tried('inverseKd')).toEqual(['reversedLogits']);
+  expect(tried('bayesKd')).toEqual(['rounding', 'reversedLogits']);
+  expect(cells.find(({ attack, defense }) => attack === 'askingAgain' && defense === 'rounding')?.reason).toBe(
+    'no chance in the answers of rounding is known',
+  );
+});
 
 const labelsOf = (stages: readonly Stage[]): string[] => stages.map(({ label }) => label).sort();
 const idsOf = ({ stages }: Plan): string[] => stages.map(({ id }) => id).sort();

@@ -1,0 +1,194 @@
+import * as v from 'valibot';
+import { askingAgain } from '../attacks/asking-again.js';
+import type { AnyAttack, Ownership } from '../attacks/attack.js';
+import { attentionTransfer } from '../attacks/attention-transfer.js';
+import { cmi } from '../attacks/cmi.js';
+import { completedKd } from '../attacks/completed-kd.js';
+import { dafl } from '../attacks/dafl.js';
+import { deepInversion } from '../attacks/deep-inversion.js';
+import { dfad } from '../attacks/dfad.js';
+import { dfme } from '../attacks/dfme.js';
+import { dfms } from '../attacks/dfms.js';
+import { dfq } from '../attacks/dfq.js';
+import { disguide } from '../attacks/disguide.js';
+import { dist } from '../attacks/dist.js';
+import { dkd } from '../attacks/dkd.js';
+import { dualStudents } from '../attacks/dual-students.js';
+import { fast } from '../attacks/fast.js';
+import { fitNet } from '../attacks/fit-net.js';
+import { hardLabel } from '../attacks/hard-label.js';
+import { inverseKd } from '../attacks/inverse-kd.js';
+import { kd } from '../attacks/kd.js';
+import { adaptiveKnockoff, knockoff } from '../attacks/knockoff.js';
+import { logitStandardisation } from '../attacks/logit-standardisation.js';
+import { maze } from '../attacks/maze.js';
+import { bayesKd, ddaeKd } from '../attacks/recovery.js';
+import { skeptical } from '../attacks/skeptical.js';
+import { transfer } from '../attacks/transfer.js';
+import { zskt } from '../attacks/zskt.js';
+
+import { choice, parsed, wholeAtLeast } from '../core/check.js';
+import { type Refusal, refusal } from '../core/errors.js';
+import { unique } from '../core/lists.js';
+import { anyDataset, type DatasetPlugin } from '../data/dataset.js';
+import { rank } from '../train/oracle.js';
+
+/** Images that an attacker may have: the victim's own training images, others, or none. */
+export type ThiefHas = 'own' | 'other' | 'none';
+
+/** Who attacks. */
+export interface Thief {
+  /** The most that is asked of a victim. Default: `weights`, all that there is. */
+  readonly access?: 'label' | 'probabilities' | 'weights';
+  /** Default: the victim's `own` training images, with labels. */
+  readonly has?: ThiefHas;
+  /** The others. */
+  readonly images?: DatasetPlugin;
+  /**
+   * Of the attacks that make images: their papers' settings for CIFAR-10, or those for a few minutes on two cores with small nets. Default:
+   * `released`.
+   */
+  readonly size?: 'small' | 'released';
+  /** Default: `full`. `quick`: those that each close a hole of their own, for a first look. */
+  readonly extent?: 'quick' | 'full';
+  /** Answers that each may ask of a black box; default: the attack's, or the experiment's. */
+  readonly budget?: number;
+  /** Names of attacks to leave out, where a net is none that they work with. A ranking says that they are missing. */
+  readonly except?: readonly string[];
+}
+
+/** `budget`, where there is one, goes into the options of what asks a black box. */
+type Asking = { readonly budget?: number };
+
+const withOwnImages = ({ extent }: Required<Pick<Thief, 'extent'>>, asking: Asking): readonly AnyAttack[] => [
+  hardLabel(asking),
+  // Passive: answers are taken as they are told.
+  kd({ temperature: 1, ...asking }),
+  kd(asking),
+  kd({ temperature: 20, ...asking }),
+  // Against noise, zeros, what can be undone and what can be imitated.
+  askingAgain({ times: 8, ...asking }),
+  completedKd(asking),
+  inverseKd(asking),
+  bayesKd(asking),
+  ...(extent === 'quick'
+    ? []
+    : [
+        kd({ temperature: 2, ...asking }),
+        kd({ temperature: 8, ...asking }),
+        kd({ alpha: 0.5, ...asking }),
+        kd({ alpha: 0.1, ...asking }),
+        askingAgain({ ...askingAgain.presets.modelGuard, ...asking }),
+        completedKd({ completion: 'uniformTail', tail: 0.1, ...asking }),
+        ddaeKd(asking),
+        skeptical(asking),
+        // Of the label's share of the answer alone, which is not where a nasty teacher lies.
+        dkd({ beta: 0, warmup: 0, ...asking }),
+        logitStandardisation(asking),
+        dist(asking),
+        fitNet(),
+        attentionTransfer(),
+      ]),
+];
+
+const withOtherImages = (images: DatasetPlugin, { extent, size }: Whole, asking: Asking): readonly AnyAttack[] => [
+  knockoff({ images, answers: 'label', ...asking }),
+  knockoff({ images, ...asking }),
+  transfer({ images, ...asking }),
+  ...(extent === 'quick'
+    ? []
+    : [
+        adaptiveKnockoff({ images, ...asking }),
+        dfms({ ...(size === 'small' ? dfms.presets.mnistSmall : dfms.presets.cifar10), images, ...asking }),
+      ]),
+];
+
+const withoutImages = ({ extent, size }: Whole, asking: Asking): readonly AnyAttack[] => {
+  const small = size === 'small';
+  const dual = small ? dualStudents.presets.mnistSmall : dualStudents.presets.cifar10;
+  const guided = small ? disguide.presets.mnistSmall : disguide.presets.cifar10;
+  return [
+    disguide({ ...guided, answers: 'label', ...asking }),
+    dfme({ ...(small ? dfme.presets.mnistSmall : dfme.presets.cifar10), ...asking }),
+    disguide({ ...guided, ...asking }),
+    dafl(small ? dafl.presets.mnistSmall : dafl.presets.cifar10),
+    deepInversion(
+      small ? { batch: 64, batches: 8, iterations: 200 } : { ...deepInversion.presets.cifar10, batches: 200 },
+    ),
+    ...(extent === 'quick'
+      ? []
+      : [
+          dualStudents({ ...dual, answers: 'label', ...asking }),
+          maze({ ...(small ? maze.presets.mnistSmall : maze.presets.released), ...asking }),
+          dualStudents({ ...dual, ...asking }),
+          zskt(small ? zskt.presets.mnistSmall : zskt.presets.cifar10),
+          dfad(small ? dfad.presets.mnistSmall : dfad.presets.cifar10),
+          dfq(small ? dfq.presets.mnistSmall : dfq.presets.cifar10),
+          cmi(small ? cmi.presets.mnistSmall : cmi.presets.cifar10),
+          fast(small ? fast.presets.mnistSmall : fast.presets.cifar10),
+        ]),
+  ];
+};
+
+type Whole = Required<Pick<Thief, 'extent' | 'size'>>;
+
+/**
+ * The attackers over which a defence is scored, without a knob: what a defence is worth is what the best of them gets. For an experiment's
+ * `attacks`, beside the honest students that they are compared with:
+ *
+ * ```ts
+ * attacks: [scratch(), labelSmoothing(), ...strongest(), ...strongest({ has: 'other', images: fashionMnist() })],
+ * ```
+ *
+ * Each is an attack that can be used by itself, in the order of what it asks for and of what it costs. Those that count with a defence
+ * are among them: `askingAgain` where answers are random, `inverseKd` where the defence's inverse is known (a defence brings it as
+ * `recover`), `bayesKd` and `ddaeKd` where its answers can be imitated. Where there is nothing of the kind they are not tried, since they
+ * would be `kd`; and where a defence leaves alone all that an attack asks for, its student is the undefended teacher's, trained once.
+ *
+ * After the suite of AutoAttack (Croce and Hein, ICML 2020) for adversarial robustness; of which attackers, and at which settings, is ours.
+ *
+ * Throws a `FailureError` of kind `experiment` for options that do not fit together.
+ */
+export const strongest = (thief: Thief = {}): readonly AnyAttack[] => {
+  const { access, has, images, size, extent, budget, except } = parsed('strongest', schema, thief);
+  if ((has === 'other') !== (images !== undefined))
+    refuse(
+      has === 'other' ? 'there are no images of something else' : `it has ${has} images, and others are named`,
+      'strongest',
+      "Give both or neither: { has: 'other', images: fashionMnist() }.",
+    );
+  const asking = budget === undefined ? {} : { budget };
+  const all =
+    images !== undefined
+      ? withOtherImages(images, { extent, size }, asking)
+      : has === 'own'
+        ? withOwnImages({ extent }, asking)
+        : withoutImages({ extent, size }, asking);
+  const unknown = except.find((name) => all.every((attack) => attack.name !== name));
+  if (unknown !== undefined)
+    refuse(
+      `${unknown} is none of them`,
+      'strongest: except',
+      `There are: ${unique(all.map(({ name }) => name)).join(', ')}.`,
+    );
+  return all.filter(({ name, needs }) => rank[needs] <= rank[access] && !except.includes(name));
+};
+
+const refuse: Refusal = refusal('experiment');
+
+const schema = v.strictObject({
+  access: v.optional(choice('label', 'probabilities', 'weights'), 'weights'),
+  has: v.optional(choice('own', 'other', 'none'), 'own'),
+  images: v.optional(anyDataset),
+  size: v.optional(choice('small', 'released'), 'released'),
+  extent: v.optional(choice('quick', 'full'), 'full'),
+  budget: v.optional(wholeAtLeast(1)),
+  except: v.optional(v.pipe(v.array(v.string()), v.title('names of attacks')), []),
+});
+
+/** What an attacker has who owns this. */
+export const hasOf = (kind: Ownership['kind']): ThiefHas =>
+  kind === 'labelled' || kind === 'unlabelled' ? 'own' : kind;
+
+/** The attacks that take answers as they are told, first those that a paper would try first; by name. */
+export const passiveAttacks = ['kd', 'knockoff', 'transfer', 'hardLabel', 'dfme', 'dafl'] as const;
