@@ -3,12 +3,13 @@ import { fileURLToPath } from 'node:url';
 import { createGenerator } from 'ts-json-schema-generator';
 import { metrics } from '../src/metrics/metric.js';
 
-// `npm run schema` writes the JSON Schema of a run's matrix.json out of the TypeScript type, and a test holds the two
-// together. A field that is added and may be absent keeps the version; any other change takes a new one, and a new file.
+// `npm run schema` writes the JSON Schemas of a run's matrix.json and of a ranking.json out of the TypeScript types, and a test holds the
+// two together. A field that is added and may be absent keeps the version; any other change takes a new one, and a new file.
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export const schemaPath = at('matrix-1.json');
+export const rankingSchemaPath = at('ranking-1.json');
 
 /** Numbers that are not finite are null in JSON; constants are as they are. */
 const asWritten = (value: unknown): unknown => {
@@ -39,20 +40,21 @@ const describingMetrics = (value: unknown): unknown => {
   return { ...described, properties: { ...properties, metrics: withMetrics(own) } };
 };
 
-/** @param others whether fields that the type has not may be there: a later version 1 may have more of them */
-export const matrixSchema = (others: boolean): Readonly<Record<string, unknown>> => {
-  const generator = createGenerator({
-    path: at('../src/results/types.ts'),
+/** The schema of a type. `others`: whether fields that it has not may be there, as a later version may have more of them. */
+const schemaOf = (file: string, type: string, others: boolean) =>
+  createGenerator({
+    path: at(file),
     tsconfig: at('../tsconfig.json'),
-    type: 'Matrix',
+    type,
     topRef: false,
     jsDoc: 'extended',
     additionalProperties: others,
     skipTypeCheck: true,
-  });
-  const { $schema, ...schema } = describingMetrics(asWritten(generator.createSchema('Matrix'))) as Readonly<
-    Record<string, unknown>
-  >;
+  }).createSchema(type);
+
+export const matrixSchema = (others: boolean): Readonly<Record<string, unknown>> => {
+  const made = describingMetrics(asWritten(schemaOf('../src/results/types.ts', 'Matrix', others)));
+  const { $schema, ...schema } = made as Readonly<Record<string, unknown>>;
   return {
     $schema,
     $id: 'matrix-1.json',
@@ -63,8 +65,25 @@ export const matrixSchema = (others: boolean): Readonly<Record<string, unknown>>
   };
 };
 
-/** The schema as it lies here. */
-export const publishedSchema = (): Readonly<Record<string, unknown>> => JSON.parse(readFileSync(schemaPath, 'utf8'));
+export const rankingSchema = (others: boolean): Readonly<Record<string, unknown>> => {
+  const made = asWritten(schemaOf('../src/results/ranking.ts', 'Ranking', others));
+  const { $schema, description: _, ...schema } = made as Readonly<Record<string, unknown>>;
+  return {
+    $schema,
+    $id: 'ranking-1.json',
+    title: 'Defences by what the strongest attacker gets of them, version 1',
+    description: 'Accuracies and their differences are shares, 0 to 1. A number that is not finite is null.',
+    ...schema,
+  };
+};
+
+/** A schema as it lies here. */
+export const publishedSchema = (path = schemaPath): Readonly<Record<string, unknown>> =>
+  JSON.parse(readFileSync(path, 'utf8'));
 
 if (process.argv[1] === fileURLToPath(import.meta.url))
-  writeFileSync(schemaPath, `${JSON.stringify(matrixSchema(true), null, 2)}\n`);
+  for (const [path, schema] of [
+    [schemaPath, matrixSchema(true)],
+    [rankingSchemaPath, rankingSchema(true)],
+  ] as const)
+    writeFileSync(path, `${JSON.stringify(schema, null, 2)}\n`);

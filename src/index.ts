@@ -62,7 +62,7 @@ export {
   type Seed,
 } from './experiment/experiment.js';
 export type { Published } from './experiment/published.js';
-export { strongest, type Thief, type ThiefHas } from './experiment/strongest.js';
+export { strongest, type Thief, type ThiefAsks, type ThiefHas } from './experiment/strongest.js';
 export { sweep } from './experiment/sweep.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';
 export { answerShift } from './metrics/divergence.js';

@@ -15,6 +15,9 @@ export type Kind = (typeof kinds)[number];
 export const formats = ['text', 'md', 'csv', 'json', 'tex'] as const;
 export type Format = (typeof formats)[number];
 
+export const rankFormats = ['text', 'md', 'html', 'json'] as const;
+export type RankFormat = (typeof rankFormats)[number];
+
 export const pluginKinds = ['attack', 'data-free', 'defense', 'network', 'metric'] as const;
 export type PluginKind = (typeof pluginKinds)[number];
 export const newKinds = ['project', ...pluginKinds] as const;

@@ -6,7 +6,7 @@ import { type PublishedName, publishedNames } from '../data/published.js';
 import { cardPrecisions, executions, mostThreads } from '../engine/execution.js';
 import { patternSaid } from '../experiment/pattern.js';
 import { answers, checkpointEvery } from '../run/defaults.js';
-import { formats, type Kind, kinds, type NewKind, newKinds } from './choices.js';
+import { formats, type Kind, kinds, type NewKind, newKinds, rankFormats } from './choices.js';
 import { resuming } from './command-line.js';
 import type { DiagnoseOptions } from './diagnose.js';
 import type { ExportOptions } from './export.js';
@@ -15,6 +15,7 @@ import type { MatrixOptions } from './matrix.js';
 import { outputLost, standardError, standardOutput } from './output.js';
 import type { PlanOptions } from './plan.js';
 import type { ProfileOptions } from './profile.js';
+import type { RankOptions } from './rank.js';
 import type { RunOptions } from './run.js';
 import type { TensorboardOptions } from './tensorboard.js';
 
@@ -193,6 +194,20 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (run: string, options: MatrixOptions) => {
       const { matrixCommand } = await import('./matrix.js');
       code = await matrixCommand(run, options);
+    });
+
+  command('rank')
+    .description('rank the defences of runs by what the strongest attacker gets of them')
+    .argument('<runs...>', "runs' folders or names below runs, or files of others: a matrix.json or a ranking.json")
+    .addOption(new Option('--format <format>', 'how').choices(rankFormats).default('text'))
+    .option('--out <folder>', 'write it there as JSON, Markdown and HTML, with its charts, in place of printing it')
+    .option(
+      '--check <file>',
+      'compare a ranking of somebody else with what their experiment came to here, number by number',
+    )
+    .action(async (runs: readonly string[], options: RankOptions) => {
+      const { rankCommand } = await import('./rank.js');
+      code = await rankCommand(runs, options);
     });
 
   command('report')

@@ -8,7 +8,8 @@ import type { Plan } from '../experiment/plan.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
 import type { TeacherDiagnostics } from '../results/diagnose.js';
-import { diagnosticsFile, matrixFile } from '../results/files.js';
+import { diagnosticsFile, matrixFile, rankingFile } from '../results/files.js';
+import type { Ranking } from '../results/ranking.js';
 import type { Matrix } from '../results/types.js';
 import { copyRecordAndLogs, recordIn } from '../run/stage-files.js';
 import { isThere, type StageFolder, type Store, stagesIn, writeWhole } from '../run/store.js';
@@ -153,6 +154,9 @@ const decode = <Schema extends v.GenericSchema>(
 
 /** A matrix as a run left it. */
 export const decodeMatrix = (text: string, path: string): Matrix => decode(matrixFile, text, path, 'matrix');
+
+/** A ranking as `undistill rank` left it. */
+export const decodeRanking = (text: string, path: string): Ranking => decode(rankingFile, text, path, 'ranking');
 
 /** The plan that a run left in its folder. */
 export const readPlan = async (folder: string): Promise<PlanFile> => {

@@ -31,3 +31,7 @@ export const own = <Value>(of: Readonly<Record<string, Value>> | undefined, name
 
 /** The one in the middle of their order, the upper of two; 0 of none. */
 export const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
+
+/** A record without the fields that are undefined. */
+export const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;

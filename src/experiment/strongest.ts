@@ -36,10 +36,13 @@ import { rank } from '../train/oracle.js';
 /** Images that an attacker may have: the victim's own training images, others, or none. */
 export type ThiefHas = 'own' | 'other' | 'none';
 
+/** The most that an attacker asks of a victim. */
+export type ThiefAsks = 'label' | 'probabilities' | 'weights';
+
 /** Who attacks. */
 export interface Thief {
   /** The most that is asked of a victim. Default: `weights`, all that there is. */
-  readonly access?: 'label' | 'probabilities' | 'weights';
+  readonly access?: ThiefAsks;
   /** Default: the victim's `own` training images, with labels. */
   readonly has?: ThiefHas;
   /** The others. */

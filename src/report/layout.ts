@@ -24,6 +24,8 @@ export interface Layout {
 
 export interface Block {
   readonly title: string;
+  /** What its rows are. */
+  readonly head: string;
   readonly columns: readonly Column[];
   readonly rows: readonly Row[];
   /** The last rows: the best attack on each defence, and whether it is undistillable. None where nothing is stolen. */
@@ -79,7 +81,7 @@ const foreign = ({ attacks, defenses, students }: Listed, { attack, defense, stu
 };
 
 /** Numbers its notes in the order in which they are first asked for. */
-const footnoter = () => {
+export const footnoter = () => {
   const notes: string[] = [];
   return {
     notes,
@@ -167,6 +169,7 @@ export const layout = (of: Matrix, { undefended = false, metric }: LayoutOptions
       each.student === student && each.defense === defense;
     return {
       title: `student ${student}, teacher ${of.teacher}`,
+      head: 'attack',
       columns,
       rows,
       conclusions: [

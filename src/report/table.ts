@@ -1,5 +1,5 @@
 import type { Matrix } from '../results/types.js';
-import { type Block, type LayoutOptions, layout, type Row } from './layout.js';
+import { type Block, type Layout, type LayoutOptions, layout, type Row } from './layout.js';
 import { mark } from './numbers.js';
 
 export interface TableOptions extends LayoutOptions {
@@ -14,9 +14,12 @@ const widest = (texts: readonly string[]): number => Math.max(0, ...texts.map((t
 const padded = (text: string, width: number): string => text + ' '.repeat(Math.max(0, width - [...text].length));
 
 /** The matrix for a terminal. */
-export const table = (of: Matrix, { width = 120, ...options }: TableOptions = {}): string => {
-  const { title, about, blocks, footnotes, notes } = layout(of, options);
-  return [
+export const table = (of: Matrix, { width, ...options }: TableOptions = {}): string =>
+  inText(layout(of, options), width);
+
+/** What was laid out for a terminal of so many characters a line. */
+export const inText = ({ title, about, blocks, footnotes, notes }: Layout, width = 120): string =>
+  [
     about === '' ? title : `${title}: ${about}`,
     ...blocks.flatMap((block) => ['', block.title, ...pieces(block, width).flatMap((piece) => ['', ...piece])]),
     '',
@@ -24,7 +27,6 @@ export const table = (of: Matrix, { width = 120, ...options }: TableOptions = {}
     ...notes,
     '',
   ].join('\n');
-};
 
 /** A block's lines, in as many pieces as its columns take at that width. */
 const pieces = ({ columns, rows, conclusions }: Block, width: number): readonly (readonly string[])[] => {

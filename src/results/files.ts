@@ -3,6 +3,7 @@ import { text } from '../core/check.js';
 import { betters, units } from '../metrics/quantity.js';
 import type { Divergence, Measures, Provenance } from '../run/record.js';
 import type { TeacherDiagnostics } from './diagnose.js';
+import type { Named, Ranking } from './ranking.js';
 import { judged } from './scores.js';
 import type { Spread } from './spread.js';
 import type {
@@ -219,6 +220,77 @@ export const matrixFile: Of<Matrix> = record({
   reduced: maybe(text),
   published: maybe(text),
   provenance: list(provenance),
+});
+
+const asks = oneOf('label', 'probabilities', 'weights');
+const has = oneOf('own', 'other', 'none');
+const named: Of<Named> = record({ attack: text, accuracy: spread });
+
+/** A ranking.json. */
+export const rankingFile: Of<Ranking> = record({
+  version: v.literal(1),
+  runs: list(
+    record({
+      id: text,
+      experiment: text,
+      data: record({ name: text, fingerprint: text, fraction: number, validation: number }),
+      report: oneOf('test', 'validation'),
+      select: oneOf('last', 'best'),
+      teacher: text,
+      seeds: texts,
+      budget: maybe(number),
+      reduced: maybe(text),
+      attackers: list(
+        record({
+          label: text,
+          name: text,
+          needs: oneOf('none', 'label', 'probabilities', 'logits', 'weights'),
+          has,
+          params,
+        }),
+      ),
+      provenance: list(provenance),
+    }),
+  ),
+  entries: list(
+    record({
+      run: text,
+      defense: text,
+      name: text,
+      role: maybe(oneOf('identity')),
+      exposes: text,
+      params,
+      student: text,
+      cost: record({ teacher: maybe(spread), toUndefended: maybe(spread), l1: maybe(spread) }),
+      scores: list(
+        record({
+          access: asks,
+          has,
+          attack: text,
+          accuracy: spread,
+          chosenOn: oneOf('heldOut', 'reported'),
+          highest: maybe(named),
+          undefended: maybe(named),
+          harm: maybe(spread),
+          toBaseline: maybe(spread),
+          toLabelSmoothing: maybe(spread),
+          toLabelOnly: maybe(spread),
+          passive: maybe(named),
+          gap: maybe(spread),
+          missing: texts,
+        }),
+      ),
+      students: list(
+        record({
+          attack: text,
+          status: oneOf('done', 'n/a', 'failed', 'not run'),
+          reason: maybe(text),
+          accuracy: byName(number),
+          heldOut: byName(number),
+        }),
+      ),
+    }),
+  ),
 });
 
 const numbers = v.pipe(v.array(number), v.title('a list of numbers'));

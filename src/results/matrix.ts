@@ -1,5 +1,5 @@
 import { type AnyAttack, describeOwnership } from '../attacks/attack.js';
-import { grouped, own, unique } from '../core/lists.js';
+import { defined, grouped, own, unique } from '../core/lists.js';
 import { type Experiment, undefendedOf } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
@@ -251,10 +251,6 @@ const metricsIn = (means: Readonly<Record<string, Spread>>, metrics: readonly Me
   );
 
 const isAttack = ({ role = 'attack' }: AnyAttack): boolean => role === 'attack';
-
-/** Without the fields that are undefined. */
-const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
 
 /** Parameters as JSON: functions and nested plugins' code left out. */
 const plain = (params: unknown): unknown =>

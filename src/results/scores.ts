@@ -43,7 +43,7 @@ export const scores = (of: {
 };
 
 /** One cell's accuracy minus another's, over the seeds that have both. */
-const paired = (a: Cell | undefined, b: Cell | undefined): Spread | undefined =>
+export const paired = (a: Cell | undefined, b: Cell | undefined): Spread | undefined =>
   spread(
     (a?.seeds ?? []).flatMap(({ seed, student }) => {
       const other = b?.seeds.find((each) => each.seed === seed)?.student;

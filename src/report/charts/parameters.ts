@@ -17,7 +17,7 @@ interface Plugin {
 }
 
 /** Parameters by their path; a plugin among them as its name with its own parameters, and those by themselves too. */
-const leaves = (value: unknown, path: string): readonly (readonly [string, Scalar])[] => {
+export const leaves = (value: unknown, path: string): readonly (readonly [string, Scalar])[] => {
   if (typeof value === 'number') return [[path, value]];
   if (typeof value !== 'object') return value === undefined ? [] : [[path, String(value)]];
   if (value === null) return [[path, 'default']];
@@ -60,7 +60,7 @@ const sweepsOf = (plugins: readonly Plugin[]): readonly Sweep[] => {
   });
 };
 
-const lastOf = (path: string): string => path.split('.').at(-1) as string;
+export const lastOf = (path: string): string => path.split('.').at(-1) as string;
 
 /**
  * Student accuracy by each parameter that attacks or defences of one name differ in: by a number that takes three values

@@ -1,0 +1,148 @@
+import { grouped, unique } from '../../core/lists.js';
+import { percent } from '../../core/text.js';
+import {
+  type Board,
+  boardsOf,
+  dominated,
+  type Entry,
+  mainThief,
+  type Ranking,
+  standingAt,
+} from '../../results/ranking.js';
+import { thiefSaid } from '../ranking.js';
+import { type Chart, fileName, inPercent, page, withNames } from './chart.js';
+import { styleOf } from './lines.js';
+import { lastOf, leaves } from './parameters.js';
+
+/** What a defence costs its owner, as the axis of a panel. */
+const costs = [
+  { field: 'teacher', title: 'teacher accuracy (%)' },
+  { field: 'l1', title: 'L1 of answers to clean ones' },
+] as const;
+
+/**
+ * What each defence leaves to steal, by what it costs: a point a defence, in one line those that are the same but for their strength, by
+ * the accuracy of the teacher and by the distance of the answers. A chart for each student and setting.
+ */
+export const rankingCharts = (ranking: Ranking): readonly Chart[] => {
+  const boards = boardsOf(ranking);
+  return boards.flatMap((board, i) => chartOf(board, boards.length === 1 ? '' : `-${i + 1}`)).map(withNames);
+};
+
+const chartOf = (board: Board, suffix: string): readonly Chart[] => {
+  const thief = mainThief(board);
+  const worse = dominated(board.entries, thief);
+  const lineOf = linesOf(board.entries);
+  const rows = board.entries.flatMap((entry) => {
+    const stolen = standingAt(entry, thief);
+    const { teacher, l1 } = entry.cost;
+    if (stolen === undefined || teacher === undefined) return [];
+    const { line, strength } = lineOf.get(entry) as { line: string; strength: number };
+    return [
+      {
+        defense: entry.defense,
+        line,
+        strength,
+        teacher: inPercent(teacher.mean),
+        ...(l1 === undefined ? {} : { l1: Number(l1.mean.toPrecision(5)) }),
+        student: inPercent(stolen.accuracy.mean),
+        attack: stolen.attack,
+        dominated_by: worse.get(entry)?.defense ?? '',
+      },
+    ];
+  });
+  if (rows.length === 0 || thief === undefined) return [];
+  const undefended = board.entries.find(({ role }) => role === 'identity');
+  const floor = undefended && standingAt(undefended, { ...thief, access: 'label' });
+  const names = unique(rows.map(({ line }) => line));
+  const domain = { domain: [...names], range: names.map((_, i) => styleOf(i).color) };
+  const color = { field: 'line', type: 'nominal', scale: domain, legend: { title: null, symbolOpacity: 1 } } as const;
+  const shape = { ...color, scale: { domain: [...names], range: names.map((_, i) => styleOf(i).shape) } };
+  const up = { type: 'quantitative', title: "accuracy of the strongest attacker's student (%)" } as const;
+  const y = { ...up, field: 'student', scale: { zero: false, padding: 12 } } as const;
+  const title = 'What a defence leaves to the strongest attacker, and what it costs';
+  const subtitle = [
+    `student ${board.student}, teacher ${board.run.teacher}, on ${board.run.data.name}; attackers: ${thiefSaid(thief)}`,
+    `lower is harder to steal; pale: another defence is better; ${floor === undefined ? 'lines: by strength' : `dashed: labels alone of the undefended teacher, ${percent(floor.accuracy.mean)} %`}`,
+  ];
+  const description = `${title}. ${rows
+    .map(
+      (row) =>
+        `${row.defense}: teacher ${row.teacher} %, L1 ${row.l1 ?? 'none'}, ${row.student} % by ${row.attack}${row.dominated_by === '' ? '' : `, dominated by ${row.dominated_by}`}.`,
+    )
+    .join(' ')}`;
+  const panel = ({ field, title }: (typeof costs)[number]) => {
+    const x = { field, type: 'quantitative', title, scale: { zero: false, padding: 12 } } as const;
+    return {
+      transform: [{ filter: `isValid(datum.${field})` }],
+      width: 380,
+      height: 340,
+      layer: [
+        ...(floor === undefined
+          ? []
+          : [
+              {
+                data: { values: [{}] },
+                mark: { type: 'rule', strokeDash: [5, 4], opacity: 0.7 } as const,
+                encoding: { y: { ...up, datum: inPercent(floor.accuracy.mean) } },
+              },
+            ]),
+        {
+          mark: { type: 'line', strokeWidth: 1.5 } as const,
+          encoding: { x, y, color, order: { field: 'strength', type: 'quantitative' } as const },
+        },
+        {
+          mark: { type: 'point', filled: true, size: 80 } as const,
+          encoding: {
+            x,
+            y,
+            color,
+            shape,
+            opacity: { condition: { test: "datum.dominated_by === ''", value: 1 }, value: 0.35 },
+            tooltip: [
+              { field: 'defense' },
+              { field: 'attack', title: 'strongest attacker' },
+              { field: 'student', title: 'its student (%)', format: '.2f' },
+              { field: 'teacher', title: 'teacher accuracy (%)', format: '.2f' },
+              { field: 'l1', title: 'L1 of answers' },
+              { field: 'dominated_by', title: 'dominated by' },
+            ],
+          },
+        },
+      ],
+    };
+  };
+  return [
+    {
+      name: `${fileName('defences by the strongest attacker')}${suffix}`,
+      title,
+      description,
+      spec: {
+        ...page,
+        title: { text: title, subtitle },
+        description,
+        data: { values: rows },
+        hconcat: costs.map(panel),
+      } as Chart['spec'],
+    },
+  ];
+};
+
+/** The line of each entry, and where on it: those of one plugin that differ in nothing but one number are a line, in its order. */
+const linesOf = (entries: readonly Entry[]): ReadonlyMap<Entry, { readonly line: string; readonly strength: number }> =>
+  new Map(
+    [...grouped(entries, ({ name }) => name).values()].flatMap((own) => {
+      const flat = new Map(own.map((entry) => [entry, new Map(leaves(entry.params, ''))]));
+      const valuesOf = (path: string) => unique(own.map((entry) => flat.get(entry)?.get(path)));
+      const differing = unique([...flat.values()].flatMap((params) => [...params.keys()])).filter(
+        (path) => valuesOf(path).length > 1,
+      );
+      const strength = differing.find((path) => valuesOf(path).every((value) => typeof value === 'number'));
+      return own.map((entry) => {
+        const at = (path: string) => flat.get(entry)?.get(path);
+        const words = differing.filter((path) => path !== strength).map((path) => `${lastOf(path)} ${at(path)}`);
+        const line = words.length === 0 ? entry.name : `${entry.name}, ${words.join(', ')}`;
+        return [entry, { line, strength: strength === undefined ? 0 : (at(strength) as number) }] as const;
+      });
+    }),
+  );

@@ -1,0 +1,57 @@
+import { createHash } from 'node:crypto';
+import type { Ranking } from '../../results/ranking.js';
+import { rankingCharts } from '../charts/ranking.js';
+import { svgOf } from '../charts/render.js';
+import type { Block } from '../layout.js';
+import { mark } from '../numbers.js';
+import { rankingLayout } from '../ranking.js';
+import { html, Markup, name } from './markup.js';
+import { style } from './style.js';
+
+const tableOf = ({ title, head, columns, rows }: Block): Markup => html`<section>
+<h2>${title}</h2>
+<div class="wide fit"><table class="plain">
+<thead><tr><th scope="col">${head}</th>${columns.map(
+  ({ label, detail }) => html`<th scope="col">${label}<span class="second">${detail}</span></th>`,
+)}</tr></thead>
+<tbody>${rows.map(
+  ({ label, cells }) =>
+    html`<tr><th scope="row">${name(label)}</th>${cells.map((cell) => html`<td>${cell}</td>`)}</tr>`,
+)}</tbody>
+</table></div>
+</section>`;
+
+/** A ranking as a page that needs nothing but itself. */
+export const rankingPage = async (ranking: Ranking): Promise<string> => {
+  const { title, blocks, footnotes, notes } = rankingLayout(ranking);
+  const drawings = await Promise.all(rankingCharts(ranking).map(async (chart) => ({ chart, svg: await svgOf(chart) })));
+  const policy = `default-src 'none'; style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; img-src data:; base-uri 'none'; form-action 'none'`;
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<link rel="icon" href="data:,">
+<title>${title} · undistill</title>
+<style>${new Markup(style)}</style>
+</head>
+<body>
+<header><p class="brand">undistill</p><h1>${title}</h1></header>
+<main>
+${blocks.map(tableOf)}
+${footnotes.length > 0 && html`<section class="faint">${footnotes.map((note, i) => html`<p>${mark(i + 1)} ${note}</p>`)}</section>`}
+${
+  drawings.length > 0 &&
+  html`<section class="charts">${drawings.map(
+    ({ chart, svg }) =>
+      html`<figure><div class="paper"><img src="data:image/svg+xml;base64,${Buffer.from(svg).toString('base64')}" alt="${chart.description}"></div></figure>`,
+  )}</section>`
+}
+<section><h2>How to read it</h2>${notes.map((note) => html`<p>${note}</p>`)}</section>
+</main>
+</body>
+</html>
+`.text;
+};

@@ -1,0 +1,172 @@
+import { unique } from '../core/lists.js';
+import { counted, percent, percentage, signed, whole } from '../core/text.js';
+import {
+  type Board,
+  boardsOf,
+  dominated,
+  type Entry,
+  mainThief,
+  type Ranking,
+  type Standing,
+  standingAt,
+} from '../results/ranking.js';
+import type { Spread } from '../results/spread.js';
+import { type Block, footnoter, type Layout } from './layout.js';
+import { meanAndDeviation, meanOf } from './numbers.js';
+
+/** Who attacks, in words. */
+export const thiefSaid = ({ access, has }: Pick<Standing, 'access' | 'has'>): string => {
+  const images = { own: "with the victim's images", other: 'with other images', none: 'without images' } as const;
+  return `${access}, ${images[has]}`;
+};
+
+/** A difference of means with its interval: `−1.00 (−2.10 to +0.10)`. */
+const difference = (of: Spread | undefined): string => {
+  if (of === undefined) return '–';
+  return of.interval === undefined ? signed(of.mean) : `${signed(of.mean)} (${of.interval.map(signed).join(' to ')})`;
+};
+
+/** The entries of a board, those of which least is stolen first; those of which nothing is known last. */
+export const inOrder = (board: Board): readonly Entry[] => {
+  const thief = mainThief(board);
+  const stolen = (entry: Entry) => standingAt(entry, thief)?.accuracy.mean ?? Number.POSITIVE_INFINITY;
+  return [...board.entries].sort((a, b) => stolen(a) - stolen(b));
+};
+
+/** A ranking in words, before it is drawn. */
+export const rankingLayout = (ranking: Ranking): Layout => {
+  const footnotes = footnoter();
+  const boards = boardsOf(ranking);
+
+  const reservations = (standing: Standing): string => {
+    const { chosenOn, highest, accuracy, missing } = standing;
+    return [
+      chosenOn === 'reported'
+        ? footnotes.for(
+            'Chosen on the images of its accuracy, which flatters the attacker: not all have numbers on held-out ones.',
+          )
+        : '',
+      highest === undefined || highest.accuracy.mean - accuracy.mean <= 0
+        ? ''
+        : footnotes.for(`On the reported images ${highest.attack} is higher: ${percent(highest.accuracy.mean)}.`),
+      missing.length === 0 ? '' : footnotes.for(`At least: of ${missing.join(', ')} numbers are missing.`),
+    ].join('');
+  };
+
+  const main = (board: Board): Block => {
+    const thief = mainThief(board);
+    const worse = dominated(board.entries, thief);
+    return {
+      title: `student ${board.student}, teacher ${board.run.teacher}, on ${board.run.data.name}${
+        thief === undefined ? '' : `; attackers: ${thiefSaid(thief)}`
+      }`,
+      head: 'defence',
+      columns: [
+        { label: 'teacher, %', detail: '(to undefended)' },
+        { label: 'L1', detail: 'of answers' },
+        { label: 'strongest', detail: 'attacker' },
+        { label: 'its student', detail: '%' },
+        { label: 'harm', detail: '95 % interval' },
+        { label: 'to trained', detail: 'alone' },
+        { label: 'to smoothed', detail: 'labels' },
+        { label: 'to a passive', detail: 'attacker' },
+        { label: 'dominated', detail: 'by' },
+      ],
+      rows: inOrder(board).map((entry) => {
+        const { teacher, toUndefended, l1 } = entry.cost;
+        const standing = standingAt(entry, thief);
+        return {
+          label: entry.defense,
+          cells: [
+            teacher === undefined
+              ? '–'
+              : `${meanAndDeviation(teacher)}${toUndefended === undefined ? '' : ` (${signed(toUndefended.mean)})`}`,
+            l1 === undefined ? '–' : meanOf({ unit: 'number' }, { mean: l1.mean, count: l1.count }),
+            ...(standing === undefined
+              ? ['–', '–', '–', '–', '–', '–']
+              : [
+                  `${standing.attack}${reservations(standing)}`,
+                  meanAndDeviation(standing.accuracy),
+                  entry.role === 'identity' ? '' : difference(standing.harm),
+                  difference(standing.toBaseline),
+                  difference(standing.toLabelSmoothing),
+                  difference(standing.gap),
+                ]),
+            worse.get(entry)?.defense ?? '',
+          ],
+        };
+      }),
+      conclusions: [],
+    };
+  };
+
+  const byThief = (board: Board): readonly Block[] => {
+    const thieves = unique(
+      board.entries.flatMap(({ scores }) => scores.map(({ access, has }) => JSON.stringify({ access, has }))),
+    ).map((text) => JSON.parse(text) as Pick<Standing, 'access' | 'has'>);
+    if (thieves.length < 2) return [];
+    return [
+      {
+        title: `by who attacks: the strongest attacker's student, % (harm); student ${board.student}`,
+        head: 'defence',
+        columns: thieves.map(({ access, has }) => ({
+          label: access,
+          detail: thiefSaid({ access, has }).split(', ')[1] as string,
+        })),
+        rows: inOrder(board).map((entry) => ({
+          label: entry.defense,
+          cells: thieves.map((thief) => {
+            const standing = standingAt(entry, thief);
+            if (standing === undefined) return '–';
+            const harm = standing.harm === undefined ? '' : ` (${signed(standing.harm.mean)})`;
+            return `${percent(standing.accuracy.mean)}${harm} ${standing.attack}`;
+          }),
+        })),
+        conclusions: [],
+      },
+    ];
+  };
+
+  // Before the notes are read: drawing the cells is what finds them.
+  const blocks = boards.flatMap((board) => [main(board), ...byThief(board)]);
+  return {
+    title: 'Defences by what the strongest attacker gets of them',
+    about: '',
+    blocks,
+    footnotes: footnotes.notes,
+    caption,
+    notes: [...caption, ...ranking.runs.map(runSaid)],
+  };
+};
+
+const caption = [
+  'The strongest attacker is the one whose students are best on held-out images, by the mean over seeds; what is shown is on the reported images.',
+  'Harm: its accuracy minus that of the strongest attacker on the undefended teacher, seed by seed. A passive attacker takes answers as they are told.',
+  'L1: mean Σ|given − clean| of the answers to the reported images; none where only labels are told.',
+  'Dominated: another defence has no worse a teacher, answers no further from the clean ones, and leaves no more to steal, by means over seeds.',
+];
+
+const runSaid = ({
+  id,
+  experiment,
+  data,
+  report,
+  seeds,
+  attackers,
+  budget,
+  reduced,
+  provenance,
+}: Ranking['runs'][number]): string =>
+  [
+    `${experiment} (${id.slice(0, 12)}): ${data.name}, ${percentage(data.fraction)} of the training images, ${percentage(data.validation)} of them held out`,
+    ...(report === 'test' ? [] : ['reported on the held-out images']),
+    counted(seeds.length, 'seed'),
+    counted(attackers.length, 'attacker'),
+    ...(budget === undefined ? [] : [`${whole(budget)} answers each`]),
+    ...(reduced === undefined ? [] : [`reduced: ${reduced}`]),
+    ...unique(
+      provenance.map(({ undistill, engine, engineVersion }) => `undistill ${undistill}, ${engine} ${engineVersion}`),
+    ),
+  ]
+    .join('; ')
+    .concat('.');

@@ -1,0 +1,129 @@
+import { Ajv } from 'ajv';
+import { describe, expect, test } from 'vitest';
+import { publishedSchema, rankingSchema, rankingSchemaPath } from '../../schemas/generate.js';
+import { decodeRanking } from '../../src/cli/run-folder.js';
+import { rankingCharts } from '../../src/report/charts/ranking.js';
+import { csvOf, svgOf } from '../../src/report/charts/render.js';
+import { rankingPage } from '../../src/report/html/ranking.js';
+import { inMarkdown } from '../../src/report/markdown.js';
+import { rankingLayout } from '../../src/report/ranking.js';
+import { inText } from '../../src/report/table.js';
+import { type Ranking, rankingOf } from '../../src/results/ranking.js';
+import { ranked } from './ranked.js';
+
+const ranking = rankingOf(ranked);
+const empty: Ranking = { version: 1, runs: [], entries: [] };
+
+describe('a ranking in words', () => {
+  const { blocks, footnotes, notes } = rankingLayout(ranking);
+  const [main, byThief] = blocks;
+
+  test('begins with the defence that leaves least, and says what the strongest attacker gets', () => {
+    expect(main?.title).toBe(
+      "student small, teacher big, on mnist; attackers: probabilities, with the victim's images",
+    );
+    expect(main?.rows.map(({ label }) => label)).toEqual(['labelOnly', 'reversed', 'useless', 'none']);
+    expect(main?.rows[1]?.cells).toEqual([
+      '98.00 (±0.00)',
+      '0.100',
+      'inverseKd ¹',
+      '88.00 ± 2.83',
+      '−3.00 (−15.71 to +9.71)',
+      '+8.00 (−17.41 to +33.41)',
+      '+5.00 (−7.71 to +17.71)',
+      '+28.00 (+2.59 to +53.41)',
+      '',
+    ]);
+    expect(main?.rows[2]?.cells).toEqual(expect.arrayContaining(['kd(temperature 4) ²', 'reversed']));
+    expect(main?.rows[3]?.cells[4]).toBe('');
+  });
+
+  test('has reservations: what is higher on the reported images, and what is missing', () => {
+    expect(footnotes).toEqual([
+      'On the reported images dfme is higher: 89.00.',
+      'At least: of dfme numbers are missing.',
+    ]);
+    expect(notes.at(-1)).toMatch(
+      /^example \([0-9a-f]{12}\): mnist, 20 % of the training images, 10 % .*; 2 seeds; 5 attackers;/,
+    );
+  });
+
+  test('says it of each who may attack', () => {
+    expect(byThief?.columns.map(({ label, detail }) => `${label} ${detail}`)).toEqual([
+      'probabilities without images',
+      "label with the victim's images",
+      "probabilities with the victim's images",
+      "weights with the victim's images",
+    ]);
+    expect(byThief?.rows.find(({ label }) => label === 'reversed')?.cells[3]).toBe('88.00 (−7.00) inverseKd');
+  });
+
+  test('of nothing has no table', () => {
+    expect(rankingLayout(empty).blocks).toEqual([]);
+    expect(rankingCharts(empty)).toEqual([]);
+  });
+});
+
+test('it is drawn as text, Markdown and a page without scripts', async () => {
+  expect(inText(rankingLayout(ranking), 200)).toContain('inverseKd ¹');
+  expect(inMarkdown(rankingLayout(ranking))).toContain('| defence | teacher, %<br>(to undefended) |');
+  const hostile = { ...ranked, defenses: [{ ...ranked.defenses[0], label: '<script>' }] } as typeof ranked;
+  const page = await rankingPage(rankingOf(hostile));
+  expect(page).not.toContain('<script');
+  expect(page).toContain('&lt;script&gt;');
+  expect(await rankingPage(ranking)).toContain('data:image/svg+xml');
+});
+
+describe('the chart', () => {
+  const swept = rankingOf({
+    ...ranked,
+    defenses: ranked.defenses.map((each, i) =>
+      i === 1 || i === 2 ? { ...each, name: 'mad', params: { epsilon: i, oracle: 'extreme' } } : each,
+    ),
+  });
+  const [chart] = rankingCharts(swept);
+
+  test('has a line of each defence over its strength, and the floor of labels alone', async () => {
+    expect(chart?.spec.data.values).toMatchObject([
+      { defense: 'none', line: 'none' },
+      { defense: 'reversed', line: 'mad', strength: 1, teacher: 98, l1: 0.1, student: 88 },
+      { defense: 'useless', line: 'mad', strength: 2, dominated_by: 'reversed' },
+      { defense: 'labelOnly', line: 'labelOnly' },
+    ]);
+    expect(JSON.stringify(chart?.spec)).toContain('labels alone of the undefended teacher, 82.00 %');
+    const svg = await svgOf(chart as NonNullable<typeof chart>);
+    expect(svg).toContain('L1 of answers to clean ones');
+    expect(svg).not.toContain('NaN');
+    expect(csvOf(chart as NonNullable<typeof chart>)).toContain('reversed,mad,1,98,0.1,88,inverseKd,');
+  });
+
+  test('says in words what it shows', () => {
+    expect(chart?.description).toContain(
+      'useless: teacher 97 %, L1 0.2, 90 % by kd(temperature 4), dominated by reversed.',
+    );
+  });
+});
+
+describe('a ranking.json', () => {
+  const text = JSON.stringify(ranking);
+
+  test('is what its schema says; `npm run schema` writes it', () => {
+    const published = publishedSchema(rankingSchemaPath);
+    expect(published).toEqual(rankingSchema(true));
+    const validate = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(published);
+    for (const value of [ranking, empty]) {
+      validate(JSON.parse(JSON.stringify(value)));
+      expect(validate.errors).toBeNull();
+    }
+    expect(validate({ ...empty, version: 2 })).toBe(false);
+  });
+
+  test('is read again as it was, and refused where a field is another', () => {
+    expect(decodeRanking(text, 'ranking.json')).toEqual(JSON.parse(text));
+    const broken = JSON.parse(text);
+    broken.entries[0].scores[0].accuracy.mean = 'much';
+    expect(() => decodeRanking(JSON.stringify(broken), 'ranking.json')).toThrow(
+      'ranking.json: entries: 0: scores: 0: accuracy',
+    );
+  });
+});
