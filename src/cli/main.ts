@@ -167,6 +167,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .addOption(precision())
     .addOption(recording())
     .option('--no-time', 'without timing a few steps of each kind of stage, which takes up to a minute')
+    .option('--verbose', 'also every stage by itself: what is there of it, and why it would be made anew')
     .action(async (file: string, options: PlanOptions) => {
       const { planCommand } = await import('./plan.js');
       code = await planCommand(file, options);

@@ -1,5 +1,5 @@
 import { FailureError } from '../core/errors.js';
-import { own } from '../core/lists.js';
+import { own, unique } from '../core/lists.js';
 import { counted, firstFew, showBytes, showSeconds } from '../core/text.js';
 import { version } from '../core/version.js';
 import type { Dataset } from '../data/dataset.js';
@@ -14,6 +14,7 @@ import { checkpointEvery } from '../run/defaults.js';
 import { type Forecast, forecast } from '../run/forecast.js';
 import type { StageRecord } from '../run/record.js';
 import { bytesOfAnswers } from '../run/recordings.js';
+import { bytesOfStages } from '../run/room.js';
 import { recordIn } from '../run/stage-files.js';
 import { imagesAsked } from '../run/steps.js';
 import { openStore, type StageFolder, type Store, stagesIn } from '../run/store.js';
@@ -31,6 +32,8 @@ export interface PlanOptions extends ExperimentOptions {
   readonly answers: number | 'off';
   /** Whether a few steps are timed. */
   readonly time: boolean;
+  /** Whether every stage has a line. */
+  readonly verbose?: boolean;
 }
 
 /** What a run would do with a stage. */
@@ -158,6 +161,57 @@ export const answersShared = (
   });
 };
 
+/** Lines of a kind that a summary has at most. */
+const fewLines = 5;
+
+/** Every stage in a line. */
+const listed = (states: readonly StageState[]): readonly string[] => {
+  const widest = (of: (stage: Stage) => string): number => Math.max(...states.map(({ stage }) => of(stage).length));
+  const [labels, kinds] = [widest(({ label }) => label), widest(({ work }) => work.kind)];
+  return states.map(
+    (state) => `${state.stage.label.padEnd(labels)}  ${state.stage.work.kind.padEnd(kinds)}  ${shownState(state)}`,
+  );
+};
+
+/** For what reasons stages are stale or failed, each with how many. What only follows from others is told of them. */
+const whyAnew = (states: readonly StageState[]): readonly string[] =>
+  (['stale', 'failed'] as const).flatMap((state) => {
+    const reasons = states
+      .filter((each) => each.state === state)
+      .flatMap((each) => each.reasons.filter((reason) => !/^its .* changed$/.test(reason)));
+    const counts = unique(reasons).map((reason) => [reason, reasons.filter((each) => each === reason).length] as const);
+    const most = [...counts].sort(([, a], [, b]) => b - a);
+    return [
+      ...most.slice(0, fewLines).map(([reason, count]) => `${state}: ${reason} (${counted(count, 'stage')})`),
+      ...(most.length > fewLines ? [`${state}: ${most.length - fewLines} more reasons (--verbose)`] : []),
+    ];
+  });
+
+/** What is made of each kind of stage, in words. */
+const nouns: Readonly<Partial<Record<Stage['work']['kind'], string>>> = {
+  teacher: 'teacher',
+  protect: 'protected teacher',
+  prepare: 'preparation',
+  synthesise: 'pool of images',
+  steal: 'student',
+};
+
+/** How many of what takes long is to be made, and how long that takes where it is known. */
+const toMake = (
+  open: readonly Stage[],
+  seconds: ((stage: Stage) => number | undefined) | undefined,
+): readonly string[] => {
+  const parts = (Object.keys(nouns) as (keyof typeof nouns)[]).flatMap((kind) => {
+    const own = open.filter(({ work }) => work.kind === kind);
+    if (own.length === 0) return [];
+    const noun = nouns[kind] as string;
+    const plural = noun === 'pool of images' ? 'pools of images' : `${noun}s`;
+    const time = own.reduce((sum, stage) => sum + (seconds?.(stage) ?? 0), 0);
+    return [`${counted(own.length, noun, plural)}${time > 0 ? ` (${showSeconds(time)})` : ''}`];
+  });
+  return parts.length === 0 ? [] : [`To make: ${parts.join(', ')}.`];
+};
+
 const notApplicable = ({ cells }: Plan): readonly string[] => [
   ...new Set(
     cells.flatMap(({ stages, attack, defense, reason }) =>
@@ -192,23 +246,22 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
     const found = { record: records.get(id), isBegun: stored.get(id)?.state === 'begun' };
     return stateOf(stage, planned, found, earlier);
   });
-  const [labels, kinds] = [
-    Math.max(...states.map(({ stage }) => stage.label.length)),
-    Math.max(...states.map(({ stage }) => stage.work.kind.length)),
-  ];
-  for (const state of states) {
-    const { label, work } = state.stage;
-    out.log(`${label.padEnd(labels)}  ${work.kind.padEnd(kinds)}  ${shownState(state)}`);
-  }
-  for (const line of notApplicable(plan)) out.log(line);
+  const open = states.filter(isOpen).map(({ stage }) => stage);
+  if (options.verbose) for (const line of listed(states)) out.log(line);
+  const missing = notApplicable(plan);
+  for (const line of options.verbose ? missing : missing.slice(0, fewLines)) out.log(line);
+  if (!options.verbose && missing.length > fewLines) out.log(`n/a: ${missing.length - fewLines} more (--verbose)`);
+  for (const line of whyAnew(states)) out.log(line);
   out.log(
     `${counted(plan.cells.length, 'cell')}, ${counted(experiment.seeds.length, 'seed')}; ${counted(states.length, 'stage')}: ${tallied(states)}.`,
   );
   for (const line of answersShared(plan, planned.data, states, options.answers)) out.log(line);
-  const open = states.filter(isOpen).map(({ stage }) => stage);
   if (open.length === 0) return out.log('Nothing is left to do.');
-  if (!options.time) return;
   const store = openStore(folders.store, () => undefined);
-  const left = await forecastOf(planned, open, options, store, out);
-  out.log(typeof left === 'string' ? `Time left: not known: ${left}` : timeLeft(left));
+  const left = options.time ? await forecastOf(planned, open, options, store, out) : undefined;
+  const seconds = typeof left === 'object' ? left.seconds : undefined;
+  for (const line of toMake(open, seconds)) out.log(line);
+  if (left !== undefined) out.log(typeof left === 'string' ? `Time left: not known: ${left}` : timeLeft(left));
+  out.log(`Disk: about ${showBytes(bytesOfStages(open, planned))}, without what is synthesised or recorded.`);
+  if (!options.verbose) out.log('Every stage by itself: --verbose.');
 };

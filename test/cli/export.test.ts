@@ -177,7 +177,7 @@ describe('a pretrained teacher', () => {
   });
 
   it('is known by its content, not its name, and refused at planning where it does not fit', async () => {
-    const planned = () => at.undistill(['plan', 'again.ts', '--out', 'third/tiny']);
+    const planned = () => at.undistill(['plan', 'again.ts', '--out', 'third/tiny', '--verbose']);
     const path = join(at.folder, 'teacher.safetensors');
     const bytes = await readFile(path);
     await writeFile(path, bytes);

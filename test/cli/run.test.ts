@@ -67,10 +67,15 @@ describe('a run', () => {
     expect(cached.out).toMatch(/16 cached\.\nNothing is left to do\./);
 
     await at.write('changed.ts', (await at.read('tiny.ts')).replace('kd()', 'kd({ temperature: 5 })'));
-    const stale = await at.undistill(['plan', 'changed.ts', '--out', 'whole/tiny']);
+    const stale = await at.undistill(['plan', 'changed.ts', '--out', 'whole/tiny', '--verbose']);
     expect(stale.out).toMatch(/seed-0\/none\/plainCnn\/kd +steal +stale: attack\.params\.temperature: 4 → 5\n/);
     expect(stale.out).toMatch(/seed-0\/teacher +teacher +cached/);
     expect(stale.out).toMatch(/Time left: about .*, by a few steps of each kind on this machine\./);
+
+    const brief = await at.undistill(['plan', 'changed.ts', '--out', 'whole/tiny', '--no-time']);
+    expect(brief.out).not.toContain('seed-0/');
+    expect(brief.out).toMatch(/^stale: attack\.params\.temperature: 4 → 5 \(\d+ stages?\)$/m);
+    expect(brief.out).toMatch(/^To make: \d+ students?\.\nDisk: about \d+ kB/m);
 
     const nothing = await at.undistill(['plan', 'tiny.ts', '--out', 'elsewhere/tiny']);
     expect(nothing.out).toMatch(/16 to do\.\n(.*\n)*Time left: about \d+ s, by a few steps/);
