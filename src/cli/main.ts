@@ -65,6 +65,8 @@ const forceLast = (argv: readonly string[]): string[] => {
 /** Runs a command. Gives the exit code: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C. */
 export const main = async (argv: readonly string[]): Promise<number> => {
   let code = 0;
+  // A plugin's frames lie below those of the engine.
+  Error.stackTraceLimit = 60;
   const program = new Command('undistill')
     .description('Knowledge-distillation attacks and defences in one matrix.')
     .version(await version())

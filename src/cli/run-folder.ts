@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type * as v from 'valibot';
 import { inFile } from '../core/check.js';
@@ -11,6 +12,7 @@ import type { TeacherDiagnostics } from '../results/diagnose.js';
 import { diagnosticsFile, matrixFile, rankingFile } from '../results/files.js';
 import type { Ranking } from '../results/ranking.js';
 import type { Matrix } from '../results/types.js';
+import type { Outcome } from '../run/record.js';
 import { copyRecordAndLogs, recordIn } from '../run/stage-files.js';
 import { isThere, type StageFolder, type Store, stagesIn, writeWhole } from '../run/store.js';
 import { type PlanFile, planSchema } from './plan-file.js';
@@ -86,6 +88,20 @@ export const copyStages = async (folder: string, plan: Plan, store: Store): Prom
   for (const { id, label } of plan.stages) {
     const found = stored.get(id);
     if (found !== undefined) await copyRecordAndLogs(found.folder, copyOf(folder, label));
+  }
+};
+
+/** What a failed stage's plugin threw, with its whole stack, in the stage's folder below `stages`. */
+const traceName = 'failure.txt';
+
+/** Keeps with each stage what its plugin threw; of one that did not fail again, nothing. */
+export const keepTraces = async (folder: string, plan: Plan, outcomes: ReadonlyMap<string, Outcome>): Promise<void> => {
+  for (const { id, label } of plan.stages) {
+    const outcome = outcomes.get(id);
+    const path = join(copyOf(folder, label), traceName);
+    if (outcome?.status === 'failed' && outcome.failure.trace !== undefined)
+      await writeWhole(path, `${label}\n${outcome.failure.trace}\n`);
+    else if (outcome?.status === 'done') await rm(path, { force: true });
   }
 };
 

@@ -1,3 +1,5 @@
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import * as E from 'fp-ts/lib/Either.js';
 import * as TE from 'fp-ts/lib/TaskEither.js';
 
@@ -20,6 +22,8 @@ export interface Failure {
   readonly what: string;
   readonly where?: string | undefined;
   readonly remedy?: string | undefined;
+  /** The whole stack of what a plugin threw. */
+  readonly trace?: string | undefined;
 }
 
 export type Result<A> = E.Either<Failure, A>;
@@ -27,7 +31,11 @@ export type Result<A> = E.Either<Failure, A>;
 export type Task<A> = TE.TaskEither<Failure, A>;
 
 /** A failure as a value, to be thrown as a `FailureError`: what happened as a clause, the remedy as a sentence. */
-export const failure = (kind: FailureKind, what: string, extra: Pick<Failure, 'where' | 'remedy'> = {}): Failure => ({
+export const failure = (
+  kind: FailureKind,
+  what: string,
+  extra: Pick<Failure, 'where' | 'remedy' | 'trace'> = {},
+): Failure => ({
   _tag: 'Failure',
   kind,
   what,
@@ -60,10 +68,48 @@ export const saidBy = (thrown: unknown): string => {
 export const toFailure =
   (kind: FailureKind, where?: string, remedy?: string) =>
   (thrown: unknown): Failure => {
-    if (thrown instanceof FailureError) return thrown.failure;
     if (isFailure(thrown)) return thrown;
-    return failure(kind, saidBy(thrown), { where, remedy });
+    const failed = thrown instanceof FailureError ? thrown.failure : failure(kind, saidBy(thrown), { where, remedy });
+    const trace = failed.kind === 'plugin' ? (failed.trace ?? stackOf(thrown)) : undefined;
+    return trace === undefined ? failed : { ...failed, trace };
   };
+
+/** The stack of what was thrown; undefined where it has none, or cannot be looked into. */
+const stackOf = (thrown: unknown): string | undefined => {
+  try {
+    const stack = thrown instanceof Error ? thrown.stack : undefined;
+    return typeof stack === 'string' ? stack : undefined;
+  } catch {
+    return undefined;
+  }
+};
+
+/**
+ * This package's own code, and what it is built with: nothing that who writes a plugin could mend. TensorFlow.js is named by where its
+ * source maps say that it was.
+ */
+const isOurs = (place: string): boolean =>
+  /\/node_modules\/|\/tfjs[\w-]*\/src\//.test(place) ||
+  ['src/', 'dist/', 'bin/'].some((room) => place.startsWith(`${root}${room}`));
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Frames of a stack that are shown. */
+const mostFrames = 5;
+
+/** The frames of a stack that lie in the user's own files, innermost first: `helper (plugins/mine.ts:22:47)`. */
+export const ownFrames = (trace: string): readonly string[] =>
+  trace
+    .split('\n')
+    .flatMap((line) => {
+      const [, name, place] = /^\s+at (?:(.+) \()?((?:file:\/\/)?\/[^()]+:\d+:\d+)\)?$/.exec(line) ?? [];
+      const path = place?.startsWith('file://') ? decodeURI(place.slice('file://'.length)) : place;
+      if (path === undefined || isOurs(path)) return [];
+      const near = relative(process.cwd(), path);
+      const shown = near.startsWith('..') ? path : near;
+      return [name === undefined ? shown : `${name} (${shown})`];
+    })
+    .slice(0, mostFrames);
 
 /** A promise-returning function as a task whose rejection is a failure of `kind`. */
 export const attempt = <A>(kind: FailureKind, run: () => Promise<A> | A, where?: string, remedy?: string): Task<A> =>
@@ -107,6 +153,10 @@ export const awaitable = <A>(kind: FailureKind, run: () => Promise<A>, where?: s
   return Object.assign(() => task(), { then });
 };
 
-/** `where: what`, and the remedy on a line of its own. */
-export const showFailure = ({ what, where, remedy }: Failure): string =>
-  `${where === undefined ? '' : `${where}: `}${what}${remedy === undefined ? '' : `\n  ${remedy}`}`;
+/** `where: what`, and on lines of their own where in the user's files it was thrown, and the remedy. */
+export const showFailure = ({ what, where, remedy, trace = '' }: Failure): string =>
+  [
+    `${where === undefined ? '' : `${where}: `}${what}`,
+    ...ownFrames(trace).map((frame) => `  at ${frame}`),
+    ...(remedy === undefined ? [] : [`  ${remedy}`]),
+  ].join('\n');
