@@ -15,6 +15,9 @@ export type Kind = (typeof kinds)[number];
 export const formats = ['text', 'md', 'csv', 'json', 'tex'] as const;
 export type Format = (typeof formats)[number];
 
+export const comparisonFormats = ['text', 'md', 'html'] as const;
+export type ComparisonFormat = (typeof comparisonFormats)[number];
+
 export const rankFormats = ['text', 'md', 'html', 'json'] as const;
 export type RankFormat = (typeof rankFormats)[number];
 

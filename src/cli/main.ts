@@ -6,8 +6,9 @@ import { type PublishedName, publishedNames } from '../data/published.js';
 import { cardPrecisions, executions, mostThreads } from '../engine/execution.js';
 import { patternSaid } from '../experiment/pattern.js';
 import { answers, checkpointEvery } from '../run/defaults.js';
-import { formats, type Kind, kinds, type NewKind, newKinds, rankFormats } from './choices.js';
+import { comparisonFormats, formats, type Kind, kinds, type NewKind, newKinds, rankFormats } from './choices.js';
 import { resuming } from './command-line.js';
+import type { CompareOptions } from './compare.js';
 import type { DiagnoseOptions } from './diagnose.js';
 import type { ExportOptions } from './export.js';
 import type { ImagesOptions } from './images.js';
@@ -211,6 +212,16 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (runs: readonly string[], options: RankOptions) => {
       const { rankCommand } = await import('./rank.js');
       code = await rankCommand(runs, options);
+    });
+
+  command('compare')
+    .description('show runs beside each other: settings that differ, and cells with their differences to the first run')
+    .argument('<runs...>', "folders of runs, or their names below runs; also a run's copy elsewhere")
+    .addOption(new Option('--format <format>', 'how').choices(comparisonFormats).default('text'))
+    .option('--out <file>', 'write it there')
+    .action(async (runs: string[], options: CompareOptions) => {
+      const { compareCommand } = await import('./compare.js');
+      code = await compareCommand(runs, options);
     });
 
   command('report')

@@ -196,8 +196,8 @@ export const makeRun = async ({
   }
   const matrix = await tables.now();
   await copyStages(folders.run, plan, store);
-    await keepTraces(folders.run, plan, outcomes);
-    const images = await writeImages(folders.run, plan, data, store);
+  await keepTraces(folders.run, plan, outcomes);
+  const images = await writeImages(folders.run, plan, data, store);
   const read = await readRun(folders.run);
   const charts = await drawn(() => writeCharts(folders.run, read.charts, (note) => warn(out, note)), read, out);
   const labels = labelsOf(plan);

@@ -1,0 +1,52 @@
+import { readFile } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { refusal } from '../core/errors.js';
+import { comparisonHtml, comparisonMarkdown, comparisonText } from '../report/compare.js';
+import { compared, type MoreSettings } from '../results/compare.js';
+import { writeWhole } from '../run/store.js';
+import type { ComparisonFormat } from './choices.js';
+import { shownWhole } from './paths.js';
+import type { PlanFile } from './plan-file.js';
+import { decodeMatrix, matrixPath, readPlan } from './run-folder.js';
+import { type Terminal, terminal } from './terminal.js';
+
+export interface CompareOptions {
+  readonly format: ComparisonFormat;
+  /** A file, in place of the terminal. */
+  readonly out?: string;
+}
+
+const drawings = { text: comparisonText, md: comparisonMarkdown, html: comparisonHtml } as const;
+
+/** By what teachers and students of a plan are trained. */
+const recipesIn = ({ stages }: PlanFile): MoreSettings => {
+  const teacher = stages.find(({ kind }) => kind === 'teacher')?.parts.learner;
+  const students = stages
+    .filter(({ kind }) => kind === 'steal')
+    .map(({ label, parts }) => [`student ${label.split('/').at(-2)}`, parts.student] as const);
+  return { ...(teacher === undefined ? {} : { 'trained teacher': teacher }), ...Object.fromEntries(students) };
+};
+
+/** Shows runs beside each other. Gives the exit code. Rejects with a failure of kind `usage` for fewer than two, or what is no run. */
+export const compareCommand = async (
+  runs: readonly string[],
+  { format, out: file }: CompareOptions,
+  out: Terminal = terminal(),
+): Promise<number> => {
+  if (runs.length < 2) refusal('usage')('one run has nothing beside it', 'compare', 'Give two runs or more.');
+  const read = await Promise.all(
+    runs.map(async (run) => {
+      const path = await matrixPath(run, 'compare');
+      const plan = await readPlan(dirname(path)).catch(() => undefined);
+      const matrix = decodeMatrix(await readFile(path, 'utf8'), path);
+      return { name: basename(dirname(path)), matrix, more: plan === undefined ? {} : recipesIn(plan) };
+    }),
+  );
+  const text = drawings[format](compared(read));
+  if (file !== undefined) {
+    await writeWhole(file, text);
+    out.log(shownWhole(file));
+  } else if (format === 'text') out.log(text.trimEnd());
+  else out.print(text);
+  return 0;
+};

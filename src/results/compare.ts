@@ -1,0 +1,156 @@
+import { unique } from '../core/lists.js';
+import { lookup } from './lookup.js';
+import { type Spread, spread } from './spread.js';
+import type { Matrix } from './types.js';
+
+/** Runs beside each other; the first is what the others are compared with. */
+export interface Comparison {
+  /** Names of the runs, each once. */
+  readonly runs: readonly string[];
+  /** What they were told and made with, where that is not the same in all. */
+  readonly settings: readonly { readonly name: string; readonly values: readonly (string | undefined)[] }[];
+  readonly cells: readonly ComparedCell[];
+}
+
+/** A teacher, or a student of an attack, in each of the runs. */
+export interface ComparedCell {
+  /** Absent of a teacher. */
+  readonly student?: string;
+  readonly attack?: string;
+  readonly defense: string;
+  /** One a run; undefined where a run has no such cell, or no number of it. */
+  readonly of: readonly ({ readonly accuracy: Spread; readonly difference?: Spread } | undefined)[];
+}
+
+/** Of what a matrix does not tell: `teacher recipe`, with its fields. */
+export type MoreSettings = Readonly<Record<string, unknown>>;
+
+/** Every setting by its name: `data.fraction`, `attack kd.temperature`. Lists of plain values are one. */
+const settingsOf = (
+  more: MoreSettings,
+  {
+    experiment,
+    data,
+    report,
+    select,
+    teacher,
+    budget,
+    students,
+    seeds,
+    reduced,
+    attacks,
+    defenses,
+    provenance,
+  }: Matrix,
+): ReadonlyMap<string, string> => {
+  const found = new Map<string, string>();
+  const add = (name: string, value: unknown): void => {
+    // Code is known by a hash, which says nothing.
+    if (value === undefined || value === null || name.endsWith('.source')) return;
+    if (typeof value === 'object' && !Array.isArray(value))
+      for (const [field, each] of Object.entries(value)) add(`${name}.${field}`, each);
+    else found.set(name, typeof value === 'string' ? value : JSON.stringify(value));
+  };
+  for (const [name, value] of Object.entries({
+    experiment,
+    data,
+    report,
+    select,
+    teacher,
+    budget,
+    students,
+    seeds,
+    reduced,
+  }))
+    add(name, value);
+  for (const [name, value] of Object.entries(more)) add(name, value);
+  for (const { label, needs, owns, params } of attacks) add(`attack ${label}`, { needs, owns, params });
+  for (const { label, exposes, params } of defenses) add(`defence ${label}`, { exposes, params });
+  const madeWith = (of: (each: Matrix['provenance'][number]) => string): string =>
+    [...unique(provenance.map(of))].sort().join(', ');
+  add(
+    'undistill',
+    madeWith(({ undistill }) => undistill),
+  );
+  add(
+    'engine',
+    madeWith(({ engine, engineVersion }) => `${engine} ${engineVersion}`),
+  );
+  add(
+    'commit',
+    madeWith(({ git }) => (git === undefined ? '–' : `${git.commit}${git.dirty ? ' and changes' : ''}`)),
+  );
+  return found;
+};
+
+type BySeed = ReadonlyMap<string, number>;
+
+/** Their difference over the seeds that both have, seed by seed. */
+const paired = (one: BySeed, other: BySeed): Spread | undefined =>
+  spread([...one].flatMap(([seed, value]) => (other.has(seed) ? [value - (other.get(seed) as number)] : [])));
+
+/** Compares runs cell by cell. Names of runs that are the same get a number. */
+export const compared = (
+  runs: readonly { readonly name: string; readonly matrix: Matrix; readonly more?: MoreSettings }[],
+): Comparison => {
+  const names = runs.map(({ name }, i) => {
+    const before = runs.slice(0, i).filter((each) => each.name === name).length;
+    return before === 0 ? name : `${name} (${before + 1})`;
+  });
+  const settings = runs.map(({ matrix, more = {} }) => settingsOf(more, matrix));
+  const differing = unique(settings.flatMap((each) => [...each.keys()])).flatMap((name) => {
+    const values = settings.map((each) => each.get(name));
+    return unique(values).length > 1 ? [{ name, values }] : [];
+  });
+  const cell = (
+    place: Pick<ComparedCell, 'student' | 'attack' | 'defense'>,
+    accuracies: readonly { readonly mean: Spread | undefined; readonly seeds: BySeed }[],
+  ): ComparedCell => ({
+    ...place,
+    of: accuracies.map(({ mean, seeds }, i) => {
+      const first = accuracies[0];
+      if (mean === undefined) return undefined;
+      const difference = i === 0 || first === undefined ? undefined : paired(seeds, first.seeds);
+      return { accuracy: mean, ...(difference === undefined ? {} : { difference }) };
+    }),
+  });
+  const bySeed = <Of extends { readonly seed: string }>(
+    all: readonly Of[],
+    of: (each: Of) => number | undefined,
+  ): BySeed =>
+    new Map(
+      all.flatMap((each) => {
+        const value = of(each);
+        return value === undefined ? [] : [[each.seed, value] as const];
+      }),
+    );
+
+  const defenses = unique(runs.flatMap(({ matrix }) => matrix.victims.map(({ defense }) => defense)));
+  const teachers = defenses.map((defense) =>
+    cell(
+      { defense },
+      runs.map(({ matrix }) => {
+        const victim = matrix.victims.find((each) => each.defense === defense);
+        return {
+          mean: victim?.accuracy,
+          seeds: bySeed(victim?.seeds ?? [], ({ measures }) => measures?.metrics.accuracy),
+        };
+      }),
+    ),
+  );
+  const places = runs.flatMap(({ matrix }) =>
+    matrix.cells.map(({ student, attack, defense }) => JSON.stringify([student, attack, defense])),
+  );
+  const found = runs.map(({ matrix }) => lookup(matrix.cells));
+  const students = unique(places).map((text) => {
+    const [student, attack, defense] = JSON.parse(text) as [string, string, string];
+    return cell(
+      { student, attack, defense },
+      found.map((at) => {
+        const own = at(attack, defense, student);
+        return { mean: own?.accuracy, seeds: bySeed(own?.seeds ?? [], (each) => each.student?.metrics.accuracy) };
+      }),
+    );
+  });
+  return { runs: names, settings: differing, cells: [...teachers, ...students] };
+};
