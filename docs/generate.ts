@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { type Item, initialOf, items, settings } from '../src/cli/list.js';
 import { wordsOf } from '../src/core/options.js';
 
-// `npm run docs` writes plugins.md out of what the plugins declare, and a test holds the two together.
+// `npm run docs:plugins` writes plugins.md out of what the plugins declare, and a test holds the two together.
 
 export const docsPath = fileURLToPath(new URL('plugins.md', import.meta.url));
 
@@ -64,7 +64,7 @@ export const pluginsPage = (): string =>
   [
     '# Plugins',
     '',
-    'Made of what the plugins declare, by `npm run docs`. `undistill list` says the same, and `undistill list --json` has a JSON',
+    'Made of what the plugins declare, by `npm run docs:plugins`. `undistill list` says the same, and `undistill list --json` has a JSON',
     'Schema of the options of each.',
     '',
     'Every attack and defence also takes `label`, its name in the matrix; an attack of a black box takes `budget`, the answers that it may ask\nfor in all.',

@@ -1,3 +1,9 @@
+/**
+ * All that an experiment's file imports: the built-in attacks, defences, networks and data sets, `experiment`, `runExperiment`.
+ *
+ * @module undistill
+ */
+
 export { annealedKd } from './attacks/annealed-kd.js';
 export { askingAgain } from './attacks/asking-again.js';
 export { attentionTransfer } from './attacks/attention-transfer.js';

@@ -14,7 +14,7 @@ interface Locked {
   readonly dev?: boolean;
 }
 
-const { name: own, dependencies, optionalDependencies, devDependencies } = json('package.json');
+const { name: own, version: current, dependencies, optionalDependencies, devDependencies } = json('package.json');
 
 /** What whoever installs the package gets with it, by the path of its folder. */
 const shipped = (Object.entries(json('package-lock.json').packages) as [string, Locked][]).filter(
@@ -65,10 +65,24 @@ describe('what is shipped with the package', () => {
 
   it('is known by its version and its checksum', () => {
     for (const [path, { integrity }] of shipped) expect(integrity, path).toMatch(/^sha512-/);
-    for (const version of Object.values({ ...dependencies, ...optionalDependencies, ...devDependencies }))
+    const site: Readonly<Record<string, string>> = json('docs/package.json').devDependencies;
+    for (const version of Object.values({ ...dependencies, ...optionalDependencies, ...devDependencies, ...site }))
       expect(version).toMatch(/^\d+\.\d+\.\d+$/);
     // What is locked, and nothing newer.
     expect(readFileSync(at('.ci/run'), 'utf8')).toMatch(/^npm ci$/m);
+  });
+
+  it('is never packed or published without its build', () => {
+    // Where npm runs no scripts, `npm pack` writes to the build's folder, and fails where there is none; what is private it
+    // does not publish. `npm run release` builds first.
+    expect(readFileSync(at('.npmrc'), 'utf8')).toMatch(/^pack-destination=dist$/m);
+    expect(json('package.json').private).toBe(true);
+    expect(readFileSync(at('.ci/release'), 'utf8')).toMatch(/^npm pack .*--ignore-scripts=false/m);
+  });
+
+  it('has one version, in the manifest, the citation and the changelog', () => {
+    expect(readFileSync(at('CITATION.cff'), 'utf8')).toContain(`\nversion: ${current}\n`);
+    expect(readFileSync(at('CHANGELOG.md'), 'utf8')).toContain(`\n## ${current}\n`);
   });
 
   // npm can since its version 10.

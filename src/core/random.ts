@@ -29,7 +29,18 @@ export const key = (path: string | number): Key => {
   };
 };
 
-/** 0 … n−1 in random order (Fisher-Yates). */
+/**
+ * 0 … n−1 in random order (Fisher-Yates).
+ *
+ * @example
+ * ```ts
+ * import { key, permutation } from 'undistill/plugin';
+ *
+ * const order = permutation(key('mine'), 5);
+ * console.log(order.join(' ') === permutation(key('mine'), 5).join(' ')); // true
+ * console.log([...order].sort().join(' ')); // 0 1 2 3 4
+ * ```
+ */
 export const permutation = (from: Key, n: number): Int32Array => {
   const order = Int32Array.from({ length: n }, (_, i) => i);
   const next = from.uniform();

@@ -26,6 +26,14 @@ const refuse: Refusal = refusal('experiment');
  *
  * Throws a `FailureError` of kind `experiment` for no axis, an axis without values, an option that the plugin does not
  * have or refuses the value of, and two combinations that make the same plugin.
+ *
+ * @example
+ * ```ts
+ * import { kd, sweep } from 'undistill';
+ *
+ * const attacks = sweep(kd, { temperature: [1, 20], alpha: [0.1, 0.9] });
+ * console.log(attacks.map(({ params }) => JSON.stringify(params)).join(' ')); // {"temperature":1,"alpha":0.1} {"temperature":1,"alpha":0.9} {"temperature":20,"alpha":0.1} {"temperature":20,"alpha":0.9}
+ * ```
  */
 export const sweep = <Make extends Maker, Axis extends keyof Axes<Make>>(
   make: Make,

@@ -3,6 +3,8 @@
  *
  * The built-in attacks and defences are written against this module, `undistill/train`, `undistill/synthesis` and
  * `undistill/ops`, and nothing else.
+ *
+ * @module undistill/plugin
  */
 
 // The schemas of options that are more than a number or a choice.

@@ -1,4 +1,8 @@
-/** Stealing without data: synthesisers, generators, and the losses that images are made by. `undistill/synthesis`. */
+/**
+ * Stealing without data: synthesisers, generators, and the losses that images are made by: `undistill/synthesis`.
+ *
+ * @module undistill/synthesis
+ */
 
 export {
   dcgan,

@@ -1,4 +1,8 @@
-/** How something is trained: the fit and its steps, losses, gradients, optimisers, schedules. `undistill/train`. */
+/**
+ * How something is trained: the fit and its steps, losses, gradients, optimisers, schedules: `undistill/train`.
+ *
+ * @module undistill/train
+ */
 
 export { clone, dispose, type Tree } from '../core/tree.js';
 export { batchesPerEpoch } from '../data/batches.js';

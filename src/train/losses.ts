@@ -18,6 +18,16 @@ export interface Terms<Name extends string> {
  *
  * The same from logits and from log-probabilities, since the two differ by a constant a row. −∞ (a class that is ruled
  * out) stays −∞; a row needs one finite value.
+ *
+ * @example
+ * ```ts
+ * import * as tf from '@tensorflow/tfjs';
+ * import { soften } from 'undistill/train';
+ *
+ * const answers = tf.log(tf.tensor2d([[0.7, 0.2, 0.1]]));
+ * // √0.7 : √0.2 : √0.1, rescaled to sum to 1.
+ * console.log(Array.from(tf.exp(soften(answers, 2)).dataSync(), (p) => p.toFixed(4)).join(' ')); // 0.5229 0.2795 0.1976
+ * ```
  */
 export const soften = (logits: tf.Tensor2D, temperature: number): tf.Tensor2D => {
   assertTemperature(temperature);
@@ -30,6 +40,17 @@ export const soften = (logits: tf.Tensor2D, temperature: number): tf.Tensor2D =>
  * @param logits [B, K], finite
  * @param labels int32 [B], in 0 … K−1
  * @param smoothing ε in 0 … 1: y = (1−ε) one-hot + ε/K, PyTorch's label smoothing
+ *
+ * @example
+ * ```ts
+ * import * as tf from '@tensorflow/tfjs';
+ * import { crossEntropy } from 'undistill/train';
+ *
+ * const logits = tf.tensor2d([[1, 0.5, -0.5], [0, 1, 0.2]]);
+ * const labels = tf.tensor1d([0, 1], 'int32');
+ * console.log(crossEntropy(logits, labels).arraySync().toFixed(4)); // 0.6007
+ * console.log(crossEntropy(logits, labels, { smoothing: 0.1 }).arraySync().toFixed(4)); // 0.6640
+ * ```
  */
 export const crossEntropy = (
   logits: tf.Tensor2D,
@@ -55,6 +76,17 @@ export const crossEntropy = (
  *
  * @param logP [B, K] log-probabilities
  * @param logQ [B, K] log-probabilities; −∞ where p > 0 makes the divergence infinite
+ *
+ * @example
+ * ```ts
+ * import * as tf from '@tensorflow/tfjs';
+ * import { klDivergence } from 'undistill/train';
+ *
+ * const p = tf.log(tf.tensor2d([[0.5, 0.5, 0]]));
+ * const q = tf.log(tf.tensor2d([[0.25, 0.5, 0.25]]));
+ * // 0.5 · log 2; a class with p = 0 adds nothing.
+ * console.log(klDivergence(p, q).arraySync().toFixed(4)); // 0.3466
+ * ```
  */
 export const klDivergence = (logP: tf.Tensor2D, logQ: tf.Tensor2D): tf.Scalar => kl(logP, logQ) as tf.Scalar;
 
@@ -69,6 +101,23 @@ export const klDivergence = (logP: tf.Tensor2D, logQ: tf.Tensor2D): tf.Scalar =>
  * @param labels int32 [B]
  * @param temperature τ > 0
  * @param alpha α in 0 … 1
+ *
+ * @example
+ * ```ts
+ * import * as tf from '@tensorflow/tfjs';
+ * import { distillation } from 'undistill/train';
+ *
+ * const { loss, terms } = distillation({
+ *   logits: tf.tensor2d([[1, 0.5, -0.5], [0, 1, 0.2]]),
+ *   teacher: tf.tensor2d([[2, 0, -1], [1, 2, -0.5]]),
+ *   labels: tf.tensor1d([0, 1], 'int32'),
+ *   temperature: 4,
+ *   alpha: 0.5,
+ * });
+ * // 0.5 · 16 · KL + 0.5 · CE
+ * console.log(terms.kl.arraySync().toFixed(6), terms.crossEntropy.arraySync().toFixed(6)); // 0.017310 0.600716
+ * console.log(loss.arraySync().toFixed(6)); // 0.438839
+ * ```
  */
 export const distillation = ({
   logits,

@@ -231,7 +231,17 @@ const shownOf = <State extends Tree, A extends Access, Memory extends Tree>(
 
 const tenthOf = (iterations: number): number => Math.max(1, Math.round(iterations / 10));
 
-/** `count` labels: the classes 0 … `classes` − 1 in turn, over and over, from position `from` of that sequence on. */
+/**
+ * `count` labels: the classes 0 … `classes` − 1 in turn, over and over, from position `from` of that sequence on.
+ *
+ * @example
+ * ```ts
+ * import { roundRobinLabels } from 'undistill/synthesis';
+ *
+ * console.log(roundRobinLabels(5, 3).join(' ')); // 0 1 2 0 1
+ * console.log(roundRobinLabels(5, 3, 4).join(' ')); // 1 2 0 1 2
+ * ```
+ */
 export const roundRobinLabels = (count: number, classes: number, from = 0): readonly number[] =>
   Array.from({ length: count }, (_, i) => (from + i) % classes);
 

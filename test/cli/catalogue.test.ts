@@ -110,6 +110,6 @@ describe('JSON', () => {
   });
 });
 
-test('docs/plugins.md is what the plugins declare; `npm run docs` writes it', () => {
+test('docs/plugins.md is what the plugins declare; `npm run docs:plugins` writes it', () => {
   expect(publishedPage()).toBe(pluginsPage());
 });
