@@ -193,15 +193,16 @@ const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): P
     }
   };
 
-  const thumbnail = async (place: string, image: SynthesisedImage): Promise<readonly Thumbnail[]> => {
+  const thumbnail = async (beside: string, image: SynthesisedImage, place: number): Promise<readonly Thumbnail[]> => {
     if (image.file === undefined) return [];
-    const found = await picture(join(place, image.file), largest.thumbnail);
+    const found = await picture(join(beside, image.file), largest.thumbnail);
     if (found === undefined) return [];
     const { label, teacher, verifier } = image;
     const probability = Math.max(...verifier);
     return [
       {
         ...found,
+        place,
         label,
         teacher: teacher[label] ?? Number.NaN,
         ...(Number.isFinite(probability) ? { verifier: { label: verifier.indexOf(probability), probability } } : {}),
@@ -215,8 +216,8 @@ const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): P
     const file = await listIn(join(root, name));
     if (file === undefined) continue;
     const thumbnails: Thumbnail[] = [];
-    for (const image of file.images) {
-      if (thumbnails.length < mostThumbnails) thumbnails.push(...(await thumbnail(place, image)));
+    for (const [i, image] of file.images.entries()) {
+      if (thumbnails.length < mostThumbnails) thumbnails.push(...(await thumbnail(place, image, i)));
     }
     const compare = names.includes(join(dirname(name), imageFiles.compare))
       ? await picture(join(place, imageFiles.compare), largest.compare)

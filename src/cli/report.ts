@@ -10,9 +10,9 @@ import { type Terminal, terminal } from './terminal.js';
 export const readRun = (folder: string, beside = folder): Promise<ReadRun> =>
   runReader(folder, { embed: mostEmbedded, beside }).read();
 
-/** Writes the page of a run. Gives its path. */
-export const writeReport = async (run: ReadRun, path: string): Promise<string> => {
-  const { html } = await report(run);
+/** Writes the page of a run, under its name or a title of one's own. Gives its path. */
+export const writeReport = async (run: ReadRun, path: string, title?: string): Promise<string> => {
+  const { html } = await report(run, { title });
   await writeWhole(path, html);
   return path;
 };
@@ -20,12 +20,12 @@ export const writeReport = async (run: ReadRun, path: string): Promise<string> =
 /** Makes the report of a run again. Rejects with a failure of kind `usage` for a folder that is no run's. */
 export const reportCommand = async (
   run: string,
-  { out }: { readonly out?: string },
+  { out, title }: { readonly out?: string; readonly title?: string },
   to: Terminal = terminal(),
 ): Promise<number> => {
   const folder = await runFolder(run, 'report');
   const path = out === undefined ? join(folder, reportName) : resolve(out);
-  await writeReport(await readRun(folder, dirname(path)), path);
+  await writeReport(await readRun(folder, dirname(path)), path, title);
   to.log(`report: ${shownWhole(path)}`);
   return 0;
 };

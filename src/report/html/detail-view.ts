@@ -9,6 +9,7 @@ import type { RunImages, Thumbnail } from './run.js';
 export const detailView = ({ title, subtitle, facts, seeds, curves, images, params, warnings }: Detail): Markup => html`
 <button type="button" class="close" aria-label="close">✕</button>
 <div class="sheet">
+  <p class="share"><button type="button" class="copy">Copy the link to this</button> <output></output></p>
   <h2 id="detail-title">${name(title)}</h2>
   <p class="faint">${name(subtitle)}</p>
   <section>${factsView(facts)}</section>
@@ -59,7 +60,10 @@ const imagesView = ({ file, thumbnails, compare, links }: RunImages): Markup => 
     ({ label, own }) =>
       html`<li>${name(label)}<div>${own.map((image) => {
         const text = said(image, file.classes);
-        return html`<img loading="lazy" width="${image.width}" height="${image.height}" src="${image.source}" alt="${text}" title="${text}">`;
+        const { place, label, teacher, verifier, width, height, source } = image;
+        return html`<img loading="lazy" width="${width}" height="${height}" src="${source}" alt="${text}" title="${text}" data-seed="${file.seed}" data-place="${place}" data-label="${label}"${
+          Number.isFinite(teacher) && html` data-teacher="${teacher}"`
+        }${verifier !== undefined && html` data-verifier="${verifier.label}"`}>`;
       })}</div></li>`,
   )}</ul>
 ${

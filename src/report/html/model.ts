@@ -1,6 +1,6 @@
-import { unique } from '../../core/lists.js';
+import { own, unique } from '../../core/lists.js';
 import { counted, inWords, percent } from '../../core/text.js';
-import { columnsOf, victimColumnsOf } from '../../results/columns.js';
+import { columnsOf, metricsOf, victimColumnsOf } from '../../results/columns.js';
 import type { Spread } from '../../results/spread.js';
 import type { Cell, Matrix, VictimSummary } from '../../results/types.js';
 import {
@@ -17,7 +17,7 @@ import {
   warningsSaid,
   whatIsCounted,
 } from '../layout.js';
-import { headingOf, sentenceOf } from '../numbers.js';
+import { headingOf, meanOf, sentenceOf } from '../numbers.js';
 import { cellId, victimId } from './addresses.js';
 import { type Detail, detailsOf } from './details.js';
 import { type Fact, flattened } from './facts.js';
@@ -39,15 +39,38 @@ export interface Page {
   readonly progress?: Progress;
   /** One a student. */
   readonly tables: readonly Table[];
+  readonly shifts: readonly Shift[];
   readonly notes: readonly string[];
   /** What the numbers tell that open from a cell, a sentence each. */
   readonly glossary: readonly Fact[];
   readonly warnings: readonly string[];
   readonly reproduction?: Reproduction;
+  /** What attacks synthesised, a pool a cell and seed. */
+  readonly pools: readonly Pool[];
   readonly charts: readonly DrawnChart[];
   readonly provenance: readonly Fact[];
   readonly files: Run['files'];
   readonly details: readonly Detail[];
+}
+
+/** Numbers that the tables can show in place of the accuracy. */
+export interface Shift {
+  readonly name: string;
+  readonly heading: string;
+  readonly sentence: string;
+  /** By the address of a cell or a teacher: the mean, its deviation, and the value to sort by. */
+  readonly cells: Readonly<Record<string, readonly [mean: string, deviation: string, value: number]>>;
+}
+
+/** Images that lie in the details of a cell. */
+export interface Pool {
+  /** The address of the cell. */
+  readonly cell: string;
+  readonly attack: string;
+  readonly defense: string;
+  readonly student: string;
+  readonly seed: string;
+  readonly classes: readonly string[];
 }
 
 export interface Progress {
@@ -127,7 +150,8 @@ const allCells = (matrix: Matrix, plan: RunPlan | undefined): readonly Cell[] =>
   return [...found.values()];
 };
 
-export const pageOf = (run: Run): Page => {
+/** A run as its page shows it, under its own name or a title that is given. */
+export const pageOf = (run: Run, title?: string): Page => {
   const plannedOnes = plannedMatrix(run.name, run.plan);
   // A file may have been written by hand, or by a run that was stopped at once.
   const matrix: Matrix = { ...plannedOnes, ...run.matrix };
@@ -143,13 +167,14 @@ export const pageOf = (run: Run): Page => {
   const reproduction = reproductionOf(matrix);
   const some = run.matrix !== undefined;
   return {
-    title: matrix.experiment,
+    title: title ?? matrix.experiment,
     about: matrix.about,
     lead: some ? lead(matrix) : planned(matrix),
     conclusions: conclusions(matrix),
     findings: findingsOf(matrix),
     ...(progress === undefined ? {} : { progress }),
     tables: tablesOf(matrix, cells, labels, listed),
+    shifts: shiftsOf(matrix, cells),
     notes: some
       ? [
           whatIsCounted(matrix),
@@ -164,6 +189,11 @@ export const pageOf = (run: Run): Page => {
     glossary: glossaryOf(matrix),
     warnings: warningsSaid(matrix),
     ...(reproduction === undefined ? {} : { reproduction }),
+    pools: run.images
+      .filter(({ thumbnails }) => thumbnails.length > 0)
+      .map(({ file: { attack, defense, student, seed, classes } }) => ({
+        ...{ cell: cellId({ attack, defense, student }), attack, defense, student, seed, classes },
+      })),
     charts: run.charts,
     provenance: some ? provenanceOf(matrix) : [],
     files: run.files,
@@ -251,6 +281,22 @@ const tablesOf = (
     }),
   }));
 };
+
+/** Every metric but the accuracy that some student or teacher has a mean of. */
+const shiftsOf = (matrix: Matrix, cells: readonly Cell[]): readonly Shift[] =>
+  metricsOf(matrix).flatMap((metric) => {
+    const { name } = metric;
+    const means = [
+      ...cells.map((cell) => [cellId(cell), own(cell.metrics, name)] as const),
+      ...matrix.victims.map(({ defense, metrics = {} }) => [victimId(defense), own(metrics, name)] as const),
+    ].flatMap(([id, mean]) => (mean === undefined ? [] : [[id, mean] as const]));
+    if (name === 'accuracy' || means.length === 0) return [];
+    const written = means.map(([id, mean]) => {
+      const [first = '', deviation = ''] = meanOf(metric, mean).split(/ (?=±)/);
+      return [id, [first, deviation, mean.mean] as const] as const;
+    });
+    return [{ name, heading: headingOf(metric), sentence: sentenceOf(metric), cells: Object.fromEntries(written) }];
+  });
 
 /* What is said of the whole */
 

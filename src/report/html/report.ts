@@ -15,8 +15,11 @@ export interface Report {
 const hashed = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 
 /** A run as a page that needs nothing but itself and, where there were too many, the pictures that it links. */
-export const report = async (run: Run, { live = false }: { readonly live?: boolean } = {}): Promise<Report> => {
-  const page = pageOf(run);
+export const report = async (
+  run: Run,
+  { live = false, title }: { readonly live?: boolean; readonly title?: string | undefined } = {},
+): Promise<Report> => {
+  const page = pageOf(run, title);
   const scripts = await Promise.all([bundled('page'), ...(page.charts.length > 0 ? [bundled('charts')] : [])]);
   const code = scripts.map(codeInScript);
   const policy = [

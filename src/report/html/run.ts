@@ -53,6 +53,8 @@ export interface Picture {
 }
 
 export interface Thumbnail extends Picture {
+  /** Its place in the pool: images of two defences at one place were begun with the same label and noise. */
+  readonly place: number;
   /** The class it was made for, an index into the classes. */
   readonly label: number;
   /** The teacher's probability of that class. */

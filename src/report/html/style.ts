@@ -6,7 +6,7 @@ export const style = `
   --n4: #efa55c; --n3: #f6c795; --n2: #fadfc0; --n1: #fdf1e2; --p1: #e8f1fa; --p2: #cde2f6; --p3: #a5ccef; --p4: #78b2e6;
   --s0: #0f62a8; --s1: #c2570c; --s2: #2f7d4f; --s3: #8a4fa3; --s4: #7a6a00; --s5: #b3386b;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --paper: #15171a; --raised: #1d2024; --ink: #e7e8ea; --faint: #a4aab2; --line: #33373d; --accent: #8fc1f2; --bad: #f2937f; --warn: #e3b860;
     --n4: #85530f; --n3: #633f16; --n2: #46311b; --n1: #2d251b; --p1: #1b2530; --p2: #1c344c; --p3: #1b4670; --p4: #1b5a93;
@@ -140,6 +140,16 @@ path.dashed { stroke-dasharray: 4 3; }
 .thumbnails li > bdi { font-size: .8rem; overflow-wrap: anywhere; }
 .thumbnails div { display: grid; grid-template-columns: repeat(10, minmax(0, 36px)); gap: 3px; }
 .thumbnails img { width: 100%; height: auto; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated; border-radius: 2px; background: var(--raised); }
+.share { margin: 0 0 .6rem; font-size: .85rem; color: var(--faint); }
+.copy { padding: .15rem .6rem; border: 1px solid var(--line); border-radius: 6px; background: var(--raised); color: var(--accent); cursor: pointer; }
+.share output { overflow-wrap: anywhere; }
+.other td:not(.na) { background: none; } .other :is(.second, .cost, tfoot) { display: none; } .legend.other .strip { display: none; }
+#choice select { max-width: 22rem; }
+#pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.4rem, max-content)); gap: .7rem; max-height: 32rem; overflow: auto; }
+#pictures.pairs { grid-template-columns: repeat(auto-fill, minmax(9.4rem, max-content)); }
+#pictures figure { display: flex; flex-wrap: wrap; gap: 3px; width: auto; padding: .35rem; border-radius: 6px; }
+#pictures img { flex: 0 0 auto; width: 64px; height: 64px; object-fit: contain; image-rendering: pixelated; border-radius: 2px; background: var(--raised); }
+#pictures figcaption { flex: 0 0 100%; font-size: .72rem; color: var(--faint); overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .compare { max-width: 100%; height: auto; border-radius: 6px; }
 
 @media (max-width: 40rem) {
@@ -147,16 +157,28 @@ path.dashed { stroke-dasharray: 4 3; }
   header, main, footer { padding-left: 1rem; padding-right: 1rem; }
   header { padding-top: 1.6rem; } section { margin: 2.2rem 0; } h1 { font-size: 1.7rem; }
   .tools label { flex: 1 1 100%; } .legend li { padding: .15rem .35rem; } input, select { width: 100%; }
-  tr > :first-child { min-width: 7.2rem; max-width: 7.5rem; } tbody th { font-size: .85rem; } th, td { padding: .5rem .6rem; }
-  .matrix thead th:not(:first-child) { min-width: 7.8rem; }
-  .matrix td > a, .matrix td > span.none { padding: .45rem .6rem; }
+  .wide { margin: 0 -.5rem; } tr > :first-child { min-width: 5.2rem; max-width: 5.9rem; } th, td { padding: .5rem .6rem; }
+  .matrix { font-size: .72rem; } .matrix :is(th, td) { padding: .35rem .3rem; } .matrix td { padding: 0; }
+  .matrix thead th:not(:first-child) { min-width: 2.5rem; max-width: 4rem; padding: .35rem .1rem; vertical-align: bottom; text-align: center; }
+  .matrix thead th:not(:first-child) .sort { display: inline-block; writing-mode: vertical-rl; transform: rotate(180deg); max-height: 11rem; text-align: left; }
+  .matrix thead :is(.who, .deviation, .cost), .matrix td .reason { display: none; }
+  .matrix td > a, .matrix td > span.none { min-height: 2.9rem; padding: .35rem .1rem; text-align: center; }
+  .matrix td .deviation { display: block; font-size: .8em; } .matrix tfoot td { padding: .35rem .1rem; text-align: center; }
+  #pictures:not(.pairs) { grid-template-columns: repeat(auto-fill, minmax(4.9rem, max-content)); } #choice label { flex: 1 1 40%; }
   dialog { width: 100vw; max-width: 100vw; max-height: 100dvh; height: 100dvh; margin: 0; border: 0; border-radius: 0; }
   .sheet { padding: 1.2rem 1rem 2rem; }
   dl { grid-template-columns: minmax(6rem, 40%) 1fr; } .how dl { grid-template-columns: 1fr; gap: .1rem; } .how dd { margin-bottom: .6rem; }
 }
+@page { margin: 12mm; }
 @media print {
-  :root { --line: #bbb; }
-  .tools, .close, .live, button.sort::after { display: none; }
+  :root { color-scheme: light; --line: #bbb; }
+  body { font-size: 11pt; } header, main, footer { max-width: none; padding: 0; } header { padding-top: 0; }
+  .tools, .close, .share, .live, noscript, button.sort::after { display: none; }
+  .matrix { font-size: 8.5pt; } .matrix :is(th, td), .matrix td > a { padding: .2rem .3rem; min-width: 0; white-space: normal; }
+  .matrix thead th:not(:first-child) { min-width: 0; } tr > :first-child { min-width: 4rem; }
+  #pictures { max-height: none; overflow: visible; }
+  body:has(dialog[open]) > :is(header, main) { display: none; }
+  dialog { position: static; width: auto; max-width: none; max-height: none; border: 0; overflow: visible; }
   .wide { overflow: visible; max-height: none; border: 0; }
   thead th, tr > :first-child { position: static; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

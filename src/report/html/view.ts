@@ -1,9 +1,10 @@
+import { unique } from '../../core/lists.js';
 import { counted, signed } from '../../core/text.js';
 import { detailView, factsView } from './detail-view.js';
 import type { Fact } from './facts.js';
 import type { Finding } from './findings.js';
 import { html, jsonInScript, type Markup, name } from './markup.js';
-import type { Column, Page, Progress, Row, Shown, Table } from './model.js';
+import type { Column, Page, Pool, Progress, Row, Shown, Table } from './model.js';
 import type { Compared, Reproduction } from './reproduction.js';
 import type { DrawnChart } from './run.js';
 import { classOf, legend } from './scale.js';
@@ -24,6 +25,7 @@ export const bodyView = (page: Page, { live }: { readonly live: boolean }): Mark
   ${part('findings', findingsView(page))}
   ${part('matrix', matrixView(page))}
   <section class="how"><h2>How to read it</h2>${part('how', howView(page))}</section>
+  ${part('pictures', page.pools.length > 0 && picturesView(page.pools))}
   ${part('charts', page.charts.length > 0 && chartsView(page.charts))}
   ${part('reproduction', page.reproduction && reproductionView(page.reproduction))}
   ${part('warnings', page.warnings.length > 0 && warningsView(page.warnings))}
@@ -81,7 +83,7 @@ ${attacks.length === 0 && html`<p class="faint">No attack on it has a number.</p
 
 /* The matrix */
 
-const matrixView = ({ tables }: Page): Markup => html`
+const matrixView = ({ tables, shifts }: Page): Markup => html`
 <section class="all" aria-labelledby="matrix-title">
   <h2 id="matrix-title">Attacks on defences</h2>
   ${
@@ -96,16 +98,23 @@ const matrixView = ({ tables }: Page): Markup => html`
         ({ student }) => html`<option value="${student}">${student}</option>`,
       )}</select></label>`
     }
+    ${
+      shifts.length > 0 &&
+      html`<label>Number<select id="number"><option value="">accuracy, %</option>${shifts.map(
+        ({ name: of, heading }) => html`<option value="${of}">${heading}</option>`,
+      )}</select></label>`
+    }
     <output id="count" for="filter"></output>
   </div>
   ${legendView}
-  ${tables.map(tableView)}`
+  ${tables.map(tableView)}
+  <script type="application/json" id="numbers">${jsonInScript(shifts)}</script>`
   }
 </section>`;
 
 const legendView = html`
 <div class="legend">
-<p>Accuracy in %, and below it the difference in points to the same student trained alone. A cell opens its details.</p>
+<p id="shown">Accuracy in %, and below it the difference in points to the same student trained alone. A cell opens its details.</p>
 <div class="strip"><span>worse: the defence holds</span><ol>${legend.map(
   ({ step, label }) => html`<li class="d${step}">${label}</li>`,
 )}</ol><span>better: the attack pays</span></div></div>`;
@@ -129,11 +138,13 @@ const sortButton = (index: number, label: string): Markup =>
   html`<button type="button" class="sort" data-column="${index}"><span class="hidden">sort by </span>${name(label)}</button>`;
 
 const columnView = (column: Column, index: number): Markup => html`
-<th scope="col" aria-sort="none">${sortButton(index + 1, column.label)}<a href="#${column.id}">teacher ${
+<th scope="col" aria-sort="none">${sortButton(index + 1, column.label)}<a href="#${column.id}"><span class="who">teacher </span>${
   column.mean === undefined
     ? column.status
-    : html`${column.mean} ${column.deviation}${
-        column.difference !== undefined && column.difference !== 0 && html` (${signed(column.difference)})`
+    : html`<span class="mean">${column.mean}</span> <span class="deviation">${column.deviation}</span>${
+        column.difference !== undefined &&
+        column.difference !== 0 &&
+        html`<span class="cost"> (${signed(column.difference)})</span>`
       }`
 }</a></th>`;
 
@@ -179,6 +190,28 @@ const howView = ({ notes, glossary }: Page): Markup => html`
 ${factsView(words)}
 ${notes.length > 0 && html`<ul class="warnings">${notes.map((note) => html`<li>${name(note)}</li>`)}</ul>`}
 ${glossary.length > 0 && html`<details><summary>What each number tells</summary>${factsView(glossary)}</details>`}`;
+
+/** The images lie in the details of their cells, out of which the page's script takes those that are chosen. */
+const picturesView = (pools: readonly Pool[]): Markup => {
+  const called = ({ attack, defense, student, seed }: Pool): string =>
+    `${attack} on ${defense}, student ${student}, seed ${seed}`;
+  const options = pools.map((pool, i) => html`<option value="${i}">${called(pool)}</option>`);
+  const classes = unique(pools.flatMap((pool) => pool.classes));
+  return html`
+<section class="all" aria-labelledby="pictures-title"><h2 id="pictures-title">Synthesised images</h2>
+<p>What attacks made to learn from. Two pools of one attack have at the same place images that were begun with the same class and the same noise.</p>
+<div class="tools" id="choice">
+  <label>Pool<select id="pool">${options}</select></label>
+  <label>Beside it<select id="other"><option value="">nothing</option>${options}</select></label>
+  <label>Class<select id="class"><option value="">all</option>${classes.map((each) => html`<option value="${each}">${each}</option>`)}</select></label>
+  <label>Victim at least this sure<select id="sure"><option value="">any</option>${[10, 50, 90, 99].map((share) => html`<option value="${share / 100}">${share} %</option>`)}</select></label>
+  <label>Another net<select id="verifier"><option value="">says anything</option><option value="agrees">agrees</option><option value="differs">says another class</option></select></label>
+  <output id="pictured" for="pool other class sure verifier"></output>
+</div>
+<div id="pictures" role="region" aria-label="chosen images" tabindex="0"></div>
+<noscript><p class="faint">With scripts the images are shown here; without, they lie in the run's folder.</p></noscript>
+<script type="application/json" id="pools">${jsonInScript(pools)}</script></section>`;
+};
 
 const chartsView = (charts: readonly DrawnChart[]): Markup => html`
 <section class="all" aria-labelledby="charts-title"><h2 id="charts-title">Charts</h2>

@@ -89,6 +89,26 @@ const withSource: Matrix = {
   scores: [{ defense: 'none', student: 'small', attack: 'kd', verdict: 'Distillable: the best attack is above.' }],
 };
 
+/** A metric of one's own, of two cells. */
+const withOwnMetric: Matrix = {
+  ...example,
+  metrics: [
+    { name: 'accuracy', unit: 'share', better: 'higher', describe: 'Share of images that are right.' },
+    { name: 'margin', unit: 'number', better: 'higher', describe: 'How far the two largest are apart.' },
+  ],
+  cells: example.cells.map((cell) => {
+    const means: Readonly<Record<string, number>> = { scratch: 0.1, kd: 0.2 };
+    const mean = cell.defense === 'none' ? means[cell.attack] : undefined;
+    return mean === undefined ? cell : { ...cell, metrics: { margin: { mean, count: 2 } } };
+  }),
+};
+
+const picture = (grey: number, side = 8) => ({
+  source: `data:image/png;base64,${pictureToPng({ width: side, height: side, pixels: new Uint8Array(3 * side ** 2).fill(grey) }).toString('base64')}`,
+  width: side,
+  height: side,
+});
+
 /** A run's folder by hand, with images of one cell and the curves of one stage. */
 const writeRun = async (name: string): Promise<string> => {
   const run = join(folder, name);
@@ -286,6 +306,104 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
     }
   });
 
+  it('shows six columns on a phone at once', async () => {
+    const names = ['none', 'nasty(omega 0.04)', 'labelOnly', 'rounding', 'reverseSigmoid', 'nasty + rounding'];
+    const six = crossed(['labelSmoothing', 'kd'], names);
+    const { page } = await visit(await written('six.html', runOf({ matrix: six })), {
+      viewport: { width: 360, height: 740 },
+      hasTouch: true,
+      isMobile: true,
+    });
+    const table = page.locator('.wide').first();
+    expect(await table.evaluate((wide) => wide.scrollWidth - wide.clientWidth)).toBe(0);
+    expect(await page.locator('.matrix td .mean').count()).toBe(12);
+    const size = await page
+      .locator('.matrix td .mean')
+      .first()
+      .evaluate((each) => Number.parseFloat(getComputedStyle(each).fontSize));
+    expect(size).toBeGreaterThanOrEqual(11);
+  });
+
+  it('shows another number, metrics of one’s own among them, in all cells, and sorts by it', async () => {
+    const { page, misdeeds } = await visit(await written('number.html', runOf({ matrix: withOwnMetric })));
+    await page.getByLabel('Number').selectOption('margin');
+    const means = page.locator('.matrix tbody tr td:nth-child(2) .mean');
+    expect(await means.allInnerTexts()).toEqual(['0.100', '0.200', '–']);
+    expect(await page.getByText('How far the two largest are apart. Higher is better.').count()).toBeGreaterThan(0);
+    await sortBy(page, 'none').click();
+    expect(await labels(page)).toEqual(['kd', 'scratch', 'partialKd', 'broken']);
+    await page.getByLabel('Number').selectOption('');
+    expect(await means.allInnerTexts()).toEqual(['93.00', '91.00', '80.00']);
+    expect(misdeeds).toEqual([]);
+  });
+
+  it('shows the images of every pool: by class, confidence and another net, and two defences side by side', async () => {
+    const pool = (defense: string, sure: number) => ({
+      file: {
+        ...{ attack: 'kd', defense, student: 'small', seed: '0' },
+        classes: ['cat', 'dog'],
+        count: 8,
+        diagnostics: [],
+      },
+      thumbnails: Array.from({ length: 8 }, (_, i) => ({
+        ...picture(i * 30),
+        place: i,
+        label: i % 2,
+        teacher: i < 4 ? sure : 0.2,
+        verifier: { label: i < 2 ? i % 2 : 0, probability: 0.5 },
+      })),
+      links: [],
+    });
+    const images = [pool('none', 0.95), pool('nasty', 0.6), { ...pool('a|b', 0.5), thumbnails: [] }];
+    const { page, misdeeds } = await visit(await written('pools.html', runOf({ matrix: example, images })));
+    const shown = page.locator('#pictures img');
+    const said = page.locator('#pictured');
+    expect(await shown.count()).toBe(8);
+    expect(await page.locator('#pool option').allInnerTexts()).toEqual([
+      'kd on none, student small, seed 0',
+      'kd on nasty, student small, seed 0',
+    ]);
+    await page.locator('#class').selectOption('dog');
+    expect(await said.textContent()).toBe('4 of 8');
+    await page.getByLabel('Victim at least this sure').selectOption('0.9');
+    expect(await said.textContent()).toBe('2 of 8');
+    await page.getByLabel('Another net').selectOption('differs');
+    expect(await said.textContent()).toBe('1 of 8');
+    await page.getByLabel('Beside it').selectOption('1');
+    expect(await shown.count()).toBe(2);
+    expect(await page.locator('#pictures figcaption').allInnerTexts()).toEqual(['dog 95 % | dog 60 %']);
+    expect(await violations(page)).toEqual([]);
+    expect(misdeeds).toEqual([]);
+  });
+
+  it('gives the link to a cell, which opens it', async () => {
+    const { page } = await visit(`${url}#cell/small/kd/none`, { permissions: ['clipboard-read', 'clipboard-write'] });
+    await page.getByRole('button', { name: 'Copy the link to this' }).click();
+    await page.getByText('copied', { exact: true }).waitFor();
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(`${url}#cell/small/kd/none`);
+  });
+
+  it('prints the whole page, or the cell that is open, on white and without tools', async () => {
+    const { page } = await visit(url, { colorScheme: 'dark' });
+    await page.emulateMedia({ media: 'print' });
+    await page.evaluate(() => window.dispatchEvent(new Event('beforeprint')));
+    expect(await page.locator('details:not([open])').count()).toBe(0);
+    expect(await page.locator('.tools:visible').count()).toBe(0);
+    expect(
+      await page
+        .locator('.wide')
+        .first()
+        .evaluate((wide) => wide.scrollHeight - wide.clientHeight),
+    ).toBe(0);
+    expect(await page.evaluate(() => getComputedStyle(document.body).backgroundColor)).toBe('rgb(255, 255, 255)');
+    await page.evaluate(() => {
+      location.hash = '#cell/small/kd/none';
+    });
+    await page.getByRole('dialog').waitFor();
+    expect(await page.locator('main').isVisible()).toBe(false);
+    expect(await page.locator('.share').isVisible()).toBe(false);
+  });
+
   it('takes names for what they are', async () => {
     const { page, misdeeds } = await visit(await written('hostile.html', runOf({ matrix: crossed(hostile) })));
     expect(await page.getByRole('heading', { level: 1 }).textContent()).toBe(hostile[0]);
@@ -323,6 +441,7 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
       file: { attack: 'kd', defense: 'none', student: 'small', seed, classes, count: 300, diagnostics: [] },
       thumbnails: Array.from({ length: 250 }, (_, i) => ({
         source: source(i),
+        place: i,
         width: 32,
         height: 32,
         label: i % 200,
@@ -331,7 +450,8 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
       links: [],
     }));
     const { page, misdeeds } = await visit(await written('images.html', runOf({ matrix: example, images })));
-    expect(await page.locator('img').count()).toBe(0);
+    // The first pool is in the gallery.
+    expect(await page.locator('#pictures img').count()).toBe(250);
     const start = Date.now();
     await page.locator('a[href="#cell/small/kd/none"]').click();
     await page.getByRole('dialog').waitFor();
@@ -383,7 +503,7 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
   it('can be printed', async () => {
     const { page } = await visit(url);
     await page.emulateMedia({ media: 'print' });
-    expect(await page.locator('.tools').isVisible()).toBe(false);
+    expect(await page.locator('.tools:visible').count()).toBe(0);
     expect((await page.pdf()).length).toBeGreaterThan(1000);
   });
 

@@ -78,6 +78,7 @@ describe('the view', () => {
             },
             thumbnails: [
               {
+                place: 0,
                 label: 199,
                 source: 'data:,',
                 width: 1,

@@ -1,7 +1,9 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-// The script of a report: sorting, filtering, opening cells. It makes no HTML of its own.
+// The script of a report: sorting, filtering, other numbers, opening cells, images. It makes no HTML of its own.
+import { showPictures } from './gallery.js';
 import { follow } from './live.js';
+import { showNumber } from './numbers.js';
 import { matches, next, type Order, ordered, wordsOf } from './table.js';
 
 const dialog = document.querySelector('dialog') as HTMLDialogElement;
@@ -57,6 +59,12 @@ const filter = (): void => {
     count.textContent = kept === all ? '' : kept === 0 ? 'nothing matches' : `${kept} of ${all} cells`;
 };
 
+/** Shows the number that is chosen, in the order of its values. */
+const renumber = (): void => {
+  showNumber((document.querySelector('#number') as HTMLSelectElement | null)?.value ?? '');
+  tables().forEach(sort);
+};
+
 /* Details */
 
 const detailOf = (id: string): string | undefined => {
@@ -81,6 +89,31 @@ const show = (): void => {
   dialog.scrollTop = 0;
 };
 
+/* Links and paper */
+
+/** Copies the address of what is shown; where the browser does not let pages do so, it is there to be copied by hand. */
+const copyLink = async (button: Element): Promise<void> => {
+  const said = button.parentElement?.querySelector('output');
+  if (said == null) return;
+  said.textContent = await navigator.clipboard.writeText(location.href).then(
+    () => 'copied',
+    () => location.href,
+  );
+};
+
+/** What is folded up is printed too, and folded up again. */
+const folded = new Set<HTMLDetailsElement>();
+window.addEventListener('beforeprint', () => {
+  for (const each of document.querySelectorAll<HTMLDetailsElement>('details:not([open])')) {
+    folded.add(each);
+    each.open = true;
+  }
+});
+window.addEventListener('afterprint', () => {
+  for (const each of folded) each.open = false;
+  folded.clear();
+});
+
 /* What is clicked and typed */
 
 document.addEventListener('click', ({ target }) => {
@@ -94,9 +127,14 @@ document.addEventListener('click', ({ target }) => {
   }
   // Beside the sheet is the dialog itself.
   if (element === dialog || element.closest('.close')) dialog.close();
+  const copy = element.closest('.copy');
+  if (copy !== null) void copyLink(copy);
 });
 document.addEventListener('input', ({ target }) => {
-  if ((target as Element).matches('#filter, #student')) filter();
+  const element = target as Element;
+  if (element.matches('#filter, #student')) filter();
+  if (element.matches('#number')) renumber();
+  if (element.matches('#choice select')) showPictures(detailOf);
 });
 dialog.addEventListener('close', () => {
   dialog.replaceChildren();
@@ -106,12 +144,15 @@ dialog.addEventListener('close', () => {
 window.addEventListener('hashchange', show);
 
 filter();
+renumber();
+showPictures(detailOf);
 show();
 const status = document.querySelector<HTMLElement>('.live');
 if (status !== null) {
   follow(status, () => {
-    tables().forEach(sort);
+    renumber();
     filter();
+    showPictures(detailOf);
     if (dialog.open) show();
   });
 }
