@@ -1,4 +1,4 @@
-// The pictures of a report in docs/: npm run screenshots -- RUN, where RUN is the folder of a run of the quickstart.
+// The pictures of a report in docs/pictures/: npm run screenshots -- RUN, where RUN is the folder of a run of the quickstart.
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { openBrowser } from './browser.js';
@@ -24,7 +24,7 @@ for (const { name, width, height, hash, scheme, at } of views) {
     .locator(at)
     .first()
     .evaluate((element) => element.scrollIntoView());
-  await page.screenshot({ path: `docs/report-${name}.png` });
+  await page.screenshot({ path: `docs/pictures/report-${name}.png` });
   await page.close();
 }
 await browser.close();
