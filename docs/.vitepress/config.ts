@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { defineConfig } from 'vitepress';
 import type { Plugin } from 'vite';
+import { defineConfig } from 'vitepress';
 
 const here = fileURLToPath(import.meta.url);
 

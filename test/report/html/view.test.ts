@@ -1,4 +1,5 @@
 import { describe, expect, it, test } from 'vitest';
+import { isWanted, paired } from '../../../src/report/html/browser/choice.js';
 import { matches, next, ordered, wordsOf } from '../../../src/report/html/browser/table.js';
 import { detailView } from '../../../src/report/html/detail-view.js';
 import { codeInScript, escaped, html, jsonInScript, Markup, name } from '../../../src/report/html/markup.js';
@@ -174,5 +175,32 @@ describe('sorting and filtering', () => {
     expect(matches(['kd', 'nasty'], 'partialKd', 'nasty + rounding')).toBe(true);
     expect(matches(['kd', 'nasty'], 'kd', 'none')).toBe(false);
     expect(matches([], 'kd', 'none')).toBe(true);
+  });
+});
+
+describe('the choice of images', () => {
+  const image = (place: number, label: string, teacher: number, verifier?: string) => ({
+    ...{ place, label, teacher, verifier },
+  });
+  const any = { class: '', sure: 0, verifier: '' } as const;
+
+  it('goes by class, by how sure the victim is, and by what another net says, where that is known', () => {
+    const [cat, dog, unknown] = [image(0, 'cat', 0.9, 'cat'), image(1, 'dog', 0.4, 'cat'), image(2, 'cat', Number.NaN)];
+    const wanted = (choice: Partial<Parameters<typeof isWanted>[0]>) =>
+      [cat, dog, unknown].filter((each) => isWanted({ ...any, ...choice }, each)).map(({ place }) => place);
+    expect(wanted({})).toEqual([0, 1, 2]);
+    expect(wanted({ class: 'cat' })).toEqual([0, 2]);
+    expect(wanted({ sure: 0.5 })).toEqual([0]);
+    expect(wanted({ verifier: 'agrees' })).toEqual([0]);
+    expect(wanted({ verifier: 'differs' })).toEqual([1]);
+  });
+
+  it('puts beside an image the one at its place, where there is one', () => {
+    const own = [image(0, 'cat', 1), image(3, 'dog', 1)];
+    const others = [image(3, 'dog', 0.5), image(4, 'cat', 0.5)];
+    expect(paired(any, own, others)).toEqual([
+      [own[0], undefined],
+      [own[1], others[0]],
+    ]);
   });
 });
