@@ -72,7 +72,7 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
     )
     .join(' ')}`;
   const panel = ({ field, title }: (typeof costs)[number]) => {
-    const x = { field, type: 'quantitative', title, scale: { zero: false, padding: 12 } } as const;
+    const x = { field, type: 'quantitative', title, scale: { zero: field === 'l1', padding: 12 } } as const;
     return {
       transform: [{ filter: `isValid(datum.${field})` }],
       width: 380,

@@ -1,0 +1,5 @@
+import { fashionMnist, mnist } from 'undistill';
+import { rankingOn } from './ranking-mnist.js';
+
+/** As `ranking-mnist.ts`, on Fashion-MNIST, with MNIST's digits as the images of something else. */
+export default rankingOn('ranking-fashion', fashionMnist(), mnist());
