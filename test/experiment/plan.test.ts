@@ -73,6 +73,18 @@ test('an attack is not tried where it needs chance, an inverse or a way to imita
   );
 });
 
+test('none among several defences changes nothing: every stage is the one without it', () => {
+  const alone = [nasty(), rounding(2), compose(nasty(), rounding(2))];
+  const composed = alone.map((defense, i) => (i % 2 === 0 ? compose(none(), defense) : compose(defense, none())));
+  const attacks = [scratch(), kd(), hardLabel()];
+  const stagesOf = ({ cells, victims }: Plan) =>
+    JSON.stringify([
+      cells.map(({ stages }) => stages),
+      victims.map(({ train, answer, measure }) => [train, answer, measure]),
+    ]);
+  expect(stagesOf(planOf({ defenses: composed, attacks }))).toBe(stagesOf(planOf({ defenses: alone, attacks })));
+});
+
 const labelsOf = (stages: readonly Stage[]): string[] => stages.map(({ label }) => label).sort();
 const idsOf = ({ stages }: Plan): string[] => stages.map(({ id }) => id).sort();
 const stage = ({ stages }: Plan, label: string): Stage => {
