@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { askingAgain } from '../attacks/asking-again.js';
 import type { AnyAttack, Ownership } from '../attacks/attack.js';
 import { attentionTransfer } from '../attacks/attention-transfer.js';
+import { classMeanKd } from '../attacks/class-mean-kd.js';
 import { cmi } from '../attacks/cmi.js';
 import { completedKd } from '../attacks/completed-kd.js';
 import { dafl } from '../attacks/dafl.js';
@@ -24,6 +25,7 @@ import { logitStandardisation } from '../attacks/logit-standardisation.js';
 import { maze } from '../attacks/maze.js';
 import { bayesKd, ddaeKd } from '../attacks/recovery.js';
 import { skeptical } from '../attacks/skeptical.js';
+import { sureKd } from '../attacks/sure-kd.js';
 import { transfer } from '../attacks/transfer.js';
 import { zskt } from '../attacks/zskt.js';
 
@@ -69,9 +71,10 @@ const withOwnImages = ({ extent }: Required<Pick<Thief, 'extent'>>, asking: Aski
   kd({ temperature: 1, ...asking }),
   kd(asking),
   kd({ temperature: 20, ...asking }),
-  // Against noise, zeros, what can be undone and what can be imitated.
+  // Against noise, zeros, what misleads where it is unsure, what can be undone and what can be imitated.
   askingAgain({ times: 8, ...asking }),
   completedKd(asking),
+  sureKd({ without: 0.5, ...asking }),
   inverseKd(asking),
   bayesKd(asking),
   ...(extent === 'quick'
@@ -83,6 +86,8 @@ const withOwnImages = ({ extent }: Required<Pick<Thief, 'extent'>>, asking: Aski
         kd({ alpha: 0.1, ...asking }),
         askingAgain({ ...askingAgain.presets.modelGuard, ...asking }),
         completedKd({ completion: 'uniformTail', tail: 0.1, ...asking }),
+        sureKd(asking),
+        classMeanKd(asking),
         ddaeKd(asking),
         skeptical(asking),
         // Of the label's share of the answer alone, which is not where a nasty teacher lies.

@@ -73,6 +73,7 @@ const uses: Readonly<Record<string, Use>> = {
   attentionTransfer: {},
   authorisedKd: { queries: 48 },
   bayesKd: { options: { rows: 40, perImage: 4 }, queries: 96 },
+  classMeanKd: { queries: 48 },
   cmi: {
     killed: 9,
     options: {
@@ -132,6 +133,7 @@ const uses: Readonly<Record<string, Use>> = {
   partialKd: { options: { fraction: 1 }, queries: 48 },
   scratch: {},
   skeptical: { options: { delayEpochs: 0 }, queries: 48 },
+  sureKd: { queries: 48 },
   transfer: { options: { images }, queries: 48 },
   zskt: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 } },
 };

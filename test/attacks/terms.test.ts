@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { viewed } from '../../src/attacks/asking-again.js';
+import { meanOfClass } from '../../src/attacks/class-mean-kd.js';
 import { disagreement } from '../../src/attacks/cmi.js';
 import { completed } from '../../src/attacks/completed-kd.js';
 import { logitError } from '../../src/attacks/dfad.js';
@@ -12,6 +13,7 @@ import { decoupled } from '../../src/attacks/dkd.js';
 import { runningDistance } from '../../src/attacks/fast.js';
 import { movedImages } from '../../src/attacks/jbda.js';
 import { standardised } from '../../src/attacks/logit-standardisation.js';
+import { klOfSurest } from '../../src/attacks/sure-kd.js';
 import { matching } from '../../src/attacks/zskt.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { adaptivePool, attentionDistance, attentionMap } from '../../src/train/attention.js';
@@ -239,6 +241,69 @@ describe('attention', () => {
       expectClose([item(loss.loss)], [0.054917 + 87.302], 2e-3);
       expectClose([item(matching([], { klWeight: 1 / 3, attention: 0 })({ ...given, output }).loss)], [0.054917], 2e-6);
     });
+  });
+});
+
+describe('the surest answers', () => {
+  const student = () =>
+    tf.tensor2d([
+      [1, 0.5, -0.5],
+      [0, 1, 0.2],
+    ]);
+  const told = () =>
+    tf.logSoftmax(
+      tf.tensor2d([
+        [2, 0, -1],
+        [1, 2, -0.5],
+      ]),
+    ) as tf.Tensor2D;
+  const kl = (without: number) => klOfSurest({ logits: student(), teacher: told(), temperature: 1, without });
+
+  test('alone are learnt, by the worked numbers of their rows', () => {
+    tf.tidy(() => {
+      // The largest probabilities are .843795 and .689672; the divergences of the rows .199977 and .129523.
+      expectClose(values(kl(0)), [0.16475], 1e-5);
+      expectClose(values(kl(0.4)), [0.16475], 1e-5);
+      expectClose(values(kl(0.5)), [0.199977], 1e-5);
+      expectClose(values(kl(0.99)), [0.199977], 1e-5);
+    });
+  });
+
+  test('teach nothing to the rows that are left out', () => {
+    tf.tidy(() => {
+      const gradient = tf.grad((logits) =>
+        klOfSurest({ logits: logits as tf.Tensor2D, teacher: told(), temperature: 1, without: 0.5 }),
+      )(student());
+      const [p, q] = [tf.softmax(student()), tf.exp(told())];
+      const [first] = tf.unstack(tf.sub(p, q)) as [tf.Tensor1D];
+      expectClose(values(gradient), [...values(first), 0, 0, 0], 1e-6);
+    });
+  });
+
+  test('are all where all are equally sure', () => {
+    tf.tidy(() => {
+      const alike = tf.log(
+        tf.tensor2d([
+          [0.8, 0.1, 0.1],
+          [0.1, 0.8, 0.1],
+        ]),
+      ) as tf.Tensor2D;
+      const of = (without: number) =>
+        values(klOfSurest({ logits: student(), teacher: alike, temperature: 1, without }));
+      expectClose(of(0.5), of(0), 1e-6);
+    });
+  });
+});
+
+test('answers to images of one label are replaced by their mean', () => {
+  tf.tidy(() => {
+    const rows = tf.tensor2d([
+      [0.7, 0.2, 0.1],
+      [0.1, 0.8, 0.1],
+      [0.5, 0.5, 0],
+    ]);
+    const found = meanOfClass(rows, tf.tensor1d([0, 1, 0], 'int32'));
+    expectClose(values(found), [0.6, 0.35, 0.05, 0.1, 0.8, 0.1, 0.6, 0.35, 0.05], 1e-6);
   });
 });
 

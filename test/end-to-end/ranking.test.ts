@@ -58,7 +58,7 @@ test('a run is ranked by attackers that were chosen on held-out images', async (
   expect(out).toContain("attackers: probabilities, with the victim's images");
   expect(out).not.toContain('flatters');
   const { runs, entries } = JSON.parse((await rank(['mine'], { format: 'json' })).out) as Ranking;
-  expect(runs).toMatchObject([{ experiment: 'mine', attackers: { length: 8 } }]);
+  expect(runs).toMatchObject([{ experiment: 'mine', attackers: { length: 9 } }]);
   expect(entries.map(({ defense }) => defense)).toEqual(['none', 'labelOnly', 'reversedLogits', 'gaussianNoise']);
   for (const { scores, role } of entries) {
     expect(scores.map(({ access }) => access)).toEqual(['label', 'probabilities']);
