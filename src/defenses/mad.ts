@@ -29,9 +29,9 @@ export const mad = defineDefense({
   presets: { modelGuard: {} },
   exposes: 'probabilities',
   make: ({ epsilon, oracle, objective }) => ({
-    ...(oracle === 'argmax'
-      ? { preserves: 'label' }
-      : { recover: (answers: tf.Tensor2D) => unspiked(answers, epsilon) }),
+    ...(oracle === 'argmax' ? { preserves: 'label' } : {}),
+    recover: (answers: tf.Tensor2D) =>
+      oracle === 'argmax' ? unspread(answers, epsilon, objective) : unspiked(answers, epsilon),
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities }) => {
@@ -112,4 +112,61 @@ export const unspiked = (answers: tf.Tensor2D, epsilon: number): tf.Tensor2D => 
     return { clean: tf.where(better, next.clean, best.clean), sure: tf.where(better, next.sure, best.sure) };
   }, start);
   return tf.log(tf.div(found, tf.sum(found, 1, true))) as tf.Tensor2D;
+};
+
+/** Classes up to which sets without two of them are tried, and each set is compared with the oracle's own choice. */
+const mostPaired = 12;
+
+/** The sets that the argmax oracle may choose, as rows of 0 and 1: all but one class, or two; all of them; one alone. */
+const likelySets = (classes: number, objective: 'turn' | 'stretch'): tf.Tensor2D => {
+  const all = Array.from({ length: classes }, (_, k) => k);
+  const without = (...out: readonly number[]) => all.map((k) => Number(!out.includes(k)));
+  const alone = all.map((only) => all.map((k) => Number(k === only)));
+  if (objective === 'stretch') return tf.tensor2d([without(), ...alone]);
+  const one = all.map((k) => without(k));
+  if (classes > mostPaired || classes < 3) return tf.tensor2d(one);
+  const two = all.flatMap((k) => all.slice(k + 1).map((other) => without(k, other)));
+  return tf.tensor2d(classes === 3 ? [...one, ...two] : [...one, ...two, ...alone]);
+};
+
+/**
+ * Clean answers to those of the argmax oracle, which keep the label: for each set that it may have chosen, the answer that would have been
+ * moved towards it by ε, if that is a distribution of which the oracle would choose that set. Several clean answers may be told as one: of those
+ * that fit, the surest is taken. Sets without three classes or more are not tried, which the oracle chooses where it is unsure, nor without two where
+ * there are many classes; if none fits, or the answer was moved all the way, it comes back as it is.
+ */
+export const unspread = (answers: tf.Tensor2D, epsilon: number, objective: 'turn' | 'stretch'): tf.Tensor2D => {
+  const [batch, classes] = answers.shape;
+  const told = tf.expandDims(tf.exp(answers), 0);
+  const isTop = tf.expandDims(tf.oneHot(tf.argMax(answers, 1), classes, 1, 0, 'float32'), 0);
+  const sets = tf.expandDims(likelySets(classes, objective), 1);
+  // [sets, batch, classes] from here on, or with a 1 where all are alike.
+  const weights = tf.mul(sets, tf.add(1, tf.mul(isTop, 1e-5)));
+  const target = tf.div(weights, tf.sum(weights, 2, true));
+  const distance = tf.sum(tf.abs(tf.sub(told, target)), 2, true);
+  const share = tf.div(epsilon, tf.add(distance, epsilon));
+  const clean = tf.div(tf.sub(told, tf.mul(share, target)), tf.maximum(tf.sub(1, share), 1e-7));
+  const isWhole = tf.greaterEqual(tf.min(clean, 2, true), -1e-6);
+  const y = tf.relu(clean);
+  const hasTop = tf.greater(tf.sum(tf.mul(sets, isTop), 2, true), 0);
+  const [inside, outside] = [tf.mul(sets, tf.sub(1, isTop)), tf.sub(1, sets)];
+  // The classes of the set are the least likely ones, but for the most likely.
+  const most = tf.max(tf.where(tf.greater(inside, 0), y, 0), 2, true);
+  const least = tf.min(tf.where(tf.greater(tf.add(outside, tf.zerosLike(y)), 0), y, 1), 2, true);
+  const fits = tf.logicalAnd(tf.logicalAnd(isWhole, hasTop), tf.lessEqual(most, tf.add(least, 1e-6)));
+  const count = sets.shape[0] as number;
+  const rows = tf.reshape(tf.div(y, tf.maximum(tf.sum(y, 2, true), 1e-7)), [count * batch, classes]) as tf.Tensor2D;
+  const isChosen =
+    classes > mostPaired
+      ? tf.onesLike(fits)
+      : tf.less(
+          tf.max(tf.abs(tf.sub(tf.reshape(spread(rows, objective), [count, batch, classes]), target)), 2, true),
+          1e-3,
+        );
+  const sure = tf.where(tf.logicalAnd(fits, tf.cast(isChosen, 'bool')), tf.max(y, 2, true), 0);
+  const best = tf.reshape(tf.argMax(sure, 0), [batch]);
+  const picked = tf.reshape(tf.transpose(tf.oneHot(best, count, 1, 0, 'float32')), [count, batch, 1]);
+  const found = tf.sum(tf.mul(tf.reshape(rows, [count, batch, classes]), picked), 0);
+  const known = tf.greater(tf.max(sure, 0), 0);
+  return tf.where(known, tf.log(found), answers) as tf.Tensor2D;
 };
