@@ -55,7 +55,7 @@ describe.skipIf(isLeftOut)('the documentation site', () => {
     }
   });
 
-  it('has no link to a part of a page that is not there', () => {
+  it('has no link to a page, or to a part of one, that is not there', () => {
     const html = new Map<string, string>();
     const read = (path: string): string => {
       const text = html.get(path) ?? (existsSync(path) ? readFileSync(path, 'utf8') : '');
@@ -67,12 +67,17 @@ describe.skipIf(isLeftOut)('the documentation site', () => {
       .map((name) => join(siteFolder, 'docs', name));
     expect(pages.length).toBeGreaterThan(20);
     const links = pages.flatMap((path) =>
-      [...read(path).matchAll(/href="([^"#:]*)#([^"]+)"/g)].map(([, to = '', part = '']) => ({ path, to, part })),
+      [...read(path).matchAll(/<a [^>]*href="([^"#:]*)(?:#([^"]+))?"/g)].map(([, to = '', part]) => ({
+        path,
+        to,
+        part,
+      })),
     );
     const lost = links.filter(({ path, to, part }) => {
-      const target =
+      const named =
         to === '' ? path : to.startsWith('/') ? join(siteFolder, to) : resolve(dirname(path), decodeURIComponent(to));
-      return !read(target).includes(`id="${decodeURIComponent(part)}"`);
+      const target = to.endsWith('/') ? join(named, 'index.html') : named;
+      return part === undefined ? read(target) === '' : !read(target).includes(`id="${decodeURIComponent(part)}"`);
     });
     expect(links.length).toBeGreaterThan(100);
     expect(lost).toEqual([]);
