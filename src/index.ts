@@ -72,6 +72,7 @@ export {
 export type { Published } from './experiment/published.js';
 export { strongest, type Thief, type ThiefAsks, type ThiefHas } from './experiment/strongest.js';
 export { sweep } from './experiment/sweep.js';
+export { type Elsewhere, slurm } from './harness/on-cluster.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';
 export { answerShift } from './metrics/divergence.js';
 export { accuracyOverViews, type Evaluation, type Metric } from './metrics/metric.js';

@@ -11,7 +11,7 @@ import { clockOf, tryLock } from '../core/lock.js';
 import { arithmeticOf, loadEngine } from '../engine/engine.js';
 import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
 import { selected } from '../experiment/select.js';
-import { longStages, reportOfNode } from '../harness/on-cluster.js';
+import { inJob, longStages, reportOfNode } from '../harness/on-cluster.js';
 import { collect, foldersOf, type Located, type Planned, planFor } from '../harness/session.js';
 import { madeSoFar } from '../run/begun.js';
 import { crewOf } from '../run/crew.js';
@@ -42,6 +42,7 @@ import { milliseconds } from './watch.js';
  * there; or makes what is left of a run and its report (`last-…`); or looks at the node (`look-…`). Gives the exit code.
  */
 export const jobCommand = async (path: string, id: string, out: Terminal = terminal()): Promise<number> => {
+  process.env[inJob] = '1';
   const setup = await readSetup(path);
   if (id.startsWith('look-')) return lookHere(setup, id, out);
   const { job, start } = { job: thisJob()?.id ?? String(process.pid), start: thisJob()?.start ?? 0 };

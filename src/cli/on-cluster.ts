@@ -8,8 +8,7 @@ import type { Plan } from '../experiment/plan.js';
 import { selected } from '../experiment/select.js';
 import { longStages, openOnCluster, printSubmission } from '../harness/on-cluster.js';
 import { foldersOf, type Located, planFor, plannedEngine } from '../harness/session.js';
-import type { Crew } from '../run/crew.js';
-import type { Executor } from '../run/executor.js';
+import { sharedBy } from '../run/crew.js';
 import { gitState } from '../run/git.js';
 import { removeLeftovers, writeWhole } from '../run/store.js';
 import { openExperiments, outFolder } from './experiment-file.js';
@@ -18,13 +17,6 @@ import { makeRun, type RunOptions } from './run.js';
 import { jsonText, planName } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 import { milliseconds } from './watch.js';
-
-/** Somebody who follows any number of stages at a time. */
-const followedBy = (executor: Executor): Crew => ({
-  take: () => executor,
-  giveBack: () => undefined,
-  close: () => executor.close(),
-});
 
 const refuse = (what: string, remedy: string): never => {
   throw new FailureError(failure('usage', what, { where: '--on slurm', remedy }));
@@ -140,7 +132,7 @@ const runOne = async (one: Located, options: RunOptions, commandLine: string, ou
     for (const signal of signals) process.off(signal, onSignal);
     const code = await makeRun({
       ...{ planned: on.planned, chosen, folders, store: on.store, stop, commandLine, out, detached },
-      crew: followedBy(on.executor(submit, stop.signal)),
+      crew: sharedBy(on.executor(submit, stop.signal)),
     });
     if (code !== 130) await on.end().catch((error) => warn(out, String(error.message)));
     return code;

@@ -37,6 +37,10 @@ export interface JobState {
   readonly node: string;
 }
 
+/** Whether a job could not be started and waits for somebody to look at it, as after the controller of Slurm was lost. */
+export const isHeld = ({ state, reason }: JobState): boolean =>
+  state === 'waiting' && /launch failed|requeued held/i.test(reason);
+
 /** A scheduler does not answer for the moment: what was asked may have been done, or not. */
 export class Unreachable extends FailureError {}
 

@@ -5,9 +5,9 @@ import { type Stage, takesLong } from '../experiment/plan.js';
 import { type Executor, readLocally } from '../run/executor.js';
 import type { Outcome } from '../run/record.js';
 import { type Store, untilShown } from '../run/store.js';
-import { type Cluster, type JobState, Unreachable } from './cluster.js';
+import { type Cluster, isHeld, type JobState, Unreachable } from './cluster.js';
 import { type JobLine, jobLog, jobReader } from './job-file.js';
-import { jobsByStage, lastJob, type Owner } from './submission.js';
+import { jobsByStage, lastJob, type Owner, stageOfJob } from './submission.js';
 
 export interface ClusterExecutorOptions {
   readonly cluster: Cluster;
@@ -76,9 +76,13 @@ export const clusterExecutor = ({
     return looking;
   };
 
-  /** All jobs that are gone are submitted again at once, by whoever misses one first. */
-  const again = async (): Promise<void> => {
-    resubmitting ??= resubmit(failed).finally(() => {
+  /** Submits all jobs that are gone at once, for whoever misses one first; before that it takes back what waits, for good. */
+  const again = async (waiting: readonly JobState[] = []): Promise<void> => {
+    const submitAgain = async (): Promise<unknown> => {
+      await cluster.cancel(waiting.map(({ id }) => id));
+      return resubmit(failed);
+    };
+    resubmitting ??= submitAgain().finally(() => {
       resubmissions += 1;
       resubmitting = undefined;
       looking = undefined;
@@ -115,6 +119,15 @@ export const clusterExecutor = ({
         emit({ type: 'queued', reason });
       }
       if (job?.state === 'running') reason = '';
+      if (job !== undefined && isHeld(job) && after < mostResubmissions) {
+        if (after < resubmissions) continue;
+        if (resubmitting === undefined)
+          emit({ type: 'warning', message: `its job ${job.id} is held (${job.reason}), and is submitted again` });
+        const ours = [...(jobs?.values() ?? [])].filter((each) => stageOfJob(each, owner)?.isOurs === true);
+        // What waits for the held one would go with it.
+        await again(ours.filter(({ state }) => state === 'waiting'));
+        continue;
+      }
       const isOver = jobs !== undefined && (job === undefined || job.state === 'ended');
       if (!isOver) ended = undefined;
       else {

@@ -2,10 +2,11 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Cluster, JobState } from '../cluster/cluster.js';
+import { type Cluster, isHeld, type JobState } from '../cluster/cluster.js';
 import { clusterExecutor } from '../cluster/executor.js';
 import { forgetJob, jobLog } from '../cluster/job-file.js';
 import { type JobSetup, type NodeReport, setupPath, writeSetup } from '../cluster/setup.js';
+import { slurmCluster } from '../cluster/slurm.js';
 import { jobsByStage, lastJob, type Owner, type Submitted, submit, tagOf } from '../cluster/submission.js';
 import { type Failure, FailureError, failure, isFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
@@ -199,16 +200,13 @@ const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: L
       ended ??= performance.now();
       if (performance.now() - ended > (job?.word === 'COMPLETED' ? untilShown : 2 * every))
         throw new FailureError(await silentNode(job, owner, log));
-    } else if (isLaunchFailure(job)) {
+    } else if (isHeld(job)) {
       await cluster.cancel([id]);
       throw new FailureError(await silentNode(job, owner, log));
     }
     await sleep(every / 3, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
   }
 };
-
-/** A job that could not even be started is held for somebody to look at it. */
-const isLaunchFailure = ({ reason }: JobState): boolean => /launch failed|requeued held/i.test(reason);
 
 /** Why a node wrote nothing of what it found. */
 const silentNode = async (job: JobState | undefined, { store }: Owner, log: string): Promise<Failure> => {
@@ -251,3 +249,54 @@ const refuseOther = ({ plan: { stages } }: Planned, node: NodeReport): void => {
 /** The stages of a plan that have jobs of their own. */
 export const longStages = ({ stages }: Pick<Plan, 'stages'>): readonly Stage[] =>
   stages.filter(({ work }) => takesLong(work));
+
+/** Makes the stages of an experiment elsewhere than in the process that asks for them. */
+export type Elsewhere = (
+  of: Pick<JobSetup, 'file' | 'run' | 'store' | 'checkpointEvery' | 'answers'> & {
+    readonly experiment: Experiment;
+    readonly signal?: AbortSignal | undefined;
+  },
+) => Promise<{
+  readonly planned: Planned;
+  readonly store: Store;
+  /** Makes any number of stages at a time. */
+  readonly executor: Executor;
+  /** Once all are made. */
+  end(): Promise<void>;
+}>;
+
+/** Set in the jobs of a cluster, where a file that runs its own experiment would do so again. */
+export const inJob = 'UNDISTILL_IN_JOB';
+
+/**
+ * Slurm, as `executor` of `runExperiment`: all models are submitted as jobs at once, and waited for. Nodes read the
+ * experiment's file, which must export it by default and do nothing else.
+ *
+ * @param args options of `sbatch`, such as `--partition=gpu`
+ */
+export const slurm =
+  (
+    args: readonly string[] = [],
+    { atMost, every }: { readonly atMost?: number; readonly every?: number } = {},
+  ): Elsewhere =>
+  async ({ experiment, signal, ...given }) => {
+    if (process.env[inJob])
+      throw new FailureError(
+        failure('experiment', 'this file runs its experiment when it is read, and nodes of a cluster read it', {
+          where: given.file,
+          remedy:
+            'Export the experiment by default from a file of its own, and name that: runExperiment(it, { file, … }).',
+        }),
+      );
+    const on = await openOnCluster({
+      cluster: slurmCluster(args),
+      setup: { ...given, args },
+      experiment,
+      signal,
+      every,
+    });
+    const submitAll = (failed?: ReadonlySet<string>) =>
+      on.submit(on.planned.plan, { atMost, ...(failed === undefined ? {} : { failed }) });
+    await submitAll();
+    return { planned: on.planned, store: on.store, executor: on.executor(submitAll, signal), end: on.end };
+  };

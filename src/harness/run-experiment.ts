@@ -1,18 +1,19 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { orThrow } from '../core/errors.js';
+import { FailureError, failure, orThrow } from '../core/errors.js';
 import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Matrix } from '../results/types.js';
-import { crewOf } from '../run/crew.js';
+import { crewOf, sharedBy } from '../run/crew.js';
 import * as defaults from '../run/defaults.js';
 import { localExecutor } from '../run/executor.js';
-import type { StageRecord } from '../run/record.js';
+import type { Outcome, StageRecord } from '../run/record.js';
 import { run } from '../run/scheduler.js';
-import { openStore } from '../run/store.js';
-import { collect, foldersOf, prepare } from './session.js';
+import { openStore, type Store } from '../run/store.js';
+import type { Elsewhere } from './on-cluster.js';
+import { collect, foldersOf, type Planned, prepare } from './session.js';
 
 export interface RunExperimentOptions {
   /** Where its stages are kept; a second run there finds them. */
@@ -29,6 +30,8 @@ export interface RunExperimentOptions {
    * declaration knows besides its `params` is known by the text of this file and of what it imports.
    */
   readonly file?: string;
+  /** Who makes the stages, such as `slurm(['--partition=gpu'])`. Default: this process. */
+  readonly executor?: Elsewhere;
 }
 
 /** What became of an experiment. */
@@ -75,25 +78,45 @@ const ranFrom = async (
     checkpointEvery = defaults.checkpointEvery,
     answers = defaults.answers,
     signal,
+    executor,
   }: RunExperimentOptions,
 ): Promise<Ran> => {
+  const { run: own, store: root } = foldersOf(experiment, resolve(folder, experiment.name));
+  const limit = answers === 'off' ? undefined : answers;
+  if (executor !== undefined) {
+    const file = experiment.file ?? refuseNoFile();
+    const on = await executor({ experiment, file, run: own, store: root, checkpointEvery, answers: limit, signal });
+    const outcomes = await run(on.planned.plan, on.store, sharedBy(on.executor), () => undefined);
+    await on.end();
+    return ranOf(on.planned, on.store, outcomes);
+  }
   await orThrow(prepareEngine(threads === undefined ? {} : { threads }));
   const prepared = await prepare(experiment);
-  const { store: root } = foldersOf(experiment, resolve(folder, experiment.name));
   const store = openStore(root, () => undefined);
   const environment = {
     ...prepared,
     store,
     version: await version(),
     checkpointEvery,
-    answers: answers === 'off' ? undefined : answers,
+    answers: limit,
     signal,
   };
   const outcomes = await run(prepared.plan, store, crewOf(localExecutor(environment)), () => undefined);
-  return {
-    matrix: await collect(prepared, store, outcomes),
-    records: [...outcomes.values()].flatMap((outcome) =>
-      'record' in outcome && outcome.record !== undefined ? [outcome.record] : [],
-    ),
-  };
+  return ranOf(prepared, store, outcomes);
+};
+
+const ranOf = async (planned: Planned, store: Store, outcomes: ReadonlyMap<string, Outcome>): Promise<Ran> => ({
+  matrix: await collect(planned, store, outcomes),
+  records: [...outcomes.values()].flatMap((outcome) =>
+    'record' in outcome && outcome.record !== undefined ? [outcome.record] : [],
+  ),
+});
+
+const refuseNoFile = (): never => {
+  throw new FailureError(
+    failure('usage', 'what makes the stages elsewhere reads the experiment from its file', {
+      where: 'runExperiment',
+      remedy: 'Give file: that of a module whose default export is the experiment.',
+    }),
+  );
 };

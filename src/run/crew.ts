@@ -22,6 +22,13 @@ export const crewOf = (...executors: readonly Executor[]): Crew => {
   };
 };
 
+/** Somebody who makes any number of stages at a time, such as a cluster. */
+export const sharedBy = (executor: Executor): Crew => ({
+  take: () => executor,
+  giveBack: () => undefined,
+  close: () => executor.close(),
+});
+
 /**
  * A machine's cores, shared among the stages that can be made at once: each gets as many threads as there are cores for
  * it, so that many stages have one each, and a single one all. Results are the same bits with any number of threads.

@@ -141,7 +141,10 @@ end() {
 stop() {
   alive "$dir/run/slurmctld.pid" && scancel --user=root || true
   local n
-  for n in $(seq "$(cat "$dir/nodes" 2>/dev/null || echo 0)"); do end "$dir/run/n$n.pid"; done
+  # A namespace's first process hears no polite signal.
+  for n in $(seq "$(cat "$dir/nodes" 2>/dev/null || echo 0)"); do
+    alive "$dir/run/n$n.pid" && kill -KILL "$(cat "$dir/run/n$n.pid")" || true
+  done
   end "$dir/run/slurmctld.pid"
   end "$dir/run/munged.pid"
 }

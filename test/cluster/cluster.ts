@@ -1,0 +1,64 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const script = fileURLToPath(new URL('slurm-one-machine.sh', import.meta.url));
+
+/** Why a real Slurm cannot be played on this machine; undefined where it can. */
+export const noSlurm = (): string | undefined => {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'a cluster is played by root, on Linux';
+  const has = (program: string): boolean => spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
+  return ['slurmctld', 'slurmd', 'sbatch', 'munged', 'unshare'].every(has)
+    ? undefined
+    : 'Slurm is not installed: test/cluster/slurm-one-machine.sh install, on Debian as root';
+};
+
+/** A Slurm cluster on this machine, its nodes namespaces; ended by `stop`. */
+export interface Played {
+  /** By which Slurm's programs find it. */
+  readonly env: Readonly<Record<string, string>>;
+  /** A command of the script, such as `node-kill 2`. */
+  control(...args: readonly string[]): void;
+  /** What a program of Slurm's says. */
+  slurm(program: string, ...args: readonly string[]): string;
+  stop(): void;
+}
+
+/**
+ * Five nodes, of which main has the first three. The fourth has an older processor, and what lies at `hidden.data` is not
+ * there; the fifth does not see `hidden.project`.
+ */
+export const play = (hidden: { readonly project: string; readonly data: string }): Played => {
+  const folder = mkdtempSync(join(tmpdir(), 'undistill-slurm-'));
+  const older = join(folder, 'cpuinfo');
+  mkdirSync(hidden.data, { recursive: true });
+  writeFileSync(older, 'processor\t: 0\nflags\t\t: fpu sse2 avx\n');
+  const env = { SLURM_CONF: join(folder, 'slurm.conf') };
+  const own = {
+    ...{ SLURM_DIR: folder, NODE_TIMEOUT: '5', REQUEUE_DELAY: '2' },
+    ...{ CPUINFO_4: older, HIDE_4: hidden.data, HIDE_5: hidden.project },
+  };
+  const run = (program: string, args: readonly string[]): string => {
+    // What goes on in the background keeps no pipe open.
+    const done = spawnSync(program, [...args], {
+      env: { ...process.env, ...env, ...own },
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    if (done.status !== 0) throw new Error(`${program} ${args.join(' ')}: ${done.stderr}`);
+    return done.stdout;
+  };
+  const control = (...args: readonly string[]): void => void run('bash', [script, ...args]);
+  control('start', '5');
+  return {
+    env,
+    control,
+    slurm: (program, ...args) => run(program, args),
+    stop: () => {
+      control('stop');
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+};
