@@ -7,6 +7,7 @@ import { cardPrecisions, executions, mostThreads } from '../engine/execution.js'
 import { patternSaid } from '../experiment/pattern.js';
 import { answers, checkpointEvery } from '../run/defaults.js';
 import { comparisonFormats, formats, type Kind, kinds, type NewKind, newKinds, rankFormats } from './choices.js';
+import type { CleanOptions } from './clean.js';
 import { resuming } from './command-line.js';
 import type { CompareOptions } from './compare.js';
 import type { DiagnoseOptions } from './diagnose.js';
@@ -39,6 +40,12 @@ const bytesOrOff = (text: string): number | 'off' => {
   const bytes = text === 'off' ? text : readBytes(text);
   if (bytes === undefined) throw new InvalidArgumentError('Give a size, such as 4GB or 500MB, or off.');
   return bytes;
+};
+
+const bytes = (text: string): number => {
+  const size = readBytes(text);
+  if (size === undefined) throw new InvalidArgumentError('Give a size, such as 4GB or 500MB.');
+  return size;
 };
 
 const andMore = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
@@ -222,6 +229,17 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .action(async (runs: string[], options: CompareOptions) => {
       const { compareCommand } = await import('./compare.js');
       code = await compareCommand(runs, options);
+    });
+
+  command('clean')
+    .description('what stages, cache and engines take on disk; removes, after asking, what no run and no process uses')
+    .argument('[folder]', 'in which the runs are', 'runs')
+    .option('--older <days>', 'only what nobody has touched for so many days', whole(0), 7)
+    .option('--keep <size>', 'only the oldest of it, until so much is left, such as 5GB', bytes)
+    .option('--yes', 'without asking')
+    .action(async (folder: string, options: CleanOptions) => {
+      const { cleanCommand } = await import('./clean.js');
+      code = await cleanCommand(folder, options);
     });
 
   command('report')
