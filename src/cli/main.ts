@@ -113,6 +113,10 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .option('--out <folder>', 'where its tables and logs go (default: runs/<name>); stages are kept beside it')
     .option('--force [pattern]', 'make all, or what matches, anew')
     .option(
+      '--accept-stale <reason>',
+      'take what other code made, with the same parameters, data and seeds, as it is; the records say so, and why',
+    )
+    .option(
       '--jobs <number>',
       'worker processes (default: auto, one for each core where so many stages can be made at once)',
       jobsOption,

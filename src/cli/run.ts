@@ -14,6 +14,7 @@ import { sharings } from '../experiment/sharing.js';
 import { collect, foldersOf, type Located, type Planned, prepare } from '../harness/session.js';
 import { table } from '../report/table.js';
 import type { Matrix } from '../results/types.js';
+import { acceptStale } from '../run/accept.js';
 import { type Crew, coresOf, crewOf } from '../run/crew.js';
 import { forecast } from '../run/forecast.js';
 import { gitState } from '../run/git.js';
@@ -57,6 +58,8 @@ export interface RunOptions extends ExperimentOptions {
   readonly threads?: number;
   readonly execution?: Execution;
   readonly precision?: CardPrecision;
+  /** Why stages that other code made are to be taken as they are. */
+  readonly acceptStale?: string;
   readonly checkpointEvery: number;
   /** Bytes. */
   readonly answers: number | 'off';
@@ -115,6 +118,10 @@ const runOne = async (
     await store.remove(...forced.stages.map(({ id }) => id)).catch((error) => {
       throw new FailureError(withLabel(toFailure('store')(error), labels));
     });
+  }
+  if (options.acceptStale !== undefined) {
+    const taken = await acceptStale(chosen, store, options.acceptStale);
+    out.log(`${counted(taken.length, 'stage')} of other code taken as they are: ${options.acceptStale}`);
   }
   out.log(
     `${experiment.name}: ${plan.cells.length} cells, ${chosen.stages.length} stages; ${

@@ -18,6 +18,8 @@ export interface StageRecord {
   readonly seconds: number;
   /** Present when the stage trained something. */
   readonly training?: TrainingRecord;
+  /** Present when another stage, made by other code, was taken for this one: which, and why its numbers are the same. */
+  readonly accepted?: { readonly from: string; readonly reason: string };
   /** Present when training diverged: the stage has no model, and is not tried again unless forced. */
   readonly failure?: Failure;
 }
