@@ -89,7 +89,7 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
           // Bars of a standard deviation to either side.
           {
             transform: [{ filter: 'isValid(datum.teacher_sd)' }],
-            mark: { type: 'rule', opacity: 0.5 },
+            mark: { type: 'rule', opacity: 0.5, aria: false },
             encoding: {
               x: { ...across, field: 'teacher_low' },
               x2: { field: 'teacher_high' },
@@ -99,7 +99,7 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
           },
           {
             transform: [{ filter: 'isValid(datum.best_student_sd)' }],
-            mark: { type: 'rule', opacity: 0.5 },
+            mark: { type: 'rule', opacity: 0.5, aria: false },
             encoding: {
               x: { ...across, field: 'teacher' },
               y: { ...up, field: 'best_student_low' },
@@ -110,7 +110,7 @@ export const tradeoffChart = (matrix: Matrix): readonly Chart[] => {
           // From a label that had to go further off to its point.
           {
             data: { values: labelled.filter(({ far }) => far) },
-            mark: { type: 'rule', color: '#888888', strokeWidth: 0.6 },
+            mark: { type: 'rule', color: '#888888', strokeWidth: 0.6, aria: false },
             encoding: {
               x: { ...across, field: 'teacher' },
               y: { ...up, field: 'best_student' },
