@@ -7,7 +7,7 @@ import { makesNetwork } from '../experiment/plan.js';
 import { withCounters } from '../models/state-dict.js';
 import { checkpointOf, files, readRecord } from '../run/outputs.js';
 import type { StageRecord } from '../run/record.js';
-import { isThere, openStore, type StageOutput, storeOf, writeWhole } from '../run/store.js';
+import { isThere, openStore, type StageOutput, stagesIn, storeOf, writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
 import type { PlanFile } from './plan-file.js';
 import { decodeMatrix, matrixPath, readPlan, stageFolder } from './run-folder.js';
@@ -26,12 +26,21 @@ const refuse: Refusal = refusal('usage');
 
 const seedless = (label: string): string => label.replace(/^seed-[^/]+\//, '');
 
-/** Throws a `FailureError` of kind `usage` that lists the labels there are. */
-export const stageNamed = (asked: string, stages: readonly PlannedStage[]): PlannedStage => {
+/**
+ * The stage of a label; without its seed, where that of one seed alone is planned, or finished. Throws a `FailureError` of kind `usage`
+ * that lists the labels there are.
+ */
+export const stageNamed = (
+  asked: string,
+  stages: readonly PlannedStage[],
+  isFinished: (stage: PlannedStage) => boolean,
+): PlannedStage => {
   const models = stages.filter(makesNetwork);
   const found = models.find(({ label }) => label === asked);
   if (found !== undefined) return found;
-  const [only, ...others] = models.filter(({ label }) => seedless(label) === asked);
+  const all = models.filter(({ label }) => seedless(label) === asked);
+  const there = all.filter(isFinished);
+  const [only, ...others] = there.length === 1 ? there : all;
   if (only !== undefined && others.length === 0) return only;
   const listed = (some: readonly PlannedStage[]) => some.map(({ label }) => label).join('\n  ');
   return only === undefined
@@ -75,7 +84,8 @@ export const exportCommand = async (
   const matrix = await matrixPath(run, 'export');
   const folder = dirname(matrix);
   const { select, experiment } = decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
-  const stage = stageNamed(asked, (await readPlan(folder)).stages);
+  const stored = await stagesIn(storeOf(folder));
+  const stage = stageNamed(asked, (await readPlan(folder)).stages, ({ id }) => stored.get(id)?.state === 'finished');
   if (await isThere(path)) refuse('the file exists', path, 'Choose another with --out, or remove it.');
 
   const output = await finished(folder, stage);

@@ -190,7 +190,10 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   command('profile')
     .description('where the time of a step goes, by layer and by operation, as tables and a chart')
     .argument('<file>', experimentFile)
-    .option('--stage <pattern>', 'which stage, as undistill plan lists it (default: the theft of the most steps)')
+    .option(
+      '--stage <pattern>',
+      'which stage, as undistill plan --verbose lists it (default: the theft of the most steps)',
+    )
     .option('--steps <number>', 'steps that are timed', wholeFrom1, 20)
     .option('--data <path>', 'read the data from this file or folder')
     .option('--out <folder>', 'where the files go (default: runs/<name>/profile)')
@@ -311,7 +314,10 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   command('export')
     .description("write a stage's network as safetensors, with the names and layouts of PyTorch's state_dict")
     .argument('<run>', "a run's folder, or its name below runs")
-    .requiredOption('--stage <label>', 'as undistill plan lists it; its seed may be left out where there is one')
+    .requiredOption(
+      '--stage <label>',
+      'as undistill plan --verbose lists it; its seed may be left out where one is finished',
+    )
     .option('--out <file>', "where to (default: the stage's name, in the working folder)")
     .action(async (run: string, options: ExportOptions) => {
       const { exportCommand } = await import('./export.js');

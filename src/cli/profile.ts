@@ -83,7 +83,7 @@ const chosen = ({ stages }: Plan, pattern: string | undefined, size: (stage: Sta
       remedy: `There are ${all
         .slice(0, 8)
         .map(({ label }) => label)
-        .join(', ')}${all.length > 8 ? ' and more: undistill plan lists them' : ''}.`,
+        .join(', ')}${all.length > 8 ? ' and more: undistill plan --verbose lists them' : ''}.`,
     }),
   );
 };
