@@ -107,7 +107,10 @@ describe('a pretrained teacher in a plan', () => {
     expect(refusal(() => made({ students: [student], attacks: [scratch()] })).what).toBe(
       'only the teacher can be pretrained',
     );
-    const netless = pretrained('x', undefined as never);
+    expect(refusal(() => pretrained('x')).remedy).toContain(
+      "A file needs its network: pretrained('teacher.safetensors'",
+    );
+    const netless = pretrained('x', null as never);
     expect(refusal(() => made({ teacher: netless, attacks: [scratch()] })).what).toBe('this is no network');
     for (const weights of ['', 7, new URL('https://example.org/teacher.safetensors')])
       expect(refusal(() => pretrained(weights as string, tiny())).what).toBe('the weights are no file');
