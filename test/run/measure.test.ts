@@ -81,7 +81,7 @@ describe('a model', () => {
     await measureStage(
       {
         ...({ plan: { experiment: of() }, data, others: new Map() } as never as RunEnvironment),
-        store: { find: async (id: string) => (id === 'given' ? given : model) } as never,
+        store: { expect: async (id: string) => (id === 'given' ? given : model) } as never,
       },
       stage as never as Stage,
       {
