@@ -37,6 +37,10 @@ export const chosenOf = (
   return { ...matching, stages: matching.stages.filter(({ id }) => ids.has(id)) };
 };
 
+/** The stages that `--force` has made anew: all that are chosen, or what matches its pattern. */
+export const forcedOf = (plan: Plan, chosen: Plan, force: string | true): readonly string[] =>
+  (force === true ? chosen : selected(plan, [force], '--force', 'only themselves')).stages.map(({ id }) => id);
+
 /** Where one of several experiments of a file goes: each into a folder of its own below the one given. */
 export const outFolder = (out: string | undefined, { experiment }: Located, several: number): string | undefined =>
   out === undefined || several === 1 ? out : join(out, experiment.name);

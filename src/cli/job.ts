@@ -1,7 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { startAgain } from '../cluster/cluster.js';
 import { jobLog, jobReader, jobWriter } from '../cluster/job-file.js';
 import { type JobSetup, type NodeReport, readSetup } from '../cluster/setup.js';
@@ -10,7 +9,6 @@ import { availableCores, thisJob } from '../core/job.js';
 import { clockOf, tryLock } from '../core/lock.js';
 import { arithmeticOf, loadEngine } from '../engine/engine.js';
 import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
-import { selected } from '../experiment/select.js';
 import { inJob, longStages, reportOfNode } from '../harness/on-cluster.js';
 import { collect, foldersOf, type Located, type Planned, planFor } from '../harness/session.js';
 import { madeSoFar } from '../run/begun.js';
@@ -30,7 +28,7 @@ import {
 } from '../run/store.js';
 import { processExecutor } from '../run/workers.js';
 import { engineSaid } from './engine.js';
-import { openExperiments } from './experiment-file.js';
+import { chosenOf, openExperiments } from './experiment-file.js';
 import { progressReporter } from './progress.js';
 import { makeRun } from './run.js';
 import { jsonText, matrixFiles, writeMatrix } from './run-folder.js';
@@ -109,16 +107,14 @@ const locate = async ({ file, experiment: name, data, seed, scale }: JobSetup): 
 const openJob = async (setup: JobSetup, stop: Stop, out: Terminal): Promise<OpenJob> => {
   const located = await locate(setup);
   const planned = await planFor(located.experiment, setup.arithmetic ?? '');
-  const chosen = setup.only === undefined ? planned.plan : selected(planned.plan, setup.only, '--only');
+  const chosen = chosenOf(planned.plan, setup);
   const store = openStore(setup.store, (id, file) => warn(out, `${id}: ${alteredFile(file)}`), {
     patience: untilShown,
   });
-  const { data, seed, scale, execution, precision, arithmetic, checkpointEvery, answers, git } = setup;
+  const { data, scale, execution, precision, arithmetic, checkpointEvery, answers, git } = setup;
   const executor = processExecutor({
-    script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
-    args: ['worker'],
     setup: {
-      ...{ file: located.file, data, seed, scale, store: store.root, threads: availableCores() },
+      ...{ file: located.file, data, scale, store: store.root, threads: availableCores() },
       ...{ execution, precision, arithmetic, checkpointEvery, answers, git },
     },
     signal: stop.signal,

@@ -4,14 +4,12 @@ import { dryRunOfSlurm, slurmCluster } from '../cluster/slurm.js';
 import type { Submitted } from '../cluster/submission.js';
 import { FailureError, failure } from '../core/errors.js';
 import { counted } from '../core/text.js';
-import type { Plan } from '../experiment/plan.js';
-import { selected } from '../experiment/select.js';
 import { longStages, openOnCluster, printSubmission } from '../harness/on-cluster.js';
 import { foldersOf, type Located, planFor, plannedEngine } from '../harness/session.js';
 import { sharedBy } from '../run/crew.js';
 import { gitState } from '../run/git.js';
 import { removeLeftovers, writeWhole } from '../run/store.js';
-import { openExperiments, outFolder } from './experiment-file.js';
+import { chosenOf, forcedOf, openExperiments, outFolder } from './experiment-file.js';
 import { planFile } from './plan-file.js';
 import { makeRun, type RunOptions } from './run.js';
 import { jsonText, planName } from './run-folder.js';
@@ -69,9 +67,6 @@ const setupOf = async ({ path, experiment }: Located, options: RunOptions): Prom
   };
 };
 
-const chosenOf = (plan: Plan, { only }: RunOptions): Plan =>
-  only === undefined ? plan : selected(plan, only, '--only');
-
 /** `41 models; 38 submitted, 3 there from before`. */
 const said = ({ submitted, waiting, there }: Submitted): string =>
   [
@@ -107,10 +102,7 @@ const runOne = async (one: Located, options: RunOptions, commandLine: string, ou
     const { plan } = on.planned;
     const chosen = chosenOf(plan, options);
     await removeLeftovers(folders.run, folders.store);
-    if (options.force !== undefined) {
-      const forced = options.force === true ? chosen : selected(plan, [options.force], '--force', 'only themselves');
-      await on.store.remove(...forced.stages.map(({ id }) => id));
-    }
+    if (options.force !== undefined) await on.store.remove(...forcedOf(plan, chosen, options.force));
     await writeWhole(join(folders.run, planName), jsonText(planFile(on.planned)));
     const { atMost } = options;
     const submit = (failed?: ReadonlySet<string>): Promise<Submitted> =>

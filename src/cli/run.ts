@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { type Failure, FailureError, saidBy, showFailure, toFailure } from '../core/errors.js';
 import { availableCores } from '../core/job.js';
 import { counted } from '../core/text.js';
@@ -9,8 +8,6 @@ import type { Engine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import { progressTo } from '../engine/setup/progress.js';
 import type { Plan, Stage } from '../experiment/plan.js';
-import { selected } from '../experiment/select.js';
-import { sharings } from '../experiment/sharing.js';
 import { collect, foldersOf, type Located, type Planned, prepare } from '../harness/session.js';
 import { table } from '../report/table.js';
 import type { Matrix } from '../results/types.js';
@@ -19,14 +16,14 @@ import { type Crew, coresOf, crewOf } from '../run/crew.js';
 import { forecast } from '../run/forecast.js';
 import { gitState } from '../run/git.js';
 import type { Outcome } from '../run/record.js';
-import { isRecorded } from '../run/recordings.js';
+import { recordedSharings } from '../run/recordings.js';
 import { type Order, type RunEvent, run } from '../run/scheduler.js';
 import { stepsOf } from '../run/steps.js';
 import { alteredFile, openStore, removeLeftovers, type Store, stagesIn, writeWhole } from '../run/store.js';
 import type { RunEnvironment } from '../run/types.js';
 import { type ProcessExecutor, processExecutor } from '../run/workers.js';
 import { engineSaid, readyEngine } from './engine.js';
-import { chosenOf, type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
+import { chosenOf, type ExperimentOptions, forcedOf, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
 import { standardError } from './output.js';
 import { shownWhole } from './paths.js';
@@ -114,8 +111,7 @@ const runOne = async (
   );
   await removeLeftovers(folders.run, folders.store);
   if (options.force !== undefined) {
-    const forced = options.force === true ? chosen : selected(plan, [options.force], '--force', 'only themselves');
-    await store.remove(...forced.stages.map(({ id }) => id)).catch((error) => {
+    await store.remove(...forcedOf(plan, chosen, options.force)).catch((error) => {
       throw new FailureError(withLabel(toFailure('store')(error), labels));
     });
   }
@@ -139,7 +135,7 @@ const runOne = async (
   const { crew, time } = crewFor(file, options, environment);
   return makeRun({
     ...{ planned: prepared, chosen, folders, store, crew, stop, commandLine, out },
-    sharing: sharings(plan).filter((group) => isRecorded(group, environment)),
+    sharing: recordedSharings(environment),
     expected: () => expectedOf(environment, chosen, time, out),
   });
 };
@@ -231,8 +227,6 @@ const crewFor = (
   const { threads: cores, execution, precision, gpus } = engine;
   const executor = (threads: number): ProcessExecutor =>
     processExecutor({
-      script: fileURLToPath(new URL('../../bin/undistill.js', import.meta.url)),
-      args: ['worker'],
       setup: {
         ...{ file, data, scale, store: store.root, threads, execution, precision },
         ...{ checkpointEvery, answers, git },

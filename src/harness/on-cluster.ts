@@ -1,7 +1,6 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { type Cluster, isHeld, type JobState } from '../cluster/cluster.js';
 import { clusterExecutor } from '../cluster/executor.js';
 import { forgetJob, jobLog } from '../cluster/job-file.js';
@@ -13,11 +12,11 @@ import { sha256 } from '../core/hash.js';
 import { firstFew } from '../core/text.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
-import { sharings } from '../experiment/sharing.js';
 import { whyStale } from '../experiment/stale.js';
 import type { Executor } from '../run/executor.js';
-import { isRecorded } from '../run/recordings.js';
+import { recordedSharings } from '../run/recordings.js';
 import { guarded, isThere, jobsIn, openStore, type Store, untilShown } from '../run/store.js';
+import { commandLineScript } from '../run/workers.js';
 import { type Planned, planFor } from './session.js';
 
 /** An experiment whose stages are made on a cluster. */
@@ -51,12 +50,10 @@ export interface OnClusterOptions {
   readonly every?: number | undefined;
 }
 
-const bin = fileURLToPath(new URL('../../bin/undistill.js', import.meta.url));
-
 /** The command line of a job. */
 const commandOf =
   (setup: JobSetup) =>
-  (id: string): readonly string[] => [process.execPath, bin, 'job', setupPath(setup), id];
+  (id: string): readonly string[] => [process.execPath, commandLineScript, 'job', setupPath(setup), id];
 
 /** The first word of the names of jobs that look at a node. */
 const look = 'look';
@@ -85,9 +82,7 @@ export const openOnCluster = async ({
   refuseOther(planned, node);
   const setup: JobSetup = { ...asked, arithmetic: node.arithmetic };
   const store = openStore(owner.store, () => undefined, { trusting: true });
-  const sharing = sharings(planned.plan).filter((group) =>
-    isRecorded(group, { plan: planned.plan, data: planned.data, answers: setup.answers }),
-  );
+  const sharing = recordedSharings({ ...planned, answers: setup.answers });
   return {
     planned,
     node,
@@ -120,7 +115,7 @@ const toldBy =
 
 /** What a dry run prints: the jobs that would be submitted, planned for an engine's arithmetic. */
 export const printSubmission = async (
-  { plan, data }: Planned,
+  planned: Planned,
   chosen: Pick<Plan, 'stages'>,
   given: JobSetup,
   cluster: Cluster,
@@ -128,7 +123,7 @@ export const printSubmission = async (
 ): Promise<Submitted> =>
   submit({
     ...{ cluster, atMost, dry: true, owner: { store: given.store, run: given.run } },
-    sharing: sharings(plan).filter((group) => isRecorded(group, { plan, data, answers: given.answers })),
+    sharing: recordedSharings({ ...planned, answers: given.answers }),
     command: commandOf(given),
     folder: process.cwd(),
     plan: chosen,
@@ -222,7 +217,7 @@ const silentNode = async (job: JobState | undefined, { store }: Owner, log: stri
       })
     : failure('cluster', `${how}: ${said}`, {
         where: log,
-        remedy: `Nodes must see ${process.execPath} and ${bin} by the same paths. Nothing was submitted.`,
+        remedy: `Nodes must see ${process.execPath} and ${commandLineScript} by the same paths. Nothing was submitted.`,
       });
 };
 

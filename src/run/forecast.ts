@@ -5,8 +5,7 @@ import { ownsAShare } from '../attacks/attack.js';
 import { cacheFolder } from '../core/cache-folder.js';
 import { sha256 } from '../core/hash.js';
 import { type Stage, takesLong } from '../experiment/plan.js';
-import { sharings } from '../experiment/sharing.js';
-import { isRecorded } from './recordings.js';
+import { recordedSharings } from './recordings.js';
 import { stepsOf } from './steps.js';
 import { writeWhole } from './store.js';
 import { type StageTime, timeStage } from './timing.js';
@@ -99,8 +98,9 @@ export const forecast = async (
 /** Thefts that will find their answers recorded by another one. */
 const readers = (environment: RunEnvironment, stages: readonly Stage[]): ReadonlySet<Stage> => {
   const open = new Set(stages);
-  const recorded = sharings(environment.plan).filter((sharing) => isRecorded(sharing, environment));
-  return new Set(recorded.flatMap((sharing) => sharing.stages.filter((stage) => open.has(stage)).slice(1)));
+  return new Set(
+    recordedSharings(environment).flatMap((sharing) => sharing.stages.filter((stage) => open.has(stage)).slice(1)),
+  );
 };
 
 /** All that the time of a stage depends on, but for its number of steps where a plan tells it. */

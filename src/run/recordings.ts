@@ -86,8 +86,12 @@ export const recordingsOf = async (
   return finished.includes(false) ? { read, write } : { read };
 };
 
+/** What thefts of a plan ask together and is recorded. */
+export const recordedSharings = (of: Pick<RunEnvironment, 'plan' | 'data' | 'answers'>): readonly Sharing[] =>
+  sharings(of.plan).filter((sharing) => isRecorded(sharing, of));
+
 /** Whether what thefts ask together is recorded: all of it has room. */
-export const isRecorded = (
+const isRecorded = (
   sharing: Sharing,
   { plan, data, answers }: Pick<RunEnvironment, 'plan' | 'data' | 'answers'>,
 ): boolean => answers !== undefined && bytesOfAnswers(sharing, plan, data) <= answers;

@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { type Failure, FailureError, failure, toFailure } from '../core/errors.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
@@ -10,6 +11,9 @@ import type { GitState } from './git.js';
 import type { Outcome } from './record.js';
 import { type StageTime, timeStage } from './timing.js';
 import type { RunEnvironment, StageEvent } from './types.js';
+
+/** The script of this package's command line. Compiled or not, `bin` lies two folders above. */
+export const commandLineScript = fileURLToPath(new URL('../../bin/undistill.js', import.meta.url));
 
 /** What a worker must know before its first stage: the same as the command that starts it. */
 export interface WorkerSetup {
@@ -53,9 +57,9 @@ export interface ProcessExecutor extends Executor {
 }
 
 export interface ProcessExecutorOptions {
-  /** The script of a worker, and its arguments. */
-  readonly script: string;
-  readonly args: readonly string[];
+  /** The script of a worker, and its arguments. Default: this package's command line. */
+  readonly script?: string;
+  readonly args?: readonly string[];
   readonly setup: WorkerSetup;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds that a stage has to stop after the signal, before its process is ended. Default: 30 s. */
@@ -83,8 +87,8 @@ const endAll = (): void => {
  * was at has failed, and the next one gets a new process.
  */
 export const processExecutor = ({
-  script,
-  args,
+  script = commandLineScript,
+  args = ['worker'],
   setup,
   signal,
   grace = toStop,
