@@ -1,9 +1,6 @@
 import {
-  adam,
   adaptiveMisinformation,
   antidistillation,
-  constant,
-  cosine,
   type DatasetPlugin,
   dcp,
   emma,
@@ -15,14 +12,12 @@ import {
   keepArgmax,
   labelOnly,
   labelSmoothing,
-  learner,
   mad,
   mildlyNasty,
   mnist,
   modelGuard,
   nasty,
   none,
-  plainCnn,
   productOfExperts,
   randomClass,
   reversedLogits,
@@ -31,29 +26,22 @@ import {
   safeDistillationBox,
   scratch,
   selfDistilled,
-  sgd,
   smoothTeacher,
   stingy,
   strongest,
   sweep,
   topK,
 } from 'undistill';
+import { smallStudent, smallTeacher } from './attacks.js';
 
-/**
- * Every defence against the strongest attackers, who have the victim's images, or others: what `undistill rank` makes a table of. For two cores and a night; the teacher is trained until its accuracy rises no more.
- */
+/** Every defence against the strongest attackers, who have the victim's images, or others: what `undistill rank` makes a table of. */
 export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlugin) =>
   experiment({
     name,
     about: 'Every defence, by what the strongest attacker gets of it',
     data,
-    teacher: learner(plainCnn({ width: 8 }), {
-      epochs: 6,
-      batch: 128,
-      optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
-      schedule: cosine({ rate: 0.1 }),
-    }),
-    students: [learner(plainCnn({ width: 4 }), { epochs: 2, batch: 64, optimizer: adam(), schedule: constant(1e-3) })],
+    teacher: smallTeacher,
+    students: [smallStudent(2)],
     defenses: [
       none(),
       labelOnly(),

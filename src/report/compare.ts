@@ -1,7 +1,7 @@
 import { unique } from '../core/lists.js';
 import type { ComparedCell, Comparison } from '../results/compare.js';
+import { documentOf, policyOf } from './html/document.js';
 import { html, name } from './html/markup.js';
-import { style } from './html/style.js';
 import { escaped } from './markdown.js';
 import { meanAndDeviation, signedWithInterval } from './numbers.js';
 
@@ -84,17 +84,10 @@ export const comparisonMarkdown = (of: Comparison): string => {
 
 /** As one HTML file that needs nothing else. */
 export const comparisonHtml = (of: Comparison): string =>
-  html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${of.runs.join(', ')}</title>
-<style>STYLE</style>
-</head>
-<body>
+  documentOf(
+    of.runs.join(', '),
+    policyOf(),
+    html`
 <header><p class="brand">undistill</p><h1>${of.runs.map((run, i) => [i > 0 && ' and ', name(run)])}</h1></header>
 <main>
 ${sectionsOf(of).map(
@@ -112,7 +105,5 @@ ${rows.map(
 `,
 )}
 ${notes(of).map((note) => html`<p>${note}</p>`)}
-</main>
-</body>
-</html>
-`.text.replace('<style>STYLE</style>', () => `<style>${style}</style>`);
+</main>`,
+  );

@@ -9,13 +9,14 @@ import {
   type Ranking,
   type Standing,
   standingAt,
+  type Thief,
 } from '../results/ranking.js';
 import type { Spread } from '../results/spread.js';
 import { type Block, footnoter, type Layout } from './layout.js';
 import { meanAndDeviation, meanOf } from './numbers.js';
 
 /** Who attacks, in words. */
-export const thiefSaid = ({ access, has }: Pick<Standing, 'access' | 'has'>): string => {
+export const thiefSaid = ({ access, has }: Thief): string => {
   const images = { own: "with the victim's images", other: 'with other images', none: 'without images' } as const;
   return `${access}, ${images[has]}`;
 };
@@ -103,7 +104,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
   const byThief = (board: Board): readonly Block[] => {
     const thieves = unique(
       board.entries.flatMap(({ scores }) => scores.map(({ access, has }) => JSON.stringify({ access, has }))),
-    ).map((text) => JSON.parse(text) as Pick<Standing, 'access' | 'has'>);
+    ).map((text) => JSON.parse(text) as Thief);
     if (thieves.length < 2) return [];
     return [
       {

@@ -25,24 +25,22 @@ export interface ComparedCell {
 /** Of what a matrix does not tell: `teacher recipe`, with its fields. */
 export type MoreSettings = Readonly<Record<string, unknown>>;
 
+/** Settings that a matrix tells as they are. */
+const plainSettings = [
+  'experiment',
+  'data',
+  'report',
+  'select',
+  'teacher',
+  'budget',
+  'students',
+  'seeds',
+  'reduced',
+] as const;
+
 /** Every setting by its name: `data.fraction`, `attack kd.temperature`. Lists of plain values are one. */
-const settingsOf = (
-  more: MoreSettings,
-  {
-    experiment,
-    data,
-    report,
-    select,
-    teacher,
-    budget,
-    students,
-    seeds,
-    reduced,
-    attacks,
-    defenses,
-    provenance,
-  }: Matrix,
-): ReadonlyMap<string, string> => {
+const settingsOf = (more: MoreSettings, matrix: Matrix): ReadonlyMap<string, string> => {
+  const { attacks, defenses, provenance } = matrix;
   const found = new Map<string, string>();
   const add = (name: string, value: unknown): void => {
     // Code is known by a hash, which says nothing.
@@ -51,18 +49,7 @@ const settingsOf = (
       for (const [field, each] of Object.entries(value)) add(`${name}.${field}`, each);
     else found.set(name, typeof value === 'string' ? value : JSON.stringify(value));
   };
-  for (const [name, value] of Object.entries({
-    experiment,
-    data,
-    report,
-    select,
-    teacher,
-    budget,
-    students,
-    seeds,
-    reduced,
-  }))
-    add(name, value);
+  for (const name of plainSettings) add(name, matrix[name]);
   for (const [name, value] of Object.entries(more)) add(name, value);
   for (const { label, needs, owns, params } of attacks) add(`attack ${label}`, { needs, owns, params });
   for (const { label, exposes, params } of defenses) add(`defence ${label}`, { exposes, params });

@@ -88,10 +88,14 @@ export interface Named {
   readonly accuracy: Spread;
 }
 
-/** What the strongest of those attackers gets who ask for no more than `access` and have no more than `has`. */
-export interface Standing {
+/** Who attacks: for what access they ask at most, and what images they have at most. */
+export interface Thief {
   readonly access: ThiefAsks;
   readonly has: ThiefHas;
+}
+
+/** What the strongest of such attackers gets. */
+export interface Standing extends Thief {
   /** The strongest. */
   readonly attack: string;
   readonly accuracy: Spread;
@@ -225,7 +229,7 @@ const attackerOf = ({ label, name = label, needs, data, owns, params }: Matrix['
 });
 
 /** Who attacks, as far as somebody more does than by asking for less or having less. */
-const thieves = (attackers: readonly Attacker[]): readonly Pick<Standing, 'access' | 'has'>[] =>
+const thieves = (attackers: readonly Attacker[]): readonly Thief[] =>
   possessions.flatMap((has) =>
     accesses.flatMap((access, i) => {
       const [most, before] = [rank[access], i === 0 ? rank.none : rank[accesses[i - 1] as Access]];
@@ -313,7 +317,7 @@ export const boardsOf = ({ runs, entries }: Ranking): readonly Board[] => {
 };
 
 /** Who attacks in a board's table: behind an interface where somebody does, with the most that any has. */
-export const mainThief = ({ entries }: Pick<Board, 'entries'>): Pick<Standing, 'access' | 'has'> | undefined => {
+export const mainThief = ({ entries }: Pick<Board, 'entries'>): Thief | undefined => {
   const all = entries.flatMap(({ scores }) => scores);
   const has = [...possessions].reverse().find((each) => all.some((score) => score.has === each));
   const access = (['probabilities', 'label', 'weights'] as const).find((each) =>
@@ -322,19 +326,14 @@ export const mainThief = ({ entries }: Pick<Board, 'entries'>): Pick<Standing, '
   return has && access && { access, has };
 };
 
-export const standingAt = (
-  { scores }: Pick<Entry, 'scores'>,
-  thief: Pick<Standing, 'access' | 'has'> | undefined,
-): Standing | undefined => scores.find(({ access, has }) => access === thief?.access && has === thief.has);
+export const standingAt = ({ scores }: Pick<Entry, 'scores'>, thief: Thief | undefined): Standing | undefined =>
+  scores.find(({ access, has }) => access === thief?.access && has === thief.has);
 
 /**
  * By its place, for each entry that another one is no worse than in the teacher's accuracy, the answers' distance and the strongest
  * attacker's student, and better in one of the three: the first such. By means: what the seeds do not tell apart may go either way.
  */
-export const dominated = (
-  entries: readonly Entry[],
-  thief: Pick<Standing, 'access' | 'has'> | undefined,
-): ReadonlyMap<Entry, Entry> => {
+export const dominated = (entries: readonly Entry[], thief: Thief | undefined): ReadonlyMap<Entry, Entry> => {
   // Of each, less is better.
   const pointOf = (entry: Entry): readonly number[] | undefined => {
     const { teacher, l1 } = entry.cost;

@@ -46,7 +46,8 @@ export const acceptStale = async ({ stages }: Plan, store: Store, reason: string
     const output = state === 'finished' ? await store.find(id) : undefined;
     const record = output && (await readRecord(output));
     if (output === undefined || record?.parts === undefined || record.failure !== undefined) continue;
-    found.set(asAsked(record), [...(found.get(asAsked(record)) ?? []), { output, record }]);
+    const asked = asAsked(record);
+    found.set(asked, [...(found.get(asked) ?? []), { output, record }]);
   }
   /** By the id of a stage of the plan those for which it stands. */
   const standsFor = new Map<string, ReadonlySet<string>>();

@@ -54,8 +54,8 @@ export const inStore = async (
   return Promise.all([...stages, ...recorded]);
 };
 
-/** The paths of files that living processes have mapped or open, one text; undefined where the system does not tell. */
-const openFiles = async (): Promise<string | undefined> => {
+/** The paths of files that living processes have mapped, one text; undefined where the system does not tell. */
+const mappedFiles = async (): Promise<string | undefined> => {
   if (process.platform !== 'linux') return undefined;
   const processes = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
   const maps = await Promise.all(processes.map((pid) => readFile(`/proc/${pid}/maps`, 'utf8').catch(() => '')));
@@ -69,7 +69,7 @@ const openFiles = async (): Promise<string | undefined> => {
  * @param current names of the engines of this version
  */
 export const inCache = async (cache: string, current: ReadonlySet<string>): Promise<readonly Kept[]> => {
-  const loaded = await openFiles();
+  const loaded = await mappedFiles();
   const below = async (folder: string): Promise<readonly string[]> =>
     (await readdir(join(cache, folder)).catch(() => [])).filter((name) => !name.endsWith('.lock'));
   const kept = async (

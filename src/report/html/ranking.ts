@@ -1,12 +1,11 @@
-import { createHash } from 'node:crypto';
 import type { Ranking } from '../../results/ranking.js';
 import { rankingCharts } from '../charts/ranking.js';
 import { svgOf } from '../charts/render.js';
 import type { Block } from '../layout.js';
 import { mark } from '../numbers.js';
 import { rankingLayout } from '../ranking.js';
-import { html, Markup, name } from './markup.js';
-import { style } from './style.js';
+import { documentOf, policyOf } from './document.js';
+import { html, type Markup, name } from './markup.js';
 
 const tableOf = ({ title, head, columns, rows }: Block): Markup => html`<section>
 <h2>${title}</h2>
@@ -25,19 +24,10 @@ const tableOf = ({ title, head, columns, rows }: Block): Markup => html`<section
 export const rankingPage = async (ranking: Ranking): Promise<string> => {
   const { title, blocks, footnotes, notes } = rankingLayout(ranking);
   const drawings = await Promise.all(rankingCharts(ranking).map(async (chart) => ({ chart, svg: await svgOf(chart) })));
-  const policy = `default-src 'none'; style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; img-src data:; base-uri 'none'; form-action 'none'`;
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<link rel="icon" href="data:,">
-<title>${title} · undistill</title>
-<style>${new Markup(style)}</style>
-</head>
-<body>
+  return documentOf(
+    title,
+    policyOf(),
+    html`
 <header><p class="brand">undistill</p><h1>${title}</h1></header>
 <main>
 ${blocks.map(tableOf)}
@@ -50,8 +40,6 @@ ${
   )}</section>`
 }
 <section><h2>How to read it</h2>${notes.map((note) => html`<p>${note}</p>`)}</section>
-</main>
-</body>
-</html>
-`.text;
+</main>`,
+  );
 };
