@@ -45,7 +45,8 @@ interface Waiting {
 const threadScript = (): { readonly script: string | URL; readonly eval: boolean } => {
   if (!import.meta.url.endsWith('.ts')) return { script: new URL('./decode-thread.js', import.meta.url), eval: false };
   const entry = fileURLToPath(new URL('./decode-thread.ts', import.meta.url));
-  const { outputFiles } = buildSync({ entryPoints: [entry], bundle: true, write: false, platform: 'node' });
+  const define = { 'import.meta.url': JSON.stringify(import.meta.url) };
+  const { outputFiles } = buildSync({ entryPoints: [entry], bundle: true, write: false, platform: 'node', define });
   return { script: outputFiles[0]?.text ?? '', eval: true };
 };
 

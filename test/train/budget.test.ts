@@ -91,8 +91,8 @@ describe('a budget of answers', () => {
   });
 
   test('that is smaller than one step ends the theft with what to do', async () => {
-    expect(await failureOf(() => stolen(kd(), 1))).toEqual(tooSmall(1));
-    expect(await failureOf(() => stolen(noise({ steps: 20 }), 15))).toEqual(tooSmall(15));
+    expect(await failureOf(() => stolen(kd(), 1))).toMatchObject(tooSmall(1));
+    expect(await failureOf(() => stolen(noise({ steps: 20 }), 15))).toMatchObject(tooSmall(15));
   });
 
   const seven = (oracle: Oracle<'label'>, pixels: tf.Tensor4D) =>
@@ -105,7 +105,7 @@ describe('a budget of answers', () => {
     // Steps of 28.
     expect(await fixed(100)).toMatchObject({ steps: 3, images: 12, queries: 84, ended: 'budget' });
     expect(await fixed(84)).toMatchObject({ steps: 3, queries: 84, ended: 'budget' });
-    expect(await failureOf(() => fixed(27))).toEqual(tooSmall(27));
+    expect(await failureOf(() => fixed(27))).toMatchObject(tooSmall(27));
     // Batches of 4, 4 and 2, and then of 3, for which 23 answers are left.
     const victim = all.of('label', { budget: 93 });
     expect(await fitted(asking(victim, seven))).toMatchObject({ steps: 4, images: 13, queries: 91, ended: 'budget' });
