@@ -129,9 +129,12 @@ export const readSources = async (urls: Iterable<string>): Promise<ReadonlyMap<s
     hashes.set(file, hash);
     return hash;
   };
+  const pathOf = (url: string): string => (url.startsWith('file:') ? fileURLToPath(url) : url);
+  const all = [...urls];
+  const bundles = bundlesOf(all.map(pathOf));
   const sources = new Map<string, Source>();
-  for (const url of urls) {
-    const { text, inputs } = bundleOf(url.startsWith('file:') ? fileURLToPath(url) : url);
+  for (const url of all) {
+    const { text, inputs } = bundles.get(pathOf(url)) as Bundle;
     const files: Record<string, string> = {};
     for (const input of inputs) files[relative(process.cwd(), input)] = await hashOf(input);
     sources.set(url, { hash: sha256(text).slice(0, 16), files });
@@ -139,32 +142,57 @@ export const readSources = async (urls: Iterable<string>): Promise<ReadonlyMap<s
   return sources;
 };
 
-export const readSource = async (url: string): Promise<Source> => (await readSources([url])).get(url) as Source;
+interface Bundle {
+  readonly text: string;
+  /** The files that it was made of, from the working directory. */
+  readonly inputs: readonly string[];
+}
 
-// In a process of its own that ends at once (see bin/loader.js).
-const bundleOf = (path: string): { readonly text: string; readonly inputs: readonly string[] } => {
+/** What is wrong with a module is said of that module, for which each is bundled by itself. */
+const bundlesOf = (paths: readonly string[]): ReadonlyMap<string, Bundle> => {
   try {
-    const { outputFiles, metafile } = buildSync({
-      entryPoints: [path],
-      bundle: true,
-      write: false,
-      metafile: true,
-      format: 'esm',
-      platform: 'node',
-      packages: 'external',
-      minifyWhitespace: true,
-      legalComments: 'none',
-      logLevel: 'silent',
-      // Where a bundle is made must not change its hash.
-      absWorkingDir: process.cwd(),
-    });
-    return { text: outputFiles[0]?.text ?? '', inputs: Object.keys(metafile.inputs) };
-  } catch (error) {
-    throw new FailureError(
-      failure('experiment', saidBy(error), {
-        where: path,
-        remedy: 'A plugin names its own module: source: import.meta.url.',
+    return bundled(paths);
+  } catch {
+    return new Map(
+      paths.flatMap((path) => {
+        try {
+          return [...bundled([path])];
+        } catch (error) {
+          throw new FailureError(
+            failure('experiment', saidBy(error), {
+              where: path,
+              remedy: 'A plugin names its own module: source: import.meta.url.',
+            }),
+          );
+        }
       }),
     );
   }
+};
+
+/** Each module with what it imports, all made by one process that ends at once (see bin/loader.js). */
+const bundled = (paths: readonly string[]): ReadonlyMap<string, Bundle> => {
+  // Where a bundle is made must not change its hash.
+  const here = process.cwd();
+  const { outputFiles, metafile } = buildSync({
+    entryPoints: paths.map((path, i) => ({ in: path, out: `${i}` })),
+    outdir: here,
+    bundle: true,
+    write: false,
+    metafile: true,
+    format: 'esm',
+    platform: 'node',
+    packages: 'external',
+    minifyWhitespace: true,
+    legalComments: 'none',
+    logLevel: 'silent',
+    absWorkingDir: here,
+  });
+  const texts = new Map(outputFiles.map(({ path, text }) => [relative(here, path), text]));
+  return new Map(
+    paths.map((path, i) => {
+      const name = `${i}.js`;
+      return [path, { text: texts.get(name) ?? '', inputs: Object.keys(metafile.outputs[name]?.inputs ?? {}) }];
+    }),
+  );
 };

@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { FailureError, failure, orFail, toFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
 import { unique } from '../core/lists.js';
@@ -13,7 +13,7 @@ import { ownHash } from '../engine/setup/own-source.js';
 import { thisProcessor, vectorLevel } from '../engine/setup/processor.js';
 import type { Others } from '../experiment/data-access.js';
 import { type Experiment, isExperiment } from '../experiment/experiment.js';
-import { readSource, readSources, type Source, sourcesIn } from '../experiment/identity.js';
+import { readSources, type Source, sourcesIn } from '../experiment/identity.js';
 import { type Plan, plan, plannedValues } from '../experiment/plan.js';
 import { readWeights } from '../experiment/pretrained.js';
 import { type Finished, matrix } from '../results/matrix.js';
@@ -129,11 +129,13 @@ export interface Prepared extends Planned {
 export const planFor = async (experiment: Experiment, engine: string, options: LoadOptions = {}): Promise<Planned> => {
   const { data, others } = await loadImages(experiment, options);
   const weights = isPretrained(experiment.teacher) ? await readWeights(experiment.teacher) : undefined;
-  const [modules, own, harness] = await Promise.all([
-    readSources(sourcesIn(plannedValues(experiment))),
-    experiment.file === undefined ? undefined : readSource(experiment.file),
-    harnessSources(),
-  ]);
+  const plugins = sourcesIn(plannedValues(experiment));
+  const mine = experiment.file === undefined ? [] : [experiment.file];
+  const sources = await readSources([...plugins, ...mine, ...training, ...measuring]);
+  const sourceOf = (url: string): Source => sources.get(url) as Source;
+  const modules = new Map([...plugins].map((url) => [url, sourceOf(url)]));
+  const [own] = mine.map(sourceOf);
+  const harness = { training: together(training.map(sourceOf)), measuring: together(measuring.map(sourceOf)) };
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
   return {
     plan: plan(experiment, {
@@ -191,23 +193,17 @@ export const plannedEngine = async (
   return arithmeticOf(await loadEngine({ execution, precision }));
 };
 
-/** The code that stages run through besides their plugins: recipes are values, so what they are made of is named here. */
-const harnessSources = async (): Promise<{ readonly training: Source; readonly measuring: Source }> => {
-  // Compiled or not, the modules lie beside this one with its ending.
-  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-  const together = async (modules: readonly string[]): Promise<Source> => {
-    const paths = modules.map((module) => fileURLToPath(new URL(`${module}${ending}`, import.meta.url)));
-    const sources = [...(await readSources(paths)).values()];
-    return {
-      hash: sha256(sources.map(({ hash }) => hash).join()).slice(0, 16),
-      files: Object.assign({}, ...sources.map(({ files }) => files)),
-    };
-  };
-  return {
-    training: await together(['../run/train-stage', '../train/optimizers', '../train/schedules']),
-    measuring: await together(['../run/measure', '../run/inspect']),
-  };
-};
+// The code that stages run through besides their plugins: recipes are values, so what they are made of is named here.
+// Compiled or not, the modules lie beside this one with its ending.
+const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+const beside = (module: string): string => new URL(`${module}${ending}`, import.meta.url).href;
+const training = ['../run/train-stage', '../train/optimizers', '../train/schedules'].map(beside);
+const measuring = ['../run/measure', '../run/inspect'].map(beside);
+
+const together = (sources: readonly Source[]): Source => ({
+  hash: sha256(sources.map(({ hash }) => hash).join()).slice(0, 16),
+  files: Object.assign({}, ...sources.map(({ files }) => files)),
+});
 
 /** Where an experiment's tables and logs go, and where all experiments under one root keep their stages. */
 export const foldersOf = (

@@ -337,7 +337,14 @@ describe('undistill new', () => {
     const { dependencies, scripts } = JSON.parse(await at.read('my-project/package.json'));
     expect(dependencies.undistill).toBe(`file:${process.cwd()}`);
     expect(scripts.start).toBe('undistill run experiment.ts');
-    const plan = await at.undistill(['plan', 'my-project/experiment.ts', '--verbose', '--no-time', '--out', 'my-project/runs/x']);
+    const plan = await at.undistill([
+      'plan',
+      'my-project/experiment.ts',
+      '--verbose',
+      '--no-time',
+      '--out',
+      'my-project/runs/x',
+    ]);
     expect(plan, plan.err).toMatchObject({ code: 0, out: expect.stringContaining('myDefense') });
     expect(await at.undistill(['new', 'project', 'my-project'])).toMatchObject({
       code: 2,

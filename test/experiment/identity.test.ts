@@ -10,7 +10,7 @@ import { synthetic } from '../../src/data/synthetic.js';
 import { rounding } from '../../src/defenses/answers.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import { type Code, canonical, readSource, readSources, sourcesIn } from '../../src/experiment/identity.js';
+import { type Code, canonical, readSources, type Source, sourcesIn } from '../../src/experiment/identity.js';
 import { plan, plannedValues } from '../../src/experiment/plan.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
 import { sgd } from '../../src/train/optimizers.js';
@@ -22,6 +22,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'undistill-identity-'));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const readSource = async (url: string): Promise<Source> => (await readSources([url])).get(url) as Source;
 
 const write = (name: string, text: string): string => {
   const path = join(folder, name);
