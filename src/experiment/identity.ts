@@ -14,6 +14,11 @@ export interface Source {
   readonly files: Readonly<Record<string, string>>;
 }
 
+/** A module with what it imports of this package by its name: `undistill/train`. */
+export interface Bundled extends Source {
+  readonly imports: readonly string[];
+}
+
 /** The code that plugins are made of. */
 export interface Code {
   /** By URL. */
@@ -122,7 +127,7 @@ export const sourcesIn = (value: unknown): ReadonlySet<string> => {
  *
  * Rejects with a `FailureError` of kind `experiment` that names the module that is none.
  */
-export const readSources = async (urls: Iterable<string>): Promise<ReadonlyMap<string, Source>> => {
+export const readSources = async (urls: Iterable<string>): Promise<ReadonlyMap<string, Bundled>> => {
   const hashes = new Map<string, string>();
   const hashOf = async (file: string): Promise<string> => {
     const hash = hashes.get(file) ?? sha256(await readFile(file)).slice(0, 16);
@@ -132,12 +137,12 @@ export const readSources = async (urls: Iterable<string>): Promise<ReadonlyMap<s
   const pathOf = (url: string): string => (url.startsWith('file:') ? fileURLToPath(url) : url);
   const all = [...urls];
   const bundles = bundlesOf(all.map(pathOf));
-  const sources = new Map<string, Source>();
+  const sources = new Map<string, Bundled>();
   for (const url of all) {
-    const { text, inputs } = bundles.get(pathOf(url)) as Bundle;
+    const { text, inputs, imports } = bundles.get(pathOf(url)) as Bundle;
     const files: Record<string, string> = {};
     for (const input of inputs) files[relative(process.cwd(), input)] = await hashOf(input);
-    sources.set(url, { hash: sha256(text).slice(0, 16), files });
+    sources.set(url, { hash: sha256(text).slice(0, 16), files, imports });
   }
   return sources;
 };
@@ -146,6 +151,7 @@ interface Bundle {
   readonly text: string;
   /** The files that it was made of, from the working directory. */
   readonly inputs: readonly string[];
+  readonly imports: readonly string[];
 }
 
 /** What is wrong with a module is said of that module, for which each is bundled by itself. */
@@ -183,6 +189,8 @@ const bundled = (paths: readonly string[]): ReadonlyMap<string, Bundle> => {
     format: 'esm',
     platform: 'node',
     packages: 'external',
+    // Whatever a tsconfig.json makes of them.
+    external: ['undistill', 'undistill/*'],
     minifyWhitespace: true,
     legalComments: 'none',
     logLevel: 'silent',
@@ -192,7 +200,9 @@ const bundled = (paths: readonly string[]): ReadonlyMap<string, Bundle> => {
   return new Map(
     paths.map((path, i) => {
       const name = `${i}.js`;
-      return [path, { text: texts.get(name) ?? '', inputs: Object.keys(metafile.outputs[name]?.inputs ?? {}) }];
+      const { inputs = {}, imports = [] } = metafile.outputs[name] ?? {};
+      const own = imports.map(({ path: imported }) => imported).filter((each) => /^undistill(\/|$)/.test(each));
+      return [path, { text: texts.get(name) ?? '', inputs: Object.keys(inputs), imports: [...new Set(own)].sort() }];
     }),
   );
 };

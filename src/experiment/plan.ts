@@ -142,8 +142,6 @@ export interface Facts {
   readonly code: Code;
   /** Hashes of the code that every stage runs through: training and evaluation, and measuring. */
   readonly harness: { readonly training: string; readonly measuring: string };
-  /** This package's version: a plugin of a user's own has no other hold on the package's code that it calls. */
-  readonly version: string;
   /** `tensorflow-cpu` and so on: equal bits are promised within one class only. */
   readonly engine: string;
 }
@@ -200,7 +198,6 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       inputs,
       data,
       engine: facts.engine,
-      undistill: facts.version,
       harness: work.kind === 'measure' || work.kind === 'inspect' ? facts.harness.measuring : facts.harness.training,
     };
     const id = sha256(JSON.stringify(parts)).slice(0, 16);

@@ -4,16 +4,17 @@ import { pathToFileURL } from 'node:url';
 import { FailureError, failure, orFail, toFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
 import { unique } from '../core/lists.js';
-import { version } from '../core/version.js';
 import { type Dataset, type DatasetPlugin, type LoadOptions, load } from '../data/dataset.js';
 import { partsOf } from '../defenses/defense.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import { ownHash } from '../engine/setup/own-source.js';
 import { thisProcessor, vectorLevel } from '../engine/setup/processor.js';
+import { TENSORFLOW, TFJS_NODE } from '../engine/setup/wheels.js';
 import type { Others } from '../experiment/data-access.js';
 import { type Experiment, isExperiment } from '../experiment/experiment.js';
-import { readSources, type Source, sourcesIn } from '../experiment/identity.js';
+import { type Source, sourcesIn } from '../experiment/identity.js';
+import { readCode } from '../experiment/numbers.js';
 import { type Plan, plan, plannedValues } from '../experiment/plan.js';
 import { readWeights } from '../experiment/pretrained.js';
 import { type Finished, matrix } from '../results/matrix.js';
@@ -131,7 +132,7 @@ export const planFor = async (experiment: Experiment, engine: string, options: L
   const weights = isPretrained(experiment.teacher) ? await readWeights(experiment.teacher) : undefined;
   const plugins = sourcesIn(plannedValues(experiment));
   const mine = experiment.file === undefined ? [] : [experiment.file];
-  const sources = await readSources([...plugins, ...mine, ...training, ...measuring]);
+  const sources = await readCode([...plugins, ...mine, ...training, ...measuring]);
   const sourceOf = (url: string): Source => sources.get(url) as Source;
   const modules = new Map([...plugins].map((url) => [url, sourceOf(url)]));
   const [own] = mine.map(sourceOf);
@@ -145,7 +146,6 @@ export const planFor = async (experiment: Experiment, engine: string, options: L
       code: { modules, experiment: own },
       harness: hashes,
       engine,
-      version: await version(),
     }),
     data,
     others,
@@ -201,8 +201,8 @@ const training = ['../run/train-stage', '../train/optimizers', '../train/schedul
 const measuring = ['../run/measure', '../run/inspect'].map(beside);
 
 const together = (sources: readonly Source[]): Source => ({
-  hash: sha256(sources.map(({ hash }) => hash).join()).slice(0, 16),
-  files: Object.assign({}, ...sources.map(({ files }) => files)),
+  hash: sha256([TENSORFLOW, TFJS_NODE, ...sources.map(({ hash }) => hash)].join()).slice(0, 16),
+  files: Object.assign({ TensorFlow: TENSORFLOW, 'TensorFlow.js': TFJS_NODE }, ...sources.map(({ files }) => files)),
 });
 
 /** Where an experiment's tables and logs go, and where all experiments under one root keep their stages. */

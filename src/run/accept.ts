@@ -6,7 +6,7 @@ import { files, readRecord } from './outputs.js';
 import type { StageRecord } from './record.js';
 import { type StageOutput, type Store, stagesIn } from './store.js';
 
-/** What of a stage's parts is a hash of code, and nothing that a person chose. */
+/** What of a stage's parts is a hash of code, and nothing that a person chose; `undistill`, the version, in older ones. */
 const code: ReadonlySet<string> = new Set(['source', 'experiment', 'harness', 'undistill']);
 
 /** A stage's parts but for its code and for which stages it takes from. */

@@ -97,7 +97,6 @@ describe("a module's code", () => {
         code: { modules },
         harness: { training: '', measuring: '' },
         engine: 'tensorflow-cpu',
-        version: '1',
       });
     };
     const before = await planned(plugin());

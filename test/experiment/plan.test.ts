@@ -48,7 +48,6 @@ const facts: Facts = {
   others: new Map(),
   code: code(),
   harness: { training: 'training 1', measuring: 'measuring 1' },
-  version: '1',
   engine: 'tensorflow-cpu',
 };
 
@@ -568,7 +567,6 @@ describe('identities', () => {
     ['the engine', {}, { engine: 'tensorflow-cuda' }, everything],
     ["the processor's vector extensions", {}, { engine: 'tensorflow-cpu+avx2' }, everything],
     ['the training loop', {}, { harness: { ...facts.harness, training: 'training 2' } }, everything],
-    ['the version', {}, { version: '2' }, everything],
     ['the measuring', {}, { harness: { ...facts.harness, measuring: 'measuring 2' } }, is('measure')],
     [
       "an attack's code",

@@ -15,7 +15,7 @@ export const planned = async (of: Experiment): Promise<void> => {
   const scaled = withScale(of, 0.5);
   if (E.isLeft(scaled)) throw new FailureError(scaled.left);
   const world = {
-    ...{ data: set, others, code, version: '1', engine: 'tensorflow-cpu' },
+    ...{ data: set, others, code, engine: 'tensorflow-cpu' },
     harness: { training: 'x', measuring: 'x' },
   };
   plan(scaled.right, world);

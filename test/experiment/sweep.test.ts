@@ -57,7 +57,6 @@ test('a sweep is one graph: teachers, adversaries and honest students are traine
       others: new Map(),
       code: { modules: new Map<string, Source>() },
       harness: { training: '', measuring: '' },
-      version: '1',
       engine: 'tensorflow-cpu',
     },
   );

@@ -51,7 +51,6 @@ const found = (
     others: new Map(),
     code: { modules: new Map() },
     harness: { training: 'training', measuring: 'measuring' },
-    version: '1',
     engine: 'tensorflow-cpu',
   });
   const finished = new Map<string, Finished>();

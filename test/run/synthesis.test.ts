@@ -22,7 +22,6 @@ const facts: Facts = {
   others: new Map(),
   code: { modules: new Map() },
   harness: { training: 'training 1', measuring: 'measuring 1' },
-  version: '1',
   engine: 'tensorflow-cpu',
 };
 const planOf = (changes: Parameters<typeof made>[0], world: Partial<Facts> = {}): Plan =>
