@@ -26,7 +26,8 @@ export const registerLoader = async () => {
     `undistill/${name}`,
     moduleUrl(`public/${name}`),
   ]);
-  const data = { modules: { undistill: moduleUrl('index'), ...Object.fromEntries(parts) } };
+  const tfjs = new URL('./tfjs.js', import.meta.url).href;
+  const data = { modules: { undistill: moduleUrl('index'), '@tensorflow/tfjs': tfjs, ...Object.fromEntries(parts) } };
   // The hooks registered last run first, and tsx must find out from ours what is a module.
   // Newer versions of Node run hooks in this thread, and are about to drop the other way.
   if (module.registerHooks === undefined) {

@@ -99,3 +99,15 @@ describe('what is shipped with the package', () => {
     expect([...new Set(listed)].sort()).toEqual([...new Set(needed)].sort());
   });
 });
+
+it('gives TensorFlow.js under the names that it has', async () => {
+  const [ours, theirs] = await Promise.all([import(at('bin/tfjs.js')), import('@tensorflow/tfjs')]);
+  const names = Object.keys(theirs).filter((name) => name !== 'default' && name !== 'module.exports');
+  expect(
+    Object.keys(ours)
+      .filter((name) => name !== 'default')
+      .sort(),
+    'npm run tfjs',
+  ).toEqual(names.sort());
+  expect(ours.tensor).toBe(theirs.tensor);
+});

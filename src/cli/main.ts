@@ -253,7 +253,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .description('make the page of a run again: one file that opens without a network')
     .argument('<run>', "a run's folder, or its name below runs")
     .option('--out <file>', "where to (default: report.html in the run's folder)")
-    .option('--title <text>', "what stands above it (default: the experiment's name)")
+    .option('--title <text>', "what stands above it (default: the experiment's title, or its name)")
     .action(async (run: string, options: { out?: string; title?: string }) => {
       const { reportCommand } = await import('./report.js');
       code = await reportCommand(run, options);

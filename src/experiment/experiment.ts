@@ -57,6 +57,8 @@ export interface ExperimentSpec<
 > {
   /** Letters, digits, dots and dashes: the name of its folder under `runs`. */
   readonly name: string;
+  /** What stands above the report. Default: the name. */
+  readonly title?: string;
   /** A sentence or a reference (the paper's table) for the head of the report. */
   readonly about?: string;
   readonly data: DatasetPlugin;
@@ -94,6 +96,7 @@ export interface ExperimentSpec<
 /** An experiment with its defaults filled in and its labels made. */
 export interface Experiment {
   readonly name: string;
+  readonly title?: string;
   readonly about: string;
   readonly data: DatasetPlugin;
   readonly fraction: number;
@@ -130,6 +133,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
 ): Experiment => {
   const {
     name,
+    title,
     about = '',
     data,
     fraction = 1,
@@ -172,7 +176,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
   if (budget !== undefined) checked('experiment', { budget: wholeAtLeast(1) }, { budget });
   if (reduced !== undefined && typeof reduced !== 'string')
     refuse('it is no text', 'reduced', 'Say in what the setting is reduced.');
-  checked('experiment', { about: text }, { about });
+  checked('experiment', { about: text, title: text }, { about, title: title ?? name });
   if (typeof data?.load !== 'function') refuse('this is no data set', 'data', 'Give one, such as mnist().');
   checkData('data', data);
   for (const [field, list] of Object.entries({
@@ -251,6 +255,7 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
   if (new Set(seedLabels).size < seedLabels.length) refuse('a seed comes twice', 'seeds', 'Give each seed once.');
   const made: Experiment = {
     name,
+    ...(title === undefined ? {} : { title }),
     about,
     data,
     fraction,

@@ -25,10 +25,14 @@ import type { Divergence, Measures, Outcome } from '../run/record.js';
 import { type Store, storeOf } from '../run/store.js';
 import { isPretrained } from '../train/pretrained.js';
 
-/** Makes TypeScript importable, with `undistill` in it as this package. Compiled or not, `bin` lies two folders above. */
+/**
+ * Makes TypeScript importable, with `undistill` in it as this package, and stacks tell of its lines. Compiled or not, `bin` lies two
+ * folders above.
+ */
 const registerLoader = async (): Promise<void> => {
   const loader = await import(new URL('../../bin/loader.js', import.meta.url).href);
   await loader.registerLoader();
+  process.setSourceMapsEnabled(true);
 };
 
 /** An experiment and where it is found again: its file, and `#name` after it where the file has several. */

@@ -189,6 +189,7 @@ const params = v.pipe(v.unknown(), v.title('parameters'));
 export const matrixFile: Of<Matrix> = record({
   version: v.literal(1),
   experiment: text,
+  title: maybe(text),
   about: text,
   data: record({ name: text, fingerprint: text, fraction: number, validation: number }),
   report: oneOf('test', 'validation'),

@@ -165,6 +165,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
   return {
     version: 1,
     experiment: of.name,
+    ...(of.title === undefined ? {} : { title: of.title }),
     about: of.about,
     data: { name: of.data.name, fingerprint, fraction: of.fraction, validation: of.validation },
     report: of.report,

@@ -143,6 +143,8 @@ export interface ReproducedEffect {
 export interface Matrix {
   readonly version: 1;
   readonly experiment: string;
+  /** What stands above the report, where that is not the experiment's name. */
+  readonly title?: string;
   readonly about: string;
   readonly data: {
     readonly name: string;

@@ -1,12 +1,10 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { example } from '../report/matrix.js';
-import { type Project, project, tiny } from './project.js';
+import { bin, type Project, project, tiny } from './project.js';
 
-const bin = fileURLToPath(new URL('../../bin/undistill.js', import.meta.url));
 const evil = 'a\x1b[2J\u202eb';
 
 let at: Project;

@@ -17,6 +17,7 @@ const data = { ...dataOf(thirds()), from: () => dataOf(thirds()) };
 /** An experiment with everything that one can have. */
 const spec = {
   name: 'test',
+  title: 'x',
   about: 'x',
   data,
   fraction: 0.9,

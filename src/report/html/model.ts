@@ -167,7 +167,7 @@ export const pageOf = (run: Run, title?: string): Page => {
   const reproduction = reproductionOf(matrix);
   const some = run.matrix !== undefined;
   return {
-    title: title ?? matrix.experiment,
+    title: title ?? matrix.title ?? matrix.experiment,
     about: matrix.about,
     lead: some ? lead(matrix) : planned(matrix),
     conclusions: conclusions(matrix),

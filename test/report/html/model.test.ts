@@ -17,6 +17,11 @@ const shown = (attack: string, defense: string, of = page) => {
 const detail = (id: string, of = page) => of.details.find((each) => each.id === id);
 
 describe('the page of a run', () => {
+  it('stands under a title that is given, or the experiment has, or its name', () => {
+    const titled = runOf({ matrix: { ...example, title: 'Table 1' } });
+    expect([page.title, pageOf(titled).title, pageOf(titled, 'Mine').title]).toEqual(['example', 'Table 1', 'Mine']);
+  });
+
   it('says in words what was tested', () => {
     expect(page.lead.join(' ')).toBe(
       '3 attacks try to copy the teacher big into small, once behind each of 3 defences. 1 honest student trained without the teacher shows what stealing must beat. Accuracy is on test images of mnist. Every number is a mean over up to 2 seeds.',
