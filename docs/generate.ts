@@ -18,13 +18,15 @@ const factsOf = ({ download: _, ...facts }: Item['facts']): string =>
     .map(([of, fact]) => `${of} ${fact}`)
     .join('; ');
 
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, '')}.`;
+
 const section = ({ name, write, about, paper, facts, options = {}, presets = {} }: Item): readonly string[] => {
   const words = wordsOf(options);
   const named = Object.entries(presets);
   return [
     `### ${name}`,
     '',
-    `${about}.`,
+    sentence(about),
     '',
     ...(paper === undefined ? [] : [`${paper}.`, '']),
     `${[write.map((call) => `\`${call}\``).join(', '), factsOf(facts)].filter((part) => part !== '').join(': ')}.`,
@@ -54,9 +56,12 @@ const entries = [
   ['attacks', 'Attacks'],
   ['defenses', 'Defences'],
   ['nets', 'Networks'],
+  ['zoo', 'Trained networks'],
   ['optimizers', 'Optimisers'],
   ['schedules', 'Schedules'],
+  ['recipes', 'Recipes'],
   ['data', 'Data sets'],
+  ['metrics', 'Metrics'],
 ] as const;
 
 /** All that the plugins of this package declare, as a page. */

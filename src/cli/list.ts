@@ -37,7 +37,7 @@ export const shown = (value: unknown): string => {
 /** `temperature 4, alpha 0.9`. */
 export const settings = (values: object): string =>
   Object.entries(values)
-    .filter(([, value]) => value !== undefined)
+    .filter(([, value]) => value !== undefined && !(Array.isArray(value) && value.length === 0))
     .map(([name, value]) => `${name} ${shown(value)}`)
     .join(', ') || 'none';
 
