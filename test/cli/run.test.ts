@@ -337,7 +337,9 @@ describe('undistill new', () => {
     expect(code).toBe(0);
     expect(out).toMatch(/cd my-project\n {2}npm install\n {2}npm test\n {2}npm start\n$/);
     const { dependencies, scripts } = JSON.parse(await at.read('my-project/package.json'));
-    expect(dependencies.undistill).toBe(`file:${process.cwd()}`);
+    // A checkout by its path, and an installed package as it was asked for.
+    if (process.env.UNDISTILL_INSTALLED === undefined) expect(dependencies.undistill).toBe(`file:${process.cwd()}`);
+    else expect(dependencies.undistill).toMatch(/^file:.*\.tgz$|^\d/);
     expect(scripts.start).toBe('undistill run experiment.ts');
     const plan = await at.undistill([
       'plan',
