@@ -2,7 +2,7 @@ import { counted, percent, signed, whole } from '../../core/text.js';
 import { lookup } from '../../results/lookup.js';
 import { roleOf } from '../../results/roles.js';
 import type { Spread } from '../../results/spread.js';
-import type { Matrix } from '../../results/types.js';
+import type { Matrix, VictimSummary } from '../../results/types.js';
 import { seedRange, seedsCounted } from '../layout.js';
 
 /** What came of one defence, in words. */
@@ -10,6 +10,8 @@ export interface Finding {
   readonly defense: string;
   /** `teacher 98.14 % (−0.23)`; what became of it where it has no number. */
   readonly teacher: string;
+  /** How far its answers are from clean ones, and from what they are right in, where it changes them. */
+  readonly answers?: string;
   /** The best attack of each student. */
   readonly attacks: readonly {
     /** Where there are several. */
@@ -77,7 +79,8 @@ export const conclusions = ({ best, students, victims }: Matrix): readonly strin
 
 export const findingsOf = (matrix: Matrix): readonly Finding[] => {
   const at = lookup(matrix.cells);
-  return matrix.victims.map(({ defense, accuracy, toUndefended, seeds }): Finding => {
+  return matrix.victims.map(({ defense, accuracy, toUndefended, seeds, metrics = {} }): Finding => {
+    const answers = ofAnswers(metrics);
     const failed = seeds.some(({ reason }) => reason !== undefined);
     const cost = toUndefended === undefined || toUndefended.mean === 0 ? '' : ` (${signed(toUndefended.mean)})`;
     return {
@@ -88,6 +91,7 @@ export const findingsOf = (matrix: Matrix): readonly Finding[] => {
             ? 'teacher failed'
             : 'teacher not run'
           : `teacher ${percent(accuracy.mean)} %${cost}`,
+      ...(answers === undefined ? {} : { answers }),
       attacks: matrix.best
         .filter((best) => best.defense === defense)
         .map(({ student, attack, accuracy: best }) => {
@@ -105,6 +109,16 @@ export const findingsOf = (matrix: Matrix): readonly Finding[] => {
     };
   });
 };
+
+/** What a defence that changes answers makes of them. */
+const ofAnswers = ({
+  answerL1,
+  answerKl,
+  calibrationError,
+}: NonNullable<VictimSummary['metrics']>): string | undefined =>
+  answerL1 === undefined || answerKl === undefined || calibrationError === undefined
+    ? undefined
+    : `answers L1 ${answerL1.mean.toFixed(2)} and KL ${answerKl.mean.toFixed(2)} nats from clean ones; calibration error ${percent(calibrationError.mean)} %`;
 
 const inWords = (difference: Spread | undefined): string => {
   if (difference === undefined) return '';

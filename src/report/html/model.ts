@@ -4,6 +4,7 @@ import { columnsOf, metricsOf, victimColumnsOf } from '../../results/columns.js'
 import type { Spread } from '../../results/spread.js';
 import type { Cell, Matrix, VictimSummary } from '../../results/types.js';
 import {
+  answersSaid,
   divergences,
   type Labels,
   type Listed,
@@ -180,6 +181,7 @@ export const pageOf = (run: Run, title?: string): Page => {
           whatIsCounted(matrix),
           seedsSaid(matrix),
           ...ownBaselines(matrix),
+          ...answersSaid(matrix),
           ...scoresSaid(matrix),
           ...partOfTheData(matrix),
           ...queries(matrix),

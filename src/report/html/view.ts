@@ -71,8 +71,8 @@ const findingsView = ({ lead, conclusions, findings }: Page): Markup => html`
   }
 </section>`;
 
-const findingView = ({ defense, teacher, attacks }: Finding): Markup => html`
-<li><h3>${name(defense)}</h3><p class="faint">${teacher}</p>
+const findingView = ({ defense, teacher, answers, attacks }: Finding): Markup => html`
+<li><h3>${name(defense)}</h3><p class="faint">${teacher}</p>${answers && html`<p class="faint">${answers}</p>`}
 ${attacks.map(
   ({ student, attack, accuracy, difference, sentence, verdict }) => html`
   <p class="big">${accuracy} <small>best attack: ${name(attack)}${student !== undefined && html`, student ${name(student)}`}</small></p>

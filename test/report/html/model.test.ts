@@ -59,6 +59,13 @@ describe('the page of a run', () => {
       { attack: 'kd', accuracy: '93.00 %', sentence: '2.00 points better than the same student trained alone' },
     ]);
     expect(page.findings[1]?.attacks).toEqual([]);
+    expect(page.findings.every(({ answers }) => answers === undefined)).toBe(true);
+    const of = (mean: number) => ({ mean, count: 2 });
+    const metrics = { answerL1: of(0.959), answerKl: of(1.645), calibrationError: of(0.1638) };
+    const victims = example.victims.map((victim) => ({ ...victim, metrics }));
+    expect(pageOf(runOf({ matrix: { ...example, victims } })).findings[1]?.answers).toBe(
+      'answers L1 0.96 and KL 1.65 nats from clean ones; calibration error 16.38 %',
+    );
     const best = [{ defense: 'nasty', student: 'small', attack: 'kd', accuracy: { mean: 0.85, count: 1 } }];
     expect(pageOf(runOf({ matrix: { ...example, best } })).findings[1]?.attacks[0]?.sentence).toBe(
       '5.00 points worse than the same student trained alone, on one seed',
