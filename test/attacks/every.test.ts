@@ -25,6 +25,7 @@ import {
   sequential,
 } from '../../src/models/layers.js';
 import { isBlackBox, publish, rank, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { goldens } from '../goldens.js';
 import { circumstances, dataOf, recipe, thirds } from '../run/helpers.js';
 import { type AnySpec, context, endOf, theftOf } from '../train/bench.js';
 import { expectToSurvive } from './killing.js';
@@ -174,6 +175,8 @@ const victimOf =
     };
   };
 
+const agreed = goldens(new URL('every.json', import.meta.url));
+
 let cache = '';
 beforeAll(async () => {
   await loadEngine({ execution: 'eager' });
@@ -204,9 +207,10 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
     const before = tf.memory().numTensors;
     const { victim, retired } = victimOf(attack)();
     try {
-      const { last, steps } = endOf(await theftOf(attack, victim, learner, { ...tried, ...givenTo(attack) }));
+      const { last, steps, history } = endOf(await theftOf(attack, victim, learner, { ...tried, ...givenTo(attack) }));
       expect(Object.values(last).flat().every(Number.isFinite)).toBe(true);
       expect(steps).toBeGreaterThan(0);
+      agreed(name, history);
       // The student is what the recipe's net is, and nothing else.
       expect(Object.keys(last).sort()).toEqual(learner.network.variables.map(({ name }) => name).sort());
       const { queries, forward } = sessionOf(victim).asked;

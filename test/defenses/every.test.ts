@@ -18,6 +18,7 @@ import { fit } from '../../src/train/fit.js';
 import { distillationKl } from '../../src/train/losses.js';
 import { publish, rank, retire, sessionOf, type Victim, type Wrapper } from '../../src/train/oracle.js';
 import { aged, expectCompiled } from './../attacks/stepping.js';
+import { goldens } from '../goldens.js';
 import { dataOf, recipe, thirds } from '../run/helpers.js';
 import { type AnySpec, context, succeed } from '../train/bench.js';
 
@@ -95,6 +96,8 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(cache, { recursive: true, force: true }));
 
+const agreed = goldens(new URL('every.json', import.meta.url));
+
 test('every defence that is exported goes through these tests', () => {
   expect(Object.keys(uses).sort()).toEqual(defenses.map(({ declaration }) => declaration.name).sort());
 });
@@ -128,7 +131,8 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
           adversary: { learner, variables },
         };
         if (part.protect !== undefined) {
-          const { last, best } = await succeed(part.protect({ learner, variables }, given));
+          const { last, best, history } = await succeed(part.protect({ learner, variables }, given));
+          agreed(`${name}: trained`, history);
           if (best !== undefined) own(best.kept);
           variables = own(last);
         }
@@ -175,6 +179,7 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
           warn: () => undefined,
         });
         own(last);
+        agreed(`${name}: answers`, history);
         expect(history.every(({ metrics }) => Object.values(metrics).every(Number.isFinite))).toBe(true);
         expect(shift.invalid).toBe(0);
         expect(sessionOf(victim).asked.queries).toBe(48);
