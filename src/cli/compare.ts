@@ -3,6 +3,7 @@ import { basename, dirname } from 'node:path';
 import { refusal } from '../core/errors.js';
 import { comparisonHtml, comparisonMarkdown, comparisonText } from '../report/compare.js';
 import { compared, type MoreSettings } from '../results/compare.js';
+import type { Part } from '../results/join.js';
 import { writeWhole } from '../run/store.js';
 import type { ComparisonFormat } from './choices.js';
 import { shownWhole } from './paths.js';
@@ -27,6 +28,14 @@ const recipesIn = ({ stages }: PlanFile): MoreSettings => {
   return { ...(teacher === undefined ? {} : { 'trained teacher': teacher }), ...Object.fromEntries(students) };
 };
 
+/** A run by its matrix, and by its plan where it has one, for a command that takes several. */
+export const readPart = async (run: string, command: string): Promise<Part> => {
+  const path = await matrixPath(run, command);
+  const plan = await readPlan(dirname(path)).catch(() => undefined);
+  const matrix = decodeMatrix(await readFile(path, 'utf8'), path);
+  return { name: basename(dirname(path)), matrix, more: plan === undefined ? {} : recipesIn(plan) };
+};
+
 /** Shows runs beside each other. Gives the exit code. Rejects with a failure of kind `usage` for fewer than two, or what is no run. */
 export const compareCommand = async (
   runs: readonly string[],
@@ -34,14 +43,7 @@ export const compareCommand = async (
   out: Terminal = terminal(),
 ): Promise<number> => {
   if (runs.length < 2) refusal('usage')('one run has nothing beside it', 'compare', 'Give two runs or more.');
-  const read = await Promise.all(
-    runs.map(async (run) => {
-      const path = await matrixPath(run, 'compare');
-      const plan = await readPlan(dirname(path)).catch(() => undefined);
-      const matrix = decodeMatrix(await readFile(path, 'utf8'), path);
-      return { name: basename(dirname(path)), matrix, more: plan === undefined ? {} : recipesIn(plan) };
-    }),
-  );
+  const read = await Promise.all(runs.map((run) => readPart(run, 'compare')));
   const text = drawings[format](compared(read));
   if (file !== undefined) {
     await writeWhole(file, text);

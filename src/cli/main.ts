@@ -238,6 +238,17 @@ export const main = async (argv: readonly string[]): Promise<number> => {
       code = await compareCommand(runs, options);
     });
 
+  command('join')
+    .description(
+      'make one run of several that have seeds or rows of one experiment, as from machines that share no folder',
+    )
+    .argument('<runs...>', "folders of runs, or their names below runs; also a run's copy elsewhere")
+    .requiredOption('--out <folder>', 'the folder of the joined run')
+    .action(async (runs: string[], options: { out: string }) => {
+      const { joinCommand } = await import('./join.js');
+      code = await joinCommand(runs, options);
+    });
+
   command('clean')
     .description('what stages, cache and engines take on disk; removes, after asking, what no run and no process uses')
     .argument('[folder]', 'in which the runs are', 'runs')

@@ -84,7 +84,9 @@ export const compared = (
     const before = runs.slice(0, i).filter((each) => each.name === name).length;
     return before === 0 ? name : `${name} (${before + 1})`;
   });
-  const settings = runs.map(({ matrix, more = {} }) => settingsOf(more, matrix));
+  // What one of them does not tell is no difference.
+  const isTold = runs.every(({ more = {} }) => Object.keys(more).length > 0);
+  const settings = runs.map(({ matrix, more = {} }) => settingsOf(isTold ? more : {}, matrix));
   const differing = unique(settings.flatMap((each) => [...each.keys()])).flatMap((name) => {
     const values = settings.map((each) => each.get(name));
     return unique(values).length > 1 ? [{ name, values }] : [];

@@ -1,6 +1,6 @@
 import { type AnyAttack, describeOwnership } from '../attacks/attack.js';
-import { defined, grouped, own, unique } from '../core/lists.js';
-import { type Experiment, undefendedOf } from '../experiment/experiment.js';
+import { defined, grouped, unique } from '../core/lists.js';
+import { undefendedOf } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
 import { describePublished, publishedStudent, publishedTeacher } from '../experiment/published.js';
@@ -8,12 +8,10 @@ import { type Metric, metrics } from '../metrics/metric.js';
 import { declared } from '../metrics/quantity.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from '../run/record.js';
 import { isPretrained } from '../train/pretrained.js';
-import { type Column, columnsOf, victimColumnsOf } from './columns.js';
 import { lookup } from './lookup.js';
 import { reproduced, reproducedEffects } from './reproduction.js';
-import { scores } from './scores.js';
-import { type Spread, shareSpread, spread, spreadOf } from './spread.js';
-import type { BestAttack, Cell, Matrix, MetricSummary, SeedResult, VictimSummary } from './types.js';
+import { type CellSeeds, type Seeds, summary, type VictimSeeds } from './summary.js';
+import type { Matrix, MetricSummary, SeedResult } from './types.js';
 
 /** A stage's outcome and, for a measuring stage, what it measured. */
 export interface Finished {
@@ -44,8 +42,6 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
   const at = lookup(plan.cells);
   const victimOf = new Map(plan.victims.map((victim) => [JSON.stringify([victim.defense, victim.seed]), victim]));
   const summaries = [...metrics, ...of.metrics].map(summaryOf);
-  const columns = columnsOf({ metrics: summaries });
-  const victimColumns = victimColumnsOf({ metrics: summaries });
   const minus = (a: number | undefined, b: number | undefined): number | undefined =>
     a === undefined || b === undefined ? undefined : a - b;
 
@@ -90,79 +86,43 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     };
   };
 
-  const cellOf = (own: readonly CellPlan[]): Cell => {
-    const { attack, defense, student } = own[0] as CellPlan;
-    const seeds = own.map(seedResult);
-    const means = meansOf(columns, seeds);
-    const { accuracy, toBaseline, toLabelSmoothing, toUndefended, queries, forward, backward } = means;
-    const missing = own.find((cell) => cell.stages === undefined);
-    const failed = seeds.find(({ status }) => status === 'failed' || status === 'skipped');
-    return {
-      attack,
-      defense,
-      student,
-      status:
-        missing !== undefined ? 'n/a' : accuracy !== undefined ? 'done' : failed === undefined ? 'not run' : 'failed',
-      seeds,
-      ...defined({
-        reason: missing?.reason ?? failed?.reason,
-        accuracy,
-        toBaseline,
-        toLabelSmoothing,
-        toUndefended,
-        queries,
-        forward,
-        backward,
-        published: publishedStudent(of.published, { attack, defense, student }),
-      }),
-      metrics: metricsIn(means, summaries),
-    };
-  };
   const cells = [
     ...grouped(plan.cells, ({ attack, defense, student }) => JSON.stringify([attack, defense, student])).values(),
-  ].map(cellOf);
+  ].map((own): CellSeeds => {
+    const { attack, defense, student } = own[0] as CellPlan;
+    const published = publishedStudent(of.published, { attack, defense, student });
+    return { attack, defense, student, seeds: own.map(seedResult), ...defined({ published }) };
+  });
 
-  const victims = of.defenses.map(({ label, defense }): VictimSummary => {
-    const own = plan.victims.filter((victim) => victim.defense === label);
-    const accuracies = own.map((victim) => accuracyOf(victim.measure));
-    const toUndefended = own.map((victim, i) => {
-      const other = victimOf.get(JSON.stringify([undefended, victim.seed]));
-      return label === undefended ? undefined : minus(accuracies[i], accuracyOf(other?.measure));
-    });
-    const seeds = own.map((victim) => {
-      const train = recordOf(victim.train);
-      const divergence = victim.divergence === undefined ? undefined : finished.get(victim.divergence)?.result;
-      return {
-        seed: victim.seed,
-        ...defined({
-          reason: (reasonOf(victim.train) ?? reasonOf(victim.measure))?.reason,
-          measures: measuresOf(victim.measure),
-          divergence: divergence as Divergence | undefined,
-          seconds: train?.seconds,
-        }),
-        warnings: [
-          ...(train?.warnings ?? []),
-          ...[victim.measure, victim.divergence].flatMap((id) => (id && recordOf(id)?.warnings) || []),
-        ],
-      };
-    });
+  const victims = of.defenses.map(({ label, defense }): VictimSeeds => {
+    const seeds = plan.victims
+      .filter((victim) => victim.defense === label)
+      .map((victim) => {
+        const train = recordOf(victim.train);
+        const divergence = victim.divergence === undefined ? undefined : finished.get(victim.divergence)?.result;
+        return {
+          seed: victim.seed,
+          ...defined({
+            reason: (reasonOf(victim.train) ?? reasonOf(victim.measure))?.reason,
+            measures: measuresOf(victim.measure),
+            divergence: divergence as Divergence | undefined,
+            seconds: train?.seconds,
+          }),
+          warnings: [
+            ...(train?.warnings ?? []),
+            ...[victim.measure, victim.divergence].flatMap((id) => (id && recordOf(id)?.warnings) || []),
+          ],
+        };
+      });
     return {
       defense: label,
       exposes: defense.exposes,
-      metrics: metricsIn(meansOf(victimColumns, seeds), summaries),
-      ...defined({
-        accuracy: shareSpread(accuracies.flatMap((each) => each ?? [])),
-        toUndefended: spread(toUndefended.flatMap((each) => each ?? [])),
-        published: publishedTeacher(of.published, label),
-      }),
+      ...defined({ published: publishedTeacher(of.published, label) }),
       seeds,
     };
   });
 
-  const stealing = new Set(of.attacks.filter(({ attack }) => isAttack(attack)).map(({ label }) => label));
-  const best = bestAttacks(of, cells, stealing);
-  const found = { experiment: of, undefended, victims, cells, baselines: plan.baselines };
-  return {
+  const single: Seeds = {
     version: 1,
     experiment: of.name,
     ...(of.title === undefined ? {} : { title: of.title }),
@@ -194,11 +154,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     metrics: summaries,
     victims,
     cells,
-    best,
-    scores: scores({ best, cells, victims, undefended, attacks: stealing }),
     ...defined({
-      reproduction: of.published && reproduced(found),
-      effects: of.published && reproducedEffects(found),
       reduced: of.reduced,
       published: of.published && describePublished(of.published),
     }),
@@ -210,46 +166,19 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       }),
     ).map((text) => JSON.parse(text) as Provenance),
   };
-};
-
-/** Of the attacks that take something from a victim: honest training is no attack. */
-const bestAttacks = (of: Experiment, cells: readonly Cell[], stealing: ReadonlySet<string>): readonly BestAttack[] => {
-  return of.defenses.flatMap(({ label: defense }) =>
-    of.students.flatMap(({ label: student }) => {
-      const own = cells.filter(
-        (cell) => cell.defense === defense && cell.student === student && stealing.has(cell.attack),
-      );
-      const ranked = own.flatMap(({ attack, accuracy }) =>
-        accuracy === undefined ? [] : [{ defense, student, attack, accuracy }],
-      );
-      const best = ranked.sort((a, b) => b.accuracy.mean - a.accuracy.mean)[0];
-      return best === undefined ? [] : [best];
+  const summed = summary(single);
+  const found = { experiment: of, undefended, ...summed, baselines: plan.baselines };
+  return {
+    ...single,
+    ...summed,
+    ...defined({
+      reproduction: of.published && reproduced(found),
+      effects: of.published && reproducedEffects(found),
     }),
-  );
+  };
 };
 
 const summaryOf = (metric: Metric): MetricSummary => ({ ...declared(metric), ...defined({ only: metric.only }) });
-
-/** Over the seeds that have it, each number of a list of results by its column's name. */
-const meansOf = <Of>(columns: readonly Column<Of>[], results: readonly Of[]): Readonly<Record<string, Spread>> =>
-  Object.fromEntries(
-    columns.flatMap(({ name, unit, of }) => {
-      const mean = spreadOf(
-        unit,
-        results.flatMap((result) => of(result) ?? []),
-      );
-      return mean === undefined ? [] : [[name, mean] as const];
-    }),
-  );
-
-/** Those of some means that are of metrics. */
-const metricsIn = (means: Readonly<Record<string, Spread>>, metrics: readonly MetricSummary[]): Cell['metrics'] =>
-  Object.fromEntries(
-    metrics.flatMap(({ name }) => {
-      const mean = own(means, name);
-      return mean === undefined ? [] : [[name, mean] as const];
-    }),
-  );
 
 const isAttack = ({ role = 'attack' }: AnyAttack): boolean => role === 'attack';
 

@@ -32,6 +32,11 @@ describe('runs beside each other', () => {
     });
     const trained = compared([3, 4].map((epochs) => ({ name: 'a', matrix: example, more: recipe(epochs) })));
     expect(trained.settings).toEqual([{ name: 'trained teacher.recipe.epochs', values: ['3', '4'] }]);
+    const untold = [
+      { name: 'a', matrix: example, more: recipe(3) },
+      { name: 'b', matrix: example },
+    ];
+    expect(compared(untold).settings).toEqual([]);
     expect(
       compared([
         { name: 'a', matrix: example },

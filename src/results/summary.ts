@@ -1,0 +1,118 @@
+import { defined, own } from '../core/lists.js';
+import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from './columns.js';
+import { scores } from './scores.js';
+import { type Spread, shareSpread, spread, spreadOf } from './spread.js';
+import type { BestAttack, Cell, Matrix, MetricSummary, VictimSummary } from './types.js';
+
+/** What is known of a cell and of a victim before anything is taken over its seeds. */
+export type CellSeeds = Pick<Cell, 'attack' | 'defense' | 'student' | 'seeds' | 'published'>;
+export type VictimSeeds = Pick<VictimSummary, 'defense' | 'exposes' | 'seeds' | 'published'>;
+
+/** A matrix of single seeds. */
+export type Seeds = Omit<Matrix, 'cells' | 'victims' | 'best' | 'scores'> & {
+  readonly cells: readonly CellSeeds[];
+  readonly victims: readonly VictimSeeds[];
+};
+
+/** All that follows from what single seeds gave: means and deviations, the best attacks, what each defence is worth. */
+export const summary = (of: Seeds): Pick<Matrix, 'victims' | 'cells' | 'best' | 'scores'> => {
+  const summaries = metricsOf(of);
+  const undefended = of.defenses.find(({ role }) => role === 'identity')?.label;
+  const cells = of.cells.map(cellOf(columnsOf(of), summaries));
+  const victims = of.victims.map(
+    victimOf(
+      victimColumnsOf(of),
+      summaries,
+      of.victims.find(({ defense }) => defense === undefended),
+    ),
+  );
+  // Of the attacks that take something from a victim: honest training is no attack.
+  const attacks = new Set(of.attacks.filter(({ role = 'attack' }) => role === 'attack').map(({ label }) => label));
+  const best = bestAttacks(of, cells, attacks);
+  return { victims, cells, best, scores: scores({ best, cells, victims, undefended, attacks }) };
+};
+
+const cellOf =
+  (columns: readonly Column[], summaries: readonly MetricSummary[]) =>
+  ({ attack, defense, student, seeds, published }: CellSeeds): Cell => {
+    const means = meansOf(columns, seeds);
+    const { accuracy, toBaseline, toLabelSmoothing, toUndefended, queries, forward, backward } = means;
+    const missing = seeds.find(({ status }) => status === 'n/a');
+    const failed = seeds.find(({ status }) => status === 'failed' || status === 'skipped');
+    return {
+      attack,
+      defense,
+      student,
+      status:
+        missing !== undefined ? 'n/a' : accuracy !== undefined ? 'done' : failed === undefined ? 'not run' : 'failed',
+      seeds,
+      ...defined({
+        reason: missing?.reason ?? failed?.reason,
+        ...{ accuracy, toBaseline, toLabelSmoothing, toUndefended, queries, forward, backward, published },
+      }),
+      metrics: metricsIn(means, summaries),
+    };
+  };
+
+const victimOf =
+  (
+    columns: readonly Column<VictimResult>[],
+    summaries: readonly MetricSummary[],
+    undefended: VictimSeeds | undefined,
+  ) =>
+  ({ defense, exposes, seeds, published }: VictimSeeds): VictimSummary => {
+    const accuracyOf = ({ measures }: VictimResult): readonly number[] =>
+      measures?.metrics.accuracy === undefined ? [] : [measures.metrics.accuracy];
+    const toUndefended = seeds.flatMap((one) => {
+      const other =
+        defense === undefended?.defense ? undefined : undefended?.seeds.find(({ seed }) => seed === one.seed);
+      const clean = other === undefined ? [] : accuracyOf(other);
+      return accuracyOf(one).flatMap((accuracy) => clean.map((each) => accuracy - each));
+    });
+    return {
+      defense,
+      exposes,
+      metrics: metricsIn(meansOf(columns, seeds), summaries),
+      ...defined({ accuracy: shareSpread(seeds.flatMap(accuracyOf)), toUndefended: spread(toUndefended), published }),
+      seeds,
+    };
+  };
+
+const bestAttacks = (
+  { defenses, students }: Pick<Matrix, 'defenses' | 'students'>,
+  cells: readonly Cell[],
+  attacks: ReadonlySet<string>,
+): readonly BestAttack[] =>
+  defenses.flatMap(({ label: defense }) =>
+    students.flatMap((student) => {
+      const own = cells.filter(
+        (cell) => cell.defense === defense && cell.student === student && attacks.has(cell.attack),
+      );
+      const ranked = own.flatMap(({ attack, accuracy }) =>
+        accuracy === undefined ? [] : [{ defense, student, attack, accuracy }],
+      );
+      const best = ranked.sort((a, b) => b.accuracy.mean - a.accuracy.mean)[0];
+      return best === undefined ? [] : [best];
+    }),
+  );
+
+/** Over the seeds that have it, each number of a list of results by its column's name. */
+const meansOf = <Of>(columns: readonly Column<Of>[], results: readonly Of[]): Readonly<Record<string, Spread>> =>
+  Object.fromEntries(
+    columns.flatMap(({ name, unit, of }) => {
+      const mean = spreadOf(
+        unit,
+        results.flatMap((result) => of(result) ?? []),
+      );
+      return mean === undefined ? [] : [[name, mean] as const];
+    }),
+  );
+
+/** Those of some means that are of metrics. */
+const metricsIn = (means: Readonly<Record<string, Spread>>, summaries: readonly MetricSummary[]): Cell['metrics'] =>
+  Object.fromEntries(
+    summaries.flatMap(({ name }) => {
+      const mean = own(means, name);
+      return mean === undefined ? [] : [[name, mean] as const];
+    }),
+  );

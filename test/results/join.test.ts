@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest';
+import { FailureError } from '../../src/core/errors.js';
+import { joined } from '../../src/results/join.js';
+import type { Matrix } from '../../src/results/types.js';
+import { example } from '../report/matrix.js';
+
+/** A run of some of its seeds alone. */
+const only = (of: Matrix, ...seeds: readonly string[]): Matrix => {
+  const chosen = <Of extends { readonly seed: string }>(all: readonly Of[]) =>
+    all.filter(({ seed }) => seeds.includes(seed));
+  return {
+    ...of,
+    seeds,
+    victims: of.victims.map(({ accuracy: _, toUndefended: __, ...victim }) => ({
+      ...victim,
+      seeds: chosen(victim.seeds),
+    })),
+    cells: of.cells.map(({ accuracy: _, toBaseline: __, ...cell }) => ({ ...cell, seeds: chosen(cell.seeds) })),
+  };
+};
+
+const part = (name: string, matrix: Matrix) => ({ name, matrix });
+const halves = (change: (second: Matrix) => Matrix = (second) => second) =>
+  [part('a', only(example, '0')), part('b', change(only(example, '1')))] as const;
+const refusalOf = (run: () => unknown) => {
+  try {
+    run();
+  } catch (error) {
+    return error instanceof FailureError ? error.failure : error;
+  }
+  return undefined;
+};
+
+test('seeds that were run apart are one run, with means over all of them', () => {
+  const whole = joined([part('whole', example)]);
+  const { reproduction: _, effects: __, published: ___, ...settings } = example;
+  expect(whole).toMatchObject({ experiment: settings.experiment, seeds: ['0', '1'] });
+  expect(joined([...halves()])).toEqual(whole);
+  const kd = whole.cells.find(({ attack, defense }) => attack === 'kd' && defense === 'none');
+  expect(kd?.accuracy).toMatchObject({
+    count: 2,
+    mean: example.cells.find((each) => each.attack === 'kd')?.accuracy?.mean,
+  });
+  expect(whole.best.find(({ defense }) => defense === 'none')?.attack).toBe(example.best[0]?.attack);
+});
+
+test('of a seed that two runs have parts of, what is finished counts', () => {
+  const nothing = (of: Matrix): Matrix => ({
+    ...of,
+    cells: of.cells.map((cell) => ({
+      ...cell,
+      seeds: cell.seeds.map(({ seed }) => ({ seed, status: 'not run', warnings: [] })),
+    })),
+  });
+  const begun = part('begun', nothing(example));
+  const whole = joined([part('whole', example)]);
+  const done = ({ cells }: Matrix) => cells.filter(({ status }) => status === 'done').map(({ accuracy }) => accuracy);
+  expect(done(joined([begun, part('whole', example)]))).toEqual(done(whole));
+});
+
+test('runs of other settings are refused by the names of these, and a seed that came out otherwise by its cell', () => {
+  const other = halves((second) => ({ ...second, teacher: 'other', data: { ...second.data, fraction: 1 } }));
+  expect(refusalOf(() => joined([...other]))).toMatchObject({
+    kind: 'usage',
+    where: 'a, b',
+    what: 'they differ in data.fraction, teacher',
+  });
+  const again = {
+    ...example,
+    cells: example.cells.map((cell) => ({
+      ...cell,
+      seeds: cell.seeds.map((of) => ({
+        ...of,
+        ...(of.student && { student: { ...of.student, metrics: { accuracy: 0.5 } } }),
+      })),
+    })),
+  };
+  expect(refusalOf(() => joined([part('a', example), part('b', again)]))).toMatchObject({
+    kind: 'usage',
+    what: 'seed 0 was run more than once, with other numbers',
+    where: 'scratch on none',
+  });
+});
