@@ -45,6 +45,7 @@ export { svhn } from './data/svhn.js';
 export { synthetic } from './data/synthetic.js';
 export { tinyImageNet } from './data/tiny-imagenet.js';
 export { adaptiveMisinformation } from './defenses/adaptive-misinformation.js';
+export { adversarialSparse } from './defenses/adversarial-sparse.js';
 export { highConfidence, labelOnly, rounding, topK } from './defenses/answers.js';
 export { antidistillation, productOfExperts } from './defenses/antidistillation.js';
 export { compose } from './defenses/compose.js';

@@ -28,9 +28,13 @@ import {
 export interface Taught<Frozen extends Tree> {
   /** A pass in training mode. The running statistics move with each, in order. */
   readonly pass: (images: tf.Tensor4D) => Output;
+  /** Logits in evaluation mode, by the weights and statistics before the step. No gradient flows through them. */
+  readonly look: (images: tf.Tensor4D) => tf.Tensor2D;
   /** A batch of training images, augmented and normalised. */
   readonly images: tf.Tensor4D;
   readonly labels: tf.Tensor1D;
+  /** What the training set has stored of each image as its `answers`, [batch, size], where it has. */
+  readonly answers: tf.Tensor2D | undefined;
   /** A batch of outliers, normalised, where the defence names some. */
   readonly outliers: tf.Tensor4D | undefined;
   readonly frozen: Frozen;
@@ -80,7 +84,7 @@ export const taughtBy = <Frozen extends Tree>(
     },
     step: ({ data, frozen }, before, { own, other }, { learningRate, seed }) => {
       const { variables } = before;
-      const { images: raw, labels, mirrored } = unpacked<LabelledBatch>(data.own, own);
+      const { images: raw, labels, answers, mirrored } = unpacked<LabelledBatch>(data.own, own);
       const images = normalise(augment(raw, train.augmentation, seed, mirrored), train.normalisation);
       const outside = other && unpacked<UnlabelledBatch>(data.other as Resident, other).images;
       const differentiated = () =>
@@ -94,10 +98,14 @@ export const taughtBy = <Frozen extends Tree>(
             outputs.push(output);
             return output;
           };
+          const look = (seen: tf.Tensor4D): tf.Tensor2D =>
+            unrecorded(() => network.apply({ params, stats: variables.stats }, seen, { mode: 'eval' }).logits);
           const { loss: value, terms = {} } = loss({
             pass,
+            look,
             images,
             labels,
+            answers,
             outliers: outside && normalise(outside, train.normalisation),
             frozen,
             seed,

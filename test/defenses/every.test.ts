@@ -45,6 +45,7 @@ const learner = { network: net, recipe: recipe({ epochs: 2, batch: 8 }) };
 /** The smallest use of each defence, by name. */
 const uses: Readonly<Record<string, unknown>> = {
   adaptiveMisinformation: { outliers },
+  adversarialSparse: { steps: 3, step: 0.1 },
   antidistillation: { surrogate: plugin(3), images: 16 },
   compose: undefined,
   dcp: {},
