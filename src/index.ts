@@ -54,6 +54,7 @@ export { gaussianNoise, randomClass } from './defenses/gaussian-noise.js';
 export { grad2 } from './defenses/grad2.js';
 export { keepArgmax } from './defenses/keep-argmax.js';
 export { mad } from './defenses/mad.js';
+export { meco } from './defenses/meco.js';
 export { mildlyNasty } from './defenses/mildly-nasty.js';
 export { modelGuard } from './defenses/model-guard.js';
 export { nasty } from './defenses/nasty.js';

@@ -40,7 +40,21 @@ const composed = <const Parts extends readonly [Defense, ...Defense[]]>(...parts
   checked('compose', options, { parts });
   const flat = parts.flatMap(partsOf);
   let exposes: Access = 'weights';
+  let changed: Defense | undefined;
   for (const part of flat) {
+    if (part.answers?.asksAnew && changed !== undefined) {
+      throw new FailureError(
+        failure(
+          'experiment',
+          `${part.name} asks the net anew, and what ${changed.name} makes of answers would be lost`,
+          {
+            where: 'compose',
+            remedy: `Put ${part.name} before ${changed.name}.`,
+          },
+        ),
+      );
+    }
+    if (part.answers !== undefined) changed = part;
     if (part.answers !== undefined && rank[exposes] < rank.probabilities) {
       throw new FailureError(
         failure('experiment', `${part.name} changes probabilities, and the defences before it give ${exposes} only`, {
@@ -82,7 +96,7 @@ const declaration: Declaration = {
  * Several defences at once, in order: each trains the teacher the one before left, each wraps the answers of the one
  * before. `compose(nasty(), rounding(2))` shares its nasty teacher with `nasty()` in another column.
  *
- * Throws a `FailureError` of kind `experiment` for no parts, or a wrapper of probabilities after one that gives labels
- * only.
+ * Throws a `FailureError` of kind `experiment` for no parts, a wrapper of probabilities after one that gives labels
+ * only, or one that asks the net anew after another wrapper.
  */
 export const compose = Object.assign(composed, { declaration });

@@ -41,6 +41,7 @@ export const keepArgmax = defineDefense({
         : {
             answers: {
               kind: answers.kind,
+              ...(answers.asksAnew && { asksAnew: true }),
               ...(answers.init === undefined ? {} : { init: answers.init }),
               answer: (query) => {
                 const { logProbabilities, ...state } = answers.answer(query);

@@ -135,6 +135,11 @@ export interface Answers<Prepared extends Tree = Tree, State extends Tree = Tree
   readonly kind: 'pure' | 'random' | 'stateful';
   /** Rows need not sum to 1: what is told is rounded, or cut. */
   readonly unnormalised?: true;
+  /**
+   * The victim's net is asked anew, about other images (`query.victim`), and the answer that it gave goes unused: a defence before this one
+   * would change it for nothing, and `compose` refuses it.
+   */
+  readonly asksAnew?: true;
   /** The state before the first query; of a stateful defence. The caller owns it. */
   init?(prepared: Prepared, about: Interface): State;
   /**

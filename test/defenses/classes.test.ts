@@ -37,6 +37,8 @@ const wrappers: readonly Defense[] = [
   index.mad({ epsilon: 2 }),
   index.mad({ epsilon: 2, objective: 'stretch' }),
   index.mad({ epsilon: 2, oracle: 'extreme' }),
+  index.meco(),
+  index.meco({ strength: 2, draw: 'sticky' }),
   index.modelGuard({ epsilon: 2 }),
   index.modelGuard({ variant: 'S', epsilon: 2, capacity: 4 }),
   index.productOfExperts({ ...surrogate, gamma: 1 }),

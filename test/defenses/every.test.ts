@@ -56,6 +56,7 @@ const uses: Readonly<Record<string, unknown>> = {
   keepArgmax: { defense: index.randomClass() },
   labelOnly: {},
   mad: { oracle: 'extreme' },
+  meco: {},
   mildlyNasty: { part: 'half' },
   modelGuard: { variant: 'S', capacity: 4 },
   nasty: {},
