@@ -52,6 +52,7 @@ export { compose } from './defenses/compose.js';
 export { emma } from './defenses/emma.js';
 export { gaussianNoise, randomClass } from './defenses/gaussian-noise.js';
 export { grad2 } from './defenses/grad2.js';
+export { ini } from './defenses/ini.js';
 export { keepArgmax } from './defenses/keep-argmax.js';
 export { mad } from './defenses/mad.js';
 export { meco } from './defenses/meco.js';

@@ -42,8 +42,24 @@ export interface Taught<Frozen extends Tree> {
   readonly seed: tf.Tensor1D;
 }
 
-type Batch = { readonly own: RawBatch; readonly other?: RawBatch };
-type Data = { readonly own: Resident; readonly other?: Resident };
+export type TaughtBatch = { readonly own: RawBatch; readonly other?: RawBatch };
+export type TaughtData = { readonly own: Resident; readonly other?: Resident };
+
+/** What a step sees of a batch: training images augmented and normalised, and outliers normalised, where there are some. */
+export const seenOf = (
+  { train }: Pick<DefenseContext, 'train'>,
+  data: TaughtData,
+  { own, other }: TaughtBatch,
+  seed: tf.Tensor1D,
+) => {
+  const { images: raw, mirrored, ...beside } = unpacked<LabelledBatch>(data.own, own);
+  const outside = other && unpacked<UnlabelledBatch>(data.other as Resident, other).images;
+  return {
+    ...beside,
+    images: normalise(augment(raw, train.augmentation, seed, mirrored), train.normalisation),
+    outliers: outside && normalise(outside, train.normalisation),
+  };
+};
 
 /**
  * The fit of a teacher, from random weights and by its recipe, whose loss passes several batches through it. Its accuracy on the batch
@@ -54,7 +70,7 @@ export const taughtBy = <Frozen extends Tree>(
   { train, validation, outliers }: Pick<DefenseContext, 'train' | 'validation' | 'outliers'>,
   frozen: Frozen,
   loss: (taught: Taught<Frozen>) => Loss,
-): FitSpec<Frozen, ClassifierState, Batch, Variables, Data> => {
+): FitSpec<Frozen, ClassifierState, TaughtBatch, Variables, TaughtData> => {
   const { network, recipe } = learner;
   const {
     source,
@@ -82,11 +98,9 @@ export const taughtBy = <Frozen extends Tree>(
         },
       };
     },
-    step: ({ data, frozen }, before, { own, other }, { learningRate, seed }) => {
+    step: ({ data, frozen }, before, batch, { learningRate, seed }) => {
       const { variables } = before;
-      const { images: raw, labels, answers, mirrored } = unpacked<LabelledBatch>(data.own, own);
-      const images = normalise(augment(raw, train.augmentation, seed, mirrored), train.normalisation);
-      const outside = other && unpacked<UnlabelledBatch>(data.other as Resident, other).images;
+      const { images, labels, answers, outliers: outside } = seenOf({ train }, data, batch, seed);
       const differentiated = () =>
         valueAndGradient((params) => {
           let { stats } = variables;
@@ -106,7 +120,7 @@ export const taughtBy = <Frozen extends Tree>(
             images,
             labels,
             answers,
-            outliers: outside && normalise(outside, train.normalisation),
+            outliers: outside,
             frozen,
             seed,
           });

@@ -53,6 +53,7 @@ const uses: Readonly<Record<string, unknown>> = {
   gaussianNoise: {},
   grad2: { surrogate: plugin(3) },
   highConfidence: {},
+  ini: { outliers, epsilon: 10 },
   keepArgmax: { defense: index.randomClass() },
   labelOnly: {},
   mad: { oracle: 'extreme' },
