@@ -3,7 +3,8 @@
 # command asks for it by exit code 75. Only then: a job that is cancelled must not come back.
 "$@" &
 work=$!
-trap 'kill -USR1 "$work" 2>/dev/null' USR1
+# A command that has only just begun does not hear yet, and so is told until it has ended.
+trap '(while kill -USR1 "$work" 2>/dev/null; do sleep 5; done) &' USR1
 trap 'kill -TERM "$work" 2>/dev/null' TERM
 wait "$work"
 code=$?

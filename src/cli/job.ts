@@ -43,11 +43,11 @@ export const jobCommand = async (path: string, id: string, out: Terminal = termi
   process.env[inJob] = '1';
   const setup = await readSetup(path);
   if (id.startsWith('look-')) return lookHere(setup, id, out);
+  const stop = new Stop((line) => out.log(line));
   const { job, start } = { job: thisJob()?.id ?? String(process.pid), start: thisJob()?.start ?? 0 };
   const write = jobWriter(setup.store, id);
   write({ type: 'begun', job, start, node: hostname() });
   out.log(`${id} on ${hostname()}, job ${job}${start === 0 ? '' : `, start ${start + 1}`}`);
-  const stop = new Stop();
   const fail = (error: unknown): number => {
     const failed = toFailure('cluster')(error);
     write({ type: 'failed', failure: failed });
@@ -71,17 +71,17 @@ class Stop extends AbortController {
   /** Whether the job should ask for another start. */
   isForTime = false;
 
-  constructor() {
+  constructor(say: (line: string) => void) {
     super();
-    process.on('SIGUSR1', () => {
-      this.isForTime ||= !this.signal.aborted;
+    const stop = (isForTime: boolean, why: string): void => {
+      // Slurm may say either several times, and the end after the time.
+      if (this.signal.aborted && (isForTime || !this.isForTime)) return;
+      this.isForTime = isForTime;
       this.abort();
-    });
-    for (const ended of ['SIGTERM', 'SIGINT'] as const)
-      process.on(ended, () => {
-        this.isForTime = false;
-        this.abort();
-      });
+      say(`${why}: stopping after this step.`);
+    };
+    process.on('SIGUSR1', () => stop(true, 'The time is nearly up'));
+    for (const ended of ['SIGTERM', 'SIGINT'] as const) process.on(ended, () => stop(false, 'Ended from outside'));
   }
 }
 
@@ -168,7 +168,7 @@ const makeStage = async (on: OpenJob, id: string, out: Terminal): Promise<number
     }
     if (!stop.isForTime) {
       write({ type: 'stopped', again: false });
-      out.log('Ended from outside, after a checkpoint.');
+      out.log('A checkpoint is kept.');
       return 143;
     }
     if ((await madeSoFar(store.root, id)) === before)
@@ -179,7 +179,7 @@ const makeStage = async (on: OpenJob, id: string, out: Terminal): Promise<number
         }),
       );
     write({ type: 'stopped', again: true });
-    out.log('The time is nearly up: a checkpoint is kept, and the job is started again.');
+    out.log('A checkpoint is kept, and the job is started again.');
     return startAgain;
   }
   write({ type: 'done' });

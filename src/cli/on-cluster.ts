@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { JobSetup } from '../cluster/setup.js';
 import { dryRunOfSlurm, slurmCluster } from '../cluster/slurm.js';
 import type { Submitted } from '../cluster/submission.js';
@@ -8,11 +8,8 @@ import { longStages, openOnCluster, printSubmission } from '../harness/on-cluste
 import { foldersOf, type Located, planFor, plannedEngine } from '../harness/session.js';
 import { sharedBy } from '../run/crew.js';
 import { gitState } from '../run/git.js';
-import { removeLeftovers, writeWhole } from '../run/store.js';
-import { chosenOf, forcedOf, openExperiments, outFolder } from './experiment-file.js';
-import { planFile } from './plan-file.js';
-import { makeRun, type RunOptions } from './run.js';
-import { jsonText, planName } from './run-folder.js';
+import { chosenOf, openExperiments, outFolder } from './experiment-file.js';
+import { makeRun, openRun, type RunOptions } from './run.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 import { milliseconds } from './watch.js';
 
@@ -101,9 +98,7 @@ const runOne = async (one: Located, options: RunOptions, commandLine: string, ou
     });
     const { plan } = on.planned;
     const chosen = chosenOf(plan, options);
-    await removeLeftovers(folders.run, folders.store);
-    if (options.force !== undefined) await on.store.remove(...forcedOf(plan, chosen, options.force));
-    await writeWhole(join(folders.run, planName), jsonText(planFile(on.planned)));
+    await openRun(on.planned, chosen, options, out);
     const { atMost } = options;
     const submit = (failed?: ReadonlySet<string>): Promise<Submitted> =>
       on.submit(chosen, {

@@ -105,26 +105,12 @@ const runOne = async (
   const { plan } = prepared;
   const chosen = chosenOf(plan, options);
   const folders = foldersOf(experiment, options.out);
-  const labels = labelsOf(plan);
-  const store = openStore(folders.store, (id, damaged) =>
-    warn(out, `${labels.get(id) ?? id}: ${alteredFile(damaged)}`),
-  );
-  await removeLeftovers(folders.run, folders.store);
-  if (options.force !== undefined) {
-    await store.remove(...forcedOf(plan, chosen, options.force)).catch((error) => {
-      throw new FailureError(withLabel(toFailure('store')(error), labels));
-    });
-  }
-  if (options.acceptStale !== undefined) {
-    const taken = await acceptStale(chosen, store, options.acceptStale);
-    out.log(`${counted(taken.length, 'stage')} of other code taken as they are: ${options.acceptStale}`);
-  }
+  const store = await openRun(prepared, chosen, options, out);
   out.log(
     `${experiment.name}: ${plan.cells.length} cells, ${chosen.stages.length} stages; ${
       typeof options.jobs === 'number' && options.jobs > 1 ? `${options.jobs} jobs of ` : ''
     }${engineSaid(engine)}`,
   );
-  await writeWhole(join(folders.run, planName), jsonText(planFile(prepared)));
 
   const stop = new AbortController();
   const answers = options.answers === 'off' ? undefined : options.answers;
@@ -138,6 +124,36 @@ const runOne = async (
     sharing: recordedSharings(environment),
     expected: () => expectedOf(environment, chosen, time, out),
   });
+};
+
+/**
+ * Opens the store of a planned run, in which stages of `--force` are made anew and those of `--accept-stale` taken as they are, and
+ * writes the plan.
+ */
+export const openRun = async (
+  planned: Planned,
+  chosen: Plan,
+  { out: folder, force, acceptStale: reason }: RunOptions,
+  out: Terminal,
+): Promise<Store> => {
+  const { plan } = planned;
+  const folders = foldersOf(plan.experiment, folder);
+  const labels = labelsOf(plan);
+  const store = openStore(folders.store, (id, damaged) =>
+    warn(out, `${labels.get(id) ?? id}: ${alteredFile(damaged)}`),
+  );
+  await removeLeftovers(folders.run, folders.store);
+  if (force !== undefined) {
+    await store.remove(...forcedOf(plan, chosen, force)).catch((error) => {
+      throw new FailureError(withLabel(toFailure('store')(error), labels));
+    });
+  }
+  if (reason !== undefined) {
+    const taken = await acceptStale(chosen, store, reason);
+    out.log(`${counted(taken.length, 'stage')} of other code taken as they are: ${reason}`);
+  }
+  await writeWhole(join(folders.run, planName), jsonText(planFile(planned)));
+  return store;
 };
 
 /** A run that is planned: what is made of it, by whom, and where it is told. */

@@ -23,7 +23,7 @@ export interface ClusterExecutorOptions {
 }
 
 /** Jobs that vanished, as with a controller that forgot them, are submitted again so often. */
-const mostResubmissions = 2;
+export const mostResubmissions = 2;
 
 const interrupted: Outcome = { status: 'failed', failure: failure('interrupted', 'stopped') };
 

@@ -116,6 +116,8 @@ export interface SubmissionOptions {
   readonly dry?: boolean;
   /** Told when another process is submitting. */
   readonly onWait?: (() => void) | undefined;
+  /** Milliseconds between two tries where the scheduler does not answer. Default: 5 s. */
+  readonly every?: number | undefined;
 }
 
 /** What came of a submission, in jobs of stages. */
@@ -126,9 +128,6 @@ export interface Submitted {
   /** Stages that are finished. */
   readonly there: number;
 }
-
-/** Milliseconds between two tries where the scheduler does not answer, and how many there are. */
-const [tryEvery, tries] = [5_000, 24];
 
 /**
  * Submits what is missing of a plan and has no job yet, in the order in which it is made, and after that the job that makes
@@ -154,12 +153,13 @@ const submitMissing = async ({
   name,
   atMost,
   dry = false,
+  every,
 }: SubmissionOptions): Promise<Submitted> => {
   const { store, run } = owner;
   const there = new Set<string>();
   for (const { id } of plan.stages) if (await isThere(id)) there.add(id);
   const live = new Map(
-    [...jobsByStage(await patiently(() => cluster.jobs()), owner)].filter(([, { state }]) => state !== 'ended'),
+    [...jobsByStage(await patiently(() => cluster.jobs(), every), owner)].filter(([, { state }]) => state !== 'ended'),
   );
   const jobs = stageJobs(plan, ({ id }) => !there.has(id) && !failed.has(id), sharing);
   const numbers = new Map([...live].map(([id, job]) => [id, job.id]));
@@ -171,7 +171,7 @@ const submitMissing = async ({
     if (!dry) await forgetJob(store, id);
     const tag = tagOf(owner, id);
     const job = { tag, command: command(id), folder, log: jobLog(store, id), ...request };
-    const number = await submitted(cluster, job);
+    const number = await submitSurely(cluster, job, every);
     numbers.set(id, number);
     made.push(number);
   };
@@ -203,20 +203,23 @@ const submitMissing = async ({
   };
 };
 
-/** Asks a scheduler again where it does not answer for the moment. */
-const patiently = async <A>(ask: () => Promise<A>): Promise<A> => {
+/** How often a scheduler that does not answer is asked again. */
+const tries = 24;
+
+/** Asks a scheduler again, by default every 5 s, where it does not answer for the moment. */
+export const patiently = async <A>(ask: () => Promise<A>, every = 5_000): Promise<A> => {
   for (let left = tries; ; left--) {
     try {
       return await ask();
     } catch (error) {
       if (left <= 0 || !(error instanceof Unreachable)) throw error;
-      await sleep(tryEvery);
+      await sleep(every);
     }
   }
 };
 
 /** Submits a job. Where the answer is lost, the job may have been taken all the same: then it is found by its tag. */
-const submitted = async (cluster: Cluster, job: JobRequest): Promise<string> => {
+export const submitSurely = async (cluster: Cluster, job: JobRequest, every?: number): Promise<string> => {
   let isUnsure = false;
   return patiently(async () => {
     if (isUnsure) {
@@ -225,5 +228,5 @@ const submitted = async (cluster: Cluster, job: JobRequest): Promise<string> => 
     }
     isUnsure = true;
     return cluster.submit(job);
-  });
+  }, every);
 };

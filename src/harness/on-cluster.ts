@@ -2,20 +2,30 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, isHeld, type JobState } from '../cluster/cluster.js';
-import { clusterExecutor } from '../cluster/executor.js';
+import { clusterExecutor, mostResubmissions } from '../cluster/executor.js';
 import { forgetJob, jobLog } from '../cluster/job-file.js';
 import { type JobSetup, type NodeReport, setupPath, writeSetup } from '../cluster/setup.js';
 import { slurmCluster } from '../cluster/slurm.js';
-import { jobsByStage, lastJob, type Owner, type Submitted, submit, tagOf } from '../cluster/submission.js';
+import {
+  jobsByStage,
+  lastJob,
+  type Owner,
+  patiently,
+  type Submitted,
+  submit,
+  submitSurely,
+  tagOf,
+} from '../cluster/submission.js';
 import { type Failure, FailureError, failure, isFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
+import { withLock } from '../core/lock.js';
 import { firstFew } from '../core/text.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
 import { whyStale } from '../experiment/stale.js';
 import type { Executor } from '../run/executor.js';
 import { recordedSharings } from '../run/recordings.js';
-import { guarded, isThere, jobsIn, openStore, type Store, untilShown } from '../run/store.js';
+import { guarded, isThere, jobsIn, openStore, type Store, storeLock, untilShown } from '../run/store.js';
 import { commandLineScript } from '../run/workers.js';
 import { type Planned, planFor } from './session.js';
 
@@ -158,26 +168,28 @@ const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: L
   const before = await readReport(path);
   if (before !== undefined && !isFailure(before)) return before;
   const log = jobLog(owner.store, name);
-  const jobs = async (): Promise<JobState | undefined> => jobsByStage(await cluster.jobs(), owner).get(name);
-  const running = await jobs();
-  let id = running !== undefined && running.state !== 'ended' ? running.id : undefined;
-  if (id === undefined) {
-    await writeSetup(setup);
-    for (const file of [path, log]) await guarded(file, () => rm(file, { force: true }));
-    await forgetJob(owner.store, name);
-    const request = {
-      tag: tagOf(owner, name),
-      name: `${setup.experiment}: look at a node`,
-      folder: process.cwd(),
-      log,
-    };
-    id = await cluster.submit({ ...request, command: commandOf(setup)(name), afterOk: [], afterAny: [] });
-  }
+  const find = async (): Promise<JobState | undefined> =>
+    jobsByStage(await patiently(() => cluster.jobs()), owner).get(name);
+  /** One job, however many processes ask at once. */
+  const submitLook = (): Promise<string> =>
+    withLock(storeLock(owner.store, 'submission'), async () => {
+      const running = await find();
+      if (running !== undefined && running.state !== 'ended') return running.id;
+      await writeSetup(setup);
+      for (const file of [path, log]) await guarded(file, () => rm(file, { force: true }));
+      await forgetJob(owner.store, name);
+      return submitSurely(cluster, {
+        ...{ tag: tagOf(owner, name), name: `${setup.experiment}: look at a node`, command: commandOf(setup)(name) },
+        ...{ folder: process.cwd(), log, afterOk: [], afterAny: [] },
+      });
+    });
+  let id = await submitLook();
   say(`Looking at a node first (job ${id}).`);
   let reason = '';
   let ended: number | undefined;
+  let resubmissions = 0;
   for (;;) {
-    const job = await jobs();
+    const job = await find();
     const found = await readReport(path);
     if (found !== undefined) {
       if (isFailure(found)) throw new FailureError(found);
@@ -191,7 +203,10 @@ const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: L
       reason = job.reason;
       say(`  it waits: ${reason}`);
     }
-    if (job === undefined || job.state === 'ended') {
+    if (job === undefined && resubmissions < mostResubmissions) {
+      resubmissions += 1;
+      id = await submitLook();
+    } else if (job === undefined || job.state === 'ended') {
       ended ??= performance.now();
       if (performance.now() - ended > (job?.word === 'COMPLETED' ? untilShown : 2 * every))
         throw new FailureError(await silentNode(job, owner, log));

@@ -36,8 +36,10 @@ export const play = (hidden: { readonly project: string; readonly data: string }
   mkdirSync(hidden.data, { recursive: true });
   writeFileSync(older, 'processor\t: 0\nflags\t\t: fpu sse2 avx\n');
   const env = { SLURM_CONF: join(folder, 'slurm.conf') };
+  // Clusters that other test runs play on this machine have other ports.
+  const port = 20_000 + 8 * (process.pid % 1_250);
   const own = {
-    ...{ SLURM_DIR: folder, NODE_TIMEOUT: '5', REQUEUE_DELAY: '2' },
+    ...{ SLURM_DIR: folder, SLURM_PORT: String(port), NODE_TIMEOUT: '5', REQUEUE_DELAY: '5' },
     ...{ CPUINFO_4: older, HIDE_4: hidden.data, HIDE_5: hidden.project },
   };
   const run = (program: string, args: readonly string[]): string => {
@@ -51,14 +53,15 @@ export const play = (hidden: { readonly project: string; readonly data: string }
     return done.stdout;
   };
   const control = (...args: readonly string[]): void => void run('bash', [script, ...args]);
-  control('start', '5');
-  return {
-    env,
-    control,
-    slurm: (program, ...args) => run(program, args),
-    stop: () => {
-      control('stop');
-      rmSync(folder, { recursive: true, force: true });
-    },
+  const stop = (): void => {
+    control('stop');
+    rmSync(folder, { recursive: true, force: true });
   };
+  try {
+    control('start', '5');
+  } catch (error) {
+    stop();
+    throw error;
+  }
+  return { env, control, slurm: (program, ...args) => run(program, args), stop };
 };

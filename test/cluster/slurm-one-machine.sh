@@ -14,11 +14,13 @@
 #   slurm-one-machine.sh controller-start
 #   slurm-one-machine.sh stop               ends what was started, by pid
 #
-# SLURM_DIR: its folder, absolute (default /tmp/slurm-one-machine). NODE_TIMEOUT: seconds of silence after which a node is down
-# (default 10; Slurm's own: 300). REQUEUE_DELAY: seconds that a requeued job waits (default 5; Slurm's own: 120).
+# SLURM_DIR: its folder, absolute (default /tmp/slurm-one-machine). SLURM_PORT: the controller's port (default 17000), which those of
+# the nodes follow: clusters side by side need ports of their own. NODE_TIMEOUT: seconds of silence after which a node is down
+# (default 10; Slurm's own: 300). REQUEUE_DELAY: seconds that a requeued job waits (default 5; less than 5 counts as Slurm's own: 120).
 # What node N sees otherwise than the machine: HIDE_N, a folder that is empty there; CPUINFO_N, a file in the place of /proc/cpuinfo.
 set -euo pipefail
 dir=${SLURM_DIR:-/tmp/slurm-one-machine}
+port=${SLURM_PORT:-17000}
 export SLURM_CONF=$dir/slurm.conf
 
 install() {
@@ -36,7 +38,7 @@ configure() {
   cat >"$dir/slurm.conf" <<CONF
 ClusterName=onemachine
 SlurmctldHost=$(hostname -s)(127.0.0.1)
-SlurmctldPort=17000
+SlurmctldPort=$port
 # Listen on the addresses named here, and so on loopback only.
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=root
@@ -83,7 +85,7 @@ MaxArraySize=10001
 JobRequeue=1
 CONF
   for n in $(seq "$nodes"); do
-    echo "NodeName=n$n NodeAddr=127.0.0.1 Port=$((17000 + n)) CPUs=1 RealMemory=2000 State=UNKNOWN"
+    echo "NodeName=n$n NodeAddr=127.0.0.1 Port=$((port + n)) CPUs=1 RealMemory=2000 State=UNKNOWN"
   done >>"$dir/slurm.conf"
   local main=n[1-$((nodes < 3 ? nodes : 3))]
   cat >>"$dir/slurm.conf" <<CONF
@@ -99,14 +101,14 @@ CONF
 
 alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
 
-start_controller() { nice -n 19 slurmctld -f "$SLURM_CONF"; }
+start_controller() { slurmctld -f "$SLURM_CONF"; }
 
 start_node() {
   # unshare's child, the first process of the namespace, dies with it, and the kernel then ends all others in there.
   local hide=HIDE_$1 cpuinfo=CPUINFO_$1 other=
   [ -z "${!hide:-}" ] || other+="mount -t tmpfs none '${!hide}' && "
   [ -z "${!cpuinfo:-}" ] || other+="mount --bind '${!cpuinfo}' /proc/cpuinfo && "
-  nice -n 19 unshare --uts --pid --mount --mount-proc --fork --kill-child=KILL \
+  unshare --uts --pid --mount --mount-proc --fork --kill-child=KILL \
     sh -c "hostname n$1 && mount --bind $dir/hosts /etc/hosts && ${other}exec slurmd -D -N n$1 -f $SLURM_CONF" </dev/null >>"$dir/log/n$1.out" 2>&1 &
   echo $! >"$dir/run/n$1.pid"
   disown
@@ -114,7 +116,7 @@ start_node() {
 
 start() {
   configure "${1:-3}"
-  alive "$dir/run/munged.pid" || nice -n 19 munged --force --num-threads=1 --key-file="$dir/munge/key" --seed-file="$dir/munge/seed" \
+  alive "$dir/run/munged.pid" || munged --force --num-threads=1 --key-file="$dir/munge/key" --seed-file="$dir/munge/seed" \
     --socket="$dir/run/munge.socket" --pid-file="$dir/run/munged.pid" --log-file="$dir/log/munged.log"
   alive "$dir/run/slurmctld.pid" || start_controller
   local n
@@ -158,5 +160,5 @@ case ${1:-} in
   controller-kill) kill -KILL "$(cat "$dir/run/slurmctld.pid")" ;;
   controller-start) start_controller ;;
   stop) stop ;;
-  *) sed -n '2,21s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,22s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
