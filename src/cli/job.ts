@@ -2,9 +2,9 @@ import { stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { startAgain } from '../cluster/cluster.js';
-import { jobLog, jobReader, jobWriter } from '../cluster/job-file.js';
+import { type JobLine, jobLog, jobReader, jobWriter } from '../cluster/job-file.js';
 import { type JobSetup, type NodeReport, readSetup } from '../cluster/setup.js';
-import { FailureError, failure, showFailure, toFailure } from '../core/errors.js';
+import { type Failure, FailureError, failure, showFailure, toFailure } from '../core/errors.js';
 import { availableCores, thisJob } from '../core/job.js';
 import { clockOf, tryLock } from '../core/lock.js';
 import { arithmeticOf, loadEngine } from '../engine/engine.js';
@@ -50,7 +50,7 @@ export const jobCommand = async (path: string, id: string, out: Terminal = termi
   out.log(`${id} on ${hostname()}, job ${job}${start === 0 ? '' : `, start ${start + 1}`}`);
   const fail = (error: unknown): number => {
     const failed = toFailure('cluster')(error);
-    write({ type: 'failed', failure: failed });
+    write(failedHere(failed));
     out.log(`${out.paint.bad('✗')} ${showFailure(failed)}`);
     return 1;
   };
@@ -65,6 +65,12 @@ export const jobCommand = async (path: string, id: string, out: Terminal = termi
     return fail(error);
   }
 };
+
+/** What is said of a failure here: that an engine does not do on one node is no reason to end the run on others. */
+const failedHere = (failed: Failure): JobLine => ({
+  type: 'failed',
+  failure: failed.kind === 'engine' ? { ...failed, kind: 'cluster' } : failed,
+});
 
 /** The words that reach a job from outside: that its time is nearly up, or that it is ended. */
 class Stop extends AbortController {
@@ -162,7 +168,7 @@ const makeStage = async (on: OpenJob, id: string, out: Terminal): Promise<number
   if (outcome.status === 'failed') {
     const failed = outcome.failure;
     if (failed.kind !== 'interrupted') {
-      write({ type: 'failed', failure: failed });
+      write(failedHere(failed));
       out.log(showFailure(failed));
       return 1;
     }
@@ -258,7 +264,7 @@ const makeRest = async (
     run: async (stage, emit, waiting) => {
       if (takesLong(stage.work)) return withoutResult(setup.store, stage);
       const outcome = await executor.run(stage, emit, waiting);
-      if (outcome.status === 'failed') jobWriter(setup.store, stage.id)({ type: 'failed', failure: outcome.failure });
+      if (outcome.status === 'failed') jobWriter(setup.store, stage.id)(failedHere(outcome.failure));
       return outcome;
     },
     close: executor.close,

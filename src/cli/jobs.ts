@@ -61,8 +61,7 @@ export const jobsCommand = async (run: string, out: Terminal = terminal()): Prom
     out.log(
       `${'report'.padEnd(width)}  ${last.id}  ${last.state === 'ended' ? `ended: ${last.word}` : last.node || `waits: ${last.reason}`}`,
     );
-  const live = [...jobs.values()].filter(({ state }) => state !== 'ended');
-  const count = (state: JobState['state']): number => live.filter((job) => job.state === state).length;
+  const count = (state: JobState['state']): number => long.filter(({ id }) => jobs.get(id)?.state === state).length;
   const done = long.filter(({ id }) => stored.get(id)?.state === 'finished').length;
   out.log(`${counted(long.length, 'model')}: ${done} done, ${count('running')} running, ${count('waiting')} waiting.`);
   return 0;

@@ -119,7 +119,7 @@ const runOne = async (one: Located, options: RunOptions, commandLine: string, ou
     for (const signal of signals) process.off(signal, onSignal);
     const code = await makeRun({
       ...{ planned: on.planned, chosen, folders, store: on.store, stop, commandLine, out, detached },
-      crew: sharedBy(on.executor(submit, stop.signal)),
+      crew: sharedBy(on.executor(submitted, submit, stop.signal)),
     });
     if (code !== 130) await on.end().catch((error) => warn(out, String(error.message)));
     return code;

@@ -7,14 +7,16 @@ import type { Outcome } from '../run/record.js';
 import { type Store, untilShown } from '../run/store.js';
 import { type Cluster, isHeld, type JobState, Unreachable } from './cluster.js';
 import { type JobLine, jobLog, jobReader } from './job-file.js';
-import { jobsByStage, lastJob, type Owner, stageOfJob } from './submission.js';
+import { lastJob, type Owner, type Submitted, stageOfJob } from './submission.js';
 
 export interface ClusterExecutorOptions {
   readonly cluster: Cluster;
   readonly owner: Owner;
   readonly store: Store;
+  /** What was submitted. */
+  readonly submitted: Pick<Submitted, 'tags'>;
   /** Submits once more what is missing, without these stages. */
-  readonly resubmit: (failed: ReadonlySet<string>) => Promise<unknown>;
+  readonly resubmit: (failed: ReadonlySet<string>) => Promise<Pick<Submitted, 'tags'>>;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds between two looks. Default: 3 s. */
   readonly every?: number | undefined;
@@ -36,17 +38,21 @@ export const clusterExecutor = ({
   cluster,
   owner,
   store,
+  submitted,
   resubmit,
   signal,
   every = 3_000,
   onSilence = () => undefined,
 }: ClusterExecutorOptions): Executor => {
   const failed = new Set<string>();
+  let { tags } = submitted;
   let resubmissions = 0;
-  let resubmitting: Promise<unknown> | undefined;
-  /** Jobs as they were after so many resubmissions; without them where the scheduler does not answer. */
+  let resubmitting: Promise<void> | undefined;
+  /** Jobs by their tags as they were after so many resubmissions; without them where the scheduler does not answer. */
   interface Seen {
     readonly jobs: ReadonlyMap<string, JobState> | undefined;
+    /** Those among them that this run submitted and that have not ended. */
+    readonly ours: readonly JobState[];
     readonly after: number;
   }
   let looking: Promise<Seen> | undefined;
@@ -57,15 +63,17 @@ export const clusterExecutor = ({
     const after = resubmissions;
     const seen = async (): Promise<Seen> => {
       try {
-        const jobs = jobsByStage(await cluster.jobs(), owner);
+        const all = await cluster.jobs();
+        const jobs = new Map(all.map((job) => [job.tag, job]));
+        const ours = all.filter((job) => job.state !== 'ended' && stageOfJob(job, owner)?.isOurs === true);
         if (isSilent) onSilence(undefined);
         isSilent = false;
-        return { jobs, after };
+        return { jobs, ours, after };
       } catch (error) {
         if (!(error instanceof Unreachable)) throw error;
         if (!isSilent) onSilence(error.failure.what);
         isSilent = true;
-        return { jobs: undefined, after };
+        return { jobs: undefined, ours: [], after };
       } finally {
         setTimeout(() => {
           looking = undefined;
@@ -78,9 +86,9 @@ export const clusterExecutor = ({
 
   /** Submits all jobs that are gone at once, for whoever misses one first; before that it takes back what waits, for good. */
   const again = async (waiting: readonly JobState[] = []): Promise<void> => {
-    const submitAgain = async (): Promise<unknown> => {
+    const submitAgain = async (): Promise<void> => {
       await cluster.cancel(waiting.map(({ id }) => id));
-      return resubmit(failed);
+      ({ tags } = await resubmit(failed));
     };
     resubmitting ??= submitAgain().finally(() => {
       resubmissions += 1;
@@ -108,22 +116,23 @@ export const clusterExecutor = ({
     };
     for (;;) {
       // In this order: a job says its last words before it ends.
-      const { jobs, after } = await look();
+      const { jobs, ours, after } = await look();
       for (const line of await read()) hear(line);
       const found = await readLocally(store, stage);
       if (found !== undefined) return found.status === 'cached' ? { ...found, status: 'done' } : found;
       if (signal?.aborted) return interrupted;
-      const job = jobs?.get(isLong ? stage.id : lastJob(owner.run));
+      const job = jobs?.get(tags.get(isLong ? stage.id : lastJob(owner.run)) ?? '');
       if (job?.state === 'waiting' && isLong && job.reason !== reason) {
         reason = job.reason;
         emit({ type: 'queued', reason });
       }
       if (job?.state === 'running') reason = '';
-      if (job !== undefined && isHeld(job) && after < mostResubmissions) {
+      // Any of them: what takes from a stage waits for its job, also where the stage is there.
+      const held = ours.find(isHeld);
+      if (held !== undefined && after < mostResubmissions) {
         if (after < resubmissions) continue;
         if (resubmitting === undefined)
-          emit({ type: 'warning', message: `its job ${job.id} is held (${job.reason}), and is submitted again` });
-        const ours = [...(jobs?.values() ?? [])].filter((each) => stageOfJob(each, owner)?.isOurs === true);
+          emit({ type: 'warning', message: `job ${held.id} is held (${held.reason}), and is submitted again` });
         // What waits for the held one would go with it.
         await again(ours.filter(({ state }) => state === 'waiting'));
         continue;

@@ -5,7 +5,7 @@ import { unique } from '../core/lists.js';
 import { withLock } from '../core/lock.js';
 import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
 import type { Sharing } from '../experiment/sharing.js';
-import { guarded, jobsIn, storeLock } from '../run/store.js';
+import { guarded, jobsIn, releaseLocks, storeLock } from '../run/store.js';
 import { type Cluster, type JobRequest, type JobState, Unreachable } from './cluster.js';
 import { forgetJob, jobLog } from './job-file.js';
 
@@ -72,8 +72,12 @@ const shortHash = (text: string): string => sha256(text).slice(0, 12);
 /** The job that makes what is left and the report. */
 export const lastJob = (run: string): string => `last-${shortHash(run)}`;
 
-export const tagOf = ({ store, run }: Owner, id: string): string =>
-  `undistill:${shortHash(store)}:${id}:${shortHash(run)}`;
+/** The tag of a job that is submitted now: unlike that of any other, whose number a scheduler may give out again. */
+export const newTag = ({ store, run }: Owner, id: string): string =>
+  `undistill:${shortHash(store)}:${id}:${shortHash(run)}:${Date.now().toString(36)}`;
+
+/** When a job was submitted, in milliseconds since 1970. */
+const submittedAt = ({ tag }: Pick<JobState, 'tag'>): number => Number.parseInt(tag.split(':')[4] ?? '0', 36);
 
 /** The stage that a job makes in a store, and whether it was submitted by a run; undefined for another store's. */
 export const stageOfJob = (
@@ -88,7 +92,7 @@ export const stageOfJob = (
 export const jobsByStage = (jobs: readonly JobState[], owner: Owner): ReadonlyMap<string, JobState> => {
   const found = new Map<string, JobState>();
   const isNewer = (a: JobState, b: JobState): boolean =>
-    (a.state === 'ended') === (b.state === 'ended') ? Number(a.id) > Number(b.id) : a.state !== 'ended';
+    (a.state === 'ended') === (b.state === 'ended') ? submittedAt(a) > submittedAt(b) : a.state !== 'ended';
   for (const job of jobs) {
     const id = stageOfJob(job, owner)?.id;
     const other = id === undefined ? undefined : found.get(id);
@@ -107,7 +111,7 @@ export interface SubmissionOptions {
   readonly plan: Pick<Plan, 'stages'>;
   readonly sharing?: readonly Pick<Sharing, 'stages'>[];
   readonly isThere: (id: string) => Promise<boolean>;
-  /** Stages that have failed, and are not tried again. */
+  /** Stages that have failed: they are not tried again, nor is what takes from them. */
   readonly failed?: ReadonlySet<string>;
   readonly name: string;
   /** Jobs at a time. Default: as many as the cluster lets run. */
@@ -127,6 +131,8 @@ export interface Submitted {
   readonly waiting: number;
   /** Stages that are finished. */
   readonly there: number;
+  /** The tags of the jobs of stages, and of the last one. */
+  readonly tags: ReadonlyMap<string, string>;
 }
 
 /**
@@ -139,6 +145,14 @@ export const submit = (options: SubmissionOptions): Promise<Submitted> => {
   return withLock(storeLock(owner.store, 'submission'), () => submitMissing(options), {
     ...(onWait === undefined ? {} : { onWait }),
   });
+};
+
+/** Stages, and all that take from them. */
+const withTakers = ({ stages }: Pick<Plan, 'stages'>, ids: ReadonlySet<string>): ReadonlySet<string> => {
+  const found = new Set(ids);
+  // Each stage follows its inputs.
+  for (const { id, inputs } of stages) if (Object.values(inputs).some((input) => found.has(input))) found.add(id);
+  return found;
 };
 
 const submitMissing = async ({
@@ -158,21 +172,27 @@ const submitMissing = async ({
   const { store, run } = owner;
   const there = new Set<string>();
   for (const { id } of plan.stages) if (await isThere(id)) there.add(id);
-  const live = new Map(
-    [...jobsByStage(await patiently(() => cluster.jobs(), every), owner)].filter(([, { state }]) => state !== 'ended'),
-  );
-  const jobs = stageJobs(plan, ({ id }) => !there.has(id) && !failed.has(id), sharing);
+  const known = await patiently(() => cluster.jobs(), every);
+  const live = new Map([...jobsByStage(known, owner)].filter(([, { state }]) => state !== 'ended'));
+  const tags = new Map([...live].map(([id, { tag }]) => [id, tag]));
+  const lost = withTakers(plan, failed);
+  const jobs = stageJobs(plan, ({ id }) => !there.has(id) && !lost.has(id), sharing);
   const numbers = new Map([...live].map(([id, job]) => [id, job.id]));
   const made: string[] = [];
   const numbersOf = (ids: readonly string[]): readonly string[] => ids.flatMap((id) => numbers.get(id) ?? []);
-  if (!dry) await guarded(jobsIn(store), async () => void (await mkdir(jobsIn(store), { recursive: true })));
+  if (!dry) {
+    await guarded(jobsIn(store), async () => void (await mkdir(jobsIn(store), { recursive: true })));
+    // Of a holder on another machine that it is gone would show only after a while.
+    await releaseLocks(store, new Set(known.filter((job) => isOver(job, owner)).map(({ id }) => id)));
+  }
 
   const add = async (id: string, request: Pick<JobRequest, 'name' | 'afterOk' | 'afterAny'>): Promise<void> => {
     if (!dry) await forgetJob(store, id);
-    const tag = tagOf(owner, id);
+    const tag = newTag(owner, id);
     const job = { tag, command: command(id), folder, log: jobLog(store, id), ...request };
     const number = await submitSurely(cluster, job, every);
     numbers.set(id, number);
+    tags.set(id, tag);
     made.push(number);
   };
   /** The jobs of this run, in order: of `atMost` at a time, each waits for the one so many before it. */
@@ -200,8 +220,11 @@ const submitMissing = async ({
     submitted: jobs.filter(({ stage }) => !live.has(stage.id)).length,
     waiting: jobs.filter(({ stage }) => live.has(stage.id)).length,
     there: plan.stages.filter(({ id, work }) => takesLong(work) && there.has(id)).length,
+    tags,
   };
 };
+
+const isOver = (job: JobState, owner: Owner): boolean => job.state === 'ended' && stageOfJob(job, owner) !== undefined;
 
 /** How often a scheduler that does not answer is asked again. */
 const tries = 24;

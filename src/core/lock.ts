@@ -271,6 +271,12 @@ export const removeAbandoned = async (folder: string): Promise<void> => {
   }
 };
 
+/** Removes a lock whose holder is known to be gone, as where a cluster says so of its job. */
+export const removeLock = async (path: string, isGone: (owner: LockOwner) => boolean): Promise<void> => {
+  const owner = await readOwner(path);
+  if (owner !== undefined && isGone(owner)) await breakLock(path, owner, await clockOf(dirname(path)));
+};
+
 /** What a lock file holds: the last byte is written again as a sign of life. */
 const lockText = (owner: LockOwner): string => `${JSON.stringify(owner)}\n`;
 

@@ -9,12 +9,12 @@ import { slurmCluster } from '../cluster/slurm.js';
 import {
   jobsByStage,
   lastJob,
+  newTag,
   type Owner,
   patiently,
   type Submitted,
   submit,
   submitSurely,
-  tagOf,
 } from '../cluster/submission.js';
 import { type Failure, FailureError, failure, isFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
@@ -25,7 +25,8 @@ import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
 import { whyStale } from '../experiment/stale.js';
 import type { Executor } from '../run/executor.js';
 import { recordedSharings } from '../run/recordings.js';
-import { guarded, isThere, jobsIn, openStore, type Store, storeLock, untilShown } from '../run/store.js';
+import { recordIn } from '../run/stage-files.js';
+import { guarded, isThere, jobsIn, openStore, type Store, stagesIn, storeLock, untilShown } from '../run/store.js';
 import { commandLineScript } from '../run/workers.js';
 import { type Planned, planFor } from './session.js';
 
@@ -38,13 +39,17 @@ export interface OnCluster {
   /** Submits what is missing of some of its stages, without those that failed. */
   submit(chosen: Pick<Plan, 'stages'>, options: SubmitOptions): Promise<Submitted>;
   /** Waits for stages that were submitted. */
-  executor(resubmit: (failed: ReadonlySet<string>) => Promise<unknown>, signal?: AbortSignal): Executor;
+  executor(
+    submitted: Submitted,
+    resubmit: (failed: ReadonlySet<string>) => Promise<Submitted>,
+    signal?: AbortSignal,
+  ): Executor;
   /** Once all stages are made and the tables are written here: the job that would do so is not needed any more. */
   end(): Promise<void>;
 }
 
 export interface SubmitOptions {
-  readonly failed?: ReadonlySet<string>;
+  readonly failed?: Iterable<string>;
   readonly atMost?: number | undefined;
   readonly onWait?: () => void;
 }
@@ -97,11 +102,11 @@ export const openOnCluster = async ({
     planned,
     node,
     store,
-    submit: async (chosen, { failed, atMost, onWait } = {}) => {
+    submit: async (chosen, { failed = [], atMost, onWait } = {}) => {
       await writeSetup(setup);
       return submit({
         ...{ cluster, owner, sharing, atMost, onWait },
-        ...(failed === undefined ? {} : { failed }),
+        failed: new Set([...failed, ...(await divergedIn(chosen, store.root))]),
         command: commandOf(setup),
         folder: process.cwd(),
         plan: chosen,
@@ -109,13 +114,24 @@ export const openOnCluster = async ({
         name: experiment.name,
       });
     },
-    executor: (resubmit, stop) =>
-      clusterExecutor({ cluster, owner, store, resubmit, signal: stop, every, onSilence: toldBy(say) }),
+    executor: (submitted, resubmit, stop) =>
+      clusterExecutor({ cluster, owner, store, submitted, resubmit, signal: stop, every, onSilence: toldBy(say) }),
     end: async () => {
       const last = jobsByStage(await cluster.jobs(), owner).get(lastJob(owner.run));
       if (last !== undefined && last.state !== 'ended') await cluster.cancel([last.id]);
     },
   };
+};
+
+/** Stages that are there without a model, since their training diverged. */
+const divergedIn = async ({ stages }: Pick<Plan, 'stages'>, store: string): Promise<readonly string[]> => {
+  const stored = await stagesIn(store);
+  const found: string[] = [];
+  for (const { id } of stages) {
+    const { state, folder } = stored.get(id) ?? {};
+    if (state === 'finished' && folder && (await recordIn(folder))?.failure !== undefined) found.push(id);
+  }
+  return found;
 };
 
 const toldBy =
@@ -168,35 +184,36 @@ const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: L
   const before = await readReport(path);
   if (before !== undefined && !isFailure(before)) return before;
   const log = jobLog(owner.store, name);
-  const find = async (): Promise<JobState | undefined> =>
-    jobsByStage(await patiently(() => cluster.jobs()), owner).get(name);
+  const jobs = (): Promise<readonly JobState[]> => patiently(() => cluster.jobs());
   /** One job, however many processes ask at once. */
-  const submitLook = (): Promise<string> =>
+  const submitLook = (): Promise<Pick<JobState, 'id' | 'tag'>> =>
     withLock(storeLock(owner.store, 'submission'), async () => {
-      const running = await find();
-      if (running !== undefined && running.state !== 'ended') return running.id;
+      const running = jobsByStage(await jobs(), owner).get(name);
+      if (running !== undefined && running.state !== 'ended') return running;
       await writeSetup(setup);
       for (const file of [path, log]) await guarded(file, () => rm(file, { force: true }));
       await forgetJob(owner.store, name);
-      return submitSurely(cluster, {
-        ...{ tag: tagOf(owner, name), name: `${setup.experiment}: look at a node`, command: commandOf(setup)(name) },
+      const tag = newTag(owner, name);
+      const id = await submitSurely(cluster, {
+        ...{ tag, name: `${setup.experiment}: look at a node`, command: commandOf(setup)(name) },
         ...{ folder: process.cwd(), log, afterOk: [], afterAny: [] },
       });
+      return { id, tag };
     });
-  let id = await submitLook();
-  say(`Looking at a node first (job ${id}).`);
+  let looking = await submitLook();
+  say(`Looking at a node first (job ${looking.id}).`);
   let reason = '';
   let ended: number | undefined;
   let resubmissions = 0;
   for (;;) {
-    const job = await find();
+    const job = (await jobs()).find(({ tag }) => tag === looking.tag);
     const found = await readReport(path);
     if (found !== undefined) {
       if (isFailure(found)) throw new FailureError(found);
       return found;
     }
     if (signal?.aborted) {
-      await cluster.cancel([id]);
+      await cluster.cancel([looking.id]);
       throw new FailureError(failure('interrupted', 'stopped before anything was submitted'));
     }
     if (job?.state === 'waiting' && job.reason !== reason && job.reason !== 'None') {
@@ -205,13 +222,13 @@ const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: L
     }
     if (job === undefined && resubmissions < mostResubmissions) {
       resubmissions += 1;
-      id = await submitLook();
+      looking = await submitLook();
     } else if (job === undefined || job.state === 'ended') {
       ended ??= performance.now();
       if (performance.now() - ended > (job?.word === 'COMPLETED' ? untilShown : 2 * every))
         throw new FailureError(await silentNode(job, owner, log));
     } else if (isHeld(job)) {
-      await cluster.cancel([id]);
+      await cluster.cancel([looking.id]);
       throw new FailureError(await silentNode(job, owner, log));
     }
     await sleep(every / 3, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
@@ -307,6 +324,6 @@ export const slurm =
     });
     const submitAll = (failed?: ReadonlySet<string>) =>
       on.submit(on.planned.plan, { atMost, ...(failed === undefined ? {} : { failed }) });
-    await submitAll();
-    return { planned: on.planned, store: on.store, executor: on.executor(submitAll, signal), end: on.end };
+    const submitted = await submitAll();
+    return { planned: on.planned, store: on.store, executor: on.executor(submitted, submitAll, signal), end: on.end };
   };

@@ -24,8 +24,8 @@ export interface StageLog {
 /** The file of a fit's log; '' is the fit of the stage's own model. */
 export const logFile = (fit: string): string => (fit === '' ? 'metrics.jsonl' : `metrics-${fit}.jsonl`);
 
-/** The fit whose log a file is. */
-const fitOf = (file: string): string | undefined => {
+/** The fit whose log a file is; undefined for any other file. */
+export const fitOf = (file: string): string | undefined => {
   const found = /^metrics(?:-(.+))?\.jsonl$/.exec(file);
   return found === null ? undefined : (found[1] ?? '');
 };

@@ -13,6 +13,7 @@ import {
   isGone,
   type Lock,
   removeAbandoned,
+  removeLock,
   showHolder,
   thisProcess,
   tryLock,
@@ -82,7 +83,7 @@ export interface StagingDir {
 const manifestName = 'manifest.json';
 
 /** What was written and removed of a stage in the making, a line each, in order. */
-const journalName = 'written.log';
+export const journalName = 'written.log';
 
 /** Where the runs in one folder keep their stages together, told by one run's folder. */
 export const storeOf = (run: string): string => join(run, '..', '.store');
@@ -164,6 +165,13 @@ export const removeLeftovers = async (run: string, root: string): Promise<void> 
   await removeUnfinished(run);
   await removeUnfinished(answersIn(root));
   await removeAbandoned(join(root, locksFolder));
+};
+
+/** Releases what jobs of a cluster had in a store that have ended, by their numbers. */
+export const releaseLocks = async (root: string, ended: ReadonlySet<string>): Promise<void> => {
+  const folder = join(root, locksFolder);
+  for (const name of await readdir(folder).catch(() => []))
+    await removeLock(join(folder, name), ({ job }) => job !== undefined && ended.has(job.id));
 };
 
 /**

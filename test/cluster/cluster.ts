@@ -27,8 +27,8 @@ export interface Played {
 }
 
 /**
- * Five nodes, of which main has the first three. The fourth has an older processor, and what lies at `hidden.data` is not
- * there; the fifth does not see `hidden.project`.
+ * Nine nodes: main has the first three, and those after the fifth are for whoever names them. The fourth has an older
+ * processor, and what lies at `hidden.data` is not there; the fifth does not see `hidden.project`.
  */
 export const play = (hidden: { readonly project: string; readonly data: string }): Played => {
   const folder = mkdtempSync(join(tmpdir(), 'undistill-slurm-'));
@@ -37,9 +37,9 @@ export const play = (hidden: { readonly project: string; readonly data: string }
   writeFileSync(older, 'processor\t: 0\nflags\t\t: fpu sse2 avx\n');
   const env = { SLURM_CONF: join(folder, 'slurm.conf') };
   // Clusters that other test runs play on this machine have other ports.
-  const port = 20_000 + 8 * (process.pid % 1_250);
+  const port = 20_000 + 10 * (process.pid % 1_000);
   const own = {
-    ...{ SLURM_DIR: folder, SLURM_PORT: String(port), NODE_TIMEOUT: '5', REQUEUE_DELAY: '5' },
+    ...{ SLURM_DIR: folder, SLURM_PORT: String(port), NODE_TIMEOUT: '10', REQUEUE_DELAY: '5' },
     ...{ CPUINFO_4: older, HIDE_4: hidden.data, HIDE_5: hidden.project },
   };
   const run = (program: string, args: readonly string[]): string => {
@@ -58,7 +58,7 @@ export const play = (hidden: { readonly project: string; readonly data: string }
     rmSync(folder, { recursive: true, force: true });
   };
   try {
-    control('start', '5');
+    control('start', '9');
   } catch (error) {
     stop();
     throw error;
