@@ -75,6 +75,7 @@ export default defineConfig({
       {
         text: 'Look up',
         items: [
+          { text: 'Results', link: '/results/README' },
           ...pages(
             ['Plugins', 'plugins'],
             ['Experiments and results', 'experiments'],
