@@ -1,10 +1,11 @@
 #!/bin/sh
-# What Slurm runs as a job: a command. It passes signals on, which Slurm sends to this shell, and starts the job again where the
-# command asks for it by exit code 75. Only then: a job that is cancelled must not come back.
+# What Slurm runs as a job: a command. It passes signals on, which Slurm sends to this shell, USR1 as URG: on USR1 Node opens a
+# debugger until it listens itself. It starts the job again where the command asks for it by exit code 75. Only then: a job that is
+# cancelled must not come back.
 "$@" &
 work=$!
 # A command that has only just begun does not hear yet, and so is told until it has ended.
-trap '(while kill -USR1 "$work" 2>/dev/null; do sleep 5; done) &' USR1
+trap '(while kill -URG "$work" 2>/dev/null; do sleep 5; done) &' USR1
 trap 'kill -TERM "$work" 2>/dev/null' TERM
 wait "$work"
 code=$?

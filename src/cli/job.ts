@@ -86,7 +86,7 @@ class Stop extends AbortController {
       this.abort();
       say(`${why}: stopping after this step.`);
     };
-    process.on('SIGUSR1', () => stop(true, 'The time is nearly up'));
+    process.on('SIGURG', () => stop(true, 'The time is nearly up'));
     for (const ended of ['SIGTERM', 'SIGINT'] as const) process.on(ended, () => stop(false, 'Ended from outside'));
   }
 }

@@ -7,7 +7,7 @@ export interface JobRequest {
   /** For people. */
   readonly name: string;
   /**
-   * A program and its arguments, as on this machine. It gets SIGUSR1 shortly before the job's time is up and SIGTERM when the
+   * A program and its arguments, as on this machine. It gets SIGURG shortly before the job's time is up and SIGTERM when the
    * job is ended from outside; `startAgain` as its exit code asks for another start of the same job, 0 is success.
    */
   readonly command: readonly string[];
