@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { startAgain } from '../cluster/cluster.js';
 import { type JobLine, jobLog, jobReader, jobWriter } from '../cluster/job-file.js';
 import { type JobSetup, type NodeReport, readSetup } from '../cluster/setup.js';
+import { slurmCluster } from '../cluster/slurm.js';
+import { releaseEnded } from '../cluster/submission.js';
 import { type Failure, FailureError, failure, showFailure, toFailure } from '../core/errors.js';
 import { availableCores, thisJob } from '../core/job.js';
 import { clockOf, tryLock } from '../core/lock.js';
@@ -118,7 +120,7 @@ const openJob = async (setup: JobSetup, stop: Stop, out: Terminal): Promise<Open
     patience: untilShown,
   });
   const { data, scale, execution, precision, arithmetic, checkpointEvery, answers, git } = setup;
-  const executor = processExecutor({
+  const own = processExecutor({
     setup: {
       ...{ file: located.file, data, scale, store: store.root, threads: availableCores() },
       ...{ execution, precision, arithmetic, checkpointEvery, answers, git },
@@ -126,6 +128,15 @@ const openJob = async (setup: JobSetup, stop: Stop, out: Terminal): Promise<Open
     signal: stop.signal,
     grace: milliseconds('UNDISTILL_GRACE') ?? grace,
   });
+  const executor: Executor = {
+    run: (stage, emit, waiting) =>
+      own.run(stage, emit, (holder) => {
+        // Whom it waits for may have been killed with its job. Where Slurm does not say so, that shows after a while.
+        releaseEnded(slurmCluster(), { store: setup.store, run: setup.run }).catch(() => undefined);
+        waiting(holder);
+      }),
+    close: own.close,
+  };
   return { setup, planned, chosen, located, store, executor, stop };
 };
 

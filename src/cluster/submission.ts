@@ -182,8 +182,7 @@ const submitMissing = async ({
   const numbersOf = (ids: readonly string[]): readonly string[] => ids.flatMap((id) => numbers.get(id) ?? []);
   if (!dry) {
     await guarded(jobsIn(store), async () => void (await mkdir(jobsIn(store), { recursive: true })));
-    // Of a holder on another machine that it is gone would show only after a while.
-    await releaseLocks(store, new Set(known.filter((job) => isOver(job, owner)).map(({ id }) => id)));
+    await releaseLocks(store, endedOf(known, owner));
   }
 
   const add = async (id: string, request: Pick<JobRequest, 'name' | 'afterOk' | 'afterAny'>): Promise<void> => {
@@ -224,7 +223,13 @@ const submitMissing = async ({
   };
 };
 
-const isOver = (job: JobState, owner: Owner): boolean => job.state === 'ended' && stageOfJob(job, owner) !== undefined;
+/** The numbers of a store's jobs that have ended. */
+const endedOf = (jobs: readonly JobState[], owner: Owner): ReadonlySet<string> =>
+  new Set(jobs.filter((job) => job.state === 'ended' && stageOfJob(job, owner) !== undefined).map(({ id }) => id));
+
+/** Releases what jobs had in a store that have ended: of a holder on another machine it would show only after ten minutes. */
+export const releaseEnded = async (cluster: Cluster, owner: Owner): Promise<void> =>
+  releaseLocks(owner.store, endedOf(await cluster.jobs(), owner));
 
 /** How often a scheduler that does not answer is asked again. */
 const tries = 24;
