@@ -244,7 +244,10 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       );
     return built;
   };
-  const fits = (where: string, { network, recipe }: Learner | Pretrained): void => {
+  const fits = (
+    where: string,
+    { network, recipe }: Pick<Learner, 'network'> & { readonly recipe?: Recipe | undefined },
+  ): void => {
     if (recipe !== undefined) enough(where, recipe, images.train, 'training images');
     try {
       netOf(network);
@@ -254,7 +257,9 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       throw error;
     }
   };
-  fits('teacher', of.teacher);
+  // A trained teacher's recipe is for those that train one like it.
+  const trains = of.defenses.some(({ defense }) => partsOf(defense).some(({ protect }) => protect !== undefined));
+  fits('teacher', isPretrained(of.teacher) && !trains ? { network: of.teacher.network } : of.teacher);
   if (facts.weights !== undefined) checkWeights(facts.weights, netOf(of.teacher.network));
   for (const { label, learner } of of.students) {
     fits(`students: ${label}`, learner);

@@ -1,6 +1,6 @@
 import { unique } from '../core/lists.js';
 import { lookup } from './lookup.js';
-import { type Spread, spread } from './spread.js';
+import { differenceSpread, type Spread } from './spread.js';
 import type { Matrix } from './types.js';
 
 /** Runs beside each other; the first is what the others are compared with. */
@@ -74,7 +74,7 @@ type BySeed = ReadonlyMap<string, number>;
 
 /** Their difference over the seeds that both have, seed by seed. */
 const paired = (one: BySeed, other: BySeed): Spread | undefined =>
-  spread([...one].flatMap(([seed, value]) => (other.has(seed) ? [value - (other.get(seed) as number)] : [])));
+  differenceSpread([...one].flatMap(([seed, value]) => (other.has(seed) ? [value - (other.get(seed) as number)] : [])));
 
 /** Compares runs cell by cell. Names of runs that are the same get a number. */
 export const compared = (

@@ -1,6 +1,6 @@
 import { percent, signed } from '../core/text.js';
 import { lookup } from './lookup.js';
-import { type Spread, spread, studentQuantile } from './spread.js';
+import { differenceSpread, type Spread, studentQuantile } from './spread.js';
 import type { BestAttack, Cell, Score, VictimSummary } from './types.js';
 
 /** One score for each defence and student of which an attack has a number. */
@@ -44,7 +44,7 @@ export const scores = (of: {
 
 /** One cell's accuracy minus another's, over the seeds that have both. */
 export const paired = (a: Cell | undefined, b: Cell | undefined): Spread | undefined =>
-  spread(
+  differenceSpread(
     (a?.seeds ?? []).flatMap(({ seed, student }) => {
       const other = b?.seeds.find((each) => each.seed === seed)?.student;
       return student?.metrics.accuracy === undefined || other?.metrics.accuracy === undefined
@@ -93,8 +93,9 @@ export const undistillability = (
 };
 
 /** A verdict in a word or two, the same wherever one is shown. */
-export const verdictInWords = ({ undistillable, seedsToTell: seeds }: Score): string | undefined => {
+export const verdictInWords = ({ undistillable, toLabelSmoothing, seedsToTell: seeds }: Score): string | undefined => {
   if (undistillable !== 'undecided') return undistillable;
+  if (toLabelSmoothing?.count === 1) return 'one seed does not tell';
   return seeds === undefined ? 'seeds do not tell' : `seeds do not tell (about ${seeds} would)`;
 };
 

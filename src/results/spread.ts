@@ -4,7 +4,7 @@ import type { Unit } from '../metrics/quantity.js';
 export interface Spread {
   readonly mean: number;
   readonly sd?: number;
-  /** 95 % confidence interval of the mean by Student's t: mean ± t(0.975, n − 1) · sd / √n; of shares within 0..1 (`shareSpread`). */
+  /** 95 % confidence interval of the mean by Student's t: mean ± t(0.975, n − 1) · sd / √n; of shares within 0..1 (`shareSpread`), of their differences within −1..1. */
   readonly interval?: readonly [low: number, high: number];
   readonly count: number;
 }
@@ -37,9 +37,17 @@ export const shareSpread = (values: readonly number[]): Spread | undefined => {
   return { ...found, interval: [share(odds - half), share(odds + half)] };
 };
 
+/** The same of differences of shares, whose interval stays within −1..1. */
+export const differenceSpread = (values: readonly number[]): Spread | undefined => {
+  const found = spread(values);
+  if (found?.interval === undefined) return found;
+  const [low, high] = found.interval;
+  return { ...found, interval: [Math.max(-1, low), Math.min(1, high)] };
+};
+
 /** The spread of numbers of some unit. */
 export const spreadOf = (unit: Unit, values: readonly number[]): Spread | undefined =>
-  unit === 'share' ? shareSpread(values) : spread(values);
+  unit === 'share' ? shareSpread(values) : unit === 'difference' ? differenceSpread(values) : spread(values);
 
 /**
  * The share of Student's t distribution between −t and t, for a whole number ν of degrees of freedom, in its closed

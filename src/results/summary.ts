@@ -1,7 +1,7 @@
 import { defined, own } from '../core/lists.js';
 import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from './columns.js';
 import { scores } from './scores.js';
-import { type Spread, shareSpread, spread, spreadOf } from './spread.js';
+import { differenceSpread, type Spread, shareSpread, spreadOf } from './spread.js';
 import type { BestAttack, Cell, Matrix, MetricSummary, VictimSummary } from './types.js';
 
 /** What is known of a cell and of a victim before anything is taken over its seeds. */
@@ -73,7 +73,11 @@ const victimOf =
       defense,
       exposes,
       metrics: metricsIn(meansOf(columns, seeds), summaries),
-      ...defined({ accuracy: shareSpread(seeds.flatMap(accuracyOf)), toUndefended: spread(toUndefended), published }),
+      ...defined({
+        accuracy: shareSpread(seeds.flatMap(accuracyOf)),
+        toUndefended: differenceSpread(toUndefended),
+        published,
+      }),
       seeds,
     };
   };

@@ -117,6 +117,12 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
           imitate: attack.knows === 'answers' ? (clean) => imitated(work.wrappers, clean) : undefined,
         };
         const trained = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));
+        if (trained?.last === undefined)
+          throw new FailureError(
+            failure('plugin', 'its steal gave no student', {
+              remedy: 'It returns what fit gives: return fit(…), or a fp-ts task of it.',
+            }),
+          );
         const { asked } = footprint();
         if (isBlackBox(attack.needs) && asked.queries === 0)
           given.warn(

@@ -333,12 +333,17 @@ export const fit = async <
       // First of all: a loss that is not finite may have come of answers that are none.
       if (victim !== undefined) checkShift(victim, shift);
       for (const { noted, images: count } of pending) {
-        for (const [name, value] of Object.entries(noted.metrics)) {
-          const number = value.dataSync()[0] as number;
+        const read = Object.entries(noted.metrics).map(
+          ([name, value]) => [name, value.dataSync()[0] as number] as const,
+        );
+        const broken = read.filter(([, number]) => !Number.isFinite(number));
+        for (const [name, number] of read) {
           if (!Number.isFinite(number)) {
+            const others = broken.filter(([other]) => other !== name).map(([other]) => other);
+            const where = others.length === 0 ? '' : `, and so did ${others.join(', ')},`;
             throw new FailureError(
               diverged(
-                `${name} became ${number} in epoch ${Math.floor((taken - 1) / stepsPerEpoch) + 1}`,
+                `${name} became ${number}${where} in epoch ${Math.floor((taken - 1) / stepsPerEpoch) + 1}`,
                 history,
                 'Lower the learning rate, clip the gradients, or weaken the term that grew (for nasty: a smaller omega, or its warm-up).',
               ),

@@ -164,7 +164,9 @@ export const pageOf = (run: Run, title?: string): Page => {
     students: [...matrix.students, ...plannedOnes.students],
   };
   const labels = labelsOf(matrix, cells);
-  const progress = progressOf(run);
+  // Where nothing is left to be made, what is not finished has failed, and the table says so.
+  const isOver = run.matrix !== undefined && cells.every(isDecided);
+  const progress = isOver ? undefined : progressOf(run);
   const reproduction = reproductionOf(matrix);
   const some = run.matrix !== undefined;
   return {
@@ -202,6 +204,9 @@ export const pageOf = (run: Run, title?: string): Page => {
     details: detailsOf(run, matrix, cells, labels.defenses),
   };
 };
+
+const isDecided = ({ status, seeds }: Cell): boolean =>
+  status !== 'not run' && seeds.every((seed) => seed.status !== 'not run');
 
 const progressOf = ({ plan, stages }: Run): Progress | undefined => {
   if (plan === undefined) return undefined;

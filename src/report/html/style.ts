@@ -127,7 +127,7 @@ dialog::backdrop { background: rgb(0 0 0 / .45); }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem 1.2rem; }
 .curves svg { display: block; width: 100%; height: auto; }
 .curves path, .key path { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .axis { stroke: var(--line); stroke-width: 1; }
-svg text { font-size: 10px; fill: var(--faint); font-variant-numeric: tabular-nums; }
+.curves svg text { font-size: 10px; fill: var(--faint); font-variant-numeric: tabular-nums; }
 path.s0 { stroke: var(--s0); } path.s1 { stroke: var(--s1); } path.s2 { stroke: var(--s2); } path.s3 { stroke: var(--s3); } path.s4 { stroke: var(--s4); } path.s5 { stroke: var(--s5); }
 circle.s0 { fill: var(--s0); } circle.s1 { fill: var(--s1); } circle.s2 { fill: var(--s2); } circle.s3 { fill: var(--s3); } circle.s4 { fill: var(--s4); } circle.s5 { fill: var(--s5); }
 path.dashed { stroke-dasharray: 4 3; }
