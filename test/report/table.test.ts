@@ -110,7 +110,7 @@ describe('the table of a terminal', () => {
         attack: 'kd',
         harm: { mean: -0.08, sd: 0.01, interval: [-0.17, 0.01], count: 2 },
         teacherCost: { mean: -0.01, count: 1 },
-        toLabelSmoothing: { mean: -0.01, count: 1 },
+        toLabelSmoothing: { mean: -0.01, count: 2 },
         undistillable: 'undecided',
         seedsToTell: 40,
         verdict: '',
@@ -138,6 +138,8 @@ describe('the table of a terminal', () => {
     const line =
       "nasty: harm of the best attack −8.00 (95 % interval −17.00 to +1.00), teacher's cost −1.00, undistillable: seeds do not tell (about 40 would).";
     expect(table(scored).split('\n')).toContain(line);
+    const single = (scored.scores ?? []).map((score) => ({ ...score, toLabelSmoothing: { mean: -0.01, count: 1 } }));
+    expect(table({ ...scored, scores: single })).toContain('undistillable: one seed does not tell.');
     expect(table({ ...scored, students: ['small', 'large'] })).toContain('nasty, student small: harm');
     expect(markdown(scored)).toContain(
       "- nasty: harm of the best attack −8.00 (95 % interval −17.00 to +1.00), teacher's",

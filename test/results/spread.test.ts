@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { shareSpread, spread, studentQuantile } from '../../src/results/spread.js';
+import { differenceSpread, shareSpread, spread, studentQuantile } from '../../src/results/spread.js';
 
 describe('the quantile of Student’s t', () => {
   // From printed tables, to as many places as these have.
@@ -67,4 +67,10 @@ describe('a spread of shares', () => {
     expect(shareSpread([0, 0])).toMatchObject({ mean: 0, interval: [0, 0] });
     expect(shareSpread([0.7])).toEqual({ mean: 0.7, count: 1 });
   });
+});
+
+test('the interval of a difference of shares stays within −1 to 1', () => {
+  expect(differenceSpread([-0.1, 0.2])?.interval).toEqual([-1, 1]);
+  expect(differenceSpread([0.01, 0.02])).toEqual(spread([0.01, 0.02]));
+  expect(differenceSpread([0.3])).toEqual({ mean: 0.3, count: 1 });
 });

@@ -162,7 +162,16 @@ describe('the page of a run', () => {
     expect(detail('teacher/none', of)?.curves[0]?.curves).toHaveLength(2);
   });
 
-  it('says nothing of progress when all is done', () => {
+  it('says nothing of progress when all is done, or nothing is left to be made', () => {
+    const { attacks, ...rest } = example;
+    const decided = example.cells.filter(
+      ({ status, seeds }) => status !== 'not run' && seeds.every((of) => of.status !== 'not run'),
+    );
+    const labels = new Set(decided.map(({ attack }) => attack));
+    const over = { ...rest, attacks: attacks.filter(({ label }) => labels.has(label)), cells: decided };
+    expect(pageOf(runOf({ matrix: over, plan: { ...plan, cells: [] } })).progress).toBeUndefined();
+    const begun = { ...over, cells: over.cells.map((of) => ({ ...of, status: 'not run' as const })) };
+    expect(pageOf(runOf({ matrix: begun, plan: { ...plan, cells: [] } })).progress).toBeDefined();
     const stages = new Map(plan.stages.map(({ id }) => [id, { state: 'finished' as const, logs: [] }]));
     expect(pageOf(runOf({ plan, stages })).progress).toBeUndefined();
   });
