@@ -226,12 +226,13 @@ describe('a run', () => {
     const running = run(plan, store, crewOf(...executors), silent, { sharing: [{ stages: [a, b, c] }] });
     await begun('a');
     await begun('d');
-    expect(started).toEqual(['a', 'd']);
+    // Side by side: which of them the disk answers first is open.
+    expect([...started].sort()).toEqual(['a', 'd']);
     await end('d');
     // It failed: another one leads.
     await end('a', failed('plugin'));
     await begun('b');
-    expect(started).toEqual(['a', 'd', 'b']);
+    expect(started.slice(2)).toEqual(['b']);
     await end('b');
     await end('c');
     expect(statuses(await running)).toEqual({ a: 'failed', b: 'done', c: 'done', d: 'done' });
