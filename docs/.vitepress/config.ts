@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitepress';
@@ -35,6 +36,14 @@ export default defineConfig({
   base: process.env.DOCS_BASE ?? '/',
   outDir: '.vitepress/dist',
   cleanUrls: false,
+  // What pages lead to that is no page: numbers, and the files that they were made by.
+  buildEnd: ({ outDir }) => {
+    for (const folder of ['results', 'experiments'])
+      cpSync(fileURLToPath(new URL(`../../${folder}`, import.meta.url)), join(outDir, folder), {
+        recursive: true,
+        filter: (path) => !path.endsWith('.md'),
+      });
+  },
   vite: { plugins: [vueFromHere] },
   themeConfig: {
     search: { provider: 'local' },

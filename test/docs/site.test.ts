@@ -62,9 +62,11 @@ describe.skipIf(isLeftOut)('the documentation site', () => {
       html.set(path, text);
       return text;
     };
-    const pages = readdirSync(join(siteFolder, 'docs'), { recursive: true, encoding: 'utf8' })
-      .filter((name) => name.endsWith('.html') && !name.startsWith('api'))
-      .map((name) => join(siteFolder, 'docs', name));
+    const pages = ['docs', 'results'].flatMap((folder) =>
+      readdirSync(join(siteFolder, folder), { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('.html') && !name.startsWith('api'))
+        .map((name) => join(siteFolder, folder, name)),
+    );
     expect(pages.length).toBeGreaterThan(20);
     const links = pages.flatMap((path) =>
       [...read(path).matchAll(/<a [^>]*href="([^"#:]*)(?:#([^"]+))?"/g)].map(([, to = '', part]) => ({
