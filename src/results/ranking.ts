@@ -4,7 +4,7 @@ import { defined, grouped, own, unique } from '../core/lists.js';
 import { hasOf, passiveAttacks, type ThiefAsks, type ThiefHas } from '../experiment/strongest.js';
 import { type Access, rank } from '../train/oracle.js';
 import { lookup } from './lookup.js';
-import { roleOf } from './roles.js';
+import { roleOf, undefendedIn } from './roles.js';
 import { paired } from './scores.js';
 import { type Spread, spread } from './spread.js';
 import type { Cell, Matrix } from './types.js';
@@ -142,7 +142,7 @@ export const rankingOf = (matrix: Matrix): Ranking => {
     attackers,
     provenance,
   };
-  const undefended = matrix.defenses.find(({ role }) => role === 'identity')?.label;
+  const undefended = undefendedIn(matrix);
   const at = lookup(matrix.cells);
   const cellsOf = (defense: string, student: string, labels: readonly string[]): readonly Cell[] =>
     labels.flatMap((attack) => at(attack, defense, student) ?? []);

@@ -1,5 +1,6 @@
 import { defined, own } from '../core/lists.js';
 import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from './columns.js';
+import { roleOf, undefendedIn } from './roles.js';
 import { scores } from './scores.js';
 import { differenceSpread, type Spread, shareSpread, spreadOf } from './spread.js';
 import type { BestAttack, Cell, Matrix, MetricSummary, VictimSummary } from './types.js';
@@ -17,7 +18,7 @@ export type Seeds = Omit<Matrix, 'cells' | 'victims' | 'best' | 'scores'> & {
 /** All that follows from what single seeds gave: means and deviations, the best attacks, what each defence is worth. */
 export const summary = (of: Seeds): Pick<Matrix, 'victims' | 'cells' | 'best' | 'scores'> => {
   const summaries = metricsOf(of);
-  const undefended = of.defenses.find(({ role }) => role === 'identity')?.label;
+  const undefended = undefendedIn(of);
   const cells = of.cells.map(cellOf(columnsOf(of), summaries));
   const victims = of.victims.map(
     victimOf(
@@ -27,7 +28,7 @@ export const summary = (of: Seeds): Pick<Matrix, 'victims' | 'cells' | 'best' | 
     ),
   );
   // Of the attacks that take something from a victim: honest training is no attack.
-  const attacks = new Set(of.attacks.filter(({ role = 'attack' }) => role === 'attack').map(({ label }) => label));
+  const attacks = new Set(of.attacks.filter((row) => roleOf(row) === 'attack').map(({ label }) => label));
   const best = bestAttacks(of, cells, attacks);
   return { victims, cells, best, scores: scores({ best, cells, victims, undefended, attacks }) };
 };

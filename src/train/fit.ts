@@ -336,10 +336,9 @@ export const fit = async <
         const read = Object.entries(noted.metrics).map(
           ([name, value]) => [name, value.dataSync()[0] as number] as const,
         );
-        const broken = read.filter(([, number]) => !Number.isFinite(number));
         for (const [name, number] of read) {
           if (!Number.isFinite(number)) {
-            const others = broken.filter(([other]) => other !== name).map(([other]) => other);
+            const others = read.flatMap(([other, also]) => (other === name || Number.isFinite(also) ? [] : [other]));
             const where = others.length === 0 ? '' : `, and so did ${others.join(', ')},`;
             throw new FailureError(
               diverged(
