@@ -28,13 +28,10 @@ import {
   unpacked,
   valueAndGradient,
 } from '../public/train.js';
-import { surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
+import { moved, slopeAlong, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
 
 /** The matrix, and the surrogate that learns from what it answers. */
 type Learning = { readonly matrix: tf.Tensor2D; readonly surrogate: ClassifierState };
-
-/** Of a step along a unit vector, by which a derivative is taken. */
-const h = 1e-2;
 
 /**
  * A noise transition matrix (Wu et al., EMMA, CVPR 2024): the answer is y M, M row-stochastic and learnt against a surrogate of the
@@ -93,12 +90,7 @@ export const emma = defineDefense({
             }, params);
           const ahead = moved(params, learnt(matrix).gradients, tf.neg(learningRate));
           const wrong = valueAndGradient((of) => ({ loss: disobedience(says(of), y), aux: {} }), ahead);
-          const length = tf.maximum(normOf(wrong.gradients), 1e-12);
-          const unit = tf.div<tf.Scalar>(h, length);
-          const slope = tf.div(
-            tf.sub(says(moved(params, wrong.gradients, unit)), says(moved(params, wrong.gradients, tf.neg(unit)))),
-            tf.mul(unit, 2),
-          ) as tf.Tensor2D;
+          const slope = slopeAlong(says, params, wrong.gradients);
           const gradient = tf.add(
             tf.mul(matrixGradient(y, slope, learningRate), 1 - align),
             tf.mul(alignGradient(y, matrix), align),
@@ -143,14 +135,6 @@ export const emma = defineDefense({
 /** y M, by sums that no graphics card rounds. */
 export const transition = (y: tf.Tensor2D, matrix: tf.Tensor2D): tf.Tensor2D =>
   tf.sum(tf.mul(tf.expandDims(y, 2), tf.expandDims(matrix, 0)), 1);
-
-const moved = (params: Named, along: Named, by: tf.Scalar): Named =>
-  Object.fromEntries(
-    Object.entries(params).map(([name, each]) => [name, tf.add(each, tf.mul(along[name] as tf.Tensor, by))]),
-  );
-
-const normOf = (named: Named): tf.Scalar =>
-  tf.sqrt(tf.addN(Object.values(named).map((each) => tf.sum(tf.square(each))))) as tf.Scalar;
 
 /** −ln(1.000001 − s_m), m the class that the victim names: the batch mean. */
 export const disobedience = (logProbabilities: tf.Tensor2D, y: tf.Tensor2D): tf.Scalar => {

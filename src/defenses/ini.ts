@@ -26,11 +26,8 @@ import {
   stepped,
   valueAndGradient,
 } from '../public/train.js';
-import { surrogateFor } from './surrogate.js';
+import { slopeAlong, surrogateFor } from './surrogate.js';
 import { seenOf, taughtBy } from './training.js';
-
-/** Of a step along a unit vector, by which a derivative is taken. */
-const h = 1e-2;
 
 interface Weights {
   readonly gamma: number;
@@ -217,14 +214,8 @@ const dot = (a: Named, b: Named): tf.Scalar =>
 
 /** The derivative of a net's probabilities along a direction in its weights, [batch, classes]. */
 const along = (thief: Network, { params, stats }: Variables, images: tf.Tensor4D, direction: Named): tf.Tensor2D => {
-  const length = tf.maximum(tf.sqrt(dot(direction, direction)), 1e-30);
-  const shifted = (by: number) => {
-    const moved = Object.entries(params).map(
-      ([name, each]) => [name, tf.add(each, tf.mul(tf.div(direction[name] as tf.Tensor, length), by))] as const,
-    );
-    return tf.softmax(thief.apply({ params: Object.fromEntries(moved), stats }, images, { mode: 'eval' }).logits);
-  };
-  return tf.mul(tf.sub(shifted(h), shifted(-h)), tf.div(length, 2 * h)) as tf.Tensor2D;
+  const says = (of: Named) => tf.softmax(thief.apply({ params: of, stats }, images, { mode: 'eval' }).logits);
+  return slopeAlong(says, params, direction);
 };
 
 /** The products of gradients with each other, [n, n]. */

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {
   anyNetwork,
   type DefenseContext,
+  type Named,
   type Network,
   type NetworkPlugin,
   optional,
@@ -88,3 +89,24 @@ export const slopeOf = (
   { more, less }: Shifted,
   h: number,
 ): tf.Tensor2D => tf.div(tf.sub(saysOf(options, query, more), saysOf(options, query, less)), 2 * h);
+
+/** Weights with some of a direction added. */
+export const moved = (params: Named, direction: Named, by: tf.Scalar): Named =>
+  Object.fromEntries(
+    Object.entries(params).map(([name, each]) => [name, tf.add(each, tf.mul(direction[name] as tf.Tensor, by))]),
+  );
+
+const normOf = (named: Named): tf.Scalar =>
+  tf.sqrt(tf.addN(Object.values(named).map((each) => tf.sum(tf.square(each))))) as tf.Scalar;
+
+/** Of a step along a unit vector, by which a derivative is taken. */
+const h = 1e-2;
+
+/** The derivative of what a net says along a direction in its weights, by two passes whose weights are shifted. */
+export const slopeAlong = (says: (params: Named) => tf.Tensor, params: Named, direction: Named): tf.Tensor2D => {
+  const unit = tf.div<tf.Scalar>(h, tf.maximum(normOf(direction), 1e-12));
+  return tf.div(
+    tf.sub(says(moved(params, direction, unit)), says(moved(params, direction, tf.neg(unit)))),
+    tf.mul(unit, 2),
+  ) as tf.Tensor2D;
+};
