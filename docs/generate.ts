@@ -55,7 +55,7 @@ const section = ({ name, write, about, paper, facts, options = {}, presets = {} 
 const entries = [
   ['attacks', 'Attacks'],
   ['defenses', 'Defences'],
-  ['nets', 'Networks'],
+  ['networks', 'Networks'],
   ['zoo', 'Trained networks'],
   ['optimizers', 'Optimisers'],
   ['schedules', 'Schedules'],

@@ -86,7 +86,7 @@ const listed = <Plugin>(kind: PluginKind): readonly Listed<Plugin>[] =>
 
 export const attacks = listed<AnyAttack>('attack');
 export const defenses = listed<Defense>('defense');
-export const nets = listed<NetworkPlugin>('network');
+export const networks = listed<NetworkPlugin>('network');
 export const optimizers = listed<Optimizer>('optimizer');
 export const schedules = listed<Schedule>('schedule');
 export const data = listed<DatasetPlugin>('dataset');

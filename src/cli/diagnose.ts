@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { refusal } from '../core/errors.js';
 import { load } from '../data/dataset.js';
 import { foldersOf, type Located } from '../harness/session.js';
-import { diagnosticsCsv, diagnosticsMarkdown } from '../report/diagnostics.js';
+import { diagnosticsCsv, diagnosticsLayout } from '../report/diagnostics.js';
+import { inMarkdown } from '../report/markdown.js';
+import { inText } from '../report/table.js';
 import { diagnoseTeachers } from '../results/diagnose.js';
 import { openStore, writeWhole } from '../run/store.js';
 import { writeCharts } from './charts.js';
@@ -57,12 +59,12 @@ export const diagnoseCommand = async (
     mapped: images,
     say: (line) => out.log(line),
   });
-  const text = diagnosticsMarkdown(found);
+  const seen = diagnosticsLayout(found);
   const csv = Object.entries(diagnosticsCsv(found)).map(([name, content]) => [`${name}.csv`, content] as const);
-  const files = [[diagnosticsFiles.json, jsonText(found)], [diagnosticsFiles.md, text], ...csv] as const;
+  const files = [[diagnosticsFiles.json, jsonText(found)], [diagnosticsFiles.md, inMarkdown(seen)], ...csv] as const;
   const into = join(folder, diagnosticsFiles.folder);
   for (const [name, content] of files) await writeWhole(join(into, name), content);
-  out.log(`\n${text}\n${files.map(([name]) => name).join(', ')}: ${shown(into)}`);
+  out.log(`\n${inText(seen, out.width)}\n${files.map(([name]) => name).join(', ')}: ${shown(into)}`);
   const read = await readRun(folder);
   await writeCharts(folder, read.charts, (note) => warn(out, note));
   out.log(`report: ${shownWhole(await writeReport(read, join(folder, reportName)))}`);

@@ -95,8 +95,8 @@ export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
   attacks: () =>
     catalogue.attacks.map((listed) => plugin(listed, ({ needs, data }) => ({ needs, owns: describeOwnership(data) }))),
   defenses: () => catalogue.defenses.map((listed) => plugin(listed, ({ exposes }) => ({ exposes }))),
-  nets: () =>
-    catalogue.nets.map((listed) => {
+  networks: () =>
+    catalogue.networks.map((listed) => {
       const item = plugin(listed, (net) => ({ weights: counted(net) }));
       return { ...item, facts: { weights: `${item.facts.weights} with 10 classes of 32×32×3 images` } };
     }),

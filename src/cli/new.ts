@@ -85,11 +85,12 @@ const newPlugin = async (kind: PluginKind, name: string, out: Terminal): Promise
 /** What a project names to depend on this very package: a checkout, what the packages here name, or its version. */
 const ownSpec = async (own: string, { version = '' }: Manifest): Promise<string> => {
   if (existsSync(join(own, 'src', 'index.ts'))) return `file:${own}`;
-  const named = await nearest(resolve('.'), ({ dependencies, devDependencies }, folder) => {
+  const named = ({ dependencies, devDependencies }: Manifest, folder: string): string | undefined => {
     const spec = dependencies?.undistill ?? devDependencies?.undistill;
     return spec?.startsWith('file:') ? `file:${resolve(folder, spec.slice('file:'.length))}` : spec;
-  });
-  return named ?? version;
+  };
+  // The packages here, or those that npx put this one among.
+  return (await nearest(resolve('.'), named)) ?? (await nearest(dirname(own), named)) ?? version;
 };
 
 const newProject = async (name: string, out: Terminal): Promise<void> => {

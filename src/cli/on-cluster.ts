@@ -98,7 +98,7 @@ const runOne = async (one: Located, options: RunOptions, commandLine: string, ou
     });
     const { plan } = on.planned;
     const chosen = chosenOf(plan, options);
-    await openRun(on.planned, chosen, options, out);
+    await openRun(on.planned, chosen, one.path, options, out);
     const { atMost } = options;
     const submit = (failed?: ReadonlySet<string>): Promise<Submitted> =>
       on.submit(chosen, {

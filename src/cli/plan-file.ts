@@ -8,6 +8,8 @@ import type { Planned } from '../harness/session.js';
 export interface PlanFile {
   readonly version: 1;
   readonly experiment: string;
+  /** The experiment file, seen from the run's folder. Absent in what earlier versions wrote. */
+  readonly file?: string;
   readonly stages: readonly {
     readonly id: string;
     readonly label: string;
@@ -22,9 +24,10 @@ export interface PlanFile {
   readonly code: Planned['code'];
 }
 
-export const planFile = ({ plan, code }: Planned): PlanFile => ({
+export const planFile = ({ plan, code }: Planned, file: string): PlanFile => ({
   version: 1,
   experiment: plan.experiment.name,
+  file,
   stages: plan.stages.map(({ id, label, work, inputs, parts }) => ({ id, label, kind: work.kind, inputs, parts })),
   cells: plan.cells,
   victims: plan.victims,
@@ -40,6 +43,7 @@ const fields = v.pipe(v.record(v.string(), v.unknown()), v.title('a record'));
 export const planSchema = v.looseObject({
   version: v.literal(1),
   experiment: text,
+  file: v.exactOptional(text),
   stages: v.array(v.looseObject({ id, label: text, kind: text, inputs: ids, parts: v.optional(fields, {}) })),
   cells: v.array(
     v.looseObject({

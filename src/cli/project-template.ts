@@ -50,7 +50,7 @@ ignore-scripts=true
 `;
 
 const experiment = ({ name }: ProjectNaming): string => `\
-import { adam, constant, experiment, kd, learner, mnist, none, plainCnn, scratch } from 'undistill';
+import { adam, constant, experiment, kd, labelSmoothing, learner, mnist, none, plainCnn, scratch } from 'undistill';
 import { ${attack.value} } from './attacks/${attack.file}.js';
 import { ${defense.value} } from './defenses/${defense.file}.js';
 
@@ -66,7 +66,8 @@ export default experiment({
   teacher: net(8),
   students: [net(4)],
   defenses: [none(), ${defense.value}()],
-  attacks: [scratch(), kd(), ${attack.value}()],
+  // The first two steal nothing: a teacher is undistillable if no theft is better than a student trained on smoothed labels.
+  attacks: [scratch(), labelSmoothing(), kd(), ${attack.value}()],
   seeds: [0, 1],
 });
 `;
@@ -91,7 +92,7 @@ npm start       # runs experiment.ts; its tables and report are in runs/${name}/
 \`npm run plan\` says what a run would train and how long that takes. \`npm start -- --scale 0.1\` is a look with a tenth of all schedules. A run
 that was stopped goes on where it was. \`npm run types\` checks all files.
 
-\`npx undistill new data-free dream\` (also \`attack\`, \`defense\`, \`network\`, \`metric\`) writes another plugin and its test, and says how it is
+\`npx undistill new data-free dream\` (also \`attack\`, \`defense\`, \`trained-defense\`, \`network\`, \`metric\`) writes another plugin and its test, and says how it is
 put into the experiment. \`npx undistill list\` has all that is there already.
 `;
 

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Failure, FailureError, saidBy, showFailure, toFailure } from '../core/errors.js';
 import { availableCores } from '../core/job.js';
@@ -26,7 +26,7 @@ import { engineSaid, readyEngine } from './engine.js';
 import { chosenOf, type ExperimentOptions, forcedOf, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
 import { standardError } from './output.js';
-import { shownWhole } from './paths.js';
+import { shown, shownWhole } from './paths.js';
 import { timeLeft, timingOn } from './plan.js';
 import { planFile } from './plan-file.js';
 import { progressReporter } from './progress.js';
@@ -39,6 +39,7 @@ import {
   keepTraces,
   matrixFiles,
   planName,
+  readPlan,
   reportName,
   writeMatrix,
 } from './run-folder.js';
@@ -105,7 +106,7 @@ const runOne = async (
   const { plan } = prepared;
   const chosen = chosenOf(plan, options);
   const folders = foldersOf(experiment, options.out);
-  const store = await openRun(prepared, chosen, options, out);
+  const store = await openRun(prepared, chosen, path, options, out);
   out.log(
     `${experiment.name}: ${plan.cells.length} cells, ${chosen.stages.length} stages; ${
       typeof options.jobs === 'number' && options.jobs > 1 ? `${options.jobs} jobs of ` : ''
@@ -129,10 +130,13 @@ const runOne = async (
 /**
  * Opens the store of a planned run, in which stages of `--force` are made anew and those of `--accept-stale` taken as they are, and
  * writes the plan.
+ *
+ * @param path the experiment file
  */
 export const openRun = async (
   planned: Planned,
   chosen: Plan,
+  path: string,
   { out: folder, force, acceptStale: reason }: RunOptions,
   out: Terminal,
 ): Promise<Store> => {
@@ -152,7 +156,14 @@ export const openRun = async (
     const taken = await acceptStale(chosen, store, reason);
     out.log(`${counted(taken.length, 'stage')} of other code taken as they are: ${reason}`);
   }
-  await writeWhole(join(folders.run, planName), jsonText(planFile(planned)));
+  const earlier = await readPlan(folders.run).catch(() => undefined);
+  const own = relative(folders.run, path);
+  if (earlier?.file !== undefined && earlier.file !== own)
+    warn(
+      out,
+      `${shown(folders.run)} was the run of ${shown(join(folders.run, earlier.file))}, and its tables are now this file's: give one of the experiments another name, or --out FOLDER`,
+    );
+  await writeWhole(join(folders.run, planName), jsonText(planFile(planned, own)));
   return store;
 };
 

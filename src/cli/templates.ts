@@ -142,7 +142,6 @@ export const ${value} = defineDefense({
   make: ({ temperature }) => ({
     // The most likely class stays as it is, so that an attack on labels steals the same as without this defence.
     preserves: 'label',
-    // To train another teacher, give \`protect: (teacher, { fit, train, validation }) => fit('teacher', …)\`.
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities }) => ({ logProbabilities: ${value}Answers(logProbabilities, temperature) }),
@@ -153,6 +152,51 @@ export const ${value} = defineDefense({
 /** The answers by themselves, to be tested on numbers worked out by hand: log-probabilities to the same. */
 export const ${value}Answers = (logProbabilities: tf.Tensor2D, temperature: number): tf.Tensor2D =>
   soften(logProbabilities, temperature);
+`;
+
+const trainedDefense = ({ value }: Naming): string => `\
+import type * as tf from '@tensorflow/tfjs';
+import { defineDefense, option, positive } from 'undistill/plugin';
+import { classifier, nastyLoss } from 'undistill/train';
+
+/** Say here what the owner does, and where it comes from: a paper and its equation. */
+export const ${value} = defineDefense({
+  name: '${value}',
+  // A result is known by the code of this file: change it, and what it made is made anew.
+  source: import.meta.url,
+  about: 'A teacher far from a normal one in all but its labels: CE − ω τ² KL(teacher ‖ normal teacher)',
+  options: {
+    omega: option(positive, 0.04, 'ω, the weight of the divergence'),
+    temperature: option(positive, 4, 'τ, at which both are softened'),
+  },
+  // The most that can be asked of the victim: all, for its weights are what the defence makes.
+  exposes: 'weights',
+  make: (options) => ({
+    // Trains another teacher. \`adversary\` is a net trained normally: the undefended teacher, if none is named.
+    protect: ({ learner }, { fit, train, validation, adversary: { learner: normal, variables } }) =>
+      fit(
+        'teacher',
+        classifier({
+          learner,
+          data: train,
+          validation,
+          // Ends a training that only guesses.
+          guardChance: true,
+          // What the step needs and does not change.
+          frozen: variables,
+          target: ({ frozen, images }) => ({ adversary: normal.network.apply(frozen, images, { mode: 'eval' }).logits }),
+          loss: ({ logits, target: { adversary }, batch: { labels } }) =>
+            ${value}Loss({ logits, adversary, labels }, options),
+        }),
+      ),
+  }),
+});
+
+/** The loss by itself, to be tested on numbers worked out by hand: a batch mean. */
+export const ${value}Loss = (
+  given: { readonly logits: tf.Tensor2D; readonly adversary: tf.Tensor2D; readonly labels: tf.Tensor1D },
+  options: { readonly omega: number; readonly temperature: number },
+) => nastyLoss({ ...given, adversaryLogits: given.adversary, ...options });
 `;
 
 const network = ({ value }: Naming): string => `\
@@ -368,6 +412,51 @@ test('${value} refuses what makes no sense', () => {
 });
 `;
 
+const trainedDefenseTest = ({ value, file }: Naming): string => `\
+${imports('adam, constant, experiment, kd, learner, none, plainCnn, runExperiment, synthetic')}
+import { ${value}, ${value}Loss } from './${file}.js';
+
+${setting(file)}
+
+test('the teacher of ${value} is trained, stays accurate and is far from the undefended one', () =>
+  inFolder(async (folder) => {
+    const { matrix, records } = await runExperiment(
+      experiment({
+        name: 'test',
+        data: synthetic(),
+        teacher: small,
+        students: ['self'],
+        defenses: [none(), ${value}()],
+        attacks: [kd()],
+        seeds: [0],
+      }),
+      { folder },
+    );
+    for (const { defense, status, reason } of matrix.cells) assert.equal(status, 'done', \`\${defense}: \${reason}\`);
+    assert.equal(records.find(({ kind }) => kind === 'protect')?.training?.history.length, epochs);
+    const defended = matrix.victims[1];
+    assert.ok(Number(defended?.accuracy?.mean) > 0.5);
+    assert.ok(Number(defended?.seeds[0]?.divergence?.kl) > 0);
+  }));
+
+test('the loss of ${value} is what the paper says', () => {
+  const logits = tf.tensor2d([[2, 0, 0]]);
+  const options = { omega: 0.5, temperature: 1 };
+  // Sure of the right class: CE = ln(1 + 2 e⁻²).
+  const { loss, terms } = ${value}Loss({ logits, adversary: logits, labels: tf.tensor1d([0], 'int32') }, options);
+  assert.ok(Math.abs(Number(terms.crossEntropy?.dataSync()[0]) - 0.239545) < 1e-5);
+  // From itself a net does not diverge.
+  assert.ok(Math.abs(Number(loss.dataSync()[0]) - 0.239545) < 1e-5);
+  // (0.786986, 0.106507, 0.106507) from uniform: Σ p ln(3p) = 0.433040, of which half is taken.
+  const apart = ${value}Loss({ logits, adversary: tf.zeros([1, 3]), labels: tf.tensor1d([0], 'int32') }, options);
+  assert.ok(Math.abs(Number(apart.loss.dataSync()[0]) - (0.239545 - 0.5 * 0.433040)) < 1e-5);
+});
+
+test('${value} refuses what makes no sense', () => {
+  assert.throws(() => ${value}({ omega: 0 }), /omega is 0/);
+});
+`;
+
 const networkTest = ({ value, file }: Naming): string => `\
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -429,6 +518,12 @@ export const templates = {
     folder: 'defenses',
     plugin: defense,
     test: defenseTest,
+    use: (value: string) => `defenses: [${value}()],`,
+  },
+  'trained-defense': {
+    folder: 'defenses',
+    plugin: trainedDefense,
+    test: trainedDefenseTest,
     use: (value: string) => `defenses: [${value}()],`,
   },
   network: {

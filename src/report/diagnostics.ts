@@ -1,7 +1,7 @@
 import { counted, whole } from '../core/text.js';
 import type { AnswerMeasures, TeacherDiagnostics, TeacherMeasures } from '../results/diagnose.js';
 import { field } from './csv.js';
-import { escaped } from './markdown.js';
+import type { Block, Layout } from './layout.js';
 import { meanAndDeviation } from './numbers.js';
 
 type Row = Readonly<Record<string, string | number | boolean>>;
@@ -97,90 +97,95 @@ export const diagnosticsCsv = (of: TeacherDiagnostics): Readonly<Record<keyof Di
   return { teachers: file('teachers'), responses: file('responses'), maps: file('maps') };
 };
 
-const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-
-const headed = (head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] => [
-  line(head),
-  line(head.map(() => '---')),
-  ...rows.map(line),
-];
-
 /** To three significant digits, ± the deviation to as many places. */
 const around = ({ mean, sd }: { readonly mean: number; readonly sd?: number }): string =>
   `${mean.toPrecision(3)}${sd === undefined ? '' : ` ± ${sd.toPrecision(2)}`}`;
 
-export const diagnosticsMarkdown = (of: TeacherDiagnostics): string => {
-  const { experiment, data, report, images, classes, teachers, given = [], missing, responses, maps } = of;
+/** The diagnostics in tables, for a terminal or as Markdown. */
+export const diagnosticsLayout = (of: TeacherDiagnostics): Layout => {
+  const { experiment, data, report, images, classes, teachers, given = [] } = of;
   const kind = report === 'test' ? 'test images' : 'held-out training images';
-  const same = teachers.filter(({ others }) => others.length > 0);
-  return [
-    `# Teachers of ${escaped(experiment)}`,
-    '',
-    `On ${whole(images)} ${kind} of ${escaped(data)} (${counted(classes.length, 'class', 'classes')}).`,
-    '',
-    ...headed(
-      ['teacher', 'accuracy, %', 'calibration error, %', 'logit margin'],
-      teachers.map((teacher) => [
-        escaped(teacher.defense),
-        meanAndDeviation(teacher.accuracy),
-        meanAndDeviation(teacher.calibrationError),
-        around(teacher.logitMargin),
-      ]),
-    ),
-    '',
-    ...headed(
-      ['teacher', 'temperature', 'entropy, nats', 'peaks', 'margin', 'KL from the normal teacher, nats'],
-      teachers.flatMap(({ defense, answers }) =>
-        answers.map(({ temperature, entropy, peaks, margin, klFromNormal }) => [
-          escaped(defense),
-          String(temperature),
-          ...[entropy, peaks, margin].map(around),
-          klFromNormal === undefined ? '' : around(klFromNormal),
-        ]),
+  const block = (title: string, head: string, columns: Block['columns'], rows: Block['rows']): readonly Block[] =>
+    rows.length === 0 ? [] : [{ title, head, columns, rows, conclusions: [] }];
+  return {
+    title: `Teachers of ${experiment}`,
+    about: `On ${whole(images)} ${kind} of ${data} (${counted(classes.length, 'class', 'classes')}).`,
+    blocks: [
+      ...block(
+        'How right and how sure each teacher is',
+        'teacher',
+        [
+          { label: 'accuracy', detail: '%' },
+          { label: 'calibration error', detail: '%' },
+          { label: 'logit margin', detail: '' },
+        ],
+        teachers.map(({ defense, accuracy, calibrationError, logitMargin }) => ({
+          label: defense,
+          cells: [...[accuracy, calibrationError].map(meanAndDeviation), around(logitMargin)],
+        })),
       ),
-    ),
-    ...(given.length === 0
-      ? []
-      : [
-          '',
-          ...headed(
-            [
-              'what is answered',
-              'accuracy, %',
-              'calibration error, %',
-              'L1 to the clean',
-              'KL to the clean, nats',
-              'changed, %',
+      ...block(
+        'What it says of the classes',
+        'teacher',
+        [
+          { label: 'temperature', detail: '' },
+          { label: 'entropy', detail: 'nats' },
+          { label: 'peaks', detail: '' },
+          { label: 'margin', detail: '' },
+          { label: 'KL from the normal', detail: 'teacher, nats' },
+        ],
+        teachers.flatMap(({ defense, answers }) =>
+          answers.map(({ temperature, entropy, peaks, margin, klFromNormal }) => ({
+            label: defense,
+            cells: [
+              String(temperature),
+              ...[entropy, peaks, margin].map(around),
+              klFromNormal === undefined ? '' : around(klFromNormal),
             ],
-            given.map(({ defense, accuracy, calibrationError, l1, kl, changed }) => [
-              escaped(defense),
-              ...[accuracy, calibrationError].map(meanAndDeviation),
-              ...[l1, kl].map(around),
-              meanAndDeviation(changed),
-            ]),
-          ),
-        ]),
-    '',
-    `- Entropy, peaks and margin are means over images of softmax(logits / temperature). A peak is a class with a probability above ${of.peakThreshold}; the margin is between the two largest probabilities; the logit margin between the two largest logits. KL is KL(normal ‖ this), of the same seed.`,
-    ...same.map(({ defense, others }) => `- ${escaped(others.join(', '))}: the same network as ${escaped(defense)}.`),
-    ...(given.length === 0
-      ? []
-      : [
-          "- What is answered: through what a defence does to its teacher's answers; L1 is Σ|given − clean| of the probabilities, 0 to 2, KL is KL(given ‖ clean), and changed the share of images to which another class is the likeliest.",
-        ]),
-    ...missing.map(
-      ({ defense, seed }) => `- The teacher of ${escaped(defense)}, seed ${escaped(seed)}, is not finished.`,
-    ),
-    ...(responses === undefined
-      ? ['- responses.csv is empty: no image is classified rightly by all teachers.']
-      : [
-          `- responses.csv: what the teachers of seed ${escaped(responses.seed)} answer to the first ${counted(responses.images.length, 'image')} of different classes that all of them classify rightly; softened at temperature ${responses.temperature}.`,
-        ]),
-    ...(maps === undefined
-      ? ['- maps.csv is empty: there are too few images, or numbers that are not finite.']
-      : [
-          `- maps.csv: t-SNE of ${whole(maps.images.length)} images' logits and features (what the head's first dense layer receives), perplexity ${Number(maps.perplexity.toPrecision(3))}, seed ${escaped(maps.seed)}.`,
-        ]),
-    '',
-  ].join('\n');
+          })),
+        ),
+      ),
+      ...block(
+        'What is answered in its place',
+        'defence',
+        [
+          { label: 'accuracy', detail: '%' },
+          { label: 'calibration error', detail: '%' },
+          { label: 'L1', detail: 'to the clean' },
+          { label: 'KL', detail: 'to the clean, nats' },
+          { label: 'changed', detail: '%' },
+        ],
+        given.map(({ defense, accuracy, calibrationError, l1, kl, changed }) => ({
+          label: defense,
+          cells: [
+            ...[accuracy, calibrationError].map(meanAndDeviation),
+            ...[l1, kl].map(around),
+            meanAndDeviation(changed),
+          ],
+        })),
+      ),
+    ],
+    footnotes: [],
+    caption: [],
+    notes: notesOn(of),
+  };
 };
+
+const notesOn = ({ peakThreshold, teachers, given = [], missing, responses, maps }: TeacherDiagnostics) => [
+  `Entropy, peaks and margin are means over images of softmax(logits / temperature). A peak is a class with a probability above ${peakThreshold}; the margin is between the two largest probabilities; the logit margin between the two largest logits. KL is KL(normal ‖ this), of the same seed.`,
+  ...teachers.flatMap(({ defense, others }) =>
+    others.length === 0 ? [] : [`${others.join(', ')}: the same network as ${defense}.`],
+  ),
+  ...(given.length === 0
+    ? []
+    : [
+        "What is answered: through what a defence does to its teacher's answers; L1 is Σ|given − clean| of the probabilities, 0 to 2, KL is KL(given ‖ clean), and changed the share of images to which another class is the likeliest.",
+      ]),
+  ...missing.map(({ defense, seed }) => `The teacher of ${defense}, seed ${seed}, is not finished.`),
+  responses === undefined
+    ? 'responses.csv is empty: no image is classified rightly by all teachers.'
+    : `responses.csv: what the teachers of seed ${responses.seed} answer to the first ${counted(responses.images.length, 'image')} of different classes that all of them classify rightly; softened at temperature ${responses.temperature}.`,
+  maps === undefined
+    ? 'maps.csv is empty: there are too few images, or numbers that are not finite.'
+    : `maps.csv: t-SNE of ${whole(maps.images.length)} images' logits and features (what the head's first dense layer receives), perplexity ${Number(maps.perplexity.toPrecision(3))}, seed ${maps.seed}.`,
+];

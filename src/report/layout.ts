@@ -6,6 +6,7 @@ import { lookup } from '../results/lookup.js';
 import { verdictInWords } from '../results/scores.js';
 import { type Spread, spreadOf } from '../results/spread.js';
 import type { Cell, Matrix } from '../results/types.js';
+import type { Provenance } from '../run/record.js';
 import { headingOf, mark, meanAndDeviation, meanOf, sentenceOf, signedWithInterval } from './numbers.js';
 
 /** A matrix in words, before it is drawn as text or Markdown. */
@@ -212,7 +213,9 @@ const incomplete = ({ seeds }: Cell): string | undefined => {
 const captionOf = (of: Matrix, undefended: boolean): readonly string[] => [
   whatIsCounted(of),
   seedsSaid(of),
-  '(…): difference to the same student trained on labels alone, on the same images and in as many steps, seed by seed.',
+  `(…): difference to the same student trained on labels alone, on the same images and in as many steps${
+    of.budget === undefined ? '' : ' (in more than an attack whose training its budget ended)'
+  }, seed by seed.`,
   ...(of.published === undefined ? [] : [`‹…›: ${of.published}.${reproductionSaid(of)}`]),
   ...(undefended ? ['[…]: difference to the same attack on the undefended teacher, seed by seed.'] : []),
 ];
@@ -305,8 +308,8 @@ export const scoresSaid = ({ scores = [], students }: Matrix): readonly string[]
     const { defense, student, harm, teacherCost } = score;
     const verdict = verdictInWords(score);
     const said = [
-      ...(harm === undefined ? [] : [`harm of the best attack ${signedWithInterval(harm)}`]),
-      ...(harm === undefined || teacherCost === undefined ? [] : [`teacher's cost ${signedWithInterval(teacherCost)}`]),
+      ...(harm === undefined ? [] : [`best attack ${signedWithInterval(harm)} against the undefended teacher's`]),
+      ...(harm === undefined || teacherCost === undefined ? [] : [`teacher ${signedWithInterval(teacherCost)}`]),
       ...(verdict === undefined ? [] : [`undistillable: ${verdict}`]),
     ];
     const of = students.length === 1 ? defense : `${defense}, student ${student}`;
@@ -372,23 +375,35 @@ export const divergences = ({ victims, seeds: all }: Matrix): readonly string[] 
     return [`${defense}: KL to the adversary ${mean(found.map(({ kl }) => kl)).toPrecision(3)} nats${between}.`];
   });
 
-/** What stages warned of, each once, with whose it is. */
+/** What stages warned of, each once, with whose it is; what differs from seed to seed by its numbers alone, of the first one. */
 export const warningsSaid = ({ victims, cells }: Matrix): readonly string[] => {
-  const by = (name: string, seeds: readonly { readonly seed: string; readonly warnings: readonly string[] }[]) =>
-    seeds.flatMap(({ seed, warnings }) => warnings.map((warning) => `${name}, seed ${seed}: ${warning}`));
+  const by = (name: string, seeds: readonly { readonly seed: string; readonly warnings: readonly string[] }[]) => {
+    const each = seeds.flatMap(({ seed, warnings }) => warnings.map((warning) => ({ seed, warning })));
+    const inWords = ({ warning }: { readonly warning: string }): string => warning.replace(/\d[\d.,]*/g, '0');
+    return unique(each.map(inWords)).map((words) => {
+      const alike = each.filter((one) => inWords(one) === words);
+      const [first, ...others] = unique(alike.map(({ seed }) => seed));
+      const also = others.length === 0 ? '' : ` (much the same: seed ${others.join(', ')})`;
+      return `${name}, seed ${first}${also}: ${alike[0]?.warning}`;
+    });
+  };
   return unique([
     ...victims.flatMap(({ defense, seeds }) => by(defense, seeds)),
     ...cells.flatMap(({ attack, defense, seeds }) => by(`${attack} on ${defense}`, seeds)),
   ]);
 };
 
-const madeWith = ({ provenance }: Matrix): readonly string[] => [
-  ...new Set(
-    provenance.map(
-      ({ undistill, engine, engineVersion, threads, gpus, node, platform }) =>
-        `Made with undistill ${undistill}, ${engine} ${engineVersion}, ${counted(threads, 'thread')}${
-          gpus.length === 0 ? '' : `, ${gpus.join(', ')}`
-        }, Node ${node.replace(/^v/, '')} on ${platform}.`,
-    ),
-  ),
-];
+const madeWith = ({ provenance }: Matrix): readonly string[] => {
+  const said = ({ undistill, engine, engineVersion, gpus, node, platform }: Provenance, threads: string): string =>
+    `Made with undistill ${undistill}, ${engine} ${engineVersion}, ${threads}${
+      gpus.length === 0 ? '' : `, ${gpus.join(', ')}`
+    }, Node ${node.replace(/^v/, '')} on ${platform}.`;
+  return unique(
+    provenance.map((of) => {
+      // How many threads a stage had is the crew's choice, and changes no number.
+      const alike = provenance.filter((each) => said(each, '') === said(of, ''));
+      const [most, ...fewer] = unique(alike.map(({ threads }) => threads)).toSorted((a, b) => b - a);
+      return said(of, [...fewer.reverse(), `${counted(most as number, 'thread')}`].join(' or '));
+    }),
+  );
+};

@@ -142,7 +142,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
 
 const caption = [
   'The strongest attacker is the one whose students are best on held-out images, by the mean over seeds; what is shown is on the reported images.',
-  'Harm: its accuracy minus that of the strongest attacker on the undefended teacher, seed by seed. A passive attacker takes answers as they are told.',
+  'Harm: its accuracy minus that of the strongest attacker on the undefended teacher, seed by seed; below 0 it is harmed. A passive attacker takes answers as they are told.',
   'L1: mean Σ|given − clean| of the answers to the reported images; none where only labels are told.',
   'Dominated: another defence has no worse a teacher, answers no further from the clean ones, and leaves no more to steal, by means over seeds.',
 ];

@@ -358,7 +358,7 @@ const mapsOf = async (
     const clouds = { features, logits: rowsOf(logits.values, logits.classes, images) };
     if (!Object.values(clouds).every((points) => points.every(Number.isFinite))) return undefined;
     for (const of of ['features', 'logits'] as const) {
-      say(`t-SNE of ${images.length} images: ${of}, ${defense}`);
+      say(`t-SNE of ${images.length} images, map ${maps.length + 1} of ${2 * teachers.length}: ${of}, ${defense}`);
       const map = tsne(clouds[of], clouds[of].length / images.length, { key: key('t-SNE') });
       perplexity = map.perplexity;
       const points = images.map((_, i) => [rounded(map.points[2 * i]), rounded(map.points[2 * i + 1])] as const);

@@ -3,6 +3,7 @@ import type { AttackContext, Extraction } from '../attacks/attack.js';
 import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
+import { counted } from '../core/text.js';
 import { dispose, type Tree } from '../core/tree.js';
 import { type Defense, type DefenseContext, imitated, type Teacher } from '../defenses/defense.js';
 import {
@@ -127,6 +128,10 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
         if (isBlackBox(attack.needs) && asked.queries === 0)
           given.warn(
             `it asked the victim nothing, and declares that it needs ${attack.needs}: its student is one that was trained without. Ask in the target of a step (victim.logProbabilities(pixels)), or declare needs: 'none'`,
+          );
+        if (trained.ended === 'budget' && attack.data.kind !== 'none')
+          given.warn(
+            `its budget of ${budget} answers ended its training after ${counted(trained.steps, 'step')}, where the student trained alone takes all`,
           );
         if (budget !== undefined && asked.queries > budget)
           throw new FailureError(

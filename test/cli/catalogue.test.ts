@@ -33,7 +33,7 @@ type AnyListed = readonly catalogue.Listed<unknown>[];
 describe.each<readonly [string, AnyListed]>([
   ['attacks', catalogue.attacks],
   ['defenses', catalogue.defenses],
-  ['models', catalogue.nets],
+  ['models', catalogue.networks],
 ])('the catalogue of %s', (folder, listed) => {
   test('is the index, and that is what the files declare', () => {
     const names = listed.map(({ declaration }) => declaration.name);
@@ -93,8 +93,8 @@ describe('JSON', () => {
     }
     expect(validate('attacks', 'partialKd')({})).toBe(false);
     expect(validate('attacks', 'partialKd')({ fraction: 0.1, steps: 'same' })).toBe(true);
-    expect(validate('nets', 'preResNet')({ depth: 21 })).toBe(false);
-    expect(validate('nets', 'preResNet')({ depth: 20, label: 'mine' })).toBe(false);
+    expect(validate('networks', 'preResNet')({ depth: 21 })).toBe(false);
+    expect(validate('networks', 'preResNet')({ depth: 20, label: 'mine' })).toBe(false);
   });
 
   test('describes what JSON cannot carry', () => {

@@ -47,7 +47,7 @@ describe('undistill diagnose', () => {
   it('reads the experiment again as it was run, and writes the same files each time', async () => {
     const { code, out, err } = await diagnosed();
     expect([code, err]).toEqual([0, '']);
-    expect(out).toContain('# Teachers of tiny-scale-0.7');
+    expect(out).toContain('Teachers of tiny-scale-0.7: On 64 test images');
     const first = await written();
     const json = JSON.parse(first[0] as string);
     expect(json).toMatchObject({ version: 1, images: 64 });

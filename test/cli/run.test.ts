@@ -317,6 +317,7 @@ describe('undistill new', () => {
     expect((await at.undistill(['new', 'defense', 'myDefense'])).code).toBe(0);
     const again = await at.undistill(['new', 'attack', 'my-attack']);
     expect(again).toMatchObject({ code: 2, err: expect.stringContaining('there is such a file already') });
+    expect((await at.undistill(['new', 'trained-defense', 'apart'])).out).toContain('defenses: [apart()],');
     expect((await at.undistill(['new', 'network', 'my-net'])).out).toContain('students: [learner(myNet(), { … })],');
     expect((await at.undistill(['new', 'metric', 'my-metric'])).out).toContain('metrics: [myMetric],');
     expect((await at.undistill(['new', 'data-free', 'dream'])).out).toContain('attacks: [dream()],');
@@ -324,6 +325,7 @@ describe('undistill new', () => {
       'attacks/my-attack',
       'attacks/dream',
       'defenses/myDefense',
+      'defenses/apart',
       'networks/my-net',
       'metrics/my-metric',
     ];

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { diagnosticsCsv, diagnosticsMarkdown, diagnosticsRows } from '../../src/report/diagnostics.js';
+import { diagnosticsCsv, diagnosticsLayout, diagnosticsRows } from '../../src/report/diagnostics.js';
+import { inMarkdown } from '../../src/report/markdown.js';
 import type { TeacherDiagnostics } from '../../src/results/diagnose.js';
 import { example, hostile } from './diagnostics.js';
 
@@ -56,11 +57,12 @@ test('CSV has all columns in every line, whatever names hold', () => {
 });
 
 describe('Markdown', () => {
-  const text = diagnosticsMarkdown(example);
+  const markdownOf = (of: TeacherDiagnostics): string => inMarkdown(diagnosticsLayout(of));
+  const text = markdownOf(example);
 
   test('has what is answered behind each defence that changes it', () => {
     expect(text).toMatch(/\| 12\.95 \| 50\.00 \| 1\.25 \| 3\.00 \| 87\.00 \|/);
-    expect(diagnosticsMarkdown(none)).not.toContain('what is answered');
+    expect(markdownOf(none)).not.toContain('What is answered');
   });
 
   test('has a table of teachers and one of their answers by temperature, and says what is in them', () => {
@@ -79,7 +81,7 @@ describe('Markdown', () => {
     for (const row of text.split('\n').filter((line) => line.startsWith('|')))
       expect([5, 7]).toContain(row.replaceAll('\\|', '').split('|').length - 1);
     expect(text).not.toContain('</script>');
-    expect(diagnosticsMarkdown({ ...bare, teachers: [] })).toContain('responses.csv is empty');
-    expect(diagnosticsMarkdown(bare)).toContain('maps.csv is empty');
+    expect(markdownOf({ ...bare, teachers: [] })).toContain('responses.csv is empty');
+    expect(markdownOf(bare)).toContain('maps.csv is empty');
   });
 });

@@ -8,10 +8,10 @@ import { declared } from '../../src/metrics/quantity.js';
 import { chartsOf } from '../../src/report/charts/charts.js';
 import { csvOf } from '../../src/report/charts/render.js';
 import { csv } from '../../src/report/csv.js';
-import { diagnosticsCsv, diagnosticsMarkdown } from '../../src/report/diagnostics.js';
+import { diagnosticsCsv, diagnosticsLayout } from '../../src/report/diagnostics.js';
 import { pageOf } from '../../src/report/html/model.js';
 import { bodyView } from '../../src/report/html/view.js';
-import { markdown } from '../../src/report/markdown.js';
+import { inMarkdown, markdown } from '../../src/report/markdown.js';
 import { table } from '../../src/report/table.js';
 import { tex } from '../../src/report/tex.js';
 import { columnsOf } from '../../src/results/columns.js';
@@ -191,7 +191,7 @@ describe('a diagnostics.json', () => {
         );
         if (of === undefined) continue;
         diagnosticsCsv(of);
-        diagnosticsMarkdown(of);
+        inMarkdown(diagnosticsLayout(of));
         chartsOf(example, [], of).forEach(csvOf);
       }
     },
