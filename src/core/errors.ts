@@ -53,12 +53,14 @@ export class FailureError extends Error {
 export const isFailure = (value: unknown): value is Failure =>
   typeof value === 'object' && value !== null && (value as { _tag?: unknown })._tag === 'Failure';
 
+/** What TensorFlow's bindings put before TensorFlow's own words. */
+const bindingsPreface = /^Invalid TF_Status: \d+\nMessage: /;
+
 /** What something that was thrown says of itself. A plugin may throw anything, also what says nothing or cannot be looked into. */
 export const saidBy = (thrown: unknown): string => {
   try {
-    return (
-      (thrown instanceof Error ? String(thrown.message) || thrown.name : String(thrown)) || 'it threw without a word'
-    );
+    const said = thrown instanceof Error ? String(thrown.message) || thrown.name : String(thrown);
+    return said.replace(bindingsPreface, '') || 'it threw without a word';
   } catch {
     return 'it threw what cannot be shown';
   }
@@ -144,14 +146,23 @@ export type Awaitable<A> = Task<A> & PromiseLike<A>;
  * A promise-returning function as a task to be chained or awaited. It runs once, when it is first called or awaited.
  */
 export const awaitable = <A>(kind: FailureKind, run: () => Promise<A>, where?: string): Awaitable<A> => {
+  const { stack } = new Error();
   let running: Promise<E.Either<Failure, A>> | undefined;
   const task: Task<A> = () => {
-    running ??= attempt(kind, run, where)();
+    running ??= TE.mapLeft(calledFrom(stack))(attempt(kind, run, where))();
     return running;
   };
   const then: PromiseLike<A>['then'] = (fulfilled, rejected) => orThrow(task).then(fulfilled, rejected);
   return Object.assign(() => task(), { then });
 };
+
+/** A plugin's failure with a stack that leads to the plugin: if its own does not, that of who called for what failed. */
+const calledFrom =
+  (stack: string | undefined) =>
+  (failed: Failure): Failure =>
+    failed.kind !== 'plugin' || stack === undefined || ownFrames(failed.trace ?? '').length > 0
+      ? failed
+      : { ...failed, trace: [failed.trace ?? failed.what, stack.replace(/^Error/, 'called')].join('\n') };
 
 /** `where: what`, and on lines of their own where in the user's files it was thrown, and the remedy. */
 export const showFailure = ({ what, where, remedy, trace = '' }: Failure): string =>

@@ -5,7 +5,7 @@ import { columnsOf, type Column as Measure, type VictimResult, victimColumnsOf }
 import { lookup } from '../results/lookup.js';
 import { verdictInWords } from '../results/scores.js';
 import { type Spread, spreadOf } from '../results/spread.js';
-import type { Cell, Matrix } from '../results/types.js';
+import type { Cell, Matrix, VictimSummary } from '../results/types.js';
 import type { Provenance } from '../run/record.js';
 import { headingOf, mark, meanAndDeviation, meanOf, sentenceOf, signedWithInterval } from './numbers.js';
 
@@ -123,17 +123,15 @@ export const layout = (of: Matrix, { undefended = false, metric }: LayoutOptions
 
   const column = (defense: string): Column => {
     const victim = of.victims.find((each) => each.defense === defense);
-    const failed = victim?.seeds.find(({ reason }) => reason !== undefined);
-    const why =
-      failed === undefined ? undefined : `teacher of ${defense}, seed ${failed.seed}: ${failed.reason as string}`;
+    const why = victim && lacking(victim);
     const beside = published(victim?.published);
     if (victim?.accuracy === undefined) {
-      const status = why === undefined ? 'not run' : 'failed';
+      const status = victim?.seeds.some(({ reason }) => reason !== undefined) ? 'failed' : 'not run';
       return { label: defense, detail: `teacher ${status}${beside}${footnotes.for(why)}` };
     }
     if (asked !== undefined) {
       const mean = askedOfVictims && meanIn(askedOfVictims, victim.seeds);
-      return { label: defense, detail: mean === undefined ? '' : `teacher ${mean}` };
+      return { label: defense, detail: mean === undefined ? '' : `teacher ${mean}${footnotes.for(why)}` };
     }
     const difference = victim.toUndefended === undefined ? '' : ` (${signed(victim.toUndefended.mean)})`;
     return {
@@ -210,6 +208,15 @@ const incomplete = ({ seeds }: Cell): string | undefined => {
   return `${seeds.length - missing.length} of ${counted(seeds.length, 'seed')}: ${reasons.join('; ')}`;
 };
 
+/** Why a teacher has no number, or one over fewer seeds than the experiment has. */
+const lacking = ({ defense, accuracy, seeds }: VictimSummary): string | undefined => {
+  const failed = seeds.find(({ reason }) => reason !== undefined);
+  if (failed !== undefined) return `teacher of ${defense}, seed ${failed.seed}: ${failed.reason}`;
+  return accuracy === undefined || accuracy.count === seeds.length
+    ? undefined
+    : `teacher of ${defense}: ${accuracy.count} of ${counted(seeds.length, 'seed')}`;
+};
+
 const captionOf = (of: Matrix, undefended: boolean): readonly string[] => [
   whatIsCounted(of),
   seedsSaid(of),
@@ -281,7 +288,9 @@ export const ownBaselines = ({ attacks, cells, students }: Matrix): readonly str
       if (cell?.accuracy === undefined || cell.toBaseline === undefined) return [];
       return `${percent(cell.accuracy.mean - cell.toBaseline.mean)}${students.length === 1 ? '' : ` (${student})`}`;
     });
-    return [`${label} is compared with ${baseline} of the images: ${accuracies.join(', ') || 'not run'}.`];
+    // Of all of them it is called by its name alone.
+    const trainedOn = baseline.includes(' on ') ? `${baseline} of the images` : `${baseline}, which is no row`;
+    return [`${label} is compared with ${trainedOn}: ${accuracies.join(', ') || 'not run'}.`];
   });
 
 /** How many of a paper's numbers, and of the differences between them, were found again. */

@@ -37,7 +37,9 @@ export const valueAndGradient = <Aux extends tree.Tree>(
     const { value, grads } = tf.engine().gradients(
       () => {
         const { loss, aux } = f(named(names, distinct));
-        tf.util.assert(loss.size === 1, () => `a loss is a scalar, not of shape [${loss.shape}]`);
+        if (!(loss instanceof tf.Tensor)) throw new Error('the loss is missing: return { loss }, a scalar');
+        if (loss.size !== 1)
+          throw new Error(`a loss is a scalar, not of shape [${loss.shape}]: give its mean over the batch`);
         // The engine disposes of all that the forward pass made, except the loss. A clone is kept and not the tensor
         // itself, which may be somebody else's (statistics returned unchanged) or the loss.
         kept = tree.keep(tree.clone(aux));
