@@ -91,7 +91,7 @@ const exportedBy = async (file: string): Promise<unknown> => {
     throw new FailureError(
       failure('experiment', existsSync(path) ? 'it is a folder' : 'there is no such file', {
         where: file,
-        remedy: 'Give the path of an experiment file.',
+        remedy: existsSync(`${path}.ts`) ? `There is ${file}.ts.` : 'Give the path of an experiment file.',
       }),
     );
   }
