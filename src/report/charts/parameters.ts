@@ -64,39 +64,70 @@ export const lastOf = (path: string): string => path.split('.').at(-1) as string
 
 /**
  * Student accuracy by each parameter that attacks or defences of one name differ in: by a number that takes three values
- * or more, and by a word (a net's name) that takes two.
+ * or more, and by a word (a net's name) that takes two. Budgets of attacks are in one chart for all.
  */
 export const parameterCharts = (matrix: Matrix): readonly Chart[] => [
-  ...bySweeps(matrix, matrix.defenses, (members) => pointsOfDefenses(matrix, members)),
-  ...bySweeps(matrix, matrix.attacks, (members) => pointsOfAttacks(matrix, members)),
+  ...bySweeps(matrix, namedSweeps(matrix.defenses), (members) => pointsOfDefenses(matrix, members)),
+  ...bySweeps(matrix, namedSweeps(matrix.attacks).filter(isNoBudget), (members) => pointsOfAttacks(matrix, members)),
+  ...byQueries(matrix),
 ];
 
 type Members = Sweep['members'];
 
-const bySweeps = (
-  matrix: Matrix,
+/** The sweeps of plugins of one name, with that name. */
+const namedSweeps = (
   plugins: readonly { readonly label: string; readonly name?: string; readonly params: unknown }[],
-  pointsOf: (members: Members) => readonly Point[],
-): readonly Chart[] =>
+): readonly (Sweep & { readonly name: string })[] =>
   unique(plugins.map(({ name, label }) => name ?? label)).flatMap((name) => {
     const own = plugins
       .filter((each) => (each.name ?? each.label) === name)
       .map(({ label, params }) => ({ label, params: new Map(leaves(params, '')) }));
-    return sweepsOf(own).flatMap(({ path, members }) => {
-      const points = pointsOf(members);
-      if (points.every(({ role }) => role !== 'student')) return [];
-      const values = members.map(({ value }) => value);
-      const ticks = unique(values.filter((value) => typeof value === 'number'));
-      return [
-        lines(points, {
-          title: `Accuracy by ${lastOf(path)} of ${name}`,
-          subtitle: countedIn(matrix),
-          across: lastOf(path),
-          ...(ticks.length > 12 ? {} : { ticks }),
-        }),
-      ];
-    });
+    return sweepsOf(own).map((sweep) => ({ ...sweep, name }));
   });
+
+/** An attack's budget is the answers that it may ask for at most. */
+const isNoBudget = ({ path }: Sweep): boolean => path !== 'budget';
+
+const bySweeps = (
+  matrix: Matrix,
+  sweeps: ReturnType<typeof namedSweeps>,
+  pointsOf: (members: Members) => readonly Point[],
+): readonly Chart[] =>
+  sweeps.flatMap(({ name, path, members }) => {
+    const points = pointsOf(members);
+    if (points.every(({ role }) => role !== 'student')) return [];
+    const values = members.map(({ value }) => value);
+    const ticks = unique(values.filter((value) => typeof value === 'number'));
+    return [
+      lines(points, {
+        title: `Accuracy by ${lastOf(path)} of ${name}`,
+        subtitle: countedIn(matrix),
+        across: lastOf(path),
+        ...(ticks.length > 12 ? {} : { ticks }),
+      }),
+    ];
+  });
+
+/** Accuracy by the answers that were asked for: a panel a victim and student, a line for each attack of three budgets or more. */
+const byQueries = (matrix: Matrix): readonly Chart[] => {
+  const at = lookup(matrix.cells);
+  const sweeps = namedSweeps(matrix.attacks).filter((sweep) => !isNoBudget(sweep));
+  const points = matrix.students.flatMap((student) =>
+    matrix.defenses.flatMap(({ label: defense }) =>
+      sweeps.flatMap(({ name, members }) =>
+        members.flatMap(({ plugin, others }): readonly Point[] => {
+          const { accuracy, queries } = at(plugin.label, defense, student) ?? {};
+          const panel = matrix.students.length === 1 ? defense : `${student}: ${defense}`;
+          return accuracy === undefined || queries === undefined
+            ? []
+            : [{ panel, line: named(name, others), value: queries.mean, accuracy, role: 'student' }];
+        }),
+      ),
+    ),
+  );
+  const title = 'Accuracy by answers asked for';
+  return points.length === 0 ? [] : [lines(points, { title, subtitle: countedIn(matrix), across: 'answers' })];
+};
 
 const alone = 'trained alone';
 

@@ -148,6 +148,27 @@ describe('accuracy by a parameter', () => {
     ).toEqual([40, 50, 60]);
   });
 
+  test('budgets of attacks are one chart for all, by the answers that were asked for', () => {
+    const kd = (budget: number) => ({ params: { budget }, none: budget / 1e4, nasty: budget / 2e4, alone: 0.7 });
+    const matrix = attacksOf({ a: kd(1000), b: kd(2000), c: kd(4000) });
+    const asked = matrix.cells.map((cell) => ({
+      ...cell,
+      queries: { mean: cell.attack === 'c' ? 3968 : 1000, count: 1 },
+    }));
+    const chart = only(parameterCharts({ ...matrix, cells: asked }));
+    expect(chart.title).toBe('Accuracy by answers asked for');
+    expect(rowsOf(chart)?.map(({ panel, line, value, accuracy }) => [panel, line, value, accuracy])).toEqual([
+      ['none', 'kd', 1000, 10],
+      ['none', 'kd', 1000, 20],
+      ['none', 'kd', 3968, 40],
+      ['nasty', 'kd', 1000, 5],
+      ['nasty', 'kd', 1000, 10],
+      ['nasty', 'kd', 3968, 20],
+    ]);
+    // A black box that was not asked has no place there.
+    expect(parameterCharts(matrix)).toEqual([]);
+  });
+
   test('one seed has no band', () => {
     const kd = (alpha: number) => ({ params: { alpha }, none: 0.7, nasty: 0.6, alone: 0.65 });
     const chart = only(parameterCharts(attacksOf({ a: kd(0.1), b: kd(0.5), c: kd(0.9) })));
