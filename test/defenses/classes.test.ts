@@ -39,6 +39,7 @@ const wrappers: readonly Defense[] = [
   index.mad({ epsilon: 2, oracle: 'extreme' }),
   index.meco(),
   index.meco({ strength: 2, draw: 'sticky' }),
+  index.misleader({ passes: 1, epochs: 1, surrogate: plugin }),
   index.modelGuard({ epsilon: 2 }),
   index.modelGuard({ variant: 'S', epsilon: 2, capacity: 4 }),
   index.productOfExperts({ ...surrogate, gamma: 1 }),
