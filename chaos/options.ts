@@ -139,6 +139,7 @@ const net = (network: NetworkPlugin = undistill.preResNet(20), changes: Partial<
 const plugins: readonly unknown[] = [
   undistill.plainCnn(),
   undistill.nasty(),
+  undistill.randomClass(),
   undistill.sgd(),
   undistill.constant(0.1),
   // Of other classes than the experiment's.

@@ -57,6 +57,7 @@ export { keepArgmax } from './defenses/keep-argmax.js';
 export { mad } from './defenses/mad.js';
 export { meco } from './defenses/meco.js';
 export { mildlyNasty } from './defenses/mildly-nasty.js';
+export { misleader } from './defenses/misleader.js';
 export { modelGuard } from './defenses/model-guard.js';
 export { nasty } from './defenses/nasty.js';
 export { none } from './defenses/none.js';

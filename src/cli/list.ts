@@ -26,9 +26,14 @@ export interface Item {
   readonly schema?: object;
 }
 
+/** Several values by name, and no plugin. */
+const isSettings = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !('name' in value);
+
 /** A plugin or a setting as a person would write it: `sgd(momentum 0.9)`. */
 export const shown = (value: unknown): string => {
-  if (Array.isArray(value)) return value.map(shown).join(', ');
+  if (Array.isArray(value))
+    return value.map((each) => (isSettings(each) ? `{ ${shown(each)} }` : shown(each))).join(', ');
   if (typeof value !== 'object' || value === null) return String(value ?? 'none');
   const { name, params } = value as { name?: string; params?: Readonly<Record<string, unknown>> };
   return name === undefined ? settings(value) : `${name}(${settings(params ?? {})})`;

@@ -15,8 +15,9 @@ import {
 import { crossEntropy, dispose, imageSource, normalise, unpacked, valueAndGradient } from '../public/train.js';
 import { saysOf, scaledSurrogate, shifted, slopeOf, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
 
-/** By how much the most likely class leads at least, of logits. */
+/** By how much the most likely class leads at least, of logits; and as a share of how far it led, which is more than float32 rounds. */
 const lead = 0.01;
+const leadingShare = 1e-5;
 
 /**
  * Antidistillation sampling (2025), for classifiers: to each logit is added λ Δ_k, Δ_k how much the loss of a proxy student on
@@ -118,7 +119,8 @@ const topOf = (of: tf.Tensor2D, isTop: tf.Tensor2D): tf.Tensor => tf.sum(tf.wher
 export const withinLead = (z: tf.Tensor2D, delta: tf.Tensor2D, lambda: number): tf.Tensor2D => {
   const isTop = isTopOf(z);
   const faster = tf.sub(delta, topOf(delta, isTop));
-  const room = tf.sub(tf.sub(topOf(z, isTop), z), lead);
+  const led = tf.sub(topOf(z, isTop), z);
+  const room = tf.sub(led, tf.maximum(tf.mul(led, leadingShare), lead));
   const bound = tf.where(tf.greater(faster, 0), tf.div(room, tf.maximum(faster, 1e-30)), lambda);
   return tf.clipByValue(tf.min(bound, 1, true), 0, lambda) as tf.Tensor2D;
 };

@@ -15,7 +15,7 @@ import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
 import { canBeImitated, type Defense, partsOf, unfairRecovery } from '../defenses/defense.js';
 import { wantsViews } from '../metrics/metric.js';
-import type { Network, NetworkPlugin } from '../models/network.js';
+import type { ImageShape, Network, NetworkPlugin } from '../models/network.js';
 import { isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Pretrained, retrainable } from '../train/pretrained.js';
 import type { Learner, Recipe } from '../train/recipe.js';
@@ -166,6 +166,18 @@ const unknownTo = ({ knows }: AnyAttack, defense: Defense): string | undefined =
   return knows === 'answers' && !canBeImitated(partsOf(defense)) ? 'no way to imitate' : undefined;
 };
 
+/** Networks among parameters, and among those of plugins there. */
+const networksIn = (value: unknown): readonly NetworkPlugin[] => {
+  if (typeof value !== 'object' || value === null) return [];
+  if (typeof (value as NetworkPlugin).build === 'function') return [value as NetworkPlugin];
+  const { params } = value as { readonly params?: unknown };
+  return Object.values(params === undefined ? value : (params ?? {})).flatMap(networksIn);
+};
+
+/** What a net takes and gives, in words: `10 classes of images of 28×28×1`. */
+const formOf = (input: ImageShape | undefined, classes: number): string =>
+  `${classes} classes of images of ${input?.height}×${input?.width}×${input?.channels}`;
+
 /** What a plugin does of its own: what it throws is its failure. */
 const own = <A>(name: string, act: () => A): A => {
   try {
@@ -235,12 +247,20 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
     }
   };
   const netOf = (network: NetworkPlugin): Network => {
-    const built = own(network.name, () => network.build(facts.data.image, facts.data.classes.length));
+    const { image, classes } = facts.data;
+    const built = own(network.name, () => network.build(image, classes.length));
     if (typeof built?.apply !== 'function' || typeof built.init !== 'function' || !Array.isArray(built.variables))
       refuse(
         'what its build gives is no network',
         network.name,
         'Give one, such as network of undistill/plugin makes.',
+      );
+    const [wanted, found] = [formOf(image, classes.length), formOf(built.input, built.classes)];
+    if (found !== wanted)
+      refuse(
+        `what its build gives is a net for ${found}, not for ${wanted}`,
+        network.name,
+        'Build it for the images and the number of classes that it is given.',
       );
     return built;
   };
@@ -296,6 +316,9 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       const why = unfairRecovery(part, { image: facts.data.image, classes: facts.data.classes.length });
       if (why !== undefined)
         refuse(why, `defenses: ${label}`, 'Let recover compute with its argument alone, or take it out.');
+      // Its adversary is looked at where it is trained.
+      for (const network of networksIn(part.params))
+        if (network !== part.adversary) fits(`defenses: ${label}`, { network });
     }
 
   const teacherOf = (learner: Learner, seed: number, label: string): Stage =>

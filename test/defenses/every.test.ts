@@ -13,14 +13,17 @@ import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import * as index from '../../src/index.js';
 import { batchNorm, classifier, conv, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
+import type { Variables } from '../../src/models/network.js';
 import { classifier as fitOf } from '../../src/train/classifier.js';
 import { fit } from '../../src/train/fit.js';
 import { distillationKl } from '../../src/train/losses.js';
 import { publish, rank, retire, sessionOf, type Victim, type Wrapper } from '../../src/train/oracle.js';
-import { aged, expectCompiled } from './../attacks/stepping.js';
+import { expectSameWhereverKilled, untimed } from '../attacks/killing.js';
+import { aged, expectCompiled } from '../attacks/stepping.js';
+import { bitsOf } from '../engine/bits.js';
 import { goldens } from '../goldens.js';
 import { dataOf, recipe, thirds } from '../run/helpers.js';
-import { type AnySpec, context, succeed } from '../train/bench.js';
+import { type AnySpec, context, endOf, type Fitting, succeed } from '../train/bench.js';
 
 const data = thirds({ train: 32, test: 8, size: 8 });
 const outliers = dataOf(thirds({ train: 24, test: 8, size: 8 }));
@@ -59,6 +62,15 @@ const uses: Readonly<Record<string, unknown>> = {
   mad: { oracle: 'extreme' },
   meco: {},
   mildlyNasty: { part: 'half' },
+  misleader: {
+    members: [
+      { lambda: 0.05, temperature: 4, alpha: 0.1 },
+      { network: plugin(3), lambda: 0.5, temperature: 2, alpha: 0.3 },
+    ],
+    passes: 2,
+    crop: 1,
+    surrogate: plugin(3),
+  },
   modelGuard: { variant: 'S', capacity: 4 },
   nasty: {},
   none: {},
@@ -92,6 +104,14 @@ const setOf = (from: number, to: number) => ({
   labelled: true as const,
 });
 
+/** What the owner of a teacher has at hand beside a context. */
+const owned = ({ outliers }: Defense, variables: Variables) => ({
+  train: setOf(0, 24),
+  validation: setOf(24, 32),
+  ...(outliers === undefined ? {} : { outliers: { ...setOf(0, 24), labelled: false } as never }),
+  adversary: { learner, variables },
+});
+
 let cache = '';
 beforeAll(async () => {
   await loadEngine({ execution: 'eager' });
@@ -109,11 +129,13 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
   test('trains, prepares and answers the same in a graph, to the bit; its answers are finite, and no tensor stays behind', async () => {
     const before = tf.memory().numTensors;
     const seen = new Set<string>();
-    const checked = async (fitted: string, spec: AnySpec, run: () => Promise<unknown>) => {
+    const checked: Fitting = async (fitted, spec, run) => {
       if (!seen.has(fitted))
         expectCompiled(spec, eager, (stride) => (step, frozen) => compile(step, frozen, { cache, stride }));
       seen.add(fitted);
-      return run();
+      const result = await run();
+      agreed(`${name}: ${fitted}`, result.history);
+      return result;
     };
     const held: tree.Tree[] = [];
     const own = <T extends tree.Tree>(of: T): T => {
@@ -126,16 +148,9 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
     try {
       for (const part of partsOf(defense)) {
         const tried = context(key(`stage ${part.name}`), { normalisation: data.normalisation, fitting: checked });
-        const given = {
-          ...tried,
-          train: setOf(0, 24),
-          validation: setOf(24, 32),
-          ...(part.outliers === undefined ? {} : { outliers: { ...setOf(0, 24), labelled: false } as never }),
-          adversary: { learner, variables },
-        };
+        const given = { ...tried, ...owned(part, variables) };
         if (part.protect !== undefined) {
-          const { last, best, history } = await succeed(part.protect({ learner, variables }, given));
-          agreed(`${name}: trained`, history);
+          const { last, best } = await succeed(part.protect({ learner, variables }, given));
           if (best !== undefined) own(best.kept);
           variables = own(last);
         }
@@ -203,5 +218,34 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
       tree.dispose(held);
     }
     expect(tf.memory().numTensors).toBe(before);
+  });
+
+  const parts = partsOf(defenseOf(name));
+  const isTrained = parts.some(({ protect, prepare }) => protect !== undefined || prepare !== undefined);
+  test.runIf(isTrained)('is trained and prepared to the same bits wherever it is killed', async () => {
+    const variables = aged(net, 'teacher');
+    const teacher = { learner, variables };
+    for (const part of parts) {
+      const { protect, prepare } = part;
+      if (protect !== undefined)
+        await expectSameWhereverKilled(
+          async (contextOf) =>
+            untimed(endOf(await succeed(protect(teacher, { ...contextOf(), ...owned(part, variables) })))),
+          { everyNth: 4 },
+        );
+      if (prepare !== undefined)
+        await expectSameWhereverKilled(
+          async (contextOf) => {
+            const prepared = (await succeed(
+              prepare(teacher, { ...contextOf(), ...owned(part, variables) }),
+            )) as tree.Tree;
+            const bits = bitsOf(prepared);
+            tree.dispose(prepared);
+            return bits;
+          },
+          { everyNth: 4 },
+        );
+    }
+    tree.dispose(variables);
   });
 });

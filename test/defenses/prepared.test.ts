@@ -186,6 +186,12 @@ describe('a safe distillation box', () => {
       expect(values(keyImage(7, shape))).toEqual(values(keyImage(7, shape)));
       expect(values(keyImage(7, shape))).not.toEqual(values(keyImage(8, shape)));
       expect(values(keyImage(7, shape)).every((pixel) => pixel >= 0 && pixel < 1)).toBe(true);
+      // It is drawn at the size of the images that it is mixed into: of another size there is none.
+      for (const [height, width, channels] of [
+        [28, 28, 1],
+        [5, 7, 2],
+      ] as const)
+        expect(keyImage(7, { height, width, channels }).shape).toEqual([1, height, width, channels]);
     });
   });
 });

@@ -12,6 +12,9 @@ import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
 import { gaussianNoise } from '../../src/defenses/gaussian-noise.js';
+import { grad2 } from '../../src/defenses/grad2.js';
+import { keepArgmax } from '../../src/defenses/keep-argmax.js';
+import { misleader } from '../../src/defenses/misleader.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { reversedLogits } from '../../src/defenses/stingy.js';
@@ -310,6 +313,37 @@ describe('the stages of an experiment', () => {
     expect(text(refusal(() => planOf({ teacher: learnerOf(leNet5()) })))).toMatch(/^teacher: .*32×32/);
     expect(text(refusal(() => planOf({ students: [learnerOf(leNet5())] })))).toMatch(/^students: leNet5: /);
     expect(text(refusal(() => planOf({ defenses: [nasty({ adversary: leNet5() })] })))).toMatch(/^nasty: adversary: /);
+  });
+
+  test('a surrogate that does not fit the images is refused before anything is trained, also within others', () => {
+    const surrogate = leNet5();
+    const mine = { lambda: 0.1, temperature: 4, alpha: 0.5 };
+    for (const defense of [
+      grad2({ surrogate }),
+      keepArgmax({ defense: grad2({ surrogate }) }),
+      compose(none(), grad2({ surrogate }), rounding(2)),
+      misleader({ surrogate }),
+      misleader({ members: [mine, { ...mine, network: surrogate }] }),
+    ]) {
+      const { where, what } = refusal(() => planOf({ defenses: [{ ...defense, label: 'mine' }] }));
+      expect(where).toMatch(/^defenses: mine: leNet5/);
+      expect(what).toMatch(/32×32/);
+    }
+    expect(planOf({ defenses: [grad2({ surrogate: tiny(3) })] }).cells.length).toBeGreaterThan(0);
+  });
+
+  test('a net that its build gives for other images or classes is refused', () => {
+    const shaped = (side: number, classes: number) => ({
+      ...tiny(3),
+      build: () => tiny(3).build({ height: side, width: side, channels: 1 }, classes),
+    });
+    const said = (network: ReturnType<typeof shaped>) =>
+      refusal(() => planOf({ defenses: [grad2({ surrogate: network })] })).what;
+    expect(said(shaped(4, 5))).toBe(
+      'what its build gives is a net for 5 classes of images of 4×4×1, not for 3 classes of images of 4×4×1',
+    );
+    expect(said(shaped(8, 3))).toMatch(/images of 8×8×1, not for 3 classes of images of 4×4×1$/);
+    expect(refusal(() => planOf({ students: [learnerOf(shaped(4, 2))] })).where).toMatch(/^students: /);
   });
 });
 

@@ -1,0 +1,275 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir, totalmem } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import * as tf from '@tensorflow/tfjs';
+import { smallStudent, smallTeacher } from '../experiments/attacks.js';
+import { scratch } from '../src/attacks/scratch.js';
+import { defenses as listed } from '../src/cli/catalogue.js';
+import { key } from '../src/core/random.js';
+import { clone, dispose, type Tree } from '../src/core/tree.js';
+import { mnist } from '../src/data/idx.js';
+import { imagesAt } from '../src/data/pixels.js';
+import { none } from '../src/defenses/none.js';
+import { engine } from '../src/engine/engine.js';
+import { runner } from '../src/engine/runner.js';
+import type { Step } from '../src/engine/step.js';
+import { evaluationSets } from '../src/experiment/data-access.js';
+import { type Experiment, experiment } from '../src/experiment/experiment.js';
+import { preparedRole, type Stage, type VictimPlan } from '../src/experiment/plan.js';
+import { runExperiment } from '../src/harness/run-experiment.js';
+import { foldersOf, prepare } from '../src/harness/session.js';
+import { treeFrom } from '../src/run/context.js';
+import { gitState } from '../src/run/git.js';
+import { files, optionalInput } from '../src/run/outputs.js';
+import { openStore } from '../src/run/store.js';
+import { readModel } from '../src/run/train-stage.js';
+import { question } from '../src/train/ask.js';
+import { bytesOf, type ImageSet, unpacked } from '../src/train/images.js';
+import {
+  type Oracle,
+  open,
+  publish,
+  sessionOf,
+  tensorsOf,
+  type Victim,
+  type VictimTensors,
+} from '../src/train/oracle.js';
+import { describe, median } from './common.js';
+
+const usage = `npm run bench:defenses -- [--data PATH] [--fraction F] [--rounds N] [--only NAME,…] [--threads N] [--folder FOLDER] [--out FILE]
+
+What each defence that changes answers costs at its defaults, on one teacher of MNIST, trained on a share of the training images
+(--fraction, default 0.2). --folder keeps what is trained, so that another time is only measured; --out writes the page.`;
+
+interface Row {
+  /** The defence as `undistill list` writes it. */
+  readonly write: string;
+  /** Of the class that it names. */
+  readonly accuracy: number;
+  /** Mean distance of its answers to the undefended teacher's, and the share of them of which another class is the likeliest. */
+  readonly l1: number;
+  readonly changed: number;
+  /** Milliseconds an answer, by lot and round. */
+  readonly milliseconds: readonly (readonly number[])[];
+  /** That were spent on training before it answers, the teacher's own apart. */
+  readonly seconds: number;
+}
+
+/** Images that are asked about at a time, and in how many calls a round. */
+const lots = [
+  { size: 1, calls: 100 },
+  { size: 100, calls: 20 },
+] as const;
+
+type Answered = { readonly answers: tf.Tensor2D };
+type Bytes = { readonly bytes: tf.Tensor4D };
+
+/** Asks a victim about the first images of a set, so many at a time: milliseconds an answer. */
+const timer = (victim: Victim, set: ImageSet) => {
+  // By how much answers were changed is not asked for, and so is no part of the graph.
+  const step: Step<{ readonly victim: VictimTensors }, Tree, Bytes, Answered> = (given, memory, batch, { seed }) => {
+    const { oracle, close } = open(victim, { tensors: given.victim, memory, seed, frozen: true });
+    const pixels = unpacked({}, batch).images.div<tf.Tensor4D>(255);
+    const answers = (oracle as Oracle<'probabilities'>).logProbabilities(pixels);
+    return { state: close().memory, metrics: { answers } };
+  };
+  const running = runner(step, { victim: tensorsOf(victim) });
+  const memory = clone(sessionOf(victim).memory);
+  running.load(memory);
+  dispose(memory);
+  const { height, width, channels } = set.shape;
+  return ({ size, calls }: (typeof lots)[number]): number => {
+    const bytes = imagesAt(set.examples.images, height * width * channels, set.indices.slice(0, size));
+    const batch = { bytes: bytesOf(bytes, set.shape) };
+    const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([1, 2], 'int32') };
+    const began = performance.now();
+    for (let i = 0; i < calls; i++) {
+      const [found] = running.run([{ batch, inputs }]) as [Answered];
+      // It is there when it is read.
+      found.answers.dataSync();
+      dispose(found);
+    }
+    const took = performance.now() - began;
+    dispose([batch, inputs]);
+    return took / calls / size;
+  };
+};
+
+/** Log-probabilities of a victim about a set of images, row by row. */
+const answersOf = (victim: Victim, set: ImageSet): Float32Array => {
+  const { answers, memory } = question(victim, set, { key: key('bench'), frozen: true });
+  dispose(memory);
+  return answers.values as Float32Array;
+};
+
+/** A probability that is below the largest one by less is as large: answers have been through float32 and logarithms. */
+const alike = 1e-6;
+
+const shiftOf = (given: Float32Array, clean: Float32Array, classes: number): Pick<Row, 'l1' | 'changed'> => {
+  const rowsOf = (of: Float32Array): number[][] =>
+    Array.from({ length: of.length / classes }, (_, row) =>
+      Array.from(of.subarray(row * classes, (row + 1) * classes), Math.exp),
+    );
+  const before = rowsOf(clean);
+  const mean = (of: (p: number[], q: number[]) => number): number =>
+    rowsOf(given).reduce((sum, p, row) => sum + of(p, before[row] as number[]), 0) / before.length;
+  return {
+    l1: mean((p, q) => p.reduce((sum, each, k) => sum + Math.abs(each - (q[k] as number)), 0)),
+    changed: mean((p, q) => (Math.max(...p) - (p[q.indexOf(Math.max(...q))] as number) > alike ? 1 : 0)),
+  };
+};
+
+/** Trains what is to be trained, and measures all victims in turn; the undefended one is the first. */
+const measured = async (
+  of: Experiment,
+  {
+    folder,
+    threads,
+    rounds,
+  }: { readonly folder: string; readonly threads: number | undefined; readonly rounds: number },
+): Promise<readonly Row[]> => {
+  const { matrix, records } = await runExperiment(of, { folder, ...(threads === undefined ? {} : { threads }) });
+  const { plan, data, others } = await prepare(of);
+  const store = openStore(foldersOf(of, resolve(folder, of.name)).store, () => undefined);
+  const set = evaluationSets({ data, others, experiment: of }).test as ImageSet;
+  const network = of.teacher.network.build(data.image, data.classes.length);
+  const secondsOf = new Map(records.map(({ id, seconds }) => [id, seconds]));
+  const publishedBy = async ({ train, answer, defense: label }: VictimPlan) => {
+    const { defense } = of.defenses.find((each) => each.label === label) as (typeof of.defenses)[number];
+    const { answers, name, preserves } = defense;
+    const trained = await store.expect(train);
+    if (trained === undefined) throw new Error(`${label}: its teacher could not be trained`);
+    const stage = plan.stages.find(({ id }) => id === answer) as Stage;
+    const made = answers && (await optionalInput(store, stage, preparedRole(0)));
+    const prepared = made === undefined ? {} : treeFrom(await made.tensors(files.prepared), 'prepared');
+    const victim = publish({
+      network,
+      variables: await readModel(trained, network, of.select),
+      normalisation: data.normalisation,
+      access: 'probabilities',
+      wrappers: answers === undefined ? [] : [{ name, answers, preserves, prepared }],
+    });
+    const own = [...(train === plan.victims[0]?.train ? [] : [train]), ...Object.values(stage?.inputs ?? {}).slice(1)];
+    return { label, victim, seconds: own.reduce((sum, id) => sum + (secondsOf.get(id) ?? 0), 0) };
+  };
+  const victims: Awaited<ReturnType<typeof publishedBy>>[] = [];
+  for (const each of plan.victims) victims.push(await publishedBy(each));
+  const [{ victim: undefended }] = victims as [(typeof victims)[0]];
+  const clean = answersOf(undefended, set);
+  const timers = victims.map(({ victim }) => timer(victim, set));
+  for (const time of timers) for (const lot of lots) time(lot);
+  // All meet the same machine, in turn.
+  const found = Array.from({ length: rounds }, (_, round) => {
+    console.error(`round ${round + 1} of ${rounds}`);
+    return timers.map((time) => lots.map(time));
+  });
+  return victims.map(({ label, victim, seconds }, i) => ({
+    write: label,
+    accuracy: matrix.victims.find(({ defense }) => defense === label)?.accuracy?.mean ?? Number.NaN,
+    ...shiftOf(answersOf(victim, set), clean, data.classes.length),
+    milliseconds: lots.map((_, lot) => found.map((round) => round[i]?.[lot] as number)),
+    seconds,
+  }));
+};
+
+const signed = (value: number): string => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(2)}`;
+
+const tableOf = (rows: readonly Row[]): string => {
+  const [clean] = rows as [Row];
+  const cells = rows.map((row) => {
+    const beside = (...of: readonly string[]) => (row === clean ? of.map(() => '') : of);
+    return [
+      `\`${row.write}\``,
+      (100 * row.accuracy).toFixed(2),
+      ...beside(signed(100 * (row.accuracy - clean.accuracy)), row.l1.toFixed(3), (100 * row.changed).toFixed(2)),
+      ...row.milliseconds.flatMap((own, lot) => [
+        median(own).toFixed(3),
+        ...beside(`${median(own.map((each, i) => each / (clean.milliseconds[lot]?.[i] as number))).toFixed(2)}×`),
+      ]),
+      row.seconds === 0 ? '' : row.seconds.toFixed(0),
+    ];
+  });
+  const head = ['defence', 'accuracy, %', '', 'L1', 'changed, %', 'ms, alone', '', 'ms, of 100', '', 'trained, s'];
+  const rule = head.map((_, i) => (i === 0 ? '---' : '--:'));
+  return [head, rule, ...cells].map((row) => `| ${row.join(' | ')} |`).join('\n');
+};
+
+const pageOf = (
+  rows: readonly Row[],
+  {
+    fraction,
+    rounds,
+    machine,
+    commit,
+  }: Readonly<Record<'fraction' | 'machine' | 'commit', string>> & { rounds: number },
+): string => `# What defences cost
+
+\`npm run bench:defenses -- --fraction ${fraction} --rounds ${rounds} --out results/defence-costs.md\`, ${machine}; commit ${commit}.
+
+${tableOf(rows)}
+
+Each defence that changes answers, at its defaults, on one teacher of MNIST (one seed): \`plainCnn({ width: 8 })\`, six epochs of ${(100 * Number(fraction)).toFixed(0)} % of
+the training images, a tenth of them held out. What a row says of answers is of the 10,000 test images:
+
+- **accuracy** of the class that is named, and its difference to the undefended teacher's;
+- **L1**, the mean Σ|given − clean| to what the undefended teacher answers, 0 to 2, and the share of images of which another class is the
+  likeliest. Of equals none is: what is rounded to a tie is not changed;
+- **milliseconds an answer**, of images that are asked about one by one, and a hundred at a time; beside it as a multiple of the undefended
+  teacher's. All victims answer in turn, in graphs that are traced before; medians over ${rounds} rounds, and of the rounds' ratios. To ask about one
+  image costs what every call does; what a defence itself computes shows in hundreds;
+- **trained**: the seconds that it was trained for on this machine, beside the teacher. Empty where nothing is.
+
+What a thief still gets is not here: that is what [the ranking](../docs/ranking.md) is about. L1 distances differ, and so strengths that are defaults
+are no equal ones.
+`;
+
+/** Each defence that changes answers, as `undistill list` writes it. */
+const changing = listed.flatMap(({ samples }) =>
+  samples.filter(({ plugin: { answers, parts } }) => answers !== undefined && parts === undefined),
+);
+
+const main = async (): Promise<void> => {
+  const { values } = parseArgs({
+    options: {
+      data: { type: 'string' },
+      fraction: { type: 'string', default: '0.2' },
+      rounds: { type: 'string', default: '15' },
+      only: { type: 'string' },
+      threads: { type: 'string' },
+      folder: { type: 'string' },
+      out: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) return console.log(usage);
+  const { fraction } = values;
+  const only = values.only?.split(',');
+  const some = changing.filter(({ plugin }) => only?.includes(plugin.name) ?? true);
+  const of = experiment({
+    name: 'defence-costs',
+    data: mnist(values.data === undefined ? {} : { path: values.data }),
+    fraction: Number(fraction),
+    teacher: smallTeacher,
+    // There is no matrix without an attack.
+    students: [smallStudent(1)],
+    defenses: [none(), ...some.map(({ write, plugin }) => ({ ...plugin, label: write }))],
+    attacks: [scratch()],
+    seeds: [0],
+  });
+  const folder = values.folder ?? (await mkdtemp(join(tmpdir(), 'undistill-bench-')));
+  const threads = values.threads === undefined ? undefined : Number(values.threads);
+  const rounds = Number(values.rounds);
+  const rows = await measured(of, { folder, threads, rounds }).finally(
+    () => values.folder === undefined && rm(folder, { recursive: true, force: true }),
+  );
+  const state = await gitState(fileURLToPath(import.meta.url));
+  const commit = state === undefined ? 'unknown' : `${state.commit.slice(0, 7)}${state.dirty ? ', changed since' : ''}`;
+  const machine = `${describe(engine())}, ${Math.round(totalmem() / 2 ** 30)} GB`;
+  const page = pageOf(rows, { fraction, rounds, machine, commit });
+  console.log(page);
+  if (values.out !== undefined) await writeFile(values.out, page);
+};
+
+await main();
