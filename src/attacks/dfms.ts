@@ -112,7 +112,12 @@ export const dfms = defineAttack({
     cifar10OfTenClasses: { ...students, epochs: 800 },
     cifar10Shapes: { ...students, epochs: 150 },
     cifar100: { ...students, diversity: 100 },
-    mnistSmall: { photographs: 6400, width: 64, generatorRate: 1e-3, ganEpochs: 2, diverseEpochs: 2, epochs: 4 },
+    mnistSmall: {
+      ...{ photographs: 6400, width: 64, generatorRate: 5e-4, ganEpochs: 20, diverseEpochs: 5, epochs: 4 },
+      // At the released weight the generator forgets what photographs look like within an epoch, and the student with it.
+      diversity: 2,
+      rate: 1e-3,
+    },
   },
   scaled: ({ ganEpochs, diverseEpochs, epochs }, factor) => {
     const fewer = (count: number): number => Math.max(1, Math.round(factor * count));

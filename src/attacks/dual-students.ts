@@ -24,7 +24,13 @@ export const answers = option(
 export const falling = (rate: number, ...at: readonly number[]): Schedule =>
   multiStep({ rate, milestones: at.map((fraction) => ({ fraction })), gamma: 0.3 });
 
-/** … and what they minimise then. */
+/** How the students learn, as released. */
+const students = {
+  optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
+  schedule: falling(0.3, 0.1, 0.3, 0.5),
+} as const;
+
+/** … and what they minimise. */
 export const learning: Readonly<Record<'probabilities' | 'label', StudentLoss>> = {
   probabilities: absoluteError,
   label: ({ logits, teacher }) => {
@@ -57,12 +63,8 @@ export const dualStudents = defineAttack({
     epochs: optional(wholeAtLeast(1), 'Epochs; default: as many as the budget allows for, and 224 without one'),
   },
   presets: {
-    cifar10: {
-      optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
-      schedule: falling(0.3, 0.1, 0.3, 0.5),
-      budget: 20_000_000,
-    },
-    mnistSmall: { batch: 64, epochs: 20, stepsPerEpoch: 100, width: 32 },
+    cifar10: { ...students, budget: 20_000_000 },
+    mnistSmall: { ...students, batch: 64, epochs: 20, stepsPerEpoch: 100, width: 32, generatorRate: 1e-3 },
   },
   cosmetic: ['pictureEvery'],
   scaled: scaledWithin(224),
