@@ -118,7 +118,10 @@ describe.each([2, 200])('of %i classes', (classes) => {
         const { invalid, l1 } = readShift((shift as tf.Tensor1D).dataSync());
         expect(invalid).toBe(0);
         expect(l1 / 32).toBeLessThanOrEqual(2.001);
-        const recovered = defense.recover?.(tf.tensor2d(told, [32, classes])).dataSync() ?? told;
+        const recovered =
+          defense
+            .recover?.(prepared)(tf.tensor2d(told, [32, classes]))
+            .dataSync() ?? told;
         expect(recovered.every((each) => each <= 1e-3)).toBe(true);
       });
       retire(victim);
