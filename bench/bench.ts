@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import { generating, dafl as theDafl } from '../src/attacks/dafl.js';
 import { type Inversion, inverting, deepInversion as theInversion } from '../src/attacks/deep-inversion.js';
 import { key } from '../src/core/random.js';
-import { dispose, leaves, type Tree } from '../src/core/tree.js';
+import { dispose } from '../src/core/tree.js';
 import { type Engine, loadEngine } from '../src/engine/engine.js';
 import { type Execution, executions } from '../src/engine/execution.js';
 import { runner } from '../src/engine/runner.js';
@@ -11,18 +11,17 @@ import { thisProcessor } from '../src/engine/setup/processor.js';
 import type { ImageShape, Network, Variables } from '../src/models/network.js';
 import { classifier } from '../src/train/classifier.js';
 import { accuracyBy, evaluationStep } from '../src/train/evaluate.js';
-import type { FitSpec } from '../src/train/fit.js';
-import { frameOf, type Noted, wholeState, wholeStep } from '../src/train/fit-step.js';
 import type { ImageSet } from '../src/train/images.js';
 import { crossEntropy } from '../src/train/losses.js';
 import { sgd } from '../src/train/optimizers.js';
-import { type Access, publish } from '../src/train/oracle.js';
+import { publish } from '../src/train/oracle.js';
 import type { Recipe } from '../src/train/recipe.js';
 import { constant } from '../src/train/schedules.js';
 import { jointFit, phaseFit, roundRobinLabels, type SynthesisContext } from '../src/train/synthesis.js';
 import {
   cnn,
   describe,
+  fitting,
   leNet,
   leNetHalf,
   median,
@@ -34,6 +33,7 @@ import {
   resNet18,
   resNet34,
   resNeXt,
+  type Subject,
   shuffleNet,
   someImages,
 } from './common.js';
@@ -130,64 +130,6 @@ const rowsFor = ({ class: kind }: Engine): readonly Row[] => {
 
 const imagesOf = ({ image, batch, kind, steps }: Row): ImageSet =>
   someImages(image, kind === 'train' ? 4 * batch : steps * batch);
-
-interface Subject {
-  /** How many images it sees. */
-  run(steps: number): number;
-  readonly how: () => string;
-  /** The share of its time in which it makes batches; only of what trains. */
-  readonly loading?: () => number;
-  dispose(): void;
-}
-
-/** Takes the steps of a fit. */
-const fitting = <F extends Tree, S extends Tree, B extends Tree, K extends Tree, D extends Tree, A extends Access>(
-  spec: FitSpec<F, S, B, K, D, A>,
-): Subject => {
-  const { frozen, epochs, stepsPerEpoch, schedule } = spec;
-  const source = spec.source(key('batches'));
-  const running = runner(wholeStep(spec), frameOf(spec, source.data), { warn: console.error });
-  const state = wholeState(spec, key('bench'));
-  running.load(state);
-  dispose(state);
-  const rate = schedule.at({ epoch: 0, step: 0, stepsPerEpoch: stepsPerEpoch ?? source.steps, epochs });
-  let done = 0;
-  const milliseconds = { all: 0, batches: 0 };
-  const next = () => {
-    const started = performance.now();
-    const batch = source.at(done++);
-    milliseconds.batches += performance.now() - started;
-    return batch;
-  };
-  return {
-    run: (steps) => {
-      const started = performance.now();
-      const all: Noted[] = [];
-      let images = 0;
-      for (let taken = 0; taken < steps; taken += running.stride) {
-        const calls = Array.from({ length: Math.min(running.stride, steps - taken) }, () => {
-          const { batch, images: count } = next();
-          images += count;
-          return { batch, inputs: { learningRate: tf.scalar(rate), seed: tf.tensor1d([0, done], 'int32') } };
-        });
-        all.push(...running.run(calls));
-        dispose(calls);
-      }
-      for (const metrics of all) {
-        for (const metric of leaves(metrics)) metric.dataSync();
-        dispose(metrics);
-      }
-      milliseconds.all += performance.now() - started;
-      return images;
-    },
-    loading: () => milliseconds.batches / milliseconds.all,
-    how: () => `${running.execution}${running.stride === 1 ? '' : `, ${running.stride} steps a call`}`,
-    dispose: () => {
-      running.dispose();
-      dispose(frozen === undefined ? source.data : [source.data, frozen]);
-    },
-  };
-};
 
 const trainer = (row: Row): Subject => {
   const { net, image, batch } = row;

@@ -2,9 +2,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { cpus } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import * as tf from '@tensorflow/tfjs';
 import { key, uniforms } from '../src/core/random.js';
+import { dispose, leaves, type Tree } from '../src/core/tree.js';
 import type { Normalisation } from '../src/data/dataset.js';
 import type { Engine } from '../src/engine/engine.js';
+import { runner } from '../src/engine/runner.js';
+import type { Step } from '../src/engine/step.js';
 import { leNet5, leNet5Half } from '../src/models/lenet.js';
 import { mobileNetV2 } from '../src/models/mobilenet-v2.js';
 import type { ImageShape, NetworkPlugin } from '../src/models/network.js';
@@ -13,7 +17,10 @@ import { preResNet } from '../src/models/pre-resnet.js';
 import { resNet } from '../src/models/resnet.js';
 import { resNeXt29 } from '../src/models/resnext.js';
 import { shuffleNetV2 } from '../src/models/shufflenet-v2.js';
+import type { FitSpec } from '../src/train/fit.js';
+import { frameOf, wholeState, wholeStep } from '../src/train/fit-step.js';
 import type { ImageSet } from '../src/train/images.js';
+import type { Access } from '../src/train/oracle.js';
 
 /** A net, and the name by which PyTorch's side knows it. */
 export interface Net {
@@ -59,6 +66,95 @@ export const someImages = (image: ImageShape, count: number): ImageSet => {
     normalisation: normalisationOf(image),
     augmentation: image.channels === 1 ? { crop: 0, flip: false } : { crop: 4, flip: true },
     labelled: true,
+  };
+};
+
+/** Something that is timed. */
+export interface Subject {
+  /** How many images it sees. */
+  run(steps: number): number;
+  readonly how: () => string;
+  /** The share of its time in which it makes batches; only of what trains. */
+  readonly loading?: () => number;
+  dispose(): void;
+}
+
+/** Takes steps on the batches that `next` makes, which it disposes of, and reads their metrics at the end; takes over the state. */
+export const stepping = <F extends Tree, S extends Tree, B extends Tree, M extends Tree>(
+  step: Step<F, S, B, M>,
+  {
+    frozen,
+    state,
+    next,
+    rate,
+  }: {
+    readonly frozen: F;
+    readonly state: S;
+    readonly next: () => { readonly batch: B; readonly images: number };
+    readonly rate: number;
+  },
+): Subject => {
+  const running = runner(step, frozen, { warn: console.error });
+  running.load(state);
+  dispose(state);
+  let done = 0;
+  const milliseconds = { all: 0, batches: 0 };
+  return {
+    run: (steps) => {
+      const started = performance.now();
+      const all: M[] = [];
+      let images = 0;
+      for (let taken = 0; taken < steps; taken += running.stride) {
+        const calls = Array.from({ length: Math.min(running.stride, steps - taken) }, () => {
+          const began = performance.now();
+          const { batch, images: count } = next();
+          milliseconds.batches += performance.now() - began;
+          images += count;
+          return { batch, inputs: { learningRate: tf.scalar(rate), seed: tf.tensor1d([0, ++done], 'int32') } };
+        });
+        all.push(...running.run(calls));
+        dispose(calls);
+      }
+      for (const metrics of all) {
+        for (const metric of leaves(metrics)) metric.dataSync();
+        dispose(metrics);
+      }
+      milliseconds.all += performance.now() - started;
+      return images;
+    },
+    loading: () => milliseconds.batches / milliseconds.all,
+    how: () => `${running.execution}${running.stride === 1 ? '' : `, ${running.stride} steps a call`}`,
+    dispose: () => running.dispose(),
+  };
+};
+
+/** Takes the steps of a fit, or one of them again and again, at the rate that it begins with. What is frozen stays the caller's. */
+export const fitting = <
+  F extends Tree,
+  S extends Tree,
+  B extends Tree,
+  K extends Tree,
+  D extends Tree,
+  A extends Access,
+>(
+  spec: FitSpec<F, S, B, K, D, A>,
+  only?: number,
+): Subject => {
+  const { epochs, stepsPerEpoch, schedule } = spec;
+  const source = spec.source(key('batches'));
+  let done = 0;
+  const subject = stepping(wholeStep(spec), {
+    frozen: frameOf(spec, source.data),
+    state: wholeState(spec, key('bench')),
+    next: () => source.at(only ?? done++),
+    rate: schedule.at({ epoch: 0, step: 0, stepsPerEpoch: stepsPerEpoch ?? source.steps, epochs }),
+  });
+  return {
+    ...subject,
+    dispose: () => {
+      subject.dispose();
+      dispose(source.data);
+    },
   };
 };
 

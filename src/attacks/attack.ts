@@ -73,7 +73,7 @@ export interface AttackContext<Data extends Ownership = Ownership> extends Conte
   readonly fullStepsPerEpoch: number;
   /**
    * The clean log-probabilities as far as the victim's answers tell them to who knows how it is defended, [batch, classes] each; absent
-   * where none of its defences has a known inverse.
+   * where the attack does not say that it knows the `inverse`.
    */
   readonly recover?: ((answers: tf.Tensor2D) => tf.Tensor2D) | undefined;
   /**

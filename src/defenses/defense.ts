@@ -9,6 +9,9 @@ import type { FitResult } from '../train/fit.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Access, Answers, Query } from '../train/oracle.js';
 
+/** Clean log-probabilities of those that were told, as far as they tell them; [batch, classes] each. */
+export type Recovery = (answers: tf.Tensor2D) => tf.Tensor2D;
+
 /** A trained classifier. Its variables are borrowed. */
 export interface Teacher {
   /** Its network and the recipe that it was trained by. */
@@ -71,11 +74,14 @@ export interface Defense<
   /** How the victim answers. Absent: as it would without this defence. */
   readonly answers?: Answers<Prepared, State>;
   /**
-   * The clean log-probabilities as far as they can be told from the defence's answers, [batch, classes] each: what an attacker computes who
-   * knows the defence, its parameters too, and none of its secrets. Where one is known it belongs here, so that it is tried. One that
-   * tells more than the answers do is refused when the experiment is planned.
+   * How the defence's answers are undone: gives the function that makes of them, as far as they tell it, the clean log-probabilities,
+   * [batch, classes] each. It is what an attacker computes who knows the defence, its parameters too, and none of its secrets. Where one is
+   * known it belongs here, so that it is tried. One that tells more than the answers do is refused.
+   *
+   * It is called before the first step, with what `prepare` left (an empty record without it): there values may be read. Of that it takes
+   * what is a parameter, such as a matrix that was learnt, and no secret.
    */
-  readonly recover?: (answers: tf.Tensor2D) => tf.Tensor2D;
+  readonly recover?: (prepared: Prepared) => Recovery;
   /** What `answers` passes on as it is: an attack that asks for no more steals the same as without it. */
   readonly preserves?: 'label';
   /** The same with a fraction of the epochs that it names; absent where it names none. */
@@ -122,11 +128,13 @@ const onlyAnswers = (given: Pick<Query, 'logProbabilities' | 'prepared' | 'state
 
 /**
  * Why `recover` of a defence is none, in words; undefined where it is one. It must make distributions of answers, and the same ones
- * of the same answers whatever the victim was asked in between: who is told an answer has nothing else of the victim.
+ * of the same answers whatever the victim was asked in between: who is told an answer has nothing else of the victim but what the
+ * defence prepared.
  */
 export const unfairRecovery = (
   { recover, answers }: Defense,
   { image, classes }: { readonly image: ImageShape; readonly classes: number },
+  prepared: Tree = {},
 ): string | undefined => {
   if (recover === undefined) return undefined;
   const rowsOf = (shift: number) =>
@@ -136,9 +144,11 @@ export const unfairRecovery = (
         [4, classes],
       ),
     );
-  const told = () => recover(rowsOf(1.7) as tf.Tensor2D);
   try {
     return tf.tidy(() => {
+      const recovery = recover(prepared);
+      if (typeof recovery !== 'function') return 'recover gives no function of answers';
+      const told = () => recovery(rowsOf(1.7) as tf.Tensor2D);
       const found = told();
       if (!(found instanceof tf.Tensor) || found.shape.join() !== `4,${classes}`)
         return `recover gives ${found instanceof tf.Tensor ? `[${found.shape}]` : String(found)} of 4 answers, not [4,${classes}]`;
@@ -152,7 +162,7 @@ export const unfairRecovery = (
           images: tf.zeros([4, image.height, image.width, image.channels]),
           seed: tf.zeros([2], 'int32'),
           secret: tf.zeros([2], 'int32'),
-          prepared: {},
+          prepared,
           state: {},
           frozen: true,
           victim: {} as Query['victim'],
@@ -169,6 +179,9 @@ export const unfairRecovery = (
     return `recover throws of answers alone: ${saidBy(error)}`;
   }
 };
+
+/** What to do about a recovery that is none. */
+export const recoveryRemedy = 'Let what recover gives compute with the answers alone, or take it out.';
 
 /** Of what a defence consists, in order: of itself, unless it is composed. */
 export const partsOf = (defense: Defense): readonly Defense[] => defense.parts ?? [defense];

@@ -30,6 +30,8 @@ import {
 } from '../public/train.js';
 import { moved, slopeAlong, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
 
+type Prepared = { readonly matrix: tf.Tensor2D };
+
 /** The matrix, and the surrogate that learns from what it answers. */
 type Learning = { readonly matrix: tf.Tensor2D; readonly surrogate: ClassifierState };
 
@@ -40,8 +42,11 @@ type Learning = { readonly matrix: tf.Tensor2D; readonly surrogate: ClassifierSt
  *
  * wu-dd/EMMA 1012ba6. There the second derivative through the surrogate's step is taken; here it is the derivative of its log-probabilities
  * along the gradient at θ′, by two forward passes, which is the same. The epochs are fixed, where there learning stops when M does,
- * and images are the training images, where there they are the attacker's. Answers may change the label, and who
- * learns M has the clean ones: y = y′ M⁻¹.
+ * and images are the training images, where there they are the attacker's. Answers may change the label.
+ *
+ * Who knows M has the clean answers, y = y′ M⁻¹ (`recover`): M is a parameter of the defence and no secret of it, and who did not know it
+ * could estimate it by least squares from pairs of clean and told answers. Told as float32, y comes back to about 10⁻⁷ ‖M⁻¹‖; what M tells alike
+ * does not.
  */
 export const emma = defineDefense({
   name: 'emma',
@@ -63,6 +68,10 @@ export const emma = defineDefense({
   }),
   exposes: 'probabilities',
   make: ({ epochs, align, rate, surrogateRate, ...options }) => ({
+    recover: ({ matrix }: Prepared) => {
+      const inverse = inverseOf(matrix.arraySync());
+      return (answers) => undone(answers, inverse);
+    },
     prepare: async (teacher, context) => {
       const { learner, variables } = teacher;
       const { network, recipe } = learner;
@@ -118,7 +127,7 @@ export const emma = defineDefense({
         keep: ({ matrix }) => matrix,
       };
       try {
-        return { matrix: (await fit('matrix', spec)).last };
+        return { matrix: (await fit('matrix', spec)).last } satisfies Prepared;
       } finally {
         dispose(start);
       }
@@ -126,7 +135,7 @@ export const emma = defineDefense({
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities, prepared }) => ({
-        logProbabilities: tf.log(transition(tf.exp(logProbabilities), (prepared as { matrix: tf.Tensor2D }).matrix)),
+        logProbabilities: tf.log(transition(tf.exp(logProbabilities), (prepared as Prepared).matrix)),
       }),
     },
   }),
@@ -135,6 +144,46 @@ export const emma = defineDefense({
 /** y M, by sums that no graphics card rounds. */
 export const transition = (y: tf.Tensor2D, matrix: tf.Tensor2D): tf.Tensor2D =>
   tf.sum(tf.mul(tf.expandDims(y, 2), tf.expandDims(matrix, 0)), 1);
+
+/**
+ * The clean answers to those that were told, y = y′ M⁻¹, log-probabilities [batch, classes] each: what rounding makes fall below 0 is 0,
+ * and the rest is made to sum to 1.
+ */
+export const undone = (answers: tf.Tensor2D, inverse: readonly (readonly number[])[]): tf.Tensor2D => {
+  const clean = tf.relu(transition(tf.exp(answers), tf.tensor2d(inverse.map((row) => [...row]))));
+  const total = tf.sum(clean, 1, true);
+  // Nothing is left of what no clean answer is told as.
+  return tf.where(tf.greater(total, 0), tf.log(tf.div<tf.Tensor2D>(clean, total)), answers);
+};
+
+/** The square of 3·10⁻⁷, about what float32 rounds an answer by: what M makes smaller than that nobody is told. */
+const untold = 1e-13;
+
+/**
+ * The inverse of a square matrix, (MᵀM + 10⁻¹³)⁻¹Mᵀ in double precision: the inverse to rounding where there is one, and else by least squares, so
+ * that what M tells alike comes back alike.
+ */
+export const inverseOf = (matrix: readonly (readonly number[])[]): number[][] => {
+  const at = (i: number, k: number): number => matrix[i]?.[k] as number;
+  const places = matrix.map((_, i) => i);
+  // [MᵀM + 10⁻¹³ | Mᵀ], of which the left half is made the identity; it is positive definite, so that no row is looked for.
+  const system = places.map((i) => [
+    ...places.map((j) => places.reduce((sum, k) => sum + at(k, i) * at(k, j), i === j ? untold : 0)),
+    ...places.map((j) => at(j, i)),
+  ]);
+  for (const pivot of places) {
+    const first = system[pivot] as number[];
+    const lead = first[pivot] as number;
+    const row = first.map((value) => value / lead);
+    system[pivot] = row;
+    for (const [i, other] of system.entries()) {
+      const by = other[pivot] as number;
+      if (i === pivot || by === 0) continue;
+      system[i] = other.map((value, k) => value - by * (row[k] as number));
+    }
+  }
+  return system.map((row) => row.slice(places.length));
+};
 
 /** −ln(1.000001 − s_m), m the class that the victim names: the batch mean. */
 export const disobedience = (logProbabilities: tf.Tensor2D, y: tf.Tensor2D): tf.Scalar => {

@@ -30,7 +30,7 @@ export const mad = defineDefense({
   exposes: 'probabilities',
   make: ({ epsilon, oracle, objective }) => ({
     ...(oracle === 'argmax' ? { preserves: 'label' } : {}),
-    recover: (answers: tf.Tensor2D) =>
+    recover: () => (answers: tf.Tensor2D) =>
       oracle === 'argmax' ? unspread(answers, epsilon, objective) : unspiked(answers, epsilon),
     answers: {
       kind: 'pure',

@@ -30,7 +30,7 @@ export const reverseSigmoid = defineDefense({
   },
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
-    recover: (answers) => undone(answers, beta, gamma),
+    recover: () => (answers) => undone(answers, beta, gamma),
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities }) => ({ logProbabilities: perturbed(logProbabilities, beta, gamma) }),
@@ -57,7 +57,7 @@ export const dcp = defineDefense({
   },
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
-    recover: (answers) => {
+    recover: () => (answers) => {
       // What was changed was unsure, and still is; where the clean answer comes out as sure, it was not changed.
       const clean = undone(answers, beta, gamma);
       const isUnsure = tf.less(tf.exp(tf.max(clean, 1, true)), beta);

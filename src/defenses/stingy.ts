@@ -50,7 +50,7 @@ export const reversedLogits = defineDefense({
   exposes: 'probabilities',
   make: () => ({
     preserves: 'label',
-    recover: reversed,
+    recover: () => reversed,
     answers: { kind: 'pure', answer: ({ logProbabilities }) => ({ logProbabilities: reversed(logProbabilities) }) },
   }),
 });

@@ -13,7 +13,7 @@ import { percentage } from '../core/text.js';
 import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
-import { canBeImitated, type Defense, partsOf, unfairRecovery } from '../defenses/defense.js';
+import { canBeImitated, type Defense, partsOf, recoveryRemedy, unfairRecovery } from '../defenses/defense.js';
 import { wantsViews } from '../metrics/metric.js';
 import type { ImageShape, Network, NetworkPlugin } from '../models/network.js';
 import { isBlackBox, rank } from '../train/oracle.js';
@@ -313,12 +313,13 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
 
   for (const { label, defense } of of.defenses)
     for (const part of partsOf(defense)) {
-      const why = unfairRecovery(part, { image: facts.data.image, classes: facts.data.classes.length });
-      if (why !== undefined)
-        refuse(why, `defenses: ${label}`, 'Let recover compute with its argument alone, or take it out.');
       // Its adversary is looked at where it is trained.
       for (const network of networksIn(part.params))
         if (network !== part.adversary) fits(`defenses: ${label}`, { network });
+      // Of what a defence prepares there is nothing yet: its recovery is looked at where it is used.
+      if (part.prepare !== undefined) continue;
+      const why = unfairRecovery(part, { image: facts.data.image, classes: facts.data.classes.length });
+      if (why !== undefined) refuse(why, `defenses: ${label}`, recoveryRemedy);
     }
 
   const teacherOf = (learner: Learner, seed: number, label: string): Stage =>

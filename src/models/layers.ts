@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
+import { instrumented } from '../core/instrumented.js';
 import { type Key, normals, uniforms } from '../core/random.js';
 import * as ops from '../engine/ops.js';
 import type {
@@ -1044,6 +1045,9 @@ export interface FittedLayers {
   run(variables: Variables, x: tf.Tensor, options: ApplyOptions): LayersOutput;
 }
 
+/** Every pass through fitted layers, for those who count them: through whose, and what they are. */
+export const passes = instrumented<FittedLayers['run'], { readonly where: string; readonly layers: FittedLayers }>();
+
 /** What layers give; the rest is as in a network's `Output`. */
 export interface LayersOutput extends Pick<Output, 'stats' | 'batchStats' | 'imageStats' | 'activations'> {
   /** [batch, …] of the output's shape. */
@@ -1064,7 +1068,7 @@ export const fitLayers = (
 ): FittedLayers => {
   const fitted = locate(where, () => layers({ input, prefix: '', classes }));
   const { activations = {} } = fitted;
-  return {
+  const made: FittedLayers = {
     output: fitted.output,
     variables: fitted.variables.map(({ initial: _, ...spec }) => spec),
     activations,
@@ -1104,6 +1108,7 @@ export const fitLayers = (
       }) as unknown as LayersOutput;
     },
   };
+  return { ...made, run: passes.of({ where, layers: made }, made.run) };
 };
 
 /** Throws when an activation is asked for that is none of those there are. */

@@ -52,7 +52,7 @@ export {
   type Normalisation,
 } from '../data/dataset.js';
 export { defineDataset } from '../data/define.js';
-export { type Defense, type DefenseContext, partsOf, type Teacher } from '../defenses/defense.js';
+export { type Defense, type DefenseContext, partsOf, type Recovery, type Teacher } from '../defenses/defense.js';
 export { anyDefense, defineDefense } from '../defenses/define.js';
 export { anyNetwork, defineNetwork } from '../models/define.js';
 export * as layers from '../models/layers.js';

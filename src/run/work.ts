@@ -5,7 +5,15 @@ import { type Key, key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
 import { counted } from '../core/text.js';
 import { dispose, type Tree } from '../core/tree.js';
-import { type Defense, type DefenseContext, imitated, type Teacher } from '../defenses/defense.js';
+import {
+  type Defense,
+  type DefenseContext,
+  imitated,
+  type Recovery,
+  recoveryRemedy,
+  type Teacher,
+  unfairRecovery,
+} from '../defenses/defense.js';
 import {
   allImages,
   type DataInUse,
@@ -106,15 +114,15 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
       const student = built(images, work.student);
       const set = seenBy(work.student, ownedImages(images, attack.data, work.seed));
       const pool = await around.pool();
-      const steal = async (victim?: Victim): Promise<Made> => {
+      const steal = async (victim?: Victim, prepared: readonly Tree[] = []): Promise<Made> => {
         const { footprint, remembered: _, ...context } = around.context(studentKey(work.seed), { victim, pool });
         const given: AttackContext = {
           ...context,
           data: dataFor(attack, set),
           normalisation: images.data.normalisation,
           fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
-          recover: recovering(work.wrappers),
           // Whether it can is known from the plan.
+          recover: attack.knows === 'inverse' ? recovering(work.wrappers, prepared, student.network) : undefined,
           imitate: attack.knows === 'answers' ? (clean) => imitated(work.wrappers, clean) : undefined,
         };
         const trained = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));
@@ -177,12 +185,12 @@ export interface Asking {
   readonly budget?: number | undefined;
 }
 
-/** A victim as it answers through its wrappers, for the length of `use`. */
+/** A victim as it answers through its wrappers, and what each of these prepared, for the length of `use`. */
 export const asking = async <A>(
   images: DataInUse,
   { role, network: net, wrappers, secret, access, budget }: Asking,
   around: Surroundings,
-  use: (victim: Victim) => Promise<A>,
+  use: (victim: Victim, prepared: readonly Tree[]) => Promise<A>,
 ): Promise<A> => {
   const network = netOf(images, net);
   const among = async (ready: readonly Wrapper[]): Promise<A> => {
@@ -203,24 +211,36 @@ export const asking = async <A>(
         budget,
         identity: around.identity(role),
       });
-      return use(victim).finally(() => retire(victim));
+      const prepared = ready.map((each) => each.prepared);
+      return use(victim, prepared).finally(() => retire(victim));
     });
   };
   return among([]);
 };
 
 /** What several defences did to an answer, undone from the last to the first, as far as inverses are known. */
-const recovering = (wrappers: readonly Defense[]): AttackContext['recover'] =>
-  wrappers.every(({ recover }) => recover === undefined)
-    ? undefined
-    : (answers) => wrappers.reduceRight((told, { recover }) => recover?.(told) ?? told, answers);
+const recovering = (
+  wrappers: readonly Defense[],
+  prepared: readonly Tree[],
+  { input: image, classes }: Network,
+): Recovery => {
+  const known = wrappers.flatMap((defense, i): Recovery[] => {
+    if (defense.recover === undefined) return [];
+    const own = prepared[i] as Tree;
+    const why = defense.prepare && unfairRecovery(defense, { image, classes }, own);
+    if (why !== undefined)
+      throw new FailureError(failure('plugin', why, { where: defense.name, remedy: recoveryRemedy }));
+    return [defense.recover(own)];
+  });
+  return (answers) => known.reduceRight((told, undo) => undo(told), answers);
+};
 
 /** The victim of a theft, for the length of `use`. */
 const robbing = <A>(
   images: DataInUse,
   { teacher, attack, wrappers, secret, budget }: Extract<PluginWork, { readonly kind: 'synthesise' | 'steal' }>,
   around: Surroundings,
-  use: (victim: Victim) => Promise<A>,
+  use: (victim: Victim, prepared: readonly Tree[]) => Promise<A>,
 ): Promise<A> =>
   asking(images, { role: 'victim', network: teacher, wrappers, secret, access: attack.needs, budget }, around, use);
 

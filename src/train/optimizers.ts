@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import * as v from 'valibot';
 import { atLeast, belowOne, positive, yesOrNo } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
+import { instrumented } from '../core/instrumented.js';
 import { type Options, option, optional } from '../core/options.js';
 import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
 import { isLike } from '../core/text.js';
@@ -94,6 +95,9 @@ export const chain = (
 /** An optimiser but for what it declares. */
 type Body = Omit<Optimizer, 'name' | 'params' | 'source'>;
 
+/** Every step of an optimiser, for those who count them. */
+export const updates = instrumented<Optimizer['update'], Optimizer>();
+
 /**
  * An optimiser declared once: its options, and how it changes weights.
  *
@@ -114,7 +118,10 @@ export const defineOptimizer = <
 >(
   spec: Omit<PluginSpec<Of, Presets, Alone, Body>, 'scaled' | 'cosmetic'>,
 ): Maker<Optimizer, Argument<Of, Alone>, Presets> =>
-  define('optimizer', spec, ({ name, params, source }, body): Optimizer => ({ name, params, source, ...body }));
+  define('optimizer', spec, ({ name, params, source }, body): Optimizer => {
+    const optimizer = { name, params, source, ...body };
+    return { ...optimizer, update: updates.of(optimizer, optimizer.update) };
+  });
 
 /** Chained transforms as an optimiser: the last one's updates are subtracted from the parameters. */
 export const descent = (...transforms: readonly Transform[]): Body => {

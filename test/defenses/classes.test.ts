@@ -130,7 +130,10 @@ describe.each([2, 200])('of %i classes', (classes) => {
         // What is rounded or cut may tell several as equal, of which the label is told beside; so are all to the last bits of next to none.
         if (preserves === 'label' && !answers.unnormalised && by >= 1) expect(changed, `${by}`).toBe(0);
         expect(l1 / 32).toBeLessThanOrEqual(2.001);
-        const recovered = defense.recover?.(tf.tensor2d(told, [32, classes])).dataSync() ?? told;
+        const recovered =
+          defense
+            .recover?.(prepared)(tf.tensor2d(told, [32, classes]))
+            .dataSync() ?? told;
         expect(recovered.every((each) => each <= 1e-3)).toBe(true);
       });
       retire(victim);

@@ -125,6 +125,11 @@ test('every defence that is exported goes through these tests', () => {
   expect(Object.keys(uses).sort()).toEqual(defenses.map(({ declaration }) => declaration.name).sort());
 });
 
+test('whose answers can be undone exactly, brings how', () => {
+  const undoable = Object.keys(uses).filter((name) => defenseOf(name).recover !== undefined);
+  expect(undoable.sort()).toEqual(['dcp', 'emma', 'mad', 'reverseSigmoid', 'reversedLogits']);
+});
+
 describe.each(Object.keys(uses).sort())('%s', (name) => {
   test('trains, prepares and answers the same in a graph, to the bit; its answers are finite, and no tensor stays behind', async () => {
     const before = tf.memory().numTensors;
@@ -203,11 +208,12 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
         expect(sessionOf(victim).asked.queries).toBe(48);
         if (wrappers.at(-1)?.preserves === 'label' && wrappers.length === 1 && !wrappers[0]?.answers.unnormalised)
           expect(shift.changed).toBe(0);
-        for (const { recover } of partsOf(defense)) {
+        for (const { name, recover } of partsOf(defense)) {
           if (recover === undefined) continue;
+          const own = wrappers.find((wrapper) => wrapper.name === name)?.prepared;
           tf.tidy(() => {
             const told = tf.logSoftmax(tf.tensor2d([2, 0, -1, 0.1, 0, 0.2], [2, 3])) as tf.Tensor2D;
-            const sums = tf.sum(tf.exp(recover(told)), 1).dataSync();
+            const sums = tf.sum(tf.exp(recover(own)(told)), 1).dataSync();
             for (const sum of sums) expect(sum).toBeCloseTo(1, 3);
           });
         }

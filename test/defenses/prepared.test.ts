@@ -2,7 +2,15 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { misinformed, sureness, wrongness } from '../../src/defenses/adaptive-misinformation.js';
 import { sharpened, withinLead } from '../../src/defenses/antidistillation.js';
-import { alignGradient, disobedience, matrixGradient, stochastic } from '../../src/defenses/emma.js';
+import {
+  alignGradient,
+  disobedience,
+  emma,
+  inverseOf,
+  matrixGradient,
+  stochastic,
+  transition,
+} from '../../src/defenses/emma.js';
 import { redirected } from '../../src/defenses/grad2.js';
 import { divergence } from '../../src/defenses/mildly-nasty.js';
 import { boxed, keyImage } from '../../src/defenses/safe-distillation-box.js';
@@ -110,12 +118,12 @@ describe('antidistillation', () => {
 });
 
 describe('a transition matrix', () => {
-  const matrix = () =>
-    tf.tensor2d([
-      [0.2, 0.5, 0.3],
-      [0.3, 0.4, 0.3],
-      [0.1, 0.3, 0.6],
-    ]);
+  const entries = [
+    [0.2, 0.5, 0.3],
+    [0.3, 0.4, 0.3],
+    [0.1, 0.3, 0.6],
+  ];
+  const matrix = () => tf.tensor2d(entries);
   const y = () => tf.tensor2d([[0.7, 0.2, 0.1]]);
 
   test('has the worked numbers', () => {
@@ -126,6 +134,39 @@ describe('a transition matrix', () => {
       expectClose(moved([0.9, 0.05, 0.05], [2, -1, 0]), [0.428571, 0.5, 0.071429], 2e-6);
       expectClose(moved([0.1, 0.5, 0.4], [1, 0, 0]), [1.11e-12, 0.555556, 0.444444], 2e-6);
       expectClose([item(disobedience(log([0.6, 0.3, 0.1]), y()))], [0.916288], 2e-6);
+    });
+  });
+
+  test('is undone by who knows it, by the worked numbers', () => {
+    tf.tidy(() => {
+      expectClose(inverseOf(entries).flat(), [-5, 7, -1, 5, -3, -1, -5 / 3, 1 / 3, 7 / 3], 1e-9);
+      const back = (told: tf.Tensor2D, prepared = matrix()) =>
+        values(tf.exp(emma().recover?.({ matrix: prepared })(told) as tf.Tensor2D));
+      expectClose(back(log([0.21, 0.46, 0.33])), [0.7, 0.2, 0.1], 2e-6);
+      const rows = [
+        [0.98, 0.015, 0.005],
+        [0.1, 0.1, 0.8],
+        [0, 1, 0],
+      ];
+      const told = tf.log(transition(tf.tensor2d(rows), matrix())) as tf.Tensor2D;
+      expectClose(back(told), rows.flat(), 5e-6);
+      // What no clean answer is told as comes back as one, whatever else.
+      const other = back(log([1, 0, 0]));
+      expect(other.every((each) => each >= 0)).toBe(true);
+      expectClose([other.reduce((sum, each) => sum + each, 0)], [1], 1e-6);
+    });
+  });
+
+  test('that tells two classes alike gives back what it tells apart', () => {
+    tf.tidy(() => {
+      const alike = [
+        [0.6, 0.2, 0.2],
+        [0.6, 0.2, 0.2],
+        [0.1, 0.2, 0.7],
+      ];
+      const told = tf.log(transition(tf.tensor2d([[0.7, 0.2, 0.1]]), tf.tensor2d(alike))) as tf.Tensor2D;
+      const back = emma().recover?.({ matrix: tf.tensor2d(alike) })(told) as tf.Tensor2D;
+      expectClose(values(tf.exp(back)), [0.45, 0.45, 0.1], 1e-5);
     });
   });
 

@@ -2,6 +2,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
 import {
   compose,
+  type Defense,
+  emma,
   experiment,
   inverseKd,
   kd,
@@ -15,6 +17,17 @@ import {
 } from '../../src/index.js';
 import { data, recipe, tiny } from './fixtures/plugins.js';
 import { type Ran, ran, temporaryFolder } from './helpers.js';
+
+const transition = emma({ epochs: 1, surrogateEpochs: 1 });
+
+/** It prepares something, and its recovery is none. */
+const boasting: Defense = {
+  ...transition,
+  name: 'boasting',
+  params: {},
+  source: import.meta.url,
+  recover: () => (answers) => answers.slice([0, 0], [1, 2]),
+};
 
 describe('a defence that is undone', () => {
   let { matrix }: Partial<Ran> = {};
@@ -30,6 +43,9 @@ describe('a defence that is undone', () => {
         reversedLogits(),
         mad({ oracle: 'extreme', epsilon: 0.3 }),
         compose(reversedLogits(), mad({ oracle: 'extreme', epsilon: 0.1 })),
+        transition,
+        compose(transition, reversedLogits()),
+        boasting,
         randomClass(),
         keepArgmax({ defense: randomClass() }),
       ],
@@ -47,11 +63,19 @@ describe('a defence that is undone', () => {
   test('gives the student back that the undefended teacher would have made', () => {
     const clean = cell('kd', 'none');
     expect(clean?.status).toBe('done');
-    for (const defense of [labelled('reversedLogits'), labelled('mad'), labelled('reversedLogits +')]) {
+    for (const start of ['reversedLogits', 'mad', 'reversedLogits +', 'emma', 'emma +']) {
+      const defense = labelled(start);
       const undone = cell('inverseKd', defense);
       expect(undone?.status).toBe('done');
       expect(undone?.accuracy?.mean).toBeCloseTo(clean?.accuracy?.mean as number, 2);
     }
+  });
+
+  test('by what knows more than its answers makes no student', () => {
+    expect(cell('inverseKd', labelled('boasting'))?.seeds[0]).toMatchObject({
+      status: 'failed',
+      reason: expect.stringContaining('gives [1,2] of 4 answers'),
+    });
   });
 
   test('is not tried where no inverse is known, and says so', () => {

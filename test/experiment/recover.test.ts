@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
 import { compose } from '../../src/defenses/compose.js';
-import { type Defense, unfairRecovery } from '../../src/defenses/defense.js';
+import { type Defense, type Recovery, unfairRecovery } from '../../src/defenses/defense.js';
 import { mad } from '../../src/defenses/mad.js';
 import { dcp, reverseSigmoid } from '../../src/defenses/reverse-sigmoid.js';
 import { reversedLogits, stingy } from '../../src/defenses/stingy.js';
@@ -11,7 +11,10 @@ import { planned } from './planned.js';
 
 const image = { height: 4, width: 4, channels: 1 };
 
-const cheat = (recover: (kept: () => tf.Tensor2D | undefined) => Defense['recover'], looks = false): Defense => {
+/** A recovery, or what its author took for one. */
+type Undoing = ((told: tf.Tensor2D) => tf.Tensor | undefined) | string;
+
+const cheat = (recover: (kept: () => tf.Tensor2D | undefined) => Undoing, looks = false): Defense => {
   let kept: tf.Tensor2D | undefined;
   return {
     name: 'cheat',
@@ -26,7 +29,7 @@ const cheat = (recover: (kept: () => tf.Tensor2D | undefined) => Defense['recove
         return { logProbabilities: tf.logSoftmax(tf.neg(moved)) };
       },
     },
-    recover: recover(() => kept) as NonNullable<Defense['recover']>,
+    recover: () => recover(() => kept) as Recovery,
   };
 };
 
@@ -53,6 +56,7 @@ describe('what a defence says that its answers can be undone by', () => {
     ['one row whatever it is told', cheat(() => () => tf.zeros([1, 3])), /gives \[1,3\] of 4 answers, not \[4,3\]/],
     ['no distribution', cheat(() => (told) => tf.add(told, 1)), /no distribution/],
     ['NaN', cheat(() => (told) => tf.mul(told, Number.NaN)), /no distribution/],
+    ['no function', cheat(() => 'told'), /gives no function of answers/],
     [
       'an error',
       cheat(() => () => {
@@ -75,7 +79,7 @@ describe('what a defence says that its answers can be undone by', () => {
     expect(found).toMatchObject({
       kind: 'experiment',
       where: 'defenses: reversedLogits + cheat',
-      remedy: 'Let recover compute with its argument alone, or take it out.',
+      remedy: 'Let what recover gives compute with the answers alone, or take it out.',
     });
   });
 });

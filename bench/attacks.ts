@@ -1,0 +1,331 @@
+import { writeFileSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { everyAttack, smallStudent, smallTeacher } from '../experiments/attacks.js';
+import { key, uniforms } from '../src/core/random.js';
+import { dispose, type Tree } from '../src/core/tree.js';
+import { datasetOf } from '../src/data/assemble.js';
+import type { DatasetPlugin } from '../src/data/dataset.js';
+import { none } from '../src/defenses/none.js';
+import { loadEngine } from '../src/engine/engine.js';
+import { profile } from '../src/engine/profile.js';
+import { take } from '../src/engine/step.js';
+import { experiment } from '../src/experiment/experiment.js';
+import type { Stage } from '../src/experiment/plan.js';
+import { prepare } from '../src/harness/session.js';
+import type { Network } from '../src/models/network.js';
+import { gitState } from '../src/run/git.js';
+import { type AnyFit, callAt, rehearse } from '../src/run/rehearsal.js';
+import type { RunEnvironment } from '../src/run/types.js';
+import { allSteps } from '../src/train/fit.js';
+import { frameOf, wholeState, wholeStep } from '../src/train/fit-step.js';
+import { describe, fitting, median, type Subject, stepping } from './common.js';
+import { type Counted, nothing, partsOf, shapesIn, type Unit, unitsOf } from './passes.js';
+
+const usage = `npm run bench:attacks -- [--only TEXT] [--rounds N] [--threads N] [--cpu] [--out FILE]
+
+What a step of each attack costs, at its settings of experiments/attacks.ts for small nets and images of 32×32×1, beside what its passes
+cost alone: each pass of victim, students and generator, with the gradients that it gives and the optimiser's step after it, is a compiled
+step of its own on a batch of the same size. Both are timed in turn, so that they meet the same machine; medians over rounds. What it costs
+to call a step counts once on either side.
+
+--cpu: times are the processor's that this process took, with --threads 1, where other work runs on the machine. The table goes to --out
+too: by default results/attack-costs.md, unless --only leaves some attacks out.`;
+
+/** From where on the work beside its passes makes an attack slower than it should be. */
+const limit = 1.3;
+
+/** Milliseconds for which something is timed in a round, at least. */
+const turn = 60;
+
+/** Short steps are taken so many times before they are timed: a runner settles how many go into a call. */
+const warmUp = 36;
+
+/** Images of nothing, which cost what others do. */
+const imagesOf = (name: string): DatasetPlugin => {
+  const part = (which: string, count: number) => ({
+    images: Uint8Array.from(uniforms(key(`${name}, ${which}`), count * 32 * 32, 128), (value) => value + 128),
+    labels: Uint8Array.from({ length: count }, (_, i) => i % 10),
+    count,
+  });
+  return {
+    name,
+    params: {},
+    source: import.meta.url,
+    load: () =>
+      datasetOf(name, () => ({
+        image: { height: 32, width: 32, channels: 1 },
+        classes: Array.from({ length: 10 }, (_, i) => `${name} ${i}`),
+        train: part('training', 8192),
+        test: part('test', 1000),
+      })),
+  };
+};
+
+/** Milliseconds by the clock, or of the processor. */
+let now = (): number => performance.now();
+const ofProcessor = (): number => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
+
+/** Something that is timed, by how many steps at a time. */
+interface Timed {
+  readonly subject: Subject;
+  readonly steps: number;
+}
+
+/** Milliseconds of a step. */
+const timeOf = ({ subject, steps }: Timed): number => {
+  const started = now();
+  subject.run(steps);
+  return (now() - started) / steps;
+};
+
+const warmed = (subject: Subject): Timed => {
+  subject.run(2);
+  const once = timeOf({ subject, steps: 2 });
+  if (once < 10) subject.run(warmUp);
+  return { subject, steps: once > turn ? 1 : 4 * Math.ceil(turn / timeOf({ subject, steps: 4 }) / 4) };
+};
+
+/** Units that are timed, kept from fit to fit. */
+const units = new Map<string, Timed>();
+
+const timedUnit = ({ key: name, step, begin }: Unit): Timed => {
+  const known = units.get(name);
+  if (known !== undefined) return known;
+  const { frozen, state } = begin();
+  const made = warmed(stepping(step, { frozen, state, next: () => ({ batch: {}, images: 0 }), rate: 1e-4 }));
+  units.set(name, made);
+  return made;
+};
+
+interface Cost {
+  readonly attack: string;
+  readonly fit: string;
+  /** Its steps in a whole attack. */
+  readonly steps: number;
+  readonly parts: readonly Counted<Unit>[];
+  /** Milliseconds of a step, and of its parts alone. */
+  readonly step: number;
+  readonly alone: number;
+  /** The first and third quartile of the rounds' ratios of both. */
+  readonly between: readonly [number, number];
+  /** What a step above the limit does beside its passes, in words. */
+  readonly rest?: string;
+}
+
+/** A step of a fit in its middle, at the beginning of an epoch, where batches are whole. */
+const middleOf = (steps: number, inEpoch: number): number => {
+  const middle = Math.floor(steps / 2);
+  return middle - (middle % inEpoch);
+};
+
+/** A step of a fit with all that it is of, for the length of `use`. */
+const withStep = <A>(spec: AnyFit, at: number, use: (of: ReturnType<typeof stepOf>) => A): A => {
+  const of = stepOf(spec, at);
+  try {
+    return use(of);
+  } finally {
+    dispose([of.state, of.data, of.call.batch, of.call.inputs]);
+  }
+};
+
+const stepOf = (spec: AnyFit, at: number) => {
+  const source = spec.source(key('batches'));
+  const { call } = callAt(spec, source, key('bench'), at);
+  const frozen = frameOf(spec, source.data);
+  return { step: wholeStep(spec), frozen, state: wholeState(spec, key('bench')), data: source.data, call };
+};
+
+const costOf = (
+  { attack, fit, steps }: Pick<Cost, 'attack' | 'fit' | 'steps'>,
+  spec: AnyFit,
+  at: number,
+  rounds: number,
+): Cost => {
+  const parts = withStep(spec, at, ({ step, frozen, state, call }) =>
+    unitsOf(
+      partsOf(() => {
+        const taken = take(step, frozen, state, call);
+        dispose([taken.state, taken.metrics]);
+      }),
+    ),
+  );
+  const whole = warmed(fitting(spec, at));
+  const each = parts.map(timedUnit);
+  const empty = timedUnit(nothing);
+  const found = Array.from({ length: rounds }, () => ({
+    step: timeOf(whole),
+    call: timeOf(empty),
+    each: each.map(timeOf),
+  }));
+  whole.subject.dispose();
+  const aloneOf = (of: Pick<(typeof found)[number], 'call' | 'each'>): number =>
+    of.each.reduce((sum, time, i) => sum + (parts[i]?.times ?? 0) * Math.max(0, time - of.call), of.call);
+  const ratios = found.map((round) => round.step / aloneOf(round)).sort((a, b) => a - b);
+  const quartile = (share: number): number => ratios[Math.round(share * (rounds - 1))] as number;
+  const step = median(found.map((round) => round.step));
+  const alone = aloneOf({
+    call: median(found.map(({ call }) => call)),
+    each: parts.map((_, i) => median(found.map((round) => round.each[i] as number))),
+  });
+  const rest = step > limit * alone ? { rest: restOf(spec, at, parts) } : {};
+  return { attack, fit, steps, parts, step, alone, between: [quartile(0.25), quartile(0.75)], ...rest };
+};
+
+/** Milliseconds by operation of a step that is taken operation by operation. */
+const operationsIn = (of: Parameters<typeof profile<Tree, Tree, Tree, Tree>>): ReadonlyMap<string, number> => {
+  const { trace, seconds } = profile(...of);
+  const sums = new Map<string, number>();
+  trace.nodes.forEach((node, i) => {
+    if (node.kind !== 'operation') return;
+    sums.set(node.name, (sums.get(node.name) ?? 0) + 1000 * (seconds[i] as number));
+  });
+  return sums;
+};
+
+/** What takes the most time of a step when the operations of its parts are taken away. */
+const restOf = (spec: AnyFit, at: number, parts: readonly Counted<Unit>[]): string =>
+  withStep(spec, at, ({ step, frozen, state, call }) => {
+    const rest = new Map(operationsIn([step as never, { frozen, state, call, steps: 9 }]));
+    for (const { step: part, begin, times } of parts) {
+      const own = begin();
+      const found = operationsIn([part, { ...own, call: { batch: {}, inputs: call.inputs }, steps: 9 }]);
+      for (const [name, time] of found) rest.set(name, (rest.get(name) ?? 0) - times * time);
+      dispose([own.frozen, own.state]);
+    }
+    return [...rest]
+      .sort(([, a], [, b]) => b - a)
+      .slice(0, 5)
+      .map(([name, time]) => `${name} ${time.toFixed(1)} ms`)
+      .join(', ');
+  });
+
+/** What an attack's fits in a stage cost; they are looked at where they would be made. */
+const costsIn = async (
+  environment: RunEnvironment,
+  stage: Stage,
+  attack: string,
+  rounds: number,
+): Promise<readonly Cost[]> => {
+  const costs: Cost[] = [];
+  await rehearse(environment, stage, {
+    fit: (fit, spec, { times }) => {
+      const source = spec.source(key('batches'));
+      dispose(source.data);
+      const steps = allSteps(spec, source.steps);
+      costs.push(costOf({ attack, fit, steps: times * steps }, spec, middleOf(steps, source.steps), rounds));
+    },
+  });
+  return costs;
+};
+
+/** Whose nets are whose, by the shapes of their weights; others go by their own names. */
+const namesOf = (known: Readonly<Record<string, Network>>): ((unit: Unit) => string) => {
+  const forms = new Map(Object.entries(known).map(([name, net]) => [JSON.stringify(shapesIn(net)), name]));
+  return ({ weights, where }) => {
+    const [name, ...others] = Object.keys(weights);
+    const own = where.replace(/ on? .*/, '') || (others.length === 0 ? name : 'together');
+    return forms.get(JSON.stringify(weights)) ?? own ?? '';
+  };
+};
+
+/** As in `victim 10 F; student 5 F, 5 FWU`. */
+const listed = (parts: readonly Counted<Unit>[], nameOf: (unit: Unit) => string): string => {
+  const byNet = new Map<string, Map<string, number>>();
+  for (const part of parts) {
+    const net = byNet.get(nameOf(part)) ?? new Map<string, number>();
+    net.set(part.what, (net.get(part.what) ?? 0) + part.times);
+    byNet.set(nameOf(part), net);
+  }
+  return [...byNet]
+    .map(([net, whats]) => `${net} ${[...whats].map(([what, times]) => `${times} ${what}`).join(', ')}`)
+    .join('; ');
+};
+
+const columns = ['attack', 'fit', 'steps', 'ms a step', 'ms of its passes alone', 'ratio', 'half of the rounds'];
+
+const rowOf = ({ attack, fit, steps, step, alone, between, parts }: Cost, nameOf: (unit: Unit) => string): string => {
+  const times = [step.toFixed(2), alone.toFixed(2), `${(step / alone).toFixed(2)}×`];
+  const half = between.map((ratio) => ratio.toFixed(2)).join(' to ');
+  return `| ${[attack, fit, steps, ...times, half, listed(parts, nameOf)].join(' | ')} |`;
+};
+
+const legend = `A step's passes: F forward, I with the gradient to what went in, W with the gradients to the weights, U with the optimiser's step, each on
+the step's own batch. Alone, each is a compiled step by itself; what it costs to call one counts once. A step has beside them: its batch, and how
+its images are changed; the losses and their gradients; what it draws, remembers and logs. Steps are those of a whole attack; what is done
+between its fits (asking about a whole set, making new points of it) is no step.`;
+
+/** Which are above the limit, and what they do there. */
+const verdictOn = (costs: readonly Cost[]): string => {
+  const above = costs.filter(({ rest }) => rest !== undefined);
+  if (above.length === 0) return `None takes more than ${limit} times what its passes take alone.`;
+  const lines = above.map(
+    ({ attack, fit, step, alone, rest }) =>
+      `- ${attack}, ${fit}: ${(step / alone).toFixed(2)}×. Beside its passes, operation by operation: ${rest}.`,
+  );
+  return [`More than ${limit} times what its passes take alone:`, '', ...lines].join('\n');
+};
+
+const main = async (): Promise<void> => {
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string' },
+      rounds: { type: 'string', default: '15' },
+      threads: { type: 'string' },
+      cpu: { type: 'boolean', default: false },
+      out: { type: 'string' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) return console.log(usage);
+  const engine = await loadEngine(values.threads === undefined ? {} : { threads: Number(values.threads) });
+  if (values.cpu) now = ofProcessor;
+  const rounds = Number(values.rounds);
+  const attacks = everyAttack(imagesOf('other')).filter(({ name }) => name.includes(values.only ?? ''));
+  if (attacks.length === 0) throw new Error(`--only ${values.only} is part of no attack's name`);
+  const prepared = await prepare(
+    experiment({
+      name: 'attack-costs',
+      data: imagesOf('own'),
+      teacher: smallTeacher,
+      students: [smallStudent(4)],
+      defenses: [none()],
+      attacks,
+      budget: 1_000_000,
+      seeds: [0],
+    }),
+  );
+  const { plan, data } = prepared;
+  const netOf = ({ network }: typeof smallTeacher): Network => network.build(data.image, data.classes.length);
+  const nameOf = namesOf({ victim: netOf(smallTeacher), student: netOf(smallStudent(4)) });
+  const git = await gitState(fileURLToPath(import.meta.url));
+  const commit = git === undefined ? '' : ` at commit ${git.commit.slice(0, 7)}${git.dirty ? ', with changes' : ''}`;
+  const busy = `a load of ${loadavg()[0]?.toFixed(1)} on ${cpus().length} cores when it began`;
+  const lines: string[] = [];
+  const say = (...more: readonly string[]): void => {
+    for (const line of more) console.log(line);
+    lines.push(...more);
+  };
+  say('# What a step of each attack costs', '');
+  say(`\`npm run bench:attacks\`${commit}: ${describe(engine)}; medians of ${rounds} rounds in turn, in milliseconds`);
+  say(`${values.cpu ? 'of the processor' : 'by the clock'}; ${busy}.`, '', legend, '');
+  say(`| ${[...columns, "a step's passes"].join(' | ')} |`, '|---|---|--:|--:|--:|--:|---|---|');
+  const costs: Cost[] = [];
+  for (const { label, attack } of plan.experiment.attacks)
+    for (const stage of plan.stages) {
+      const { work } = stage;
+      if ((work.kind !== 'steal' && work.kind !== 'synthesise') || work.attack !== attack) continue;
+      const found = await costsIn(prepared as unknown as RunEnvironment, stage, label, rounds);
+      say(...found.map((cost) => rowOf(cost, nameOf)));
+      costs.push(...found);
+    }
+  say('', verdictOn(costs));
+  const out = values.out ?? (values.only === undefined ? 'results/attack-costs.md' : undefined);
+  if (out !== undefined) writeFileSync(out, `${lines.join('\n')}\n`);
+};
+
+await main();
