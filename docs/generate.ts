@@ -64,6 +64,15 @@ const entries = [
   ['metrics', 'Metrics'],
 ] as const;
 
+/** What has been measured of a kind. */
+const beside = (kind: (typeof entries)[number][0]): readonly string[] =>
+  kind === 'defenses'
+    ? [
+        'What each that changes answers costs, as measured on one teacher: [what defences cost](../results/defence-costs.md).',
+        '',
+      ]
+    : [];
+
 /** All that the plugins of this package declare, as a page. */
 export const pluginsPage = (): string =>
   [
@@ -74,7 +83,7 @@ export const pluginsPage = (): string =>
     '',
     'Every attack and defence also takes `label`, its name in the matrix; an attack of a black box takes `budget`, the answers that it may ask\nfor in all.',
     '',
-    ...entries.flatMap(([kind, title]) => [`## ${title}`, '', ...items[kind]().flatMap(section)]),
+    ...entries.flatMap(([kind, title]) => [`## ${title}`, '', ...beside(kind), ...items[kind]().flatMap(section)]),
   ]
     .join('\n')
     .trimEnd()
