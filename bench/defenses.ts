@@ -236,10 +236,10 @@ the training images, a tenth of them held out. What a row says of answers is of 
 - **milliseconds an answer**, of images that are asked about one by one, and a hundred at a time: medians over ${rounds} rounds; beside them as multiples of
   what the undefended teacher took just before or after, the median of the rounds and their quartiles. Graphs are traced before. To ask about one
   image costs what every call does; what a defence itself computes shows in hundreds;
-- **trained**: the seconds that it was trained for on this machine, beside the teacher. Empty where nothing is.
+- **trained**: the seconds that its training took on this machine, whatever else it did then; the teacher's own are left out.
 
-What a thief still gets is not here: that is what [the ranking](../docs/ranking.md) is about. L1 distances differ, and so strengths that are defaults
-are no equal ones.
+What a thief still gets is not here: that is what [the ranking](../docs/ranking.md) is about. Defaults are released settings as a rule, for other data
+than these: what suits a paper's set may be far off here, and distances differ, so that no two rows are of one strength.
 `;
 
 /** Each defence that changes answers, as `undistill list` writes it. */
