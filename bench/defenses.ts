@@ -51,10 +51,16 @@ interface Row {
   /** Mean distance of its answers to the undefended teacher's, and the share of them of which another class is the likeliest. */
   readonly l1: number;
   readonly changed: number;
-  /** Milliseconds an answer, by lot and round. */
-  readonly milliseconds: readonly (readonly number[])[];
+  /** By lot and round. */
+  readonly times: readonly (readonly Times[])[];
   /** That were spent on training before it answers, the teacher's own apart. */
   readonly seconds: number;
+}
+
+/** Milliseconds an answer, and what the undefended teacher took just before or after. */
+interface Times {
+  readonly own: number;
+  readonly clean: number;
 }
 
 /** Images that are asked about at a time, and in how many calls a round. */
@@ -160,21 +166,35 @@ const measured = async (
   const clean = answersOf(undefended, set);
   const timers = victims.map(({ victim }) => timer(victim, set));
   for (const time of timers) for (const lot of lots) time(lot);
-  // All meet the same machine, in turn.
+  const [plain] = timers as [(typeof timers)[0]];
   const found = Array.from({ length: rounds }, (_, round) => {
     console.error(`round ${round + 1} of ${rounds}`);
-    return timers.map((time) => lots.map(time));
+    return timers.map((time) =>
+      lots.map((lot): Times => {
+        // Each is the first of the two as often as the other.
+        const first = round % 2 === 0 ? plain(lot) : time(lot);
+        const second = round % 2 === 0 ? time(lot) : plain(lot);
+        return round % 2 === 0 ? { clean: first, own: second } : { clean: second, own: first };
+      }),
+    );
   });
   return victims.map(({ label, victim, seconds }, i) => ({
     write: label,
     accuracy: matrix.victims.find(({ defense }) => defense === label)?.accuracy?.mean ?? Number.NaN,
     ...shiftOf(answersOf(victim, set), clean, data.classes.length),
-    milliseconds: lots.map((_, lot) => found.map((round) => round[i]?.[lot] as number)),
+    times: lots.map((_, lot) => found.map((round) => round[i]?.[lot] as Times)),
     seconds,
   }));
 };
 
 const signed = (value: number): string => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(2)}`;
+
+/** The median of ratios to the undefended teacher, and the quartiles. */
+const ratios = (rounds: readonly Times[]): string => {
+  const sorted = rounds.map(({ own, clean }) => own / clean).sort((a, b) => a - b);
+  const at = (share: number): string => (sorted[Math.round(share * (sorted.length - 1))] as number).toFixed(2);
+  return `${median(sorted).toFixed(2)}× (${at(0.25)}–${at(0.75)})`;
+};
 
 const tableOf = (rows: readonly Row[]): string => {
   const [clean] = rows as [Row];
@@ -184,10 +204,7 @@ const tableOf = (rows: readonly Row[]): string => {
       `\`${row.write}\``,
       (100 * row.accuracy).toFixed(2),
       ...beside(signed(100 * (row.accuracy - clean.accuracy)), row.l1.toFixed(3), (100 * row.changed).toFixed(2)),
-      ...row.milliseconds.flatMap((own, lot) => [
-        median(own).toFixed(3),
-        ...beside(`${median(own.map((each, i) => each / (clean.milliseconds[lot]?.[i] as number))).toFixed(2)}×`),
-      ]),
+      ...row.times.flatMap((rounds) => [median(rounds.map(({ own }) => own)).toFixed(3), ...beside(ratios(rounds))]),
       row.seconds === 0 ? '' : row.seconds.toFixed(0),
     ];
   });
@@ -216,13 +233,13 @@ the training images, a tenth of them held out. What a row says of answers is of 
 - **accuracy** of the class that is named, and its difference to the undefended teacher's;
 - **L1**, the mean Σ|given − clean| to what the undefended teacher answers, 0 to 2, and the share of images of which another class is the
   likeliest. Of equals none is: what is rounded to a tie is not changed;
-- **milliseconds an answer**, of images that are asked about one by one, and a hundred at a time; beside it as a multiple of the undefended
-  teacher's. All victims answer in turn, in graphs that are traced before; medians over ${rounds} rounds, and of the rounds' ratios. To ask about one
+- **milliseconds an answer**, of images that are asked about one by one, and a hundred at a time: medians over ${rounds} rounds; beside them as multiples of
+  what the undefended teacher took just before or after, the median of the rounds and their quartiles. Graphs are traced before. To ask about one
   image costs what every call does; what a defence itself computes shows in hundreds;
-- **trained**: the seconds that it was trained for on this machine, beside the teacher. Empty where nothing is.
+- **trained**: the seconds that its training took on this machine, whatever else it did then; the teacher's own are left out.
 
-What a thief still gets is not here: that is what [the ranking](../docs/ranking.md) is about. L1 distances differ, and so strengths that are defaults
-are no equal ones.
+What a thief still gets is not here: that is what [the ranking](../docs/ranking.md) is about. Defaults are released settings as a rule, for other data
+than these: what suits a paper's set may be far off here, and distances differ, so that no two rows are of one strength.
 `;
 
 /** Each defence that changes answers, as `undistill list` writes it. */

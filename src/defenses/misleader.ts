@@ -74,14 +74,14 @@ const [first, second, third] = [
  *   α τ² KL(t ‖ d) + (1 − α) CE − λ KL(d ‖ s) of strongly augmented images,
  *
  * d's probabilities in the last term being at least 10⁻⁷, and s held fixed. A step of s sums the gradients of several passes and clips
- * them to a norm. The label may change.
+ * them to a norm. Nothing of the teacher's own answer is told, and the label may be another.
  *
  * LabRAI/misleader 03f09ba (Defense/train_defense.py), for CIFAR-10, whose nets are ResNet-18, MobileNetV2 and DenseNet-121. Here they are the
  * teacher's own kind unless `members` names others: `{ network: mobileNetV2(), lambda: 0.05, temperature: 4, alpha: 0.9 }`; DenseNet is
  * not built in. Its evaluation feeds probabilities to a log-softmax, so that thieves learn from p and a constant; what it says to gain
- * is confounded by that. Ours, for want of a source: the strong augmentation (turned, moved, mirrored), anew for each pass; s minimises
- * KL(d ‖ s) at temperature 1 with d in evaluation mode, takes its step first, by the teacher's recipe, and is looked at in
- * evaluation mode; nets and thieves begin at random.
+ * is confounded by that. Ours, for want of a source: which augmentation is strong (turned, moved, mirrored), drawn anew for each pass; s minimises
+ * KL(d ‖ s), d held fixed; that divergence is at temperature 1 and a batch mean in both losses; s takes its step first and both go by the
+ * teacher's recipe; who is looked at is in evaluation mode; nets and thieves begin at random.
  *
  * With five passes a net costs about nine trainings, and three nets three times that.
  */
