@@ -17,6 +17,8 @@ export interface CleanOptions {
   readonly older: number;
   /** Bytes of unused things that may stay; the oldest go first. */
   readonly keep?: number;
+  /** Removes of the cache too, which all projects share. */
+  readonly cache?: boolean;
   /** Does not ask. */
   readonly yes?: boolean;
 }
@@ -79,14 +81,14 @@ const asked = async (question: string): Promise<boolean> => {
 };
 
 /**
- * Tells what the store of some runs and the cache hold, and removes, after asking, what no run refers to and no living process uses.
- * Gives the exit code.
+ * Tells what the store of some runs and the cache hold, and removes, after asking, what no run refers to and, if that is wanted, what no
+ * living process uses of the cache. Gives the exit code.
  *
  * @param folder in which the runs are
  */
 export const cleanCommand = async (
   folder: string,
-  { older, keep, yes = false }: CleanOptions,
+  { older, keep, cache = false, yes = false }: CleanOptions,
   out: Terminal = terminal(),
 ): Promise<number> => {
   const root = resolve(folder);
@@ -97,8 +99,9 @@ export const cleanCommand = async (
   const engines = new Set([false, true].flatMap((cuda) => recipeFor(process.platform, process.arch, cuda)?.name ?? []));
   const [stored, cached] = await Promise.all([inStore(store, named), inCache(cacheFolder(), engines)]);
   const all = [...stored, ...cached];
-  const going = toRemove(all, { older, keep, now: Date.now() });
+  const going = toRemove(cache ? all : stored, { older, keep, now: Date.now() });
   for (const line of held(all, going)) out.log(line);
+  if (!cache && cached.length > 0) out.log('The cache is shared with other projects, and left as it is: --cache.');
   if (going.length === 0) {
     out.log('There is nothing to remove.');
     return 0;

@@ -108,10 +108,10 @@ export const nothingElse = (owner: string, rest: Readonly<Record<string, unknown
   if (name !== undefined) throw unknownName(owner, name);
 };
 
-const unknownName = (where: string, name: string): FailureError =>
-  new FailureError(
-    failure('experiment', `${name} is none of its options`, { where, remedy: 'Correct the name, or take it out.' }),
-  );
+const unknownName = (where: string, name: string, names: readonly string[] = []): FailureError => {
+  const remedy = `Correct the name, or take it out${names.length === 0 ? '' : `: it has ${names.join(', ')}`}.`;
+  return new FailureError(failure('experiment', `${name} is none of its options`, { where, remedy }));
+};
 
 const isUnknownName = ({ type, expected }: v.BaseIssue<unknown>): boolean =>
   type === 'strict_object' && expected === 'never';
@@ -124,7 +124,7 @@ const refusal = (owner: string, schema: v.GenericSchema, issue: v.BaseIssue<unkn
   const refused = (places: readonly string[], what: string) =>
     new FailureError(failure('experiment', what, { where: [owner, ...places].join(': '), remedy }));
   const [around, name = 'it'] = [path.slice(0, -1), path.at(-1)];
-  if (isUnknownName(issue)) return unknownName([owner, ...around].join(': '), name);
+  if (isUnknownName(issue)) return unknownName([owner, ...around].join(': '), name, namesIn(within(schema, around)));
   // What is missing is refused as undefined would be.
   const [{ type, message }] = (issue.input === undefined && v.safeParse(inner, undefined).issues) || [issue];
   if (type === 'custom' || type === 'check') return refused(path, message);
@@ -140,6 +140,12 @@ const within = (schema: v.GenericSchema, [key, ...rest]: readonly string[]): v.G
   };
   const inner = entries?.[key] ?? items?.[key] ?? item ?? value;
   return isSchema(inner) ? within(inner, rest) : schema;
+};
+
+/** The names that a record takes. */
+const namesIn = (schema: v.GenericSchema): readonly string[] => {
+  const { entries = {} } = required(schema) as { readonly entries?: object };
+  return Object.keys(entries);
 };
 
 /** Characters of a value that are shown. */

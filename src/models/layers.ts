@@ -1067,6 +1067,15 @@ export const fitLayers = (
   { where, input, classes = 0 }: { readonly where: string; readonly input: Shape; readonly classes?: number },
 ): FittedLayers => {
   const fitted = locate(where, () => layers({ input, prefix: '', classes }));
+  const names = fitted.variables.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined)
+    throw new FailureError(
+      failure('experiment', `two of its layers are called ${twice.replace(/\.[^.]*$/, '')}`, {
+        where,
+        remedy: 'Give each layer a name of its own: its weights are kept under it.',
+      }),
+    );
   const { activations = {} } = fitted;
   const made: FittedLayers = {
     output: fitted.output,

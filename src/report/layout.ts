@@ -274,10 +274,16 @@ export const seedsCounted = (matrix: Matrix): string => {
   return most === total ? `${upTo}${all}` : `${upTo}${most} of ${all}`;
 };
 
-export const seedsSaid = ({ seeds }: Matrix): string =>
-  seeds.length === 1
-    ? `1 seed (${seeds[0]}): no spread.`
-    : `Mean ± standard deviation over ${counted(seeds.length, 'seed')} (${seeds.join(', ')}).`;
+export const seedsSaid = ({ seeds, cells }: Matrix): string => {
+  const finished = seeds.filter((seed) =>
+    cells.some((cell) => cell.seeds.some((each) => each.seed === seed && each.student !== undefined)),
+  );
+  const made = finished.length === 0 ? seeds : finished;
+  const count = made.length === seeds.length ? counted(made.length, 'seed') : `${made.length} of ${seeds.length} seeds`;
+  return made.length === 1
+    ? `${count} (${made[0]}): no spread.`
+    : `Mean ± standard deviation over ${count} (${made.join(', ')}).`;
+};
 
 /** Attacks that are compared with something that is no row: a student trained on their own part of the images. */
 export const ownBaselines = ({ attacks, cells, students }: Matrix): readonly string[] =>

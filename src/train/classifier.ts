@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import { clone, entries, map, type Tree } from '../core/tree.js';
 import { batchesPerEpoch } from '../data/batches.js';
@@ -9,7 +8,7 @@ import type { ApplyOptions, Named, Network, Output, Variables } from '../models/
 import { accuracyBy, evaluationStep } from './evaluate.js';
 import type { FitSpec } from './fit.js';
 import type { FitStep } from './fit-step.js';
-import { valueAndGradient } from './gradient.js';
+import { unreached, valueAndGradient } from './gradient.js';
 import {
   bytesOf,
   countOf,
@@ -132,10 +131,13 @@ export const updateOn = (
       const output = network.apply({ params, stats: variables.stats }, images, { ...options, mode: 'train' });
       const { logits, stats } = output;
       const { loss: value, terms } = loss({ logits, output, step });
+      for (const [name, term] of Object.entries(terms ?? {}))
+        if (term.size !== 1)
+          throw new Error(`the term ${name} is a scalar, not of shape [${term.shape}]: give its mean over the batch`);
       return { loss: value, aux: { logits, stats, terms: terms ?? {} } };
     }, variables.params);
   const result = inPrecision(recipe, differentiated);
-  if (!result.reaches) throw unreached();
+  if (!result.reaches) throw unreached('the net that learns gives (logits, output)');
   const { logits, stats, terms } = result.aux;
   return {
     state: stepped(recipe.optimizer, before, { gradients: result.gradients, stats }, learningRate),
@@ -144,14 +146,6 @@ export const updateOn = (
     logits,
   };
 };
-
-const unreached = (): FailureError =>
-  new FailureError(
-    failure('plugin', 'its loss has no gradient: it depends on none of the weights that it is to train', {
-      remedy:
-        'Compute it of what the net that learns gives (logits, output), by operations that have a gradient: argMax, comparisons and rounding have none.',
-    }),
-  );
 
 /** Computes in the precision that a recipe asks for. */
 export const inPrecision = <A>({ precision }: Pick<Recipe, 'precision'>, compute: () => A): A =>

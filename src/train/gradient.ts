@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
 import * as tree from '../core/tree.js';
 import type { Named } from '../models/network.js';
 
@@ -12,7 +13,7 @@ export interface LossOutput<Aux extends tree.Tree> {
 export interface Gradient<Aux extends tree.Tree> extends LossOutput<Aux> {
   /** d loss / d parameter, by the parameter's name and of its shape. */
   readonly gradients: Named;
-  /** Whether a gradient reaches any parameter at all. */
+  /** Whether a gradient other than 0 can reach any parameter at all. */
   readonly reaches: boolean;
 }
 
@@ -32,6 +33,7 @@ export const valueAndGradient = <Aux extends tree.Tree>(
   const names = Object.keys(params);
   const distinct = separate(Object.values(params));
   let kept: Aux | undefined;
+  let reaches = false;
   try {
     // The engine's own entry rather than tf.grads, which refuses a parameter without a gradient.
     const { value, grads } = tf.engine().gradients(
@@ -43,13 +45,13 @@ export const valueAndGradient = <Aux extends tree.Tree>(
         // The engine disposes of all that the forward pass made, except the loss. A clone is kept and not the tensor
         // itself, which may be somebody else's (statistics returned unchanged) or the loss.
         kept = tree.keep(tree.clone(aux));
+        reaches = isReached(loss, distinct);
         return loss;
       },
       distinct,
       undefined,
       true,
     );
-    const reaches = grads.some((gradient) => gradient != null);
     const gradients = grads.map((gradient, i) => gradient ?? tf.zerosLike(distinct[i] as tf.Tensor));
     return { loss: value as tf.Scalar, gradients: named(names, gradients), reaches, aux: tree.clone(kept as Aux) };
   } catch (error) {
@@ -59,6 +61,14 @@ export const valueAndGradient = <Aux extends tree.Tree>(
     if (kept !== undefined) tree.dispose(kept);
   }
 };
+
+/** The failure of a loss that reaches nothing; `what` it is to be computed of. */
+export const unreached = (what: string): FailureError =>
+  new FailureError(
+    failure('plugin', 'its loss has no gradient: it depends on none of the weights that it is to train', {
+      remedy: `Compute it of what ${what}, by operations that have a gradient: argMax, comparisons, rounding and detach have none.`,
+    }),
+  );
 
 /**
  * Runs arithmetic that no gradient is ever taken through, although it may happen inside a loss: nothing of it is noted
@@ -73,6 +83,19 @@ export const unrecorded = <A>(body: () => A): A => {
   } finally {
     state.kernelDepth -= 1;
   }
+};
+
+/** Operations whose gradient is 0 wherever it is: nothing is learnt through them. */
+const flat = new Set(['ArgMax', 'ArgMin', 'Ceil', 'Floor', 'OneHot', 'OnesLike', 'Round', 'Sign', 'Step', 'ZerosLike']);
+
+/** Whether a loss was made of some tensors by operations on the tape through which a gradient gets back. */
+const isReached = (loss: tf.Tensor, tensors: readonly tf.Tensor[]): boolean => {
+  const made = new Set(tensors.map(({ id }) => id));
+  for (const { kernelName, inputs, outputs } of tf.engine().state.activeTape ?? []) {
+    if (flat.has(kernelName) || !Object.values(inputs).some(({ id }) => made.has(id))) continue;
+    for (const { id } of outputs) made.add(id);
+  }
+  return made.has(loss.id);
 };
 
 /** Frees what the engine saved for a backward pass that never came: only a finished one frees it. */

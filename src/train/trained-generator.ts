@@ -3,7 +3,7 @@ import type { Normalisation } from '../data/dataset.js';
 import { standardNormal } from '../engine/ops.js';
 import { type GeneratorOptions, generator } from '../models/generator.js';
 import type { Mode, Named, Variables } from '../models/network.js';
-import { valueAndGradient } from './gradient.js';
+import { unreached, valueAndGradient } from './gradient.js';
 import { normalisePixels } from './images.js';
 import type { Optimizer, OptimizerState } from './optimizers.js';
 import type { Access } from './oracle.js';
@@ -95,6 +95,7 @@ export const trainedGenerator = <A extends Access>({
         const shown = teacher === undefined ? {} : { shown: { images, teacher } };
         return { loss: value, aux: { stats, metrics: metrics ?? {}, ...shown } };
       }, variables.params);
+      if (!result.reaches) throw unreached('the generator makes (images, preTanh)');
       const { stats, metrics, shown } = result.aux;
       const updated = optimizer.update(result.gradients, slots, variables.params, inputs.learningRate);
       return {

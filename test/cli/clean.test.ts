@@ -35,7 +35,7 @@ const cleaned = async (options: { readonly yes?: boolean; readonly keep?: number
   const lines: string[] = [];
   const plain = (text: string): string => text;
   const out = { log: (line: string) => lines.push(line), paint: { warning: plain } } as never as Terminal;
-  const code = await cleanCommand(join(folder, 'runs'), { older: 7, ...options }, out);
+  const code = await cleanCommand(join(folder, 'runs'), { older: 7, cache: true, ...options }, out);
   return { code, text: lines.join('\n') };
 };
 
@@ -73,6 +73,14 @@ describe('undistill clean', () => {
     const kept = process.platform === 'linux' ? [] : ['engine', 'data'];
     expect(there(paths)).toEqual(['named', 'namedBegun', 'young', ...kept]);
     expect((await cleaned()).text).toContain('There is nothing to remove.');
+  });
+
+  test('leaves the cache to all who share it, unless it is asked for', async () => {
+    const paths = store();
+    const { code, text } = await cleaned({ yes: true, cache: false });
+    expect(code).toBe(0);
+    expect(text).toContain('The cache is shared with other projects, and left as it is: --cache.');
+    expect(there(paths)).toEqual(['named', 'namedBegun', 'young', 'engine', 'data']);
   });
 
   test('removes nothing unasked', async () => {
