@@ -77,7 +77,7 @@ export const everyAttack = (images: DatasetPlugin) => [
   disguide({ ...disguide.presets.mnistSmall, answers: 'label' }),
   // Without images, with the weights.
   dafl(dafl.presets.mnistSmall),
-  deepInversion({ batch: 64, batches: 8, iterations: 200 }),
+  deepInversion(deepInversion.presets.mnistSmall),
   zskt(zskt.presets.mnistSmall),
   dfad(dfad.presets.mnistSmall),
   dfq(dfq.presets.mnistSmall),

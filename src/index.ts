@@ -38,6 +38,7 @@ export { sureKd } from './attacks/sure-kd.js';
 export { transfer } from './attacks/transfer.js';
 export { zskt } from './attacks/zskt.js';
 export { cifar10, cifar100 } from './data/cifar-binary.js';
+export { drawnShapes } from './data/drawn-shapes.js';
 export { fashionMnist, mnist } from './data/idx.js';
 export { imageFolder } from './data/image-folder.js';
 export { parquet } from './data/parquet.js';

@@ -84,7 +84,8 @@ const settings = {
  * 4. a fresh student learns as in 2;
  * 5. it learns what the victim calls fresh images of the generator, which learns with it in the same steps.
  *
- * Defaults are those of 40 classes of CIFAR-100 against CIFAR-10 (val-iisc/Hard-Label-Model-Stealing d2e3010), but for the students of 2 and 4,
+ * Defaults are those of 40 classes of CIFAR-100 against CIFAR-10 (val-iisc/Hard-Label-Model-Stealing d2e3010; `cifar10Shapes` is for
+ * 50,000 drawn images, `drawnShapes()`), but for the students of 2 and 4,
  * who are trained by their own recipe unless a preset is given. Differences to that code: the generator makes as many images as there are photographs for 2 and 4; images are not changed by AutoAugment
  * before the student sees them; its rate rises step by step, where there it does epoch by epoch; what is stolen is the last student, where there
  * the best of several exponential means is chosen. A batch of fewer than 64 images says little of ten classes.

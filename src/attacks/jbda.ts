@@ -45,8 +45,8 @@ const forms = choice('papernot', 'untargeted', 'topK');
  *   gradient, no further than λ from x and with no bound of the image's; in that code, as "jbtr3".
  *
  * Images are kept as bytes, as an interface takes them. tribhuvanesh/prediction-poisoning 1ddff8b (jacobian.py) and
- * sanjaykariyappa/MAZE d202ace (jbda.py), which asks about every image again in each round and whose loss is another by
- * mistake. From round `reservoirFrom` on only so many random images are moved, if `reservoir` is given.
+ * sanjaykariyappa/MAZE d202ace (jbda.py; the preset `maze`), which asks about every image again in each round and whose loss is another
+ * by mistake. From round `reservoirFrom` on only so many random images are moved, if `reservoir` is given.
  */
 export const jbda = defineAttack({
   name: 'jbda',
@@ -68,6 +68,7 @@ export const jbda = defineAttack({
   presets: {
     predictionPoisoning: { fraction: 0.002, reservoir: 400, roundEpochs: 20, budget: 10_000 },
     predictionPoisoningTopK: { fraction: 0.002, form: 'topK', reservoir: 400, roundEpochs: 20, budget: 10_000 },
+    maze: { fraction: 0.002, form: 'papernot', step: 0.05 },
     papernot: { form: 'papernot', step: 0.05, period: 5, answers: 'label' },
     modelGuard: { form: 'topK', reservoir: 400, roundEpochs: 20, budget: 50_000 },
   },

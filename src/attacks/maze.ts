@@ -24,8 +24,10 @@ import { epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './j
  * given: 5 million queries are 2,604 iterations. Differences to that code: what is asked twice there is asked once; no gradient
  * is ever taken of the victim, where it takes one an iteration for its log; the last batch of each iteration is remembered, of
  * which there are at most `replayBatches`, without bound there; in the estimate the student's batch norms normalise by the batch, and
- * their running statistics do not move, as they do there. Its variant with a critic on images of the victim's kind is not
- * here.
+ * their running statistics do not move, as they do there.
+ *
+ * Its variant with a critic on some images of the victim's kind (PD-MAZE) is not here: how much the critic weighs in the generator's loss
+ * is in neither the released code nor what was found of the paper, and a number of ours would be another attack.
  */
 export const maze = defineAttack({
   name: 'maze',

@@ -3,6 +3,7 @@ import {
   between,
   choice,
   defineAttack,
+  type ImageShape,
   labelled,
   layers,
   type Network,
@@ -58,9 +59,10 @@ const scala = 'scala1';
  *
  * ksouvik52/Skeptical2021 cea386f, train_kd_to_SD.py:54-71 (with `kd_delay` 0 the first epoch is without the teacher)
  * and resnet_self.py: the branch doubles the channels and halves the sides in separable convolutions, behind a mask of
- * attention, until it is as small as what the final head sees: 345,098 parameters on a ResNet-18 for ten classes. Of
- * that code's three branches this has the one that gets a loss, also on a MobileNetV2, for which it has others. Its α,
- * τ and place were not published; defaults are Nasty Teacher's for CIFAR-10.
+ * attention, until it is as small as what the final head sees: 345,098 parameters on a ResNet-18 for ten classes. Where
+ * it is that small already, as after `stage6` of a MobileNetV2, whose branch is there (the preset `mobileNetV2`: 1,707,530
+ * parameters), it keeps the sides and doubles the channels alone. Of that code's three branches this has the one that gets a
+ * loss. Its α, τ and place were not published; defaults are Nasty Teacher's for CIFAR-10.
  */
 export const skeptical = defineAttack({
   name: 'skeptical',
@@ -86,6 +88,7 @@ export const skeptical = defineAttack({
     cifar10: { temperature: 4, alpha: 0.9 },
     cifar100: { temperature: 20, alpha: 0.9 },
     tinyImageNet: { temperature: 20, alpha: 0.9 },
+    mobileNetV2: { from: 'stage6' },
   },
   scaled: ({ delayEpochs }, factor) => ({ delayEpochs: Math.round(factor * delayEpochs) }),
   needs: 'probabilities',
@@ -180,28 +183,43 @@ const whyNot = (student: Network, from: string | undefined): string | undefined 
   return name === undefined ? `${student.name} has no activation for an auxiliary head` : whyNoImage(student, name);
 };
 
-/** The student with an auxiliary head on an activation, which comes to the size of the last one. */
+/**
+ * The student with an auxiliary head on an activation, which comes to the size of the last one; to its channels where it has its
+ * size.
+ */
 export const withBranch = (network: Network, from: string): Network => {
-  const side = (name = ''): number => {
-    const image = imageAt(network, name);
-    return image === undefined ? 1 : sideOf(image);
-  };
-  const halvings = Math.max(1, Math.round(Math.log2(side(from) / side(imagesIn(network).at(-1)))));
-  return withHeads(network, { [scala]: { from, layers: branch(halvings) } });
+  const atFirst = imageAt(network, from);
+  const atLast = imageAt(network, imagesIn(network).at(-1) ?? '');
+  const doublings = (of: (image: ImageShape) => number): number =>
+    atFirst === undefined || atLast === undefined ? 0 : Math.round(Math.log2(of(atLast) / of(atFirst)));
+  const halvings = -doublings(sideOf);
+  const form: Form = halvings > 0 ? 'halving' : 'flat';
+  const count =
+    form === 'halving'
+      ? halvings
+      : Math.max(
+          1,
+          doublings(({ channels }) => channels),
+        );
+  return withHeads(network, { [scala]: { from, layers: branch(form, count) } });
 };
 
-/** Depthwise, pointwise, batch norm, ReLU, twice; the first halves the sides. */
+/** Whether a branch's convolutions halve the sides, as on a ResNet, or keep them, as on a MobileNetV2. */
+type Form = 'halving' | 'flat';
+
+/** Depthwise, pointwise, batch norm, ReLU, twice. Weights are begun as in the released nets of either form. */
 const separable =
-  (out: number): Layer =>
+  (form: Form, out: number): Layer =>
   (site) => {
     const channels = channelsAt(site);
+    const begun = form === 'halving' ? ({ initial: 'fan-out-normal' } as const) : {};
     const depthwise = (name: string, stride: number): Layer =>
-      conv(name, channels, { kernel: 3, stride, padding: 1, groups: channels, initial: 'fan-out-normal' });
-    const pointwise = (name: string, to: number): Layer => conv(name, to, { kernel: 1, initial: 'fan-out-normal' });
+      conv(name, channels, { kernel: 3, stride, padding: 1, groups: channels, ...begun });
+    const pointwise = (name: string, to: number): Layer => conv(name, to, { kernel: 1, ...begun });
     return named(
       'op',
       sequential(
-        ...[depthwise('0', 2), pointwise('1', channels), batchNorm('2'), relu],
+        ...[depthwise('0', form === 'halving' ? 2 : 1), pointwise('1', channels), batchNorm('2'), relu],
         ...[depthwise('4', 1), pointwise('5', out), batchNorm('6'), relu],
       ),
     )(site);
@@ -209,20 +227,23 @@ const separable =
 
 const inputOf = ({ input }: layers.LayerContext) => (input.kind === 'image' ? input : { height: 1, width: 1 });
 
-/** A mask in [½, 1) by which the activation is multiplied; images of an odd side go without. */
-const attention: Layer = (site) => {
-  const { height, width } = inputOf(site);
-  if (height % 2 === 1 || width % 2 === 1) return sequential()(site);
-  const mask = sequential(named('0', separable(channelsAt(site))), batchNorm('1'), relu, upsampleBilinear, sigmoid);
-  return named('attention', gated(mask))(site);
-};
-
-/** Separable convolutions, each of which halves the sides and doubles the channels, and a classifier. */
-const branch =
-  (halvings: number): Layer =>
+/** A mask in [½, 1) by which the activation is multiplied; images of an odd side that it would halve go without. */
+const attention =
+  (form: Form): Layer =>
   (site) => {
-    const convolutions = Array.from({ length: halvings }, (_, i) =>
-      named(`${i}`, separable(2 ** (i + 1) * channelsAt(site))),
+    const { height, width } = inputOf(site);
+    if (form === 'halving' && (height % 2 === 1 || width % 2 === 1)) return sequential()(site);
+    const enlarged = form === 'halving' ? [upsampleBilinear] : [];
+    const mask = sequential(named('0', separable(form, channelsAt(site))), batchNorm('1'), relu, ...enlarged, sigmoid);
+    return named('attention', gated(mask))(site);
+  };
+
+/** So many separable convolutions, each of which doubles the channels, and a classifier. */
+const branch =
+  (form: Form, count: number): Layer =>
+  (site) => {
+    const convolutions = Array.from({ length: count }, (_, i) =>
+      named(`${i}`, separable(form, 2 ** (i + 1) * channelsAt(site))),
     );
-    return sequential(attention, named('scala', sequential(...convolutions)), globalMean, toClasses('fc'))(site);
+    return sequential(attention(form), named('scala', sequential(...convolutions)), globalMean, toClasses('fc'))(site);
   };

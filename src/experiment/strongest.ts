@@ -120,9 +120,7 @@ const withoutImages = ({ extent, size }: Whole, asking: Asking): readonly AnyAtt
     dfme({ ...(small ? dfme.presets.mnistSmall : dfme.presets.cifar10), ...asking }),
     disguide({ ...guided, ...asking }),
     dafl(small ? dafl.presets.mnistSmall : dafl.presets.cifar10),
-    deepInversion(
-      small ? { batch: 64, batches: 8, iterations: 200 } : { ...deepInversion.presets.cifar10, batches: 200 },
-    ),
+    deepInversion(small ? deepInversion.presets.mnistSmall : { ...deepInversion.presets.cifar10, batches: 200 }),
     ...(extent === 'quick'
       ? []
       : [

@@ -22,6 +22,7 @@ import {
   relu,
   sequential,
 } from '../../src/models/layers.js';
+import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
 import type { Network, NetworkPlugin } from '../../src/models/network.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
 import { resNet } from '../../src/models/resnet.js';
@@ -184,6 +185,15 @@ describe('the branch', () => {
       expect(added(resNet18(side, classes), from)).toBe(count);
     },
   );
+
+  test.each([
+    // 1,639,680 of convolutions, 55,040 of attention, and of the classifier 1,281 a class.
+    [10, 1_639_680 + 55_040 + 12_810],
+    [100, 1_639_680 + 55_040 + 128_100],
+  ])('after stage6 of a MobileNetV2 for %i classes has those too', (classes, count) => {
+    const net = mobileNetV2().build({ height: 32, width: 32, channels: 3 }, classes);
+    expect(added(net, skeptical.presets.mobileNetV2.from)).toBe(count);
+  });
 
   test('gives logits beside the net’s own', () => {
     tf.tidy(() => {

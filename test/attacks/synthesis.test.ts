@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { dafl, generating } from '../../src/attacks/dafl.js';
 import { deepInversion, type Inversion, inverting } from '../../src/attacks/deep-inversion.js';
+import { adaptiveKnockoff, knockoff } from '../../src/attacks/knockoff.js';
 import { noise } from '../../src/attacks/noise.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import { transfer } from '../../src/attacks/transfer.js';
@@ -140,6 +141,7 @@ const attacks = {
   dafl: dafl({ batch: 6, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 8 }),
   noise: noise({ steps: 6 }),
   transfer: transfer({ images: dataOf(thirds()) }),
+  labels: transfer({ images: dataOf(thirds()), answers: 'label' }),
 } as const;
 const all = Object.entries<AnyAttack>(attacks);
 
@@ -223,6 +225,7 @@ describe('compiled, a step is the eager one to the last bit, and leaves nothing 
     ['of distillation on a pool between its batches', attacks.adaptive],
     ['of distillation on noise', attacks.noise],
     ['of distillation on other images', attacks.transfer],
+    ['of labels of other images', attacks.labels],
   ])('%s', async (_, attack) => {
     await lookAt(attack, 'student', (spec) => expectCompiled(spec, eager, compiled));
   });
@@ -270,22 +273,27 @@ describe('a theft', () => {
     });
     expect(await ledger(attacks.noise)).toEqual({ fits: 1, steps: 6, queries: 6 * 4, forward: 0, backward: 0 });
     // Fourteen images are three steps of 4 and one of 2, taken again and again for two epochs of five.
-    expect(await ledger(attacks.transfer)).toEqual({
-      fits: 1,
-      steps: 10,
-      queries: 14 + 14 + 4 + 4,
-      forward: 0,
-      backward: 0,
-    });
+    for (const attack of [attacks.transfer, attacks.labels])
+      expect(await ledger(attack)).toEqual({
+        fits: 1,
+        steps: 10,
+        queries: 14 + 14 + 4 + 4,
+        forward: 0,
+        backward: 0,
+      });
   });
 
-  test('by DAFL trains the student with the optimiser and the rate of the attack, where it has them', async () => {
-    const still = dafl({ batch: 6, epochs: 1, stepsPerEpoch: 2, latent: 5, width: 4, schedule: constant(0) });
+  test('trains the student with the optimiser and the rate of the attack, where it has them', async () => {
+    const still = [
+      dafl({ batch: 6, epochs: 1, stepsPerEpoch: 2, latent: 5, width: 4, schedule: constant(0) }),
+      knockoff({ images: dataOf(thirds()), schedule: constant(0) }),
+      adaptiveKnockoff({ images: dataOf(thirds()), rounds: 2, schedule: constant(0) }),
+    ];
     const params = async (attack: AnyAttack) => (await steal(attack)).last['fc.weight'];
     const fresh = learner.network.init(key('stage').split('student').split('init'));
     const weight = Array.from((fresh.params['fc.weight'] as tf.Tensor).dataSync());
     tree.dispose(fresh);
-    expect(await params(still)).toEqual(weight);
+    for (const attack of still) expect(await params(attack)).toEqual(weight);
     expect(await params(attacks.dafl)).not.toEqual(weight);
     let slots: readonly string[] = [];
     await lookAt(dafl({ batch: 6, width: 4, latent: 5, optimizer: adam() }), 'student', ({ init }) => {

@@ -4,6 +4,7 @@ import type { AnyAttack } from '../../src/attacks/attack.js';
 import { dafl } from '../../src/attacks/dafl.js';
 import { deepInversion } from '../../src/attacks/deep-inversion.js';
 import { kd } from '../../src/attacks/kd.js';
+import { adaptiveKnockoff, knockoff } from '../../src/attacks/knockoff.js';
 import { noise } from '../../src/attacks/noise.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import { transfer } from '../../src/attacks/transfer.js';
@@ -125,6 +126,13 @@ describe('a scaled attack', () => {
     expect(paramsOf(attack, 1)).toEqual(attack.params);
     const falling = dafl({ epochs: 20, schedule: multiStep({ rate: 0.1, milestones: [10], gamma: 0.1 }) });
     expect(paramsOf(falling, 0.5)).toMatchObject({ schedule: { params: { milestones: [5] } } });
+  });
+
+  test('by Knockoff lets the rate fall earlier, where it has one', () => {
+    const images = dataOf(thirds());
+    const released = knockoff({ ...knockoff.presets.released, images });
+    expect(paramsOf(released, 0.5)).toMatchObject({ schedule: { params: { milestones: [30] } } });
+    expect(paramsOf(adaptiveKnockoff({ images }), 0.5)).toEqual(adaptiveKnockoff({ images }).params);
   });
 
   test('by DeepInversion makes fewer batches, and in fewer iterations where a single one is too many', () => {
