@@ -254,7 +254,10 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .argument('[folder]', 'in which the runs are', 'runs')
     .option('--older <days>', 'only what nobody has touched for so many days', whole(0), 7)
     .option('--keep <size>', 'only the oldest of it, until so much is left, such as 5GB', bytes)
-    .option('--cache', 'also what no process uses of the cache, which all projects share: data sets, engines, compiled steps')
+    .option(
+      '--cache',
+      'also what no process uses of the cache, which all projects share: data sets, engines, compiled steps',
+    )
     .option('--yes', 'without asking')
     .action(async (folder: string, options: CleanOptions) => {
       const { cleanCommand } = await import('./clean.js');

@@ -88,12 +88,21 @@ export const unrecorded = <A>(body: () => A): A => {
 /** Operations whose gradient is 0 wherever it is: nothing is learnt through them. */
 const flat = new Set(['ArgMax', 'ArgMin', 'Ceil', 'Floor', 'OneHot', 'OnesLike', 'Round', 'Sign', 'Step', 'ZerosLike']);
 
+/** Tensors whose gradient goes no further, whatever made them. */
+const ends = new WeakSet<tf.Tensor>();
+
+/** Marks a tensor as one whose gradient goes no further. */
+export const ending = <T extends tf.Tensor>(tensor: T): T => {
+  ends.add(tensor);
+  return tensor;
+};
+
 /** Whether a loss was made of some tensors by operations on the tape through which a gradient gets back. */
 const isReached = (loss: tf.Tensor, tensors: readonly tf.Tensor[]): boolean => {
   const made = new Set(tensors.map(({ id }) => id));
   for (const { kernelName, inputs, outputs } of tf.engine().state.activeTape ?? []) {
     if (flat.has(kernelName) || !Object.values(inputs).some(({ id }) => made.has(id))) continue;
-    for (const { id } of outputs) made.add(id);
+    for (const output of outputs) if (!ends.has(output)) made.add(output.id);
   }
   return made.has(loss.id);
 };

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { logSoftmax } from '../engine/ops.js';
-import { unrecorded } from './gradient.js';
+import { ending } from './gradient.js';
 
 /**
  * Losses are plain functions of tensors and means over the batch (never divided by the number of classes K). They read
@@ -203,10 +203,15 @@ export const recoveredLogits = (logProbabilities: tf.Tensor2D): tf.Tensor2D => {
 };
 
 /** The same numbers with no gradient behind them. */
-export const detach = <T extends tf.Tensor>(tensor: T): T => unrecorded(() => tensor.clone() as T);
+export const detach = <T extends tf.Tensor>(tensor: T): T => ending(cut(tensor) as T);
 
 // A custom gradient's forward pass is one entry on the tape, and its backward pass is written out: about half the
 // operations that differentiating the formula would take, and no 0 · ∞ on the way.
+
+const cut = tf.customGrad((x) => ({
+  value: (x as tf.Tensor).clone(),
+  gradFunc: (dy: tf.Tensor) => tf.zerosLike(dy),
+}));
 
 const kl = tf.customGrad((...args) => {
   const [logP, logQ, save] = args as [tf.Tensor2D, tf.Tensor2D, tf.GradSaveFunc];

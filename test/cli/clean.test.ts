@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { cleanCommand, toRemove } from '../../src/cli/clean.js';
+import { type CleanOptions, cleanCommand, toRemove } from '../../src/cli/clean.js';
 import type { Terminal } from '../../src/cli/terminal.js';
 import { tryLock } from '../../src/core/lock.js';
 import type { Kept } from '../../src/run/unused.js';
@@ -31,7 +31,7 @@ const write = (name: string, text: string, old = true): string => {
   return path;
 };
 
-const cleaned = async (options: { readonly yes?: boolean; readonly keep?: number } = { yes: true }) => {
+const cleaned = async (options: Partial<CleanOptions> = { yes: true }) => {
   const lines: string[] = [];
   const plain = (text: string): string => text;
   const out = { log: (line: string) => lines.push(line), paint: { warning: plain } } as never as Terminal;

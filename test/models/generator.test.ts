@@ -466,6 +466,9 @@ describe('layers', () => {
     expect(fitting(upsample, vector(4))).toMatchObject({ where: 'here, upsample' });
     expect(fitting(upsampleBilinear, vector(4))).toMatchObject({ where: 'here, bilinear upsample' });
     expect(fitting(gated(maxPool(2)), image(4, 4, 1))?.what).toBe('a mask of 2×2×1 does not fit 4×4×1');
+    expect(
+      fitting(sequential(conv('same', 4, { kernel: 1 }), conv('same', 4, { kernel: 1 })), image(4, 4, 4))?.what,
+    ).toBe('two of its layers are called same');
     expect(fitting(conv('conv', 2, { kernel: 3 }), vector(4))).toMatchObject({ where: 'here, conv' });
   });
 });

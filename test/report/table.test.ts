@@ -46,6 +46,8 @@ describe('the table of a terminal', () => {
   it('says that one seed has no spread, and when the test images were left alone', () => {
     const one = table({ ...example, seeds: ['0'], report: 'validation', select: 'best' });
     expect(one).toContain('1 seed (0): no spread.');
+    const early = { ...example, cells: example.cells.map((cell) => ({ ...cell, seeds: cell.seeds.slice(0, 1) })) };
+    expect(table(early)).toContain('1 of 2 seeds (0): no spread.');
     expect(one).toContain('held-out training images (validation), not on test images');
     expect(one).toContain('of the checkpoint best on held-out images');
   });

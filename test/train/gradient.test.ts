@@ -3,6 +3,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
 import type { Named } from '../../src/models/network.js';
 import { valueAndGradient } from '../../src/train/gradient.js';
+import { detach } from '../../src/train/losses.js';
 import { expectClose, leaked, values } from './tensors.js';
 
 beforeAll(async () => {
@@ -98,4 +99,21 @@ test('nothing is left behind, inside tf.tidy and outside, and when the loss thro
     /a loss is a scalar/,
   );
   tf.dispose(params);
+});
+
+test.each<[string, boolean, (w: tf.Tensor) => tf.Tensor]>([
+  ['a mean', true, (w) => w],
+  ['a mean beside one without a gradient', true, (w) => tf.add(w, tf.round(w))],
+  ['the places of the largest', false, (w) => tf.cast(tf.argMax(tf.reshape(w, [1, 2]), 1), 'float32')],
+  ['what is rounded', false, (w) => tf.mul(tf.round(w), 2)],
+  ['what is detached', false, (w) => tf.square(detach(w))],
+  ['something else', false, () => tf.ones([2])],
+])('a loss that is of %s: whether a gradient reaches the weights is %s', (_, reached, of) => {
+  tf.tidy(() => {
+    const { reaches, gradients } = valueAndGradient(({ w }) => ({ loss: tf.mean(of(w as tf.Tensor)), aux: {} }), {
+      w: tf.tensor1d([0.3, 0.6]),
+    });
+    expect(reaches).toBe(reached);
+    expect(values(gradients.w as tf.Tensor).some((each) => each !== 0)).toBe(reached);
+  });
 });

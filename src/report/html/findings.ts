@@ -1,6 +1,7 @@
 import { counted, percent, signed, whole } from '../../core/text.js';
 import { lookup } from '../../results/lookup.js';
 import { roleOf } from '../../results/roles.js';
+import { paired } from '../../results/scores.js';
 import type { Spread } from '../../results/spread.js';
 import type { Matrix, VictimSummary } from '../../results/types.js';
 import { seedRange, seedsCounted } from '../layout.js';
@@ -62,20 +63,25 @@ export const planned = ({ attacks, defenses, seeds }: Matrix): readonly string[]
 /** Students of which a sentence each can be read. */
 const mostStudents = 3;
 
-/** From which defence the most is stolen, and from which the least: a sentence a student, where there are not many. */
-export const conclusions = ({ best, students, victims }: Matrix): readonly string[] =>
-  students.slice(0, mostStudents).flatMap((student) => {
+/** From which defence the most is stolen, and from which the least, where there are not many students; and whether that is more than chance. */
+export const conclusions = ({ best, students, victims, cells }: Matrix): readonly string[] => {
+  const at = lookup(cells);
+  return students.slice(0, mostStudents).flatMap((student) => {
     const ranked = best.filter((each) => each.student === student).sort((a, b) => b.accuracy.mean - a.accuracy.mean);
     const [most, least] = [ranked[0], ranked.at(-1)];
     if (most === undefined || least === undefined || most === least) return [];
     const into = students.length === 1 ? '' : ` into ${student}`;
     const cost = -(victims.find(({ defense }) => defense === least.defense)?.toUndefended?.mean ?? 0);
     const price = cost > 0 ? `, and the teacher gives up ${percent(cost)} points for it` : '';
+    const [ofMost, ofLeast] = [most, least].map(({ attack, defense }) => at(attack, defense, student));
+    const [low = 0] = paired(ofMost, ofLeast)?.interval ?? [];
+    const doubt = low > 0 ? '' : ' The seeds do not tell the two apart.';
     return [
       `The most is stolen${into} from ${most.defense}: ${most.attack} reaches ${percent(most.accuracy.mean)} %. ` +
-        `The least is stolen from ${least.defense}: ${least.attack} reaches ${percent(least.accuracy.mean)} %${price}.`,
+        `The least is stolen from ${least.defense}: ${least.attack} reaches ${percent(least.accuracy.mean)} %${price}.${doubt}`,
     ];
   });
+};
 
 export const findingsOf = (matrix: Matrix): readonly Finding[] => {
   const at = lookup(matrix.cells);

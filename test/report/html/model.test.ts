@@ -43,7 +43,7 @@ describe('the page of a run', () => {
       { defense: 'nasty', student: 'small', attack: 'kd', accuracy: { mean: 0.85, count: 1 } },
     ];
     expect(pageOf(runOf({ matrix: { ...example, best } })).conclusions).toEqual([
-      'The most is stolen from none: kd reaches 93.00 %. The least is stolen from nasty: kd reaches 85.00 %, and the teacher gives up 1.00 points for it.',
+      'The most is stolen from none: kd reaches 93.00 %. The least is stolen from nasty: kd reaches 85.00 %, and the teacher gives up 1.00 points for it. The seeds do not tell the two apart.',
     ]);
     const two = { ...example, best, students: ['small', 'large'] };
     expect(pageOf(runOf({ matrix: two })).conclusions[0]).toContain('The most is stolen into small from none');
