@@ -12,6 +12,7 @@ for (const path of modules.map((name) => join(root, 'dist', name))) {
   const own = ts.preProcessFile(text).importedFiles.find(({ fileName }) => fileName === '@tensorflow/tfjs');
   if (own === undefined) continue;
   const tfjs = relative(dirname(path), join(root, 'bin', 'tfjs.js')).replaceAll('\\', '/');
-  const [before, after] = [text.slice(0, own.pos), text.slice(own.end)];
+  // Where the name is quoted begins; it says where it ends without the quotes.
+  const [before, after] = [text.slice(0, own.pos), text.slice(own.pos + own.fileName.length + 2)];
   writeFileSync(path, `${before}${JSON.stringify(tfjs)}${after}`);
 }
