@@ -149,7 +149,7 @@ export const awaitable = <A>(kind: FailureKind, run: () => Promise<A>, where?: s
   const { stack } = new Error();
   let running: Promise<E.Either<Failure, A>> | undefined;
   const task: Task<A> = () => {
-    running ??= TE.mapLeft(calledFrom(stack))(attempt(kind, run, where))();
+    running ??= attempt(kind, run, where)().then(E.mapLeft(calledFrom(stack)));
     return running;
   };
   const then: PromiseLike<A>['then'] = (fulfilled, rejected) => orThrow(task).then(fulfilled, rejected);
