@@ -136,10 +136,16 @@ describe('options are refused with the plugin, the place, the value and what to 
     [{ inner: { scale: 1 } }, 'example: inner: every is undefined. Give a whole number of at least 1.'],
     [
       { inner: { scale: 1, every: 1, rate: 1 } },
-      'example: inner: rate is none of its options. Correct the name, or take it out.',
+      'example: inner: rate is none of its options. Correct the name, or take it out: it has scale, every.',
     ],
-    [{ raet: 1 }, 'example: raet is none of its options. Correct the name, or take it out.'],
-    [{ rate: -1, raet: 1 }, 'example: raet is none of its options. Correct the name, or take it out.'],
+    [
+      { raet: 1 },
+      'example: raet is none of its options. Correct the name, or take it out: it has rate, steps, mode, pair, net, inner, every, raw, label, budget.',
+    ],
+    [
+      { rate: -1, raet: 1 },
+      'example: raet is none of its options. Correct the name, or take it out: it has rate, steps, mode, pair, net, inner, every, raw, label, budget.',
+    ],
     [{ raw: 2 }, 'example: raw is 2. Invalid value: Expected >=3 but received 2.'],
     [{ label: 3 }, 'example: label is 3. Give a text.'],
     [4, 'example: these are no options. Give them by name: example({ … }).'],
