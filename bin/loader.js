@@ -9,32 +9,25 @@ export const inCheckout = existsSync(new URL('../src/index.ts', import.meta.url)
 export const moduleUrl = (name) =>
   new URL(inCheckout ? `../src/${name}.ts` : `../dist/${name}.js`, import.meta.url).href;
 
-// tsx's cache is a folder that anybody on the machine could have made before, with code of theirs in it. The thread of the hooks
-// copies the environment when it starts.
-process.env.TSX_DISABLE_CACHE = '1';
-// What esbuild is asked for in this thread it does in a process that ends at once, and not in one that a Ctrl-C ends before the
-// report is written. It looks when it is loaded.
-process.env.ESBUILD_WORKER_THREADS = '0';
-
-/** The modules that a user's files import, by their names below `undistill`. */
-const parts = {
-  '': 'index',
-  ...Object.fromEntries(['plugin', 'train', 'synthesis', 'ops'].map((name) => [`/${name}`, `public/${name}`])),
-};
-
 let registered = false;
 
 /** From here on TypeScript can be imported; see hooks.js for the rest. */
 export const registerLoader = async () => {
   if (registered) return;
   registered = true;
-  const own = Object.entries(parts).map(([name, module]) => [`undistill${name}`, moduleUrl(module)]);
-  // From then on each import asks a thread, and built modules have no need to.
-  if (!inCheckout) for (const [, url] of own) await import(url);
+  // tsx's cache is a folder that anybody on the machine could have made before, with code of theirs in it. The thread of the hooks
+  // copies the environment when it starts.
+  process.env.TSX_DISABLE_CACHE = '1';
+  // What esbuild is asked for in this thread it does in a process that ends at once, and not in one that a Ctrl-C ends before the
+  // report is written.
+  process.env.ESBUILD_WORKER_THREADS = '0';
   const hooks = new URL('./hooks.js', import.meta.url).href;
-  const data = {
-    modules: { ...Object.fromEntries(own), '@tensorflow/tfjs': new URL('./tfjs.js', import.meta.url).href },
-  };
+  const parts = ['plugin', 'train', 'synthesis', 'ops'].map((name) => [
+    `undistill/${name}`,
+    moduleUrl(`public/${name}`),
+  ]);
+  const tfjs = new URL('./tfjs.js', import.meta.url).href;
+  const data = { modules: { undistill: moduleUrl('index'), '@tensorflow/tfjs': tfjs, ...Object.fromEntries(parts) } };
   // The hooks registered last run first, and tsx must find out from ours what is a module.
   // Newer versions of Node run hooks in this thread, and are about to drop the other way.
   if (module.registerHooks === undefined) {

@@ -14,8 +14,9 @@ if (major < oldestMajor || (major === oldestMajor && minor < oldestMinor)) {
 } else {
   // Imported here, since an old version of Node could not even read it.
   const { inCheckout, moduleUrl, registerLoader } = await import('./loader.js');
-  // What was built is imported as it is; a user's files are what the loader is for then, and who imports them registers it.
-  if (inCheckout) await registerLoader();
+  await registerLoader();
+  // Source maps, which tsx switches on, are for a user's files: those of TensorFlow.js would be read here for nothing.
+  if (!inCheckout) process.setSourceMapsEnabled(false);
   const { main } = await import(moduleUrl('cli/main'));
   // Set and not exited with: what is still being written to a pipe must get there.
   process.exitCode = await main(process.argv.slice(2));
