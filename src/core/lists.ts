@@ -1,6 +1,10 @@
 /** Each value once, in the order of their first places. */
 export const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(values)];
 
+/** The first value that was there before; undefined where each is there once. */
+export const repeated = <T>(values: readonly T[]): T | undefined =>
+  values.find((each, i) => values.indexOf(each) !== i);
+
 /** At most so many of a list, evenly spaced, with its first and its last. */
 export const thinned = <T>(all: readonly T[], most: number): readonly T[] =>
   all.length <= most

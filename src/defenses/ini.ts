@@ -15,19 +15,16 @@ import {
   yesOrNo,
 } from '../public/plugin.js';
 import {
-  averagedBy,
   type BuiltLearner,
-  batchesPerEpoch,
   crossEntropy,
   dispose,
   inPrecision,
   klDivergence,
   soften,
-  stepped,
   valueAndGradient,
 } from '../public/train.js';
 import { slopeAlong, surrogateFor } from './surrogate.js';
-import { seenOf, taughtBy } from './training.js';
+import { accuracyOf, seenOf, steppedBy, taughtBy } from './training.js';
 
 interface Weights {
   readonly gamma: number;
@@ -140,12 +137,11 @@ const induced = (
         tf.mul(terms.isolation, weights.gamma),
         tf.mul(terms.thiefGradient, weights.epsilon),
       ]);
-      const accuracy = tf.mean(tf.cast(tf.equal(tf.argMax(own.logits, 1), labels), 'float32'));
+      const accuracy = accuracyOf(own.logits, labels);
       return { gradients: summed(all, shares), stats: other.stats, metrics: { loss, ...terms, accuracy } };
     };
     const { metrics, ...update } = inPrecision(recipe, computed);
-    const steps = recipe.epochs * batchesPerEpoch(train.indices.length, recipe.batch);
-    return { state: averagedBy(recipe, stepped(recipe.optimizer, before, update, learningRate), steps), metrics };
+    return { state: steppedBy(recipe, { train }, before, update, learningRate), metrics };
   };
   return { ...spec, step };
 };

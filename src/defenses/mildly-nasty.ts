@@ -15,9 +15,7 @@ import {
   yesOrNo,
 } from '../public/plugin.js';
 import {
-  averagedBy,
   type BuiltLearner,
-  batchesPerEpoch,
   classifier,
   crossEntropy,
   detach,
@@ -28,12 +26,12 @@ import {
   normalise,
   type Optimizer,
   soften,
-  stepped,
   unpacked,
   unrecorded,
   valueAndGradient,
 } from '../public/train.js';
 import { surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
+import { accuracyOf, steppedBy } from './training.js';
 
 /**
  * A teacher that is nasty in its head alone ("Just mildly nasty"): CE − ω τ² KL(σ_τ(p) ‖ σ_τ(p_A)), where the divergence
@@ -202,7 +200,7 @@ const halfNasty = (
         const { logits, stats } = network.apply({ params, stats: variables.stats }, seen, { mode: 'train' });
         const { weighted, ...terms } = nastily({ logits, other, labels });
         const loss = { ...terms, weighted }[term];
-        const accuracy = tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), labels), 'float32'));
+        const accuracy = accuracyOf(logits, labels);
         return { loss, aux: { stats, weighted, metrics: { ...terms, accuracy } } };
       }, variables.params);
     const both = () => [by('crossEntropy'), by('weighted')] as const;
@@ -214,9 +212,8 @@ const halfNasty = (
       ]),
     );
     const { stats } = hard.aux;
-    const steps = recipe.epochs * batchesPerEpoch(train.indices.length, recipe.batch);
     return {
-      state: averagedBy(recipe, stepped(recipe.optimizer, before, { gradients, stats }, learningRate), steps),
+      state: steppedBy(recipe, { train }, before, { gradients, stats }, learningRate),
       metrics: { loss: tf.add(hard.loss, hard.aux.weighted), ...hard.aux.metrics },
     };
   };

@@ -17,9 +17,7 @@ import {
   yesOrNo,
 } from '../public/plugin.js';
 import {
-  averagedBy,
   type BuiltLearner,
-  batchesPerEpoch,
   type ClassifierState,
   classifier,
   clipByGlobalNorm,
@@ -44,6 +42,7 @@ import {
   valueAndGradient,
 } from '../public/train.js';
 import { surrogateFor, surrogateOptions } from './surrogate.js';
+import { accuracyOf, steppedBy } from './training.js';
 
 const anyMembers = v.pipe(
   v.array(
@@ -237,7 +236,6 @@ const alternating = (
   },
 ): FitSpec<Variables, Alternating, RawBatch, Variables, Resident> => {
   const { network, recipe } = learner;
-  const steps = recipe.epochs * batchesPerEpoch(train.indices.length, recipe.batch);
   const teaches = (variables: Variables, images: tf.Tensor4D) => says(teacher.learner.network, variables, images);
   // As a plain classifier's, all but the step.
   const { init, source, epochs, schedule, stopAtChance } = classifier({
@@ -275,14 +273,12 @@ const alternating = (
           const moved = unrecorded(() => clone(stats));
           const other = network.apply({ params, stats: moved }, strange, { mode: 'train' });
           const { loss, terms } = misleading({ ...fixed, logits, strange: other.logits }, member);
-          const accuracy = unrecorded(() => tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), labels), 'float32')));
-          return { loss, aux: { stats: other.stats, terms: { ...terms, accuracy } } };
+          return { loss, aux: { stats: other.stats, terms: { ...terms, accuracy: accuracyOf(logits, labels) } } };
         }, own.variables.params);
       };
       const { loss, gradients, aux } = inPrecision(recipe, differentiated);
-      const taught = stepped(recipe.optimizer, own, { gradients, stats: aux.stats }, learningRate);
       return {
-        state: { own: averagedBy(recipe, taught, steps), thief: after },
+        state: { own: steppedBy(recipe, { train }, own, { gradients, stats: aux.stats }, learningRate), thief: after },
         metrics: { loss, thief: stolen.loss, ...aux.terms },
       };
     },

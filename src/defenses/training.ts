@@ -15,6 +15,7 @@ import {
   type Loss,
   normalise,
   type RawBatch,
+  type Recipe,
   type Resident,
   stepped,
   type Tree,
@@ -59,6 +60,22 @@ export const seenOf = (
     images: normalise(augment(raw, train.augmentation, seed, mirrored), train.normalisation),
     outliers: outside && normalise(outside, train.normalisation),
   };
+};
+
+/** The share of a batch that is classified rightly, as a metric. */
+export const accuracyOf = (logits: tf.Tensor2D, labels: tf.Tensor1D): tf.Scalar =>
+  unrecorded(() => tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), labels), 'float32')));
+
+/** The state after a step by a recipe, its weights averaged where the recipe has that. */
+export const steppedBy = (
+  recipe: Recipe,
+  { train }: Pick<DefenseContext, 'train'>,
+  before: ClassifierState,
+  update: Parameters<typeof stepped>[2],
+  learningRate: tf.Scalar,
+): ClassifierState => {
+  const steps = recipe.epochs * batchesPerEpoch(train.indices.length, recipe.batch);
+  return averagedBy(recipe, stepped(recipe.optimizer, before, update, learningRate), steps);
 };
 
 /**
@@ -124,14 +141,12 @@ export const taughtBy = <Frozen extends Tree>(
             frozen,
             seed,
           });
-          const right = unrecorded(() => tf.equal(tf.argMax((outputs[0] as Output).logits, 1), labels));
-          return { loss: value, aux: { stats, terms, accuracy: tf.mean(tf.cast(right, 'float32')) } };
+          return { loss: value, aux: { stats, terms, accuracy: accuracyOf((outputs[0] as Output).logits, labels) } };
         }, variables.params);
       const { loss: value, gradients, aux } = inPrecision(recipe, differentiated);
       const { stats, terms, accuracy } = aux;
-      const steps = recipe.epochs * batchesPerEpoch(train.indices.length, recipe.batch);
       return {
-        state: averagedBy(recipe, stepped(recipe.optimizer, before, { gradients, stats }, learningRate), steps),
+        state: steppedBy(recipe, { train }, before, { gradients, stats }, learningRate),
         metrics: { loss: value, ...terms, accuracy },
       };
     },

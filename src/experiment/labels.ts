@@ -1,4 +1,5 @@
 import { type Refusal, refusal } from '../core/errors.js';
+import { repeated } from '../core/lists.js';
 import { inOneLine } from '../core/text.js';
 
 const refuse: Refusal = refusal('experiment');
@@ -60,7 +61,7 @@ export const labelsOf = (field: string, all: readonly Nameable[]): readonly stri
       field,
       'Give it a label of its own, in one line: { ...plugin, label: "…" }.',
     );
-  const twice = labels.find((label, i) => labels.indexOf(label) !== i);
+  const twice = repeated(labels);
   if (twice !== undefined)
     refuse(
       `two of them are called ${twice}`,

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { FailureError, failure, orFail, toFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
-import { unique } from '../core/lists.js';
+import { repeated, unique } from '../core/lists.js';
 import { type Dataset, type DatasetPlugin, type LoadOptions, load } from '../data/dataset.js';
 import { partsOf } from '../defenses/defense.js';
 import { arithmeticOf, defaultExecution, type Engine, engineChoice, loadEngine } from '../engine/engine.js';
@@ -63,7 +63,7 @@ export const readExperiments = async (file: string): Promise<readonly Located[]>
     );
   }
   const names = found.map((experiment) => experiment.name);
-  const twice = names.find((each, i) => names.indexOf(each) !== i);
+  const twice = repeated(names);
   if (twice !== undefined) {
     throw new FailureError(
       failure('experiment', `two of its experiments are called ${twice}`, {

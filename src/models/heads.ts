@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
+import { repeated } from '../core/lists.js';
 import { checkAsked, type FittedLayers, fitLayers, type Layer, named } from './layers.js';
 import type { ApplyOptions, Named, Network, Output, Shape, VariableSpec, Variables } from './network.js';
 
@@ -86,8 +87,7 @@ const fitHead = (
 };
 
 const checkDistinct = (variables: readonly VariableSpec[], { name: network }: Network): void => {
-  const names = variables.map(({ name }) => name);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  const twice = repeated(variables.map(({ name }) => name));
   if (twice === undefined) return;
   throw new FailureError(
     failure('plugin', `two variables are named ${twice}`, {

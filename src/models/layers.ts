@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { instrumented } from '../core/instrumented.js';
+import { repeated } from '../core/lists.js';
 import { type Key, normals, uniforms } from '../core/random.js';
 import * as ops from '../engine/ops.js';
 import type {
@@ -1067,8 +1068,7 @@ export const fitLayers = (
   { where, input, classes = 0 }: { readonly where: string; readonly input: Shape; readonly classes?: number },
 ): FittedLayers => {
   const fitted = locate(where, () => layers({ input, prefix: '', classes }));
-  const names = fitted.variables.map(({ name }) => name);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  const twice = repeated(fitted.variables.map(({ name }) => name));
   if (twice !== undefined)
     throw new FailureError(
       failure('experiment', `two of its layers are called ${twice.replace(/\.[^.]*$/, '')}`, {

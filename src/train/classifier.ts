@@ -8,7 +8,7 @@ import type { ApplyOptions, Named, Network, Output, Variables } from '../models/
 import { accuracyBy, evaluationStep } from './evaluate.js';
 import type { FitSpec } from './fit.js';
 import type { FitStep } from './fit-step.js';
-import { unreached, valueAndGradient } from './gradient.js';
+import { demandScalar, unreached, valueAndGradient } from './gradient.js';
 import {
   bytesOf,
   countOf,
@@ -131,9 +131,7 @@ export const updateOn = (
       const output = network.apply({ params, stats: variables.stats }, images, { ...options, mode: 'train' });
       const { logits, stats } = output;
       const { loss: value, terms } = loss({ logits, output, step });
-      for (const [name, term] of Object.entries(terms ?? {}))
-        if (term.size !== 1)
-          throw new Error(`the term ${name} is a scalar, not of shape [${term.shape}]: give its mean over the batch`);
+      for (const [name, term] of Object.entries(terms ?? {})) demandScalar(`the term ${name}`, term);
       return { loss: value, aux: { logits, stats, terms: terms ?? {} } };
     }, variables.params);
   const result = inPrecision(recipe, differentiated);

@@ -40,8 +40,7 @@ export const valueAndGradient = <Aux extends tree.Tree>(
       () => {
         const { loss, aux } = f(named(names, distinct));
         if (!(loss instanceof tf.Tensor)) throw new Error('the loss is missing: return { loss }, a scalar');
-        if (loss.size !== 1)
-          throw new Error(`a loss is a scalar, not of shape [${loss.shape}]: give its mean over the batch`);
+        demandScalar('a loss', loss);
         // The engine disposes of all that the forward pass made, except the loss. A clone is kept and not the tensor
         // itself, which may be somebody else's (statistics returned unchanged) or the loss.
         kept = tree.keep(tree.clone(aux));
@@ -60,6 +59,11 @@ export const valueAndGradient = <Aux extends tree.Tree>(
   } finally {
     if (kept !== undefined) tree.dispose(kept);
   }
+};
+
+/** Throws where a tensor that is to be one number is none. */
+export const demandScalar = (what: string, { size, shape }: tf.Tensor): void => {
+  if (size !== 1) throw new Error(`${what} is a scalar, not of shape [${shape}]: give its mean over the batch`);
 };
 
 /** The failure of a loss that reaches nothing; `what` it is to be computed of. */

@@ -66,18 +66,24 @@ export const lastOf = (path: string): string => path.split('.').at(-1) as string
  * Student accuracy by each parameter that attacks or defences of one name differ in: by a number that takes three values
  * or more, and by a word (a net's name) that takes two. Budgets of attacks are in one chart for all.
  */
-export const parameterCharts = (matrix: Matrix): readonly Chart[] => [
-  ...bySweeps(matrix, namedSweeps(matrix.defenses), (members) => pointsOfDefenses(matrix, members)),
-  ...bySweeps(matrix, namedSweeps(matrix.attacks).filter(isNoBudget), (members) => pointsOfAttacks(matrix, members)),
-  ...byQueries(matrix),
-];
+export const parameterCharts = (matrix: Matrix): readonly Chart[] => {
+  const ofAttacks = namedSweeps(matrix.attacks);
+  const others = ofAttacks.filter((sweep) => !isBudget(sweep));
+  return [
+    ...bySweeps(matrix, namedSweeps(matrix.defenses), (members) => pointsOfDefenses(matrix, members)),
+    ...bySweeps(matrix, others, (members) => pointsOfAttacks(matrix, members)),
+    ...byQueries(matrix, ofAttacks.filter(isBudget)),
+  ];
+};
 
 type Members = Sweep['members'];
+
+type NamedSweep = Sweep & { readonly name: string };
 
 /** The sweeps of plugins of one name, with that name. */
 const namedSweeps = (
   plugins: readonly { readonly label: string; readonly name?: string; readonly params: unknown }[],
-): readonly (Sweep & { readonly name: string })[] =>
+): readonly NamedSweep[] =>
   unique(plugins.map(({ name, label }) => name ?? label)).flatMap((name) => {
     const own = plugins
       .filter((each) => (each.name ?? each.label) === name)
@@ -86,11 +92,11 @@ const namedSweeps = (
   });
 
 /** An attack's budget is the answers that it may ask for at most. */
-const isNoBudget = ({ path }: Sweep): boolean => path !== 'budget';
+const isBudget = ({ path }: Sweep): boolean => path === 'budget';
 
 const bySweeps = (
   matrix: Matrix,
-  sweeps: ReturnType<typeof namedSweeps>,
+  sweeps: readonly NamedSweep[],
   pointsOf: (members: Members) => readonly Point[],
 ): readonly Chart[] =>
   sweeps.flatMap(({ name, path, members }) => {
@@ -109,9 +115,8 @@ const bySweeps = (
   });
 
 /** Accuracy by the answers that were asked for: a panel a victim and student, a line for each attack of three budgets or more. */
-const byQueries = (matrix: Matrix): readonly Chart[] => {
+const byQueries = (matrix: Matrix, sweeps: readonly NamedSweep[]): readonly Chart[] => {
   const at = lookup(matrix.cells);
-  const sweeps = namedSweeps(matrix.attacks).filter((sweep) => !isNoBudget(sweep));
   const points = matrix.students.flatMap((student) =>
     matrix.defenses.flatMap(({ label: defense }) =>
       sweeps.flatMap(({ name, members }) =>
