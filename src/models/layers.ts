@@ -108,13 +108,11 @@ export interface LayerContext {
 /** A part of a network, not yet fitted to what flows in: `sequential` and `network` do that. */
 export type Layer = (site: LayerContext) => BoundLayer;
 
-const misfit = (what: string, where: string): FailureError =>
-  new FailureError(
-    failure('experiment', what, {
-      where,
-      remedy: 'Choose a network that takes such images, or bring the images to a size that fits.',
-    }),
-  );
+const misfit = (
+  what: string,
+  where: string,
+  remedy = 'Choose a network that takes such images, or bring the images to a size that fits.',
+): FailureError => new FailureError(failure('experiment', what, { where, remedy }));
 
 const show = (shape: Shape): string =>
   shape.kind === 'image' ? `${shape.height}×${shape.width}×${shape.channels}` : `${shape.size} numbers`;
@@ -583,6 +581,16 @@ export const maxPool =
     return fitted();
   };
 
+/** Means of windows without overlap, PyTorch's `AvgPool2d(size)`; a remainder at the edge is dropped. */
+export const avgPool = (size: number): Layer =>
+  stateless(
+    (site) => {
+      const layer = `average-pool ${size}`;
+      return { kind: 'image', ...windows(site, layer, size, size, 0), channels: imageAt(site, layer).channels };
+    },
+    (x) => ops.avgPool(x as tf.Tensor4D, size),
+  );
+
 /** Each pixel twice in each direction: PyTorch's `interpolate(scale_factor=2)`, whose mode is nearest. */
 export const upsample: Layer = stateless(
   (site) => twice(site, 'upsample'),
@@ -630,11 +638,21 @@ export const unflatten =
     };
   };
 
-/** Marks what flows here as the network's features: put it before the head's first dense layer. */
-export const features: Layer = stateless(unchanged, (x, pass) => {
-  pass.features = x as tf.Tensor2D;
-  return x;
-});
+/** Marks what flows here as the network's features, a vector: put it before the head's first dense layer. */
+export const features: Layer = stateless(
+  ({ input, prefix }) => {
+    if (input.kind === 'vector') return input;
+    throw misfit(
+      `features are a vector, not an image of ${show(input)}`,
+      `${prefix}features`,
+      'Put globalMean or flatten before it.',
+    );
+  },
+  (x, pass) => {
+    pass.features = x as tf.Tensor2D;
+    return x;
+  },
+);
 
 /**
  * Marks what flows here as the network's activation of that name: `Network.activations` has it, and it is given to whoever
@@ -860,6 +878,15 @@ export const residual =
   (site) => {
     const long = body(site);
     const short = shortcut?.(site);
+    const [added, to] = [show(short?.output ?? site.input), show(long.output)];
+    if (added !== to)
+      throw misfit(
+        `${added} cannot be added to ${to}`,
+        `${site.prefix}residual`,
+        short === undefined
+          ? "Give it a shortcut to the body's shape: a convolution of kernel 1 with its stride and channels."
+          : 'Let body and shortcut give one shape: the same strides and channels.',
+      );
     const fitted = (activation?: ops.Activation): BoundLayer => ({
       output: long.output,
       variables: [...long.variables, ...(short?.variables ?? [])],
@@ -898,6 +925,35 @@ export const gated =
         const weights = fitted.run(x, pass);
         const y = tf.mul(x, weights);
         if (weights !== x) weights.dispose();
+        return y;
+      },
+    };
+  };
+
+/**
+ * Layers side by side, whose images' channels follow one another: PyTorch's `cat` along the channels. `sequential()` among them is the
+ * input itself, as in a DenseNet.
+ */
+export const concatenated =
+  (...branches: readonly [Layer, ...Layer[]]): Layer =>
+  (site) => {
+    const fitted = branches.map((branch) => branch(site));
+    const images = fitted.map(({ output }) => imageAt({ ...site, input: output }, 'concatenated'));
+    const { height, width } = images[0] as ImageShape;
+    if (images.some((image) => image.height !== height || image.width !== width))
+      throw misfit(
+        `images of ${fitted.map(({ output }) => show(output)).join(' and ')} do not lie side by side`,
+        `${site.prefix}concatenated`,
+        'Give it layers whose images have one height and width: the same strides and padding.',
+      );
+    return {
+      output: { kind: 'image', height, width, channels: images.reduce((sum, { channels }) => sum + channels, 0) },
+      variables: fitted.flatMap(({ variables }) => variables),
+      activations: allOf(fitted),
+      run: (x, pass) => {
+        const parts = fitted.map((branch) => branch.run(x, pass) as tf.Tensor4D);
+        const y = tf.concat(parts, 3);
+        tf.dispose(parts.filter((part) => part !== x));
         return y;
       },
     };
@@ -1014,7 +1070,13 @@ const fitNetwork = (
   const image = { kind: 'image', ...input } as const;
   const where = `${name} on ${show(image)} images`;
   if (problem !== undefined) throw misfit(problem, where);
-  const { variables, activations, init, run } = fitLayers(layers, { where, input: image, classes });
+  const { output, variables, activations, init, run } = fitLayers(layers, { where, input: image, classes });
+  if (output.kind === 'image' || output.size !== classes)
+    throw misfit(
+      `it ends in ${output.kind === 'image' ? 'an image of ' : ''}${show(output)}, where there are ${classes} classes`,
+      where,
+      "End its layers in classifier('fc'), which gives one number a class.",
+    );
   return {
     name,
     input,

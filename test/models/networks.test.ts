@@ -6,9 +6,13 @@ import { entries, leaves } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { airbench } from '../../src/models/airbench.js';
 import {
+  avgPool,
   batchNorm,
+  classifier,
+  concatenated,
   conv,
   dense,
+  features,
   fitLayers,
   flatten,
   interleaved,
@@ -16,7 +20,10 @@ import {
   marked,
   maxPool,
   module,
+  network,
   relu,
+  residual,
+  scaled,
   sequential,
   tanh,
 } from '../../src/models/layers.js';
@@ -390,6 +397,34 @@ it('a dense layer starts from He’s normal numbers where that is asked for', ()
   tf.dispose(params);
 });
 
+describe('layers side by side', () => {
+  const given = { where: 'here', input: { kind: 'image', height: 4, width: 4, channels: 1 } } as const;
+  const none = { params: {}, stats: {} };
+
+  it('means and maxima of windows, in the channels of one image', () => {
+    const { run, output } = fitLayers(concatenated(avgPool(2), maxPool(2)), given);
+    expect(output).toEqual({ kind: 'image', height: 2, width: 2, channels: 2 });
+    const x = tf.reshape(tf.range(0, 16), [1, 4, 4, 1]);
+    expect(values(run(none, x, { mode: 'train' }).y)).toEqual([2.5, 5, 4.5, 7, 10.5, 13, 12.5, 15]);
+  });
+
+  it('the input itself among them, through which a gradient flows too', () => {
+    const { run } = fitLayers(concatenated(sequential(), scaled(3)), given);
+    const x = tf.reshape(tf.range(0, 16), [1, 4, 4, 1]);
+    const weights = tf.tile(tf.tensor1d([10, 1]), [16]);
+    const before = tf.memory().numTensors;
+    const [y, slope] = tf.tidy(() => {
+      const gives = (of: tf.Tensor) => run(none, of, { mode: 'train' }).y;
+      const weighed = (of: tf.Tensor) => tf.sum(tf.mul(tf.reshape(gives(of), [32]), weights)) as tf.Scalar;
+      return [gives(x), tf.grad(weighed)(x)] as const;
+    });
+    expect(values(y).slice(0, 6)).toEqual([0, 0, 1, 3, 2, 6]);
+    expect(values(slope)).toEqual(Array(16).fill(13));
+    tf.dispose([y, slope]);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
 describe('shapes that do not fit', () => {
   it('LeNet wants 32×32', () => {
     const failure = failureOf(() => leNet5().build({ height: 28, width: 28, channels: 1 }, 10));
@@ -425,6 +460,52 @@ describe('shapes that do not fit', () => {
     });
     expect(failureOf(fit(interleaved(nothing, maxPool(2)), 3))?.what).toContain('8×8×3 and 4×4×3');
     expect(fit(interleaved(nothing, nothing), 3)().output).toMatchObject({ channels: 6 });
+  });
+
+  it('what is added is of one shape', () => {
+    const fit = (layer: Layer) => () =>
+      fitLayers(layer, { where: 'here', input: { kind: 'image', height: 8, width: 8, channels: 3 } });
+    const body = conv('conv', 4, { kernel: 3, stride: 2, padding: 1 });
+    expect(failureOf(fit(residual(body)))).toMatchObject({
+      what: '8×8×3 cannot be added to 4×4×4',
+      where: 'here, residual',
+      remedy: expect.stringContaining('Give it a shortcut'),
+    });
+    expect(failureOf(fit(residual(body, conv('short', 4, { kernel: 1 }))))).toMatchObject({
+      what: '8×8×4 cannot be added to 4×4×4',
+      remedy: expect.stringContaining('the same strides and channels'),
+    });
+    expect(fit(residual(body, conv('short', 4, { kernel: 1, stride: 2 })))().output).toMatchObject({ channels: 4 });
+  });
+
+  it('what is concatenated is of one height and width', () => {
+    const fit = (layer: Layer) => () =>
+      fitLayers(layer, { where: 'here', input: { kind: 'image', height: 8, width: 8, channels: 3 } });
+    expect(failureOf(fit(concatenated(sequential(), avgPool(2))))).toMatchObject({
+      what: 'images of 8×8×3 and 4×4×3 do not lie side by side',
+      where: 'here, concatenated',
+    });
+    expect(fit(concatenated(avgPool(3), maxPool(3)))().output).toEqual({
+      ...{ kind: 'image', height: 2, width: 2, channels: 6 },
+    });
+  });
+
+  it('a network ends in one number a class, and its features are a vector', () => {
+    const build = (...own: readonly Layer[]) =>
+      failureOf(() => network({ name: 'own', source: 'own.ts', layers: sequential(...own) }).build(grey, 10));
+    expect(build(conv('conv', 3, { kernel: 1 }))).toMatchObject({
+      what: 'it ends in an image of 32×32×3, where there are 10 classes',
+      where: 'own on 32×32×1 images',
+    });
+    expect(build(flatten, dense('fc', 9))).toMatchObject({
+      what: 'it ends in 9 numbers, where there are 10 classes',
+      remedy: expect.stringContaining("classifier('fc')"),
+    });
+    expect(build(features, flatten, classifier('fc'))).toMatchObject({
+      what: 'features are a vector, not an image of 32×32×1',
+      remedy: 'Put globalMean or flatten before it.',
+    });
+    expect(build(flatten, features, classifier('fc'))).toBeUndefined();
   });
 
   it('any size and number of classes where it fits', () => {
