@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { augment } from '../public/ops.js';
 import {
+  atLeast,
   between,
   defineDefense,
   type Named,
@@ -16,6 +17,7 @@ import {
   clone,
   cosine,
   dispose,
+  type EpochEnd,
   type FitSpec,
   imageSource,
   initialState,
@@ -41,8 +43,8 @@ type Learning = { readonly matrix: tf.Tensor2D; readonly surrogate: ClassifierSt
  * right, −ln(1 − s_m(x; θ′)), and by λ so that the answer's label stays, −ln (yM)_m. Then the surrogate takes that step.
  *
  * wu-dd/EMMA 1012ba6. There the second derivative through the surrogate's step is taken; here it is the derivative of its log-probabilities
- * along the gradient at θ′, by two forward passes, which is the same. The epochs are fixed, where there learning stops when M does,
- * and images are the training images, where there they are the attacker's. Answers may change the label.
+ * along the gradient at θ′, by two forward passes, which is the same. Learning stops as there (`isSettled`), and images are the training
+ * images, where there they are the attacker's. Answers may change the label.
  *
  * Who knows M has the clean answers, y = y′ M⁻¹ (`recover`): M is a parameter of the defence and no secret of it, and who did not know it
  * could estimate it by least squares from pairs of clean and told answers. Told as float32, y comes back to about 10⁻⁷ ‖M⁻¹‖; what M tells alike
@@ -54,20 +56,25 @@ export const emma = defineDefense({
   about: 'The answer times a stochastic matrix, which is learnt against a surrogate student',
   paper: 'Wu et al., Efficient model stealing defense with noise transition matrix (EMMA), CVPR 2024',
   options: {
-    epochs: option(wholeAtLeast(1), 30, 'Epochs of matrix and surrogate'),
+    epochs: option(wholeAtLeast(1), 30, 'Epochs of matrix and surrogate, at most'),
+    settled: option(
+      atLeast(0),
+      0.01,
+      'It ends once an epoch has moved the entries of the matrix by less than this in the mean',
+    ),
     align: option(between(0, 1), 0.001, "λ, the weight of the answer's label"),
     rate: option(positive, 0.3, 'How far the matrix moves in a step'),
     surrogateRate: option(positive, 0.1, "The surrogate's learning rate, which falls along a cosine to 10⁻⁴"),
     ...surrogateOptions,
     surrogateEpochs: optional(wholeAtLeast(1), 'Epochs in which it is distilled before; default: 20'),
   },
-  presets: { released: {}, mnistSmall: { epochs: 2, surrogateEpochs: 1 } },
+  presets: { cifar10: {}, cifar100: { settled: 1e-4 }, mnistSmall: { epochs: 2, surrogateEpochs: 1 } },
   scaled: ({ epochs, surrogateEpochs = 20 }, factor) => ({
     epochs: Math.max(1, Math.round(factor * epochs)),
     surrogateEpochs: Math.max(1, Math.round(factor * surrogateEpochs)),
   }),
   exposes: 'probabilities',
-  make: ({ epochs, align, rate, surrogateRate, ...options }) => ({
+  make: ({ epochs, settled, align, rate, surrogateRate, ...options }) => ({
     recover: ({ matrix }: Prepared) => {
       const inverse = inverseOf(matrix.arraySync());
       return (answers) => undone(answers, inverse);
@@ -125,6 +132,7 @@ export const emma = defineDefense({
         stepsPerEpoch: batchesPerEpoch(train.indices.length, recipe.batch),
         schedule: cosine({ rate: surrogateRate, floor: 1e-4 }),
         keep: ({ matrix }) => matrix,
+        until: isSettled(settled),
       };
       try {
         return { matrix: (await fit('matrix', spec)).last } satisfies Prepared;
@@ -140,6 +148,18 @@ export const emma = defineDefense({
     },
   }),
 });
+
+/**
+ * The released stopping rule: an epoch moved the entries of the matrix by less than `settled` in the mean, or the diagonal has failed to
+ * fall in three epochs, be they apart (EMMA.py:58-73). The diagonal is that of an epoch's mean, where there it is that of its end.
+ */
+export const isSettled =
+  (settled: number) =>
+  ({ kept, before, history }: EpochEnd<tf.Tensor2D>): boolean => {
+    const diagonal = history.map(({ metrics }) => metrics.kept as number);
+    const failures = diagonal.filter((value, i) => i > 0 && value >= (diagonal[i - 1] as number)).length;
+    return failures >= 3 || (tf.mean(tf.abs(tf.sub(kept, before))).dataSync()[0] as number) < settled;
+  };
 
 /** y M, by sums that no graphics card rounds. */
 export const transition = (y: tf.Tensor2D, matrix: tf.Tensor2D): tf.Tensor2D =>

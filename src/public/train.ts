@@ -27,7 +27,7 @@ export {
   withRecipe,
 } from '../train/classifier.js';
 export { accuracyOn, logitsOn } from '../train/evaluate.js';
-export type { EpochRecord, FitResult, FitSpec } from '../train/fit.js';
+export type { EpochEnd, EpochRecord, FitResult, FitSpec } from '../train/fit.js';
 export type { FitStep, Given } from '../train/fit-step.js';
 export { unrecorded, valueAndGradient } from '../train/gradient.js';
 export {

@@ -61,9 +61,22 @@ export interface FitSpec<
   /** Ends the fit when training accuracy is still no better than guessing among so many classes after the warm-up. */
   readonly stopAtChance?: { readonly classes: number } | undefined;
   /**
+   * A stopping rule, asked after every epoch: whether the fit ends here, by what it was for at the epoch's end and at its beginning, and
+   * by the records of all epochs so far.
+   */
+  readonly until?: ((at: EpochEnd<Kept>) => boolean) | undefined;
+  /**
    * Pictures of a state, for a person to look at while the fit goes on: after every so many steps, and after the last.
    */
   readonly snapshot?: { readonly every: number; readonly of: (state: State) => Pictures } | undefined;
+}
+
+/** An epoch's end, for a stopping rule; the tensors stay the fit's. */
+export interface EpochEnd<Kept extends Tree> {
+  readonly kept: Kept;
+  /** At the epoch's beginning. */
+  readonly before: Kept;
+  readonly history: readonly EpochRecord[];
 }
 
 /** Runs another step on a fit's state: an evaluation beside the training. */
@@ -97,8 +110,8 @@ export interface FitResult<Kept extends Tree> extends Asked {
   readonly shift: AnswerShift;
   /** Images about which the victim's net had been asked before, by another fit: its logits were read, not computed. */
   readonly replayed: number;
-  /** Why it took fewer steps than planned: the victim gives no more answers. */
-  readonly ended?: 'budget';
+  /** Why it took fewer steps than planned: the victim gives no more answers, or its stopping rule said so. */
+  readonly ended?: 'budget' | 'rule';
   readonly history: readonly EpochRecord[];
   /** What its steps ran as: `graph`, `xla`, or `eager` with the reason. */
   readonly execution: string;
@@ -277,6 +290,8 @@ export const fit = async <
     }),
   );
   let best: FitResult<Kept>['best'];
+  /** At the epoch's beginning, for a stopping rule. */
+  let before: Kept | undefined;
   let pending: { readonly noted: Noted; readonly images: number }[] = [];
 
   try {
@@ -288,6 +303,10 @@ export const fit = async <
       if (state !== fresh) dispose(state);
       if (saved?.meta.best !== undefined) {
         best = { kept: restoreTree(spec.keep(fresh.own), saved.tensors, 'best'), ...saved.meta.best };
+      }
+      if (spec.until !== undefined) {
+        const own = spec.keep(fresh.own);
+        before = saved === undefined ? clone(own) : restoreTree(own, saved.tensors, 'before');
       }
     } finally {
       dispose(fresh);
@@ -446,6 +465,7 @@ export const fit = async <
       const tensors = Object.fromEntries([
         ...savedTree(held, 'state'),
         ...(best === undefined ? [] : savedTree(best.kept, 'best')),
+        ...(before === undefined ? [] : savedTree(before, 'before')),
       ]);
       dispose(held);
       const meta = {
@@ -506,6 +526,15 @@ export const fit = async <
             'The learning rate is likely too high or too low, or the labels do not belong to the images.',
           ),
         );
+      }
+      if (spec.until !== undefined && before !== undefined && ended === undefined) {
+        const now = kept();
+        if (tf.tidy(() => spec.until?.({ kept: now, before: before as Kept, history }))) {
+          ended = 'rule';
+          steps = taken;
+        }
+        dispose(before);
+        before = now;
       }
       sums = sumsOf();
       epochImages = 0;
@@ -570,6 +599,7 @@ export const fit = async <
   } finally {
     for (const { noted } of pending) dispose(noted);
     if (best !== undefined) dispose(best.kept);
+    if (before !== undefined) dispose(before);
     runner.dispose();
     dispose(source.data);
   }

@@ -579,6 +579,7 @@ const poolFit = <A extends Access>(
     ...scheduleSlice(recipe, { steps, before, total }),
     init: () => clone(start),
     keep: whole,
+    until: undefined,
   };
 };
 

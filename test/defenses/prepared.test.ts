@@ -7,6 +7,7 @@ import {
   disobedience,
   emma,
   inverseOf,
+  isSettled,
   matrixGradient,
   stochastic,
   transition,
@@ -134,6 +135,26 @@ describe('a transition matrix', () => {
       expectClose(moved([0.9, 0.05, 0.05], [2, -1, 0]), [0.428571, 0.5, 0.071429], 2e-6);
       expectClose(moved([0.1, 0.5, 0.4], [1, 0, 0]), [1.11e-12, 0.555556, 0.444444], 2e-6);
       expectClose([item(disobedience(log([0.6, 0.3, 0.1]), y()))], [0.916288], 2e-6);
+    });
+  });
+
+  test('is settled once an epoch hardly moves it, or the diagonal has failed to fall three times', () => {
+    tf.tidy(() => {
+      const history = (...diagonal: readonly number[]) =>
+        diagonal.map((kept, epoch) => ({ epoch, step: 0, learningRate: 0, metrics: { kept }, stepsPerSecond: 1 }));
+      // Entries move by 0.01 in the mean: 0.045 twice.
+      const moved = tf.add<tf.Tensor2D>(matrix(), [
+        [0.045, -0.045, 0],
+        [0, 0, 0],
+        [0, 0, 0],
+      ]);
+      const falling = { kept: moved, before: matrix(), history: history(0.9, 0.8, 0.7, 0.6) };
+      expect(isSettled(0.0099)(falling)).toBe(false);
+      expect(isSettled(0.0101)(falling)).toBe(true);
+      const failing = (...diagonal: readonly number[]) => isSettled(0)({ ...falling, history: history(...diagonal) });
+      expect(failing(0.9, 0.9, 0.8, 0.81, 0.7)).toBe(false);
+      // Three in all, though it fell between them.
+      expect(failing(0.9, 0.9, 0.8, 0.81, 0.7, 0.75)).toBe(true);
     });
   });
 

@@ -238,6 +238,33 @@ describe('a fit that goes on', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
+  test('by a stopping rule, which is shown an epoch at both its ends', async () => {
+    const seen: [number[], number[], number][] = [];
+    const ruled = specOf({
+      until: ({ kept, before, history }) => {
+        seen.push([values(before.w), values(kept.w), history.length]);
+        return history.length === 3;
+      },
+    });
+    const tensors = tf.memory().numTensors;
+    const whole = read(await fit(ruled, hostOf()));
+    expect(tf.memory().numTensors).toBe(tensors);
+    expect(seen.map(([, , epochs]) => epochs)).toEqual([1, 2, 3]);
+    const untrained = specOf().init(hostOf().key.split('init'));
+    expect(seen[0]?.[0]).toEqual(values(untrained.weights.w));
+    dispose(untrained);
+    expect([seen[1]?.[0], seen[2]?.[0]]).toEqual([seen[0]?.[1], seen[1]?.[1]]);
+    expect(whole).toMatchObject({ steps: 15, ended: 'rule', last: seen[2]?.[1] });
+    expect(whole.history).toEqual(read(await fit(specOf(), hostOf())).history.slice(0, 3));
+    for (const at of [2, 5, 9, 14]) {
+      seen.length = 0;
+      expect((await interrupted(ruled, [{ how: 'kill', at }], 3)).result).toEqual(whole);
+      expect(seen.at(-1)?.[0]).not.toEqual(seen.at(-1)?.[1]);
+    }
+    // One that never holds leaves all as it is.
+    expect(read(await fit(specOf({ until: () => false }), hostOf()))).toEqual(read(await fit(specOf(), hostOf())));
+  });
+
   test('within a last epoch that is a shorter one', async () => {
     const shorter = specOf({ epochs: 3, steps: 12 });
     const whole = read(await fit(shorter, hostOf()));
