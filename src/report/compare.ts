@@ -153,7 +153,7 @@ ${sectionsOf(of).map((section) => {
   return html`<section><h2>${title}</h2>
 ${
   rows.length > 0 &&
-  html`<div class="wide"><table><thead><tr>${head.map((text) => html`<th scope="col">${name(text)}</th>`)}</tr></thead><tbody>
+  html`<div class="wide fit"><table class="compared"><thead><tr>${head.map((text) => html`<th scope="col">${name(text)}</th>`)}</tr></thead><tbody>
 ${rows.map(
   ([first = '', ...rest]) =>
     html`<tr><th scope="row">${name(first)}</th>${rest.map((text) => html`<td>${text}</td>`)}</tr>
