@@ -1,6 +1,6 @@
 import { FailureError } from '../core/errors.js';
 import { own, unique } from '../core/lists.js';
-import { counted, firstFew, showBytes, showSeconds } from '../core/text.js';
+import { counted, firstFew, showBytes, showSeconds, whole } from '../core/text.js';
 import { version } from '../core/version.js';
 import type { Dataset } from '../data/dataset.js';
 import { loadEngine } from '../engine/engine.js';
@@ -220,6 +220,23 @@ const notApplicable = ({ cells }: Plan): readonly string[] => [
   ),
 ];
 
+/** `12`; of what is only a part, `4 of 12`. */
+const partOf = (part: number, all: number, noun: string): string =>
+  part === all ? counted(all, noun) : `${whole(part)} of ${counted(all, noun)}`;
+
+/** What the chosen stages of a plan come to: how many cells, seeds and stages, and of how many. */
+export const scopeOf = (plan: Plan, chosen: Plan): string => {
+  const ids = new Set(chosen.stages.map(({ id }) => id));
+  const cells = plan.cells.filter(({ stages }) => stages !== undefined);
+  const made = cells.filter(({ stages }) => ids.has(stages?.measure as string));
+  const impossible = plan.cells.length - cells.length;
+  const seedsIn = (of: Plan['cells']): number => unique(of.map(({ seed }) => seed)).length;
+  const seeds = made.length === 0 ? '' : `, ${partOf(seedsIn(made), seedsIn(plan.cells), 'seed')}`;
+  return `${partOf(made.length, cells.length, 'cell')}${
+    impossible === 0 ? '' : ` (${whole(impossible)} more are n/a)`
+  }${seeds}; ${partOf(ids.size, plan.stages.length, 'stage')}`;
+};
+
 export const planCommand = async (file: string, options: PlanOptions, out: Terminal = terminal()): Promise<number> => {
   const experiments = await openExperiments(file, options);
   const engine = await plannedEngine(options.execution, options.precision);
@@ -252,9 +269,7 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
   for (const line of options.verbose ? missing : missing.slice(0, fewLines)) out.log(line);
   if (!options.verbose && missing.length > fewLines) out.log(`n/a: ${missing.length - fewLines} more (--verbose)`);
   for (const line of whyAnew(states)) out.log(line);
-  out.log(
-    `${counted(plan.cells.length, 'cell')}, ${counted(experiment.seeds.length, 'seed')}; ${counted(states.length, 'stage')}: ${tallied(states)}.`,
-  );
+  out.log(`${scopeOf(plan, chosen)}: ${tallied(states)}.`);
   for (const line of answersShared(plan, planned.data, states, options.answers)) out.log(line);
   if (open.length === 0) return out.log('Nothing is left to do.');
   const store = openStore(folders.store, () => undefined);
