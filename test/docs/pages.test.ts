@@ -28,9 +28,7 @@ describe('the files that pages name', () => {
     'are had by who has the package alone: %s',
     (page) => {
       const text = readFileSync(`${root}${page}`, 'utf8');
-      expect(text.replace(links, '').match(/(?<![\w/-])(src|experiments|results)\/[\w-]+/g) ?? []).toEqual(
-        [],
-      );
+      expect(text.replace(links, '').match(/(?<![\w/-])(src|experiments|results)\/[\w-]+/g) ?? []).toEqual([]);
       for (const [, to = ''] of text.matchAll(links))
         if (/^\.\.\/(src|experiments)\//.test(to)) expect(existsSync(`${root}docs/${to}`), to).toBe(true);
     },
