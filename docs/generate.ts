@@ -18,6 +18,9 @@ const factsOf = ({ download: _, ...facts }: Item['facts']): string =>
     .map(([of, fact]) => `${of} ${fact}`)
     .join('; ');
 
+/** The experiment that something was made by, as a link: the site has it, and an installed package elsewhere. */
+const linked = (text: string): string => text.replace(/\bexperiments\/([\w/-]+\.ts)/g, '[$1](../experiments/$1)');
+
 const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, '')}.`;
 
 const section = ({ name, write, about, paper, facts, options = {}, presets = {} }: Item): readonly string[] => {
@@ -29,7 +32,7 @@ const section = ({ name, write, about, paper, facts, options = {}, presets = {} 
     sentence(about),
     '',
     ...(paper === undefined ? [] : [`${paper}.`, '']),
-    `${[write.map((call) => `\`${call}\``).join(', '), factsOf(facts)].filter((part) => part !== '').join(': ')}.`,
+    `${[write.map((call) => `\`${call}\``).join(', '), linked(factsOf(facts))].filter((part) => part !== '').join(': ')}.`,
     '',
     ...(words.length === 0
       ? []
@@ -78,7 +81,7 @@ export const pluginsPage = (): string =>
   [
     '# Plugins',
     '',
-    'Made of what the plugins declare, by `npm run docs:plugins`. `undistill list` says the same, and `undistill list --json` has a JSON',
+    'Made of what the plugins declare. `undistill list` says the same, and `undistill list --json` has a JSON',
     'Schema of the options of each.',
     '',
     'Every attack and defence also takes `label`, its name in the matrix; an attack of a black box takes `budget`, the answers that it may ask\nfor in all.',

@@ -36,9 +36,9 @@ export default defineConfig({
   base: process.env.DOCS_BASE ?? '/',
   outDir: '.vitepress/dist',
   cleanUrls: false,
-  // What pages lead to that is no page: numbers, and the files that they were made by.
+  // What pages lead to that is no page: numbers, the files that they were made by, and the source.
   buildEnd: ({ outDir }) => {
-    for (const folder of ['results', 'experiments'])
+    for (const folder of ['results', 'experiments', 'src'])
       cpSync(fileURLToPath(new URL(`../../${folder}`, import.meta.url)), join(outDir, folder), {
         recursive: true,
         filter: (path) => !path.endsWith('.md'),

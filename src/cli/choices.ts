@@ -21,7 +21,15 @@ export type ComparisonFormat = (typeof comparisonFormats)[number];
 export const rankFormats = ['text', 'md', 'html', 'json'] as const;
 export type RankFormat = (typeof rankFormats)[number];
 
-export const pluginKinds = ['attack', 'data-free', 'defense', 'trained-defense', 'network', 'metric'] as const;
+export const pluginKinds = [
+  'attack',
+  'data-free',
+  'defense',
+  'trained-defense',
+  'network',
+  'metric',
+  'dataset',
+] as const;
 export type PluginKind = (typeof pluginKinds)[number];
 export const newKinds = ['project', ...pluginKinds] as const;
 export type NewKind = (typeof newKinds)[number];

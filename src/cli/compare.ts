@@ -17,8 +17,6 @@ export interface CompareOptions {
   readonly out?: string;
 }
 
-const drawings = { text: comparisonText, md: comparisonMarkdown, html: comparisonHtml } as const;
-
 /** By what teachers and students of a plan are trained. */
 const recipesIn = ({ stages }: PlanFile): MoreSettings => {
   const teacher = stages.find(({ kind }) => kind === 'teacher')?.parts.learner;
@@ -44,7 +42,13 @@ export const compareCommand = async (
 ): Promise<number> => {
   if (runs.length < 2) refusal('usage')('one run has nothing beside it', 'compare', 'Give two runs or more.');
   const read = await Promise.all(runs.map((run) => readPart(run, 'compare')));
-  const text = drawings[format](compared(read));
+  const comparison = compared(read);
+  const drawings = {
+    text: () => comparisonText(comparison, out.width),
+    md: () => comparisonMarkdown(comparison),
+    html: () => comparisonHtml(comparison),
+  } as const;
+  const text = drawings[format]();
   if (file !== undefined) {
     await writeWhole(file, text);
     out.log(shownWhole(file));

@@ -2,20 +2,22 @@ import { readFile } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
 import { type Refusal, refusal } from '../core/errors.js';
 import { encodeSafetensors } from '../core/safetensors.js';
+import { quoted } from '../core/text.js';
 import type { Json } from '../experiment/identity.js';
 import { makesNetwork } from '../experiment/plan.js';
 import { withCounters } from '../models/state-dict.js';
 import { checkpointOf, files, readRecord } from '../run/outputs.js';
 import type { StageRecord } from '../run/record.js';
-import { isThere, openStore, type StageOutput, stagesIn, storeOf, writeWhole } from '../run/store.js';
+import { recordIn } from '../run/stage-files.js';
+import { isThere, openStore, type StageFolder, type StageOutput, stagesIn, storeOf, writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
 import type { PlanFile } from './plan-file.js';
 import { decodeMatrix, matrixPath, readPlan, stageFolder } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface ExportOptions {
-  /** A label of the plan, without its seed where that leaves one stage. */
-  readonly stage: string;
+  /** A label of the plan, without its seed where that leaves one stage. Default: the stage that can be exported, where there is one. */
+  readonly stage?: string;
   /** Default: the stage's name, in the working folder. */
   readonly out?: string;
 }
@@ -27,25 +29,57 @@ const refuse: Refusal = refusal('usage');
 const seedless = (label: string): string => label.replace(/^seed-[^/]+\//, '');
 
 /**
- * The stage of a label; without its seed, where that of one seed alone is planned, or finished. Throws a `FailureError` of kind `usage`
+ * The stage of a label; without its seed, where that of one seed alone is planned, or has a network. Throws a `FailureError` of kind `usage`
  * that lists the labels there are.
  */
 export const stageNamed = (
   asked: string,
   stages: readonly PlannedStage[],
-  isFinished: (stage: PlannedStage) => boolean,
+  hasNetwork: (stage: PlannedStage) => boolean,
 ): PlannedStage => {
   const models = stages.filter(makesNetwork);
   const found = models.find(({ label }) => label === asked);
   if (found !== undefined) return found;
   const all = models.filter(({ label }) => seedless(label) === asked);
-  const there = all.filter(isFinished);
+  const there = all.filter(hasNetwork);
   const [only, ...others] = there.length === 1 ? there : all;
   if (only !== undefined && others.length === 0) return only;
   const listed = (some: readonly PlannedStage[]) => some.map(({ label }) => label).join('\n  ');
   return only === undefined
     ? refuse(`no stage of this name has a network: ${asked}`, '--stage', `There are:\n  ${listed(models)}`)
     : refuse(`several seeds have ${asked}`, '--stage', `Choose one:\n  ${listed([only, ...others])}`);
+};
+
+/** Of the stages, those that have a network: finished, and not failed. */
+const exportable = async (
+  stages: readonly PlannedStage[],
+  stored: ReadonlyMap<string, StageFolder>,
+): Promise<readonly PlannedStage[]> => {
+  const there = stages.filter(makesNetwork).map(async (stage) => {
+    const found = stored.get(stage.id);
+    const record = found?.state === 'finished' ? await recordIn(found.folder) : undefined;
+    return record === undefined || record.failure !== undefined ? [] : [stage];
+  });
+  return (await Promise.all(there)).flat();
+};
+
+/**
+ * The one network that there is, for whoever names none. Throws a `FailureError` of kind `usage` that lists what there is to choose from,
+ * as it is typed.
+ */
+const onlyOf = (there: readonly PlannedStage[]): PlannedStage => {
+  const [only, ...others] = there;
+  if (only === undefined) return refuse('no network is finished', 'export', 'Run the experiment, and export it then.');
+  if (others.length === 0) return only;
+  const typed = ({ label }: PlannedStage): string => {
+    const short = seedless(label);
+    return quoted(there.filter((other) => seedless(other.label) === short).length === 1 ? short : label);
+  };
+  return refuse(
+    `${there.length} networks can be exported`,
+    'export',
+    `Choose one with --stage:\n  ${there.map(typed).join('\n  ')}`,
+  );
 };
 
 /** The stage as it lies in the store beside a run's folder. */
@@ -78,14 +112,17 @@ const description = ({ label, parts, provenance }: StageRecord): Readonly<Record
  */
 export const exportCommand = async (
   run: string,
-  { stage: asked, out: path = `${stageFolder(asked).replaceAll(sep, '-')}.safetensors` }: ExportOptions,
+  { stage: asked, out: into }: ExportOptions,
   out: Terminal = terminal(),
 ): Promise<number> => {
   const matrix = await matrixPath(run, 'export');
   const folder = dirname(matrix);
   const { select, experiment } = decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
   const stored = await stagesIn(storeOf(folder));
-  const stage = stageNamed(asked, (await readPlan(folder)).stages, ({ id }) => stored.get(id)?.state === 'finished');
+  const { stages } = await readPlan(folder);
+  const there = await exportable(stages, stored);
+  const stage = asked === undefined ? onlyOf(there) : stageNamed(asked, stages, (each) => there.includes(each));
+  const path = into ?? `${stageFolder(asked ?? seedless(stage.label)).replaceAll(sep, '-')}.safetensors`;
   if (await isThere(path)) refuse('the file exists', path, 'Choose another with --out, or remove it.');
 
   const output = await finished(folder, stage);

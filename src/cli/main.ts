@@ -329,9 +329,9 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   command('export')
     .description("write a stage's network as safetensors, with the names and layouts of PyTorch's state_dict")
     .argument('<run>', "a run's folder, or its name below runs")
-    .requiredOption(
+    .option(
       '--stage <label>',
-      'as undistill plan --verbose lists it; its seed may be left out where one is finished',
+      'as undistill plan --verbose lists it; its seed may be left out where one is finished. Without: says which there are',
     )
     .option('--out <file>', "where to (default: the stage's name, in the working folder)")
     .action(async (run: string, options: ExportOptions) => {

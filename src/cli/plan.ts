@@ -1,15 +1,14 @@
-import { FailureError } from '../core/errors.js';
+import { type Failure, FailureError } from '../core/errors.js';
 import { own, unique } from '../core/lists.js';
-import { counted, firstFew, showBytes, showSeconds } from '../core/text.js';
+import { counted, firstFew, showBytes, showSeconds, whole } from '../core/text.js';
 import { version } from '../core/version.js';
 import type { Dataset } from '../data/dataset.js';
 import { loadEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
-import type { Experiment } from '../experiment/experiment.js';
 import type { Plan, Stage } from '../experiment/plan.js';
 import { sharings } from '../experiment/sharing.js';
 import { whyStale } from '../experiment/stale.js';
-import { foldersOf, type Planned, planFor, plannedEngine } from '../harness/session.js';
+import { foldersOf, type Located, type Planned, planFor, plannedEngine } from '../harness/session.js';
 import { checkpointEvery } from '../run/defaults.js';
 import { type Forecast, forecast } from '../run/forecast.js';
 import type { StageRecord } from '../run/record.js';
@@ -21,6 +20,7 @@ import { openStore, type StageFolder, type Store, stagesIn } from '../run/store.
 import { chosenOf, type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
 import { readPlan } from './run-folder.js';
+import { otherOwner } from './run-owner.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface PlanOptions extends ExperimentOptions {
@@ -220,18 +220,43 @@ const notApplicable = ({ cells }: Plan): readonly string[] => [
   ),
 ];
 
+/** `12`; of what is only a part, `4 of 12`. */
+const partOf = (part: number, all: number, noun: string): string =>
+  part === all ? counted(all, noun) : `${whole(part)} of ${counted(all, noun)}`;
+
+/** What the chosen stages of a plan come to: how many cells, seeds and stages, and of how many. */
+export const scopeOf = (plan: Plan, chosen: Plan): string => {
+  const ids = new Set(chosen.stages.map(({ id }) => id));
+  const cells = plan.cells.filter(({ stages }) => stages !== undefined);
+  const made = cells.filter(({ stages }) => ids.has(stages?.measure as string));
+  const impossible = plan.cells.length - cells.length;
+  const seedsIn = (of: Plan['cells']): number => unique(of.map(({ seed }) => seed)).length;
+  const seeds = made.length === 0 ? '' : `, ${partOf(seedsIn(made), seedsIn(plan.cells), 'seed')}`;
+  return `${partOf(made.length, cells.length, 'cell')}${
+    impossible === 0 ? '' : ` (${whole(impossible)} more are n/a)`
+  }${seeds}; ${partOf(ids.size, plan.stages.length, 'stage')}`;
+};
+
 export const planCommand = async (file: string, options: PlanOptions, out: Terminal = terminal()): Promise<number> => {
   const experiments = await openExperiments(file, options);
   const engine = await plannedEngine(options.execution, options.precision);
   for (const [i, one] of experiments.entries()) {
     if (i > 0) out.log('');
     if (experiments.length > 1) out.log(`${one.experiment.name}:`);
-    await planOne(one.experiment, { ...options, out: outFolder(options.out, one, experiments.length) }, engine, out);
+    await planOne(one, { ...options, out: outFolder(options.out, one, experiments.length) }, engine, out);
   }
   return 0;
 };
 
-const planOne = async (experiment: Experiment, options: PlanOptions, engine: string, out: Terminal): Promise<void> => {
+/** What `run` would refuse. */
+const refusedAs = ({ where, what, remedy }: Failure): string => `run refuses ${where}: ${what}. ${remedy}`;
+
+const planOne = async (
+  { experiment, path }: Located,
+  options: PlanOptions,
+  engine: string,
+  out: Terminal,
+): Promise<void> => {
   const planned = await planFor(experiment, engine, {
     onNote: (note) => warn(out, note),
   });
@@ -239,6 +264,8 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
   const chosen = chosenOf(plan, options);
   const folders = foldersOf(experiment, options.out);
   const earlier = await readPlan(folders.run).catch(() => undefined);
+  const owner = otherOwner(earlier, plan, { folder: folders.run, path });
+  if (owner !== undefined) warn(out, 'warning' in owner ? owner.warning : refusedAs(owner.refusal));
   const stored = await stagesIn(folders.store);
   const records = await recordsOf(stored);
   const states = chosen.stages.map((stage) => {
@@ -252,9 +279,7 @@ const planOne = async (experiment: Experiment, options: PlanOptions, engine: str
   for (const line of options.verbose ? missing : missing.slice(0, fewLines)) out.log(line);
   if (!options.verbose && missing.length > fewLines) out.log(`n/a: ${missing.length - fewLines} more (--verbose)`);
   for (const line of whyAnew(states)) out.log(line);
-  out.log(
-    `${counted(plan.cells.length, 'cell')}, ${counted(experiment.seeds.length, 'seed')}; ${counted(states.length, 'stage')}: ${tallied(states)}.`,
-  );
+  out.log(`${scopeOf(plan, chosen)}: ${tallied(states)}.`);
   for (const line of answersShared(plan, planned.data, states, options.answers)) out.log(line);
   if (open.length === 0) return out.log('Nothing is left to do.');
   const store = openStore(folders.store, () => undefined);

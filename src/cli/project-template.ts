@@ -92,7 +92,7 @@ npm start       # runs experiment.ts; its tables and report are in runs/${name}/
 \`npm run plan\` says what a run would train and how long that takes. \`npm start -- --scale 0.1\` is a look with a tenth of all schedules. A run
 that was stopped goes on where it was. \`npm run types\` checks all files.
 
-\`npx undistill new data-free dream\` (also \`attack\`, \`defense\`, \`trained-defense\`, \`network\`, \`metric\`) writes another plugin and its test, and says how it is
+\`npx undistill new data-free dream\` (also \`attack\`, \`defense\`, \`trained-defense\`, \`network\`, \`metric\`, \`dataset\`) writes another plugin and its test, and says how it is
 put into the experiment. \`npx undistill list\` has all that is there already.
 `;
 

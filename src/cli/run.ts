@@ -26,7 +26,7 @@ import { engineSaid, readyEngine } from './engine.js';
 import { chosenOf, type ExperimentOptions, forcedOf, openExperiments, outFolder } from './experiment-file.js';
 import { keepPicture, writeImages } from './images-folder.js';
 import { standardError } from './output.js';
-import { shown, shownWhole } from './paths.js';
+import { shownWhole } from './paths.js';
 import { timeLeft, timingOn } from './plan.js';
 import { planFile } from './plan-file.js';
 import { progressReporter } from './progress.js';
@@ -43,6 +43,7 @@ import {
   reportName,
   writeMatrix,
 } from './run-folder.js';
+import { otherOwner } from './run-owner.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 import { milliseconds, watching } from './watch.js';
 
@@ -131,6 +132,8 @@ const runOne = async (
  * Opens the store of a planned run, in which stages of `--force` are made anew and those of `--accept-stale` taken as they are, and
  * writes the plan.
  *
+ * Throws a `FailureError` of kind `usage` where the run's folder is that of another experiment.
+ *
  * @param path the experiment file
  */
 export const openRun = async (
@@ -143,6 +146,13 @@ export const openRun = async (
   const { plan } = planned;
   const folders = foldersOf(plan.experiment, folder);
   const labels = labelsOf(plan);
+  // Before anything is removed or written.
+  const earlier = await readPlan(folders.run).catch(() => undefined);
+  const owner = otherOwner(earlier, plan, { folder: folders.run, path });
+  if (owner !== undefined) {
+    if ('refusal' in owner) throw new FailureError(owner.refusal);
+    warn(out, owner.warning);
+  }
   const store = openStore(folders.store, (id, damaged) =>
     warn(out, `${labels.get(id) ?? id}: ${alteredFile(damaged)}`),
   );
@@ -156,14 +166,7 @@ export const openRun = async (
     const taken = await acceptStale(chosen, store, reason);
     out.log(`${counted(taken.length, 'stage')} of other code taken as they are: ${reason}`);
   }
-  const earlier = await readPlan(folders.run).catch(() => undefined);
-  const own = relative(folders.run, path);
-  if (earlier?.file !== undefined && earlier.file !== own)
-    warn(
-      out,
-      `${shown(folders.run)} was the run of ${shown(join(folders.run, earlier.file))}, and its tables are now this file's: give one of the experiments another name, or --out FOLDER`,
-    );
-  await writeWhole(join(folders.run, planName), jsonText(planFile(planned, own)));
+  await writeWhole(join(folders.run, planName), jsonText(planFile(planned, relative(folders.run, path))));
   return store;
 };
 

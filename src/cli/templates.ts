@@ -249,6 +249,57 @@ export const ${value}: Metric = {
 };
 `;
 
+const dataset = ({ value, file }: Naming): string => `\
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { datasetOf, defineDataset, FailureError, failure, option, text } from 'undistill/plugin';
+
+/** Pixels of an image; three channels are red, green and blue. */
+const image = { height: 8, width: 8, channels: 1 };
+
+/** In the order of their labels: 0 is the first. */
+const classes = ['lying', 'standing'];
+
+/** Say here what the images show, who collected them and where they can be had. (Pictures in folders are \`imageFolder({ path })\`.) */
+export const ${value} = defineDataset({
+  name: '${value}',
+  // A result is known by the code of this file and by the images: change one, and what was made is made anew.
+  source: import.meta.url,
+  about: 'Images as numbers: train.csv and test.csv with a line for each, its label and its pixels row by row',
+  options: {
+    // The set is the same wherever it lies: another place is \`--data PATH\`.
+    path: option(text, 'data/${file}', 'The folder of the two files; a relative path starts at the working folder'),
+  },
+  make: ({ path }) => ({
+    // Checks that shapes, labels and classes fit each other, and measures the normalisation.
+    load: () =>
+      datasetOf('${value}', async () => {
+        const part = async (name: string) => ${value}Images(await readFile(join(path, name), 'utf8'), join(path, name));
+        return { image, classes, train: await part('train.csv'), test: await part('test.csv') };
+      }),
+  }),
+});
+
+/** Images and labels of a text, to be tested on a few lines: bytes 0 (black) to 255, [count, height, width, channels] flat. */
+export const ${value}Images = (csv: string, where: string) => {
+  const lines = csv.trim().split('\\n');
+  const size = image.height * image.width * image.channels;
+  const images = new Uint8Array(lines.length * size);
+  const labels = new Uint8Array(lines.length);
+  for (const [i, line] of lines.entries()) {
+    const [label = '', ...pixels] = line.split(',').map((number) => number.trim());
+    const isByte = (number: string) => /^\\d+$/.test(number) && Number(number) <= 255;
+    if (pixels.length !== size || ![label, ...pixels].every(isByte)) {
+      const remedy = \`A line is a label and \${size} pixels, whole numbers from 0 to 255 with commas between.\`;
+      throw new FailureError(failure('data', \`line \${i + 1} is no image with its label\`, { where, remedy }));
+    }
+    labels[i] = Number(label);
+    images.set(pixels.map(Number), i * size);
+  }
+  return { images, labels, count: lines.length };
+};
+`;
+
 /** What a test imports that runs an experiment. */
 const imports = (names: string): string => `\
 import assert from 'node:assert/strict';
@@ -496,6 +547,72 @@ test('${value} is what the paper says', () => {
 });
 `;
 
+const datasetTest = ({ value, file }: Naming): string => `\
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { adam, constant, experiment, learner, none, plainCnn, runExperiment, scratch } from 'undistill';
+import { ${value}, ${value}Images } from './${file}.js';
+
+${setting(file)}
+
+/** A line of the file: stripes that lie (0) or stand (1), no two images of the same brightness. */
+const line = (i: number): string => {
+  const pixel = (_: unknown, at: number) => ((i % 2 === 0 ? Math.floor(at / 8) : at) % 2) * 150 + ((i * 7) % 100);
+  return [i % 2, ...Array.from({ length: 64 }, pixel)].join(',');
+};
+
+const write = async (folder: string): Promise<void> => {
+  const lines = Array.from({ length: 160 }, (_, i) => line(i));
+  await writeFile(join(folder, 'train.csv'), lines.slice(0, 128).join('\\n'));
+  await writeFile(join(folder, 'test.csv'), lines.slice(128).join('\\n'));
+};
+
+test('${value} is read as it is written', () =>
+  inFolder(async (folder) => {
+    await write(folder);
+    const read = await ${value}({ path: folder }).load()();
+    assert.ok(read._tag === 'Right', JSON.stringify(read));
+    const { image, classes, train, test } = read.right;
+    assert.deepEqual([train.count, test.count], [128, 32]);
+    assert.deepEqual([...train.labels.slice(0, 4)], [0, 1, 0, 1]);
+    assert.equal(train.images.length, 128 * image.height * image.width * image.channels);
+    // The second image stands: its first row is dark and bright by turns, 7 brighter than black.
+    assert.deepEqual([...train.images.slice(64, 68)], [7, 157, 7, 157]);
+    assert.equal(classes.length, 2);
+  }));
+
+test('a small network learns ${value}', () =>
+  inFolder(async (folder) => {
+    await write(folder);
+    const { matrix } = await runExperiment(
+      experiment({
+        name: 'test',
+        data: ${value}({ path: folder }),
+        teacher: small,
+        students: ['self'],
+        defenses: [none()],
+        attacks: [scratch()],
+        seeds: [0],
+      }),
+      { folder: join(folder, 'run') },
+    );
+    const [cell] = matrix.cells;
+    assert.equal(cell?.status, 'done', cell?.reason);
+    // Two classes: guessing gives a half.
+    assert.ok(Number(cell?.accuracy?.mean) > 0.75, \`accuracy \${cell?.accuracy?.mean}\`);
+  }));
+
+test('${value} refuses a damaged file, and says which line it is', () => {
+  const pixels = line(0).split(',').slice(1);
+  for (const damaged of ['0,1', ['0', '-1', ...pixels.slice(1)].join(','), ['0', '', ...pixels.slice(1)].join(',')]) {
+    assert.throws(() => ${value}Images([line(0), damaged].join('\\n'), 'train.csv'), /line 2 is no image/);
+  }
+});
+`;
+
 /** The files of each kind of plugin: where they go, in which list of an experiment they are put, and how. */
 export const templates = {
   attack: { folder: 'attacks', plugin: attack, test: attackTest, use: (value: string) => `attacks: [${value}()],` },
@@ -523,5 +640,6 @@ export const templates = {
     test: networkTest,
     use: (value: string) => `students: [learner(${value}(), { … })],`,
   },
+  dataset: { folder: 'data', plugin: dataset, test: datasetTest, use: (value: string) => `data: ${value}(),` },
   metric: { folder: 'metrics', plugin: metric, test: metricTest, use: (value: string) => `metrics: [${value}],` },
 } as const;

@@ -58,6 +58,30 @@ export const showSeconds = (seconds: number): string => {
   return `${Math.floor(all / 3600)} h ${Math.floor((all % 3600) / 60)} min`;
 };
 
+/**
+ * A text in lines of at most `width` characters, broken at spaces, after commas, and after the dots of a name (`recipe.epochs`); what
+ * has none of them is broken where the line ends.
+ */
+export const wrapped = (text: string, width: number): readonly string[] => {
+  const most = Math.max(1, width);
+  const lines: string[] = [];
+  let line = '';
+  const end = (): void => {
+    if (line.trimEnd() !== '') lines.push(line.trimEnd());
+    line = '';
+  };
+  // A piece takes the spaces behind it along, which may stand beyond the line.
+  for (const piece of text.split(/(?<=\s)(?=\S)|(?<=,)(?=[^\s,])|(?<=\.)(?=\p{L})/u)) {
+    if ([...(line + piece.trimEnd())].length > most) end();
+    let rest = Array.from(piece);
+    for (; Array.from(rest.join('').trimEnd()).length > most; rest = rest.slice(most))
+      lines.push(rest.slice(0, most).join(''));
+    line += rest.join('');
+  }
+  end();
+  return lines.length === 0 ? [''] : lines;
+};
+
 /** A name in the code as words: `engineVersion` as `engine version`. */
 export const inWords = (name: string): string =>
   name.replace(/(?<=[a-z0-9])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

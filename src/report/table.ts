@@ -7,11 +7,13 @@ export interface TableOptions extends LayoutOptions {
   readonly width?: number;
 }
 
-const gap = '   ';
+/** Between two columns. */
+export const gap = '   ';
 
-const widest = (texts: readonly string[]): number => Math.max(0, ...texts.map((text) => [...text].length));
+/** Characters of the longest. */
+export const widest = (texts: readonly string[]): number => Math.max(0, ...texts.map((text) => [...text].length));
 
-const padded = (text: string, width: number): string => text + ' '.repeat(Math.max(0, width - [...text].length));
+export const padded = (text: string, width: number): string => text + ' '.repeat(Math.max(0, width - [...text].length));
 
 /** The matrix for a terminal. */
 export const table = (of: Matrix, { width, ...options }: TableOptions = {}): string =>

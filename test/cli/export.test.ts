@@ -98,7 +98,37 @@ describe('undistill export', () => {
       code: 2,
       err: expect.stringContaining('undistill export quickstart'),
     });
-    expect(await exported()).toMatchObject({ code: 2, err: expect.stringContaining('--stage') });
+  });
+
+  it('lists what can be exported where no stage is named, as it is typed', async () => {
+    const { code, err } = await exported();
+    expect(code).toBe(2);
+    const [what, how, ...names] = err.trimEnd().split('\n');
+    expect(what).toBe(`export: ${names.length} networks can be exported`);
+    expect(how).toBe('  Choose one with --stage:');
+    expect(names).toEqual(expect.arrayContaining(['  teacher', '  nasty/teacher', '  none/plainCnn/kd']));
+    expect(err).not.toMatch(/seed-1|evaluate/);
+    for (const name of names.slice(0, 2))
+      expect(await exported('--stage', name.trim(), '--out', `listed/${names.indexOf(name)}`)).toMatchObject({
+        code: 0,
+      });
+    // There is one network alone.
+    await at.undistill([
+      'run',
+      'tiny.ts',
+      '--threads',
+      '1',
+      '--out',
+      'alone/tiny',
+      '--seed',
+      '0',
+      '--only',
+      'seed-0/teacher',
+    ]);
+    expect(await at.undistill(['export', 'alone/tiny', '--out', 'alone/it'])).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('of seed-0/teacher'),
+    });
   });
 
   it('asks for a seed where there are several, and for a run where it is not finished', async () => {

@@ -321,6 +321,7 @@ describe('undistill new', () => {
     expect((await at.undistill(['new', 'network', 'my-net'])).out).toContain('students: [learner(myNet(), { … })],');
     expect((await at.undistill(['new', 'metric', 'my-metric'])).out).toContain('metrics: [myMetric],');
     expect((await at.undistill(['new', 'data-free', 'dream'])).out).toContain('attacks: [dream()],');
+    expect((await at.undistill(['new', 'dataset', 'my-images'])).out).toContain('data: myImages(),');
     const plugins = [
       'attacks/my-attack',
       'attacks/dream',
@@ -328,6 +329,7 @@ describe('undistill new', () => {
       'defenses/apart',
       'networks/my-net',
       'metrics/my-metric',
+      'data/my-images',
     ];
     const tests = plugins.map((file) => join(at.folder, `${file}.test.ts`));
     const { code, out, err } = await at.node(['--import', register, '--test', ...tests]);

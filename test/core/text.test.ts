@@ -1,5 +1,15 @@
 import { expect, test } from 'vitest';
-import { counted, inOneLine, percent, percentage, showSeconds, signed, visible, whole } from '../../src/core/text.js';
+import {
+  counted,
+  inOneLine,
+  percent,
+  percentage,
+  showSeconds,
+  signed,
+  visible,
+  whole,
+  wrapped,
+} from '../../src/core/text.js';
 
 test('counts have their thousands separated and their noun in the right number', () => {
   expect([0, 1, 2, 10_000].map((count) => counted(count, 'file'))).toEqual([
@@ -19,6 +29,15 @@ test('a chosen share has as many digits as it needs, three at most', () => {
 test('measured shares have two decimal places, and their differences a sign', () => {
   expect([0.98765, -0.0042, -0.00001].map(percent)).toEqual(['98.77', '−0.42', '0.00']);
   expect([0.0021, -0.0418, 0, -0.00001].map(signed)).toEqual(['+0.21', '−4.18', '±0.00', '±0.00']);
+});
+
+test('a text is broken into lines at spaces, after commas and the dots of names, and where there are none', () => {
+  expect(wrapped('one two  three', 8)).toEqual(['one two', 'three']);
+  expect(wrapped('["a","b","c"]', 8)).toEqual(['["a",', '"b","c"]']);
+  expect(wrapped('fingerprint of it', 5)).toEqual(['finge', 'rprin', 't of', 'it']);
+  expect(wrapped('recipe.epochs 93.001', 9)).toEqual(['recipe.', 'epochs', '93.001']);
+  expect(wrapped('ééé', 3)).toEqual(['ééé']);
+  expect(wrapped('', 5)).toEqual(['']);
 });
 
 test('times are written as a person would', () => {

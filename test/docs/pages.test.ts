@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Project, project, register } from '../cli/project.js';
 import { blocksOf, complaints, root } from './blocks.js';
@@ -19,6 +19,21 @@ describe('a block', () => {
 const pages = readdirSync(`${root}docs`)
   .filter((name) => name.endsWith('.md'))
   .map((name) => `docs/${name}`);
+
+describe('the files that pages name', () => {
+  const links = /\[[^\]]*\]\(([^)]*)\)/g;
+
+  // Whoever installed the package has its experiments elsewhere, and its source not at all. Architecture is about the source.
+  it.each(pages.filter((page) => page !== 'docs/architecture.md'))(
+    'are had by who has the package alone: %s',
+    (page) => {
+      const text = readFileSync(`${root}${page}`, 'utf8');
+      expect(text.replace(links, '').match(/(?<![\w/-])(src|experiments|results)\/[\w-]+/g) ?? []).toEqual([]);
+      for (const [, to = ''] of text.matchAll(links))
+        if (/^\.\.\/(src|experiments)\//.test(to)) expect(existsSync(`${root}docs/${to}`), to).toBe(true);
+    },
+  );
+});
 
 describe('what the pages show', () => {
   // `mine.ts` trains on MNIST for minutes: it is compiled, on the page and in the README alike.

@@ -64,14 +64,59 @@ describe('runs beside each other', () => {
   test('are shown as text, Markdown and a page', () => {
     const text = comparisonText(both);
     expect(text).toMatch(/^attack kd\.params\.temperature +\S+ +20$/m);
-    expect(text).toMatch(
-      /^kd on none +93\.00 ± 0\.00 +95\.00 ± 1\.41 \(\+2\.00 \(95 % interval −10\.71 to \+14\.71\)\)$/m,
-    );
+    expect(text).toMatch(/^kd on none +93\.00 ± 0\.00 +95\.00 ± 1\.41 \(\+2\.00, −10\.71 to \+14\.71\)$/m);
     expect(comparisonMarkdown(both)).toContain('| dkd on none | – | 90.00 |');
     const hostile = compared(['<script>', 'b'].map((name) => ({ name, matrix: example })));
     const page = comparisonHtml(hostile);
     expect(page).toContain('<bdi>&lt;script&gt;</bdi>');
     expect(page).not.toContain('<script');
     expect(page).toContain('None.');
+  });
+
+  test('fit the terminal: what is too wide for a row stands below each other, and no word of it is lost', () => {
+    const long = compared(
+      ['a run of the first kind', 'a run of the other kind'].map((name, i) => ({
+        name,
+        matrix: {
+          ...(i === 0 ? example : other),
+          students: i === 0 ? ['small'] : Array.from({ length: 40 }, (_, at) => `net-${at}`),
+        },
+      })),
+    );
+    for (const width of [200, 120, 80, 40, 20]) {
+      const lines = comparisonText(long, width).split('\n');
+      expect(Math.max(...lines.map((line) => [...line].length))).toBeLessThanOrEqual(width);
+      for (const word of ['net-0', 'net-39', '+2.00', 'seed.']) expect(lines.join('\n')).toContain(word);
+    }
+    expect(comparisonText(long, 120)).toContain(
+      [
+        'setting                        a run of the first kind   a run of the other kind',
+        'students                       ["small"]                 ["net-0","net-1","net-2","net-3","net-4","net-5","net-6",',
+        `${' '.repeat(57)}"net-7","net-8","net-9","net-10","net-11","net-12","net-13",`,
+      ].join('\n'),
+    );
+    expect(comparisonText(long, 60)).toContain(
+      [
+        'kd on none',
+        '   a run of the first     93.00 ± 0.00',
+        '   kind',
+        '   a run of the other     95.00 ± 1.41 (+2.00, −10.71 to',
+        '   kind                   +14.71)',
+      ].join('\n'),
+    );
+  });
+
+  test('have no row of which no run has a number, and say so', () => {
+    const drawn = [comparisonText(both), comparisonMarkdown(both), comparisonHtml(both)];
+    for (const text of drawn) {
+      // kd and partialKd on a|b, partialKd on nasty, and what is broken; the teacher of a|b.
+      expect(text).toContain('4 rows left out, of which no run has a number.');
+      expect(text).toContain('1 row left out, of which no run has a number.');
+      expect(text).not.toContain('broken');
+    }
+    const nothing = compared(
+      ['a', 'b'].map((name) => ({ name, matrix: { ...example, cells: example.cells.slice(-1) } })),
+    );
+    expect(comparisonMarkdown(nothing)).toContain('## Student small\n\n1 row left out');
   });
 });

@@ -32,9 +32,12 @@ const textOf = (part: Part): string => {
 export const html = (strings: TemplateStringsArray, ...parts: readonly Part[]): Markup =>
   new Markup(strings.map((text, i) => `${text}${i < parts.length ? textOf(parts[i]) : ''}`).join(''));
 
-/** A name from outside: its direction of writing stays its own, and `labelSmoothing` may be broken where its words meet. */
+/**
+ * A name from outside: its direction of writing stays its own, and `labelSmoothing(rate 0.1)` may be broken where its words meet and
+ * before its options.
+ */
 export const name = (text: string): Markup =>
-  new Markup(`<bdi>${escaped(text).replace(/(?<=[a-z])(?=[A-Z])/g, '<wbr>')}</bdi>`);
+  new Markup(`<bdi>${escaped(text).replace(/(?<=[a-z])(?=[A-Z])|(?<=\w)(?=\()/g, '<wbr>')}</bdi>`);
 
 /** JSON inside a script element: nothing in it can end the element or begin a comment. */
 export const jsonInScript = (value: unknown): Markup =>

@@ -86,7 +86,12 @@ export interface Table {
   readonly columns: readonly Column[];
   readonly rows: readonly Row[];
   /** The best attack on each defence; undefined where there is none. */
-  readonly best: readonly (string | undefined)[];
+  readonly best: readonly (Best | undefined)[];
+}
+
+export interface Best {
+  readonly attack: string;
+  readonly mean: string;
 }
 
 /** A defence and its teacher. */
@@ -284,7 +289,7 @@ const tablesOf = (
     }),
     best: defenses.map((defense) => {
       const best = matrix.best.find((each) => each.student === student && each.defense === defense);
-      return best === undefined ? undefined : `${best.attack} ${percent(best.accuracy.mean)}`;
+      return best === undefined ? undefined : { attack: best.attack, mean: percent(best.accuracy.mean) };
     }),
   }));
 };

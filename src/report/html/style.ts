@@ -72,7 +72,7 @@ tbody th, thead th:first-child, tfoot th { text-align: left; }
 tr > :first-child { position: sticky; left: 0; z-index: 1; background: var(--paper); white-space: normal; overflow-wrap: anywhere; min-width: 8.5rem; max-width: 16rem; }
 thead th { position: sticky; top: 0; z-index: 2; background: var(--raised); }
 thead th:first-child { z-index: 3; background: var(--raised); }
-tfoot th, tfoot td { background: var(--raised); border: 0; font-size: .85rem; }
+tfoot th, tfoot td { background: var(--raised); border: 0; font-size: .92em; }
 tfoot tr > :first-child { background: var(--raised); }
 tbody tr:last-child > * { border-bottom-color: var(--line); }
 table.plain tr:last-child > * { border-bottom: 0; }
@@ -81,8 +81,10 @@ table.plain tr:last-child > * { border-bottom: 0; }
 .matrix td > a:hover { box-shadow: inset 0 0 0 2px var(--accent); }
 .matrix td > a:focus-visible { outline-offset: -2px; }
 .matrix tfoot td { padding: .5rem .8rem; white-space: normal; overflow-wrap: anywhere; }
-.matrix thead th:not(:first-child) { border-left: 1px solid var(--line); min-width: 9.5rem; }
-.mean { font-weight: 600; } .deviation { font-size: .85em; }
+.matrix thead th:not(:first-child) { border-left: 1px solid var(--line); min-width: 7.5rem; white-space: normal; }
+.compared td { min-width: 8.2rem; white-space: normal; overflow-wrap: anywhere; }
+.mean { font-weight: 600; } .deviation { font-size: .85em; } .matrix :is(.mean, .deviation, .cost) { white-space: nowrap; overflow-wrap: normal; }
+.by { display: block; }
 .second { display: block; font-size: .85em; }
 .reason { display: block; max-width: 13rem; margin-left: auto; font-size: .8em; white-space: normal; overflow-wrap: anywhere; color: var(--faint); }
 td[class] .reason, .d-4 .reason, .d4 .reason { color: inherit; }
@@ -164,6 +166,7 @@ path.dashed { stroke-dasharray: 4 3; }
   .matrix thead :is(.who, .deviation, .cost), .matrix td .reason { display: none; }
   .matrix td > a, .matrix td > span.none { min-height: 2.9rem; padding: .35rem .1rem; text-align: center; }
   .matrix td .deviation { display: block; font-size: .8em; } .matrix tfoot td { padding: .35rem .1rem; text-align: center; }
+  .matrix tfoot .by { max-height: 11rem; margin: 0 auto .2rem; writing-mode: vertical-rl; transform: rotate(180deg); }
   #pictures:not(.pairs) { grid-template-columns: repeat(auto-fill, minmax(4.9rem, max-content)); } #choice label { flex: 1 1 40%; }
   dialog { width: 100vw; max-width: 100vw; max-height: 100dvh; height: 100dvh; margin: 0; border: 0; border-radius: 0; }
   .sheet { padding: 1.2rem 1rem 2rem; }
@@ -174,7 +177,7 @@ path.dashed { stroke-dasharray: 4 3; }
   :root { color-scheme: light; --line: #bbb; }
   body { font-size: 11pt; } header, main, footer { max-width: none; padding: 0; } header { padding-top: 0; }
   .tools, .close, .share, .live, noscript, button.sort::after { display: none; }
-  .matrix { font-size: 8.5pt; } .matrix :is(th, td), .matrix td > a { padding: .2rem .3rem; min-width: 0; white-space: normal; }
+  .matrix { font-size: 8.5pt; } .matrix :is(th, td), .matrix td > a, .matrix tfoot td { padding: .2rem; min-width: 0; white-space: normal; }
   .matrix thead th:not(:first-child) { min-width: 0; } tr > :first-child { min-width: 4rem; }
   #pictures { max-height: none; overflow: visible; }
   body:has(dialog[open]) > :is(header, main) { display: none; }

@@ -128,7 +128,10 @@ const tableView = ({ student, columns, rows, best }: Table): Markup => html`
       <tbody>${rows.map((row, i) => rowView(row, columns, i))}</tbody>
       ${
         best.some((each) => each !== undefined) &&
-        html`<tfoot><tr><th scope="row">best attack</th>${best.map((each) => html`<td>${each !== undefined && name(each)}</td>`)}</tr></tfoot>`
+        html`<tfoot><tr><th scope="row">best attack</th>${best.map(
+          (each) =>
+            html`<td>${each !== undefined && html`<span class="by">${name(each.attack)}</span> <span class="mean">${each.mean}</span>`}</td>`,
+        )}</tr></tfoot>`
       }
     </table>
   </div>

@@ -306,17 +306,44 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
     }
   });
 
-  it('shows six columns on a phone at once', async () => {
-    const names = ['none', 'nasty(omega 0.04)', 'labelOnly', 'rounding', 'reverseSigmoid', 'nasty + rounding'];
-    const six = crossed(['labelSmoothing', 'kd'], names);
-    const { page } = await visit(await written('six.html', runOf({ matrix: six })), {
-      viewport: { width: 360, height: 740 },
-      hasTouch: true,
-      isMobile: true,
-    });
-    const table = page.locator('.wide').first();
-    expect(await table.evaluate((wide) => wide.scrollWidth - wide.clientWidth)).toBe(0);
-    expect(await page.locator('.matrix td .mean').count()).toBe(12);
+  it('shows six columns at once, on a phone, on a desk and on paper, and breaks no number', async () => {
+    const names = [
+      'none',
+      'nasty(omega 0.04)',
+      'labelOnly',
+      'reverseSigmoid(beta 0.9)',
+      'adaptiveMisinformation',
+      'a + b',
+    ];
+    const { victims, ...six } = crossed(['labelSmoothing(rate 0.1)', 'kd(temperature 20)'], names);
+    const matrix: Matrix = {
+      ...six,
+      victims: victims.map((victim) => ({ ...victim, toUndefended: { mean: -0.002, count: 2 } })),
+      best: names.map((defense, i) => ({
+        defense,
+        student: 'small',
+        attack: six.attacks[i % 2]?.label ?? '',
+        accuracy: { mean: 0.9712, count: 2 },
+      })),
+    };
+    const url = await written('six.html', runOf({ matrix }));
+    const cutBy = (page: Page): Promise<number> =>
+      page
+        .locator('.wide')
+        .first()
+        .evaluate((wide) => wide.scrollWidth - wide.clientWidth);
+    const lines = (page: Page): Promise<readonly number[]> =>
+      page
+        .locator('.matrix :is(tbody, tfoot) .mean')
+        .evaluateAll((all) => all.map((each) => each.getClientRects().length));
+    const wide = await visit(url, { viewport: { width: 1400, height: 900 } });
+    expect([await cutBy(wide.page), new Set(await lines(wide.page))]).toEqual([0, new Set([1])]);
+    await wide.page.setViewportSize({ width: 703, height: 1000 });
+    await wide.page.emulateMedia({ media: 'print' });
+    expect(await widthOf(wide.page)).toBe(703);
+    const { page } = await visit(url, { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
+    expect([await cutBy(page), new Set(await lines(page))]).toEqual([0, new Set([1])]);
+    expect(await page.locator('.matrix tbody .mean').count()).toBe(12);
     const size = await page
       .locator('.matrix td .mean')
       .first()

@@ -80,7 +80,7 @@ describe('the page of a run', () => {
     expect(shown('broken', 'none')).toMatchObject({ status: 'failed', reason: 'no | good' });
     expect(shown('broken', 'nasty')).toBeUndefined();
     expect(page.tables[0]?.columns[2]).toMatchObject({ status: 'failed', reason: 'seed 0: loss became NaN' });
-    expect(page.tables[0]?.best).toEqual(['kd 93.00', undefined, undefined]);
+    expect(page.tables[0]?.best).toEqual([{ attack: 'kd', mean: '93.00' }, undefined, undefined]);
   });
 
   it('has a detail for each cell and each teacher, each with an address of its own', () => {
