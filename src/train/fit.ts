@@ -277,7 +277,7 @@ export const fit = async <
     }),
   );
   let best: FitResult<Kept>['best'];
-  let pending: { readonly noted: Noted; readonly images: number }[] = [];
+  let pending: { readonly noted: Noted; readonly images: number; readonly step: number }[] = [];
 
   try {
     const saved = await host.load();
@@ -328,10 +328,13 @@ export const fit = async <
 
     /** Reads the metrics that still lie on the device. */
     const drain = (): void => {
-      for (const { noted } of pending)
-        if (noted.shift !== undefined) shift = plus(shift, readShift(noted.shift.dataSync()));
-      // First of all: a loss that is not finite may have come of answers that are none.
-      if (victim !== undefined) checkShift(victim, shift);
+      for (const { noted, step: number } of pending) {
+        const told = noted.shift?.dataSync();
+        if (victim === undefined || told === undefined) continue;
+        // First of all: a loss that is not finite may have come of answers that are none.
+        checkShift(victim, told, number);
+        shift = plus(shift, readShift(told));
+      }
       for (const { noted, images: count } of pending) {
         const read = Object.entries(noted.metrics).map(
           ([name, value]) => [name, value.dataSync()[0] as number] as const,
@@ -427,7 +430,7 @@ export const fit = async <
           sizes.push(next.size);
         }
         taking.run(taken, calls).forEach((noted, i) => {
-          pending.push({ noted, images: sizes[i] as number });
+          pending.push({ noted, images: sizes[i] as number, step: taken + i + 1 });
         });
         taken += calls.length;
         images += sizes.reduce((sum, size) => sum + size, 0);
