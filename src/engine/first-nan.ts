@@ -1,3 +1,4 @@
+import { deepStack } from '../core/errors.js';
 import { backend, DTYPES, isNative, type NativeBackend } from './backend.js';
 
 /** Where a NaN came from. */
@@ -23,12 +24,9 @@ export const firstNaN = (body: () => void): Origin | undefined => {
     const results = binding.executeOp(name, attributes, inputs, outputs);
     const hasNaN = ({ id, dtype }: (typeof results)[number]): boolean =>
       dtype === DTYPES.float32 && binding.tensorDataSync(id).some(Number.isNaN);
-    if (found === undefined && results.some(hasNaN)) found = { operation: name, trace: new Error(name).stack ?? '' };
+    if (found === undefined && results.some(hasNaN)) found = { operation: name, trace: deepStack(name) };
     return results;
   };
-  const { stackTraceLimit } = Error;
-  // Between an operation and who called it lies much of TensorFlow.js.
-  Error.stackTraceLimit = 60;
   // The binding's own properties cannot be written.
   backend().binding = Object.create(binding, { executeOp: { value: executeOp } });
   try {
@@ -36,6 +34,5 @@ export const firstNaN = (body: () => void): Origin | undefined => {
     return found;
   } finally {
     backend().binding = binding;
-    Error.stackTraceLimit = stackTraceLimit;
   }
 };
