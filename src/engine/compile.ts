@@ -57,6 +57,10 @@ const checkedSteps = 3;
  * Where a step cannot be traced or TensorFlow does not take the graph, steps run eagerly, and `execution` says why. What XLA
  * computes is compared with the plain graph on the first steps of each shape; where it differs by more than rounding, or XLA
  * cannot compile the step, the plain graph runs.
+ *
+ * Before a graph runs for the second time its step is called once more, without computing anything.
+ *
+ * @throws FailureError of kind `plugin` from `run`, where the step does something else then: the graph would not
  */
 export const compile = <
   Frozen extends tree.Tree,

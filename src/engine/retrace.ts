@@ -100,7 +100,7 @@ const replay = ({ nodes, outputs }: Trace, binding: Binding) => {
         if (was.dtype !== dtype || was.shape.join() !== shape.join())
           return `a constant of shape [${was.shape}] is of shape [${shape}] now`;
         const other = was.data.findIndex((value: number, i: number) => !Object.is(value, values[i]));
-        return other < 0 ? undefined : `a number that was ${was.data[other]} is ${values[other]} now`;
+        return other < 0 ? undefined : `a number that was ${shown(was.data[other])} is ${shown(values[other])} now`;
       });
       const { id } = given(node as TracedConstant);
       at += 1;
@@ -147,3 +147,6 @@ const nameOf = (node: TracedNode | undefined): string => {
   if (node === undefined) return 'nothing';
   return node.kind === 'operation' ? node.name : 'a number or a list of numbers';
 };
+
+/** As many digits as float32 tells apart. */
+const shown = (value: number | undefined): string => String(Number((value as number).toPrecision(7)));
