@@ -55,6 +55,7 @@ export const planSchema = v.looseObject({
         v.looseObject({
           steal: id,
           measure: id,
+          own: v.exactOptional(ids),
           baseline: id,
           baselineMeasure: id,
           images: v.exactOptional(id),
@@ -73,6 +74,7 @@ export const planSchema = v.looseObject({
         evaluate: id,
         answer: v.exactOptional(id),
         measure: id,
+        own: v.exactOptional(ids),
         divergence: v.exactOptional(id),
       }),
     ),

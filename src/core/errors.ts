@@ -96,6 +96,17 @@ const isOurs = (place: string): boolean =>
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
+/** The stack of who calls this, through all that lies between a plugin's line and the operation that it comes to. */
+export const deepStack = (what: string): string => {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 100;
+  try {
+    return new Error(what).stack ?? what;
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+};
+
 /** Frames of a stack that are shown. */
 const mostFrames = 5;
 

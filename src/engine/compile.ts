@@ -1,15 +1,17 @@
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { cacheFolder } from '../core/cache-folder.js';
+import { type Failure, FailureError, failure } from '../core/errors.js';
 import { median } from '../core/lists.js';
 import * as tree from '../core/tree.js';
 import { underXla } from './backend.js';
 import { eager } from './eager.js';
 import { feedNames, fetchNames, graphOf, type Program, reading, writing } from './graph.js';
+import { type Change, changeSince } from './retrace.js';
 import { storeGraph } from './saved-model.js';
 import { openSession, type Session } from './session.js';
 import { type Call, formOf, own, type Run, type Runner, type Step, type Taken, take } from './step.js';
-import { type Form, formsOf, NotTraceable, trace } from './trace.js';
+import { type Form, formsOf, NotTraceable, type Trace, trace } from './trace.js';
 
 export interface CompileOptions {
   /**
@@ -33,6 +35,8 @@ interface Compiled {
   readonly metrics: tree.Tree;
   /** Whether its graph ran once. */
   ran: boolean;
+  /** Whether the step was called once more and did the same. */
+  lasts: boolean;
   /** How often XLA's numbers were compared with the plain graph's. */
   checked: number;
 }
@@ -53,6 +57,10 @@ const checkedSteps = 3;
  * Where a step cannot be traced or TensorFlow does not take the graph, steps run eagerly, and `execution` says why. What XLA
  * computes is compared with the plain graph on the first steps of each shape; where it differs by more than rounding, or XLA
  * cannot compile the step, the plain graph runs.
+ *
+ * Before a graph runs for the second time its step is called once more, without computing anything.
+ *
+ * @throws FailureError of kind `plugin` from `run`, where the step does something else then: the graph would not
  */
 export const compile = <
   Frozen extends tree.Tree,
@@ -145,12 +153,26 @@ export const compile = <
       const { taken, program, forms } = noting(() => traced(`p${compiled.size}`, of, frozen, state, call));
       tree.dispose([taken.state, taken.metrics]);
       variables = forms;
-      compiled.set(key, { program, metrics: taken.metrics, ran: false, checked: 0 });
+      compiled.set(key, { program, metrics: taken.metrics, ran: false, lasts: false, checked: 0 });
     } catch (error) {
       if (!(error instanceof NotTraceable)) throw error;
       held = undefined;
       giveUp(error.message, state);
     }
+  };
+
+  /**
+   * Calls a step whose graph is to run for the second time again, and throws where it does otherwise than at first: what changes
+   * from call to call would stay in the graph as it was.
+   */
+  const assertLasting = <B extends tree.Tree, M extends tree.Tree>(
+    of: Step<Frozen, State, B, M>,
+    known: Compiled,
+    call: Call<B>,
+  ): void => {
+    const change = noting(() => changed(of, frozen, loaded(), call, known.program.trace));
+    if (change !== undefined) throw new FailureError(notLasting(change));
+    known.lasts = true;
   };
 
   /** The session with the state in it. */
@@ -277,6 +299,7 @@ export const compile = <
           const alike =
             stride - 1 <= rest.length &&
             rest.slice(0, stride - 1).every((other) => `${name}: ${formOf(other).join()}` === key);
+          if (known.ran && !known.lasts) assertLasting(of, known, call);
           const began = performance.now();
           try {
             results.push(...again<B, M>(known, alike ? [call, ...rest.slice(0, stride - 1)] : [call]));
@@ -379,6 +402,58 @@ const difference = <State extends tree.Tree, Metrics extends tree.Tree>(
 /** Beyond TF32's roundings and closed gates, and far below a wrong gradient. */
 const tolerance = 0.05;
 
+/** The failure of a step that depends on more than it is given. */
+const notLasting = ({ what, trace }: Change): Failure =>
+  failure('plugin', `its step is not the same from call to call: ${what}`, {
+    trace,
+    remedy:
+      'A step is called once, and what it did then is run again and again: a counter, Date.now() or another value of JavaScript stays as it was. ' +
+      'What changes must come in as a tensor: a number of steps from the state (a loss is given `step`, or `epoch` and `progress`), ' +
+      'the rate as `learningRate`, and chance by `seed`, as in standardNormal(shape, seed) of undistill/ops.',
+  });
+
+/** The trees of a step, filled with tensors in their order. */
+const filledStep =
+  <Frozen extends tree.Tree, State extends tree.Tree, B extends tree.Tree, M extends tree.Tree>(
+    step: Step<Frozen, State, B, M>,
+    frozen: Frozen,
+    state: State,
+    { batch, inputs }: Call<B>,
+  ) =>
+  (copies: readonly tf.Tensor[]): Taken<State, M> => {
+    let at = 0;
+    const given = <T extends tree.Tree>(form: T): T => {
+      const count = tree.leaves(form).length;
+      at += count;
+      return tree.filled(form, copies.slice(at - count, at));
+    };
+    const [f, s, b, i] = [given(frozen), given(state), given(batch), given(inputs)];
+    return take(step, f, s, { batch: b, inputs: i });
+  };
+
+const leavesOf = <State extends tree.Tree, M extends tree.Tree>({ state, metrics }: Taken<State, M>) => [
+  ...tree.leaves(state),
+  ...tree.leaves(metrics),
+];
+
+/** What a step does otherwise than in its trace; undefined where it does the same. */
+const changed = <Frozen extends tree.Tree, State extends tree.Tree, B extends tree.Tree, M extends tree.Tree>(
+  step: Step<Frozen, State, B, M>,
+  frozen: Frozen,
+  state: State,
+  call: Call<B>,
+  noted: Trace,
+): Change | undefined => {
+  let taken: readonly tf.Tensor[] = [];
+  return changeSince(
+    noted,
+    (copies) => {
+      taken = leavesOf(filledStep(step, frozen, state, call)(copies));
+    },
+    () => taken,
+  );
+};
+
 /** Takes a step and notes it: variables are the leaves of `frozen`, then those of the state. */
 const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tree.Tree, M extends tree.Tree>(
   name: string,
@@ -390,20 +465,7 @@ const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tre
   const parts = [frozen, state, call.batch, call.inputs].map((part) => tree.leaves(part));
   const [fixed = 0, moving = 0] = parts.map(({ length }) => length);
   const leaves = parts.flat();
-  const { result, trace: noted } = trace(
-    leaves,
-    (copies) => {
-      let at = 0;
-      const given = <T extends tree.Tree>(form: T, count: number): T => {
-        at += count;
-        return tree.filled(form, copies.slice(at - count, at));
-      };
-      const [f, s, b] = [given(frozen, fixed), given(state, moving), given(call.batch, parts[2]?.length ?? 0)];
-      const inputs = given(call.inputs, parts[3]?.length ?? 0);
-      return take(step, f, s, { batch: b, inputs });
-    },
-    (taken) => [...tree.leaves(taken.state), ...tree.leaves(taken.metrics)],
-  );
+  const { result, trace: noted } = trace(leaves, filledStep(step, frozen, state, call), leavesOf);
   const next = noted.outputs.slice(0, moving);
   const program: Program = {
     name,

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import { sha256 } from '../core/hash.js';
 import * as tree from '../core/tree.js';
 import { isNative } from './backend.js';
-import { NotTraceable, type Ref, type Trace, type TracedNode, trace } from './trace.js';
+import { NotTraceable, neededBy, type Ref, type Trace, type TracedNode, trace } from './trace.js';
 
 /** How some tensors are computed from others, whatever else was computed beside them. */
 export interface Derivation {
@@ -42,12 +42,7 @@ export const derivationOf = <Inputs extends tree.Tree>(
 const derivation = ({ nodes, outputs }: Trace, paths: readonly string[]): Derivation => {
   const used = new Set<string>();
   const known = new Map<number, string>();
-  // Nodes only refer to earlier ones: what is needed is found from the last, and hashed from the first.
-  const needed = new Set(outputs.map(({ node }) => node));
-  for (let at = nodes.length - 1; at >= 0; at--) {
-    const node = nodes[at] as TracedNode;
-    if (needed.has(at) && node.kind === 'operation') for (const { node: before } of node.inputs) needed.add(before);
-  }
+  const needed = neededBy(nodes, outputs);
   const shown = ({ node, output }: Ref): string => `${known.get(node)}:${output}`;
   const described = (node: TracedNode, at: number): string => {
     switch (node.kind) {

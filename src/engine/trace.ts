@@ -32,6 +32,17 @@ export interface Trace {
   readonly outputs: readonly Ref[];
 }
 
+/** The nodes of a trace that lead to its outputs. */
+export const neededBy = (nodes: Trace['nodes'], outputs: Trace['outputs']): ReadonlySet<number> => {
+  const needed = new Set(outputs.map(({ node }) => node));
+  // Nodes refer to earlier ones alone.
+  for (let at = nodes.length - 1; at >= 0; at--) {
+    const node = nodes[at];
+    if (needed.has(at) && node?.kind === 'operation') for (const { node: before } of node.inputs) needed.add(before);
+  }
+  return needed;
+};
+
 /** The forms of a trace's inputs. */
 export const formsOf = ({ nodes }: Trace): Form[] => nodes.flatMap((node) => (node.kind === 'input' ? [node] : []));
 

@@ -14,7 +14,7 @@ import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
 import { canBeImitated, type Defense, partsOf, recoveryRemedy, unfairRecovery } from '../defenses/defense.js';
-import { wantsViews } from '../metrics/metric.js';
+import { type Metric, wantsViews } from '../metrics/metric.js';
 import type { ImageShape, Network, NetworkPlugin } from '../models/network.js';
 import { isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Pretrained, retrainable } from '../train/pretrained.js';
@@ -62,8 +62,11 @@ export type Work =
     }
   | { readonly kind: 'evaluate'; readonly network: NetworkPlugin; readonly views?: true }
   | { readonly kind: 'inspect'; readonly teacher: NetworkPlugin; readonly verifier: NetworkPlugin }
-  /** `tellsClean`: the victim names the class that it would without the defences that change its answers. */
-  | { readonly kind: 'measure'; readonly tellsClean?: true };
+  /**
+   * `tellsClean`: the victim names the class that it would without the defences that change its answers. `metric`: one of the
+   * experiment's own, which is measured apart from the built-in ones, so that an edit of it makes none but its own numbers again.
+   */
+  | { readonly kind: 'measure'; readonly tellsClean?: true; readonly metric?: Metric };
 
 /** One unit of work, known by what it computes. */
 export interface Stage {
@@ -98,6 +101,8 @@ export interface CellPlan {
   readonly stages?: {
     readonly steal: string;
     readonly measure: string;
+    /** Where the experiment's own metrics are measured, by their names; absent where it has none. */
+    readonly own?: Readonly<Record<string, string>>;
     /** The same student trained honestly on the same images. */
     readonly baseline: string;
     readonly baselineMeasure: string;
@@ -118,6 +123,8 @@ export interface VictimPlan {
   readonly answer?: string;
   /** Of the answers that are given. */
   readonly measure: string;
+  /** The same by the experiment's own metrics, by their names; absent where it has none. */
+  readonly own?: Readonly<Record<string, string>>;
   /** Present when the defence trains a teacher. */
   readonly divergence?: string;
 }
@@ -335,20 +342,34 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       // Which images are looked at depends on which the report is about.
       { network, report: of.report, ...views },
     );
+  /** By the built-in metrics, or by one of the experiment's own. */
   const measured = (
     model: Stage,
     beside: { readonly victim?: Stage | undefined; readonly clean?: Stage; readonly tellsClean?: true } = {},
+    metric?: Metric,
   ): Stage =>
     stage(
-      `${model.label.replace(/\/(?:evaluate|answer)$/, '')}/measure`,
-      { kind: 'measure', ...(beside.tellsClean && { tellsClean: true }) },
+      `${model.label.replace(/\/(?:evaluate|answer)$/, '')}/measure${metric === undefined ? '' : `/${metric.name}`}`,
+      { kind: 'measure', ...(beside.tellsClean && { tellsClean: true }), ...(metric && { metric }) },
       {
         model: model.id,
         ...(beside.victim === undefined ? {} : { victim: beside.victim.id }),
         ...(beside.clean === undefined ? {} : { clean: beside.clean.id }),
       },
-      { select: of.select, report: of.report, metrics: of.metrics, tellsClean: beside.tellsClean },
+      // The list is empty since own metrics are apart: so the measures of experiments without any are shared.
+      {
+        select: of.select,
+        report: of.report,
+        ...(metric ? { metric } : { metrics: [] }),
+        tellsClean: beside.tellsClean,
+      },
     );
+  const measuredByAll = (...[model, beside]: Parameters<typeof measured>): Pick<VictimPlan, 'measure' | 'own'> => ({
+    measure: measured(model, beside).id,
+    ...(of.metrics.length > 0 && {
+      own: Object.fromEntries(of.metrics.map((metric) => [metric.name, measured(model, beside, metric).id])),
+    }),
+  });
 
   /**
    * What a part of a defence is given as its adversary: a net of its own choice, trained normally, or the undefended
@@ -488,7 +509,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         seed: seed.label,
         train: train.id,
         evaluate: evaluate.id,
-        measure: (answer === undefined ? measured(evaluate) : measured(answer, { clean: evaluate, ...tellsClean })).id,
+        ...(answer === undefined ? measuredByAll(evaluate) : measuredByAll(answer, { clean: evaluate, ...tellsClean })),
         ...(answer === undefined ? {} : { answer: answer.id }),
         ...(divergence === undefined ? {} : { divergence: divergence.id }),
       });
@@ -587,9 +608,9 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           ...cell,
           stages: {
             steal: steal.id,
-            measure: measured(evaluated(steal, student.learner.network), {
+            ...measuredByAll(evaluated(steal, student.learner.network), {
               victim: attack.needs === 'none' ? undefined : victim,
-            }).id,
+            }),
             baseline: baseStage.id,
             baselineMeasure: measured(evaluated(baseStage, student.learner.network)).id,
             ...(images === undefined || inspect === undefined ? {} : { images, inspect: inspect.id }),

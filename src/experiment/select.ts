@@ -53,20 +53,19 @@ export const selected = (
   for (const { id, label } of plan.stages) if (matches(label)) add(id);
   for (const cell of plan.cells) {
     if (!isPlanned(cell)) continue;
-    const { steal, measure, baselineMeasure, inspect } = cell.stages;
+    const { steal, measure, own = {}, baselineMeasure, inspect } = cell.stages;
     const byDefense = matches(cell.defense);
     const asked = byDefense || [cell.attack, cell.student].some(matches) || chosen.has(steal) || chosen.has(measure);
     if (!asked) continue;
     add(steal);
-    add(measure);
+    for (const id of [measure, ...Object.values(own)]) add(id);
     add(inspect);
     if (how === 'only themselves') continue;
     add(baselineMeasure);
     // What is honestly trained is in every column, and needs none of their victims.
     if (!byDefense && (byId.get(steal) as Stage).inputs.victim === undefined) continue;
     const victim = plan.victims.find(({ defense, seed }) => defense === cell.defense && seed === cell.seed);
-    add(victim?.measure);
-    add(victim?.divergence);
+    for (const id of [victim?.measure, ...Object.values(victim?.own ?? {}), victim?.divergence]) add(id);
   }
   if (chosen.size === 0) {
     const labels = new Set(plan.cells.flatMap(({ attack, defense, student }) => [attack, defense, student]));
@@ -95,9 +94,10 @@ export const ofSeeds = (plan: Plan, labels: readonly string[]): Plan => {
   const ofThese = <Of extends { readonly seed: string }>(all: readonly Of[]): readonly Of[] =>
     all.filter(({ seed }) => labels.includes(seed));
   const victims = ofThese(plan.victims);
-  for (const { measure } of victims) add(measure);
+  for (const { measure, own = {} } of victims) for (const id of [measure, ...Object.values(own)]) add(id);
   for (const { stages } of ofThese(plan.cells))
-    for (const id of [stages?.measure, stages?.baselineMeasure, stages?.inspect]) add(id);
+    for (const id of [stages?.measure, ...Object.values(stages?.own ?? {}), stages?.baselineMeasure, stages?.inspect])
+      add(id);
   for (const { divergence } of victims)
     if (Object.values(byId.get(divergence ?? '')?.inputs ?? {}).every((id) => chosen.has(id))) add(divergence);
   return { ...plan, stages: plan.stages.filter(({ id }) => chosen.has(id)) };

@@ -17,6 +17,7 @@ import { type Source, sourcesIn } from '../experiment/identity.js';
 import { readCode } from '../experiment/numbers.js';
 import { type Plan, plan, plannedValues } from '../experiment/plan.js';
 import { readWeights } from '../experiment/pretrained.js';
+import type { Measured } from '../metrics/metric.js';
 import { type Finished, matrix } from '../results/matrix.js';
 import type { Matrix } from '../results/types.js';
 import { readLocally } from '../run/executor.js';
@@ -233,7 +234,9 @@ export const collect = async (
     const output = measured ? await store.find(id) : undefined;
     finished.set(
       id,
-      output === undefined ? { outcome } : { outcome, result: await readResult<Measures | Divergence>(output) },
+      output === undefined
+        ? { outcome }
+        : { outcome, result: await readResult<Measures | Measured | Divergence>(output) },
     );
   }
   return matrix(of, finished, data.fingerprint);

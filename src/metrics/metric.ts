@@ -1,4 +1,4 @@
-import { FailureError, failure, saidBy } from '../core/errors.js';
+import { FailureError, failure, saidBy, toFailure } from '../core/errors.js';
 import { accuracy } from '../train/accuracy.js';
 import type { Logits } from '../train/logits.js';
 import { agreement } from './agreement.js';
@@ -31,7 +31,8 @@ export interface Evaluation {
 
 /**
  * A number of a trained model: a pure function of its stored answers. One of a user's own is a value of this type in an
- * experiment's `metrics`; it is computed of what is stored, so that adding or changing it trains nothing again.
+ * experiment's `metrics`; it is computed of what is stored, so that adding or changing it trains nothing again, and by itself, so
+ * that no other metric's numbers depend on it.
  */
 export interface Metric extends Quantity {
   /** Of whom alone it is told; default: of students and of victims. */
@@ -269,13 +270,15 @@ const computed = (metric: Metric, evaluation: Evaluation): number | undefined =>
   try {
     return metric.of(evaluation);
   } catch (error) {
-    return refuse(metric, `threw: ${saidBy(error)}`);
+    return refuse(metric, `threw: ${saidBy(error)}`, toFailure('plugin')(error).trace);
   }
 };
 
-const refuse = ({ name }: Metric, what: string): never => {
+/** @param trace the stack of what it threw */
+const refuse = ({ name }: Metric, what: string, trace?: string): never => {
   throw new FailureError(
     failure('plugin', `the metric ${name} ${what}`, {
+      trace,
       remedy: 'Let `of` return a number, or undefined where the metric does not apply.',
     }),
   );

@@ -2,9 +2,9 @@ import { type AnyAttack, describeOwnership } from '../attacks/attack.js';
 import { defined, grouped, unique } from '../core/lists.js';
 import { undefendedOf } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
-import type { CellPlan, Plan } from '../experiment/plan.js';
+import type { CellPlan, Plan, VictimPlan } from '../experiment/plan.js';
 import { describePublished, publishedStudent, publishedTeacher } from '../experiment/published.js';
-import { type Metric, metrics } from '../metrics/metric.js';
+import { type Measured, type Metric, metrics } from '../metrics/metric.js';
 import { declared } from '../metrics/quantity.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from '../run/record.js';
 import { isPretrained } from '../train/pretrained.js';
@@ -16,8 +16,11 @@ import type { Matrix, MetricSummary, SeedResult } from './types.js';
 /** A stage's outcome and, for a measuring stage, what it measured. */
 export interface Finished {
   readonly outcome: Outcome;
-  readonly result?: Measures | Divergence;
+  readonly result?: Measures | Measured | Divergence;
 }
+
+/** Where a model is measured. */
+type Measuring = Pick<VictimPlan, 'measure' | 'own'>;
 
 /** The table of an experiment: a pure function of its plan and what became of its stages. */
 export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fingerprint: string): Matrix => {
@@ -26,9 +29,21 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     const outcome = finished.get(id)?.outcome;
     return outcome !== undefined && 'record' in outcome ? outcome.record : undefined;
   };
-  const measuresOf = (id: string | undefined): Measures | undefined =>
-    id === undefined ? undefined : (finished.get(id)?.result as Measures | undefined);
-  const accuracyOf = (id: string | undefined): number | undefined => measuresOf(id)?.metrics.accuracy;
+  const resultOf = <Result extends Measures | Measured>(id: string | undefined): Result | undefined =>
+    id === undefined ? undefined : (finished.get(id)?.result as Result | undefined);
+  const accuracyOf = (id: string | undefined): number | undefined => resultOf<Measures>(id)?.metrics.accuracy;
+  /** With what the experiment's own metrics say, as far as they say something. */
+  const measuresOf = ({ measure, own = {} }: Measuring): Measures | undefined => {
+    const measures = resultOf<Measures>(measure);
+    const theirs = Object.values(own).map((id) => resultOf<Measured>(id));
+    return measures && { ...measures, metrics: Object.assign({}, measures.metrics, ...theirs) };
+  };
+  /** Why own metrics say nothing. What else is known of a model stands without them. */
+  const failuresOf = ({ own = {} }: Measuring): readonly string[] =>
+    Object.values(own).flatMap((id) => {
+      const outcome = finished.get(id)?.outcome;
+      return outcome?.status === 'failed' ? [outcome.failure.what] : [];
+    });
   const reasonOf = (id: string): Pick<SeedResult, 'status' | 'reason'> | undefined => {
     const outcome = finished.get(id)?.outcome;
     if (outcome === undefined) return { status: 'not run' };
@@ -54,7 +69,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     // The images that all students of an attack learn from are a part of each theft.
     const theft = unique([stages.images, stages.steal]).flatMap((id) => (id && recordOf(id)) || []);
     const looked = (stages.inspect && recordOf(stages.inspect)) || undefined;
-    const student = measuresOf(stages.measure);
+    const student = measuresOf(stages);
     const accuracy = student?.metrics.accuracy;
     const training = steal?.training;
     return {
@@ -82,7 +97,10 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
         stepsPerSecond: training?.stepsPerSecond,
         trainImages: training?.trainImages,
       }),
-      warnings: [...theft, ...(looked === undefined ? [] : [looked])].flatMap(({ warnings }) => warnings),
+      warnings: [
+        ...[...theft, ...(looked === undefined ? [] : [looked])].flatMap(({ warnings }) => warnings),
+        ...failuresOf(stages),
+      ],
     };
   };
 
@@ -104,13 +122,14 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
           seed: victim.seed,
           ...defined({
             reason: (reasonOf(victim.train) ?? reasonOf(victim.measure))?.reason,
-            measures: measuresOf(victim.measure),
+            measures: measuresOf(victim),
             divergence: divergence as Divergence | undefined,
             seconds: train?.seconds,
           }),
           warnings: [
             ...(train?.warnings ?? []),
             ...[victim.measure, victim.divergence].flatMap((id) => (id && recordOf(id)?.warnings) || []),
+            ...failuresOf(victim),
           ],
         };
       });

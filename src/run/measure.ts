@@ -4,7 +4,15 @@ import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Stage } from '../experiment/plan.js';
 import { klToVictim } from '../metrics/divergence.js';
-import { agreeing, measured, metrics, wantsViews } from '../metrics/metric.js';
+import {
+  agreeing,
+  type Evaluation,
+  type Measured,
+  type Metric,
+  measured,
+  metrics,
+  wantsViews,
+} from '../metrics/metric.js';
 import { accuracy } from '../train/accuracy.js';
 import type { ImageSet } from '../train/images.js';
 import { type Logits, logProbabilities, meanOverRows, predicted } from '../train/logits.js';
@@ -31,9 +39,12 @@ export const measureStage = async (
   ]);
   if (adversary === undefined) {
     const lost = work.tellsClean && clean !== undefined ? await labelsLost(experiment, model, clean) : 0;
-    if (lost > 0) warn(labelLost(lost));
+    if (lost > 0 && work.metric === undefined) warn(labelLost(lost));
     const tellsClean = work.tellsClean && lost === 0;
-    await staging.writeJson(files.result, await measure({ data, experiment }, model, { victim, clean, tellsClean }));
+    const of = { data, experiment };
+    const beside = { victim, clean, tellsClean };
+    const result = work.metric ? await measureBy(work.metric, of, model, beside) : await measure(of, model, beside);
+    await staging.writeJson(files.result, result);
     return;
   }
   const normals = normal === undefined || otherNormal === undefined ? undefined : ([normal, otherNormal] as const);
@@ -74,20 +85,20 @@ export const chosenLogits = async (
   return chosen;
 };
 
-/**
- * A model's numbers on the reported images: as a student of `victim`, or as a victim whose undefended answers are
- * `clean`, where there are such. Rejects with a `FailureError` of kind `plugin` that names a metric that fails.
- */
-export const measure = async (
+/** What a model is compared with. */
+interface Beside {
+  readonly victim?: StageOutput | undefined;
+  readonly clean?: StageOutput | undefined;
+  /** The class that is named is that of the `clean` answers. */
+  readonly tellsClean?: boolean | undefined;
+}
+
+/** What is known of a model on the reported images. */
+const evaluationOf = async (
   of: DataInUse & { readonly experiment: Experiment },
   model: StageOutput,
-  beside: {
-    readonly victim?: StageOutput | undefined;
-    readonly clean?: StageOutput | undefined;
-    /** The class that is named is that of the `clean` answers. */
-    readonly tellsClean?: boolean | undefined;
-  } = {},
-): Promise<Measures> => {
+  beside: Beside,
+): Promise<Evaluation & { readonly labels: readonly number[] }> => {
   const { experiment } = of;
   const { report } = experiment;
   const set = evaluationSets(of)[report];
@@ -99,6 +110,25 @@ export const measure = async (
   );
   const views = wantsViews(experiment.metrics) ? await logitsThere(model, experiment, overViews(report)) : undefined;
   const told = beside.tellsClean && clean !== undefined ? labels.map((_, row) => predicted(clean, row)) : undefined;
+  return { logits, labels, victim, clean, told, views };
+};
+
+/** What one of the experiment's own metrics says of a model. Rejects with a `FailureError` of kind `plugin` where it fails. */
+export const measureBy = async (metric: Metric, ...of: Parameters<typeof evaluationOf>): Promise<Measured> =>
+  measured([metric], await evaluationOf(...of));
+
+/**
+ * A model's numbers on the reported images by the built-in metrics: as a student of `victim`, or as a victim whose undefended
+ * answers are `clean`, where there are such.
+ */
+export const measure = async (
+  of: DataInUse & { readonly experiment: Experiment },
+  model: StageOutput,
+  beside: Beside = {},
+): Promise<Measures> => {
+  const { report } = of.experiment;
+  const evaluation = await evaluationOf(of, model, beside);
+  const { logits, labels, told } = evaluation;
   const accuracyOf = (of: Logits): number => (told === undefined ? accuracy(of, labels) : agreeing(told, labels));
   const best = await readLogits(model, 'best', report);
   const heldOut = beside.clean === undefined && report === 'test' ? await heldOutAccuracy(of, model) : undefined;
@@ -107,7 +137,7 @@ export const measure = async (
     last: accuracyOf((await readLogits(model, 'last', report)) ?? logits),
     ...(best === undefined ? {} : { best: accuracyOf(best) }),
     ...(heldOut === undefined ? {} : { heldOut }),
-    metrics: measured([...metrics, ...experiment.metrics], { logits, labels, victim, clean, told, views }),
+    metrics: measured(metrics, evaluation),
   };
 };
 

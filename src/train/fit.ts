@@ -3,6 +3,7 @@ import { type Failure, FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
 import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
+import { firstNaN, type Origin } from '../engine/first-nan.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import { type Call, formOf, type Run, type Step, take as takeStep } from '../engine/step.js';
 import { type FitStep, frameOf, type Noted, wholeState, wholeStep } from './fit-step.js';
@@ -212,7 +213,7 @@ export const restoreTree = <T extends Tree>(template: T, tensors: Checkpoint['te
   );
 };
 
-const diverged = (what: string, history: readonly EpochRecord[], remedy: string): Failure => {
+const diverged = (what: string, history: readonly EpochRecord[], remedy: string, trace?: string): Failure => {
   const last = history.at(-1);
   const good =
     last === undefined
@@ -220,8 +221,11 @@ const diverged = (what: string, history: readonly EpochRecord[], remedy: string)
       : `last good: epoch ${last.epoch + 1}, ${Object.entries(last.metrics)
           .map(([name, value]) => `${name} ${value.toPrecision(4)}`)
           .join(', ')}`;
-  return failure('diverged', `${what} (${good})`, { remedy });
+  return failure('diverged', `${what} (${good})`, { remedy, ...(trace === undefined ? {} : { trace }) });
 };
+
+/** Steps after which a NaN comes of the arithmetic rather than of the training: a loss's own, and one of its gradient. */
+const stepsOfArithmetic = 2;
 
 /**
  * Better than guessing by more than a standard deviation of a guesser's accuracy over `images` images. No more is
@@ -292,7 +296,7 @@ export const fit = async <
   let best: FitResult<Kept>['best'];
   /** At the epoch's beginning, for a stopping rule. */
   let before: Kept | undefined;
-  let pending: { readonly noted: Noted; readonly images: number }[] = [];
+  let pending: { readonly noted: Noted; readonly images: number; readonly step: number }[] = [];
 
   try {
     const saved = await host.load();
@@ -347,23 +351,32 @@ export const fit = async <
 
     /** Reads the metrics that still lie on the device. */
     const drain = (): void => {
-      for (const { noted } of pending)
-        if (noted.shift !== undefined) shift = plus(shift, readShift(noted.shift.dataSync()));
-      // First of all: a loss that is not finite may have come of answers that are none.
-      if (victim !== undefined) checkShift(victim, shift);
-      for (const { noted, images: count } of pending) {
+      for (const { noted, step: number } of pending) {
+        const told = noted.shift?.dataSync();
+        if (victim === undefined || told === undefined) continue;
+        // First of all: a loss that is not finite may have come of answers that are none.
+        checkShift(victim, told, number);
+        shift = plus(shift, readShift(told));
+      }
+      for (const { noted, images: count, step: at } of pending) {
         const read = Object.entries(noted.metrics).map(
           ([name, value]) => [name, value.dataSync()[0] as number] as const,
         );
         for (const [name, number] of read) {
           if (!Number.isFinite(number)) {
             const others = read.flatMap(([other, also]) => (other === name || Number.isFinite(also) ? [] : [other]));
-            const where = others.length === 0 ? '' : `, and so did ${others.join(', ')},`;
+            const also = others.length === 0 ? '' : `, and so did ${others.join(', ')},`;
+            const when = `in epoch ${Math.floor((at - 1) / stepsPerEpoch) + 1}, step ${at} of ${steps}`;
+            const origin = Number.isNaN(number) && at <= stepsOfArithmetic ? originOfNaN() : undefined;
+            const by = origin && `, and the first NaN was made by ${origin.operation} in step 1`;
             throw new FailureError(
               diverged(
-                `${name} became ${number}${where} in epoch ${Math.floor((taken - 1) / stepsPerEpoch) + 1}`,
+                `${name} became ${number}${also} ${when}${by ?? ''}`,
                 history,
-                'Lower the learning rate, clip the gradients, or weaken the term that grew (for nasty: a smaller omega, or its warm-up).',
+                origin === undefined
+                  ? 'Lower the learning rate, clip the gradients, or weaken the term that grew (for nasty: a smaller omega, or its warm-up).'
+                  : 'Look at what it was given: the logarithm or root of a negative number, 0 / 0, ∞ − ∞, or 0 · ∞, such as a probability of 0 times its logarithm.',
+                origin?.trace,
               ),
             );
           }
@@ -431,6 +444,21 @@ export const fit = async <
       }
     };
 
+    /** Which operation made the first NaN of the first step, which is taken again, and forgotten. */
+    const originOfNaN = (): Origin | undefined => {
+      const first = saved === undefined ? callOf(0, 0, []) : undefined;
+      if (first === undefined) return undefined;
+      const state = wholeState(spec, host.key.split('init'));
+      try {
+        return firstNaN(() => {
+          const again = takeStep(step, frame, state, first.call);
+          dispose([again.state, again.metrics]);
+        });
+      } finally {
+        dispose([state, first.call]);
+      }
+    };
+
     /** Takes up to so many steps, whose metrics stay on the device until they are read. */
     const take = (epoch: number, count: number): void => {
       const calls: Call<Batch>[] = [];
@@ -446,7 +474,7 @@ export const fit = async <
           sizes.push(next.size);
         }
         taking.run(taken, calls).forEach((noted, i) => {
-          pending.push({ noted, images: sizes[i] as number });
+          pending.push({ noted, images: sizes[i] as number, step: taken + i + 1 });
         });
         taken += calls.length;
         images += sizes.reduce((sum, size) => sum + size, 0);

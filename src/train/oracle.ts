@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { clone, dispose, keep, map, type Tree } from '../core/tree.js';
 import type { Normalisation } from '../data/dataset.js';
-import { anotherSeed, logSoftmax } from '../engine/ops.js';
+import { anotherSeed, logSoftmax, rows } from '../engine/ops.js';
 import type { ApplyOptions, ImageShape, Network, Output, Variables } from '../models/network.js';
 import { unrecorded } from './gradient.js';
 import { normalisePixels } from './images.js';
@@ -346,8 +346,8 @@ const refuseBeyond = (of: object, access: Access, needs: Readonly<Record<string,
 export interface Opened<A extends Access> {
   readonly oracle: Oracle<A>;
   /**
-   * Ends it: what was asked, what the defences remember now, and by how much answers were changed ([4], of a wrapped
-   * victim).
+   * Ends it: what was asked, what the defences remember now, and by how much answers were changed (of a wrapped victim;
+   * as `readShift` and `checkShift` read it).
    */
   close(): { readonly asked: Asked; readonly memory: Tree; readonly shift: tf.Tensor1D | undefined };
 }
@@ -380,7 +380,7 @@ export const open = <A extends Access>(
   let asked = nothingAsked;
   let remembered = memory as readonly Tree[];
   /** Kept from the scope of whoever asks, which may be a loss whose tensors are gone before the step is over. */
-  const shifts: tf.Tensor1D[] = [];
+  const shifts: Shift[] = [];
   const held: Tree[] = [];
   let calls = 0;
   let isOpen = true;
@@ -440,8 +440,7 @@ export const open = <A extends Access>(
       remembered = remembered.map((each, j) => (j === i ? after : each));
     });
     calls += 1;
-    if (wrappers.length > 0)
-      shifts.push(tf.keep(shiftOf(exact, given, wrappers.at(-1)?.answers.unnormalised ?? false)));
+    if (wrappers.length > 0) shifts.push(keep(shiftOf(exact, given, wrappers.at(-1)?.answers.unnormalised ?? false)));
     return { logProbabilities: given, labels: labels ?? tf.argMax(given, 1) };
   };
 
@@ -492,8 +491,8 @@ export const open = <A extends Access>(
     oracle: oracle as unknown as Oracle<A>,
     close: () => {
       isOpen = false;
-      const none = wrappers.length > 0 ? tf.zeros([4]) : undefined;
-      const shift = (shifts.length > 0 ? tf.addN(shifts) : none) as tf.Tensor1D | undefined;
+      const none = wrappers.length > 0 ? tf.zeros<tf.Rank.R1>([5 + network.classes]) : undefined;
+      const shift = shifts.length > 0 ? allOf(shifts) : none;
       const after = frozen ? memory : (clone([...remembered]) as Tree);
       dispose([...shifts, ...held]);
       return { asked, memory: after, shift };
@@ -522,11 +521,16 @@ const checkedAnswer = (name: string, given: tf.Tensor2D, [rows, classes]: readon
 /** How far a probability row may be from summing to 1: float32 sums of a thousand classes are well inside. */
 const tolerance = 1e-3;
 
-/**
- * Sums over the rows of two answers: of Σ_k |p′_k − p_k|, of KL(p′ ‖ p), of changed argmaxes, and of rows of p′ that
- * are no distribution. [batch, classes] each, as logarithms -> [4].
- */
-const shiftOf = (exact: tf.Tensor2D, given: tf.Tensor2D, unnormalised: boolean): tf.Tensor1D => {
+/** What one call's answers say of themselves. */
+type Shift = {
+  /** [4]: of Σ_k |p′_k − p_k|, of KL(p′ ‖ p), of changed argmaxes, and of rows of p′ that are no distribution. */
+  readonly sums: tf.Tensor1D;
+  /** [1 + classes]: which row is the first of those, and the row; where there is none, the first of all. */
+  readonly first: tf.Tensor1D;
+};
+
+/** What is said of two answers, [batch, classes] each, as logarithms. */
+const shiftOf = (exact: tf.Tensor2D, given: tf.Tensor2D, unnormalised: boolean): Shift => {
   const [p, q] = [tf.exp(exact), tf.exp(given)];
   const l1 = tf.sum(tf.abs(tf.sub(q, p)));
   const ratio = tf.where(tf.greater(q, 0), tf.sub(given, exact), tf.zerosLike(q));
@@ -537,27 +541,78 @@ const shiftOf = (exact: tf.Tensor2D, given: tf.Tensor2D, unnormalised: boolean):
   const right = unnormalised
     ? tf.logicalAnd(tf.greater(sums, 0), tf.lessEqual(tf.max(q, 1), 1 + tolerance))
     : tf.lessEqual(tf.abs(tf.sub(sums, 1)), tolerance);
-  const invalid = tf.sub(given.shape[0], tf.sum(tf.cast(right, 'float32')));
-  return tf.stack([l1, kl, changed, invalid]) as tf.Tensor1D;
+  const counted = tf.cast(right, 'float32');
+  const invalid = tf.sub(given.shape[0], tf.sum(counted));
+  const wrong = tf.argMin<tf.Tensor1D>(tf.expandDims(counted, 1), 0);
+  return {
+    sums: tf.stack([l1, kl, changed, invalid]) as tf.Tensor1D,
+    first: tf.concat([tf.cast(wrong, 'float32'), tf.reshape(rows(given, wrong), [-1])]) as tf.Tensor1D,
+  };
 };
 
-/** What a shift's four numbers are. */
+/** The sums over calls, and after them the `first` of that with the most answers that are none: [5 + classes]. */
+const allOf = (shifts: readonly Shift[]): tf.Tensor1D => {
+  const sums = shifts.map((shift) => shift.sums);
+  const firsts = shifts.map(({ first }) => first);
+  const worst = () => tf.argMax<tf.Tensor1D>(tf.slice(tf.stack(sums), [0, 3], [-1, 1]), 0);
+  const first = firsts.length === 1 ? firsts[0] : tf.reshape(rows(tf.stack(firsts), worst()), [-1]);
+  return tf.concat([tf.addN(sums), first as tf.Tensor]) as tf.Tensor1D;
+};
+
+/** The numbers of a shift. */
 export const readShift = ([l1 = 0, kl = 0, changed = 0, invalid = 0]: ArrayLike<number> &
   Iterable<number>): AnswerShift => ({ l1, kl, changed, invalid });
 
-/** Throws when answers were no distributions: nothing that is learnt from them is a result. */
-export const checkShift = (victim: Victim, { invalid }: AnswerShift): void => {
+/**
+ * Throws when answers were no distributions: nothing that is learnt from them is a result.
+ *
+ * @param told what a step's shift holds
+ * @param step its number, from 1, where it is one of a training
+ */
+export const checkShift = (victim: Victim, told: ArrayLike<number> & Iterable<number>, step?: number): void => {
+  const { invalid } = readShift(told);
   if (invalid === 0) return;
-  const names = hiddenOf(victim)
-    .wrappers.map(({ name }) => name)
-    .join(' + ');
+  const [image, ...row] = [...told].slice(4) as [number, ...number[]];
+  const { wrappers } = hiddenOf(victim);
+  const { what, remedy } = faultOf(row, wrappers.at(-1)?.answers.unnormalised ?? false);
+  const when = step === undefined ? '' : ` in step ${step}`;
   throw new FailureError(
-    failure('plugin', `${invalid} of its answers are no distribution: not finite, or not summing to 1`, {
-      where: names,
-      remedy:
-        'Return natural logarithms of probabilities that sum to 1 a row (−∞ for 0): end with logSoftmax, or renormalise.',
-    }),
+    failure(
+      'plugin',
+      `${invalid} of its answers${when} are no distribution; the first, to image ${image} of its batch (from 0): ${what}`,
+      { where: wrappers.map(({ name }) => name).join(' + '), remedy },
+    ),
   );
+};
+
+/** What is wrong with an answer that is no distribution, natural logarithms of probabilities, and what to do about it. */
+const faultOf = (row: readonly number[], unnormalised: boolean): { readonly what: string; readonly remedy: string } => {
+  const shown = (value: number): string => String(Number(value.toPrecision(4)));
+  const remedy = unnormalised
+    ? 'Return natural logarithms of probabilities of at most 1 (−∞ for 0), of which one at least is not 0.'
+    : 'Return natural logarithms of probabilities that sum to 1 a row (−∞ for 0): end with logSoftmax, or renormalise.';
+  const notANumber = row.findIndex(Number.isNaN);
+  if (notANumber >= 0)
+    return {
+      what: `what it gives class ${notANumber} is NaN, as is the logarithm of a negative number`,
+      remedy: `Let no probability fall below 0 (tf.relu) and divide by no 0, before the logarithm is taken. ${remedy}`,
+    };
+  const sum = row.reduce((all, value) => all + value, 0);
+  if (Math.abs(sum - 1) <= tolerance) {
+    const negative = row.findIndex((value) => value < 0);
+    const which = negative < 0 ? '' : `, of which that of class ${negative} is negative (${shown(row[negative] ?? 0)})`;
+    return { what: `its numbers are probabilities${which}, and not their logarithms`, remedy };
+  }
+  const largest = row.indexOf(Math.max(...row));
+  const probability = Math.exp(row[largest] as number);
+  if (probability === Number.POSITIVE_INFINITY)
+    return { what: `the probability that it gives class ${largest} is infinite`, remedy };
+  if (unnormalised && probability > 0)
+    return { what: `the probability that it gives class ${largest} is ${shown(probability)}`, remedy };
+  return {
+    what: `its probabilities sum to ${shown(row.reduce((all, value) => all + Math.exp(value), 0))}`,
+    remedy,
+  };
 };
 
 /** A function of images that is no part of any gradient: asking for one through it is an error. */

@@ -268,7 +268,8 @@ export const notANumber = () => bad('notANumber', Number.NaN);
     expect(err).toBe('');
     expect(out).toMatch(/✗ seed-0\/none\/plainCnn\/throws: out of ideas/);
     expect(out).toMatch(/✗ seed-0\/none\/plainCnn\/notANumber: loss became NaN in epoch 1/);
-    expect(out).toMatch(/\n {2}Lower the learning rate/);
+    expect(out).toMatch(/the first NaN was made by Mul in step 1/);
+    expect(out).toMatch(/\n {2}Look at what it was given/);
     expect(out).toContain('2 of 3 cells failed, or lack a seed.');
     // Where it was thrown, in the plugin's own file; no raw stack.
     expect(out).toMatch(/\n +at .*attacks\/bad\.ts:9:\d+/);

@@ -190,7 +190,7 @@ describe('plugins that go wrong', () => {
       ['throwsAtOnce', 'thrown at once'],
       ['throwsLater', 'thrown later'],
       ['throwsInStep', 'thrown in a step'],
-      ['lossIsNaN', 'loss became NaN in epoch 2 (last good: epoch 1, '],
+      ['lossIsNaN', 'loss became NaN in epoch 2, step '],
       ['weightsAreNaN', 'the trained weights are not finite (conv.weight)'],
       [
         'givesNoTask',

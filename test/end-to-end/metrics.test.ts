@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { ownFrames } from '../../src/core/errors.js';
 import { accuracyOverViews, experiment, kd, learner, type Metric, none, scratch } from '../../src/index.js';
 import { csv } from '../../src/report/csv.js';
 import { pageOf } from '../../src/report/html/model.js';
@@ -27,7 +28,7 @@ test('a user’s own metric is measured of what is stored, and is in every table
   const { by, matrix } = await ran(of([brierScore]), root);
   // Nothing is trained or evaluated again.
   for (const [label, { status }] of Object.entries(by))
-    expect([label, status]).toEqual([label, label.endsWith('/measure') ? 'done' : 'cached']);
+    expect([label, status]).toEqual([label, label.endsWith('/measure/brierScore') ? 'done' : 'cached']);
 
   const score = matrix.cells.find(({ attack }) => attack === 'kd')?.metrics.brierScore?.mean as number;
   expect(score).toBeGreaterThan(0);
@@ -58,19 +59,33 @@ test('a user’s own metric is measured of what is stored, and is in every table
   expect(Object.values(without.by).every(({ status }) => status === 'cached')).toBe(true);
 });
 
-test('a metric that fails is a failed cell that names it; what was trained stays', async () => {
+test('a metric that fails names itself and its line, and leaves all other numbers as they are', async () => {
   const root = temporaryFolder();
-  const broken = { ...brierScore, name: 'broken', of: () => Number.NaN };
-  const { by, matrix } = await ran(of([broken]), root);
-  expect(by['seed-0/none/tiny/kd']?.status).toBe('done');
-  expect(matrix.cells.find(({ attack }) => attack === 'kd')).toMatchObject({
-    status: 'failed',
-    reason: 'the metric broken gave NaN',
-  });
-  expect(matrix.victims[0]?.seeds[0]?.reason).toBe('the metric broken gave NaN');
-  const mended = await ran(of([]), root);
-  expect(mended.by['seed-0/none/tiny/kd']?.status).toBe('cached');
-  expect(mended.matrix.cells.every(({ status }) => status === 'done')).toBe(true);
+  const throwing = () => {
+    throw new Error('out of range');
+  };
+  const broken = { ...brierScore, name: 'broken', of: throwing };
+  const { by, matrix } = await ran(of([broken, brierScore]), root);
+  const why = 'the metric broken threw: out of range';
+  const failed = by['seed-0/none/tiny/kd/measure/broken'];
+  expect(failed).toMatchObject({ status: 'failed', failure: { kind: 'plugin', what: why } });
+  const trace = failed?.status === 'failed' ? failed.failure.trace : undefined;
+  expect(ownFrames(trace ?? '')[0]).toMatch(/^(.+ \()?test\/end-to-end\/metrics\.test\.ts:\d+:\d+\)?$/);
+
+  const cell = matrix.cells.find(({ attack }) => attack === 'kd');
+  expect(cell?.status).toBe('done');
+  expect(Object.keys(cell?.metrics ?? {})).toEqual(expect.arrayContaining(['accuracy', 'brierScore']));
+  expect(cell?.metrics).not.toHaveProperty('broken');
+  expect(cell?.seeds[0]?.warnings).toEqual([why]);
+  const victim = matrix.victims[0];
+  expect(victim?.accuracy?.mean).toBeGreaterThan(0);
+  expect(victim?.seeds[0]).toMatchObject({ warnings: [why] });
+
+  // Mended, it alone is measured.
+  const mended = await ran(of([{ ...broken, of: () => 1 }, brierScore]), root);
+  for (const [label, { status }] of Object.entries(mended.by))
+    expect([label, status]).toEqual([label, label.endsWith('/measure/broken') ? 'done' : 'cached']);
+  expect(mended.matrix.cells.map(({ metrics }) => metrics.broken?.mean)).toEqual([1, 1]);
 });
 
 test('accuracy over views evaluates models once more, and trains none', async () => {
@@ -78,7 +93,7 @@ test('accuracy over views evaluates models once more, and trains none', async ()
   const plainly = await ran(of([]), root);
   const { by, matrix } = await ran(of([accuracyOverViews]), root);
   for (const [label, { status }] of Object.entries(by))
-    expect([label, status]).toEqual([label, /\/(measure|evaluate)$/.test(label) ? 'done' : 'cached']);
+    expect([label, status]).toEqual([label, /\/(measure(\/\w+)?|evaluate)$/.test(label) ? 'done' : 'cached']);
   for (const [i, cell] of matrix.cells.entries()) {
     expect(cell.metrics.accuracyOverViews?.mean).toBeGreaterThan(0);
     expect(cell.metrics.accuracyOverViews?.mean).toBeLessThanOrEqual(1);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { ownFrames } from '../../src/core/errors.js';
 import * as tree from '../../src/core/tree.js';
 import { backend } from '../../src/engine/backend.js';
 import { type CompileOptions, compile } from '../../src/engine/compile.js';
@@ -11,6 +12,7 @@ import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import * as ops from '../../src/engine/ops.js';
 import type { Call, Run, Runner, Step, StepInputs } from '../../src/engine/step.js';
+import { refusal } from '../run/helpers.js';
 import { wave } from '../train/tensors.js';
 import { bitsOf } from './bits.js';
 
@@ -646,6 +648,117 @@ describe('a step that cannot be a graph', () => {
       expect(pair.reasons.length).toBe(1);
     },
   );
+});
+
+describe('a step that is not the same from call to call', () => {
+  let count = 0;
+  beforeEach(() => {
+    count = 0;
+  });
+  const scaled =
+    (by: (a: tf.Tensor) => tf.Tensor): OneStep =>
+    (_, state) => ({
+      state: { ...state, a: by(state.a) },
+      metrics: { loss: state.a.sum() },
+    });
+
+  test.each<readonly [string, OneStep, string]>([
+    ['a counter', scaled((a) => a.mul(count++)), 'a number that was 0 is 1 now'],
+    ['a number of a list', scaled((a) => a.mul([2, 3 * ++count])), 'a number that was 3 is 6 now'],
+    ['a shape', scaled((a) => a.add(tf.sum(tf.ones([++count])))), 'a constant of shape [1] is of shape [2] now'],
+    ['another operation', scaled((a) => (count++ === 0 ? a.neg() : a.square())), 'Neg came where Square comes now'],
+    [
+      'other tensors',
+      (_, { a, b, count: c }) => {
+        const [p, q] = count++ === 0 ? [a, b] : [b, a];
+        return { state: { a: p.sub(q), b, count: c }, metrics: {} };
+      },
+      'Sub is given other tensors',
+    ],
+    ['one operation less', scaled((a) => (count++ === 0 ? a.add(a.neg()) : a)), 'came where'],
+    ['an attribute', scaled((a) => tf.sum(tf.stack([a, a]), 0, count++ > 0).reshape([2])), 'was told'],
+    [
+      'another result',
+      (_, { a, b, count: c }) => ({ state: { a, b, count: c }, metrics: { m: count++ === 0 ? a : b } }),
+      'other tensors',
+    ],
+  ])('is refused before its graph runs again: %s', (_, of, what) => {
+    const runner = compile(of, frozen, { cache });
+    open.push(runner);
+    runner.load(start);
+    taken(runner, 4);
+    const read = () => {
+      const state = runner.read();
+      const bits = bitsOf(state);
+      tree.dispose(state);
+      return bits;
+    };
+    const state = read();
+    const alive = tf.memory().numTensors;
+    const failed = refusal(() => taken(runner, 4));
+    expect(failed).toMatchObject({
+      kind: 'plugin',
+      what: expect.stringMatching(/^its step is not the same from call to call: /),
+      remedy: expect.stringContaining('learningRate'),
+    });
+    expect(failed.what).toContain(what);
+    if (!what.includes('other tensors') || what.startsWith('Sub'))
+      expect(ownFrames(failed.trace ?? '')[0]).toContain('test/engine/compile.test.ts');
+    expect(tf.memory().numTensors).toBe(alive);
+    expect(read()).toEqual(state);
+  });
+
+  test('is found where the source of its batches changes a number, after the first', () => {
+    let share = 1;
+    const runner = compile(
+      scaled((a) => a.mul(share)),
+      frozen,
+      { cache },
+    );
+    open.push(runner);
+    runner.load(start);
+    taken(runner, 4);
+    share = 0.5;
+    expect(refusal(() => taken(runner, 4)).what).toContain('a number that was 1 is 0.5 now');
+  });
+
+  test('is none that counts for itself, keeps a tensor, or is called once', () => {
+    let kept: tf.Tensor | undefined;
+    const keeping = scaled((a) => {
+      count += 1;
+      kept ??= tf.keep(tf.tensor1d([3, 4]));
+      return a.mul(kept);
+    });
+    const runner = compile(keeping, frozen, { cache });
+    open.push(runner);
+    runner.load(start);
+    for (let i = 0; i < 4; i++) taken(runner, 4);
+    // Once to be traced, and once again; never after.
+    expect(count).toBe(2);
+    kept?.dispose();
+    // What was looked at once and led to nothing need not come again.
+    count = 0;
+    const looking = compile(
+      scaled((a) => {
+        if (count++ === 0) tf.sum(a).dispose();
+        return a.mul(2);
+      }),
+      frozen,
+      { cache },
+    );
+    open.push(looking);
+    looking.load(start);
+    for (let i = 0; i < 3; i++) taken(looking, 4);
+    expect(count).toBe(2);
+    const once = compile(
+      scaled((a) => a.mul(count++)),
+      frozen,
+      { cache },
+    );
+    open.push(once);
+    once.load(start);
+    taken(once, 4);
+  });
 });
 
 describe('a step that fails', () => {

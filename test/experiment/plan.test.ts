@@ -28,7 +28,7 @@ import {
   type Stage,
   trains,
 } from '../../src/experiment/plan.js';
-import { ofSeeds } from '../../src/experiment/select.js';
+import { ofSeeds, selected } from '../../src/experiment/select.js';
 import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { adam, sgd } from '../../src/train/optimizers.js';
@@ -490,7 +490,7 @@ describe('identities', () => {
     );
   });
 
-  test('of measuring alone depend on a user’s own metrics: their names, parameters and code', () => {
+  test('of nothing but their own measures depend on a user’s own metrics: their names, parameters and code', () => {
     const metric = {
       name: 'own',
       unit: 'number',
@@ -501,19 +501,25 @@ describe('identities', () => {
     };
     const without = planOf();
     const ids = (of: Plan, kinds: (stage: Stage) => boolean) => of.stages.filter(kinds).map(({ id }) => id);
-    const measures = ({ label }: Stage) => label.endsWith('/measure');
+    const measures = ({ label }: Stage) => /\/measure\/\w+$/.test(label);
     const differing = (a: Plan, b: Plan) => {
       expect(ids(b, (each) => !measures(each))).toEqual(ids(a, (each) => !measures(each)));
       const before = new Set(ids(a, measures));
       return ids(b, measures).filter((id) => !before.has(id)).length;
     };
-    const all = without.stages.filter(measures).length;
     const withOne = planOf({ metrics: [metric] });
+    const all = new Set(
+      [...withOne.cells.flatMap((each) => each.stages ?? []), ...withOne.victims].map(({ measure }) => measure),
+    ).size;
     expect(differing(without, withOne)).toBe(all);
     expect(differing(withOne, planOf({ metrics: [{ ...metric, params: { bins: 5 } }] }))).toBe(all);
     expect(differing(withOne, planOf({ metrics: [metric] }, { code: code({ 'own.js': 'edited' }) }))).toBe(all);
     expect(differing(withOne, planOf({ metrics: [{ ...metric, of: () => 2 }] }))).toBe(all);
     expect(differing(withOne, planOf({ metrics: [{ ...metric }] }))).toBe(0);
+    expect(differing(withOne, planOf({ metrics: [metric, { ...metric, name: 'other' }] }))).toBe(all);
+    const seed = withOne.experiment.seeds[0]?.label as string;
+    for (const part of [ofSeeds(withOne, [seed]), selected(withOne, ['kd'], '--only')])
+      expect(part.stages.filter(measures).length).toBeGreaterThan(0);
     expect(sourcesIn(plannedValues(withOne.experiment))).toContain('file:///own.js');
     expect(refusal(() => planOf({ metrics: [{ ...metric, params: { of: () => 1 } }] })).what).toContain(
       'of is neither',

@@ -149,7 +149,7 @@ describe('asking about images once', () => {
     [
       'are no distribution',
       (p) => tf.mul(p, 2),
-      '7 of its answers are no distribution: not finite, or not summing to 1',
+      '7 of its answers are no distribution; the first, to image 0 of its batch (from 0): its probabilities sum to 0.3597',
     ],
     ['are of another shape', (p) => tf.sum(p, 1), 'its answer is float32 [7], not float32 [7,3]'],
   ])('says when answers %s, and leaves nothing', async (_, careless, what) => {

@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { type Failure, FailureError } from '../../src/core/errors.js';
+import { type Failure, FailureError, ownFrames } from '../../src/core/errors.js';
 import { type Key, key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
+import type { Named } from '../../src/models/network.js';
 import {
   type Checkpoint,
   type EpochRecord,
@@ -394,16 +395,53 @@ describe('a fit that goes wrong ends, with its last good numbers and a hint', ()
     });
 
   test.each([
-    [0, Number.NaN, 'loss became NaN in epoch 1 (no epoch was completed before)'],
-    [4, Number.POSITIVE_INFINITY, 'loss became Infinity in epoch 1 (no epoch was completed before)'],
-    [5, Number.NaN, 'loss became NaN in epoch 2 (last good: epoch 1, loss -1.500, accuracy 0.5000)'],
-    [19, Number.NaN, 'loss became NaN in epoch 4 (last good: epoch 3, loss -1.500, accuracy 0.5000)'],
+    [0, Number.POSITIVE_INFINITY, 'loss became Infinity in epoch 1, step 1 of 20 (no epoch was completed before)'],
+    [4, Number.POSITIVE_INFINITY, 'loss became Infinity in epoch 1, step 5 of 20 (no epoch was completed before)'],
+    [5, Number.NaN, 'loss became NaN in epoch 2, step 6 of 20 (last good: epoch 1, loss -1.500, accuracy 0.5000)'],
+    [19, Number.NaN, 'loss became NaN in epoch 4, step 20 of 20 (last good: epoch 3, loss -1.500, accuracy 0.5000)'],
   ])('from step %i on the loss is %d', async (step, value, what) => {
     expect(await failureOf(fit(from(step, 'loss', value), hostOf()))).toMatchObject({
       kind: 'diverged',
       what,
       remedy: expect.stringContaining('Lower the learning rate'),
     });
+  });
+
+  test.each<readonly [string, string, (x: tf.Tensor, w: tf.Tensor) => Named & { readonly next?: tf.Tensor }]>([
+    [
+      'with the terms that are none',
+      'loss became NaN, and so did entropy, in epoch 1, step 1 of 20, and the first NaN was made by Log in step 1',
+      (x) => {
+        const [close, entropy] = [tf.mean(x), tf.log(tf.neg(tf.sum(x)))];
+        return { loss: tf.add(close, entropy), close, entropy };
+      },
+    ],
+    [
+      'without terms',
+      'loss became NaN in epoch 1, step 1 of 20, and the first NaN was made by Mul in step 1',
+      (x) => ({ loss: tf.mul(tf.log(tf.sub(x, x)), 0).sum() }),
+    ],
+    [
+      'when it came of what the first step left',
+      'loss became NaN in epoch 1, step 2 of 20, and the first NaN was made by Sqrt in step 1',
+      (_, w) => ({ loss: tf.sum(w), next: tf.sqrt(tf.sub(w, 2)) }),
+    ],
+  ])('in its first step, by the operation and the line that made it: %s', async (_, what, metrics) => {
+    const spec = specOf({
+      step: (_given, { weights: { w }, count }, { x }) => {
+        const { next = w, ...rest } = metrics(x, w);
+        return { state: { weights: { w: next }, count }, metrics: rest };
+      },
+    });
+    const before = tf.memory().numTensors;
+    const failed = await failureOf(fit(spec, hostOf()));
+    expect(tf.memory().numTensors).toBe(before);
+    expect(failed).toMatchObject({
+      kind: 'diverged',
+      what: `${what} (no epoch was completed before)`,
+      remedy: expect.stringContaining('the logarithm or root of a negative number'),
+    });
+    expect(ownFrames(failed.trace ?? '')[0]).toMatch(/test\/train\/fit\.test\.ts:\d+:\d+/);
   });
 
   test('a negative loss is legitimate', async () => {

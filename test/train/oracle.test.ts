@@ -531,21 +531,67 @@ describe('answers that are none', () => {
   const fitting = (...wrappers: Wrapper[]) =>
     failureOf(fitted(asking(all.of('probabilities', { wrappers }), ask, { epochs: 1, steps: 1 })));
 
-  test.each<readonly [string, readonly number[]]>([
-    ['not a number', [Number.NaN, 0, 0]],
-    ['the logarithm of a negative one', [Math.log(-1), Math.log(0.5), Math.log(0.5)]],
-    ['probabilities instead of their logarithms', [0.7, 0.2, 0.1]],
-    ['logarithms that sum to .9', [Math.log(0.5), Math.log(0.3), Math.log(0.1)]],
-    ['all of them 0', [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]],
-    ['infinite', [Number.POSITIVE_INFINITY, 0, 0]],
-  ])('are told from a distribution: %s', async (_, given) => {
+  /** What is wrong, by answers. */
+  const faults: readonly (readonly [string, readonly number[], string])[] = [
+    ['not a number', [0, Number.NaN, 0], 'what it gives class 1 is NaN, as is the logarithm of a negative number'],
+    [
+      'the logarithm of a negative one',
+      [Math.log(-1), Math.log(0.5), Math.log(0.5)],
+      'what it gives class 0 is NaN, as is the logarithm of a negative number',
+    ],
+    [
+      'probabilities instead of their logarithms',
+      [0.7, 0.2, 0.1],
+      'its numbers are probabilities, and not their logarithms',
+    ],
+    [
+      'such of which one is negative',
+      [0.7, 0.55, -0.25],
+      'its numbers are probabilities, of which that of class 2 is negative (-0.25), and not their logarithms',
+    ],
+    ['logarithms that sum to .9', [Math.log(0.5), Math.log(0.3), Math.log(0.1)], 'its probabilities sum to 0.9'],
+    [
+      'all of them 0',
+      [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY],
+      'its probabilities sum to 0',
+    ],
+    ['infinite', [0, 0, Number.POSITIVE_INFINITY], 'the probability that it gives class 2 is infinite'],
+  ];
+
+  test.each(faults)('are told from a distribution: %s', async (_, given, fault) => {
     expect(await fitting(turning, saying('careless', rows(...given)))).toEqual({
       _tag: 'Failure',
       kind: 'plugin',
       where: 'turning + careless',
-      what: '4 of its answers are no distribution: not finite, or not summing to 1',
+      what: `4 of its answers in step 1 are no distribution; the first, to image 0 of its batch (from 0): ${fault}`,
       remedy: expect.stringContaining('logSoftmax'),
     });
+  });
+
+  test('are told by the image, also where several questions are asked in a step', async () => {
+    const careless = wrapper('careless', {
+      kind: 'pure',
+      // Images lie in [0, 1]: the very dark one gives no probability that is one.
+      answer: ({ images, logProbabilities }) => {
+        const dark = tf.less(tf.mean(images, [1, 2, 3]), 0.01);
+        return { logProbabilities: tf.where(tf.expandDims(dark, 1), Number.NaN, logProbabilities) as tf.Tensor2D };
+      },
+    });
+    const victim = all.of('probabilities', { wrappers: [careless] });
+    const light = tf.ones<tf.Rank.R4>([5, 4, 4, 1]);
+    const one = tf.concat<tf.Tensor4D>([tf.ones([3, 4, 4, 1]), tf.zeros([2, 4, 4, 1])]);
+    for (const asked of [[one], [light, one, light]]) {
+      const { shift } = inStep(victim, (oracle) => {
+        for (const pixels of asked) oracle.logProbabilities(pixels);
+        return tf.zeros([1]);
+      });
+      const told = (shift as tf.Tensor).dataSync();
+      expect(refusal(() => checkShift(victim, told))).toMatchObject({
+        what: '2 of its answers are no distribution; the first, to image 3 of its batch (from 0): what it gives class 0 is NaN, as is the logarithm of a negative number',
+        remedy: expect.stringContaining('Let no probability fall below 0'),
+      });
+    }
+    tf.dispose([light, one]);
   });
 
   test('are told apart from a fit that diverges, which they let happen', async () => {
@@ -573,13 +619,17 @@ describe('answers that are none', () => {
         [0, 0, 1],
       ].map((p) => invalid(log(p))),
     ).toEqual([0, 0, 0]);
-    expect(
-      [
-        [0, 0, 0],
-        [1.5, 0, 0],
-        [-1, 0.5, 0.5],
-      ].map((p) => invalid(log(p))),
-    ).toEqual([4, 4, 4]);
+    for (const [p, fault] of [
+      [[0, 0, 0], 'its probabilities sum to 0'],
+      [[1.5, 0, 0], 'the probability that it gives class 0 is 1.5'],
+      [[-1, 0.5, 0.5], 'what it gives class 0 is NaN, as is the logarithm of a negative number'],
+    ] as const) {
+      expect(invalid(log(p))).toBe(4);
+      expect(await fitting(log(p))).toMatchObject({
+        what: expect.stringContaining(fault),
+        remedy: expect.stringContaining('probabilities of at most 1'),
+      });
+    }
   });
 
   test.each<readonly [string, () => tf.Tensor, string]>([
@@ -634,7 +684,7 @@ describe('answers that are none', () => {
 
   test('no sum of sound ones', () => {
     const victim = all.of('probabilities', { wrappers: [turning] });
-    expect(() => checkShift(victim, { l1: 3, kl: 1, changed: 2, invalid: 0 })).not.toThrow();
-    expect(refusal(() => checkShift(victim, { l1: 3, kl: 1, changed: 2, invalid: 1 })).where).toBe('turning');
+    expect(() => checkShift(victim, [3, 1, 2, 0, 0, -1, -1, -1])).not.toThrow();
+    expect(refusal(() => checkShift(victim, [3, 1, 2, 1, 0, -1, -1, -1])).where).toBe('turning');
   });
 });
