@@ -3,6 +3,8 @@
 import { createRequire } from 'node:module';
 
 const tf = createRequire(import.meta.url)('@tensorflow/tfjs');
+// What it warns of is for others: of Node without a binding, which is loaded where something is trained.
+tf.enableProdMode();
 
 export default tf;
 export const {

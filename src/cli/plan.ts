@@ -122,7 +122,7 @@ const tallied = (states: readonly StageState[]): string =>
   (['cached', 'begun', 'stale', 'failed', 'to do'] as const)
     .map((state) => [state, states.filter((each) => each.state === state).length] as const)
     .filter(([, count]) => count > 0)
-    .map(([state, count]) => `${count} ${state}`)
+    .map(([state, count]) => `${whole(count)} ${state}`)
     .join(', ');
 
 /** Victims that are told of one by one. */
@@ -233,7 +233,7 @@ export const scopeOf = (plan: Plan, chosen: Plan): string => {
   const seedsIn = (of: Plan['cells']): number => unique(of.map(({ seed }) => seed)).length;
   const seeds = made.length === 0 ? '' : `, ${partOf(seedsIn(made), seedsIn(plan.cells), 'seed')}`;
   return `${partOf(made.length, cells.length, 'cell')}${
-    impossible === 0 ? '' : ` (${whole(impossible)} more are n/a)`
+    impossible === 0 ? '' : ` (${whole(impossible)} more n/a)`
   }${seeds}; ${partOf(ids.size, plan.stages.length, 'stage')}`;
 };
 

@@ -24,8 +24,8 @@ const plan = {
 } as unknown as Plan;
 
 test('a plan says what it makes, and of how much', () => {
-  expect(scopeOf(plan, plan)).toBe('6 cells (3 more are n/a), 3 seeds; 15 stages');
-  expect(scopeOf(plan, ofSeeds(plan, ['1']))).toBe('2 of 6 cells (3 more are n/a), 1 of 3 seeds; 5 of 15 stages');
+  expect(scopeOf(plan, plan)).toBe('6 cells (3 more n/a), 3 seeds; 15 stages');
+  expect(scopeOf(plan, ofSeeds(plan, ['1']))).toBe('2 of 6 cells (3 more n/a), 1 of 3 seeds; 5 of 15 stages');
   const teachers = plan.stages.filter(({ label }) => label.endsWith('teacher'));
-  expect(scopeOf(plan, { ...plan, stages: teachers })).toBe('0 of 6 cells (3 more are n/a); 3 of 15 stages');
+  expect(scopeOf(plan, { ...plan, stages: teachers })).toBe('0 of 6 cells (3 more n/a); 3 of 15 stages');
 });

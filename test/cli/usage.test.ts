@@ -55,6 +55,17 @@ describe('the command line', () => {
   });
 });
 
+it('plans a defence whose inverse is tried, without a word of TensorFlow.js about itself', async () => {
+  const imports = "import { inverseKd, reverseSigmoid } from 'undistill';";
+  await at.write(
+    'undone.ts',
+    tiny({ imports, defenses: 'none(), reverseSigmoid()', attacks: 'scratch(), inverseKd()' }),
+  );
+  const { code, out, err } = await at.undistill(['plan', 'undone.ts', '--no-time']);
+  expect([code, err]).toEqual([0, '']);
+  expect(out).toMatch(/^n\/a: inverseKd on none: .*\n3 cells \(1 more n\/a\)/);
+});
+
 it('keeps compiled code in no folder that anybody could have made before', async () => {
   await at.write('temporary/other.txt', '');
   const env = { TMPDIR: join(at.folder, 'temporary') };
