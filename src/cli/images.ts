@@ -3,19 +3,22 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { attempt, orThrow } from '../core/errors.js';
 import { isFile, readPlain } from '../core/files.js';
-import { thinned } from '../core/lists.js';
+import { grouped, thinned, unique } from '../core/lists.js';
 import { whole } from '../core/text.js';
 import { decodeImage, toColour } from '../data/images.js';
 import { decodeImagesFile, type ImagesFile } from '../report/images.js';
-import { gif, type Picture } from '../report/pictures.js';
+import { gif, grid, type Picture, pictureToPng, sideBySide } from '../report/pictures.js';
+import type { Matrix } from '../results/types.js';
 import { writeWhole } from '../run/store.js';
 import { inNaturalOrder, shown } from './paths.js';
-import { decodeMatrix, imageFiles, matrixPath } from './run-folder.js';
+import { decodeMatrix, imageFiles, matrixPath, nameOf } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface ImagesOptions {
   /** Also make an animation of each history. */
   readonly gif?: boolean;
+  /** Also make one picture of all attacks and defences, for each student and seed. */
+  readonly sheet?: boolean;
   /** Also open each grid. */
   readonly open?: boolean;
 }
@@ -92,6 +95,57 @@ const animate = async ({ folder }: Cell): Promise<string | undefined> => {
   return target;
 };
 
+/** Classes that have an image on a sheet, the first ones. */
+const classesOnSheet = 10;
+
+/** Of each class the image of which the victim is surest, as a path; undefined where none is shown. */
+const surest = ({ folder, file: { images, classes } }: Cell): readonly (string | undefined)[] =>
+  classes.slice(0, classesOnSheet).map((_, label) => {
+    const sure = ({ teacher }: ImagesFile['images'][number]): number => teacher[label] ?? 0;
+    const own = images.filter((image) => image.label === label && image.file !== undefined);
+    const name = own.sort((one, other) => sure(other) - sure(one))[0]?.file;
+    return name === undefined ? undefined : join(folder, name);
+  });
+
+/** A column of a sheet: the images of one defence, a row an attack and in it a place a class. */
+const columnOf = async (attacks: readonly string[], cells: readonly [Cell, ...Cell[]]): Promise<Picture> => {
+  const paths = attacks.map((attack) => {
+    const cell = cells.find(({ file }) => file.attack === attack);
+    return cell === undefined ? [] : surest(cell);
+  });
+  const known = paths.flat().filter((path) => path !== undefined);
+  const pictures = await Promise.all(known.map(pictureIn));
+  return grid(
+    { images: Buffer.concat(pictures.map(({ pixels }) => pixels)), shape: { ...cells[0].file.shape, channels: 3 } },
+    paths.map((own, i) => ({
+      label: attacks[i] as string,
+      places: own.map((path) => (path === undefined ? undefined : known.indexOf(path))),
+    })),
+  );
+};
+
+/** Makes the sheet of each student and seed, attacks and defences in the matrix's order. Gives their paths. */
+const writeSheets = async (run: string, matrix: Matrix, cells: readonly Cell[]): Promise<readonly string[]> => {
+  const placeOf = (of: readonly { readonly label: string }[], name: string) =>
+    of.findIndex(({ label }) => label === name);
+  const ordered = [...cells].sort(
+    ({ file: one }, { file: other }) =>
+      placeOf(matrix.defenses, one.defense) - placeOf(matrix.defenses, other.defense) ||
+      placeOf(matrix.attacks, one.attack) - placeOf(matrix.attacks, other.attack),
+  );
+  const paths: string[] = [];
+  for (const [name, own] of grouped(ordered, ({ file }) => `${nameOf(file.student)}-seed-${nameOf(file.seed)}`)) {
+    const attacks = unique(own.map(({ file }) => file.attack));
+    const columns: { title: string; picture: Picture }[] = [];
+    for (const [title, some] of grouped(own, ({ file }) => file.defense))
+      columns.push({ title, picture: await columnOf(attacks, some as readonly [Cell, ...Cell[]]) });
+    const path = join(run, imageFiles.folder, `${imageFiles.sheet}-${name}.png`);
+    await writeWhole(path, pictureToPng(sideBySide(columns)));
+    paths.push(path);
+  }
+  return paths;
+};
+
 const opener = process.platform === 'darwin' ? 'open' : 'xdg-open';
 
 /** Opens a file in the viewer that the platform has for it. Gives what is in the way; undefined when nothing is. */
@@ -139,7 +193,7 @@ export const imagesCommand = async (
 ): Promise<number> => {
   const matrix = await matrixPath(run, 'images');
   // Any file that is named passes for one until it is read.
-  decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
+  const decoded = decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
   const folder = dirname(matrix);
   const cells = await cellsOf(folder);
   if (cells.length === 0) {
@@ -156,5 +210,6 @@ export const imagesCommand = async (
     }
     for (const [name, fact] of facts) out.log(`  ${name.padEnd(10)}  ${fact}`);
   }
+  if (options.sheet) for (const path of await writeSheets(folder, decoded, cells)) out.log(`\nsheet: ${shown(path)}`);
   return options.open && !(await openAll(cells, out)) ? 1 : 0;
 };

@@ -288,6 +288,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .description('list the images that data-free attacks synthesised in a run')
     .argument('<run>', "a run's folder, or its name below runs")
     .option('--gif', 'also make an animation of how they came about, out of the pictures that the run took')
+    .option('--sheet', 'also make one picture of all attacks and defences, an image a class')
     .option('--open', 'also open them in the viewer of this machine')
     .action(async (run: string, options: ImagesOptions) => {
       const { imagesCommand } = await import('./images.js');

@@ -38,6 +38,8 @@ export const imageFiles = {
   /** A folder of pictures, by name in the order in which they were taken. */
   history: 'history',
   animation: 'history.gif',
+  /** Beside the attacks' folders: `sheet-<student>-seed-<label>.png`. */
+  sheet: 'sheet',
 } as const;
 
 /** Charts of a run in a folder of their own: each as two pictures, with its data and its specification beside them. */

@@ -24,8 +24,8 @@ export interface Images {
 /** A row of a grid: its name, and which images to show. */
 export interface GridRow {
   readonly label: string;
-  /** Indices of images; one may be shown several times. */
-  readonly places: readonly number[];
+  /** Indices of images; one may be shown several times, and where there is none a place stays empty. */
+  readonly places: readonly (number | undefined)[];
 }
 
 export interface GridOptions {
@@ -170,11 +170,15 @@ export const grid = (
     const y = top + r * (rowHeight + gap);
     return [
       { picture: label, x: margin + labelWidth - label.width, y: y + centred(textHeight, rowHeight) },
-      ...places.map((place, c) => ({
-        picture: enlarged(imageAt(images, place), scale),
-        x: left + c * (cell.width + gap),
-        y: y + centred(cell.height, rowHeight),
-      })),
+      ...places.flatMap((place, c) =>
+        place === undefined
+          ? []
+          : {
+              picture: enlarged(imageAt(images, place), scale),
+              x: left + c * (cell.width + gap),
+              y: y + centred(cell.height, rowHeight),
+            },
+      ),
     ];
   };
   return assembled(Math.max(right, margin + heading.width) + margin, bottom + margin, [

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ImagesOptions, imagesCommand } from '../../src/cli/images.js';
 import { terminal } from '../../src/cli/terminal.js';
 import { type Failure, FailureError } from '../../src/core/errors.js';
+import { decodeImage } from '../../src/data/images.js';
 import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../../src/report/images.js';
 import { type Picture, pictureToPng } from '../../src/report/pictures.js';
 import { emptyMatrix, type Project, project } from './project.js';
@@ -142,6 +143,32 @@ describe('undistill images', () => {
     expect([made.readUInt16LE(6), made.readUInt16LE(8)]).toEqual([10, 10]);
     // The first colour of the first picture: the numbers in the names are in order, not their digits.
     expect([...made.subarray(13, 16)]).toEqual([8, 8, 8]);
+  });
+
+  it('makes a sheet of a student and seed: a row an attack, the image of each class of which the victim is surest', async () => {
+    const image = (file: string, label: number, sure: number): SynthesisedImage => ({
+      ...{ file, label, verifier: [0.5, 0.5] },
+      teacher: label === 0 ? [sure, 1 - sure] : [1 - sure, sure],
+    });
+    const cell = (attack: string, images: readonly SynthesisedImage[], values: Readonly<Record<string, number>>) => ({
+      'images.json': JSON.stringify({ ...example, attack, images }),
+      ...Object.fromEntries(Object.entries(values).map(([name, value]) => [name, pictureToPng(plain(4, value))])),
+    });
+    const run = await runOf('sheeted', {
+      'none/a/small/seed-0': cell('a', [image('0.png', 1, 0.6), image('1.png', 1, 0.9)], { '0.png': 10, '1.png': 20 }),
+      'none/b/small/seed-0': cell('b', [image('0.png', 0, 0.6), image('1.png', 1, 0.9)], { '0.png': 30, '1.png': 40 }),
+    });
+    const { code, lines } = await list(run, { sheet: true });
+    const path = join(run, 'images/sheet-small-seed-0.png');
+    expect([code, lines.at(-2)]).toEqual([0, `sheet: ${relative('', path)}`]);
+    const { pixels, width } = decodeImage(await readFile(path));
+    // 16 pixels for each of an image's 4, each way; there is no other ink of these greys.
+    const amount = (value: number) => pixels.filter((each) => each === value).length / (3 * 64 * 64);
+    expect([10, 20, 30, 40].map(amount)).toEqual([0, 1, 1, 1]);
+    // Of the first attack the first class has none: its place stays empty, and the other class is below each other.
+    const columnOf = (value: number) => (pixels.indexOf(value) / 3) % width;
+    expect(columnOf(20)).toBe(columnOf(40));
+    expect(columnOf(30)).toBeLessThan(columnOf(40));
   });
 
   it('names a damaged picture of a history', async () => {
