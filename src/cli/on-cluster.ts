@@ -77,7 +77,8 @@ const printOne = async (one: Located, options: RunOptions, _: string, out: Termi
   const planned = await planFor(one.experiment, engine);
   const setup = { ...(await setupOf(one, options)), arithmetic: engine };
   const cluster = dryRunOfSlurm(setup.args, (line) => out.print(`${line}\n`));
-  await printSubmission(planned, chosenOf(planned.plan, options), setup, cluster, options.atMost);
+  const { submitted } = await printSubmission(planned, chosenOf(planned.plan, options), setup, cluster, options.atMost);
+  if (submitted === 0) out.log(`${one.experiment.name}: nothing is left to submit`);
   return 0;
 };
 

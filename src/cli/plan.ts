@@ -201,14 +201,19 @@ const toMake = (
   open: readonly Stage[],
   seconds: ((stage: Stage) => number | undefined) | undefined,
 ): readonly string[] => {
+  const taking = (stages: readonly Stage[]): string => {
+    const time = stages.reduce((sum, stage) => sum + (seconds?.(stage) ?? 0), 0);
+    return time > 0 ? ` (${showSeconds(time)})` : '';
+  };
   const parts = (Object.keys(nouns) as (keyof typeof nouns)[]).flatMap((kind) => {
     const own = open.filter(({ work }) => work.kind === kind);
     if (own.length === 0) return [];
     const noun = nouns[kind] as string;
     const plural = noun === 'pool of images' ? 'pools of images' : `${noun}s`;
-    const time = own.reduce((sum, stage) => sum + (seconds?.(stage) ?? 0), 0);
-    return [`${counted(own.length, noun, plural)}${time > 0 ? ` (${showSeconds(time)})` : ''}`];
+    return [`${counted(own.length, noun, plural)}${taking(own)}`];
   });
+  const looking = taking(open.filter(({ work }) => nouns[work.kind] === undefined));
+  if (looking !== '') parts.push(`their evaluation${looking}`);
   return parts.length === 0 ? [] : [`To make: ${parts.join(', ')}.`];
 };
 

@@ -61,6 +61,10 @@ const remedies: readonly (readonly [said: RegExp, remedy: string])[] = [
     'Ask for less after --, or for another partition.',
   ],
   [unreachable, 'Try again when Slurm answers: `sinfo` tells.'],
+  [
+    /resolve_ctls_from_dns|configuration source/i,
+    'This machine belongs to no cluster: begin on one where `sinfo` answers, such as the login node.',
+  ],
 ];
 
 const refused = (program: string, said: Said): FailureError => {

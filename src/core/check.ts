@@ -100,15 +100,15 @@ export const checked = <Field extends string>(
 };
 
 /**
- * Throws a `FailureError` of kind `experiment` when options are left that nobody reads: experiment files run without a
+ * Throws a `FailureError` of kind `experiment` when one of its options is none of `names`: experiment files run without a
  * type check, and a misspelt option would quietly mean its default.
  */
-export const nothingElse = (owner: string, rest: Readonly<Record<string, unknown>>): void => {
-  const [name] = Object.keys(rest);
-  if (name !== undefined) throw unknownName(owner, name);
+export const nothingElse = (owner: string, of: object, names: readonly string[]): void => {
+  const other = Object.keys(of).find((name) => !names.includes(name));
+  if (other !== undefined) throw unknownName(owner, other, names);
 };
 
-const unknownName = (where: string, name: string, names: readonly string[] = []): FailureError => {
+const unknownName = (where: string, name: string, names: readonly string[]): FailureError => {
   const remedy = `Correct the name, or take it out${names.length === 0 ? '' : `: it has ${names.join(', ')}`}.`;
   return new FailureError(failure('experiment', `${name} is none of its options`, { where, remedy }));
 };

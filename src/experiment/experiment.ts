@@ -122,6 +122,12 @@ export interface Experiment {
 
 const refuse: Refusal = refusal('experiment');
 
+const fields = Object.keys({
+  ...{ name: true, title: true, about: true, data: true, fraction: true, validation: true, report: true, select: true },
+  ...{ teacher: true, students: true, defenses: true, attacks: true, pairs: true, seeds: true, budget: true },
+  ...{ metrics: true, published: true, reduced: true },
+} satisfies Readonly<Record<keyof ExperimentSpec, true>>);
+
 /**
  * An experiment: every attack on every defence, by every student, with every seed.
  *
@@ -150,9 +156,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     metrics = [],
     published,
     reduced,
-    ...unknown
   } = spec as ExperimentSpec;
-  nothingElse('experiment', unknown);
+  nothingElse('experiment', spec, fields);
   if (typeof name !== 'string' || !/^\w[\w.-]*$/.test(name)) {
     refuse(`${shown(name)} cannot be the name of a folder`, 'name', 'Use letters, digits, dots and dashes.');
   }

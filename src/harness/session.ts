@@ -110,6 +110,11 @@ const withPlace = (error: unknown, file: string) => {
   const failed = toFailure('experiment')(error);
   const missing = /Cannot find (?:package|module) '([^']+)'/.exec(failed.what)?.[1];
   const remedy = missing?.startsWith('/') ? 'Check the path.' : `Check the path, or install the package: ${missing}.`;
+  // Of a name that a module does not have, Node tells which file asks for it before the message alone.
+  const asking = / does not provide an export named /.test(failed.what)
+    ? /^(?:file:\/\/)?(.+:\d+)\n/.exec((error as Error).stack ?? '')?.[1]
+    : undefined;
+  if (asking !== undefined) return { ...failed, where: asking, remedy: 'Correct the name, or take it out.' };
   return {
     ...failed,
     where: failed.where === undefined ? file : `${file}: ${failed.where}`,

@@ -318,7 +318,22 @@ const reproductionSaid = ({ reproduction = [], effects = [], reduced }: Matrix):
 };
 
 /** What each defence does to the best attack and to its teacher. */
-export const scoresSaid = ({ scores = [], students }: Matrix): readonly string[] =>
+export const scoresSaid = (of: Matrix): readonly string[] => [...scoresOfDefenses(of), ...noMerit(of)];
+
+/** Where a defence is called undistillable although nobody gains from the undefended teacher either: that it says nothing. */
+const noMerit = ({ scores = [], students }: Matrix): readonly string[] =>
+  students.flatMap((student) => {
+    const own = scores.filter((score) => score.student === student);
+    const undefended = own.find(({ harm }) => harm === undefined)?.toLabelSmoothing;
+    if (undefended === undefined || undefended.mean > 0 || own.every(({ undistillable }) => undistillable !== 'yes'))
+      return [];
+    const whose = students.length === 1 ? 'The' : `Student ${student}: the`;
+    return [
+      `${whose} best attack on the undefended teacher is no better than a student trained on smoothed labels either (${signed(undefended.mean)}): that a defence is undistillable here is no merit of it.`,
+    ];
+  });
+
+const scoresOfDefenses = ({ scores = [], students }: Matrix): readonly string[] =>
   scores.flatMap((score) => {
     const { defense, student, harm, teacherCost } = score;
     const verdict = verdictInWords(score);

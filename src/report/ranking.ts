@@ -18,7 +18,7 @@ import { meanAndDeviation, meanOf } from './numbers.js';
 /** Who attacks, in words. */
 export const thiefSaid = ({ access, has }: Thief): string => {
   const images = { own: "with the victim's images", other: 'with other images', none: 'without images' } as const;
-  return `${access}, ${images[has]}`;
+  return `${access} at most, ${images[has]}`;
 };
 
 /** A difference of means with its interval: `−1.00 (−2.10 to +0.10)`. */
@@ -71,7 +71,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
         { label: 'to trained', detail: 'alone' },
         { label: 'to smoothed', detail: 'labels' },
         { label: 'to a passive', detail: 'attacker' },
-        { label: 'dominated', detail: 'by' },
+        { label: 'dominated', detail: 'by the defence' },
       ],
       rows: inOrder(board).map((entry) => {
         const { teacher, toUndefended, l1 } = entry.cost;

@@ -76,8 +76,8 @@ export const joined = (parts: readonly [Part, ...Part[]]): Matrix => {
   return { ...single, ...summary(single) };
 };
 
-/** Of each seed the result that has numbers, or else the first that there is. */
-const oneEach = <Of extends Pick<SeedResult, 'seed'>>(
+/** Of each seed the result that has numbers, or else one that says why there are none. */
+const oneEach = <Of extends Pick<SeedResult, 'seed' | 'reason'>>(
   seeds: readonly string[],
   results: readonly Of[],
   numbersOf: (result: Of) => unknown,
@@ -93,5 +93,5 @@ const oneEach = <Of extends Pick<SeedResult, 'seed'>>(
           remedy: 'Leave one of the runs out: processors that round differently give other numbers.',
         }),
       );
-    return finished[0] ?? own[0] ?? [];
+    return finished[0] ?? own.find(({ reason }) => reason !== undefined) ?? own[0] ?? [];
   });

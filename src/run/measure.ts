@@ -49,7 +49,7 @@ export const measureStage = async (
   }
   const normals = normal === undefined || otherNormal === undefined ? undefined : ([normal, otherNormal] as const);
   const divergence = await diverge(experiment, model, adversary, normals);
-  const warning = notNasty(divergence);
+  const warning = hardlyOther(divergence);
   if (warning !== undefined) warn(warning);
   await staging.writeJson(files.result, divergence);
 };
@@ -192,7 +192,7 @@ export const diverge = async (
 };
 
 /** What a reader must know of a divergence that is too small. */
-export const notNasty = ({ kl, normal }: Divergence): string | undefined =>
+export const hardlyOther = ({ kl, normal }: Divergence): string | undefined =>
   normal === undefined || kl > normal
     ? undefined
-    : `not nasty: its answers are no further from the adversary's (KL ${kl.toPrecision(3)}) than two normally trained nets' from each other (${normal.toPrecision(3)}); raise omega or train longer`;
+    : `its answers are no further from its adversary's, by default the undefended teacher's (KL ${kl.toPrecision(3)}), than two normally trained nets' from each other (${normal.toPrecision(3)}): make it stronger (nasty: a larger omega), or train it longer`;

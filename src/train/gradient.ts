@@ -55,10 +55,24 @@ export const valueAndGradient = <Aux extends tree.Tree>(
     return { loss: value as tf.Scalar, gradients: named(names, gradients), reaches, aux: tree.clone(kept as Aux) };
   } catch (error) {
     forgetTape();
-    throw error;
+    throw withoutGradient(error) ?? error;
   } finally {
     if (kept !== undefined) tree.dispose(kept);
   }
+};
+
+/** The failure of a loss through an operation that TensorFlow.js has no gradient for; undefined where it is another one. */
+const withoutGradient = (error: unknown): FailureError | undefined => {
+  if (!(error instanceof Error)) return undefined;
+  const operation = /gradient function not found for (\w+)/.exec(error.message)?.[1];
+  if (operation === undefined) return undefined;
+  return new FailureError(
+    failure('plugin', `its loss goes through ${operation}, which has no gradient`, {
+      remedy:
+        'Use a soft form of it; what only chooses or compares belongs into the target of a step, or into unrecorded.',
+      trace: error.stack,
+    }),
+  );
 };
 
 /** Throws where a tensor that is to be one number is none. */

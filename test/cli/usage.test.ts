@@ -148,6 +148,15 @@ describe('an experiment file', () => {
     expect(err).toContain('install the package: no-such-package');
   });
 
+  it('that imports a file which misspells a name says in which', async () => {
+    await at.write('typo.ts', "import { clasifier } from 'undistill/train';\nexport const x = clasifier;\n");
+    const { code, err } = await run("import './typo.ts'; export default 1;");
+    expect(code).toBe(1);
+    expect(err).toMatch(
+      /typo\.ts:1: The requested module 'undistill\/train' .* named 'clasifier'\n {2}Correct the name/,
+    );
+  });
+
   it.each([
     [{ attacks: 'kd(), kd()' }, /attacks.*two of them are called kd|attacks: .*kd/],
     [{ defenses: 'none(), nasty({ omega: -1 })' }, /nasty: omega is -1/],

@@ -55,7 +55,7 @@ beforeAll(async () => {
 test('a run is ranked by attackers that were chosen on held-out images', async () => {
   const { code, out } = await rank(['mine']);
   expect(code, out).toBe(0);
-  expect(out).toContain("attackers: probabilities, with the victim's images");
+  expect(out).toContain("attackers: probabilities at most, with the victim's images");
   expect(out).not.toContain('flatters');
   const { runs, entries } = JSON.parse((await rank(['mine'], { format: 'json' })).out) as Ranking;
   expect(runs).toMatchObject([{ experiment: 'mine', attackers: { length: 9 } }]);

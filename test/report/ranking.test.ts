@@ -20,7 +20,7 @@ describe('a ranking in words', () => {
 
   test('begins with the defence that leaves least, and says what the strongest attacker gets', () => {
     expect(main?.title).toBe(
-      "student small, teacher big, on mnist; attackers: probabilities, with the victim's images",
+      "student small, teacher big, on mnist; attackers: probabilities at most, with the victim's images",
     );
     expect(main?.rows.map(({ label }) => label)).toEqual(['labelOnly', 'reversed', 'useless', 'none']);
     expect(main?.rows[1]?.cells).toEqual([

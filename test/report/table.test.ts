@@ -3,7 +3,7 @@ import { csv, field } from '../../src/report/csv.js';
 import { escaped, markdown } from '../../src/report/markdown.js';
 import { mark, meanAndDeviation } from '../../src/report/numbers.js';
 import { table } from '../../src/report/table.js';
-import type { Matrix } from '../../src/results/types.js';
+import type { Matrix, Score } from '../../src/results/types.js';
 import { cell, example, result } from './matrix.js';
 
 describe('numbers', () => {
@@ -134,6 +134,25 @@ describe('the table of a terminal', () => {
       'What none answers: accuracy, % 12.95; calibration error, 15 bins, % 50.00; L1 of given to clean answers 1.250; KL of given to clean answers, nats 3.000; changed answers, % 87.00.',
     );
     expect(table(example)).not.toContain('What none answers');
+  });
+
+  it('says where a defence is undistillable and the undefended teacher is too', () => {
+    const withMean = (mean: number): Matrix => {
+      const [none, nasty] = scored.scores as [Score, Score];
+      return {
+        ...scored,
+        scores: [
+          { ...none, toLabelSmoothing: { mean, count: 2 } },
+          { ...nasty, undistillable: 'yes' },
+        ],
+      };
+    };
+    const remark = 'that a defence is undistillable here is no merit of it';
+    expect(table(withMean(-0.0065))).toContain(
+      'The best attack on the undefended teacher is no better than a student trained on smoothed labels either (−0.65): that',
+    );
+    expect(table(withMean(0.01))).not.toContain(remark);
+    expect(table({ ...withMean(-0.0065), scores: scored.scores ?? [] })).not.toContain(remark);
   });
 
   it('says of each defence what it does to the best attack, and what it costs', () => {

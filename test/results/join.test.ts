@@ -44,6 +44,21 @@ test('seeds that were run apart are one run, with means over all of them', () =>
   expect(whole.best.find(({ defense }) => defense === 'none')?.attack).toBe(example.best[0]?.attack);
 });
 
+test('why a seed has no numbers is kept, be it that another run has not begun it', () => {
+  const saying = (status: 'failed' | 'not run', reason?: string) => (of: Matrix) => ({
+    ...of,
+    cells: of.cells.map((cell) => ({
+      ...cell,
+      seeds: [{ seed: '1', status, warnings: [], ...(reason === undefined ? {} : { reason }) }],
+    })),
+  });
+  const [first, ...failed] = [...halves(saying('failed', 'it is at chance'))];
+  const begun = part('begun', saying('not run')(only(example, '1')));
+  const whole = joined([first, begun, ...failed]);
+  for (const { seeds } of whole.cells)
+    expect(seeds.find(({ seed }) => seed === '1')).toMatchObject({ status: 'failed', reason: 'it is at chance' });
+});
+
 test('of a seed that two runs have parts of, what is finished counts', () => {
   const nothing = (of: Matrix): Matrix => ({
     ...of,

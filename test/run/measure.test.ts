@@ -5,7 +5,7 @@ import { evaluationSets } from '../../src/experiment/data-access.js';
 import type { Experiment } from '../../src/experiment/experiment.js';
 import type { Stage } from '../../src/experiment/plan.js';
 import type { Metric } from '../../src/metrics/metric.js';
-import { diverge, measure, measureBy, measureStage, notNasty } from '../../src/run/measure.js';
+import { diverge, hardlyOther, measure, measureBy, measureStage } from '../../src/run/measure.js';
 import type { StageOutput } from '../../src/run/store.js';
 import type { RunEnvironment } from '../../src/run/types.js';
 import { made, thirds } from './helpers.js';
@@ -157,9 +157,9 @@ describe('how far a retrained teacher is from its adversary', () => {
   });
 
   test('is warned about when two normal nets are as far apart', () => {
-    expect(notNasty({ kl: 0.1, normal: 0.2 })).toMatch(/^not nasty: .*\(KL 0\.100\).*\(0\.200\); raise omega/);
-    expect(notNasty({ kl: 0.2, normal: 0.2 })).toBeDefined();
-    expect(notNasty({ kl: 0.3, normal: 0.2 })).toBeUndefined();
-    expect(notNasty({ kl: 0.01 })).toBeUndefined();
+    expect(hardlyOther({ kl: 0.1, normal: 0.2 })).toMatch(/^its answers .*\(KL 0\.100\).*\(0\.200\): make it stronger/);
+    expect(hardlyOther({ kl: 0.2, normal: 0.2 })).toBeDefined();
+    expect(hardlyOther({ kl: 0.3, normal: 0.2 })).toBeUndefined();
+    expect(hardlyOther({ kl: 0.01 })).toBeUndefined();
   });
 });

@@ -117,3 +117,17 @@ test.each<[string, boolean, (w: tf.Tensor) => tf.Tensor]>([
     expect(values(gradients.w as tf.Tensor).some((each) => each !== 0)).toBe(reached);
   });
 });
+
+test('a loss through an operation that has no gradient is refused by its name', () => {
+  const before = tf.memory().numTensors;
+  expect(() =>
+    tf.tidy(() => {
+      const unequal = ({ w }: Named) => ({
+        loss: tf.mean<tf.Scalar>(tf.cast(tf.notEqual(w as tf.Tensor, 1), 'float32')),
+        aux: {},
+      });
+      valueAndGradient(unequal, { w: tf.tensor1d([1, 2]) });
+    }),
+  ).toThrow(/its loss goes through NotEqual, which has no gradient/);
+  expect(tf.memory().numTensors).toBe(before);
+});
