@@ -97,8 +97,8 @@ const replay = ({ nodes, outputs }: Trace, binding: Binding) => {
     createTensor: (shape, dtype, values) => {
       const node = reach((was) => {
         if (was?.kind !== 'constant') return `${nameOf(was)} came where a number or a list of numbers comes now`;
-        if (was.dtype !== dtype || was.shape.join() !== shape.join())
-          return `a constant of shape [${was.shape}] is of shape [${shape}] now`;
+        if (was.dtype !== dtype) return 'a constant is of another type now';
+        if (was.shape.join() !== shape.join()) return `a constant of shape [${was.shape}] is of shape [${shape}] now`;
         const other = was.data.findIndex((value: number, i: number) => !Object.is(value, values[i]));
         return other < 0 ? undefined : `a number that was ${shown(was.data[other])} is ${shown(values[other])} now`;
       });
