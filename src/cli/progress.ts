@@ -1,4 +1,4 @@
-import { showSeconds } from '../core/text.js';
+import { counted, showSeconds } from '../core/text.js';
 import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
 import { isOfTheModel } from '../run/context.js';
 import type { Outcome } from '../run/record.js';
@@ -84,7 +84,7 @@ const wholeOf = ({ stages, cells }: Plan, seconds: (stage: Stage) => number | un
       const rest = [...left.values()].reduce((sum, each) => sum + each, 0);
       const elapsed = (performance.now() - began) / 1000;
       const time = made === 0 || rest === 0 ? '' : `, about ${showSeconds((rest * elapsed) / made)} left`;
-      return `${done} of ${of} cells${time}`;
+      return `${done} of ${counted(of, 'cell')}${time}`;
     },
   };
 };

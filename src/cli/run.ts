@@ -109,7 +109,7 @@ const runOne = async (
   const folders = foldersOf(experiment, options.out);
   const store = await openRun(prepared, chosen, path, options, out);
   out.log(
-    `${experiment.name}: ${plan.cells.length} cells, ${chosen.stages.length} stages; ${
+    `${experiment.name}: ${counted(plan.cells.length, 'cell')}, ${counted(chosen.stages.length, 'stage')}; ${
       typeof options.jobs === 'number' && options.jobs > 1 ? `${options.jobs} jobs of ` : ''
     }${engineSaid(engine)}`,
   );
@@ -436,6 +436,6 @@ const conclude = ({
   const cells = matrix.cells.filter(({ seeds }) =>
     seeds.some(({ status }) => status === 'failed' || status === 'skipped'),
   );
-  if (cells.length > 0) out.log(`${cells.length} of ${matrix.cells.length} cells failed, or lack a seed.`);
+  if (cells.length > 0) out.log(`${cells.length} of ${counted(matrix.cells.length, 'cell')} failed, or lack a seed.`);
   return failures.length > 0 ? 1 : 0;
 };
