@@ -8,7 +8,7 @@ import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Plan, Stage } from '../experiment/plan.js';
 import { sharings } from '../experiment/sharing.js';
 import { whyStale } from '../experiment/stale.js';
-import { foldersOf, type Located, type Planned, planFor, plannedEngine } from '../harness/session.js';
+import { foldersOf, type Located, loadImages, type Planned, planFor, plannedEngine } from '../harness/session.js';
 import { checkpointEvery } from '../run/defaults.js';
 import { type Forecast, forecast } from '../run/forecast.js';
 import type { StageRecord } from '../run/record.js';
@@ -262,9 +262,8 @@ const planOne = async (
   engine: string,
   out: Terminal,
 ): Promise<void> => {
-  const planned = await planFor(experiment, engine, {
-    onNote: (note) => warn(out, note),
-  });
+  // No image is looked at, unless steps are timed: what a set is called by is checked without them.
+  const planned = await planFor(experiment, engine, { onNote: (note) => warn(out, note), inMemory: 0 });
   const { plan } = planned;
   const chosen = chosenOf(plan, options);
   const folders = foldersOf(experiment, options.out);
@@ -288,7 +287,8 @@ const planOne = async (
   for (const line of answersShared(plan, planned.data, states, options.answers)) out.log(line);
   if (open.length === 0) return out.log('Nothing is left to do.');
   const store = openStore(folders.store, () => undefined);
-  const left = options.time ? await forecastOf(planned, open, options, store, out) : undefined;
+  const inMemory = async (): Promise<Planned> => ({ ...planned, ...(await loadImages(experiment)) });
+  const left = options.time ? await forecastOf(await inMemory(), open, options, store, out) : undefined;
   const seconds = typeof left === 'object' ? left.seconds : undefined;
   for (const line of toMake(open, seconds)) out.log(line);
   if (left !== undefined) out.log(typeof left === 'string' ? `Time left: not known: ${left}` : timeLeft(left));
