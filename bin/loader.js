@@ -33,9 +33,9 @@ export const registerLoader = async () => {
   if (module.registerHooks === undefined) {
     module.register(hooks, { data });
   } else {
-    const { initialize, resolve } = await import(hooks);
+    const { initialize, load, resolve } = await import(hooks);
     initialize(data);
-    module.registerHooks({ resolve });
+    module.registerHooks({ load, resolve });
   }
   const { register: registerTsx } = await import('tsx/esm/api');
   registerTsx();

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
+import util from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { checked, wholeBetween } from '../core/check.js';
 import { attempt, FailureError, failure, orFail, orThrow, type Result, type Task } from '../core/errors.js';
@@ -98,6 +99,7 @@ type BackendMaker = new (binding: Binding, packageName: string) => tf.KernelBack
  * types, so this is where they are asserted.
  */
 const loadKernels = async (machine: Machine): Promise<BackendMaker> => {
+  giveBackRemoved();
   if (bundled()) {
     await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
     const module = await import('@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js');
@@ -109,6 +111,13 @@ const loadKernels = async (machine: Machine): Promise<BackendMaker> => {
   const require = createRequire(manifest);
   require('./dist/register_all_kernels');
   return (require('./dist/nodejs_kernel_backend') as { NodeJSKernelBackend: BackendMaker }).NodeJSKernelBackend;
+};
+
+/** The package calls two functions that Node 23 has removed. */
+const giveBackRemoved = (): void => {
+  const removed: Partial<Pick<typeof util, 'isArray' | 'isNullOrUndefined'>> = util;
+  removed.isArray ??= Array.isArray;
+  removed.isNullOrUndefined ??= (value: unknown): value is null | undefined => value === null || value === undefined;
 };
 
 const positive = (text: string | undefined): number | undefined => {
