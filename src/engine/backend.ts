@@ -48,7 +48,7 @@ export interface Binding {
 }
 
 export interface NativeBackend {
-  /** Replaced while a step is traced. */
+  /** Replaced by `withBinding`. */
   binding: Binding;
   readonly isUsingGpuDevice: boolean;
   getInputTensorIds(tensors: readonly tf.Tensor[]): number[];
@@ -65,6 +65,18 @@ export interface NativeBackend {
 export const isNative = (): boolean => tf.getBackend() === 'tensorflow';
 
 export const backend = (): NativeBackend => tf.backend() as unknown as NativeBackend;
+
+/** Runs `body` with some of the binding's functions replaced. Its own properties cannot be written. */
+export const withBinding = <A>(replaced: Partial<Binding>, body: () => A): A => {
+  const { binding } = backend();
+  const properties = Object.entries(replaced).map(([name, value]) => [name, { value }]);
+  backend().binding = Object.create(binding, Object.fromEntries(properties));
+  try {
+    return body();
+  } finally {
+    backend().binding = binding;
+  }
+};
 
 let forXla = false;
 

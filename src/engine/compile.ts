@@ -11,7 +11,7 @@ import { type Change, changeSince } from './retrace.js';
 import { storeGraph } from './saved-model.js';
 import { openSession, type Session } from './session.js';
 import { type Call, formOf, own, type Run, type Runner, type Step, type Taken, take } from './step.js';
-import { type Form, formsOf, NotTraceable, type Trace, trace } from './trace.js';
+import { type Form, formsOf, NotTraceable, trace } from './trace.js';
 
 export interface CompileOptions {
   /**
@@ -170,7 +170,10 @@ export const compile = <
     known: Compiled,
     call: Call<B>,
   ): void => {
-    const change = noting(() => changed(of, frozen, loaded(), call, known.program.trace));
+    const change = noting(() => {
+      const again = filledStep(of, frozen, loaded(), call);
+      return changeSince(known.program.trace, (copies) => leavesOf(again(copies)));
+    });
     if (change !== undefined) throw new FailureError(notLasting(change));
     known.lasts = true;
   };
@@ -435,24 +438,6 @@ const leavesOf = <State extends tree.Tree, M extends tree.Tree>({ state, metrics
   ...tree.leaves(state),
   ...tree.leaves(metrics),
 ];
-
-/** What a step does otherwise than in its trace; undefined where it does the same. */
-const changed = <Frozen extends tree.Tree, State extends tree.Tree, B extends tree.Tree, M extends tree.Tree>(
-  step: Step<Frozen, State, B, M>,
-  frozen: Frozen,
-  state: State,
-  call: Call<B>,
-  noted: Trace,
-): Change | undefined => {
-  let taken: readonly tf.Tensor[] = [];
-  return changeSince(
-    noted,
-    (copies) => {
-      taken = leavesOf(filledStep(step, frozen, state, call)(copies));
-    },
-    () => taken,
-  );
-};
 
 /** Takes a step and notes it: variables are the leaves of `frozen`, then those of the state. */
 const traced = <Frozen extends tree.Tree, State extends tree.Tree, B extends tree.Tree, M extends tree.Tree>(

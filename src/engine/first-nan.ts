@@ -1,5 +1,5 @@
 import { deepStack } from '../core/errors.js';
-import { backend, DTYPES, isNative, type NativeBackend } from './backend.js';
+import { type Binding, backend, DTYPES, isNative, withBinding } from './backend.js';
 
 /** Where a NaN came from. */
 export interface Origin {
@@ -20,19 +20,13 @@ export const firstNaN = (body: () => void): Origin | undefined => {
   }
   const { binding } = backend();
   let found: Origin | undefined;
-  const executeOp: NativeBackend['binding']['executeOp'] = (name, attributes, inputs, outputs) => {
+  const executeOp: Binding['executeOp'] = (name, attributes, inputs, outputs) => {
     const results = binding.executeOp(name, attributes, inputs, outputs);
     const hasNaN = ({ id, dtype }: (typeof results)[number]): boolean =>
       dtype === DTYPES.float32 && binding.tensorDataSync(id).some(Number.isNaN);
     if (found === undefined && results.some(hasNaN)) found = { operation: name, trace: deepStack(name) };
     return results;
   };
-  // The binding's own properties cannot be written.
-  backend().binding = Object.create(binding, { executeOp: { value: executeOp } });
-  try {
-    body();
-    return found;
-  } finally {
-    backend().binding = binding;
-  }
+  withBinding({ executeOp }, body);
+  return found;
 };

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { deepStack } from '../core/errors.js';
-import { type Binding, backend, type Raw } from './backend.js';
+import { type Binding, backend, type Raw, withBinding } from './backend.js';
 import {
   type Form,
   formsOf,
@@ -31,28 +31,27 @@ class Changed extends Error {
 /**
  * Calls again what was traced, and tells what it does otherwise; undefined where it does the same, or keeps a tensor from the
  * first call, so that the two cannot be compared. Nothing is computed: each operation is given results of the forms that it gave
- * first. So it takes what JavaScript takes, and no more.
+ * first. So it takes what JavaScript takes, and no more. What `body` gives is disposed of.
  */
 export const changeSince = (
   traced: Trace,
-  body: (inputs: readonly tf.Tensor[]) => void,
-  outputs: () => readonly tf.Tensor[],
+  body: (inputs: readonly tf.Tensor[]) => readonly tf.Tensor[],
 ): Change | undefined => {
-  const { binding } = backend();
-  const again = replay(traced, binding);
+  const again = replay(traced, backend().binding);
   const copies = formsOf(traced).map((form) => backend().createOutputTensor(again.input(form)));
-  backend().binding = again.binding;
-  try {
-    body(copies);
-    again.end(backend().getInputTensorIds(outputs()));
-    return undefined;
-  } catch (error) {
-    if (error instanceof Changed) return error.change;
-    throw error;
-  } finally {
-    tf.dispose([...outputs(), ...copies]);
-    backend().binding = binding;
-  }
+  return withBinding(again.replayed, () => {
+    let made: readonly tf.Tensor[] = [];
+    try {
+      made = body(copies);
+      again.end(backend().getInputTensorIds(made));
+      return undefined;
+    } catch (error) {
+      if (error instanceof Changed) return error.change;
+      throw error;
+    } finally {
+      tf.dispose([...made, ...copies]);
+    }
+  });
 };
 
 const replay = ({ nodes, outputs }: Trace, binding: Binding) => {
@@ -73,7 +72,6 @@ const replay = ({ nodes, outputs }: Trace, binding: Binding) => {
     if (ref === undefined) throw new Changed(undefined);
     return ref;
   };
-  const before = (): string => nameOf(nodes[at]);
   const needed = neededBy(nodes, outputs);
   /**
    * Goes on to the node that this call makes now. What was made once and led to no result, such as a look at what the engine can
@@ -123,11 +121,7 @@ const replay = ({ nodes, outputs }: Trace, binding: Binding) => {
     },
   };
   return {
-    // The binding's own properties cannot be written.
-    binding: Object.create(
-      binding,
-      Object.fromEntries(Object.entries(replayed).map(([name, value]) => [name, { value }])),
-    ) as Binding,
+    replayed,
     input: (form: Form): Raw => {
       const raw = given(form);
       at += 1;
@@ -137,7 +131,7 @@ const replay = ({ nodes, outputs }: Trace, binding: Binding) => {
     end: (ids: readonly number[]): void => {
       const refs = ids.map(refOf);
       while (at < nodes.length && !needed.has(at)) at += 1;
-      if (at < nodes.length) changed(`${before()} came and does not come now`);
+      if (at < nodes.length) changed(`${nameOf(nodes[at])} came and does not come now`);
       if (JSON.stringify(refs) !== JSON.stringify(outputs)) changed('it gives other tensors');
     },
   };

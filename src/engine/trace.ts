@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { type Attribute, type Binding, backend, type Raw, type TypedArray } from './backend.js';
+import { type Attribute, type Binding, backend, type Raw, type TypedArray, withBinding } from './backend.js';
 
 /** Output `output` of node `node` of a trace. */
 export interface Ref {
@@ -65,27 +65,26 @@ export const trace = <Result>(
   body: (inputs: readonly tf.Tensor[]) => Result,
   outputs: (result: Result) => readonly tf.Tensor[],
 ): { readonly result: Result; readonly trace: Trace } => {
-  const { binding } = backend();
-  const recorder = record(binding);
+  const recorder = record(backend().binding);
   const copies = inputs.map((input) => {
     const raw = copied(input);
     recorder.input(raw);
     return backend().createOutputTensor(raw);
   });
   const { random } = Math;
-  backend().binding = recorder.binding;
   Math.random = () => {
     throw new NotTraceable('it draws from a generator of JavaScript; use stateless operations with the given seed');
   };
   try {
-    const result = body(copies);
-    const refs = backend()
-      .getInputTensorIds(outputs(result))
-      .map((id) => recorder.ref(id));
-    return { result, trace: { nodes: recorder.nodes, outputs: refs } };
+    return withBinding(recorder.recording, () => {
+      const result = body(copies);
+      const refs = backend()
+        .getInputTensorIds(outputs(result))
+        .map((id) => recorder.ref(id));
+      return { result, trace: { nodes: recorder.nodes, outputs: refs } };
+    });
   } finally {
     Math.random = random;
-    backend().binding = binding;
     tf.dispose(copies as tf.Tensor[]);
   }
 };
@@ -131,14 +130,9 @@ const record = (binding: Binding) => {
       throw new NotTraceable("it reads a tensor's values");
     },
   };
-  // The binding's own properties cannot be written.
-  const wrapped = Object.create(
-    binding,
-    Object.fromEntries(Object.entries(recording).map(([name, value]) => [name, { value }])),
-  ) as Binding;
   return {
     nodes,
-    binding: wrapped,
+    recording,
     input: (raw: Raw) => add({ kind: 'input', ...form(raw) }, [raw.id]),
     ref,
   };
