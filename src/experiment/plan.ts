@@ -113,6 +113,12 @@ export interface CellPlan {
   readonly reason?: string;
 }
 
+/** Where a model is measured: by the built-in metrics, and by each of the experiment's own. */
+export const measuringOf = ({ measure, own = {} }: Pick<VictimPlan, 'measure' | 'own'>): readonly string[] => [
+  measure,
+  ...Object.values(own),
+];
+
 /** A victim: its evaluation, and how far a retrained one is from its adversary. */
 export interface VictimPlan {
   readonly defense: string;

@@ -1,7 +1,7 @@
 import { FailureError, failure } from '../core/errors.js';
 import { isLike } from '../core/text.js';
 import { patternSaid } from './pattern.js';
-import type { CellPlan, Plan, Stage } from './plan.js';
+import { type CellPlan, measuringOf, type Plan, type Stage } from './plan.js';
 
 /** Whether a text goes on, as a word or as a number, from its end to what follows. */
 const goesOn = (before: string, after: string): boolean =>
@@ -53,19 +53,19 @@ export const selected = (
   for (const { id, label } of plan.stages) if (matches(label)) add(id);
   for (const cell of plan.cells) {
     if (!isPlanned(cell)) continue;
-    const { steal, measure, own = {}, baselineMeasure, inspect } = cell.stages;
+    const { steal, measure, baselineMeasure, inspect } = cell.stages;
     const byDefense = matches(cell.defense);
     const asked = byDefense || [cell.attack, cell.student].some(matches) || chosen.has(steal) || chosen.has(measure);
     if (!asked) continue;
     add(steal);
-    for (const id of [measure, ...Object.values(own)]) add(id);
+    for (const id of measuringOf(cell.stages)) add(id);
     add(inspect);
     if (how === 'only themselves') continue;
     add(baselineMeasure);
     // What is honestly trained is in every column, and needs none of their victims.
     if (!byDefense && (byId.get(steal) as Stage).inputs.victim === undefined) continue;
     const victim = plan.victims.find(({ defense, seed }) => defense === cell.defense && seed === cell.seed);
-    for (const id of [victim?.measure, ...Object.values(victim?.own ?? {}), victim?.divergence]) add(id);
+    for (const id of victim === undefined ? [] : [...measuringOf(victim), victim.divergence]) add(id);
   }
   if (chosen.size === 0) {
     const labels = new Set(plan.cells.flatMap(({ attack, defense, student }) => [attack, defense, student]));
@@ -94,9 +94,9 @@ export const ofSeeds = (plan: Plan, labels: readonly string[]): Plan => {
   const ofThese = <Of extends { readonly seed: string }>(all: readonly Of[]): readonly Of[] =>
     all.filter(({ seed }) => labels.includes(seed));
   const victims = ofThese(plan.victims);
-  for (const { measure, own = {} } of victims) for (const id of [measure, ...Object.values(own)]) add(id);
+  for (const id of victims.flatMap(measuringOf)) add(id);
   for (const { stages } of ofThese(plan.cells))
-    for (const id of [stages?.measure, ...Object.values(stages?.own ?? {}), stages?.baselineMeasure, stages?.inspect])
+    for (const id of stages === undefined ? [] : [...measuringOf(stages), stages.baselineMeasure, stages.inspect])
       add(id);
   for (const { divergence } of victims)
     if (Object.values(byId.get(divergence ?? '')?.inputs ?? {}).every((id) => chosen.has(id))) add(divergence);
