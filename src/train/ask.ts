@@ -129,10 +129,11 @@ export const question = (
       size = answered.answers.shape[1];
       parts.push(answered.answers.dataSync().slice() as Float32Array);
       const told = answered.shift?.dataSync();
-      if (told !== undefined) shift = plus(shift, readShift(told));
       dispose(answered);
       asked = plus(asked, { ...nothingAsked, [isBlackBox(access) ? 'queries' : 'forward']: count });
-      if (told !== undefined) checkShift(victim, told);
+      if (told === undefined) continue;
+      shift = plus(shift, readShift(told));
+      checkShift(victim, told);
     }
     answering.flush();
     const values = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));

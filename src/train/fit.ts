@@ -221,7 +221,7 @@ const diverged = (what: string, history: readonly EpochRecord[], remedy: string,
       : `last good: epoch ${last.epoch + 1}, ${Object.entries(last.metrics)
           .map(([name, value]) => `${name} ${value.toPrecision(4)}`)
           .join(', ')}`;
-  return failure('diverged', `${what} (${good})`, { remedy, ...(trace === undefined ? {} : { trace }) });
+  return failure('diverged', `${what} (${good})`, { remedy, trace });
 };
 
 /** Steps after which a NaN comes of the arithmetic rather than of the training: a loss's own, and one of its gradient. */
