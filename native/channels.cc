@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "channels.h"
 #include "operation.h"
 #include "workers.h"
+#include "workspace.h"
 
 namespace undistill {
 namespace {
@@ -111,6 +113,13 @@ FOR_EACH_PROCESSOR void Scale(const float* dy, int64_t rows, int64_t w, const fl
 
 /* Loops over windows of 2×2 of two rows of images, one above the other. Where numbers of a window are equal its first one counts. */
 
+// The corners of windows, w numbers each, `step` from one window to the next: above left and right, below left and right.
+template <typename Number>
+struct Corners {
+  Number* at[4];
+  int64_t windows, w, step;
+};
+
 // The larger one. What is not a number stays so.
 __attribute__((always_inline)) inline float Larger(float a, float b) {
   const float larger = b > a ? b : a;
@@ -118,10 +127,11 @@ __attribute__((always_inline)) inline float Larger(float a, float b) {
 }
 
 // y = the largest (x - mean) a + b of each window, but at least lo and at most hi.
-FOR_EACH_PROCESSOR void PoolRow(const float* above, const float* below, int64_t windows, int64_t w, const float* __restrict mean,
-                                const float* __restrict a, const float* __restrict b, float lo, float hi, float* y) {
-  for (int64_t j = 0; j < windows; j++) {
-    const float *x0 = above + 2 * j * w, *x1 = x0 + w, *x2 = below + 2 * j * w, *x3 = x2 + w;
+FOR_EACH_PROCESSOR void PoolRow(const Corners<const float>& x, const float* __restrict mean, const float* __restrict a,
+                                const float* __restrict b, float lo, float hi, float* y) {
+  const int64_t w = x.w;
+  for (int64_t j = 0; j < x.windows; j++) {
+    const float *x0 = x.at[0] + j * x.step, *x1 = x.at[1] + j * x.step, *x2 = x.at[2] + j * x.step, *x3 = x.at[3] + j * x.step;
     float* __restrict out = y + j * w;
     for (int64_t c = 0; c < w; c++) {
       const float z0 = (x0[c] - mean[c]) * a[c] + b[c], z1 = (x1[c] - mean[c]) * a[c] + b[c];
@@ -134,11 +144,13 @@ FOR_EACH_PROCESSOR void PoolRow(const float* above, const float* below, int64_t 
 }
 
 // With g = dy where the largest is between lo and hi, and 0 elsewhere: s1 += g, s2 += g (x - mean), x being what is largest.
-FOR_EACH_PROCESSOR void AddPooledSums(const float* gradients, const float* above, const float* below, int64_t windows, int64_t w,
-                                      const float* __restrict mean, const float* __restrict a, const float* __restrict b,
-                                      float lo, float hi, float* __restrict s1, float* __restrict s2) {
-  for (int64_t j = 0; j < windows; j++) {
-    const float *x0 = above + 2 * j * w, *x1 = x0 + w, *x2 = below + 2 * j * w, *x3 = x2 + w, *dy = gradients + j * w;
+FOR_EACH_PROCESSOR void AddPooledSums(const float* gradients, const Corners<const float>& x, const float* __restrict mean,
+                                      const float* __restrict a, const float* __restrict b, float lo, float hi,
+                                      float* __restrict s1, float* __restrict s2) {
+  const int64_t w = x.w;
+  for (int64_t j = 0; j < x.windows; j++) {
+    const float *x0 = x.at[0] + j * x.step, *x1 = x.at[1] + j * x.step, *x2 = x.at[2] + j * x.step, *x3 = x.at[3] + j * x.step,
+                *dy = gradients + j * w;
     for (int64_t c = 0; c < w; c++) {
       const float d0 = x0[c] - mean[c], d1 = x1[c] - mean[c], d2 = x2[c] - mean[c], d3 = x3[c] - mean[c];
       const float z0 = d0 * a[c] + b[c], z1 = d1 * a[c] + b[c], z2 = d2 * a[c] + b[c], z3 = d3 * a[c] + b[c];
@@ -153,14 +165,15 @@ FOR_EACH_PROCESSOR void AddPooledSums(const float* gradients, const float* above
 }
 
 // With g as above for what is largest, and 0 for the others: dx = p g + q (x - mean) + level.
-FOR_EACH_PROCESSOR void PassBackPooled(const float* gradients, const float* above, const float* below, int64_t windows,
-                                       int64_t w, const float* __restrict mean, const float* __restrict a,
-                                       const float* __restrict b, float lo, float hi, const float* __restrict p,
-                                       const float* __restrict q, const float* __restrict level, float* dx_above,
-                                       float* dx_below) {
-  for (int64_t j = 0; j < windows; j++) {
-    const float *x0 = above + 2 * j * w, *x1 = x0 + w, *x2 = below + 2 * j * w, *x3 = x2 + w, *dy = gradients + j * w;
-    float *dx0 = dx_above + 2 * j * w, *dx1 = dx0 + w, *dx2 = dx_below + 2 * j * w, *dx3 = dx2 + w;
+FOR_EACH_PROCESSOR void PassBackPooled(const float* gradients, const Corners<const float>& x, const float* __restrict mean,
+                                       const float* __restrict a, const float* __restrict b, float lo, float hi,
+                                       const float* __restrict p, const float* __restrict q, const float* __restrict level,
+                                       const Corners<float>& dx) {
+  const int64_t w = x.w;
+  for (int64_t j = 0; j < x.windows; j++) {
+    const float *x0 = x.at[0] + j * x.step, *x1 = x.at[1] + j * x.step, *x2 = x.at[2] + j * x.step, *x3 = x.at[3] + j * x.step,
+                *dy = gradients + j * w;
+    float *dx0 = dx.at[0] + j * x.step, *dx1 = dx.at[1] + j * x.step, *dx2 = dx.at[2] + j * x.step, *dx3 = dx.at[3] + j * x.step;
 #pragma GCC ivdep
     for (int64_t c = 0; c < w; c++) {
       const float d0 = x0[c] - mean[c], d1 = x1[c] - mean[c], d2 = x2[c] - mean[c], d3 = x3[c] - mean[c];
@@ -173,6 +186,29 @@ FOR_EACH_PROCESSOR void PassBackPooled(const float* gradients, const float* abov
       dx2[c] = (z3 > z2 ? 0.0f : g_down) + (q[c] * d2 + level[c]);
       dx3[c] = (z3 > z2 ? g_down : 0.0f) + (q[c] * d3 + level[c]);
     }
+  }
+}
+
+/* Rows of windows of few channels, taken apart so that the corners make vectors */
+
+// Pixels by turns to two places, or back.
+template <bool back, int channels>
+void TurnsOf(float* line, int64_t pairs, float* left, float* right) {
+  for (int64_t j = 0; j < pairs; j++, line += 2 * channels, left += channels, right += channels) {
+    std::memcpy(back ? line : left, back ? left : line, channels * sizeof(float));
+    std::memcpy(back ? line + channels : right, back ? right : line + channels, channels * sizeof(float));
+  }
+}
+
+template <bool back>
+void Turns(float* line, int64_t pairs, int64_t channels, float* left, float* right) {
+  if (channels == 1) return TurnsOf<back, 1>(line, pairs, left, right);
+  if (channels == 2) return TurnsOf<back, 2>(line, pairs, left, right);
+  if (channels == 4) return TurnsOf<back, 4>(line, pairs, left, right);
+  if (channels == 8) return TurnsOf<back, 8>(line, pairs, left, right);
+  for (int64_t j = 0; j < pairs; j++, line += 2 * channels, left += channels, right += channels) {
+    std::copy_n(back ? left : line, channels, back ? line : left);
+    std::copy_n(back ? right : line + channels, channels, back ? line + channels : right);
   }
 }
 
@@ -316,11 +352,47 @@ struct Windows {
   bool LeaveNothing() const { return height % 2 == 0 && width % 2 == 0; }
   std::vector<int64_t> Shape() const { return {n, Down(), Across(), channels}; }
 
-  // For every row of windows: its block, where its upper row of x begins, and where the row itself does.
-  void ForEach(const std::function<void(int64_t block, int64_t above, int64_t begin)>& body) const {
+  // Whether a row of windows is taken apart: then its corners make one long window, for which what is given by channel is `Wide`.
+  bool Apart() const { return channels < 16; }
+  int64_t Width() const { return Apart() ? Across() * channels : channels; }
+  std::vector<float> Wide(const float* by_channel) const {
+    std::vector<float> wide(Width());
+    for (int64_t i = 0; i < Width(); i++) wide[i] = by_channel[i % channels];
+    return wide;
+  }
+
+  // The corners of a row of windows where they are, or taken apart.
+  template <typename Number>
+  Corners<Number> At(Number* above, float* apart) const {
+    if (Apart()) return {{apart, apart + Width(), apart + 2 * Width(), apart + 3 * Width()}, 1, Width(), 0};
+    Number* below = above + width * channels;
+    return {{above, above + channels, below, below + channels}, Across(), channels, 2 * channels};
+  }
+  Corners<const float> Given(const float* above, float* apart) const {
+    if (Apart()) {
+      // They are only read.
+      auto* line = const_cast<float*>(above);
+      Turns<false>(line, Across(), channels, apart, apart + Width());
+      Turns<false>(line + width * channels, Across(), channels, apart + 2 * Width(), apart + 3 * Width());
+    }
+    return At<const float>(above, apart);
+  }
+  // What was written there to its place.
+  void Back(float* above, float* apart) const {
+    if (!Apart()) return;
+    Turns<true>(above, Across(), channels, apart, apart + Width());
+    Turns<true>(above + width * channels, Across(), channels, apart + 2 * Width(), apart + 3 * Width());
+  }
+
+  // For every row of windows: its block, where its upper row of x begins, where the row itself does, and room for two rows that are
+  // taken apart.
+  void ForEach(const std::function<void(int64_t block, int64_t above, int64_t begin, float* apart, float* through)>& body) const {
+    const int64_t numbers = Apart() ? 4 * Width() : 0;
     Workers().Run(blocks, [&](int64_t block) {
+      const Workspace room(2 * numbers);
       for (int64_t row = block * in_block; row < std::min((block + 1) * in_block, Rows()); row++)
-        body(block, (row / Down() * height + row % Down() * 2) * width * channels, row * Across() * channels);
+        body(block, (row / Down() * height + row % Down() * 2) * width * channels, row * Across() * channels, room.Data(),
+             room.Data() + numbers);
     });
   }
 };
@@ -335,11 +407,9 @@ void MaxPool(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   const float* x = Data(tx);
   const auto bounds = Activation::Of(with.activation);
-  const int64_t c = windows.channels, row = windows.width * c;
-  const std::vector<float> zeros(c, 0.0f), ones(c, 1.0f);
-  windows.ForEach([&](int64_t, int64_t above, int64_t begin) {
-    PoolRow(x + above, x + above + row, windows.Across(), c, zeros.data(), ones.data(), zeros.data(), bounds.lo,
-            bounds.hi, y + begin);
+  const std::vector<float> zeros(windows.Width(), 0.0f), ones(windows.Width(), 1.0f);
+  windows.ForEach([&](int64_t, int64_t above, int64_t begin, float* apart, float*) {
+    PoolRow(windows.Given(x + above, apart), zeros.data(), ones.data(), zeros.data(), bounds.lo, bounds.hi, y + begin);
   });
 }
 
@@ -355,11 +425,11 @@ void MaxPoolGrad(const Settings& with, Context& context) {
   const float *dy = Data(tdy), *x = Data(tx);
   if (!windows.LeaveNothing()) std::fill_n(dx, TF_TensorElementCount(tx), 0.0f);
   const auto bounds = Activation::Of(with.activation);
-  const int64_t c = windows.channels, row = windows.width * c;
-  const std::vector<float> zeros(c, 0.0f), ones(c, 1.0f);
-  windows.ForEach([&](int64_t, int64_t above, int64_t begin) {
-    PassBackPooled(dy + begin, x + above, x + above + row, windows.Across(), c, zeros.data(), ones.data(), zeros.data(),
-                   bounds.lo, bounds.hi, ones.data(), zeros.data(), zeros.data(), dx + above, dx + above + row);
+  const std::vector<float> zeros(windows.Width(), 0.0f), ones(windows.Width(), 1.0f);
+  windows.ForEach([&](int64_t, int64_t above, int64_t begin, float* apart, float* through) {
+    PassBackPooled(dy + begin, windows.Given(x + above, apart), zeros.data(), ones.data(), zeros.data(), bounds.lo, bounds.hi,
+                   ones.data(), zeros.data(), zeros.data(), windows.At(dx + above, through));
+    windows.Back(dx + above, through);
   });
 }
 
@@ -414,9 +484,9 @@ void BatchNormPool(const Settings& with, Context& context) {
   std::vector<float> slope(channels);
   for (int64_t c = 0; c < channels; c++) slope[c] = scale[c] * inverse[c];
   const auto bounds = Activation::Of(with.activation);
-  const int64_t row = windows.width * channels;
-  windows.ForEach([&](int64_t, int64_t above, int64_t begin) {
-    PoolRow(x + above, x + above + row, windows.Across(), channels, mean, slope.data(), offset, bounds.lo, bounds.hi,
+  const auto wide_mean = windows.Wide(mean), wide_slope = windows.Wide(slope.data()), wide_offset = windows.Wide(offset);
+  windows.ForEach([&](int64_t, int64_t above, int64_t begin, float* apart, float*) {
+    PoolRow(windows.Given(x + above, apart), wide_mean.data(), wide_slope.data(), wide_offset.data(), bounds.lo, bounds.hi,
             y + begin);
   });
 }
@@ -495,11 +565,11 @@ void BatchNormPoolGrad(const Settings& with, Context& context) {
   std::vector<float> slope(channels), tilt(channels), level(channels);
   for (int64_t c = 0; c < channels; c++) slope[c] = scale[c] * inverse[c];
   const auto bounds = Activation::Of(with.activation);
-  const int64_t row = windows.width * channels;
-  Sums sums(windows.blocks, channels, channels);
-  windows.ForEach([&](int64_t block, int64_t above, int64_t begin) {
-    AddPooledSums(dy + begin, x + above, x + above + row, windows.Across(), channels, mean, slope.data(), offset,
-                  bounds.lo, bounds.hi, sums.First(block), sums.Second(block));
+  const auto wide_mean = windows.Wide(mean), wide_slope = windows.Wide(slope.data()), wide_offset = windows.Wide(offset);
+  Sums sums(windows.blocks, windows.Width(), channels);
+  windows.ForEach([&](int64_t block, int64_t above, int64_t begin, float* apart, float*) {
+    AddPooledSums(dy + begin, windows.Given(x + above, apart), wide_mean.data(), wide_slope.data(), wide_offset.data(), bounds.lo,
+                  bounds.hi, sums.First(block), sums.Second(block));
   });
   const double n = static_cast<double>(4 * count);
   const auto [first, second] = sums.Total();
@@ -509,9 +579,11 @@ void BatchNormPoolGrad(const Settings& with, Context& context) {
     tilt[c] = static_cast<float>(-slope[c] * (second[c] / n) * inverse[c] * inverse[c]);
     level[c] = static_cast<float>(-slope[c] * (first[c] / n));
   }
-  windows.ForEach([&](int64_t, int64_t above, int64_t begin) {
-    PassBackPooled(dy + begin, x + above, x + above + row, windows.Across(), channels, mean, slope.data(), offset,
-                   bounds.lo, bounds.hi, slope.data(), tilt.data(), level.data(), dx + above, dx + above + row);
+  const auto wide_tilt = windows.Wide(tilt.data()), wide_level = windows.Wide(level.data());
+  windows.ForEach([&](int64_t, int64_t above, int64_t begin, float* apart, float* through) {
+    PassBackPooled(dy + begin, windows.Given(x + above, apart), wide_mean.data(), wide_slope.data(), wide_offset.data(), bounds.lo,
+                   bounds.hi, wide_slope.data(), wide_tilt.data(), wide_level.data(), windows.At(dx + above, through));
+    windows.Back(dx + above, through);
   });
 }
 

@@ -15,6 +15,7 @@
 #include "gathering.h"
 #include "normalised.h"
 #include "operation.h"
+#include "planes.h"
 #include "processor.h"
 #include "workers.h"
 #include "workspace.h"
@@ -427,6 +428,13 @@ void AddAll(const float* y, int64_t pixels, int64_t channels, ImageMoments& mome
 
 void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
             ImageMoments& moments, const Finish& finish, float* result) {
+  if (InPlanes(of) && !normal.Any()) {
+    GatherInPlanes(of, given, filter, finish, result);
+    const int64_t pixels = of.n * of.down * of.across;
+    if (through.Any()) AddAll(result, pixels, through);
+    if (moments.Any()) AddAll(result, pixels, of.to, moments);
+    return;
+  }
   const Processor& here = Here();
   const int64_t panel = here.panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
   for (const Phase& down : of.rows) {
@@ -488,6 +496,7 @@ struct Sharing {
 
 void GatherToFilter(const Convolution& conv, const float* x, const Normal& normal, const float* dy, float* filter) {
   const Gathering of = ForwardsOf(conv);
+  if (InPlanes(of) && !normal.Any()) return PlanesToFilter(of, x, dy, filter);
   const Processor& here = Here();
   const Pixels pixels(of, of.rows[0], of.columns[0], normal);
   const int64_t depth = pixels.Depth(), padded = RoundUp(depth, kBlock), panel = here.panel,

@@ -86,23 +86,31 @@ export const convolvesByProducts = (
 /** Kernels of 1, and of 3 at a stride. */
 const isSmall = (kernel: number | undefined, stride: number): boolean => kernel === 1 || (kernel === 3 && stride > 1);
 
-/**
- * Whether TensorFlow's convolution, and the gradient to the images, are as fast: then only the gradient to the filter is of our
- * own, whose sums TensorFlow takes in another order with another number of threads.
- */
-const toFilterAlone = (attributes: ConvAttributes): boolean => {
+/** Of so few channels that products of vectors of pixels are faster than any of vectors of channels: `InPlanes` of native/planes.cc. */
+const inPlanes = (given: number, result: number): boolean => given * result <= 128 || (result <= 4 && given <= 128);
+
+/** Whether TensorFlow's convolution of so many given channels to those of a result is as fast; forwards, or to the images. */
+const isTheirs = (attributes: ConvAttributes, given: number, result: number): boolean => {
   const { filter, stride } = attributes;
-  const [kernel] = filter;
+  const [kernel = 0] = filter;
   const groups = groupsOf(attributes);
-  if (groups > 1 && !hasGroups()) return false;
-  return kernel !== 1 && (groups > 1 || !isSmall(kernel, stride));
+  if (kernel === 1 || (groups > 1 && !hasGroups())) return false;
+  if (groups > 1) return true;
+  return stride > 1 ? !isSmall(kernel, stride) : kernel > 5 || !inPlanes(given, result);
 };
 
-/** As `conv2d`, by products of matrices. */
+/** The gradient to the filter is always of our own: TensorFlow takes its sums in another order with another number of threads. */
+const forwardsIsTheirs = (attributes: ConvAttributes): boolean =>
+  isTheirs(attributes, attributes.x[3] as number, attributes.filter[3] as number);
+
+const toImagesIsTheirs = (attributes: ConvAttributes): boolean =>
+  isTheirs(attributes, attributes.filter[3] as number, attributes.x[3] as number);
+
+/** As `conv2d`, by products of matrices, or of planes. */
 export const conv = operation<ConvAttributes & Telling, 'x' | 'filter'>('OwnConv', {
   inputs: ['x', 'filter'],
   forward: (inputs, attributes) => [
-    toFilterAlone(attributes)
+    forwardsIsTheirs(attributes)
       ? conv2dForward(...(inputs as [tf.Tensor, tf.Tensor]), attributes)
       : executeTelling(
           'UndistillConv',
@@ -119,7 +127,7 @@ export const conv = operation<ConvAttributes & Telling, 'x' | 'filter'>('OwnConv
     if (roundsToBfloat16()) return theirs;
     return {
       x: () =>
-        toFilterAlone(attributes)
+        toImagesIsTheirs(attributes)
           ? theirs.x()
           : execute1('UndistillConvToImages', [dy, filter] as tf.Tensor[], { ...values, ...sidesOf(attributes.x) }),
       filter: () => execute1('UndistillConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
@@ -190,7 +198,7 @@ const wayOfPlain = (attributes: ConvAttributes): Way | undefined => {
   if (roundsToBfloat16()) return undefined;
   if (convolves3x3(x, filter, attributes)) return 'Conv3x3';
   if (convolvesDepthwise(x, filter, attributes)) return 'Depthwise';
-  return convolvesByProducts(x, filter, attributes) && !toFilterAlone(attributes) ? 'Conv' : undefined;
+  return convolvesByProducts(x, filter, attributes) && !forwardsIsTheirs(attributes) ? 'Conv' : undefined;
 };
 
 /** A batch norm by running statistics, each [channels], and what follows it. */

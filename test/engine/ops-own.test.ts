@@ -349,6 +349,12 @@ describe('max-pooling', () => {
     [3, 8, 6, 16],
     [2, 7, 9, 24],
     [5, 4, 4, 130],
+    // Few channels, whose windows are taken apart.
+    [3, 28, 28, 4],
+    [3, 14, 15, 8],
+    [4, 9, 6, 1],
+    [4, 6, 4, 2],
+    [4, 7, 10, 6],
   ])('of %s images of %s×%s with %s channels is TensorFlow’s, and so is its gradient', (...shape) => {
     tf.tidy(() => {
       const x = tf.mul(random('x', ...shape), 8) as tf.Tensor4D;
@@ -366,23 +372,28 @@ describe('max-pooling', () => {
   });
 
   it('takes the first of equal numbers, and passes on what is none', () => {
-    tf.tidy(() => {
-      const x = tf.tensor4d(
-        [1, 1, 1, 1, Number.NaN, 2, 3, 4].flatMap((each) => Array(16).fill(each)),
-        [2, 2, 2, 16],
-      );
-      const pooled = (a: tf.Tensor) => own.maxPool({ x: a }, { activation: undefined })[0] as tf.Tensor;
-      const numbers = [...pooled(x).dataSync()];
-      expect(numbers).toEqual([...Array(16).fill(1), ...Array(16).fill(Number.NaN)]);
-      const toFirst = tf.grad(pooled)(x).slice(0, 1).dataSync();
-      expect([...toFirst]).toEqual([...Array(16).fill(1), ...Array(48).fill(0)]);
-    });
+    for (const c of [4, 16])
+      tf.tidy(() => {
+        const x = tf.tensor4d(
+          [1, 1, 1, 1, Number.NaN, 2, 3, 4].flatMap((each) => Array(c).fill(each)),
+          [2, 2, 2, c],
+        );
+        const pooled = (a: tf.Tensor) => own.maxPool({ x: a }, { activation: undefined })[0] as tf.Tensor;
+        const numbers = [...pooled(x).dataSync()];
+        expect(numbers).toEqual([...Array(c).fill(1), ...Array(c).fill(Number.NaN)]);
+        const toFirst = tf.grad(pooled)(x).slice(0, 1).dataSync();
+        expect([...toFirst]).toEqual([...Array(c).fill(1), ...Array(3 * c).fill(0)]);
+      });
   });
 
   it.each([
     [3, 8, 6, 16],
     [9, 4, 4, 33],
     [4, 32, 32, 32],
+    [64, 28, 28, 4],
+    [5, 14, 14, 8],
+    [5, 4, 6, 1],
+    [5, 6, 4, 6],
   ])('after a batch norm is the two one after the other: %s images of %s×%s with %s channels', (...shape) => {
     const c = shape[3];
     tf.tidy(() => {

@@ -1,0 +1,22 @@
+// Convolutions of few channels, plane by plane.
+
+#ifndef UNDISTILL_PLANES_H_
+#define UNDISTILL_PLANES_H_
+
+#include "gathering.h"
+#include "normalised.h"
+
+namespace undistill {
+
+// Whether pixels are gathered so: of few channels, by a small kernel and no stride, on a processor with AVX-512 or AVX2.
+bool InPlanes(const Gathering& of);
+
+// Given pixels to those of a result, and what is done with them.
+void GatherInPlanes(const Gathering& of, const float* given, const float* filter, const Finish& finish, float* result);
+
+// Images and the gradient to the result to that to the filter, [kernel, kernel, from, to].
+void PlanesToFilter(const Gathering& of, const float* x, const float* dy, float* filter);
+
+}  // namespace undistill
+
+#endif  // UNDISTILL_PLANES_H_
