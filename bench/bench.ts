@@ -35,6 +35,7 @@ import {
   resNeXt,
   type Subject,
   shuffleNet,
+  smallCnn,
   someImages,
 } from './common.js';
 
@@ -90,6 +91,7 @@ const onProcessor: readonly Row[] = [
   { ...train, ...mobileNet, batch: 64, steps: 3 },
   { ...train, ...shuffleNet, batch: 64, steps: 4 },
   { ...train, ...cnn, batch: 128, steps: 15 },
+  { ...train, ...smallCnn, batch: 64, steps: 100 },
   { ...train, ...leNet, batch: 128, steps: 60 },
   { ...evaluate, ...resNet18, steps: 1 },
   { ...evaluate, ...preResNet20, steps: 4 },

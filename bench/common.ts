@@ -37,6 +37,8 @@ export const resNeXt = { net: resNeXt29(), name: 'resNeXt29', image: colour };
 export const mobileNet = { net: mobileNetV2(), name: 'mobileNetV2', image: colour };
 export const shuffleNet = { net: shuffleNetV2(), name: 'shuffleNetV2', image: colour };
 export const cnn = { net: plainCnn(), name: 'plainCnn', image: colour };
+/** The student of the experiments on grey images. */
+export const smallCnn = { net: plainCnn({ width: 4 }), name: 'plainCnn4', image: grey };
 export const leNet = { net: leNet5(), name: 'leNet5', image: grey };
 export const leNetHalf = { net: leNet5Half(), name: 'leNet5Half' };
 

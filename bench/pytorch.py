@@ -33,6 +33,7 @@ NETS = {
     "mobileNetV2": lambda: MobileNetV2(classes=10),
     "shuffleNetV2": lambda: ShuffleNetV2(classes=10),
     "plainCnn": lambda: PlainCnn(classes=10),
+    "plainCnn4": lambda: PlainCnn(classes=10, channels=1, width=4),
     "leNet5": lambda: LeNet(classes=10, sizes=(6, 16, 120, 84)),
     "leNet5Half": lambda: LeNet(classes=10, sizes=(3, 8, 60, 42)),
 }
@@ -194,7 +195,7 @@ def made(net):
 
 
 def channels_of(net):
-    return 1 if net.startswith("leNet") else 3
+    return 1 if net in ("leNet5", "leNet5Half", "plainCnn4") else 3
 
 
 def frozen(net):
