@@ -11,13 +11,10 @@
 #include <cstring>
 #include <vector>
 
+#include "avx512.h"
 #include "processor.h"
 #include "workers.h"
 #include "workspace.h"
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-#endif
 
 namespace undistill {
 namespace {
@@ -46,7 +43,7 @@ struct Planes {
 
 /* Between channels and planes */
 
-// Four pixels' channels by fours to four planes' numbers, or back.
+// Four lines of four numbers, `apart` from one to the next, to columns.
 inline void Turn4(const float* from, int64_t apart, float* to, int64_t next) {
   __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + apart), c = _mm_loadu_ps(from + 2 * apart), d = _mm_loadu_ps(from + 3 * apart);
   _MM_TRANSPOSE4_PS(a, b, c, d);
@@ -56,44 +53,40 @@ inline void Turn4(const float* from, int64_t apart, float* to, int64_t next) {
   _mm_storeu_ps(to + 3 * next, d);
 }
 
-// Pixels beside each other to as many numbers of each plane.
-void Part(const float* __restrict pixels, int64_t count, int64_t channels, float* __restrict to, int64_t size) {
-  if (channels == 1) {
-    std::memcpy(to, pixels, count * sizeof(float));
-    return;
-  }
-  int64_t c = 0;
-  for (; c + 4 <= channels; c += 4) {
-    int64_t x = 0;
-    for (; x + 4 <= count; x += 4) Turn4(pixels + x * channels + c, channels, to + c * size + x, size);
-    for (; x < count; x++)
-      for (int64_t i = 0; i < 4; i++) to[(c + i) * size + x] = pixels[x * channels + c + i];
-  }
-  for (; c < channels; c++)
-    for (int64_t x = 0; x < count; x++) to[c * size + x] = pixels[x * channels + c];
+// 16 lines of 16 numbers.
+AVX512 void Turn16(const float* from, int64_t apart, float* to, int64_t next) {
+  alignas(64) float columns[16][16];
+  Transpose(from, apart, columns);
+  for (int64_t i = 0; i < 16; i++) _mm512_storeu_ps(to + i * next, _mm512_load_ps(columns[i]));
 }
 
-// The other way.
-void Join(const float* __restrict from, int64_t size, int64_t count, int64_t channels, float* __restrict pixels) {
-  if (channels == 1) {
-    std::memcpy(pixels, from, count * sizeof(float));
+// A matrix [lines, numbers], `apart` from one line to the next, to its transpose.
+void Turn(const float* from, int64_t lines, int64_t numbers, int64_t apart, float* to, int64_t next) {
+  if (lines == 1 && next == 1) {
+    std::memcpy(to, from, numbers * sizeof(float));
     return;
   }
-  int64_t c = 0;
-  for (; c + 4 <= channels; c += 4) {
-    int64_t x = 0;
-    for (; x + 4 <= count; x += 4) Turn4(from + c * size + x, size, pixels + x * channels + c, channels);
-    for (; x < count; x++)
-      for (int64_t i = 0; i < 4; i++) pixels[x * channels + c + i] = from[(c + i) * size + x];
+  if (numbers == 1 && apart == 1) {
+    std::memcpy(to, from, lines * sizeof(float));
+    return;
   }
-  for (; c < channels; c++)
-    for (int64_t x = 0; x < count; x++) pixels[x * channels + c] = from[c * size + x];
+  static const bool by16 = HasAvx512();
+  for (int64_t line = 0; line < lines;) {
+    const int64_t some = by16 && lines - line >= 16 && numbers >= 16 ? 16 : lines - line >= 4 ? 4 : 1;
+    int64_t i = 0;
+    for (; some == 16 && i + 16 <= numbers; i += 16) Turn16(from + line * apart + i, apart, to + i * next + line, next);
+    for (; some >= 4 && i + 4 <= numbers; i += 4)
+      for (int64_t four = line; four < line + some; four += 4) Turn4(from + four * apart + i, apart, to + i * next + four, next);
+    for (; i < numbers; i++)
+      for (int64_t each = line; each < line + some; each++) to[i * next + each] = from[each * apart + i];
+    line += some;
+  }
 }
 
 // An image [height, width, planes.count], of which pixel (0, 0) is at `corner` of each plane; the border stays as it is.
 void PartImage(const float* image, int64_t height, int64_t width, const Planes& planes, int64_t corner, float* to) {
   for (int64_t y = 0; y < height; y++)
-    Part(image + y * width * planes.count, width, planes.count, to + corner + y * planes.across, planes.size);
+    Turn(image + y * width * planes.count, width, planes.count, planes.count, to + corner + y * planes.across, planes.size);
 }
 
 /* Sums */
@@ -265,10 +258,14 @@ std::vector<float> WeightsOf(const Gathering& of, const float* filter) {
 }  // namespace
 
 #if defined(__x86_64__) && defined(__GNUC__)
-bool InPlanes(const Gathering& of) {
+static bool InPlanes(const Gathering& of, int64_t most) {
   return Here().can && of.groups == 1 && of.along == 1 && of.apart == 1 && of.kernel > 1 && of.kernel <= kMostKernel &&
-         (of.from * of.to <= 128 || (of.to <= 4 && of.from <= 128));
+         (of.from * of.to <= most || (of.to <= 4 && of.from <= 128));
 }
+
+// Up to these, no other way is faster.
+bool GathersInPlanes(const Gathering& of) { return InPlanes(of, 128); }
+bool SumsInPlanes(const Gathering& of) { return InPlanes(of, 32); }
 
 void GatherInPlanes(const Gathering& of, const float* given, const float* filter, const Finish& finish, float* result) {
   const Planes planes(of.from, of.down + of.kernel - 1, of.across + of.kernel - 1);
@@ -291,7 +288,7 @@ void GatherInPlanes(const Gathering& of, const float* given, const float* filter
       }
       const int64_t begin = image * of.down * of.across;
       for (int64_t y = 0; y < of.down; y++)
-        Join(sums.Data() + y * planes.across, apart, of.across, of.to, result + (begin + y * of.across) * of.to);
+        Turn(sums.Data() + y * planes.across, of.to, of.across, apart, result + (begin + y * of.across) * of.to, of.to);
       if (finish.Any()) finish.Apply(result, begin * of.to, of.down * of.across, of.to);
     }
   });
@@ -302,7 +299,7 @@ void PlanesToFilter(const Gathering& of, const float* x, const float* dy, float*
   const int64_t kernel = of.kernel, at_once = kernel == 3 || kernel == 5 ? kernel : 1;
   const Planes planes(of.from, of.down + kernel - 1, of.across + kernel - 1), gradient(of.to, of.down, planes.across);
   const int64_t corner = -of.rows[0].first * planes.across - of.columns[0].first, numbers = (of.down - 1) * planes.across + of.across,
-                weights = kernel * kernel * of.from * of.to, parts = std::min<int64_t>(of.n, 16);
+                weights = kernel * kernel * of.from * of.to, parts = std::clamp<int64_t>(of.n / 8, 1, 16);
   const auto& multiply = at_once == 3 ? here.by3 : at_once == 5 ? here.by5 : here.by1;
   const Workspace totals(parts * weights);
   Workers().Run(parts, [&](int64_t part) {
@@ -339,7 +336,8 @@ void PlanesToFilter(const Gathering& of, const float* x, const float* dy, float*
               filter[((line * kernel + k) * of.from + c) * of.to + i] = *from++;
 }
 #else
-bool InPlanes(const Gathering&) { return false; }
+bool GathersInPlanes(const Gathering&) { return false; }
+bool SumsInPlanes(const Gathering&) { return false; }
 void GatherInPlanes(const Gathering&, const float*, const float*, const Finish&, float*) {}
 void PlanesToFilter(const Gathering&, const float*, const float*, float*) {}
 #endif

@@ -8,8 +8,10 @@
 
 namespace undistill {
 
-// Whether pixels are gathered so: of few channels, by a small kernel and no stride, on a processor with AVX-512 or AVX2.
-bool InPlanes(const Gathering& of);
+// Whether it is so that pixels are gathered, and that a filter's gradient is summed: of few channels, by a small kernel and no stride, on a
+// processor with AVX-512 or AVX2.
+bool GathersInPlanes(const Gathering& of);
+bool SumsInPlanes(const Gathering& of);
 
 // Given pixels to those of a result, and what is done with them.
 void GatherInPlanes(const Gathering& of, const float* given, const float* filter, const Finish& finish, float* result);

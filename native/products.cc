@@ -428,7 +428,7 @@ void AddAll(const float* y, int64_t pixels, int64_t channels, ImageMoments& mome
 
 void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
             ImageMoments& moments, const Finish& finish, float* result) {
-  if (InPlanes(of) && !normal.Any()) {
+  if (GathersInPlanes(of) && !normal.Any()) {
     GatherInPlanes(of, given, filter, finish, result);
     const int64_t pixels = of.n * of.down * of.across;
     if (through.Any()) AddAll(result, pixels, through);
@@ -496,7 +496,7 @@ struct Sharing {
 
 void GatherToFilter(const Convolution& conv, const float* x, const Normal& normal, const float* dy, float* filter) {
   const Gathering of = ForwardsOf(conv);
-  if (InPlanes(of) && !normal.Any()) return PlanesToFilter(of, x, dy, filter);
+  if (SumsInPlanes(of) && !normal.Any()) return PlanesToFilter(of, x, dy, filter);
   const Processor& here = Here();
   const Pixels pixels(of, of.rows[0], of.columns[0], normal);
   const int64_t depth = pixels.Depth(), padded = RoundUp(depth, kBlock), panel = here.panel,

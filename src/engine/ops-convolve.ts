@@ -86,7 +86,7 @@ export const convolvesByProducts = (
 /** Kernels of 1, and of 3 at a stride. */
 const isSmall = (kernel: number | undefined, stride: number): boolean => kernel === 1 || (kernel === 3 && stride > 1);
 
-/** Of so few channels that products of vectors of pixels are faster than any of vectors of channels: `InPlanes` of native/planes.cc. */
+/** Of so few channels that products of vectors of pixels are faster than any of vectors of channels: `GathersInPlanes` of native/planes.cc. */
 const inPlanes = (given: number, result: number): boolean => given * result <= 128 || (result <= 4 && given <= 128);
 
 /** Whether TensorFlow's convolution of so many given channels to those of a result is as fast; forwards, or to the images. */
