@@ -18,7 +18,7 @@ async function* files(count: number): AsyncGenerator<FileContent, void, void> {
 const threads = (): number => (process.report.getReport() as unknown as { workers: unknown[] }).workers.length;
 
 /** A process that breaks decoding off, again and again, while its threads are at work. */
-const interrupted = (rounds: number): Promise<{ readonly code: number | null; readonly said: string }> => {
+const interrupted = (rounds: number): Promise<{ readonly ended: number | string | null; readonly said: string }> => {
   const module = JSON.stringify(pathToFileURL(resolve('src/data/decoding-threads.ts')).href);
   const source = `import { decodeAll } from ${module};
     const bytes = Buffer.from(${JSON.stringify(pngOf(16, 16, [1, 2, 3]).toString('base64'))}, 'base64');
@@ -41,7 +41,7 @@ const interrupted = (rounds: number): Promise<{ readonly code: number | null; re
   const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source]);
   let said = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (said += text));
-  return new Promise((done) => child.on('close', (code) => done({ code, said: said.trim() })));
+  return new Promise((done) => child.on('close', (code, signal) => done({ ended: code ?? signal, said: said.trim() })));
 };
 
 const all = async (threads: number, size?: number, count = 700): Promise<Tried[]> => {
@@ -91,6 +91,6 @@ describe('decoding in threads', () => {
   });
 
   it('outlives being broken off while its threads are at work, and leaves none of them', async () => {
-    expect(await interrupted(6)).toEqual({ code: 0, said: '6 broken off, 0 threads left' });
+    expect(await interrupted(6)).toEqual({ ended: 0, said: '6 broken off, 0 threads left' });
   });
 });
