@@ -16,6 +16,7 @@
 #include "gathering.h"
 #include "operation.h"
 #include "processor.h"
+#include "vectors.h"
 #include "workers.h"
 #include "workspace.h"
 
@@ -41,9 +42,6 @@ using Bfloat16 = uint16_t;
 
 // Rows of a register, and columns of sums; factors in a row, and in a register.
 constexpr int64_t kRows = 16, kFactors = 32, kRegister = kRows * kFactors;
-
-// A multiple that is no less.
-constexpr int64_t RoundUp(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
 bool CanConvolve() {
   static const bool can = [] {

@@ -191,28 +191,28 @@ FOR_EACH_PROCESSOR void PassBackPooled(const float* gradients, const Corners<con
 
 /* Rows of windows of few channels, taken apart so that the corners make vectors */
 
-// Pixels by turns to two places, or back.
-template <bool back, int channels>
-void TurnsOf(float* line, int64_t pairs, float* left, float* right) {
-  for (int64_t j = 0; j < pairs; j++, line += 2 * channels, left += channels, right += channels) {
-    std::memcpy(back ? line : left, back ? left : line, channels * sizeof(float));
-    std::memcpy(back ? line + channels : right, back ? right : line + channels, channels * sizeof(float));
-  }
+__attribute__((always_inline)) inline void CopyEach(const float* from, int64_t apart, int64_t pixels, int64_t channels, float* to,
+                                                    int64_t next) {
+  for (int64_t i = 0; i < pixels; i++, from += apart, to += next) std::memcpy(to, from, channels * sizeof(float));
 }
 
-template <bool back>
-void Turns(float* line, int64_t pairs, int64_t channels, float* left, float* right) {
-  if (channels == 1) return TurnsOf<back, 1>(line, pairs, left, right);
-  if (channels == 2) return TurnsOf<back, 2>(line, pairs, left, right);
-  if (channels == 4) return TurnsOf<back, 4>(line, pairs, left, right);
-  if (channels == 8) return TurnsOf<back, 8>(line, pairs, left, right);
-  for (int64_t j = 0; j < pairs; j++, line += 2 * channels, left += channels, right += channels) {
-    std::copy_n(back ? left : line, channels, back ? line : left);
-    std::copy_n(back ? right : line + channels, channels, back ? line + channels : right);
-  }
+// Pixels that are `apart` to places that are `next` to each other; where the compiler knows how long they are, it takes few instructions.
+void CopyPixels(const float* from, int64_t apart, int64_t pixels, int64_t channels, float* to, int64_t next) {
+  if (channels == 1) return CopyEach(from, apart, pixels, 1, to, next);
+  if (channels == 2) return CopyEach(from, apart, pixels, 2, to, next);
+  if (channels == 4) return CopyEach(from, apart, pixels, 4, to, next);
+  if (channels == 8) return CopyEach(from, apart, pixels, 8, to, next);
+  CopyEach(from, apart, pixels, channels, to, next);
 }
 
 /* Rows, blocks and sums */
+
+// Numbers by channel, as often as a row of some width holds them.
+std::vector<float> Repeated(const float* by_channel, int64_t channels, int64_t width) {
+  std::vector<float> wide(width);
+  for (int64_t i = 0; i < width; i++) wide[i] = by_channel[i % channels];
+  return wide;
+}
 
 // A tensor [..., c] as rows that are wide enough for vectors: several of c numbers, where those are few, make one of w. Rows
 // make blocks, which are what threads share.
@@ -248,13 +248,7 @@ struct Rows {
     });
   }
 
-  // Numbers by channel, as often as a row holds them.
-  std::vector<float> Wide(const float* by_channel) const {
-    std::vector<float> wide(width);
-    for (int64_t i = 0; i < width; i++) wide[i] = by_channel[i % channels];
-    return wide;
-  }
-
+  std::vector<float> Wide(const float* by_channel) const { return Repeated(by_channel, channels, width); }
   std::vector<float> Wide(const std::vector<float>& by_channel) const { return Wide(by_channel.data()); }
 };
 
@@ -355,33 +349,29 @@ struct Windows {
   // Whether a row of windows is taken apart: then its corners make one long window, for which what is given by channel is `Wide`.
   bool Apart() const { return channels < 16; }
   int64_t Width() const { return Apart() ? Across() * channels : channels; }
-  std::vector<float> Wide(const float* by_channel) const {
-    std::vector<float> wide(Width());
-    for (int64_t i = 0; i < Width(); i++) wide[i] = by_channel[i % channels];
-    return wide;
-  }
+  std::vector<float> Wide(const float* by_channel) const { return Repeated(by_channel, channels, Width()); }
 
-  // The corners of a row of windows where they are, or taken apart.
+  // The corners of a row of windows, where they are.
   template <typename Number>
-  Corners<Number> At(Number* above, float* apart) const {
-    if (Apart()) return {{apart, apart + Width(), apart + 2 * Width(), apart + 3 * Width()}, 1, Width(), 0};
+  Corners<Number> InPlace(Number* above) const {
     Number* below = above + width * channels;
     return {{above, above + channels, below, below + channels}, Across(), channels, 2 * channels};
   }
+  // The same where they are to be written, or taken apart.
+  template <typename Number>
+  Corners<Number> At(Number* above, Number* apart) const {
+    if (!Apart()) return InPlace(above);
+    return {{apart, apart + Width(), apart + 2 * Width(), apart + 3 * Width()}, 1, Width(), 0};
+  }
   Corners<const float> Given(const float* above, float* apart) const {
-    if (Apart()) {
-      // They are only read.
-      auto* line = const_cast<float*>(above);
-      Turns<false>(line, Across(), channels, apart, apart + Width());
-      Turns<false>(line + width * channels, Across(), channels, apart + 2 * Width(), apart + 3 * Width());
-    }
+    const auto corners = InPlace(above);
+    for (int64_t i = 0; Apart() && i < 4; i++) CopyPixels(corners.at[i], corners.step, Across(), channels, apart + i * Width(), channels);
     return At<const float>(above, apart);
   }
   // What was written there to its place.
-  void Back(float* above, float* apart) const {
-    if (!Apart()) return;
-    Turns<true>(above, Across(), channels, apart, apart + Width());
-    Turns<true>(above + width * channels, Across(), channels, apart + 2 * Width(), apart + 3 * Width());
+  void Back(float* above, const float* apart) const {
+    const auto corners = InPlace(above);
+    for (int64_t i = 0; Apart() && i < 4; i++) CopyPixels(apart + i * Width(), channels, Across(), channels, corners.at[i], corners.step);
   }
 
   // For every row of windows: its block, where its upper row of x begins, where the row itself does, and room for two rows that are

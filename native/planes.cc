@@ -13,6 +13,7 @@
 
 #include "avx512.h"
 #include "processor.h"
+#include "vectors.h"
 #include "workers.h"
 #include "workspace.h"
 
@@ -20,16 +21,6 @@ namespace undistill {
 namespace {
 
 #if defined(__x86_64__) && defined(__GNUC__)
-// As a template's argument, a type would lose its alignment.
-struct Lanes16 {
-  typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
-};
-struct Lanes8 {
-  typedef float Vector __attribute__((vector_size(32), aligned(4), may_alias));
-};
-
-constexpr int64_t RoundUp(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
-
 // The planes of an image: each of `lines` lines of `across` numbers, `size` numbers after the one before it, which leaves room for
 // vectors that begin in it.
 struct Planes {
@@ -39,6 +30,16 @@ struct Planes {
       : count(count), lines(lines), across(across), size(RoundUp(lines * across, 16) + 16) {}
 
   int64_t Numbers() const { return count * size; }
+};
+
+// Those of what is given, with its border: pixel (0, 0) is at `corner`, and from the first result to the last one are so many numbers.
+struct GivenPlanes : Planes {
+  int64_t corner, results;
+
+  explicit GivenPlanes(const Gathering& of)
+      : Planes(of.from, of.down + of.kernel - 1, of.across + of.kernel - 1),
+        corner(-of.rows[0].first * across - of.columns[0].first),
+        results((of.down - 1) * across + of.across) {}
 };
 
 /* Between channels and planes */
@@ -267,10 +268,9 @@ static bool InPlanes(const Gathering& of, int64_t most) {
 bool GathersInPlanes(const Gathering& of) { return InPlanes(of, 128); }
 bool SumsInPlanes(const Gathering& of) { return InPlanes(of, 32); }
 
-void GatherInPlanes(const Gathering& of, const float* given, const float* filter, const Finish& finish, float* result) {
-  const Planes planes(of.from, of.down + of.kernel - 1, of.across + of.kernel - 1);
-  const int64_t numbers = (of.down - 1) * planes.across + of.across, apart = RoundUp(numbers, 16),
-                corner = -of.rows[0].first * planes.across - of.columns[0].first;
+void GatherInPlanes(const Gathering& of, const float* given, const float* filter, float* result) {
+  const GivenPlanes planes(of);
+  const int64_t apart = RoundUp(planes.results, 16);
   const auto weights = WeightsOf(of, filter);
   std::vector<int64_t> taps;
   for (int64_t i = 0; i < of.kernel; i++)
@@ -280,16 +280,15 @@ void GatherInPlanes(const Gathering& of, const float* given, const float* filter
     const Workspace parted(planes.Numbers()), sums(of.to * apart);
     std::fill_n(parted.Data(), planes.Numbers(), 0.0f);
     for (int64_t image = task * images; image < std::min(of.n, (task + 1) * images); image++) {
-      PartImage(given + image * of.height * of.width * of.from, of.height, of.width, planes, corner, parted.Data());
+      PartImage(given + image * of.height * of.width * of.from, of.height, of.width, planes, planes.corner, parted.Data());
       for (int64_t first = 0; first < of.to; first += kAtOnce) {
         const int64_t some = std::min(kAtOnce, of.to - first);
-        Here().sum[some - 1](parted.Data(), of.from, planes.size, taps.data(), count, weights.data() + first * of.from * count, numbers,
-                             sums.Data() + first * apart, apart);
+        Here().sum[some - 1](parted.Data(), of.from, planes.size, taps.data(), count, weights.data() + first * of.from * count,
+                             planes.results, sums.Data() + first * apart, apart);
       }
       const int64_t begin = image * of.down * of.across;
       for (int64_t y = 0; y < of.down; y++)
         Turn(sums.Data() + y * planes.across, of.to, of.across, apart, result + (begin + y * of.across) * of.to, of.to);
-      if (finish.Any()) finish.Apply(result, begin * of.to, of.down * of.across, of.to);
     }
   });
 }
@@ -297,9 +296,9 @@ void GatherInPlanes(const Gathering& of, const float* given, const float* filter
 void PlanesToFilter(const Gathering& of, const float* x, const float* dy, float* filter) {
   const Processor& here = Here();
   const int64_t kernel = of.kernel, at_once = kernel == 3 || kernel == 5 ? kernel : 1;
-  const Planes planes(of.from, of.down + kernel - 1, of.across + kernel - 1), gradient(of.to, of.down, planes.across);
-  const int64_t corner = -of.rows[0].first * planes.across - of.columns[0].first, numbers = (of.down - 1) * planes.across + of.across,
-                weights = kernel * kernel * of.from * of.to, parts = std::clamp<int64_t>(of.n / 8, 1, 16);
+  const GivenPlanes planes(of);
+  const Planes gradient(of.to, of.down, planes.across);
+  const int64_t weights = kernel * kernel * of.from * of.to, parts = std::clamp<int64_t>(of.n / 8, 1, 16);
   const auto& multiply = at_once == 3 ? here.by3 : at_once == 5 ? here.by5 : here.by1;
   const Workspace totals(parts * weights);
   Workers().Run(parts, [&](int64_t part) {
@@ -309,7 +308,7 @@ void PlanesToFilter(const Gathering& of, const float* x, const float* dy, float*
     std::fill_n(gradients.Data(), gradient.Numbers(), 0.0f);
     std::fill_n(sums.Data(), weights * here.lanes, 0.0f);
     for (int64_t image = of.n * part / parts; image < of.n * (part + 1) / parts; image++) {
-      PartImage(x + image * of.height * of.width * of.from, of.height, of.width, planes, corner, images.Data());
+      PartImage(x + image * of.height * of.width * of.from, of.height, of.width, planes, planes.corner, images.Data());
       PartImage(dy + image * of.down * of.across * of.to, of.down, of.across, gradient, 0, gradients.Data());
       float* to = sums.Data();
       for (int64_t first = 0; first < of.to; first += here.results) {
@@ -318,7 +317,7 @@ void PlanesToFilter(const Gathering& of, const float* x, const float* dy, float*
           for (int64_t line = 0; line < kernel; line++)
             for (int64_t column = 0; column < kernel; column += at_once, to += some * at_once * here.lanes)
               multiply[some - 1](images.Data() + c * planes.size + line * planes.across + column, gradients.Data() + first * gradient.size,
-                                 gradient.size, numbers, to);
+                                 gradient.size, planes.results, to);
       }
     }
     SumLanes(sums.Data(), weights, here.lanes, totals.Data() + part * weights);
@@ -338,7 +337,7 @@ void PlanesToFilter(const Gathering& of, const float* x, const float* dy, float*
 #else
 bool GathersInPlanes(const Gathering&) { return false; }
 bool SumsInPlanes(const Gathering&) { return false; }
-void GatherInPlanes(const Gathering&, const float*, const float*, const Finish&, float*) {}
+void GatherInPlanes(const Gathering&, const float*, const float*, float*) {}
 void PlanesToFilter(const Gathering&, const float*, const float*, float*) {}
 #endif
 

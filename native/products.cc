@@ -17,6 +17,7 @@
 #include "operation.h"
 #include "planes.h"
 #include "processor.h"
+#include "vectors.h"
 #include "workers.h"
 #include "workspace.h"
 
@@ -28,14 +29,6 @@ namespace {
 
 // Columns of the first matrix lie by 16s: [columns / 16, rows, 16].
 constexpr int64_t kBlock = 16;
-
-// As a template's argument, a type would lose its alignment.
-struct Lanes16 {
-  typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
-};
-struct Lanes8 {
-  typedef float Vector __attribute__((vector_size(32), aligned(4), may_alias));
-};
 
 // Some rows of the first matrix by a panel of the second, [depth, two vectors], of which one may be all that is wanted, to as many
 // rows of a result, of which only `count` are wanted.
@@ -151,8 +144,6 @@ const Processor& Here() {
   }();
   return here;
 }
-
-constexpr int64_t RoundUp(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
 inline void Copy16(const float* from, float* to) { std::memcpy(to, from, kBlock * sizeof(float)); }
 
@@ -428,13 +419,8 @@ void AddAll(const float* y, int64_t pixels, int64_t channels, ImageMoments& mome
 
 void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
             ImageMoments& moments, const Finish& finish, float* result) {
-  if (GathersInPlanes(of) && !normal.Any()) {
-    GatherInPlanes(of, given, filter, finish, result);
-    const int64_t pixels = of.n * of.down * of.across;
-    if (through.Any()) AddAll(result, pixels, through);
-    if (moments.Any()) AddAll(result, pixels, of.to, moments);
-    return;
-  }
+  const bool alone = !normal.Any() && !through.Any() && !moments.Any() && !finish.Any();
+  if (alone && GathersInPlanes(of)) return GatherInPlanes(of, given, filter, result);
   const Processor& here = Here();
   const int64_t panel = here.panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
   for (const Phase& down : of.rows) {

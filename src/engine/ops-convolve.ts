@@ -87,49 +87,42 @@ export const convolvesByProducts = (
 const isSmall = (kernel: number | undefined, stride: number): boolean => kernel === 1 || (kernel === 3 && stride > 1);
 
 /** Of so few channels that products of vectors of pixels are faster than any of vectors of channels: `GathersInPlanes` of native/planes.cc. */
-const inPlanes = (given: number, result: number): boolean => given * result <= 128 || (result <= 4 && given <= 128);
+const inPlanes = (attributes: ConvAttributes, given: number, result: number): boolean =>
+  groupsOf(attributes) === 1 &&
+  attributes.stride === 1 &&
+  (attributes.filter[0] as number) <= 5 &&
+  (given * result <= 128 || (result <= 4 && given <= 128));
 
-/** Whether TensorFlow's convolution of so many given channels to those of a result is as fast; forwards, or to the images. */
-const isTheirs = (attributes: ConvAttributes, given: number, result: number): boolean => {
+/** Whether products of matrices are faster than TensorFlow's convolution, and its gradient to the images. */
+const byMatrices = (attributes: ConvAttributes): boolean => {
   const { filter, stride } = attributes;
-  const [kernel = 0] = filter;
-  const groups = groupsOf(attributes);
-  if (kernel === 1 || (groups > 1 && !hasGroups())) return false;
-  if (groups > 1) return true;
-  return stride > 1 ? !isSmall(kernel, stride) : kernel > 5 || !inPlanes(given, result);
+  return filter[0] === 1 || (groupsOf(attributes) > 1 ? !hasGroups() : isSmall(filter[0], stride));
 };
 
-/** The gradient to the filter is always of our own: TensorFlow takes its sums in another order with another number of threads. */
-const forwardsIsTheirs = (attributes: ConvAttributes): boolean =>
-  isTheirs(attributes, attributes.x[3] as number, attributes.filter[3] as number);
-
-const toImagesIsTheirs = (attributes: ConvAttributes): boolean =>
-  isTheirs(attributes, attributes.filter[3] as number, attributes.x[3] as number);
-
-/** As `conv2d`, by products of matrices, or of planes. */
+/**
+ * As `conv2d`, by products of matrices or, telling nothing, of planes. The gradient to the filter is always of our own: TensorFlow takes its
+ * sums in another order with another number of threads.
+ */
 export const conv = operation<ConvAttributes & Telling, 'x' | 'filter'>('OwnConv', {
   inputs: ['x', 'filter'],
-  forward: (inputs, attributes) => [
-    forwardsIsTheirs(attributes)
-      ? conv2dForward(...(inputs as [tf.Tensor, tf.Tensor]), attributes)
-      : executeTelling(
-          'UndistillConv',
-          inputs,
-          productsValues(attributes.stride, attributes.padding, groupsOf(attributes)),
-          attributes,
-        ),
-  ],
+  forward: (inputs, attributes) => {
+    const values = productsValues(attributes.stride, attributes.padding, groupsOf(attributes));
+    const [, , from = 0, to = 0] = attributes.filter;
+    if (byMatrices(attributes)) return [executeTelling('UndistillConv', inputs, values, attributes)];
+    if (inPlanes(attributes, from, to)) return [execute1('UndistillConv', inputs, values)];
+    return [conv2dForward(...(inputs as [tf.Tensor, tf.Tensor]), attributes)];
+  },
   saved: { inputs: ['x', 'filter'] },
   gradient: ([dy], [x, filter], attributes) => {
     const values = productsValues(attributes.stride, attributes.padding, groupsOf(attributes));
-    const [kernel = 0] = attributes.filter;
+    const [kernel = 0, , from = 0, to = 0] = attributes.filter;
     const theirs = conv2dGradient(dy as tf.Tensor, x as tf.Tensor, filter as tf.Tensor, attributes);
     if (roundsToBfloat16()) return theirs;
     return {
       x: () =>
-        toImagesIsTheirs(attributes)
-          ? theirs.x()
-          : execute1('UndistillConvToImages', [dy, filter] as tf.Tensor[], { ...values, ...sidesOf(attributes.x) }),
+        byMatrices(attributes) || inPlanes(attributes, to, from)
+          ? execute1('UndistillConvToImages', [dy, filter] as tf.Tensor[], { ...values, ...sidesOf(attributes.x) })
+          : theirs.x(),
       filter: () => execute1('UndistillConvToFilter', [x, dy] as tf.Tensor[], { ...values, kernel: { int: kernel } }),
     };
   },
@@ -198,7 +191,7 @@ const wayOfPlain = (attributes: ConvAttributes): Way | undefined => {
   if (roundsToBfloat16()) return undefined;
   if (convolves3x3(x, filter, attributes)) return 'Conv3x3';
   if (convolvesDepthwise(x, filter, attributes)) return 'Depthwise';
-  return convolvesByProducts(x, filter, attributes) && !forwardsIsTheirs(attributes) ? 'Conv' : undefined;
+  return convolvesByProducts(x, filter, attributes) && byMatrices(attributes) ? 'Conv' : undefined;
 };
 
 /** A batch norm by running statistics, each [channels], and what follows it. */
