@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { mirrorBordered } from '../public/ops.js';
 import { between, choice, defineAttack, distilBy, labelled, option, positive, wholeAtLeast } from '../public/plugin.js';
 import { distillation } from '../public/train.js';
+import { paysFor } from './joint.js';
 
 /**
  * Distillation from the mean of several answers to each image: the image itself asked about again, against noise that is drawn afresh; or
@@ -25,6 +26,8 @@ export const askingAgain = defineAttack({
   needs: 'probabilities',
   data: labelled,
   make: ({ times, of, temperature, alpha }) => ({
+    refuses: (_, __, circumstances) =>
+      paysFor(2 * times, circumstances, 'the smallest step asks', 'Give a larger budget, or fewer times.'),
     // An image's own answer is the same every time where nothing is drawn, and its mean is what `kd` learns.
     ...(of === 'same' ? { knows: 'chance' } : {}),
     ...distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {

@@ -59,9 +59,17 @@ export interface Circumstances {
   readonly budget?: number | undefined;
   /** Names of the victim's classes. */
   readonly classes: readonly string[];
+  /** Where it owns a share of the victim's training images: how many. */
+  readonly owned?: number | undefined;
   /** Where it owns images of something else: how many, and the names of their classes. */
   readonly images?: { readonly count: number; readonly classes: readonly string[] } | undefined;
 }
+
+/**
+ * Why an attack cannot be tried. A reason alone is said of the nets or the data, which are then to be others; what something else mends
+ * comes with what does.
+ */
+export type Objection = string | { readonly reason: string; readonly remedy: string };
 
 /** What an attack has at hand beside its victim and its student. */
 export interface AttackContext<Data extends Ownership = Ownership> extends Context {
@@ -132,7 +140,9 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   /** It makes its images before any student learns, and of the victim alone. */
   readonly pool?: PoolMaker;
   /** Why it cannot be tried on a victim's net, with a student's, or as things are; said before anything is trained. */
-  readonly refuses?: (victim: Network, student: Network, circumstances: Circumstances) => string | undefined;
+  readonly refuses?: (victim: Network, student: Network, circumstances: Circumstances) => Objection | undefined;
+  /** What one should know before anything is trained, though it can be tried: `plan` and `run` say it. */
+  readonly warns?: (victim: Network, student: Network, circumstances: Circumstances) => string | undefined;
   /** Answers that it may ask of a black box in all; default: the experiment's. The theft ends with the last of them. */
   readonly budget?: number;
   /** The same with a fraction of its own iterations; absent where it has none but the student's. */

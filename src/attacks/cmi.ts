@@ -35,6 +35,7 @@ import {
   unrecorded,
   valueAndGradient,
 } from '../public/train.js';
+import { sidesOf4 } from './joint.js';
 
 /** The contrastive head: two dense layers. */
 type Head = { readonly params: Named; readonly slots: OptimizerState };
@@ -138,12 +139,9 @@ export const cmi = defineAttack({
   make: ({ batches, temperature, stepsBetween, augmentation, pictureEvery, ...inversion }) => ({
     synthesises: true,
     refuses: (victim) => {
-      const { height, width } = victim.input;
       if (featuresOf(victim) === 0)
         return `${victim.name} has no batch norm over images, whose statistics the images are made to fit`;
-      return height % 4 === 0 && width % 4 === 0
-        ? undefined
-        : `its generator makes images of sides divisible by 4, not of ${height}×${width}`;
+      return sidesOf4(victim);
     },
     steal: (victim, learner, context) =>
       distillFromPool(

@@ -40,7 +40,9 @@ export const completedKd = defineAttack({
   data: labelled,
   make: ({ temperature, alpha, completion, tail, k }) => ({
     refuses: ({ classes }) =>
-      k !== undefined && k > classes ? `there are ${classes} classes, and k is ${k}` : undefined,
+      k !== undefined && k > classes
+        ? { reason: `there are ${classes} classes, and k is ${k}`, remedy: 'Give a smaller k, or none.' }
+        : undefined,
     ...distilBy(({ logits, teacher, labels }) => {
       const kl = completed({ logits, teacher, temperature, completion, tail, k });
       const hard = crossEntropy(logits, labels);

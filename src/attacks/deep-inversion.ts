@@ -13,6 +13,7 @@ import {
   type Named,
   type Network,
   normals,
+  type Objection,
   option,
   optional,
   type Parsed,
@@ -225,17 +226,23 @@ const refusal = (
   seeing: readonly [Network, ...Network[]],
   labels: readonly number[],
   { halfIterations }: Inversion,
-): string | undefined => {
+): Objection | undefined => {
   const [victim] = seeing;
   const strange = labels.find((label) => label >= victim.classes);
-  if (strange !== undefined) return `label ${strange} is none of the ${victim.classes} classes`;
+  if (strange !== undefined)
+    return {
+      reason: `label ${strange} is none of the ${victim.classes} classes`,
+      remedy: `Give labels from 0 to ${victim.classes - 1}.`,
+    };
   if (!victim.variables.some(({ over }) => over === 'images'))
     return `${victim.name} has no batch norm over images, whose statistics the images are made to fit`;
   const { height, width } = victim.input;
   if (halfIterations === 0) return undefined;
-  if (height % 2 !== 0 || width % 2 !== 0) return `images of ${height}×${width} have no half resolution`;
+  const whole = 'Give halfIterations 0.';
+  if (height % 2 !== 0 || width % 2 !== 0)
+    return { reason: `images of ${height}×${width} have no half resolution`, remedy: whole };
   const rigid = seeing.find(({ variables }) => variables.some(({ layout }) => typeof layout === 'object'));
-  return rigid && `${rigid.name} takes images of one size only: set halfIterations to 0`;
+  return rigid && { reason: `${rigid.name} takes images of one size only`, remedy: whole };
 };
 
 /** DeepInversion's synthesiser. `compete`: the weight of Adaptive DeepInversion's term. */

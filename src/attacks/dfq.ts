@@ -60,7 +60,10 @@ export const dfq = defineAttack({
     refuses: (victim) =>
       sidesOf4(victim) ??
       (generation.batchNorm > 0 && !victim.variables.some(({ over }) => over === 'images')
-        ? `${victim.name} has no batch norm over images, whose statistics the images are made to fit: give batchNorm 0`
+        ? {
+            reason: `${victim.name} has no batch norm over images, whose statistics the images are made to fit`,
+            remedy: 'Choose another network, or give batchNorm 0.',
+          }
         : undefined),
     steal: (victim, learner, context) =>
       trainJointly(

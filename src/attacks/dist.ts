@@ -29,7 +29,12 @@ export const dist = defineAttack({
   data: labelled,
   make: ({ temperature, beta, gamma, labelWeight }) => ({
     refuses: (_, __, { recipe: { batch } }) =>
-      batch < 3 && gamma > 0 ? 'over a batch of two images every correlation is 1 or −1: give a larger one' : undefined,
+      batch < 3 && gamma > 0
+        ? {
+            reason: 'over a batch of two images every correlation is 1 or −1',
+            remedy: 'Give the student a larger batch, or gamma 0.',
+          }
+        : undefined,
     ...distilBy(({ logits, teacher, labels }) => {
       const { inter, intra } = correlationLosses({ logits, teacher, temperature });
       const hard = crossEntropy(logits, labels);

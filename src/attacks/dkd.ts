@@ -41,7 +41,7 @@ export const dkd = defineAttack({
   make: ({ warmup, standardise, temperature, alpha, beta }) => ({
     refuses: ({ classes }) =>
       classes < 3 && beta > 0
-        ? 'of two classes there are no others beside the label: give beta 0, or use kd'
+        ? { reason: 'of two classes there are no others beside the label', remedy: 'Give beta 0, or use kd.' }
         : undefined,
     ...distilBy(({ logits, teacher, labels, epoch }) => {
       const { target, others } = decoupled({

@@ -170,10 +170,17 @@ export const fast = defineAttack({
   }) => ({
     synthesises: true,
     refuses: (victim) => {
-      if (warmup >= batches) return 'its warm-up takes all of its batches: give fewer, or more batches';
+      if (warmup >= batches)
+        return {
+          reason: `its warm-up of ${warmup} batches takes all of its ${batches}`,
+          remedy: 'Give a smaller warmup, or more batches.',
+        };
       return inversion.batchNorm === 0 || victim.variables.some(({ over }) => over === 'images')
         ? sidesOf4(victim)
-        : `${victim.name} has no batch norm over images, whose statistics the images are made to fit`;
+        : {
+            reason: `${victim.name} has no batch norm over images, whose statistics the images are made to fit`,
+            remedy: 'Choose another network, or give batchNorm 0.',
+          };
     },
     steal: (victim, learner, context) =>
       distillFromPool(

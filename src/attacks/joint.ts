@@ -1,6 +1,7 @@
 import {
   type Circumstances,
   type Network,
+  type Objection,
   option,
   optional,
   positive,
@@ -73,10 +74,15 @@ export const scaledWithin =
 export const epochsWithin = (budget: number | undefined, queriesPerEpoch: number, otherwise: number): number =>
   budget === undefined ? otherwise : Math.ceil(budget / queriesPerEpoch);
 
-/** Why a budget does not do: it ends before the first iteration does. */
-export const paysFor = (queries: number, { budget }: Pick<Circumstances, 'budget'>): string | undefined =>
+/** Why a budget does not do: it ends before the first iteration does, or before what is named. */
+export const paysFor = (
+  queries: number,
+  { budget }: Pick<Circumstances, 'budget'>,
+  what = 'an iteration asks',
+  remedy = 'Give a larger budget, or the attack a smaller batch.',
+): Objection | undefined =>
   budget !== undefined && budget < queries
-    ? `an iteration asks for ${queries} answers, and its budget is of ${budget}`
+    ? { reason: `${what} for ${queries} answers, and its budget is of ${budget}`, remedy }
     : undefined;
 
 /** Why a generator cannot make images for a net: its sides are not divisible by 4. */

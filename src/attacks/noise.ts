@@ -11,6 +11,7 @@ import {
   toPixels,
   updateOn,
 } from '../public/train.js';
+import { paysFor } from './joint.js';
 
 /**
  * Distillation on nothing: the victim is asked about images of normal noise, cut off at black and
@@ -30,6 +31,8 @@ export const noise = defineAttack({
   needs: 'probabilities',
   data: { kind: 'none' },
   make: ({ temperature, steps }) => ({
+    refuses: (_, __, { recipe: { batch }, ...circumstances }) =>
+      paysFor(batch, circumstances, 'a step asks', 'Give a larger budget, or the student a smaller batch.'),
     steal: (victim, learner, { fit, fullStepsPerEpoch, normalisation }) => {
       const { network, recipe } = learner;
       const { height, width, channels } = network.input;

@@ -398,6 +398,7 @@ const attackFields = {
     v.pipe(v.looseObject({ params: v.record(v.string(), v.unknown()), make: aFunction }), v.title('{ params, make }')),
   ),
   refuses: maybe(aFunction),
+  warns: maybe(aFunction),
   scaled: maybe(aFunction),
 };
 

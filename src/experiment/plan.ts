@@ -2,14 +2,16 @@ import {
   type AnyAttack,
   type Circumstances,
   labelled,
+  type Objection,
   type Ownership,
   ownsAShare,
   synthesises,
 } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
+import { sharedClasses } from '../attacks/shared-classes.js';
 import { FailureError, type Refusal, refusal, toFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
-import { percentage } from '../core/text.js';
+import { firstFew, percentage } from '../core/text.js';
 import { isUnlabelled } from '../data/assemble.js';
 import type { Dataset, DatasetPlugin, Examples } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
@@ -143,6 +145,8 @@ export interface Plan {
   readonly victims: readonly VictimPlan[];
   /** With what the students of each attack are compared: a row of the matrix, or honest training on fewer images. */
   readonly baselines: Readonly<Record<string, string>>;
+  /** What one should know before anything is trained. */
+  readonly warnings: readonly string[];
 }
 
 /** What planning must know of the world; a plan is a pure function of this and the experiment. */
@@ -178,6 +182,15 @@ const unknownTo = ({ knows }: AnyAttack, defense: Defense): string | undefined =
     return 'no chance in the answers of';
   return knows === 'answers' && !canBeImitated(partsOf(defense)) ? 'no way to imitate' : undefined;
 };
+
+/** Images of a step at least: batch norms in training need two. */
+const fewestAnswers = 2;
+
+/** An attack's objection as what a refusal is told: what, where, and what to do. */
+const inWords = (objection: Objection, where: string): Parameters<Refusal> =>
+  typeof objection === 'object'
+    ? [objection.reason, where, objection.remedy]
+    : [objection, where, 'Choose another network or data set, or take the attack out.'];
 
 /** Networks among parameters, and among those of plugins there. */
 const networksIn = (value: unknown): readonly NetworkPlugin[] => {
@@ -294,6 +307,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   const trains = of.defenses.some(({ defense }) => partsOf(defense).some(({ protect }) => protect !== undefined));
   fits('teacher', isPretrained(of.teacher) && !trains ? { network: of.teacher.network } : of.teacher);
   if (facts.weights !== undefined) checkWeights(facts.weights, netOf(of.teacher.network));
+  const warnings = new Set<string>();
   for (const { label, learner } of of.students) {
     fits(`students: ${label}`, learner);
     for (const { label: attacker, attack } of of.attacks) {
@@ -309,15 +323,23 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         recipe: learner.recipe,
         budget: isBlackBox(attack.needs) ? (attack.budget ?? of.budget) : undefined,
         classes: facts.data.classes,
+        owned: ownsAShare(attack.data) ? shareOf(attack.data.fraction, images.train) : undefined,
         images: other && { count: other.train.count, classes: other.classes },
       };
-      const why = own(attacker, () => attack.refuses?.(...nets, circumstances));
-      if (why !== undefined)
+      const where = `attacks: ${attacker}, students: ${label}`;
+      if (circumstances.budget !== undefined && circumstances.budget < fewestAnswers)
         refuse(
-          why,
-          `attacks: ${attacker}, students: ${label}`,
-          'Choose another network or data set, or take the attack out.',
+          `a budget of ${circumstances.budget} is less than a step asks for, which is of ${fewestAnswers} images or more`,
+          where,
+          'Give a larger budget.',
         );
+      const objection = own(attacker, () => attack.refuses?.(...nets, circumstances));
+      if (objection !== undefined) refuse(...inWords(objection, where));
+      const doubt = own(attacker, () => attack.warns?.(...nets, circumstances));
+      if (doubt !== undefined) warnings.add(`attacks: ${attacker}: ${doubt}`);
+      const shared = other === undefined ? [] : sharedClasses(facts.data.classes, other.classes);
+      if (shared.length > 0)
+        warnings.add(`attacks: ${attacker}: its images may be of the victim's classes: ${firstFew(shared)}`);
       if (!ownsAShare(attack.data)) continue;
       const owned = shareOf(attack.data.fraction, images.train);
       enough(`attacks: ${attacker}, students: ${label}`, learner.recipe, owned, 'training images in its share');
@@ -625,7 +647,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       }
     }
   });
-  return { experiment: of, stages: [...stages.values()], cells, victims, baselines };
+  return { experiment: of, stages: [...stages.values()], cells, victims, baselines, warnings: [...warnings] };
 };
 
 const recipeOf = ({ network, recipe }: Learner): Learner => ({ network, recipe });

@@ -89,7 +89,7 @@ export const openOnCluster = async ({
 }: OnClusterOptions): Promise<OnCluster> => {
   const asked: JobSetup = { ...given, experiment: experiment.name };
   const owner: Owner = { store: given.store, run: given.run };
-  const unplaced = await planFor(experiment, 'of a node');
+  const unplaced = await planFor(experiment, 'of a node', { onNote: say });
   const ids = unplaced.plan.stages.map(({ id }) => id);
   const name = `${look}-${sha256(JSON.stringify([asked, process.version, ids])).slice(0, 16)}`;
   const node = await lookAtNode({ cluster, owner, name, setup: asked, say, signal, every });

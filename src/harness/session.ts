@@ -148,15 +148,17 @@ export const planFor = async (experiment: Experiment, engine: string, options: L
   const [own] = mine.map(sourceOf);
   const harness = { training: together(training.map(sourceOf)), measuring: together(measuring.map(sourceOf)) };
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
+  const planned = plan(experiment, {
+    data,
+    others,
+    weights,
+    code: { modules, experiment: own },
+    harness: hashes,
+    engine,
+  });
+  for (const warning of planned.warnings) options.onNote?.(warning);
   return {
-    plan: plan(experiment, {
-      data,
-      others,
-      weights,
-      code: { modules, experiment: own },
-      harness: hashes,
-      engine,
-    }),
+    plan: planned,
     data,
     others,
     code: Object.fromEntries(

@@ -17,6 +17,7 @@ export {
   type Extraction,
   type Labelled,
   labelled,
+  type Objection,
   type Owned,
   type Ownership,
   unlabelled,

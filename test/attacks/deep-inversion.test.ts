@@ -12,7 +12,7 @@ import { open, tensorsOf } from '../../src/train/oracle.js';
 import { phaseFit, type SynthesisOutputs } from '../../src/train/synthesis.js';
 import { batchNormDistances, imageNorm, jensenShannon, totalVariation } from '../../src/train/synthesis-losses.js';
 import { bitsOf } from '../engine/bits.js';
-import { circumstances, refusal, tiny } from '../run/helpers.js';
+import { circumstances, reasonOf, refusal, tiny } from '../run/helpers.js';
 import { normalised } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 import { image, learnerOf, roomy, siteOf, victimOf } from './stepping.js';
@@ -399,7 +399,7 @@ test('what DeepInversion asks of the nets is said before anything is trained', (
   const rigid = normalised().build({ height: 8, width: 8, channels: 3 }, 3);
   const bare = tiny().build({ height: 8, width: 8, channels: 3 }, 3);
   const refuses = (options: OptionsOf<typeof deepInversion>, victim = net, student = net) =>
-    deepInversion(options).refuses?.(victim, student, circumstances());
+    reasonOf(deepInversion(options).refuses?.(victim, student, circumstances()));
   expect(refuses({ batch, labels })).toBeUndefined();
   expect(refuses({ batch, labels: [0, 1, 2, 3] })).toBe('label 3 is none of the 3 classes');
   expect(refuses({}, bare)).toBe('tiny has no batch norm over images, whose statistics the images are made to fit');
@@ -409,7 +409,7 @@ test('what DeepInversion asks of the nets is said before anything is trained', (
   expect(refuses(inTwo, roomy().build({ height: 9, width: 8, channels: 3 }, 3))).toBe(
     'images of 9×8 have no half resolution',
   );
-  const size = 'normalised takes images of one size only: set halfIterations to 0';
+  const size = 'normalised takes images of one size only';
   expect(refuses(inTwo, rigid)).toBe(size);
   expect(refuses({}, rigid)).toBeUndefined();
   // A student is shown images of half the sides only where it competes.

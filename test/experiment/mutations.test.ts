@@ -41,6 +41,7 @@ const spec = {
       ...kd(),
       ...{ name: 'made', label: 'made by hand', role: 'attack', baseline: scratch(), budget: 5, synthesises: true },
       ...{ pool: { params: {}, make: () => undefined }, refuses: () => undefined, scaled: () => kd() },
+      warns: () => undefined,
     },
     { ...transfer({ images: dataOf(thirds({ size: 8 })) }), label: 'other images' },
     scratch(),

@@ -3,11 +3,16 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { askingAgain } from '../../src/attacks/asking-again.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
+import { dist } from '../../src/attacks/dist.js';
+import { fitNet } from '../../src/attacks/fit-net.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { inverseKd } from '../../src/attacks/inverse-kd.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
+import { knockoff } from '../../src/attacks/knockoff.js';
 import { bayesKd } from '../../src/attacks/recovery.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import { skeptical } from '../../src/attacks/skeptical.js';
+import { transfer } from '../../src/attacks/transfer.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
@@ -33,7 +38,7 @@ import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { adam, sgd } from '../../src/train/optimizers.js';
 import { cosine, multiStep } from '../../src/train/schedules.js';
-import { learnerOf, made, refusal, thirds, tiny } from '../run/helpers.js';
+import { dataOf, learnerOf, made, refusal, thirds, tiny } from '../run/helpers.js';
 
 /** Each module's code is known by its name, but for those that are said to have been edited. */
 const code = (edited: Readonly<Record<string, string>> = {}): Code => ({
@@ -722,5 +727,54 @@ describe('why a stage is stale', () => {
     expect(why('seed-0/teacher', { teacher: learnerOf(tiny(), { optimizer: adam() }) })).toContain(
       'learner.recipe.optimizer.name: "sgd" → "adam"',
     );
+  });
+});
+
+describe('before anything is trained', () => {
+  const images = dataOf({ ...thirds({ train: 30 }), name: 'others', fingerprint: 'others' });
+  const worldOf = (classes: readonly string[]): Partial<Facts> => ({
+    others: new Map([[images, { ...thirds({ train: 30 }), fingerprint: 'others', classes }]]),
+  });
+
+  test('an attack’s objection is said with what mends it', () => {
+    const two = { ...base, students: [learnerOf(tiny(), { batch: 2 })] };
+    expect(refusal(() => planOf({ ...two, attacks: [scratch(), dist()] }))).toMatchObject({
+      kind: 'experiment',
+      what: 'over a batch of two images every correlation is 1 or −1',
+      where: 'attacks: dist, students: tiny',
+      remedy: 'Give the student a larger batch, or gamma 0.',
+    });
+    expect(refusal(() => planOf({ attacks: [scratch(), skeptical()] }))).toMatchObject({
+      what: 'tiny has no activation for an auxiliary head',
+      remedy: 'Choose another network or data set, or take the attack out.',
+    });
+  });
+
+  test('a budget of one answer is no step of any attack on a black box', () => {
+    for (const attack of [kd(), hardLabel(), transfer({ images })])
+      expect(refusal(() => planOf({ attacks: [scratch(), attack], budget: 1 }, worldOf(['cow'])))).toMatchObject({
+        what: 'a budget of 1 is less than a step asks for, which is of 2 images or more',
+        remedy: 'Give a larger budget.',
+      });
+    expect(() => planOf({ attacks: [scratch(), fitNet()], students: ['self'], budget: 1 })).toThrow(/no activations/);
+    expect(planOf({ attacks: [scratch(), kd()], budget: 2 }).cells.length).toBeGreaterThan(0);
+  });
+
+  test('what an attack warns of is said once, and that its images may be of the victim’s classes', () => {
+    const said = (classes: readonly string[], attacks: readonly AnyAttack[], students = 1) =>
+      planOf(
+        {
+          attacks: [scratch(), ...attacks],
+          students: Array.from({ length: students }, (_, i) => ({ ...learnerOf(tiny(3 + i)), label: `student ${i}` })),
+        },
+        worldOf(classes),
+      ).warnings;
+    expect(said(['cow', 'sheep'], [transfer({ images }), knockoff({ images })])).toEqual([]);
+    expect(said(['cow', 'very_top'], [transfer({ images })], 2)).toEqual([
+      "attacks: transfer: its images may be of the victim's classes: very_top",
+    ]);
+    expect(said(['cow'], [knockoff({ images, budget: 31 })], 2)).toEqual([
+      'attacks: knockoff: it asks about 30 images, and its budget is of 31',
+    ]);
   });
 });

@@ -1,4 +1,4 @@
-import type { Circumstances } from '../../src/attacks/attack.js';
+import type { Circumstances, Objection } from '../../src/attacks/attack.js';
 import { attempt, type Failure, FailureError } from '../../src/core/errors.js';
 import type { Dataset, DatasetPlugin } from '../../src/data/dataset.js';
 import { none } from '../../src/defenses/none.js';
@@ -32,6 +32,10 @@ export const circumstances = (changes: Partial<Circumstances> = {}): Circumstanc
   classes: thirds().classes,
   ...changes,
 });
+
+/** The reason of an attack that objects. */
+export const reasonOf = (objection: Objection | undefined): string | undefined =>
+  typeof objection === 'object' ? objection.reason : objection;
 
 export const learnerOf = (network: NetworkPlugin = tiny(), changes: Partial<Recipe> = {}): Learner => ({
   network,
