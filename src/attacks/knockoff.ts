@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {
+  type Attack,
   type AttackContext,
   anyDataset,
   choice,
@@ -43,7 +44,7 @@ export const answers = option(
 
 const options = {
   images: required(anyDataset, 'The images that the attacker has'),
-  queries: optional(wholeAtLeast(1), 'Images that are asked about; default: the budget, or all without one'),
+  queries: optional(wholeAtLeast(2), 'Images that are asked about; default: the budget, or all without one'),
   answers,
   optimizer: optional(anyOptimizer, "The student's; default: its own recipe's"),
   schedule: optional(anySchedule, "The student's; default: its own recipe's"),
@@ -114,7 +115,7 @@ export const knockoff = defineAttack({
   needs: ({ answers }) => answers,
   data: ({ images }) => ({ kind: 'other', images }),
   make: ({ queries, optimizer, schedule }) => ({
-    refuses: (_, __, { images }) => tooFew(images?.count, queries),
+    ...askingOnce(queries),
     steal: async (victim, learner, context) => {
       const { train } = context.data;
       const count = affordable(train.indices.length, queries, victim.budget);
@@ -130,14 +131,25 @@ export const knockoff = defineAttack({
   }),
 });
 
-/** Why so many images cannot be asked about: there are fewer. */
-const tooFew = (count: number | undefined, queries: number | undefined): string | undefined =>
-  count !== undefined && queries !== undefined && count < queries
-    ? `it is to ask about ${queries} images, and has ${count}`
-    : undefined;
+/** What is said beforehand of so many images that are asked about, or of a budget's: there are fewer, and a student learns from two at least. */
+const askingOnce = (queries: number | undefined): Pick<Attack, 'refuses' | 'warns'> => ({
+  refuses: (_, __, { images }) =>
+    images !== undefined && images.count < (queries ?? 2)
+      ? {
+          reason: `it is to ask about ${queries ?? 2} images, and has ${images.count}`,
+          remedy: 'Give more images, or fewer queries.',
+        }
+      : undefined,
+  warns: (_, __, { images, budget }) => images && unspent(affordable(images.count, queries, budget), budget),
+});
 
+const unspent = (count: number, budget: number | undefined): string | undefined =>
+  budget !== undefined && count < budget ? `it asks about ${count} images, and its budget is of ${budget}` : undefined;
+
+/** The same for the record of what was stolen. */
 const warnOfPool = ({ warn }: Pick<AttackContext, 'warn'>, count: number, budget: number | undefined): void => {
-  if (budget !== undefined && count < budget) warn(`it asked about ${count} images, and its budget is of ${budget}`);
+  const warning = unspent(count, budget);
+  if (warning !== undefined) warn(warning);
 };
 
 /** What goes from lot to lot: what was asked about and answered, the student so far, and the bandit, as its numbers. */
@@ -175,7 +187,7 @@ export const adaptiveKnockoff = defineAttack({
   needs: ({ answers }) => answers,
   data: ({ images }) => ({ kind: 'other', images, labelled: true }),
   make: ({ answers: kind, queries, rounds, reward, optimizer, schedule }) => ({
-    refuses: (_, __, { images }) => tooFew(images?.count, queries),
+    ...askingOnce(queries),
     steal: async (victim, by, context) => {
       const learner = withRecipe(by, { optimizer, schedule });
       const { train } = context.data;
