@@ -51,14 +51,12 @@ import {
   withAnswers,
   withRecipe,
 } from '../public/train.js';
-import { sidesOf4 } from './joint.js';
+import { paysFor, sidesOf4 } from './joint.js';
 import { trainedOn } from './knockoff.js';
+import { sameClasses } from './shared-classes.js';
 
 /** How the students of 2 and 4 learn, as released. */
 const students = { optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }), schedule: cosine(0.1) } as const;
-
-/** The share of the last training in which the student's rate rises: 10 of 400 epochs, as released. */
-const warmup = 0.025;
 
 /** A net with what its optimiser remembers of it. */
 type Learning = { readonly variables: Variables; readonly slots: OptimizerState };
@@ -86,7 +84,8 @@ const settings = {
  *
  * Defaults are those of 40 classes of CIFAR-100 against CIFAR-10 (val-iisc/Hard-Label-Model-Stealing d2e3010; `cifar10Shapes` is for
  * 50,000 drawn images, `drawnShapes()`), but for the students of 2 and 4,
- * who are trained by their own recipe unless a preset is given. Differences to that code: the generator makes as many images as there are photographs for 2 and 4; images are not changed by AutoAugment
+ * who are trained by their own recipe unless a preset is given. Released is one weight for the diversity, so that the default of 3 is that
+ * of 5. Differences to that code: the generator makes as many images as there are photographs for 2 and 4; images are not changed by AutoAugment
  * before the student sees them; its rate rises step by step, where there it does epoch by epoch; what is stolen is the last student, where there
  * the best of several exponential means is chosen. A batch of fewer than 64 images says little of ten classes.
  */
@@ -102,10 +101,14 @@ export const dfms = defineAttack({
     ganEpochs: option(wholeAtLeast(1), 200, 'Epochs of 1, over the images'),
     diverseEpochs: option(wholeAtLeast(1), 100, 'Epochs of 3'),
     epochs: option(wholeAtLeast(1), 400, 'Epochs of 5'),
-    earlyDiversity: option(atLeast(0), 10, 'The same weight in 3, while the student stays as it is'),
+    earlyDiversity: optional(
+      atLeast(0),
+      'The same weight in 3, while the student stays as it is; default: that of `diversity`',
+    ),
     optimizer: optional(anyOptimizer, "The student's in 2 and 4; default: its own recipe's"),
     schedule: optional(anySchedule, "The student's in 2 and 4; default: its own recipe's"),
     rate: option(positive, 0.01, "The student's learning rate in 5, which falls along a cosine"),
+    warmup: option(atLeast(0), 10, 'Epochs of 5 in which it rises first'),
     keep: option(wholeBetween(1, 10_000), 100, 'Images of the trained generator that are kept to be looked at'),
   },
   presets: {
@@ -117,12 +120,19 @@ export const dfms = defineAttack({
       ...{ photographs: 6400, width: 64, generatorRate: 5e-4, ganEpochs: 20, diverseEpochs: 5, epochs: 4 },
       // At the released weight the generator forgets what photographs look like within an epoch, and the student with it.
       diversity: 2,
+      earlyDiversity: 10,
       rate: 1e-3,
+      warmup: 0.1,
     },
   },
-  scaled: ({ ganEpochs, diverseEpochs, epochs }, factor) => {
+  scaled: ({ ganEpochs, diverseEpochs, epochs, warmup }, factor) => {
     const fewer = (count: number): number => Math.max(1, Math.round(factor * count));
-    return { ganEpochs: fewer(ganEpochs), diverseEpochs: fewer(diverseEpochs), epochs: fewer(epochs) };
+    return {
+      ganEpochs: fewer(ganEpochs),
+      diverseEpochs: fewer(diverseEpochs),
+      epochs: fewer(epochs),
+      warmup: (warmup / epochs) * fewer(epochs),
+    };
   },
   needs: 'label',
   data: ({ images }) => ({ kind: 'other', images }),
@@ -135,16 +145,39 @@ export const dfms = defineAttack({
     optimizer,
     schedule,
     rate,
+    warmup,
     keep,
     ...of
   }) => ({
     synthesises: true,
-    refuses: (victim, _, { classes, images }) => {
-      const shared = images?.classes.filter((name) => classes.includes(name)) ?? [];
-      return shared.length > 0
-        ? `its images are of classes of the victim's: ${shared.slice(0, 3).join(', ')}`
-        : sidesOf4(victim);
+    refuses: (victim, _, { classes, images, ...circumstances }) => {
+      const shared = sameClasses(classes, images?.classes ?? []);
+      if (shared.length > 0)
+        return {
+          reason: `its images are of classes of the victim's: ${shared.slice(0, 3).join(', ')}`,
+          remedy: 'Give images of other classes.',
+        };
+      if (warmup >= epochs)
+        return {
+          reason: `its warm-up of ${warmup} epochs takes all of its ${epochs}`,
+          remedy: 'Give a smaller warmup, or more epochs.',
+        };
+      const count = Math.min(photographs ?? Number.POSITIVE_INFINITY, images?.count ?? 0);
+      return (
+        sidesOf4(victim) ??
+        paysFor(
+          // Two students learn what the victim calls the photographs and as many images that are made.
+          4 * count + of.batch,
+          circumstances,
+          'before the end of the first step of its last training it asks',
+          'Give a larger budget, or fewer photographs.',
+        )
+      );
     },
+    warns: (_, __, { images }) =>
+      images !== undefined && photographs !== undefined && images.count < photographs
+        ? `it is to learn from ${photographs} images, and has ${images.count}`
+        : undefined,
     steal: async (victim, learner, context) => {
       const train = someOf(context.data.train, photographs, context.key.split('photographs'));
       const adversaries = ganOf(train.shape, of);
@@ -158,7 +191,12 @@ export const dfms = defineAttack({
         step: ({ data, frozen }, gan, raw, { seed }) => {
           const { images } = unpacked<UnlabelledBatch>(data, raw);
           const judge = frozen.student && judgeOf(learner.network, frozen.student, train);
-          return adversaries.step(gan, scaledToTanh(images), seed, judge && { judge, weight: earlyDiversity });
+          return adversaries.step(
+            gan,
+            scaledToTanh(images),
+            seed,
+            judge && { judge, weight: earlyDiversity ?? of.diversity },
+          );
         },
         frozen: student === undefined ? {} : { student },
         init: (key) => (start === undefined ? adversaries.init(key) : clone(start)),
@@ -199,7 +237,7 @@ export const dfms = defineAttack({
           source,
           epochs,
           stepsPerEpoch: perEpoch,
-          schedule: cosine({ rate, warmup: { fraction: warmup } }),
+          schedule: cosine({ rate, warmup }),
         });
         await context.images('generated', async () => {
           const images = adversaries.made(last.gan, keep, context.key.split('shown'));

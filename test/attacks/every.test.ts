@@ -93,7 +93,10 @@ const uses: Readonly<Record<string, Use>> = {
   },
   dfms: {
     killed: 12,
-    options: { images, latent: 5, width: 8, batch: 8, ganEpochs: 2, diverseEpochs: 2, epochs: 2, keep: 4 },
+    options: {
+      ...{ images, latent: 5, width: 8, batch: 8, ganEpochs: 2, diverseEpochs: 2, epochs: 2, keep: 4 },
+      ...{ earlyDiversity: 10, warmup: 0.05 },
+    },
     // What each of two students is taught, and each step of the last.
     queries: 2 * 48 + 6 * 8,
   },
