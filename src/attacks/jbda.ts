@@ -7,31 +7,65 @@ import {
   optional,
   permutation,
   positive,
+  type Synthesised,
   share,
   type Variables,
   wholeAtLeast,
+  wholeBetween,
 } from '../public/plugin.js';
 import {
+  anyOptimizer,
+  anySchedule,
   type BuiltLearner,
   clone,
+  constant,
   crossEntropy,
   detach,
   dispose,
   type ImageSet,
+  multiStep,
   normalisePixels,
   type StoredAnswers,
+  scaledSchedule,
+  sgd,
   type UnlabelledBatch,
   valueAndGradient,
   withAnswers,
+  withRecipe,
 } from '../public/train.js';
 import { answers as asked, trainedOn } from './knockoff.js';
 
-/** What grows: images, bytes as float32, and the victim's log-probabilities of them, or its classes [.., 1], row by row. */
-type Pool = { readonly images: tf.Tensor4D; readonly answers: tf.Tensor2D };
+/** Images, bytes as float32, and the victim's log-probabilities of them, or its classes [.., 1], row by row. */
+type Answered = { readonly images: tf.Tensor4D; readonly answers: tf.Tensor2D };
+
+/** What grows, and how many answers were given, of which some may be to the same images: int32. */
+type Pool = Answered & { readonly asked: tf.Scalar };
 
 type Images = ImageSet<UnlabelledBatch>;
 
 const forms = choice('papernot', 'untargeted', 'topK');
+
+/** What a number of answers depends on. */
+interface Growing {
+  readonly rounds: number;
+  readonly form: 'papernot' | 'untargeted' | 'topK';
+  readonly k: number;
+  readonly reservoir?: number | undefined;
+  readonly reservoirFrom: number;
+  readonly asks: 'new' | 'all';
+}
+
+/**
+ * As released with Prediction poisoning and ModelGuard. A round's rate would fall after 30 epochs, of which it has 20; the last student learns for
+ * 100, by its recipe.
+ */
+const poisoned = {
+  reservoir: 400,
+  roundEpochs: 20,
+  optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }),
+  roundSchedule: constant(0.1),
+  schedule: multiStep({ rate: 0.01, milestones: [30, 60, 90], gamma: 0.1 }),
+} as const;
 
 /**
  * Jacobian-based augmentation (Papernot et al., AsiaCCS 2017): from a few seeds, in rounds, each image that was answered is
@@ -42,11 +76,14 @@ const forms = choice('papernot', 'untargeted', 'topK');
  * - `papernot`: x + λ sign(∂ s_y / ∂x), where the student's logit of that class rises;
  * - `untargeted`: x + λ sign(∂ CE(s, y) / ∂x), where it falls; so in Prediction poisoning's code, as "jbda";
  * - `topK`: towards each of the k other classes that the student finds likeliest, by 8 steps of 0.01 of its logit's
- *   gradient, no further than λ from x and with no bound of the image's; in that code, as "jbtr3".
+ *   gradient, no further than λ from x; in that code, as "jbtr3".
  *
- * Images are kept as bytes, as an interface takes them. tribhuvanesh/prediction-poisoning 1ddff8b (jacobian.py) and
- * sanjaykariyappa/MAZE d202ace (jbda.py; the preset `maze`), which asks about every image again in each round and whose loss is another
- * by mistake. From round `reservoirFrom` on only so many random images are moved, if `reservoir` is given.
+ * From round `reservoirFrom` on only so many random images are moved, if `reservoir` is given. By tribhuvanesh/prediction-poisoning 1ddff8b
+ * (jacobian.py; its presets begin with 100 of 50,000 images, and ask about 10,000) and sanjaykariyappa/MAZE d202ace (jbda.py; the preset
+ * `maze`). The latter asks about every image again in each round (`asks: 'all'`), and moves images once more at the end without asking
+ * about them: its 6 rounds are 5 here. Differences to these codes: images are kept as bytes, as an interface takes them, so that `topK` ends
+ * within an image's bounds, which it does not there; the student is fresh in each round in `maze` too, where it goes on there, in evaluation
+ * mode while images are moved, where it is in training mode there, and its optimiser is its own recipe's; MAZE's loss is another by mistake.
  */
 export const jbda = defineAttack({
   name: 'jbda',
@@ -64,38 +101,73 @@ export const jbda = defineAttack({
     reservoirFrom: option(wholeAtLeast(0), 3, 'σ, the first round (from 0) of which that is so'),
     period: optional(wholeAtLeast(1), 'τ, rounds after which the step changes its sign; default: it keeps it'),
     roundEpochs: option(wholeAtLeast(1), 10, "Epochs of a round's student; the last one has its recipe's"),
+    asks: option(choice('new', 'all'), 'new', 'What the victim is asked about in a round: new images, or all again'),
+    optimizer: optional(anyOptimizer, "The student's; default: its own recipe's"),
+    schedule: optional(anySchedule, "The last student's; default: its own recipe's"),
+    roundSchedule: optional(anySchedule, "That of a round's student; default: its own recipe's"),
+    keep: option(wholeBetween(1, 10_000), 100, 'Images, the last that were made, that are kept to be looked at'),
   },
   presets: {
-    predictionPoisoning: { fraction: 0.002, reservoir: 400, roundEpochs: 20, budget: 10_000 },
-    predictionPoisoningTopK: { fraction: 0.002, form: 'topK', reservoir: 400, roundEpochs: 20, budget: 10_000 },
-    maze: { fraction: 0.002, form: 'papernot', step: 0.05 },
+    predictionPoisoning: { ...poisoned, fraction: 0.002, rounds: 26, budget: 10_000 },
+    predictionPoisoningTopK: { ...poisoned, fraction: 0.002, form: 'topK', budget: 10_000 },
+    maze: { fraction: 0.002, rounds: 5, form: 'papernot', step: 0.05, asks: 'all' },
     papernot: { form: 'papernot', step: 0.05, period: 5, answers: 'label' },
-    modelGuard: { form: 'topK', reservoir: 400, roundEpochs: 20, budget: 50_000 },
+    modelGuard: { ...poisoned, form: 'topK', budget: 50_000 },
   },
-  scaled: ({ roundEpochs }, factor) => ({ roundEpochs: Math.max(1, Math.round(factor * roundEpochs)) }),
+  scaled: ({ roundEpochs, schedule, roundSchedule }, factor) => ({
+    roundEpochs: Math.max(1, Math.round(factor * roundEpochs)),
+    schedule: schedule && scaledSchedule(schedule, factor),
+    roundSchedule: roundSchedule && scaledSchedule(roundSchedule, factor),
+  }),
   needs: ({ answers }) => answers,
   data: ({ fraction }) => ({ kind: 'unlabelled', fraction, how: 'stratified' }),
-  make: ({ rounds, form, step, k, reservoir, reservoirFrom, period, roundEpochs }) => ({
-    refuses: ({ classes }) =>
-      form === 'topK' && k >= classes ? `there are ${classes - 1} other classes, and k is ${k}` : undefined,
+  make: ({ roundEpochs, asks, optimizer, schedule, roundSchedule, keep, answers: _, fraction: __, ...growing }) => ({
+    synthesises: true,
+    refuses: ({ classes }, _, { owned, budget }) => {
+      if (growing.form === 'topK' && growing.k >= classes)
+        return {
+          reason: `there are ${classes - 1} other classes, and k is ${growing.k}`,
+          remedy: `Give k ${classes - 1} at most, or another form.`,
+        };
+      return owned !== undefined && budget !== undefined && budget <= owned
+        ? {
+            reason: `it begins with ${owned} images, and its budget is of ${budget} answers`,
+            remedy: 'Give a larger budget, or a smaller fraction.',
+          }
+        : undefined;
+    },
+    warns: (_, __, { owned, budget }) => {
+      const queries = owned === undefined ? 0 : queriesOf(owned, { ...growing, asks });
+      return budget !== undefined && owned !== undefined && queries < budget
+        ? `its ${growing.rounds} rounds ask for ${queries} answers, and its budget is of ${budget}`
+        : undefined;
+    },
     steal: async (victim, learner, context) => {
+      const { rounds, form, step, k, reservoir, reservoirFrom, period } = growing;
       const { train } = context.data;
       const { height, width, channels } = train.shape;
-      const inRounds = { ...learner, recipe: { ...learner.recipe, epochs: roundEpochs } };
+      const inRounds = withRecipe(
+        { ...learner, recipe: { ...learner.recipe, epochs: roundEpochs } },
+        { optimizer, schedule: roundSchedule },
+      );
       const pool = await context.loop<Pool>('pool', {
         count: rounds,
         init: async () => {
           const found = await context.ask('seeds', victim, train);
           return tf.tidy(() => {
             const bytes = Float32Array.from(train.examples.images.slice());
-            return answered(tf.tensor4d(bytes, [train.examples.count, height, width, channels]), found) as never;
+            const seeds = answered(tf.tensor4d(bytes, [train.examples.count, height, width, channels]), found);
+            return { ...seeds, asked: tf.scalar(seeds.images.shape[0], 'int32') } as never;
           }) as unknown as Pool;
         },
         body: async (pool, round, inner) => {
+          const [before] = pool.images.shape;
+          const [asked] = pool.asked.dataSync() as Int32Array;
+          const again = asks === 'all' ? before : 0;
           // Where nothing more is answered there is nothing more to learn.
-          if (victim.budget !== undefined && pool.images.shape[0] >= victim.budget) return clone(pool) as Pool;
+          if (victim.budget !== undefined && (asked as number) + again >= victim.budget) return clone(pool) as Pool;
           const { last } = await inner.fit('student', learning(inRounds, train, pool));
-          const places = permutation(inner.key.split('reservoir'), pool.images.shape[0]);
+          const places = permutation(inner.key.split('reservoir'), before);
           const some = round >= reservoirFrom && reservoir !== undefined ? places.slice(0, reservoir) : places.sort();
           const sign = period === undefined ? 1 : (-1) ** Math.round(round / period);
           const owned: tf.Tensor[] = [];
@@ -106,12 +178,15 @@ export const jbda = defineAttack({
               return movedLots(learner.network, last, train, from, { form, step: sign * step, k });
             });
             owned.push(fresh);
-            const found = await inner.ask('moved', victim, setOf(train, fresh));
+            const asking = tf.concat(asks === 'all' ? [pool.images, fresh] : [fresh]);
+            owned.push(asking);
+            const found = await inner.ask('moved', victim, setOf(train, asking));
             return tf.tidy(() => {
-              const more = answered(fresh, found);
+              const more = answered(asking, found);
               return {
-                images: tf.concat([pool.images, more.images]),
-                answers: tf.concat([pool.answers, more.answers]),
+                images: asks === 'all' ? more.images : tf.concat([pool.images, more.images]),
+                answers: asks === 'all' ? more.answers : tf.concat([pool.answers, more.answers]),
+                asked: tf.add(pool.asked, tf.scalar(more.images.shape[0], 'int32')),
               } as never;
             }) as unknown as Pool;
           } finally {
@@ -120,13 +195,46 @@ export const jbda = defineAttack({
         },
       });
       try {
-        return await context.fit('student', learning(learner, train, pool));
+        await context.images('moved', async () => lastOf(pool, train, { keep, rounds }));
+        return await context.fit('student', learning(withRecipe(learner, { optimizer, schedule }), train, pool));
       } finally {
         dispose(pool);
       }
     },
   }),
 });
+
+/** The answers that so many seeds and their rounds ask for, where no budget ends them. */
+export const queriesOf = (
+  seeds: number,
+  { rounds, form, k, reservoir = Number.POSITIVE_INFINITY, reservoirFrom, asks }: Growing,
+): number => {
+  let [images, queries] = [seeds, seeds];
+  for (let round = 0; round < rounds; round++) {
+    const moved = round < reservoirFrom ? images : Math.min(images, reservoir);
+    const fresh = form === 'topK' ? k * moved : moved;
+    images += fresh;
+    queries += asks === 'all' ? images : fresh;
+  }
+  return queries;
+};
+
+/** The last images that were made, of the classes that the victim called them; seeds are not among them. */
+const lastOf = (
+  { images, answers }: Pool,
+  { shape, examples }: Images,
+  { keep, rounds }: { readonly keep: number; readonly rounds: number },
+): Synthesised => {
+  const [count] = images.shape;
+  const kept = Math.min(keep, count - examples.count);
+  const last = (of: tf.Tensor): tf.Tensor => tf.slice(of, count - kept, kept);
+  const [bytes, labels] = tf.tidy(() => [last(images).dataSync(), classesOf(last(answers) as tf.Tensor2D).dataSync()]);
+  return { images: Uint8Array.from(bytes), shape, labels: Array.from(labels), clipped: 0, updates: rounds };
+};
+
+/** The classes that answers name: int32 [images]. */
+const classesOf = (answers: tf.Tensor2D): tf.Tensor1D =>
+  (answers.shape[1] === 1 ? tf.cast(tf.squeeze(answers, [1]), 'int32') : tf.argMax(answers, 1)) as tf.Tensor1D;
 
 /** Images as a set that can be asked about or learnt from. */
 const setOf = (like: Images, images: tf.Tensor4D): Images => {
@@ -139,27 +247,25 @@ const setOf = (like: Images, images: tf.Tensor4D): Images => {
 };
 
 /** The images that were answered: all of them unless a budget ended. */
-const answered = (images: tf.Tensor4D, { values, size }: StoredAnswers): Pool => {
+const answered = (images: tf.Tensor4D, { values, size }: StoredAnswers): Answered => {
   const count = values.length / size;
   return { images: images.slice(0, count), answers: tf.tensor2d(values, [count, size]) };
 };
 
-const learning = (learner: BuiltLearner, like: Images, { images, answers }: Pool) =>
+const learning = (learner: BuiltLearner, like: Images, { images, answers }: Answered) =>
   trainedOn(
     learner,
     withAnswers(setOf(like, images), { values: answers.dataSync() as Float32Array, size: answers.shape[1] }),
   );
 
-interface Moving {
-  readonly form: 'papernot' | 'untargeted' | 'topK';
+interface Moving extends Pick<Growing, 'form' | 'k'> {
   readonly step: number;
-  readonly k: number;
 }
 
 /** Images at a time. */
 const together = 250;
 
-const movedLots = (network: Network, known: Variables, like: Images, pool: Pool, moving: Moving): tf.Tensor4D => {
+const movedLots = (network: Network, known: Variables, like: Images, pool: Answered, moving: Moving): tf.Tensor4D => {
   const [count] = pool.images.shape;
   const lots = Array.from({ length: Math.ceil(count / together) }, (_, i) =>
     tf.tidy(() => {
@@ -187,13 +293,11 @@ const ascent = { steps: 8, length: 0.01 };
  */
 export const movedImages = (
   logitsOf: (pixels: tf.Tensor4D) => tf.Tensor2D,
-  { images, answers }: Pool,
+  { images, answers }: Answered,
   { form, step, k }: Moving,
 ): tf.Tensor4D => {
   const pixels = tf.div<tf.Tensor4D>(images, 255);
-  const labels = (
-    answers.shape[1] === 1 ? tf.cast(tf.squeeze(answers, [1]), 'int32') : tf.argMax(answers, 1)
-  ) as tf.Tensor1D;
+  const labels = classesOf(answers);
   const slope = (of: (pixels: tf.Tensor4D) => tf.Tensor, at: tf.Tensor4D): tf.Tensor4D => {
     const loss = (moved: tf.Tensor) => ({ loss: tf.sum<tf.Scalar>(of(moved as tf.Tensor4D)), aux: {} });
     return valueAndGradient(({ pixels }) => loss(pixels as tf.Tensor), { pixels: at }).gradients.pixels as tf.Tensor4D;

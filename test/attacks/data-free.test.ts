@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
 import { pairsOf, whyNoPairs } from '../../src/attacks/activation-pairs.js';
+import { askingAgain } from '../../src/attacks/asking-again.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { completedKd } from '../../src/attacks/completed-kd.js';
 import { dfad, opposing } from '../../src/attacks/dfad.js';
@@ -12,10 +13,12 @@ import { dist } from '../../src/attacks/dist.js';
 import { dkd } from '../../src/attacks/dkd.js';
 import { dualStudents } from '../../src/attacks/dual-students.js';
 import { fast, startingFrom } from '../../src/attacks/fast.js';
+import { fitNet } from '../../src/attacks/fit-net.js';
 import { jbda } from '../../src/attacks/jbda.js';
 import { sidesOf4 } from '../../src/attacks/joint.js';
 import { adaptiveKnockoff, knockoff } from '../../src/attacks/knockoff.js';
 import { diverging, maze } from '../../src/attacks/maze.js';
+import { noise } from '../../src/attacks/noise.js';
 import { believing, zskt } from '../../src/attacks/zskt.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
@@ -30,7 +33,7 @@ import { frameOf, wholeState, wholeStep } from '../../src/train/fit-step.js';
 import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { jointFit, type Synthesiser } from '../../src/train/synthesis.js';
-import { circumstances, dataOf, recipe, thirds, tiny } from '../run/helpers.js';
+import { circumstances, dataOf, reasonOf, recipe, thirds, tiny } from '../run/helpers.js';
 import { context, endOf, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 import { learnerOf, normalisationOf, roomy, siteOf, useBench, victimOf } from './stepping.js';
@@ -288,15 +291,31 @@ describe('activations to be compared', () => {
     expect(
       maze().refuses?.({ ...teacher, input: { height: 30, width: 32, channels: 3 } }, cnn, circumstances()),
     ).toMatch(/30×32/);
-    expect(dfq().refuses?.(flat, cnn, circumstances())).toMatch(/tiny has no batch norm over images/);
-    expect(dfq({ batchNorm: 0 }).refuses?.(flat, cnn, circumstances())).toBeUndefined();
+    for (const make of [dfq, fast]) {
+      expect(make().refuses?.(flat, cnn, circumstances())).toMatchObject({
+        reason: 'tiny has no batch norm over images, whose statistics the images are made to fit',
+        remedy: 'Choose another network, or give batchNorm 0.',
+      });
+      expect(make({ batchNorm: 0 }).refuses?.(flat, cnn, circumstances())).toBeUndefined();
+    }
+    expect(fitNet().refuses?.(teacher, flat, circumstances())).toBe('tiny has no activations that are images');
+    expect(fitNet({ pair: ['layer9', 'block1'] }).refuses?.(teacher, cnn, circumstances())).toMatch(
+      /has no activation layer9/,
+    );
+    // Of the student's 8×8 neither a convolution nor its transpose makes the victim's 32×32.
+    expect(fitNet({ pair: ['layer1', 'block3'] }).refuses?.(teacher, cnn, circumstances())).toMatch(
+      /^no regressor brings the \d+×\d+ of block3 to the 32×32 of layer1$/,
+    );
+    expect(fitNet().refuses?.(teacher, cnn, circumstances())).toBeUndefined();
   });
 });
 
 describe('said before anything is trained', () => {
   const net = roomy().build({ height: 8, width: 8, channels: 3 }, 3);
   const why = (attack: AnyAttack, changes: Parameters<typeof circumstances>[0] = {}) =>
-    attack.refuses?.(net, net, circumstances(changes));
+    reasonOf(attack.refuses?.(net, net, circumstances(changes)));
+  const warned = (attack: AnyAttack, changes: Parameters<typeof circumstances>[0] = {}) =>
+    attack.warns?.(net, net, circumstances(changes));
   const images = dataOf(thirds());
 
   test('a budget smaller than an iteration', () => {
@@ -313,14 +332,69 @@ describe('said before anything is trained', () => {
         `an iteration asks for ${queries} answers, and its budget is of ${queries - 1}`,
       );
     }
+    const released: readonly (readonly [AnyAttack, number])[] = [
+      [dfme(), 1792],
+      [maze(), 1920],
+      [dualStudents(), 1280],
+      [disguide(), 256],
+    ];
+    for (const [attack, queries] of released)
+      expect(why(attack, { budget: 1 })).toBe(`an iteration asks for ${queries} answers, and its budget is of 1`);
+  });
+
+  test('a budget smaller than what comes first of an attack without iterations', () => {
+    const batch = { recipe: recipe({ batch: 16 }) };
+    expect(why(noise(), { ...batch, budget: 16 })).toBeUndefined();
+    expect(why(noise(), { ...batch, budget: 15 })).toBe('a step asks for 16 answers, and its budget is of 15');
+    expect(why(askingAgain({ times: 3 }), { budget: 6 })).toBeUndefined();
+    expect(why(askingAgain({ times: 3 }), { budget: 5 })).toMatch(/asks for 6 answers, and its budget is of 5/);
+    const other = { count: 100, classes: [] };
+    for (const [photographs, queries] of [
+      [undefined, 464],
+      [70, 344],
+    ] as const) {
+      expect(why(dfms({ images, photographs }), { images: other, budget: queries })).toBeUndefined();
+      expect(why(dfms({ images, photographs }), { images: other, budget: queries - 1 })).toMatch(
+        `asks for ${queries} answers, and its budget is of ${queries - 1}`,
+      );
+    }
+    expect(why(jbda(), { owned: 10, budget: 11 })).toBeUndefined();
+    expect(why(jbda(), { owned: 10, budget: 10 })).toBe('it begins with 10 images, and its budget is of 10 answers');
+    expect(why(dfms({ images, epochs: 10 }))).toBe('its warm-up of 10 epochs takes all of its 10');
+  });
+
+  test('that a budget will not be spent, and fewer images than are wanted', () => {
+    const other = { count: 20, classes: ['cow'] };
+    for (const make of [knockoff, adaptiveKnockoff]) {
+      expect(warned(make({ images }), { images: other })).toBeUndefined();
+      expect(warned(make({ images }), { images: other, budget: 20 })).toBeUndefined();
+      expect(warned(make({ images }), { images: other, budget: 21 })).toBe(
+        'it asks about 20 images, and its budget is of 21',
+      );
+      expect(warned(make({ images, queries: 12 }), { images: other, budget: 20 })).toMatch(/about 12 images/);
+    }
+    expect(warned(jbda(), { owned: 10, budget: 640 })).toBeUndefined();
+    expect(warned(jbda(), { owned: 10, budget: 641 })).toBe(
+      'its 6 rounds ask for 640 answers, and its budget is of 641',
+    );
+    expect(warned(dfms({ images, photographs: 100 }), { images: other })).toBe(
+      'it is to learn from 100 images, and has 20',
+    );
   });
 
   test('images of the victim’s own classes, or fewer of them than are to be asked about', () => {
     const other = { count: 20, classes: ['cow', 'middle'] };
     expect(why(dfms({ images }), { images: other })).toBe("its images are of classes of the victim's: middle");
     expect(why(dfms({ images }), { images: { ...other, classes: ['cow'] } })).toBeUndefined();
-    for (const attack of [knockoff({ images, queries: 21 }), adaptiveKnockoff({ images, queries: 21 })])
-      expect(why(attack, { images: other })).toBe('it is to ask about 21 images, and has 20');
+    expect(why(dfms({ images }), { images: { ...other, classes: ['Middle'] } })).toMatch(
+      /classes of the victim's: Middle/,
+    );
+    for (const make of [knockoff, adaptiveKnockoff]) {
+      expect(why(make({ images, queries: 21 }), { images: other })).toBe('it is to ask about 21 images, and has 20');
+      // A batch norm normalises no batch of one.
+      expect(why(make({ images }), { images: { ...other, count: 1 } })).toBe('it is to ask about 2 images, and has 1');
+      expect(() => make({ images, queries: 1 })).toThrow('queries is 1');
+    }
     expect(why(knockoff({ images, queries: 20 }), { images: other })).toBeUndefined();
   });
 
@@ -329,10 +403,10 @@ describe('said before anything is trained', () => {
     expect(why(dist(), { recipe: recipe({ batch: 3 }) })).toBeUndefined();
     expect(why(dist({ gamma: 0 }), { recipe: recipe({ batch: 2 }) })).toBeUndefined();
     const two = { ...net, classes: 2 };
-    expect(dkd().refuses?.(two, two, circumstances())).toMatch(/give beta 0/);
+    expect(dkd().refuses?.(two, two, circumstances())).toMatchObject({ remedy: 'Give beta 0, or use kd.' });
     expect(dkd({ beta: 0 }).refuses?.(two, two, circumstances())).toBeUndefined();
     expect(why(completedKd({ k: 4 }))).toBe('there are 3 classes, and k is 4');
     expect(why(jbda({ form: 'topK', k: 3 }))).toBe('there are 2 other classes, and k is 3');
-    expect(why(fast({ batches: 3, warmup: 3 }))).toMatch(/warm-up takes all/);
+    expect(why(fast({ batches: 3, warmup: 3 }))).toMatch(/warm-up of 3 batches takes all/);
   });
 });
