@@ -36,7 +36,7 @@ import { jointFit, type Synthesiser } from '../../src/train/synthesis.js';
 import { circumstances, dataOf, reasonOf, recipe, thirds, tiny } from '../run/helpers.js';
 import { context, endOf, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
-import { learnerOf, normalisationOf, roomy, siteOf, useBench, victimOf } from './stepping.js';
+import { image, learnerOf, normalisationOf, roomy, siteOf, useBench, victimOf } from './stepping.js';
 
 const bench = useBench();
 const small = { batch: 6, latent: 5, width: 4, keep: 4, epochs: 1, stepsPerEpoch: 3 } as const;
@@ -183,6 +183,26 @@ describe('students that learn jointly', () => {
     // All steps on the same images.
     const none = { attention: 0, studentSteps: 5 };
     expect(await asked(zskt({ ...small, ...none }))).toEqual({ steps: 3, forward: 3 * 6 * 2 + 4, backward: 3 * 6 });
+  });
+
+  test.each([
+    ['MAZE', 1920, maze],
+    ['Dual Students', 1280, dualStudents],
+    ['DisGUIDE', 256, disguide],
+  ])('of %s ask for %i answers an iteration at the released settings', async (_, queries, make) => {
+    const variables = roomy().build(image, 3).init(key('victim'));
+    const net = roomy().build(image, 3);
+    const victim = publish({ network: net, variables, normalisation: normalisationOf(), access: 'probabilities' });
+    bench.hold(() => {
+      retire(victim);
+      tree.dispose(variables);
+    });
+    const attack = make({ epochs: 1, stepsPerEpoch: 1, latent: 4, width: 2, keep: 1 });
+    const tried = context(key('stage'), { normalisation: normalisationOf() });
+    const given = { ...tried, data: {}, fullStepsPerEpoch: 3 } as never;
+    const { steps } = endOf(await succeed(attack.steal(victim as never, learnerOf(), given)));
+    expect(steps).toBe(1);
+    expect(sessionOf(victim).asked).toEqual({ queries, forward: 0, backward: 0 });
   });
 
   test('remember the latest images with their answers, and learn from these alone', () => {

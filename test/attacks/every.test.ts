@@ -24,7 +24,7 @@ import {
   relu,
   sequential,
 } from '../../src/models/layers.js';
-import { isBlackBox, publish, rank, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { goldens } from '../goldens.js';
 import { circumstances, dataOf, recipe, thirds } from '../run/helpers.js';
 import { type AnySpec, context, endOf, theftOf } from '../train/bench.js';
@@ -62,6 +62,12 @@ interface Use {
   readonly options?: object;
   /** Answers that it asks for of a black box. */
   readonly queries?: number;
+  /** Of these, how many are all or none: an iteration's, or those to an image. Default: each is one by itself. */
+  readonly together?: number;
+  /** Too few answers, with which it ends early. Default: one more than half of them. */
+  readonly budget?: number;
+  /** Images that pass through weights that are at hand, and those with a gradient. */
+  readonly passes?: readonly [forward: number, backward: number];
   /** Of its writes to disk, before which it is killed; default: every fourth. */
   readonly killed?: number;
 }
@@ -70,26 +76,36 @@ interface Use {
 const uses: Readonly<Record<string, Use>> = {
   adaptiveKnockoff: { options: { images, rounds: 3 }, queries: 24 },
   annealedKd: { queries: 48 },
-  askingAgain: { queries: 144 },
-  attentionTransfer: {},
+  askingAgain: { queries: 144, together: 3 },
+  attentionTransfer: { passes: [48, 0] },
   authorisedKd: { queries: 48 },
   bayesKd: { options: { rows: 40, perImage: 4 }, queries: 96 },
   classMeanKd: { queries: 48 },
   cmi: {
     killed: 9,
+    // Two views of each image that is made, and the pool's.
+    passes: [2 * 96 + 96, 2 * 96],
     options: {
       ...{ batch: 8, iterations: 6, latent: 5, width: 4, batches: 2, stepsBetween: 6, capacity: 16, negatives: 8 },
       ...{ embedding: 4, augmentation: { crop: 0, flip: false } },
     },
   },
   completedKd: { queries: 48 },
-  dafl: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 4 } },
+  dafl: {
+    options: { batch: 8, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 4 },
+    // With what is kept to be looked at.
+    passes: [48 + 4, 48],
+  },
   ddaeKd: { options: { rows: 40, perImage: 4, epochs: 2, batch: 12 }, queries: 96 },
-  deepInversion: { killed: 7, options: { batch: 8, batches: 2, iterations: 6 } },
-  dfad: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 } },
+  deepInversion: { killed: 7, options: { batch: 8, batches: 2, iterations: 6 }, passes: [96 + 48, 96] },
+  dfad: {
+    options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 },
+    passes: [6 * 3 * 8 + 4, 48],
+  },
   dfme: {
     options: { batch: 8, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 4, studentSteps: 2 },
     queries: 6 * 8 * 4,
+    together: 8 * 4,
   },
   dfms: {
     killed: 12,
@@ -99,26 +115,35 @@ const uses: Readonly<Record<string, Use>> = {
     },
     // What each of two students is taught, and each step of the last.
     queries: 2 * 48 + 6 * 8,
+    together: 8,
+    budget: 2 * 48 + 2 * 8 + 5,
   },
-  dfq: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 } },
+  dfq: {
+    options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 },
+    passes: [6 * 3 * 8 + 4, 48],
+  },
   disguide: {
     options: { batch: 8, epochs: 2, stepsPerEpoch: 3, latent: 5, width: 4, keep: 4, replaySteps: 2, replayBatches: 2 },
     queries: 6 * 8,
+    together: 8,
   },
   dist: { queries: 48 },
   dkd: { queries: 48 },
   dualStudents: {
     options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4, answers: 'label' },
     queries: 6 * 16,
+    together: 16,
   },
   fast: {
     killed: 15,
+    // The student learns after two of the three batches.
+    passes: [3 * 48 + 2 * 48, 3 * 48],
     options: {
       ...{ batch: 8, iterations: 6, latent: 5, width: 4, batches: 3, warmup: 1, stepsBetween: 6, resetAt: 2 },
       augmentation: { crop: 0, flip: false },
     },
   },
-  fitNet: {},
+  fitNet: { passes: [48, 0] },
   hardLabel: { queries: 48 },
   inverseKd: { queries: 48 },
   jbda: { options: { fraction: 1, rounds: 1, roundEpochs: 2, form: 'topK', k: 1 }, queries: 48 },
@@ -132,14 +157,18 @@ const uses: Readonly<Record<string, Use>> = {
       ...{ directions: 2, replaySteps: 2, replayBatches: 2 },
     },
     queries: 6 * 8 * 4,
+    together: 8 * 4,
   },
-  noise: { options: { steps: 6 }, queries: 48 },
+  noise: { options: { steps: 6 }, queries: 48, together: 8 },
   partialKd: { options: { fraction: 1 }, queries: 48 },
   scratch: {},
   skeptical: { options: { delayEpochs: 0 }, queries: 48 },
   sureKd: { queries: 48 },
   transfer: { options: { images }, queries: 48 },
-  zskt: { options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 } },
+  zskt: {
+    options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 },
+    passes: [6 * 2 * 8 + 4, 48],
+  },
 };
 
 const makers = Object.values(index).filter(isDeclared) as readonly Declared[];
@@ -165,10 +194,11 @@ const givenTo = (attack: AnyAttack): Pick<AttackContext, 'data' | 'normalisation
 });
 
 const victimOf =
-  ({ needs }: AnyAttack) =>
+  ({ needs }: AnyAttack, limit: { readonly budget?: number } = {}) =>
   () => {
     const variables = aged(victimNet, 'victim');
-    const victim = publish({ network: victimNet, variables, normalisation: data.normalisation, access: needs });
+    const { normalisation } = data;
+    const victim = publish({ network: victimNet, variables, normalisation, access: needs, ...limit });
     return {
       victim: victim as Victim,
       retired: () => {
@@ -216,13 +246,28 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
       agreed(name, history);
       // The student is what the recipe's net is, and nothing else.
       expect(Object.keys(last).sort()).toEqual(learner.network.variables.map(({ name }) => name).sort());
-      const { queries, forward } = sessionOf(victim).asked;
-      expect(queries).toBe(uses[name]?.queries ?? 0);
-      expect(isBlackBox(attack.needs) ? queries : forward).toBeGreaterThanOrEqual(rank[attack.needs] === 0 ? 0 : 1);
+      const { queries = 0, passes: [forward, backward] = [0, 0] } = uses[name] as Use;
+      expect(sessionOf(victim).asked).toEqual({ queries, forward, backward });
+      expect(queries + forward > 0).toBe(attack.needs !== 'none');
     } finally {
       retired();
     }
     expect(tf.memory().numTensors).toBe(before);
+  });
+
+  const { queries = 0, together = 1, budget = (queries >> 1) + 1 } = uses[name] as Use;
+  test.skipIf(queries === 0)('ends where a budget does', async () => {
+    const { victim, retired } = victimOf(attack, { budget })();
+    try {
+      const tried = context(key('stage'), { normalisation: data.normalisation });
+      const { last } = endOf(await theftOf(attack, victim, learner, { ...tried, ...givenTo(attack) }));
+      expect(Object.values(last).flat().every(Number.isFinite)).toBe(true);
+      const asked = sessionOf(victim).asked.queries;
+      expect(asked).toBeLessThanOrEqual(budget);
+      expect(asked).toBeGreaterThan(budget - together);
+    } finally {
+      retired();
+    }
   });
 
   test('goes on to the same bits wherever it is killed, and asks no more', async () => {
