@@ -12,6 +12,8 @@ export const annealedKd = defineAttack({
   name: 'annealedKd',
   source: import.meta.url,
   about: 'Distillation whose temperature and weight change from the first step to the last',
+  paper: 'Ours',
+  cost: 'an answer to each image in each epoch',
   options: {
     temperature: option(positive, 20, 'τ at first'),
     finalTemperature: option(positive, 1, 'τ in the end'),

@@ -16,6 +16,7 @@ export const askingAgain = defineAttack({
   source: import.meta.url,
   about: 'Distillation from the mean of several answers to each image: against noise',
   paper: 'Tang et al., ModelGuard, USENIX Security 2024 (its adaptive attack by smoothing)',
+  cost: '`times` answers to each image in each epoch',
   options: {
     times: option(wholeAtLeast(2), 3, 'Questions about each image'),
     of: option(choice('same', 'views'), 'same', 'The image itself each time, or mirrored and moved by a pixel'),

@@ -18,6 +18,7 @@ export const attentionTransfer = defineAttack({
   source: import.meta.url,
   about: "Labels, and activations that look where the victim's do; its answers are not looked at",
   paper: 'Zagoruyko and Komodakis, Paying more attention to attention, ICLR 2017; weight of RepDistiller',
+  cost: 'a pass of each image in each epoch through the victim',
   options: {
     weight: option(atLeast(0), 1000, 'λ, the weight of the attention maps'),
     pairs: optional(anyPairs, "Activations that are compared; default: for each size of the student's, the nearest"),

@@ -13,6 +13,7 @@ export const authorisedKd = defineAttack({
   source: import.meta.url,
   about: 'Distillation by who knows the key of a safe distillation box',
   paper: 'Ye et al., Safe distillation box, AAAI 2022',
+  cost: 'an answer to each image in each epoch',
   options: {
     key: option(wholeAtLeast(0), 0, 'The number that the key image is drawn from'),
     mixed: option(between(0, 1), 0.1, "m, the key's share in a question"),

@@ -13,6 +13,7 @@ export const classMeanKd = defineAttack({
   source: import.meta.url,
   about: "Distillation from the mean of the answers to a batch's images of the same label",
   paper: 'As in the code of CMIM, 2025 (arXiv 2507.00012), its Avg',
+  cost: 'an answer to each image in each epoch',
   options: {
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),

@@ -98,6 +98,7 @@ export const cmi = defineAttack({
   source: import.meta.url,
   about: 'Without data: batches of images that differ from all before by a contrastive term, by a fresh generator each',
   paper: 'Fang et al., Contrastive model inversion for data-free knowledge distillation, IJCAI 2021',
+  cost: 'batch · (2 · iterations + stepsBetween) passes through the victim for each batch: 40,960,000 at the defaults',
   options: {
     ...settings,
     batches: option(wholeAtLeast(1), 200, 'Batches of images in the pool'),

@@ -29,6 +29,8 @@ export const completedKd = defineAttack({
   name: 'completedKd',
   source: import.meta.url,
   about: 'Distillation from answers for some classes alone, of which the others are not learnt as zero',
+  paper: 'Ours: no published attack on such answers was found',
+  cost: 'an answer to each image in each epoch',
   options: {
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the teacher's answers against the labels"),

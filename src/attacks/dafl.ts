@@ -86,6 +86,7 @@ export const dafl = defineAttack({
   source: import.meta.url,
   about: 'Without data: a generator and the student learn together',
   paper: 'Chen et al., Data-free learning of student networks (DAFL), ICCV 2019',
+  cost: 'batch passes through the victim a step, and as many back: 12,288,000 each at the defaults',
   options: {
     ...generation,
     epochs: option(wholeAtLeast(1), 200, 'Epochs'),

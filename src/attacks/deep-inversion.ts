@@ -134,6 +134,7 @@ export const deepInversion = defineAttack({
   source: import.meta.url,
   about: "Without data: images are found by the victim's batch norms, and the student is distilled on them",
   paper: 'Yin et al., Dreaming to distill: Data-free knowledge transfer via DeepInversion, CVPR 2020',
+  cost: "batch · (halfIterations + iterations) passes through the victim for each batch, and as many back; the pool's images once more for each step of the student",
   options: {
     ...inversion,
     batches: option(wholeAtLeast(1), 1, 'Batches of images in the pool; the authors have 1,000 on CIFAR-10'),

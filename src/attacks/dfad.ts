@@ -30,6 +30,7 @@ export const dfad = defineAttack({
   source: import.meta.url,
   about: 'Without data: a generator looks for disagreement through the weights, and the student learns to agree',
   paper: 'Fang et al., Data-free adversarial distillation, 2019',
+  cost: 'batch · (1 + studentSteps) passes through the victim an iteration, and batch back: 38,400,000 at the defaults',
   options: jointOptions({
     ...{ batch: 256, epochs: 500, stepsPerEpoch: 50, studentSteps: 5 },
     ...{ latent: 256, generatorRate: 1e-3 },

@@ -37,6 +37,7 @@ export const dfq = defineAttack({
   source: import.meta.url,
   about: "Without data: a generator looks for disagreement on images that fit the victim's batch norms",
   paper: 'Choi et al., Data-free network quantization with adversarial knowledge distillation, CVPRW 2020',
+  cost: 'batch · (1 + studentSteps) passes through the victim an iteration, and batch back: 22,528,000 at the defaults',
   options: {
     ...jointOptions({
       ...{ batch: 256, epochs: 200, stepsPerEpoch: 40, studentSteps: 10 },

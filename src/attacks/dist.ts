@@ -18,6 +18,7 @@ export const dist = defineAttack({
   source: import.meta.url,
   about: "The student's probabilities are to correlate with the teacher's, over classes and over the batch",
   paper: 'Huang et al., Knowledge distillation from a stronger teacher, NeurIPS 2022',
+  cost: 'an answer to each image in each epoch',
   options: {
     temperature: option(positive, 4, 'τ, at which both are softened'),
     beta: option(atLeast(0), 2, 'β, the weight of correlation over the classes of an image'),

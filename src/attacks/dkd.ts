@@ -21,6 +21,7 @@ export const dkd = defineAttack({
   source: import.meta.url,
   about: 'The label against all else, and the other classes among themselves, each with a weight of its own',
   paper: 'Zhao et al., Decoupled knowledge distillation, CVPR 2022',
+  cost: 'an answer to each image in each epoch',
   options: {
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(atLeast(0), 1, 'α, the weight of the label against all else'),

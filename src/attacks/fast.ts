@@ -125,6 +125,7 @@ export const fast = defineAttack({
   source: import.meta.url,
   about: 'Without data: batches of images in a few steps each, from a generator that learns to be a good start',
   paper: 'Fang et al., Up to 100× faster data-free knowledge distillation, AAAI 2022',
+  cost: 'batch · iterations passes through the victim for each batch, and batch · stepsBetween after the warm-up: 21,043,200 at the defaults',
   options: {
     ...settings,
     batches: option(wholeAtLeast(1), 220, 'Batches of images in the pool'),

@@ -32,6 +32,7 @@ export const fitNet = defineAttack({
   source: import.meta.url,
   about: "Labels, and an activation from which a regressor makes the victim's; its answers are not looked at",
   paper: 'Romero et al., FitNets: Hints for thin deep nets, ICLR 2015; weight of RepDistiller',
+  cost: 'a pass of each image in each epoch through the victim',
   options: {
     weight: option(atLeast(0), 100, 'λ, the weight of the hint'),
     pair: optional(anyPair, "The activations, the victim's and the student's; default: those of the middle size"),

@@ -9,6 +9,8 @@ export const hardLabel = defineAttack({
   name: 'hardLabel',
   source: import.meta.url,
   about: "The victim's class for each image, as a label",
+  paper: 'Ours, as the floor for what labels alone give away',
+  cost: 'an answer to each image in each epoch',
   needs: 'label',
   data: unlabelled,
   make: () => ({

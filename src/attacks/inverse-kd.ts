@@ -9,6 +9,8 @@ export const inverseKd = defineAttack({
   name: 'inverseKd',
   source: import.meta.url,
   about: 'Distillation from answers of which the defence is undone first, where its inverse is known',
+  paper: 'Ours',
+  cost: 'an answer to each image in each epoch',
   options: {
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),

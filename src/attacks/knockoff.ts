@@ -103,6 +103,7 @@ export const knockoff = defineAttack({
   source: import.meta.url,
   about: 'Images of something else, each asked about once: the student learns the answers',
   paper: 'Orekondy et al., Knockoff nets: Stealing functionality of black-box models, CVPR 2019 (random)',
+  cost: 'an answer to each image, once',
   options,
   presets: {
     released: {
@@ -178,6 +179,7 @@ export const adaptiveKnockoff = defineAttack({
   source: import.meta.url,
   about: 'Images of something else, whose classes a bandit chooses by what the answers before were worth',
   paper: 'Orekondy et al., Knockoff nets: Stealing functionality of black-box models, CVPR 2019 (adaptive)',
+  cost: 'as many answers as there are images; a student of an epoch on all answers in each of the `rounds`, and one in the end',
   options: {
     ...options,
     rounds: option(wholeAtLeast(1), 20, 'Lots in which the queries are made'),

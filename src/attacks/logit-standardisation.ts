@@ -15,6 +15,7 @@ export const logitStandardisation = defineAttack({
   source: import.meta.url,
   about: 'Distillation of logits that are brought to mean 0 and deviation 1 first: how large they are is not copied',
   paper: 'Sun et al., Logit standardization in knowledge distillation, CVPR 2024',
+  cost: 'an answer to each image in each epoch',
   options: {
     temperature: option(positive, 2, 'τ, at which both are softened'),
     kdWeight: option(atLeast(0), 9, "λ_KD, the weight of the teacher's answers"),

@@ -35,6 +35,7 @@ export const maze = defineAttack({
   about:
     'Without data, of probabilities alone: as DFME by the divergence, in many directions, and with images that were answered before',
   paper: 'Kariyappa et al., MAZE: Data-free model stealing attack using zeroth-order gradient estimation, CVPR 2021',
+  cost: 'batch · (directions + studentSteps) answers an iteration: 1,920 at the defaults, and 4,992,000 in all',
   options: {
     ...jointOptions({
       ...{ batch: 128, epochs: 100, stepsPerEpoch: 26, studentSteps: 5 },

@@ -23,6 +23,7 @@ export const noise = defineAttack({
   source: import.meta.url,
   about: 'Distillation on normal noise, fresh at every step: the floor for attacks without data',
   paper: 'Chen et al., Data-free learning of student networks (DAFL), ICCV 2019',
+  cost: 'an answer to each image of a step, in as many steps as honest training takes',
   options: {
     temperature: option(positive, 1, 'τ, at which both are softened'),
     steps: optional(wholeAtLeast(1), 'Default: as many as the student takes when trained honestly'),

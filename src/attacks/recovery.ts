@@ -154,6 +154,7 @@ export const bayesKd = defineAttack({
   source: import.meta.url,
   about: 'Distillation from the mean of the clean answers that a told one could have been made of',
   paper: 'Tang et al., ModelGuard, USENIX Security 2024 (its adaptive attack, partial Bayes)',
+  cost: 'an answer to each image in each epoch of two students, one after the other; each answer is compared with `rows` imagined ones',
   options,
   needs: 'probabilities',
   data: labelled,
@@ -225,6 +226,7 @@ export const ddaeKd = defineAttack({
   source: import.meta.url,
   about: 'Distillation from answers that a small net makes clean, which learnt it on imagined ones',
   paper: 'Chen et al., D-DAE: Defense-penetrating model extraction attacks, IEEE S&P 2023; as in ModelGuard, 2024',
+  cost: 'an answer to each image in each epoch of two students, one after the other; a small net learns `rows` imagined ones',
   options: {
     ...options,
     epochs: option(wholeAtLeast(1), 200, 'Epochs of the small net over the imagined answers'),

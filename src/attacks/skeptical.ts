@@ -70,6 +70,7 @@ export const skeptical = defineAttack({
   about: 'The teacher speaks to an auxiliary head, the final head learns from labels: made against nasty teachers',
   paper:
     'Kundu et al., Analyzing the confidentiality of undistillable teachers in knowledge distillation, NeurIPS 2021',
+  cost: 'an answer to each image in each epoch, but for the first `delayEpochs`; the student has a branch more',
   options: {
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the teacher's answers against the labels"),

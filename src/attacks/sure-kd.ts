@@ -10,6 +10,8 @@ export const sureKd = defineAttack({
   name: 'sureKd',
   source: import.meta.url,
   about: 'Distillation from the surest answers of each batch: against defences that mislead where the victim is unsure',
+  paper: 'Ours',
+  cost: 'an answer to each image in each epoch',
   options: {
     without: option(belowOne, 0.2, 'Share of the answers of a batch that are not listened to, the least sure ones'),
     temperature: option(positive, 4, 'τ, at which both are softened'),

@@ -14,6 +14,8 @@ export const transfer = defineAttack({
   name: 'transfer',
   source: import.meta.url,
   about: "Distillation on images of something else, brought to the size of the victim's",
+  paper: 'Distillation on unrelated data, with which Fang et al., Data-free adversarial distillation, 2019, compare',
+  cost: 'an answer to each image of a step, in as many steps as honest training takes',
   options: {
     images: required(anyDataset, 'The images that the attacker has; their labels are not looked at'),
     temperature: option(positive, 4, 'τ, at which both are softened'),

@@ -30,6 +30,7 @@ export const zskt = defineAttack({
   source: import.meta.url,
   about: "Without data: a generator looks for disagreement, and the student's attention follows the victim's",
   paper: 'Micaelli and Storkey, Zero-shot knowledge transfer via adversarial belief matching, NeurIPS 2019',
+  cost: '2 · batch passes through the victim an iteration, and batch back: 20,480,000 at the defaults',
   options: {
     ...jointOptions({
       ...{ batch: 128, epochs: 800, stepsPerEpoch: 100, studentSteps: 10 },

@@ -98,7 +98,11 @@ const settingsOf = (value: unknown): Readonly<Record<string, string>> => {
 
 export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
   attacks: () =>
-    catalogue.attacks.map((listed) => plugin(listed, ({ needs, data }) => ({ needs, owns: describeOwnership(data) }))),
+    catalogue.attacks.map((listed) => {
+      const { cost } = listed.declaration;
+      const item = plugin(listed, ({ needs, data }) => ({ needs, owns: describeOwnership(data) }));
+      return cost === undefined ? item : { ...item, facts: { ...item.facts, cost } };
+    }),
   defenses: () => catalogue.defenses.map((listed) => plugin(listed, ({ exposes }) => ({ exposes }))),
   networks: () =>
     catalogue.networks.map((listed) => {

@@ -16,6 +16,8 @@ export interface Declaration {
   readonly about: string;
   /** The paper, or whose code it follows. */
   readonly paper?: string;
+  /** What it asks of others and what it trains, in words for who chooses it; nothing is computed of it. */
+  readonly cost?: string;
   readonly options: Options;
   /** Settings by name, of papers as a rule. */
   readonly presets: Readonly<Record<string, object>>;
@@ -49,6 +51,7 @@ export interface PluginSpec<Of extends Options, Presets, Alone extends keyof Of,
   readonly source: string;
   readonly about: string;
   readonly paper?: string;
+  readonly cost?: string;
   readonly options?: Of;
   readonly presets?: Presets;
   /** A number or a word that may be given alone and without its name. */
@@ -130,7 +133,19 @@ export const define = <
     changed: (options: Readonly<Record<string, unknown>>) => Plugin,
   ) => Plugin,
 ): Maker<Plugin, Argument<Of, Alone, Besides>, Presets> => {
-  const { name, source, about, paper, options = {}, presets = {}, positional, cosmetic = [], scaled, make } = spec;
+  const {
+    name,
+    source,
+    about,
+    paper,
+    cost,
+    options = {},
+    presets = {},
+    positional,
+    cosmetic = [],
+    scaled,
+    make,
+  } = spec;
   const schema = schemaOf({ kind, options });
   const maker = (argument?: unknown): Plugin => {
     const given = byName(name, positional as string | undefined, argument);
@@ -158,6 +173,7 @@ export const define = <
     source,
     about,
     ...(paper === undefined ? {} : { paper }),
+    ...(cost === undefined ? {} : { cost }),
     options,
     presets: presets as Declaration['presets'],
     ...(positional === undefined ? {} : { positional: positional as string }),

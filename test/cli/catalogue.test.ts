@@ -9,7 +9,7 @@ import * as catalogue from '../../src/cli/catalogue.js';
 import { kinds } from '../../src/cli/choices.js';
 import { items, listCommand } from '../../src/cli/list.js';
 import { wordsOf } from '../../src/core/options.js';
-import { schemaOf } from '../../src/core/plugin.js';
+import { type Declaration, schemaOf } from '../../src/core/plugin.js';
 import * as index from '../../src/index.js';
 
 const room = (name: string): string => fileURLToPath(new URL(`../../src/${name}`, import.meta.url));
@@ -112,4 +112,57 @@ describe('JSON', () => {
 
 test('docs/plugins.md is what the plugins declare; `npm run docs:plugins` writes it', () => {
   expect(publishedPage()).toBe(pluginsPage());
+});
+
+describe('the card of an attack', () => {
+  test('says whose it is and what it costs', () => {
+    for (const { name, facts, paper } of items.attacks()) {
+      expect(facts.cost, name).toBeTruthy();
+      if (facts.needs !== 'none') expect(paper, name).toBeTruthy();
+    }
+  });
+
+  test('counts right where it gives a number', () => {
+    const card = (name: string): string => items.attacks().find((item) => item.name === name)?.facts.cost as string;
+    const of = (name: string): Record<string, number> => {
+      const listed = catalogue.attacks.find(({ declaration }) => declaration.name === name);
+      const { options } = listed?.declaration as Declaration;
+      return Object.fromEntries(wordsOf(options).map(({ name, initial }) => [name, initial])) as never;
+    };
+    const says = (name: string, ...counts: readonly number[]): void => {
+      const numbers = [...card(name).matchAll(/\d[\d,]{2,}/g)].map(([number]) => Number(number.replaceAll(',', '')));
+      expect(numbers, name).toEqual(counts);
+    };
+    // Epochs where no budget says, in their options' words.
+    const [ofDfme, ofMaze, ofDual, ofDisguide] = [224, 100, 224, 521];
+    const {
+      batch: b1 = 0,
+      generatorSteps = 0,
+      directions: m1 = 0,
+      studentSteps: s1 = 0,
+      stepsPerEpoch: p1 = 0,
+    } = of('dfme');
+    const dfme = b1 * (generatorSteps * (1 + m1) + s1);
+    says('dfme', dfme, dfme * p1 * ofDfme);
+    const { batch: b2 = 0, directions: m2 = 0, studentSteps: s2 = 0, stepsPerEpoch: p2 = 0 } = of('maze');
+    says('maze', b2 * (m2 + s2), b2 * (m2 + s2) * p2 * ofMaze);
+    for (const [name, epochs] of [
+      ['dualStudents', ofDual],
+      ['disguide', ofDisguide],
+    ] as const) {
+      const { batch = 0, studentSteps = 0, stepsPerEpoch = 0 } = of(name);
+      says(name, batch * studentSteps, batch * studentSteps * stepsPerEpoch * epochs);
+    }
+    for (const name of ['dfad', 'dfq', 'zskt', 'dafl']) {
+      const { batch = 0, epochs = 0, stepsPerEpoch = 0, studentSteps = 0 } = of(name);
+      const passes = { dafl: 1, zskt: 2 }[name] ?? 1 + studentSteps;
+      says(name, passes * batch * epochs * stepsPerEpoch);
+    }
+    const { batch: b3 = 0, batches: n3 = 0, iterations: i3 = 0, stepsBetween: d3 = 0 } = of('cmi');
+    says('cmi', n3 * b3 * (2 * i3 + d3));
+    const { batch: b4 = 0, batches: n4 = 0, iterations: i4 = 0, stepsBetween: d4 = 0, warmup = 0 } = of('fast');
+    says('fast', b4 * (n4 * i4 + (n4 - warmup) * d4));
+    const { batch: b5 = 0, epochs: e5 = 0 } = of('dfms');
+    says('dfms', 20_000, Math.ceil(20_000 / b5) * b5 * e5);
+  });
 });
