@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { logSoftmax } from '../public/ops.js';
-import { between, defineAttack, distilBy, labelled, option, positive } from '../public/plugin.js';
+import { between, defineAttack, distilBy, type Heard, labelled, option, positive } from '../public/plugin.js';
 import { crossEntropy, detach, klDivergence } from '../public/train.js';
 
 /**
@@ -23,15 +23,26 @@ export const annealedKd = defineAttack({
   needs: 'probabilities',
   data: labelled,
   make: ({ temperature, finalTemperature, alpha, finalAlpha }) =>
-    distilBy(({ logits, teacher, labels, progress }) => {
-      const line = (first: number, last: number) => tf.add<tf.Scalar>(tf.mul(progress, last - first), first);
-      const [tau, weight] = [line(temperature, finalTemperature), line(alpha, finalAlpha)];
-      const softened = (x: tf.Tensor2D) => logSoftmax(tf.div<tf.Tensor2D>(x, tau));
-      const kl = klDivergence(softened(detach(teacher)), softened(logits));
-      const hard = crossEntropy(logits, labels);
-      return {
-        loss: tf.add<tf.Scalar>(tf.mul(tf.mul(kl, tf.square(tau)), weight), tf.mul(hard, tf.sub(1, weight))),
-        terms: { kl, crossEntropy: hard },
-      };
-    }),
+    distilBy((heard) => annealed(heard, { temperature, finalTemperature, alpha, finalAlpha })),
 });
+
+/** The loss at a share of all steps, `progress`. */
+export const annealed = (
+  { logits, teacher, labels, progress }: Pick<Heard, 'logits' | 'teacher' | 'labels' | 'progress'>,
+  {
+    temperature,
+    finalTemperature,
+    alpha,
+    finalAlpha,
+  }: Readonly<Record<'temperature' | 'finalTemperature' | 'alpha' | 'finalAlpha', number>>,
+) => {
+  const line = (first: number, last: number) => tf.add<tf.Scalar>(tf.mul(progress, last - first), first);
+  const [tau, weight] = [line(temperature, finalTemperature), line(alpha, finalAlpha)];
+  const softened = (x: tf.Tensor2D) => logSoftmax(tf.div<tf.Tensor2D>(x, tau));
+  const kl = klDivergence(softened(detach(teacher)), softened(logits));
+  const hard = crossEntropy(logits, labels);
+  return {
+    loss: tf.add<tf.Scalar>(tf.mul(tf.mul(kl, tf.square(tau)), weight), tf.mul(hard, tf.sub(1, weight))),
+    terms: { kl, crossEntropy: hard },
+  };
+};

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { between, defineAttack, distilBy, labelled, option, positive } from '../public/plugin.js';
+import { between, defineAttack, distilBy, type Heard, labelled, option, positive } from '../public/plugin.js';
 import { crossEntropy, detach, klDivergence, soften } from '../public/train.js';
 
 /**
@@ -20,17 +20,22 @@ export const classMeanKd = defineAttack({
   },
   needs: 'probabilities',
   data: labelled,
-  make: ({ temperature, alpha }) =>
-    distilBy(({ logits, teacher, labels }) => {
-      const mean = tf.log(meanOfClass(tf.exp(soften(detach(teacher), temperature)), labels)) as tf.Tensor2D;
-      const kl = klDivergence(mean, soften(logits, temperature));
-      const hard = crossEntropy(logits, labels);
-      return {
-        loss: tf.add<tf.Scalar>(tf.mul(kl, alpha * temperature ** 2), tf.mul(hard, 1 - alpha)),
-        terms: { kl, crossEntropy: hard },
-      };
-    }),
+  make: ({ temperature, alpha }) => distilBy((heard) => distilledFromMeans(heard, { temperature, alpha })),
 });
+
+/** α τ² KL(mean ‖ student) + (1−α) CE. */
+export const distilledFromMeans = (
+  { logits, teacher, labels }: Pick<Heard, 'logits' | 'teacher' | 'labels'>,
+  { temperature, alpha }: { readonly temperature: number; readonly alpha: number },
+) => {
+  const mean = tf.log(meanOfClass(tf.exp(soften(detach(teacher), temperature)), labels)) as tf.Tensor2D;
+  const kl = klDivergence(mean, soften(logits, temperature));
+  const hard = crossEntropy(logits, labels);
+  return {
+    loss: tf.add<tf.Scalar>(tf.mul(kl, alpha * temperature ** 2), tf.mul(hard, 1 - alpha)),
+    terms: { kl, crossEntropy: hard },
+  };
+};
 
 /** Each row replaced by the mean of the rows of the same label: probabilities [batch, classes], labels int32 [batch]. */
 export const meanOfClass = (probabilities: tf.Tensor2D, labels: tf.Tensor1D): tf.Tensor2D => {

@@ -72,6 +72,12 @@ export const logitError: StudentLoss = ({ logits, teacher }) => {
   return { loss: error, terms: { l1: error } };
 };
 
+/** What the generator minimises: −mean |s − t| over batch and classes, of logits as they are. */
+export const opposition = (student: tf.Tensor2D, victim: tf.Tensor2D) => {
+  const error = tf.mean<tf.Scalar>(absolute(tf.sub(student, victim)));
+  return { loss: tf.neg(error) as tf.Scalar, metrics: { disagreement: error } };
+};
+
 /** DFAD's synthesiser: a generator that maximises the error of the student's logits. */
 export const opposing = ({
   batch,
@@ -84,9 +90,6 @@ export const opposing = ({
     generator: { ...generatorPresets.dfad, latent, width },
     optimizer: adam(),
     schedule: falling(generatorRate),
-    loss: ({ student: net }, { victim, students: [student], images }) => {
-      const { logits } = net.apply(student, images, { mode: 'train' });
-      const error = tf.mean<tf.Scalar>(absolute(tf.sub(logits, victim.apply(images).logits)));
-      return { loss: tf.neg(error), metrics: { disagreement: error } };
-    },
+    loss: ({ student: net }, { victim, students: [student], images }) =>
+      opposition(net.apply(student, images, { mode: 'train' }).logits, victim.apply(images).logits),
   });

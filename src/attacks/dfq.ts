@@ -77,16 +77,33 @@ export const dfq = defineAttack({
   }),
 });
 
+/** What the generator minimises, of victim's and student's logits and how far the batch norms' statistics are apart, if that counts. */
+export const fooled = (
+  victim: tf.Tensor2D,
+  student: tf.Tensor2D,
+  apart: tf.Scalar | undefined,
+  { adversarial, batchNorm, oneHot, balance }: Readonly<Record<keyof typeof weights, number>>,
+) => {
+  const terms = {
+    kl: klDivergence(soften(victim, 1), soften(student, 1)),
+    ...(apart === undefined ? {} : { batchNorm: apart }),
+    oneHot: oneHotLoss(victim),
+    balance: imbalance(victim),
+  };
+  const weight = { kl: -adversarial, batchNorm, oneHot, balance };
+  const loss = tf.addN(
+    Object.entries(terms).map(([name, term]) => tf.mul(term, weight[name as keyof typeof weight])),
+  ) as tf.Scalar;
+  return { loss, metrics: { generatorLoss: loss, ...terms } };
+};
+
 /** DFQ's synthesiser. */
 export const fooling = ({
   batch,
   latent,
   width,
   generatorRate,
-  adversarial,
-  batchNorm,
-  oneHot,
-  balance,
+  ...weighing
 }: Readonly<Record<'batch' | 'latent' | 'width' | 'generatorRate' | keyof typeof weights, number>>): Synthesiser<
   Generating,
   'weights'
@@ -97,18 +114,10 @@ export const fooling = ({
     optimizer: adam({ beta1: 0.5 }),
     schedule: constant(generatorRate),
     loss: ({ student: net }, { victim, students: [student], images }) => {
-      const { logits, batchStats = {} } = victim.apply(images, { batchStats: batchNorm > 0 });
+      const counts = weighing.batchNorm > 0;
+      const { logits, batchStats = {} } = victim.apply(images, { batchStats: counts });
       const known = net.apply(student, images, { mode: 'eval' }).logits;
-      const terms = {
-        kl: klDivergence(soften(logits, 1), soften(known, 1)),
-        ...(batchNorm > 0 ? { batchNorm: batchNormDistance(batchStats, victim.variables.stats) } : {}),
-        oneHot: oneHotLoss(logits),
-        balance: imbalance(logits),
-      };
-      const weight = { kl: -adversarial, batchNorm, oneHot, balance };
-      const loss = tf.addN(
-        Object.entries(terms).map(([name, term]) => tf.mul(term, weight[name as keyof typeof weight])),
-      ) as tf.Scalar;
-      return { loss, metrics: { generatorLoss: loss, ...terms } };
+      const apart = counts ? batchNormDistance(batchStats, victim.variables.stats) : undefined;
+      return fooled(logits, known, apart, weighing);
     },
   });

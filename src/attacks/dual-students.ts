@@ -78,10 +78,7 @@ export const dualStudents = defineAttack({
     steal: (victim, learner, context) => {
       const { optimizer, schedule, batch, epochs, stepsPerEpoch, studentSteps, keep, pictureEvery } = options;
       return trainJointly(
-        splitting(options, falling(options.generatorRate, 0.1, 0.3, 0.5), (a, b) => {
-          const apart = tf.mean<tf.Scalar>(absolute(tf.sub(a, b)));
-          return { loss: tf.neg(apart), metrics: { disagreement: apart } };
-        }),
+        splitting(options, falling(options.generatorRate, 0.1, 0.3, 0.5), agreement),
         {
           epochs: epochs ?? epochsWithin(victim.budget, batch * studentSteps * stepsPerEpoch, 224),
           ...{ stepsPerEpoch, studentSteps, keep, pictureEvery },
@@ -95,6 +92,12 @@ export const dualStudents = defineAttack({
     },
   }),
 });
+
+/** What the generator minimises: −mean |s − s′| over batch and classes, of the students' logits. */
+export const agreement = (a: tf.Tensor2D, b: tf.Tensor2D) => {
+  const apart = tf.mean<tf.Scalar>(absolute(tf.sub(a, b)));
+  return { loss: tf.neg(apart) as tf.Scalar, metrics: { disagreement: apart } };
+};
 
 /** A generator by what two students say of its images, in evaluation mode. */
 export const splitting = (

@@ -201,6 +201,16 @@ export const fast = defineAttack({
 /** What the difference of a start and an end is multiplied by in Reptile's gradient. */
 const reptile = 67;
 
+/**
+ * By what the generator that batches start from is moved: the sum of a batch's gradients, or the way from its start to its end, 67 times and
+ * turned round.
+ */
+export const metaGradients = (
+  meta: 'fomaml' | 'reptile',
+  { start, end, sums }: Readonly<Record<'start' | 'end' | 'sums', Named>>,
+): Named =>
+  meta === 'fomaml' ? sums : mapped(start, (from, name) => tf.mul(tf.sub(from, end[name] as tf.Tensor), reptile));
+
 /** The share of a batch in the statistics that R compares. */
 const share = 0.1;
 
@@ -227,10 +237,7 @@ export const startingFrom = ({
     { generator: end, sums }: Inverting,
   ): Pick<Memory, 'generator' | 'slots'> => {
     if (meta === 'none') return { generator: end, slots };
-    const gradients =
-      meta === 'fomaml'
-        ? sums
-        : mapped(generator.params, (start, name) => tf.mul(tf.sub(start, end.params[name] as tf.Tensor), reptile));
+    const gradients = metaGradients(meta, { start: generator.params, end: end.params, sums });
     const moved = optimizer.update(gradients, slots, generator.params, tf.scalar(iterations * generatorRate));
     return { generator: { params: moved.params, stats: generator.stats }, slots: moved.state };
   };

@@ -74,12 +74,7 @@ export const fitNet = defineAttack({
           },
           loss: ({ logits, output, target: { hint }, batch: { labels } }) => {
             const guided = output.heads?.[regressor] as tf.Tensor;
-            const distance = tf.mean<tf.Scalar>(tf.square(tf.sub(guided, hint)));
-            const hard = crossEntropy(logits, labels);
-            return {
-              loss: tf.add<tf.Scalar>(hard, tf.mul(distance, weight)),
-              terms: { hint: distance, crossEntropy: hard },
-            };
+            return hinted({ hard: crossEntropy(logits, labels), guided, hint, weight });
           },
         });
         return fit('student', { ...spec, keep: ({ variables }) => withoutHeads(network, variables) });
@@ -88,10 +83,29 @@ export const fitNet = defineAttack({
   },
 });
 
+/** CE + λ mean (guided − hint)², the mean over all elements; both of one shape. */
+export const hinted = ({
+  hard,
+  guided,
+  hint,
+  weight,
+}: {
+  readonly hard: tf.Scalar;
+  readonly guided: tf.Tensor;
+  readonly hint: tf.Tensor;
+  readonly weight: number;
+}) => {
+  const distance = tf.mean<tf.Scalar>(tf.square(tf.sub(guided, hint)));
+  return {
+    loss: tf.add<tf.Scalar>(hard, tf.mul(distance, weight)),
+    terms: { hint: distance, crossEntropy: hard },
+  };
+};
+
 const { batchNorm, conv, relu, sequential, transposedConv } = layers;
 
 /** Layers from one size of images to another with the channels of the latter; undefined where there are none. */
-const regression = (from: ImageShape, to: ImageShape): layers.Layer | undefined => {
+export const regression = (from: ImageShape, to: ImageShape): layers.Layer | undefined => {
   const both = (fits: (s: number, t: number) => boolean): boolean =>
     fits(from.height, to.height) && fits(from.width, to.width);
   const convolution = (): layers.Layer | undefined => {

@@ -214,6 +214,10 @@ export const recoverer = (classes: number) => {
   });
 };
 
+/** The L1 distance of what is recovered and what was clean, [batch, classes] each: a sum over classes, and the mean over the batch. */
+export const recoveryError = (recovered: tf.Tensor2D, clean: tf.Tensor2D): tf.Scalar =>
+  tf.mean<tf.Scalar>(tf.sum(absolute(tf.sub(recovered, clean)), 1));
+
 /**
  * D-DAE (Chen et al., IEEE S&P 2023), in the form in which ModelGuard has it: a small net learns to make clean answers of what the attacker's
  * own copy of the defence makes of them, by the L1 distance, and the student learns what it recovers, α τ² KL + (1−α) CE.
@@ -259,7 +263,7 @@ export const ddaeKd = defineAttack({
           const [told, clean] = [rows(frozen.given, places), rows(frozen.clean, places)];
           const { loss, gradients, aux } = valueAndGradient((params) => {
             const { y, stats } = net.run({ params, stats: variables.stats }, told, { mode: 'train' });
-            const error = tf.mean(tf.sum(absolute(tf.sub(tf.softmax(y as tf.Tensor2D), clean)), 1)) as tf.Scalar;
+            const error = recoveryError(tf.softmax(y as tf.Tensor2D), clean);
             return { loss: error, aux: { stats } };
           }, variables.params);
           const { stats } = aux;

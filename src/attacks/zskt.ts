@@ -96,6 +96,12 @@ export const matching =
     };
   };
 
+/** What the generator minimises: −w KL(t ‖ s) of victim's and student's logits, a mean over the batch. */
+export const disbelief = (victim: tf.Tensor2D, student: tf.Tensor2D, klWeight: number) => {
+  const kl = klDivergence(soften(victim, 1), soften(student, 1));
+  return { loss: tf.mul<tf.Scalar>(kl, -klWeight), metrics: { disagreement: kl } };
+};
+
 /** ZSKT's synthesiser: a generator that maximises KL(t ‖ s). */
 export const believing = ({
   batch,
@@ -114,7 +120,6 @@ export const believing = ({
     schedule: cosine(generatorRate),
     loss: ({ student: net }, { victim, students: [student], images }) => {
       const known = net.apply(student, images, { mode: 'train' }).logits;
-      const kl = klDivergence(soften(victim.apply(images).logits, 1), soften(known, 1));
-      return { loss: tf.mul(kl, -klWeight), metrics: { disagreement: kl } };
+      return disbelief(victim.apply(images).logits, known, klWeight);
     },
   });

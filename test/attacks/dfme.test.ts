@@ -155,16 +155,32 @@ describe('the losses', () => {
     });
   });
 
+  /** Of a victim and a student that are two numbers' functions, on what the tanh is of. */
+  const agreementOf = (kind: 'l1' | 'kl') => (x: tf.Tensor2D) => {
+    const [h1, h2] = tf.split(tf.tanh(x), 2, 1) as [tf.Tensor2D, tf.Tensor2D];
+    const victim = tf.concat([tf.sub(h1, h2), h2], 1) as tf.Tensor2D;
+    const student = tf.concat([tf.mul(h1, 0.5), tf.zerosLike(h1)], 1) as tf.Tensor2D;
+    return agreement(kind, student, tf.logSoftmax(victim));
+  };
+
+  test('has MAZE’s worked numbers by the divergence', () => {
+    tf.tidy(() => {
+      const pre = tf.tensor2d([[0.2, -0.1]]);
+      const direction = tf.tensor2d([[0.6, 0.8]]);
+      const found = differencesAlong([direction], agreementOf('kl'), pre, 1e-3);
+      const moved = agreementOf('kl')(tf.add(pre, tf.mul(direction, 1e-3)));
+      expectClose([...values(found.value), ...values(moved)], [-0.010848, -0.010755], 2e-6);
+      const each = values(found.gradient);
+      // The divergence is known to a float32 ulp of its terms, and the quotient to a thousand times that.
+      expect(Math.abs((each[0] as number) - 0.111743)).toBeLessThan(2e-4);
+      expect(Math.abs((each[1] as number) - 0.148991)).toBeLessThan(2e-4);
+    });
+  });
+
   test('has forward differences as its estimate of the gradient, by the worked number', () => {
     tf.tidy(() => {
       const pre = tf.tensor2d([[0.2, -0.1]]);
-      const f = (x: tf.Tensor2D) => {
-        const [h1, h2] = tf.split(tf.tanh(x), 2, 1) as [tf.Tensor2D, tf.Tensor2D];
-        const victim = tf.concat([tf.sub(h1, h2), h2], 1) as tf.Tensor2D;
-        const student = tf.concat([tf.mul(h1, 0.5), tf.zerosLike(h1)], 1) as tf.Tensor2D;
-        return agreement('l1', student, tf.logSoftmax(victim));
-      };
-      const found = differencesAlong([tf.tensor2d([[0.6, 0.8]])], f, pre, 1e-3);
+      const found = differencesAlong([tf.tensor2d([[0.6, 0.8]])], agreementOf('l1'), pre, 1e-3);
       expectClose(values(found.value), [-0.149012], 2e-6);
       // L is known to 1.5e-8, and so its quotient to 3e-5.
       const quotient = (values(found.gradient)[0] as number) / (2 * 0.6);

@@ -1,23 +1,32 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { attentionBetween } from '../../src/attacks/activation-pairs.js';
+import { annealed } from '../../src/attacks/annealed-kd.js';
 import { viewed } from '../../src/attacks/asking-again.js';
-import { meanOfClass } from '../../src/attacks/class-mean-kd.js';
+import { distilledFromMeans, meanOfClass } from '../../src/attacks/class-mean-kd.js';
 import { disagreement } from '../../src/attacks/cmi.js';
 import { completed } from '../../src/attacks/completed-kd.js';
-import { logitError } from '../../src/attacks/dfad.js';
+import { logitError, opposition } from '../../src/attacks/dfad.js';
 import { absoluteError } from '../../src/attacks/dfme.js';
 import { binaryCrossEntropy } from '../../src/attacks/dfms.js';
+import { fooled } from '../../src/attacks/dfq.js';
 import { guided } from '../../src/attacks/disguide.js';
 import { correlationLosses } from '../../src/attacks/dist.js';
 import { decoupled } from '../../src/attacks/dkd.js';
-import { runningDistance } from '../../src/attacks/fast.js';
+import { agreement as studentsAgreement } from '../../src/attacks/dual-students.js';
+import { metaGradients, runningDistance } from '../../src/attacks/fast.js';
+import { hinted, regression } from '../../src/attacks/fit-net.js';
 import { movedImages } from '../../src/attacks/jbda.js';
 import { standardised } from '../../src/attacks/logit-standardisation.js';
+import { recoveryError } from '../../src/attacks/recovery.js';
 import { klOfSurest } from '../../src/attacks/sure-kd.js';
-import { matching } from '../../src/attacks/zskt.js';
+import { disbelief, matching } from '../../src/attacks/zskt.js';
+import { key } from '../../src/core/random.js';
 import { loadEngine } from '../../src/engine/engine.js';
+import { fitLayers } from '../../src/models/layers.js';
 import { adaptivePool, attentionDistance, attentionMap } from '../../src/train/attention.js';
-import { distillationKl, recoveredLogits, soften } from '../../src/train/losses.js';
+import { distillation, distillationKl, recoveredLogits, soften } from '../../src/train/losses.js';
+import { adam } from '../../src/train/optimizers.js';
 import { imbalance, oneHotLoss } from '../../src/train/synthesis-losses.js';
 import { expectClose, values } from '../train/tensors.js';
 
@@ -232,6 +241,21 @@ describe('attention', () => {
     });
   });
 
+  test('has the gradients of its formula, and sums pairs', () => {
+    const images = (x: tf.Tensor2D) => tf.reshape<tf.Rank.R4>(x, [1, 1, 2, 3]);
+    expectGradient((s) => attentionDistance(images(s), images(logits(rows.t))));
+    expectGradient((s) => tf.mean(attentionMap(images(s)).mul([1, -2])) as tf.Scalar);
+    tf.tidy(() => {
+      const { student, teacher } = maps();
+      const pairs = [
+        ['t', 's'],
+        ['t', 's'],
+      ] as const;
+      expectClose([item(attentionBetween(pairs, { s: student }, { t: teacher }))], [2 * 0.349209], 4e-6);
+      expectClose([1000 * item(attentionBetween([['t', 's']], { s: student }, { t: teacher }))], [349.209], 2e-3);
+    });
+  });
+
   test('weighs as ZSKT has it', () => {
     tf.tidy(() => {
       const { student, teacher } = maps();
@@ -241,6 +265,67 @@ describe('attention', () => {
       expectClose([item(loss.loss)], [0.054917 + 87.302], 2e-3);
       expectClose([item(matching([], { klWeight: 1 / 3, attention: 0 })({ ...given, output }).loss)], [0.054917], 2e-6);
     });
+  });
+});
+
+describe('a hint', () => {
+  const hint = () => tf.tensor2d([0.5, 0.5, 1, 0], [1, 4]);
+
+  test('has the worked numbers, and the gradients of its formula', () => {
+    tf.tidy(() => {
+      const hard = tf.scalar(0.25);
+      const { loss, terms } = hinted({ hard, guided: tf.tensor2d([1, 0, 2, -1], [1, 4]), hint: hint(), weight: 100 });
+      expectClose([item(terms.hint), item(terms.crossEntropy), item(loss)], [0.625, 0.25, 62.75], 1e-5);
+    });
+    expectGradient((s) => hinted({ hard: tf.scalar(0), guided: s, hint: logits(rows.t), weight: 3 }).loss);
+  });
+
+  test('is brought to the victim’s size by a convolution, with a stride or transposed', () => {
+    const side = (size: number, channels: number) => ({ kind: 'image' as const, height: size, width: size, channels });
+    const kernelOf = (from: number, to: number) => {
+      const layers = regression(side(from, 3), side(to, 5));
+      if (layers === undefined) return undefined;
+      const net = fitLayers(layers, { where: 'regressor', input: side(from, 3) });
+      return tf.tidy(() => {
+        const variables = net.init(key('regressor'));
+        const { y } = net.run(variables, tf.zeros([2, from, from, 3]), { mode: 'train' });
+        expect(y.shape).toEqual([2, to, to, 5]);
+        const { size } = variables.params['0.weight'] as tf.Tensor;
+        return Math.sqrt(size / 15);
+      });
+    };
+    expect(kernelOf(8, 4)).toBe(3);
+    expect(kernelOf(4, 8)).toBe(4);
+    expect(kernelOf(4, 4)).toBe(1);
+    expect(kernelOf(7, 4)).toBe(4);
+    expect(kernelOf(4, 7)).toBeUndefined();
+    expect(kernelOf(2, 8)).toBeUndefined();
+  });
+});
+
+describe('distillation that changes on the way', () => {
+  const line = { temperature: 6, finalTemperature: 2, alpha: 0.9, finalAlpha: 0.1 };
+  const at = (progress: number, student = logits(rows.s)) =>
+    annealed({ logits: student, teacher: logits(rows.t), labels: labels(), progress: tf.scalar(progress) }, line);
+
+  test('has the worked numbers in the middle, and those of its ends', () => {
+    tf.tidy(() => {
+      // τ = 4 and α = 0.5.
+      const { loss, terms } = at(0.5);
+      expectClose([item(terms.kl), item(terms.crossEntropy)], [0.01731, 0.600716], 2e-6);
+      expectClose([item(loss)], [(0.276963 + 0.600716) / 2], 2e-6);
+      for (const [progress, temperature, alpha] of [
+        [0, 6, 0.9],
+        [1, 2, 0.1],
+      ] as const) {
+        const plain = { logits: logits(rows.s), teacher: logits(rows.t), labels: labels(), temperature, alpha };
+        expectClose([item(at(progress).loss)], [item(distillation(plain).loss)], 2e-6);
+      }
+    });
+  });
+
+  test('has the gradients of its formula', () => {
+    expectGradient((s) => at(0.25, s).loss);
   });
 });
 
@@ -307,6 +392,24 @@ test('answers to images of one label are replaced by their mean', () => {
   });
 });
 
+test('the mean of the answers to one label is distilled', () => {
+  const loss = (student: tf.Tensor2D, labels: readonly number[], temperature = 1, alpha = 0.9) =>
+    distilledFromMeans(
+      { logits: student, teacher: logits(rows.t), labels: tf.tensor1d([...labels], 'int32') },
+      { temperature, alpha },
+    );
+  tf.tidy(() => {
+    // Of two images of one label each is taught (.548755, .401934, .049311), of which Σ p̄ ln p̄ is −.844066.
+    const mean = [0.548755, 0.401934, 0.049311];
+    const q = values(tf.logSoftmax(logits(rows.s)));
+    const cross = mean.reduce((sum, p, k) => sum + (p * ((q[k] as number) + (q[k + 3] as number))) / 2, 0);
+    expectClose([item(loss(logits(rows.s), [0, 0]).terms.kl)], [-0.844066 - cross], 5e-6);
+    // Each its own label: plain distillation.
+    expectClose([item(loss(logits(rows.s), [0, 1], 4).loss)], [0.9 * 0.276963 + 0.1 * 0.600716], 5e-6);
+  });
+  expectGradient((s) => loss(s, [0, 0], 2).loss);
+});
+
 describe('completed answers', () => {
   const told = () => {
     const all = tf.logSoftmax(tf.tensor2d([rows.t[0] as number[]]));
@@ -367,11 +470,13 @@ describe('losses of data-free attacks', () => {
   test('by which students disagree', () => {
     tf.tidy(() => {
       const [a, b] = [logits(rows.s), logits(rows.other)];
-      expectClose([item(tf.mean(tf.abs(tf.sub(a, b))))], [0.266667], 2e-6);
+      const { loss, metrics } = studentsAgreement(a, b);
+      expectClose([item(loss), item(metrics.disagreement)], [-0.266667, 0.266667], 2e-6);
       const { disagreement, balance } = guided(a, b);
       expectClose([item(disagreement), item(balance)], [0.037536, -1.047009], 2e-6);
       expectClose([-item(disagreement) + 0.2 * item(balance)], [-0.246937], 2e-6);
     });
+    expectGradient((s) => studentsAgreement(s, logits(rows.other)).loss);
     expectGradient((s) => guided(s, logits(rows.other)).disagreement);
     expectGradient((s) => guided(s, logits(rows.other)).balance);
   });
@@ -382,6 +487,61 @@ describe('losses of data-free attacks', () => {
       expectClose([item(logitError({ ...given, teacher: logits(rows.t) }).loss)], [0.783333], 2e-6);
       expectClose([item(absoluteError({ ...given, teacher: tf.logSoftmax(logits(rows.t)) }).loss)], [0.7], 2e-6);
     });
+    const given = { images: undefined as never, output: {} as never };
+    for (const error of [logitError, absoluteError])
+      expectGradient((s) => error({ ...given, logits: s, teacher: tf.logSoftmax(logits(rows.t)) as tf.Tensor2D }).loss);
+  });
+
+  test('by which generators with the weights at hand learn, with their signs and weights', () => {
+    const weights = { adversarial: 2, batchNorm: 3, oneHot: 5, balance: 7 };
+    const terms = [0.16475, 1.5, 0.270693, -0.844066] as const;
+    tf.tidy(() => {
+      const [t, s] = [logits(rows.t), logits(rows.s)];
+      expectClose([item(opposition(s, t).loss)], [-0.783333], 2e-6);
+      expectClose([item(disbelief(t, s, 1 / 3).loss)], [-0.054917], 2e-6);
+      const apart = tf.scalar(terms[1]);
+      const { loss, metrics } = fooled(t, s, apart, weights);
+      expectClose(
+        [metrics.kl, metrics.batchNorm as tf.Scalar, metrics.oneHot, metrics.balance].map(item),
+        [...terms],
+        2e-6,
+      );
+      expectClose([item(loss)], [-2 * terms[0] + 3 * terms[1] + 5 * terms[2] + 7 * terms[3]], 1e-5);
+      expectClose([item(fooled(t, s, undefined, weights).loss)], [item(loss) - 4.5], 1e-5);
+    });
+    // The victim's side has a gradient here.
+    expectGradient((t) => opposition(logits(rows.s), t).loss, rows.t);
+    expectGradient((t) => disbelief(t, logits(rows.s), 0.5).loss, rows.t);
+    expectGradient((t) => fooled(t, logits(rows.s), undefined, weights).loss, rows.t);
+    expectGradient((s) => fooled(logits(rows.t), s, undefined, weights).loss);
+  });
+
+  test('by which a generator becomes a better start', () => {
+    tf.tidy(() => {
+      // The worked example: θ = 1, of a loss θ², and two of Adam's steps of 0.005.
+      const optimizer = adam({ beta1: 0.5 });
+      const start = { theta: tf.scalar(1) };
+      let [end, slots, sum] = [start as { readonly theta: tf.Tensor }, optimizer.init(start), tf.scalar(0)];
+      for (let step = 0; step < 2; step++) {
+        const gradient = tf.mul<tf.Scalar>(end.theta, 2);
+        sum = tf.add(sum, gradient);
+        const moved = optimizer.update({ theta: gradient }, slots, end, tf.scalar(5e-3));
+        [end, slots] = [{ theta: moved.params.theta as tf.Tensor }, moved.state];
+      }
+      expectClose(values(end.theta), [0.990004], 2e-6);
+      const given = { start, end, sums: { theta: sum } };
+      expectClose(values(metaGradients('fomaml', given).theta as tf.Tensor), [3.99], 2e-5);
+      expectClose(values(metaGradients('reptile', given).theta as tf.Tensor), [0.669719], 2e-5);
+    });
+  });
+
+  test('by which a net learns to recover answers', () => {
+    const clean = () => tf.tensor2d([0.7, 0.2, 0.1, 0.5, 0.4, 0.1], [2, 3]);
+    tf.tidy(() => {
+      const recovered = tf.tensor2d([0.5, 0.3, 0.2, 0.45, 0.35, 0.2], [2, 3]);
+      expectClose([item(recoveryError(recovered, clean()))], [(0.4 + 0.2) / 2], 2e-6);
+    });
+    expectGradient((y) => recoveryError(tf.softmax(y), clean()));
   });
 
   test('by which images are spread over classes', () => {
@@ -402,6 +562,7 @@ describe('losses of data-free attacks', () => {
       expectClose([item(binaryCrossEntropy(x, 1))], [-(Math.log(0.5) + Math.log(sigma(2))) / 2], 2e-6);
       expectClose([item(binaryCrossEntropy(x, 0))], [-(Math.log(0.5) + Math.log(1 - sigma(2))) / 2], 2e-6);
     });
+    for (const label of [0, 1] as const) expectGradient((x) => binaryCrossEntropy(x, label));
   });
 
   test('by which running statistics are compared', () => {

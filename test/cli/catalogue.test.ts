@@ -9,7 +9,7 @@ import * as catalogue from '../../src/cli/catalogue.js';
 import { kinds } from '../../src/cli/choices.js';
 import { items, listCommand } from '../../src/cli/list.js';
 import { wordsOf } from '../../src/core/options.js';
-import { type Declaration, schemaOf } from '../../src/core/plugin.js';
+import { schemaOf } from '../../src/core/plugin.js';
 import * as index from '../../src/index.js';
 
 const room = (name: string): string => fileURLToPath(new URL(`../../src/${name}`, import.meta.url));
@@ -125,9 +125,8 @@ describe('the card of an attack', () => {
   test('counts right where it gives a number', () => {
     const card = (name: string): string => items.attacks().find((item) => item.name === name)?.facts.cost as string;
     const of = (name: string): Record<string, number> => {
-      const listed = catalogue.attacks.find(({ declaration }) => declaration.name === name);
-      const { options } = listed?.declaration as Declaration;
-      return Object.fromEntries(wordsOf(options).map(({ name, initial }) => [name, initial])) as never;
+      const [{ declaration }] = catalogue.attacks.filter((each) => each.declaration.name === name) as [AnyListed[0]];
+      return Object.fromEntries(wordsOf(declaration.options).map(({ name, initial }) => [name, initial])) as never;
     };
     const says = (name: string, ...counts: readonly number[]): void => {
       const numbers = [...card(name).matchAll(/\d[\d,]{2,}/g)].map(([number]) => Number(number.replaceAll(',', '')));
