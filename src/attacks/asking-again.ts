@@ -33,14 +33,16 @@ export const askingAgain = defineAttack({
     ...(of === 'same' ? { knows: 'chance' } : {}),
     ...distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {
       hear: (victim, pixels) => {
-        const answers = Array.from({ length: times }, (_, i) =>
-          tf.exp(victim.logProbabilities(of === 'same' ? pixels : viewed(pixels, i))),
-        );
-        return tf.log(tf.div<tf.Tensor2D>(tf.addN(answers), times));
+        const views = Array.from({ length: times }, (_, i) => (of === 'same' ? pixels : viewed(pixels, i)));
+        return meanAnswer(views.map((each) => victim.logProbabilities(each)));
       },
     }),
   }),
 });
+
+/** The logarithms of the mean probabilities of several answers, log-probabilities [batch, classes] each. */
+export const meanAnswer = (answers: readonly tf.Tensor2D[]): tf.Tensor2D =>
+  tf.log(tf.div<tf.Tensor2D>(tf.addN(answers.map((each) => tf.exp(each))), answers.length));
 
 /** Where the images of every two views lie: in place, and moved by a pixel in one direction after the other. */
 const moves = [

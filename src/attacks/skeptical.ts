@@ -60,8 +60,8 @@ const scala = 'scala1';
  * ksouvik52/Skeptical2021 cea386f, train_kd_to_SD.py:54-71 (with `kd_delay` 0 the first epoch is without the teacher)
  * and resnet_self.py: the branch doubles the channels and halves the sides in separable convolutions, behind a mask of
  * attention, until it is as small as what the final head sees: 345,098 parameters on a ResNet-18 for ten classes. Where
- * it is that small already, as after `stage6` of a MobileNetV2, whose branch is there (the preset `mobileNetV2`: 1,707,530
- * parameters), it keeps the sides and doubles the channels alone. Of that code's three branches this has the one that gets a
+ * it is that small already, as after `stage6` of a MobileNetV2, whose branch is there in that code (the preset `mobileNetV2`: 1,707,530
+ * parameters; without it `stage7` is the last but one), it keeps the sides and doubles the channels alone. Of that code's three branches this has the one that gets a
  * loss. Its α, τ and place were not published; defaults are Nasty Teacher's for CIFAR-10.
  */
 export const skeptical = defineAttack({

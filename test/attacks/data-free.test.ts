@@ -30,7 +30,7 @@ import { plainCnn } from '../../src/models/plain-cnn.js';
 import { preResNet } from '../../src/models/pre-resnet.js';
 import { resNet } from '../../src/models/resnet.js';
 import { frameOf, wholeState, wholeStep } from '../../src/train/fit-step.js';
-import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { open, publish, retire, sessionOf, tensorsOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { jointFit, type Synthesiser } from '../../src/train/synthesis.js';
 import { circumstances, dataOf, reasonOf, recipe, thirds, tiny } from '../run/helpers.js';
@@ -120,6 +120,34 @@ describe('the generator that batches start from', () => {
       expectClose([shift(afterOne({}))], [2 * 5e-3], 1e-3);
       expectClose([shift(afterOne({ meta: 'reptile' }))], [-2 * 5e-3], 1e-3);
       expectClose([shift(afterOne({ meta: 'none' }))], [-0.1], 1e-5);
+    });
+  });
+
+  test('sums the gradients of a batch’s steps', () => {
+    const victim = victimOf();
+    bench.hold(victim.retired);
+    tf.tidy(() => {
+      const site = siteOf(victim);
+      const { memory, init, step } = startingFrom({ ...options, meta: 'fomaml' } as never);
+      const remembered = memory?.init(key('m'), site) as never;
+      const student = learnerOf().network.init(key('student'));
+      const taken = (state: ReturnType<typeof init>, number: number) => {
+        const seed = tf.tensor1d([number, 7], 'int32');
+        const { oracle, close } = open(site.victim, { tensors: tensorsOf(site.victim), memory: [], seed });
+        const given = { victim: oracle, students: [student] as const, memory: remembered, state, seed };
+        const labels = tf.tensor1d([0, 1, 2, 0], 'int32');
+        const found = step(site, 0, { ...given, labels, learningRate: tf.scalar(5e-3) });
+        close();
+        return found.state;
+      };
+      const first = taken(init(key('s'), site, { memory: remembered }), 1);
+      const both = taken(first, 2);
+      const second = taken({ ...first, sums: tree.map(first.sums, (each) => tf.zerosLike(each)) }, 2);
+      for (const [name, sum] of Object.entries(both.sums)) {
+        const [one, two] = [first.sums[name], second.sums[name]] as [tf.Tensor, tf.Tensor];
+        expectClose(values(sum), values(tf.add(one, two)), 1e-6);
+        expect(values(two).some((each) => each !== 0)).toBe(true);
+      }
     });
   });
 

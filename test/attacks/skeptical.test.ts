@@ -186,6 +186,13 @@ describe('the branch', () => {
     },
   );
 
+  test('of a ResNet-50 has channels by its expansion, with as many parameters in all as the three of the released code', () => {
+    const net = resNet({ depth: 50 }).build({ height: 32, width: 32, channels: 3 }, 10);
+    // 3,170,304 of convolutions, 2,121,728 of attention, 20,490 of the classifier.
+    expect(added(net, 'layer3')).toBe(5_312_522);
+    expect(added(net, 'layer1') + added(net, 'layer2') + added(net, 'layer3')).toBe(14_168_094);
+  });
+
   test.each([
     // 1,639,680 of convolutions, 55,040 of attention, and of the classifier 1,281 a class.
     [10, 1_639_680 + 55_040 + 12_810],

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { attentionBetween } from '../../src/attacks/activation-pairs.js';
 import { annealed } from '../../src/attacks/annealed-kd.js';
-import { viewed } from '../../src/attacks/asking-again.js';
+import { meanAnswer, viewed } from '../../src/attacks/asking-again.js';
 import { distilledFromMeans, meanOfClass } from '../../src/attacks/class-mean-kd.js';
 import { disagreement } from '../../src/attacks/cmi.js';
 import { completed } from '../../src/attacks/completed-kd.js';
@@ -619,6 +619,20 @@ describe('images moved by the Jacobian', () => {
   test('within black and white', () => {
     expect(moved('papernot', 1)).toEqual([0, 0]);
     expect(moved('untargeted', 1)).toEqual([255, 255]);
+  });
+});
+
+test('several answers are one by the mean of their probabilities', () => {
+  tf.tidy(() => {
+    const answers = [
+      [0.8, 0.2, 0],
+      [0.5, 0.3, 0.2],
+      [0.2, 0.4, 0.4],
+    ].map((each) => tf.log(tf.tensor2d([each])) as tf.Tensor2D);
+    expectClose(values(tf.exp(meanAnswer(answers))), [0.5, 0.3, 0.2], 1e-6);
+    // A class that no answer has is ruled out.
+    const certain = tf.log(tf.tensor2d([[1, 0]])) as tf.Tensor2D;
+    expect(values(meanAnswer([certain, certain]))).toEqual([0, Number.NEGATIVE_INFINITY]);
   });
 });
 
