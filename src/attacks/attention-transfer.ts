@@ -23,6 +23,7 @@ export const attentionTransfer = defineAttack({
     weight: option(atLeast(0), 1000, 'λ, the weight of the attention maps'),
     pairs: optional(anyPairs, "Activations that are compared; default: for each size of the student's, the nearest"),
   },
+  presets: { cifar100: {} },
   needs: 'weights',
   data: labelled,
   make: ({ weight, pairs }) => ({

@@ -38,6 +38,8 @@ export const completedKd = defineAttack({
     tail: option(belowOne, 0.05, 'ρ, what `uniformTail` gives to the classes that are not told, of 1'),
     k: optional(wholeAtLeast(1), 'Classes that count as told at most, the largest; default: those that are not 0'),
   },
+  // Of a stingy teacher, whose students have τ 20 on every data set as released.
+  presets: { stingy: { temperature: 20, alpha: 0.9 } },
   needs: 'probabilities',
   data: labelled,
   make: ({ temperature, alpha, completion, tail, k }) => ({

@@ -21,8 +21,8 @@ const falling = (rate: number): Schedule =>
  * logits as they are, the student minimises mean |s − t| over batch and classes and the generator maximises it.
  *
  * Defaults are CIFAR-10's (VainF/Data-Free-Adversarial-Distillation c161591, DFAD_cifar.py), but for the student, who is
- * trained by its own recipe unless the preset is given. There an iteration begins with the student's steps, the generator's rate falls with a flag alone, and
- * rates fall an epoch earlier, by a schedule that is stepped before the first update. In the generator's steps the student's batch norms normalise by the batch, as
+ * trained by its own recipe unless the preset is given. There an iteration begins with the student's steps, both rates fall with a flag alone, where the
+ * generator's always does here, and the preset's, and they fall an epoch earlier, by a schedule that is stepped before the first update. In the generator's steps the student's batch norms normalise by the batch, as
  * there; their running statistics do not move then, as they do there.
  */
 export const dfad = defineAttack({

@@ -30,7 +30,7 @@ const weights = {
  * temperature 1.
  *
  * No code by its authors was found: form and settings are those of zju-vipa/Fast-Datafree 0dcecbc (generative.py), for
- * CIFAR-10, whose option for the temperature does nothing here. The student is in evaluation mode in the generator's steps.
+ * CIFAR-10, whose option for the temperature does nothing here; `cifar100` is zju-vipa/CMI 9e79fa9's from a ResNet-34. The student is in evaluation mode in the generator's steps.
  */
 export const dfq = defineAttack({
   name: 'dfq',
@@ -50,6 +50,7 @@ export const dfq = defineAttack({
       optimizer: sgd({ momentum: 0.9, weightDecay: 1e-4 }),
       schedule: cosine({ rate: 0.1, floor: 2e-4 }),
     },
+    cifar100: { optimizer: sgd({ momentum: 0.9, weightDecay: 1e-4 }), schedule: cosine(0.05) },
     mnistSmall: { batch: 128, epochs: 10, stepsPerEpoch: 20, width: 32, optimizer: adam(), schedule: constant(2e-3) },
   },
   cosmetic: ['pictureEvery'],

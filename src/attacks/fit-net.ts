@@ -37,6 +37,7 @@ export const fitNet = defineAttack({
     weight: option(atLeast(0), 100, 'λ, the weight of the hint'),
     pair: optional(anyPair, "The activations, the victim's and the student's; default: those of the middle size"),
   },
+  presets: { cifar100: {} },
   needs: 'weights',
   data: labelled,
   make: ({ weight, pair }) => {

@@ -21,6 +21,7 @@ export const logitStandardisation = defineAttack({
     kdWeight: option(atLeast(0), 9, "λ_KD, the weight of the teacher's answers"),
     labelWeight: option(atLeast(0), 0.1, 'λ_CE, the weight of the labels'),
   },
+  presets: { cifar100: {} },
   needs: 'probabilities',
   data: labelled,
   make: ({ temperature, kdWeight, labelWeight }) =>

@@ -147,7 +147,7 @@ export const meanOfLikely = (told: tf.Tensor2D, { clean, given }: Table): tf.Ten
  * Yoruko-Tang/ModelGuard 0eb60fc (wb_recover.py), where the clean answers are drawn around the victim's own, which no attacker has. Here
  * they are drawn around what a first student says, who learnt the answers as they are told, and are fewer: a practical attack. The most likely class counts
  * always, there where the defence keeps it. Not tried on defences that
- * look at more than the answer, or are random.
+ * look at more than the answer, are random, prepared something, or remember what they were asked, as ModelGuard's S does.
  */
 export const bayesKd = defineAttack({
   name: 'bayesKd',
@@ -156,6 +156,7 @@ export const bayesKd = defineAttack({
   paper: 'Tang et al., ModelGuard, USENIX Security 2024 (its adaptive attack, partial Bayes)',
   cost: 'an answer to each image in each epoch of two students, one after the other; each answer is compared with `rows` imagined ones',
   options,
+  presets: { released: { rows: 1_000_000 } },
   needs: 'probabilities',
   data: labelled,
   make: (chosen) => ({

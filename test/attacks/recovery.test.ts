@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { dirichlet, meanOfLikely, recoverer } from '../../src/attacks/recovery.js';
+import { dirichlet, meanOfLikely, recoverer, recoveryError } from '../../src/attacks/recovery.js';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { rounding } from '../../src/defenses/answers.js';
@@ -10,6 +10,7 @@ import { gaussianNoise } from '../../src/defenses/gaussian-noise.js';
 import { grad2 } from '../../src/defenses/grad2.js';
 import { keepArgmax } from '../../src/defenses/keep-argmax.js';
 import { mad } from '../../src/defenses/mad.js';
+import { modelGuard } from '../../src/defenses/model-guard.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { stingy } from '../../src/defenses/stingy.js';
@@ -74,6 +75,39 @@ describe('Bayesian recovery', () => {
       1e-6,
     );
     expectClose(recovered(clean.slice(0, 2), clean.slice(0, 2), [0.1, 0.9]), [0.6, 0.4], 1e-6);
+  });
+});
+
+describe('after ModelGuard', () => {
+  const next = key('answers').uniform();
+  /** Clean answers of four classes around one of them, as a victim's are. */
+  const drawn = (count: number) =>
+    tf.tensor2d(
+      Array.from({ length: count }, (_, i) => [
+        ...dirichlet(
+          [0, 1, 2, 3].map((k) => (k === i % 4 ? 6 : 1)),
+          next,
+        ),
+      ]),
+    );
+
+  test('answers that are told with the least information are recovered closer to the clean ones', () => {
+    const parts = partsOf(modelGuard({ epsilon: 0.5 }));
+    tf.tidy(() => {
+      const told = (clean: tf.Tensor2D) => tf.exp(imitated(parts, tf.log(clean))) as tf.Tensor2D;
+      const [clean, table] = [drawn(60), drawn(3000)];
+      const recovered = meanOfLikely(told(clean), { clean: table, given: told(table) });
+      const apart = (found: tf.Tensor2D) => values(recoveryError(found, clean))[0] as number;
+      expect(apart(told(clean))).toBeGreaterThan(0.4);
+      expect(apart(recovered)).toBeLessThan(0.5 * apart(told(clean)));
+      // The class that is told is the clean one, and stays.
+      expect(values(tf.argMax(recovered, 1))).toEqual(values(tf.argMax(clean, 1)));
+    });
+  });
+
+  test('answers that were given before cannot be imitated without what was asked before', () => {
+    const can = (variant: 'W' | 'S') => canBeImitated(partsOf(modelGuard({ variant })));
+    expect([can('W'), can('S')]).toEqual([true, false]);
   });
 });
 
