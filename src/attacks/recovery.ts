@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { rows } from '../public/ops.js';
 import {
+  type Attack,
   type AttackContext,
   between,
   defineAttack,
@@ -94,6 +95,14 @@ const imagined = async (
   });
 };
 
+/** That a budget ends before the second student learns, whom the first one's answers are for. */
+const leavesNothing: NonNullable<Attack['warns']> = (_, __, { recipe, owned, budget }) => {
+  const first = recipe.epochs * (owned ?? 0);
+  return budget !== undefined && budget <= first
+    ? `its first student asks for ${first} answers, and its budget of ${budget} leaves none for the second`
+    : undefined;
+};
+
 /** A draw from the Dirichlet distribution of these parameters: gamma numbers made to sum to 1. */
 export const dirichlet = (parameters: readonly number[], next: () => number): readonly number[] => {
   const drawn = parameters.map((each) => gamma(each, next));
@@ -161,6 +170,7 @@ export const bayesKd = defineAttack({
   data: labelled,
   make: (chosen) => ({
     knows: 'answers',
+    warns: leavesNothing,
     steal: async (victim, learner, context) => {
       const table = await imagined(chosen, victim, learner, context);
       try {
@@ -243,6 +253,7 @@ export const ddaeKd = defineAttack({
   data: labelled,
   make: ({ epochs, batch, ...chosen }) => ({
     knows: 'answers',
+    warns: leavesNothing,
     steal: async (victim, learner, context) => {
       const table = await imagined(chosen, victim, learner, context);
       const net = recoverer(learner.network.classes);

@@ -19,6 +19,7 @@ import { sidesOf4 } from '../../src/attacks/joint.js';
 import { adaptiveKnockoff, knockoff } from '../../src/attacks/knockoff.js';
 import { diverging, maze } from '../../src/attacks/maze.js';
 import { noise } from '../../src/attacks/noise.js';
+import { bayesKd, ddaeKd } from '../../src/attacks/recovery.js';
 import { believing, zskt } from '../../src/attacks/zskt.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
@@ -425,6 +426,12 @@ describe('said before anything is trained', () => {
     expect(warned(jbda(), { owned: 10, budget: 641 })).toBe(
       'its 6 rounds ask for 640 answers, and its budget is of 641',
     );
+    for (const attack of [bayesKd(), ddaeKd()]) {
+      expect(warned(attack, { owned: 10, recipe: recipe({ epochs: 3 }), budget: 31 })).toBeUndefined();
+      expect(warned(attack, { owned: 10, recipe: recipe({ epochs: 3 }), budget: 30 })).toBe(
+        'its first student asks for 30 answers, and its budget of 30 leaves none for the second',
+      );
+    }
     expect(warned(dfms({ images, photographs: 100 }), { images: other })).toBe(
       'it is to learn from 100 images, and has 20',
     );
