@@ -90,7 +90,7 @@ export const jbda = defineAttack({
   source: import.meta.url,
   about: 'A few images are multiplied: each round moves them by the student and asks about the new ones',
   paper: 'Papernot et al., Practical black-box attacks against machine learning, AsiaCCS 2017',
-  cost: 'at the defaults 64 answers to each image that it begins with, new ones included; a student in each of the `rounds`, and one in the end',
+  cost: 'at the defaults 64 times as many answers as it begins with images; a student in each of the `rounds`, and one in the end',
   options: {
     answers: asked,
     fraction: option(share, 0.02, 'Share of the training images that the attacker begins with'),

@@ -1,12 +1,13 @@
-/** The words of a name: `pickup_truck` and `Pickup truck` have the same two. */
-const wordsOf = (name: string): readonly string[] =>
-  name
+/** The words of a name, a space before and after each: `pickup_truck` and `Pickup truck` have the same two. */
+const wordsOf = (name: string): string => {
+  const words = name
     .toLowerCase()
     .split(/[^\p{L}\p{N}]+/u)
     .filter((word) => word !== '');
+  return words.length === 0 ? '' : ` ${words.join(' ')} `;
+};
 
-const isWithin = (some: readonly string[], others: readonly string[]): boolean =>
-  some.length > 0 && some.every((word) => others.includes(word));
+const isWithin = (some: string, others: string): boolean => some !== '' && others.includes(some);
 
 /**
  * The classes of images of something else that are, by their names, the victim's too, or a kind of them, or what they are a kind of: of a
@@ -22,6 +23,6 @@ export const sharedClasses = (victim: readonly string[], images: readonly string
 
 /** Those that have the victim's very names, but for case and what stands between the words. */
 export const sameClasses = (victim: readonly string[], images: readonly string[]): readonly string[] => {
-  const known = new Set(victim.map((name) => wordsOf(name).join(' ')));
-  return images.filter((name) => known.has(wordsOf(name).join(' ')));
+  const known = new Set(victim.map(wordsOf));
+  return images.filter((name) => known.has(wordsOf(name)));
 };
