@@ -1,140 +1,31 @@
 // Convolutions by matrix instructions (AMX): factors are rounded to bfloat16, sums and results are float32.
 //
-// A tile register holds 16 rows of 64 bytes: 32 factors, or 16 sums of float32. In a convolution, and in the gradient to
-// images, which is one too, the rows are the same pixel of 16 images, and what is summed over are the channels of the pixels
-// of a line of the kernel, which lie side by side. In the gradient to the filter what is summed over are 32 images.
+// In a convolution, and in the gradient to images, which is one too, a register's rows are the same pixel of 16 images, and what is
+// summed over are the channels of the pixels of a line of the kernel, which lie side by side. In the gradient to the filter what is
+// summed over are 32 images.
 
 #include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "avx512.h"
 #include "gathering.h"
+#include "matrices.h"
 #include "operation.h"
-#include "processor.h"
 #include "vectors.h"
 #include "workers.h"
 #include "workspace.h"
-
-// Where the compiler is known to have the instructions.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#if __has_include(<amxbf16intrin.h>) && __has_include(<avx512bf16intrin.h>)
-#define HAS_AMX
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-#endif
 
 namespace undistill {
 namespace {
 
 #if defined(HAS_AMX)
-#define BFLOAT16 __attribute__((target("avx512f,avx512bw,avx512bf16")))
-#define BFLOAT16_HERE __attribute__((target("avx512f,avx512bw,avx512bf16"), always_inline))
-#define BFLOAT16_INLINE BFLOAT16_HERE inline
-
-using Bfloat16 = uint16_t;
-
-// Rows of a register, and columns of sums; factors in a row, and in a register.
-constexpr int64_t kRows = 16, kFactors = 32, kRegister = kRows * kFactors;
-
-bool CanConvolve() {
-  static const bool can = [] {
-    if (Allowed() < Vectors::kAll) return false;
-    unsigned a, b, c, d, e;
-    constexpr unsigned bfloat16 = 1u << 5, amx = 1u << 22 | 1u << 24;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amx) != amx) return false;
-    if (!__get_cpuid_count(7, 1, &e, &b, &c, &d) || (e & bfloat16) == 0 || !__builtin_cpu_supports("avx512bw")) return false;
-    // Linux gives a process the registers when it asks for them.
-    constexpr int ask = 0x1023, registers = 18;
-    return syscall(SYS_arch_prctl, ask, registers) == 0;
-  }();
-  return can;
-}
-
-/* Instructions, of registers that are known when this is compiled */
-
-template <int to>
-void Zero() {
-  asm volatile("tilezero %%tmm%c0" : : "i"(to));
-}
-
-template <int to>
-void Load(const void* from, int64_t apart) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(apart), "i"(to) : "memory");
-}
-
-template <int from>
-void Store(void* to, int64_t apart) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(apart), "i"(from) : "memory");
-}
-
-// sum += a b.
-template <int sum, int a, int b>
-void MultiplyAdd() {
-  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(b));
-}
-
-template <typename Body, int... i>
-void Each(Body body, std::integer_sequence<int, i...>) {
-  (body(std::integral_constant<int, i>()), ...);
-}
-
-// body(0) to body(count - 1), with numbers that are types.
-template <int count, typename Body>
-void Each(Body body) {
-  Each(body, std::make_integer_sequence<int, count>());
-}
-
-// The registers of this thread while it lives, with so many rows in those for sums and for images. Others' are put back.
-class Registers {
- public:
-  explicit Registers(int64_t rows) {
-    asm volatile("sttilecfg %0" : "=m"(before_));
-    Setting setting{};
-    setting.palette = 1;
-    for (int i = 0; i < 8; i++) {
-      setting.bytes[i] = 64;
-      setting.rows[i] = static_cast<uint8_t>(i < 6 ? rows : kRows);
-    }
-    Set(setting);
-  }
-  ~Registers() {
-    if (before_.palette == 0)
-      asm volatile("tilerelease");
-    else
-      Set(before_);
-  }
-  Registers(const Registers&) = delete;
-
- private:
-  struct alignas(64) Setting {
-    uint8_t palette, start, unused[14];
-    uint16_t bytes[16];
-    uint8_t rows[16];
-  };
-
-  static void Set(const Setting& setting) { asm volatile("ldtilecfg %0" : : "m"(setting)); }
-
-  Setting before_;
-};
+bool CanConvolve() { return HasMatrices(); }
 
 /* Numbers to factors */
-
-// Memory for so many of them.
-class Factors {
- public:
-  explicit Factors(int64_t count) : memory_((count + 1) / 2) {}
-  Bfloat16* Data() const { return reinterpret_cast<Bfloat16*>(memory_.Data()); }
-
- private:
-  Workspace memory_;
-};
 
 // Up to 16 numbers, and zeros.
 BFLOAT16_INLINE __m512 Some(const float* from, int64_t count) {

@@ -13,6 +13,7 @@
 #include "avx512.h"
 #include "channels.h"
 #include "gathering.h"
+#include "matrices.h"
 #include "normalised.h"
 #include "operation.h"
 #include "planes.h"
@@ -417,17 +418,156 @@ void AddAll(const float* y, int64_t pixels, int64_t channels, ImageMoments& mome
   Workers().Run(parts, [&](int64_t i) { moments.Add(i, y + i * some * channels, std::min(some, pixels - i * some)); });
 }
 
-void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
-            ImageMoments& moments, const Finish& finish, float* result) {
-  const bool alone = !normal.Any() && !through.Any() && !moments.Any() && !finish.Any();
-  if (alone && GathersInPlanes(of)) return GatherInPlanes(of, given, filter, result);
-  const Processor& here = Here();
-  const int64_t panel = here.panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
+// Rows by a panel of the filter as products of vectors.
+class ByVectors {
+ public:
+  struct Turn {};
+
+  explicit ByVectors(int64_t depth) : depth_(depth), rows_(Here().rows), panel_(Here().panel) {}
+
+  int64_t Rows() const { return rows_; }
+  int64_t AtOnce(int64_t pixels) const { return RowsAtOnce(pixels, depth_, rows_); }
+  int64_t FilterNumbers() const { return depth_ * panel_; }
+  int64_t MatrixNumbers(int64_t rows) const { return rows * RoundUp(depth_, kBlock); }
+
+  void Bring(const Pixels& pixels, const float* given, int64_t group, int64_t begin, int64_t count, int64_t rows, float* to) const {
+    pixels.Bring(given, group, begin, count, rows, to);
+  }
+
+  void BringPanel(const Gathering& of, const Phase& down, const Phase& across, const float* filter, int64_t group, int64_t k,
+                  float* to) const {
+    BringFilter(of, down, across, filter, group, k, to);
+  }
+
+  // The `count` rows of a matrix of `rows` by a panel of `wide` output channels, the first of which is `channel`, to lines of a result.
+  void Multiply(const float* a, int64_t rows, const float* filter, float* const* to, int64_t count, int64_t channel, int64_t wide) const {
+    const int64_t vectors = Here().Vectors(wide);
+    const bool whole = 2 * wide == vectors * panel_;
+    float spare[16 * 32];
+    for (int64_t r = 0; r < count; r += rows_) {
+      const int64_t some = std::min(rows_, count - r);
+      float* lines[16];
+      for (int64_t i = 0; i < some; i++) lines[i] = whole ? to[r + i] + channel : spare + i * panel_;
+      Here().multiply_rows[vectors - 1](a + r * kBlock, rows * kBlock, depth_, filter, lines, some);
+      for (int64_t i = 0; !whole && i < some; i++) std::copy_n(lines[i], wide, to[r + i] + channel);
+    }
+  }
+
+ private:
+  int64_t depth_, rows_, panel_;
+};
+
+#if defined(HAS_AMX)
+// Numbers that so many factors fill.
+constexpr int64_t Numbers(int64_t factors) { return factors * static_cast<int64_t>(sizeof(Bfloat16)) / static_cast<int64_t>(sizeof(float)); }
+
+// The first `count` of 16, if there are as many.
+__mmask16 Lanes(int64_t count) { return static_cast<__mmask16>(count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1); }
+
+// 32 numbers of each of 16 rows, of which those from `count` on are none, to registers of their parts.
+BFLOAT16 void RowsToParts(const float* from, int64_t apart, int64_t next, int64_t count, Bfloat16* to) {
+  const __mmask16 first = Lanes(count), second = Lanes(count - 16);
+  for (int64_t r = 0; r < kRows; r++, from += next, to += kFactors)
+    StoreParts<Order::kBeside>(_mm512_maskz_loadu_ps(first, from), _mm512_maskz_loadu_ps(second, from + apart), to);
+}
+
+// `count` rows of `wide` numbers, at most 32 and 16, to a register of pairs of their parts.
+BFLOAT16 void PairsToParts(const float* from, int64_t next, int64_t count, int64_t wide, Bfloat16* to) {
+  const __mmask16 lanes = Lanes(wide);
+  const auto row = [&](int64_t r) BFLOAT16_HERE { return _mm512_maskz_loadu_ps(r < count ? lanes : __mmask16{0}, from + r * next); };
+  for (int64_t r = 0; r < kFactors; r += 2, to += kFactors) StoreParts<Order::kInTurn>(row(r), row(r + 1), to);
+}
+
+// 32 rows of 16 numbers to their parts' registers, turned: of each column one row.
+BFLOAT16 void ColumnsToParts(const float* from, Bfloat16* to) {
+  alignas(64) float first[16][16], second[16][16];
+  Transpose(from, kBlock, first);
+  Transpose(from + kRows * kBlock, kBlock, second);
+  for (int64_t c = 0; c < kRows; c++, to += kFactors)
+    StoreParts<Order::kBeside>(_mm512_load_ps(first[c]), _mm512_load_ps(second[c]), to);
+}
+
+// The same as products of matrices. The rows are registers [rows / 16, depth / 32] of three parts, and a panel [depth / 32, 2].
+class ByMatrices {
+ public:
+  // What a thread needs while it multiplies.
+  struct Turn {
+    Registers registers{kRows};
+  };
+
+  // Whether it is worth it to take numbers apart.
+  static bool Pays(const Gathering& of) { return HasMatrices() && of.to >= 32 && of.from * of.kernel * of.kernel >= 32; }
+
+  explicit ByMatrices(int64_t depth) : depth_(depth), times_((depth + kFactors - 1) / kFactors) {}
+
+  int64_t Rows() const { return 2 * kRows; }
+  int64_t AtOnce(int64_t pixels) const {
+    const int64_t near = std::clamp<int64_t>((3 << 16) / std::max<int64_t>(depth_, 1), 64, 192);
+    return RoundUp(std::clamp<int64_t>(pixels / 16, Rows(), near), Rows());
+  }
+  int64_t FilterNumbers() const { return Numbers(times_ * 2 * kWhole); }
+  int64_t MatrixNumbers(int64_t rows) const { return Numbers(rows / kRows * times_ * kWhole); }
+
+  void Bring(const Pixels& pixels, const float* given, int64_t group, int64_t begin, int64_t count, int64_t rows, float* a) const {
+    const Workspace some(kRows * RoundUp(depth_, kFactors));
+    auto* to = reinterpret_cast<Bfloat16*>(a);
+    for (int64_t r = 0; r < rows; r += kRows) {
+      const int64_t first = std::min(r, count - 1);
+      pixels.Bring(given, group, begin + first, std::min(kRows, count - first), kRows, some.Data());
+      for (int64_t k = 0; k < depth_; k += kFactors, to += kWhole)
+        RowsToParts(some.Data() + k * kRows, kRows * kBlock, kBlock, depth_ - k, to);
+    }
+  }
+
+  void BringPanel(const Gathering& of, const Phase& down, const Phase& across, const float* filter, int64_t group, int64_t k,
+                  float* b) const {
+    const int64_t panel = Here().panel;
+    const Workspace some(depth_ * panel);
+    BringFilter(of, down, across, filter, group, k, some.Data());
+    auto* to = reinterpret_cast<Bfloat16*>(b);
+    for (int64_t begin = 0; begin < depth_; begin += kFactors)
+      for (int64_t lane = 0; lane < panel; lane += kBlock, to += kWhole)
+        PairsToParts(some.Data() + begin * panel + lane, panel, std::min(kFactors, depth_ - begin), kBlock, to);
+  }
+
+  void Multiply(const float* a, int64_t, const float* filter, float* const* to, int64_t count, int64_t channel, int64_t wide) const {
+    const int64_t panel = Here().panel;
+    alignas(64) float spare[2 * kRows * 32];
+    const Steps down{times_ * kWhole, kWhole}, across{kWhole, 2 * kWhole};
+    const auto* columns = reinterpret_cast<const Bfloat16*>(filter);
+    for (int64_t r = 0; r < count; r += Rows()) {
+      const int64_t some = std::min(Rows(), count - r);
+      const auto* lines = reinterpret_cast<const Bfloat16*>(a) + r / kRows * down.beside;
+      for (int64_t i = 0; i < some; i++)
+        for (int64_t j = 0; j < wide; j += 16) __builtin_prefetch(to[r + i] + channel + j, 1, 2);
+      const auto multiply = wide > 16 ? (some > kRows ? MultiplyParts<2, 2> : MultiplyParts<1, 2>)
+                                      : (some > kRows ? MultiplyParts<2, 1> : MultiplyParts<1, 1>);
+      // Beside each other, results go where they belong.
+      const int64_t next = some == Rows() ? to[r + 1] - to[r] : 0;
+      if (wide == panel && next > 0 && to[r + some - 1] - to[r] == (some - 1) * next) {
+        multiply(lines, down, columns, across, times_, false, to[r] + channel, next);
+        continue;
+      }
+      multiply(lines, down, columns, across, times_, false, spare, panel);
+      for (int64_t i = 0; i < some; i++) std::memcpy(to[r + i] + channel, spare + i * panel, wide * sizeof(float));
+    }
+  }
+
+ private:
+  int64_t depth_, times_;
+};
+#endif
+
+template <typename Way>
+void GatherBy(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
+              ImageMoments& moments, const Finish& finish, float* result) {
+  const int64_t panel = Here().panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
   for (const Phase& down : of.rows) {
     for (const Phase& across : of.columns) {
       const Pixels pixels(of, down, across, normal);
-      const int64_t depth = pixels.Depth(), size = RowsAtOnce(pixels.Count(), depth, here.rows),
-                    blocks = (pixels.Count() + size - 1) / size, filters = std::max<int64_t>(1, depth * panel);
+      const Way way(pixels.Depth());
+      const int64_t size = way.AtOnce(pixels.Count()), blocks = (pixels.Count() + size - 1) / size,
+                    filters = std::max<int64_t>(1, way.FilterNumbers());
       if (pixels.Count() == 0) continue;
       // All channels of pixels beside each other.
       const bool atOnce = through.Any() && of.groups == 1 && of.apart == 1;
@@ -436,26 +576,20 @@ void Gather(const Gathering& of, const float* given, const Normal& normal, const
       if (of.groups == 1) moments.Expect(blocks);
       const Workspace b(of.groups * panels * filters);
       Workers().Run(of.groups * panels, [&](int64_t i) {
-        BringFilter(of, down, across, filter, i / panels, i % panels * panel, b.Data() + i * filters);
+        way.BringPanel(of, down, across, filter, i / panels, i % panels * panel, b.Data() + i * filters);
       });
       Workers().Run(of.groups * blocks, [&](int64_t task) {
         const int64_t group = task / blocks, begin = task % blocks * size, count = std::min(size, pixels.Count() - begin),
-                      rows = RoundUp(count, here.rows);
-        const Workspace a(std::max<int64_t>(1, rows * RoundUp(depth, kBlock))), spare(here.rows * panel);
-        pixels.Bring(given, group, begin, count, rows, a.Data());
+                      rows = RoundUp(count, way.Rows());
+        const Workspace a(std::max<int64_t>(1, way.MatrixNumbers(rows)));
+        [[maybe_unused]] const typename Way::Turn turn;
+        way.Bring(pixels, given, group, begin, count, rows, a.Data());
         std::vector<float*> to(rows);
         for (int64_t r = 0; r < count; r++) to[r] = result + pixels.Result(begin + r) * next + group * of.to;
         for (int64_t p = 0; p < panels; p++) {
           const float* weights = b.Data() + (group * panels + p) * filters;
-          const int64_t wide = std::min(panel, of.to - p * panel), vectors = here.Vectors(wide);
-          const bool whole = 2 * wide == vectors * panel;
-          for (int64_t r = 0; r < count; r += here.rows) {
-            const int64_t some = std::min(here.rows, count - r);
-            float* lines[16];
-            for (int64_t i = 0; i < some; i++) lines[i] = whole ? to[r + i] + p * panel : spare.Data() + i * panel;
-            here.multiply_rows[vectors - 1](a.Data() + r * kBlock, rows * kBlock, depth, weights, lines, some);
-            for (int64_t i = 0; !whole && i < some; i++) std::copy_n(lines[i], wide, to[r + i] + p * panel);
-          }
+          const int64_t wide = std::min(panel, of.to - p * panel);
+          way.Multiply(a.Data(), rows, weights, to.data(), count, p * panel, wide);
         }
         if (atOnce) through.Add(task, result + begin * next, begin, count);
         if (moments.Any() && of.groups == 1) moments.Add(task, result + begin * next, count);
@@ -466,6 +600,16 @@ void Gather(const Gathering& of, const float* given, const Normal& normal, const
   if (through.Any() && (of.groups > 1 || of.apart > 1)) AddAll(result, of.n * of.down * of.across, through);
   if (finish.Any() && of.groups > 1) finish.Apply(result, 0, of.n * of.down * of.across, of.groups * of.to);
   if (moments.Any() && of.groups > 1) AddAll(result, of.n * of.down * of.across, of.groups * of.to, moments);
+}
+
+void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
+            ImageMoments& moments, const Finish& finish, float* result) {
+  const bool alone = !normal.Any() && !through.Any() && !moments.Any() && !finish.Any();
+  if (alone && GathersInPlanes(of)) return GatherInPlanes(of, given, filter, result);
+#if defined(HAS_AMX)
+  if (ByMatrices::Pays(of)) return GatherBy<ByMatrices>(of, given, normal, filter, through, moments, finish, result);
+#endif
+  GatherBy<ByVectors>(of, given, normal, filter, through, moments, finish, result);
 }
 
 /* The gradient to the filter */
@@ -480,41 +624,116 @@ struct Sharing {
   }
 };
 
-void GatherToFilter(const Convolution& conv, const float* x, const Normal& normal, const float* dy, float* filter) {
-  const Gathering of = ForwardsOf(conv);
-  if (SumsInPlanes(of) && !normal.Any()) return PlanesToFilter(of, x, dy, filter);
-  const Processor& here = Here();
+// Columns of the first matrix by the gradient to the result, as products of vectors.
+class ToFilterByVectors {
+ public:
+  struct Turn {};
+
+  ToFilterByVectors(int64_t pixels, int64_t depth, int64_t) : depth_(depth), size_(RowsAtOnce(pixels, depth, Here().rows)) {}
+
+  int64_t Size() const { return size_; }
+  int64_t Padded() const { return RoundUp(depth_, kBlock); }
+  int64_t MatrixNumbers() const { return size_ * Padded(); }
+  int64_t PanelNumbers() const { return size_ * Here().panel; }
+
+  void Bring(const Pixels& pixels, const float* given, int64_t group, int64_t begin, int64_t count, float* to) const {
+    pixels.Bring(given, group, begin, count, count, to);
+  }
+
+  // What `count` rows of `wide` channels of the gradient, `next` apart, give to the sums [depth, panel].
+  void Multiply(const float* a, int64_t count, const float* dy, int64_t next, int64_t wide, bool isLast, float* spare, bool add,
+                float* sums) const {
+    const int64_t panel = Here().panel;
+    // Beyond the last channel is the next pixel, of which nothing is wanted; but beyond the last pixel is nothing.
+    if (isLast && 2 * wide != Here().Vectors(wide) * panel) {
+      for (int64_t r = 0; r < count; r++) {
+        std::copy_n(dy + r * next, wide, spare + r * panel);
+        std::fill(spare + r * panel + wide, spare + (r + 1) * panel, 0.0f);
+      }
+      dy = spare, next = panel;
+    }
+    const auto multiply = Here().multiply_columns[Here().Vectors(wide) - 1];
+    for (int64_t k = 0; k < depth_; k += Here().columns)
+      multiply(a + k / kBlock * count * kBlock + k % kBlock, dy, next, count, add, sums + k * panel);
+  }
+
+ private:
+  int64_t depth_, size_;
+};
+
+#if defined(HAS_AMX)
+// The same as products of matrices: [depth / 16, size / 32] registers of three parts by a panel [size / 32, 2].
+class ToFilterByMatrices {
+ public:
+  using Turn = ByMatrices::Turn;
+
+  ToFilterByMatrices(int64_t pixels, int64_t depth, int64_t parts) : depth_(depth) {
+    const int64_t near = std::clamp<int64_t>((3 << 16) / std::max<int64_t>(depth, 1), 64, 256);
+    size_ = RoundUp(std::clamp<int64_t>(pixels / parts, kFactors, near), kFactors);
+  }
+
+  int64_t Size() const { return size_; }
+  int64_t Padded() const { return RoundUp(depth_, kRows); }
+  int64_t MatrixNumbers() const { return Numbers(Padded() / kRows * Times(size_) * kWhole); }
+  int64_t PanelNumbers() const { return Numbers(Times(size_) * 2 * kWhole); }
+
+  void Bring(const Pixels& pixels, const float* given, int64_t group, int64_t begin, int64_t count, float* a) const {
+    const Workspace some(kFactors * Padded());
+    for (int64_t r = 0; r < count; r += kFactors) {
+      const int64_t here = std::min(kFactors, count - r);
+      pixels.Bring(given, group, begin + r, here, kFactors, some.Data());
+      for (int64_t k = 0; k < Padded(); k += kRows) {
+        float* rows = some.Data() + k * kFactors;
+        std::fill(rows + here * kBlock, rows + kFactors * kBlock, 0.0f);
+        ColumnsToParts(rows, reinterpret_cast<Bfloat16*>(a) + (k / kRows * Times(size_) + r / kFactors) * kWhole);
+      }
+    }
+  }
+
+  void Multiply(const float* a, int64_t count, const float* dy, int64_t next, int64_t wide, bool, float* spare, bool add,
+                float* sums) const {
+    const int64_t panel = Here().panel;
+    auto* columns = reinterpret_cast<Bfloat16*>(spare);
+    for (int64_t r = 0; r < count; r += kFactors)
+      for (int64_t lane = 0; lane < panel; lane += kBlock)
+        PairsToParts(dy + r * next + lane, next, std::min(kFactors, count - r), wide - lane, columns + (r / kFactors * 2 + lane / kBlock) * kWhole);
+    const Steps down{Times(size_) * kWhole, kWhole}, across{kWhole, 2 * kWhole};
+    for (int64_t k = 0; k < Padded(); k += 2 * kRows) {
+      const auto* lines = reinterpret_cast<const Bfloat16*>(a) + k / kRows * down.beside;
+      (k + kRows < Padded() ? MultiplyParts<2, 2> : MultiplyParts<1, 2>)(lines, down, columns, across, Times(count), add,
+                                                                          sums + k * panel, panel);
+    }
+  }
+
+ private:
+  static int64_t Times(int64_t rows) { return (rows + kFactors - 1) / kFactors; }
+
+  int64_t depth_, size_;
+};
+#endif
+
+template <typename Way>
+void GatherToFilterBy(const Gathering& of, const float* x, const Normal& normal, const float* dy, float* filter) {
   const Pixels pixels(of, of.rows[0], of.columns[0], normal);
-  const int64_t depth = pixels.Depth(), padded = RoundUp(depth, kBlock), panel = here.panel,
-                panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
+  const int64_t depth = pixels.Depth(), panel = Here().panel, panels = (of.to + panel - 1) / panel, next = of.groups * of.to;
   const Sharing sharing(pixels.Count(), panels, depth * of.to);
-  const int64_t size = RowsAtOnce(pixels.Count(), depth, here.rows), blocks = (pixels.Count() + size - 1) / size,
-                sums = padded * panel, parts = sharing.groups;
+  const int64_t parts = sharing.groups;
+  const Way way(pixels.Count(), depth, parts);
+  const int64_t size = way.Size(), blocks = (pixels.Count() + size - 1) / size, sums = way.Padded() * panel;
   for (int64_t group = 0; group < of.groups; group++) {
     const Workspace u(parts * panels * sums);
     Workers().Run(parts * sharing.ranges, [&](int64_t task) {
       const int64_t part = task / sharing.ranges, range = task % sharing.ranges, first = panels * range / sharing.ranges,
                     last = panels * (range + 1) / sharing.ranges, start = blocks * part / parts, end = blocks * (part + 1) / parts;
-      const Workspace a(size * padded), d(size * panel);
+      const Workspace a(way.MatrixNumbers()), d(way.PanelNumbers());
+      [[maybe_unused]] const typename Way::Turn turn;
       if (start == end) std::fill_n(u.Data() + (part * panels + first) * sums, (last - first) * sums, 0.0f);
       for (int64_t block = start; block < end; block++) {
         const int64_t begin = block * size, count = std::min(size, pixels.Count() - begin);
-        pixels.Bring(x, group, begin, count, count, a.Data());
-        for (int64_t p = first; p < last; p++) {
-          const int64_t wide = std::min(panel, of.to - p * panel);
-          const float* from = dy + begin * next + group * of.to + p * panel;
-          // Beyond the last channel is the next pixel, of which nothing is wanted; but beyond the last pixel is nothing.
-          const bool apart = begin + count == pixels.Count() && 2 * wide != here.Vectors(wide) * panel;
-          for (int64_t r = 0; apart && r < count; r++) {
-            std::copy_n(from + r * next, wide, d.Data() + r * panel);
-            std::fill(d.Data() + r * panel + wide, d.Data() + (r + 1) * panel, 0.0f);
-          }
-          float* to = u.Data() + (part * panels + p) * sums;
-          const auto multiply = here.multiply_columns[here.Vectors(wide) - 1];
-          for (int64_t k = 0; k < depth; k += here.columns)
-            multiply(a.Data() + k / kBlock * count * kBlock + k % kBlock, apart ? d.Data() : from, apart ? panel : next, count,
-                     block > start, to + k * panel);
-        }
+        way.Bring(pixels, x, group, begin, count, a.Data());
+        for (int64_t p = first; p < last; p++)
+          way.Multiply(a.Data(), count, dy + begin * next + group * of.to + p * panel, next, std::min(panel, of.to - p * panel),
+                       begin + count == pixels.Count(), d.Data(), block > start, u.Data() + (part * panels + p) * sums);
       }
     });
     constexpr int64_t some = 32;
@@ -531,6 +750,15 @@ void GatherToFilter(const Convolution& conv, const float* x, const Normal& norma
         std::copy_n(total + i * panel, wide, filter + (k + i) * next + group * of.to + p * panel);
     });
   }
+}
+
+void GatherToFilter(const Convolution& conv, const float* x, const Normal& normal, const float* dy, float* filter) {
+  const Gathering of = ForwardsOf(conv);
+  if (SumsInPlanes(of) && !normal.Any()) return PlanesToFilter(of, x, dy, filter);
+#if defined(HAS_AMX)
+  if (ByMatrices::Pays(of)) return GatherToFilterBy<ToFilterByMatrices>(of, x, normal, dy, filter);
+#endif
+  GatherToFilterBy<ToFilterByVectors>(of, x, normal, dy, filter);
 }
 
 bool CanConvolve() { return Here().can; }
