@@ -13,9 +13,11 @@
 
 #include "avx512.h"
 #include "channels.h"
+#include "matrices.h"
 #include "normalised.h"
 #include "operation.h"
 #include "processor.h"
+#include "vectors.h"
 #include "workers.h"
 #include "workspace.h"
 
@@ -50,6 +52,7 @@ struct Convolution {
 
 #if defined(__x86_64__)
 constexpr int64_t kLanes = 16, kPoints = 36;
+
 
 /* Lines of a tile, along either side */
 
@@ -334,22 +337,30 @@ AVX512 void WeightsFromTransformDomain(const float* u, int64_t apart, float* wei
       [&](int i, int j, __m512 one) AVX512_HERE { _mm512_storeu_ps(weights + (3 * i + j) * next, one); });
 }
 
-// Some input channels of one panel of output channels to the transform domain: u is [from, panel] at every point. `filter` is
-// [3, 3, from, to]; transposed, it is [3, 3, to, from] and turned by 180 degrees, as for the gradient to the images.
-void FiltersToTransformDomain(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin,
-                              int64_t end, float* u, int64_t apart) {
+// Calls body(c, lane, weights, next) for some input channels and one panel of output channels, 16 by 16: weights(i) are those of input
+// channel c + i and of 16 output channels of the panel from `lane` on, `next` apart. `filter` is [3, 3, from, to]; transposed, it is
+// [3, 3, to, from] and turned by 180 degrees, as for the gradient to the images.
+template <typename Body>
+void EachWeights(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin, int64_t end, Body body) {
   const int64_t width = of.Panel(), row = transposed ? of.FromApart() : of.ToApart();
-  const auto transform = of.bfloat16 ? WeightsToTransformDomain<true> : WeightsToTransformDomain<false>;
   for (int64_t lane = 0; lane < width; lane += kLanes) {
     const int64_t k = panel * width + lane;
     for (int64_t c = begin; c < end; c += kLanes) {
       float turned[9][16][16];
       for (int i = 0; transposed && i < 9; i++) Transpose(filter + ((8 - i) * of.to + k) * row + c, row, turned[i]);
-      for (int64_t each = 0; each < kLanes; each++)
-        transform(transposed ? turned[0][each] : filter + (c + each) * row + k, transposed ? 16 * 16 : of.from * row,
-                  u + (c + each) * width + lane, apart);
+      const auto weights = [&](int64_t i) { return transposed ? turned[0][i] : filter + (c + i) * row + k; };
+      body(c, lane, weights, transposed ? 16 * 16 : of.from * row);
     }
   }
+}
+
+// Some input channels of one panel of output channels to the transform domain: u is [from, panel] at every point.
+void FiltersToTransformDomain(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin,
+                              int64_t end, float* u, int64_t apart) {
+  const auto transform = of.bfloat16 ? WeightsToTransformDomain<true> : WeightsToTransformDomain<false>;
+  EachWeights(of, filter, transposed, panel, begin, end, [&](int64_t c, int64_t lane, auto weights, int64_t next) {
+    for (int64_t i = 0; i < kLanes; i++) transform(weights(i), next, u + (c + i) * of.Panel() + lane, apart);
+  });
 }
 
 /* Products */
@@ -411,18 +422,21 @@ struct Block {
   int64_t Apart(int64_t channels) const { return room * channels + kLanes; }
 };
 
+// 16 channels of a tile.
+void TileToTransformDomain(const Convolution& of, const Part& part, int64_t c, float* to, int64_t apart) {
+  const auto transform = of.bfloat16 ? TileToTransformDomain<true> : TileToTransformDomain<false>;
+  if (of.normal->Any())
+    NormalisedTileToTransformDomain(part, *of.normal, of.first, c, to, apart);
+  else
+    transform(part, c, to, apart);
+}
+
 void TilesToTransformDomain(const Convolution& of, const float* x, const float* zeros, const Block& block, int64_t begin,
                             int64_t end, float* v) {
-  const auto transform = of.bfloat16 ? TileToTransformDomain<true> : TileToTransformDomain<false>;
   for (int64_t t = begin; t < end; t++) {
     const Part part = PixelsOf(of, x, block.begin + t, zeros);
-    for (int64_t c = 0; c < of.from; c += kLanes) {
-      float* to = v + c * block.room + t * kLanes;
-      if (of.normal->Any())
-        NormalisedTileToTransformDomain(part, *of.normal, of.first, c, to, block.Apart(of.from));
-      else
-        transform(part, c, to, block.Apart(of.from));
-    }
+    for (int64_t c = 0; c < of.from; c += kLanes)
+      TileToTransformDomain(of, part, c, v + c * block.room + t * kLanes, block.Apart(of.from));
   }
 }
 
@@ -501,26 +515,16 @@ class ResultSums {
   Normal normal_;
 };
 
-// The result of one panel of output channels for the tiles begin to end of a block. u is that panel's.
-void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int64_t end, const float* v, const float* u,
-                   int64_t u_apart, int64_t panel, float* m, int64_t m_apart, float* y, const Ahead<false>& next,
-                   const Ahead<true>& result, const ResultSums::Part& part) {
-  const int64_t width = of.Panel(), rows = RowsFor(width);
-  const auto multiply = MultiplyFor<kLanes, 1, false>(width);
+// The products m [36, end - begin, panel] of one panel of output channels, for the tiles begin to end of a block, to the result.
+void PanelFromTransformDomain(const Convolution& of, const Block& block, int64_t begin, int64_t end, const float* m, int64_t m_apart,
+                              int64_t panel, float* y, const ResultSums::Part& part) {
+  const int64_t width = of.Panel();
   const auto nothing = of.summed ? TileFromTransformDomain<2, FromTransformDomainToSums, Summed::kNothing>
                                  : TileFromTransformDomain<4, FromTransformDomain, Summed::kNothing>;
   const auto to_tile = part.summed == Summed::kMoments    ? TileFromTransformDomain<4, FromTransformDomain, Summed::kMoments>
                        : part.summed == Summed::kGradient ? TileFromTransformDomain<4, FromTransformDomain, Summed::kGradient>
                        : part.summed == Summed::kFinished ? TileFromTransformDomain<4, FromTransformDomain, Summed::kFinished>
                                                           : nothing;
-  for (int64_t point = 0; point < kPoints; point++) {
-    const float* factors = v + point * block.Apart(of.from);
-    next.Fetch(point);
-    result.Fetch(point);
-    for (int64_t t = begin; t < end; t += rows)
-      multiply(factors + t * kLanes, of.from / kLanes, block.room * kLanes, kLanes, u + point * u_apart,
-               m + point * m_apart + (t - begin) * width, width);
-  }
   for (int64_t t = begin; t < end; t++) {
     for (int64_t lane = 0; lane < width; lane += kLanes) {
       const float* products = m + (t - begin) * width + lane;
@@ -534,6 +538,23 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
       to_tile(of, products, m_apart, tile, c, y, part.Of(c));
     }
   }
+}
+
+// The result of one panel of output channels for the tiles begin to end of a block. u is that panel's.
+void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int64_t end, const float* v, const float* u,
+                   int64_t u_apart, int64_t panel, float* m, int64_t m_apart, float* y, const Ahead<false>& next,
+                   const Ahead<true>& result, const ResultSums::Part& part) {
+  const int64_t width = of.Panel(), rows = RowsFor(width);
+  const auto multiply = MultiplyFor<kLanes, 1, false>(width);
+  for (int64_t point = 0; point < kPoints; point++) {
+    const float* factors = v + point * block.Apart(of.from);
+    next.Fetch(point);
+    result.Fetch(point);
+    for (int64_t t = begin; t < end; t += rows)
+      multiply(factors + t * kLanes, of.from / kLanes, block.room * kLanes, kLanes, u + point * u_apart,
+               m + point * m_apart + (t - begin) * width, width);
+  }
+  PanelFromTransformDomain(of, block, begin, end, m, m_apart, panel, y, part);
 }
 
 // Few channels, whose filters stay near: each block of tiles goes all the way.
@@ -592,11 +613,104 @@ void ConvolveByPanels(const Convolution& of, const float* x, const float* filter
   }
 }
 
+#if defined(HAS_AMX)
+/* By matrices, of numbers in parts */
+
+// Numbers that take the place of so many registers of parts.
+constexpr int64_t Wholes(int64_t count) { return count * kWhole / 2; }
+
+// At every point the 16 numbers of each of two transforms to a row of their parts' registers, `apart` numbers from point to point.
+template <Order order>
+BFLOAT16 void PointsToParts(const float (*points)[2 * kLanes], int64_t row, float* to, int64_t apart) {
+  for (int64_t point = 0; point < kPoints; point++, to += apart)
+    StoreParts<order>(_mm512_load_ps(points[point]), _mm512_load_ps(points[point] + kLanes),
+                      reinterpret_cast<Bfloat16*>(to) + row * kFactors);
+}
+
+// 16 tiles at most, from one on, to the rows of registers: [from / 32] of them at every point, `next` numbers from one to the other.
+void TilesToParts(const Convolution& of, const float* x, const float* zeros, int64_t tile, int64_t count, float* v, int64_t next,
+                  int64_t apart) {
+  for (int64_t t = 0; t < count; t++) {
+    const Part part = PixelsOf(of, x, tile + t, zeros);
+    for (int64_t c = 0; c < of.from; c += kFactors) {
+      alignas(64) float points[kPoints][2 * kLanes];
+      for (int64_t lane = 0; lane < 2 * kLanes; lane += kLanes)
+        TileToTransformDomain(of, part, c + lane, points[0] + lane, 2 * kLanes);
+      PointsToParts<Order::kBeside>(points, t, v + c / kFactors * next, apart);
+    }
+  }
+}
+
+// Some input channels of one panel of output channels to the columns of registers: [from / 32, 2] of them at every point.
+void FiltersToParts(const Convolution& of, const float* filter, bool transposed, int64_t panel, int64_t begin, int64_t end, float* u,
+                    int64_t apart) {
+  EachWeights(of, filter, transposed, panel, begin, end, [&](int64_t c, int64_t lane, auto weights, int64_t next) {
+    float* to = u + Wholes(c / kFactors * 2 + lane / kLanes);
+    for (int64_t i = 0; i < kLanes; i += 2) {
+      alignas(64) float points[kPoints][2 * kLanes];
+      for (int64_t j = 0; j < 2; j++) WeightsToTransformDomain<false>(weights(i + j), next, points[0] + j * kLanes, 2 * kLanes);
+      PointsToParts<Order::kInTurn>(points, (c % kFactors + i) / 2, to, apart);
+    }
+  });
+}
+
+// Neither so few channels that taking numbers apart costs more than it saves, nor so many that their filters would come from far.
+bool PaysByPoints(const Convolution& of) {
+  const auto pays = [](int64_t channels) { return channels % kFactors == 0 && channels >= 128 && channels <= 320; };
+  return HasMatrices() && !of.bfloat16 && pays(of.from) && pays(of.to);
+}
+
+// Products are faster than memory: a point at a time, of as many tiles as stay not far, so that its filters stay near.
+void ConvolveByPoints(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
+                      int64_t group, ResultSums& sums, float* y) {
+  constexpr int64_t part = kRows, channels = kFactors;  // tiles, and input channels of filters, that one thread transforms
+  const int64_t size = std::min(RoundUp(of.Tiles(), part), RoundUp((1 << 15) / of.from, 2 * part)), panel = of.Panel(),
+                panels = of.to / panel, lines = of.from / channels, rows = size / part, v_next = Wholes(rows),
+                v_apart = lines * v_next + kLanes, u_panel = Wholes(2 * lines), u_apart = panels * u_panel + kLanes,
+                m_panel = size * panel, m_apart = panels * m_panel + kLanes;
+  const Workspace v(kPoints * v_apart), u(kPoints * u_apart), m(kPoints * m_apart);
+  if (group == 0) sums.Expect((of.Tiles() + part - 1) / part);
+  for (int64_t first = 0; first < of.Tiles(); first += size) {
+    const Block block(first, std::min(size, of.Tiles() - first));
+    const int64_t parts = (block.count + part - 1) / part;
+    const auto count = [&](int64_t i) { return std::min(part, block.count - i * part); };
+    Workers().Run(parts + (first == 0 ? panels * lines : 0), [&](int64_t i) {
+      if (i < parts) return TilesToParts(of, x, zeros, first + i * part, count(i), v.Data() + Wholes(i), v_next, v_apart);
+      const int64_t p = (i - parts) / lines, line = (i - parts) % lines;
+      FiltersToParts(of, filter, transposed, p, line * channels, (line + 1) * channels, u.Data() + p * u_panel, u_apart);
+    });
+    Workers().Run(kPoints, [&](int64_t point) {
+      const Registers registers(kRows);
+      const Steps down{kWhole, rows * kWhole}, across{kWhole, 2 * kWhole};
+      for (int64_t t = 0; t < block.count; t += 2 * part) {
+        const auto multiply = t + part < block.count ? MultiplyParts<2, 2> : MultiplyParts<1, 2>;
+        const auto* tiles = reinterpret_cast<const Bfloat16*>(v.Data() + point * v_apart + Wholes(t / part));
+        for (int64_t p = 0; p < panels; p++)
+          multiply(tiles, down, reinterpret_cast<const Bfloat16*>(u.Data() + point * u_apart + p * u_panel), across, lines, false,
+                   m.Data() + point * m_apart + p * m_panel + t * panel, panel);
+      }
+    });
+    Workers().Run(parts, [&](int64_t i) {
+      const int64_t begin = i * part, end = begin + count(i);
+      const auto own = sums.Of(of, (first + begin) / part, first + begin, first + end, group);
+      for (int64_t p = 0; p < panels; p++)
+        PanelFromTransformDomain(of, block, begin, end, m.Data() + p * m_panel + begin * panel, m_apart, p, y, own);
+    });
+  }
+}
+#endif
+
+auto WayOf(const Convolution& of) {
+#if defined(HAS_AMX)
+  if (PaysByPoints(of)) return ConvolveByPoints;
+#endif
+  return of.from * of.to <= 128 * 128 ? ConvolveByTiles : ConvolveByPanels;
+}
+
 void Convolve(Convolution of, const float* x, const float* filter, bool transposed, ResultSums sums, float* y) {
   const std::vector<float> zeros(of.width * of.FromApart(), 0.0f);
   for (int64_t group = 0; group < of.groups; group++, of.first += of.from)
-    (of.from * of.to <= 128 * 128 ? ConvolveByTiles : ConvolveByPanels)(
-        of, x + group * of.from, filter + group * (transposed ? of.from : of.to), transposed, zeros.data(), group, sums, y + group * of.to);
+    WayOf(of)(of, x + group * of.from, filter + group * (transposed ? of.from : of.to), transposed, zeros.data(), group, sums, y + group * of.to);
 }
 
 /* The gradient to the filter */

@@ -60,6 +60,7 @@ const convolutions: readonly Case[] = [
   [2, 5, 4, 3, 40, 3, 1, 1, 1],
   [40, 17, 17, 24, 144, 1, 1, 0, 1],
   [40, 4, 4, 100, 300, 1, 1, 0, 1],
+  [50, 9, 8, 33, 90, 3, 2, 1, 1],
   // Few channels, which are made planes: by fours of results and not, kernels of 2 to 5 and no border, borders as wide as can be.
   [70, 28, 28, 1, 4, 3, 1, 1, 1],
   [33, 14, 13, 4, 8, 3, 1, 1, 1],
@@ -89,6 +90,45 @@ describe.skipIf(!multiplies)('a convolution by products of matrices is TensorFlo
       });
     },
   );
+
+  it('errs no more than plain sums of float32, of whatever size the numbers are', () => {
+    tf.tidy(() => {
+      const [rows, depth, columns] = [128, 512, 64];
+      const spread = (name: string, ...shape: number[]) =>
+        tf.mul(random(name, ...shape), tf.exp(tf.mul(random(`${name}/size`, ...shape), 8)));
+      const [x, filter] = [spread('x', rows, 1, 1, depth), spread('f', 1, 1, depth, columns)];
+      const attributes = { stride: 1, padding: 0, x: x.shape, filter: filter.shape };
+      const found = convolving.conv({ x, filter }, attributes)[0]?.dataSync() as Float32Array;
+      const [a, b] = [x.dataSync(), filter.dataSync()] as [Float32Array, Float32Array];
+      const [ours, plain] = [0, 0].map(() => [] as number[]) as [number[], number[]];
+      for (let row = 0; row < rows; row++)
+        for (let column = 0; column < columns; column++) {
+          let [exact, single, size] = [0, 0, 0];
+          for (let k = 0; k < depth; k++) {
+            const product = (a[row * depth + k] as number) * (b[k * columns + column] as number);
+            exact += product;
+            single = Math.fround(single + product);
+            size += Math.abs(product);
+          }
+          ours.push(((found[row * columns + column] as number) - exact) / size);
+          plain.push((single - exact) / size);
+        }
+      const norm = (errors: readonly number[]) => Math.hypot(...errors) / Math.sqrt(errors.length);
+      expect(norm(ours)).toBeLessThan(1.1 * norm(plain));
+    });
+  });
+
+  it('of what is not finite gives nothing that is', () => {
+    for (const strange of [Number.POSITIVE_INFINITY, Number.NaN])
+      tf.tidy(() => {
+        const x = tf.tensor4d([...Array(64).fill(1), strange, ...Array(63).fill(1)], [2, 1, 1, 64]);
+        const filter = tf.ones([1, 1, 64, 64]);
+        const y = convolving.conv({ x, filter }, { stride: 1, padding: 0, x: x.shape, filter: filter.shape })[0];
+        const [whole, other] = [y?.dataSync().slice(0, 64), y?.dataSync().slice(64)] as [Float32Array, Float32Array];
+        expect(whole).toEqual(new Float32Array(64).fill(64));
+        expect(other.some(Number.isFinite)).toBe(false);
+      });
+  });
 
   it('and its gradients are those of finite differences', () => {
     tf.tidy(() => {

@@ -68,6 +68,10 @@ describe.skipIf(!hasAvx512)('a convolution by Winograd is TensorFlow’s, forwar
     [12, 7, 9, 80, 64],
     [300, 4, 4, 384, 64],
     [3, 16, 16, 16, 16],
+    // By matrices, where there are some: more tiles than are dealt with at a time, a last register of a few, and fewer than one.
+    [90, 8, 8, 128, 128],
+    [37, 6, 7, 160, 256],
+    [4, 5, 9, 192, 128],
   ])('%s images of %s×%s, from %s channels to %s', (n, h, w, from, to) => {
     tf.tidy(() => {
       const [x, filter, dy] = [random('x', n, h, w, from), random('f', 3, 3, from, to), random('dy', n, h, w, to)];
@@ -98,6 +102,7 @@ describe.skipIf(!hasAvx512)('a convolution by Winograd is TensorFlow’s, forwar
     [8, 16, 16, 64, 64, 4],
     [3, 14, 13, 96, 160, 2],
     [20, 8, 8, 480, 320, 2],
+    [20, 8, 8, 256, 256, 2],
   ])('%s images of %s×%s, from %s channels to %s in %s groups', (n, h, w, from, to, groups) => {
     tf.tidy(() => {
       const [x, filter, dy] = [
@@ -121,6 +126,7 @@ describe.skipIf(!hasAvx512)('a convolution by Winograd is TensorFlow’s, forwar
     [5, 7, 9, 48, 80],
     [30, 8, 8, 128, 64],
     [40, 4, 4, 128, 144],
+    [40, 4, 4, 128, 160],
   ])(
     'and of %s images of %s×%s that are to be upsampled, from %s channels to %s, as if they had been',
     (n, h, w, from, to) => {
