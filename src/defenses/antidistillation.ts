@@ -115,12 +115,13 @@ const isTopOf = (z: tf.Tensor2D): tf.Tensor2D => tf.cast(tf.oneHot(tf.argMax(z, 
 
 const topOf = (of: tf.Tensor2D, isTop: tf.Tensor2D): tf.Tensor => tf.sum(tf.where(isTop, of, 0), 1, true);
 
-/** λ(x) ≤ λ [batch, 1], with which the most likely class of z still leads by 0.01. */
+/** λ(x) ≤ λ [batch, 1], with which the most likely class of z still leads by 0.01; a class that is ruled out, −∞, bounds nothing. */
 export const withinLead = (z: tf.Tensor2D, delta: tf.Tensor2D, lambda: number): tf.Tensor2D => {
   const isTop = isTopOf(z);
   const faster = tf.sub(delta, topOf(delta, isTop));
   const led = tf.sub(topOf(z, isTop), z);
-  const room = tf.sub(led, tf.maximum(tf.mul(led, leadingShare), lead));
+  // The smaller of two, each of which is ∞ where a class is ruled out, and not their difference, which is no number there.
+  const room = tf.minimum(tf.mul(led, 1 - leadingShare), tf.sub(led, lead));
   const bound = tf.where(tf.greater(faster, 0), tf.div(room, tf.maximum(faster, 1e-30)), lambda);
   return tf.clipByValue(tf.min(bound, 1, true), 0, lambda) as tf.Tensor2D;
 };

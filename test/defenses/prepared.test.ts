@@ -87,6 +87,10 @@ describe('antidistillation', () => {
       expectClose(values(withinLead(z(), tf.ones([1, 3]), 0.5)), [0.5], 1e-6);
       // Where the most likely class leads by too little, nothing moves.
       expectClose(values(withinLead(tf.tensor2d([[1, 0.999, 0]]), delta(), 0.5)), [0], 1e-6);
+      // What is ruled out needs no lead: (ln 3.5 − .01) / 1 of the two that are left.
+      const ruledOut = log([0.7, 0.2, 0, 0]);
+      const towards = tf.tensor2d([[-0.5, 0.5, 9, 0]]);
+      expectClose(values(withinLead(ruledOut, towards, 5)), [Math.log(3.5) - 0.01], 2e-6);
     });
   });
 
