@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path';
+import { FailureError, failure } from '../core/errors.js';
 import { isFile, readPlain } from '../core/files.js';
 import { rankingCharts } from '../report/charts/ranking.js';
 import { csvOf, svgOf } from '../report/charts/render.js';
@@ -6,7 +7,9 @@ import { rankingPage } from '../report/html/ranking.js';
 import { inMarkdown } from '../report/markdown.js';
 import { rankingLayout } from '../report/ranking.js';
 import { inText } from '../report/table.js';
-import { type Ranking, rankingOf, together } from '../results/ranking.js';
+import { checkedBy } from '../results/check.js';
+import { rankingOf, together } from '../results/rank.js';
+import type { Ranking } from '../results/ranking.js';
 import { writeWhole } from '../run/store.js';
 import type { RankFormat } from './choices.js';
 import { shown } from './paths.js';
@@ -22,9 +25,19 @@ export interface RankOptions {
 /** The files that `--out` writes. */
 export const rankingFiles = { json: 'ranking.json', md: 'ranking.md', html: 'ranking.html' } as const;
 
+/** Whether a file is code, such as an experiment's. */
+const isModule = (path: string): boolean => /\.[cm]?[jt]sx?$/.test(path);
+
 /** A ranking out of a run, or of a file that holds a matrix or a ranking. */
 const readRanking = async (of: string): Promise<Ranking> => {
   const path = (await isFile(resolve(of))) ? resolve(of) : await matrixPath(of, 'rank');
+  if (isModule(path))
+    throw new FailureError(
+      failure('usage', 'the file is an experiment, and what is ranked is a run of it', {
+        where: of,
+        remedy: `Run it, undistill run ${of}, and give the name of its run: undistill rank NAME.`,
+      }),
+    );
   const text = String(await readPlain(path));
   return /^\s*\{\s*"version":\s*\d+,\s*"runs":/.test(text)
     ? decodeRanking(text, path)
@@ -32,8 +45,8 @@ const readRanking = async (of: string): Promise<Ranking> => {
 };
 
 /**
- * Ranks the defences of runs, beside those of other rankings. `--check` says whether another ranking has the numbers of this one, and is
- * a failure where it has not.
+ * Ranks the defences of runs, beside those of other rankings. `--check` says whether another ranking has the numbers of this one and the
+ * scores that they give, and is a failure where it has not.
  */
 export const rankCommand = async (
   runs: readonly string[],
@@ -64,35 +77,18 @@ export const rankCommand = async (
   return 0;
 };
 
-/** Says of each student of the other ranking whether it has the same accuracy here, seed by seed, as far as it was made here. */
+/** Says how another ranking compares with one's own. */
 const checked = (own: Ranking, other: Ranking, out: Terminal): number => {
-  let [same, different] = [0, 0];
-  for (const entry of other.entries) {
-    const mine = own.entries.find(
-      ({ defense, student, params }) =>
-        defense === entry.defense &&
-        student === entry.student &&
-        JSON.stringify(params) === JSON.stringify(entry.params),
-    );
-    for (const { attack, ...theirs } of entry.students) {
-      const found = mine?.students.find((each) => each.attack === attack);
-      for (const numbers of ['accuracy', 'heldOut'] as const)
-        for (const [seed, value] of Object.entries(theirs[numbers])) {
-          const here = found?.[numbers][seed];
-          if (here === undefined) continue;
-          if (here === value) same += 1;
-          else {
-            different += 1;
-            const words = numbers === 'accuracy' ? 'accuracy' : 'accuracy on held-out images';
-            out.log(
-              `${out.paint.bad('✗')} ${attack} on ${entry.defense}, ${entry.student}, seed ${seed}: ${words} ${value}, here ${here}`,
-            );
-          }
-        }
-    }
-  }
+  const { same, different, lacking } = checkedBy(own, other);
+  for (const each of different) out.log(`${out.paint.bad('✗')} ${each}`);
   out.log(
-    `${same} numbers of ${same + different} that both have are the same${same + different === 0 ? ': there is nothing to compare' : ''}.`,
+    [
+      `${same} numbers that both have are the same, ${different.length} ${different.length === 1 ? 'thing is' : 'things are'} different`,
+      ...(lacking === 0 ? [] : [`${lacking} of its numbers were not made here`]),
+      ...(same + different.length === 0 ? ['there is nothing to compare'] : []),
+    ]
+      .join('; ')
+      .concat('.'),
   );
-  return different > 0 || same === 0 ? 1 : 0;
+  return different.length > 0 || same === 0 ? 1 : 0;
 };

@@ -33,7 +33,7 @@ import { choice, parsed, wholeAtLeast } from '../core/check.js';
 import { type Refusal, refusal } from '../core/errors.js';
 import { unique } from '../core/lists.js';
 import { anyDataset, type DatasetPlugin } from '../data/dataset.js';
-import { rank } from '../train/oracle.js';
+import { type Access, rank } from '../train/oracle.js';
 
 /** Images that an attacker may have: the victim's own training images, others, or none. */
 export type ThiefHas = 'own' | 'other' | 'none';
@@ -146,7 +146,7 @@ type Whole = Required<Pick<Thief, 'extent' | 'size'>>;
  * attacks: [scratch(), labelSmoothing(), ...strongest(), ...strongest({ has: 'other', images: fashionMnist() })],
  * ```
  *
- * Each is an attack that can be used by itself, in the order of what it asks for and of what it costs. Those that count with a defence
+ * Each is an attack that can be used by itself; those of `quick` come first. Those that count with a defence
  * are among them: `askingAgain` where answers are random, `inverseKd` where the defence's inverse is known (a defence brings it as
  * `recover`), `bayesKd` and `ddaeKd` where its answers can be imitated. Where there is nothing of the kind they are not tried, since they
  * would be `kd`; and where a defence leaves alone all that an attack asks for, its student is the undefended teacher's, trained once.
@@ -196,5 +196,51 @@ const schema = v.strictObject({
 export const hasOf = (kind: Ownership['kind']): ThiefHas =>
   kind === 'labelled' || kind === 'unlabelled' ? 'own' : kind;
 
-/** The attacks that take answers as they are told, first those that a paper would try first; by name. */
+/** The attacks that take answers as they are told, by name; first those that papers evaluate with. */
 export const passiveAttacks = ['kd', 'knockoff', 'transfer', 'hardLabel', 'dfme', 'dafl'] as const;
+
+/** A plugin as a matrix has it. */
+interface Used {
+  readonly name: string;
+  readonly params: unknown;
+}
+
+/** A number among the parameters of a plugin. */
+const numberOf = ({ params }: Used, option: string): number | undefined => {
+  const value = (params as Readonly<Record<string, unknown>> | null)?.[option];
+  return typeof value === 'number' ? value : undefined;
+};
+
+/**
+ * τ of the students in a defence's paper: for a nasty teacher the one that it was trained at, for stingy ones the 20 of all their released
+ * settings, and else 4, as `kd` has it, which is ours where the paper is not known to have it.
+ */
+const paperTemperature = (defense: Used): number => {
+  if (defense.name === 'nasty' || defense.name === 'mildlyNasty')
+    return numberOf(defense, 'temperature') ?? kd.presets.cifar10.temperature;
+  if (defense.name === 'stingy' || defense.name === 'reversedLogits') return 20;
+  return kd.presets.cifar10.temperature;
+};
+
+/**
+ * Attackers that take answers as they are told, first the one that a defence's paper would try: distillation at α 0.9 and the paper's τ, or
+ * the nearest to it; and of one attack the variant that asks for most.
+ */
+export const passiveFirst = <A extends Used & { readonly needs: Access }>(
+  attackers: readonly A[],
+  defense: Used,
+): readonly A[] => {
+  const { alpha, temperature } = kd.presets.cifar10;
+  const places: readonly string[] = passiveAttacks;
+  const away = (attacker: A): readonly number[] => [
+    places.indexOf(attacker.name),
+    -rank[attacker.needs],
+    Math.abs((numberOf(attacker, 'alpha') ?? alpha) - alpha),
+    Math.abs(Math.log((numberOf(attacker, 'temperature') ?? temperature) / paperTemperature(defense))),
+  ];
+  return attackers
+    .filter(({ name }) => places.includes(name))
+    .map((attacker) => ({ attacker, away: away(attacker) }))
+    .sort((a, b) => a.away.map((each, i) => each - (b.away[i] as number)).find((difference) => difference !== 0) ?? 0)
+    .map(({ attacker }) => attacker);
+};

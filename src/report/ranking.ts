@@ -1,16 +1,7 @@
 import { unique } from '../core/lists.js';
 import { counted, percent, percentage, signed, whole } from '../core/text.js';
-import {
-  type Board,
-  boardsOf,
-  dominated,
-  type Entry,
-  mainThief,
-  type Ranking,
-  type Standing,
-  standingAt,
-  type Thief,
-} from '../results/ranking.js';
+import { type Board, boardsOf, dominated, mainThief, standingAt } from '../results/boards.js';
+import type { Entry, Ranking, Standing, Thief } from '../results/ranking.js';
 import type { Spread } from '../results/spread.js';
 import { type Block, footnoter, type Layout } from './layout.js';
 import { meanAndDeviation, meanOf } from './numbers.js';
@@ -26,6 +17,8 @@ const difference = (of: Spread | undefined): string => {
   if (of === undefined) return '–';
   return of.interval === undefined ? signed(of.mean) : `${signed(of.mean)} (${of.interval.map(signed).join(' to ')})`;
 };
+
+const distance = ({ mean, count }: Spread): string => meanOf({ unit: 'number' }, { mean, count });
 
 /** The entries of a board, those of which least is stolen first; those of which nothing is known last. */
 export const inOrder = (board: Board): readonly Entry[] => {
@@ -64,12 +57,13 @@ export const rankingLayout = (ranking: Ranking): Layout => {
       head: 'defence',
       columns: [
         { label: 'teacher, %', detail: '(to undefended)' },
-        { label: 'L1', detail: 'of answers' },
+        { label: 'L1 of answers', detail: '(to the attacker)' },
         { label: 'strongest', detail: 'attacker' },
         { label: 'its student', detail: '%' },
         { label: 'harm', detail: '95 % interval' },
         { label: 'to trained', detail: 'alone' },
         { label: 'to smoothed', detail: 'labels' },
+        { label: 'to labels', detail: 'alone' },
         { label: 'to a passive', detail: 'attacker' },
         { label: 'dominated', detail: 'by the defence' },
       ],
@@ -82,15 +76,19 @@ export const rankingLayout = (ranking: Ranking): Layout => {
             teacher === undefined
               ? '–'
               : `${meanAndDeviation(teacher)}${toUndefended === undefined ? '' : ` (${signed(toUndefended.mean)})`}`,
-            l1 === undefined ? '–' : meanOf({ unit: 'number' }, { mean: l1.mean, count: l1.count }),
+            [
+              ...(l1 === undefined ? ['–'] : [distance(l1)]),
+              ...(l1 === undefined || standing?.l1 === undefined ? [] : [`(${distance(standing.l1)})`]),
+            ].join(' '),
             ...(standing === undefined
-              ? ['–', '–', '–', '–', '–', '–']
+              ? ['–', '–', '–', '–', '–', '–', '–']
               : [
                   `${standing.attack}${reservations(standing)}`,
                   meanAndDeviation(standing.accuracy),
                   entry.role === 'identity' ? '' : difference(standing.harm),
                   difference(standing.toBaseline),
                   difference(standing.toLabelSmoothing),
+                  difference(standing.toLabelOnly),
                   difference(standing.gap),
                 ]),
             worse.get(entry)?.defense ?? '',
@@ -142,9 +140,10 @@ export const rankingLayout = (ranking: Ranking): Layout => {
 
 const caption = [
   'The strongest attacker is the one whose students are best on held-out images, by the mean over seeds; what is shown is on the reported images.',
-  'Harm: its accuracy minus that of the strongest attacker on the undefended teacher, seed by seed; below 0 it is harmed. A passive attacker takes answers as they are told.',
-  'L1: mean Σ|given − clean| of the answers to the reported images; none where only labels are told.',
-  'Dominated: another defence has no worse a teacher, answers no further from the clean ones, and leaves no more to steal, by means over seeds.',
+  'Harm: its accuracy minus that of the strongest attacker on the undefended teacher, seed by seed; below 0 it is harmed.',
+  "To labels alone: minus the strongest of those who ask for labels only, below which no defence that keeps the label pushes anybody. A passive attacker takes answers as they are told, at the temperature of the defence's paper.",
+  'L1: mean Σ|given − clean| of the answers to the reported images, and to what the strongest attacker asked; none where only labels are told, or the teacher was trained anew.',
+  'Dominated: another defence has no worse a teacher, answers no further from the clean ones, and leaves no more to steal, by means over seeds. Where there is no L1, it is compared with its like, without it.',
 ];
 
 const runSaid = ({

@@ -262,6 +262,7 @@ export const rankingFile: Of<Ranking> = record({
       exposes: text,
       params,
       student: text,
+      teacher: record({ accuracy: byName(number), l1: byName(number) }),
       cost: record({ teacher: maybe(spread), toUndefended: maybe(spread), l1: maybe(spread) }),
       scores: list(
         record({
@@ -278,16 +279,20 @@ export const rankingFile: Of<Ranking> = record({
           toLabelOnly: maybe(spread),
           passive: maybe(named),
           gap: maybe(spread),
+          l1: maybe(spread),
           missing: texts,
         }),
       ),
       students: list(
         record({
           attack: text,
+          role: maybe(oneOf('honest', 'reference')),
           status: oneOf('done', 'n/a', 'failed', 'not run'),
           reason: maybe(text),
           accuracy: byName(number),
           heldOut: byName(number),
+          toBaseline: byName(number),
+          l1: byName(number),
         }),
       ),
     }),

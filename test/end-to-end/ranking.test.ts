@@ -99,7 +99,7 @@ test('it is checked number by number', async () => {
   const same = await rank(['mine'], { check: at('ranked/ranking.json') });
   expect([same.code, same.out]).toEqual([
     0,
-    expect.stringMatching(/^(\d+) numbers of \1 that both have are the same\.\n$/),
+    expect.stringMatching(/^[1-9]\d* numbers that both have are the same, 0 things are different\.\n$/),
   ]);
   const path = at('ranked', 'ranking.json');
   const altered = JSON.parse(await readFile(path, 'utf8')) as Ranking;
@@ -109,7 +109,7 @@ test('it is checked number by number', async () => {
   await writeFile(at('altered.json'), JSON.stringify({ ...altered, entries: [{ ...altered.entries[2], students }] }));
   const other = await rank(['mine'], { check: at('altered.json') });
   expect(other.code).toBe(1);
-  expect(other.out).toMatch(/✗ hardLabel on reversedLogits, tiny, seed 1: accuracy 0.0625, here 1\n/);
+  expect(other.out).toMatch(/✗ hardLabel on reversedLogits, tiny: accuracy, seed 1: 0.0625, here 1\n/);
 });
 
 test('what is no run and no ranking is refused by its name', async () => {
@@ -120,4 +120,11 @@ test('what is no run and no ranking is refused by its name', async () => {
   await expect(refused('{"version": 1, "runs": [], "entries": [{}]}')).rejects.toThrow('entries: 0: run is missing');
   await expect(refused('{"version": 2, "runs": [], "entries": []}')).rejects.toThrow('no ranking of this version');
   await expect(refused('[1]')).rejects.toThrow('broken.json');
+  await writeFile(at('mine.ts'), 'export default 1;');
+  await expect(rank(['mine.ts'])).rejects.toMatchObject({
+    failure: {
+      what: 'the file is an experiment, and what is ranked is a run of it',
+      remedy: expect.stringContaining('undistill rank NAME'),
+    },
+  });
 });

@@ -29,7 +29,7 @@ import { csv } from '../../src/report/csv.js';
 import { inMarkdown, markdown } from '../../src/report/markdown.js';
 import { rankingLayout } from '../../src/report/ranking.js';
 import { inText, table } from '../../src/report/table.js';
-import { rankingOf } from '../../src/results/ranking.js';
+import { rankingOf } from '../../src/results/rank.js';
 import type { Matrix } from '../../src/results/types.js';
 import { recipe, tiny } from './fixtures/plugins.js';
 import { ran, temporaryFolder } from './helpers.js';

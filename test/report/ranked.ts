@@ -7,6 +7,7 @@ export const students = (
   defense: string,
   reported: readonly number[],
   heldOut?: readonly number[],
+  l1?: number,
 ): Cell =>
   cell(
     attack,
@@ -20,6 +21,7 @@ export const students = (
           ...(heldOut === undefined ? {} : { heldOut: heldOut[seed] as number }),
         },
         toBaseline: accuracy - 0.8,
+        ...(l1 === undefined ? {} : { answers: { l1, kl: 1, changed: 0 } }),
       }),
     ),
   );
@@ -73,7 +75,7 @@ export const ranked: Matrix = {
     students('kd(temperature 4)', 'reversed', [0.6, 0.6], [0.6, 0.6]),
     students('kd(temperature 4)', 'useless', [0.9, 0.9], [0.9, 0.9]),
     // The highest on the reported images, but not on the others.
-    students('inverseKd', 'reversed', [0.86, 0.9], [0.88, 0.88]),
+    students('inverseKd', 'reversed', [0.86, 0.9], [0.88, 0.88], 0.25),
     students('dfme', 'reversed', [0.89, 0.89], [0.5, 0.5]),
     students('dfme', 'none', [0.5, 0.7], [0.6, 0.6]),
     cell('dfme', 'useless', [

@@ -8,7 +8,8 @@ import { rankingPage } from '../../src/report/html/ranking.js';
 import { inMarkdown } from '../../src/report/markdown.js';
 import { rankingLayout } from '../../src/report/ranking.js';
 import { inText } from '../../src/report/table.js';
-import { type Ranking, rankingOf } from '../../src/results/ranking.js';
+import { rankingOf } from '../../src/results/rank.js';
+import type { Ranking } from '../../src/results/ranking.js';
 import { ranked } from './ranked.js';
 
 const ranking = rankingOf(ranked);
@@ -24,13 +25,14 @@ describe('a ranking in words', () => {
     );
     expect(main?.rows.map(({ label }) => label)).toEqual(['labelOnly', 'reversed', 'useless', 'none']);
     expect(main?.rows[1]?.cells).toEqual([
-      '98.00 (±0.00)',
-      '0.100',
+      '98.00 ± 0.00 (±0.00)',
+      '0.100 (0.250)',
       'inverseKd ¹',
       '88.00 ± 2.83',
       '−3.00 (−15.71 to +9.71)',
       '+8.00 (−17.41 to +33.41)',
       '+5.00 (−7.71 to +17.71)',
+      '+6.00 (−6.71 to +18.71)',
       '+28.00 (+2.59 to +53.41)',
       '',
     ]);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { boardsOf, dominated, mainThief, rankingOf, standingAt, together } from '../../src/results/ranking.js';
+import { boardsOf, dominated, mainThief, standingAt } from '../../src/results/boards.js';
+import { rankingOf, together } from '../../src/results/rank.js';
 import { ranked as matrix, students } from '../report/ranked.js';
 
 const ranking = rankingOf(matrix);
@@ -65,6 +66,63 @@ describe('the strongest attacker', () => {
   });
 });
 
+describe('the passive attacker', () => {
+  /** The same with the students of `kd` at other settings, in the order of `strongest`. */
+  const swept = (defense: { readonly name: string; readonly params: unknown }) => {
+    const kd = (temperature: number, alpha = 0.9) => ({
+      ...{ label: `kd ${temperature} ${alpha}`, name: 'kd', needs: 'probabilities', owns: 'all', data: 'labelled' },
+      params: { temperature, alpha },
+    });
+    const rows = [kd(1), kd(4), kd(20), kd(4, 0.1)] as (typeof matrix.attacks)[number][];
+    const swept = rankingOf({
+      ...matrix,
+      attacks: [...matrix.attacks.filter(({ name }) => name !== 'kd'), ...rows],
+      defenses: matrix.defenses.map((each) => (each.label === 'reversed' ? { ...each, ...defense } : each)),
+      cells: [...matrix.cells, ...rows.map(({ label }) => students(label, 'reversed', [0.5, 0.5], [0.5, 0.5]))],
+    });
+    const entry = swept.entries.find(({ defense }) => defense === 'reversed');
+    return standingAt(entry ?? { scores: [] }, { access: 'probabilities', has: 'own' })?.passive?.attack;
+  };
+
+  test.each([
+    ['mad', {}, 'kd 4 0.9'],
+    ['stingy', { ratio: 0.2 }, 'kd 20 0.9'],
+    ['nasty', { temperature: 20 }, 'kd 20 0.9'],
+    ['nasty', { temperature: 4 }, 'kd 4 0.9'],
+    ['mildlyNasty', { temperature: 1.5 }, 'kd 1 0.9'],
+  ])('of %s %o is at the temperature of its paper', (name, params, passive) => {
+    expect(swept({ name, params })).toBe(passive);
+  });
+
+  test('who asks for labels alone takes them', () => {
+    expect(own('reversed', 'label')?.passive?.attack).toBe('hardLabel');
+  });
+
+  test('listens to probabilities where there are such', () => {
+    const row = (answers: string) => ({
+      ...{ label: answers, name: 'knockoff', owns: 'other images', data: 'other', params: { answers } },
+      needs: answers === 'label' ? 'label' : 'probabilities',
+    });
+    const rows = [row('label'), row('probabilities')] as (typeof matrix.attacks)[number][];
+    const { entries } = rankingOf({
+      ...matrix,
+      attacks: [...matrix.attacks, ...rows],
+      cells: [...matrix.cells, ...rows.map(({ label }) => students(label, 'none', [0.7, 0.7]))],
+    });
+    const at = (access: 'label' | 'probabilities') =>
+      standingAt(entries[0] ?? { scores: [] }, { access, has: 'other' })?.passive?.attack;
+    expect([at('label'), at('probabilities')]).toEqual(['label', 'probabilities']);
+  });
+});
+
+test('scores are made of what was measured, whatever a file says of them', () => {
+  const lying = {
+    ...ranking,
+    entries: ranking.entries.map((each) => ({ ...each, cost: {}, scores: [] })),
+  };
+  expect(together([JSON.parse(JSON.stringify(lying))])).toEqual(JSON.parse(JSON.stringify(ranking)));
+});
+
 test('what a defence costs is its teacher’s accuracy and its answers’ distance; labels alone have none', () => {
   expect(entryOf('reversed').cost).toMatchObject({ teacher: { mean: 0.98 }, l1: { mean: 0.1 } });
   expect(entryOf('none').cost.l1?.mean).toBe(0);
@@ -80,6 +138,32 @@ describe('a board', () => {
 
   test('names what is dominated, and by what', () => {
     const worse = dominated(ranking.entries, { access: 'probabilities', has: 'own' });
+    expect([...worse].map(([entry, by]) => [entry.defense, by.defense])).toEqual([['useless', 'reversed']]);
+  });
+
+  test('compares teachers that were trained anew with each other, and not with what is told otherwise', () => {
+    const trained = (label: string, accuracy: number) => ({
+      ...matrix.victims.find(({ defense }) => defense === 'reversed'),
+      ...{ defense: label, exposes: 'probabilities' },
+      seeds: ['0', '1'].map((seed) => ({
+        ...{ seed, warnings: [], divergence: { kl: 1 } },
+        measures: { images: 100, last: accuracy, metrics: { accuracy, answerL1: 0.3 } },
+      })),
+    });
+    const { entries } = rankingOf({
+      ...matrix,
+      victims: matrix.victims.map((each) =>
+        each.defense === 'reversed'
+          ? trained('reversed', 0.98)
+          : each.defense === 'useless'
+            ? trained('useless', 0.97)
+            : each,
+      ),
+    });
+    expect(entries[1]?.teacher.l1).toEqual({});
+    expect(entries[1]?.cost).not.toHaveProperty('l1');
+    const worse = dominated(entries, { access: 'probabilities', has: 'own' });
+    // Neither by the undefended teacher, whose answers are as they are, nor by labels alone.
     expect([...worse].map(([entry, by]) => [entry.defense, by.defense])).toEqual([['useless', 'reversed']]);
   });
 

@@ -1,14 +1,7 @@
 import { grouped, unique } from '../../core/lists.js';
 import { percent } from '../../core/text.js';
-import {
-  type Board,
-  boardsOf,
-  dominated,
-  type Entry,
-  mainThief,
-  type Ranking,
-  standingAt,
-} from '../../results/ranking.js';
+import { type Board, boardsOf, dominated, mainThief, standingAt } from '../../results/boards.js';
+import type { Entry, Ranking } from '../../results/ranking.js';
 import { thiefSaid } from '../ranking.js';
 import { type Chart, fileName, inPercent, page, withNames } from './chart.js';
 import { styleOf } from './lines.js';

@@ -1,0 +1,75 @@
+import { grouped } from '../core/lists.js';
+import type { Entry, RankedRun, Ranking, Standing, Thief } from './ranking.js';
+import { possessions } from './standings.js';
+
+/** Entries that can be compared: of one setting, one student net, and the same attackers. */
+export interface Board {
+  readonly run: RankedRun;
+  readonly student: string;
+  readonly entries: readonly Entry[];
+}
+
+/** All in which two runs must be alike for their entries to be compared. */
+export const settingOf = ({ data, report, select, teacher, budget, attackers }: RankedRun) =>
+  JSON.stringify([
+    ...[data, report, select, teacher, budget],
+    attackers.map(({ name, needs, has, params }) => JSON.stringify([name, needs, has, params])).sort(),
+  ]);
+
+export const boardsOf = ({ runs, entries }: Ranking): readonly Board[] => {
+  const runOf = new Map(runs.map((run) => [run.id, run]));
+  return [
+    ...grouped(
+      entries.filter(({ run }) => runOf.has(run)),
+      ({ run, student }) => JSON.stringify([settingOf(runOf.get(run) as RankedRun), student]),
+    ).values(),
+  ].map((group) => {
+    const [first] = group as readonly [Entry];
+    return { run: runOf.get(first.run) as RankedRun, student: first.student, entries: group };
+  });
+};
+
+/** Who attacks in a board's table: behind an interface where somebody does, with the most that any has. */
+export const mainThief = ({ entries }: Pick<Board, 'entries'>): Thief | undefined => {
+  const all = entries.flatMap(({ scores }) => scores);
+  const has = [...possessions].reverse().find((each) => all.some((score) => score.has === each));
+  const access = (['probabilities', 'label', 'weights'] as const).find((each) =>
+    all.some((score) => score.has === has && score.access === each),
+  );
+  return has && access && { access, has };
+};
+
+export const standingAt = ({ scores }: Pick<Entry, 'scores'>, thief: Thief | undefined): Standing | undefined =>
+  scores.find(({ access, has }) => access === thief?.access && has === thief.has);
+
+/** What of an entry counts against it, less of each being better; undefined where its teacher or the strongest attacker has no number. */
+const pointOf = (
+  entry: Entry,
+  thief: Thief | undefined,
+): { readonly told: string; readonly at: readonly number[] } | undefined => {
+  const { teacher, l1 } = entry.cost;
+  const stolen = standingAt(entry, thief)?.accuracy;
+  if (teacher === undefined || stolen === undefined) return undefined;
+  const at = [-teacher.mean, stolen.mean];
+  if (l1 !== undefined) return { told: 'changed', at: [...at, l1.mean] };
+  return { told: entry.exposes === 'label' ? 'labels' : 'another teacher', at };
+};
+
+/**
+ * For each entry that another one is no worse than in the teacher's accuracy, the answers' distance and the strongest attacker's student,
+ * and better in one of the three: the first such. Where there is no distance, since labels alone are told or the teacher was trained anew, an
+ * entry is compared with others of its kind, in the other two. By means: what the seeds do not tell apart may go either way.
+ */
+export const dominated = (entries: readonly Entry[], thief: Thief | undefined): ReadonlyMap<Entry, Entry> => {
+  const points = entries.flatMap((entry) => {
+    const point = pointOf(entry, thief);
+    return point === undefined ? [] : [{ entry, ...point }];
+  });
+  const isNoWorse = (a: readonly number[], b: readonly number[]) => a.every((value, i) => value <= (b[i] as number));
+  return new Map(
+    points.flatMap(({ entry, told, at }) => {
+      const better = points.find((other) => other.told === told && isNoWorse(other.at, at) && !isNoWorse(at, other.at));
+      return better === undefined ? [] : [[entry, better.entry] as const];
+    }),
+  );
+};

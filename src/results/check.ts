@@ -1,0 +1,99 @@
+import { own, unique } from '../core/lists.js';
+import { settingOf } from './boards.js';
+import { together } from './rank.js';
+import type { BySeed, Entry, RankedRun, Ranking } from './ranking.js';
+
+/** What one ranking says, seen from another one. */
+export interface Checked {
+  /** Numbers that both have: how many are the same to the last bit. */
+  readonly same: number;
+  /** In words: numbers that are others here, or that it leaves out; scores that are not those of its own numbers; hashes. */
+  readonly different: readonly string[];
+  /** Numbers that it has and that were not made here. */
+  readonly lacking: number;
+}
+
+/**
+ * Compares a ranking that somebody sent with one's own run of its experiment, which may be of fewer seeds: each number that was measured, in
+ * both directions; its costs and scores with those that its own numbers give; and the hash of a run that was made here as a whole.
+ */
+export const checkedBy = (mine: Ranking, sent: Ranking): Checked => {
+  let same = 0;
+  const different: string[] = [];
+  const lackingIn = new Map<string, number>();
+  for (const entry of sent.entries) {
+    const here = mine.entries.find((each) => isSame(each, entry));
+    const [theirs, ours] = [entry, here].map((of) => new Map(of === undefined ? [] : numbersOf(of)));
+    const seeds = unique([
+      ...(sent.runs.find(({ id }) => id === entry.run)?.seeds ?? []),
+      ...numbersOf(entry).flatMap(([, numbers]) => Object.keys(numbers)),
+    ]);
+    for (const what of new Map([...(theirs ?? []), ...(ours ?? [])]).keys())
+      for (const seed of seeds) {
+        const [said, is] = [own(theirs?.get(what), seed), own(ours?.get(what), seed)];
+        if (said === undefined && is === undefined) continue;
+        if (is === undefined) lackingIn.set(entry.run, (lackingIn.get(entry.run) ?? 0) + 1);
+        else if (said === is) same += 1;
+        else different.push(`${what}, seed ${seed}: ${said === undefined ? 'left out' : said}, here ${is}`);
+      }
+  }
+  const made = together([sent]).entries;
+  for (const [i, entry] of sent.entries.entries()) {
+    const due = made.find((each) => each.run === entry.run && isSame(each, entry));
+    for (const field of ['cost', 'scores'] as const)
+      for (const [path, said, is] of differing(entry[field], due?.[field], [field]))
+        different.push(`${placeOf(entry, i)}: ${path.join('.')} is ${said}, of its own numbers ${is}`);
+  }
+  for (const run of sent.runs) {
+    const here = mine.runs.find((each) => isRerun(each, run));
+    if (here !== undefined && !lackingIn.has(run.id) && here.id !== run.id)
+      different.push(`the numbers of ${run.experiment} have the hash ${run.id}, here ${here.id}`);
+  }
+  return { same, different, lacking: [...lackingIn.values()].reduce((sum, each) => sum + each, 0) };
+};
+
+const isSame = (a: Entry, b: Entry): boolean =>
+  a.defense === b.defense && a.student === b.student && JSON.stringify(a.params) === JSON.stringify(b.params);
+
+const isRerun = (a: RankedRun, b: RankedRun): boolean =>
+  a.experiment === b.experiment && a.seeds.join() === b.seeds.join() && settingOf(a) === settingOf(b);
+
+const placeOf = ({ defense, student }: Entry, place: number): string => `entry ${place + 1}, ${defense}, ${student}`;
+
+/** What was measured of an entry, by seed, each with its name. */
+const numbersOf = ({ defense, student, teacher, students }: Entry): readonly (readonly [string, BySeed])[] => [
+  [`teacher of ${defense}: accuracy`, teacher.accuracy],
+  [`teacher of ${defense}: L1 of answers`, teacher.l1],
+  ...students.flatMap(({ attack, accuracy, heldOut, toBaseline, l1 }) => {
+    const of = `${attack} on ${defense}, ${student}`;
+    return [
+      [`${of}: accuracy`, accuracy],
+      [`${of}: accuracy on held-out images`, heldOut],
+      [`${of}: to trained alone`, toBaseline],
+      [`${of}: L1 of answers`, l1],
+    ] as const;
+  }),
+];
+
+/** The first place at which two values are not the same, with what is there as JSON; none where they are. */
+const differing = (
+  a: unknown,
+  b: unknown,
+  path: readonly string[],
+): readonly (readonly [readonly string[], string, string])[] => {
+  if (JSON.stringify(a) === JSON.stringify(b)) return [];
+  const isRecord = (value: unknown): value is object => typeof value === 'object' && value !== null;
+  if (!isRecord(a) || !isRecord(b)) return [[path, wordsOf(a), wordsOf(b)]];
+  for (const name of new Set([...Object.keys(a), ...Object.keys(b)])) {
+    const found = differing(
+      own(a as Readonly<Record<string, unknown>>, name),
+      own(b as Readonly<Record<string, unknown>>, name),
+      [...path, name],
+    );
+    if (found.length > 0) return found;
+  }
+  // The same fields in another order.
+  return [];
+};
+
+const wordsOf = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));

@@ -1,0 +1,125 @@
+import type { Role } from '../attacks/attack.js';
+import { sha256 } from '../core/hash.js';
+import { own, unique } from '../core/lists.js';
+import { hasOf } from '../experiment/strongest.js';
+import type { Access } from '../train/oracle.js';
+import { lookup } from './lookup.js';
+import type { Attacker, BySeed, Measured, RankedRun, Ranking, Stolen } from './ranking.js';
+import { roleOf } from './roles.js';
+import { scored } from './standings.js';
+import type { Cell, Matrix } from './types.js';
+
+/** The run of a matrix, and its defences. */
+export const rankingOf = (matrix: Matrix): Ranking => {
+  const attackers = matrix.attacks.filter((row) => roleOf(row) === 'attack').map(attackerOf);
+  const { experiment, data, report, select, teacher, seeds, budget, reduced, provenance } = matrix;
+  const run: RankedRun = {
+    id: numbersOf(matrix),
+    experiment,
+    data,
+    report,
+    select,
+    teacher,
+    seeds,
+    ...(budget === undefined ? {} : { budget }),
+    ...(reduced === undefined ? {} : { reduced }),
+    attackers,
+    provenance,
+  };
+  const at = lookup(matrix.cells);
+  const measured = matrix.defenses.flatMap((defense) =>
+    matrix.students.map((student): Measured => {
+      const { label, name = label, role, exposes, params } = defense;
+      return {
+        run: run.id,
+        defense: label,
+        name,
+        ...(role === undefined ? {} : { role }),
+        exposes,
+        params,
+        student,
+        teacher: teacherOf(
+          exposes,
+          matrix.victims.find((each) => each.defense === label),
+        ),
+        students: matrix.attacks.flatMap((row) => {
+          const cell = at(row.label, label, student);
+          return cell === undefined ? [] : [stolenOf(cell, roleOf(row))];
+        }),
+      };
+    }),
+  );
+  return { version: 1, runs: [run], entries: scored([run], measured) };
+};
+
+const attackerOf = ({ label, name = label, needs, data, owns, params }: Matrix['attacks'][number]): Attacker => ({
+  label,
+  name,
+  needs: needs as Access,
+  // Older versions say in words alone what is owned.
+  has: hasOf(data ?? (owns === 'no images' ? 'none' : owns.startsWith('other images') ? 'other' : 'labelled')),
+  params,
+});
+
+const bySeed = <Seed extends { readonly seed: string }>(
+  seeds: readonly Seed[],
+  of: (seed: Seed) => number | undefined,
+): BySeed =>
+  Object.fromEntries(
+    seeds.flatMap((each) => {
+      const value = of(each);
+      return value === undefined ? [] : [[each.seed, value]];
+    }),
+  );
+
+const teacherOf = (exposes: string, victim: Matrix['victims'][number] | undefined): Measured['teacher'] => {
+  const seeds = victim?.seeds ?? [];
+  // Only of a teacher that was trained anew is there a divergence from the undefended one, or from another adversary.
+  const isComparable = exposes !== 'label' && seeds.every(({ divergence }) => divergence === undefined);
+  return {
+    accuracy: bySeed(seeds, ({ measures }) => measures?.metrics.accuracy),
+    l1: bySeed(isComparable ? seeds : [], ({ measures }) => measures && (own(measures.metrics, 'answerL1') ?? 0)),
+  };
+};
+
+const stolenOf = ({ attack, status, reason, seeds }: Cell, role: Role): Stolen => ({
+  attack,
+  ...(role === 'attack' ? {} : { role }),
+  status,
+  ...(reason === undefined ? {} : { reason }),
+  accuracy: bySeed(seeds, ({ student }) => student?.metrics.accuracy),
+  heldOut: bySeed(seeds, ({ student }) => student?.heldOut),
+  toBaseline: bySeed(seeds, ({ toBaseline }) => toBaseline),
+  l1: bySeed(seeds, ({ answers }) => answers?.l1),
+});
+
+/** A hash of the numbers of a matrix, without what differs from one run of it to the next. */
+const numbersOf = (matrix: Matrix): string =>
+  sha256(
+    JSON.stringify(matrix, (name, value) =>
+      ['seconds', 'stepsPerSecond', 'provenance'].includes(name) ? undefined : value,
+    ),
+  );
+
+/**
+ * Several rankings in one. Of a run that is in two of them the first counts. Costs and scores are made anew of what was measured, whatever the
+ * files say.
+ */
+export const together = (rankings: readonly Ranking[]): Ranking => {
+  const runs = unique(rankings.flatMap((each) => each.runs.map(({ id }) => id))).map((id) => {
+    const from = rankings.find((each) => each.runs.some((run) => run.id === id)) as Ranking;
+    return {
+      run: from.runs.find((run) => run.id === id) as RankedRun,
+      entries: from.entries.filter(({ run }) => run === id),
+    };
+  });
+  const all = runs.map(({ run }) => run);
+  return {
+    version: 1,
+    runs: all,
+    entries: scored(
+      all,
+      runs.flatMap(({ entries }) => entries),
+    ),
+  };
+};

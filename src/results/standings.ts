@@ -1,0 +1,122 @@
+import { defined, own } from '../core/lists.js';
+import { passiveFirst, type ThiefAsks, type ThiefHas } from '../experiment/strongest.js';
+import { type Access, rank } from '../train/oracle.js';
+import type { Attacker, BySeed, Entry, Measured, Named, RankedRun, Standing, Stolen, Thief } from './ranking.js';
+import { differenceSpread, type Spread, shareSpread, spread } from './spread.js';
+
+/** What is owned, and what is asked for, from the least to the most. */
+export const possessions = ['none', 'other', 'own'] as const;
+const accesses = ['label', 'probabilities', 'weights'] as const;
+
+/** What defences cost and what the strongest of some attackers gets of them, out of nothing but what was measured. */
+export const scored = (runs: readonly RankedRun[], measured: readonly Measured[]): readonly Entry[] =>
+  measured.map((entry) => {
+    const { run: id, role, student, teacher } = entry;
+    const run = runs.find((each) => each.id === id);
+    const undefended =
+      role === 'identity'
+        ? undefined
+        : measured.find((each) => each.run === id && each.student === student && each.role === 'identity');
+    return {
+      ...entry,
+      cost: defined({
+        teacher: shareSpread(Object.values(teacher.accuracy)),
+        toUndefended: undefended && paired(teacher.accuracy, undefended.teacher.accuracy),
+        l1: spread(Object.values(teacher.l1)),
+      }),
+      scores:
+        run === undefined
+          ? []
+          : thieves(run.attackers).flatMap((thief) => standing(entry, { run, undefended, thief }) ?? []),
+    };
+  });
+
+/** Who attacks, as far as somebody more does than by asking for less or having less. */
+const thieves = (attackers: readonly Attacker[]): readonly Thief[] =>
+  possessions.flatMap((has) =>
+    accesses.flatMap((access, i) => {
+      const [most, before] = [rank[access], i === 0 ? rank.none : rank[accesses[i - 1] as Access]];
+      const isNew = ({ needs, has: its }: Attacker) => its === has && rank[needs] <= most && rank[needs] > before;
+      return attackers.some(isNew) ? [{ access, has }] : [];
+    }),
+  );
+
+/** What the strongest of such attackers gets; undefined where none has a number. */
+const standing = (
+  entry: Measured,
+  {
+    run: { attackers, seeds },
+    undefended,
+    thief: { access, has },
+  }: { readonly run: RankedRun; readonly undefended: Measured | undefined; readonly thief: Thief },
+): Standing | undefined => {
+  const among = (most: ThiefAsks) => attackers.filter((each) => mayBe(each, most, has));
+  const studentsOf = ({ students }: Measured, by: readonly Attacker[]) =>
+    by.flatMap(({ label }) => students.find(({ attack }) => attack === label) ?? []);
+  const tried = studentsOf(entry, among(access));
+  const best = strongestOf(tried);
+  if (best === undefined) return undefined;
+  const { stolen, chosenOn } = best;
+  const [highest] = byMean(tried, accuraciesOf);
+  const clean = undefended && strongestOf(studentsOf(undefended, among(access)))?.stolen;
+  const smoothed = strongestOf(entry.students.filter(({ role }) => role === 'reference'))?.stolen;
+  const labelOnly = strongestOf(studentsOf(entry, among('label')))?.stolen;
+  const passive = studentsOf(entry, passiveFirst(among(access), entry)).find(hasNumbers);
+  return {
+    access,
+    has,
+    ...named(stolen),
+    chosenOn,
+    ...defined({
+      highest: highest === undefined || highest === stolen ? undefined : named(highest),
+      undefended: clean && named(clean),
+      harm: clean && paired(stolen.accuracy, clean.accuracy),
+      toBaseline: differenceSpread(Object.values(stolen.toBaseline)),
+      toLabelSmoothing: smoothed && paired(stolen.accuracy, smoothed.accuracy),
+      toLabelOnly: labelOnly && labelOnly !== stolen ? paired(stolen.accuracy, labelOnly.accuracy) : undefined,
+      passive: passive && named(passive),
+      gap: passive && paired(stolen.accuracy, passive.accuracy),
+      l1: spread(Object.values(stolen.l1)),
+    }),
+    missing: tried
+      .filter((each) => each.status !== 'n/a' && accuraciesOf(each).length < seeds.length)
+      .map(({ attack }) => attack),
+  };
+};
+
+/** Whether an attacker asks for no more than that, and has no more. */
+const mayBe = (attacker: Attacker, most: ThiefAsks, has: ThiefHas): boolean =>
+  rank[attacker.needs] <= rank[most] && possessions.indexOf(attacker.has) <= possessions.indexOf(has);
+
+const named = ({ attack, accuracy }: Stolen): Named => ({
+  attack,
+  accuracy: shareSpread(Object.values(accuracy)) as Spread,
+});
+
+/** One accuracy minus another, over the seeds that have both. */
+const paired = (a: BySeed, b: BySeed): Spread | undefined =>
+  differenceSpread(
+    Object.entries(a).flatMap(([seed, value]) => {
+      const other = own(b, seed);
+      return other === undefined ? [] : [value - other];
+    }),
+  );
+
+const accuraciesOf = ({ accuracy }: Stolen): readonly number[] => Object.values(accuracy);
+const heldOutOf = ({ heldOut }: Stolen): readonly number[] => Object.values(heldOut);
+const hasNumbers = (stolen: Stolen): boolean => accuraciesOf(stolen).length > 0;
+
+/** Those with numbers, the highest mean of them first. */
+const byMean = (all: readonly Stolen[], numbers: (of: Stolen) => readonly number[]): readonly Stolen[] => {
+  const mean = (of: Stolen) => spread(numbers(of))?.mean ?? Number.NEGATIVE_INFINITY;
+  return all.filter(hasNumbers).sort((a, b) => mean(b) - mean(a));
+};
+
+/** The best on held-out images; on the reported ones where somebody has no others. */
+const strongestOf = (
+  all: readonly Stolen[],
+): { readonly stolen: Stolen; readonly chosenOn: Standing['chosenOn'] } | undefined => {
+  const isHeldOut = all.every((each) => heldOutOf(each).length === accuraciesOf(each).length);
+  const [stolen] = byMean(all, isHeldOut ? heldOutOf : accuraciesOf);
+  return stolen && { stolen, chosenOn: isHeldOut ? 'heldOut' : 'reported' };
+};
