@@ -126,58 +126,82 @@ const onlyAnswers = (given: Pick<Query, 'logProbabilities' | 'prepared' | 'state
   return given as Query;
 };
 
+/** How many answers a recovery is tried on at once: one that keeps what it saw of some batches alone is to be met with those. */
+const triedRows = [4, 1, 64] as const;
+
 /**
- * Why `recover` of a defence is none, in words; undefined where it is one. It must make distributions of answers, and the same ones
+ * Why `recover` of a defence is none, in words; undefined where none is found. It must make distributions of answers, and the same ones
  * of the same answers whatever the victim was asked in between: who is told an answer has nothing else of the victim but what the
- * defence prepared.
+ * defence prepared. What it takes of that only a reader can judge: a parameter, or a secret.
  */
 export const unfairRecovery = (
-  { recover, answers }: Defense,
-  { image, classes }: { readonly image: ImageShape; readonly classes: number },
+  defense: Defense,
+  at: { readonly image: ImageShape; readonly classes: number },
   prepared: Tree = {},
 ): string | undefined => {
+  const { recover } = defense;
   if (recover === undefined) return undefined;
-  const rowsOf = (shift: number) =>
-    tf.logSoftmax(
-      tf.tensor2d(
-        Array.from({ length: 4 * classes }, (_, i) => Math.sin((i + 1) * shift)),
-        [4, classes],
-      ),
-    );
   try {
     return tf.tidy(() => {
       const recovery = recover(prepared);
       if (typeof recovery !== 'function') return 'recover gives no function of answers';
-      const told = () => recovery(rowsOf(1.7) as tf.Tensor2D);
-      const found = told();
-      if (!(found instanceof tf.Tensor) || found.shape.join() !== `4,${classes}`)
-        return `recover gives ${found instanceof tf.Tensor ? `[${found.shape}]` : String(found)} of 4 answers, not [4,${classes}]`;
-      const first = found.dataSync();
-      const sums = tf.sum(tf.exp(found), 1).dataSync();
-      // A NaN is in no comparison.
-      if (!sums.every((sum) => Math.abs(sum - 1) < 1e-3)) return 'recover gives what is no distribution';
-      try {
-        answers?.answer({
-          logProbabilities: rowsOf(0.9) as tf.Tensor2D,
-          images: tf.zeros([4, image.height, image.width, image.channels]),
-          seed: tf.zeros([2], 'int32'),
-          secret: tf.zeros([2], 'int32'),
-          prepared,
-          state: {},
-          frozen: true,
-          victim: {} as Query['victim'],
-        });
-      } catch {
-        // It looks at what it prepared, or at the net. What it kept of the answer it has kept by now.
-      }
-      const second = told().dataSync();
-      return first.every((value, i) => value === second[i])
-        ? undefined
-        : 'recover gives something else of the same answers once the victim was asked again: it knows more than the answers';
+      return firstOf(triedRows, (rows) => unfairOf(recovery, defense.answers, { ...at, rows, prepared }));
     });
   } catch (error) {
     return `recover throws of answers alone: ${saidBy(error)}`;
   }
+};
+
+/** What is found of the first item of which something is. */
+const firstOf = <Item, Found>(
+  [item, ...others]: readonly Item[],
+  find: (item: Item) => Found | undefined,
+): Found | undefined => (item === undefined ? undefined : (find(item) ?? firstOf(others, find)));
+
+/** The same of so many answers at once. */
+const unfairOf = (
+  recovery: Recovery,
+  answers: Answers | undefined,
+  {
+    image: { height, width, channels },
+    classes,
+    rows,
+    prepared,
+  }: { readonly image: ImageShape; readonly classes: number; readonly rows: number; readonly prepared: Tree },
+): string | undefined => {
+  const answersOf = (shift: number) =>
+    tf.logSoftmax(
+      tf.tensor2d(
+        Array.from({ length: rows * classes }, (_, i) => Math.sin((i + 1) * shift)),
+        [rows, classes],
+      ),
+    ) as tf.Tensor2D;
+  const told = () => recovery(answersOf(1.7));
+  const found = told();
+  if (!(found instanceof tf.Tensor) || found.shape.join() !== `${rows},${classes}`)
+    return `recover gives ${found instanceof tf.Tensor ? `[${found.shape}]` : String(found)} of ${rows} answers, not [${rows},${classes}]`;
+  const first = found.dataSync();
+  const sums = tf.sum(tf.exp(found), 1).dataSync();
+  // A NaN is in no comparison.
+  if (!sums.every((sum) => Math.abs(sum - 1) < 1e-3)) return 'recover gives what is no distribution';
+  try {
+    answers?.answer({
+      logProbabilities: answersOf(0.9),
+      images: tf.zeros([rows, height, width, channels]),
+      seed: tf.zeros([2], 'int32'),
+      secret: tf.zeros([2], 'int32'),
+      prepared,
+      state: {},
+      frozen: true,
+      victim: {} as Query['victim'],
+    });
+  } catch {
+    // It looks at what it prepared, or at the net. What it kept of the answer it has kept by now.
+  }
+  const second = told().dataSync();
+  return first.every((value, i) => value === second[i])
+    ? undefined
+    : 'recover gives something else of the same answers once the victim was asked again: it knows more than the answers';
 };
 
 /** What to do about a recovery that is none. */

@@ -52,6 +52,16 @@ describe('what a defence says that its answers can be undone by', () => {
   test.each([
     ['the clean answer, kept on the side', cheat((kept) => (told) => kept() ?? told), /knows more than the answers/],
     ['the same of a defence that looks at images', cheat((kept) => (told) => kept() ?? told, true), /knows more/],
+    [
+      'the same where many answers are told at once',
+      cheat((kept) => (told) => (told.shape[0] > 8 && kept()?.shape[0] === told.shape[0] ? kept() : told)),
+      /knows more/,
+    ],
+    [
+      'the same where a single one is told',
+      cheat((kept) => (told) => (told.shape[0] === 1 && kept()?.shape[0] === 1 ? kept() : told)),
+      /knows more/,
+    ],
     ['nothing before a question was asked', cheat((kept) => () => kept() as tf.Tensor2D), /gives undefined/],
     ['one row whatever it is told', cheat(() => () => tf.zeros([1, 3])), /gives \[1,3\] of 4 answers, not \[4,3\]/],
     ['no distribution', cheat(() => (told) => tf.add(told, 1)), /no distribution/],
