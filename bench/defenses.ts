@@ -11,6 +11,7 @@ import { key } from '../src/core/random.js';
 import { clone, dispose, type Tree } from '../src/core/tree.js';
 import { mnist } from '../src/data/idx.js';
 import { imagesAt } from '../src/data/pixels.js';
+import { partsOf } from '../src/defenses/defense.js';
 import { none } from '../src/defenses/none.js';
 import { engine } from '../src/engine/engine.js';
 import { runner } from '../src/engine/runner.js';
@@ -35,6 +36,7 @@ import {
   tensorsOf,
   type Victim,
   type VictimTensors,
+  type Wrapper,
 } from '../src/train/oracle.js';
 import { describe, median } from './common.js';
 
@@ -144,18 +146,22 @@ const measured = async (
   const secondsOf = new Map(records.map(({ id, seconds }) => [id, seconds]));
   const publishedBy = async ({ train, answer, defense: label }: VictimPlan) => {
     const { defense } = of.defenses.find((each) => each.label === label) as (typeof of.defenses)[number];
-    const { answers, name, preserves } = defense;
     const trained = await store.expect(train);
     if (trained === undefined) throw new Error(`${label}: its teacher could not be trained`);
     const stage = plan.stages.find(({ id }) => id === answer) as Stage;
-    const made = answers && (await optionalInput(store, stage, preparedRole(0)));
-    const prepared = made === undefined ? {} : treeFrom(await made.tensors(files.prepared), 'prepared');
+    const wrappers: Wrapper[] = [];
+    for (const { name, answers, preserves } of partsOf(defense)) {
+      if (answers === undefined) continue;
+      const made = await optionalInput(store, stage, preparedRole(wrappers.length));
+      const prepared = made === undefined ? {} : treeFrom(await made.tensors(files.prepared), 'prepared');
+      wrappers.push({ name, answers, preserves, prepared });
+    }
     const victim = publish({
       network,
       variables: await readModel(trained, network, of.select),
       normalisation: data.normalisation,
       access: 'probabilities',
-      wrappers: answers === undefined ? [] : [{ name, answers, preserves, prepared }],
+      wrappers,
     });
     const own = [...(train === plan.victims[0]?.train ? [] : [train]), ...Object.values(stage?.inputs ?? {}).slice(1)];
     return { label, victim, seconds: own.reduce((sum, id) => sum + (secondsOf.get(id) ?? 0), 0) };

@@ -7,7 +7,7 @@ import type { BuiltLearner } from '../train/classifier.js';
 import type { Context, Doing } from '../train/context.js';
 import type { FitResult } from '../train/fit.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
-import type { Access, Answers, Query } from '../train/oracle.js';
+import type { Access, Answers, Preserves, Query } from '../train/oracle.js';
 
 /** Clean log-probabilities of those that were told, as far as they tell them; [batch, classes] each. */
 export type Recovery = (answers: tf.Tensor2D) => tf.Tensor2D;
@@ -82,8 +82,11 @@ export interface Defense<
    * what is a parameter, such as a matrix that was learnt, and no secret.
    */
   readonly recover?: (prepared: Prepared) => Recovery;
-  /** What `answers` passes on as it is: an attack that asks for no more steals the same as without it. */
-  readonly preserves?: 'label';
+  /**
+   * What `answers` passes on as it is: an attack that asks for no more steals the same as without it. `clean label`: the label of the
+   * victim's net, whatever the defences before this one made of it.
+   */
+  readonly preserves?: Preserves;
   /** The same with a fraction of the epochs that it names; absent where it names none. */
   readonly scaled?: (factor: number) => Defense<Exposes, Prepared, State>;
   /** Of which defences this one consists, in order; each trains, prepares and answers in turn. */
@@ -111,12 +114,12 @@ export const canBeImitated = (parts: readonly Defense[]): boolean => {
 export const imitated = (parts: readonly Defense[], clean: tf.Tensor2D): tf.Tensor2D =>
   parts.reduce((logProbabilities, { answers }) => {
     if (answers === undefined) return logProbabilities;
-    const given = { logProbabilities, prepared: {}, state: {}, frozen: false };
+    const given = { logProbabilities, clean, prepared: {}, state: {}, frozen: false };
     return answers.answer(onlyAnswers(given)).logProbabilities;
   }, clean);
 
 /** A query of which there is the answer and nothing else. */
-const onlyAnswers = (given: Pick<Query, 'logProbabilities' | 'prepared' | 'state' | 'frozen'>): Query => {
+const onlyAnswers = (given: Pick<Query, 'logProbabilities' | 'clean' | 'prepared' | 'state' | 'frozen'>): Query => {
   for (const hidden of ['images', 'seed', 'secret', 'victim'])
     Object.defineProperty(given, hidden, {
       get: () => {
@@ -187,6 +190,7 @@ const unfairOf = (
   try {
     answers?.answer({
       logProbabilities: answersOf(0.9),
+      clean: answersOf(0.9),
       images: tf.zeros([rows, height, width, channels]),
       seed: tf.zeros([2], 'int32'),
       secret: tf.zeros([2], 'int32'),

@@ -1,56 +1,53 @@
 import * as tf from '@tensorflow/tfjs';
-import { anyDefense, type Defense, defineDefense, numeric, option, required, v } from '../public/plugin.js';
+import { anyDefense, type Defense, defineDefense, numeric, option, partsOf, required, v } from '../public/plugin.js';
 
-/** A defence that has answers to be repaired, and no others beside it. */
-const oneWrapper = v.pipe(
+/** Defences of which one at least changes answers, and that tell probabilities in the end. */
+const changesProbabilities = v.pipe(
   anyDefense,
   v.check((defense) => {
-    const { parts, answers, exposes } = defense as Defense;
-    return parts === undefined && answers !== undefined && exposes === 'probabilities';
-  }, 'it is no single defence that changes probabilities. Put keepArgmax into compose, around the one that does'),
+    const of = defense as Defense;
+    return of.exposes === 'probabilities' && partsOf(of).some(({ answers }) => answers !== undefined);
+  }, 'it changes no probabilities. Give a defence that does, such as randomClass(), or compose(…) of several'),
 );
+
+const lead = option(
+  numeric('a number above 0 and below 1', v.gtValue(0), v.ltValue(1)),
+  1e-4,
+  'δ, by how much the most likely class leads at least',
+);
+
+/** The last part of `keepArgmax`: what came before it, mixed with the victim's own answer. */
+const argmaxRepair = defineDefense({
+  name: 'argmaxRepair',
+  source: import.meta.url,
+  about: 'The answer with as much of the clean one as keeps its most likely class ahead',
+  options: { lead },
+  exposes: 'probabilities',
+  make: ({ lead }) => ({
+    preserves: 'clean label',
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities, clean }) => ({ logProbabilities: repaired(logProbabilities, clean, lead) }),
+    },
+  }),
+});
 
 /**
  * Another defence's answers, mixed with as little of the clean ones as makes the most likely class lead by δ: y″ = (1 − b) y′ + b y.
- * Any wrapper becomes one that keeps the label, and its owner's accuracy; where the clean answer leads by less than δ, it is given.
+ * Any defence that changes probabilities becomes one that keeps the label, and its owner's accuracy, several after each other too; where the
+ * clean answer leads by less than δ, it is given. The clean answer is that of the victim's net, whichever defences come before.
  */
 export const keepArgmax = defineDefense({
   name: 'keepArgmax',
   source: import.meta.url,
   about: "Another defence's answers, with as much of the clean ones as keeps the most likely class ahead",
   options: {
-    defense: required(oneWrapper, 'The defence whose answers are repaired'),
-    lead: option(
-      numeric('a number above 0 and below 1', v.gtValue(0), v.ltValue(1)),
-      1e-4,
-      'δ, by how much the most likely class leads at least',
-    ),
+    defense: required(changesProbabilities, 'The defence whose answers are repaired, or several as one'),
+    lead,
   },
   scaled: ({ defense }, factor) => ({ defense: defense.scaled?.(factor) ?? defense }),
   exposes: 'probabilities',
-  make: ({ defense, lead }) => {
-    const { answers } = defense;
-    return {
-      ...(defense.adversary === undefined ? {} : { adversary: defense.adversary }),
-      ...(defense.outliers === undefined ? {} : { outliers: defense.outliers }),
-      ...(defense.protect === undefined ? {} : { protect: defense.protect }),
-      ...(defense.prepare === undefined ? {} : { prepare: defense.prepare }),
-      preserves: 'label',
-      ...(answers === undefined
-        ? {}
-        : {
-            answers: {
-              kind: answers.kind,
-              ...(answers.asksAnew && { asksAnew: true }),
-              ...(answers.init === undefined ? {} : { init: answers.init }),
-              answer: (query) => {
-                const { logProbabilities, ...state } = answers.answer(query);
-                return { logProbabilities: repaired(logProbabilities, query.logProbabilities, lead), ...state };
-              },
-            },
-          }),
-    };
-  },
+  make: ({ defense, lead }) => ({ preserves: 'label', parts: [...partsOf(defense), argmaxRepair({ lead })] }),
 });
 
 /**

@@ -436,7 +436,7 @@ const defenseFields = {
   protect: maybe(aFunction),
   prepare: maybe(aFunction),
   answers: maybe(v.pipe(v.looseObject({}), v.title('{ kind, answer }'))),
-  preserves: maybe(choice('label')),
+  preserves: maybe(choice('label', 'clean label')),
   recover: maybe(aFunction),
   scaled: maybe(aFunction),
 };

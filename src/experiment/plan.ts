@@ -18,7 +18,7 @@ import { shareOf } from '../data/subset.js';
 import { canBeImitated, type Defense, partsOf, recoveryRemedy, unfairRecovery } from '../defenses/defense.js';
 import { type Metric, wantsViews } from '../metrics/metric.js';
 import type { ImageShape, Network, NetworkPlugin } from '../models/network.js';
-import { isBlackBox, rank } from '../train/oracle.js';
+import { type Access, isBlackBox, rank } from '../train/oracle.js';
 import { isPretrained, type Pretrained, retrainable } from '../train/pretrained.js';
 import type { Learner, Recipe } from '../train/recipe.js';
 import { countInUse } from './data-access.js';
@@ -173,6 +173,18 @@ const baselineOf = (attack: AnyAttack): AnyAttack => {
   const { role, baseline, data } = attack;
   if (role === 'honest') return attack;
   return baseline ?? (ownsAShare(data) ? scratch({ fraction: data.fraction, how: data.how }) : scratch());
+};
+
+/**
+ * The first of several defences that answer in turn, as far as what is asked for depends on them: those that preserve it are left out, unless
+ * one after them takes in what they give; and all are where a later one gives the net's own.
+ */
+const changing = (answering: readonly Defense[], asked: Access): readonly Defense[] => {
+  const changes = ({ preserves }: Defense): boolean => preserves === undefined || rank[asked] > rank.label;
+  const last = answering.findLastIndex(changes);
+  return answering.slice(last + 1).some(({ preserves }) => preserves === 'clean label')
+    ? []
+    : answering.slice(0, last + 1);
 };
 
 /** What an attack must know of a defence and cannot. */
@@ -505,9 +517,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
                 report: of.report,
               },
             );
-      const tellsClean = wrappers.every(({ preserves }) => preserves === 'label')
-        ? ({ tellsClean: true } as const)
-        : {};
+      const tellsClean = changing(wrappers, 'label').length === 0 ? ({ tellsClean: true } as const) : {};
       // How far two normally trained nets are apart is the scale for a nasty teacher's divergence: the baseline from
       // the
       // adversary where that is another net, else from the teacher of another seed.
@@ -549,15 +559,10 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const alone = attack.needs === 'none';
         const victim = against === undefined || alone ? undefined : victimOf.get(against);
         const defense = of.defenses.find((each) => each.label === against)?.defense;
-        const asked = rank[attack.needs];
         const answering = (alone || defense === undefined ? [] : partsOf(defense)).filter(
           (part) => part.answers !== undefined,
         );
-        // What preserves all that is asked for is left out, unless a wrapper after it takes in what it gives.
-        const wrappers = answering.slice(
-          0,
-          1 + answering.findLastIndex((part) => asked > rank[part.preserves ?? 'none']),
-        );
+        const wrappers = changing(answering, attack.needs);
         const limit = attack.budget ?? of.budget;
         const budget = limit === undefined || !isBlackBox(needs) ? {} : { budget: limit };
         const theft: Theft = {

@@ -111,6 +111,8 @@ export interface Query<Prepared extends Tree = Tree, State extends Tree = Tree> 
    * classes].
    */
   readonly logProbabilities: tf.Tensor2D;
+  /** The same of the victim's net, before any defence; of the first one `logProbabilities`. */
+  readonly clean: tf.Tensor2D;
   /** What was asked about: pixels in [0, 1], [batch, height, width, channels]. */
   readonly images: tf.Tensor4D;
   /** int32 [2], another at every call: for noise that is drawn afresh. */
@@ -149,12 +151,15 @@ export interface Answers<Prepared extends Tree = Tree, State extends Tree = Tree
   answer(query: Query<Prepared, State>): { readonly logProbabilities: tf.Tensor2D; readonly state?: State };
 }
 
+/** What answers pass on as it is: the label of the defence before them, or that of the victim's net, whatever those before them made of it. */
+export type Preserves = 'label' | 'clean label';
+
 /** A defence's answers on the way from a net to an attacker. */
 export interface Wrapper {
   readonly name: string;
   readonly answers: Answers;
-  /** The label that is told is the one before this wrapper. */
-  readonly preserves?: 'label' | undefined;
+  /** The label that is told is the one before this wrapper, or the one before any. */
+  readonly preserves?: Preserves | undefined;
   /** What the defence's `prepare` left. Borrowed. */
   readonly prepared: Tree;
 }
@@ -404,15 +409,17 @@ export const open = <A extends Access>(
   const clean = (pixels: tf.Tensor4D): tf.Tensor2D =>
     answering(pixels, () => through(normalisePixels(pixels, normalisation)).logits);
 
-  /** What the defences make of an answer. A label stays the one before a wrapper that preserves it. */
+  /** What the defences make of an answer. A label stays the one before a wrapper that preserves it, or the net's own. */
   const wrapped = (images: tf.Tensor4D): { readonly logProbabilities: tf.Tensor2D; readonly labels: tf.Tensor1D } => {
     const exact = logSoftmax(clean(images));
     let given = exact;
     let labels: tf.Tensor1D | undefined;
     wrappers.forEach(({ name, answers, preserves }, i) => {
-      labels = preserves === 'label' ? (labels ?? (tf.argMax(given, 1) as tf.Tensor1D)) : undefined;
+      if (preserves === 'clean label') labels = tf.argMax(exact, 1) as tf.Tensor1D;
+      else labels = preserves === 'label' ? (labels ?? (tf.argMax(given, 1) as tf.Tensor1D)) : undefined;
       const { logProbabilities, state } = answers.answer({
         logProbabilities: given,
+        clean: exact,
         images,
         seed: seedOfCall(seed, calls, i),
         secret: tensors.secret,

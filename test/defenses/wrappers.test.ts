@@ -1,12 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { highConfidence, labelOnly } from '../../src/defenses/answers.js';
+import { highConfidence, labelOnly, rounding } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
-import type { Defense } from '../../src/defenses/defense.js';
+import { type Defense, partsOf } from '../../src/defenses/defense.js';
 import { randomClass, withShare } from '../../src/defenses/gaussian-noise.js';
 import { keepArgmax, repaired } from '../../src/defenses/keep-argmax.js';
 import { leastLikely, mad, spread, towards, unspiked, unspread } from '../../src/defenses/mad.js';
 import { nasty } from '../../src/defenses/nasty.js';
+import { none } from '../../src/defenses/none.js';
 import { dcp, perturbed, reverseSigmoid, undone } from '../../src/defenses/reverse-sigmoid.js';
 import { reversed, reversedLogits, sparse, stingy } from '../../src/defenses/stingy.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -24,9 +25,10 @@ const told = (logP: tf.Tensor2D, temperature = 1) =>
 const clean = () => log([0.7, 0.2, 0.1]);
 
 /** What a defence without anything prepared answers. */
-const answer = (defense: Defense, logProbabilities: tf.Tensor2D): tf.Tensor2D =>
+const answer = (defense: Defense, logProbabilities: tf.Tensor2D, clean = logProbabilities): tf.Tensor2D =>
   defense.answers?.answer({
     logProbabilities,
+    clean,
     images: tf.zeros([logProbabilities.shape[0], 2, 2, 1]),
     seed: tf.tensor1d([1, 2], 'int32'),
     secret: tf.tensor1d([3, 4], 'int32'),
@@ -35,6 +37,10 @@ const answer = (defense: Defense, logProbabilities: tf.Tensor2D): tf.Tensor2D =>
     frozen: false,
     victim: {} as never,
   }).logProbabilities as tf.Tensor2D;
+
+/** What a defence of several parts answers, none of which prepares anything. */
+const throughAll = (defense: Defense, clean: tf.Tensor2D): tf.Tensor2D =>
+  partsOf(defense).reduce((given, part) => answer(part, given, clean), clean);
 
 /** What comes back of its answers. */
 const recovered = (defense: Defense, answers: tf.Tensor2D): tf.Tensor2D =>
@@ -278,11 +284,9 @@ test('a cutoff tells what reaches it, and all classes alike where nothing does',
 });
 
 describe('keeping the label', () => {
-  test('is for one defence that changes probabilities', () => {
-    for (const inner of [labelOnly(), nasty(), compose(reversedLogits(), randomClass())])
-      expect(refusal(() => keepArgmax({ defense: inner })).what).toMatch(
-        /no single defence that changes probabilities/,
-      );
+  test('is for what changes probabilities', () => {
+    for (const inner of [labelOnly(), nasty(), compose(nasty(), none()), compose(randomClass(), labelOnly())])
+      expect(refusal(() => keepArgmax({ defense: inner })).what).toMatch(/it changes no probabilities/);
     expect(refusal(() => keepArgmax({ defense: randomClass(), lead: 0 })).what).toMatch(/^lead is 0/);
   });
 
@@ -318,10 +322,23 @@ describe('keeping the label', () => {
       ]) {
         const defense = keepArgmax({ defense: inner });
         expect(values(tf.argMax(answer(inner, rows), 1))).not.toEqual(values(tf.argMax(rows, 1)));
-        expect(values(tf.argMax(answer(defense, rows), 1))).toEqual(values(tf.argMax(rows, 1)));
+        expect(values(tf.argMax(throughAll(defense, rows), 1))).toEqual(values(tf.argMax(rows, 1)));
         expect(defense.preserves).toBe('label');
-        expect(defense.answers?.kind).toBe(inner.answers?.kind);
       }
+    });
+  });
+
+  test("of several: the label is the net's, and not that of the defence before the last", () => {
+    tf.tidy(() => {
+      const rows = log([0.7, 0.2, 0.1], [0.1, 0.5, 0.4]);
+      const spiked = mad({ oracle: 'extreme', epsilon: 2 });
+      expect(values(tf.argMax(answer(spiked, rows), 1))).toEqual([2, 0]);
+      for (const defense of [
+        keepArgmax({ defense: compose(spiked, rounding(1)) }),
+        compose(spiked, keepArgmax({ defense: rounding(1) })),
+        compose(keepArgmax({ defense: spiked }), stingy({ ratio: 0.4 })),
+      ])
+        expect(values(tf.argMax(throughAll(defense, rows), 1))).toEqual([0, 1]);
     });
   });
 });

@@ -196,6 +196,19 @@ describe('the stages of an experiment', () => {
     expect(cell(of, 'hardLabel', 'shuffling')?.stages?.steal).not.toBe(cell(of, 'hardLabel', 'none')?.stages?.steal);
   });
 
+  test('whatever changes labels counts for nobody who asks for them where they are given back', () => {
+    const { preserves: _, ...shuffling } = { ...rounding(3), name: 'shuffling' };
+    const kept = [
+      keepArgmax({ defense: shuffling }),
+      keepArgmax({ defense: compose(shuffling, rounding(1)) }),
+      compose(keepArgmax({ defense: shuffling }), rounding(1)),
+    ];
+    const of = planOf({ defenses: [none(), ...kept, compose(keepArgmax({ defense: rounding(1) }), shuffling)] });
+    const stolen = of.cells.filter(({ attack }) => attack === 'hardLabel').map(({ stages }) => stages?.steal);
+    expect(stolen.slice(0, 4)).toEqual(Array(4).fill(stolen[0]));
+    expect(stolen[4]).not.toBe(stolen[0]);
+  });
+
   test('a wrapper that leaves labels counts for them where another one takes in what it gives', () => {
     const { preserves: _, ...shuffling } = { ...rounding(3), name: 'shuffling' };
     const wrappers = (...parts: [Defense, ...Defense[]]) => {
