@@ -134,9 +134,10 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
   readonly synthesises?: true;
   /**
    * What it must know of how the victim is defended, and without which it is not tried: an `inverse` (`context.recover`), how
-   * `answers` come about (`context.imitate`), or that they come by `chance`, so that asking again tells more.
+   * `answers` come about (`context.imitate`), that they come by `chance`, so that asking again tells more, or that they may have `zeros` for
+   * what is not told.
    */
-  readonly knows?: 'inverse' | 'answers' | 'chance';
+  readonly knows?: 'inverse' | 'answers' | 'chance' | 'zeros';
   /** It makes its images before any student learns, and of the victim alone. */
   readonly pool?: PoolMaker;
   /** Why it cannot be tried on a victim's net, with a student's, or as things are; said before anything is trained. */

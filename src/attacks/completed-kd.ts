@@ -43,6 +43,8 @@ export const completedKd = defineAttack({
   needs: 'probabilities',
   data: labelled,
   make: ({ temperature, alpha, completion, tail, k }) => ({
+    // Where all that is not 0 is told, and nothing is 0, it is `kd`.
+    ...(k === undefined ? { knows: 'zeros' } : {}),
     refuses: ({ classes }) =>
       k !== undefined && k > classes
         ? { reason: `there are ${classes} classes, and k is ${k}`, remedy: 'Give a smaller k, or none.' }

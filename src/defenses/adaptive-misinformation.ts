@@ -64,6 +64,7 @@ export const adaptiveMisinformation = defineDefense({
               }),
             ),
         }),
+    preparedBy: { epochs },
     prepare: async ({ learner }, { fit, train }) => {
       const recipe = { ...learner.recipe, epochs: epochs ?? learner.recipe.epochs };
       const { last } = await fit(

@@ -1,19 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
+import { atLeast, between, choice, defineDefense, option, positive, wholeAtLeast, yesOrNo } from '../public/plugin.js';
+import { dispose } from '../public/train.js';
 import {
-  atLeast,
-  between,
-  choice,
-  type DefenseContext,
-  defineDefense,
-  type Network,
-  option,
-  positive,
-  type Variables,
-  wholeAtLeast,
-  yesOrNo,
-} from '../public/plugin.js';
-import { crossEntropy, dispose, imageSource, normalise, unpacked, valueAndGradient } from '../public/train.js';
-import { saysOf, scaledSurrogate, shifted, slopeOf, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
+  meanGradient,
+  saysOf,
+  scaledSurrogate,
+  shifted,
+  slopeOf,
+  surrogateFor,
+  surrogateOf,
+  surrogateOptions,
+} from './surrogate.js';
 
 /** By how much the most likely class leads at least, of logits; and as a share of how far it led, which is more than float32 rounds. */
 const lead = 0.01;
@@ -55,15 +52,19 @@ export const antidistillation = defineDefense({
   exposes: 'probabilities',
   make: ({ variant, lambda, step, temperature, slope, threshold, images, ...options }) => ({
     ...(variant === 'adsC' ? { preserves: 'label' } : {}),
+    preparedBy: { ...options, step, images },
     prepare: async (teacher, context) => {
       const learnt = await surrogateOf(options, teacher, context);
-      const gradient = meanGradient(surrogateFor(options, teacher.learner.network), learnt, context, images);
+      const network = surrogateFor(options, teacher.learner.network);
+      const { train, validation, key } = context;
+      const gradient = meanGradient(network, learnt, validation ?? train, key.split('gradient'), images);
       const copies = shifted(learnt, (name) => gradient[name] as tf.Tensor, step);
       dispose([learnt, gradient]);
       return copies;
     },
     answers: {
       kind: 'pure',
+      positive: true,
       answer: ({ logProbabilities, prepared, ...query }) => {
         const delta = slopeOf(options, query, prepared, step);
         const moved = {
@@ -76,40 +77,6 @@ export const antidistillation = defineDefense({
     },
   }),
 });
-
-/** The mean gradient of the cross-entropy over some held-out images, in evaluation mode; by parameter. The caller owns it. */
-const meanGradient = (
-  network: Network,
-  variables: Variables,
-  { train, validation, key }: DefenseContext,
-  atMost: number,
-): Variables['params'] => {
-  const set = validation ?? train;
-  const batch = Math.min(100, set.indices.length, atMost);
-  const source = imageSource({ ...set, augmentation: { crop: 0, flip: false } }, { batch, key: key.split('gradient') });
-  const count = Math.max(1, Math.floor(Math.min(atMost, set.indices.length) / batch));
-  const sums = Array.from({ length: count }).reduce<Variables['params'] | undefined>((so, _, i) => {
-    const { batch: raw } = source.at(i);
-    const next = tf.tidy(() => {
-      const { images, labels } = unpacked<{ images: tf.Tensor4D; labels: tf.Tensor1D }>(source.data, raw);
-      const seen = normalise(images, set.normalisation);
-      const { gradients } = valueAndGradient((params) => {
-        const { logits } = network.apply({ params, stats: variables.stats }, seen, { mode: 'eval' });
-        return { loss: crossEntropy(logits, labels), aux: {} };
-      }, variables.params);
-      return Object.fromEntries(
-        Object.entries(gradients).map(([name, each]) => {
-          const share = tf.div(each, count);
-          return [name, so === undefined ? share : tf.add(so[name] as tf.Tensor, share)];
-        }),
-      );
-    });
-    dispose([raw, ...(so === undefined ? [] : [so])]);
-    return next;
-  }, undefined);
-  dispose(source.data);
-  return sums as Variables['params'];
-};
 
 const isTopOf = (z: tf.Tensor2D): tf.Tensor2D => tf.cast(tf.oneHot(tf.argMax(z, 1), z.shape[1]), 'bool') as tf.Tensor2D;
 
@@ -158,9 +125,11 @@ export const productOfExperts = defineDefense({
   exposes: 'probabilities',
   make: ({ gamma, keepLabel, ...options }) => ({
     ...(keepLabel ? { preserves: 'label' } : {}),
+    preparedBy: options,
     prepare: (teacher, context) => surrogateOf(options, teacher, context),
     answers: {
       kind: 'pure',
+      positive: true,
       answer: ({ logProbabilities, prepared, ...query }) => {
         // What the victim rules out stays ruled out.
         const other = tf.where(

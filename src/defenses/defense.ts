@@ -71,6 +71,10 @@ export interface Defense<
    * the protected one.
    */
   readonly prepare?: (teacher: Teacher, context: DefenseContext) => Doing<Prepared>;
+  /**
+   * Those of its parameters that `prepare` depends on; plain JSON. Default: all. Defences that differ in others alone share what is prepared.
+   */
+  readonly preparedBy?: Readonly<Record<string, unknown>>;
   /** How the victim answers. Absent: as it would without this defence. */
   readonly answers?: Answers<Prepared, State>;
   /**

@@ -147,6 +147,7 @@ export const emma = defineDefense({
     },
     answers: {
       kind: 'pure',
+      positive: true,
       answer: ({ logProbabilities, prepared }) => ({
         logProbabilities: tf.log(transition(tf.exp(logProbabilities), (prepared as Prepared).matrix)),
       }),

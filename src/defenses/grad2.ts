@@ -27,6 +27,7 @@ export const grad2 = defineDefense({
   scaled: scaledSurrogate,
   exposes: 'probabilities',
   make: ({ epsilon, shift, ...options }) => ({
+    preparedBy: { ...options, shift },
     prepare: async (teacher, context) => {
       const learnt = await surrogateOf(options, teacher, context);
       const copies = shifted(learnt, () => tf.scalar(1), shift);

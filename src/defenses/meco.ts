@@ -47,6 +47,7 @@ export const meco = defineDefense({
       ),
     answers: {
       kind: 'random',
+      positive: true,
       asksAnew: true,
       answer: ({ images, seed, secret, victim: { network, variables, normalisation } }) => {
         const [batch, , , channels] = images.shape;

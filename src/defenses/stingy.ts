@@ -51,7 +51,11 @@ export const reversedLogits = defineDefense({
   make: () => ({
     preserves: 'label',
     recover: () => reversed,
-    answers: { kind: 'pure', answer: ({ logProbabilities }) => ({ logProbabilities: reversed(logProbabilities) }) },
+    answers: {
+      kind: 'pure',
+      positive: true,
+      answer: ({ logProbabilities }) => ({ logProbabilities: reversed(logProbabilities) }),
+    },
   }),
 });
 

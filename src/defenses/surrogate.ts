@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {
   anyNetwork,
   type DefenseContext,
+  type Key,
   type Named,
   type Network,
   type NetworkPlugin,
@@ -11,7 +12,19 @@ import {
   type Variables,
   wholeAtLeast,
 } from '../public/plugin.js';
-import { classifier, clone, distillationKl, normalisePixels } from '../public/train.js';
+import {
+  classifier,
+  clone,
+  crossEntropy,
+  dispose,
+  distillationKl,
+  type ImageSet,
+  imageSource,
+  normalise,
+  normalisePixels,
+  unpacked,
+  valueAndGradient,
+} from '../public/train.js';
 
 /** Which net stands for the attacker's student, and how long it learns. */
 export const surrogateOptions = {
@@ -55,6 +68,40 @@ export const surrogateOf = async (
     }),
   );
   return last;
+};
+
+/** The mean gradient of the cross-entropy over some images of a set, in evaluation mode; by parameter. The caller owns it. */
+export const meanGradient = (
+  network: Network,
+  variables: Variables,
+  set: ImageSet,
+  key: Key,
+  atMost: number,
+): Variables['params'] => {
+  const batch = Math.min(100, set.indices.length, atMost);
+  const source = imageSource({ ...set, augmentation: { crop: 0, flip: false } }, { batch, key });
+  const count = Math.max(1, Math.floor(Math.min(atMost, set.indices.length) / batch));
+  const sums = Array.from({ length: count }).reduce<Variables['params'] | undefined>((so, _, i) => {
+    const { batch: raw } = source.at(i);
+    const next = tf.tidy(() => {
+      const { images, labels } = unpacked<{ images: tf.Tensor4D; labels: tf.Tensor1D }>(source.data, raw);
+      const seen = normalise(images, set.normalisation);
+      const { gradients } = valueAndGradient((params) => {
+        const { logits } = network.apply({ params, stats: variables.stats }, seen, { mode: 'eval' });
+        return { loss: crossEntropy(logits, labels), aux: {} };
+      }, variables.params);
+      return Object.fromEntries(
+        Object.entries(gradients).map(([name, each]) => {
+          const share = tf.div(each, count);
+          return [name, so === undefined ? share : tf.add(so[name] as tf.Tensor, share)];
+        }),
+      );
+    });
+    dispose([raw, ...(so === undefined ? [] : [so])]);
+    return next;
+  }, undefined);
+  dispose(source.data);
+  return sums as Variables['params'];
 };
 
 /** A net twice, its weights moved a little in one direction and against it. */

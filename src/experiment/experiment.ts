@@ -393,7 +393,7 @@ const attackFields = {
   role: maybe(choice(...Object.keys(roles))),
   baseline: maybe(v.pipe(v.custom<AnyAttack>(isAttack), v.title('an attack, such as scratch()'))),
   synthesises: maybe(yesOrNo),
-  knows: maybe(choice('inverse', 'answers', 'chance')),
+  knows: maybe(choice('inverse', 'answers', 'chance', 'zeros')),
   pool: maybe(
     v.pipe(v.looseObject({ params: v.record(v.string(), v.unknown()), make: aFunction }), v.title('{ params, make }')),
   ),
@@ -435,6 +435,7 @@ const defenseFields = {
   outliers: maybe(anyDataset),
   protect: maybe(aFunction),
   prepare: maybe(aFunction),
+  preparedBy: maybe(v.pipe(v.looseObject({}), v.title('parameters'))),
   answers: maybe(v.pipe(v.looseObject({}), v.title('{ kind, answer }'))),
   preserves: maybe(choice('label', 'clean label')),
   recover: maybe(aFunction),

@@ -192,6 +192,8 @@ const unknownTo = ({ knows }: AnyAttack, defense: Defense): string | undefined =
   if (knows === 'inverse' && partsOf(defense).every(({ recover }) => recover === undefined)) return 'no inverse of';
   if (knows === 'chance' && partsOf(defense).every(({ answers }) => (answers?.kind ?? 'pure') === 'pure'))
     return 'no chance in the answers of';
+  if (knows === 'zeros' && partsOf(defense).every(({ answers }) => answers === undefined || answers.positive))
+    return 'no zeros in the answers of';
   return knows === 'answers' && !canBeImitated(partsOf(defense)) ? 'no way to imitate' : undefined;
 };
 
@@ -468,8 +470,10 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
         const learner = retrainable(of.teacher);
         const adversary = adversaryOf(part, baseline, seed, where);
         const inputs = { teacher: teacher.id, adversary: adversary.stage.id };
+        const { name, source, preparedBy } = part;
         const made = stage(`${where}/${label}/prepare`, { kind: 'prepare', defense: part, learner, seed }, inputs, {
-          defense: part,
+          // Of less than its parameters, so that several share it; but one that was not declared is known as a whole.
+          defense: preparedBy !== undefined && isDeclared(part) ? { name, params: preparedBy, source } : part,
           learner: recipeOf(learner),
           ...outliersOf(part),
           seed,

@@ -21,12 +21,15 @@ import { hardLabel } from '../attacks/hard-label.js';
 import { inverseKd } from '../attacks/inverse-kd.js';
 import { kd } from '../attacks/kd.js';
 import { adaptiveKnockoff, knockoff } from '../attacks/knockoff.js';
+import { labelKd } from '../attacks/label-kd.js';
 import { logitStandardisation } from '../attacks/logit-standardisation.js';
 import { maze } from '../attacks/maze.js';
 import { bayesKd, ddaeKd } from '../attacks/recovery.js';
+import { reweightedKd } from '../attacks/reweighted-kd.js';
 import { skeptical } from '../attacks/skeptical.js';
 import { sureKd } from '../attacks/sure-kd.js';
 import { transfer } from '../attacks/transfer.js';
+import { transitionKd } from '../attacks/transition-kd.js';
 import { zskt } from '../attacks/zskt.js';
 
 import { choice, parsed, wholeAtLeast } from '../core/check.js';
@@ -67,6 +70,7 @@ type Asking = { readonly budget?: number };
 
 const withOwnImages = ({ extent }: Required<Pick<Thief, 'extent'>>, asking: Asking): readonly AnyAttack[] => [
   hardLabel(asking),
+  labelKd(asking),
   // Passive: answers are taken as they are told.
   kd({ temperature: 1, ...asking }),
   kd(asking),
@@ -85,10 +89,14 @@ const withOwnImages = ({ extent }: Required<Pick<Thief, 'extent'>>, asking: Aski
         kd({ alpha: 0.5, ...asking }),
         kd({ alpha: 0.1, ...asking }),
         askingAgain({ ...askingAgain.presets.modelGuard, ...asking }),
-        completedKd({ completion: 'uniformTail', tail: 0.1, ...asking }),
+        // Of a balanced data set, the class prior is a tail that is the same for all.
+        ...[0.05, 0.1, 0.2].map((tail) => completedKd({ completion: 'uniformTail', tail, ...asking })),
         sureKd(asking),
         classMeanKd(asking),
         ddaeKd(asking),
+        transitionKd(asking),
+        reweightedKd(asking),
+        reweightedKd({ sign: 'released', ...asking }),
         skeptical(asking),
         // Of the label's share of the answer alone, which is not where a nasty teacher lies.
         dkd({ beta: 0, warmup: 0, ...asking }),
@@ -148,10 +156,12 @@ type Whole = Required<Pick<Thief, 'extent' | 'size'>>;
  *
  * Each is an attack that can be used by itself; those of `quick` come first. Those that count with a defence
  * are among them: `askingAgain` where answers are random, `inverseKd` where the defence's inverse is known (a defence brings it as
- * `recover`), `bayesKd` and `ddaeKd` where its answers can be imitated. Where there is nothing of the kind they are not tried, since they
+ * `recover`), `bayesKd` and `ddaeKd` where its answers can be imitated, `completedKd` where they may have zeros. Where there is nothing of the kind they are not tried, since they
  * would be `kd`; and where a defence leaves alone all that an attack asks for, its student is the undefended teacher's, trained once.
  *
  * After the suite of AutoAttack (Croce and Hein, ICML 2020) for adversarial robustness; of which attackers, and at which settings, is ours.
+ * Settings are fixed before anything is seen: what has a temperature of its own is at 4 but for `kd`, and not at the one that was best there. Nobody
+ * has the victim's clean answers, as released recoveries do. Defences that look at the image are not imitated with a surrogate of their nets.
  *
  * Throws a `FailureError` of kind `experiment` for options that do not fit together.
  */

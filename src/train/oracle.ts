@@ -137,6 +137,8 @@ export interface Answers<Prepared extends Tree = Tree, State extends Tree = Tree
   readonly kind: 'pure' | 'random' | 'stateful';
   /** Rows need not sum to 1: what is told is rounded, or cut. */
   readonly unnormalised?: true;
+  /** No class is given 0 that was not before: what an attacker would do about zeros is not tried. */
+  readonly positive?: true;
   /**
    * The victim's net is asked anew, about other images (`query.victim`), and the answer that it gave goes unused: a defence before this one
    * would change it for nothing, and `compose` refuses it.

@@ -150,6 +150,7 @@ const uses: Readonly<Record<string, Use>> = {
   kd: { queries: 48 },
   knockoff: { options: { images, queries: 16 }, queries: 16 },
   labelSmoothing: {},
+  labelKd: { queries: 48 },
   logitStandardisation: { queries: 48 },
   maze: {
     options: {
@@ -163,7 +164,9 @@ const uses: Readonly<Record<string, Use>> = {
   partialKd: { options: { fraction: 1 }, queries: 48 },
   scratch: {},
   skeptical: { options: { delayEpochs: 0 }, queries: 48 },
+  reweightedKd: { options: { images: 8 }, queries: 48 },
   sureKd: { queries: 48 },
+  transitionKd: { queries: 48 },
   transfer: { options: { images }, queries: 48 },
   zskt: {
     options: { batch: 8, epochs: 2, stepsPerEpoch: 3, studentSteps: 2, latent: 5, width: 4, keep: 4 },

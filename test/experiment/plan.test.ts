@@ -5,6 +5,7 @@ import { askingAgain } from '../../src/attacks/asking-again.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { dist } from '../../src/attacks/dist.js';
 import { fitNet } from '../../src/attacks/fit-net.js';
+import { completedKd } from '../../src/attacks/completed-kd.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { inverseKd } from '../../src/attacks/inverse-kd.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
@@ -13,7 +14,9 @@ import { bayesKd } from '../../src/attacks/recovery.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
 import { skeptical } from '../../src/attacks/skeptical.js';
 import { transfer } from '../../src/attacks/transfer.js';
+import { adaptiveMisinformation } from '../../src/defenses/adaptive-misinformation.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
+import { antidistillation } from '../../src/defenses/antidistillation.js';
 import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
 import { gaussianNoise } from '../../src/defenses/gaussian-noise.js';
@@ -324,6 +327,36 @@ describe('the stages of an experiment', () => {
       ],
     });
     expect(Object.keys(stage(attackers, 'seed-0/nasty/teacher/divergence').inputs)).toEqual(['model', 'adversary']);
+  });
+
+  test('what completes answers is tried where they may have zeros alone', () => {
+    const defenses = [none(), nasty(), reversedLogits(), antidistillation(), topK(2), grad2()];
+    const reasonOf = (attack: AnyAttack) =>
+      planOf({ defenses, attacks: [scratch(), attack], seeds: [0] })
+        .cells.filter((each) => each.attack !== 'scratch')
+        .map(({ reason }) => reason);
+    const no = (defense: string) => `no zeros in the answers of ${defense} is known`;
+    expect(reasonOf(completedKd())).toEqual([
+      ...['none', 'nasty', 'reversedLogits', 'antidistillation'].map(no),
+      ...[undefined, undefined],
+    ]);
+    // Of the largest alone more is made than is told.
+    expect(reasonOf(completedKd({ k: 2 }))).toEqual(Array(6).fill(undefined));
+  });
+
+  test('what is prepared by the same parameters is prepared once', () => {
+    const prepared = (...defenses: Defense[]) =>
+      planOf({ defenses, seeds: [0] }).stages.filter(({ work }) => work.kind === 'prepare').length;
+    const [a, b] = [grad2({ epsilon: 0.2 }), grad2({ epsilon: 1 })];
+    expect(prepared(a, b, keepArgmax({ defense: b }))).toBe(1);
+    expect(prepared(a, grad2({ shift: 0.1 }))).toBe(2);
+    expect(prepared(antidistillation({ lambda: 0.1 }), antidistillation({ variant: 'cts' }))).toBe(1);
+    expect(prepared(antidistillation(), antidistillation({ images: 10 }), a)).toBe(3);
+    expect(prepared(adaptiveMisinformation(), adaptiveMisinformation({ threshold: 0.4 }))).toBe(1);
+    // Of one that was written anew nobody knows what it depends on.
+    expect(prepared(a, { ...b, prepare: async () => ({}) })).toBe(2);
+    // On another teacher.
+    expect(prepared(a, compose(nasty(), b))).toBe(2);
   });
 
   test('a net that does not fit the images is refused by whose net it is', () => {

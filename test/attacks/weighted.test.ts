@@ -1,0 +1,112 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { weightedKl, weightsOf } from '../../src/attacks/reweighted-kd.js';
+import { type Factors, mapped } from '../../src/attacks/transition-kd.js';
+import { loadEngine } from '../../src/engine/engine.js';
+import { klDivergence, soften } from '../../src/train/losses.js';
+import { expectClose, values } from '../train/tensors.js';
+
+beforeAll(async () => {
+  await loadEngine({ execution: 'eager' });
+});
+
+const log = (...rows: number[][]) => tf.log(tf.tensor2d(rows)) as tf.Tensor2D;
+
+describe('reweighting', () => {
+  test('has the worked numbers, with the released sign and with the other', () => {
+    tf.tidy(() => {
+      const a = tf.tensor1d([-0.5, 0.1, 2]);
+      expectClose(values(weightsOf(a, 0.5)), [0.513681, 0.693397, 1.792922], 2e-6);
+      expectClose(values(weightsOf(tf.neg(a), 0.5)), [1.479784, 1.096251, 0.423965], 2e-6);
+      // Beyond ±10 all are alike.
+      expectClose(values(weightsOf(tf.tensor1d([50, 11]), 0.5)), [1, 1], 1e-6);
+    });
+  });
+
+  test('with equal weights is distillation, and counts a row by its own', () => {
+    tf.tidy(() => {
+      const logits = tf.tensor2d([
+        [1, 0, -1],
+        [0.3, 0.2, 2],
+      ]);
+      const teacher = log([0.7, 0.3, 0], [0.1, 0.1, 0.8]);
+      const kl = (...weights: number[]) =>
+        values(weightedKl({ logits, teacher, weights: tf.tensor1d(weights), temperature: 4 }))[0] as number;
+      const plain = values(klDivergence(soften(teacher, 4), soften(logits, 4)));
+      expectClose([kl(1, 1)], plain, 1e-6);
+      expectClose([kl(2, 0) + kl(0, 2)], [2 * (plain[0] as number)], 1e-6);
+      const slope = tf.grad((x: tf.Tensor) =>
+        weightedKl({ logits: x as tf.Tensor2D, teacher, weights: tf.tensor1d([1, 0]), temperature: 4 }),
+      )(logits);
+      expect(values(slope).every(Number.isFinite)).toBe(true);
+      expect(values(slope).slice(3).map(Math.abs)).toEqual([0, 0, 0]);
+    });
+  });
+});
+
+describe('a map of answers for each class', () => {
+  const labels = () => tf.tensor1d([0, 2], 'int32');
+  const answers = () => log([0.7, 0.2, 0.1], [0.7, 0.2, 0.1]);
+  const factors = (value: number): Factors => ({
+    u: tf.mul(tf.ones([9, 1]), value) as tf.Tensor2D,
+    v: tf.ones([9, 1]) as tf.Tensor2D,
+  });
+  const settings = { temperature: 1, asReleased: false };
+
+  test('of nothing but the identity, rows summing to 1, has the worked numbers', () => {
+    tf.tidy(() => {
+      const q = values(tf.exp(mapped(answers(), labels(), factors(0), settings)));
+      // e / (e + 2) on the diagonal and 1 / (e + 2) beside it.
+      const [own, other] = [Math.E / (Math.E + 2), 1 / (Math.E + 2)];
+      const expected = [0.7, 0.2, 0.1].map((each) => each * own + (1 - each) * other);
+      expectClose(q, [...expected, ...expected], 1e-6);
+    });
+  });
+
+  test('is that of the row’s label, and gives distributions', () => {
+    tf.tidy(() => {
+      const u = tf.tensor2d(Array.from({ length: 18 }, (_, i) => [Math.sin(i)]).flat(), [9, 2]);
+      const v = tf.tensor2d(Array.from({ length: 18 }, (_, i) => [Math.cos(3 * i)]).flat(), [9, 2]);
+      const q = tf.exp(mapped(answers(), labels(), { u, v }, { temperature: 4, asReleased: false }));
+      expectClose(values(tf.sum(q, 1)), [1, 1], 1e-6);
+      const [first, second] = [values(q).slice(0, 3), values(q).slice(3)];
+      expect(Math.max(...first.map((each, k) => Math.abs(each - (second[k] as number))))).toBeGreaterThan(0.01);
+    });
+  });
+
+  test('as released softens what it gives once more, by the worked numbers', () => {
+    tf.tidy(() => {
+      expectClose(values(tf.exp(soften(tf.tensor2d([[0.7, 0.2, 0.1]]), 4))), [0.364537, 0.321703, 0.31376], 2e-6);
+      const q = values(tf.exp(mapped(answers(), labels(), factors(0), { temperature: 4, asReleased: true })));
+      expect(Math.max(...q) - Math.min(...q)).toBeLessThan(0.03);
+      expectClose([q.slice(0, 3).reduce((sum, each) => sum + each, 0)], [1], 1e-6);
+    });
+  });
+
+  test('moves the factors of the labels that are there alone, and no answer', () => {
+    tf.tidy(() => {
+      const { u, v } = factors(0.3);
+      const student = soften(
+        tf.tensor2d([
+          [1, 0, 0.5],
+          [0, 1, 0.2],
+        ]),
+        4,
+      );
+      const slope = tf.grad((x: tf.Tensor) =>
+        klDivergence(
+          mapped(
+            answers(),
+            labels(),
+            { u: x as tf.Tensor2D, v: tf.mul(v, tf.range(0, 9).expandDims(1)) },
+            { temperature: 4, asReleased: false },
+          ),
+          student,
+        ),
+      )(u);
+      const moved = values(slope).map((each) => Math.abs(each) > 1e-7);
+      expect(moved.slice(3, 6)).toEqual([false, false, false]);
+      expect(moved.slice(0, 3).concat(moved.slice(6))).toEqual(Array(6).fill(true));
+    });
+  });
+});
