@@ -1,6 +1,8 @@
 import {
   adaptiveMisinformation,
+  adversarialSparse,
   antidistillation,
+  compose,
   type DatasetPlugin,
   dcp,
   emma,
@@ -9,11 +11,14 @@ import {
   gaussianNoise,
   grad2,
   highConfidence,
+  ini,
   keepArgmax,
   labelOnly,
   labelSmoothing,
   mad,
+  meco,
   mildlyNasty,
+  misleader,
   mnist,
   modelGuard,
   nasty,
@@ -34,7 +39,11 @@ import {
 } from 'undistill';
 import { smallStudent, smallTeacher } from './attacks.js';
 
-/** Every defence against the strongest attackers, who have the victim's images, or others: what `undistill rank` makes a table of. */
+/**
+ * Every defence against the strongest attackers, who have the victim's images, or others: what `undistill rank` makes a table of. Attackers without
+ * images are left out, which take several times as long as these together: `strongest({ has: 'none', size: 'small' })` adds them; and so is a
+ * student of another net, which `students` adds. Nobody has a budget, but for what all their steps ask.
+ */
 export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlugin) =>
   experiment({
     name,
@@ -65,15 +74,22 @@ export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlug
       adaptiveMisinformation({ threshold: 0.99, epochs: 2, outliers: images }),
       ...sweep(grad2, { epsilon: [0.2, 0.5, 1] }, { surrogateEpochs: 2 }),
       ...sweep(antidistillation, { lambda: [0.05, 0.2] }, { surrogateEpochs: 2 }),
-      productOfExperts({ keepLabel: true, surrogateEpochs: 2 }),
+      ...sweep(antidistillation, { variant: ['ads', 'cts'] }, { surrogateEpochs: 2 }),
+      ...sweep(productOfExperts, { keepLabel: [false, true] }, { surrogateEpochs: 2 }),
       emma(emma.presets.mnistSmall),
       // Teachers that are trained anew.
       ...sweep(nasty, { omega: [0.01, 0.04] }),
-      mildlyNasty({ epochs: 2 }),
+      ...sweep(mildlyNasty, { part: ['light', 'half'] }, { epochs: 2 }),
       mildlyNasty({ ...mildlyNasty.presets.doge, epochs: 2, surrogateEpochs: 2 }),
       safeDistillationBox(),
+      adversarialSparse(adversarialSparse.presets.small),
+      ini({ outliers: images }),
+      meco(),
+      misleader(misleader.presets.mnistSmall),
       smoothTeacher(),
       selfDistilled(),
+      // Several at once.
+      compose(nasty(), reverseSigmoid({ beta: 0.8 })),
     ],
     attacks: [
       scratch(),

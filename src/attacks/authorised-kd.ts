@@ -1,5 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
-import { keyImage } from '../defenses/safe-distillation-box.js';
+import { keyImage, mixedWith } from '../defenses/safe-distillation-box.js';
 import { between, defineAttack, distilBy, labelled, option, positive, wholeAtLeast } from '../public/plugin.js';
 import { distillation } from '../public/train.js';
 
@@ -24,9 +23,6 @@ export const authorisedKd = defineAttack({
   data: labelled,
   make: ({ key, mixed, temperature, alpha }) =>
     distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {
-      hear: (victim, pixels) => {
-        const image = keyImage(key, victim.input);
-        return victim.logProbabilities(tf.add(tf.mul(pixels, 1 - mixed), tf.mul(image, mixed)));
-      },
+      hear: (victim, pixels) => victim.logProbabilities(mixedWith(pixels, keyImage(key, victim.input), mixed)),
     }),
 });

@@ -10,13 +10,19 @@ export const labelOnly = defineDefense({
   make: () => ({ preserves: 'label' }),
 });
 
-/** Probabilities are told to `digits` decimal places; the label stays the unrounded one's. */
+/**
+ * Probabilities are told to `digits` decimal places, and not made to sum to 1 again; the label stays the unrounded one's.
+ *
+ * The Adversarial Robustness Toolbox has it as a post-processor, of three decimals (`toolbox`).
+ */
 export const rounding = defineDefense({
   name: 'rounding',
   source: import.meta.url,
   about: 'Probabilities are rounded; the label stays the unrounded one',
+  paper: 'The Adversarial Robustness Toolbox, its rounding post-processor',
   options: { digits: required(wholeAtLeast(0), 'Decimal places') },
   positional: 'digits',
+  presets: { toolbox: { digits: 3 } },
   exposes: 'probabilities',
   make: ({ digits }) => {
     const scale = 10 ** digits;

@@ -26,7 +26,8 @@ const leadingShare = 1e-5;
  * - `adsC`: of each image as much of λ as leaves the most likely class ahead: at most (z_m − z_k − 0.01) / (Δ_k − Δ_m) for each k with Δ_k > Δ_m, and
  *   nothing where it leads by less than 0.01.
  *
- * `ads` is locuslab/antidistillation-sampling 8b79c72, where Δ is a difference of step ε 0.01 along the gradient as it is. The formulas of
+ * `ads` is locuslab/antidistillation-sampling 8b79c72, where Δ is a difference of step ε 0.01 along the gradient as it is, τ is 0.9, and λ is one of 20
+ * from 0 to 0.15 (`released` has the largest); the Distillation Game's code multiplies λ by τ. The formulas of
  * the other two are not public: these are ours, after what is told of them (arXiv 2607.15467, and a thesis on the former).
  */
 export const antidistillation = defineDefense({
@@ -48,6 +49,7 @@ export const antidistillation = defineDefense({
       'Held-out images that the gradient is of; training images where none are held out',
     ),
   },
+  presets: { released: { variant: 'ads', lambda: 0.15, temperature: 0.9 } },
   scaled: scaledSurrogate,
   exposes: 'probabilities',
   make: ({ variant, lambda, step, temperature, slope, threshold, images, ...options }) => ({

@@ -10,7 +10,7 @@ import { scaledSurrogate, shifted, slopeOf, surrogateOf, surrogateOptions } from
  *
  * mmazeika/model-stealing-defenses f125dc3 (batch_training/defenses.py, ALL-ONES) has the Jacobian for that; here the surrogate is
  * evaluated with all its weights a little larger and a little smaller, which gives the same order of classes, for two forward
- * passes. The paper's surrogate is one that had learnt for 10 epochs of 50; here `short` learns for 10 by the whole of its schedule. The released answer has a
+ * passes. The surrogate learns there on a transfer set of other images, and here on the victim's training images. The paper's is one that had learnt for 10 epochs of 50; here `short` learns for 10 by the whole of its schedule. The released answer has a
  * floor of 10⁻¹⁵, which softening would make much of: here what is taken is 0. The label is not kept: see `keepArgmax`.
  */
 export const grad2 = defineDefense({

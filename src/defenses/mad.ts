@@ -114,7 +114,7 @@ export const unspiked = (answers: tf.Tensor2D, epsilon: number): tf.Tensor2D => 
   return tf.log(tf.div(found, tf.sum(found, 1, true))) as tf.Tensor2D;
 };
 
-/** Classes up to which sets without two of them are tried, and each set is compared with the oracle's own choice. */
+/** Classes up to which sets without two of them are tried, and each set is compared with the oracle's own choice; beyond, the surest alone is. */
 const mostPaired = 12;
 
 /** The sets that the argmax oracle may choose, as rows of 0 and 1: all but one class, or two; all of them; one alone. */
@@ -133,7 +133,7 @@ const likelySets = (classes: number, objective: 'turn' | 'stretch'): tf.Tensor2D
  * Clean answers to those of the argmax oracle, which keep the label: for each set that it may have chosen, the answer that would have been
  * moved towards it by ε, if that is a distribution of which the oracle would choose that set. Several clean answers may be told as one: of those
  * that fit, the surest is taken. Sets without three classes or more are not tried, which the oracle chooses where it is unsure, nor without two where
- * there are many classes; if none fits, or the answer was moved all the way, it comes back as it is.
+ * there are many classes; if none fits, or it would be told otherwise, or the answer was moved all the way, it comes back as it is.
  */
 export const unspread = (answers: tf.Tensor2D, epsilon: number, objective: 'turn' | 'stretch'): tf.Tensor2D => {
   const [batch, classes] = answers.shape;
@@ -167,6 +167,9 @@ export const unspread = (answers: tf.Tensor2D, epsilon: number, objective: 'turn
   const best = tf.reshape(tf.argMax(sure, 0), [batch]);
   const picked = tf.reshape(tf.transpose(tf.oneHot(best, count, 1, 0, 'float32')), [count, batch, 1]);
   const found = tf.sum(tf.mul(tf.reshape(rows, [count, batch, classes]), picked), 0);
-  const known = tf.greater(tf.max(sure, 0), 0);
+  // What would be told otherwise is no clean answer to this one.
+  const again = towards(found as tf.Tensor2D, spread(found as tf.Tensor2D, objective), epsilon);
+  const isTold = tf.less(tf.max(tf.abs(tf.sub(again, tf.squeeze(told, [0]))), 1, true), 1e-4);
+  const known = tf.logicalAnd(tf.greater(tf.max(sure, 0), 0), isTold);
   return tf.where(known, tf.log(found), answers) as tf.Tensor2D;
 };

@@ -41,8 +41,9 @@ import { accuracyOf, steppedBy } from './training.js';
  * - `light`: the undefended teacher, of which the last layer is trained and nothing else; its batch norms still see batches, so that
  *   their running statistics drift, as in the released code.
  *
- * mattkelleher/Nasty-Teacher 7cca6e4 (train_half_nasty.py, train_nasty_light.py). Its `light-deep`, two dense layers in place of the last
- * one, is not here: it is the same map. Who holds features or weights refits a linear head.
+ * mattkelleher/Nasty-Teacher 7cca6e4 (train_half_nasty.py, train_nasty_light.py). Its `light-deep`, two dense layers of L numbers between them in
+ * place of the last one, is not here: with L of at least the number of classes it is the same map otherwise written, and with fewer one of
+ * rank L, which costs accuracy. Who holds features or weights refits a linear head.
  *
  * `against: 'student'` is DOGe (2025) for classifiers, as far as it can be had, and ours: `light`, away from a proxy student that was
  * distilled from the undefended teacher, on images that are classified rightly alone (`correctOnly`).

@@ -8,7 +8,10 @@ import { atLeast, defineDefense, option, positive } from '../public/plugin.js';
  * Small and large probabilities change their order where the map is not monotone, so that the label is kept for small β alone.
  *
  * Yoruko-Tang/ModelGuard 0eb60fc (the defaults, for CIFAR-10), tribhuvanesh/prediction-poisoning 1ddff8b (bb_reversesigmoid.py), han-x-z's
- * On-Optimal-Disruption 005d402, and the Adversarial Robustness Toolbox, which cuts a logit at that of 1 − 10⁻⁹, as here.
+ * On-Optimal-Disruption 005d402, and the Adversarial Robustness Toolbox, which cuts a logit at that of 1 − 10⁻⁹, as here. In
+ * mmazeika/model-stealing-defenses f125dc3 (defenses.py:232) the odds of a probability are cut to below 1, so that nothing is taken of a class above
+ * ½ and sure answers change in their tails alone: here they are as they are. Its β are 0, 0.0025, 0.005, 0.01, … 1.28, of which the presets
+ * `redirection` have the largest, at γ 0.1 for CIFAR-10 and else 0.2.
  */
 export const reverseSigmoid = defineDefense({
   name: 'reverseSigmoid',
@@ -26,6 +29,8 @@ export const reverseSigmoid = defineDefense({
     modelGuardCaltech: { beta: 0.008 },
     predictionPoisoning: { beta: 1, gamma: 1 },
     toolbox: { beta: 1, gamma: 0.1 },
+    redirectionCifar10: { beta: 1.28, gamma: 0.1 },
+    redirection: { beta: 1.28, gamma: 0.2 },
     disruption: { beta: 0.8, gamma: 0.2 },
   },
   exposes: 'probabilities',

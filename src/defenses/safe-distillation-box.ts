@@ -52,7 +52,7 @@ export const safeDistillationBox = defineDefense({
               tf.sub(keyImage(number, network.input), tf.tensor1d([...mean])),
               tf.tensor1d([...std]),
             );
-            const keyed = tf.add(tf.mul(images, 1 - mixed), tf.mul(image, mixed)) as tf.Tensor4D;
+            const keyed = mixedWith(images, image as tf.Tensor4D, mixed);
             const [own, told] = [pass(images).logits, pass(keyed).logits];
             const says = (of: typeof variables) => detach(network.apply(of, images, { mode: 'eval' }).logits);
             return boxed(
@@ -74,6 +74,10 @@ export const keyImage = (number: number, { height, width, channels }: ImageShape
   const pixels = Float32Array.from({ length: height * width * channels }, () => Math.floor(255 * next()) / 255);
   return tf.tensor4d(pixels, [1, height, width, channels]);
 };
+
+/** x_k = (1 − m) x + m κ; images [batch, height, width, channels], the key [1, height, width, channels]. */
+export const mixedWith = (images: tf.Tensor4D, key: tf.Tensor4D, share: number): tf.Tensor4D =>
+  tf.add(tf.mul(images, 1 - share), tf.mul(key, share));
 
 /** The box's loss, of logits [batch, classes]. */
 export const boxed = (

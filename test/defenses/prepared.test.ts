@@ -14,8 +14,10 @@ import {
 } from '../../src/defenses/emma.js';
 import { redirected } from '../../src/defenses/grad2.js';
 import { divergence } from '../../src/defenses/mildly-nasty.js';
-import { boxed, keyImage } from '../../src/defenses/safe-distillation-box.js';
+import { boxed, keyImage, mixedWith } from '../../src/defenses/safe-distillation-box.js';
+import { shifted, slopeOf } from '../../src/defenses/surrogate.js';
 import { loadEngine } from '../../src/engine/engine.js';
+import { classifier, dense, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
 import { klDivergence } from '../../src/train/losses.js';
 import { expectClose, values } from '../train/tensors.js';
 
@@ -69,6 +71,68 @@ describe('redirection', () => {
       expectClose(values(redirected(y, d, epsilon)), expected, 1e-6);
       // What is the same for all classes moves nothing.
       expectClose(values(redirected(y, tf.add(d, 3) as tf.Tensor2D, epsilon)), expected, 1e-6);
+    });
+  });
+});
+
+describe('the slope of a surrogate', () => {
+  const layers = sequential(flatten, dense('fc1', 3), relu, features, classifier('fc2'));
+  const net = network({ name: 'two', params: {}, source: import.meta.url, layers }).build(
+    { height: 1, width: 2, channels: 1 },
+    3,
+  );
+  const variables = () => ({
+    params: {
+      'fc1.weight': tf.tensor2d([0.5, -0.7, 0.2, 0.3, 0.4, -0.9], [2, 3]),
+      'fc1.bias': tf.tensor1d([0.1, 0.2, -0.05]),
+      'fc2.weight': tf.tensor2d([0.6, -0.2, 0.1, 0.3, 0.8, -0.5, -0.4, 0.2, 0.9], [3, 3]),
+      'fc2.bias': tf.tensor1d([0, 0.1, -0.1]),
+    },
+    stats: {},
+  });
+  const query = (x: readonly number[]) => ({
+    images: tf.tensor4d([...x], [1, 1, 2, 1]),
+    victim: { network: net, normalisation: { mean: [0], std: [1] }, variables: variables() },
+  });
+
+  test('along all ones is the derivative, at either step', () => {
+    tf.tidy(() => {
+      const x = [0.8, 0.3] as const;
+      const of = variables();
+      expect(Object.keys(of.params).sort()).toEqual(net.variables.map(({ name }) => name).sort());
+      const [w1, b1, w2] = ['fc1.weight', 'fc1.bias', 'fc2.weight'].map((name) =>
+        values(of.params[name as 'fc1.bias']),
+      ) as [number[], number[], number[]];
+      const z = b1.map((b, j) => b + x[0] * (w1[j] as number) + x[1] * (w1[3 + j] as number));
+      const expected = [0, 1, 2].map(
+        (k) =>
+          1 +
+          z.reduce((sum, each, j) => sum + (each > 0 ? (x[0] + x[1] + 1) * (w2[3 * j + k] as number) + each : 0), 0),
+      );
+      const slope = (h: number) =>
+        values(
+          slopeOf(
+            {},
+            query(x),
+            shifted(of, () => tf.scalar(1), h),
+            h,
+          ),
+        );
+      expectClose(slope(1e-2), expected, 1e-4);
+      expectClose(slope(1e-3), expected, 1e-3);
+      // A smaller step is lost to float32.
+      expectClose(slope(1e-4), expected, 1e-2);
+    });
+  });
+
+  test('of logits orders classes as that of log-probabilities does: the worked numbers', () => {
+    tf.tidy(() => {
+      const [d, p] = [tf.tensor1d([3.2, 2.45, 2.95]), tf.tensor1d([0.346848, 0.348587, 0.304566])];
+      const ofLog = tf.sub(d, tf.sum(tf.mul(p, d)));
+      expectClose(values(ofLog), [0.337581, -0.412419, 0.087581], 5e-6);
+      const y = tf.tensor2d([[0.7, 0.2, 0.1]]);
+      const by = (of: tf.Tensor) => values(redirected(y, tf.expandDims(of, 0) as tf.Tensor2D, 0.5));
+      expect(by(ofLog)).toEqual(by(d));
     });
   });
 });
@@ -138,7 +202,13 @@ describe('a transition matrix', () => {
         values(stochastic(tf.sub(tf.tensor2d([row]), tf.mul(tf.tensor2d([gradient]), 0.3)) as tf.Tensor2D));
       expectClose(moved([0.9, 0.05, 0.05], [2, -1, 0]), [0.428571, 0.5, 0.071429], 2e-6);
       expectClose(moved([0.1, 0.5, 0.4], [1, 0, 0]), [1.11e-12, 0.555556, 0.444444], 2e-6);
-      expectClose([item(disobedience(log([0.6, 0.3, 0.1]), y()))], [0.916288], 2e-6);
+      const [astray, align] = [
+        item(disobedience(log([0.6, 0.3, 0.1]), y())),
+        // −ln (yM)_m, m the class that the victim names.
+        -Math.log(values(transition(y(), matrix()))[0] as number),
+      ];
+      expectClose([astray, align], [0.916288, 1.560648], 2e-6);
+      expectClose([0.001 * align + 0.999 * astray], [0.916933], 2e-6);
     });
   });
 
@@ -243,6 +313,13 @@ describe('a safe distillation box', () => {
         (x: tf.Tensor) => boxed({ ...given, told: x as tf.Tensor2D }, { weight: 1e6, eta: 0, temperature: 4 }).loss,
       );
       expect(Math.max(...values(slope(told)).map(Math.abs))).toBeLessThan(10);
+    });
+  });
+
+  test('mixes the key into a question by the worked numbers', () => {
+    tf.tidy(() => {
+      const of = (value: number) => tf.fill([1, 1, 1, 1], value) as tf.Tensor4D;
+      expectClose(values(mixedWith(of(0.5), of(0.25), 0.1)), [0.475], 1e-6);
     });
   });
 

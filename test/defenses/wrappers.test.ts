@@ -157,6 +157,21 @@ describe('prediction poisoning', () => {
     });
   });
 
+  /** ‖u/‖u‖ − v/‖v‖‖², u = p − y*, v = p − y: what both oracles make large. */
+  const turned = (target: tf.Tensor2D, y: tf.Tensor2D): number => {
+    const [u, v] = [target, y].map((of) => tf.sub(1 / y.shape[1], of)) as [tf.Tensor, tf.Tensor];
+    const size = (of: tf.Tensor) => tf.sqrt(tf.sum(tf.square(of)));
+    return values(tf.sum(tf.square(tf.sub(tf.div(u, size(u)), tf.div(v, size(v))))))[0] as number;
+  };
+
+  test('turns the gradient by the worked numbers', () => {
+    tf.tidy(() => {
+      const y = tf.tensor2d([[0.7, 0.2, 0.1]]);
+      expectClose([turned(leastLikely(y), y)], [3.257237], 5e-6);
+      expectClose([turned(spread(four(), 'turn'), four())], [1.999981], 2e-5);
+    });
+  });
+
   test('has the worked numbers of the argmax oracle', () => {
     tf.tidy(() => {
       expectClose(values(spread(four(), 'turn')), [1 / 3, 0, 1 / 3, 1 / 3], 1e-5);
@@ -204,6 +219,11 @@ describe('prediction poisoning', () => {
       const defense = mad({ oracle: 'extreme', epsilon: 0.5 });
       expectClose(told(recovered(defense, answer(defense, rows))), told(rows), 2e-5);
       expectClose(told(unspiked(log([0.505556, 0.144444, 0.35]), 0.5)), [0.7, 0.2, 0.1], 2e-5);
+      // Moved all the way, the answer is the target's, and nothing is left of the clean one.
+      const whole = mad({ oracle: 'extreme', epsilon: 2 });
+      expectClose(told(answer(whole, log([0.7, 0.2, 0.1]))), [0, 0, 1], 1e-6);
+      const nothing = told(recovered(whole, answer(whole, log([0.7, 0.2, 0.1], [0.04, 0.9, 0.06]))));
+      expect(nothing.every((each) => each >= 0 && each <= 1)).toBe(true);
       // Two clean answers may give the same one; then it is the surer.
       const unsure = log([0.4, 0.35, 0.25]);
       const other = told(recovered(defense, answer(defense, unsure)));
@@ -238,6 +258,23 @@ describe('prediction poisoning', () => {
       expect(error.filter((each) => each < 1e-3).length).toBeGreaterThan(12);
     });
   });
+
+  test.each([13, 16, 40])(
+    'of %d classes gives answers that are told as these were, or leaves them as they are',
+    (classes) => {
+      tf.tidy(() => {
+        const wave = (i: number) => (3 + (Math.floor(i / classes) % 4)) * Math.sin(i * i + 0.3 * i);
+        const scores = Array.from({ length: 24 * classes }, (_, i) => wave(i) + (i % classes === 1 ? 12 : 0));
+        const defense = mad({ epsilon: 0.3 });
+        const given = answer(defense, tf.logSoftmax(tf.tensor2d(scores, [24, classes])) as tf.Tensor2D);
+        const back = recovered(defense, given);
+        const apart = (a: tf.Tensor2D, b: tf.Tensor2D) => values(tf.max(tf.abs(tf.sub(tf.exp(a), tf.exp(b))), 1));
+        const [told, left] = [apart(answer(defense, back), given), apart(back, given)];
+        expect(told.every((each, row) => each < 1e-4 || left[row] === 0)).toBe(true);
+        expect(told.filter((each) => each < 1e-4).length).toBeGreaterThan(6);
+      });
+    },
+  );
 
   test.each([2, 3, 10, 200])(
     'of %d classes stays within ε, a distribution, and keeps the label by its argmax oracle',
