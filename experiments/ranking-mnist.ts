@@ -79,7 +79,7 @@ export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlug
       emma(emma.presets.mnistSmall),
       // Teachers that are trained anew.
       ...sweep(nasty, { omega: [0.01, 0.04] }),
-      ...sweep(mildlyNasty, { part: ['light', 'half'] }, { epochs: 2 }),
+      ...sweep(mildlyNasty, { part: ['light', 'deep', 'half'] }, { epochs: 2 }),
       mildlyNasty({ ...mildlyNasty.presets.doge, epochs: 2, surrogateEpochs: 2 }),
       safeDistillationBox(),
       adversarialSparse(adversarialSparse.presets.small),
