@@ -58,7 +58,7 @@ test('a run is ranked by attackers that were chosen on held-out images', async (
   expect(out).toContain("attackers: probabilities at most, with the victim's images");
   expect(out).not.toContain('flatters');
   const { runs, entries } = JSON.parse((await rank(['mine'], { format: 'json' })).out) as Ranking;
-  expect(runs).toMatchObject([{ experiment: 'mine', attackers: { length: 9 } }]);
+  expect(runs).toMatchObject([{ experiment: 'mine', attackers: { length: 10 } }]);
   expect(entries.map(({ defense }) => defense)).toEqual(['none', 'labelOnly', 'reversedLogits', 'gaussianNoise']);
   for (const { scores, role } of entries) {
     expect(scores.map(({ access }) => access)).toEqual(['label', 'probabilities']);
@@ -74,9 +74,11 @@ test('a run is ranked by attackers that were chosen on held-out images', async (
       .find((each) => each.defense === defense)
       ?.students.filter(({ status }) => status === 'done')
       .map(({ attack }) => attack);
-  expect(tried('labelOnly')).toEqual(['scratch', 'labelSmoothing', 'hardLabel']);
+  expect(tried('labelOnly')).toEqual(['scratch', 'labelSmoothing', 'hardLabel', 'labelKd']);
   expect(tried('reversedLogits')).toEqual(expect.arrayContaining(['inverseKd', 'bayesKd']));
   expect(tried('reversedLogits')).not.toContain('askingAgain');
+  expect(tried('reversedLogits')).not.toContain('completedKd');
+  expect(tried('gaussianNoise')).toContain('completedKd');
   expect(tried('gaussianNoise')).toContain('askingAgain');
 });
 
