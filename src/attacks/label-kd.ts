@@ -10,6 +10,8 @@ export const labelKd = defineAttack({
   name: 'labelKd',
   source: import.meta.url,
   about: "The victim's class for each image, beside labels of one's own",
+  paper: 'Ours, as the floor for what labels alone give who has labels too',
+  cost: 'an answer to each image in each epoch',
   options: { alpha: option(between(0, 1), 0.9, "α, the weight of the victim's class against the labels") },
   needs: 'label',
   data: labelled,

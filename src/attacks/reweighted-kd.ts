@@ -20,6 +20,7 @@ export const reweightedKd = defineAttack({
   source: import.meta.url,
   about: 'Distillation in which an answer counts by how much learning it would help on labelled images',
   paper: 'The Distillation Game, 2026 (arXiv 2605.22737), its adaptive student',
+  cost: 'an answer to each image in each epoch; two more passes of each through the student as it began',
   options: {
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),

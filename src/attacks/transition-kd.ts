@@ -50,6 +50,7 @@ export const transitionKd = defineAttack({
   source: import.meta.url,
   about: 'Distillation through a map of answers for each class, which is learnt beside the student',
   paper: 'As in the code of CMIM, 2025 (arXiv 2507.00012), its MKD',
+  cost: 'an answer to each image in each epoch; a second pass of each through the student',
   options: {
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),
