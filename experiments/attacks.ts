@@ -4,6 +4,7 @@ import {
   annealedKd,
   askingAgain,
   attentionTransfer,
+  classMeanKd,
   cmi,
   completedKd,
   constant,
@@ -27,6 +28,7 @@ import {
   jbda,
   kd,
   knockoff,
+  labelKd,
   labelSmoothing,
   learner,
   logitStandardisation,
@@ -36,14 +38,21 @@ import {
   noise,
   none,
   plainCnn,
+  reweightedKd,
   scratch,
   sgd,
   skeptical,
+  sureKd,
   transfer,
+  transitionKd,
   zskt,
 } from 'undistill';
 
-/** Every attack, at settings for two processor cores that are none of a paper's; `images` are of something else than the victim's. */
+/**
+ * Every attack, at settings for two processor cores that are none of a paper's; `images` are of something else than the victim's. But for those
+ * that undo what a defence did to answers, of which there is nothing here: `bayesKd`, `ddaeKd`, `inverseKd`; `authorisedKd`, who has a key;
+ * and `partialKd`, which is `kd` with fewer images.
+ */
 export const everyAttack = (images: DatasetPlugin) => [
   scratch(),
   labelSmoothing(),
@@ -57,7 +66,12 @@ export const everyAttack = (images: DatasetPlugin) => [
   dist(),
   logitStandardisation(),
   skeptical(),
+  classMeanKd(),
+  sureKd(),
+  transitionKd(),
+  reweightedKd(),
   hardLabel(),
+  labelKd(),
   jbda(),
   // With its weights too.
   attentionTransfer(),

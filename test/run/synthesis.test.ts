@@ -40,9 +40,10 @@ const changed = (one: Plan, other: Plan): string[] => {
 };
 
 describe('a data-free attack is refused before anything is trained, with the net and the attack by name', () => {
-  const remedy = 'Choose another network or data set, or take the attack out.';
+  const another = 'Choose another network or data set, or take the attack out.';
+  const whole = 'Give halfIterations 0.';
 
-  test.each<readonly [string, AnyAttack, Parameters<typeof made>[0], Partial<Facts>, string, string]>([
+  test.each<readonly [string, AnyAttack, Parameters<typeof made>[0], Partial<Facts>, string, string, string]>([
     [
       'on a victim without batch norms',
       deepInversion({ batch: 2 }),
@@ -50,6 +51,7 @@ describe('a data-free attack is refused before anything is trained, with the net
       {},
       'tiny has no batch norm over images, whose statistics the images are made to fit',
       'attacks: deepInversion, students: tiny',
+      another,
     ],
     [
       'for a class that is none',
@@ -58,22 +60,25 @@ describe('a data-free attack is refused before anything is trained, with the net
       {},
       'label 3 is none of the 3 classes',
       'attacks: deepInversion, students: tiny',
+      'Give labels from 0 to 2.',
     ],
     [
       'at half resolution on a net that takes images of one size only',
       deepInversion({ batch: 2, halfIterations: 1 }),
       { teacher: learnerOf(normalised()) },
       {},
-      'normalised takes images of one size only: set halfIterations to 0',
+      'normalised takes images of one size only',
       'attacks: deepInversion, students: tiny',
+      whole,
     ],
     [
       'at half resolution in competition with such a net',
       deepInversion({ batch: 2, halfIterations: 1, adaptive: { scale: 0.2, every: 1 } }),
       {},
       {},
-      'tiny takes images of one size only: set halfIterations to 0',
+      'tiny takes images of one size only',
       'attacks: adaptiveDeepInversion, students: tiny',
+      whole,
     ],
     [
       'by a generator, for images of sides that are not divisible by 4',
@@ -82,8 +87,9 @@ describe('a data-free attack is refused before anything is trained, with the net
       { data: thirds({ size: 6 }) },
       'its generator makes images of sides divisible by 4, not of 6×6',
       'attacks: dafl, students: tiny',
+      another,
     ],
-  ])('%s', (_, attack, changes, world, what, where) => {
+  ])('%s', (_, attack, changes, world, what, where, remedy) => {
     expect(refusal(() => planOf({ ...changes, attacks: [attack] }, world))).toEqual({
       _tag: 'Failure',
       kind: 'experiment',
