@@ -120,7 +120,9 @@ describe.each(Object.entries(golden.networks))('%s as in PyTorch', (name, wanted
   const plugin = plugins[name] as NetworkPlugin;
   const channels = name.startsWith('leNet') ? 1 : 3;
   const network = plugin.build({ height: wanted.side, width: wanted.side, channels }, 10);
-  // The more layers, the more ReLU gates that rounding can flip; each flip is a jump in a gradient.
+  // The more layers, the more ReLU gates that rounding can flip; each flip is a jump in a gradient. And the batch norms of few images
+  // magnify rounding: ResNet-50's loss is off by 0.3, 0.8 and 1.7 of 10,000ths with AVX-512, AVX2 and AMX, and its evaluation, which is of none,
+  // by least with AMX.
   const deep = ['preResNet-44', 'resNet-50', 'resNeXt29', 'mobileNetV2', 'shuffleNetV2'];
   const tolerance = deep.includes(name) ? 1e-2 : 1e-3;
 
@@ -139,7 +141,7 @@ describe.each(Object.entries(golden.networks))('%s as in PyTorch', (name, wanted
     wanted.trainLogits.forEach((value, i) => {
       expectNear('training', found.trainLogits[i] as number, value, 1e-4 * norm(wanted.trainLogits));
     });
-    expectNear('loss', found.loss, wanted.loss, 1e-4);
+    expectNear('loss', found.loss, wanted.loss, tolerance / 10);
     for (const [param, { norm: size, projection }] of Object.entries(wanted.gradients)) {
       const gradient = found.after[param]?.data as Float32Array;
       const directions = wave(gradient.length, 0);
