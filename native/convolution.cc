@@ -750,6 +750,76 @@ void AddToSums(const Convolution& of, const Block& block, const float* v, const 
   }
 }
 
+#if defined(HAS_AMX)
+/* … by matrices: what is summed over are tiles, 32 of them in a register */
+
+// 16 channels of 32 tiles, of which there are `count`, at every point to the rows of registers of parts. tile(t, to, apart) gives one.
+template <typename Tile>
+void TilesToRows(int64_t count, Tile tile, float* v, int64_t apart) {
+  const Workspace points(kPoints * kFactors * kLanes);
+  for (int64_t t = 0; t < kFactors; t++) {
+    float* to = points.Data() + t * kLanes;
+    if (t < count) {
+      tile(t, to, kFactors * kLanes);
+      continue;
+    }
+    for (int64_t point = 0; point < kPoints; point++) std::fill_n(to + point * kFactors * kLanes, kLanes, 0.0f);
+  }
+  for (int64_t point = 0; point < kPoints; point++)
+    ColumnsToParts(points.Data() + point * kFactors * kLanes, reinterpret_cast<Bfloat16*>(v + point * apart));
+}
+
+// The same to the columns.
+template <typename Tile>
+void TilesToColumns(int64_t count, Tile tile, float* d, int64_t apart) {
+  for (int64_t t = 0; t < kFactors; t += 2) {
+    alignas(64) float points[kPoints][2 * kLanes] = {};
+    for (int64_t i = 0; i < 2 && t + i < count; i++) tile(t + i, points[0] + i * kLanes, 2 * kLanes);
+    PointsToParts<Order::kInTurn>(points, t / 2, d, apart);
+  }
+}
+
+// A point at a time, of as many tiles as stay not far. v is [36, from / 16, size / 32] registers in parts, d [36, to / 32, size / 32, 2],
+// and u the sums [36, from / 32, to / 32, 32, 32].
+void FilterByPoints(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
+  const int64_t size = std::min(RoundUp(of.Tiles(), kFactors), RoundUp((1 << 16) / (of.from + of.to), kFactors)),
+                lines = size / kFactors, rows = of.from / kRows, columns = of.to / kRows, v_apart = Wholes(rows * lines) + kLanes,
+                d_apart = Wholes(columns * lines) + kLanes, u_apart = of.from * of.to + kLanes;
+  const Workspace v(kPoints * v_apart), d(kPoints * d_apart), u(kPoints * u_apart);
+  // Sums of 32 by 32 channels lie beside each other.
+  constexpr int64_t side = 2 * kRows;
+  const auto at = [&](int64_t c, int64_t k) { return ((c / side * (of.to / side) + k / side) * side + c % side) * side + k % side; };
+  for (int64_t first = 0; first < of.Tiles(); first += size) {
+    const int64_t count = std::min(size, of.Tiles() - first), times = (count + kFactors - 1) / kFactors;
+    Workers().Run(times * (rows + columns), [&](int64_t i) {
+      const int64_t time = i / (rows + columns), block = i % (rows + columns), k = block - rows,
+                    begin = first + time * kFactors, some = std::min(kFactors, first + count - begin);
+      if (block < rows)
+        TilesToRows(some, [&](int64_t t, float* to, int64_t apart) {
+          TileToTransformDomain(of, PixelsOf(of, x, begin + t, zeros), block * kLanes, to, apart);
+        }, v.Data() + Wholes(block * lines + time), v_apart);
+      else
+        TilesToColumns(some, [&](int64_t t, float* to, int64_t apart) {
+          GradientTileToTransformDomain<false>(GradientOf(of, dy, begin + t, zeros), k * kLanes, to, apart);
+        }, d.Data() + Wholes((k / 2 * lines + time) * 2 + k % 2), d_apart);
+    });
+    Workers().Run(kPoints, [&](int64_t point) {
+      const Registers registers(kRows);
+      const Steps down{lines * kWhole, kWhole}, across{kWhole, 2 * kWhole};
+      for (int64_t row = 0; row < rows; row += 2)
+        for (int64_t k = 0; k < columns; k += 2)
+          MultiplyParts<2, 2>(reinterpret_cast<const Bfloat16*>(v.Data() + point * v_apart + Wholes(row * lines)), down,
+                              reinterpret_cast<const Bfloat16*>(d.Data() + point * d_apart + Wholes(k * lines)), across, times,
+                              first > 0, u.Data() + point * u_apart + at(row * kRows, k * kLanes), side);
+    });
+  }
+  Workers().Run(of.from, [&](int64_t c) {
+    for (int64_t k = 0; k < of.to; k += kLanes)
+      WeightsFromTransformDomain(u.Data() + at(c, k), u_apart, filter + c * of.ToApart() + k, of.from * of.ToApart());
+  });
+}
+#endif
+
 // Few channels: the sums are small, so that each of some groups of tiles has its own.
 void FilterByTiles(const Convolution& of, const float* x, const float* dy, const float* zeros, float* filter) {
   const int64_t size = std::clamp<int64_t>(1024 / std::max(of.from, of.to), 16, 64) / kLanes * kLanes,
@@ -808,11 +878,17 @@ void FilterByPanels(const Convolution& of, const float* x, const float* dy, cons
   }
 }
 
+auto FilterWayOf(const Convolution& of) {
+#if defined(HAS_AMX)
+  if (PaysByPoints(of)) return FilterByPoints;
+#endif
+  return of.from * of.to <= 64 * 64 ? FilterByTiles : FilterByPanels;
+}
+
 void ConvolveToFilter(Convolution of, const float* x, const float* dy, float* filter) {
   const std::vector<float> zeros(of.width * std::max(of.FromApart(), of.ToApart()), 0.0f);
   for (int64_t group = 0; group < of.groups; group++, of.first += of.from)
-    (of.from * of.to <= 64 * 64 ? FilterByTiles : FilterByPanels)(of, x + group * of.from, dy + group * of.to, zeros.data(),
-                                                                  filter + group * of.to);
+    FilterWayOf(of)(of, x + group * of.from, dy + group * of.to, zeros.data(), filter + group * of.to);
 }
 #else
 bool CanConvolve() { return false; }

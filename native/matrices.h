@@ -164,6 +164,15 @@ BFLOAT16_INLINE void StoreParts(__m512 first, __m512 second, Bfloat16* to) {
   }
 }
 
+// 32 rows of 16 numbers to their parts' registers, turned: of each column one row.
+BFLOAT16 inline void ColumnsToParts(const float* from, Bfloat16* to) {
+  alignas(64) float first[16][16], second[16][16];
+  Transpose(from, 16, first);
+  Transpose(from + 16 * 16, 16, second);
+  for (int64_t c = 0; c < kRows; c++, to += kFactors)
+    StoreParts<Order::kBeside>(_mm512_load_ps(first[c]), _mm512_load_ps(second[c]), to);
+}
+
 // From one matrix's registers to the next ones: of 16 rows or columns more, and of 32 factors more.
 struct Steps {
   int64_t beside, on;

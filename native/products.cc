@@ -478,15 +478,6 @@ BFLOAT16 void PairsToParts(const float* from, int64_t next, int64_t count, int64
   for (int64_t r = 0; r < kFactors; r += 2, to += kFactors) StoreParts<Order::kInTurn>(row(r), row(r + 1), to);
 }
 
-// 32 rows of 16 numbers to their parts' registers, turned: of each column one row.
-BFLOAT16 void ColumnsToParts(const float* from, Bfloat16* to) {
-  alignas(64) float first[16][16], second[16][16];
-  Transpose(from, kBlock, first);
-  Transpose(from + kRows * kBlock, kBlock, second);
-  for (int64_t c = 0; c < kRows; c++, to += kFactors)
-    StoreParts<Order::kBeside>(_mm512_load_ps(first[c]), _mm512_load_ps(second[c]), to);
-}
-
 // The same as products of matrices. The rows are registers [rows / 16, depth / 32] of three parts, and a panel [depth / 32, 2].
 class ByMatrices {
  public:
