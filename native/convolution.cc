@@ -616,9 +616,6 @@ void ConvolveByPanels(const Convolution& of, const float* x, const float* filter
 #if defined(HAS_AMX)
 /* By matrices, of numbers in parts */
 
-// Numbers that take the place of so many registers of parts.
-constexpr int64_t Wholes(int64_t count) { return count * kWhole / 2; }
-
 // At every point the 16 numbers of each of two transforms to a row of their parts' registers, `apart` numbers from point to point.
 template <Order order>
 BFLOAT16 void PointsToParts(const float (*points)[2 * kLanes], int64_t row, float* to, int64_t apart) {

@@ -33,6 +33,7 @@ using Bfloat16 = uint16_t;
 // Rows of a register, and columns of sums; factors in a row, and in a register.
 constexpr int64_t kRows = 16, kFactors = 32, kRegister = kRows * kFactors;
 
+// Whether the processor has the instructions, and the system their registers.
 inline bool HasMatrices() {
   static const bool has = [] {
     if (Allowed() < Vectors::kAll) return false;
@@ -134,6 +135,9 @@ constexpr int64_t kParts = 3;
 
 // A register of each part, beside each other.
 constexpr int64_t kWhole = kParts * kRegister;
+
+// Float32 numbers that take the place of so many of these.
+constexpr int64_t Wholes(int64_t count) { return count * kWhole / 2; }
 
 enum class Order { kBeside, kInTurn };
 

@@ -458,9 +458,6 @@ class ByVectors {
 };
 
 #if defined(HAS_AMX)
-// Numbers that so many factors fill.
-constexpr int64_t Numbers(int64_t factors) { return factors * static_cast<int64_t>(sizeof(Bfloat16)) / static_cast<int64_t>(sizeof(float)); }
-
 // The first `count` of 16, if there are as many.
 __mmask16 Lanes(int64_t count) { return static_cast<__mmask16>(count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1); }
 
@@ -496,8 +493,8 @@ class ByMatrices {
     const int64_t near = std::clamp<int64_t>((3 << 16) / std::max<int64_t>(depth_, 1), 64, 192);
     return RoundUp(std::clamp<int64_t>(pixels / 16, Rows(), near), Rows());
   }
-  int64_t FilterNumbers() const { return Numbers(times_ * 2 * kWhole); }
-  int64_t MatrixNumbers(int64_t rows) const { return Numbers(rows / kRows * times_ * kWhole); }
+  int64_t FilterNumbers() const { return Wholes(times_ * 2); }
+  int64_t MatrixNumbers(int64_t rows) const { return Wholes(rows / kRows * times_); }
 
   void Bring(const Pixels& pixels, const float* given, int64_t group, int64_t begin, int64_t count, int64_t rows, float* a) const {
     const Workspace some(kRows * RoundUp(depth_, kFactors));
@@ -665,8 +662,8 @@ class ToFilterByMatrices {
 
   int64_t Size() const { return size_; }
   int64_t Padded() const { return RoundUp(depth_, kRows); }
-  int64_t MatrixNumbers() const { return Numbers(Padded() / kRows * Times(size_) * kWhole); }
-  int64_t PanelNumbers() const { return Numbers(Times(size_) * 2 * kWhole); }
+  int64_t MatrixNumbers() const { return Wholes(Padded() / kRows * Times(size_)); }
+  int64_t PanelNumbers() const { return Wholes(Times(size_) * 2); }
 
   void Bring(const Pixels& pixels, const float* given, int64_t group, int64_t begin, int64_t count, float* a) const {
     const Workspace some(kFactors * Padded());
