@@ -24,14 +24,14 @@ export interface LinesOptions {
   readonly ticks?: readonly number[];
   /** What is drawn. Default: accuracies. */
   readonly of?: 'accuracy' | 'loss';
-  /** A linear axis even where values differ by two orders of magnitude. */
-  readonly linear?: boolean;
+  /** The axis of the values. Default: logarithmic where they differ by two orders of magnitude. */
+  readonly axis?: 'linear' | 'logarithmic';
 }
 
 /** Accuracy by a number as lines, or by a word as dots; bands and bars are a standard deviation to either side. */
 export const lines = (
   points: readonly Point[],
-  { title, subtitle, across, ticks, of = 'accuracy', linear = false }: LinesOptions,
+  { title, subtitle, across, ticks, of = 'accuracy', axis }: LinesOptions,
 ): Chart => {
   const scaled = of === 'accuracy' ? inPercent : (value: number): number => Number(value.toPrecision(6));
   const heading = of === 'accuracy' ? 'accuracy (%)' : 'loss';
@@ -53,7 +53,14 @@ export const lines = (
         field: 'value',
         type: 'quantitative' as const,
         title: across,
-        scale: { ...scaleOf(linear ? [] : points.map(({ value }) => value as number)), nice: false, padding: 8 },
+        scale: {
+          ...scaleOf(
+            points.map(({ value }) => value as number),
+            axis,
+          ),
+          nice: false,
+          padding: 8,
+        },
         axis: {
           grid: false,
           format: '.6~g',
@@ -126,11 +133,12 @@ const rowOf = (
   seeds: count,
 });
 
-/** Logarithmic where values differ by two orders of magnitude, and linear close to zero where that is one of them. */
-const scaleOf = (values: readonly number[]) => {
+/** A logarithmic axis is linear close to zero where that is one of the values. */
+const scaleOf = (values: readonly number[], axis: LinesOptions['axis']) => {
   const sizes = values.map(Math.abs).filter((size) => size > 0);
   const least = Math.min(...sizes);
-  if (sizes.length === 0 || Math.max(...sizes) < 100 * least) return { zero: false } as const;
+  const isLogarithmic = axis === undefined ? Math.max(...sizes) >= 100 * least : axis === 'logarithmic';
+  if (sizes.length === 0 || !isLogarithmic) return { zero: false } as const;
   return values.every((value) => value > 0)
     ? ({ type: 'log' } as const)
     : ({ type: 'symlog', constant: least } as const);

@@ -131,7 +131,9 @@ const byQueries = (matrix: Matrix, sweeps: readonly NamedSweep[]): readonly Char
     ),
   );
   const title = 'Accuracy by answers asked for';
-  return points.length === 0 ? [] : [lines(points, { title, subtitle: countedIn(matrix), across: 'answers' })];
+  return points.length === 0
+    ? []
+    : [lines(points, { title, subtitle: countedIn(matrix), across: 'answers', axis: 'logarithmic' })];
 };
 
 const alone = 'trained alone';

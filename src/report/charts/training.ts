@@ -81,5 +81,5 @@ const chartOf = (
   );
   if (points.length === 0) return [];
   const ticks = count > 12 ? {} : { ticks: shown.map((epoch) => epoch + 1) };
-  return [lines(points, { title, subtitle: countedIn(matrix), across: 'epoch', of: what, linear: true, ...ticks })];
+  return [lines(points, { title, subtitle: countedIn(matrix), across: 'epoch', of: what, axis: 'linear', ...ticks })];
 };

@@ -165,6 +165,7 @@ describe('accuracy by a parameter', () => {
       ['nasty', 'kd', 1000, 10],
       ['nasty', 'kd', 3968, 20],
     ]);
+    expect(JSON.stringify(chart.spec)).toContain('"type":"log"');
     // A black box that was not asked has no place there.
     expect(parameterCharts(matrix)).toEqual([]);
   });
