@@ -29,7 +29,7 @@ bool CanConvolve() { return HasMatrices(); }
 
 // Up to 16 numbers, and zeros.
 BFLOAT16_INLINE __m512 Some(const float* from, int64_t count) {
-  return _mm512_maskz_loadu_ps(static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1), from);
+  return _mm512_maskz_loadu_ps(Lanes(count), from);
 }
 
 // The first numbers and then the second ones, rounded.

@@ -53,7 +53,6 @@ struct Convolution {
 #if defined(__x86_64__)
 constexpr int64_t kLanes = 16, kPoints = 36;
 
-
 /* Lines of a tile, along either side */
 
 // The points ±a and ±b, and what a filter is divided by at each.

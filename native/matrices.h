@@ -125,6 +125,9 @@ class Factors {
   Workspace memory_;
 };
 
+// The first `count` of 16, if there are as many.
+inline __mmask16 Lanes(int64_t count) { return static_cast<__mmask16>(count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1); }
+
 /* Float32 */
 
 // A float32 is the sum of three bfloat16, its parts, of which each has the next eight bits. Of the nine products of two numbers' parts

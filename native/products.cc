@@ -458,9 +458,6 @@ class ByVectors {
 };
 
 #if defined(HAS_AMX)
-// The first `count` of 16, if there are as many.
-__mmask16 Lanes(int64_t count) { return static_cast<__mmask16>(count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1); }
-
 // 32 numbers of each of 16 rows, of which those from `count` on are none, to registers of their parts.
 BFLOAT16 void RowsToParts(const float* from, int64_t apart, int64_t next, int64_t count, Bfloat16* to) {
   const __mmask16 first = Lanes(count), second = Lanes(count - 16);

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { between, defineAttack, distilBy, type Heard, labelled, option, positive } from '../public/plugin.js';
-import { crossEntropy, detach, klDivergence, soften } from '../public/train.js';
+import { besideLabels, detach, klDivergence, soften } from '../public/train.js';
 
 /**
  * Distillation from the mean of the softened answers to a batch's images of the same label: what a defence adds to single answers is averaged
@@ -30,11 +30,7 @@ export const distilledFromMeans = (
 ) => {
   const mean = tf.log(meanOfClass(tf.exp(soften(detach(teacher), temperature)), labels)) as tf.Tensor2D;
   const kl = klDivergence(mean, soften(logits, temperature));
-  const hard = crossEntropy(logits, labels);
-  return {
-    loss: tf.add<tf.Scalar>(tf.mul(kl, alpha * temperature ** 2), tf.mul(hard, 1 - alpha)),
-    terms: { kl, crossEntropy: hard },
-  };
+  return besideLabels({ kl, logits, labels, temperature, alpha });
 };
 
 /** Each row replaced by the mean of the rows of the same label: probabilities [batch, classes], labels int32 [batch]. */

@@ -11,7 +11,7 @@ import {
   positive,
   wholeAtLeast,
 } from '../public/plugin.js';
-import { crossEntropy, detach, klDivergence, soften } from '../public/train.js';
+import { besideLabels, detach, klDivergence, soften } from '../public/train.js';
 
 /**
  * Distillation from answers that are told for some classes alone, as by a filter that keeps the largest or by a stingy teacher: what
@@ -51,11 +51,7 @@ export const completedKd = defineAttack({
         : undefined,
     ...distilBy(({ logits, teacher, labels }) => {
       const kl = completed({ logits, teacher, temperature, completion, tail, k });
-      const hard = crossEntropy(logits, labels);
-      return {
-        loss: tf.add<tf.Scalar>(tf.mul(kl, alpha * temperature ** 2), tf.mul(hard, 1 - alpha)),
-        terms: { kl, crossEntropy: hard },
-      };
+      return besideLabels({ kl, logits, labels, temperature, alpha });
     }),
   }),
 });

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { meanGradient, type Shifted, shifted } from '../defenses/surrogate.js';
 import { atLeast, between, choice, defineAttack, labelled, option, positive, wholeAtLeast } from '../public/plugin.js';
-import { classifier, crossEntropy, detach, dispose, soften } from '../public/train.js';
+import { besideLabels, classifier, detach, dispose, soften } from '../public/train.js';
 
 /** Beyond it a derivative counts as this much. */
 const most = 10;
@@ -66,11 +66,7 @@ export const reweightedKd = defineAttack({
             },
             loss: ({ logits, target: { teacher, weights }, batch: { labels } }) => {
               const kl = weightedKl({ logits, teacher, weights, temperature });
-              const hard = crossEntropy(logits, labels);
-              return {
-                loss: tf.add<tf.Scalar>(tf.mul(kl, alpha * temperature ** 2), tf.mul(hard, 1 - alpha)),
-                terms: { kl, crossEntropy: hard },
-              };
+              return besideLabels({ kl, logits, labels, temperature, alpha });
             },
           }),
         );

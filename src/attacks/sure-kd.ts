@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { belowOne, between, defineAttack, distilBy, labelled, option, positive } from '../public/plugin.js';
-import { crossEntropy, detach, klDivergence, soften } from '../public/train.js';
+import { besideLabels, detach, klDivergence, soften } from '../public/train.js';
 
 /**
  * Distillation from the answers that are surest: of each batch the share with the smallest largest probability is not listened to, against
@@ -22,11 +22,7 @@ export const sureKd = defineAttack({
   make: ({ without, temperature, alpha }) =>
     distilBy(({ logits, teacher, labels }) => {
       const kl = klOfSurest({ logits, teacher, temperature, without });
-      const hard = crossEntropy(logits, labels);
-      return {
-        loss: tf.add<tf.Scalar>(tf.mul(kl, alpha * temperature ** 2), tf.mul(hard, 1 - alpha)),
-        terms: { kl, crossEntropy: hard },
-      };
+      return besideLabels({ kl, logits, labels, temperature, alpha });
     }),
 });
 

@@ -13,10 +13,10 @@ import {
 } from '../public/plugin.js';
 import {
   adam,
+  besideLabels,
   type ClassifierSpec,
   type ClassifierState,
   classifier,
-  crossEntropy,
   detach,
   type FitSpec,
   klDivergence,
@@ -77,11 +77,7 @@ export const transitionKd = defineAttack({
           ...(target === undefined ? {} : { target }),
           loss: ({ logits, target: { teacher }, batch: { labels } }) => {
             const kl = klDivergence(teacher, soften(logits, temperature));
-            const hard = crossEntropy(logits, labels);
-            return {
-              loss: tf.add<tf.Scalar>(tf.mul(kl, alpha * temperature ** 2), tf.mul(hard, 1 - alpha)),
-              terms: { kl, crossEntropy: hard },
-            };
+            return besideLabels({ kl, logits, labels, temperature, alpha });
           },
         });
       const { init, ...spec } = heard();

@@ -47,6 +47,7 @@ export {
 } from '../train/images.js';
 export { predicted } from '../train/logits.js';
 export {
+  besideLabels,
   crossEntropy,
   detach,
   distillation,

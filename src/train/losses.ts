@@ -135,9 +135,35 @@ export const distillation = ({
 }): Terms<'kl' | 'crossEntropy'> => {
   tf.util.assert(alpha >= 0 && alpha <= 1, () => `alpha lies in 0 … 1, not ${alpha}`);
   const kl = klDivergence(soften(detach(teacher), temperature), soften(logits, temperature));
-  const ce = crossEntropy(logits, labels);
-  return weighted({ kl, crossEntropy: ce }, { kl: alpha * temperature ** 2, crossEntropy: 1 - alpha });
+  return besideLabels({ kl, logits, labels, temperature, alpha });
 };
+
+/**
+ * α τ² · divergence + (1−α) · CE, as in `distillation`, of any divergence at τ.
+ *
+ * @param kl the batch mean, in nats
+ * @param logits the student's [B, K]
+ * @param labels int32 [B]
+ * @param temperature τ > 0
+ * @param alpha α in 0 … 1
+ */
+export const besideLabels = ({
+  kl,
+  logits,
+  labels,
+  temperature,
+  alpha,
+}: {
+  readonly kl: tf.Scalar;
+  readonly logits: tf.Tensor2D;
+  readonly labels: tf.Tensor1D;
+  readonly temperature: number;
+  readonly alpha: number;
+}): Terms<'kl' | 'crossEntropy'> =>
+  weighted(
+    { kl, crossEntropy: crossEntropy(logits, labels) },
+    { kl: alpha * temperature ** 2, crossEntropy: 1 - alpha },
+  );
 
 /**
  * Distillation without labels: τ² KL(σ_τ(teacher) ‖ σ_τ(student)), the batch mean.

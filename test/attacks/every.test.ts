@@ -27,7 +27,7 @@ import {
 import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { goldens } from '../goldens.js';
 import { circumstances, dataOf, recipe, thirds } from '../run/helpers.js';
-import { type AnySpec, context, endOf, theftOf } from '../train/bench.js';
+import { type AnySpec, context, endOf, imagesOf, theftOf } from '../train/bench.js';
 import { expectToSurvive } from './killing.js';
 import { aged, expectCompiled } from './stepping.js';
 
@@ -181,14 +181,7 @@ const attackOf = (name: string): AnyAttack => {
   return make((uses[name]?.options ?? {}) as never) as AnyAttack;
 };
 
-const setOf = (from: number, to: number) => ({
-  examples: data.train,
-  indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
-  shape: data.image,
-  normalisation: data.normalisation,
-  augmentation: { crop: 0, flip: false },
-  labelled: true as const,
-});
+const setOf = imagesOf(data);
 
 const givenTo = (attack: AnyAttack): Pick<AttackContext, 'data' | 'normalisation' | 'fullStepsPerEpoch'> => ({
   data: dataFor(attack, { train: setOf(0, 24), validation: setOf(24, 32) }),

@@ -10,7 +10,7 @@ import { classifier, dense, features, flatten, network, relu, sequential } from 
 import type { Variables } from '../../src/models/network.js';
 import { open, publish, readShift, retire, sessionOf, tensorsOf, type Wrapper } from '../../src/train/oracle.js';
 import { recipe } from '../run/helpers.js';
-import { context, succeed } from '../train/bench.js';
+import { context, imagesOf, succeed } from '../train/bench.js';
 
 const plugin = network({
   name: 'small',
@@ -87,14 +87,7 @@ describe.each([2, 200])('of %i classes', (classes) => {
     labels: Uint8Array.from({ length: 32 }, (_, i) => i % classes),
     count: 32,
   };
-  const setOf = (from: number, to: number) => ({
-    examples,
-    indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
-    shape: image,
-    normalisation,
-    augmentation: { crop: 0, flip: false },
-    labelled: true as const,
-  });
+  const setOf = imagesOf({ train: examples, image, normalisation });
   const pixels = () =>
     tf.tensor4d(
       Float32Array.from(examples.images, (each) => each / 255),

@@ -23,7 +23,7 @@ import { aged, expectCompiled } from '../attacks/stepping.js';
 import { bitsOf } from '../engine/bits.js';
 import { goldens } from '../goldens.js';
 import { dataOf, recipe, thirds } from '../run/helpers.js';
-import { type AnySpec, context, endOf, type Fitting, succeed } from '../train/bench.js';
+import { type AnySpec, context, endOf, type Fitting, imagesOf, succeed } from '../train/bench.js';
 
 const data = thirds({ train: 32, test: 8, size: 8 });
 const outliers = dataOf(thirds({ train: 24, test: 8, size: 8 }));
@@ -95,14 +95,7 @@ const defenseOf = (name: string): Defense => {
   return make(uses[name] as never) as Defense;
 };
 
-const setOf = (from: number, to: number) => ({
-  examples: data.train,
-  indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
-  shape: data.image,
-  normalisation: data.normalisation,
-  augmentation: { crop: 0, flip: false },
-  labelled: true as const,
-});
+const setOf = imagesOf(data);
 
 /** What the owner of a teacher has at hand beside a context. */
 const owned = ({ outliers }: Defense, variables: Variables) => ({

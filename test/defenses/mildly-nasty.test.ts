@@ -7,7 +7,7 @@ import { loadEngine } from '../../src/engine/engine.js';
 import { batchNorm, classifier, conv, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
 import type { Variables } from '../../src/models/network.js';
 import { recipe, refusal, thirds } from '../run/helpers.js';
-import { context, succeed } from '../train/bench.js';
+import { context, imagesOf, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 
 beforeAll(async () => {
@@ -22,14 +22,7 @@ const net = network({
   layers: sequential(conv('conv1', 4, { kernel: 3 }), batchNorm('bn1'), relu, flatten, features, classifier('fc')),
 }).build(data.image, 3);
 
-const set = (from: number, to: number) => ({
-  examples: data.train,
-  indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
-  shape: data.image,
-  normalisation: data.normalisation,
-  augmentation: { crop: 0, flip: false },
-  labelled: true as const,
-});
+const set = imagesOf(data);
 
 const trained = async (options: Parameters<typeof mildlyNasty>[0], validation = false) => {
   const learner = { network: net, recipe: recipe({ epochs: 2, batch: 8 }) };

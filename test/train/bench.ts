@@ -41,14 +41,22 @@ export const built = (changes: Partial<Recipe> = {}, net = normalised()): BuiltL
   recipe: recipe({ batch: 16, ...changes }),
 });
 
-export const setOf = (examples: Examples = data.train, from = 0, to = examples.count): ImageSet => ({
-  examples,
-  indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
-  shape: data.image,
-  normalisation: data.normalisation,
-  augmentation: data.augmentation,
-  labelled: true,
-});
+/** Training images of a data set by their places, from one up to another. */
+export const imagesOf =
+  ({ train, image, normalisation }: Pick<Dataset, 'train' | 'image' | 'normalisation'>, augmentation = still) =>
+  (from: number, to: number): ImageSet => ({
+    examples: train,
+    indices: Int32Array.from({ length: to - from }, (_, i) => from + i),
+    shape: image,
+    normalisation,
+    augmentation,
+    labelled: true,
+  });
+
+const still: Dataset['augmentation'] = { crop: 0, flip: false };
+
+export const setOf = (examples: Examples = data.train, from = 0, to = examples.count): ImageSet =>
+  imagesOf({ ...data, train: examples }, data.augmentation)(from, to);
 
 /** The batch of a step as the step computes with it, and how many images it holds. */
 export const opened = ({ data, at }: Source<RawBatch, Resident>, step: number) => {

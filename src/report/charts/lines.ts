@@ -46,21 +46,15 @@ export const lines = (
     ...(spreads ? [{ field: 'sd', title: 'standard deviation', format: '.2f' }] : []),
     { field: 'seeds', title: 'seeds' },
   ];
-  const numeric = points.every(({ value }) => typeof value === 'number');
+  const values = points.map(({ value }) => value);
+  const numeric = values.every((value) => typeof value === 'number');
   const { color, strokeDash, shape } = styles(points, numeric ? 'stroke' : 'cross');
   const x = numeric
     ? {
         field: 'value',
         type: 'quantitative' as const,
         title: across,
-        scale: {
-          ...scaleOf(
-            points.map(({ value }) => value as number),
-            axis,
-          ),
-          nice: false,
-          padding: 8,
-        },
+        scale: { ...scaleOf(values as readonly number[], axis), nice: false, padding: 8 },
         axis: {
           grid: false,
           format: '.6~g',
@@ -83,7 +77,7 @@ export const lines = (
         { mark: { type: 'line', strokeWidth: 2 } as const, encoding: { ...place, color, strokeDash } },
         {
           transform: [{ filter: "datum.role !== 'baseline'" }],
-          mark: { ...dots, opacity: unique(points.map(({ value }) => value)).length > mostDots ? 0 : 1 },
+          mark: { ...dots, opacity: unique(values).length > mostDots ? 0 : 1 },
           encoding: { ...place, color, shape, tooltip },
         },
       ]
