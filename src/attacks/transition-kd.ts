@@ -39,11 +39,13 @@ type LearningSpec = FitSpec<NoTensors, Learning, RawBatch, Variables, Resident, 
 
 /**
  * Distillation through a map of answers for each class, learnt beside the student: q′ = σ_τ(y′) C_c with c the label, C_c = softmax(I + U_c V_cᵀ),
- * U and V of 3 columns; α τ² KL(q′ ‖ student) + (1−α) CE for the student, α τ² KL for the maps, with Adam at a hundredth of the student's rate and
- * the student held fixed. What a defence did to the answers of a class alike, a map may undo.
+ * U and V of 3 columns; α τ² KL(q′ ‖ student) + (1−α) CE for the student, α τ² KL for the maps, with Adam and the student held fixed. What a
+ * defence did to the answers of a class alike, a map may undo.
  *
  * Linfeng-Ye/CMIM 2c34234 (stingy/train_MKD_stingy.py). There columns of C sum to 1 in place of rows, so that q′ is no distribution, and q′ is
- * put through a softmax at τ once more, which makes it nearly uniform: `asReleased`. Factors begin as there, uniform within ±√(6/3).
+ * put through a softmax at τ once more, which makes it nearly uniform: `asReleased`. Factors begin as there, uniform within ±√(6/3), so that maps
+ * lead astray at first. Their rate is a hundredth of the student's there; here it is one of its own, a hundredth of the 0.1 that is usual with SGD: at a
+ * hundredth of what is usual with Adam they would stay as they began, and the student would learn what they say.
  */
 export const transitionKd = defineAttack({
   name: 'transitionKd',
@@ -55,6 +57,7 @@ export const transitionKd = defineAttack({
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),
     rank: option(wholeAtLeast(1), 3, 'Columns of U and V'),
+    rate: option(positive, 1e-3, "Adam's learning rate of the maps"),
     asReleased: option(
       yesOrNo,
       false,
@@ -63,7 +66,7 @@ export const transitionKd = defineAttack({
   },
   needs: 'probabilities',
   data: labelled,
-  make: ({ temperature, alpha, rank, asReleased }) => ({
+  make: ({ temperature, alpha, rank, rate, asReleased }) => ({
     steal: (victim, learner, { fit, data }) => {
       const { network } = learner;
       const optimizer = adam();
@@ -112,7 +115,7 @@ export const transitionKd = defineAttack({
             }),
             factors as Named,
           );
-          const next = optimizer.update(gradients, slots, factors as Named, tf.div(inputs.learningRate, 100));
+          const next = optimizer.update(gradients, slots, factors as Named, tf.scalar(rate));
           const after = { factors: next.params as Factors, slots: next.state };
           return { state: { ...state, maps: after }, metrics };
         },

@@ -1,10 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { weightedKl, weightsOf } from '../../src/attacks/reweighted-kd.js';
-import { type Factors, mapped } from '../../src/attacks/transition-kd.js';
+import { type Factors, mapped, transitionKd } from '../../src/attacks/transition-kd.js';
+import { key } from '../../src/core/random.js';
+import { dispose } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { klDivergence, soften } from '../../src/train/losses.js';
+import { publish, retire } from '../../src/train/oracle.js';
+import { constant } from '../../src/train/schedules.js';
+import { built, context, data as images, normalised, sets, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
+import { aged } from './stepping.js';
 
 beforeAll(async () => {
   await loadEngine({ execution: 'eager' });
@@ -108,5 +114,40 @@ describe('a map of answers for each class', () => {
       expect(moved.slice(3, 6)).toEqual([false, false, false]);
       expect(moved.slice(0, 3).concat(moved.slice(6))).toEqual(Array(6).fill(true));
     });
+  });
+
+  test('is learnt at a rate of its own, whatever the student’s', async () => {
+    const network = normalised(4).build(images.image, 3);
+    const variables = aged(network, 'victim');
+    const victim = publish({ network, variables, normalisation: images.normalisation, access: 'probabilities' });
+    const seen: number[][] = [];
+    const tried = context(key('stage'), {
+      fitting: (_, spec, run) => {
+        const { step } = spec;
+        Object.assign(spec, {
+          step: (...given: Parameters<typeof step>) => {
+            const before = given[1].maps.factors.u as tf.Tensor;
+            const after = step(...given);
+            seen.push(values(tf.sub(after.state.maps.factors.u, before)));
+            return after;
+          },
+        });
+        return run();
+      },
+    });
+    const learner = built({ schedule: constant(1e-6), epochs: 1 });
+    const { last, best } = await succeed(
+      transitionKd({ rate: 0.01 }).steal(victim, learner, { ...tried, data: sets, fullStepsPerEpoch: 3 } as never),
+    );
+    retire(victim);
+    dispose([last, ...(best === undefined ? [] : [best.kept]), variables]);
+    // Adam's first step is as long as its rate, where there is a gradient.
+    const moved = (seen[0] as number[]).filter((each) => Math.abs(each) > 1e-8).map(Math.abs);
+    expect(moved.length).toBeGreaterThan(8);
+    expectClose(
+      moved,
+      moved.map(() => 0.01),
+      1e-4,
+    );
   });
 });
