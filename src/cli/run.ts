@@ -120,11 +120,12 @@ const runOne = async (
     ...{ ...prepared, store, version: await version(), git: await gitState(path), answers },
     ...{ checkpointEvery: options.checkpointEvery, signal: stop.signal },
   };
-  const { crew, time } = crewFor(file, options, environment);
+  const executor = executorsFor(file, options, environment);
   return makeRun({
-    ...{ planned: prepared, chosen, folders, store, crew, stop, commandLine, out },
+    ...{ planned: prepared, chosen, folders, store, stop, commandLine, out },
+    crew: crewFor(options, engine, executor),
     sharing: recordedSharings(environment),
-    expected: () => expectedOf(environment, chosen, time, out),
+    expected: () => expectedOf(environment, chosen, executor, out),
   });
 };
 
@@ -247,15 +248,14 @@ const withLabel = (failed: Failure, labels: ReadonlyMap<string, string>): Failur
   where: labels.get(failed.where ?? '') ?? failed.where,
 });
 
-/** Who makes the stages, each in a process of its own: one that a plugin ends, blocks or crashes is not this one. */
-const crewFor = (
-  file: string,
-  { jobs, data, scale }: RunOptions,
-  environment: RunEnvironment,
-): { readonly crew: Crew; readonly time: ProcessExecutor['time'] } => {
-  const { engine, store, signal, checkpointEvery, answers, git } = environment;
-  const { threads: cores, execution, precision, gpus } = engine;
-  const executor = (threads: number): ProcessExecutor =>
+/** Makes executors of so many threads, each in a process of its own: one that a plugin ends, blocks or crashes is not this one. */
+const executorsFor =
+  (
+    file: string,
+    { data, scale }: RunOptions,
+    { engine: { execution, precision }, store, signal, checkpointEvery, answers, git }: RunEnvironment,
+  ) =>
+  (threads: number): ProcessExecutor =>
     processExecutor({
       setup: {
         ...{ file, data, scale, store: store.root, threads, execution, precision },
@@ -264,13 +264,15 @@ const crewFor = (
       signal,
       grace: milliseconds('UNDISTILL_GRACE'),
     });
-  const whole = executor(cores);
+
+/** Who makes the stages. */
+const crewFor = (
+  { jobs }: RunOptions,
+  { threads: cores, gpus }: Engine,
+  executor: (threads: number) => ProcessExecutor,
+): Crew => {
   const many = jobs === 'auto' && gpus.length > 0 ? 1 : jobs;
-  const crew =
-    many === 'auto'
-      ? coresOf(cores, (threads) => (threads === cores ? whole : executor(threads)))
-      : crewOf(whole, ...Array.from({ length: many - 1 }, () => executor(cores)));
-  return { crew, time: whole.time };
+  return many === 'auto' ? coresOf(cores, executor) : crewOf(...Array.from({ length: many }, () => executor(cores)));
 };
 
 /** Steps of a run that is over before a forecast of it would be of use. */
@@ -280,7 +282,7 @@ const fewSteps = 20_000;
 const expectedOf = async (
   environment: RunEnvironment,
   { stages }: Plan,
-  time: ProcessExecutor['time'],
+  executor: (threads: number) => ProcessExecutor,
   out: Terminal,
 ): Promise<((stage: Stage) => number | undefined) | undefined> => {
   const { plan, data, store, engine } = environment;
@@ -288,9 +290,15 @@ const expectedOf = async (
   const open = stages.filter(({ id }) => stored.get(id)?.state !== 'finished');
   const steps = open.reduce((sum, stage) => sum + (stepsOf(stage, plan, data) ?? 0), 0);
   if (!engine.native || steps < fewSteps) return undefined;
-  const made = await forecast(environment, open, { tell: timingOn(out), time });
-  out.log(timeLeft(made));
-  return made.seconds;
+  const { time, close } = executor(engine.threads);
+  try {
+    const made = await forecast(environment, open, { tell: timingOn(out), time });
+    out.log(timeLeft(made));
+    return made.seconds;
+  } finally {
+    // What it has timed takes memory.
+    await close();
+  }
 };
 
 const threadsEach = (jobs: number): number => Math.max(1, Math.floor(availableCores() / jobs));

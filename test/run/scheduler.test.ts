@@ -94,13 +94,14 @@ const instant = (outcomes: Readonly<Record<string, Outcome>> = {}) => {
 describe('cores', () => {
   const crew = (cores: number) => {
     const made: number[] = [];
+    const closed: number[] = [];
     const named = (threads: number): Executor & { readonly threads: number } => {
       made.push(threads);
-      return { threads, run: async () => done, close: async () => undefined };
+      return { threads, run: async () => done, close: async () => void closed.push(threads) };
     };
     const { take, giveBack, ...rest } = coresOf(cores, named);
     const threads = (ready: number) => take(ready) as ReturnType<typeof named> | undefined;
-    return { take: threads, giveBack, made, ...rest };
+    return { take: threads, giveBack, made, closed, ...rest };
   };
 
   it('are shared among what can be made at once', () => {
@@ -115,6 +116,14 @@ describe('cores', () => {
     // Whoever has as many threads is taken again.
     expect([take(9), take(8), take(7), take(6), take(5)].map((each) => each?.threads)).toEqual([1, 1, 1, 1, undefined]);
     expect(made).toEqual([4, 1, 1, 2, 1, 1]);
+  });
+
+  it('are let go of in the end, idle or not', async () => {
+    const { take, giveBack, closed, close } = crew(4);
+    giveBack(take(1) as Executor);
+    take(2);
+    await close();
+    expect(closed.toSorted()).toEqual([2, 4]);
   });
 });
 
