@@ -3,16 +3,21 @@ import { cpus, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { everyAttack, smallStudent, smallTeacher } from '../experiments/attacks.js';
+import type { AnyAttack } from '../src/attacks/attack.js';
+import { authorisedKd } from '../src/attacks/authorised-kd.js';
+import { inverseKd } from '../src/attacks/inverse-kd.js';
+import { bayesKd, ddaeKd } from '../src/attacks/recovery.js';
 import { key, uniforms } from '../src/core/random.js';
 import { dispose, type Tree } from '../src/core/tree.js';
 import { datasetOf } from '../src/data/assemble.js';
 import type { DatasetPlugin } from '../src/data/dataset.js';
 import { none } from '../src/defenses/none.js';
+import { reverseSigmoid } from '../src/defenses/reverse-sigmoid.js';
 import { loadEngine } from '../src/engine/engine.js';
 import { profile } from '../src/engine/profile.js';
 import { take } from '../src/engine/step.js';
 import { experiment } from '../src/experiment/experiment.js';
-import type { Stage } from '../src/experiment/plan.js';
+import type { Plan, Stage } from '../src/experiment/plan.js';
 import { prepare } from '../src/harness/session.js';
 import type { Network } from '../src/models/network.js';
 import { gitState } from '../src/run/git.js';
@@ -25,8 +30,8 @@ import { type Counted, nothing, partsOf, shapesIn, type Unit, unitsOf } from './
 
 const usage = `npm run bench:attacks -- [--only TEXT] [--rounds N] [--threads N] [--cpu] [--out FILE]
 
-What a step of each attack costs, at its settings of experiments/attacks.ts for small nets and images of 32×32×1, beside what its passes
-cost alone: each pass of victim, students and generator, with the gradients that it gives and the optimiser's step after it, is a compiled
+What a step of each attack costs, at its settings of experiments/attacks.ts for small nets and images of 32×32×1, on an undefended victim
+(what undoes a defence on one that answers through a reverse sigmoid), beside what its passes cost alone: each pass of victim, students and generator, with the gradients that it gives and the optimiser's step after it, is a compiled
 step of its own on a batch of the same size. Both are timed in turn, so that they meet the same machine; medians over rounds. What it costs
 to call a step counts once on either side.
 
@@ -259,6 +264,18 @@ the step's own batch. Alone, each is a compiled step by itself; what it costs to
 its images are changed; the losses and their gradients; what it draws, remembers and logs. Steps are those of a whole attack; what is done
 between its fits (asking about a whole set, making new points of it) is no step.`;
 
+/** The stages of an attack, on the first of the victims that it is tried on. */
+const stagesOf = (plan: Plan, attack: AnyAttack): readonly Stage[] => {
+  const thefts = plan.stages.flatMap((stage) => {
+    const { work } = stage;
+    return (work.kind === 'steal' || work.kind === 'synthesise') && work.attack === attack
+      ? [{ stage, alone: work.wrappers.length === 0 }]
+      : [];
+  });
+  const undefended = thefts.some(({ alone }) => alone);
+  return thefts.filter(({ alone }) => alone === undefended).map(({ stage }) => stage);
+};
+
 /** Which are above the limit, and what they do there. */
 const verdictOn = (costs: readonly Cost[]): string => {
   const above = costs.filter(({ rest }) => rest !== undefined);
@@ -285,7 +302,9 @@ const main = async (): Promise<void> => {
   const engine = await loadEngine(values.threads === undefined ? {} : { threads: Number(values.threads) });
   if (values.cpu) now = ofProcessor;
   const rounds = Number(values.rounds);
-  const attacks = everyAttack(imagesOf('other')).filter(({ name }) => name.includes(values.only ?? ''));
+  const attacks = [...everyAttack(imagesOf('other')), authorisedKd(), inverseKd(), bayesKd(), ddaeKd()].filter(
+    ({ name }) => name.includes(values.only ?? ''),
+  );
   if (attacks.length === 0) throw new Error(`--only ${values.only} is part of no attack's name`);
   const prepared = await prepare(
     experiment({
@@ -293,7 +312,7 @@ const main = async (): Promise<void> => {
       data: imagesOf('own'),
       teacher: smallTeacher,
       students: [smallStudent(4)],
-      defenses: [none()],
+      defenses: [none(), reverseSigmoid()],
       attacks,
       budget: 1_000_000,
       seeds: [0],
@@ -316,9 +335,7 @@ const main = async (): Promise<void> => {
   say(`| ${[...columns, "a step's passes"].join(' | ')} |`, '|---|---|--:|--:|--:|--:|---|---|');
   const costs: Cost[] = [];
   for (const { label, attack } of plan.experiment.attacks)
-    for (const stage of plan.stages) {
-      const { work } = stage;
-      if ((work.kind !== 'steal' && work.kind !== 'synthesise') || work.attack !== attack) continue;
+    for (const stage of stagesOf(plan, attack)) {
       const found = await costsIn(prepared as unknown as RunEnvironment, stage, label, rounds);
       say(...found.map((cost) => rowOf(cost, nameOf)));
       costs.push(...found);

@@ -68,6 +68,7 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
   number("mean_taken", &settings->mean_taken);
   number("square_kept", &settings->square_kept);
   number("square_taken", &settings->square_taken);
+  number("within", &settings->within);
   flag("moments", &settings->moments);
   flag("to_bfloat16", &settings->bfloat16);
   flag("nesterov", &settings->nesterov);
@@ -323,6 +324,12 @@ const std::vector<Operation>& Operations() {
       {"UndistillUnshuffle", {"first", "last"}, {"a", "b"}, {}, ShapesOf<0, 0>, Compute<Unshuffle>},
       {"UndistillGelu", {"x"}, {"y"}, {}, ShapesOf<0>, Compute<Gelu>},
       {"UndistillGeluGrad", {"dy", "x"}, {"dx"}, {}, ShapesOf<1>, Compute<GeluGrad>},
+      {"UndistillMeanOfNearest",
+       {"rows", "own_group", "keys", "groups", "values"},
+       {"mean"},
+       {"within: float"},
+       UnknownShape,
+       Compute<MeanOfNearest>},
       {"UndistillMomentum",
        {"parameter", "gradient", "velocity", "rate"},
        {"new_parameter", "new_velocity"},

@@ -15,7 +15,7 @@ namespace undistill {
 
 // What an operation's attributes say.
 struct Settings {
-  float epsilon = 0, momentum = 0, decay = 0, mean_kept = 0, mean_taken = 0, square_kept = 0, square_taken = 0;
+  float epsilon = 0, momentum = 0, decay = 0, mean_kept = 0, mean_taken = 0, square_kept = 0, square_taken = 0, within = 0;
   int64_t activation = 0, kernel = 0, stride = 1, groups = 1, padding = 0, height = 0, width = 0, count = 0;
   // Of what is done with the result of a convolution.
   float after_epsilon = 0;
@@ -131,7 +131,7 @@ using Body = void(const Settings&, Context&);
 Body BatchNorm, BatchNormGrad, BatchNormPool, BatchNormPoolGrad, MaxPool, MaxPoolGrad, RunningStatistics, Statistics, Normalisation, NormalisationGrad, Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
     Conv3x3ToImages, Conv3x3ToFilter, Bfloat16Conv, Bfloat16ConvToImages, Bfloat16ConvToFilter, Conv, ConvToImages, ConvToFilter, Depthwise, DepthwiseToImages, DepthwiseToFilter, Interleave,
     EveryOther, Shuffle, Unshuffle,
-    Gelu, GeluGrad, Momentum, Adam;
+    Gelu, GeluGrad, MeanOfNearest, Momentum, Adam;
 
 }  // namespace undistill
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { rows } from '../public/ops.js';
+import { type Known, meanOfNearest, rows } from '../public/ops.js';
 import {
   type Attack,
   type AttackContext,
@@ -129,6 +129,19 @@ const gamma = (shape: number, next: () => number): number => {
 /** The least L1 distance within which an imagined answer counts as the one that was told. */
 const near = 0.01;
 
+/** Clean answers, known by what they would be told as and by its most likely class. The caller owns them. */
+export const knownBy = ({ clean, given }: Table): Known =>
+  tf.tidy(() => {
+    const likeliest = tf.argMax(given, 1).dataSync();
+    const order = Int32Array.from(likeliest.keys()).sort((a, b) => (likeliest[a] as number) - (likeliest[b] as number));
+    const places = tf.tensor1d(order, 'int32');
+    return {
+      keys: tf.transpose(rows(given, places)),
+      groups: tf.tensor1d(Float32Array.from(order, (place) => likeliest[place] as number)),
+      values: rows(clean, places),
+    };
+  });
+
 /**
  * The clean answers to those that were told: the mean of the imagined ones that the defence tells as within an L1 distance of 0.01, or of
  * the smallest distance there is; of those with the same most likely class, where there are such.
@@ -136,18 +149,8 @@ const near = 0.01;
  * @param told probabilities [batch, classes]
  * @returns probabilities [batch, classes]
  */
-export const meanOfLikely = (told: tf.Tensor2D, { clean, given }: Table): tf.Tensor2D => {
-  const [told1, given1] = [tf.unstack(told, 1), tf.unstack(given, 1)] as [tf.Tensor1D[], tf.Tensor1D[]];
-  const otherClass = tf.notEqual(tf.expandDims(tf.argMax(told, 1), 1), tf.expandDims(tf.argMax(given, 1), 0));
-  // Begun beyond the largest distance that two answers may have; class by class, since all at once are many.
-  const distance = told1.reduce<tf.Tensor>(
-    (sum, each, k) => tf.add(sum, tf.abs(tf.sub(tf.expandDims(each, 1), tf.expandDims(given1[k] as tf.Tensor, 0)))),
-    tf.mul(tf.cast(otherClass, 'float32'), 4),
-  );
-  const limit = tf.maximum(tf.min(distance, 1, true), near);
-  const isLikely = tf.cast(tf.lessEqual(distance, limit), 'float32') as tf.Tensor2D;
-  return tf.div(tf.matMul(isLikely, clean), tf.sum(isLikely, 1, true));
-};
+export const meanOfLikely = (told: tf.Tensor2D, known: Known): tf.Tensor2D =>
+  meanOfNearest(told, tf.cast(tf.argMax(told, 1), 'float32') as tf.Tensor1D, known, near);
 
 /**
  * Bayesian recovery (Tang et al., ModelGuard, USENIX Security 2024, "partial Bayes"), by an attacker who knows the defence: each answer is
@@ -173,17 +176,19 @@ export const bayesKd = defineAttack({
     warns: leavesNothing,
     steal: async (victim, learner, context) => {
       const table = await imagined(chosen, victim, learner, context);
+      const known = knownBy(table);
+      dispose(table);
       try {
-        return await recovering(chosen, victim, learner, context, table, meanOfLikely);
+        return await recovering(chosen, victim, learner, context, known, meanOfLikely);
       } finally {
-        dispose(table);
+        dispose(known);
       }
     },
   }),
 });
 
 /** A student that learns what answers are recovered to, by tensors that were made beforehand. */
-const recovering = <Frozen extends Table | Variables>(
+const recovering = <Frozen extends Known | Variables>(
   { temperature, alpha }: Options,
   victim: Victim<'probabilities'>,
   learner: BuiltLearner,

@@ -446,6 +446,15 @@ export const adamStep = (
   return { param: moved, mean: first, square: second };
 };
 
+/** The mean of the values [count, width] of the keys [columns, count] that are nearest to each of the rows [n, columns]. No gradient. */
+export const meanOfNearest = operation<{ readonly within: number }, 'rows' | 'ownGroup' | 'keys' | 'groups' | 'values'>(
+  'OwnMeanOfNearest',
+  {
+    inputs: ['rows', 'ownGroup', 'keys', 'groups', 'values'],
+    forward: (inputs, { within }) => [execute1('UndistillMeanOfNearest', inputs, { within: { float: within } })],
+  },
+);
+
 /** Channels of a and of b in turn: two [n, h, w, c] to [n, h, w, 2 c]. */
 export const interleave = operation<object, 'a' | 'b'>('OwnInterleave', {
   inputs: ['a', 'b'],

@@ -157,6 +157,45 @@ export const fromBytes = <T extends tf.Tensor>(x: T): T =>
 export const rows = <T extends tf.Tensor>(x: T, indices: tf.Tensor1D): T =>
   (isNative() ? native.rows({ x, indices }, {})[0] : tf.gather(x, indices)) as T;
 
+/** What is looked up by nearness: values [count, width] by keys [columns, count], in the ascending order of their groups [count]. */
+export type Known = {
+  readonly keys: tf.Tensor2D;
+  readonly groups: tf.Tensor1D;
+  readonly values: tf.Tensor2D;
+};
+
+/**
+ * The mean value of the keys that are nearest to each row: those of its group where that has any, within a Manhattan distance (the sum over
+ * columns of how far apart they are), or no farther than the nearest is. Without gradient.
+ *
+ * @param rows [n, columns]
+ * @param ownGroup [n]
+ * @param within a distance of at least 0
+ * @returns [n, width]; not-a-number where a row is
+ */
+export const meanOfNearest = (
+  rows: tf.Tensor2D,
+  ownGroup: tf.Tensor1D,
+  { keys, groups, values }: Known,
+  within: number,
+): tf.Tensor2D => {
+  if (hasOwn()) return own.meanOfNearest({ rows, ownGroup, keys, groups, values }, { within })[0] as tf.Tensor2D;
+  return tf.tidy(() => {
+    const key = tf.unstack(keys, 0);
+    // Column by column: all at once are many.
+    const distance = tf
+      .unstack(rows, 1)
+      .map((each, k) => [tf.expandDims(each, 1), tf.expandDims(key[k] as tf.Tensor, 0)] as const)
+      .reduce<tf.Tensor>((sum, [a, b]) => tf.add(sum, tf.abs(tf.sub(a, b))), tf.scalar(0));
+    const sameGroup = tf.equal(tf.expandDims(ownGroup, 1), tf.expandDims(groups, 0));
+    const counts = tf.logicalOr(sameGroup, tf.logicalNot(tf.any(sameGroup, 1, true)));
+    const counted = tf.where(counts, distance, tf.scalar(Number.POSITIVE_INFINITY));
+    const limit = tf.maximum(tf.min(counted, 1, true), within);
+    const near = tf.cast(tf.lessEqual(counted, limit), 'float32') as tf.Tensor2D;
+    return tf.div(tf.matMul(near, values), tf.sum(near, 1, true));
+  });
+};
+
 /** Runs `f`, and on what it gives the activation, if there is one. */
 const activated = <T extends tf.Tensor>(activation: Activation | undefined, f: () => T): T => {
   const x = f();

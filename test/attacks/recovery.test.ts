@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { dirichlet, meanOfLikely, recoverer, recoveryError } from '../../src/attacks/recovery.js';
+import { dirichlet, knownBy, meanOfLikely, recoverer, recoveryError } from '../../src/attacks/recovery.js';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { rounding } from '../../src/defenses/answers.js';
@@ -23,7 +23,9 @@ beforeAll(async () => {
 
 describe('Bayesian recovery', () => {
   const recovered = (clean: number[][], given: number[][], told: number[]) =>
-    tf.tidy(() => values(meanOfLikely(tf.tensor2d([told]), { clean: tf.tensor2d(clean), given: tf.tensor2d(given) })));
+    tf.tidy(() =>
+      values(meanOfLikely(tf.tensor2d([told]), knownBy({ clean: tf.tensor2d(clean), given: tf.tensor2d(given) }))),
+    );
 
   test('has the worked numbers', () => {
     const clean = [
@@ -96,7 +98,7 @@ describe('after ModelGuard', () => {
     tf.tidy(() => {
       const told = (clean: tf.Tensor2D) => tf.exp(imitated(parts, tf.log(clean))) as tf.Tensor2D;
       const [clean, table] = [drawn(60), drawn(3000)];
-      const recovered = meanOfLikely(told(clean), { clean: table, given: told(table) });
+      const recovered = meanOfLikely(told(clean), knownBy({ clean: table, given: told(table) }));
       const apart = (found: tf.Tensor2D) => values(recoveryError(found, clean))[0] as number;
       expect(apart(told(clean))).toBeGreaterThan(0.4);
       expect(apart(recovered)).toBeLessThan(0.5 * apart(told(clean)));

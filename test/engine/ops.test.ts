@@ -385,6 +385,65 @@ describe('PyTorch’s arithmetic', () => {
   });
 });
 
+describe('the mean of the nearest', () => {
+  const known = () => ({
+    keys: tf.tensor2d([
+      [0, 1, 2, 2.25],
+      [0, 0, 1, 1],
+    ]),
+    groups: tf.tensor1d([0, 0, 0, 3]),
+    values: tf.tensor2d([
+      [1, 10],
+      [2, 20],
+      [3, 30],
+      [5, 50],
+    ]),
+  });
+  const near = (row: readonly number[], group: number, within: number) => [
+    ...ops.meanOfNearest(tf.tensor2d([...row], [1, 2]), tf.tensor1d([group]), known(), within).dataSync(),
+  ];
+
+  it.each(['tensorflow', 'cpu'])('%s: is of all within the distance, or of the nearest alone', async (backend) => {
+    await tf.setBackend(backend);
+    // To (2, 1): 3, 2 and 0, and 0.25 in the other group; to (0.5, 0): 0.5, 0.5 and 2.5.
+    expect(near([2, 1], 0, 2)).toEqual([2.5, 25]);
+    expect(near([2, 1], 0, 1.9)).toEqual([3, 30]);
+    expect(near([0.5, 0], 0, 0.2)).toEqual([1.5, 15]);
+    expect(near([0.5, 0], 3, 0.2)).toEqual([5, 50]);
+    // Of a group without keys, all count.
+    expect(near([2, 1], 2, 0.25)).toEqual([4, 40]);
+    expect(near([Number.NaN, 0], 0, 1)).toEqual([Number.NaN, Number.NaN]);
+  });
+
+  it('is the same by our own operation and by those of TensorFlow.js, of more keys than a block holds', async () => {
+    const [rows, keys, values] = [random('rows', 7, 20), random('keys', 20, 2500), random('values', 2500, 3)];
+    const tensor = ({ data, shape }: Input): tf.Tensor2D => tf.tensor2d(data, shape as [number, number]);
+    const meansOf = async (backend: string): Promise<number[]> => {
+      await tf.setBackend(backend);
+      const groups = tf.tensor1d(Float32Array.from({ length: 2500 }, (_, i) => (i < 1200 ? 1 : 4)));
+      const own = tf.tensor1d([1, 4, 4, 1, 0, 2, 9]);
+      return [0, 9, 100].flatMap((within) => [
+        ...ops
+          .meanOfNearest(tensor(rows), own, { keys: tensor(keys), groups, values: tensor(values) }, within)
+          .dataSync(),
+      ]);
+    };
+    const [ours, theirs] = [await meansOf('tensorflow'), await meansOf('cpu')];
+    expect(ours.length).toBe(63);
+    ours.forEach((each, i) => {
+      expect(each).toBeCloseTo(theirs[i] as number, 5);
+    });
+  });
+
+  it('is refused of keys that are in no order', async () => {
+    await tf.setBackend('tensorflow');
+    const apart = { ...known(), groups: tf.tensor1d([0, 3, 0, 3]) };
+    expect(() => ops.meanOfNearest(tf.tensor2d([[2, 1]]), tf.tensor1d([0]), apart, 1)).toThrow(
+      'keys are not in the order of their groups',
+    );
+  });
+});
+
 it('without oneDNN, groups are convolved one by one, with the same numbers', () => {
   const grouped = conv('', random('x', 2, 5, 4, 6), random('f', 3, 3, 2, 9), { padding: 1, stride: 2 });
   const [together, apart] = [undefined, '0'].map((oneDnn) => {
