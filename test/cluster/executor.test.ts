@@ -185,7 +185,7 @@ describe('a job that is held, of a stage that is there', () => {
     cluster.turn('1', { reason: 'launch failed requeued held' });
     const following = follow(kd);
     await until(() => count('kd') === 2);
-    expect(cluster.submitted.at(-2)).toMatchObject({ name: 'kd', afterOk: [] });
+    expect(cluster.submitted.find(({ id }) => id === numberOf('kd'))).toMatchObject({ afterOk: [] });
     await finish('kd');
     expect(await following).toMatchObject({ status: 'done' });
     expect(count('teacher')).toBe(1);
