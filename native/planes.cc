@@ -155,15 +155,6 @@ __attribute__((target("avx2,fma"))) void Sum256(const float* given, int64_t from
   SumPlanes<Lanes8, results, 2>(given, from, size, taps, count, weights, numbers, to, apart);
 }
 
-// A plane of results, normalised, within bounds.
-FOR_EACH_PROCESSOR void FinishPlane(float* __restrict y, int64_t numbers, float mean, float slope, float offset, float lo, float hi) {
-  for (int64_t i = 0; i < numbers; i++) {
-    float z = (y[i] - mean) * slope + offset;
-    z = z < lo ? lo : z;
-    y[i] = z > hi ? hi : z;
-  }
-}
-
 // The products of some planes of a gradient with one given plane, moved by up to as many numbers as a kernel is wide: what is added to
 // sums [results, columns, lanes].
 template <typename Lanes, int results, int columns>
@@ -277,7 +268,7 @@ static bool InPlanes(const Gathering& of, int64_t most) {
 bool GathersInPlanes(const Gathering& of) { return InPlanes(of, 128); }
 bool SumsInPlanes(const Gathering& of) { return InPlanes(of, 32); }
 
-void GatherInPlanes(const Gathering& of, const float* given, const float* filter, const Normal& after, float* result) {
+void GatherInPlanes(const Gathering& of, const float* given, const float* filter, float* result) {
   const GivenPlanes planes(of);
   const int64_t apart = RoundUp(planes.results, 16);
   const auto weights = WeightsOf(of, filter);
@@ -295,8 +286,6 @@ void GatherInPlanes(const Gathering& of, const float* given, const float* filter
         Here().sum[some - 1](parted.Data(), of.from, planes.size, taps.data(), count, weights.data() + first * of.from * count,
                              planes.results, sums.Data() + first * apart, apart);
       }
-      for (int64_t i = 0; after.Any() && i < of.to; i++)
-        FinishPlane(sums.Data() + i * apart, planes.results, after.Mean()[i], after.Slope()[i], after.Offset()[i], after.Least(), after.Most());
       const int64_t begin = image * of.down * of.across;
       for (int64_t y = 0; y < of.down; y++)
         Turn(sums.Data() + y * planes.across, of.to, of.across, apart, result + (begin + y * of.across) * of.to, of.to);
@@ -348,7 +337,7 @@ void PlanesToFilter(const Gathering& of, const float* x, const float* dy, float*
 #else
 bool GathersInPlanes(const Gathering&) { return false; }
 bool SumsInPlanes(const Gathering&) { return false; }
-void GatherInPlanes(const Gathering&, const float*, const float*, const Normal&, float*) {}
+void GatherInPlanes(const Gathering&, const float*, const float*, float*) {}
 void PlanesToFilter(const Gathering&, const float*, const float*, float*) {}
 #endif
 

@@ -4,7 +4,6 @@
 #define UNDISTILL_PLANES_H_
 
 #include "gathering.h"
-#include "normalised.h"
 
 namespace undistill {
 
@@ -13,8 +12,8 @@ namespace undistill {
 bool GathersInPlanes(const Gathering& of);
 bool SumsInPlanes(const Gathering& of);
 
-// Given pixels to those of a result, which are normalised where there is a norm after it.
-void GatherInPlanes(const Gathering& of, const float* given, const float* filter, const Normal& after, float* result);
+// Given pixels to those of a result.
+void GatherInPlanes(const Gathering& of, const float* given, const float* filter, float* result);
 
 // Images and the gradient to the result to that to the filter, [kernel, kernel, from, to].
 void PlanesToFilter(const Gathering& of, const float* x, const float* dy, float* filter);

@@ -589,8 +589,8 @@ void GatherBy(const Gathering& of, const float* given, const Normal& normal, con
 
 void Gather(const Gathering& of, const float* given, const Normal& normal, const float* filter, NormGradient& through,
             ImageMoments& moments, const Finish& finish, float* result) {
-  const bool as_given = !normal.Any() && !through.Any() && !moments.Any() && finish.Plus() == nullptr;
-  if (as_given && GathersInPlanes(of)) return GatherInPlanes(of, given, filter, finish.After(), result);
+  const bool alone = !normal.Any() && !through.Any() && !moments.Any() && !finish.Any();
+  if (alone && GathersInPlanes(of)) return GatherInPlanes(of, given, filter, result);
 #if defined(HAS_AMX)
   if (ByMatrices::Pays(of)) return GatherBy<ByMatrices>(of, given, normal, filter, through, moments, finish, result);
 #endif

@@ -191,9 +191,7 @@ const wayOfPlain = (attributes: ConvAttributes): Way | undefined => {
   if (roundsToBfloat16()) return undefined;
   if (convolves3x3(x, filter, attributes)) return 'Conv3x3';
   if (convolvesDepthwise(x, filter, attributes)) return 'Depthwise';
-  const [, , from = 0, to = 0] = filter;
-  const pays = byMatrices(attributes) || inPlanes(attributes, from, to);
-  return convolvesByProducts(x, filter, attributes) && pays ? 'Conv' : undefined;
+  return convolvesByProducts(x, filter, attributes) && byMatrices(attributes) ? 'Conv' : undefined;
 };
 
 /** A batch norm by running statistics, each [channels], and what follows it. */
