@@ -71,7 +71,8 @@ type Attack =
 type DaflSettings = Omit<Parameters<typeof generating>[0], 'batch'> & Pick<Recipe, 'optimizer' | 'schedule'>;
 
 const train = { kind: 'train', precision: 'float32' } as const;
-const evaluate = { kind: 'evaluate', precision: 'float32', batch: 500 } as const;
+// As many at a time as suit either side's processor.
+const evaluate = { kind: 'evaluate', precision: 'float32', batch: 100 } as const;
 const synthesise = { kind: 'synthesise', precision: 'float32' } as const;
 
 const dafl = (preset: keyof typeof theDafl.presets, student: Net): Attack => ({
@@ -93,8 +94,8 @@ const onProcessor: readonly Row[] = [
   { ...train, ...cnn, batch: 128, steps: 15 },
   { ...train, ...smallCnn, batch: 64, steps: 100 },
   { ...train, ...leNet, batch: 128, steps: 60 },
-  { ...evaluate, ...resNet18, steps: 1 },
-  { ...evaluate, ...preResNet20, steps: 4 },
+  { ...evaluate, ...resNet18, steps: 5 },
+  { ...evaluate, ...preResNet20, steps: 20 },
   { ...daflOfLeNets, batch: 512, steps: 1 },
   { ...daflOfResNets, batch: 128, steps: 1 },
   { ...inversionOfResNet, batch: 64, steps: 2 },
@@ -108,8 +109,8 @@ const onCard: readonly Row[] = [
   { ...train, ...resNeXt, batch: 128, precision: 'tf32', steps: 10 },
   { ...train, ...mobileNet, batch: 128, precision: 'tf32', steps: 40 },
   { ...train, ...shuffleNet, batch: 128, precision: 'tf32', steps: 40 },
-  { ...evaluate, ...resNet18, precision: 'tf32', steps: 20 },
-  { ...evaluate, ...preResNet20, precision: 'tf32', steps: 20 },
+  { ...evaluate, ...resNet18, batch: 500, precision: 'tf32', steps: 20 },
+  { ...evaluate, ...preResNet20, batch: 500, precision: 'tf32', steps: 20 },
   { ...daflOfLeNets, batch: 512, precision: 'tf32', steps: 80 },
   { ...daflOfResNets, batch: 1024, precision: 'tf32', steps: 8 },
   { ...inversionOfResNet, batch: 256, precision: 'tf32', steps: 40 },
