@@ -31,9 +31,9 @@ import { type Counted, nothing, partsOf, shapesIn, type Unit, unitsOf } from './
 const usage = `npm run bench:attacks -- [--only TEXT] [--rounds N] [--threads N] [--cpu] [--out FILE]
 
 What a step of each attack costs, at its settings of experiments/attacks.ts for small nets and images of 32×32×1, on an undefended victim
-(what undoes a defence on one that answers through a reverse sigmoid), beside what its passes cost alone: each pass of victim, students and generator, with the gradients that it gives and the optimiser's step after it, is a compiled
-step of its own on a batch of the same size. Both are timed in turn, so that they meet the same machine; medians over rounds. What it costs
-to call a step counts once on either side.
+(what undoes a defence on one that answers through a reverse sigmoid), beside what its passes cost alone: each pass of victim, students and
+generator, with the gradients that it gives and the optimiser's step after it, is a compiled step of its own on a batch of the same size. Both
+are timed in turn, so that they meet the same machine; medians over rounds. What it costs to call a step counts once on either side.
 
 --cpu: times are the processor's that this process took, with --threads 1, where other work runs on the machine. The table goes to --out
 too: by default results/attack-costs.md, unless --only leaves some attacks out.`;
