@@ -32,8 +32,9 @@ const usage = `npm run bench:attacks -- [--only TEXT] [--rounds N] [--threads N]
 
 What a step of each attack costs, at its settings of experiments/attacks.ts for small nets and images of 32×32×1, on an undefended victim
 (what undoes a defence on one that answers through a reverse sigmoid), beside what its passes cost alone: each pass of victim, students and
-generator, with the gradients that it gives and the optimiser's step after it, is a compiled step of its own on a batch of the same size. Both
-are timed in turn, so that they meet the same machine; medians over rounds. What it costs to call a step counts once on either side.
+generator, with the gradients that it gives and the optimiser's step after it, is a compiled step of its own on a batch of the same size. They
+are taken one after the other, as in the step, so that each finds in the caches what the others left there. Step and passes are timed in turn,
+so that they meet the same machine; medians over rounds. What it costs to call a step counts once on either side.
 
 --cpu: times are the processor's that this process took, with --threads 1, where other work runs on the machine. The table goes to --out
 too: by default results/attack-costs.md, unless --only leaves some attacks out.`;
@@ -76,8 +77,8 @@ const ofProcessor = (): number => {
 };
 
 /** Something that is timed, by how many steps at a time. */
-interface Timed {
-  readonly subject: Subject;
+interface Timed<S extends Pick<Subject, 'run'> = Pick<Subject, 'run'>> {
+  readonly subject: S;
   readonly steps: number;
 }
 
@@ -88,17 +89,17 @@ const timeOf = ({ subject, steps }: Timed): number => {
   return (now() - started) / steps;
 };
 
-const warmed = (subject: Subject): Timed => {
+const warmed = <S extends Pick<Subject, 'run'>>(subject: S): Timed<S> => {
   subject.run(2);
   const once = timeOf({ subject, steps: 2 });
   if (once < 10) subject.run(warmUp);
   return { subject, steps: once > turn ? 1 : 4 * Math.ceil(turn / timeOf({ subject, steps: 4 }) / 4) };
 };
 
-/** Units that are timed, kept from fit to fit. */
-const units = new Map<string, Timed>();
+/** Units that are timed, warm, kept from fit to fit. */
+const units = new Map<string, Timed<Subject>>();
 
-const timedUnit = ({ key: name, step, begin }: Unit): Timed => {
+const timedUnit = ({ key: name, step, begin }: Unit): Timed<Subject> => {
   const known = units.get(name);
   if (known !== undefined) return known;
   const { frozen, state } = begin();
@@ -106,6 +107,15 @@ const timedUnit = ({ key: name, step, begin }: Unit): Timed => {
   units.set(name, made);
   return made;
 };
+
+/** A step is each unit as often as it is in one, each in a call of its own. */
+const oneByOne = (parts: readonly { readonly subject: Subject; readonly times: number }[]): Pick<Subject, 'run'> => ({
+  run: (steps) => {
+    for (let step = 0; step < steps; step++)
+      for (const { subject, times } of parts) for (let i = 0; i < times; i++) subject.run(1);
+    return 0;
+  },
+});
 
 interface Cost {
   readonly attack: string;
@@ -160,23 +170,18 @@ const costOf = (
     ),
   );
   const whole = warmed(fitting(spec, at));
-  const each = parts.map(timedUnit);
+  const passes = warmed(oneByOne(parts.map((part) => ({ subject: timedUnit(part).subject, times: part.times }))));
   const empty = timedUnit(nothing);
-  const found = Array.from({ length: rounds }, () => ({
-    step: timeOf(whole),
-    call: timeOf(empty),
-    each: each.map(timeOf),
-  }));
-  whole.subject.dispose();
-  const aloneOf = (of: Pick<(typeof found)[number], 'call' | 'each'>): number =>
-    of.each.reduce((sum, time, i) => sum + (parts[i]?.times ?? 0) * Math.max(0, time - of.call), of.call);
-  const ratios = found.map((round) => round.step / aloneOf(round)).sort((a, b) => a - b);
-  const quartile = (share: number): number => ratios[Math.round(share * (rounds - 1))] as number;
-  const step = median(found.map((round) => round.step));
-  const alone = aloneOf({
-    call: median(found.map(({ call }) => call)),
-    each: parts.map((_, i) => median(found.map((round) => round.each[i] as number))),
+  const emptySingly = warmed(oneByOne([{ subject: empty.subject, times: 1 }]));
+  const calls = parts.reduce((sum, { times }) => sum + times, 0);
+  const found = Array.from({ length: rounds }, () => {
+    const [step, call, singly] = [timeOf(whole), timeOf(empty), timeOf(emptySingly)];
+    return { step, alone: timeOf(passes) - calls * singly + call };
   });
+  whole.subject.dispose();
+  const ratios = found.map((round) => round.step / round.alone).sort((a, b) => a - b);
+  const quartile = (share: number): number => ratios[Math.round(share * (rounds - 1))] as number;
+  const [step, alone] = [median(found.map((round) => round.step)), median(found.map((round) => round.alone))];
   const rest = step > limit * alone ? { rest: restOf(spec, at, parts) } : {};
   return { attack, fit, steps, parts, step, alone, between: [quartile(0.25), quartile(0.75)], ...rest };
 };
@@ -260,9 +265,9 @@ const rowOf = ({ attack, fit, steps, step, alone, between, parts }: Cost, nameOf
 };
 
 const legend = `A step's passes: F forward, I with the gradient to what went in, W with the gradients to the weights, U with the optimiser's step, each on
-the step's own batch. Alone, each is a compiled step by itself; what it costs to call one counts once. A step has beside them: its batch, and how
-its images are changed; the losses and their gradients; what it draws, remembers and logs. Steps are those of a whole attack; what is done
-between its fits (asking about a whole set, making new points of it) is no step.`;
+the step's own batch. Alone, each is a compiled step by itself; they are taken one after the other, and what it costs to call one counts once.
+A step has beside them: its batch, and how its images are changed; the losses and their gradients; what it draws, remembers and logs. Steps are
+those of a whole attack; what is done between its fits (asking about a whole set, making new points of it) is no step.`;
 
 /** The stages of an attack, on the first of the victims that it is tried on. */
 const stagesOf = (plan: Plan, attack: AnyAttack): readonly Stage[] => {

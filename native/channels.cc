@@ -40,16 +40,28 @@ FOR_EACH_PROCESSOR void AddSums(const float* __restrict x, int64_t rows, int64_t
   }
 }
 
+// For every number of a row the same roundings: of AVX-512 alone, a compiler's vectors of sixteen and single numbers multiply and add
+// with one, its vectors of eight with two.
+template <typename Body>
+__attribute__((always_inline)) inline void ForEachAlike(int64_t w, const Body& body) {
+  const int64_t whole = w - w % 16;
+  for (int64_t c = 0; c < whole; c++) body(c);
+  for (int64_t c = whole; c < w; c++) {
+    __asm__ volatile("");
+    body(c);
+  }
+}
+
 // y = (x - mean) a + b, but at least lo and at most hi. What is not a number stays so.
 FOR_EACH_PROCESSOR void Normalise(const float* __restrict x, int64_t rows, int64_t w, const float* __restrict mean,
                                   const float* __restrict a, const float* __restrict b, float lo, float hi,
                                   float* __restrict y) {
   for (int64_t r = 0; r < rows; r++, x += w, y += w) {
-    for (int64_t c = 0; c < w; c++) {
+    ForEachAlike(w, [=](int64_t c) __attribute__((always_inline)) {
       float z = (x[c] - mean[c]) * a[c] + b[c];
       z = z < lo ? lo : z;
       y[c] = z > hi ? hi : z;
-    }
+    });
   }
 }
 
@@ -126,21 +138,32 @@ __attribute__((always_inline)) inline float Larger(float a, float b) {
   return b != b ? b : larger;
 }
 
-// y = the largest (x - mean) a + b of each window, but at least lo and at most hi.
-FOR_EACH_PROCESSOR void PoolRow(const Corners<const float>& x, const float* __restrict mean, const float* __restrict a,
-                                const float* __restrict b, float lo, float hi, float* y) {
+// y = the largest of each window of what is made of x, but at least lo and at most hi.
+template <typename Made>
+__attribute__((always_inline)) inline void PoolEach(const Corners<const float>& x, const Made& made, float lo, float hi, float* y) {
   const int64_t w = x.w;
   for (int64_t j = 0; j < x.windows; j++) {
     const float *x0 = x.at[0] + j * x.step, *x1 = x.at[1] + j * x.step, *x2 = x.at[2] + j * x.step, *x3 = x.at[3] + j * x.step;
     float* __restrict out = y + j * w;
-    for (int64_t c = 0; c < w; c++) {
-      const float z0 = (x0[c] - mean[c]) * a[c] + b[c], z1 = (x1[c] - mean[c]) * a[c] + b[c];
-      const float z2 = (x2[c] - mean[c]) * a[c] + b[c], z3 = (x3[c] - mean[c]) * a[c] + b[c];
-      float z = Larger(Larger(z0, z1), Larger(z2, z3));
+    ForEachAlike(w, [=](int64_t c) __attribute__((always_inline)) {
+      float z = Larger(Larger(made(x0[c], c), made(x1[c], c)), Larger(made(x2[c], c), made(x3[c], c)));
       z = z < lo ? lo : z;
       out[c] = z > hi ? hi : z;
-    }
+    });
   }
+}
+
+// Of (x - mean) a + b.
+FOR_EACH_PROCESSOR void PoolRow(const Corners<const float>& x, const float* __restrict mean, const float* __restrict a,
+                                const float* __restrict b, float lo, float hi, float* y) {
+  PoolEach(x, [=](float of, int64_t c) __attribute__((always_inline)) { return (of - mean[c]) * a[c] + b[c]; }, lo, hi, y);
+}
+
+// Of ((x + bias) - mean) a + b.
+FOR_EACH_PROCESSOR void PoolBiasedRow(const Corners<const float>& x, const float* __restrict bias, const float* __restrict mean,
+                                      const float* __restrict a, const float* __restrict b, float lo, float hi, float* y) {
+  PoolEach(x, [=](float of, int64_t c) __attribute__((always_inline)) { return ((of + bias[c]) - mean[c]) * a[c] + b[c]; }, lo, hi,
+           y);
 }
 
 // With g = dy where the largest is between lo and hi, and 0 elsewhere: s1 += g, s2 += g (x - mean), x being what is largest.
@@ -759,6 +782,33 @@ void Normalisation(const Settings& with, Context& context) {
   const Moments moments(sums, rows, x);
   std::copy_n(moments.mean.data(), channels, own_mean);
   std::copy_n(moments.variance.data(), channels, own_variance);
+}
+
+// x, bias (or nothing), scale, offset, mean and variance to the largest number of each window of 2×2 of (x + bias) normalised.
+void NormalisePool(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *tb = context.InputTensor(1), *ts = context.InputTensor(2), *to = context.InputTensor(3),
+            *tm = context.InputTensor(4), *tv = context.InputTensor(5);
+  const int64_t channels = ChannelsOf(context, tx, {ts, to, tm, tv});
+  const Windows windows(context, tx);
+  float* y = context.Output(0, windows.Shape());
+  if (!context.Ok()) return;
+  const int64_t biases = TF_TensorElementCount(tb);
+  context.Expect(biases == 0 || biases == channels, "not one bias a channel");
+  if (!context.Ok()) return;
+  const float* x = Data(tx);
+  auto slope = Inverses(Data(tv), channels, with.epsilon);
+  for (int64_t c = 0; c < channels; c++) slope[c] *= Data(ts)[c];
+  const auto bounds = Activation::Of(with.activation);
+  const auto mean = windows.Wide(Data(tm)), wide_slope = windows.Wide(slope.data()), offset = windows.Wide(Data(to)),
+             bias = biases == 0 ? std::vector<float>() : windows.Wide(Data(tb));
+  windows.ForEach([&](int64_t, int64_t above, int64_t begin, float* apart, float*) {
+    const auto given = windows.Given(x + above, apart);
+    if (bias.empty()) {
+      PoolRow(given, mean.data(), wide_slope.data(), offset.data(), bounds.lo, bounds.hi, y + begin);
+    } else {
+      PoolBiasedRow(given, bias.data(), mean.data(), wide_slope.data(), offset.data(), bounds.lo, bounds.hi, y + begin);
+    }
+  });
 }
 
 // dy, x, scale, offset, mean, variance, and of the moments of x where they were asked for: mean, and the gradients to mean and

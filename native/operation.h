@@ -128,7 +128,8 @@ inline int64_t ChannelsOf(Context& context, TF_Tensor* x, std::initializer_list<
 
 // The operations, which kernels.cc registers.
 using Body = void(const Settings&, Context&);
-Body BatchNorm, BatchNormGrad, BatchNormPool, BatchNormPoolGrad, MaxPool, MaxPoolGrad, RunningStatistics, Statistics, Normalisation, NormalisationGrad, Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
+Body BatchNorm, BatchNormGrad, BatchNormPool, BatchNormPoolGrad, MaxPool, MaxPoolGrad, RunningStatistics, Statistics, Normalisation, NormalisationGrad, NormalisePool,
+    Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
     Conv3x3ToImages, Conv3x3ToFilter, Bfloat16Conv, Bfloat16ConvToImages, Bfloat16ConvToFilter, Conv, ConvToImages, ConvToFilter, Depthwise, DepthwiseToImages, DepthwiseToFilter, Interleave,
     EveryOther, Shuffle, Unshuffle,
     Gelu, GeluGrad, MeanOfNearest, Momentum, Adam;

@@ -14,7 +14,16 @@ export const entries = (tree: Tree, path = ''): (readonly [string, tf.Tensor])[]
   );
 };
 
-export const leaves = (tree: Tree): tf.Tensor[] => entries(tree).map(([, leaf]) => leaf);
+/** The leaves in the order of `entries`. */
+export const leaves = (tree: Tree): tf.Tensor[] => addLeaves(tree, []);
+
+// Trees are taken apart and filled in every step: no paths are written where only leaves are wanted.
+const addLeaves = (tree: Tree, to: tf.Tensor[]): tf.Tensor[] => {
+  if (tree instanceof tf.Tensor) to.push(tree);
+  else if (Array.isArray(tree)) for (const child of tree) addLeaves(child, to);
+  else for (const name of Object.keys(tree).sort()) addLeaves((tree as Record<string, Tree>)[name] as Tree, to);
+  return to;
+};
 
 /** The same tree with every leaf replaced. */
 export const map = <T extends Tree>(tree: T, f: (leaf: tf.Tensor, path: string) => tf.Tensor, path = ''): T => {
@@ -27,9 +36,14 @@ export const map = <T extends Tree>(tree: T, f: (leaf: tf.Tensor, path: string) 
 };
 
 /** The tree with other leaves, in the order of its entries. */
-export const filled = <T extends Tree>(form: T, values: readonly tf.Tensor[]): T => {
-  const byPath = new Map(entries(form).map(([path], i) => [path, values[i] as tf.Tensor]));
-  return map(form, (_, path) => byPath.get(path) as tf.Tensor);
+export const filled = <T extends Tree>(form: T, values: readonly tf.Tensor[]): T => fill(form, values.values()) as T;
+
+const fill = (form: Tree, next: Iterator<tf.Tensor>): Tree => {
+  if (form instanceof tf.Tensor) return next.next().value as tf.Tensor;
+  if (Array.isArray(form)) return form.map((child: Tree) => fill(child, next));
+  const record = { ...form } as Record<string, Tree>;
+  for (const name of Object.keys(record).sort()) record[name] = fill(record[name] as Tree, next);
+  return record;
 };
 
 /** A copy whose tensors are disposed of independently of the original's. */

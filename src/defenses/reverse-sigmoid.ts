@@ -96,8 +96,11 @@ export const perturbed = (logProbabilities: tf.Tensor2D, beta: number | tf.Tenso
   return tf.where(tf.greater(total, 0), tf.log(tf.div<tf.Tensor2D>(left, total)), logProbabilities);
 };
 
-/** Places at which the inverse of the map is known, and steps in which the sum is looked for. */
-const [places, bisections] = [4096, 30];
+/** Places at which the inverse of the map is known. */
+const places = 4096;
+
+/** The sum is looked for in so many rounds, in each of which what is left is cut into so many sections. */
+const [rounds, sections] = [6, 16];
 
 /** h(v) = v − β (σ(γ logit v) − ½). */
 const mapped = (v: number, beta: number, gamma: number): number => {
@@ -139,23 +142,29 @@ export const undone = (answers: tf.Tensor2D, beta: number, gamma: number): tf.Te
   const part = risingPart(beta, gamma);
   if (part === undefined) return answers;
   const [least, most] = part.map((v) => mapped(v, beta, gamma)) as [number, number];
-  const table = tf.tensor1d(inverseTable(part, beta, gamma));
+  const density = places / (most - least);
+  const known = inverseTable(part, beta, gamma);
+  const [table, slopes] = [known, known.map((value, i) => (known[i + 1] ?? value) - value)].map((of) =>
+    tf.tensor1d(of),
+  ) as [tf.Tensor1D, tf.Tensor1D];
   const inverse = (of: tf.Tensor): tf.Tensor => {
-    const at = tf.mul(tf.clipByValue(tf.div(tf.sub(of, least), most - least), 0, 1), places);
-    const below = tf.minimum(tf.floor(at), places - 1);
-    const index = tf.cast(below, 'int32');
-    const entry = (i: tf.Tensor) => tf.reshape(rows(table, tf.reshape(i, [-1]) as tf.Tensor1D), i.shape);
-    const [from, to] = [entry(index), entry(tf.add(index, tf.scalar(1, 'int32')))];
-    return tf.add(from, tf.mul(tf.sub(at, below), tf.sub(to, from)));
+    const at = tf.clipByValue(tf.sub(tf.mul(of, density), density * least), 0, places);
+    const below = tf.floor(at);
+    const index = tf.reshape(tf.cast(below, 'int32'), [-1]) as tf.Tensor1D;
+    const entry = (from: tf.Tensor1D) => tf.reshape(rows(from, index), of.shape);
+    return tf.add(entry(table), tf.mul(tf.sub(at, below), entry(slopes)));
   };
-  const told = tf.exp(answers);
+  const told = tf.expandDims(tf.exp(answers), 1);
   const [batch, classes] = answers.shape;
-  let [from, to]: [tf.Tensor, tf.Tensor] = [tf.zeros([batch, 1]), tf.fill([batch, 1], 1 + beta * classes)];
-  for (let step = 0; step < bisections; step++) {
-    const half = tf.div(tf.add(from, to), 2);
-    const tooMuch = tf.greater(tf.sum(inverse(tf.mul(told, half)), 1, true), 1);
-    [from, to] = [tf.where(tooMuch, from, half), tf.where(tooMuch, half, to)];
+  // The largest sum with which the clean answer's probabilities are at most 1 together.
+  let [sum, width]: [tf.Tensor, number] = [tf.zeros([batch, 1, 1]), 1 + beta * classes];
+  for (let round = 0; round < rounds; round++) {
+    width /= sections;
+    const tried = Float32Array.from({ length: sections - 1 }, (_, i) => (i + 1) * width);
+    const totals = tf.sum(inverse(tf.mul(told, tf.add(sum, tf.tensor3d(tried, [1, sections - 1, 1])))), 2, true);
+    const fitting = tf.sum(tf.cast(tf.lessEqual(totals, 1), 'float32'), 1, true);
+    sum = tf.add(sum, tf.mul(fitting, width));
   }
-  const clean = inverse(tf.mul(told, from));
+  const clean = tf.squeeze(inverse(tf.mul(told, sum)), [1]);
   return tf.log(tf.div(clean, tf.sum(clean, 1, true))) as tf.Tensor2D;
 };

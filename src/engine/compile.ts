@@ -10,7 +10,7 @@ import { feedNames, fetchNames, graphOf, type Program, reading, writing } from '
 import { type Change, changeSince } from './retrace.js';
 import { storeGraph } from './saved-model.js';
 import { openSession, type Session } from './session.js';
-import { type Call, formOf, own, type Run, type Runner, type Step, type Taken, take } from './step.js';
+import { type Call, formKey, own, type Run, type Runner, type Step, type Taken, take } from './step.js';
 import { type Form, formsOf, NotTraceable, trace } from './trace.js';
 
 export interface CompileOptions {
@@ -39,7 +39,22 @@ interface Compiled {
   lasts: boolean;
   /** How often XLA's numbers were compared with the plain graph's. */
   checked: number;
+  /** What calls of it feed and fetch, by their kind. */
+  readonly names: Map<string, CallNames>;
 }
+
+type CallNames = Readonly<Record<'feedNames' | 'fetchNames', readonly string[]>>;
+
+/** What a call of so many steps feeds and fetches. */
+const namesOf = ({ program, names }: Compiled, repeat: number, xla: boolean): CallNames => {
+  const kind = `${repeat} ${xla}`;
+  const known = names.get(kind);
+  if (known !== undefined) return known;
+  const used = variant(program, repeat, xla);
+  const found = { feedNames: feedNames(used), fetchNames: fetchNames(used) };
+  names.set(kind, found);
+  return found;
+};
 
 /** Steps that are timed before it is settled how many go into a call. */
 const timedSteps = 32;
@@ -153,7 +168,7 @@ export const compile = <
       const { taken, program, forms } = noting(() => traced(`p${compiled.size}`, of, frozen, state, call));
       tree.dispose([taken.state, taken.metrics]);
       variables = forms;
-      compiled.set(key, { program, metrics: taken.metrics, ran: false, lasts: false, checked: 0 });
+      compiled.set(key, { program, metrics: taken.metrics, ran: false, lasts: false, checked: 0, names: new Map() });
     } catch (error) {
       if (!(error instanceof NotTraceable)) throw error;
       held = undefined;
@@ -214,13 +229,14 @@ export const compile = <
   };
 
   const call = <B extends tree.Tree, M extends tree.Tree>(
-    { program, metrics }: Compiled,
+    known: Compiled,
     calls: readonly Call<B>[],
     byXla: boolean,
   ): M[] => {
-    const used = variant(program, calls.length, byXla);
+    const { program, metrics } = known;
+    const { feedNames, fetchNames } = namesOf(known, calls.length, byXla);
     const feeds = calls.flatMap(({ batch, inputs }) => [...tree.leaves(batch), ...tree.leaves(inputs)]);
-    const values = open().run(feeds, feedNames(used), fetchNames(used));
+    const values = open().run(feeds, feedNames, fetchNames);
     values.pop()?.dispose();
     const count = program.metrics.length;
     return calls.map((_, i) => tree.filled(metrics as M, values.slice(i * count, (i + 1) * count)));
@@ -293,7 +309,7 @@ export const compile = <
         while (results.length < calls.length) {
           if (instead !== undefined) return eagerly();
           const [call, ...rest] = calls.slice(results.length) as [Call<B>, ...Call<B>[]];
-          const key = `${name}: ${formOf(call).join()}`;
+          const key = `${name}: ${formKey(call)}`;
           const known = compiled.get(key);
           if (known === undefined) {
             first(of, key, call);
@@ -301,7 +317,7 @@ export const compile = <
           }
           const alike =
             stride - 1 <= rest.length &&
-            rest.slice(0, stride - 1).every((other) => `${name}: ${formOf(other).join()}` === key);
+            rest.slice(0, stride - 1).every((other) => `${name}: ${formKey(other)}` === key);
           if (known.ran && !known.lasts) assertLasting(of, known, call);
           const began = performance.now();
           try {
@@ -326,7 +342,7 @@ export const compile = <
   return {
     load: (state) => {
       // Graphs are of the form of the state that they were traced with.
-      if (template !== undefined && formOf(template).join() !== formOf(state).join()) {
+      if (template !== undefined && formKey(template) !== formKey(state)) {
         close();
         compiled.clear();
       }

@@ -189,6 +189,28 @@ export const normalise = operation<NormaliseAttributes, BatchNormInput>('OwnNorm
   },
 });
 
+/**
+ * The largest number of each window of 2×2 of x [n, h, w, c], with a bias added where there is one, normalised by the given mean and
+ * variance; and an activation after it. It has no gradient.
+ */
+export const normalisePool = (
+  x: tf.Tensor4D,
+  {
+    bias,
+    scale,
+    offset,
+    mean,
+    variance,
+  }: Omit<Record<BatchNormInput, tf.Tensor>, 'x'> & { readonly bias?: tf.Tensor | undefined },
+  { epsilon, activation }: Activated & { readonly epsilon: number },
+): tf.Tensor4D => {
+  const nothing = tf.zeros([0]);
+  const inputs = [x, bias ?? nothing, scale, offset, mean, variance];
+  const y = execute1('UndistillNormalisePool', inputs, { epsilon: { float: epsilon }, ...activationValue(activation) });
+  nothing.dispose();
+  return y as tf.Tensor4D;
+};
+
 /** Two tensors of one shape. */
 export const add = operation<{ readonly activation: Activation }, 'a' | 'b'>('OwnAdd', {
   inputs: ['a', 'b'],

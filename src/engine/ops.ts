@@ -450,6 +450,17 @@ export const batchNormPoolTrain = (
   return { y: y as tf.Tensor4D, mean: mean as tf.Tensor1D, variance: variance as tf.Tensor1D };
 };
 
+/**
+ * Batch norm in evaluation, as `batchNormEval`, of images with a bias added where there is one, and the maximum over windows of 2×2 at
+ * once, where nothing is differentiated. Else undefined.
+ */
+export const batchNormPoolEval = (
+  x: tf.Tensor4D,
+  variables: BatchNormVariables & { readonly bias?: tf.Tensor | undefined },
+  { epsilon = 1e-5, activation }: Omit<BatchNormOptions, 'momentum'> = {},
+): tf.Tensor4D | undefined =>
+  onlyAnswers() && hasOwn() ? own.normalisePool(x, variables, { epsilon, activation }) : undefined;
+
 /** Maximum over windows, and an activation; what does not fill a window is left out (PyTorch's floor mode). */
 export const maxPool = (x: tf.Tensor4D, size = 2, stride = size, activation?: Activation): tf.Tensor4D =>
   size === 2 && stride === 2 && (x.shape[3] >= 16 || activation !== undefined) && hasOwn()

@@ -95,6 +95,16 @@ const scoped = <T extends object>(body: () => T): T => tf.tidy(() => body() as T
 export const formOf = (of: tree.Tree): string[] =>
   tree.entries(of).map(([path, leaf]) => `${path}: ${leaf.dtype} [${leaf.shape}]`);
 
+/** The same in one text, which equal forms share: it is asked for in every step. */
+export const formKey = (of: tree.Tree): string => {
+  if (of instanceof tf.Tensor) return `${of.dtype} ${of.shape.join()};`;
+  if (Array.isArray(of)) return `[${of.map(formKey).join('')}]`;
+  let key = '{';
+  for (const name of Object.keys(of).sort())
+    key += `${name}: ${formKey((of as Record<string, tree.Tree>)[name] as tree.Tree)}`;
+  return `${key}}`;
+};
+
 const assertForm = (old: tree.Tree, next: tree.Tree): void => {
   const [before, after] = [formOf(old), formOf(next)];
   if (before.length === after.length && before.every((leaf, i) => leaf === after[i])) return;

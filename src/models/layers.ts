@@ -80,6 +80,8 @@ export interface BoundLayer {
   readonly bias?: string;
   /** Where nothing is differentiated: the same, then something added, then an activation. */
   readonly adds?: (x: tf.Tensor, pass: Pass, plus: tf.Tensor, activation: ops.Activation | undefined) => tf.Tensor;
+  /** Where only answers are wanted, and it is less work: the same of x with a bias added. */
+  readonly ofBiased?: (x: tf.Tensor, pass: Pass, bias?: tf.Tensor) => tf.Tensor | undefined;
   /** Of max-pooling that nothing else is done with: height and width of its windows. */
   readonly pools?: number;
   /** The same, which also tells the batch norm after it mean and variance of what it gives, where it can. */
@@ -268,7 +270,8 @@ const withActivation =
  * A bias and the batch norm after it, if that is what comes next. In training a bias moves the mean that is taken away, and
  * nothing else: it is added to the running mean instead of the images, and its gradient is 0 where that would be rounding.
  */
-const absorbed = (adding: BoundLayer, bias: string, norm: BoundLayer): BoundLayer | undefined => {
+const absorbed = (adding: BoundLayer, bias: string, given: BoundLayer): BoundLayer | undefined => {
+  const { ofBiased, ...norm } = given;
   const { running, telling } = norm;
   if (running === undefined) return undefined;
   const told = telling && absorbed(adding, bias, telling);
@@ -281,6 +284,8 @@ const absorbed = (adding: BoundLayer, bias: string, norm: BoundLayer): BoundLaye
     },
     run: (x, pass) => {
       if (pass.mode === 'eval' || pass.asked.batchStats || pass.asked.imageStats) {
+        const found = onlyAnswers(pass) ? ofBiased?.(x, pass, pass.variables[bias]) : undefined;
+        if (found !== undefined) return found;
         const moved = adding.run(x, pass);
         const y = norm.run(moved, pass);
         moved.dispose();
@@ -466,12 +471,21 @@ export const batchNorm =
     ): BoundLayer | undefined => {
       if (next.pools !== 2 || before !== undefined || affine !== true) return undefined;
       const norm = fitted();
+      const ofBiased: BoundLayer['ofBiased'] = (x, { variables, stats }, bias) => {
+        const own = ownOf(variables);
+        stats[`${full}.running_mean`] = own.mean;
+        stats[`${full}.running_var`] = own.variance;
+        return ops.batchNormPoolEval(x as tf.Tensor4D, { ...own, bias }, { epsilon, activation });
+      };
       return {
         output: next.output,
         variables: norm.variables,
         running,
+        ofBiased,
         with: withActivation(activation, (given) => pooled(next, undefined, given) as BoundLayer),
         run: (x, pass) => {
+          const answered = onlyAnswers(pass) ? ofBiased(x, pass) : undefined;
+          if (answered !== undefined) return answered;
           const { variables, mode, asked, stats } = pass;
           const own = ownOf(variables);
           const found =
@@ -717,12 +731,17 @@ const through = (parts: readonly BoundLayer[], x: tf.Tensor, pass: Pass): tf.Ten
     return next;
   }, x);
 
-/** A convolution among its like: the batch norm before it, its bias and the batch norm after it, with their activations. */
+/**
+ * A convolution among its like: the batch norm before it, its bias and the batch norm after it, with their activations; or that norm
+ * with a max-pooling and the activation after this.
+ */
 interface Around {
   readonly parts: readonly BoundLayer[];
   readonly filter: NonNullable<BoundLayer['filter']>;
   readonly before?: BesideConv;
   readonly after?: BesideConv;
+  /** The max-pooling, with its activation. */
+  readonly pool?: BoundLayer;
 }
 type BesideConv = NonNullable<BoundLayer['norm']> & {
   readonly activation?: ops.Activation | undefined;
@@ -754,11 +773,21 @@ const aroundConv = (parts: readonly BoundLayer[]): Around | undefined => {
   // A bias that no norm follows stays by itself.
   if (after === undefined) at = alone;
   if (before === undefined && after === undefined && at < parts.length) return undefined;
-  return { parts: parts.slice(0, at), filter, ...(before && { before }), ...(after && { after }) };
+  const norm = at;
+  if (after !== undefined && after.activation === undefined && parts[at]?.pools === 2) at++;
+  if (at > norm && parts[at]?.activation !== undefined) at++;
+  const [pool] = atOnce(parts.slice(norm, at));
+  return {
+    parts: parts.slice(0, at),
+    filter,
+    ...(before && { before }),
+    ...(after && { after }),
+    ...(pool && { pool }),
+  };
 };
 
 /** Layers around a convolution at once, where only answers are wanted. */
-const finished = ({ parts, filter: { weight, ...places }, before, after }: Around): BoundLayer => {
+const finished = ({ parts, filter: { weight, ...places }, before, after, pool }: Around): BoundLayer => {
   const apart = toldInTime(atOnce(parts));
   const normIn = (pass: Pass, of: BesideConv | undefined, activation = of?.activation): ops.Norm | undefined => {
     if (of === undefined) return undefined;
@@ -779,10 +808,16 @@ const finished = ({ parts, filter: { weight, ...places }, before, after }: Aroun
   return {
     output: (parts.at(-1) as BoundLayer).output,
     variables: [],
-    run: (x, pass) =>
-      (before === undefined && after === undefined ? undefined : once(x, pass)) ?? through(apart, x, pass),
-    // Nothing can be added before an activation, and none follows where there is no norm.
-    ...(after?.activation === undefined
+    run: (x, pass) => {
+      const y = before === undefined && after === undefined ? undefined : once(x, pass);
+      if (y === undefined) return through(apart, x, pass);
+      if (pool === undefined) return y;
+      const pooled = pool.run(y, pass);
+      y.dispose();
+      return pooled;
+    },
+    // Nothing can be added before an activation or a pooling, and no activation follows where there is no norm.
+    ...(after?.activation === undefined && pool === undefined
       ? {
           adds: (x, pass, plus, activation) => {
             const sum = after !== undefined || activation === undefined ? once(x, pass, plus, activation) : undefined;

@@ -5,7 +5,7 @@ import type { StoredTensor } from '../core/safetensors.js';
 import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
 import { firstNaN, type Origin } from '../engine/first-nan.js';
 import { runner as runnerOf } from '../engine/runner.js';
-import { type Call, formOf, type Run, type Step, take as takeStep } from '../engine/step.js';
+import { type Call, formKey, type Run, type Step, take as takeStep } from '../engine/step.js';
 import { type FitStep, frameOf, type Noted, wholeState, wholeStep } from './fit-step.js';
 import {
   type Access,
@@ -283,7 +283,7 @@ export const fit = async <
   const costs = new Map<string, Asked>();
   const frame = frameOf(spec, source.data);
   const stepOf = (answering?: Answering) =>
-    wholeStep(spec, (batch: Batch, asked) => costs.set(formOf(batch).join(), asked), answering);
+    wholeStep(spec, (batch: Batch, asked) => costs.set(formKey(batch), asked), answering);
   const step = stepOf();
   const runner = runnerOf(step, frame, host);
   const taking = answered(spec, { runner, frame, stepOf }, { key: host.key, source, recordings: host.recordings });
@@ -391,7 +391,7 @@ export const fit = async <
 
     /** What a step of a batch of this form asks for; a step that was not taken yet is taken for that, and forgotten. */
     const costOf = (call: Call<Batch>): Asked => {
-      const form = formOf(call.batch).join();
+      const form = formKey(call.batch);
       const known = costs.get(form);
       if (known !== undefined) return known;
       const held = runner.read();
@@ -408,7 +408,7 @@ export const fit = async <
     const askedAfter = (calls: readonly Call<Batch>[]): Asked =>
       victim === undefined
         ? asked
-        : calls.reduce((sum, { batch }) => plus(sum, costs.get(formOf(batch).join()) ?? nothingAsked), asked);
+        : calls.reduce((sum, { batch }) => plus(sum, costs.get(formKey(batch)) ?? nothingAsked), asked);
 
     /** The call of a step after others; undefined where the victim's budget does not allow for it. */
     const callOf = (epoch: number, now: number, before: readonly Call<Batch>[]) => {

@@ -59,17 +59,29 @@ export const countOf = ({ indices, answers }: ImageSet | ImageSet<UnlabelledBatc
   answers === undefined ? indices.length : answers.values.length / answers.size;
 
 /** (pixel / 255 − mean) / std, per channel. */
-export const normalise = (pixels: tf.Tensor4D, { mean, std }: Normalisation): tf.Tensor4D => {
-  const [centre, factor] = [tf.tensor1d(mean.map((m) => 255 * m)), tf.tensor1d(std.map((s) => 1 / (255 * s)))];
-  if (!ops.hasOwn()) return pixels.sub(centre).mul(factor);
-  // A batch norm by numbers that are known goes through memory once, and gives the same bits.
-  const known = { scale: factor, offset: tf.zerosLike(factor), mean: centre, variance: tf.onesLike(factor) };
-  return ops.batchNormEval(pixels, known, { epsilon: 0 });
-};
+export const normalise = (pixels: tf.Tensor4D, { mean, std }: Normalisation): tf.Tensor4D =>
+  byChannel(
+    pixels,
+    mean.map((m) => 255 * m),
+    std.map((s) => 1 / (255 * s)),
+  );
 
 /** (pixel − mean) / std, per channel, of pixels in [0, 1]. */
 export const normalisePixels = (pixels: tf.Tensor4D, { mean, std }: Normalisation): tf.Tensor4D =>
-  pixels.sub(tf.tensor1d([...mean])).mul(tf.tensor1d(std.map((s) => 1 / s)));
+  byChannel(
+    pixels,
+    mean,
+    std.map((s) => 1 / s),
+  );
+
+/** (x − centre) · factor, per channel. */
+const byChannel = (x: tf.Tensor4D, centre: readonly number[], factor: readonly number[]): tf.Tensor4D => {
+  const [mean, scale] = [tf.tensor1d([...centre]), tf.tensor1d([...factor])];
+  if (!ops.hasOwn()) return x.sub(mean).mul(scale);
+  // A batch norm by numbers that are known goes through memory once, and gives the same bits.
+  const [offset, variance] = [tf.zeros<tf.Rank.R1>([centre.length]), tf.ones<tf.Rank.R1>([centre.length])];
+  return ops.batchNormEval(x, { scale, offset, mean, variance }, { epsilon: 0 });
+};
 
 /** `normalisePixels` backwards. What it gives may lie outside of [0, 1]. */
 export const toPixels = (images: tf.Tensor4D, { mean, std }: Normalisation): tf.Tensor4D =>

@@ -4,7 +4,7 @@ import { type Key, key, uniforms } from '../core/random.js';
 import { dispose, entries, type Tree } from '../core/tree.js';
 import { derivationOf } from '../engine/derivation.js';
 import { engine } from '../engine/engine.js';
-import { type Call, formOf, type Runner, type Step } from '../engine/step.js';
+import { type Call, formKey, type Runner, type Step } from '../engine/step.js';
 import type { Frame, Noted, Whole } from './fit-step.js';
 import { type Access, type Answering, identityOf, type Victim } from './oracle.js';
 import type { Source } from './source.js';
@@ -208,7 +208,7 @@ export const answered = <
   const { classes } = victim as Victim<'label'>;
   const questions = new Map<string, Question | undefined>();
   return byQuestion(steps, recordings, (call) => {
-    const form = formOf(call.batch).join();
+    const form = formKey(call.batch);
     if (!questions.has(form)) {
       const state = steps.runner.read();
       try {

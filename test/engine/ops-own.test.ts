@@ -434,6 +434,36 @@ describe('max-pooling', () => {
     });
   });
 
+  it.each([
+    [3, 8, 6, 16],
+    [2, 7, 9, 24],
+    [64, 28, 28, 4],
+    [5, 15, 14, 8],
+    [5, 4, 6, 1],
+    [5, 7, 4, 6],
+  ])(
+    'after a bias and a batch norm in evaluation is the three one after the other, to the bit: %s of %s×%s×%s',
+    (...shape) => {
+      const c = shape[3];
+      tf.tidy(() => {
+        const x = tf.add(random('x', ...shape), 1) as tf.Tensor4D;
+        const norm = { scale: tf.mul(random('s', c), 2), offset: random('o', c) };
+        const all = { ...norm, mean: random('m', c), variance: tf.add(random('v', c), 2) };
+        for (const activation of activations)
+          for (const bias of [undefined, random('b', c) as tf.Tensor1D]) {
+            const moved = bias === undefined ? x : (ops.biasAdd(x, bias) as tf.Tensor4D);
+            const apart = ops.maxPool(ops.batchNormEval(moved, all), 2, 2, activation);
+            expect(ops.batchNormPoolEval(x, { ...all, bias }, { activation })?.dataSync()).toEqual(apart.dataSync());
+          }
+        // There is no gradient through it.
+        tf.grad((a) => {
+          expect(ops.batchNormPoolEval(a as tf.Tensor4D, all)).toBeUndefined();
+          return a.sum();
+        })(x);
+      });
+    },
+  );
+
   it('after a batch norm is apart where a row or column would be left out', () => {
     tf.tidy(() => {
       const c = { scale: tf.ones([16]), offset: tf.zeros([16]), mean: tf.zeros([16]), variance: tf.ones([16]) };
