@@ -77,8 +77,8 @@ const ofProcessor = (): number => {
 };
 
 /** Something that is timed, by how many steps at a time. */
-interface Timed<S extends Pick<Subject, 'run'> = Pick<Subject, 'run'>> {
-  readonly subject: S;
+interface Timed {
+  readonly subject: Pick<Subject, 'run'>;
   readonly steps: number;
 }
 
@@ -89,17 +89,17 @@ const timeOf = ({ subject, steps }: Timed): number => {
   return (now() - started) / steps;
 };
 
-const warmed = <S extends Pick<Subject, 'run'>>(subject: S): Timed<S> => {
+const warmed = (subject: Timed['subject']): Timed => {
   subject.run(2);
   const once = timeOf({ subject, steps: 2 });
   if (once < 10) subject.run(warmUp);
   return { subject, steps: once > turn ? 1 : 4 * Math.ceil(turn / timeOf({ subject, steps: 4 }) / 4) };
 };
 
-/** Units that are timed, warm, kept from fit to fit. */
-const units = new Map<string, Timed<Subject>>();
+/** Units that are timed, kept from fit to fit. */
+const units = new Map<string, Timed>();
 
-const timedUnit = ({ key: name, step, begin }: Unit): Timed<Subject> => {
+const timedUnit = ({ key: name, step, begin }: Unit): Timed => {
   const known = units.get(name);
   if (known !== undefined) return known;
   const { frozen, state } = begin();
@@ -109,7 +109,7 @@ const timedUnit = ({ key: name, step, begin }: Unit): Timed<Subject> => {
 };
 
 /** A step is each unit as often as it is in one, each in a call of its own. */
-const oneByOne = (parts: readonly { readonly subject: Subject; readonly times: number }[]): Pick<Subject, 'run'> => ({
+const oneByOne = (parts: readonly Counted<Pick<Timed, 'subject'>>[]): Timed['subject'] => ({
   run: (steps) => {
     for (let step = 0; step < steps; step++)
       for (const { subject, times } of parts) for (let i = 0; i < times; i++) subject.run(1);
@@ -169,16 +169,17 @@ const costOf = (
       }),
     ),
   );
-  const whole = warmed(fitting(spec, at));
-  const passes = warmed(oneByOne(parts.map((part) => ({ subject: timedUnit(part).subject, times: part.times }))));
+  const taking = fitting(spec, at);
+  const whole = warmed(taking);
+  const passes = warmed(oneByOne(parts.map((part) => ({ ...timedUnit(part), times: part.times }))));
   const empty = timedUnit(nothing);
-  const emptySingly = warmed(oneByOne([{ subject: empty.subject, times: 1 }]));
+  const emptySingly = warmed(oneByOne([{ ...empty, times: 1 }]));
   const calls = parts.reduce((sum, { times }) => sum + times, 0);
   const found = Array.from({ length: rounds }, () => {
     const [step, call, singly] = [timeOf(whole), timeOf(empty), timeOf(emptySingly)];
     return { step, alone: timeOf(passes) - calls * singly + call };
   });
-  whole.subject.dispose();
+  taking.dispose();
   const ratios = found.map((round) => round.step / round.alone).sort((a, b) => a - b);
   const quartile = (share: number): number => ratios[Math.round(share * (rounds - 1))] as number;
   const [step, alone] = [median(found.map((round) => round.step)), median(found.map((round) => round.alone))];

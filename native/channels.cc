@@ -329,6 +329,12 @@ std::vector<float> Inverses(const float* variance, int64_t channels, float epsil
   return inverses;
 }
 
+std::vector<float> Slopes(const float* scale, const float* variance, int64_t channels, float epsilon) {
+  auto slopes = Inverses(variance, channels, epsilon);
+  for (int64_t c = 0; c < channels; c++) slopes[c] *= scale[c];
+  return slopes;
+}
+
 Moments MomentsOf(const float* x, const Rows& rows) {
   Sums sums(rows);
   const auto shift = rows.Wide(x);
@@ -765,8 +771,7 @@ void Normalisation(const Settings& with, Context& context) {
               *offset = Data(to), *mean = Data(tm),
               *variance = Data(tv);
   const Rows rows(TF_TensorElementCount(tx), channels);
-  auto slope = Inverses(variance, channels, with.epsilon);
-  for (int64_t c = 0; c < channels; c++) slope[c] *= scale[c];
+  const auto slope = Slopes(scale, variance, channels, with.epsilon);
   const auto bounds = Activation::Of(with.activation);
   const auto wide_mean = rows.Wide(mean), wide_slope = rows.Wide(slope), wide_offset = rows.Wide(offset),
              shift = rows.Wide(x);
@@ -796,8 +801,7 @@ void NormalisePool(const Settings& with, Context& context) {
   context.Expect(biases == 0 || biases == channels, "not one bias a channel");
   if (!context.Ok()) return;
   const float* x = Data(tx);
-  auto slope = Inverses(Data(tv), channels, with.epsilon);
-  for (int64_t c = 0; c < channels; c++) slope[c] *= Data(ts)[c];
+  const auto slope = Slopes(Data(ts), Data(tv), channels, with.epsilon);
   const auto bounds = Activation::Of(with.activation);
   const auto mean = windows.Wide(Data(tm)), wide_slope = windows.Wide(slope.data()), offset = windows.Wide(Data(to)),
              bias = biases == 0 ? std::vector<float>() : windows.Wide(Data(tb));
@@ -826,8 +830,7 @@ void NormalisationGrad(const Settings& with, Context& context) {
               *variance = Data(tv), *centre = Data(tc),
               *to_mean = Data(tdm), *to_variance = Data(tdv);
   const Rows rows(TF_TensorElementCount(tx), channels);
-  auto slope = Inverses(variance, channels, with.epsilon);
-  for (int64_t c = 0; c < channels; c++) slope[c] *= scale[c];
+  const auto slope = Slopes(scale, variance, channels, with.epsilon);
   const auto wide_slope = rows.Wide(slope);
   const auto bounds = Activation::Of(with.activation);
   if (!with.moments && !bounds.Bounds()) {

@@ -144,9 +144,8 @@ export const undone = (answers: tf.Tensor2D, beta: number, gamma: number): tf.Te
   const [least, most] = part.map((v) => mapped(v, beta, gamma)) as [number, number];
   const density = places / (most - least);
   const known = inverseTable(part, beta, gamma);
-  const [table, slopes] = [known, known.map((value, i) => (known[i + 1] ?? value) - value)].map((of) =>
-    tf.tensor1d(of),
-  ) as [tf.Tensor1D, tf.Tensor1D];
+  const table = tf.tensor1d(known);
+  const slopes = tf.tensor1d(known.map((value, i) => (known[i + 1] ?? value) - value));
   const inverse = (of: tf.Tensor): tf.Tensor => {
     const at = tf.clipByValue(tf.sub(tf.mul(of, density), density * least), 0, places);
     const below = tf.floor(at);

@@ -92,10 +92,10 @@ export const own = <T extends tree.Tree>(of: T): T => tree.keep(tree.clone(of));
 const scoped = <T extends object>(body: () => T): T => tf.tidy(() => body() as T & tf.TensorContainer);
 
 /** The leaves of a tree with their types and shapes. */
-export const formOf = (of: tree.Tree): string[] =>
+const formOf = (of: tree.Tree): string[] =>
   tree.entries(of).map(([path, leaf]) => `${path}: ${leaf.dtype} [${leaf.shape}]`);
 
-/** The same in one text, which equal forms share: it is asked for in every step. */
+/** The leaves of a tree with their types and shapes in one text, which equal forms share: it is asked for in every step. */
 export const formKey = (of: tree.Tree): string => {
   if (of instanceof tf.Tensor) return `${of.dtype} ${of.shape.join()};`;
   if (Array.isArray(of)) return `[${of.map(formKey).join('')}]`;

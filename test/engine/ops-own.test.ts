@@ -351,6 +351,14 @@ describe('a step of an optimiser', () => {
 describe('max-pooling', () => {
   const activations = [undefined, 'relu', 'relu6'] as const;
 
+  /** A batch norm with slopes of both signs. */
+  const normOf = (c: number) => ({
+    scale: tf.mul(random('s', c), 2),
+    offset: random('o', c),
+    mean: random('m', c),
+    variance: tf.add(random('v', c), 2),
+  });
+
   it.each([
     [3, 8, 6, 16],
     [2, 7, 9, 24],
@@ -404,9 +412,7 @@ describe('max-pooling', () => {
     const c = shape[3];
     tf.tidy(() => {
       const x = tf.add(random('x', ...shape), 1) as tf.Tensor4D;
-      // Slopes of both signs.
-      const [scale, offset] = [tf.mul(random('s', c), 2), random('o', c)];
-      const running = { mean: random('m', c), variance: tf.add(random('v', c), 2) };
+      const { scale, offset, ...running } = normOf(c);
       for (const activation of activations) {
         const once = (...[a, s, o]: tf.Tensor[]) =>
           ops.batchNormPoolTrain(
@@ -447,8 +453,7 @@ describe('max-pooling', () => {
       const c = shape[3];
       tf.tidy(() => {
         const x = tf.add(random('x', ...shape), 1) as tf.Tensor4D;
-        const norm = { scale: tf.mul(random('s', c), 2), offset: random('o', c) };
-        const all = { ...norm, mean: random('m', c), variance: tf.add(random('v', c), 2) };
+        const all = normOf(c);
         for (const activation of activations)
           for (const bias of [undefined, random('b', c) as tf.Tensor1D]) {
             const moved = bias === undefined ? x : (ops.biasAdd(x, bias) as tf.Tensor4D);
