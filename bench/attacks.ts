@@ -25,7 +25,7 @@ import { type AnyFit, callAt, rehearse } from '../src/run/rehearsal.js';
 import type { RunEnvironment } from '../src/run/types.js';
 import { allSteps } from '../src/train/fit.js';
 import { frameOf, wholeState, wholeStep } from '../src/train/fit-step.js';
-import { describe, fitting, median, type Subject, stepping } from './common.js';
+import { asInARun, describe, fitting, median, type Subject, stepping } from './common.js';
 import { type Counted, nothing, partsOf, shapesIn, type Unit, unitsOf } from './passes.js';
 
 const usage = `npm run bench:attacks -- [--only TEXT] [--rounds N] [--threads N] [--cpu] [--out FILE]
@@ -351,4 +351,4 @@ const main = async (): Promise<void> => {
   if (out !== undefined) writeFileSync(out, `${lines.join('\n')}\n`);
 };
 
-await main();
+await asInARun(main);

@@ -19,6 +19,7 @@ import type { Recipe } from '../src/train/recipe.js';
 import { constant } from '../src/train/schedules.js';
 import { jointFit, phaseFit, roundRobinLabels, type SynthesisContext } from '../src/train/synthesis.js';
 import {
+  asInARun,
   cnn,
   describe,
   fitting,
@@ -346,4 +347,4 @@ const main = async (): Promise<void> => {
   torch?.close();
 };
 
-await main();
+await asInARun(main);

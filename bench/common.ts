@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -7,6 +7,7 @@ import { key, uniforms } from '../src/core/random.js';
 import { dispose, leaves, type Tree } from '../src/core/tree.js';
 import type { Normalisation } from '../src/data/dataset.js';
 import type { Engine } from '../src/engine/engine.js';
+import { withHugePages } from '../src/engine/huge-pages.js';
 import { runner } from '../src/engine/runner.js';
 import type { Step } from '../src/engine/step.js';
 import { leNet5, leNet5Half } from '../src/models/lenet.js';
@@ -21,6 +22,17 @@ import type { FitSpec } from '../src/train/fit.js';
 import { frameOf, wholeState, wholeStep } from '../src/train/fit-step.js';
 import type { ImageSet } from '../src/train/images.js';
 import type { Access } from '../src/train/oracle.js';
+
+/** Does something in an environment like that of a run's processes, and so in a process of its own. */
+export const asInARun = async (main: () => Promise<void>): Promise<void> => {
+  const env = withHugePages(process.env);
+  if (env === process.env) return main();
+  const { status } = spawnSync(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    env,
+    stdio: 'inherit',
+  });
+  process.exitCode = status ?? 1;
+};
 
 /** A net, and the name by which PyTorch's side knows it. */
 export interface Net {

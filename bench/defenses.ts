@@ -38,7 +38,7 @@ import {
   type VictimTensors,
   type Wrapper,
 } from '../src/train/oracle.js';
-import { describe, median } from './common.js';
+import { asInARun, describe, median } from './common.js';
 
 const usage = `npm run bench:defenses -- [--data PATH] [--fraction F] [--rounds N] [--only NAME,…] [--threads N] [--folder FOLDER] [--out FILE]
 
@@ -295,4 +295,4 @@ const main = async (): Promise<void> => {
   if (values.out !== undefined) await writeFile(values.out, page);
 };
 
-await main();
+await asInARun(main);

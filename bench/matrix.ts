@@ -37,6 +37,7 @@ import { learner } from '../src/train/recipe.js';
 import { answered, type Recordings, stepsInPart } from '../src/train/recordings.js';
 import { constant } from '../src/train/schedules.js';
 import {
+  asInARun,
   cnn,
   describe,
   leNet,
@@ -414,4 +415,4 @@ const main = async (): Promise<void> => {
   });
 };
 
-await main();
+await asInARun(main);

@@ -5,6 +5,7 @@ import * as E from 'fp-ts/lib/Either.js';
 import { showBytes } from '../core/text.js';
 import { type Engine, engineChoice, TFJS_CPU_SLOWER } from './engine.js';
 import type { Execution } from './execution.js';
+import { hugePages } from './huge-pages.js';
 import type { SelfTest } from './self-test.js';
 import type { Choice } from './setup/choice.js';
 import { alteredFiles, enginePath, findEngine } from './setup/folder.js';
@@ -201,6 +202,7 @@ export const diagnose = async (machine: Machine = thisMachine()): Promise<readon
     await findCompiler(machine.env),
   );
   const engine = await checkInstalled(machine, choice.right);
+  const pages = hugePages();
   return [
     ...basics,
     checkTool('python', python, installed),
@@ -208,7 +210,10 @@ export const diagnose = async (machine: Machine = thisMachine()): Promise<readon
     await checkCacheFolder(machine, installed ? 0 : (recipe?.diskNeeded ?? 0)),
     good('cores', `${availableParallelism()} × ${cpus()[0]?.model.trim() ?? 'unknown'}`),
     good('vectors', `${vectorLevel(thisProcessor())}: results of another level are kept apart`),
-    good('memory', `${showBytes(totalmem())}, ${showBytes(freemem())} free`),
+    good(
+      'memory',
+      [showBytes(totalmem()), `${showBytes(freemem())} free`, ...(pages === undefined ? [] : [pages])].join(', '),
+    ),
     engine,
     ...(engine.ok ? checksFromProbe(await probe(machine)) : []),
   ];

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { type Failure, FailureError, failure, toFailure } from '../core/errors.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
+import { withHugePages } from '../engine/huge-pages.js';
 import type { Stage } from '../experiment/plan.js';
 import { answerable, listen, runningWork } from './answerable.js';
 import { deathOf } from './death.js';
@@ -106,6 +107,7 @@ export const processExecutor = ({
   const start = (): ChildProcess => {
     const child = fork(script, [...args], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      env: withHugePages(process.env),
       // Numbers that JSON has not (NaN, infinity) must get through.
       serialization: 'advanced',
       // In a group of its own: a Ctrl-C would end it, or what compiles its TypeScript, while it starts. This process says when to stop.

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Stage } from '../../src/experiment/plan.js';
 import { deathOf } from '../../src/run/death.js';
 import { processExecutor, type WorkerSetup } from '../../src/run/workers.js';
@@ -19,6 +19,7 @@ const time = { live: process.pid, replayed: 0 };
 const exits = { type: 'outcome', outcome: { status: 'failed', failure: { what: 'it called process.exit(0)' } }, last: true };
 const acts = {
   timed: () => process.send({ type: 'timed', time, last: false }),
+  pages: () => process.send({ type: 'timed', time: process.env.GLIBC_TUNABLES, last: false }),
   exits: () => { process.on('exit', () => process.send(exits)); process.exit(0); },
   falls: () => process.kill(process.pid, 'SIGSEGV'),
   leaves: () => process.exit(3),
@@ -44,6 +45,20 @@ describe('a worker', () => {
       expect(again).not.toEqual(first);
     }
     await close();
+  });
+
+  it('has tensors in pages of 2 MB where the system gives them on request, unless a user has said otherwise', async () => {
+    const given = async (set: string | undefined) => {
+      vi.stubEnv('GLIBC_TUNABLES', set);
+      const { time, close } = executor();
+      const found: unknown = await time(stage('pages'));
+      await close();
+      vi.unstubAllEnvs();
+      return found;
+    };
+    expect(await given(undefined)).toBe('glibc.malloc.hugetlb=1');
+    expect(await given('glibc.malloc.arena_max=2')).toBe('glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1');
+    expect(await given('glibc.malloc.hugetlb=0')).toBe('glibc.malloc.hugetlb=0');
   });
 
   it.each([
