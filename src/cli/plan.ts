@@ -137,9 +137,10 @@ export const answersShared = (
 ): readonly string[] => {
   if (limit === 'off') return [];
   const open = new Set(states.filter(isOpen).map(({ stage }) => stage.id));
-  const groups = sharings(plan).flatMap(({ victim, stages }) => {
-    const left = stages.filter(({ id }) => open.has(id));
-    return left.length < 2 ? [] : [{ victim, left, bytes: bytesOfAnswers({ victim, stages: left }, plan, data) }];
+  const groups = sharings(plan).flatMap((sharing) => {
+    const left = sharing.stages.filter(({ id }) => open.has(id));
+    const bytes = bytesOfAnswers({ ...sharing, stages: left }, plan, data);
+    return left.length < 2 ? [] : [{ victim: sharing.victim, left, bytes }];
   });
   if (groups.length > mostShared && groups.every(({ bytes }) => bytes <= limit)) {
     const thefts = groups.reduce((sum, { left }) => sum + left.length, 0);

@@ -79,6 +79,7 @@ export const adaptiveMisinformation = defineDefense({
     },
     answers: {
       kind: 'pure',
+      slow: true,
       answer: ({ logProbabilities, images, prepared, victim: { network, normalisation } }) => {
         const seen = normalisePixels(images, normalisation);
         const wrong = tf.logSoftmax(network.apply(prepared as Variables, seen, { mode: 'eval' }).logits);

@@ -66,6 +66,7 @@ export const antidistillation = defineDefense({
     },
     answers: {
       kind: 'pure',
+      slow: true,
       positive: true,
       answer: ({ logProbabilities, prepared, ...query }) => {
         const delta = slopeOf(options, query, prepared, step);
@@ -131,6 +132,7 @@ export const productOfExperts = defineDefense({
     prepare: (teacher, context) => surrogateOf(options, teacher, context),
     answers: {
       kind: 'pure',
+      slow: true,
       positive: true,
       answer: ({ logProbabilities, prepared, ...query }) => {
         // What the victim rules out stays ruled out.

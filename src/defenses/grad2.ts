@@ -36,6 +36,7 @@ export const grad2 = defineDefense({
     },
     answers: {
       kind: 'pure',
+      slow: true,
       answer: ({ logProbabilities, prepared, ...query }) => {
         const slope = slopeOf(options, query, prepared, shift);
         return { logProbabilities: tf.log(redirected(tf.exp(logProbabilities), slope, epsilon)) };

@@ -47,6 +47,7 @@ export const meco = defineDefense({
       ),
     answers: {
       kind: 'random',
+      slow: true,
       positive: true,
       asksAnew: true,
       answer: ({ images, seed, secret, victim: { network, variables, normalisation } }) => {

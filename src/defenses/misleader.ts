@@ -129,6 +129,7 @@ export const misleader = defineDefense({
     },
     answers: {
       kind: 'pure',
+      slow: true,
       asksAnew: true,
       answer: ({ images, prepared, victim: { network, normalisation } }) => {
         const { nets } = prepared as { readonly nets: readonly Variables[] };

@@ -36,6 +36,7 @@ export const modelGuard = defineDefense({
       variant === 'W'
         ? {
             kind: 'pure',
+            slow: true,
             answer: ({ logProbabilities }) => ({
               logProbabilities: tf.log(leastInformative(tf.exp(logProbabilities), epsilon)),
             }),

@@ -1,10 +1,13 @@
 import { ownsAShare } from '../attacks/attack.js';
+import { isToldRecorded, type Recordable, type Wrapper } from '../train/oracle.js';
 import type { Plan, Stage } from './plan.js';
 
-/** Thefts that ask one victim's net about the same images, in the same batches. */
+/** Thefts that ask one victim's net, or one slow defence, about the same images, in the same batches. */
 export interface Sharing {
-  /** The label of the stage that trained the victim. */
+  /** The label of the stage that trained the victim, and the slow defences that it is asked behind. */
   readonly victim: string;
+  /** What is recorded. */
+  readonly of: Recordable['of'];
   readonly stages: readonly Stage[];
 }
 
@@ -33,7 +36,20 @@ const sharingsOf = (stages: Plan['stages']): readonly Sharing[] => {
   }
   return [...groups.values()]
     .filter(({ length }) => length > 1)
-    .map((group) => ({ victim: labels.get((group[0] as Stage).inputs.victim as string) ?? '', stages: group }));
+    .map((group) => {
+      const [{ inputs, work }] = group as [Stage];
+      const victim = labels.get(inputs.victim as string) ?? '';
+      const slow = slowIn(work);
+      return slow.length === 0
+        ? { victim, of: 'logits', stages: group }
+        : { victim: `${victim} behind ${slow.map(({ name }) => name).join(' + ')}`, of: 'told', stages: group };
+    });
+};
+
+/** A theft's defences, where what they tell is recorded. */
+const slowIn = (work: Stage['work']): readonly Pick<Wrapper, 'name'>[] => {
+  const wrappers = work.kind === 'steal' ? work.wrappers : [];
+  return isToldRecorded(wrappers.flatMap(({ answers }) => answers ?? [])) ? wrappers : [];
 };
 
 /** What a stage asks, as far as a plan tells; undefined where it asks nobody. */
@@ -44,5 +60,6 @@ const questionOf = ({ work, inputs, parts }: Stage): string | undefined => {
   // Who owns no images asks about such as the attack itself makes, for all students or for one.
   const made = inputs.pool ?? (data.kind === 'none' ? [name, params] : []);
   const { batch, augmentation } = work.student.recipe;
-  return JSON.stringify([inputs.victim, parts.select, work.seed, batch, augmentation, images, made]);
+  const told = slowIn(work).length > 0 ? parts.wrappers : undefined;
+  return JSON.stringify([inputs.victim, parts.select, work.seed, batch, augmentation, images, made, told]);
 };

@@ -7,6 +7,7 @@ import { decodeSafetensors, encodeSafetensors, type StoredTensor } from '../core
 import type { Dataset } from '../data/dataset.js';
 import type { Plan, Stage } from '../experiment/plan.js';
 import { type Sharing, sharings } from '../experiment/sharing.js';
+import { recordedWidth } from '../train/oracle.js';
 import type { Recorded, Recordings } from '../train/recordings.js';
 import { imagesAsked } from './steps.js';
 import { answersIn, aside, isThere, unfinished } from './store.js';
@@ -97,8 +98,8 @@ const isRecorded = (
 ): boolean => answers !== undefined && bytesOfAnswers(sharing, plan, data) <= answers;
 
 /** Of all that thefts ask together, where that can be told beforehand; else 0. */
-export const bytesOfAnswers = ({ stages }: Sharing, plan: Plan, data: Dataset): number =>
-  data.classes.length *
+export const bytesOfAnswers = ({ of, stages }: Sharing, plan: Plan, data: Dataset): number =>
+  recordedWidth(of, data.classes.length) *
   Float32Array.BYTES_PER_ELEMENT *
   Math.max(...stages.map((stage) => imagesAsked(stage, plan, data)));
 

@@ -12,7 +12,7 @@ import { noShift, nothingAsked } from '../train/oracle.js';
 import type { Source } from '../train/source.js';
 import { type MadePool, noEffort, type StageContext } from './context.js';
 import type { RunEnvironment } from './types.js';
-import { doWork, type Made, type PluginWork, type Surroundings } from './work.js';
+import { doWork, type Made, type PluginWork, type Surroundings, tellingOf } from './work.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: any fit at all
 export type AnyFit = FitSpec<any, any, any, any, any, any>;
@@ -77,6 +77,7 @@ const rehearsed = ({ plan, data, others }: RunEnvironment, stage: Stage, watchin
         : undefined;
     },
     identity: (role) => stage.inputs[role],
+    telling: tellingOf(stage),
     context: (from, { pool } = {}) => rehearsing(from, watching, pool),
   };
   return doWork({ data, others, experiment: plan.experiment }, work, around);

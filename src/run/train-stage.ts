@@ -19,7 +19,7 @@ import type { TrainingRecord } from './record.js';
 import { overViews } from './stage-files.js';
 import type { StageOutput, StagingDir } from './store.js';
 import type { RunEnvironment, StageRun } from './types.js';
-import { asking, doWork, type Made, type Surroundings } from './work.js';
+import { asking, doWork, type Made, type Surroundings, tellingOf } from './work.js';
 
 // All that a model and its logits depend on is in this module or imported by it, so that a stage's identity can hold
 // the hash of its code; keeping records and measuring are elsewhere.
@@ -102,6 +102,7 @@ const among = (
   },
   // A stage's identity covers the net's code and the engine's arithmetic.
   identity: (role) => `${stage.inputs[role]} ${experiment.select}`,
+  telling: tellingOf(stage),
   context: (stageKey, of) => contextOf(stageRun, stageKey, of),
 });
 

@@ -1,6 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js';
 import type { AttackContext, Extraction } from '../attacks/attack.js';
 import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
+import { sha256 } from '../core/hash.js';
 import { type Key, key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
 import { counted } from '../core/text.js';
@@ -24,7 +25,8 @@ import {
   type TrainingSet,
   withoutLabels,
 } from '../experiment/data-access.js';
-import { preparedRole, type Work } from '../experiment/plan.js';
+import type { Json } from '../experiment/identity.js';
+import { preparedRole, type Stage, type Work } from '../experiment/plan.js';
 import type { Network, NetworkPlugin, Variables } from '../models/network.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';
 import type { Doing, Synthesised } from '../train/context.js';
@@ -43,6 +45,8 @@ export interface Surroundings {
   readonly pool: () => Promise<MadePool | undefined>;
   /** What the net of a model computes, in a word. */
   readonly identity: (role: string) => string | undefined;
+  /** What the stage's wrappers make of that, in a word. */
+  readonly telling: string | undefined;
   readonly context: (
     key: Key,
     of?: { readonly victim?: Victim | undefined; readonly pool?: MadePool | undefined },
@@ -210,6 +214,7 @@ export const asking = async <A>(
         secret: key(`seed ${secret}`).split('secret').int32Pair(),
         budget,
         identity: around.identity(role),
+        telling: around.telling,
       });
       const prepared = ready.map((each) => each.prepared);
       return use(victim, prepared).finally(() => retire(victim));
@@ -233,6 +238,13 @@ const recovering = (
     return [defense.recover(own)];
   });
   return (answers) => known.reduceRight((told, undo) => undo(told), answers);
+};
+
+/** What a stage's wrappers make of the answers of a net, in a word; undefined where it has none. */
+export const tellingOf = ({ inputs, parts: { wrappers, secret } }: Stage): string | undefined => {
+  if (wrappers === undefined) return undefined;
+  const prepared = (wrappers as readonly Json[]).map((_, i) => inputs[preparedRole(i)] ?? '');
+  return sha256(JSON.stringify([wrappers, secret, prepared]));
 };
 
 /** The victim of a theft, for the length of `use`. */

@@ -13,7 +13,6 @@ import {
   accessOf,
   budgetOf,
   checkShift,
-  identityOf,
   isBlackBox,
   type LabelOracle,
   type LogitOracle,
@@ -23,8 +22,10 @@ import {
   open,
   type ProbabilityOracle,
   plus,
+  type Recordable,
   rank,
   readShift,
+  recordedOf,
   remember,
   sessionOf,
   tensorsOf,
@@ -93,14 +94,18 @@ export const question = (
       return { state: next, metrics: shift === undefined ? { answers } : { answers, shift } };
     };
   const asker = runner(stepWith(), { victim: tensorsOf(victim) });
-  const net = identityOf(victim);
+  const recorded = recordedOf(victim);
   const id =
-    recordings === undefined || net === undefined
+    recordings === undefined || recorded === undefined
       ? undefined
-      : questionOf(net, 'as they are', set.shape, together, imagesHash(set.examples.images, set.shape, indices));
-  const { classes } = victim as Victim<'label'>;
+      : questionOf(
+          recorded.identity,
+          // What is told may be drawn.
+          ...(recorded.of === 'told' ? [key.path, frozen] : []),
+          ...['as they are', set.shape, together, imagesHash(set.examples.images, set.shape, indices)],
+        );
   const answering = byQuestion({ runner: asker, stepOf: stepWith }, recordings, ({ batch }) =>
-    id === undefined ? undefined : { id, shapes: [[batch.bytes.shape[0], classes]] },
+    id === undefined ? undefined : { id, shapes: [[batch.bytes.shape[0], (recorded as Recordable).width]] },
   );
   /** One call, which is disposed of. */
   const runOnce = (number: number, call: Call<Bytes>): Answered => {
@@ -110,6 +115,7 @@ export const question = (
       dispose(call);
     }
   };
+  const { classes } = victim as Victim<'label'>;
   const seeds = key.split('step');
   let [asked, shift] = [nothingAsked, noShift];
   const parts: Float32Array[] = [];

@@ -144,6 +144,11 @@ export interface Answers<Prepared extends Tree = Tree, State extends Tree = Tree
    * would change it for nothing, and `compose` refuses it.
    */
   readonly asksAnew?: true;
+  /**
+   * It takes as long as a net's pass, or longer: what it tells is recorded for all who ask the same, with the net's own answers and not made
+   * anew of them. Of no stateful defence.
+   */
+  readonly slow?: true;
   /** The state before the first query; of a stateful defence. The caller owns it. */
   init?(prepared: Prepared, about: Interface): State;
   /**
@@ -214,9 +219,19 @@ interface Hidden {
   readonly normalisation: Normalisation;
   readonly wrappers: readonly Wrapper[];
   readonly budget: number | undefined;
-  readonly identity: string | undefined;
+  readonly recordable: Recordable | undefined;
   readonly tensors: VictimTensors;
   readonly session: Session;
+}
+
+/** What can be recorded of a victim's answers. */
+export interface Recordable {
+  /** What they are, in a word: equal for answers that are equal wherever a step asks the same, with the same seed. */
+  readonly identity: string;
+  /** The net's logits, of which what is told is made anew, or what is told as well. */
+  readonly of: 'logits' | 'told';
+  /** Numbers of an image. */
+  readonly width: number;
 }
 
 const hidden = new WeakMap<object, Hidden>();
@@ -246,6 +261,8 @@ export interface Publication<A extends Access> {
   readonly budget?: number | undefined;
   /** What its net computes, in a word: equal for equal weights of an equal net on one arithmetic. Default: unknown. */
   readonly identity?: string | undefined;
+  /** What its wrappers make of that, in a word, with their secret and all that they prepared. Default: unknown. */
+  readonly telling?: string | undefined;
 }
 
 /** A trained network as a victim. `retire` it when nobody asks it any more. */
@@ -258,6 +275,7 @@ export const publish = <A extends Access = 'weights'>({
   secret = [0, 0],
   budget,
   identity,
+  telling,
 }: Publication<A>): Victim<A> => {
   if (wrappers.length > 0 && rank[access] > rank.probabilities)
     throw new FailureError(
@@ -286,11 +304,30 @@ export const publish = <A extends Access = 'weights'>({
     normalisation,
     wrappers,
     budget: isBlackBox(access) ? budget : undefined,
-    identity,
+    recordable: identity === undefined ? undefined : recordableOf(identity, telling, wrappers, network.classes),
     tensors,
     session,
   });
   return victim;
+};
+
+/** What slow defences tell is recorded, where it depends on nothing that was asked before. */
+export const isToldRecorded = (all: readonly Answers[]): boolean =>
+  all.some(({ slow }) => slow) && all.every(({ kind }) => kind !== 'stateful');
+
+/** Numbers of an image that are recorded. */
+export const recordedWidth = (of: Recordable['of'], classes: number): number =>
+  of === 'told' ? 2 * classes + 1 : classes;
+
+const recordableOf = (
+  identity: string,
+  telling: string | undefined,
+  wrappers: readonly Wrapper[],
+  classes: number,
+): Recordable => {
+  const told = telling !== undefined && isToldRecorded(wrappers.map(({ answers }) => answers));
+  const of = told ? 'told' : 'logits';
+  return { identity: told ? `${identity} ${telling}` : identity, of, width: recordedWidth(of, classes) };
 };
 
 /** What the stateful wrappers begin with. */
@@ -329,8 +366,8 @@ export const tensorsOf = (victim: Victim): VictimTensors => hiddenOf(victim).ten
 /** Answers that a black box gives in all; undefined without a limit, and for an attacker who holds the weights. */
 export const budgetOf = (victim: Victim): number | undefined => hiddenOf(victim).budget;
 
-/** What a victim's net computes, in a word, where that is known. */
-export const identityOf = (victim: Victim): string | undefined => hiddenOf(victim).identity;
+/** What can be recorded of what a victim answers; undefined where it is not known what that is. */
+export const recordedOf = (victim: Victim): Recordable | undefined => hiddenOf(victim).recordable;
 
 /** Properties that are beyond an access, which say so when they are read. */
 const refuseBeyond = (of: object, access: Access, needs: Readonly<Record<string, Access>>): void => {
@@ -366,12 +403,12 @@ export interface Opening {
   readonly seed: tf.Tensor1D;
   /** What defences come to remember is thrown away. */
   readonly frozen?: boolean;
-  /** Stands between a question and the net. Default: the net answers. */
+  /** Stands between a question and who answers it. Default: nothing does. */
   readonly answering?: Answering;
 }
 
-/** Gives the logits [batch, classes] to clipped pixels, which the net would. */
-export type Answering = (pixels: tf.Tensor4D, net: () => tf.Tensor2D) => tf.Tensor2D;
+/** Gives what is recorded of the answers to clipped pixels, [batch, width], which `answer` would. */
+export type Answering = (pixels: tf.Tensor4D, answer: () => tf.Tensor2D) => tf.Tensor2D;
 
 /**
  * Opens a victim inside a step. Everything it is asked there is counted, and the defences' state is handed from call to
@@ -379,9 +416,9 @@ export type Answering = (pixels: tf.Tensor4D, net: () => tf.Tensor2D) => tf.Tens
  */
 export const open = <A extends Access>(
   victim: Victim<A>,
-  { tensors, memory, seed, frozen = false, answering = (_, net) => net() }: Opening,
+  { tensors, memory, seed, frozen = false, answering = (_, answer) => answer() }: Opening,
 ): Opened<A> => {
-  const { access, network, normalisation, wrappers } = hiddenOf(victim);
+  const { access, network, normalisation, wrappers, recordable } = hiddenOf(victim);
   const { variables } = tensors;
   const blackBox = isBlackBox(access);
   let asked = nothingAsked;
@@ -407,13 +444,13 @@ export const open = <A extends Access>(
     counting(network.apply(variables, images, { ...options, mode: 'eval' }), () =>
       count({ backward: images.shape[0] }),
     );
-  /** Of pixels that are clipped already. */
-  const clean = (pixels: tf.Tensor4D): tf.Tensor2D =>
-    answering(pixels, () => through(normalisePixels(pixels, normalisation)).logits);
+  /** Of pixels that are clipped already, as are those below. */
+  const logits = (pixels: tf.Tensor4D): tf.Tensor2D => through(normalisePixels(pixels, normalisation)).logits;
+  const clean = (pixels: tf.Tensor4D): tf.Tensor2D => answering(pixels, () => logits(pixels));
 
-  /** What the defences make of an answer. A label stays the one before a wrapper that preserves it, or the net's own. */
-  const wrapped = (images: tf.Tensor4D): { readonly logProbabilities: tf.Tensor2D; readonly labels: tf.Tensor1D } => {
-    const exact = logSoftmax(clean(images));
+  /** What the defences make of the net's logits. A label stays the one before a wrapper that preserves it, or the net's own. */
+  const defended = (images: tf.Tensor4D, own: tf.Tensor2D): Told => {
+    const exact = logSoftmax(own);
     let given = exact;
     let labels: tf.Tensor1D | undefined;
     wrappers.forEach(({ name, answers, preserves }, i) => {
@@ -448,9 +485,16 @@ export const open = <A extends Access>(
       held.push(after);
       remembered = remembered.map((each, j) => (j === i ? after : each));
     });
+    return { exact, logProbabilities: given, labels: labels ?? tf.argMax(given, 1) };
+  };
+  const wrapped = (images: tf.Tensor4D): Told => {
+    const told =
+      recordable?.of === 'told'
+        ? apart(answering(images, () => inOne(defended(images, logits(images)))))
+        : defended(images, clean(images));
     calls += 1;
-    if (wrappers.length > 0) shifts.push(keep(shiftOf(exact, given, wrappers.at(-1)?.answers.unnormalised ?? false)));
-    return { logProbabilities: given, labels: labels ?? tf.argMax(given, 1) };
+    shifts.push(keep(shiftOf(told.exact, told.logProbabilities, wrappers.at(-1)?.answers.unnormalised ?? false)));
+    return told;
   };
 
   /** Answers to clipped pixels; those of a black box nobody differentiates. */
@@ -510,6 +554,30 @@ export const open = <A extends Access>(
 };
 
 const clipped = (pixels: tf.Tensor4D): tf.Tensor4D => tf.clipByValue(pixels, 0, 1);
+
+/** What a wrapped victim answers to images, and what its net would have. */
+interface Told {
+  /** Of the net: [images, classes]. */
+  readonly exact: tf.Tensor2D;
+  /** [images, classes] */
+  readonly logProbabilities: tf.Tensor2D;
+  /** int32 [images] */
+  readonly labels: tf.Tensor1D;
+}
+
+/** As it is recorded: [images, 2 classes + 1]. */
+const inOne = ({ exact, logProbabilities, labels }: Told): tf.Tensor2D =>
+  tf.concat([exact, logProbabilities, tf.cast<tf.Tensor2D>(tf.expandDims<tf.Tensor2D>(labels, 1), 'float32')], 1);
+
+const apart = (recorded: tf.Tensor2D): Told => {
+  const classes = (recorded.shape[1] - 1) / 2;
+  const [exact, logProbabilities, labels] = tf.split(recorded, [classes, classes, 1], 1) as [
+    tf.Tensor2D,
+    tf.Tensor2D,
+    tf.Tensor2D,
+  ];
+  return { exact, logProbabilities, labels: tf.cast(tf.reshape(labels, [-1]), 'int32') };
+};
 
 /** A seed for each call and each wrapper in it, far from the ones that an attacker draws with. */
 const seedOfCall = (seed: tf.Tensor1D, call: number, wrapper: number): tf.Tensor1D =>

@@ -6,7 +6,7 @@ import { derivationOf } from '../engine/derivation.js';
 import { engine } from '../engine/engine.js';
 import { type Call, formKey, type Runner, type Step } from '../engine/step.js';
 import type { Frame, Noted, Whole } from './fit-step.js';
-import { type Access, type Answering, identityOf, type Victim } from './oracle.js';
+import { type Access, type Answering, type Recordable, recordedOf, type Victim } from './oracle.js';
 import type { Source } from './source.js';
 
 /**
@@ -14,7 +14,7 @@ import type { Source } from './source.js';
  *
  * A *question* is all that they depend on: the net, and how the images that a step shows it are made, of which the
  * student is no part. What is told of logits (labels, probabilities, what a defence makes of them) is computed anew at
- * each step, and so is the count of what was asked.
+ * each step, and so is the count of what was asked; but of a defence that says that it is slow, what it told is recorded too.
  */
 export interface Recordings {
   /** What is kept of a part of a question's steps. */
@@ -48,7 +48,7 @@ export const questionOf = (...parts: readonly unknown[]): string => sha256(JSON.
 /** What a step of one form asks. */
 export interface Question {
   readonly id: string;
-  /** Of the logits that each call is given. */
+  /** Of what each call is given. */
   readonly shapes: readonly (readonly [number, number])[];
 }
 
@@ -203,16 +203,15 @@ export const answered = <
     readonly recordings: Recordings | undefined;
   },
 ): Answered<Batch, Noted> => {
-  const net = victim === undefined ? undefined : identityOf(victim);
-  if (net === undefined) return byQuestion(steps, undefined, () => undefined);
-  const { classes } = victim as Victim<'label'>;
+  const asked = victim === undefined ? undefined : recordedOf(victim);
+  if (asked === undefined) return byQuestion(steps, undefined, () => undefined);
   const questions = new Map<string, Question | undefined>();
   return byQuestion(steps, recordings, (call) => {
     const form = formKey(call.batch);
     if (!questions.has(form)) {
       const state = steps.runner.read();
       try {
-        questions.set(form, askedBy(steps, { net, classes, key: own, source }, state, call));
+        questions.set(form, askedBy(steps, { asked, key: own, source }, state, call));
       } finally {
         dispose(state);
       }
@@ -292,8 +291,8 @@ const unflat = (values: Float32Array, { shapes }: Question): readonly tf.Tensor2
  * In place of an answer, where it only counts what is asked: numbers that nobody else uses, so that a question which is
  * made of an answer is another one than a question of constants.
  */
-const standIn = ({ shape: [rows] }: tf.Tensor4D, classes: number, number: number): tf.Tensor2D =>
-  tf.tensor2d(uniforms(key('answer').split(number), rows * classes, 1), [rows, classes]);
+const standIn = ({ shape: [rows] }: tf.Tensor4D, width: number, number: number): tf.Tensor2D =>
+  tf.tensor2d(uniforms(key('answer').split(number), rows * width, 1), [rows, width]);
 
 /**
  * What a step asks; undefined where it asks nothing, or something that depends on the student, on what a defence
@@ -302,13 +301,11 @@ const standIn = ({ shape: [rows] }: tf.Tensor4D, classes: number, number: number
 const askedBy = <Frozen extends Tree, State extends Tree, Batch extends Tree, Data extends Tree>(
   { frame, stepOf }: FitSteps<Frozen, State, Batch, Data>,
   {
-    net,
-    classes,
+    asked: { identity, width },
     key: own,
     source,
   }: {
-    readonly net: string;
-    readonly classes: number;
+    readonly asked: Recordable;
     readonly key: Key;
     readonly source: Source<Batch, Data>;
   },
@@ -321,12 +318,12 @@ const askedBy = <Frozen extends Tree, State extends Tree, Batch extends Tree, Da
     const shown: tf.Tensor4D[] = [];
     const answering: Answering = (pixels) => {
       shown.push(tf.keep(pixels.clone()));
-      return standIn(pixels, classes, shown.length - 1);
+      return standIn(pixels, width, shown.length - 1);
     };
     try {
       const taken = copies as typeof given;
       tf.tidy(() => void stepOf(answering)(taken.frame, taken.state, taken.batch, taken.inputs));
-      shapes = shown.map(({ shape: [rows] }) => [rows, classes]);
+      shapes = shown.map(({ shape: [rows] }) => [rows, width]);
       return shown.map((pixels) => pixels.clone());
     } finally {
       dispose(shown);
@@ -335,7 +332,7 @@ const askedBy = <Frozen extends Tree, State extends Tree, Batch extends Tree, Da
   if (derived === undefined || shapes.length === 0) return undefined;
   const known = derived.inputs.map((path) => identityAt(path, { source, frozen: frame.frozen }));
   if (known.includes(undefined)) return undefined;
-  return { id: questionOf(net, own.path, derived.hash, known), shapes };
+  return { id: questionOf(identity, own.path, derived.hash, known), shapes };
 };
 
 /** What an input of a step holds, in a word; undefined where that is not known, or changes with the student. */

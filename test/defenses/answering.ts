@@ -31,6 +31,9 @@ export const sticking = wrapper('sticking', {
   answer: (query) => ({ logProbabilities: moved(query.logProbabilities, noiseOf(query, query.secret)) }),
 });
 
+/** One that says that it is slow. */
+export const slow = (part: Wrapper): Wrapper => ({ ...part, answers: { ...part.answers, slow: true } });
+
 /** The more was asked, the more it favours the first class; it remembers the number of images and their mean brightness. */
 export const tiring = wrapper('tiring', {
   kind: 'stateful',

@@ -9,6 +9,7 @@ import { scratch } from '../../src/attacks/scratch.js';
 import { transfer } from '../../src/attacks/transfer.js';
 import type { DatasetPlugin } from '../../src/data/dataset.js';
 import { labelOnly, rounding } from '../../src/defenses/answers.js';
+import { modelGuard } from '../../src/defenses/model-guard.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { type Facts, type Plan, plan, type Stage } from '../../src/experiment/plan.js';
@@ -207,6 +208,15 @@ describe('thefts that ask the same', () => {
     expect(groups({ attacks, defenses: [none(), rounding(1), rounding(2)] })).toEqual([
       ['seed-0/teacher', 3],
       ['seed-0/teacher', 2],
+    ]);
+  });
+
+  test('are those on a slow defence apart from all others', () => {
+    const attacks = [kd(), kd({ temperature: 9 })];
+    expect(groups({ attacks, defenses: [none(), rounding(1), modelGuard(), modelGuard({ epsilon: 0.5 })] })).toEqual([
+      ['seed-0/teacher', 4],
+      ['seed-0/teacher behind modelGuard', 2],
+      ['seed-0/teacher behind modelGuard', 2],
     ]);
   });
 });

@@ -15,7 +15,7 @@ import {
 } from '../../src/train/images.js';
 import { remember, sessionOf, tensorsOf, type Victim } from '../../src/train/oracle.js';
 import { recordingsInMemory } from '../../src/train/recordings.js';
-import { fresh, tiring, turning, wrapper } from '../defenses/answering.js';
+import { fresh, slow, tiring, turning, wrapper } from '../defenses/answering.js';
 import { bitsOf } from '../engine/bits.js';
 import { image, network, normalisation, victims } from './asking.js';
 import { data, failureOf, setOf } from './bench.js';
@@ -93,6 +93,7 @@ describe('asking about images once', () => {
     ['weights', 'weights', {}],
     ['probabilities, changed on the way', 'probabilities', { wrappers: [fresh, tiring] }],
     ['labels within a budget', 'label', { budget: 1001 }],
+    ['what slow noise told', 'probabilities', { wrappers: [slow(fresh)], telling: 'so' }],
   ])('that another was asked about gives the same, and the net is not asked again (%s)', (_, access, changes) => {
     const many = { ...set, indices: Int32Array.from({ length: 1203 }, (_, i) => (7 * i) % 40) };
     const recordings = recordingsInMemory();

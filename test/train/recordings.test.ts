@@ -21,9 +21,9 @@ import {
   sequential,
 } from '../../src/models/layers.js';
 import type { Network, NetworkPlugin } from '../../src/models/network.js';
-import type { Publication, Victim } from '../../src/train/oracle.js';
+import type { Publication, Victim, Wrapper } from '../../src/train/oracle.js';
 import { type Recordings, recordingsInMemory, stepsInPart } from '../../src/train/recordings.js';
-import { fresh, sticking, tiring, turning } from '../defenses/answering.js';
+import { fresh, slow, sticking, tiring, turning } from '../defenses/answering.js';
 import { data } from '../end-to-end/fixtures/plugins.js';
 import { asking, fitted, hostOf, killedAt, network as taught, useVictims } from './asking.js';
 import { built, context, endOf, sets, theftOf } from './bench.js';
@@ -130,6 +130,39 @@ describe.each(ways)('answers of before (%s)', (stride) => {
     expect(live.end.shift.l1).toBeGreaterThan(0);
   });
 
+  test.each([
+    ['fresh noise', [fresh]],
+    ['noise that sticks', [sticking]],
+    ['another order', [turning]],
+    ['another order whose label is told, after noise', [fresh, { ...turning, preserves: 'label' }]],
+    ["another order of which the net's own label is told", [{ ...turning, preserves: 'clean label' }]],
+  ] as const)('of slow defences are recorded as they were told: %s', async (_, parts) => {
+    const calls = { live: 0, replayed: 0 };
+    const wrappers = (count: keyof typeof calls): readonly Wrapper[] =>
+      parts.map((part) => ({
+        ...part,
+        answers: {
+          ...part.answers,
+          slow: true,
+          answer: (query) => {
+            calls[count] += 1;
+            return part.answers.answer(query);
+          },
+        },
+      }));
+    const recordings = recordingsInMemory();
+    const victim = { wrappers: wrappers('live'), telling: 'so' };
+    await stolen(kd(), { recordings, victim });
+    for (const attack of [kd({ temperature: 20 }), hardLabel()]) {
+      const live = await stolen(attack, { victim });
+      calls.replayed = 0;
+      const found = await stolen(attack, { recordings, victim: { ...victim, wrappers: wrappers('replayed') } });
+      expect(found).toMatchObject({ end: live.end, replayed: live.end.queries, calls: 0 });
+      expect(calls).toMatchObject({ replayed: 0 });
+    }
+    expect(calls.live).toBeGreaterThan(0);
+  });
+
   test('serve whoever asks the same, whatever it tells and learns', async () => {
     const recordings = recordingsInMemory();
     await stolen(hardLabel(), { recordings });
@@ -174,6 +207,12 @@ describe('answers', () => {
     expect(await replayedBy({}, { victim: { identity: 'another net' } }, { from: 'another stage' }, {})).toEqual([
       0, 0, 0, 68,
     ]);
+  });
+
+  test('of a slow defence are its own; where it is not known, and of one that remembers, those of the net are recorded', async () => {
+    const by = (part: Wrapper, telling?: string) => ({ victim: { wrappers: [slow(part)], telling } });
+    expect(await replayedBy({}, by(fresh, 'one'), by(fresh, 'other'), by(fresh, 'one'))).toEqual([0, 0, 0, 68]);
+    expect(await replayedBy({}, by(fresh), by(tiring, 'one'))).toEqual([0, 68, 68]);
   });
 
   test('of a net that is not known are not recorded', async () => {
