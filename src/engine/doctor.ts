@@ -202,7 +202,6 @@ export const diagnose = async (machine: Machine = thisMachine()): Promise<readon
     await findCompiler(machine.env),
   );
   const engine = await checkInstalled(machine, choice.right);
-  const pages = hugePages();
   return [
     ...basics,
     checkTool('python', python, installed),
@@ -210,10 +209,7 @@ export const diagnose = async (machine: Machine = thisMachine()): Promise<readon
     await checkCacheFolder(machine, installed ? 0 : (recipe?.diskNeeded ?? 0)),
     good('cores', `${availableParallelism()} × ${cpus()[0]?.model.trim() ?? 'unknown'}`),
     good('vectors', `${vectorLevel(thisProcessor())}: results of another level are kept apart`),
-    good(
-      'memory',
-      [showBytes(totalmem()), `${showBytes(freemem())} free`, ...(pages === undefined ? [] : [pages])].join(', '),
-    ),
+    good('memory', [showBytes(totalmem()), `${showBytes(freemem())} free`, hugePages() ?? []].flat().join(', ')),
     engine,
     ...(engine.ok ? checksFromProbe(await probe(machine)) : []),
   ];

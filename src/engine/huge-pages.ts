@@ -5,8 +5,8 @@ const tunable = 'glibc.malloc.hugetlb';
 
 /**
  * The environment of a process that is to compute: on Linux its tensors lie in pages of 2 MB wherever the kernel gives
- * them on request ("madvise", the usual setting). Looking up pages of 4 KB takes a sixth to a third of a step's time in
- * virtual machines, where each look-up is two. It is glibc (2.35 and newer) that asks the kernel, and only of a process
+ * them on request ("madvise", the usual setting). In a virtual machine, where each look-up
+ * of a page is two, steps in pages of 4 KB took 1.07 to 1.9 times as long (results/bench.md). It is glibc (2.35 and newer) that asks the kernel, and only of a process
  * that was begun so; others ignore it. What a user has set stays.
  */
 export const withHugePages = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv => {

@@ -49,7 +49,7 @@ const sharingsOf = (stages: Plan['stages']): readonly Sharing[] => {
 /** A theft's defences, where what they tell is recorded. */
 const slowIn = (work: Stage['work']): readonly Pick<Wrapper, 'name'>[] => {
   const wrappers = work.kind === 'steal' ? work.wrappers : [];
-  return isToldRecorded(wrappers.flatMap(({ answers }) => answers ?? [])) ? wrappers : [];
+  return isToldRecorded(wrappers) ? wrappers : [];
 };
 
 /** What a stage asks, as far as a plan tells; undefined where it asks nobody. */

@@ -22,7 +22,6 @@ import {
   open,
   type ProbabilityOracle,
   plus,
-  type Recordable,
   rank,
   readShift,
   recordedOf,
@@ -94,18 +93,20 @@ export const question = (
       return { state: next, metrics: shift === undefined ? { answers } : { answers, shift } };
     };
   const asker = runner(stepWith(), { victim: tensorsOf(victim) });
-  const recorded = recordedOf(victim);
-  const id =
-    recordings === undefined || recorded === undefined
-      ? undefined
-      : questionOf(
-          recorded.identity,
-          // What is told may be drawn.
-          ...(recorded.of === 'told' ? [key.path, frozen] : []),
-          ...['as they are', set.shape, together, imagesHash(set.examples.images, set.shape, indices)],
-        );
-  const answering = byQuestion({ runner: asker, stepOf: stepWith }, recordings, ({ batch }) =>
-    id === undefined ? undefined : { id, shapes: [[batch.bytes.shape[0], (recorded as Recordable).width]] },
+  const recorded = recordings && recordedOf(victim);
+  const asking = recorded && {
+    width: recorded.width,
+    id: questionOf(
+      recorded.identity,
+      // What is told may be drawn.
+      ...(recorded.of === 'told' ? [key.path, frozen] : []),
+      ...['as they are', set.shape, together, imagesHash(set.examples.images, set.shape, indices)],
+    ),
+  };
+  const answering = byQuestion(
+    { runner: asker, stepOf: stepWith },
+    recordings,
+    ({ batch }) => asking && { id: asking.id, shapes: [[batch.bytes.shape[0], asking.width]] },
   );
   /** One call, which is disposed of. */
   const runOnce = (number: number, call: Call<Bytes>): Answered => {

@@ -312,8 +312,10 @@ export const publish = <A extends Access = 'weights'>({
 };
 
 /** What slow defences tell is recorded, where it depends on nothing that was asked before. */
-export const isToldRecorded = (all: readonly Answers[]): boolean =>
-  all.some(({ slow }) => slow) && all.every(({ kind }) => kind !== 'stateful');
+export const isToldRecorded = (
+  wrappers: readonly { readonly answers?: Pick<Answers, 'slow' | 'kind'> | undefined }[],
+): boolean =>
+  wrappers.some(({ answers }) => answers?.slow) && wrappers.every(({ answers }) => answers?.kind !== 'stateful');
 
 /** Numbers of an image that are recorded. */
 export const recordedWidth = (of: Recordable['of'], classes: number): number =>
@@ -325,7 +327,7 @@ const recordableOf = (
   wrappers: readonly Wrapper[],
   classes: number,
 ): Recordable => {
-  const told = telling !== undefined && isToldRecorded(wrappers.map(({ answers }) => answers));
+  const told = telling !== undefined && isToldRecorded(wrappers);
   const of = told ? 'told' : 'logits';
   return { identity: told ? `${identity} ${telling}` : identity, of, width: recordedWidth(of, classes) };
 };
