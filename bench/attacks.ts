@@ -25,6 +25,7 @@ import { type AnyFit, callAt, rehearse } from '../src/run/rehearsal.js';
 import type { RunEnvironment } from '../src/run/types.js';
 import { allSteps } from '../src/train/fit.js';
 import { frameOf, wholeState, wholeStep } from '../src/train/fit-step.js';
+import type { Learner } from '../src/train/recipe.js';
 import { asInARun, describe, fitting, median, type Subject, stepping } from './common.js';
 import { type Counted, nothing, partsOf, shapesIn, type Unit, unitsOf } from './passes.js';
 
@@ -316,7 +317,7 @@ const main = async (): Promise<void> => {
     experiment({
       name: 'attack-costs',
       data: imagesOf('own'),
-      teacher: smallTeacher,
+      teacher: smallTeacher(6),
       students: [smallStudent(4)],
       defenses: [none(), reverseSigmoid()],
       attacks,
@@ -325,8 +326,8 @@ const main = async (): Promise<void> => {
     }),
   );
   const { plan, data } = prepared;
-  const netOf = ({ network }: typeof smallTeacher): Network => network.build(data.image, data.classes.length);
-  const nameOf = namesOf({ victim: netOf(smallTeacher), student: netOf(smallStudent(4)) });
+  const netOf = ({ network }: Learner): Network => network.build(data.image, data.classes.length);
+  const nameOf = namesOf({ victim: netOf(smallTeacher(6)), student: netOf(smallStudent(4)) });
   const git = await gitState(fileURLToPath(import.meta.url));
   const commit = git === undefined ? '' : ` at commit ${git.commit.slice(0, 7)}${git.dirty ? ', with changes' : ''}`;
   const busy = `a load of ${loadavg()[0]?.toFixed(1)} on ${cpus().length} cores when it began`;

@@ -274,7 +274,7 @@ const main = async (): Promise<void> => {
     name: 'defence-costs',
     data: mnist(values.data === undefined ? {} : { path: values.data }),
     fraction: Number(fraction),
-    teacher: smallTeacher,
+    teacher: smallTeacher(6),
     // There is no matrix without an attack.
     students: [smallStudent(1)],
     defenses: [none(), ...some.map(({ write, plugin }) => ({ ...plugin, label: write }))],

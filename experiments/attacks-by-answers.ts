@@ -25,7 +25,7 @@ export default experiment({
   name: 'attacks-by-answers',
   about: 'Attacks on black boxes by the answers that they may ask for',
   data: mnist(),
-  teacher: smallTeacher,
+  teacher: smallTeacher(6),
   students: [smallStudent(4)],
   defenses: [none(), nasty()],
   attacks: [

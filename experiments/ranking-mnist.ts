@@ -53,7 +53,7 @@ export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlug
     about: 'Every defence, by what the strongest attacker gets of it',
     data,
     fraction: 0.2,
-    teacher: { ...smallTeacher, epochs: 12 },
+    teacher: smallTeacher(12),
     students: [smallStudent(4)],
     defenses: [
       none(),
