@@ -75,7 +75,7 @@ export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlug
       ...sweep(modelGuard, { epsilon: [0.5, 1] }),
       modelGuard({ variant: 'S' }),
       // By a net that stands for the attacker's.
-      adaptiveMisinformation({ threshold: 0.99, epochs: 2, outliers: images }),
+      ...sweep(adaptiveMisinformation, { threshold: [0.7, 0.99] }, { epochs: 2, outliers: images }),
       ...sweep(grad2, { epsilon: [0.2, 0.5, 1] }, { surrogateEpochs: 2 }),
       ...sweep(antidistillation, { lambda: [0.05, 0.2] }, { surrogateEpochs: 2 }),
       ...sweep(antidistillation, { variant: ['ads', 'cts'] }, { surrogateEpochs: 2 }),
@@ -85,7 +85,7 @@ export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlug
       ...sweep(nasty, { omega: [0.01, 0.04] }),
       ...sweep(mildlyNasty, { part: ['light', 'deep', 'half'] }, { epochs: 2 }),
       mildlyNasty({ ...mildlyNasty.presets.doge, epochs: 2, surrogateEpochs: 2 }),
-      safeDistillationBox(),
+      safeDistillationBox(safeDistillationBox.presets.mnistSmall),
       adversarialSparse(adversarialSparse.presets.small),
       ini({ outliers: images }),
       meco(),

@@ -22,8 +22,8 @@ import { taughtBy } from './training.js';
  *
  * sanjaykariyappa/adaptive_misinformation c2a3e1b; the threshold by data set is Yoruko-Tang/ModelGuard's, but
  * for MNIST's. Both expose the victim to outliers (SVHN, KMNIST), which `outliers` names. f̂ learns from training images
- * alone, as in the latter, where the former has outliers too. The gate is on the victim's own sureness: one that is less
- * sure, as a nasty teacher, opens it more often, for its users too.
+ * alone, as in the latter, where the former has outliers too. Ours: outliers are passed with the training images, as one batch. The gate is on
+ * the victim's own sureness: one that is less sure, as a nasty teacher, opens it more often, for its users too.
  */
 export const adaptiveMisinformation = defineDefense({
   name: 'adaptiveMisinformation',
@@ -54,9 +54,10 @@ export const adaptiveMisinformation = defineDefense({
           protect: ({ learner }: Teacher, context: DefenseContext) =>
             context.fit(
               'teacher',
-              taughtBy(learner, context, {}, ({ pass, images, labels, outliers: strange }) => {
-                const hard = crossEntropy(pass(images).logits, labels);
-                const sure = sureness(pass(strange as tf.Tensor4D).logits);
+              taughtBy(learner, context, {}, ({ passTogether, images, labels, outliers: strange }) => {
+                const [own, other] = passTogether(images, strange as tf.Tensor4D);
+                const hard = crossEntropy(own as tf.Tensor2D, labels);
+                const sure = sureness(other as tf.Tensor2D);
                 return {
                   loss: tf.add<tf.Scalar>(hard, tf.mul(sure, exposure)),
                   terms: { crossEntropy: hard, sureness: sure },

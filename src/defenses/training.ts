@@ -29,6 +29,11 @@ import {
 export interface Taught<Frozen extends Tree> {
   /** A pass in training mode. The running statistics move with each, in order. */
   readonly pass: (images: tf.Tensor4D) => Output;
+  /**
+   * The logits of several batches, passed as one: batch norms are then trained with what they are evaluated with, where of batches that
+   * differ, passed one by one, each has statistics of its own, and running ones that are of none.
+   */
+  readonly passTogether: (...batches: readonly tf.Tensor4D[]) => readonly tf.Tensor2D[];
   /** Logits in evaluation mode, by the weights and statistics before the step. No gradient flows through them. */
   readonly look: (images: tf.Tensor4D) => tf.Tensor2D;
   /** A batch of training images, augmented and normalised. */
@@ -80,7 +85,7 @@ export const steppedBy = (
 
 /**
  * The fit of a teacher, from random weights and by its recipe, whose loss passes several batches through it. Its accuracy on the batch
- * is that of the first pass.
+ * is that of the first pass, whose first images are the batch's.
  */
 export const taughtBy = <Frozen extends Tree>(
   learner: BuiltLearner,
@@ -129,10 +134,16 @@ export const taughtBy = <Frozen extends Tree>(
             outputs.push(output);
             return output;
           };
+          const passTogether: Taught<Frozen>['passTogether'] = (...batches) =>
+            tf.split(
+              pass(tf.concat([...batches])).logits,
+              batches.map(({ shape }) => shape[0]),
+            );
           const look = (seen: tf.Tensor4D): tf.Tensor2D =>
             unrecorded(() => network.apply({ params, stats: variables.stats }, seen, { mode: 'eval' }).logits);
           const { loss: value, terms = {} } = loss({
             pass,
+            passTogether,
             look,
             images,
             labels,
@@ -141,7 +152,8 @@ export const taughtBy = <Frozen extends Tree>(
             frozen,
             seed,
           });
-          return { loss: value, aux: { stats, terms, accuracy: accuracyOf((outputs[0] as Output).logits, labels) } };
+          const own = tf.slice((outputs[0] as Output).logits, 0, labels.shape[0]);
+          return { loss: value, aux: { stats, terms, accuracy: accuracyOf(own, labels) } };
         }, variables.params);
       const { loss: value, gradients, aux } = inPrecision(recipe, differentiated);
       const { stats, terms, accuracy } = aux;
