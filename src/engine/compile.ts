@@ -59,6 +59,9 @@ const namesOf = ({ program, names }: Compiled, repeat: number, xla: boolean): Ca
 /** Steps that are timed before it is settled how many go into a call. */
 const timedSteps = 32;
 
+/** Milliseconds that a step took, the median of those that were timed in this process, by the folder of the graph of single steps. */
+const paces = new Map<string, number>();
+
 /** Steps of each shape on which XLA is compared with the plain graph before it is trusted. */
 const checkedSteps = 3;
 
@@ -107,6 +110,8 @@ export const compile = <
   let timed: number[] | undefined = typeof wanted === 'number' ? undefined : [];
   /** The first step that was taken again is the one that counts, not an evaluation beside it. */
   let pacing: number | undefined;
+  /** The first graph, of single steps. */
+  let begun: string | undefined;
   /** Why XLA is not used although it was asked for. */
   let withoutXla: string | undefined;
   const compiled = new Map<string, Compiled>();
@@ -193,15 +198,31 @@ export const compile = <
     known.lasts = true;
   };
 
+  const stored = () => {
+    const { scalars, ...graph } = graphOf(
+      variables,
+      [...compiled.values()].flatMap(({ program }) => variants(program)),
+    );
+    return { folder: storeGraph(graph, cache), scalars };
+  };
+
+  /** The graph of all programs. Where the first one's was timed before, it is settled at once how many steps go into a call. */
+  const graph = () => {
+    const found = stored();
+    if (timed === undefined || begun !== undefined) return found;
+    begun = found.folder;
+    const milliseconds = paces.get(begun);
+    if (milliseconds === undefined) return found;
+    settle(milliseconds);
+    return stride === 1 ? found : stored();
+  };
+
   /** The session with the state in it. */
   const open = (): Session => {
     if (session === undefined) {
-      const graph = graphOf(
-        variables,
-        [...compiled.values()].flatMap(({ program }) => variants(program)),
-      );
+      const { folder, scalars } = graph();
       const bytes = variables.reduce((sum, { shape }) => sum + 4 * tf.util.sizeFromShape([...shape]), 0);
-      session = { ...openSession(storeGraph(graph, cache), bytes), scalars: graph.scalars };
+      session = { ...openSession(folder, bytes), scalars };
     }
     if (held !== undefined) {
       write(held);
@@ -249,13 +270,19 @@ export const compile = <
     return calls.map((one) => checkedCall<B, M>(known, one));
   };
 
+  const settle = (milliseconds: number): void => {
+    if (typeof wanted === 'function') stride = wanted(milliseconds);
+    timed = undefined;
+  };
+
   /** Settles how many steps go into a call, once enough of them were timed. */
   const choose = (milliseconds: number): void => {
-    if (timed === undefined || typeof wanted === 'number') return;
+    if (timed === undefined) return;
     timed.push(milliseconds);
     if (timed.length < timedSteps) return;
-    stride = wanted(median(timed));
-    timed = undefined;
+    const pace = median(timed);
+    if (begun !== undefined) paces.set(begun, pace);
+    settle(pace);
     // The graph is opened again, with the longer calls in it.
     if (stride > 1) held = takeOut();
   };

@@ -18,10 +18,11 @@ interface Loaded {
 
 /**
  * Closed ones are kept for the next to ask for the same graph, as every further seed, temperature and weight does: the first
- * run of each call takes TensorFlow 20 to 200 ms. The one closed last is the last.
+ * run of each call takes TensorFlow 20 to 200 ms. The one closed last is the last. As many as the strongest attackers have, some 20 MB
+ * each for a small net.
  */
 const idle: Loaded[] = [];
-const most = { sessions: 12, bytes: 256e6 } as const;
+const most = { sessions: 40, bytes: 256e6 } as const;
 
 const keep = (closed: Loaded): void => {
   idle.push(closed);
