@@ -29,12 +29,19 @@ export const predicted = ({ values, classes }: Logits, row: number): number => {
   return best;
 };
 
-/** One row less its largest value, over τ, and the sum of the exponentials of that. */
+/** One row less its largest value, over τ, and the sum of the exponentials of that. Plain loops: it is most of what measuring takes. */
 const shifted = ({ values, classes }: Logits, row: number, temperature: number) => {
-  const own = Float64Array.from(values.subarray(row * classes, (row + 1) * classes));
-  const top = own.reduce((a, b) => Math.max(a, b));
-  const differences = own.map((value) => (value - top) / temperature);
-  return { differences, sum: differences.reduce((total, value) => total + Math.exp(value), 0) };
+  const own = values.subarray(row * classes, (row + 1) * classes);
+  let top = Number.NEGATIVE_INFINITY;
+  for (const value of own) top = Math.max(top, value);
+  const differences = new Float64Array(classes);
+  let sum = 0;
+  for (let k = 0; k < classes; k++) {
+    const difference = ((own[k] as number) - top) / temperature;
+    differences[k] = difference;
+    sum += Math.exp(difference);
+  }
+  return { differences, sum };
 };
 
 /** log softmax(x / τ) of one row, in float64; NaN throughout when the row has a NaN or +∞. */
