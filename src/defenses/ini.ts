@@ -46,7 +46,7 @@ interface Weights {
  * sharinka0715/InI-Model-Stealing-Defense 404a2a7 (src/defenses/ini), for CIFAR-10, with Tiny-ImageNet for outliers. S is random there too, in
  * evaluation mode: its training is commented out. A fifth term has weight 0 and is left out. Its second derivatives are here the derivatives of
  * S's probabilities along a direction, by two forward passes of shifted weights: V's gradient is that of −Σ_k d_k ln V(x)_k with these as d.
- * The order of PCGrad, which has no seed there, is drawn from the step's.
+ * The order of PCGrad, which has no seed there, is drawn from the step's. Ours: V is passed its images and outliers as one batch.
  */
 export const ini = defineDefense({
   name: 'ini',
@@ -107,20 +107,23 @@ const induced = (
     const { images, labels } = seen;
     const strange = seen.outliers as tf.Tensor4D;
     const computed = () => {
-      const own = network.apply({ params, stats }, images, { mode: 'train' });
-      const other = network.apply({ params, stats: own.stats }, strange, { mode: 'train' });
-      const led = leading(thief, frozen, images, { told: own.logits, labels });
-      const drawn = drawing(thief, frozen, strange, other.logits);
+      // In one pass: of two, batch norms would be trained with the statistics of each, and be evaluated with those of both.
+      const both = tf.concat([images, strange]);
+      const pass = (params: Named) => {
+        const { logits, stats: moved } = network.apply({ params, stats }, both, { mode: 'train' });
+        const [own, other] = tf.split(logits, [images.shape[0], strange.shape[0]]) as [tf.Tensor2D, tf.Tensor2D];
+        return { own, other, moved };
+      };
+      const { own, other, moved } = pass(params);
+      const led = leading(thief, frozen, images, { told: own, labels });
+      const drawn = drawing(thief, frozen, strange, other);
       const copied = thief.apply(frozen, strange, { mode: 'eval' }).logits;
-      const by = (batch: tf.Tensor4D, loss: (logits: tf.Tensor2D) => tf.Scalar) =>
-        valueAndGradient(
-          (params) => ({ loss: loss(network.apply({ params, stats }, batch, { mode: 'train' }).logits), aux: {} }),
-          params,
-        );
-      const hard = by(images, (logits) => crossEntropy(logits, labels));
-      const turned = by(images, (logits) => tf.mul(linear(logits, led.slope), weights.delta));
-      const isolated = by(strange, (logits) => tf.mul(isolation(logits, copied), weights.gamma));
-      const silent = by(strange, (logits) => tf.mul(linear(logits, drawn.slope), weights.epsilon));
+      const by = (loss: (logits: Readonly<Record<'own' | 'other', tf.Tensor2D>>) => tf.Scalar) =>
+        valueAndGradient((params) => ({ loss: loss(pass(params)), aux: {} }), params);
+      const hard = by(({ own }) => crossEntropy(own, labels));
+      const turned = by(({ own }) => tf.mul(linear(own, led.slope), weights.delta));
+      const isolated = by(({ other }) => tf.mul(isolation(other, copied), weights.gamma));
+      const silent = by(({ other }) => tf.mul(linear(other, drawn.slope), weights.epsilon));
       const all = [hard, turned, isolated, silent].map(({ gradients }) => gradients);
       const shares = projected
         ? projections(gramOf(all), standardUniform([4, 4], anotherSeed(seed, 1)) as tf.Tensor2D)
@@ -128,7 +131,7 @@ const induced = (
       const terms = {
         crossEntropy: hard.loss,
         cosine: led.cosine,
-        isolation: isolation(other.logits, copied),
+        isolation: isolation(other, copied),
         thiefGradient: drawn.size,
       };
       const loss = tf.addN([
@@ -137,8 +140,8 @@ const induced = (
         tf.mul(terms.isolation, weights.gamma),
         tf.mul(terms.thiefGradient, weights.epsilon),
       ]);
-      const accuracy = accuracyOf(own.logits, labels);
-      return { gradients: summed(all, shares), stats: other.stats, metrics: { loss, ...terms, accuracy } };
+      const accuracy = accuracyOf(own, labels);
+      return { gradients: summed(all, shares), stats: moved, metrics: { loss, ...terms, accuracy } };
     };
     const { metrics, ...update } = inPrecision(recipe, computed);
     return { state: steppedBy(recipe, { train }, before, update, learningRate), metrics };
