@@ -84,7 +84,7 @@ export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlug
       // Teachers that are trained anew.
       ...sweep(nasty, { omega: [0.01, 0.04] }),
       ...sweep(mildlyNasty, { part: ['light', 'deep', 'half'] }, { epochs: 2 }),
-      mildlyNasty({ ...mildlyNasty.presets.doge, epochs: 2, surrogateEpochs: 2 }),
+      mildlyNasty({ ...mildlyNasty.presets.doge, epochs: 2, surrogateEpochs: 2, label: 'dogeHead' }),
       safeDistillationBox(safeDistillationBox.presets.mnistSmall),
       adversarialSparse(adversarialSparse.presets.small),
       ini({ outliers: images }),

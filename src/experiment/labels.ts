@@ -13,13 +13,13 @@ interface Nameable {
 const isNameable = (value: unknown): value is Nameable =>
   typeof value === 'object' && value !== null && 'name' in value && 'params' in value;
 
-/** Parameters as text by their path; a plugin among them by its name and its own parameters. */
+/** Parameters as text by their path; a plugin among them by its name and its own parameters. One that is null is left to its default. */
 const flatten = (params: unknown, path: string): (readonly [string, string])[] => {
   if (isNameable(params)) return [[path, params.name], ...flatten(params.params, path)];
   if (typeof params === 'object' && params !== null) {
     return Object.entries(params).flatMap(([name, value]) => flatten(value, path === '' ? name : `${path}.${name}`));
   }
-  return typeof params === 'function' || params === undefined ? [] : [[path, String(params)]];
+  return typeof params === 'function' || params === undefined || params === null ? [] : [[path, String(params)]];
 };
 
 const withParams = (name: string, params: readonly (readonly [string, string])[]): string =>

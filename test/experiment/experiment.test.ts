@@ -241,7 +241,7 @@ describe('labels', () => {
       'kd(temperature 20, alpha 0.9)',
     ]);
     expect(defenses(nasty(), nasty({ adversary: tiny(3) }))).toEqual([
-      'nasty(adversary null)',
+      'nasty',
       'nasty(adversary tiny, hidden 3)',
     ]);
     expect(defenses(compose(nasty(), rounding(2)), compose(nasty(), rounding(3)))).toEqual([

@@ -95,12 +95,12 @@ describe('refused, with the plugin, the axis and what to do', () => {
     [
       'a value twice',
       () => sweep(nasty, { omega: [0.1, 0.2, 0.1] }, { initFrom: 'baseline' }),
-      'sweep(nasty): nasty(omega 0.1, temperature 4, adversary null, initFrom baseline, warmUpEpochs 0, clipNorm null) comes twice',
+      'sweep(nasty): nasty(omega 0.1, temperature 4, initFrom baseline, warmUpEpochs 0) comes twice',
     ],
     [
       'a network twice',
       () => sweep(nasty, { adversary: [tiny(3), tiny(3)] }),
-      'sweep(nasty): nasty(omega 0.04, temperature 4, adversary tiny, hidden 3, initFrom random, warmUpEpochs 0, clipNorm null) comes twice',
+      'sweep(nasty): nasty(omega 0.04, temperature 4, adversary tiny, hidden 3, initFrom random, warmUpEpochs 0) comes twice',
     ],
     ['an axis that nobody reads', () => untyped(() => plainCnn(), { wide: [3, 4] }), 'plainCnn(width 32) comes twice'],
   ])('%s', (_, run, said) => {

@@ -99,6 +99,22 @@ describe('the chart', () => {
     expect(csvOf(chart as NonNullable<typeof chart>)).toContain('reversed,mad,1,98,0.1,88,inverseKd,');
   });
 
+  test('has no teacher that is of no use by its accuracy, beside which all others would be one point', async () => {
+    const entries = ranking.entries.map((entry) => {
+      const { teacher } = entry.cost;
+      return entry.defense !== 'useless' || teacher === undefined
+        ? entry
+        : { ...entry, cost: { ...entry.cost, teacher: { ...teacher, mean: teacher.mean - 0.5 } } };
+    });
+    const [squeezed] = rankingCharts({ ...ranking, entries });
+    const said = 'a teacher that lost more than 5 points: on the right alone';
+    expect(JSON.stringify(squeezed?.spec)).toContain(said);
+    expect(JSON.stringify(chart?.spec)).not.toContain(said);
+    // Axes are named by tenths of a point where the useless one is not among them.
+    const svg = await svgOf(squeezed as NonNullable<typeof squeezed>);
+    expect(svg).not.toMatch(/>(50|60|70|80)</);
+  });
+
   test('says in words what it shows', () => {
     expect(chart?.description).toContain(
       'useless: teacher 97 %, L1 0.2, 90 % by kd(temperature 4), dominated by reversed.',

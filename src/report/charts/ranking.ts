@@ -7,6 +7,12 @@ import { type Chart, fileName, inPercent, page, withNames } from './chart.js';
 import { styleOf } from './lines.js';
 import { lastOf, leaves } from './parameters.js';
 
+/** Pixels that a line takes in the legend. */
+const legendRow = 20;
+
+/** Points of accuracy that a teacher may lose and be drawn by its accuracy: one that lost more is of no use, and would squeeze all others. */
+const usable = 5;
+
 /** What a defence costs its owner, as the axis of a panel. */
 const costs = [
   { field: 'teacher', title: 'teacher accuracy (%)' },
@@ -48,6 +54,8 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
   const undefended = board.entries.find(({ role }) => role === 'identity');
   const floor = undefended && standingAt(undefended, { ...thief, access: 'label' });
   const names = unique(rows.map(({ line }) => line));
+  const least = undefended?.cost.teacher && inPercent(undefended.cost.teacher.mean) - usable;
+  const useless = rows.filter(({ teacher }) => least !== undefined && teacher < least);
   const domain = { domain: [...names], range: names.map((_, i) => styleOf(i).color) };
   const color = { field: 'line', type: 'nominal', scale: domain, legend: { title: null, symbolOpacity: 1 } } as const;
   const shape = { ...color, scale: { domain: [...names], range: names.map((_, i) => styleOf(i).shape) } };
@@ -57,6 +65,11 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
   const subtitle = [
     `student ${board.student}, teacher ${board.run.teacher}, on ${board.run.data.name}; attackers: ${thiefSaid(thief)}`,
     `lower is harder to steal; pale: another defence is better; ${floor === undefined ? 'lines: by strength' : `dashed: labels alone of the undefended teacher, ${percent(floor.accuracy.mean)} %`}`,
+    ...(useless.length === 0
+      ? []
+      : [
+          `${useless.length === 1 ? 'a teacher that lost' : `${useless.length} teachers that lost`} more than ${usable} points: on the right alone`,
+        ]),
   ];
   const description = `${title}. ${rows
     .map(
@@ -67,9 +80,12 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
   const panel = ({ field, title }: (typeof costs)[number]) => {
     const x = { field, type: 'quantitative', title, scale: { zero: field === 'l1', padding: 12 } } as const;
     return {
-      transform: [{ filter: `isValid(datum.${field})` }],
+      transform: [
+        { filter: `isValid(datum.${field})` },
+        ...(field === 'teacher' && least !== undefined ? [{ filter: `datum.teacher >= ${least}` }] : []),
+      ],
       width: 380,
-      height: 340,
+      height: Math.max(340, legendRow * names.length),
       layer: [
         ...(floor === undefined
           ? []
@@ -133,7 +149,9 @@ const linesOf = (entries: readonly Entry[]): ReadonlyMap<Entry, { readonly line:
       const strength = differing.find((path) => valuesOf(path).every((value) => typeof value === 'number'));
       return own.map((entry) => {
         const at = (path: string) => flat.get(entry)?.get(path);
-        const words = differing.filter((path) => path !== strength).map((path) => `${lastOf(path)} ${at(path)}`);
+        const words = differing
+          .filter((path) => path !== strength && at(path) !== 'default')
+          .map((path) => `${lastOf(path)} ${at(path)}`);
         const line = words.length === 0 ? entry.name : `${entry.name}, ${words.join(', ')}`;
         return [entry, { line, strength: strength === undefined ? 0 : (at(strength) as number) }] as const;
       });

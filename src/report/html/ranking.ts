@@ -7,6 +7,9 @@ import { rankingLayout } from '../ranking.js';
 import { documentOf, policyOf } from './document.js';
 import { html, type Markup, name } from './markup.js';
 
+/** Characters of a cell that is not broken into lines. */
+const longest = 40;
+
 const tableOf = ({ title, head, columns, rows }: Block): Markup => html`<section>
 <h2>${title}</h2>
 <div class="wide fit"><table class="plain">
@@ -15,7 +18,7 @@ const tableOf = ({ title, head, columns, rows }: Block): Markup => html`<section
 )}</tr></thead>
 <tbody>${rows.map(
   ({ label, cells }) =>
-    html`<tr><th scope="row">${name(label)}</th>${cells.map((cell) => html`<td>${cell}</td>`)}</tr>`,
+    html`<tr><th scope="row">${name(label)}</th>${cells.map((cell) => (cell.length > longest ? html`<td class="long">${cell}</td>` : html`<td>${cell}</td>`))}</tr>`,
 )}</tbody>
 </table></div>
 </section>`;
@@ -28,8 +31,8 @@ export const rankingPage = async (ranking: Ranking): Promise<string> => {
     title,
     policyOf(),
     html`
-<header><p class="brand">undistill</p><h1>${title}</h1></header>
-<main>
+<header class="broad"><p class="brand">undistill</p><h1>${title}</h1></header>
+<main class="broad">
 ${blocks.map(tableOf)}
 ${footnotes.length > 0 && html`<section class="faint">${footnotes.map((note, i) => html`<p>${mark(i + 1)} ${note}</p>`)}</section>`}
 ${

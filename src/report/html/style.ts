@@ -18,6 +18,7 @@ html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
 header, main, footer { max-width: 74rem; margin: 0 auto; padding: 0 1.5rem; }
+.broad { max-width: 120rem; }
 header { padding-top: 3rem; }
 .brand { margin: 0; color: var(--faint); font-size: .875rem; letter-spacing: .02em; }
 h1 { margin: .1rem 0 .3rem; font-size: 2.1rem; line-height: 1.15; letter-spacing: -.02em; font-weight: 650; overflow-wrap: anywhere; }
@@ -65,7 +66,7 @@ input { width: 17rem; max-width: 100%; }
 
 .wide { position: relative; overflow: auto; max-height: 85vh; border: 1px solid var(--line); border-radius: 10px; }
 table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; font-size: .925rem; }
-.matrix { width: 100%; } .wide.fit { width: fit-content; max-width: 100%; } .plain tbody th { font-weight: 400; } .plain :is(th, td) { padding: .35rem .8rem; }
+.matrix { width: 100%; } .wide.fit { width: fit-content; max-width: 100%; } .plain tbody th { font-weight: 400; } .plain :is(th, td) { padding: .35rem .8rem; } .plain .long { min-width: 12rem; white-space: normal; }
 th, td { padding: .55rem .8rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; }
 tbody th, thead th:first-child, tfoot th { text-align: left; }
