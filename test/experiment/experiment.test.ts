@@ -240,10 +240,7 @@ describe('labels', () => {
       'kd(temperature 4, alpha 0.5)',
       'kd(temperature 20, alpha 0.9)',
     ]);
-    expect(defenses(nasty(), nasty({ adversary: tiny(3) }))).toEqual([
-      'nasty',
-      'nasty(adversary tiny, hidden 3)',
-    ]);
+    expect(defenses(nasty(), nasty({ adversary: tiny(3) }))).toEqual(['nasty', 'nasty(adversary tiny, hidden 3)']);
     expect(defenses(compose(nasty(), rounding(2)), compose(nasty(), rounding(3)))).toEqual([
       'nasty + rounding(digits 2)',
       'nasty + rounding(digits 3)',
