@@ -38,8 +38,9 @@ import { unique } from '../core/lists.js';
 import { anyDataset, type DatasetPlugin } from '../data/dataset.js';
 import { type Access, rank } from '../train/oracle.js';
 
-/** Images that an attacker may have: the victim's own training images, others, or none. */
-export type ThiefHas = 'own' | 'other' | 'none';
+/** Images that an attacker may have, from the least to the most: none, others, or the victim's own training images. */
+export const possessions = ['none', 'other', 'own'] as const;
+export type ThiefHas = (typeof possessions)[number];
 
 /** The most that an attacker asks of a victim. */
 export type ThiefAsks = 'label' | 'probabilities' | 'weights';
@@ -233,16 +234,17 @@ const paperTemperature = (defense: Used): number => {
 };
 
 /**
- * Attackers that take answers as they are told, first the one that a defence's paper would try: distillation at α 0.9 and the paper's τ, or
- * the nearest to it; and of one attack the variant that asks for most.
+ * Attackers that take answers as they are told, first those who own most, and of these the one that a defence's paper would try: distillation at
+ * α 0.9 and the paper's τ, or the nearest to it; and of one attack the variant that asks for most.
  */
-export const passiveFirst = <A extends Used & { readonly needs: Access }>(
+export const passiveFirst = <A extends Used & { readonly needs: Access; readonly has: ThiefHas }>(
   attackers: readonly A[],
   defense: Used,
 ): readonly A[] => {
   const { alpha, temperature } = kd.presets.cifar10;
   const places: readonly string[] = passiveAttacks;
   const away = (attacker: A): readonly number[] => [
+    -possessions.indexOf(attacker.has),
     places.indexOf(attacker.name),
     -rank[attacker.needs],
     Math.abs((numberOf(attacker, 'alpha') ?? alpha) - alpha),

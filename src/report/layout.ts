@@ -1,6 +1,6 @@
 import { FailureError, failure } from '../core/errors.js';
-import { unique } from '../core/lists.js';
-import { counted, percent, percentage, signed, whole } from '../core/text.js';
+import { grouped, unique } from '../core/lists.js';
+import { counted, firstFew, percent, percentage, signed, whole } from '../core/text.js';
 import { columnsOf, type Column as Measure, type VictimResult, victimColumnsOf } from '../results/columns.js';
 import { lookup } from '../results/lookup.js';
 import { verdictInWords } from '../results/scores.js';
@@ -405,21 +405,28 @@ export const divergences = ({ victims, seeds: all }: Matrix): readonly string[] 
     return [`${defense}: KL to the adversary ${mean(found.map(({ kl }) => kl)).toPrecision(3)} nats${between}.`];
   });
 
-/** What stages warned of, each once, with whose it is; what differs from seed to seed by its numbers alone, of the first one. */
+/**
+ * What stages warned of, each once, with whose it is; what differs from seed to seed by its numbers alone, of the first one, and what an attack
+ * warns of on several defences in one line.
+ */
 export const warningsSaid = ({ victims, cells }: Matrix): readonly string[] => {
-  const by = (name: string, seeds: readonly { readonly seed: string; readonly warnings: readonly string[] }[]) => {
+  const by = (seeds: readonly { readonly seed: string; readonly warnings: readonly string[] }[]): readonly string[] => {
     const each = seeds.flatMap(({ seed, warnings }) => warnings.map((warning) => ({ seed, warning })));
     const inWords = ({ warning }: { readonly warning: string }): string => warning.replace(/\d[\d.,]*/g, '0');
     return unique(each.map(inWords)).map((words) => {
       const alike = each.filter((one) => inWords(one) === words);
       const [first, ...others] = unique(alike.map(({ seed }) => seed));
       const also = others.length === 0 ? '' : ` (much the same: seed ${others.join(', ')})`;
-      return `${name}, seed ${first}${also}: ${alike[0]?.warning}`;
+      return `seed ${first}${also}: ${alike[0]?.warning}`;
     });
   };
+  const stolen = cells.flatMap(({ attack, defense, seeds }) => by(seeds).map((said) => ({ attack, defense, said })));
   return unique([
-    ...victims.flatMap(({ defense, seeds }) => by(defense, seeds)),
-    ...cells.flatMap(({ attack, defense, seeds }) => by(`${attack} on ${defense}`, seeds)),
+    ...victims.flatMap(({ defense, seeds }) => by(seeds).map((said) => `${defense}, ${said}`)),
+    ...[...grouped(stolen, ({ attack, said }) => JSON.stringify([attack, said])).values()].map((alike) => {
+      const { attack, said } = alike[0] as (typeof alike)[number];
+      return `${attack} on ${firstFew(unique(alike.map(({ defense }) => defense)))}, ${said}`;
+    }),
   ]);
 };
 

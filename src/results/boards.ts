@@ -1,6 +1,6 @@
 import { grouped } from '../core/lists.js';
+import { possessions } from '../experiment/strongest.js';
 import type { Entry, RankedRun, Ranking, Standing, Thief } from './ranking.js';
-import { possessions } from './standings.js';
 
 /** Entries that can be compared: of one setting, one student net, and the same attackers. */
 export interface Board {

@@ -1,11 +1,10 @@
 import { defined, own } from '../core/lists.js';
-import { passiveFirst, type ThiefAsks, type ThiefHas } from '../experiment/strongest.js';
+import { passiveFirst, possessions, type ThiefAsks, type ThiefHas } from '../experiment/strongest.js';
 import { type Access, rank } from '../train/oracle.js';
 import type { Attacker, BySeed, Entry, Measured, Named, RankedRun, Standing, Stolen, Thief } from './ranking.js';
 import { differenceSpread, type Spread, shareSpread, spread } from './spread.js';
 
-/** What is owned, and what is asked for, from the least to the most. */
-export const possessions = ['none', 'other', 'own'] as const;
+/** What is asked for, from the least to the most. */
 const accesses = ['label', 'probabilities', 'weights'] as const;
 
 /** What defences cost and what the strongest of some attackers gets of them, out of nothing but what was measured. */

@@ -43,6 +43,29 @@ describe('the table of a terminal', () => {
     expect(lines.join('\n')).toContain('tensorflow-cpu 2.21.0, 2 threads, Node 20.0.0 on linux-x64');
   });
 
+  it('says once what an attack warns of on several defences and in several seeds', () => {
+    const warned = (defense: string, all: readonly (readonly string[])[]) =>
+      cell(
+        'kd',
+        defense,
+        all.map((warnings, i) => ({ ...result(`${i}`, 0.9), warnings })),
+      );
+    const cells = [
+      warned('none', [['took 3 steps', 'stopped'], ['took 4 steps']]),
+      warned('nasty', [['took 3 steps'], ['took 5 steps']]),
+      warned('a|b', [['took 7 steps'], []]),
+    ];
+    expect(
+      table({ ...example, cells })
+        .split('\n')
+        .filter((line) => line.startsWith('Warning: kd')),
+    ).toEqual([
+      'Warning: kd on none, nasty, seed 0 (much the same: seed 1): took 3 steps',
+      'Warning: kd on none, seed 0: stopped',
+      'Warning: kd on a|b, seed 0: took 7 steps',
+    ]);
+  });
+
   it('says that one seed has no spread, and when the test images were left alone', () => {
     const one = table({ ...example, seeds: ['0'], report: 'validation', select: 'best' });
     expect(one).toContain('1 seed (0): no spread.');

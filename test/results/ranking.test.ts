@@ -109,9 +109,11 @@ describe('the passive attacker', () => {
       attacks: [...matrix.attacks, ...rows],
       cells: [...matrix.cells, ...rows.map(({ label }) => students(label, 'none', [0.7, 0.7]))],
     });
-    const at = (access: 'label' | 'probabilities') =>
-      standingAt(entries[0] ?? { scores: [] }, { access, has: 'other' })?.passive?.attack;
-    expect([at('label'), at('probabilities')]).toEqual(['label', 'probabilities']);
+    const at = (access: 'label' | 'probabilities', has: 'own' | 'other') =>
+      standingAt(entries[0] ?? { scores: [] }, { access, has })?.passive?.attack;
+    expect([at('label', 'other'), at('probabilities', 'other')]).toEqual(['label', 'probabilities']);
+    // Who has the victim's images does not ask about others.
+    expect(at('label', 'own')).toBe('hardLabel');
   });
 });
 
