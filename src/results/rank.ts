@@ -12,7 +12,13 @@ import type { Cell, Matrix } from './types.js';
 /** The run of a matrix, and its defences. */
 export const rankingOf = (matrix: Matrix): Ranking => {
   const attackers = matrix.attacks.filter((row) => roleOf(row) === 'attack').map(attackerOf);
-  const { experiment, data, report, select, teacher, seeds, budget, reduced, provenance } = matrix;
+  const { experiment, data, report, select, teacher, budget, reduced, provenance } = matrix;
+  // Of a run of some of its seeds those, so that no other is missing.
+  const ran = (seed: string): boolean =>
+    matrix.cells.some((cell) =>
+      cell.seeds.some((each) => each.seed === seed && (each.status === 'done' || each.status === 'failed')),
+    );
+  const seeds = matrix.seeds.some(ran) ? matrix.seeds.filter(ran) : matrix.seeds;
   const run: RankedRun = {
     id: numbersOf(matrix),
     experiment,

@@ -66,6 +66,20 @@ describe('the strongest attacker', () => {
   });
 });
 
+test('of a run of some of its seeds, the others are not missing', () => {
+  const cells = matrix.cells.map((each) => ({
+    ...each,
+    seeds: each.seeds.map((seed) =>
+      seed.seed === '0'
+        ? seed
+        : { seed: seed.seed, status: each.attack === 'dfme' ? ('n/a' as const) : ('not run' as const), warnings: [] },
+    ),
+  }));
+  const { runs, entries } = rankingOf({ ...matrix, cells });
+  expect(runs[0]?.seeds).toEqual(['0']);
+  expect(entries.flatMap(({ scores }) => scores.flatMap(({ missing }) => missing))).toEqual([]);
+});
+
 describe('the passive attacker', () => {
   /** The same with the students of `kd` at other settings, in the order of `strongest`. */
   const swept = (defense: { readonly name: string; readonly params: unknown }) => {
