@@ -137,23 +137,32 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
   ];
 };
 
-/** The line of each entry, and where on it: those of one plugin that differ in nothing but one number are a line, in its order. */
-const linesOf = (entries: readonly Entry[]): ReadonlyMap<Entry, { readonly line: string; readonly strength: number }> =>
-  new Map(
-    [...grouped(entries, ({ name }) => name).values()].flatMap((own) => {
-      const flat = new Map(own.map((entry) => [entry, new Map(leaves(entry.params, ''))]));
-      const valuesOf = (path: string) => unique(own.map((entry) => flat.get(entry)?.get(path)));
-      const differing = unique([...flat.values()].flatMap((params) => [...params.keys()])).filter(
-        (path) => valuesOf(path).length > 1,
-      );
-      const strength = differing.find((path) => valuesOf(path).every((value) => typeof value === 'number'));
-      return own.map((entry) => {
-        const at = (path: string) => flat.get(entry)?.get(path);
-        const words = differing
-          .filter((path) => path !== strength && at(path) !== 'default')
-          .map((path) => `${lastOf(path)} ${at(path)}`);
-        const line = words.length === 0 ? entry.name : `${entry.name}, ${words.join(', ')}`;
-        return [entry, { line, strength: strength === undefined ? 0 : (at(strength) as number) }] as const;
-      });
-    }),
+/**
+ * The line of each entry, and where on it: those of one plugin that differ in nothing but one number are a line, in its order. One that is by
+ * itself goes by its label.
+ */
+const linesOf = (
+  entries: readonly Entry[],
+): ReadonlyMap<Entry, { readonly line: string; readonly strength: number }> => {
+  const found = [...grouped(entries, ({ name }) => name).values()].flatMap((own) => {
+    const flat = new Map(own.map((entry) => [entry, new Map(leaves(entry.params, ''))]));
+    const valuesOf = (path: string) => unique(own.map((entry) => flat.get(entry)?.get(path)));
+    const differing = unique([...flat.values()].flatMap((params) => [...params.keys()])).filter(
+      (path) => valuesOf(path).length > 1,
+    );
+    const strength = differing.find((path) => valuesOf(path).every((value) => typeof value === 'number'));
+    return own.map((entry) => {
+      const at = (path: string) => flat.get(entry)?.get(path);
+      const words = differing.filter((path) => path !== strength).map((path) => `${lastOf(path)} ${at(path)}`);
+      const line = words.length === 0 ? entry.name : `${entry.name}, ${words.join(', ')}`;
+      return { entry, line, strength: strength === undefined ? 0 : (at(strength) as number) };
+    });
+  });
+  const members = grouped(found, ({ line }) => line);
+  return new Map(
+    found.map(({ entry, line, strength }) => [
+      entry,
+      { line: members.get(line)?.length === 1 ? entry.defense : line, strength },
+    ]),
   );
+};
