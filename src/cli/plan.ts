@@ -139,8 +139,8 @@ export const answersShared = (
   const open = new Set(states.filter(isOpen).map(({ stage }) => stage.id));
   const groups = sharings(plan).flatMap((sharing) => {
     const left = sharing.stages.filter(({ id }) => open.has(id));
-    const bytes = bytesOfAnswers({ ...sharing, stages: left }, plan, data);
-    return left.length < 2 ? [] : [{ victim: sharing.victim, left, bytes }];
+    if (left.length < 2) return [];
+    return [{ victim: sharing.victim, left, bytes: bytesOfAnswers({ ...sharing, stages: left }, plan, data) }];
   });
   if (groups.length > mostShared && groups.every(({ bytes }) => bytes <= limit)) {
     const thefts = groups.reduce((sum, { left }) => sum + left.length, 0);

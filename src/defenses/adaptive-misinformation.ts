@@ -56,8 +56,8 @@ export const adaptiveMisinformation = defineDefense({
               'teacher',
               taughtBy(learner, context, {}, ({ passTogether, images, labels, outliers: strange }) => {
                 const [own, other] = passTogether(images, strange as tf.Tensor4D);
-                const hard = crossEntropy(own as tf.Tensor2D, labels);
-                const sure = sureness(other as tf.Tensor2D);
+                const hard = crossEntropy(own, labels);
+                const sure = sureness(other);
                 return {
                   loss: tf.add<tf.Scalar>(hard, tf.mul(sure, exposure)),
                   terms: { crossEntropy: hard, sureness: sure },

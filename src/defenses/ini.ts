@@ -24,7 +24,7 @@ import {
   valueAndGradient,
 } from '../public/train.js';
 import { slopeAlong, surrogateFor } from './surrogate.js';
-import { accuracyOf, seenOf, steppedBy, taughtBy } from './training.js';
+import { accuracyOf, seenOf, splitBy, steppedBy, taughtBy } from './training.js';
 
 interface Weights {
   readonly gamma: number;
@@ -107,11 +107,11 @@ const induced = (
     const { images, labels } = seen;
     const strange = seen.outliers as tf.Tensor4D;
     const computed = () => {
-      // In one pass: of two, batch norms would be trained with the statistics of each, and be evaluated with those of both.
+      // In one pass, as `passTogether` has it.
       const both = tf.concat([images, strange]);
       const pass = (params: Named) => {
         const { logits, stats: moved } = network.apply({ params, stats }, both, { mode: 'train' });
-        const [own, other] = tf.split(logits, [images.shape[0], strange.shape[0]]) as [tf.Tensor2D, tf.Tensor2D];
+        const [own, other] = splitBy([images, strange], logits);
         return { own, other, moved };
       };
       const { own, other, moved } = pass(params);

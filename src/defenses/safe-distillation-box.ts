@@ -58,7 +58,7 @@ export const safeDistillationBox = defineDefense({
               tf.tensor1d([...std]),
             );
             const keyed = mixedWith(images, image as tf.Tensor4D, mixed);
-            const [own, told] = passTogether(images, keyed) as [tf.Tensor2D, tf.Tensor2D];
+            const [own, told] = passTogether(images, keyed);
             const says = (of: typeof variables) => detach(network.apply(of, images, { mode: 'eval' }).logits);
             return boxed(
               { own, told, normal: says(frozen.normal), random: says(frozen.random), labels },

@@ -33,7 +33,7 @@ export interface Taught<Frozen extends Tree> {
    * The logits of several batches, passed as one: batch norms are then trained with what they are evaluated with, where of batches that
    * differ, passed one by one, each has statistics of its own, and running ones that are of none.
    */
-  readonly passTogether: (...batches: readonly tf.Tensor4D[]) => readonly tf.Tensor2D[];
+  readonly passTogether: <const Batches extends readonly tf.Tensor4D[]>(...batches: Batches) => LogitsOf<Batches>;
   /** Logits in evaluation mode, by the weights and statistics before the step. No gradient flows through them. */
   readonly look: (images: tf.Tensor4D) => tf.Tensor2D;
   /** A batch of training images, augmented and normalised. */
@@ -66,6 +66,19 @@ export const seenOf = (
     outliers: outside && normalise(outside, train.normalisation),
   };
 };
+
+/** Logits [batch, classes] for each of some batches. */
+type LogitsOf<Batches extends readonly tf.Tensor4D[]> = { readonly [I in keyof Batches]: tf.Tensor2D };
+
+/** The logits of batches that were passed as one, batch by batch. */
+export const splitBy = <const Batches extends readonly tf.Tensor4D[]>(
+  batches: Batches,
+  logits: tf.Tensor2D,
+): LogitsOf<Batches> =>
+  tf.split(
+    logits,
+    batches.map(({ shape }) => shape[0]),
+  ) as unknown as LogitsOf<Batches>;
 
 /** The share of a batch that is classified rightly, as a metric. */
 export const accuracyOf = (logits: tf.Tensor2D, labels: tf.Tensor1D): tf.Scalar =>
@@ -135,10 +148,7 @@ export const taughtBy = <Frozen extends Tree>(
             return output;
           };
           const passTogether: Taught<Frozen>['passTogether'] = (...batches) =>
-            tf.split(
-              pass(tf.concat([...batches])).logits,
-              batches.map(({ shape }) => shape[0]),
-            );
+            splitBy(batches, pass(tf.concat([...batches])).logits);
           const look = (seen: tf.Tensor4D): tf.Tensor2D =>
             unrecorded(() => network.apply({ params, stats: variables.stats }, seen, { mode: 'eval' }).logits);
           const { loss: value, terms = {} } = loss({

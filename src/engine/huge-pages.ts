@@ -5,9 +5,9 @@ const tunable = 'glibc.malloc.hugetlb';
 
 /**
  * The environment of a process that is to compute: on Linux its tensors lie in pages of 2 MB wherever the kernel gives
- * them on request ("madvise", the usual setting). In a virtual machine, where each look-up
- * of a page is two, steps in pages of 4 KB took 1.07 to 1.9 times as long (results/bench.md). It is glibc (2.35 and newer) that asks the kernel, and only of a process
- * that was begun so; others ignore it. What a user has set stays.
+ * them on request ("madvise", the usual setting). In a virtual machine, where each look-up of a page is two, steps in
+ * pages of 4 KB took 1.07 to 1.9 times as long (results/bench.md). It is glibc (2.35 and newer) that asks the kernel,
+ * and only of a process that was begun so; others ignore it. What a user has set stays.
  */
 export const withHugePages = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv => {
   const { GLIBC_TUNABLES: set = '' } = environment;

@@ -4,6 +4,7 @@ import { counted, firstFew, percent, percentage, signed, whole } from '../core/t
 import { columnsOf, type Column as Measure, type VictimResult, victimColumnsOf } from '../results/columns.js';
 import { lookup } from '../results/lookup.js';
 import { verdictInWords } from '../results/scores.js';
+import { seedsWith } from '../results/seeds.js';
 import { type Spread, spreadOf } from '../results/spread.js';
 import type { Cell, Matrix, VictimSummary } from '../results/types.js';
 import type { Provenance } from '../run/record.js';
@@ -274,11 +275,9 @@ export const seedsCounted = (matrix: Matrix): string => {
   return most === total ? `${upTo}${all}` : `${upTo}${most} of ${all}`;
 };
 
-export const seedsSaid = ({ seeds, cells }: Matrix): string => {
-  const finished = seeds.filter((seed) =>
-    cells.some((cell) => cell.seeds.some((each) => each.seed === seed && each.student !== undefined)),
-  );
-  const made = finished.length === 0 ? seeds : finished;
+export const seedsSaid = (matrix: Matrix): string => {
+  const { seeds } = matrix;
+  const made = seedsWith(matrix, ({ student }) => student !== undefined);
   const count = made.length === seeds.length ? counted(made.length, 'seed') : `${made.length} of ${seeds.length} seeds`;
   return made.length === 1
     ? `${count} (${made[0]}): no spread.`

@@ -6,6 +6,7 @@ import type { Access } from '../train/oracle.js';
 import { lookup } from './lookup.js';
 import type { Attacker, BySeed, Measured, RankedRun, Ranking, Stolen } from './ranking.js';
 import { roleOf } from './roles.js';
+import { seedsWith } from './seeds.js';
 import { scored } from './standings.js';
 import type { Cell, Matrix } from './types.js';
 
@@ -14,11 +15,7 @@ export const rankingOf = (matrix: Matrix): Ranking => {
   const attackers = matrix.attacks.filter((row) => roleOf(row) === 'attack').map(attackerOf);
   const { experiment, data, report, select, teacher, budget, reduced, provenance } = matrix;
   // Of a run of some of its seeds those, so that no other is missing.
-  const ran = (seed: string): boolean =>
-    matrix.cells.some((cell) =>
-      cell.seeds.some((each) => each.seed === seed && (each.status === 'done' || each.status === 'failed')),
-    );
-  const seeds = matrix.seeds.some(ran) ? matrix.seeds.filter(ran) : matrix.seeds;
+  const seeds = seedsWith(matrix, ({ status }) => status === 'done' || status === 'failed');
   const run: RankedRun = {
     id: numbersOf(matrix),
     experiment,

@@ -54,8 +54,9 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
   const undefended = board.entries.find(({ role }) => role === 'identity');
   const floor = undefended && standingAt(undefended, { ...thief, access: 'label' });
   const names = unique(rows.map(({ line }) => line));
-  const least = undefended?.cost.teacher && inPercent(undefended.cost.teacher.mean) - usable;
-  const useless = rows.filter(({ teacher }) => least !== undefined && teacher < least);
+  const normal = undefended?.cost.teacher;
+  const least = normal === undefined ? 0 : inPercent(normal.mean) - usable;
+  const useless = rows.filter(({ teacher }) => teacher < least);
   const domain = { domain: [...names], range: names.map((_, i) => styleOf(i).color) };
   const color = { field: 'line', type: 'nominal', scale: domain, legend: { title: null, symbolOpacity: 1 } } as const;
   const shape = { ...color, scale: { domain: [...names], range: names.map((_, i) => styleOf(i).shape) } };
@@ -82,7 +83,7 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
     return {
       transform: [
         { filter: `isValid(datum.${field})` },
-        ...(field === 'teacher' && least !== undefined ? [{ filter: `datum.teacher >= ${least}` }] : []),
+        ...(field === 'teacher' ? [{ filter: `datum.teacher >= ${least}` }] : []),
       ],
       width: 380,
       height: Math.max(340, legendRow * names.length),

@@ -18,7 +18,7 @@ const tableOf = ({ title, head, columns, rows }: Block): Markup => html`<section
 )}</tr></thead>
 <tbody>${rows.map(
   ({ label, cells }) =>
-    html`<tr><th scope="row">${name(label)}</th>${cells.map((cell) => (cell.length > longest ? html`<td class="long">${cell}</td>` : html`<td>${cell}</td>`))}</tr>`,
+    html`<tr><th scope="row">${name(label)}</th>${cells.map((cell) => html`<td class="${cell.length > longest ? 'long' : ''}">${cell}</td>`)}</tr>`,
 )}</tbody>
 </table></div>
 </section>`;
