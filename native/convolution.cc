@@ -445,7 +445,7 @@ int64_t TilesNotFar(const Convolution& of, int64_t channels) {
 }
 
 // Brings memory that is wanted next nearer, a bit for each point, while products are at work: `count` channels from `first` on
-// of images, of all of their pixels, where some tiles are. Where those are not whole rows of tiles, nearly.
+// of images, if there are any, of all of their pixels, where some tiles are. Where those are not whole rows of tiles, nearly.
 template <bool to_write>
 class Ahead {
  public:
@@ -453,6 +453,7 @@ class Ahead {
   Ahead(const Convolution& of, const float* images, int64_t pixels, int64_t channels, int64_t tile, int64_t tiles,
         int64_t first, int64_t count)
       : next_(channels), width_(count) {
+    if (images == nullptr) return;
     const auto pixel = [&](int64_t t) { return pixels * std::min(t, of.Tiles()) / of.Tiles(); };
     from_ = images + pixel(tile) * channels + first;
     rows_ = pixel(tile + tiles) - pixel(tile);
@@ -542,13 +543,14 @@ void PanelFromTransformDomain(const Convolution& of, const Block& block, int64_t
 // The result of one panel of output channels for the tiles begin to end of a block. u is that panel's.
 void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int64_t end, const float* v, const float* u,
                    int64_t u_apart, int64_t panel, float* m, int64_t m_apart, float* y, const Ahead<false>& next,
-                   const Ahead<true>& result, const ResultSums::Part& part) {
+                   const Ahead<true>& result, const Ahead<false>& beside, const ResultSums::Part& part) {
   const int64_t width = of.Panel(), rows = RowsFor(width);
   const auto multiply = MultiplyFor<kLanes, 1, false>(width);
   for (int64_t point = 0; point < kPoints; point++) {
     const float* factors = v + point * block.Apart(of.from);
     next.Fetch(point);
     result.Fetch(point);
+    beside.Fetch(point);
     for (int64_t t = begin; t < end; t += rows)
       multiply(factors + t * kLanes, of.from / kLanes, block.room * kLanes, kLanes, u + point * u_apart,
                m + point * m_apart + (t - begin) * width, width);
@@ -556,34 +558,61 @@ void ConvolvePanel(const Convolution& of, const Block& block, int64_t begin, int
   PanelFromTransformDomain(of, block, begin, end, m, m_apart, panel, y, part);
 }
 
+// Filters of few channels at every point: they stay near.
+class NearFilters {
+ public:
+  NearFilters(const Convolution& of, const float* filter, bool transposed)
+      : apart_(of.from * of.to + kLanes), panel_(of.from * of.Panel()), u_(kPoints * apart_) {
+    constexpr int64_t channels = 32;  // of a part
+    const int64_t parts = (of.from + channels - 1) / channels;
+    Workers().Run(of.to / of.Panel() * parts, [&](int64_t i) {
+      const int64_t panel = i / parts, begin = i % parts * channels, end = std::min(begin + channels, of.from);
+      FiltersToTransformDomain(of, filter, transposed, panel, begin, end, u_.Data() + panel * panel_, apart_);
+    });
+  }
+
+  const float* Panel(int64_t panel) const { return u_.Data() + panel * panel_; }
+  int64_t Apart() const { return apart_; }
+
+ private:
+  int64_t apart_, panel_;
+  Workspace u_;
+};
+
+// Tiles that go all the way at once, where filters stay near.
+int64_t TilesAtOnce(const Convolution& of) {
+  return of.from <= 64 ? std::clamp<int64_t>(1024 / of.from, 16, 64) / kLanes * kLanes : 32;
+}
+
+// The tiles begin to end, block after block. `then` is what is wanted after them.
+void ConvolveTiles(const Convolution& of, const float* x, const NearFilters& u, const float* zeros, int64_t begin, int64_t end,
+                   const ResultSums::Part& part, float* y, const Ahead<false>& then = {}) {
+  const int64_t size = TilesAtOnce(of), m_apart = Block(0, size).Apart(of.Panel());
+  const Workspace v(kPoints * Block(0, size).Apart(of.from)), m(kPoints * m_apart);
+  for (; begin < end; begin += size) {
+    const Block block(begin, std::min(size, end - begin));
+    TilesToTransformDomain(of, x, zeros, block, 0, block.count, v.Data());
+    const bool last = begin + size >= end;
+    const Ahead<false> next = last ? then : Ahead<false>(of, x, of.GivenPixels(), of.FromApart(), begin + size, size, 0, of.from),
+                       beside(of, part.sums.images, of.ResultPixels(), of.ToApart(), begin, block.count, 0, of.to);
+    const Ahead<true> result(of, y, of.ResultPixels(), of.ToApart(), begin, block.count, 0, of.to);
+    for (int64_t panel = 0; panel * of.Panel() < of.to; panel++) {
+      const bool first = panel == 0;
+      ConvolvePanel(of, block, 0, block.count, v.Data(), u.Panel(panel), u.Apart(), panel, m.Data(), m_apart, y,
+                    first ? next : Ahead<false>(), first ? result : Ahead<true>(), first ? beside : Ahead<false>(), part);
+    }
+  }
+}
+
 // Few channels, whose filters stay near: each block of tiles goes all the way.
 void ConvolveByTiles(const Convolution& of, const float* x, const float* filter, bool transposed, const float* zeros,
                      int64_t group, ResultSums& sums, float* y) {
-  const int64_t panels = of.to / of.Panel(), u_panel = of.from * of.Panel(), u_apart = of.from * of.to + kLanes;
-  const Workspace u(kPoints * u_apart);
-  constexpr int64_t channels = 32;  // of a part
-  const int64_t parts = (of.from + channels - 1) / channels;
-  Workers().Run(panels * parts, [&](int64_t i) {
-    const int64_t panel = i / parts, begin = i % parts * channels, end = std::min(begin + channels, of.from);
-    FiltersToTransformDomain(of, filter, transposed, panel, begin, end, u.Data() + panel * u_panel, u_apart);
-  });
-  const int64_t size = of.from <= 64 ? std::clamp<int64_t>(1024 / of.from, 16, 64) / kLanes * kLanes : 32,
-                blocks = (of.Tiles() + size - 1) / size, tasks = std::min<int64_t>(64, blocks);
+  const NearFilters u(of, filter, transposed);
+  const int64_t size = TilesAtOnce(of), blocks = (of.Tiles() + size - 1) / size, tasks = std::min<int64_t>(64, blocks);
   if (group == 0) sums.Expect(tasks);
   Workers().Run(tasks, [&](int64_t task) {
-    const int64_t m_apart = Block(0, size).Apart(of.Panel()), first = blocks * task / tasks * size,
-                  last = std::min(of.Tiles(), blocks * (task + 1) / tasks * size);
-    const auto part = sums.Of(of, task, first, last, group);
-    const Workspace v(kPoints * Block(0, size).Apart(of.from)), m(kPoints * m_apart);
-    for (int64_t i = blocks * task / tasks; i < blocks * (task + 1) / tasks; i++) {
-      const Block block(i * size, std::min(size, of.Tiles() - i * size));
-      TilesToTransformDomain(of, x, zeros, block, 0, block.count, v.Data());
-      const Ahead<false> next(of, x, of.GivenPixels(), of.FromApart(), block.begin + size, size, 0, of.from);
-      const Ahead<true> result(of, y, of.ResultPixels(), of.ToApart(), block.begin, block.count, 0, of.to);
-      for (int64_t panel = 0; panel < panels; panel++)
-        ConvolvePanel(of, block, 0, block.count, v.Data(), u.Data() + panel * u_panel, u_apart, panel, m.Data(), m_apart, y,
-                      panel == 0 ? next : Ahead<false>(), panel == 0 ? result : Ahead<true>(), part);
-    }
+    const int64_t first = blocks * task / tasks * size, last = std::min(of.Tiles(), blocks * (task + 1) / tasks * size);
+    ConvolveTiles(of, x, u, zeros, first, last, sums.Of(of, task, first, last, group), y);
   });
 }
 
@@ -607,7 +636,8 @@ void ConvolveByPanels(const Convolution& of, const float* x, const float* filter
       FiltersToTransformDomain(of, filter, transposed, p, 0, of.from, u.Data(), u_apart);
       for (int64_t t = 0; t < block.count; t += near)
         ConvolvePanel(of, block, t, std::min(t + near, block.count), v.Data(), u.Data(), u_apart, p, m.Data(), m_apart, y, {},
-                      {of, y, of.ResultPixels(), of.ToApart(), block.begin + t, near, p * panel, panel}, whole);
+                      {of, y, of.ResultPixels(), of.ToApart(), block.begin + t, near, p * panel, panel},
+                      {of, whole.sums.images, of.ResultPixels(), of.ToApart(), block.begin + t, near, p * panel, panel}, whole);
     });
   }
 }
@@ -707,6 +737,41 @@ void Convolve(Convolution of, const float* x, const float* filter, bool transpos
   const std::vector<float> zeros(of.width * of.FromApart(), 0.0f);
   for (int64_t group = 0; group < of.groups; group++, of.first += of.from)
     WayOf(of)(of, x + group * of.from, filter + group * (transposed ? of.from : of.to), transposed, zeros.data(), group, sums, y + group * of.to);
+}
+
+// A convolution of some images and one of its result, which is finished. Where filters stay near, so does what is between the two: a few
+// images at a time.
+void ConvolveTwice(const Convolution& one, const Convolution& other, const float* x, const float* filter, const Finish& between,
+                   const float* second, const Finish& after, float* y) {
+  const ResultSums first_sums(between), second_sums(after);
+  const auto pixels = [](const Convolution& of) { return of.height * of.width; };
+  if (WayOf(one) != ConvolveByTiles || WayOf(other) != ConvolveByTiles) {
+    const Workspace h(one.n * pixels(one) * one.to);
+    Convolve(one, x, filter, false, first_sums, h.Data());
+    return Convolve(other, h.Data(), second, false, second_sums, y);
+  }
+  const std::vector<float> zeros(one.width * std::max(one.from, one.to), 0.0f);
+  const NearFilters u(one, filter, false), w(other, second, false);
+  const int64_t tiles = one.Tiles() / one.n, few = (TilesAtOnce(one) + tiles - 1) / tiles, parts = (one.n + few - 1) / few,
+                tasks = std::min<int64_t>(64, parts);
+  Workers().Run(tasks, [&](int64_t task) {
+    const Workspace h(few * pixels(one) * one.to);
+    const auto some = [&](Convolution of, int64_t image) {
+      of.n = std::clamp<int64_t>(one.n - image, 0, few);
+      return of;
+    };
+    for (int64_t i = parts * task / tasks; i < parts * (task + 1) / tasks; i++) {
+      const int64_t image = i * few, next = image + few;
+      const auto of = some(one, image), then = some(one, next), with = some(other, image);
+      const int64_t count = of.Tiles(), at = image * pixels(other) * other.to;
+      ConvolveTiles(of, x + image * pixels(one) * one.from, u, zeros.data(), 0, count, first_sums.Of(of, 0, 0, count, 0), h.Data());
+      auto part = second_sums.Of(with, 0, 0, count, 0);
+      if (part.sums.images != nullptr) part.sums.images += at;
+      const Ahead<false> ahead =
+          then.n == 0 ? Ahead<false>() : Ahead<false>(then, x + next * pixels(one) * one.from, then.GivenPixels(), then.from, 0, then.Tiles(), 0, then.from);
+      ConvolveTiles(with, h.Data(), w, zeros.data(), 0, count, part, y + at, ahead);
+    }
+  });
 }
 
 /* The gradient to the filter */
@@ -898,6 +963,8 @@ struct ResultSums {
 
 void Convolve(Convolution, const float*, const float*, bool, ResultSums, float*) {}
 
+void ConvolveTwice(const Convolution&, const Convolution&, const float*, const float*, const Finish&, const float*, const Finish&, float*) {}
+
 void ConvolveToFilter(Convolution, const float*, const float*, float*) {}
 #endif
 
@@ -943,6 +1010,32 @@ void Conv3x3(const Settings& with, Context& context) {
   if (!context.Ok()) return;
   Convolve(of, Data(tx), Data(tf), with.transposed, finish.Any() ? ResultSums(finish) : ResultSums(&moments), y);
   if (moments.Any()) moments.Finish();
+}
+
+// Images [n, h, w, from], a filter [3, 3, from, through], another one [3, 3, through, to] to [n, h, w, to]: two convolutions, with the
+// batch norm before them, what is done between them, and what is done with the result.
+void Conv3x3Twice(const Settings& with, Context& context) {
+  TF_Tensor *tx = context.InputTensor(0), *tf = context.InputTensor(1), *ts = context.InputTensor(10);
+  if (!context.Ok()) return;
+  context.Expect(TF_NumDims(tx) == 4, "no images");
+  for (TF_Tensor* filter : {tf, ts})
+    context.Expect(TF_NumDims(filter) == 4 && TF_Dim(filter, 0) == 3 && TF_Dim(filter, 1) == 3, "no filter of 3 by 3");
+  if (!context.Ok()) return;
+  const int64_t through = TF_Dim(tf, 3), to = TF_Dim(ts, 3);
+  context.Expect(TF_Dim(tf, 2) == TF_Dim(tx, 3) && TF_Dim(ts, 2) == through, "a filter is for another number of channels");
+  const auto before = Normal::Of(with, context, 2, TF_Dim(tx, 3));
+  const Normal none;
+  const auto one = ConvolutionOf(tx, through, with, before);
+  Convolution other = one;
+  other.from = through, other.to = to, other.normal = &none;
+  Check(one, tx, through, context);
+  context.Expect(to > 0 && to % 16 == 0, "the channels are no multiple of 16");
+  const auto between = Finish(Normal::Of(context, 6, through, with.between_epsilon, Activation::Of(with.between_activation)));
+  if (!context.Ok()) return;
+  context.Expect(between.Any(), "there is no norm between the two");
+  const auto after = Finish::Of(with, context, 11, to, one.n * one.height * one.width * to);
+  float* y = context.Output(0, {one.n, one.height, one.width, to});
+  if (context.Ok()) ConvolveTwice(one, other, Data(tx), Data(tf), between, Data(ts), after, y);
 }
 
 // The gradient to the result and the filter [3, 3, from / groups, to], where what was convolved are x normalised, to the gradients to

@@ -62,6 +62,7 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
   };
   number("epsilon", &settings->epsilon);
   number("after_epsilon", &settings->after_epsilon);
+  number("between_epsilon", &settings->between_epsilon);
   number("momentum", &settings->momentum);
   number("decay", &settings->decay);
   number("mean_kept", &settings->mean_kept);
@@ -79,6 +80,7 @@ void* ReadSettings(TF_OpKernelConstruction* construction) {
   };
   count("activation", &settings->activation);
   count("after_activation", &settings->after_activation);
+  count("between_activation", &settings->between_activation);
   count("kernel", &settings->kernel);
   count("stride", &settings->stride);
   count("groups", &settings->groups);
@@ -97,6 +99,10 @@ void DropSettings(void* settings) { delete static_cast<Settings*>(settings); }
 // has no number.
 const std::vector<const char*> kFinished = {"x",          "filter",       "scale",      "offset",         "mean", "variance",
                                             "after_scale", "after_offset", "after_mean", "after_variance", "plus"};
+// Two of them one after the other.
+const std::vector<const char*> kFinishedTwice = {
+    "x",           "filter",       "scale",      "offset",         "mean", "variance", "between_scale", "between_offset", "between_mean", "between_variance",
+    "second",      "after_scale",  "after_offset", "after_mean", "after_variance", "plus"};
 #define FINISHED "epsilon: float", "activation: int", "after_epsilon: float", "after_activation: int"
 
 const std::vector<Operation>& Operations() {
@@ -312,6 +318,12 @@ const std::vector<Operation>& Operations() {
        UnknownShape,
        Compute<DepthwiseToImages>},
       {"UndistillFinishedConv3x3", kFinished, {"y"}, {"groups: int", FINISHED}, UnknownShape, Compute<Conv3x3>},
+      {"UndistillFinishedConv3x3Twice",
+       kFinishedTwice,
+       {"y"},
+       {"between_epsilon: float", "between_activation: int", FINISHED},
+       UnknownShape,
+       Compute<Conv3x3Twice>},
       {"UndistillFinishedConv",
        kFinished,
        {"y"},

@@ -80,6 +80,8 @@ class Finish {
   // Nothing.
   Finish() = default;
 
+  explicit Finish(const Normal& after) : after_(after) {}
+
   // Of the inputs scale, offset, mean, variance and what is added from `first` on, if an operation has them; each may have no number.
   static Finish Of(const Settings& with, Context& context, int first, int64_t channels, int64_t numbers) {
     Finish finish;

@@ -17,9 +17,9 @@ namespace undistill {
 struct Settings {
   float epsilon = 0, momentum = 0, decay = 0, mean_kept = 0, mean_taken = 0, square_kept = 0, square_taken = 0, within = 0;
   int64_t activation = 0, kernel = 0, stride = 1, groups = 1, padding = 0, height = 0, width = 0, count = 0;
-  // Of what is done with the result of a convolution.
-  float after_epsilon = 0;
-  int64_t after_activation = 0;
+  // Of what is done with the result of a convolution, and between two.
+  float after_epsilon = 0, between_epsilon = 0;
+  int64_t after_activation = 0, between_activation = 0;
   bool bfloat16 = false, moments = false, nesterov = false, transposed = false, upsampled = false;
 };
 
@@ -129,7 +129,7 @@ inline int64_t ChannelsOf(Context& context, TF_Tensor* x, std::initializer_list<
 // The operations, which kernels.cc registers.
 using Body = void(const Settings&, Context&);
 Body BatchNorm, BatchNormGrad, BatchNormPool, BatchNormPoolGrad, MaxPool, MaxPoolGrad, RunningStatistics, Statistics, Normalisation, NormalisationGrad, NormalisePool,
-    Bias, BiasGrad, ChannelSums, Sum, Conv3x3,
+    Bias, BiasGrad, ChannelSums, Sum, Conv3x3, Conv3x3Twice,
     Conv3x3ToImages, Conv3x3ToFilter, Bfloat16Conv, Bfloat16ConvToImages, Bfloat16ConvToFilter, Conv, ConvToImages, ConvToFilter, Depthwise, DepthwiseToImages, DepthwiseToFilter, Interleave,
     EveryOther, Shuffle, Unshuffle,
     Gelu, GeluGrad, MeanOfNearest, Momentum, Adam;

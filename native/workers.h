@@ -11,6 +11,7 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 namespace undistill {
 
@@ -44,13 +45,47 @@ bool Soon(Condition holds) {
   return holds();
 }
 
-// Runs the parts of one job at a time, in this thread and in some of its own.
+// Some parts of a job, one after the other: who they are meant for takes the first that is left, and others the last.
+class alignas(64) Share {
+ public:
+  // Nobody takes any meanwhile.
+  void Set(int64_t begin, int64_t end) { left_ = {static_cast<int32_t>(begin), static_cast<int32_t>(end)}; }
+
+  int64_t First() {
+    return Take([](Range& left) { return left.begin++; });
+  }
+  int64_t Last() {
+    return Take([](Range& left) { return --left.end; });
+  }
+
+  static constexpr int64_t kNone = -1;
+
+ private:
+  struct Range {
+    int32_t begin, end;
+  };
+
+  template <typename Choose>
+  int64_t Take(Choose choose) {
+    for (Range seen = left_;;) {
+      if (seen.begin >= seen.end) return kNone;
+      Range left = seen;
+      const int64_t taken = choose(left);
+      if (left_.compare_exchange_weak(seen, left)) return taken;
+    }
+  }
+
+  std::atomic<Range> left_{};
+};
+
+// Runs the parts of one job at a time, in this thread and in some of its own. Of each job a thread has the same share, as far as it is
+// in time: what it wrote is in its cache, and other processors' caches may be far from it.
 class Pool {
  public:
   // The first one is made within an operation, where TensorFlow has told the processor to take numbers too small to be normal
   // for zero: threads made there do so as well.
-  explicit Pool(int threads) {
-    for (int i = 1; i < threads; i++) std::thread([this] { Serve(); }).detach();
+  explicit Pool(int threads) : shares_(threads) {
+    for (int i = 1; i < threads; i++) std::thread([this, i] { Serve(i); }).detach();
   }
 
   // Calls part(0) to part(count - 1), each once, in any order.
@@ -64,12 +99,11 @@ class Pool {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       part_ = &part;
-      count_ = count;
-      next_ = 0;
+      for (int64_t i = 0; i < Threads(); i++) shares_[i].Set(count * i / Threads(), count * (i + 1) / Threads());
       job_++;
     }
     wake_.notify_all();
-    Work(part, count);
+    Work(part, 0);
     {
       // Who comes too late for this job finds none.
       std::lock_guard<std::mutex> lock(mutex_);
@@ -81,11 +115,15 @@ class Pool {
   }
 
  private:
-  void Work(const std::function<void(int64_t)>& part, int64_t count) {
-    for (int64_t i = next_++; i < count; i = next_++) part(i);
+  int64_t Threads() const { return static_cast<int64_t>(shares_.size()); }
+
+  void Work(const std::function<void(int64_t)>& part, int64_t me) {
+    for (int64_t i; (i = shares_[me].First()) != Share::kNone;) part(i);
+    for (int64_t other = me + 1; other < me + Threads(); other++)
+      for (int64_t i; (i = shares_[other % Threads()].Last()) != Share::kNone;) part(i);
   }
 
-  void Serve() {
+  void Serve(int64_t me) {
     for (uint64_t seen = 0;;) {
       Soon([&] { return job_ != seen; });
       std::unique_lock<std::mutex> lock(mutex_);
@@ -93,10 +131,9 @@ class Pool {
       seen = job_;
       if (part_ == nullptr) continue;
       const auto* part = part_;
-      const int64_t count = count_;
       working_++;
       lock.unlock();
-      Work(*part, count);
+      Work(*part, me);
       lock.lock();
       if (--working_ == 0) done_.notify_all();
     }
@@ -106,8 +143,7 @@ class Pool {
   std::condition_variable wake_, done_;
   // Of the job at hand; written with the mutex held.
   const std::function<void(int64_t)>* part_ = nullptr;
-  int64_t count_ = 0;
-  std::atomic<int64_t> next_{0};
+  std::vector<Share> shares_;
   std::atomic<uint64_t> job_{0};
   std::atomic<int> working_{0};
 };

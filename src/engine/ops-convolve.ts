@@ -208,6 +208,19 @@ export interface Beside {
   readonly plus?: tf.Tensor | undefined;
 }
 
+/** The inputs and attributes that say what is done beside convolutions; of what is not, `nothing` in place of numbers. */
+const besides = (...norms: readonly (readonly [prefix: string, norm: Norm | undefined])[]) => {
+  const nothing = tf.zeros([0]);
+  const inputs = norms.map(([, norm]) => norm?.variables ?? Array.from({ length: 4 }, () => nothing));
+  const values = norms.map(
+    ([prefix, norm]): Values => ({
+      [`${prefix}epsilon`]: { float: norm?.epsilon ?? 0 },
+      [`${prefix}activation`]: activationValue(norm?.activation).activation as Values[string],
+    }),
+  );
+  return { nothing, inputs, values: Object.assign({}, ...values) as Values };
+};
+
 /**
  * A convolution, the batch norm before it and what is done with its result, where nothing is differentiated; undefined where no
  * operation of our own does that.
@@ -222,16 +235,41 @@ export const finishedConv = (
   const way =
     before === undefined ? wayOfPlain(attributes) : wayOfNormalised(x.shape, filter.shape, { stride, padding });
   if (way === undefined) return undefined;
-  const nothing = tf.zeros([0]);
-  const inputs = (norm: Norm | undefined) => norm?.variables ?? Array.from({ length: 4 }, () => nothing);
-  const y = execute1(`UndistillFinished${way}`, [x, filter, ...inputs(before), ...inputs(after), plus ?? nothing], {
+  const { nothing, inputs, values } = besides(['', before], ['after_', after]);
+  const y = execute1(`UndistillFinished${way}`, [x, filter, ...inputs.flat(), plus ?? nothing], {
     ...(way === 'Conv3x3' ? {} : placesOf(attributes)),
     ...(way === 'Depthwise' ? {} : groupsValue(groupsOf(attributes))),
-    epsilon: { float: before?.epsilon ?? 0 },
-    ...activationValue(before?.activation),
-    after_epsilon: { float: after?.epsilon ?? 0 },
-    after_activation: activationValue(after?.activation).activation as Values[string],
+    ...values,
   });
+  nothing.dispose();
+  return y as tf.Tensor4D;
+};
+
+/** Two convolutions by 3×3 filters, one after the other, with what is around and between them. */
+export interface Twice extends Omit<Beside, 'after'> {
+  readonly between: Norm;
+  readonly second: tf.Tensor4D;
+  readonly after?: Norm | undefined;
+}
+
+/** `finishedConv` and another one of its result, where what is between the two need not go to memory; else undefined. */
+export const finishedConvTwice = (
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  { before, between, second, after, plus }: Twice,
+  places: { readonly stride: number; readonly padding: number },
+): tf.Tensor4D | undefined => {
+  const through = [...x.shape.slice(0, 3), filter.shape[3]];
+  const first = { ...places, x: x.shape, filter: filter.shape };
+  if (roundsToBfloat16() || groupsOf(first) > 1 || through[3] !== second.shape[2]) return undefined;
+  if (!convolves3x3(x.shape, filter.shape, places) || !convolves3x3(through, second.shape, places)) return undefined;
+  const { nothing, inputs, values } = besides(['', before], ['between_', between], ['after_', after]);
+  const [ofBefore = [], ofBetween = [], ofAfter = []] = inputs;
+  const y = execute1(
+    'UndistillFinishedConv3x3Twice',
+    [x, filter, ...ofBefore, ...ofBetween, second, ...ofAfter, plus ?? nothing],
+    values,
+  );
   nothing.dispose();
   return y as tf.Tensor4D;
 };

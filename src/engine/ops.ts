@@ -370,6 +370,15 @@ export const finishedConv2d = (
 ): tf.Tensor4D | undefined =>
   onlyAnswers() ? convolving.finishedConv(x, filter, beside, { stride, padding }) : undefined;
 
+/** The same of two convolutions one after the other, by filters of 3×3. */
+export const finishedConv2dTwice = (
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  twice: convolving.Twice,
+  { stride = 1, padding = 0 }: ConvOptions = {},
+): tf.Tensor4D | undefined =>
+  onlyAnswers() ? convolving.finishedConvTwice(x, filter, twice, { stride, padding }) : undefined;
+
 export type { Norm } from './ops-convolve.js';
 
 /**

@@ -786,18 +786,20 @@ const aroundConv = (parts: readonly BoundLayer[]): Around | undefined => {
   };
 };
 
+/** A batch norm beside a convolution, for an operation that does both. */
+const normIn = (pass: Pass, of: BesideConv | undefined, activation = of?.activation): ops.Norm | undefined => {
+  if (of === undefined) return undefined;
+  const at = (part: string) => pass.variables[`${of.name}.${part}`] as tf.Tensor;
+  const [mean, variance] = [at('running_mean'), at('running_var')];
+  pass.stats[`${of.name}.running_mean`] = mean;
+  pass.stats[`${of.name}.running_var`] = variance;
+  const without = of.bias === undefined ? mean : tf.sub(mean, pass.variables[of.bias] as tf.Tensor);
+  return { variables: [at('weight'), at('bias'), without, variance], epsilon: of.epsilon, activation };
+};
+
 /** Layers around a convolution at once, where only answers are wanted. */
 const finished = ({ parts, filter: { weight, ...places }, before, after, pool }: Around): BoundLayer => {
   const apart = toldInTime(atOnce(parts));
-  const normIn = (pass: Pass, of: BesideConv | undefined, activation = of?.activation): ops.Norm | undefined => {
-    if (of === undefined) return undefined;
-    const at = (part: string) => pass.variables[`${of.name}.${part}`] as tf.Tensor;
-    const [mean, variance] = [at('running_mean'), at('running_var')];
-    pass.stats[`${of.name}.running_mean`] = mean;
-    pass.stats[`${of.name}.running_var`] = variance;
-    const without = of.bias === undefined ? mean : tf.sub(mean, pass.variables[of.bias] as tf.Tensor);
-    return { variables: [at('weight'), at('bias'), without, variance], epsilon: of.epsilon, activation };
-  };
   const once = (x: tf.Tensor, pass: Pass, plus?: tf.Tensor, activation?: ops.Activation): tf.Tensor | undefined =>
     ops.finishedConv2d(
       x as tf.Tensor4D,
@@ -832,6 +834,42 @@ const finished = ({ parts, filter: { weight, ...places }, before, after, pool }:
   };
 };
 
+/** Layers around a convolution and those around the next one, where nothing but a batch norm is between the two; else undefined. */
+const finishedTwice = (one: Around, other: Around): BoundLayer | undefined => {
+  if (one.after === undefined || one.pool !== undefined || other.before !== undefined || other.pool !== undefined)
+    return undefined;
+  const { weight, ...places } = one.filter;
+  const { weight: second, stride, padding } = other.filter;
+  if (stride !== places.stride || padding !== places.padding) return undefined;
+  const [first, last] = [finished(one), finished(other)];
+  const once = (x: tf.Tensor, pass: Pass, plus?: tf.Tensor, activation?: ops.Activation): tf.Tensor | undefined =>
+    ops.finishedConv2dTwice(
+      x as tf.Tensor4D,
+      pass.variables[weight] as tf.Tensor4D,
+      {
+        ...{ before: normIn(pass, one.before), between: normIn(pass, one.after) as ops.Norm },
+        ...{ second: pass.variables[second] as tf.Tensor4D, after: normIn(pass, other.after, activation), plus },
+      },
+      places,
+    );
+  const { adds } = last;
+  return {
+    output: last.output,
+    variables: [],
+    run: (x, pass) => once(x, pass) ?? through([first, last], x, pass),
+    ...(adds && {
+      adds: (x, pass, plus, activation) => {
+        const sum = other.after !== undefined || activation === undefined ? once(x, pass, plus, activation) : undefined;
+        if (sum !== undefined) return sum;
+        const between = first.run(x, pass);
+        const both = adds(between, pass, plus, activation);
+        between.dispose();
+        return both;
+      },
+    }),
+  };
+};
+
 /** Layers in the order in which they run where only answers are wanted: convolutions with what is around them. */
 const forAnswers = (parts: readonly BoundLayer[]): readonly BoundLayer[] => {
   const done: BoundLayer[] = [];
@@ -847,8 +885,11 @@ const forAnswers = (parts: readonly BoundLayer[]): readonly BoundLayer[] => {
       continue;
     }
     settle();
-    done.push(finished(around));
     at += around.parts.length;
+    const next = aroundConv(parts.slice(at));
+    const both = next && finishedTwice(around, next);
+    done.push(both ?? finished(around));
+    if (both !== undefined) at += next?.parts.length ?? 0;
   }
   settle();
   return done;

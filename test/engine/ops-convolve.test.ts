@@ -312,6 +312,53 @@ describe.skipIf(!multiplies)('a convolution with what is around it, where only a
     });
   });
 
+  // An image at a time, several, whose number does not divide that of all, and channels too many for it.
+  const pairs = [
+    [9, 15, 7, 16, 16, 16],
+    [5, 32, 32, 16, 32, 16],
+    [23, 8, 8, 64, 64, 64],
+    [6, 9, 10, 48, 32, 64],
+    [7, 16, 16, 128, 128, 128],
+    [4, 8, 8, 128, 160, 128],
+  ] as const;
+  const places = { stride: 1, padding: 1 };
+  const thereTwice = pairs.filter((shape) => own.convolves3x3(shape.slice(0, 4), [3, 3, shape[3], shape[4]], places));
+  describe.each(thereTwice)('and another one of its result, %s×%s×%s×%s by %s and %s', (n, h, w, from, mid, to) => {
+    it.each([[], ['before'], ['after'], ['plus'], ['before', 'after', 'plus']])(
+      '%s %s %s: the bits of one after the other',
+      (...around) => {
+        tf.tidy(() => {
+          const x = random('x', n, h, w, from) as tf.Tensor4D;
+          const filter = random('f', 3, 3, from, mid) as tf.Tensor4D;
+          const second = random('g', 3, 3, mid, to) as tf.Tensor4D;
+          const has = (what: string) => around.includes(what);
+          const before = has('before') ? norm('before', from, 'relu') : undefined;
+          const between = norm('between', mid, 'relu6');
+          const after = has('after') ? norm('after', to, 'relu') : undefined;
+          const plus = has('plus') ? random('plus', n, h, w, to) : undefined;
+          const found = ops.finishedConv2dTwice(x, filter, { before, between, second, after, plus }, places);
+          const through = ops.finishedConv2d(x, filter, { before, after: between }, places) as tf.Tensor4D;
+          const wanted = ops.finishedConv2d(through, second, { after, plus }, places) as tf.Tensor4D;
+          expect(found?.shape).toEqual(wanted.shape);
+          expect(found?.dataSync()).toEqual(wanted.dataSync());
+        });
+      },
+    );
+  });
+
+  it.skipIf(thereTwice.length === 0)('of two, says what does not fit', () => {
+    tf.tidy(() => {
+      const x = random('x', 9, 8, 8, 16) as tf.Tensor4D;
+      const filter = random('f', 3, 3, 16, 16) as tf.Tensor4D;
+      const twice = (what: Partial<convolving.Twice>) => () =>
+        ops.finishedConv2dTwice(x, filter, { between: norm('b', 16), second: filter, ...what }, places);
+      expect(twice({ between: norm('b', 8) })).toThrow('not one number a channel');
+      expect(twice({ plus: tf.zeros([9, 8, 8, 8]) })).toThrow('another size');
+      const other = random('f', 3, 3, 32, 16) as tf.Tensor4D;
+      expect(twice({ second: other })()).toBeUndefined();
+    });
+  });
+
   it('is not done where something is differentiated', () => {
     tf.tidy(() => {
       const [x, filter] = [random('x', 4, 8, 8, 16) as tf.Tensor4D, random('f', 1, 1, 16, 16) as tf.Tensor4D];

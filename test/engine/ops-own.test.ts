@@ -546,6 +546,9 @@ for (const [n, side, c] of [[16, 16, 64], [30, 6, 160], [70, 8, 320], [40, 10, 4
   const [mean, variance] = [random('m', c), tf.abs(random('u', c))];
   const net = (a, b, s, p) => ops.add(ops.batchNormTrain(ops.conv2d(a, b, { padding: 1 }), { scale: s, offset: p, mean, variance }, { activation: 'relu' }).y, a, 'relu');
   add([net(x, f, v, o), ...tf.grads(net)([x, f, v, o])]);
+  const between = { variables: [v, o, mean, variance], epsilon: 1e-5, activation: 'relu' };
+  const twice = ops.finishedConv2dTwice(x, f, { between, second: f, plus: x }, { padding: 1 });
+  if (twice !== undefined) add([twice]);
   const tapped = ops.batchNormWithMoments(x, { scale: v, offset: o, mean, variance });
   add(Object.values(tapped));
   const enlarged = (a, b) => ops.upsampledConv2d(a, b);
