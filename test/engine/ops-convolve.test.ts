@@ -324,7 +324,7 @@ describe.skipIf(!multiplies)('a convolution with what is around it, where only a
   const places = { stride: 1, padding: 1 };
   const thereTwice = pairs.filter((shape) => own.convolves3x3(shape.slice(0, 4), [3, 3, shape[3], shape[4]], places));
   describe.each(thereTwice)('and another one of its result, %s×%s×%s×%s by %s and %s', (n, h, w, from, mid, to) => {
-    it.each([[], ['before'], ['after'], ['plus'], ['before', 'after', 'plus']])(
+    it.each<string[]>([[], ['before'], ['after'], ['plus'], ['before', 'after', 'plus']])(
       '%s %s %s: the bits of one after the other',
       (...around) => {
         tf.tidy(() => {
