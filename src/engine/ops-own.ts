@@ -211,7 +211,18 @@ export const normalisePool = (
   return y as tf.Tensor4D;
 };
 
+/** The sum of two tensors of one shape. */
+export const sum = (a: tf.Tensor, b: tf.Tensor): tf.Tensor =>
+  execute1('UndistillSum', [a, b], activationValue(undefined));
+
 /** Two tensors of one shape. */
+export const plus = operation<object, 'a' | 'b'>('OwnPlus', {
+  inputs: ['a', 'b'],
+  forward: ([a, b]) => [sum(a as tf.Tensor, b as tf.Tensor)],
+  gradient: ([dy]) => ({ a: () => (dy as tf.Tensor).clone(), b: () => (dy as tf.Tensor).clone() }),
+});
+
+/** … and what follows their sum. */
 export const add = operation<{ readonly activation: Activation }, 'a' | 'b'>('OwnAdd', {
   inputs: ['a', 'b'],
   forward: (inputs, { activation }) => [execute1('UndistillSum', inputs, activationValue(activation))],

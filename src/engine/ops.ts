@@ -226,7 +226,7 @@ export const asZeroTerm = <T extends tf.Tensor>(bias: tf.Tensor1D, x: T): T =>
 
 /** Sum of two tensors of one shape, and what follows it. */
 export const add = <T extends tf.Tensor>(a: T, b: T, activation?: Activation): T => {
-  if (activation !== undefined && hasOwn()) return own.add({ a, b }, { activation })[0] as T;
+  if (hasOwn()) return (activation === undefined ? own.plus({ a, b }, {}) : own.add({ a, b }, { activation }))[0] as T;
   return activated(activation, () => (isNative() ? native.add({ a, b }, {})[0] : tf.add(a, b)) as T);
 };
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { backend } from './backend.js';
 import { multiplies, product } from './ops-convolve.js';
 import { execute1, longProductsBy, roundsToBfloat16, steadyKernels } from './ops-native.js';
-import { hasOwn } from './ops-own.js';
+import { hasOwn, sum } from './ops-own.js';
 
 /*
  * TensorFlow adds up in another order with another number of threads where a sum is long and its results are few: in products of
@@ -62,6 +62,12 @@ export const steadyArithmetic = (): void => {
       const found = longProduct(flat(a), flat(b), transposeA, transposeB);
       return (found && tf.reshape(found, [...a.shape.slice(0, -2), ...found.shape])) as tf.Tensor;
     });
+  });
+  // Sums of gradients to images: in the same shares as what gave the two and what reads their sum, so near the threads that do.
+  before('Add', ({ inputs }) => {
+    const [a, b] = [inputs.a, inputs.b] as [tf.Tensor, tf.Tensor];
+    const alike = a.dtype === 'float32' && b.dtype === 'float32' && tf.util.arraysEqual(a.shape, b.shape);
+    return alike && a.size >= longTotal && hasOwn() ? sum(a, b) : undefined;
   });
   const overAll = ({ inputs, attrs }: Parameters<Kernel>[0]): tf.Tensor | undefined => {
     const x = inputs.x as tf.Tensor;
