@@ -209,7 +209,20 @@ export const makeRun = async ({
   // Loaded before a Ctrl-C, which in a checkout ends what compiles them too.
   const [{ readRun, writeReport }, { writeCharts }] = await Promise.all([import('./report.js'), import('./charts.js')]);
   const isFollowed = detached !== undefined;
-  const failed = await untilStopped(stop, out, isFollowed ? undefined : stopping, async () => {
+  const written = async (failed: Failure | undefined): Promise<number> => {
+    const matrix = await tables.now();
+    await copyStages(folders.run, plan, store);
+    await keepTraces(folders.run, plan, outcomes);
+    const images = await writeImages(folders.run, plan, data, store);
+    const read = await readRun(folders.run);
+    const charts = await drawn(() => writeCharts(folders.run, read.charts, (note) => warn(out, note)), read, out);
+    const labels = labelsOf(plan);
+    const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
+    out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
+    return code;
+  };
+  const letGo = stopOnSignals(stop, out, isFollowed ? undefined : stopping);
+  const working = failureOf(async () => {
     const seconds = await expected?.();
     const tell = progressReporter(out, chosen, seconds, isFollowed);
     const telling = (event: RunEvent): void => {
@@ -223,21 +236,19 @@ export const makeRun = async ({
     };
     const work = (told: (event: RunEvent) => void) => run(chosen, store, crew, told, { seconds, sharing });
     await (isFollowed ? work(telling) : watching(out, telling, work));
-  }).finally(() => crew.close());
-  if (isFollowed && failed?.kind === 'interrupted') {
-    out.log(detached());
-    return 130;
+  });
+  try {
+    const failed = await working.finally(() => crew.close());
+    if (isFollowed && failed?.kind === 'interrupted') {
+      out.log(detached());
+      return 130;
+    }
+    // What was stopped has its tables and report yet to write, and a second signal of the same Ctrl-C may still be on its way.
+    if (!stop.signal.aborted) letGo();
+    return await written(failed);
+  } finally {
+    letGo();
   }
-  const matrix = await tables.now();
-  await copyStages(folders.run, plan, store);
-  await keepTraces(folders.run, plan, outcomes);
-  const images = await writeImages(folders.run, plan, data, store);
-  const read = await readRun(folders.run);
-  const charts = await drawn(() => writeCharts(folders.run, read.charts, (note) => warn(out, note)), read, out);
-  const labels = labelsOf(plan);
-  const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
-  out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
-  return code;
 };
 
 const labelsOf = ({ stages }: Plan): ReadonlyMap<string, string> => new Map(stages.map(({ id, label }) => [id, label]));
@@ -318,16 +329,8 @@ const stopping = 'Stopping after this step; once more stops at once.';
 /** Within so many milliseconds a second signal is the same Ctrl-C: npm passes on what its child got as well. */
 const oneKeystroke = 500;
 
-/**
- * Does `work` while Ctrl-C, or a polite kill, stops it after its current step; a second one ends the process at once.
- * Gives the failure that ended the run as a whole.
- */
-const untilStopped = async (
-  stop: AbortController,
-  out: Terminal,
-  said: string | undefined,
-  work: () => Promise<void>,
-): Promise<Failure | undefined> => {
+/** Ctrl-C, or a polite kill, stops a run after its current step; a second one ends the process at once. Until what is given is called. */
+const stopOnSignals = (stop: AbortController, out: Terminal, said: string | undefined): (() => void) => {
   let first = 0;
   const onSignal = (): void => {
     if (stop.signal.aborted) {
@@ -340,14 +343,19 @@ const untilStopped = async (
   };
   const signals = ['SIGINT', 'SIGTERM'] as const;
   for (const signal of signals) process.on(signal, onSignal);
+  return () => {
+    for (const signal of signals) process.off(signal, onSignal);
+  };
+};
+
+/** The failure that ended a run as a whole; undefined where none did. */
+const failureOf = async (work: () => Promise<void>): Promise<Failure | undefined> => {
   try {
     await work();
     return undefined;
   } catch (error) {
     if (error instanceof FailureError) return error.failure;
     throw error;
-  } finally {
-    for (const signal of signals) process.off(signal, onSignal);
   }
 };
 
