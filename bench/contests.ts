@@ -37,9 +37,9 @@ export interface Settings {
   readonly weights: string;
 }
 
-const batch = 64;
+export const batch = 64;
 const iterations = 100;
-const recipes = {
+export const recipes = {
   sgd: { epochs: 1, batch, optimizer: sgd({ momentum: 0.9, weightDecay: 5e-4 }), schedule: constant(0.01) },
   adam: { epochs: 1, batch, optimizer: adam(), schedule: constant(1e-3) },
 } as const;

@@ -22,10 +22,8 @@ import type { FitSpec } from '../src/train/fit.js';
 import { frameOf, wholeState, wholeStep } from '../src/train/fit-step.js';
 import type { LabelledBatch } from '../src/train/images.js';
 import { distillation } from '../src/train/losses.js';
-import { adam } from '../src/train/optimizers.js';
 import { type Access, type Answering, publish } from '../src/train/oracle.js';
 import { answered, type Recordings, stepsInPart } from '../src/train/recordings.js';
-import { constant } from '../src/train/schedules.js';
 import {
   asInARun,
   cnn,
@@ -39,7 +37,7 @@ import {
   resNet18,
   someImages,
 } from './common.js';
-import { type Contest, contests, type Script, type Settings, settingsIn } from './contests.js';
+import { batch, type Contest, contests, recipes, type Script, type Settings, settingsIn } from './contests.js';
 
 const usage = `npm run bench:matrix -- [PART …] [--torch PYTHON] [--data PATH] [--share S] [--rounds N] [--threads N] [--most CELLS]
 
@@ -52,11 +50,9 @@ Whole matrices, as one experiment here and as separate scripts in PyTorch, on CI
   cells      10, 100 and 1,000 cells of tiny nets by the command line: seconds, and memory of the largest process
 
 Students see a share of the training images (--share, default 0.064, a tenth of them held out) once. Ours is \`undistill run\` as a user
-starts it, of which all counts but decoding images: planning, tracing, files, students trained alone for comparison, evaluation, the report. Of PyTorch's (--torch) only steps do, in the
-faster mode for each script, eager or torch.compile's default, in channels_last; its start, reading of data, warm-up, compilation and
-evaluation do not. Both run in turn; medians over rounds, and the median of the rounds' ratios. --most: only matrices of so many cells.`;
-
-const batch = 64;
+starts it, of which all counts but decoding images: planning, tracing, files, students trained alone for comparison, evaluation, the
+report. Of PyTorch's (--torch) only steps do, in the faster mode for each script, eager or torch.compile's default, in channels_last; its
+start, reading of data, warm-up, compilation and evaluation do not. Both run in turn; medians over rounds, and the median of the rounds' ratios. --most: only matrices of so many cells.`;
 
 const within = async <A>(use: (folder: string) => Promise<A>): Promise<A> => {
   const folder = await mkdtemp(join(tmpdir(), 'undistill-bench-'));
@@ -84,9 +80,10 @@ const command = async (settings: Settings | undefined, ...args: readonly string[
 };
 
 /** Seconds of an experiment from nothing, and how many steps a fit on the data takes. */
-const ours = (name: string, settings: Settings) =>
+const ours = (name: string, settings: Settings, threads: number) =>
   within(async (folder) => {
-    const { seconds } = await command(settings, 'run', `${fileOf('contests.ts')}#${name}`, '--out', folder);
+    const of = `${fileOf('contests.ts')}#${name}`;
+    const { seconds } = await command(settings, 'run', of, '--out', folder, '--threads', `${threads}`);
     const stages = join(folder, 'stages');
     const files = (await readdir(stages, { recursive: true })).filter((file) => basename(file) === 'record.json');
     const records = await Promise.all(
@@ -109,15 +106,14 @@ const contest = async (
   name: string,
   settings: Settings,
   { scripts }: Contest,
-  rounds: number,
-  torch: Torch | undefined,
+  { rounds, threads, torch }: { readonly rounds: number; readonly threads: number; readonly torch: Torch | undefined },
 ): Promise<void> => {
   const all: { readonly seconds: number; readonly theirs: number }[] = [];
   let parts: Script = [];
   let modes: readonly string[] = [];
   let trainings = 0;
   for (let round = 0; round < rounds; round++) {
-    const { steps, seconds } = await ours(name, settings);
+    const { steps, seconds } = await ours(name, settings, threads);
     if (round === 0) {
       trainings = scripts(steps).length;
       parts = scripts(steps).flat();
@@ -197,7 +193,7 @@ const replay = async (rounds: number): Promise<void> => {
     });
     type Target = { readonly teacher: tf.Tensor2D };
     const about: Omit<ClassifierSpec<Target, LabelledBatch, Target>, 'victim' | 'target'> = {
-      learner: { network, recipe: { epochs: 1, batch, optimizer: adam(), schedule: constant(1e-3) } },
+      learner: { network, recipe: recipes.adam },
       data: someImages(image, 4 * batch),
       loss: ({ logits, target: { teacher }, batch: { labels } }) =>
         distillation({ logits, teacher, labels, temperature: 4, alpha: 0.9 }),
@@ -304,7 +300,7 @@ const main = async (): Promise<void> => {
       else {
         // Decoded once, and kept in the cache.
         await orThrow(matrix.of.data.load());
-        await contest(name, settings, matrix, rounds, torch);
+        await contest(name, settings, matrix, { rounds, threads: engine.threads, torch });
       }
     }
     torch?.close();
