@@ -9,7 +9,7 @@ import { foldersOf, type Located, planFor, plannedEngine } from '../harness/sess
 import { sharedBy } from '../run/crew.js';
 import { gitState } from '../run/git.js';
 import { chosenOf, openExperiments, outFolder } from './experiment-file.js';
-import { makeRun, openRun, type RunOptions } from './run.js';
+import { makeRun, onSignals, openRun, type RunOptions } from './run.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 import { milliseconds } from './watch.js';
 
@@ -87,11 +87,9 @@ const runOne = async (one: Located, options: RunOptions, commandLine: string, ou
   const setup = await setupOf(one, options);
   const folders = foldersOf(experiment, options.out);
   const stop = new AbortController();
-  const onSignal = (): void => stop.abort();
   const cluster = slurmCluster(setup.args);
   const every = milliseconds('UNDISTILL_LOOK');
-  const signals = ['SIGINT', 'SIGTERM'] as const;
-  for (const signal of signals) process.on(signal, onSignal);
+  const letGo = onSignals(() => stop.abort());
   try {
     const on = await openOnCluster({
       ...{ cluster, setup, experiment, signal: stop.signal, every },
@@ -117,7 +115,7 @@ const runOne = async (one: Located, options: RunOptions, commandLine: string, ou
       out.log(detached());
       return options.detach === true ? 0 : 130;
     }
-    for (const signal of signals) process.off(signal, onSignal);
+    letGo();
     const code = await makeRun({
       ...{ planned: on.planned, chosen, folders, store: on.store, stop, commandLine, out, detached },
       crew: sharedBy(on.executor(submitted, submit, stop.signal)),
@@ -125,6 +123,6 @@ const runOne = async (one: Located, options: RunOptions, commandLine: string, ou
     if (code !== 130) await on.end().catch((error) => warn(out, String(error.message)));
     return code;
   } finally {
-    for (const signal of signals) process.off(signal, onSignal);
+    letGo();
   }
 };

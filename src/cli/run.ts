@@ -329,6 +329,15 @@ const stopping = 'Stopping after this step; once more stops at once.';
 /** Within so many milliseconds a second signal is the same Ctrl-C: npm passes on what its child got as well. */
 const oneKeystroke = 500;
 
+/** Has Ctrl-C, or a polite kill, call a function, until what is given is called. */
+export const onSignals = (told: () => void): (() => void) => {
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  for (const signal of signals) process.on(signal, told);
+  return () => {
+    for (const signal of signals) process.off(signal, told);
+  };
+};
+
 /** Ctrl-C, or a polite kill, stops a run after its current step; a second one ends the process at once. Until what is given is called. */
 const stopOnSignals = (stop: AbortController, out: Terminal, said: string | undefined): (() => void) => {
   let first = 0;
@@ -341,11 +350,7 @@ const stopOnSignals = (stop: AbortController, out: Terminal, said: string | unde
     if (said !== undefined) out.log(said);
     stop.abort();
   };
-  const signals = ['SIGINT', 'SIGTERM'] as const;
-  for (const signal of signals) process.on(signal, onSignal);
-  return () => {
-    for (const signal of signals) process.off(signal, onSignal);
-  };
+  return onSignals(onSignal);
 };
 
 /** The failure that ended a run as a whole; undefined where none did. */

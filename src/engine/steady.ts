@@ -14,8 +14,8 @@ import { hasOwn, sum } from './ops-own.js';
 const longSum = 1024;
 /** … unless there are so many sums that each thread has some. */
 const manyResults = 1 << 17;
-/** A sum over all of a tensor of so many. */
-const longTotal = 1 << 15;
+/** A sum over all of a tensor of so many, or of two tensors of so many each, is shared among threads. */
+const manyNumbers = 1 << 15;
 
 /** a · b, either transposed or not, where its sums are long and few; else undefined. */
 const longProduct = (a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor | undefined => {
@@ -28,7 +28,7 @@ const longProduct = (a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB
 
 /** The sum of all numbers of a tensor, where they are many; else undefined. */
 const longTotalOf = (x: tf.Tensor): tf.Tensor | undefined => {
-  if (x.size < longTotal || x.dtype !== 'float32' || !hasOwn()) return undefined;
+  if (x.size < manyNumbers || x.dtype !== 'float32' || !hasOwn()) return undefined;
   let columns = 256;
   while (x.size % columns !== 0) columns -= 1;
   return tf.tidy(() => tf.sum(execute1('UndistillChannelSums', [tf.reshape(x, [-1, columns])], {})));
@@ -67,7 +67,7 @@ export const steadyArithmetic = (): void => {
   before('Add', ({ inputs }) => {
     const [a, b] = [inputs.a, inputs.b] as [tf.Tensor, tf.Tensor];
     const alike = a.dtype === 'float32' && b.dtype === 'float32' && tf.util.arraysEqual(a.shape, b.shape);
-    return alike && a.size >= longTotal && hasOwn() ? sum(a, b) : undefined;
+    return alike && a.size >= manyNumbers && hasOwn() ? sum(a, b) : undefined;
   });
   const overAll = ({ inputs, attrs }: Parameters<Kernel>[0]): tf.Tensor | undefined => {
     const x = inputs.x as tf.Tensor;
