@@ -12,6 +12,7 @@
 #include "operation.h"
 #include "signals.h"
 #include "tensorflow/c/ops.h"
+#include "workers.h"
 
 namespace undistill {
 namespace {
@@ -378,6 +379,19 @@ void Register(const Operation& operation, TF_Status* status) {
   TF_RegisterKernelBuilder(operation.name, kernel, status);
 }
 
+// useThreads(count): so many threads share an operation, from the next one on.
+napi_value UseThreads(napi_env env, napi_callback_info info) {
+  size_t given = 1;
+  napi_value argument;
+  int32_t count = 0;
+  if (napi_get_cb_info(env, info, &given, &argument, nullptr, nullptr) != napi_ok || given != 1 ||
+      napi_get_value_int32(env, argument, &count) != napi_ok || count < 1 || count > kMostThreads)
+    napi_throw_range_error(env, nullptr, "threads: a whole number from 1 to 512");
+  else
+    Threads() = count;
+  return nullptr;
+}
+
 napi_value Init(napi_env env, napi_value exports) {
   static std::once_flag once;
   static std::string failure;
@@ -391,6 +405,9 @@ napi_value Init(napi_env env, napi_value exports) {
     TF_DeleteStatus(status);
   });
   if (!failure.empty()) napi_throw_error(env, nullptr, failure.c_str());
+  napi_value use_threads;
+  if (napi_create_function(env, "useThreads", NAPI_AUTO_LENGTH, UseThreads, nullptr, &use_threads) == napi_ok)
+    napi_set_named_property(env, exports, "useThreads", use_threads);
   return exports;
 }
 

@@ -4,6 +4,7 @@
 #define UNDISTILL_WORKERS_H_
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -11,7 +12,6 @@
 #include <functional>
 #include <mutex>
 #include <thread>
-#include <vector>
 
 namespace undistill {
 
@@ -78,32 +78,43 @@ class alignas(64) Share {
   std::atomic<Range> left_{};
 };
 
+constexpr int kMostThreads = 512;
+
+// How many threads share an operation, from the next one on: at first as many as one of TensorFlow's own has.
+inline std::atomic<int>& Threads() {
+  static std::atomic<int> threads{[] {
+    const char* wanted = std::getenv("TF_NUM_INTRAOP_THREADS");
+    const int given = wanted == nullptr ? 0 : std::atoi(wanted);
+    return std::clamp<int>(given > 0 ? given : std::thread::hardware_concurrency(), 1, kMostThreads);
+  }()};
+  return threads;
+}
+
 // Runs the parts of one job at a time, in this thread and in some of its own. Of each job a thread has the same share, as far as it is
 // in time: what it wrote is in its cache, and other processors' caches may be far from it.
 class Pool {
  public:
-  // The first one is made within an operation, where TensorFlow has told the processor to take numbers too small to be normal
-  // for zero: threads made there do so as well.
-  explicit Pool(int threads) : shares_(threads) {
-    for (int i = 1; i < threads; i++) std::thread([this, i] { Serve(i); }).detach();
-  }
-
   // Calls part(0) to part(count - 1), each once, in any order.
   void Run(int64_t count, const std::function<void(int64_t)>& part) {
-    if (count <= 1) {
+    const int64_t threads = Threads();
+    if (count <= 1 || threads == 1) {
       for (int64_t i = 0; i < count; i++) part(i);
       return;
     }
     // Operations at the same time would take each other's place in the cache.
     std::lock_guard<std::mutex> turn(turn_);
+    // They are made within an operation, where TensorFlow has told the processor to take numbers too small to be normal for zero:
+    // threads made there do so as well.
+    for (; made_ < threads; made_++) std::thread([this, me = made_] { Serve(me); }).detach();
     {
       std::lock_guard<std::mutex> lock(mutex_);
       part_ = &part;
-      for (int64_t i = 0; i < Threads(); i++) shares_[i].Set(count * i / Threads(), count * (i + 1) / Threads());
+      threads_ = threads;
+      for (int64_t i = 0; i < threads; i++) shares_[i].Set(count * i / threads, count * (i + 1) / threads);
       job_++;
     }
     wake_.notify_all();
-    Work(part, 0);
+    Work(part, 0, threads);
     {
       // Who comes too late for this job finds none.
       std::lock_guard<std::mutex> lock(mutex_);
@@ -115,12 +126,10 @@ class Pool {
   }
 
  private:
-  int64_t Threads() const { return static_cast<int64_t>(shares_.size()); }
-
-  void Work(const std::function<void(int64_t)>& part, int64_t me) {
+  void Work(const std::function<void(int64_t)>& part, int64_t me, int64_t threads) {
     for (int64_t i; (i = shares_[me].First()) != Share::kNone;) part(i);
-    for (int64_t other = me + 1; other < me + Threads(); other++)
-      for (int64_t i; (i = shares_[other % Threads()].Last()) != Share::kNone;) part(i);
+    for (int64_t other = me + 1; other < me + threads; other++)
+      for (int64_t i; (i = shares_[other % threads].Last()) != Share::kNone;) part(i);
   }
 
   void Serve(int64_t me) {
@@ -129,11 +138,12 @@ class Pool {
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return job_ != seen; });
       seen = job_;
-      if (part_ == nullptr) continue;
+      if (part_ == nullptr || me >= threads_) continue;
       const auto* part = part_;
+      const int64_t threads = threads_;
       working_++;
       lock.unlock();
-      Work(*part, me);
+      Work(*part, me, threads);
       lock.lock();
       if (--working_ == 0) done_.notify_all();
     }
@@ -141,22 +151,19 @@ class Pool {
 
   std::mutex turn_, mutex_;
   std::condition_variable wake_, done_;
+  // This one, and those that serve.
+  int64_t made_ = 1;
   // Of the job at hand; written with the mutex held.
   const std::function<void(int64_t)>* part_ = nullptr;
-  std::vector<Share> shares_;
+  int64_t threads_ = 1;
+  std::array<Share, kMostThreads> shares_;
   std::atomic<uint64_t> job_{0};
   std::atomic<int> working_{0};
 };
 
-inline int Threads() {
-  const char* wanted = std::getenv("TF_NUM_INTRAOP_THREADS");
-  const int given = wanted == nullptr ? 0 : std::atoi(wanted);
-  return given > 0 ? given : std::max(1u, std::thread::hardware_concurrency());
-}
-
 // Never destroyed: its threads live as long as the process.
 inline Pool& Workers() {
-  static Pool* pool = new Pool(Threads());
+  static Pool* pool = new Pool;
   return *pool;
 }
 

@@ -52,7 +52,7 @@ export interface RunOptions extends ExperimentOptions {
   readonly out?: string | undefined;
   /** true: everything. */
   readonly force?: string | true;
-  /** `auto`: one process a core where so many stages can be made at once, and else fewer with more threads each. */
+  /** `auto`: one process a core where so many stages can be made at once; they share the cores as `coresOf` says. */
   readonly jobs: number | 'auto';
   readonly threads?: number;
   readonly execution?: Execution;
@@ -276,6 +276,9 @@ const executorsFor =
       grace: milliseconds('UNDISTILL_GRACE'),
     });
 
+/** Threads of TensorFlow's own operations in each of the processes that share the cores: idle ones count against a system's limits too. */
+const mostOfTensorFlow = 16;
+
 /** Who makes the stages. */
 const crewFor = (
   { jobs }: RunOptions,
@@ -283,7 +286,9 @@ const crewFor = (
   executor: (threads: number) => ProcessExecutor,
 ): Crew => {
   const many = jobs === 'auto' && gpus.length > 0 ? 1 : jobs;
-  return many === 'auto' ? coresOf(cores, executor) : crewOf(...Array.from({ length: many }, () => executor(cores)));
+  return many === 'auto'
+    ? coresOf(cores, () => executor(Math.min(cores, mostOfTensorFlow)))
+    : crewOf(...Array.from({ length: many }, () => executor(cores)));
 };
 
 /** Steps of a run that is over before a forecast of it would be of use. */

@@ -172,6 +172,20 @@ const gpuName = async (): Promise<string> => {
   return usedGpu(asked.code === 0 ? asked.out : '', process.env.CUDA_VISIBLE_DEVICES);
 };
 
+/** What the module of our own operations exports. */
+interface OwnKernels {
+  useThreads(count: number): void;
+}
+let ownKernels: OwnKernels | undefined;
+
+/**
+ * So many threads share each of our own operations from now on, 1 to 512: fewer or more than the engine was loaded with, whose
+ * number the others keep. No bit of a result depends on it. Without our own operations nothing changes.
+ *
+ * @throws RangeError outside that range
+ */
+export const useThreads = (count: number): void => ownKernels?.useThreads(count);
+
 const loadNative = async (
   machine: Machine,
   path: string,
@@ -193,7 +207,7 @@ const loadNative = async (
   let binding: Binding;
   try {
     binding = quietly(join(dirname(path), QUIET), machine.env, () => require(path) as Binding);
-    if (hasOwn) require(kernels);
+    if (hasOwn) ownKernels = require(kernels) as OwnKernels;
   } catch (error) {
     throw new FailureError(
       failure('engine', `TensorFlow does not load: ${(error as Error).message.split('\n')[0]}`, {

@@ -2,13 +2,12 @@ import type { Executor } from './executor.js';
 
 /** Who makes a run's stages. */
 export interface Crew {
-  /**
-   * Somebody for a stage, where `ready` stages could be begun now and this is the first of them; undefined while all
-   * are at work.
-   */
-  take(ready: number): Executor | undefined;
+  /** Somebody for a stage; undefined while all are at work. */
+  take(): Executor | undefined;
   /** Is free again. */
   giveBack(executor: Executor): void;
+  /** All stages that can be begun now have been: whoever is at work may have the cores that are left. */
+  settle?(): void;
   close(): Promise<void>;
 }
 
@@ -29,28 +28,30 @@ export const sharedBy = (executor: Executor): Crew => ({
   close: () => executor.close(),
 });
 
+/** An executor whose stage can be given another number of threads while it is made. */
+export interface ThreadedExecutor extends Executor {
+  useThreads(count: number): void;
+}
+
 /**
- * A machine's cores, shared among the stages that can be made at once: each gets as many threads as there are cores for
- * it, so that many stages have one each, and a single one all. Results are the same bits with any number of threads.
+ * A machine's cores, shared among the stages that are being made, at most one a core: as stages begin and end, the others
+ * have fewer threads and more, so that no core is left idle. Results are the same bits with any number of threads.
  */
-export const coresOf = (cores: number, make: (threads: number) => Executor): Crew => {
-  const idle = new Map<number, Executor[]>();
-  const all = new Map<Executor, number>();
-  let free = cores;
+export const coresOf = (cores: number, make: () => ThreadedExecutor): Crew => {
+  const idle: ThreadedExecutor[] = [];
+  const atWork: ThreadedExecutor[] = [];
   return {
-    take: (ready) => {
-      if (free === 0) return undefined;
-      const threads = Math.max(1, Math.floor(free / Math.min(ready, free)));
-      const executor = idle.get(threads)?.pop() ?? make(threads);
-      all.set(executor, threads);
-      free -= threads;
+    take: () => {
+      if (atWork.length === cores) return undefined;
+      const executor = idle.pop() ?? make();
+      atWork.push(executor);
       return executor;
     },
-    giveBack: (executor) => {
-      const threads = all.get(executor) as number;
-      free += threads;
-      idle.set(threads, [...(idle.get(threads) ?? []), executor]);
+    giveBack: (executor) => idle.push(...atWork.splice(atWork.indexOf(executor as ThreadedExecutor), 1)),
+    settle: () => {
+      const before = (place: number): number => Math.ceil((cores * place) / atWork.length);
+      for (const [place, executor] of atWork.entries()) executor.useThreads(before(place + 1) - before(place));
     },
-    close: async () => void (await Promise.all([...all.keys()].map((each) => each.close()))),
+    close: async () => void (await Promise.all([...idle, ...atWork].map((each) => each.close()))),
   };
 };

@@ -79,8 +79,8 @@ export const run = async (
   const working = new Set<Promise<void>>();
   for (;;) {
     while (stop === undefined) {
-      const { first: stage, count } = queue.ready();
-      const executor = stage && crew.take(count);
+      const stage = queue.first();
+      const executor = stage && crew.take();
       if (stage === undefined || executor === undefined) break;
       queue.begin(stage);
       const job: Promise<void> = work(executor, stage).finally(() => {
@@ -90,6 +90,7 @@ export const run = async (
       working.add(job);
     }
     if (working.size === 0) break;
+    crew.settle?.();
     await Promise.race(working);
   }
   if (stop !== undefined) throw new FailureError(stop);
@@ -124,20 +125,11 @@ const queueOf = ({ stages }: Plan, { seconds = () => undefined, sharing = [] }: 
     return group !== undefined && led.has(group) && !answered.has(group);
   };
   return {
-    /** Of those that can be begun the one for which most waits, and how many can be begun side by side. */
-    ready: (): { readonly first: Stage | undefined; readonly count: number } => {
+    /** Of those that can be begun the one for which most waits. */
+    first: (): Stage | undefined => {
       let first: Stage | undefined;
-      let count = 0;
-      const leading = new Set<object>();
-      for (const stage of open) {
-        if (isHeld(stage)) continue;
-        const group = groups.get(stage.id);
-        const isLed = group !== undefined && !answered.has(group);
-        if (!isLed || !leading.has(group)) count += 1;
-        if (isLed) leading.add(group);
-        if (first === undefined || isBefore(stage, first)) first = stage;
-      }
-      return { first, count };
+      for (const stage of open) if (!isHeld(stage) && (first === undefined || isBefore(stage, first))) first = stage;
+      return first;
     },
     begin: (stage: Stage): void => {
       open.delete(stage);

@@ -2,12 +2,14 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { type Failure, FailureError, failure, toFailure } from '../core/errors.js';
+import { useThreads } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import { withHugePages } from '../engine/huge-pages.js';
 import type { Stage } from '../experiment/plan.js';
 import { answerable, listen, runningWork } from './answerable.js';
+import type { ThreadedExecutor } from './crew.js';
 import { deathOf } from './death.js';
-import { type Executor, localExecutor } from './executor.js';
+import { localExecutor } from './executor.js';
 import type { GitState } from './git.js';
 import type { Outcome } from './record.js';
 import { type StageTime, timeStage } from './timing.js';
@@ -36,6 +38,7 @@ type ToWorker =
   | { readonly type: 'setup'; readonly setup: WorkerSetup }
   | { readonly type: 'run'; readonly id: string }
   | { readonly type: 'time'; readonly id: string }
+  | { readonly type: 'threads'; readonly count: number }
   | { readonly type: 'stop' };
 
 type FromWorker =
@@ -52,7 +55,7 @@ interface Job {
 }
 
 /** Runs and times stages in a process of its own. */
-export interface ProcessExecutor extends Executor {
+export interface ProcessExecutor extends ThreadedExecutor {
   /** How long a stage will take; undefined where that cannot be told beforehand. */
   time(stage: Stage): Promise<StageTime | undefined>;
 }
@@ -96,6 +99,8 @@ export const processExecutor = ({
 }: ProcessExecutorOptions): ProcessExecutor => {
   let worker: ChildProcess | undefined;
   let job: Job | undefined;
+  /** Threads that it is to use; until it was told, those of its setup. */
+  let threads: number | undefined;
   /** Workers that did not stop when they were told to. */
   const overdue = new Set<ChildProcess>();
 
@@ -181,11 +186,17 @@ export const processExecutor = ({
       if (worker === undefined) {
         worker = start();
         send({ type: 'setup', setup });
+        if (threads !== undefined) send({ type: 'threads', count: threads });
       }
       send(question);
     });
 
   return {
+    useThreads: (count) => {
+      if (count === threads) return;
+      threads = count;
+      send({ type: 'threads', count });
+    },
     run: (stage, emit, waiting) =>
       ask(
         { type: 'run', id: stage.id },
@@ -290,7 +301,10 @@ export const serveStages = (
 
     process.on('message', async (message: ToWorker) => {
       if (message.type === 'stop') stop.abort();
-      else if (message.type === 'setup') {
+      else if (message.type === 'threads') {
+        // Where the environment cannot be opened, the answer to the next question says so.
+        environment?.then(() => useThreads(message.count)).catch(() => undefined);
+      } else if (message.type === 'setup') {
         environment = open(message.setup, stop.signal, (warning) =>
           tell({ type: 'event', event: { type: 'warning', message: warning } }),
         );

@@ -3,14 +3,14 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { loadEngine } from '../../src/engine/engine.js';
+import { loadEngine, useThreads } from '../../src/engine/engine.js';
 import { expectClose, values, wave } from '../train/tensors.js';
 
 const steps = fileURLToPath(new URL('./fixtures/steps.ts', import.meta.url));
 
 /** What steps leave in a process of so many threads. */
-const taken = async (threads: number): Promise<Readonly<Record<string, unknown>>> => {
-  const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', steps], {
+const taken = async (threads: number, ...args: readonly string[]): Promise<Readonly<Record<string, unknown>>> => {
+  const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', steps, ...args], {
     env: { ...process.env, TF_NUM_INTRAOP_THREADS: String(threads) },
     maxBuffer: 1 << 28,
   });
@@ -21,13 +21,16 @@ beforeAll(async () => {
   await loadEngine({ execution: 'eager' });
 });
 
-test('steps give the same bits with any number of threads', { timeout: 600_000 }, async () => {
+test('steps give the same bits with any number of threads, and when it changes', { timeout: 600_000 }, async () => {
   const one = await taken(1);
-  for (const threads of [3]) {
-    const other = await taken(threads);
-    expect(Object.keys(other)).toEqual(Object.keys(one));
-    for (const [name, bits] of Object.entries(one)) expect(other[name], `${name}, ${threads} threads`).toEqual(bits);
-  }
+  const other = await taken(3, 'changing');
+  expect(Object.keys(other)).toEqual(Object.keys(one));
+  for (const [name, bits] of Object.entries(one)) expect(other[name], name).toEqual(bits);
+});
+
+test('a number of threads that cannot be is refused', () => {
+  for (const count of [0, 513, Number.NaN]) expect(() => useThreads(count), `${count}`).toThrow(RangeError);
+  useThreads(1);
 });
 
 describe('long sums', () => {

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { failure } from '../../src/core/errors.js';
 import type { Plan, Stage } from '../../src/experiment/plan.js';
 import { coresOf, crewOf } from '../../src/run/crew.js';
@@ -93,37 +93,71 @@ const instant = (outcomes: Readonly<Record<string, Outcome>> = {}) => {
 
 describe('cores', () => {
   const crew = (cores: number) => {
-    const made: number[] = [];
+    /** Threads of each executor, in the order in which they were made. */
+    const threads: number[] = [];
     const closed: number[] = [];
-    const named = (threads: number): Executor & { readonly threads: number } => {
-      made.push(threads);
-      return { threads, run: async () => done, close: async () => void closed.push(threads) };
-    };
-    const { take, giveBack, ...rest } = coresOf(cores, named);
-    const threads = (ready: number) => take(ready) as ReturnType<typeof named> | undefined;
-    return { take: threads, giveBack, made, closed, ...rest };
+    const made = coresOf(cores, () => {
+      const own = threads.push(0) - 1;
+      return {
+        run: async () => done,
+        useThreads: (count) => {
+          threads[own] = count;
+        },
+        close: async () => void closed.push(own),
+      };
+    });
+    return { ...made, settle: () => made.settle?.(), threads, closed };
   };
 
-  it('are shared among what can be made at once', () => {
-    const { take, giveBack, made } = crew(4);
-    const all = take(1);
-    expect(all?.threads).toBe(4);
-    expect(take(5)).toBeUndefined();
-    giveBack(all as Executor);
-    const three = [take(3), take(2), take(1)];
-    expect(three.map((each) => each?.threads)).toEqual([1, 1, 2]);
-    for (const each of three) giveBack(each as Executor);
-    // Whoever has as many threads is taken again.
-    expect([take(9), take(8), take(7), take(6), take(5)].map((each) => each?.threads)).toEqual([1, 1, 1, 1, undefined]);
-    expect(made).toEqual([4, 1, 1, 2, 1, 1]);
+  it('are shared among what is being made', () => {
+    const { take, giveBack, settle, threads } = crew(4);
+    const first = take() as Executor;
+    settle();
+    expect(threads).toEqual([4]);
+    const others = [take(), take()] as Executor[];
+    settle();
+    expect(threads).toEqual([2, 1, 1]);
+    expect(take()).toBeDefined();
+    expect(take()).toBeUndefined();
+    settle();
+    expect(threads).toEqual([1, 1, 1, 1]);
+    giveBack(first);
+    giveBack(others[0] as Executor);
+    settle();
+    expect(threads.slice(2)).toEqual([2, 2]);
+    // Whoever is there is taken again.
+    expect([first, others[0]]).toContain(take());
+    expect(threads).toHaveLength(4);
   });
 
   it('are let go of in the end, idle or not', async () => {
     const { take, giveBack, closed, close } = crew(4);
-    giveBack(take(1) as Executor);
-    take(2);
+    const first = take() as Executor;
+    take();
+    giveBack(first);
     await close();
-    expect(closed.toSorted()).toEqual([2, 4]);
+    expect(closed.toSorted()).toEqual([0, 1]);
+  });
+
+  it('are all given to the last stage that is left', async () => {
+    const { executors, begun, end } = manual(2);
+    const given = new Map<string, number>();
+    const at = ['a', 'b'];
+    const crew = coresOf(2, () => {
+      const own = at.shift() as string;
+      return { ...(executors[0] as Executor), useThreads: (count) => void given.set(own, count) };
+    });
+    const running = run(planOf({ a: [], b: [] }), store, crew, silent);
+    await begun('a');
+    await begun('b');
+    expect([...given]).toEqual([
+      ['a', 1],
+      ['b', 1],
+    ]);
+    await end('a');
+    await vi.waitFor(() => expect([...given.values()].toSorted()).toEqual([1, 2]));
+    await end('b');
+    await running;
   });
 });
 

@@ -23,8 +23,10 @@ const acts = {
   exits: () => { process.on('exit', () => process.send(exits)); process.exit(0); },
   falls: () => process.kill(process.pid, 'SIGSEGV'),
   leaves: () => process.exit(3),
+  told: () => process.send({ type: 'timed', time: told, last: false }),
 };
-process.on('message', ({ id }) => acts[id]?.());
+const told = [];
+process.on('message', ({ type, id, count }) => (type === 'threads' ? told.push(count) : acts[id]?.()));
 process.on('disconnect', () => process.exit());
 `;
 
@@ -44,6 +46,18 @@ describe('a worker', () => {
       expect(again?.live).toBeGreaterThan(0);
       expect(again).not.toEqual(first);
     }
+    await close();
+  });
+
+  it('is told how many threads it may use, also one that takes the place of another', async () => {
+    const { time, run, useThreads, close } = executor();
+    useThreads(2);
+    expect(await time(stage('told'))).toEqual([2]);
+    useThreads(2);
+    useThreads(1);
+    expect(await time(stage('told'))).toEqual([2, 1]);
+    await run(stage('leaves'), nothing, nothing);
+    expect(await time(stage('told'))).toEqual([1]);
     await close();
   });
 
