@@ -11,7 +11,9 @@ import { key } from '../src/core/random.js';
 import { clone, dispose, type Tree } from '../src/core/tree.js';
 import { mnist } from '../src/data/idx.js';
 import { imagesAt } from '../src/data/pixels.js';
-import { partsOf } from '../src/defenses/defense.js';
+import { type Defense, partsOf } from '../src/defenses/defense.js';
+import { mildlyNasty } from '../src/defenses/mildly-nasty.js';
+import { modelGuard } from '../src/defenses/model-guard.js';
 import { none } from '../src/defenses/none.js';
 import { engine } from '../src/engine/engine.js';
 import { runner } from '../src/engine/runner.js';
@@ -42,7 +44,7 @@ import { asInARun, describe, median } from './common.js';
 
 const usage = `npm run bench:defenses -- [--data PATH] [--fraction F] [--rounds N] [--only NAME,…] [--threads N] [--folder FOLDER] [--out FILE]
 
-What each defence that changes answers costs at its defaults, on one teacher of MNIST, trained on a share of the training images
+What each defence costs at its defaults, on one teacher of MNIST, trained on a share of the training images
 (--fraction, default 0.2). --folder keeps what is trained, so that another time is only measured; --out writes the page.`;
 
 interface Row {
@@ -233,7 +235,7 @@ const pageOf = (
 
 ${tableOf(rows)}
 
-Each defence that changes answers, at its defaults, on one teacher of MNIST (one seed): \`plainCnn({ width: 8 })\`, six epochs of ${(100 * Number(fraction)).toFixed(0)} % of
+Each defence that gives probabilities, at its defaults, on one teacher of MNIST (one seed): \`plainCnn({ width: 8 })\`, six epochs of ${(100 * Number(fraction)).toFixed(0)} % of
 the training images, a tenth of them held out. What a row says of answers is of the 10,000 test images:
 
 - **accuracy** of the class that is named, and its difference to the undefended teacher's;
@@ -248,10 +250,14 @@ What a thief still gets is not here: that is what [the ranking](../docs/ranking.
 than these: what suits a paper's set may be far off here, and distances differ, so that no two rows are of one strength.
 `;
 
-/** Each defence that changes answers, as `undistill list` writes it. */
-const changing = listed.flatMap(({ samples }) =>
-  samples.filter(({ plugin: { answers, parts } }) => answers !== undefined && parts === undefined),
-);
+/** Each defence that gives probabilities, as `undistill list` writes it, and the variants that compute something else. */
+const defending: readonly { readonly write: string; readonly plugin: Defense }[] = [
+  ...listed
+    .flatMap(({ samples }) => samples)
+    .filter(({ plugin: { name, exposes, role } }) => exposes !== 'label' && name !== 'compose' && role !== 'identity'),
+  { write: "modelGuard({ variant: 'S' })", plugin: modelGuard({ variant: 'S' }) },
+  { write: 'mildlyNasty(mildlyNasty.presets.doge)', plugin: mildlyNasty(mildlyNasty.presets.doge) },
+];
 
 const main = async (): Promise<void> => {
   const { values } = parseArgs({
@@ -269,7 +275,7 @@ const main = async (): Promise<void> => {
   if (values.help) return console.log(usage);
   const { fraction } = values;
   const only = values.only?.split(',');
-  const some = changing.filter(({ plugin }) => only?.includes(plugin.name) ?? true);
+  const some = defending.filter(({ plugin }) => only?.includes(plugin.name) ?? true);
   const of = experiment({
     name: 'defence-costs',
     data: mnist(values.data === undefined ? {} : { path: values.data }),
