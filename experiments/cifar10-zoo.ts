@@ -1,4 +1,16 @@
-import { cifar10, experiment, hardLabel, kd, learner, nasty, none, plainCnn, preResNet, recipes, scratch } from 'undistill';
+import {
+  cifar10,
+  experiment,
+  hardLabel,
+  kd,
+  learner,
+  nasty,
+  none,
+  plainCnn,
+  preResNet,
+  recipes,
+  scratch,
+} from 'undistill';
 
 /**
  * The small nets of the zoo: a PreResNet-20 on CIFAR-10, normal and nasty, and the five-layer CNN. Of the two strengths, ω 0.04 is the
