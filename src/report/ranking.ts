@@ -27,6 +27,14 @@ export const inOrder = (board: Board): readonly Entry[] => {
   return [...board.entries].sort((a, b) => stolen(a) - stolen(b));
 };
 
+/** Attackers that are named one by one where their numbers are missing. */
+const fewAttackers = 5;
+
+const lacking = (attackers: readonly string[]): string =>
+  attackers.length > fewAttackers
+    ? `of ${attackers.length} attackers some seeds are missing`
+    : `of ${attackers.join(', ')} numbers are missing`;
+
 /** A ranking in words, before it is drawn. */
 export const rankingLayout = (ranking: Ranking): Layout => {
   const footnotes = footnoter();
@@ -43,7 +51,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
       highest === undefined || highest.accuracy.mean - accuracy.mean <= 0
         ? ''
         : footnotes.for(`On the reported images ${highest.attack} is higher: ${percent(highest.accuracy.mean)}.`),
-      missing.length === 0 ? '' : footnotes.for(`At least: of ${missing.join(', ')} numbers are missing.`),
+      missing.length === 0 ? '' : footnotes.for(`At least: ${lacking(missing)}.`),
     ].join('');
   };
 
@@ -139,7 +147,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
 };
 
 const caption = [
-  'The strongest attacker is the one whose students are best on held-out images, by the mean over seeds; what is shown is on the reported images.',
+  'The strongest attacker is the one whose students are best on held-out images, by the mean over the seeds that all have; what is shown is on the reported images.',
   'Harm: its accuracy minus that of the strongest attacker on the undefended teacher, seed by seed; below 0 it is harmed.',
   "To labels alone: minus the strongest of those who ask for labels only, below which no defence that keeps the label pushes anybody. A passive attacker takes answers as they are told, at the temperature of the defence's paper.",
   'L1: mean Σ|given − clean| of the answers to the reported images, and to what the strongest attacker asked; none where only labels are told, or the teacher was trained anew.',

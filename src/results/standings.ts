@@ -56,7 +56,7 @@ const standing = (
   const best = strongestOf(tried);
   if (best === undefined) return undefined;
   const { stolen, chosenOn } = best;
-  const [highest] = byMean(tried, accuraciesOf);
+  const [highest] = byMean(tried, ({ accuracy }) => accuracy);
   const clean = undefended && strongestOf(studentsOf(undefended, among(access)))?.stolen;
   const smoothed = strongestOf(entry.students.filter(({ role }) => role === 'reference'))?.stolen;
   const labelOnly = strongestOf(studentsOf(entry, among('label')))?.stolen;
@@ -102,20 +102,28 @@ const paired = (a: BySeed, b: BySeed): Spread | undefined =>
   );
 
 const accuraciesOf = ({ accuracy }: Stolen): readonly number[] => Object.values(accuracy);
-const heldOutOf = ({ heldOut }: Stolen): readonly number[] => Object.values(heldOut);
 const hasNumbers = (stolen: Stolen): boolean => accuraciesOf(stolen).length > 0;
 
-/** Those with numbers, the highest mean of them first. */
-const byMean = (all: readonly Stolen[], numbers: (of: Stolen) => readonly number[]): readonly Stolen[] => {
-  const mean = (of: Stolen) => spread(numbers(of))?.mean ?? Number.NEGATIVE_INFINITY;
-  return all.filter(hasNumbers).sort((a, b) => mean(b) - mean(a));
+/**
+ * Those with numbers, the highest mean of them first: over the seeds that each of them has, where there are such, since a seed differs from
+ * another for all of them. A run that is under way has some seeds of some.
+ */
+const byMean = (all: readonly Stolen[], numbers: (of: Stolen) => BySeed): readonly Stolen[] => {
+  const those = all.filter(hasNumbers);
+  const seeds = Object.keys(those[0]?.accuracy ?? {});
+  const shared = seeds.filter((seed) => those.every(({ accuracy }) => Object.hasOwn(accuracy, seed)));
+  const mean = (of: Stolen): number => {
+    const found = Object.entries(numbers(of)).filter(([seed]) => shared.length === 0 || shared.includes(seed));
+    return spread(found.map(([, value]) => value))?.mean ?? Number.NEGATIVE_INFINITY;
+  };
+  return those.sort((a, b) => mean(b) - mean(a));
 };
 
 /** The best on held-out images; on the reported ones where somebody has no others. */
 const strongestOf = (
   all: readonly Stolen[],
 ): { readonly stolen: Stolen; readonly chosenOn: Standing['chosenOn'] } | undefined => {
-  const isHeldOut = all.every((each) => heldOutOf(each).length === accuraciesOf(each).length);
-  const [stolen] = byMean(all, isHeldOut ? heldOutOf : accuraciesOf);
+  const isHeldOut = all.every((each) => Object.keys(each.heldOut).length === accuraciesOf(each).length);
+  const [stolen] = byMean(all, ({ heldOut, accuracy }) => (isHeldOut ? heldOut : accuracy));
   return stolen && { stolen, chosenOn: isHeldOut ? 'heldOut' : 'reported' };
 };

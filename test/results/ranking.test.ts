@@ -80,6 +80,16 @@ test('of a run of some of its seeds, the others are not missing', () => {
   expect(entries.flatMap(({ scores }) => scores.flatMap(({ missing }) => missing))).toEqual([]);
 });
 
+test('of a run under way, attackers are compared over the seeds that all of them have', () => {
+  const cells = matrix.cells.map((each) =>
+    each.attack === 'hardLabel' && each.defense === 'reversed'
+      ? students('hardLabel', 'reversed', [0.8, 0.99], [0.8, 0.99])
+      : { ...each, seeds: each.seeds.filter(({ seed }) => seed === '0') },
+  );
+  const found = rankingOf({ ...matrix, cells }).entries.find(({ defense }) => defense === 'reversed');
+  expect(standingAt(found ?? { scores: [] }, { access: 'probabilities', has: 'own' })?.attack).toBe('inverseKd');
+});
+
 describe('the passive attacker', () => {
   /** The same with the students of `kd` at other settings, in the order of `strongest`. */
   const swept = (defense: { readonly name: string; readonly params: unknown }) => {
