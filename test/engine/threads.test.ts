@@ -28,9 +28,14 @@ test('steps give the same bits with any number of threads, and when it changes',
   for (const [name, bits] of Object.entries(one)) expect(other[name], name).toEqual(bits);
 });
 
-test('a number of threads that cannot be is refused', () => {
+test('a number of threads that cannot be is refused, and any other may follow another', async () => {
   for (const count of [0, 513, Number.NaN]) expect(() => useThreads(count), `${count}`).toThrow(RangeError);
-  useThreads(1);
+  const [a, b] = [tf.tensor2d(wave(32 * 2048, 1, 0.5), [32, 2048]), tf.tensor2d(wave(2048 * 64, 2, 0.5), [2048, 64])];
+  const product = values(tf.matMul(a, b));
+  for (const count of [4, 1, 3, (await loadEngine()).threads]) {
+    useThreads(count);
+    expect(values(tf.matMul(a, b)), `${count}`).toEqual(product);
+  }
 });
 
 describe('long sums', () => {
