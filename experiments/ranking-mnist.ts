@@ -97,7 +97,7 @@ export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlug
     ],
     attacks: [
       scratch(),
-      ...sweep(labelSmoothing, { epsilon: [0.1, 0.3] }),
+      ...sweep(labelSmoothing, { epsilon: [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6] }),
       ...strongest(),
       ...strongest({ has: 'other', images, extent: 'quick', budget: 43_200 }),
     ],

@@ -27,7 +27,7 @@ export { hardLabel } from './attacks/hard-label.js';
 export { inverseKd } from './attacks/inverse-kd.js';
 export { jbda } from './attacks/jbda.js';
 export { kd, partialKd } from './attacks/kd.js';
-export { adaptiveKnockoff, knockoff } from './attacks/knockoff.js';
+export { adaptiveKnockoff, inverseKnockoff, knockoff } from './attacks/knockoff.js';
 export { labelKd } from './attacks/label-kd.js';
 export { logitStandardisation } from './attacks/logit-standardisation.js';
 export { maze } from './attacks/maze.js';

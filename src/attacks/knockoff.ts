@@ -5,6 +5,7 @@ import {
   anyDataset,
   choice,
   defineAttack,
+  type Ownership,
   option,
   optional,
   permutation,
@@ -26,7 +27,9 @@ import {
   type Loss,
   logitsOn,
   multiStep,
+  type Optimizer,
   type Schedule,
+  type StoredAnswers,
   scaledSchedule,
   sgd,
   type UnlabelledBatch,
@@ -49,6 +52,17 @@ const options = {
   optimizer: optional(anyOptimizer, "The student's; default: its own recipe's"),
   schedule: optional(anySchedule, "The student's; default: its own recipe's"),
 };
+
+const { answers: _, ...asking } = options;
+
+/** How many answers are asked for, and how the student learns them. */
+interface Learning {
+  readonly queries?: number | undefined;
+  readonly optimizer?: Optimizer | undefined;
+  readonly schedule?: Schedule | undefined;
+}
+
+type Other = Extract<Ownership, { readonly kind: 'other' }>;
 
 /** The same for a student that learns for a fraction of its epochs. */
 const scaledRate = ({ schedule }: { readonly schedule?: Schedule | undefined }, factor: number) => ({
@@ -115,22 +129,47 @@ export const knockoff = defineAttack({
   scaled: scaledRate,
   needs: ({ answers }) => answers,
   data: ({ images }) => ({ kind: 'other', images }),
-  make: ({ queries, optimizer, schedule }) => ({
-    ...askingOnce(queries),
-    steal: async (victim, learner, context) => {
-      const { train } = context.data;
-      const count = affordable(train.indices.length, queries, victim.budget);
-      warnOfPool(context, count, victim.budget);
-      const places = permutation(context.key.split('transfer set'), train.indices.length).slice(0, count);
-      const asked = chosen(train, places);
-      const answers = await context.ask('transfer-set', victim, asked);
-      return context.fit(
-        'student',
-        trainedOn(withRecipe(learner, { optimizer, schedule }), withAnswers(asked, answers)),
-      );
-    },
-  }),
+  make: (chosen) => ({ ...askingOnce(chosen.queries), steal: learningFrom(chosen) }),
 });
+
+/**
+ * Random knockoff nets by an attacker who knows the defence and its parameters: what it did to the answers is undone before the student learns
+ * them. A defence with a known inverse has it (`recover`); others are not attacked so.
+ */
+export const inverseKnockoff = defineAttack({
+  name: 'inverseKnockoff',
+  source: import.meta.url,
+  about: 'Images of something else, each asked about once: the student learns answers of which the defence is undone',
+  paper: 'Ours, on Orekondy et al., Knockoff nets: Stealing functionality of black-box models, CVPR 2019 (random)',
+  cost: 'an answer to each image, once',
+  options: asking,
+  scaled: scaledRate,
+  needs: 'probabilities',
+  data: ({ images }) => ({ kind: 'other', images }),
+  make: (chosen) => ({ knows: 'inverse', ...askingOnce(chosen.queries), steal: learningFrom(chosen) }),
+});
+
+/** Asks once about images in random order, undoes what the attacker knows how to undo, and learns that. */
+const learningFrom =
+  ({ queries, optimizer, schedule }: Learning): Attack<'label', Other>['steal'] =>
+  async (victim, learner, context) => {
+    const { train } = context.data;
+    const count = affordable(train.indices.length, queries, victim.budget);
+    warnOfPool(context, count, victim.budget);
+    const places = permutation(context.key.split('transfer set'), train.indices.length).slice(0, count);
+    const asked = chosen(train, places);
+    const answers = recovered(await context.ask('transfer-set', victim, asked), context);
+    return context.fit('student', trainedOn(withRecipe(learner, { optimizer, schedule }), withAnswers(asked, answers)));
+  };
+
+/** Stored log-probabilities with what the attacker knows how to undo undone. */
+const recovered = ({ values, size }: StoredAnswers, { recover }: Pick<AttackContext, 'recover'>): StoredAnswers =>
+  recover === undefined
+    ? { values, size }
+    : tf.tidy(() => ({
+        values: recover(tf.tensor2d(values, [values.length / size, size])).dataSync() as Float32Array,
+        size,
+      }));
 
 /** What is said beforehand of so many images that are asked about, or of a budget's: there are fewer, and a student learns from two at least. */
 const askingOnce = (queries: number | undefined): Pick<Attack, 'refuses' | 'warns'> => ({

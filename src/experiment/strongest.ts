@@ -20,7 +20,7 @@ import { fitNet } from '../attacks/fit-net.js';
 import { hardLabel } from '../attacks/hard-label.js';
 import { inverseKd } from '../attacks/inverse-kd.js';
 import { kd } from '../attacks/kd.js';
-import { adaptiveKnockoff, knockoff } from '../attacks/knockoff.js';
+import { adaptiveKnockoff, inverseKnockoff, knockoff } from '../attacks/knockoff.js';
 import { labelKd } from '../attacks/label-kd.js';
 import { logitStandardisation } from '../attacks/logit-standardisation.js';
 import { maze } from '../attacks/maze.js';
@@ -111,6 +111,7 @@ const withOwnImages = ({ extent }: Required<Pick<Thief, 'extent'>>, asking: Aski
 const withOtherImages = (images: DatasetPlugin, { extent, size }: Whole, asking: Asking): readonly AnyAttack[] => [
   knockoff({ images, answers: 'label', ...asking }),
   knockoff({ images, ...asking }),
+  inverseKnockoff({ images, ...asking }),
   transfer({ images, ...asking }),
   ...(extent === 'quick'
     ? []
@@ -156,8 +157,8 @@ type Whole = Required<Pick<Thief, 'extent' | 'size'>>;
  * ```
  *
  * Each is an attack that can be used by itself; those of `quick` come first. Those that count with a defence
- * are among them: `askingAgain` where answers are random, `inverseKd` where the defence's inverse is known (a defence brings it as
- * `recover`), `bayesKd` and `ddaeKd` where its answers can be imitated, `completedKd` where they may have zeros. Where there is nothing of the kind they are not tried, since they
+ * are among them: `askingAgain` where answers are random, `inverseKd` and `inverseKnockoff` where the defence's inverse is known (a defence brings
+ * it as `recover`), `bayesKd` and `ddaeKd` where its answers can be imitated, `completedKd` where they may have zeros. Where there is nothing of the kind they are not tried, since they
  * would be `kd`; and where a defence leaves alone all that an attack asks for, its student is the undefended teacher's, trained once.
  *
  * After the suite of AutoAttack (Croce and Hein, ICML 2020) for adversarial robustness; of which attackers, and at which settings, is ours.
@@ -226,12 +227,23 @@ const numberOf = ({ params }: Used, option: string): number | undefined => {
  * τ of the students in a defence's paper: for a nasty teacher the one that it was trained at, for stingy ones the 20 of all their released
  * settings, and else 4, as `kd` has it, which is ours where the paper is not known to have it.
  */
-const paperTemperature = (defense: Used): number => {
-  if (defense.name === 'nasty' || defense.name === 'mildlyNasty')
-    return numberOf(defense, 'temperature') ?? kd.presets.cifar10.temperature;
-  if (defense.name === 'stingy' || defense.name === 'reversedLogits') return 20;
-  return kd.presets.cifar10.temperature;
+const paperTemperature = (defense: Used): number =>
+  partsIn(defense)
+    .map((part) => {
+      if (part.name === 'nasty' || part.name === 'mildlyNasty') return numberOf(part, 'temperature');
+      return part.name === 'stingy' || part.name === 'reversedLogits' ? 20 : undefined;
+    })
+    .find((temperature) => temperature !== undefined) ?? kd.presets.cifar10.temperature;
+
+/** The defences that one consists of, or that it is made around; of others it alone. */
+const partsIn = (defense: Used): readonly Used[] => {
+  const { parts, defense: within } = (defense.params ?? {}) as { readonly parts?: unknown; readonly defense?: unknown };
+  const found = (Array.isArray(parts) ? parts : [within]).filter(isUsed);
+  return found.length === 0 ? [defense] : found.flatMap(partsIn);
 };
+
+const isUsed = (value: unknown): value is Used =>
+  typeof value === 'object' && value !== null && 'name' in value && typeof value.name === 'string';
 
 /**
  * Attackers that take answers as they are told, first those who own most, and of these the one that a defence's paper would try: distillation at

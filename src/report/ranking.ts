@@ -41,13 +41,18 @@ export const rankingLayout = (ranking: Ranking): Layout => {
   const boards = boardsOf(ranking);
 
   const reservations = (standing: Standing): string => {
-    const { chosenOn, highest, accuracy, missing } = standing;
+    const { chosenOn, equals = [], highest, accuracy, missing } = standing;
     return [
       chosenOn === 'reported'
         ? footnotes.for(
             'Chosen on the images of its accuracy, which flatters the attacker: not all have numbers on held-out ones.',
           )
         : '',
+      equals.length === 0
+        ? ''
+        : footnotes.for(
+            `As good on the images that chose: ${equals.map(({ attack, accuracy }) => `${attack} (${percent(accuracy.mean)})`).join(', ')}.`,
+          ),
       highest === undefined || highest.accuracy.mean - accuracy.mean <= 0
         ? ''
         : footnotes.for(`On the reported images ${highest.attack} is higher: ${percent(highest.accuracy.mean)}.`),

@@ -10,9 +10,9 @@ export interface Board {
 }
 
 /** All in which two runs must be alike for their entries to be compared. */
-export const settingOf = ({ data, report, select, teacher, budget, attackers }: RankedRun) =>
+const settingOf = ({ data, report, select, teacher, budget, reduced, seeds, attackers }: RankedRun) =>
   JSON.stringify([
-    ...[data, report, select, teacher, budget],
+    ...[data, report, select, teacher, budget, reduced, seeds],
     attackers.map(({ name, needs, has, params }) => JSON.stringify([name, needs, has, params])).sort(),
   ]);
 

@@ -1,5 +1,4 @@
 import { own, unique } from '../core/lists.js';
-import { settingOf } from './boards.js';
 import { together } from './rank.js';
 import type { BySeed, Entry, RankedRun, Ranking } from './ranking.js';
 
@@ -15,7 +14,8 @@ export interface Checked {
 
 /**
  * Compares a ranking that somebody sent with one's own run of its experiment, which may be of fewer seeds: each number that was measured, in
- * both directions; its costs and scores with those that its own numbers give; and the hash of a run that was made here as a whole.
+ * both directions; what is said of the run, of its defences and of its students; its costs and scores with those that its own numbers give; and
+ * the hash of a run that was made here as a whole.
  */
 export const checkedBy = (mine: Ranking, sent: Ranking): Checked => {
   let same = 0;
@@ -23,6 +23,7 @@ export const checkedBy = (mine: Ranking, sent: Ranking): Checked => {
   const lackingIn = new Map<string, number>();
   for (const entry of sent.entries) {
     const here = mine.entries.find((each) => isSame(each, entry));
+    if (here !== undefined) different.push(...saidOtherwise(entry, here));
     const [theirs, ours] = [entry, here].map((of) => new Map(of === undefined ? [] : numbersOf(of)));
     const seeds = unique([
       ...(sent.runs.find(({ id }) => id === entry.run)?.seeds ?? []),
@@ -37,6 +38,12 @@ export const checkedBy = (mine: Ranking, sent: Ranking): Checked => {
         else different.push(`${what}, seed ${seed}: ${said === undefined ? 'left out' : said}, here ${is}`);
       }
   }
+  for (const entry of mine.entries)
+    if (
+      numbersOf(entry).some(([, numbers]) => Object.keys(numbers).length > 0) &&
+      !sent.entries.some((each) => isSame(each, entry))
+    )
+      different.push(`${entry.defense}, ${entry.student}: left out`);
   const made = together([sent]).entries;
   for (const [i, entry] of sent.entries.entries()) {
     const due = made.find((each) => each.run === entry.run && isSame(each, entry));
@@ -45,8 +52,12 @@ export const checkedBy = (mine: Ranking, sent: Ranking): Checked => {
         different.push(`${placeOf(entry, i)}: ${path.join('.')} is ${said}, of its own numbers ${is}`);
   }
   for (const run of sent.runs) {
-    const here = mine.runs.find((each) => isRerun(each, run));
-    if (here !== undefined && !lackingIn.has(run.id) && here.id !== run.id)
+    const here = rerunOf(run, { mine, sent });
+    if (here === undefined) continue;
+    for (const field of settings)
+      for (const [path, said, is] of differing(run[field], here[field], [field]))
+        different.push(`the run of ${run.experiment}: ${path.join('.')} is ${said}, here ${is}`);
+    if (here.seeds.join() === run.seeds.join() && !lackingIn.has(run.id) && here.id !== run.id)
       different.push(`the numbers of ${run.experiment} have the hash ${run.id}, here ${here.id}`);
   }
   return { same, different, lacking: [...lackingIn.values()].reduce((sum, each) => sum + each, 0) };
@@ -55,8 +66,46 @@ export const checkedBy = (mine: Ranking, sent: Ranking): Checked => {
 const isSame = (a: Entry, b: Entry): boolean =>
   a.defense === b.defense && a.student === b.student && JSON.stringify(a.params) === JSON.stringify(b.params);
 
-const isRerun = (a: RankedRun, b: RankedRun): boolean =>
-  a.experiment === b.experiment && a.seeds.join() === b.seeds.join() && settingOf(a) === settingOf(b);
+/** What is said of a run that is the same whenever it is made again, of all its seeds or of some. */
+const settings = ['experiment', 'data', 'report', 'select', 'teacher', 'budget', 'reduced', 'attackers'] as const;
+
+/** One's own run of what a run that was sent is of: of the same defences, and by the same name where there is one. */
+const rerunOf = (
+  { id, experiment }: RankedRun,
+  { mine, sent }: { readonly mine: Ranking; readonly sent: Ranking },
+): RankedRun | undefined => {
+  const theirs = sent.entries.filter(({ run }) => run === id);
+  const shares = (here: RankedRun) =>
+    mine.entries.some((entry) => entry.run === here.id && theirs.some((each) => isSame(each, entry)));
+  const found = mine.runs.filter(shares);
+  return found.find((each) => each.experiment === experiment) ?? found[0];
+};
+
+/** What is said of a defence or of its students, beside their numbers, and is otherwise here. */
+const saidOtherwise = (entry: Entry, here: Entry): readonly string[] => {
+  const of = `${entry.defense}, ${entry.student}`;
+  const own = new Map(here.students.map((each) => [each.attack, each]));
+  return [
+    ...(['name', 'role', 'exposes'] as const).flatMap((field) =>
+      entry[field] === here[field] ? [] : [`${of}: ${field} is ${wordsOf(entry[field])}, here ${wordsOf(here[field])}`],
+    ),
+    ...entry.students.flatMap((said) => {
+      const is = own.get(said.attack);
+      // What was not made here may be anything.
+      if (is === undefined || is.status === 'not run') return [];
+      const at = `${said.attack} on ${of}`;
+      // With other seeds there may be a reason that is not known here, but not the other way.
+      const hides = is.reason !== undefined && said.reason === undefined;
+      return [
+        ...(said.role === is.role ? [] : [`${at}: role is ${wordsOf(said.role)}, here ${wordsOf(is.role)}`]),
+        ...(said.status === is.status || (is.status === 'failed' && said.status === 'done')
+          ? []
+          : [`${at}: status is ${said.status}, here ${is.status}`]),
+        ...(hides ? [`${at}: why it has no number of some seed is left out, here ${wordsOf(is.reason)}`] : []),
+      ];
+    }),
+  ];
+};
 
 const placeOf = ({ defense, student }: Entry, place: number): string => `entry ${place + 1}, ${defense}, ${student}`;
 

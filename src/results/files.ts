@@ -271,6 +271,7 @@ export const rankingFile: Of<Ranking> = record({
           attack: text,
           accuracy: spread,
           chosenOn: oneOf('heldOut', 'reported'),
+          equals: maybe(list(named)),
           highest: maybe(named),
           undefended: maybe(named),
           harm: maybe(spread),

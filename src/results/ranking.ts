@@ -118,6 +118,8 @@ export interface Standing extends Thief {
    * all have numbers on held-out ones.
    */
   readonly chosenOn: 'heldOut' | 'reported';
+  /** Those that are as good on the images that chose; the strongest is the first of them in the order of the attackers. */
+  readonly equals?: readonly Named[];
   /** The highest on the reported images, where that is another. */
   readonly highest?: Named;
   /** The strongest on the undefended teacher, chosen in the same way; and the accuracy minus that, seed by seed. Below 0 it is harmed. */

@@ -55,7 +55,7 @@ const standing = (
   const tried = studentsOf(entry, among(access));
   const best = strongestOf(tried);
   if (best === undefined) return undefined;
-  const { stolen, chosenOn } = best;
+  const { stolen, chosenOn, equals } = best;
   const [highest] = byMean(tried, ({ accuracy }) => accuracy);
   const clean = undefended && strongestOf(studentsOf(undefended, among(access)))?.stolen;
   const smoothed = strongestOf(entry.students.filter(({ role }) => role === 'reference'))?.stolen;
@@ -66,8 +66,9 @@ const standing = (
     has,
     ...named(stolen),
     chosenOn,
+    ...(equals.length === 0 ? {} : { equals: equals.map(named) }),
     ...defined({
-      highest: highest === undefined || highest === stolen ? undefined : named(highest),
+      highest: highest === undefined || highest.stolen === stolen ? undefined : named(highest.stolen),
       undefended: clean && named(clean),
       harm: clean && paired(stolen.accuracy, clean.accuracy),
       toBaseline: differenceSpread(Object.values(stolen.toBaseline)),
@@ -101,29 +102,51 @@ const paired = (a: BySeed, b: BySeed): Spread | undefined =>
     }),
   );
 
-const accuraciesOf = ({ accuracy }: Stolen): readonly number[] => Object.values(accuracy);
+const accuraciesOf = ({ accuracy }: Pick<Stolen, 'accuracy'>): readonly number[] => Object.values(accuracy);
 const hasNumbers = (stolen: Stolen): boolean => accuraciesOf(stolen).length > 0;
 
+/** Students of one attack, and the mean by which it is compared with others. */
+interface Compared {
+  readonly stolen: Stolen;
+  readonly mean: number;
+}
+
 /**
- * Those with numbers, the highest mean of them first: over the seeds that each of them has, where there are such, since a seed differs from
- * another for all of them. A run that is under way has some seeds of some.
+ * Those with numbers, the highest mean of them first, and of equal ones the first: over the seeds that each of them has, where there are such,
+ * since a seed differs from another for all of them. A run that is under way has some seeds of some. Whoever failed with a seed is left out where
+ * others did not: the seeds that it has would decide for all.
  */
-const byMean = (all: readonly Stolen[], numbers: (of: Stolen) => BySeed): readonly Stolen[] => {
+const byMean = (all: readonly Stolen[], numbers: (of: Stolen) => BySeed): readonly Compared[] => {
   const those = all.filter(hasNumbers);
-  const seeds = Object.keys(those[0]?.accuracy ?? {});
-  const shared = seeds.filter((seed) => those.every(({ accuracy }) => Object.hasOwn(accuracy, seed)));
+  const whole = those.filter(({ reason }) => reason === undefined);
+  const compared = whole.length === 0 ? those : whole;
+  const seeds = Object.keys(compared[0]?.accuracy ?? {});
+  const shared = seeds.filter((seed) => compared.every(({ accuracy }) => Object.hasOwn(accuracy, seed)));
   const mean = (of: Stolen): number => {
     const found = Object.entries(numbers(of)).filter(([seed]) => shared.length === 0 || shared.includes(seed));
     return spread(found.map(([, value]) => value))?.mean ?? Number.NEGATIVE_INFINITY;
   };
-  return those.sort((a, b) => mean(b) - mean(a));
+  return compared
+    .map((stolen) => ({ stolen, mean: mean(stolen) }))
+    .sort((a, b) => (isEqual(a, b) ? 0 : b.mean - a.mean));
 };
 
-/** The best on held-out images; on the reported ones where somebody has no others. */
+/** Means of the same numbers of right answers, but for rounding. */
+const isEqual = (a: Compared, b: Compared): boolean => Math.abs(a.mean - b.mean) < 1e-9;
+
+/** The best on held-out images, on the reported ones where somebody has no others; and those that are as good there. */
 const strongestOf = (
   all: readonly Stolen[],
-): { readonly stolen: Stolen; readonly chosenOn: Standing['chosenOn'] } | undefined => {
+):
+  | { readonly stolen: Stolen; readonly chosenOn: Standing['chosenOn']; readonly equals: readonly Stolen[] }
+  | undefined => {
   const isHeldOut = all.every((each) => Object.keys(each.heldOut).length === accuraciesOf(each).length);
-  const [stolen] = byMean(all, ({ heldOut, accuracy }) => (isHeldOut ? heldOut : accuracy));
-  return stolen && { stolen, chosenOn: isHeldOut ? 'heldOut' : 'reported' };
+  const [best, ...others] = byMean(all, ({ heldOut, accuracy }) => (isHeldOut ? heldOut : accuracy));
+  return (
+    best && {
+      stolen: best.stolen,
+      chosenOn: isHeldOut ? 'heldOut' : 'reported',
+      equals: others.filter((other) => isEqual(best, other)).map(({ stolen }) => stolen),
+    }
+  );
 };

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type { AnyAttack, AttackContext } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
+import { inverseKnockoff, knockoff } from '../../src/attacks/knockoff.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
@@ -15,6 +16,7 @@ import { logitsOn } from '../../src/train/evaluate.js';
 import { normalisePixels } from '../../src/train/images.js';
 import { crossEntropy, distillation } from '../../src/train/losses.js';
 import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { dataOf } from '../run/helpers.js';
 import { built, context, data, endOf, numbersOf, opened, setOf, sets, succeed, type Tried } from '../train/bench.js';
 import { expectClose } from '../train/tensors.js';
 
@@ -165,6 +167,33 @@ describe('hard labels', () => {
     expect([queries, best]).toEqual([2 * 34, undefined]);
     expect(asked).toEqual({ queries: 2 * 34, forward: 0, backward: 0 });
     expect(hardLabel().data.kind).toBe('unlabelled');
+  });
+});
+
+describe('a knockoff of answers that are undone', () => {
+  const images = dataOf(data);
+  const sharpened = (answers: tf.Tensor2D, by: number) => tf.logSoftmax(tf.mul(answers, by)) as tf.Tensor2D;
+  const sure: Partial<Defense> = {
+    name: 'sure',
+    answers: {
+      kind: 'pure',
+      answer: ({ logProbabilities }) => ({ logProbabilities: sharpened(logProbabilities, 20) }),
+    },
+    recover: () => (answers) => sharpened(answers, 1 / 20),
+  };
+  const stolen = async (attack: AnyAttack, defense: Partial<Defense> = {}) => {
+    const given = { ...context(), recover: attack.knows === 'inverse' ? defense.recover?.({}) : undefined };
+    const { last, asked } = await steal(attack, defense, given as Tried);
+    return { last, asked };
+  };
+
+  test('is that of the undefended victim, and the other attacker falls for the defence', async () => {
+    const { last: clean, asked } = await stolen(knockoff({ images }));
+    const { last: undone, ...beside } = await stolen(inverseKnockoff({ images }), sure);
+    close(undone, clean, 1e-5);
+    expect(beside).toEqual({ asked });
+    const { last: fooled } = await stolen(knockoff({ images }), sure);
+    expect(() => close(fooled, clean, 1e-2)).toThrow();
   });
 });
 

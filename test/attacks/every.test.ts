@@ -146,6 +146,7 @@ const uses: Readonly<Record<string, Use>> = {
   fitNet: { passes: [48, 0] },
   hardLabel: { queries: 48 },
   inverseKd: { queries: 48 },
+  inverseKnockoff: { options: { images, queries: 16 }, queries: 16 },
   jbda: { options: { fraction: 1, rounds: 1, roundEpochs: 2, form: 'topK', k: 1 }, queries: 48 },
   kd: { queries: 48 },
   knockoff: { options: { images, queries: 16 }, queries: 16 },

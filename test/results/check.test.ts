@@ -84,6 +84,46 @@ describe('a ranking that was sent', () => {
     expect(checkedBy(first, forged).different).toEqual([]);
   });
 
+  /** The run that was sent with something else said of it. */
+  const run = (change: Partial<Ranking['runs'][number]>): Ranking => ({
+    ...mine,
+    runs: mine.runs.map((each) => ({ ...each, ...change })),
+  });
+
+  test.each([
+    ['another name', { experiment: 'renamed' }, 'the run of renamed: experiment is "renamed", here "example"'],
+    ['a budget', { budget: 5 }, 'the run of example: budget is 5, here nothing'],
+    ['shorter schedules', { reduced: 'a tenth' }, 'the run of example: reduced is "a tenth", here nothing'],
+    [
+      'fewer attackers',
+      { attackers: (mine.runs[0]?.attackers ?? []).slice(0, 1) },
+      'the run of example: attackers.1 is nothing',
+    ],
+  ])('is not where its run has %s', (_, change, said) => {
+    for (const here of [mine, first])
+      expect(checkedBy(here, run(change)).different).toContainEqual(expect.stringContaining(said));
+  });
+
+  test('is not where a defence is left out', () => {
+    const without = { ...mine, entries: mine.entries.filter(({ defense }) => defense !== 'useless') };
+    for (const here of [mine, first]) expect(checkedBy(here, without).different).toContain('useless, small: left out');
+  });
+
+  test('is not where a defence or a student is said to be something else', () => {
+    const told = sent('labelOnly', () => ({ exposes: 'weights' }));
+    const role = sent('none', ({ students }) => ({
+      students: students.map(({ role: _, ...each }) => each),
+    }));
+    const status = sent('useless', ({ students }) => ({
+      students: students.map((each) => (each.attack === 'dfme' ? { ...each, status: 'n/a' as const } : each)),
+    }));
+    for (const here of [mine, first]) {
+      expect(checkedBy(here, told).different).toContain('labelOnly, small: exposes is "weights", here "label"');
+      expect(checkedBy(here, role).different).toContain('ls .1 on none, small: role is nothing, here "reference"');
+      expect(checkedBy(here, status).different).toContain('dfme on useless, small: status is n/a, here done');
+    }
+  });
+
   test('of something else has nothing to compare', () => {
     expect(checkedBy({ ...mine, entries: [] }, mine)).toMatchObject({ same: 0, different: [] });
   });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { boardsOf, dominated, mainThief, standingAt } from '../../src/results/boards.js';
 import { rankingOf, together } from '../../src/results/rank.js';
+import { cell, result } from '../report/matrix.js';
 import { ranked as matrix, students } from '../report/ranked.js';
 
 const ranking = rankingOf(matrix);
@@ -60,6 +61,53 @@ describe('the strongest attacker', () => {
     expect(entryOf('labelOnly').scores.map(({ attack }) => attack)).toEqual(['hardLabel', 'hardLabel', 'hardLabel']);
   });
 
+  /** The undefended teacher's students, those of some attacks others. */
+  const undefended = (...changed: readonly (typeof matrix.cells)[number][]) =>
+    standingAt(
+      rankingOf({
+        ...matrix,
+        cells: matrix.cells.map(
+          (each) =>
+            changed.find(
+              ({ attack, defense, student }) =>
+                attack === each.attack && defense === each.defense && student === each.student,
+            ) ?? each,
+        ),
+      }).entries[0] ?? { scores: [] },
+      { access: 'probabilities', has: 'own' },
+    );
+
+  test('is not chosen by the one seed that an attacker has which failed in others', () => {
+    const failed = cell('hardLabel', 'none', [
+      result('0', 0.5, { student: { images: 1, last: 0.5, metrics: { accuracy: 0.5 }, heldOut: 0.5 } }),
+      { seed: '1', status: 'failed', reason: 'NaN', warnings: [] },
+    ]);
+    // By seed 0 alone it would be `dfme`.
+    const standing = undefended(
+      { ...failed, reason: 'NaN' },
+      students('kd(temperature 4)', 'none', [0.8, 0.9], [0.8, 0.9]),
+      students('dfme', 'none', [0.82, 0.5], [0.82, 0.5]),
+    );
+    expect(standing).toMatchObject({ attack: 'kd(temperature 4)', missing: ['hardLabel'] });
+  });
+
+  test('of equals is the first, and the others are named', () => {
+    const standing = undefended(
+      students('hardLabel', 'none', [0.7, 0.8], [0.1, 0.7]),
+      students('kd(temperature 4)', 'none', [0.8, 0.9], [0.7, 0.1]),
+      students('dfme', 'none', [0.9, 0.9], [0.3, 0.5]),
+    );
+    expect(standing).toMatchObject({
+      attack: 'hardLabel',
+      equals: [
+        { attack: 'kd(temperature 4)', accuracy: { mean: expect.closeTo(0.85) } },
+        { attack: 'dfme', accuracy: { mean: expect.closeTo(0.9) } },
+      ],
+      highest: { attack: 'dfme' },
+    });
+    expect(own('none')).not.toHaveProperty('equals');
+  });
+
   test('lacks those that failed in a seed, but not those that cannot be tried', () => {
     expect(own('useless')?.missing).toEqual(['dfme']);
     expect(own('reversed', 'weights')?.missing).toEqual([]);
@@ -114,6 +162,17 @@ describe('the passive attacker', () => {
     ['nasty', { temperature: 20 }, 'kd 20 0.9'],
     ['nasty', { temperature: 4 }, 'kd 4 0.9'],
     ['mildlyNasty', { temperature: 1.5 }, 'kd 1 0.9'],
+    [
+      'composed',
+      {
+        parts: [
+          { name: 'rounding', params: {} },
+          { name: 'nasty', params: { temperature: 20 } },
+        ],
+      },
+      'kd 20 0.9',
+    ],
+    ['keepArgmax', { defense: { name: 'stingy', params: { ratio: 0.2 } } }, 'kd 20 0.9'],
   ])('of %s %o is at the temperature of its paper', (name, params, passive) => {
     expect(swept({ name, params })).toBe(passive);
   });
