@@ -24,7 +24,7 @@ import {
   relu,
   sequential,
 } from '../../src/models/layers.js';
-import { publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { type Answers, publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { goldens } from '../goldens.js';
 import { circumstances, dataOf, recipe, thirds } from '../run/helpers.js';
 import { type AnySpec, context, endOf, imagesOf, theftOf } from '../train/bench.js';
@@ -35,7 +35,7 @@ import { aged, expectCompiled } from './stepping.js';
 const data = thirds({ train: 32, test: 8, size: 8 });
 const images = dataOf(data);
 
-const staged = (channels: number) =>
+const staged = (channels: number, classes = 3) =>
   network({
     name: 'staged',
     params: { channels },
@@ -53,7 +53,7 @@ const staged = (channels: number) =>
       features,
       classifier('fc'),
     ),
-  }).build(data.image, 3);
+  }).build(data.image, classes);
 
 const victimNet = staged(4);
 const learner = { network: staged(3), recipe: recipe({ epochs: 2, batch: 8 }) };
@@ -266,6 +266,40 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
       retired();
     }
   });
+
+  // Labels of some of 200 classes, and answers of which nothing is left but a class.
+  test.skipIf(queries === 0).each([2, 200])(
+    'learns numbers of answers that are 0 and 1, of %i classes',
+    async (classes) => {
+      const labels = data.train.labels.map((label) => label % classes);
+      const images = imagesOf({ ...data, train: { ...data.train, labels } });
+      const own = { train: images(0, 24), validation: images(24, 32) };
+      const by = { network: staged(3, classes), recipe: learner.recipe };
+      const net = staged(4, classes);
+      if (attack.refuses?.(net, by.network, circumstances({ recipe: by.recipe })) !== undefined) return;
+      const variables = aged(net, 'victim');
+      const certain = (clean: tf.Tensor2D) =>
+        tf.log(tf.oneHot(tf.argMax(clean, 1), classes, 1, 0, 'float32')) as tf.Tensor2D;
+      const answers: Answers = {
+        kind: 'pure',
+        answer: ({ logProbabilities }) => ({ logProbabilities: certain(logProbabilities) }),
+      };
+      const wrappers = [{ name: 'certain', answers, prepared: {} }];
+      const victim = publish({
+        ...{ network: net, variables, normalisation: data.normalisation, access: attack.needs, wrappers },
+      });
+      try {
+        const tried = context(key('stage'), { normalisation: data.normalisation });
+        const given = { ...givenTo(attack), data: dataFor(attack, own), imitate: certain };
+        const { last, history } = endOf(await theftOf(attack, victim, by, { ...tried, ...given }));
+        expect(Object.values(last).flat().every(Number.isFinite)).toBe(true);
+        expect(history.flatMap(({ metrics }) => Object.values(metrics)).every(Number.isFinite)).toBe(true);
+      } finally {
+        retire(victim);
+        tree.dispose(variables);
+      }
+    },
+  );
 
   test('goes on to the same bits wherever it is killed, and asks no more', async () => {
     await expectToSurvive(
