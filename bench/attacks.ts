@@ -6,6 +6,7 @@ import { everyAttack, smallStudent, smallTeacher } from '../experiments/attacks.
 import type { AnyAttack } from '../src/attacks/attack.js';
 import { authorisedKd } from '../src/attacks/authorised-kd.js';
 import { inverseKd } from '../src/attacks/inverse-kd.js';
+import { inverseKnockoff } from '../src/attacks/knockoff.js';
 import { bayesKd, ddaeKd } from '../src/attacks/recovery.js';
 import { key, uniforms } from '../src/core/random.js';
 import { dispose, type Tree } from '../src/core/tree.js';
@@ -309,9 +310,14 @@ const main = async (): Promise<void> => {
   const engine = await loadEngine(values.threads === undefined ? {} : { threads: Number(values.threads) });
   if (values.cpu) now = ofProcessor;
   const rounds = Number(values.rounds);
-  const attacks = [...everyAttack(imagesOf('other')), authorisedKd(), inverseKd(), bayesKd(), ddaeKd()].filter(
-    ({ name }) => name.includes(values.only ?? ''),
-  );
+  const attacks = [
+    ...everyAttack(imagesOf('other')),
+    authorisedKd(),
+    inverseKd(),
+    inverseKnockoff({ images: imagesOf('other') }),
+    bayesKd(),
+    ddaeKd(),
+  ].filter(({ name }) => name.includes(values.only ?? ''));
   if (attacks.length === 0) throw new Error(`--only ${values.only} is part of no attack's name`);
   const prepared = await prepare(
     experiment({
