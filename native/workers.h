@@ -106,14 +106,17 @@ class Pool {
     // They are made within an operation, where TensorFlow has told the processor to take numbers too small to be normal for zero:
     // threads made there do so as well.
     for (; made_ < threads; made_++) std::thread([this, me = made_] { Serve(me); }).detach();
+    bool more;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       part_ = &part;
+      more = threads > threads_;
       threads_ = threads;
       for (int64_t i = 0; i < threads; i++) shares_[i].Set(count * i / threads, count * (i + 1) / threads);
       job_++;
     }
     wake_.notify_all();
+    if (more) more_.notify_all();
     Work(part, 0, threads);
     {
       // Who comes too late for this job finds none.
@@ -133,12 +136,18 @@ class Pool {
   }
 
   void Serve(int64_t me) {
+    bool shares = true;
     for (uint64_t seen = 0;;) {
-      Soon([&] { return job_ != seen; });
+      if (shares) Soon([&] { return job_ != seen; });
       std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return job_ != seen; });
+      // Who has no share sleeps until jobs have more: to look at each would take the core from somebody who has.
+      for (;;) {
+        shares = me < threads_;
+        if (shares && job_ != seen) break;
+        (shares ? wake_ : more_).wait(lock);
+      }
       seen = job_;
-      if (part_ == nullptr || me >= threads_) continue;
+      if (part_ == nullptr) continue;
       const auto* part = part_;
       const int64_t threads = threads_;
       working_++;
@@ -150,7 +159,7 @@ class Pool {
   }
 
   std::mutex turn_, mutex_;
-  std::condition_variable wake_, done_;
+  std::condition_variable wake_, more_, done_;
   // This one, and those that serve.
   int64_t made_ = 1;
   // Of the job at hand; written with the mutex held.
