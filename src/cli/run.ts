@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Failure, FailureError, saidBy, showFailure, toFailure } from '../core/errors.js';
@@ -279,6 +280,16 @@ const executorsFor =
 /** Threads of TensorFlow's own operations in each of the processes that share the cores: idle ones count against a system's limits too. */
 const mostOfTensorFlow = 16;
 
+/** Bytes of memory for each of the processes that share the cores: what one holds that has made many stages of small nets, or some of large ones. */
+const bytesOfProcess = 3e9;
+
+/** Processes for which there is memory, of the machine's or of what this process is allowed. */
+const roomForProcesses = (): number => {
+  const allowed = process.constrainedMemory();
+  const bytes = Math.min(totalmem(), allowed > 0 ? allowed : Number.POSITIVE_INFINITY);
+  return Math.max(1, Math.floor(bytes / bytesOfProcess));
+};
+
 /** Who makes the stages. */
 const crewFor = (
   { jobs }: RunOptions,
@@ -287,7 +298,7 @@ const crewFor = (
 ): Crew => {
   const many = jobs === 'auto' && gpus.length > 0 ? 1 : jobs;
   return many === 'auto'
-    ? coresOf(cores, () => executor(Math.min(cores, mostOfTensorFlow)))
+    ? coresOf(cores, () => executor(Math.min(cores, mostOfTensorFlow)), roomForProcesses())
     : crewOf(...Array.from({ length: many }, () => executor(cores)));
 };
 

@@ -34,15 +34,15 @@ export interface ThreadedExecutor extends Executor {
 }
 
 /**
- * A machine's cores, shared among the stages that are being made, at most one a core: as stages begin and end, the others
+ * A machine's cores, shared among the stages that are being made, at most one a core and as many as are said: as stages begin and end, the others
  * have fewer threads and more, so that no core is left idle. Results are the same bits with any number of threads.
  */
-export const coresOf = (cores: number, make: () => ThreadedExecutor): Crew => {
+export const coresOf = (cores: number, make: () => ThreadedExecutor, atMost = cores): Crew => {
   const idle: ThreadedExecutor[] = [];
   const atWork: ThreadedExecutor[] = [];
   return {
     take: () => {
-      if (atWork.length === cores) return undefined;
+      if (atWork.length === Math.min(cores, atMost)) return undefined;
       const executor = idle.pop() ?? make();
       atWork.push(executor);
       return executor;

@@ -92,20 +92,24 @@ const instant = (outcomes: Readonly<Record<string, Outcome>> = {}) => {
 };
 
 describe('cores', () => {
-  const crew = (cores: number) => {
+  const crew = (cores: number, atMost?: number) => {
     /** Threads of each executor, in the order in which they were made. */
     const threads: number[] = [];
     const closed: number[] = [];
-    const made = coresOf(cores, () => {
-      const own = threads.push(0) - 1;
-      return {
-        run: async () => done,
-        useThreads: (count) => {
-          threads[own] = count;
-        },
-        close: async () => void closed.push(own),
-      };
-    });
+    const made = coresOf(
+      cores,
+      () => {
+        const own = threads.push(0) - 1;
+        return {
+          run: async () => done,
+          useThreads: (count) => {
+            threads[own] = count;
+          },
+          close: async () => void closed.push(own),
+        };
+      },
+      atMost,
+    );
     return { ...made, settle: () => made.settle?.(), threads, closed };
   };
 
@@ -128,6 +132,13 @@ describe('cores', () => {
     // Whoever is there is taken again.
     expect([first, others[0]]).toContain(take());
     expect(threads).toHaveLength(4);
+  });
+
+  it('are shared by no more than there is memory for', () => {
+    const { take, settle, threads } = crew(7, 2);
+    expect([take(), take(), take()].map((each) => each !== undefined)).toEqual([true, true, false]);
+    settle();
+    expect(threads).toEqual([4, 3]);
   });
 
   it('are let go of in the end, idle or not', async () => {
