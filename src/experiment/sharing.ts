@@ -1,4 +1,4 @@
-import { ownsAShare } from '../attacks/attack.js';
+import { type AnyAttack, ownsAShare } from '../attacks/attack.js';
 import { isToldRecorded, type Recordable, type Wrapper } from '../train/oracle.js';
 import type { Plan, Stage } from './plan.js';
 
@@ -52,12 +52,19 @@ const slowIn = (work: Stage['work']): readonly Pick<Wrapper, 'name'>[] => {
   return isToldRecorded(wrappers) ? wrappers : [];
 };
 
-/** What a stage asks, as far as a plan tells; undefined where it asks nobody. */
+/**
+ * Whether a student has a part in what its victim is asked, as far as an attack's declaration tells: it keeps images that it makes while
+ * the student learns, or sees the labels of other images, which are of use for the choice of the next one alone.
+ */
+const asksByStudent = ({ synthesises, pool, data }: AnyAttack): boolean =>
+  (synthesises === true && pool === undefined) || (data.kind === 'other' && data.labelled === true);
+
+/** What a stage asks, as far as a plan tells; undefined where it asks nobody, or what no other student asks. */
 const questionOf = ({ work, inputs, parts }: Stage): string | undefined => {
-  if (work.kind !== 'steal' || inputs.victim === undefined) return undefined;
+  if (work.kind !== 'steal' || inputs.victim === undefined || asksByStudent(work.attack)) return undefined;
   const { data, name, params } = work.attack;
   const images = ownsAShare(data) ? [data.fraction, data.how] : [parts.owned];
-  // Who owns no images asks about such as the attack itself makes, for all students or for one.
+  // Who owns no images asks about such as are made for all students, or are drawn as noise is.
   const made = inputs.pool ?? (data.kind === 'none' ? [name, params] : []);
   const { batch, augmentation } = work.student.recipe;
   const told = slowIn(work).length > 0 ? parts.wrappers : undefined;

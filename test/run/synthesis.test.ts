@@ -2,8 +2,12 @@ import { describe, expect, test } from 'vitest';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { dafl } from '../../src/attacks/dafl.js';
 import { deepInversion } from '../../src/attacks/deep-inversion.js';
+import { dfme } from '../../src/attacks/dfme.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
+import { jbda } from '../../src/attacks/jbda.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
+import { adaptiveKnockoff, knockoff } from '../../src/attacks/knockoff.js';
+import { maze } from '../../src/attacks/maze.js';
 import { noise } from '../../src/attacks/noise.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import { transfer } from '../../src/attacks/transfer.js';
@@ -185,9 +189,11 @@ describe('images that are made of the victim alone', () => {
   });
 });
 
+const foreign: DatasetPlugin = { ...dataOf(thirds()), name: 'foreign' };
+
 describe('thefts that ask the same', () => {
-  const groups = (changes: Parameters<typeof made>[0]) =>
-    sharings(planOf(changes)).map(({ victim, stages }) => [victim, stages.length]);
+  const groups = (changes: Parameters<typeof made>[0], world: Partial<Facts> = {}) =>
+    sharings(planOf(changes, world)).map(({ victim, stages }) => [victim, stages.length]);
 
   test('are those of one victim, share, batch and seed, whatever is learnt of the answers', () => {
     const students = [learnerOf(tiny(2)), learnerOf(tiny(3)), learnerOf(tiny(4), { batch: 8 })];
@@ -219,10 +225,30 @@ describe('thefts that ask the same', () => {
       ['seed-0/teacher behind modelGuard', 2],
     ]);
   });
+
+  test.each<readonly [string, AnyAttack]>([
+    ['a generator’s images, by weights', dafl({ batch: 2 })],
+    ['a generator’s images, by answers', dfme({ batch: 2 })],
+    ['a generator’s images, by the slope of a clone', maze({ batch: 2 })],
+    ['images that are moved by the student', jbda({ fraction: 0.2, rounds: 1 })],
+    ['images whose making looks at the student', deepInversion({ batch: 2, adaptive: { scale: 0.2, every: 2 } })],
+    ['images that are chosen by what the student learnt', adaptiveKnockoff({ images: foreign, queries: 4 })],
+  ])('are none of an attack that asks about %s', (_, attack) => {
+    const students = [learnerOf(roomy(2)), learnerOf(roomy(3))];
+    const others = new Map([[foreign, { ...thirds(), fingerprint: 'foreign' }]]);
+    expect(groups({ students, attacks: [attack] }, { others })).toEqual([]);
+    // Beside others, which go on without it.
+    expect(groups({ students, attacks: [attack, kd()] }, { others })).toEqual([['seed-0/teacher', 2]]);
+  });
+
+  test('are those about images of something else', () => {
+    const attacks = [transfer({ images: foreign }), knockoff({ images: foreign, queries: 4 })];
+    const others = new Map([[foreign, { ...thirds(), fingerprint: 'foreign' }]]);
+    expect(groups({ attacks }, { others })).toEqual([['seed-0/teacher', 2]]);
+  });
 });
 
 describe('what an attacker has of another data set', () => {
-  const foreign: DatasetPlugin = { ...dataOf(thirds()), name: 'foreign' };
   const known = (fingerprint: string, plugin = foreign): Partial<Facts> => ({
     others: new Map([[plugin, { ...thirds(), fingerprint }]]),
   });
