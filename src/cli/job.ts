@@ -17,6 +17,7 @@ import { madeSoFar } from '../run/begun.js';
 import { crewOf } from '../run/crew.js';
 import { type Executor, readLocally } from '../run/executor.js';
 import type { Outcome } from '../run/record.js';
+import { recordedSharings, theftsIn } from '../run/recordings.js';
 import type { RunEvent } from '../run/scheduler.js';
 import {
   alteredFile,
@@ -120,10 +121,12 @@ const openJob = async (setup: JobSetup, stop: Stop, out: Terminal): Promise<Open
     patience: untilShown,
   });
   const { data, scale, execution, precision, arithmetic, checkpointEvery, answers, git } = setup;
+  // As the jobs were submitted: by what the run is to make, whatever of it is there by now.
+  const recorded = theftsIn(recordedSharings({ ...planned, answers }, chosen.stages));
   const own = processExecutor({
     setup: {
       ...{ file: located.file, data, scale, store: store.root, threads: availableCores() },
-      ...{ execution, precision, arithmetic, checkpointEvery, answers, git },
+      ...{ execution, precision, arithmetic, checkpointEvery, answers, recorded, git },
     },
     signal: stop.signal,
     grace: milliseconds('UNDISTILL_GRACE') ?? grace,

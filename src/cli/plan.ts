@@ -6,16 +6,14 @@ import type { Dataset } from '../data/dataset.js';
 import { loadEngine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Plan, Stage } from '../experiment/plan.js';
-import { sharings } from '../experiment/sharing.js';
 import { whyStale } from '../experiment/stale.js';
 import { foldersOf, type Located, loadImages, type Planned, planFor, plannedEngine } from '../harness/session.js';
 import { checkpointEvery } from '../run/defaults.js';
 import { type Forecast, forecast } from '../run/forecast.js';
 import type { StageRecord } from '../run/record.js';
-import { bytesOfAnswers } from '../run/recordings.js';
+import { type Recording, recordingsIn } from '../run/recordings.js';
 import { bytesOfStages } from '../run/room.js';
 import { recordIn } from '../run/stage-files.js';
-import { imagesAsked } from '../run/steps.js';
 import { openStore, type StageFolder, type Store, stagesIn } from '../run/store.js';
 import { chosenOf, type ExperimentOptions, openExperiments, outFolder } from './experiment-file.js';
 import type { PlanFile } from './plan-file.js';
@@ -128,7 +126,7 @@ const tallied = (states: readonly StageState[]): string =>
 /** Victims that are told of one by one. */
 const mostShared = 4;
 
-/** Whom a run asks once for several students that are still to be trained. */
+/** Whom a run asks once for several students that are still to be trained, and whom each of them asks, for lack of room. */
 export const answersShared = (
   plan: Plan,
   data: Dataset,
@@ -136,30 +134,28 @@ export const answersShared = (
   limit: number | 'off',
 ): readonly string[] => {
   if (limit === 'off') return [];
-  const open = new Set(states.filter(isOpen).map(({ stage }) => stage.id));
-  const groups = sharings(plan).flatMap((sharing) => {
-    const left = sharing.stages.filter(({ id }) => open.has(id));
-    if (left.length < 2) return [];
-    return [{ victim: sharing.victim, left, bytes: bytesOfAnswers({ ...sharing, stages: left }, plan, data) }];
-  });
-  if (groups.length > mostShared && groups.every(({ bytes }) => bytes <= limit)) {
-    const thefts = groups.reduce((sum, { left }) => sum + left.length, 0);
-    const bytes = showBytes(groups.reduce((sum, group) => sum + group.bytes, 0));
-    return [
-      `${thefts} thefts ask ${groups.length} times what others ask: victims are asked once, recorded in ${bytes}.`,
-    ];
-  }
-  return groups.flatMap(({ victim, left, bytes }) => {
-    const asked = Math.max(...left.map((stage) => imagesAsked(stage, plan, data)));
-    const each = asked === 0 ? '' : ` about ${counted(asked, 'image')}`;
-    if (bytes > limit)
-      return [
-        `${victim} is asked${each} by each of ${left.length} thefts: to record that takes ${showBytes(bytes)} (--answers).`,
-      ];
-    return [
-      `${victim} is asked${each} once for ${left.length} thefts${asked === 0 ? '' : `, recorded in ${showBytes(bytes)}`}.`,
-    ];
-  });
+  const open = states.filter(isOpen).map(({ stage }) => stage);
+  const groups = recordingsIn({ plan, data, answers: limit }, open).filter(({ stages }) => stages.length > 1);
+  if (groups.length <= mostShared) return groups.map(sharedInWords);
+  const [recorded, others] = [true, false].map((which) => groups.filter(({ isRecorded }) => isRecorded === which));
+  return [
+    ...together(recorded as Recording[], (bytes) => `victims are asked once, recorded in ${bytes}.`),
+    ...together(others as Recording[], (bytes) => `there is no room to record that, ${bytes} (--answers).`),
+  ];
+};
+
+const sharedInWords = ({ sharing: { victim }, stages, images, bytes, isRecorded }: Recording): string => {
+  const asked = `${victim} is asked${images === 0 ? '' : ` about ${counted(images, 'image')}`}`;
+  if (!isRecorded)
+    return `${asked} by each of ${stages.length} thefts: there is no room to record that, ${showBytes(bytes)} (--answers).`;
+  return `${asked} once for ${stages.length} thefts${images === 0 ? '' : `, recorded in ${showBytes(bytes)}`}.`;
+};
+
+const together = (groups: readonly Recording[], said: (bytes: string) => string): readonly string[] => {
+  if (groups.length === 0) return [];
+  const sum = (of: (group: Recording) => number): number => groups.reduce((total, group) => total + of(group), 0);
+  const thefts = sum(({ stages }) => stages.length);
+  return [`${thefts} thefts ask ${groups.length} times what others ask: ${said(showBytes(sum(({ bytes }) => bytes)))}`];
 };
 
 /** Lines of a kind that a summary has at most. */

@@ -17,7 +17,7 @@ import { type Crew, coresOf, crewOf } from '../run/crew.js';
 import { forecast } from '../run/forecast.js';
 import { gitState } from '../run/git.js';
 import type { Outcome } from '../run/record.js';
-import { recordedSharings } from '../run/recordings.js';
+import { recordedSharings, theftsIn } from '../run/recordings.js';
 import { type Order, type RunEvent, run } from '../run/scheduler.js';
 import { stepsOf } from '../run/steps.js';
 import { alteredFile, openStore, removeLeftovers, type Store, stagesIn, writeWhole } from '../run/store.js';
@@ -117,15 +117,16 @@ const runOne = async (
 
   const stop = new AbortController();
   const answers = options.answers === 'off' ? undefined : options.answers;
+  const sharing = recordedSharings({ ...prepared, answers }, await unfinished(chosen, store));
   const environment: RunEnvironment = {
     ...{ ...prepared, store, version: await version(), git: await gitState(path), answers },
-    ...{ checkpointEvery: options.checkpointEvery, signal: stop.signal },
+    ...{ recorded: theftsIn(sharing), checkpointEvery: options.checkpointEvery, signal: stop.signal },
   };
   const executor = executorsFor(file, options, environment);
   return makeRun({
     ...{ planned: prepared, chosen, folders, store, stop, commandLine, out },
     crew: crewFor(options, engine, executor),
-    sharing: recordedSharings(environment),
+    sharing,
     expected: () => expectedOf(environment, chosen, executor, out),
   });
 };
@@ -265,13 +266,13 @@ const executorsFor =
   (
     file: string,
     { data, scale }: RunOptions,
-    { engine: { execution, precision }, store, signal, checkpointEvery, answers, git }: RunEnvironment,
+    { engine: { execution, precision }, store, signal, checkpointEvery, answers, recorded, git }: RunEnvironment,
   ) =>
   (threads: number): ProcessExecutor =>
     processExecutor({
       setup: {
         ...{ file, data, scale, store: store.root, threads, execution, precision },
-        ...{ checkpointEvery, answers, git },
+        ...{ checkpointEvery, answers, recorded, git },
       },
       signal,
       grace: milliseconds('UNDISTILL_GRACE'),
@@ -302,19 +303,24 @@ const crewFor = (
     : crewOf(...Array.from({ length: many }, () => executor(cores)));
 };
 
+/** The stages of a plan that are not made yet. */
+const unfinished = async ({ stages }: Plan, { root }: Store): Promise<readonly Stage[]> => {
+  const stored = await stagesIn(root);
+  return stages.filter(({ id }) => stored.get(id)?.state !== 'finished');
+};
+
 /** Steps of a run that is over before a forecast of it would be of use. */
 const fewSteps = 20_000;
 
 /** How long the stages of a run that takes its time are expected to take; it is said before the first begins. */
 const expectedOf = async (
   environment: RunEnvironment,
-  { stages }: Plan,
+  chosen: Plan,
   executor: (threads: number) => ProcessExecutor,
   out: Terminal,
 ): Promise<((stage: Stage) => number | undefined) | undefined> => {
   const { plan, data, store, engine } = environment;
-  const stored = await stagesIn(store.root);
-  const open = stages.filter(({ id }) => stored.get(id)?.state !== 'finished');
+  const open = await unfinished(chosen, store);
   const steps = open.reduce((sum, stage) => sum + (stepsOf(stage, plan, data) ?? 0), 0);
   if (!engine.native || steps < fewSteps) return undefined;
   const { time, close } = executor(engine.threads);

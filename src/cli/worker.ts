@@ -12,7 +12,7 @@ import { openExperiments } from './experiment-file.js';
 export const workerCommand = (): Promise<void> =>
   serveStages(
     async (
-      { file, data, scale, store, threads, execution, precision, arithmetic, checkpointEvery, answers, git },
+      { file, data, scale, store, threads, execution, precision, arithmetic, checkpointEvery, answers, recorded, git },
       signal,
       warn,
     ) => {
@@ -31,6 +31,7 @@ export const workerCommand = (): Promise<void> =>
         signal,
         checkpointEvery,
         answers,
+        recorded,
         git,
       };
     },

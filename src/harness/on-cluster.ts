@@ -97,13 +97,13 @@ export const openOnCluster = async ({
   refuseOther(planned, node);
   const setup: JobSetup = { ...asked, arithmetic: node.arithmetic };
   const store = openStore(owner.store, () => undefined, { trusting: true });
-  const sharing = recordedSharings({ ...planned, answers: setup.answers });
   return {
     planned,
     node,
     store,
     submit: async (chosen, { failed = [], atMost, onWait } = {}) => {
       await writeSetup(setup);
+      const sharing = recordedSharings({ ...planned, answers: setup.answers }, chosen.stages);
       return submit({
         ...{ cluster, owner, sharing, atMost, onWait },
         failed: new Set([...failed, ...(await divergedIn(chosen, store.root))]),
@@ -149,7 +149,7 @@ export const printSubmission = async (
 ): Promise<Submitted> =>
   submit({
     ...{ cluster, atMost, dry: true, owner: { store: given.store, run: given.run } },
-    sharing: recordedSharings({ ...planned, answers: given.answers }),
+    sharing: recordedSharings({ ...planned, answers: given.answers }, chosen.stages),
     command: commandOf(given),
     folder: process.cwd(),
     plan: chosen,

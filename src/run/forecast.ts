@@ -99,7 +99,9 @@ export const forecast = async (
 const readers = (environment: RunEnvironment, stages: readonly Stage[]): ReadonlySet<Stage> => {
   const open = new Set(stages);
   return new Set(
-    recordedSharings(environment).flatMap((sharing) => sharing.stages.filter((stage) => open.has(stage)).slice(1)),
+    recordedSharings(environment, stages).flatMap((sharing) =>
+      sharing.stages.filter((stage) => open.has(stage)).slice(1),
+    ),
   );
 };
 

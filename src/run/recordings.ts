@@ -5,7 +5,7 @@ import { makeFolderAtOnce } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { decodeSafetensors, encodeSafetensors, type StoredTensor } from '../core/safetensors.js';
 import type { Dataset } from '../data/dataset.js';
-import type { Plan, Stage } from '../experiment/plan.js';
+import type { Stage } from '../experiment/plan.js';
 import { type Sharing, sharings } from '../experiment/sharing.js';
 import { recordedWidth } from '../train/oracle.js';
 import type { Recorded, Recordings } from '../train/recordings.js';
@@ -20,6 +20,9 @@ export interface RecordingsOptions {
   readonly say: (message: string) => void;
 }
 
+/** Processes that may add to a folder at a time: no more of them than that exceed its limit together, but for a part each. */
+const manyProcesses = 16;
+
 /** Milliseconds after which a file that is still being written is nobody's. */
 const abandoned = 3_600_000;
 
@@ -31,8 +34,9 @@ const abandoned = 3_600_000;
 export const openRecordings = (folder: string, { limit, say }: RecordingsOptions): Required<Recordings> => {
   const fileOf = (question: string, part: number) => join(folder, question, `${part}.safetensors`);
   let refused = false;
-  /** Bytes in the folder, as far as is known: another process may have added some. */
-  let held: number | undefined;
+  /** Bytes that were in the folder when it was last looked at, and that this process has added since. */
+  let found: number | undefined;
+  let added = 0;
 
   return {
     read: (question, part) => {
@@ -58,8 +62,12 @@ export const openRecordings = (folder: string, { limit, say }: RecordingsOptions
         makeFolderAtOnce(dirname(file));
         writeFileSync(written, bytes);
         renameSync(written, file);
-        held = held === undefined ? sizeOf(filesIn(folder)) : held + bytes.length;
-        if (held > limit) held = evict(folder, limit);
+        added += bytes.length;
+        // Others add to it too: the less room there was, the sooner it is looked at again.
+        if (found !== undefined && added < (limit - found) / manyProcesses) return;
+        found = sizeOf(filesIn(folder));
+        if (found > limit) found = evict(folder, limit);
+        added = 0;
       } catch (error) {
         refused = true;
         attempt(() => rmSync(written));
@@ -74,34 +82,75 @@ export const openRecordings = (folder: string, { limit, say }: RecordingsOptions
  * be made may ask the same, and all that they ask has room.
  */
 export const recordingsOf = async (
-  { answers: limit, plan, store, data }: Pick<RunEnvironment, 'answers' | 'plan' | 'store' | 'data'>,
+  {
+    answers: limit,
+    plan,
+    store,
+    data,
+    recorded,
+  }: Pick<RunEnvironment, 'answers' | 'plan' | 'store' | 'data' | 'recorded'>,
   stage: Stage,
   say: (message: string) => void,
 ): Promise<Recordings | undefined> => {
   if (limit === undefined || stage.work.kind !== 'steal') return undefined;
   const { read, write } = openRecordings(answersIn(store.root), { limit, say });
   const sharing = sharings(plan).find(({ stages }) => stages.includes(stage));
-  if (sharing === undefined || !isRecorded(sharing, { plan, data, answers: limit })) return { read };
+  const among = recorded ?? theftsIn(recordedSharings({ plan, data, answers: limit }));
+  if (sharing === undefined || !among.includes(stage.id)) return { read };
   const others = sharing.stages.filter(({ id }) => id !== stage.id);
   const finished = await Promise.all(others.map(({ id }) => isThere(join(store.root, id))));
   return finished.includes(false) ? { read, write } : { read };
 };
 
+/** What thefts of a plan ask together, and what recording it takes. */
+export interface Recording {
+  readonly sharing: Sharing;
+  /** Of its thefts those that are to be made. One alone is recorded for who comes later, where nobody else needs the room. */
+  readonly stages: readonly Stage[];
+  /** Images about which each of them asks, at most, where a plan tells; else 0. So with bytes. */
+  readonly images: number;
+  readonly bytes: number;
+  readonly isRecorded: boolean;
+}
+
+/**
+ * What stages of a plan ask together, and whether it is recorded: while there is room, what saves most images that a victim
+ * would be asked about again comes first.
+ *
+ * @param among the stages that are to be made. Default: all
+ */
+export const recordingsIn = (
+  { plan, data, answers: limit }: Pick<RunEnvironment, 'plan' | 'data' | 'answers'>,
+  among: readonly Stage[] = plan.stages,
+): readonly Recording[] => {
+  const made = new Set(among.map(({ id }) => id));
+  const all = sharings(plan).flatMap((sharing) => {
+    const stages = sharing.stages.filter(({ id }) => made.has(id));
+    if (stages.length === 0) return [];
+    const images = Math.max(...stages.map((stage) => imagesAsked(stage, plan, data)));
+    return [{ sharing, stages, images, bytes: images * bytesOfImage(sharing, data) }];
+  });
+  const spared = ({ images, stages }: (typeof all)[number]): number => images * (stages.length - 1);
+  let room = limit ?? Number.NEGATIVE_INFINITY;
+  const recorded = new Set<object>();
+  for (const each of [...all].sort((a, b) => spared(b) - spared(a))) {
+    if (each.bytes > room) continue;
+    room -= each.bytes;
+    recorded.add(each);
+  }
+  return all.map((each) => ({ ...each, isRecorded: recorded.has(each) }));
+};
+
 /** What thefts of a plan ask together and is recorded. */
-export const recordedSharings = (of: Pick<RunEnvironment, 'plan' | 'data' | 'answers'>): readonly Sharing[] =>
-  sharings(of.plan).filter((sharing) => isRecorded(sharing, of));
+export const recordedSharings = (...of: Parameters<typeof recordingsIn>): readonly Sharing[] =>
+  recordingsIn(...of).flatMap(({ sharing, isRecorded }) => (isRecorded ? [sharing] : []));
 
-/** Whether what thefts ask together is recorded: all of it has room. */
-const isRecorded = (
-  sharing: Sharing,
-  { plan, data, answers }: Pick<RunEnvironment, 'plan' | 'data' | 'answers'>,
-): boolean => answers !== undefined && bytesOfAnswers(sharing, plan, data) <= answers;
+/** The ids of all that ask together. */
+export const theftsIn = (sharing: readonly Sharing[]): readonly string[] =>
+  sharing.flatMap(({ stages }) => stages.map(({ id }) => id));
 
-/** Of all that thefts ask together, where that can be told beforehand; else 0. */
-export const bytesOfAnswers = ({ of, stages }: Sharing, plan: Plan, data: Dataset): number =>
-  recordedWidth(of, data.classes.length) *
-  Float32Array.BYTES_PER_ELEMENT *
-  Math.max(...stages.map((stage) => imagesAsked(stage, plan, data)));
+const bytesOfImage = ({ of }: Sharing, { classes }: Dataset): number =>
+  recordedWidth(of, classes.length) * Float32Array.BYTES_PER_ELEMENT;
 
 /** What something gives; undefined where the disk refuses, or another process was faster. */
 const attempt = <A>(act: () => A): A | undefined => {

@@ -22,6 +22,8 @@ export interface RunEnvironment {
   readonly checkpointEvery: number;
   /** Bytes that recorded answers may take in the store. Absent: none are kept or read, and each stage asks its victim. */
   readonly answers?: number | undefined;
+  /** Ids of the thefts whose victims' answers are recorded, of all that a run makes. Default: as if it made the whole plan. */
+  readonly recorded?: readonly string[] | undefined;
 }
 
 /** What a stage tells while it runs. */

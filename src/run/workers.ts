@@ -31,6 +31,7 @@ export interface WorkerSetup {
   readonly arithmetic?: string | undefined;
   readonly checkpointEvery: number;
   readonly answers: number | undefined;
+  readonly recorded: readonly string[] | undefined;
   readonly git: GitState | undefined;
 }
 

@@ -1,7 +1,14 @@
-import { expect, test } from 'vitest';
-import { scopeOf } from '../../src/cli/plan.js';
-import type { Plan } from '../../src/experiment/plan.js';
+import { describe, expect, test } from 'vitest';
+import { dafl } from '../../src/attacks/dafl.js';
+import { hardLabel } from '../../src/attacks/hard-label.js';
+import { kd } from '../../src/attacks/kd.js';
+import { noise } from '../../src/attacks/noise.js';
+import { answersShared, scopeOf } from '../../src/cli/plan.js';
+import { modelGuard } from '../../src/defenses/model-guard.js';
+import { none } from '../../src/defenses/none.js';
+import { type Plan, plan as planOf } from '../../src/experiment/plan.js';
 import { ofSeeds } from '../../src/experiment/select.js';
+import { learnerOf, made, thirds, tiny } from '../run/helpers.js';
 
 /** A teacher and two attacks a seed, each a cell of two stages; a third attack has none. */
 const plan = {
@@ -28,4 +35,62 @@ test('a plan says what it makes, and of how much', () => {
   expect(scopeOf(plan, ofSeeds(plan, ['1']))).toBe('2 of 6 cells (3 more n/a), 1 of 3 seeds; 5 of 15 stages');
   const teachers = plan.stages.filter(({ label }) => label.endsWith('teacher'));
   expect(scopeOf(plan, { ...plan, stages: teachers })).toBe('0 of 6 cells (3 more n/a); 3 of 15 stages');
+});
+
+describe('a plan says whom a run asks once', () => {
+  const data = thirds({ train: 96_000 });
+  const said = (
+    changes: Parameters<typeof made>[0],
+    limit: number | 'off' = 4e9,
+    isCached: (label: string) => boolean = () => false,
+  ): readonly string[] => {
+    const of = planOf(made({ validation: 0, attacks: [kd(), hardLabel()], ...changes }), {
+      ...{ data, others: new Map(), code: { modules: new Map() }, engine: 'tensorflow-cpu' },
+      harness: { training: 'training 1', measuring: 'measuring 1' },
+    });
+    const states = of.stages.map(
+      (stage) => ({ stage, state: isCached(stage.label) ? 'cached' : 'to do', reasons: [] }) as const,
+    );
+    return answersShared(of, data, states, limit);
+  };
+  // Two epochs of 96,000 images, of three numbers each.
+  const asked = 'is asked about 192,000 images';
+  const seeds = (count: number) => Array.from({ length: count }, (_, seed) => seed);
+
+  test('for how many thefts, about how many images, and in how many bytes', () => {
+    expect(said({})).toEqual([`seed-0/teacher ${asked} once for 2 thefts, recorded in 2 MB.`]);
+    expect(said({ defenses: [none(), modelGuard()], attacks: [kd(), kd({ temperature: 9 })] })).toEqual([
+      `seed-0/teacher ${asked} once for 2 thefts, recorded in 2 MB.`,
+      `seed-0/teacher behind modelGuard ${asked} once for 2 thefts, recorded in 5 MB.`,
+    ]);
+    // Of what is asked by draws a plan has no number.
+    const students = [learnerOf(tiny(4)), learnerOf(tiny(5))];
+    expect(said({ students, attacks: [noise()] })).toEqual(['seed-0/teacher is asked once for 2 thefts.']);
+  });
+
+  test('where several that are to be made ask, and answers are kept', () => {
+    expect(said({}, 'off')).toEqual([]);
+    expect(said({}, 4e9, (label) => label.endsWith('/kd'))).toEqual([]);
+    expect(said({ attacks: [kd(), dafl({ batch: 2 })] })).toEqual([]);
+  });
+
+  test('and which thefts each ask their victim, for lack of room beside the others', () => {
+    const changes = { seeds: seeds(2) };
+    const alone = `seed-1/teacher ${asked} by each of 2 thefts: there is no room to record that, 2 MB (--answers).`;
+    expect(said(changes, 4e6)).toEqual([`seed-0/teacher ${asked} once for 2 thefts, recorded in 2 MB.`, alone]);
+    expect(said(changes, 1e6)).toEqual([alone.replace('seed-1', 'seed-0'), alone]);
+    // What is there already takes no room.
+    expect(said({ seeds: seeds(3) }, 5e6, (label) => label.startsWith('seed-0/'))).toEqual(
+      [1, 2].map((seed) => `seed-${seed}/teacher ${asked} once for 2 thefts, recorded in 2 MB.`),
+    );
+  });
+
+  test('of many victims in a line or two', () => {
+    const once = 'victims are asked once, recorded in';
+    expect(said({ seeds: seeds(10) })).toEqual([`20 thefts ask 10 times what others ask: ${once} 23 MB.`]);
+    expect(said({ seeds: seeds(10) }, 10e6)).toEqual([
+      `8 thefts ask 4 times what others ask: ${once} 9 MB.`,
+      '12 thefts ask 6 times what others ask: there is no room to record that, 14 MB (--answers).',
+    ]);
+  });
 });

@@ -12,8 +12,12 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openRecordings } from '../../src/run/recordings.js';
+import { hardLabel } from '../../src/attacks/hard-label.js';
+import { kd } from '../../src/attacks/kd.js';
+import { type Plan, plan } from '../../src/experiment/plan.js';
+import { openRecordings, recordedSharings, recordingsIn, theftsIn } from '../../src/run/recordings.js';
 import type { Recorded } from '../../src/train/recordings.js';
+import { learnerOf, made, thirds, tiny } from './helpers.js';
 
 let root: string;
 let said: string[];
@@ -120,6 +124,20 @@ describe('recorded answers on disk', () => {
     expect(said).toEqual([]);
   });
 
+  test('take no more room than they may, but for a part each, where several processes add to them', () => {
+    opened().write('size', 0, new Map([[0, numbers(1000)]]));
+    const { size } = statSync(fileOf('size', 0));
+    const limit = 40 * size;
+    const stores = Array.from({ length: 8 }, () => opened(limit));
+    const held = () => files().reduce((sum, name) => sum + statSync(join(root, 'answers', name)).size, 0);
+    for (let question = 0; question < 30; question++)
+      for (const [i, store] of stores.entries()) {
+        store.write(`q${i} ${question}`, 0, new Map([[0, numbers(1000)]]));
+        expect(held()).toBeLessThanOrEqual(limit + stores.length * size);
+      }
+    expect(held()).toBeGreaterThan(limit / 2);
+  });
+
   test('are written beside another run that records the same', () => {
     const [one, other] = [opened(), opened()];
     one.write('q', 0, recorded);
@@ -135,5 +153,70 @@ describe('recorded answers on disk', () => {
     utimesSync(aside, longAgo, longAgo);
     opened(1).write('r', 0, recorded);
     expect(files()).toEqual([]);
+  });
+});
+
+describe('what a plan records of what its thefts ask', () => {
+  const data = thirds({ train: 144 });
+  const facts = {
+    ...{ data, others: new Map(), code: { modules: new Map() }, engine: 'tensorflow-cpu' },
+    harness: { training: 'training 1', measuring: 'measuring 1' },
+  };
+  /** By seed two thefts in batches of 16, and four in batches of 8. */
+  const of: Plan = plan(
+    made({
+      students: [learnerOf(tiny(4)), learnerOf(tiny(4), { batch: 8 }), learnerOf(tiny(5), { batch: 8 })],
+      attacks: [kd(), hardLabel()],
+      seeds: [0, 1, 2],
+      validation: 0,
+    }),
+    facts,
+  );
+  const thefts = (seed: number, batch: number) =>
+    of.stages.filter(
+      ({ label, work }) =>
+        label.startsWith(`seed-${seed}/none`) && work.kind === 'steal' && work.student.recipe.batch === batch,
+    );
+  const recorded = (answers: number | undefined, among = of.stages) =>
+    recordingsIn({ plan: of, data, answers }, among).map(({ stages, isRecorded }) => [stages.length, isRecorded]);
+  /** Of answers to two epochs of whole batches. */
+  const bytes = 2 * 144 * 3 * 4;
+
+  test('is all that has room together', () => {
+    const found = recordingsIn({ plan: of, data, answers: 6 * bytes });
+    expect(found.map((each) => each.bytes)).toEqual(Array(6).fill(bytes));
+    expect(found.every(({ isRecorded }) => isRecorded)).toBe(true);
+  });
+
+  test('is what spares a victim most, where not all has room', () => {
+    const [few, many] = [
+      [2, false],
+      [4, true],
+    ];
+    expect(recorded(4 * bytes - 1)).toEqual([few, many, few, many, few, many]);
+    expect(recorded(4 * bytes)).toEqual([[2, true], many, few, many, few, many]);
+    expect(recorded(bytes - 1).every(([, isRecorded]) => !isRecorded)).toBe(true);
+    expect(recorded(undefined).every(([, isRecorded]) => !isRecorded)).toBe(true);
+  });
+
+  test('is of what a run makes, for whose thefts alone there must be room', () => {
+    const seed = [...thefts(1, 16), ...thefts(1, 8)];
+    expect(recorded(2 * bytes, seed)).toEqual([
+      [2, true],
+      [4, true],
+    ]);
+    const sharing = recordedSharings({ plan: of, data, answers: 2 * bytes }, seed);
+    expect([...theftsIn(sharing)].sort()).toEqual(seed.map(({ id }) => id).sort());
+    // One alone is recorded for those that come later, after what several ask now.
+    const [first] = thefts(0, 8);
+    const some = [...(first === undefined ? [] : [first]), ...thefts(2, 16)];
+    expect(recorded(2 * bytes, some)).toEqual([
+      [1, true],
+      [2, true],
+    ]);
+    expect(recorded(bytes, some)).toEqual([
+      [1, false],
+      [2, true],
+    ]);
   });
 });
