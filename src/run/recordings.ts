@@ -5,12 +5,14 @@ import { makeFolderAtOnce } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { decodeSafetensors, encodeSafetensors, type StoredTensor } from '../core/safetensors.js';
 import type { Dataset } from '../data/dataset.js';
-import type { Stage } from '../experiment/plan.js';
+import type { Defense } from '../defenses/defense.js';
+import { preparedRole, type Stage } from '../experiment/plan.js';
 import { type Sharing, sharings } from '../experiment/sharing.js';
-import { recordedWidth } from '../train/oracle.js';
+import { isToldRecorded, recordedWidth } from '../train/oracle.js';
 import type { Recorded, Recordings } from '../train/recordings.js';
+import { files, input } from './outputs.js';
 import { imagesAsked } from './steps.js';
-import { answersIn, aside, isThere, unfinished } from './store.js';
+import { answersIn, aside, isThere, type Store, sumsOf, unfinished } from './store.js';
 import type { RunEnvironment } from './types.js';
 
 export interface RecordingsOptions {
@@ -92,14 +94,37 @@ export const recordingsOf = async (
   stage: Stage,
   say: (message: string) => void,
 ): Promise<Recordings | undefined> => {
-  if (limit === undefined || stage.work.kind !== 'steal') return undefined;
-  const { read, write } = openRecordings(answersIn(store.root), { limit, say });
+  if (limit === undefined || stage.work.kind !== 'steal' || stage.inputs.victim === undefined) return undefined;
+  const { read, write } = keptFor(
+    await answering(store, stage, stage.work.wrappers),
+    openRecordings(answersIn(store.root), { limit, say }),
+  );
   const sharing = sharings(plan).find(({ stages }) => stages.includes(stage));
   const among = recorded ?? theftsIn(recordedSharings({ plan, data, answers: limit }));
   if (sharing === undefined || !among.includes(stage.id)) return { read };
   const others = sharing.stages.filter(({ id }) => id !== stage.id);
   const finished = await Promise.all(others.map(({ id }) => isThere(join(store.root, id))));
   return finished.includes(false) ? { read, write } : { read };
+};
+
+/** Recordings apart from all those that something else answered. */
+const keptFor = (who: string, { read, write }: Required<Recordings>): Required<Recordings> => {
+  const of = (question: string): string => sha256(`${question} ${who}`);
+  return {
+    read: (question, part) => read(of(question), part),
+    write: (question, part, recorded) => write(of(question), part, recorded),
+  };
+};
+
+/**
+ * Who answers a theft, by what lies in the store: a victim's weights and, where it is recorded what was told, what its defences
+ * prepared. A stage that was taken as other code had made it, and is made anew later, has the same id and may hold others.
+ */
+const answering = async (store: Store, stage: Stage, wrappers: readonly Defense[]): Promise<string> => {
+  const telling = isToldRecorded(wrappers) ? wrappers.map((_, i) => preparedRole(i)) : [];
+  const roles = ['victim', ...telling].filter((role) => stage.inputs[role] !== undefined);
+  const sums = await Promise.all(roles.map(async (role) => sumsOf(await input(store, stage, role))));
+  return JSON.stringify(sums.map((of) => [files.last, files.best, files.prepared].map((file) => of[file] ?? '')));
 };
 
 /** What thefts of a plan ask together, and what recording it takes. */

@@ -410,6 +410,10 @@ interface Manifest {
   readonly files: Readonly<Record<string, string>>;
 }
 
+/** The checksums of a finished stage's files, by their names. */
+export const sumsOf = async (stage: StageOutput): Promise<Manifest['files']> =>
+  (await stage.json<Manifest>(manifestName)).files;
+
 /** The name of a file of a finished stage that is not what was written, or of the manifest where that is another's. */
 const damageIn = async (folder: string, id: string): Promise<string | undefined> => {
   const text = await readIfThere(join(folder, manifestName));

@@ -14,9 +14,15 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd } from '../../src/attacks/kd.js';
-import { type Plan, plan } from '../../src/experiment/plan.js';
-import { openRecordings, recordedSharings, recordingsIn, theftsIn } from '../../src/run/recordings.js';
-import type { Recorded } from '../../src/train/recordings.js';
+import { scratch } from '../../src/attacks/scratch.js';
+import type { Dataset } from '../../src/data/dataset.js';
+import { grad2 } from '../../src/defenses/grad2.js';
+import { none } from '../../src/defenses/none.js';
+import { type Plan, plan, type Stage } from '../../src/experiment/plan.js';
+import { files as stageFiles } from '../../src/run/outputs.js';
+import { openRecordings, recordedSharings, recordingsIn, recordingsOf, theftsIn } from '../../src/run/recordings.js';
+import { openStore } from '../../src/run/store.js';
+import type { Recorded, Recordings } from '../../src/train/recordings.js';
 import { learnerOf, made, thirds, tiny } from './helpers.js';
 
 let root: string;
@@ -30,6 +36,10 @@ afterEach(() => rmSync(root, { recursive: true, force: true }));
 const opened = (limit = 1e9, folder = join(root, 'answers')) =>
   openRecordings(folder, { limit, say: (message) => said.push(message) });
 
+const factsOf = (data: Dataset) => ({
+  ...{ data, others: new Map(), code: { modules: new Map() }, engine: 'tensorflow-cpu' },
+  harness: { training: 'training 1', measuring: 'measuring 1' },
+});
 const numbers = (count: number, from = 0): Float32Array => Float32Array.from({ length: count }, (_, i) => from + i / 3);
 const recorded: Recorded = new Map([
   [300, numbers(6)],
@@ -156,12 +166,69 @@ describe('recorded answers on disk', () => {
   });
 });
 
+describe('recorded answers of a stage', () => {
+  const data = thirds();
+  const of = plan(
+    made({
+      attacks: [scratch(), kd({ label: 'one' }), kd({ temperature: 9, label: 'other' })],
+      defenses: [none(), grad2()],
+    }),
+    factsOf(data),
+  );
+  const stage = (label: string): Stage => {
+    const found = of.stages.find((each) => each.label === label);
+    if (found === undefined) throw new Error(`no stage ${label} among ${of.stages.map((each) => each.label)}`);
+    return found;
+  };
+  const victim = stage('seed-0/teacher');
+  const prepared = stage('seed-0/grad2/prepare');
+  const store = () => openStore(root, (_, file) => expect.unreachable(file));
+  /** Makes a stage anew, as `--force` does: by the same id. */
+  const make = async ({ id }: Stage, file: string, text: string): Promise<void> => {
+    await store().remove(id);
+    const staging = await store().begin(id);
+    await staging?.writeText(file, text);
+    await staging?.writeJson(stageFiles.record, { provenance: { finished: Date.now() } });
+    await staging?.finish();
+    await staging?.release();
+  };
+  const openedFor = async (label: string): Promise<Required<Recordings>> => {
+    const found = await recordingsOf({ plan: of, data, answers: 1e9, store: store() }, stage(label), (said) =>
+      expect.unreachable(said),
+    );
+    return found as Required<Recordings>;
+  };
+  const kept = async (label: string): Promise<number> => (await openedFor(label)).read('q', 0).size;
+  const answers: Recorded = new Map([[0, numbers(6)]]);
+
+  test('are those of the weights that lie in the store, whatever they are known by', async () => {
+    await make(victim, stageFiles.last, 'weights of other code');
+    (await openedFor('seed-0/none/tiny/one')).write('q', 0, answers);
+    expect(await kept('seed-0/none/tiny/other')).toBe(1);
+    await make(victim, stageFiles.last, 'weights of this code');
+    expect(await kept('seed-0/none/tiny/other')).toBe(0);
+    // The same weights give the same answers, made whenever.
+    await make(victim, stageFiles.last, 'weights of other code');
+    expect(await kept('seed-0/none/tiny/other')).toBe(1);
+    // Who asks nobody has none.
+    expect(await openedFor('seed-0/tiny/scratch')).toBeUndefined();
+  });
+
+  test('and of what a defence prepared, where what it tells is recorded', async () => {
+    await make(victim, stageFiles.last, 'weights');
+    await make(prepared, stageFiles.prepared, 'prepared by other code');
+    (await openedFor('seed-0/grad2/tiny/one')).write('q', 0, answers);
+    (await openedFor('seed-0/none/tiny/one')).write('q', 0, answers);
+    expect(await kept('seed-0/grad2/tiny/other')).toBe(1);
+    await make(prepared, stageFiles.prepared, 'prepared by this code');
+    expect(await kept('seed-0/grad2/tiny/other')).toBe(0);
+    // What the net itself says does not depend on it.
+    expect(await kept('seed-0/none/tiny/other')).toBe(1);
+  });
+});
+
 describe('what a plan records of what its thefts ask', () => {
   const data = thirds({ train: 144 });
-  const facts = {
-    ...{ data, others: new Map(), code: { modules: new Map() }, engine: 'tensorflow-cpu' },
-    harness: { training: 'training 1', measuring: 'measuring 1' },
-  };
   /** By seed two thefts in batches of 16, and four in batches of 8. */
   const of: Plan = plan(
     made({
@@ -170,7 +237,7 @@ describe('what a plan records of what its thefts ask', () => {
       seeds: [0, 1, 2],
       validation: 0,
     }),
-    facts,
+    factsOf(data),
   );
   const thefts = (seed: number, batch: number) =>
     of.stages.filter(
