@@ -80,9 +80,14 @@ const shownState = ({ state, reasons }: StageState): string =>
 const isOpen = ({ state }: StageState): boolean => state !== 'cached' && state !== 'failed';
 
 /** What is left to do, in time. */
-export const timeLeft = ({ total, unknown }: Forecast): string => {
-  const beside = unknown === 0 ? '' : `, and ${counted(unknown, 'stage')} that cannot be timed beforehand`;
-  return `Time left: about ${showSeconds(total)}${beside}, by a few steps of each kind on this machine.`;
+export const timeLeft = ({ total, unknown, untimed }: Pick<Forecast, 'total' | 'unknown' | 'untimed'>): string => {
+  const left = (how: string): string =>
+    `Time left: ${how} ${showSeconds(total)}, by a few steps of each kind on this machine`;
+  const without = [
+    ...(unknown === 0 ? [] : [`${counted(unknown, 'stage')} that cannot be timed beforehand`]),
+    ...(untimed === 0 ? [] : [`${counted(untimed, 'stage')} left untimed when timing was ended`]),
+  ];
+  return without.length === 0 ? `${left('about')}.` : `${left('at least')}, without ${without.join(' and ')}.`;
 };
 
 /** The forecast of a plan's stages that are still to be made; where no engine runs, why there is none. */

@@ -17,8 +17,10 @@ export interface Forecast {
   readonly seconds: (stage: Stage) => number | undefined;
   /** Of all stages that were asked about, one after the other on all cores. */
   readonly total: number;
-  /** Stages that take long, of which nothing is known. */
+  /** Stages that take their time and of which nothing is known, since a few steps of their kind could not be taken. */
   readonly unknown: number;
+  /** Those of kinds that were not come to. */
+  readonly untimed: number;
 }
 
 /** What was timed of a kind of stages; `steps` where a plan tells how many there were. */
@@ -26,8 +28,7 @@ interface Timed extends StageTime {
   readonly steps?: number;
 }
 
-/** Null: it cannot be timed. */
-type Times = Readonly<Record<string, Timed | null>>;
+type Times = Readonly<Record<string, Timed>>;
 
 export interface ForecastOptions {
   /** Seconds after which no other kind of stage is timed. Default 60. */
@@ -66,6 +67,8 @@ export const forecast = async (
   // What there is most of first.
   const size = ([, all]: readonly [string, readonly Stage[]]): number =>
     all.reduce((sum, stage) => sum + (stepsOf(stage, plan, data) ?? 1), 0);
+  // Why a kind cannot be timed may have gone the next time: memory that others took, a plugin that is mended.
+  const failed = new Set<string>();
   const began = performance.now();
   for (const [i, [name, [stage]]] of lacking.sort((a, b) => size(b) - size(a)).entries()) {
     if (environment.signal?.aborted || performance.now() - began > 1000 * limit) break;
@@ -74,7 +77,8 @@ export const forecast = async (
     // Stopped, it says nothing of the stage.
     if (environment.signal?.aborted) break;
     const steps = stepsOf(stage as Stage, plan, data);
-    times = { ...times, [name]: time === undefined ? null : { ...time, ...(steps === undefined ? {} : { steps }) } };
+    if (time === undefined) failed.add(name);
+    else times = { ...times, [name]: { ...time, ...(steps === undefined ? {} : { steps }) } };
   }
   tell(lacking.length, lacking.length);
   // That they are not kept is no reason to stop.
@@ -83,15 +87,20 @@ export const forecast = async (
   const reading = readers(environment, stages);
   const seconds = (stage: Stage): number | undefined => {
     const timed = times[kind(stage)];
-    if (timed === undefined || timed === null) return takesLong(stage.work) ? undefined : 0;
+    if (timed === undefined) return takesLong(stage.work) ? undefined : 0;
     const own = stepsOf(stage, plan, data);
     const factor = own === undefined || timed.steps === undefined ? 1 : own / timed.steps;
     return factor * (reading.has(stage) ? timed.replayed : timed.live);
   };
+  const without = (isFailed: boolean): number =>
+    [...byKind]
+      .filter(([name]) => times[name] === undefined && failed.has(name) === isFailed)
+      .reduce((sum, [, all]) => sum + all.length, 0);
   return {
     seconds,
     total: stages.reduce((sum, stage) => sum + (seconds(stage) ?? 0), 0),
-    unknown: stages.filter((stage) => seconds(stage) === undefined).length,
+    unknown: without(true),
+    untimed: without(false),
   };
 };
 
@@ -135,7 +144,8 @@ const hashOf = (parts: unknown): string => sha256(JSON.stringify(parts)).slice(0
 const readTimes = async (file: string): Promise<Times> => {
   try {
     const found: unknown = JSON.parse(await readFile(file, 'utf8'));
-    return typeof found === 'object' && found !== null ? (found as Times) : {};
+    // Earlier versions noted by null what could not be timed.
+    return Object.fromEntries(Object.entries(found ?? {}).filter(([, time]) => time !== null)) as Times;
   } catch {
     // What is missing or damaged is timed again.
     return {};

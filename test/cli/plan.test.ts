@@ -3,7 +3,7 @@ import { dafl } from '../../src/attacks/dafl.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd } from '../../src/attacks/kd.js';
 import { noise } from '../../src/attacks/noise.js';
-import { answersShared, scopeOf } from '../../src/cli/plan.js';
+import { answersShared, scopeOf, timeLeft } from '../../src/cli/plan.js';
 import { modelGuard } from '../../src/defenses/model-guard.js';
 import { none } from '../../src/defenses/none.js';
 import { type Plan, plan as planOf } from '../../src/experiment/plan.js';
@@ -35,6 +35,19 @@ test('a plan says what it makes, and of how much', () => {
   expect(scopeOf(plan, ofSeeds(plan, ['1']))).toBe('2 of 6 cells (3 more n/a), 1 of 3 seeds; 5 of 15 stages');
   const teachers = plan.stages.filter(({ label }) => label.endsWith('teacher'));
   expect(scopeOf(plan, { ...plan, stages: teachers })).toBe('0 of 6 cells (3 more n/a); 3 of 15 stages');
+});
+
+test('the time that is left is said as at least that, where some of it is not known, and why it is not', () => {
+  const said = (unknown: number, untimed: number) => timeLeft({ total: 50, unknown, untimed });
+  const bySteps = 'by a few steps of each kind on this machine';
+  expect(said(0, 0)).toBe(`Time left: about 50 s, ${bySteps}.`);
+  expect(said(1, 0)).toBe(`Time left: at least 50 s, ${bySteps}, without 1 stage that cannot be timed beforehand.`);
+  expect(said(0, 12)).toBe(
+    `Time left: at least 50 s, ${bySteps}, without 12 stages left untimed when timing was ended.`,
+  );
+  expect(said(2, 3)).toBe(
+    `Time left: at least 50 s, ${bySteps}, without 2 stages that cannot be timed beforehand and 3 stages left untimed when timing was ended.`,
+  );
 });
 
 describe('a plan says whom a run asks once', () => {
