@@ -84,8 +84,20 @@ const failedWith = (of: Failure): Outcome => ({ status: 'failed', failure: of })
 /** All that live: what ends this process ends them too, since a plugin may keep one busy for ever. */
 const living = new Set<ChildProcess>();
 const endAll = (): void => {
-  for (const child of living) child.kill('SIGKILL');
+  for (const child of living) endGroup(child);
 };
+
+/** Ends a worker, and what its plugins have started: they are a group of their own. */
+const endGroup = (child: ChildProcess): void => {
+  try {
+    process.kill(-(child.pid as number), 'SIGKILL');
+  } catch {
+    // There is no such group any more, or none on this system.
+    child.kill('SIGKILL');
+  }
+};
+
+const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode !== null || signalCode !== null;
 
 /**
  * Runs stages in a process of its own, started with the first of them. When that process dies, of whatever, the stage it
@@ -126,7 +138,7 @@ export const processExecutor = ({
       job?.heard(message);
       if (!('last' in message) || !message.last) return;
       worker = undefined;
-      child.kill('SIGKILL');
+      endGroup(child);
       // It was no answer to what was asked.
       job?.lost(deathOf(0));
     });
@@ -143,6 +155,8 @@ export const processExecutor = ({
     };
     child.on('error', (error) => gone(failure('plugin', `its process cannot be started: ${error.message}`)));
     child.on('exit', (code, killedBy) => {
+      // What it has left behind is of no use to the next one.
+      endGroup(child);
       const died = () => gone(deathOf(killedBy ?? code ?? 0));
       // What it said last may still be on its way, and comes before the close.
       const late = setTimeout(died, toClose);
@@ -162,7 +176,7 @@ export const processExecutor = ({
       const end = (): void => {
         if (asked === undefined || asked !== worker || job === undefined) return;
         overdue.add(asked);
-        asked.kill('SIGKILL');
+        endGroup(asked);
       };
       setTimeout(end, grace).unref();
     },
@@ -214,7 +228,7 @@ export const processExecutor = ({
       ),
     time: async (stage) => {
       // It is no reason to wait for ever: the stage itself may, and is watched.
-      const overlong = setTimeout(() => worker?.kill('SIGKILL'), toTime);
+      const overlong = setTimeout(() => worker && endGroup(worker), toTime);
       const { time } = await ask<{ readonly time: StageTime | undefined }>(
         { type: 'time', id: stage.id },
         (message) => (message.type === 'timed' ? message : undefined),
@@ -226,12 +240,12 @@ export const processExecutor = ({
     close: async () => {
       const child = worker;
       worker = undefined;
-      if (child === undefined || !living.has(child)) return;
+      if (child === undefined || !living.has(child) || hasEnded(child)) return;
       await new Promise<void>((resolve) => {
         child.on('exit', () => resolve());
         if (child.connected) child.disconnect();
         // A plugin may keep it from going.
-        setTimeout(() => child.kill('SIGKILL'), toGo).unref();
+        setTimeout(() => endGroup(child), toGo).unref();
       });
     },
   };
@@ -242,7 +256,9 @@ const parentEvery = 1_000;
 
 /** A plugin may keep this thread busy for ever: when the parent is gone, another one ends the process. */
 const endWithParent = (): void => {
-  const look = `if (process.ppid !== ${process.ppid}) process.kill(process.pid, 'SIGKILL')`;
+  // With what plugins have started, where it leads a group.
+  const end = "try { process.kill(-process.pid, 'SIGKILL'); } catch { process.kill(process.pid, 'SIGKILL'); }";
+  const look = `if (process.ppid !== ${process.ppid}) { ${end} }`;
   new Worker(`setInterval(() => { ${look} }, ${parentEvery})`, { eval: true, execArgv: [] }).unref();
 };
 
