@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { resuming } from '../../src/cli/command-line.js';
 import { folderOf } from '../../src/cli/images-folder.js';
 import { naming } from '../../src/cli/new.js';
@@ -95,6 +95,72 @@ describe('a run on a terminal', () => {
       '✓ one  7 s  epoch 3/3  loss 0.1250  accuracy 75.0 %  held out 50.0 %',
       '',
     ]);
+  });
+
+  describe('of which many cells are to be filled', () => {
+    const [measureOne, measureTwo] = [stage('one/measure', 'measure'), stage('two/measure', 'measure')];
+    const cells = [measureOne, measureTwo, stage('of another seed')].map(({ id }) => ({ stages: { measure: id } }));
+    const many = { stages: [one, two, measureOne, measureTwo], cells } as unknown as Plan;
+    const seconds = ({ id }: Stage): number | undefined => ({ one: 10, two: 30 })[id];
+    const at = (share: number): RunEvent => {
+      const event = {
+        type: 'progress',
+        fit: 'teacher',
+        progress: { ...progress(0), step: 10 * share, steps: 10 },
+      } as const;
+      return { type: 'stage', stage: one, event };
+    };
+    const cached: Outcome = { status: 'cached', record: {} as StageRecord };
+    /** By the second at which it comes. */
+    const told: readonly (readonly [number, RunEvent])[] = [
+      [1, { type: 'start', stage: one, number: 1, of: 4 }],
+      [61, at(0)],
+      [130, at(0.5)],
+      [140, { type: 'end', stage: one, outcome: done, ended: 1, of: 4 }],
+      [200, { type: 'end', stage: measureOne, outcome: done, ended: 2, of: 4 }],
+      [300, { type: 'end', stage: two, outcome: cached, ended: 3, of: 4 }],
+      [400, { type: 'end', stage: measureTwo, outcome: done, ended: 4, of: 4 }],
+    ];
+    const inMinutes = (line: string): string => line.replace(/(\d+ min) \d+ s/, '$1');
+    const reported = (isTTY: boolean) => {
+      const { stream, text } = screen(isTTY);
+      const now = vi.spyOn(performance, 'now').mockReturnValue(0);
+      const tell = progressReporter(terminal(stream, { NO_COLOR: '1', TERM: 'xterm' }), many, seconds);
+      const after = told.map(([second, event]) => {
+        // It goes on a little at each look, since lines are not drawn anew at once.
+        let looks = 0;
+        now.mockImplementation(() => 1000 * second + 101 * looks++);
+        tell(event);
+        return inMinutes(shown(text()).at(-1) ?? '');
+      });
+      now.mockRestore();
+      return { after, lines: text().split('\n').map(inMinutes) };
+    };
+
+    it('says once a minute how many are, and how long the others take by the time that it took so far', () => {
+      const { lines } = reported(false);
+      expect(lines.filter((line) => / cells/.test(line))).toEqual([
+        '  0 of 2 cells',
+        // 5 of 40 expected seconds took 130.
+        '  0 of 2 cells, about 15 min left',
+        '  1 of 2 cells, about 10 min left',
+        // What is there from before took no time, and none is left.
+        '  1 of 2 cells',
+      ]);
+    });
+
+    it('has it below the stages on a screen, until it ends', () => {
+      const { after } = reported(true);
+      expect(after.slice(0, -1)).toEqual([
+        '  0 of 2 cells',
+        '  0 of 2 cells',
+        '  0 of 2 cells, about 15 min left',
+        '  0 of 2 cells, about 7 min left',
+        '  1 of 2 cells, about 10 min left',
+        '  1 of 2 cells',
+      ]);
+      expect(after.at(-1)).not.toContain('cells');
+    });
   });
 
   it('counts what is there from before, and is silent about moments', () => {

@@ -22,6 +22,8 @@ describe('the command line', () => {
     [['run', 'x.ts', '--threads', '3000'], /whole number from 1 to 512/],
     [['profile', 'x.ts', '--threads', '1e9'], /whole number from 1 to 512/],
     [['run', 'x.ts', '--checkpoint-every', ' '], /whole number of at least 1/],
+    [['run', 'x.ts', '--answers', '4'], /--answers.*Give a size, such as 4GB or 500MB, or off/s],
+    [['plan', 'x.ts', '--answers', 'Off'], /--answers.*Give a size, such as 4GB or 500MB, or off/s],
     [['serve', 'x', '--port', '65536'], /whole number from 0 to 65535/],
     [['run', 'x.ts', '--colour'], /unknown option/],
     [['run', 'x.ts', '--execution', 'fast'], /Allowed choices are eager, graph, xla/],
@@ -64,6 +66,24 @@ it('plans a defence whose inverse is tried, without a word of TensorFlow.js abou
   const { code, out, err } = await at.undistill(['plan', 'undone.ts', '--no-time']);
   expect([code, err]).toEqual([0, '']);
   expect(out).toMatch(/^n\/a: inverseKd on none: .*\n3 cells \(1 more n\/a\)/);
+});
+
+it('takes room for recorded answers as sizes are written, 4 GB by default, or none', async () => {
+  await at.write('shared.ts', tiny({ attacks: 'scratch(), kd(), kd({ temperature: 9 })', defenses: 'none()' }));
+  const said = async (...answers: readonly string[]) => {
+    const { code, out, err } = await at.undistill(['plan', 'shared.ts', '--no-time', ...answers]);
+    expect([code, err]).toEqual([0, '']);
+    return out.split('\n').filter((line) => line.includes('is asked'));
+  };
+  // Three epochs of 144 images that are not held out, each of as many numbers as there are classes.
+  const asked = 'seed-0/teacher is asked about 432 images';
+  const recorded = [`${asked} once for 2 thefts, recorded in 7 kB.`];
+  for (const room of [[], ['--answers', '4GB'], ['--answers', '7 kb'], ['--answers', '0.5MB']])
+    expect(await said(...room)).toEqual(recorded);
+  expect(await said('--answers', '6kB')).toEqual([
+    `${asked} by each of 2 thefts: there is no room to record that, 7 kB (--answers).`,
+  ]);
+  expect(await said('--answers', 'off')).toEqual([]);
 });
 
 it('keeps compiled code in no folder that anybody could have made before', async () => {
