@@ -191,7 +191,8 @@ const made = new WeakMap<object, object>();
 
 /**
  * Says of a plugin that its name, its parameters and its module determine it, as they do what a declaration makes. Of any
- * other the results are known by its functions' texts and the experiment's file as well.
+ * other the results are known by its functions' texts and the experiment's file as well. So that it stays so, nothing can be
+ * assigned to it any more: who changes a field makes a copy, `{ ...kd(), steal }`.
  */
 export const determined = <Plugin extends { readonly params: object }>(plugin: Plugin): Plugin => {
   made.set(plugin.params, plugin);
@@ -200,8 +201,25 @@ export const determined = <Plugin extends { readonly params: object }>(plugin: P
     if (typeof value === 'object' && value !== null && !('params' in value)) Object.values(value).forEach(visit);
   };
   Object.values(plugin).forEach(visit);
-  return plugin;
+  return frozen(plugin);
 };
+
+/**
+ * A value to which nothing can be assigned, nor to the lists and records in it. Instances of classes may have a state, and of plugins
+ * in it each is its own maker's, or known by its functions as they are.
+ */
+const frozen = <Value extends object>(value: Value): Value => {
+  // Before what is in it, which may be the value itself.
+  Object.freeze(value);
+  for (const each of Object.values(value)) {
+    const isPlain = Array.isArray(each) || (typeof each === 'object' && each !== null && isRecord(each));
+    if (isPlain && !('name' in each && 'params' in each) && !Object.isFrozen(each)) frozen(each);
+  }
+  return value;
+};
+
+/** Whether a value is a record and no instance of a class. */
+export const isRecord = (value: object): boolean => [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
 /** What a declaration made with these parameters, or with this function in it; undefined where none did. */
 export const madeWith = (part: object): Readonly<Record<string, unknown>> | undefined =>

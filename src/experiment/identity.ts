@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import { FailureError, failure, refusal, saidBy } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
-import { madeWith } from '../core/plugin.js';
+import { isRecord, madeWith } from '../core/plugin.js';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -97,8 +97,6 @@ const sorted = (value: object): [string, unknown][] =>
   Object.entries(value)
     .filter(([, each]) => each !== undefined)
     .sort(([a], [b]) => (a < b ? -1 : 1));
-
-const isRecord = (value: object): boolean => [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
 const refuse = (field: string): never =>
   refusal('experiment')(

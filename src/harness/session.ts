@@ -115,10 +115,13 @@ const withPlace = (error: unknown, file: string) => {
     ? /^(?:file:\/\/)?(.+:\d+)\n/.exec((error as Error).stack ?? '')?.[1]
     : undefined;
   if (asking !== undefined) return { ...failed, where: asking, remedy: 'Correct the name, or take it out.' };
+  const assigned = /^Cannot assign to read only property '(\w+)'/.exec(failed.what)?.[1];
+  const copied = `Plugins stay as they were made: change a copy, { ...plugin, ${assigned}: … }.`;
   return {
     ...failed,
     where: failed.where === undefined ? file : `${file}: ${failed.where}`,
     ...(missing === undefined || failed.remedy !== undefined ? {} : { remedy }),
+    ...(assigned === undefined ? {} : { remedy: copied }),
   };
 };
 

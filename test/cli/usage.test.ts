@@ -168,6 +168,14 @@ describe('an experiment file', () => {
     expect(err).toContain('install the package: no-such-package');
   });
 
+  it('that assigns to a plugin is told to change a copy', async () => {
+    const { code, err } = await run(`${tiny()}\nimport { kd as made } from 'undistill';\nmade().steal = () => {};`);
+    expect(code).toBe(1);
+    expect(err).toMatch(
+      /bad\.ts: Cannot assign to read only property 'steal' .*\n {2}Plugins .*\{ \.\.\.plugin, steal: …/,
+    );
+  });
+
   it('that imports a file which misspells a name says in which', async () => {
     await at.write('typo.ts', "import { clasifier } from 'undistill/train';\nexport const x = clasifier;\n");
     const { code, err } = await run("import './typo.ts'; export default 1;");

@@ -7,6 +7,7 @@ import { isDeclared } from '../../src/core/plugin.js';
 import { defineDefense } from '../../src/defenses/define.js';
 import { anyNetwork, defineNetwork } from '../../src/models/define.js';
 import { classifier, features, flatten, sequential } from '../../src/models/layers.js';
+import { cosine } from '../../src/train/schedules.js';
 import { refusal, tiny } from '../run/helpers.js';
 
 const steal = () => async () => ({ _tag: 'Left', left: 'never' }) as never;
@@ -84,6 +85,44 @@ describe('a plugin that is declared', () => {
   test('may be given its one option alone', () => {
     expect(insisting(2)).toEqual(insisting({ digits: 2 }));
     expect(insisting({ digits: 2, how: 'down' }).params).toEqual({ digits: 2, how: 'down' });
+  });
+
+  test('stays as it was made, with the lists, records and functions in it; a copy may be changed', () => {
+    const pooled = defineAttack({
+      name: 'pooled',
+      source: 'here',
+      about: 'It has a pool',
+      options: { shares: option(v.array(share), [0.5, 1], 'Shares') },
+      needs: 'label',
+      data: { kind: 'none' },
+      make: () => ({ pool: { params: {}, make: () => undefined as never }, steal }),
+    });
+    const plugin = pooled();
+    const assignments: readonly (readonly [object, object])[] = [
+      [plugin, { steal: () => undefined }],
+      [plugin.pool as object, { make: () => undefined }],
+      [plugin.params.shares as object, [1]],
+      [cosine({ rate: 1 }), { at: () => 1 }],
+    ];
+    for (const [to, fields] of assignments)
+      expect(() => Object.assign(to, fields)).toThrow(/^Cannot assign to read only property/);
+    expect({ ...plugin, steal: 1 }.steal).toBe(1);
+  });
+
+  test('leaves what it is handed as it is: plugins of whoever wrote them, and what has a state', () => {
+    const net = { ...tiny(), name: 'own' };
+    example({ net });
+    net.name = 'other';
+    const state = new Map();
+    const counting = defineDefense({
+      name: 'counting',
+      source: 'here',
+      about: 'It counts',
+      exposes: 'label',
+      make: () => ({ state }) as object,
+    });
+    counting();
+    expect(state.set('answers', 1).size).toBe(1);
   });
 
   test('says what it is, and is called as it is', () => {
