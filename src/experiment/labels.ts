@@ -1,6 +1,7 @@
 import { type Refusal, refusal } from '../core/errors.js';
 import { repeated } from '../core/lists.js';
 import { inOneLine } from '../core/text.js';
+import { canonical } from './identity.js';
 
 const refuse: Refusal = refusal('experiment');
 
@@ -30,13 +31,13 @@ const withParams = (name: string, params: readonly (readonly [string, string])[]
 /** A plugin by its name and all its parameters: `preResNet(depth 20)`. */
 export const described = ({ name, params }: Nameable): string => withParams(name, flatten(params, ''));
 
-/** Whether two plugins are one made twice: of one module, name, label and parameters. */
-export const samePlugin = (a: Plugin, b: Plugin): boolean => textOf(a) === textOf(b);
+/** Whether two plugins are one made twice: of one module, name and label, with the same parameters and functions. */
+export const samePlugin = (a: Plugin, b: Plugin): boolean => a === b || textOf(a) === textOf(b);
 
 type Plugin = Nameable & { readonly source: string };
 
-const textOf = ({ name, source, label, params }: Plugin): string =>
-  JSON.stringify([name, source, label ?? null, flatten(params, '')]);
+const textOf = (plugin: Plugin): string =>
+  JSON.stringify([plugin.source, plugin.label ?? null, canonical(plugin, { modules: new Map() })]);
 
 /**
  * One label each: the one given, else the name, with those parameters in which it differs from others of its name

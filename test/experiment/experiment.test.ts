@@ -308,6 +308,21 @@ describe('pairs', () => {
       { attack: 'kd', defense: 'nasty' },
     ]);
   });
+
+  test('that name another of the same name and parameters, with other functions, need a label for it', () => {
+    const steal = () => Promise.reject(new Error('never'));
+    const other = { ...kd(), steal } as never as ReturnType<typeof kd>;
+    const paired = (attack: typeof other) => made({ attacks: [kd()], pairs: [pair(attack, nasty())] });
+    expect(said(() => paired(other))).toMatch(/^attacks: two of them are called kd\. .*a label of its own/);
+    expect(paired({ ...other, label: 'mine' }).pairings).toEqual([
+      { attack: 'kd', defense: 'none' },
+      { attack: 'mine', defense: 'nasty' },
+    ]);
+    // Written twice it is one.
+    const mine = () =>
+      ({ ...kd(), name: 'mine', steal: () => Promise.reject(new Error('never')) }) as never as typeof other;
+    expect(made({ attacks: [mine()], pairs: [pair(mine(), nasty())] }).attacks).toHaveLength(1);
+  });
 });
 
 test('seeds that it has, and one that it has not', () => {
