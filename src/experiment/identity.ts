@@ -42,7 +42,7 @@ const isPlugin = (value: object): value is Plugin => 'name' in value && 'params'
  * fields too, functions by their text, and the file of the experiment, from which such functions may know anything.
  *
  * Throws a `FailureError` of kind `experiment` for what JSON cannot tell apart: functions among parameters, maps, typed
- * arrays.
+ * arrays, plugins that are instances of a class.
  */
 export const canonical = (value: unknown, code: Code, field = 'params'): Json => jsonOf(value, code, field, false, []);
 
@@ -57,6 +57,7 @@ const jsonOf = (value: unknown, code: Code, field: string, mayCall: boolean, aro
   const within = [...around, value];
   if (Array.isArray(value)) return value.map((each) => jsonOf(each, code, field, mayCall, within));
   if (isPlugin(value)) {
+    if (!isRecord(value) && madeWith(value.params) !== (value as object)) refuseInstance(value);
     const { name, params, source } = value;
     const module = typeof source === 'string' ? { source: code.modules.get(source)?.hash ?? null } : {};
     return { name, params: canonical(params, code), ...module, ...ownPart(value, code, within) };
@@ -103,6 +104,14 @@ const refuse = (field: string): never =>
     `${field} is neither plain JSON nor a plugin`,
     'the parameters of a plugin',
     'Parameters are numbers, strings, lists and records of them, so that results can be known by them.',
+  );
+
+/** Of two instances of a class nothing shows that they compute something else: methods are the class's, and `#private` fields hidden. */
+const refuseInstance = ({ name }: Plugin): never =>
+  refusal('experiment')(
+    'it is an instance of a class, whose methods and private fields no result is known by',
+    String(name),
+    'Give a plain object with all that distinguishes two of them in its parameters: { name, params: { … }, source, … }.',
   );
 
 /** Every module named by a plugin inside a value. */

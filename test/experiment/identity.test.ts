@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { kd } from '../../src/attacks/kd.js';
 import { scratch } from '../../src/attacks/scratch.js';
 import { FailureError } from '../../src/core/errors.js';
+import { determined } from '../../src/core/plugin.js';
 import { synthetic } from '../../src/data/synthetic.js';
 import { rounding } from '../../src/defenses/answers.js';
 import { nasty } from '../../src/defenses/nasty.js';
@@ -179,6 +180,27 @@ describe('a value as JSON', () => {
       expect.stringMatching(/^weights? is neither plain JSON nor a plugin$/),
     ]);
     expect(remedy).toContain('numbers, strings, lists and records');
+  });
+
+  test('an instance of a class is refused as a plugin: two of them would look alike, whatever they hide', () => {
+    class Decay {
+      readonly name = 'decay';
+      readonly params = {};
+      readonly source = 'file:///a.ts';
+      readonly #rate: number;
+      constructor(rate: number) {
+        this.#rate = rate;
+      }
+      at(): number {
+        return this.#rate;
+      }
+    }
+    const { kind, what, where, remedy } = refusal(() => canonical({ schedule: new Decay(0.1) }, code));
+    expect([kind, where]).toEqual(['experiment', 'decay']);
+    expect(what).toContain('an instance of a class');
+    expect(remedy).toContain('a plain object');
+    // Whose author says that its parameters and its module are all there is to it is believed.
+    expect(canonical(determined(new Decay(0.1)), code)).toEqual({ name: 'decay', params: {}, source: 'a' });
   });
 
   test('the modules of nested plugins are found, each once', () => {
