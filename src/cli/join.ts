@@ -1,8 +1,9 @@
-import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { refusal } from '../core/errors.js';
+import { makeFolder } from '../core/files.js';
 import { table } from '../report/table.js';
 import { joined, type Part } from '../results/join.js';
+import { guarded } from '../run/store.js';
 import { writeCharts } from './charts.js';
 import { readPart } from './compare.js';
 import { shownWhole } from './paths.js';
@@ -23,7 +24,7 @@ export const joinCommand = async (
   const parts = (await Promise.all(runs.map((run) => readPart(run, 'join')))) as [Part, ...Part[]];
   const matrix = joined(parts);
   const folder = resolve(given);
-  await mkdir(folder, { recursive: true });
+  await guarded(folder, () => makeFolder(folder));
   await writeMatrix(folder, matrix);
   const read = await readRun(folder);
   await writeCharts(folder, read.charts, (note) => warn(out, note));

@@ -1,7 +1,8 @@
-import { appendFileSync, mkdirSync } from 'node:fs';
+import { appendFileSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Failure } from '../core/errors.js';
+import { makeFolderAtOnce } from '../core/files.js';
 import { jobsIn } from '../run/store.js';
 import type { StageEvent } from '../run/types.js';
 
@@ -37,7 +38,7 @@ export const jobWriter = (store: string, id: string): ((line: JobLine) => void) 
       last = performance.now();
     }
     try {
-      mkdirSync(dirname(path), { recursive: true });
+      makeFolderAtOnce(dirname(path));
       // Numbers that JSON has not (NaN, infinity) become null: they are only shown.
       appendFileSync(path, `${JSON.stringify(line)}\n`);
     } catch {}

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256 } from '../core/hash.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
@@ -43,10 +43,9 @@ export interface NodeReport {
   }[];
 }
 
-/** Writes a setup beside what its jobs will say, and gives its path. */
+/** Writes a setup beside what its jobs will say, and gives its path. Rejects with a failure of kind `store` where it cannot. */
 export const writeSetup = async (setup: JobSetup): Promise<string> => {
   const text = `${JSON.stringify(setup, null, 2)}\n`;
-  await mkdir(jobsIn(setup.store), { recursive: true });
   const path = setupPath(setup);
   await writeWhole(path, text);
   return path;

@@ -121,3 +121,18 @@ export const example: Matrix = {
     },
   ],
 };
+
+/** A run of some of its seeds alone. */
+export const only = (of: Matrix, ...seeds: readonly string[]): Matrix => {
+  const chosen = <Of extends { readonly seed: string }>(all: readonly Of[]) =>
+    all.filter(({ seed }) => seeds.includes(seed));
+  return {
+    ...of,
+    seeds,
+    victims: of.victims.map(({ accuracy: _, toUndefended: __, ...victim }) => ({
+      ...victim,
+      seeds: chosen(victim.seeds),
+    })),
+    cells: of.cells.map(({ accuracy: _, toBaseline: __, ...cell }) => ({ ...cell, seeds: chosen(cell.seeds) })),
+  };
+};

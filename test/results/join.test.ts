@@ -2,22 +2,7 @@ import { expect, test } from 'vitest';
 import { FailureError } from '../../src/core/errors.js';
 import { joined } from '../../src/results/join.js';
 import type { Matrix } from '../../src/results/types.js';
-import { example } from '../report/matrix.js';
-
-/** A run of some of its seeds alone. */
-const only = (of: Matrix, ...seeds: readonly string[]): Matrix => {
-  const chosen = <Of extends { readonly seed: string }>(all: readonly Of[]) =>
-    all.filter(({ seed }) => seeds.includes(seed));
-  return {
-    ...of,
-    seeds,
-    victims: of.victims.map(({ accuracy: _, toUndefended: __, ...victim }) => ({
-      ...victim,
-      seeds: chosen(victim.seeds),
-    })),
-    cells: of.cells.map(({ accuracy: _, toBaseline: __, ...cell }) => ({ ...cell, seeds: chosen(cell.seeds) })),
-  };
-};
+import { example, only } from '../report/matrix.js';
 
 const part = (name: string, matrix: Matrix) => ({ name, matrix });
 const halves = (change: (second: Matrix) => Matrix = (second) => second) =>
