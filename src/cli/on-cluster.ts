@@ -100,10 +100,7 @@ const runOne = async (one: Located, options: RunOptions, commandLine: string, ou
     await openRun(on.planned, chosen, one.path, options, out);
     const { atMost } = options;
     const submit = (failed?: ReadonlySet<string>): Promise<Submitted> =>
-      on.submit(chosen, {
-        ...{ atMost, onWait: () => out.log('Another process submits jobs of this store; waiting for it.') },
-        ...(failed === undefined ? {} : { failed }),
-      });
+      on.submit(chosen, { atMost, ...(failed === undefined ? {} : { failed }) });
     const submitted = await submit();
     out.log(
       `${experiment.name}: ${counted(longStages(chosen).length, 'model')}; ${said(submitted)}; ${on.node.engine} on ${on.node.host}`,

@@ -1,8 +1,8 @@
-import { mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { makeFolder } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { unique } from '../core/lists.js';
-import { withLock } from '../core/lock.js';
+import { type Holder, showHolder, withLock } from '../core/lock.js';
 import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
 import type { Sharing } from '../experiment/sharing.js';
 import { guarded, jobsIn, releaseLocks, storeLock } from '../run/store.js';
@@ -118,8 +118,8 @@ export interface SubmissionOptions {
   readonly atMost?: number | undefined;
   /** Nothing is written. */
   readonly dry?: boolean;
-  /** Told when another process is submitting. */
-  readonly onWait?: (() => void) | undefined;
+  /** Told for whom it waits when another process is submitting. */
+  readonly say?: ((line: string) => void) | undefined;
   /** Milliseconds between two tries where the scheduler does not answer. Default: 5 s. */
   readonly every?: number | undefined;
 }
@@ -140,11 +140,22 @@ export interface Submitted {
  * the rest. All jobs or none: where one is refused, those before it are cancelled. One process of a store at a time.
  */
 export const submit = (options: SubmissionOptions): Promise<Submitted> => {
-  const { owner, onWait } = options;
-  if (options.dry === true) return submitMissing(options);
-  return withLock(storeLock(owner.store, 'submission'), () => submitMissing(options), {
-    ...(onWait === undefined ? {} : { onWait }),
-  });
+  const { owner, say } = options;
+  return options.dry === true
+    ? submitMissing(options)
+    : submittingAlone(owner.store, () => submitMissing(options), say);
+};
+
+/** Submits jobs of a store while no other process does. Rejects with a failure of kind `store` where the store cannot be written. */
+export const submittingAlone = <A>(
+  store: string,
+  submitted: () => Promise<A>,
+  say: (line: string) => void = () => undefined,
+): Promise<A> => {
+  const path = storeLock(store, 'submission');
+  const onWait = (holder: Holder) =>
+    say(`Another process submits jobs of this store. Waiting for ${showHolder(holder)}.`);
+  return guarded(path, () => withLock(path, submitted, { onWait }));
 };
 
 /** Stages, and all that take from them. */
@@ -181,7 +192,7 @@ const submitMissing = async ({
   const made: string[] = [];
   const numbersOf = (ids: readonly string[]): readonly string[] => ids.flatMap((id) => numbers.get(id) ?? []);
   if (!dry) {
-    await guarded(jobsIn(store), async () => void (await mkdir(jobsIn(store), { recursive: true })));
+    await guarded(jobsIn(store), () => makeFolder(jobsIn(store)));
     await releaseLocks(store, endedOf(known, owner));
   }
 

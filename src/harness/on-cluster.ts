@@ -15,10 +15,10 @@ import {
   type Submitted,
   submit,
   submitSurely,
+  submittingAlone,
 } from '../cluster/submission.js';
 import { type Failure, FailureError, failure, isFailure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
-import { withLock } from '../core/lock.js';
 import { firstFew } from '../core/text.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
@@ -26,7 +26,7 @@ import { whyStale } from '../experiment/stale.js';
 import type { Executor } from '../run/executor.js';
 import { recordedSharings } from '../run/recordings.js';
 import { recordIn } from '../run/stage-files.js';
-import { guarded, isThere, jobsIn, openStore, type Store, stagesIn, storeLock, untilShown } from '../run/store.js';
+import { guarded, isThere, jobsIn, openStore, type Store, stagesIn, untilShown } from '../run/store.js';
 import { commandLineScript } from '../run/workers.js';
 import { type Planned, planFor } from './session.js';
 
@@ -51,14 +51,13 @@ export interface OnCluster {
 export interface SubmitOptions {
   readonly failed?: Iterable<string>;
   readonly atMost?: number | undefined;
-  readonly onWait?: () => void;
 }
 
 export interface OnClusterOptions {
   readonly cluster: Cluster;
   readonly setup: Omit<JobSetup, 'arithmetic' | 'experiment'>;
   readonly experiment: Experiment;
-  /** Told how the first look at a node goes. */
+  /** Told how the first look at a node goes, and what is waited for. */
   readonly say?: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds between two looks at the cluster. Default: 3 s. */
@@ -101,11 +100,11 @@ export const openOnCluster = async ({
     planned,
     node,
     store,
-    submit: async (chosen, { failed = [], atMost, onWait } = {}) => {
+    submit: async (chosen, { failed = [], atMost } = {}) => {
       await writeSetup(setup);
       const sharing = recordedSharings({ ...planned, answers: setup.answers }, chosen.stages);
       return submit({
-        ...{ cluster, owner, sharing, atMost, onWait },
+        ...{ cluster, owner, sharing, atMost, say },
         failed: new Set([...failed, ...(await divergedIn(chosen, store.root))]),
         command: commandOf(setup),
         folder: process.cwd(),
@@ -187,19 +186,23 @@ const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: L
   const jobs = (): Promise<readonly JobState[]> => patiently(() => cluster.jobs());
   /** One job, however many processes ask at once. */
   const submitLook = (): Promise<Pick<JobState, 'id' | 'tag'>> =>
-    withLock(storeLock(owner.store, 'submission'), async () => {
-      const running = jobsByStage(await jobs(), owner).get(name);
-      if (running !== undefined && running.state !== 'ended') return running;
-      await writeSetup(setup);
-      for (const file of [path, log]) await guarded(file, () => rm(file, { force: true }));
-      await forgetJob(owner.store, name);
-      const tag = newTag(owner, name);
-      const id = await submitSurely(cluster, {
-        ...{ tag, name: `${setup.experiment}: look at a node`, command: commandOf(setup)(name) },
-        ...{ folder: process.cwd(), log, afterOk: [], afterAny: [] },
-      });
-      return { id, tag };
-    });
+    submittingAlone(
+      owner.store,
+      async () => {
+        const running = jobsByStage(await jobs(), owner).get(name);
+        if (running !== undefined && running.state !== 'ended') return running;
+        await writeSetup(setup);
+        for (const file of [path, log]) await guarded(file, () => rm(file, { force: true }));
+        await forgetJob(owner.store, name);
+        const tag = newTag(owner, name);
+        const id = await submitSurely(cluster, {
+          ...{ tag, name: `${setup.experiment}: look at a node`, command: commandOf(setup)(name) },
+          ...{ folder: process.cwd(), log, afterOk: [], afterAny: [] },
+        });
+        return { id, tag };
+      },
+      say,
+    );
   let looking = await submitLook();
   say(`Looking at a node first (job ${looking.id}).`);
   let reason = '';

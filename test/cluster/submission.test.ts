@@ -6,6 +6,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { jobFile, jobWriter } from '../../src/cluster/job-file.js';
 import { type SubmissionOptions, submit } from '../../src/cluster/submission.js';
 import { FailureError, failure } from '../../src/core/errors.js';
+import { tryLock } from '../../src/core/lock.js';
+import { storeLock } from '../../src/run/store.js';
 import { type PlayedCluster, planOf, playedCluster, silence, stage } from './played.js';
 
 let root: string;
@@ -120,6 +122,19 @@ describe('a submission', () => {
     expect(cluster.submitted.length).toBe(5);
   });
 
+  test('says which process of this store it waits for, and by which file', async () => {
+    const path = storeLock(join(root, '.store'), 'submission');
+    const lock = await tryLock(path);
+    const said: string[] = [];
+    const say = (line: string) => {
+      said.push(line);
+      void lock?.release();
+    };
+    expect(await submitAll({ say })).toMatchObject({ submitted: 4 });
+    expect(said).toEqual([expect.stringContaining(`Waiting for process ${process.pid} on `)]);
+    expect(said[0]).toContain(`(${path})`);
+  });
+
   test('submits what ended again, and forgets what was said of it', async () => {
     await submitAll();
     jobWriter(join(root, '.store'), 'kd')({ type: 'done' });
@@ -130,6 +145,13 @@ describe('a submission', () => {
     });
     expect(shown().slice(5)).toEqual(['kd', 'trial: report behind kd']);
     expect(existsSync(jobFile(join(root, '.store'), 'kd'))).toBe(false);
+  });
+
+  test('says so where no folder can be made for it', async () => {
+    const owner = { store: '/proc/undistill/.store', run: '/proc/undistill/run' };
+    const failed = { kind: 'store', where: expect.stringContaining(owner.store), remedy: expect.any(String) };
+    await expect(submitAll({ owner })).rejects.toMatchObject({ failure: failed });
+    jobWriter(owner.store, 'kd')({ type: 'done' });
   });
 
   test('takes stages from jobs that have ended, whatever machine they ran on', async () => {
