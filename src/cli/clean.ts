@@ -121,7 +121,7 @@ export const cleanCommand = async (
   const gone: Kept[] = [];
   for (const each of going) {
     try {
-      await removeKept(each, stored.includes(each) ? open : undefined);
+      await removeKept(each, stored.includes(each) ? open : undefined, (line) => out.log(line));
       gone.push(each);
     } catch (error) {
       warn(out, showFailure(toFailure('store', each.path)(error)));

@@ -1,6 +1,6 @@
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { withLock } from '../core/lock.js';
+import { type Holder, showHolder, withLock } from '../core/lock.js';
 import { answersIn, guarded, type Store, stagesIn } from './store.js';
 
 /** Something on disk that can be made again. */
@@ -96,10 +96,20 @@ export const inCache = async (cache: string, current: ReadonlySet<string>): Prom
   return all.flat();
 };
 
-/** Removes what nothing uses. A stage is removed under its lock: rejects with a failure of kind `store` where a process has it. */
-export const removeKept = async ({ what, name, path }: Kept, store: Store | undefined): Promise<void> => {
+/**
+ * Removes what nothing uses. A stage is removed under its lock: rejects with a failure of kind `store` where a process has it. Who
+ * installs an engine is waited for, and named to `say`.
+ */
+export const removeKept = async (
+  { what, name, path }: Kept,
+  store: Store | undefined,
+  say: (line: string) => void,
+): Promise<void> => {
   if (store !== undefined && (what === 'stage' || what === 'stage in the making')) return store.remove(name);
   const remove = () => guarded(path, () => rm(path, { recursive: true, force: true }));
   // Who installs one holds its lock, also while its files lie in a folder aside.
-  return what === 'engine' ? withLock(`${path.replace(/\.staging$/, '')}.lock`, remove) : remove();
+  if (what !== 'engine') return remove();
+  const onWait = (holder: Holder) => say(`The engine ${name} is being installed. Waiting for ${showHolder(holder)}.`);
+  const lock = `${path.replace(/\.staging$/, '')}.lock`;
+  return guarded(lock, () => withLock(lock, remove, { onWait }));
 };

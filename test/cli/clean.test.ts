@@ -31,10 +31,15 @@ const write = (name: string, text: string, old = true): string => {
   return path;
 };
 
-const cleaned = async (options: Partial<CleanOptions> = { yes: true }) => {
+/** @param onWait is called as soon as it waits for another process */
+const cleaned = async (options: Partial<CleanOptions> = { yes: true }, onWait?: () => void) => {
   const lines: string[] = [];
+  const log = (line: string): void => {
+    lines.push(line);
+    if (line.includes('Waiting for')) onWait?.();
+  };
   const plain = (text: string): string => text;
-  const out = { log: (line: string) => lines.push(line), paint: { warning: plain } } as never as Terminal;
+  const out = { log, paint: { warning: plain } } as never as Terminal;
   const code = await cleanCommand(join(folder, 'runs'), { older: 7, cache: true, ...options }, out);
   return { code, text: lines.join('\n') };
 };
@@ -103,6 +108,16 @@ describe('undistill clean', () => {
     } finally {
       await lock?.release();
     }
+  });
+
+  test.skipIf(process.platform !== 'linux')('says which process it waits for that installs an engine', async () => {
+    const engine = dirname(write('cache/undistill/engines/other/engine.json', '{}'));
+    const lock = await tryLock(`${engine}.lock`);
+    const { code, text } = await cleaned({ yes: true }, () => void lock?.release());
+    expect(code).toBe(0);
+    expect(text).toContain(`The engine other is being installed. Waiting for process ${process.pid} on `);
+    expect(text).toContain(`(${engine}.lock)`);
+    expect(existsSync(engine)).toBe(false);
   });
 
   test('removes nothing where a plan cannot be read, and nothing of one run by itself', async () => {
