@@ -80,6 +80,11 @@ export const inFile = <Schema extends v.GenericSchema>(
   value: unknown,
   remedy: string,
 ): v.InferOutput<Schema> => {
+  const deep = Object.entries(value ?? {}).find(([, each]) => isDeeper(each, deepest));
+  if (deep !== undefined) {
+    const what = `lists and records lie within each other more than ${deepest} deep`;
+    throw new FailureError(failure('usage', what, { where: `${path}: ${deep[0]}`, remedy }));
+  }
   try {
     return parsed(path, schema, value);
   } catch (error) {
@@ -89,6 +94,14 @@ export const inFile = <Schema extends v.GenericSchema>(
     throw new FailureError(failure('usage', what, { where, remedy: `${error.failure.remedy ?? ''} ${remedy}`.trim() }));
   }
 };
+
+/** Lists and records within each other that a file may have: JSON is read to any depth, and all that walks through a value is not. */
+const deepest = 100;
+
+const isDeeper = (value: unknown, levels: number): boolean =>
+  typeof value === 'object' &&
+  value !== null &&
+  (levels === 0 || Object.values(value).some((each) => isDeeper(each, levels - 1)));
 
 /** Throws as `parsed` does for the first value that its schema refuses. */
 export const checked = <Field extends string>(

@@ -130,6 +130,14 @@ describe('a matrix.json', () => {
     }
   });
 
+  test('whose parameters are nested as deep as nothing that is written is refused, not overflowed by', () => {
+    const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+    const text = (depth: number) =>
+      JSON.stringify(changed(full, ['attacks', 0, 'params'], { a: 'deep' })).replace('"deep"', nested(depth));
+    expect(read(() => decodeMatrix(text(100_000), 'run/file.json'), 'attacks')).toBeUndefined();
+    shown(decodeMatrix(text(90), 'run/file.json'));
+  });
+
   test.each(['', 'null', '5', '"x"', '[]', '{}', '{"version":1}', '{"version":2}', '{"version":1,"cells":{}}'])(
     '%j is none',
     (text) => {
