@@ -1,10 +1,12 @@
 import { appendFileSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Failure } from '../core/errors.js';
+import * as v from 'valibot';
+import type { Failure, FailureKind } from '../core/errors.js';
 import { makeFolderAtOnce } from '../core/files.js';
 import { jobsIn } from '../run/store.js';
 import type { StageEvent } from '../run/types.js';
+import type { EpochRecord, FitProgress } from '../train/fit.js';
 
 /** What a job says of its stage, a line of JSON each, since it was submitted. */
 export type JobLine =
@@ -70,13 +72,65 @@ export const jobReader = (store: string, id: string): (() => Promise<readonly Jo
   };
 };
 
-const types: readonly unknown[] = ['begun', 'event', 'stopped', 'done', 'failed'];
+/** A value of a type, out of anything. The compiler holds the schema to the type. */
+type Of<Value> = v.GenericSchema<unknown, Value>;
 
-/** A file may be anybody's, and end anywhere. */
+/** JSON has null for a number that is not finite. */
+const number = v.pipe(
+  v.nullable(v.number()),
+  v.transform((value) => value ?? Number.NaN),
+);
+const metrics = v.record(v.string(), number);
+
+const progress: Of<FitProgress> = v.looseObject({
+  ...{ epoch: number, epochs: number, step: number, steps: number },
+  ...{ metrics, imagesPerSecond: number, secondsLeft: number },
+});
+
+const epoch: Of<EpochRecord> = v.looseObject({
+  ...{ epoch: number, step: number, learningRate: number, metrics, stepsPerSecond: number },
+  validation: v.exactOptional(number),
+});
+
+const kinds = Object.keys({
+  ...{ usage: true, experiment: true, data: true, engine: true, store: true, diverged: true },
+  ...{ plugin: true, cluster: true, interrupted: true },
+} satisfies Readonly<Record<FailureKind, true>>) as FailureKind[];
+
+const failed: Of<Failure> = v.looseObject({
+  _tag: v.literal('Failure'),
+  kind: v.picklist(kinds),
+  what: v.string(),
+  where: v.optional(v.string()),
+  remedy: v.optional(v.string()),
+  trace: v.optional(v.string()),
+});
+
+const of = <const Type extends string, Fields extends v.ObjectEntries>(type: Type, fields: Fields) =>
+  v.looseObject({ type: v.literal(type), ...fields });
+
+const event: Of<StageEvent> = v.variant('type', [
+  of('progress', { fit: v.string(), progress }),
+  of('epoch', { fit: v.string(), record: epoch, epochs: number }),
+  of('picture', { path: v.string(), name: v.string() }),
+  of('place', { node: v.string() }),
+  of('queued', { reason: v.string() }),
+  of('note', { message: v.string() }),
+  of('warning', { message: v.string() }),
+]);
+
+const jobLine: Of<JobLine> = v.variant('type', [
+  of('begun', { job: v.string(), start: number, node: v.string() }),
+  of('event', { event }),
+  of('stopped', { again: v.boolean() }),
+  of('done', {}),
+  of('failed', { failure: failed }),
+]);
+
+/** A file may be anybody's, and end anywhere: what is no line of ours is left out. */
 const lineOf = (text: string): readonly JobLine[] => {
   try {
-    const line = JSON.parse(text) as JobLine | null;
-    return line !== null && types.includes(line.type) ? [line] : [];
+    return [v.parse(jobLine, JSON.parse(text))];
   } catch {
     return [];
   }
