@@ -1,13 +1,13 @@
-import { readFile } from 'node:fs/promises';
 import type { JobState } from '../cluster/cluster.js';
 import { type JobLine, jobLog, jobReader } from '../cluster/job-file.js';
 import { slurmCluster } from '../cluster/slurm.js';
 import { jobsByStage, lastJob, type Owner, stageOfJob } from '../cluster/submission.js';
 import { FailureError, failure } from '../core/errors.js';
+import { readPlain } from '../core/files.js';
 import { counted, showSeconds } from '../core/text.js';
 import { takesLong } from '../experiment/plan.js';
 import { recordIn } from '../run/stage-files.js';
-import { type StageFolder, stagesIn, storeOf } from '../run/store.js';
+import { guarded, isThere, type StageFolder, stagesIn, storeOf } from '../run/store.js';
 import type { PlanFile } from './plan-file.js';
 import { progressLine } from './progress.js';
 import { readPlan, runFolder } from './run-folder.js';
@@ -95,8 +95,7 @@ export const logsCommand = async (run: string, stage: string, out: Terminal = te
   const id =
     ids[0] ?? refuse('no stage has this in its label', '`undistill jobs` lists them, and `report` is the last job.');
   const path = jobLog(owner.store, id);
-  const text = await readFile(path, 'utf8').catch(() => undefined);
-  if (text === undefined) refuse('its job has said nothing yet', `That will be in ${path}.`);
-  else out.print(text);
+  if (!(await isThere(path))) refuse('its job has said nothing yet', `That will be in ${path}.`);
+  out.print(String(await guarded(path, () => readPlain(path))));
   return 0;
 };

@@ -1,9 +1,9 @@
 import { appendFileSync } from 'node:fs';
-import { open, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import type { Failure, FailureKind } from '../core/errors.js';
-import { makeFolderAtOnce } from '../core/files.js';
+import { makeFolderAtOnce, openPlain } from '../core/files.js';
 import { jobsIn } from '../run/store.js';
 import type { StageEvent } from '../run/types.js';
 import type { EpochRecord, FitProgress } from '../train/fit.js';
@@ -53,7 +53,7 @@ export const jobReader = (store: string, id: string): (() => Promise<readonly Jo
   let at = 0;
   let rest = Buffer.alloc(0);
   return async () => {
-    const file = await open(path).catch(() => undefined);
+    const file = await openPlain(path).catch(() => undefined);
     if (file === undefined) return [];
     try {
       const { size } = await file.stat();

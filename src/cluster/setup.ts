@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readPlain } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Json } from '../experiment/identity.js';
@@ -55,4 +55,4 @@ export const writeSetup = async (setup: JobSetup): Promise<string> => {
 export const setupPath = (setup: JobSetup): string =>
   join(jobsIn(setup.store), `setup-${sha256(JSON.stringify(setup)).slice(0, 16)}.json`);
 
-export const readSetup = async (path: string): Promise<JobSetup> => JSON.parse(await readFile(path, 'utf8'));
+export const readSetup = async (path: string): Promise<JobSetup> => JSON.parse(String(await readPlain(path)));

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { constants, mkdirSync, statSync } from 'node:fs';
-import { mkdir, open, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** SHA-256 of a file in hexadecimal, read piece by piece. */
@@ -66,11 +66,23 @@ export const makeFolderAtOnce = (path: string, mode?: number): void => {
   }
 };
 
-/** What a file holds. Rejects for what is no file, such as a pipe that nobody writes to, which would be waited for. */
-export const readPlain = async (path: string): Promise<Buffer> => {
+/** The code of the error for what is no file. */
+export const noFile = 'ENOFILE';
+
+/**
+ * Opens a file for reading. Rejects with `ENOFILE` for what is none, such as a pipe that nobody writes to, which would be waited for.
+ */
+export const openPlain = async (path: string): Promise<FileHandle> => {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  if ((await file.stat()).isFile()) return file;
+  await file.close();
+  throw Object.assign(new Error(`it is no file: ${path}`), { code: noFile });
+};
+
+/** What a file holds. Rejects with `ENOFILE` for what is none. */
+export const readPlain = async (path: string): Promise<Buffer> => {
+  const file = await openPlain(path);
   try {
-    if (!(await file.stat()).isFile()) throw new Error(`it is no file: ${path}`);
     return await file.readFile();
   } finally {
     await file.close();

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
-import { makeFolder } from './files.js';
+import { makeFolder, readPlain } from './files.js';
 import { sha256 } from './hash.js';
 import { type ClusterJob, thisJob } from './job.js';
 
@@ -170,10 +170,10 @@ export const clockOf = async (folder: string): Promise<number> => {
 
 /** The owner written in a lock file; undefined when there is no lock, or when it cannot be read as one. */
 export const readOwner = async (path: string): Promise<LockOwner | undefined> => {
-  const text = await orUndefined(readFile(path, 'utf8'));
+  const text = await orUndefined(readPlain(path));
   if (text === undefined) return undefined;
   try {
-    const owner: unknown = JSON.parse(text);
+    const owner: unknown = JSON.parse(String(text));
     return v.is(lockOwner, owner) ? owner : undefined;
   } catch {
     return undefined;

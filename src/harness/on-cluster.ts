@@ -1,4 +1,4 @@
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, isHeld, type JobState } from '../cluster/cluster.js';
@@ -18,6 +18,7 @@ import {
   submittingAlone,
 } from '../cluster/submission.js';
 import { type Failure, FailureError, failure, isFailure } from '../core/errors.js';
+import { readPlain } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { firstFew } from '../core/text.js';
 import type { Experiment } from '../experiment/experiment.js';
@@ -169,7 +170,7 @@ interface Look {
 /** What a node wrote; undefined where it has not. */
 const readReport = async (path: string): Promise<NodeReport | Failure | undefined> => {
   try {
-    return JSON.parse(await readFile(path, 'utf8'));
+    return JSON.parse(String(await readPlain(path)));
   } catch {
     return undefined;
   }
@@ -241,7 +242,7 @@ const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: L
 /** Why a node wrote nothing of what it found. */
 const silentNode = async (job: JobState | undefined, { store }: Owner, log: string): Promise<Failure> => {
   const how = `the job that looks at a node ended${job?.node ? ` on ${job.node}` : ''}${job === undefined ? '' : ` as ${job.word}${job.reason && job.reason !== 'None' ? ` (${job.reason})` : ''}`}`;
-  const said = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n').slice(-3).join('; ');
+  const said = (await readPlain(log).then(String, () => '')).trim().split('\n').slice(-3).join('; ');
   if (job?.word === 'CANCELLED' && said === '')
     return failure('cluster', `${how}; nothing was submitted`, { remedy: 'Run the same again.' });
   return said === ''

@@ -1,6 +1,7 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
+import { readPlain } from '../core/files.js';
 import { decodeSafetensors } from '../core/safetensors.js';
 import { checkpointName } from './context.js';
 import { fitOf } from './stage-files.js';
@@ -8,7 +9,7 @@ import { begunFolder, journalName } from './store.js';
 
 /** A checkpoint with the step that it was taken at; undefined where that cannot be read. */
 const stepOf = async (path: string): Promise<number | undefined> => {
-  const read = decodeSafetensors(await readFile(path));
+  const read = decodeSafetensors(await readPlain(path));
   return E.isLeft(read) ? undefined : JSON.parse(read.right.metadata.meta ?? '{}').step;
 };
 

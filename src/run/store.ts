@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Dirent } from 'node:fs';
-import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, failure, type Result } from '../core/errors.js';
-import { isFile, makeFolder, sha256Of } from '../core/files.js';
+import { isFile, makeFolder, noFile, readPlain, sha256Of } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import {
   clockOf,
@@ -144,6 +144,7 @@ const storeFailure = (path: string, error: unknown): never => {
     ENOTDIR: 'A file is in the way. Choose another folder with --out.',
     EEXIST: 'A file is in the way. Choose another folder with --out.',
     EISDIR: 'A folder is in the way. Choose another folder with --out.',
+    [noFile]: 'Something that is no file is in the way. Remove it, or choose another folder with --out.',
   };
   if (code === undefined) throw error;
   const remedy = remedies[code] ?? elsewhere;
@@ -244,9 +245,9 @@ export const isThere = (path: string): Promise<boolean> =>
 
 const readIfThere = async (path: string): Promise<Buffer | undefined> => {
   try {
-    return await readFile(path);
+    return await readPlain(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (['ENOENT', noFile].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
     return storeFailure(path, error);
   }
 };
@@ -275,7 +276,7 @@ const checksums = async (folder: string): Promise<Map<string, string>> => {
 };
 
 const output = (folder: string): StageOutput => {
-  const read = (name: string) => guarded(join(folder, name), () => readFile(join(folder, name)));
+  const read = (name: string) => guarded(join(folder, name), () => readPlain(join(folder, name)));
   return {
     folder,
     json: async (name) => JSON.parse((await read(name)).toString()),

@@ -1,6 +1,7 @@
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { progressLine } from '../../src/cli/progress.js';
 import { type JobLine, jobFile, jobReader, jobWriter } from '../../src/cluster/job-file.js';
@@ -43,6 +44,15 @@ test('a number that is not finite is none when it is read, and can be shown', as
   if (line?.type !== 'event' || line.event.type !== 'progress') throw new Error('it was not read');
   expect(progressLine(line.event.progress)).toContain('loss NaN');
 });
+
+test.skipIf(process.platform === 'win32')(
+  'a pipe that nobody writes to says nothing, and is not waited for',
+  async () => {
+    mkdirSync(dirname(jobFile(root, 'pipe')), { recursive: true });
+    execFileSync('mkfifo', [jobFile(root, 'pipe')]);
+    expect(await jobReader(root, 'pipe')()).toEqual([]);
+  },
+);
 
 test('what is no line of a job is left out, whatever it is called', async () => {
   jobWriter(root, 'foreign')({ type: 'done' });

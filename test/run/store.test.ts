@@ -1,4 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import {
   appendFileSync,
   cpSync,
@@ -363,6 +363,17 @@ describe('what was altered on disk', () => {
     expect(await later.find('a')).toBeDefined();
     expect(damages.length).toBe(1);
   });
+
+  test.skipIf(process.platform === 'win32')(
+    'the manifest, to a pipe that nobody writes to: so it is, too',
+    async () => {
+      await finished('a');
+      unlinkSync(join(root, 'a', 'manifest.json'));
+      execFileSync('mkfifo', [join(root, 'a', 'manifest.json')]);
+      expect(await open().find('a')).toBeUndefined();
+      expect(damages).toEqual(['a: manifest.json']);
+    },
+  );
 
   test('a checkpoint, or a note of a stage in the making: it is told and taken for missing', async () => {
     const staging = await begun('a');
