@@ -120,6 +120,12 @@ const giveBackRemoved = (): void => {
   removed.isNullOrUndefined ??= (value: unknown): value is null | undefined => value === null || value === undefined;
 };
 
+/** A number of threads out of the environment, as many as are taken at most; undefined where it is none. */
+const threadsIn = (text: string | undefined): number | undefined => {
+  const value = positive(text);
+  return value === undefined ? undefined : Math.min(value, mostThreads);
+};
+
 const positive = (text: string | undefined): number | undefined => {
   const value = Number(text);
   return text && Number.isInteger(value) && value > 0 ? value : undefined;
@@ -135,7 +141,7 @@ export const nativeEnvironment = (
     readonly precision?: CardPrecision | undefined;
   },
 ): Readonly<Record<string, string>> => {
-  const threads = options.threads ?? Math.min(positive(env.TF_NUM_INTRAOP_THREADS) ?? options.cores, mostThreads);
+  const threads = options.threads ?? threadsIn(env.TF_NUM_INTRAOP_THREADS) ?? Math.min(options.cores, mostThreads);
   const cuda = options.folder === undefined ? undefined : join(options.folder, 'nvidia', 'cuda_nvcc');
   const onCard = cuda !== undefined && existsSync(cuda);
   const strict = options.precision === 'float32';
@@ -149,7 +155,7 @@ export const nativeEnvironment = (
     TF_NUM_INTRAOP_THREADS: String(threads),
     // Operations one after the other, each with all threads: at the same time they would take each other's cache. It makes
     // a ResNet-18 10 % faster on two cores, the five-layer CNN 20 %, and a ShuffleNetV2 15 % slower.
-    TF_NUM_INTEROP_THREADS: env.TF_NUM_INTEROP_THREADS || (onCard ? String(threads) : '1'),
+    TF_NUM_INTEROP_THREADS: String(threadsIn(env.TF_NUM_INTEROP_THREADS) ?? (onCard ? threads : 1)),
     TF_CPP_MIN_LOG_LEVEL: env.TF_CPP_MIN_LOG_LEVEL || '2',
     // Otherwise the first process takes the whole card, and a second worker finds none of its memory.
     TF_FORCE_GPU_ALLOW_GROWTH: env.TF_FORCE_GPU_ALLOW_GROWTH || 'true',

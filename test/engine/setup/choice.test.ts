@@ -125,6 +125,17 @@ describe('what the native library reads', () => {
     expect(nativeEnvironment({ TF_NUM_INTRAOP_THREADS: 'x' }, options)).toMatchObject({ TF_NUM_INTRAOP_THREADS: '8' });
   });
 
+  test('is no more threads than are taken, of one operation and of several, and none that is no number', () => {
+    const read = (INTRAOP: string, INTEROP: string) => {
+      const env = { TF_NUM_INTRAOP_THREADS: INTRAOP, TF_NUM_INTEROP_THREADS: INTEROP };
+      const { TF_NUM_INTRAOP_THREADS, TF_NUM_INTEROP_THREADS } = nativeEnvironment(env, options);
+      return [TF_NUM_INTRAOP_THREADS, TF_NUM_INTEROP_THREADS];
+    };
+    expect(read('100000', '100000')).toEqual(['512', '512']);
+    expect(read('2', '3')).toEqual(['2', '3']);
+    for (const none of ['', 'x', '0', '-1', '1.5']) expect(read(none, none)).toEqual(['8', '1']);
+  });
+
   test('is the last visible card', () => {
     expect(usedGpu('A\nB\n', undefined)).toBe('B');
     expect(usedGpu('A\nB\n', '0')).toBe('A');
