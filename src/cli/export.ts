@@ -1,13 +1,13 @@
 import { readFile } from 'node:fs/promises';
-import { dirname, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
+import * as v from 'valibot';
+import { inFile, text } from '../core/check.js';
 import { type Refusal, refusal } from '../core/errors.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import { quoted } from '../core/text.js';
-import type { Json } from '../experiment/identity.js';
 import { makesNetwork } from '../experiment/plan.js';
 import { withCounters } from '../models/state-dict.js';
 import { checkpointOf, files, readRecord } from '../run/outputs.js';
-import type { StageRecord } from '../run/record.js';
 import { recordIn } from '../run/stage-files.js';
 import { isThere, openStore, type StageFolder, type StageOutput, stagesIn, storeOf, writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
@@ -92,16 +92,34 @@ const finished = async (run: string, { id, label }: PlannedStage): Promise<Stage
   return output ?? refuse(what, label, 'Run the experiment, and export it then.');
 };
 
-type Fields = { readonly [name: string]: Json };
+/** What is needed of a stage's files, which may be of somebody else's store: checksums say that they were left so, and not by whom. */
+const recordFile = v.looseObject({
+  label: text,
+  parts: v.pipe(v.record(v.string(), v.unknown()), v.title('a record')),
+  provenance: v.looseObject({ undistill: text }),
+  training: v.exactOptional(v.looseObject({ best: v.exactOptional(v.looseObject({})) })),
+  failure: v.exactOptional(v.looseObject({ what: text })),
+});
+const learnerPart = v.looseObject({
+  network: v.looseObject({ params: v.pipe(v.record(v.string(), v.unknown()), v.title('a record')) }),
+  recipe: v.exactOptional(v.looseObject({})),
+});
+const weightsMetadata = v.looseObject({
+  network: text,
+  classes: v.optional(v.pipe(v.string(), v.parseJson(), v.array(text), v.title('a list of names, as JSON')), '[]'),
+});
+const remedy = 'No run left it so: take another copy of the run, or make the stage anew with run --force.';
 
 /** What a file says of its network beside what the store's file does: what it is, and how it was trained. */
-const description = ({ label, parts, provenance }: StageRecord): Readonly<Record<string, string>> => {
-  const { network, recipe } = (parts.learner ?? parts.student ?? parts) as Fields;
+const description = (path: string, { label, parts, provenance }: v.InferOutput<typeof recordFile>) => {
+  const of = (['learner', 'student'] as const).find((name) => parts[name] !== undefined && parts[name] !== null);
+  const where = of === undefined ? `${path}: parts` : `${path}: parts: ${of}`;
+  const { network, recipe } = inFile(where, learnerPart, of === undefined ? parts : parts[of], remedy);
   return {
     format: 'pt',
     undistill: provenance.undistill,
     stage: label,
-    params: JSON.stringify((network as Fields).params),
+    params: JSON.stringify(network.params),
     ...(recipe === undefined ? {} : { recipe: JSON.stringify(recipe) }),
   };
 };
@@ -126,14 +144,27 @@ export const exportCommand = async (
   if (await isThere(path)) refuse('the file exists', path, 'Choose another with --out, or remove it.');
 
   const output = await finished(folder, stage);
-  const record = await readRecord(output);
+  const at = (name: string): string => shown(join(output.folder, name));
+  const record = inFile(
+    at(files.record),
+    recordFile,
+    await readRecord(output).catch((error) => {
+      if (error instanceof SyntaxError) refuse('the file is not JSON', at(files.record), remedy);
+      throw error;
+    }),
+    remedy,
+  );
   if (record.failure !== undefined)
     refuse(`there is no network: ${record.failure.what}`, stage.label, 'Choose another.');
   const checkpoint = checkpointOf(record, select);
   const { tensors, metadata } = await output.tensors(files[checkpoint]);
-  const classes = (JSON.parse(metadata.classes ?? '[]') as unknown[]).length;
-  const said = { ...metadata, ...description(record), experiment, checkpoint, classCount: String(classes) };
+  const { network, classes } = inFile(at(files[checkpoint]), weightsMetadata, metadata, remedy);
+  const said = {
+    ...metadata,
+    ...description(at(files.record), record),
+    ...{ experiment, checkpoint, classCount: String(classes.length) },
+  };
   await writeWhole(path, encodeSafetensors(withCounters(tensors), said));
-  out.log(`${path}: ${metadata.network} of ${classes} classes, the ${checkpoint} checkpoint of ${stage.label}`);
+  out.log(`${path}: ${network} of ${classes.length} classes, the ${checkpoint} checkpoint of ${stage.label}`);
   return 0;
 };

@@ -22,8 +22,10 @@ export const files = {
 export const readRecord = (output: StageOutput): Promise<StageRecord> => output.json<StageRecord>(files.record);
 
 /** The checkpoint that counts: the best where it counts and exists, the last otherwise. */
-export const checkpointOf = ({ training }: StageRecord, select: 'last' | 'best'): 'last' | 'best' =>
-  training?.best === undefined ? 'last' : select;
+export const checkpointOf = (
+  { training }: { readonly training?: { readonly best?: unknown } },
+  select: 'last' | 'best',
+): 'last' | 'best' => (training?.best === undefined ? 'last' : select);
 
 /** A finished measurement. */
 export const readResult = <Value>(output: StageOutput): Promise<Value> => output.json<Value>(files.result);

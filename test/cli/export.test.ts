@@ -1,8 +1,9 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { decodeSafetensors, type Safetensors } from '../../src/core/safetensors.js';
+import { decodeSafetensors, encodeSafetensors, type Safetensors } from '../../src/core/safetensors.js';
 import { type Project, project, tiny } from './project.js';
 
 let at: Project;
@@ -129,6 +130,46 @@ describe('undistill export', () => {
       code: 0,
       out: expect.stringContaining('of seed-0/teacher'),
     });
+  });
+
+  it('refuses files of a store that no run left so, by their names', async () => {
+    await cp(join(at.folder, 'first'), join(at.folder, 'foreign'), { recursive: true });
+    const { id } = JSON.parse(await at.read('first/tiny/stages/seed-0/teacher/record.json'));
+    const folder = join(at.folder, 'foreign', '.store', id);
+    const { tensors, metadata } = await decoded(join('foreign', '.store', id, 'last.safetensors'));
+    const record = JSON.parse(await readFile(join(folder, 'record.json'), 'utf8'));
+    const put = async (name: string, content: string | Uint8Array): Promise<void> => {
+      await writeFile(join(folder, name), content);
+      const manifest = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8'));
+      const sum = createHash('sha256').update(content).digest('hex');
+      const text = JSON.stringify({ ...manifest, files: { ...manifest.files, [name]: sum } });
+      await writeFile(join(folder, 'manifest.json'), text);
+    };
+    const refused = async (says: RegExp): Promise<void> => {
+      const { code, err } = await at.undistill(['export', 'foreign/tiny', '--stage', 'seed-0/teacher', '--out', 'x']);
+      expect(err).toMatch(says);
+      expect(err).not.toContain('mistake in undistill');
+      expect(code).toBe(2);
+    };
+    for (const classes of ['{', '5', '[1]']) {
+      await put('last.safetensors', encodeSafetensors(tensors, { ...metadata, classes }));
+      await refused(/^foreign\/\.store\/\w+\/last\.safetensors: classes(: 0)? is .*\n {2}.*a list of names/);
+    }
+    await put('last.safetensors', encodeSafetensors(tensors, metadata));
+    const learner = { ...record.parts.learner, network: { ...record.parts.learner.network, params: 5 } };
+    for (const [parts, says] of [
+      [{ learner }, /record\.json: parts: learner: network: params is 5/],
+      [{}, /record\.json: parts: network is missing/],
+      [5, /record\.json: parts is 5/],
+    ] as const) {
+      await put('record.json', JSON.stringify({ ...record, parts }));
+      await refused(says);
+    }
+    const deep = JSON.stringify({ ...record, parts: { learner: 'deep' } });
+    await put('record.json', deep.replace('"deep"', `${'['.repeat(50_000)}${']'.repeat(50_000)}`));
+    await refused(/record\.json: parts: lists and records lie within each other/);
+    await put('record.json', '{');
+    await refused(/record\.json: the file is not JSON/);
   });
 
   it('asks for a seed where there are several, and for a run where it is not finished', async () => {
