@@ -154,12 +154,19 @@ const self = async (): Promise<LockOwner> => {
   };
 };
 
+/** How the names of files begin by which a clock is read; after that, who reads it. */
+const probing = '.clock-';
+
+/** By whom a clock is read with a file of this name; undefined where none is. */
+export const readerOf = (name: string): string | undefined =>
+  name.startsWith(probing) ? name.slice(probing.length) : undefined;
+
 /**
  * The clock of the file system that a folder lies on, in milliseconds since 1970, by which its files' times are judged: that
  * of a shared folder is the server's, and the machines' own may be hours apart.
  */
 export const clockOf = async (folder: string): Promise<number> => {
-  const probe = join(folder, `.clock-${randomBytes(12).toString('hex')}`);
+  const probe = join(folder, `${probing}${thisProcess()}-${randomBytes(6).toString('hex')}`);
   await writeFile(probe, '', { flag: 'wx' });
   try {
     return (await stat(probe)).mtimeMs;
@@ -256,7 +263,10 @@ const breakLock = async (path: string, owner: LockOwner | undefined, now: number
   await rm(marker, { force: true });
 };
 
-/** Removes from a folder of locks what holders that are dead left beside them: files that were to become locks, and markers. */
+/**
+ * Removes from a folder of locks what processes that are gone left beside them: files that were to become locks, markers, and files
+ * by which a clock was read.
+ */
 export const removeAbandoned = async (folder: string): Promise<void> => {
   const names = await orUndefined(readdir(folder));
   if (names === undefined || names.length === 0) return;
@@ -267,7 +277,9 @@ export const removeAbandoned = async (folder: string): Promise<void> => {
     if (found === undefined) continue;
     const isMarker = name.endsWith('.dead') && now - found.ctimeMs > BREAKING;
     const isCandidate = /\.[0-9a-f]{24}$/.test(name) && (await isDead(path, await readOwner(path), me, now));
-    if (isMarker || isCandidate) await orUndefined(rm(path, { force: true }));
+    const reader = readerOf(name);
+    const isProbe = reader !== undefined && isGone(reader, now - found.mtimeMs);
+    if (isMarker || isCandidate || isProbe) await orUndefined(rm(path, { force: true }));
   }
 };
 

@@ -12,6 +12,7 @@ import {
   holderOf,
   isGone,
   type Lock,
+  readerOf,
   removeAbandoned,
   removeLock,
   showHolder,
@@ -161,11 +162,27 @@ export const unfinished = '.tmp';
 export const aside = (path: string): string =>
   `${path}.${thisProcess()}-${randomBytes(6).toString('hex')}${unfinished}`;
 
-/** Removes what killed processes left half done of a run's tables and pictures, of its store's locks and of recorded answers. */
+/**
+ * Removes what killed processes left half done: of a run's tables and pictures, and in its store of locks, recorded answers and stages
+ * in the making. Of these it leaves what a next one goes on from, and removes folders in which there is nothing of it.
+ */
 export const removeLeftovers = async (run: string, root: string): Promise<void> => {
   await removeUnfinished(run);
   await removeUnfinished(answersIn(root));
   await removeAbandoned(join(root, locksFolder));
+  const store = openStore(root, () => undefined);
+  for (const [id, { state, folder }] of await stagesIn(root)) {
+    if (state !== 'begun') continue;
+    await removeUnfinished(folder, root);
+    // Who makes it holds it; given back with nothing in it, it goes.
+    if (await isBare(folder)) await (await store.begin(id))?.release();
+  }
+};
+
+/** Whether a stage in the making has no file but its journal. */
+const isBare = async (folder: string): Promise<boolean> => {
+  const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => undefined);
+  return found?.every((entry) => entry.isDirectory() || entry.name === journalName) ?? false;
 };
 
 /** Releases what jobs of a cluster had in a store that have ended, by their numbers. */
@@ -175,23 +192,28 @@ export const releaseLocks = async (root: string, ended: ReadonlySet<string>): Pr
     await removeLock(join(folder, name), ({ job }) => job !== undefined && ended.has(job.id));
 };
 
+/** Who writes a file that is not whole yet, or reads a clock by it; undefined where neither is so. */
+const writerOf = (name: string): string | undefined =>
+  name.endsWith(unfinished) ? (name.slice(0, -unfinished.length).split('.').at(-1) ?? '') : readerOf(name);
+
 /**
  * Removes from a folder what no living process is writing: what killed ones left half written. What others on another
  * machine write is left for ten minutes.
+ *
+ * @param around a folder of the same disk, whose clock is read in it
  */
-const removeUnfinished = async (folder: string): Promise<void> => {
+const removeUnfinished = async (folder: string, around = folder): Promise<void> => {
   const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
-  const left = found.filter((entry) => entry.isFile() && entry.name.endsWith(unfinished));
+  const left = found.filter((entry) => entry.isFile() && writerOf(entry.name) !== undefined);
   if (left.length === 0) return;
-  const now = await guarded(folder, () => clockOf(folder));
+  const now = await guarded(around, () => clockOf(around));
   for (const entry of left) {
-    const writer = entry.name.slice(0, -unfinished.length).split('.').at(-1) ?? '';
     const path = pathOf(entry);
     const since = await stat(path).then(
       ({ mtimeMs }) => now - mtimeMs,
       () => 0,
     );
-    if (isGone(writer, since)) await rm(path, { force: true }).catch(() => undefined);
+    if (isGone(writerOf(entry.name) ?? '', since)) await rm(path, { force: true }).catch(() => undefined);
   }
 };
 

@@ -19,7 +19,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Failure, FailureError } from '../../src/core/errors.js';
-import { readOwner, tryLock } from '../../src/core/lock.js';
+import { readOwner, thisProcess, tryLock } from '../../src/core/lock.js';
 import {
   aside,
   openStore,
@@ -216,21 +216,51 @@ describe('what killed processes left', () => {
   test('is removed where no living process owns it', async () => {
     const run = join(root, 'run', 'images');
     mkdirSync(run, { recursive: true });
+    // A pid that no process has.
+    const ofTheDead = (path: string): string => path.replace(`-${process.pid}-`, '-4194305-');
     const mine = aside(join(run, 'mine.png'));
-    const gone = mine.replace(/-\d+\.tmp$/, '-4194305.tmp');
     const elsewhere = join(run, 'other.png.01234567-1.tmp');
     const old = join(run, 'old.png.99999.tmp');
-    for (const path of [mine, gone, elsewhere, old, join(run, 'image.png')]) writeFileSync(path, '');
-    utimesSync(old, new Date(0), new Date(0));
+    const probe = join(run, `.clock-${thisProcess()}-00`);
+    const oldProbe = join(run, `.clock-${'0'.repeat(24)}`);
+    const gone = [ofTheDead(mine), old, ofTheDead(probe), oldProbe];
+    for (const path of [mine, probe, elsewhere, ...gone, join(run, 'image.png')]) writeFileSync(path, '');
+    for (const path of [old, oldProbe]) utimesSync(path, new Date(0), new Date(0));
     const locks = join(root, 'locks');
     const lock = await tryLock(join(locks, 'b'));
     const owner = await readOwner(join(locks, 'b'));
-    // A pid that no process has.
     writeFileSync(join(locks, `a.${'0'.repeat(24)}`), JSON.stringify({ ...owner, pid: 4194305 }));
+    writeFileSync(join(locks, basename(ofTheDead(probe))), '');
     await removeLeftovers(join(root, 'run'), root);
-    expect(readdirSync(run).sort()).toEqual(['image.png', basename(mine), basename(elsewhere)].sort());
+    expect(readdirSync(run).sort()).toEqual(
+      ['image.png', ...[mine, elsewhere, probe].map((path) => basename(path))].sort(),
+    );
     expect(readdirSync(locks)).toEqual(['b']);
     await lock?.release();
+  });
+
+  test('of a stage in the making goes too, and the folder of one of which there is nothing', async () => {
+    const ofTheDead = (path: string): string => aside(path).replace(`-${process.pid}-`, '-4194305-');
+    const left = (id: string, ...names: readonly string[]): void => {
+      mkdirSync(join(root, `${id}.partial`, 'fits'), { recursive: true });
+      for (const name of names) writeFileSync(join(root, `${id}.partial`, name), '');
+    };
+    left('empty');
+    left('first', 'written.log', basename(ofTheDead('record.json')));
+    const staging = await begun('made');
+    await staging.writeText('log', 'x');
+    writeFileSync(ofTheDead(join(staging.folder, 'next')), '');
+    await staging.release();
+    const held = await begun('held');
+    await removeLeftovers(join(root, 'run'), root);
+    expect(
+      readdirSync(root)
+        .filter((name) => name.endsWith('.partial'))
+        .sort(),
+    ).toEqual(['held.partial', 'made.partial']);
+    expect(readdirSync(join(root, 'made.partial')).sort()).toEqual(['log', 'written.log']);
+    expect(damages).toEqual([]);
+    await held.release();
   });
 });
 
