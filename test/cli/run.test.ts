@@ -173,14 +173,18 @@ describe('a run that is killed', () => {
   });
 });
 
-describe('Ctrl-C in a terminal, which all processes of a run get', () => {
-  it.each([[[]], [['--jobs', '2']]])('stops it with what is needed to go on, and a report: %j', async (how) => {
-    const out = `terminal${how.length}/tiny`;
+describe('Ctrl-C in a terminal, or a polite kill, which all processes of a run get', () => {
+  it.each<readonly [NodeJS.Signals, readonly string[]]>([
+    ['SIGINT', []],
+    ['SIGINT', ['--jobs', '2']],
+    ['SIGTERM', ['--jobs', '2']],
+  ])('stops it with what is needed to go on, and a report: %s %j', async (signal, how) => {
+    const out = `${signal}${how.length}/tiny`;
     const stopped = await at.undistill(run(out, ...how), {
       // Twice at once: npm passes on to its child what a terminal sends to both.
       watch: onceTaught((child) => {
-        process.kill(-(child.pid as number), 'SIGINT');
-        child.kill('SIGINT');
+        process.kill(-(child.pid as number), signal);
+        child.kill(signal);
       }),
     });
     expect(stopped).toMatchObject({ code: 130, err: '', out: expect.stringMatching(/^report: .*report\.html$/m) });
