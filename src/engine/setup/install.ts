@@ -1,9 +1,10 @@
 import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { attempt, FailureError, failure, orFail, type Refusal, refusal, type Task } from '../../core/errors.js';
 import { makeFolder, sha256Of } from '../../core/files.js';
 import { showHolder, withLock } from '../../core/lock.js';
+import { closeToOthers } from '../../core/private-folder.js';
 import { firstFew, showBytes } from '../../core/text.js';
 import {
   alteredFiles,
@@ -381,6 +382,9 @@ const build = async (machine: Machine, recipe: Recipe, options: InstallOptions):
   await strip(site);
   await tryBinding(site);
   await writeManifest(site);
+  await closeToOthers(content);
+  // The folders above, too, from which another one could be put in its place.
+  for (const above of [dirname(final), machine.cache]) await closeToOthers(above, false);
   await rm(final, { recursive: true, force: true });
   await rename(content, final);
   await rm(staging, { recursive: true, force: true });

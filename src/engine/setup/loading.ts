@@ -74,7 +74,7 @@ export const refuseOthers = async (files: readonly string[]): Promise<void> => {
     refuse(
       `code from there is not run: ${who}`,
       path,
-      'Make it your own (chown, chmod o-w), or have another: XDG_CACHE_HOME=FOLDER npx undistill engine install.',
+      'Make it your own (chown, chmod -R go-w), or have another: XDG_CACHE_HOME=FOLDER npx undistill engine install.',
     );
   }
 };

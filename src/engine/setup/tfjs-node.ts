@@ -8,6 +8,7 @@ import { createGunzip } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { FailureError, failure } from '../../core/errors.js';
 import { makeFolder } from '../../core/files.js';
+import { closeToOthers } from '../../core/private-folder.js';
 import type { Machine } from './machine.js';
 import { run } from './process.js';
 import { TFJS_NODE } from './wheels.js';
@@ -163,6 +164,7 @@ const arrange = async (machine: Machine, tfjs: string, final: string): Promise<v
     const links = join(staging, 'node_modules', '@tensorflow');
     await symlink(tfjs, join(links, 'tfjs'), 'dir');
     await symlink(core, join(links, 'tfjs-core'), 'dir');
+    await closeToOthers(staging);
     await rm(root, { recursive: true, force: true });
     await rename(staging, root).catch((error: NodeJS.ErrnoException) => {
       // Another process was quicker with the very same content.

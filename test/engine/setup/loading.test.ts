@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -144,8 +145,21 @@ describe('an engine that others can write to', () => {
       kind: 'engine',
       what: 'code from there is not run: everybody can write to it',
       where: path(),
-      remedy: expect.stringContaining('chmod o-w'),
+      remedy: expect.stringContaining('chmod -R go-w'),
     });
+  });
+
+  test('is made as its owner’s alone, whatever the umask', async () => {
+    site.remove();
+    const before = process.umask(0o002);
+    try {
+      site = makeSite();
+      engine = await installed(false);
+    } finally {
+      process.umask(before);
+    }
+    for (const path of [...files(), engine.path, dirname(engine.path), dirname(dirname(engine.path))])
+      expect([path, statSync(path).mode & 0o022]).toEqual([path, 0]);
   });
 
   test('lies as well in a folder like /tmp, whose sticky bit protects it, and not in that itself', async () => {
