@@ -53,6 +53,9 @@ const endLine = (stage: Stage, outcome: Outcome, where: string, { paint }: Termi
   }
 };
 
+/** Less of a run tells nothing of its pace: seconds as they are expected, or a share of all that is. */
+const telling = { seconds: 30, share: 0.02 };
+
 /** `12 of 64 cells, about 8 min left`: what is done of a run as a whole, as its stages go on and end. */
 const wholeOf = ({ stages, cells }: Plan, seconds: (stage: Stage) => number | undefined) => {
   const began = performance.now();
@@ -61,6 +64,7 @@ const wholeOf = ({ stages, cells }: Plan, seconds: (stage: Stage) => number | un
   const chosen = new Set(stages.map(({ id }) => id));
   const of = measures.filter((id) => chosen.has(id)).length;
   const left = new Map(weights);
+  const all = [...weights.values()].reduce((sum, each) => sum + each, 0);
   const ended = new Set<string>();
   let made = 0;
   /** What is left of a stage, as a share of it. */
@@ -83,7 +87,8 @@ const wholeOf = ({ stages, cells }: Plan, seconds: (stage: Stage) => number | un
       const done = measures.filter((id) => ended.has(id)).length;
       const rest = [...left.values()].reduce((sum, each) => sum + each, 0);
       const elapsed = (performance.now() - began) / 1000;
-      const time = made === 0 || rest === 0 ? '' : `, about ${showSeconds((rest * elapsed) / made)} left`;
+      const isTold = made > 0 && made >= Math.min(telling.seconds, telling.share * all);
+      const time = !isTold || rest === 0 ? '' : `, about ${showSeconds((rest * elapsed) / made)} left`;
       return `${done} of ${counted(of, 'cell')}${time}`;
     },
   };

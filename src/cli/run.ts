@@ -327,7 +327,8 @@ const expectedOf = async (
   try {
     const made = await forecast(environment, open, { tell: timingOn(out), time });
     out.log(timeLeft(made));
-    return made.seconds;
+    const left = new Set(open.map(({ id }) => id));
+    return (stage) => (left.has(stage.id) ? made.seconds(stage) : 0);
   } finally {
     // What it has timed takes memory.
     await close();
