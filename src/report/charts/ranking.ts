@@ -79,7 +79,9 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
     )
     .join(' ')}`;
   const panel = ({ field, title }: (typeof costs)[number]) => {
-    const x = { field, type: 'quantitative', title, scale: { zero: field === 'l1', padding: 12 } } as const;
+    // No distance is below 0, which a rounded end of the axis would be.
+    const from = field === 'l1' ? { zero: true, nice: false } : { zero: false };
+    const x = { field, type: 'quantitative', title, scale: { ...from, padding: 12 } } as const;
     return {
       transform: [
         { filter: `isValid(datum.${field})` },
