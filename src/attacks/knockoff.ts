@@ -129,7 +129,7 @@ export const knockoff = defineAttack({
   scaled: scaledRate,
   needs: ({ answers }) => answers,
   data: ({ images }) => ({ kind: 'other', images }),
-  make: (chosen) => ({ ...askingOnce(chosen.queries), steal: learningFrom(chosen) }),
+  make: (learning) => ({ ...askingOnce(learning.queries), steal: learningFrom(learning) }),
 });
 
 /**
@@ -146,7 +146,7 @@ export const inverseKnockoff = defineAttack({
   scaled: scaledRate,
   needs: 'probabilities',
   data: ({ images }) => ({ kind: 'other', images }),
-  make: (chosen) => ({ knows: 'inverse', ...askingOnce(chosen.queries), steal: learningFrom(chosen) }),
+  make: (learning) => ({ knows: 'inverse', ...askingOnce(learning.queries), steal: learningFrom(learning) }),
 });
 
 /** Asks once about images in random order, undoes what the attacker knows how to undo, and learns that. */
@@ -163,13 +163,14 @@ const learningFrom =
   };
 
 /** Stored log-probabilities with what the attacker knows how to undo undone. */
-const recovered = ({ values, size }: StoredAnswers, { recover }: Pick<AttackContext, 'recover'>): StoredAnswers =>
-  recover === undefined
-    ? { values, size }
-    : tf.tidy(() => ({
-        values: recover(tf.tensor2d(values, [values.length / size, size])).dataSync() as Float32Array,
-        size,
-      }));
+const recovered = (answers: StoredAnswers, { recover }: Pick<AttackContext, 'recover'>): StoredAnswers => {
+  if (recover === undefined) return answers;
+  const { values, size } = answers;
+  return tf.tidy(() => {
+    const clean = recover(tf.tensor2d(values, [values.length / size, size]));
+    return { values: clean.dataSync() as Float32Array, size };
+  });
+};
 
 /** What is said beforehand of so many images that are asked about, or of a budget's: there are fewer, and a student learns from two at least. */
 const askingOnce = (queries: number | undefined): Pick<Attack, 'refuses' | 'warns'> => ({

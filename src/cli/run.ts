@@ -117,7 +117,8 @@ const runOne = async (
 
   const stop = new AbortController();
   const answers = options.answers === 'off' ? undefined : options.answers;
-  const sharing = recordedSharings({ ...prepared, answers }, await unfinished(chosen, store));
+  const open = await unfinished(chosen, store);
+  const sharing = recordedSharings({ ...prepared, answers }, open);
   const environment: RunEnvironment = {
     ...{ ...prepared, store, version: await version(), git: await gitState(path), answers },
     ...{ recorded: theftsIn(sharing), checkpointEvery: options.checkpointEvery, signal: stop.signal },
@@ -127,7 +128,7 @@ const runOne = async (
     ...{ planned: prepared, chosen, folders, store, stop, commandLine, out },
     crew: crewFor(options, engine, executor),
     sharing,
-    expected: () => expectedOf(environment, chosen, executor, out),
+    expected: () => expectedOf(environment, open, executor, out),
   });
 };
 
@@ -312,15 +313,14 @@ const unfinished = async ({ stages }: Plan, { root }: Store): Promise<readonly S
 /** Steps of a run that is over before a forecast of it would be of use. */
 const fewSteps = 20_000;
 
-/** How long the stages of a run that takes its time are expected to take; it is said before the first begins. */
+/** How long the open stages of a run that takes its time are expected to take; it is said before the first begins. */
 const expectedOf = async (
   environment: RunEnvironment,
-  chosen: Plan,
+  open: readonly Stage[],
   executor: (threads: number) => ProcessExecutor,
   out: Terminal,
 ): Promise<((stage: Stage) => number | undefined) | undefined> => {
-  const { plan, data, store, engine } = environment;
-  const open = await unfinished(chosen, store);
+  const { plan, data, engine } = environment;
   const steps = open.reduce((sum, stage) => sum + (stepsOf(stage, plan, data) ?? 0), 0);
   if (!engine.native || steps < fewSteps) return undefined;
   const { time, close } = executor(engine.threads);

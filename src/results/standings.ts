@@ -102,7 +102,7 @@ const paired = (a: BySeed, b: BySeed): Spread | undefined =>
     }),
   );
 
-const accuraciesOf = ({ accuracy }: Pick<Stolen, 'accuracy'>): readonly number[] => Object.values(accuracy);
+const accuraciesOf = ({ accuracy }: Stolen): readonly number[] => Object.values(accuracy);
 const hasNumbers = (stolen: Stolen): boolean => accuraciesOf(stolen).length > 0;
 
 /** Students of one attack, and the mean by which it is compared with others. */
