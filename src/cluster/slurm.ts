@@ -40,8 +40,9 @@ const words = ({ out, err }: Said): string =>
     .map((line) => line.replace(/^\w+: (?:error: )?/, '').trim())
     .join('; ');
 
-/** Slurm's controller does not answer, for the moment. */
-const unreachable = /unable to contact|timed out|connection refused|communication/i;
+/** What Slurm's library says where its controller does not answer, dies while it does, or is about to be another's. */
+const unreachable =
+  /unable to contact|timed out|connection (?:refused|reset)|communication|zero bytes were|message (?:send|receive) failure|header lengths are longer|insane message length|standby mode|not responding|temporarily unable/i;
 
 /** What to do about some of Slurm's refusals. */
 const remedies: readonly (readonly [said: RegExp, remedy: string])[] = [
