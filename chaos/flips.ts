@@ -23,14 +23,14 @@ const files: Readonly<Record<State, readonly (readonly [name: string, of: RegExp
     ['weights', /^runs\/\.store\/\w+\/(best|last)\.safetensors$/],
     ['answers of a model', /^runs\/\.store\/\w+\/logits\.safetensors$/],
     ['manifest', /^runs\/\.store\/\w+\/manifest\.json$/],
-    ['log', /^runs\/\.store\/\w+\/metrics\.jsonl$/],
+    ['log', /^runs\/\.store\/\w+\/metrics[\w-]*\.jsonl$/],
     ['record', /^runs\/\.store\/\w+\/record\.json$/],
     ['numbers', /^runs\/\.store\/\w+\/result\.json$/],
     ['recorded answers', /^runs\/\.store\/answers\/\w+\/\w+\.safetensors$/],
     ['answers about images', /^runs\/\.store\/\w+\/answers\/\w+\.safetensors$/],
     ['picture on the way', /^runs\/\.store\/\w+\/history\/.*\.png$/],
-    ['images', /^runs\/\.store\/\w+\/images\/\w+\.png$/],
-    ['list of images', /^runs\/\.store\/\w+\/images\/\w+\.json$/],
+    ['images', /^runs\/\.store\/\w+\/images\/[\w-]+\.png$/],
+    ['list of images', /^runs\/\.store\/\w+\/images\/[\w-]+\.json$/],
     ['values', /^runs\/\.store\/\w+\/values\/.*\.json$/],
     ['matrix.json', /^runs\/tiny\/matrix\.json$/],
     ['matrix.csv, matrix.md', /^runs\/tiny\/matrix\.(csv|md)$/],
@@ -40,13 +40,13 @@ const files: Readonly<Record<State, readonly (readonly [name: string, of: RegExp
     ['shown image', /^runs\/tiny\/images\/.*\.png$/],
     ['images.json', /^runs\/tiny\/images\/.*\/images\.json$/],
     ['shown record', /^runs\/tiny\/stages\/.*\/record\.json$/],
-    ['shown log', /^runs\/tiny\/stages\/.*\/metrics\.jsonl$/],
+    ['shown log', /^runs\/tiny\/stages\/.*\/metrics[\w-]*\.jsonl$/],
     ['graph', /^cache\/undistill\/graphs\/\w+\/saved_model\.pb$/],
   ],
   taught: [
     ['checkpoint', /^runs\/\.store\/\w+\.partial\/fits\/teacher\/checkpoint\.safetensors$/],
     ['journal', /^runs\/\.store\/\w+\.partial\/written\.log$/],
-    ['log of a stage in the making', /^runs\/\.store\/\w+\.partial\/metrics\.jsonl$/],
+    ['log of a stage in the making', /^runs\/\.store\/\w+\.partial\/metrics[\w-]*\.jsonl$/],
     ['lock', /^runs\/\.store\/locks\/\w+$/],
     ['plan.json of a run under way', /^runs\/tiny\/plan\.json$/],
   ],
@@ -56,6 +56,22 @@ const files: Readonly<Record<State, readonly (readonly [name: string, of: RegExp
     ['picture of a stage in the making', /^runs\/\.store\/\w+\.partial\/history\/.*\.png$/],
     ['recorded answers of a run under way', /^runs\/\.store\/answers\/\w+\/\w+\.safetensors$/],
     ['weights of a run under way', /^runs\/\.store\/\w+\/(best|last)\.safetensors$/],
+  ],
+  diagnosed: [
+    ['what a defence prepared', /^runs\/\.store\/\w+\/prepared\.safetensors$/],
+    ['what was asked for shared images', /^runs\/\.store\/\w+\/asked\.safetensors$/],
+    ['state of a loop', /^runs\/\.store\/\w+\/loops\/.*\.safetensors$/],
+    ['diagnostics.json', /^runs\/tiny\/diagnostics\/diagnostics\.json$/],
+    ['diagnostics in tables', /^runs\/tiny\/diagnostics\/\w+\.(csv|md)$/],
+  ],
+  looped: [
+    ['state of a loop in the making', /^runs\/\.store\/\w+\.partial\/loops\/.*\.safetensors$/],
+    ['answers of a stage in the making', /^runs\/\.store\/\w+\.partial\/answers\/\w+\.safetensors$/],
+    ['checkpoint in a loop', /^runs\/\.store\/\w+\.partial\/fits\/student-\d+\/checkpoint\.safetensors$/],
+  ],
+  failed: [
+    ['what a plugin threw', /^runs\/tiny\/stages\/.*\/failure\.txt$/],
+    ['how long a stage has taken', /^runs\/\.store\/\w+\.partial\/elapsed\.json$/],
   ],
 };
 
@@ -95,7 +111,7 @@ const exported = async (at: Project, name: string): Promise<Buffer | undefined> 
 const flipped =
   (state: State, of: RegExp): Case['attempt'] =>
   async (random, shared) => {
-    const { results } = await undisturbed(shared);
+    const { results } = await undisturbed(shared, state);
     await inState(shared, state, async (at) => {
       const name = random.of((await filesBelow(at.folder)).filter((each) => of.test(each)));
       const isWeights = state === 'finished' && /(best|last)\.safetensors$/.test(name);

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { main } from '../src/cli/main.js';
-import type { Ran } from '../test/cli/project.js';
+import type { Project, Ran } from '../test/cli/project.js';
 import { changed, placesIn, wrong } from '../test/mutations.js';
 import { type Case, type Kind, must, type Random } from './case.js';
 import { filesBelow, inState, mustHaveEnded } from './runs.js';
@@ -30,7 +30,7 @@ const command = async (folder: string, ...args: readonly string[]): Promise<Ran>
   }
 };
 
-/** What reads a run. */
+/** What reads a run that somebody sent: not `diagnose`, which asks for the experiment's file, nor `serve`, a kind of its own. */
 const readers: readonly (readonly string[])[] = [
   ...(['text', 'md', 'csv', 'json', 'tex'] as const).map((format) => ['matrix', 'tiny', '--format', format]),
   ['matrix', 'tiny', '--undefended', '--metric', 'agreement'],
@@ -39,16 +39,39 @@ const readers: readonly (readonly string[])[] = [
   ['tensorboard', 'tiny'],
   ['charts', 'tiny'],
   ['export', 'tiny', '--stage', 'seed-0/teacher', '--out', 'exported.safetensors'],
+  ['compare', 'tiny', 'tiny', '--format', 'html'],
+  ['join', 'tiny', 'tiny', '--out', 'runs/joined'],
+  ['rank', 'tiny', '--format', 'html'],
+  ['logs', 'tiny', 'teacher'],
+  ['jobs', 'tiny'],
+  ['clean'],
 ];
+
+/** What reads the files of a ranking. */
+const rankers: readonly (readonly string[])[] = (['text', 'md', 'html', 'json'] as const).map((format) => [
+  ...['rank', 'runs/ranked/ranking.json', '--format', format],
+]);
 
 /** The kinds of files of a run that others read, and may have written. */
 const files: Readonly<Record<string, RegExp>> = {
-  'matrix.json': /^matrix\.json$/,
-  'plan.json': /^plan\.json$/,
-  'images.json': /images\.json$/,
-  'record.json': /record\.json$/,
-  'metrics.jsonl': /metrics\.jsonl$/,
+  'matrix.json': /^tiny\/matrix\.json$/,
+  'plan.json': /^tiny\/plan\.json$/,
+  'images.json': /^tiny\/.*images\.json$/,
+  'record.json': /^tiny\/.*record\.json$/,
+  'metrics.jsonl': /^tiny\/.*metrics\.jsonl$/,
+  'ranking.json': /^ranked\/ranking\.json$/,
+  "a stage's manifest.json, record.json or result.json": /^\.store\/\w+\/(manifest|record|result)\.json$/,
 };
+
+/** A run somebody sent, and its ranking. */
+const sent = async (at: Project): Promise<string> => {
+  const ran = await command(at.folder, 'rank', 'tiny', '--out', 'runs/ranked');
+  if (ran.code !== 0) throw new Error(`rank: ${ran.out}${ran.err}`);
+  return join(at.folder, 'runs');
+};
+
+const readerOf = (name: string, random: Random): readonly string[] =>
+  random.of(name.startsWith('ranked/') ? rankers : readers);
 
 /** Texts that somebody may have put where a name is. */
 const hostile = [
@@ -81,11 +104,11 @@ const other =
   (of: RegExp, values: readonly unknown[], isText: boolean): Case['attempt'] =>
   (random: Random, shared) =>
     inState(shared, 'finished', async (at) => {
-      const run = join(at.folder, 'runs', 'tiny');
+      const runs = await sent(at);
       const outside = await readdir(at.folder);
       for (let i = 0; i < times; i++) {
-        const name = random.of((await filesBelow(run)).filter((each) => of.test(each)));
-        const path = join(run, name);
+        const name = random.of((await filesBelow(runs)).filter((each) => of.test(each)));
+        const path = join(runs, name);
         const text = await readFile(path, 'utf8');
         const lines = name.endsWith('.jsonl') ? text.trimEnd().split('\n') : [text];
         const line = random.below(lines.length);
@@ -95,7 +118,7 @@ const other =
         const places = isText && texts.length > 0 ? texts : all;
         const [place, to] = [random.of(places), random.of(values)];
         await writeFile(path, lines.with(line, JSON.stringify(changed(value, place, to)) ?? '').join('\n'));
-        const args = random.of(readers);
+        const args = readerOf(name, random);
         const ran = await command(at.folder, ...args);
         const what = () =>
           `${name}: ${place.join('.')} is ${String(JSON.stringify(to)).slice(0, 60)}: ${args.join(' ')}`;
@@ -105,8 +128,8 @@ const other =
           throw Object.assign(error as Error, { message: `${what()}: ${(error as Error).message}` });
         }
         must('silent', !ran.out.includes('\u001b[2J'), () => `${what()}: the terminal is steered`);
-        if (args[0] === 'report' && ran.code === 0) {
-          const page = await readFile(join(run, 'report.html'), 'utf8');
+        if (ran.code === 0 && (args[0] === 'report' || args.includes('html'))) {
+          const page = args[0] === 'report' ? await readFile(join(runs, 'tiny', 'report.html'), 'utf8') : ran.out;
           must('silent', !/<script>alert|<img src=x/.test(page), () => `${what()}: the page runs what a name says`);
         }
         const made = (await readdir(at.folder)).filter(
@@ -129,7 +152,7 @@ const broken: readonly Case[] = Object.entries(files).map(([name, of]) => ({
   name: `${name}: no JSON`,
   attempt: (random, shared) =>
     inState(shared, 'finished', async (at) => {
-      const run = join(at.folder, 'runs', 'tiny');
+      const runs = await sent(at);
       const texts = [
         '',
         '{',
@@ -143,10 +166,11 @@ const broken: readonly Case[] = Object.entries(files).map(([name, of]) => ({
         '['.repeat(100_000),
       ];
       for (const text of texts) {
-        const path = join(run, random.of((await filesBelow(run)).filter((each) => of.test(each))));
+        const name = random.of((await filesBelow(runs)).filter((each) => of.test(each)));
+        const path = join(runs, name);
         const before = await readFile(path);
         await writeFile(path, text);
-        mustHaveEnded(await command(at.folder, ...random.of(readers)));
+        mustHaveEnded(await command(at.folder, ...readerOf(name, random)));
         await writeFile(path, before);
       }
       return texts.length;

@@ -18,6 +18,27 @@ export const everything = tiny({
     dafl({ batch: 8, epochs: 1, stepsPerEpoch: 32, latent: 6, width: 4, keep: 16, pictureEvery: 8 })`,
 });
 
+/**
+ * What a defence prepares, what is asked for images that all students share, a loop of several trainings, and an attack that fails
+ * where the environment says so: the kinds of files that `everything` has not.
+ */
+export const further = tiny({
+  imports: `import { type Attack, adaptiveMisinformation, deepInversion, jbda, labelled } from 'undistill';
+
+const failing: Attack<'probabilities', typeof labelled> = {
+  ...{ name: 'failing', params: {}, source: import.meta.url, needs: 'probabilities', data: labelled },
+  steal: (victim, learner, context) => {
+    if (process.env.FAILS) throw new Error('it fails');
+    return kd().steal(victim, learner, context);
+  },
+};
+`,
+  defenses: 'none(), adaptiveMisinformation({ epochs: 1 })',
+  attacks: `failing,
+    deepInversion({ batches: 2, batch: 10, iterations: 4, steps: 6 }),
+    jbda({ rounds: 2, fraction: 0.3, roundEpochs: 8 })`,
+});
+
 /** Milliseconds in which a run of seconds must be over, on a busy machine too. */
 export const patience = 240_000;
 
@@ -100,6 +121,15 @@ const timeless = (text: string): Buffer =>
       .join('\n'),
   );
 
+/** A file of tensors whose metadata does not tell how long anything took. */
+const timelessTensors = (bytes: Buffer): Buffer => {
+  const end = 8 + Number(bytes.readBigUInt64LE());
+  const { __metadata__: metadata = {}, ...header } = JSON.parse(bytes.toString('utf8', 8, end));
+  const { footprint, ...others } = metadata;
+  if (footprint === undefined) return bytes;
+  return Buffer.concat([timeless(footprint), Buffer.from(JSON.stringify([others, header])), bytes.subarray(end)]);
+};
+
 /** Every file below a folder, by its path from there. */
 export const filesBelow = async (folder: string): Promise<readonly string[]> =>
   (await readdir(folder, { recursive: true, withFileTypes: true }))
@@ -113,7 +143,8 @@ export const resultsOf = async (place: string, runs = 'runs'): Promise<Results> 
   const found = new Map<string, Buffer>();
   const matrix: Matrix = JSON.parse(await readFile(join(folder, 'tiny', 'matrix.json'), 'utf8'));
   found.set('matrix.json', Buffer.from(JSON.stringify(lasting(matrix))));
-  for (const [name, bytes] of await tensorsIn(join(folder, '.store'))) found.set(`.store/${name}`, bytes);
+  for (const [name, bytes] of await tensorsIn(join(folder, '.store')))
+    found.set(`.store/${name}`, timelessTensors(bytes));
   for (const name of await filesBelow(folder)) {
     const isShown = /^tiny\/(stages|images)\//.test(name) || /^\.store\/[0-9a-f]{16}\//.test(name);
     if (!isShown || /manifest\.json$|\.safetensors$/.test(name)) continue;
@@ -172,7 +203,54 @@ const isThere = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** What a run of `everything` leaves that nothing disturbed, and what it did. */
+/** How a place came into the state in which its files are looked at. */
+interface Way {
+  readonly experiment: string;
+  readonly env?: Environment;
+  /** What the run ends with. */
+  readonly code: Ran['code'];
+  /** A command that follows it. */
+  readonly after?: readonly string[];
+  /** The state that it has in the end when it is run again. */
+  readonly whole: 'finished' | 'diagnosed';
+}
+
+const ways = {
+  finished: { experiment: everything, code: 0, whole: 'finished' },
+  /** Killed while a teacher is trained. */
+  taught: { experiment: everything, env: { STOP: 'SIGKILL teacher 18' }, code: 'SIGKILL', whole: 'finished' },
+  /** Killed while images are made. */
+  imagined: { experiment: everything, env: { STOP: 'SIGKILL student 30' }, code: 'SIGKILL', whole: 'finished' },
+  diagnosed: { experiment: further, code: 0, after: ['diagnose', 'tiny.ts'], whole: 'diagnosed' },
+  /** Killed in the second turn of a loop. */
+  looped: { experiment: further, env: { STOP: 'SIGKILL student 40' }, code: 'SIGKILL', whole: 'diagnosed' },
+  failed: { experiment: further, env: { FAILS: 'yes' }, code: 1, whole: 'diagnosed' },
+} as const satisfies Readonly<Record<string, Way>>;
+
+export type State = keyof typeof ways;
+export const states = Object.keys(ways) as readonly State[];
+
+/** A place in a state, in a folder that stays. */
+const stateIn = (folder: string, state: State): Promise<string> =>
+  shared(folder, state, (path) => {
+    const { experiment, env = {}, code, after }: Way = ways[state];
+    return inPlace(async (at) => {
+      const began = performance.now();
+      const found = await run(at, environmentOf(at, { CHAOS_COUNTS: join(at.folder, 'counts'), ...env }));
+      if (found.code !== code) throw new Error(`${state}: it ended with ${found.code}: ${found.out}${found.err}`);
+      await at.write('seconds', String((performance.now() - began) / 1000));
+      if (after !== undefined) {
+        const next = await command(at, ...after);
+        if (next.code !== 0) throw new Error(`${after.join(' ')}: ${next.out}${next.err}`);
+      }
+      // Whole or not at all: a campaign's case may be ended in the middle.
+      const copied = `${path}.copied`;
+      await cp(at.folder, copied, { recursive: true, verbatimSymlinks: true });
+      await rename(copied, path);
+    }, experiment);
+  });
+
+/** What a run leaves that nothing disturbed, and what it did. */
 export interface Undisturbed {
   readonly matrix: Matrix;
   readonly results: Results;
@@ -181,33 +259,9 @@ export interface Undisturbed {
   readonly seconds: number;
 }
 
-/** A place in which `everything` was run, in a folder that stays. */
-const ran = (folder: string, name: string, env: Environment, code: Ran['code']): Promise<string> =>
-  shared(folder, name, (path) =>
-    inPlace(async (at) => {
-      const began = performance.now();
-      const found = await run(at, environmentOf(at, { CHAOS_COUNTS: join(at.folder, 'counts'), ...env }));
-      if (found.code !== code) throw new Error(`${name}: it ended with ${found.code}: ${found.out}${found.err}`);
-      await at.write('seconds', String((performance.now() - began) / 1000));
-      // Whole or not at all: a campaign's case may be ended in the middle.
-      const copied = `${path}.copied`;
-      await cp(at.folder, copied, { recursive: true, verbatimSymlinks: true });
-      await rename(copied, path);
-    }),
-  );
-
-/** The states of a run whose files are looked at: finished, and killed while a teacher is trained and while images are made. */
-export const states = ['finished', 'taught', 'imagined'] as const;
-export type State = (typeof states)[number];
-
-const stateIn = (folder: string, state: State): Promise<string> =>
-  state === 'finished'
-    ? ran(folder, state, {}, 0)
-    : ran(folder, state, { STOP: state === 'taught' ? 'SIGKILL teacher 18' : 'SIGKILL student 30' }, 'SIGKILL');
-
-/** The undisturbed run of a campaign. */
-export const undisturbed = async (folder: string): Promise<Undisturbed> => {
-  const path = await stateIn(folder, 'finished');
+/** The undisturbed run, of `everything` or of what a state is of. */
+export const undisturbed = async (folder: string, state: State = 'finished'): Promise<Undisturbed> => {
+  const path = await stateIn(folder, ways[state].whole);
   return {
     matrix: JSON.parse(await readFile(join(path, 'runs', 'tiny', 'matrix.json'), 'utf8')),
     results: await resultsOf(path),

@@ -55,7 +55,7 @@ export const diagnoseCommand = async (
     experiment,
     data,
     victims,
-    store: openStore(store, altered),
+    store: openStore(store, altered, { reading: true }),
     mapped: images,
     say: (line) => out.log(line),
   });

@@ -85,9 +85,10 @@ const onlyOf = (there: readonly PlannedStage[]): PlannedStage => {
 /** The stage as it lies in the store beside a run's folder. */
 const finished = async (run: string, { id, label }: PlannedStage): Promise<StageOutput> => {
   let what = 'the stage is not finished';
-  const store = openStore(storeOf(run), (_, file) => {
+  const altered = (_: string, file: string) => {
     what = `${file} was altered on disk`;
-  });
+  };
+  const store = openStore(storeOf(run), altered, { reading: true });
   const output = await store.find(id);
   return output ?? refuse(what, label, 'Run the experiment, and export it then.');
 };

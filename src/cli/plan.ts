@@ -288,7 +288,7 @@ const planOne = async (
   out.log(`${scopeOf(plan, chosen)}: ${tallied(states)}.`);
   for (const line of answersShared(plan, planned.data, states, options.answers)) out.log(line);
   if (open.length === 0) return out.log('Nothing is left to do.');
-  const store = openStore(folders.store, () => undefined);
+  const store = openStore(folders.store, () => undefined, { reading: true });
   const inMemory = async (): Promise<Planned> => ({ ...planned, ...(await loadImages(experiment)) });
   const left = options.time ? await forecastOf(await inMemory(), open, options, store, out) : undefined;
   const seconds = typeof left === 'object' ? left.seconds : undefined;

@@ -47,7 +47,7 @@ export const profileCommand = async (
   const prepared = await prepare(experiment, { onNote: (note) => warn(out, note) });
   const stage = chosen(prepared.plan, options.stage, (each) => stepsOf(each, prepared.plan, prepared.data) ?? 0);
   const folders = foldersOf(experiment, undefined);
-  const store = openStore(folders.store, () => undefined);
+  const store = openStore(folders.store, () => undefined, { reading: true });
   const environment = { ...prepared, store, version: await version(), checkpointEvery: defaults.checkpointEvery };
   out.log(`${stage.label}: ${engineSaid(engine)}`);
   const found = await profileStage(environment, stage, steps);

@@ -325,15 +325,17 @@ export interface StoreOptions {
   readonly patience?: number;
   /** Files are taken for what was written, for who only looks at them; else a stage's are checked once a process. */
   readonly trusting?: boolean;
+  /** For who makes nothing: a damaged stage is told of and is as good as missing, and is left for a run to make anew. */
+  readonly reading?: boolean;
 }
 
 /**
- * @param onDamage told when a file is not what was written; the finished stage, or the checkpoint, is then made anew
+ * @param onDamage told when a file is not what was written; the finished stage, or the checkpoint, is then removed, to be made anew
  */
 export const openStore = (
   root: string,
   onDamage: (id: string, file: string) => void,
-  { patience = 0, trusting = false }: StoreOptions = {},
+  { patience = 0, trusting = false, reading = false }: StoreOptions = {},
 ): Store => {
   const folderOf = (id: string) => join(root, id);
   const lockOf = (id: string) => join(root, locksFolder, id);
@@ -344,19 +346,23 @@ export const openStore = (
   /** A stage is checked once by each process: its folder never changes after. */
   const sound = new Set<string>();
 
-  /** Removes a stage that is damaged, by whoever may; what looks damaged may only be shown late. */
+  /** Whether a stage that looks damaged is so, which is told: what looks damaged may only be shown late. */
+  const isDamaged = async (id: string): Promise<boolean> => {
+    // A folder that is listed is asked for at its server.
+    await readdir(root);
+    const damaged = await damageIn(folderOf(id), id);
+    if (damaged !== undefined && (await isThere(folderOf(id)))) onDamage(id, damaged);
+    return damaged !== undefined;
+  };
+
+  /** Removes a stage that looks damaged, if it is; false where it is not. */
   const removeDamaged = async (id: string): Promise<boolean> => {
     const folder = folderOf(id);
     const lock = await guarded(root, () => tryLock(lockOf(id)));
     // It is being made anew, or removed.
     if (lock === undefined) return true;
     try {
-      // A folder that is listed is asked for at its server.
-      await readdir(root);
-      const damaged = await damageIn(folder, id);
-      if (damaged === undefined) return false;
-      if (!(await isThere(folder))) return true;
-      onDamage(id, damaged);
+      if (!(await isDamaged(id))) return false;
       await guarded(folder, () => rm(folder, { recursive: true, force: true }));
       return true;
     } finally {
@@ -368,7 +374,8 @@ export const openStore = (
     const folder = folderOf(id);
     if (!(await isThere(folder))) return undefined;
     if (!trusting && !sound.has(id)) {
-      if ((await damageIn(folder, id)) !== undefined && (await removeDamaged(id))) return undefined;
+      if ((await damageIn(folder, id)) !== undefined && (await (reading ? isDamaged : removeDamaged)(id)))
+        return undefined;
       sound.add(id);
     }
     return output(folder);

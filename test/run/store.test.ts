@@ -380,10 +380,16 @@ describe('what was altered on disk', () => {
     ['the manifest taken away', 'manifest.json', (at) => unlinkSync(join(at, 'manifest.json'))],
     ['the manifest', 'manifest.json', (at) => writeFileSync(join(at, 'manifest.json'), '{"fi')],
     ['the manifest, to other JSON', 'manifest.json', (at) => writeFileSync(join(at, 'manifest.json'), '[]')],
-  ])('%s: it is told, removed and can be made anew', async (_, file, alter) => {
+  ])('%s: it is told, left by who only reads, removed by others, and can be made anew', async (_, file, alter) => {
     await finished('a');
     await finished('b');
     alter(join(root, 'a'));
+    const told: string[] = [];
+    const reading = openStore(root, (id, name) => told.push(`${id}: ${name}`), { reading: true });
+    expect(await reading.find('a')).toBeUndefined();
+    expect(told).toEqual([`a: ${file}`]);
+    expect(existsSync(join(root, 'a'))).toBe(true);
+    expect(await reading.find('b')).toBeDefined();
     const later = open();
     expect(await later.find('a')).toBeUndefined();
     expect(damages).toEqual([`a: ${file}`]);
