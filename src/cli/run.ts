@@ -8,7 +8,7 @@ import { version } from '../core/version.js';
 import type { Engine } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import { progressTo } from '../engine/setup/progress.js';
-import type { Plan, Stage } from '../experiment/plan.js';
+import { type Plan, type Stage, stageLabels } from '../experiment/plan.js';
 import { collect, foldersOf, type Located, type Planned, prepare } from '../harness/session.js';
 import { table } from '../report/table.js';
 import type { Matrix } from '../results/types.js';
@@ -149,7 +149,7 @@ export const openRun = async (
 ): Promise<Store> => {
   const { plan } = planned;
   const folders = foldersOf(plan.experiment, folder);
-  const labels = labelsOf(plan);
+  const labels = stageLabels(plan);
   // Before anything is removed or written.
   const earlier = await readPlan(folders.run).catch(() => undefined);
   const owner = otherOwner(earlier, plan, { folder: folders.run, path });
@@ -219,7 +219,7 @@ export const makeRun = async ({
     const images = await writeImages(folders.run, plan, data, store);
     const read = await readRun(folders.run);
     const charts = await drawn(() => writeCharts(folders.run, read.charts, (note) => warn(out, note)), read, out);
-    const labels = labelsOf(plan);
+    const labels = stageLabels(plan);
     const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
     out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
     return code;
@@ -253,8 +253,6 @@ export const makeRun = async ({
     letGo();
   }
 };
-
-const labelsOf = ({ stages }: Plan): ReadonlyMap<string, string> => new Map(stages.map(({ id, label }) => [id, label]));
 
 /** A failure of a stage with its label, which people know it by. */
 const withLabel = (failed: Failure, labels: ReadonlyMap<string, string>): Failure => ({

@@ -115,6 +115,10 @@ export interface CellPlan {
   readonly reason?: string;
 }
 
+/** The labels of a plan's stages, which people know them by, by id. */
+export const stageLabels = ({ stages }: Plan): ReadonlyMap<string, string> =>
+  new Map(stages.map(({ id, label }) => [id, label]));
+
 /** Where a model is measured: by the built-in metrics, and by each of the experiment's own. */
 export const measuringOf = ({ measure, own = {} }: Pick<VictimPlan, 'measure' | 'own'>): readonly string[] => [
   measure,

@@ -5,13 +5,14 @@ import { FailureError, failure, orThrow } from '../core/errors.js';
 import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
 import type { Experiment } from '../experiment/experiment.js';
+import { stageLabels } from '../experiment/plan.js';
 import type { Matrix } from '../results/types.js';
 import { crewOf, sharedBy } from '../run/crew.js';
 import * as defaults from '../run/defaults.js';
 import { localExecutor } from '../run/executor.js';
 import type { Outcome, StageRecord } from '../run/record.js';
 import { run } from '../run/scheduler.js';
-import { openStore, type Store } from '../run/store.js';
+import { alteredFile, openStore, type Store } from '../run/store.js';
 import type { Elsewhere } from './on-cluster.js';
 import { collect, foldersOf, type Planned, prepare } from './session.js';
 
@@ -25,6 +26,11 @@ export interface RunExperimentOptions {
   /** Bytes that recorded answers may take in the store; 'off': every student asks its victim anew. Default 4 GB. */
   readonly answers?: number | 'off';
   readonly signal?: AbortSignal;
+  /**
+   * Told what one should know and nothing fails of: what a plan warns of, a stage that was damaged on disk and is made anew.
+   * Default: a warning of this process (`process.emitWarning`), which Node prints.
+   */
+  readonly onNote?: (note: string) => void;
   /**
    * The file that says what is run, as a path or as `import.meta.url`. Default: the one that calls. What a plugin without a
    * declaration knows besides its `params` is known by the text of this file and of what it imports.
@@ -78,6 +84,7 @@ const ranFrom = async (
     checkpointEvery = defaults.checkpointEvery,
     answers = defaults.answers,
     signal,
+    onNote = (note) => process.emitWarning(note, 'undistill'),
     executor,
   }: RunExperimentOptions,
 ): Promise<Ran> => {
@@ -91,8 +98,9 @@ const ranFrom = async (
     return ranOf(on.planned, on.store, outcomes);
   }
   await orThrow(prepareEngine(threads === undefined ? {} : { threads }));
-  const prepared = await prepare(experiment);
-  const store = openStore(root, () => undefined);
+  const prepared = await prepare(experiment, { onNote });
+  const labels = stageLabels(prepared.plan);
+  const store = openStore(root, (id, file) => onNote(`${labels.get(id) ?? id}: ${alteredFile(file)}`));
   const environment = {
     ...prepared,
     store,

@@ -67,6 +67,27 @@ describe('an experiment run in a process of its own', () => {
     ]);
   });
 
+  it('says what was damaged and is made anew', async () => {
+    const { code, out, err } = await ranScript('damaged.ts', {
+      attacks: "import { readdirSync, appendFileSync } from 'node:fs';",
+      run: `const options = { folder: 'damaged' };
+const first = await ran([kd()], options);
+const [weights] = readdirSync('damaged', { recursive: true }).filter((name) => name.endsWith('last.safetensors'));
+appendFileSync('damaged/' + weights, 'x');
+const notes = [];
+const second = await ran([kd()], { ...options, onNote: (note) => notes.push(note) });
+appendFileSync('damaged/' + weights, 'x');
+const third = await ran([kd()], options);
+console.log(JSON.stringify([first, second, third, notes]));`,
+    });
+    const [first, second, third, notes] = JSON.parse(out);
+    expect([second, third, code]).toEqual([first, first, 0]);
+    expect(notes).toEqual([
+      expect.stringMatching(/^seed-0\/.*: last\.safetensors was altered on disk; it is made anew$/),
+    ]);
+    expect(err).toContain(notes[0]);
+  });
+
   it("leaves to its process what is not the experiment's", async () => {
     const { code, out, err } = await ranScript('own.ts', {
       attacks: '',
