@@ -25,6 +25,7 @@ import {
   sequential,
 } from '../../src/models/layers.js';
 import { type Answers, publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { type Recordings, recordingsInMemory } from '../../src/train/recordings.js';
 import { goldens } from '../goldens.js';
 import { circumstances, dataOf, recipe, thirds } from '../run/helpers.js';
 import { type AnySpec, context, endOf, imagesOf, theftOf } from '../train/bench.js';
@@ -175,6 +176,26 @@ const uses: Readonly<Record<string, Use>> = {
   },
 };
 
+/** What is answered by the record where a student's questions do not depend on what it has learnt: twice 24 images, or thrice that. */
+const replayed: ReadonlyMap<string, number> = new Map([
+  ...[
+    ...[
+      'annealedKd',
+      'authorisedKd',
+      'bayesKd',
+      'classMeanKd',
+      'cmi',
+      'completedKd',
+      'ddaeKd',
+      'deepInversion',
+      'dist',
+    ],
+    ...['dkd', 'fast', 'hardLabel', 'inverseKd', 'kd', 'labelKd', 'logitStandardisation', 'noise', 'partialKd'],
+    ...['reweightedKd', 'skeptical', 'sureKd', 'transfer', 'transitionKd'],
+  ].map((name) => [name, 48] as const),
+  ['askingAgain', 144],
+]);
+
 const makers = Object.values(index).filter(isDeclared) as readonly Declared[];
 
 const attackOf = (name: string): AnyAttack => {
@@ -191,11 +212,11 @@ const givenTo = (attack: AnyAttack): Pick<AttackContext, 'data' | 'normalisation
 });
 
 const victimOf =
-  ({ needs }: AnyAttack, limit: { readonly budget?: number } = {}) =>
+  ({ needs }: AnyAttack, more: { readonly budget?: number; readonly identity?: string } = {}) =>
   () => {
     const variables = aged(victimNet, 'victim');
     const { normalisation } = data;
-    const victim = publish({ network: victimNet, variables, normalisation, access: needs, ...limit });
+    const victim = publish({ network: victimNet, variables, normalisation, access: needs, ...more });
     return {
       victim: victim as Victim,
       retired: () => {
@@ -300,6 +321,24 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
       }
     },
   );
+
+  test('ends with the same bits where answers are recorded, and where they are replayed', async () => {
+    const ends = async (recordings?: Recordings) => {
+      const { victim, retired } = victimOf(attack, { identity: 'a net' })();
+      try {
+        const tried = context(key('stage'), { normalisation: data.normalisation, ...(recordings && { recordings }) });
+        const found = endOf(await theftOf(attack, victim, learner, { ...tried, ...givenTo(attack) }));
+        const { seconds: _, replayed, history, ...end } = found;
+        return { end, history: history.map(({ stepsPerSecond: __, ...record }) => record), replayed };
+      } finally {
+        retired();
+      }
+    };
+    const recordings = recordingsInMemory();
+    const [live, recorded, again] = [await ends(), await ends(recordings), await ends(recordings)];
+    expect([live.replayed, recorded]).toEqual([0, live]);
+    expect(again).toEqual({ ...live, replayed: replayed.get(name) ?? 0 });
+  });
 
   test('goes on to the same bits wherever it is killed, and asks no more', async () => {
     await expectToSurvive(
