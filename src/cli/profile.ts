@@ -108,6 +108,26 @@ const aligned = (rows: readonly (readonly string[])[]): readonly string[] => {
 
 const all = ({ forward, backward, update }: LayerTime): number => forward + backward + update;
 
+interface Row {
+  readonly cells: readonly string[];
+  readonly seconds: number;
+}
+
+/** The first rows, each with its time and share, and a last one of all that are left. */
+const first = (rows: readonly Row[], share: (seconds: number) => string): readonly (readonly string[])[] => {
+  const rest = rows.slice(shownRows);
+  const empty = rest[0]?.cells.slice(1).map(() => '') ?? [];
+  const others: Row = {
+    cells: [`${rest.length} more`, ...empty],
+    seconds: rest.reduce((sum, { seconds }) => sum + seconds, 0),
+  };
+  return [...rows.slice(0, shownRows), ...(rest.length === 0 ? [] : [others])].map(({ cells, seconds }) => [
+    ...cells,
+    ms(seconds),
+    share(seconds),
+  ]);
+};
+
 const tables = ({
   fit,
   images,
@@ -120,33 +140,29 @@ const tables = ({
 }: FitProfile): readonly string[] => {
   const share = (seconds: number): string => `${((100 * seconds) / inOperations).toFixed(1)} %`;
   const byTime = [...layers].sort((a, b) => all(b) - all(a));
-  const left = <A>(rows: readonly A[], of: (row: A) => number): readonly (readonly string[])[] => {
-    const rest = rows.slice(shownRows).reduce((sum, row) => sum + of(row), 0);
-    return rows.length <= shownRows ? [] : [[`${rows.length - shownRows} more`, '', '', '', ms(rest), share(rest)]];
-  };
   return [
     `fit ${fit}, ${images} images a step: ${ms(compiled)} ms compiled; ${ms(eager)} ms operation by operation, of which ${ms(inOperations)} in operations (medians of ${steps} steps)`,
     '',
     ...aligned([
       ['layer', 'forward', 'backward', 'update', 'ms', 'share'],
-      ...byTime
-        .slice(0, shownRows)
-        .map((each) => [
-          each.net === '' ? each.layer : `${each.net}: ${each.layer}`,
-          ms(each.forward),
-          ms(each.backward),
-          ms(each.update),
-          ms(all(each)),
-          share(all(each)),
-        ]),
-      ...left(byTime, all),
+      ...first(
+        byTime.map((each) => ({
+          cells: [
+            each.net === '' ? each.layer : `${each.net}: ${each.layer}`,
+            ...[each.forward, each.backward, each.update].map(ms),
+          ],
+          seconds: all(each),
+        })),
+        share,
+      ),
     ]),
     '',
     ...aligned([
       ['operation', 'calls', 'ms', 'share'],
-      ...operations
-        .slice(0, shownRows)
-        .map(({ name, calls, seconds }) => [name, String(calls), ms(seconds), share(seconds)]),
+      ...first(
+        operations.map(({ name, calls, seconds }) => ({ cells: [name, String(calls)], seconds })),
+        share,
+      ),
     ]),
   ];
 };

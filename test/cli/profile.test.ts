@@ -42,8 +42,8 @@ it('shows where the time of a step goes, by layer and by operation, and writes a
     const listed = sharesOf(rows).slice(0, 20);
     expect(listed).toEqual([...listed].sort((a, b) => b - a));
   }
-  // All of the time is some layer's, or of those that have no row of their own; shares are rounded.
-  expect(Math.abs(sum(sharesOf(layers)) - 100)).toBeLessThan(2);
+  // All of the time is some row's, or of those that have none of their own; shares are rounded.
+  for (const rows of [layers, operations]) expect(Math.abs(sum(sharesOf(rows)) - 100)).toBeLessThan(2);
   const [layer, operation] = [layers, operations].map((rows) => rows.map(([name]) => name));
   expect(layer).toContain('victim: conv1');
   expect(layer).toContain('net: conv1');
