@@ -1,3 +1,5 @@
+import { deflateRawSync } from 'node:zlib';
+
 /** HTML that is safe to put into a page: what was put into it has been escaped. */
 export class Markup {
   constructor(readonly text: string) {}
@@ -47,6 +49,14 @@ export const jsonInScript = (value: unknown): Markup =>
       (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
     ),
   );
+
+/** A value inside a script element, packed: text of which much is alike takes little room. `unpacked` of the page's script reads it. */
+export const packedInScript = (value: unknown): Markup =>
+  new Markup(deflateRawSync(JSON.stringify(value)).toString('base64'));
+
+/** A drawing as a picture, of which only the description is read out: what its marks say of themselves is left out. */
+export const drawing = (svg: string, description: string): Markup =>
+  html`<img alt="${description}" src="data:image/svg+xml;base64,${Buffer.from(svg.replace(/ aria-\w+="[^"]*"/g, '')).toString('base64')}">`;
 
 /** Code inside a script element, where the text that ends the element can stand in strings alone. */
 export const codeInScript = (code: string): string => code.replace(/<(?=\/script|!--)/gi, '\\x3c');

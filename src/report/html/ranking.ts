@@ -5,7 +5,7 @@ import type { Block } from '../layout.js';
 import { mark } from '../numbers.js';
 import { rankingLayout } from '../ranking.js';
 import { documentOf, policyOf } from './document.js';
-import { html, type Markup, name } from './markup.js';
+import { drawing, html, type Markup, name } from './markup.js';
 
 /** Characters of a cell that is not broken into lines. */
 const longest = 40;
@@ -38,8 +38,7 @@ ${footnotes.length > 0 && html`<section class="faint">${footnotes.map((note, i) 
 ${
   drawings.length > 0 &&
   html`<section class="charts">${drawings.map(
-    ({ chart, svg }) =>
-      html`<figure><div class="paper"><img src="data:image/svg+xml;base64,${Buffer.from(svg).toString('base64')}" alt="${chart.description}"></div></figure>`,
+    ({ chart, svg }) => html`<figure><div class="paper">${drawing(svg, chart.description)}</div></figure>`,
   )}</section>`
 }
 <section><h2>How to read it</h2>${notes.map((note) => html`<p>${note}</p>`)}</section>

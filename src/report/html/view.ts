@@ -3,7 +3,7 @@ import { counted, signed } from '../../core/text.js';
 import { detailView, factsView } from './detail-view.js';
 import type { Fact } from './facts.js';
 import type { Finding } from './findings.js';
-import { html, jsonInScript, type Markup, name } from './markup.js';
+import { drawing, html, jsonInScript, type Markup, name, packedInScript } from './markup.js';
 import type { Column, Page, Pool, Progress, Row, Shown, Table } from './model.js';
 import type { Compared, Reproduction } from './reproduction.js';
 import type { DrawnChart } from './run.js';
@@ -11,7 +11,7 @@ import { classOf, legend } from './scale.js';
 
 /**
  * The body of a run's page. What may change while a run goes on lies in parts (`data-part`), which the page's script
- * replaces; the details of each cell are text that becomes a document when the cell is opened.
+ * replaces; the details of each cell are packed text that becomes a document when the cell is opened.
  */
 export const bodyView = (page: Page, { live }: { readonly live: boolean }): Markup => html`
 <header>
@@ -35,11 +35,19 @@ export const bodyView = (page: Page, { live }: { readonly live: boolean }): Mark
 <noscript><p class="faint">With scripts the tables can be sorted, and cells open.</p></noscript>
 ${part(
   'details',
-  page.details.map(
-    (detail) =>
-      html`<script type="application/json" data-detail="${detail.id}">${jsonInScript(detailView(detail).text)}</script>`,
+  inPacks(page.details).map(
+    (pack) =>
+      html`<script type="text/plain" data-details="${pack.map(({ id }) => id).join(' ')}">${packedInScript(
+        Object.fromEntries(pack.map((detail) => [detail.id, detailView(detail).text])),
+      )}</script>`,
   ),
 )}`;
+
+/** So many details are packed together: what is alike in them takes its room once. */
+const inPack = 16;
+
+const inPacks = <A>(all: readonly A[]): readonly (readonly A[])[] =>
+  Array.from({ length: Math.ceil(all.length / inPack) }, (_, i) => all.slice(i * inPack, (i + 1) * inPack));
 
 const part = (title: string, content: Parameters<typeof html>[1]): Markup =>
   html`<div data-part="${title}">${content}</div>`;
@@ -222,8 +230,7 @@ const chartsView = (charts: readonly DrawnChart[]): Markup => html`
   ({ title, description, spec, svg }) => html`
   <figure><figcaption class="hidden">${name(title)}</figcaption>
   <div class="paper" role="region" aria-label="${title}" tabindex="0">${
-    svg !== undefined &&
-    html`<img alt="${description}" src="data:image/svg+xml;base64,${Buffer.from(svg).toString('base64')}">`
+    svg !== undefined && drawing(svg, description)
   }</div>
   <script type="application/json" data-chart="${description}">${jsonInScript(spec)}</script></figure>`,
 )}</div></section>`;

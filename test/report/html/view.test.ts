@@ -1,8 +1,18 @@
+import { inflateRawSync } from 'node:zlib';
 import { describe, expect, it, test } from 'vitest';
 import { isWanted, paired } from '../../../src/report/html/browser/choice.js';
 import { matches, next, ordered, wordsOf } from '../../../src/report/html/browser/table.js';
 import { detailView } from '../../../src/report/html/detail-view.js';
-import { codeInScript, escaped, html, jsonInScript, Markup, name } from '../../../src/report/html/markup.js';
+import {
+  codeInScript,
+  drawing,
+  escaped,
+  html,
+  jsonInScript,
+  Markup,
+  name,
+  packedInScript,
+} from '../../../src/report/html/markup.js';
 import { pageOf } from '../../../src/report/html/model.js';
 import { report } from '../../../src/report/html/report.js';
 import { style } from '../../../src/report/html/style.js';
@@ -32,9 +42,17 @@ describe('markup', () => {
     const { text } = jsonInScript(value);
     expect(text).not.toMatch(/[<>\u2028]/);
     expect(JSON.parse(text)).toEqual(value);
+    expect(JSON.parse(inflateRawSync(Buffer.from(packedInScript(value).text, 'base64')).toString())).toEqual(value);
     const code = codeInScript("'</script><!--'; 1 < 2");
     expect(code).toBe("'\\x3c/script>\\x3c!--'; 1 < 2");
     expect(html`${new Markup('<i>')}`.text).toBe('<i>');
+  });
+
+  it('makes pictures of drawings, which are described once', () => {
+    const { text } = drawing('<svg><path aria-label="a: 1" d="M0 0"/></svg>', 'what "it" shows');
+    const [, description, drawn = ''] = /^<img alt="([^"]*)" src="data:image\/svg\+xml;base64,(.*)">$/.exec(text) ?? [];
+    expect(description).toBe('what &quot;it&quot; shows');
+    expect(Buffer.from(drawn, 'base64').toString()).toBe('<svg><path d="M0 0"/></svg>');
   });
 });
 
@@ -44,7 +62,7 @@ describe('the view', () => {
     expect(body).toContain('<h1><bdi>example</bdi></h1>');
     expect(body.match(/<table class="matrix">/g)).toHaveLength(1);
     expect(body).toContain('href="#cell/small/kd/nasty"');
-    expect(body).toContain('data-detail="cell/small/kd/nasty"');
+    expect(body).toMatch(/data-details="[^"]*\bcell\/small\/kd\/nasty[ "]/);
     expect(body).toContain('class="d-3" data-value="0.85"');
     expect(body).toContain('class="na"');
     expect(body).toContain('class="failed"');

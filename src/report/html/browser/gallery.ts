@@ -3,6 +3,7 @@
 // The images of all pools: those that are chosen, taken out of the details of their cells.
 import type { Pool } from '../model.js';
 import { type Choice, type Pictured, paired } from './choice.js';
+import { detailOf } from './details.js';
 
 interface Found extends Pictured {
   readonly image: HTMLImageElement;
@@ -11,9 +12,9 @@ interface Found extends Pictured {
 const chosen = (id: string): string => (document.querySelector(`#${id}`) as HTMLSelectElement | null)?.value ?? '';
 
 /** The images of a pool, in the details of its cell. */
-const imagesOf = ({ cell, seed, classes }: Pool, detailOf: (id: string) => string | undefined): readonly Found[] => {
+const imagesOf = async ({ cell, seed, classes }: Pool): Promise<readonly Found[]> => {
   const sheet = document.createElement('template');
-  sheet.innerHTML = detailOf(cell) ?? '';
+  sheet.innerHTML = (await detailOf(cell)) ?? '';
   const images = [...sheet.content.querySelectorAll<HTMLImageElement>('img[data-place]')];
   return images
     .filter(({ dataset }) => dataset.seed === seed)
@@ -53,8 +54,13 @@ const offer = (pool: Pool, pools: readonly Pool[]): void => {
 
 const percent = (share: number): string => (Number.isFinite(share) ? `${Math.round(100 * share)} %` : '–');
 
-/** Shows what is chosen. `detailOf` gives what opens from a cell, as HTML that is safe. */
-export const showPictures = (detailOf: (id: string) => string | undefined): void => {
+/** How often something was chosen: what was chosen before the last is not shown any more. */
+let choices = 0;
+
+/** Shows what is chosen. */
+export const showPictures = async (): Promise<void> => {
+  choices += 1;
+  const turn = choices;
   const place = document.querySelector('#pictures');
   const listed = document.querySelector('#pools')?.textContent;
   if (place === null || listed == null) return;
@@ -68,8 +74,9 @@ export const showPictures = (detailOf: (id: string) => string | undefined): void
     sure: Number(chosen('sure')),
     verifier: chosen('verifier') as Choice['verifier'],
   };
-  const all = imagesOf(pool, detailOf);
-  const pairs = paired(choice, all, other === undefined ? [] : imagesOf(other, detailOf));
+  const [all, beside] = await Promise.all([imagesOf(pool), other === undefined ? [] : imagesOf(other)]);
+  if (turn !== choices) return;
+  const pairs = paired(choice, all, beside);
   place.classList.toggle('pairs', other !== undefined);
   place.replaceChildren(
     ...pairs.map(([own, beside]) =>

@@ -1,6 +1,7 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 // The script of a report: sorting, filtering, other numbers, opening cells, images. It makes no HTML of its own.
+import { detailOf } from './details.js';
 import { showPictures } from './gallery.js';
 import { follow } from './live.js';
 import { showNumber } from './numbers.js';
@@ -67,17 +68,15 @@ const renumber = (): void => {
 
 /* Details */
 
-const detailOf = (id: string): string | undefined => {
-  const found = document.querySelector(`script[data-detail="${CSS.escape(id)}"]`)?.textContent;
-  return found == null ? undefined : JSON.parse(found);
-};
-
 /** What the sheet shows. */
 let shown: string | undefined;
 
 /** Shows what the address names. */
-const show = (): void => {
-  const detail = detailOf(location.hash.slice(1));
+const show = async (): Promise<void> => {
+  const id = location.hash.slice(1);
+  const detail = await detailOf(id);
+  // Another was opened meanwhile.
+  if (location.hash.slice(1) !== id) return;
   if (detail === undefined) {
     if (dialog.open) dialog.close();
     return;
@@ -134,25 +133,25 @@ document.addEventListener('input', ({ target }) => {
   const element = target as Element;
   if (element.matches('#filter, #student')) filter();
   if (element.matches('#number')) renumber();
-  if (element.matches('#choice select')) showPictures(detailOf);
+  if (element.matches('#choice select')) void showPictures();
 });
 dialog.addEventListener('close', () => {
   dialog.replaceChildren();
   shown = undefined;
   if (location.hash !== '') history.replaceState(null, '', location.pathname + location.search);
 });
-window.addEventListener('hashchange', show);
+window.addEventListener('hashchange', () => void show());
 
 filter();
 renumber();
-showPictures(detailOf);
-show();
+void showPictures();
+void show();
 const status = document.querySelector<HTMLElement>('.live');
 if (status !== null) {
   follow(status, () => {
     renumber();
     filter();
-    showPictures(detailOf);
-    if (dialog.open) show();
+    void showPictures();
+    if (dialog.open) void show();
   });
 }
