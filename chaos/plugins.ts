@@ -1,6 +1,8 @@
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Matrix } from '../src/results/types.js';
 import { deadly } from '../test/cli/deadly.js';
-import { tiny } from '../test/cli/project.js';
+import { type Project, tiny } from '../test/cli/project.js';
 import { type Case, Defect, type Kind, must } from './case.js';
 import { environmentOf, inPlace, mustHaveEnded, patience, run, undisturbed } from './runs.js';
 
@@ -103,6 +105,102 @@ export const rates: Record<string, () => unknown> = {
 };
 
 export const going = (name: string) => ({ name, params: {}, source: import.meta.url, at: rates[name] as never });
+
+/** Of a sound net's parts, those that are wrong. */
+export const nets: Record<string, (sound: any) => unknown> = {
+  'builds nothing': () => undefined,
+  'builds a promise': async (sound) => sound,
+  'throws where it is built': () => { throw new Error('no net'); },
+  'has no variables': (sound) => ({ ...sound, variables: [] }),
+  'has variables of other shapes': (sound) => ({ ...sound, variables: sound.variables.map((each: any) => ({ ...each, shape: [1] })) }),
+  'begins with nothing': (sound) => ({ ...sound, init: () => undefined }),
+  'begins with a promise': (sound) => ({ ...sound, init: async () => undefined }),
+  'begins with other names': (sound) => ({ ...sound, init: () => ({ params: { other: tf.scalar(1) }, stats: {} }) }),
+  'throws where it begins': (sound) => ({ ...sound, init: () => { throw new Error('no start'); } }),
+  'answers nothing': (sound) => ({ ...sound, apply: () => undefined }),
+  'answers a number': (sound) => ({ ...sound, apply: () => ({ logits: 5, activations: {} }) }),
+  'answers a promise': (sound) => ({ ...sound, apply: async (...given: any[]) => sound.apply(...given) }),
+  'answers for other classes': (sound) => ({
+    ...sound,
+    apply: (...given: any[]) => { const out = sound.apply(...given); return { ...out, logits: tf.concat([out.logits, out.logits], 1) }; },
+  }),
+  'answers for one image': (sound) => ({
+    ...sound,
+    apply: (...given: any[]) => { const out = sound.apply(...given); return { ...out, logits: tf.slice(out.logits, [0, 0], [1, -1]) }; },
+  }),
+  'answers what is no number': (sound) => ({
+    ...sound,
+    apply: (...given: any[]) => { const out = sound.apply(...given); return { ...out, logits: tf.mul(out.logits, Number.NaN) }; },
+  }),
+  'answers by no weight': (sound) => ({
+    ...sound,
+    apply: (weights: any, images: any) => ({ logits: tf.zeros([images.shape[0], sound.classes]), activations: {} }),
+  }),
+  'throws where it answers': (sound) => ({ ...sound, apply: () => { throw new Error('no answer'); } }),
+  'says that it is of other classes': (sound) => ({ ...sound, classes: 1000 }),
+};
+
+export const built = (name: string, like: any): any => ({
+  ...{ name: 'hostileNet', params: {}, source: import.meta.url },
+  build: (...given: any[]) => nets[name]?.(like.build(...given)),
+});
+
+export const rules: Record<string, (sound: any) => object> = {
+  'begins with nothing': () => ({ init: () => undefined }),
+  'begins with numbers': () => ({ init: () => ({ a: 5 }) }),
+  'throws where it begins': () => ({ init: () => { throw new Error('no start'); } }),
+  'steps to nothing': () => ({ update: () => undefined }),
+  'steps to a promise': (sound) => ({ update: async (...given: any[]) => sound.update(...given) }),
+  'steps to other names': () => ({ update: () => ({ params: { other: tf.scalar(1) }, state: {} }) }),
+  'steps to other shapes': (sound) => ({
+    update: (...given: any[]) => {
+      const { params, state } = sound.update(...given);
+      return { params: Object.fromEntries(Object.keys(params).map((key) => [key, tf.zeros([7])])), state };
+    },
+  }),
+  'steps to what is no number': (sound) => ({
+    update: (...given: any[]) => {
+      const { params, state } = sound.update(...given);
+      return { params: Object.fromEntries(Object.entries(params).map(([key, value]) => [key, tf.mul(value as any, Number.NaN)])), state };
+    },
+  }),
+  'steps to another state': (sound) => ({ update: (...given: any[]) => ({ ...sound.update(...given), state: { more: tf.scalar(1) } }) }),
+  'throws where it steps': () => ({ update: () => { throw new Error('no step'); } }),
+};
+
+export const ruled = (name: string, like: any): any => ({
+  ...like,
+  ...{ name: 'hostileRule', params: {}, source: import.meta.url },
+  ...rules[name]?.(like),
+});
+
+/** The whole run's: there is nothing beside it that could go on. */
+export const sets: Record<string, (sound: any) => unknown> = {
+  'loads nothing': () => undefined,
+  'loads null': () => null,
+  'loads a text': () => 'images',
+  'loads an empty record': () => ({}),
+  'loads no test images': (sound) => ({ ...sound, test: { ...sound.test, count: 0 } }),
+  'loads fewer labels': (sound) => ({ ...sound, train: { ...sound.train, labels: sound.train.labels.slice(1) } }),
+  'loads a label of no class': (sound) => ({ ...sound, train: { ...sound.train, labels: sound.train.labels.map(() => 200) } }),
+  'loads images without bytes': (sound) => ({ ...sound, train: { ...sound.train, images: undefined } }),
+  'loads fewer bytes': (sound) => ({ ...sound, train: { ...sound.train, images: new Uint8Array(3) } }),
+  'loads no classes': (sound) => ({ ...sound, classes: [] }),
+  'loads images of no size': (sound) => ({ ...sound, image: { height: 0, width: 0, channels: 0 } }),
+  'loads a deviation of zero': (sound) => ({ ...sound, normalisation: { ...sound.normalisation, std: sound.normalisation.std.map(() => 0) } }),
+  'loads no fingerprint': (sound) => ({ ...sound, fingerprint: undefined }),
+  'throws where it loads': () => { throw new Error('no images'); },
+  'throws a text where it loads': () => { throw 'a text'; },
+  'never loads': () => new Promise(() => undefined),
+};
+
+export const loading = (name: string, like: any): any => ({
+  ...{ name: 'hostileSet', params: {}, source: import.meta.url },
+  load: (options: any) => async () => {
+    const { right: sound, ...other } = await like.load(options)();
+    return other._tag === 'Left' ? other : { _tag: 'Right', right: await sets[name]?.(sound) };
+  },
+});
 `;
 
 /** The names of the ways in a table of \`hostile\`: one that is added there is tried. */
@@ -120,7 +218,10 @@ const withOne = (what: Parameters<typeof tiny>[0], change = (text: string) => te
   change(tiny({ defenses: 'none()', attacks: 'kd({ temperature: 4 })', ...what }));
 
 const imports =
-  "import { deadly } from './deadly.ts';\nimport { defending, going, measuring, spoiling, stealing } from './hostile.ts';";
+  "import { deadly } from './deadly.ts';\nimport { built, defending, going, loading, measuring, ruled, spoiling, stealing } from './hostile.ts';";
+
+const beside = (student: string) => (text: string) =>
+  text.replace("net('student', 2)]", `net('student', 2), ${student}]`);
 
 const experiments: Readonly<Record<string, (way: string) => string>> = {
   deaths: (way) => withOne({ imports, attacks: `deadly('${way}'), kd()` }),
@@ -132,11 +233,27 @@ const experiments: Readonly<Record<string, (way: string) => string>> = {
       text.replace('seeds:', `metrics: [measuring('${way}')],\n  seeds:`),
     ),
   rates: (way) =>
-    withOne({ imports, attacks: 'kd()' }, (text) =>
-      text.replace(
-        "net('student', 2)]",
-        `net('student', 2), learner(plainCnn({ width: 3 }), { epochs: 1, batch: 16, optimizer: adam(), schedule: going('${way}') })]`,
+    withOne(
+      { imports, attacks: 'kd()' },
+      beside(`learner(plainCnn({ width: 3 }), { epochs: 1, batch: 16, optimizer: adam(), schedule: going('${way}') })`),
+    ),
+  nets: (way) =>
+    withOne(
+      { imports, attacks: 'kd()' },
+      beside(
+        `learner(built('${way}', plainCnn({ width: 3 })), { epochs: 1, batch: 16, optimizer: adam(), schedule: constant(0.01) })`,
       ),
+    ),
+  rules: (way) =>
+    withOne(
+      { imports, attacks: 'kd()' },
+      beside(
+        `learner(plainCnn({ width: 3 }), { epochs: 1, batch: 16, optimizer: ruled('${way}', adam()), schedule: constant(0.01) })`,
+      ),
+    ),
+  sets: (way) =>
+    withOne({ imports, attacks: 'kd()' }, (text) =>
+      text.replace(/data: (synthetic\(.*\)),/, `data: loading('${way}', $1),`),
     ),
 };
 
@@ -144,6 +261,12 @@ const experiments: Readonly<Record<string, (way: string) => string>> = {
 const bystander = ({ cells, students }: Matrix): unknown =>
   cells.find(({ attack, defense, student }) => attack.startsWith('kd') && defense === 'none' && student === students[0])
     ?.seeds[0]?.student?.last;
+
+const isThere = (at: Project, path: string): Promise<boolean> =>
+  access(join(at.folder, path)).then(
+    () => true,
+    () => false,
+  );
 
 const misbehaving =
   (table: string, way: string): Case['attempt'] =>
@@ -172,15 +295,20 @@ const misbehaving =
       const isToFail = table !== 'spoils';
       must(
         'silent',
-        ran.code === 1 || !isToFail,
+        (ran.code !== 0 && typeof ran.code === 'number') || !isToFail,
         () => `it ended with ${ran.code}, as if nothing had been: ${ran.out.slice(-1500)}`,
       );
+      // What is not even to be planned with is refused before anything is made.
+      const isRefused = ['nets', 'rules', 'sets'].includes(table) && !(await isThere(at, 'runs/tiny/matrix.json'));
+      if (isRefused)
+        return must('silent', / /.test(ran.err), () => `it does not say what is wrong: ${ran.out.slice(-1500)}`);
       const found = await at.matrix('runs/tiny');
       const failed = found.cells.filter(({ status }) => status === 'failed');
       must('silent', failed.length > 0 || table === 'measures' || !isToFail, () => 'no cell has failed');
       for (const { attack, reason, seeds } of failed)
         must('silent', Boolean(reason ?? seeds[0]?.reason), () => `${attack} does not say why it failed`);
-      if (table !== 'measures')
+      // Data are everybody's.
+      if (table !== 'measures' && table !== 'sets')
         must(
           isToFail ? 'lost' : 'silent',
           bystander(found) === bystander(matrix) && bystander(found) !== undefined,
@@ -192,12 +320,13 @@ const misbehaving =
 /** Plugins that do what none should: a failed cell that says so, and the same numbers in all others. */
 export const plugins: Kind = {
   name: 'plugins',
-  about: 'attacks, defences, metrics and schedules that exit, wait, loop, crash, throw or give what they should not',
+  about:
+    'attacks, defences, metrics, schedules, networks, optimisers and data sets that exit, wait, loop, crash, throw or give what they should not',
   limit: (2 * patience) / 1000,
   takes: 30,
   cases: () => [
     ...deaths.map((way) => ({ name: `an attack that ${way}`, attempt: misbehaving('deaths', way) })),
-    ...['steals', 'spoils', 'answering', 'measures', 'rates'].flatMap((table) =>
+    ...['steals', 'spoils', 'answering', 'measures', 'rates', 'nets', 'rules', 'sets'].flatMap((table) =>
       waysOf(table).map((way) => ({ name: `${table}: ${way}`, attempt: misbehaving(table, way) })),
     ),
   ],

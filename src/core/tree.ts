@@ -5,6 +5,11 @@ import * as tf from '@tensorflow/tfjs';
  */
 export type Tree = tf.Tensor | { readonly [name: string]: Tree } | readonly Tree[];
 
+/** Whether something of a plugin's is a tree. A promise is none. */
+export const isTree = (value: unknown): value is Tree =>
+  value instanceof tf.Tensor ||
+  (typeof value === 'object' && value !== null && !('then' in value) && Object.values(value).every(isTree));
+
 /** Every leaf with its path (`slots/momentum/conv1.weight`), records in key order, so that equal trees list alike. */
 export const entries = (tree: Tree, path = ''): (readonly [string, tf.Tensor])[] => {
   if (tree instanceof tf.Tensor) return [[path, tree]];

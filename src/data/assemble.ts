@@ -52,8 +52,8 @@ export const checkRoom = (
 
 const checkExamples = (
   part: 'training' | 'test',
-  examples: DecodedExamples,
-  { image, classes }: Decoded,
+  examples: Examples,
+  { image, classes }: Pick<Dataset, 'image' | 'classes'>,
   where: string,
 ): void => {
   const { count, images, labels } = examples;
@@ -93,7 +93,7 @@ export const isUnlabelled = ({ classes }: Pick<Dataset, 'classes'>): boolean =>
   classes.length === 1 && classes[0] === unlabelled[0];
 
 /** Throws a failure of kind `data` naming `where` unless shapes, counts and labels fit each other. */
-export const checkDecoded = (decoded: Decoded, where: string): void => {
+export const checkDecoded = (decoded: Omit<Dataset, 'name' | 'fingerprint'>, where: string): void => {
   const { image, classes, normalisation } = decoded;
   const labelled = !isUnlabelled(decoded);
   if (labelled && classes.length < 2) refuse('a data set needs at least two classes', where);

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { between, checked, choice, numeric, positive, text, wholeAtLeast, yesOrNo } from '../core/check.js';
 import { attempt, orThrow, refusal, type Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
+import { checkDecoded } from './assemble.js';
 
 /**
  * Pixels of many images, uint8, [count, height, width, channels] flat: a `Uint8Array`, or bytes that stay in a file. A slice
@@ -151,6 +152,7 @@ export const load = (plugin: DatasetPlugin, options: LoadOptions = {}): Promise<
       );
     const given = await orThrow(task as Task<Dataset>);
     checked(`${where}: load`, dataset, { ...given });
+    checkDecoded(given, `${where}: load`);
     return given;
   };
   return orThrow(attempt('data', run, where));

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { firstFew } from '../core/text.js';
 import * as tree from '../core/tree.js';
 
 /** What changes from step to step without being state: tensors, so that a traced step takes them as inputs. */
@@ -110,7 +111,7 @@ const assertForm = (old: tree.Tree, next: tree.Tree): void => {
   if (before.length === after.length && before.every((leaf, i) => leaf === after[i])) return;
   const without = (all: readonly string[], others: readonly string[]) => {
     const set = new Set(others);
-    return all.filter((leaf) => !set.has(leaf)).join(', ') || 'nothing';
+    return firstFew(all.filter((leaf) => !set.has(leaf))) || 'nothing';
   };
   throw new Error(
     `a step's new state must have the paths, shapes and types of the old: it lost ${without(before, after)} and gained ${without(after, before)}`,

@@ -13,6 +13,7 @@ import { klToVictim } from '../metrics/divergence.js';
 import { softTemperature } from '../metrics/metric.js';
 import type { Unit } from '../metrics/quantity.js';
 import { tsne } from '../metrics/tsne.js';
+import { networkOf } from '../models/checked.js';
 import type { Network, Variables } from '../models/network.js';
 import { chosenLogits } from '../run/measure.js';
 import { readResult } from '../run/outputs.js';
@@ -346,7 +347,7 @@ const mapsOf = async (
   const images = [...permutation(key('diagnose'), labels.length).subarray(0, mapped)].sort((a, b) => a - b);
   if (images.length < 4) return undefined;
   const some = { ...set, indices: Int32Array.from(images, (image) => set.indices[image] as number) };
-  const network = experiment.teacher.network.build(data.image, data.classes.length);
+  const network = networkOf(experiment.teacher.network, data.image, data.classes.length);
   const maps: Maps['maps'][number][] = [];
   let perplexity = 0;
   for (const { defense, train, logits } of teachers) {

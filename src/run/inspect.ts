@@ -5,6 +5,7 @@ import { imagesAt } from '../data/pixels.js';
 import { allImages } from '../experiment/data-access.js';
 import type { Stage, Work } from '../experiment/plan.js';
 import { type Bytes, type Diagnostic, diagnosticsOf, type Synthesis } from '../metrics/synthesis.js';
+import { networkOf } from '../models/checked.js';
 import type { ImageShape, Network, NetworkPlugin, Variables } from '../models/network.js';
 import { logitsOn } from '../train/evaluate.js';
 import { bytesOf, type ImageSet, normalise, unpacked } from '../train/images.js';
@@ -73,7 +74,7 @@ export const inspectStage = async (
       dispose(variables);
     }
   };
-  const net = (network: NetworkPlugin): Network => network.build(data.image, data.classes.length);
+  const net = (network: NetworkPlugin): Network => networkOf(network, data.image, data.classes.length);
   const network = net(work.teacher);
   const victim = await answers('victim', network, (variables): Pick<Synthesis, 'distances'> => {
     if (!network.variables.some(({ over }) => over === 'images')) return {};

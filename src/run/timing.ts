@@ -4,6 +4,7 @@ import { dispose } from '../core/tree.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import { evaluationSets } from '../experiment/data-access.js';
 import type { Stage } from '../experiment/plan.js';
+import { networkOf } from '../models/checked.js';
 import { logitsOn } from '../train/evaluate.js';
 import { allSteps } from '../train/fit.js';
 import { frameOf, wholeState, wholeStep } from '../train/fit-step.js';
@@ -53,7 +54,7 @@ const timeEvaluation = (
   const [set, ...rest] = Object.values(evaluationSets({ data, others, experiment }));
   if (set === undefined) return noTime;
   const images = [set, ...rest].reduce((sum, { indices }) => sum + indices.length, 0);
-  const network = net.build(data.image, data.classes.length);
+  const network = networkOf(net, data.image, data.classes.length);
   const variables = network.init(key('timing'));
   try {
     const some = { ...set, indices: set.indices.subarray(0, 200) };

@@ -7,6 +7,7 @@ import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Stage, Work } from '../experiment/plan.js';
 import { differences, readWeights } from '../experiment/pretrained.js';
+import { networkOf } from '../models/checked.js';
 import type { Network, Variables } from '../models/network.js';
 import { fromStateDict, toStateDict, withoutCounters } from '../models/state-dict.js';
 import { question } from '../train/ask.js';
@@ -70,7 +71,7 @@ export const trainStage = async (
       return undefined;
     }
     case 'evaluate': {
-      const network = work.network.build(data.image, data.classes.length);
+      const network = networkOf(work.network, data.image, data.classes.length);
       await staging.writeTensors(
         files.logits,
         await allLogits(await input(store, stage, 'model'), network, images, work.views),

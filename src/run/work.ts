@@ -27,6 +27,7 @@ import {
 } from '../experiment/data-access.js';
 import type { Json } from '../experiment/identity.js';
 import { preparedRole, type Stage, type Work } from '../experiment/plan.js';
+import { networkOf } from '../models/checked.js';
 import type { Network, NetworkPlugin, Variables } from '../models/network.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';
 import type { Doing, Synthesised } from '../train/context.js';
@@ -156,7 +157,8 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
   }
 };
 
-const netOf = ({ data }: DataInUse, network: NetworkPlugin): Network => network.build(data.image, data.classes.length);
+const netOf = ({ data }: DataInUse, network: NetworkPlugin): Network =>
+  networkOf(network, data.image, data.classes.length);
 const built = (images: DataInUse, { network, recipe }: Learner): BuiltLearner => ({
   network: netOf(images, network),
   recipe,

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
-import { clone, entries, map, type Tree } from '../core/tree.js';
+import { clone, entries, isTree, map, type Tree } from '../core/tree.js';
 import { batchesPerEpoch } from '../data/batches.js';
 import { imagesAt } from '../data/pixels.js';
 import { augment, inBfloat16 } from '../engine/ops.js';
@@ -156,7 +157,10 @@ export const stepped = (
   { gradients, stats }: { readonly gradients: Named; readonly stats: Named },
   learningRate: tf.Scalar,
 ): ClassifierState => {
-  const { params, state } = optimizer.update(gradients, before.slots, before.variables.params, learningRate);
+  const given = optimizer.update(gradients, before.slots, before.variables.params, learningRate);
+  const { params, state }: Partial<typeof given> = given ?? {};
+  if (!isTree(params) || !isTree(state))
+    throw wrongOptimizer(optimizer, 'update gives no { params, state } of tensors');
   return { ...before, variables: { params, stats }, slots: state, step: before.step.add(1) };
 };
 
@@ -219,11 +223,14 @@ export const classifierStep =
   };
 
 /** The state before the first step: the weights, which it takes over, and an optimiser that remembers nothing. */
-export const initialState = (optimizer: Optimizer, variables: Variables): ClassifierState => ({
-  variables,
-  slots: optimizer.init(variables.params),
-  step: tf.scalar(0),
-});
+export const initialState = (optimizer: Optimizer, variables: Variables): ClassifierState => {
+  const slots: unknown = optimizer.init(variables.params);
+  if (!isTree(slots)) throw wrongOptimizer(optimizer, 'init gives no tensors by name: {} where it remembers nothing');
+  return { variables, slots: slots as OptimizerState, step: tf.scalar(0) };
+};
+
+const wrongOptimizer = ({ name }: Optimizer, what: string): FailureError =>
+  new FailureError(failure('plugin', `${name}: its ${what}`));
 
 /** How many images a net may look at before it has weights. */
 const seenFirst = 5000;
