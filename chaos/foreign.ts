@@ -1,9 +1,9 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { inflateRawSync } from 'node:zlib';
 import { main } from '../src/cli/main.js';
 import type { Project, Ran } from '../test/cli/project.js';
 import { changed, placesIn, wrong } from '../test/mutations.js';
+import { withDetails } from '../test/report/html/details.js';
 import { type Case, type Kind, must, type Random } from './case.js';
 import { filesBelow, inState, mustHaveEnded } from './runs.js';
 
@@ -96,14 +96,6 @@ const hostile = [
     '\ud800',
   ],
 ];
-
-/** A page, and what opens from its cells. */
-const withDetails = (page: string): string =>
-  [...page.matchAll(/data-details="[^"]*">([^<]*)</g)].reduce(
-    (whole, [, packed = '']) =>
-      whole + Object.values(JSON.parse(inflateRawSync(Buffer.from(packed, 'base64')).toString())).join('\n'),
-    page,
-  );
 
 /** How often a file is changed in one case. */
 const times = 12;
