@@ -3,7 +3,7 @@ import type { AnyAttack } from '../src/attacks/attack.js';
 import { required } from '../src/core/check.js';
 import { FailureError } from '../src/core/errors.js';
 import { type Declared, isDeclared, type PluginKind } from '../src/core/plugin.js';
-import { load } from '../src/data/dataset.js';
+import { load } from '../src/data/load.js';
 import type { Defense } from '../src/defenses/defense.js';
 import * as undistill from '../src/index.js';
 import type { NetworkPlugin } from '../src/models/network.js';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { refusal } from '../core/errors.js';
-import { load } from '../data/dataset.js';
+import { load } from '../data/load.js';
 import { foldersOf, type Located } from '../harness/session.js';
 import { diagnosticsCsv, diagnosticsLayout } from '../report/diagnostics.js';
 import { inMarkdown } from '../report/markdown.js';

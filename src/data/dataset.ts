@@ -1,8 +1,7 @@
 import * as v from 'valibot';
-import { between, checked, choice, numeric, positive, text, wholeAtLeast, yesOrNo } from '../core/check.js';
-import { attempt, orThrow, refusal, type Task } from '../core/errors.js';
+import { between, choice, numeric, positive, wholeAtLeast, yesOrNo } from '../core/check.js';
+import type { Task } from '../core/errors.js';
 import type { ImageShape } from '../models/network.js';
-import { checkDecoded } from './assemble.js';
 
 /**
  * Pixels of many images, uint8, [count, height, width, channels] flat: a `Uint8Array`, or bytes that stay in a file. A slice
@@ -106,54 +105,3 @@ export const anyNormalisation: v.GenericSchema<Normalisation> = v.pipe(
   v.strictObject({ mean: v.array(numeric('a number')), std: v.array(positive) }),
   v.title('{ mean, std } with a number for each channel, on the scale 0 to 1'),
 );
-
-const examples = v.pipe(
-  v.looseObject({
-    // Not looked into: there may be gigabytes of them.
-    images: v.custom<Pixels>(
-      (value) =>
-        Number.isInteger((value as Pixels | undefined)?.length) && typeof (value as Pixels).slice === 'function',
-      'they are no pixels, as a Uint8Array holds them',
-    ),
-    labels: v.custom<Examples['labels']>(
-      (value) => value instanceof Uint8Array || value instanceof Uint16Array,
-      'they are no labels in a Uint8Array or a Uint16Array',
-    ),
-    count: wholeAtLeast(0),
-  }),
-  v.title('{ images, labels, count }'),
-);
-
-/** What a data set has to be. */
-const dataset = {
-  name: text,
-  image: v.pipe(
-    v.looseObject({ height: wholeAtLeast(1), width: wholeAtLeast(1), channels: wholeAtLeast(1) }),
-    v.title('{ height, width, channels }'),
-  ),
-  classes: v.pipe(v.array(text), v.title('a list of names')),
-  normalisation: anyNormalisation,
-  augmentation: anyAugmentation,
-  train: examples,
-  test: examples,
-  fingerprint: text,
-};
-
-/** The images of a data set. Rejects with a failure of kind `data`, also where `load` gives something else. */
-export const load = (plugin: DatasetPlugin, options: LoadOptions = {}): Promise<Dataset> => {
-  const where = `data: ${plugin.name}`;
-  const run = async (): Promise<Dataset> => {
-    const task: unknown = plugin.load(options);
-    if (typeof task !== 'function')
-      return refusal('data')(
-        'its load gives no task',
-        where,
-        'Give a TaskEither of fp-ts, as the data sets of undistill do.',
-      );
-    const given = await orThrow(task as Task<Dataset>);
-    checked(`${where}: load`, dataset, { ...given });
-    checkDecoded(given, `${where}: load`);
-    return given;
-  };
-  return orThrow(attempt('data', run, where));
-};

@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import { networkOf } from '../models/checked.js';
 import {
   anyNetwork,
   type DefenseContext,
@@ -45,7 +44,7 @@ export const scaledSurrogate = ({ surrogateEpochs }: SurrogateOptions, factor: n
 
 /** The surrogate's net for a teacher's images and classes. */
 export const surrogateFor = ({ surrogate }: SurrogateOptions, teacher: Network): Network =>
-  surrogate === undefined ? teacher : networkOf(surrogate, teacher.input, teacher.classes);
+  surrogate === undefined ? teacher : surrogate.build(teacher.input, teacher.classes);
 
 /**
  * A surrogate that was distilled from the teacher on its training images, KL(teacher ‖ surrogate) at temperature 1, by the teacher's

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { load } from '../../src/data/dataset.js';
 import { covers, drawnShapes, shapes } from '../../src/data/drawn-shapes.js';
+import { load } from '../../src/data/load.js';
 
 test('shapes cover as much of their square as they should', () => {
   const side = 400;

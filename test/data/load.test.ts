@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type Dataset, load } from '../../src/data/dataset.js';
+import type { Dataset } from '../../src/data/dataset.js';
+import { load } from '../../src/data/load.js';
 import { dataOf, thirds } from '../run/helpers.js';
 import { failureOf } from '../train/bench.js';
 
