@@ -18,49 +18,82 @@ export interface Checked {
  * the hash of a run that was made here as a whole.
  */
 export const checkedBy = (mine: Ranking, sent: Ranking): Checked => {
-  let same = 0;
-  const different: string[] = [];
-  const lackingIn = new Map<string, number>();
-  for (const entry of sent.entries) {
-    const here = mine.entries.find((each) => isSame(each, entry));
-    if (here !== undefined) different.push(...saidOtherwise(entry, here));
-    const [theirs, ours] = [entry, here].map((of) => new Map(of === undefined ? [] : numbersOf(of)));
-    const seeds = unique([
-      ...(sent.runs.find(({ id }) => id === entry.run)?.seeds ?? []),
-      ...numbersOf(entry).flatMap(([, numbers]) => Object.keys(numbers)),
-    ]);
-    for (const what of new Map([...(theirs ?? []), ...(ours ?? [])]).keys())
-      for (const seed of seeds) {
-        const [said, is] = [own(theirs?.get(what), seed), own(ours?.get(what), seed)];
-        if (said === undefined && is === undefined) continue;
-        if (is === undefined) lackingIn.set(entry.run, (lackingIn.get(entry.run) ?? 0) + 1);
-        else if (said === is) same += 1;
-        else different.push(`${what}, seed ${seed}: ${said === undefined ? 'left out' : said}, here ${is}`);
-      }
-  }
-  for (const entry of mine.entries)
-    if (
-      numbersOf(entry).some(([, numbers]) => Object.keys(numbers).length > 0) &&
-      !sent.entries.some((each) => isSame(each, entry))
-    )
-      different.push(`${entry.defense}, ${entry.student}: left out`);
+  const compared = sent.entries.map((entry) => ({ run: entry.run, ...comparedBy(mine, sent, entry) }));
+  const incomplete = new Set(compared.filter(({ lacking }) => lacking > 0).map(({ run }) => run));
+  return {
+    same: sum(compared.map(({ same }) => same)),
+    different: [
+      ...compared.flatMap(({ different }) => different),
+      ...leftOut(mine, sent),
+      ...underived(sent),
+      ...sent.runs.flatMap((run) => runSaidOtherwise(run, { mine, sent }, incomplete.has(run.id))),
+    ],
+    lacking: sum(compared.map(({ lacking }) => lacking)),
+  };
+};
+
+/** The numbers of an entry that was sent, beside one's own, and what else is said of it. */
+const comparedBy = (mine: Ranking, sent: Ranking, entry: Entry): Checked => {
+  const here = mine.entries.find((each) => isSame(each, entry));
+  const theirs = new Map(numbersOf(entry));
+  const ours = new Map(here === undefined ? [] : numbersOf(here));
+  const seeds = unique([
+    ...(sent.runs.find(({ id }) => id === entry.run)?.seeds ?? []),
+    ...[...theirs.values()].flatMap((numbers) => Object.keys(numbers)),
+  ]);
+  let [same, lacking] = [0, 0];
+  const different = here === undefined ? [] : [...saidOtherwise(entry, here)];
+  for (const what of new Set([...theirs.keys(), ...ours.keys()]))
+    for (const seed of seeds) {
+      const [said, is] = [own(theirs.get(what), seed), own(ours.get(what), seed)];
+      if (said === undefined && is === undefined) continue;
+      if (is === undefined) lacking += 1;
+      else if (said === is) same += 1;
+      else different.push(`${what}, seed ${seed}: ${said === undefined ? 'left out' : said}, here ${is}`);
+    }
+  return { same, different, lacking };
+};
+
+/** One's own entries with numbers that were not sent. */
+const leftOut = (mine: Ranking, sent: Ranking): readonly string[] =>
+  mine.entries
+    .filter((entry) => numbersOf(entry).some(([, numbers]) => Object.keys(numbers).length > 0))
+    .filter((entry) => !sent.entries.some((each) => isSame(each, entry)))
+    .map(({ defense, student }) => `${defense}, ${student}: left out`);
+
+/** Costs and scores that are not those which the numbers sent with them give. */
+const underived = (sent: Ranking): readonly string[] => {
   const made = together([sent]).entries;
-  for (const [i, entry] of sent.entries.entries()) {
+  return sent.entries.flatMap((entry, i) => {
     const due = made.find((each) => each.run === entry.run && isSame(each, entry));
-    for (const field of ['cost', 'scores'] as const)
-      for (const [path, said, is] of differing(entry[field], due?.[field], [field]))
-        different.push(`${placeOf(entry, i)}: ${path.join('.')} is ${said}, of its own numbers ${is}`);
-  }
-  for (const run of sent.runs) {
-    const here = rerunOf(run, { mine, sent });
-    if (here === undefined) continue;
-    for (const field of settings)
-      for (const [path, said, is] of differing(run[field], here[field], [field]))
-        different.push(`the run of ${run.experiment}: ${path.join('.')} is ${said}, here ${is}`);
-    if (here.seeds.join() === run.seeds.join() && !lackingIn.has(run.id) && here.id !== run.id)
-      different.push(`the numbers of ${run.experiment} have the hash ${run.id}, here ${here.id}`);
-  }
-  return { same, different, lacking: [...lackingIn.values()].reduce((sum, each) => sum + each, 0) };
+    return (['cost', 'scores'] as const).flatMap((field) =>
+      differing(entry[field], due?.[field], [field]).map(
+        ([path, said, is]) => `${placeOf(entry, i)}: ${path.join('.')} is ${said}, of its own numbers ${is}`,
+      ),
+    );
+  });
+};
+
+interface Both {
+  readonly mine: Ranking;
+  readonly sent: Ranking;
+}
+
+/** What is said of a run and is otherwise here, its hash included where all of it was made here. */
+const runSaidOtherwise = (run: RankedRun, both: Both, isIncomplete: boolean): readonly string[] => {
+  const here = rerunOf(run, both);
+  if (here === undefined) return [];
+  const isWhole = here.seeds.join() === run.seeds.join() && !isIncomplete;
+  return [
+    ...settings.flatMap((field) =>
+      differing(run[field], here[field], [field]).map(
+        ([path, said, is]) => `the run of ${run.experiment}: ${path.join('.')} is ${said}, here ${is}`,
+      ),
+    ),
+    ...(isWhole && here.id !== run.id
+      ? [`the numbers of ${run.experiment} have the hash ${run.id}, here ${here.id}`]
+      : []),
+  ];
 };
 
 const isSame = (a: Entry, b: Entry): boolean =>
@@ -70,10 +103,7 @@ const isSame = (a: Entry, b: Entry): boolean =>
 const settings = ['experiment', 'data', 'report', 'select', 'teacher', 'budget', 'reduced', 'attackers'] as const;
 
 /** One's own run of what a run that was sent is of: of the same defences, and by the same name where there is one. */
-const rerunOf = (
-  { id, experiment }: RankedRun,
-  { mine, sent }: { readonly mine: Ranking; readonly sent: Ranking },
-): RankedRun | undefined => {
+const rerunOf = ({ id, experiment }: RankedRun, { mine, sent }: Both): RankedRun | undefined => {
   const theirs = sent.entries.filter(({ run }) => run === id);
   const shares = (here: RankedRun) =>
     mine.entries.some((entry) => entry.run === here.id && theirs.some((each) => isSame(each, entry)));
@@ -106,6 +136,8 @@ const saidOtherwise = (entry: Entry, here: Entry): readonly string[] => {
     }),
   ];
 };
+
+const sum = (values: readonly number[]): number => values.reduce((all, each) => all + each, 0);
 
 const placeOf = ({ defense, student }: Entry, place: number): string => `entry ${place + 1}, ${defense}, ${student}`;
 
