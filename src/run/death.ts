@@ -19,9 +19,13 @@ const crash = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP'];
 export const deathOf = (how: NodeJS.Signals | number): Failure => {
   if (typeof how === 'number')
     return failure('plugin', `its process ended before it had a result (exit code ${how})`, { remedy: kept });
-  const [what, remedy] = signals[how] ?? [
-    crash.includes(how) ? `crashed in native code (${how})` : `was ended from outside (${how})`,
-    kept,
-  ];
+  const [what, remedy] =
+    signals[how] ??
+    (crash.includes(how)
+      ? [
+          `crashed in native code (${how})`,
+          `${kept} \`undistill doctor\` tells whether the engine is as it was installed.`,
+        ]
+      : [`was ended from outside (${how})`, kept]);
   return failure('plugin', `its process ${what}`, { remedy });
 };

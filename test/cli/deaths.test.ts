@@ -57,7 +57,7 @@ describe('a plugin that would end the run', () => {
     ['throwsLate', 'too late (', 'deadly.ts'],
     ['rejectsAside', 'nobody waits (', 'deadly.ts'],
     ['fillsTheHeap', "was aborted (SIGABRT): JavaScript's heap was full", '--max-old-space-size'],
-    ['crashes', 'its process crashed in native code (SIGSEGV)', 'run again'],
+    ['crashes', 'its process crashed in native code (SIGSEGV)', 'undistill doctor'],
     ['aborts', 'its process was aborted (SIGABRT)', 'run again'],
   ] as const;
 
