@@ -71,7 +71,7 @@ const entries = [
 const beside = (kind: (typeof entries)[number][0]): readonly string[] =>
   kind === 'defenses'
     ? [
-        'What each that changes answers costs, as measured on one teacher: [what defences cost](../results/defence-costs.md).',
+        'What each costs, as measured on one teacher: [what defences cost](../results/defence-costs.md).',
         '',
       ]
     : [];
