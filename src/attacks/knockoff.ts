@@ -162,14 +162,19 @@ const learningFrom =
     return context.fit('student', trainedOn(withRecipe(learner, { optimizer, schedule }), withAnswers(asked, answers)));
   };
 
+/** So many answers are undone at once: an inverse may take a hundred kilobytes an answer. */
+const undoneAtOnce = 256;
+
 /** Stored log-probabilities with what the attacker knows how to undo undone. */
 const recovered = (answers: StoredAnswers, { recover }: Pick<AttackContext, 'recover'>): StoredAnswers => {
   if (recover === undefined) return answers;
   const { values, size } = answers;
-  return tf.tidy(() => {
-    const clean = recover(tf.tensor2d(values, [values.length / size, size]));
-    return { values: clean.dataSync() as Float32Array, size };
-  });
+  const clean = new Float32Array(values.length);
+  for (let from = 0; from < values.length; from += undoneAtOnce * size) {
+    const some = values.slice(from, from + undoneAtOnce * size);
+    tf.tidy(() => clean.set(recover(tf.tensor2d(some, [some.length / size, size])).dataSync(), from));
+  }
+  return { values: clean, size };
 };
 
 /** What is said beforehand of so many images that are asked about, or of a budget's: there are fewer, and a student learns from two at least. */

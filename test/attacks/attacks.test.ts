@@ -195,6 +195,24 @@ describe('a knockoff of answers that are undone', () => {
     const { last: fooled } = await stolen(knockoff({ images }), sure);
     expect(() => close(fooled, clean, 1e-2)).toThrow();
   });
+
+  test('undoes some hundred answers at once: an inverse may take much memory', async () => {
+    const indices = Int32Array.from({ length: 600 }, (_, i) => sets.train.indices[i % 34] as number);
+    const many = { ...sets, train: { ...sets.train, indices } };
+    const lots: number[] = [];
+    const recover = (answers: tf.Tensor2D) => {
+      lots.push(answers.shape[0]);
+      return sharpened(answers, 1 / 20);
+    };
+    const from = async (attack: AnyAttack, defense: Partial<Defense>) => {
+      const victim = victimOf(attack, defense);
+      const known = attack.knows === 'inverse' ? recover : undefined;
+      const given: AttackContext = { ...context(), data: many as never, fullStepsPerEpoch: 5, recover: known };
+      return endOf(await succeed(attack.steal(victim, learner, given)).finally(() => retire(victim))).last;
+    };
+    close(await from(inverseKnockoff({ images }), sure), await from(knockoff({ images }), {}), 1e-3);
+    expect(lots).toEqual([256, 256, 88]);
+  });
 });
 
 describe('honest training', () => {
