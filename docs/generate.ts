@@ -70,10 +70,7 @@ const entries = [
 /** What has been measured of a kind. */
 const beside = (kind: (typeof entries)[number][0]): readonly string[] =>
   kind === 'defenses'
-    ? [
-        'What each costs, as measured on one teacher: [what defences cost](../results/defence-costs.md).',
-        '',
-      ]
+    ? ['What each costs, as measured on one teacher: [what defences cost](../results/defence-costs.md).', '']
     : [];
 
 /** All that the plugins of this package declare, as a page. */
