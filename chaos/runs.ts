@@ -1,9 +1,10 @@
-import { access, cp, mkdir, readdir, readFile, rename, symlink } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rename, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { cacheFolder } from '../src/core/cache-folder.js';
 import { withLock } from '../src/core/lock.js';
 import type { Matrix } from '../src/results/types.js';
+import { isThere } from '../src/run/store.js';
 import { lasting, type Project, project, type Ran, tensorsIn, tiny } from '../test/cli/project.js';
 import { Defect, must } from './case.js';
 
@@ -196,12 +197,6 @@ const shared = async (folder: string, name: string, make: (path: string) => Prom
     if (!(await isThere(path))) await make(path);
     return path;
   });
-
-const isThere = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
 
 /** How a place came into the state in which its files are looked at. */
 interface Way {

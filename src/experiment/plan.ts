@@ -116,7 +116,7 @@ export interface CellPlan {
 }
 
 /** The labels of a plan's stages, which people know them by, by id. */
-export const stageLabels = ({ stages }: Plan): ReadonlyMap<string, string> =>
+export const stageLabels = ({ stages }: Pick<Plan, 'stages'>): ReadonlyMap<string, string> =>
   new Map(stages.map(({ id, label }) => [id, label]));
 
 /** Where a model is measured: by the built-in metrics, and by each of the experiment's own. */

@@ -1,6 +1,6 @@
 import { type AnyAttack, ownsAShare } from '../attacks/attack.js';
 import { isToldRecorded, type Recordable, type Wrapper } from '../train/oracle.js';
-import type { Plan, Stage } from './plan.js';
+import { type Plan, type Stage, stageLabels } from './plan.js';
 
 /** Thefts that ask one victim's net, or one slow defence, about the same images, in the same batches. */
 export interface Sharing {
@@ -25,7 +25,7 @@ export const sharings = ({ stages }: Pick<Plan, 'stages'>): readonly Sharing[] =
 };
 
 const sharingsOf = (stages: Plan['stages']): readonly Sharing[] => {
-  const labels = new Map(stages.map(({ id, label }) => [id, label]));
+  const labels = stageLabels({ stages });
   const groups = new Map<string, Stage[]>();
   for (const stage of stages) {
     const question = questionOf(stage);

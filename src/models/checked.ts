@@ -14,17 +14,17 @@ const demandNamed = (
   specs: readonly VariableSpec[],
   refuse: Refuse,
 ): void => {
-  const remedy = `Its variables say ${firstFew(specs.map(({ name, shape }) => `${name} [${shape}]`)) || 'none'}.`;
-  if (typeof given !== 'object' || given === null) refuse(`its ${by} gives no ${kind} by name`, remedy);
+  // It is asked in every step that no graph takes: words are made where something is wrong.
+  const wrong: (what: string) => never = (what) =>
+    refuse(what, `Its variables say ${firstFew(specs.map(({ name, shape }) => `${name} [${shape}]`)) || 'none'}.`);
+  if (typeof given !== 'object' || given === null) wrong(`its ${by} gives no ${kind} by name`);
   const missing = specs.filter(({ name }) => !(given[name] instanceof tf.Tensor)).map(({ name }) => name);
-  if (missing.length > 0) refuse(`the ${kind} that its ${by} gives lack ${firstFew(missing)}`, remedy);
-  const shapes = new Map(specs.map(({ name, shape }) => [name, shape]));
-  for (const [name, { shape }] of Object.entries(given)) {
-    const wanted = shapes.get(name);
-    if (wanted === undefined)
-      refuse(`its ${by} gives ${name} among its ${kind}, which is none of its variables`, remedy);
-    if (String(shape) !== String(wanted))
-      refuse(`its ${by} gives ${name} of shape [${shape}], not [${wanted}]`, remedy);
+  if (missing.length > 0) wrong(`the ${kind} that its ${by} gives lack ${firstFew(missing)}`);
+  const other = Object.keys(given).find((name) => !specs.some((spec) => spec.name === name));
+  if (other !== undefined) wrong(`its ${by} gives ${other} among its ${kind}, which is none of its variables`);
+  for (const { name, shape } of specs) {
+    const found = given[name]?.shape;
+    if (String(found) !== String(shape)) wrong(`its ${by} gives ${name} of shape [${found}], not [${shape}]`);
   }
 };
 

@@ -2,7 +2,20 @@ import { type Failure, failure } from '../core/errors.js';
 
 const kept = 'Its last checkpoint is kept: run again to go on from there.';
 
-const signals: Readonly<Record<string, readonly [what: string, remedy: string]>> = {
+const crashes = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP'];
+
+type Death = readonly [what: string, remedy: string];
+
+const signals: Readonly<Record<string, Death>> = {
+  ...Object.fromEntries(
+    crashes.map((signal): [string, Death] => [
+      signal,
+      [
+        `crashed in native code (${signal})`,
+        `${kept} \`undistill doctor\` tells whether the engine is as it was installed.`,
+      ],
+    ]),
+  ),
   SIGKILL: [
     'was killed (SIGKILL), as a system does that runs out of memory',
     `Give it less to hold: fewer --jobs, smaller batches. ${kept}`,
@@ -13,19 +26,10 @@ const signals: Readonly<Record<string, readonly [what: string, remedy: string]>>
   ],
 };
 
-const crash = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP'];
-
 /** How a stage failed whose process died without a word: of a signal, or with an exit code. */
 export const deathOf = (how: NodeJS.Signals | number): Failure => {
   if (typeof how === 'number')
     return failure('plugin', `its process ended before it had a result (exit code ${how})`, { remedy: kept });
-  const [what, remedy] =
-    signals[how] ??
-    (crash.includes(how)
-      ? [
-          `crashed in native code (${how})`,
-          `${kept} \`undistill doctor\` tells whether the engine is as it was installed.`,
-        ]
-      : [`was ended from outside (${how})`, kept]);
+  const [what, remedy] = signals[how] ?? [`was ended from outside (${how})`, kept];
   return failure('plugin', `its process ${what}`, { remedy });
 };
