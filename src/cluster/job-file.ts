@@ -73,7 +73,7 @@ export const jobReader = (store: string, id: string): (() => Promise<readonly Jo
 };
 
 /** A value of a type, out of anything. The compiler holds the schema to the type. */
-type Of<Value> = v.GenericSchema<unknown, Value>;
+export type Of<Value> = v.GenericSchema<unknown, Value>;
 
 /** JSON has null for a number that is not finite. */
 const number = v.pipe(
@@ -97,7 +97,7 @@ const kinds = Object.keys({
   ...{ plugin: true, cluster: true, interrupted: true },
 } satisfies Readonly<Record<FailureKind, true>>) as FailureKind[];
 
-const failed: Of<Failure> = v.looseObject({
+export const failed: Of<Failure> = v.looseObject({
   _tag: v.literal('Failure'),
   kind: v.picklist(kinds),
   what: v.string(),

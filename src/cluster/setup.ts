@@ -1,10 +1,13 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import * as v from 'valibot';
+import { type Failure, FailureError, failure } from '../core/errors.js';
 import { readPlain } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Json } from '../experiment/identity.js';
 import type { GitState } from '../run/git.js';
 import { jobsIn, writeWhole } from '../run/store.js';
+import { failed, type Of } from './job-file.js';
 
 /** What a job must know of the run that submits it: the same as whoever types the command. */
 export interface JobSetup {
@@ -55,4 +58,39 @@ export const writeSetup = async (setup: JobSetup): Promise<string> => {
 export const setupPath = (setup: JobSetup): string =>
   join(jobsIn(setup.store), `setup-${sha256(JSON.stringify(setup)).slice(0, 16)}.json`);
 
-export const readSetup = async (path: string): Promise<JobSetup> => JSON.parse(String(await readPlain(path)));
+/** A setup. Rejects with a failure of kind `cluster` where the file is not what `writeSetup` wrote: its name tells. */
+export const readSetup = async (path: string): Promise<JobSetup> => {
+  const setup = await readPlain(path)
+    .then((text): JobSetup => JSON.parse(String(text)))
+    .catch(() => undefined);
+  if (typeof setup?.store === 'string' && basename(setupPath(setup)) === basename(path)) return setup;
+  throw new FailureError(
+    failure('cluster', 'this is not the setup that was submitted: it is damaged, foreign or gone', {
+      where: path,
+      remedy: 'Run the same `undistill run` again: it writes and submits it anew.',
+    }),
+  );
+};
+
+const report: Of<NodeReport> = v.looseObject({
+  ...{ host: v.string(), arithmetic: v.string(), engine: v.string() },
+  stages: v.array(
+    v.looseObject({
+      id: v.string(),
+      label: v.string(),
+      parts: v.record(
+        v.string(),
+        v.custom<Json>(() => true),
+      ),
+    }),
+  ),
+});
+
+/** What a node wrote of itself, or of why it cannot; undefined where it has not, or where that is damaged. */
+export const readReport = async (path: string): Promise<NodeReport | Failure | undefined> => {
+  try {
+    return v.parse(v.union([failed, report]), JSON.parse(String(await readPlain(path))));
+  } catch {
+    return undefined;
+  }
+};

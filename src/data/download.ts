@@ -1,9 +1,7 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
-import { makeFolder } from '../core/files.js';
+import { makeFolder, sha256Of } from '../core/files.js';
 import { showHolder, withLock } from '../core/lock.js';
 import { counted } from '../core/text.js';
 
@@ -12,7 +10,7 @@ export interface DownloadOptions {
   /** Where the file goes. It is there whole and checked, or not at all. */
   readonly path: string;
   /** In hexadecimal. */
-  readonly md5: string;
+  readonly sha256: string;
   /** Bytes that it has. A server that sends more is not listened to. */
   readonly size: number;
   /** What to do instead, where there is no network. */
@@ -33,18 +31,12 @@ const sizeOf = (path: string): Promise<number> =>
     () => 0,
   );
 
-const md5Of = async (path: string): Promise<string> => {
-  const hash = createHash('md5');
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest('hex');
-};
-
 /** Whoever put a file there keeps it, whatever it is. */
-const checkThere = async ({ path, md5, url }: DownloadOptions): Promise<void> => {
-  const found = await md5Of(path);
-  if (found === md5) return;
+const checkThere = async ({ path, sha256, url }: DownloadOptions): Promise<void> => {
+  const found = await sha256Of(path);
+  if (found === sha256) return;
   const remedy = `Delete it and run again, to have that of ${url}; one of your own is passed with \`--data PATH\`.`;
-  fail(`the file that is there already has the md5 sum ${found}, and not ${md5}`, path, remedy);
+  fail(`the file that is there already has the SHA-256 ${found}, and not ${sha256}`, path, remedy);
 };
 
 /** What keeps a connection from being made, or breaks it, in a few words. */
@@ -120,7 +112,7 @@ const fetchInto = async (part: string, { url, size, remedy, onProgress }: Downlo
  * of a file that was there already.
  */
 export const download = async (options: DownloadOptions): Promise<boolean> => {
-  const { path, md5, url, remedy, say } = options;
+  const { path, sha256, url, remedy, say } = options;
   const folder = dirname(path);
   await makeFolder(folder).catch((error: NodeJS.ErrnoException) =>
     fail(`the folder cannot be made (${error.code})`, folder, 'Set XDG_DATA_HOME to a folder that can be written.'),
@@ -132,10 +124,14 @@ export const download = async (options: DownloadOptions): Promise<boolean> => {
     }
     const part = `${path}.part`;
     await fetchInto(part, options);
-    const found = await md5Of(part);
-    if (found !== md5) {
+    const found = await sha256Of(part);
+    if (found !== sha256) {
       await rm(part, { force: true });
-      fail(`the file that came has the md5 sum ${found}, and not ${md5}; it was deleted`, url, `Run again. ${remedy}`);
+      fail(
+        `the file that came has the SHA-256 ${found}, and not ${sha256}; it was deleted`,
+        url,
+        `Run again. ${remedy}`,
+      );
     }
     await rename(part, path);
     return true;

@@ -6,14 +6,14 @@ export interface PublishedFile {
   readonly url: string;
   /** Bytes: no more are downloaded. */
   readonly size: number;
-  /** In hexadecimal: against damage on the way; it proves nothing about who published the file. */
-  readonly md5: string;
+  /** In hexadecimal. */
+  readonly sha256: string;
 }
 
 /** A data set as its authors publish it. */
 export interface Published {
   readonly files: readonly PublishedFile[];
-  /** Where the checksums are from. */
+  /** Where the checksums are from: those who publish the files give MD5 at most. */
   readonly source: string;
 }
 
@@ -26,45 +26,45 @@ export const published: Readonly<Record<PublishedName, Published>> = {
       {
         url: 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
         size: 170_052_171,
-        md5: 'c32a1d4ab5d03f1284b67883e8d87530',
+        sha256: 'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd',
       },
     ],
-    source: 'https://www.cs.toronto.edu/~kriz/cifar.html',
+    source: 'tensorflow_datasets/url_checksums/cifar10.txt',
   },
   cifar100: {
     files: [
       {
         url: 'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz',
         size: 168_513_733,
-        md5: '03b5dce01913d631647c71ecec9e9cb8',
+        sha256: '58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec',
       },
     ],
-    source: 'https://www.cs.toronto.edu/~kriz/cifar.html',
+    source: 'tensorflow_datasets/url_checksums/cifar100.txt',
   },
   svhn: {
     files: [
       {
         url: 'https://ufldl.stanford.edu/housenumbers/train_32x32.mat',
         size: 182_040_794,
-        md5: 'e26dedcc434d2e4c54c9b2d4a06d8373',
+        sha256: '435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8',
       },
       {
         url: 'https://ufldl.stanford.edu/housenumbers/test_32x32.mat',
         size: 64_275_384,
-        md5: 'eb5a983be6a315427106f1b164d9cef3',
+        sha256: 'cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b',
       },
     ],
-    source: 'torchvision/datasets/svhn.py',
+    source: 'tensorflow_datasets/url_checksums/svhn_cropped.txt',
   },
   'tiny-imagenet': {
     files: [
       {
         url: 'https://cs231n.stanford.edu/tiny-imagenet-200.zip',
         size: 248_100_043,
-        md5: '90528d7ca1a48142e341f4ef8d21d0de',
+        sha256: '6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821',
       },
     ],
-    source: 'the loaders of PyTorch users; Stanford publishes none',
+    source: 'copies of the file that its users pin, which agree',
   },
 };
 

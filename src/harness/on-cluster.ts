@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, isHeld, type JobState } from '../cluster/cluster.js';
 import { clusterExecutor, mostResubmissions } from '../cluster/executor.js';
 import { forgetJob, jobLog } from '../cluster/job-file.js';
-import { type JobSetup, type NodeReport, setupPath, writeSetup } from '../cluster/setup.js';
+import { type JobSetup, type NodeReport, readReport, setupPath, writeSetup } from '../cluster/setup.js';
 import { slurmCluster } from '../cluster/slurm.js';
 import {
   jobsByStage,
@@ -58,8 +58,10 @@ export interface OnClusterOptions {
   readonly cluster: Cluster;
   readonly setup: Omit<JobSetup, 'arithmetic' | 'experiment'>;
   readonly experiment: Experiment;
-  /** Told how the first look at a node goes, and what is waited for. */
+  /** Told how the first look at a node goes, and what is submitted. */
   readonly say?: (line: string) => void;
+  /** Told what one should know and nothing fails of: what the plan warns of, a cluster that does not answer. Default: `say`. */
+  readonly onNote?: ((note: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds between two looks at the cluster. Default: 3 s. */
   readonly every?: number | undefined;
@@ -84,12 +86,13 @@ export const openOnCluster = async ({
   setup: given,
   experiment,
   say = () => undefined,
+  onNote = say,
   signal,
   every = 3_000,
 }: OnClusterOptions): Promise<OnCluster> => {
   const asked: JobSetup = { ...given, experiment: experiment.name };
   const owner: Owner = { store: given.store, run: given.run };
-  const unplaced = await planFor(experiment, 'of a node', { onNote: say });
+  const unplaced = await planFor(experiment, 'of a node', { onNote });
   const ids = unplaced.plan.stages.map(({ id }) => id);
   const name = `${look}-${sha256(JSON.stringify([asked, process.version, ids])).slice(0, 16)}`;
   const node = await lookAtNode({ cluster, owner, name, setup: asked, say, signal, every });
@@ -115,7 +118,7 @@ export const openOnCluster = async ({
       });
     },
     executor: (submitted, resubmit, stop) =>
-      clusterExecutor({ cluster, owner, store, submitted, resubmit, signal: stop, every, onSilence: toldBy(say) }),
+      clusterExecutor({ cluster, owner, store, submitted, resubmit, signal: stop, every, onSilence: toldBy(onNote) }),
     end: async () => {
       const last = jobsByStage(await cluster.jobs(), owner).get(lastJob(owner.run));
       if (last !== undefined && last.state !== 'ended') await cluster.cancel([last.id]);
@@ -166,15 +169,6 @@ interface Look {
   readonly signal: AbortSignal | undefined;
   readonly every: number;
 }
-
-/** What a node wrote; undefined where it has not. */
-const readReport = async (path: string): Promise<NodeReport | Failure | undefined> => {
-  try {
-    return JSON.parse(String(await readPlain(path)));
-  } catch {
-    return undefined;
-  }
-};
 
 /** Where a node writes what it found. */
 export const reportOfNode = (store: string, name: string): string => join(jobsIn(store), `${name}.json`);
@@ -286,6 +280,8 @@ export type Elsewhere = (
   of: Pick<JobSetup, 'file' | 'run' | 'store' | 'checkpointEvery' | 'answers'> & {
     readonly experiment: Experiment;
     readonly signal?: AbortSignal | undefined;
+    /** Told what one should know and nothing fails of. */
+    readonly onNote?: ((note: string) => void) | undefined;
   },
 ) => Promise<{
   readonly planned: Planned;
@@ -310,7 +306,7 @@ export const slurm =
     args: readonly string[] = [],
     { atMost, every }: { readonly atMost?: number; readonly every?: number } = {},
   ): Elsewhere =>
-  async ({ experiment, signal, ...given }) => {
+  async ({ experiment, signal, onNote, ...given }) => {
     if (process.env[inJob])
       throw new FailureError(
         failure('experiment', 'this file runs its experiment when it is read, and nodes of a cluster read it', {
@@ -324,6 +320,7 @@ export const slurm =
       setup: { ...given, args },
       experiment,
       signal,
+      onNote,
       every,
     });
     const submitAll = (failed?: ReadonlySet<string>) =>

@@ -92,7 +92,9 @@ const ranFrom = async (
   const limit = answers === 'off' ? undefined : answers;
   if (executor !== undefined) {
     const file = experiment.file ?? refuseNoFile();
-    const on = await executor({ experiment, file, run: own, store: root, checkpointEvery, answers: limit, signal });
+    const on = await executor({
+      ...{ experiment, file, run: own, store: root, checkpointEvery, answers: limit, signal, onNote },
+    });
     const outcomes = await run(on.planned.plan, on.store, sharedBy(on.executor), () => undefined);
     await on.end();
     return ranOf(on.planned, on.store, outcomes);

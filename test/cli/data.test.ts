@@ -30,7 +30,7 @@ describe('undistill data get', () => {
     expect(code).toBe(1);
     expect(err).toContain('downloading cifar-100-binary.tar.gz');
     expect(err).toContain('200 kB of 200 kB');
-    expect(err).toMatch(/the file that came has the md5 sum [0-9a-f]{32}, and not 03b5dce01913d631647c71ecec9e9cb8/);
+    expect(err).toMatch(/the file that came has the SHA-256 [0-9a-f]{64}, and not 58a81ae192c23a4b/);
   });
 
   it('takes no more than the file is known to have', async () => {

@@ -12,7 +12,7 @@ let made = 0;
 const freshPath = () => join(root, `folder${made++}`, 'set.tar.gz');
 
 const content = Buffer.from(Uint8Array.from({ length: 200_000 }, (_, i) => (i * 7) & 255));
-const md5 = createHash('md5').update(content).digest('hex');
+const sha256 = createHash('sha256').update(content).digest('hex');
 
 const open: (() => void)[] = [];
 afterEach(() => {
@@ -43,7 +43,7 @@ const whole: RequestListener = (_, response) => {
 };
 
 const get = (url: string, path: string, more: Partial<DownloadOptions> = {}) =>
-  download({ url, path, md5, size: content.length, remedy: 'Bring it yourself.', ...more });
+  download({ url, path, sha256, size: content.length, remedy: 'Bring it yourself.', ...more });
 
 describe('a download', () => {
   it('is there whole, with progress on the way, and is not made twice', async () => {
@@ -95,7 +95,7 @@ describe('a download', () => {
     const failure = await failureOf(async () =>
       get(await serve((_, response) => void response.end('a login page')), path),
     );
-    expect(failure.what).toMatch(/^the file that came has the md5 sum [0-9a-f]{32}, and not .*; it was deleted$/);
+    expect(failure.what).toMatch(/^the file that came has the SHA-256 [0-9a-f]{64}, and not .*; it was deleted$/);
     expect([existsSync(path), existsSync(`${path}.part`)]).toEqual([false, false]);
   });
 
@@ -134,7 +134,7 @@ describe('a download', () => {
     writeFileSync(path, 'another file');
     const failure = await failureOf(() => get('http://127.0.0.1:1/nobody', path));
     expect(failure).toMatchObject({ kind: 'data', where: path });
-    expect(failure.what).toMatch(/^the file that is there already has the md5 sum [0-9a-f]{32}, and not /);
+    expect(failure.what).toMatch(/^the file that is there already has the SHA-256 [0-9a-f]{64}, and not /);
     expect(readFileSync(path, 'utf8')).toBe('another file');
   });
 

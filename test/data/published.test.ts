@@ -24,8 +24,8 @@ describe('published data sets', () => {
   });
 
   it('are pinned', () => {
-    for (const { md5, size, url } of Object.values(published).flatMap(({ files }) => files)) {
-      expect(md5).toMatch(/^[0-9a-f]{32}$/);
+    for (const { sha256, size, url } of Object.values(published).flatMap(({ files }) => files)) {
+      expect(sha256).toMatch(/^[0-9a-f]{64}$/);
       expect(size).toBeGreaterThan(60_000_000);
       expect(url).toMatch(/^https:\/\/.*\.(tar\.gz|zip|mat)$/);
     }

@@ -88,6 +88,20 @@ console.log(JSON.stringify([first, second, third, notes]));`,
     expect(err).toContain(notes[0]);
   });
 
+  it('says what who makes its stages elsewhere has to note', async () => {
+    const { out, err } = await ranScript('elsewhere.ts', {
+      attacks: '',
+      run: `const executor = async ({ onNote }) => { onNote('nobody answers'); throw new Error('no stages'); };
+const notes = [];
+const run = (more) => ran([kd()], { executor, ...more }).catch(({ message }) => notes.push(message));
+await run({ onNote: (note) => notes.push(note) });
+await run();
+console.log(JSON.stringify(notes));`,
+    });
+    expect(JSON.parse(out)).toEqual(['nobody answers', 'no stages', 'no stages']);
+    expect(err).toContain('undistill: nobody answers');
+  });
+
   it("leaves to its process what is not the experiment's", async () => {
     const { code, out, err } = await ranScript('own.ts', {
       attacks: '',
