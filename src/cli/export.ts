@@ -5,7 +5,7 @@ import { inFile, text } from '../core/check.js';
 import { type Refusal, refusal } from '../core/errors.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import { quoted } from '../core/text.js';
-import { makesNetwork } from '../experiment/plan.js';
+import { makesNetwork } from '../experiment/stage.js';
 import { withCounters } from '../models/state-dict.js';
 import { checkpointOf, files, readRecord } from '../run/outputs.js';
 import { recordIn } from '../run/stage-files.js';

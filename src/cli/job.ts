@@ -10,7 +10,8 @@ import { type Failure, FailureError, failure, showFailure, toFailure } from '../
 import { availableCores, thisJob } from '../core/job.js';
 import { clockOf, tryLock } from '../core/lock.js';
 import { arithmeticOf, loadEngine } from '../engine/engine.js';
-import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
+import type { Plan } from '../experiment/plan.js';
+import { type Stage, takesLong } from '../experiment/stage.js';
 import { inJob, longStages, reportOfNode } from '../harness/on-cluster.js';
 import { collect, foldersOf, type Located, type Planned, planFor } from '../harness/session.js';
 import { madeSoFar } from '../run/begun.js';

@@ -5,7 +5,7 @@ import { jobsByStage, lastJob, type Owner, stageOfJob } from '../cluster/submiss
 import { FailureError, failure } from '../core/errors.js';
 import { readPlain } from '../core/files.js';
 import { counted, showSeconds } from '../core/text.js';
-import { takesLong } from '../experiment/plan.js';
+import { takesLong } from '../experiment/stage.js';
 import { recordIn } from '../run/stage-files.js';
 import { guarded, isThere, type StageFolder, stagesIn, storeOf } from '../run/store.js';
 import type { PlanFile } from './plan-file.js';

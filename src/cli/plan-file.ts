@@ -1,7 +1,8 @@
 import * as v from 'valibot';
 import { text } from '../core/check.js';
 import type { Json } from '../experiment/identity.js';
-import type { CellPlan, VictimPlan, Work } from '../experiment/plan.js';
+import type { CellPlan, VictimPlan } from '../experiment/plan.js';
+import type { Work } from '../experiment/stage.js';
 import type { Planned } from '../harness/session.js';
 
 /** A run's plan as it is kept beside its tables: what `undistill plan` compares the next one with. */

@@ -1,5 +1,6 @@
 import { counted, showSeconds } from '../core/text.js';
-import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
+import type { Plan } from '../experiment/plan.js';
+import { type Stage, takesLong } from '../experiment/stage.js';
 import { isOfTheModel } from '../run/context.js';
 import type { Outcome } from '../run/record.js';
 import type { RunEvent } from '../run/scheduler.js';

@@ -3,7 +3,7 @@ import { basename, dirname, join, relative, sep } from 'node:path';
 import { readPlain } from '../core/files.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
-import { takesLong } from '../experiment/plan.js';
+import { takesLong } from '../experiment/stage.js';
 import { type Chart, chartsOf } from '../report/charts/charts.js';
 import { svgOf } from '../report/charts/render.js';
 import { inAddress } from '../report/html/markup.js';

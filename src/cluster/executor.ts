@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Failure, failure } from '../core/errors.js';
 import { readPlain } from '../core/files.js';
-import { type Stage, takesLong } from '../experiment/plan.js';
+import { type Stage, takesLong } from '../experiment/stage.js';
 import { type Executor, readLocally } from '../run/executor.js';
 import type { Outcome } from '../run/record.js';
 import { type Store, untilShown } from '../run/store.js';

@@ -1,7 +1,9 @@
 import { FailureError, failure } from '../core/errors.js';
 import { isLike } from '../core/text.js';
+import { measuringOf } from './measuring.js';
 import { patternSaid } from './pattern.js';
-import { type CellPlan, measuringOf, type Plan, type Stage } from './plan.js';
+import type { CellPlan, Plan } from './plan.js';
+import type { Stage } from './stage.js';
 
 /** Whether a text goes on, as a word or as a number, from its end to what follows. */
 const goesOn = (before: string, after: string): boolean =>

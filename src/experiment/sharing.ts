@@ -1,6 +1,7 @@
 import { type AnyAttack, ownsAShare } from '../attacks/attack.js';
 import { isToldRecorded, type Recordable, type Wrapper } from '../train/oracle.js';
-import { type Plan, type Stage, stageLabels } from './plan.js';
+import type { Plan } from './plan.js';
+import { type Stage, stageLabels } from './stage.js';
 
 /** Thefts that ask one victim's net, or one slow defence, about the same images, in the same batches. */
 export interface Sharing {

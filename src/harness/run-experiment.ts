@@ -5,7 +5,7 @@ import { FailureError, failure, orThrow } from '../core/errors.js';
 import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
 import type { Experiment } from '../experiment/experiment.js';
-import { stageLabels } from '../experiment/plan.js';
+import { stageLabels } from '../experiment/stage.js';
 import type { Matrix } from '../results/types.js';
 import { crewOf, sharedBy } from '../run/crew.js';
 import * as defaults from '../run/defaults.js';

@@ -1,7 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { FailureError, failure } from '../core/errors.js';
 import type { Json } from '../experiment/identity.js';
-import type { Plan, Stage } from '../experiment/plan.js';
+import type { Plan } from '../experiment/plan.js';
+import type { Stage } from '../experiment/stage.js';
 import { files, readRecord } from './outputs.js';
 import type { StageRecord } from './record.js';
 import { type StageOutput, type Store, stagesIn } from './store.js';

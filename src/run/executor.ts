@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { failure, toFailure } from '../core/errors.js';
-import type { Stage } from '../experiment/plan.js';
+import type { Stage } from '../experiment/stage.js';
 import { answerable } from './answerable.js';
 import { readRecord } from './outputs.js';
 import type { Outcome } from './record.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ownsAShare } from '../attacks/attack.js';
 import { cacheFolder } from '../core/cache-folder.js';
 import { sha256 } from '../core/hash.js';
-import { type Stage, takesLong } from '../experiment/plan.js';
+import { type Stage, takesLong } from '../experiment/stage.js';
 import { recordedSharings } from './recordings.js';
 import { stepsOf } from './steps.js';
 import { writeWhole } from './store.js';

@@ -3,7 +3,7 @@ import { FailureError, failure } from '../core/errors.js';
 import { dispose } from '../core/tree.js';
 import { imagesAt } from '../data/pixels.js';
 import { allImages } from '../experiment/data-access.js';
-import type { Stage, Work } from '../experiment/plan.js';
+import type { Stage, Work } from '../experiment/stage.js';
 import { type Bytes, type Diagnostic, diagnosticsOf, type Synthesis } from '../metrics/synthesis.js';
 import { networkOf } from '../models/checked.js';
 import type { ImageShape, Network, NetworkPlugin, Variables } from '../models/network.js';

@@ -2,7 +2,7 @@ import { FailureError, failure } from '../core/errors.js';
 import { percentage } from '../core/text.js';
 import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
-import type { Stage } from '../experiment/plan.js';
+import type { Stage } from '../experiment/stage.js';
 import { klToVictim } from '../metrics/divergence.js';
 import {
   agreeing,

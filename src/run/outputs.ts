@@ -1,5 +1,5 @@
 import { FailureError, failure } from '../core/errors.js';
-import type { Stage } from '../experiment/plan.js';
+import type { Stage } from '../experiment/stage.js';
 import type { StageRecord } from './record.js';
 import type { StageOutput, Store } from './store.js';
 

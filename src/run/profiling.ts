@@ -4,7 +4,7 @@ import { profile, type StepProfile } from '../engine/profile.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import type { Call } from '../engine/step.js';
 import type { TracedNode } from '../engine/trace.js';
-import type { Stage } from '../experiment/plan.js';
+import type { Stage } from '../experiment/stage.js';
 import { allSteps } from '../train/fit.js';
 import { frameOf, wholeState, wholeStep } from '../train/fit-step.js';
 import { type AnyFit, callAt, rehearse } from './rehearsal.js';

@@ -1,6 +1,6 @@
 import type { Failure } from '../core/errors.js';
 import type { Json } from '../experiment/identity.js';
-import type { Work } from '../experiment/plan.js';
+import type { Work } from '../experiment/stage.js';
 import type { Measured } from '../metrics/metric.js';
 import type { EpochRecord } from '../train/fit.js';
 import type { GitState } from './git.js';

@@ -3,7 +3,7 @@ import { awaitable } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import { clone, dispose, type Tree } from '../core/tree.js';
 import type { Call } from '../engine/step.js';
-import type { Stage } from '../experiment/plan.js';
+import type { Stage } from '../experiment/stage.js';
 import { question } from '../train/ask.js';
 import type { Context, Loop, Synthesised } from '../train/context.js';
 import { allSteps, type FitResult, type FitSpec } from '../train/fit.js';

@@ -1,6 +1,7 @@
 import type { Dataset } from '../data/dataset.js';
 import { evaluationSets, type Others } from '../experiment/data-access.js';
-import { makesNetwork, type Plan, type Stage } from '../experiment/plan.js';
+import type { Plan } from '../experiment/plan.js';
+import { makesNetwork, type Stage } from '../experiment/stage.js';
 import type { NetworkPlugin } from '../models/network.js';
 
 /** What a stage's room on disk depends on. */

@@ -1,7 +1,8 @@
 import { type Failure, FailureError, failure, toFailure } from '../core/errors.js';
 import { unique } from '../core/lists.js';
-import { type Plan, type Stage, takesLong } from '../experiment/plan.js';
+import type { Plan } from '../experiment/plan.js';
 import type { Sharing } from '../experiment/sharing.js';
+import { type Stage, takesLong } from '../experiment/stage.js';
 import type { Crew } from './crew.js';
 import { type Executor, readLocally } from './executor.js';
 import type { Outcome } from './record.js';

@@ -1,6 +1,6 @@
 import { cpus } from 'node:os';
 import { FailureError, toFailure } from '../core/errors.js';
-import type { Stage, Work } from '../experiment/plan.js';
+import type { Stage, Work } from '../experiment/stage.js';
 import { inspectStage } from './inspect.js';
 import { measureStage } from './measure.js';
 import { files } from './outputs.js';

@@ -3,7 +3,8 @@ import { batchesPerEpoch } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
 import { countInUse } from '../experiment/data-access.js';
-import type { Plan, Stage } from '../experiment/plan.js';
+import type { Plan } from '../experiment/plan.js';
+import type { Stage } from '../experiment/stage.js';
 import type { Learner } from '../train/recipe.js';
 
 /** Steps of a training stage; undefined where its plugin decides. */

@@ -3,7 +3,7 @@ import { type Key, key } from '../core/random.js';
 import { dispose } from '../core/tree.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import { evaluationSets } from '../experiment/data-access.js';
-import type { Stage } from '../experiment/plan.js';
+import type { Stage } from '../experiment/stage.js';
 import { networkOf } from '../models/checked.js';
 import { logitsOn } from '../train/evaluate.js';
 import { allSteps } from '../train/fit.js';

@@ -26,7 +26,7 @@ import {
   withoutLabels,
 } from '../experiment/data-access.js';
 import type { Json } from '../experiment/identity.js';
-import { preparedRole, type Stage, type Work } from '../experiment/plan.js';
+import { preparedRole, type Stage, type Work } from '../experiment/stage.js';
 import { networkOf } from '../models/checked.js';
 import type { Network, NetworkPlugin, Variables } from '../models/network.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';

@@ -5,7 +5,7 @@ import { type Failure, FailureError, failure, toFailure } from '../core/errors.j
 import { useThreads } from '../engine/engine.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import { withHugePages } from '../engine/huge-pages.js';
-import type { Stage } from '../experiment/plan.js';
+import type { Stage } from '../experiment/stage.js';
 import { answerable, listen, runningWork } from './answerable.js';
 import type { ThreadedExecutor } from './crew.js';
 import { deathOf } from './death.js';

@@ -7,7 +7,8 @@ import { progressReporter } from '../../src/cli/progress.js';
 import { stageFolder } from '../../src/cli/run-folder.js';
 import { cut, terminal } from '../../src/cli/terminal.js';
 import { failure } from '../../src/core/errors.js';
-import type { Plan, Stage } from '../../src/experiment/plan.js';
+import type { Plan } from '../../src/experiment/plan.js';
+import type { Stage } from '../../src/experiment/stage.js';
 import type { Outcome, StageRecord } from '../../src/run/record.js';
 import type { RunEvent } from '../../src/run/scheduler.js';
 

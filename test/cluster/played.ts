@@ -1,7 +1,8 @@
 import type { Cluster, JobRequest, JobState } from '../../src/cluster/cluster.js';
 import { Unreachable } from '../../src/cluster/cluster.js';
 import { failure } from '../../src/core/errors.js';
-import type { Plan, Stage, Work } from '../../src/experiment/plan.js';
+import type { Plan } from '../../src/experiment/plan.js';
+import type { Stage, Work } from '../../src/experiment/stage.js';
 
 /** A stage that takes from others. */
 export const stage = (id: string, kind: Work['kind'] = 'steal', ...inputs: readonly string[]): Stage =>

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JobState } from '../../src/cluster/cluster.js';
 import { slurmCluster } from '../../src/cluster/slurm.js';
 import { jobsByStage, type Owner, stageOfJob, submit } from '../../src/cluster/submission.js';
-import type { Stage } from '../../src/experiment/plan.js';
+import type { Stage } from '../../src/experiment/stage.js';
 import { lasting, type Project, project, type Ran, register, tensorsIn } from '../cli/project.js';
 import { idxFiles, writeFiles } from '../data/files.js';
 import { noSlurm, type Played, play } from './cluster.js';

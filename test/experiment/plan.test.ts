@@ -26,17 +26,11 @@ import { misleader } from '../../src/defenses/misleader.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { reversedLogits } from '../../src/defenses/stingy.js';
+import type { Facts } from '../../src/experiment/facts.js';
 import { type Code, type Source, sourcesIn } from '../../src/experiment/identity.js';
-import {
-  type Facts,
-  makesNetwork,
-  type Plan,
-  plan,
-  plannedValues,
-  type Stage,
-  trains,
-} from '../../src/experiment/plan.js';
+import { type Plan, plan, plannedValues } from '../../src/experiment/plan.js';
 import { ofSeeds, selected } from '../../src/experiment/select.js';
+import { makesNetwork, type Stage, trains } from '../../src/experiment/stage.js';
 import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import { adam, sgd } from '../../src/train/optimizers.js';

@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { deepInversion } from '../../src/attacks/deep-inversion.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import { takesLong } from '../../src/experiment/plan.js';
+import { takesLong } from '../../src/experiment/stage.js';
 import { prepare } from '../../src/harness/session.js';
 import { type AnyAttack, experiment, kd, learner, none, scratch, synthetic } from '../../src/index.js';
 import { forecast } from '../../src/run/forecast.js';

@@ -3,7 +3,7 @@ import { scratch } from '../../src/attacks/scratch.js';
 import { none } from '../../src/defenses/none.js';
 import { evaluationSets } from '../../src/experiment/data-access.js';
 import type { Experiment } from '../../src/experiment/experiment.js';
-import type { Stage } from '../../src/experiment/plan.js';
+import type { Stage } from '../../src/experiment/stage.js';
 import type { Metric } from '../../src/metrics/metric.js';
 import { diverge, hardlyOther, measure, measureBy, measureStage } from '../../src/run/measure.js';
 import type { StageOutput } from '../../src/run/store.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { Stage } from '../../src/experiment/plan.js';
+import type { Stage } from '../../src/experiment/stage.js';
 import { deathOf } from '../../src/run/death.js';
 import { processExecutor, type WorkerSetup } from '../../src/run/workers.js';
 
