@@ -12,12 +12,13 @@ import type { ImageShape, Network, Variables } from '../src/models/network.js';
 import { classifier } from '../src/train/classifier.js';
 import { accuracyBy, evaluationStep } from '../src/train/evaluate.js';
 import type { ImageSet } from '../src/train/images.js';
+import { jointFit } from '../src/train/joint.js';
 import { crossEntropy } from '../src/train/losses.js';
 import { sgd } from '../src/train/optimizers.js';
 import { publish } from '../src/train/oracle.js';
 import type { Recipe } from '../src/train/recipe.js';
 import { constant } from '../src/train/schedules.js';
-import { jointFit, phaseFit, roundRobinLabels, type SynthesisContext } from '../src/train/synthesis.js';
+import { phaseFit, roundRobinLabels, type SynthesisContext } from '../src/train/synthesiser.js';
 import {
   asInARun,
   cnn,

@@ -8,7 +8,7 @@ import type { FitResult } from '../train/fit.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Access, Victim } from '../train/oracle.js';
 import type { Recipe } from '../train/recipe.js';
-import type { PoolContext } from '../train/synthesis.js';
+import type { PoolContext } from '../train/synthesiser.js';
 
 /**
  * What the attacker owns of the victim's training data. `fraction` in (0, 1]; subsets of one seed are nested.

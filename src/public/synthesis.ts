@@ -15,30 +15,16 @@ export {
   generatorPresets,
 } from '../models/generator.js';
 export { answersTo } from '../train/ask.js';
+export { type JointDistillation, jointFit, trainJointly } from '../train/joint.js';
 export {
   comparablePool,
-  constantSource,
   type Distillation,
-  type Distilled,
   distillFromPool,
   distilPool,
-  type JointDistillation,
-  jointFit,
   makePool,
-  type Phase,
-  type PoolContext,
   type PoolDistillation,
   type Pooling,
-  phaseFit,
-  roundRobinLabels,
-  type StudentLoss,
-  type SynthesisContext,
-  type Synthesiser,
-  type SynthesisInputs,
-  type SynthesisOutputs,
-  scheduleSlice,
-  trainJointly,
-} from '../train/synthesis.js';
+} from '../train/pool.js';
 export {
   absolute,
   activationLoss,
@@ -53,6 +39,20 @@ export {
   totalVariation,
   unitRows,
 } from '../train/synthesis-losses.js';
+export {
+  constantSource,
+  type Distilled,
+  type Phase,
+  type PoolContext,
+  phaseFit,
+  roundRobinLabels,
+  type StudentLoss,
+  type SynthesisContext,
+  type Synthesiser,
+  type SynthesisInputs,
+  type SynthesisOutputs,
+  scheduleSlice,
+} from '../train/synthesiser.js';
 export {
   type GeneratedImages,
   type Generating,

@@ -8,7 +8,7 @@ import { normalisePixels } from './images.js';
 import type { Optimizer, OptimizerState } from './optimizers.js';
 import type { Access } from './oracle.js';
 import type { Schedule } from './schedules.js';
-import type { SynthesisContext, Synthesiser, SynthesisInputs } from './synthesis.js';
+import type { SynthesisContext, Synthesiser, SynthesisInputs } from './synthesiser.js';
 
 /** A generator and what its optimiser remembers of it. */
 export type Generating = { readonly variables: Variables; readonly slots: OptimizerState };

@@ -9,7 +9,7 @@ import { generator, generatorPresets } from '../../src/models/generator.js';
 import type { Named, Network } from '../../src/models/network.js';
 import { sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
-import { phaseFit, roundRobinLabels } from '../../src/train/synthesis.js';
+import { phaseFit, roundRobinLabels } from '../../src/train/synthesiser.js';
 import { circumstances, refusal, tiny } from '../run/helpers.js';
 import { type AnySpec, context, endOf, succeed } from '../train/bench.js';
 import { expectClose, values, wave } from '../train/tensors.js';

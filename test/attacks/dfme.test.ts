@@ -17,7 +17,7 @@ import { frameOf, wholeState, wholeStep } from '../../src/train/fit-step.js';
 import { distillationKl, recoveredLogits } from '../../src/train/losses.js';
 import { type Answers, publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
-import { phaseFit, roundRobinLabels, type SynthesisContext } from '../../src/train/synthesis.js';
+import { phaseFit, roundRobinLabels, type SynthesisContext } from '../../src/train/synthesiser.js';
 import { differencesAlong, refuseRounded } from '../../src/train/zeroth-order.js';
 import { wrapper } from '../defenses/answering.js';
 import { refusal } from '../run/helpers.js';

@@ -23,7 +23,7 @@ import type { BuiltLearner } from '../../src/train/classifier.js';
 import { frameOf, wholeState, wholeStep } from '../../src/train/fit-step.js';
 import { publish, retire } from '../../src/train/oracle.js';
 import type { Recipe } from '../../src/train/recipe.js';
-import type { SynthesisContext } from '../../src/train/synthesis.js';
+import type { SynthesisContext } from '../../src/train/synthesiser.js';
 import { bitsOf } from '../engine/bits.js';
 import { recipe } from '../run/helpers.js';
 import type { AnySpec } from '../train/bench.js';

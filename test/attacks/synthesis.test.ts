@@ -17,20 +17,12 @@ import type { Variables } from '../../src/models/network.js';
 import type { BuiltLearner } from '../../src/train/classifier.js';
 import type { Synthesised } from '../../src/train/context.js';
 import { type ImageSet, toPixels } from '../../src/train/images.js';
+import { jointFit, trainJointly } from '../../src/train/joint.js';
 import { adam } from '../../src/train/optimizers.js';
 import { type Access, publish, retire, sessionOf, type Victim } from '../../src/train/oracle.js';
+import { comparablePool, distillFromPool, type PoolDistillation } from '../../src/train/pool.js';
 import { constant, type Progress } from '../../src/train/schedules.js';
-import {
-  comparablePool,
-  distillFromPool,
-  jointFit,
-  type PoolDistillation,
-  phaseFit,
-  roundRobinLabels,
-  type SynthesisContext,
-  type Synthesiser,
-  trainJointly,
-} from '../../src/train/synthesis.js';
+import { phaseFit, roundRobinLabels, type SynthesisContext, type Synthesiser } from '../../src/train/synthesiser.js';
 import { bitsOf } from '../engine/bits.js';
 import { dataOf, refusal, thirds } from '../run/helpers.js';
 import {
