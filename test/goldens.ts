@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, expect } from 'vitest';
-import type { EpochRecord } from '../src/train/fit.js';
+import type { EpochRecord } from '../src/train/fit-log.js';
 
 type Numbers = Readonly<Record<string, number>>;
 

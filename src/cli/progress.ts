@@ -4,7 +4,8 @@ import { type Stage, takesLong } from '../experiment/stage.js';
 import { isOfTheModel } from '../run/context.js';
 import type { Outcome } from '../run/record.js';
 import type { RunEvent } from '../run/scheduler.js';
-import type { EpochRecord, FitProgress } from '../train/fit.js';
+import type { FitProgress } from '../train/fit.js';
+import type { EpochRecord } from '../train/fit-log.js';
 import { type Terminal, warn } from './terminal.js';
 
 /** Milliseconds between two plain lines of one stage within an epoch, and between two epochs' lines. */

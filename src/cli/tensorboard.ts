@@ -8,7 +8,7 @@ import { type Event, eventFile } from '../report/tensorboard.js';
 import type { StageRecord } from '../run/record.js';
 import { logsIn, recordIn } from '../run/stage-files.js';
 import { writeWhole } from '../run/store.js';
-import type { EpochRecord } from '../train/fit.js';
+import type { EpochRecord } from '../train/fit-log.js';
 import { shown } from './paths.js';
 import { decodeMatrix, imageFiles, matrixPath, stagesFolder } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';

@@ -6,7 +6,8 @@ import type { Failure, FailureKind } from '../core/errors.js';
 import { makeFolderAtOnce, openPlain } from '../core/files.js';
 import { jobsIn } from '../run/store.js';
 import type { StageEvent } from '../run/types.js';
-import type { EpochRecord, FitProgress } from '../train/fit.js';
+import type { FitProgress } from '../train/fit.js';
+import type { EpochRecord } from '../train/fit-log.js';
 
 /** What a job says of its stage, a line of JSON each, since it was submitted. */
 export type JobLine =

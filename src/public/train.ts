@@ -27,7 +27,8 @@ export {
   withRecipe,
 } from '../train/classifier.js';
 export { accuracyOn, logitsOn } from '../train/evaluate.js';
-export type { EpochEnd, EpochRecord, FitResult, FitSpec } from '../train/fit.js';
+export type { EpochEnd, FitResult, FitSpec } from '../train/fit.js';
+export type { EpochRecord } from '../train/fit-log.js';
 export type { FitStep, Given } from '../train/fit-step.js';
 export { unrecorded, valueAndGradient } from '../train/gradient.js';
 export {

@@ -6,7 +6,8 @@ import type { Safetensors, StoredTensor } from '../core/safetensors.js';
 import { dispose, fromOutline, outlineOf, type Tree } from '../core/tree.js';
 import { question } from '../train/ask.js';
 import type { Context, Loop, Synthesised } from '../train/context.js';
-import { type EpochRecord, type FitResult, type FitSpec, fit, restoreTree, savedTree } from '../train/fit.js';
+import { type FitResult, type FitSpec, fit, restoreTree, savedTree } from '../train/fit.js';
+import type { EpochRecord } from '../train/fit-log.js';
 import type { StoredAnswers } from '../train/images.js';
 import {
   type Access,

@@ -2,7 +2,7 @@ import type { Failure } from '../core/errors.js';
 import type { Json } from '../experiment/identity.js';
 import type { Work } from '../experiment/stage.js';
 import type { Measured } from '../metrics/metric.js';
-import type { EpochRecord } from '../train/fit.js';
+import type { EpochRecord } from '../train/fit-log.js';
 import type { GitState } from './git.js';
 
 /** What is kept of a finished stage, beside its files. */

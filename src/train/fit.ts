@@ -6,6 +6,8 @@ import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
 import { firstNaN, type Origin } from '../engine/first-nan.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import { type Call, formKey, type Run, type Step, take as takeStep } from '../engine/step.js';
+import { fitCalls } from './fit-calls.js';
+import { checkBeatsChance, type EpochRecord, finiteMetrics } from './fit-log.js';
 import { type FitStep, frameOf, type Noted, wholeState, wholeStep } from './fit-step.js';
 import {
   type Access,
@@ -84,16 +86,6 @@ export interface EpochEnd<Kept extends Tree> {
 export type Also<State extends Tree> = <Batch extends Tree, Metrics extends Tree>(
   step: Step<Tree, State, Batch, Metrics>,
 ) => Run<Batch, Metrics>;
-
-/** One epoch's means over its images. */
-export interface EpochRecord {
-  readonly epoch: number;
-  readonly step: number;
-  readonly learningRate: number;
-  readonly metrics: Readonly<Record<string, number>>;
-  readonly validation?: number;
-  readonly stepsPerSecond: number;
-}
 
 /** What a finished fit leaves: what was kept, what was asked of the victim, and its log. */
 export interface FitResult<Kept extends Tree> extends Asked {
@@ -179,9 +171,6 @@ const stepsBetweenReads = 16;
 /** How long a fit may keep the event loop to itself; a step that takes longer keeps it as long as it takes. */
 const millisecondsBetweenYields = 50;
 
-/** Epochs before training accuracy must beat chance. */
-const warmUpEpochs = 2;
-
 /** Sums by the names of a plugin's metrics, which may be those of what every object inherits. */
 const sumsOf = (saved: Readonly<Record<string, number>> = {}): Record<string, number> =>
   Object.assign(Object.create(null), saved);
@@ -211,30 +200,6 @@ export const restoreTree = <T extends Tree>(template: T, tensors: Checkpoint['te
     },
     prefix,
   );
-};
-
-const diverged = (what: string, history: readonly EpochRecord[], remedy: string, trace?: string): Failure => {
-  const last = history.at(-1);
-  const good =
-    last === undefined
-      ? 'no epoch was completed before'
-      : `last good: epoch ${last.epoch + 1}, ${Object.entries(last.metrics)
-          .map(([name, value]) => `${name} ${value.toPrecision(4)}`)
-          .join(', ')}`;
-  return failure('diverged', `${what} (${good})`, { remedy, trace });
-};
-
-/** Steps after which a NaN comes of the arithmetic rather than of the training: a loss's own, and one of its gradient. */
-const stepsOfArithmetic = 2;
-
-/**
- * Better than guessing by more than a standard deviation of a guesser's accuracy over `images` images. No more is
- * asked: a slow start on few images must not be stopped, and who only guesses falls below this in one of the next
- * epochs.
- */
-const beatsChance = (accuracy: number, classes: number, images: number): boolean => {
-  const chance = 1 / classes;
-  return accuracy > chance + Math.sqrt((chance * (1 - chance)) / images);
 };
 
 /** The steps of a fit whose source has so many in a pass, where no budget ends it earlier. */
@@ -278,7 +243,6 @@ export const fit = async <
   const source = spec.source(host.key.split('batches'));
   const stepsPerEpoch = spec.stepsPerEpoch ?? source.steps;
   let steps = allSteps(spec, source.steps);
-  const seeds = host.key.split('step');
   /** What a step asks the victim, by the form of its batch: known once the step was taken, or traced. */
   const costs = new Map<string, Asked>();
   const frame = frameOf(spec, source.data);
@@ -286,6 +250,19 @@ export const fit = async <
     wholeStep(spec, (batch: Batch, asked) => costs.set(formKey(batch), asked), answering);
   const step = stepOf();
   const runner = runnerOf(step, frame, host);
+  const calls = fitCalls<Batch>({
+    ...{ source, spec, stepsPerEpoch, costs },
+    seeds: host.key.split('step'),
+    tryOut: (call) => {
+      const held = runner.read();
+      try {
+        const tried = takeStep(step, frame, held, call);
+        dispose([tried.state, tried.metrics]);
+      } finally {
+        dispose(held);
+      }
+    },
+  });
   const taking = answered(spec, { runner, frame, stepOf }, { key: host.key, source, recordings: host.recordings });
   const validate = spec.validate?.((other) =>
     runner.also((given, { own, memory }, batch, inputs) => {
@@ -359,29 +336,8 @@ export const fit = async <
         shift = plus(shift, readShift(told));
       }
       for (const { noted, images: count, step: at } of pending) {
-        const read = Object.entries(noted.metrics).map(
-          ([name, value]) => [name, value.dataSync()[0] as number] as const,
-        );
-        for (const [name, number] of read) {
-          if (!Number.isFinite(number)) {
-            const others = read.flatMap(([other, also]) => (other === name || Number.isFinite(also) ? [] : [other]));
-            const also = others.length === 0 ? '' : `, and so did ${others.join(', ')},`;
-            const when = `in epoch ${Math.floor((at - 1) / stepsPerEpoch) + 1}, step ${at} of ${steps}`;
-            const origin = Number.isNaN(number) && at <= stepsOfArithmetic ? originOfNaN() : undefined;
-            const by = origin && `, and the first NaN was made by ${origin.operation} in step 1`;
-            throw new FailureError(
-              diverged(
-                `${name} became ${number}${also} ${when}${by ?? ''}`,
-                history,
-                origin === undefined
-                  ? 'Lower the learning rate, clip the gradients, or weaken the term that grew (for nasty: a smaller omega, or its warm-up).'
-                  : 'Look at what it was given: the logarithm or root of a negative number, 0 / 0, ∞ − ∞, or 0 · ∞, such as a probability of 0 times its logarithm.',
-                origin?.trace,
-              ),
-            );
-          }
-          sums[name] = (sums[name] ?? 0) + number * count;
-        }
+        const read = finiteMetrics(noted.metrics, { step: at, steps, stepsPerEpoch, history, originOfNaN });
+        for (const [name, number] of read) sums[name] = (sums[name] ?? 0) + number * count;
         epochImages += count;
       }
       for (const { noted } of pending) dispose(noted);
@@ -389,64 +345,9 @@ export const fit = async <
       epochSeconds += tick();
     };
 
-    /** What a step of a batch of this form asks for; a step that was not taken yet is taken for that, and forgotten. */
-    const costOf = (call: Call<Batch>): Asked => {
-      const form = formKey(call.batch);
-      const known = costs.get(form);
-      if (known !== undefined) return known;
-      const held = runner.read();
-      try {
-        const tried = takeStep(step, frame, held, call);
-        dispose([tried.state, tried.metrics]);
-      } finally {
-        dispose(held);
-      }
-      return costs.get(form) as Asked;
-    };
-
-    /** What was asked in all once these calls are taken too. */
-    const askedAfter = (calls: readonly Call<Batch>[]): Asked =>
-      victim === undefined
-        ? asked
-        : calls.reduce((sum, { batch }) => plus(sum, costs.get(formKey(batch)) ?? nothingAsked), asked);
-
-    /** The call of a step after others; undefined where the victim's budget does not allow for it. */
-    const callOf = (epoch: number, now: number, before: readonly Call<Batch>[]) => {
-      const rate = spec.schedule.at({ epoch, step: now, stepsPerEpoch, epochs: spec.epochs });
-      const seed = () => tf.tensor1d([...seeds.split(now).int32Pair()], 'int32');
-      type Brought = { readonly call: Call<Batch>; readonly size: number };
-      const brought: Brought[] = [];
-      const bring = (atMost?: number): Brought => {
-        const { batch, images: size } = source.at(now, atMost);
-        const one = { call: { batch, inputs: { learningRate: tf.scalar(rate), seed: seed() } }, size };
-        brought.push(one);
-        return one;
-      };
-      const choose = (): Brought | undefined => {
-        const whole = bring();
-        if (budget === undefined) return whole;
-        const left = budget - (session?.asked.queries ?? 0) - askedAfter(before).queries;
-        const { queries } = costOf(whole.call);
-        if (queries === 0) return whole;
-        const size = affordable(whole.size, Math.floor((left * whole.size) / queries));
-        if (size === whole.size) return whole;
-        const part = size === 0 ? undefined : bring(size);
-        if (part !== undefined && part.size <= size && costOf(part.call).queries <= left) return part;
-        // A source of batches of one size has none that leaves enough for another.
-        return queries <= left ? whole : undefined;
-      };
-      let chosen: Brought | undefined;
-      try {
-        chosen = choose();
-        return chosen;
-      } finally {
-        for (const one of brought) if (one !== chosen) dispose(one.call);
-      }
-    };
-
     /** Which operation made the first NaN of the first step, which is taken again, and forgotten. */
     const originOfNaN = (): Origin | undefined => {
-      const first = saved === undefined ? callOf(0, 0, []) : undefined;
+      const first = saved === undefined ? calls.of(0, 0) : undefined;
       if (first === undefined) return undefined;
       const state = wholeState(spec, host.key.split('init'));
       try {
@@ -459,28 +360,32 @@ export const fit = async <
       }
     };
 
+    /** Answers that the victim still gives once these calls are taken too; undefined where it gives any number. */
+    const leftAfter = (next: readonly Call<Batch>[]): number | undefined =>
+      budget && budget - plus(session?.asked ?? nothingAsked, plus(asked, calls.askedBy(next))).queries;
+
     /** Takes up to so many steps, whose metrics stay on the device until they are read. */
     const take = (epoch: number, count: number): void => {
-      const calls: Call<Batch>[] = [];
+      const next: Call<Batch>[] = [];
       const sizes: number[] = [];
       try {
         for (const now of Array.from({ length: count }, (_, i) => taken + i)) {
-          const next = callOf(epoch, now, calls);
-          if (next === undefined) {
+          const brought = calls.of(epoch, now, leftAfter(next));
+          if (brought === undefined) {
             ended = 'budget';
             break;
           }
-          calls.push(next.call);
-          sizes.push(next.size);
+          next.push(brought.call);
+          sizes.push(brought.size);
         }
-        taking.run(taken, calls).forEach((noted, i) => {
+        taking.run(taken, next).forEach((noted, i) => {
           pending.push({ noted, images: sizes[i] as number, step: taken + i + 1 });
         });
-        taken += calls.length;
+        taken += next.length;
         images += sizes.reduce((sum, size) => sum + size, 0);
-        asked = askedAfter(calls);
+        asked = plus(asked, calls.askedBy(next));
       } finally {
-        dispose(calls);
+        dispose(next);
       }
     };
 
@@ -540,21 +445,7 @@ export const fit = async <
       }
       const record = { epoch, step: taken, learningRate, metrics, stepsPerSecond };
       history = [...history, validation === undefined ? record : { ...record, validation }];
-      const accuracy = metrics.accuracy;
-      if (
-        spec.stopAtChance !== undefined &&
-        accuracy !== undefined &&
-        epoch + 1 >= warmUpEpochs &&
-        !beatsChance(accuracy, spec.stopAtChance.classes, epochImages)
-      ) {
-        throw new FailureError(
-          diverged(
-            `training accuracy is at chance (${(100 * accuracy).toFixed(1)} %) after ${epoch + 1} epochs`,
-            history,
-            'The learning rate is likely too high or too low, or the labels do not belong to the images.',
-          ),
-        );
-      }
+      if (spec.stopAtChance !== undefined) checkBeatsChance(spec.stopAtChance.classes, epochImages, history);
       if (spec.until !== undefined && before !== undefined && ended === undefined) {
         const now = kept();
         if (tf.tidy(() => spec.until?.({ kept: now, before: before as Kept, history }))) {
@@ -631,16 +522,6 @@ export const fit = async <
     runner.dispose();
     dispose(source.data);
   }
-};
-
-/**
- * How many images the next batch takes when so many more are answered at all: a whole batch where that leaves none or
- * enough for another of at least two, since a batch norm in training needs two images.
- */
-const affordable = (batch: number, left: number): number => {
-  if (left === batch + 1 && batch > 2) return batch - 1;
-  if (left >= batch) return batch;
-  return left >= 2 ? left : 0;
 };
 
 const tooSmall = (budget: number): Failure =>

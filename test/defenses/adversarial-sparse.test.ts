@@ -7,7 +7,7 @@ import { adversarialSparse, ascended, exponentialDivergence, sparsely } from '..
 import type { Defense } from '../../src/defenses/defense.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { fromBytes, rows } from '../../src/engine/ops.js';
-import type { EpochRecord } from '../../src/train/fit.js';
+import type { EpochRecord } from '../../src/train/fit-log.js';
 import { type LabelledBatch, unpacked } from '../../src/train/images.js';
 import { crossEntropy } from '../../src/train/losses.js';
 import { built, context, endOf, sets, succeed } from '../train/bench.js';

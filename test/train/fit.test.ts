@@ -8,13 +8,13 @@ import { loadEngine } from '../../src/engine/engine.js';
 import type { Named } from '../../src/models/network.js';
 import {
   type Checkpoint,
-  type EpochRecord,
   type FitHost,
   type FitProgress,
   type FitResult,
   type FitSpec,
   fit,
 } from '../../src/train/fit.js';
+import type { EpochRecord } from '../../src/train/fit-log.js';
 import { constant, cosine } from '../../src/train/schedules.js';
 import type { Source } from '../../src/train/source.js';
 import { values } from './tensors.js';
