@@ -217,3 +217,7 @@ export const recoveryRemedy = 'Let what recover gives compute with the answers a
 
 /** Of what a defence consists, in order: of itself, unless it is composed. */
 export const partsOf = (defense: Defense): readonly Defense[] => defense.parts ?? [defense];
+
+/** Of these parts those that change what the net answers, in order. */
+export const wrappersOf = (defense: Defense): readonly Defense[] =>
+  partsOf(defense).filter(({ answers }) => answers !== undefined);

@@ -18,7 +18,7 @@ import { FailureError, failure, type Refusal, type Result, refusal, toFailure } 
 import { anyPlugin } from '../core/plugin.js';
 import { percentage } from '../core/text.js';
 import { anyDataset, type DatasetPlugin } from '../data/dataset.js';
-import { type Defense, partsOf } from '../defenses/defense.js';
+import { type Defense, partsOf, wrappersOf } from '../defenses/defense.js';
 import { metrics as builtIn, type Metric, otherColumns } from '../metrics/metric.js';
 import { betters, units } from '../metrics/quantity.js';
 import { anyNetwork } from '../models/define.js';
@@ -467,7 +467,7 @@ export const checkDefense = (defense: Defense, i: number): void => {
       );
   }
   for (const { name, answers, prepare } of partsOf(defense)) checkAnswers(name, answers, prepare);
-  if (partsOf(defense).some(({ answers }) => answers !== undefined) && rank[defense.exposes] > rank.probabilities) {
+  if (wrappersOf(defense).length > 0 && rank[defense.exposes] > rank.probabilities) {
     refuse(
       `${defense.name} changes answers and says that it exposes ${defense.exposes}`,
       'defenses',

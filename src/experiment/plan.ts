@@ -1,5 +1,5 @@
 import { synthesises } from '../attacks/attack.js';
-import { partsOf } from '../defenses/defense.js';
+import { wrappersOf } from '../defenses/defense.js';
 import type { Experiment } from './experiment.js';
 import type { Facts } from './facts.js';
 import { checkFit } from './fits.js';
@@ -51,6 +51,15 @@ export interface Plan {
   readonly warnings: readonly string[];
 }
 
+/** An attack, and what its students are compared with. */
+interface Attacker {
+  readonly attacker: Experiment['attacks'][number];
+  readonly honest: Experiment['attacks'][number];
+}
+
+/** Whom attacks are on, and where its own answers are. */
+type Victim = Target & { readonly evaluate: Stage };
+
 /**
  * What an experiment consists of: its stages, and which of them each number of the matrix is made of. Nothing is read or
  * computed. Throws a `FailureError` of kind `experiment` for what does not fit together.
@@ -67,12 +76,18 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   // Labels are any text, and this object inherits nothing that they could be taken for.
   const baselines: Record<string, string> = Object.create(null);
   const teachers = of.seeds.map(undefended);
+  const attackers = new Map(
+    of.attacks.map((attacker): [string, Attacker] => [
+      attacker.label,
+      { attacker, honest: baselineFor(attacker.attack, of, facts.code) },
+    ]),
+  );
 
   of.seeds.forEach((seed, index) => {
     const baseline = teachers[index] as Stage;
     const setting = { seed: seed.victim, where: `seed-${seed.label}`, baseline };
     const another = teachers.find((teacher) => teacher !== baseline);
-    const targets = new Map<string, Target & { readonly evaluate: Stage }>();
+    const targets = new Map<string, Victim>();
 
     for (const { label, defense } of of.defenses) {
       const { teacher, adversary } = protectedTeacher(defense, label, setting);
@@ -80,11 +95,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
       const prepared = preparations(defense, label, teacher, setting);
       targets.set(label, { label, defense, teacher, prepared, evaluate });
       const answer = answered(defense, label, [teacher, prepared], setting);
-      const tellsClean =
-        changing(
-          partsOf(defense).filter(({ answers }) => answers !== undefined),
-          'label',
-        ).length === 0;
+      const tellsClean = changing(wrappersOf(defense), 'label').length === 0;
       // How far two normally trained nets are apart is the scale for a nasty teacher's divergence: the baseline from the
       // adversary where that is another net, else from the teacher of another seed.
       const other = adversary?.stage === baseline ? another && { stage: another, network } : adversary;
@@ -105,8 +116,8 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
 
     for (const student of of.students)
       for (const pairing of of.pairings) {
-        const attacker = of.attacks.find(({ label }) => label === pairing.attack) as Experiment['attacks'][number];
-        const target = targets.get(pairing.defense) as Target & { readonly evaluate: Stage };
+        const { attacker, honest } = attackers.get(pairing.attack) as Attacker;
+        const target = targets.get(pairing.defense) as Victim;
         const { attack } = attacker;
         const cell = { ...pairing, student: student.label, seed: seed.label };
         const reason = whyNot(attack, target);
@@ -115,7 +126,6 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
           continue;
         }
         const steal = stolen(attacker, student, target, seed);
-        const honest = baselineFor(attack, of, facts.code);
         baselines[pairing.attack] = honest.label;
         const alone = stolen(honest, student, undefined, seed);
         const learned = student.learner.network;

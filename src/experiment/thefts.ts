@@ -1,7 +1,7 @@
 import { type AnyAttack, labelled, type Ownership, ownsAShare } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { percentage } from '../core/text.js';
-import { canBeImitated, type Defense, partsOf } from '../defenses/defense.js';
+import { canBeImitated, type Defense, partsOf, wrappersOf } from '../defenses/defense.js';
 import { type Access, isBlackBox, rank } from '../train/oracle.js';
 import type { Experiment } from './experiment.js';
 import type { Facts } from './facts.js';
@@ -91,9 +91,7 @@ export const thefts = (of: Experiment, facts: Facts, add: AddStage) => {
     const { name, source, needs, data, pool: pooled } = attack;
     const where = `seed-${seed.label}`;
     const victim = needs === 'none' ? undefined : target;
-    const answering =
-      victim === undefined ? [] : partsOf(victim.defense).filter(({ answers }) => answers !== undefined);
-    const wrappers = changing(answering, needs);
+    const wrappers = changing(victim === undefined ? [] : wrappersOf(victim.defense), needs);
     const limit = attack.budget ?? of.budget;
     const budget = limit === undefined || !isBlackBox(needs) ? {} : { budget: limit };
     const theft: Theft = {

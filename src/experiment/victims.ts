@@ -1,4 +1,4 @@
-import { type Defense, partsOf } from '../defenses/defense.js';
+import { type Defense, partsOf, wrappersOf } from '../defenses/defense.js';
 import { isPretrained, type Pretrained, retrainable } from '../train/pretrained.js';
 import type { Learner } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
@@ -104,7 +104,7 @@ export const victims = (of: Experiment, facts: Facts, add: AddStage) => {
       [teacher, prepared]: readonly [Stage, Prepared],
       { seed, where }: Setting,
     ): Stage | undefined => {
-      const wrappers = partsOf(defense).filter(({ answers }) => answers !== undefined);
+      const wrappers = wrappersOf(defense);
       if (wrappers.length === 0) return undefined;
       const { network } = of.teacher;
       return add(

@@ -1,4 +1,3 @@
-import type * as tf from '@tensorflow/tfjs';
 import { type Failure, FailureError, failure } from '../core/errors.js';
 import type { Origin } from '../engine/first-nan.js';
 import type { Named } from '../models/network.js';
@@ -55,9 +54,7 @@ export const finiteMetrics = (
   metrics: Named,
   { step, steps, stepsPerEpoch, history, originOfNaN }: Place,
 ): readonly (readonly [string, number])[] => {
-  const read = Object.entries(metrics).map(
-    ([name, value]) => [name, (value as tf.Scalar).dataSync()[0] as number] as const,
-  );
+  const read = Object.entries(metrics).map(([name, value]) => [name, value.dataSync()[0] as number] as const);
   const [first, ...others] = read.filter(([, number]) => !Number.isFinite(number));
   if (first === undefined) return read;
   const [name, number] = first;

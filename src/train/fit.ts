@@ -347,7 +347,7 @@ export const fit = async <
 
     /** Which operation made the first NaN of the first step, which is taken again, and forgotten. */
     const originOfNaN = (): Origin | undefined => {
-      const first = saved === undefined ? calls.of(0, 0) : undefined;
+      const first = saved === undefined ? calls.of(0, 0, budget && budget - (session?.asked.queries ?? 0)) : undefined;
       if (first === undefined) return undefined;
       const state = wholeState(spec, host.key.split('init'));
       try {
@@ -383,7 +383,7 @@ export const fit = async <
         });
         taken += next.length;
         images += sizes.reduce((sum, size) => sum + size, 0);
-        asked = plus(asked, calls.askedBy(next));
+        if (victim !== undefined) asked = plus(asked, calls.askedBy(next));
       } finally {
         dispose(next);
       }
