@@ -31,7 +31,7 @@ const command = async (folder: string, ...args: readonly string[]): Promise<Ran>
   }
 };
 
-/** What reads a run that somebody sent: not `diagnose`, which asks for the experiment's file, nor `serve`, a kind of its own. */
+/** What reads a run that somebody sent; `serve` is a kind of its own. */
 const readers: readonly (readonly string[])[] = [
   ...(['text', 'md', 'csv', 'json', 'tex'] as const).map((format) => ['matrix', 'tiny', '--format', format]),
   ['matrix', 'tiny', '--undefended', '--metric', 'agreement'],
@@ -45,6 +45,13 @@ const readers: readonly (readonly string[])[] = [
   ['rank', 'tiny', '--format', 'html'],
   ['logs', 'tiny', 'teacher'],
   ['jobs', 'tiny'],
+  ['clean'],
+];
+
+/** What reads the stages below a run, and believes of them what their manifests say. */
+const takers: readonly (readonly string[])[] = [
+  ['diagnose', 'tiny.ts', '--threads', '1'],
+  ['export', 'tiny', '--stage', 'seed-0/teacher', '--out', 'exported.safetensors'],
   ['clean'],
 ];
 
@@ -72,7 +79,7 @@ const sent = async (at: Project): Promise<string> => {
 };
 
 const readerOf = (name: string, random: Random): readonly string[] =>
-  random.of(name.startsWith('ranked/') ? rankers : readers);
+  random.of(name.startsWith('ranked/') ? rankers : name.startsWith('.store/') ? takers : readers);
 
 /** Texts that somebody may have put where a name is. */
 const hostile = [

@@ -186,6 +186,6 @@ const notesOn = ({ peakThreshold, teachers, given = [], missing, responses, maps
     ? 'responses.csv is empty: no image is classified rightly by all teachers.'
     : `responses.csv: what the teachers of seed ${responses.seed} answer to the first ${counted(responses.images.length, 'image')} of different classes that all of them classify rightly; softened at temperature ${responses.temperature}.`,
   maps === undefined
-    ? 'maps.csv is empty: there are too few images, or numbers that are not finite.'
+    ? "maps.csv is empty: there are too few images, numbers that are not finite, or no teacher's weights."
     : `maps.csv: t-SNE of ${whole(maps.images.length)} images' logits and features (what the head's first dense layer receives), perplexity ${Number(maps.perplexity.toPrecision(3))}, seed ${maps.seed}.`,
 ];

@@ -366,6 +366,8 @@ const mapsOf = async (
       maps.push({ defense, of, divergence: rounded(map.divergence), points });
     }
   }
+  // The answers may be there, and the weights not.
+  if (maps.length === 0) return undefined;
   const seed = teachers[0]?.seed as string;
   return { seed, perplexity, images: images.map((image) => ({ image, label: labels[image] as number })), maps };
 };

@@ -26,12 +26,12 @@ let prepared: Prepared;
 let store: Store;
 let found: TeacherDiagnostics;
 
-const diagnosed = (mapped = 40): Promise<TeacherDiagnostics> =>
+const diagnosed = (mapped = 40, stages = store): Promise<TeacherDiagnostics> =>
   diagnoseTeachers({
     experiment: prepared.plan.experiment,
     data: prepared.data,
     victims: prepared.plan.victims,
-    store,
+    store: stages,
     mapped,
   });
 
@@ -129,6 +129,12 @@ describe('the diagnosis of teachers', () => {
 
   test('has no maps of too few images', async () => {
     expect(await diagnosed(3)).not.toHaveProperty('maps');
+  });
+
+  test('has no maps of teachers whose weights are not there', async () => {
+    const without = { ...store, find: async (id: string) => (trained.has(id) ? undefined : store.find(id)) };
+    const trained = new Set(prepared.plan.victims.map(({ train }) => train));
+    expect(await diagnosed(40, without)).not.toHaveProperty('maps');
   });
 
   test('goes on without what is not finished, and refuses where nothing is', async () => {
