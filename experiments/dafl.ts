@@ -20,7 +20,7 @@ const data = { cifar10, cifar100 };
 /**
  * The nasty teacher's data-free table: a ResNet-34 stolen by a ResNet-18 with DAFL, on CIFAR-10 and CIFAR-100, at full size for
  * a graphics card, and for days; `--scale 0.001` to see it work there. DAFL's own paper has 92.22 and 74.47 % from the normal
- * teacher. Trained on all images, as the tables are. On CIFAR-100 the normal teacher is recalled as 76.97 or 76.91; the printed
+ * teacher. Trained on all images, as the tables are. On CIFAR-100 the normal teacher is remembered as 76.97 or 76.91; the printed
  * difference fits the second.
  */
 const table = (name: DataSet, published: Pick<Published, 'teachers' | 'students'>) =>

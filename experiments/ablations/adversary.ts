@@ -19,8 +19,8 @@ import {
 const omega = 0.1;
 
 /**
- * Unlike which net should a nasty teacher be? The paper's fourth table (CIFAR-10, ResNet-18; recalled, not checked against the
- * paper) has as adversaries the same net, which leaves the teacher 94.56 % and its student, a CNN, 82.46 %; a weaker one, the CNN
+ * Unlike which net should a nasty teacher be? The paper's fourth table (CIFAR-10, ResNet-18; quoted from memory,
+ * unverified) has as adversaries the same net, which leaves the teacher 94.56 % and its student, a CNN, 82.46 %; a weaker one, the CNN
  * (93.82 % and 77.12 %); and a stronger one, ResNeXt-29 (94.55 % and 82.75 %): a weak adversary costs the teacher accuracy, and
  * a strong one gains nothing.
  *

@@ -10,7 +10,7 @@ import { own } from '../core/lists.js';
 export interface Published {
   /** The paper and its table. */
   readonly source: string;
-  /** `recalled`: not checked against the paper, which is said wherever a number of it is shown. */
+  /** `recalled`: quoted from memory and unverified, which is said wherever a number of it is shown. */
   readonly provenance: 'read' | 'recalled';
   /** A sentence that a reader of the numbers must know. */
   readonly note?: string;
@@ -42,11 +42,9 @@ export const publishedStudent = (
 
 /** What is said once of all published numbers. */
 export const describePublished = ({ source, provenance, note }: Published): string =>
-  [
-    source,
-    ...(provenance === 'recalled' ? ['recalled, not checked against the paper'] : []),
-    ...(note ? [note] : []),
-  ].join('; ');
+  [source, ...(provenance === 'recalled' ? ['quoted from memory, unverified'] : []), ...(note ? [note] : [])].join(
+    '; ',
+  );
 
 const byLabel = v.pipe(v.record(v.string(), v.unknown()), v.title('a record by label'));
 

@@ -360,6 +360,6 @@ test('published numbers are found by their labels, and their provenance is said'
     0.92,
     undefined,
   ]);
-  expect(describePublished(published)).toBe('Table 1; recalled, not checked against the paper');
+  expect(describePublished(published)).toBe('Table 1; quoted from memory, unverified');
   expect(describePublished({ ...published, provenance: 'read', note: 'one seed' })).toBe('Table 1; one seed');
 });

@@ -75,7 +75,7 @@ const widthOf = (page: Page): Promise<number> =>
 
 const withSource: Matrix = {
   ...example,
-  published: 'A paper, Table 1; recalled, not checked against the paper',
+  published: 'A paper, Table 1; quoted from memory, unverified',
   reproduction: [
     {
       what: 'kd on none',
@@ -178,7 +178,7 @@ describe.skipIf(isLeftOut)('the report in a browser', () => {
     expect(await page.title()).toBe('example · undistill');
     expect(await page.getByRole('heading', { level: 1 }).textContent()).toBe('example');
     expect(await labels(page)).toEqual(['scratch', 'kd', 'partialKd', 'broken']);
-    expect(await page.getByText('recalled, not checked against the paper').count()).toBe(1);
+    expect(await page.getByText('quoted from memory, unverified').count()).toBe(1);
     expect(await page.getByText('Distillable: the best attack').count()).toBe(1);
     expect(misdeeds).toEqual([]);
   });

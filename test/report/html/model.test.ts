@@ -116,7 +116,7 @@ describe('the page of a run', () => {
   });
 
   it('says with a number of a paper where it is from, and has a minus sign below zero', () => {
-    const published = 'Table 1; recalled, not checked against the paper';
+    const published = 'Table 1; quoted from memory, unverified';
     const accuracy = { mean: 0.01, sd: 0.02, interval: [-0.02, 0.04], count: 2 } as const;
     const cells = [cell('kd', 'none', [result('0', 0.01)], { accuracy, published: 0.9 })];
     const victims = example.victims.slice(0, 1).map((victim) => ({ ...victim, published: 0.99 }));
@@ -182,7 +182,7 @@ describe('the page of a run', () => {
       runOf({
         matrix: {
           ...example,
-          published: 'Ma et al.; recalled, not checked against the paper',
+          published: 'Ma et al.; quoted from memory, unverified',
           reduced: 'fewer epochs',
           reproduction: [
             {
@@ -202,7 +202,7 @@ describe('the page of a run', () => {
       }),
     );
     expect(reproduction).toEqual({
-      source: 'Ma et al.; recalled, not checked against the paper',
+      source: 'Ma et al.; quoted from memory, unverified',
       reduced: 'fewer epochs',
       numbers: [
         {
