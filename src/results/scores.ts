@@ -75,7 +75,7 @@ export const seedsToTell = ({ mean, sd }: Pick<Spread, 'mean' | 'sd'>): number =
 
 /**
  * Whether a defence is undistillable. `no`: the interval of the best attack's difference to a student trained on smoothed labels lies
- * above 0. `yes`: that of no attack reaches above 0. Else the seeds do not tell. Intervals are of each attack by itself, and not wider for
+ * above 0. `yes`: that of no attack reaches above 0. Else it is inconclusive. Intervals are of each attack by itself, and not wider for
  * how many were tried.
  *
  * @param all the differences of all attacks, the best one's among them
@@ -95,8 +95,8 @@ export const undistillability = (
 /** A verdict in a word or two, the same wherever one is shown. */
 export const verdictInWords = ({ undistillable, toLabelSmoothing, seedsToTell: seeds }: Score): string | undefined => {
   if (undistillable !== 'undecided') return undistillable;
-  if (toLabelSmoothing?.count === 1) return 'one seed does not tell';
-  return seeds === undefined ? 'seeds do not tell' : `seeds do not tell (about ${seeds} would)`;
+  if (toLabelSmoothing?.count === 1) return 'inconclusive (one seed)';
+  return seeds === undefined ? 'inconclusive' : `inconclusive (about ${seeds} seeds needed)`;
 };
 
 /** What the seeds say of a defence, and the sentence that says so. */

@@ -180,10 +180,10 @@ describe('the table of a terminal', () => {
 
   it('says of each defence what it does to the best attack, and what it costs', () => {
     const line =
-      "nasty: best attack −8.00 (95 % interval −17.00 to +1.00) against the undefended teacher's, teacher −1.00, undistillable: seeds do not tell (about 40 would).";
+      "nasty: best attack −8.00 (95 % interval −17.00 to +1.00) against the undefended teacher's, teacher −1.00, undistillable: inconclusive (about 40 seeds needed).";
     expect(table(scored).split('\n')).toContain(line);
     const single = (scored.scores ?? []).map((score) => ({ ...score, toLabelSmoothing: { mean: -0.01, count: 1 } }));
-    expect(table({ ...scored, scores: single })).toContain('undistillable: one seed does not tell.');
+    expect(table({ ...scored, scores: single })).toContain('undistillable: inconclusive (one seed).');
     expect(table({ ...scored, students: ['small', 'large'] })).toContain('nasty, student small: best attack −');
     expect(markdown(scored)).toContain(
       "- nasty: best attack −8.00 (95 % interval −17.00 to +1.00) against the undefended teacher's",
