@@ -80,6 +80,19 @@ describe('what is shipped with the package', () => {
     expect(readFileSync(at('.ci/release'), 'utf8')).toMatch(/^npm pack .*--ignore-scripts=false/m);
   });
 
+  it('has all that its README links to', async () => {
+    const packing = promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: at('.') });
+    const [{ files }] = JSON.parse((await packing).stdout) as [
+      { readonly files: readonly { readonly path: string }[] },
+    ];
+    const packed = new Set(files.map(({ path }) => path));
+    const linked = [...readFileSync(at('README.md'), 'utf8').matchAll(/\]\(([\w/.-]+)/g)].map(
+      ([, path]) => path as string,
+    );
+    expect(linked.length).toBeGreaterThan(10);
+    expect(linked.filter((path) => !packed.has(path))).toEqual([]);
+  });
+
   it('has one version, in the manifest, the citation and the changelog', () => {
     expect(readFileSync(at('CITATION.cff'), 'utf8')).toContain(`\nversion: ${current}\n`);
     expect(readFileSync(at('CHANGELOG.md'), 'utf8')).toContain(`\n## ${current}\n`);

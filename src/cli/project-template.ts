@@ -89,11 +89,15 @@ npm start       # runs experiment.ts; its tables and report are in runs/${name}/
 | \`attacks/${attack.file}.ts\` | an attack of our own, and its test |
 | \`defenses/${defense.file}.ts\` | a defence of our own, and its test |
 
-\`npm run plan\` says what a run would train and how long that takes. \`npm start -- --scale 0.1\` is a look with a tenth of all schedules. A run
-that was stopped goes on where it was. \`npm run types\` checks all files.
+\`npm run plan\` says what a run would train and how long that takes. \`npm start -- --scale 0.1\` is a look with a tenth of all schedules, whose run
+lies in \`runs/${name}-scale-0.1/\`. A run that was stopped goes on where it was. \`npm run types\` checks all files.
 
 \`npx undistill new data-free dream\` (also \`attack\`, \`defense\`, \`trained-defense\`, \`network\`, \`metric\`, \`dataset\`) writes another plugin and its test, and says how it is
 put into the experiment. \`npx undistill list\` has all that is there already.
+
+The documentation lies in \`node_modules/undistill/docs/\`: [first steps](node_modules/undistill/docs/first-steps.md),
+[running and comparing](node_modules/undistill/docs/running.md), [writing plugins](node_modules/undistill/docs/writing.md),
+[every plugin](node_modules/undistill/docs/plugins.md), [the glossary](node_modules/undistill/docs/glossary.md).
 `;
 
 /** The files of a project that works as it is, by their paths. */
