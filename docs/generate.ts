@@ -48,7 +48,10 @@ const section = ({ name, write, about, paper, facts, options = {}, presets = {} 
       : [
           ...table(
             ['preset', ''],
-            named.map(([preset, values]) => [`\`${name}.presets.${preset}\``, settings(values)]),
+            named.map(([preset, values]) => [
+              `\`${name}.presets.${preset}\``,
+              Object.keys(values).length === 0 ? 'the defaults' : settings(values),
+            ]),
           ),
           '',
         ]),

@@ -9,7 +9,7 @@ import type { NetworkPlugin } from '../models/network.js';
 import { headingOf, sentenceOf } from '../report/numbers.js';
 import { zoo } from '../train/zoo.js';
 import * as catalogue from './catalogue.js';
-import type { Kind } from './choices.js';
+import type { Kind, PluginKind } from './choices.js';
 import { type Terminal, terminal } from './terminal.js';
 
 /** An entry in words: how it is written, facts by name and, of a plugin, its options. */
@@ -142,9 +142,9 @@ export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
     })),
 };
 
-/** The default in words; nothing where an option is insisted on or has none. */
+/** The default in words; a dash where there is none. */
 export const initialOf = ({ initial, required }: OptionWords): string =>
-  required ? 'required' : initial === undefined ? 'none' : shown(initial);
+  required ? 'required' : initial === undefined ? '–' : shown(initial);
 
 /**
  * The JSON Schema of a plugin's options. What JSON cannot carry, such as a network, takes anything and has its title and
@@ -167,6 +167,19 @@ const optionLines = (options: Options): readonly string[] => {
     (option) =>
       `${option.name.padEnd(names)}  ${initialOf(option).padEnd(initials)}  ${option.about} (${option.takes})`,
   );
+};
+
+/** What \`undistill new\` writes of each kind. */
+const written: Readonly<Record<Kind, readonly PluginKind[]>> = {
+  attacks: ['attack', 'data-free'],
+  defenses: ['defense', 'trained-defense'],
+  networks: ['network'],
+  zoo: [],
+  optimizers: [],
+  schedules: [],
+  recipes: [],
+  data: ['dataset'],
+  metrics: ['metric'],
 };
 
 export const listCommand = (
@@ -196,6 +209,7 @@ export const listCommand = (
     }
     out.log('');
   }
-  out.log('Of your own: undistill new attack NAME, undistill new defense NAME.');
+  const own = which.flatMap((kind) => written[kind]);
+  if (own.length > 0) out.log(`Of your own: ${own.map((kind) => `undistill new ${kind} NAME`).join(', ')}.`);
   return 0;
 };

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Refusal, refusal } from '../core/errors.js';
 import { makeFolder } from '../core/files.js';
+import { metrics, otherColumns } from '../metrics/metric.js';
 import { guarded } from '../run/store.js';
 import type { NewKind, PluginKind } from './choices.js';
 import { projectFiles } from './project-template.js';
@@ -19,8 +20,13 @@ const reserved = new Set(
 
 const refuse: Refusal = refusal('usage');
 
-/** `my-attack` and `myAttack` are both a file of that name and a value `myAttack`. */
-export const naming = (name: string, taken: ReadonlySet<string>): Naming => {
+/**
+ * `my-attack` and `myAttack` are both a file of that name and a value `myAttack`.
+ *
+ * @param taken what undistill exports
+ * @param numbers the numbers of its tables, where the value is to be one of them
+ */
+export const naming = (name: string, taken: ReadonlySet<string>, numbers: ReadonlySet<string> = new Set()): Naming => {
   const kebab = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
   const camel = /^[a-z][A-Za-z0-9]*$/;
   if (!kebab.test(name) && !camel.test(name)) {
@@ -29,6 +35,7 @@ export const naming = (name: string, taken: ReadonlySet<string>): Naming => {
   const value = name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
   if (reserved.has(value)) refuse('that is a word of the language', name, 'Choose another name.');
   if (taken.has(value)) refuse('undistill exports something of that name itself', name, 'Choose another name.');
+  if (numbers.has(value)) refuse('a number of that name is in the tables already', name, 'Choose another name.');
   return { value, file: name };
 };
 
@@ -61,7 +68,8 @@ const writeNew = (path: string, text: string): Promise<void> =>
   );
 
 const newPlugin = async (kind: PluginKind, name: string, out: Terminal): Promise<void> => {
-  const named = naming(name, new Set(Object.keys(await import('../index.js'))));
+  const numbers = kind === 'metric' ? [...metrics.map((metric) => metric.name), ...otherColumns] : [];
+  const named = naming(name, new Set(Object.keys(await import('../index.js'))), new Set(numbers));
   const { folder, plugin, test, use } = templates[kind];
   const files = [
     [join(folder, `${named.file}.ts`), plugin(named)],

@@ -145,23 +145,25 @@ export const answersShared = (
   if (groups.length <= mostShared) return groups.map(sharedInWords);
   const [recorded, others] = [true, false].map((which) => groups.filter(({ isRecorded }) => isRecorded === which));
   return [
-    ...together(recorded as Recording[], (bytes) => `victims are asked once, recorded in ${bytes}.`),
-    ...together(others as Recording[], (bytes) => `there is no room to record that, ${bytes} (--answers).`),
+    ...together(recorded as Recording[], (bytes) => `each is answered once and reused (${bytes}).`),
+    ...together(others as Recording[], (bytes) => `there is no room to record the answers, ${bytes} (--answers).`),
   ];
 };
 
 const sharedInWords = ({ sharing: { victim }, stages, images, bytes, isRecorded }: Recording): string => {
   const asked = `${victim} is asked${images === 0 ? '' : ` about ${counted(images, 'image')}`}`;
   if (!isRecorded)
-    return `${asked} by each of ${stages.length} thefts: there is no room to record that, ${showBytes(bytes)} (--answers).`;
-  return `${asked} once for ${stages.length} thefts${images === 0 ? '' : `, recorded in ${showBytes(bytes)}`}.`;
+    return `${asked} by each of ${stages.length} attacks: there is no room to record the answers, ${showBytes(bytes)} (--answers).`;
+  return `${asked} once for ${stages.length} attacks${images === 0 ? '' : `, recorded in ${showBytes(bytes)}`}.`;
 };
 
 const together = (groups: readonly Recording[], said: (bytes: string) => string): readonly string[] => {
   if (groups.length === 0) return [];
   const sum = (of: (group: Recording) => number): number => groups.reduce((total, group) => total + of(group), 0);
-  const thefts = sum(({ stages }) => stages.length);
-  return [`${thefts} thefts ask ${groups.length} times what others ask: ${said(showBytes(sum(({ bytes }) => bytes)))}`];
+  const attacks = sum(({ stages }) => stages.length);
+  return [
+    `${attacks} attacks share ${counted(groups.length, 'set')} of queries: ${said(showBytes(sum(({ bytes }) => bytes)))}`,
+  ];
 };
 
 /** Lines of a kind that a summary has at most. */

@@ -190,7 +190,9 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     attacks: rows,
     seeds: seedsGiven,
   })) {
-    if (!Array.isArray(list) || list.length === 0)
+    if (list !== undefined && list !== null && !Array.isArray(list))
+      refuse(`it is ${shown(list)}, not a list`, field, `Give a list: [${field === 'seeds' ? '0, 1, 2' : ' … '}].`);
+    if (list === undefined || list === null || list.length === 0)
       refuse('there are none', field, `Give at least one of the ${field}.`);
   }
   checkMetrics(metrics);

@@ -70,15 +70,15 @@ describe('a plan says whom a run asks once', () => {
   const asked = 'is asked about 192,000 images';
   const seeds = (count: number) => Array.from({ length: count }, (_, seed) => seed);
 
-  test('for how many thefts, about how many images, and in how many bytes', () => {
-    expect(said({})).toEqual([`seed-0/teacher ${asked} once for 2 thefts, recorded in 2 MB.`]);
+  test('for how many attacks, about how many images, and in how many bytes', () => {
+    expect(said({})).toEqual([`seed-0/teacher ${asked} once for 2 attacks, recorded in 2 MB.`]);
     expect(said({ defenses: [none(), modelGuard()], attacks: [kd(), kd({ temperature: 9 })] })).toEqual([
-      `seed-0/teacher ${asked} once for 2 thefts, recorded in 2 MB.`,
-      `seed-0/teacher behind modelGuard ${asked} once for 2 thefts, recorded in 5 MB.`,
+      `seed-0/teacher ${asked} once for 2 attacks, recorded in 2 MB.`,
+      `seed-0/teacher behind modelGuard ${asked} once for 2 attacks, recorded in 5 MB.`,
     ]);
     // Of what is asked by draws a plan has no number.
     const students = [learnerOf(tiny(4)), learnerOf(tiny(5))];
-    expect(said({ students, attacks: [noise()] })).toEqual(['seed-0/teacher is asked once for 2 thefts.']);
+    expect(said({ students, attacks: [noise()] })).toEqual(['seed-0/teacher is asked once for 2 attacks.']);
   });
 
   test('where several that are to be made ask, and answers are kept', () => {
@@ -87,23 +87,23 @@ describe('a plan says whom a run asks once', () => {
     expect(said({ attacks: [kd(), dafl({ batch: 2 })] })).toEqual([]);
   });
 
-  test('and which thefts each ask their victim, for lack of room beside the others', () => {
+  test('and which attacks each ask their victim, for lack of room beside the others', () => {
     const changes = { seeds: seeds(2) };
-    const alone = `seed-1/teacher ${asked} by each of 2 thefts: there is no room to record that, 2 MB (--answers).`;
-    expect(said(changes, 4e6)).toEqual([`seed-0/teacher ${asked} once for 2 thefts, recorded in 2 MB.`, alone]);
+    const alone = `seed-1/teacher ${asked} by each of 2 attacks: there is no room to record the answers, 2 MB (--answers).`;
+    expect(said(changes, 4e6)).toEqual([`seed-0/teacher ${asked} once for 2 attacks, recorded in 2 MB.`, alone]);
     expect(said(changes, 1e6)).toEqual([alone.replace('seed-1', 'seed-0'), alone]);
     // What is there already takes no room.
     expect(said({ seeds: seeds(3) }, 5e6, (label) => label.startsWith('seed-0/'))).toEqual(
-      [1, 2].map((seed) => `seed-${seed}/teacher ${asked} once for 2 thefts, recorded in 2 MB.`),
+      [1, 2].map((seed) => `seed-${seed}/teacher ${asked} once for 2 attacks, recorded in 2 MB.`),
     );
   });
 
   test('of many victims in a line or two', () => {
-    const once = 'victims are asked once, recorded in';
-    expect(said({ seeds: seeds(10) })).toEqual([`20 thefts ask 10 times what others ask: ${once} 23 MB.`]);
+    const once = 'each is answered once and reused';
+    expect(said({ seeds: seeds(10) })).toEqual([`20 attacks share 10 sets of queries: ${once} (23 MB).`]);
     expect(said({ seeds: seeds(10) }, 10e6)).toEqual([
-      `8 thefts ask 4 times what others ask: ${once} 9 MB.`,
-      '12 thefts ask 6 times what others ask: there is no room to record that, 14 MB (--answers).',
+      `8 attacks share 4 sets of queries: ${once} (9 MB).`,
+      '12 attacks share 6 sets of queries: there is no room to record the answers, 14 MB (--answers).',
     ]);
   });
 });

@@ -245,5 +245,6 @@ describe('the name of a plugin', () => {
     for (const bad of ['', 'My', '-a', 'a-', '../a', 'a b', '2a', 'new'])
       expect(() => naming(bad, new Set())).toThrow();
     expect(() => naming('kd', new Set(['kd']))).toThrow(/exports something of that name/);
+    expect(() => naming('top-5', new Set(), new Set(['top5']))).toThrow(/a number of that name is in the tables/);
   });
 });

@@ -37,6 +37,8 @@ describe('the command line', () => {
     [['new', 'attack', 'My Attack'], /no name for a plugin/],
     [['new', 'attack', 'kd'], /undistill exports something of that name/],
     [['new', 'defense', 'class'], /a word of the language/],
+    [['new', 'metric', 'entropy'], /entropy: a number of that name is in the tables already/],
+    [['new', 'metric', 'held-out'], /held-out: a number of that name is in the tables already/],
     [['new', 'project', 'myProject'], /no name for a project/],
   ])('answers %j with exit code 2', async (args, says) => {
     const { code, err } = await at.undistill(args);
@@ -77,11 +79,11 @@ it('takes room for recorded answers as sizes are written, 4 GB by default, or no
   };
   // Three epochs of 144 images that are not held out, each of as many numbers as there are classes.
   const asked = 'seed-0/teacher is asked about 432 images';
-  const recorded = [`${asked} once for 2 thefts, recorded in 7 kB.`];
+  const recorded = [`${asked} once for 2 attacks, recorded in 7 kB.`];
   for (const room of [[], ['--answers', '4GB'], ['--answers', '7 kb'], ['--answers', '0.5MB']])
     expect(await said(...room)).toEqual(recorded);
   expect(await said('--answers', '6kB')).toEqual([
-    `${asked} by each of 2 thefts: there is no room to record that, 7 kB (--answers).`,
+    `${asked} by each of 2 attacks: there is no room to record the answers, 7 kB (--answers).`,
   ]);
   expect(await said('--answers', 'off')).toEqual([]);
 });

@@ -48,6 +48,7 @@ describe('refused, with the field, the value and what to do', () => {
   test.each(['attacks', 'defenses', 'students', 'seeds'] as const)('no %s', (field) => {
     expect(said(() => made({ [field]: [] }))).toMatch(new RegExp(`^${field}: there are none.*Give at least one`));
     expect(said(() => made({ [field]: undefined }))).toMatch(new RegExp(`^${field}: there are none`));
+    expect(said(() => made({ [field]: 3 }))).toMatch(new RegExp(`^${field}: it is 3, not a list.*Give a list`));
   });
 
   test.each([
