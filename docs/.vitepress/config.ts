@@ -59,6 +59,7 @@ export default defineConfig({
         text: 'Use',
         items: pages(
           ['First steps', 'first-steps'],
+          ['The fields of an experiment', 'experiment'],
           ['Running and comparing', 'running'],
           ['Reading the report', 'report'],
           ['Images', 'images'],

@@ -35,6 +35,29 @@ describe('the files that pages name', () => {
   );
 });
 
+/** The fields that an interface of the sources declares. */
+const fieldsOf = (path: string, name: string): readonly string[] => {
+  const [, body = ''] =
+    readFileSync(`${root}src/${path}`, 'utf8').match(new RegExp(`interface ${name}\\b.*?\\{\n(.*?)\n\\}`, 's')) ?? [];
+  return [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, field]) => field as string);
+};
+
+describe('the fields of an experiment', () => {
+  it.each([
+    ['`experiment({ … })`', 'experiment/experiment.ts', 'ExperimentSpec'],
+    ['`learner(network, recipe)`', 'train/recipe.ts', 'Recipe'],
+    ['`published`', 'experiment/published.ts', 'Published'],
+  ])('are all in the table of %s', (title, path, name) => {
+    const section =
+      readFileSync(`${root}docs/experiment.md`, 'utf8')
+        .split('\n## ')
+        .find((each) => each.startsWith(title)) ?? '';
+    const fields = fieldsOf(path, name);
+    expect(fields.length).toBeGreaterThan(5);
+    expect([...section.matchAll(/^\| `(\w+)` \|/gm)].map(([, field]) => field)).toEqual(fields);
+  });
+});
+
 describe('what the pages show', () => {
   // `mine.ts` trains on MNIST for minutes: it is compiled, on the page and in the README alike.
   const [mine = [], ofReadme] = ['docs/first-steps.md', 'README.md'].map(blocksOf);
