@@ -86,12 +86,13 @@ describe('what the pages show', () => {
     const statuses = (status: string) => cells.filter((cell) => cell.status === status);
     expect(statuses('failed')).toEqual([]);
     // Attacks that need more than labels, on labelOnly; everything else has a number.
-    expect(statuses('n/a').map(({ defense }) => defense)).toEqual(Array(9).fill('labelOnly'));
-    expect(statuses('done').length + 9).toBe(cells.length);
+    expect(statuses('n/a').map(({ defense }) => defense)).toEqual(Array(10).fill('labelOnly'));
+    expect(statuses('done').length + 10).toBe(cells.length);
     const onNone = statuses('done').filter(({ defense }) => defense === 'none');
     expect(Object.fromEntries(onNone.map(({ attack, queries }) => [attack, queries?.mean]))).toEqual({
       scratch: 0,
       // An epoch of 80 images.
+      jensenShannonKd: 80,
       distil: 80,
       hot: 80,
       earlyHead: 80,
