@@ -71,6 +71,7 @@ export default defineConfig({
       {
         text: 'Write',
         items: pages(
+          ['Coming from PyTorch', 'from-pytorch'],
           ['Rules, and a first file', 'writing'],
           ['An attack', 'attack'],
           ['An attack without data', 'data-free'],
