@@ -247,7 +247,7 @@ the training images, a tenth of them held out. What a row says of answers is of 
   image costs what every call does; what a defence itself computes shows in hundreds;
 - **trained**: the seconds that its training took on this machine, whatever else it did then; the teacher's own are left out.
 
-What a thief still gets is not here: that is what [the ranking](../docs/ranking.md) is about. Defaults are released settings as a rule, for other data
+What an attacker still gets is not here: that is what [the ranking](../docs/ranking.md) is about. Defaults are released settings as a rule, for other data
 than these: what suits a paper's set may be far off here, and distances differ, so that no two rows are of one strength.
 `;
 

@@ -210,6 +210,7 @@ export const listCommand = (
     out.log('');
   }
   const own = which.flatMap((kind) => written[kind]);
-  if (own.length > 0) out.log(`Of your own: ${own.map((kind) => `undistill new ${kind} NAME`).join(', ')}.`);
+  if (own.length > 2) out.log(`Of your own: undistill new KIND NAME, where KIND is ${own.join(', ')}.`);
+  else if (own.length > 0) out.log(`Of your own: ${own.map((kind) => `undistill new ${kind} NAME`).join(', ')}.`);
   return 0;
 };

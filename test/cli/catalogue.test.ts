@@ -65,6 +65,27 @@ describe.each<readonly [string, AnyListed]>([
   });
 });
 
+describe('a list ends with what is written of its kind', () => {
+  const lastOf = (which: readonly (typeof kinds)[number][]): string | undefined => {
+    const lines: string[] = [];
+    const out = { log: (line: string) => lines.push(line), paint: { faint: (text: string) => text } };
+    listCommand(which, {}, out as never);
+    return lines.at(-1);
+  };
+  test.each([
+    [['attacks'], 'Of your own: undistill new attack NAME, undistill new data-free NAME.'],
+    [['data'], 'Of your own: undistill new dataset NAME.'],
+    [['schedules'], ''],
+  ] as const)('%s', (which, last) => {
+    expect(lastOf(which)).toBe(last);
+  });
+  test('all', () => {
+    expect(lastOf(kinds)).toMatch(
+      /^Of your own: undistill new KIND NAME, where KIND is attack, data-free, .*metric\.$/,
+    );
+  });
+});
+
 describe('JSON', () => {
   const printed = (() => {
     const lines: string[] = [];
