@@ -28,7 +28,7 @@ export const table1 = {
 
 /**
  * The nasty teacher's first table: CIFAR-10, a ResNet-18 and its students, at full length, with the paper's numbers beside
- * one's own. For a graphics card; `--scale 0.05` for a look at it.
+ * one's own. Written for a graphics card, on which it has not been run yet; `--scale 0.05` for a look at it.
  *
  * The released code and the paper's text differ in ω, and which of the two made the table is not known: both are here.
  * Trained on all images, without choosing a checkpoint: the paper's are the best on the test images.
