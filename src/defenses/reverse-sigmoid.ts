@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import { rows } from '../public/ops.js';
 import { atLeast, defineDefense, option, positive } from '../public/plugin.js';
+import { smallest, undone } from './reverse-sigmoid-inverse.js';
 
 /**
  * The reverse sigmoid (Lee et al., 2019): of each probability r_k = β (σ(γ logit y_k) − ½) is taken away, and the rest is made to sum
@@ -35,7 +35,7 @@ export const reverseSigmoid = defineDefense({
   },
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
-    recover: () => (answers) => undone(answers, beta, gamma),
+    recover: () => (answers) => undone(answers, beta, gamma, (clean) => perturbed(clean, beta, gamma)),
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities }) => ({ logProbabilities: perturbed(logProbabilities, beta, gamma) }),
@@ -63,24 +63,20 @@ export const dcp = defineDefense({
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
     recover: () => (answers) => {
-      // What was changed was unsure, and still is; where the clean answer comes out as sure, it was not changed.
-      const clean = undone(answers, beta, gamma);
-      const isUnsure = tf.less(tf.exp(tf.max(clean, 1, true)), beta);
+      const clean = undone(answers, beta, gamma, (each) => perturbedUnsure(each, beta, gamma));
+      // What is told as surer was not changed.
+      const isUnsure = tf.less(tf.exp(tf.max(answers, 1, true)), beta);
       return tf.where(isUnsure, clean, answers) as tf.Tensor2D;
     },
     answers: {
       kind: 'pure',
-      answer: ({ logProbabilities }) => {
-        const most = tf.exp(tf.max(logProbabilities, 1, true));
-        const unsure = tf.sigmoid(tf.mul(tf.sub(beta, most), 1000));
-        return { logProbabilities: perturbed(logProbabilities, tf.mul(unsure, beta), gamma) };
-      },
+      answer: ({ logProbabilities }) => ({ logProbabilities: perturbedUnsure(logProbabilities, beta, gamma) }),
     },
   }),
 });
 
 /** The largest logit: of 1 − 10⁻⁹, beyond which float32 tells probabilities from 1 no more. */
-const sure = Math.log((1 - 1e-9) / 1e-9);
+const sure = Math.log((1 - smallest) / smallest);
 
 /** r / β of log-probabilities: σ(γ logit y) − ½. */
 const pull = (logProbabilities: tf.Tensor2D, gamma: number): tf.Tensor2D => {
@@ -96,74 +92,9 @@ export const perturbed = (logProbabilities: tf.Tensor2D, beta: number | tf.Tenso
   return tf.where(tf.greater(total, 0), tf.log(tf.div<tf.Tensor2D>(left, total)), logProbabilities);
 };
 
-/** Places at which the inverse of the map is known. */
-const places = 4096;
-
-/** The sum is looked for in so many rounds, in each of which what is left is cut into so many sections. */
-const [rounds, sections] = [6, 16];
-
-/** h(v) = v − β (σ(γ logit v) − ½). */
-const mapped = (v: number, beta: number, gamma: number): number => {
-  const sigmoid = v === 0 ? 0 : v === 1 ? 1 : 1 / (1 + ((1 - v) / v) ** gamma);
-  return v - beta * (sigmoid - 0.5);
-};
-
-/** Where h rises around ½, from its least to its largest value there; undefined where it does not. */
-const risingPart = (beta: number, gamma: number): readonly [number, number] | undefined => {
-  const step = 1 / places;
-  const rises = (v: number): boolean => mapped(v + step, beta, gamma) > mapped(v, beta, gamma) + 1e-12;
-  let [low, high] = [0.5, 0.5];
-  while (low > 0 && rises(low - step)) low -= step;
-  while (high < 1 && rises(high)) high += step;
-  return high - low < 2 * step ? undefined : [low, high];
-};
-
-/** h⁻¹ at equal distances from h's least to its largest value where it rises. */
-const inverseTable = ([low, high]: readonly [number, number], beta: number, gamma: number): Float32Array => {
-  const [least, most] = [mapped(low, beta, gamma), mapped(high, beta, gamma)];
-  return Float32Array.from({ length: places + 1 }, (_, i) => {
-    const wanted = least + ((most - least) * i) / places;
-    let [from, to] = [low, high];
-    for (let step = 0; step < 50; step++) {
-      const half = (from + to) / 2;
-      if (mapped(half, beta, gamma) < wanted) from = half;
-      else to = half;
-    }
-    return (from + to) / 2;
-  });
-};
-
-/**
- * The clean answer to a perturbed one: the y with Σ y_k = 1 and h(y_k) = s y′_k, where h(v) = v − r(v) and s is the sum that was divided
- * by. h is taken where it rises, around ½: a probability nearer to 0 or 1 than that has a mirror there, which comes back in its place, so that
- * very sure answers come back less sure. An answer that is the same whatever was asked comes back as it is.
- */
-export const undone = (answers: tf.Tensor2D, beta: number, gamma: number): tf.Tensor2D => {
-  const part = risingPart(beta, gamma);
-  if (part === undefined) return answers;
-  const [least, most] = part.map((v) => mapped(v, beta, gamma)) as [number, number];
-  const density = places / (most - least);
-  const known = inverseTable(part, beta, gamma);
-  const table = tf.tensor1d(known);
-  const slopes = tf.tensor1d(known.map((value, i) => (known[i + 1] ?? value) - value));
-  const inverse = (of: tf.Tensor): tf.Tensor => {
-    const at = tf.clipByValue(tf.sub(tf.mul(of, density), density * least), 0, places);
-    const below = tf.floor(at);
-    const index = tf.reshape(tf.cast(below, 'int32'), [-1]) as tf.Tensor1D;
-    const entry = (from: tf.Tensor1D) => tf.reshape(rows(from, index), of.shape);
-    return tf.add(entry(table), tf.mul(tf.sub(at, below), entry(slopes)));
-  };
-  const told = tf.expandDims(tf.exp(answers), 1);
-  const [batch, classes] = answers.shape;
-  // The largest sum with which the clean answer's probabilities are at most 1 together.
-  let [sum, width]: [tf.Tensor, number] = [tf.zeros([batch, 1, 1]), 1 + beta * classes];
-  for (let round = 0; round < rounds; round++) {
-    width /= sections;
-    const tried = Float32Array.from({ length: sections - 1 }, (_, i) => (i + 1) * width);
-    const totals = tf.sum(inverse(tf.mul(told, tf.add(sum, tf.tensor3d(tried, [1, sections - 1, 1])))), 2, true);
-    const fitting = tf.sum(tf.cast(tf.lessEqual(totals, 1), 'float32'), 1, true);
-    sum = tf.add(sum, tf.mul(fitting, width));
-  }
-  const clean = tf.squeeze(inverse(tf.mul(told, sum)), [1]);
-  return tf.log(tf.div(clean, tf.sum(clean, 1, true))) as tf.Tensor2D;
+/** The same where the largest probability is below β, and else the answer as it is. */
+const perturbedUnsure = (logProbabilities: tf.Tensor2D, beta: number, gamma: number): tf.Tensor2D => {
+  const most = tf.exp(tf.max(logProbabilities, 1, true));
+  const unsure = tf.sigmoid(tf.mul(tf.sub(beta, most), 1000));
+  return perturbed(logProbabilities, tf.mul(unsure, beta), gamma);
 };

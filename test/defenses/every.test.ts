@@ -118,7 +118,7 @@ test('every defence that is exported goes through these tests', () => {
   expect(Object.keys(uses).sort()).toEqual(defenses.map(({ declaration }) => declaration.name).sort());
 });
 
-test('whose answers can be undone exactly, brings how', () => {
+test('whose answers can be undone, brings how', () => {
   const undoable = Object.keys(uses).filter((name) => defenseOf(name).recover !== undefined);
   expect(undoable.sort()).toEqual(['dcp', 'emma', 'mad', 'reverseSigmoid', 'reversedLogits']);
 });

@@ -8,7 +8,7 @@ import { keepArgmax, repaired } from '../../src/defenses/keep-argmax.js';
 import { leastLikely, mad, spread, towards, unspiked, unspread } from '../../src/defenses/mad.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
-import { dcp, perturbed, reverseSigmoid, undone } from '../../src/defenses/reverse-sigmoid.js';
+import { dcp, perturbed, reverseSigmoid } from '../../src/defenses/reverse-sigmoid.js';
 import { reversed, reversedLogits, sparse, stingy } from '../../src/defenses/stingy.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { soften } from '../../src/train/losses.js';
@@ -114,12 +114,46 @@ describe('the reverse sigmoid', () => {
 
   test('is undone by who knows it', () => {
     tf.tidy(() => {
-      const rows = log([0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.9, 0.06, 0.04]);
+      const rows = log([0.7, 0.2, 0.1], [0.5, 0.3, 0.2]);
       const defense = reverseSigmoid(reverseSigmoid.presets.modelGuardCifar10);
       expectClose(told(recovered(defense, answer(defense, rows))), told(rows), 1e-3);
-      expectClose(told(undone(perturbed(rows, 1, 0.1), 1, 0.1)), told(rows), 2e-3);
       // Where nothing is told, nothing comes back.
-      expectClose(told(undone(perturbed(rows, 1, 1), 1, 1)), Array(9).fill(1 / 3), 1e-3);
+      const uniform = reverseSigmoid(reverseSigmoid.presets.predictionPoisoning);
+      expectClose(told(recovered(uniform, answer(uniform, rows))), Array(6).fill(1 / 3), 1e-3);
+    });
+  });
+
+  test('is undone where small probabilities and sure ones are told in the other order', () => {
+    tf.tidy(() => {
+      const sharp = tf.logSoftmax(tf.tensor2d([[10, 3, 2, 1, 0, 0, -1, -1, -2, -3]])) as tf.Tensor2D;
+      for (const defense of [reverseSigmoid(), reverseSigmoid({ beta: 0.8 }), reverseSigmoid({ beta: 0.02 })])
+        expectClose(told(recovered(defense, answer(defense, sharp))), told(sharp), 1e-3);
+    });
+  });
+
+  test('comes back as an answer that would be told so, or as it was told; of a net that is sure, as nearly the clean one', () => {
+    tf.tidy(() => {
+      const l1 = (a: tf.Tensor2D, b: tf.Tensor2D) => tf.sum(tf.abs(tf.sub(tf.exp(a), tf.exp(b))), 1);
+      for (const classes of [2, 10, 100])
+        for (const defense of [reverseSigmoid(), reverseSigmoid({ beta: 0.8 }), dcp()]) {
+          const clean = tf.logSoftmax(tf.randomNormal([32, classes], 0, 6, 'float32', classes)) as tf.Tensor2D;
+          const given = answer(defense, clean);
+          const back = recovered(defense, given);
+          const wrong = tf.minimum(l1(answer(defense, back), given), l1(back, given));
+          expect(tf.max(wrong).arraySync()).toBeLessThan(classes * 1e-4);
+          const [before, after] = [l1(given, clean), l1(back, clean)].map((of) => tf.mean(of).arraySync() as number);
+          expect(after).toBeLessThan(0.7 * (before as number));
+        }
+    });
+  });
+
+  test('of sure answers, which are as they were, is not undone', () => {
+    tf.tidy(() => {
+      for (const classes of [10, 20, 100, 200]) {
+        const rest = Array(classes - 2).fill(1e-9);
+        const rows = log([0.95, ...Array(classes - 1).fill(0.05 / (classes - 1))], [0.82, 0.18, ...rest]);
+        expectClose(told(recovered(dcp(), answer(dcp(), rows))), told(rows), 1e-5);
+      }
     });
   });
 
