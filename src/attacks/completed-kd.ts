@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { logSoftmax } from '../public/ops.js';
 import {
   belowOne,
   between,
@@ -20,9 +21,10 @@ import { besideLabels, detach, klDivergence, soften } from '../public/train.js';
  *
  * - `masked`: KL(p_A ‖ q_A): nothing is learnt of the others;
  * - `ownTail`: KL(p′ ‖ q) with p′ = q(A) p_A on A, and q elsewhere: the student's own opinion, held fixed;
- * - `uniformTail`: the same with p′ = (1 − ρ) p_A on A, and ρ shared alike by the others;
+ * - `uniformTail`: the same with p′ = (1 − ρ) p_A on A, and ρ shared alike by the others, before it is softened;
  *
- * α τ² of it and (1 − α) CE, all softened by τ. No published attack on such answers was found: this one is ours. Plain distillation,
+ * α τ² of it and (1 − α) CE, all softened by τ. Where one class alone is told, `masked` and `ownTail` would say nothing: such an answer is learnt
+ * as a label, α −ln q of it at temperature 1. No published attack on such answers was found: this one is ours. Plain distillation,
  * `kd`, is the naive one, and differs from `masked` by −ln q(A).
  */
 export const completedKd = defineAttack({
@@ -57,7 +59,8 @@ export const completedKd = defineAttack({
 });
 
 /**
- * The divergence from a completed answer to the student; the batch mean in nats, not multiplied by τ².
+ * The divergence from a completed answer to the student; the batch mean in nats, not multiplied by τ² (of which −ln q, where it is learnt as
+ * a label, is divided by τ²).
  *
  * @param logits the student's [batch, classes]
  * @param teacher log-probabilities [batch, classes], −∞ for what is told to be 0; no gradient flows to it
@@ -80,22 +83,27 @@ export const completed = ({
   const classes = logits.shape[1];
   const kth = k === undefined ? least : tf.maximum(tf.min(tf.topk(teacher, k).values, 1, true), least);
   const isTold = tf.greaterEqual(teacher, kth);
-  const among = (x: tf.Tensor2D): tf.Tensor2D =>
-    soften(tf.where(isTold, x, Number.NEGATIVE_INFINITY) as tf.Tensor2D, temperature);
-  const told = among(detach(teacher));
-  if (completion === 'masked') return klDivergence(told, among(logits));
+  const among = (x: tf.Tensor2D, by = temperature): tf.Tensor2D =>
+    soften(tf.where(isTold, x, Number.NEGATIVE_INFINITY) as tf.Tensor2D, by);
+  const count = tf.sum(tf.cast(isTold, 'float32'), 1, true);
   const student = soften(logits, temperature);
-  if (completion === 'ownTail') {
-    const own = detach(student);
-    const share = tf.log(tf.sum(tf.where(isTold, tf.exp(own), 0), 1, true));
-    return klDivergence(tf.where(isTold, tf.add(told, share), own) as tf.Tensor2D, student);
+  if (completion === 'uniformTail') {
+    const told = among(detach(teacher), 1);
+    const hidden = tf.sub(classes, count);
+    const none = tf.equal(hidden, 0);
+    const kept = tf.where(none, 0, Math.log(1 - tail));
+    const shared = tf.log(tf.div(tail, tf.where(none, 1, hidden)));
+    const filled = tf.where(isTold, tf.add(told, kept), tf.mul(tf.onesLike(told), shared)) as tf.Tensor2D;
+    return klDivergence(soften(filled, temperature), student);
   }
-  const hidden = tf.sub(classes, tf.sum(tf.cast(isTold, 'float32'), 1, true));
-  const none = tf.equal(hidden, 0);
-  const kept = tf.where(none, 0, Math.log(1 - tail));
-  const shared = tf.log(tf.div(tail, tf.where(none, 1, hidden)));
-  const filled = tf.where(isTold, tf.add(told, kept), tf.mul(tf.onesLike(told), shared)) as tf.Tensor2D;
-  return klDivergence(filled, student);
+  const told = among(detach(teacher));
+  // Of one class alone p_A and q_A are 1 whatever is learnt: its answer is a label, which is not softened.
+  const label = tf.sum(tf.where(isTold, logSoftmax(logits), 0), 1, true);
+  const asLabel = tf.neg(tf.div(tf.mean(tf.where(tf.equal(count, 1), label, 0)), temperature ** 2));
+  if (completion === 'masked') return tf.add(klDivergence(told, among(logits)), asLabel);
+  const own = detach(student);
+  const share = tf.log(tf.sum(tf.where(isTold, tf.exp(own), 0), 1, true));
+  return tf.add(klDivergence(tf.where(isTold, tf.add(told, share), own) as tf.Tensor2D, student), asLabel);
 };
 
 /** Below every logarithm of a probability that float32 has. */

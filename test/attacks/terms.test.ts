@@ -435,6 +435,41 @@ describe('completed answers', () => {
     });
   });
 
+  test('are completed before they are softened', () => {
+    tf.tidy(() => {
+      const teacher = tf.log(tf.tensor2d([[0.731059, 0.268941, 0, 0, 0]])) as tf.Tensor2D;
+      const target = [0.312297, 0.243217, 0.148162, 0.148162, 0.148162];
+      const uniform = { logits: tf.zeros([1, 5]) as tf.Tensor2D, teacher, temperature: 4, tail: 0.1 };
+      const expected = target.reduce((sum, p) => sum + p * Math.log(5 * p), 0);
+      expectClose([item(completed({ ...uniform, completion: 'uniformTail' }))], [expected], 5e-6);
+    });
+  });
+
+  test('are learnt as labels where one class alone is told', () => {
+    tf.tidy(() => {
+      const teacher = tf.log(
+        tf.tensor2d([
+          [0.84, 0, 0],
+          [0.6, 0.3, 0],
+        ]),
+      ) as tf.Tensor2D;
+      const two = tf.tensor2d([rows.s[0] as number[], rows.s[1] as number[]]);
+      const q = values(tf.logSoftmax(two));
+      for (const completion of ['masked', 'ownTail'] as const) {
+        const kl = (of: readonly number[]) =>
+          item(
+            completed({
+              ...{ temperature: 4, completion, tail: 0.1 },
+              logits: tf.gather(two, [...of]),
+              teacher: tf.gather(teacher, [...of]),
+            }),
+          );
+        expectClose([16 * kl([0])], [-(q[0] as number)], 2e-6);
+        expectClose([2 * kl([0, 1])], [kl([0]) + kl([1])], 2e-6);
+      }
+    });
+  });
+
   test('count the k largest as told, and are plain distillation where all are', () => {
     tf.tidy(() => {
       const all = { teacher: tf.logSoftmax(tf.tensor2d([rows.t[0] as number[]])) };
