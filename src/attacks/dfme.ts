@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { anotherSeed } from '../public/ops.js';
-import { choice, defineAttack, option, optional, positive, share, v, wholeAtLeast } from '../public/plugin.js';
+import { choice, defineAttack, option, positive, share, v, wholeAtLeast } from '../public/plugin.js';
 import {
   absolute,
   type GeneratedImages,
@@ -25,7 +25,7 @@ import {
   sgd,
   withRecipe,
 } from '../public/train.js';
-import { epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
+import { epochOptions, epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /** What part of itself a rate falls to. */
 const gamma = 0.3;
@@ -71,7 +71,7 @@ export const dfme = defineAttack({
       ...{ batch: 256, epochs: 224, stepsPerEpoch: 50, studentSteps: 5 },
       ...{ latent: generatorPresets.dfme.latent, generatorRate: 1e-4 },
     }),
-    epochs: optional(wholeAtLeast(1), 'Epochs; default: as many as the budget allows for, and 224 without one'),
+    ...epochOptions(224),
     generatorSteps: option(wholeAtLeast(1), 1, 'Steps of the generator in an iteration'),
     directions: option(wholeAtLeast(1), 1, 'm, directions of the forward differences'),
     epsilon: option(positive, 1e-3, 'ε, length of a step in one'),
@@ -88,7 +88,7 @@ export const dfme = defineAttack({
     svhn: { ...falling(0.5, 0.8), generatorRate: 5e-5, budget: 2_000_000 },
   },
   cosmetic: ['pictureEvery'],
-  scaled: scaledWithin(224),
+  scaled: scaledWithin,
   needs: 'probabilities',
   data: { kind: 'none' },
   make: ({ optimizer, schedule, keep, pictureEvery, studentSteps, generatorSteps, ...options }) => {
@@ -99,7 +99,7 @@ export const dfme = defineAttack({
         sidesOf4(victim) ?? paysFor(queriesOf({ ...options, generatorSteps, studentSteps }), circumstances),
       steal: (victim, learner, context) => {
         const queries = queriesOf({ ...options, generatorSteps, studentSteps });
-        const epochs = options.epochs ?? epochsWithin(victim.budget, queries * stepsPerEpoch, 224);
+        const epochs = epochsWithin(options, victim.budget, queries * stepsPerEpoch, 224);
         return trainJointly(
           disagreeing(options),
           {

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import { atLeast, defineAttack, option, optional, wholeAtLeast } from '../public/plugin.js';
+import { atLeast, defineAttack, option, wholeAtLeast } from '../public/plugin.js';
 import { absolute, trainJointly } from '../public/synthesis.js';
 import { sgd, withRecipe } from '../public/train.js';
 import { answers, falling, learning, splitting } from './dual-students.js';
-import { epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
+import { epochOptions, epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /**
  * DisGUIDE (Rosenthal et al., AAAI 2023), which asks a black box for probabilities or for labels: as Dual Students, with the
@@ -32,7 +32,7 @@ export const disguide = defineAttack({
       ...{ batch: 256, epochs: 521, stepsPerEpoch: 150, studentSteps: 1 },
       ...{ latent: 256, generatorRate: 1e-4 },
     }),
-    epochs: optional(wholeAtLeast(1), 'Epochs; default: as many as the budget allows for, and 521 without one'),
+    ...epochOptions(521),
     diversity: option(atLeast(0), 0.2, 'λ, the weight of all classes alike'),
     replaySteps: option(
       wholeAtLeast(0),
@@ -56,7 +56,7 @@ export const disguide = defineAttack({
     mnistSmall: { batch: 64, epochs: 10, stepsPerEpoch: 60, width: 32, generatorRate: 1e-3 },
   },
   cosmetic: ['pictureEvery'],
-  scaled: scaledWithin(521),
+  scaled: scaledWithin,
   needs: ({ answers }) => answers,
   data: { kind: 'none' },
   make: ({ answers, diversity, replaySteps, replayBatches, ...options }) => ({
@@ -64,7 +64,7 @@ export const disguide = defineAttack({
     refuses: (victim, _, circumstances) =>
       sidesOf4(victim) ?? paysFor(options.batch * options.studentSteps, circumstances),
     steal: (victim, learner, context) => {
-      const { optimizer, schedule, batch, epochs, stepsPerEpoch, studentSteps, keep, pictureEvery } = options;
+      const { optimizer, schedule, batch, stepsPerEpoch, studentSteps, keep, pictureEvery } = options;
       return trainJointly(
         splitting(options, falling(options.generatorRate, 0.4, 0.8), (a, b) => {
           const { disagreement, balance } = guided(a, b);
@@ -74,7 +74,7 @@ export const disguide = defineAttack({
           };
         }),
         {
-          epochs: epochs ?? epochsWithin(victim.budget, batch * studentSteps * stepsPerEpoch, 521),
+          epochs: epochsWithin(options, victim.budget, batch * studentSteps * stepsPerEpoch, 521),
           ...{ stepsPerEpoch, studentSteps, keep, pictureEvery },
           students: 2,
           loss: learning[answers],

@@ -29,13 +29,16 @@ export const dist = defineAttack({
   needs: 'probabilities',
   data: labelled,
   make: ({ temperature, beta, gamma, labelWeight }) => ({
-    refuses: (_, __, { recipe: { batch } }) =>
-      batch < 3 && gamma > 0
+    refuses: ({ classes }, _, { recipe: { batch } }) => {
+      if (classes < 3 && beta > 0)
+        return { reason: 'over two classes every correlation is 1 or −1', remedy: 'Give beta 0, or use kd.' };
+      return batch < 3 && gamma > 0
         ? {
             reason: 'over a batch of two images every correlation is 1 or −1',
             remedy: 'Give the student a larger batch, or gamma 0.',
           }
-        : undefined,
+        : undefined;
+    },
     ...distilBy(({ logits, teacher, labels }) => {
       const { inter, intra } = correlationLosses({ logits, teacher, temperature });
       const hard = crossEntropy(logits, labels);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { choice, defineAttack, type Named, option, optional, wholeAtLeast } from '../public/plugin.js';
+import { choice, defineAttack, type Named, option } from '../public/plugin.js';
 import {
   absolute,
   type Generating,
@@ -11,7 +11,7 @@ import {
 } from '../public/synthesis.js';
 import { adam, crossEntropy, multiStep, type Schedule, sgd, withRecipe } from '../public/train.js';
 import { absoluteError } from './dfme.js';
-import { epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
+import { epochOptions, epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /** What two students learn of a black box. */
 export const answers = option(
@@ -61,14 +61,14 @@ export const dualStudents = defineAttack({
       ...{ batch: 256, epochs: 224, stepsPerEpoch: 70, studentSteps: 5 },
       ...{ latent: 256, generatorRate: 1e-4 },
     }),
-    epochs: optional(wholeAtLeast(1), 'Epochs; default: as many as the budget allows for, and 224 without one'),
+    ...epochOptions(224),
   },
   presets: {
     cifar10: { ...students, budget: 20_000_000 },
     mnistSmall: { ...students, batch: 64, epochs: 20, stepsPerEpoch: 100, width: 32, generatorRate: 1e-3 },
   },
   cosmetic: ['pictureEvery'],
-  scaled: scaledWithin(224),
+  scaled: scaledWithin,
   needs: ({ answers }) => answers,
   data: { kind: 'none' },
   make: ({ answers, ...options }) => ({
@@ -76,11 +76,11 @@ export const dualStudents = defineAttack({
     refuses: (victim, _, circumstances) =>
       sidesOf4(victim) ?? paysFor(options.batch * options.studentSteps, circumstances),
     steal: (victim, learner, context) => {
-      const { optimizer, schedule, batch, epochs, stepsPerEpoch, studentSteps, keep, pictureEvery } = options;
+      const { optimizer, schedule, batch, stepsPerEpoch, studentSteps, keep, pictureEvery } = options;
       return trainJointly(
         splitting(options, falling(options.generatorRate, 0.1, 0.3, 0.5), agreement),
         {
-          epochs: epochs ?? epochsWithin(victim.budget, batch * studentSteps * stepsPerEpoch, 224),
+          epochs: epochsWithin(options, victim.budget, batch * studentSteps * stepsPerEpoch, 224),
           ...{ stepsPerEpoch, studentSteps, keep, pictureEvery },
           students: 2,
           loss: learning[answers],

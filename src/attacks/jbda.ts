@@ -100,7 +100,10 @@ export const jbda = defineAttack({
     k: option(wholeAtLeast(1), 3, 'Classes that `topK` moves towards, each an image more'),
     reservoir: optional(wholeAtLeast(1), 'κ, images that are moved in a round; default: all'),
     reservoirFrom: option(wholeAtLeast(0), 3, 'σ, the first round (from 0) of which that is so'),
-    period: optional(wholeAtLeast(1), 'τ, rounds after which the step changes its sign; default: it keeps it'),
+    period: optional(
+      wholeAtLeast(1),
+      'τ: the step changes its sign after half so many rounds, and then after each so many; default: it keeps it',
+    ),
     roundEpochs: option(wholeAtLeast(1), 10, "Epochs of a round's student; the last one has its recipe's"),
     asks: option(choice('new', 'all'), 'new', 'What the victim is asked about in a round: new images, or all again'),
     optimizer: optional(anyOptimizer, "The student's; default: its own recipe's"),
@@ -170,7 +173,7 @@ export const jbda = defineAttack({
           const { last } = await inner.fit('student', learning(inRounds, train, pool));
           const places = permutation(inner.key.split('reservoir'), before);
           const some = round >= reservoirFrom && reservoir !== undefined ? places.slice(0, reservoir) : places.sort();
-          const sign = period === undefined ? 1 : (-1) ** Math.round(round / period);
+          const sign = period === undefined ? 1 : signIn(round, period);
           const owned: tf.Tensor[] = [];
           try {
             const fresh = tf.tidy(() => {
@@ -204,6 +207,13 @@ export const jbda = defineAttack({
     },
   }),
 });
+
+/** (−1)^⌊ρ/τ⌉ in round ρ, from 0; a half is rounded to the even one, as the released code does. */
+export const signIn = (round: number, period: number): 1 | -1 => {
+  const nearest = Math.round(round / period);
+  const isHalf = (2 * round) % period === 0 && ((2 * round) / period) % 2 === 1;
+  return (isHalf ? 2 * Math.floor(nearest / 2) : nearest) % 2 === 0 ? 1 : -1;
+};
 
 /** The answers that so many seeds and their rounds ask for, where no budget ends them. */
 export const queriesOf = (

@@ -5,6 +5,7 @@ import {
   option,
   optional,
   positive,
+  share,
   wholeAtLeast,
   wholeBetween,
 } from '../public/plugin.js';
@@ -58,21 +59,37 @@ export const scaledJoint = (
   };
 };
 
-/** The same where the epochs may be left out, which are so many then unless a budget says. */
-export const scaledWithin =
-  (otherwise: number) =>
-  (
-    {
-      epochs = otherwise,
-      ...others
-    }: Omit<Parameters<typeof scaledJoint>[0], 'epochs'> & { readonly epochs?: number | undefined },
-    factor: number,
-  ) =>
-    scaledJoint({ ...others, epochs }, factor);
+/** Options of those whose epochs may be left out: they are so many then, unless a budget says. */
+export const epochOptions = (otherwise: number) => ({
+  epochs: optional(wholeAtLeast(1), `Epochs; default: as many as the budget allows for, and ${otherwise} without one`),
+  part: option(share, 1, 'Where the epochs are left out, such a share of them'),
+});
 
-/** Epochs of so many queries that a budget begins; `otherwise` without one. */
-export const epochsWithin = (budget: number | undefined, queriesPerEpoch: number, otherwise: number): number =>
-  budget === undefined ? otherwise : Math.ceil(budget / queriesPerEpoch);
+interface Epochs {
+  readonly epochs?: number | undefined;
+  readonly part: number;
+}
+
+/** The same in a fraction of the iterations, where a budget is known only when it begins. */
+export const scaledWithin = (
+  { epochs, part, ...others }: Omit<Parameters<typeof scaledJoint>[0], 'epochs'> & Epochs,
+  factor: number,
+) => {
+  if (epochs !== undefined) return scaledJoint({ ...others, epochs }, factor);
+  const { schedule, pictureEvery } = scaledJoint({ ...others, epochs: 1 }, factor);
+  return { part: factor * part, schedule, pictureEvery };
+};
+
+/** How many epochs of so many queries there are: those that a budget begins, or `otherwise` without one. */
+export const epochsWithin = (
+  { epochs, part }: Epochs,
+  budget: number | undefined,
+  queriesPerEpoch: number,
+  otherwise: number,
+): number => {
+  const all = budget === undefined ? otherwise : Math.ceil(budget / queriesPerEpoch);
+  return epochs ?? Math.max(1, Math.round(part * all));
+};
 
 /** Why a budget does not do: it ends before the first iteration does, or before what is named. */
 export const paysFor = (

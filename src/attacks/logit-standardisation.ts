@@ -24,8 +24,12 @@ export const logitStandardisation = defineAttack({
   presets: { cifar100: {} },
   needs: 'probabilities',
   data: labelled,
-  make: ({ temperature, kdWeight, labelWeight }) =>
-    distilBy(({ logits, teacher, labels }) => {
+  make: ({ temperature, kdWeight, labelWeight }) => ({
+    refuses: ({ classes }) =>
+      classes < 3
+        ? { reason: 'two logits that are standardised are the same whatever they were', remedy: 'Use kd.' }
+        : undefined,
+    ...distilBy(({ logits, teacher, labels }) => {
       const { loss: soft, terms } = distillationKl({
         logits: standardised(logits),
         teacher: standardised(recoveredLogits(teacher)),
@@ -37,6 +41,7 @@ export const logitStandardisation = defineAttack({
         terms: { ...terms, crossEntropy: hard },
       };
     }),
+  }),
 });
 
 /**

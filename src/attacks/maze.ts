@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { defineAttack, option, optional, positive, wholeAtLeast } from '../public/plugin.js';
+import { defineAttack, option, positive, wholeAtLeast } from '../public/plugin.js';
 import {
   type Generating,
   generatorPresets,
@@ -9,7 +9,7 @@ import {
 } from '../public/synthesis.js';
 import { cosine, detach, distillationKl, sgd, withRecipe } from '../public/train.js';
 import { throughVictim } from './dfme.js';
-import { epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
+import { epochOptions, epochsWithin, jointOptions, paysFor, scaledWithin, sidesOf4 } from './joint.js';
 
 /**
  * Model extraction by zeroth-order gradient estimation (Kariyappa et al., CVPR 2021), which asks a black box for probabilities
@@ -41,7 +41,7 @@ export const maze = defineAttack({
       ...{ batch: 128, epochs: 100, stepsPerEpoch: 26, studentSteps: 5 },
       ...{ latent: 100, generatorRate: 1e-4 },
     }),
-    epochs: optional(wholeAtLeast(1), 'Epochs; default: as many as the budget allows for, and 100 without one'),
+    ...epochOptions(100),
     directions: option(wholeAtLeast(1), 10, 'm, directions of the forward differences'),
     epsilon: option(positive, 1e-3, 'μ, length of a step in one'),
     replaySteps: option(
@@ -61,7 +61,7 @@ export const maze = defineAttack({
     mnistSmall: { batch: 64, epochs: 10, stepsPerEpoch: 30, directions: 4, replaySteps: 4, width: 32 },
   },
   cosmetic: ['pictureEvery'],
-  scaled: scaledWithin(100),
+  scaled: scaledWithin,
   needs: 'probabilities',
   data: { kind: 'none' },
   make: ({ optimizer, schedule, studentSteps, stepsPerEpoch, keep, pictureEvery, replaySteps, ...options }) => {
@@ -74,7 +74,7 @@ export const maze = defineAttack({
         return trainJointly(
           diverging(options),
           {
-            epochs: options.epochs ?? epochsWithin(victim.budget, queries * stepsPerEpoch, 100),
+            epochs: epochsWithin(options, victim.budget, queries * stepsPerEpoch, 100),
             stepsPerEpoch,
             studentSteps,
             studentImages: 'shown first',

@@ -67,7 +67,8 @@ export const topK = defineDefense({
 });
 
 /**
- * Probabilities below a cutoff are told to be 0, the others as they are; where none reaches it, nothing is told: all classes alike.
+ * Probabilities below a cutoff are told to be 0, the others as they are; where none reaches it, nothing is told: all classes alike. Who asks
+ * for labels is told the most likely class, of such an answer too.
  *
  * The Adversarial Robustness Toolbox's post-processor (`art/defences/postprocessor/high_confidence.py`), which then tells zeros.
  */
@@ -80,6 +81,7 @@ export const highConfidence = defineDefense({
   positional: 'cutoff',
   exposes: 'probabilities',
   make: ({ cutoff }) => ({
+    preserves: 'label',
     answers: {
       kind: 'pure',
       unnormalised: true,

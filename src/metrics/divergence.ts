@@ -1,5 +1,4 @@
-import { assertAlike, type Logits, logProbabilities, meanOverRows } from '../train/logits.js';
-import { agreement } from './agreement.js';
+import { alike, assertAlike, type Logits, logProbabilities, meanOverRows, predicted } from '../train/logits.js';
 
 /**
  * KL(victim ‖ student), in nats: the mean over examples of Σ_k p_k (log p_k − log q_k), with p the victim's and q the
@@ -36,11 +35,11 @@ export const l1Distance = (a: Logits, b: Logits): number => {
 
 /** What a defence that wraps answers does to them. */
 export interface AnswerShift {
-  /** Mean L1 distance of given and clean probabilities, 0 … 2. */
+  /** Mean of Σ_k |given_k − clean_k|, of probabilities as they are given, which need not sum to 1: 0 … 2. */
   readonly l1: number;
-  /** Mean KL(given ‖ clean) in nats: finite however many classes the given answers rule out. */
+  /** Mean KL(given ‖ clean) in nats, of answers made to sum to 1: finite however many classes the given ones rule out. */
   readonly kl: number;
-  /** Share of the answers whose most likely class is another, 0 … 1; one with a NaN counts as changed. */
+  /** Share of the answers of which the clean one's most likely class is not among the most likely, 0 … 1; one with a NaN counts as changed. */
   readonly changed: number;
 }
 
@@ -50,8 +49,23 @@ export interface AnswerShift {
  * @param clean the undefended model's logits or log-probabilities
  * @param given the log-probabilities that are answered; −∞ for a class that is ruled out
  */
-export const answerShift = (clean: Logits, given: Logits): AnswerShift => ({
-  l1: l1Distance(given, clean),
-  kl: klToVictim(clean, given),
-  changed: 1 - agreement(given, clean),
-});
+export const answerShift = (clean: Logits, given: Logits): AnswerShift => {
+  assertAlike(clean, given);
+  const { values, classes } = given;
+  const rowOf = (row: number) => values.subarray(row * classes, (row + 1) * classes);
+  return {
+    l1: meanOverRows(clean, (row) => {
+      const p = rowOf(row);
+      return logProbabilities(clean, row).reduce(
+        (sum, q, k) => sum + Math.abs(Math.exp(p[k] as number) - Math.exp(q)),
+        0,
+      );
+    }),
+    kl: klToVictim(clean, given),
+    changed: meanOverRows(clean, (row) => Number(!isLikeliest(rowOf(row), predicted(clean, row)))),
+  };
+};
+
+/** Whether a class has the largest of some log-probabilities, or one as large; not where one of them is NaN. */
+export const isLikeliest = (logProbabilities: ArrayLike<number> & Iterable<number>, label: number): boolean =>
+  Math.exp(Math.max(...logProbabilities)) - Math.exp(logProbabilities[label] ?? Number.NaN) <= alike;

@@ -16,12 +16,14 @@ export interface Evaluation {
   readonly labels: ArrayLike<number>;
   /** Of a student: what its victim answers. */
   readonly victim?: Logits | undefined;
+  /** The class that its victim names for each image, where that need not be the largest of its answers. */
+  readonly victimTold?: ArrayLike<number> | undefined;
   /**
    * Of a victim that answers through a wrapper: what it would answer without; `logits` are then the answers it gives.
    */
   readonly clean?: Logits | undefined;
   /**
-   * The class that such a victim names for each image, where that is another than the largest of its answers: a label
+   * The class that such a victim names for each image, where that need not be the largest of its answers: a label
    * that is left as it is.
    */
   readonly told?: ArrayLike<number> | undefined;
@@ -107,9 +109,11 @@ export const metrics: readonly Metric[] = [
     only: 'student',
     unit: 'share',
     better: 'higher',
-    describe: "Share of the images on which the student's most likely class is the victim's, right or wrong.",
+    describe:
+      "Share of the images on which the student's most likely class is the one that the victim names, right or wrong.",
     source,
-    of: toVictim(agreement),
+    of: ({ logits, victim, victimTold }) =>
+      victimTold === undefined ? victim && agreement(logits, victim) : accuracy(logits, victimTold),
   },
   {
     name: 'klToVictim',
@@ -193,7 +197,7 @@ export const metrics: readonly Metric[] = [
     only: 'victim',
     unit: 'number',
     better: 'lower',
-    describe: 'Mean L1 distance of the probabilities that a defence answers to the clean ones, 0 to 2.',
+    describe: 'Mean L1 distance of the probabilities, as a defence answers them, to the clean ones, 0 to 2.',
     source,
     of: toClean('l1'),
   },
@@ -203,7 +207,8 @@ export const metrics: readonly Metric[] = [
     only: 'victim',
     unit: 'nats',
     better: 'lower',
-    describe: 'Mean KL(given ‖ clean) of the probabilities that a defence answers and the clean ones.',
+    describe:
+      'Mean KL(given ‖ clean) of the probabilities that a defence answers, made to sum to 1, and the clean ones.',
     source,
     of: toClean('kl'),
   },
@@ -213,7 +218,8 @@ export const metrics: readonly Metric[] = [
     only: 'victim',
     unit: 'share',
     better: 'lower',
-    describe: 'Share of the images to which a defence answers another most likely class.',
+    describe:
+      'Share of the images for which the most likely class of the clean answer is none of the most likely of what a defence answers.',
     source,
     of: toClean('changed'),
   },

@@ -3,7 +3,7 @@ import { percentage } from '../core/text.js';
 import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Stage } from '../experiment/stage.js';
-import { klToVictim } from '../metrics/divergence.js';
+import { answerShift, klToVictim } from '../metrics/divergence.js';
 import {
   agreeing,
   type Evaluation,
@@ -15,7 +15,7 @@ import {
 } from '../metrics/metric.js';
 import { accuracy } from '../train/accuracy.js';
 import type { ImageSet } from '../train/images.js';
-import { type Logits, logProbabilities, meanOverRows, predicted } from '../train/logits.js';
+import type { Logits } from '../train/logits.js';
 import { files, input, optionalInput } from './outputs.js';
 import type { Divergence, Measures } from './record.js';
 import { overViews } from './stage-files.js';
@@ -40,9 +40,8 @@ export const measureStage = async (
   if (adversary === undefined) {
     const lost = work.tellsClean && clean !== undefined ? await labelsLost(experiment, model, clean) : 0;
     if (lost > 0 && work.metric === undefined) warn(labelLost(lost));
-    const tellsClean = work.tellsClean && lost === 0;
     const of = { data, experiment };
-    const beside = { victim, clean, tellsClean };
+    const beside = { victim, clean, tellsTruly: lost === 0 };
     const result = work.metric ? await measureBy(work.metric, of, model, beside) : await measure(of, model, beside);
     await staging.writeJson(files.result, result);
     return;
@@ -85,12 +84,16 @@ export const chosenLogits = async (
   return chosen;
 };
 
+/** The class that a victim with defences names for each image, where it is kept beside what it gives. */
+const labelsTold = async (output: StageOutput, part: string): Promise<ArrayLike<number> | undefined> =>
+  (await output.tensors(files.logits)).tensors[`told/${part}`]?.data;
+
 /** What a model is compared with. */
 interface Beside {
   readonly victim?: StageOutput | undefined;
   readonly clean?: StageOutput | undefined;
-  /** The class that is named is that of the `clean` answers. */
-  readonly tellsClean?: boolean | undefined;
+  /** Default: the class that a defence says it names is the one that counts. */
+  readonly tellsTruly?: boolean | undefined;
 }
 
 /** What is known of a model on the reported images. */
@@ -109,8 +112,9 @@ const evaluationOf = async (
     [beside.victim, beside.clean].map((output) => output && chosenLogits(output, experiment, report)),
   );
   const views = wantsViews(experiment.metrics) ? await logitsThere(model, experiment, overViews(report)) : undefined;
-  const told = beside.tellsClean && clean !== undefined ? labels.map((_, row) => predicted(clean, row)) : undefined;
-  return { logits, labels, victim, clean, told, views };
+  const told = beside.tellsTruly === false ? undefined : await labelsTold(model, report);
+  const victimTold = beside.victim && (await labelsTold(beside.victim, report));
+  return { logits, labels, victim, victimTold, clean, told, views };
 };
 
 /** What one of the experiment's own metrics says of a model. Rejects with a `FailureError` of kind `plugin` where it fails. */
@@ -141,20 +145,13 @@ export const measure = async (
   };
 };
 
-/** A probability that is below the largest one by less is as large: what is given has been through float32 and logarithms. */
-const alike = 1e-6;
-
 /** The share of images to which the class of the clean answer is not among the likeliest of what is given; ties keep it. */
 const labelsLost = async (experiment: Experiment, given: StageOutput, clean: StageOutput): Promise<number> => {
   const [after, before] = await Promise.all(
     [given, clean].map((output) => chosenLogits(output, experiment, experiment.report)),
   );
   if (after === undefined || before === undefined) return 0;
-  return meanOverRows(after, (row) => {
-    const probabilities = logProbabilities(after, row).map(Math.exp);
-    const kept = probabilities[predicted(before, row)] ?? 0;
-    return Math.max(...probabilities) - kept > alike ? 1 : 0;
-  });
+  return answerShift(before, after).changed;
 };
 
 /** What a reader must know of a defence that says it leaves the label as it is, and does not. */

@@ -3,7 +3,7 @@ import { key } from '../core/random.js';
 import { notFinite, type StoredTensor } from '../core/safetensors.js';
 import { dispose } from '../core/tree.js';
 import type { Dataset } from '../data/dataset.js';
-import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
+import { allImages, type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { differences, readWeights } from '../experiment/pretrained.js';
 import type { Stage, Work } from '../experiment/stage.js';
@@ -12,7 +12,7 @@ import type { Network, Variables } from '../models/network.js';
 import { fromStateDict, toStateDict, withoutCounters } from '../models/state-dict.js';
 import { question } from '../train/ask.js';
 import { logitsOn } from '../train/evaluate.js';
-import type { AnswerShift } from '../train/oracle.js';
+import { type AnswerShift, remember, sessionOf } from '../train/oracle.js';
 import { contextOf, type Footprint, type MadePool, storedTree, treeFrom } from './context.js';
 import { checkpointOf, files, input, optionalInput, readRecord } from './outputs.js';
 import { readLots, refuseStrangers } from './pool.js';
@@ -53,21 +53,28 @@ export const trainStage = async (
     }
     case 'answer': {
       const { network, wrappers, secret } = work;
-      const given = await asking(
-        images,
-        { role: 'model', network, wrappers, secret, access: 'probabilities' },
-        among(environment, stage, stageRun),
-        async (victim) =>
-          Object.entries(evaluationSets(images)).map(([part, set]): readonly [string, StoredTensor] => {
-            const { answers, memory } = question(victim, set, {
-              key: key(`seed ${secret}`).split('looked at'),
-              frozen: true,
+      const drawn = key(`seed ${secret}`);
+      const sets = Object.entries(evaluationSets(images));
+      const asked = (what: string, access: 'probabilities' | 'label') =>
+        asking(
+          images,
+          { role: 'model', network, wrappers, secret, access },
+          among(environment, stage, stageRun),
+          async (victim) => {
+            // Before anything is asked a stateful defence answers as if there were none: it is looked at after others have asked.
+            if (wrappers.some(({ answers }) => answers?.kind === 'stateful'))
+              remember(sessionOf(victim), question(victim, allImages(images).train, { key: drawn.split('before') }));
+            return sets.map(([part, set]): readonly [string, StoredTensor] => {
+              const { answers, memory } = question(victim, set, { key: drawn.split('looked at'), frozen: true });
+              dispose(memory);
+              return [`${what}/${part}`, { shape: [set.indices.length, answers.size], data: answers.values }];
             });
-            dispose(memory);
-            return [`last/${part}`, { shape: [set.indices.length, answers.size], data: answers.values }];
-          }),
-      );
-      await staging.writeTensors(files.logits, Object.fromEntries(given));
+          },
+        );
+      const given = await asked('last', 'probabilities');
+      // The label that is told is not always the largest of what is given.
+      const labels = wrappers.some(({ preserves }) => preserves !== undefined) ? await asked('told', 'label') : [];
+      await staging.writeTensors(files.logits, Object.fromEntries([...given, ...labels]));
       return undefined;
     }
     case 'evaluate': {

@@ -157,10 +157,12 @@ export const jointFit = <State extends Tree, A extends Access>(
   };
 
   const asked = (victim: Oracle<A>, images: tf.Tensor4D): Answered => {
-    if (activations === undefined)
+    if (access !== 'weights')
       return { images, teacher: answersTo(victim, access, toPixels(images, about.normalisation)) };
-    const { logits, activations: seen } = (victim as WeightOracle).apply(images, { activations: activations.victim });
-    return { images, teacher: logits, seen };
+    // With its weights at hand the victim sees what students see; only an interface takes no more than pixels from 0 to 1.
+    const wanted = activations === undefined ? {} : { activations: activations.victim };
+    const { logits, activations: seen } = (victim as WeightOracle).apply(images, wanted);
+    return { images, teacher: logits, ...(activations && { seen }) };
   };
 
   const step: FitStep<NoTensors, Joint<State>, JointBatch, NoTensors, A> = ({ victim }, joint, batch, inputs) => {

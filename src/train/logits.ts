@@ -17,6 +17,9 @@ export const countRows = ({ values, classes }: Logits): number => {
   return rows;
 };
 
+/** A probability that is below the largest one by less is as large: what a defence gives has been through float32 and logarithms. */
+export const alike = 1e-6;
+
 /** The class with the largest logit, the lowest of equals; −1 when the row has a NaN. */
 export const predicted = ({ values, classes }: Logits, row: number): number => {
   const start = row * classes;

@@ -6,6 +6,7 @@ import { anotherSeed, logSoftmax, rows } from '../engine/ops.js';
 import type { ApplyOptions, ImageShape, Network, Output, Variables } from '../models/network.js';
 import { unrecorded } from './gradient.js';
 import { normalisePixels } from './images.js';
+import { alike } from './logits.js';
 
 /** What a victim's owner lets the outside see. Each level includes the ones before it. */
 export type Access = 'none' | 'label' | 'probabilities' | 'logits' | 'weights';
@@ -182,7 +183,8 @@ export interface Asked {
 
 /**
  * What wrappers changed in the answers that were given: sums over queries of Σ_k |p′_k − p_k| (0 … 2), of KL(given ‖
- * clean) in nats, and of changed argmaxes; `invalid` counts answers that are no distribution.
+ * clean) in nats, of answers made to sum to 1, and of those of which the clean one's likeliest class is none of the likeliest; `invalid` counts
+ * answers that are no distribution. As `answerShift` has it of stored answers.
  */
 export interface AnswerShift {
   readonly l1: number;
@@ -602,7 +604,7 @@ const tolerance = 1e-3;
 
 /** What one call's answers say of themselves. */
 type Shift = {
-  /** [4]: of Σ_k |p′_k − p_k|, of KL(p′ ‖ p), of changed argmaxes, and of rows of p′ that are no distribution. */
+  /** [4]: of Σ_k |p′_k − p_k|, of KL(p′ ‖ p), of changed labels, and of rows of p′ that are no distribution. */
   readonly sums: tf.Tensor1D;
   /** [1 + classes]: which row is the first of those, and the row; where there is none, the first of all. */
   readonly first: tf.Tensor1D;
@@ -612,11 +614,14 @@ type Shift = {
 const shiftOf = (exact: tf.Tensor2D, given: tf.Tensor2D, unnormalised: boolean): Shift => {
   const [p, q] = [tf.exp(exact), tf.exp(given)];
   const l1 = tf.sum(tf.abs(tf.sub(q, p)));
-  const ratio = tf.where(tf.greater(q, 0), tf.sub(given, exact), tf.zerosLike(q));
-  const kl = tf.sum(tf.mul(q, ratio));
-  const changed = tf.sum(tf.cast(tf.notEqual(tf.argMax(given, 1), tf.argMax(exact, 1)), 'float32'));
-  // A NaN is in no comparison, so what is right is counted and taken from all.
   const sums = tf.sum(q, 1);
+  const whole = tf.expandDims(unnormalised ? sums : tf.onesLike(sums), 1);
+  const ratio = tf.where(tf.greater(q, 0), tf.sub(tf.sub(given, tf.log(whole)), exact), tf.zerosLike(q));
+  const kl = tf.sum(tf.mul(tf.div(q, whole), ratio));
+  const kept = tf.sum(tf.mul(q, tf.oneHot(tf.argMax(exact, 1), given.shape[1], 1, 0, 'float32')), 1);
+  const isKept = tf.lessEqual(tf.sub(tf.max(q, 1), kept), alike);
+  const changed = tf.sum(tf.sub(1, tf.cast(isKept, 'float32')));
+  // A NaN is in no comparison, so what is right is counted and taken from all.
   const right = unnormalised
     ? tf.logicalAnd(tf.greater(sums, 0), tf.lessEqual(tf.max(q, 1), 1 + tolerance))
     : tf.lessEqual(tf.abs(tf.sub(sums, 1)), tolerance);

@@ -50,7 +50,8 @@ describe('what an answer is worth', () => {
     const again = worth(first.after, t1, s1, 'all');
     // Nothing varied so far.
     expect(again.worth).toBe(0);
-    expect(Number.isFinite(worth(again.after, t2, s1, 'all').worth)).toBe(true);
+    // Of two the mean is half way, and the deviation of what varied is 1 / √2 of how far the second is from it: certainty falls, the others rise.
+    expect(worth(first.after, t2, s1, 'all').worth).toBeCloseTo((-Math.SQRT2 + Math.SQRT2 + Math.SQRT2) / 3, 6);
   });
 
   test('of a student that rules out what the victim says is finite', () => {

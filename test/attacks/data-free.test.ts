@@ -15,8 +15,9 @@ import { dualStudents } from '../../src/attacks/dual-students.js';
 import { fast, startingFrom } from '../../src/attacks/fast.js';
 import { fitNet } from '../../src/attacks/fit-net.js';
 import { jbda } from '../../src/attacks/jbda.js';
-import { sidesOf4 } from '../../src/attacks/joint.js';
+import { epochsWithin, sidesOf4 } from '../../src/attacks/joint.js';
 import { adaptiveKnockoff, knockoff } from '../../src/attacks/knockoff.js';
+import { logitStandardisation } from '../../src/attacks/logit-standardisation.js';
 import { diverging, maze } from '../../src/attacks/maze.js';
 import { noise } from '../../src/attacks/noise.js';
 import { bayesKd, ddaeKd } from '../../src/attacks/recovery.js';
@@ -234,6 +235,66 @@ describe('students that learn jointly', () => {
     expect(steps).toBe(1);
     expect(sessionOf(victim).asked).toEqual({ queries, forward: 0, backward: 0 });
   });
+
+  test('learn what a victim whose weights are at hand says of the very images that they see, in and out of the pixels', () => {
+    const variables = roomy().build(image, 3).init(key('victim'));
+    const net = roomy().build(image, 3);
+    const normalisation = normalisationOf();
+    const victim = publish({ network: net, variables, normalisation });
+    bench.hold(() => {
+      retire(victim);
+      tree.dispose(variables);
+    });
+    tf.tidy(() => {
+      const bright = tf.fill([2, image.height, image.width, image.channels], 9) as tf.Tensor4D;
+      const glaring: Synthesiser<tree.Tree, 'weights'> = {
+        batch: 2,
+        phases: [{ iterations: 1, schedule: constant(0.5) }],
+        init: () => ({}),
+        images: () => bright,
+        step: (_, __, { state }) => ({ state, metrics: {} }),
+      };
+      const told: number[][] = [];
+      const spec = jointFit(
+        glaring,
+        siteOf({ victim, network: net, normalisation }) as never,
+        {
+          ...{ epochs: 1, stepsPerEpoch: 1, studentSteps: 1 },
+          loss: ({ logits, teacher }) => {
+            told.push(values(teacher));
+            return { loss: tf.mean(tf.square(logits)) };
+          },
+        },
+        learnerOf(),
+      );
+      const state = wholeState(spec as never, key('init'));
+      const inputs = { learningRate: tf.scalar(0.01), seed: tf.tensor1d([1, 2], 'int32') };
+      const { batch } = spec.source(key('batches')).at(0);
+      const taken = take(wholeStep(spec as never), frameOf(spec as never, {}), state, {
+        batch: batch as never,
+        inputs,
+      });
+      bench.hold(() => tree.dispose([state, taken] as never));
+      expectClose(told[0] as number[], values(net.apply(variables, bright, { mode: 'eval' }).logits), 1e-6);
+    });
+  });
+
+  test.each([
+    ['DFME', dfme, dfme.presets.svhn, 256 * 7 * 50, 224, 12],
+    ['DisGUIDE', disguide, disguide.presets.cifar100, 256 * 150, 521, 131],
+    ['MAZE', maze, maze.presets.paper, 1920 * 26, 100, 300],
+  ] as const)(
+    'of %s take half as many epochs at half the scale, of a budget too',
+    (_, make, preset, queries, otherwise, half) => {
+      const { params } = make(preset as never).scaled?.(0.5) as unknown as {
+        readonly params: { readonly part: number };
+      };
+      const epochs = epochsWithin(params, (preset as { readonly budget: number }).budget, queries, otherwise);
+      expect(Math.abs(epochs - half)).toBeLessThanOrEqual(1);
+      expect(epochsWithin({ ...params, epochs: 3 }, undefined, queries, otherwise)).toBe(3);
+      expect(epochsWithin(params, undefined, queries, otherwise)).toBe(Math.round(otherwise / 2));
+    },
+  );
 
   test('remember the latest images with their answers, and learn from these alone', () => {
     const variables = roomy().build({ height: 8, width: 8, channels: 3 }, 3).init(key('victim'));
@@ -461,6 +522,9 @@ describe('said before anything is trained', () => {
     const two = { ...net, classes: 2 };
     expect(dkd().refuses?.(two, two, circumstances())).toMatchObject({ remedy: 'Give beta 0, or use kd.' });
     expect(dkd({ beta: 0 }).refuses?.(two, two, circumstances())).toBeUndefined();
+    for (const attack of [logitStandardisation(), dist()])
+      expect(attack.refuses?.(two, two, circumstances())).toBeDefined();
+    expect(dist({ beta: 0 }).refuses?.(two, two, circumstances())).toBeUndefined();
     expect(why(completedKd({ k: 4 }))).toBe('there are 3 classes, and k is 4');
     expect(why(jbda({ form: 'topK', k: 3 }))).toBe('there are 2 other classes, and k is 3');
     expect(why(fast({ batches: 3, warmup: 3 }))).toMatch(/warm-up of 3 batches takes all/);

@@ -217,9 +217,9 @@ describe('what it asks', () => {
   });
 
   test('fills 224 epochs of a budget of 20 million, with 11,160 iterations, and 23 of 2 million', async () => {
-    expect(epochsWithin(20_000_000, 1792 * 50, 224)).toBe(224);
-    expect(epochsWithin(2_000_000, 1792 * 50, 224)).toBe(23);
-    expect(epochsWithin(undefined, 1792 * 50, 224)).toBe(224);
+    expect(epochsWithin({ part: 1 }, 20_000_000, 1792 * 50, 224)).toBe(224);
+    expect(epochsWithin({ part: 1 }, 2_000_000, 1792 * 50, 224)).toBe(23);
+    expect(epochsWithin({ part: 1 }, undefined, 1792 * 50, 224)).toBe(224);
     const planned = async (budget: number, options = {}) => {
       let spec: AnySpec | undefined;
       await lookAt(dfme(options), (seen) => (spec = seen), victimOf({ budget }));

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Attack } from '../../src/attacks/attack.js';
-import { jbda, queriesOf } from '../../src/attacks/jbda.js';
+import { jbda, queriesOf, signIn } from '../../src/attacks/jbda.js';
 import { defaultsOf } from '../../src/core/options.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
@@ -33,6 +33,13 @@ describe('how many answers are asked for', () => {
   test('counts with the defaults that the attack has', () => {
     expect(defaultsOf(jbda.declaration.options)).toMatchObject(defaults);
   });
+});
+
+test('the step changes its sign by (−1)^⌊ρ/τ⌉, a half being rounded to the even one', () => {
+  const signs = (period: number, rounds: number) => Array.from({ length: rounds }, (_, round) => signIn(round, period));
+  expect(signs(5, 9)).toEqual([1, 1, 1, -1, -1, -1, -1, -1, 1]);
+  expect(signs(2, 8)).toEqual([1, 1, -1, 1, 1, 1, -1, 1]);
+  expect(signs(1, 4)).toEqual([1, -1, 1, -1]);
 });
 
 const stolen = async (options: Parameters<typeof jbda>[0], budget?: number) => {

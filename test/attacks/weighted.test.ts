@@ -83,9 +83,30 @@ describe('a map of answers for each class', () => {
   test('as released softens what it gives once more, by the worked numbers', () => {
     tf.tidy(() => {
       expectClose(values(tf.exp(soften(tf.tensor2d([[0.7, 0.2, 0.1]]), 4))), [0.364537, 0.321703, 0.31376], 2e-6);
-      const q = values(tf.exp(mapped(answers(), labels(), factors(0), { temperature: 4, asReleased: true })));
-      expect(Math.max(...q) - Math.min(...q)).toBeLessThan(0.03);
-      expectClose([q.slice(0, 3).reduce((sum, each) => sum + each, 0)], [1], 1e-6);
+      // The map of the first label is of the scores I + u vᵀ, u (1, 0, 0) and v (0, 1, 0): 1 more in its first row and second column.
+      const uneven = {
+        u: tf.concat([tf.ones([1, 1]), tf.zeros([8, 1])]),
+        v: tf.concat([tf.zeros([1, 1]), tf.ones([1, 1]), tf.zeros([7, 1])]),
+      };
+      const map = (asReleased: boolean) =>
+        values(tf.exp(mapped(answers(), labels(), uneven as Factors, { temperature: 1, asReleased }))).slice(0, 3);
+      const scores = tf.exp(
+        tf.tensor2d([
+          [1, 1, 0],
+          [0, 1, 0],
+          [0, 0, 1],
+        ]),
+      );
+      const given = (axis: number) =>
+        values(tf.matMul(tf.tensor2d([[0.7, 0.2, 0.1]]), tf.div(scores, tf.sum(scores, axis, true)) as tf.Tensor2D));
+      expectClose(map(false), given(1), 1e-6);
+      const released = given(0).map(Math.exp);
+      const whole = released.reduce((sum, each) => sum + each, 0);
+      expectClose(
+        map(true),
+        released.map((each) => each / whole),
+        1e-6,
+      );
     });
   });
 

@@ -386,13 +386,13 @@ describe('what a defence does to answers', () => {
     // The label alone.
     expect(shift(1, 0, 0)).toMatchObject({ l1: expect.closeTo(0.6, 6), kl: expect.closeTo(-Math.log(0.7), 6) });
     // A stingy teacher of logits, which keeps two of five.
-    const stingy = answerShift(logits([[2, 1, 0.5, -1, 0]]), logits([[2, 1, -inf, -inf, -inf]]));
+    const stingy = answerShift(logits([[2, 1, 0.5, -1, 0]]), log([[0.731059, 0.268941, 0, 0, 0]]));
     expect(stingy.l1).toBeCloseTo(0.45971, 6);
     expect(stingy.kl).toBeCloseTo(0.261176, 6);
     expect(stingy.changed).toBe(0);
   });
 
-  test('is a mean over answers, nothing for what is passed on, and blind to a constant added to a row', () => {
+  test('is a mean over answers, nothing for what is passed on, and blind to a constant added to the clean logits', () => {
     const two = log([
       [0.7, 0.2, 0.1],
       [0.7, 0.2, 0.1],
@@ -402,8 +402,20 @@ describe('what a defence does to answers', () => {
       [0.1, 0.2, 0.7],
     ]);
     expect(answerShift(two, half)).toMatchObject({ l1: expect.closeTo(0.6, 6), changed: 0.5 });
-    expect(answerShift(clean, clean)).toEqual({ l1: 0, kl: 0, changed: 0 });
-    expect(answerShift(logits([[3, 2, 1]]), logits([[103, 102, 101]]))).toEqual({ l1: 0, kl: 0, changed: 0 });
+    const nothing = { l1: expect.closeTo(0, 6), kl: expect.closeTo(0, 6), changed: 0 };
+    expect(answerShift(clean, clean)).toEqual(nothing);
+    expect(answerShift(logits([[103, 102, 101]]), log([[0.66524096, 0.24472847, 0.09003057]]))).toEqual(nothing);
+  });
+
+  test('is of probabilities as they are told; KL is of those made to sum to 1, and equals keep the class', () => {
+    const of = (p: readonly number[], q: readonly number[]) => answerShift(log([p]), log([q]));
+    expect(of([0.5, 0.3, 0.2], [0.5, 0, 0])).toMatchObject({
+      ...{ l1: expect.closeTo(0.5, 6), kl: expect.closeTo(Math.log(2), 6), changed: 0 },
+    });
+    expect(of([0.34, 0.33, 0.33], [0.3, 0.3, 0.3]).l1).toBeCloseTo(0.1, 6);
+    expect(of([0.35, 0.36, 0.29], [0.4, 0.4, 0.3]).changed).toBe(0);
+    expect(of([0.35, 0.36, 0.29], [0.5, 0.4, 0.1]).changed).toBe(1);
+    expect(of([0.35, 0.36, 0.29], [Number.NaN, 0.4, 0.1]).changed).toBe(1);
   });
 
   test('has an L1 between 0 and 2, the same both ways', () => {

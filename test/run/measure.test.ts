@@ -61,6 +61,17 @@ describe('a model', () => {
     expect(attacker.klToVictim).toBeGreaterThan(0);
   });
 
+  test('agrees with the class that its victim names, whatever else it gives', async () => {
+    const victim = evaluated({ 'last/test': says(0, 1, 2, 1), 'told/test': [[1], [1], [0], [1]] });
+    expect((await measure({ data, experiment: of() }, model, { victim })).metrics.agreement).toBe(0.75);
+  });
+
+  test('that names another class than the largest that it gives is as accurate as what it names', async () => {
+    const given = evaluated({ 'last/test': says(1, 1, 1, 1), 'told/test': [[0], [1], [2], [1]] });
+    const { last, metrics } = await measure({ data, experiment: of() }, given, { clean: model });
+    expect([last, metrics.accuracy]).toEqual([0.75, 0.75]);
+  });
+
   test('that answers through a wrapper is compared with itself without one', async () => {
     const given = evaluated({ 'last/test': says(0, 1, 1, 1) });
     const { metrics } = await measure({ data, experiment: of() }, given, { clean: model });
@@ -70,7 +81,7 @@ describe('a model', () => {
 
   test('is said not to preserve the label where it does not, and has the accuracy of what it answers', async () => {
     // Of equals none is another class; the clean answers are right in half of the images, what is given in a quarter.
-    const given = evaluated({ 'last/test': [[1, 1, 0], ...says(2, 1, 1)] });
+    const given = evaluated({ 'last/test': [[1, 1, 0], ...says(2, 1, 1)], 'told/test': [[0], [1], [0], [1]] });
     const stage = {
       label: 'seed-0/liar/measure',
       work: { kind: 'measure', tellsClean: true },

@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { answerShift } from '../../src/metrics/divergence.js';
 import { valueAndGradient } from '../../src/train/gradient.js';
 import { normalisePixels } from '../../src/train/images.js';
+import type { Logits } from '../../src/train/logits.js';
 import {
   type Access,
   type Answers,
@@ -499,6 +501,24 @@ describe('by how much answers were changed', () => {
     }
     // Of a chain it is from the net's own answers to the last one's.
     expect(shiftOf([row(0.1, 0.1, 0.8), row(0.525, 0.4, 0.075)])?.l1).toBeCloseTo(0.4, 5);
+  });
+
+  test('is what a metric says of the same answers where they do not sum to 1, and of equals', () => {
+    const clean = [0.35, 0.36, 0.29];
+    for (const given of [
+      [0.4, 0.4, 0.3],
+      [0.4, 0.3, 0.3],
+      [0, 0.36, 0],
+    ]) {
+      const wrapper = row(...given);
+      const loose: Wrapper = { ...wrapper, answers: { ...wrapper.answers, unnormalised: true } };
+      const { l1 = 0, kl = 0, changed } = shiftOf([loose], certain(...clean)) ?? {};
+      const [p, q] = [clean, given].map((of) => ({ values: Float32Array.from(of, Math.log), classes: 3 }));
+      const expected = answerShift(p as Logits, q as Logits);
+      expect(l1).toBeCloseTo(expected.l1, 5);
+      expect(kl).toBeCloseTo(expected.kl, 5);
+      expect(changed).toBe(expected.changed);
+    }
   });
 
   test('is summed over images, calls, steps and fits', async () => {
