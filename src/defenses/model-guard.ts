@@ -12,7 +12,7 @@ import { between, choice, defineDefense, option, wholeAtLeast } from '../public/
  *
  * `S` is stateful over all queries: of each class it keeps answers that it gave, in order, and gives the first of them
  * within ε; where there is none, the clean answer is given and kept. Its owner's looks at it leave no trace: then a
- * query that nothing fits gets the nearest answer there is.
+ * query that nothing fits gets the nearest answer there is. It is measured after it was asked about the victim's training images.
  *
  * Yoruko-Tang/ModelGuard 0eb60fc: defenses/victim/mld.py, quantize.py, and scripts/run_cifar10.py (ordered, not
  * optimised, not frozen). There the list of `S` has no end; here it has `capacity` answers a class, and when they are

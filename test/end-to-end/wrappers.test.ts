@@ -9,6 +9,7 @@ import {
   type Defense,
   experiment,
   hardLabel,
+  highConfidence,
   inverseKd,
   kd,
   keepArgmax,
@@ -47,6 +48,7 @@ const mean = (of: Readonly<Record<string, number>>): number => {
 describe('wrappers that keep the label', () => {
   const wrappers: readonly Defense[] = [
     antidistillation({ surrogateEpochs: 2 }),
+    highConfidence(0.5),
     keepArgmax({ defense: randomClass({ epsilon: 2 }) }),
     mad(),
     modelGuard(),
@@ -103,6 +105,11 @@ describe('wrappers that keep the label', () => {
       expect(mean(best?.heldOut ?? {})).toBeGreaterThan(0.5);
     },
   );
+
+  test('that depend on earlier questions are measured as they answer once some were asked', () => {
+    const column = wrappers.findIndex(({ params }) => (params as { readonly variant?: string }).variant === 'S') + 1;
+    expect(entryAt(column).cost.l1?.mean).toBeGreaterThan(0.01);
+  });
 
   test('that fool who believes the answers, and nobody who knows the defence, are shown so', () => {
     const column = wrappers.findIndex(({ name }) => name === 'mad') + 1;
