@@ -36,6 +36,13 @@ export const own = <Value>(of: Readonly<Record<string, Value>> | undefined, name
 /** The one in the middle of their order, the upper of two; 0 of none. */
 export const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
+/** The least and the greatest of any number of values, which are more than a call takes arguments; infinite of none. */
+export const extent = (values: readonly number[]): readonly [least: number, greatest: number] =>
+  values.reduce<readonly [number, number]>(
+    ([least, greatest], value) => [Math.min(least, value), Math.max(greatest, value)],
+    [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+  );
+
 /** A record without the fields that are undefined. */
 export const defined = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;

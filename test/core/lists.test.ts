@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { grouped, own, thinned, unique } from '../../src/core/lists.js';
+import { extent, grouped, own, thinned, unique } from '../../src/core/lists.js';
 
 test('each value once, where it came first', () => {
   expect(unique([2, 1, 2, 3, 1])).toEqual([2, 1, 3]);
@@ -19,6 +19,12 @@ test('a long list is thinned evenly, its ends kept', () => {
   ).toEqual([0, 2, 4, 6, 8]);
   expect(thinned([1, 2, 3], 3)).toEqual([1, 2, 3]);
   expect(thinned([], 3)).toEqual([]);
+});
+
+test('the least and the greatest of any number of values', () => {
+  expect(extent([2, -1, 3])).toEqual([-1, 3]);
+  expect(extent([])).toEqual([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]);
+  expect(extent(Array.from({ length: 200_000 }, (_, i) => i))).toEqual([0, 199_999]);
 });
 
 test('values are grouped by a key, both in the order in which they came', () => {

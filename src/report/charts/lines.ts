@@ -1,4 +1,4 @@
-import { unique } from '../../core/lists.js';
+import { extent, unique } from '../../core/lists.js';
 import { percent } from '../../core/text.js';
 import type { Spread } from '../../results/spread.js';
 import { type Chart, fileName, inPercent, page, palette, type Row } from './chart.js';
@@ -130,8 +130,8 @@ const rowOf = (
 /** A logarithmic axis is linear close to zero where that is one of the values. */
 const scaleOf = (values: readonly number[], axis: LinesOptions['axis']) => {
   const sizes = values.map(Math.abs).filter((size) => size > 0);
-  const least = Math.min(...sizes);
-  const isLogarithmic = axis === undefined ? Math.max(...sizes) >= 100 * least : axis === 'logarithmic';
+  const [least, greatest] = extent(sizes);
+  const isLogarithmic = axis === undefined ? greatest >= 100 * least : axis === 'logarithmic';
   if (sizes.length === 0 || !isLogarithmic) return { zero: false } as const;
   return values.every((value) => value > 0)
     ? ({ type: 'log' } as const)

@@ -1,4 +1,4 @@
-import { unique } from '../../core/lists.js';
+import { extent, unique } from '../../core/lists.js';
 import { percent } from '../../core/text.js';
 import { roleOf } from '../../results/roles.js';
 import type { Spread } from '../../results/spread.js';
@@ -162,7 +162,7 @@ const ends = (field: string, { mean, sd = 0 }: Spread): Readonly<Record<string, 
 
 /** The range of some values with a margin. */
 const around = (values: readonly number[]): [number, number] => {
-  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const [least, most] = extent(values);
   const margin = Math.max(0.5, (most - least) * 0.12);
   return [least - margin, most + margin];
 };

@@ -1,4 +1,4 @@
-import { unique } from '../../core/lists.js';
+import { extent, unique } from '../../core/lists.js';
 import { spreadOf } from '../../results/spread.js';
 import type { Matrix } from '../../results/types.js';
 import type { Epoch } from '../logs.js';
@@ -59,7 +59,7 @@ const chartOf = (
   courses: readonly Course[],
   what: 'accuracy' | 'loss' = 'accuracy',
 ): readonly Chart[] => {
-  const count = Math.max(0, ...courses.flatMap(({ epochs }) => epochs.map(({ epoch }) => epoch + 1)));
+  const [, count] = extent([0, ...courses.flatMap(({ epochs }) => epochs.map(({ epoch }) => epoch + 1))]);
   const every = Math.max(1, Math.ceil(count / mostEpochs));
   const shown = Array.from({ length: count }, (_, i) => i).filter((i) => (count - 1 - i) % every === 0);
   const points = unique(courses.map(({ group }) => group)).flatMap((group) =>

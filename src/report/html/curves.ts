@@ -1,4 +1,4 @@
-import { thinned, unique } from '../../core/lists.js';
+import { extent, thinned, unique } from '../../core/lists.js';
 import { counted } from '../../core/text.js';
 import type { Log } from '../logs.js';
 import { html, type Markup } from './markup.js';
@@ -89,9 +89,8 @@ const short = (value: number): string => {
 /** A curve as a small picture, with its range in words for those who do not see it. */
 export const curveSvg = ({ metric, lines }: Curve): Markup => {
   const all = lines.flatMap(({ points }) => points);
-  const values = all.map(([, value]) => value);
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const [first, last] = [Math.min(...all.map(([epoch]) => epoch)), Math.max(...all.map(([epoch]) => epoch))];
+  const [low, high] = extent(all.map(([, value]) => value));
+  const [first, last] = extent(all.map(([epoch]) => epoch));
   const across = (epoch: number): number =>
     box.left + ((epoch - first) / Math.max(1, last - first)) * (box.width - box.left - box.right);
   const down = (value: number): number =>

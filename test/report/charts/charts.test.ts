@@ -353,6 +353,12 @@ describe('training curves', () => {
     expect(rowsOf(chart)?.at(-1)?.value).toBe(1001);
   });
 
+  test('of more epochs than a call takes arguments are drawn', () => {
+    const accuracies = Array.from({ length: 200 }, (_, epoch) => epoch / 200);
+    const logs = Array.from({ length: 700 }, (_, i) => log(`seed-0/none/small/kd${i}`, 'steal', accuracies));
+    expect(rowsOf(only(trainingCharts(example, logs)))).toHaveLength(700 * 200);
+  });
+
   test('of students without labels and without images are of their loss', () => {
     const losses = [1.5, 0.25].map((loss, epoch) => ({ epoch, metrics: { loss } }));
     const chart = only(
