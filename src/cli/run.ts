@@ -218,11 +218,15 @@ export const makeRun = async ({
     await copyStages(folders.run, plan, store);
     await keepTraces(folders.run, plan, outcomes);
     const images = await writeImages(folders.run, plan, data, store);
-    const read = await readRun(folders.run);
-    const charts = await drawn(() => writeCharts(folders.run, read.charts, (note) => warn(out, note)), read, out);
+    const read = await drawn('charts and no report', () => readRun(folders.run), out);
+    const draw = async ({ charts }: ReadRun): Promise<number> => {
+      await writeCharts(folders.run, charts, (note) => warn(out, note));
+      return charts.length;
+    };
+    const charts = (read && (await drawn('charts', () => draw(read), out))) ?? 0;
     const labels = stageLabels(plan);
     const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
-    out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
+    if (read !== undefined) out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
     return code;
   };
   const letGo = stopOnSignals(stop, out, isFollowed ? undefined : stopping);
@@ -421,14 +425,13 @@ const tableWriter = (folder: string, planned: Planned, store: Store, outcomes: R
   };
 };
 
-/** How many charts were drawn. That they cannot be is no failure of the run. */
-const drawn = async (draw: () => Promise<unknown>, { charts }: ReadRun, out: Terminal): Promise<number> => {
+/** What drawing gives; undefined, with a warning, where it fails: that is no failure of the run. */
+const drawn = async <A>(what: string, draw: () => Promise<A>, out: Terminal): Promise<A | undefined> => {
   try {
-    await draw();
-    return charts.length;
+    return await draw();
   } catch (error) {
-    warn(out, `no charts: ${saidBy(error)}`);
-    return 0;
+    warn(out, `no ${what}: ${saidBy(error)}`);
+    return undefined;
   }
 };
 
