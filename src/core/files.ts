@@ -28,7 +28,7 @@ export const isFile = (path: string): Promise<boolean> =>
   );
 
 /** Whether there is a folder at a path. */
-const isFolder = (path: string): Promise<boolean> =>
+export const isFolder = (path: string): Promise<boolean> =>
   stat(path).then(
     (found) => found.isDirectory(),
     () => false,

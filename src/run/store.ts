@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import { FailureError, failure, type Result } from '../core/errors.js';
-import { isFile, makeFolder, noFile, readPlain, sha256Of } from '../core/files.js';
+import { isFile, isFolder, makeFolder, noFile, readPlain, sha256Of } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import {
   clockOf,
@@ -116,10 +116,22 @@ export interface StageFolder {
   readonly folder: string;
 }
 
+/** The names of the folders in a store that are stages', and none of the system's or of files, such as a clock is read by. */
+const stageNames = async (root: string): Promise<readonly string[]> => {
+  const others = [locksFolder, answersFolder, jobsFolder];
+  const entries = (await readdir(root, { withFileTypes: true }).catch(() => [])).filter(
+    ({ name }) => !others.includes(name) && !isSystems(name),
+  );
+  // A stage that was moved to another disk may be a link.
+  const isStage = (entry: Dirent): boolean | Promise<boolean> =>
+    entry.isDirectory() || (entry.isSymbolicLink() && isFolder(join(root, entry.name)));
+  const are = await Promise.all(entries.map(isStage));
+  return entries.filter((_, i) => are[i]).map(({ name }) => name);
+};
+
 /** Every stage in a store by its id; none where there is no store. Changes nothing. */
 export const stagesIn = async (root: string): Promise<ReadonlyMap<string, StageFolder>> => {
-  const others = [locksFolder, answersFolder, jobsFolder];
-  const names = (await readdir(root).catch(() => [])).filter((name) => !others.includes(name));
+  const names = await stageNames(root);
   const isBegun = (name: string): boolean => name.endsWith(begunEnding);
   const begun = names.filter(isBegun).map((name): [string, StageFolder] => {
     return [name.slice(0, -begunEnding.length), { state: 'begun', folder: join(root, name) }];
@@ -169,11 +181,12 @@ export const aside = (path: string): string =>
 export const removeLeftovers = async (run: string, root: string): Promise<void> => {
   await removeUnfinished(run);
   await removeUnfinished(answersIn(root));
+  await removeUnfinished(root, { deep: false });
   await removeAbandoned(join(root, locksFolder));
   const store = openStore(root, () => undefined);
   for (const [id, { state, folder }] of await stagesIn(root)) {
     if (state !== 'begun') continue;
-    await removeUnfinished(folder, root);
+    await removeUnfinished(folder, { around: root });
     // Who makes it holds it; given back with nothing in it, it goes.
     if (await isBare(folder)) await (await store.begin(id))?.release();
   }
@@ -201,9 +214,10 @@ const writerOf = (name: string): string | undefined =>
  * machine write is left for ten minutes.
  *
  * @param around a folder of the same disk, whose clock is read in it
+ * @param deep also from the folders in it
  */
-const removeUnfinished = async (folder: string, around = folder): Promise<void> => {
-  const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+const removeUnfinished = async (folder: string, { around = folder, deep = true } = {}): Promise<void> => {
+  const found = await readdir(folder, { recursive: deep, withFileTypes: true }).catch(() => []);
   const left = found.filter((entry) => entry.isFile() && writerOf(entry.name) !== undefined);
   if (left.length === 0) return;
   const now = await guarded(around, () => clockOf(around));

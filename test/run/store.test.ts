@@ -10,6 +10,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   unlinkSync,
   utimesSync,
   writeFileSync,
@@ -230,12 +231,18 @@ describe('what killed processes left', () => {
     const lock = await tryLock(join(locks, 'b'));
     const owner = await readOwner(join(locks, 'b'));
     writeFileSync(join(locks, `a.${'0'.repeat(24)}`), JSON.stringify({ ...owner, pid: 4194305 }));
-    writeFileSync(join(locks, basename(ofTheDead(probe))), '');
+    for (const folder of [locks, root]) writeFileSync(join(folder, basename(ofTheDead(probe))), '');
+    writeFileSync(join(root, basename(probe)), '');
+    await finished('a');
+    writeFileSync(join(root, 'a', basename(ofTheDead(probe))), '');
     await removeLeftovers(join(root, 'run'), root);
     expect(readdirSync(run).sort()).toEqual(
       ['image.png', ...[mine, elsewhere, probe].map((path) => basename(path))].sort(),
     );
     expect(readdirSync(locks)).toEqual(['b']);
+    expect(readdirSync(root).sort()).toEqual([basename(probe), 'a', 'locks', 'run']);
+    // Finished stages are left as they are.
+    expect(existsSync(join(root, 'a', basename(ofTheDead(probe))))).toBe(true);
     await lock?.release();
   });
 
@@ -283,6 +290,17 @@ describe('a store', () => {
     );
     // Of a stage that nothing was made of, nothing stays.
     expect(readdirSync(root).sort()).toEqual(['begun.partial', 'locks', 'made']);
+  });
+
+  test('has no stages but folders, and none of the system', async () => {
+    await finished('made');
+    mkdirSync(join(root, 'jobs'));
+    renameSync(join(root, 'made'), join(root, 'jobs', 'made'));
+    symlinkSync(join(root, 'jobs', 'made'), join(root, 'made'));
+    for (const name of ['.DS_Store', `.clock-${thisProcess()}-00`, 'notes.txt', 'x.partial'])
+      writeFileSync(join(root, name), '');
+    for (const name of ['.Trash', '.old.partial']) mkdirSync(join(root, name));
+    expect([...(await stagesIn(root)).keys()]).toEqual(['made']);
   });
 
   test('that is not there has no stages', async () => {
