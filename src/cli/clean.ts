@@ -7,7 +7,7 @@ import { isFile } from '../core/files.js';
 import { unique } from '../core/lists.js';
 import { counted, showBytes } from '../core/text.js';
 import { recipeFor } from '../engine/setup/wheels.js';
-import { openStore, storeOf } from '../run/store.js';
+import { isThere, openStore, storeOf } from '../run/store.js';
 import { inCache, inStore, type Kept, removeKept } from '../run/unused.js';
 import { planName, readPlan } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
@@ -30,7 +30,9 @@ const namedBy = async (folder: string): Promise<ReadonlyMap<string, readonly str
   const named = new Map<string, readonly string[]>();
   const runs = await readdir(folder, { withFileTypes: true }).catch(() => []);
   for (const run of runs) {
-    if (!run.isDirectory() || !(await isFile(join(folder, run.name, planName)))) continue;
+    // A run that lies elsewhere may be a link, which leads nowhere while its disk is away.
+    const isAway = run.isSymbolicLink() && !(await isThere(join(folder, run.name)));
+    if (!isAway && !(await isFile(join(folder, run.name, planName)))) continue;
     const { stages } = await readPlan(join(folder, run.name)).catch((error) => {
       const { what, where } = toFailure('store')(error);
       throw new FailureError(

@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { lstat, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Holder, showHolder, withLock } from '../core/lock.js';
 import { answersIn, guarded, type Store, stagesIn } from './store.js';
@@ -15,16 +15,16 @@ export interface Kept {
   readonly used?: string;
 }
 
-/** Bytes of all files at a path, and when the last of them was touched. */
+/** Bytes of all files at a path, and when the last of them was touched; of a link its own, which is all that would be removed. */
 const sizeOf = async (path: string): Promise<Pick<Kept, 'bytes' | 'touched'>> => {
-  const own = await stat(path).catch(() => undefined);
+  const own = await lstat(path).catch(() => undefined);
   if (own === undefined) return { bytes: 0, touched: 0 };
   if (!own.isDirectory()) return { bytes: own.size, touched: Math.max(own.mtimeMs, own.atimeMs) };
   const names = await readdir(path).catch(() => []);
   const within = await Promise.all(names.map((name) => sizeOf(join(path, name))));
   return {
     bytes: within.reduce((sum, { bytes }) => sum + bytes, 0),
-    touched: Math.max(own.mtimeMs, ...within.map(({ touched }) => touched)),
+    touched: within.reduce((last, { touched }) => Math.max(last, touched), own.mtimeMs),
   };
 };
 

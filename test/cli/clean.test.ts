@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -128,6 +138,27 @@ describe('undistill clean', () => {
     await expect(cleanCommand(join(folder, 'runs/mine'), { older: 7 }, {} as Terminal)).rejects.toThrow(
       'this is one run',
     );
+  });
+
+  test('knows the stages of a run that a link leads to, and removes nothing where it leads nowhere', async () => {
+    const paths = store();
+    renameSync(join(folder, 'runs/mine'), join(folder, 'elsewhere'));
+    symlinkSync(join(folder, 'elsewhere'), join(folder, 'runs/mine'));
+    expect((await cleaned({ yes: true, cache: false })).code).toBe(0);
+    expect(there(paths)).toEqual(['named', 'namedBegun', 'young', 'engine', 'data']);
+    rmSync(join(folder, 'elsewhere'), { recursive: true });
+    await expect(cleaned()).rejects.toThrow('which stages that run uses is not known');
+    expect(there(paths)).toEqual(['named', 'namedBegun', 'young', 'engine', 'data']);
+  });
+
+  test('counts a link as itself, and not what it leads to', async () => {
+    write('large/x', 'x'.repeat(5000));
+    const { old } = store();
+    const link = join(dirname(old as string), 'large');
+    symlinkSync(join(folder, 'large'), link);
+    lutimesSync(link, long, long);
+    utimesSync(dirname(link), long, long);
+    expect((await cleaned({})).text).toContain('to be removed 1, 4 kB');
   });
 
   test('takes the oldest first, until so much is left as may stay', () => {
