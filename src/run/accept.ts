@@ -1,11 +1,10 @@
-import { readdir } from 'node:fs/promises';
 import { FailureError, failure } from '../core/errors.js';
 import type { Json } from '../experiment/identity.js';
 import type { Plan } from '../experiment/plan.js';
 import type { Stage } from '../experiment/stage.js';
 import { files, readRecord } from './outputs.js';
 import type { StageRecord } from './record.js';
-import { type StageOutput, type Store, stagesIn } from './store.js';
+import { journalName, type StageOutput, type StagingDir, type Store, stagesIn, sumsOf } from './store.js';
 
 /** What of a stage's parts is a hash of code, and nothing that a person chose; `undistill`, the version, in older ones. */
 const code: ReadonlySet<string> = new Set(['source', 'experiment', 'harness', 'undistill']);
@@ -77,10 +76,14 @@ const copied = async (
   const staging = await store.begin(stage.id);
   if (staging === undefined) return false;
   try {
-    const names = (await readdir(output.folder, { recursive: true, withFileTypes: true })).flatMap((entry) =>
-      entry.isFile() ? [`${entry.parentPath ?? entry.path}/${entry.name}`.slice(output.folder.length + 1)] : [],
-    );
-    for (const name of names.filter((each) => each !== files.record && each !== 'manifest.json'))
+    // Another process may have made it since it was looked for.
+    if ((await store.find(stage.id)) !== undefined) {
+      await staging.release();
+      return false;
+    }
+    await empty(staging);
+    const names = Object.keys(await sumsOf(output));
+    for (const name of names.filter((each) => each !== files.record))
       await staging.writeBytes(name, await output.bytes(name));
     const { id, inputs, parts } = stage;
     const warning = `it was made by other code than there is now, and accepted: ${reason}`;
@@ -93,7 +96,14 @@ const copied = async (
     await staging.finish();
     return true;
   } catch (error) {
+    // Half a copy would be gone on from as if the code that there is now had made it.
+    await empty(staging).catch(() => undefined);
     await staging.release();
     throw error;
   }
+};
+
+/** Removes all that there is of a stage in the making. */
+const empty = async (staging: StagingDir): Promise<void> => {
+  for (const name of await staging.list('')) if (name !== journalName) await staging.remove(name);
 };

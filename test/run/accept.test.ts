@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -7,7 +7,7 @@ import type { Stage } from '../../src/experiment/stage.js';
 import { acceptStale } from '../../src/run/accept.js';
 import { files, readRecord } from '../../src/run/outputs.js';
 import type { StageRecord } from '../../src/run/record.js';
-import { openStore, type Store } from '../../src/run/store.js';
+import { journalName, openStore, type StageOutput, type Store, sumsOf } from '../../src/run/store.js';
 
 let root: string;
 let store: Store;
@@ -52,6 +52,33 @@ test('what differs in code alone is taken, with what is made of it, and the reco
   });
   // Once is enough.
   expect(await acceptStale(now, store, 'a comment')).toEqual([]);
+});
+
+test('of what is taken all files of the stage are copied, and nothing else that lies there', async () => {
+  await keep(stageOf('old', 'teacher', { harness: 'a' }), '1');
+  // The system's, and the journal of a process that was killed as it finished the stage.
+  for (const name of ['.DS_Store', 'history/.nfs0001', journalName]) writeFileSync(join(root, 'old', name), 'x');
+  const begun = await store.begin('new');
+  await begun?.writeText('fits/teacher/checkpoint.safetensors', 'begun');
+  await begun?.release();
+  expect(await acceptStale(plan(stageOf('new', 'teacher', { harness: 'b' })), store, 'a comment')).toEqual(['teacher']);
+  const found = await openStore(root, (_, file) => expect.unreachable(file)).find('new');
+  expect(Object.keys(await sumsOf(found as StageOutput))).toEqual(['history/x.txt', files.record]);
+  expect(readdirSync(join(root, 'new')).sort()).toEqual(['history', 'manifest.json', files.record]);
+});
+
+test('what another process has made meanwhile stays', async () => {
+  const now = stageOf('new', 'teacher', { harness: 'b' });
+  await keep(stageOf('old', 'teacher', { harness: 'a' }), '1');
+  const late: Store = {
+    ...store,
+    begin: async (id) => {
+      await keep(now, 'made');
+      return store.begin(id);
+    },
+  };
+  expect(await acceptStale(plan(now), late, 'a comment')).toEqual([]);
+  expect(String(await (await store.find('new'))?.bytes('history/x.txt'))).toBe('made');
 });
 
 test('what differs in more, or is made of other stages, is not taken', async () => {
