@@ -1,4 +1,4 @@
-import { cp, readdir } from 'node:fs/promises';
+import { cp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { readPlain } from '../core/files.js';
@@ -62,10 +62,26 @@ export const logsIn = async (folder: string): Promise<readonly StageLog[]> => {
   );
 };
 
-/** Copies the record and the logs of a stage. Rejects with a failure of kind `store` where they cannot be written. */
+/** The names of a stage's record and logs in a folder; undefined where there is no such folder. */
+const recordAndLogsIn = async (folder: string): Promise<readonly string[] | undefined> => {
+  const names = await readdir(folder).catch(() => undefined);
+  return names?.filter((name) => name === files.record || fitOf(name) !== undefined);
+};
+
+/**
+ * Copies the record and the logs of a stage, in place of those that are there. Rejects with a failure of kind `store` where they cannot
+ * be written.
+ */
 export const copyRecordAndLogs = async (from: string, to: string): Promise<void> => {
-  for (const name of await readdir(from).catch(() => [])) {
-    if (name !== files.record && fitOf(name) === undefined) continue;
+  const names = await recordAndLogsIn(from);
+  // A stage that is finished just now is somewhere else.
+  if (names === undefined) return;
+  // A stage that is made anew has no record yet, and its logs are not those of the one before.
+  for (const name of (await recordAndLogsIn(to)) ?? []) {
+    const target = join(to, name);
+    if (!names.includes(name)) await guarded(target, () => rm(target, { force: true }));
+  }
+  for (const name of names) {
     const target = join(to, name);
     await guarded(target, () => cp(join(from, name), target));
   }

@@ -58,6 +58,16 @@ describe('the folder of a stage', () => {
     expect(readFileSync(join(root, 'copies/of/it/record.json'), 'utf8')).toBe('record.json');
   });
 
+  test('is copied in place of what was copied of it before', async () => {
+    for (const name of ['record.json', logFile(''), logFile('one'), 'failure.txt']) write(`copy/${name}`, 'before');
+    write(`stage/${logFile('')}`, 'anew');
+    await copyRecordAndLogs(join(root, 'stage'), join(root, 'copy'));
+    expect(readdirSync(join(root, 'copy')).sort()).toEqual(['failure.txt', 'metrics.jsonl']);
+    expect(readFileSync(join(root, 'copy', logFile('')), 'utf8')).toBe('anew');
+    await copyRecordAndLogs(join(root, 'nowhere'), join(root, 'copy'));
+    expect(readdirSync(join(root, 'copy'))).toHaveLength(2);
+  });
+
   test('cannot be copied to where a file is', async () => {
     write('stage/record.json', '{}');
     write('copy', 'in the way');
