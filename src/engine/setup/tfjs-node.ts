@@ -131,20 +131,22 @@ const fetchArchive = async (wanted: Package, folder: string, machine: Machine): 
 };
 
 /** Unpacks an npm archive (all of it under `package/`) into `folder`. Its content was verified, so its paths are trusted. */
-const unpack = async (archive: string, folder: string): Promise<void> => {
+export const unpack = async (archive: string, folder: string): Promise<void> => {
   const entries = extract();
-  const reading = pipeline(createReadStream(archive), createGunzip(), entries);
-  for await (const entry of entries) {
-    const [, ...path] = entry.header.name.split('/');
-    if (entry.header.type === 'file' && path.length > 0) {
-      const target = join(folder, ...path);
-      await makeFolder(dirname(target));
-      const chunks: Buffer[] = [];
-      for await (const chunk of entry) chunks.push(chunk as Buffer);
-      await writeFile(target, Buffer.concat(chunks));
-    } else entry.resume();
-  }
-  await reading;
+  const write = async (): Promise<void> => {
+    for await (const entry of entries) {
+      const [, ...path] = entry.header.name.split('/');
+      if (entry.header.type === 'file' && path.length > 0) {
+        const target = join(folder, ...path);
+        await makeFolder(dirname(target));
+        const chunks: Buffer[] = [];
+        for await (const chunk of entry) chunks.push(chunk as Buffer);
+        await writeFile(target, Buffer.concat(chunks));
+      } else entry.resume();
+    }
+  };
+  // Where one of both fails the other does too, and nobody would handle that.
+  await Promise.all([write(), pipeline(createReadStream(archive), createGunzip(), entries)]);
 };
 
 const arrange = async (machine: Machine, tfjs: string, final: string): Promise<void> => {

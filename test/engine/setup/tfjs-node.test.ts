@@ -1,0 +1,50 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import { pack } from 'tar-stream';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { unpack } from '../../../src/engine/setup/tfjs-node.js';
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'undistill-tfjs-node-'));
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+/** An archive as npm packs one, cut off after a part of it. */
+const archive = async (part = 1): Promise<string> => {
+  const packing = pack();
+  packing.entry({ name: 'package/package.json' }, '{}');
+  packing.entry({ name: 'package/dist/index.js' }, 'x'.repeat(5000));
+  packing.finalize();
+  const bytes = gzipSync(Buffer.from(await text(packing)));
+  const path = join(root, 'package.tgz');
+  writeFileSync(path, bytes.subarray(0, part * bytes.length));
+  return path;
+};
+
+describe('an archive of npm', () => {
+  test('is unpacked without the folder that all of it lies in', async () => {
+    await unpack(await archive(), join(root, 'into'));
+    expect(readFileSync(join(root, 'into', 'package.json'), 'utf8')).toBe('{}');
+    expect(readFileSync(join(root, 'into', 'dist', 'index.js'), 'utf8')).toHaveLength(5000);
+  });
+
+  test('that is cut off, or has no room, rejects, and nothing beside it', async () => {
+    const stray = vi.fn();
+    process.on('unhandledRejection', stray);
+    try {
+      await expect(unpack(await archive(0.5), join(root, 'into'))).rejects.toThrow('unexpected end of file');
+      writeFileSync(join(root, 'file'), '');
+      await expect(unpack(await archive(), join(root, 'file', 'into'))).rejects.toThrow('ENOTDIR');
+      // Node tells of a rejection that nobody handles when the microtasks are done.
+      await sleep(0);
+    } finally {
+      process.off('unhandledRejection', stray);
+    }
+    expect(stray).not.toHaveBeenCalled();
+  });
+});
