@@ -2,12 +2,13 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { mkdtemp, readFile, realpath, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { dirname, join, sep } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { FailureError, failure } from '../../core/errors.js';
 import { makeFolder } from '../../core/files.js';
+import { withLock } from '../../core/lock.js';
 import { closeToOthers } from '../../core/private-folder.js';
 import type { Machine } from './machine.js';
 import { run } from './process.js';
@@ -77,13 +78,16 @@ export const prebuiltBinding = (folder = installedPackage()): string | undefined
     .find((path) => existsSync(path));
 };
 
+/** Where a cache keeps archives, and what was unpacked of them. */
+const packagesIn = (cache: string): string => join(cache, 'packages');
+
 /**
  * The folder, in the cache, of a copy of the package that loads the tfjs at `tfjs`. There is one copy for each place
  * that tfjs is installed in, since Node resolves a module's dependencies from where the module is.
  */
-export const cachedPackage = (cache: string, tfjs: string): string => {
+const copyFor = (cache: string, tfjs: string): string => {
   const place = createHash('sha256').update(tfjs).digest('hex').slice(0, 12);
-  return join(cache, 'packages', `tfjs-node-gpu-${TFJS_NODE}-${place}`, 'node_modules', TFJS_NODE_GPU.name);
+  return join(packagesIn(cache), `tfjs-node-gpu-${TFJS_NODE}-${place}`);
 };
 
 const integrityOf = async (path: string): Promise<string | undefined> => {
@@ -149,32 +153,45 @@ export const unpack = async (archive: string, folder: string): Promise<void> => 
   await Promise.all([write(), pipeline(createReadStream(archive), createGunzip(), entries)]);
 };
 
-const arrange = async (machine: Machine, tfjs: string, final: string): Promise<void> => {
-  const packages = join(machine.cache, 'packages');
-  await makeFolder(packages);
-  const archives: { readonly name: string; readonly path: string }[] = [];
+/**
+ * Makes a folder unless it is complete. Of several processes one makes it and the others wait: who replaced what is being loaded
+ * would take it from under another's feet.
+ *
+ * @param make fills the folder that it is given, which gets its place when it is whole
+ */
+export const madeOnce = async (
+  folder: string,
+  isComplete: () => boolean,
+  make: (staging: string) => Promise<void>,
+): Promise<void> => {
+  if (isComplete()) return;
+  await withLock(`${folder}.lock`, async () => {
+    // Whoever waited finds it made.
+    if (isComplete()) return;
+    const staging = `${folder}.staging`;
+    try {
+      await rm(staging, { recursive: true, force: true });
+      await make(staging);
+      await closeToOthers(staging);
+      await rm(folder, { recursive: true, force: true });
+      await rename(staging, folder);
+    } finally {
+      await rm(staging, { recursive: true, force: true });
+    }
+  });
+};
+
+/** Lays the package into a folder, beside what it loads and links to the tfjs at `tfjs`. */
+const arrange = async (machine: Machine, tfjs: string, folder: string): Promise<void> => {
+  const packages = packagesIn(machine.cache);
   for (const wanted of [TFJS_NODE_GPU, GOOGLE_PROTOBUF])
-    archives.push({ name: wanted.name, path: await fetchArchive(wanted, packages, machine) });
-  const root = final.slice(0, final.indexOf(`${sep}node_modules${sep}`));
-  const staging = `${root}.staging-${process.pid}`;
-  try {
-    await rm(staging, { recursive: true, force: true });
-    for (const { name, path } of archives) await unpack(path, join(staging, 'node_modules', name));
-    const core = await realpath(
-      dirname(createRequire(join(tfjs, 'package.json')).resolve('@tensorflow/tfjs-core/package.json')),
-    );
-    const links = join(staging, 'node_modules', '@tensorflow');
-    await symlink(tfjs, join(links, 'tfjs'), 'dir');
-    await symlink(core, join(links, 'tfjs-core'), 'dir');
-    await closeToOthers(staging);
-    await rm(root, { recursive: true, force: true });
-    await rename(staging, root).catch((error: NodeJS.ErrnoException) => {
-      // Another process was quicker with the very same content.
-      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
-    });
-  } finally {
-    await rm(staging, { recursive: true, force: true });
-  }
+    await unpack(await fetchArchive(wanted, packages, machine), join(folder, 'node_modules', wanted.name));
+  const core = await realpath(
+    dirname(createRequire(join(tfjs, 'package.json')).resolve('@tensorflow/tfjs-core/package.json')),
+  );
+  const links = join(folder, 'node_modules', '@tensorflow');
+  await symlink(tfjs, join(links, 'tfjs'), 'dir');
+  await symlink(core, join(links, 'tfjs-core'), 'dir');
 };
 
 /**
@@ -184,7 +201,9 @@ const arrange = async (machine: Machine, tfjs: string, final: string): Promise<v
 export const packageFolder = async (machine: Machine, installed = installedPackage()): Promise<string> => {
   if (installed !== undefined) return installed;
   const tfjs = await realpath(tfjsFolder());
-  const cached = cachedPackage(machine.cache, tfjs);
-  if (!existsSync(join(cached, 'package.json'))) await arrange(machine, tfjs, cached);
+  const copy = copyFor(machine.cache, tfjs);
+  const cached = join(copy, 'node_modules', TFJS_NODE_GPU.name);
+  const isComplete = (): boolean => existsSync(join(cached, 'package.json'));
+  await madeOnce(copy, isComplete, (folder) => arrange(machine, tfjs, folder));
   return cached;
 };

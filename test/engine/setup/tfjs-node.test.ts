@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { unpack } from '../../../src/engine/setup/tfjs-node.js';
+import { madeOnce, unpack } from '../../../src/engine/setup/tfjs-node.js';
 
 let root: string;
 beforeEach(() => {
@@ -46,5 +46,35 @@ describe('an archive of npm', () => {
       process.off('unhandledRejection', stray);
     }
     expect(stray).not.toHaveBeenCalled();
+  });
+});
+
+describe('a folder that several want', () => {
+  const making = (content: string, before: () => Promise<unknown> = async () => undefined) =>
+    madeOnce(
+      join(root, 'packages', 'it'),
+      () => existsSync(join(root, 'packages', 'it', 'package.json')),
+      async (staging) => {
+        mkdirSync(staging);
+        await before();
+        writeFileSync(join(staging, 'package.json'), content);
+      },
+    );
+
+  test('is made by one of them, and left as it is by the others', async () => {
+    const begun = vi.fn(() => sleep(50));
+    await Promise.all(['one', 'other'].map((content) => making(content, begun)));
+    await making('a third', begun);
+    expect(begun).toHaveBeenCalledOnce();
+    expect(readFileSync(join(root, 'packages', 'it', 'package.json'), 'utf8')).toMatch(/^(one|other)$/);
+  });
+
+  test('is made anew where it is not complete, and by the next one where one fails', async () => {
+    mkdirSync(join(root, 'packages', 'it'), { recursive: true });
+    writeFileSync(join(root, 'packages', 'it', 'half'), '');
+    await expect(making('failed', () => Promise.reject(new Error('the disk is full')))).rejects.toThrow('full');
+    await making('made');
+    expect(readdirSync(join(root, 'packages'))).toEqual(['it']);
+    expect(readdirSync(join(root, 'packages', 'it'))).toEqual(['package.json']);
   });
 });
