@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { attempt, orThrow } from '../core/errors.js';
-import { isFile, readPlain } from '../core/files.js';
+import { isFile, readPlain, readWithin } from '../core/files.js';
 import { grouped, thinned, unique } from '../core/lists.js';
 import { whole } from '../core/text.js';
 import { decodeImage, toColour } from '../data/images.js';
@@ -26,6 +26,8 @@ export interface ImagesOptions {
 /** The images of one student: where they are, and what its file says of them. */
 interface Cell {
   readonly folder: string;
+  /** That of all images of the run. */
+  readonly root: string;
   readonly file: ImagesFile;
 }
 
@@ -38,14 +40,14 @@ const openBy = 2000;
 const remedy = 'Run the experiment again to make it anew.';
 
 const cellsOf = async (run: string): Promise<readonly Cell[]> => {
-  const folder = join(run, imageFiles.folder);
-  const names = await readdir(folder, { recursive: true }).catch(() => []);
+  const root = join(run, imageFiles.folder);
+  const names = await readdir(root, { recursive: true }).catch(() => []);
   const lists = names.filter((name) => basename(name) === imageFiles.list).sort(inNaturalOrder);
   return Promise.all(
     lists.map(async (name) => {
-      const path = join(folder, name);
+      const path = join(root, name);
       const text = String(await orThrow(attempt('usage', () => readPlain(path), shown(path), remedy)));
-      return { folder: dirname(path), file: decodeImagesFile(text, shown(path)) };
+      return { root, folder: dirname(path), file: decodeImagesFile(text, shown(path)) };
     }),
   );
 };
@@ -68,12 +70,13 @@ const factsOf = async ({ folder, file }: Cell, out: Terminal): Promise<readonly 
   ];
 };
 
-const pictureIn = (path: string): Promise<Picture> =>
+/** A picture among the images of a run, whose lists may be somebody else's. */
+const pictureIn = (root: string, path: string): Promise<Picture> =>
   orThrow(
     attempt(
       'usage',
       async () => {
-        const { height, width, channels, pixels } = decodeImage(await readPlain(path));
+        const { height, width, channels, pixels } = decodeImage(await readWithin(root, path));
         return { height, width, pixels: channels === 1 ? toColour(pixels) : pixels };
       },
       shown(path),
@@ -85,13 +88,14 @@ const pictureIn = (path: string): Promise<Picture> =>
 const mostFrames = 200;
 
 /** Makes the animation of a cell's history. Gives its path; undefined where there is no history. */
-const animate = async ({ folder }: Cell): Promise<string | undefined> => {
-  const history = join(folder, imageFiles.history);
+const animate = async (cell: Cell): Promise<string | undefined> => {
+  const history = join(cell.folder, imageFiles.history);
   const names = await readdir(history).catch(() => []);
   const pictures = thinned(names.filter((name) => name.endsWith('.png')).sort(inNaturalOrder), mostFrames);
   if (pictures.length === 0) return undefined;
-  const target = join(folder, imageFiles.animation);
-  await writeWhole(target, gif(await Promise.all(pictures.map((name) => pictureIn(join(history, name)))), shownFor));
+  const target = join(cell.folder, imageFiles.animation);
+  const read = await Promise.all(pictures.map((name) => pictureIn(cell.root, join(history, name))));
+  await writeWhole(target, gif(read, shownFor));
   return target;
 };
 
@@ -114,7 +118,7 @@ const columnOf = async (attacks: readonly string[], cells: readonly [Cell, ...Ce
     return cell === undefined ? [] : surest(cell);
   });
   const known = paths.flat().filter((path) => path !== undefined);
-  const pictures = await Promise.all(known.map(pictureIn));
+  const pictures = await Promise.all(known.map((path) => pictureIn(cells[0].root, path)));
   return grid(
     { images: Buffer.concat(pictures.map(({ pixels }) => pixels)), shape: { ...cells[0].file.shape, channels: 3 } },
     paths.map((own, i) => ({

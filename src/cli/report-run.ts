@@ -1,6 +1,6 @@
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
-import { readPlain } from '../core/files.js';
+import { readPlain, readWithin } from '../core/files.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
 import { takesLong } from '../experiment/stage.js';
@@ -176,15 +176,12 @@ const addressOf = (path: string, beside: string): string => relative(beside, pat
 const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): Promise<readonly RunImages[]> => {
   const root = join(folder, imageFiles.folder);
   const names = (await readdir(root, { recursive: true }).catch(() => [])).sort(inNaturalOrder);
-  const within = await realpath(root).catch(() => root);
   let left = embed;
 
   /** A file of the run's as a picture; undefined where there is none, or it is none. */
   const picture = async (path: string, side: number): Promise<Picture | undefined> => {
     try {
-      // A list may name any file.
-      if (!(await realpath(path)).startsWith(within + sep)) return undefined;
-      const png = await readPlain(path);
+      const png = await readWithin(root, path);
       const small = left > 0 ? embedded(png, side) : undefined;
       left -= small?.source.length ?? 0;
       return small !== undefined && left >= 0 ? small : { source: addressOf(path, beside), ...sizeOf(png) };

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { constants, mkdirSync, statSync } from 'node:fs';
-import { type FileHandle, mkdir, open, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { type FileHandle, mkdir, open, realpath, stat } from 'node:fs/promises';
+import { dirname, sep } from 'node:path';
 
 /** SHA-256 of a file in hexadecimal, read piece by piece. */
 export const sha256Of = async (path: string): Promise<string> => {
@@ -87,4 +87,14 @@ export const readPlain = async (path: string): Promise<Buffer> => {
   } finally {
     await file.close();
   }
+};
+
+/**
+ * What a file in a folder holds, or deeper in it. Rejects for one that lies elsewhere, whether by its path or by a link: a path in a file of
+ * somebody else may be any.
+ */
+export const readWithin = async (folder: string, path: string): Promise<Buffer> => {
+  const [within, found] = await Promise.all([realpath(folder), realpath(path)]);
+  if (!found.startsWith(within + sep)) throw new Error(`it lies outside of ${folder}`);
+  return readPlain(found);
 };

@@ -171,6 +171,18 @@ describe('undistill images', () => {
     expect(columnOf(30)).toBeLessThan(columnOf(40));
   });
 
+  it('makes no sheet of pictures that are not among the images of the run', async () => {
+    await writeFile(join(at.folder, 'secret.png'), pictureToPng(plain(4, 7)));
+    const file = '../../../../../../../secret.png';
+    const run = await runOf('curious', {
+      'none/dafl/small/seed-0': { 'images.json': JSON.stringify({ ...example, images: [{ ...images[0], file }] }) },
+    });
+    expect(await failureOf(() => list(run, { sheet: true }))).toMatchObject({
+      kind: 'usage',
+      what: `it lies outside of ${join(run, 'images')}`,
+    });
+  });
+
   it('names a damaged picture of a history', async () => {
     const run = await runOf('torn', {
       'none/dafl/small/seed-0': { 'images.json': text, 'history/1.png': pictureToPng(plain(9, 9)).subarray(0, 40) },

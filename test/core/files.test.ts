@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { makeFolder, makeFolderAtOnce, readPlain } from '../../src/core/files.js';
+import { makeFolder, makeFolderAtOnce, readPlain, readWithin } from '../../src/core/files.js';
 
 const root = mkdtempSync(join(tmpdir(), 'undistill-files-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -38,5 +38,19 @@ describe.skipIf(process.platform === 'win32')('readPlain', () => {
     await expect(readPlain(join(root, 'pipe'))).rejects.toMatchObject({ code: 'ENOFILE' });
     await expect(readPlain(root)).rejects.toThrow(/it is no file/);
     await expect(readPlain(join(root, 'nothing'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
+
+describe('readWithin', () => {
+  it('reads what lies in a folder, and nothing that a path or a link leads to elsewhere', async () => {
+    const folder = join(root, 'within');
+    mkdirSync(join(folder, 'deep'), { recursive: true });
+    for (const path of ['deep/file', '../within-not', '../secret']) writeFileSync(join(folder, path), path);
+    symlinkSync(join(root, 'secret'), join(folder, 'link'));
+    symlinkSync('deep/file', join(folder, 'inner'));
+    for (const path of ['deep/file', 'deep/../deep/file', 'inner'])
+      expect(String(await readWithin(folder, join(folder, path)))).toBe('deep/file');
+    for (const path of ['../secret', '../within-not', 'link', '.'])
+      await expect(readWithin(folder, join(folder, path)), path).rejects.toThrow('it lies outside of');
   });
 });
