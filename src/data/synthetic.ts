@@ -1,7 +1,7 @@
 import { between, wholeAtLeast, wholeBetween } from '../core/check.js';
 import { option } from '../core/options.js';
 import { type Key, key } from '../core/random.js';
-import { datasetOf } from './assemble.js';
+import { datasetOf, labelArray } from './assemble.js';
 import { defineDataset, pixels } from './define.js';
 
 /**
@@ -29,7 +29,7 @@ export const synthetic = defineDataset({
         const patterns = Array.from({ length: classes }, (_, c) => bytes(root.split('pattern').split(c), values, 255));
         const part = (name: string, count: number) => {
           const images = new Uint8Array(count * values);
-          const labels = new Uint8Array(count);
+          const labels = labelArray(count, classes);
           for (let i = 0; i < count; i++) {
             const label = i % classes;
             labels[i] = label;
