@@ -196,9 +196,13 @@ const made = new WeakMap<object, object>();
  */
 export const determined = <Plugin extends { readonly params: object }>(plugin: Plugin): Plugin => {
   made.set(plugin.params, plugin);
+  // What is in it may hold itself.
+  const seen = new WeakSet<object>();
   const visit = (value: unknown): void => {
     if (typeof value === 'function' && !made.has(value)) made.set(value, plugin);
-    if (typeof value === 'object' && value !== null && !('params' in value)) Object.values(value).forEach(visit);
+    if (typeof value !== 'object' || value === null || 'params' in value || seen.has(value)) return;
+    seen.add(value);
+    Object.values(value).forEach(visit);
   };
   Object.values(plugin).forEach(visit);
   return frozen(plugin);

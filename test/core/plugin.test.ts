@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { defineAttack } from '../../src/attacks/define.js';
 import { atLeast, belowOne, between, choice, positive, says, share, wholeAtLeast } from '../../src/core/check.js';
 import { option, optional, required, wordsOf } from '../../src/core/options.js';
-import { isDeclared } from '../../src/core/plugin.js';
+import { determined, isDeclared, madeWith } from '../../src/core/plugin.js';
 import { defineDefense } from '../../src/defenses/define.js';
 import { anyNetwork, defineNetwork } from '../../src/models/define.js';
 import { classifier, features, flatten, sequential } from '../../src/models/layers.js';
@@ -205,6 +205,14 @@ describe('options are refused with the plugin, the place, the value and what to 
       });
     }
   });
+});
+
+test('a plugin that holds itself is known by its functions, and frozen', () => {
+  const inner: Record<string, unknown> = { of: () => 1 };
+  inner.self = inner;
+  const plugin = determined({ params: {}, inner });
+  expect(madeWith(inner.of as object)).toBe(plugin);
+  expect(Object.isFrozen(inner)).toBe(true);
 });
 
 test('conditions hold of what they say', () => {
