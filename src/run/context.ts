@@ -20,7 +20,7 @@ import {
   sessionOf,
   type Victim,
 } from '../train/oracle.js';
-import { byNumber, contactSheet, lotsIn, readLot, writeLot } from './pool.js';
+import { byNumber, contactSheet, expectLot, lotsIn, readLot, writeLot } from './pool.js';
 import { logFile } from './stage-files.js';
 import type { StageRun } from './types.js';
 
@@ -198,7 +198,7 @@ export const contextOf = (
         }),
       pool: async () => {
         for (const name of await lotsIn(staging))
-          if (!lots.has(name)) lots.set(name, (await readLot(staging, stage, name)) as Synthesised);
+          if (!lots.has(name)) lots.set(name, await expectLot(staging, stage, name));
         const own = [...lots].sort(([a], [b]) => byNumber(a, b)).map(([, lot]) => lot);
         return [...(pool?.lots ?? []), ...own];
       },

@@ -84,6 +84,18 @@ export const readLot = async (staging: StagingDir, stage: string, name: string):
   return png === undefined ? undefined : synthesised(lot, png);
 };
 
+/** A lot that was made before. Rejects with a failure of kind `store` where its images were altered since. */
+export const expectLot = async (staging: StagingDir, stage: string, name: string): Promise<Synthesised> => {
+  const lot = await readLot(staging, stage, name);
+  if (lot !== undefined) return lot;
+  throw new FailureError(
+    failure('store', 'these images were altered on disk, and others may have been made from them', {
+      where: join(staging.folder, pngOf(name)),
+      remedy: 'Run with --force and the label of the stage: it is made anew.',
+    }),
+  );
+};
+
 /** What was made in a finished stage. */
 export interface Pool extends Pictures {
   /** How many images there are; `images` and what follows may be of the first ones only. */

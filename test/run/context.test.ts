@@ -167,3 +167,22 @@ describe('a value', () => {
     expect(await succeed(stageRun().value('numbers', async () => 7))).toBe(7);
   });
 });
+
+describe('images', () => {
+  const shape = { height: 2, width: 2, channels: 1 };
+  const lot = { images: Uint8Array.of(1, 2, 3, 4), shape, labels: [0], clipped: 0, updates: 1 };
+
+  test('that were made before are in the pool, and are missed in words where they were altered since', async () => {
+    await succeed(stageRun().images('lot', async () => lot));
+    expect(await stageRun().pool()).toMatchObject([{ labels: [0] }]);
+    const path = join(staging.folder, 'images', 'lot.png');
+    writeFileSync(path, readFileSync(path).fill(0, 40));
+    expect(await failureOf(stageRun().pool())).toMatchObject({
+      kind: 'store',
+      what: 'these images were altered on disk, and others may have been made from them',
+      where: path,
+      remedy: 'Run with --force and the label of the stage: it is made anew.',
+    });
+    expect(damages).toEqual(['images/lot.png']);
+  });
+});
