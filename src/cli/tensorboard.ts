@@ -21,13 +21,16 @@ export interface TensorboardOptions {
 /** What TensorBoard knows an event file by is in its name. */
 const eventsName = 'events.out.tfevents.0.undistill';
 
-/** Every file below a folder whose name matches, relative to it, in order. */
-const filesBelow = async (folder: string, name: RegExp): Promise<readonly string[]> =>
-  (await readdir(folder, { recursive: true }).catch(() => [])).filter((path) => name.test(basename(path))).sort();
+/** Every file below a folder whose name is wanted, relative to it, in order. */
+const filesBelow = async (
+  folder: string,
+  isWanted: (name: string) => boolean = () => true,
+): Promise<readonly string[]> =>
+  (await readdir(folder, { recursive: true }).catch(() => [])).filter((path) => isWanted(basename(path))).sort();
 
 /** Every folder below a folder that has something in it, relative to it, in order. */
 const foldersBelow = async (folder: string): Promise<readonly string[]> =>
-  unique((await filesBelow(folder, /./)).map((path) => dirname(path)));
+  unique((await filesBelow(folder)).map((path) => dirname(path)));
 
 /** The epochs of a log. Null stands for what is not finite. */
 const epochsIn = (log: string): readonly EpochRecord[] =>
@@ -73,7 +76,7 @@ const scalarsIn = async (folder: string): Promise<ReadonlyMap<string, readonly E
 /** The grid and the comparison of each student's images, and the pictures of how they came about, by step. */
 const imagesIn = async (folder: string): Promise<ReadonlyMap<string, readonly Event[]>> => {
   const found = new Map<string, readonly Event[]>();
-  for (const list of await filesBelow(folder, new RegExp(`^${imageFiles.list}$`))) {
+  for (const list of await filesBelow(folder, (name) => name === imageFiles.list)) {
     const own = join(folder, dirname(list));
     const events: Event[] = [];
     const add = async (tag: string, step: number, path: string): Promise<void> => {
@@ -82,7 +85,7 @@ const imagesIn = async (folder: string): Promise<ReadonlyMap<string, readonly Ev
       const wallTime = (await stat(path)).mtimeMs / 1000;
       events.push({ step, wallTime, images: { [tag]: png } });
     };
-    for (const name of await filesBelow(join(own, imageFiles.history), /\.png$/))
+    for (const name of await filesBelow(join(own, imageFiles.history), (each) => each.endsWith('.png')))
       await add(imageFiles.history, Number(/(\d+)\.png$/.exec(name)?.[1] ?? 0), join(own, imageFiles.history, name));
     for (const name of [imageFiles.grid, imageFiles.compare]) await add(basename(name, '.png'), 0, join(own, name));
     if (events.length > 0) found.set(join(imageFiles.folder, dirname(list)), events);

@@ -51,6 +51,7 @@ beforeAll(async () => {
   await at.write('runs/made/stages/seed-0/teacher/metrics-images-1.jsonl', line(7, 0.25));
   await at.write('runs/made/stages/seed-0/empty/metrics.jsonl', '');
   await at.write('runs/made/images/none/dafl/small/seed-0/images.json', '{}');
+  for (const name of ['images-json', 'grid.png']) await at.write(`runs/made/images/of-a-user/${name}`, png as never);
   for (const name of ['grid.png', 'history/student-000040.png', 'history/student-000080.png'])
     await at.write(`runs/made/images/none/dafl/small/seed-0/${name}`, png as never);
   written.push(await command(run));
