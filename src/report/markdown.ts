@@ -4,7 +4,7 @@ import { mark } from './numbers.js';
 
 /** Text that stays itself in a table's cell. */
 export const escaped = (text: string): string =>
-  text.replace(/[\\`*_[\]<>|~]/g, (symbol) => `\\${symbol}`).replace(/\r?\n/g, ' ');
+  text.replace(/[\\`*_[\]<>|~]/g, (symbol) => `\\${symbol}`).replace(/\r\n?|\n/g, ' ');
 
 const tableRow = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
 

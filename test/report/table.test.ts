@@ -242,6 +242,8 @@ describe('Markdown', () => {
     for (const row of rows) expect(row.replaceAll('\\|', '').split('|')).toHaveLength(6);
     expect(rows[0]).toContain('a\\|b<br>teacher failed');
     expect(escaped('a|b\\c\n*d*')).toBe('a\\|b\\\\c \\*d\\*');
+    // Each of them ends a line.
+    expect(escaped('a\rb\r\nc\n\rd')).toBe('a b c  d');
   });
 
   it('has the same cells and notes as the terminal', () => {
