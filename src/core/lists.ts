@@ -5,11 +5,11 @@ export const unique = <T>(values: readonly T[]): readonly T[] => [...new Set(val
 export const repeated = <T>(values: readonly T[]): T | undefined =>
   values.find((each, i) => values.indexOf(each) !== i);
 
-/** At most so many of a list, evenly spaced, with its first and its last. */
+/** At most so many of a list, evenly spaced, with its first and its last; of one alone its first. */
 export const thinned = <T>(all: readonly T[], most: number): readonly T[] =>
   all.length <= most
     ? all
-    : Array.from({ length: most }, (_, i) => all[Math.round((i * (all.length - 1)) / (most - 1))] as T);
+    : Array.from({ length: most }, (_, i) => all[Math.round((i * (all.length - 1)) / Math.max(1, most - 1))] as T);
 
 /** The values of each key, in their order, the keys in that of their first values. */
 export const grouped = <Key, Value>(

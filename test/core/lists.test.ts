@@ -19,6 +19,7 @@ test('a long list is thinned evenly, its ends kept', () => {
   ).toEqual([0, 2, 4, 6, 8]);
   expect(thinned([1, 2, 3], 3)).toEqual([1, 2, 3]);
   expect(thinned([], 3)).toEqual([]);
+  expect([thinned([1, 2, 3], 1), thinned([1, 2, 3], 0)]).toEqual([[1], []]);
 });
 
 test('the least and the greatest of any number of values', () => {
