@@ -2,6 +2,7 @@ import type { Role } from '../attacks/attack.js';
 import { sha256 } from '../core/hash.js';
 import { own, unique } from '../core/lists.js';
 import { hasOf } from '../experiment/strongest.js';
+import { isAcceptedWarning } from '../run/record.js';
 import type { Access } from '../train/oracle.js';
 import { lookup } from './lookup.js';
 import type { Attacker, BySeed, Measured, RankedRun, Ranking, Stolen } from './ranking.js';
@@ -99,9 +100,13 @@ const stolenOf = ({ attack, status, reason, seeds }: Cell, role: Role): Stolen =
 /** A hash of the numbers of a matrix, without what differs from one run of it to the next. */
 const numbersOf = (matrix: Matrix): string =>
   sha256(
-    JSON.stringify(matrix, (name, value) =>
-      ['seconds', 'stepsPerSecond', 'provenance'].includes(name) ? undefined : value,
-    ),
+    JSON.stringify(matrix, (name, value) => {
+      if (['seconds', 'stepsPerSecond', 'provenance'].includes(name)) return undefined;
+      // That a stage was accepted leaves its numbers what they are.
+      return name === 'warnings' && Array.isArray(value)
+        ? value.filter((each) => !isAcceptedWarning(String(each)))
+        : value;
+    }),
   );
 
 /**

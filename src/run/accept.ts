@@ -3,7 +3,7 @@ import type { Json } from '../experiment/identity.js';
 import type { Plan } from '../experiment/plan.js';
 import type { Stage } from '../experiment/stage.js';
 import { files, readRecord } from './outputs.js';
-import type { StageRecord } from './record.js';
+import { acceptedWarning, isAcceptedWarning, type StageRecord } from './record.js';
 import { journalName, type StageOutput, type StagingDir, type Store, stagesIn, sumsOf } from './store.js';
 
 /** What of a stage's parts is a hash of code, and nothing that a person chose; `undistill`, the version, in older ones. */
@@ -86,11 +86,10 @@ const copied = async (
     for (const name of names.filter((each) => each !== files.record))
       await staging.writeBytes(name, await output.bytes(name));
     const { id, inputs, parts } = stage;
-    const warning = `it was made by other code than there is now, and accepted: ${reason}`;
     await staging.writeJson(files.record, {
       ...record,
       ...{ id, inputs, parts },
-      warnings: [...record.warnings.filter((each) => !each.startsWith('it was made by other code')), warning],
+      warnings: [...record.warnings.filter((each) => !isAcceptedWarning(each)), acceptedWarning(reason)],
       accepted: { from: record.id, reason },
     } satisfies StageRecord);
     await staging.finish();

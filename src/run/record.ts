@@ -68,6 +68,15 @@ export interface Provenance {
   readonly finished: string;
 }
 
+/** How the warning begins of a stage that was made by other code and accepted; the rest is why. */
+const acceptedSaid = 'it was made by other code than there is now, and accepted: ';
+
+/** The warning of a stage that was made by other code and accepted for a reason. */
+export const acceptedWarning = (reason: string): string => acceptedSaid + reason;
+
+/** Whether a warning is that. It says nothing of what the numbers are. */
+export const isAcceptedWarning = (warning: string): boolean => warning.startsWith(acceptedSaid);
+
 /** A model's numbers on the reported images. */
 export interface Measures {
   readonly images: number;
