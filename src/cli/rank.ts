@@ -13,7 +13,7 @@ import type { Ranking } from '../results/ranking.js';
 import { writeWhole } from '../run/store.js';
 import type { RankFormat } from './choices.js';
 import { shown } from './paths.js';
-import { chartFiles, decodeMatrix, decodeRanking, jsonText, matrixPath } from './run-folder.js';
+import { chartFiles, decodeRankable, jsonText, matrixPath } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface RankOptions {
@@ -38,10 +38,8 @@ const readRanking = async (of: string): Promise<Ranking> => {
         remedy: `Run it, undistill run ${of}, and give the name of its run: undistill rank NAME.`,
       }),
     );
-  const text = String(await readPlain(path));
-  return /^\s*\{\s*"version":\s*\d+,\s*"runs":/.test(text)
-    ? decodeRanking(text, path)
-    : rankingOf(decodeMatrix(text, path));
+  const found = decodeRankable(String(await readPlain(path)), path);
+  return 'runs' in found ? found : rankingOf(found);
 };
 
 /**

@@ -157,24 +157,36 @@ const fromJson = (text: string, path: string): unknown => {
   }
 };
 
-/** What a file of a run holds. Throws a `FailureError` of kind `usage` that names the file and the field. */
-const decode = <Schema extends v.GenericSchema>(
+/** What the JSON of a run's file says. Throws a `FailureError` of kind `usage` that names the file and the field. */
+const checked = <Schema extends v.GenericSchema>(
   schema: Schema,
-  text: string,
+  value: unknown,
   path: string,
   what: string,
 ): v.InferOutput<Schema> => {
-  const value = fromJson(text, path);
   if ((value as { version?: unknown } | null)?.version !== 1)
     return refuse(`the file is no ${what} of this version of undistill`, path);
   return inFile(path, schema, value, remedy);
 };
 
+/** What the text of a run's file says. */
+const decode = <Schema extends v.GenericSchema>(
+  schema: Schema,
+  text: string,
+  path: string,
+  what: string,
+): v.InferOutput<Schema> => checked(schema, fromJson(text, path), path, what);
+
 /** A matrix as a run left it. */
 export const decodeMatrix = (text: string, path: string): Matrix => decode(matrixFile, text, path, 'matrix');
 
-/** A ranking as `undistill rank` left it. */
-export const decodeRanking = (text: string, path: string): Ranking => decode(rankingFile, text, path, 'ranking');
+/** A ranking as `undistill rank` left it, or a matrix, whichever it is. */
+export const decodeRankable = (text: string, path: string): Matrix | Ranking => {
+  const value = fromJson(text, path);
+  return typeof value === 'object' && value !== null && 'runs' in value
+    ? checked(rankingFile, value, path, 'ranking')
+    : checked(matrixFile, value, path, 'matrix');
+};
 
 /** The plan that a run left in its folder. */
 export const readPlan = async (folder: string): Promise<PlanFile> => {

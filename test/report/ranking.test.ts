@@ -1,7 +1,7 @@
 import { Ajv } from 'ajv';
 import { describe, expect, test } from 'vitest';
 import { publishedSchema, rankingSchema, rankingSchemaPath } from '../../schemas/generate.js';
-import { decodeRanking } from '../../src/cli/run-folder.js';
+import { decodeRankable } from '../../src/cli/run-folder.js';
 import { rankingCharts } from '../../src/report/charts/ranking.js';
 import { csvOf, svgOf } from '../../src/report/charts/render.js';
 import { rankingPage } from '../../src/report/html/ranking.js';
@@ -137,10 +137,10 @@ describe('a ranking.json', () => {
   });
 
   test('is read again as it was, and refused where a field is another', () => {
-    expect(decodeRanking(text, 'ranking.json')).toEqual(JSON.parse(text));
+    expect(decodeRankable(text, 'ranking.json')).toEqual(JSON.parse(text));
     const broken = JSON.parse(text);
     broken.entries[0].scores[0].accuracy.mean = 'much';
-    expect(() => decodeRanking(JSON.stringify(broken), 'ranking.json')).toThrow(
+    expect(() => decodeRankable(JSON.stringify(broken), 'ranking.json')).toThrow(
       'ranking.json: entries: 0: scores: 0: accuracy',
     );
   });
