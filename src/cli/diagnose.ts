@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { refusal } from '../core/errors.js';
 import { load } from '../data/load.js';
-import { foldersOf, type Located } from '../harness/session.js';
+import { foldersOf } from '../harness/session.js';
 import { diagnosticsCsv, diagnosticsLayout } from '../report/diagnostics.js';
 import { inMarkdown } from '../report/markdown.js';
 import { inText } from '../report/table.js';
@@ -10,7 +10,7 @@ import { diagnoseTeachers } from '../results/diagnose.js';
 import { openStore, writeWhole } from '../run/store.js';
 import { writeCharts } from './charts.js';
 import { readyEngine } from './engine.js';
-import { openExperiments } from './experiment-file.js';
+import { openExperiment } from './experiment-file.js';
 import { shown, shownWhole } from './paths.js';
 import { readRun, writeReport } from './report.js';
 import { decodeMatrix, diagnosticsFiles, jsonText, matrixPath, planName, readPlan, reportName } from './run-folder.js';
@@ -36,9 +36,8 @@ export const diagnoseCommand = async (
   { images, threads, ...options }: DiagnoseOptions,
   out: Terminal = terminal(),
 ): Promise<number> => {
-  const [{ experiment }, ...others] = (await openExperiments(file, options)) as [Located, ...Located[]];
+  const { experiment } = await openExperiment(file, options);
   const { run: folder, store } = foldersOf(experiment, options.out);
-  if (others.length > 0) refusal('usage')('the file has several experiments', file, `Say which: ${file}#NAME.`);
   const path = await matrixPath(folder, 'diagnose');
   const matrix = decodeMatrix(await readFile(path, 'utf8'), shown(path));
   const { victims } = await readPlan(folder);

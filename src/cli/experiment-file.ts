@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { orFail } from '../core/errors.js';
+import { orFail, refusal } from '../core/errors.js';
 import { type Experiment, havingSeeds, withData } from '../experiment/experiment.js';
 import type { Plan } from '../experiment/plan.js';
 import { withScale } from '../experiment/scale.js';
@@ -18,6 +18,14 @@ export interface ExperimentOptions {
 /** The experiments of a file, with the options of the command line. */
 export const openExperiments = async (file: string, options: ExperimentOptions): Promise<readonly Located[]> =>
   (await readExperiments(file)).map((one) => ({ ...one, experiment: changed(one.experiment, options) }));
+
+/** The one experiment of a file. Rejects with a failure of kind `usage` where it has several. */
+export const openExperiment = async (file: string, options: ExperimentOptions): Promise<Located> => {
+  const [one, ...others] = (await openExperiments(file, options)) as [Located, ...Located[]];
+  return others.length === 0
+    ? one
+    : refusal('usage')('the file has several experiments', file, `Say which: ${file}#NAME.`);
+};
 
 const changed = (experiment: Experiment, { data, seed, scale }: ExperimentOptions): Experiment => {
   const onData = data === undefined ? experiment : orFail(withData(experiment, data));

@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import { FailureError, failure, saidBy } from '../core/errors.js';
 import { version } from '../core/version.js';
-import type { CardPrecision } from '../engine/execution.js';
 import type { Plan } from '../experiment/plan.js';
 import { matcher } from '../experiment/select.js';
 import type { Stage } from '../experiment/stage.js';
-import { foldersOf, type Located, prepare } from '../harness/session.js';
+import { foldersOf, prepare } from '../harness/session.js';
 import { profileChart } from '../report/charts/profile.js';
 import { csvOf, pngOf, svgOf } from '../report/charts/render.js';
 import * as defaults from '../run/defaults.js';
@@ -14,7 +13,7 @@ import { isPluginWork } from '../run/rehearsal.js';
 import { stepsOf } from '../run/steps.js';
 import { openStore, writeWhole } from '../run/store.js';
 import { engineSaid, readyEngine } from './engine.js';
-import { type ExperimentOptions, openExperiments } from './experiment-file.js';
+import { type ExperimentOptions, openExperiment } from './experiment-file.js';
 import { shownWhole } from './paths.js';
 import { chartFiles, jsonText } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
@@ -24,7 +23,6 @@ export interface ProfileOptions extends ExperimentOptions {
   readonly steps: number;
   readonly out?: string;
   readonly threads?: number;
-  readonly precision?: CardPrecision;
 }
 
 /** Layers and operations that a table shows; the files have all. */
@@ -36,9 +34,9 @@ export const profileCommand = async (
   options: ProfileOptions,
   out: Terminal = terminal(),
 ): Promise<number> => {
-  const [{ experiment }] = (await openExperiments(file, options)) as [Located];
-  const { steps, threads, precision } = options;
-  const engine = await readyEngine(out, { threads, precision });
+  const { experiment } = await openExperiment(file, options);
+  const { steps, threads } = options;
+  const engine = await readyEngine(out, { threads });
   if (!engine.native || engine.gpus.length > 0)
     throw new FailureError(
       failure('engine', 'operations can only be timed one by one where TensorFlow computes on a processor', {

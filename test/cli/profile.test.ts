@@ -77,3 +77,10 @@ it('takes the theft of the most steps, into the run’s own folder, and says whi
   expect(none.err).toMatch(/--stage: no stage that trains something matches nowhere/);
   expect(none.err).toContain('seed-0/teacher');
 });
+
+it('looks at one experiment, and asks which where a file has several', async () => {
+  const one = tiny().replace('export default experiment', 'const one = ');
+  await at.write('both.ts', `${one}export default [experiment(one), experiment({ ...one, name: 'other' })];\n`);
+  const { code, err } = await at.undistill(['profile', 'both.ts']);
+  expect([code, err]).toEqual([2, 'both.ts: the file has several experiments\n  Say which: both.ts#NAME.\n']);
+});
