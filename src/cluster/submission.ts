@@ -22,6 +22,8 @@ interface StageJob {
 /**
  * A job for each stage of a plan that takes its time and is missing, each after those it waits for. What is over in a moment
  * has none: the jobs around it make it.
+ *
+ * @param sharing thefts of which one goes first. Those that the plan lacks count for nothing
  */
 export const stageJobs = (
   { stages }: Pick<Plan, 'stages'>,
@@ -46,10 +48,9 @@ export const stageJobs = (
   };
   const leaders = new Map<string, string>();
   for (const group of sharing) {
-    const missing = group.stages.filter((stage) => byId.has(stage.id) && isMissing(stage));
+    const [first, ...others] = group.stages.filter(({ id }) => byId.has(id));
     // Where one of them is there, its answers are too.
-    if (missing.length < group.stages.length) continue;
-    const [first, ...others] = missing as [Stage, ...Stage[]];
+    if (first === undefined || ![first, ...others].every(isMissing)) continue;
     for (const { id } of others) leaders.set(id, first.id);
   }
   return stages
@@ -188,7 +189,9 @@ const submitMissing = async ({
   const live = new Map([...jobsByStage(known, owner)].filter(([, { state }]) => state !== 'ended'));
   const tags = new Map([...live].map(([id, { tag }]) => [id, tag]));
   const lost = withTakers(plan, failed);
-  const jobs = stageJobs(plan, ({ id }) => !there.has(id) && !lost.has(id), sharing);
+  // What is lost is neither there nor made: it leads nobody, and has answered nobody.
+  const stages = plan.stages.filter(({ id }) => !lost.has(id));
+  const jobs = stageJobs({ stages }, ({ id }) => !there.has(id), sharing);
   const numbers = new Map([...live].map(([id, job]) => [id, job.id]));
   const made: string[] = [];
   const numbersOf = (ids: readonly string[]): readonly string[] => ids.flatMap((id) => numbers.get(id) ?? []);

@@ -117,13 +117,13 @@ const queueOf = ({ stages }: Plan, { seconds = () => undefined, sharing = [] }: 
     return longer > 0 || (longer === 0 && (place.get(a) as number) < (place.get(b) as number));
   };
   const groups = new Map(sharing.flatMap((group) => group.stages.map((stage) => [stage.id, group] as const)));
-  /** Groups of which one is being made, and of which one was. */
-  const led = new Set<object>();
+  /** Which stage of a group is being made before the others, and the groups of which one was made. */
+  const leaders = new Map<object, Stage>();
   const answered = new Set<object>();
   const open = new Set(stages.filter((stage) => lacking.get(stage) === 0));
   const isHeld = ({ id }: Stage): boolean => {
     const group = groups.get(id);
-    return group !== undefined && led.has(group) && !answered.has(group);
+    return group !== undefined && leaders.has(group) && !answered.has(group);
   };
   return {
     /** Of those that can be begun the one for which most waits. */
@@ -136,15 +136,15 @@ const queueOf = ({ stages }: Plan, { seconds = () => undefined, sharing = [] }: 
       open.delete(stage);
       lacking.delete(stage);
       const group = groups.get(stage.id);
-      if (group !== undefined) led.add(group);
+      if (group !== undefined) leaders.set(group, stage);
     },
     /** Those that never will be made, since they take from a stage that failed. */
     settle: (stage: Stage, succeeded: boolean): readonly Stage[] => {
       lacking.delete(stage);
       const group = groups.get(stage.id);
       if (group !== undefined && succeeded) answered.add(group);
-      // Another one may lead.
-      if (group !== undefined && !succeeded) led.delete(group);
+      // Another one may lead, unless it was one of those that wait.
+      if (group !== undefined && !succeeded && leaders.get(group) === stage) leaders.delete(group);
       const waiting = (takers.get(stage.id) ?? []).filter((taker) => lacking.has(taker));
       if (!succeeded) {
         for (const taker of waiting) lacking.delete(taker);

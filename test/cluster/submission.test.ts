@@ -101,6 +101,23 @@ describe('a submission', () => {
     expect(shown()).toContain('asking after teacher');
   });
 
+  test('has one of those go first that were chosen, and have not failed', async () => {
+    const sharing = [{ stages: plan.stages.filter(({ id }) => ['kd', 'asking', 'alone'].includes(id)) }];
+    await submitAll({ sharing, plan: planOf(...plan.stages.filter(({ id }) => id !== 'kd' && id !== 'measured')) });
+    expect(shown()).toEqual([
+      'teacher',
+      'asking after teacher',
+      'alone behind asking',
+      'trial: report behind teacher, asking, alone',
+    ]);
+    cluster = playedCluster();
+    await submitAll({ sharing, failed: new Set(['kd']) });
+    expect(shown()).toContain('alone behind asking');
+    cluster = playedCluster();
+    await submitAll({ sharing, plan: planOf(...plan.stages.slice(0, 2)) });
+    expect(shown()).toEqual(['teacher', 'trial: report behind teacher']);
+  });
+
   test('submits no job twice, and the last one anew where others were added', async () => {
     const some = planOf(...plan.stages.slice(0, 2));
     await submitAll({ plan: some });

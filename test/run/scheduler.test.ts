@@ -293,6 +293,21 @@ describe('a run', () => {
     expect(statuses(await running)).toEqual({ a: 'failed', b: 'done', c: 'done', d: 'done' });
   });
 
+  it('lets no other one go first where one is left out that waits', async () => {
+    const { executors, started, begun, end } = manual(4);
+    const plan = planOf({ x: [], a: [], b: ['x'], c: [], d: ['b'] });
+    const [, a, b, c] = plan.stages as [Stage, Stage, Stage, Stage];
+    const running = run(plan, store, crewOf(...executors), silent, { sharing: [{ stages: [a, b, c] }] });
+    await begun('a');
+    await end('x', failed('plugin'));
+    // Longer than a stage takes to begin.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(started.toSorted()).toEqual(['a', 'x']);
+    await end('a');
+    await end('c');
+    expect(statuses(await running)).toEqual({ x: 'failed', b: 'skipped', d: 'skipped', a: 'done', c: 'done' });
+  });
+
   it('refuses stages that wait for each other', async () => {
     const { executor } = instant();
     await expect(run(planOf({ a: ['b'], b: ['a'] }), store, crewOf(executor), silent)).rejects.toThrow(
