@@ -175,11 +175,11 @@ const readPacked = async (
 };
 
 /** Leavings of processes that were killed while writing; a file younger than an hour may still be being written. */
-const removeLeavings = async (folder: string): Promise<void> => {
+const removeLeavings = async (folder: string, now: number): Promise<void> => {
   for (const name of await readdir(folder)) {
     if (!name.endsWith('.part')) continue;
     const path = join(folder, name);
-    if (Date.now() - (await stat(path)).mtimeMs > 3_600_000) await rm(path, { force: true });
+    if (now - (await stat(path)).mtimeMs > 3_600_000) await rm(path, { force: true });
   }
 };
 
@@ -206,11 +206,12 @@ const writePacked = async (
   const length = Buffer.alloc(4);
   length.writeUInt32LE(headerBytes.length);
   await makeFolder(folder);
-  await removeLeavings(folder).catch(() => undefined);
   const aside = `${path}.${randomUUID()}.part`;
   try {
     const file = await open(aside, 'wx');
     try {
+      // By the file system's own clock: machines that share it may be hours apart.
+      await removeLeavings(folder, (await file.stat()).mtimeMs).catch(() => undefined);
       for (const bytes of [MAGIC, length, headerBytes]) await writeFully(file, bytes);
       for (const part of [train, test]) {
         await writeFully(file, part.images);

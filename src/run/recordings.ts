@@ -1,4 +1,15 @@
-import { readdirSync, readFileSync, renameSync, rmdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { makeFolderAtOnce } from '../core/files.js';
@@ -52,7 +63,7 @@ export const openRecordings = (folder: string, { limit, say }: RecordingsOptions
         return new Map();
       }
       // What is used is kept longest.
-      attempt(() => utimesSync(file, new Date(), new Date()));
+      attempt(() => touch(file, bytes));
       return recorded;
     },
     write: (question, part, recorded) => {
@@ -60,15 +71,21 @@ export const openRecordings = (folder: string, { limit, say }: RecordingsOptions
       const file = fileOf(question, part);
       const written = aside(file);
       const bytes = encoded(recorded, question, part);
-      try {
+      const put = (): number => {
         makeFolderAtOnce(dirname(file));
         writeFileSync(written, bytes);
+        // As the file system has it, of which the times of the other files are too.
+        const now = statSync(written).mtimeMs;
         renameSync(written, file);
+        return now;
+      };
+      try {
+        const now = againWithoutFolder(put);
         added += bytes.length;
         // Others add to it too: the less room there was, the sooner it is looked at again.
         if (found !== undefined && added < (limit - found) / manyProcesses) return;
         found = sizeOf(filesIn(folder));
-        if (found > limit) found = evict(folder, limit);
+        if (found > limit) found = evict(folder, limit, now);
         added = 0;
       } catch (error) {
         refused = true;
@@ -186,6 +203,27 @@ const attempt = <A>(act: () => A): A | undefined => {
   }
 };
 
+/** Acts, and once more where something was not there: another process may have removed a folder before anything was in it. */
+const againWithoutFolder = <A>(act: () => A): A => {
+  try {
+    return act();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return act();
+  }
+};
+
+/** Has a file be of now. A byte is written, and not a time: that would be this machine's, and not the file system's. */
+const touch = (file: string, bytes: Uint8Array): void => {
+  const last = bytes.length - 1;
+  const opened = openSync(file, 'r+');
+  try {
+    writeSync(opened, bytes, last, 1, last);
+  } finally {
+    closeSync(opened);
+  }
+};
+
 const bytesOf = ({ buffer, byteOffset, byteLength }: StoredTensor['data']): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
@@ -252,12 +290,16 @@ const namesIn = (folder: string): readonly string[] => attempt(() => readdirSync
 
 const sizeOf = (files: readonly Found[]): number => files.reduce((sum, { bytes }) => sum + bytes, 0);
 
-/** Removes what was not used for the longest time until a tenth of the limit is free; gives what is left. */
-const evict = (folder: string, limit: number): number => {
+/**
+ * Removes what was not used for the longest time until a tenth of the limit is free; gives what is left.
+ *
+ * @param now by the file system's own clock, in milliseconds
+ */
+const evict = (folder: string, limit: number, now: number): number => {
   const files = [...filesIn(folder)].sort((a, b) => a.used - b.used);
   let left = sizeOf(files);
   for (const { path, bytes, used } of files) {
-    const isUnwanted = path.endsWith(unfinished) ? Date.now() - used > abandoned : left > 0.9 * limit;
+    const isUnwanted = path.endsWith(unfinished) ? now - used > abandoned : left > 0.9 * limit;
     if (!isUnwanted) continue;
     attempt(() => rmSync(path));
     left -= bytes;

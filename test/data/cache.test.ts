@@ -1,6 +1,6 @@
 import { chmodSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { cacheFolder } from '../../src/core/cache-folder.js';
 import { type Decoded, fingerprintOf } from '../../src/data/assemble.js';
 import { type CacheEntry, cached, dataCacheFolder } from '../../src/data/cache.js';
@@ -32,6 +32,8 @@ const load = async (cache: string | false, change: Partial<CacheEntry> = {}, fir
   });
   return { dataset, fresh, notes };
 };
+
+afterEach(() => void vi.useRealTimers());
 
 describe('the cache of decoded sets', () => {
   it('returns what was made, once', async () => {
@@ -176,6 +178,15 @@ describe('the cache of decoded sets', () => {
     await load(folder, { path: '/data/other' });
     expect(readdirSync(folder).filter((name) => name.endsWith('.part'))).toEqual(['new.part']);
     expect(statSync(join(folder, 'new.part')).size).toBe(1);
+  });
+
+  it('tells by the clock of its folder what is recent', async () => {
+    const folder = newFolder();
+    await load(folder);
+    writeFileSync(join(folder, 'new.part'), 'x');
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 1e8 });
+    await load(folder, { path: '/data/other' });
+    expect(readdirSync(folder)).toContain('new.part');
   });
 
   it('may be written by several at once', async () => {

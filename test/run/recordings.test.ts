@@ -11,10 +11,11 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd } from '../../src/attacks/kd.js';
 import { scratch } from '../../src/attacks/scratch.js';
+import * as disk from '../../src/core/files.js';
 import type { Dataset } from '../../src/data/dataset.js';
 import { grad2 } from '../../src/defenses/grad2.js';
 import { none } from '../../src/defenses/none.js';
@@ -26,13 +27,21 @@ import { openStore } from '../../src/run/store.js';
 import type { Recorded, Recordings } from '../../src/train/recordings.js';
 import { learnerOf, made, thirds, tiny } from './helpers.js';
 
+vi.mock('../../src/core/files.js', async (original) => {
+  const real = await original<typeof disk>();
+  return { ...real, makeFolderAtOnce: vi.fn(real.makeFolderAtOnce) };
+});
+
 let root: string;
 let said: string[];
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'undistill-answers-'));
   said = [];
 });
-afterEach(() => rmSync(root, { recursive: true, force: true }));
+afterEach(() => {
+  vi.useRealTimers();
+  rmSync(root, { recursive: true, force: true });
+});
 
 const opened = (limit = 1e9, folder = join(root, 'answers')) =>
   openRecordings(folder, { limit, say: (message) => said.push(message) });
@@ -164,6 +173,40 @@ describe('recorded answers on disk', () => {
     utimesSync(aside, longAgo, longAgo);
     opened(1).write('r', 0, recorded);
     expect(files()).toEqual([]);
+  });
+});
+
+describe('a folder of recorded answers that machines share', () => {
+  test('is one of files whose age is told by its own clock', () => {
+    const aside = `${fileOf('q', 0)}.123.tmp`;
+    mkdirSync(dirname(aside), { recursive: true });
+    writeFileSync(aside, 'half');
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 1e8 });
+    opened(1).write('r', 0, recorded);
+    expect(files()).toEqual(['q/0.safetensors.123.tmp']);
+  });
+
+  test('is one in which what is used becomes new by its own clock', () => {
+    opened().write('q', 0, recorded);
+    const written = readFileSync(fileOf('q', 0));
+    const longAgo = new Date(Date.now() - 1e8);
+    utimesSync(fileOf('q', 0), longAgo, longAgo);
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 1e9 });
+    expect(opened().read('q', 0)).toEqual(recorded);
+    expect(statSync(fileOf('q', 0)).mtimeMs).toBeGreaterThan(longAgo.getTime());
+    expect(readFileSync(fileOf('q', 0))).toEqual(written);
+  });
+
+  test('is one in which a folder may be removed as soon as it was made', () => {
+    const make = disk.makeFolderAtOnce;
+    vi.mocked(make).mockImplementationOnce((path) => {
+      make(path);
+      rmSync(path, { recursive: true });
+    });
+    const store = opened();
+    store.write('q', 0, recorded);
+    expect(said).toEqual([]);
+    expect(store.read('q', 0)).toEqual(recorded);
   });
 });
 

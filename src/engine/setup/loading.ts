@@ -1,7 +1,7 @@
 import { readdir, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type Refusal, refusal } from '../../core/errors.js';
-import { isGone, thisProcess } from '../../core/lock.js';
+import { clockOf, isGone, thisProcess } from '../../core/lock.js';
 import { othersIn } from '../../core/private-folder.js';
 import { firstFew } from '../../core/text.js';
 import { alteredFiles, type EngineFolder, type Manifest } from './folder.js';
@@ -24,14 +24,17 @@ const marking = '.loading-';
 /** The marks of processes that ended while they loaded the engine in `folder`. */
 const marksIn = async (folder: string): Promise<readonly string[]> => {
   const start = `${basename(folder)}${marking}`;
+  const names = (await readdir(dirname(folder)).catch(() => [])).filter((name) => name.startsWith(start));
+  if (names.length === 0) return [];
+  // Where nothing can be written, this machine's clock has to do.
+  const now = await clockOf(dirname(folder)).catch(() => Date.now());
   const left: string[] = [];
-  for (const name of await readdir(dirname(folder)).catch(() => [])) {
-    if (!name.startsWith(start)) continue;
+  for (const name of names) {
     const path = join(dirname(folder), name);
     const found = await stat(path).catch(() => undefined);
     const owner = name.slice(start.length);
     // This process has made none yet: one of its number is of an earlier one.
-    if (found !== undefined && (owner === thisProcess() || isGone(owner, Date.now() - found.mtimeMs))) left.push(path);
+    if (found !== undefined && (owner === thisProcess() || isGone(owner, now - found.mtimeMs))) left.push(path);
   }
   return left;
 };

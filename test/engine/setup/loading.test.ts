@@ -10,6 +10,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,7 +18,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import * as E from 'fp-ts/lib/Either.js';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { cacheFolder } from '../../../src/core/cache-folder.js';
 import { type Failure, FailureError } from '../../../src/core/errors.js';
 import { thisProcess } from '../../../src/core/lock.js';
@@ -44,6 +45,7 @@ beforeEach(async () => {
 afterEach(() => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
   site.remove();
+  vi.useRealTimers();
 });
 
 const failureOf = (running: Promise<unknown>): Promise<Failure> =>
@@ -119,6 +121,17 @@ describe('loading the engine', { timeout: 120_000 }, () => {
     expect(marks().length).toBe(2);
     expect(await loadMarked(engine, async () => 'loaded')).toBe('loaded');
     expect(marks().length).toBe(1);
+  });
+
+  test('takes a process elsewhere for gone by the clock of the folder', async () => {
+    const mark = `${engine.path}.loading-01234567-1`;
+    writeFileSync(mark, '');
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 1e8 });
+    await loadMarked(engine, async () => undefined);
+    expect(readdirSync(dirname(engine.path))).toContain(basename(mark));
+    utimesSync(mark, 1, 1);
+    await loadMarked(engine, async () => undefined);
+    expect(marks()).toEqual([]);
   });
 
   test('that throws says of damaged files, and of others what was thrown', async () => {
