@@ -1,8 +1,8 @@
-import { availableParallelism } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { buildSync } from 'esbuild';
+import { availableCores } from '../core/job.js';
 import { decodeLot, END, type Lot, type Undecodable } from './decode-lot.js';
 import { announcedPixels, type Image } from './images.js';
 import type { FileContent } from './source.js';
@@ -140,13 +140,13 @@ async function* inParallel<A, B>(
 
 /**
  * Decodes `count` files in their order, some hundred at a time and, where it is worth it, in a thread for each
- * processor. `size`: height and width to which they are resized.
+ * core that this process may use. `size`: height and width to which they are resized.
  */
 export async function* decodeAll(
   files: AsyncIterable<FileContent>,
   count: number,
   size: number | undefined,
-  threads: number = count < WORTH_THREADS ? 1 : Math.min(MOST_THREADS, availableParallelism()),
+  threads: number = count < WORTH_THREADS ? 1 : Math.min(MOST_THREADS, availableCores()),
 ): AsyncGenerator<readonly Tried[], void, void> {
   const decoders = threads === 1 ? [here] : startThreads(threads);
   // Two for each thread: one under way, one that waits for it.

@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module';
-import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { cpus, freemem, totalmem } from 'node:os';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as E from 'fp-ts/lib/Either.js';
+import { availableCores } from '../core/job.js';
 import { showBytes } from '../core/text.js';
 import { type Engine, engineChoice, TFJS_CPU_SLOWER } from './engine.js';
 import type { Execution } from './execution.js';
@@ -207,7 +208,7 @@ export const diagnose = async (machine: Machine = thisMachine()): Promise<readon
     checkTool('python', python, installed),
     checkTool('compiler', compiler, installed),
     await checkCacheFolder(machine, installed ? 0 : (recipe?.diskNeeded ?? 0)),
-    good('cores', `${availableParallelism()} × ${cpus()[0]?.model.trim() ?? 'unknown'}`),
+    good('cores', `${availableCores()} × ${cpus()[0]?.model.trim() ?? 'unknown'}`),
     good('vectors', `${vectorLevel(thisProcessor())}: results of another level are kept apart`),
     good('memory', [showBytes(totalmem()), `${showBytes(freemem())} free`, hugePages() ?? []].flat().join(', ')),
     engine,

@@ -90,6 +90,20 @@ describe('decoding in threads', () => {
     expect(terminate).not.toHaveBeenCalled();
   });
 
+  it('has no more threads than its job has cores', async () => {
+    const before = threads();
+    for (const [cores, more] of [
+      ['1', 0],
+      ['3', 3],
+    ] as const) {
+      vi.stubEnv('UNDISTILL_CORES', cores);
+      let most = 0;
+      for await (const _ of decodeAll(files(2100), 2100, undefined)) most = Math.max(most, threads());
+      vi.unstubAllEnvs();
+      expect(most - before).toBe(more);
+    }
+  });
+
   it('outlives being broken off while its threads are at work, and leaves none of them', async () => {
     expect(await interrupted(6)).toEqual({ ended: 0, said: '6 broken off, 0 threads left' });
   });

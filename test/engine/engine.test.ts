@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { checksFromProbe, diagnose } from '../../src/engine/doctor.js';
 import { type Engine, engine, loadEngine } from '../../src/engine/engine.js';
 import { selfTest } from '../../src/engine/self-test.js';
@@ -52,7 +52,9 @@ describe('the engine', { timeout: 120_000 }, () => {
 
 describe('the doctor', { timeout: 120_000 }, () => {
   test('finds an installed engine well', async () => {
+    vi.stubEnv('UNDISTILL_CORES', '3');
     const checks = await diagnose();
+    vi.unstubAllEnvs();
     const names = checks.map(({ name }) => name);
     for (const name of [
       'node',
@@ -70,6 +72,7 @@ describe('the doctor', { timeout: 120_000 }, () => {
       expect(names).toContain(name);
     for (const name of ['node', 'engine', 'loads', 'self-test'])
       expect(checks.find((check) => check.name === name)).toMatchObject({ ok: true });
+    expect(checks.find(({ name }) => name === 'cores')?.detail).toMatch(/^3 × /);
   });
 
   test('survives an engine that crashes, and says what it died of', () => {
