@@ -178,10 +178,17 @@ export const openPython = async <About extends object>(python: string, script: s
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { ...process.env, BENCH_THREADS: String(threads), OMP_NUM_THREADS: String(threads) },
   });
+  let unstarted: Error | undefined;
+  child.on('error', (error) => {
+    unstarted = error;
+  });
+  // Whoever asks one that has ended is told so instead of an answer.
+  child.stdin?.on('error', () => undefined);
   const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
   const answer = async <T>(): Promise<T> => {
     const line = await lines.next();
-    if (line.done) throw new Error(`${python} ended: does it have PyTorch? (${python} -m pip install torch)`);
+    if (line.done)
+      throw new Error(`${python} ended: does it have PyTorch? (${python} -m pip install torch)`, { cause: unstarted });
     return JSON.parse(line.value) as T;
   };
   return {

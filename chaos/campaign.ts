@@ -117,7 +117,7 @@ const defectLine = (
   `✗ ${status}: ${kind.name}/${name}: ${why.trim()}\n  again: npm run chaos -- --seed ${seed} --only '${kind.name}/${name.replaceAll("'", "'\\''")}'`;
 
 /** A process that makes cases one after another; one that dies or hangs takes its case with it, and is followed by another. */
-const hostIn = (kinds: string) => {
+export const hostIn = (kinds: string) => {
   let child: ChildProcess | undefined;
   let said = '';
   const start = (): ChildProcess => {
@@ -126,17 +126,22 @@ const hostIn = (kinds: string) => {
       stream?.on('data', (data) => {
         said = `${said}${data}`.slice(-2_000);
       });
+    // Also between two cases, where nobody else listens.
+    started.on('error', () => undefined);
     return started;
   };
+  /** The process that is there, unless it ended after its last case. */
+  const alive = (): ChildProcess | undefined =>
+    child?.connected && child.exitCode === null && child.signalCode === null ? child : undefined;
   return {
     attempt: (order: Order, limit: number): Promise<Fate> =>
       new Promise((resolve) => {
-        const host = child ?? start();
+        const host = alive() ?? start();
         child = host;
         said = '';
         const finish = (fate: Fate, isUsable: boolean): void => {
           clearTimeout(timer);
-          host.removeAllListeners();
+          host.off('message', answered).off('exit', ended).off('error', unreached);
           if (!isUsable) {
             child = undefined;
             host.kill('SIGKILL');
@@ -147,14 +152,16 @@ const hostIn = (kinds: string) => {
           () => finish({ status: 'aborted', why: `it hangs: no end after ${Math.round(limit)} s. ${said}` }, false),
           1000 * limit,
         );
-        host.on('message', (fate: Fate) => finish(fate, true));
-        host.on('exit', (code, signal) =>
-          finish({ status: 'aborted', why: `its process ended (${signal ?? code}): ${said}` }, false),
-        );
+        const answered = (fate: Fate): void => finish(fate, true);
+        const ended = (code: number | null, signal: NodeJS.Signals | null): void =>
+          finish({ status: 'aborted', why: `its process ended (${signal ?? code}): ${said}` }, false);
+        const unreached = ({ message }: Error): void =>
+          finish({ status: 'aborted', why: `its process cannot be reached (${message}): ${said}` }, false);
+        host.on('message', answered).on('exit', ended).on('error', unreached);
         host.send(order);
       }),
     close: (): void => {
-      child?.disconnect();
+      alive()?.disconnect();
     },
   };
 };

@@ -2,9 +2,10 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { chosen } from '../../chaos/campaign.js';
+import { chosen, hostIn } from '../../chaos/campaign.js';
 import { randomOf, shareOf } from '../../chaos/case.js';
 import { kinds as all } from '../../chaos/kinds.js';
 import { register } from '../cli/project.js';
@@ -70,6 +71,35 @@ describe('a campaign', () => {
     const none = await chaos('--only', 'nothing of the kind');
     expect(none.out).toContain('No case was chosen.');
     expect(none.code).toBe(1);
+  });
+});
+
+describe('a process of cases', () => {
+  const { execArgv } = process;
+  beforeAll(() => {
+    process.execArgv = ['--import', register];
+  });
+  afterAll(() => {
+    process.execArgv = execArgv;
+  });
+
+  it('that ends after a case is followed by another one', async () => {
+    const host = hostIn(at('planted.ts'));
+    const order = { seed: 0, folder, shared: folder };
+    expect(await host.attempt({ ...order, kind: 'frail', name: 'dies later' }, 60)).toMatchObject({
+      status: 'survived',
+    });
+    const pid = Number(await readFile(join(folder, 'pid'), 'utf8'));
+    const lives = (): boolean => {
+      try {
+        return process.kill(pid, 0);
+      } catch {
+        return false;
+      }
+    };
+    while (lives()) await sleep(20);
+    expect(await host.attempt({ ...order, kind: 'sound', name: '0' }, 60)).toMatchObject({ status: 'survived' });
+    host.close();
   });
 });
 

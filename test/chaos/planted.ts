@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises';
 import { type Case, Defect, Impossible, type Kind } from '../../chaos/case.js';
 
 /** Defects of each sort, planted, among cases that survive. */
@@ -41,5 +42,20 @@ const sound: Kind = {
   cases: () => Array.from({ length: 40 }, (_, i) => ({ name: String(i), attempt: async () => undefined })),
 };
 const slow: Kind = { ...sound, name: 'slow', about: 'cases of a day', takes: 86_400 };
+/** Its process ends when it has said that all is well. */
+const frail: Kind = {
+  ...sound,
+  name: 'frail',
+  about: 'cases after which their process ends',
+  cases: () => [
+    {
+      name: 'dies later',
+      attempt: async () => {
+        await writeFile('pid', String(process.pid));
+        setTimeout(() => process.kill(process.pid, 'SIGKILL'), 50);
+      },
+    },
+  ],
+};
 
-export const kinds: readonly Kind[] = [planted, sound, slow];
+export const kinds: readonly Kind[] = [planted, sound, slow, frail];
