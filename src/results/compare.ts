@@ -1,6 +1,7 @@
 import { unique } from '../core/lists.js';
 import { lookup } from './lookup.js';
-import { differenceSpread, type Spread } from './spread.js';
+import { type Numbers, numbersBySeed, pairedBySeed } from './seeds.js';
+import type { Spread } from './spread.js';
 import type { Matrix } from './types.js';
 
 /** Runs beside each other; the first is what the others are compared with. */
@@ -70,12 +71,6 @@ const settingsOf = (more: MoreSettings, matrix: Matrix): ReadonlyMap<string, str
   return found;
 };
 
-type BySeed = ReadonlyMap<string, number>;
-
-/** Their difference over the seeds that both have, seed by seed. */
-const paired = (one: BySeed, other: BySeed): Spread | undefined =>
-  differenceSpread([...one].flatMap(([seed, value]) => (other.has(seed) ? [value - (other.get(seed) as number)] : [])));
-
 /** Compares runs cell by cell. Names of runs that are the same get a number. */
 export const compared = (
   runs: readonly { readonly name: string; readonly matrix: Matrix; readonly more?: MoreSettings }[],
@@ -93,26 +88,16 @@ export const compared = (
   });
   const cell = (
     place: Pick<ComparedCell, 'student' | 'attack' | 'defense'>,
-    accuracies: readonly { readonly mean: Spread | undefined; readonly seeds: BySeed }[],
+    accuracies: readonly { readonly mean: Spread | undefined; readonly seeds: Numbers }[],
   ): ComparedCell => ({
     ...place,
     of: accuracies.map(({ mean, seeds }, i) => {
       const first = accuracies[0];
       if (mean === undefined) return undefined;
-      const difference = i === 0 || first === undefined ? undefined : paired(seeds, first.seeds);
+      const difference = i === 0 || first === undefined ? undefined : pairedBySeed(seeds, first.seeds);
       return { accuracy: mean, ...(difference === undefined ? {} : { difference }) };
     }),
   });
-  const bySeed = <Of extends { readonly seed: string }>(
-    all: readonly Of[],
-    of: (each: Of) => number | undefined,
-  ): BySeed =>
-    new Map(
-      all.flatMap((each) => {
-        const value = of(each);
-        return value === undefined ? [] : [[each.seed, value] as const];
-      }),
-    );
 
   const defenses = unique(runs.flatMap(({ matrix }) => matrix.victims.map(({ defense }) => defense)));
   const teachers = defenses.map((defense) =>
@@ -122,7 +107,7 @@ export const compared = (
         const victim = matrix.victims.find((each) => each.defense === defense);
         return {
           mean: victim?.accuracy,
-          seeds: bySeed(victim?.seeds ?? [], ({ measures }) => measures?.metrics.accuracy),
+          seeds: numbersBySeed(victim?.seeds ?? [], ({ measures }) => measures?.metrics.accuracy),
         };
       }),
     ),
@@ -137,7 +122,10 @@ export const compared = (
       { student, attack, defense },
       found.map((at) => {
         const own = at(attack, defense, student);
-        return { mean: own?.accuracy, seeds: bySeed(own?.seeds ?? [], (each) => each.student?.metrics.accuracy) };
+        return {
+          mean: own?.accuracy,
+          seeds: numbersBySeed(own?.seeds ?? [], (each) => each.student?.metrics.accuracy),
+        };
       }),
     );
   });

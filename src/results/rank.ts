@@ -7,7 +7,7 @@ import type { Access } from '../train/oracle.js';
 import { lookup } from './lookup.js';
 import type { Attacker, BySeed, Measured, RankedRun, Ranking, Stolen } from './ranking.js';
 import { roleOf } from './roles.js';
-import { seedsWith } from './seeds.js';
+import { numbersBySeed, seedsWith } from './seeds.js';
 import { scored } from './standings.js';
 import type { Cell, Matrix } from './types.js';
 
@@ -68,13 +68,7 @@ const attackerOf = ({ label, name = label, needs, data, owns, params }: Matrix['
 const bySeed = <Seed extends { readonly seed: string }>(
   seeds: readonly Seed[],
   of: (seed: Seed) => number | undefined,
-): BySeed =>
-  Object.fromEntries(
-    seeds.flatMap((each) => {
-      const value = of(each);
-      return value === undefined ? [] : [[each.seed, value]];
-    }),
-  );
+): BySeed => Object.fromEntries(numbersBySeed(seeds, of));
 
 const teacherOf = (exposes: string, victim: Matrix['victims'][number] | undefined): Measured['teacher'] => {
   const seeds = victim?.seeds ?? [];

@@ -1,6 +1,7 @@
 import { percent, signed } from '../core/text.js';
 import { lookup } from './lookup.js';
-import { differenceSpread, type Spread, studentQuantile } from './spread.js';
+import { type Numbers, numbersBySeed, pairedBySeed } from './seeds.js';
+import { type Spread, studentQuantile } from './spread.js';
 import type { BestAttack, Cell, Score, VictimSummary } from './types.js';
 
 /** One score for each defence and student of which an attack has a number. */
@@ -44,14 +45,10 @@ export const scores = (of: {
 
 /** One cell's accuracy minus another's, over the seeds that have both. */
 export const paired = (a: Cell | undefined, b: Cell | undefined): Spread | undefined =>
-  differenceSpread(
-    (a?.seeds ?? []).flatMap(({ seed, student }) => {
-      const other = b?.seeds.find((each) => each.seed === seed)?.student;
-      return student?.metrics.accuracy === undefined || other?.metrics.accuracy === undefined
-        ? []
-        : [student.metrics.accuracy - other.metrics.accuracy];
-    }),
-  );
+  pairedBySeed(accuraciesOf(a), accuraciesOf(b));
+
+const accuraciesOf = (cell: Cell | undefined): Numbers =>
+  numbersBySeed(cell?.seeds ?? [], ({ student }) => student?.metrics.accuracy);
 
 /** Seeds beyond which nobody goes to tell two students apart. */
 const mostSeeds = 1000;

@@ -1,4 +1,24 @@
+import { differenceSpread, type Spread } from './spread.js';
 import type { Matrix, SeedResult } from './types.js';
+
+/** A number of each seed that has one. */
+export type Numbers = ReadonlyMap<string, number>;
+
+/** A number of each seed, of those that have it, in their order. */
+export const numbersBySeed = <Of extends { readonly seed: string }>(
+  seeds: readonly Of[],
+  of: (each: Of) => number | undefined,
+): Numbers =>
+  new Map(
+    seeds.flatMap((each) => {
+      const value = of(each);
+      return value === undefined ? [] : [[each.seed, value] as const];
+    }),
+  );
+
+/** One number minus another, over the seeds that have both; undefined where none has. */
+export const pairedBySeed = (one: Numbers, other: Numbers): Spread | undefined =>
+  differenceSpread([...one].flatMap(([seed, value]) => (other.has(seed) ? [value - (other.get(seed) as number)] : [])));
 
 /** The seeds of which some student's result is such a one; all, where there is none. */
 export const seedsWith = (

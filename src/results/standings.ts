@@ -1,7 +1,8 @@
-import { defined, own } from '../core/lists.js';
+import { defined } from '../core/lists.js';
 import { passiveFirst, possessions, type ThiefAsks, type ThiefHas } from '../experiment/strongest.js';
 import { type Access, rank } from '../train/oracle.js';
 import type { Attacker, BySeed, Entry, Measured, Named, RankedRun, Standing, Stolen, Thief } from './ranking.js';
+import { pairedBySeed } from './seeds.js';
 import { differenceSpread, type Spread, shareSpread, spread } from './spread.js';
 
 /** What is asked for, from the least to the most. */
@@ -95,12 +96,7 @@ const named = ({ attack, accuracy }: Stolen): Named => ({
 
 /** One accuracy minus another, over the seeds that have both. */
 const paired = (a: BySeed, b: BySeed): Spread | undefined =>
-  differenceSpread(
-    Object.entries(a).flatMap(([seed, value]) => {
-      const other = own(b, seed);
-      return other === undefined ? [] : [value - other];
-    }),
-  );
+  pairedBySeed(new Map(Object.entries(a)), new Map(Object.entries(b)));
 
 const accuraciesOf = ({ accuracy }: Stolen): readonly number[] => Object.values(accuracy);
 const hasNumbers = (stolen: Stolen): boolean => accuraciesOf(stolen).length > 0;

@@ -2,7 +2,8 @@ import { defined, own } from '../core/lists.js';
 import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from './columns.js';
 import { roleOf, undefendedIn } from './roles.js';
 import { scores } from './scores.js';
-import { differenceSpread, type Spread, shareSpread, spreadOf } from './spread.js';
+import { type Numbers, numbersBySeed, pairedBySeed } from './seeds.js';
+import { type Spread, shareSpread, spreadOf } from './spread.js';
 import type { BestAttack, Cell, Matrix, MetricSummary, VictimSummary } from './types.js';
 
 /** What is known of a cell and of a victim before anything is taken over its seeds. */
@@ -62,21 +63,17 @@ const victimOf =
     undefended: VictimSeeds | undefined,
   ) =>
   ({ defense, exposes, seeds, published }: VictimSeeds): VictimSummary => {
-    const accuracyOf = ({ measures }: VictimResult): readonly number[] =>
-      measures?.metrics.accuracy === undefined ? [] : [measures.metrics.accuracy];
-    const toUndefended = seeds.flatMap((one) => {
-      const other =
-        defense === undefended?.defense ? undefined : undefended?.seeds.find(({ seed }) => seed === one.seed);
-      const clean = other === undefined ? [] : accuracyOf(other);
-      return accuracyOf(one).flatMap((accuracy) => clean.map((each) => accuracy - each));
-    });
+    const accuraciesOf = (of: VictimSeeds['seeds']): Numbers =>
+      numbersBySeed(of, ({ measures }) => measures?.metrics.accuracy);
+    const accuracies = accuraciesOf(seeds);
+    const clean = undefended === undefined || undefended.defense === defense ? undefined : undefended.seeds;
     return {
       defense,
       exposes,
       metrics: metricsIn(meansOf(columns, seeds), summaries),
       ...defined({
-        accuracy: shareSpread(seeds.flatMap(accuracyOf)),
-        toUndefended: differenceSpread(toUndefended),
+        accuracy: shareSpread([...accuracies.values()]),
+        toUndefended: clean && pairedBySeed(accuracies, accuraciesOf(clean)),
         published,
       }),
       seeds,
