@@ -8,6 +8,7 @@ import { authorisedKd } from '../src/attacks/authorised-kd.js';
 import { inverseKd } from '../src/attacks/inverse-kd.js';
 import { inverseKnockoff } from '../src/attacks/knockoff.js';
 import { bayesKd, ddaeKd } from '../src/attacks/recovery.js';
+import { median } from '../src/core/lists.js';
 import { key, uniforms } from '../src/core/random.js';
 import { dispose, type Tree } from '../src/core/tree.js';
 import { datasetOf } from '../src/data/assemble.js';
@@ -28,7 +29,7 @@ import type { RunEnvironment } from '../src/run/types.js';
 import { allSteps } from '../src/train/fit.js';
 import { frameOf, wholeState, wholeStep } from '../src/train/fit-step.js';
 import type { Learner } from '../src/train/recipe.js';
-import { asInARun, describe, fitting, median, type Subject, stepping } from './common.js';
+import { asInARun, describe, fitting, type Subject, stepping } from './common.js';
 import { type Counted, nothing, partsOf, shapesIn, type Unit, unitsOf } from './passes.js';
 
 const usage = `npm run bench:attacks -- [--only TEXT] [--rounds N] [--threads N] [--cpu] [--out FILE]

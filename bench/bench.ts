@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { generating, dafl as theDafl } from '../src/attacks/dafl.js';
 import { type Inversion, inverting, deepInversion as theInversion } from '../src/attacks/deep-inversion.js';
+import { median } from '../src/core/lists.js';
 import { key } from '../src/core/random.js';
 import { dispose } from '../src/core/tree.js';
 import { type Engine, loadEngine } from '../src/engine/engine.js';
@@ -26,7 +27,6 @@ import {
   fitting,
   leNet,
   leNetHalf,
-  median,
   mobileNet,
   type Net,
   normalisationOf,

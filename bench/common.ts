@@ -54,13 +54,6 @@ export const smallCnn = { net: plainCnn({ width: 4 }), name: 'plainCnn4', image:
 export const leNet = { net: leNet5(), name: 'leNet5', image: grey };
 export const leNetHalf = { net: leNet5Half(), name: 'leNet5Half' };
 
-export const median = (values: readonly number[]): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? Number.NaN;
-  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
-};
-
 export const normalisationOf = ({ channels }: ImageShape): Normalisation => ({
   mean: Array(channels).fill(0.5),
   std: Array(channels).fill(0.25),

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { availableParallelism, cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { median } from '../src/core/lists.js';
 import { openSource } from '../src/data/archive.js';
 import { decodeAll } from '../src/data/decoding-threads.js';
 import type { FileContent } from '../src/data/source.js';
@@ -43,9 +44,6 @@ const pillows = (python: string, path: string, count: number, processes: number)
   if (status !== 0) throw new Error(`${python}: ${stderr}`);
   return count / Number(stdout);
 };
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 
 const main = async (): Promise<void> => {
   const { values, positionals } = parseArgs({

@@ -7,6 +7,7 @@ import * as tf from '@tensorflow/tfjs';
 import { smallStudent, smallTeacher } from '../experiments/attacks.js';
 import { scratch } from '../src/attacks/scratch.js';
 import { defenses as listed } from '../src/cli/catalogue.js';
+import { median } from '../src/core/lists.js';
 import { key } from '../src/core/random.js';
 import { clone, dispose, type Tree } from '../src/core/tree.js';
 import { mnist } from '../src/data/idx.js';
@@ -41,7 +42,7 @@ import {
   type VictimTensors,
   type Wrapper,
 } from '../src/train/oracle.js';
-import { asInARun, describe, median } from './common.js';
+import { asInARun, describe } from './common.js';
 
 const usage = `npm run bench:defenses -- [--data PATH] [--fraction F] [--rounds N] [--only NAME,…] [--threads N] [--folder FOLDER] [--out FILE]
 

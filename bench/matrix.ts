@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { orThrow } from '../src/core/errors.js';
+import { median } from '../src/core/lists.js';
 import { key } from '../src/core/random.js';
 import { encodeSafetensors } from '../src/core/safetensors.js';
 import { dispose, type Tree } from '../src/core/tree.js';
@@ -29,7 +30,6 @@ import {
   cnn,
   describe,
   leNet,
-  median,
   type Net,
   normalisationOf,
   openPython,

@@ -33,8 +33,13 @@ export const grouped = <Key, Value>(
 export const own = <Value>(of: Readonly<Record<string, Value>> | undefined, name: string): Value | undefined =>
   of !== undefined && Object.hasOwn(of, name) ? of[name] : undefined;
 
-/** The one in the middle of their order, the upper of two; 0 of none. */
-export const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
+/** The one in the middle of their order, the mean of two; NaN of none. */
+export const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
+};
 
 /** The least and the greatest of any number of values, which are more than a call takes arguments; infinite of none. */
 export const extent = (values: readonly number[]): readonly [least: number, greatest: number] =>

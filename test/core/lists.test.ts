@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { extent, grouped, own, thinned, unique } from '../../src/core/lists.js';
+import { extent, grouped, median, own, thinned, unique } from '../../src/core/lists.js';
 
 test('each value once, where it came first', () => {
   expect(unique([2, 1, 2, 3, 1])).toEqual([2, 1, 3]);
@@ -34,4 +34,9 @@ test('values are grouped by a key, both in the order in which they came', () => 
     ['o', ['owl', 'otter']],
     ['c', ['cat', 'cow']],
   ]);
+});
+
+test('the median is the one in the middle, of two their mean', () => {
+  expect([median([3]), median([10, 1, 2]), median([4, 1, 10, 2])]).toEqual([3, 2, 3]);
+  expect(median([])).toBeNaN();
 });
