@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type * as v from 'valibot';
-import { inFile } from '../core/check.js';
+import { inFile, versioned } from '../core/check.js';
 import { FailureError, failure, refusal } from '../core/errors.js';
 import { isFile, readPlain } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
@@ -146,52 +146,27 @@ export const runFolder = async (run: string, command: string): Promise<string> =
 
 const remedy = 'Run the experiment again to make it anew.';
 
-/** Throws the failure of a file that a run did not leave like this. */
-const refuse = (what: string, path: string): never => refusal('usage')(what, path, remedy);
-
-const fromJson = (text: string, path: string): unknown => {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return refuse('the file is not JSON', path);
-  }
-};
-
-/** What the JSON of a run's file says. Throws a `FailureError` of kind `usage` that names the file and the field. */
-const checked = <Schema extends v.GenericSchema>(
-  schema: Schema,
-  value: unknown,
-  path: string,
-  what: string,
-): v.InferOutput<Schema> => {
-  if ((value as { version?: unknown } | null)?.version !== 1)
-    return refuse(`the file is no ${what} of this version of undistill`, path);
-  return inFile(path, schema, value, remedy);
-};
-
-/** What the text of a run's file says. */
+/** What the text of a run's file says. Throws a `FailureError` of kind `usage` that names the file and the field. */
 const decode = <Schema extends v.GenericSchema>(
   schema: Schema,
   text: string,
   path: string,
   what: string,
-): v.InferOutput<Schema> => checked(schema, fromJson(text, path), path, what);
+): v.InferOutput<Schema> => inFile(path, schema, versioned(text, path, what, remedy), remedy);
 
 /** A matrix as a run left it. */
 export const decodeMatrix = (text: string, path: string): Matrix => decode(matrixFile, text, path, 'matrix');
 
 /** A ranking as `undistill rank` left it, or a matrix, whichever it is. */
 export const decodeRankable = (text: string, path: string): Matrix | Ranking => {
-  const value = fromJson(text, path);
-  return typeof value === 'object' && value !== null && 'runs' in value
-    ? checked(rankingFile, value, path, 'ranking')
-    : checked(matrixFile, value, path, 'matrix');
+  const value = versioned(text, path, 'matrix, and no ranking', remedy);
+  return 'runs' in (value as object) ? inFile(path, rankingFile, value, remedy) : inFile(path, matrixFile, value, remedy);
 };
 
 /** The plan that a run left in its folder. */
 export const readPlan = async (folder: string): Promise<PlanFile> => {
   const path = join(folder, planName);
-  const text = await readPlain(path).catch(() => refuse('there is no such file', path));
+  const text = await readPlain(path).catch(() => refusal('usage')('there is no such file', path, remedy));
   return decode(planSchema, String(text), path, 'plan') as PlanFile;
 };
 

@@ -2,6 +2,7 @@ import { appendFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
+import { jsonNumber as number, type Of } from '../core/check.js';
 import type { Failure, FailureKind } from '../core/errors.js';
 import { makeFolderAtOnce, openPlain } from '../core/files.js';
 import { jobsIn } from '../run/store.js';
@@ -73,14 +74,6 @@ export const jobReader = (store: string, id: string): (() => Promise<readonly Jo
   };
 };
 
-/** A value of a type, out of anything. The compiler holds the schema to the type. */
-export type Of<Value> = v.GenericSchema<unknown, Value>;
-
-/** JSON has null for a number that is not finite. */
-const number = v.pipe(
-  v.nullable(v.number()),
-  v.transform((value) => value ?? Number.NaN),
-);
 const metrics = v.record(v.string(), number);
 
 const progress: Of<FitProgress> = v.looseObject({

@@ -1,5 +1,6 @@
 import { basename, join } from 'node:path';
 import * as v from 'valibot';
+import type { Of } from '../core/check.js';
 import { type Failure, FailureError, failure } from '../core/errors.js';
 import { readPlain } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
@@ -7,7 +8,7 @@ import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Json } from '../experiment/identity.js';
 import type { GitState } from '../run/git.js';
 import { jobsIn, writeWhole } from '../run/store.js';
-import { failed, type Of } from './job-file.js';
+import { failed } from './job-file.js';
 
 /** What a job must know of the run that submits it: the same as whoever types the command. */
 export interface JobSetup {

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { FailureError, failure } from './errors.js';
+import { FailureError, failure, refusal } from './errors.js';
 
 // What a value must be is a schema of valibot, whose title is how to say it. Any other schema of valibot will do as
 // well.
@@ -41,6 +41,29 @@ export const choice = <const Choices extends readonly (number | string)[]>(
 ): v.GenericSchema<Choices[number]> =>
   v.pipe(v.picklist(choices), v.title([choices.slice(0, -1).join(', '), ...choices.slice(-1)].join(' or ')));
 
+// What files hold, for those who read them: they may be of another version, of somebody else, or have been edited. A file of a later
+// version may have more fields.
+
+/** A value of a type, out of anything. The compiler holds the schema to the type. */
+export type Of<Value> = v.GenericSchema<unknown, Value>;
+
+/** A number as JSON has it, which has null for one that is not finite: that is read as NaN. */
+export const jsonNumber = v.pipe(
+  v.nullable(v.number()),
+  v.transform((value) => value ?? Number.NaN),
+  v.title('a number, or null for one that is not finite'),
+);
+
+export const texts = v.pipe(v.array(text), v.title('a list of texts'));
+export const list = <Item extends v.GenericSchema>(item: Item) => v.pipe(v.array(item), v.title('a list'));
+
+/** A record of these fields, and of whatever else. */
+export const record = <Fields extends v.ObjectEntries>(fields: Fields) =>
+  v.pipe(v.looseObject(fields), v.title('a record'));
+/** A record of values of one kind, by whatever names. */
+export const byName = <Value extends v.GenericSchema>(value: Value) =>
+  v.pipe(v.record(v.string(), value), v.title('a record'));
+
 const isSchema = (value: unknown): value is v.GenericSchema =>
   typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'schema';
 
@@ -67,7 +90,7 @@ export const parsed = <Schema extends v.GenericSchema>(
   const { success, output, issues } = v.safeParse(schema, value);
   if (success) return output;
   // Of several mistakes a misspelt name is the one that explains the others.
-  throw refusal(owner, schema, issues.find(isUnknownName) ?? issues[0]);
+  throw refusalOf(owner, schema, issues.find(isUnknownName) ?? issues[0]);
 };
 
 /**
@@ -93,6 +116,24 @@ export const inFile = <Schema extends v.GenericSchema>(
     const what = error.failure.what.replace(/ is undefined$/, ' is missing');
     throw new FailureError(failure('usage', what, { where, remedy: `${error.failure.remedy ?? ''} ${remedy}`.trim() }));
   }
+};
+
+/**
+ * What a file of a run holds, of which nothing but its version was looked at. Throws a `FailureError` of kind `usage` where it is not JSON,
+ * or not of this version.
+ *
+ * @param what what it should be: `matrix`
+ */
+export const versioned = (text: string, path: string, what: string, remedy: string): unknown => {
+  const refuse = refusal('usage');
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return refuse('the file is not JSON', path, remedy);
+  }
+  if ((value as { version?: unknown } | null)?.version === 1) return value;
+  return refuse(`the file is no ${what} of this version of undistill`, path, remedy);
 };
 
 /** Lists and records within each other that a file may have: JSON is read to any depth, and all that walks through a value is not. */
@@ -129,7 +170,7 @@ const unknownName = (where: string, name: string, names: readonly string[]): Fai
 const isUnknownName = ({ type, expected }: v.BaseIssue<unknown>): boolean =>
   type === 'strict_object' && expected === 'never';
 
-const refusal = (owner: string, schema: v.GenericSchema, issue: v.BaseIssue<unknown>): FailureError => {
+const refusalOf = (owner: string, schema: v.GenericSchema, issue: v.BaseIssue<unknown>): FailureError => {
   const path = (issue.path ?? []).map(({ key }) => String(key));
   const inner = within(schema, path);
   const title = titleOf(inner);

@@ -1,4 +1,19 @@
-import { refusal } from '../core/errors.js';
+import * as v from 'valibot';
+import {
+  choice,
+  inFile,
+  jsonNumber,
+  list,
+  type Of,
+  record,
+  text,
+  texts,
+  versioned,
+  wholeAtLeast,
+  wholeBetween,
+  yesOrNo,
+} from '../core/check.js';
+import { counted } from '../core/text.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Diagnostic } from '../metrics/synthesis.js';
 
@@ -32,102 +47,46 @@ export interface SynthesisedImage {
   readonly verifier: readonly number[];
 }
 
-/** What is wrong with a value that lies at `at`; undefined when it is as it should be. */
-type Check = (value: unknown, at: string) => string | undefined;
-
-const first = (faults: readonly (string | undefined)[]): string | undefined =>
-  faults.find((fault) => fault !== undefined);
-
-const be =
-  (holds: (value: unknown) => boolean, says: string): Check =>
-  (value, at) =>
-    holds(value) ? undefined : `${at} is not ${says}`;
-
-const text = be((value) => typeof value === 'string', 'text');
-const flag = be((value) => typeof value === 'boolean', 'true or false');
-const number = be((value) => typeof value === 'number', 'a number');
-
-const wholeIn = (least: number, most: number, says: string): Check =>
-  be((value) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most, says);
-
-const wholeFrom = (least: number): Check =>
-  wholeIn(least, Number.MAX_SAFE_INTEGER, `a whole number of at least ${least}`);
-
-const optional =
-  (check: Check): Check =>
-  (value, at) =>
-    value === undefined ? undefined : check(value, at);
-
-const listOf =
-  (check: Check, length?: number): Check =>
-  (value, at) => {
-    if (!Array.isArray(value)) return `${at} is not a list`;
-    if (length !== undefined && value.length !== length) return `${at} has ${value.length} entries, not ${length}`;
-    return first(value.map((each, i) => check(each, `${at}[${i}]`)));
-  };
-
-const record =
-  (checks: Readonly<Record<string, Check>>): Check =>
-  (value, at) => {
-    if (typeof value !== 'object' || value === null) return `${at} is not an object`;
-    const fields = value as Readonly<Record<string, unknown>>;
-    return first(
-      Object.entries(checks).map(([name, check]) => check(fields[name], at === '' ? name : `${at}.${name}`)),
-    );
-  };
-
-const heading = record({
-  attack: text,
-  defense: text,
-  student: text,
-  seed: text,
-  classes: listOf(text),
-  shape: record({
-    height: wholeFrom(1),
-    width: wholeFrom(1),
-    channels: be((value) => value === 1 || value === 3, '1 or 3'),
-  }),
-  count: wholeFrom(0),
-  diagnostics: listOf(
-    record({
-      name: text,
-      value: (value, at) => (Array.isArray(value) ? listOf(number)(value, at) : number(value, at)),
-      of: optional(listOf(text)),
-      describe: optional(text),
-      sentence: text,
-      warning: flag,
-    }),
-  ),
+const diagnostic: Of<Diagnostic> = record({
+  name: text,
+  value: v.pipe(v.union([jsonNumber, list(jsonNumber)]), v.title('a number or a list of numbers')),
+  of: v.exactOptional(texts),
+  describe: v.exactOptional(text),
+  sentence: text,
+  warning: yesOrNo,
 });
 
-const imagesOf = (classes: number): Check =>
+/** The probabilities of so many classes. */
+const probabilities = (classes: number) =>
+  v.pipe(v.array(jsonNumber), v.length(classes), v.title(`a list of ${counted(classes, 'number')}`));
+
+const imagesFile = (classes: number): Of<ImagesFile> =>
   record({
-    images: listOf(
+    version: v.literal(1),
+    attack: text,
+    defense: text,
+    student: text,
+    seed: text,
+    classes: texts,
+    shape: record({ height: wholeAtLeast(1), width: wholeAtLeast(1), channels: choice(1, 3) }),
+    count: wholeAtLeast(0),
+    images: list(
       record({
-        file: optional(text),
-        updates: optional(wholeFrom(0)),
-        label: wholeIn(0, classes - 1, `a whole number from 0 to ${classes - 1}`),
-        teacher: listOf(number, classes),
-        verifier: listOf(number, classes),
+        file: v.exactOptional(text),
+        updates: v.exactOptional(wholeAtLeast(0)),
+        label: wholeBetween(0, classes - 1),
+        teacher: probabilities(classes),
+        verifier: probabilities(classes),
       }),
     ),
+    diagnostics: list(diagnostic),
   });
 
-/**
- * What a run left in the `images.json` at `path`. JSON writes null for a number that is not finite, which is read as NaN.
- *
- * Throws a `FailureError` of kind `usage` that names the path and what is wrong.
- */
+const remedy = 'Run the experiment again to make it anew.';
+
+/** What a run left in the `images.json` at `path`. Throws a `FailureError` of kind `usage` that names the path and what is wrong. */
 export const decodeImagesFile = (content: string, path: string): ImagesFile => {
-  const refuse = (what: string): never => refusal('usage')(what, path, 'Run the experiment again to make it anew.');
-  let value: unknown;
-  try {
-    value = JSON.parse(content, (_, each) => (each === null ? Number.NaN : each));
-  } catch {
-    return refuse('the file is not JSON');
-  }
-  const file = value as ImagesFile;
-  if (file.version !== 1) return refuse('the file is no list of images of this version of undistill');
-  const fault = heading(file, '') ?? imagesOf(file.classes.length)(file, '');
-  return fault === undefined ? file : refuse(fault);
+  const value = versioned(content, path, 'list of images', remedy);
+  const { classes } = inFile(path, record({ classes: texts }), value, remedy);
+  return inFile(path, imagesFile(classes.length), value, remedy);
 };

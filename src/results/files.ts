@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { text } from '../core/check.js';
+import { byName, list, jsonNumber as number, type Of, record, text, texts, yesOrNo } from '../core/check.js';
 import { betters, units } from '../metrics/quantity.js';
 import type { Divergence, Measures, Provenance } from '../run/record.js';
 import type { TeacherDiagnostics } from './diagnose.js';
@@ -18,26 +18,9 @@ import type {
   VictimSummary,
 } from './types.js';
 
-/*
- * What the files of a run hold, for those who read them: a run may be somebody else's, or have been edited. A file of a later
- * version may have more fields.
- */
+/* What the files of a run hold. */
 
-/** A value of a type, out of anything. The compiler holds the schema to the type. */
-type Of<Value> = v.GenericSchema<unknown, Value>;
-
-/** JSON has null for a number that is not finite. */
-const number = v.pipe(
-  v.nullable(v.number()),
-  v.transform((value) => value ?? Number.NaN),
-  v.title('a number, or null for one that is not finite'),
-);
-
-const flag = v.pipe(v.boolean(), v.title('true or false'));
 const maybe = v.exactOptional;
-const texts = v.pipe(v.array(text), v.title('a list of texts'));
-const list = <Item extends v.GenericSchema>(item: Item) => v.pipe(v.array(item), v.title('a list'));
-const record = <Fields extends v.ObjectEntries>(fields: Fields) => v.pipe(v.looseObject(fields), v.title('a record'));
 const oneOf = <const Words extends readonly string[]>(...words: Words) =>
   v.pipe(v.picklist(words), v.title(words.join(' or ')));
 
@@ -47,9 +30,6 @@ const spread: Of<Spread> = record({
   interval: maybe(v.pipe(v.strictTuple([number, number]), v.title('two numbers'))),
   count: number,
 });
-
-const byName = <Value extends v.GenericSchema>(value: Value) =>
-  v.pipe(v.record(v.string(), value), v.title('a record'));
 
 const measures: Of<Measures> = record({
   images: number,
@@ -138,7 +118,7 @@ const score = v.pipe(
     harm: maybe(spread),
     teacherCost: maybe(spread),
     toLabelSmoothing: maybe(spread),
-    undistillable: maybe(v.union([oneOf('yes', 'no', 'undecided'), flag], 'yes, no or undecided')),
+    undistillable: maybe(v.union([oneOf('yes', 'no', 'undecided'), yesOrNo], 'yes, no or undecided')),
     seedsToTell: maybe(number),
     verdict: text,
   }),
@@ -178,7 +158,7 @@ const provenance: Of<Provenance> = record({
   node: text,
   platform: text,
   processor: maybe(text),
-  git: maybe(record({ commit: text, dirty: flag })),
+  git: maybe(record({ commit: text, dirty: yesOrNo })),
   finished: text,
 });
 

@@ -270,31 +270,38 @@ describe('a list of images', () => {
     expect(decodeImagesFile(JSON.stringify(infinite), 'x').diagnostics[0]?.value).toEqual([Number.NaN]);
   });
 
-  it.each<[unknown, string]>([
-    [null, 'the file is no list of images of this version of undistill'],
-    [[], 'the file is no list of images of this version of undistill'],
-    [{ ...example, version: 2 }, 'the file is no list of images of this version of undistill'],
-    [{ ...example, attack: undefined }, 'attack is not text'],
-    [{ ...example, seed: null }, 'seed is not text'],
-    [{ ...example, classes: 'cat' }, 'classes is not a list'],
-    [{ ...example, count: -1 }, 'count is not a whole number of at least 0'],
-    [{ ...example, shape: { height: 4, width: 4, channels: 2 } }, 'shape.channels is not 1 or 3'],
-    [{ ...example, images: {} }, 'images is not a list'],
-    [
-      { ...example, images: [images[0], { ...images[1], label: 2 }] },
-      'images[1].label is not a whole number from 0 to 1',
-    ],
-    [{ ...example, images: [{ ...images[0], teacher: [1] }] }, 'images[0].teacher has 1 entries, not 2'],
-    [{ ...example, images: [{ ...images[0], verifier: [1, '0'] }] }, 'images[0].verifier[1] is not a number'],
-    [{ ...example, images: [{ ...images[0], file: 7 }] }, 'images[0].file is not text'],
-    [{ ...example, diagnostics: [7] }, 'diagnostics[0] is not an object'],
-    [
-      { ...example, diagnostics: [{ name: 'a', value: 1, sentence: 'b' }] },
-      'diagnostics[0].warning is not true or false',
-    ],
-  ])('is refused when it is damaged: %j', async (value, what) => {
+  it.each([null, [], { ...example, version: 2 }])(
+    'is refused when it is of no version that is known: %j',
+    async (value) => {
+      expect(await failureOf(() => decodeImagesFile(JSON.stringify(value), 'x/images.json'))).toMatchObject({
+        ...{
+          kind: 'usage',
+          what: 'the file is no list of images of this version of undistill',
+          where: 'x/images.json',
+        },
+        remedy: expect.stringContaining('again'),
+      });
+    },
+  );
+
+  const whole = { name: 'a', value: 1, sentence: 'b', warning: true };
+  it.each<[unknown, string, string]>([
+    [{ ...example, attack: undefined }, '', 'attack is missing'],
+    [{ ...example, seed: null }, '', 'seed is null'],
+    [{ ...example, classes: 'cat' }, '', 'classes is "cat"'],
+    [{ ...example, count: -1 }, '', 'count is -1'],
+    [{ ...example, shape: { height: 4, width: 4, channels: 2 } }, ': shape', 'channels is 2'],
+    [{ ...example, images: {} }, '', 'images is {}'],
+    [{ ...example, images: [images[0], { ...images[1], label: 2 }] }, ': images: 1', 'label is 2'],
+    [{ ...example, images: [{ ...images[0], teacher: [1] }] }, ': images: 0', 'teacher is [1]'],
+    [{ ...example, images: [{ ...images[0], verifier: [1, '0'] }] }, ': images: 0: verifier', '1 is "0"'],
+    [{ ...example, images: [{ ...images[0], file: 7 }] }, ': images: 0', 'file is 7'],
+    [{ ...example, diagnostics: [7] }, ': diagnostics', '0 is 7'],
+    [{ ...example, diagnostics: [{ ...whole, value: '1' }] }, ': diagnostics: 0', 'value is "1"'],
+    [{ ...example, diagnostics: [{ ...whole, warning: undefined }] }, ': diagnostics: 0', 'warning is missing'],
+  ])('is refused when it is damaged: %j', async (value, where, what) => {
     const failure = await failureOf(() => decodeImagesFile(JSON.stringify(value), 'x/images.json'));
-    expect(failure).toMatchObject({ kind: 'usage', what, where: 'x/images.json' });
-    expect(failure.remedy).toContain('again');
+    expect(failure).toMatchObject({ kind: 'usage', what, where: `x/images.json${where}` });
+    expect(failure.remedy).toMatch(/^Give .* again/);
   });
 });
