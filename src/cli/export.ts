@@ -1,13 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import * as v from 'valibot';
-import { inFile, text } from '../core/check.js';
+import { byName, inFile, text } from '../core/check.js';
 import { type Refusal, refusal } from '../core/errors.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import { quoted } from '../core/text.js';
 import { makesNetwork } from '../experiment/stage.js';
 import { withCounters } from '../models/state-dict.js';
-import { checkpointOf, files, readRecord } from '../run/outputs.js';
+import { checkpointOf, files, notOfARun, readRecord } from '../run/outputs.js';
+import type { StageRecord } from '../run/record.js';
 import { recordIn } from '../run/stage-files.js';
 import { isThere, openStore, type StageFolder, type StageOutput, stagesIn, storeOf, writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
@@ -93,29 +94,21 @@ const finished = async (run: string, { id, label }: PlannedStage): Promise<Stage
   return output ?? refuse(what, label, 'Run the experiment, and export it then.');
 };
 
-/** What is needed of a stage's files, which may be of somebody else's store: checksums say that they were left so, and not by whom. */
-const recordFile = v.looseObject({
-  label: text,
-  parts: v.pipe(v.record(v.string(), v.unknown()), v.title('a record')),
-  provenance: v.looseObject({ undistill: text }),
-  training: v.exactOptional(v.looseObject({ best: v.exactOptional(v.looseObject({})) })),
-  failure: v.exactOptional(v.looseObject({ what: text })),
-});
+/** What is needed of a stage's parts, and of the header of its weights: they may be of somebody else's store. */
 const learnerPart = v.looseObject({
-  network: v.looseObject({ params: v.pipe(v.record(v.string(), v.unknown()), v.title('a record')) }),
+  network: v.looseObject({ params: byName(v.unknown()) }),
   recipe: v.exactOptional(v.looseObject({})),
 });
 const weightsMetadata = v.looseObject({
   network: text,
   classes: v.optional(v.pipe(v.string(), v.parseJson(), v.array(text), v.title('a list of names, as JSON')), '[]'),
 });
-const remedy = 'No run left it so: take another copy of the run, or make the stage anew with run --force.';
 
 /** What a file says of its network beside what the store's file does: what it is, and how it was trained. */
-const description = (path: string, { label, parts, provenance }: v.InferOutput<typeof recordFile>) => {
+const description = (path: string, { label, parts, provenance }: StageRecord) => {
   const of = (['learner', 'student'] as const).find((name) => parts[name] !== undefined && parts[name] !== null);
   const where = of === undefined ? `${path}: parts` : `${path}: parts: ${of}`;
-  const { network, recipe } = inFile(where, learnerPart, of === undefined ? parts : parts[of], remedy);
+  const { network, recipe } = inFile(where, learnerPart, of === undefined ? parts : parts[of], notOfARun);
   return {
     format: 'pt',
     undistill: provenance.undistill,
@@ -146,20 +139,12 @@ export const exportCommand = async (
 
   const output = await finished(folder, stage);
   const at = (name: string): string => shown(join(output.folder, name));
-  const record = inFile(
-    at(files.record),
-    recordFile,
-    await readRecord(output).catch((error) => {
-      if (error instanceof SyntaxError) refuse('the file is not JSON', at(files.record), remedy);
-      throw error;
-    }),
-    remedy,
-  );
+  const record = await readRecord(output, at(files.record));
   if (record.failure !== undefined)
     refuse(`there is no network: ${record.failure.what}`, stage.label, 'Choose another.');
   const checkpoint = checkpointOf(record, select);
   const { tensors, metadata } = await output.tensors(files[checkpoint]);
-  const { network, classes } = inFile(at(files[checkpoint]), weightsMetadata, metadata, remedy);
+  const { network, classes } = inFile(at(files[checkpoint]), weightsMetadata, metadata, notOfARun);
   const said = {
     ...metadata,
     ...description(at(files.record), record),

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { text } from '../core/check.js';
+import { byName, text } from '../core/check.js';
 import type { Json } from '../experiment/identity.js';
 import type { CellPlan, VictimPlan } from '../experiment/plan.js';
 import type { Work } from '../experiment/stage.js';
@@ -38,7 +38,7 @@ export const planFile = ({ plan, code }: Planned, file: string): PlanFile => ({
 /** A stage's id, by which it is looked for in a store, is no path. */
 const id = v.pipe(v.string(), v.regex(/^[\w-]+$/), v.title('the id of a stage'));
 const ids = v.record(v.string(), id);
-const fields = v.pipe(v.record(v.string(), v.unknown()), v.title('a record'));
+const fields = byName(v.unknown());
 
 /** A plan.json, which may be of another version, or edited. */
 export const planSchema = v.looseObject({

@@ -1,6 +1,8 @@
-import { FailureError, failure } from '../core/errors.js';
+import { join } from 'node:path';
+import { inFile } from '../core/check.js';
+import { FailureError, failure, refusal } from '../core/errors.js';
 import type { Stage } from '../experiment/stage.js';
-import type { StageRecord } from './record.js';
+import { recordSchema, type StageRecord } from './record.js';
 import type { StageOutput, Store } from './store.js';
 
 /**
@@ -18,8 +20,24 @@ export const files = {
   best: 'best.safetensors',
 } as const;
 
-/** A finished stage's record. */
-export const readRecord = (output: StageOutput): Promise<StageRecord> => output.json<StageRecord>(files.record);
+/** What to do about a stage's file that is whole, and still not as a run leaves it: checksums do not say by whom it was left so. */
+export const notOfARun = 'No run left it so: take another copy of the run, or make the stage anew with run --force.';
+
+/**
+ * A finished stage's record. Rejects with a failure of kind `usage` that names the file and the field where it is none.
+ *
+ * @param path the file's, as it is named then. Default: where it lies
+ */
+export const readRecord = async (
+  output: StageOutput,
+  path: string = join(output.folder, files.record),
+): Promise<StageRecord> => {
+  const value = await output.json<unknown>(files.record).catch((error) => {
+    if (error instanceof SyntaxError) return refusal('usage')('the file is not JSON', path, notOfARun);
+    throw error;
+  });
+  return inFile(path, recordSchema, value, notOfARun);
+};
 
 /** The checkpoint that counts: the best where it counts and exists, the last otherwise. */
 export const checkpointOf = (

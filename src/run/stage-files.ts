@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { readPlain } from '../core/files.js';
 import { files } from './outputs.js';
-import type { StageRecord } from './record.js';
+import { recordSchema, type StageRecord } from './record.js';
 import { guarded } from './store.js';
 
 /*
@@ -30,21 +30,10 @@ export const fitOf = (file: string): string | undefined => {
   return found === null ? undefined : (found[1] ?? '');
 };
 
-/** What is needed of a record, which may be of another version, or edited. */
-const recordFile = v.looseObject({
-  seconds: v.number(),
-  parts: v.exactOptional(v.record(v.string(), v.unknown())),
-  provenance: v.looseObject({ finished: v.string() }),
-  failure: v.exactOptional(v.looseObject({ what: v.string() })),
-});
-
 /** A stage's record; undefined where there is none that can be read: the stage is not finished. */
 export const recordIn = async (folder: string): Promise<StageRecord | undefined> => {
   try {
-    return v.parse(
-      recordFile,
-      JSON.parse(String(await readPlain(join(folder, files.record)))),
-    ) as unknown as StageRecord;
+    return v.parse(recordSchema, JSON.parse(String(await readPlain(join(folder, files.record)))));
   } catch {
     return undefined;
   }

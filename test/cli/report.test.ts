@@ -9,6 +9,7 @@ import { pageOf } from '../../src/report/html/model.js';
 import type { ImagesFile } from '../../src/report/images.js';
 import { pictureToPng } from '../../src/report/pictures.js';
 import { cell, example, result } from '../report/matrix.js';
+import { aRecord } from '../run/record.js';
 import { type Project, project } from './project.js';
 
 let at: Project;
@@ -53,7 +54,7 @@ const plan = {
   code: {},
 };
 
-const record = JSON.stringify({ seconds: 1, parts: {}, provenance: { finished: '2026-01-01' } });
+const record = JSON.stringify(aRecord);
 
 const line = (epoch: number): string => `${JSON.stringify({ epoch, metrics: { loss: 1 / (epoch + 1) } })}\n`;
 

@@ -7,6 +7,7 @@ import { stageFolder } from '../../src/cli/run-folder.js';
 import { tensorboardCommand } from '../../src/cli/tensorboard.js';
 import { terminal } from '../../src/cli/terminal.js';
 import { pictureToPng } from '../../src/report/pictures.js';
+import { aRecord } from '../run/record.js';
 import { emptyMatrix, type Project, project } from './project.js';
 
 /** A Python that has `tensorboard`, whose reader then reads what was written. */
@@ -46,7 +47,11 @@ beforeAll(async () => {
   await at.write(`runs/made/stages/${hostile}/metrics.jsonl`, `${line(10, 2)}${line(20, null)}{"epoch":2,"st`);
   await at.write(
     `runs/made/stages/${hostile}/record.json`,
-    JSON.stringify({ seconds: 60, provenance: { finished: '2026-01-01T00:01:00.000Z' } }),
+    JSON.stringify({
+      ...aRecord,
+      seconds: 60,
+      provenance: { ...aRecord.provenance, finished: '2026-01-01T00:01:00.000Z' },
+    }),
   );
   await at.write('runs/made/stages/seed-0/teacher/metrics-images-1.jsonl', line(7, 0.25));
   await at.write('runs/made/stages/seed-0/empty/metrics.jsonl', '');

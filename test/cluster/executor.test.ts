@@ -11,6 +11,7 @@ import type { Executor } from '../../src/run/executor.js';
 import type { Outcome } from '../../src/run/record.js';
 import { openStore, type Store } from '../../src/run/store.js';
 import type { StageEvent } from '../../src/run/types.js';
+import { aRecord } from '../run/record.js';
 import { type PlayedCluster, planOf, playedCluster, silence, stage } from './played.js';
 
 let root: string;
@@ -55,7 +56,7 @@ const until = async (holds: () => boolean): Promise<void> => {
 const say = (line: JobLine, id = 'teacher'): void => jobWriter(owner.store, id)(line);
 const finish = async (id: string): Promise<void> => {
   const staging = await store.begin(id);
-  await staging?.writeJson('record.json', { id });
+  await staging?.writeJson('record.json', { ...aRecord, id });
   await staging?.finish();
 };
 /** The job that a stage was submitted with last. */

@@ -6,8 +6,8 @@ import type { Plan } from '../../src/experiment/plan.js';
 import type { Stage } from '../../src/experiment/stage.js';
 import { acceptStale } from '../../src/run/accept.js';
 import { files, readRecord } from '../../src/run/outputs.js';
-import type { StageRecord } from '../../src/run/record.js';
 import { journalName, openStore, type StageOutput, type Store, sumsOf } from '../../src/run/store.js';
+import { aRecord } from './record.js';
 
 let root: string;
 let store: Store;
@@ -26,8 +26,8 @@ const keep = async (stage: Stage, text: string): Promise<void> => {
   const staging = await store.begin(stage.id);
   await staging?.writeText('history/x.txt', text);
   const { id, label, parts, inputs } = stage;
-  const record = { id, label, parts, inputs, kind: 'teacher', warnings: [], provenance: { finished: text } };
-  await staging?.writeJson(files.record, record as never as StageRecord);
+  const provenance = { ...aRecord.provenance, finished: text };
+  await staging?.writeJson(files.record, { ...aRecord, ...{ id, label, parts, inputs, provenance } });
   await staging?.finish();
 };
 

@@ -20,6 +20,7 @@ import { sessionOf, type Victim } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { learnerOf, roomy, victimOf } from '../attacks/stepping.js';
 import { endOf, failureOf, succeed, theftOf } from '../train/bench.js';
+import { aRecord } from './record.js';
 
 beforeAll(async () => {
   // Fits are short here: to compile a step would take longer than all of its steps.
@@ -220,7 +221,7 @@ describe('the pool of a finished stage', () => {
   });
 
   test('is none where nothing was made', async () => {
-    await staging.writeJson('record.json', {});
+    await staging.writeJson('record.json', aRecord);
     expect(await readPool(await finished({}))).toBeUndefined();
   });
 });

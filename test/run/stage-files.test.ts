@@ -4,7 +4,9 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FailureError } from '../../src/core/errors.js';
+import { readRecord } from '../../src/run/outputs.js';
 import { copyRecordAndLogs, logFile, logsIn, recordIn } from '../../src/run/stage-files.js';
+import { aRecord } from './record.js';
 
 let root: string;
 beforeEach(() => {
@@ -30,14 +32,28 @@ describe('the folder of a stage', () => {
   });
 
   test('has its record when it is finished', async () => {
-    const record = { id: 'a', seconds: 1, provenance: { finished: '2026-01-01T00:00:00.000Z' } };
-    write('finished/record.json', JSON.stringify(record));
+    write('finished/record.json', JSON.stringify({ ...aRecord, later: 1 }));
     write('cut-off/record.json', '{"id":');
-    write('edited/record.json', JSON.stringify({ ...record, seconds: 'long' }));
-    expect(await recordIn(join(root, 'finished'))).toEqual(record);
+    write('edited/record.json', JSON.stringify({ ...aRecord, seconds: 'long' }));
+    expect(await recordIn(join(root, 'finished'))).toEqual({ ...aRecord, later: 1 });
     expect(await recordIn(join(root, 'cut-off'))).toBeUndefined();
     expect(await recordIn(join(root, 'edited'))).toBeUndefined();
     expect(await recordIn(root)).toBeUndefined();
+  });
+
+  test.each([
+    [{ ...aRecord, warnings: undefined }, '', 'warnings is missing'],
+    [{ ...aRecord, inputs: { victim: 7 } }, ': inputs', 'victim is 7'],
+    [{ ...aRecord, provenance: {} }, ': provenance', 'undistill is missing'],
+    [[], '', 'id is missing'],
+  ])('says what is wrong where %j is whole, and no record', async (value, where, what) => {
+    const path = join(root, 'stage/record.json');
+    const output = { folder: join(root, 'stage'), json: async () => JSON.parse(JSON.stringify(value)) } as never;
+    await expect(readRecord(output)).rejects.toMatchObject({
+      failure: { kind: 'usage', where: `${path}${where}`, what, remedy: expect.stringContaining('run --force') },
+    });
+    write('stage/record.json', JSON.stringify(value));
+    expect(await recordIn(join(root, 'stage'))).toBeUndefined();
   });
 
   test('that is not there has no logs, and nothing to copy', async () => {

@@ -12,6 +12,7 @@ import { report } from '../../../src/report/html/report.js';
 import type { DrawnChart, Run } from '../../../src/report/html/run.js';
 import { pictureToPng } from '../../../src/report/pictures.js';
 import type { Matrix } from '../../../src/results/types.js';
+import { aRecord } from '../../run/record.js';
 import { example } from '../matrix.js';
 import { browserPath, isDemanded, openBrowser } from './browser.js';
 import { crossed, hostile, plan, runOf } from './runs.js';
@@ -134,7 +135,7 @@ const writeRun = async (name: string): Promise<string> => {
           `${JSON.stringify({ epoch, metrics: { loss: 1 / (epoch + 1), accuracy: epoch / 3 }, validation: epoch / 4 })}\n`,
       )
       .join(''),
-    'stages/seed-0/none/small/kd/record.json': JSON.stringify({ seconds: 1, provenance: { finished: '2026-01-01' } }),
+    'stages/seed-0/none/small/kd/record.json': JSON.stringify(aRecord),
     [`${cell}/images.json`]: JSON.stringify({
       version: 1,
       attack: 'kd',
