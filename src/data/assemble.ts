@@ -3,7 +3,7 @@ import { endianness, totalmem } from 'node:os';
 import { attempt, type Refusal, refusal, type Task } from '../core/errors.js';
 import { counted, firstFew } from '../core/text.js';
 import type { ImageShape } from '../models/network.js';
-import type { Dataset, Examples, Normalisation } from './dataset.js';
+import { type Dataset, type Examples, type Normalisation, noAugmentation } from './dataset.js';
 
 /** A data set before it has a name and a fingerprint: what a format's reader makes. */
 export type Decoded = Omit<Dataset, 'name' | 'fingerprint' | 'train' | 'test'> & {
@@ -172,7 +172,7 @@ export const datasetOf = (name: string, read: () => Promise<Collected> | Collect
     const collected = await read();
     const decoded: Decoded = {
       normalisation: measuredNormalisation(collected.train, collected.image.channels),
-      augmentation: { crop: 0, flip: false },
+      augmentation: noAugmentation,
       ...collected,
     };
     checkDecoded(decoded, name);

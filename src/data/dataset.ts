@@ -42,6 +42,9 @@ export interface Augmentation {
   readonly rotate?: number;
 }
 
+/** Images as they are. */
+export const noAugmentation: Augmentation = { crop: 0, flip: false };
+
 /** A data set as it was read: training and test images with their labels. */
 export interface Dataset {
   readonly name: string;

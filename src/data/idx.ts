@@ -10,7 +10,7 @@ import { counted, whole } from '../core/text.js';
 import { openSource } from './archive.js';
 import { checkRoom, type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import type { DatasetPlugin, LoadOptions } from './dataset.js';
+import { type DatasetPlugin, type LoadOptions, noAugmentation } from './dataset.js';
 import { defineDataset, pixels } from './define.js';
 import { resizeBilinear } from './resize.js';
 import type { Source } from './source.js';
@@ -35,8 +35,6 @@ const LARGEST = 2 ** 30;
 
 /** Bytes that a byte of gzip unpacks to at most (deflate's limit). */
 const MOST_PACKED = 1032;
-
-const AUGMENTATION = { crop: 0, flip: false } as const;
 
 const REMEDY = 'Get the file again: an idx file of uint8, plain or gzip, is expected.';
 
@@ -240,7 +238,7 @@ const decode = async (
     image: { ...to, channels: 1 },
     classes,
     normalisation: measuredNormalisation(trainResized, 1),
-    augmentation: AUGMENTATION,
+    augmentation: noAugmentation,
     train: trainResized,
     test: resized(test),
   };
@@ -270,7 +268,7 @@ const loading =
       const source = await openSource(at);
       const entry = {
         ...{ name, path: source.path, stamp: source.stamp },
-        options: { format: 'idx', size, augmentation: AUGMENTATION },
+        options: { format: 'idx', size, augmentation: noAugmentation },
       };
       return cached(entry, load, async () => decode(await findFiles(source, remedy), classes, size));
     });

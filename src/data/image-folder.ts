@@ -5,7 +5,7 @@ import { counted, firstFew } from '../core/text.js';
 import { openSource } from './archive.js';
 import { type Decoded, measuredNormalisation, unlabelled as noClasses, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import { anyAugmentation, anyNormalisation, type LoadOptions } from './dataset.js';
+import { anyAugmentation, anyNormalisation, type LoadOptions, noAugmentation } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
 import { defineDataset, pixels } from './define.js';
 import type { Entry } from './source.js';
@@ -146,7 +146,7 @@ export const imageOptions = {
     'Height and width to which every image is resized bilinearly (aspect ratio not kept); default: as they are, all equal',
   ),
   normalisation: optional(anyNormalisation, 'Default: measured on the training images, rounded to 4 decimals'),
-  augmentation: option(anyAugmentation, { crop: 0, flip: false }, 'Random changes of the images in training'),
+  augmentation: option(anyAugmentation, noAugmentation, 'Random changes of the images in training'),
 };
 
 /**

@@ -3,7 +3,7 @@ import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
 import { type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
-import type { LoadOptions } from './dataset.js';
+import { type LoadOptions, noAugmentation } from './dataset.js';
 import { decodeImages } from './decode.js';
 import { defineDataset, placed, placeOf } from './define.js';
 import { noteIgnored, planImageFolder } from './image-folder.js';
@@ -15,7 +15,6 @@ const FORMATS =
 
 const SIDE = 32;
 const CLASSES = [...'0123456789'];
-const AUGMENTATION = { crop: 0, flip: false } as const;
 const FILES = ['train_32x32.mat', 'test_32x32.mat'] as const;
 
 /** X [32, 32, 3, count] with the first dimension fastest, and y, in which 10 is the digit 0. */
@@ -59,7 +58,7 @@ const decode = async (source: Source, options: LoadOptions): Promise<Decoded> =>
   const entries = await source.list();
   const paths = entries.map(({ path }) => path);
   const mat = paths.find((path) => FILES.some((name) => path === name || path.endsWith(`/${name}`)));
-  const rest = { classes: CLASSES, augmentation: AUGMENTATION };
+  const rest = { classes: CLASSES, augmentation: noAugmentation };
   if (mat !== undefined) {
     const root = mat.slice(0, mat.lastIndexOf('/') + 1);
     const missing = FILES.find((name) => !paths.includes(root + name));
@@ -98,7 +97,12 @@ export const svhn = defineDataset({
     load: (options: LoadOptions = {}) =>
       attempt('data', async () => {
         const source = await openSource(placeOf('svhn', 'svhn', path, FORMATS));
-        const entry = { name: 'svhn', path: source.path, options: { augmentation: AUGMENTATION }, stamp: source.stamp };
+        const entry = {
+          name: 'svhn',
+          path: source.path,
+          options: { augmentation: noAugmentation },
+          stamp: source.stamp,
+        };
         return cached(entry, options, () => decode(source, options));
       }),
   }),

@@ -3,7 +3,7 @@ import { type Refusal, refusal } from '../core/errors.js';
 import { key } from '../core/random.js';
 import { checkRoom, isUnlabelled } from '../data/assemble.js';
 import { batchesPerEpoch } from '../data/batches.js';
-import type { Dataset, DatasetPlugin } from '../data/dataset.js';
+import { type Dataset, type DatasetPlugin, noAugmentation } from '../data/dataset.js';
 import { toColour } from '../data/images.js';
 import { onlyImages } from '../data/pixels.js';
 import { resizeBilinear } from '../data/resize.js';
@@ -29,8 +29,6 @@ export interface TrainingSet {
 }
 
 export type Others = ReadonlyMap<DatasetPlugin, Dataset>;
-
-const noAugmentation = { crop: 0, flip: false } as const;
 
 const imageSet = ({ data }: DataInUse, part: 'train' | 'test', indices: Int32Array): ImageSet => ({
   examples: data[part],

@@ -51,6 +51,7 @@ export {
   type Dataset,
   type DatasetPlugin,
   type Normalisation,
+  noAugmentation,
 } from '../data/dataset.js';
 export { defineDataset } from '../data/define.js';
 export { type Defense, type DefenseContext, partsOf, type Recovery, type Teacher } from '../defenses/defense.js';

@@ -1,6 +1,6 @@
 import { FailureError, failure } from '../core/errors.js';
 import { clone, dispose, type Tree } from '../core/tree.js';
-import type { Augmentation, Normalisation } from '../data/dataset.js';
+import { type Augmentation, type Normalisation, noAugmentation } from '../data/dataset.js';
 import type { Variables } from '../models/network.js';
 import { answersTo } from './ask.js';
 import { type BuiltLearner, type ClassifierState, classifier, initialState } from './classifier.js';
@@ -136,7 +136,7 @@ export const makePool = async <State extends Tree, A extends Access, Memory exte
 
 /** Fits of a student on the pool as it is by then: `count` steps, of which `before` were taken earlier. */
 const distilling = <A extends Access>(
-  { temperature, loss, steps, augmentation = { crop: 0, flip: false } }: Distillation,
+  { temperature, loss, steps, augmentation = noAugmentation }: Distillation,
   victim: Victim<A>,
   learner: BuiltLearner,
   context: StudentContext,
