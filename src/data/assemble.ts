@@ -34,6 +34,20 @@ const roomFor = (): number =>
 
 const showGiB = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 
+/** What to do about images that are not those of a data set of this name. */
+export const readAsFolder = 'Read another data set with `imageFolder({ path })`.';
+
+/** Throws a failure of kind `data` where images are not in colour, `side` high and wide, as those of the set of that title are. */
+export const checkSize = (
+  { height, width, channels }: ImageShape,
+  side: number,
+  title: string,
+  where: string,
+): void => {
+  if (height === side && width === side && channels === 3) return;
+  refuse(`its images are ${height}×${width}×${channels}, and ${title}'s are ${side}×${side}×3`, where, readAsFolder);
+};
+
 /** Throws a failure of kind `data`, before anything is allocated, where so many images are too large to be decoded. */
 export const checkRoom = (
   count: number,

@@ -1,7 +1,7 @@
 import { attempt } from '../core/errors.js';
 import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
-import { checkRoom, type Decoded, type DecodedExamples, refuse } from './assemble.js';
+import { checkRoom, checkSize, type Decoded, type DecodedExamples, readAsFolder, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { DatasetPlugin, LoadOptions } from './dataset.js';
 import { decodeImages } from './decode.js';
@@ -212,18 +212,12 @@ const decodeFolder = async (
     refuse(
       `its ${plan.classes.length} classes are not those of ${set.title}: ${plan.classes.slice(0, 12).join(', ')}`,
       source.path,
-      'Read another data set with `imageFolder({ path })`.',
+      readAsFolder,
     );
   }
   noteIgnored(plan, options);
   const { image, train, test } = await decodeImages(source, plan, undefined, options);
-  if (image.height !== SIDE || image.width !== SIDE || image.channels !== 3) {
-    refuse(
-      `its images are ${image.height}×${image.width}×${image.channels}, and ${set.title}'s are 32×32×3`,
-      source.path,
-      'Read another data set with `imageFolder({ path })`.',
-    );
-  }
+  checkSize(image, SIDE, set.title, source.path);
   return { image, classes: plan.classes, ...CONSTANTS, train, test };
 };
 

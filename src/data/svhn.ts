@@ -1,7 +1,7 @@
 import { attempt } from '../core/errors.js';
 import { counted } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
+import { checkSize, type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import { type LoadOptions, noAugmentation } from './dataset.js';
 import { decodeImages } from './decode.js';
@@ -72,13 +72,7 @@ const decode = async (source: Source, options: LoadOptions): Promise<Decoded> =>
     refuse(`its classes are not the ten digits: ${plan.classes.slice(0, 12).join(', ')}`, source.path, FORMATS);
   noteIgnored(plan, options);
   const { image, train, test } = await decodeImages(source, plan, undefined, options);
-  if (image.height !== SIDE || image.width !== SIDE || image.channels !== 3) {
-    refuse(
-      `its images are ${image.height}×${image.width}×${image.channels}, and SVHN's are 32×32×3`,
-      source.path,
-      'Read another data set with `imageFolder({ path })`.',
-    );
-  }
+  checkSize(image, SIDE, 'SVHN', source.path);
   return { image, ...rest, normalisation: measuredNormalisation(train, 3), train, test };
 };
 

@@ -3,7 +3,7 @@ import { attempt } from '../core/errors.js';
 import { option } from '../core/options.js';
 import { counted, firstFew } from '../core/text.js';
 import { openSource } from './archive.js';
-import { type Decoded, refuse } from './assemble.js';
+import { checkSize, type Decoded, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import type { LoadOptions } from './dataset.js';
 import { decodeImages, type ImagePlan, type LabelledFile } from './decode.js';
@@ -127,13 +127,7 @@ const planOf = async (source: Source, classes: number): Promise<ImagePlan> => {
 const decode = async (source: Source, classes: number, options: LoadOptions): Promise<Decoded> => {
   const plan = await planOf(source, classes);
   const { image, train, test } = await decodeImages(source, plan, undefined, options);
-  if (image.height !== SIDE || image.width !== SIDE || image.channels !== 3) {
-    refuse(
-      `its images are ${image.height}×${image.width}×${image.channels}, and Tiny-ImageNet's are 64×64×3`,
-      source.path,
-      'Read another data set with `imageFolder({ path })`.',
-    );
-  }
+  checkSize(image, SIDE, 'Tiny-ImageNet', source.path);
   return { image, classes: plan.classes, ...CONSTANTS, train, test };
 };
 
