@@ -1,4 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js';
+import { bytesOf } from './bytes.js';
 import { FailureError, failure, type Result, toFailure } from './errors.js';
 
 /** A tensor outside the engine: its numbers in row-major order. `shape: []` is a scalar. */
@@ -77,7 +78,7 @@ export const encodeSafetensors = (
   bytes.fill(0x20, prefix, prefix + headerLength).set(unpadded, prefix);
   let offset = prefix + headerLength;
   for (const [, { data }] of sorted) {
-    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
+    bytes.set(bytesOf(data), offset);
     offset += data.byteLength;
   }
   return bytes;

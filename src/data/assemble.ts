@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { endianness, totalmem } from 'node:os';
+import { bytesOf } from '../core/bytes.js';
 import { attempt, type Refusal, refusal, type Task } from '../core/errors.js';
 import { counted, firstFew } from '../core/text.js';
 import type { ImageShape } from '../models/network.js';
@@ -124,7 +125,7 @@ export const checkDecoded = (decoded: Omit<Dataset, 'name' | 'fingerprint'>, whe
 
 /** Labels as little-endian bytes, so that the fingerprint is the same on every machine. */
 const labelBytes = ({ labels }: Examples): Uint8Array => {
-  const bytes = new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength);
+  const bytes = bytesOf(labels);
   return labels.BYTES_PER_ELEMENT === 1 || endianness() === 'LE' ? bytes : Buffer.from(bytes).swap16();
 };
 

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { bytesOf } from '../core/bytes.js';
 import { cacheFolder } from '../core/cache-folder.js';
 import { makeFolder } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
@@ -49,9 +50,6 @@ const entryFile = (folder: string, { name, path, options }: CacheEntry): string 
   const digest = sha256(JSON.stringify([path, options]));
   return join(folder, `${name}-${digest.slice(0, 16)}.bin`);
 };
-
-const bytesOf = (array: Uint8Array | Uint16Array): Uint8Array =>
-  new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
 const readFully = async (file: FileHandle, into: Uint8Array, position: number): Promise<void> => {
   for (let done = 0; done < into.length; ) {

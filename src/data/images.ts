@@ -1,6 +1,7 @@
 import { inflateSync } from 'node:zlib';
 import jpeg from 'jpeg-js';
 import { PNG } from 'pngjs';
+import { bufferOf } from '../core/bytes.js';
 import { saidBy } from '../core/errors.js';
 
 /** A decoded image: uint8, [height, width, channels], grey or RGB. */
@@ -231,7 +232,7 @@ const decodeJpeg = (bytes: Buffer, most: number): Image => {
  * @param most pixels that it may have; default 2²⁴
  */
 export const decodeImage = (bytes: Uint8Array, most = MOST_PIXELS): Image => {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const buffer = bufferOf(bytes);
   if (buffer.length === 0) throw new Error('the file is empty');
   if (buffer[0] === 0xff && buffer[1] === 0xd8) return decodeJpeg(buffer, most);
   if (buffer.toString('latin1', 0, 8) === '\x89PNG\r\n\x1a\n') return decodePng(buffer, most);
@@ -240,7 +241,7 @@ export const decodeImage = (bytes: Uint8Array, most = MOST_PIXELS): Image => {
 
 /** Pixels that a file says it has, of which nothing is decoded; 0 where it does not say. */
 export const announcedPixels = (bytes: Uint8Array): number => {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const buffer = bufferOf(bytes);
   if (buffer.length < 29) return 0;
   if (buffer.toString('latin1', 12, 16) === 'IHDR') return buffer.readUInt32BE(16) * buffer.readUInt32BE(20);
   try {
@@ -262,6 +263,6 @@ export const toColour = (grey: Uint8Array): Uint8Array => {
 export const encodePng = ({ height, width, channels, pixels }: Image): Buffer => {
   const colorType = channels === 1 ? 0 : 2;
   const png = new PNG({ width, height, colorType, inputColorType: colorType, inputHasAlpha: false });
-  png.data = Buffer.from(pixels.buffer, pixels.byteOffset, pixels.byteLength);
+  png.data = bufferOf(pixels);
   return PNG.sync.write(png, { colorType, inputColorType: colorType, inputHasAlpha: false });
 };

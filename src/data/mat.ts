@@ -1,4 +1,5 @@
 import { inflateSync } from 'node:zlib';
+import { bufferOf } from '../core/bytes.js';
 import { counted } from '../core/text.js';
 import { refuse } from './assemble.js';
 
@@ -83,7 +84,7 @@ const HDF5 = Buffer.from('\x89HDF\r\n\x1a\n', 'latin1');
  * @param most bytes to which all of it may unpack
  */
 export const parseMat = (content: Uint8Array, where: string, most = MOST_BYTES): readonly MatArray[] => {
-  const bytes = Buffer.from(content.buffer, content.byteOffset, content.length);
+  const bytes = bufferOf(content);
   if (isVersion73(bytes))
     refuse(
       'it is a MATLAB file of version 7.3 (HDF5), which is not read',

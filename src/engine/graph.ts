@@ -1,3 +1,4 @@
+import { bufferOf, bytesOf } from '../core/bytes.js';
 import { type Attribute, backend, DTYPES } from './backend.js';
 import { definitionOf, typeAttributes } from './operations.js';
 import {
@@ -138,7 +139,7 @@ const node = (
 const constant = (name: string, { dtype, shape }: Form, data: ArrayBufferView, inputs: readonly string[] = []) =>
   node(name, 'Const', inputs, {
     dtype: { type: dtype },
-    value: { tensor: { dtype, shape, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) } },
+    value: { tensor: { dtype, shape, data: bytesOf(data) } },
   });
 
 /** A constant with control dependencies: whoever fetches it makes TensorFlow run the nodes in `after` first. */
@@ -362,7 +363,7 @@ const hide = (of: TracedConstant, { scalars, constants }: Hidden): string => {
     if (!scalars.has(of)) scalars.set(of, scalars.size);
     return `${scalarsNode}:${scalars.get(of)}`;
   }
-  const key = `${of.shape}/${Buffer.from(of.data.buffer, of.data.byteOffset, of.data.byteLength).toString('base64')}`;
+  const key = `${of.shape}/${bufferOf(of.data).toString('base64')}`;
   const found = constants.get(key) ?? { ...of, name: `constant${constants.size}` };
   constants.set(key, found);
   return `${found.name}value:0`;

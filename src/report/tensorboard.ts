@@ -1,4 +1,5 @@
 import { PbfWriter as Writer } from 'pbf';
+import { bufferOf } from '../core/bytes.js';
 import { crc32c } from '../core/hash.js';
 
 /*
@@ -33,7 +34,7 @@ export const tfRecord = (data: Uint8Array): Uint8Array => {
 const channels: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 3, 4: 2, 6: 4 };
 
 const writeImage = (png: Uint8Array, to: Writer): void => {
-  const header = Buffer.from(png.buffer, png.byteOffset, png.byteLength);
+  const header = bufferOf(png);
   to.writeVarintField(1, header.readUInt32BE(20));
   to.writeVarintField(2, header.readUInt32BE(16));
   to.writeVarintField(3, channels[header.readUInt8(25)] ?? 3);

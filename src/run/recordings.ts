@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
+import { bytesOf } from '../core/bytes.js';
 import { makeFolderAtOnce } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { decodeSafetensors, encodeSafetensors, type StoredTensor } from '../core/safetensors.js';
@@ -223,9 +224,6 @@ const touch = (file: string, bytes: Uint8Array): void => {
     closeSync(opened);
   }
 };
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: StoredTensor['data']): Uint8Array =>
-  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** Of the numbers and of what they are answers to. */
 const checksum = (tensors: Readonly<Record<string, StoredTensor>>, question: string, part: number): string =>

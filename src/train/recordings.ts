@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { bytesOf } from '../core/bytes.js';
 import { sha256 } from '../core/hash.js';
 import { type Key, key, uniforms } from '../core/random.js';
 import { dispose, entries, type Tree } from '../core/tree.js';
@@ -347,5 +348,5 @@ const identityAt = <Batch extends Tree, Data extends Tree>(
   const brought = below('batch') ?? below('frame/data');
   if (brought !== undefined) return source.identity?.(brought);
   const constant = entries(frozen).find(([name]) => name === below('frame/frozen'))?.[1];
-  return constant && sha256(new Uint8Array(constant.dataSync().slice().buffer));
+  return constant && sha256(bytesOf(constant.dataSync()));
 };
