@@ -41,6 +41,7 @@ import {
   valueAndGradient,
   withRecipe,
 } from '../public/train.js';
+import { fewerBatches, whyNoBatchNorms } from './batches.js';
 import { sidesOf4 } from './joint.js';
 
 /** The contrastive head: two dense layers. */
@@ -136,26 +137,20 @@ export const cmi = defineAttack({
   },
   cosmetic: ['pictureEvery'],
   scaled: ({ batches, iterations, stepsBetween, schedule, pictureEvery }, factor) => {
-    // Fewer batches first, and shorter ones where a single batch is too many.
-    const fewer = Math.max(1, Math.round(factor * batches));
-    const shorter = Math.min(1, (factor * batches) / fewer);
+    const fewer = fewerBatches(batches, factor);
     return {
-      batches: fewer,
-      iterations: Math.max(1, Math.round(shorter * iterations)),
-      stepsBetween: Math.max(1, Math.round(shorter * stepsBetween)),
+      batches: fewer.batches,
+      iterations: Math.max(1, Math.round(fewer.length * iterations)),
+      stepsBetween: Math.max(1, Math.round(fewer.length * stepsBetween)),
       schedule: schedule && scaledSchedule(schedule, factor),
-      pictureEvery: pictureEvery && Math.max(1, Math.round(shorter * pictureEvery)),
+      pictureEvery: pictureEvery && Math.max(1, Math.round(fewer.length * pictureEvery)),
     };
   },
   needs: 'weights',
   data: { kind: 'none' },
   make: ({ batches, temperature, stepsBetween, augmentation, optimizer, schedule, pictureEvery, ...inversion }) => ({
     synthesises: true,
-    refuses: (victim) => {
-      if (featuresOf(victim) === 0)
-        return `${victim.name} has no batch norm over images, whose statistics the images are made to fit`;
-      return sidesOf4(victim);
-    },
+    refuses: (victim) => whyNoBatchNorms(victim) ?? sidesOf4(victim),
     steal: (victim, learner, context) =>
       distillFromPool(
         contrasting(inversion),

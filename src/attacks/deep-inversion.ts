@@ -36,6 +36,7 @@ import {
   totalVariation,
 } from '../public/synthesis.js';
 import { adam, clone, constant, cosine, crossEntropy, type OptimizerState, valueAndGradient } from '../public/train.js';
+import { fewerBatches, whyNoBatchNorms } from './batches.js';
 
 /** How images are inverted out of a network: weights of the loss's terms, and the way down. Defaults are CIFAR-10's. */
 const inversion = {
@@ -163,15 +164,13 @@ export const deepInversion = defineAttack({
   presets,
   cosmetic: ['pictureEvery'],
   scaled: ({ batches, iterations, halfIterations, steps, pictureEvery }, factor) => {
-    // Fewer batches first, and shorter ones where a single batch is too many.
-    const fewer = Math.max(1, Math.round(factor * batches));
-    const shorter = Math.min(1, (factor * batches) / fewer);
+    const fewer = fewerBatches(batches, factor);
     return {
-      iterations: Math.max(1, Math.round(shorter * iterations)),
-      halfIterations: Math.round(shorter * halfIterations),
-      batches: fewer,
+      iterations: Math.max(1, Math.round(fewer.length * iterations)),
+      halfIterations: Math.round(fewer.length * halfIterations),
+      batches: fewer.batches,
       steps: steps && Math.max(1, Math.round(factor * steps)),
-      pictureEvery: pictureEvery && Math.max(1, Math.round(shorter * pictureEvery)),
+      pictureEvery: pictureEvery && Math.max(1, Math.round(fewer.length * pictureEvery)),
     };
   },
   needs: 'weights',
@@ -235,10 +234,9 @@ const refusal = (
       reason: `label ${strange} is none of the ${victim.classes} classes`,
       remedy: `Give labels from 0 to ${victim.classes - 1}.`,
     };
-  if (!victim.variables.some(({ over }) => over === 'images'))
-    return `${victim.name} has no batch norm over images, whose statistics the images are made to fit`;
+  const unfit = whyNoBatchNorms(victim);
+  if (unfit !== undefined || halfIterations === 0) return unfit;
   const { height, width } = victim.input;
-  if (halfIterations === 0) return undefined;
   const whole = 'Give halfIterations 0.';
   if (height % 2 !== 0 || width % 2 !== 0)
     return { reason: `images of ${height}×${width} have no half resolution`, remedy: whole };

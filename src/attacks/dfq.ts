@@ -11,6 +11,7 @@ import {
   trainJointly,
 } from '../public/synthesis.js';
 import { adam, constant, cosine, klDivergence, sgd, soften, withRecipe } from '../public/train.js';
+import { whyNoBatchNorms } from './batches.js';
 import { jointOptions, scaledJoint, sidesOf4 } from './joint.js';
 
 const weights = {
@@ -59,14 +60,7 @@ export const dfq = defineAttack({
   data: { kind: 'none' },
   make: ({ optimizer, schedule, epochs, stepsPerEpoch, studentSteps, keep, pictureEvery, ...generation }) => ({
     synthesises: true,
-    refuses: (victim) =>
-      sidesOf4(victim) ??
-      (generation.batchNorm > 0 && !victim.variables.some(({ over }) => over === 'images')
-        ? {
-            reason: `${victim.name} has no batch norm over images, whose statistics the images are made to fit`,
-            remedy: 'Choose another network, or give batchNorm 0.',
-          }
-        : undefined),
+    refuses: (victim) => sidesOf4(victim) ?? whyNoBatchNorms(victim, generation.batchNorm),
     steal: (victim, learner, context) =>
       trainJointly(
         fooling(generation),

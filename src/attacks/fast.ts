@@ -40,6 +40,7 @@ import {
   valueAndGradient,
   withRecipe,
 } from '../public/train.js';
+import { fewerBatches, whyNoBatchNorms } from './batches.js';
 import { disagreement } from './cmi.js';
 import { sidesOf4 } from './joint.js';
 
@@ -146,12 +147,12 @@ export const fast = defineAttack({
   },
   cosmetic: ['pictureEvery'],
   scaled: ({ batches, warmup, resetAt, stepsBetween, schedule, pictureEvery }, factor) => {
-    const fewer = Math.max(1, Math.round(factor * batches));
+    const fewer = fewerBatches(batches, factor);
     return {
-      batches: fewer,
-      warmup: Math.min(fewer - 1, Math.round(factor * warmup)),
+      batches: fewer.batches,
+      warmup: Math.min(fewer.batches - 1, Math.round(factor * warmup)),
       resetAt: resetAt && Math.max(1, Math.round(factor * resetAt)),
-      stepsBetween: Math.max(1, Math.round(stepsBetween * Math.min(1, (factor * batches) / fewer))),
+      stepsBetween: Math.max(1, Math.round(stepsBetween * fewer.length)),
       schedule: schedule && scaledSchedule(schedule, factor),
       pictureEvery,
     };
@@ -176,12 +177,7 @@ export const fast = defineAttack({
           reason: `its warm-up of ${warmup} batches takes all of its ${batches}`,
           remedy: 'Give a smaller warmup, or more batches.',
         };
-      return inversion.batchNorm === 0 || victim.variables.some(({ over }) => over === 'images')
-        ? sidesOf4(victim)
-        : {
-            reason: `${victim.name} has no batch norm over images, whose statistics the images are made to fit`,
-            remedy: 'Choose another network, or give batchNorm 0.',
-          };
+      return whyNoBatchNorms(victim, inversion.batchNorm) ?? sidesOf4(victim);
     },
     steal: (victim, learner, context) =>
       distillFromPool(
