@@ -30,7 +30,7 @@ import {
   unpacked,
   valueAndGradient,
 } from '../public/train.js';
-import { moved, slopeAlong, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
+import { moved, scaledSurrogate, slopeAlong, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
 
 type Prepared = { readonly matrix: tf.Tensor2D };
 
@@ -76,7 +76,7 @@ export const emma = defineDefense({
   },
   scaled: ({ epochs, surrogateEpochs = 20 }, factor) => ({
     epochs: Math.max(1, Math.round(factor * epochs)),
-    surrogateEpochs: Math.max(1, Math.round(factor * surrogateEpochs)),
+    ...scaledSurrogate({ surrogateEpochs }, factor),
   }),
   exposes: 'probabilities',
   make: ({ epochs, settled, align, rate, surrogateRate, ...options }) => ({

@@ -35,7 +35,7 @@ import {
   unrecorded,
   valueAndGradient,
 } from '../public/train.js';
-import { surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
+import { scaledSurrogate, surrogateFor, surrogateOf, surrogateOptions } from './surrogate.js';
 import { accuracyOf, steppedBy } from './training.js';
 
 /**
@@ -87,7 +87,7 @@ export const mildlyNasty = defineDefense({
   },
   scaled: ({ epochs, surrogateEpochs }, factor) => ({
     epochs: epochs && Math.max(1, Math.round(factor * epochs)),
-    surrogateEpochs: surrogateEpochs && Math.max(1, Math.round(factor * surrogateEpochs)),
+    ...scaledSurrogate({ surrogateEpochs }, factor),
   }),
   exposes: 'weights',
   make: ({ part, omega, temperature, against, width, correctOnly, epochs, ...surrogate }) => ({
