@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { startAgain } from '../cluster/cluster.js';
+import { onceMore } from '../cluster/executor.js';
 import { type JobLine, jobLog, jobReader, jobWriter } from '../cluster/job-file.js';
 import { type JobSetup, type NodeReport, readSetup } from '../cluster/setup.js';
 import { slurmCluster } from '../cluster/slurm.js';
@@ -303,7 +304,7 @@ const withoutResult = async (store: string, { id }: Stage): Promise<Outcome> => 
         ? last.failure
         : failure('cluster', 'its job ended without a result', {
             where: jobLog(store, id),
-            remedy: 'The same command submits it again; its last checkpoint is kept.',
+            remedy: onceMore,
           }),
   };
 };

@@ -27,6 +27,9 @@ export interface ClusterExecutorOptions {
 /** Jobs that vanished, as with a controller that forgot them, are submitted again so often. */
 export const mostResubmissions = 2;
 
+/** What to do about a job that ended without a result. */
+export const onceMore = 'The same command submits it again; its last checkpoint is kept.';
+
 const interrupted: Outcome = { status: 'failed', failure: failure('interrupted', 'stopped') };
 
 /**
@@ -194,8 +197,6 @@ const saidByScheduler = async (log: string): Promise<string | undefined> => {
   const said = Array.from(text.matchAll(/^(?:slurmstepd|slurmd|srun)[^:\n]*: (?:error: )?(.*)$/gm), ([, line]) => line);
   return said.filter((line) => line !== undefined && !line.startsWith('***')).at(-1);
 };
-
-const onceMore = 'The same command submits it again; its last checkpoint is kept.';
 
 const remedies: Readonly<Record<string, string>> = {
   OUT_OF_MEMORY: `Give it more after --, as in -- --mem=16G, or smaller batches. ${onceMore}`,
