@@ -92,7 +92,6 @@ const victim: Of<VictimSummary> = record({
       reason: maybe(text),
       measures: maybe(measures),
       divergence: maybe(divergence),
-      queries: maybe(number),
       seconds: maybe(number),
       warnings: texts,
     }),

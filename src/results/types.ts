@@ -66,7 +66,6 @@ export interface VictimSummary {
     readonly reason?: string;
     readonly measures?: Measures;
     readonly divergence?: Divergence;
-    readonly queries?: number;
     readonly seconds?: number;
     readonly warnings: readonly string[];
   }[];
