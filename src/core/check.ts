@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { FailureError, failure, refusal } from './errors.js';
+import { FailureError, type FailureKind, failure, refusal } from './errors.js';
 
 // What a value must be is a schema of valibot, whose title is how to say it. Any other schema of valibot will do as
 // well.
@@ -79,18 +79,20 @@ export const says = (schema: v.GenericSchema): string => titleOf(schema) ?? requ
 /**
  * What a schema makes of a value.
  *
- * Throws a `FailureError` of kind `experiment` that names `owner`, the field and its value, and says what to give: `kd:
+ * Throws a `FailureError`, by default of kind `experiment`, that names `owner`, the field and its value, and says what to give: `kd:
  * temperature is -1`, `Give a number above 0.` A check of one's own (`v.check`, `v.custom`) is quoted instead.
  */
 export const parsed = <Schema extends v.GenericSchema>(
   owner: string,
   schema: Schema,
   value: unknown,
+  kind: FailureKind = 'experiment',
 ): v.InferOutput<Schema> => {
   const { success, output, issues } = v.safeParse(schema, value);
   if (success) return output;
   // Of several mistakes a misspelt name is the one that explains the others.
-  throw refusalOf(owner, schema, issues.find(isUnknownName) ?? issues[0]);
+  const { failure: refused } = refusalOf(owner, schema, issues.find(isUnknownName) ?? issues[0]);
+  throw new FailureError({ ...refused, kind });
 };
 
 /**

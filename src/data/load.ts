@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { checked, text, wholeAtLeast } from '../core/check.js';
+import { parsed, text, wholeAtLeast } from '../core/check.js';
 import { attempt, orThrow, refusal, type Task } from '../core/errors.js';
 import { checkDecoded } from './assemble.js';
 import {
@@ -30,7 +30,7 @@ const examples = v.pipe(
 );
 
 /** What a data set has to be. */
-const dataset = {
+const dataset = v.object({
   name: text,
   image: v.pipe(
     v.looseObject({ height: wholeAtLeast(1), width: wholeAtLeast(1), channels: wholeAtLeast(1) }),
@@ -42,7 +42,7 @@ const dataset = {
   train: examples,
   test: examples,
   fingerprint: text,
-};
+});
 
 /** The images of a data set. Rejects with a failure of kind `data`, also where `load` gives something else. */
 export const load = (plugin: DatasetPlugin, options: LoadOptions = {}): Promise<Dataset> => {
@@ -56,7 +56,7 @@ export const load = (plugin: DatasetPlugin, options: LoadOptions = {}): Promise<
         'Give a TaskEither of fp-ts, as the data sets of undistill do.',
       );
     const given = await orThrow(task as Task<Dataset>);
-    checked(`${where}: load`, dataset, { ...given });
+    parsed(`${where}: load`, dataset, { ...given }, 'data');
     checkDecoded(given, `${where}: load`);
     return given;
   };

@@ -12,6 +12,13 @@ test('a data set of one’s own is what its load gives', async () => {
   expect(await load(dataOf(sound))).toBe(sound);
 });
 
+test.each<readonly [changes: object, where: string, what: string]>([
+  [{ classes: 'many' }, '', 'classes is "many"'],
+  [{ image: { height: 0, width: 1, channels: 1 } }, ': image', 'height is 0'],
+])('a data set of one’s own that is none is refused as data: %j', async (changes, where, what) => {
+  expect(await failed(changes)).toMatchObject({ kind: 'data', where: `data: thirds: load${where}`, what });
+});
+
 describe('a data set of one’s own that contradicts itself is refused', () => {
   const { train } = sound;
   test.each<readonly [what: string, changes: Partial<Dataset>, says: string]>([
