@@ -145,8 +145,7 @@ export const slurmCluster = (own: readonly string[] = []): Cluster => ({
   cancel: async (ids) => {
     for (let from = 0; from < ids.length; from += cancelledAtOnce) {
       const said = await call('scancel', ids.slice(from, from + cancelledAtOnce));
-      if (said.code !== 0 && !/invalid job id|already completing|already/i.test(said.err))
-        throw refused('scancel', said);
+      if (said.code !== 0 && !/invalid job id|already/i.test(said.err)) throw refused('scancel', said);
     }
   },
 });

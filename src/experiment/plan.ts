@@ -155,7 +155,7 @@ export const plan = (of: Experiment, facts: Facts): Plan => {
   return { experiment: of, stages: stages.all(), cells, victims, baselines, warnings };
 };
 
-/** Every module whose code a plan's results depend on. */
+/** The values of which a plan is made: its results depend on the code of the modules that they come from. */
 export const plannedValues = (of: Experiment): unknown => [
   of.data,
   of.teacher,

@@ -16,7 +16,7 @@ export interface StageRecord {
   readonly parts: Readonly<Record<string, Json>>;
   readonly warnings: readonly string[];
   readonly provenance: Provenance;
-  /** Wall-clock seconds, all stageRuns together. */
+  /** Wall-clock seconds in which it was made, also those before it was interrupted. */
   readonly seconds: number;
   /** Present when the stage trained something. */
   readonly training?: TrainingRecord;

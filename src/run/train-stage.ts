@@ -25,7 +25,7 @@ import { asking, doWork, type Made, type Surroundings, tellingOf } from './work.
 // All that a model and its logits depend on is in this module or imported by it, so that a stage's identity can hold
 // the hash of its code; keeping records and measuring are elsewhere.
 
-/** Trains or evaluates a model and leaves it in the stageRun's staging. */
+/** Trains or evaluates a model and leaves it where the stage is made. */
 export const trainStage = async (
   environment: RunEnvironment,
   stage: Stage,

@@ -234,9 +234,7 @@ const correction = (beta: number, count: tf.Scalar): tf.Scalar =>
 export const clipByGlobalNorm = (max: number): Transform => ({
   name: 'clipByGlobalNorm',
   update: (updates) => {
-    const squares = Object.values(updates).map((update) => tf.sum(tf.square(update)));
-    // One by one: the order in which addN sums depends on what memory it may reuse.
-    const norm = tf.sqrt(squares.reduce((sum, square) => tf.add(sum, square)));
+    const norm = tf.sqrt(tf.addN(Object.values(updates).map((update) => tf.sum(tf.square(update)))));
     const factor = tf.minimum(tf.div(max, tf.add(norm, 1e-6)), 1);
     return { updates: tree.map(updates, (update) => tf.mul(update, factor)) };
   },
