@@ -368,6 +368,11 @@ export const compile = <
 
   return {
     load: (state) => {
+      if (instead !== undefined) {
+        template = state;
+        instead.runner.load(state);
+        return;
+      }
       // Graphs are of the form of the state that they were traced with.
       if (template !== undefined && formKey(template) !== formKey(state)) {
         close();
@@ -376,7 +381,6 @@ export const compile = <
       if (held !== undefined) tree.dispose(held);
       held = own(state);
       template = held;
-      instead?.runner.load(state);
     },
     run: running(step),
     also: running,

@@ -603,6 +603,19 @@ describe('a step that cannot be a graph', () => {
     pair.dispose();
   });
 
+  test('holds a state that is loaded later once, as an eager runner does', () => {
+    const runners = [eager(reading, frozen), compile(reading, frozen, { cache })];
+    open.push(...runners);
+    const more = runners.map((runner) => {
+      runner.load(start);
+      taken(runner, 4);
+      const held = tf.memory().numTensors;
+      runner.load(start);
+      return tf.memory().numTensors - held;
+    });
+    expect(more).toEqual([0, 0]);
+  });
+
   test('beside one that can takes its state over, and gives it back', () => {
     const pair = both();
     const other = pair.also(reading);
