@@ -56,6 +56,9 @@ export const isFailure = (value: unknown): value is Failure =>
 /** What TensorFlow's bindings put before TensorFlow's own words. */
 const bindingsPreface = /^Invalid TF_Status: \d+\nMessage: /;
 
+/** The first line of what something that was thrown says. */
+export const firstLine = (thrown: unknown): string => saidBy(thrown).split('\n')[0] as string;
+
 /** What something that was thrown says of itself. A plugin may throw anything, also what says nothing or cannot be looked into. */
 export const saidBy = (thrown: unknown): string => {
   try {

@@ -1,24 +1,25 @@
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { cacheFolder } from '../core/cache-folder.js';
-import { type Failure, FailureError, failure } from '../core/errors.js';
-import { median } from '../core/lists.js';
+import { type Failure, FailureError, failure, firstLine } from '../core/errors.js';
 import * as tree from '../core/tree.js';
 import { underXla } from './backend.js';
 import { eager } from './eager.js';
 import { feedNames, fetchNames, graphOf, type Program, reading, writing } from './graph.js';
+import { paceOf, type Stride } from './pace.js';
 import { type Change, changeSince } from './retrace.js';
 import { storeGraph } from './saved-model.js';
 import { openSession, type Session } from './session.js';
 import { type Call, formKey, own, type Run, type Runner, type Step, type Taken, take } from './step.js';
 import { type Form, formsOf, NotTraceable, trace } from './trace.js';
+import { takenBothWays } from './xla-check.js';
 
 export interface CompileOptions {
   /**
    * Steps in one native call, where that many batches of one shape are given at once: a number, or a function of the
    * milliseconds that a step takes, which are measured on the first steps. Default 1.
    */
-  readonly stride?: number | ((milliseconds: number) => number);
+  readonly stride?: Stride;
   /** Have XLA compile the graph: other operations, other roundings. Default false. */
   readonly xla?: boolean;
   /** Called with a sentence when steps run eagerly, or without XLA, although a graph or XLA was asked for. */
@@ -55,12 +56,6 @@ const namesOf = ({ program, names }: Compiled, repeat: number, xla: boolean): Ca
   names.set(kind, found);
   return found;
 };
-
-/** Steps that are timed before it is settled how many go into a call. */
-const timedSteps = 32;
-
-/** Milliseconds that a step took, the median of those that were timed in this process, by the folder of the graph of single steps. */
-const paces = new Map<string, number>();
 
 /** Steps of each shape on which XLA is compared with the plain graph before it is trusted. */
 const checkedSteps = 3;
@@ -105,13 +100,7 @@ export const compile = <
   let session: (Session & { readonly scalars: Float32Array }) | undefined;
   /** Set once a graph turned out to be impossible. */
   let instead: { readonly runner: Runner<Frozen, State, Batch, Metrics>; readonly reason: string } | undefined;
-  let stride = typeof wanted === 'number' ? wanted : 1;
-  /** Milliseconds of single steps, until there are enough to choose by. */
-  let timed: number[] | undefined = typeof wanted === 'number' ? undefined : [];
-  /** The first step that was taken again is the one that counts, not an evaluation beside it. */
-  let pacing: number | undefined;
-  /** The first graph, of single steps. */
-  let begun: string | undefined;
+  const pace = paceOf(wanted);
   /** Why XLA is not used although it was asked for. */
   let withoutXla: string | undefined;
   const compiled = new Map<string, Compiled>();
@@ -209,12 +198,7 @@ export const compile = <
   /** The graph of all programs. Where the first one's was timed before, it is settled at once how many steps go into a call. */
   const graph = () => {
     const found = stored();
-    if (timed === undefined || begun !== undefined) return found;
-    begun = found.folder;
-    const milliseconds = paces.get(begun);
-    if (milliseconds === undefined) return found;
-    settle(milliseconds);
-    return stride === 1 ? found : stored();
+    return pace.begin(found.folder) ? stored() : found;
   };
 
   /** The session with the state in it. */
@@ -232,11 +216,12 @@ export const compile = <
     return session;
   };
 
-  const variants = (program: Program): Program[] => [
-    program,
-    ...(stride === 1 ? [] : [variant(program, stride, false)]),
-    ...(usesXla() ? [variant(program, 1, true), ...(stride === 1 ? [] : [variant(program, stride, true)])] : []),
-  ];
+  const variants = (program: Program): Program[] => {
+    const repeats = pace.stride === 1 ? [1] : [1, pace.stride];
+    return [false, ...(usesXla() ? [true] : [])].flatMap((xla) =>
+      repeats.map((repeat) => variant(program, repeat, xla)),
+    );
+  };
 
   const write = (state: State): void => {
     const { run, scalars } = session as NonNullable<typeof session>;
@@ -270,54 +255,23 @@ export const compile = <
     return calls.map((one) => checkedCall<B, M>(known, one));
   };
 
-  const settle = (milliseconds: number): void => {
-    if (typeof wanted === 'function') stride = wanted(milliseconds);
-    timed = undefined;
-  };
-
-  /** Settles how many steps go into a call, once enough of them were timed. */
-  const choose = (milliseconds: number): void => {
-    if (timed === undefined) return;
-    timed.push(milliseconds);
-    if (timed.length < timedSteps) return;
-    const pace = median(timed);
-    if (begun !== undefined) paces.set(begun, pace);
-    settle(pace);
-    // The graph is opened again, with the longer calls in it.
-    if (stride > 1) held = takeOut();
-  };
-
-  /** Takes a step by the plain graph and by XLA, and compares. */
+  /** Takes a step by the plain graph and by XLA, which is not used any more where it computes something else. */
   const checkedCall = <B extends tree.Tree, M extends tree.Tree>(known: Compiled, one: Call<B>): M => {
-    const by = (xla: boolean): Taken<State, M> => {
-      const [metrics] = call<B, M>(known, [one], xla) as [M];
-      return { metrics, state: tree.keep(readOut()) };
-    };
     open();
-    const before = tree.keep(readOut());
-    const plain = by(false);
-    try {
-      if (known.checked === 0) note('XLA compiles the step, which may take a minute');
-      write(before);
-      const other = by(true);
-      const apart = difference(before, plain, other);
-      if (apart === undefined) {
-        known.checked += 1;
-        tree.dispose([plain.state, plain.metrics]);
-        tree.dispose(other.state);
-        return other.metrics;
-      }
-      tree.dispose([other.state, other.metrics]);
-      withoutXla = `XLA computes ${apart}`;
-    } catch (error) {
-      withoutXla = `XLA does not compile the step: ${firstLine(error)}`;
-    } finally {
-      tree.dispose(before);
+    const { metrics, unfit } = takenBothWays<State, M>({
+      take: (byXla) => {
+        if (byXla && known.checked === 0) note('XLA compiles the step, which may take a minute');
+        return (call<B, M>(known, [one], byXla) as [M])[0];
+      },
+      read: () => tree.keep(readOut()),
+      write,
+    });
+    if (unfit === undefined) known.checked += 1;
+    else {
+      withoutXla = unfit;
+      fellBack(`steps run as a graph without XLA: ${unfit}`);
     }
-    fellBack(`steps run as a graph without XLA: ${withoutXla}`);
-    write(plain.state);
-    tree.dispose(plain.state);
-    return plain.metrics;
+    return metrics;
   };
 
   let steps = 0;
@@ -342,21 +296,21 @@ export const compile = <
             first(of, key, call);
             continue;
           }
+          const others = rest.slice(0, pace.stride - 1);
           const alike =
-            stride - 1 <= rest.length &&
-            rest.slice(0, stride - 1).every((other) => `${name}: ${formKey(other)}` === key);
+            others.length === pace.stride - 1 && others.every((other) => `${name}: ${formKey(other)}` === key);
           if (known.ran && !known.lasts) assertLasting(of, known, call);
           const began = performance.now();
           try {
-            results.push(...again<B, M>(known, alike ? [call, ...rest.slice(0, stride - 1)] : [call]));
+            results.push(...again<B, M>(known, alike ? [call, ...others] : [call]));
             known.ran = true;
           } catch (error) {
             if (known.ran) throw error;
             giveUp(`TensorFlow does not run the graph: ${firstLine(error)}`, takeOut());
             continue;
           }
-          pacing ??= name;
-          if (name === pacing) choose(performance.now() - began);
+          // The graph is opened again, with the longer calls in it.
+          if (pace.took(name, performance.now() - began)) held = takeOut();
         }
         return results;
       } catch (error) {
@@ -390,7 +344,7 @@ export const compile = <
       return held === undefined ? readOut() : tree.clone(held);
     },
     get stride() {
-      return stride;
+      return pace.stride;
     },
     get execution() {
       if (instead !== undefined) return `eager: ${instead.reason}`;
@@ -407,50 +361,12 @@ export const compile = <
   };
 };
 
-const firstLine = (error: unknown): string => String((error as Error).message ?? error).split('\n')[0] as string;
-
 const variant = (program: Program, repeat: number, xla: boolean): Program => ({
   ...program,
   name: `${program.name}${repeat === 1 ? '' : `times${repeat}`}${xla ? 'xla' : ''}`,
   repeat,
   xla,
 });
-
-/**
- * What differs by more than rounding between two outcomes of one step, in a sentence; undefined where nothing does. Tensors
- * are compared as a whole, by how far the step moved them: at a ReLU a rounding may close a gate and change single numbers.
- */
-const difference = <State extends tree.Tree, Metrics extends tree.Tree>(
-  before: State,
-  plain: Taken<State, Metrics>,
-  other: Taken<State, Metrics>,
-): string | undefined => {
-  const norm = (values: Float32Array): number => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
-  const minus = (a: tf.Tensor, b: tf.Tensor): Float32Array => {
-    const [left, right] = [a.dataSync(), b.dataSync()];
-    return Float32Array.from(left, (value, i) => value - (right[i] as number));
-  };
-  const leaves = (of: tree.Tree) => tree.entries(of);
-  const old = tree.leaves(before);
-  const others = tree.leaves(other.state);
-  const rows = leaves(plain.state).map(([path, leaf], i) => ({
-    path,
-    moved: norm(minus(leaf, old[i] as tf.Tensor)),
-    apart: norm(minus(leaf, others[i] as tf.Tensor)),
-  }));
-  const largest = Math.max(...rows.map(({ moved }) => moved));
-  const worst = rows.find(({ moved, apart }) => !(apart <= tolerance * Math.max(moved, largest / 100)));
-  if (worst !== undefined) return `another ${worst.path}`;
-  const values = tree.leaves(other.metrics);
-  const metric = leaves(plain.metrics).find(([, leaf], i) => {
-    const [a, apart] = [norm(leaf.dataSync() as Float32Array), norm(minus(leaf, values[i] as tf.Tensor))];
-    return !(apart <= tolerance * Math.max(a, 1e-3));
-  });
-  return metric === undefined ? undefined : `another ${metric[0]}`;
-};
-
-/** Beyond TF32's roundings and closed gates, and far below a wrong gradient. */
-const tolerance = 0.05;
 
 /** The failure of a step that depends on more than it is given. */
 const notLasting = ({ what, trace }: Change): Failure =>

@@ -672,6 +672,31 @@ describe('a step that cannot be a graph', () => {
   );
 });
 
+test('by XLA, which is compared with the plain graph first, a step gives the same but for rounding', () => {
+  const said: string[] = [];
+  const say = (line: string): void => void said.push(line);
+  const runners = [
+    eager(step, frozen),
+    compile(step, frozen, { cache, xla: true, stride: 2, note: say, fellBack: say }),
+  ];
+  open.push(...runners);
+  for (const runner of runners) runner.load(start);
+  const these = [4, 4, 4, 4, 4, 3, 4, 4].map((size) => callOf(size));
+  const [expected, found] = runners.map((runner) => {
+    const [metrics, state] = [runner.run(these), runner.read()];
+    const numbers = tree.leaves([metrics, state]).flatMap((leaf) => [...leaf.dataSync()]);
+    tree.dispose([metrics, state]);
+    return numbers;
+  }) as [number[], number[]];
+  tree.dispose(these);
+  found.forEach((value, i) => {
+    expect(value).toBeCloseTo(expected[i] as number, 4);
+  });
+  // Not everywhere is there an XLA.
+  expect(runners[1]?.execution).toMatch(/^(xla|graph: XLA does not compile the step: .+)$/);
+  expect(said[0]).toBe('XLA compiles the step, which may take a minute');
+});
+
 describe('a step that is not the same from call to call', () => {
   let count = 0;
   beforeEach(() => {
