@@ -16,6 +16,9 @@ export interface Chart {
 /** A specification whose data are rows of its own. */
 export type Spec = TopLevelSpec & { readonly data: { readonly values: Row[] } };
 
+/** One of the layers that a chart lies in. */
+export type Layer = Extract<TopLevelSpec, { readonly layer: unknown }>['layer'][number];
+
 /** What all charts have in common. */
 export const page = {
   $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
