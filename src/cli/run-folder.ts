@@ -160,7 +160,9 @@ export const decodeMatrix = (text: string, path: string): Matrix => decode(matri
 /** A ranking as `undistill rank` left it, or a matrix, whichever it is. */
 export const decodeRankable = (text: string, path: string): Matrix | Ranking => {
   const value = versioned(text, path, 'matrix, and no ranking', remedy);
-  return 'runs' in (value as object) ? inFile(path, rankingFile, value, remedy) : inFile(path, matrixFile, value, remedy);
+  return 'runs' in (value as object)
+    ? inFile(path, rankingFile, value, remedy)
+    : inFile(path, matrixFile, value, remedy);
 };
 
 /** The plan that a run left in its folder. */

@@ -15,6 +15,7 @@ import {
   yesOrNo,
 } from '../core/check.js';
 import { FailureError, failure, type Refusal, type Result, refusal, toFailure } from '../core/errors.js';
+import { repeated } from '../core/lists.js';
 import { anyPlugin } from '../core/plugin.js';
 import { percentage } from '../core/text.js';
 import { anyDataset, type DatasetPlugin } from '../data/dataset.js';
@@ -137,27 +138,138 @@ const fields = Object.keys({
 export const experiment = <const Defenses extends readonly Defense[], const Attacks extends readonly unknown[]>(
   spec: ExperimentSpec<Defenses, Attacks>,
 ): Experiment => {
+  const given = withDefaults(spec as ExperimentSpec);
+  nothingElse('experiment', spec, fields);
+  checkSpec(given);
+  const made = madeOf(given);
+  checkedOnes.add(made);
+  return made;
+};
+
+const withDefaults = (spec: ExperimentSpec) => {
   const {
-    name,
-    title,
     about = '',
-    data,
     fraction = 1,
     validation = 0.1,
     report = 'test',
     select = 'last',
-    teacher,
-    students: given,
-    defenses: columns,
-    attacks: rows,
     pairs = [],
-    seeds: seedsGiven,
-    budget,
     metrics = [],
-    published,
-    reduced,
-  } = spec as ExperimentSpec;
-  nothingElse('experiment', spec, fields);
+  } = spec;
+  return { ...spec, about, fraction, validation, report, select, pairs, metrics };
+};
+
+/** What is asked, its defaults filled in. */
+type Given = ReturnType<typeof withDefaults>;
+
+/** All attacks: those of the grid, then those of the pairs, each as often as it is named. */
+const attacksIn = ({ attacks, pairs }: Given): readonly AnyAttack[] => [
+  ...attacks,
+  ...pairs.map(({ attack }) => attack),
+];
+
+/** All defences, likewise. */
+const defensesIn = ({ defenses, pairs }: Given): readonly Defense[] => [
+  ...defenses,
+  ...pairs.map(({ defense }) => defense),
+];
+
+const studentsIn = ({ students, teacher }: Given): readonly Learner[] =>
+  students.map((student) => (student === 'self' ? retrainable(teacher) : student));
+
+const seedsIn = ({ seeds }: Given): readonly { readonly victim: number; readonly student: number }[] =>
+  seeds.map((seed) => (typeof seed === 'object' && seed !== null ? seed : { victim: seed, student: seed }));
+
+const seedLabel = ({ victim, student }: ReturnType<typeof seedsIn>[number]): string =>
+  victim === student ? `${victim}` : `${victim}-${student}`;
+
+/** An experiment of what was checked. Throws where two of its parts would be of one label, or a published number is of none. */
+const madeOf = (given: Given): Experiment => {
+  const { name, title, about, data, fraction, validation, report, select, teacher } = given;
+  const { budget, metrics, published, reduced } = given;
+  const attacks = eachOnce(attacksIn(given), given.attacks.length);
+  const defenses = eachOnce(defensesIn(given), given.defenses.length);
+  const students = studentsIn(given);
+  const attackLabels = labelsOf('attacks', attacks);
+  const defenseLabels = labelsOf('defenses', defenses);
+  const studentLabels = labelsOf(
+    'students',
+    students.map(({ network, recipe, label }, i) => ({
+      name: given.students[i] === 'self' ? `self (${network.name})` : network.name,
+      params: { ...network.params, ...recipe },
+      ...(label === undefined ? {} : { label }),
+    })),
+  );
+  if (published !== undefined)
+    checkPublished(published, { students: studentLabels, attacks: attackLabels, defenses: defenseLabels });
+  const labelOf = <T extends AnyAttack | Defense>(all: readonly T[], labels: readonly string[], one: T): string =>
+    labels[all.findIndex((each) => samePlugin(each, one))] as string;
+  const grid = given.attacks.flatMap((attack) => given.defenses.map((defense) => ({ attack, defense })));
+  const pairings = [...grid, ...given.pairs].map(({ attack, defense }) => ({
+    attack: labelOf(attacks, attackLabels, attack),
+    defense: labelOf(defenses, defenseLabels, defense),
+  }));
+  return {
+    name,
+    ...(title === undefined ? {} : { title }),
+    about,
+    data,
+    fraction,
+    validation,
+    report,
+    select,
+    teacher,
+    students: students.map((learner, i) => ({ label: studentLabels[i] as string, learner })),
+    defenses: defenses.map((defense, i) => ({ label: defenseLabels[i] as string, defense })),
+    attacks: attacks.map((attack, i) => ({ label: attackLabels[i] as string, attack })),
+    pairings: pairings.filter(
+      ({ attack, defense }, i) => i === pairings.findIndex((m) => m.attack === attack && m.defense === defense),
+    ),
+    seeds: seedsIn(given).map((seed) => ({ ...seed, label: seedLabel(seed) })),
+    ...(budget === undefined ? {} : { budget }),
+    metrics: metrics.map((metric) => ({ ...metric, params: metric.params ?? {} })),
+    ...(published === undefined ? {} : { published }),
+    ...reducedTo(reduced, fraction === 1 ? undefined : `${percentage(fraction)} of the training images`),
+  };
+};
+
+/** What `experiment` made, and so has looked at. */
+const checkedOnes = new WeakSet<object>();
+
+/** The reasons for which a setting is reduced, as a field of an experiment; no field where there are none. */
+export const reducedTo = (...reasons: readonly (string | undefined)[]): Pick<Experiment, 'reduced'> => {
+  const given = reasons.filter((reason) => reason !== undefined && reason !== '');
+  return given.length === 0 ? {} : { reduced: given.join('; ') };
+};
+
+/** The grid's rows or columns, which come first and are so many, and of the others those that are not among them. */
+const eachOnce = <T extends AnyAttack | Defense>(all: readonly T[], ofGrid: number): readonly T[] =>
+  all.filter((one, i) => i < ofGrid || i === all.findIndex((each) => samePlugin(each, one)));
+
+const maybe = v.optional;
+
+// Experiment files run without a type check, so that what the types say is looked at here as well.
+
+/** Throws for the first field that is not as it should be. */
+const checkSpec = (given: Given): void => {
+  checkSettings(given);
+  checkData('data', given.data);
+  checkLists(given);
+  checkMetrics(given.metrics);
+  attacksIn(given).forEach(checkAttack);
+  const defenses = defensesIn(given);
+  defenses.forEach(checkDefense);
+  checkTeacher(given.teacher, given.students, defenses);
+  studentsIn(given).forEach((student, i) => {
+    const name: unknown = student?.network?.name;
+    checkLearner(`students: ${typeof name === 'string' ? name : `number ${i + 1}`}`, student);
+  });
+  checkAccess(given);
+  checkSeeds(seedsIn(given));
+};
+
+const checkSettings = (given: Given): void => {
+  const { name, title, about, data, fraction, validation, report, select, budget, reduced } = given;
   if (typeof name !== 'string' || !/^\w[\w.-]*$/.test(name)) {
     refuse(`${shown(name)} cannot be the name of a folder`, 'name', 'Use letters, digits, dots and dashes.');
   }
@@ -183,37 +295,21 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
     refuse('it is no text', 'reduced', 'Say in what the setting is reduced.');
   checked('experiment', { about: text, title: text }, { about, title: title ?? name });
   if (typeof data?.load !== 'function') refuse('this is no data set', 'data', 'Give one, such as mnist().');
-  checkData('data', data);
-  for (const [field, list] of Object.entries({
-    students: given,
-    defenses: columns,
-    attacks: rows,
-    seeds: seedsGiven,
-  })) {
+};
+
+const checkLists = ({ students, defenses, attacks, seeds, pairs }: Given): void => {
+  for (const [field, list] of Object.entries({ students, defenses, attacks, seeds })) {
     if (list !== undefined && list !== null && !Array.isArray(list))
       refuse(`it is ${shown(list)}, not a list`, field, `Give a list: [${field === 'seeds' ? '0, 1, 2' : ' … '}].`);
     if (list === undefined || list === null || list.length === 0)
       refuse('there are none', field, `Give at least one of the ${field}.`);
   }
-  checkMetrics(metrics);
   if (!Array.isArray(pairs as unknown) || pairs.some((each) => typeof each !== 'object' || each === null))
     refuse('it is no list of pairs', 'pairs', 'Give a list: [pair(attack, defense)].');
-  const attacks = together(
-    rows,
-    pairs.map(({ attack }) => attack),
-    checkAttack,
-  );
-  const defenses = together(
-    columns,
-    pairs.map(({ defense }) => defense),
-    checkDefense,
-  );
-  checkTeacher(teacher, given, defenses);
-  const students = given.map((student) => (student === 'self' ? retrainable(teacher) : student));
-  students.forEach((student, i) => {
-    const name: unknown = student?.network?.name;
-    checkLearner(`students: ${typeof name === 'string' ? name : `number ${i + 1}`}`, student);
-  });
+};
+
+/** Whether each attack has a defence that exposes enough for it. */
+const checkAccess = ({ attacks, defenses, pairs }: Given): void => {
   for (const { attack, defense } of pairs) {
     if (rank[defense.exposes] < rank[attack.needs]) {
       refuse(
@@ -223,8 +319,8 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       );
     }
   }
-  for (const attack of rows) {
-    if (!columns.some((defense) => rank[defense.exposes] >= rank[attack.needs])) {
+  for (const attack of attacks) {
+    if (!defenses.some((defense) => rank[defense.exposes] >= rank[attack.needs])) {
       refuse(
         `${attack.name} needs ${attack.needs}, and no defence exposes that much`,
         'attacks',
@@ -232,83 +328,14 @@ export const experiment = <const Defenses extends readonly Defense[], const Atta
       );
     }
   }
-  const attackLabels = labelsOf('attacks', attacks);
-  const defenseLabels = labelsOf('defenses', defenses);
-  const studentLabels = labelsOf(
-    'students',
-    students.map(({ network, recipe, label }, i) => ({
-      name: given[i] === 'self' ? `self (${network.name})` : network.name,
-      params: { ...network.params, ...recipe },
-      ...(label === undefined ? {} : { label }),
-    })),
-  );
-  if (published !== undefined)
-    checkPublished(published, { students: studentLabels, attacks: attackLabels, defenses: defenseLabels });
-  const labelOf = <T extends AnyAttack | Defense>(all: readonly T[], labels: readonly string[], one: T): string =>
-    labels[all.findIndex((each) => samePlugin(each, one))] as string;
-  const pairings = [...rows.flatMap((attack) => columns.map((defense) => ({ attack, defense }))), ...pairs].map(
-    ({ attack, defense }) => ({
-      attack: labelOf(attacks, attackLabels, attack),
-      defense: labelOf(defenses, defenseLabels, defense),
-    }),
-  );
-  const seeds = seedsGiven.map((seed) =>
-    typeof seed === 'object' && seed !== null ? seed : { victim: seed, student: seed },
-  );
+};
+
+const checkSeeds = (seeds: ReturnType<typeof seedsIn>): void => {
   for (const { victim, student } of seeds) {
     checked('seeds', { victim: wholeAtLeast(0), student: wholeAtLeast(0) }, { victim, student });
   }
-  const seedLabels = seeds.map(({ victim, student }) => (victim === student ? `${victim}` : `${victim}-${student}`));
-  if (new Set(seedLabels).size < seedLabels.length) refuse('a seed comes twice', 'seeds', 'Give each seed once.');
-  const made: Experiment = {
-    name,
-    ...(title === undefined ? {} : { title }),
-    about,
-    data,
-    fraction,
-    validation,
-    report,
-    select,
-    teacher,
-    students: students.map((learner, i) => ({ label: studentLabels[i] as string, learner })),
-    defenses: defenses.map((defense, i) => ({ label: defenseLabels[i] as string, defense })),
-    attacks: attacks.map((attack, i) => ({ label: attackLabels[i] as string, attack })),
-    pairings: pairings.filter(
-      ({ attack, defense }, i) => i === pairings.findIndex((m) => m.attack === attack && m.defense === defense),
-    ),
-    seeds: seeds.map((seed, i) => ({ ...seed, label: seedLabels[i] as string })),
-    ...(budget === undefined ? {} : { budget }),
-    metrics: metrics.map((metric) => ({ ...metric, params: metric.params ?? {} })),
-    ...(published === undefined ? {} : { published }),
-    ...reducedTo(reduced, fraction === 1 ? undefined : `${percentage(fraction)} of the training images`),
-  };
-  checkedOnes.add(made);
-  return made;
+  if (repeated(seeds.map(seedLabel)) !== undefined) refuse('a seed comes twice', 'seeds', 'Give each seed once.');
 };
-
-/** What `experiment` made, and so has looked at. */
-const checkedOnes = new WeakSet<object>();
-
-/** The reasons for which a setting is reduced, as a field of an experiment; no field where there are none. */
-export const reducedTo = (...reasons: readonly (string | undefined)[]): Pick<Experiment, 'reduced'> => {
-  const given = reasons.filter((reason) => reason !== undefined && reason !== '');
-  return given.length === 0 ? {} : { reduced: given.join('; ') };
-};
-
-/** The grid's rows or columns, checked, and those that only pairs name. */
-const together = <T extends AnyAttack | Defense>(
-  grid: readonly T[],
-  paired: readonly T[],
-  check: (one: T, place: number) => void,
-): readonly T[] => {
-  const all = [...grid, ...paired];
-  all.forEach(check);
-  return all.filter((one, i) => i < grid.length || i === all.findIndex((each) => samePlugin(each, one)));
-};
-
-const maybe = v.optional;
-
-// Experiment files run without a type check, so that what the types say is looked at here as well.
 
 const checkLearner = (where: string, learner: Learner): void => {
   if (typeof learner?.network?.build !== 'function' || typeof learner.recipe !== 'object')
