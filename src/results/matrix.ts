@@ -53,7 +53,6 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
   };
 
   const undefended = undefendedOf(of);
-  const smoothing = of.attacks.find(({ attack }) => attack.role === 'reference')?.label;
   const at = lookup(plan.cells);
   const victimOf = new Map(plan.victims.map((victim) => [JSON.stringify([victim.defense, victim.seed]), victim]));
   const summaries = [...metrics, ...of.metrics].map(summaryOf);
@@ -80,10 +79,6 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
         student,
         teacherAccuracy: accuracyOf(victim?.measure),
         toBaseline: stages.baseline === stages.steal ? undefined : minus(accuracy, accuracyOf(stages.baselineMeasure)),
-        toLabelSmoothing:
-          cell.attack === smoothing
-            ? undefined
-            : minus(accuracy, accuracyOf(at(smoothing, cell.defense, net, seed)?.stages?.measure)),
         toUndefended:
           cell.defense === undefended
             ? undefined

@@ -48,7 +48,7 @@ export const rankingOf = (matrix: Matrix): Ranking => {
         ),
         students: matrix.attacks.flatMap((row) => {
           const cell = at(row.label, label, student);
-          return cell === undefined ? [] : [stolenOf(cell, roleOf(row))];
+          return cell === undefined ? [] : [stolenOf(cell, row)];
         }),
       };
     }),
@@ -80,15 +80,16 @@ const teacherOf = (exposes: string, victim: Matrix['victims'][number] | undefine
   };
 };
 
-const stolenOf = ({ attack, status, reason, seeds }: Cell, role: Role): Stolen => ({
+const stolenOf = ({ attack, status, reason, seeds }: Cell, row: Matrix['attacks'][number]): Stolen => ({
   attack,
-  ...(role === 'attack' ? {} : { role }),
+  ...(roleOf(row) === 'attack' ? {} : { role: roleOf(row) as Exclude<Role, 'attack'> }),
   status,
   ...(reason === undefined ? {} : { reason }),
   accuracy: bySeed(seeds, ({ student }) => student?.metrics.accuracy),
   heldOut: bySeed(seeds, ({ student }) => student?.heldOut),
   toBaseline: bySeed(seeds, ({ toBaseline }) => toBaseline),
-  l1: bySeed(seeds, ({ answers }) => answers?.l1),
+  // Who asks for labels is told no probabilities.
+  l1: bySeed(row.needs === 'label' ? [] : seeds, ({ answers }) => answers?.l1),
 });
 
 /** A hash of the numbers of a matrix, without what differs from one run of it to the next. */

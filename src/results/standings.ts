@@ -1,6 +1,7 @@
 import { defined } from '../core/lists.js';
 import { passiveFirst, possessions, type ThiefAsks, type ThiefHas } from '../experiment/strongest.js';
 import { type Access, rank } from '../train/oracle.js';
+import { byMean, hasNumbers, strongestOf } from './best.js';
 import type { Attacker, BySeed, Entry, Measured, Named, RankedRun, Standing, Stolen, Thief } from './ranking.js';
 import { pairedBySeed } from './seeds.js';
 import { differenceSpread, type Spread, shareSpread, spread } from './spread.js';
@@ -54,13 +55,13 @@ const standing = (
   const studentsOf = ({ students }: Measured, by: readonly Attacker[]) =>
     by.flatMap(({ label }) => students.find(({ attack }) => attack === label) ?? []);
   const tried = studentsOf(entry, among(access));
-  const best = strongestOf(tried);
-  if (best === undefined) return undefined;
-  const { stolen, chosenOn, equals } = best;
+  const found = strongestOf(tried);
+  if (found === undefined) return undefined;
+  const { best: stolen, chosenOn, equals } = found;
   const [highest] = byMean(tried, ({ accuracy }) => accuracy);
-  const clean = undefended && strongestOf(studentsOf(undefended, among(access)))?.stolen;
-  const smoothed = strongestOf(entry.students.filter(({ role }) => role === 'reference'))?.stolen;
-  const labelOnly = strongestOf(studentsOf(entry, among('label')))?.stolen;
+  const clean = undefended && strongestOf(studentsOf(undefended, among(access)))?.best;
+  const smoothed = strongestOf(entry.students.filter(({ role }) => role === 'reference'))?.best;
+  const labelOnly = strongestOf(studentsOf(entry, among('label')))?.best;
   const passive = studentsOf(entry, passiveFirst(among(access), entry)).find(hasNumbers);
   return {
     access,
@@ -69,7 +70,7 @@ const standing = (
     chosenOn,
     ...(equals.length === 0 ? {} : { equals: equals.map(named) }),
     ...defined({
-      highest: highest === undefined || highest.stolen === stolen ? undefined : named(highest.stolen),
+      highest: highest === undefined || highest.of === stolen ? undefined : named(highest.of),
       undefended: clean && named(clean),
       harm: clean && paired(stolen.accuracy, clean.accuracy),
       toBaseline: differenceSpread(Object.values(stolen.toBaseline)),
@@ -80,7 +81,7 @@ const standing = (
       l1: spread(Object.values(stolen.l1)),
     }),
     missing: tried
-      .filter((each) => each.status !== 'n/a' && accuraciesOf(each).length < seeds.length)
+      .filter((each) => each.status !== 'n/a' && Object.keys(each.accuracy).length < seeds.length)
       .map(({ attack }) => attack),
   };
 };
@@ -97,52 +98,3 @@ const named = ({ attack, accuracy }: Stolen): Named => ({
 /** One accuracy minus another, over the seeds that have both. */
 const paired = (a: BySeed, b: BySeed): Spread | undefined =>
   pairedBySeed(new Map(Object.entries(a)), new Map(Object.entries(b)));
-
-const accuraciesOf = ({ accuracy }: Stolen): readonly number[] => Object.values(accuracy);
-const hasNumbers = (stolen: Stolen): boolean => accuraciesOf(stolen).length > 0;
-
-/** Students of one attack, and the mean by which it is compared with others. */
-interface Compared {
-  readonly stolen: Stolen;
-  readonly mean: number;
-}
-
-/**
- * Those with numbers, the highest mean of them first, and of equal ones the first: over the seeds that each of them has, where there are such,
- * since a seed differs from another for all of them. A run that is under way has some seeds of some. Whoever failed with a seed is left out where
- * others did not: the seeds that it has would decide for all.
- */
-const byMean = (all: readonly Stolen[], numbers: (of: Stolen) => BySeed): readonly Compared[] => {
-  const those = all.filter(hasNumbers);
-  const whole = those.filter(({ reason }) => reason === undefined);
-  const compared = whole.length === 0 ? those : whole;
-  const seeds = Object.keys(compared[0]?.accuracy ?? {});
-  const shared = seeds.filter((seed) => compared.every(({ accuracy }) => Object.hasOwn(accuracy, seed)));
-  const mean = (of: Stolen): number => {
-    const found = Object.entries(numbers(of)).filter(([seed]) => shared.length === 0 || shared.includes(seed));
-    return spread(found.map(([, value]) => value))?.mean ?? Number.NEGATIVE_INFINITY;
-  };
-  return compared
-    .map((stolen) => ({ stolen, mean: mean(stolen) }))
-    .sort((a, b) => (isEqual(a, b) ? 0 : b.mean - a.mean));
-};
-
-/** Means of the same numbers of right answers, but for rounding. */
-const isEqual = (a: Compared, b: Compared): boolean => Math.abs(a.mean - b.mean) < 1e-9;
-
-/** The best on held-out images, on the reported ones where somebody has no others; and those that are as good there. */
-const strongestOf = (
-  all: readonly Stolen[],
-):
-  | { readonly stolen: Stolen; readonly chosenOn: Standing['chosenOn']; readonly equals: readonly Stolen[] }
-  | undefined => {
-  const isHeldOut = all.every((each) => Object.keys(each.heldOut).length === accuraciesOf(each).length);
-  const [best, ...others] = byMean(all, ({ heldOut, accuracy }) => (isHeldOut ? heldOut : accuracy));
-  return (
-    best && {
-      stolen: best.stolen,
-      chosenOn: isHeldOut ? 'heldOut' : 'reported',
-      equals: others.filter((other) => isEqual(best, other)).map(({ stolen }) => stolen),
-    }
-  );
-};

@@ -1,5 +1,7 @@
 import { defined, own } from '../core/lists.js';
+import { type Contender, strongestOf } from './best.js';
 import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from './columns.js';
+import { lookup } from './lookup.js';
 import { roleOf, undefendedIn } from './roles.js';
 import { scores } from './scores.js';
 import { type Numbers, numbersBySeed, pairedBySeed } from './seeds.js';
@@ -20,7 +22,7 @@ export type Seeds = Omit<Matrix, 'cells' | 'victims' | 'best' | 'scores'> & {
 export const summary = (of: Seeds): Pick<Matrix, 'victims' | 'cells' | 'best' | 'scores'> => {
   const summaries = metricsOf(of);
   const undefended = undefendedIn(of);
-  const cells = of.cells.map(cellOf(columnsOf(of), summaries));
+  const cells = besideReferences(of).map(cellOf(columnsOf(of), summaries));
   const victims = of.victims.map(
     victimOf(
       victimColumnsOf(of),
@@ -33,6 +35,38 @@ export const summary = (of: Seeds): Pick<Matrix, 'victims' | 'cells' | 'best' | 
   const best = bestAttacks(of, cells, attacks);
   return { victims, cells, best, scores: scores({ best, cells, victims, undefended, attacks }) };
 };
+
+/** With the difference of each student to the best reference, one trained on smoothed labels, of its net and seed. */
+const besideReferences = ({ attacks, cells }: Seeds): readonly CellSeeds[] => {
+  const references = attacks.filter((row) => roleOf(row) === 'reference').map(({ label }) => label);
+  const at = lookup(cells);
+  const bestFor = (defense: string, student: string): (Contender & Pick<CellSeeds, 'attack'>) | undefined =>
+    strongestOf(
+      references.flatMap((label) => {
+        const found = at(label, defense, student);
+        return found === undefined ? [] : [contenderOf(found)];
+      }),
+    )?.best;
+  return cells.map((cell) => {
+    const best = bestFor(cell.defense, cell.student);
+    const other = best?.attack === cell.attack ? undefined : best?.accuracy;
+    const seeds = cell.seeds.map(({ toLabelSmoothing: _, ...result }) => {
+      const [accuracy, smoothed] = [result.student?.metrics.accuracy, other && own(other, result.seed)];
+      return {
+        ...result,
+        ...(accuracy !== undefined && smoothed !== undefined && { toLabelSmoothing: accuracy - smoothed }),
+      };
+    });
+    return { ...cell, seeds };
+  });
+};
+
+const contenderOf = ({ attack, seeds }: CellSeeds): Contender & Pick<CellSeeds, 'attack'> => ({
+  attack,
+  reason: seeds.find(({ reason }) => reason !== undefined)?.reason,
+  accuracy: Object.fromEntries(numbersBySeed(seeds, ({ student }) => student?.metrics.accuracy)),
+  heldOut: Object.fromEntries(numbersBySeed(seeds, ({ student }) => student?.heldOut)),
+});
 
 const cellOf =
   (columns: readonly Column[], summaries: readonly MetricSummary[]) =>

@@ -286,9 +286,8 @@ describe('students that learn jointly', () => {
   ] as const)(
     'of %s take half as many epochs at half the scale, of a budget too',
     (_, make, preset, queries, otherwise, half) => {
-      const { params } = make(preset as never).scaled?.(0.5) as unknown as {
-        readonly params: { readonly part: number };
-      };
+      const scaled = make(preset as never).scaled?.(0.5);
+      const params = scaled?.params as { readonly part: number };
       const epochs = epochsWithin(params, (preset as { readonly budget: number }).budget, queries, otherwise);
       expect(Math.abs(epochs - half)).toBeLessThanOrEqual(1);
       expect(epochsWithin({ ...params, epochs: 3 }, undefined, queries, otherwise)).toBe(3);

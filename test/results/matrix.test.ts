@@ -142,6 +142,19 @@ describe('the score of a defence', () => {
     expect(impostors.scores?.[0]).not.toHaveProperty('harm');
   });
 
+  test('compares with the best of several references, whichever comes first', () => {
+    const [weak, strong] = [labelSmoothing({ epsilon: 0.5, label: 'weak' }), labelSmoothing({ label: 'strong' })];
+    const { cells, scores } = found(
+      { defenses: [none(), nasty()], attacks: [scratch(), weak, strong, hardLabel()] },
+      { ...accuracies, 'tiny/weak': [0.78, 0.77, 0.79], 'tiny/strong': [0.82, 0.82, 0.82] },
+    );
+    // hardLabel's 0.80, 0.81, 0.79 are above the first, and 0.02, 0.01 and 0.03 below the second.
+    expect(scores?.find(({ defense }) => defense === 'nasty')?.toLabelSmoothing?.mean).toBeCloseTo(-0.02, 10);
+    const at = (attack: string) => cells.find((cell) => cell.attack === attack && cell.defense === 'none');
+    expect(at('weak')?.toLabelSmoothing?.mean).toBeCloseTo(-0.04, 10);
+    expect(at('strong')).not.toHaveProperty('toLabelSmoothing');
+  });
+
   test('has no harm without an undefended teacher', () => {
     const [score, ...others] = found({ defenses: [nasty()] }).scores ?? [];
     expect(others).toEqual([]);
