@@ -148,7 +148,7 @@ const addProfile = ({ command, exits }: CommandLine): void => {
     .addArgument(given.experimentFile())
     .option(
       '--stage <pattern>',
-      'which stage, as undistill plan --verbose lists it (default: the theft of the most steps)',
+      'which stage, as undistill plan --verbose lists it (default: the attack of the most steps)',
     )
     .option('--steps <number>', 'steps that are timed', given.wholeFrom1, 20)
     .addOption(given.data())

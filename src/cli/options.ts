@@ -54,8 +54,9 @@ export const only = (says: string): Option => repeatable('--only <pattern>', say
 
 export const seed = (says: string): Option => repeatable('--seed <label>', says);
 
-export const scale = (says = 'with this fraction of all schedules, for a look before the whole'): Option =>
-  new Option('--scale <fraction>', says).argParser(Number);
+export const scale = (
+  says = 'with this fraction of all schedules, for a look before the whole; its run is <name>-scale-<fraction>',
+): Option => new Option('--scale <fraction>', says).argParser(Number);
 
 export const threads = (says = 'threads (default: all cores)'): Option =>
   new Option('--threads <number>', says).argParser(threadCount);

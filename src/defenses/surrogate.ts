@@ -6,6 +6,7 @@ import {
   type Named,
   type Network,
   type NetworkPlugin,
+  noAugmentation,
   optional,
   type Query,
   type Teacher,
@@ -79,7 +80,7 @@ export const meanGradient = (
   atMost: number,
 ): Variables['params'] => {
   const batch = Math.min(100, set.indices.length, atMost);
-  const source = imageSource({ ...set, augmentation: { crop: 0, flip: false } }, { batch, key });
+  const source = imageSource({ ...set, augmentation: noAugmentation }, { batch, key });
   const count = Math.max(1, Math.floor(Math.min(atMost, set.indices.length) / batch));
   const sums = Array.from({ length: count }).reduce<Variables['params'] | undefined>((so, _, i) => {
     const { batch: raw } = source.at(i);

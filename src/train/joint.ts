@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { clone, dispose, type Tree } from '../core/tree.js';
+import { noAugmentation } from '../data/dataset.js';
 import { anotherSeed, rows, standardUniform } from '../engine/ops.js';
 import type { ImageShape, Named, Variables } from '../models/network.js';
 import { answersTo } from './ask.js';
@@ -308,7 +309,7 @@ const byVictim = async <A extends Access>(
     indices: Int32Array.from({ length: count }, (_, i) => i),
     shape,
     normalisation,
-    augmentation: { crop: 0, flip: false },
+    augmentation: noAugmentation,
     labelled: false,
   });
   return Array.from({ length: count }, (_, i) => predicted({ values, classes: size }, i));
