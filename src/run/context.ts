@@ -4,22 +4,13 @@ import { awaitable } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { Safetensors, StoredTensor } from '../core/safetensors.js';
 import { dispose, fromOutline, outlineOf, type Tree } from '../core/tree.js';
+import { type AnswerShift, noShift } from '../train/answer-shift.js';
 import { question } from '../train/ask.js';
 import type { Context, Loop, Synthesised } from '../train/context.js';
 import { type FitResult, type FitSpec, fit, restoreTree, savedTree } from '../train/fit.js';
 import type { EpochRecord } from '../train/fit-log.js';
 import type { StoredAnswers } from '../train/images.js';
-import {
-  type Access,
-  type AnswerShift,
-  type Asked,
-  noShift,
-  nothingAsked,
-  plus,
-  remember,
-  sessionOf,
-  type Victim,
-} from '../train/oracle.js';
+import { type Access, type Asked, nothingAsked, plus, remember, sessionOf, type Victim } from '../train/oracle.js';
 import { byNumber, contactSheet, expectLot, lotsIn, readLot, writeLot } from './pool.js';
 import { logFile } from './stage-files.js';
 import type { StageRun } from './types.js';

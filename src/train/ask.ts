@@ -4,11 +4,11 @@ import { clone, dispose, keep, type Tree } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import { runner } from '../engine/runner.js';
 import type { Call, Step } from '../engine/step.js';
+import { type AnswerShift, noShift, readShift } from './answer-shift.js';
 import { bytesOf, type ImageSet, imagesHash, type StoredAnswers, type UnlabelledBatch, unpacked } from './images.js';
 import {
   type Access,
   type Answering,
-  type AnswerShift,
   type Asked,
   accessOf,
   budgetOf,
@@ -16,14 +16,12 @@ import {
   isBlackBox,
   type LabelOracle,
   type LogitOracle,
-  noShift,
   nothingAsked,
   type Oracle,
   open,
   type ProbabilityOracle,
   plus,
   rank,
-  readShift,
   recordedOf,
   remember,
   sessionOf,

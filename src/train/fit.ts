@@ -6,20 +6,18 @@ import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
 import { firstNaN, type Origin } from '../engine/first-nan.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import { type Call, formKey, type Run, type Step, take as takeStep } from '../engine/step.js';
+import { type AnswerShift, noShift, readShift } from './answer-shift.js';
 import { fitCalls } from './fit-calls.js';
 import { checkBeatsChance, type EpochRecord, finiteMetrics } from './fit-log.js';
 import { type FitStep, frameOf, type Noted, wholeState, wholeStep } from './fit-step.js';
 import {
   type Access,
   type Answering,
-  type AnswerShift,
   type Asked,
   budgetOf,
   checkShift,
-  noShift,
   nothingAsked,
   plus,
-  readShift,
   remember,
   sessionOf,
   type Victim,

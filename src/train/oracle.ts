@@ -2,11 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
 import { clone, dispose, keep, map, type Tree } from '../core/tree.js';
 import type { Normalisation } from '../data/dataset.js';
-import { anotherSeed, logSoftmax, rows } from '../engine/ops.js';
+import { anotherSeed, logSoftmax } from '../engine/ops.js';
 import type { ApplyOptions, ImageShape, Network, Output, Variables } from '../models/network.js';
+import { type AnswerShift, allShifts, faultOf, noShift, readShift, type Shift, shiftOf } from './answer-shift.js';
 import { unrecorded } from './gradient.js';
 import { normalisePixels } from './images.js';
-import { alike } from './logits.js';
 
 /** What a victim's owner lets the outside see. Each level includes the ones before it. */
 export type Access = 'none' | 'label' | 'probabilities' | 'logits' | 'weights';
@@ -181,18 +181,6 @@ export interface Asked {
   readonly backward: number;
 }
 
-/**
- * What wrappers changed in the answers that were given: sums over queries of Σ_k |p′_k − p_k| (0 … 2), of KL(given ‖
- * clean) in nats, of answers made to sum to 1, and of those of which the clean one's likeliest class is none of the likeliest; `invalid` counts
- * answers that are no distribution. As `answerShift` has it of stored answers.
- */
-export interface AnswerShift {
-  readonly l1: number;
-  readonly kl: number;
-  readonly changed: number;
-  readonly invalid: number;
-}
-
 /** Everything that was asked of a victim so far, and what its stateful defences remember of it. */
 export interface Session {
   asked: Asked;
@@ -202,7 +190,6 @@ export interface Session {
 }
 
 export const nothingAsked: Asked = { queries: 0, forward: 0, backward: 0 };
-export const noShift: AnswerShift = { l1: 0, kl: 0, changed: 0, invalid: 0 };
 
 /** The field-by-field sum. */
 export const plus = <T extends Readonly<Record<keyof T, number>>>(a: T, b: T, times = 1): T =>
@@ -549,7 +536,7 @@ export const open = <A extends Access>(
     close: () => {
       isOpen = false;
       const none = wrappers.length > 0 ? tf.zeros<tf.Rank.R1>([5 + network.classes]) : undefined;
-      const shift = shifts.length > 0 ? allOf(shifts) : none;
+      const shift = shifts.length > 0 ? allShifts(shifts) : none;
       const after = frozen ? memory : (clone([...remembered]) as Tree);
       dispose([...shifts, ...held]);
       return { asked, memory: after, shift };
@@ -599,54 +586,6 @@ const checkedAnswer = (name: string, given: tf.Tensor2D, [rows, classes]: readon
   );
 };
 
-/** How far a probability row may be from summing to 1: float32 sums of a thousand classes are well inside. */
-const tolerance = 1e-3;
-
-/** What one call's answers say of themselves. */
-type Shift = {
-  /** [4]: of Σ_k |p′_k − p_k|, of KL(p′ ‖ p), of changed labels, and of rows of p′ that are no distribution. */
-  readonly sums: tf.Tensor1D;
-  /** [1 + classes]: which row is the first of those, and the row; where there is none, the first of all. */
-  readonly first: tf.Tensor1D;
-};
-
-/** What is said of two answers, [batch, classes] each, as logarithms. */
-const shiftOf = (exact: tf.Tensor2D, given: tf.Tensor2D, unnormalised: boolean): Shift => {
-  const [p, q] = [tf.exp(exact), tf.exp(given)];
-  const l1 = tf.sum(tf.abs(tf.sub(q, p)));
-  const sums = tf.sum(q, 1);
-  const whole = tf.expandDims(unnormalised ? sums : tf.onesLike(sums), 1);
-  const ratio = tf.where(tf.greater(q, 0), tf.sub(tf.sub(given, tf.log(whole)), exact), tf.zerosLike(q));
-  const kl = tf.sum(tf.mul(tf.div(q, whole), ratio));
-  const kept = tf.sum(tf.mul(q, tf.oneHot(tf.argMax(exact, 1), given.shape[1], 1, 0, 'float32')), 1);
-  const isKept = tf.lessEqual(tf.sub(tf.max(q, 1), kept), alike);
-  const changed = tf.sum(tf.sub(1, tf.cast(isKept, 'float32')));
-  // A NaN is in no comparison, so what is right is counted and taken from all.
-  const right = unnormalised
-    ? tf.logicalAnd(tf.greater(sums, 0), tf.lessEqual(tf.max(q, 1), 1 + tolerance))
-    : tf.lessEqual(tf.abs(tf.sub(sums, 1)), tolerance);
-  const counted = tf.cast(right, 'float32');
-  const invalid = tf.sub(given.shape[0], tf.sum(counted));
-  const wrong = tf.argMin<tf.Tensor1D>(tf.expandDims(counted, 1), 0);
-  return {
-    sums: tf.stack([l1, kl, changed, invalid]) as tf.Tensor1D,
-    first: tf.concat([tf.cast(wrong, 'float32'), tf.reshape(rows(given, wrong), [-1])]) as tf.Tensor1D,
-  };
-};
-
-/** The sums over calls, and after them the `first` of that with the most answers that are none: [5 + classes]. */
-const allOf = (shifts: readonly Shift[]): tf.Tensor1D => {
-  const sums = shifts.map((shift) => shift.sums);
-  const firsts = shifts.map(({ first }) => first);
-  const worst = () => tf.argMax<tf.Tensor1D>(tf.slice(tf.stack(sums), [0, 3], [-1, 1]), 0);
-  const first = firsts.length === 1 ? firsts[0] : tf.reshape(rows(tf.stack(firsts), worst()), [-1]);
-  return tf.concat([tf.addN(sums), first as tf.Tensor]) as tf.Tensor1D;
-};
-
-/** The numbers of a shift. */
-export const readShift = ([l1 = 0, kl = 0, changed = 0, invalid = 0]: ArrayLike<number> &
-  Iterable<number>): AnswerShift => ({ l1, kl, changed, invalid });
-
 /**
  * Throws when answers were no distributions: nothing that is learnt from them is a result.
  *
@@ -667,36 +606,6 @@ export const checkShift = (victim: Victim, told: ArrayLike<number> & Iterable<nu
       { where: wrappers.map(({ name }) => name).join(' + '), remedy },
     ),
   );
-};
-
-/** What is wrong with an answer that is no distribution, natural logarithms of probabilities, and what to do about it. */
-const faultOf = (row: readonly number[], unnormalised: boolean): { readonly what: string; readonly remedy: string } => {
-  const shown = (value: number): string => String(Number(value.toPrecision(4)));
-  const remedy = unnormalised
-    ? 'Return natural logarithms of probabilities of at most 1 (−∞ for 0), of which one at least is not 0.'
-    : 'Return natural logarithms of probabilities that sum to 1 a row (−∞ for 0): end with logSoftmax, or renormalise.';
-  const notANumber = row.findIndex(Number.isNaN);
-  if (notANumber >= 0)
-    return {
-      what: `what it gives class ${notANumber} is NaN, as is the logarithm of a negative number`,
-      remedy: `Let no probability fall below 0 (tf.relu) and divide by no 0, before the logarithm is taken. ${remedy}`,
-    };
-  const sum = row.reduce((all, value) => all + value, 0);
-  if (Math.abs(sum - 1) <= tolerance) {
-    const negative = row.findIndex((value) => value < 0);
-    const which = negative < 0 ? '' : `, of which that of class ${negative} is negative (${shown(row[negative] ?? 0)})`;
-    return { what: `its numbers are probabilities${which}, and not their logarithms`, remedy };
-  }
-  const largest = row.indexOf(Math.max(...row));
-  const probability = Math.exp(row[largest] as number);
-  if (probability === Number.POSITIVE_INFINITY)
-    return { what: `the probability that it gives class ${largest} is infinite`, remedy };
-  if (unnormalised && probability > 0)
-    return { what: `the probability that it gives class ${largest} is ${shown(probability)}`, remedy };
-  return {
-    what: `its probabilities sum to ${shown(row.reduce((all, value) => all + Math.exp(value), 0))}`,
-    remedy,
-  };
 };
 
 /** A function of images that is no part of any gradient: asking for one through it is an error. */

@@ -8,7 +8,8 @@ import { loadEngine } from '../../src/engine/engine.js';
 import * as index from '../../src/index.js';
 import { classifier, dense, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
 import type { Variables } from '../../src/models/network.js';
-import { open, publish, readShift, retire, sessionOf, tensorsOf, type Wrapper } from '../../src/train/oracle.js';
+import { readShift } from '../../src/train/answer-shift.js';
+import { open, publish, retire, sessionOf, tensorsOf, type Wrapper } from '../../src/train/oracle.js';
 import { recipe } from '../run/helpers.js';
 import { context, imagesOf, succeed } from '../train/bench.js';
 

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { answerShift } from '../../src/metrics/divergence.js';
+import { readShift } from '../../src/train/answer-shift.js';
 import { valueAndGradient } from '../../src/train/gradient.js';
 import { normalisePixels } from '../../src/train/images.js';
 import type { Logits } from '../../src/train/logits.js';
@@ -12,7 +13,6 @@ import {
   checkShift,
   type Oracle,
   type Query,
-  readShift,
   sessionOf,
   tensorsOf,
   type Victim,
