@@ -78,7 +78,8 @@ const poisoned = {
  * - `topK`: towards each of the k other classes that the student finds likeliest, by 8 steps of 0.01 of its logit's
  *   gradient, no further than λ from x; in that code, as "jbtr3".
  *
- * From round `reservoirFrom` on only so many random images are moved, if `reservoir` is given. By tribhuvanesh/prediction-poisoning 1ddff8b
+ * It begins with as many images of each class, as somebody does who picks examples. From round `reservoirFrom` on only so many random images are
+ * moved, if `reservoir` is given. By tribhuvanesh/prediction-poisoning 1ddff8b
  * (jacobian.py; its presets begin with 100 of 50,000 images, and ask about 10,000) and sanjaykariyappa/MAZE d202ace (jbda.py; the preset
  * `maze`). The latter asks about every image again in each round (`asks: 'all'`), and moves images once more at the end without asking
  * about them: its 6 rounds are 5 here. Differences to these codes: images are kept as bytes, as an interface takes them, so that `topK` ends
