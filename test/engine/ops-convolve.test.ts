@@ -324,9 +324,9 @@ describe.skipIf(!multiplies)('a convolution with what is around it, where only a
   const places = { stride: 1, padding: 1 };
   const thereTwice = pairs.filter((shape) => own.convolves3x3(shape.slice(0, 4), [3, 3, shape[3], shape[4]], places));
   describe.each(thereTwice)('and another one of its result, %s×%s×%s×%s by %s and %s', (n, h, w, from, mid, to) => {
-    it.each<string[]>([[], ['before'], ['after'], ['plus'], ['before', 'after', 'plus']])(
-      '%s %s %s: the bits of one after the other',
-      (...around) => {
+    it.each(['nothing', 'before', 'after', 'plus', 'before, after, plus'])(
+      'with %s around them: the bits of one after the other',
+      (around) => {
         tf.tidy(() => {
           const x = random('x', n, h, w, from) as tf.Tensor4D;
           const filter = random('f', 3, 3, from, mid) as tf.Tensor4D;
