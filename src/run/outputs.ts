@@ -36,7 +36,8 @@ export const readRecord = async (
     if (error instanceof SyntaxError) return refusal('usage')('the file is not JSON', path, notOfARun);
     throw error;
   });
-  return inFile(path, recordSchema, value, notOfARun);
+  inFile(path, recordSchema, value, notOfARun);
+  return value as StageRecord;
 };
 
 /** The checkpoint that counts: the best where it counts and exists, the last otherwise. */

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { byName, type Of, record, text, texts } from '../core/check.js';
+import { byName, record, text, texts } from '../core/check.js';
 import type { Failure } from '../core/errors.js';
 import type { Json } from '../experiment/identity.js';
 import type { Work } from '../experiment/stage.js';
@@ -107,22 +107,19 @@ export interface Divergence {
 
 /**
  * A record.json, which may be of another version or somebody else's, or have been edited. Of thousands of them each is looked at only as far
- * as those who read it rely on it: histories are not.
+ * as those who read it rely on it: histories are not. What is taken is the record as it was written, its fields in their order.
  */
-export const recordSchema: Of<StageRecord> = v.pipe(
-  record({
-    id: text,
-    label: text,
-    inputs: byName(text),
-    parts: byName(v.unknown()),
-    warnings: texts,
-    seconds: v.pipe(v.number(), v.title('a number')),
-    provenance: record({ undistill: text, finished: text }),
-    training: v.exactOptional(record({ best: v.exactOptional(record({})) })),
-    failure: v.exactOptional(record({ what: text })),
-  }),
-  v.transform((looked) => looked as object as StageRecord),
-);
+export const recordSchema = record({
+  id: text,
+  label: text,
+  inputs: byName(text),
+  parts: byName(v.unknown()),
+  warnings: texts,
+  seconds: v.pipe(v.number(), v.title('a number')),
+  provenance: record({ undistill: text, finished: text }),
+  training: v.exactOptional(record({ best: v.exactOptional(record({})) })),
+  failure: v.exactOptional(record({ what: text })),
+});
 
 /** What happens to a stage in a run. */
 export type Outcome =

@@ -33,7 +33,8 @@ export const fitOf = (file: string): string | undefined => {
 /** A stage's record; undefined where there is none that can be read: the stage is not finished. */
 export const recordIn = async (folder: string): Promise<StageRecord | undefined> => {
   try {
-    return v.parse(recordSchema, JSON.parse(String(await readPlain(join(folder, files.record)))));
+    const value: unknown = JSON.parse(String(await readPlain(join(folder, files.record))));
+    return v.is(recordSchema, value) ? (value as object as StageRecord) : undefined;
   } catch {
     return undefined;
   }
