@@ -142,11 +142,11 @@ describe('two attacks, three students and two defences more, on MNIST', () => {
     expect(new Set(defenses.map((defense) => JSON.stringify(student('scratch', defense)))).size).toBe(1);
   });
 
-  test('the owner’s look at a guard that remembers finds it as it began, and so changes nothing', () => {
+  test('the owner’s look at a guard that remembers finds what it answers after its training images, by the same labels', () => {
     const { answerL1, answerChanged } =
       whole.victims.find(({ defense }) => defense === 'S')?.seeds[0]?.measures?.metrics ?? {};
-    // To float32's rounding of a logarithm and back.
-    expect(answerL1).toBeLessThan(1e-6);
+    expect(answerL1).toBeGreaterThan(1e-3);
+    expect(answerL1).toBeLessThan(0.5);
     expect(answerChanged).toBe(0);
   });
 
