@@ -36,18 +36,29 @@ const places = 4096;
 /** One of the three branches of h⁻¹: from what is told to the probability between two that it came of. */
 type Branch = (told: tf.Tensor) => tf.Tensor;
 
-const branchOf = (from: number, to: number, beta: number, gamma: number): Branch => {
+/** A branch at equal distances of what is told, from its first to its last. */
+interface Table {
+  readonly first: number;
+  readonly last: number;
+  readonly known: Float32Array;
+}
+
+const tableOf = (from: number, to: number, beta: number, gamma: number): Table => {
   const [first, last] = [mapped(from, beta, gamma), mapped(to, beta, gamma)];
   const known = Float32Array.from({ length: places + 1 }, (_, i) => {
     const wanted = first + ((last - first) * i) / places;
     let [near, far] = [from, to];
-    for (let step = 0; step < 60; step++) {
+    for (let step = 0; step < 36; step++) {
       const half = (near + far) / 2;
       if (mapped(half, beta, gamma) < wanted === first < last) near = half;
       else far = half;
     }
     return (near + far) / 2;
   });
+  return { first, last, known };
+};
+
+const branchOf = ({ first, last, known }: Table): Branch => {
   const table = tf.tensor1d(known);
   const slopes = tf.tensor1d(known.map((value, i) => (known[i + 1] ?? value) - value));
   return (told) => {
@@ -78,24 +89,36 @@ const tolerance = 1e-4;
  * most, and of the ones that are told least the fewest that are needed; the surest of them is taken, as a trained net is sure, so that unsure
  * answers may come back as too sure. One to which no clean answer is found comes back as it is: so one that is the same whatever was asked.
  *
- * @param answers the logarithms of what was told, [batch, classes]
  * @param tell what is told of clean log-probabilities: what would be told otherwise is no clean answer
+ * @returns a function of the logarithms of what was told, [batch, classes]
  */
-export const undone = (
-  answers: tf.Tensor2D,
+export const undoing = (
   beta: number,
   gamma: number,
   tell: (clean: tf.Tensor2D) => tf.Tensor2D,
-): tf.Tensor2D => {
+): ((answers: tf.Tensor2D) => tf.Tensor2D) => {
   const turn = turningPoint(beta, gamma);
-  if (turn === undefined || beta === 0) return answers;
+  if (turn === undefined || beta === 0) return (answers) => answers;
+  const isOne = turn === smallest;
+  const middle = tableOf(turn, 1 - turn, beta, gamma);
+  const lower = isOne ? middle : tableOf(turn, smallest, beta, gamma);
+  const upper = isOne ? middle : tableOf(1 - turn, 1 - smallest, beta, gamma);
+  const of = (v: number): number => mapped(v, beta, gamma);
+  const ends = { least: of(turn), most: of(1 - turn), none: of(smallest), all: of(1 - smallest) };
+  return (answers) => undone(answers, beta, { middle, lower, upper }, ends, tell);
+};
+
+const undone = (
+  answers: tf.Tensor2D,
+  beta: number,
+  tables: Readonly<Record<'middle' | 'lower' | 'upper', Table>>,
+  /** What is told at the turning points, of next to nothing and of next to all. */
+  ends: Readonly<Record<'least' | 'most' | 'none' | 'all', number>>,
+  tell: (clean: tf.Tensor2D) => tf.Tensor2D,
+): tf.Tensor2D => {
   const [batch, classes] = answers.shape;
   const [firsts, lasts] = [Math.min(classes, mostFirst), Math.min(classes, mostLast)];
-  const of = (v: number): number => mapped(v, beta, gamma);
-  const isOne = turn === smallest;
-  const middle = branchOf(turn, 1 - turn, beta, gamma);
-  const lower = isOne ? middle : branchOf(turn, smallest, beta, gamma);
-  const upper = isOne ? middle : branchOf(1 - turn, 1 - smallest, beta, gamma);
+  const [middle, lower, upper] = [tables.middle, tables.lower, tables.upper].map(branchOf) as [Branch, Branch, Branch];
 
   // From the most to the least that is told: the likeliest class, so many of the others in the middle, and the rest below it.
   const { values: told, indices } = tf.topk(tf.exp(answers), classes);
@@ -125,13 +148,13 @@ export const undone = (
   const excess = tf.sub(tf.add(tf.expandDims(rest, 4), tf.reshape(whole, [sums, batch, 1, 1, 2])), 1);
   const isLow = tf.lessEqual(
     tf.slice(tf.concat([others, none], 2), [0, 0, 0], [sums, batch, firsts]),
-    of(smallest) + tolerance,
+    ends.none + tolerance,
   );
   const isWithin = tf.logicalAnd(
-    tf.lessEqual(top, of(1 - turn) + tolerance),
-    tf.greaterEqual(tf.min(others, 2, true), of(turn) - tolerance),
+    tf.lessEqual(top, ends.most + tolerance),
+    tf.greaterEqual(tf.min(others, 2, true), ends.least - tolerance),
   );
-  const isSure = tf.greaterEqual(top, of(1 - smallest) - tolerance);
+  const isSure = tf.greaterEqual(top, ends.all - tolerance);
   const may = tf.logicalAnd(
     tf.reshape(tf.logicalAnd(isLow, isWithin), [sums, batch, firsts, 1, 1]),
     tf.reshape(tf.concat([tf.onesLike(isSure), isSure], 2), [sums, batch, 1, 1, 2]),

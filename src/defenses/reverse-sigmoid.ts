@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { atLeast, defineDefense, option, positive } from '../public/plugin.js';
-import { smallest, undone } from './reverse-sigmoid-inverse.js';
+import { smallest, undoing } from './reverse-sigmoid-inverse.js';
 
 /**
  * The reverse sigmoid (Lee et al., 2019): of each probability r_k = β (σ(γ logit y_k) − ½) is taken away, and the rest is made to sum
@@ -35,7 +35,7 @@ export const reverseSigmoid = defineDefense({
   },
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
-    recover: () => (answers) => undone(answers, beta, gamma, (clean) => perturbed(clean, beta, gamma)),
+    recover: () => undoing(beta, gamma, (clean) => perturbed(clean, beta, gamma)),
     answers: {
       kind: 'pure',
       answer: ({ logProbabilities }) => ({ logProbabilities: perturbed(logProbabilities, beta, gamma) }),
@@ -62,11 +62,13 @@ export const dcp = defineDefense({
   },
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
-    recover: () => (answers) => {
-      const clean = undone(answers, beta, gamma, (each) => perturbedUnsure(each, beta, gamma));
-      // What is told as surer was not changed.
-      const isUnsure = tf.less(tf.exp(tf.max(answers, 1, true)), beta);
-      return tf.where(isUnsure, clean, answers) as tf.Tensor2D;
+    recover: () => {
+      const undo = undoing(beta, gamma, (clean) => perturbedUnsure(clean, beta, gamma));
+      return (answers) => {
+        // What is told as surer was not changed.
+        const isUnsure = tf.less(tf.exp(tf.max(answers, 1, true)), beta);
+        return tf.where(isUnsure, undo(answers), answers) as tf.Tensor2D;
+      };
     },
     answers: {
       kind: 'pure',
