@@ -169,7 +169,7 @@ const optionLines = (options: Options): readonly string[] => {
   );
 };
 
-/** What \`undistill new\` writes of each kind. */
+/** What `undistill new` writes of each kind. */
 const written: Readonly<Record<Kind, readonly PluginKind[]>> = {
   attacks: ['attack', 'data-free'],
   defenses: ['defense', 'trained-defense'],

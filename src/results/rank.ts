@@ -48,7 +48,7 @@ export const rankingOf = (matrix: Matrix): Ranking => {
         ),
         students: matrix.attacks.flatMap((row) => {
           const cell = at(row.label, label, student);
-          return cell === undefined ? [] : [stolenOf(cell, row)];
+          return cell === undefined ? [] : [stolenOf(cell, row.needs, roleOf(row))];
         }),
       };
     }),
@@ -80,16 +80,16 @@ const teacherOf = (exposes: string, victim: Matrix['victims'][number] | undefine
   };
 };
 
-const stolenOf = ({ attack, status, reason, seeds }: Cell, row: Matrix['attacks'][number]): Stolen => ({
+const stolenOf = ({ attack, status, reason, seeds }: Cell, needs: string, role: Role): Stolen => ({
   attack,
-  ...(roleOf(row) === 'attack' ? {} : { role: roleOf(row) as Exclude<Role, 'attack'> }),
+  ...(role === 'attack' ? {} : { role }),
   status,
   ...(reason === undefined ? {} : { reason }),
   accuracy: bySeed(seeds, ({ student }) => student?.metrics.accuracy),
   heldOut: bySeed(seeds, ({ student }) => student?.heldOut),
   toBaseline: bySeed(seeds, ({ toBaseline }) => toBaseline),
   // Who asks for labels is told no probabilities.
-  l1: bySeed(row.needs === 'label' ? [] : seeds, ({ answers }) => answers?.l1),
+  l1: bySeed(needs === 'label' ? [] : seeds, ({ answers }) => answers?.l1),
 });
 
 /** A hash of the numbers of a matrix, without what differs from one run of it to the next. */

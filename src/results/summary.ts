@@ -1,4 +1,4 @@
-import { defined, own } from '../core/lists.js';
+import { defined, grouped, own } from '../core/lists.js';
 import { type Contender, strongestOf } from './best.js';
 import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from './columns.js';
 import { lookup } from './lookup.js';
@@ -40,16 +40,18 @@ export const summary = (of: Seeds): Pick<Matrix, 'victims' | 'cells' | 'best' | 
 const besideReferences = ({ attacks, cells }: Seeds): readonly CellSeeds[] => {
   const references = attacks.filter((row) => roleOf(row) === 'reference').map(({ label }) => label);
   const at = lookup(cells);
-  const bestFor = (defense: string, student: string): (Contender & Pick<CellSeeds, 'attack'>) | undefined =>
-    strongestOf(
-      references.flatMap((label) => {
-        const found = at(label, defense, student);
-        return found === undefined ? [] : [contenderOf(found)];
-      }),
-    )?.best;
+  const columnOf = ({ defense, student }: CellSeeds): string => JSON.stringify([defense, student]);
+  // One for all attacks of a column.
+  const best = new Map(
+    [...grouped(cells, columnOf)].map(([column, group]) => {
+      const { defense, student } = group[0] as CellSeeds;
+      const all = references.flatMap((label) => at(label, defense, student) ?? []);
+      return [column, strongestOf(all.map(contenderOf))?.best];
+    }),
+  );
   return cells.map((cell) => {
-    const best = bestFor(cell.defense, cell.student);
-    const other = best?.attack === cell.attack ? undefined : best?.accuracy;
+    const reference = best.get(columnOf(cell));
+    const other = reference?.attack === cell.attack ? undefined : reference?.accuracy;
     const seeds = cell.seeds.map(({ toLabelSmoothing: _, ...result }) => {
       const [accuracy, smoothed] = [result.student?.metrics.accuracy, other && own(other, result.seed)];
       return {
