@@ -49,23 +49,33 @@ export interface AnswerShift {
  * @param clean the undefended model's logits or log-probabilities
  * @param given the log-probabilities that are answered; −∞ for a class that is ruled out
  */
-export const answerShift = (clean: Logits, given: Logits): AnswerShift => {
+export const answerShift = (clean: Logits, given: Logits): AnswerShift => ({
+  l1: givenL1(clean, given),
+  kl: klToVictim(clean, given),
+  changed: labelsChanged(clean, given),
+});
+
+/** `l1` of `answerShift`. */
+export const givenL1 = (clean: Logits, given: Logits): number => {
   assertAlike(clean, given);
-  const { values, classes } = given;
-  const rowOf = (row: number) => values.subarray(row * classes, (row + 1) * classes);
-  return {
-    l1: meanOverRows(clean, (row) => {
-      const p = rowOf(row);
-      return logProbabilities(clean, row).reduce(
-        (sum, q, k) => sum + Math.abs(Math.exp(p[k] as number) - Math.exp(q)),
-        0,
-      );
-    }),
-    kl: klToVictim(clean, given),
-    changed: meanOverRows(clean, (row) => Number(!isLikeliest(rowOf(row), predicted(clean, row)))),
-  };
+  return meanOverRows(clean, (row) => {
+    const p = rowOf(given, row);
+    return logProbabilities(clean, row).reduce(
+      (sum, q, k) => sum + Math.abs(Math.exp(p[k] as number) - Math.exp(q)),
+      0,
+    );
+  });
 };
 
+/** `changed` of `answerShift`. */
+export const labelsChanged = (clean: Logits, given: Logits): number => {
+  assertAlike(clean, given);
+  return meanOverRows(clean, (row) => Number(!isLikeliest(rowOf(given, row), predicted(clean, row))));
+};
+
+const rowOf = ({ values, classes }: Logits, row: number): Float32Array =>
+  values.subarray(row * classes, (row + 1) * classes);
+
 /** Whether a class has the largest of some log-probabilities, or one as large; not where one of them is NaN. */
-export const isLikeliest = (logProbabilities: ArrayLike<number> & Iterable<number>, label: number): boolean =>
+const isLikeliest = (logProbabilities: Float32Array, label: number): boolean =>
   Math.exp(Math.max(...logProbabilities)) - Math.exp(logProbabilities[label] ?? Number.NaN) <= alike;

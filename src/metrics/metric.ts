@@ -4,7 +4,7 @@ import type { Logits } from '../train/logits.js';
 import { agreement } from './agreement.js';
 import { entropy, peaks, peakThreshold } from './answers.js';
 import { calibrationError } from './calibration.js';
-import { answerShift, klToVictim, l1Distance } from './divergence.js';
+import { givenL1, klToVictim, l1Distance, labelsChanged } from './divergence.js';
 import { negativeLogLikelihood } from './likelihood.js';
 import type { Quantity } from './quantity.js';
 import { topAccuracy } from './top-k.js';
@@ -83,9 +83,9 @@ const toVictim =
     victim === undefined ? undefined : compare(logits, victim);
 
 const toClean =
-  (field: keyof ReturnType<typeof answerShift>): Metric['of'] =>
+  (compare: (clean: Logits, given: Logits) => number): Metric['of'] =>
   ({ logits, clean }) =>
-    clean === undefined ? undefined : answerShift(clean, logits)[field];
+    clean === undefined ? undefined : compare(clean, logits);
 
 const source = import.meta.url;
 
@@ -199,7 +199,7 @@ export const metrics: readonly Metric[] = [
     better: 'lower',
     describe: 'Mean L1 distance of the probabilities, as a defence answers them, to the clean ones, 0 to 2.',
     source,
-    of: toClean('l1'),
+    of: toClean(givenL1),
   },
   {
     name: 'answerKl',
@@ -210,7 +210,7 @@ export const metrics: readonly Metric[] = [
     describe:
       'Mean KL(given ‖ clean) of the probabilities that a defence answers, made to sum to 1, and the clean ones.',
     source,
-    of: toClean('kl'),
+    of: toClean(klToVictim),
   },
   {
     name: 'answerChanged',
@@ -221,7 +221,7 @@ export const metrics: readonly Metric[] = [
     describe:
       'Share of the images for which the most likely class of the clean answer is none of the most likely of what a defence answers.',
     source,
-    of: toClean('changed'),
+    of: toClean(labelsChanged),
   },
 ];
 

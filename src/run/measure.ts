@@ -3,7 +3,7 @@ import { percentage } from '../core/text.js';
 import { type DataInUse, evaluationSets } from '../experiment/data-access.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Stage } from '../experiment/stage.js';
-import { answerShift, klToVictim } from '../metrics/divergence.js';
+import { klToVictim, labelsChanged } from '../metrics/divergence.js';
 import {
   agreeing,
   type Evaluation,
@@ -147,11 +147,12 @@ export const measure = async (
 
 /** The share of images to which the class of the clean answer is not among the likeliest of what is given; ties keep it. */
 const labelsLost = async (experiment: Experiment, given: StageOutput, clean: StageOutput): Promise<number> => {
-  const [after, before] = await Promise.all(
-    [given, clean].map((output) => chosenLogits(output, experiment, experiment.report)),
-  );
-  if (after === undefined || before === undefined) return 0;
-  return answerShift(before, after).changed;
+  const { report } = experiment;
+  const [after, before] = await Promise.all([
+    chosenLogits(given, experiment, report),
+    chosenLogits(clean, experiment, report),
+  ]);
+  return labelsChanged(before, after);
 };
 
 /** What a reader must know of a defence that says it leaves the label as it is, and does not. */
