@@ -134,7 +134,7 @@ const onlyAnswers = (given: Pick<Query, 'logProbabilities' | 'clean' | 'prepared
 };
 
 /** How many answers a recovery is tried on at once: one that keeps what it saw of some batches alone is to be met with those. */
-const triedRows = [4, 1, 64] as const;
+const triedRows = [4, 1, 9] as const;
 
 /**
  * Why `recover` of a defence is none, in words; undefined where none is found. It must make distributions of answers, and the same ones

@@ -108,108 +108,180 @@ export const undoing = (
   return (answers) => undone(answers, beta, { middle, lower, upper }, ends, tell);
 };
 
-const undone = (
-  answers: tf.Tensor2D,
-  beta: number,
-  tables: Readonly<Record<'middle' | 'lower' | 'upper', Table>>,
-  /** What is told at the turning points, of next to nothing and of next to all. */
-  ends: Readonly<Record<'least' | 'most' | 'none' | 'all', number>>,
-  tell: (clean: tf.Tensor2D) => tf.Tensor2D,
-): tf.Tensor2D => {
-  const [batch, classes] = answers.shape;
-  const [firsts, lasts] = [Math.min(classes, mostFirst), Math.min(classes, mostLast)];
-  const [middle, lower, upper] = [tables.middle, tables.lower, tables.upper].map(branchOf) as [Branch, Branch, Branch];
+/** What is told at the turning points of h, of next to nothing and of next to all. */
+type Ends = Readonly<Record<'least' | 'most' | 'none' | 'all', number>>;
 
-  // From the most to the least that is told: the likeliest class, so many of the others in the middle, and the rest below it.
-  const { values: told, indices } = tf.topk(tf.exp(answers), classes);
-  const split = <T extends tf.Tensor>(x: T): readonly [T, T] => {
-    const size = x.shape.slice(0, -1);
-    const zeros = size.map(() => 0);
-    return [tf.slice(x, [...zeros, 0], [...size, 1]), tf.slice(x, [...zeros, 1], [...size, classes - 1])];
-  };
+/** The branches from one end to the turning point, between the two, and from there to the other end. */
+interface Branches {
+  readonly middle: Branch;
+  readonly lower: Branch;
+  readonly upper: Branch;
+}
 
-  // All sums that there may be: [sums, batch, …].
+/** Which branch each class may be on, best first; each [batch, mostFits, 1]. */
+interface Candidates {
+  /** Whether it is one, and not one of too few. */
+  readonly isFit: tf.Tensor;
+  /** Whether the likeliest class is above the middle. */
+  readonly isAbove: tf.Tensor;
+  /** How many of the others are in the middle: of those that are told most, and least. */
+  readonly atStart: tf.Tensor;
+  readonly atEnd: tf.Tensor;
+  /** A sum that is at most `width` less than the one that was divided by. */
+  readonly sum: tf.Tensor;
+}
+
+/** The likeliest class, and the others: [..., classes] to [..., 1] and [..., classes − 1]. */
+const split = <T extends tf.Tensor>(x: T): readonly [T, T] => {
+  const size = x.shape.slice(0, -1);
+  const start = size.map(() => 0);
+  return [tf.slice(x, [...start, 0], [...size, 1]), tf.slice(x, [...start, 1], [...size, -1])];
+};
+
+/** The least sum that there may be, and the distance between two that are tried. */
+const scaleOf = (beta: number, classes: number): { readonly least: number; readonly width: number } => {
   const least = Math.max(1 - beta / 2, 1e-3);
-  const width = (1 + (beta * classes) / 2 - least) / (sums - 1);
-  const [top, others] = split(tf.mul(told, tf.reshape(tf.add(tf.mul(tf.range(0, sums), width), least), [sums, 1, 1])));
+  return { least, width: (1 + (beta * classes) / 2 - least) / (sums - 1) };
+};
+
+/** What fits what is told, [batch, classes] from the most to the least. */
+const candidatesOf = (
+  told: tf.Tensor2D,
+  { middle, lower, upper }: Branches,
+  ends: Ends,
+  { least, width }: ReturnType<typeof scaleOf>,
+): Candidates => {
+  const [batch, classes] = told.shape;
+  const [firsts, lasts] = [Math.min(classes, mostFirst), Math.min(classes, mostLast)];
+  // In this order are all of these [sums × batch, …]: of one sum after the other.
+  const tried = tf.reshape(tf.add(tf.mul(tf.range(0, sums), width), least), [sums, 1, 1]);
+  const [top, others] = split(told).map((of) => tf.reshape(tf.mul(of, tried), [sums * batch, -1])) as [
+    tf.Tensor2D,
+    tf.Tensor2D,
+  ];
   const none = tf.zerosLike(top);
-  // What more there is if the first of the others, none to all, are in the middle and not below it: [sums, batch, classes].
+  // What more there is if the first of the others, none to all, are in the middle and not below it: [sums × batch, classes].
   const [high, small] = [middle(others), lower(others)];
-  const more = tf.concat([none, tf.cumsum(tf.sub(high, small), 2)], 2);
-  const first = tf.slice(more, [0, 0, 0], [sums, batch, firsts]);
+  const more = tf.concat([none, tf.cumsum(tf.sub(high, small), 1)], 1);
+  const first = tf.slice(more, [0, 0], [-1, firsts]);
   const last = tf.sub(
-    tf.slice(more, [0, 0, classes - 1], [sums, batch, 1]),
-    tf.slice(tf.reverse(more, 2), [0, 0, 0], [sums, batch, lasts]),
+    tf.slice(more, [0, classes - 1], [-1, 1]),
+    tf.reverse(tf.slice(more, [0, classes - lasts], [-1, lasts]), 1),
   );
-  // [sums, batch, firsts, lasts, 2]: the likeliest class in the middle, or above it.
-  const rest = tf.add(tf.expandDims(first, 3), tf.expandDims(last, 2));
-  const tops = tf.concat([middle(top), upper(top)], 2);
-  const whole = tf.add(tops, tf.sum(small, 2, true));
-  const excess = tf.sub(tf.add(tf.expandDims(rest, 4), tf.reshape(whole, [sums, batch, 1, 1, 2])), 1);
-  const isLow = tf.lessEqual(
-    tf.slice(tf.concat([others, none], 2), [0, 0, 0], [sums, batch, firsts]),
-    ends.none + tolerance,
-  );
+  // The likeliest class in the middle, or above it: [sums × batch, 2]. What they leave for the first: [sums × batch, 2, lasts].
+  const tops = tf.concat([middle(top), upper(top)], 1);
+  const whole = tf.add(tops, tf.sum(small, 1, true));
+  const left = tf.sub(1, tf.add(tf.expandDims(whole, 2), tf.expandDims(last, 1)));
+  const isLow = tf.lessEqual(tf.slice(tf.concat([others, none], 1), [0, 0], [-1, firsts]), ends.none + tolerance);
   const isWithin = tf.logicalAnd(
     tf.lessEqual(top, ends.most + tolerance),
-    tf.greaterEqual(tf.min(others, 2, true), ends.least - tolerance),
+    tf.greaterEqual(tf.min(others, 1, true), ends.least - tolerance),
   );
   const isSure = tf.greaterEqual(top, ends.all - tolerance);
   const may = tf.logicalAnd(
-    tf.reshape(tf.logicalAnd(isLow, isWithin), [sums, batch, firsts, 1, 1]),
-    tf.reshape(tf.concat([tf.onesLike(isSure), isSure], 2), [sums, batch, 1, 1, 2]),
+    tf.expandDims(tf.logicalAnd(isLow, isWithin), 1),
+    tf.expandDims(tf.concat([tf.onesLike(isSure), isSure], 1), 2),
   );
-  // Between two sums at which the clean answer's probabilities are more than 1 together, and less.
-  const from = (x: tf.Tensor, start: number) => tf.slice(x, [start, 0, 0, 0, 0], [sums - 1, -1, -1, -1, -1]);
-  const fits = tf.logicalAnd(
-    tf.lessEqual(tf.mul(from(excess, 0), from(excess, 1)), 0),
-    tf.logicalOr(from(may, 0), from(may, 1)),
+  // No more in the middle than there are others.
+  const isThere = Array.from({ length: lasts * firsts }, (_, at) => Math.floor(at / firsts) + (at % firsts) < classes);
+  // Between two sums at which the clean answer's probabilities are 1 together or more, and 1 or less.
+  const between = (sums - 1) * batch;
+  const ofLess = (x: tf.Tensor): tf.Tensor => tf.slice(x, 0, between);
+  const ofMore = (x: tf.Tensor): tf.Tensor => tf.slice(x, batch, between);
+  const excess = tf.sub(tf.expandDims(first, 1), tf.reshape(left, [sums * batch, 2 * lasts, 1]));
+  const isAny = tf.logicalAnd(
+    tf.expandDims(tf.logicalOr(ofLess(may), ofMore(may)), 2),
+    tf.tensor(isThere, [lasts, firsts], 'bool'),
   );
-  const sureness = tf.reshape(tf.slice(tops, [0, 0, 0], [sums - 1, batch, 2]), [sums - 1, batch, 1, 1, 2]);
-  // Both at most all of them; the fewer of those that are told least, the sooner they are looked at.
-  const merits = Array.from({ length: firsts }, (_, j) =>
-    Array.from({ length: lasts }, (_, i) => (i + j < classes ? lasts - i : -lasts)),
+  // Not where both are more, or both less; so said, since a comparison with 0 takes longer.
+  const isAlike = tf.cast(tf.step(tf.mul(ofLess(excess), ofMore(excess))), 'bool');
+  const fits = tf.logicalAnd(tf.logicalNot(isAlike), tf.reshape(isAny, isAlike.shape));
+  // The fewer in the middle of those that are told least, the sooner it is looked at; then, the surer it is.
+  const merit = tf.add(tf.expandDims(ofLess(tops), 2), tf.range(lasts, 0, -1));
+  const groups = 2 * lasts;
+  const merits = tf.where(tf.any(fits, 2), tf.reshape(merit, [between, groups]), 0);
+  const best = tf.topk(
+    tf.reshape(tf.transpose(tf.reshape(merits, [sums - 1, batch, groups]), [1, 0, 2]), [batch, -1]),
+    mostFits,
   );
-  const merit = tf.reshape(tf.tensor2d(merits, [firsts, lasts]), [1, 1, firsts, lasts, 1]);
-  const score = tf.where(fits, tf.add(sureness, merit), -lasts);
-  const best = tf.topk(tf.reshape(tf.transpose(score, [1, 0, 2, 3, 4]), [batch, -1]), mostFits);
-  const isFit = tf.greater(best.values, 0);
-  // [batch, fits]
-  let place = tf.cast(best.indices, 'float32');
-  const digit = (size: number): tf.Tensor => {
-    const left = tf.floor(tf.div(place, size));
-    const found = tf.sub(place, tf.mul(left, size));
-    place = left;
-    return tf.expandDims(found, 2);
+  // Which of the first are in the middle: merit has no say in it. [batch, mostFits, firsts]
+  const [section, group] = digits(tf.cast(best.indices, 'float32'), groups);
+  const row = tf.add(tf.mul(section, batch), tf.expandDims(tf.range(0, batch), 1));
+  const fitting = tf.gather(
+    tf.reshape(fits, [between * groups, firsts]),
+    tf.cast(tf.add(tf.mul(row, groups), group), 'int32'),
+  );
+  const chosen = tf.topk(
+    tf.reshape(tf.where(fitting, tf.expandDims(best.values, 2), 0), [batch, mostFits * firsts]),
+    mostFits,
+  );
+  const [which, atStart] = digits(tf.cast(tf.expandDims(chosen.indices, 2), 'float32'), firsts);
+  const isOf = tf.equal(which, tf.range(0, mostFits));
+  const ofChosen = (x: tf.Tensor): tf.Tensor => tf.sum(tf.where(isOf, tf.expandDims(x, 1), 0), 2, true);
+  const [above, atEnd] = digits(ofChosen(group), lasts);
+  return {
+    isFit: tf.greater(tf.expandDims(chosen.values, 2), 0),
+    isAbove: tf.greater(above, 0),
+    ...{ atStart, atEnd },
+    sum: tf.add(tf.mul(ofChosen(section), width), least),
   };
-  const isAbove = tf.greater(digit(2), 0);
-  const [atEnd, atStart] = [digit(lasts), digit(firsts)];
-  const section = place;
-  const order = tf.range(0, classes - 1);
-  const isMiddle = tf.logicalOr(tf.less(order, atStart), tf.greaterEqual(order, tf.sub(classes - 1, atEnd)));
-  /** The probabilities at sums [tried, batch, fits], from the most to the least that is told: [tried, batch, fits, classes]. */
+};
+
+/** How often `size` is in whole numbers, and what is left. */
+const digits = (of: tf.Tensor, size: number): readonly [tf.Tensor, tf.Tensor] => {
+  const more = tf.floor(tf.div(of, size));
+  return [more, tf.sub(of, tf.mul(more, size))];
+};
+
+/** The probabilities of each of the candidates, [batch, mostFits, classes], from the most to the least that is told. */
+const cleanOf = (
+  told: tf.Tensor2D,
+  { isAbove, atStart, atEnd, sum }: Candidates,
+  { middle, lower, upper }: Branches,
+  width: number,
+): tf.Tensor => {
+  const others = told.shape[1] - 1;
+  const order = tf.range(0, others);
+  const isMiddle = tf.logicalOr(tf.less(order, atStart), tf.greaterEqual(order, tf.sub(others, atEnd)));
+  /** At sums [tried, batch, mostFits, 1]: [tried, batch, mostFits, classes]. */
   const cleanAt = (at: tf.Tensor): tf.Tensor => {
-    const [likeliest, less] = split(tf.mul(tf.expandDims(told, 1), tf.expandDims(at, 3)));
+    const [likeliest, less] = split(tf.mul(tf.expandDims(told, 1), at));
     const likeliestOf = tf.where(isAbove, upper(likeliest), middle(likeliest));
     return tf.concat([likeliestOf, tf.where(isMiddle, middle(less), lower(less))], 3);
   };
-  const exceeds = (at: tf.Tensor): tf.Tensor => tf.greater(tf.sum(cleanAt(at), 3), 1);
-  let [sum, size]: [tf.Tensor, number] = [tf.expandDims(tf.add(tf.mul(section, width), least), 0), width];
-  const before = exceeds(sum);
+  const exceeds = (at: tf.Tensor): tf.Tensor => tf.greater(tf.sum(cleanAt(at), 3, true), 1);
+  let [start, size]: [tf.Tensor, number] = [tf.expandDims(sum, 0), width];
+  const before = exceeds(start);
   for (let round = 0; round < rounds; round++) {
     size /= sections;
     const steps = tf.mul(tf.range(1, sections), size);
-    const alike = tf.equal(exceeds(tf.add(sum, tf.reshape(steps, [-1, 1, 1]))), before);
-    sum = tf.add(sum, tf.mul(tf.sum(tf.cast(alike, 'float32'), 0, true), size));
+    const alike = tf.equal(exceeds(tf.add(start, tf.reshape(steps, [-1, 1, 1, 1]))), before);
+    start = tf.add(start, tf.mul(tf.sum(tf.cast(alike, 'float32'), 0, true), size));
   }
-  const sorted = tf.squeeze(cleanAt(tf.add(sum, size / 2)), [0]);
+  return tf.squeeze(cleanAt(tf.add(start, size / 2)), [0]);
+};
+
+const undone = (
+  answers: tf.Tensor2D,
+  beta: number,
+  tables: Readonly<Record<keyof Branches, Table>>,
+  ends: Ends,
+  tell: (clean: tf.Tensor2D) => tf.Tensor2D,
+): tf.Tensor2D => {
+  const [batch, classes] = answers.shape;
+  const [middle, lower, upper] = [tables.middle, tables.lower, tables.upper].map(branchOf) as [Branch, Branch, Branch];
+  const branches = { middle, lower, upper };
+  const { values: told, indices } = tf.topk(tf.exp(answers), classes);
+  const scale = scaleOf(beta, classes);
+  const candidates = candidatesOf(told, branches, ends, scale);
+  const sorted = cleanOf(told, candidates, branches, scale.width);
   // Back to the classes' own places; not by a matrix product, which a graphics card may round to ten bits.
   const places = tf.expandDims(tf.oneHot(indices, classes, 1, 0, 'float32'), 1);
   const clean = tf.sum(tf.mul(tf.expandDims(sorted, 3), places), 2);
   const logarithms = tf.log(tf.div(clean, tf.sum(clean, 2, true)));
   const again = tf.exp(tell(tf.reshape(logarithms, [batch * mostFits, classes])));
   const apart = tf.abs(tf.sub(tf.reshape(again, clean.shape), tf.exp(tf.expandDims(answers, 1))));
-  const isTold = tf.logicalAnd(isFit, tf.less(tf.max(apart, 2), tolerance));
+  const isTold = tf.logicalAnd(tf.squeeze(candidates.isFit, [2]), tf.less(tf.max(apart, 2), tolerance));
   const chosen = tf.oneHot(tf.argMax(tf.cast(isTold, 'int32'), 1), mostFits, 1, 0, 'float32');
   const found = tf.sum(tf.where(tf.expandDims(tf.cast(chosen, 'bool'), 2), logarithms, 0), 1);
   return tf.where(tf.any(isTold, 1).expandDims(1), found, answers) as tf.Tensor2D;
