@@ -153,7 +153,7 @@ const candidatesOf = (
 ): Candidates => {
   const [batch, classes] = told.shape;
   const [firsts, lasts] = [Math.min(classes, mostFirst), Math.min(classes, mostLast)];
-  // In this order are all of these [sums × batch, …]: of one sum after the other.
+  // All of these are [sums × batch, …]: the answers at the first sum, at the next, …
   const tried = tf.reshape(tf.add(tf.mul(tf.range(0, sums), width), least), [sums, 1, 1]);
   const [top, others] = split(told).map((of) => tf.reshape(tf.mul(of, tried), [sums * batch, -1])) as [
     tf.Tensor2D,
@@ -206,10 +206,11 @@ const candidatesOf = (
   );
   // Which of the first are in the middle: merit has no say in it. [batch, mostFits, firsts]
   const [section, group] = digits(tf.cast(best.indices, 'float32'), groups);
-  const row = tf.add(tf.mul(section, batch), tf.expandDims(tf.range(0, batch), 1));
+  const inWhole = (x: tf.Tensor): tf.Tensor => tf.cast(x, 'int32');
+  const row = tf.add(tf.mul(inWhole(section), tf.scalar(batch, 'int32')), tf.range(0, batch, 1, 'int32').expandDims(1));
   const fitting = tf.gather(
     tf.reshape(fits, [between * groups, firsts]),
-    tf.cast(tf.add(tf.mul(row, groups), group), 'int32'),
+    tf.add(tf.mul(row, tf.scalar(groups, 'int32')), inWhole(group)),
   );
   const chosen = tf.topk(
     tf.reshape(tf.where(fitting, tf.expandDims(best.values, 2), 0), [batch, mostFits * firsts]),
