@@ -5,6 +5,7 @@ import {
   between,
   defineDefense,
   type Named,
+  type Network,
   option,
   optional,
   positive,
@@ -99,25 +100,11 @@ export const emma = defineDefense({
           const clean = network.apply(frozen, normalise(images, train.normalisation), { mode: 'eval' }).logits;
           const y = tf.softmax(clean) as tf.Tensor2D;
           const seen = normalise(augment(images, train.augmentation, seed, mirrored), train.normalisation);
-          const { stats, params } = surrogate.variables;
-          const says = (of: Named) => tf.logSoftmax(net.apply({ params: of, stats }, seen, { mode: 'train' }).logits);
-          /** The surrogate's loss on answers by a matrix, in training mode. */
-          const learnt = (by: tf.Tensor2D) =>
-            valueAndGradient((of) => {
-              const output = net.apply({ params: of, stats }, seen, { mode: 'train' });
-              const target = tf.matMul(y, by);
-              const loss = tf.neg(tf.mean(tf.sum(tf.mul(target, tf.logSoftmax(output.logits)), 1))) as tf.Scalar;
-              return { loss, aux: { stats: output.stats } };
-            }, params);
-          const ahead = moved(params, learnt(matrix).gradients, tf.neg(learningRate));
-          const wrong = valueAndGradient((of) => ({ loss: disobedience(says(of), y), aux: {} }), ahead);
-          const slope = slopeAlong(says, params, wrong.gradients);
-          const gradient = tf.add(
-            tf.mul(matrixGradient(y, slope, learningRate), 1 - align),
-            tf.mul(alignGradient(y, matrix), align),
-          ) as tf.Tensor2D;
+          const learner = { network: net, variables: surrogate.variables, images: seen };
+          const { wrong, gradient: astray } = misleading(learner, { y, matrix, learningRate });
+          const gradient = tf.add(tf.mul(astray, 1 - align), tf.mul(alignGradient(y, matrix), align)) as tf.Tensor2D;
           const next = stochastic(tf.sub(matrix, tf.mul(gradient, rate)) as tf.Tensor2D);
-          const last = learnt(next);
+          const last = learnt(learner, tf.matMul(y, next));
           const { gradients, aux } = last;
           return {
             state: {
@@ -126,7 +113,7 @@ export const emma = defineDefense({
             },
             metrics: {
               loss: last.loss,
-              wrong: wrong.loss,
+              wrong,
               kept: tf.mean(tf.sum(tf.mul(next, tf.eye(classes)), 1)),
             },
           };
@@ -209,6 +196,44 @@ export const inverseOf = (matrix: readonly (readonly number[])[]): number[][] =>
     }
   }
   return system.map((row) => row.slice(places.length));
+};
+
+/** A surrogate, and the images that it learns from. */
+interface Learner {
+  readonly network: Network;
+  readonly variables: Variables;
+  readonly images: tf.Tensor4D;
+}
+
+/** −Σ y′ ln s of answers [batch, classes], the batch mean, in training mode; its gradients, and the statistics after it. */
+const learnt = ({ network, variables: { params, stats }, images }: Learner, answers: tf.Tensor2D) =>
+  valueAndGradient((of) => {
+    const output = network.apply({ params: of, stats }, images, { mode: 'train' });
+    const loss = tf.neg(tf.mean(tf.sum(tf.mul(answers, tf.logSoftmax(output.logits)), 1))) as tf.Scalar;
+    return { loss, aux: { stats: output.stats } };
+  }, params);
+
+/**
+ * How wrong a surrogate is where the victim is right once it has learnt y M for one step of gradient descent, and the gradient of that by M,
+ * [classes, classes].
+ */
+export const misleading = (
+  learner: Learner,
+  {
+    y,
+    matrix,
+    learningRate,
+  }: { readonly y: tf.Tensor2D; readonly matrix: tf.Tensor2D; readonly learningRate: tf.Scalar },
+): { readonly wrong: tf.Scalar; readonly gradient: tf.Tensor2D } => {
+  const {
+    network,
+    images,
+    variables: { params, stats },
+  } = learner;
+  const says = (of: Named) => tf.logSoftmax(network.apply({ params: of, stats }, images, { mode: 'train' }).logits);
+  const ahead = moved(params, learnt(learner, tf.matMul(y, matrix)).gradients, tf.neg(learningRate));
+  const { loss, gradients } = valueAndGradient((of) => ({ loss: disobedience(says(of), y), aux: {} }), ahead);
+  return { wrong: loss, gradient: matrixGradient(y, slopeAlong(says, params, gradients), learningRate) };
 };
 
 /** −ln(1.000001 − s_m), m the class that the victim names: the batch mean. */

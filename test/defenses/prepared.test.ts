@@ -8,7 +8,7 @@ import {
   emma,
   inverseOf,
   isSettled,
-  matrixGradient,
+  misleading,
   stochastic,
   transition,
 } from '../../src/defenses/emma.js';
@@ -270,13 +270,43 @@ describe('a transition matrix', () => {
       const align = (of: tf.Tensor) =>
         tf.neg(tf.mean(tf.log(tf.slice(tf.matMul(y(), of as tf.Tensor2D), [0, 0], [1, 1])))) as tf.Scalar;
       expectClose(values(alignGradient(y(), matrix())), values(tf.grad(align)(matrix())), 1e-5);
-      // What the surrogate's step makes of the matrix: lr · y_i · slope_j, summed over a batch and divided by it.
-      const slope = tf.tensor2d([[1, -2, 0.5]]);
-      expectClose(
-        values(matrixGradient(y(), slope, tf.scalar(0.1))),
-        [0.7, 0.2, 0.1].flatMap((each) => [1, -2, 0.5].map((s) => 0.1 * each * s)),
-        1e-6,
-      );
+    });
+  });
+
+  test('is moved along the finite differences of how wrong a surrogate is that learnt from it for a step', () => {
+    const layers = sequential(flatten, features, classifier('fc'));
+    const learner = network({ name: 'one', params: {}, source: import.meta.url, layers }).build(
+      { height: 1, width: 2, channels: 1 },
+      3,
+    );
+    tf.tidy(() => {
+      const surrogate = {
+        network: learner,
+        variables: {
+          params: {
+            'fc.weight': tf.tensor2d([0.6, -0.2, 0.1, 0.3, 0.8, -0.5], [2, 3]),
+            'fc.bias': tf.tensor1d([0, 0.1, -0.1]),
+          },
+          stats: {},
+        },
+        images: tf.tensor4d([0.8, 0.3, -0.5, 1.2], [2, 1, 2, 1]),
+      };
+      const y = tf.tensor2d([
+        [0.7, 0.2, 0.1],
+        [0.15, 0.25, 0.6],
+      ]);
+      const learningRate = tf.scalar(0.5);
+      const at = (of: tf.Tensor2D) => misleading(surrogate, { y, matrix: of, learningRate });
+      const h = 0.02;
+      const differences = Array.from({ length: 9 }, (_, place) => {
+        const by = tf.reshape(tf.mul(tf.oneHot(place, 9), h), [3, 3]);
+        const [more, less] = [tf.add(matrix(), by), tf.sub(matrix(), by)].map((of) =>
+          item(at(of as tf.Tensor2D).wrong),
+        );
+        return ((more as number) - (less as number)) / (2 * h);
+      });
+      expect(Math.max(...differences.map(Math.abs))).toBeGreaterThan(0.02);
+      expectClose(values(at(matrix()).gradient), differences, 2e-4);
     });
   });
 });
