@@ -51,7 +51,7 @@ const jsonOf = (value: unknown, code: Code, field: string, mayCall: boolean, aro
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return value;
   // JSON has no NaN or infinity.
   if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
-  if (typeof value === 'function' && mayCall) return functionOf(value, code);
+  if (typeof value === 'function' && mayCall) return functionOf(value, code, field);
   // What holds itself is no JSON either.
   if (typeof value !== 'object' || around.includes(value)) return refuse(field);
   const within = [...around, value];
@@ -67,9 +67,34 @@ const jsonOf = (value: unknown, code: Code, field: string, mayCall: boolean, aro
 };
 
 /** A function by its text, and by the plugin that it was made for, whose parameters it knows. */
-const functionOf = (value: object, code: Code): Json => {
+const functionOf = (value: object, code: Code, field: string): Json => {
+  const text = String(value);
+  if (/\{\s*\[native code\]\s*\}$/.test(text)) refuseHidden(field);
   const maker = madeWith(value);
-  return [sha256(String(value)).slice(0, 16), ...(maker === undefined ? [] : [canonical(maker, code)])];
+  return [sha256(text).slice(0, 16), ...(maker === undefined ? [] : [canonical(maker, code)])];
+};
+
+/** A function of one's own, and where it was found: `mine: steal`. */
+export interface OwnFunction {
+  readonly where: string;
+  readonly value: object;
+}
+
+/**
+ * The functions inside a value that are known by their text alone, in the order of `canonical`: of plugins that a declaration made and
+ * that were changed since, or that have a label of their own. Of others the parameters tell all, as their author says.
+ */
+export const ownFunctions = (value: unknown, where = ''): readonly OwnFunction[] => {
+  if (typeof value === 'function') return madeWith(value) === undefined ? [{ where, value }] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  if (Array.isArray(value)) return value.flatMap((each) => ownFunctions(each, where));
+  if (isPlugin(value)) {
+    const { name, params } = value;
+    if (madeWith(params) === undefined && !('label' in value)) return ownFunctions(params, name);
+    const own = ownFields(value).flatMap(([field, each]) => ownFunctions(each, `${name}: ${field}`));
+    return [...ownFunctions(params, name), ...own];
+  }
+  return sorted(value).flatMap(([field, each]) => ownFunctions(each, where === '' ? field : `${where}.${field}`));
 };
 
 /** Fields of a plugin that its declaration did not make of its parameters. */
@@ -104,6 +129,13 @@ const refuse = (field: string): never =>
     `${field} is neither plain JSON nor a plugin`,
     'the parameters of a plugin',
     'Parameters are numbers, strings, lists and records of them, so that results can be known by them.',
+  );
+
+const refuseHidden = (field: string): never =>
+  refusal('experiment')(
+    'it is a bound or built-in function, whose text no result can be known by',
+    field,
+    'Write it as a function of its own: (…) => original(…).',
   );
 
 /** Of two instances of a class nothing shows that they compute something else: methods are the class's, and `#private` fields hidden. */

@@ -1,4 +1,5 @@
 import type { AnyAttack } from '../attacks/attack.js';
+import { refusal } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
 import type { Defense } from '../defenses/defense.js';
 import type { Metric } from '../metrics/metric.js';
@@ -7,7 +8,7 @@ import type { Pretrained } from '../train/pretrained.js';
 import type { Learner } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
 import type { Facts } from './facts.js';
-import { canonical, type Json } from './identity.js';
+import { canonical, type Json, type OwnFunction, ownFunctions } from './identity.js';
 
 /** An attack on a victim. */
 export interface Theft {
@@ -106,9 +107,17 @@ export type AddStage = (
   own: Readonly<Record<string, unknown>>,
 ) => Stage;
 
+/** What two functions of one text know beside it, such as what was given to the function that made them, shows nowhere. */
+const refuseAlike = (where: string, one: string, other: string): never =>
+  refusal('experiment')(
+    `there are two functions of the same text, and nothing shows whether they compute the same, for ${one} and for ${other}`,
+    where,
+    'Put what distinguishes them into the parameters, params: { … }; or make one plugin, and use it in both places.',
+  );
+
 /** The stages of an experiment, of which there are none yet, in the order in which they are added. */
 export const newStages = (of: Experiment, facts: Facts): { readonly add: AddStage; all(): readonly Stage[] } => {
-  const stages = new Map<string, Stage>();
+  const stages = new Map<string, { readonly stage: Stage; readonly functions: readonly OwnFunction[] }>();
   const labels = new Set<string>();
   const data: Json = {
     ...{ fingerprint: facts.data.fingerprint, fraction: of.fraction, validation: of.validation },
@@ -132,12 +141,17 @@ export const newStages = (of: Experiment, facts: Facts): { readonly add: AddStag
       };
       const id = sha256(JSON.stringify(parts)).slice(0, 16);
       const found = stages.get(id);
-      if (found !== undefined) return found;
+      if (found !== undefined) {
+        const [one, other] = [found.functions, ownFunctions(own)];
+        const at = other.find(({ value }, i) => value !== one[i]?.value);
+        if (at !== undefined) refuseAlike(at.where, found.stage.label, label);
+        return found.stage;
+      }
       const made = { id, label: unused(label), work, inputs, parts };
-      stages.set(id, made);
+      stages.set(id, { stage: made, functions: ownFunctions(own) });
       labels.add(made.label);
       return made;
     },
-    all: () => [...stages.values()],
+    all: () => [...stages.values()].map(({ stage }) => stage),
   };
 };

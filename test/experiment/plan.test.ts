@@ -89,6 +89,34 @@ test('none among several defences changes nothing: every stage is the one withou
   expect(stagesOf(planOf({ defenses: composed, attacks }))).toBe(stagesOf(planOf({ defenses: alone, attacks })));
 });
 
+test('two functions of the same text are refused where they would be one stage', () => {
+  const mine = (temperature: number, label: string) => ({
+    ...kd(),
+    label,
+    steal: (...[victim, learner, context]: Parameters<ReturnType<typeof kd>['steal']>) =>
+      kd({ temperature }).steal(victim, learner, context),
+  });
+  expect(refusal(() => planOf({ attacks: [scratch(), mine(1, 'cool'), mine(20, 'hot')] }))).toMatchObject({
+    what: expect.stringContaining('two functions of the same text'),
+    where: 'kd: steal',
+  });
+  // One function is one, wherever it is used, and so are two whose parameters tell them apart.
+  const cool = mine(1, 'cool');
+  const told = (temperature: number) => ({ ...mine(temperature, `at ${temperature}`), params: { temperature } });
+  const { stages } = planOf({ attacks: [scratch(), cool, { ...cool, label: 'again' }, told(1), told(20)] });
+  const labels = stages.filter(steals('kd')).map(({ label }) => label);
+  for (const each of ['cool', 'at 1', 'at 20']) expect(labels).toContainEqual(expect.stringContaining(`/${each}`));
+  expect(labels).not.toContainEqual(expect.stringContaining('/again'));
+});
+
+test('a bound function is refused, of which there is no text', () => {
+  const bound = { ...kd(), steal: kd().steal.bind(undefined) };
+  expect(refusal(() => planOf({ attacks: [scratch(), bound] }))).toMatchObject({
+    what: expect.stringContaining('bound'),
+    where: 'steal',
+  });
+});
+
 const labelsOf = (stages: readonly Stage[]): string[] => stages.map(({ label }) => label).sort();
 const idsOf = ({ stages }: Plan): string[] => stages.map(({ id }) => id).sort();
 const stage = ({ stages }: Plan, label: string): Stage => {
