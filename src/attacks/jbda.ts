@@ -95,7 +95,7 @@ export const jbda = defineAttack({
   options: {
     answers: asked,
     fraction: option(share, 0.02, 'Share of the training images that the attacker begins with'),
-    rounds: option(wholeAtLeast(1), 6, 'Rounds'),
+    rounds: option(wholeBetween(1, 10_000), 6, 'Rounds'),
     form: option(forms, 'untargeted', 'How images are moved'),
     step: option(positive, 0.1, 'λ, how far a pixel is moved, of 1'),
     k: option(wholeAtLeast(1), 3, 'Classes that `topK` moves towards, each an image more'),

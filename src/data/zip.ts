@@ -1,3 +1,4 @@
+import { open } from 'node:fs/promises';
 import yauzl, { type Entry as ZipEntry, type ZipFile } from 'yauzl';
 import { FailureError } from '../core/errors.js';
 import { crc32 } from '../core/hash.js';
@@ -35,6 +36,30 @@ async function* entriesOf(
   }
 }
 
+/** Names have no checksum, but are told twice: in the directory, and before what is packed. */
+const checkName = async (zip: ZipFile, packed: ZipEntry): Promise<void> => {
+  const { fileName } = await zip.readLocalFileHeaderPromise(packed);
+  if (!fileName.equals(packed.fileNameRaw)) throw new Error(`${packed.fileName} has two names`);
+};
+
+/** The record at the end of an archive, without the comment of at most 65,535 bytes behind it. */
+const end = { signature: Buffer.from([0x50, 0x4b, 5, 6]), size: 22 };
+
+/** So is the number of entries, by which yauzl ends: of this volume, and of all. */
+const checkCount = async (path: string): Promise<void> => {
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    const length = Math.min(size, end.size + 0xffff);
+    const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
+    const at = buffer.lastIndexOf(end.signature, length - end.size);
+    if (at >= 0 && buffer.readUInt16LE(at + 8) !== buffer.readUInt16LE(at + 10))
+      throw new Error('it has two numbers of entries');
+  } finally {
+    await file.close();
+  }
+};
+
 const contentOf = async (zip: ZipFile, packed: ZipEntry): Promise<Uint8Array> => {
   const chunks: Buffer[] = [];
   // Ends with an error when there is more than the archive says, or less.
@@ -54,7 +79,9 @@ export const zipSource = (path: string, stamp: string, largest: number): Source 
     const entries: Entry[] = [];
     const files = new Set<string>();
     try {
-      for await (const { entry } of entriesOf(zip)) {
+      await checkCount(path);
+      for await (const { entry, packed } of entriesOf(zip)) {
+        await checkName(zip, packed);
         if (files.has(entry.path)) refuse(`the archive has ${entry.path} twice`, path, REMEDY);
         if (entry.kind === 'file') files.add(entry.path);
         entries.push(entry);
