@@ -1,6 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { saidBy } from '../core/errors.js';
+import { isFile } from '../core/files.js';
 import { csvOf, pngOf, svgOf } from '../report/charts/render.js';
 import { writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
@@ -23,7 +24,8 @@ export const writeCharts = async (
     .map((name) => name.slice(0, -endings.spec.length))
     .filter((name) => !charts.some((chart) => chart.name === name));
   for (const name of gone)
-    for (const ending of Object.values(endings)) await rm(join(place, name + ending), { force: true });
+    for (const path of Object.values(endings).map((ending) => join(place, name + ending)))
+      if (await isFile(path)) await rm(path);
   const failures = new Set<string>();
   for (const chart of charts) {
     const path = join(place, chart.name);

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { refusal } from '../core/errors.js';
+import { readText } from '../core/files.js';
 import { comparisonHtml, comparisonMarkdown, comparisonText } from '../report/compare.js';
 import { compared, type MoreSettings } from '../results/compare.js';
 import type { Part } from '../results/join.js';
@@ -30,7 +30,7 @@ const recipesIn = ({ stages }: PlanFile): MoreSettings => {
 export const readPart = async (run: string, command: string): Promise<Part> => {
   const path = await matrixPath(run, command);
   const plan = await readPlan(dirname(path)).catch(() => undefined);
-  const matrix = decodeMatrix(await readFile(path, 'utf8'), path);
+  const matrix = decodeMatrix(await readText(path), path);
   return { name: basename(dirname(path)), matrix, more: plan === undefined ? {} : recipesIn(plan) };
 };
 

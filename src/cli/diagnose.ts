@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { refusal } from '../core/errors.js';
+import { readText } from '../core/files.js';
 import { load } from '../data/load.js';
 import { foldersOf } from '../harness/session.js';
 import { diagnosticsCsv, diagnosticsLayout } from '../report/diagnostics.js';
@@ -39,7 +39,7 @@ export const diagnoseCommand = async (
   const { experiment } = await openExperiment(file, options);
   const { run: folder, store } = foldersOf(experiment, options.out);
   const path = await matrixPath(folder, 'diagnose');
-  const matrix = decodeMatrix(await readFile(path, 'utf8'), shown(path));
+  const matrix = decodeMatrix(await readText(path), shown(path));
   const { victims } = await readPlan(folder);
   const refuse = (what: string, where: string): never =>
     refusal('usage')(what, where, 'Run the experiment once more: what is finished is not made again.');

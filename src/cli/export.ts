@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import * as v from 'valibot';
 import { byName, inFile, text } from '../core/check.js';
 import { type Refusal, refusal } from '../core/errors.js';
+import { readText } from '../core/files.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import { quoted } from '../core/text.js';
 import { makesNetwork } from '../experiment/stage.js';
@@ -129,7 +129,7 @@ export const exportCommand = async (
 ): Promise<number> => {
   const matrix = await matrixPath(run, 'export');
   const folder = dirname(matrix);
-  const { select, experiment } = decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
+  const { select, experiment } = decodeMatrix(await readText(matrix), shown(matrix));
   const stored = await stagesIn(storeOf(folder));
   const { stages } = await readPlan(folder);
   const there = await exportable(stages, stored);

@@ -10,7 +10,7 @@ import { readResult } from '../run/outputs.js';
 import { readPool } from '../run/pool.js';
 import type { StageOutput, Store } from '../run/store.js';
 import { guarded, writeWhole } from '../run/store.js';
-import { imageFiles, jsonText, nameOf, withoutOddities } from './run-folder.js';
+import { imageFiles, jsonText, nameOf, shortened, withoutOddities } from './run-folder.js';
 
 /** A cell whose attack synthesises images. */
 type Synthesising = CellPlan & { readonly stages: { readonly images: string; readonly inspect: string } };
@@ -133,4 +133,4 @@ const fileName = (
   { label, teacher }: Inspection['images'][number],
   classes: readonly string[],
 ): string =>
-  `${String(index).padStart(4, '0')}-${withoutOddities(classes[label] ?? String(label))}-${Math.round(100 * (teacher[label] ?? 0))}.png`;
+  `${String(index).padStart(4, '0')}-${shortened(withoutOddities(classes[label] ?? String(label)))}-${Math.round(100 * (teacher[label] ?? 0))}.png`;

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { attempt, orThrow } from '../core/errors.js';
-import { isFile, readPlain, readWithin } from '../core/files.js';
+import { isFile, readPlain, readText, readWithin } from '../core/files.js';
 import { grouped, thinned, unique } from '../core/lists.js';
 import { whole } from '../core/text.js';
 import { decodeImage, toColour } from '../data/images.js';
@@ -197,7 +197,7 @@ export const imagesCommand = async (
 ): Promise<number> => {
   const matrix = await matrixPath(run, 'images');
   // Any file that is named passes for one until it is read.
-  const decoded = decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
+  const decoded = decodeMatrix(await readText(matrix), shown(matrix));
   const folder = dirname(matrix);
   const cells = await cellsOf(folder);
   if (cells.length === 0) {

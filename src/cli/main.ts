@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { type Failure, FailureError, isFailure, saidBy, showFailure } from '../core/errors.js';
 import { visible } from '../core/text.js';
 import { version } from '../core/version.js';
+import { hearThrown } from '../run/answerable.js';
 import { addCommands } from './commands.js';
 import { outputLost, standardError, standardOutput } from './output.js';
 
@@ -37,6 +38,12 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   });
 
   process.on('exit', endedEarly);
+  let isThrownAside = false;
+  hearThrown((failed) => {
+    // A process of a run reads the same files as the one that began it, which has said it.
+    if (!isThrownAside && process.send === undefined) standardError.write(`${visible(showFailure(failed))}\n`);
+    isThrownAside = true;
+  });
   try {
     await program.parseAsync(forceLast(argv), { from: 'user' });
   } catch (error) {
@@ -44,7 +51,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   } finally {
     process.off('exit', endedEarly);
   }
-  return (await outputLost()) ? code || 1 : code;
+  return (await outputLost()) || isThrownAside ? code || 1 : code;
 };
 
 /** Node's own for a module that awaits what can never come. */

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readText } from '../core/files.js';
 import { csv } from '../report/csv.js';
 import type { LayoutOptions } from '../report/layout.js';
 import { markdown } from '../report/markdown.js';
@@ -34,7 +34,7 @@ export const matrixCommand = async (
   out: Terminal = terminal(),
 ): Promise<number> => {
   const path = await matrixPath(run, 'matrix');
-  const matrix = decodeMatrix(await readFile(path, 'utf8'), path);
+  const matrix = decodeMatrix(await readText(path), path);
   const text = drawn(matrix, format, out.width, options);
   if (format === 'text') out.log(text.trimEnd());
   else out.print(text);

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
-import { isFile, readPlain } from '../core/files.js';
+import { isFile, readText } from '../core/files.js';
 import { rankingCharts } from '../report/charts/ranking.js';
 import { csvOf, svgOf } from '../report/charts/render.js';
 import { rankingPage } from '../report/html/ranking.js';
@@ -38,7 +38,7 @@ const readRanking = async (of: string): Promise<Ranking> => {
         remedy: `Run it, undistill run ${of}, and give the name of its run: undistill rank NAME.`,
       }),
     );
-  const found = decodeRankable(String(await readPlain(path)), path);
+  const found = decodeRankable(await readText(path), path);
   return 'runs' in found ? found : rankingOf(found);
 };
 

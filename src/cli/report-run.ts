@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
-import { readPlain, readWithin } from '../core/files.js';
+import { readPlain, readText, readWithin } from '../core/files.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
 import { takesLong } from '../experiment/stage.js';
@@ -234,7 +234,7 @@ const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): P
 
 const listIn = async (path: string): Promise<ImagesFile | undefined> => {
   try {
-    return decodeImagesFile(String(await readPlain(path)), path);
+    return decodeImagesFile(await readText(path), path);
   } catch {
     return undefined;
   }

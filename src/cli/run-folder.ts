@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type * as v from 'valibot';
 import { inFile, versioned } from '../core/check.js';
 import { FailureError, failure, refusal } from '../core/errors.js';
-import { isFile, readPlain } from '../core/files.js';
+import { isFile, readText } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import type { Plan } from '../experiment/plan.js';
 import { csv } from '../report/csv.js';
@@ -66,6 +66,13 @@ export const withoutOddities = (text: string): string =>
 /** Bytes of a name: file systems take 255, and something may be added to it. */
 const longestName = 200;
 
+/** As much of a text as there is room for in a name; a character that would be cut in two is left out. */
+export const shortened = (text: string): string =>
+  Buffer.from(text)
+    .subarray(0, longestName)
+    .toString()
+    .replace(/\ufffd+$/, '');
+
 /**
  * A text as the name of a folder: itself where a file system minds nothing in it. Else what it minds is replaced, and a
  * hash of the text added, so that other texts (`rate:0.1`, `rate*0.1`) have other names.
@@ -73,12 +80,7 @@ const longestName = 200;
 export const nameOf = (text: string): string => {
   const name = withoutOddities(text);
   if (name === text && Buffer.byteLength(name) <= longestName) return name;
-  // A character that was cut in two is left out.
-  const cut = Buffer.from(name)
-    .subarray(0, longestName)
-    .toString()
-    .replace(/\ufffd+$/, '');
-  return `${cut}~${sha256(text).slice(0, 8)}`;
+  return `${shortened(name)}~${sha256(text).slice(0, 8)}`;
 };
 
 /** A stage's folder below `stages`, by its label. */
@@ -168,16 +170,15 @@ export const decodeRankable = (text: string, path: string): Matrix | Ranking => 
 /** The plan that a run left in its folder. */
 export const readPlan = async (folder: string): Promise<PlanFile> => {
   const path = join(folder, planName);
-  const text = await readPlain(path).catch(() => refusal('usage')('there is no such file', path, remedy));
-  return decode(planSchema, String(text), path, 'plan') as PlanFile;
+  if (!(await isFile(path))) refusal('usage')('there is no such file', path, remedy);
+  return decode(planSchema, await readText(path), path, 'plan') as PlanFile;
 };
 
 /** What `undistill diagnose` found out about the teachers of a plan; undefined where it has not, or about other ones. */
 export const readDiagnostics = async (folder: string, plan: PlanFile): Promise<TeacherDiagnostics | undefined> => {
   const path = join(folder, diagnosticsFiles.folder, diagnosticsFiles.json);
-  const text = await readPlain(path).catch(() => undefined);
-  if (text === undefined) return undefined;
-  const found = decode(diagnosticsFile, String(text), path, 'diagnosis');
+  if (!(await isFile(path))) return undefined;
+  const found = decode(diagnosticsFile, await readText(path), path, 'diagnosis');
   const planned = new Set(plan.stages.map(({ id }) => id));
   return found.stages.every((id) => planned.has(id)) ? found : undefined;
 };

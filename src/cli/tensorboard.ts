@@ -1,17 +1,17 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { readPlain } from '../core/files.js';
+import { readText, readWithin } from '../core/files.js';
 import { unique } from '../core/lists.js';
 import { counted, quoted } from '../core/text.js';
 import { jsonLines } from '../report/logs.js';
-import { type Event, eventFile } from '../report/tensorboard.js';
+import { type Event, eventFile, isPng } from '../report/tensorboard.js';
 import type { StageRecord } from '../run/record.js';
 import { logsIn, recordIn } from '../run/stage-files.js';
 import { writeWhole } from '../run/store.js';
 import type { EpochRecord } from '../train/fit-log.js';
 import { shown } from './paths.js';
 import { decodeMatrix, imageFiles, matrixPath, stagesFolder } from './run-folder.js';
-import { type Terminal, terminal } from './terminal.js';
+import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface TensorboardOptions {
   /** Default: `tensorboard` in the run's folder. */
@@ -34,19 +34,21 @@ const foldersBelow = async (folder: string): Promise<readonly string[]> =>
 
 /** The epochs of a log. Null stands for what is not finite. */
 const epochsIn = (log: string): readonly EpochRecord[] =>
-  jsonLines(log, (_, value) => value ?? Number.NaN) as readonly EpochRecord[];
+  (jsonLines(log, (_, value) => value ?? Number.NaN) as readonly EpochRecord[]).filter(({ step }) =>
+    Number.isSafeInteger(step),
+  );
 
 const scalarsOf = ({
   metrics,
   validation,
   learningRate,
   stepsPerSecond,
-}: EpochRecord): Readonly<Record<string, number>> => ({
-  ...metrics,
-  ...(validation === undefined ? {} : { validation }),
-  learning_rate: learningRate,
-  steps_per_second: stepsPerSecond,
-});
+}: EpochRecord): Readonly<Record<string, number>> =>
+  Object.fromEntries(
+    Object.entries({ ...metrics, validation, learning_rate: learningRate, steps_per_second: stepsPerSecond }).filter(
+      (each): each is [string, number] => typeof each[1] === 'number',
+    ),
+  );
 
 /** A log has no times: a stage's steps are spread evenly over the seconds that it took, up to when it was finished. */
 const scalarEvents = (epochs: readonly EpochRecord[], record: StageRecord | undefined): readonly Event[] => {
@@ -74,14 +76,18 @@ const scalarsIn = async (folder: string): Promise<ReadonlyMap<string, readonly E
 };
 
 /** The grid and the comparison of each student's images, and the pictures of how they came about, by step. */
-const imagesIn = async (folder: string): Promise<ReadonlyMap<string, readonly Event[]>> => {
+const imagesIn = async (
+  folder: string,
+  note: (text: string) => void,
+): Promise<ReadonlyMap<string, readonly Event[]>> => {
   const found = new Map<string, readonly Event[]>();
   for (const list of await filesBelow(folder, (name) => name === imageFiles.list)) {
     const own = join(folder, dirname(list));
     const events: Event[] = [];
     const add = async (tag: string, step: number, path: string): Promise<void> => {
-      const png = await readPlain(path).catch(() => undefined);
+      const png = await readWithin(folder, path).catch(() => undefined);
       if (png === undefined) return;
+      if (!isPng(png) || !Number.isSafeInteger(step)) return note(`${shown(path)} is no picture, and is left out`);
       const wallTime = (await stat(path)).mtimeMs / 1000;
       events.push({ step, wallTime, images: { [tag]: png } });
     };
@@ -100,10 +106,14 @@ export const tensorboardCommand = async (
   out: Terminal = terminal(),
 ): Promise<number> => {
   const matrix = await matrixPath(run, 'tensorboard');
-  decodeMatrix(await readFile(matrix, 'utf8'), shown(matrix));
+  decodeMatrix(await readText(matrix), shown(matrix));
   const folder = dirname(matrix);
   const into = target ?? join(folder, 'tensorboard');
-  const all = [...(await scalarsIn(join(folder, stagesFolder))), ...(await imagesIn(join(folder, imageFiles.folder)))];
+  const note = (text: string): void => warn(out, text);
+  const all = [
+    ...(await scalarsIn(join(folder, stagesFolder))),
+    ...(await imagesIn(join(folder, imageFiles.folder), note)),
+  ];
   for (const [name, events] of all) await writeWhole(join(into, name, eventsName), eventFile(events));
   if (all.length === 0) out.log(`${shown(folder)}: nothing was logged in this run.`);
   else

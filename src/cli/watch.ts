@@ -2,10 +2,13 @@ import { showSeconds } from '../core/text.js';
 import type { RunEvent } from '../run/scheduler.js';
 import { type Terminal, warn } from './terminal.js';
 
+/** A timer of more milliseconds ends at once. */
+const longestTimer = 2 ** 31 - 1;
+
 /** An environment variable that holds seconds, as milliseconds; undefined where it holds none. */
 export const milliseconds = (variable: string): number | undefined => {
   const seconds = Number(process.env[variable]);
-  return seconds > 0 ? 1000 * seconds : undefined;
+  return seconds > 0 ? Math.min(1000 * seconds, longestTimer) : undefined;
 };
 
 /** Milliseconds after which a stage of which nothing was heard is spoken of. */

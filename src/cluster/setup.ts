@@ -2,7 +2,7 @@ import { basename, join } from 'node:path';
 import * as v from 'valibot';
 import type { Of } from '../core/check.js';
 import { type Failure, FailureError, failure } from '../core/errors.js';
-import { readPlain } from '../core/files.js';
+import { readPlain, readText } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Json } from '../experiment/identity.js';
@@ -90,7 +90,7 @@ const report: Of<NodeReport> = v.looseObject({
 /** What a node wrote of itself, or of why it cannot; undefined where it has not, or where that is damaged. */
 export const readReport = async (path: string): Promise<NodeReport | Failure | undefined> => {
   try {
-    return v.parse(v.union([failed, report]), JSON.parse(String(await readPlain(path))));
+    return v.parse(v.union([failed, report]), JSON.parse(await readText(path)));
   } catch {
     return undefined;
   }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { constants, mkdirSync, statSync } from 'node:fs';
 import { type FileHandle, mkdir, open, realpath, stat } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
+import { refusal } from './errors.js';
 
 /** SHA-256 of a file in hexadecimal, read piece by piece. */
 export const sha256Of = async (path: string): Promise<string> => {
@@ -84,6 +85,26 @@ export const readPlain = async (path: string): Promise<Buffer> => {
   const file = await openPlain(path);
   try {
     return await file.readFile();
+  } finally {
+    await file.close();
+  }
+};
+
+/** Bytes of a text that is read as a whole, of which there are strings at all. */
+const longestText = 2 ** 28;
+
+/** What a file of text holds. Rejects as `readPlain`, and with a failure of kind `usage` for one of more than 256 MiB. */
+export const readText = async (path: string): Promise<string> => {
+  const file = await openPlain(path);
+  try {
+    const { size } = await file.stat();
+    if (size > longestText)
+      refusal('usage')(
+        `the file is of ${size.toLocaleString('en')} bytes, and ${longestText.toLocaleString('en')} are the most that is read`,
+        path,
+        'Nothing that undistill writes is as large: is it another file of this name?',
+      );
+    return await file.readFile('utf8');
   } finally {
     await file.close();
   }

@@ -30,7 +30,7 @@ const TYPES: Readonly<Record<number, string>> = {
   14: 'float64',
 };
 
-/** No idx file of images in use comes near; a header that announces more values is damaged. */
+/** No set of images in use comes near; headers that announce more values together are damaged, or of a hostile file. */
 const LARGEST = 2 ** 30;
 
 /** Bytes that a byte of gzip unpacks to at most (deflate's limit). */
@@ -46,7 +46,7 @@ interface IdxHeader {
 }
 
 /** The header, once enough bytes are there; `undefined` when more are needed. */
-const idxHeader = (bytes: Uint8Array, where: string): IdxHeader | undefined => {
+const idxHeader = (bytes: Uint8Array, where: string, most: number): IdxHeader | undefined => {
   if (bytes.length < 4) return undefined;
   const [zero0, zero1, type, rank] = bytes as unknown as [number, number, number, number];
   if (zero0 !== 0 || zero1 !== 0 || !(type in TYPES)) {
@@ -60,9 +60,9 @@ const idxHeader = (bytes: Uint8Array, where: string): IdxHeader | undefined => {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   const dims = Array.from({ length: rank }, (_, i) => view.getUint32(4 + 4 * i));
   const values = dims.reduce((product, dim) => product * dim, 1);
-  if (values > LARGEST)
+  if (values > most)
     refuse(
-      `the idx header announces ${dims.join(' × ')} values, and ${whole(LARGEST)} are the most that is read`,
+      `the idx header announces ${dims.join(' × ')} values, and ${whole(LARGEST)} are the most that is read of a set`,
       where,
       REMEDY,
     );
@@ -91,8 +91,8 @@ const refuseTrailing = (header: IdxHeader, where: string): never =>
  * An idx file's content, uncompressed; `data` is a view of `bytes`, nothing is allocated. Throws a failure of kind `data` naming `where` for a wrong
  * magic or type, a truncated file and trailing bytes.
  */
-export const parseIdx = (bytes: Uint8Array, where: string): IdxArray => {
-  const header = idxHeader(bytes, where);
+export const parseIdx = (bytes: Uint8Array, where: string, most = LARGEST): IdxArray => {
+  const header = idxHeader(bytes, where, most);
   if (header === undefined) return refuseTruncated(bytes.length, header, where);
   if (bytes.length < header.totalBytes) refuseTruncated(bytes.length, header, where);
   if (bytes.length > header.totalBytes) refuseTrailing(header, where);
@@ -100,7 +100,7 @@ export const parseIdx = (bytes: Uint8Array, where: string): IdxArray => {
 };
 
 /** Unpacks no more than the header announces, into memory that is taken once, so that a small file cannot fill it. */
-const inflateIdx = async (bytes: Uint8Array, path: string): Promise<Uint8Array> => {
+const inflateIdx = async (bytes: Uint8Array, path: string, most: number): Promise<Uint8Array> => {
   let content: Buffer = Buffer.alloc(0);
   let length = 0;
   let header: IdxHeader | undefined;
@@ -110,7 +110,7 @@ const inflateIdx = async (bytes: Uint8Array, path: string): Promise<Uint8Array> 
       const begun = header !== undefined;
       if (!begun) {
         content = Buffer.concat([content, chunk]);
-        header = idxHeader(content, path);
+        header = idxHeader(content, path, most);
       }
       if (header !== undefined && length + chunk.length > header.totalBytes) refuseTrailing(header, path);
       if (header !== undefined && !begun) {
@@ -133,9 +133,9 @@ const inflateIdx = async (bytes: Uint8Array, path: string): Promise<Uint8Array> 
   return content.subarray(0, length);
 };
 
-/** An idx file, plain or gzip (told by its content). Rejects with a failure of kind `data` naming the file. */
-export const decodeIdx = async (bytes: Uint8Array, where: string): Promise<IdxArray> =>
-  parseIdx(bytes[0] === 0x1f && bytes[1] === 0x8b ? await inflateIdx(bytes, where) : bytes, where);
+/** An idx file of `most` values, plain or gzip (told by its content). Rejects with a failure of kind `data` naming the file. */
+export const decodeIdx = async (bytes: Uint8Array, where: string, most = LARGEST): Promise<IdxArray> =>
+  parseIdx(bytes[0] === 0x1f && bytes[1] === 0x8b ? await inflateIdx(bytes, where, most) : bytes, where, most);
 
 /** The four files' customary names, without `.gz`. */
 const FILES = {
@@ -172,9 +172,10 @@ const findFiles = async (source: Source, remedy: string): Promise<FourFiles> => 
 const readPart = async (
   imagesFile: FoundFile,
   labelsFile: FoundFile,
+  most: number,
 ): Promise<DecodedExamples & { height: number; width: number }> => {
-  const images = await decodeIdx(imagesFile.bytes, imagesFile.path);
-  const labels = await decodeIdx(labelsFile.bytes, labelsFile.path);
+  const images = await decodeIdx(imagesFile.bytes, imagesFile.path, most);
+  const labels = await decodeIdx(labelsFile.bytes, labelsFile.path, most - images.data.length);
   const [count, height, width] = images.dims as [number, number, number];
   if (images.dims.length !== 3) {
     refuse(
@@ -215,8 +216,9 @@ const decode = async (
   classes: readonly string[],
   size: number,
 ): Promise<Decoded> => {
-  const train = await readPart(trainImages, trainLabels);
-  const test = await readPart(testImages, testLabels);
+  const train = await readPart(trainImages, trainLabels, LARGEST);
+  const left = LARGEST - train.images.length - train.labels.length;
+  const test = await readPart(testImages, testLabels, left);
   checkLabels(train, classes.length, trainLabels.path);
   checkLabels(test, classes.length, testLabels.path);
   if (train.height !== test.height || train.width !== test.width) {

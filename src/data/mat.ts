@@ -54,7 +54,12 @@ const inflated = (data: Buffer, { left, most }: { left: number; most: number }, 
 const bytesOf = ({ type, data }: Element, where: string): Uint8Array => {
   if (type === UINT8) return data;
   if (type !== DOUBLE) return refuse(`an array of the MATLAB file holds no bytes (type ${type})`, where, REMEDY);
-  return Uint8Array.from({ length: data.length / 8 }, (_, i) => data.readDoubleLE(8 * i));
+  return Uint8Array.from({ length: data.length / 8 }, (_, i) => {
+    const value = data.readDoubleLE(8 * i);
+    if (!(Number.isInteger(value) && value >= 0 && value <= 255))
+      refuse(`an array of the MATLAB file holds ${value}, and whole numbers from 0 to 255 are expected`, where, REMEDY);
+    return value;
+  });
 };
 
 const arrayOf = (data: Buffer, where: string): MatArray => {

@@ -33,6 +33,10 @@ export const tfRecord = (data: Uint8Array): Uint8Array => {
 /** Channels by the colour type of a PNG: grey, RGB, palette, grey with alpha, RGB with alpha. */
 const channels: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 3, 4: 2, 6: 4 };
 
+/** Whether bytes begin as a PNG does, up to its size. */
+export const isPng = (bytes: Uint8Array): boolean =>
+  bytes.length >= 33 && bufferOf(bytes).toString('latin1', 0, 16) === '\x89PNG\r\n\x1a\n\0\0\0\rIHDR';
+
 const writeImage = (png: Uint8Array, to: Writer): void => {
   const header = bufferOf(png);
   to.writeVarintField(1, header.readUInt32BE(20));

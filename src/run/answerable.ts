@@ -39,8 +39,9 @@ const onThrown = (error: unknown): void => {
   const known = works.getStore();
   const work = known ?? [...underWay].find(({ isAlone }) => isAlone);
   if (work === undefined) {
+    if (hear !== undefined) hear(thrownAside(error));
     // Not of our work: as without us, it ends the process, unless others listen.
-    if (process.listenerCount('uncaughtException') === 1) throw error;
+    else if (process.listenerCount('uncaughtException') === 1) throw error;
   } else if (underWay.has(work)) work.lose(thrownAside(error));
   else process.emitWarning(`${work.label}, which has ended, threw: ${thrownAside(error).what}`);
 };
@@ -60,6 +61,15 @@ const leave = (): void => {
   if (listening > 0) return;
   process.off('beforeExit', onIdle);
   process.off('uncaughtException', onThrown);
+};
+
+/** Told what is thrown aside while no work is under way. */
+let hear: ((failure: Failure) => void) | undefined;
+
+/** From here on this process survives what is thrown aside by nobody's work too, such as by an experiment file: `told` hears it. */
+export const hearThrown = (told: (failure: Failure) => void): void => {
+  hear = told;
+  listen();
 };
 
 /** Whose code is running, as far as is known: also of work that has ended. */

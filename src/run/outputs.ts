@@ -46,8 +46,16 @@ export const checkpointOf = (
   select: 'last' | 'best',
 ): 'last' | 'best' => (training?.best === undefined ? 'last' : select);
 
-/** A finished measurement. */
-export const readResult = <Value>(output: StageOutput): Promise<Value> => output.json<Value>(files.result);
+/** A finished measurement. Rejects with a failure of kind `store` where there is another file of its name. */
+export const readResult = async <Value extends object>(output: StageOutput): Promise<Value> => {
+  const value = await output.json<unknown>(files.result).catch((error) => {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  });
+  return typeof value === 'object' && value !== null
+    ? (value as Value)
+    : refusal('store')('the file holds no result', join(output.folder, files.result), notOfARun);
+};
 
 /** The finished stage that another takes in a role; undefined where it takes none. */
 export const optionalInput = async (store: Store, stage: Stage, role: string): Promise<StageOutput | undefined> => {

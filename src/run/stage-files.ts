@@ -1,7 +1,7 @@
 import { cp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { readPlain } from '../core/files.js';
+import { readText } from '../core/files.js';
 import { files } from './outputs.js';
 import { recordSchema, type StageRecord } from './record.js';
 import { guarded } from './store.js';
@@ -33,7 +33,7 @@ export const fitOf = (file: string): string | undefined => {
 /** A stage's record; undefined where there is none that can be read: the stage is not finished. */
 export const recordIn = async (folder: string): Promise<StageRecord | undefined> => {
   try {
-    const value: unknown = JSON.parse(String(await readPlain(join(folder, files.record))));
+    const value: unknown = JSON.parse(await readText(join(folder, files.record)));
     return v.is(recordSchema, value) ? (value as object as StageRecord) : undefined;
   } catch {
     return undefined;
@@ -47,7 +47,7 @@ export const logsIn = async (folder: string): Promise<readonly StageLog[]> => {
     fits.map(async (fit) => ({
       fit,
       // A stage that is finished just now is somewhere else.
-      text: await readPlain(join(folder, logFile(fit))).then(String, () => ''),
+      text: await readText(join(folder, logFile(fit))).catch(() => ''),
     })),
   );
 };

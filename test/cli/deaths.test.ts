@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { deadly } from './deadly.js';
 import { type Project, project, tiny } from './project.js';
 
@@ -175,6 +175,19 @@ describe('a run that stands still', () => {
     expect(code).toBe(130);
     expect(out).toMatch(/! seed-0\/none\/plainCnn\/waits: no step for \d+ s\. .*Ctrl-C stops the run/);
   });
+});
+
+test('an experiment file that throws where nobody waits is said, and fails the run, whose cells are made', async () => {
+  const aside =
+    "void Promise.reject(new Error('nobody waits'));\nsetTimeout(() => { throw new Error('too late'); }, 10);";
+  await at.write('throws.ts', `${tiny({ attacks: 'kd()', defenses: 'none()' })}\n${aside}\n`);
+  const { code, out, err } = await at.undistill(run('throws.ts', 'throws/tiny'));
+  expect(code).toBe(1);
+  expect(err).toMatch(
+    /^nobody waits \(.*throws\.ts:\d+:\d+\)\n {2}A timer, an event or a promise that nobody waits for/,
+  );
+  expect(err).not.toMatch(/process\.exit|\n +at /);
+  expect(out).toMatch(/best attack +kd/);
 });
 
 describe('an experiment file that ends the process', () => {

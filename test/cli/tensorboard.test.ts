@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -77,6 +77,23 @@ test('the same run gives the same files', async () => {
   await command(run, out);
   for (const name of filesOf(out))
     expect(readFileSync(join(out, name))).toEqual(readFileSync(join(run, 'tensorboard', name)));
+});
+
+test('what is no picture, or has no step, is left out and said; and what a link leads to is not taken', async () => {
+  const place = join(at.folder, 'runs', 'foreign');
+  const own = join(place, 'images/a');
+  await at.write('runs/foreign/matrix.json', emptyMatrix);
+  await at.write('runs/foreign/stages/a/metrics.jsonl', `${line(2 ** 70, 2)}null\n7\n{"step":3,"metrics":"ab"}\n`);
+  await at.write('runs/foreign/images/a/images.json', '{}');
+  await at.write('runs/foreign/images/a/history/student-99999999999999999999.png', png as never);
+  for (const name of ['1', '2'])
+    await at.write(`runs/foreign/images/a/history/${name}.png`, png.subarray(0, 12) as never);
+  await at.write('runs/secret.png', png as never);
+  symlinkSync(join(at.folder, 'runs/secret.png'), join(own, 'grid.png'));
+  const said = await command(place);
+  for (const name of ['history/1.png', 'history/2.png', '99999.png'])
+    expect(said).toMatch(new RegExp(`${name} is no picture, and is left out`));
+  expect(filesOf(join(place, 'tensorboard')).map((path) => path.replace(/\/[^/]+$/, ''))).toEqual(['a']);
 });
 
 test('a run without a log says so', async () => {

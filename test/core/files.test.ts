@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { makeFolder, makeFolderAtOnce, readPlain, readWithin } from '../../src/core/files.js';
+import { makeFolder, makeFolderAtOnce, readPlain, readText, readWithin } from '../../src/core/files.js';
 
 const root = mkdtempSync(join(tmpdir(), 'undistill-files-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -38,6 +38,18 @@ describe.skipIf(process.platform === 'win32')('readPlain', () => {
     await expect(readPlain(join(root, 'pipe'))).rejects.toMatchObject({ code: 'ENOFILE' });
     await expect(readPlain(root)).rejects.toThrow(/it is no file/);
     await expect(readPlain(join(root, 'nothing'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
+
+describe('readText', () => {
+  it('reads a text, and refuses one that no string could hold', async () => {
+    const path = join(root, 'text.json');
+    writeFileSync(path, '{"é":1}');
+    expect(await readText(path)).toBe('{"é":1}');
+    truncateSync(path, 600 * 2 ** 20);
+    await expect(readText(path)).rejects.toMatchObject({
+      failure: { kind: 'usage', what: expect.stringContaining('629,145,600 bytes'), where: path },
+    });
   });
 });
 

@@ -137,7 +137,7 @@ describe('a folder of idx files', () => {
       'absurd dimensions',
       'train-images-idx3-ubyte',
       idxFile([2 ** 31, 2 ** 31, 2], []),
-      'the idx header announces 2147483648 × 2147483648 × 2 values, and 1,073,741,824 are the most that is read',
+      'the idx header announces 2147483648 × 2147483648 × 2 values, and 1,073,741,824 are the most that is read of a set',
     ],
     [
       'a truncated gzip',
@@ -184,13 +184,29 @@ describe('a folder of idx files', () => {
       (await failureOf(() => decodeIdx(lying(count), 'x.gz'))).what;
     const before = process.memoryUsage().arrayBuffers;
     expect(await told(2_000_000)).toBe(
-      'the idx header announces 2000000 × 28 × 28 values, and 1,073,741,824 are the most that is read',
+      'the idx header announces 2000000 × 28 × 28 values, and 1,073,741,824 are the most that is read of a set',
     );
     expect(await told(1_000_000)).toMatch(/^the file is truncated: \d+ bytes of gzip cannot hold the 784,000,016 /);
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 26);
     // One that is packed as closely as can be is read.
     const zeros = await decodeIdx(gzip(idxFile([10_000, 28, 28], new Uint8Array(7_840_000))), 'zeros.gz');
     expect(zeros.data.length).toBe(7_840_000);
+  });
+
+  it('may announce so many values in all of its files, and not in each', async () => {
+    const images = idxFile([4, 1, 1], new Uint8Array(4));
+    expect((await decodeIdx(images, 'x', 4)).data.length).toBe(4);
+    expect((await failureOf(() => decodeIdx(images, 'x', 3))).what).toMatch(/^the idx header announces 4 × 1 × 1/);
+    // Of a gigabyte the training images take all but 32 bytes; nothing of the others is unpacked.
+    const zeros = (...dims: number[]) =>
+      gzip(idxFile(dims, new Uint8Array(dims.reduce((product, dim) => product * dim))));
+    const path = await folderWith({
+      'train-images-idx3-ubyte.gz': zeros(32, 1024, 1024),
+      'train-labels-idx1-ubyte.gz': zeros(32),
+      't10k-images-idx3-ubyte.gz': gzip(idxFile([1000, 1024, 1024], new Uint8Array(100))),
+      't10k-labels-idx1-ubyte.gz': zeros(1000),
+    });
+    expect((await fail(mnist({ path }).load(uncached))).what).toMatch(/^the idx header announces 1000 × 1024 × 1024/);
   });
 
   it('of too many images for the size that is asked for is refused before they are resized', async () => {

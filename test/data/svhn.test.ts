@@ -76,6 +76,10 @@ describe('SVHN', () => {
       array('y', [values.length, 1], Buffer.from(Float64Array.from(values).buffer), DOUBLE);
     expect(await what({ 'test_32x32.mat': matFile(x, y(11)) })).toBe('label 11 of image 0 is out of range 1 to 10');
     expect(await what({ 'test_32x32.mat': matFile(x, y(1, 2)) })).toBe('there are 2 labels for 1 image');
+    for (const odd of [257, 1.5, -1, Number.NaN])
+      expect(await what({ 'test_32x32.mat': matFile(x, y(odd)) })).toBe(
+        `an array of the MATLAB file holds ${odd}, and whole numbers from 0 to 255 are expected`,
+      );
     const small = array('X', [16, 16, 3, 1], Buffer.alloc(768));
     expect(await what({ 'test_32x32.mat': matFile(small, y(1)) })).toMatch(/^its images are 16 × 16 × 3 × 1/);
     expect((await fail(load(await folderWith({ 'train/a/1.png': '', 'test/a/1.png': '' })))).what).toBe(
