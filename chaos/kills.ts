@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isThere } from '../src/run/store.js';
 import type { Project } from '../test/cli/project.js';
-import { type Case, Defect, type Kind, must, type Random } from './case.js';
+import { type Case, Defect, Impossible, type Kind, must, type Random } from './case.js';
 import { type Fault, runWith, someTime, struckIn } from './faults.js';
 import {
   environmentOf,
@@ -37,14 +38,21 @@ const mustGoOn = async (at: Project, shared: string): Promise<void> => {
   mustEqual(await resultsOf(at.folder), (await undisturbed(shared)).results);
 };
 
+/** What is done where two processes meet: a graph that is used a second time is marked as used. */
+const byChance: ReadonlySet<string> = new Set(['utimesSync']);
+
 const killedAt =
   (fault: Omit<Fault, 'at' | 'struck'>): Case['attempt'] =>
   async (random, shared) => {
     const { efforts } = await undisturbed(shared);
     const time = someTime(efforts, fault, random);
+    const isByChance = fault.operations.every((operation) => byChance.has(operation));
+    const unused = 'no process met a graph that another had written';
+    if (time === undefined && isByChance) throw new Impossible(unused);
     if (time === undefined) throw new Defect('aborted', `no run does ${fault.operations}: mend the campaign`);
     await inPlace(async (at) => {
       await runWith(at, { ...fault, at: time });
+      if (isByChance && !(await isThere(struckIn(at)))) throw new Impossible(unused);
       await mustHaveStruck(struckIn(at));
       await mustGoOn(at, shared);
     });
