@@ -133,18 +133,21 @@ const onlyAnswers = (given: Pick<Query, 'logProbabilities' | 'clean' | 'prepared
   return given as Query;
 };
 
-/** How many answers a recovery is tried on at once: one that keeps what it saw of some batches alone is to be met with those. */
-const triedRows = [4, 1, 9] as const;
+/** How many answers a recovery is tried on at once. */
+const triedRows: readonly number[] = [4, 1, 9];
 
 /**
  * Why `recover` of a defence is none, in words; undefined where none is found. It must make distributions of answers, and the same ones
  * of the same answers whatever the victim was asked in between: who is told an answer has nothing else of the victim but what the
  * defence prepared. What it takes of that only a reader can judge: a parameter, or a secret.
+ *
+ * @param sizes how many answers it is tried on at once: one that keeps what it saw of some batches alone is to be met with those
  */
 export const unfairRecovery = (
   defense: Defense,
   at: { readonly image: ImageShape; readonly classes: number },
   prepared: Tree = {},
+  sizes: readonly number[] = triedRows,
 ): string | undefined => {
   const { recover } = defense;
   if (recover === undefined) return undefined;
@@ -152,7 +155,7 @@ export const unfairRecovery = (
     return tf.tidy(() => {
       const recovery = recover(prepared);
       if (typeof recovery !== 'function') return 'recover gives no function of answers';
-      return firstOf(triedRows, (rows) => unfairOf(recovery, defense.answers, { ...at, rows, prepared }));
+      return firstOf(sizes, (rows) => unfairOf(recovery, defense.answers, { ...at, rows, prepared }));
     });
   } catch (error) {
     return `recover throws of answers alone: ${saidBy(error)}`;

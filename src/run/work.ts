@@ -127,7 +127,7 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
           normalisation: images.data.normalisation,
           fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
           // Whether it can is known from the plan.
-          recover: attack.knows === 'inverse' ? recovering(work.wrappers, prepared, student.network) : undefined,
+          recover: attack.knows === 'inverse' ? recovering(work.wrappers, prepared, student) : undefined,
           imitate: attack.knows === 'answers' ? (clean) => imitated(work.wrappers, clean) : undefined,
         };
         const trained = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));
@@ -225,16 +225,19 @@ export const asking = async <A>(
   return among([]);
 };
 
-/** What several defences did to an answer, undone from the last to the first, as far as inverses are known. */
+/**
+ * What several defences did to an answer, undone from the last to the first, as far as inverses are known. Each is looked at as it is used,
+ * in the batches that the student learns from.
+ */
 const recovering = (
   wrappers: readonly Defense[],
   prepared: readonly Tree[],
-  { input: image, classes }: Network,
+  { network: { input: image, classes }, recipe: { batch } }: BuiltLearner,
 ): Recovery => {
   const known = wrappers.flatMap((defense, i): Recovery[] => {
     if (defense.recover === undefined) return [];
     const own = prepared[i] as Tree;
-    const why = defense.prepare && unfairRecovery(defense, { image, classes }, own);
+    const why = unfairRecovery(defense, { image, classes }, own, [1, batch]);
     if (why !== undefined)
       throw new FailureError(failure('plugin', why, { where: defense.name, remedy: recoveryRemedy }));
     return [defense.recover(own)];

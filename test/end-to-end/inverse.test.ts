@@ -84,7 +84,7 @@ describe('a defence that is undone', () => {
   test('by what knows more than its answers makes no student', () => {
     expect(cell('inverseKd', labelled('boasting'))?.seeds[0]).toMatchObject({
       status: 'failed',
-      reason: expect.stringContaining('gives [1,2] of 4 answers'),
+      reason: expect.stringMatching(/gives \[1,2\] of \d+ answers/),
     });
   });
 

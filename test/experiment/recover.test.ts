@@ -82,6 +82,12 @@ describe('what a defence says that its answers can be undone by', () => {
     expect(unfairRecovery(defense, { image, classes: 3 })).toMatch(why);
   });
 
+  test('is looked at in the batches in which it is used', () => {
+    const many = cheat((kept) => (told) => (told.shape[0] > 20 && kept()?.shape[0] === told.shape[0] ? kept() : told));
+    expect(unfairRecovery(many, { image, classes: 3 })).toBeUndefined();
+    expect(unfairRecovery(many, { image, classes: 3 }, {}, [1, 32])).toMatch(/knows more/);
+  });
+
   test('is looked at when an experiment is planned, also within several', async () => {
     const unfair = cheat((kept) => (told) => kept() ?? told);
     const of = made({ defenses: [compose(reversedLogits(), unfair)], attacks: [scratch(), inverseKd()] });
