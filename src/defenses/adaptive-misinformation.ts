@@ -43,6 +43,7 @@ export const adaptiveMisinformation = defineDefense({
     cub: { threshold: 0.3 },
     caltech: { threshold: 0.25 },
     mnist: { threshold: 0.99, steepness: 10_000, epochs: 20 },
+    mnistSmall: { epochs: 2 },
   },
   scaled: ({ epochs }, factor) => ({ epochs: epochs && Math.max(1, Math.round(factor * epochs)) }),
   exposes: 'probabilities',

@@ -78,6 +78,7 @@ export const highConfidence = defineDefense({
   about: 'Probabilities below a cutoff are told to be 0; where none reaches it, all classes are told alike',
   paper: 'The Adversarial Robustness Toolbox, art/defences/postprocessor/high_confidence.py',
   options: { cutoff: option(between(0, 1), 0.25, 'The least probability that is told') },
+  presets: { toolbox: {} },
   positional: 'cutoff',
   exposes: 'probabilities',
   make: ({ cutoff }) => ({

@@ -49,7 +49,7 @@ export const antidistillation = defineDefense({
       'Held-out images that the gradient is of; training images where none are held out',
     ),
   },
-  presets: { released: { variant: 'ads', lambda: 0.15, temperature: 0.9 } },
+  presets: { released: { variant: 'ads', lambda: 0.15, temperature: 0.9 }, mnistSmall: { surrogateEpochs: 2 } },
   scaled: scaledSurrogate,
   exposes: 'probabilities',
   make: ({ variant, lambda, step, temperature, slope, threshold, images, ...options }) => ({
@@ -124,6 +124,7 @@ export const productOfExperts = defineDefense({
     keepLabel: option(yesOrNo, false, 'As much of it as leaves the most likely class ahead'),
     ...surrogateOptions,
   },
+  presets: { released: {}, mnistSmall: { surrogateEpochs: 2 } },
   scaled: scaledSurrogate,
   exposes: 'probabilities',
   make: ({ gamma, keepLabel, ...options }) => ({

@@ -21,6 +21,7 @@ export const gaussianNoise = defineDefense({
     sd: option(positive, 0.2, 'Standard deviation of the noise on each probability'),
     draw: option(choice('fresh', 'sticky'), 'fresh', 'Anew at every call, or once for the bytes of an image'),
   },
+  presets: { toolbox: {} },
   exposes: 'probabilities',
   make: ({ sd, draw }) => ({
     answers: {

@@ -23,7 +23,7 @@ export const grad2 = defineDefense({
     ...surrogateOptions,
     shift: option(positive, 1e-3, 'h, by which all weights are moved'),
   },
-  presets: { short: { surrogateEpochs: 10 } },
+  presets: { short: { surrogateEpochs: 10 }, mnistSmall: { surrogateEpochs: 2 } },
   scaled: scaledSurrogate,
   exposes: 'probabilities',
   make: ({ epsilon, shift, ...options }) => ({

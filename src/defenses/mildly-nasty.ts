@@ -84,6 +84,7 @@ export const mildlyNasty = defineDefense({
     cifar10: {},
     cifar100: { omega: 0.005, temperature: 20 },
     doge: { against: 'student', correctOnly: true },
+    mnistSmall: { epochs: 2, surrogateEpochs: 2 },
   },
   scaled: ({ epochs, surrogateEpochs }, factor) => ({
     epochs: epochs && Math.max(1, Math.round(factor * epochs)),

@@ -29,6 +29,7 @@ export const modelGuard = defineDefense({
     epsilon: option(between(0, 2), 1, 'ε, the largest L1 distance from the clean answer'),
     capacity: option(wholeAtLeast(1), 128, 'Answers that `S` keeps of each class'),
   },
+  presets: { releasedW: {}, releasedS: { variant: 'S' } },
   exposes: 'probabilities',
   make: ({ variant, epsilon, capacity }) => ({
     preserves: 'label',

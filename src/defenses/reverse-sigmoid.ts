@@ -60,6 +60,7 @@ export const dcp = defineDefense({
     beta: option(positive, 0.8, 'β, how much is taken away, and from which answers'),
     gamma: option(positive, 0.1, 'γ, how steep the sigmoid is'),
   },
+  presets: { released: {} },
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
     recover: () => {
