@@ -7,7 +7,7 @@ import { loadEngine } from '../../src/engine/engine.js';
 import { batchNorm, classifier, conv, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
 import type { Variables } from '../../src/models/network.js';
 import { recipe, refusal, thirds } from '../run/helpers.js';
-import { context, imagesOf, succeed } from '../train/bench.js';
+import { context, type Fitting, imagesOf, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 
 beforeAll(async () => {
@@ -24,11 +24,14 @@ const net = network({
 
 const set = imagesOf(data);
 
-const trained = async (options: Parameters<typeof mildlyNasty>[0], validation = false) => {
-  const learner = { network: net, recipe: recipe({ epochs: 2, batch: 8 }) };
+const trained = async (
+  options: Parameters<typeof mildlyNasty>[0],
+  { validation = false, changes = {}, fitting }: { validation?: boolean; changes?: object; fitting?: Fitting } = {},
+) => {
+  const learner = { network: net, recipe: recipe({ epochs: 2, batch: 8, ...changes }) };
   const variables = net.init(key('teacher'));
   const given = {
-    ...context(key('stage'), { normalisation: data.normalisation }),
+    ...context(key('stage'), { normalisation: data.normalisation, ...(fitting && { fitting }) }),
     ...{ train: set(0, 24), validation: validation ? set(24, 32) : undefined, adversary: { learner, variables } },
   };
   const { protect } = mildlyNasty(options);
@@ -69,7 +72,7 @@ test('two layers in place of the last answer as their product does, and so do th
 test('of one number between them the last layer is of rank one; nothing but it moves, and statistics drift', async () => {
   const before = tf.memory().numTensors;
   for (const part of ['light', 'deep'] as const) {
-    const { variables, last, best } = await trained({ part, width: 1, omega: 0.01 }, true);
+    const { variables, last, best } = await trained({ part, width: 1, omega: 0.01 }, { validation: true });
     expect(Object.keys(last.params).sort()).toEqual(Object.keys(variables.params).sort());
     for (const [name, each] of Object.entries(last.params)) {
       const was = values(variables.params[name] as tf.Tensor);
@@ -87,6 +90,41 @@ test('of one number between them the last layer is of rank one; nothing but it m
     tree.dispose([variables, last, ...(best === undefined ? [] : [best.kept])]);
   }
   expect(tf.memory().numTensors).toBe(before);
+});
+
+/** Variables after one step of all images, and the fits that came before it. */
+const afterOneStep = async (options: Parameters<typeof mildlyNasty>[0]) => {
+  const fits: { readonly name: string; readonly frozen: unknown; readonly last: unknown }[] = [];
+  const fitting: Fitting = async (name, spec, run) => {
+    const fitted = await run();
+    fits.push({ name, frozen: spec.frozen, last: fitted.last });
+    return fitted;
+  };
+  const made = await trained(options, { changes: { epochs: 1, batch: 24 }, fitting });
+  const params = Object.fromEntries(Object.entries(made.last.params).map(([name, each]) => [name, values(each)]));
+  tree.dispose([made.last, made.variables]);
+  return { params, fits };
+};
+
+test('in `half` the divergence moves the last layer alone, and labels the whole net', async () => {
+  const [plain, nasty] = [
+    await afterOneStep({ part: 'half', omega: 0 }),
+    await afterOneStep({ part: 'half', omega: 0.5 }),
+  ];
+  for (const [name, each] of Object.entries(nasty.params)) {
+    if (name.startsWith('fc.')) expect(each, name).not.toEqual(plain.params[name]);
+    else expect(each, name).toEqual(plain.params[name]);
+  }
+});
+
+test('as DOGe has it, the head moves away from a surrogate that was distilled before, and not from the teacher', async () => {
+  const doge = { ...mildlyNasty.presets.doge, correctOnly: false, surrogateEpochs: 1 };
+  const { fits, params } = await afterOneStep({ ...doge, omega: 0.5 });
+  expect(fits.map(({ name }) => name)).toEqual(['surrogate', 'teacher']);
+  // What the head moves away from is what the first fit ended with.
+  expect(fits[1]?.frozen).toBe(fits[0]?.last);
+  const plain = await afterOneStep({ ...doge, omega: 0 });
+  expect(params['fc.weight']).not.toEqual(plain.params['fc.weight']);
 });
 
 test('a net without such a layer is refused by its name', () => {

@@ -87,6 +87,11 @@ describe('cross-entropy', () => {
     expect(item(crossEntropy(tensor([sixths]), ints([0]), { smoothing: 1 }))).toBeCloseTo(Math.log(36) / 3, 6);
   });
 
+  test('of answers that are the smoothed labels is their entropy: ten classes, 0.91 and nine of 0.01', () => {
+    const answers = [[0.91, ...Array.from({ length: 9 }, () => 0.01)].map(Math.log)];
+    expect(item(crossEntropy(tensor(answers), ints([0]), { smoothing: 0.1 }))).toBeCloseTo(0.500288, 6);
+  });
+
   test.each([0, 0.1, 1])('has the gradient of finite differences, ε = %d', (smoothing) => {
     expectClose(
       gradient((x) => crossEntropy(x, ints(labels), { smoothing }), student),
