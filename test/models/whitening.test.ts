@@ -41,6 +41,23 @@ describe('whitened', () => {
     });
   });
 
+  test('divides each eigenvector by √(eigenvalue + ε): what it gives has the second moment 1 − ε |kernel|²', () => {
+    const large = 0.05;
+    const damped = fitLayers(whitened('w', { kernel: 2, epsilon: large }), { where: 'test', input });
+    tf.tidy(() => {
+      const start = damped.init(key('init'), images);
+      const kernels = values(start.stats['w.weight'] as tf.Tensor);
+      const { y } = damped.run({ ...start, params: { 'w.bias': tf.zeros([24]) } }, images(), { mode: 'train' });
+      const moments = values(tf.mean(tf.square(tf.reshape(y, [-1, 24])), 0));
+      const expected = moments.map(
+        (_, out) => 1 - large * kernels.reduce((sum, each, i) => sum + (i % 24 === out ? each ** 2 : 0), 0),
+      );
+      for (const [out, moment] of moments.entries()) expect(moment).toBeCloseTo(expected[out] as number, 3);
+      // The smallest eigenvalues are of the size of ε.
+      expect(Math.min(...expected)).toBeLessThan(0.95);
+    });
+  });
+
   test('begins with the largest eigenvalue, at random without images, and the same for the same', () => {
     const kernels = (seen?: () => tf.Tensor4D) => {
       const { params, stats } = fitted.init(key('init'), seen);

@@ -39,6 +39,35 @@ test('the recipes are those of the released params.json files', () => {
   });
 });
 
+test('the ten epochs for airbench have its constants, of a mean in place of a sum', () => {
+  const { epochs, batch, optimizer, schedule, augmentation, lookahead } = recipes.cifar10Fast;
+  expect({ epochs, batch, augmentation, lookahead }).toEqual({
+    ...{ epochs: 10, batch: 1024 },
+    augmentation: { crop: 2, border: 'reflect', flip: 'alternating' },
+    lookahead: { every: 5, decay: 0.95 },
+  });
+  // As airbench94 computes them: of a rate of 11.5 and a decay of 0.0153 for 1,024 examples.
+  const decoupled = 1 / (1 - 0.85) + 1;
+  const [rate, decay] = [11.5 / (batch * decoupled), (0.0153 * batch) / (batch * decoupled)];
+  const { momentum, nesterov, weightDecay, groups } = optimizer.params as {
+    readonly [name: string]: unknown;
+    readonly weightDecay: number;
+    readonly groups: readonly [{ readonly weightDecay: number }];
+  };
+  expect([momentum, nesterov]).toEqual([0.85, true]);
+  // PyTorch's decay is added to the gradient, and so is multiplied by the rate, which is that of the sum.
+  expect(weightDecay).toBeCloseTo(decay / (rate * batch), 12);
+  expect(groups).toMatchObject([{ names: '*norm*.bias', rate: 64 }]);
+  // The same decay, of 64 times the rate.
+  expect(groups[0].weightDecay * 64).toBeCloseTo(weightDecay, 12);
+  const at = (share: number): number =>
+    schedule.at({ epoch: 0, step: Math.round(share * 1000), stepsPerEpoch: 100, epochs: 10 });
+  expect(at(0.23)).toBeCloseTo(rate * batch, 6);
+  expect(at(0)).toBeCloseTo(0.2 * rate * batch, 6);
+  expect(at(1)).toBeCloseTo(0.07 * rate * batch, 2);
+  expect(at(0.615)).toBeCloseTo(0.535 * rate * batch, 2);
+});
+
 test('temperatures and weights of distillation are theirs too', () => {
   expect(kd.presets).toEqual({
     cifar10: { temperature: 4, alpha: 0.9 },
