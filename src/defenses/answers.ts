@@ -42,7 +42,10 @@ export const rounding = defineDefense({
   },
 });
 
-/** Only the `k` largest probabilities are told, as they are; the others are told to be 0. */
+/**
+ * Only the `k` largest probabilities are told, as they are; the others are told to be 0: what interfaces that name a few classes do. Ours, of no
+ * paper.
+ */
 export const topK = defineDefense({
   name: 'topK',
   source: import.meta.url,

@@ -35,7 +35,8 @@ const argmaxRepair = defineDefense({
 /**
  * Another defence's answers, mixed with as little of the clean ones as makes the most likely class lead by δ: y″ = (1 − b) y′ + b y.
  * Any defence that changes probabilities becomes one that keeps the label, and its owner's accuracy, several after each other too; where the
- * clean answer leads by less than δ, it is given. The clean answer is that of the victim's net, whichever defences come before.
+ * clean answer leads by less than δ, it is given. The clean answer is that of the victim's net, whichever defences come before. Ours, of no paper:
+ * b is the smallest number with y″_m − y″_k ≥ δ for all k, max_k (y′_k − y′_m + δ) / ((y′_k − y′_m) + (y_m − y_k)).
  */
 export const keepArgmax = defineDefense({
   name: 'keepArgmax',

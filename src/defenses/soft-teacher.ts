@@ -29,7 +29,7 @@ export const smoothTeacher = defineDefense({
 
 /**
  * A teacher distilled from its own earlier copy, the undefended teacher: α τ² KL(copy ‖ teacher) + (1−α) CE. An accidental defence
- * as well.
+ * as well; its weights are those of distillation on CIFAR-10 as the nasty teacher's authors released it. Ours, of no paper.
  */
 export const selfDistilled = defineDefense({
   name: 'selfDistilled',

@@ -3,6 +3,7 @@ import type { AnyAttack } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
+import { synthetic } from '../../src/data/synthetic.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
@@ -16,6 +17,7 @@ import {
   publishedTeacher,
 } from '../../src/experiment/published.js';
 import { adam } from '../../src/train/optimizers.js';
+import { constant } from '../../src/train/schedules.js';
 import { learnerOf, made as madeWith, refusal, tiny } from '../run/helpers.js';
 
 const made: typeof madeWith = (changes = {}) => madeWith({ attacks: [scratch()], ...changes });
@@ -105,6 +107,25 @@ describe('refused, with the field, the value and what to do', () => {
     expect(teacher).toContain(what);
     expect(teacher).toContain(remedy);
     expect(said(() => made({ students: [learnerOf(tiny(), changes)] }))).toMatch(/^students: tiny: /);
+  });
+
+  test.each([
+    ['an attack', (source: unknown) => ({ attacks: [scratch(), { ...kd(), source }] })],
+    ['a defence', (source: unknown) => ({ defenses: [{ ...nasty(), source }] })],
+    ['a network', (source: unknown) => ({ teacher: learnerOf({ ...tiny(), source } as never) })],
+    ["a student's network", (source: unknown) => ({ students: [learnerOf({ ...tiny(), source } as never)] })],
+    [
+      'an optimiser',
+      (source: unknown) => ({ teacher: learnerOf(tiny(), { optimizer: { ...adam(), source } as never }) }),
+    ],
+    [
+      'a schedule',
+      (source: unknown) => ({ teacher: learnerOf(tiny(), { schedule: { ...constant(1), source } as never }) }),
+    ],
+    ['a data set', (source: unknown) => ({ data: { ...synthetic(), source } })],
+  ])('%s without its module, by which results of an older version are known', (_, changes) => {
+    for (const source of [undefined, 7])
+      expect(said(() => made(changes(source) as never))).toContain('import.meta.url');
   });
 
   test.each([[-1], [0.5], ['0'], [Number.NaN], [{ victim: 0 }], [null]])('the seed %o', (seed) => {
