@@ -157,6 +157,8 @@ export const nativeEnvironment = (
     // a ResNet-18 10 % faster on two cores, the five-layer CNN 20 %, and a ShuffleNetV2 15 % slower.
     TF_NUM_INTEROP_THREADS: String(threadsIn(env.TF_NUM_INTEROP_THREADS) ?? (onCard ? threads : 1)),
     TF_CPP_MIN_LOG_LEVEL: env.TF_CPP_MIN_LOG_LEVEL || '2',
+    // By itself TensorFlow takes oneDNN's operations, of which some have no others, where a processor has AVX-512 VNNI, AMX or the like alone.
+    TF_ENABLE_ONEDNN_OPTS: env.TF_ENABLE_ONEDNN_OPTS || '1',
     // Otherwise the first process takes the whole card, and a second worker finds none of its memory.
     TF_FORCE_GPU_ALLOW_GROWTH: env.TF_FORCE_GPU_ALLOW_GROWTH || 'true',
     // The binding passes no configuration on: CUDA's own libraries look at this.
