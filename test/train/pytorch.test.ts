@@ -65,7 +65,7 @@ describe(`equal to PyTorch ${reference.torch}`, () => {
       const rate = tf.scalar(reference.rates[i] as number);
       ({ params, state } = optimizer.update(tensors(reference.gradients[i] as Numbers), state, params, rate));
       for (const [param, numbers] of Object.entries(expected)) {
-        expectClose(values(params[param] as tf.Tensor), numbers, 5e-7);
+        expectClose(values(params[param] as tf.Tensor), numbers, 1e-6);
       }
     }
   });
