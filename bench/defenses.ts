@@ -158,6 +158,7 @@ const measured = async (
   const { plan, data, others } = await prepare(of);
   const store = openStore(foldersOf(of, resolve(folder, of.name)).store, () => undefined);
   const set = evaluationSets({ data, others, experiment: of }).test as ImageSet;
+  const { train: trainingImages } = allImages({ data, others, experiment: of });
   const network = of.teacher.network.build(data.image, data.classes.length);
   const secondsOf = new Map(records.map(({ id, seconds }) => [id, seconds]));
   const publishedBy = async ({ train, answer, defense: label }: VictimPlan) => {
@@ -179,17 +180,12 @@ const measured = async (
       access: 'probabilities',
       wrappers,
     });
+    if (wrappers.some(({ answers }) => answers.kind === 'stateful')) warmUp(victim, trainingImages);
     const own = [...(train === plan.victims[0]?.train ? [] : [train]), ...Object.values(stage?.inputs ?? {}).slice(1)];
     return { label, victim, seconds: own.reduce((sum, id) => sum + (secondsOf.get(id) ?? 0), 0) };
   };
   const victims: Awaited<ReturnType<typeof publishedBy>>[] = [];
-  const { train } = allImages({ data, others, experiment: of });
-  for (const each of plan.victims) {
-    const made = await publishedBy(each);
-    const { defense } = of.defenses.find(({ label }) => label === each.defense) as (typeof of.defenses)[number];
-    if (partsOf(defense).some(({ answers }) => answers?.kind === 'stateful')) warmUp(made.victim, train);
-    victims.push(made);
-  }
+  for (const each of plan.victims) victims.push(await publishedBy(each));
   const [{ victim: undefended }] = victims as [(typeof victims)[0]];
   const clean = answersOf(undefended, set);
   const timers = victims.map(({ victim }) => timer(victim, set));

@@ -80,23 +80,25 @@ export const openPlain = async (path: string): Promise<FileHandle> => {
   throw Object.assign(new Error(`it is no file: ${path}`), { code: noFile });
 };
 
-/** What a file holds. Rejects with `ENOFILE` for what is none. */
-export const readPlain = async (path: string): Promise<Buffer> => {
+/** Reads of a file, which is closed afterwards. Rejects with `ENOFILE` for what is none. */
+const reading = async <A>(path: string, read: (file: FileHandle) => Promise<A>): Promise<A> => {
   const file = await openPlain(path);
   try {
-    return await file.readFile();
+    return await read(file);
   } finally {
     await file.close();
   }
 };
 
+/** What a file holds. Rejects with `ENOFILE` for what is none. */
+export const readPlain = (path: string): Promise<Buffer> => reading(path, (file) => file.readFile());
+
 /** Bytes of a text that is read as a whole, of which there are strings at all. */
 const longestText = 2 ** 28;
 
 /** What a file of text holds. Rejects as `readPlain`, and with a failure of kind `usage` for one of more than 256 MiB. */
-export const readText = async (path: string): Promise<string> => {
-  const file = await openPlain(path);
-  try {
+export const readText = (path: string): Promise<string> =>
+  reading(path, async (file) => {
     const { size } = await file.stat();
     if (size > longestText)
       refusal('usage')(
@@ -104,11 +106,8 @@ export const readText = async (path: string): Promise<string> => {
         path,
         'Nothing that undistill writes is as large: is it another file of this name?',
       );
-    return await file.readFile('utf8');
-  } finally {
-    await file.close();
-  }
-};
+    return file.readFile('utf8');
+  });
 
 /**
  * What a file in a folder holds, or deeper in it. Rejects for one that lies elsewhere, whether by its path or by a link: a path in a file of
