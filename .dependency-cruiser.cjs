@@ -42,7 +42,7 @@ module.exports = {
       severity: 'error',
       from: {
         path: '^src/(attacks|defenses)/',
-        pathNot: '^src/(attacks/(attack|define|distil)|defenses/(defense|define))\\.ts$',
+        pathNot: '^src/(attacks/(attack|define|distil)|defenses/(defense|define|imitation))\\.ts$',
       },
       to: { path: '^src/', pathNot: '^src/(public|attacks|defenses)/' },
     },

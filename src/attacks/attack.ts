@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import { percentage } from '../core/text.js';
 import type { DatasetPlugin, Normalisation } from '../data/dataset.js';
+import type { Imitation, StandIn } from '../defenses/imitation.js';
 import type { Network, Variables } from '../models/network.js';
 import type { BuiltLearner } from '../train/classifier.js';
 import type { Context, Doing } from '../train/context.js';
@@ -85,10 +86,11 @@ export interface AttackContext<Data extends Ownership = Ownership> extends Conte
    */
   readonly recover?: ((answers: tf.Tensor2D) => tf.Tensor2D) | undefined;
   /**
-   * What the victim's defences make of clean log-probabilities, [batch, classes] each, by an attacker who knows them and none of their
-   * secrets; absent where they look at more than the answer, or where there are none.
+   * Makes a copy of how the victim is defended, by an attacker who knows the defences, their parameters too, and none of their secrets: a net
+   * of its own stands in for the victim's, and its images for the owner's. Absent where the attack does not say that it knows how
+   * `answers` come about.
    */
-  readonly imitate?: ((clean: tf.Tensor2D) => tf.Tensor2D) | undefined;
+  readonly imitate?: ((standIn: StandIn) => Promise<Imitation>) | undefined;
 }
 
 /**

@@ -19,19 +19,19 @@ import {
 import { absolute } from '../public/synthesis.js';
 import {
   type BuiltLearner,
+  byPixels,
   type ClassifierState,
   classifier,
   dispose,
   distillation,
   type FitSpec,
   initialState,
-  logitsOn,
   multiStep,
+  normalisePixels,
   sgd,
   stepped,
   valueAndGradient,
 } from '../public/train.js';
-import { softmax } from './bandit.js';
 
 /** Clean answers as an attacker imagines them, and what the defence makes of them: [rows, classes] probabilities each. */
 type Table = { readonly clean: tf.Tensor2D; readonly given: tf.Tensor2D };
@@ -58,7 +58,7 @@ const imagined = async (
   learner: BuiltLearner,
   context: Given,
 ): Promise<Table> => {
-  const { data, fit, key, imitate = (clean) => clean } = context;
+  const { data, fit, key, imitate } = context;
   const { last } = await fit(
     'first-student',
     classifier({
@@ -70,30 +70,40 @@ const imagined = async (
         distillation({ logits, teacher, labels, temperature, alpha }),
     }),
   );
-  const count = Math.min(data.train.indices.length, Math.ceil(wanted / perImage));
-  const places = permutation(key.split('images'), data.train.indices.length).slice(0, count);
-  const { classes } = learner.network;
-  const indices = places.map((place) => data.train.indices[place] as number);
-  const logits = logitsOn(learner.network, last, { ...data.train, indices });
-  dispose(last);
-  const values = new Float32Array(count * perImage * classes);
+  const { network } = learner;
   const next = key.split('dirichlet').uniform();
-  for (let i = 0; i < count; i++) {
-    const around = softmax(Array.from(logits.subarray(i * classes, (i + 1) * classes)));
-    for (let j = 0; j < perImage; j++)
-      values.set(
-        dirichlet(
-          around.map((each) => sharpness * classes * each),
-          next,
+  const batch = Math.max(1, Math.floor(together / perImage));
+  const of = { batch, images: Math.ceil(wanted / perImage), key: key.split('images') };
+  const copy = await imitate?.({ teacher: { learner, variables: last }, ...data });
+  try {
+    const tables = byPixels(data.train, of, (pixels): Table => {
+      const seen = normalisePixels(pixels, data.train.normalisation);
+      const said = tf.softmax(network.apply(last, seen, { mode: 'eval' }).logits).arraySync() as number[][];
+      const parameters = said.map((answer) => answer.map((each) => sharpness * network.classes * each));
+      const each = parameters.flatMap((of, image) => Array.from({ length: perImage }, () => ({ of, image })));
+      const clean = tf.tensor2d(each.map(({ of }) => [...dirichlet(of, next)]));
+      if (copy === undefined) return { clean, given: clean.clone() };
+      const about = rows(
+        pixels,
+        tf.tensor1d(
+          each.map(({ image }) => image),
+          'int32',
         ),
-        (i * perImage + j) * classes,
       );
+      return { clean, given: tf.exp(copy.tell(tf.log(clean), about)) };
+    });
+    const whole = (part: keyof Table) => tf.concat(tables.map((table) => table[part]));
+    const table = { clean: whole('clean'), given: whole('given') };
+    dispose(tables);
+    return table;
+  } finally {
+    copy?.release();
+    dispose(last);
   }
-  return tf.tidy(() => {
-    const clean = tf.tensor2d(values, [count * perImage, classes]);
-    return { clean, given: tf.exp(imitate(tf.log(clean))) as tf.Tensor2D };
-  });
 };
+
+/** Imagined answers that the copy of the defence is asked about at once. */
+const together = 500;
 
 /** That a budget ends before the second student learns, whom the first one's answers are for. */
 const leavesNothing: NonNullable<Attack['warns']> = (_, __, { recipe, owned, budget }) => {
@@ -158,8 +168,8 @@ export const meanOfLikely = (told: tf.Tensor2D, known: Known): tf.Tensor2D =>
  *
  * Yoruko-Tang/ModelGuard 0eb60fc (wb_recover.py), where the clean answers are drawn around the victim's own, which no attacker has. Here
  * they are drawn around what a first student says, who learnt the answers as they are told, and are fewer: a practical attack. The most likely class counts
- * always, there where the defence keeps it. Not tried on defences that
- * look at more than the answer, are random, prepared something, or remember what they were asked, as ModelGuard's S does.
+ * always, there where the defence keeps it. Where a defence looks at more than the answer, that student stands in for the victim, on the image that
+ * each answer is imagined of; which image an answer was told of is not used. Not tried on a defence that asks the victim's net anew, as `meco` does.
  */
 export const bayesKd = defineAttack({
   name: 'bayesKd',

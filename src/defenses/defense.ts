@@ -97,42 +97,6 @@ export interface Defense<
   readonly parts?: readonly Defense[];
 }
 
-/**
- * Whether who knows some defences can do what they do to an answer: they prepared nothing, draw nothing, and look at the answer alone. There
- * is one at least.
- */
-export const canBeImitated = (parts: readonly Defense[]): boolean => {
-  const answering = parts.filter(({ answers }) => answers !== undefined);
-  if (answering.length === 0) return false;
-  if (!answering.every(({ answers, prepare }) => answers?.kind === 'pure' && prepare === undefined)) return false;
-  try {
-    tf.tidy(() => imitated(answering, tf.log(tf.tensor2d([[0.6, 0.3, 0.1]]))) as tf.Tensor);
-    return true;
-  } catch {
-    // What is wrong with it beyond that is found where it answers a victim's questions.
-    return false;
-  }
-};
-
-/** What defences that can be imitated make of clean log-probabilities, one after the other; [batch, classes] each. */
-export const imitated = (parts: readonly Defense[], clean: tf.Tensor2D): tf.Tensor2D =>
-  parts.reduce((logProbabilities, { answers }) => {
-    if (answers === undefined) return logProbabilities;
-    const given = { logProbabilities, clean, prepared: {}, state: {}, frozen: false };
-    return answers.answer(onlyAnswers(given)).logProbabilities;
-  }, clean);
-
-/** A query of which there is the answer and nothing else. */
-const onlyAnswers = (given: Pick<Query, 'logProbabilities' | 'clean' | 'prepared' | 'state' | 'frozen'>): Query => {
-  for (const hidden of ['images', 'seed', 'secret', 'victim'])
-    Object.defineProperty(given, hidden, {
-      get: () => {
-        throw new Error(`an attacker has no ${hidden}`);
-      },
-    });
-  return given as Query;
-};
-
 /** How many answers a recovery is tried on at once. */
 const triedRows: readonly number[] = [4, 1, 9];
 

@@ -1,7 +1,8 @@
 import { type AnyAttack, labelled, type Ownership, ownsAShare } from '../attacks/attack.js';
 import { scratch } from '../attacks/scratch.js';
 import { percentage } from '../core/text.js';
-import { canBeImitated, type Defense, partsOf, wrappersOf } from '../defenses/defense.js';
+import { type Defense, partsOf, wrappersOf } from '../defenses/defense.js';
+import { canBeImitated } from '../defenses/imitation.js';
 import { type Access, isBlackBox, rank } from '../train/oracle.js';
 import type { Experiment } from './experiment.js';
 import type { Facts } from './facts.js';
@@ -37,7 +38,7 @@ const unknownTo = ({ knows }: AnyAttack, defense: Defense): string | undefined =
     return 'no chance in the answers of';
   if (knows === 'zeros' && partsOf(defense).every(({ answers }) => answers === undefined || answers.positive))
     return 'no zeros in the answers of';
-  return knows === 'answers' && !canBeImitated(partsOf(defense)) ? 'no way to imitate' : undefined;
+  return knows === 'answers' && !canBeImitated(defense) ? 'no way to imitate' : undefined;
 };
 
 /** Why an attack and a defence do not meet; undefined where they do. */

@@ -56,6 +56,7 @@ export {
 export { defineDataset } from '../data/define.js';
 export { type Defense, type DefenseContext, partsOf, type Recovery, type Teacher } from '../defenses/defense.js';
 export { anyDefense, defineDefense } from '../defenses/define.js';
+export type { Imitation, StandIn } from '../defenses/imitation.js';
 export { anyNetwork, defineNetwork } from '../models/define.js';
 export * as layers from '../models/layers.js';
 export type {

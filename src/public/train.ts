@@ -32,6 +32,7 @@ export type { EpochRecord } from '../train/fit-log.js';
 export type { FitStep, Given } from '../train/fit-step.js';
 export { unrecorded, valueAndGradient } from '../train/gradient.js';
 export {
+  byPixels,
   countOf,
   type ImageSet,
   imageSource,

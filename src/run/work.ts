@@ -9,12 +9,12 @@ import { dispose, type Tree } from '../core/tree.js';
 import {
   type Defense,
   type DefenseContext,
-  imitated,
   type Recovery,
   recoveryRemedy,
   type Teacher,
   unfairRecovery,
 } from '../defenses/defense.js';
+import { imitationOf } from '../defenses/imitation.js';
 import {
   allImages,
   type DataInUse,
@@ -128,7 +128,11 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
           fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
           // Whether it can is known from the plan.
           recover: attack.knows === 'inverse' ? recovering(work.wrappers, prepared, student) : undefined,
-          imitate: attack.knows === 'answers' ? (clean) => imitated(work.wrappers, clean) : undefined,
+          imitate:
+            attack.knows === 'answers'
+              ? (standIn) =>
+                  imitationOf(work.wrappers, standIn, context, { outliersOf: (each) => strangersOf(images, each), ran })
+              : undefined,
         };
         const trained = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));
         if (trained?.last === undefined)
@@ -264,21 +268,17 @@ const robbing = <A>(
 /** A defence's own work: on the teacher that it was given, beside an adversary. */
 const defending = async <A>(
   images: DataInUse,
-  {
-    defense: { name, adversary, outliers },
-    learner: recipe,
-    seed,
-    kind,
-  }: Extract<PluginWork, { readonly kind: 'protect' | 'prepare' }>,
+  { defense, learner: recipe, seed, kind }: Extract<PluginWork, { readonly kind: 'protect' | 'prepare' }>,
   around: Surroundings,
   use: (teacher: Teacher, context: DefenseContext & Pick<StageContext, 'footprint'>) => Promise<A>,
 ): Promise<A> => {
+  const { name, adversary } = defense;
   const learner = built(images, recipe);
   const other = adversary === undefined ? learner : built(images, { ...recipe, network: adversary });
   const context = {
     ...around.context(stageKey(seed, kind, name)),
     ...seenBy(recipe, allImages(images)),
-    ...(outliers === undefined ? {} : { outliers: withoutLabels(imagesOf(images, outliers)) }),
+    ...strangersOf(images, defense),
   };
   return borrowing(around, 'teacher', learner.network, (variables) =>
     borrowing(around, 'adversary', other.network, (frozen) =>
@@ -286,6 +286,10 @@ const defending = async <A>(
     ),
   );
 };
+
+/** The images that a defence names as `outliers`, where it names some. */
+const strangersOf = (images: DataInUse, { outliers }: Defense): Pick<DefenseContext, 'outliers'> =>
+  outliers === undefined ? {} : { outliers: withoutLabels(imagesOf(images, outliers)) };
 
 /** The randomness of a stage. Equal seeds pair what is compared; a teacher and a student differ all the same. */
 const stageKey = (seed: number, role: 'teacher' | 'protect' | 'prepare' | 'student', name?: string): Key => {

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import * as tf from '@tensorflow/tfjs';
 import { sha256 } from '../core/hash.js';
 import type { Key } from '../core/random.js';
-import { map } from '../core/tree.js';
+import { dispose, map } from '../core/tree.js';
 import { trainingBatches } from '../data/batches.js';
-import type { Augmentation, Examples, Normalisation, Pixels } from '../data/dataset.js';
+import { type Augmentation, type Examples, type Normalisation, noAugmentation, type Pixels } from '../data/dataset.js';
 import { imagesAt } from '../data/pixels.js';
 import * as ops from '../engine/ops.js';
 import type { ImageShape } from '../models/network.js';
@@ -186,6 +186,32 @@ export const imageSource = (
         : `${batchSize} of ${imagesHash(all.images, shape, chosen)}`;
     },
   };
+};
+
+/**
+ * What comes of some images of a set as they are, in random order and a batch at a time: pixels in [0, 1], [batch, height, width, channels]. What
+ * `use` makes on the way is freed, and what it gives is the caller's.
+ *
+ * @param images how many; all where the set has no more
+ */
+export const byPixels = <Made extends tf.TensorContainer>(
+  set: ImageSet | ImageSet<UnlabelledBatch>,
+  { batch, images, key }: { readonly batch: number; readonly images?: number; readonly key: Key },
+  use: (pixels: tf.Tensor4D) => Made,
+): readonly Made[] => {
+  const count = Math.min(images ?? Number.POSITIVE_INFINITY, countOf(set));
+  const size = Math.min(batch, count);
+  const source = imageSource({ ...set, labelled: false, augmentation: noAugmentation }, { batch: size, key });
+  try {
+    return Array.from({ length: Math.floor(count / size) }, (_, step) => {
+      const { batch: raw } = source.at(step);
+      const made = tf.tidy(() => use(tf.div(unpacked<UnlabelledBatch>(source.data, raw).images, 255)));
+      dispose(raw);
+      return made;
+    });
+  } finally {
+    dispose(source.data);
+  }
 };
 
 /** Which images are mirrored in an epoch, 1 or 0 for each place: drawn once for each, and turned about epoch by epoch. */

@@ -311,7 +311,8 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
       });
       try {
         const tried = context(key('stage'), { normalisation: data.normalisation });
-        const given = { ...givenTo(attack), data: dataFor(attack, own), imitate: certain };
+        const imitate = async () => ({ tell: certain, release: () => undefined });
+        const given = { ...givenTo(attack), data: dataFor(attack, own), imitate };
         const { last, history } = endOf(await theftOf(attack, victim, by, { ...tried, ...given }));
         expect(Object.values(last).flat().every(Number.isFinite)).toBe(true);
         expect(history.flatMap(({ metrics }) => Object.values(metrics)).every(Number.isFinite)).toBe(true);

@@ -7,7 +7,8 @@ import { defenses } from '../../src/cli/catalogue.js';
 import { type Declared, isDeclared } from '../../src/core/plugin.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
-import { type Defense, partsOf } from '../../src/defenses/defense.js';
+import { type Defense, partsOf, wrappersOf } from '../../src/defenses/defense.js';
+import { canBeImitated, imitationOf } from '../../src/defenses/imitation.js';
 import { compile } from '../../src/engine/compile.js';
 import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -247,4 +248,31 @@ describe.each(Object.keys(uses).sort())('%s', (name) => {
     }
     tree.dispose(variables);
   });
+
+  test.runIf(canBeImitated(defenseOf(name)))(
+    'is imitated to the same bits wherever who does it is killed',
+    async () => {
+      const variables = aged(net, 'stand-in');
+      const standIn = { teacher: { learner, variables }, train: setOf(0, 24), validation: setOf(24, 32) };
+      await expectSameWhereverKilled(
+        async (contextOf) => {
+          const before = tf.memory().numTensors;
+          const copy = await imitationOf(wrappersOf(defenseOf(name)), standIn, contextOf(), {
+            outliersOf: ({ outliers }) => (outliers === undefined ? {} : { outliers: standIn.train as never }),
+            ran: (start) => succeed(start()),
+          });
+          const told = tf.tidy(() => {
+            const clean = tf.logSoftmax(tf.tensor2d([2, 0, -1, 0.1, 0, 0.2], [2, 3])) as tf.Tensor2D;
+            return [...copy.tell(clean, tf.fill([2, 8, 8, 1], 0.5)).dataSync()];
+          });
+          copy.release();
+          expect(tf.memory().numTensors).toBe(before);
+          expect(told.every((each) => each <= 1e-6)).toBe(true);
+          return told;
+        },
+        { everyNth: 4 },
+      );
+      tree.dispose(variables);
+    },
+  );
 });

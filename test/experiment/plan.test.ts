@@ -71,7 +71,7 @@ test('an attack is not tried where it needs chance, an inverse or a way to imita
   const tried = (attack: string) => cells.filter((cell) => cell.attack === attack && cell.stages).map((c) => c.defense);
   expect(tried('askingAgain')).toEqual(['gaussianNoise']);
   expect(tried('inverseKd')).toEqual(['reversedLogits']);
-  expect(tried('bayesKd')).toEqual(['rounding', 'reversedLogits']);
+  expect(tried('bayesKd')).toEqual(['rounding', 'gaussianNoise', 'reversedLogits']);
   expect(cells.find(({ attack, defense }) => attack === 'askingAgain' && defense === 'rounding')?.reason).toBe(
     'no chance in the answers of rounding is known',
   );
