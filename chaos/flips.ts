@@ -94,7 +94,7 @@ const complete: Case = {
 };
 
 /** Turns a bit of a file over. */
-const flipIn = async (path: string, random: Random): Promise<void> => {
+export const flipIn = async (path: string, random: Random): Promise<void> => {
   const bytes = await readFile(path);
   const at = random.below(bytes.length);
   bytes[at] = (bytes[at] as number) ^ (1 << random.below(8));

@@ -2,6 +2,7 @@ import type { Kind } from './case.js';
 import { cells } from './cells.js';
 import { data } from './data.js';
 import { disk } from './disk.js';
+import { engine } from './engine.js';
 import { flips } from './flips.js';
 import { foreign } from './foreign.js';
 import { kills } from './kills.js';
@@ -16,6 +17,7 @@ export const kinds: readonly Kind[] = [
   kills,
   disk,
   flips,
+  engine,
   shared,
   options,
   data,

@@ -232,6 +232,45 @@ const option = (make: Declared, name: string, schema: v.GenericSchema): Case => 
   return { name: `${kind} ${plugin}: ${name}`, attempt };
 };
 
+/** The names that one may type for another. */
+const misspelt = (name: string): readonly string[] => [
+  name.slice(0, -1),
+  `${name}s`,
+  name[0]?.toUpperCase() + name.slice(1),
+  name.replace(/(.)(.)$/, '$2$1'),
+];
+
+/** Every option by a name that it has not, with a value that it takes: refused, and what was typed is said. */
+const misnamed = (make: Declared): Case => ({
+  name: `${make.declaration.kind} ${make.declaration.name}: misspelt options`,
+  attempt: async () => {
+    const given = insistedOn(make);
+    const options = make.declaration.options as Readonly<Record<string, v.GenericSchema>>;
+    const all = Object.entries(options).flatMap(([name, schema]) =>
+      misspelt(name)
+        .filter((other) => other !== name && other !== 'label' && !(other in options))
+        .map((other) => [other, edgesOf(schema).inside[0]] as const),
+    );
+    for (const [name, value] of [...all, ['unheardOf', 1] as const]) {
+      const what = `${make.declaration.name}({ ${name}: ${inWords(value)} })`;
+      try {
+        called(make, { ...given, [name]: value });
+      } catch (error) {
+        if (!(error instanceof FailureError)) throw new Defect('aborted', `${what} throws ${(error as Error).stack}`);
+        const { where, what: said } = error.failure;
+        must(
+          'silent',
+          `${where}: ${said}`.includes(name),
+          () => `${what} is refused without its name: ${where}: ${said}`,
+        );
+        continue;
+      }
+      throw new Defect('silent', `${what} is taken`);
+    }
+    return all.length + 1;
+  },
+});
+
 /** Students, for one of which each preset is made. */
 const students = [net(), net(undistill.mobileNetV2())];
 
@@ -259,12 +298,15 @@ const presets = (make: Declared): Case => ({
 /** Every option of every plugin, as they are declared. */
 export const options: Kind = {
   name: 'options',
-  about: 'every option of every plugin at, below and above its bounds and of other types, from the declarations',
+  about:
+    'every option of every plugin at, below and above its bounds, of other types and misspelt, from the declarations',
   limit: 120,
   takes: 2,
   cases: () =>
     makers.flatMap((make) => [
       presets(make),
+      // `compose` is given defences and no names.
+      ...(make.declaration.name === 'compose' ? [] : [misnamed(make)]),
       ...Object.entries(make.declaration.options as Readonly<Record<string, v.GenericSchema>>).map(([name, schema]) =>
         option(make, name, schema),
       ),

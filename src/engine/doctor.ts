@@ -9,7 +9,7 @@ import type { Execution } from './execution.js';
 import { hugePages } from './huge-pages.js';
 import type { SelfTest } from './self-test.js';
 import type { Choice } from './setup/choice.js';
-import { alteredFiles, enginePath, findEngine } from './setup/folder.js';
+import { alteredFiles, enginePath, everyFile, findEngine } from './setup/folder.js';
 import { install } from './setup/loading.js';
 import {
   checkCache,
@@ -99,7 +99,7 @@ const checkInstalled = async (machine: Machine, choice: Choice): Promise<Check> 
           `not installed, or not completely: ${enginePath(machine.cache, name)}`,
           install(choice.recipe),
         );
-      const altered = await alteredFiles(folder.path, folder.manifest, true);
+      const altered = await alteredFiles(folder.path, folder.manifest, everyFile);
       if (altered.length > 0)
         return bad(
           'engine',

@@ -11,6 +11,7 @@ import {
   BINDING,
   type EngineFolder,
   enginePath,
+  everyFile,
   findEngine,
   KERNELS,
   MANIFEST,
@@ -401,7 +402,7 @@ const soundEngine = async (
 ): Promise<EngineFolder | undefined> => {
   const found = await findEngine(cache, name);
   if (found === undefined || !thorough) return found;
-  const altered = await alteredFiles(found.path, found.manifest, true);
+  const altered = await alteredFiles(found.path, found.manifest, everyFile);
   if (altered.length === 0) return found;
   say?.(`The installed engine is damaged on disk (${firstFew(altered)}): it is made anew.`);
   return undefined;

@@ -4,13 +4,13 @@ import { type Refusal, refusal } from '../../core/errors.js';
 import { clockOf, isGone, thisProcess } from '../../core/lock.js';
 import { othersIn } from '../../core/private-folder.js';
 import { firstFew } from '../../core/text.js';
-import { alteredFiles, type EngineFolder, type Manifest } from './folder.js';
+import { alteredFiles, type EngineFolder, everyFile, type Manifest } from './folder.js';
 
 /*
  * What stands between an engine that is installed and its library in this process. A library that was damaged on disk, and
- * has its size still, ends the process that loads it without a word; hashing all of it takes a second, and hundreds of
- * megabytes of memory bandwidth. So a mark lies beside the engine while it is loaded. Whoever finds one whose process is
- * gone hashes the files first.
+ * has its size still, ends the process that loads it without a word, or computes something else. Our own operations are hashed each time they
+ * are loaded; hashing all of TensorFlow takes a second, and hundreds of megabytes of memory bandwidth. So a mark lies beside the engine
+ * while it is loaded. Whoever finds one whose process is gone hashes that first, too.
  */
 
 const refuse: Refusal = refusal('engine');
@@ -39,8 +39,11 @@ const marksIn = async (folder: string): Promise<readonly string[]> => {
   return left;
 };
 
-const refuseDamaged = async ({ path, manifest }: EngineFolder): Promise<void> => {
-  const altered = await alteredFiles(path, manifest, true);
+/** Of libraries of a few hundred kilobytes. */
+const isOwn: typeof everyFile = ({ path }) => !path.startsWith('tensorflow/');
+
+const refuseDamaged = async ({ path, manifest }: EngineFolder, read = everyFile): Promise<void> => {
+  const altered = await alteredFiles(path, manifest, read);
   if (altered.length > 0)
     refuse(`the engine is damaged on disk: ${firstFew(altered)}`, path, `${install(manifest)}, which makes it anew.`);
 };
@@ -48,7 +51,7 @@ const refuseDamaged = async ({ path, manifest }: EngineFolder): Promise<void> =>
 /** Loads an engine, and finds out where it, or an earlier attempt, fails whether that is for damaged files. */
 export const loadMarked = async <A>(engine: EngineFolder, load: () => Promise<A>): Promise<A> => {
   const marks = await marksIn(engine.path);
-  if (marks.length > 0) await refuseDamaged(engine);
+  await refuseDamaged(engine, marks.length > 0 ? everyFile : isOwn);
   for (const mark of marks) await rm(mark, { force: true }).catch(() => undefined);
   const mark = `${engine.path}${marking}${thisProcess()}`;
   // A cache that cannot be written to does without.

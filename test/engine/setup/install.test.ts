@@ -5,7 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Failure } from '../../../src/core/errors.js';
-import { alteredFiles, type EngineFolder, enginePath, findEngine } from '../../../src/engine/setup/folder.js';
+import {
+  alteredFiles,
+  type EngineFolder,
+  enginePath,
+  everyFile,
+  findEngine,
+} from '../../../src/engine/setup/folder.js';
 import { explain, type InstallOptions, installEngine } from '../../../src/engine/setup/install.js';
 import type { ProgressState } from '../../../src/engine/setup/progress.js';
 import { type Faults, LIBRARIES, makeSite, type Site } from '../fixtures/site.js';
@@ -84,7 +90,7 @@ describe('installing the engine', { timeout: 120_000 }, () => {
       ...LIBRARIES,
       'tfjs_binding.node',
     ]);
-    expect(await alteredFiles(folder.path, folder.manifest, true)).toEqual([]);
+    expect(await alteredFiles(folder.path, folder.manifest, everyFile)).toEqual([]);
     expect(engines()).toEqual(['fake-1.0']);
     expect(existsSync(join(site.root, 'cache', 'outside'))).toBe(false);
     expect([...new Set(seen.map(({ label }) => label))]).toEqual([
@@ -117,7 +123,7 @@ describe('installing the engine', { timeout: 120_000 }, () => {
     const library = join(path, LIBRARIES[0] ?? '');
     writeFileSync(library, readFileSync(library, 'utf8').replace('tensorflow', 'TENSORFLOW'));
     expect(await alteredFiles(path, manifest)).toEqual([]);
-    expect(await alteredFiles(path, manifest, true)).toEqual([LIBRARIES[0]]);
+    expect(await alteredFiles(path, manifest, everyFile)).toEqual([LIBRARIES[0]]);
   });
 
   test('by two processes at once happens once', async () => {

@@ -23,7 +23,7 @@ import { cacheFolder } from '../../../src/core/cache-folder.js';
 import { type Failure, FailureError } from '../../../src/core/errors.js';
 import { thisProcess } from '../../../src/core/lock.js';
 import { loadEngine } from '../../../src/engine/engine.js';
-import { BINDING, type EngineFolder } from '../../../src/engine/setup/folder.js';
+import { BINDING, type EngineFolder, KERNELS } from '../../../src/engine/setup/folder.js';
 import { installEngine } from '../../../src/engine/setup/install.js';
 import { loadMarked, refuseOthers } from '../../../src/engine/setup/loading.js';
 import { LIBRARIES, makeSite, type Site } from '../fixtures/site.js';
@@ -83,11 +83,24 @@ const loadingInChild = (doing: string): Promise<NodeJS.Signals | null> => {
 };
 
 describe('loading the engine', { timeout: 120_000 }, () => {
-  test('leaves no mark, and looks at no content, where all goes well', async () => {
+  test('leaves no mark, and looks at no content of TensorFlow’s, where all goes well', async () => {
     damage();
     const seen = await loadMarked(engine, async () => marks());
     expect(seen).toEqual([`${basename(engine.path)}.loading-${thisProcess()}`]);
     expect(marks()).toEqual([]);
+  });
+
+  test('refuses operations of ours of which a bit has turned over', async () => {
+    const path = join(engine.path, KERNELS);
+    const bytes = readFileSync(path);
+    bytes[0] = (bytes[0] as number) ^ 1;
+    writeFileSync(path, bytes);
+    let loaded = 0;
+    expect(await failureOf(loadMarked(engine, async () => ++loaded))).toMatchObject({
+      ...damaged(),
+      what: `the engine is damaged on disk: ${KERNELS}`,
+    });
+    expect(loaded).toBe(0);
   });
 
   test('that ended a process before has its files looked at: damaged ones are named, and install makes them anew', async () => {
