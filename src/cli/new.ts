@@ -58,14 +58,23 @@ interface Manifest {
   readonly devDependencies?: Readonly<Record<string, string>>;
 }
 
+/** New files lie below the folder in which the command is typed. */
+const inAnother = 'go to another folder';
+
 /** A file that is not there yet. */
 const writeNew = (path: string, text: string): Promise<void> =>
-  guarded(path, () =>
-    writeFile(path, text, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error;
-      refuse('there is such a file already', path, 'Choose another name, or move that file away.');
-    }),
+  guarded(
+    path,
+    () =>
+      writeFile(path, text, { flag: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+        refuse('there is such a file already', path, 'Choose another name, or move that file away.');
+      }),
+    inAnother,
   );
+
+/** Makes the folder of a new file. */
+const newFolder = (path: string): Promise<void> => guarded(path, () => makeFolder(path), inAnother);
 
 const newPlugin = async (kind: PluginKind, name: string, out: Terminal): Promise<void> => {
   const numbers = kind === 'metric' ? [...metrics.map((metric) => metric.name), ...otherColumns] : [];
@@ -75,7 +84,7 @@ const newPlugin = async (kind: PluginKind, name: string, out: Terminal): Promise
     [join(folder, `${named.file}.ts`), plugin(named)],
     [join(folder, `${named.file}.test.ts`), test(named)],
   ] as const;
-  await guarded(folder, () => makeFolder(folder));
+  await newFolder(folder);
   for (const [path, text] of files) {
     await writeNew(path, text);
     out.log(`wrote ${path}`);
@@ -119,7 +128,7 @@ const newProject = async (name: string, out: Terminal): Promise<void> => {
   });
   for (const [path, text] of files) {
     const at = join(name, path);
-    await guarded(dirname(at), () => makeFolder(dirname(at)));
+    await newFolder(dirname(at));
     await writeNew(at, text);
     out.log(`wrote ${at}`);
   }

@@ -142,30 +142,32 @@ export const stagesIn = async (root: string): Promise<ReadonlyMap<string, StageF
   return new Map([...begun, ...finished]);
 };
 
-/** What to do where no reason is better known. */
-const elsewhere = 'Run again, or choose another folder with --out.';
+/** How a user has something written to another place. */
+const byOut = 'choose another folder with --out';
 
 /** A file error as a failure with a remedy; anything else as it is. */
-const storeFailure = (path: string, error: unknown): never => {
+const storeFailure = (path: string, error: unknown, elsewhere = byOut): never => {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  const toElsewhere = `${elsewhere.charAt(0).toUpperCase()}${elsewhere.slice(1)}.`;
   const remedies: Readonly<Record<string, string>> = {
     ENOSPC: 'The disk is full. Free some space and run again: finished stages and checkpoints are kept.',
     EDQUOT: 'The quota is used up. Free some space and run again: finished stages and checkpoints are kept.',
-    EROFS: 'The disk is read-only. Choose another folder with --out.',
-    EACCES: 'The folder cannot be written. Choose another folder with --out.',
-    EPERM: 'The folder cannot be written. Choose another folder with --out.',
-    ENOTDIR: 'A file is in the way. Choose another folder with --out.',
-    EEXIST: 'A file is in the way. Choose another folder with --out.',
-    EISDIR: 'A folder is in the way. Choose another folder with --out.',
-    [noFile]: 'Something that is no file is in the way. Remove it, or choose another folder with --out.',
+    EROFS: `The disk is read-only. ${toElsewhere}`,
+    EACCES: `The folder cannot be written. ${toElsewhere}`,
+    EPERM: `The folder cannot be written. ${toElsewhere}`,
+    ENOTDIR: `A file is in the way. ${toElsewhere}`,
+    EEXIST: `A file is in the way. ${toElsewhere}`,
+    EISDIR: `A folder is in the way. ${toElsewhere}`,
+    [noFile]: `Something that is no file is in the way. Remove it, or ${elsewhere}.`,
   };
   if (code === undefined) throw error;
-  const remedy = remedies[code] ?? elsewhere;
+  const remedy = remedies[code] ?? `Run again, or ${elsewhere}.`;
   throw new FailureError(failure('store', (error as Error).message, { where: path, remedy }));
 };
 
-export const guarded = async <A>(path: string, act: () => Promise<A>): Promise<A> =>
-  act().catch((error) => storeFailure(path, error));
+/** Does something to files; what goes wrong with them is a failure that says where else they may lie. */
+export const guarded = async <A>(path: string, act: () => Promise<A>, elsewhere?: string): Promise<A> =>
+  act().catch((error) => storeFailure(path, error, elsewhere));
 
 /** How the names of files end that are still being written; before that, who writes them. */
 export const unfinished = '.tmp';

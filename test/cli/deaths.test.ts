@@ -118,18 +118,22 @@ export const polluting: Attack<'probabilities', typeof labelled> = {
 });
 
 describe('Ctrl-C', () => {
-  it('stops a run whose attack never gives way, with a report', async () => {
-    await at.write('loops.ts', experimentOf('loops'));
-    const { code, out, err } = await at.undistill(run('loops.ts', 'loops/tiny'), {
-      env: { UNDISTILL_GRACE: '1' },
-      watch: once(begun, (child) => child.kill('SIGINT')),
-    });
-    expect([code, err]).toEqual([130, '']);
-    expect(out).toContain('seed-0/none/plainCnn/loops: it did not stop within 1 s, and its process was ended');
-    expect(out).toMatch(/To go on, run the same again/);
-    expect(out).toMatch(/^report: .*report\.html$/m);
-    expect(out).not.toContain('✗');
-  });
+  // The other one is what a batch system sends before it kills.
+  it.each(['SIGINT', 'SIGTERM'] as const)(
+    'stops a run whose attack never gives way, with a report: %s',
+    async (signal) => {
+      await at.write('loops.ts', experimentOf('loops'));
+      const { code, out, err } = await at.undistill(run('loops.ts', `loops-${signal}/tiny`), {
+        env: { UNDISTILL_GRACE: '1' },
+        watch: once(begun, (child) => child.kill(signal)),
+      });
+      expect([code, err]).toEqual([130, '']);
+      expect(out).toContain('seed-0/none/plainCnn/loops: it did not stop within 1 s, and its process was ended');
+      expect(out).toMatch(/To go on, run the same again/);
+      expect(out).toMatch(/^report: .*report\.html$/m);
+      expect(out).not.toContain('✗');
+    },
+  );
 
   it.each(['waits', 'loops'])('a second time ends a run at once whose attack %s, and its worker', async (name) => {
     await at.write('second.ts', experimentOf(name));

@@ -77,6 +77,15 @@ describe('a path that will not do', () => {
     expect(code).toBe(1);
   });
 
+  it.skipIf(process.platform !== 'linux').each(['project', 'attack'])(
+    'new %s in a folder of the system is refused',
+    async (kind) => {
+      const { code, err } = await at.undistill(['new', kind, 'mine'], { cwd: '/sys' });
+      expect(err).toMatch(/^(mine|attacks): E[A-Z]+: .*\n {2}.* Go to another folder\.\n$/);
+      expect(code).toBe(1);
+    },
+  );
+
   it.skipIf(process.platform !== 'linux').each([
     ['report', 'example', '--out', '/proc/x/page.html'],
     ['report', 'example', '--out', '/proc/page.html'],

@@ -28,6 +28,8 @@ export interface Project {
     args: readonly string[],
     options?: {
       readonly env?: Readonly<Record<string, string>>;
+      /** Default: the folder. */
+      readonly cwd?: string;
       readonly watch?: (text: string, child: ChildProcess) => void;
       /** Milliseconds after which it is killed. */
       readonly limit?: number | undefined;
@@ -41,10 +43,13 @@ export interface Project {
 export const project = (): Project => {
   const folder = mkdtempSync(join(tmpdir(), 'undistill-cli-'));
   writeFileSync(join(folder, 'stoppable.ts'), stoppable);
-  const start: (...args: Parameters<Project['undistill']>) => Promise<Ran> = (args, { env = {}, watch, limit } = {}) =>
+  const start: (...args: Parameters<Project['undistill']>) => Promise<Ran> = (
+    args,
+    { env = {}, cwd = folder, watch, limit } = {},
+  ) =>
     new Promise((resolve, reject) => {
       const child = spawn(process.execPath, [...args], {
-        cwd: folder,
+        cwd,
         env: { ...process.env, ...env },
         detached: true,
       });
