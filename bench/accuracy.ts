@@ -1,0 +1,183 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { orThrow } from '../src/core/errors.js';
+import { key } from '../src/core/random.js';
+import { dispose } from '../src/core/tree.js';
+import { batchesPerEpoch } from '../src/data/batches.js';
+import { type Dataset, noAugmentation } from '../src/data/dataset.js';
+import { loadEngine } from '../src/engine/engine.js';
+import { allImages } from '../src/experiment/data-access.js';
+import { airbench, cifar10, type Learner, learner, preResNet, recipes, resNet } from '../src/index.js';
+import { spread } from '../src/results/spread.js';
+import { accuracy } from '../src/train/accuracy.js';
+import { classifier } from '../src/train/classifier.js';
+import { logitsOn } from '../src/train/evaluate.js';
+import { fit } from '../src/train/fit.js';
+import type { ImageSet } from '../src/train/images.js';
+import { crossEntropy } from '../src/train/losses.js';
+import { asInARun, describe, openPython } from './common.js';
+
+const usage = `npm run bench:accuracy -- [NET …] [--torch PYTHON] [--data PATH] [--seeds 0,1,2] [--epochs N] [--threads N]
+
+Whole trainings on all of CIFAR-10 by a short recipe: accuracy on the test images, as they are and over several views, and seconds of
+the steps. With --torch, PyTorch's by the same recipe, its net, batches and loss in its own arithmetic, in turn with ours. Nets:
+
+  airbench     the ten-epoch net
+  preResNet20  in 20 epochs
+  resNet18     in 16 epochs
+
+--epochs trains shorter, by the same shape of schedule.`;
+
+const nets: Readonly<Record<string, Learner>> = {
+  airbench: learner(airbench(), recipes.cifar10Fast),
+  preResNet20: learner(preResNet(20), { ...recipes.cifar10FastPreResNet, epochs: 20 }),
+  resNet18: learner(resNet(18), recipes.cifar10FastResNet),
+};
+
+/** What a training came to; accuracies in 0 … 1. */
+interface Outcome {
+  readonly accuracy: number;
+  readonly views: number;
+  readonly seconds: number;
+}
+
+interface Images {
+  readonly train: ImageSet;
+  readonly test: ImageSet;
+}
+
+const imagesOf = (data: Dataset): Images => {
+  const { train } = allImages({ data, experiment: { fraction: 1, validation: 0, report: 'test' } });
+  const { test: examples } = data;
+  const indices = Int32Array.from({ length: examples.count }, (_, i) => i);
+  return { train, test: { ...train, examples, indices, augmentation: noAugmentation } };
+};
+
+const ours = async ({ network, recipe }: Learner, { train, test }: Images, seed: number): Promise<Outcome> => {
+  const net = network.build(train.shape, 10);
+  const { augmentation = train.augmentation, smoothing = 0 } = recipe;
+  const spec = classifier({
+    learner: { network: net, recipe },
+    data: { ...train, augmentation },
+    loss: ({ logits, batch: { labels } }) => ({ loss: crossEntropy(logits, labels, { smoothing }) }),
+  });
+  const { last, seconds } = await fit(spec, {
+    key: key(`seed ${seed}`),
+    checkpointEvery: Number.POSITIVE_INFINITY,
+    load: async () => undefined,
+    save: async () => undefined,
+    epoch: async (history) => console.error(`${network.name}, seed ${seed}: epoch ${history.length}`),
+    progress: () => undefined,
+    warn: console.error,
+  });
+  const of = (views: boolean) =>
+    accuracy({ values: logitsOn(net, last, test, { views }), classes: 10 }, test.examples.labels);
+  const outcome = { accuracy: of(false), views: of(true), seconds };
+  dispose(last);
+  return outcome;
+};
+
+/** What PyTorch's side is asked. */
+const request = (name: string, { recipe }: Learner, { train, test }: Images, file: string, seed: number) => {
+  const { epochs, batch, schedule, optimizer, augmentation = train.augmentation, lookahead, smoothing = 0 } = recipe;
+  const stepsPerEpoch = batchesPerEpoch(train.indices.length, batch);
+  const rates = Array.from({ length: epochs * stepsPerEpoch }, (_, step) =>
+    schedule.at({ epoch: Math.floor(step / stepsPerEpoch), step, stepsPerEpoch, epochs }),
+  );
+  return {
+    ...{ net: name, seed, data: file, images: train.examples.count, tests: test.examples.count },
+    ...{ side: train.shape.height, channels: train.shape.channels, ...train.normalisation },
+    recipe: {
+      ...{ batch, rates, augmentation, lookahead, smoothing },
+      optimizer: { name: optimizer.name, ...optimizer.params },
+    },
+  };
+};
+
+/** Everything as bytes, as `accuracy.py` reads it. */
+const written = async (folder: string, { train, test }: Images): Promise<string> => {
+  const file = join(folder, 'images');
+  const all = [train, test].map(({ examples }) => examples);
+  await writeFile(
+    file,
+    Buffer.concat([...all.map(({ images }) => images.slice()), ...all.map(({ labels }) => Uint8Array.from(labels))]),
+  );
+  return file;
+};
+
+/** In percent or minutes, with its 95 % interval where there are several. */
+const inWords = (values: readonly number[], digits: number): string => {
+  const { mean, interval } = spread(values) ?? { mean: Number.NaN };
+  return `${mean.toFixed(digits)}${interval === undefined ? '' : ` (${interval.map((each) => each.toFixed(digits)).join(' to ')})`}`;
+};
+
+const row = (name: string, by: string, outcomes: readonly Outcome[]): string =>
+  `| ${[
+    name,
+    by,
+    inWords(
+      outcomes.map((each) => 100 * each.accuracy),
+      2,
+    ),
+    inWords(
+      outcomes.map(({ views }) => 100 * views),
+      2,
+    ),
+    inWords(
+      outcomes.map(({ seconds }) => seconds / 60),
+      1,
+    ),
+    outcomes.map((each) => (100 * each.accuracy).toFixed(2)).join(', '),
+  ].join(' | ')} |`;
+
+const main = async (): Promise<void> => {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      torch: { type: 'string' },
+      data: { type: 'string' },
+      seeds: { type: 'string', default: '0,1,2' },
+      epochs: { type: 'string' },
+      threads: { type: 'string' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) return console.log(usage);
+  const wanted = positionals.length === 0 ? Object.keys(nets) : positionals;
+  const strange = wanted.find((name) => !(name in nets));
+  if (strange !== undefined) throw new Error(`${strange} is none of ${Object.keys(nets).join(', ')}`);
+  const engine = await loadEngine(values.threads === undefined ? {} : { threads: Number(values.threads) });
+  const images = imagesOf(await orThrow(cifar10(values.data === undefined ? {} : { path: values.data }).load()));
+  const folder = await mkdtemp(join(tmpdir(), 'undistill-bench-'));
+  const torch =
+    values.torch === undefined
+      ? undefined
+      : await openPython<{ version: string; device: string }>(values.torch, 'accuracy.py', engine.threads);
+  try {
+    const file = torch === undefined ? '' : await written(folder, images);
+    console.log(`npm run bench:accuracy -- ${process.argv.slice(2).join(' ')}\n\n${describe(engine)}`);
+    if (torch !== undefined) console.log(`PyTorch ${torch.version}, torch.compile, ${torch.device}`);
+    console.log('\n| net | by | accuracy, % | over views, % | minutes | accuracies by seed |');
+    console.log('| --- | --- | ---: | ---: | ---: | --- |');
+    for (const name of wanted) {
+      const chosen = nets[name] as Learner;
+      const epochs = values.epochs === undefined ? chosen.recipe.epochs : Number(values.epochs);
+      const of: Learner = { ...chosen, recipe: { ...chosen.recipe, epochs } };
+      const own: Outcome[] = [];
+      const theirs: Outcome[] = [];
+      for (const seed of values.seeds.split(',').map(Number)) {
+        own.push(await ours(of, images, seed));
+        if (torch !== undefined) theirs.push(await torch.ask<Outcome>(request(name, of, images, file, seed)));
+      }
+      console.log(row(name, 'undistill', own));
+      if (theirs.length > 0) console.log(row(name, 'PyTorch', theirs));
+    }
+  } finally {
+    torch?.close();
+    await rm(folder, { recursive: true });
+  }
+};
+
+await asInARun(main);
