@@ -7,7 +7,7 @@ First it says {"version", "threads", "device"}. Then each request gets an answer
             "augmentation", "lookahead", "smoothing"}}
 
 The file holds the training images as bytes, row by row and channels last, the test images, and a byte for each label of
-both. Seconds are of the training's steps, after those of one epoch's forms were compiled.
+both. Seconds are of the training's steps, after a step of each size of batch was compiled.
 """
 
 import copy
@@ -23,14 +23,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "test", "models
 import numpy as np
 import torch
 import torch.nn.functional as F
-from reference import Airbench, FastGroup, PlainCnn, PreResNet, ResNet
+from reference import Airbench, FastGroup, PreResNet, ResNet
 from torch import nn
 
 NETS = {
     "airbench": lambda: Airbench(10),
     "resNet18": lambda: ResNet(10, 18),
     "preResNet20": lambda: PreResNet(10, 20),
-    "plainCnn": lambda: PlainCnn(10),
 }
 TOGETHER = 500  # images of an evaluation
 
@@ -104,10 +103,12 @@ def made(net, data):
         model.eval()(data.seen(data.train[0][:1]).cpu())  # lazy layers take their shapes
         if isinstance(model, Airbench):
             whiten(model.whiten, data.seen(data.train[0][:5000]).cpu())
-        for group in model.modules():
-            if isinstance(group, FastGroup):
-                for convolution in (group.conv1, group.conv2):
+        for module in model.modules():
+            if isinstance(module, FastGroup):
+                for convolution in (module.conv1, module.conv2):
                     nn.init.dirac_(convolution.weight[: convolution.in_channels])
+            if isinstance(model, PreResNet) and isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return model.to(device, memory_format=torch.channels_last)
 
 

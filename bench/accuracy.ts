@@ -22,7 +22,7 @@ import { asInARun, describe, openPython } from './common.js';
 const usage = `npm run bench:accuracy -- [NET …] [--torch PYTHON] [--data PATH] [--seeds 0,1,2] [--epochs N] [--threads N]
 
 Whole trainings on all of CIFAR-10 by a short recipe: accuracy on the test images, as they are and over several views, and seconds of
-the steps. With --torch, PyTorch's by the same recipe, its net, batches and loss in its own arithmetic, in turn with ours. Nets:
+the steps, ours with what writing their graphs takes. With --torch, PyTorch's by the same recipe, compiled before, in turn with ours. Nets:
 
   airbench     the ten-epoch net
   preResNet20  in 20 epochs

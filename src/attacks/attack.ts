@@ -87,8 +87,8 @@ export interface AttackContext<Data extends Ownership = Ownership> extends Conte
   readonly recover?: ((answers: tf.Tensor2D) => tf.Tensor2D) | undefined;
   /**
    * Makes a copy of how the victim is defended, by an attacker who knows the defences, their parameters too, and none of their secrets: a net
-   * of its own stands in for the victim's, and its images for the owner's. Absent where the attack does not say that it knows how
-   * `answers` come about.
+   * of its own stands in for the victim's, and its images for the owner's. Once in a theft, and between steps: what it tells goes into a step as a
+   * tensor. Its tensors must last until it is released. Absent where the attack does not say that it knows how `answers` come about.
    */
   readonly imitate?: ((standIn: StandIn) => Promise<Imitation>) | undefined;
 }

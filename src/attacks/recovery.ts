@@ -5,6 +5,7 @@ import {
   type AttackContext,
   between,
   defineAttack,
+  type Imitation,
   type Key,
   type Labelled,
   labelled,
@@ -39,7 +40,7 @@ type Table = { readonly clean: tf.Tensor2D; readonly given: tf.Tensor2D };
 const options = {
   temperature: option(positive, 4, 'τ, at which both are softened'),
   alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),
-  rows: option(wholeAtLeast(2), 20_000, 'Answers that are imagined'),
+  rows: option(wholeAtLeast(2), 20_000, 'Answers that are imagined, where the attacker has images for so many'),
   perImage: option(wholeAtLeast(1), 20, 'How many around each answer of the first student'),
   sharpness: option(positive, 8, 'κ: they are drawn from a Dirichlet distribution of parameters κ K times that answer'),
 };
@@ -74,9 +75,10 @@ const imagined = async (
   const next = key.split('dirichlet').uniform();
   const batch = Math.max(1, Math.floor(together / perImage));
   const of = { batch, images: Math.ceil(wanted / perImage), key: key.split('images') };
-  const copy = await imitate?.({ teacher: { learner, variables: last }, ...data });
+  let copy: Imitation | undefined;
   try {
-    const tables = byPixels(data.train, of, (pixels): Table => {
+    copy = await imitate?.({ teacher: { learner, variables: last }, ...data });
+    const tables = await byPixels(data.train, of, (pixels): Table => {
       const seen = normalisePixels(pixels, data.train.normalisation);
       const said = tf.softmax(network.apply(last, seen, { mode: 'eval' }).logits).arraySync() as number[][];
       const parameters = said.map((answer) => answer.map((each) => sharpness * network.classes * each));
@@ -102,7 +104,7 @@ const imagined = async (
   }
 };
 
-/** Imagined answers that the copy of the defence is asked about at once. */
+/** Imagined answers that the copy of the defence is asked about at once, or all of an image. */
 const together = 500;
 
 /** That a budget ends before the second student learns, whom the first one's answers are for. */
@@ -176,7 +178,7 @@ export const bayesKd = defineAttack({
   source: import.meta.url,
   about: 'Distillation from the mean of the clean answers that a told one could have been made of',
   paper: 'Tang et al., ModelGuard, USENIX Security 2024 (its adaptive attack, partial Bayes)',
-  cost: 'an answer to each image in each epoch of two students, one after the other; each answer is compared with `rows` imagined ones',
+  cost: 'an answer to each image in each epoch of two students, one after the other; each answer is compared with `rows` imagined ones; what the defence prepares is prepared once more',
   options,
   presets: { released: { rows: 1_000_000 } },
   needs: 'probabilities',
@@ -256,7 +258,7 @@ export const ddaeKd = defineAttack({
   source: import.meta.url,
   about: 'Distillation from answers that a small net makes clean, which learnt it on imagined ones',
   paper: 'Chen et al., D-DAE: Defense-penetrating model extraction attacks, IEEE S&P 2023; as in ModelGuard, 2024',
-  cost: 'an answer to each image in each epoch of two students, one after the other; a small net learns `rows` imagined ones',
+  cost: 'an answer to each image in each epoch of two students, one after the other; a small net learns `rows` imagined ones; what the defence prepares is prepared once more',
   options: {
     ...options,
     epochs: option(wholeAtLeast(1), 200, 'Epochs of the small net over the imagined answers'),

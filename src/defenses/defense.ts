@@ -27,7 +27,7 @@ export interface DefenseContext extends Context {
   readonly validation: ImageSet | undefined;
   /** The images that the defence names as `outliers`; absent where it names none. */
   readonly outliers?: ImageSet<UnlabelledBatch>;
-  /** The net named by the defence's `adversary`, trained normally; without one, the undefended teacher. */
+  /** The net named by the defence's `adversary`, trained normally; without one, the undefended teacher. Of an attacker's copy, its own net. */
   readonly adversary: Teacher;
 }
 
@@ -68,7 +68,8 @@ export interface Defense<
   readonly protect?: (baseline: Teacher, context: DefenseContext) => Doing<FitResult<Variables>>;
   /**
    * Fits what the answers need, once for a teacher: any tensors, which are kept as a stage of their own. `teacher` is
-   * the protected one.
+   * the protected one. An attacker who imitates the defence calls it too, with a net and images of its own: neither it nor `answers` keeps anything
+   * but in what it returns.
    */
   readonly prepare?: (teacher: Teacher, context: DefenseContext) => Doing<Prepared>;
   /**

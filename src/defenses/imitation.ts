@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { awaitable } from '../core/errors.js';
 import { clone, dispose, keep, type Tree } from '../core/tree.js';
 import { logSoftmax } from '../engine/ops.js';
 import type { Context, Doing } from '../train/context.js';
@@ -24,12 +25,15 @@ export interface Imitation {
 }
 
 /**
- * Whether who knows a defence can try what it makes of an answer: it changes answers, and none of its parts asks the victim's net anew, so that
- * what it tells is made of another one.
+ * Whether who knows a defence can try what it makes of an answer: it changes answers, and needs nothing for it that no attacker has. That is an
+ * adversary of the defence's own, and the victim's net where that is asked anew: then the answer that is handed in is no part of what is told.
  */
 export const canBeImitated = (defense: Defense): boolean => {
   const wrappers = wrappersOf(defense);
-  return wrappers.length > 0 && !wrappers.some(({ answers }) => answers?.asksAnew);
+  return (
+    wrappers.length > 0 &&
+    !wrappers.some(({ answers, prepare, adversary }) => answers?.asksAnew || (prepare && adversary))
+  );
 };
 
 export interface Copying {
@@ -37,6 +41,8 @@ export interface Copying {
   readonly outliersOf: (defense: Defense) => Pick<DefenseContext, 'outliers'>;
   /** Waits for what a plugin does. */
   readonly ran: <A>(start: () => Doing<A>) => Promise<A>;
+  /** Images that what remembers is asked about; default: all of the attacker's. */
+  readonly images?: number | undefined;
 }
 
 /** Images that a defence is asked about at once. */
@@ -44,14 +50,14 @@ const together = 100;
 
 /**
  * A copy of defences that change answers, by an attacker who knows them, their parameters too, and none of their secrets. What they prepare is
- * prepared of the stand-in on the attacker's images; what they draw is drawn with numbers of its own; and what remembers questions was asked once about those
- * images, which the stand-in answered.
+ * prepared of the stand-in on the attacker's images; what they draw is drawn with numbers of its own. What remembers questions was asked once about those
+ * images, which the stand-in answered, and then comes to remember no more: a victim that is asked on may tell something else.
  */
 export const imitationOf = async (
   wrappers: readonly Defense[],
   { teacher, train, validation }: StandIn,
   context: Context,
-  { outliersOf, ran }: Copying,
+  { outliersOf, ran, images }: Copying,
 ): Promise<Imitation> => {
   const {
     learner: { network },
@@ -89,18 +95,20 @@ export const imitationOf = async (
   try {
     for (const [i, defense] of wrappers.entries()) {
       const { prepare } = defense;
-      const given = { ...under(`imitation-${i + 1}`, context), ...outliersOf(defense), train, validation };
-      prepared.push(prepare === undefined ? {} : await ran(() => prepare(teacher, { ...given, adversary: teacher })));
+      const own = under(`imitation-${i + 1}`, context);
+      const owner = () => ({ ...own, ...outliersOf(defense), train, validation, adversary: teacher });
+      prepared.push(prepare === undefined ? {} : await ran(() => prepare(teacher, owner())));
     }
     const about = { input: network.input, classes: network.classes };
     memory = wrappers.map(({ answers }, i) => answers?.init?.(prepared[i] as Tree, about) ?? {});
     if (wrappers.some(({ answers }) => answers?.kind === 'stateful'))
-      byPixels(train, { batch: together, key: key.split('asked') }, (pixels) => {
+      await byPixels(train, { batch: together, images, key: key.split('asked') }, (pixels) => {
         const seen = normalisePixels(pixels, normalisation);
         const { after } = pass(logSoftmax(network.apply(variables, seen, { mode: 'eval' }).logits), pixels, false);
         const before = memory;
         memory = keep(clone(after));
         dispose(before);
+        return [];
       });
   } catch (error) {
     release();
@@ -109,16 +117,21 @@ export const imitationOf = async (
   return { tell: (clean, pixels) => tf.tidy(() => pass(clean, pixels, true).told), release };
 };
 
-/** A context that keeps what is made under names of its own. */
+/** A context that keeps what is made under names of its own; images that are made in it are nobody else's. */
 const under = (prefix: string, context: Context): Context => {
   const named = (name: string) => `${prefix}-${name}`;
   return {
     ...context,
     key: context.key.split(prefix),
     fit: (name, spec) => context.fit(named(name), spec),
-    loop: (name, loop) => context.loop(named(name), loop),
+    loop: (name, { body, ...loop }) =>
+      context.loop(named(name), {
+        ...loop,
+        body: (state, iteration, inner) => body(state, iteration, under(prefix, inner)),
+      }),
     ask: (name, victim, images) => context.ask(named(name), victim, images),
-    images: (name, make) => context.images(named(name), make),
+    images: (name, make) => awaitable('plugin', make, named(name)),
+    pool: async () => [],
     value: (name, make) => context.value(named(name), make),
   };
 };

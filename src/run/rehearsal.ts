@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { awaitable } from '../core/errors.js';
 import { type Key, key } from '../core/random.js';
 import { clone, dispose, type Tree } from '../core/tree.js';
+import type { Imitation } from '../defenses/imitation.js';
 import type { Call } from '../engine/step.js';
 import type { Stage } from '../experiment/stage.js';
 import { noShift } from '../train/answer-shift.js';
@@ -80,6 +81,7 @@ const rehearsed = ({ plan, data, others }: RunEnvironment, stage: Stage, watchin
     identity: (role) => stage.inputs[role],
     telling: tellingOf(stage),
     context: (from, { pool } = {}) => rehearsing(from, watching, pool),
+    imitating: { images: asked, watched: (copy) => onceTold(copy, watching) },
   };
   return doWork({ data, others, experiment: plan.experiment }, work, around);
 };
@@ -140,6 +142,24 @@ const rehearsing = (from: Key, watching: Watching, pool: MadePool | undefined): 
   return { ...within(from, 1), footprint: () => footprint, remembered: () => ({}) };
 };
 
+/** A copy of a defence that is asked once; further questions are taken to last as long, and get what they hold for an answer. */
+const onceTold = (copy: Imitation, { spent }: Watching): Imitation => {
+  let seconds: number | undefined;
+  return {
+    ...copy,
+    tell: (clean, pixels) => {
+      const began = performance.now();
+      const told = seconds === undefined ? copy.tell(clean, pixels) : clean.clone();
+      if (seconds === undefined) {
+        told.dataSync();
+        seconds = (performance.now() - began) / 1000;
+      }
+      spent?.(seconds, 1);
+      return told;
+    },
+  };
+};
+
 const oneTurn = async <State extends Tree>(
   { count, init, body }: Loop<State>,
   own: Key,
@@ -157,7 +177,7 @@ const oneTurn = async <State extends Tree>(
   }
 };
 
-/** Images that are asked about in place of all. */
+/** Images that are asked about in place of all, by an attacker or by a defence that it imitates. */
 const asked = 100;
 
 /** Answers to some images, over and over: as many as to all. */

@@ -14,7 +14,7 @@ import {
   type Teacher,
   unfairRecovery,
 } from '../defenses/defense.js';
-import { imitationOf } from '../defenses/imitation.js';
+import { type Imitation, imitationOf } from '../defenses/imitation.js';
 import {
   allImages,
   type DataInUse,
@@ -52,6 +52,11 @@ export interface Surroundings {
     key: Key,
     of?: { readonly victim?: Victim | undefined; readonly pool?: MadePool | undefined },
   ) => StageContext;
+  /** How a copy of a defence is made where that is not to take its time; see `Copying`. */
+  readonly imitating?: {
+    readonly images: number;
+    readonly watched: (copy: Imitation) => Imitation;
+  };
 }
 
 /** What plugins made; the caller owns its tensors. */
@@ -130,8 +135,11 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
           recover: attack.knows === 'inverse' ? recovering(work.wrappers, prepared, student) : undefined,
           imitate:
             attack.knows === 'answers'
-              ? (standIn) =>
-                  imitationOf(work.wrappers, standIn, context, { outliersOf: (each) => strangersOf(images, each), ran })
+              ? async (standIn) => {
+                  const { images: most, watched = (copy: Imitation) => copy } = around.imitating ?? {};
+                  const outliersOf = (each: Defense) => strangersOf(images, each);
+                  return watched(await imitationOf(work.wrappers, standIn, context, { outliersOf, ran, images: most }));
+                }
               : undefined,
         };
         const trained = await ran(() => attack.steal((victim ?? {}) as Victim, student, given));

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import * as tf from '@tensorflow/tfjs';
 import { sha256 } from '../core/hash.js';
-import type { Key } from '../core/random.js';
-import { dispose, map } from '../core/tree.js';
-import { trainingBatches } from '../data/batches.js';
-import { type Augmentation, type Examples, type Normalisation, noAugmentation, type Pixels } from '../data/dataset.js';
+import { type Key, permutation } from '../core/random.js';
+import { dispose, map, type Tree } from '../core/tree.js';
+import { evaluationBatches, trainingBatches } from '../data/batches.js';
+import type { Augmentation, Examples, Normalisation, Pixels } from '../data/dataset.js';
 import { imagesAt } from '../data/pixels.js';
 import * as ops from '../engine/ops.js';
 import type { ImageShape } from '../models/network.js';
@@ -190,27 +190,29 @@ export const imageSource = (
 
 /**
  * What comes of some images of a set as they are, in random order and a batch at a time: pixels in [0, 1], [batch, height, width, channels]. What
- * `use` makes on the way is freed, and what it gives is the caller's.
+ * `use` makes on the way is freed, and what it gives is the caller's. Between batches others have their turn.
  *
  * @param images how many; all where the set has no more
  */
-export const byPixels = <Made extends tf.TensorContainer>(
+export const byPixels = async <Made extends Tree>(
   set: ImageSet | ImageSet<UnlabelledBatch>,
-  { batch, images, key }: { readonly batch: number; readonly images?: number; readonly key: Key },
+  { batch, images, key }: { readonly batch: number; readonly images?: number | undefined; readonly key: Key },
   use: (pixels: tf.Tensor4D) => Made,
-): readonly Made[] => {
-  const count = Math.min(images ?? Number.POSITIVE_INFINITY, countOf(set));
-  const size = Math.min(batch, count);
-  const source = imageSource({ ...set, labelled: false, augmentation: noAugmentation }, { batch: size, key });
+): Promise<readonly Made[]> => {
+  const { examples, indices, shape } = set;
+  const places = permutation(key, countOf(set)).slice(0, images);
+  const all = { labels: new Uint8Array(examples.count), ...examples };
+  const chosen = places.map((place) => indices[place] as number);
+  const made: Made[] = [];
   try {
-    return Array.from({ length: Math.floor(count / size) }, (_, step) => {
-      const { batch: raw } = source.at(step);
-      const made = tf.tidy(() => use(tf.div(unpacked<UnlabelledBatch>(source.data, raw).images, 255)));
-      dispose(raw);
-      return made;
-    });
-  } finally {
-    dispose(source.data);
+    for (const { images } of evaluationBatches(all, shape, { batchSize: batch, indices: chosen }).epoch(0)) {
+      made.push(tf.tidy(() => use(tf.div(ops.fromBytes(bytesOf(images, shape)), 255)) as tf.TensorContainer) as Made);
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    return made;
+  } catch (error) {
+    dispose(made);
+    throw error;
   }
 };
 

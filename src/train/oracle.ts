@@ -124,7 +124,7 @@ export interface Query<Prepared extends Tree = Tree, State extends Tree = Tree> 
   readonly prepared: Prepared;
   /** What the queries before left; an empty record of a defence that is not stateful. */
   readonly state: State;
-  /** The state that this call leaves is thrown away: the victim is looked at by its owner. */
+  /** The state that this call leaves is thrown away: the victim is looked at by its owner, or imitated. */
   readonly frozen: boolean;
   /** The victim's own net and how its images are normalised, for a defence that looks at more than the answer. */
   readonly victim: Pick<WeightOracle, 'network' | 'normalisation' | 'variables'>;

@@ -15,8 +15,9 @@ import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { stingy } from '../../src/defenses/stingy.js';
 import { loadEngine } from '../../src/engine/engine.js';
+import type { Context } from '../../src/train/context.js';
 import { aged } from '../attacks/stepping.js';
-import { built, context, data, imagesOf, succeed } from '../train/bench.js';
+import { built, context, data, imagesOf, normalised, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 import { fresh, sticking, tiring } from './answering.js';
 
@@ -44,6 +45,17 @@ const copyOf = (defense: Defense, tried = context()) =>
     ran: (start) => succeed(start()),
   });
 
+/** A context that notes the names of values, those within loops as well. */
+const naming = <C extends Context>(of: C, names: string[]): C => ({
+  ...of,
+  value: (name, make) => {
+    names.push(name);
+    return of.value(name, make);
+  },
+  loop: (name, { body, ...loop }) =>
+    of.loop(name, { ...loop, body: (state, i, inner) => body(state, i, naming(inner, names)) }),
+});
+
 /** What a copy makes of some answers, twice; probabilities. */
 const toldTwice = async (defense: Defense, clean: number[][] = [[0.7, 0.2, 0.1]]) => {
   const copy = await copyOf(defense);
@@ -64,7 +76,9 @@ const answering = ({ answers }: { readonly answers: Defense['answers'] }): Defen
 test('is of what changes answers, but of what asks the net anew', () => {
   const can = [stingy(), compose(nasty(), rounding(2)), gaussianNoise(), grad2(), modelGuard({ variant: 'S' })];
   expect(can.map(canBeImitated)).toEqual(Array(can.length).fill(true));
-  expect([none(), nasty(), meco()].map(canBeImitated)).toEqual([false, false, false]);
+  expect([none(), nasty(), meco(), { ...grad2(), adversary: normalised() }].map(canBeImitated)).toEqual(
+    Array(4).fill(false),
+  );
 });
 
 test('tells what the defences tell, one after the other', async () => {
@@ -92,8 +106,7 @@ test('prepares of the net and the images of the attacker, under names of its own
   };
   const tried = context();
   const names: string[] = [];
-  const kept = { ...tried, value: ((name, make) => (names.push(name), tried.value(name, make))) as typeof tried.value };
-  const copy = await copyOf(looking, kept);
+  const copy = await copyOf(looking, naming(tried, names));
   const told = tf.tidy(() =>
     values(tf.exp(copy.tell(tf.log(tf.tensor2d([[0.7, 0.2, 0.1]])), tf.fill([1, 4, 4, 1], 0.5)))),
   );
@@ -137,4 +150,28 @@ test('frees what it had prepared where a later part fails', async () => {
   const failing: Defense = { ...grad2(), prepare: () => Promise.reject(new Error('no')) };
   const prepared: Defense = { ...grad2(), prepare: async () => ({ made: tf.scalar(1) }) };
   await expect(copyOf(compose(prepared, failing))).rejects.toThrow('no');
+});
+
+test('keeps what is made in a loop apart as well, and images to itself', async () => {
+  const tried = context();
+  const looping = (name: string): Defense => ({
+    ...grad2(),
+    name,
+    prepare: async (_, own) => {
+      await own.images('pictures', async () => ({ images: new Uint8Array(), labels: [], updates: 0 }) as never);
+      expect(await own.pool()).toEqual([]);
+      return own.loop('turns', {
+        count: 2,
+        init: () => ({ turn: tf.scalar(0) }),
+        body: async ({ turn }, _, inner) => ({
+          turn: tf.scalar((turn.dataSync()[0] as number) + (await inner.value('one', async () => 1))),
+        }),
+      });
+    },
+  });
+  const names: string[] = [];
+  const copy = await copyOf(compose(looping('a'), looping('b')), naming(tried, names));
+  copy.release();
+  expect(names).toEqual(['imitation-1-one', 'imitation-1-one', 'imitation-2-one', 'imitation-2-one']);
+  expect(await tried.pool()).toEqual([]);
 });

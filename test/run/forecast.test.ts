@@ -7,7 +7,18 @@ import { deepInversion } from '../../src/attacks/deep-inversion.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { takesLong } from '../../src/experiment/stage.js';
 import { prepare } from '../../src/harness/session.js';
-import { type AnyAttack, experiment, kd, learner, none, scratch, synthetic } from '../../src/index.js';
+import {
+  type AnyAttack,
+  bayesKd,
+  type Defense,
+  experiment,
+  kd,
+  learner,
+  none,
+  rounding,
+  scratch,
+  synthetic,
+} from '../../src/index.js';
 import { forecast } from '../../src/run/forecast.js';
 import { profileStage } from '../../src/run/profiling.js';
 import { rehearse } from '../../src/run/rehearsal.js';
@@ -34,13 +45,14 @@ const environmentOf = async (of: ReturnType<typeof everyStage>, answers?: number
   const store = openStore(join(root, '.store'), () => undefined);
   return { ...(await prepare(of)), store, version: 'test', checkpointEvery: 100, answers };
 };
-const withAttacks = (...attacks: readonly AnyAttack[]) =>
+const withAttacks = (...attacks: readonly AnyAttack[]) => against([none()], ...attacks);
+const against = (defenses: readonly Defense[], ...attacks: readonly AnyAttack[]) =>
   experiment({
     name: 'forecast',
     data: synthetic({ train: 60, test: 20, classes: 3, size: 8, channels: 3 }),
     teacher: learner(roomy(4), recipe()),
     students: [learner(roomy(3), recipe(2))],
-    defenses: [none()],
+    defenses,
     attacks,
     seeds: [0],
   });
@@ -157,6 +169,29 @@ describe('a rehearsal', () => {
     ]);
     expect(await fits('seed-0/none/roomy/deepInversion')).toEqual([['student', 6, 1]]);
     expect(await fits('seed-0/teacher')).toEqual([['teacher', undefined, 1]]);
+  });
+
+  test('asks an attacker’s copy of a defence once, which stands for all of its imagined answers', async () => {
+    let told = 0;
+    const counted: Defense = {
+      ...rounding(2),
+      label: 'counted',
+      answers: {
+        kind: 'stateful',
+        init: () => ({ none: tf.scalar(0) }),
+        answer: ({ logProbabilities, state, frozen }) => {
+          if (frozen) told += 1;
+          return { logProbabilities, state };
+        },
+      },
+    };
+    const environment = await environmentOf(against([none(), counted], scratch(), bayesKd()));
+    const stage = environment.plan.stages.find(({ label }) => label.endsWith('/bayesKd'));
+    if (stage === undefined) throw new Error('no bayesKd');
+    const spent: number[] = [];
+    await rehearse(environment, stage, { fit: () => undefined, spent: (seconds) => spent.push(seconds) });
+    expect(told).toBe(1);
+    expect(spent).toEqual(Array(3).fill(spent[0]));
   });
 
   test('goes through every kind of stage that fits something', async () => {

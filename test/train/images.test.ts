@@ -5,7 +5,14 @@ import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { trainingBatches } from '../../src/data/batches.js';
 import { loadEngine } from '../../src/engine/engine.js';
-import { type ImageSet, imageSource, normalise, type UnlabelledBatch, unpacked } from '../../src/train/images.js';
+import {
+  byPixels,
+  type ImageSet,
+  imageSource,
+  normalise,
+  type UnlabelledBatch,
+  unpacked,
+} from '../../src/train/images.js';
 import { picturesOf } from '../../src/train/pictures.js';
 
 beforeAll(async () => {
@@ -118,5 +125,56 @@ describe.each([false, true])('alternating flips (on the device: %s)', (resident)
     expect(source.identity?.('mirrored')).not.toBe(
       imageSource(set, { ...options, resident: false, key: key('other') }).identity?.('mirrored'),
     );
+  });
+});
+
+describe('some images by their pixels', () => {
+  /** Of one pixel, whose value is the image's number. */
+  const set: ImageSet<UnlabelledBatch> = {
+    examples: { images: Uint8Array.from({ length: 10 }, (_, i) => i), count: 10 },
+    indices: Int32Array.from([1, 3, 5, 7, 9]),
+    shape: { height: 1, width: 1, channels: 1 },
+    normalisation: { mean: [0], std: [1] },
+    augmentation: { crop: 0, flip: true },
+    labelled: false,
+  };
+  const seen = async (batch: number, images?: number) => {
+    const before = tf.memory().numTensors;
+    const found: number[][] = [];
+    const made = await byPixels(set, { batch, images, key: key('pixels') }, (pixels) => {
+      found.push([...pixels.dataSync()].map((each) => Math.round(255 * each)));
+      return tf.mean(pixels);
+    });
+    expect(made).toHaveLength(found.length);
+    dispose(made);
+    expect(tf.memory().numTensors).toBe(before);
+    return found;
+  };
+
+  test('has each once, in batches of which the last is smaller', async () => {
+    const found = await seen(2);
+    expect(found.map(({ length }) => length)).toEqual([2, 2, 1]);
+    expect(found.flat().sort()).toEqual([1, 3, 5, 7, 9]);
+    expect(found.flat()).not.toEqual([1, 3, 5, 7, 9]);
+  });
+
+  test.each([
+    [1, 3, [1, 1, 1]],
+    [500, 1, [1]],
+    [4, 100, [4, 1]],
+  ])('batches of %i of %i images', async (batch, images, sizes) => {
+    expect((await seen(batch, images)).map(({ length }) => length)).toEqual(sizes);
+  });
+
+  test('frees what it made where a later batch fails', async () => {
+    const before = tf.memory().numTensors;
+    let batches = 0;
+    const failing = byPixels(set, { batch: 2, key: key('pixels') }, (pixels) => {
+      batches += 1;
+      if (batches === 2) throw new Error('no');
+      return tf.mean(pixels);
+    });
+    await expect(failing).rejects.toThrow('no');
+    expect(tf.memory().numTensors).toBe(before);
   });
 });

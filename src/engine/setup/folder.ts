@@ -1,6 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { sha256Of } from '../../core/files.js';
+import { TENSORFLOW } from './wheels.js';
 
 /** An installed engine: where it is, and what is in it. */
 export interface EngineFolder {
@@ -35,8 +37,13 @@ export const KERNELS = 'kernels.node';
 /** Where the engine called `name` is, or will be. */
 export const enginePath = (cache: string, name: string): string => join(cache, 'engines', name);
 
-const isManifest = (value: unknown): value is Manifest =>
-  typeof value === 'object' && value !== null && 'name' in value && 'files' in value && Array.isArray(value.files);
+const anyManifest = v.object({
+  name: v.string(),
+  tensorflow: v.literal(TENSORFLOW),
+  variant: v.picklist(['cpu', 'cuda']),
+  files: v.array(v.object({ path: v.string(), size: v.number(), sha256: v.string() })),
+});
+const isManifest = (value: unknown): value is Manifest => v.is(anyManifest, value);
 
 const readManifest = async (folder: string): Promise<Manifest | undefined> => {
   try {
@@ -52,7 +59,7 @@ export const everyFile: typeof noFile = () => true;
 
 /**
  * The files of `manifest` that are missing or altered in `folder`. Sizes are compared, which takes no time, and the content of those that are
- * to be `read` is hashed: of all of them in a second.
+ * to be `read` is hashed: of all of TensorFlow without CUDA in a second.
  */
 export const alteredFiles = async (
   folder: string,
@@ -66,7 +73,9 @@ export const alteredFiles = async (
       (found) => found.size,
       () => -1,
     );
-    if (size !== file.size || (read(file) && (await sha256Of(path)) !== file.sha256)) altered.push(file.path);
+    // What cannot be read is as good as altered.
+    const isAltered = async () => (await sha256Of(path).catch(() => undefined)) !== file.sha256;
+    if (size !== file.size || (read(file) && (await isAltered()))) altered.push(file.path);
   }
   return altered;
 };

@@ -10,7 +10,7 @@ import { alteredFiles, type EngineFolder, everyFile, type Manifest } from './fol
  * What stands between an engine that is installed and its library in this process. A library that was damaged on disk, and
  * has its size still, ends the process that loads it without a word, or computes something else. Our own operations are hashed each time they
  * are loaded; hashing all of TensorFlow takes a second, and hundreds of megabytes of memory bandwidth. So a mark lies beside the engine
- * while it is loaded. Whoever finds one whose process is gone hashes that first, too.
+ * while it is loaded. Whoever finds one whose process is gone hashes TensorFlow first.
  */
 
 const refuse: Refusal = refusal('engine');
@@ -39,8 +39,8 @@ const marksIn = async (folder: string): Promise<readonly string[]> => {
   return left;
 };
 
-/** Of libraries of a few hundred kilobytes. */
-const isOwn: typeof everyFile = ({ path }) => !path.startsWith('tensorflow/');
+/** Of libraries of a few hundred kilobytes: TensorFlow's and CUDA's lie in folders. */
+const isOwn: typeof everyFile = ({ path }) => !path.includes('/');
 
 const refuseDamaged = async ({ path, manifest }: EngineFolder, read = everyFile): Promise<void> => {
   const altered = await alteredFiles(path, manifest, read);

@@ -118,6 +118,18 @@ describe('installing the engine', { timeout: 120_000 }, () => {
     expect(site.downloads()).toBe(3);
   });
 
+  test.each(['"path": "quiet', '"variant": "cpu', '"tensorflow": "2', '"size"'])(
+    'is none where its list reads otherwise: %s',
+    async (written) => {
+      const { path } = await installed();
+      const list = join(path, 'engine.json');
+      const text = readFileSync(list, 'utf8');
+      expect(text).toContain(written);
+      writeFileSync(list, text.replace(written, written.replace(/\w/, 'X')));
+      expect(await findEngine(join(site.root, 'cache'), 'fake-1.0')).toBeUndefined();
+    },
+  );
+
   test('finds a file altered without a change of size when it looks closely', async () => {
     const { path, manifest } = await installed();
     const library = join(path, LIBRARIES[0] ?? '');
