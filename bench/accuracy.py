@@ -12,17 +12,13 @@ both. Seconds are of the training's steps, after a step of each size of batch wa
 
 import copy
 import fnmatch
-import json
 import math
-import os
-import sys
 import time
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "test", "models"))
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pytorch import device, serve, synchronise
 from reference import Airbench, FastGroup, PreResNet, ResNet
 from torch import nn
 
@@ -32,10 +28,6 @@ NETS = {
     "preResNet20": lambda: PreResNet(10, 20),
 }
 TOGETHER = 500  # images of an evaluation
-
-torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
-cuda = torch.cuda.is_available()
-device = torch.device("cuda" if cuda else "cpu")
 
 
 class Data:
@@ -175,8 +167,7 @@ def trained(model, data, batch, rates, optimizer, augmentation, lookahead=None, 
         take(order[place * batch : (place + 1) * batch], epoch, rate)
         if slow is not None:
             slow.step(step + 1, len(rates))
-    if cuda:
-        torch.cuda.synchronize()
+    synchronise()
     return time.perf_counter() - started
 
 
@@ -213,15 +204,5 @@ def answer(net, seed, recipe, **about):
     return {"accuracy": plain, "views": over_views, "seconds": seconds}
 
 
-def main():
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what compilers print is no answer
-    name = torch.cuda.get_device_name() if cuda else "cpu"
-    first = {"version": torch.__version__, "threads": torch.get_num_threads(), "device": name}
-    print(json.dumps(first), file=answers, flush=True)
-    for line in sys.stdin:
-        print(json.dumps(answer(**json.loads(line))), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(answer)

@@ -11,7 +11,6 @@ are not augmented. With {"settings"} of DeepInversion instead of a loss, images 
 """
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -19,7 +18,7 @@ import time
 import torch
 import torch.nn.functional as F
 from pytorch import OPTIMIZERS, Training, cuda, data, deep_inversion, descent, device, frozen, made, normalise
-from pytorch import set_precision, synchronise
+from pytorch import serve, set_precision, synchronise
 
 AUTOCAST = torch.autocast(device.type, enabled=False)
 MODES = "eager", "default"
@@ -139,17 +138,11 @@ def train(parts):
 ANSWERS = {"prepare": prepare, "train": train}
 
 
-def main():
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what compilers print is no answer
-    set_precision("tf32" if cuda else "float32")
-    name = torch.cuda.get_device_name() if cuda else "cpu"
-    first = {"version": torch.__version__, "threads": torch.get_num_threads(), "device": name}
-    print(json.dumps(first), file=answers, flush=True)
-    for line in sys.stdin:
-        [(ask, parts)] = json.loads(line).items()
-        print(json.dumps(ANSWERS[ask](parts)), file=answers, flush=True)
+def answer(**request):
+    [(ask, parts)] = request.items()
+    return ANSWERS[ask](parts)
 
 
 if __name__ == "__main__":
-    main()
+    set_precision("tf32" if cuda else "float32")
+    serve(answer)
