@@ -1,5 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { orThrow } from '../src/core/errors.js';
@@ -17,7 +16,7 @@ import { logitsOn } from '../src/train/evaluate.js';
 import { fit } from '../src/train/fit.js';
 import type { ImageSet } from '../src/train/images.js';
 import { crossEntropy } from '../src/train/losses.js';
-import { asInARun, describe, openPython } from './common.js';
+import { asInARun, describe, openPython, within } from './common.js';
 
 const usage = `npm run bench:accuracy -- [NET …] [--torch PYTHON] [--data PATH] [--seeds 0,1,2] [--epochs N] [--threads N]
 
@@ -150,34 +149,34 @@ const main = async (): Promise<void> => {
   if (strange !== undefined) throw new Error(`${strange} is none of ${Object.keys(nets).join(', ')}`);
   const engine = await loadEngine(values.threads === undefined ? {} : { threads: Number(values.threads) });
   const images = imagesOf(await orThrow(cifar10(values.data === undefined ? {} : { path: values.data }).load()));
-  const folder = await mkdtemp(join(tmpdir(), 'undistill-bench-'));
-  const torch =
-    values.torch === undefined
-      ? undefined
-      : await openPython<{ version: string; device: string }>(values.torch, 'accuracy.py', engine.threads);
-  try {
-    const file = torch === undefined ? '' : await written(folder, images);
-    console.log(`npm run bench:accuracy -- ${process.argv.slice(2).join(' ')}\n\n${describe(engine)}`);
-    if (torch !== undefined) console.log(`PyTorch ${torch.version}, torch.compile, ${torch.device}`);
-    console.log('\n| net | by | accuracy, % | over views, % | minutes | accuracies by seed |');
-    console.log('| --- | --- | ---: | ---: | ---: | --- |');
-    for (const name of wanted) {
-      const chosen = nets[name] as Learner;
-      const epochs = values.epochs === undefined ? chosen.recipe.epochs : Number(values.epochs);
-      const of: Learner = { ...chosen, recipe: { ...chosen.recipe, epochs } };
-      const own: Outcome[] = [];
-      const theirs: Outcome[] = [];
-      for (const seed of values.seeds.split(',').map(Number)) {
-        own.push(await ours(of, images, seed));
-        if (torch !== undefined) theirs.push(await torch.ask<Outcome>(request(name, of, images, file, seed)));
+  await within(async (folder) => {
+    const torch =
+      values.torch === undefined
+        ? undefined
+        : await openPython<{ version: string; device: string }>(values.torch, 'accuracy.py', engine.threads);
+    try {
+      const file = torch === undefined ? '' : await written(folder, images);
+      console.log(`npm run bench:accuracy -- ${process.argv.slice(2).join(' ')}\n\n${describe(engine)}`);
+      if (torch !== undefined) console.log(`PyTorch ${torch.version}, torch.compile, ${torch.device}`);
+      console.log('\n| net | by | accuracy, % | over views, % | minutes | accuracies by seed |');
+      console.log('| --- | --- | ---: | ---: | ---: | --- |');
+      for (const name of wanted) {
+        const chosen = nets[name] as Learner;
+        const epochs = values.epochs === undefined ? chosen.recipe.epochs : Number(values.epochs);
+        const of: Learner = { ...chosen, recipe: { ...chosen.recipe, epochs } };
+        const own: Outcome[] = [];
+        const theirs: Outcome[] = [];
+        for (const seed of values.seeds.split(',').map(Number)) {
+          own.push(await ours(of, images, seed));
+          if (torch !== undefined) theirs.push(await torch.ask<Outcome>(request(name, of, images, file, seed)));
+        }
+        console.log(row(name, 'undistill', own));
+        if (theirs.length > 0) console.log(row(name, 'PyTorch', theirs));
       }
-      console.log(row(name, 'undistill', own));
-      if (theirs.length > 0) console.log(row(name, 'PyTorch', theirs));
+    } finally {
+      torch?.close();
     }
-  } finally {
-    torch?.close();
-    await rm(folder, { recursive: true });
-  }
+  });
 };
 
 await asInARun(main);

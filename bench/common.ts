@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { cpus } from 'node:os';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs';
@@ -32,6 +34,12 @@ export const asInARun = async (main: () => Promise<void>): Promise<void> => {
     stdio: 'inherit',
   });
   process.exitCode = status ?? 1;
+};
+
+/** Does something with a folder that is removed afterwards. */
+export const within = async <A>(use: (folder: string) => Promise<A>): Promise<A> => {
+  const folder = await mkdtemp(join(tmpdir(), 'undistill-bench-'));
+  return use(folder).finally(() => rm(folder, { recursive: true, force: true }));
 };
 
 /** A net, and the name by which PyTorch's side knows it. */

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir, totalmem } from 'node:os';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
@@ -36,6 +36,7 @@ import {
   preResNet20,
   resNet18,
   someImages,
+  within,
 } from './common.js';
 import { batch, type Contest, contests, recipes, type Script, type Settings, settingsIn } from './contests.js';
 
@@ -53,11 +54,6 @@ Students see a share of the training images (--share, default 0.064, a tenth of 
 starts it, of which all counts but decoding images: planning, tracing, files, students trained alone for comparison, evaluation, the
 report. Of PyTorch's (--torch) only steps do, in the faster mode for each script, eager or torch.compile's default, in channels_last; its
 start, reading of data, warm-up, compilation and evaluation do not. Both run in turn; medians over rounds, and the median of the rounds' ratios. --most: only matrices of so many cells.`;
-
-const within = async <A>(use: (folder: string) => Promise<A>): Promise<A> => {
-  const folder = await mkdtemp(join(tmpdir(), 'undistill-bench-'));
-  return use(folder).finally(() => rm(folder, { recursive: true, force: true }));
-};
 
 const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0);
 

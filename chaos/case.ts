@@ -37,6 +37,10 @@ export interface Case {
   readonly attempt: (random: Random, shared: string) => Promise<void> | Promise<number>;
 }
 
+/** The same several times, each with draws of its own. */
+export const severally = (times: number, name: string, attempt: Case['attempt']): readonly Case[] =>
+  Array.from({ length: times }, (_, i) => ({ name: `${name} (${i + 1})`, attempt }));
+
 /** A row of the table. */
 export interface Kind {
   readonly name: string;

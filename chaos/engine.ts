@@ -2,7 +2,7 @@ import { copyFile, link, mkdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { cacheFolder } from '../src/core/cache-folder.js';
 import type { Project } from '../test/cli/project.js';
-import { type Case, Impossible, type Kind, must, type Random } from './case.js';
+import { type Case, Impossible, type Kind, must, severally } from './case.js';
 import { flipIn } from './flips.js';
 import {
   command,
@@ -67,7 +67,7 @@ const mustBeFound = async (at: Project, name: string): Promise<void> => {
 
 const flipped =
   (of: RegExp): Case['attempt'] =>
-  async (random: Random, shared) => {
+  async (random, shared) => {
     const name = random.of((await engineFiles()).filter((each) => of.test(`/${each}`)));
     const { results } = await undisturbed(shared);
     await inPlace(async (at) => {
@@ -115,10 +115,5 @@ export const engine: Kind = {
   about: 'a bit turned over in each file of the installed engine; then looked at by doctor, and run with',
   limit: (5 * patience) / 1000,
   takes: 40,
-  cases: () => [
-    complete,
-    ...Object.entries(files).flatMap(([name, of]) =>
-      Array.from({ length: times }, (_, i) => ({ name: `${name} (${i + 1})`, attempt: flipped(of) })),
-    ),
-  ],
+  cases: () => [complete, ...Object.entries(files).flatMap(([name, of]) => severally(times, name, flipped(of)))],
 };

@@ -1,7 +1,7 @@
 import { readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Project } from '../test/cli/project.js';
-import { type Case, type Kind, must, type Random } from './case.js';
+import { type Case, type Kind, must, type Random, severally } from './case.js';
 import {
   command,
   filesBelow,
@@ -151,10 +151,6 @@ export const flips: Kind = {
   takes: 30,
   cases: () => [
     complete,
-    ...states.flatMap((state) =>
-      files[state].flatMap(([name, of]) =>
-        Array.from({ length: times }, (_, i) => ({ name: `${name} (${i + 1})`, attempt: flipped(state, of) })),
-      ),
-    ),
+    ...states.flatMap((state) => files[state].flatMap(([name, of]) => severally(times, name, flipped(state, of)))),
   ],
 };
