@@ -6,7 +6,15 @@ import { runner } from '../engine/runner.js';
 import type { Run, Step } from '../engine/step.js';
 import type { Network, Variables } from '../models/network.js';
 import { accuracy } from './accuracy.js';
-import { bytesOf, type ImageSet, normalise, type RawBatch, type UnlabelledBatch, unpacked } from './images.js';
+import {
+  bytesOf,
+  type ImageSet,
+  normalise,
+  type RawBatch,
+  type UnlabelledBatch,
+  unpacked,
+  withSomeLabels,
+} from './images.js';
 
 /** Images at a time, at most: on a processor no more than whose numbers between two layers stay near it; what comes of one is the same bits. */
 const together = (): number => (hasOwn() ? 100 : 500);
@@ -58,9 +66,7 @@ const meanOverViews = (images: tf.Tensor4D, logitsOf: (images: tf.Tensor4D) => t
 /** Logits of every image of a set, in order, by an evaluation step: [images · classes]. */
 const logitsBy = (run: Run<RawBatch, Answers>, network: Network, set: Evaluated): Float32Array => {
   const { indices, batchSize } = evenly(set.indices);
-  // Nobody looks at the labels of batches, which are zeros where there are none.
-  const all = { labels: new Uint8Array(set.examples.count), ...set.examples };
-  const batches = evaluationBatches(all, set.shape, { batchSize, indices });
+  const batches = evaluationBatches(withSomeLabels(set.examples), set.shape, { batchSize, indices });
   const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([0, 0], 'int32') };
   const logits = new Float32Array(indices.length * network.classes);
   let filled = 0;

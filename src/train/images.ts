@@ -130,14 +130,19 @@ export interface SourceOptions {
   readonly resident?: boolean;
 }
 
+/** Examples for batches: where there are no labels, zeros take their place and go no further. */
+export const withSomeLabels = (examples: ImageSet<UnlabelledBatch>['examples']): Examples => ({
+  labels: new Uint8Array(examples.count),
+  ...examples,
+});
+
 /** A set's images in batches, shuffled anew in each pass; labels and answers only where the set has them. */
 export const imageSource = (
   set: ImageSet<LabelledBatch> | ImageSet<UnlabelledBatch>,
   { batch: batchSize, key, resident = ops.onDevice() && set.examples.images.length <= residentLimit }: SourceOptions,
 ): Source<RawBatch, Resident> => {
   const { examples, indices, shape, labelled, answers, augmentation } = set;
-  // Where there are no labels, zeros take their place and go no further.
-  const all = { labels: new Uint8Array(examples.count), ...examples };
+  const all = withSomeLabels(examples);
   const chosen = indices.subarray(0, countOf(set));
   const rows = answers === undefined ? undefined : rowsByExample(answers, chosen, examples.count);
   const batches = trainingBatches(all, shape, { batchSize, key, indices: chosen });
@@ -201,7 +206,7 @@ export const byPixels = async <Made extends Tree>(
 ): Promise<readonly Made[]> => {
   const { examples, indices, shape } = set;
   const places = permutation(key, countOf(set)).slice(0, images);
-  const all = { labels: new Uint8Array(examples.count), ...examples };
+  const all = withSomeLabels(examples);
   const chosen = places.map((place) => indices[place] as number);
   const made: Made[] = [];
   try {
