@@ -316,21 +316,24 @@ const unfinished = async ({ stages }: Plan, { root }: Store): Promise<readonly S
 /** Steps of a run that is over before a forecast of it would be of use. */
 const fewSteps = 20_000;
 
-/** How long the open stages of a run that takes its time are expected to take; it is said before the first begins. */
+/**
+ * How long the stages of a run are expected to take: none where they are made. Of a run that takes its time the open ones are timed,
+ * and it is said before the first begins.
+ */
 const expectedOf = async (
   environment: RunEnvironment,
   open: readonly Stage[],
   executor: (threads: number) => ProcessExecutor,
   out: Terminal,
-): Promise<((stage: Stage) => number | undefined) | undefined> => {
+): Promise<(stage: Stage) => number | undefined> => {
   const { plan, data, engine } = environment;
+  const left = new Set(open.map(({ id }) => id));
   const steps = open.reduce((sum, stage) => sum + (stepsOf(stage, plan, data) ?? 0), 0);
-  if (!engine.native || steps < fewSteps) return undefined;
+  if (!engine.native || steps < fewSteps) return ({ id }) => (left.has(id) ? undefined : 0);
   const { time, close } = executor(engine.threads);
   try {
     const made = await forecast(environment, open, { tell: timingOn(out), time });
     out.log(timeLeft(made));
-    const left = new Set(open.map(({ id }) => id));
     return (stage) => (left.has(stage.id) ? made.seconds(stage) : 0);
   } finally {
     // What it has timed takes memory.

@@ -27,7 +27,7 @@ export type RunEvent =
 const fatal: readonly Failure['kind'][] = ['interrupted', 'store', 'engine'];
 
 export interface Order {
-  /** Seconds that a stage is expected to take, for what is begun first. Default: all alike. */
+  /** Seconds that a stage is expected to take, for what is begun first: none where it is made. Default: all alike. */
   readonly seconds?: ((stage: Stage) => number | undefined) | undefined;
   /** Thefts of which one is made before the others, which then read what it was answered. Default: none. */
   readonly sharing?: readonly Pick<Sharing, 'stages'>[];
@@ -110,9 +110,10 @@ const queueOf = ({ stages }: Plan, { seconds = () => undefined, sharing = [] }: 
   }
   const path = longestPaths(stages, takers, seconds);
   const place = new Map(stages.map((stage, i) => [stage, i]));
+  const isOverSoon = (stage: Stage): boolean => !takesLong(stage.work) || seconds(stage) === 0;
   const isBefore = (a: Stage, b: Stage): boolean => {
     // What is over in a moment fills a cell of the matrix, or lets something begin.
-    if (takesLong(a.work) !== takesLong(b.work)) return takesLong(b.work);
+    if (isOverSoon(a) !== isOverSoon(b)) return isOverSoon(a);
     const longer = (path.get(a) as number) - (path.get(b) as number);
     return longer > 0 || (longer === 0 && (place.get(a) as number) < (place.get(b) as number));
   };

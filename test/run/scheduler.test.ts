@@ -274,6 +274,13 @@ describe('a run', () => {
     expect(ran).toEqual(['b', 'c', 'a', 'd']);
   });
 
+  it('finds what is made before it makes anything, however much waits for that', async () => {
+    const { executor, ran } = instant();
+    const seconds = ({ id }: Stage) => (id === 'b' ? 0 : undefined);
+    await run(planOf({ a: [], b: [], c: ['a'], d: ['c'] }), store, crewOf(executor), silent, { seconds });
+    expect(ran).toEqual(['b', 'a', 'c', 'd']);
+  });
+
   it('lets one of those that share go first, and the others when it is done', async () => {
     const { executors, started, begun, end } = manual(3);
     const plan = planOf({ a: [], b: [], c: [], d: [] });
