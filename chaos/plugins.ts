@@ -282,8 +282,10 @@ const misbehaving =
       mustHaveEnded(ran);
       if (['waits', 'loops'].includes(way))
         return must('aborted', ran.code === 130, () => `it ended with ${ran.code}: ${ran.out.slice(-800)}`);
-      // What spoils may do so unnoticed, as long as it does to itself alone.
-      const isToFail = table !== 'spoils';
+      // What spoils may do so unnoticed, as long as it does to itself alone; a metric may have no number of a model, and is named if of none.
+      const isToFail = table !== 'spoils' && way !== 'measures nothing';
+      if (way === 'measures nothing')
+        must('silent', ran.out.includes('hostile gives no model a number'), () => `it does not say so: ${ran.out}`);
       must(
         'silent',
         ran.code === 1 || !isToFail || (planned.includes(table) && ran.code !== 0),

@@ -11,6 +11,7 @@ import { progressTo } from '../engine/setup/progress.js';
 import type { Plan } from '../experiment/plan.js';
 import { type Stage, stageLabels } from '../experiment/stage.js';
 import { collect, foldersOf, type Located, type Planned, prepare } from '../harness/session.js';
+import type { Metric } from '../metrics/metric.js';
 import { table } from '../report/table.js';
 import type { Matrix } from '../results/types.js';
 import { acceptStale } from '../run/accept.js';
@@ -225,6 +226,8 @@ export const makeRun = async ({
     };
     const charts = (read && (await drawn('charts', () => draw(read), out))) ?? 0;
     const labels = stageLabels(plan);
+    for (const { name } of unmeasured(plan.experiment.metrics, matrix))
+      warn(out, `${name} gives no model a number: its \`of\` returns undefined for all`);
     const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
     if (read !== undefined) out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
     return code;
@@ -436,6 +439,14 @@ const drawn = async <A>(what: string, draw: () => Promise<A>, out: Terminal): Pr
     warn(out, `no ${what}: ${saidBy(error)}`);
     return undefined;
   }
+};
+
+/** Metrics that apply to nothing that was measured, as one does that forgets to return its number. */
+const unmeasured = (metrics: readonly Metric[], { victims, cells }: Matrix): readonly Metric[] => {
+  const measured = [...victims, ...cells].flatMap(({ metrics: own = {} }) =>
+    Object.keys(own).length > 0 ? [own] : [],
+  );
+  return measured.length === 0 ? [] : metrics.filter(({ name }) => measured.every((own) => !Object.hasOwn(own, name)));
 };
 
 const conclude = ({

@@ -81,8 +81,8 @@ export interface OwnFunction {
 }
 
 /**
- * The functions inside a value that are known by their text alone, in the order of `canonical`: of plugins that a declaration made and
- * that were changed since, or that have a label of their own. Of others the parameters tell all, as their author says.
+ * The functions inside a value that are known by their text alone, in the order of `canonical`: of plugins that no declaration made, or
+ * that were changed since.
  */
 export const ownFunctions = (value: unknown, where = ''): readonly OwnFunction[] => {
   if (typeof value === 'function') return madeWith(value) === undefined ? [{ where, value }] : [];
@@ -90,12 +90,20 @@ export const ownFunctions = (value: unknown, where = ''): readonly OwnFunction[]
   if (Array.isArray(value)) return value.flatMap((each) => ownFunctions(each, where));
   if (isPlugin(value)) {
     const { name, params } = value;
-    if (madeWith(params) === undefined && !('label' in value)) return ownFunctions(params, name);
     const own = ownFields(value).flatMap(([field, each]) => ownFunctions(each, `${name}: ${field}`));
     return [...ownFunctions(params, name), ...own];
   }
   return sorted(value).flatMap(([field, each]) => ownFunctions(each, where === '' ? field : `${where}.${field}`));
 };
+
+/**
+ * The first of some functions that is none of the others, which have the same texts in the same order: what each knows beside its text, such
+ * as what was given to the function that made it, shows nowhere.
+ */
+export const otherFunction = (
+  functions: readonly OwnFunction[],
+  others: readonly OwnFunction[],
+): OwnFunction | undefined => functions.find(({ value }, i) => value !== others[i]?.value);
 
 /** Fields of a plugin that its declaration did not make of its parameters. */
 const ownFields = (plugin: Plugin): [string, unknown][] => {

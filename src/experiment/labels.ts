@@ -1,7 +1,7 @@
 import { type Refusal, refusal } from '../core/errors.js';
 import { repeated } from '../core/lists.js';
 import { inOneLine } from '../core/text.js';
-import { canonical } from './identity.js';
+import { canonical, otherFunction, ownFunctions } from './identity.js';
 
 const refuse: Refusal = refusal('experiment');
 
@@ -32,7 +32,8 @@ const withParams = (name: string, params: readonly (readonly [string, string])[]
 export const described = ({ name, params }: Nameable): string => withParams(name, flatten(params, ''));
 
 /** Whether two plugins are one made twice: of one module, name and label, with the same parameters and functions. */
-export const samePlugin = (a: Plugin, b: Plugin): boolean => a === b || textOf(a) === textOf(b);
+export const samePlugin = (a: Plugin, b: Plugin): boolean =>
+  a === b || (textOf(a) === textOf(b) && otherFunction(ownFunctions(a), ownFunctions(b)) === undefined);
 
 type Plugin = Nameable & { readonly source: string };
 

@@ -8,7 +8,7 @@ import type { Pretrained } from '../train/pretrained.js';
 import type { Learner } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
 import type { Facts } from './facts.js';
-import { canonical, type Json, type OwnFunction, ownFunctions } from './identity.js';
+import { canonical, type Json, type OwnFunction, otherFunction, ownFunctions } from './identity.js';
 
 /** An attack on a victim. */
 export interface Theft {
@@ -107,7 +107,6 @@ export type AddStage = (
   own: Readonly<Record<string, unknown>>,
 ) => Stage;
 
-/** What two functions of one text know beside it, such as what was given to the function that made them, shows nowhere. */
 const refuseAlike = (where: string, one: string, other: string): never =>
   refusal('experiment')(
     `there are two functions of the same text, and nothing shows whether they compute the same, for ${one} and for ${other}`,
@@ -142,8 +141,7 @@ export const newStages = (of: Experiment, facts: Facts): { readonly add: AddStag
       const id = sha256(JSON.stringify(parts)).slice(0, 16);
       const found = stages.get(id);
       if (found !== undefined) {
-        const [one, other] = [found.functions, ownFunctions(own)];
-        const at = other.find(({ value }, i) => value !== one[i]?.value);
+        const at = otherFunction(ownFunctions(own), found.functions);
         if (at !== undefined) refuseAlike(at.where, found.stage.label, label);
         return found.stage;
       }

@@ -33,8 +33,10 @@ import { ofSeeds, selected } from '../../src/experiment/select.js';
 import { makesNetwork, type Stage, trains } from '../../src/experiment/stage.js';
 import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
-import { adam, sgd } from '../../src/train/optimizers.js';
-import { cosine, multiStep } from '../../src/train/schedules.js';
+import type { NetworkPlugin } from '../../src/models/network.js';
+import { adam, type Optimizer, sgd } from '../../src/train/optimizers.js';
+import type { Recipe } from '../../src/train/recipe.js';
+import { constant, cosine, multiStep, type Schedule } from '../../src/train/schedules.js';
 import { dataOf, learnerOf, made, refusal, thirds, tiny } from '../run/helpers.js';
 
 /** Each module's code is known by its name, but for those that are said to have been edited. */
@@ -107,6 +109,67 @@ test('two functions of the same text are refused where they would be one stage',
   const labels = stages.filter(steals('kd')).map(({ label }) => label);
   for (const each of ['cool', 'at 1', 'at 20']) expect(labels).toContainEqual(expect.stringContaining(`/${each}`));
   expect(labels).not.toContainEqual(expect.stringContaining('/again'));
+});
+
+describe('functions of the same text in what stages are made of', () => {
+  /** Nets, schedules and optimisers that forgot to say by a parameter what they were given. */
+  const net = (hidden: number): NetworkPlugin => ({
+    ...{ name: 'mine', params: {}, source: import.meta.url },
+    build: (input, classes) => tiny(hidden).build(input, classes),
+  });
+  const rate = (value: number): Schedule => ({ ...constant(0.1), at: () => value });
+  const rule = (decay: number): Optimizer => ({
+    ...sgd(),
+    init: (variables) => sgd({ weightDecay: decay }).init(variables),
+  });
+  const labelled = (network: NetworkPlugin, label: string, changes: Partial<Recipe> = {}) => ({
+    ...learnerOf(network, changes),
+    label,
+  });
+  const one = net(3);
+  const other = kd({ temperature: 20 });
+  const mine = (temperature: number) => ({
+    ...kd(),
+    steal: (...[victim, learner, context]: Parameters<typeof other.steal>) =>
+      kd({ temperature }).steal(victim, learner, context),
+  });
+
+  test.each([
+    ['two students', { students: [labelled(net(3), 'a'), labelled(net(5), 'b')] }, 'mine: build'],
+    [
+      'two schedules',
+      { students: [labelled(one, 'a', { schedule: rate(0.1) }), labelled(one, 'b', { schedule: rate(0.2) })] },
+      'constant: at',
+    ],
+    [
+      'two optimisers',
+      { students: [labelled(one, 'a', { optimizer: rule(0) }), labelled(one, 'b', { optimizer: rule(0.1) })] },
+      'sgd: init',
+    ],
+    [
+      'two adversaries',
+      {
+        defenses: [
+          { ...nasty({ adversary: net(3) }), label: 'a' },
+          { ...nasty({ adversary: net(5) }), label: 'b' },
+        ],
+        attacks: [scratch()],
+      },
+      'mine: build',
+    ],
+  ])('are refused: of %s', (_, changes, where) => {
+    expect(refusal(() => planOf(changes))).toMatchObject({
+      what: expect.stringContaining('two functions of the same text'),
+      where,
+    });
+  });
+
+  test('are another plugin’s where a pair names one of the grid', () => {
+    const grid = mine(1);
+    const pairOf = (attack: AnyAttack) => planOf({ attacks: [scratch(), grid], pairs: [{ attack, defense: nasty() }] });
+    expect(() => pairOf(grid)).not.toThrow();
+    expect(refusal(() => pairOf(mine(20)))).toMatchObject({ what: expect.stringContaining('called kd') });
+  });
 });
 
 test('a bound function is refused, of which there is no text', () => {
@@ -326,7 +389,8 @@ describe('the stages of an experiment', () => {
       normal: stage(of, 'seed-0/teacher/evaluate').id,
       otherNormal: stage(of, 'seed-0/tiny (adversary)/evaluate').id,
     });
-    expect(idsOf(planOf({ defenses: [nasty({ adversary: learnerOf().network })] })).length).toBe(
+    const same = learnerOf();
+    expect(idsOf(planOf({ teacher: same, defenses: [nasty({ adversary: same.network })] })).length).toBe(
       idsOf(planOf({ defenses: [nasty()] })).length,
     );
   });
