@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { attempt, orThrow } from '../core/errors.js';
-import { isFile, readPlain, readText, readWithin } from '../core/files.js';
+import { isFile, readText, readWithin } from '../core/files.js';
 import { grouped, thinned, unique } from '../core/lists.js';
 import { whole } from '../core/text.js';
 import { decodeImage, toColour } from '../data/images.js';
@@ -46,7 +46,7 @@ const cellsOf = async (run: string): Promise<readonly Cell[]> => {
   return Promise.all(
     lists.map(async (name) => {
       const path = join(root, name);
-      const text = String(await orThrow(attempt('usage', () => readPlain(path), shown(path), remedy)));
+      const text = await orThrow(attempt('usage', () => readText(path), shown(path), remedy));
       return { root, folder: dirname(path), file: decodeImagesFile(text, shown(path)) };
     }),
   );

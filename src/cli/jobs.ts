@@ -3,7 +3,7 @@ import { type JobLine, jobLog, jobReader } from '../cluster/job-file.js';
 import { slurmCluster } from '../cluster/slurm.js';
 import { jobsByStage, lastJob, type Owner, stageOfJob } from '../cluster/submission.js';
 import { FailureError, failure } from '../core/errors.js';
-import { readPlain } from '../core/files.js';
+import { readEnd } from '../core/files.js';
 import { counted, showSeconds } from '../core/text.js';
 import { takesLong } from '../experiment/stage.js';
 import { recordIn } from '../run/stage-files.js';
@@ -96,6 +96,6 @@ export const logsCommand = async (run: string, stage: string, out: Terminal = te
     ids[0] ?? refuse('no stage has this in its label', '`undistill jobs` lists them, and `report` is the last job.');
   const path = jobLog(owner.store, id);
   if (!(await isThere(path))) refuse('its job has said nothing yet', `That will be in ${path}.`);
-  out.print(String(await guarded(path, () => readPlain(path))));
+  out.print(await guarded(path, () => readEnd(path)));
   return 0;
 };

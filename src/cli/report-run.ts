@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
-import { readPlain, readText, readWithin } from '../core/files.js';
+import { isFile, readText, readWithin } from '../core/files.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
 import { takesLong } from '../experiment/stage.js';
@@ -11,7 +11,7 @@ import type { DrawnChart, Picture, Run, RunImages, RunStage, Thumbnail } from '.
 import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../report/images.js';
 import { readLog } from '../report/logs.js';
 import { logsIn } from '../run/stage-files.js';
-import { type StageFolder, stagesIn, storeOf } from '../run/store.js';
+import { guarded, type StageFolder, stagesIn, storeOf } from '../run/store.js';
 import { inNaturalOrder } from './paths.js';
 import type { PlanFile } from './plan-file.js';
 import {
@@ -84,7 +84,7 @@ export const runReader = (folder: string, { embed, beside = folder }: Reading): 
 
   const read = async (): Promise<ReadRun> => {
     const path = join(folder, matrixFiles.json);
-    const text = await readPlain(path).then(String, () => undefined);
+    const text = (await isFile(path)) ? await guarded(path, () => readText(path)) : undefined;
     const plan = await planOf();
     const stored = await stagesIn(store);
     const stages = new Map<string, RunStage>();

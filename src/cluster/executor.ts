@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Failure, failure } from '../core/errors.js';
-import { readPlain } from '../core/files.js';
+import { readEnd } from '../core/files.js';
 import { type Stage, takesLong } from '../experiment/stage.js';
 import { type Executor, readLocally } from '../run/executor.js';
 import type { Outcome } from '../run/record.js';
@@ -193,7 +193,7 @@ const withoutWord = async (job: JobState | undefined, log: string): Promise<Fail
 
 /** The last thing that Slurm itself has put into a job's output but for its end, such as `Exceeded job memory limit`. */
 const saidByScheduler = async (log: string): Promise<string | undefined> => {
-  const text = await readPlain(log).then(String, () => '');
+  const text = await readEnd(log, 2 ** 20).catch(() => '');
   const said = Array.from(text.matchAll(/^(?:slurmstepd|slurmd|srun)[^:\n]*: (?:error: )?(.*)$/gm), ([, line]) => line);
   return said.filter((line) => line !== undefined && !line.startsWith('***')).at(-1);
 };

@@ -109,6 +109,15 @@ export const readText = (path: string): Promise<string> =>
     return file.readFile('utf8');
   });
 
+/** The end of a text that others write, such as a log, which may be of any length. Rejects as `readPlain`. */
+export const readEnd = (path: string, bytes = longestText): Promise<string> =>
+  reading(path, async (file) => {
+    const { size } = await file.stat();
+    const from = Math.max(0, size - bytes);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
+    return buffer.toString('utf8', 0, bytesRead);
+  });
+
 /**
  * What a file in a folder holds, or deeper in it. Rejects for one that lies elsewhere, whether by its path or by a link: a path in a file of
  * somebody else may be any.

@@ -10,7 +10,8 @@ import type { FileContent } from './source.js';
 const LOT = 256;
 /** A lot of large photographs ends earlier, so that what is under way stays small, encoded and decoded. */
 const LOT_BYTES = 2 ** 24;
-const LOT_PIXELS = 2 ** 26;
+/** Of all lots under way together, each of whose pixels takes three bytes when it is decoded. */
+const PIXELS = 2 ** 27;
 /** A thread takes about as long to start as to decode some hundred images. */
 const WORTH_THREADS = 2000;
 const MOST_THREADS = 16;
@@ -103,7 +104,11 @@ const lotOf = (files: readonly FileContent[], size: number | undefined): Named =
   return { paths: files.map(({ path }) => path), lot: { bytes, ends, size } };
 };
 
-async function* lotsOf(files: AsyncIterable<FileContent>, size: number | undefined): AsyncGenerator<Named, void, void> {
+async function* lotsOf(
+  files: AsyncIterable<FileContent>,
+  size: number | undefined,
+  mostPixels: number,
+): AsyncGenerator<Named, void, void> {
   let gathered: FileContent[] = [];
   let length = 0;
   let pixels = 0;
@@ -111,7 +116,7 @@ async function* lotsOf(files: AsyncIterable<FileContent>, size: number | undefin
     gathered.push(file);
     length += file.bytes.length;
     pixels += announcedPixels(file.bytes);
-    if (gathered.length < LOT && length < LOT_BYTES && pixels < LOT_PIXELS) continue;
+    if (gathered.length < LOT && length < LOT_BYTES && pixels < mostPixels) continue;
     yield lotOf(gathered, size);
     gathered = [];
     length = 0;
@@ -152,7 +157,7 @@ export async function* decodeAll(
   // Two for each thread: one under way, one that waits for it.
   const atOnce = 2 * decoders.length;
   try {
-    yield* inParallel(lotsOf(files, size), atOnce, async ({ paths, lot }, place) => {
+    yield* inParallel(lotsOf(files, size, PIXELS / atOnce), atOnce, async ({ paths, lot }, place) => {
       const found = await (decoders[place % decoders.length] as Decoder).decode(lot);
       return found.map((each, i) => ({ path: paths[i] as string, found: each }));
     });

@@ -155,12 +155,20 @@ type FourFiles = readonly [FoundFile, FoundFile, FoundFile, FoundFile];
 const findFiles = async (source: Source, remedy: string): Promise<FourFiles> => {
   const names = [FILES.train.images, FILES.train.labels, FILES.test.images, FILES.test.labels];
   const files = (await source.list()).filter(({ kind }) => kind === 'file');
-  const paths = names.map(
-    (name) => files.find(({ path }) => [name, `${name}.gz`].includes(path.slice(path.lastIndexOf('/') + 1)))?.path,
+  const found = names.map((name) =>
+    files.find(({ path }) => [name, `${name}.gz`].includes(path.slice(path.lastIndexOf('/') + 1))),
   );
+  const paths = found.map((file) => file?.path);
   const missing = names.filter((_, i) => paths[i] === undefined);
   if (missing.length > 0)
     refuse(`${counted(missing.length, 'file')} missing: ${missing.join(', ')}`, source.path, remedy);
+  const bytes = found.reduce((sum, file) => sum + (file?.size ?? 0), 0);
+  if (bytes > LARGEST)
+    refuse(
+      `its files are of ${whole(bytes)} bytes, and ${whole(LARGEST)} are the most that is read`,
+      source.path,
+      REMEDY,
+    );
   const contents = new Map<string, Uint8Array>();
   for await (const { path, bytes } of source.read(new Set(paths as string[]))) contents.set(path, bytes);
   return (paths as string[]).map((path) => ({

@@ -17,9 +17,12 @@ const SIDE = 32;
 const CLASSES = [...'0123456789'];
 const FILES = ['train_32x32.mat', 'test_32x32.mat'] as const;
 
+/** Bytes that a file may unpack to: twice what that of the training images does. */
+const mostBytes = 2 ** 29;
+
 /** X [32, 32, 3, count] with the first dimension fastest, and y, in which 10 is the digit 0. */
 const examplesOf = (content: Uint8Array, where: string): DecodedExamples => {
-  const arrays = parseMat(content, where);
+  const arrays = parseMat(content, where, mostBytes);
   const find = (name: string) =>
     arrays.find((array) => array.name === name) ?? refuse(`there is no array ${name} in it`, where, FORMATS);
   const [x, y] = [find('X'), find('y')];

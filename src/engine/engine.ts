@@ -98,20 +98,22 @@ type BackendMaker = new (binding: Binding, packageName: string) => tf.KernelBack
  * Registers TensorFlow's kernels with tfjs, and gives the class of its backend. The package is CommonJS without complete
  * types, so this is where they are asserted.
  */
-const loadKernels = async (machine: Machine): Promise<BackendMaker> => {
+const loadKernels = async (machine: Machine, options: LoadOptions): Promise<BackendMaker> => {
   giveBackRemoved();
   if (bundled()) {
     await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
     const module = await import('@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js');
     return module.NodeJSKernelBackend as unknown as BackendMaker;
   }
-  const manifest = join(await packageFolder(machine), 'package.json');
+  const manifest = join(await packageFolder(machine, sayingTo(options)), 'package.json');
   // One of node_modules is as safe as this very code.
   if (manifest.startsWith(machine.cache)) await refuseOthers([manifest]);
   const require = createRequire(manifest);
   require('./dist/register_all_kernels');
   return (require('./dist/nodejs_kernel_backend') as { NodeJSKernelBackend: BackendMaker }).NodeJSKernelBackend;
 };
+
+const sayingTo = ({ say = (line) => process.stderr.write(`${line}\n`) }: LoadOptions): ((line: string) => void) => say;
 
 /** The package calls two functions that Node 23 has removed. */
 const giveBackRemoved = (): void => {
@@ -224,7 +226,7 @@ const loadNative = async (
       }),
     );
   }
-  const Backend = await loadKernels(machine);
+  const Backend = await loadKernels(machine, options);
   tf.registerBackend('tensorflow', () => new Backend(binding, 'tensorflow'), 3);
   await tf.setBackend('tensorflow');
   await tf.ready();
@@ -286,7 +288,7 @@ const loadChoice = async (machine: Machine, choice: Choice, options: LoadOptions
   if (options.threads !== undefined)
     checked('loadEngine', { threads: wholeBetween(1, mostThreads) }, { threads: options.threads });
   const warning = warningFor(choice);
-  if (warning !== undefined) (options.say ?? ((line) => process.stderr.write(`${line}\n`)))(warning);
+  if (warning !== undefined) sayingTo(options)(warning);
   switch (choice.use) {
     case 'tfjs-cpu':
       return loadJavaScript();

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import { attempt, FailureError, failure, orThrow, type Refusal, refusal } from '../core/errors.js';
+import { readPlain } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { decodeSafetensors, notFinite, type Safetensors } from '../core/safetensors.js';
 import type { Dataset } from '../data/dataset.js';
@@ -25,7 +25,7 @@ export const readWeights = async ({
   weights: path,
   sha256: known,
 }: Pick<Pretrained, 'weights' | 'sha256'>): Promise<Weights> => {
-  const bytes = await orThrow(attempt('data', () => readFile(path), path, remedy));
+  const bytes = await orThrow(attempt('data', () => readPlain(path), path, remedy));
   if (known !== undefined && sha256(bytes) !== known)
     refuse('the file is not as it was published', path, 'Install undistill again.');
   const decoded = decodeSafetensors(bytes);

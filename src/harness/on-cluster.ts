@@ -18,7 +18,7 @@ import {
   submittingAlone,
 } from '../cluster/submission.js';
 import { type Failure, FailureError, failure, isFailure } from '../core/errors.js';
-import { readPlain } from '../core/files.js';
+import { readEnd } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import { firstFew } from '../core/text.js';
 import type { Experiment } from '../experiment/experiment.js';
@@ -237,7 +237,7 @@ const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: L
 /** Why a node wrote nothing of what it found. */
 const silentNode = async (job: JobState | undefined, { store }: Owner, log: string): Promise<Failure> => {
   const how = `the job that looks at a node ended${job?.node ? ` on ${job.node}` : ''}${job === undefined ? '' : ` as ${job.word}${job.reason && job.reason !== 'None' ? ` (${job.reason})` : ''}`}`;
-  const said = (await readPlain(log).then(String, () => '')).trim().split('\n').slice(-3).join('; ');
+  const said = (await readEnd(log, 2 ** 20).catch(() => '')).trim().split('\n').slice(-3).join('; ');
   if (job?.word === 'CANCELLED' && said === '')
     return failure('cluster', `${how}; nothing was submitted`, { remedy: 'Run the same again.' });
   return said === ''

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ImagesOptions, imagesCommand } from '../../src/cli/images.js';
@@ -119,6 +119,12 @@ describe('undistill images', () => {
     const { code, out, err } = await at.undistill(['images', 'bare']);
     expect([code, err]).toEqual([0, '']);
     expect(out).toBe('runs/bare: no attack of this run has synthesised images.\n');
+  });
+
+  it('refuses a list that no string could hold', async () => {
+    const run = await runOf('endless', { 'none/dafl/small/seed-0': { 'images.json': text } });
+    await truncate(join(run, 'images/none/dafl/small/seed-0/images.json'), 600 * 2 ** 20);
+    expect(await failureOf(() => list(run))).toMatchObject({ what: expect.stringContaining('629,145,600 bytes') });
   });
 
   it('animates the histories that there are', async () => {

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reportCommand } from '../../src/cli/report.js';
@@ -233,6 +233,11 @@ describe('undistill report', () => {
     expect(await refused(join(at.folder, 'runs/damaged'))).toMatchObject({
       kind: 'usage',
       what: 'victims is missing',
+    });
+    await truncate(join(at.folder, 'runs/damaged/matrix.json'), 600 * 2 ** 20);
+    expect(await refused(join(at.folder, 'runs/damaged'))).toMatchObject({
+      kind: 'usage',
+      what: expect.stringContaining('629,145,600 bytes'),
     });
     await write({ 'notes.txt': 'mine' });
     expect(await refused(join(at.folder, 'notes.txt'))).toMatchObject({ kind: 'usage' });

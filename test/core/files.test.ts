@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, truncateSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { makeFolder, makeFolderAtOnce, readPlain, readText, readWithin } from '../../src/core/files.js';
+import { makeFolder, makeFolderAtOnce, readEnd, readPlain, readText, readWithin } from '../../src/core/files.js';
 
 const root = mkdtempSync(join(tmpdir(), 'undistill-files-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -50,6 +50,17 @@ describe('readText', () => {
     await expect(readText(path)).rejects.toMatchObject({
       failure: { kind: 'usage', what: expect.stringContaining('629,145,600 bytes'), where: path },
     });
+  });
+});
+
+describe('readEnd', () => {
+  it('reads the end of a text of any length', async () => {
+    const path = join(root, 'long.log');
+    writeFileSync(path, 'first\nlast');
+    expect(await readEnd(path)).toBe('first\nlast');
+    expect(await readEnd(path, 4)).toBe('last');
+    truncateSync(path, 600 * 2 ** 20);
+    expect(await readEnd(path, 8)).toBe('\0'.repeat(8));
   });
 });
 

@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { mkdir, utimes } from 'node:fs/promises';
+import { mkdir, truncate, utimes } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -207,6 +207,15 @@ describe('a folder of idx files', () => {
       't10k-labels-idx1-ubyte.gz': zeros(1000),
     });
     expect((await fail(mnist({ path }).load(uncached))).what).toMatch(/^the idx header announces 1000 × 1024 × 1024/);
+  });
+
+  it('in files of more bytes together is refused before any is read', async () => {
+    const path = await folderWith(idxFiles(10, 10));
+    // Of nothing but zeros, and of no size on the disk.
+    for (const name of ['train-images-idx3-ubyte', 't10k-images-idx3-ubyte']) await truncate(join(path, name), 6e8);
+    expect((await fail(mnist({ path }).load(uncached))).what).toMatch(
+      /^its files are of 1,200,000,\d+ bytes, and 1,073,741,824 are the most that is read/,
+    );
   });
 
   it('of too many images for the size that is asked for is refused before they are resized', async () => {

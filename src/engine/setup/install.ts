@@ -363,7 +363,7 @@ const build = async (machine: Machine, recipe: Recipe, options: InstallOptions):
   await checkSpace(machine, recipe, staging);
   const python = orFail(await findPython(machine.env)).command;
   const compiler = orFail(await findCompiler(machine.env)).command;
-  const kernels = await packageFolder(machine);
+  const kernels = await packageFolder(machine, options.say);
   if ((await readdir(staging).catch(() => [])).length > 0)
     options.say?.('taking up an installation that was interrupted');
   await makeFolder(content);
@@ -408,8 +408,8 @@ const soundEngine = async (
   return undefined;
 };
 
-const withPackage = async (machine: Machine, folder: EngineFolder): Promise<EngineFolder> => {
-  await packageFolder(machine);
+const withPackage = async (machine: Machine, folder: EngineFolder, { say }: InstallOptions): Promise<EngineFolder> => {
+  await packageFolder(machine, say);
   return folder;
 };
 
@@ -436,14 +436,14 @@ export const installEngine = (options: InstallOptions = {}): Task<EngineFolder> 
             : 'undistill runs here without it, much more slowly.',
         );
       const found = await soundEngine(machine, recipe, options.thorough);
-      if (found !== undefined) return withPackage(machine, found);
+      if (found !== undefined) return withPackage(machine, found, options);
       orFail(await checkCache(machine));
       return await withLock(
         `${enginePath(machine.cache, recipe.name)}.lock`,
         // Whoever waited finds the engine made.
         async () => {
           const made = await soundEngine(machine, recipe, options.thorough, options.say);
-          return made === undefined ? build(machine, recipe, options) : withPackage(machine, made);
+          return made === undefined ? build(machine, recipe, options) : withPackage(machine, made, options);
         },
         { onWait: (holder) => options.say?.(`The engine is being installed. Waiting for ${showHolder(holder)}.`) },
       ).catch((error: NodeJS.ErrnoException) => {

@@ -8,7 +8,7 @@ import { createGunzip } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { FailureError, failure } from '../../core/errors.js';
 import { makeFolder } from '../../core/files.js';
-import { withLock } from '../../core/lock.js';
+import { showHolder, withLock } from '../../core/lock.js';
 import { closeToOthers } from '../../core/private-folder.js';
 import type { Machine } from './machine.js';
 import { run } from './process.js';
@@ -158,14 +158,16 @@ export const unpack = async (archive: string, folder: string): Promise<void> => 
  * would take it from under another's feet.
  *
  * @param make fills the folder that it is given, which gets its place when it is whole
+ * @param say told who is waited for
  */
 export const madeOnce = async (
   folder: string,
   isComplete: () => boolean,
   make: (staging: string) => Promise<void>,
+  say: (line: string) => void = () => undefined,
 ): Promise<void> => {
   if (isComplete()) return;
-  await withLock(`${folder}.lock`, async () => {
+  const makeAlone = async (): Promise<void> => {
     // Whoever waited finds it made.
     if (isComplete()) return;
     const staging = `${folder}.staging`;
@@ -178,6 +180,9 @@ export const madeOnce = async (
     } finally {
       await rm(staging, { recursive: true, force: true });
     }
+  };
+  await withLock(`${folder}.lock`, makeAlone, {
+    onWait: (holder) => say(`${folder} is being made. Waiting for ${showHolder(holder)}.`),
   });
 };
 
@@ -198,12 +203,13 @@ const arrange = async (machine: Machine, tfjs: string, folder: string): Promise<
  * The folder of `@tensorflow/tfjs-node-gpu`, from `node_modules` or, failing that, from the cache. With the archives in
  * the cache it needs no network.
  */
-export const packageFolder = async (machine: Machine, installed = installedPackage()): Promise<string> => {
+export const packageFolder = async (machine: Machine, say?: (line: string) => void): Promise<string> => {
+  const installed = installedPackage();
   if (installed !== undefined) return installed;
   const tfjs = await realpath(tfjsFolder());
   const copy = copyFor(machine.cache, tfjs);
   const cached = join(copy, 'node_modules', TFJS_NODE_GPU.name);
   const isComplete = (): boolean => existsSync(join(cached, 'package.json'));
-  await madeOnce(copy, isComplete, (folder) => arrange(machine, tfjs, folder));
+  await madeOnce(copy, isComplete, (folder) => arrange(machine, tfjs, folder), say);
   return cached;
 };

@@ -50,7 +50,11 @@ describe('an archive of npm', () => {
 });
 
 describe('a folder that several want', () => {
-  const making = (content: string, before: () => Promise<unknown> = async () => undefined) =>
+  const making = (
+    content: string,
+    before: () => Promise<unknown> = async () => undefined,
+    say?: (line: string) => void,
+  ) =>
     madeOnce(
       join(root, 'packages', 'it'),
       () => existsSync(join(root, 'packages', 'it', 'package.json')),
@@ -59,6 +63,7 @@ describe('a folder that several want', () => {
         await before();
         writeFileSync(join(staging, 'package.json'), content);
       },
+      say,
     );
 
   test('is made by one of them, and left as it is by the others', async () => {
@@ -67,6 +72,21 @@ describe('a folder that several want', () => {
     await making('a third', begun);
     expect(begun).toHaveBeenCalledOnce();
     expect(readFileSync(join(root, 'packages', 'it', 'package.json'), 'utf8')).toMatch(/^(one|other)$/);
+  });
+
+  test('is waited for, and it is said for whom', async () => {
+    const lock = join(root, 'packages', 'it.lock');
+    rmSync(join(root, 'packages', 'it'), { recursive: true, force: true });
+    mkdirSync(join(root, 'packages'), { recursive: true });
+    writeFileSync(lock, 'no lock of ours');
+    const said = new Promise<string>((say) => {
+      void making('made', undefined, say);
+    });
+    expect(await said).toMatch(
+      /it is being made\. Waiting for a lock file that cannot be read, .*it\.lock, which counts until/,
+    );
+    rmSync(lock);
+    while (!existsSync(join(root, 'packages', 'it', 'package.json'))) await sleep(20);
   });
 
   test('is made anew where it is not complete, and by the next one where one fails', async () => {
