@@ -87,6 +87,21 @@ const atEveryChange: readonly Case[] = (['worker', 'main'] as const).flatMap((wh
   ),
 );
 
+/** Another kind of change is one that nobody is killed at. */
+const complete: Case = {
+  name: 'every kind of file operation is tried',
+  attempt: async (_, shared) => {
+    const { efforts } = await undisturbed(shared);
+    for (const { who, counts } of efforts)
+      for (const operation of Object.keys(counts))
+        must(
+          'silent',
+          changes[who].includes(operation),
+          () => `a ${who} does ${operation}, at which no case kills it: name it in chaos/kills.ts`,
+        );
+  },
+};
+
 /** The worker alone: the run goes on, with a failed stage. */
 const worker: readonly Case[] = changes.worker.map((operation) => ({
   name: `worker alone: before ${operation}`,
@@ -113,5 +128,5 @@ export const kills: Kind = {
   about: 'a run killed before, after and in each kind of file operation, and at any moment; then run again',
   limit,
   takes: 40,
-  cases: () => [...atEveryChange, ...worker, ...atRandom],
+  cases: () => [complete, ...atEveryChange, ...worker, ...atRandom],
 };

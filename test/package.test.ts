@@ -1,5 +1,6 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -79,6 +80,16 @@ describe('what is shipped with the package', () => {
     expect(json('package.json').private).toBe(true);
     expect(readFileSync(at('.ci/release'), 'utf8')).toMatch(/^npm pack .*--ignore-scripts=false/m);
   });
+
+  it.skipIf(process.env.UNDISTILL_INSTALLED === undefined)(
+    'brings the scripts of its report, made when it was built',
+    () => {
+      for (const script of ['page', 'charts']) {
+        const path = join(process.env.UNDISTILL_INSTALLED as string, `dist/report/html/browser/${script}.bundle.js`);
+        expect(readFileSync(path, 'utf8').length, path).toBeGreaterThan(1000);
+      }
+    },
+  );
 
   it('has all that its README links to', async () => {
     const packing = promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: at('.') });

@@ -2,13 +2,12 @@ import { basename, dirname } from 'node:path';
 import { refusal } from '../core/errors.js';
 import { readText } from '../core/files.js';
 import { comparisonHtml, comparisonMarkdown, comparisonText } from '../report/compare.js';
-import { compared, type MoreSettings } from '../results/compare.js';
+import { compared } from '../results/compare.js';
 import type { Part } from '../results/join.js';
 import { writeWhole } from '../run/store.js';
 import type { ComparisonFormat } from './choices.js';
 import { shownWhole } from './paths.js';
-import type { PlanFile } from './plan-file.js';
-import { decodeMatrix, matrixPath, readPlan } from './run-folder.js';
+import { decodeMatrix, matrixPath } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface CompareOptions {
@@ -17,21 +16,10 @@ export interface CompareOptions {
   readonly out?: string;
 }
 
-/** By what teachers and students of a plan are trained. */
-const recipesIn = ({ stages }: PlanFile): MoreSettings => {
-  const teacher = stages.find(({ kind }) => kind === 'teacher')?.parts.learner;
-  const students = stages
-    .filter(({ kind }) => kind === 'steal')
-    .map(({ label, parts }) => [`student ${label.split('/').at(-2)}`, parts.student] as const);
-  return { ...(teacher === undefined ? {} : { 'trained teacher': teacher }), ...Object.fromEntries(students) };
-};
-
-/** A run by its matrix, and by its plan where it has one, for a command that takes several. */
+/** A run by its matrix, for a command that takes several. */
 export const readPart = async (run: string, command: string): Promise<Part> => {
   const path = await matrixPath(run, command);
-  const plan = await readPlan(dirname(path)).catch(() => undefined);
-  const matrix = decodeMatrix(await readText(path), path);
-  return { name: basename(dirname(path)), matrix, more: plan === undefined ? {} : recipesIn(plan) };
+  return { name: basename(dirname(path)), matrix: decodeMatrix(await readText(path), path) };
 };
 
 /** Shows runs beside each other. Gives the exit code. Rejects with a failure of kind `usage` for fewer than two, or what is no run. */

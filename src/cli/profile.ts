@@ -15,7 +15,7 @@ import { openStore, writeWhole } from '../run/store.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiment } from './experiment-file.js';
 import { shownWhole } from './paths.js';
-import { chartFiles, jsonText } from './run-folder.js';
+import { chartFiles, jsonText, stageFolder } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface ProfileOptions extends ExperimentOptions {
@@ -54,7 +54,7 @@ export const profileCommand = async (
 
   const folder = options.out ?? join(folders.run, 'profile');
   const chart = profileChart(found);
-  const path = join(folder, chart.name);
+  const path = join(folder, stageFolder(stage.label), found.fit);
   const svg = await svgOf(chart);
   await writeWhole(`${path}.json`, jsonText(found));
   await writeWhole(path + chartFiles.endings.svg, svg);

@@ -1,8 +1,8 @@
-import { grouped } from '../core/lists.js';
+import { grouped, own } from '../core/lists.js';
 import { possessions } from '../experiment/strongest.js';
 import type { Entry, RankedRun, Ranking, Standing, Thief } from './ranking.js';
 
-/** Entries that can be compared: of one setting, one student net, and the same attackers. */
+/** Entries that can be compared: of one setting, one student, and the same attackers. */
 export interface Board {
   readonly run: RankedRun;
   readonly student: string;
@@ -10,18 +10,24 @@ export interface Board {
 }
 
 /** All in which two runs must be alike for their entries to be compared. */
-const settingOf = ({ data, report, select, teacher, budget, reduced, seeds, attackers }: RankedRun) =>
+const settingOf = ({ data, report, select, teacher, learners, budget, reduced, seeds, attackers }: RankedRun) =>
   JSON.stringify([
-    ...[data, report, select, teacher, budget, reduced, seeds],
+    ...[data, report, select, teacher, learners?.teacher, budget, reduced, seeds],
     attackers.map(({ name, needs, has, params }) => JSON.stringify([name, needs, has, params])).sort(),
   ]);
+
+/** A student by its net and how it was trained; by its label where that is not told. */
+const studentIn = ({ learners }: RankedRun, student: string) => own(learners?.students, student) ?? student;
 
 export const boardsOf = ({ runs, entries }: Ranking): readonly Board[] => {
   const runOf = new Map(runs.map((run) => [run.id, run]));
   return [
     ...grouped(
       entries.filter(({ run }) => runOf.has(run)),
-      ({ run, student }) => JSON.stringify([settingOf(runOf.get(run) as RankedRun), student]),
+      ({ run: id, student }) => {
+        const run = runOf.get(id) as RankedRun;
+        return JSON.stringify([settingOf(run), studentIn(run, student)]);
+      },
     ).values(),
   ].map((group) => {
     const [first] = group as readonly [Entry];

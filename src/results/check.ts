@@ -100,7 +100,10 @@ const isSame = (a: Entry, b: Entry): boolean =>
   a.defense === b.defense && a.student === b.student && JSON.stringify(a.params) === JSON.stringify(b.params);
 
 /** What is said of a run that is the same whenever it is made again, of all its seeds or of some. */
-const settings = ['experiment', 'data', 'report', 'select', 'teacher', 'budget', 'reduced', 'attackers'] as const;
+const settings = [
+  ...(['experiment', 'data', 'report', 'select', 'teacher', 'learners'] as const),
+  ...(['budget', 'reduced', 'attackers'] as const),
+] as const;
 
 /** One's own run of what a run that was sent is of: of the same defences, and by the same name where there is one. */
 const rerunOf = ({ id, experiment }: RankedRun, { mine, sent }: Both): RankedRun | undefined => {

@@ -23,9 +23,6 @@ export interface ComparedCell {
   readonly of: readonly ({ readonly accuracy: Spread; readonly difference?: Spread } | undefined)[];
 }
 
-/** Of what a matrix does not tell: `teacher recipe`, with its fields. */
-export type MoreSettings = Readonly<Record<string, unknown>>;
-
 /** Settings that a matrix tells as they are. */
 const plainSettings = [
   'experiment',
@@ -40,8 +37,11 @@ const plainSettings = [
 ] as const;
 
 /** Every setting by its name: `data.fraction`, `attack kd.temperature`. Lists of plain values are one. */
-const settingsOf = (more: MoreSettings, matrix: Matrix): ReadonlyMap<string, string> => {
-  const { attacks, defenses, provenance } = matrix;
+const settingsOf = (
+  matrix: Matrix,
+  { withLearners }: { readonly withLearners: boolean },
+): ReadonlyMap<string, string> => {
+  const { attacks, defenses, learners, provenance } = matrix;
   const found = new Map<string, string>();
   const add = (name: string, value: unknown): void => {
     // Code is known by a hash, which says nothing.
@@ -51,7 +51,10 @@ const settingsOf = (more: MoreSettings, matrix: Matrix): ReadonlyMap<string, str
     else found.set(name, typeof value === 'string' ? value : JSON.stringify(value));
   };
   for (const name of plainSettings) add(name, matrix[name]);
-  for (const [name, value] of Object.entries(more)) add(name, value);
+  if (withLearners) {
+    add('trained teacher', learners?.teacher);
+    for (const [label, student] of Object.entries(learners?.students ?? {})) add(`student ${label}`, student);
+  }
   for (const { label, needs, owns, params } of attacks) add(`attack ${label}`, { needs, owns, params });
   for (const { label, exposes, params } of defenses) add(`defence ${label}`, { exposes, params });
   const madeWith = (of: (each: Matrix['provenance'][number]) => string): string =>
@@ -72,16 +75,14 @@ const settingsOf = (more: MoreSettings, matrix: Matrix): ReadonlyMap<string, str
 };
 
 /** Compares runs cell by cell. Names of runs that are the same get a number. */
-export const compared = (
-  runs: readonly { readonly name: string; readonly matrix: Matrix; readonly more?: MoreSettings }[],
-): Comparison => {
+export const compared = (runs: readonly { readonly name: string; readonly matrix: Matrix }[]): Comparison => {
   const names = runs.map(({ name }, i) => {
     const before = runs.slice(0, i).filter((each) => each.name === name).length;
     return before === 0 ? name : `${name} (${before + 1})`;
   });
   // What one of them does not tell is no difference.
-  const isTold = runs.every(({ more = {} }) => Object.keys(more).length > 0);
-  const settings = runs.map(({ matrix, more = {} }) => settingsOf(isTold ? more : {}, matrix));
+  const withLearners = runs.every(({ matrix }) => matrix.learners !== undefined);
+  const settings = runs.map(({ matrix }) => settingsOf(matrix, { withLearners }));
   const differing = unique(settings.flatMap((each) => [...each.keys()])).flatMap((name) => {
     const values = settings.map((each) => each.get(name));
     return unique(values).length > 1 ? [{ name, values }] : [];

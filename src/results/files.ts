@@ -9,6 +9,8 @@ import type { Spread } from './spread.js';
 import type {
   BestAttack,
   Cell,
+  LearnerSummaries,
+  LearnerSummary,
   Matrix,
   MetricSummary,
   Reproduced,
@@ -164,6 +166,9 @@ const provenance: Of<Provenance> = record({
 /** What parameters leave open is null. */
 const params = v.pipe(v.unknown(), v.title('parameters'));
 
+const learner: Of<LearnerSummary> = record({ network: record({ name: text, params }), recipe: maybe(v.unknown()) });
+const learners: Of<LearnerSummaries> = record({ teacher: learner, students: byName(learner) });
+
 /** A matrix.json. */
 export const matrixFile: Of<Matrix> = record({
   version: v.literal(1),
@@ -189,6 +194,7 @@ export const matrixFile: Of<Matrix> = record({
   defenses: list(record({ label: text, name: maybe(text), role: maybe(oneOf('identity')), exposes: text, params })),
   budget: maybe(number),
   students: texts,
+  learners: maybe(learners),
   seeds: texts,
   metrics: maybe(list(metric)),
   victims: list(victim),
@@ -217,6 +223,7 @@ export const rankingFile: Of<Ranking> = record({
       report: oneOf('test', 'validation'),
       select: oneOf('last', 'best'),
       teacher: text,
+      learners: maybe(learners),
       seeds: texts,
       budget: maybe(number),
       reduced: maybe(text),

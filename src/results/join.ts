@@ -1,7 +1,7 @@
 import { FailureError, failure } from '../core/errors.js';
 import { grouped, unique } from '../core/lists.js';
 import { firstFew } from '../core/text.js';
-import { compared, type MoreSettings } from './compare.js';
+import { compared } from './compare.js';
 import { type CellSeeds, summary, type VictimSeeds } from './summary.js';
 import type { Matrix, SeedResult } from './types.js';
 
@@ -9,8 +9,6 @@ import type { Matrix, SeedResult } from './types.js';
 export interface Part {
   readonly name: string;
   readonly matrix: Matrix;
-  /** What its matrix does not tell, such as how teachers were trained. */
-  readonly more?: MoreSettings;
 }
 
 /** Settings in which parts of one experiment may differ: which seeds were run, and with what. */

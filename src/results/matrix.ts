@@ -7,11 +7,12 @@ import { describePublished, publishedStudent, publishedTeacher } from '../experi
 import { type Measured, type Metric, metrics } from '../metrics/metric.js';
 import { declared } from '../metrics/quantity.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from '../run/record.js';
-import { isPretrained } from '../train/pretrained.js';
+import { isPretrained, type Pretrained } from '../train/pretrained.js';
+import type { Learner } from '../train/recipe.js';
 import { lookup } from './lookup.js';
 import { reproduced, reproducedEffects } from './reproduction.js';
 import { type CellSeeds, type Seeds, summary, type VictimSeeds } from './summary.js';
-import type { Matrix, MetricSummary, SeedResult } from './types.js';
+import type { LearnerSummary, Matrix, MetricSummary, SeedResult } from './types.js';
 
 /** A stage's outcome and, for a measuring stage, what it measured. */
 export interface Finished {
@@ -164,6 +165,10 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     })),
     ...defined({ budget: of.budget }),
     students: of.students.map(({ label }) => label),
+    learners: {
+      teacher: learnerOf(of.teacher),
+      students: Object.fromEntries(of.students.map(({ label, learner }) => [label, learnerOf(learner)])),
+    },
     seeds: of.seeds.map(({ label }) => label),
     metrics: summaries,
     victims,
@@ -191,6 +196,11 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     }),
   };
 };
+
+const learnerOf = ({ network: { name, params }, recipe }: Learner | Pretrained): LearnerSummary => ({
+  network: { name, params: plain(params) },
+  ...defined({ recipe: recipe && plain(recipe) }),
+});
 
 const summaryOf = (metric: Metric): MetricSummary => ({ ...declared(metric), ...defined({ only: metric.only }) });
 

@@ -14,7 +14,7 @@ import type { Cell, Matrix } from './types.js';
 /** The run of a matrix, and its defences. */
 export const rankingOf = (matrix: Matrix): Ranking => {
   const attackers = matrix.attacks.filter((row) => roleOf(row) === 'attack').map(attackerOf);
-  const { experiment, data, report, select, teacher, budget, reduced, provenance } = matrix;
+  const { experiment, data, report, select, teacher, learners, budget, reduced, provenance } = matrix;
   // Of a run of some of its seeds those, so that no other is missing.
   const seeds = seedsWith(matrix, ({ status }) => status === 'done' || status === 'failed');
   const run: RankedRun = {
@@ -24,6 +24,7 @@ export const rankingOf = (matrix: Matrix): Ranking => {
     report,
     select,
     teacher,
+    ...(learners === undefined ? {} : { learners }),
     seeds,
     ...(budget === undefined ? {} : { budget }),
     ...(reduced === undefined ? {} : { reduced }),

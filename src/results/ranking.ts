@@ -1,7 +1,7 @@
 import type { ThiefAsks, ThiefHas } from '../experiment/strongest.js';
 import type { Access } from '../train/oracle.js';
 import type { Spread } from './spread.js';
-import type { Cell, Matrix } from './types.js';
+import type { Cell, LearnerSummaries, Matrix } from './types.js';
 
 /** Defences by what the strongest of several attackers gets of them. */
 export interface Ranking {
@@ -21,6 +21,8 @@ export interface RankedRun {
   readonly report: Matrix['report'];
   readonly select: Matrix['select'];
   readonly teacher: string;
+  /** How teacher and students were trained; absent in what older versions wrote. */
+  readonly learners?: LearnerSummaries;
   readonly seeds: readonly string[];
   readonly budget?: number;
   readonly reduced?: string;

@@ -139,6 +139,18 @@ export interface ReproducedEffect {
   readonly direction?: 'same' | 'opposite';
 }
 
+/** A net, and what it is trained by: no recipe of a pretrained teacher that needs none. */
+export interface LearnerSummary {
+  readonly network: { readonly name: string; readonly params: unknown };
+  readonly recipe?: unknown;
+}
+
+/** The teacher, and students by their labels. */
+export interface LearnerSummaries {
+  readonly teacher: LearnerSummary;
+  readonly students: Readonly<Record<string, LearnerSummary>>;
+}
+
 export interface Matrix {
   readonly version: 1;
   readonly experiment: string;
@@ -180,6 +192,8 @@ export interface Matrix {
   /** Answers that each theft may ask of a black box, unless its attack names a number. */
   readonly budget?: number;
   readonly students: readonly string[];
+  /** Absent in what older versions wrote. */
+  readonly learners?: LearnerSummaries;
   readonly seeds: readonly string[];
   /** What was measured of students and victims, the user's own metrics last; absent in what older versions wrote. */
   readonly metrics?: readonly MetricSummary[];

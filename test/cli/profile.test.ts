@@ -49,7 +49,7 @@ it('shows where the time of a step goes, by layer and by operation, and writes a
   expect(layer).toContain('net: conv1');
   expect(operation?.some((name) => /conv/i.test(name as string))).toBe(true);
 
-  const name = 'seed-0-none-plaincnn-kd-student';
+  const name = 'seed-0/none/plainCnn/kd/student';
   const file = (ending: string) => readFile(join(at.folder, 'found', name + ending), 'utf8');
   expect(out).toContain(`chart, its data, and all of it as JSON: found/${name}.*`);
   const found: FitProfile = JSON.parse(await file('.json'));
@@ -71,7 +71,7 @@ it('takes the theft of the most steps, into the run’s own folder, and says whi
   const { code, out } = await profiled();
   expect(code).toBe(0);
   expect(out).toMatch(/^seed-0\/.*plainCnn\/(kd|scratch): /m);
-  expect(out).toMatch(/as JSON: runs\/tiny\/profile\/seed-0-\S+-student\.\*$/m);
+  expect(out).toMatch(/as JSON: runs\/tiny\/profile\/seed-0\/\S+\/student\.\*$/m);
   const none = await profiled('--stage', 'nowhere');
   expect(none.code).toBe(2);
   expect(none.err).toMatch(/--stage: no stage that trains something matches nowhere/);

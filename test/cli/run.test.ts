@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { appendFile, readdir } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { tryLock } from '../../src/core/lock.js';
@@ -87,6 +87,17 @@ describe('a run', () => {
     expect(installedNothing.out).toMatch(
       /^Time left: not known: TensorFlow is not installed, or not completely\. Run: npx undistill engine install$/m,
     );
+  });
+
+  it('removes what was left half-written by one that died', async () => {
+    const store = join(at.folder, 'whole/.store');
+    const left = 'whole/tiny/matrix.json.99999.tmp';
+    await at.write(left, '{');
+    await utimes(join(at.folder, left), 1, 1);
+    await mkdir(join(store, 'fedcba9876543210.partial'));
+    expect(await at.undistill(run('whole/tiny'))).toMatchObject({ code: 0 });
+    expect((await readdir(join(at.folder, 'whole/tiny'))).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+    expect(await readdir(store)).not.toContain('fedcba9876543210.partial');
   });
 
   it('rebuilds what was altered on disk, and says so', async () => {

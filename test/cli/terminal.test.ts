@@ -165,6 +165,17 @@ describe('a run on a terminal', () => {
     });
   });
 
+  it('says for whom a stage waits, in a line that stays', () => {
+    for (const isTTY of [false, true]) {
+      const { stream, text } = screen(isTTY);
+      const tell = progressReporter(terminal(stream, { NO_COLOR: '1', TERM: 'xterm' }), plan);
+      tell({ type: 'start', stage: one, number: 1, of: 3 });
+      tell({ type: 'waiting', stage: one, holder: 'process 7 on here' });
+      expect(text()).toContain(`  ${one.label}: waiting for process 7 on here\n`);
+      if (isTTY) expect(shown(text()).at(-1)).toContain('another process is at it');
+    }
+  });
+
   it('counts what is there from before, and is silent about moments', () => {
     const { stream, text } = screen(false);
     const tell = progressReporter(terminal(stream, {}), plan);

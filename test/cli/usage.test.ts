@@ -91,7 +91,9 @@ it('takes room for recorded answers as sizes are written, 4 GB by default, or no
 it('keeps compiled code in no folder that anybody could have made before', async () => {
   await at.write('temporary/other.txt', '');
   const env = { TMPDIR: join(at.folder, 'temporary') };
-  expect(await at.undistill(['list', 'schedules'], { env })).toMatchObject({ code: 0 });
+  // Of whatever is compiled: an experiment, and in a checkout all that reads it.
+  await at.write('compiled.ts', tiny());
+  expect(await at.undistill(['plan', 'compiled.ts', '--no-time'], { env })).toMatchObject({ code: 0 });
   expect(await readdir(env.TMPDIR)).toEqual(['other.txt']);
 });
 

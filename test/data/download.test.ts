@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -147,6 +147,24 @@ describe('a download', () => {
     });
     const gone = await serve((_, response) => void response.writeHead(404).end());
     expect((await failureOf(() => get(gone, freshPath()))).what).toBe('the server answers 404 Not Found');
+  });
+
+  it('that another one is at is waited for, and it is said for whom', async () => {
+    const path = freshPath();
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(`${path}.lock`, 'no lock of ours');
+    const url = await serve(whole);
+    const said: string[] = [];
+    const say = (line: string): void => {
+      said.push(line);
+      rmSync(`${path}.lock`);
+    };
+    expect(await get(url, path, { say })).toBe(true);
+    expect(said).toEqual([
+      expect.stringMatching(
+        /^It is being downloaded\. Waiting for a lock file that cannot be read, .*set\.tar\.gz\.lock,/,
+      ),
+    ]);
   });
 
   it('made by two at once is made once', async () => {

@@ -48,6 +48,15 @@ const ranScript = async (name: string, parts: Parameters<typeof script>[0]) => {
 };
 
 describe('an experiment run in a process of its own', () => {
+  it('takes no more threads than a process may start', async () => {
+    const { code, err } = await ranScript('threads.ts', {
+      attacks: 'const attacks = [kd()];',
+      run: 'await ran(attacks, { threads: 3000 });',
+    });
+    expect(code).not.toBe(0);
+    expect(err).toContain('threads is 3000');
+  });
+
   it('outlives attacks that wait for ever, or throw aside', async () => {
     const { code, out, err } = await ranScript('strays.ts', {
       attacks: `const attacks = [

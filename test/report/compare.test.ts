@@ -27,13 +27,23 @@ describe('runs beside each other', () => {
   test('have names of their own, and the settings in which they differ and no others', () => {
     expect(both.runs).toEqual(['run', 'run (2)']);
     expect(both.settings).toEqual([{ name: 'attack kd.params.temperature', values: [undefined, '20'] }]);
-    const recipe = (epochs: number) => ({
-      'trained teacher': { recipe: { epochs, optimizer: { source: String(epochs) } } },
+    const trainedFor = (epochs: number) => ({
+      ...example,
+      learners: {
+        teacher: {
+          network: { name: 'plainCnn', params: {} },
+          recipe: { epochs, optimizer: { source: String(epochs) } },
+        },
+        students: { small: { network: { name: 'plainCnn', params: { width: epochs } } } },
+      },
     });
-    const trained = compared([3, 4].map((epochs) => ({ name: 'a', matrix: example, more: recipe(epochs) })));
-    expect(trained.settings).toEqual([{ name: 'trained teacher.recipe.epochs', values: ['3', '4'] }]);
+    const trained = compared([3, 4].map((epochs) => ({ name: 'a', matrix: trainedFor(epochs) })));
+    expect(trained.settings).toEqual([
+      { name: 'trained teacher.recipe.epochs', values: ['3', '4'] },
+      { name: 'student small.network.params.width', values: ['3', '4'] },
+    ]);
     const untold = [
-      { name: 'a', matrix: example, more: recipe(3) },
+      { name: 'a', matrix: trainedFor(3) },
       { name: 'b', matrix: example },
     ];
     expect(compared(untold).settings).toEqual([]);

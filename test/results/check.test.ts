@@ -92,6 +92,11 @@ describe('a ranking that was sent', () => {
 
   test.each([
     ['another name', { experiment: 'renamed' }, 'the run of renamed: experiment is "renamed", here "example"'],
+    [
+      'another recipe',
+      { learners: { teacher: { network: { name: 'plainCnn', params: {} } }, students: {} } },
+      'the run of example: learners is {"teacher":{"network":{"name":"plainCnn","params":{}}},"students":{}}, here nothing',
+    ],
     ['a budget', { budget: 5 }, 'the run of example: budget is 5, here nothing'],
     ['shorter schedules', { reduced: 'a tenth' }, 'the run of example: reduced is "a tenth", here nothing'],
     [

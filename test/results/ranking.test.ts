@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { boardsOf, dominated, mainThief, standingAt } from '../../src/results/boards.js';
 import { rankingOf, together } from '../../src/results/rank.js';
+import type { LearnerSummaries } from '../../src/results/types.js';
 import { cell, result } from '../report/matrix.js';
 import { ranked as matrix, students } from '../report/ranked.js';
 
@@ -256,6 +257,22 @@ describe('a board', () => {
     const another = rankingOf({ ...matrix, experiment: 'another' });
     expect(boardsOf(together([ranking, another, ranking]))).toMatchObject([{ entries: { length: 8 } }]);
     const { attacks } = matrix;
+    const learnersOf = (epochs: number, width = 4): LearnerSummaries => ({
+      teacher: { network: { name: 'plainCnn', params: {} }, recipe: { epochs } },
+      students: Object.fromEntries(
+        matrix.students.map((label) => [label, { network: { name: 'plainCnn', params: { width } }, recipe: {} }]),
+      ),
+    });
+    const boardsWith = (...all: readonly LearnerSummaries[]) =>
+      boardsOf(together(all.map((learners, i) => rankingOf({ ...matrix, experiment: `${i}`, learners }))));
+    expect(boardsWith(learnersOf(3), learnersOf(3))).toHaveLength(1);
+    // By the same labels, a teacher of other epochs and a student of another width.
+    expect(boardsWith(learnersOf(3), learnersOf(4))).toHaveLength(2);
+    expect(boardsWith(learnersOf(3), learnersOf(3, 64))).toHaveLength(2);
+    // Of several students each is its own.
+    const more = learnersOf(3);
+    const aside = { network: { name: 'leNet5', params: {} } };
+    expect(boardsWith(more, { ...more, students: { ...more.students, aside } })).toHaveLength(1);
     for (const other of [
       { ...matrix, teacher: 'small' },
       { ...matrix, data: { ...matrix.data, fingerprint: 'other' } },

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as E from 'fp-ts/lib/Either.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -143,6 +143,20 @@ describe('installing the engine', { timeout: 120_000 }, () => {
     for (const result of results) expect(JSON.parse(result)._tag).toBe('Right');
     expect(results[0]).toBe(results[1]);
     expect(site.downloads()).toBe(1);
+    expect(engines()).toEqual(['fake-1.0']);
+  });
+
+  test('that another process is at is waited for, and it is said for whom', async () => {
+    const lock = join(site.root, 'cache', 'engines', 'fake-1.0.lock');
+    mkdirSync(dirname(lock), { recursive: true });
+    writeFileSync(lock, 'no lock of ours');
+    const said: string[] = [];
+    const say = (line: string): void => {
+      said.push(line);
+      if (/^The engine is being installed\./.test(line)) rmSync(lock);
+    };
+    await installed({}, { say });
+    expect(said[0]).toMatch(/Waiting for a lock file that cannot be read, .*fake-1\.0\.lock, which counts until/);
     expect(engines()).toEqual(['fake-1.0']);
   });
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import {
   chmodSync,
-  cpSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -23,7 +23,7 @@ import { cacheFolder } from '../../../src/core/cache-folder.js';
 import { type Failure, FailureError } from '../../../src/core/errors.js';
 import { thisProcess } from '../../../src/core/lock.js';
 import { loadEngine } from '../../../src/engine/engine.js';
-import { BINDING, type EngineFolder, KERNELS } from '../../../src/engine/setup/folder.js';
+import { BINDING, type EngineFolder, findEngine, KERNELS } from '../../../src/engine/setup/folder.js';
 import { installEngine } from '../../../src/engine/setup/install.js';
 import { loadMarked, refuseOthers } from '../../../src/engine/setup/loading.js';
 import { LIBRARIES, makeSite, type Site } from '../fixtures/site.js';
@@ -199,42 +199,74 @@ describe('an engine that others can write to', () => {
 });
 
 describe('the installed engine', { timeout: 240_000 }, () => {
-  test('with damaged code of the same size is named by the next start at the latest', async ({ skip }) => {
+  let cache: string;
+  beforeEach(() => {
+    cache = mkdtempSync(join(tmpdir(), 'undistill-damaged-'));
+  });
+  afterEach(() => rmSync(cache, { recursive: true, force: true }));
+
+  /** The same engine elsewhere, of which one file is a copy and the others, half a gigabyte, are links; undefined without an engine. */
+  const copied = async (name: RegExp): Promise<{ readonly folder: string; readonly file: string } | undefined> => {
     const { folder } = await loadEngine();
-    if (folder === undefined) return skip();
-    const cache = mkdtempSync(join(tmpdir(), 'undistill-damaged-'));
-    try {
-      const copy = join(cache, 'undistill', 'engines', basename(folder));
-      mkdirSync(dirname(copy), { recursive: true });
-      // Half a gigabyte of libraries is the same one; what is damaged is a copy.
-      cpSync(folder, copy, { recursive: true, filter: (path) => basename(path) !== 'tensorflow' });
-      symlinkSync(join(folder, 'tensorflow'), join(copy, 'tensorflow'));
-      const packages = join(cacheFolder(), 'packages');
-      if (existsSync(packages)) symlinkSync(packages, join(cache, 'undistill', 'packages'));
-      const binding = readFileSync(join(copy, BINDING));
-      binding.fill(0, binding.length >> 2, binding.length >> 1);
-      writeFileSync(join(copy, BINDING), binding);
-      const starting = async (): Promise<string> => {
-        const engineModule = JSON.stringify(pathToFileURL(resolve('src/engine/engine.ts')).href);
-        const args = [
-          '--import',
-          'tsx',
-          '--input-type=module',
-          '-e',
-          `import { loadEngine } from ${engineModule}; await loadEngine();`,
-        ];
-        const env = { ...process.env, XDG_CACHE_HOME: cache };
-        return promisify(execFile)(process.execPath, args, { env }).then(
-          () => 'it loads',
-          ({ stderr, signal }: { stderr: string; signal: string | null }) => signal ?? stderr,
-        );
-      };
-      const first = await starting();
-      const told = /SIG/.test(first) ? await starting() : first;
-      expect(told).toContain(`the engine is damaged on disk: ${BINDING}`);
-      expect(told).toContain('npx undistill engine install');
-    } finally {
-      rmSync(cache, { recursive: true, force: true });
+    if (folder === undefined) return undefined;
+    const found = await findEngine(cacheFolder(), basename(folder));
+    const paths = found?.manifest.files.map(({ path }) => path) ?? [];
+    const own = paths.find((path) => name.test(path));
+    if (own === undefined) return undefined;
+    const copy = join(cache, 'undistill', 'engines', basename(folder));
+    for (const path of [...paths, 'engine.json']) {
+      mkdirSync(dirname(join(copy, path)), { recursive: true });
+      if ([own, 'engine.json'].includes(path)) copyFileSync(join(folder, path), join(copy, path));
+      else symlinkSync(join(folder, path), join(copy, path));
     }
+    const packages = join(cacheFolder(), 'packages');
+    if (existsSync(packages)) symlinkSync(packages, join(cache, 'undistill', 'packages'));
+    return { folder: copy, file: own };
+  };
+
+  const starting = async (): Promise<string> => {
+    const engineModule = JSON.stringify(pathToFileURL(resolve('src/engine/engine.ts')).href);
+    const source = `import { loadEngine } from ${engineModule}; await loadEngine();`;
+    const args = ['--import', 'tsx', '--input-type=module', '-e', source];
+    const env = { ...process.env, XDG_CACHE_HOME: cache };
+    return promisify(execFile)(process.execPath, args, { env }).then(
+      () => 'it loads',
+      ({ stderr, signal }: { stderr: string; signal: string | null }) => signal ?? stderr,
+    );
+  };
+
+  const fillPart = (path: string): void => {
+    const bytes = readFileSync(path);
+    bytes.fill(0, bytes.length >> 2, bytes.length >> 1);
+    writeFileSync(path, bytes);
+  };
+
+  test('with damaged code of the same size is named by the next start at the latest', async ({ skip }) => {
+    const engine = await copied(/^tfjs_binding\.node$/);
+    if (engine === undefined) return skip();
+    expect(await starting()).toBe('it loads');
+    fillPart(join(engine.folder, engine.file));
+    const first = await starting();
+    const told = /SIG/.test(first) ? await starting() : first;
+    expect(told).toContain(`the engine is damaged on disk: ${BINDING}`);
+    expect(told).toContain('npx undistill engine install');
+  });
+
+  test('that ended a process before is looked at, TensorFlow’s libraries too', async ({ skip }) => {
+    const engine = await copied(/libtensorflow_framework\./);
+    if (engine === undefined) return skip();
+    fillPart(join(engine.folder, engine.file));
+    // As a process left it that died of this long ago.
+    const mark = `${engine.folder}.loading-01234567-1`;
+    writeFileSync(mark, '');
+    utimesSync(mark, 1, 1);
+    expect(await starting()).toContain(`the engine is damaged on disk: ${engine.file}`);
+  });
+
+  test('is not loaded where anybody could have written to it', async ({ skip }) => {
+    const engine = await copied(/^kernels\.node$/);
+    if (engine === undefined) return skip();
+    chmodSync(join(engine.folder, engine.file), 0o777);
+    expect(await starting()).toContain('code from there is not run: everybody can write to it');
   });
 });
