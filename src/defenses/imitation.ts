@@ -4,7 +4,7 @@ import { clone, dispose, keep, type Tree } from '../core/tree.js';
 import { logSoftmax } from '../engine/ops.js';
 import type { Context, Doing } from '../train/context.js';
 import { byPixels, normalisePixels } from '../train/images.js';
-import type { Answers } from '../train/oracle.js';
+import { type Answers, handedOn } from '../train/oracle.js';
 import { type Defense, type DefenseContext, type Teacher, wrappersOf } from './defense.js';
 
 /** Who takes the place of a victim and its owner: a net of the attacker's, and the images that it owns. Tensors are borrowed. */
@@ -73,14 +73,15 @@ export const imitationOf = async (
   let calls = 0;
   /** What is told, and what is remembered of it. */
   const pass = (clean: tf.Tensor2D, images: tf.Tensor4D, frozen: boolean) => {
-    const own = key.split('call').split(calls++);
+    const drawn = key.split('call').split(calls++);
     let told = clean;
     const after = wrappers.map(({ answers }, i) => {
-      const { logProbabilities, state = {} } = (answers as Answers).answer({
-        logProbabilities: told,
+      const own = answers as Answers;
+      const { logProbabilities, state = {} } = own.answer({
+        logProbabilities: handedOn(told, wrappers[i - 1]?.answers, own),
         clean,
         images,
-        seed: tf.tensor1d([...own.split(i).int32Pair()], 'int32'),
+        seed: tf.tensor1d([...drawn.split(i).int32Pair()], 'int32'),
         secret,
         prepared: prepared[i] as Tree,
         state: memory[i] as Tree,

@@ -448,7 +448,7 @@ export const open = <A extends Access>(
       if (preserves === 'clean label') labels = tf.argMax(exact, 1) as tf.Tensor1D;
       else labels = preserves === 'label' ? (labels ?? (tf.argMax(given, 1) as tf.Tensor1D)) : undefined;
       const { logProbabilities, state } = answers.answer({
-        logProbabilities: given,
+        logProbabilities: handedOn(given, wrappers[i - 1]?.answers, answers),
         clean: exact,
         images,
         seed: seedOfCall(seed, calls, i),
@@ -543,6 +543,16 @@ export const open = <A extends Access>(
     },
   };
 };
+
+/**
+ * What a wrapper is given of what one before it told, log-probabilities: where that is rounded or cut it sums to 1 again, for one that takes it
+ * for a distribution.
+ */
+export const handedOn = (
+  told: tf.Tensor2D,
+  before: Pick<Answers, 'unnormalised'> | undefined,
+  to: Pick<Answers, 'unnormalised'>,
+): tf.Tensor2D => (before?.unnormalised && !to.unnormalised ? logSoftmax(told) : told);
 
 const clipped = (pixels: tf.Tensor4D): tf.Tensor4D => tf.clipByValue(pixels, 0, 1);
 

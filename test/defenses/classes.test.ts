@@ -73,11 +73,14 @@ const scaled = ({ params, stats }: Variables, by: number): Variables => ({
   params: tree.map(params, (each) => tf.mul(each, by)),
 });
 
-/** What answers before it: nothing, or a defence by which half of the probabilities are exactly 0, and of two classes one is exactly 1. */
+/**
+ * What answers before it: nothing, or a defence by which half of the probabilities are exactly 0, and of two classes one is exactly 1; or by
+ * which they need not sum to 1.
+ */
 const befores: readonly (readonly Wrapper[])[] = [
   [],
-  [index.stingy({ ratio: 0.5 })].flatMap(({ name, answers, preserves }) =>
-    answers === undefined ? [] : [{ name, answers, preserves, prepared: {} }],
+  ...[index.stingy({ ratio: 0.5 }), index.rounding(1), index.topK(1), index.highConfidence()].map(
+    ({ name, answers, preserves }) => (answers === undefined ? [] : [{ name, answers, preserves, prepared: {} }]),
   ),
 ];
 
@@ -135,7 +138,7 @@ describe.each([2, 200])('of %i classes', (classes) => {
           const { invalid, l1, changed } = readShift((shift as tf.Tensor1D).dataSync());
           expect(invalid).toBe(0);
           // What is rounded or cut may tell several as equal, of which the label is told beside; so are all to the last bits of next to none.
-          const isWhole = own.every(({ answers }) => !answers.unnormalised);
+          const isWhole = [...others, ...own].every(({ answers }) => !answers.unnormalised);
           if (defense.preserves === 'label' && isWhole && by >= 1) expect(changed, `${by}`).toBe(0);
           expect(l1 / 32).toBeLessThanOrEqual(2.001);
           const recovered =
