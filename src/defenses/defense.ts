@@ -107,12 +107,14 @@ const triedRows: readonly number[] = [4, 1, 9];
  * defence prepared. What it takes of that only a reader can judge: a parameter, or a secret.
  *
  * @param sizes how many answers it is tried on at once: one that keeps what it saw of some batches alone is to be met with those
+ * @param ask has the victim itself asked about so many images, where there is one: a defence may look at its net and at what it prepared
  */
 export const unfairRecovery = (
   defense: Defense,
   at: { readonly image: ImageShape; readonly classes: number },
   prepared: Tree = {},
   sizes: readonly number[] = triedRows,
+  ask: (rows: number) => void = () => undefined,
 ): string | undefined => {
   const { recover } = defense;
   if (recover === undefined) return undefined;
@@ -120,7 +122,7 @@ export const unfairRecovery = (
     return tf.tidy(() => {
       const recovery = recover(prepared);
       if (typeof recovery !== 'function') return 'recover gives no function of answers';
-      return firstOf(sizes, (rows) => unfairOf(recovery, defense.answers, { ...at, rows, prepared }));
+      return firstOf(sizes, (rows) => unfairOf(recovery, defense.answers, { ...at, rows, prepared, ask }));
     });
   } catch (error) {
     return `recover throws of answers alone: ${saidBy(error)}`;
@@ -142,7 +144,14 @@ const unfairOf = (
     classes,
     rows,
     prepared,
-  }: { readonly image: ImageShape; readonly classes: number; readonly rows: number; readonly prepared: Tree },
+    ask,
+  }: {
+    readonly image: ImageShape;
+    readonly classes: number;
+    readonly rows: number;
+    readonly prepared: Tree;
+    readonly ask: (rows: number) => void;
+  },
 ): string | undefined => {
   const answersOf = (shift: number) =>
     tf.logSoftmax(
@@ -174,6 +183,7 @@ const unfairOf = (
   } catch {
     // It looks at what it prepared, or at the net. What it kept of the answer it has kept by now.
   }
+  ask(rows);
   const second = told().dataSync();
   return first.every((value, i) => value === second[i])
     ? undefined

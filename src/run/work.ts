@@ -1,3 +1,4 @@
+import * as tf from '@tensorflow/tfjs';
 import * as E from 'fp-ts/lib/Either.js';
 import type { AttackContext, Extraction } from '../attacks/attack.js';
 import { FailureError, failure, type Task, toFailure } from '../core/errors.js';
@@ -15,6 +16,7 @@ import {
   unfairRecovery,
 } from '../defenses/defense.js';
 import { type Imitation, imitationOf } from '../defenses/imitation.js';
+import { standardUniform } from '../engine/ops.js';
 import {
   allImages,
   type DataInUse,
@@ -29,6 +31,7 @@ import type { Json } from '../experiment/identity.js';
 import { preparedRole, type Stage, type Work } from '../experiment/stage.js';
 import { networkOf } from '../models/checked.js';
 import type { Network, NetworkPlugin, Variables } from '../models/network.js';
+import { askAside } from '../train/ask.js';
 import { type BuiltLearner, classifier } from '../train/classifier.js';
 import type { Doing, Synthesised } from '../train/context.js';
 import { crossEntropy } from '../train/losses.js';
@@ -132,7 +135,8 @@ export const doWork = async (images: DataInUse, work: PluginWork, around: Surrou
           normalisation: images.data.normalisation,
           fullStepsPerEpoch: stepsPerPass(allImages(images).train, work.student),
           // Whether it can is known from the plan.
-          recover: attack.knows === 'inverse' ? recovering(work.wrappers, prepared, student) : undefined,
+          recover:
+            attack.knows === 'inverse' ? recovering(work.wrappers, prepared, student, victim as Victim) : undefined,
           imitate:
             attack.knows === 'answers'
               ? async (standIn) => {
@@ -245,11 +249,17 @@ const recovering = (
   wrappers: readonly Defense[],
   prepared: readonly Tree[],
   { network: { input: image, classes }, recipe: { batch } }: BuiltLearner,
+  victim: Victim,
 ): Recovery => {
+  const ask = (rows: number): void => {
+    const { height, width, channels } = image;
+    const pixels = standardUniform([rows, height, width, channels], tf.tensor1d([rows, 0], 'int32'));
+    askAside(victim, pixels as tf.Tensor4D);
+  };
   const known = wrappers.flatMap((defense, i): Recovery[] => {
     if (defense.recover === undefined) return [];
     const own = prepared[i] as Tree;
-    const why = unfairRecovery(defense, { image, classes }, own, [1, batch]);
+    const why = unfairRecovery(defense, { image, classes }, own, [1, batch], ask);
     if (why !== undefined)
       throw new FailureError(failure('plugin', why, { where: defense.name, remedy: recoveryRemedy }));
     return [defense.recover(own)];

@@ -59,6 +59,18 @@ export interface Questioned {
 }
 
 /**
+ * Has a victim answer images, [batch, height, width, channels] in [0, 1], as if it had not been asked: nothing is counted, and no defence
+ * remembers it. The tensors of the answers are left to the scope that it is called in.
+ */
+export const askAside = (victim: Victim, pixels: tf.Tensor4D): void => {
+  const seed = tf.zeros<tf.Rank.R1>([2], 'int32');
+  const opening = { tensors: tensorsOf(victim), memory: sessionOf(victim).memory, seed, frozen: true };
+  const { oracle, close } = open(victim, opening);
+  storedAnswersTo(oracle, accessOf(victim), pixels);
+  close();
+};
+
+/**
  * Asks a victim about images in order, as they are. `frozen`: its owner looks at it, and its defences remember nothing
  * of that. Where a budget ends earlier, there are answers to the first images only. `recordings`: what the net gave
  * others, and where this is left to them.

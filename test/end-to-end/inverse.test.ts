@@ -1,3 +1,4 @@
+import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
 import {
@@ -35,6 +36,23 @@ const boasting: Defense = {
   recover: () => (answers) => answers.slice([0, 0], [1, 2]),
 };
 
+let seen: tf.Tensor2D | undefined;
+/** It keeps what the net says on the side, once it is shown a net. */
+const peeping: Defense = {
+  name: 'peeping',
+  params: {},
+  source: import.meta.url,
+  exposes: 'probabilities',
+  answers: {
+    kind: 'pure',
+    answer: ({ clean, victim }) => {
+      if (victim.network !== undefined) seen = clean;
+      return { logProbabilities: tf.logSoftmax(tf.neg(clean)) };
+    },
+  },
+  recover: () => (told) => (seen?.isDisposed === false && seen.shape[0] === told.shape[0] ? seen : told),
+};
+
 describe('a defence that is undone', () => {
   let { matrix }: Partial<Ran> = {};
   beforeAll(async () => {
@@ -52,6 +70,7 @@ describe('a defence that is undone', () => {
         transition,
         compose(transition, reversedLogits()),
         boasting,
+        peeping,
         randomClass(),
         keepArgmax({ defense: randomClass() }),
       ],
@@ -85,6 +104,13 @@ describe('a defence that is undone', () => {
     expect(cell('inverseKd', labelled('boasting'))?.seeds[0]).toMatchObject({
       status: 'failed',
       reason: expect.stringMatching(/gives \[1,2\] of \d+ answers/),
+    });
+  });
+
+  test('by what was kept of the victim’s own net makes no student', () => {
+    expect(cell('inverseKd', labelled('peeping'))?.seeds[0]).toMatchObject({
+      status: 'failed',
+      reason: expect.stringContaining('it knows more than the answers'),
     });
   });
 
