@@ -117,16 +117,17 @@ export const unspiked = (answers: tf.Tensor2D, epsilon: number): tf.Tensor2D => 
 /** Classes up to which sets without two of them are tried, and each set is compared with the oracle's own choice; beyond, the surest alone is. */
 const mostPaired = 12;
 
-/** The sets that the argmax oracle may choose, as rows of 0 and 1: all but one class, or two; all of them; one alone. */
+/** The sets that the argmax oracle may choose, as rows of 0 and 1: all but one class, or two; one alone; by their length all of them too. */
 const likelySets = (classes: number, objective: 'turn' | 'stretch'): tf.Tensor2D => {
   const all = Array.from({ length: classes }, (_, k) => k);
   const without = (...out: readonly number[]) => all.map((k) => Number(!out.includes(k)));
   const alone = all.map((only) => all.map((k) => Number(k === only)));
-  if (objective === 'stretch') return tf.tensor2d([without(), ...alone]);
   const one = all.map((k) => without(k));
-  if (classes > mostPaired || classes < 3) return tf.tensor2d(one);
+  const some = [...(objective === 'stretch' ? [without()] : []), ...one];
+  if (classes < 3) return tf.tensor2d(some);
+  if (classes > mostPaired) return tf.tensor2d(objective === 'stretch' ? [...some, ...alone] : some);
   const two = all.flatMap((k) => all.slice(k + 1).map((other) => without(k, other)));
-  return tf.tensor2d(classes === 3 ? [...one, ...two] : [...one, ...two, ...alone]);
+  return tf.tensor2d(classes === 3 ? [...some, ...two] : [...some, ...two, ...alone]);
 };
 
 /**
