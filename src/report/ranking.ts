@@ -18,6 +18,10 @@ const difference = (of: Spread | undefined): string => {
   return of.interval === undefined ? signed(of.mean) : `${signed(of.mean)} (${of.interval.map(signed).join(' to ')})`;
 };
 
+/** Who has the weights asks for no answers. */
+const asked = (queries: Spread | undefined): string =>
+  queries === undefined || queries.mean === 0 ? '–' : whole(Math.round(queries.mean));
+
 const distance = ({ mean, count }: Spread): string => meanOf({ unit: 'number' }, { mean, count });
 
 /** The entries of a board, those of which least is stolen first; those of which nothing is known last. */
@@ -73,6 +77,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
         { label: 'L1 of answers', detail: '(to the attacker)' },
         { label: 'strongest', detail: 'attacker' },
         { label: 'its student', detail: '%' },
+        { label: 'answers', detail: 'it asked for' },
         { label: 'harm', detail: '95 % interval' },
         { label: 'to trained', detail: 'alone' },
         { label: 'to smoothed', detail: 'labels' },
@@ -94,10 +99,11 @@ export const rankingLayout = (ranking: Ranking): Layout => {
               ...(l1 === undefined || standing?.l1 === undefined ? [] : [`(${distance(standing.l1)})`]),
             ].join(' '),
             ...(standing === undefined
-              ? ['–', '–', '–', '–', '–', '–', '–']
+              ? Array(8).fill('–')
               : [
                   `${standing.attack}${reservations(standing)}`,
                   meanAndDeviation(standing.accuracy),
+                  asked(standing.queries),
                   entry.role === 'identity' ? '' : difference(standing.harm),
                   difference(standing.toBaseline),
                   difference(standing.toLabelSmoothing),

@@ -148,13 +148,14 @@ const placeOf = ({ defense, student }: Entry, place: number): string => `entry $
 const numbersOf = ({ defense, student, teacher, students }: Entry): readonly (readonly [string, BySeed])[] => [
   [`teacher of ${defense}: accuracy`, teacher.accuracy],
   [`teacher of ${defense}: L1 of answers`, teacher.l1],
-  ...students.flatMap(({ attack, accuracy, heldOut, toBaseline, l1 }) => {
+  ...students.flatMap(({ attack, accuracy, heldOut, toBaseline, l1, queries = {} }) => {
     const of = `${attack} on ${defense}, ${student}`;
     return [
       [`${of}: accuracy`, accuracy],
       [`${of}: accuracy on held-out images`, heldOut],
       [`${of}: to trained alone`, toBaseline],
       [`${of}: L1 of answers`, l1],
+      [`${of}: answers asked for`, queries],
     ] as const;
   }),
 ];

@@ -91,6 +91,7 @@ const stolenOf = ({ attack, status, reason, seeds }: Cell, needs: string, role: 
   toBaseline: bySeed(seeds, ({ toBaseline }) => toBaseline),
   // Who asks for labels is told no probabilities.
   l1: bySeed(needs === 'label' ? [] : seeds, ({ answers }) => answers?.l1),
+  queries: bySeed(seeds, ({ queries }) => queries),
 });
 
 /** A hash of the numbers of a matrix, without what differs from one run of it to the next. */

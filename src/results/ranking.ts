@@ -96,6 +96,8 @@ export interface Stolen {
   readonly toBaseline: BySeed;
   /** Mean Σ|given − clean| of the answers that it was given, 0 to 2; absent where none were changed. */
   readonly l1: BySeed;
+  /** Images about which it asked, as often as it did; absent in what older versions wrote. */
+  readonly queries?: BySeed;
 }
 
 /** An attack and what its students are worth. */
@@ -137,6 +139,8 @@ export interface Standing extends Thief {
   readonly gap?: Spread;
   /** Of the answers that it was given. */
   readonly l1?: Spread;
+  /** How many they were. */
+  readonly queries?: Spread;
   /** Attackers that lack a number of some seed: the score is no more than a lower bound on what can be stolen. */
   readonly missing: readonly string[];
 }

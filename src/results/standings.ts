@@ -79,6 +79,7 @@ const standing = (
       passive: passive && named(passive),
       gap: passive && paired(stolen.accuracy, passive.accuracy),
       l1: spread(Object.values(stolen.l1)),
+      queries: spread(Object.values(stolen.queries ?? {})),
     }),
     missing: tried
       .filter((each) => each.status !== 'n/a' && Object.keys(each.accuracy).length < seeds.length)

@@ -21,7 +21,7 @@ export const students = (
           ...(heldOut === undefined ? {} : { heldOut: heldOut[seed] as number }),
         },
         toBaseline: accuracy - 0.8,
-        ...(l1 === undefined ? {} : { answers: { l1, kl: 1, changed: 0 } }),
+        ...(l1 === undefined ? {} : { answers: { l1, kl: 1, changed: 0 }, queries: 43_200 }),
       }),
     ),
   );

@@ -29,6 +29,7 @@ describe('a ranking in words', () => {
       '0.100 (0.250)',
       'inverseKd ¹',
       '88.00 ± 2.83',
+      '43,200',
       '−3.00 (−15.71 to +9.71)',
       '+8.00 (−17.41 to +33.41)',
       '+5.00 (−7.71 to +17.71)',
@@ -37,7 +38,9 @@ describe('a ranking in words', () => {
       '',
     ]);
     expect(main?.rows[2]?.cells).toEqual(expect.arrayContaining(['kd(temperature 4) ²', 'reversed']));
-    expect(main?.rows[3]?.cells[4]).toBe('');
+    expect(main?.rows[3]?.cells[5]).toBe('');
+    // Who asked for none, or of whom older versions do not tell.
+    expect(main?.rows[3]?.cells[4]).toBe('–');
   });
 
   test('has reservations: what is higher on the reported images, and what is missing', () => {
