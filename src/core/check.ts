@@ -4,9 +4,15 @@ import { FailureError, type FailureKind, failure, refusal } from './errors.js';
 // What a value must be is a schema of valibot, whose title is how to say it. Any other schema of valibot will do as
 // well.
 
-/** A finite number that passes all checks, and how to say it: `numeric('a number above 0', v.gtValue(0))`. */
+/** Networks compute in float32, which has an infinity in the place of a larger number. */
+const isInFloat32 = v.check<number, string>(
+  (value) => Number.isFinite(Math.fround(value)),
+  'it is larger than a float32, with at most 3.4e38, can be',
+);
+
+/** A number that is finite in float32 too and passes all checks, and how to say it: `numeric('a number above 0', v.gtValue(0))`. */
 export const numeric = (says: string, ...checks: readonly v.GenericValidation<number>[]): v.GenericSchema<number> =>
-  v.pipe(v.pipe(v.number(), v.finite(), v.title(says)), ...checks);
+  v.pipe(v.pipe(v.number(), v.finite(), isInFloat32, v.title(says)), ...checks);
 
 /** A finite number above 0. */
 export const positive = numeric('a number above 0', v.gtValue(0));

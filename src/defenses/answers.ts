@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { between, defineDefense, option, required, wholeAtLeast } from '../public/plugin.js';
+import { between, defineDefense, option, required, wholeAtLeast, wholeBetween } from '../public/plugin.js';
 
 /** Only the most likely class is told. */
 export const labelOnly = defineDefense({
@@ -20,7 +20,7 @@ export const rounding = defineDefense({
   source: import.meta.url,
   about: 'Probabilities are rounded; the label stays the unrounded one',
   paper: 'The Adversarial Robustness Toolbox, its rounding post-processor',
-  options: { digits: required(wholeAtLeast(0), 'Decimal places') },
+  options: { digits: required(wholeBetween(0, 15), 'Decimal places') },
   positional: 'digits',
   presets: { toolbox: { digits: 3 } },
   exposes: 'probabilities',

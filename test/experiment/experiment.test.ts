@@ -340,10 +340,12 @@ describe('pairs', () => {
       { attack: 'kd', defense: 'none' },
       { attack: 'mine', defense: 'nasty' },
     ]);
-    // Written twice it is one.
+    // Made once it is one. Made twice, what each of them was given shows nowhere.
     const mine = () =>
       ({ ...kd(), name: 'mine', steal: () => Promise.reject(new Error('never')) }) as never as typeof other;
-    expect(made({ attacks: [mine()], pairs: [pair(mine(), nasty())] }).attacks).toHaveLength(1);
+    const one = mine();
+    expect(made({ attacks: [one], pairs: [pair(one, nasty())] }).attacks).toHaveLength(1);
+    expect(said(() => made({ attacks: [one], pairs: [pair(mine(), nasty())] }))).toMatch(/two of them are called mine/);
   });
 });
 

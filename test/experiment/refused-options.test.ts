@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
+import { kd } from '../../src/attacks/kd.js';
 import { scratch } from '../../src/attacks/scratch.js';
+import { rounding } from '../../src/defenses/answers.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
 import { preResNet } from '../../src/models/pre-resnet.js';
 import { resNet } from '../../src/models/resnet.js';
@@ -23,6 +25,13 @@ test.each<readonly [string, () => unknown, string, string]>([
   ["constant({ warmup: '5' })", () => constant({ rate: 1, warmup: '5' as never }), 'constant', 'warmup is "5"'],
   ["{ warmup: '5' }", () => recipeWith({ warmup: '5' }), 'students: tiny', 'warmup is none of its options'],
   ["{ clip: 'false' }", () => recipeWith({ clip: 'false' }), 'students: tiny', 'clip is none of its options'],
+  [
+    'kd({ temperature: 1e39 })',
+    () => kd({ temperature: 1e39 }),
+    'kd: temperature',
+    'it is larger than a float32, with at most 3.4e38, can be',
+  ],
+  ['rounding(39)', () => rounding(39), 'rounding', 'digits is 39'],
   ["{ epochs: '5' }", () => recipeWith({ epochs: '5' }), 'students: tiny', 'epochs is "5"'],
 ])('%s is refused by whose option it is, and by its name', (_, written, where, what) => {
   expect(refusal(written)).toMatchObject({ kind: 'experiment', where, what, remedy: expect.stringMatching(/\.$/) });
