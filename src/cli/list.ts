@@ -1,9 +1,11 @@
 import { toJsonSchema } from '@valibot/to-json-schema';
 import { describeOwnership } from '../attacks/attack.js';
+import { unique } from '../core/lists.js';
 import { type Options, type OptionWords, wordsOf } from '../core/options.js';
 import { type Declaration, schemaOf } from '../core/plugin.js';
 import { percent } from '../core/text.js';
 import { downloaded, publishedNames } from '../data/published.js';
+import { type Defense, partsOf, wrappersOf } from '../defenses/defense.js';
 import { metrics } from '../metrics/metric.js';
 import type { NetworkPlugin } from '../models/network.js';
 import { headingOf, sentenceOf } from '../report/numbers.js';
@@ -96,6 +98,14 @@ const settingsOf = (value: unknown): Readonly<Record<string, string>> => {
   return params === undefined ? {} : { parameters: settings(params) };
 };
 
+/** How a defence answers, in a word for each part that changes answers. */
+const answering = (defense: Defense): string => {
+  const wrappers = wrappersOf(defense);
+  if (wrappers.length === 0) return defense.exposes === 'label' ? 'the label alone' : "the net's own";
+  const kinds = unique(wrappers.map(({ answers }) => answers?.kind)).join(' + ');
+  return partsOf(defense).at(-1)?.preserves === undefined ? kinds : `${kinds}; the label is kept`;
+};
+
 export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
   attacks: () =>
     catalogue.attacks.map((listed) => {
@@ -103,7 +113,14 @@ export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
       const item = plugin(listed, ({ needs, data }) => ({ needs, owns: describeOwnership(data) }));
       return cost === undefined ? item : { ...item, facts: { ...item.facts, cost } };
     }),
-  defenses: () => catalogue.defenses.map((listed) => plugin(listed, ({ exposes }) => ({ exposes }))),
+  defenses: () =>
+    catalogue.defenses.map((listed) =>
+      plugin(listed, (defense) => ({
+        exposes: defense.exposes,
+        answers: answering(defense),
+        inverse: partsOf(defense).some(({ recover }) => recover !== undefined) ? 'known' : 'none known',
+      })),
+    ),
   networks: () =>
     catalogue.networks.map((listed) => {
       const item = plugin(listed, (net) => ({ weights: counted(net) }));

@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import rankingFashion from '../../experiments/ranking-fashion.js';
+import rankingMnist from '../../experiments/ranking-mnist.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
+import { defenses } from '../../src/cli/catalogue.js';
+import { partsOf } from '../../src/defenses/defense.js';
 import { passiveAttacks, strongest, type Thief } from '../../src/experiment/strongest.js';
 import { askingAgain, fashionMnist, gaussianNoise, labelSmoothing, none, scratch } from '../../src/index.js';
 import { rank } from '../../src/train/oracle.js';
@@ -31,6 +35,74 @@ describe('the strongest attackers', () => {
         const { has = 'own' } = thief;
         expect(has === 'own' ? ['labelled', 'unlabelled'] : [has]).toContain(data.kind);
       }
+    }
+  });
+
+  test('with the victim’s images are these, each at its setting', () => {
+    const own: readonly (readonly [string, object])[] = [
+      ['hardLabel', {}],
+      ['labelKd', {}],
+      ['kd', { temperature: 1, alpha: 0.9 }],
+      ['kd', { temperature: 4, alpha: 0.9 }],
+      ['kd', { temperature: 20, alpha: 0.9 }],
+      ['askingAgain', { times: 8, of: 'same' }],
+      ['completedKd', { completion: 'masked' }],
+      ['sureKd', { without: 0.5 }],
+      ['inverseKd', {}],
+      ['bayesKd', {}],
+      ['kd', { temperature: 2, alpha: 0.9 }],
+      ['kd', { temperature: 8, alpha: 0.9 }],
+      ['kd', { temperature: 4, alpha: 0.5 }],
+      ['kd', { temperature: 4, alpha: 0.1 }],
+      ['askingAgain', { of: 'views' }],
+      ['completedKd', { completion: 'uniformTail', tail: 0.05 }],
+      ['completedKd', { completion: 'uniformTail', tail: 0.1 }],
+      ['completedKd', { completion: 'uniformTail', tail: 0.2 }],
+      ['sureKd', { without: 0.2 }],
+      ['classMeanKd', {}],
+      ['ddaeKd', {}],
+      ['transitionKd', {}],
+      ['reweightedKd', { sign: 'useful' }],
+      ['reweightedKd', { sign: 'released' }],
+      ['skeptical', {}],
+      ['dkd', { beta: 0, warmup: 0 }],
+      ['logitStandardisation', {}],
+      ['dist', {}],
+      ['fitNet', {}],
+      ['attentionTransfer', {}],
+    ];
+    const all = strongest();
+    expect(all.map(({ name }) => name)).toEqual(own.map(([name]) => name));
+    for (const [i, [name, params]] of own.entries()) expect(all[i]?.params, name).toMatchObject(params);
+    expect(strongest({ extent: 'quick' }).map(textOf)).toEqual(all.slice(0, 10).map(textOf));
+    // What is the same in all, unless it is said.
+    for (const { name, params } of all)
+      if ('temperature' in params && name !== 'kd')
+        expect([name, params.temperature]).toEqual([name, name === 'logitStandardisation' ? 2 : 4]);
+    expect(strongest({ has: 'other', images }).map(({ name, params }) => [name, params.answers ?? ''])).toEqual([
+      ['knockoff', 'label'],
+      ['knockoff', 'probabilities'],
+      ['inverseKnockoff', ''],
+      ['transfer', ''],
+      ['adaptiveKnockoff', 'probabilities'],
+      ['dfms', ''],
+    ]);
+    expect(strongest({ has: 'none' }).map(({ name }) => name)).toEqual([
+      ...['disguide', 'dfme', 'disguide', 'dafl', 'deepInversion', 'dualStudents', 'maze', 'dualStudents'],
+      ...['zskt', 'dfad', 'dfq', 'cmi', 'fast'],
+    ]);
+  });
+
+  test('meet every defence that there is, in the experiments of the ranking', () => {
+    for (const of of [rankingMnist, rankingFashion]) {
+      const tried = new Set(
+        of.defenses.flatMap(({ defense }) => [defense.name, ...partsOf(defense).map(({ name }) => name)]),
+      );
+      const missing = defenses.map(({ declaration: { name } }) => name).filter((name) => !tried.has(name));
+      // It is there as two at once.
+      expect(missing.filter((name) => name !== 'compose')).toEqual([]);
+      for (const { name } of [...strongest(), ...strongest({ has: 'other', images, extent: 'quick' })])
+        expect(of.attacks.map(({ attack }) => attack.name)).toContain(name);
     }
   });
 
