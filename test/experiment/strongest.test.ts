@@ -83,7 +83,7 @@ describe('the strongest attackers', () => {
       ['knockoff', 'label'],
       ['knockoff', 'probabilities'],
       ['inverseKnockoff', ''],
-      ['transfer', ''],
+      ['transfer', 'probabilities'],
       ['adaptiveKnockoff', 'probabilities'],
       ['dfms', ''],
     ]);
