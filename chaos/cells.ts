@@ -53,7 +53,7 @@ const cheap: Case['attempt'] = async () => {
   // What a run costs once, such as starting and the report, is in both.
   const each = (many.seconds - few.seconds) / (many.stages - few.stages);
   const said = `a further stage takes ${each.toFixed(2)} s; 100 cells hold ${few.megabytes.toFixed(0)} MB, 500 hold ${many.megabytes.toFixed(0)} MB`;
-  must('aborted', each < 3 * usual.seconds && many.megabytes < 3 * usual.megabytes, () => `it takes too much: ${said}`);
+  must('aborted', each < 2 * usual.seconds && many.megabytes < 2 * usual.megabytes, () => `it takes too much: ${said}`);
   must('aborted', many.megabytes < 1.5 * few.megabytes, () => `it grows with the cells: ${said}`);
 };
 
