@@ -31,9 +31,12 @@ const withParams = (name: string, params: readonly (readonly [string, string])[]
 /** A plugin by its name and all its parameters: `preResNet(depth 20)`. */
 export const described = ({ name, params }: Nameable): string => withParams(name, flatten(params, ''));
 
-/** Whether two plugins are one made twice: of one module, name and label, with the same parameters and functions. */
+/** Whether two plugins tell the same of themselves: of one module, name and label, with the same parameters and functions of the same text. */
+export const tellTheSame = (a: Plugin, b: Plugin): boolean => textOf(a) === textOf(b);
+
+/** Whether two plugins are one, or made twice by a declaration; functions of one's own are the same only where they are one. */
 export const samePlugin = (a: Plugin, b: Plugin): boolean =>
-  a === b || (textOf(a) === textOf(b) && otherFunction(ownFunctions(a), ownFunctions(b)) === undefined);
+  a === b || (tellTheSame(a, b) && otherFunction(ownFunctions(a), ownFunctions(b)) === undefined);
 
 type Plugin = Nameable & { readonly source: string };
 

@@ -1,9 +1,9 @@
 import { type Refusal, refusal } from '../core/errors.js';
 import type { OptionsOf } from '../core/plugin.js';
-import { described, samePlugin } from './labels.js';
+import { described, tellTheSame } from './labels.js';
 
 /** What makes a plugin out of named options, such as `kd` or `nasty`. */
-type Maker = (options: never) => Parameters<typeof samePlugin>[0];
+type Maker = (options: never) => Parameters<typeof tellTheSame>[0];
 
 /** Its options by name, but for the label, which would be the same for all. */
 type Axes<Make extends Maker> = Omit<OptionsOf<Make>, 'label'>;
@@ -60,7 +60,7 @@ export const sweep = <Make extends Maker, Axis extends keyof Axes<Make>>(
       [rest ?? {}],
     )
     .map((options) => make(options as never) as ReturnType<Make>);
-  const twice = made.find((plugin, i) => made.findIndex((other) => samePlugin(plugin, other)) < i);
+  const twice = made.find((plugin, i) => made.findIndex((other) => tellTheSame(plugin, other)) < i);
   if (twice !== undefined)
     refuse(
       `${described(twice)} comes twice`,
