@@ -27,7 +27,7 @@ export type RunEvent =
 const fatal: readonly Failure['kind'][] = ['interrupted', 'store', 'engine'];
 
 export interface Order {
-  /** Seconds that a stage is expected to take, for what is begun first: none where it is made. Default: all alike. */
+  /** Seconds that a stage is expected to take, for what is begun first; 0 for one that is there from before. Default: all alike. */
   readonly seconds?: ((stage: Stage) => number | undefined) | undefined;
   /** Thefts of which one is made before the others, which then read what it was answered. Default: none. */
   readonly sharing?: readonly Pick<Sharing, 'stages'>[];
