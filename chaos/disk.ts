@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Project, Ran } from '../test/cli/project.js';
-import { type Case, Impossible, type Kind, must } from './case.js';
+import { type Case, Impossible, type Kind, must, severally } from './case.js';
 import { type Fault, runWith, someTime, struckIn } from './faults.js';
 import {
   inPlace,
@@ -61,9 +61,7 @@ const refusing =
 const times = 3;
 
 const refused: readonly Case[] = (['worker', 'main'] as const).flatMap((who) =>
-  Object.keys(refusals).flatMap((code) =>
-    Array.from({ length: times }, (_, i) => ({ name: `${who}: ${code} (${i + 1})`, attempt: refusing(who, code) })),
-  ),
+  Object.keys(refusals).flatMap((code) => severally(times, `${who}: ${code}`, refusing(who, code))),
 );
 
 /** Does something with a small disk at the folder of runs. */

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isThere } from '../src/run/store.js';
 import type { Project } from '../test/cli/project.js';
-import { type Case, Defect, Impossible, type Kind, must, type Random } from './case.js';
+import { type Case, Defect, Impossible, type Kind, must, severally } from './case.js';
 import { type Fault, runWith, someTime, struckIn } from './faults.js';
 import {
   environmentOf,
@@ -108,17 +108,14 @@ const worker: readonly Case[] = changes.worker.map((operation) => ({
   attempt: killedAt({ who: 'worker', operations: [operation], act: 'before' }),
 }));
 
-const atRandom: readonly Case[] = Array.from({ length: 20 }, (_, i) => ({
-  name: `after some time (${i + 1})`,
-  attempt: async (random: Random, shared: string) => {
-    const { seconds } = await undisturbed(shared);
-    await inPlace(async (at) => {
-      for (let kills = random.below(3); kills >= 0; kills--)
-        await run(at, environmentOf(at), { limit: random.below(1000 * seconds) });
-      await mustGoOn(at, shared);
-    });
-  },
-}));
+const atRandom: readonly Case[] = severally(20, 'after some time', async (random, shared) => {
+  const { seconds } = await undisturbed(shared);
+  await inPlace(async (at) => {
+    for (let kills = random.below(3); kills >= 0; kills--)
+      await run(at, environmentOf(at), { limit: random.below(1000 * seconds) });
+    await mustGoOn(at, shared);
+  });
+});
 
 const limit = (4 * patience) / 1000;
 

@@ -162,8 +162,8 @@ type Whole = Required<Pick<Thief, 'extent' | 'size'>>;
  * would be `kd`; and where a defence leaves alone all that an attack asks for, its student is the undefended teacher's, trained once.
  *
  * After the suite of AutoAttack (Croce and Hein, ICML 2020) for adversarial robustness; of which attackers, and at which settings, is ours.
- * Settings are fixed before anything is seen: what has a temperature of its own is at 4 but for `kd`, and for `logitStandardisation` with its paper's 2, and not at the one that was best there. Nobody
- * has the victim's clean answers, as released recoveries do. Where a defence looks at more than the answer, its copy has a net of the attacker's; one that
+ * Settings are fixed before anything is seen: what has a temperature of its own is at 4 but for `kd`, and for `logitStandardisation` with its
+ * paper's 2, and not at the one that was best there. Nobody has the victim's clean answers, as released recoveries do. Where a defence looks at more than the answer, its copy has a net of the attacker's; one that
  * asks its net anew is not imitated.
  *
  * Throws a `FailureError` of kind `experiment` for options that do not fit together.

@@ -110,10 +110,11 @@ const queueOf = ({ stages }: Plan, { seconds = () => undefined, sharing = [] }: 
   }
   const path = longestPaths(stages, takers, seconds);
   const place = new Map(stages.map((stage, i) => [stage, i]));
-  const isOverSoon = (stage: Stage): boolean => !takesLong(stage.work) || seconds(stage) === 0;
+  // Looked up, since telling how long a stage will take may take its time.
+  const soon = new Set(stages.filter((stage) => !takesLong(stage.work) || seconds(stage) === 0));
   const isBefore = (a: Stage, b: Stage): boolean => {
     // What is over in a moment fills a cell of the matrix, or lets something begin.
-    if (isOverSoon(a) !== isOverSoon(b)) return isOverSoon(a);
+    if (soon.has(a) !== soon.has(b)) return soon.has(a);
     const longer = (path.get(a) as number) - (path.get(b) as number);
     return longer > 0 || (longer === 0 && (place.get(a) as number) < (place.get(b) as number));
   };
