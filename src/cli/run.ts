@@ -226,7 +226,8 @@ export const makeRun = async ({
     };
     const charts = (read && (await drawn('charts', () => draw(read), out))) ?? 0;
     const labels = stageLabels(plan);
-    for (const { name } of unmeasured(plan.experiment.metrics, matrix))
+    // Of a run that ended early what a metric is of may be yet to be made.
+    for (const { name } of failed === undefined ? unmeasured(plan.experiment.metrics, matrix) : [])
       warn(out, `${name} gives no model a number: its \`of\` returns undefined for all`);
     const code = conclude({ matrix, images, charts, outcomes, labels, failed, folder: folders.run, commandLine, out });
     if (read !== undefined) out.log(`report: ${shownWhole(await writeReport(read, join(folders.run, reportName)))}`);
@@ -441,13 +442,13 @@ const drawn = async <A>(what: string, draw: () => Promise<A>, out: Terminal): Pr
   }
 };
 
-/** Metrics that apply to nothing that was measured, as one does that forgets to return its number. */
-const unmeasured = (metrics: readonly Metric[], { victims, cells }: Matrix): readonly Metric[] => {
-  const measured = [...victims, ...cells].flatMap(({ metrics: own = {} }) =>
-    Object.keys(own).length > 0 ? [own] : [],
-  );
-  return measured.length === 0 ? [] : metrics.filter(({ name }) => measured.every((own) => !Object.hasOwn(own, name)));
-};
+/** Metrics that have no number of anything that was measured and that they are of, as one that forgets to return it. */
+const unmeasured = (metrics: readonly Metric[], { victims, cells }: Matrix): readonly Metric[] =>
+  metrics.filter(({ name, only }) => {
+    const models = [...(only === 'student' ? [] : victims), ...(only === 'victim' ? [] : cells)];
+    const measured = models.map(({ metrics: own = {} }) => own).filter((own) => Object.keys(own).length > 0);
+    return measured.length > 0 && measured.every((own) => !Object.hasOwn(own, name));
+  });
 
 const conclude = ({
   matrix,
