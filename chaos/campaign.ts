@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { key, permutation } from '../src/core/random.js';
-import { counted } from '../src/core/text.js';
+import { counted, showSeconds } from '../src/core/text.js';
 import { type Kind, type Sort, shareOf, sorts } from './case.js';
 
 /** What became of a case. */
@@ -68,6 +68,7 @@ export const campaign = async (options: CampaignOptions): Promise<readonly Row[]
   const end = options.minutes === undefined ? Number.POSITIVE_INFINITY : performance.now() + 60_000 * options.minutes;
   const left = () => (end - performance.now()) / 1000;
   const ended: { readonly task: Task; readonly fate: Fate; readonly seconds: number }[] = [];
+  const [started, count] = [performance.now(), tasks.length];
   const folder = await mkdtemp(join(tmpdir(), 'undistill-chaos-'));
   const shared = join(folder, 'shared');
   await mkdir(shared);
@@ -86,6 +87,10 @@ export const campaign = async (options: CampaignOptions): Promise<readonly Row[]
           : await host.attempt(order, task.kind.limit);
       ended.push({ task, fate, seconds: (performance.now() - began) / 1000 });
       if (isDefect(fate)) options.say(defectLine(task, fate, options));
+      if (ended.length % 100 === 0)
+        options.say(
+          `${ended.length} of ${counted(count, 'case')}, ${showSeconds((performance.now() - started) / 1000)} so far`,
+        );
       await rm(own, { recursive: true, force: true, maxRetries: 5 });
     }
   };
