@@ -92,7 +92,9 @@ const edgesOf = (given: v.GenericSchema): Edges => {
   if (type === 'union') {
     const each = (options as readonly v.GenericSchema[]).map(edgesOf);
     // What one of them refuses another may take, but for a number that is none.
-    const outside = each.flatMap(({ outside }) => outside).filter((value) => [value].flat().some(isNoNumber));
+    const outside = each
+      .flatMap(({ outside }) => outside)
+      .filter((value) => [value].flat().some(isNoNumber) || !v.is(schema, value));
     return { inside: each.flatMap(({ inside }) => inside), outside };
   }
   if (items !== undefined) {

@@ -49,7 +49,10 @@ export const place = async (experiment = everything): Promise<Project> => {
   await at.write('tiny.ts', experiment);
   const own = join(at.folder, 'cache', 'undistill');
   await mkdir(own, { recursive: true });
-  await symlink(join(cacheFolder(), 'engines'), join(own, 'engines'));
+  const engines = join(cacheFolder(), 'engines');
+  // On a new machine the first run that needs one installs it there.
+  await mkdir(engines, { recursive: true });
+  await symlink(engines, join(own, 'engines'));
   return at;
 };
 
