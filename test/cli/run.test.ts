@@ -47,6 +47,27 @@ describe('a run', () => {
     expect(await at.read('whole/tiny/matrix.json')).toBe(first);
   });
 
+  it('trains nothing for another metric, and names one that gives no model a number', async () => {
+    const numberless = (of: string): string =>
+      tiny({ defenses: 'none(), nasty(), labelOnly()' }).replace(
+        'attacks:',
+        `metrics: [{ name: 'mine', title: 'mine', unit: 'number', better: 'lower', describe: 'A number.', source: import.meta.url, of: ${of} }],
+  attacks:`,
+      );
+    await at.write('measured.ts', numberless('() => undefined'));
+    const measure = (): ReturnType<Project['undistill']> =>
+      at.undistill(['run', 'measured.ts', '--threads', '1', '--out', 'whole/measured']);
+    const said = 'mine gives no model a number: its `of` returns undefined for all';
+    const none = await measure();
+    expect(none, none.err).toMatchObject({ code: 0, out: expect.stringContaining(said) });
+    expect(none.out).toContain('5 of 5 trainings are there from before');
+    // No number of the victims, but of each student.
+    await at.write('measured.ts', numberless('({ victim }) => victim && 1'));
+    const some = await measure();
+    expect(some, some.err).toMatchObject({ code: 0 });
+    expect(some.out).not.toContain(said);
+  });
+
   it('prints its matrix again, in every format', async () => {
     for (const [format, says] of [
       ['text', /^kd {3,}.* n\/a ¹$/m],
