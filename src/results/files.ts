@@ -166,7 +166,11 @@ const provenance: Of<Provenance> = record({
 /** What parameters leave open is null. */
 const params = v.pipe(v.unknown(), v.title('parameters'));
 
-const learner: Of<LearnerSummary> = record({ network: record({ name: text, params }), recipe: maybe(v.unknown()) });
+const learner: Of<LearnerSummary> = record({
+  network: record({ name: text, params }),
+  weights: maybe(text),
+  recipe: maybe(v.unknown()),
+});
 const learners: Of<LearnerSummaries> = record({ teacher: learner, students: byName(learner) });
 
 /** A matrix.json. */

@@ -166,7 +166,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     ...defined({ budget: of.budget }),
     students: of.students.map(({ label }) => label),
     learners: {
-      teacher: learnerOf(of.teacher),
+      teacher: { ...learnerOf(of.teacher), ...defined({ weights: weightsOf(plan) }) },
       students: Object.fromEntries(of.students.map(({ label, learner }) => [label, learnerOf(learner)])),
     },
     seeds: of.seeds.map(({ label }) => label),
@@ -201,6 +201,10 @@ const learnerOf = ({ network: { name, params }, recipe }: Learner | Pretrained):
   network: { name, params: plain(params) },
   ...defined({ recipe: recipe && plain(recipe) }),
 });
+
+/** By what a pretrained teacher is known. */
+const weightsOf = ({ stages }: Plan): string | undefined =>
+  stages.flatMap(({ work }) => (work.kind === 'import' ? [work.sha256] : []))[0];
 
 const summaryOf = (metric: Metric): MetricSummary => ({ ...declared(metric), ...defined({ only: metric.only }) });
 

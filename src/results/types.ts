@@ -142,6 +142,8 @@ export interface ReproducedEffect {
 /** A net, and what it is trained by: no recipe of a pretrained teacher that needs none. */
 export interface LearnerSummary {
   readonly network: { readonly name: string; readonly params: unknown };
+  /** SHA-256 of a pretrained teacher's file, hexadecimal. */
+  readonly weights?: string;
   readonly recipe?: unknown;
 }
 

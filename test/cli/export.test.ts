@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as E from 'fp-ts/lib/Either.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sha256 } from '../../src/core/hash.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors } from '../../src/core/safetensors.js';
 import { type Project, project, tiny } from './project.js';
 
@@ -141,7 +141,7 @@ describe('undistill export', () => {
     const put = async (name: string, content: string | Uint8Array): Promise<void> => {
       await writeFile(join(folder, name), content);
       const manifest = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8'));
-      const sum = createHash('sha256').update(content).digest('hex');
+      const sum = sha256(content);
       const text = JSON.stringify({ ...manifest, files: { ...manifest.files, [name]: sum } });
       await writeFile(join(folder, 'manifest.json'), text);
     };
@@ -237,7 +237,10 @@ describe('a pretrained teacher', () => {
     await at.write('nasty.ts', pretrainedTiny(recipe, 'none(), nasty()'));
     const run = await at.undistill(['run', 'nasty.ts', '--jobs', '2', '--out', 'fourth/tiny']);
     expect(run.code).toBe(0);
-    expect((await at.matrix('fourth/tiny')).victims.map(({ accuracy }) => accuracy?.count)).toEqual([1, 1]);
+    const { victims, learners } = await at.matrix('fourth/tiny');
+    expect(victims.map(({ accuracy }) => accuracy?.count)).toEqual([1, 1]);
+    // Two files of one net are two teachers.
+    expect(learners?.teacher.weights).toBe(sha256(await readFile(join(at.folder, 'teacher.safetensors'))));
     await at.write('bare.ts', pretrainedTiny('', 'none(), nasty()'));
     expect(await at.undistill(['plan', 'bare.ts'])).toMatchObject({
       code: 1,
