@@ -6,8 +6,8 @@ import { paysFor } from './joint.js';
 
 /**
  * Distillation from the mean of several answers to each image: the image itself asked about again, against noise that is drawn afresh; or
- * views of it, mirrored and moved by a pixel, against noise that sticks to an image. α τ² KL(mean answer ‖ student) + (1 − α) CE, and
- * `times` queries an image.
+ * views of it, moved by a pixel and, where the data set's augmentation flips its images, mirrored, against noise that sticks to an image.
+ * α τ² KL(mean answer ‖ student) + (1 − α) CE, and `times` queries an image.
  *
  * ModelGuard's "smoothing" (Tang et al., USENIX Security 2024, README) averages the answers to 3 augmented copies.
  */
@@ -19,7 +19,7 @@ export const askingAgain = defineAttack({
   cost: '`times` answers to each image in each epoch',
   options: {
     times: option(wholeAtLeast(2), 3, 'Questions about each image'),
-    of: option(choice('same', 'views'), 'same', 'The image itself each time, or mirrored and moved by a pixel'),
+    of: option(choice('same', 'views'), 'same', 'The image itself each time, or moved by a pixel, and mirrored where training mirrors images too'),
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the teacher's answers against the labels"),
   },
@@ -31,12 +31,18 @@ export const askingAgain = defineAttack({
       paysFor(2 * times, circumstances, 'the smallest step asks', 'Give a larger budget, or fewer times.'),
     // An image's own answer is the same every time where nothing is drawn, and its mean is what `kd` learns.
     ...(of === 'same' ? { knows: 'chance' } : {}),
-    ...distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {
-      hear: (victim, pixels) => {
-        const views = Array.from({ length: times }, (_, i) => (of === 'same' ? pixels : viewed(pixels, i)));
-        return meanAnswer(views.map((each) => victim.logProbabilities(each)));
-      },
-    }),
+    steal: (victim, student, context) => {
+      const { flip } = context.data.train.augmentation;
+      const asked = (pixels: tf.Tensor4D, i: number) => (of === 'same' ? pixels : viewed(pixels, i, Boolean(flip)));
+      const learn = distilBy(
+        ({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }),
+        {
+          hear: (oracle, pixels) =>
+            meanAnswer(Array.from({ length: times }, (_, i) => oracle.logProbabilities(asked(pixels, i)))),
+        },
+      );
+      return learn.steal(victim, student, context);
+    },
   }),
 });
 
@@ -44,7 +50,7 @@ export const askingAgain = defineAttack({
 export const meanAnswer = (answers: readonly tf.Tensor2D[]): tf.Tensor2D =>
   tf.log(tf.div<tf.Tensor2D>(tf.addN(answers.map((each) => tf.exp(each))), answers.length));
 
-/** Where the images of every two views lie: in place, and moved by a pixel in one direction after the other. */
+/** Where images lie in views: in place, and moved by a pixel in one direction after the other. */
 const moves = [
   [0, 0],
   [1, 1],
@@ -53,13 +59,16 @@ const moves = [
   [-1, 1],
 ] as const;
 
-/** View number 0, 1, 2, …: the image, its mirror image, and both of each image that is moved by a pixel; edges are mirrored. */
-export const viewed = (pixels: tf.Tensor4D, number: number): tf.Tensor4D => {
-  const [down, right] = moves[(number >> 1) % moves.length] as readonly [number, number];
+/**
+ * View number 0, 1, 2, … of images: as they are, and moved by a pixel in four directions, with edges mirrored outwards; each
+ * followed by its mirror image where they flip, since a net knows no others.
+ */
+export const viewed = (pixels: tf.Tensor4D, number: number, flip: boolean): tf.Tensor4D => {
+  const [down, right] = moves[(flip ? number >> 1 : number) % moves.length] as readonly [number, number];
   const [count, height, width, channels] = pixels.shape;
   const moved =
     down === 0 && right === 0
       ? pixels
       : tf.slice(mirrorBordered(pixels), [0, 1 + down, 1 + right, 0], [count, height, width, channels]);
-  return number % 2 === 1 ? tf.reverse(moved, 2) : moved;
+  return flip && number % 2 === 1 ? tf.reverse(moved, 2) : moved;
 };

@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { attentionBetween } from '../../src/attacks/activation-pairs.js';
 import { annealed } from '../../src/attacks/annealed-kd.js';
-import { meanAnswer, viewed } from '../../src/attacks/asking-again.js';
 import { distilledFromMeans, meanOfClass } from '../../src/attacks/class-mean-kd.js';
 import { disagreement } from '../../src/attacks/cmi.js';
 import { completed } from '../../src/attacks/completed-kd.js';
@@ -654,31 +653,5 @@ describe('images moved by the Jacobian', () => {
   test('within black and white', () => {
     expect(moved('papernot', 1)).toEqual([0, 0]);
     expect(moved('untargeted', 1)).toEqual([255, 255]);
-  });
-});
-
-test('several answers are one by the mean of their probabilities', () => {
-  tf.tidy(() => {
-    const answers = [
-      [0.8, 0.2, 0],
-      [0.5, 0.3, 0.2],
-      [0.2, 0.4, 0.4],
-    ].map((each) => tf.log(tf.tensor2d([each])) as tf.Tensor2D);
-    expectClose(values(tf.exp(meanAnswer(answers))), [0.5, 0.3, 0.2], 1e-6);
-    // A class that no answer has is ruled out.
-    const certain = tf.log(tf.tensor2d([[1, 0]])) as tf.Tensor2D;
-    expect(values(meanAnswer([certain, certain]))).toEqual([0, Number.NEGATIVE_INFINITY]);
-  });
-});
-
-test('views of an image: mirrored, and moved by a pixel, edges mirrored', () => {
-  tf.tidy(() => {
-    const image = tf.tensor4d([1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 3, 3, 1]);
-    expect(values(viewed(image, 0))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    expect(values(viewed(image, 1))).toEqual([3, 2, 1, 6, 5, 4, 9, 8, 7]);
-    expect(values(viewed(image, 2))).toEqual([5, 6, 5, 8, 9, 8, 5, 6, 5]);
-    expect(values(viewed(image, 4))).toEqual([5, 4, 5, 2, 1, 2, 5, 4, 5]);
-    const wide = tf.reshape<tf.Rank.R4>(tf.range(0, 20), [1, 4, 5, 1]);
-    expect(new Set(Array.from({ length: 10 }, (_, i) => values(viewed(wide, i)).join())).size).toBe(10);
   });
 });
