@@ -19,7 +19,11 @@ export const askingAgain = defineAttack({
   cost: '`times` answers to each image in each epoch',
   options: {
     times: option(wholeAtLeast(2), 3, 'Questions about each image'),
-    of: option(choice('same', 'views'), 'same', 'The image itself each time, or moved by a pixel, and mirrored where training mirrors images too'),
+    of: option(
+      choice('same', 'views'),
+      'same',
+      'The image itself each time, or moved by a pixel, and mirrored where training mirrors images too',
+    ),
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the teacher's answers against the labels"),
   },
