@@ -3,18 +3,8 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Project, Ran } from '../test/cli/project.js';
 import { type Case, Impossible, type Kind, must, severally } from './case.js';
-import { type Fault, runWith, someTime, struckIn } from './faults.js';
-import {
-  inPlace,
-  mustBeWhole,
-  mustEqual,
-  mustHaveEnded,
-  mustHaveStruck,
-  patience,
-  resultsOf,
-  run,
-  undisturbed,
-} from './runs.js';
+import { type Fault, strike } from './faults.js';
+import { inPlace, mustBeWhole, mustEqual, mustHaveEnded, patience, resultsOf, run, undisturbed } from './runs.js';
 
 /** Whatever changes something on a disk. */
 const writing = [
@@ -48,13 +38,10 @@ const refusing =
   async (random, shared) => {
     const operations = refusals[code] ?? [];
     const { efforts } = await undisturbed(shared);
-    const time = someTime(efforts, { who, operations }, random);
-    if (time === undefined) throw new Error(`no run does ${operations}`);
-    await inPlace(async (at) => {
-      const ran = await runWith(at, { who, operations, at: time, act: 'refuse', code });
-      await mustHaveStruck(struckIn(at));
-      await mustRecover(at, ran, new RegExp(`${code}|full|read-only|quota|cannot be written`), shared);
-    });
+    const says = new RegExp(`${code}|full|read-only|quota|cannot be written`);
+    await strike({ who, operations, act: 'refuse', code }, { efforts, random }, (at, ran) =>
+      mustRecover(at, ran, says, shared),
+    );
   };
 
 /** How often a disk refuses with each of the codes, each time from another moment on. */

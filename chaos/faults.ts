@@ -1,7 +1,8 @@
 import { join } from 'node:path';
+import { isThere } from '../src/run/store.js';
 import type { Project, Ran } from '../test/cli/project.js';
-import type { Random } from './case.js';
-import { type Effort, environmentOf, run } from './runs.js';
+import { Defect, type Random } from './case.js';
+import { type Effort, environmentOf, inPlace, run } from './runs.js';
 
 /** What is done to a process of a run at one of its changes to the disk; `preload.js` does it. */
 export interface Fault {
@@ -20,14 +21,40 @@ export interface Fault {
   readonly struck: string;
 }
 
-/** A run during which something happens to the disk, or at it. */
-export const runWith = (at: Project, fault: Omit<Fault, 'struck'>, below?: string): Promise<Ran> =>
-  run(at, environmentOf(at, { CHAOS_FAULT: JSON.stringify({ ...fault, struck: struckIn(at) }) }, below));
+/**
+ * Has a fault strike a run at a time that is drawn, and looks at what came of it. Some things are done more or less often, such as writing graphs, as fast
+ * as steps are: a run that does it fewer times is followed by one that is struck at the first.
+ */
+export const strike = async (
+  fault: Omit<Fault, 'at' | 'struck'>,
+  { efforts, random }: { readonly efforts: readonly Effort[]; readonly random: Random },
+  look: (at: Project, ran: Ran) => Promise<void>,
+): Promise<void> => {
+  const drawn = someTime(efforts, fault, random);
+  for (const time of drawn === undefined ? [] : [drawn, 1]) {
+    const isStruck = await inPlace(async (at) => {
+      const struck = join(at.folder, 'struck');
+      const whole: Fault = { ...fault, at: time, struck };
+      const ran = await run(at, environmentOf(at, { CHAOS_FAULT: JSON.stringify(whole) }));
+      if (!(await isThere(struck))) return false;
+      await look(at, ran);
+      return true;
+    });
+    if (isStruck) return;
+  }
+  // What nothing happens in proves nothing.
+  throw new Unstruck(fault.operations);
+};
 
-export const struckIn = (at: Project): string => join(at.folder, 'struck');
+/** No run does what a fault is to strike. */
+export class Unstruck extends Defect {
+  constructor(operations: readonly string[]) {
+    super('aborted', `no run does ${operations}: mend the campaign`);
+  }
+}
 
 /** One of the times that a process did one of some things, in an undisturbed run; undefined where it never did. */
-export const someTime = (
+const someTime = (
   efforts: readonly Effort[],
   { who, operations }: Pick<Fault, 'who' | 'operations'>,
   random: Random,

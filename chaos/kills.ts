@@ -1,16 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isThere } from '../src/run/store.js';
 import type { Project } from '../test/cli/project.js';
-import { type Case, Defect, Impossible, type Kind, must, severally } from './case.js';
-import { type Fault, runWith, someTime, struckIn } from './faults.js';
+import { type Case, Impossible, type Kind, must, severally } from './case.js';
+import { type Fault, strike, Unstruck } from './faults.js';
 import {
   environmentOf,
   filesBelow,
   inPlace,
   mustBeWhole,
   mustEqual,
-  mustHaveStruck,
   patience,
   resultsOf,
   run,
@@ -45,17 +43,13 @@ const killedAt =
   (fault: Omit<Fault, 'at' | 'struck'>): Case['attempt'] =>
   async (random, shared) => {
     const { efforts } = await undisturbed(shared);
-    const time = someTime(efforts, fault, random);
-    const isByChance = fault.operations.every((operation) => byChance.has(operation));
-    const unused = 'no process met a graph that another had written';
-    if (time === undefined && isByChance) throw new Impossible(unused);
-    if (time === undefined) throw new Defect('aborted', `no run does ${fault.operations}: mend the campaign`);
-    await inPlace(async (at) => {
-      await runWith(at, { ...fault, at: time });
-      if (isByChance && !(await isThere(struckIn(at)))) throw new Impossible(unused);
-      await mustHaveStruck(struckIn(at));
-      await mustGoOn(at, shared);
-    });
+    try {
+      await strike(fault, { efforts, random }, (at) => mustGoOn(at, shared));
+    } catch (error) {
+      const isByChance = fault.operations.every((operation) => byChance.has(operation));
+      if (!(error instanceof Unstruck && isByChance)) throw error;
+      throw new Impossible('no process met a graph that another had written');
+    }
   };
 
 /** Every change that either process makes below the folder of runs. */

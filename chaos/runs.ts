@@ -6,7 +6,7 @@ import { withLock } from '../src/core/lock.js';
 import type { Matrix } from '../src/results/types.js';
 import { isThere } from '../src/run/store.js';
 import { lasting, type Project, project, type Ran, tensorsIn, tiny } from '../test/cli/project.js';
-import { Defect, must } from './case.js';
+import { must } from './case.js';
 
 /**
  * Asks one question several times, takes rounded answers, and makes images: every kind of file comes of it. An honest student is
@@ -60,11 +60,11 @@ export type Environment = Readonly<Record<string, string>>;
 
 const preload = `--import ${pathToFileURL(fileURLToPath(new URL('preload.js', import.meta.url))).href}`;
 
-/** What a run in a place is told by its environment; with a fault, it happens below that folder. */
-export const environmentOf = (at: Project, more: Environment = {}, below = join(at.folder, 'runs')): Environment => ({
+/** What a run in a place is told by its environment; with a fault, it happens below the folder of runs. */
+export const environmentOf = (at: Project, more: Environment = {}): Environment => ({
   XDG_CACHE_HOME: join(at.folder, 'cache'),
   NODE_OPTIONS: preload,
-  CHAOS_BELOW: below,
+  CHAOS_BELOW: join(at.folder, 'runs'),
   ...more,
 });
 
@@ -288,9 +288,4 @@ export const inPlace = async <A>(act: (at: Project) => Promise<A>, experiment?: 
   } finally {
     at.remove();
   }
-};
-
-/** Throws unless the fault struck: a case in which nothing happens proves nothing. */
-export const mustHaveStruck = async (path: string): Promise<void> => {
-  if (!(await isThere(path))) throw new Defect('aborted', 'the fault never struck: mend the campaign');
 };

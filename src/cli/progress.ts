@@ -126,7 +126,8 @@ export const progressReporter = (
   const where = ({ id }: Stage): string => (places.has(id) ? `  ${places.get(id)}` : '');
   const fitting = (stage: Stage, fit: string): string =>
     `${isOfTheModel(fit) ? stage.label : `${stage.label} ${fit}`}${where(stage)}`;
-  let kept = 0;
+  /** Trainings that were there, and how many of them are said. */
+  let [kept, said] = [0, 0];
   let number = 0;
   const say = (stage: Stage, line: string): void => {
     saidAt.set(stage.id, performance.now());
@@ -135,8 +136,8 @@ export const progressReporter = (
   const since = (stage: Stage): number => performance.now() - (saidAt.get(stage.id) ?? 0);
   /** Many stages may be there already: they are counted, and said in one line before the next that is not. */
   const sayKept = (): void => {
-    if (kept > 0) out.log(out.paint.faint(`  ${kept} of ${of} trainings are there from before`));
-    kept = 0;
+    if (kept > said) out.log(out.paint.faint(`  ${kept} of ${of} trainings are there from before`));
+    said = kept;
   };
 
   return (event) => {

@@ -187,6 +187,21 @@ describe('a run on a terminal', () => {
     expect(text()).toBe('  2 of 2 trainings are there from before\n');
   });
 
+  it('counts all that are there, also where some are found later', () => {
+    const { stream, text } = screen(false);
+    const three = { ...plan, stages: [...plan.stages, { ...one, id: 'three', label: 'third' }] } as Plan;
+    const tell = progressReporter(terminal(stream, {}), three);
+    const cached: Outcome = { status: 'cached', record: {} as StageRecord };
+    tell({ type: 'end', stage: one, outcome: cached, ended: 1, of: 3 });
+    tell({ type: 'start', stage: two, number: 2, of: 3 });
+    tell({ type: 'end', stage: three.stages.at(-1) as Stage, outcome: cached, ended: 2, of: 3 });
+    tell({ type: 'end', stage: two, outcome: done, ended: 3, of: 3 });
+    const counted = text()
+      .split('\n')
+      .filter((line) => line.includes('there from before'));
+    expect(counted).toEqual([1, 2].map((kept) => `  ${kept} of 3 trainings are there from before`));
+  });
+
   it('is coloured where that is wanted', () => {
     const paint = (isTTY: boolean, env: NodeJS.ProcessEnv) => terminal(screen(isTTY).stream, env).paint.bad('x');
     expect(paint(true, {})).toBe('\x1b[31mx\x1b[0m');

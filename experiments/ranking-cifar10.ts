@@ -1,0 +1,60 @@
+import {
+  adam,
+  cifar10,
+  constant,
+  dcp,
+  experiment,
+  gaussianNoise,
+  highConfidence,
+  keepArgmax,
+  labelOnly,
+  labelSmoothing,
+  learner,
+  mad,
+  modelGuard,
+  none,
+  plainCnn,
+  pretrained,
+  randomClass,
+  reversedLogits,
+  reverseSigmoid,
+  rounding,
+  scratch,
+  stingy,
+  strongest,
+  sweep,
+  topK,
+} from 'undistill';
+
+/**
+ * What a service can put before a good model without training anything, under the strongest attackers who have a fifth of its images: the
+ * ten-epoch net that comes with undistill, a small convolutional net as student. The net was trained on all images, so that students are
+ * chosen on images that it knows and they do not.
+ */
+export default experiment({
+  name: 'ranking-cifar10',
+  about: 'Wrappers around a ten-epoch net, by what the strongest attacker gets of it',
+  data: cifar10(),
+  fraction: 0.2,
+  teacher: { ...pretrained('cifar10/airbench'), label: 'ten-epoch net' },
+  students: [learner(plainCnn({ width: 8 }), { epochs: 12, batch: 64, optimizer: adam(), schedule: constant(1e-3) })],
+  defenses: [
+    none(),
+    labelOnly(),
+    ...sweep(modelGuard, { epsilon: [0.5, 1] }),
+    mad({ epsilon: 1 }),
+    mad({ oracle: 'extreme', epsilon: 0.5 }),
+    ...sweep(stingy, { ratio: [0.2, 0.5] }),
+    reversedLogits(),
+    ...sweep(reverseSigmoid, { beta: [0.21, 0.8] }),
+    dcp(),
+    ...sweep(randomClass, { epsilon: [0.5, 1] }),
+    keepArgmax({ defense: randomClass({ epsilon: 1 }) }),
+    gaussianNoise({ sd: 0.2 }),
+    topK(3),
+    rounding({ digits: 1 }),
+    highConfidence(),
+  ],
+  attacks: [scratch(), ...sweep(labelSmoothing, { epsilon: [0.1, 0.2, 0.3] }), ...strongest()],
+  seeds: [0, 1, 2],
+});
