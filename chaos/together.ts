@@ -1,3 +1,5 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Case, type Kind, must } from './case.js';
 import {
@@ -36,6 +38,10 @@ const together =
       mustEqual(await resultsOf(at.folder), results);
       mustBeWhole(await run(at));
       mustEqual(await resultsOf(at.folder), results);
+      const left = (await readdir(join(at.folder, 'runs'), { recursive: true })).filter((name) =>
+        /\.(tmp|partial|lock)$/.test(name),
+      );
+      must('silent', left.length === 0, () => `nobody removes ${left.join(', ')}`);
     });
   };
 

@@ -54,6 +54,13 @@ describe.skipIf(process.platform !== 'linux')('where the output cannot be writte
     expect(code).toBe(1);
   });
 
+  it('a run goes on to its end, and its matrix is kept', async () => {
+    const { code, err } = await withOutput(['run', 'tiny.ts', '--threads', '1'], '/dev/full');
+    expect(err).toMatch(/^standard output: .*ENOSPC/);
+    expect(code).toBe(1);
+    expect((await at.matrix('runs/tiny')).cells.map(({ accuracy }) => accuracy?.count)).toEqual([1, 1, 1, 1]);
+  });
+
   it('new has written its files all the same', async () => {
     expect(await withOutput(['new', 'metric', 'full'], '/dev/full')).toMatchObject({ code: 1 });
     expect(await at.read('metrics/full.test.ts')).toContain('full');

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -61,17 +61,22 @@ describe('a lock', { timeout: 120_000 }, () => {
     ['a pid that is none', { pid: 'one' }],
     ['no world', { world: undefined }],
   ])('with %s is no lock of ours, and deletes nothing', async (_, changes) => {
+    // Where the token leads from there, if it is taken for a part of a path.
+    const deep = join(folder, 'deep', 'it.lock');
+    await mkdir(`${deep}.x`, { recursive: true });
     await writeFile(join(folder, 'precious'), '');
-    const mine = await tryLock(path);
-    const owner = { ...(await readOwner(path)), pid: 4194305, ...changes };
+    await writeFile(join(folder, 'precious.dead'), '');
+    const mine = await tryLock(deep);
+    const owner = { ...(await readOwner(deep)), pid: 4194305, ...changes };
     await mine?.release();
-    await writeFile(path, JSON.stringify(owner));
-    expect(await readOwner(path)).toBeUndefined();
-    await utimes(path, new Date(0), new Date(0));
-    const taken = await tryLock(path);
+    await writeFile(deep, JSON.stringify(owner));
+    expect(await readOwner(deep)).toBeUndefined();
+    await utimes(deep, new Date(0), new Date(0));
+    const taken = await tryLock(deep);
     expect(taken).toBeDefined();
     await taken?.release();
-    expect(await readdir(folder)).toEqual(['precious']);
+    expect((await readdir(folder)).sort()).toEqual(['deep', 'precious', 'precious.dead']);
+    expect(await readdir(join(folder, 'deep'))).toEqual(['it.lock.x']);
   });
 
   test('is released when the work throws', async () => {
