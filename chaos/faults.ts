@@ -21,35 +21,28 @@ export interface Fault {
   readonly struck: string;
 }
 
-/**
- * Has a fault strike a run at a time that is drawn, and looks at what came of it. Some things are done more or less often, such as writing graphs, as fast
- * as steps are: a run that does it fewer times is followed by one that is struck at the first.
- */
+/** Has a fault strike a run at a time that is drawn, and looks at what came of it. */
 export const strike = async (
   fault: Omit<Fault, 'at' | 'struck'>,
   { efforts, random }: { readonly efforts: readonly Effort[]; readonly random: Random },
   look: (at: Project, ran: Ran) => Promise<void>,
 ): Promise<void> => {
-  const drawn = someTime(efforts, fault, random);
-  for (const time of drawn === undefined ? [] : [drawn, 1]) {
-    const isStruck = await inPlace(async (at) => {
-      const struck = join(at.folder, 'struck');
-      const whole: Fault = { ...fault, at: time, struck };
-      const ran = await run(at, environmentOf(at, { CHAOS_FAULT: JSON.stringify(whole) }));
-      if (!(await isThere(struck))) return false;
-      await look(at, ran);
-      return true;
-    });
-    if (isStruck) return;
-  }
-  // What nothing happens in proves nothing.
-  throw new Unstruck(fault.operations);
+  const time = someTime(efforts, fault, random);
+  if (time === undefined) throw new Unstruck(fault.operations);
+  await inPlace(async (at) => {
+    const struck = join(at.folder, 'struck');
+    const whole: Fault = { ...fault, at: time, struck };
+    const ran = await run(at, environmentOf(at, { CHAOS_FAULT: JSON.stringify(whole) }));
+    // A case in which nothing happens proves nothing.
+    if (!(await isThere(struck))) throw new Unstruck(fault.operations);
+    await look(at, ran);
+  });
 };
 
-/** No run does what a fault is to strike. */
+/** A run did not do what a fault was to strike. */
 export class Unstruck extends Defect {
   constructor(operations: readonly string[]) {
-    super('aborted', `no run does ${operations}: mend the campaign`);
+    super('aborted', `the run did no ${operations} at which it was to be struck: mend the campaign`);
   }
 }
 

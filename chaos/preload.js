@@ -60,9 +60,15 @@ const watch = (below, fault) => {
       die();
     }
     if (now === 'refuse') throw refuse(operation, path);
-    const result = act();
-    if (now !== 'after') return result;
-    return result instanceof Promise ? result.finally(die) : die();
+    if (now !== 'after') return act();
+    // Also after one that fails, such as a folder that is there.
+    let result;
+    try {
+      result = act();
+    } finally {
+      if (!(result instanceof Promise)) die();
+    }
+    return result.finally(die);
   };
 
   const halfOf = (content) => content.slice(0, content.length >> 1);
