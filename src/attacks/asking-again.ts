@@ -35,18 +35,13 @@ export const askingAgain = defineAttack({
       paysFor(2 * times, circumstances, 'the smallest step asks', 'Give a larger budget, or fewer times.'),
     // An image's own answer is the same every time where nothing is drawn, and its mean is what `kd` learns.
     ...(of === 'same' ? { knows: 'chance' } : {}),
-    steal: (victim, student, context) => {
-      const { flip } = context.data.train.augmentation;
-      const asked = (pixels: tf.Tensor4D, i: number) => (of === 'same' ? pixels : viewed(pixels, i, Boolean(flip)));
-      const learn = distilBy(
-        ({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }),
-        {
-          hear: (oracle, pixels) =>
-            meanAnswer(Array.from({ length: times }, (_, i) => oracle.logProbabilities(asked(pixels, i)))),
-        },
-      );
-      return learn.steal(victim, student, context);
-    },
+    ...distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {
+      hear: (victim, pixels, { data }) => {
+        const flip = Boolean(data.train.augmentation.flip);
+        const views = Array.from({ length: times }, (_, i) => (of === 'same' ? pixels : viewed(pixels, i, flip)));
+        return meanAnswer(views.map((each) => victim.logProbabilities(each)));
+      },
+    }),
   }),
 });
 

@@ -25,7 +25,7 @@ export interface Distilling {
   readonly hear?: (
     victim: ProbabilityOracle,
     pixels: tf.Tensor4D,
-    context: Pick<AttackContext, 'recover'>,
+    context: Pick<AttackContext<Labelled>, 'data' | 'recover'>,
   ) => tf.Tensor2D;
 }
 
@@ -52,7 +52,7 @@ export const distilBy = (
         validation: data.validation,
         stepsPerEpoch: steps === 'same' ? fullStepsPerEpoch : undefined,
         victim,
-        target: ({ victim, pixels }) => ({ teacher: hear(victim, pixels, { recover }) }),
+        target: ({ victim, pixels }) => ({ teacher: hear(victim, pixels, { data, recover }) }),
         loss: ({ logits, target: { teacher }, batch: { labels }, step }) =>
           loss({
             logits,
