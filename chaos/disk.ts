@@ -37,9 +37,8 @@ const refusing =
   (who: Fault['who'], code: string): Case['attempt'] =>
   async (random, shared) => {
     const operations = refusals[code] ?? [];
-    const { efforts } = await undisturbed(shared);
     const says = new RegExp(`${code}|full|read-only|quota|cannot be written`);
-    await strike({ who, operations, act: 'refuse', code }, { efforts, random }, (at, ran) =>
+    await strike({ who, operations, act: 'refuse', code }, { random, shared }, (at, ran) =>
       mustRecover(at, ran, says, shared),
     );
   };

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { isThere } from '../src/run/store.js';
 import type { Project, Ran } from '../test/cli/project.js';
 import { Defect, type Random } from './case.js';
-import { type Effort, environmentOf, inPlace, run } from './runs.js';
+import { type Effort, environmentOf, inPlace, run, undisturbed } from './runs.js';
 
 /** What is done to a process of a run at one of its changes to the disk; `preload.js` does it. */
 export interface Fault {
@@ -21,30 +21,31 @@ export interface Fault {
   readonly struck: string;
 }
 
-/** Has a fault strike a run at a time that is drawn, and looks at what came of it. */
+/**
+ * Has a fault strike a run at a time that is drawn, and looks at what came of it.
+ *
+ * @throws `unstruck` where the run did not do what was to be struck
+ */
 export const strike = async (
   fault: Omit<Fault, 'at' | 'struck'>,
-  { efforts, random }: { readonly efforts: readonly Effort[]; readonly random: Random },
+  { random, shared }: { readonly random: Random; readonly shared: string },
   look: (at: Project, ran: Ran) => Promise<void>,
+  unstruck: Error = new Defect(
+    'aborted',
+    `the run did no ${fault.operations} at which it was to be struck: mend the campaign`,
+  ),
 ): Promise<void> => {
-  const time = someTime(efforts, fault, random);
-  if (time === undefined) throw new Unstruck(fault.operations);
+  const time = someTime((await undisturbed(shared)).efforts, fault, random);
+  if (time === undefined) throw unstruck;
   await inPlace(async (at) => {
     const struck = join(at.folder, 'struck');
     const whole: Fault = { ...fault, at: time, struck };
     const ran = await run(at, environmentOf(at, { CHAOS_FAULT: JSON.stringify(whole) }));
     // A case in which nothing happens proves nothing.
-    if (!(await isThere(struck))) throw new Unstruck(fault.operations);
+    if (!(await isThere(struck))) throw unstruck;
     await look(at, ran);
   });
 };
-
-/** A run did not do what a fault was to strike. */
-export class Unstruck extends Defect {
-  constructor(operations: readonly string[]) {
-    super('aborted', `the run did no ${operations} at which it was to be struck: mend the campaign`);
-  }
-}
 
 /** One of the times that a process did one of some things, in an undisturbed run; undefined where it never did. */
 const someTime = (

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Project } from '../test/cli/project.js';
 import { type Case, Impossible, type Kind, must, severally } from './case.js';
-import { type Fault, strike, Unstruck } from './faults.js';
+import { type Fault, strike } from './faults.js';
 import {
   environmentOf,
   filesBelow,
@@ -42,14 +42,9 @@ const byChance: ReadonlySet<string> = new Set(['utimesSync']);
 const killedAt =
   (fault: Omit<Fault, 'at' | 'struck'>): Case['attempt'] =>
   async (random, shared) => {
-    const { efforts } = await undisturbed(shared);
-    try {
-      await strike(fault, { efforts, random }, (at) => mustGoOn(at, shared));
-    } catch (error) {
-      const isByChance = fault.operations.every((operation) => byChance.has(operation));
-      if (!(error instanceof Unstruck && isByChance)) throw error;
-      throw new Impossible('no process met a graph that another had written');
-    }
+    const isByChance = fault.operations.every((operation) => byChance.has(operation));
+    const unmet = isByChance ? new Impossible('no process met a graph that another had written') : undefined;
+    await strike(fault, { random, shared }, (at) => mustGoOn(at, shared), unmet);
   };
 
 /** Every change that either process makes below the folder of runs. */
