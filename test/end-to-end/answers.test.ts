@@ -1,8 +1,9 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { loadEngine } from '../../src/engine/engine.js';
 import { type ExperimentSpec, experiment, hardLabel, kd, learner, none, rounding, scratch } from '../../src/index.js';
+import { flip } from '../flip.js';
 import { data, recipe, tiny } from './fixtures/plugins.js';
 import { lasting, type Ran, ran, temporaryFolder, tensorsIn } from './helpers.js';
 
@@ -68,9 +69,7 @@ describe('a matrix whose victim is asked once', () => {
   test('makes a damaged recording anew, and says so', async () => {
     const folder = join(root, 'answers');
     const file = join(folder, readdirSync(folder)[0] as string, '0.safetensors');
-    const bytes = readFileSync(file);
-    bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1;
-    writeFileSync(file, bytes);
+    flip(file, -1);
     const notes: string[] = [];
     const more = experiment(spec([kd({ temperature: 2 }), kd({ temperature: 3 })]));
     const again = await ran(more, root, {

@@ -10,6 +10,7 @@ import { openStore, type StagingDir } from '../../src/run/store.js';
 import type { StageEvent, StageRun } from '../../src/run/types.js';
 import { classifier } from '../../src/train/classifier.js';
 import { crossEntropy } from '../../src/train/losses.js';
+import { flip } from '../flip.js';
 import { built, endOf, failureOf, sets, succeed } from '../train/bench.js';
 
 beforeAll(async () => {
@@ -114,10 +115,7 @@ describe('a fit in a stage', () => {
     });
     await failureOf(stageRun().fit('student', crashing));
     // A bit of the last number, with which it reads as other weights.
-    const checkpoint = join(staging.folder, 'fits/student/checkpoint.safetensors');
-    const bytes = readFileSync(checkpoint);
-    bytes[bytes.length - 3] = (bytes.at(-3) as number) ^ 1;
-    writeFileSync(checkpoint, bytes);
+    flip(join(staging.folder, 'fits/student/checkpoint.safetensors'), -3);
     expect(endOf(await succeed(stageRun().fit('student', spec()))).last).toEqual(whole.last);
     expect(damages).toEqual([join('fits', 'student', 'checkpoint.safetensors')]);
   });

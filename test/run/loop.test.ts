@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
@@ -14,6 +14,7 @@ import type { Context, Loop, Synthesised } from '../../src/train/context.js';
 import { type Oracle, sessionOf, type Victim } from '../../src/train/oracle.js';
 import { fresh, tiring } from '../defenses/answering.js';
 import { bitsOf } from '../engine/bits.js';
+import { flip } from '../flip.js';
 import { type AskingSpec, asking, victims } from '../train/asking.js';
 import { failureOf, setOf, succeed } from '../train/bench.js';
 
@@ -315,10 +316,8 @@ describe('a loop that asks a victim', () => {
       await staging.release();
       rmSync(folder, { recursive: true });
       cpSync(copy, folder, { recursive: true });
-      const bytes = readFileSync(join(folder, name));
-      const at = Math.floor(bytes.length / 2);
-      bytes[at] = (bytes[at] as number) ^ 1;
-      writeFileSync(join(folder, name), bytes);
+      const path = join(folder, name);
+      flip(path, Math.floor(statSync(path).size / 2));
       const said: string[] = [];
       staging = (await openStore(root, (_, file) => said.push(file)).begin('a')) as StagingDir;
       if (name !== 'written.log') expect(said).toEqual([name]);

@@ -31,6 +31,7 @@ import {
   storeOf,
   writeWhole,
 } from '../../src/run/store.js';
+import { flip } from '../flip.js';
 
 let root: string;
 let damages: string[];
@@ -62,13 +63,6 @@ const failureOf = async (run: () => Promise<unknown>): Promise<Failure> => {
   );
   if (error instanceof FailureError) return error.failure;
   throw error;
-};
-
-/** One bit of a file turned over. */
-const flip = (path: string, byte: number): void => {
-  const bytes = readFileSync(path);
-  bytes[byte] = (bytes[byte] as number) ^ 1;
-  writeFileSync(path, bytes);
 };
 
 describe('one bit that turned over', () => {
@@ -383,16 +377,7 @@ describe('a stage', () => {
 describe('what was altered on disk', () => {
   test.each<readonly [string, string, (folder: string) => void]>([
     ['a file', 'deep/weights.safetensors', (at) => writeFileSync(join(at, 'deep/weights.safetensors'), 'other')],
-    [
-      'a bit',
-      'deep/weights.safetensors',
-      (at) => {
-        const path = join(at, 'deep/weights.safetensors');
-        const bytes = readFileSync(path);
-        bytes[bytes.length - 1] = (bytes[bytes.length - 1] as number) ^ 1;
-        writeFileSync(path, bytes);
-      },
-    ],
+    ['a bit', 'deep/weights.safetensors', (at) => flip(join(at, 'deep/weights.safetensors'), -1)],
     ['a file added', 'more', (at) => writeFileSync(join(at, 'more'), '')],
     ['a file taken away', 'record.json', (at) => unlinkSync(join(at, 'record.json'))],
     ['the manifest taken away', 'manifest.json', (at) => unlinkSync(join(at, 'manifest.json'))],

@@ -26,6 +26,7 @@ import { loadEngine } from '../../../src/engine/engine.js';
 import { BINDING, type EngineFolder, findEngine, KERNELS } from '../../../src/engine/setup/folder.js';
 import { installEngine } from '../../../src/engine/setup/install.js';
 import { loadMarked, refuseOthers } from '../../../src/engine/setup/loading.js';
+import { flip } from '../../flip.js';
 import { LIBRARIES, makeSite, type Site } from '../fixtures/site.js';
 
 let site: Site;
@@ -93,10 +94,7 @@ describe('loading the engine', { timeout: 120_000 }, () => {
   });
 
   test('refuses operations of ours of which a bit has turned over', async () => {
-    const path = join(engine.path, KERNELS);
-    const bytes = readFileSync(path);
-    bytes[0] = (bytes[0] as number) ^ 1;
-    writeFileSync(path, bytes);
+    flip(join(engine.path, KERNELS), 0);
     let loaded = 0;
     expect(await failureOf(loadMarked(engine, async () => ++loaded))).toMatchObject({
       ...damaged(),
