@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { cpus, freemem, totalmem } from 'node:os';
+import { freemem, totalmem } from 'node:os';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as E from 'fp-ts/lib/Either.js';
 import { availableCores } from '../core/job.js';
@@ -21,7 +21,7 @@ import {
   unsupported,
 } from './setup/machine.js';
 import { type Ran, run } from './setup/process.js';
-import { thisProcessor, vectorLevel } from './setup/processor.js';
+import { processorName, thisProcessor, vectorLevel } from './setup/processor.js';
 import { installedPackage } from './setup/tfjs-node.js';
 import { TENSORFLOW, TFJS_NODE } from './setup/wheels.js';
 
@@ -208,7 +208,7 @@ export const diagnose = async (machine: Machine = thisMachine()): Promise<readon
     checkTool('python', python, installed),
     checkTool('compiler', compiler, installed),
     await checkCacheFolder(machine, installed ? 0 : (recipe?.diskNeeded ?? 0)),
-    good('cores', `${availableCores()} × ${cpus()[0]?.model.trim() ?? 'unknown'}`),
+    good('cores', `${availableCores()} × ${processorName()}`),
     good('vectors', `${vectorLevel(thisProcessor())}: results of another level are kept apart`),
     good('memory', [showBytes(totalmem()), `${showBytes(freemem())} free`, hugePages() ?? []].flat().join(', ')),
     engine,

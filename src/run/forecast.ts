@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { ownsAShare } from '../attacks/attack.js';
 import { cacheFolder } from '../core/cache-folder.js';
 import { sha256 } from '../core/hash.js';
+import { processorName } from '../engine/setup/processor.js';
 import { type Stage, takesLong } from '../experiment/stage.js';
 import { recordedSharings } from './recordings.js';
 import { stepsOf } from './steps.js';
@@ -117,14 +117,7 @@ const readers = (environment: RunEnvironment, stages: readonly Stage[]): Readonl
 /** All that the time of a stage depends on, but for its number of steps where a plan tells it. */
 const kindOf = ({ work, parts }: Stage, { engine, version }: Pick<RunEnvironment, 'engine' | 'version'>): string => {
   const { own = '', threads, execution, gpus } = engine;
-  const machine = [
-    version,
-    engine.version,
-    own,
-    threads,
-    execution,
-    ...(gpus.length > 0 ? gpus : [cpus()[0]?.model ?? '']),
-  ];
+  const machine = [version, engine.version, own, threads, execution, ...(gpus.length > 0 ? gpus : [processorName()])];
   const { seed: _, inputs: __, harness: ___, undistill: ____, engine: _____, data, ...rest } = parts;
   const fingerprint = (data as { readonly fingerprint?: string } | undefined)?.fingerprint;
   if (work.kind !== 'steal') return hashOf([machine, work.kind, rest, fingerprint]);

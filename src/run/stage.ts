@@ -1,5 +1,6 @@
 import { cpus } from 'node:os';
 import { FailureError, toFailure } from '../core/errors.js';
+import { processorName } from '../engine/setup/processor.js';
 import type { Stage, Work } from '../experiment/stage.js';
 import { inspectStage } from './inspect.js';
 import { measureStage } from './measure.js';
@@ -80,7 +81,7 @@ const working = (
 };
 
 /** Such as `2 × AMD EPYC`. */
-const processor = (): string => `${cpus().length} × ${cpus()[0]?.model.trim() || 'unknown'}`;
+const processor = (): string => `${cpus().length} × ${processorName()}`;
 
 const provenanceOf = ({ engine, version, git }: RunEnvironment): Provenance => ({
   undistill: version,
