@@ -76,7 +76,7 @@ export const everyAttack = (images: DatasetPlugin) => [
   // With its weights too.
   attentionTransfer(),
   fitNet(),
-  // With images of something else.
+  // With out-of-distribution images.
   transfer({ images }),
   knockoff({ images }),
   adaptiveKnockoff({ images }),

@@ -1,5 +1,5 @@
 import { fashionMnist, mnist } from 'undistill';
 import { rankingOn } from './ranking-mnist.js';
 
-/** As `ranking-mnist.ts`, on Fashion-MNIST, with MNIST's digits as the images of something else. */
+/** As `ranking-mnist.ts`, on Fashion-MNIST, with MNIST's digits as out-of-distribution images. */
 export default rankingOn('ranking-fashion', fashionMnist(), mnist());

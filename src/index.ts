@@ -78,7 +78,7 @@ export {
   type Seed,
 } from './experiment/experiment.js';
 export type { Published } from './experiment/published.js';
-export { strongest, type Thief, type ThiefAsks, type ThiefHas } from './experiment/strongest.js';
+export { type AttackerAsks, type AttackerHas, strongest, type ThreatModel } from './experiment/strongest.js';
 export { sweep } from './experiment/sweep.js';
 export { type Elsewhere, slurm } from './harness/on-cluster.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';

@@ -79,7 +79,7 @@ export default defineConfig({
           ['A network', 'network'],
           ['A metric', 'metric'],
           ['A data set', 'dataset'],
-          ['All of them, and their tests', 'testing'],
+          ['All kinds in one experiment', 'testing'],
           ['Methods of the literature', 'methods'],
         ),
       },

@@ -19,7 +19,7 @@ import type { PoolContext } from '../train/synthesiser.js';
 export type Ownership =
   | { readonly kind: 'none' }
   /**
-   * Images of something else: all training images of another data set, brought to the victim's size; without labels, or
+   * Out-of-distribution images: all training images of another data set, brought to the victim's size; without labels, or
    * with that data set's own (`labelled`), which are no classes of the victim.
    */
   | { readonly kind: 'other'; readonly images: DatasetPlugin; readonly labelled?: boolean }
@@ -62,7 +62,7 @@ export interface Circumstances {
   readonly classes: readonly string[];
   /** Where it owns a share of the victim's training images: how many. */
   readonly owned?: number | undefined;
-  /** Where it owns images of something else: how many, and the names of their classes. */
+  /** Where it owns out-of-distribution images: how many, and the names of their classes. */
   readonly images?: { readonly count: number; readonly classes: readonly string[] } | undefined;
 }
 

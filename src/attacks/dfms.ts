@@ -92,7 +92,7 @@ const settings = {
 export const dfms = defineAttack({
   name: 'dfms',
   source: import.meta.url,
-  about: 'Of labels alone: a GAN on images of something else, made to be of all classes by what the student says',
+  about: 'Of labels alone: a GAN on out-of-distribution images, made to be of all classes by what the student says',
   paper: 'Sanyal et al., Towards data-free model stealing in a hard label setting, CVPR 2022',
   cost: '4 answers to each photograph, and `batch` to each step of 5, of which 20,000 photographs make 8,012,800; a GAN and two students',
   options: {

@@ -104,7 +104,7 @@ const chosen = (
 });
 
 /**
- * Knockoff nets, random (Orekondy et al., CVPR 2019): images of something else are asked about once, as they are and in
+ * Knockoff nets, random (Orekondy et al., CVPR 2019): out-of-distribution images are asked about once, as they are and in
  * random order without repetition, and the student learns the answers, −Σ p ln s at temperature 1, by its own recipe. Its
  * images are augmented after they were answered, which blurs the answers, as in the released code.
  *
@@ -115,7 +115,7 @@ const chosen = (
 export const knockoff = defineAttack({
   name: 'knockoff',
   source: import.meta.url,
-  about: 'Images of something else, each asked about once: the student learns the answers',
+  about: 'Out-of-distribution images, each asked about once: the student learns the answers',
   paper: 'Orekondy et al., Knockoff nets: Stealing functionality of black-box models, CVPR 2019 (random)',
   cost: 'an answer to each image, once',
   options,
@@ -139,7 +139,7 @@ export const knockoff = defineAttack({
 export const inverseKnockoff = defineAttack({
   name: 'inverseKnockoff',
   source: import.meta.url,
-  about: 'Images of something else, each asked about once: the student learns answers of which the defence is undone',
+  about: 'Out-of-distribution images, each asked about once: the student learns answers of which the defence is undone',
   paper: 'Ours, on Orekondy et al., Knockoff nets: Stealing functionality of black-box models, CVPR 2019 (random)',
   cost: 'an answer to each image, once',
   options: asking,
@@ -215,14 +215,14 @@ type Lots = {
  * student had to learn of them, or all three.
  *
  * The authors released no code of it. Bandit and rewards are those of the adversarial-robustness-toolbox 23539e2c0
- * (knockoff_nets.py), without the paper's hierarchy of classes; a user found them worse than random choice. There the thief is trained
+ * (knockoff_nets.py), without the paper's hierarchy of classes; a user found them worse than random choice. There the student is trained
  * on each image alone; here the queries come in `rounds` lots, drawn by the preferences before each, after which the
  * student goes on for an epoch on all that was answered. Images are drawn with replacement. In the end a fresh student learns all answers.
  */
 export const adaptiveKnockoff = defineAttack({
   name: 'adaptiveKnockoff',
   source: import.meta.url,
-  about: 'Images of something else, whose classes a bandit chooses by what the answers before were worth',
+  about: 'Out-of-distribution images, whose classes a bandit chooses by what the answers before were worth',
   paper: 'Orekondy et al., Knockoff nets: Stealing functionality of black-box models, CVPR 2019 (adaptive)',
   cost: 'as many answers as there are images; a student of an epoch on all answers in each of the `rounds`, and one in the end',
   options: {

@@ -10,7 +10,7 @@ const wordsOf = (name: string): string => {
 const isWithin = (some: string, others: string): boolean => some !== '' && others.includes(some);
 
 /**
- * The classes of images of something else that are, by their names, the victim's too, or a kind of them, or what they are a kind of: of a
+ * The classes of out-of-distribution images that are, by their names, the victim's too, or a kind of them, or what they are a kind of: of a
  * victim that knows `truck`, `pickup_truck`. Names tell no more than that: `lorry` is found to be something else.
  */
 export const sharedClasses = (victim: readonly string[], images: readonly string[]): readonly string[] => {

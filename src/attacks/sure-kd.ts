@@ -9,11 +9,12 @@ import { besideLabels, detach, klDivergence, soften } from '../public/train.js';
 export const sureKd = defineAttack({
   name: 'sureKd',
   source: import.meta.url,
-  about: 'Distillation from the surest answers of each batch: against defences that mislead where the victim is unsure',
+  about:
+    'Distillation from the most confident answers of each batch: against defences that mislead where the victim is not confident',
   paper: 'Ours',
   cost: 'an answer to each image in each epoch',
   options: {
-    without: option(belowOne, 0.2, 'Share of the answers of a batch that are not listened to, the least sure ones'),
+    without: option(belowOne, 0.2, 'Share of the answers of a batch that are left out, the least confident ones'),
     temperature: option(positive, 4, 'τ, at which both are softened'),
     alpha: option(between(0, 1), 0.9, "α, the weight of the victim's answers against the labels"),
   },

@@ -5,7 +5,7 @@ import { classifier, crossEntropy, distillationKl } from '../public/train.js';
 import { answers } from './knockoff.js';
 
 /**
- * Distillation on images of something else, by an attacker who has none of the victim's: τ² KL(victim ‖ student) on
+ * Distillation on out-of-distribution images, by an attacker who has none of the victim's: τ² KL(victim ‖ student) on
  * another data set's training images, brought to the victim's size and channels, in as many steps as honest training
  * takes; or CE(student, the victim's class), where that is all that is asked. The victim is asked about every augmented batch. What a
  * data-free attack must beat to be worth its trouble.
@@ -13,7 +13,7 @@ import { answers } from './knockoff.js';
 export const transfer = defineAttack({
   name: 'transfer',
   source: import.meta.url,
-  about: "Distillation on images of something else, brought to the size of the victim's",
+  about: "Distillation on out-of-distribution images, brought to the size of the victim's",
   paper: 'Distillation on unrelated data, with which Fang et al., Data-free adversarial distillation, 2019, compare',
   cost: 'an answer to each image of a step, in as many steps as honest training takes',
   options: {

@@ -274,7 +274,7 @@ const addImages = ({ command, exits }: CommandLine): void => {
 const addDiagnose = ({ command, exits }: CommandLine): void => {
   command('diagnose')
     .description(
-      "look at the teachers of an experiment's run: how sure they are, single answers, maps of what they see",
+      "look at the teachers of an experiment's run: how confident they are, single answers, maps of what they see",
     )
     .addArgument(given.experimentFile())
     .option('--out <folder>', 'where its tables are (default: runs/<name>)')

@@ -18,7 +18,7 @@ export const getCommand = async (
   out: Terminal = terminal(),
 ): Promise<number> => {
   const { files } = published[name];
-  const urls = files.map(({ url }) => url).join(' and ');
+  const urls = files.map(({ url }) => url).join(', ');
   const remedy = `Download it yourself from ${urls} and pass it with \`--data PATH\`, or put it into ${publishedFolder(name)}.`;
   const progress = progressTo(standardError);
   const get = async (file: PublishedFile): Promise<boolean> => {

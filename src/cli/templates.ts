@@ -97,7 +97,7 @@ export const ${value} = defineAttack({
   name: '${value}',
   // A result is known by the code of this file: change it, and what it made is made anew.
   source: import.meta.url,
-  about: 'Without data: noise is changed until the victim is sure of a class; the student is distilled on it',
+  about: 'Without data: noise is changed until the victim is confident of a class; the student is distilled on it',
   options: {
     batches: option(wholeAtLeast(1), 10, 'Batches of images'),
     batch: option(wholeAtLeast(2), 100, 'Images of a batch'),

@@ -11,7 +11,7 @@ import { openSource } from './archive.js';
 import { checkRoom, type Decoded, type DecodedExamples, measuredNormalisation, refuse } from './assemble.js';
 import { cached } from './cache.js';
 import { type DatasetPlugin, type LoadOptions, noAugmentation } from './dataset.js';
-import { defineDataset, pixels } from './define.js';
+import { defineDataset, pixels, placeOf } from './define.js';
 import { resizeBilinear } from './resize.js';
 import type { Source } from './source.js';
 
@@ -257,6 +257,7 @@ const decode = async (
 interface Idx {
   readonly name: string;
   readonly classes: readonly string[];
+  /** Where its files lie, unless a path is given. */
   readonly folder: () => string;
   readonly remedy: string;
 }
@@ -321,21 +322,24 @@ export const mnist = defineDataset({
   make: (chosen) => ({ load: loading(digits, chosen) }),
 });
 
+const PACKAGED = '/usr/share/datasets/fashion-mnist';
+
 const clothing: Idx = {
   name: 'fashion-mnist',
   classes: ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'],
-  folder: () => '/usr/share/datasets/fashion-mnist',
-  remedy: `Install the Debian package dataset-fashion-mnist, or give the path of a folder with the files (\`--data PATH\`). ${FOUR_FILES}`,
+  // Debian's package dataset-fashion-mnist.
+  folder: () => (existsSync(PACKAGED) ? PACKAGED : placeOf('fashionMnist', 'fashion-mnist', undefined, FOUR_FILES)),
+  remedy: FOUR_FILES,
 };
 
 /**
- * Fashion-MNIST: MNIST's format and counts, ten kinds of clothing. Read by default from where Debian's package
- * `dataset-fashion-mnist` puts it. Resizing, normalisation and augmentation as for `mnist`.
+ * Fashion-MNIST: MNIST's format and counts, ten kinds of clothing. Read by default from where `undistill data get
+ * fashion-mnist` or Debian's package `dataset-fashion-mnist` puts it. Resizing, normalisation and augmentation as for `mnist`.
  */
 export const fashionMnist = defineDataset({
   name: 'fashionMnist',
   source: import.meta.url,
-  about: '60,000 + 10,000 pieces of clothing, grey; from the Debian package dataset-fashion-mnist, or a path',
+  about: '60,000 + 10,000 pieces of clothing, grey; the four idx files',
   options,
   make: (chosen) => ({ name: clothing.name, load: loading(clothing, chosen) }),
 });

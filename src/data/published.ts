@@ -17,10 +17,38 @@ export interface Published {
   readonly source: string;
 }
 
-export const publishedNames = ['cifar10', 'cifar100', 'svhn', 'tiny-imagenet'] as const;
+export const publishedNames = ['fashion-mnist', 'cifar10', 'cifar100', 'svhn', 'tiny-imagenet'] as const;
 export type PublishedName = (typeof publishedNames)[number];
 
+// The repository of its authors has the same files as the address that they name first, which answers by http alone.
+const clothing = 'https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion';
+
 export const published: Readonly<Record<PublishedName, Published>> = {
+  'fashion-mnist': {
+    files: [
+      {
+        url: `${clothing}/train-images-idx3-ubyte.gz`,
+        size: 26_421_880,
+        sha256: '3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84',
+      },
+      {
+        url: `${clothing}/train-labels-idx1-ubyte.gz`,
+        size: 29_515,
+        sha256: 'a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845',
+      },
+      {
+        url: `${clothing}/t10k-images-idx3-ubyte.gz`,
+        size: 4_422_102,
+        sha256: '346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073',
+      },
+      {
+        url: `${clothing}/t10k-labels-idx1-ubyte.gz`,
+        size: 5_148,
+        sha256: '67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5',
+      },
+    ],
+    source: 'tensorflow_datasets/url_checksums/fashion_mnist.txt',
+  },
   cifar10: {
     files: [
       {

@@ -28,13 +28,13 @@ import { taughtBy } from './training.js';
 export const adaptiveMisinformation = defineDefense({
   name: 'adaptiveMisinformation',
   source: import.meta.url,
-  about: 'Where the victim is unsure, a net that learnt to be wrong answers',
+  about: 'Where the victim is not confident, a net that learnt to be wrong answers',
   paper: 'Kariyappa and Qureshi, Defending against model stealing attacks with adaptive misinformation, CVPR 2020',
   options: {
-    threshold: option(between(0, 1), 0.7, 'τ, the largest probability below which the victim counts as unsure'),
+    threshold: option(between(0, 1), 0.7, 'τ, the largest probability below which the victim counts as not confident'),
     steepness: option(positive, 1000, 'ν, how sudden the change is'),
     epochs: optional(wholeAtLeast(1), "Epochs of the wrong net; default: the teacher's recipe's"),
-    outliers: optional(anyDataset, 'Images that the victim is trained to be unsure of; default: none'),
+    outliers: optional(anyDataset, 'Images that the victim is trained to be not confident of; default: none'),
     exposure: option(atLeast(0), 1, 'λ, the weight of its sureness of them'),
   },
   presets: {

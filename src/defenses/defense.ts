@@ -60,7 +60,7 @@ export interface Defense<
   /** A net to be trained normally beforehand, as `context.adversary`; default: the undefended teacher. */
   readonly adversary?: NetworkPlugin;
   /**
-   * Images of something else, as `context.outliers`: all training images of another data set, brought to the teacher's
+   * Out-of-distribution images, as `context.outliers`: all training images of another data set, brought to the teacher's
    * size, without labels. For outlier exposure.
    */
   readonly outliers?: DatasetPlugin;

@@ -51,18 +51,18 @@ interface Weights {
 export const ini = defineDefense({
   name: 'ini',
   source: import.meta.url,
-  about: "A retrained teacher whose answers turn a thief's gradient, and teach nothing of other images",
+  about: "A retrained teacher whose answers turn an attacker's gradient, and teach nothing of other images",
   paper:
     'Guo et al., Isolation and induction: Training robust deep neural networks against model stealing attacks, 2023',
   options: {
-    outliers: required(anyDataset, 'Images that a thief may ask about; Tiny-ImageNet for CIFAR-10 as released'),
+    outliers: required(anyDataset, 'Images that an attacker may ask about; Tiny-ImageNet for CIFAR-10 as released'),
     gamma: option(atLeast(0), 0.3, "γ, the weight of a random net's answers to outliers"),
-    delta: option(atLeast(0), 1, "δ, the weight of the angle between a thief's gradient and the right one"),
-    epsilon: option(atLeast(0), 1000, "e, the weight of a thief's gradient of outliers"),
+    delta: option(atLeast(0), 1, "δ, the weight of the angle between an attacker's gradient and the right one"),
+    epsilon: option(atLeast(0), 1000, "e, the weight of an attacker's gradient of outliers"),
     projected: option(yesOrNo, true, 'Whether gradients are combined by PCGrad; else they are added'),
     surrogate: optional(
       anyNetwork,
-      "The net, of random weights, that stands for the thief's; default: the teacher's own",
+      "The net, of random weights, that stands for the attacker's; default: the teacher's own",
     ),
   },
   exposes: 'weights',

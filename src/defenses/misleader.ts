@@ -88,7 +88,7 @@ export const misleader = defineDefense({
   name: 'misleader',
   source: import.meta.url,
   about:
-    'An ensemble in the place of the teacher: nets distilled from it that each learn not to be copied by a thief, for about nine trainings a net',
+    'An ensemble in the place of the teacher: nets distilled from it that each learn not to be copied by an attacker, for about nine trainings a net',
   paper: 'MISLEADER, 2025 (arXiv 2506.02362); settings of its released code',
   options: {
     members: option(
@@ -96,9 +96,9 @@ export const misleader = defineDefense({
       [first, second, third],
       "The nets that answer, with λ, τ and α; without a network, of the teacher's kind",
     ),
-    passes: option(wholeAtLeast(1), 5, "Passes of the thief's net whose gradients make a step"),
+    passes: option(wholeAtLeast(1), 5, "Passes of the attacker's net whose gradients make a step"),
     clipNorm: option(positive, 5, 'Their global norm at most'),
-    rotate: option(between(0, 180), 15, "Degrees by which a thief's images are turned at most"),
+    rotate: option(between(0, 180), 15, "Degrees by which an attacker's images are turned at most"),
     crop: option(wholeAtLeast(0), 4, '… and pixels by which they are moved'),
     flip: option(yesOrNo, true, '… and whether they are mirrored'),
     epochs: optional(wholeAtLeast(1), "Epochs of each net; default: the teacher's recipe's"),

@@ -121,7 +121,7 @@ const checkAttack = (
   const other = attack.data.kind === 'other' ? others.get(attack.data.images) : undefined;
   if (other?.fingerprint === data.fingerprint)
     refuse(
-      "the images of something else are the victim's own",
+      "the out-of-distribution images are the victim's own",
       `attacks: ${attacker}`,
       'Give another data set, or an attack on the training images, such as kd().',
     );

@@ -40,17 +40,17 @@ import { type Access, rank } from '../train/oracle.js';
 
 /** Images that an attacker may have, from the least to the most: none, others, or the victim's own training images. */
 export const possessions = ['none', 'other', 'own'] as const;
-export type ThiefHas = (typeof possessions)[number];
+export type AttackerHas = (typeof possessions)[number];
 
 /** The most that an attacker asks of a victim. */
-export type ThiefAsks = 'label' | 'probabilities' | 'weights';
+export type AttackerAsks = 'label' | 'probabilities' | 'weights';
 
-/** Who attacks. */
-export interface Thief {
+/** A threat model: what an attacker asks for and has. */
+export interface ThreatModel {
   /** The most that is asked of a victim. Default: `weights`, all that there is. */
-  readonly access?: ThiefAsks;
+  readonly access?: AttackerAsks;
   /** Default: the victim's `own` training images, with labels. */
-  readonly has?: ThiefHas;
+  readonly has?: AttackerHas;
   /** The others. */
   readonly images?: DatasetPlugin;
   /**
@@ -69,7 +69,7 @@ export interface Thief {
 /** `budget`, where there is one, goes into the options of what asks a black box. */
 type Asking = { readonly budget?: number };
 
-const withOwnImages = ({ extent }: Required<Pick<Thief, 'extent'>>, asking: Asking): readonly AnyAttack[] => [
+const withOwnImages = ({ extent }: Required<Pick<ThreatModel, 'extent'>>, asking: Asking): readonly AnyAttack[] => [
   hardLabel(asking),
   labelKd(asking),
   // Passive: answers are taken as they are told.
@@ -146,7 +146,7 @@ const withoutImages = ({ extent, size }: Whole, asking: Asking): readonly AnyAtt
   ];
 };
 
-type Whole = Required<Pick<Thief, 'extent' | 'size'>>;
+type Whole = Required<Pick<ThreatModel, 'extent' | 'size'>>;
 
 /**
  * The attackers over which a defence is scored, without a knob: what a defence is worth is what the best of them gets. For an experiment's
@@ -168,11 +168,11 @@ type Whole = Required<Pick<Thief, 'extent' | 'size'>>;
  *
  * Throws a `FailureError` of kind `experiment` for options that do not fit together.
  */
-export const strongest = (thief: Thief = {}): readonly AnyAttack[] => {
-  const { access, has, images, size, extent, budget, except } = parsed('strongest', schema, thief);
+export const strongest = (threat: ThreatModel = {}): readonly AnyAttack[] => {
+  const { access, has, images, size, extent, budget, except } = parsed('strongest', schema, threat);
   if ((has === 'other') !== (images !== undefined))
     refuse(
-      has === 'other' ? 'there are no images of something else' : `it has ${has} images, and others are named`,
+      has === 'other' ? 'there are no out-of-distribution images' : `it has ${has} images, and others are named`,
       'strongest',
       "Give both or neither: { has: 'other', images: fashionMnist() }.",
     );
@@ -206,7 +206,7 @@ const schema = v.strictObject({
 });
 
 /** What an attacker has who owns this. */
-export const hasOf = (kind: Ownership['kind']): ThiefHas =>
+export const hasOf = (kind: Ownership['kind']): AttackerHas =>
   kind === 'labelled' || kind === 'unlabelled' ? 'own' : kind;
 
 /** The attacks that take answers as they are told, by name; first those that papers evaluate with. */
@@ -250,7 +250,7 @@ const isUsed = (value: unknown): value is Used =>
  * Attackers that take answers as they are told, first those who own most, and of these the one that a defence's paper would try: distillation at
  * α 0.9 and the paper's τ, or the nearest to it; and of one attack the variant that asks for most.
  */
-export const passiveFirst = <A extends Used & { readonly needs: Access; readonly has: ThiefHas }>(
+export const passiveFirst = <A extends Used & { readonly needs: Access; readonly has: AttackerHas }>(
   attackers: readonly A[],
   defense: Used,
 ): readonly A[] => {

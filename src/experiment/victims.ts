@@ -39,7 +39,7 @@ export const victims = (of: Experiment, facts: Facts, add: AddStage) => {
     return { stage: trained({ ...learner, network }, seed, `${where}/${network.name} (adversary)`), network };
   };
 
-  /** What a defence's own work depends on: of images of something else, too. */
+  /** What a defence's own work depends on: of out-of-distribution images, too. */
   const owing = ({ outliers }: Defense, seed: number) => ({
     learner: recipeOf(retrainable(of.teacher)),
     ...(outliers && { outliers: facts.others.get(outliers)?.fingerprint }),

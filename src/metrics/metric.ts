@@ -178,7 +178,8 @@ export const metrics: readonly Metric[] = [
     title: 'entropy of answers',
     unit: 'nats',
     better: 'neither',
-    describe: 'Mean entropy of the answers, 0 to the logarithm of the number of classes; high where a model is unsure.',
+    describe:
+      'Mean entropy of the answers, 0 to the logarithm of the number of classes; high where a model is not confident.',
     source,
     of: ({ logits }) => entropy(logits),
   },

@@ -3,6 +3,7 @@ import { grouped, unique } from '../core/lists.js';
 import { counted, firstFew, percent, percentage, signed, whole } from '../core/text.js';
 import { columnsOf, type Column as Measure, type VictimResult, victimColumnsOf } from '../results/columns.js';
 import { lookup } from '../results/lookup.js';
+import { undefendedIn } from '../results/roles.js';
 import { verdictInWords } from '../results/scores.js';
 import { seedsWith } from '../results/seeds.js';
 import { type Spread, spreadOf } from '../results/spread.js';
@@ -320,10 +321,12 @@ const reproductionSaid = ({ reproduction = [], effects = [], reduced }: Matrix):
 export const scoresSaid = (of: Matrix): readonly string[] => [...scoresOfDefenses(of), ...noMerit(of)];
 
 /** Where a defence is called undistillable although nobody gains from the undefended teacher either: that it says nothing. */
-const noMerit = ({ scores = [], students }: Matrix): readonly string[] =>
-  students.flatMap((student) => {
+const noMerit = (of: Matrix): readonly string[] => {
+  const { scores = [], students } = of;
+  const none = undefendedIn(of);
+  return students.flatMap((student) => {
     const own = scores.filter((score) => score.student === student);
-    const undefended = own.find(({ harm }) => harm === undefined)?.toLabelSmoothing;
+    const undefended = own.find(({ defense }) => defense === none)?.toLabelSmoothing;
     if (undefended === undefined || undefended.mean > 0 || own.every(({ undistillable }) => undistillable !== 'yes'))
       return [];
     const whose = students.length === 1 ? 'The' : `Student ${student}: the`;
@@ -331,6 +334,7 @@ const noMerit = ({ scores = [], students }: Matrix): readonly string[] =>
       `${whose} best attack on the undefended teacher is no better than a student trained on smoothed labels either (${signed(undefended.mean)}): that a defence is undistillable here is no merit of it.`,
     ];
   });
+};
 
 const scoresOfDefenses = ({ scores = [], students }: Matrix): readonly string[] =>
   scores.flatMap((score) => {

@@ -1,13 +1,13 @@
 import { unique } from '../core/lists.js';
 import { counted, percent, percentage, signed, whole } from '../core/text.js';
-import { type Board, boardsOf, dominated, mainThief, standingAt } from '../results/boards.js';
-import type { Entry, Ranking, Standing, Thief } from '../results/ranking.js';
+import { type Board, boardsOf, dominated, mainThreat, standingAt } from '../results/boards.js';
+import type { Entry, Ranking, Standing, ThreatModel } from '../results/ranking.js';
 import type { Spread } from '../results/spread.js';
 import { type Block, footnoter, type Layout } from './layout.js';
 import { meanAndDeviation, meanOf } from './numbers.js';
 
 /** Who attacks, in words. */
-export const thiefSaid = ({ access, has }: Thief): string => {
+export const threatSaid = ({ access, has }: ThreatModel): string => {
   const images = { own: "with the victim's images", other: 'with other images', none: 'without images' } as const;
   return `${access} at most, ${images[has]}`;
 };
@@ -26,8 +26,8 @@ const distance = ({ mean, count }: Spread): string => meanOf({ unit: 'number' },
 
 /** The entries of a board, those of which least is stolen first; those of which nothing is known last. */
 export const inOrder = (board: Board): readonly Entry[] => {
-  const thief = mainThief(board);
-  const stolen = (entry: Entry) => standingAt(entry, thief)?.accuracy.mean ?? Number.POSITIVE_INFINITY;
+  const threat = mainThreat(board);
+  const stolen = (entry: Entry) => standingAt(entry, threat)?.accuracy.mean ?? Number.POSITIVE_INFINITY;
   return [...board.entries].sort((a, b) => stolen(a) - stolen(b));
 };
 
@@ -65,11 +65,11 @@ export const rankingLayout = (ranking: Ranking): Layout => {
   };
 
   const main = (board: Board): Block => {
-    const thief = mainThief(board);
-    const worse = dominated(board.entries, thief);
+    const threat = mainThreat(board);
+    const worse = dominated(board.entries, threat);
     return {
       title: `student ${board.student}, teacher ${board.run.teacher}, on ${board.run.data.name}${
-        thief === undefined ? '' : `; attackers: ${thiefSaid(thief)}`
+        threat === undefined ? '' : `; attackers: ${threatSaid(threat)}`
       }`,
       head: 'defence',
       columns: [
@@ -87,7 +87,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
       ],
       rows: inOrder(board).map((entry) => {
         const { teacher, toUndefended, l1 } = entry.cost;
-        const standing = standingAt(entry, thief);
+        const standing = standingAt(entry, threat);
         return {
           label: entry.defense,
           cells: [
@@ -118,23 +118,23 @@ export const rankingLayout = (ranking: Ranking): Layout => {
     };
   };
 
-  const byThief = (board: Board): readonly Block[] => {
-    const thieves = unique(
+  const byThreat = (board: Board): readonly Block[] => {
+    const threats = unique(
       board.entries.flatMap(({ scores }) => scores.map(({ access, has }) => JSON.stringify({ access, has }))),
-    ).map((text) => JSON.parse(text) as Thief);
-    if (thieves.length < 2) return [];
+    ).map((text) => JSON.parse(text) as ThreatModel);
+    if (threats.length < 2) return [];
     return [
       {
         title: `by who attacks: the strongest attacker's student, % (harm); student ${board.student}`,
         head: 'defence',
-        columns: thieves.map(({ access, has }) => ({
+        columns: threats.map(({ access, has }) => ({
           label: access,
-          detail: thiefSaid({ access, has }).split(', ')[1] as string,
+          detail: threatSaid({ access, has }).split(', ')[1] as string,
         })),
         rows: inOrder(board).map((entry) => ({
           label: entry.defense,
-          cells: thieves.map((thief) => {
-            const standing = standingAt(entry, thief);
+          cells: threats.map((threat) => {
+            const standing = standingAt(entry, threat);
             if (standing === undefined) return '–';
             const harm = standing.harm === undefined ? '' : ` (${signed(standing.harm.mean)})`;
             return `${percent(standing.accuracy.mean)}${harm} ${standing.attack}`;
@@ -146,7 +146,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
   };
 
   // Before the notes are read: drawing the cells is what finds them.
-  const blocks = boards.flatMap((board) => [main(board), ...byThief(board)]);
+  const blocks = boards.flatMap((board) => [main(board), ...byThreat(board)]);
   return {
     title: 'Defences by what the strongest attacker gets of them',
     about: '',

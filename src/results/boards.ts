@@ -1,6 +1,6 @@
 import { grouped, own } from '../core/lists.js';
 import { possessions } from '../experiment/strongest.js';
-import type { Entry, RankedRun, Ranking, Standing, Thief } from './ranking.js';
+import type { Entry, RankedRun, Ranking, Standing, ThreatModel } from './ranking.js';
 
 /** Entries that can be compared: of one setting, one student, and the same attackers. */
 export interface Board {
@@ -36,7 +36,7 @@ export const boardsOf = ({ runs, entries }: Ranking): readonly Board[] => {
 };
 
 /** Who attacks in a board's table: behind an interface where somebody does, with the most that any has. */
-export const mainThief = ({ entries }: Pick<Board, 'entries'>): Thief | undefined => {
+export const mainThreat = ({ entries }: Pick<Board, 'entries'>): ThreatModel | undefined => {
   const all = entries.flatMap(({ scores }) => scores);
   const has = [...possessions].reverse().find((each) => all.some((score) => score.has === each));
   const access = (['probabilities', 'label', 'weights'] as const).find((each) =>
@@ -45,16 +45,16 @@ export const mainThief = ({ entries }: Pick<Board, 'entries'>): Thief | undefine
   return has && access && { access, has };
 };
 
-export const standingAt = ({ scores }: Pick<Entry, 'scores'>, thief: Thief | undefined): Standing | undefined =>
-  scores.find(({ access, has }) => access === thief?.access && has === thief.has);
+export const standingAt = ({ scores }: Pick<Entry, 'scores'>, threat: ThreatModel | undefined): Standing | undefined =>
+  scores.find(({ access, has }) => access === threat?.access && has === threat.has);
 
 /** What of an entry counts against it, less of each being better; undefined where its teacher or the strongest attacker has no number. */
 const pointOf = (
   entry: Entry,
-  thief: Thief | undefined,
+  threat: ThreatModel | undefined,
 ): { readonly told: string; readonly at: readonly number[] } | undefined => {
   const { teacher, l1 } = entry.cost;
-  const stolen = standingAt(entry, thief)?.accuracy;
+  const stolen = standingAt(entry, threat)?.accuracy;
   if (teacher === undefined || stolen === undefined) return undefined;
   const at = [-teacher.mean, stolen.mean];
   if (l1 !== undefined) return { told: 'changed', at: [...at, l1.mean] };
@@ -66,9 +66,9 @@ const pointOf = (
  * and better in one of the three: the first such. Where there is no distance, since labels alone are told or the teacher was trained anew, an
  * entry is compared with others of its kind, in the other two. By means: what the seeds do not tell apart may go either way.
  */
-export const dominated = (entries: readonly Entry[], thief: Thief | undefined): ReadonlyMap<Entry, Entry> => {
+export const dominated = (entries: readonly Entry[], threat: ThreatModel | undefined): ReadonlyMap<Entry, Entry> => {
   const points = entries.flatMap((entry) => {
-    const point = pointOf(entry, thief);
+    const point = pointOf(entry, threat);
     return point === undefined ? [] : [{ entry, ...point }];
   });
   const isNoWorse = (a: readonly number[], b: readonly number[]) => a.every((value, i) => value <= (b[i] as number));

@@ -18,29 +18,50 @@ export interface Checked {
  * the hash of a run that was made here as a whole.
  */
 export const checkedBy = (mine: Ranking, sent: Ranking): Checked => {
-  const compared = sent.entries.map((entry) => ({ run: entry.run, ...comparedBy(mine, sent, entry) }));
-  const incomplete = new Set(compared.filter(({ lacking }) => lacking > 0).map(({ run }) => run));
+  const runs = sent.runs.map((run) => checkedRun(run, { mine, sent }));
+  return {
+    same: sum(runs.map(({ same }) => same)),
+    different: [...runs.flatMap(({ different }) => different), ...underived(sent)],
+    lacking: sum(runs.map(({ lacking }) => lacking)),
+  };
+};
+
+interface Both {
+  readonly mine: Ranking;
+  readonly sent: Ranking;
+}
+
+const entriesOf = ({ entries }: Ranking, run: RankedRun | undefined): readonly Entry[] =>
+  entries.filter((entry) => entry.run === run?.id);
+
+/** A run that was sent, beside one's own of the same. */
+const checkedRun = (run: RankedRun, both: Both): Checked => {
+  const here = rerunOf(run, both);
+  const [theirs, ours] = [entriesOf(both.sent, run), entriesOf(both.mine, here)];
+  const compared = theirs.map((entry) =>
+    comparedBy(
+      entry,
+      ours.find((each) => isSame(each, entry)),
+      run.seeds,
+    ),
+  );
+  const lacking = sum(compared.map((each) => each.lacking));
   return {
     same: sum(compared.map(({ same }) => same)),
     different: [
       ...compared.flatMap(({ different }) => different),
-      ...leftOut(mine, sent),
-      ...underived(sent),
-      ...sent.runs.flatMap((run) => runSaidOtherwise(run, { mine, sent }, incomplete.has(run.id))),
+      ...leftOut(ours, theirs),
+      ...(here === undefined ? [] : runSaidOtherwise(run, here, lacking > 0)),
     ],
-    lacking: sum(compared.map(({ lacking }) => lacking)),
+    lacking,
   };
 };
 
 /** The numbers of an entry that was sent, beside one's own, and what else is said of it. */
-const comparedBy = (mine: Ranking, sent: Ranking, entry: Entry): Checked => {
-  const here = mine.entries.find((each) => isSame(each, entry));
+const comparedBy = (entry: Entry, here: Entry | undefined, planned: readonly string[]): Checked => {
   const theirs = new Map(numbersOf(entry));
   const ours = new Map(here === undefined ? [] : numbersOf(here));
-  const seeds = unique([
-    ...(sent.runs.find(({ id }) => id === entry.run)?.seeds ?? []),
-    ...[...theirs.values()].flatMap((numbers) => Object.keys(numbers)),
-  ]);
+  const seeds = unique([...planned, ...[...theirs.values()].flatMap((numbers) => Object.keys(numbers))]);
   let [same, lacking] = [0, 0];
   const different = here === undefined ? [] : [...saidOtherwise(entry, here)];
   for (const what of new Set([...theirs.keys(), ...ours.keys()]))
@@ -55,10 +76,10 @@ const comparedBy = (mine: Ranking, sent: Ranking, entry: Entry): Checked => {
 };
 
 /** One's own entries with numbers that were not sent. */
-const leftOut = (mine: Ranking, sent: Ranking): readonly string[] =>
-  mine.entries
+const leftOut = (ours: readonly Entry[], theirs: readonly Entry[]): readonly string[] =>
+  ours
     .filter((entry) => numbersOf(entry).some(([, numbers]) => Object.keys(numbers).length > 0))
-    .filter((entry) => !sent.entries.some((each) => isSame(each, entry)))
+    .filter((entry) => !theirs.some((each) => isSame(each, entry)))
     .map(({ defense, student }) => `${defense}, ${student}: left out`);
 
 /** Costs and scores that are not those which the numbers sent with them give. */
@@ -74,15 +95,8 @@ const underived = (sent: Ranking): readonly string[] => {
   });
 };
 
-interface Both {
-  readonly mine: Ranking;
-  readonly sent: Ranking;
-}
-
 /** What is said of a run and is otherwise here, its hash included where all of it was made here. */
-const runSaidOtherwise = (run: RankedRun, both: Both, isIncomplete: boolean): readonly string[] => {
-  const here = rerunOf(run, both);
-  if (here === undefined) return [];
+const runSaidOtherwise = (run: RankedRun, here: RankedRun, isIncomplete: boolean): readonly string[] => {
   const isWhole = here.seeds.join() === run.seeds.join() && !isIncomplete;
   return [
     ...settings.flatMap((field) =>
@@ -105,13 +119,20 @@ const settings = [
   ...(['budget', 'reduced', 'attackers'] as const),
 ] as const;
 
-/** One's own run of what a run that was sent is of: of the same defences, and by the same name where there is one. */
-const rerunOf = ({ id, experiment }: RankedRun, { mine, sent }: Both): RankedRun | undefined => {
-  const theirs = sent.entries.filter(({ run }) => run === id);
-  const shares = (here: RankedRun) =>
-    mine.entries.some((entry) => entry.run === here.id && theirs.some((each) => isSame(each, entry)));
-  const found = mine.runs.filter(shares);
-  return found.find((each) => each.experiment === experiment) ?? found[0];
+/**
+ * One's own run of what a run that was sent is of: of the same defences, by its data, or else by its name. A run that was sent alone may differ in
+ * both, which is said then.
+ */
+const rerunOf = (run: RankedRun, { mine, sent }: Both): RankedRun | undefined => {
+  const theirs = entriesOf(sent, run);
+  const found = mine.runs.filter((here) =>
+    entriesOf(mine, here).some((entry) => theirs.some((each) => isSame(each, entry))),
+  );
+  return (
+    found.find(({ data }) => data.fingerprint === run.data.fingerprint) ??
+    found.find(({ experiment }) => experiment === run.experiment) ??
+    (sent.runs.length === 1 ? found[0] : undefined)
+  );
 };
 
 /** What is said of a defence or of its students, beside their numbers, and is otherwise here. */

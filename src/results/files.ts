@@ -84,6 +84,7 @@ const divergence: Of<Divergence> = record({ kl: number, normal: maybe(number) })
 const victim: Of<VictimSummary> = record({
   defense: text,
   exposes: text,
+  retrained: maybe(v.literal(true)),
   accuracy: maybe(spread),
   toUndefended: maybe(spread),
   metrics: maybe(byName(spread)),

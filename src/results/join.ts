@@ -1,6 +1,7 @@
 import { FailureError, failure } from '../core/errors.js';
-import { grouped, unique } from '../core/lists.js';
+import { defined, grouped, unique } from '../core/lists.js';
 import { firstFew } from '../core/text.js';
+import { metricsOf } from './columns.js';
 import { compared } from './compare.js';
 import { type CellSeeds, summary, type VictimSeeds } from './summary.js';
 import type { Matrix, SeedResult } from './types.js';
@@ -40,15 +41,19 @@ export const joined = (parts: readonly [Part, ...Part[]]): Matrix => {
   const { reproduction: _, effects: __, published: ___, ...settings } = first;
   const matrices = parts.map(({ matrix }) => matrix);
   const seeds = unique(matrices.flatMap((matrix) => matrix.seeds));
+  // A part may have been measured by more metrics than another.
+  const metrics = [...grouped(matrices.flatMap(metricsOf), ({ name }) => name).values()].flatMap(([one]) => one ?? []);
   const single = {
     ...settings,
     seeds,
-    victims: first.victims.map(({ defense, exposes }): VictimSeeds => {
+    metrics,
+    victims: first.victims.map(({ defense, exposes, retrained }): VictimSeeds => {
       const all = matrices.flatMap(({ victims }) => victims.filter((each) => each.defense === defense));
       const results = all.flatMap((victim) => victim.seeds);
       return {
         defense,
         exposes,
+        ...defined({ retrained }),
         seeds: oneEach(seeds, results, (of) => of.measures?.metrics, `the teacher of ${defense}`),
       };
     }),

@@ -109,30 +109,33 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
   });
 
   const victims = of.defenses.map(({ label, defense }): VictimSeeds => {
-    const seeds = plan.victims
-      .filter((victim) => victim.defense === label)
-      .map((victim) => {
-        const train = recordOf(victim.train);
-        const divergence = victim.divergence === undefined ? undefined : finished.get(victim.divergence)?.result;
-        return {
-          seed: victim.seed,
-          ...defined({
-            reason: (reasonOf(victim.train) ?? reasonOf(victim.measure))?.reason,
-            measures: measuresOf(victim),
-            divergence: divergence as Divergence | undefined,
-            seconds: train?.seconds,
-          }),
-          warnings: [
-            ...(train?.warnings ?? []),
-            ...[victim.measure, victim.divergence].flatMap((id) => (id && recordOf(id)?.warnings) || []),
-            ...failuresOf(victim),
-          ],
-        };
-      });
+    const planned = plan.victims.filter((victim) => victim.defense === label);
+    const seeds = planned.map((victim) => {
+      const train = recordOf(victim.train);
+      const divergence = victim.divergence === undefined ? undefined : finished.get(victim.divergence)?.result;
+      return {
+        seed: victim.seed,
+        ...defined({
+          reason: (reasonOf(victim.train) ?? reasonOf(victim.measure))?.reason,
+          measures: measuresOf(victim),
+          divergence: divergence as Divergence | undefined,
+          seconds: train?.seconds,
+        }),
+        warnings: [
+          ...(train?.warnings ?? []),
+          ...[victim.measure, victim.divergence].flatMap((id) => (id && recordOf(id)?.warnings) || []),
+          ...failuresOf(victim),
+        ],
+      };
+    });
     return {
       defense: label,
       exposes: defense.exposes,
-      ...defined({ published: publishedTeacher(of.published, label) }),
+      ...defined({
+        // Whose divergence is planned, be it measured in this run or not.
+        retrained: planned.some(({ divergence }) => divergence !== undefined) || undefined,
+        published: publishedTeacher(of.published, label),
+      }),
       seeds,
     };
   });

@@ -73,8 +73,9 @@ const bySeed = <Seed extends { readonly seed: string }>(
 
 const teacherOf = (exposes: string, victim: Matrix['victims'][number] | undefined): Measured['teacher'] => {
   const seeds = victim?.seeds ?? [];
-  // Only of a teacher that was trained anew is there a divergence from the undefended one, or from another adversary.
-  const isComparable = exposes !== 'label' && seeds.every(({ divergence }) => divergence === undefined);
+  // Older versions say that a teacher was trained anew by its divergence alone, which a run of one seed has not.
+  const isRetrained = victim?.retrained ?? seeds.some(({ divergence }) => divergence !== undefined);
+  const isComparable = exposes !== 'label' && !isRetrained;
   return {
     accuracy: bySeed(seeds, ({ measures }) => measures?.metrics.accuracy),
     l1: bySeed(isComparable ? seeds : [], ({ measures }) => measures && (own(measures.metrics, 'answerL1') ?? 0)),

@@ -1,4 +1,4 @@
-import type { ThiefAsks, ThiefHas } from '../experiment/strongest.js';
+import type { AttackerAsks, AttackerHas } from '../experiment/strongest.js';
 import type { Access } from '../train/oracle.js';
 import type { Spread } from './spread.js';
 import type { Cell, LearnerSummaries, Matrix } from './types.js';
@@ -35,7 +35,7 @@ export interface Attacker {
   readonly label: string;
   readonly name: string;
   readonly needs: Access;
-  readonly has: ThiefHas;
+  readonly has: AttackerHas;
   readonly params: unknown;
 }
 
@@ -106,14 +106,14 @@ export interface Named {
   readonly accuracy: Spread;
 }
 
-/** Who attacks: for what access they ask at most, and what images they have at most. */
-export interface Thief {
-  readonly access: ThiefAsks;
-  readonly has: ThiefHas;
+/** A threat model: what access attackers ask for at most, and what images they have at most. */
+export interface ThreatModel {
+  readonly access: AttackerAsks;
+  readonly has: AttackerHas;
 }
 
 /** What the strongest of such attackers gets. */
-export interface Standing extends Thief {
+export interface Standing extends ThreatModel {
   /** The strongest. */
   readonly attack: string;
   readonly accuracy: Spread;

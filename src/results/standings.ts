@@ -1,8 +1,8 @@
 import { defined } from '../core/lists.js';
-import { passiveFirst, possessions, type ThiefAsks, type ThiefHas } from '../experiment/strongest.js';
+import { type AttackerAsks, type AttackerHas, passiveFirst, possessions } from '../experiment/strongest.js';
 import { type Access, rank } from '../train/oracle.js';
 import { byMean, hasNumbers, strongestOf } from './best.js';
-import type { Attacker, BySeed, Entry, Measured, Named, RankedRun, Standing, Stolen, Thief } from './ranking.js';
+import type { Attacker, BySeed, Entry, Measured, Named, RankedRun, Standing, Stolen, ThreatModel } from './ranking.js';
 import { pairedBySeed } from './seeds.js';
 import { differenceSpread, type Spread, shareSpread, spread } from './spread.js';
 
@@ -28,12 +28,12 @@ export const scored = (runs: readonly RankedRun[], measured: readonly Measured[]
       scores:
         run === undefined
           ? []
-          : thieves(run.attackers).flatMap((thief) => standing(entry, { run, undefended, thief }) ?? []),
+          : threats(run.attackers).flatMap((threat) => standing(entry, { run, undefended, threat }) ?? []),
     };
   });
 
 /** Who attacks, as far as somebody more does than by asking for less or having less. */
-const thieves = (attackers: readonly Attacker[]): readonly Thief[] =>
+const threats = (attackers: readonly Attacker[]): readonly ThreatModel[] =>
   possessions.flatMap((has) =>
     accesses.flatMap((access, i) => {
       const [most, before] = [rank[access], i === 0 ? rank.none : rank[accesses[i - 1] as Access]];
@@ -48,10 +48,10 @@ const standing = (
   {
     run: { attackers, seeds },
     undefended,
-    thief: { access, has },
-  }: { readonly run: RankedRun; readonly undefended: Measured | undefined; readonly thief: Thief },
+    threat: { access, has },
+  }: { readonly run: RankedRun; readonly undefended: Measured | undefined; readonly threat: ThreatModel },
 ): Standing | undefined => {
-  const among = (most: ThiefAsks) => attackers.filter((each) => mayBe(each, most, has));
+  const among = (most: AttackerAsks) => attackers.filter((each) => mayBe(each, most, has));
   const studentsOf = ({ students }: Measured, by: readonly Attacker[]) =>
     by.flatMap(({ label }) => students.find(({ attack }) => attack === label) ?? []);
   const tried = studentsOf(entry, among(access));
@@ -88,7 +88,7 @@ const standing = (
 };
 
 /** Whether an attacker asks for no more than that, and has no more. */
-const mayBe = (attacker: Attacker, most: ThiefAsks, has: ThiefHas): boolean =>
+const mayBe = (attacker: Attacker, most: AttackerAsks, has: AttackerHas): boolean =>
   rank[attacker.needs] <= rank[most] && possessions.indexOf(attacker.has) <= possessions.indexOf(has);
 
 const named = ({ attack, accuracy }: Stolen): Named => ({

@@ -1,5 +1,5 @@
 import { defined, grouped, own } from '../core/lists.js';
-import { type Contender, strongestOf } from './best.js';
+import { byMean, type Contender, strongestOf } from './best.js';
 import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf } from './columns.js';
 import { lookup } from './lookup.js';
 import { roleOf, undefendedIn } from './roles.js';
@@ -10,7 +10,7 @@ import type { BestAttack, Cell, Matrix, MetricSummary, VictimSummary } from './t
 
 /** What is known of a cell and of a victim before anything is taken over its seeds. */
 export type CellSeeds = Pick<Cell, 'attack' | 'defense' | 'student' | 'seeds' | 'published'>;
-export type VictimSeeds = Pick<VictimSummary, 'defense' | 'exposes' | 'seeds' | 'published'>;
+export type VictimSeeds = Pick<VictimSummary, 'defense' | 'exposes' | 'retrained' | 'seeds' | 'published'>;
 
 /** A matrix of single seeds. */
 export type Seeds = Omit<Matrix, 'cells' | 'victims' | 'best' | 'scores'> & {
@@ -98,7 +98,7 @@ const victimOf =
     summaries: readonly MetricSummary[],
     undefended: VictimSeeds | undefined,
   ) =>
-  ({ defense, exposes, seeds, published }: VictimSeeds): VictimSummary => {
+  ({ defense, exposes, retrained, seeds, published }: VictimSeeds): VictimSummary => {
     const accuraciesOf = (of: VictimSeeds['seeds']): Numbers =>
       numbersBySeed(of, ({ measures }) => measures?.metrics.accuracy);
     const accuracies = accuraciesOf(seeds);
@@ -108,6 +108,7 @@ const victimOf =
       exposes,
       metrics: metricsIn(meansOf(columns, seeds), summaries),
       ...defined({
+        retrained,
         accuracy: shareSpread([...accuracies.values()]),
         toUndefended: clean && pairedBySeed(accuracies, accuraciesOf(clean)),
         published,
@@ -126,11 +127,11 @@ const bestAttacks = (
       const own = cells.filter(
         (cell) => cell.defense === defense && cell.student === student && attacks.has(cell.attack),
       );
-      const ranked = own.flatMap(({ attack, accuracy }) =>
-        accuracy === undefined ? [] : [{ defense, student, attack, accuracy }],
-      );
-      const best = ranked.sort((a, b) => b.accuracy.mean - a.accuracy.mean)[0];
-      return best === undefined ? [] : [best];
+      const best = byMean(
+        own.map((cell) => ({ ...contenderOf(cell), cell })),
+        ({ accuracy }) => accuracy,
+      )[0]?.of.cell;
+      return best?.accuracy === undefined ? [] : [{ defense, student, attack: best.attack, accuracy: best.accuracy }];
     }),
   );
 

@@ -54,6 +54,8 @@ export interface Cell {
 export interface VictimSummary {
   readonly defense: string;
   readonly exposes: string;
+  /** Its teacher is another net than the undefended one, whose answers are no measure of its own. */
+  readonly retrained?: true;
   readonly accuracy?: Spread;
   /** Minus the undefended teacher's, paired by seed. */
   readonly toUndefended?: Spread;

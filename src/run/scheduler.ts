@@ -57,7 +57,10 @@ export const run = async (
     const lost = queue.settle(stage, succeeded);
     // What ends the run as a whole says nothing of stages that were not begun.
     if (outcome.status === 'failed' && fatal.includes(outcome.failure.kind)) stop ??= outcome.failure;
-    else for (const each of lost) settle(each, { status: 'skipped', because: stage.label });
+    else {
+      const because = outcome.status === 'skipped' ? outcome.because : stage.label;
+      for (const each of lost) settle(each, { status: 'skipped', because });
+    }
   };
 
   const work = async (executor: Executor, stage: Stage): Promise<void> => {

@@ -72,7 +72,7 @@ describe('a folder of idx files', () => {
       what: 'there is no such file or folder',
       where: join(root, 'nowhere'),
     });
-    expect(failure.remedy).toContain('dataset-fashion-mnist');
+    expect(failure.remedy).toContain('t10k-labels-idx1-ubyte');
   });
 
   it('may be an archive, with the files deeper in it', async () => {

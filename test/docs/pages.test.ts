@@ -96,7 +96,7 @@ describe('what the pages show', () => {
       distil: 80,
       hot: 80,
       earlyHead: 80,
-      // 48 images of something else, once.
+      // 48 out-of-distribution images, once.
       transferSet: 48,
       'transferSet(budget 30)': 30,
       transferLabels: 48,

@@ -179,7 +179,7 @@ describe('what an attack is handed', () => {
   });
 });
 
-describe('images of something else', () => {
+describe('out-of-distribution images', () => {
   const grey = thirds({ train: 30, test: 6 });
   /** Coloured images of 2×2, as if at random, beside which the labels mean nothing. */
   const coloured: Dataset = {

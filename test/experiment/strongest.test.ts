@@ -4,35 +4,35 @@ import rankingMnist from '../../experiments/ranking-mnist.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { defenses } from '../../src/cli/catalogue.js';
 import { partsOf } from '../../src/defenses/defense.js';
-import { passiveAttacks, strongest, type Thief } from '../../src/experiment/strongest.js';
+import { passiveAttacks, strongest, type ThreatModel } from '../../src/experiment/strongest.js';
 import { askingAgain, fashionMnist, gaussianNoise, labelSmoothing, none, scratch } from '../../src/index.js';
 import { rank } from '../../src/train/oracle.js';
 import { dataOf, made, refusal, thirds } from '../run/helpers.js';
 
 const images = dataOf({ ...thirds({ size: 8 }), name: 'others', fingerprint: 'others' });
-const thieves: readonly Thief[] = [{}, { has: 'other', images }, { has: 'none' }, { has: 'none', size: 'small' }];
+const threats: readonly ThreatModel[] = [{}, { has: 'other', images }, { has: 'none' }, { has: 'none', size: 'small' }];
 const textOf = ({ name, params }: AnyAttack): string => JSON.stringify([name, params]);
 
 describe('the strongest attackers', () => {
-  test.each(thieves)('of %o are attacks of one experiment, each once', (thief) => {
-    const all = strongest(thief);
+  test.each(threats)('of %o are attacks of one experiment, each once', (threat) => {
+    const all = strongest(threat);
     const { attacks } = made({ attacks: [scratch(), labelSmoothing(), ...all] });
     expect(attacks).toHaveLength(all.length + 2);
     expect(new Set(all.map(textOf)).size).toBe(all.length);
     // A first look is a part of the whole.
-    const quick = strongest({ ...thief, extent: 'quick' });
+    const quick = strongest({ ...threat, extent: 'quick' });
     expect(quick.length).toBeLessThan(all.length);
     expect(all.map(textOf)).toEqual(expect.arrayContaining(quick.map(textOf)));
     expect(quick.some(({ name }) => passiveAttacks.some((passive) => passive === name))).toBe(true);
   });
 
-  test.each(thieves)('of %o ask for no more than they may, and own what they have', (thief) => {
+  test.each(threats)('of %o ask for no more than they may, and own what they have', (threat) => {
     for (const access of ['label', 'probabilities', 'weights'] as const) {
-      const all = strongest({ ...thief, access });
+      const all = strongest({ ...threat, access });
       expect(all.length).toBeGreaterThan(0);
       for (const { needs, data } of all) {
         expect(rank[needs]).toBeLessThanOrEqual(rank[access]);
-        const { has = 'own' } = thief;
+        const { has = 'own' } = threat;
         expect(has === 'own' ? ['labelled', 'unlabelled'] : [has]).toContain(data.kind);
       }
     }
@@ -107,8 +107,8 @@ describe('the strongest attackers', () => {
   });
 
   test('have the budget that is named, where they ask a black box', () => {
-    for (const thief of thieves)
-      for (const { needs, budget } of strongest({ ...thief, budget: 1000 }))
+    for (const threat of threats)
+      for (const { needs, budget } of strongest({ ...threat, budget: 1000 }))
         expect(budget).toBe(needs === 'weights' ? undefined : 1000);
   });
 
@@ -122,12 +122,14 @@ describe('the strongest attackers', () => {
   });
 
   test('are refused where what is said of them does not fit together', () => {
-    expect(refusal(() => strongest({ has: 'other' }))).toMatchObject({ what: 'there are no images of something else' });
+    expect(refusal(() => strongest({ has: 'other' }))).toMatchObject({
+      what: 'there are no out-of-distribution images',
+    });
     expect(refusal(() => strongest({ images: fashionMnist() }))).toMatchObject({
       what: 'it has own images, and others are named',
     });
     expect(refusal(() => strongest({ budget: 0 }))).toMatchObject({ what: 'budget is 0' });
-    expect(refusal(() => strongest({ extend: 'quick' } as Thief))).toMatchObject({
+    expect(refusal(() => strongest({ extend: 'quick' } as ThreatModel))).toMatchObject({
       what: 'extend is none of its options',
     });
     expect(refusal(() => strongest({ access: 'logits' } as never))).toMatchObject({ what: 'access is "logits"' });

@@ -17,7 +17,7 @@ const empty: Ranking = { version: 1, runs: [], entries: [] };
 
 describe('a ranking in words', () => {
   const { blocks, footnotes, notes } = rankingLayout(ranking);
-  const [main, byThief] = blocks;
+  const [main, byThreat] = blocks;
 
   test('begins with the defence that leaves least, and says what the strongest attacker gets', () => {
     expect(main?.title).toBe(
@@ -54,13 +54,13 @@ describe('a ranking in words', () => {
   });
 
   test('says it of each who may attack', () => {
-    expect(byThief?.columns.map(({ label, detail }) => `${label} ${detail}`)).toEqual([
+    expect(byThreat?.columns.map(({ label, detail }) => `${label} ${detail}`)).toEqual([
       'probabilities without images',
       "label with the victim's images",
       "probabilities with the victim's images",
       "weights with the victim's images",
     ]);
-    expect(byThief?.rows.find(({ label }) => label === 'reversed')?.cells[3]).toBe('88.00 (−7.00) inverseKd');
+    expect(byThreat?.rows.find(({ label }) => label === 'reversed')?.cells[3]).toBe('88.00 (−7.00) inverseKd');
   });
 
   test('of nothing has no table', () => {

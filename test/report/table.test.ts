@@ -164,6 +164,7 @@ describe('the table of a terminal', () => {
       const [none, nasty] = scored.scores as [Score, Score];
       return {
         ...scored,
+        defenses: scored.defenses.map((each) => (each.label === 'none' ? { ...each, role: 'identity' } : each)),
         scores: [
           { ...none, toLabelSmoothing: { mean, count: 2 } },
           { ...nasty, undistillable: 'yes' },
@@ -176,6 +177,10 @@ describe('the table of a terminal', () => {
     );
     expect(table(withMean(0.01))).not.toContain(remark);
     expect(table({ ...withMean(-0.0065), scores: scored.scores ?? [] })).not.toContain(remark);
+    // A defence without anything to be compared with is no undefended teacher.
+    const alone = { ...withMean(-0.0065), defenses: scored.defenses.filter(({ label }) => label !== 'none') };
+    const scores = (alone.scores ?? []).flatMap(({ harm: _, ...score }) => (score.defense === 'none' ? [] : [score]));
+    expect(table({ ...alone, scores })).not.toContain(remark);
   });
 
   it('says of each defence what it does to the best attack, and what it costs', () => {

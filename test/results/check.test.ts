@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { checkedBy } from '../../src/results/check.js';
-import { rankingOf } from '../../src/results/rank.js';
+import { rankingOf, together } from '../../src/results/rank.js';
 import type { Entry, Ranking } from '../../src/results/ranking.js';
 import { ranked as matrix } from '../report/ranked.js';
 
@@ -127,6 +127,24 @@ describe('a ranking that was sent', () => {
       expect(checkedBy(here, role).different).toContain('ls .1 on none, small: role is nothing, here "reference"');
       expect(checkedBy(here, status).different).toContain('dfme on useless, small: status is n/a, here done');
     }
+  });
+
+  test('holds other runs too, which were not made here', () => {
+    const other = (name: string): Ranking => ({
+      ...mine,
+      runs: mine.runs.map((run) => ({ ...run, id: name, experiment: name, data: { ...run.data, fingerprint: name } })),
+      entries: mine.entries.map((entry) => ({ ...entry, run: name, students: [] })),
+    });
+    const both = {
+      ...mine,
+      runs: [...other('other').runs, ...mine.runs],
+      entries: [...other('other').entries, ...mine.entries],
+    };
+    const alone = checkedBy(mine, mine);
+    expect(checkedBy(mine, { ...both, entries: together([both]).entries })).toMatchObject({
+      same: alone.same,
+      different: [],
+    });
   });
 
   test('of something else has nothing to compare', () => {

@@ -29,6 +29,30 @@ test('seeds that were run apart are one run, with means over all of them', () =>
   expect(whole.best.find(({ defense }) => defense === 'none')?.attack).toBe(example.best[0]?.attack);
 });
 
+test('each metric by which a part was measured is one of the whole, whichever part comes first', () => {
+  const extra = { name: 'extra', unit: 'share', better: 'higher', describe: 'More.' } as const;
+  const measured = (of: Matrix): Matrix => ({
+    ...of,
+    metrics: [...(of.metrics ?? []), extra],
+    cells: of.cells.map((cell) => ({
+      ...cell,
+      seeds: cell.seeds.map((each) => ({
+        ...each,
+        ...(each.student && { student: { ...each.student, metrics: { ...each.student.metrics, extra: 0.25 } } }),
+      })),
+    })),
+  });
+  const [a, b] = halves(measured);
+  for (const parts of [[a, b] as const, [b, a] as const]) {
+    const { metrics, cells } = joined([...parts]);
+    expect(metrics?.map(({ name }) => name)).toContain('extra');
+    expect(cells.find(({ attack, defense }) => attack === 'kd' && defense === 'none')?.metrics.extra).toMatchObject({
+      mean: 0.25,
+      count: 1,
+    });
+  }
+});
+
 test('why a seed has no numbers is kept, be it that another run has not begun it', () => {
   const saying = (status: 'failed' | 'not run', reason?: string) => (of: Matrix) => ({
     ...of,

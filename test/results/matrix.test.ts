@@ -103,6 +103,17 @@ describe('the score of a defence', () => {
     expect(of('none')).not.toHaveProperty('teacherCost');
   });
 
+  test('is by the best over the seeds that all have, and not by who failed with the others', () => {
+    // 0.90 of its only seed is a higher mean than (0.91 + 0.79 + 0.80) / 3.
+    const lucky = { 'none/tiny/kd': [0.9, undefined, undefined], 'none/tiny/hardLabel': [0.91, 0.79, 0.8] };
+    const of = found({}, { ...accuracies, ...lucky });
+    expect(of.best.find(({ defense }) => defense === 'none')).toMatchObject({
+      attack: 'hardLabel',
+      accuracy: { count: 3 },
+    });
+    expect(of.scores?.find(({ defense }) => defense === 'nasty')?.harm?.count).toBe(3);
+  });
+
   test('has a verdict that says how sure it is', () => {
     const verdict = (of: Matrix, defense: string) => of.scores?.find((score) => score.defense === defense)?.verdict;
     expect(verdict(found(), 'none')).toContain('Nothing is defended here');
@@ -257,4 +268,14 @@ describe('a reproduction', () => {
       'a smaller net; 50 % of the training images; 50 % of the schedules',
     );
   });
+});
+
+test('a teacher that was trained anew is said to be, without a divergence that was measured', () => {
+  const { victims } = found();
+  expect(victims.map(({ defense, retrained }) => [defense, retrained])).toEqual([
+    ['none', undefined],
+    ['nasty', true],
+    ['labelOnly', undefined],
+  ]);
+  expect(victims.flatMap(({ seeds }) => seeds.flatMap(({ divergence }) => divergence ?? []))).toEqual([]);
 });

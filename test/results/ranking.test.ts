@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { boardsOf, dominated, mainThief, standingAt } from '../../src/results/boards.js';
+import { boardsOf, dominated, mainThreat, standingAt } from '../../src/results/boards.js';
 import { rankingOf, together } from '../../src/results/rank.js';
 import type { LearnerSummaries } from '../../src/results/types.js';
 import { cell, result } from '../report/matrix.js';
@@ -219,7 +219,7 @@ describe('a board', () => {
   const [board] = boardsOf(ranking);
 
   test('is about attackers behind an interface who have most', () => {
-    expect(board && mainThief(board)).toEqual({ access: 'probabilities', has: 'own' });
+    expect(board && mainThreat(board)).toEqual({ access: 'probabilities', has: 'own' });
   });
 
   test('names what is dominated, and by what', () => {
@@ -248,6 +248,11 @@ describe('a board', () => {
     });
     expect(entries[1]?.teacher.l1).toEqual({});
     expect(entries[1]?.cost).not.toHaveProperty('l1');
+    // A run of one seed measures no divergence.
+    const alone = matrix.victims.map((each) =>
+      each.defense === 'reversed' ? { ...each, retrained: true as const } : each,
+    );
+    expect(rankingOf({ ...matrix, victims: alone }).entries[1]?.teacher.l1).toEqual({});
     const worse = dominated(entries, { access: 'probabilities', has: 'own' });
     // Neither by the undefended teacher, whose answers are as they are, nor by labels alone.
     expect([...worse].map(([entry, by]) => [entry.defense, by.defense])).toEqual([['useless', 'reversed']]);

@@ -243,7 +243,7 @@ describe('thefts that ask the same', () => {
     expect(groups({ students, attacks: [attack, kd()] }, { others })).toEqual([['seed-0/teacher', 2]]);
   });
 
-  test('are those about images of something else', () => {
+  test('are those about out-of-distribution images', () => {
     const attacks = [transfer({ images: foreign }), knockoff({ images: foreign, queries: 4 })];
     const others = new Map([[foreign, { ...thirds(), fingerprint: 'foreign' }]]);
     expect(groups({ attacks }, { others })).toEqual([['seed-0/teacher', 2]]);
@@ -275,7 +275,7 @@ describe('what an attacker has of another data set', () => {
   test('may not be the victim’s own images', () => {
     const { fingerprint } = thirds();
     expect(refusal(() => planOf({ attacks }, known(fingerprint)))).toMatchObject({
-      what: "the images of something else are the victim's own",
+      what: "the out-of-distribution images are the victim's own",
       where: 'attacks: transfer',
     });
   });

@@ -1,8 +1,8 @@
 import { grouped, unique } from '../../core/lists.js';
 import { percent } from '../../core/text.js';
-import { type Board, boardsOf, dominated, mainThief, standingAt } from '../../results/boards.js';
+import { type Board, boardsOf, dominated, mainThreat, standingAt } from '../../results/boards.js';
 import type { Entry, Ranking } from '../../results/ranking.js';
-import { thiefSaid } from '../ranking.js';
+import { threatSaid } from '../ranking.js';
 import { type Chart, fileName, inPercent, page, withNames } from './chart.js';
 import { styleOf } from './lines.js';
 import { lastOf, leaves } from './parameters.js';
@@ -29,11 +29,11 @@ export const rankingCharts = (ranking: Ranking): readonly Chart[] => {
 };
 
 const chartOf = (board: Board, suffix: string): readonly Chart[] => {
-  const thief = mainThief(board);
-  const worse = dominated(board.entries, thief);
+  const threat = mainThreat(board);
+  const worse = dominated(board.entries, threat);
   const lineOf = linesOf(board.entries);
   const rows = board.entries.flatMap((entry) => {
-    const stolen = standingAt(entry, thief);
+    const stolen = standingAt(entry, threat);
     const { teacher, l1 } = entry.cost;
     if (stolen === undefined || teacher === undefined) return [];
     const { line, strength } = lineOf.get(entry) as { line: string; strength: number };
@@ -50,9 +50,9 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
       },
     ];
   });
-  if (rows.length === 0 || thief === undefined) return [];
+  if (rows.length === 0 || threat === undefined) return [];
   const undefended = board.entries.find(({ role }) => role === 'identity');
-  const floor = undefended && standingAt(undefended, { ...thief, access: 'label' });
+  const floor = undefended && standingAt(undefended, { ...threat, access: 'label' });
   const names = unique(rows.map(({ line }) => line));
   const normal = undefended?.cost.teacher;
   const least = normal === undefined ? 0 : inPercent(normal.mean) - usable;
@@ -64,7 +64,7 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
   const y = { ...up, field: 'student', scale: { zero: false, padding: 12 } } as const;
   const title = 'What a defence leaves to the strongest attacker, and what it costs';
   const subtitle = [
-    `student ${board.student}, teacher ${board.run.teacher}, on ${board.run.data.name}; attackers: ${thiefSaid(thief)}`,
+    `student ${board.student}, teacher ${board.run.teacher}, on ${board.run.data.name}; attackers: ${threatSaid(threat)}`,
     `lower is harder to steal; pale: another defence is better; ${floor === undefined ? 'lines: by strength' : `dashed: labels alone of the undefended teacher, ${percent(floor.accuracy.mean)} %`}`,
     ...(useless.length === 0
       ? []
