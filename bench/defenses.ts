@@ -116,15 +116,15 @@ const timer = (victim: Victim, set: ImageSet) => {
 };
 
 /** Log-probabilities of a victim about a set of images, row by row. */
-const answersOf = (victim: Victim, set: ImageSet): Float32Array => {
-  const { answers, memory } = question(victim, set, { key: key('bench'), frozen: true });
+const answersOf = async (victim: Victim, set: ImageSet): Promise<Float32Array> => {
+  const { answers, memory } = await question(victim, set, { key: key('bench'), frozen: true });
   dispose(memory);
   return answers.values as Float32Array;
 };
 
 /** Asks a victim whose defences remember about the training images: what it answers then is what it answers in use. */
-const warmUp = (victim: Victim, set: ImageSet): void => {
-  const { answers: _, ...rest } = question(victim, set, { key: key('training images') });
+const warmUp = async (victim: Victim, set: ImageSet): Promise<void> => {
+  const { answers: _, ...rest } = await question(victim, set, { key: key('training images') });
   remember(sessionOf(victim), rest);
 };
 
@@ -180,14 +180,14 @@ const measured = async (
       access: 'probabilities',
       wrappers,
     });
-    if (wrappers.some(({ answers }) => answers.kind === 'stateful')) warmUp(victim, trainingImages);
+    if (wrappers.some(({ answers }) => answers.kind === 'stateful')) await warmUp(victim, trainingImages);
     const own = [...(train === plan.victims[0]?.train ? [] : [train]), ...Object.values(stage?.inputs ?? {}).slice(1)];
     return { label, victim, seconds: own.reduce((sum, id) => sum + (secondsOf.get(id) ?? 0), 0) };
   };
   const victims: Awaited<ReturnType<typeof publishedBy>>[] = [];
   for (const each of plan.victims) victims.push(await publishedBy(each));
   const [{ victim: undefended }] = victims as [(typeof victims)[0]];
-  const clean = answersOf(undefended, set);
+  const clean = await answersOf(undefended, set);
   const timers = victims.map(({ victim }) => timer(victim, set));
   for (const time of timers) for (const lot of lots) time(lot);
   const [plain] = timers as [(typeof timers)[0]];
@@ -202,10 +202,12 @@ const measured = async (
       }),
     );
   });
-  return victims.map(({ label, victim, seconds }, i) => ({
+  const answers: Float32Array[] = [];
+  for (const { victim } of victims) answers.push(await answersOf(victim, set));
+  return victims.map(({ label, seconds }, i) => ({
     write: label,
     accuracy: matrix.victims.find(({ defense }) => defense === label)?.accuracy?.mean ?? Number.NaN,
-    ...shiftOf(answersOf(victim, set), clean, data.classes.length),
+    ...shiftOf(answers[i] as Float32Array, clean, data.classes.length),
     times: lots.map((_, lot) => found.map((round) => round[i]?.[lot] as Times)),
     seconds,
   }));

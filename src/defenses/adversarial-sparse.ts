@@ -72,7 +72,7 @@ export const adversarialSparse = defineDefense({
         init: () => [],
         body: async (before, part) => [
           ...before.map((each) => each.clone()),
-          packed(adversarialOf(baseline, context, part, ascent)),
+          packed(await adversarialOf(baseline, context, part, ascent)),
         ],
       });
       const frozen = { images: unpackedImages(lots, context) };
@@ -172,12 +172,12 @@ const rangeOf = (part: number, images: number): readonly [number, number] => [
 const together = 250;
 
 /** The adversarial images of a part of the training set, as bytes. */
-const adversarialOf = (
+const adversarialOf = async (
   { learner: { network }, variables }: Teacher,
   { train: { examples, indices, shape, normalisation } }: Pick<DefenseContext, 'train'>,
   part: number,
   { range, ...ascent }: Ascent & { readonly range: 'pixels' | 'normalised' },
-): Uint8Array => {
+): Promise<Uint8Array> => {
   const { height, width, channels } = shape;
   const size = height * width * channels;
   const [from, to] = rangeOf(part, indices.length);
@@ -205,6 +205,8 @@ const adversarialOf = (
     });
     found.set(made.dataSync(), (at - from) * size);
     made.dispose();
+    // Others have their turn: whoever wants to end the run, and the lock that is held meanwhile.
+    await new Promise<void>((resolve) => setImmediate(resolve));
   }
   return found;
 };

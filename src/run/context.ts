@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { awaitable } from '../core/errors.js';
+import { awaitable, FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { Safetensors, StoredTensor } from '../core/safetensors.js';
 import { dispose, fromOutline, outlineOf, type Tree } from '../core/tree.js';
+import { turns } from '../core/turns.js';
 import { type AnswerShift, noShift } from '../train/answer-shift.js';
 import { question } from '../train/ask.js';
 import type { Context, Loop, Synthesised } from '../train/context.js';
@@ -59,7 +60,7 @@ export const contextOf = (
   stageKey: Key,
   { victim, pool }: { readonly victim?: Victim | undefined; readonly pool?: MadePool | undefined } = {},
 ): StageContext => {
-  const { staging, stage } = stageRun;
+  const { staging, stage, signal } = stageRun;
   const session = victim === undefined ? undefined : sessionOf(victim);
   const used = new Set<string>();
   /** Two things of one name would be one: the second use would be given the first one's result. */
@@ -176,7 +177,8 @@ export const contextOf = (
           }
           const before = footprint();
           const { recordings } = stageRun;
-          const { answers, replayed, ...rest } = question(asked, set, { key: key.split(own), recordings });
+          const given = { key: key.split(own), recordings, signal };
+          const { answers, replayed, ...rest } = await question(asked, set, given);
           remember(sessionOf(asked), rest);
           spent({ ...noEffort, replayed });
           const { values, size } = answers;
@@ -213,7 +215,7 @@ export const contextOf = (
     key: Key,
     numbers: string,
   ) => {
-    const file = `loops/${name}/state.safetensors`;
+    const file = `loops/${name}/${loopStateName}`;
     const began = footprint();
     const kept = await staging.readTensors(file);
     let state: State;
@@ -225,7 +227,11 @@ export const contextOf = (
       found(JSON.parse(kept.metadata.footprint ?? '{}'), kept.tensors);
     }
     try {
+      const turn = turns();
       for (; next < count; next++) {
+        await turn();
+        if (signal?.aborted)
+          throw new FailureError(failure('interrupted', `stopped after ${next} of ${count} iterations of ${name}`));
         const { context, passing } = within(`${numbers}-${next}`, key.split(next));
         const after = await body(state, next, context);
         if (after !== state) dispose(state);
@@ -359,6 +365,9 @@ export const isOfTheModel = (fitName: string): boolean => fitName === 'teacher' 
 
 /** The state of a fit that was begun, in its folder. */
 export const checkpointName = 'checkpoint.safetensors';
+
+/** What a loop has come to, with how many iterations that took. */
+export const loopStateName = 'state.safetensors';
 
 /** What a finished fit kept. */
 const weightsOf = (fitName: string): string => `fits/${fitName}/weights.safetensors`;

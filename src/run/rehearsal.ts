@@ -181,12 +181,12 @@ const oneTurn = async <State extends Tree>(
 const asked = 100;
 
 /** Answers to some images, over and over: as many as to all. */
-const firstAnswers = (
+const firstAnswers = async (
   victim: Parameters<typeof question>[0],
   set: Parameters<typeof question>[1],
   { key, of }: { readonly key: Key; readonly of: number },
-): StoredAnswers => {
-  const { answers, memory } = question(victim, set, { key });
+): Promise<StoredAnswers> => {
+  const { answers, memory } = await question(victim, set, { key });
   dispose(memory);
   const { values, size } = answers;
   return { size, values: Float32Array.from({ length: of * size }, (_, i) => values[i % values.length] as number) };

@@ -35,7 +35,7 @@ export const trainStage = async (
 ): Promise<TrainingRecord | undefined> => {
   const { data, others, store } = environment;
   const { experiment } = environment.plan;
-  const { staging } = stageRun;
+  const { staging, signal } = stageRun;
   const images: DataInUse = { data, others, experiment };
   switch (work.kind) {
     case 'import': {
@@ -64,12 +64,18 @@ export const trainStage = async (
           async (victim) => {
             // Before anything is asked a stateful defence answers as if there were none: it is looked at after others have asked.
             if (wrappers.some(({ answers }) => answers?.kind === 'stateful'))
-              remember(sessionOf(victim), question(victim, allImages(images).train, { key: drawn.split('before') }));
-            return sets.map(([part, set]): readonly [string, StoredTensor] => {
-              const { answers, memory } = question(victim, set, { key: drawn.split('looked at'), frozen: true });
+              remember(
+                sessionOf(victim),
+                await question(victim, allImages(images).train, { key: drawn.split('before'), signal }),
+              );
+            const told: (readonly [string, StoredTensor])[] = [];
+            for (const [part, set] of sets) {
+              const looking = { key: drawn.split('looked at'), frozen: true, signal };
+              const { answers, memory } = await question(victim, set, looking);
               dispose(memory);
-              return [`${what}/${part}`, { shape: [set.indices.length, answers.size], data: answers.values }];
-            });
+              told.push([`${what}/${part}`, { shape: [set.indices.length, answers.size], data: answers.values }]);
+            }
+            return told;
           },
         );
       const given = await asked('last', 'probabilities');

@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import { clone, dispose, keep, type Tree } from '../core/tree.js';
+import { turns } from '../core/turns.js';
 import { evaluationBatches } from '../data/batches.js';
 import { runner } from '../engine/runner.js';
 import type { Call, Step } from '../engine/step.js';
@@ -73,17 +75,23 @@ export const askAside = (victim: Victim, pixels: tf.Tensor4D): void => {
 /**
  * Asks a victim about images in order, as they are. `frozen`: its owner looks at it, and its defences remember nothing
  * of that. Where a budget ends earlier, there are answers to the first images only. `recordings`: what the net gave
- * others, and where this is left to them.
+ * others, and where this is left to them. Between batches others have their turn, and after the signal it is a failure of kind `interrupted`.
  */
-export const question = (
+export const question = async (
   victim: Victim,
   set: Pick<ImageSet | ImageSet<UnlabelledBatch>, 'examples' | 'indices' | 'shape'>,
   {
     key,
     frozen = false,
     recordings,
-  }: { readonly key: Key; readonly frozen?: boolean; readonly recordings?: Recordings | undefined },
-): Questioned => {
+    signal,
+  }: {
+    readonly key: Key;
+    readonly frozen?: boolean;
+    readonly recordings?: Recordings | undefined;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<Questioned> => {
   const session = sessionOf(victim);
   const access = accessOf(victim);
   const left = frozen
@@ -140,7 +148,13 @@ export const question = (
       indices,
     });
     let number = 0;
+    const turn = turns();
     for (const { images, count } of indices.length === 0 ? [] : batches.epoch(0)) {
+      await turn();
+      if (signal?.aborted)
+        throw new FailureError(
+          failure('interrupted', `stopped after ${number * together} of ${indices.length} images were answered`),
+        );
       const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([...seeds.split(number).int32Pair()], 'int32') };
       const answered = runOnce(number++, { batch: { bytes: bytesOf(images, set.shape) }, inputs });
       size = answered.answers.shape[1];

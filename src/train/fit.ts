@@ -3,6 +3,7 @@ import { type Failure, FailureError, failure } from '../core/errors.js';
 import type { Key } from '../core/random.js';
 import type { StoredTensor } from '../core/safetensors.js';
 import { clone, dispose, entries, map, type Tree } from '../core/tree.js';
+import { turns } from '../core/turns.js';
 import { firstNaN, type Origin } from '../engine/first-nan.js';
 import { runner as runnerOf } from '../engine/runner.js';
 import { type Call, formKey, type Run, type Step, take as takeStep } from '../engine/step.js';
@@ -166,9 +167,6 @@ interface CheckpointMeta {
  */
 const stepsBetweenReads = 16;
 
-/** How long a fit may keep the event loop to itself; a step that takes longer keeps it as long as it takes. */
-const millisecondsBetweenYields = 50;
-
 /** Sums by the names of a plugin's metrics, which may be those of what every object inherits. */
 const sumsOf = (saved: Readonly<Record<string, number>> = {}): Record<string, number> =>
   Object.assign(Object.create(null), saved);
@@ -314,7 +312,7 @@ export const fit = async <
     let history = saved?.meta.history ?? [];
     let ended: FitResult<Kept>['ended'];
     let clock = performance.now();
-    let yielded = clock;
+    const turn = turns();
     const tick = () => {
       const now = performance.now();
       const passed = (now - clock) / 1000;
@@ -487,11 +485,7 @@ export const fit = async <
           secondsLeft: ((steps - taken) * seconds) / Math.max(1, taken),
         });
       }
-      if (performance.now() - yielded > millisecondsBetweenYields) {
-        // Lets signals and timers through: a native call blocks the event loop.
-        await new Promise(setImmediate);
-        yielded = performance.now();
-      }
+      await turn();
       if (taken % shown === 0 || taken === steps) await show();
       // A budget may end at the very end of an epoch, of which nothing is left to be told.
       if (epochEnds && epochImages > 0) await endEpoch();

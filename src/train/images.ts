@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import { sha256 } from '../core/hash.js';
 import { type Key, permutation } from '../core/random.js';
 import { dispose, map, type Tree } from '../core/tree.js';
+import { turns } from '../core/turns.js';
 import { evaluationBatches, trainingBatches } from '../data/batches.js';
 import type { Augmentation, Examples, Normalisation, Pixels } from '../data/dataset.js';
 import { imagesAt } from '../data/pixels.js';
@@ -209,10 +210,11 @@ export const byPixels = async <Made extends Tree>(
   const all = withSomeLabels(examples);
   const chosen = places.map((place) => indices[place] as number);
   const made: Made[] = [];
+  const turn = turns();
   try {
     for (const { images } of evaluationBatches(all, shape, { batchSize: batch, indices: chosen }).epoch(0)) {
       made.push(tf.tidy(() => use(tf.div(ops.fromBytes(bytesOf(images, shape)), 255)) as tf.TensorContainer) as Made);
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await turn();
     }
     return made;
   } catch (error) {

@@ -434,11 +434,11 @@ test('what S keeps survives a kill, and an owner’s look leaves no trace', asyn
   expect(await end(killed.victim, fit(specOf(killed.victim as never), own))).toEqual(expected);
   expect(expected.queries).toBe(40);
 
-  const looked = question(whole.victim, setOf(), { key: key('look'), frozen: true });
+  const looked = await question(whole.victim, setOf(), { key: key('look'), frozen: true });
   expect(bitsOf(looked.memory)).toEqual(expected.memory);
   expect(bitsOf(sessionOf(whole.victim).memory)).toEqual(expected.memory);
   expect(sessionOf(whole.victim).asked.queries).toBe(40);
-  const asked = question(whole.victim, setOf(), { key: key('ask') });
+  const asked = await question(whole.victim, setOf(), { key: key('ask') });
   expect(bitsOf(asked.memory)).not.toEqual(expected.memory);
   dispose([looked.memory, asked.memory]);
   for (const { victim, variables } of [whole, killed]) {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { encodeSafetensors } from '../../src/core/safetensors.js';
 import { madeSoFar } from '../../src/run/begun.js';
-import { checkpointName } from '../../src/run/context.js';
+import { checkpointName, loopStateName } from '../../src/run/context.js';
 import { begunFolder } from '../../src/run/store.js';
 
 let store: string;
@@ -40,5 +40,16 @@ describe('what there is of a stage in the making', () => {
     expect(await madeSoFar(store, 'a')).toBe(five);
     await checkpoint(10);
     expect(await madeSoFar(store, 'a')).not.toBe(five);
+  });
+
+  test('is more with an iteration more of a loop, whose files pass', async () => {
+    await mkdir(join(begunFolder(store, 'a'), 'loops', 'rounds'), { recursive: true });
+    const made = async (iterations: number) => {
+      await write(`loops/rounds/${loopStateName}`, encodeSafetensors({}, { iterations: String(iterations) }));
+      return madeSoFar(store, 'a');
+    };
+    const three = await made(3);
+    expect(await made(3)).toBe(three);
+    expect(await made(6)).not.toBe(three);
   });
 });

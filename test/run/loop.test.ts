@@ -38,10 +38,10 @@ afterEach(async () => {
 });
 
 /** A new run at the same stage: what a killed one begins with. */
-const stageRun = (victim?: Victim) =>
-  contextOf({ stage: 'a', staging, checkpointEvery: 2, emit: () => undefined, warn: () => undefined }, key('stage'), {
-    victim,
-  });
+const stageRun = (victim?: Victim, signal?: AbortSignal) => {
+  const quiet = { emit: () => undefined, warn: () => undefined };
+  return contextOf({ stage: 'a', staging, checkpointEvery: 2, signal, ...quiet }, key('stage'), { victim });
+};
 /** The stage without anything that was made for it. */
 const anew = async (): Promise<void> => {
   await staging.release();
@@ -151,6 +151,25 @@ describe('a loop', () => {
       [1, 0],
     ]);
     tree.dispose(state);
+  });
+
+  test('ends between two iterations after the signal, and goes on from there', async () => {
+    const controller = new AbortController();
+    const rounds = {
+      count: 3,
+      init: () => ({ x: tf.scalar(0) }),
+      body: async ({ x }: { x: tf.Scalar }, i: number) => {
+        if (i === 1) controller.abort();
+        return { x: tf.add<tf.Scalar>(x, 10 ** i) };
+      },
+    };
+    expect(await failureOf(stageRun(undefined, controller.signal).loop('rounds', rounds))).toMatchObject({
+      kind: 'interrupted',
+      what: 'stopped after 2 of 3 iterations of rounds',
+    });
+    const { x } = await stageRun().loop('rounds', { ...rounds, init: () => expect.fail() });
+    expect(x.dataSync()[0]).toBe(111);
+    x.dispose();
   });
 
   test('of no iteration is its beginning; its body may return what it was given', async () => {

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -34,11 +34,16 @@ afterEach(() => {
   expect(tf.memory().numTensors).toBe(before);
 });
 
-const ask = (victim: Victim, set: Parameters<typeof question>[1], frozen = false, name = 'ask') => {
-  const { memory, ...rest } = question(victim, set, { key: key(name), frozen });
+const ask = async (victim: Victim, set: Parameters<typeof question>[1], frozen = false, name = 'ask') => {
+  const { memory, ...rest } = await question(victim, set, { key: key(name), frozen });
   const remembered = bitsOf(memory);
   tree.dispose(memory);
   return { ...rest, remembered };
+};
+
+const stopping = () => {
+  const controller = new AbortController();
+  return { signal: controller.signal, abort: () => controller.abort() };
 };
 
 /** What the victim's net computes of images by their numbers, by hand. */
@@ -59,25 +64,25 @@ const order = [7, 3, 3, 39, 0, 12, 5];
 const set: ImageSet = { ...setOf(), indices: Int32Array.from(order), augmentation: { crop: 2, flip: true } };
 
 describe('asking about images once', () => {
-  test('gives the most that an access tells, in the order of the images, as they are', () => {
+  test('gives the most that an access tells, in the order of the images, as they are', async () => {
     const asked = (queries: number, forward = 0) => ({ queries, forward, backward: 0 });
     const victim = all.of('logits');
     const { logits, logProbabilities, labels } = byHand(victim, order);
-    const told = ask(victim, set);
+    const told = await ask(victim, set);
     expectClose(told.answers.values, logits, 1e-5);
     expect([told.answers.size, told.asked]).toEqual([3, asked(7)]);
-    expectClose(ask(all.of('probabilities'), set).answers.values, logProbabilities, 1e-5);
-    const classes = ask(all.of('label'), set);
+    expectClose((await ask(all.of('probabilities'), set)).answers.values, logProbabilities, 1e-5);
+    const classes = await ask(all.of('label'), set);
     expect([Array.from(classes.answers.values), classes.answers.size]).toEqual([labels, 1]);
-    const weights = ask(all.of('weights'), set);
+    const weights = await ask(all.of('weights'), set);
     expectClose(weights.answers.values, logits, 1e-5);
     expect(weights.asked).toEqual(asked(0, 7));
   });
 
-  test('of more images than fit together goes on where it was', () => {
+  test('of more images than fit together goes on where it was', async () => {
     const many = { ...set, indices: Int32Array.from({ length: 1203 }, (_, i) => (7 * i) % 40) };
     const victim = all.of('probabilities', { wrappers: [tiring] });
-    const { answers, asked, remembered, shift } = ask(victim, many);
+    const { answers, asked, remembered, shift } = await ask(victim, many);
     expect([answers.values.length, asked.queries]).toEqual([3 * 1203, 1203]);
     expect(remembered.find(([path]) => path === '0/seen')?.[3]).toEqual([1203]);
     expect(shift.l1).toBeGreaterThan(0);
@@ -94,11 +99,11 @@ describe('asking about images once', () => {
     ['probabilities, changed on the way', 'probabilities', { wrappers: [fresh, tiring] }],
     ['labels within a budget', 'label', { budget: 1001 }],
     ['what slow noise told', 'probabilities', { wrappers: [slow(fresh)], telling: 'so' }],
-  ])('that another was asked about gives the same, and the net is not asked again (%s)', (_, access, changes) => {
+  ])('that another was asked about gives the same, and the net is not asked again (%s)', async (_, access, changes) => {
     const many = { ...set, indices: Int32Array.from({ length: 1203 }, (_, i) => (7 * i) % 40) };
     const recordings = recordingsInMemory();
-    const answers = (more: Partial<Parameters<typeof question>[2]> = {}, identity = 'a net') => {
-      const { memory, ...rest } = question(all.of(access, { ...changes, identity }), many, {
+    const answers = async (more: Partial<Parameters<typeof question>[2]> = {}, identity = 'a net') => {
+      const { memory, ...rest } = await question(all.of(access, { ...changes, identity }), many, {
         key: key('ask'),
         ...more,
       });
@@ -106,43 +111,59 @@ describe('asking about images once', () => {
       tree.dispose(memory);
       return { ...rest, remembered };
     };
-    const live = answers();
+    const live = await answers();
     const count = live.asked.queries + live.asked.forward;
-    expect(answers({ recordings })).toEqual(live);
-    expect(answers({ recordings })).toEqual({ ...live, replayed: count });
-    expect(answers({ recordings }, 'another net').replayed).toBe(0);
-    expect(answers({ recordings: { read: recordings.read } }, 'a third net')).toEqual(live);
+    expect(await answers({ recordings })).toEqual(live);
+    expect(await answers({ recordings })).toEqual({ ...live, replayed: count });
+    expect((await answers({ recordings }, 'another net')).replayed).toBe(0);
+    expect(await answers({ recordings: { read: recordings.read } }, 'a third net')).toEqual(live);
   });
 
-  test('draws by its key, and again in every lot', () => {
+  test('lets others have their turn between batches, and ends after the signal', async () => {
+    const many = { ...set, indices: Int32Array.from({ length: 1203 }, (_, i) => i % 40) };
+    // Every batch takes long.
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => (now += 1000));
+    try {
+      const { signal, abort } = stopping();
+      setImmediate(() => setImmediate(abort));
+      expect(await failureOf(() => question(all.of('probabilities'), many, { key: key('ask'), signal }))).toMatchObject(
+        { kind: 'interrupted', what: 'stopped after 500 of 1203 images were answered' },
+      );
+    } finally {
+      vi.restoreAllMocks();
+    }
+  });
+
+  test('draws by its key, and again in every lot', async () => {
     const victim = () => all.of('probabilities', { wrappers: [fresh] });
-    const one = ask(victim(), set);
-    expect(ask(victim(), set)).toEqual(one);
-    expect(ask(victim(), set, false, 'other').answers.values).not.toEqual(one.answers.values);
+    const one = await ask(victim(), set);
+    expect(await ask(victim(), set)).toEqual(one);
+    expect((await ask(victim(), set, false, 'other')).answers.values).not.toEqual(one.answers.values);
     const same = { ...set, indices: new Int32Array(1000).fill(4) };
-    const { values: rows } = ask(victim(), same).answers;
+    const { values: rows } = (await ask(victim(), same)).answers;
     expect(Array.from(rows.subarray(0, 1500))).not.toEqual(Array.from(rows.subarray(1500)));
   });
 
-  test('remembers what was asked, unless its owner looks', () => {
+  test('remembers what was asked, unless its owner looks', async () => {
     const victim = all.of('probabilities', { wrappers: [turning, tiring], budget: 3 });
     const beginning = bitsOf(sessionOf(victim).memory);
-    const looked = ask(victim, set, true);
+    const looked = await ask(victim, set, true);
     // Nor does a budget hold for the owner.
     expect(looked.answers.values.length).toBe(3 * 7);
     expect(looked.remembered).toEqual(beginning);
-    expect(ask(victim, set).remembered).not.toEqual(beginning);
+    expect((await ask(victim, set)).remembered).not.toEqual(beginning);
   });
 
-  test('ends with the budget: the first images are answered, and then none', () => {
+  test('ends with the budget: the first images are answered, and then none', async () => {
     const victim = all.of('label', { budget: 10 });
-    const asking = () => {
-      const { memory, ...rest } = question(victim, set, { key: key('ask') });
+    const asking = async () => {
+      const { memory, ...rest } = await question(victim, set, { key: key('ask') });
       remember(sessionOf(victim), { ...rest, memory });
       return Array.from(rest.answers.values);
     };
     const labels = byHand(victim, order).labels;
-    expect([asking(), asking(), asking()]).toEqual([labels, labels.slice(0, 3), []]);
+    expect([await asking(), await asking(), await asking()]).toEqual([labels, labels.slice(0, 3), []]);
     expect(sessionOf(victim).asked).toEqual({ queries: 10, forward: 0, backward: 0 });
   });
 
@@ -167,8 +188,8 @@ describe('asking about images once', () => {
 describe('stored answers', () => {
   const answered = (answers: StoredAnswers): ImageSet => ({ ...setOf(), answers });
 
-  test.each([false, true])('come with the batches of their images (on the device: %s)', (resident) => {
-    const { answers } = ask(all.of('probabilities'), setOf());
+  test.each([false, true])('come with the batches of their images (on the device: %s)', async (resident) => {
+    const { answers } = await ask(all.of('probabilities'), setOf());
     const source = imageSource(answered(answers), { batch: 16, key: key('batches'), resident });
     const seen = new Set<number>();
     const pictures = data.train.images.slice();
@@ -199,8 +220,8 @@ describe('stored answers', () => {
     tree.dispose(source.data);
   });
 
-  test.each([false, true])('come with a smaller batch too (on the device: %s)', (resident) => {
-    const { answers } = ask(all.of('label'), setOf());
+  test.each([false, true])('come with a smaller batch too (on the device: %s)', async (resident) => {
+    const { answers } = await ask(all.of('label'), setOf());
     const source = imageSource(answered(answers), { batch: 16, key: key('batches'), resident });
     const [whole, part] = [source.at(1), source.at(1, 5)];
     tf.tidy(() => {

@@ -122,7 +122,7 @@ export const context = (
       pool: async () => lots,
       ask: (name, victim, images) =>
         awaitable('plugin', async () => {
-          const { answers, ...rest } = question(victim, images, { key: own.split(full(name)) });
+          const { answers, ...rest } = await question(victim, images, { key: own.split(full(name)) });
           remember(sessionOf(victim), rest);
           return answers;
         }),
