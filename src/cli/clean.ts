@@ -7,9 +7,10 @@ import { isFile } from '../core/files.js';
 import { unique } from '../core/lists.js';
 import { counted, showBytes } from '../core/text.js';
 import { recipeFor } from '../engine/setup/wheels.js';
+import { planName } from '../harness/plan-file.js';
 import { isThere, openStore, storeOf } from '../run/store.js';
 import { inCache, inStore, type Kept, removeKept } from '../run/unused.js';
-import { planName, readPlan } from './run-folder.js';
+import { readPlan } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface CleanOptions {

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { refusal } from '../core/errors.js';
 import { readText } from '../core/files.js';
 import { load } from '../data/load.js';
+import { planName } from '../harness/plan-file.js';
 import { foldersOf } from '../harness/session.js';
 import { diagnosticsCsv, diagnosticsLayout } from '../report/diagnostics.js';
 import { inMarkdown } from '../report/markdown.js';
@@ -13,7 +14,7 @@ import { readyEngine } from './engine.js';
 import { openExperiment } from './experiment-file.js';
 import { shown, shownWhole } from './paths.js';
 import { readRun, writeReport } from './report.js';
-import { decodeMatrix, diagnosticsFiles, jsonText, matrixPath, planName, readPlan, reportName } from './run-folder.js';
+import { decodeMatrix, diagnosticsFiles, jsonText, matrixPath, readPlan, reportName } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface DiagnoseOptions {

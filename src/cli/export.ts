@@ -6,13 +6,13 @@ import { readText } from '../core/files.js';
 import { encodeSafetensors } from '../core/safetensors.js';
 import { quoted } from '../core/text.js';
 import { makesNetwork } from '../experiment/stage.js';
+import type { PlanFile } from '../harness/plan-file.js';
 import { withCounters } from '../models/state-dict.js';
 import { checkpointOf, files, notOfARun, readRecord } from '../run/outputs.js';
 import type { StageRecord } from '../run/record.js';
 import { recordIn } from '../run/stage-files.js';
 import { isThere, openStore, type StageFolder, type StageOutput, stagesIn, storeOf, writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
-import type { PlanFile } from './plan-file.js';
 import { decodeMatrix, matrixPath, readPlan, stageFolder } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 

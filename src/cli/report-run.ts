@@ -4,6 +4,8 @@ import { isFile, readText, readWithin } from '../core/files.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
 import { takesLong } from '../experiment/stage.js';
+import type { PlanFile } from '../harness/plan-file.js';
+import { planName } from '../harness/plan-file.js';
 import { type Chart, chartsOf } from '../report/charts/charts.js';
 import { svgOf } from '../report/charts/render.js';
 import { inAddress } from '../report/html/markup.js';
@@ -13,14 +15,12 @@ import { readLog } from '../report/logs.js';
 import { logsIn } from '../run/stage-files.js';
 import { guarded, type StageFolder, stagesIn, storeOf } from '../run/store.js';
 import { inNaturalOrder } from './paths.js';
-import type { PlanFile } from './plan-file.js';
 import {
   copiedStage,
   decodeMatrix,
   diagnosticsFiles,
   imageFiles,
   matrixFiles,
-  planName,
   readDiagnostics,
   readPlan,
   reportName,

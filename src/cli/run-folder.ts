@@ -6,6 +6,7 @@ import { FailureError, failure, refusal } from '../core/errors.js';
 import { isFile, readText } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
 import type { Plan } from '../experiment/plan.js';
+import { type PlanFile, planName, planSchema } from '../harness/plan-file.js';
 import { csv } from '../report/csv.js';
 import { markdown } from '../report/markdown.js';
 import type { TeacherDiagnostics } from '../results/diagnose.js';
@@ -15,13 +16,9 @@ import type { Matrix } from '../results/types.js';
 import type { Outcome } from '../run/record.js';
 import { copyRecordAndLogs, recordIn } from '../run/stage-files.js';
 import { isThere, type StageFolder, type Store, stagesIn, writeWhole } from '../run/store.js';
-import { type PlanFile, planSchema } from './plan-file.js';
 
 /** The files of a run that a person reads. */
 export const matrixFiles = { json: 'matrix.json', csv: 'matrix.csv', md: 'matrix.md' } as const;
-
-/** The plan of a run, beside its matrix. */
-export const planName = 'plan.json';
 
 /** The page of a run, beside its matrix. */
 export const reportName = 'report.html';

@@ -5,8 +5,8 @@ import { firstFew } from '../core/text.js';
 import type { Json } from '../experiment/identity.js';
 import type { Plan } from '../experiment/plan.js';
 import { whyStale } from '../experiment/stale.js';
+import type { PlanFile } from '../harness/plan-file.js';
 import { shown } from './paths.js';
-import type { PlanFile } from './plan-file.js';
 
 type Parts = Readonly<Record<string, Json>>;
 

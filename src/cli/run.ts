@@ -1,5 +1,5 @@
 import { totalmem } from 'node:os';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Failure, FailureError, saidBy, showFailure, toFailure } from '../core/errors.js';
 import { availableCores } from '../core/job.js';
@@ -10,6 +10,7 @@ import type { CardPrecision, Execution } from '../engine/execution.js';
 import { progressTo } from '../engine/setup/progress.js';
 import type { Plan } from '../experiment/plan.js';
 import { type Stage, stageLabels } from '../experiment/stage.js';
+import { writePlan } from '../harness/plan-file.js';
 import { collect, foldersOf, type Located, type Planned, prepare } from '../harness/session.js';
 import type { Metric } from '../metrics/metric.js';
 import { table } from '../report/table.js';
@@ -22,7 +23,7 @@ import type { Outcome } from '../run/record.js';
 import { recordedSharings, theftsIn } from '../run/recordings.js';
 import { type Order, type RunEvent, run } from '../run/scheduler.js';
 import { stepsOf } from '../run/steps.js';
-import { alteredFile, openStore, removeLeftovers, type Store, stagesIn, writeWhole } from '../run/store.js';
+import { alteredFile, openStore, removeLeftovers, type Store, stagesIn } from '../run/store.js';
 import type { RunEnvironment } from '../run/types.js';
 import { type ProcessExecutor, processExecutor } from '../run/workers.js';
 import { engineSaid, readyEngine } from './engine.js';
@@ -31,17 +32,14 @@ import { keepPicture, writeImages } from './images-folder.js';
 import { standardError } from './output.js';
 import { shownWhole } from './paths.js';
 import { timeLeft, timingOn } from './plan.js';
-import { planFile } from './plan-file.js';
 import { progressReporter } from './progress.js';
 import type { ReadRun } from './report-run.js';
 import {
   chartFiles,
   copyStages,
   imageFiles,
-  jsonText,
   keepTraces,
   matrixFiles,
-  planName,
   readPlan,
   reportName,
   writeMatrix,
@@ -172,7 +170,7 @@ export const openRun = async (
     const taken = await acceptStale(chosen, store, reason);
     out.log(`${counted(taken.length, 'stage')} of other code taken as they are: ${reason}`);
   }
-  await writeWhole(join(folders.run, planName), jsonText(planFile(planned, relative(folders.run, path))));
+  await writePlan(folders.run, planned, path);
   return store;
 };
 

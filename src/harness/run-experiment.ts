@@ -14,6 +14,7 @@ import type { Outcome, StageRecord } from '../run/record.js';
 import { run } from '../run/scheduler.js';
 import { alteredFile, openStore, type Store } from '../run/store.js';
 import type { Elsewhere } from './on-cluster.js';
+import { writePlan } from './plan-file.js';
 import { collect, foldersOf, type Planned, prepare } from './session.js';
 
 export interface RunExperimentOptions {
@@ -48,7 +49,7 @@ export interface Ran {
 }
 
 /**
- * Runs an experiment in this process and writes no tables: for a plugin's test or a notebook. `undistill run` does more.
+ * Runs an experiment in this process and writes its plan, by which `undistill clean` knows its stages, and no tables: for a plugin's test or a notebook. `undistill run` does more.
  * A stage that fails is a cell without a number; rejects with a `FailureError` when nothing can run at all.
  *
  * A stage that waits for what can never come, or throws where no promise passes it on, has failed like any other. What
@@ -95,12 +96,14 @@ const ranFrom = async (
     const on = await executor({
       ...{ experiment, file, run: own, store: root, checkpointEvery, answers: limit, signal, onNote },
     });
+    await writePlan(own, on.planned, file);
     const outcomes = await run(on.planned.plan, on.store, sharedBy(on.executor), () => undefined);
     await on.end();
     return ranOf(on.planned, on.store, outcomes);
   }
   await orThrow(prepareEngine(threads === undefined ? {} : { threads }));
   const prepared = await prepare(experiment, { onNote });
+  await writePlan(own, prepared, experiment.file);
   const labels = stageLabels(prepared.plan);
   const store = openStore(root, (id, file) => onNote(`${labels.get(id) ?? id}: ${alteredFile(file)}`));
   const environment = {

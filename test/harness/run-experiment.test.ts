@@ -1,3 +1,5 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Project, project, register } from '../cli/project.js';
 
@@ -55,6 +57,21 @@ describe('an experiment run in a process of its own', () => {
     });
     expect(code).not.toBe(0);
     expect(err).toContain('threads is 3000');
+  });
+
+  it('leaves its plan, by which its stages are known to be in use', async () => {
+    const { code, err } = await ranScript('kept.ts', {
+      attacks: 'const attacks = [kd()];',
+      run: "await ran(attacks, { folder: 'kept' });",
+    });
+    expect([code, err]).toEqual([0, '']);
+    const stages = async () =>
+      (await readdir(join(at.folder, 'kept/.store'))).filter((name) => /^[0-9a-f]{16}$/.test(name));
+    const made = await stages();
+    expect(made.length).toBeGreaterThan(3);
+    const cleaned = await at.undistill(['clean', 'kept', '--older', '0', '--yes']);
+    expect(cleaned).toMatchObject({ code: 0, err: '' });
+    expect(await stages()).toEqual(made);
   });
 
   it('outlives attacks that wait for ever, or throw aside', async () => {

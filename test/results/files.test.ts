@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { type PlanFile, planSchema } from '../../src/cli/plan-file.js';
 import { decodeMatrix } from '../../src/cli/run-folder.js';
 import { inFile } from '../../src/core/check.js';
 import { FailureError } from '../../src/core/errors.js';
+import { type PlanFile, planSchema } from '../../src/harness/plan-file.js';
 import { metrics } from '../../src/metrics/metric.js';
 import { declared } from '../../src/metrics/quantity.js';
 import { chartsOf } from '../../src/report/charts/charts.js';

@@ -1,11 +1,16 @@
+import { join, relative } from 'node:path';
 import * as v from 'valibot';
 import { byName, text } from '../core/check.js';
 import type { Json } from '../experiment/identity.js';
 import type { CellPlan, VictimPlan } from '../experiment/plan.js';
 import type { Work } from '../experiment/stage.js';
-import type { Planned } from '../harness/session.js';
+import { writeWhole } from '../run/store.js';
+import type { Planned } from './session.js';
 
-/** A run's plan as it is kept beside its tables: what `undistill plan` compares the next one with. */
+/** The plan of a run, in its folder. */
+export const planName = 'plan.json';
+
+/** A run's plan as it is kept: what `undistill plan` compares the next one with, and `undistill clean` spares the stages of. */
 export interface PlanFile {
   readonly version: 1;
   readonly experiment: string;
@@ -25,15 +30,25 @@ export interface PlanFile {
   readonly code: Planned['code'];
 }
 
-export const planFile = ({ plan, code }: Planned, file: string): PlanFile => ({
+const planFile = ({ plan, code }: Planned, file?: string): PlanFile => ({
   version: 1,
   experiment: plan.experiment.name,
-  file,
+  ...(file === undefined ? {} : { file }),
   stages: plan.stages.map(({ id, label, work, inputs, parts }) => ({ id, label, kind: work.kind, inputs, parts })),
   cells: plan.cells,
   victims: plan.victims,
   code,
 });
+
+/**
+ * Keeps a plan in its run's folder.
+ *
+ * @param file that of the experiment, where there is one
+ */
+export const writePlan = (run: string, planned: Planned, file: string | undefined): Promise<void> => {
+  const kept = planFile(planned, file === undefined ? undefined : relative(run, file));
+  return writeWhole(join(run, planName), `${JSON.stringify(kept, null, 2)}\n`);
+};
 
 /** A stage's id, by which it is looked for in a store, is no path. */
 const id = v.pipe(v.string(), v.regex(/^[\w-]+$/), v.title('the id of a stage'));
