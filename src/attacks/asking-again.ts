@@ -33,6 +33,7 @@ export const askingAgain = defineAttack({
   make: ({ times, of, temperature, alpha }) => ({
     refuses: (_, __, circumstances) =>
       paysFor(2 * times, circumstances, 'the smallest step asks', 'Give a larger budget, or fewer times.'),
+    questions: times,
     // An image's own answer is the same every time where nothing is drawn, and its mean is what `kd` learns.
     ...(of === 'same' ? { knows: 'chance' } : {}),
     ...distilBy(({ logits, teacher, labels }) => distillation({ logits, teacher, labels, temperature, alpha }), {

@@ -140,6 +140,8 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
    * what is not told.
    */
   readonly knows?: 'inverse' | 'answers' | 'chance' | 'zeros';
+  /** How often it asks about each image of its student's batches; default: once. */
+  readonly questions?: number;
   /** It makes its images before any student learns, and of the victim alone. */
   readonly pool?: PoolMaker;
   /** Why it cannot be tried on a victim's net, with a student's, or as things are; said before anything is trained. */
@@ -156,6 +158,9 @@ export interface Attack<Need extends Access = Access, Data extends Ownership = O
 
 /** An attack of any access level and any ownership: what lists of attacks hold. */
 export type AnyAttack = Attack<Access, Ownership>;
+
+/** What a row is for. */
+export const roleOf = ({ role = 'attack' }: Pick<AnyAttack, 'role'>): Role => role;
 
 /** Whether an attack keeps images that it made. */
 export const synthesises = (attack: AnyAttack): boolean => attack.synthesises === true || attack.pool !== undefined;

@@ -266,7 +266,10 @@ export const adaptiveKnockoff = defineAttack({
           const asked = chosen(train, fresh);
           const found = await inner.ask('answers', victim, asked);
           const all = Int32Array.from([...before.places.dataSync(), ...fresh]);
-          const values = Float32Array.from([...before.answers.dataSync(), ...found.values]);
+          const earlier = before.answers.dataSync() as Float32Array;
+          const values = new Float32Array(earlier.length + found.values.length);
+          values.set(earlier);
+          values.set(found.values, earlier.length);
           const data = withAnswers(chosen(train, all), { values, size });
           const { last } = await inner.fit('student', trainedOn(oneEpoch, data, { start: before.student }));
           const logits = logitsOn(learner.network, last, asked);

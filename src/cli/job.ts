@@ -49,7 +49,7 @@ export const jobCommand = async (path: string, id: string, out: Terminal = termi
   const setup = await readSetup(path);
   if (id.startsWith('look-')) return lookHere(setup, id, out);
   const stop = new Stop((line) => out.log(line));
-  const { job, start } = { job: thisJob()?.id ?? String(process.pid), start: thisJob()?.start ?? 0 };
+  const { id: job, start } = thisJob() ?? { id: String(process.pid), start: 0 };
   const write = jobWriter(setup.store, id);
   write({ type: 'begun', job, start, node: hostname() });
   out.log(`${id} on ${hostname()}, job ${job}${start === 0 ? '' : `, start ${start + 1}`}`);

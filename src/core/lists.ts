@@ -11,6 +11,16 @@ export const thinned = <T>(all: readonly T[], most: number): readonly T[] =>
     ? all
     : Array.from({ length: most }, (_, i) => all[Math.round((i * (all.length - 1)) / Math.max(1, most - 1))] as T);
 
+/** Numbers one after the other. */
+export const concatenated = (parts: readonly Float32Array[]): Float32Array => {
+  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  parts.reduce((at, part) => {
+    all.set(part, at);
+    return at + part.length;
+  }, 0);
+  return all;
+};
+
 /** The values of each key, in their order, the keys in that of their first values. */
 export const grouped = <Key, Value>(
   values: Iterable<Value>,

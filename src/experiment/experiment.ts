@@ -1,6 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js';
 import * as v from 'valibot';
-import type { AnyAttack, Attack, Ownership, Role } from '../attacks/attack.js';
+import { type AnyAttack, type Attack, type Ownership, type Role, roleOf } from '../attacks/attack.js';
 import {
   aFunction,
   belowOne,
@@ -435,7 +435,8 @@ export const checkAttack = (attack: AnyAttack, i: number): void => {
   if (!isAttack(attack))
     refuse(`number ${i + 1} is no attack`, 'attacks', 'Give a value such as kd(), with its brackets.');
   checkPlugin(`attacks: number ${i + 1}`, attack);
-  const { name, needs, role = 'attack', baseline } = attack;
+  const { name, needs, baseline } = attack;
+  const role = roleOf(attack);
   const where = `attacks: ${name}`;
   checked(where, attackFields, attack as never);
   if (attack.data.kind === 'other') checkData(`${where}: images`, attack.data.images);
@@ -446,7 +447,7 @@ export const checkAttack = (attack: AnyAttack, i: number): void => {
       where,
       "What is trained without a victim has the role 'honest' or 'reference', and nothing else has.",
     );
-  if (baseline !== undefined && (baseline.role ?? 'attack') === 'attack')
+  if (baseline !== undefined && roleOf(baseline) === 'attack')
     refuse(`its baseline, ${baseline.name}, is an attack itself`, where, 'Give honest training, such as scratch().');
   if (attack.budget === undefined) return;
   checked(where, { budget: wholeAtLeast(1) }, { budget: attack.budget });

@@ -63,10 +63,10 @@ const asksByStudent = ({ synthesises, pool, data }: AnyAttack): boolean =>
 /** What a stage asks, as far as a plan tells; undefined where it asks nobody, or what no other student asks. */
 const questionOf = ({ work, inputs, parts }: Stage): string | undefined => {
   if (work.kind !== 'steal' || inputs.victim === undefined || asksByStudent(work.attack)) return undefined;
-  const { data, name, params } = work.attack;
+  const { data, name, params, questions } = work.attack;
   const images = ownsAShare(data) ? [data.fraction, data.how] : [parts.owned];
-  // Who owns no images asks about such as are made for all students, or are drawn as noise is.
-  const made = inputs.pool ?? (data.kind === 'none' ? [name, params] : []);
+  // Who owns no images asks about such as are made for all students, or are drawn as noise is; who asks more than once, in its own way.
+  const made = inputs.pool ?? (data.kind === 'none' || questions !== undefined ? [name, params] : []);
   const { batch, augmentation } = work.student.recipe;
   const told = slowIn(work).length > 0 ? parts.wrappers : undefined;
   return JSON.stringify([inputs.victim, parts.select, work.seed, batch, augmentation, images, made, told]);

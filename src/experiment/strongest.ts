@@ -37,13 +37,7 @@ import { type Refusal, refusal } from '../core/errors.js';
 import { unique } from '../core/lists.js';
 import { anyDataset, type DatasetPlugin } from '../data/dataset.js';
 import { type Access, rank } from '../train/oracle.js';
-
-/** Images that an attacker may have, from the least to the most: none, others, or the victim's own training images. */
-export const possessions = ['none', 'other', 'own'] as const;
-export type AttackerHas = (typeof possessions)[number];
-
-/** The most that an attacker asks of a victim. */
-export type AttackerAsks = 'label' | 'probabilities' | 'weights';
+import { type AttackerAsks, type AttackerHas, attackerAccesses, possessions } from './threat-model.js';
 
 /** A threat model: what an attacker asks for and has. */
 export interface ThreatModel {
@@ -196,8 +190,8 @@ export const strongest = (threat: ThreatModel = {}): readonly AnyAttack[] => {
 const refuse: Refusal = refusal('experiment');
 
 const schema = v.strictObject({
-  access: v.optional(choice('label', 'probabilities', 'weights'), 'weights'),
-  has: v.optional(choice('own', 'other', 'none'), 'own'),
+  access: v.optional(choice(...attackerAccesses), 'weights'),
+  has: v.optional(choice(...possessions), 'own'),
   images: v.optional(anyDataset),
   size: v.optional(choice('small', 'released'), 'released'),
   extent: v.optional(choice('quick', 'full'), 'full'),
@@ -228,13 +222,16 @@ const numberOf = ({ params }: Used, option: string): number | undefined => {
  * τ of the students in a defence's paper: for a nasty teacher the one that it was trained at, for stingy ones the 20 of all their released
  * settings, and else 4, as `kd` has it, which is ours where the paper is not known to have it.
  */
-const paperTemperature = (defense: Used): number =>
+const paperTemperature = (defense: Used): number => knownTemperature(defense) ?? kd.presets.cifar10.temperature;
+
+/** The temperature of the paper of a defence, or of one within it, where it is known. */
+export const knownTemperature = (defense: Used): number | undefined =>
   partsIn(defense)
     .map((part) => {
       if (part.name === 'nasty' || part.name === 'mildlyNasty') return numberOf(part, 'temperature');
       return part.name === 'stingy' || part.name === 'reversedLogits' ? 20 : undefined;
     })
-    .find((temperature) => temperature !== undefined) ?? kd.presets.cifar10.temperature;
+    .find((temperature) => temperature !== undefined);
 
 /** The defences that one consists of, or that it is made around; of others it alone. */
 const partsIn = (defense: Used): readonly Used[] => {

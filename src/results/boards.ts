@@ -1,5 +1,5 @@
 import { grouped, own } from '../core/lists.js';
-import { possessions } from '../experiment/strongest.js';
+import { possessions } from '../experiment/threat-model.js';
 import type { Entry, RankedRun, Ranking, Standing, ThreatModel } from './ranking.js';
 
 /** Entries that can be compared: of one setting, one student, and the same attackers. */

@@ -1,5 +1,5 @@
 import { FailureError, failure } from '../core/errors.js';
-import { unique } from '../core/lists.js';
+import { concatenated, unique } from '../core/lists.js';
 import { key, permutation } from '../core/random.js';
 import { dispose, floatsOf } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
@@ -7,6 +7,7 @@ import type { Dataset } from '../data/dataset.js';
 import { evaluationSets } from '../experiment/data-access.js';
 import { type Experiment, undefendedOf } from '../experiment/experiment.js';
 import type { VictimPlan } from '../experiment/plan.js';
+import { knownTemperature } from '../experiment/strongest.js';
 import { entropy, logitMargin, margin, peaks, peakThreshold } from '../metrics/answers.js';
 import { calibrationError } from '../metrics/calibration.js';
 import { klToVictim } from '../metrics/divergence.js';
@@ -299,11 +300,9 @@ const overSeeds = (seeds: readonly TeacherMeasures[]): Omit<TeacherDiagnosis, 'd
   };
 };
 
-/** τ of the first defence that has one. */
-const softening = ({ defenses }: Experiment): number => {
-  const own = defenses.map(({ defense }) => (defense.params as Readonly<Record<string, unknown>>).temperature);
-  return own.find((value): value is number => typeof value === 'number') ?? softTemperature;
-};
+/** τ of the first defence whose paper's is known. */
+const softening = ({ defenses }: Experiment): number =>
+  defenses.map(({ defense }) => knownTemperature(defense)).find((each) => each !== undefined) ?? softTemperature;
 
 const responsesOf = (
   teachers: readonly Known[],
@@ -384,7 +383,7 @@ const featuresOn = (network: Network, variables: Variables, set: ImageSet): Floa
       }),
     );
   }
-  return Float32Array.from(parts.flatMap((part) => [...part]));
+  return concatenated(parts);
 };
 
 /** Some rows of a flat matrix. */

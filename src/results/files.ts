@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { byName, list, jsonNumber as number, type Of, record, text, texts, yesOrNo } from '../core/check.js';
+import { attackerAccesses, possessions } from '../experiment/threat-model.js';
 import { betters, units } from '../metrics/quantity.js';
 import type { Divergence, Measures, Provenance } from '../run/record.js';
 import type { TeacherDiagnostics } from './diagnose.js';
@@ -35,7 +36,7 @@ const spread: Of<Spread> = record({
 
 const measures: Of<Measures> = record({
   images: number,
-  last: number,
+  last: maybe(number),
   best: maybe(number),
   heldOut: maybe(number),
   metrics: byName(number),
@@ -213,8 +214,8 @@ export const matrixFile: Of<Matrix> = record({
   provenance: list(provenance),
 });
 
-const asks = oneOf('label', 'probabilities', 'weights');
-const has = oneOf('own', 'other', 'none');
+const asks = oneOf(...attackerAccesses);
+const has = oneOf(...possessions);
 const named: Of<Named> = record({ attack: text, accuracy: spread });
 
 /** A ranking.json. */

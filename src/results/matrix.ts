@@ -1,4 +1,4 @@
-import { type AnyAttack, describeOwnership } from '../attacks/attack.js';
+import { describeOwnership, roleOf } from '../attacks/attack.js';
 import { defined, grouped, unique } from '../core/lists.js';
 import { undefendedOf } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
@@ -152,11 +152,11 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     attacks: of.attacks.map(({ label, attack }) => ({
       label,
       name: attack.name,
-      role: attack.role ?? 'attack',
+      role: roleOf(attack),
       needs: attack.needs,
       owns: describeOwnership(attack.data),
       data: attack.data.kind,
-      ...defined({ baseline: isAttack(attack) ? plan.baselines[label] : undefined }),
+      ...defined({ baseline: roleOf(attack) === 'attack' ? plan.baselines[label] : undefined }),
       params: plain(attack.params),
     })),
     defenses: of.defenses.map(({ label, defense }) => ({
@@ -210,8 +210,6 @@ const weightsOf = ({ stages }: Plan): string | undefined =>
   stages.flatMap(({ work }) => (work.kind === 'import' ? [work.sha256] : []))[0];
 
 const summaryOf = (metric: Metric): MetricSummary => ({ ...declared(metric), ...defined({ only: metric.only }) });
-
-const isAttack = ({ role = 'attack' }: AnyAttack): boolean => role === 'attack';
 
 /** Parameters as JSON: functions and nested plugins' code left out. */
 const plain = (params: unknown): unknown =>

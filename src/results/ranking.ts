@@ -1,4 +1,4 @@
-import type { AttackerAsks, AttackerHas } from '../experiment/strongest.js';
+import type { AttackerAsks, AttackerHas } from '../experiment/threat-model.js';
 import type { Access } from '../train/oracle.js';
 import type { Spread } from './spread.js';
 import type { Cell, LearnerSummaries, Matrix } from './types.js';

@@ -1,3 +1,4 @@
+import { roleOf } from '../attacks/attack.js';
 import type { Experiment } from '../experiment/experiment.js';
 import { defaultTolerance } from '../experiment/published.js';
 import { lookup } from './lookup.js';
@@ -92,7 +93,7 @@ export const reproducedEffects = ({
 };
 
 const ofAllDefenses = ({ attacks }: Experiment, label: string): boolean =>
-  attacks.some(({ label: own, attack }) => own === label && (attack.role ?? 'attack') !== 'attack');
+  attacks.some(({ label: own, attack }) => own === label && roleOf(attack) !== 'attack');
 
 const saidOf = (experiment: Experiment, { attack, defense, student }: Cell): string =>
   ofAllDefenses(experiment, attack) ? `${attack}, student ${student}` : `${attack} on ${defense}, student ${student}`;

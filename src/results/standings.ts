@@ -1,5 +1,6 @@
 import { defined } from '../core/lists.js';
-import { type AttackerAsks, type AttackerHas, passiveFirst, possessions } from '../experiment/strongest.js';
+import { passiveFirst } from '../experiment/strongest.js';
+import { type AttackerAsks, type AttackerHas, attackerAccesses, possessions } from '../experiment/threat-model.js';
 import { type Access, rank } from '../train/oracle.js';
 import { byMean, hasNumbers, strongestOf } from './best.js';
 import type { Attacker, BySeed, Entry, Measured, Named, RankedRun, Standing, Stolen, ThreatModel } from './ranking.js';
@@ -7,8 +8,6 @@ import { pairedBySeed } from './seeds.js';
 import { differenceSpread, type Spread, shareSpread, spread } from './spread.js';
 
 /** What is asked for, from the least to the most. */
-const accesses = ['label', 'probabilities', 'weights'] as const;
-
 /** What defences cost and what the strongest of some attackers gets of them, out of nothing but what was measured. */
 export const scored = (runs: readonly RankedRun[], measured: readonly Measured[]): readonly Entry[] =>
   measured.map((entry) => {
@@ -35,12 +34,14 @@ export const scored = (runs: readonly RankedRun[], measured: readonly Measured[]
 /** Who attacks, as far as somebody more does than by asking for less or having less. */
 const threats = (attackers: readonly Attacker[]): readonly ThreatModel[] =>
   possessions.flatMap((has) =>
-    accesses.flatMap((access, i) => {
-      const [most, before] = [rank[access], i === 0 ? rank.none : rank[accesses[i - 1] as Access]];
-      const isNew = ({ needs, has: its }: Attacker) => its === has && rank[needs] <= most && rank[needs] > before;
-      return attackers.some(isNew) ? [{ access, has }] : [];
-    }),
+    attackerAccesses.flatMap((access) =>
+      attackers.some((each) => each.has === has && leastFor(each.needs) === access) ? [{ access, has }] : [],
+    ),
   );
+
+/** The least access of an attacker that has what an attack needs; undefined where it needs none. */
+const leastFor = (needs: Access): AttackerAsks | undefined =>
+  needs === 'none' ? undefined : attackerAccesses.find((each) => rank[needs] <= rank[each]);
 
 /** What the strongest of such attackers gets; undefined where none has a number. */
 const standing = (

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ownsAShare } from '../attacks/attack.js';
+import { type AnyAttack, ownsAShare } from '../attacks/attack.js';
 import { cacheFolder } from '../core/cache-folder.js';
 import { sha256 } from '../core/hash.js';
 import { processorName } from '../engine/setup/processor.js';
@@ -114,6 +114,12 @@ const readers = (environment: RunEnvironment, stages: readonly Stage[]): Readonl
   );
 };
 
+/** Parameters that say how long an attack takes beside its student's recipe: those that a shorter schedule shortens. */
+const iterationsOf = ({ params, scaled }: AnyAttack): unknown => {
+  const half = scaled?.(0.5).params ?? params;
+  return Object.entries(params).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(half[name]));
+};
+
 /** All that the time of a stage depends on, but for its number of steps where a plan tells it. */
 const kindOf = ({ work, parts }: Stage, { engine, version }: Pick<RunEnvironment, 'engine' | 'version'>): string => {
   const { own = '', threads, execution, gpus } = engine;
@@ -125,7 +131,10 @@ const kindOf = ({ work, parts }: Stage, { engine, version }: Pick<RunEnvironment
   return hashOf([
     machine,
     work.kind,
-    [attack.name, ownsAShare(attack.data) ? attack.data.kind : attack.params],
+    [
+      attack.name,
+      ...(ownsAShare(attack.data) ? [attack.data.kind, attack.questions, iterationsOf(attack)] : [attack.params]),
+    ],
     [student.network.name, student.network.params, student.recipe.batch, student.recipe.precision ?? ''],
     [teacher.name, teacher.params, wrappers.map(({ name, params }) => [name, params])],
     fingerprint,

@@ -130,7 +130,8 @@ export const measure = async (
   model: StageOutput,
   beside: Beside = {},
 ): Promise<Measures> => {
-  const { report } = of.experiment;
+  const { experiment } = of;
+  const { report } = experiment;
   const evaluation = await evaluationOf(of, model, beside);
   const { logits, labels, told } = evaluation;
   const accuracyOf = (of: Logits): number => (told === undefined ? accuracy(of, labels) : agreeing(told, labels));
@@ -138,7 +139,9 @@ export const measure = async (
   const heldOut = beside.clean === undefined && report === 'test' ? await heldOutAccuracy(of, model) : undefined;
   return {
     images: labels.length,
-    last: accuracyOf((await readLogits(model, 'last', report)) ?? logits),
+    ...(beside.clean !== undefined && experiment.select === 'best'
+      ? {}
+      : { last: accuracyOf((await readLogits(model, 'last', report)) ?? logits) }),
     ...(best === undefined ? {} : { best: accuracyOf(best) }),
     ...(heldOut === undefined ? {} : { heldOut }),
     metrics: measured(metrics, evaluation),

@@ -16,7 +16,7 @@ export interface StageRecord {
   readonly parts: Readonly<Record<string, Json>>;
   readonly warnings: readonly string[];
   readonly provenance: Provenance;
-  /** Wall-clock seconds in which it was made, also those before it was interrupted. */
+  /** Wall-clock seconds in which it was made, also those before it was stopped; where its process was killed, those since. */
   readonly seconds: number;
   /** Present when the stage trained something. */
   readonly training?: TrainingRecord;
@@ -82,8 +82,11 @@ export const isAcceptedWarning = (warning: string): boolean => warning.startsWit
 /** A model's numbers on the reported images. */
 export interface Measures {
   readonly images: number;
-  /** Accuracy (correct / count) of the checkpoint after the last step, and of the best on held-out images. */
-  readonly last: number;
+  /**
+   * Accuracy (correct / count) of the checkpoint after the last step, and of the best on held-out images. Wrapped answers are of the
+   * checkpoint that counts alone.
+   */
+  readonly last?: number;
   readonly best?: number;
   /**
    * Of a net's own answers on held-out training images, by the checkpoint that counts: what chooses among attacks, so that the reported

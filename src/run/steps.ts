@@ -1,4 +1,4 @@
-import { ownsAShare } from '../attacks/attack.js';
+import { ownsAShare, synthesises } from '../attacks/attack.js';
 import { batchesPerEpoch } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
 import { shareOf } from '../data/subset.js';
@@ -15,10 +15,13 @@ export const stepsOf = ({ work }: Stage, plan: Plan, data: Dataset): number | un
   if (work.kind === 'teacher' || work.kind === 'protect') return stepsOn(train, work.learner);
   if (work.kind !== 'steal') return undefined;
   const { data: owned, params } = work.attack;
-  if (!ownsAShare(owned)) return undefined;
+  if (!ownsAShare(owned) || synthesises(work.attack)) return undefined;
   return stepsOn(params.steps === 'same' ? train : shareOf(owned.fraction, train), work.student);
 };
 
 /** Images about which a theft asks its victim, at most, where a plan tells; else 0. */
-export const imagesAsked = (stage: Stage, plan: Plan, data: Dataset): number =>
-  stage.work.kind === 'steal' ? (stepsOf(stage, plan, data) ?? 0) * stage.work.student.recipe.batch : 0;
+export const imagesAsked = (stage: Stage, plan: Plan, data: Dataset): number => {
+  if (stage.work.kind !== 'steal') return 0;
+  const { attack, student } = stage.work;
+  return (stepsOf(stage, plan, data) ?? 0) * student.recipe.batch * (attack.questions ?? 1);
+};

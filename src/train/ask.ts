@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
+import { concatenated } from '../core/lists.js';
 import type { Key } from '../core/random.js';
 import { clone, dispose, keep, type Tree } from '../core/tree.js';
 import { turns } from '../core/turns.js';
@@ -167,12 +168,13 @@ export const question = async (
       checkShift(victim, told);
     }
     answering.flush();
-    const values = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-    parts.reduce((at, part) => {
-      values.set(part, at);
-      return at + part.length;
-    }, 0);
-    return { answers: { values, size }, asked, shift, replayed: answering.replayed(), memory: asker.read() };
+    return {
+      answers: { values: concatenated(parts), size },
+      asked,
+      shift,
+      replayed: answering.replayed(),
+      memory: asker.read(),
+    };
   } finally {
     asker.dispose();
   }

@@ -9,9 +9,12 @@ import { takesLong } from '../../src/experiment/stage.js';
 import { prepare } from '../../src/harness/session.js';
 import {
   type AnyAttack,
+  askingAgain,
   bayesKd,
   type Defense,
+  ddaeKd,
   experiment,
+  gaussianNoise,
   kd,
   learner,
   none,
@@ -99,6 +102,29 @@ describe('a forecast', () => {
     expect(found[0]).toBe(each[0]);
     expect(found[1]).toBe(found[2]);
     expect(found[1]).not.toBe(each[1]);
+  });
+
+  test('times apart what asks more often, or goes on for longer, and together what only weighs otherwise', async () => {
+    const timed: string[] = [];
+    const environment = await environmentOf(
+      against(
+        [gaussianNoise()],
+        ...[1, 4, 9].map((temperature) => kd({ temperature })),
+        ...[2, 9].map((times) => askingAgain({ times })),
+        ...[1, 50].map((epochs) => ddaeKd({ epochs })),
+      ),
+    );
+    const stages = environment.plan.stages.filter(
+      ({ work }) => work.kind === 'steal' && work.attack.name !== 'scratch',
+    );
+    await forecast(environment, stages, {
+      file: file(),
+      time: async ({ label }) => {
+        timed.push(label.replace(/.*\//, '').replace(/\(.*/, ''));
+        return { live: 1, replayed: 1 };
+      },
+    });
+    expect(timed.sort()).toEqual(['askingAgain', 'askingAgain', 'ddaeKd', 'ddaeKd', 'kd']);
   });
 
   test('says of how many stages nothing can be told, and goes on', async () => {

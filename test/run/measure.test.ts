@@ -69,6 +69,10 @@ describe('a model', () => {
   test('that names another class than the largest that it gives is as accurate as what it names', async () => {
     const given = evaluated({ 'last/test': says(1, 1, 1, 1), 'told/test': [[0], [1], [2], [1]] });
     const { last, metrics } = await measure({ data, experiment: of() }, given, { clean: model });
+    // Of which checkpoint they are is chosen: there are no others.
+    expect(await measure({ data, experiment: of({ select: 'best' }) }, given, { clean: model })).not.toHaveProperty(
+      'last',
+    );
     expect([last, metrics.accuracy]).toEqual([0.75, 0.75]);
   });
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { askingAgain } from '../../src/attacks/asking-again.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { dafl } from '../../src/attacks/dafl.js';
 import { deepInversion } from '../../src/attacks/deep-inversion.js';
@@ -7,6 +8,7 @@ import { hardLabel } from '../../src/attacks/hard-label.js';
 import { jbda } from '../../src/attacks/jbda.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
 import { adaptiveKnockoff, knockoff } from '../../src/attacks/knockoff.js';
+import { logitStandardisation } from '../../src/attacks/logit-standardisation.js';
 import { maze } from '../../src/attacks/maze.js';
 import { noise } from '../../src/attacks/noise.js';
 import { scratch } from '../../src/attacks/scratch.js';
@@ -20,6 +22,7 @@ import type { Facts } from '../../src/experiment/facts.js';
 import { type Plan, plan } from '../../src/experiment/plan.js';
 import { sharings } from '../../src/experiment/sharing.js';
 import type { Stage } from '../../src/experiment/stage.js';
+import { imagesAsked } from '../../src/run/steps.js';
 import { roomy } from '../attacks/stepping.js';
 import { normalised } from '../train/bench.js';
 import { dataOf, learnerOf, made, refusal, thirds, tiny } from './helpers.js';
@@ -241,6 +244,17 @@ describe('thefts that ask the same', () => {
     expect(groups({ students, attacks: [attack] }, { others })).toEqual([]);
     // Beside others, which go on without it.
     expect(groups({ students, attacks: [attack, kd()] }, { others })).toEqual([['seed-0/teacher', 2]]);
+  });
+
+  test('are apart where each image is asked about more than once', () => {
+    const again = askingAgain({ times: 3, of: 'views' });
+    expect(groups({ attacks: [kd(), again, logitStandardisation()] })).toEqual([['seed-0/teacher', 2]]);
+    const students = [learnerOf(roomy(2)), learnerOf(roomy(3))];
+    expect(groups({ students, attacks: [again] })).toEqual([['seed-0/teacher', 2]]);
+    const of = planOf({ attacks: [kd(), again] });
+    const askedBy = (attack: string) => imagesAsked(stage(of, `seed-0/none/tiny/${attack}`), of, thirds());
+    expect(askedBy('kd')).toBeGreaterThan(0);
+    expect(askedBy('askingAgain')).toBe(3 * askedBy('kd'));
   });
 
   test('are those about out-of-distribution images', () => {
