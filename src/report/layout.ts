@@ -5,7 +5,7 @@ import { columnsOf, type Column as Measure, type VictimResult, victimColumnsOf }
 import { lookup } from '../results/lookup.js';
 import { undefendedIn } from '../results/roles.js';
 import { verdictInWords } from '../results/scores.js';
-import { seedsWith } from '../results/seeds.js';
+import { distinct, seedsWith } from '../results/seeds.js';
 import { type Spread, spreadOf } from '../results/spread.js';
 import type { Cell, Matrix, VictimSummary } from '../results/types.js';
 import type { Provenance } from '../run/record.js';
@@ -132,7 +132,7 @@ export const layout = (of: Matrix, { undefended = false, metric }: LayoutOptions
       return { label: defense, detail: `teacher ${status}${beside}${footnotes.for(why)}` };
     }
     if (asked !== undefined) {
-      const mean = askedOfVictims && meanIn(askedOfVictims, victim.seeds);
+      const mean = askedOfVictims && meanIn(askedOfVictims, distinct(victim.seeds));
       return { label: defense, detail: mean === undefined ? '' : `teacher ${mean}${footnotes.for(why)}` };
     }
     const difference = victim.toUndefended === undefined ? '' : ` (${signed(victim.toUndefended.mean)})`;
@@ -146,7 +146,7 @@ export const layout = (of: Matrix, { undefended = false, metric }: LayoutOptions
     if (cell === undefined) return '';
     const why = footnotes.for(reasonOf(of, cell));
     if (cell.accuracy === undefined) return `${cell.status}${published(cell.published)}${why}`;
-    if (asked !== undefined) return `${meanIn(asked, cell.seeds) ?? '–'}${why}`;
+    if (asked !== undefined) return `${meanIn(asked, distinct(cell.seeds)) ?? '–'}${why}`;
     const parts = [meanAndDeviation(cell.accuracy)];
     if (cell.toBaseline !== undefined) parts.push(`(${signed(cell.toBaseline.mean)})`);
     if (undefended && cell.toUndefended !== undefined) parts.push(`[${signed(cell.toUndefended.mean)}]`);
@@ -214,9 +214,10 @@ const incomplete = ({ seeds }: Cell): string | undefined => {
 const lacking = ({ defense, accuracy, seeds }: VictimSummary): string | undefined => {
   const failed = seeds.find(({ reason }) => reason !== undefined);
   if (failed !== undefined) return `teacher of ${defense}, seed ${failed.seed}: ${failed.reason}`;
-  return accuracy === undefined || accuracy.count === seeds.length
+  const all = distinct(seeds).length;
+  return accuracy === undefined || accuracy.count === all
     ? undefined
-    : `teacher of ${defense}: ${accuracy.count} of ${counted(seeds.length, 'seed')}`;
+    : `teacher of ${defense}: ${accuracy.count} of ${counted(all, 'seed')}`;
 };
 
 const captionOf = (of: Matrix, undefended: boolean): readonly string[] => [
@@ -237,7 +238,19 @@ const captionOn = (asked: Measure, of: Matrix): readonly string[] => [
 
 const capital = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 
+/** That one teacher is that of several seeds, which the intervals of their students do not show. */
+const sharedTeachers = (of: Matrix): readonly string[] => {
+  const { seeds = [] } = of.victims.find(({ defense }) => defense === undefendedIn(of)) ?? of.victims[0] ?? {};
+  const own = distinct(seeds).length;
+  return own === seeds.length
+    ? []
+    : [
+        `${counted(seeds.length, 'seed')} share ${counted(own, 'teacher')}: intervals of students and differences say nothing of how teachers differ.`,
+      ];
+};
+
 const notesOn = (of: Matrix): readonly string[] => [
+  ...sharedTeachers(of),
   ...ownBaselines(of),
   ...answersSaid(of),
   ...scoresSaid(of),

@@ -1,6 +1,6 @@
 import { unique } from '../core/lists.js';
 import { lookup } from './lookup.js';
-import { type Numbers, numbersBySeed, pairedBySeed } from './seeds.js';
+import { distinct, type Numbers, numbersBySeed, pairedBySeed } from './seeds.js';
 import type { Spread } from './spread.js';
 import type { Matrix } from './types.js';
 
@@ -108,7 +108,7 @@ export const compared = (runs: readonly { readonly name: string; readonly matrix
         const victim = matrix.victims.find((each) => each.defense === defense);
         return {
           mean: victim?.accuracy,
-          seeds: numbersBySeed(victim?.seeds ?? [], ({ measures }) => measures?.metrics.accuracy),
+          seeds: numbersBySeed(distinct(victim?.seeds ?? []), ({ measures }) => measures?.metrics.accuracy),
         };
       }),
     ),

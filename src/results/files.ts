@@ -44,6 +44,7 @@ const measures: Of<Measures> = record({
 
 const seedResult: Of<SeedResult> = record({
   seed: text,
+  sameAs: maybe(text),
   status: oneOf('done', 'failed', 'skipped', 'not run', 'n/a'),
   reason: maybe(text),
   student: maybe(measures),
@@ -93,6 +94,7 @@ const victim: Of<VictimSummary> = record({
   seeds: list(
     record({
       seed: text,
+      sameAs: maybe(text),
       reason: maybe(text),
       measures: maybe(measures),
       divergence: maybe(divergence),
@@ -254,7 +256,7 @@ export const rankingFile: Of<Ranking> = record({
       exposes: text,
       params,
       student: text,
-      teacher: record({ accuracy: byName(number), l1: byName(number) }),
+      teacher: record({ accuracy: byName(number), l1: byName(number), sameAs: maybe(byName(text)) }),
       cost: record({ teacher: maybe(spread), toUndefended: maybe(spread), l1: maybe(spread) }),
       scores: list(
         record({

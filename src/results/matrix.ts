@@ -60,7 +60,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
   const minus = (a: number | undefined, b: number | undefined): number | undefined =>
     a === undefined || b === undefined ? undefined : a - b;
 
-  const seedResult = (cell: CellPlan): SeedResult => {
+  const seedResult = (cell: CellPlan, all: readonly CellPlan[]): SeedResult => {
     const { stages, seed, student: net } = cell;
     const victim = victimOf.get(JSON.stringify([cell.defense, seed]));
     if (stages === undefined)
@@ -77,6 +77,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       status: 'done',
       ...(reasonOf(stages.steal) ?? reasonOf(stages.measure)),
       ...defined({
+        sameAs: earlier(cell, all, (each) => each.stages?.measure),
         student,
         teacherAccuracy: accuracyOf(victim?.measure),
         toBaseline: stages.baseline === stages.steal ? undefined : minus(accuracy, accuracyOf(stages.baselineMeasure)),
@@ -105,7 +106,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
   ].map((own): CellSeeds => {
     const { attack, defense, student } = own[0] as CellPlan;
     const published = publishedStudent(of.published, { attack, defense, student });
-    return { attack, defense, student, seeds: own.map(seedResult), ...defined({ published }) };
+    return { attack, defense, student, seeds: own.map((each) => seedResult(each, own)), ...defined({ published }) };
   });
 
   const victims = of.defenses.map(({ label, defense }): VictimSeeds => {
@@ -116,6 +117,7 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       return {
         seed: victim.seed,
         ...defined({
+          sameAs: earlier(victim, planned, ({ measure }) => measure),
           reason: (reasonOf(victim.train) ?? reasonOf(victim.measure))?.reason,
           measures: measuresOf(victim),
           divergence: divergence as Divergence | undefined,
@@ -198,6 +200,16 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
       effects: of.published && reproducedEffects(found),
     }),
   };
+};
+
+/** The seed of the first that is measured by the same stage, where it is another one. */
+const earlier = <Of extends { readonly seed: string }>(
+  one: Of,
+  all: readonly Of[],
+  measureOf: (each: Of) => string | undefined,
+): string | undefined => {
+  const first = all.find((each) => measureOf(each) === measureOf(one))?.seed;
+  return first === one.seed ? undefined : first;
 };
 
 const learnerOf = ({ network: { name, params }, recipe }: Learner | Pretrained): LearnerSummary => ({

@@ -76,8 +76,10 @@ const teacherOf = (exposes: string, victim: Matrix['victims'][number] | undefine
   // Older versions say that a teacher was trained anew by its divergence alone, which a run of one seed has not.
   const isRetrained = victim?.retrained ?? seeds.some(({ divergence }) => divergence !== undefined);
   const isComparable = exposes !== 'label' && !isRetrained;
+  const same = seeds.flatMap(({ seed, sameAs }) => (sameAs === undefined ? [] : [[seed, sameAs]]));
   return {
     accuracy: bySeed(seeds, ({ measures }) => measures?.metrics.accuracy),
+    ...(same.length === 0 ? {} : { sameAs: Object.fromEntries(same) }),
     l1: bySeed(isComparable ? seeds : [], ({ measures }) => measures && (own(measures.metrics, 'answerL1') ?? 0)),
   };
 };

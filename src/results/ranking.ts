@@ -56,6 +56,8 @@ export interface Measured {
   /** Of the teacher as it answers. */
   readonly teacher: {
     readonly accuracy: BySeed;
+    /** Seeds that have the teacher of an earlier one, with the same answers, and that seed. */
+    readonly sameAs?: Readonly<Record<string, string>>;
     /**
      * Mean Σ|given − clean| of the answers to the reported images, 0 to 2; 0 where none are changed. Absent where no probabilities are told, and
      * where the teacher was trained anew, whose clean answers are others than the undefended one's.

@@ -16,6 +16,10 @@ export const numbersBySeed = <Of extends { readonly seed: string }>(
     }),
   );
 
+/** The results that are of a model of their own: over others a mean would count it twice, and have an interval that is too narrow. */
+export const distinct = <Of extends { readonly sameAs?: string | undefined }>(seeds: readonly Of[]): readonly Of[] =>
+  seeds.filter(({ sameAs }) => sameAs === undefined);
+
 /** One number minus another, over the seeds that have both; undefined where none has. */
 export const pairedBySeed = (one: Numbers, other: Numbers): Spread | undefined =>
   differenceSpread([...one].flatMap(([seed, value]) => (other.has(seed) ? [value - (other.get(seed) as number)] : [])));

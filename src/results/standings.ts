@@ -1,4 +1,4 @@
-import { defined } from '../core/lists.js';
+import { defined, own } from '../core/lists.js';
 import { passiveFirst } from '../experiment/strongest.js';
 import { type AttackerAsks, type AttackerHas, attackerAccesses, possessions } from '../experiment/threat-model.js';
 import { type Access, rank } from '../train/oracle.js';
@@ -20,9 +20,9 @@ export const scored = (runs: readonly RankedRun[], measured: readonly Measured[]
     return {
       ...entry,
       cost: defined({
-        teacher: shareSpread(Object.values(teacher.accuracy)),
-        toUndefended: undefended && paired(teacher.accuracy, undefended.teacher.accuracy),
-        l1: spread(Object.values(teacher.l1)),
+        teacher: shareSpread(Object.values(once(teacher, 'accuracy'))),
+        toUndefended: undefended && paired(once(teacher, 'accuracy'), undefended.teacher.accuracy),
+        l1: spread(Object.values(once(teacher, 'l1'))),
       }),
       scores:
         run === undefined
@@ -30,6 +30,10 @@ export const scored = (runs: readonly RankedRun[], measured: readonly Measured[]
           : threats(run.attackers).flatMap((threat) => standing(entry, { run, undefended, threat }) ?? []),
     };
   });
+
+/** A teacher's numbers, each teacher once. */
+const once = (teacher: Measured['teacher'], of: 'accuracy' | 'l1'): BySeed =>
+  Object.fromEntries(Object.entries(teacher[of]).filter(([seed]) => own(teacher.sameAs, seed) === undefined));
 
 /** Who attacks, as far as somebody more does than by asking for less or having less. */
 const threats = (attackers: readonly Attacker[]): readonly ThreatModel[] =>

@@ -4,7 +4,7 @@ import { type Column, columnsOf, metricsOf, type VictimResult, victimColumnsOf }
 import { lookup } from './lookup.js';
 import { roleOf, undefendedIn } from './roles.js';
 import { scores } from './scores.js';
-import { type Numbers, numbersBySeed, pairedBySeed } from './seeds.js';
+import { distinct, type Numbers, numbersBySeed, pairedBySeed } from './seeds.js';
 import { type Spread, shareSpread, spreadOf } from './spread.js';
 import type { BestAttack, Cell, Matrix, MetricSummary, VictimSummary } from './types.js';
 
@@ -73,7 +73,7 @@ const contenderOf = ({ attack, seeds }: CellSeeds): Contender & Pick<CellSeeds, 
 const cellOf =
   (columns: readonly Column[], summaries: readonly MetricSummary[]) =>
   ({ attack, defense, student, seeds, published }: CellSeeds): Cell => {
-    const means = meansOf(columns, seeds);
+    const means = meansOf(columns, distinct(seeds));
     const { accuracy, toBaseline, toLabelSmoothing, toUndefended, queries, forward, backward } = means;
     const missing = seeds.find(({ status }) => status === 'n/a');
     const failed = seeds.find(({ status }) => status === 'failed' || status === 'skipped');
@@ -101,12 +101,12 @@ const victimOf =
   ({ defense, exposes, retrained, seeds, published }: VictimSeeds): VictimSummary => {
     const accuraciesOf = (of: VictimSeeds['seeds']): Numbers =>
       numbersBySeed(of, ({ measures }) => measures?.metrics.accuracy);
-    const accuracies = accuraciesOf(seeds);
+    const accuracies = accuraciesOf(distinct(seeds));
     const clean = undefended === undefined || undefended.defense === defense ? undefined : undefended.seeds;
     return {
       defense,
       exposes,
-      metrics: metricsIn(meansOf(columns, seeds), summaries),
+      metrics: metricsIn(meansOf(columns, distinct(seeds)), summaries),
       ...defined({
         retrained,
         accuracy: shareSpread([...accuracies.values()]),

@@ -6,6 +6,8 @@ import type { Spread } from './spread.js';
 /** One student of one seed. Accuracies and differences are in 0..1. */
 export interface SeedResult {
   readonly seed: string;
+  /** The seed whose student this is too, where an earlier one has the same victim and attacker. */
+  readonly sameAs?: string;
   /** `skipped`: something it needs failed. */
   readonly status: 'done' | 'failed' | 'skipped' | 'not run' | 'n/a';
   /** Why there is no number. */
@@ -65,6 +67,8 @@ export interface VictimSummary {
   readonly published?: number;
   readonly seeds: readonly {
     readonly seed: string;
+    /** The seed whose teacher this is too, with the same answers: a pretrained one is that of all. */
+    readonly sameAs?: string;
     readonly reason?: string;
     readonly measures?: Measures;
     readonly divergence?: Divergence;

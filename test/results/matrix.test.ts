@@ -9,6 +9,7 @@ import { none } from '../../src/defenses/none.js';
 import { plan } from '../../src/experiment/plan.js';
 import type { Published } from '../../src/experiment/published.js';
 import { withScale } from '../../src/experiment/scale.js';
+import { table } from '../../src/report/table.js';
 import { type Finished, matrix } from '../../src/results/matrix.js';
 import type { Matrix } from '../../src/results/types.js';
 import type { StageRecord } from '../../src/run/record.js';
@@ -55,8 +56,8 @@ const found = (
   });
   const finished = new Map<string, Finished>();
   for (const { id, label, work } of planned.stages) {
-    const [, seed = '', rest = ''] = /^seed-(\d+)\/(.*?)(\/measure)?$/.exec(label) ?? [];
-    const accuracy = numbers[rest]?.[Number(seed)];
+    const [, seed = '', rest = ''] = /^seed-([\d-]+)\/(.*?)(\/measure)?$/.exec(label) ?? [];
+    const accuracy = numbers[rest]?.[of.seeds.findIndex(({ label: own }) => own === seed)];
     if (work.kind !== 'measure' || !(rest in numbers)) continue;
     const record = { warnings: [], provenance: { finished: '2026-01-01' } } as never as StageRecord;
     finished.set(
@@ -278,4 +279,28 @@ test('a teacher that was trained anew is said to be, without a divergence that w
     ['labelOnly', undefined],
   ]);
   expect(victims.flatMap(({ seeds }) => seeds.flatMap(({ divergence }) => divergence ?? []))).toEqual([]);
+});
+
+test('a teacher or a student that several seeds share counts once, and is said to', () => {
+  const shared = found(
+    { seeds: [0, 1].map((student) => ({ victim: 0, student })) },
+    { ...accuracies, teacher: [0.95], 'nasty/teacher': [0.94] },
+  );
+  const [first, second] = shared.seeds;
+  const none = shared.victims.find(({ defense }) => defense === 'none');
+  expect(none?.seeds.map(({ seed, sameAs }) => [seed, sameAs])).toEqual([
+    [first, undefined],
+    [second, first],
+  ]);
+  expect(none?.accuracy).toEqual({ mean: 0.95, count: 1 });
+  expect(shared.victims.find(({ defense }) => defense === 'nasty')?.toUndefended).toEqual({
+    mean: expect.closeTo(-0.01, 10),
+    count: 1,
+  });
+  const kdOnNone = shared.cells.find(({ attack, defense }) => attack === 'kd' && defense === 'none');
+  expect(kdOnNone?.seeds.map(({ sameAs }) => sameAs)).toEqual([undefined, undefined]);
+  expect(table({ ...shared, provenance: [] })).toContain(
+    '2 seeds share 1 teacher: intervals of students and differences say nothing of how teachers differ.',
+  );
+  expect(table({ ...found(), provenance: [] })).not.toContain('share');
 });

@@ -248,6 +248,15 @@ describe('a board', () => {
     });
     expect(entries[1]?.teacher.l1).toEqual({});
     expect(entries[1]?.cost).not.toHaveProperty('l1');
+    // One teacher for both seeds has no spread.
+    const one = rankingOf({
+      ...matrix,
+      victims: matrix.victims.map((each) => ({
+        ...each,
+        seeds: each.seeds.map((of) => (of.seed === '1' ? { ...of, sameAs: '0' } : of)),
+      })),
+    });
+    expect(one.entries[1]?.cost).toMatchObject({ teacher: { count: 1 }, toUndefended: { count: 1 }, l1: { count: 1 } });
     // A run of one seed measures no divergence.
     const alone = matrix.victims.map((each) =>
       each.defense === 'reversed' ? { ...each, retrained: true as const } : each,
