@@ -49,7 +49,7 @@ import {
 } from 'undistill';
 
 /**
- * Every attack, at settings for two processor cores that are none of a paper's; `images` are of something else than the victim's. But for those
+ * Every attack, at settings for two processor cores that are none of a paper's; `images` are out-of-distribution ones. But for those
  * that undo what a defence did to answers, of which there is nothing here: `bayesKd`, `ddaeKd`, `inverseKd`, `inverseKnockoff`; `authorisedKd`, who has a key;
  * and `partialKd`, which is `kd` with fewer images.
  */

@@ -275,16 +275,16 @@ interface Moving extends Pick<Growing, 'form' | 'k'> {
 }
 
 /** Images at a time. */
-const together = 250;
+const imagesAtOnce = 250;
 
 const movedLots = (network: Network, known: Variables, like: Images, pool: Answered, moving: Moving): tf.Tensor4D => {
   const [count] = pool.images.shape;
-  const lots = Array.from({ length: Math.ceil(count / together) }, (_, i) =>
+  const lots = Array.from({ length: Math.ceil(count / imagesAtOnce) }, (_, i) =>
     tf.tidy(() => {
-      const size = Math.min(together, count - i * together);
+      const size = Math.min(imagesAtOnce, count - i * imagesAtOnce);
       const lot = {
-        images: pool.images.slice(i * together, size) as tf.Tensor4D,
-        answers: pool.answers.slice(i * together, size) as tf.Tensor2D,
+        images: pool.images.slice(i * imagesAtOnce, size) as tf.Tensor4D,
+        answers: pool.answers.slice(i * imagesAtOnce, size) as tf.Tensor2D,
       };
       const logitsOf = (pixels: tf.Tensor4D) =>
         network.apply(known, normalisePixels(pixels, like.normalisation), { mode: 'eval' }).logits;

@@ -73,7 +73,7 @@ const imagined = async (
   );
   const { network } = learner;
   const next = key.split('dirichlet').uniform();
-  const batch = Math.max(1, Math.floor(together / perImage));
+  const batch = Math.max(1, Math.floor(imagesAtOnce / perImage));
   const of = { batch, images: Math.ceil(wanted / perImage), key: key.split('images') };
   let copy: Imitation | undefined;
   try {
@@ -105,7 +105,7 @@ const imagined = async (
 };
 
 /** Imagined answers that the copy of the defence is asked about at once, or all of an image. */
-const together = 500;
+const imagesAtOnce = 500;
 
 /** That a budget ends before the second student learns, whom the first one's answers are for. */
 const leavesNothing: NonNullable<Attack['warns']> = (_, __, { recipe, owned, budget }) => {

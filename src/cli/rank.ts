@@ -8,7 +8,7 @@ import { inMarkdown } from '../report/markdown.js';
 import { rankingLayout } from '../report/ranking.js';
 import { inText } from '../report/table.js';
 import { checkedBy } from '../results/check.js';
-import { rankingOf, together } from '../results/rank.js';
+import { merged, rankingOf } from '../results/rank.js';
 import type { Ranking } from '../results/ranking.js';
 import { writeWhole } from '../run/store.js';
 import type { RankFormat } from './choices.js';
@@ -51,7 +51,7 @@ export const rankCommand = async (
   { format, out: folder, check }: RankOptions,
   out: Terminal = terminal(),
 ): Promise<number> => {
-  const ranking = together(await Promise.all(runs.map(readRanking)));
+  const ranking = merged(await Promise.all(runs.map(readRanking)));
   if (check !== undefined) return checked(ranking, await readRanking(check), out);
   if (folder !== undefined) {
     const place = resolve(folder);

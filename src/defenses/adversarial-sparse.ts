@@ -169,7 +169,7 @@ const rangeOf = (part: number, images: number): readonly [number, number] => [
 ];
 
 /** Images at a time. */
-const together = 250;
+const imagesAtOnce = 250;
 
 /** The adversarial images of a part of the training set, as bytes. */
 const adversarialOf = async (
@@ -182,8 +182,8 @@ const adversarialOf = async (
   const size = height * width * channels;
   const [from, to] = rangeOf(part, indices.length);
   const found = new Uint8Array((to - from) * size);
-  for (let at = from; at < to; at += together) {
-    const own = indices.subarray(at, Math.min(to, at + together));
+  for (let at = from; at < to; at += imagesAtOnce) {
+    const own = indices.subarray(at, Math.min(to, at + imagesAtOnce));
     const made = tf.tidy(() => {
       const raw = new Float32Array(own.length * size);
       own.forEach((place, i) => {

@@ -46,7 +46,7 @@ export interface Copying {
 }
 
 /** Images that a defence is asked about at once. */
-const together = 100;
+const imagesAtOnce = 100;
 
 /**
  * A copy of defences that change answers, by an attacker who knows them, their parameters too, and none of their secrets. What they prepare is
@@ -103,7 +103,7 @@ export const imitationOf = async (
     const about = { input: network.input, classes: network.classes };
     memory = wrappers.map(({ answers }, i) => answers?.init?.(prepared[i] as Tree, about) ?? {});
     if (wrappers.some(({ answers }) => answers?.kind === 'stateful'))
-      await byPixels(train, { batch: together, images, key: key.split('asked') }, (pixels) => {
+      await byPixels(train, { batch: imagesAtOnce, images, key: key.split('asked') }, (pixels) => {
         const seen = normalisePixels(pixels, normalisation);
         const { after } = pass(logSoftmax(network.apply(variables, seen, { mode: 'eval' }).logits), pixels, false);
         const before = memory;

@@ -150,7 +150,10 @@ export const planFor = async (experiment: Experiment, engine: string, options: L
   const sourceOf = (url: string): Source => sources.get(url) as Source;
   const modules = new Map([...plugins].map((url) => [url, sourceOf(url)]));
   const [own] = mine.map(sourceOf);
-  const harness = { training: together(training.map(sourceOf)), measuring: together(measuring.map(sourceOf)) };
+  const harness = {
+    training: mergedSources(training.map(sourceOf)),
+    measuring: mergedSources(measuring.map(sourceOf)),
+  };
   const hashes = { training: harness.training.hash, measuring: harness.measuring.hash };
   const planned = plan(experiment, {
     data,
@@ -216,7 +219,7 @@ const beside = (module: string): string => new URL(`${module}${ending}`, import.
 const training = ['../run/train-stage', '../train/optimizers', '../train/schedules'].map(beside);
 const measuring = ['../run/measure', '../run/inspect'].map(beside);
 
-const together = (sources: readonly Source[]): Source => ({
+const mergedSources = (sources: readonly Source[]): Source => ({
   hash: sha256([TENSORFLOW, TFJS_NODE, ...sources.map(({ hash }) => hash)].join()).slice(0, 16),
   files: Object.assign({ TensorFlow: TENSORFLOW, 'TensorFlow.js': TFJS_NODE }, ...sources.map(({ files }) => files)),
 });

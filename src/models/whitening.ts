@@ -4,7 +4,7 @@ import { floatsOf } from '../core/tree.js';
 import type { Initial } from './network.js';
 
 /** Images whose patches are in memory at a time. */
-const together = 500;
+const imagesAtOnce = 500;
 
 /**
  * Kernels that whiten patches of images, [kernel, kernel, channels, 2 · kernel² · channels]: the eigenvectors v of the patches'
@@ -41,8 +41,8 @@ const secondMoments = (images: tf.Tensor4D, kernel: number): Matrix => {
   const [count, height, width, channels] = images.shape;
   const [down, across, size] = [height - kernel + 1, width - kernel + 1, kernel * kernel * channels];
   const sums = new Float64Array(size * size);
-  for (let from = 0; from < count; from += together) {
-    const some = Math.min(together, count - from);
+  for (let from = 0; from < count; from += imagesAtOnce) {
+    const some = Math.min(imagesAtOnce, count - from);
     const part = floatsOf(() => {
       const shifted = Array.from({ length: kernel * kernel }, (_, place) =>
         tf.slice(images, [from, Math.floor(place / kernel), place % kernel, 0], [some, down, across, channels]),

@@ -1,5 +1,5 @@
 import { own, unique } from '../core/lists.js';
-import { together } from './rank.js';
+import { merged } from './rank.js';
 import type { BySeed, Entry, RankedRun, Ranking } from './ranking.js';
 
 /** What one ranking says, seen from another one. */
@@ -84,7 +84,7 @@ const leftOut = (ours: readonly Entry[], theirs: readonly Entry[]): readonly str
 
 /** Costs and scores that are not those which the numbers sent with them give. */
 const underived = (sent: Ranking): readonly string[] => {
-  const made = together([sent]).entries;
+  const made = merged([sent]).entries;
   return sent.entries.flatMap((entry, i) => {
     const due = made.find((each) => each.run === entry.run && isSame(each, entry));
     return (['cost', 'scores'] as const).flatMap((field) =>

@@ -148,7 +148,7 @@ const temperatures = [1, 2, 4, 8, 20] as const;
 const single = 10;
 
 /** Images whose features are computed at a time. */
-const together = 250;
+const imagesAtOnce = 250;
 
 /** A finished teacher of one seed. */
 interface Known {
@@ -374,7 +374,7 @@ const mapsOf = async (
 /** What the head's first dense layer receives for every image of a set, in order: [images · features]. */
 const featuresOn = (network: Network, variables: Variables, set: ImageSet): Float32Array => {
   const parts: Float32Array[] = [];
-  const batches = evaluationBatches(set.examples, set.shape, { batchSize: together, indices: set.indices });
+  const batches = evaluationBatches(set.examples, set.shape, { batchSize: imagesAtOnce, indices: set.indices });
   for (const { images } of batches.epoch(0)) {
     parts.push(
       floatsOf(() => {

@@ -113,7 +113,7 @@ const numbersOf = (matrix: Matrix): string =>
  * Several rankings in one. Of a run that is in two of them the first counts. Costs and scores are made anew of what was measured, whatever the
  * files say.
  */
-export const together = (rankings: readonly Ranking[]): Ranking => {
+export const merged = (rankings: readonly Ranking[]): Ranking => {
   const runs = unique(rankings.flatMap((each) => each.runs.map(({ id }) => id))).map((id) => {
     const from = rankings.find((each) => each.runs.some((run) => run.id === id)) as Ranking;
     return {

@@ -34,7 +34,7 @@ export interface Inspection {
 
 const inspected = 500;
 /** Images whose batch-norm statistics are compared: those of one batch. */
-const together = 256;
+const imagesAtOnce = 256;
 
 /** Looks at the images that a stage synthesised, with its victim and with a net that saw real images. */
 export const inspectStage = async (
@@ -123,7 +123,7 @@ const statistics = (
 ): Readonly<Record<string, number>> => {
   const found: Record<string, number> = {};
   tf.tidy(() => {
-    const bytes = bytesOf(images.slice(0, together * size), shape);
+    const bytes = bytesOf(images.slice(0, imagesAtOnce * size), shape);
     const seen = normalise(unpacked({}, { bytes }).images, normalisation);
     const { batchStats = {} } = network.apply(variables, seen, { mode: 'eval', batchStats: true });
     for (const [name, value] of Object.entries(distancesOf(batchStats, variables.stats)))

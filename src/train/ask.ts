@@ -35,7 +35,7 @@ import {
 import { byQuestion, questionOf, type Recordings } from './recordings.js';
 
 /** Images at a time; the last batch is smaller. */
-const together = 500;
+const imagesAtOnce = 500;
 
 /** The most that an oracle tells of images, as a student learns from it: see `StudentLoss`. */
 export const answersTo = (oracle: Oracle, access: Access, pixels: tf.Tensor4D): tf.Tensor2D => {
@@ -119,7 +119,7 @@ export const question = async (
       recorded.identity,
       // What is told may be drawn.
       ...(recorded.of === 'told' ? [key.path, frozen] : []),
-      ...['as they are', set.shape, together, imagesHash(set.examples.images, set.shape, indices)],
+      ...['as they are', set.shape, imagesAtOnce, imagesHash(set.examples.images, set.shape, indices)],
     ),
   };
   const answering = byQuestion(
@@ -145,7 +145,7 @@ export const question = async (
     asker.load(memory);
     dispose(memory);
     const batches = evaluationBatches({ labels: new Uint8Array(set.examples.count), ...set.examples }, set.shape, {
-      batchSize: together,
+      batchSize: imagesAtOnce,
       indices,
     });
     let number = 0;
@@ -154,7 +154,7 @@ export const question = async (
       await turn();
       if (signal?.aborted)
         throw new FailureError(
-          failure('interrupted', `stopped after ${number * together} of ${indices.length} images were answered`),
+          failure('interrupted', `stopped after ${number * imagesAtOnce} of ${indices.length} images were answered`),
         );
       const inputs = { learningRate: tf.scalar(0), seed: tf.tensor1d([...seeds.split(number).int32Pair()], 'int32') };
       const answered = runOnce(number++, { batch: { bytes: bytesOf(images, set.shape) }, inputs });

@@ -17,12 +17,12 @@ import {
 } from './images.js';
 
 /** Images at a time, at most: on a processor no more than whose numbers between two layers stay near it; what comes of one is the same bits. */
-const together = (): number => (hasOwn() ? 100 : 500);
+const imagesAtOnce = (): number => (hasOwn() ? 100 : 500);
 
 /** Batches of one size, so that one graph does for all of them: the last one is filled up with the last image. */
 const evenly = (indices: Int32Array): { readonly batchSize: number; readonly indices: Int32Array } => {
   const count = indices.length;
-  const batches = Math.ceil(count / together());
+  const batches = Math.ceil(count / imagesAtOnce());
   // Of no images there is no batch, of whatever size.
   const batchSize = Math.ceil(count / batches) || 1;
   const filled = Int32Array.from({ length: batches * batchSize }, (_, i) => indices[Math.min(i, count - 1)] as number);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { checkedBy } from '../../src/results/check.js';
-import { rankingOf, together } from '../../src/results/rank.js';
+import { merged, rankingOf } from '../../src/results/rank.js';
 import type { Entry, Ranking } from '../../src/results/ranking.js';
 import { ranked as matrix } from '../report/ranked.js';
 
@@ -141,7 +141,7 @@ describe('a ranking that was sent', () => {
       entries: [...other('other').entries, ...mine.entries],
     };
     const alone = checkedBy(mine, mine);
-    expect(checkedBy(mine, { ...both, entries: together([both]).entries })).toMatchObject({
+    expect(checkedBy(mine, { ...both, entries: merged([both]).entries })).toMatchObject({
       same: alone.same,
       different: [],
     });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { boardsOf, dominated, mainThreat, standingAt } from '../../src/results/boards.js';
-import { rankingOf, together } from '../../src/results/rank.js';
+import { merged, rankingOf } from '../../src/results/rank.js';
 import type { LearnerSummaries } from '../../src/results/types.js';
 import { cell, result } from '../report/matrix.js';
 import { ranked as matrix, students } from '../report/ranked.js';
@@ -206,7 +206,7 @@ test('scores are made of what was measured, whatever a file says of them', () =>
     ...ranking,
     entries: ranking.entries.map((each) => ({ ...each, cost: {}, scores: [] })),
   };
-  expect(together([JSON.parse(JSON.stringify(lying))])).toEqual(JSON.parse(JSON.stringify(ranking)));
+  expect(merged([JSON.parse(JSON.stringify(lying))])).toEqual(JSON.parse(JSON.stringify(ranking)));
 });
 
 test('what a defence costs is its teacher’s accuracy and its answers’ distance; labels alone have none', () => {
@@ -269,7 +269,7 @@ describe('a board', () => {
 
   test('holds runs of one setting with the same attackers, each once', () => {
     const another = rankingOf({ ...matrix, experiment: 'another' });
-    expect(boardsOf(together([ranking, another, ranking]))).toMatchObject([{ entries: { length: 8 } }]);
+    expect(boardsOf(merged([ranking, another, ranking]))).toMatchObject([{ entries: { length: 8 } }]);
     const { attacks } = matrix;
     const learnersOf = (epochs: number, width = 4): LearnerSummaries => ({
       teacher: { network: { name: 'plainCnn', params: {} }, recipe: { epochs } },
@@ -278,7 +278,7 @@ describe('a board', () => {
       ),
     });
     const boardsWith = (...all: readonly LearnerSummaries[]) =>
-      boardsOf(together(all.map((learners, i) => rankingOf({ ...matrix, experiment: `${i}`, learners }))));
+      boardsOf(merged(all.map((learners, i) => rankingOf({ ...matrix, experiment: `${i}`, learners }))));
     expect(boardsWith(learnersOf(3), learnersOf(3))).toHaveLength(1);
     // By the same labels, a teacher of other epochs and a student of another width.
     expect(boardsWith(learnersOf(3), learnersOf(4))).toHaveLength(2);
@@ -292,7 +292,7 @@ describe('a board', () => {
       { ...matrix, data: { ...matrix.data, fingerprint: 'other' } },
       { ...matrix, attacks: attacks.filter(({ label }) => label !== 'fitNet') },
     ])
-      expect(boardsOf(together([ranking, rankingOf(other)]))).toHaveLength(2);
+      expect(boardsOf(merged([ranking, rankingOf(other)]))).toHaveLength(2);
   });
 });
 

@@ -130,7 +130,7 @@ const byQueries = (matrix: Matrix, sweeps: readonly NamedSweep[]): readonly Char
       ),
     ),
   );
-  const title = 'Accuracy by answers asked for';
+  const title = 'Accuracy by number of queries';
   return points.length === 0
     ? []
     : [lines(points, { title, subtitle: countedIn(matrix), across: 'answers', axis: 'logarithmic' })];

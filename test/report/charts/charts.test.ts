@@ -156,7 +156,7 @@ describe('accuracy by a parameter', () => {
       queries: { mean: cell.attack === 'c' ? 3968 : 1000, count: 1 },
     }));
     const chart = only(parameterCharts({ ...matrix, cells: asked }));
-    expect(chart.title).toBe('Accuracy by answers asked for');
+    expect(chart.title).toBe('Accuracy by number of queries');
     expect(rowsOf(chart)?.map(({ panel, line, value, accuracy }) => [panel, line, value, accuracy])).toEqual([
       ['none', 'kd', 1000, 10],
       ['none', 'kd', 1000, 20],
