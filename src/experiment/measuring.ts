@@ -4,7 +4,7 @@ import type { Experiment } from './experiment.js';
 import type { AddStage, Stage } from './stage.js';
 
 /** Where a model is measured. */
-export interface Measured {
+export interface MeasureStages {
   /** By the built-in metrics. */
   readonly measure: string;
   /** By the experiment's own, by their names; absent where it has none. */
@@ -12,7 +12,10 @@ export interface Measured {
 }
 
 /** The stages where a model is measured. */
-export const measuringOf = ({ measure, own = {} }: Measured): readonly string[] => [measure, ...Object.values(own)];
+export const measuringOf = ({ measure, own = {} }: MeasureStages): readonly string[] => [
+  measure,
+  ...Object.values(own),
+];
 
 /** What a model's answers are measured beside. */
 interface Beside {
@@ -55,7 +58,7 @@ export const measuring = (of: Experiment, add: AddStage) => {
     evaluated,
 
     /** By all metrics. */
-    measured: (model: Stage, beside: Beside = {}): Measured => ({
+    measured: (model: Stage, beside: Beside = {}): MeasureStages => ({
       measure: measuredBy(undefined, model, beside).id,
       ...(of.metrics.length > 0 && {
         own: Object.fromEntries(of.metrics.map((metric) => [metric.name, measuredBy(metric, model, beside).id])),

@@ -3,7 +3,7 @@ import { wrappersOf } from '../defenses/defense.js';
 import type { Experiment } from './experiment.js';
 import type { Facts } from './facts.js';
 import { checkFit } from './fits.js';
-import { type Measured, measuring } from './measuring.js';
+import { type MeasureStages, measuring } from './measuring.js';
 import { newStages, type Stage } from './stage.js';
 import { baselineFor, baselineOf, changing, type Target, thefts, whyNot } from './thefts.js';
 import { victims as victimStages } from './victims.js';
@@ -15,7 +15,7 @@ export interface CellPlan {
   readonly student: string;
   readonly seed: string;
   /** Ids of stages; absent where the attack needs more than the defence exposes. */
-  readonly stages?: Measured & {
+  readonly stages?: MeasureStages & {
     readonly steal: string;
     /** The same student trained honestly on the same images. */
     readonly baseline: string;
@@ -28,7 +28,7 @@ export interface CellPlan {
 }
 
 /** A victim: its evaluation, how its answers are measured, and how far a retrained one is from its adversary. */
-export interface VictimPlan extends Measured {
+export interface VictimPlan extends MeasureStages {
   readonly defense: string;
   readonly seed: string;
   readonly train: string;

@@ -18,7 +18,7 @@ import { type Source, sourcesIn } from '../experiment/identity.js';
 import { readCode } from '../experiment/numbers.js';
 import { type Plan, plan, plannedValues } from '../experiment/plan.js';
 import { readWeights } from '../experiment/pretrained.js';
-import type { Measured } from '../metrics/metric.js';
+import type { MetricValues } from '../metrics/metric.js';
 import { type Finished, matrix } from '../results/matrix.js';
 import type { Matrix } from '../results/types.js';
 import { readLocally } from '../run/executor.js';
@@ -250,7 +250,7 @@ export const collect = async (
       id,
       output === undefined
         ? { outcome }
-        : { outcome, result: await readResult<Measures | Measured | Divergence>(output) },
+        : { outcome, result: await readResult<Measures | MetricValues | Divergence>(output) },
     );
   }
   return matrix(of, finished, data.fingerprint);

@@ -251,7 +251,7 @@ export const otherColumns: readonly string[] = [
 ];
 
 /** The numbers of metrics that apply, by name. */
-export type Measured = Readonly<Record<string, number>>;
+export type MetricValues = Readonly<Record<string, number>>;
 
 const hasNaN = (logits: Logits | undefined): boolean => logits?.values.some(Number.isNaN) ?? false;
 
@@ -259,7 +259,7 @@ const hasNaN = (logits: Logits | undefined): boolean => logits?.values.some(Numb
  * What metrics say of a model. Throws a `FailureError` of kind `plugin` that names the metric when one throws, gives no
  * number, or makes a NaN of answers that have none.
  */
-export const measured = (all: readonly Metric[], evaluation: Evaluation): Measured => {
+export const measured = (all: readonly Metric[], evaluation: Evaluation): MetricValues => {
   const { logits, victim, clean } = evaluation;
   const broken = [logits, victim, clean, evaluation.views].some(hasNaN);
   return Object.fromEntries(

@@ -4,7 +4,7 @@ import { undefendedOf } from '../experiment/experiment.js';
 import { described } from '../experiment/labels.js';
 import type { CellPlan, Plan, VictimPlan } from '../experiment/plan.js';
 import { describePublished, publishedStudent, publishedTeacher } from '../experiment/published.js';
-import { type Measured, type Metric, metrics } from '../metrics/metric.js';
+import { type Metric, type MetricValues, metrics } from '../metrics/metric.js';
 import { declared } from '../metrics/quantity.js';
 import type { Divergence, Measures, Outcome, Provenance, StageRecord } from '../run/record.js';
 import { isPretrained, type Pretrained } from '../train/pretrained.js';
@@ -17,7 +17,7 @@ import type { LearnerSummary, Matrix, MetricSummary, SeedResult } from './types.
 /** A stage's outcome and, for a measuring stage, what it measured. */
 export interface Finished {
   readonly outcome: Outcome;
-  readonly result?: Measures | Measured | Divergence;
+  readonly result?: Measures | MetricValues | Divergence;
 }
 
 /** Where a model is measured. */
@@ -30,13 +30,13 @@ export const matrix = (plan: Plan, finished: ReadonlyMap<string, Finished>, fing
     const outcome = finished.get(id)?.outcome;
     return outcome !== undefined && 'record' in outcome ? outcome.record : undefined;
   };
-  const resultOf = <Result extends Measures | Measured>(id: string | undefined): Result | undefined =>
+  const resultOf = <Result extends Measures | MetricValues>(id: string | undefined): Result | undefined =>
     id === undefined ? undefined : (finished.get(id)?.result as Result | undefined);
   const accuracyOf = (id: string | undefined): number | undefined => resultOf<Measures>(id)?.metrics.accuracy;
   /** With what the experiment's own metrics say, as far as they say something. */
   const measuresOf = ({ measure, own = {} }: Measuring): Measures | undefined => {
     const measures = resultOf<Measures>(measure);
-    const theirs = Object.values(own).map((id) => resultOf<Measured>(id));
+    const theirs = Object.values(own).map((id) => resultOf<MetricValues>(id));
     return measures && { ...measures, metrics: Object.assign({}, measures.metrics, ...theirs) };
   };
   /** Why own metrics say nothing. What else is known of a model stands without them. */

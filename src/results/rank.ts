@@ -5,7 +5,7 @@ import { hasOf } from '../experiment/strongest.js';
 import { isAcceptedWarning } from '../run/record.js';
 import type { Access } from '../train/oracle.js';
 import { lookup } from './lookup.js';
-import type { Attacker, BySeed, Measured, RankedRun, Ranking, Stolen } from './ranking.js';
+import type { Attacker, BySeed, DefenseNumbers, RankedRun, Ranking, Stolen } from './ranking.js';
 import { roleOf } from './roles.js';
 import { numbersBySeed, seedsWith } from './seeds.js';
 import { scored } from './standings.js';
@@ -33,7 +33,7 @@ export const rankingOf = (matrix: Matrix): Ranking => {
   };
   const at = lookup(matrix.cells);
   const measured = matrix.defenses.flatMap((defense) =>
-    matrix.students.map((student): Measured => {
+    matrix.students.map((student): DefenseNumbers => {
       const { label, name = label, role, exposes, params } = defense;
       return {
         run: run.id,
@@ -71,7 +71,7 @@ const bySeed = <Seed extends { readonly seed: string }>(
   of: (seed: Seed) => number | undefined,
 ): BySeed => Object.fromEntries(numbersBySeed(seeds, of));
 
-const teacherOf = (exposes: string, victim: Matrix['victims'][number] | undefined): Measured['teacher'] => {
+const teacherOf = (exposes: string, victim: Matrix['victims'][number] | undefined): DefenseNumbers['teacher'] => {
   const seeds = victim?.seeds ?? [];
   // Older versions say that a teacher was trained anew by its divergence alone, which a run of one seed has not.
   const isRetrained = victim?.retrained ?? seeds.some(({ divergence }) => divergence !== undefined);

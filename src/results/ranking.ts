@@ -43,7 +43,7 @@ export interface Attacker {
 export type BySeed = Readonly<Record<string, number>>;
 
 /** What was measured of a defence with one student net: all that its scores are made of. */
-export interface Measured {
+export interface DefenseNumbers {
   /** The `id` of its run. */
   readonly run: string;
   readonly defense: string;
@@ -69,7 +69,7 @@ export interface Measured {
 }
 
 /** A defence as one student net leaves it. */
-export interface Entry extends Measured {
+export interface Entry extends DefenseNumbers {
   /** What it costs. */
   readonly cost: Cost;
   /** By who attacks; the widest last. */

@@ -3,13 +3,23 @@ import { passiveFirst } from '../experiment/strongest.js';
 import { type AttackerAsks, type AttackerHas, attackerAccesses, possessions } from '../experiment/threat-model.js';
 import { type Access, rank } from '../train/oracle.js';
 import { byMean, hasNumbers, strongestOf } from './best.js';
-import type { Attacker, BySeed, Entry, Measured, Named, RankedRun, Standing, Stolen, ThreatModel } from './ranking.js';
+import type {
+  Attacker,
+  BySeed,
+  DefenseNumbers,
+  Entry,
+  Named,
+  RankedRun,
+  Standing,
+  Stolen,
+  ThreatModel,
+} from './ranking.js';
 import { pairedBySeed } from './seeds.js';
 import { differenceSpread, type Spread, shareSpread, spread } from './spread.js';
 
 /** What is asked for, from the least to the most. */
 /** What defences cost and what the strongest of some attackers gets of them, out of nothing but what was measured. */
-export const scored = (runs: readonly RankedRun[], measured: readonly Measured[]): readonly Entry[] =>
+export const scored = (runs: readonly RankedRun[], measured: readonly DefenseNumbers[]): readonly Entry[] =>
   measured.map((entry) => {
     const { run: id, role, student, teacher } = entry;
     const run = runs.find((each) => each.id === id);
@@ -32,7 +42,7 @@ export const scored = (runs: readonly RankedRun[], measured: readonly Measured[]
   });
 
 /** A teacher's numbers, each teacher once. */
-const once = (teacher: Measured['teacher'], of: 'accuracy' | 'l1'): BySeed =>
+const once = (teacher: DefenseNumbers['teacher'], of: 'accuracy' | 'l1'): BySeed =>
   Object.fromEntries(Object.entries(teacher[of]).filter(([seed]) => own(teacher.sameAs, seed) === undefined));
 
 /** Who attacks, as far as somebody more does than by asking for less or having less. */
@@ -49,15 +59,15 @@ const leastFor = (needs: Access): AttackerAsks | undefined =>
 
 /** What the strongest of such attackers gets; undefined where none has a number. */
 const standing = (
-  entry: Measured,
+  entry: DefenseNumbers,
   {
     run: { attackers, seeds },
     undefended,
     threat: { access, has },
-  }: { readonly run: RankedRun; readonly undefended: Measured | undefined; readonly threat: ThreatModel },
+  }: { readonly run: RankedRun; readonly undefended: DefenseNumbers | undefined; readonly threat: ThreatModel },
 ): Standing | undefined => {
   const among = (most: AttackerAsks) => attackers.filter((each) => mayBe(each, most, has));
-  const studentsOf = ({ students }: Measured, by: readonly Attacker[]) =>
+  const studentsOf = ({ students }: DefenseNumbers, by: readonly Attacker[]) =>
     by.flatMap(({ label }) => students.find(({ attack }) => attack === label) ?? []);
   const tried = studentsOf(entry, among(access));
   const found = strongestOf(tried);

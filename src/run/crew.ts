@@ -7,7 +7,7 @@ export interface Crew {
   /** Is free again. */
   giveBack(executor: Executor): void;
   /** All stages that can be begun now have been: whoever is at work may have the cores that are left. */
-  settle?(): void;
+  shareCores?(): void;
   close(): Promise<void>;
 }
 
@@ -48,7 +48,7 @@ export const coresOf = (cores: number, make: () => ThreadedExecutor, atMost = co
       return executor;
     },
     giveBack: (executor) => idle.push(...atWork.splice(atWork.indexOf(executor as ThreadedExecutor), 1)),
-    settle: () => {
+    shareCores: () => {
       const before = (place: number): number => Math.ceil((cores * place) / atWork.length);
       for (const [place, executor] of atWork.entries()) executor.useThreads(before(place + 1) - before(place));
     },

@@ -8,7 +8,7 @@ import { runStage } from './stage.js';
 import type { Store } from './store.js';
 import type { RunEnvironment, StageEvent } from './types.js';
 
-/** Runs one stage whose inputs are there. Several may be used at a time, each for one stage after another. */
+/** Runs one stage whose inputs are there. How many it is given at a time is its crew's business. */
 export interface Executor {
   run(stage: Stage, emit: (event: StageEvent) => void, waiting: (holder: string) => void): Promise<Outcome>;
   close(): Promise<void>;

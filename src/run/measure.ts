@@ -7,8 +7,8 @@ import { klToVictim, labelsChanged } from '../metrics/divergence.js';
 import {
   agreeing,
   type Evaluation,
-  type Measured,
   type Metric,
+  type MetricValues,
   measured,
   metrics,
   wantsViews,
@@ -118,7 +118,7 @@ const evaluationOf = async (
 };
 
 /** What one of the experiment's own metrics says of a model. Rejects with a `FailureError` of kind `plugin` where it fails. */
-export const measureBy = async (metric: Metric, ...of: Parameters<typeof evaluationOf>): Promise<Measured> =>
+export const measureBy = async (metric: Metric, ...of: Parameters<typeof evaluationOf>): Promise<MetricValues> =>
   measured([metric], await evaluationOf(...of));
 
 /**

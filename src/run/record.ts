@@ -3,7 +3,7 @@ import { byName, record, text, texts } from '../core/check.js';
 import type { Failure } from '../core/errors.js';
 import type { Json } from '../experiment/identity.js';
 import type { Work } from '../experiment/stage.js';
-import type { Measured } from '../metrics/metric.js';
+import type { MetricValues } from '../metrics/metric.js';
 import type { EpochRecord } from '../train/fit-log.js';
 import type { GitState } from './git.js';
 
@@ -94,7 +94,7 @@ export interface Measures {
    */
   readonly heldOut?: number;
   /** Of the checkpoint that counts. Comparisons with a victim are absent where there is none. */
-  readonly metrics: Measured;
+  readonly metrics: MetricValues;
 }
 
 /** How far a retrained teacher is from its adversary on held-out images, and how far two normal nets are apart. */

@@ -54,7 +54,7 @@ export const run = async (
     outcomes.set(stage.id, outcome);
     tell({ type: 'end', stage, outcome, ended: outcomes.size, of });
     const succeeded = outcome.status === 'done' || outcome.status === 'cached';
-    const lost = queue.settle(stage, succeeded);
+    const lost = queue.ended(stage, succeeded);
     // What ends the run as a whole says nothing of stages that were not begun.
     if (outcome.status === 'failed' && fatal.includes(outcome.failure.kind)) stop ??= outcome.failure;
     else {
@@ -94,7 +94,7 @@ export const run = async (
       working.add(job);
     }
     if (working.size === 0) break;
-    crew.settle?.();
+    crew.shareCores?.();
     await Promise.race(working);
   }
   if (stop !== undefined) throw new FailureError(stop);
@@ -144,7 +144,7 @@ const queueOf = ({ stages }: Plan, { seconds = () => undefined, sharing = [] }: 
       if (group !== undefined) leaders.set(group, stage);
     },
     /** Those that never will be made, since they take from a stage that failed. */
-    settle: (stage: Stage, succeeded: boolean): readonly Stage[] => {
+    ended: (stage: Stage, succeeded: boolean): readonly Stage[] => {
       lacking.delete(stage);
       const group = groups.get(stage.id);
       if (group !== undefined && succeeded) answered.add(group);

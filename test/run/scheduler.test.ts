@@ -111,7 +111,7 @@ describe('cores', () => {
       },
       atMost,
     );
-    return { ...made, settle: () => made.settle?.(), threads, closed };
+    return { ...made, shareCores: () => made.shareCores?.(), threads, closed };
   };
 
   it('are shared among what is being made', () => {
