@@ -115,20 +115,20 @@ describe('cores', () => {
   };
 
   it('are shared among what is being made', () => {
-    const { take, giveBack, settle, threads } = crew(4);
+    const { take, giveBack, shareCores, threads } = crew(4);
     const first = take() as Executor;
-    settle();
+    shareCores();
     expect(threads).toEqual([4]);
     const others = [take(), take()] as Executor[];
-    settle();
+    shareCores();
     expect(threads).toEqual([2, 1, 1]);
     expect(take()).toBeDefined();
     expect(take()).toBeUndefined();
-    settle();
+    shareCores();
     expect(threads).toEqual([1, 1, 1, 1]);
     giveBack(first);
     giveBack(others[0] as Executor);
-    settle();
+    shareCores();
     expect(threads.slice(2)).toEqual([2, 2]);
     // Whoever is there is taken again.
     expect([first, others[0]]).toContain(take());
@@ -136,9 +136,9 @@ describe('cores', () => {
   });
 
   it('are shared by no more than there is memory for', () => {
-    const { take, settle, threads } = crew(7, 2);
+    const { take, shareCores, threads } = crew(7, 2);
     expect([take(), take(), take()].map((each) => each !== undefined)).toEqual([true, true, false]);
-    settle();
+    shareCores();
     expect(threads).toEqual([4, 3]);
   });
 
