@@ -1,6 +1,6 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -91,16 +91,19 @@ describe('what is shipped with the package', () => {
     },
   );
 
-  it('has all that its README links to', async () => {
+  it('has all that its README and its pages link to', async () => {
     const packing = promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: at('.') });
     const [{ files }] = JSON.parse((await packing).stdout) as [
       { readonly files: readonly { readonly path: string }[] },
     ];
-    const packed = new Set(files.map(({ path }) => path));
-    const linked = [...readFileSync(at('README.md'), 'utf8').matchAll(/\]\(([\w/.-]+)/g)].map(
-      ([, path]) => path as string,
+    const packed = new Set(files.flatMap(({ path }) => [path, dirname(path)]));
+    const pages = [...packed].filter((path) => path === 'README.md' || /^docs\/.*\.md$/.test(path));
+    const linked = pages.flatMap((page) =>
+      [...readFileSync(at(page), 'utf8').matchAll(/\]\((?!\w+:)([\w/.-]+)/g)].map(([, path]) =>
+        normalize(join(dirname(page), path as string)),
+      ),
     );
-    expect(linked.length).toBeGreaterThan(10);
+    expect(linked.length).toBeGreaterThan(100);
     expect(linked.filter((path) => !packed.has(path))).toEqual([]);
   });
 
