@@ -141,7 +141,8 @@ describe('a pretrained teacher in a run', () => {
     });
     const { matrix, by } = await run(path);
     expect(matrix.teacher).toBe('pretrained tiny(hidden 6)');
-    expect(matrix.victims.map(({ accuracy }) => accuracy)).toMatchObject([{ mean: 1 / 3, sd: 0, count: 2 }]);
+    // Of a number that is one and the same nothing is known of how it varies.
+    expect(matrix.victims.map(({ accuracy }) => accuracy)).toEqual([{ mean: 1 / 3, count: 1 }]);
     expect(matrix.cells.map(({ attack, accuracy }) => [attack, accuracy?.count])).toEqual([
       ['scratch', 2],
       ['kd', 2],
