@@ -29,7 +29,7 @@ export const rankingFiles = { json: 'ranking.json', md: 'ranking.md', html: 'ran
 const isModule = (path: string): boolean => /\.[cm]?[jt]sx?$/.test(path);
 
 /** A ranking out of a run, or of a file that holds a matrix or a ranking. */
-const readRanking = async (of: string): Promise<Ranking> => {
+export const readRanking = async (of: string): Promise<Ranking> => {
   const path = (await isFile(resolve(of))) ? resolve(of) : await matrixPath(of, 'rank');
   if (isModule(path))
     throw new FailureError(

@@ -49,8 +49,9 @@ export interface Ran {
 }
 
 /**
- * Runs an experiment in this process and writes its plan, by which `undistill clean` knows its stages, and no tables: for a plugin's test or a notebook. `undistill run` does more.
- * A stage that fails is a cell without a number; rejects with a `FailureError` when nothing can run at all.
+ * Runs an experiment in this process and writes its plan, by which `undistill clean` knows its stages, and no tables: for a
+ * plugin's test or a notebook. `undistill run` does more. A stage that fails is a cell without a number; rejects with a
+ * `FailureError` when nothing can run at all.
  *
  * A stage that waits for what can never come, or throws where no promise passes it on, has failed like any other. What
  * ends or blocks this process (`process.exit`, a loop without end, a full heap, a crash in native code) ends the run with

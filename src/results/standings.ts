@@ -17,7 +17,6 @@ import type {
 import { pairedBySeed } from './seeds.js';
 import { differenceSpread, type Spread, shareSpread, spread } from './spread.js';
 
-/** What is asked for, from the least to the most. */
 /** What defences cost and what the strongest of some attackers gets of them, out of nothing but what was measured. */
 export const scored = (runs: readonly RankedRun[], measured: readonly DefenseNumbers[]): readonly Entry[] =>
   measured.map((entry) => {

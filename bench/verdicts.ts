@@ -1,0 +1,439 @@
+import { own } from '../src/core/lists.js';
+import { percent, signed } from '../src/core/text.js';
+import type { Block } from '../src/report/layout.js';
+import { type Board, mainThreat, standingAt } from '../src/results/boards.js';
+import type { BySeed, Entry, ThreatModel } from '../src/results/ranking.js';
+import { differenceSpread, type Spread, spread } from '../src/results/spread.js';
+
+/** A number that was measured, and in which unit it is written. */
+interface Found {
+  readonly of: Spread;
+  readonly unit: 'points' | 'times' | 'percent';
+  /** Of which defence it is, where that is found and not given. */
+  readonly which?: string;
+}
+
+/** What a claim says of such a number. */
+interface Expected {
+  readonly text: string;
+  readonly holds: (value: number) => boolean;
+}
+
+interface Comparison {
+  readonly what: string;
+  readonly claimed: Expected;
+  /** Undefined where a ranking lacks one of the two. */
+  readonly found: (seen: Seen) => Found | undefined;
+}
+
+interface Claim {
+  readonly title: string;
+  readonly comparisons: readonly Comparison[];
+}
+
+const below = (bound: number): Expected => ({
+  text: `below ${bound === 0 ? '0' : signed(bound)}`,
+  holds: (value) => value < bound,
+});
+const atLeast = (bound: number): Expected => ({
+  text: `at least ${bound === 0 ? '0' : signed(bound)}`,
+  holds: (value) => value >= bound,
+});
+
+const within = (bound: number): Expected => ({
+  text: `within ${percent(bound)} of 0`,
+  holds: (value) => Math.abs(value) <= bound,
+});
+
+/** Whether a claim holds of the mean and of its whole interval. */
+export const verdictOf = ({ mean, interval }: Spread, { holds }: Expected): string => {
+  if (interval === undefined) return holds(mean) ? 'in direction, of one seed' : 'not seen, of one seed';
+  if (interval.every(holds)) return 'held';
+  if (holds(mean)) return 'in direction';
+  return interval.some(holds) ? 'not seen' : 'did not hold';
+};
+
+/** What a board says of defences by their labels. */
+const seenIn = (board: Board) => {
+  const entryOf = (defense: string): Entry | undefined => board.entries.find((each) => each.defense === defense);
+  const main = mainThreat(board);
+  /** The same access, with other images at most. */
+  const others: ThreatModel | undefined = main && { ...main, has: 'other' };
+  const student = (attack: string | undefined, defense: string): BySeed | undefined =>
+    entryOf(defense)?.students.find((each) => each.attack === attack)?.accuracy;
+  const standing = (defense: string, threat: ThreatModel | undefined) => {
+    const entry = entryOf(defense);
+    return entry && standingAt(entry, threat);
+  };
+  const strongest = (defense: string, threat = main) => student(standing(defense, threat)?.attack, defense);
+  const passive = (defense: string, threat = main) => student(standing(defense, threat)?.passive?.attack, defense);
+  return {
+    ...{ board, main, others, student, strongest, passive },
+    undefended: board.entries.find(({ role }) => role === 'identity')?.defense ?? 'none',
+    teacher: (defense: string): BySeed | undefined => entryOf(defense)?.teacher.accuracy,
+    alone: (defense: string): BySeed | undefined =>
+      entryOf(defense)?.students.find(({ role, attack }) => role === 'honest' && attack === 'scratch')?.accuracy,
+  };
+};
+
+type Seen = ReturnType<typeof seenIn>;
+
+/** Two numbers of each seed that has both, as one. */
+const paired = (
+  a: BySeed | undefined,
+  b: BySeed | undefined,
+  of: (a: number, b: number) => number,
+): readonly number[] =>
+  Object.entries(a ?? {}).flatMap(([seed, value]) => {
+    const other = own(b, seed);
+    return other === undefined ? [] : [of(value, other)];
+  });
+
+const points = (values: readonly number[], which?: string): Found | undefined => {
+  const of = differenceSpread(values);
+  return of && { of, unit: 'points', ...(which === undefined ? {} : { which }) };
+};
+const minus = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined =>
+  points(paired(a, b, (x, y) => x - y));
+
+const inUnit = (unit: Found['unit'], values: readonly number[]): Found | undefined => {
+  const of = spread(values);
+  return of && { of, unit };
+};
+/** How many times as high one error is as another. */
+const errors = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined =>
+  inUnit(
+    'times',
+    paired(a, b, (x, y) => (1 - x) / (1 - y)),
+  );
+/** How much one accuracy is of another, less 1. */
+const gained = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined =>
+  inUnit(
+    'percent',
+    paired(a, b, (x, y) => x / y - 1),
+  );
+
+/** The lowest of some defences in the mean. */
+const lowest = (all: readonly (Found | undefined)[]): Found | undefined =>
+  all.filter((each) => each !== undefined).toSorted((a, b) => a.of.mean - b.of.mean)[0];
+
+/** Of defences whose answers to who attacks are that near to the clean ones: the passive student that noise of the same budget is furthest above. */
+const furthestBelowNoise = (
+  seen: Seen,
+  {
+    threat,
+    budget,
+    among,
+  }: { readonly threat: ThreatModel | undefined; readonly budget: number; readonly among?: readonly string[] },
+): Found | undefined => {
+  const noise = `randomClass(epsilon ${budget})`;
+  return lowest(
+    seen.board.entries
+      .filter(({ defense, name, role }) => defense !== noise && role !== 'identity' && (among?.includes(name) ?? true))
+      .map((entry) => {
+        const attack = standingAt(entry, threat)?.passive?.attack;
+        const stolen = entry.students.find((each) => each.attack === attack);
+        const distances = Object.values(stolen?.l1 ?? {});
+        if (distances.length === 0 || distances.some((each) => each > budget)) return undefined;
+        return points(
+          paired(stolen?.accuracy, seen.passive(noise, threat), (x, y) => x - y),
+          entry.defense,
+        );
+      }),
+  );
+};
+
+/** Of wrappers that keep every label of the reported images: where the strongest attacker has least beside one who is told labels alone. */
+const furthestBelowLabels = (seen: Seen): Found | undefined =>
+  lowest(
+    seen.board.entries
+      .filter(
+        ({ role, cost: { l1, toUndefended } }) =>
+          role !== 'identity' && l1 !== undefined && toUndefended?.mean === 0 && (toUndefended.sd ?? 0) === 0,
+      )
+      .map(({ defense }) =>
+        points(
+          paired(
+            seen.strongest(defense),
+            seen.strongest(seen.undefended, seen.main && { ...seen.main, access: 'label' }),
+            (x, y) => x - y,
+          ),
+          defense,
+        ),
+      ),
+  );
+
+/** What a student has behind a defence beside the same net trained alone: of a passive attacker, and of the strongest. */
+const besideAlone = (defenses: readonly string[]): readonly Comparison[] =>
+  defenses.flatMap((defense) => [
+    {
+      what: `${defense}: a passive attacker's student, minus trained alone`,
+      claimed: below(0),
+      found: (seen) => minus(seen.passive(defense), seen.alone(defense)),
+    },
+    {
+      what: `${defense}: the strongest attacker's, minus trained alone`,
+      claimed: below(0),
+      found: (seen) => minus(seen.strongest(defense), seen.alone(defense)),
+    },
+  ]);
+
+const teacherCost = (defense: string, claimed: Expected): Comparison => ({
+  what: `${defense}: the teacher, minus the undefended one`,
+  claimed,
+  found: (seen) => minus(seen.teacher(defense), seen.teacher(seen.undefended)),
+});
+
+/** A student behind one defence minus a student behind another. */
+const between = (
+  what: string,
+  claimed: Expected,
+  a: (seen: Seen) => BySeed | undefined,
+  b: (seen: Seen) => BySeed | undefined,
+): Comparison => ({ what, claimed, found: (seen) => minus(a(seen), b(seen)) });
+
+const nasties = ['nasty(omega 0.01)', 'nasty(omega 0.04)'] as const;
+const adsC = ['antidistillation(variant adsC, lambda 0.05)', 'antidistillation(variant adsC, lambda 0.2)'] as const;
+const ads = 'antidistillation(variant ads, lambda 0.05)';
+const guard = 'modelGuard(variant W, epsilon 1)';
+
+const claims: readonly Claim[] = [
+  {
+    title:
+      'A nasty teacher is as accurate, within a point, and its students are worse than trained alone (Ma et al., 2021)',
+    comparisons: [...nasties.map((each) => teacherCost(each, atLeast(-0.01))), ...besideAlone(nasties)],
+  },
+  {
+    title: 'A stingy teacher is “more catastrophic than nasty” (Ma et al., 2022)',
+    comparisons: ['stingy(ratio 0.2)', 'stingy(ratio 0.5)'].flatMap((stingy) => [
+      ...[20, 4].map((temperature) =>
+        between(
+          `${stingy}: a student at τ ${temperature}${temperature === 20 ? ', the paper’s' : ''}, minus a passive one behind ${nasties[1]}`,
+          below(0),
+          ({ student }) => student(`kd(temperature ${temperature}, alpha 0.9)`, stingy),
+          ({ passive }) => passive(nasties[1]),
+        ),
+      ),
+      between(
+        `${stingy}: the strongest attacker's, minus that behind ${nasties[1]}`,
+        below(0),
+        ({ strongest }) => strongest(stingy),
+        ({ strongest }) => strongest(nasties[1]),
+      ),
+    ]),
+  },
+  {
+    title: 'A head that is trained to be nasty is enough (Just Mildly Nasty; DOGe, ported from language models)',
+    comparisons: besideAlone([...['light', 'half', 'deep'].map((part) => `mildlyNasty(part ${part})`), 'dogeHead']),
+  },
+  {
+    title: 'Prediction poisoning makes a student’s error up to 85 times as high (Orekondy et al., 2020)',
+    comparisons: [
+      {
+        what: 'mad(epsilon 0.5, oracle extreme): a passive student’s error, over that without a defence',
+        claimed: { text: 'above 1, up to 85', holds: (value) => value > 1 },
+        found: ({ passive, undefended }) => errors(passive('mad(epsilon 0.5, oracle extreme)'), passive(undefended)),
+      },
+      {
+        what: 'the same of a student that undoes it',
+        claimed: { text: 'above 1, up to 85', holds: (value) => value > 1 },
+        found: ({ student, passive, undefended }) =>
+          errors(student('inverseKd', 'mad(epsilon 0.5, oracle extreme)'), passive(undefended)),
+      },
+    ],
+  },
+  {
+    title: '… and harms more than noise of the same distance (Orekondy et al., 2020)',
+    comparisons: [0.2, 0.5, 1].flatMap((epsilon) => {
+      const mad = `mad(epsilon ${epsilon}, oracle argmax)`;
+      const noise = `randomClass(epsilon ${epsilon})`;
+      return [
+        between(
+          `${mad}: a passive student, minus that behind ${noise}`,
+          below(0),
+          ({ passive }) => passive(mad),
+          ({ passive }) => passive(noise),
+        ),
+        between(
+          `${mad}: the strongest attacker's, minus that behind ${noise}`,
+          below(0),
+          ({ strongest }) => strongest(mad),
+          ({ strongest }) => strongest(noise),
+        ),
+      ];
+    }),
+  },
+  {
+    title:
+      'GRAD² harms more than MAD at the same distance; at 0.2 reverse sigmoid, adaptive misinformation, MAD and GRAD² harm at most 1.2 points more than noise (Mazeika et al., 2022)',
+    comparisons: [
+      ...[0.2, 0.5, 1].flatMap((epsilon) =>
+        (['main', 'others'] as const).map((threat) =>
+          between(
+            `grad2(epsilon ${epsilon}): a passive student${threat === 'main' ? '' : ' of other images'}, minus that behind mad at ${epsilon}`,
+            below(0),
+            (seen) => seen.passive(`grad2(epsilon ${epsilon})`, seen[threat]),
+            (seen) => seen.passive(`mad(epsilon ${epsilon}, oracle argmax)`, seen[threat]),
+          ),
+        ),
+      ),
+      ...(['main', 'others'] as const).flatMap((threat) =>
+        [
+          { of: 'of these', among: ['reverseSigmoid', 'adaptiveMisinformation', 'mad', 'grad2'] },
+          { of: 'of all here' },
+        ].map(
+          ({ of, ...which }): Comparison => ({
+            what: `${of}, at an L1 of 0.2 or less: the lowest passive student${threat === 'main' ? '' : ' of other images'}, minus that behind noise of 0.2`,
+            claimed: atLeast(-0.012),
+            found: (seen) => furthestBelowNoise(seen, { threat: seen[threat], budget: 0.2, ...which }),
+          }),
+        ),
+      ),
+    ],
+  },
+  {
+    title: 'ModelGuard W withstands attackers who recover answers (Tang et al., 2024)',
+    comparisons: [
+      ...['bayesKd', 'ddaeKd'].map((attack) =>
+        between(
+          `${guard}: ${attack}'s student, minus a passive one without a defence`,
+          below(0),
+          ({ student }) => student(attack, guard),
+          ({ passive, undefended }) => passive(undefended),
+        ),
+      ),
+      between(
+        `${guard}: the strongest attacker's, minus that without a defence`,
+        below(0),
+        ({ strongest }) => strongest(guard),
+        ({ strongest, undefended }) => strongest(undefended),
+      ),
+    ],
+  },
+  {
+    title: 'Antidistillation by itself costs a classifier’s student less than two points (an RIT thesis)',
+    comparisons: [
+      between(
+        `${ads}: a passive student, minus that without a defence`,
+        atLeast(-0.02),
+        ({ passive }) => passive(ads),
+        ({ passive, undefended }) => passive(undefended),
+      ),
+    ],
+  },
+  {
+    title:
+      'ADS-C costs no accuracy, and its students 13 points and more, to below what labels alone give (Ullah and Khojasteh)',
+    comparisons: adsC.flatMap((each) => [
+      teacherCost(each, atLeast(0)),
+      between(
+        `${each}: a passive student, minus that without a defence`,
+        below(-0.13),
+        ({ passive }) => passive(each),
+        ({ passive, undefended }) => passive(undefended),
+      ),
+      between(
+        `${each}: a passive student, minus one of labels alone`,
+        below(0),
+        ({ passive }) => passive(each),
+        ({ student }) => student('hardLabel', each),
+      ),
+      between(
+        `${each}: the strongest attacker's, minus one of labels alone`,
+        below(0),
+        ({ strongest }) => strongest(each),
+        ({ student }) => student('hardLabel', each),
+      ),
+    ]),
+  },
+  {
+    title: 'InI lowers what is stolen with other images by up to 48 % (Guo et al., 2023)',
+    comparisons: (['others', 'main'] as const).map(
+      (threat): Comparison => ({
+        what: `ini: the strongest attacker's student with ${threat === 'main' ? "the victim's images" : 'other images'}, beside that without a defence`,
+        claimed: { text: 'below 0, down to −48 %', holds: (value) => value < 0 },
+        found: (seen) => gained(seen.strongest('ini', seen[threat]), seen.strongest(seen.undefended, seen[threat])),
+      }),
+    ),
+  },
+  {
+    title: 'A teacher of smoothed labels is as accurate, and teaches worse (Müller et al., 2019)',
+    comparisons: [
+      teacherCost('smoothTeacher', atLeast(0)),
+      between(
+        'smoothTeacher: a passive student, minus that of an ordinary teacher',
+        below(0),
+        ({ passive }) => passive('smoothTeacher'),
+        ({ passive, undefended }) => passive(undefended),
+      ),
+      between(
+        "smoothTeacher: the strongest attacker's, minus that of an ordinary teacher",
+        below(0),
+        ({ strongest }) => strongest('smoothTeacher'),
+        ({ strongest, undefended }) => strongest(undefended),
+      ),
+    ],
+  },
+  {
+    title: 'Who adapts to a product of experts recovers up to 50 % more than who does not (The Distillation Game)',
+    comparisons: ['false', 'true'].map((keepLabel): Comparison => {
+      const product = `productOfExperts(keepLabel ${keepLabel})`;
+      return {
+        what: `${product}: the strongest attacker's student, beside a passive one`,
+        claimed: { text: 'above 0, up to +50 %', holds: (value) => value > 0 },
+        found: ({ strongest, passive }) => gained(strongest(product), passive(product)),
+      };
+    }),
+  },
+  {
+    title: 'What follows from the defences themselves',
+    comparisons: [
+      between(
+        'reversedLogits, undone: the student, minus that of the answers as they are',
+        within(0.005),
+        ({ student }) => student('inverseKd', 'reversedLogits'),
+        ({ student, undefended }) => student('kd(temperature 4, alpha 0.9)', undefended),
+      ),
+      {
+        what: 'wrappers that keep the label: the lowest student of a strongest attacker, minus the strongest of labels alone',
+        claimed: atLeast(-0.005),
+        found: furthestBelowLabels,
+      },
+    ],
+  },
+];
+
+const shown = ({ of: { mean, interval }, unit, which }: Found): string => {
+  const write = (value: number): string =>
+    unit === 'points'
+      ? signed(value)
+      : unit === 'times'
+        ? value.toFixed(2)
+        : `${value < 0 ? '' : '+'}${percent(value)} %`;
+  const range = interval === undefined ? '' : ` (${interval.map(write).join(' to ')})`;
+  return `${which === undefined ? '' : `${which} `}${write(mean)}${range}`;
+};
+
+/** Claims as tables, with a column for each board. */
+export const claimsOf = (boards: readonly Board[]): readonly Block[] => {
+  const seen = boards.map(seenIn);
+  return claims.map(({ title, comparisons }) => ({
+    title,
+    head: 'compared',
+    columns: [
+      { label: 'claimed', detail: '' },
+      ...boards.map(({ run, student }) => ({ label: run.data.name, detail: student })),
+    ],
+    rows: comparisons.map(({ what, claimed, found }) => ({
+      label: what,
+      cells: [
+        claimed.text,
+        ...seen.map((board) => {
+          const number = found(board);
+          return number === undefined ? '–' : `${shown(number)}: ${verdictOf(number.of, claimed)}`;
+        }),
+      ],
+    })),
+    conclusions: [],
+  }));
+};

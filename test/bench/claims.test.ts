@@ -1,0 +1,56 @@
+import { describe, expect, test } from 'vitest';
+import { claimsOf, verdictOf } from '../../bench/verdicts.js';
+import { boardsOf } from '../../src/results/boards.js';
+import { rankingOf } from '../../src/results/rank.js';
+import { ranked } from '../report/ranked.js';
+
+/** `ranked` by the names of a ranking's defences and attackers. */
+const renamed = JSON.parse(
+  JSON.stringify(ranked)
+    .replaceAll('"reversed"', '"nasty(omega 0.04)"')
+    .replaceAll('"useless"', '"reversedLogits"')
+    .replaceAll('"kd(temperature 4)"', '"kd(temperature 4, alpha 0.9)"'),
+) as typeof ranked;
+
+const rows = claimsOf(boardsOf(rankingOf(renamed))).flatMap((block) => block.rows);
+const found = (what: string) => rows.find(({ label }) => label === what)?.cells.at(-1);
+
+describe('a claim', () => {
+  const lower = { text: 'below 0', holds: (value: number) => value < 0 };
+  const at = (mean: number, interval?: readonly [number, number]) =>
+    verdictOf({ mean, count: interval === undefined ? 1 : 3, ...(interval === undefined ? {} : { interval }) }, lower);
+
+  test('held where the whole interval is as claimed, and did not where none of it is', () => {
+    expect(at(-2, [-3, -1])).toBe('held');
+    expect(at(-2, [-5, 1])).toBe('in direction');
+    expect(at(2, [-1, 5])).toBe('not seen');
+    expect(at(2, [1, 3])).toBe('did not hold');
+  });
+
+  test('of one seed says so', () => {
+    expect([at(-1), at(1)]).toEqual(['in direction, of one seed', 'not seen, of one seed']);
+  });
+
+  test('is compared seed by seed, of teachers, of passive students and of the strongest', () => {
+    // Teachers 98 %; students 60 % and, of the strongest, 86 and 90 %; alone 80 %.
+    expect(found('nasty(omega 0.04): the teacher, minus the undefended one')).toBe('±0.00 (±0.00 to ±0.00): held');
+    expect(found("nasty(omega 0.04): a passive attacker's student, minus trained alone")).toBe(
+      '−20.00 (−20.00 to −20.00): held',
+    );
+    expect(found("nasty(omega 0.04): the strongest attacker's, minus trained alone")).toBe(
+      '+8.00 (−17.41 to +33.41): not seen',
+    );
+  });
+
+  test('of what a ranking has not is left open', () => {
+    expect(found('nasty(omega 0.01): the teacher, minus the undefended one')).toBe('–');
+    expect(found('reversedLogits, undone: the student, minus that of the answers as they are')).toBe('–');
+  });
+
+  test('of all defences is of the one that is furthest off', () => {
+    // The other's teacher is a point lower, so that it does not keep every label.
+    expect(rows.find(({ label }) => label.startsWith('wrappers that keep the label'))?.cells.at(-1)).toBe(
+      'nasty(omega 0.04) +6.00 (−6.71 to +18.71): in direction',
+    );
+  });
+});
