@@ -3,7 +3,7 @@ import { between, defineAttack, distilBy, labelled, option, positive, wholeAtLea
 import { distillation } from '../public/train.js';
 
 /**
- * No thief, but the student whom the owner of a safe distillation box told the key: it mixes the key image into each question, and
+ * No attacker, but the student whom the owner of a safe distillation box told the key: it mixes the key image into each question, and
  * learns the answer for the image as it is. The box must teach this one as an undefended teacher would. With another key it
  * is an attacker's guess.
  */

@@ -33,8 +33,8 @@ interface Weights {
 }
 
 /**
- * Isolation and induction (InI, Guo et al., 2023): a teacher whose answers turn the gradient of a thief. With S a net of random weights that
- * stands for the thief's, g₁ the gradient by its weights of KL(S(x) ‖ V(x)), g₂ that of CE(S(x), y) and g₃ as g₁ of outliers, V is
+ * Isolation and induction (InI, Guo et al., 2023): a teacher whose answers turn the gradient of an attacker. With S a net of random weights that
+ * stands for the attacker's, g₁ the gradient by its weights of KL(S(x) ‖ V(x)), g₂ that of CE(S(x), y) and g₃ as g₁ of outliers, V is
  * trained by
  *
  *   CE(V(x), y) + δ cos(g₁, g₂) + γ mean |S(o) − (ln V(o) − mean ln V(o))| + e mean |g₃|,
@@ -69,10 +69,10 @@ export const ini = defineDefense({
   make: ({ outliers, projected, surrogate, ...weights }) => ({
     outliers,
     protect: async ({ learner }, context) => {
-      const thief = surrogateFor({ surrogate }, learner.network);
-      const frozen = thief.init(context.key.split('surrogate'));
+      const attacker = surrogateFor({ surrogate }, learner.network);
+      const frozen = attacker.init(context.key.split('surrogate'));
       try {
-        return await context.fit('teacher', induced(learner, context, { thief, frozen, projected, weights }));
+        return await context.fit('teacher', induced(learner, context, { attacker, frozen, projected, weights }));
       } finally {
         dispose(frozen);
       }
@@ -85,12 +85,12 @@ const induced = (
   learner: BuiltLearner,
   context: DefenseContext,
   {
-    thief,
+    attacker,
     frozen,
     projected,
     weights,
   }: {
-    readonly thief: Network;
+    readonly attacker: Network;
     readonly frozen: Variables;
     readonly projected: boolean;
     readonly weights: Weights;
@@ -115,9 +115,9 @@ const induced = (
         return { own, other, moved };
       };
       const { own, other, moved } = pass(params);
-      const led = leading(thief, frozen, images, { told: own, labels });
-      const drawn = drawing(thief, frozen, strange, other);
-      const copied = thief.apply(frozen, strange, { mode: 'eval' }).logits;
+      const led = leading(attacker, frozen, images, { told: own, labels });
+      const drawn = drawing(attacker, frozen, strange, other);
+      const copied = attacker.apply(frozen, strange, { mode: 'eval' }).logits;
       const by = (loss: (logits: Readonly<Record<'own' | 'other', tf.Tensor2D>>) => tf.Scalar) =>
         valueAndGradient((params) => ({ loss: loss(pass(params)), aux: {} }), params);
       const hard = by(({ own }) => crossEntropy(own, labels));
@@ -132,13 +132,13 @@ const induced = (
         crossEntropy: hard.loss,
         cosine: led.cosine,
         isolation: isolation(other, copied),
-        thiefGradient: drawn.size,
+        attackerGradient: drawn.size,
       };
       const loss = tf.addN([
         terms.crossEntropy,
         tf.mul(terms.cosine, weights.delta),
         tf.mul(terms.isolation, weights.gamma),
-        tf.mul(terms.thiefGradient, weights.epsilon),
+        tf.mul(terms.attackerGradient, weights.epsilon),
       ]);
       const accuracy = accuracyOf(own, labels);
       return { gradients: summed(all, shares), stats: moved, metrics: { loss, ...terms, accuracy } };
@@ -158,40 +158,45 @@ export const isolation = (logits: tf.Tensor2D, copied: tf.Tensor2D): tf.Scalar =
   tf.mean<tf.Scalar>(tf.abs(tf.sub(copied, tf.sub(logits, tf.mean(logits, 1, true)))));
 
 /** The gradient of KL(S(x) ‖ V(x)) by S's weights, V held fixed. */
-const thiefGradient = (thief: Network, { params, stats }: Variables, images: tf.Tensor4D, told: tf.Tensor2D): Named =>
+const attackerGradient = (
+  attacker: Network,
+  { params, stats }: Variables,
+  images: tf.Tensor4D,
+  told: tf.Tensor2D,
+): Named =>
   valueAndGradient((params) => {
-    const { logits } = thief.apply({ params, stats }, images, { mode: 'eval' });
+    const { logits } = attacker.apply({ params, stats }, images, { mode: 'eval' });
     return { loss: klDivergence(soften(logits, 1), soften(told, 1)), aux: {} };
   }, params).gradients;
 
 /** cos(g₁, g₂), and the derivative of S's probabilities along ∂ cos / ∂ g₁. */
 export const leading = (
-  thief: Network,
+  attacker: Network,
   variables: Variables,
   images: tf.Tensor4D,
   { told, labels }: { readonly told: tf.Tensor2D; readonly labels: tf.Tensor1D },
 ): { readonly cosine: tf.Scalar; readonly slope: tf.Tensor2D } => {
-  const first = thiefGradient(thief, variables, images, told);
+  const first = attackerGradient(attacker, variables, images, told);
   const second = valueAndGradient((params) => {
-    const { logits } = thief.apply({ params, stats: variables.stats }, images, { mode: 'eval' });
+    const { logits } = attacker.apply({ params, stats: variables.stats }, images, { mode: 'eval' });
     return { loss: crossEntropy(logits, labels), aux: {} };
   }, variables.params).gradients;
   const { cosine, gradient } = angle(first, second);
-  return { cosine, slope: along(thief, variables, images, gradient) };
+  return { cosine, slope: along(attacker, variables, images, gradient) };
 };
 
 /** mean |g₃|, and the derivative of S's probabilities along its gradient, sign(g₃) / n. */
 export const drawing = (
-  thief: Network,
+  attacker: Network,
   variables: Variables,
   images: tf.Tensor4D,
   told: tf.Tensor2D,
 ): { readonly size: tf.Scalar; readonly slope: tf.Tensor2D } => {
-  const gradient = Object.entries(thiefGradient(thief, variables, images, told));
+  const gradient = Object.entries(attackerGradient(attacker, variables, images, told));
   const count = gradient.reduce((sum, [, { size }]) => sum + size, 0);
   const size = tf.div<tf.Scalar>(tf.addN(gradient.map(([, each]) => tf.sum(tf.abs(each)))), count);
   const direction = Object.fromEntries(gradient.map(([name, each]) => [name, tf.div(tf.sign(each), count)]));
-  return { size, slope: along(thief, variables, images, direction) };
+  return { size, slope: along(attacker, variables, images, direction) };
 };
 
 /** The cosine of two gradients, and its gradient by the first: b / (|a| |b|) − cos a / |a|². */
@@ -212,8 +217,8 @@ const dot = (a: Named, b: Named): tf.Scalar =>
   tf.addN(Object.entries(a).map(([name, each]) => tf.sum(tf.mul(each, b[name] as tf.Tensor)))) as tf.Scalar;
 
 /** The derivative of a net's probabilities along a direction in its weights, [batch, classes]. */
-const along = (thief: Network, { params, stats }: Variables, images: tf.Tensor4D, direction: Named): tf.Tensor2D => {
-  const says = (of: Named) => tf.softmax(thief.apply({ params: of, stats }, images, { mode: 'eval' }).logits);
+const along = (attacker: Network, { params, stats }: Variables, images: tf.Tensor4D, direction: Named): tf.Tensor2D => {
+  const says = (of: Named) => tf.softmax(attacker.apply({ params: of, stats }, images, { mode: 'eval' }).logits);
   return slopeAlong(says, params, direction);
 };
 

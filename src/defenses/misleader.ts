@@ -68,7 +68,7 @@ const [first, second, third] = [
 
 /**
  * MISLEADER (2025): in the teacher's place an ensemble answers, the mean of several nets' probabilities. Each net d is distilled from the
- * teacher t, and learns not to be copied by a thief's net s, which learns from it in turn:
+ * teacher t, and learns not to be copied by an attacker's net s, which learns from it in turn:
  *
  *   α τ² KL(t ‖ d) + (1 − α) CE − λ KL(d ‖ s) of strongly augmented images,
  *
@@ -113,12 +113,12 @@ export const misleader = defineDefense({
   make: ({ members, epochs, surrogate, ...asking }) => ({
     prepare: async (teacher, { fit, train }) => {
       const { network, recipe } = teacher.learner;
-      const thief = surrogateFor({ surrogate }, network);
+      const attacker = surrogateFor({ surrogate }, network);
       const nets: Variables[] = [];
       try {
         for (const [i, member] of members.entries()) {
           const learner = { network: netOf(member, network), recipe: { ...recipe, epochs: epochs ?? recipe.epochs } };
-          const spec = alternating(learner, { member, teacher, thief, train, ...asking });
+          const spec = alternating(learner, { member, teacher, attacker, train, ...asking });
           nets.push((await fit(`net${i + 1}`, spec)).last);
         }
         return { nets };
@@ -154,8 +154,8 @@ export const averaged = (logits: readonly tf.Tensor2D[]): tf.Tensor2D => {
 };
 
 /** KL(d ‖ s), d's probabilities at least 10⁻⁷: the batch mean; logits [batch, classes]. Gradients flow to both. */
-export const apart = (logits: tf.Tensor2D, thief: tf.Tensor2D): tf.Scalar =>
-  klDivergence(tf.maximum(soften(logits, 1), Math.log(1e-7)), soften(thief, 1));
+export const klToAttacker = (logits: tf.Tensor2D, attacker: tf.Tensor2D): tf.Scalar =>
+  klDivergence(tf.maximum(soften(logits, 1), Math.log(1e-7)), soften(attacker, 1));
 
 /** α τ² KL(t ‖ d) + (1 − α) CE of images − λ KL(d ‖ s) of strange ones; all but labels logits [batch, classes], t and s held fixed. */
 export const misleading = (
@@ -164,34 +164,34 @@ export const misleading = (
     teacher,
     labels,
     strange,
-    thief,
+    attacker,
   }: {
     readonly logits: tf.Tensor2D;
     readonly teacher: tf.Tensor2D;
     readonly labels: tf.Tensor1D;
-    /** d's, of the images that a thief asks about. */
+    /** d's, of the images that an attacker asks about. */
     readonly strange: tf.Tensor2D;
     /** s's, of the same. */
-    readonly thief: tf.Tensor2D;
+    readonly attacker: tf.Tensor2D;
   },
   { lambda, temperature, alpha }: Pick<Member, 'lambda' | 'temperature' | 'alpha'>,
 ) => {
   const learnt = distillation({ logits, teacher, labels, temperature, alpha });
-  const terms = { ...learnt.terms, apart: apart(strange, detach(thief)) };
-  return { loss: tf.sub<tf.Scalar>(learnt.loss, tf.mul(terms.apart, lambda)), terms };
+  const terms = { ...learnt.terms, klToAttacker: klToAttacker(strange, detach(attacker)) };
+  return { loss: tf.sub<tf.Scalar>(learnt.loss, tf.mul(terms.klToAttacker, lambda)), terms };
 };
 
-/** What a thief's net learns of what it is told of several batches: its gradients, summed, and its mean loss. */
+/** What an attacker's net learns of what it is told of several batches: its gradients, summed, and its mean loss. */
 const stealing = (
-  thief: Network,
+  attacker: Network,
   { params, stats: before }: Variables,
   heard: readonly { readonly images: tf.Tensor4D; readonly told: tf.Tensor2D }[],
 ) => {
   let stats = before;
   const passes = heard.map(({ images, told }) => {
     const pass = valueAndGradient((params) => {
-      const output = thief.apply({ params, stats }, images, { mode: 'train' });
-      return { loss: apart(told, output.logits), aux: { stats: output.stats } };
+      const output = attacker.apply({ params, stats }, images, { mode: 'train' });
+      return { loss: klToAttacker(told, output.logits), aux: { stats: output.stats } };
     }, params);
     stats = pass.aux.stats;
     return pass;
@@ -210,16 +210,16 @@ const stealing = (
   };
 };
 
-/** A net that answers, and its thief's. */
-type Alternating = { readonly own: ClassifierState; readonly thief: ClassifierState };
+/** A net that answers, and its attacker's. */
+type Alternating = { readonly own: ClassifierState; readonly attacker: ClassifierState };
 
-/** The fit of a net that answers: in each step its thief learns from it, and then it from the teacher and against its thief. */
+/** The fit of a net that answers: in each step its attacker learns from it, and then it from the teacher and against its attacker. */
 const alternating = (
   learner: BuiltLearner,
   {
     member,
     teacher,
-    thief,
+    attacker,
     train,
     passes,
     clipNorm,
@@ -227,7 +227,7 @@ const alternating = (
   }: {
     readonly member: Member;
     readonly teacher: Teacher;
-    readonly thief: Network;
+    readonly attacker: Network;
     readonly train: DefenseContext['train'];
     readonly passes: number;
     readonly clipNorm: number;
@@ -248,9 +248,9 @@ const alternating = (
   return {
     ...{ source, epochs, schedule, stopAtChance },
     frozen: teacher.variables,
-    init: (key) => ({ own: init(key), thief: initialState(recipe.optimizer, thief.init(key.split('thief'))) }),
+    init: (key) => ({ own: init(key), attacker: initialState(recipe.optimizer, attacker.init(key.split('thief'))) }),
     keep: ({ own }) => own.variables,
-    step: ({ data, frozen }, { own, thief: robber }, raw, { learningRate, seed }) => {
+    step: ({ data, frozen }, { own, attacker: attackerState }, raw, { learningRate, seed }) => {
       const { images: pictures, labels, mirrored } = unpacked<LabelledBatch>(data, raw);
       const images = normalise(augment(pictures, train.augmentation, seed, mirrored), train.normalisation);
       const [strange, ...asked] = Array.from({ length: passes + 1 }, (_, i) =>
@@ -258,16 +258,16 @@ const alternating = (
       ) as [tf.Tensor4D, ...tf.Tensor4D[]];
       const stolen = inPrecision(recipe, () =>
         stealing(
-          thief,
-          robber.variables,
+          attacker,
+          attackerState.variables,
           asked.map((each) => ({ images: each, told: says(network, own.variables, each) })),
         ),
       );
-      const { params } = robber.variables;
+      const { params } = attackerState.variables;
       const { updates } = clipByGlobalNorm(clipNorm).update(stolen.gradients, undefined, { params, learningRate });
-      const after = stepped(recipe.optimizer, robber, { gradients: updates, stats: stolen.stats }, learningRate);
+      const after = stepped(recipe.optimizer, attackerState, { gradients: updates, stats: stolen.stats }, learningRate);
       const differentiated = () => {
-        const fixed = { teacher: teaches(frozen, images), thief: says(thief, after.variables, strange), labels };
+        const fixed = { teacher: teaches(frozen, images), attacker: says(attacker, after.variables, strange), labels };
         return valueAndGradient((params) => {
           const { logits, stats } = network.apply({ params, stats: own.variables.stats }, images, { mode: 'train' });
           // The running statistics go from pass to pass, and no gradient with them.
@@ -279,8 +279,11 @@ const alternating = (
       };
       const { loss, gradients, aux } = inPrecision(recipe, differentiated);
       return {
-        state: { own: steppedBy(recipe, { train }, own, { gradients, stats: aux.stats }, learningRate), thief: after },
-        metrics: { loss, thief: stolen.loss, ...aux.terms },
+        state: {
+          own: steppedBy(recipe, { train }, own, { gradients, stats: aux.stats }, learningRate),
+          attacker: after,
+        },
+        metrics: { loss, attacker: stolen.loss, ...aux.terms },
       };
     },
   };

@@ -101,7 +101,7 @@ export const boxed = (
     crossEntropy: crossEntropy(own, labels),
     keyedCrossEntropy: crossEntropy(told, labels),
     misleading: klDivergence(soften(own, temperature), soften(normal, temperature)),
-    apart: klDivergence(soften(own, 1), soften(detach(told), 1)),
+    klToKeyed: klDivergence(soften(own, 1), soften(detach(told), 1)),
     keyed: squares(softened(normal), softened(told)),
     logits: tf.sub<tf.Scalar>(
       tf.mul(squares(tf.relu(normal), tf.relu(told)), 0.01),
@@ -112,7 +112,7 @@ export const boxed = (
     tf.mul(terms.crossEntropy, 2),
     terms.keyedCrossEntropy,
     tf.mul(terms.misleading, -weight * temperature ** 2),
-    tf.mul(terms.apart, weight),
+    tf.mul(terms.klToKeyed, weight),
     terms.keyed,
     tf.mul(terms.logits, -eta),
   ]) as tf.Scalar;

@@ -122,8 +122,8 @@ describe('PCGrad', () => {
   });
 });
 
-describe('what answers do to a thief', () => {
-  const thief = network({
+describe('what answers do to an attacker', () => {
+  const attacker = network({
     name: 'smooth',
     source: import.meta.url,
     layers: sequential(conv('conv', 3, { kernel: 3 }), tanh, flatten, features, classifier('fc')),
@@ -132,14 +132,14 @@ describe('what answers do to a thief', () => {
   const told = () => tf.tensor2d(wave(12, 2, 1.5), [4, 3]);
   const labels = tf.tensor1d([0, 2, 1, 0], 'int32');
   const withThief = (body: (variables: Variables) => void) => {
-    const variables = thief.init(key('thief'));
+    const variables = attacker.init(key('attacker'));
     tf.tidy(() => body(variables));
     dispose(variables);
   };
 
   test('by the linear loss has the gradient of the cosine itself', () => {
     withThief((variables) => {
-      const at = (logits: tf.Tensor2D) => leading(thief, variables, images(), { told: logits, labels });
+      const at = (logits: tf.Tensor2D) => leading(attacker, variables, images(), { told: logits, labels });
       const { slope } = at(told());
       const found = values(tf.grad((logits: tf.Tensor) => linear(logits as tf.Tensor2D, slope))(told()));
       const expected = differences((logits) => at(logits).cosine, told(), 3e-2);
@@ -150,7 +150,7 @@ describe('what answers do to a thief', () => {
 
   test('by the linear loss has the gradient of the mean size of its gradient', () => {
     withThief((variables) => {
-      const at = (logits: tf.Tensor2D) => drawing(thief, variables, images(), logits);
+      const at = (logits: tf.Tensor2D) => drawing(attacker, variables, images(), logits);
       const { slope } = at(told());
       const found = values(tf.grad((logits: tf.Tensor) => linear(logits as tf.Tensor2D, slope))(told()));
       const expected = differences((logits) => at(logits).size, told(), 1e-2);

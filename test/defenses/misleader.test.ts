@@ -6,7 +6,7 @@ import { clone, dispose, leaves, type Tree } from '../../src/core/tree.js';
 import { rounding } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
-import { apart, averaged, misleader, misleading } from '../../src/defenses/misleader.js';
+import { averaged, klToAttacker, misleader, misleading } from '../../src/defenses/misleader.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import type { Named, Variables } from '../../src/models/network.js';
 import type { ClassifierState } from '../../src/train/classifier.js';
@@ -33,15 +33,15 @@ const differences = (f: (at: tf.Tensor2D) => tf.Scalar, at: tf.Tensor2D, step = 
     return (item(f(tf.add(at, by))) - item(f(tf.sub(at, by)))) / (2 * step);
   });
 
-describe('how far a net is from its thief', () => {
+describe('how far a net is from its attacker', () => {
   test('has the worked numbers', () => {
     tf.tidy(() => {
       const [d, s] = [log([0.7, 0.2, 0.1]), log([0.5, 0.3, 0.2])];
-      expectClose([item(apart(d, s)), item(apart(s, d))], [0.085123, 0.092033], 2e-6);
+      expectClose([item(klToAttacker(d, s)), item(klToAttacker(s, d))], [0.085123, 0.092033], 2e-6);
       // Of logits their softmax counts alone, and of a batch the mean.
-      expectClose([item(apart(tf.add(d, 3), tf.sub(s, 2)))], [0.085123], 2e-6);
+      expectClose([item(klToAttacker(tf.add(d, 3), tf.sub(s, 2)))], [0.085123], 2e-6);
       expectClose(
-        [item(apart(tf.concat([d, s]) as tf.Tensor2D, tf.concat([s, s]) as tf.Tensor2D))],
+        [item(klToAttacker(tf.concat([d, s]) as tf.Tensor2D, tf.concat([s, s]) as tf.Tensor2D))],
         [0.085123 / 2],
         2e-6,
       );
@@ -51,9 +51,12 @@ describe('how far a net is from its thief', () => {
   test("takes the net's probabilities for at least 10⁻⁷, where no gradient flows", () => {
     tf.tidy(() => {
       const [sure, s] = [tf.tensor2d([[40, 0]]), log([0.5, 0.5])];
-      expectClose([item(apart(sure, s))], [Math.log(2) + 1e-7 * (Math.log(1e-7) + Math.log(2))], 1e-6);
+      expectClose([item(klToAttacker(sure, s))], [Math.log(2) + 1e-7 * (Math.log(1e-7) + Math.log(2))], 1e-6);
       const far = tf.tensor2d([[-200, 200]]);
-      const slope = tf.grads((a: tf.Tensor, b: tf.Tensor) => apart(a as tf.Tensor2D, b as tf.Tensor2D))([sure, far]);
+      const slope = tf.grads((a: tf.Tensor, b: tf.Tensor) => klToAttacker(a as tf.Tensor2D, b as tf.Tensor2D))([
+        sure,
+        far,
+      ]);
       expect(slope.flatMap(values).every(Number.isFinite)).toBe(true);
       // 10⁻⁷ (ln 10⁻⁷ − ln s) is constant in d.
       expectClose(values(slope[0] as tf.Tensor), [0, 0], 1e-6);
@@ -63,18 +66,17 @@ describe('how far a net is from its thief', () => {
   test('has the gradients of finite differences, by both', () => {
     tf.tidy(() => {
       const [d, s] = [1, 2].map((phase) => tf.tensor2d(wave(8, phase, 2), [2, 4])) as [tf.Tensor2D, tf.Tensor2D];
-      const [byNet, byThief] = tf.grads((a: tf.Tensor, b: tf.Tensor) => apart(a as tf.Tensor2D, b as tf.Tensor2D))([
-        d,
-        s,
-      ]);
+      const [byNet, byAttacker] = tf.grads((a: tf.Tensor, b: tf.Tensor) =>
+        klToAttacker(a as tf.Tensor2D, b as tf.Tensor2D),
+      )([d, s]);
       expectClose(
         values(byNet as tf.Tensor),
-        differences((at) => apart(at, s), d),
+        differences((at) => klToAttacker(at, s), d),
         2e-4,
       );
       expectClose(
-        values(byThief as tf.Tensor),
-        differences((at) => apart(d, at), s),
+        values(byAttacker as tf.Tensor),
+        differences((at) => klToAttacker(d, at), s),
         2e-4,
       );
     });
@@ -94,26 +96,30 @@ describe("a net's loss", () => {
     ]),
     labels: labels(),
     strange: log([0.7, 0.2, 0.1], [0.7, 0.2, 0.1]),
-    thief: log([0.5, 0.3, 0.2], [0.5, 0.3, 0.2]),
+    attacker: log([0.5, 0.3, 0.2], [0.5, 0.3, 0.2]),
   });
 
   test('has the worked numbers', () => {
     tf.tidy(() => {
       const { loss, terms } = misleading(given(), { lambda: 0.05, temperature: 4, alpha: 0.5 });
-      expectClose([item(terms.kl), item(terms.crossEntropy), item(terms.apart)], [0.01731, 0.600716, 0.085123], 5e-6);
+      expectClose(
+        [item(terms.kl), item(terms.crossEntropy), item(terms.klToAttacker)],
+        [0.01731, 0.600716, 0.085123],
+        5e-6,
+      );
       // 0.5 · 16 · KL + 0.5 · CE − 0.05 · 0.085123
       expectClose([item(loss)], [0.438839 - 0.05 * 0.085123], 5e-6);
     });
   });
 
-  test('has the gradients of finite differences, and none by teacher and thief', () => {
+  test('has the gradients of finite differences, and none by teacher and attacker', () => {
     tf.tidy(() => {
       const settings = { lambda: 0.7, temperature: 3, alpha: 0.4 };
-      for (const name of ['logits', 'strange', 'teacher', 'thief'] as const) {
+      for (const name of ['logits', 'strange', 'teacher', 'attacker'] as const) {
         const loss = (at: tf.Tensor2D) => misleading({ ...given(), [name]: at }, settings).loss;
         const slope = values(tf.grad((at: tf.Tensor) => loss(at as tf.Tensor2D))(given()[name]));
         const expected = differences(loss, given()[name]);
-        const isFixed = name === 'teacher' || name === 'thief';
+        const isFixed = name === 'teacher' || name === 'attacker';
         expectClose(slope, isFixed ? expected.map(() => 0) : expected, 2e-4);
         expect(Math.max(...expected.map(Math.abs))).toBeGreaterThan(0.01);
       }
@@ -133,7 +139,7 @@ test('several nets answer by the mean of their probabilities', () => {
 const rate = 0.5;
 const learner = built({ epochs: 1, optimizer: sgd(), schedule: constant(rate) });
 const member = { lambda: 0.3, temperature: 2, alpha: 0.5 };
-type Alternating = { readonly own: ClassifierState; readonly thief: ClassifierState };
+type Alternating = { readonly own: ClassifierState; readonly attacker: ClassifierState };
 
 /** The first step of a net's training, from the same weights in every call: before, after, and what it says. */
 const stepOf = async (options: OptionsOf<typeof misleader>) => {
@@ -159,7 +165,7 @@ const stepOf = async (options: OptionsOf<typeof misleader>) => {
   };
   const found = {
     own: gradientOf('own'),
-    thief: gradientOf('thief'),
+    attacker: gradientOf('attacker'),
     metrics: Object.fromEntries(Object.entries(metrics).map(([name, each]) => [name, item(each)])),
   };
   dispose([variables, made, before, state, metrics, batch, data, inputs.learningRate, inputs.seed] as Tree);
@@ -169,39 +175,39 @@ const normOf = (numbers: readonly number[]) => Math.hypot(...numbers);
 const still = { rotate: 0, crop: 0, flip: false };
 
 describe('a step', () => {
-  test("sums a thief's gradients over its passes, and clips them to a norm", async () => {
+  test("sums an attacker's gradients over its passes, and clips them to a norm", async () => {
     const open = { ...still, clipNorm: 1e6 };
     const [once, thrice] = [await stepOf({ ...open, passes: 1 }), await stepOf({ ...open, passes: 3 })];
     // Where images are not augmented each pass is the same.
     expectClose(
-      thrice.thief,
-      once.thief.map((each) => 3 * each),
+      thrice.attacker,
+      once.attacker.map((each) => 3 * each),
       1e-3,
     );
-    expect(thrice.metrics.thief).toBeCloseTo(once.metrics.thief as number, 5);
+    expect(thrice.metrics.attacker).toBeCloseTo(once.metrics.attacker as number, 5);
     const clipped = await stepOf({ ...open, passes: 3, clipNorm: 0.01 });
-    expect(normOf(once.thief)).toBeGreaterThan(0.01);
-    expect(normOf(clipped.thief)).toBeCloseTo(0.01, 4);
+    expect(normOf(once.attacker)).toBeGreaterThan(0.01);
+    expect(normOf(clipped.attacker)).toBeCloseTo(0.01, 4);
   });
 
-  test('augments strongly what a thief asks about, anew for each pass', async () => {
+  test('augments strongly what an attacker asks about, anew for each pass', async () => {
     const [plain, strong] = [await stepOf({ passes: 1, ...still }), await stepOf({ passes: 1 })];
-    expect(strong.metrics.apart).not.toBeCloseTo(plain.metrics.apart as number, 5);
+    expect(strong.metrics.klToAttacker).not.toBeCloseTo(plain.metrics.klToAttacker as number, 5);
     const thrice = await stepOf({ passes: 3, clipNorm: 1e6 });
     const once = await stepOf({ passes: 1, clipNorm: 1e6 });
-    expect(thrice.metrics.thief).not.toBeCloseTo(once.metrics.thief as number, 5);
+    expect(thrice.metrics.attacker).not.toBeCloseTo(once.metrics.attacker as number, 5);
     // What it is distilled on is augmented as the teacher was.
     for (const term of ['kl', 'crossEntropy', 'accuracy']) expect(strong.metrics[term]).toBe(plain.metrics[term]);
   });
 
-  test('moves the net by λ against the thief as it is after its own step, and not without', async () => {
+  test('moves the net by λ against the attacker as it is after its own step, and not without', async () => {
     const without = { members: [{ ...member, lambda: 0 }] };
     const [few, many] = [await stepOf({ ...without, passes: 1 }), await stepOf({ ...without, passes: 4 })];
     expect(few.own).toEqual(many.own);
     const led = [await stepOf({ passes: 1 }), await stepOf({ passes: 4 })] as const;
     expect(led[0].own).not.toEqual(led[1].own);
     expect(led[0].own).not.toEqual(few.own);
-    const { loss, kl, crossEntropy, apart: gap } = led[0].metrics as Record<string, number>;
+    const { loss, kl, crossEntropy, klToAttacker: gap } = led[0].metrics as Record<string, number>;
     expect(loss).toBeCloseTo(0.5 * 4 * (kl as number) + 0.5 * (crossEntropy as number) - 0.3 * (gap as number), 5);
   });
 });
