@@ -1,9 +1,11 @@
 import { own } from '../src/core/lists.js';
 import { percent, signed } from '../src/core/text.js';
+import type { ThreatModel } from '../src/experiment/threat-model.js';
 import type { Block } from '../src/report/layout.js';
 import { type Board, mainThreat, standingAt } from '../src/results/boards.js';
-import type { BySeed, Entry, ThreatModel } from '../src/results/ranking.js';
-import { differenceSpread, type Spread, spread } from '../src/results/spread.js';
+import type { BySeed, Entry } from '../src/results/ranking.js';
+import { type Spread, spread } from '../src/results/spread.js';
+import { paired } from '../src/results/standings.js';
 
 /** A number that was measured, and in which unit it is written. */
 interface Found {
@@ -78,40 +80,31 @@ const seenIn = (board: Board) => {
 
 type Seen = ReturnType<typeof seenIn>;
 
-/** Two numbers of each seed that has both, as one. */
-const paired = (
+/** One accuracy minus another, seed by seed. */
+const minus = (a: BySeed | undefined, b: BySeed | undefined, which?: string): Found | undefined => {
+  const of = paired(a ?? {}, b ?? {});
+  return of && { of, unit: 'points', ...(which === undefined ? {} : { which }) };
+};
+
+/** Two accuracies of each seed that has both, as a ratio. */
+const ratio = (
+  unit: Found['unit'],
   a: BySeed | undefined,
   b: BySeed | undefined,
   of: (a: number, b: number) => number,
-): readonly number[] =>
-  Object.entries(a ?? {}).flatMap(([seed, value]) => {
-    const other = own(b, seed);
-    return other === undefined ? [] : [of(value, other)];
-  });
-
-const points = (values: readonly number[], which?: string): Found | undefined => {
-  const of = differenceSpread(values);
-  return of && { of, unit: 'points', ...(which === undefined ? {} : { which }) };
-};
-const minus = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined =>
-  points(paired(a, b, (x, y) => x - y));
-
-const inUnit = (unit: Found['unit'], values: readonly number[]): Found | undefined => {
-  const of = spread(values);
-  return of && { of, unit };
+): Found | undefined => {
+  const found = spread(
+    Object.entries(a ?? {}).flatMap(([seed, value]) => {
+      const other = own(b, seed);
+      return other === undefined ? [] : [of(value, other)];
+    }),
+  );
+  return found && { of: found, unit };
 };
 /** How many times as high one error is as another. */
-const errors = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined =>
-  inUnit(
-    'times',
-    paired(a, b, (x, y) => (1 - x) / (1 - y)),
-  );
+const errors = (a: BySeed | undefined, b: BySeed | undefined) => ratio('times', a, b, (x, y) => (1 - x) / (1 - y));
 /** How much one accuracy is of another, less 1. */
-const gained = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined =>
-  inUnit(
-    'percent',
-    paired(a, b, (x, y) => x / y - 1),
-  );
+const gained = (a: BySeed | undefined, b: BySeed | undefined) => ratio('percent', a, b, (x, y) => x / y - 1);
 
 /** The lowest of some defences in the mean. */
 const lowest = (all: readonly (Found | undefined)[]): Found | undefined =>
@@ -135,10 +128,7 @@ const furthestBelowNoise = (
         const stolen = entry.students.find((each) => each.attack === attack);
         const distances = Object.values(stolen?.l1 ?? {});
         if (distances.length === 0 || distances.some((each) => each > budget)) return undefined;
-        return points(
-          paired(stolen?.accuracy, seen.passive(noise, threat), (x, y) => x - y),
-          entry.defense,
-        );
+        return minus(stolen?.accuracy, seen.passive(noise, threat), entry.defense);
       }),
   );
 };
@@ -152,12 +142,9 @@ const furthestBelowLabels = (seen: Seen): Found | undefined =>
           role !== 'identity' && l1 !== undefined && toUndefended?.mean === 0 && (toUndefended.sd ?? 0) === 0,
       )
       .map(({ defense }) =>
-        points(
-          paired(
-            seen.strongest(defense),
-            seen.strongest(seen.undefended, seen.main && { ...seen.main, access: 'label' }),
-            (x, y) => x - y,
-          ),
+        minus(
+          seen.strongest(defense),
+          seen.strongest(seen.undefended, seen.main && { ...seen.main, access: 'label' }),
           defense,
         ),
       ),

@@ -78,9 +78,9 @@ export {
   type Seed,
 } from './experiment/experiment.js';
 export type { Published } from './experiment/published.js';
-export { strongest, type ThreatModel } from './experiment/strongest.js';
+export { type StrongestOptions, strongest } from './experiment/strongest.js';
 export { sweep } from './experiment/sweep.js';
-export type { AttackerAsks, AttackerHas } from './experiment/threat-model.js';
+export type { AttackerAsks, AttackerHas, ThreatModel } from './experiment/threat-model.js';
 export { type Elsewhere, slurm } from './harness/on-cluster.js';
 export { type Ran, type RunExperimentOptions, runExperiment } from './harness/run-experiment.js';
 export { answerShift } from './metrics/divergence.js';

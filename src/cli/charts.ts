@@ -2,11 +2,12 @@ import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { saidBy } from '../core/errors.js';
 import { isFile } from '../core/files.js';
+import { jsonText } from '../core/text.js';
 import { csvOf, pngOf, svgOf } from '../report/charts/render.js';
 import { writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
 import { type Drawn, runReader } from './report-run.js';
-import { chartFiles, jsonText, matrixPath } from './run-folder.js';
+import { chartFiles, matrixPath } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 const { folder: chartsFolder, endings } = chartFiles;

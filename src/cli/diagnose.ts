@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { refusal } from '../core/errors.js';
 import { readText } from '../core/files.js';
+import { jsonText } from '../core/text.js';
 import { load } from '../data/load.js';
 import { planName } from '../harness/plan-file.js';
 import { foldersOf } from '../harness/session.js';
@@ -14,7 +15,7 @@ import { readyEngine } from './engine.js';
 import { openExperiment } from './experiment-file.js';
 import { shown, shownWhole } from './paths.js';
 import { readRun, writeReport } from './report.js';
-import { decodeMatrix, diagnosticsFiles, jsonText, matrixPath, readPlan, reportName } from './run-folder.js';
+import { decodeMatrix, diagnosticsFiles, matrixPath, readPlan, reportName } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface DiagnoseOptions {

@@ -1,5 +1,6 @@
 import { cp, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { jsonText } from '../core/text.js';
 import type { Dataset } from '../data/dataset.js';
 import { undefendedOf } from '../experiment/experiment.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
@@ -10,7 +11,7 @@ import { readResult } from '../run/outputs.js';
 import { readPool } from '../run/pool.js';
 import type { StageOutput, Store } from '../run/store.js';
 import { guarded, writeWhole } from '../run/store.js';
-import { imageFiles, jsonText, nameOf, shortened, withoutOddities } from './run-folder.js';
+import { imageFiles, nameOf, shortened, withoutOddities } from './run-folder.js';
 
 /** A cell whose attack synthesises images. */
 type Synthesising = CellPlan & { readonly stages: { readonly images: string; readonly inspect: string } };

@@ -10,6 +10,7 @@ import { releaseEnded } from '../cluster/submission.js';
 import { type Failure, FailureError, failure, showFailure, toFailure } from '../core/errors.js';
 import { availableCores, thisJob } from '../core/job.js';
 import { clockOf, tryLock } from '../core/lock.js';
+import { jsonText } from '../core/text.js';
 import { arithmeticOf, loadEngine } from '../engine/engine.js';
 import type { Plan } from '../experiment/plan.js';
 import { type Stage, takesLong } from '../experiment/stage.js';
@@ -36,7 +37,7 @@ import { engineSaid } from './engine.js';
 import { chosenOf, openExperiments } from './experiment-file.js';
 import { progressReporter } from './progress.js';
 import { makeRun } from './run.js';
-import { jsonText, matrixFiles, writeMatrix } from './run-folder.js';
+import { matrixFiles, writeMatrix } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 import { milliseconds } from './watch.js';
 

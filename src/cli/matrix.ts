@@ -1,4 +1,5 @@
 import { readText } from '../core/files.js';
+import { jsonText } from '../core/text.js';
 import { csv } from '../report/csv.js';
 import type { LayoutOptions } from '../report/layout.js';
 import { markdown } from '../report/markdown.js';
@@ -6,7 +7,7 @@ import { table } from '../report/table.js';
 import { tex } from '../report/tex.js';
 import type { Matrix } from '../results/types.js';
 import type { Format } from './choices.js';
-import { decodeMatrix, jsonText, matrixPath } from './run-folder.js';
+import { decodeMatrix, matrixPath } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface MatrixOptions extends LayoutOptions {

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { FailureError, failure, saidBy } from '../core/errors.js';
+import { jsonText } from '../core/text.js';
 import { version } from '../core/version.js';
 import type { Plan } from '../experiment/plan.js';
 import { matcher } from '../experiment/select.js';
@@ -15,7 +16,7 @@ import { openStore, writeWhole } from '../run/store.js';
 import { engineSaid, readyEngine } from './engine.js';
 import { type ExperimentOptions, openExperiment } from './experiment-file.js';
 import { shownWhole } from './paths.js';
-import { chartFiles, jsonText, stageFolder } from './run-folder.js';
+import { chartFiles, stageFolder } from './run-folder.js';
 import { type Terminal, terminal, warn } from './terminal.js';
 
 export interface ProfileOptions extends ExperimentOptions {

@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import { FailureError, failure } from '../core/errors.js';
 import { isFile, readText } from '../core/files.js';
+import { jsonText } from '../core/text.js';
 import { rankingCharts } from '../report/charts/ranking.js';
 import { csvOf, svgOf } from '../report/charts/render.js';
 import { rankingPage } from '../report/html/ranking.js';
@@ -13,7 +14,7 @@ import type { Ranking } from '../results/ranking.js';
 import { writeWhole } from '../run/store.js';
 import type { RankFormat } from './choices.js';
 import { shown } from './paths.js';
-import { chartFiles, decodeRankable, jsonText, matrixPath } from './run-folder.js';
+import { chartFiles, decodeRankable, matrixPath } from './run-folder.js';
 import { type Terminal, terminal } from './terminal.js';
 
 export interface RankOptions {

@@ -5,6 +5,7 @@ import { inFile, versioned } from '../core/check.js';
 import { FailureError, failure, refusal } from '../core/errors.js';
 import { isFile, readText } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
+import { jsonText } from '../core/text.js';
 import type { Plan } from '../experiment/plan.js';
 import { type PlanFile, planName, planSchema } from '../harness/plan-file.js';
 import { csv } from '../report/csv.js';
@@ -47,8 +48,6 @@ export const chartFiles = {
 
 /** What `undistill diagnose` finds out about a run's teachers, in a folder of its own. */
 export const diagnosticsFiles = { folder: 'diagnostics', json: 'diagnostics.json', md: 'diagnostics.md' } as const;
-
-export const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
 export const writeMatrix = async (folder: string, matrix: Matrix): Promise<void> => {
   await writeWhole(join(folder, matrixFiles.json), jsonText(matrix));

@@ -4,6 +4,7 @@ import type { Of } from '../core/check.js';
 import { type Failure, FailureError, failure } from '../core/errors.js';
 import { readPlain, readText } from '../core/files.js';
 import { sha256 } from '../core/hash.js';
+import { jsonText } from '../core/text.js';
 import type { CardPrecision, Execution } from '../engine/execution.js';
 import type { Json } from '../experiment/identity.js';
 import type { GitState } from '../run/git.js';
@@ -49,7 +50,7 @@ export interface NodeReport {
 
 /** Writes a setup beside what its jobs will say, and gives its path. Rejects with a failure of kind `store` where it cannot. */
 export const writeSetup = async (setup: JobSetup): Promise<string> => {
-  const text = `${JSON.stringify(setup, null, 2)}\n`;
+  const text = jsonText(setup);
   const path = setupPath(setup);
   await writeWhole(path, text);
   return path;

@@ -9,6 +9,9 @@ export const counted = (count: number, noun: string, plural = `${noun}s`): strin
 export const firstFew = (items: readonly string[], shown = 5): string =>
   items.length <= shown ? items.join(', ') : `${items.slice(0, shown).join(', ')} and ${items.length - shown} more`;
 
+/** A value as the text of a JSON file that a person may read. */
+export const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+
 /** A share that somebody chose, to three significant digits: 1/3 as `33.3 %`. */
 export const percentage = (share: number): string => `${Number((100 * share).toPrecision(3))} %`;
 

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { FailureError, failure } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
+import { jsonText } from '../core/text.js';
 import { type Bundled, readSources, type Source } from './identity.js';
 
 /**
@@ -125,5 +126,4 @@ export const releasedAs = (code: Numbers, releases: Releases, same: boolean): Re
 
 export const readReleases = (): Releases => json(table);
 
-export const writeReleases = (releases: Releases): void =>
-  writeFileSync(table, `${JSON.stringify(releases, null, 2)}\n`);
+export const writeReleases = (releases: Releases): void => writeFileSync(table, jsonText(releases));

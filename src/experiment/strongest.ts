@@ -37,10 +37,16 @@ import { type Refusal, refusal } from '../core/errors.js';
 import { unique } from '../core/lists.js';
 import { anyDataset, type DatasetPlugin } from '../data/dataset.js';
 import { type Access, rank } from '../train/oracle.js';
-import { type AttackerAsks, type AttackerHas, attackerAccesses, possessions } from './threat-model.js';
+import {
+  type AttackerAsks,
+  type AttackerHas,
+  attackerAccesses,
+  possessions,
+  type ThreatModel,
+} from './threat-model.js';
 
-/** A threat model: what an attacker asks for and has. */
-export interface ThreatModel {
+/** Which attackers `strongest` lists. */
+export interface StrongestOptions extends Partial<ThreatModel> {
   /** The most that is asked of a victim. Default: `weights`, all that there is. */
   readonly access?: AttackerAsks;
   /** Default: the victim's `own` training images, with labels. */
@@ -63,7 +69,10 @@ export interface ThreatModel {
 /** `budget`, where there is one, goes into the options of what asks a black box. */
 type Asking = { readonly budget?: number };
 
-const withOwnImages = ({ extent }: Required<Pick<ThreatModel, 'extent'>>, asking: Asking): readonly AnyAttack[] => [
+const withOwnImages = (
+  { extent }: Required<Pick<StrongestOptions, 'extent'>>,
+  asking: Asking,
+): readonly AnyAttack[] => [
   hardLabel(asking),
   labelKd(asking),
   // Passive: answers are taken as they are told.
@@ -140,7 +149,7 @@ const withoutImages = ({ extent, size }: Whole, asking: Asking): readonly AnyAtt
   ];
 };
 
-type Whole = Required<Pick<ThreatModel, 'extent' | 'size'>>;
+type Whole = Required<Pick<StrongestOptions, 'extent' | 'size'>>;
 
 /**
  * The attackers over which a defence is scored, without a knob: what a defence is worth is what the best of them gets. For an experiment's
@@ -162,8 +171,8 @@ type Whole = Required<Pick<ThreatModel, 'extent' | 'size'>>;
  *
  * Throws a `FailureError` of kind `experiment` for options that do not fit together.
  */
-export const strongest = (threat: ThreatModel = {}): readonly AnyAttack[] => {
-  const { access, has, images, size, extent, budget, except } = parsed('strongest', schema, threat);
+export const strongest = (options: StrongestOptions = {}): readonly AnyAttack[] => {
+  const { access, has, images, size, extent, budget, except } = parsed('strongest', schema, options);
   if ((has === 'other') !== (images !== undefined))
     refuse(
       has === 'other' ? 'there are no out-of-distribution images' : `it has ${has} images, and others are named`,

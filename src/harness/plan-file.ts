@@ -1,9 +1,9 @@
 import { join, relative } from 'node:path';
 import * as v from 'valibot';
 import { byName, text } from '../core/check.js';
-import type { Json } from '../experiment/identity.js';
+import { jsonText } from '../core/text.js';
 import type { CellPlan, VictimPlan } from '../experiment/plan.js';
-import type { Work } from '../experiment/stage.js';
+import type { StageRecord } from '../run/record.js';
 import { writeWhole } from '../run/store.js';
 import type { Planned } from './session.js';
 
@@ -16,13 +16,7 @@ export interface PlanFile {
   readonly experiment: string;
   /** The experiment file, seen from the run's folder. Absent in what earlier versions wrote. */
   readonly file?: string;
-  readonly stages: readonly {
-    readonly id: string;
-    readonly label: string;
-    readonly kind: Work['kind'];
-    readonly inputs: Readonly<Record<string, string>>;
-    readonly parts: Readonly<Record<string, Json>>;
-  }[];
+  readonly stages: readonly Pick<StageRecord, 'id' | 'label' | 'kind' | 'inputs' | 'parts'>[];
   readonly cells: readonly CellPlan[];
   /** Absent in what earlier versions wrote. */
   readonly victims?: readonly VictimPlan[];
@@ -47,7 +41,7 @@ const planFile = ({ plan, code }: Planned, file?: string): PlanFile => ({
  */
 export const writePlan = (run: string, planned: Planned, file: string | undefined): Promise<void> => {
   const kept = planFile(planned, file === undefined ? undefined : relative(run, file));
-  return writeWhole(join(run, planName), `${JSON.stringify(kept, null, 2)}\n`);
+  return writeWhole(join(run, planName), jsonText(kept));
 };
 
 /** A stage's id, by which it is looked for in a store, is no path. */

@@ -1,7 +1,8 @@
 import { unique } from '../core/lists.js';
 import { counted, percent, percentage, signed, whole } from '../core/text.js';
+import type { ThreatModel } from '../experiment/threat-model.js';
 import { type Board, boardsOf, dominated, mainThreat, standingAt } from '../results/boards.js';
-import type { Entry, Ranking, Standing, ThreatModel } from '../results/ranking.js';
+import type { Entry, Ranking, Standing } from '../results/ranking.js';
 import type { Spread } from '../results/spread.js';
 import { type Block, footnoter, type Layout } from './layout.js';
 import { meanAndDeviation, meanOf } from './numbers.js';

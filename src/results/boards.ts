@@ -1,6 +1,6 @@
 import { grouped, own } from '../core/lists.js';
-import { possessions } from '../experiment/threat-model.js';
-import type { Entry, RankedRun, Ranking, Standing, ThreatModel } from './ranking.js';
+import { possessions, type ThreatModel } from '../experiment/threat-model.js';
+import type { Entry, RankedRun, Ranking, Standing } from './ranking.js';
 
 /** Entries that can be compared: of one setting, one student, and the same attackers. */
 export interface Board {

@@ -1,4 +1,4 @@
-import type { AttackerAsks, AttackerHas } from '../experiment/threat-model.js';
+import type { AttackerHas, ThreatModel } from '../experiment/threat-model.js';
 import type { Access } from '../train/oracle.js';
 import type { Spread } from './spread.js';
 import type { Cell, LearnerSummaries, Matrix } from './types.js';
@@ -106,12 +106,6 @@ export interface Stolen {
 export interface Named {
   readonly attack: string;
   readonly accuracy: Spread;
-}
-
-/** A threat model: what access attackers ask for at most, and what images they have at most. */
-export interface ThreatModel {
-  readonly access: AttackerAsks;
-  readonly has: AttackerHas;
 }
 
 /** What the strongest of such attackers gets. */

@@ -1,19 +1,15 @@
 import { defined, own } from '../core/lists.js';
 import { passiveFirst } from '../experiment/strongest.js';
-import { type AttackerAsks, type AttackerHas, attackerAccesses, possessions } from '../experiment/threat-model.js';
+import {
+  type AttackerAsks,
+  type AttackerHas,
+  attackerAccesses,
+  possessions,
+  type ThreatModel,
+} from '../experiment/threat-model.js';
 import { type Access, rank } from '../train/oracle.js';
 import { byMean, hasNumbers, strongestOf } from './best.js';
-import type {
-  Attacker,
-  BySeed,
-  DefenseNumbers,
-  Entry,
-  Named,
-  RankedRun,
-  Standing,
-  Stolen,
-  ThreatModel,
-} from './ranking.js';
+import type { Attacker, BySeed, DefenseNumbers, Entry, Named, RankedRun, Standing, Stolen } from './ranking.js';
 import { pairedBySeed } from './seeds.js';
 import { differenceSpread, type Spread, shareSpread, spread } from './spread.js';
 
@@ -111,5 +107,5 @@ const named = ({ attack, accuracy }: Stolen): Named => ({
 });
 
 /** One accuracy minus another, over the seeds that have both. */
-const paired = (a: BySeed, b: BySeed): Spread | undefined =>
+export const paired = (a: BySeed, b: BySeed): Spread | undefined =>
   pairedBySeed(new Map(Object.entries(a)), new Map(Object.entries(b)));

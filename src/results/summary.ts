@@ -101,12 +101,13 @@ const victimOf =
   ({ defense, exposes, retrained, seeds, published }: VictimSeeds): VictimSummary => {
     const accuraciesOf = (of: VictimSeeds['seeds']): Numbers =>
       numbersBySeed(of, ({ measures }) => measures?.metrics.accuracy);
-    const accuracies = accuraciesOf(distinct(seeds));
+    const teachers = distinct(seeds);
+    const accuracies = accuraciesOf(teachers);
     const clean = undefended === undefined || undefended.defense === defense ? undefined : undefended.seeds;
     return {
       defense,
       exposes,
-      metrics: metricsIn(meansOf(columns, distinct(seeds)), summaries),
+      metrics: metricsIn(meansOf(columns, teachers), summaries),
       ...defined({
         retrained,
         accuracy: shareSpread([...accuracies.values()]),

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type AnyAttack, ownsAShare } from '../attacks/attack.js';
 import { cacheFolder } from '../core/cache-folder.js';
 import { sha256 } from '../core/hash.js';
+import { jsonText } from '../core/text.js';
 import { processorName } from '../engine/setup/processor.js';
 import { type Stage, takesLong } from '../experiment/stage.js';
 import { recordedSharings } from './recordings.js';
@@ -82,7 +83,7 @@ export const forecast = async (
   }
   tell(lacking.length, lacking.length);
   // That they are not kept is no reason to stop.
-  if (lacking.length > 0) await writeWhole(file, `${JSON.stringify(times, null, 2)}\n`).catch(() => undefined);
+  if (lacking.length > 0) await writeWhole(file, jsonText(times)).catch(() => undefined);
 
   const reading = readers(environment, stages);
   const seconds = (stage: Stage): number | undefined => {

@@ -20,6 +20,7 @@ import {
   tryLock,
 } from '../core/lock.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
+import { jsonText } from '../core/text.js';
 
 /**
  * Results by content: `<root>/<stage id>/` with a manifest of checksums, complete or absent. While a stage is made its
@@ -623,7 +624,7 @@ const staging = async (
     folder,
     has: (name) => isThere(at(name)),
     readJson: (name) => read(name, (bytes) => JSON.parse(bytes.toString())),
-    writeJson: (name, value) => write(name, `${JSON.stringify(value, null, 2)}\n`),
+    writeJson: (name, value) => write(name, jsonText(value)),
     readTensors: (name) => read(name, (bytes) => orElse(decodeSafetensors(bytes), at(name))),
     writeTensors: (name, tensors, metadata = {}) => write(name, encodeSafetensors(tensors, metadata)),
     writeText: write,
@@ -637,7 +638,7 @@ const staging = async (
     remove,
     finish: async () => {
       const manifest: Manifest = { id, files: Object.fromEntries([...written].sort(([a], [b]) => (a < b ? -1 : 1))) };
-      await writeWhole(at(manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
+      await writeWhole(at(manifestName), jsonText(manifest));
       await refuseLost();
       await guarded(final, async () => {
         await rm(final, { recursive: true, force: true });

@@ -4,13 +4,18 @@ import rankingMnist from '../../experiments/ranking-mnist.js';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { defenses } from '../../src/cli/catalogue.js';
 import { partsOf } from '../../src/defenses/defense.js';
-import { passiveAttacks, strongest, type ThreatModel } from '../../src/experiment/strongest.js';
+import { passiveAttacks, type StrongestOptions, strongest } from '../../src/experiment/strongest.js';
 import { askingAgain, fashionMnist, gaussianNoise, labelSmoothing, none, scratch } from '../../src/index.js';
 import { rank } from '../../src/train/oracle.js';
 import { dataOf, made, refusal, thirds } from '../run/helpers.js';
 
 const images = dataOf({ ...thirds({ size: 8 }), name: 'others', fingerprint: 'others' });
-const threats: readonly ThreatModel[] = [{}, { has: 'other', images }, { has: 'none' }, { has: 'none', size: 'small' }];
+const threats: readonly StrongestOptions[] = [
+  {},
+  { has: 'other', images },
+  { has: 'none' },
+  { has: 'none', size: 'small' },
+];
 const textOf = ({ name, params }: AnyAttack): string => JSON.stringify([name, params]);
 
 describe('the strongest attackers', () => {
@@ -129,7 +134,7 @@ describe('the strongest attackers', () => {
       what: 'it has own images, and others are named',
     });
     expect(refusal(() => strongest({ budget: 0 }))).toMatchObject({ what: 'budget is 0' });
-    expect(refusal(() => strongest({ extend: 'quick' } as ThreatModel))).toMatchObject({
+    expect(refusal(() => strongest({ extend: 'quick' } as StrongestOptions))).toMatchObject({
       what: 'extend is none of its options',
     });
     expect(refusal(() => strongest({ access: 'logits' } as never))).toMatchObject({ what: 'access is "logits"' });

@@ -5,7 +5,7 @@ import { attempt, FailureError, failure, orFail, type Refusal, refusal, type Tas
 import { makeFolder, sha256Of } from '../../core/files.js';
 import { showHolder, withLock } from '../../core/lock.js';
 import { closeToOthers } from '../../core/private-folder.js';
-import { firstFew, showBytes } from '../../core/text.js';
+import { firstFew, jsonText, showBytes } from '../../core/text.js';
 import {
   alteredFiles,
   BINDING,
@@ -336,7 +336,7 @@ const writeManifest = async (site: InstallContext): Promise<void> => {
   }
   const { name, variant } = site.recipe;
   const manifest: Manifest = { name, tensorflow: TENSORFLOW, variant, files };
-  await writeFile(join(site.content, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`);
+  await writeFile(join(site.content, MANIFEST), jsonText(manifest));
 };
 
 const bytesUnder = async (folder: string): Promise<number> => {
