@@ -9,6 +9,10 @@ export const inCheckout = existsSync(new URL('../src/index.ts', import.meta.url)
 export const moduleUrl = (name) =>
   new URL(inCheckout ? `../src/${name}.ts` : `../dist/${name}.js`, import.meta.url).href;
 
+// What esbuild is asked for in this thread it does in a process that ends at once, and not in one that a Ctrl-C ends before the
+// report is written. It reads this where it is imported.
+process.env.ESBUILD_WORKER_THREADS = '0';
+
 let registered = false;
 
 /** From here on TypeScript can be imported; see hooks.js for the rest. */
@@ -18,9 +22,6 @@ export const registerLoader = async () => {
   // tsx's cache is a folder that anybody on the machine could have made before, with code of theirs in it. The thread of the hooks
   // copies the environment when it starts.
   process.env.TSX_DISABLE_CACHE = '1';
-  // What esbuild is asked for in this thread it does in a process that ends at once, and not in one that a Ctrl-C ends before the
-  // report is written.
-  process.env.ESBUILD_WORKER_THREADS = '0';
   const hooks = new URL('./hooks.js', import.meta.url).href;
   const parts = ['plugin', 'train', 'synthesis', 'ops'].map((name) => [
     `undistill/${name}`,

@@ -14,9 +14,8 @@ if (major < oldestMajor || (major === oldestMajor && minor < oldestMinor)) {
 } else {
   // Imported here, since an old version of Node could not even read it.
   const { inCheckout, moduleUrl, registerLoader } = await import('./loader.js');
-  await registerLoader();
-  // Source maps, which tsx switches on, are for a user's files: those of TensorFlow.js would be read here for nothing.
-  if (!inCheckout) process.setSourceMapsEnabled(false);
+  // What was built needs none of it: there it comes with a user's file (harness/session.ts).
+  if (inCheckout) await registerLoader();
   const { main } = await import(moduleUrl('cli/main'));
   // Set and not exited with: what is still being written to a pipe must get there.
   process.exitCode = await main(process.argv.slice(2));
