@@ -1,5 +1,15 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer } from 'vitest/node';
+
+/** What mostly waits for other processes comes first, beside what computes: small files would come last, and be waited for. */
+class WaitingFirst extends BaseSequencer {
+  override async sort(...given: Parameters<BaseSequencer['sort']>) {
+    const files = await super.sort(...given);
+    const waits = (file: (typeof files)[number]): boolean => /test\/(cluster|pytorch)\//.test(file.moduleId);
+    return [...files.filter(waits), ...files.filter((file) => !waits(file))];
+  }
+}
 
 export default defineConfig({
   resolve: {
@@ -14,6 +24,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     setupFiles: ['test/turns.ts'],
+    sequence: { sequencer: WaitingFirst },
     // A native library that keeps state in its process: one process a file.
     pool: 'forks',
     poolOptions: { forks: { maxForks: 2 } },
