@@ -208,10 +208,8 @@ const candidatesOf = (
   const [section, group] = digits(tf.cast(best.indices, 'float32'), groups);
   const inWhole = (x: tf.Tensor): tf.Tensor => tf.cast(x, 'int32');
   const row = tf.add(tf.mul(inWhole(section), tf.scalar(batch, 'int32')), tf.range(0, batch, 1, 'int32').expandDims(1));
-  const fitting = tf.gather(
-    tf.reshape(fits, [between * groups, firsts]),
-    tf.add(tf.mul(row, tf.scalar(groups, 'int32')), inWhole(group)),
-  );
+  const place = tf.reshape(tf.add(tf.mul(row, tf.scalar(groups, 'int32')), inWhole(group)), [-1]) as tf.Tensor1D;
+  const fitting = tf.reshape(rows(tf.reshape(fits, [between * groups, firsts]), place), [batch, mostFits, firsts]);
   const chosen = tf.topk(
     tf.reshape(tf.where(fitting, tf.expandDims(best.values, 2), 0), [batch, mostFits * firsts]),
     mostFits,
