@@ -95,4 +95,8 @@ export const pluginsPage = (): string =>
 /** The page as it lies here. */
 export const publishedPage = (): string => readFileSync(docsPath, 'utf8');
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(docsPath, pluginsPage());
+// One that is as it should be is left alone: somebody may be reading it.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const page = pluginsPage();
+  if (page !== publishedPage()) writeFileSync(docsPath, page);
+}
