@@ -28,13 +28,12 @@ import { type Store, storeOf } from '../run/store.js';
 import { isPretrained } from '../train/pretrained.js';
 
 /**
- * Makes TypeScript importable, with `undistill` in it as this package, and stacks tell of its lines. Compiled or not, `bin` lies two
+ * Makes TypeScript importable, with `undistill` in it as this package, and stacks tell of its lines, as tsx has it. Compiled or not, `bin` lies two
  * folders above.
  */
 const registerLoader = async (): Promise<void> => {
   const loader = await import(new URL('../../bin/loader.js', import.meta.url).href);
   await loader.registerLoader();
-  process.setSourceMapsEnabled(true);
 };
 
 /** An experiment and where it is found again: its file, and `#name` after it where the file has several. */
