@@ -1,6 +1,7 @@
 import { grouped, own } from '../core/lists.js';
 import { possessions, type ThreatModel } from '../experiment/threat-model.js';
 import type { Entry, RankedRun, Ranking, Standing } from './ranking.js';
+import { settingOf } from './setting.js';
 
 /** Entries that can be compared: of one setting, one student, and the same attackers. */
 export interface Board {
@@ -9,10 +10,10 @@ export interface Board {
   readonly entries: readonly Entry[];
 }
 
-/** All in which two runs must be alike for their entries to be compared. */
-const settingOf = ({ data, report, select, teacher, learners, budget, reduced, seeds, attackers }: RankedRun) =>
+/** All in which two runs must be alike for their entries to be compared, but the student. */
+const comparable = ({ learners, seeds, attackers, ...run }: RankedRun) =>
   JSON.stringify([
-    ...[data, report, select, teacher, learners?.teacher, budget, reduced, seeds],
+    ...[settingOf(run), learners?.teacher, seeds],
     attackers.map(({ name, needs, has, params }) => JSON.stringify([name, needs, has, params])).sort(),
   ]);
 
@@ -26,7 +27,7 @@ export const boardsOf = ({ runs, entries }: Ranking): readonly Board[] => {
       entries.filter(({ run }) => runOf.has(run)),
       ({ run: id, student }) => {
         const run = runOf.get(id) as RankedRun;
-        return JSON.stringify([settingOf(run), studentIn(run, student)]);
+        return JSON.stringify([comparable(run), studentIn(run, student)]);
       },
     ).values(),
   ].map((group) => {

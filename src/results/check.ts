@@ -1,6 +1,7 @@
 import { own, unique } from '../core/lists.js';
 import { merged } from './rank.js';
 import type { BySeed, Entry, RankedRun, Ranking } from './ranking.js';
+import { settingOf } from './setting.js';
 
 /** What one ranking says, seen from another one. */
 export interface Checked {
@@ -98,9 +99,10 @@ const underived = (sent: Ranking): readonly string[] => {
 /** What is said of a run and is otherwise here, its hash included where all of it was made here. */
 const runSaidOtherwise = (run: RankedRun, here: RankedRun, isIncomplete: boolean): readonly string[] => {
   const isWhole = here.seeds.join() === run.seeds.join() && !isIncomplete;
+  const [theirs, ours] = [repeatable(run), repeatable(here)];
   return [
-    ...settings.flatMap((field) =>
-      differing(run[field], here[field], [field]).map(
+    ...unique([...Object.keys(theirs), ...Object.keys(ours)]).flatMap((field) =>
+      differing(own(theirs, field), own(ours, field), [field]).map(
         ([path, said, is]) => `the run of ${run.experiment}: ${path.join('.')} is ${said}, here ${is}`,
       ),
     ),
@@ -114,10 +116,9 @@ const isSame = (a: Entry, b: Entry): boolean =>
   a.defense === b.defense && a.student === b.student && JSON.stringify(a.params) === JSON.stringify(b.params);
 
 /** What is said of a run that is the same whenever it is made again, of all its seeds or of some. */
-const settings = [
-  ...(['experiment', 'data', 'report', 'select', 'teacher', 'learners'] as const),
-  ...(['budget', 'reduced', 'attackers'] as const),
-] as const;
+const repeatable = ({ experiment, learners, attackers, ...run }: RankedRun): Readonly<Record<string, unknown>> => ({
+  ...{ experiment, ...settingOf(run), learners, attackers },
+});
 
 /**
  * One's own run of what a run that was sent is of: of the same defences, by its data, or else by its name. A run that was sent alone may differ in

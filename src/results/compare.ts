@@ -1,6 +1,7 @@
 import { unique } from '../core/lists.js';
 import { lookup } from './lookup.js';
 import { distinct, type Numbers, numbersBySeed, pairedBySeed } from './seeds.js';
+import { settingOf } from './setting.js';
 import type { Spread } from './spread.js';
 import type { Matrix } from './types.js';
 
@@ -23,25 +24,12 @@ export interface ComparedCell {
   readonly of: readonly ({ readonly accuracy: Spread; readonly difference?: Spread } | undefined)[];
 }
 
-/** Settings that a matrix tells as they are. */
-const plainSettings = [
-  'experiment',
-  'data',
-  'report',
-  'select',
-  'teacher',
-  'budget',
-  'students',
-  'seeds',
-  'reduced',
-] as const;
-
 /** Every setting by its name: `data.fraction`, `attack kd.temperature`. Lists of plain values are one. */
 const settingsOf = (
   matrix: Matrix,
   { withLearners }: { readonly withLearners: boolean },
 ): ReadonlyMap<string, string> => {
-  const { attacks, defenses, learners, provenance } = matrix;
+  const { experiment, students, seeds, attacks, defenses, learners, provenance } = matrix;
   const found = new Map<string, string>();
   const add = (name: string, value: unknown): void => {
     // Code is known by a hash, which says nothing.
@@ -50,7 +38,7 @@ const settingsOf = (
       for (const [field, each] of Object.entries(value)) add(`${name}.${field}`, each);
     else found.set(name, typeof value === 'string' ? value : JSON.stringify(value));
   };
-  for (const name of plainSettings) add(name, matrix[name]);
+  for (const [name, value] of Object.entries({ experiment, ...settingOf(matrix), students, seeds })) add(name, value);
   if (withLearners) {
     add('trained teacher', learners?.teacher);
     for (const [label, student] of Object.entries(learners?.students ?? {})) add(`student ${label}`, student);

@@ -177,16 +177,22 @@ const learner: Of<LearnerSummary> = record({
 });
 const learners: Of<LearnerSummaries> = record({ teacher: learner, students: byName(learner) });
 
+const setting = {
+  data: record({ name: text, fingerprint: text, fraction: number, validation: number }),
+  report: oneOf('test', 'validation'),
+  select: oneOf('last', 'best'),
+  teacher: text,
+  budget: maybe(number),
+  reduced: maybe(text),
+};
+
 /** A matrix.json. */
 export const matrixFile: Of<Matrix> = record({
   version: v.literal(1),
   experiment: text,
   title: maybe(text),
   about: text,
-  data: record({ name: text, fingerprint: text, fraction: number, validation: number }),
-  report: oneOf('test', 'validation'),
-  select: oneOf('last', 'best'),
-  teacher: text,
+  ...setting,
   attacks: list(
     record({
       label: text,
@@ -200,7 +206,6 @@ export const matrixFile: Of<Matrix> = record({
     }),
   ),
   defenses: list(record({ label: text, name: maybe(text), role: maybe(oneOf('identity')), exposes: text, params })),
-  budget: maybe(number),
   students: texts,
   learners: maybe(learners),
   seeds: texts,
@@ -211,7 +216,6 @@ export const matrixFile: Of<Matrix> = record({
   scores: maybe(list(score)),
   reproduction: maybe(list(reproduced)),
   effects: maybe(list(effect)),
-  reduced: maybe(text),
   published: maybe(text),
   provenance: list(provenance),
 });
@@ -227,14 +231,9 @@ export const rankingFile: Of<Ranking> = record({
     record({
       id: text,
       experiment: text,
-      data: record({ name: text, fingerprint: text, fraction: number, validation: number }),
-      report: oneOf('test', 'validation'),
-      select: oneOf('last', 'best'),
-      teacher: text,
+      ...setting,
       learners: maybe(learners),
       seeds: texts,
-      budget: maybe(number),
-      reduced: maybe(text),
       attackers: list(
         record({
           label: text,

@@ -1,6 +1,6 @@
 import type { Role } from '../attacks/attack.js';
 import { sha256 } from '../core/hash.js';
-import { own, unique } from '../core/lists.js';
+import { defined, own, unique } from '../core/lists.js';
 import { hasOf } from '../experiment/strongest.js';
 import { isAcceptedWarning } from '../run/record.js';
 import type { Access } from '../train/oracle.js';
@@ -8,26 +8,22 @@ import { lookup } from './lookup.js';
 import type { Attacker, BySeed, DefenseNumbers, RankedRun, Ranking, Stolen } from './ranking.js';
 import { roleOf } from './roles.js';
 import { numbersBySeed, seedsWith } from './seeds.js';
+import { settingOf } from './setting.js';
 import { scored } from './standings.js';
 import type { Cell, Matrix } from './types.js';
 
 /** The run of a matrix, and its defences. */
 export const rankingOf = (matrix: Matrix): Ranking => {
   const attackers = matrix.attacks.filter((row) => roleOf(row) === 'attack').map(attackerOf);
-  const { experiment, data, report, select, teacher, learners, budget, reduced, provenance } = matrix;
+  const { experiment, learners, provenance } = matrix;
   // Of a run of some of its seeds those, so that no other is missing.
   const seeds = seedsWith(matrix, ({ status }) => status === 'done' || status === 'failed');
   const run: RankedRun = {
     id: numbersOf(matrix),
     experiment,
-    data,
-    report,
-    select,
-    teacher,
-    ...(learners === undefined ? {} : { learners }),
+    ...settingOf(matrix),
+    ...defined({ learners }),
     seeds,
-    ...(budget === undefined ? {} : { budget }),
-    ...(reduced === undefined ? {} : { reduced }),
     attackers,
     provenance,
   };

@@ -1,5 +1,6 @@
 import type { AttackerHas, ThreatModel } from '../experiment/threat-model.js';
 import type { Access } from '../train/oracle.js';
+import type { Setting } from './setting.js';
 import type { Spread } from './spread.js';
 import type { Cell, LearnerSummaries, Matrix } from './types.js';
 
@@ -11,21 +12,15 @@ export interface Ranking {
 }
 
 /** A run that entries are from: in what setting they are, and with what they were made. */
-export interface RankedRun {
+export interface RankedRun extends Setting {
   /**
    * SHA-256 of the numbers of its matrix: the same when it is run again from its file with the same version, on the same class of engine.
    */
   readonly id: string;
   readonly experiment: string;
-  readonly data: Matrix['data'];
-  readonly report: Matrix['report'];
-  readonly select: Matrix['select'];
-  readonly teacher: string;
   /** How teacher and students were trained; absent in what older versions wrote. */
   readonly learners?: LearnerSummaries;
   readonly seeds: readonly string[];
-  readonly budget?: number;
-  readonly reduced?: string;
   readonly attackers: readonly Attacker[];
   readonly provenance: Matrix['provenance'];
 }
