@@ -129,7 +129,9 @@ const writeImages = async (at: Project, kind: keyof typeof kinds): Promise<void>
 const inPython = (python: string, folder: string, jobs: readonly Exchanged[]): Promise<Versions> =>
   new Promise((resolve, reject) => {
     const script = fileURLToPath(new URL('exchange.py', import.meta.url));
-    const child = spawn(python, [script, folder], { stdio: ['pipe', 'pipe', 'inherit'] });
+    // Threads of OpenMP spin while they wait for one another, which on a busy machine takes longer than the work.
+    const env = { ...process.env, OMP_NUM_THREADS: '1' };
+    const child = spawn(python, [script, folder], { stdio: ['pipe', 'pipe', 'inherit'], env });
     let said = '';
     child.stdout.on('data', (data) => {
       said += data;
