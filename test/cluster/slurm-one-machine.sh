@@ -82,6 +82,7 @@ KillWait=30
 MinJobAge=300
 MaxJobCount=20000
 MaxArraySize=10001
+FirstJobId=1
 JobRequeue=1
 CONF
   for n in $(seq "$nodes"); do
@@ -101,7 +102,15 @@ CONF
 
 alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
 
-start_controller() { slurmctld -f "$SLURM_CONF"; }
+# One that dies before it has written its state down would give numbers a second time, under which forgotten jobs still run: their memory
+# would be counted together. On a cluster that has had thousands of jobs they are far apart.
+start_controller() {
+  local starts
+  starts=$(cat "$dir/starts" 2>/dev/null || echo 0)
+  echo $((starts + 1)) >"$dir/starts"
+  sed -i "s/^FirstJobId=.*/FirstJobId=$((starts * 10000 + 1))/" "$SLURM_CONF"
+  slurmctld -f "$SLURM_CONF"
+}
 
 start_node() {
   # unshare's child, the first process of the namespace, dies with it, and the kernel then ends all others in there.

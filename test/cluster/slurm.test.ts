@@ -142,15 +142,6 @@ const limit = async (run: Run, label: string, since: number): Promise<void> => {
 const unlimit = async (run: Run, label: string): Promise<string> =>
   played.slurm('scontrol', 'update', `jobid=${(await run.job(label))?.id}`, 'timelimit=UNLIMITED');
 
-/** Opens nodes that Slurm has shut, and lets jobs go that it holds, as whoever runs a cluster does. */
-const open = (): void => {
-  const lines = (program: string, ...args: readonly string[]) => played.slurm(program, ...args).split('\n');
-  const shut = lines('sinfo', '-h', '-N', '--states=drained', '--format=%N').filter(Boolean);
-  if (shut.length > 0) played.slurm('scontrol', 'update', `nodename=${[...new Set(shut)]}`, 'state=resume');
-  const held = lines('squeue', '-h', '--states=pending', '--format=%i|%r').filter((line) => /held/.test(line));
-  for (const line of held) played.slurm('scontrol', 'release', line.split('|')[0] ?? '');
-};
-
 const hears = (run: Run, label: string, word: string) => until(() => run.log(label).includes(word));
 
 describe.skipIf(why !== undefined)(
@@ -386,9 +377,7 @@ describe.skipIf(why !== undefined)(
       played.control('controller-kill');
       await until(() => running.said().includes('Slurm does not answer'));
       played.control('controller-start');
-      // Nodes on which a forgotten job runs that has a new one's number are shut by Slurm, until somebody opens them.
-      const opening = setInterval(open, 3_000);
-      const { code, out, err } = await running.ended.finally(() => clearInterval(opening));
+      const { code, out, err } = await running.ended;
       expect([code, err], out).toEqual([0, '']);
       expect(out).toContain('The cluster answers again.');
       await run.over();
