@@ -117,7 +117,10 @@ const isSame = (a: Entry, b: Entry): boolean =>
 
 /** What is said of a run that is the same whenever it is made again, of all its seeds or of some. */
 const repeatable = ({ experiment, learners, attackers, ...run }: RankedRun): Readonly<Record<string, unknown>> => ({
-  ...{ experiment, ...settingOf(run), learners, attackers },
+  experiment,
+  ...settingOf(run),
+  learners,
+  attackers,
 });
 
 /**

@@ -105,10 +105,9 @@ alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
 # One that dies before it has written its state down would give numbers a second time, under which forgotten jobs still run: their memory
 # would be counted together. On a cluster that has had thousands of jobs they are far apart.
 start_controller() {
-  local starts
-  starts=$(cat "$dir/starts" 2>/dev/null || echo 0)
-  echo $((starts + 1)) >"$dir/starts"
-  sed -i "s/^FirstJobId=.*/FirstJobId=$((starts * 10000 + 1))/" "$SLURM_CONF"
+  local first
+  first=$(sed -n 's/^FirstJobId=//p' "$SLURM_CONF")
+  sed -i "s/^FirstJobId=.*/FirstJobId=$((first + 10000))/" "$SLURM_CONF"
   slurmctld -f "$SLURM_CONF"
 }
 
