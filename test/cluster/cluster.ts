@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,6 +21,8 @@ export interface Played {
   readonly env: Readonly<Record<string, string>>;
   /** A command of the script, such as `node-kill 2`. */
   control(...args: readonly string[]): void;
+  /** What the controller has written down of a job, for a failure's message. */
+  story(job: string): string;
   /** What a program of Slurm's says. */
   slurm(program: string, ...args: readonly string[]): string;
   stop(): void;
@@ -38,8 +40,10 @@ export const play = (hidden: { readonly project: string; readonly data: string }
   const env = { SLURM_CONF: join(folder, 'slurm.conf') };
   // Clusters that other test runs play on this machine have other ports.
   const port = 20_000 + 10 * (process.pid % 1_000);
+  // A node that is silent for so long is lost. On a busy machine it takes some time to answer: a job of a node that only seemed lost is
+  // started again, and what the node then says of the first start's end counts as the second's.
   const own = {
-    ...{ SLURM_DIR: folder, SLURM_PORT: String(port), NODE_TIMEOUT: '10', REQUEUE_DELAY: '5' },
+    ...{ SLURM_DIR: folder, SLURM_PORT: String(port), NODE_TIMEOUT: '30', REQUEUE_DELAY: '5' },
     ...{ CPUINFO_4: older, HIDE_4: hidden.data, HIDE_5: hidden.project },
   };
   const run = (program: string, args: readonly string[]): string => {
@@ -53,6 +57,12 @@ export const play = (hidden: { readonly project: string; readonly data: string }
     return done.stdout;
   };
   const control = (...args: readonly string[]): void => void run('bash', [script, ...args]);
+  const story = (job: string): string =>
+    readFileSync(join(folder, 'log', 'slurmctld.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(`JobId=${job}`) || /node|error/i.test(line))
+      .slice(-60)
+      .join('\n');
   const stop = (): void => {
     control('stop');
     rmSync(folder, { recursive: true, force: true });
@@ -63,5 +73,5 @@ export const play = (hidden: { readonly project: string; readonly data: string }
     stop();
     throw error;
   }
-  return { env, control, slurm: (program, ...args) => run(program, args), stop };
+  return { env, control, story, slurm: (program, ...args) => run(program, args), stop };
 };

@@ -378,7 +378,9 @@ describe.skipIf(why !== undefined)(
       await until(() => running.said().includes('Slurm does not answer'));
       played.control('controller-start');
       const { code, out, err } = await running.ended;
-      expect([code, err], out).toEqual([0, '']);
+      const [, label, job] = /✗ (\S+) .*its job (\d+)/.exec(out) ?? [];
+      const story = label === undefined || job === undefined ? '' : `${run.log(label)}\n${played.story(job)}`;
+      expect([code, err], `${out}\n${story}`).toEqual([0, '']);
       expect(out).toContain('The cluster answers again.');
       await run.over();
     });
