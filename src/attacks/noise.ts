@@ -3,6 +3,7 @@ import { standardNormal } from '../public/ops.js';
 import { defineAttack, option, optional, positive, wholeAtLeast } from '../public/plugin.js';
 import { constantSource, scheduleSlice } from '../public/synthesis.js';
 import {
+  averagedBy,
   type ClassifierState,
   distillationKl,
   initialState,
@@ -48,10 +49,10 @@ export const noise = defineAttack({
           const updated = updateOn(learner, state, images, learningRate, ({ logits }) =>
             distillationKl({ logits, teacher, temperature }),
           );
-          return { state: updated.state, metrics: { loss: updated.loss, ...updated.terms } };
+          return { state: averagedBy(recipe, updated.state, total), metrics: { loss: updated.loss, ...updated.terms } };
         },
         victim,
-        init: (key) => initialState(recipe.optimizer, network.init(key)),
+        init: (key) => initialState(recipe.optimizer, network.init(key), recipe.lookahead),
         source: constantSource((): NoTensors => ({}), recipe.batch, total),
         ...scheduleSlice(recipe, { steps: total, before: 0, total }),
         keep: ({ variables }) => variables,

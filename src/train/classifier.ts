@@ -222,11 +222,20 @@ export const classifierStep =
     return { state, metrics: { loss: updated.loss, ...updated.terms, ...correct } };
   };
 
-/** The state before the first step: the weights, which it takes over, and an optimiser that remembers nothing. */
-export const initialState = (optimizer: Optimizer, variables: Variables): ClassifierState => {
+/**
+ * The state before the first step: the weights, which it takes over, and an optimiser that remembers nothing.
+ *
+ * @param lookahead the recipe's, where the steps are `averagedBy` it
+ */
+export const initialState = (
+  optimizer: Optimizer,
+  variables: Variables,
+  lookahead?: Recipe['lookahead'],
+): ClassifierState => {
   const slots: unknown = optimizer.init(variables.params);
   if (!isTree(slots)) throw wrongOptimizer(optimizer, 'init gives no tensors by name: {} where it remembers nothing');
-  return { variables, slots: slots as OptimizerState, step: tf.scalar(0) };
+  const state = { variables, slots: slots as OptimizerState, step: tf.scalar(0) };
+  return lookahead === undefined ? state : { ...state, slow: clone(variables) };
 };
 
 const wrongOptimizer = ({ name }: Optimizer, what: string): FailureError =>
@@ -269,16 +278,10 @@ export const classifier = <
   const { stepsPerEpoch = batchesPerEpoch(countOf(data), recipe.batch) } = spec;
   const fresh = (key: Key): Variables => (start === undefined ? network.init(key, firstImages(data)) : clone(start));
   return {
-    step: classifierStep({ ...spec, steps: recipe.epochs * stepsPerEpoch }),
+    step: classifierStep({ steps: recipe.epochs * stepsPerEpoch, ...spec }),
     victim: spec.victim,
     frozen: spec.frozen,
-    init: (key: Key) => {
-      const variables = fresh(key);
-      return {
-        ...initialState(recipe.optimizer, variables),
-        ...(recipe.lookahead === undefined ? {} : { slow: clone(variables) }),
-      };
-    },
+    init: (key: Key) => initialState(recipe.optimizer, fresh(key), recipe.lookahead),
     source: (key: Key) => imageSource(data, { batch: recipe.batch, key }),
     epochs: recipe.epochs,
     stepsPerEpoch: spec.stepsPerEpoch,

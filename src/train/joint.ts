@@ -5,7 +5,7 @@ import { noAugmentation } from '../data/dataset.js';
 import { anotherSeed, rows, standardUniform } from '../engine/ops.js';
 import type { ImageShape, Named, Variables } from '../models/network.js';
 import { answersTo } from './ask.js';
-import { type BuiltLearner, type ClassifierState, initialState, updateOn } from './classifier.js';
+import { averagedBy, type BuiltLearner, type ClassifierState, initialState, updateOn } from './classifier.js';
 import type { Context, Synthesised } from './context.js';
 import type { FitSpec } from './fit.js';
 import type { FitStep } from './fit-step.js';
@@ -138,6 +138,9 @@ export const jointFit = <State extends Tree, A extends Access>(
   const { schedule } = synthesiser.phases[0] as Phase;
   type Learning = Pick<Joint<State>, 'students'> & { readonly metrics: Named };
 
+  /** Of each student in all. */
+  const updates = epochs * stepsPerEpoch * ((studentSteps ?? 1) + (replay?.steps ?? 0));
+
   /** One update of each student, and the first one's loss. */
   const update = ({ students, metrics }: Learning, answered: Answered, learningRate: tf.Scalar): Learning => {
     const updated = students.map((student) =>
@@ -152,7 +155,7 @@ export const jointFit = <State extends Tree, A extends Access>(
     );
     const { terms, loss: value } = updated[0] as (typeof updated)[0];
     return {
-      students: updated.map(({ state }) => state),
+      students: updated.map(({ state }) => averagedBy(recipe, state, updates)),
       metrics: { ...metrics, ...(Object.keys(terms).length === 0 ? { studentLoss: value } : terms) },
     };
   };
@@ -210,7 +213,7 @@ export const jointFit = <State extends Tree, A extends Access>(
       synthesiser: synthesiser.init(key.split('synthesiser'), about, { memory: noMemory }),
       students: Array.from({ length: count }, (_, i) =>
         // Students that began alike would agree for ever.
-        initialState(recipe.optimizer, network.init(i === 0 ? key : key.split(`student ${i}`))),
+        initialState(recipe.optimizer, network.init(i === 0 ? key : key.split(`student ${i}`)), recipe.lookahead),
       ),
       ...(replay === undefined ? {} : { replay: nothingYet(about, replay.batches * synthesiser.batch) }),
     }),

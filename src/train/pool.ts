@@ -145,7 +145,11 @@ const distilling = <A extends Access>(
   return {
     steps: total,
     fresh: (): ClassifierState =>
-      initialState(learner.recipe.optimizer, learner.network.init(context.key.split('student').split('init'))),
+      initialState(
+        learner.recipe.optimizer,
+        learner.network.init(context.key.split('student').split('init')),
+        learner.recipe.lookahead,
+      ),
     fit: async (on: Pick<Context, 'fit'>, student: ClassifierState, before: number, count: number) => {
       const [first, ...others] = await context.pool();
       if (first === undefined) throw new FailureError(nothingPooled);
@@ -318,6 +322,7 @@ const poolFit = <A extends Access>(
     victim,
     target: ({ victim: oracle, pixels, images }) => ({ teacher: answersTo(oracle, access, pixels), images }),
     loss: ({ logits, output, target: { teacher, images } }) => loss({ logits, output, images, teacher }),
+    steps: total,
   });
   return {
     ...(spec as FitSpec<NoTensors, ClassifierState, RawBatch, Variables, Resident, A>),

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -6,11 +8,13 @@ import {
   deepInversion,
   type Experiment,
   experiment,
+  fast,
   learner,
   nasty,
   noise,
   none,
   plainCnn,
+  type Recipe,
   scratch,
   synthetic,
   transfer,
@@ -194,4 +198,39 @@ test('an attack that says it synthesises and keeps nothing has its number, and n
     status: 'failed',
     failure: { what: 'the attack kept no images', remedy: expect.stringContaining('context.images') },
   });
+});
+
+test('a student whose recipe averages its weights does so on images that are made, too', async () => {
+  const attacks = [
+    scratch(),
+    noise({ steps: 6 }),
+    generated,
+    inverted,
+    fast({ ...fast.presets.mnistSmall, batch: 8, batches: 3, warmup: 1, stepsBetween: 3, width: 4, latent: 6 }),
+  ];
+  const of = (lookahead: Recipe['lookahead']): Experiment =>
+    experiment({
+      name: 'averaged',
+      data: synthetic({ train: 80, test: 200, classes: 3, noise: 64 }),
+      teacher: learner(plainCnn({ width: 4 }), recipe()),
+      students: [learner(plainCnn({ width: 2 }), { ...recipe(2), ...(lookahead === undefined ? {} : { lookahead }) })],
+      defenses: [none()],
+      attacks,
+      seeds: [0],
+    });
+  const root = temporaryFolder();
+  const weightsOf = async (lookahead: Recipe['lookahead']) => {
+    const { by, matrix } = await ran(of(lookahead), root);
+    expect(matrix.cells.map(({ attack, status }) => `${attack} ${status}`)).toEqual(
+      matrix.cells.map(({ attack }) => `${attack} done`),
+    );
+    return Object.entries(by).flatMap(([label, outcome]) =>
+      /plainCnn\/[^/]+$/.test(label) && 'record' in outcome ? [[label, outcome.record?.id] as const] : [],
+    );
+  };
+  const bytesOf = (id: string | undefined): string => readFileSync(join(root, `${id}`, 'last.safetensors'), 'hex');
+  const [plain, averaged] = [await weightsOf(undefined), await weightsOf({ every: 2, decay: 0.9 })];
+  expect(averaged.map(([label]) => label)).toEqual(plain.map(([label]) => label));
+  expect(averaged).toHaveLength(attacks.length);
+  for (const [i, [label, id]] of averaged.entries()) expect(bytesOf(id), label).not.toBe(bytesOf(plain[i]?.[1]));
 });
