@@ -13,7 +13,8 @@ import { standardised } from './logit-standardisation.js';
  * softened by τ. Plain distillation is TCKD + (1 − p_y) NCKD. Needs three classes.
  *
  * megvii-research/mdistiller a08d46f (DKD.py), for CIFAR-100; that code masks the label by −1000, this by −∞. What the
- * victim tells to be 0 is read as in `recoveredLogits`. `standardised` is sunshangquan/logit-standardization-KD f6e5aa5's. `targetOnly` is ours: a nasty teacher lies in what it says of
+ * victim tells to be 0 stays so, at every τ; where it tells nothing of the other classes, nothing is learnt of them. Standardised logits have no
+ * such zeros: there they are read as in `recoveredLogits`. `standardised` is sunshangquan/logit-standardization-KD f6e5aa5's. `targetOnly` is ours: a nasty teacher lies in what it says of
  * the other classes, which β = 0 does not listen to.
  */
 export const dkd = defineAttack({
@@ -66,7 +67,7 @@ export const dkd = defineAttack({
  * TCKD and NCKD, batch means in nats, not multiplied by τ².
  *
  * @param logits the student's [batch, classes], at least three
- * @param teacher logits or log-probabilities [batch, classes]; no gradient flows to it
+ * @param teacher logits or log-probabilities [batch, classes], −∞ allowed; no gradient flows to it
  * @param labels int32 [batch]
  */
 export const decoupled = ({
@@ -84,13 +85,17 @@ export const decoupled = ({
   const apart = (x: tf.Tensor2D) => {
     const logP = soften(x, temperature);
     const label = tf.sum(tf.where(isLabel, logP, 0), 1, true);
-    const others = tf.where(isLabel, Number.NEGATIVE_INFINITY, logP);
-    const rest = tf.logSumExp(others, 1, true);
-    return {
-      against: tf.concat([label, rest], 1) as tf.Tensor2D,
-      among: tf.sub<tf.Tensor2D>(others, rest),
-    };
+    return { label, others: tf.where(isLabel, Number.NEGATIVE_INFINITY, logP) as tf.Tensor2D };
   };
-  const [t, s] = [apart(recoveredLogits(detach(teacher))), apart(logits)];
-  return { target: klDivergence(t.against, s.against), others: klDivergence(t.among, s.among) };
+  const split = ({ label, others }: ReturnType<typeof apart>, rest: tf.Tensor) => ({
+    against: tf.concat([label, rest], 1) as tf.Tensor2D,
+    among: tf.sub<tf.Tensor2D>(others, rest),
+  });
+  const [told, own] = [apart(detach(teacher)), apart(logits)];
+  const s = split(own, tf.logSumExp(own.others, 1, true));
+  // Of no others at all a sum's logarithm is −∞, which tf.logSumExp does not say.
+  const t = split(told, tf.log(tf.sum(tf.exp(told.others), 1, true)));
+  const tellsOthers = tf.greater(tf.max(told.others, 1, true), Number.NEGATIVE_INFINITY);
+  const among = tf.where(tellsOthers, t.among, detach(s.among)) as tf.Tensor2D;
+  return { target: klDivergence(t.against, s.against), others: klDivergence(among, s.among) };
 };

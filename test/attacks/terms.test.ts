@@ -128,6 +128,30 @@ describe('decoupled distillation', () => {
     });
   });
 
+  test('takes what is told to be 0 for 0, at every temperature', () => {
+    tf.tidy(() => {
+      const student = tf.tensor2d([[1, 0.5, -0.5]]);
+      const of = (told: readonly number[], temperature: number) => {
+        const teacher = tf.log(tf.tensor2d([[...told]])) as tf.Tensor2D;
+        const labels = tf.tensor1d([0], 'int32');
+        return Object.values(decoupled({ logits: student, teacher, labels, temperature })).map((each) => item(each));
+      };
+      // p^¼ of (0.8, 0.2, 0) is (0.8⅟₄, 0.2⅟₄, 0) over their sum; s of the student over τ: by hand.
+      const power = (x: number) => x ** 0.25;
+      const p = power(0.8) / (power(0.8) + power(0.2));
+      const exps = [1, 0.5, -0.5].map((z) => Math.exp(z / 4));
+      const sum = exps.reduce((a, b) => a + b, 0);
+      const s = (exps[0] as number) / sum;
+      const target = p * Math.log(p / s) + (1 - p) * Math.log((1 - p) / (1 - s));
+      // All of the rest is class 1's: −log of its share of the student's rest.
+      const others = -Math.log((exps[1] as number) / ((exps[1] as number) + (exps[2] as number)));
+      expectClose(of([0.8, 0.2, 0], 4), [target, others], 2e-6);
+      // Nothing told of the others, nothing learnt of them.
+      expectClose(of([1, 0, 0], 4), [-Math.log(s), 0], 2e-6);
+      expectClose(of([0, 1, 0], 1).slice(1), [Math.log(1 + Math.exp(-1))], 2e-6);
+    });
+  });
+
   test('of standardised logits has the worked numbers', () => {
     tf.tidy(() => {
       const { target, others } = decoupled({
