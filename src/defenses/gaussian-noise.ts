@@ -38,8 +38,6 @@ export const gaussianNoise = defineDefense({
 
 /**
  * A class at random gets ε/2 of the answer, the most likely one apart: y′ = (1 − ε/2) y + (ε/2) e_j, at an L1 distance of ε at most. What any
- * other way of spending the same ε must beat.
- *
  * mmazeika/model-stealing-defenses f125dc3 (defenses.py, `random`), the control of GRAD² (Mazeika et al., ICML 2022).
  */
 export const randomClass = defineDefense({
@@ -53,6 +51,7 @@ export const randomClass = defineDefense({
   },
   exposes: 'probabilities',
   make: ({ epsilon, draw }) => ({
+    recover: () => (answers: tf.Tensor2D) => withoutShare(answers, epsilon / 2),
     answers: {
       kind: 'random',
       answer: ({ logProbabilities, images, seed, secret }) => {
@@ -72,6 +71,32 @@ export const withShare = (logProbabilities: tf.Tensor2D, drawn: tf.Tensor2D, sha
   const others = tf.where(top, Number.NEGATIVE_INFINITY, drawn) as tf.Tensor2D;
   const chosen = tf.oneHot(tf.argMax(others, 1), classes, share, 0, 'float32');
   return tf.log(tf.add<tf.Tensor2D>(tf.mul(tf.exp(logProbabilities), 1 - share), chosen));
+};
+
+/** By how much less sure an answer counts for each share of a probability that it would have below 0: rounding alone makes some. */
+const lackCounts = 1e3;
+
+/**
+ * Clean answers to those of which a class at random was given a share: for each class the answer that was told less that share of it, if the class
+ * is not its most likely one, and nothing in it below 0. Several may fit where the answer was unsure: the surest is taken. Exact to rounding for the
+ * class that was drawn. Where none fits, or the share is all, the answer comes back as it is.
+ *
+ * @param answers log-probabilities [batch, classes]
+ */
+export const withoutShare = (answers: tf.Tensor2D, share: number): tf.Tensor2D => {
+  if (share === 1) return answers;
+  const classes = answers.shape[1];
+  const told = tf.exp(answers) as tf.Tensor2D;
+  const [top, second] = tf.split(tf.topk(told, 2).values, 2, 1) as [tf.Tensor2D, tf.Tensor2D];
+  const isTop = tf.cast(tf.oneHot(tf.argMax(told, 1), classes), 'bool');
+  // Of each class as the one drawn, what the most likely other one has, and what it has left itself.
+  const most = tf.where(isTop, second, top);
+  const left = tf.sub(told, share);
+  const sure = tf.sub(most, tf.mul(tf.relu(tf.neg(left)), lackCounts));
+  const fits = tf.where(tf.greaterEqual(most, left), sure, 0) as tf.Tensor2D;
+  const clean = tf.relu(tf.sub(told, tf.oneHot(tf.argMax(fits, 1), classes, share, 0, 'float32')));
+  const found = tf.log(tf.div(clean, tf.sum(clean, 1, true)));
+  return tf.where(tf.greater(tf.max(fits, 1, true), 0), found, answers) as tf.Tensor2D;
 };
 
 /** Probabilities with something added to them: [batch, classes], as logarithms. */

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { highConfidence, labelOnly, rounding } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
 import { type Defense, partsOf } from '../../src/defenses/defense.js';
-import { randomClass, withShare } from '../../src/defenses/gaussian-noise.js';
+import { randomClass, withoutShare, withShare } from '../../src/defenses/gaussian-noise.js';
 import { keepArgmax, repaired } from '../../src/defenses/keep-argmax.js';
 import { leastLikely, mad, spread, towards, unspiked, unspread } from '../../src/defenses/mad.js';
 import { nasty } from '../../src/defenses/nasty.js';
@@ -45,6 +45,22 @@ const throughAll = (defense: Defense, clean: tf.Tensor2D): tf.Tensor2D =>
 /** What comes back of its answers. */
 const recovered = (defense: Defense, answers: tf.Tensor2D): tf.Tensor2D =>
   defense.recover?.({})(answers) as tf.Tensor2D;
+
+/** Answers of which one logit, each time another class's, is so far above the others, which lie between −1 and 1. */
+const leading = (lead: number, classes = 10, count = 60): tf.Tensor2D => {
+  const logits = Array.from({ length: count * classes }, (_, i) => {
+    const [row, k] = [Math.floor(i / classes), i % classes];
+    return k === row % classes ? 1 + lead : Math.sin(1 + i * i * 0.7 + 3 * i);
+  });
+  return tf.logSoftmax(tf.tensor2d(logits, [count, classes])) as tf.Tensor2D;
+};
+
+/** Of how many answers nothing is lost that a defence did to them, to a thousandth. */
+const undone = (defense: Defense, clean: tf.Tensor2D): number => {
+  const back = recovered(defense, answer(defense, clean));
+  const apart = values(tf.max(tf.abs(tf.sub(tf.exp(back), tf.exp(clean))), 1));
+  return apart.filter((each) => each < 1e-3).length;
+};
 
 describe('sparse answers', () => {
   const z = () => tf.logSoftmax(tf.tensor2d([[2, 1, 0.5, -1, 0]]));
@@ -266,6 +282,18 @@ describe('prediction poisoning', () => {
     });
   });
 
+  test.each([
+    ['extreme', 'turn', 0.2],
+    ['extreme', 'turn', 1],
+    ['argmax', 'turn', 0.2],
+    ['argmax', 'turn', 1],
+    ['argmax', 'stretch', 0.2],
+  ] as const)('is undone of every sure answer: the %s oracle, by %s, at ε %d', (oracle, objective, epsilon) => {
+    tf.tidy(() => {
+      expect(undone(mad({ oracle, objective, epsilon }), leading(6))).toBe(60);
+    });
+  });
+
   test('inverts the argmax oracle too', () => {
     tf.tidy(() => {
       for (const objective of ['turn', 'stretch'] as const) {
@@ -346,6 +374,32 @@ describe('a class at random', () => {
   test('has the worked numbers', () => {
     tf.tidy(() => {
       expectClose(told(withShare(clean(), tf.tensor2d([[9, 2, 1]]), 0.25)), [0.525, 0.4, 0.075], 2e-6);
+      expectClose(told(withoutShare(log([0.525, 0.4, 0.075]), 0.25)), [0.7, 0.2, 0.1], 2e-6);
+    });
+  });
+
+  test.each([0.2, 0.5, 1])('is found in every sure answer, and taken back: ε %d', (epsilon) => {
+    tf.tidy(() => {
+      for (const draw of ['fresh', 'sticky'] as const)
+        expect(undone(randomClass({ epsilon, draw }), leading(4))).toBe(60);
+    });
+  });
+
+  test('of unsure answers is taken back from the one that leaves the surest; of all or nothing there is none', () => {
+    tf.tidy(() => {
+      // Told of (0.4, 0.3, 0.3) with class 1 drawn, and of (0.067, 0.633, 0.3) with class 0.
+      expectClose(told(withoutShare(log([0.3, 0.475, 0.225]), 0.25)), [0.0666667, 0.6333333, 0.3], 2e-6);
+      expect(undone(randomClass({ epsilon: 0.5 }), leading(0.5))).toBeLessThan(60);
+      expect(undone(randomClass({ epsilon: 0 }), leading(0.5))).toBe(60);
+      const all = answer(randomClass({ epsilon: 2 }), leading(1));
+      expectClose(told(withoutShare(all, 1)), told(all), 0);
+      // No class has as much as the share, so that nothing of the kind was done to it.
+      expectClose(told(withoutShare(log([0.4, 0.3, 0.3]), 0.45)), [0.4, 0.3, 0.3], 1e-7);
+      // Of two classes the other one is drawn.
+      expectClose(told(withoutShare(log([0.45, 0.55]), 0.5)), [0.9, 0.1], 2e-6);
+      // Answers of a class alone are told as two that are alike.
+      const certain = answer(randomClass({ epsilon: 1 }), log([1, 0, 0], [0, 0, 1]));
+      expectClose(values(tf.sum(tf.exp(withoutShare(certain, 0.5)), 1)), [1, 1], 1e-6);
     });
   });
 

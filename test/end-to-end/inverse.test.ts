@@ -6,6 +6,7 @@ import {
   type Defense,
   emma,
   experiment,
+  gaussianNoise,
   inverseKd,
   inverseKnockoff,
   kd,
@@ -14,7 +15,6 @@ import {
   learner,
   mad,
   none,
-  randomClass,
   reversedLogits,
   scratch,
   synthetic,
@@ -71,8 +71,8 @@ describe('a defence that is undone', () => {
         compose(transition, reversedLogits()),
         boasting,
         peeping,
-        randomClass(),
-        keepArgmax({ defense: randomClass() }),
+        gaussianNoise(),
+        keepArgmax({ defense: gaussianNoise() }),
       ],
       attacks: [scratch(), kd(), inverseKd(), knockoff({ images }), inverseKnockoff({ images })],
       seeds: [0],
@@ -115,7 +115,7 @@ describe('a defence that is undone', () => {
   });
 
   test('is not tried where no inverse is known, and says so', () => {
-    for (const defense of [labelled('none'), labelled('randomClass'), labelled('keepArgmax')]) {
+    for (const defense of [labelled('none'), labelled('gaussianNoise'), labelled('keepArgmax')]) {
       expect(cell('inverseKd', defense)).toMatchObject({ status: 'n/a' });
       expect(cell('inverseKd', defense)?.seeds[0]).toMatchObject({ reason: `no inverse of ${defense} is known` });
     }
