@@ -65,6 +65,14 @@ export const rankingLayout = (ranking: Ranking): Layout => {
     ].join('');
   };
 
+  /** Of answers to clean ones: on the reported images, and in brackets on what the strongest attacker asked. */
+  const distances = ({ l1, ownL1, asked }: Record<'l1' | 'ownL1' | 'asked', Spread | undefined>): string => {
+    const found = l1 ?? ownL1;
+    if (found === undefined) return '–';
+    const own = l1 === undefined ? footnotes.for('To the clean answers of its own net, which was trained anew.') : '';
+    return `${distance(found)}${own}${asked === undefined ? '' : ` (${distance(asked)})`}`;
+  };
+
   const main = (board: Board): Block => {
     const threat = mainThreat(board);
     const worse = dominated(board.entries, threat);
@@ -87,7 +95,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
         { label: 'dominated', detail: 'by the defence' },
       ],
       rows: inOrder(board).map((entry) => {
-        const { teacher, toUndefended, l1 } = entry.cost;
+        const { teacher, toUndefended, l1, ownL1 } = entry.cost;
         const standing = standingAt(entry, threat);
         return {
           label: entry.defense,
@@ -95,10 +103,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
             teacher === undefined
               ? '–'
               : `${meanAndDeviation(teacher)}${toUndefended === undefined ? '' : ` (${signed(toUndefended.mean)})`}`,
-            [
-              ...(l1 === undefined ? ['–'] : [distance(l1)]),
-              ...(l1 === undefined || standing?.l1 === undefined ? [] : [`(${distance(standing.l1)})`]),
-            ].join(' '),
+            distances({ l1, ownL1, asked: standing?.l1 }),
             ...(standing === undefined
               ? Array(8).fill('–')
               : [

@@ -173,6 +173,7 @@ const placeOf = ({ defense, student }: Entry, place: number): string => `entry $
 const numbersOf = ({ defense, student, teacher, students }: Entry): readonly (readonly [string, BySeed])[] => [
   [`teacher of ${defense}: accuracy`, teacher.accuracy],
   [`teacher of ${defense}: L1 of answers`, teacher.l1],
+  [`teacher of ${defense}: L1 of answers to its own net's`, teacher.ownL1 ?? {}],
   ...students.flatMap(({ attack, accuracy, heldOut, toBaseline, l1, queries = {} }) => {
     const of = `${attack} on ${defense}, ${student}`;
     return [

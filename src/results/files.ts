@@ -255,8 +255,12 @@ export const rankingFile: Of<Ranking> = record({
       exposes: text,
       params,
       student: text,
-      teacher: record({ accuracy: byName(number), l1: byName(number), sameAs: maybe(byName(text)) }),
-      cost: record({ teacher: maybe(spread), toUndefended: maybe(spread), l1: maybe(spread) }),
+      teacher: record({
+        accuracy: byName(number),
+        l1: byName(number),
+        ...{ ownL1: maybe(byName(number)), sameAs: maybe(byName(text)) },
+      }),
+      cost: record({ teacher: maybe(spread), toUndefended: maybe(spread), l1: maybe(spread), ownL1: maybe(spread) }),
       scores: list(
         record({
           access: asks,

@@ -71,12 +71,15 @@ const teacherOf = (exposes: string, victim: Matrix['victims'][number] | undefine
   const seeds = victim?.seeds ?? [];
   // Older versions say that a teacher was trained anew by its divergence alone, which a run of one seed has not.
   const isRetrained = victim?.retrained ?? seeds.some(({ divergence }) => divergence !== undefined);
-  const isComparable = exposes !== 'label' && !isRetrained;
+  const distances = bySeed(seeds, ({ measures }) => measures && own(measures.metrics, 'answerL1'));
+  const unchanged = bySeed(seeds, ({ measures }) => measures && 0);
+  const tells = exposes !== 'label';
   const same = seeds.flatMap(({ seed, sameAs }) => (sameAs === undefined ? [] : [[seed, sameAs]]));
   return {
     accuracy: bySeed(seeds, ({ measures }) => measures?.metrics.accuracy),
     ...(same.length === 0 ? {} : { sameAs: Object.fromEntries(same) }),
-    l1: bySeed(isComparable ? seeds : [], ({ measures }) => measures && (own(measures.metrics, 'answerL1') ?? 0)),
+    l1: tells && !isRetrained ? { ...unchanged, ...distances } : {},
+    ...(tells && isRetrained && Object.keys(distances).length > 0 ? { ownL1: distances } : {}),
   };
 };
 

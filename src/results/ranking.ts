@@ -58,6 +58,8 @@ export interface DefenseNumbers {
      * where the teacher was trained anew, whose clean answers are others than the undefended one's.
      */
     readonly l1: BySeed;
+    /** The same of a teacher that was trained anew and whose answers are changed besides: to the clean ones of that net. */
+    readonly ownL1?: BySeed;
   };
   /** Each attacker's students, those on labels alone among them. */
   readonly students: readonly Stolen[];
@@ -77,6 +79,8 @@ export interface Cost {
   readonly toUndefended?: Spread;
   /** Of the answers to the reported images. */
   readonly l1?: Spread;
+  /** The same, to the clean answers of a net that was trained anew: beside the undefended one's they are not known. */
+  readonly ownL1?: Spread;
 }
 
 /** The students of one attack by seed; accuracies in 0..1. */

@@ -28,6 +28,7 @@ export const scored = (runs: readonly RankedRun[], measured: readonly DefenseNum
         teacher: shareSpread(Object.values(once(teacher, 'accuracy'))),
         toUndefended: undefended && paired(once(teacher, 'accuracy'), undefended.teacher.accuracy),
         l1: spread(Object.values(once(teacher, 'l1'))),
+        ownL1: spread(Object.values(once(teacher, 'ownL1'))),
       }),
       scores:
         run === undefined
@@ -37,8 +38,8 @@ export const scored = (runs: readonly RankedRun[], measured: readonly DefenseNum
   });
 
 /** A teacher's numbers, each teacher once. */
-const once = (teacher: DefenseNumbers['teacher'], of: 'accuracy' | 'l1'): BySeed =>
-  Object.fromEntries(Object.entries(teacher[of]).filter(([seed]) => own(teacher.sameAs, seed) === undefined));
+const once = (teacher: DefenseNumbers['teacher'], of: 'accuracy' | 'l1' | 'ownL1'): BySeed =>
+  Object.fromEntries(Object.entries(teacher[of] ?? {}).filter(([seed]) => own(teacher.sameAs, seed) === undefined));
 
 /** Who attacks, as far as somebody more does than by asking for less or having less. */
 const threats = (attackers: readonly Attacker[]): readonly ThreatModel[] =>

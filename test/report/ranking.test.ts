@@ -43,6 +43,21 @@ describe('a ranking in words', () => {
     expect(main?.rows[3]?.cells[4]).toBe('–');
   });
 
+  test('has the distance of a teacher that was trained anew to its own answers, and says so', () => {
+    const of = rankingOf({
+      ...ranked,
+      victims: ranked.victims.map((each) => (each.defense === 'reversed' ? { ...each, retrained: true } : each)),
+    });
+    const entry = of.entries.find(({ defense }) => defense === 'reversed');
+    expect(entry?.cost).toMatchObject({ ownL1: { mean: 0.1, count: 2 } });
+    expect(entry?.cost).not.toHaveProperty('l1');
+    const { blocks, footnotes } = rankingLayout(of);
+    expect(blocks[0]?.rows[1]?.cells[1]).toBe('0.100 ¹ (0.250)');
+    expect(footnotes[0]).toBe('To the clean answers of its own net, which was trained anew.');
+    // It is dominated no more: beside the clean answers its own are not known.
+    expect(blocks[0]?.rows[2]?.cells.at(-1)).toBe('');
+  });
+
   test('has reservations: what is higher on the reported images, and what is missing', () => {
     expect(footnotes).toEqual([
       'On the reported images dfme is higher: 89.00.',
