@@ -10,7 +10,7 @@ import { paired } from '../src/results/standings.js';
 /** A number that was measured, and in which unit it is written. */
 interface Found {
   readonly of: Spread;
-  readonly unit: 'points' | 'times' | 'percent';
+  readonly unit: 'points' | 'times' | 'percent' | 'share';
   /** Of which defence it is, where that is found and not given. */
   readonly which?: string;
 }
@@ -55,9 +55,18 @@ export const verdictOf = ({ mean, interval }: Spread, { holds }: Expected): stri
   return interval.some(holds) ? 'not seen' : 'did not hold';
 };
 
-/** What a board says of defences by their labels. */
+/** Whether a defence is of this plugin with these parameters, `mad(epsilon 0.5, oracle extreme)`: labels name those alone in which a run's differ. */
+const isOf = ({ name, params }: Entry, written: string): boolean => {
+  const [, plugin, parameters = ''] = /^([^(]+)(?:\((.*)\))?$/.exec(written) ?? [];
+  const given = parameters === '' ? [] : parameters.split(', ').map((each) => each.split(' '));
+  const values = params as Readonly<Record<string, unknown>>;
+  return name === plugin && given.every(([option = '', value]) => String(own(values, option)) === value);
+};
+
+/** What a board says of defences. */
 const seenIn = (board: Board) => {
-  const entryOf = (defense: string): Entry | undefined => board.entries.find((each) => each.defense === defense);
+  const entryOf = (defense: string): Entry | undefined =>
+    board.entries.find((each) => each.defense === defense) ?? board.entries.find((each) => isOf(each, defense));
   const main = mainThreat(board);
   /** The same access, with other images at most. */
   const others: ThreatModel | undefined = main && { ...main, has: 'other' };
@@ -70,7 +79,7 @@ const seenIn = (board: Board) => {
   const strongest = (defense: string, threat = main) => student(standing(defense, threat)?.attack, defense);
   const passive = (defense: string, threat = main) => student(standing(defense, threat)?.passive?.attack, defense);
   return {
-    ...{ board, main, others, student, strongest, passive },
+    ...{ board, main, others, entryOf, student, strongest, passive },
     undefended: board.entries.find(({ role }) => role === 'identity')?.defense ?? 'none',
     teacher: (defense: string): BySeed | undefined => entryOf(defense)?.teacher.accuracy,
     alone: (defense: string): BySeed | undefined =>
@@ -110,28 +119,75 @@ const gained = (a: BySeed | undefined, b: BySeed | undefined) => ratio('percent'
 const lowest = (all: readonly (Found | undefined)[]): Found | undefined =>
   all.filter((each) => each !== undefined).toSorted((a, b) => a.of.mean - b.of.mean)[0];
 
-/** Of defences whose answers to who attacks are that near to the clean ones: the passive student that noise of the same budget is furthest above. */
+/** A passive student, and how far from the clean ones the answers are that it learns from, in the mean over seeds. */
+interface Passive {
+  readonly l1: number;
+  readonly accuracy: BySeed;
+}
+
+const passiveOf = (entry: Entry, threat: ThreatModel | undefined): Passive | undefined => {
+  const attack = standingAt(entry, threat)?.passive?.attack;
+  const student = entry.students.find((each) => each.attack === attack);
+  const l1 = spread(Object.values(student?.l1 ?? {}))?.mean;
+  return student === undefined || l1 === undefined ? undefined : { l1, accuracy: student.accuracy };
+};
+
+/** Distances that differ by less than this share of them are the same: a budget that is spent is spent up to rounding. */
+const sameL1 = 0.01;
+
+/**
+ * The passive student behind defences of a kind at an L1 distance: seed by seed on the straight line between the two strengths around it, of
+ * which no defence, at 0, is one. Undefined beyond the strongest.
+ */
+const passiveAt = (seen: Seen, isOfKind: (entry: Entry) => boolean, l1: number, threat: ThreatModel | undefined) => {
+  const clean = seen.passive(seen.undefended, threat);
+  const measured = seen.board.entries.filter(isOfKind).flatMap((entry) => passiveOf(entry, threat) ?? []);
+  const line = [...(clean === undefined ? [] : [{ l1: 0, accuracy: clean }]), ...measured].sort((a, b) => a.l1 - b.l1);
+  const after = line.findIndex((each) => each.l1 >= l1 * (1 - sameL1));
+  const [low, high] = [line[after - 1], line[after]];
+  if (high === undefined) return undefined;
+  if (low === undefined) return high.accuracy;
+  const share = Math.min(1, (l1 - low.l1) / (high.l1 - low.l1));
+  return Object.fromEntries(
+    Object.entries(low.accuracy).flatMap(([seed, from]) => {
+      const to = own(high.accuracy, seed);
+      return to === undefined ? [] : [[seed, from + share * (to - from)]];
+    }),
+  );
+};
+
+const isNoise = ({ name }: Entry): boolean => name === 'randomClass';
+const isMad = ({ name, defense }: Entry): boolean => name === 'mad' && defense.endsWith('oracle argmax)');
+
+/** The passive student behind a defence minus that behind others of the same L1. */
+const besideSameL1 = (
+  seen: Seen,
+  entry: Entry | undefined,
+  isOfKind: (entry: Entry) => boolean,
+  threat: ThreatModel | undefined,
+): Found | undefined => {
+  const passive = entry && passiveOf(entry, threat);
+  return passive && minus(passive.accuracy, passiveAt(seen, isOfKind, passive.l1, threat));
+};
+
+/** Of defences whose answers to who attacks are that near to the clean ones: where the passive student is furthest below that of noise as near. */
 const furthestBelowNoise = (
   seen: Seen,
   {
     threat,
-    budget,
+    most,
     among,
-  }: { readonly threat: ThreatModel | undefined; readonly budget: number; readonly among?: readonly string[] },
-): Found | undefined => {
-  const noise = `randomClass(epsilon ${budget})`;
-  return lowest(
+  }: { readonly threat: ThreatModel | undefined; readonly most: number; readonly among?: readonly string[] },
+): Found | undefined =>
+  lowest(
     seen.board.entries
-      .filter(({ defense, name, role }) => defense !== noise && role !== 'identity' && (among?.includes(name) ?? true))
+      .filter((entry) => !isNoise(entry) && entry.role !== 'identity' && (among?.includes(entry.name) ?? true))
+      .filter((entry) => (passiveOf(entry, threat)?.l1 ?? Number.POSITIVE_INFINITY) <= most)
       .map((entry) => {
-        const attack = standingAt(entry, threat)?.passive?.attack;
-        const stolen = entry.students.find((each) => each.attack === attack);
-        const distances = Object.values(stolen?.l1 ?? {});
-        if (distances.length === 0 || distances.some((each) => each > budget)) return undefined;
-        return minus(stolen?.accuracy, seen.passive(noise, threat), entry.defense);
+        const found = besideSameL1(seen, entry, isNoise, threat);
+        return found && { ...found, which: entry.defense };
       }),
   );
-};
 
 /** Of wrappers that keep every label of the reported images: where the strongest attacker has least beside one who is told labels alone. */
 const furthestBelowLabels = (seen: Seen): Found | undefined =>
@@ -149,6 +205,25 @@ const furthestBelowLabels = (seen: Seen): Found | undefined =>
         ),
       ),
   );
+
+/** The share of defences of which the strongest attacker has more than a passive one by so much. */
+const shareOfGaps = (seen: Seen, above: number): Found | undefined => {
+  const gaps = seen.board.entries
+    .filter(({ role }) => role !== 'identity')
+    .flatMap(({ defense }) => {
+      const [strongest, passive] = [seen.strongest(defense), seen.passive(defense)];
+      return strongest === undefined || passive === undefined ? [] : [{ strongest, passive }];
+    });
+  const shares = Object.keys(gaps[0]?.strongest ?? {}).map((seed) => {
+    const here = gaps.flatMap(({ strongest, passive }) => {
+      const [a, b] = [own(strongest, seed), own(passive, seed)];
+      return a === undefined || b === undefined ? [] : [a - b];
+    });
+    return here.filter((gap) => gap > above).length / here.length;
+  });
+  const of = spread(shares);
+  return of && { of, unit: 'share' };
+};
 
 /** What a student has behind a defence beside the same net trained alone: of a passive attacker, and of the strongest. */
 const besideAlone = (defenses: readonly string[]): readonly Comparison[] =>
@@ -211,7 +286,10 @@ const claims: readonly Claim[] = [
   },
   {
     title: 'A head that is trained to be nasty is enough (Just Mildly Nasty; DOGe, ported from language models)',
-    comparisons: besideAlone([...['light', 'half', 'deep'].map((part) => `mildlyNasty(part ${part})`), 'dogeHead']),
+    comparisons: besideAlone([
+      ...['light', 'half', 'deep'].map((part) => `mildlyNasty(part ${part}, omega 0.04)`),
+      'dogeHead',
+    ]),
   },
   {
     title: 'Prediction poisoning makes a student’s error up to 85 times as high (Orekondy et al., 2020)',
@@ -231,16 +309,15 @@ const claims: readonly Claim[] = [
   },
   {
     title: '… and harms more than noise of the same distance (Orekondy et al., 2020)',
-    comparisons: [0.2, 0.5, 1].flatMap((epsilon) => {
+    comparisons: [0.2, 0.5, 1].flatMap((epsilon): readonly Comparison[] => {
       const mad = `mad(epsilon ${epsilon}, oracle argmax)`;
       const noise = `randomClass(epsilon ${epsilon})`;
       return [
-        between(
-          `${mad}: a passive student, minus that behind ${noise}`,
-          below(0),
-          ({ passive }) => passive(mad),
-          ({ passive }) => passive(noise),
-        ),
+        {
+          what: `${mad}: a passive student, minus that behind a class at random of the same L1`,
+          claimed: below(0),
+          found: (seen) => besideSameL1(seen, seen.entryOf(mad), isNoise, seen.main),
+        },
         between(
           `${mad}: the strongest attacker's, minus that behind ${noise}`,
           below(0),
@@ -255,13 +332,12 @@ const claims: readonly Claim[] = [
       'GRAD² harms more than MAD at the same distance; at 0.2 reverse sigmoid, adaptive misinformation, MAD and GRAD² harm at most 1.2 points more than noise (Mazeika et al., 2022)',
     comparisons: [
       ...[0.2, 0.5, 1].flatMap((epsilon) =>
-        (['main', 'others'] as const).map((threat) =>
-          between(
-            `grad2(epsilon ${epsilon}): a passive student${threat === 'main' ? '' : ' of other images'}, minus that behind mad at ${epsilon}`,
-            below(0),
-            (seen) => seen.passive(`grad2(epsilon ${epsilon})`, seen[threat]),
-            (seen) => seen.passive(`mad(epsilon ${epsilon}, oracle argmax)`, seen[threat]),
-          ),
+        (['main', 'others'] as const).map(
+          (threat): Comparison => ({
+            what: `grad2(epsilon ${epsilon}): a passive student${threat === 'main' ? '' : ' of other images'}, minus that behind mad of the same L1`,
+            claimed: below(0),
+            found: (seen) => besideSameL1(seen, seen.entryOf(`grad2(epsilon ${epsilon})`), isMad, seen[threat]),
+          }),
         ),
       ),
       ...(['main', 'others'] as const).flatMap((threat) =>
@@ -270,9 +346,9 @@ const claims: readonly Claim[] = [
           { of: 'of all here' },
         ].map(
           ({ of, ...which }): Comparison => ({
-            what: `${of}, at an L1 of 0.2 or less: the lowest passive student${threat === 'main' ? '' : ' of other images'}, minus that behind noise of 0.2`,
+            what: `${of}, at an L1 of 0.2 or less: the passive student${threat === 'main' ? '' : ' of other images'} furthest below that behind a class at random of the same L1`,
             claimed: atLeast(-0.012),
-            found: (seen) => furthestBelowNoise(seen, { threat: seen[threat], budget: 0.2, ...which }),
+            found: (seen) => furthestBelowNoise(seen, { threat: seen[threat], most: 0.2, ...which }),
           }),
         ),
       ),
@@ -346,17 +422,17 @@ const claims: readonly Claim[] = [
   {
     title: 'A teacher of smoothed labels is as accurate, and teaches worse (Müller et al., 2019)',
     comparisons: [
-      teacherCost('smoothTeacher', atLeast(0)),
+      teacherCost('smoothTeacher(epsilon 0.1)', atLeast(0)),
       between(
-        'smoothTeacher: a passive student, minus that of an ordinary teacher',
+        'smoothTeacher(epsilon 0.1): a passive student, minus that of an ordinary teacher',
         below(0),
-        ({ passive }) => passive('smoothTeacher'),
+        ({ passive }) => passive('smoothTeacher(epsilon 0.1)'),
         ({ passive, undefended }) => passive(undefended),
       ),
       between(
-        "smoothTeacher: the strongest attacker's, minus that of an ordinary teacher",
+        "smoothTeacher(epsilon 0.1): the strongest attacker's, minus that of an ordinary teacher",
         below(0),
-        ({ strongest }) => strongest('smoothTeacher'),
+        ({ strongest }) => strongest('smoothTeacher(epsilon 0.1)'),
         ({ strongest, undefended }) => strongest(undefended),
       ),
     ],
@@ -364,13 +440,29 @@ const claims: readonly Claim[] = [
   {
     title: 'Who adapts to a product of experts recovers up to 50 % more than who does not (The Distillation Game)',
     comparisons: ['false', 'true'].map((keepLabel): Comparison => {
-      const product = `productOfExperts(keepLabel ${keepLabel})`;
+      const product = `productOfExperts(gamma 0.6, keepLabel ${keepLabel})`;
       return {
         what: `${product}: the strongest attacker's student, beside a passive one`,
         claimed: { text: 'above 0, up to +50 %', holds: (value) => value > 0 },
         found: ({ strongest, passive }) => gained(strongest(product), passive(product)),
       };
     }),
+  },
+  {
+    title:
+      'Most defences score lower under attackers who know them, often by more than 10 points (Croce and Hein, 2020, of robustness)',
+    comparisons: [
+      {
+        what: 'defences of which the strongest attacker has more than a point more than a passive one',
+        claimed: { text: 'most', holds: (value) => value > 0.5 },
+        found: (seen) => shareOfGaps(seen, 0.01),
+      },
+      {
+        what: 'more than 10 points more',
+        claimed: { text: 'some', holds: (value) => value > 0 },
+        found: (seen) => shareOfGaps(seen, 0.1),
+      },
+    ],
   },
   {
     title: 'What follows from the defences themselves',
@@ -396,7 +488,7 @@ const shown = ({ of: { mean, interval }, unit, which }: Found): string => {
       ? signed(value)
       : unit === 'times'
         ? value.toFixed(2)
-        : `${value < 0 ? '' : '+'}${percent(value)} %`;
+        : `${unit === 'share' || value < 0 ? '' : '+'}${percent(value)} %`;
   const range = interval === undefined ? '' : ` (${interval.map(write).join(' to ')})`;
   return `${which === undefined ? '' : `${which} `}${write(mean)}${range}`;
 };

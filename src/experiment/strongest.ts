@@ -62,7 +62,7 @@ export interface StrongestOptions extends Partial<ThreatModel> {
   readonly extent?: 'quick' | 'full';
   /** Answers that each may ask of a black box; default: the attack's, or the experiment's. */
   readonly budget?: number;
-  /** Names of attacks to leave out, where a net is none that they work with. A ranking says that they are missing. */
+  /** Names of attacks to leave out: where a net or a number of classes is none that they work with. */
   readonly except?: readonly string[];
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { claimsOf, verdictOf } from '../../bench/verdicts.js';
 import { boardsOf } from '../../src/results/boards.js';
 import { rankingOf } from '../../src/results/rank.js';
-import { ranked } from '../report/ranked.js';
+import { ranked, students } from '../report/ranked.js';
 
 /** `ranked` by the names of a ranking's defences and attackers. */
 const renamed = JSON.parse(
@@ -52,5 +52,36 @@ describe('a claim', () => {
     expect(rows.find(({ label }) => label.startsWith('wrappers that keep the label'))?.cells.at(-1)).toBe(
       'nasty(omega 0.04) +6.00 (−6.71 to +18.71): in direction',
     );
+  });
+
+  test('is compared at the L1 that was measured, between strengths and from no defence on', () => {
+    const kd = 'kd(temperature 4)';
+    const wrapper = (label: string, name: string, params: object) =>
+      ({ label, name, exposes: 'probabilities', params }) as (typeof ranked)['defenses'][number];
+    const of = {
+      ...ranked,
+      defenses: [
+        ...ranked.defenses.filter(({ label }) => label === 'none'),
+        wrapper('mad(epsilon 1, oracle argmax)', 'mad', { epsilon: 1, oracle: 'argmax' }),
+        wrapper('mine', 'grad2', { epsilon: 0.2 }),
+        wrapper('noise', 'randomClass', { epsilon: 0.5 }),
+      ],
+      cells: [
+        students(kd, 'none', [0.9, 0.9], [0.9, 0.9]),
+        students(kd, 'mad(epsilon 1, oracle argmax)', [0.5, 0.7], [0.5, 0.7], 1),
+        students(kd, 'mine', [0.6, 0.6], [0.6, 0.6], 0.5),
+        students(kd, 'noise', [0.8, 0.8], [0.8, 0.8], 0.5),
+      ],
+    };
+    const told = claimsOf(boardsOf(rankingOf(of))).flatMap((block) => block.rows);
+    const saidOf = (what: string) => told.find(({ label }) => label === what)?.cells.at(-1);
+    // Halfway to 50 and 70 % from 90 it is at 70 and 80, by seed.
+    expect(saidOf('grad2(epsilon 0.2): a passive student, minus that behind mad of the same L1')).toMatch(
+      /^−15\.00 \(/,
+    );
+    // Noise was not tried so far from the clean answers.
+    expect(
+      saidOf('mad(epsilon 1, oracle argmax): a passive student, minus that behind a class at random of the same L1'),
+    ).toBe('–');
   });
 });
