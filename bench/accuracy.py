@@ -3,6 +3,7 @@
 First it says {"version", "threads", "device"}. Then each request gets an answer {"accuracy", "views", "seconds"}:
 
 {"net": a name of NETS, "seed", "data": a file, "images", "tests", "side", "channels", "mean", "std",
+ "precision": "float32", or "bfloat16" of convolutions and products,
  "recipe": {"batch", "rates": a learning rate for each step, "optimizer": src/train/optimizers.ts' parameters,
             "augmentation", "lookahead", "smoothing"}}
 
@@ -136,13 +137,20 @@ class Averaged:
             self.fast.load_state_dict(self.slow)
 
 
-def trained(model, data, batch, rates, optimizer, augmentation, lookahead=None, smoothing=0, **_):
+def trained(model, data, precision, batch, rates, optimizer, augmentation, lookahead=None, smoothing=0, **_):
     pixels, labels = data.train
     images = Augmented(pixels, **augmentation)
     descent = optimizer_of(model, **optimizer)
     slow = Averaged(model, **lookahead) if lookahead else None
     per_epoch = math.ceil(len(labels) / batch)
-    forward = torch.compile(lambda x, y: F.cross_entropy(model(x), y, label_smoothing=smoothing), dynamic=False)
+    low = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+    def loss_of(x, y):
+        with low:
+            logits = model(x)
+        return F.cross_entropy(logits.float(), y, label_smoothing=smoothing)
+
+    forward = torch.compile(loss_of, dynamic=False)
     model.train()
 
     def take(index, epoch, rate):
@@ -194,11 +202,11 @@ def accuracies(model, data):
     return [each / len(labels) for each in hits]
 
 
-def answer(net, seed, recipe, **about):
+def answer(net, seed, precision, recipe, **about):
     torch.manual_seed(seed)
     data = Data(**about)
     model = made(net, data)
-    seconds = trained(model, data, **recipe)
+    seconds = trained(model, data, precision, **recipe)
     plain, over_views = accuracies(model, data)
     torch._dynamo.reset()
     return {"accuracy": plain, "views": over_views, "seconds": seconds}

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { appendFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { orThrow } from '../src/core/errors.js';
@@ -18,7 +18,8 @@ import type { ImageSet } from '../src/train/images.js';
 import { crossEntropy } from '../src/train/losses.js';
 import { asInARun, describe, openPython, within } from './common.js';
 
-const usage = `npm run bench:accuracy -- [NET …] [--torch PYTHON] [--data PATH] [--seeds 0,1,2] [--epochs N] [--threads N]
+const usage = `npm run bench:accuracy -- [NET …] [--torch PYTHON] [--data PATH] [--seeds 0,1,2] [--epochs N] [--precision bfloat16]
+                              [--threads N] [--out FILE]
 
 Whole trainings on all of CIFAR-10 by a short recipe: accuracy on the test images, as they are and over several views, and seconds of
 the steps, ours with what writing their graphs takes. With --torch, PyTorch's by the same recipe, compiled before, in turn with ours. Nets:
@@ -27,7 +28,8 @@ the steps, ours with what writing their graphs takes. With --torch, PyTorch's by
   preResNet20  in 20 epochs
   resNet18     in 16 epochs
 
---epochs trains shorter, by the same shape of schedule.`;
+--epochs trains shorter, by the same shape of schedule. --precision is of convolutions, on both sides. --out keeps what each training
+came to, in CSV; what is there is not trained again.`;
 
 const nets: Readonly<Record<string, Learner>> = {
   airbench: learner(airbench(), recipes.cifar10Fast),
@@ -41,6 +43,40 @@ interface Outcome {
   readonly views: number;
   readonly seconds: number;
 }
+
+/** Which training it is. */
+interface Training {
+  readonly net: string;
+  readonly by: 'undistill' | 'PyTorch';
+  readonly precision: string;
+  readonly epochs: number;
+  readonly seed: number;
+}
+
+const columns = 'net,by,precision,epochs,seed,accuracy,views,seconds';
+
+/** What trainings came to, kept in a file if there is one: what is there is not made again. */
+const ledger = async (path: string | undefined) => {
+  const text = path === undefined ? '' : await readFile(path, 'utf8').catch(() => '');
+  const [head, ...lines] = text.split('\n').filter(Boolean);
+  if (head !== undefined && head !== columns)
+    throw new Error(`${path} is no file of this: its first line is not ${columns}`);
+  const known = new Map(
+    lines.map((line) => {
+      const [accuracy, views, seconds] = line.split(',').slice(-3).map(Number) as [number, number, number];
+      return [line.split(',').slice(0, -3).join(','), { accuracy, views, seconds }] as const;
+    }),
+  );
+  if (path !== undefined && head === undefined) await writeFile(path, `${columns}\n`);
+  return async ({ net, by, precision, epochs, seed }: Training, train: () => Promise<Outcome>): Promise<Outcome> => {
+    const name = [net, by, precision, epochs, seed].join(',');
+    const before = known.get(name);
+    if (before !== undefined) return before;
+    const { accuracy, views, seconds } = await train();
+    if (path !== undefined) await appendFile(path, `${name},${accuracy},${views},${seconds.toFixed(1)}\n`);
+    return { accuracy, views, seconds };
+  };
+};
 
 interface Images {
   readonly train: ImageSet;
@@ -87,6 +123,7 @@ const request = (name: string, { recipe }: Learner, { train, test }: Images, fil
   );
   return {
     ...{ net: name, seed, data: file, images: train.examples.count, tests: test.examples.count },
+    precision: recipe.precision ?? 'float32',
     ...{ side: train.shape.height, channels: train.shape.channels, ...train.normalisation },
     recipe: {
       ...{ batch, rates, augmentation, lookahead, smoothing },
@@ -139,6 +176,8 @@ const main = async (): Promise<void> => {
       data: { type: 'string' },
       seeds: { type: 'string', default: '0,1,2' },
       epochs: { type: 'string' },
+      precision: { type: 'string', default: 'float32' },
+      out: { type: 'string' },
       threads: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -147,6 +186,9 @@ const main = async (): Promise<void> => {
   const wanted = positionals.length === 0 ? Object.keys(nets) : positionals;
   const strange = wanted.find((name) => !(name in nets));
   if (strange !== undefined) throw new Error(`${strange} is none of ${Object.keys(nets).join(', ')}`);
+  const { precision } = values;
+  if (precision !== 'float32' && precision !== 'bfloat16') throw new Error(`${precision} is none of float32, bfloat16`);
+  const outcome = await ledger(values.out);
   const engine = await loadEngine(values.threads === undefined ? {} : { threads: Number(values.threads) });
   const images = imagesOf(await orThrow(cifar10(values.data === undefined ? {} : { path: values.data }).load()));
   await within(async (folder) => {
@@ -163,12 +205,18 @@ const main = async (): Promise<void> => {
       for (const name of wanted) {
         const chosen = nets[name] as Learner;
         const epochs = values.epochs === undefined ? chosen.recipe.epochs : Number(values.epochs);
-        const of: Learner = { ...chosen, recipe: { ...chosen.recipe, epochs } };
+        const of: Learner = {
+          ...chosen,
+          recipe: { ...chosen.recipe, epochs, ...(precision === 'float32' ? {} : { precision }) },
+        };
         const own: Outcome[] = [];
         const theirs: Outcome[] = [];
         for (const seed of values.seeds.split(',').map(Number)) {
-          own.push(await ours(of, images, seed));
-          if (torch !== undefined) theirs.push(await torch.ask<Outcome>(request(name, of, images, file, seed)));
+          const training = { net: name, precision, epochs, seed };
+          own.push(await outcome({ ...training, by: 'undistill' }, () => ours(of, images, seed)));
+          if (torch === undefined) continue;
+          const ask = () => torch.ask<Outcome>(request(name, of, images, file, seed));
+          theirs.push(await outcome({ ...training, by: 'PyTorch' }, ask));
         }
         console.log(row(name, 'undistill', own));
         if (theirs.length > 0) console.log(row(name, 'PyTorch', theirs));

@@ -22,7 +22,7 @@ export default experiment({
   about: 'A PreResNet-20 on CIFAR-10, normal and nasty, and what the five-layer CNN learns from it',
   data: cifar10(),
   validation: 0,
-  teacher: { ...learner(preResNet(20), { ...recipes.cifar10FastPreResNet, epochs: 20 }), label: 'PreResNet-20' },
+  teacher: { ...learner(preResNet(20), recipes.cifar10FastPreResNet), label: 'PreResNet-20' },
   students: [{ ...learner(plainCnn(), { ...recipes.plainCnn, epochs: 16 }), label: 'CNN' }],
   defenses: [none(), ...sweep(nasty, { omega: [0.04, 0.1] })],
   attacks: [scratch(), kd(), hardLabel()],

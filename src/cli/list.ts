@@ -9,6 +9,7 @@ import { type Defense, partsOf, wrappersOf } from '../defenses/defense.js';
 import { metrics } from '../metrics/metric.js';
 import type { NetworkPlugin } from '../models/network.js';
 import { headingOf, sentenceOf } from '../report/numbers.js';
+import type { Recipe } from '../train/recipe.js';
 import { zoo } from '../train/zoo.js';
 import * as catalogue from './catalogue.js';
 import type { Kind, PluginKind } from './choices.js';
@@ -106,6 +107,12 @@ const answering = (defense: Defense): string => {
   return partsOf(defense).at(-1)?.preserves === undefined ? kinds : `${kinds}; the label is kept`;
 };
 
+const recipeFacts = ({ epochs, batch, optimizer, schedule }: Recipe): Readonly<Record<string, string>> => ({
+  epochs: `${epochs}, of batches of ${batch}`,
+  optimizer: shown(optimizer),
+  schedule: shown(schedule),
+});
+
 export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
   attacks: () =>
     catalogue.attacks.map((listed) => {
@@ -127,7 +134,7 @@ export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
       return { ...item, facts: { weights: `${item.facts.weights} with 10 classes of 32×32×3 images` } };
     }),
   zoo: () =>
-    Object.entries(zoo).map(([name, { about, network, data, accuracy, seed, experiment, commit }]) => ({
+    Object.entries(zoo).map(([name, { about, network, recipe, data, accuracy, seed, experiment, commit }]) => ({
       name,
       write: [`pretrained('${name}')`],
       about,
@@ -136,19 +143,12 @@ export const items: Readonly<Record<Kind, () => readonly Item[]>> = {
         data,
         accuracy: `${percent(accuracy)} % of the test images`,
         trained: `${experiment}, seed ${seed}, commit ${commit}`,
+        ...recipeFacts(recipe),
       },
     })),
   optimizers: () => catalogue.optimizers.map((listed) => plugin(listed, () => ({}))),
   schedules: () => catalogue.schedules.map((listed) => plugin(listed, () => ({}))),
-  recipes: () =>
-    catalogue.recipes.map((listed) => {
-      const { epochs, batch, optimizer, schedule } = listed.plugin;
-      return entry(listed, {
-        epochs: `${epochs}, of batches of ${batch}`,
-        optimizer: shown(optimizer),
-        schedule: shown(schedule),
-      });
-    }),
+  recipes: () => catalogue.recipes.map((listed) => entry(listed, recipeFacts(listed.plugin))),
   data: () => catalogue.data.map((listed) => plugin(listed, ({ name }) => downloadSaid(name))),
   metrics: () =>
     metrics.map((metric) => ({

@@ -1,9 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import cifar10 from '../../experiments/cifar10.js';
+import fast from '../../experiments/cifar10-fast.js';
+import pictures from '../../experiments/cifar10-pictures.js';
+import short from '../../experiments/cifar10-table.js';
+import small from '../../experiments/cifar10-zoo.js';
 import cifar100 from '../../experiments/cifar100.js';
 import dafl from '../../experiments/dafl.js';
 import deepInversion from '../../experiments/deep-inversion.js';
+import ranking from '../../experiments/ranking-cifar10.js';
 import tinyImageNet from '../../experiments/tiny-imagenet.js';
 import { orFail } from '../../src/core/errors.js';
 import type { Augmentation } from '../../src/data/dataset.js';
@@ -45,6 +50,26 @@ describe.each([
       const { plan } = await planFor({ ...orFail(withScale(experiment, scale)), data }, 'no engine');
       expect(plan.cells.filter(({ stages }) => stages === undefined)).toEqual([]);
     }
+  });
+});
+
+describe('the short experiments on CIFAR-10', () => {
+  const data = synthetic({ size: 32, channels: 3, classes: 10, train: 3000, test: 100 });
+  const planned = async (of: Experiment) => (await planFor({ ...of, data }, 'no engine')).plan;
+
+  it.each([fast, pictures, short, small, ranking])('plan: $name', async (of) => {
+    const { cells } = await planned(of);
+    // Not tried is only what needs more than a defence tells, or its inverse, or a way to imitate it.
+    expect(cells.filter(({ stages, attack }) => stages === undefined && attack === 'scratch')).toEqual([]);
+    if (of !== ranking) expect(cells.filter(({ stages }) => stages === undefined)).toEqual([]);
+  });
+
+  it('invert the teachers of the table', async () => {
+    const trained = async (of: Experiment) =>
+      new Set((await planned(of)).stages.filter(({ label }) => label.endsWith('/teacher')).map(({ id }) => id));
+    const [ofTable, ofPictures] = [await trained(short), await trained(pictures)];
+    expect(ofPictures.size).toBe(2);
+    expect([...ofPictures].filter((id) => !ofTable.has(id))).toEqual([]);
   });
 });
 
