@@ -157,7 +157,7 @@ const passiveAt = (seen: Seen, isOfKind: (entry: Entry) => boolean, l1: number, 
 };
 
 const isNoise = ({ name }: Entry): boolean => name === 'randomClass';
-const isMad = ({ name, defense }: Entry): boolean => name === 'mad' && defense.endsWith('oracle argmax)');
+const isMad = (entry: Entry): boolean => isOf(entry, 'mad(oracle argmax)');
 
 /** The passive student behind a defence minus that behind others of the same L1. */
 const besideSameL1 = (
