@@ -63,8 +63,9 @@ const ledger = async (path: string | undefined) => {
     throw new Error(`${path} is no file of this: its first line is not ${columns}`);
   const known = new Map(
     lines.map((line) => {
-      const [accuracy, views, seconds] = line.split(',').slice(-3).map(Number) as [number, number, number];
-      return [line.split(',').slice(0, -3).join(','), { accuracy, views, seconds }] as const;
+      const fields = line.split(',');
+      const [accuracy, views, seconds] = fields.slice(-3).map(Number) as [number, number, number];
+      return [fields.slice(0, -3).join(','), { accuracy, views, seconds }] as const;
     }),
   );
   if (path !== undefined && head === undefined) await writeFile(path, `${columns}\n`);

@@ -3,7 +3,7 @@ import { percent, signed } from '../src/core/text.js';
 import type { ThreatModel } from '../src/experiment/threat-model.js';
 import type { Block } from '../src/report/layout.js';
 import { type Board, mainThreat, standingAt } from '../src/results/boards.js';
-import type { BySeed, Entry } from '../src/results/ranking.js';
+import type { BySeed, Entry, Stolen } from '../src/results/ranking.js';
 import { type Spread, spread } from '../src/results/spread.js';
 import { paired } from '../src/results/standings.js';
 
@@ -63,6 +63,9 @@ const isOf = ({ name, params }: Entry, written: string): boolean => {
   return name === plugin && given.every(([option = '', value]) => String(own(values, option)) === value);
 };
 
+const studentOf = (entry: Entry | undefined, attack: string | undefined): Stolen | undefined =>
+  entry?.students.find((each) => each.attack === attack);
+
 /** What a board says of defences. */
 const seenIn = (board: Board) => {
   const entryOf = (defense: string): Entry | undefined =>
@@ -71,7 +74,7 @@ const seenIn = (board: Board) => {
   /** The same access, with other images at most. */
   const others: ThreatModel | undefined = main && { ...main, has: 'other' };
   const student = (attack: string | undefined, defense: string): BySeed | undefined =>
-    entryOf(defense)?.students.find((each) => each.attack === attack)?.accuracy;
+    studentOf(entryOf(defense), attack)?.accuracy;
   const standing = (defense: string, threat: ThreatModel | undefined) => {
     const entry = entryOf(defense);
     return entry && standingAt(entry, threat);
@@ -126,8 +129,7 @@ interface Passive {
 }
 
 const passiveOf = (entry: Entry, threat: ThreatModel | undefined): Passive | undefined => {
-  const attack = standingAt(entry, threat)?.passive?.attack;
-  const student = entry.students.find((each) => each.attack === attack);
+  const student = studentOf(entry, standingAt(entry, threat)?.passive?.attack);
   const l1 = spread(Object.values(student?.l1 ?? {}))?.mean;
   return student === undefined || l1 === undefined ? undefined : { l1, accuracy: student.accuracy };
 };

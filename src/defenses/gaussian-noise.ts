@@ -38,6 +38,8 @@ export const gaussianNoise = defineDefense({
 
 /**
  * A class at random gets ε/2 of the answer, the most likely one apart: y′ = (1 − ε/2) y + (ε/2) e_j, at an L1 distance of ε at most. What any
+ * other way of spending the same ε must beat. It has an inverse: the share is known, and of a sure answer the class that got it shows.
+ *
  * mmazeika/model-stealing-defenses f125dc3 (defenses.py, `random`), the control of GRAD² (Mazeika et al., ICML 2022).
  */
 export const randomClass = defineDefense({

@@ -101,6 +101,7 @@ describe('wrappers that keep the label', () => {
       // It is chosen on held-out images.
       const best = defended.students.find(({ attack }) => attack === defended.standing?.attack);
       expect(defended.standing?.chosenOn).toBe('heldOut');
+      expect(mean(best?.heldOut ?? {})).toBeGreaterThan(0.5);
       expect(mean(best?.heldOut ?? {})).toBeGreaterThanOrEqual(mean(clean.studentOf('hardLabel')?.heldOut ?? {}));
     },
   );
