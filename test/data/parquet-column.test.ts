@@ -46,27 +46,23 @@ describe('a column of a Parquet file', () => {
     [0xff],
     [0x18],
   ];
-  it.each(arrow)(
-    'with wrong bytes anywhere in its pages is read or refused: %s',
-    async (_, good) => {
-      const metadata = parquetMetadata(good);
-      const pages = good.length - 8 - metadata.metadata_length;
-      for (const path of [['label'], ['image', 'bytes']]) {
-        expect(await valuesOf(good, path, metadata)).toHaveLength(5);
-        for (const values of wrong) {
-          for (let at = 4; at < pages; at++) {
-            const bad = good.slice();
-            bad.set(values.slice(0, pages - at), at);
-            const start = performance.now();
-            const found = await valuesOf(bad, path, metadata).catch((thrown: unknown) => thrown);
-            expect(performance.now() - start, `${values} at ${at}`).toBeLessThan(10_000);
-            if (!(found instanceof Error)) expect(found, `${values} at ${at}`).toHaveLength(5);
-          }
+  it.each(arrow)('with wrong bytes anywhere in its pages is read or refused: %s', async (_, good) => {
+    const metadata = parquetMetadata(good);
+    const pages = good.length - 8 - metadata.metadata_length;
+    for (const path of [['label'], ['image', 'bytes']]) {
+      expect(await valuesOf(good, path, metadata)).toHaveLength(5);
+      for (const values of wrong) {
+        for (let at = 4; at < pages; at++) {
+          const bad = good.slice();
+          bad.set(values.slice(0, pages - at), at);
+          const start = process.cpuUsage();
+          const found = await valuesOf(bad, path, metadata).catch((thrown: unknown) => thrown);
+          expect(process.cpuUsage(start).user / 1e6, `${values} at ${at}`).toBeLessThan(10);
+          if (!(found instanceof Error)) expect(found, `${values} at ${at}`).toHaveLength(5);
         }
       }
-    },
-    300_000,
-  );
+    }
+  });
 
   it('is not believed about its place, size and rows', async () => {
     const bytes = written('UNCOMPRESSED', (data) => data);

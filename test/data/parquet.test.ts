@@ -203,16 +203,16 @@ describe('Parquet files of Hugging Face', () => {
     const good = file(TRAIN);
     for (let at = 0; at < good.length; at++) {
       await writeFiles(path, { 'train.parquet': good.map((byte, i) => (i === at ? byte ^ 0xff : byte)) });
-      const start = performance.now();
+      const start = process.cpuUsage();
       const result = await load(path)();
-      expect(performance.now() - start, `byte ${at}`).toBeLessThan(10_000);
+      expect(process.cpuUsage(start).user / 1e6, `byte ${at}`).toBeLessThan(10);
       if (E.isLeft(result)) {
         expect(result.left.kind, `byte ${at}`).toBe('data');
         // Where images or classes are wrong, what is said has the files.
         expect(result.left.where, `byte ${at}`).toContain(path);
       }
     }
-  }, 300_000);
+  });
 
   it('with a label far off are refused before anybody counts up to it', async () => {
     const failure = await refusal({

@@ -24,6 +24,7 @@ describe.skipIf(isLeftOut)('the documentation site', () => {
 
   it('opens, leads on, is searched, and asks nobody else for anything', async () => {
     const page = await browser.newPage();
+    page.setDefaultTimeout(120_000);
     const misdeeds: string[] = [];
     page.on('pageerror', ({ message }) => misdeeds.push(message));
     page.on('request', (request) => {

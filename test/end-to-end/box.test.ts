@@ -29,4 +29,4 @@ test('a safe distillation box teaches who was told the key more than who guessed
     matrix.cells.find((each) => each.attack === attack && each.defense !== 'none')?.accuracy?.mean ?? Number.NaN;
   expect(at('told')).toBeGreaterThan(0.95);
   expect(at('told')).toBeGreaterThan(at('guessed') + 0.04);
-}, 120_000);
+});

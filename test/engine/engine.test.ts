@@ -22,7 +22,7 @@ const loadedWith = async (env: NodeJS.ProcessEnv): Promise<{ loaded: Engine; tas
   return { ...(JSON.parse(stdout) as { loaded: Engine; tasks: number }), errors: stderr };
 };
 
-describe('the engine', { timeout: 120_000 }, () => {
+describe('the engine', () => {
   test('is loaded once, becomes the backend, and computes rightly', async () => {
     const first = await loadEngine();
     expect(await loadEngine({ threads: 63 })).toBe(first);
@@ -50,7 +50,7 @@ describe('the engine', { timeout: 120_000 }, () => {
   });
 });
 
-describe('the doctor', { timeout: 120_000 }, () => {
+describe('the doctor', () => {
   test('finds an installed engine well', async () => {
     vi.stubEnv('UNDISTILL_CORES', '3');
     const checks = await diagnose();

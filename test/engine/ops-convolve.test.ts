@@ -502,12 +502,12 @@ const results = (environment: Readonly<Record<string, string>>): { hash: string;
     }),
   );
 
-it('results are the same bits with any number of threads', { timeout: 180_000 }, () => {
+it('results are the same bits with any number of threads', () => {
   const [one, ...others] = [1, 2, 3].map((threads) => results({ TF_NUM_INTRAOP_THREADS: String(threads) }));
   for (const other of others) expect(other).toEqual(one);
 });
 
-it('and to rounding the same with AVX2', { timeout: 180_000 }, () => {
+it('and to rounding the same with AVX2', () => {
   const [wide, narrow] = [results({}), results({ UNDISTILL_VECTORS: 'avx2' })];
   wide.sizes.forEach((size, i) => {
     expect((narrow.sizes[i] as number) / size).toBeCloseTo(1, 4);

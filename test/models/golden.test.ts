@@ -126,7 +126,7 @@ describe.each(Object.entries(golden.networks))('%s as in PyTorch', (name, wanted
   const deep = ['preResNet-44', 'resNet-50', 'resNeXt29', 'mobileNetV2', 'shuffleNetV2'];
   const tolerance = deep.includes(name) ? 1e-2 : 1e-3;
 
-  it('logits, loss, gradients and running statistics', { timeout: 120_000 }, () => {
+  it('logits, loss, gradients and running statistics', () => {
     // Captured, not returned: tf.tidy walks what it returns, numbers too, one by one.
     let found = {} as ReturnType<typeof step>;
     tf.tidy(() => {

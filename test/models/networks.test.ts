@@ -202,29 +202,25 @@ describe('activations', () => {
   });
 
   const deep = published.filter(([name]) => /plain|PreResNet-20|ResNet-18|ResNeXt|Mobile|Shuffle|LeNet-5$/.test(name));
-  it.each(deep)(
-    'of %s leave the logits their bits, one by one and together',
-    { timeout: 60_000 },
-    (_, plugin, input) => {
-      const side = input.channels === 1 ? 32 : 8;
-      const network = plugin.build({ ...input, height: side, width: side }, 10);
-      const names = Object.keys(network.activations);
-      tf.tidy(() => {
-        const variables = network.init(key('init'));
-        const images: tf.Tensor4D = tf.randomNormal([3, side, side, input.channels], 0, 1, 'float32', 1);
-        for (const mode of ['train', 'eval'] as const) {
-          const bare = network.apply(variables, images, { mode });
-          expect(Object.keys(bare).sort()).toEqual(['features', 'logits', 'stats']);
-          for (const activations of [names, ...names.map((name) => [name])]) {
-            const output = network.apply(variables, images, { mode, activations });
-            expect(Object.keys(output.activations ?? {}).sort()).toEqual([...activations].sort());
-            for (const part of ['logits', 'features', 'stats'] as const)
-              expect(bitsOf(output[part])).toEqual(bitsOf(bare[part]));
-          }
+  it.each(deep)('of %s leave the logits their bits, one by one and together', (_, plugin, input) => {
+    const side = input.channels === 1 ? 32 : 8;
+    const network = plugin.build({ ...input, height: side, width: side }, 10);
+    const names = Object.keys(network.activations);
+    tf.tidy(() => {
+      const variables = network.init(key('init'));
+      const images: tf.Tensor4D = tf.randomNormal([3, side, side, input.channels], 0, 1, 'float32', 1);
+      for (const mode of ['train', 'eval'] as const) {
+        const bare = network.apply(variables, images, { mode });
+        expect(Object.keys(bare).sort()).toEqual(['features', 'logits', 'stats']);
+        for (const activations of [names, ...names.map((name) => [name])]) {
+          const output = network.apply(variables, images, { mode, activations });
+          expect(Object.keys(output.activations ?? {}).sort()).toEqual([...activations].sort());
+          for (const part of ['logits', 'features', 'stats'] as const)
+            expect(bitsOf(output[part])).toEqual(bitsOf(bare[part]));
         }
-      });
-    },
-  );
+      }
+    });
+  });
 
   it('are the numbers that the next module takes in', () => {
     const network = plainCnn({ width: 4 }).build({ height: 8, width: 8, channels: 3 }, 10);

@@ -78,7 +78,7 @@ const killedWhileHanging = async (faults: Faults): Promise<void> => {
 
 const engines = () => readdirSync(join(site.root, 'cache', 'engines'));
 
-describe('installing the engine', { timeout: 120_000 }, () => {
+describe('installing the engine', () => {
   test('keeps the libraries and the modules, nothing else, with their sums', async () => {
     const seen: ProgressState[] = [];
     const folder = await installed({}, { progress: (state) => seen.push(state) });

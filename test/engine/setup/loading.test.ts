@@ -83,7 +83,7 @@ const loadingInChild = (doing: string): Promise<NodeJS.Signals | null> => {
   return new Promise((done) => child.on('exit', (_, signal) => done(signal)));
 };
 
-describe('loading the engine', { timeout: 120_000 }, () => {
+describe('loading the engine', () => {
   test('leaves no mark, and looks at no content of TensorFlow’s or CUDA’s, where all goes well', async () => {
     damage();
     const cublas = join(engine.path, 'nvidia/cublas/lib/libcublas.so.12');
@@ -196,7 +196,7 @@ describe('an engine that others can write to', () => {
   });
 });
 
-describe('the installed engine', { timeout: 240_000 }, () => {
+describe('the installed engine', () => {
   let cache: string;
   beforeEach(() => {
     cache = mkdtempSync(join(tmpdir(), 'undistill-damaged-'));
