@@ -112,7 +112,9 @@ const edgesOf = (given: v.GenericSchema): Edges => {
   if (entries !== undefined) {
     const whole = Object.fromEntries(Object.entries(entries).map(([name, each]) => [name, first(each)]));
     const around = aroundEach(Object.entries(entries), (changed) => ({ ...whole, ...changed }));
-    return { ...around, outside: [...around.outside, { ...whole, unheardOf: 1 }] };
+    // Of plugins among the parts none is known to be right.
+    const inside = v.is(schema, whole) ? around.inside : [];
+    return { inside, outside: [...around.outside, { ...whole, unheardOf: 1 }] };
   }
   // A plugin, or something of its author's own: only what it refuses by itself is known to be wrong.
   return { inside: [], outside: [] };

@@ -1,5 +1,6 @@
 import { deepInversion, experiment, none } from 'undistill';
-import { setting, small, strong } from './cifar10-table.js';
+import { cnn } from './cifar10-fast.js';
+import { setting, strong } from './cifar10-table.js';
 
 /**
  * What DeepInversion finds in the ResNet-18 of `cifar10-table.ts`, normal and nasty: 256 images each in all of the authors' 2,000
@@ -11,7 +12,7 @@ export default experiment({
   ...setting,
   name: 'cifar10-pictures',
   about: 'DeepInversion of a ResNet-18 on CIFAR-10, normal and nasty',
-  students: [small],
+  students: [cnn],
   defenses: [none(), strong],
   attacks: [
     deepInversion({ ...deepInversion.presets.cifar10, steps: 400, label: 'deepInversion' }),

@@ -6,13 +6,13 @@ import {
   learner,
   nasty,
   none,
-  plainCnn,
   preResNet,
   recipes,
   resNet,
   scratch,
 } from 'undistill';
 import { table1 } from './cifar10.js';
+import { cnn } from './cifar10-fast.js';
 
 /** What the pictures of `cifar10-pictures.ts` are made of too. */
 export const setting = {
@@ -20,7 +20,6 @@ export const setting = {
   validation: 0,
   teacher: { ...learner(resNet(18), { ...recipes.cifar10FastResNet, precision: 'bfloat16' }), label: 'ResNet-18' },
 } as const;
-export const small = { ...learner(plainCnn(), { ...recipes.plainCnn, epochs: 16 }), label: 'CNN' };
 export const strong = nasty({ ...nasty.presets.cifar10, label: 'nasty' });
 
 /**
@@ -34,7 +33,7 @@ export default experiment({
   name: 'cifar10-table',
   about: 'Nasty Teacher, table 1, at a tenth of the length',
   students: [
-    small,
+    cnn,
     ...([20, 32] as const).map((depth) => ({
       ...learner(preResNet(depth), { ...recipes.cifar10FastPreResNet, epochs: 20, precision: 'bfloat16' }),
       label: `ResNetC-${depth}`,

@@ -4,8 +4,6 @@ import { omega, setting } from './setting.js';
 /**
  * How much should an attacker listen to the teacher? The paper sweeps α, the weight of its answers against the labels, from 0.1 to
  * 1.0: with a smaller α a nasty teacher harms the student less, and a normal one helps it less.
- *
- * An estimated three quarters of an hour on two quiet cores, with `--data` and CIFAR-10; reduced as `setting.ts` says.
  */
 export default experiment({
   ...setting,

@@ -5,9 +5,6 @@ import { omega, setting } from './setting.js';
  * How many images must an attacker own? The paper sweeps the share of the training images from 10 to 90 % (the range is quoted from
  * memory, unverified): at every share the nasty teacher's student is below the normal teacher's. Each is also
  * compared with the student that learns from the labels of the same images alone.
- *
- * An estimated half an hour on two quiet cores, with `--data` and CIFAR-10; reduced as `setting.ts` says, so that a share is one of half of the
- * images.
  */
 export default experiment({
   ...setting,

@@ -4,8 +4,6 @@ import { omega, setting } from './setting.js';
 /**
  * At which temperature should an attacker distil? The paper sweeps τ_S from 1 to 20 (the range is quoted from memory,
  * unverified): the softer the nasty teacher's answers, the more they harm the student. The teacher's own τ_A stays 4 here.
- *
- * An estimated three quarters of an hour on two quiet cores, with `--data` and CIFAR-10; reduced as `setting.ts` says.
  */
 export default experiment({
   ...setting,

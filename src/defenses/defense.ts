@@ -8,6 +8,7 @@ import type { Context, Doing } from '../train/context.js';
 import type { FitResult } from '../train/fit.js';
 import type { ImageSet, UnlabelledBatch } from '../train/images.js';
 import type { Access, Answers, Preserves, Query } from '../train/oracle.js';
+import type { Learner, Recipe } from '../train/recipe.js';
 
 /** Clean log-probabilities of those that were told, as far as they tell them; [batch, classes] each. */
 export type Recovery = (answers: tf.Tensor2D) => tf.Tensor2D;
@@ -27,7 +28,7 @@ export interface DefenseContext extends Context {
   readonly validation: ImageSet | undefined;
   /** The images that the defence names as `outliers`; absent where it names none. */
   readonly outliers?: ImageSet<UnlabelledBatch>;
-  /** The net named by the defence's `adversary`, trained normally; without one, the undefended teacher. Of an attacker's copy, its own net. */
+  /** The net that the defence names, trained normally; without one, the undefended teacher. Of an attacker's copy, its own net. */
   readonly adversary: Teacher;
 }
 
@@ -57,8 +58,12 @@ export interface Defense<
   readonly label?: string;
   /** It defends nothing: what the other defences are compared with. */
   readonly role?: 'identity';
-  /** A net to be trained normally beforehand, as `context.adversary`; default: the undefended teacher. */
+  /**
+   * A net to be trained normally beforehand, as `context.adversary`, and how. Default of each: the teacher's; of both: the undefended
+   * teacher itself.
+   */
   readonly adversary?: NetworkPlugin;
+  readonly adversaryRecipe?: Recipe;
   /**
    * Out-of-distribution images, as `context.outliers`: all training images of another data set, brought to the teacher's
    * size, without labels. For outlier exposure.
@@ -97,6 +102,15 @@ export interface Defense<
   /** Of which defences this one consists, in order; each trains, prepares and answers in turn. */
   readonly parts?: readonly Defense[];
 }
+
+/** The net that is trained for a defence alone, beside a teacher; undefined where it names none. */
+export const adversaryFor = (
+  { adversary, adversaryRecipe }: Pick<Defense, 'adversary' | 'adversaryRecipe'>,
+  { network, recipe }: Learner,
+): Learner | undefined =>
+  adversary === undefined && adversaryRecipe === undefined
+    ? undefined
+    : { network: adversary ?? network, recipe: adversaryRecipe ?? recipe };
 
 /** How many answers a recovery is tried on at once. */
 const triedRows: readonly number[] = [4, 1, 9];

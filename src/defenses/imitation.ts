@@ -32,7 +32,10 @@ export const canBeImitated = (defense: Defense): boolean => {
   const wrappers = wrappersOf(defense);
   return (
     wrappers.length > 0 &&
-    !wrappers.some(({ answers, prepare, adversary }) => answers?.asksAnew || (prepare && adversary))
+    !wrappers.some(
+      ({ answers, prepare, adversary, adversaryRecipe }) =>
+        answers?.asksAnew || (prepare && (adversary || adversaryRecipe)),
+    )
   );
 };
 

@@ -1,6 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
 import { anyNetwork, atLeast, choice, defineDefense, option, optional, positive } from '../public/plugin.js';
-import { batchesPerEpoch, classifier, clipByGlobalNorm, nastyLoss, type Optimizer } from '../public/train.js';
+import {
+  anyRecipe,
+  batchesPerEpoch,
+  classifier,
+  clipByGlobalNorm,
+  nastyLoss,
+  type Optimizer,
+  scaledRecipe,
+} from '../public/train.js';
 
 const cifar10 = { omega: 0.04, temperature: 4 } as const;
 
@@ -22,6 +30,7 @@ export const nasty = defineDefense({
     omega: option(atLeast(0), cifar10.omega, 'ω, the weight of the divergence from the adversary'),
     temperature: option(positive, cifar10.temperature, 'τ_A, at which both are softened'),
     adversary: optional(anyNetwork, 'The net to be unlike; default: the undefended teacher itself'),
+    adversaryRecipe: optional(anyRecipe, "How that net is trained; default: by the teacher's recipe"),
     initFrom: option(
       choice('random', 'baseline'),
       'random',
@@ -39,10 +48,14 @@ export const nasty = defineDefense({
     cifar100: { omega: 0.005, temperature: 20 },
     tinyImageNet: { omega: 0.01, temperature: 20 },
   },
-  scaled: ({ warmUpEpochs }, factor) => ({ warmUpEpochs: factor * warmUpEpochs }),
+  scaled: ({ warmUpEpochs, adversaryRecipe }, factor) => ({
+    warmUpEpochs: factor * warmUpEpochs,
+    ...(adversaryRecipe && { adversaryRecipe: scaledRecipe(adversaryRecipe, factor) }),
+  }),
   exposes: 'weights',
-  make: ({ omega, temperature, adversary, initFrom, warmUpEpochs, clipNorm }) => ({
-    ...(adversary === undefined ? {} : { adversary }),
+  make: ({ omega, temperature, adversary, adversaryRecipe, initFrom, warmUpEpochs, clipNorm }) => ({
+    ...(adversary && { adversary }),
+    ...(adversaryRecipe && { adversaryRecipe }),
     protect: ({ learner, variables }, { fit, train, validation, adversary: { learner: other, variables: frozen } }) => {
       const { recipe, network } = learner;
       const warmUpSteps = warmUpEpochs * batchesPerEpoch(train.indices.length, recipe.batch);

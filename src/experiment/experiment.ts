@@ -462,6 +462,7 @@ const isDefense = (defense: unknown): defense is Defense =>
 const defenseFields = {
   parts: maybe(v.pipe(v.array(v.custom<Defense>(isDefense)), v.minLength(1), v.title('a list of defences'))),
   adversary: maybe(anyNetwork),
+  adversaryRecipe: maybe(anyRecipe),
   outliers: maybe(anyDataset),
   protect: maybe(aFunction),
   prepare: maybe(aFunction),
@@ -481,6 +482,7 @@ export const checkDefense = (defense: Defense, i: number): void => {
     checkPlugin(place, part);
     checked(place, defenseFields, part as never);
     if (part.adversary !== undefined) checkPlugin(`${place}: adversary`, part.adversary);
+    if (part.adversaryRecipe !== undefined) checkRecipe(`${place}: adversaryRecipe`, part.adversaryRecipe);
     if (part.outliers !== undefined) checkData(`${place}: outliers`, part.outliers);
   }
   if (defense.role !== undefined) {

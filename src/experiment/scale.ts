@@ -3,24 +3,18 @@ import * as v from 'valibot';
 import { says, share } from '../core/check.js';
 import { failure, type Result, toFailure } from '../core/errors.js';
 import { percentage } from '../core/text.js';
-import { type Pretrained, retrainable } from '../train/pretrained.js';
-import type { Learner } from '../train/recipe.js';
-import { scaledSchedule } from '../train/schedules.js';
+import type { Pretrained } from '../train/pretrained.js';
+import { type Learner, scaledRecipe } from '../train/recipe.js';
 import { checkAttack, checkDefense, type Experiment, reducedTo } from './experiment.js';
 
-/** A recipe with a fraction of its epochs, at least one, in which the learning rate falls at the same points. */
 const scaledLearner = (learner: Learner, factor: number): Learner => ({
   ...learner,
-  recipe: {
-    ...learner.recipe,
-    epochs: Math.max(1, Math.round(factor * learner.recipe.epochs)),
-    schedule: scaledSchedule(learner.recipe.schedule, factor),
-  },
+  recipe: scaledRecipe(learner.recipe, factor),
 });
 
 /** A pretrained teacher stays trained: what is scaled is the recipe of what is trained in its place. */
 const scaledTeacher = (teacher: Learner | Pretrained, factor: number): Learner | Pretrained =>
-  teacher.recipe === undefined ? teacher : { ...teacher, recipe: scaledLearner(retrainable(teacher), factor).recipe };
+  teacher.recipe === undefined ? teacher : { ...teacher, recipe: scaledRecipe(teacher.recipe, factor) };
 
 /** The same experiment with a fraction of every schedule, for a look before the whole: its name says so. */
 export const withScale = (of: Experiment, factor: number): Result<Experiment> => {

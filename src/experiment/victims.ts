@@ -1,4 +1,4 @@
-import { type Defense, partsOf, wrappersOf } from '../defenses/defense.js';
+import { adversaryFor, type Defense, partsOf, wrappersOf } from '../defenses/defense.js';
 import { isPretrained, type Pretrained, retrainable } from '../train/pretrained.js';
 import type { Learner } from '../train/recipe.js';
 import type { Experiment } from './experiment.js';
@@ -32,11 +32,13 @@ export const victims = (of: Experiment, facts: Facts, add: AddStage) => {
     add('teacher', { kind: 'import', teacher, sha256 }, {}, { network: teacher.network, weights: sha256 });
 
   /** A net of the defence's own choice, trained normally, or the undefended teacher. */
-  const adversaryOf = ({ name, adversary: network }: Defense, { seed, where, baseline }: Setting): Trained => {
-    const learner = retrainable(of.teacher);
-    if (network === undefined) return { stage: baseline, network: learner.network };
-    checkLearner(`${name}: adversary`, { ...learner, network }, of, facts);
-    return { stage: trained({ ...learner, network }, seed, `${where}/${network.name} (adversary)`), network };
+  const adversaryOf = (defense: Defense, { seed, where, baseline }: Setting): Trained => {
+    const teacher = retrainable(of.teacher);
+    const adversary = adversaryFor(defense, teacher);
+    if (adversary === undefined) return { stage: baseline, network: teacher.network };
+    const { network } = adversary;
+    checkLearner(`${defense.name}: adversary`, adversary, of, facts);
+    return { stage: trained(adversary, seed, `${where}/${network.name} (adversary)`), network };
   };
 
   /** What a defence's own work depends on: of out-of-distribution images, too. */

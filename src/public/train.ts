@@ -77,7 +77,7 @@ export {
   trace,
   weightDecay,
 } from '../train/optimizers.js';
-export type { Lookahead, Recipe } from '../train/recipe.js';
+export { anyRecipe, type Lookahead, type Recipe, scaledRecipe } from '../train/recipe.js';
 export {
   anySchedule,
   constant,

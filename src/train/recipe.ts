@@ -3,7 +3,7 @@ import { between, choice, wholeAtLeast } from '../core/check.js';
 import { type Augmentation, anyAugmentation } from '../data/dataset.js';
 import type { NetworkPlugin } from '../models/network.js';
 import { anyOptimizer, type Optimizer } from './optimizers.js';
-import { anySchedule, type Schedule } from './schedules.js';
+import { anySchedule, type Schedule, scaledSchedule } from './schedules.js';
 
 /** How a network is trained, whatever the loss. */
 export interface Recipe {
@@ -47,16 +47,26 @@ export interface Lookahead {
 export const precisions = ['float32', 'bfloat16'] as const;
 export type Precision = (typeof precisions)[number];
 
-/** A recipe, and no field that is none of its. */
-export const anyRecipe = v.strictObject({
-  epochs: wholeAtLeast(1),
-  batch: wholeAtLeast(2),
-  optimizer: anyOptimizer,
-  schedule: anySchedule,
-  precision: v.optional(choice(...precisions)),
-  augmentation: v.optional(anyAugmentation),
-  smoothing: v.optional(between(0, 1)),
-  lookahead: v.optional(v.strictObject({ every: wholeAtLeast(1), decay: between(0, 1) })),
+/** A recipe, and no field that is none of its; undefined is as good as left out. */
+export const anyRecipe = v.pipe(
+  v.strictObject({
+    epochs: wholeAtLeast(1),
+    batch: wholeAtLeast(2),
+    optimizer: anyOptimizer,
+    schedule: anySchedule,
+    precision: v.optional(choice(...precisions)),
+    augmentation: v.optional(anyAugmentation),
+    smoothing: v.optional(between(0, 1)),
+    lookahead: v.optional(v.strictObject({ every: wholeAtLeast(1), decay: between(0, 1) })),
+  }),
+  v.title('a recipe, such as recipes.plainCnn'),
+) as v.GenericSchema<Recipe>;
+
+/** A recipe with a fraction of its epochs, at least one, in which the learning rate falls at the same points. */
+export const scaledRecipe = (recipe: Recipe, factor: number): Recipe => ({
+  ...recipe,
+  epochs: Math.max(1, Math.round(factor * recipe.epochs)),
+  schedule: scaledSchedule(recipe.schedule, factor),
 });
 
 /** A network and the recipe it is trained by: a teacher, a student, an adversary. */

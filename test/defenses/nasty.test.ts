@@ -38,6 +38,7 @@ test('the presets are the released settings, and the paper’s text for CIFAR-10
   expect(nasty().params).toEqual({
     ...nasty.presets.cifar10,
     adversary: null,
+    adversaryRecipe: null,
     initFrom: 'random',
     warmUpEpochs: 0,
     clipNorm: null,

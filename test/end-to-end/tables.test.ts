@@ -1,9 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
+import adversary from '../../experiments/ablations/adversary.js';
+import alpha from '../../experiments/ablations/alpha.js';
+import fraction from '../../experiments/ablations/fraction.js';
+import omega from '../../experiments/ablations/omega.js';
+import temperature from '../../experiments/ablations/temperature.js';
 import cifar10 from '../../experiments/cifar10.js';
 import fast from '../../experiments/cifar10-fast.js';
 import pictures from '../../experiments/cifar10-pictures.js';
 import short from '../../experiments/cifar10-table.js';
+import withoutData from '../../experiments/cifar10-without-data.js';
 import small from '../../experiments/cifar10-zoo.js';
 import cifar100 from '../../experiments/cifar100.js';
 import dafl from '../../experiments/dafl.js';
@@ -15,6 +21,7 @@ import type { Augmentation } from '../../src/data/dataset.js';
 import { synthetic } from '../../src/data/synthetic.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import type { Experiment } from '../../src/experiment/experiment.js';
+import type { Plan } from '../../src/experiment/plan.js';
 import { withScale } from '../../src/experiment/scale.js';
 import { planFor } from '../../src/harness/session.js';
 import { classifier } from '../../src/train/classifier.js';
@@ -55,21 +62,36 @@ describe.each([
 
 describe('the short experiments on CIFAR-10', () => {
   const data = synthetic({ size: 32, channels: 3, classes: 10, train: 3000, test: 100 });
-  const planned = async (of: Experiment) => (await planFor({ ...of, data }, 'no engine')).plan;
+  const plans = new Map<Experiment, Promise<Plan>>();
+  /** Once each. */
+  const planned = (of: Experiment): Promise<Plan> => {
+    const plan = plans.get(of) ?? planFor({ ...of, data }, 'no engine').then(({ plan }) => plan);
+    plans.set(of, plan);
+    return plan;
+  };
 
-  it.each([fast, pictures, short, small, ranking])('plan: $name', async (of) => {
+  const ablations = [adversary, alpha, fraction, omega, temperature];
+
+  it.each([fast, pictures, short, small, ranking, withoutData, ...ablations])('plan: $name', async (of) => {
     const { cells } = await planned(of);
     // Not tried is only what needs more than a defence tells, or its inverse, or a way to imitate it.
     expect(cells.filter(({ stages, attack }) => stages === undefined && attack === 'scratch')).toEqual([]);
     if (of !== ranking) expect(cells.filter(({ stages }) => stages === undefined)).toEqual([]);
   });
 
-  it('invert the teachers of the table', async () => {
-    const trained = async (of: Experiment) =>
-      new Set((await planned(of)).stages.filter(({ label }) => label.endsWith('/teacher')).map(({ id }) => id));
-    const [ofTable, ofPictures] = [await trained(short), await trained(pictures)];
-    expect(ofPictures.size).toBe(2);
-    expect([...ofPictures].filter((id) => !ofTable.has(id))).toEqual([]);
+  it.each([
+    ['pictures', [short], [pictures], 2],
+    ['thefts without data', [small], [withoutData], 2],
+    ['ablations of the attack', [omega], [alpha, fraction, temperature], 6],
+  ] as const)('have their teachers in common: %s', async (_, from, others, count) => {
+    const trained = async (experiments: readonly Experiment[]) => {
+      const plans = await Promise.all(experiments.map(planned));
+      const stages = plans.flatMap(({ stages }) => stages).filter(({ label }) => label.endsWith('/teacher'));
+      return new Set(stages.map(({ id }) => id));
+    };
+    const [first, all] = [await trained(from), await trained(others)];
+    expect(all.size).toBe(count);
+    expect([...all].filter((id) => !first.has(id))).toEqual([]);
   });
 });
 

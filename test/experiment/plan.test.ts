@@ -37,7 +37,7 @@ import type { NetworkPlugin } from '../../src/models/network.js';
 import { adam, type Optimizer, sgd } from '../../src/train/optimizers.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import { constant, cosine, multiStep, type Schedule } from '../../src/train/schedules.js';
-import { dataOf, learnerOf, made, refusal, thirds, tiny } from '../run/helpers.js';
+import { dataOf, learnerOf, made, recipe, refusal, thirds, tiny } from '../run/helpers.js';
 
 /** Each module's code is known by its name, but for those that are said to have been edited. */
 const code = (edited: Readonly<Record<string, string>> = {}): Code => ({
@@ -393,6 +393,23 @@ describe('the stages of an experiment', () => {
     expect(idsOf(planOf({ teacher: same, defenses: [nasty({ adversary: same.network })] })).length).toBe(
       idsOf(planOf({ defenses: [nasty()] })).length,
     );
+  });
+
+  test("an adversary may have a recipe of its own, and then is one of its own even of the teacher's net", () => {
+    const adversaryRecipe = recipe({ epochs: 7 });
+    const of = planOf({ defenses: [nasty({ adversary: tiny(3), adversaryRecipe })] });
+    expect(stage(of, 'seed-0/tiny (adversary)').work).toMatchObject({
+      learner: { network: { params: { hidden: 3 } }, recipe: { epochs: 7 } },
+    });
+    expect(stage(of, 'seed-0/nasty/teacher').work).toMatchObject({ learner: { recipe: { epochs: 2 } } });
+    const same = planOf({ defenses: [nasty({ adversaryRecipe })] });
+    expect(stage(same, 'seed-0/tiny (adversary)').work).toMatchObject({ learner: { recipe: { epochs: 7 } } });
+    expect(stage(same, 'seed-0/nasty/teacher').inputs.adversary).toBe(stage(same, 'seed-0/tiny (adversary)').id);
+    const broken = { ...nasty(), adversaryRecipe: { ...adversaryRecipe, epochs: 0 } };
+    expect(refusal(() => planOf({ defenses: [broken] }))).toMatchObject({
+      where: 'defenses: number 1: adversaryRecipe',
+      what: expect.stringContaining('epochs'),
+    });
   });
 
   test('a retrained teacher is held against the adversary, and a normal one against that of another seed', () => {

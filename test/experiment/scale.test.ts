@@ -17,7 +17,7 @@ import { withScale } from '../../src/experiment/scale.js';
 import { retrainable } from '../../src/train/pretrained.js';
 import type { Learner } from '../../src/train/recipe.js';
 import { constant, cosine, multiStep, type Schedule } from '../../src/train/schedules.js';
-import { dataOf, learnerOf, made, thirds, tiny } from '../run/helpers.js';
+import { dataOf, learnerOf, made, recipe, thirds, tiny } from '../run/helpers.js';
 import { expectClose } from '../train/tensors.js';
 
 const scaled = (of: Experiment, factor: number): Experiment => orFail(withScale(of, factor));
@@ -109,6 +109,12 @@ test('a scaled nasty teacher warms up for a fraction of its epochs, alone and in
   expect(alone?.params).toEqual({ ...given.params, warmUpEpochs: 1 });
   expect(both?.parts?.map(({ params }) => params)).toEqual([alone?.params, rounding(2).params]);
   expect(defenses.map(({ label }) => label)).toEqual(['nasty', 'both']);
+});
+
+test('the adversary of a scaled nasty teacher has a fraction of its own epochs', () => {
+  const given = nasty({ adversaryRecipe: recipe({ epochs: 8 }) });
+  const [one] = scaled(made({ attacks: [scratch()], defenses: [given] }), 0.25).defenses;
+  expect(one?.defense).toMatchObject({ adversaryRecipe: { epochs: 2 } });
 });
 
 describe('a scaled attack', () => {
