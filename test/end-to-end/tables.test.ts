@@ -72,7 +72,7 @@ describe('the short experiments on CIFAR-10', () => {
 
   const ablations = [adversary, alpha, fraction, omega, temperature];
 
-  it.each([fast, pictures, short, small, ranking, withoutData, ...ablations])('plan: $name', async (of) => {
+  it.each([fast, ...pictures, short, small, ranking, withoutData, ...ablations])('plan: $name', async (of) => {
     const { cells } = await planned(of);
     // Not tried is only what needs more than a defence tells, or its inverse, or a way to imitate it.
     expect(cells.filter(({ stages, attack }) => stages === undefined && attack === 'scratch')).toEqual([]);
@@ -80,7 +80,7 @@ describe('the short experiments on CIFAR-10', () => {
   });
 
   it.each([
-    ['pictures', [short], [pictures], 2],
+    ['pictures', [short, fast], pictures, 4],
     ['thefts without data', [small], [withoutData], 2],
     ['ablations of the attack', [omega], [alpha, fraction, temperature], 6],
   ] as const)('have their teachers in common: %s', async (_, from, others, count) => {
