@@ -14,8 +14,6 @@ class WaitingFirst extends BaseSequencer {
 export default defineConfig({
   resolve: {
     alias: [
-      // As everywhere: Node takes its names much sooner so.
-      { find: /^@tensorflow\/tfjs$/, replacement: fileURLToPath(new URL('bin/tfjs.js', import.meta.url)) },
       { find: /^undistill$/, replacement: fileURLToPath(new URL('src/index.ts', import.meta.url)) },
       {
         find: /^undistill\/(plugin|train|synthesis|ops)$/,

@@ -103,14 +103,17 @@ export interface Defense<
   readonly parts?: readonly Defense[];
 }
 
+type Names = Pick<Defense, 'adversary' | 'adversaryRecipe'>;
+
+/** Whether a net is trained for a defence alone. */
+export const namesAdversary = ({ adversary, adversaryRecipe }: Names): boolean =>
+  adversary !== undefined || adversaryRecipe !== undefined;
+
 /** The net that is trained for a defence alone, beside a teacher; undefined where it names none. */
-export const adversaryFor = (
-  { adversary, adversaryRecipe }: Pick<Defense, 'adversary' | 'adversaryRecipe'>,
-  { network, recipe }: Learner,
-): Learner | undefined =>
-  adversary === undefined && adversaryRecipe === undefined
-    ? undefined
-    : { network: adversary ?? network, recipe: adversaryRecipe ?? recipe };
+export const adversaryFor = (defense: Names, { network, recipe }: Learner): Learner | undefined =>
+  namesAdversary(defense)
+    ? { network: defense.adversary ?? network, recipe: defense.adversaryRecipe ?? recipe }
+    : undefined;
 
 /** How many answers a recovery is tried on at once. */
 const triedRows: readonly number[] = [4, 1, 9];

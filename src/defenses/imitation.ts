@@ -5,7 +5,7 @@ import { logSoftmax } from '../engine/ops.js';
 import type { Context, Doing } from '../train/context.js';
 import { byPixels, normalisePixels } from '../train/images.js';
 import { type Answers, handedOn } from '../train/oracle.js';
-import { type Defense, type DefenseContext, type Teacher, wrappersOf } from './defense.js';
+import { type Defense, type DefenseContext, namesAdversary, type Teacher, wrappersOf } from './defense.js';
 
 /** Who takes the place of a victim and its owner: a net of the attacker's, and the images that it owns. Tensors are borrowed. */
 export interface StandIn extends Pick<DefenseContext, 'train' | 'validation'> {
@@ -31,11 +31,7 @@ export interface Imitation {
 export const canBeImitated = (defense: Defense): boolean => {
   const wrappers = wrappersOf(defense);
   return (
-    wrappers.length > 0 &&
-    !wrappers.some(
-      ({ answers, prepare, adversary, adversaryRecipe }) =>
-        answers?.asksAnew || (prepare && (adversary || adversaryRecipe)),
-    )
+    wrappers.length > 0 && !wrappers.some((each) => each.answers?.asksAnew || (each.prepare && namesAdversary(each)))
   );
 };
 
