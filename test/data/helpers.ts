@@ -8,8 +8,6 @@ import type { DatasetPlugin } from '../../src/data/dataset.js';
 
 export * from './files.js';
 
-// Encoding images and writing hundreds of files takes a while on a busy machine.
-vi.setConfig({ testTimeout: 60_000 });
 // What the developer has downloaded is not there.
 vi.stubEnv('XDG_DATA_HOME', join(tmpdir(), 'undistill-no-data'));
 

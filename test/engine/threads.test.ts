@@ -21,7 +21,7 @@ beforeAll(async () => {
   await loadEngine({ execution: 'eager' });
 });
 
-test('steps give the same bits with any number of threads, and when it changes', { timeout: 600_000 }, async () => {
+test('steps give the same bits with any number of threads, and when it changes', async () => {
   const one = await taken(1);
   const other = await taken(3, 'changing');
   expect(Object.keys(other)).toEqual(Object.keys(one));

@@ -167,7 +167,7 @@ describe('cores', () => {
       ['b', 1],
     ]);
     await end('a');
-    await vi.waitFor(() => expect([...given.values()].toSorted()).toEqual([1, 2]), { timeout: 60_000 });
+    await vi.waitFor(() => expect([...given.values()].toSorted()).toEqual([1, 2]), { timeout: 600_000 });
     await end('b');
     await running;
   });

@@ -56,7 +56,7 @@ const isAlive = (pid: number): boolean => {
     return false;
   }
 };
-const end = (pid: number): Promise<void> => vi.waitFor(() => expect(isAlive(pid)).toBe(false), { timeout: 60_000 });
+const end = (pid: number): Promise<void> => vi.waitFor(() => expect(isAlive(pid)).toBe(false), { timeout: 600_000 });
 
 describe('a worker', () => {
   it('that ends while a stage is timed leaves it without a time, and the next one is timed by another', async () => {

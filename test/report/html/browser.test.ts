@@ -34,7 +34,7 @@ const visit = async (url: string, options: BrowserContextOptions = {}): Promise<
     reducedMotion: 'reduce',
     ...options,
   });
-  context.setDefaultTimeout(120_000);
+  context.setDefaultTimeout(600_000);
   const page = await context.newPage();
   const misdeeds: string[] = [];
   page.on('console', (message) => misdeeds.push(`${message.type()}: ${message.text()}`));
