@@ -5,15 +5,17 @@ First it says {"version", "threads", "device"}. Then each request gets an answer
 {"net": a name of NETS, "seed", "data": a file, "images", "tests", "side", "channels", "mean", "std",
  "precision": "float32", or "bfloat16" of convolutions and products,
  "recipe": {"batch", "rates": a learning rate for each step, "optimizer": src/train/optimizers.ts' parameters,
-            "augmentation", "lookahead", "smoothing"}}
+            "augmentation", "lookahead", "smoothing"},
+ "partial": a file that keeps what the training has come to after each epoch, or null, "training": its name there}
 
-The file holds the training images as bytes, row by row and channels last, the test images, and a byte for each label of
+A training that was broken off is taken up from that file; another's is left alone. The file holds the training images as bytes, row by row and channels last, the test images, and a byte for each label of
 both. Seconds are of the training's steps, after a step of each size of batch was compiled.
 """
 
 import copy
 import fnmatch
 import math
+import os
 import time
 
 import numpy as np
@@ -137,7 +139,37 @@ class Averaged:
             self.fast.load_state_dict(self.slow)
 
 
-def trained(model, data, precision, batch, rates, optimizer, augmentation, lookahead=None, smoothing=0, **_):
+class Partial:
+    """What a training has come to, in a file, if there is to be one."""
+
+    def __init__(self, path, training, model, descent, slow):
+        self.path, self.training = path, training
+        self.parts = {"model": model, "descent": descent}
+        self.slow = slow.slow if slow else {}
+
+    def keep(self, step, seconds):
+        if self.path is None:
+            return
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        random = {"random": torch.get_rng_state(), "device": torch.cuda.get_rng_state_all()}
+        come_to = {**state, **random, "slow": self.slow, "step": step, "seconds": seconds}
+        torch.save({"training": self.training, **come_to}, f"{self.path}.new")
+        os.replace(f"{self.path}.new", self.path)
+
+    def taken_up(self):
+        """How many steps were taken in how many seconds; all else is as it was then."""
+        kept = torch.load(self.path, map_location=device) if self.path and os.path.exists(self.path) else {}
+        if kept.get("training") != self.training:
+            return 0, 0.0
+        for name, part in self.parts.items():
+            part.load_state_dict(kept[name])
+        self.slow.update(kept["slow"])
+        torch.set_rng_state(kept["random"].cpu())
+        torch.cuda.set_rng_state_all([each.cpu() for each in kept["device"]])
+        return kept["step"], kept["seconds"]
+
+
+def trained(model, data, precision, kept_in, batch, rates, optimizer, augmentation, lookahead=None, smoothing=0, **_):
     pixels, labels = data.train
     images = Augmented(pixels, **augmentation)
     descent = optimizer_of(model, **optimizer)
@@ -167,16 +199,22 @@ def trained(model, data, precision, batch, rates, optimizer, augmentation, looka
         take(torch.arange(size, device=device), 0, 0.0)
     model.load_state_dict(before[0])
     descent.load_state_dict(before[1])
+    partial = Partial(*kept_in, model, descent, slow)
+    taken, seconds = partial.taken_up()
     started = time.perf_counter()
-    for step, rate in enumerate(rates):
+    for step in range(taken, len(rates)):
         epoch, place = divmod(step, per_epoch)
         if place == 0:
             order = torch.randperm(len(labels), device=device)
-        take(order[place * batch : (place + 1) * batch], epoch, rate)
+        take(order[place * batch : (place + 1) * batch], epoch, rates[step])
         if slow is not None:
             slow.step(step + 1, len(rates))
-    synchronise()
-    return time.perf_counter() - started
+        if place == per_epoch - 1:
+            synchronise()
+            seconds += time.perf_counter() - started
+            partial.keep(step + 1, seconds)
+            started = time.perf_counter()
+    return seconds
 
 
 def views(model, images):
@@ -202,11 +240,11 @@ def accuracies(model, data):
     return [each / len(labels) for each in hits]
 
 
-def answer(net, seed, precision, recipe, **about):
+def answer(net, seed, precision, recipe, partial, training, **about):
     torch.manual_seed(seed)
     data = Data(**about)
     model = made(net, data)
-    seconds = trained(model, data, precision, **recipe)
+    seconds = trained(model, data, precision, (partial, training), **recipe)
     plain, over_views = accuracies(model, data)
     torch._dynamo.reset()
     return {"accuracy": plain, "views": over_views, "seconds": seconds}
