@@ -23,7 +23,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
-    setupFiles: ['test/answered.ts'],
+    setupFiles: ['test/late-answers.ts'],
     sequence: { sequencer: WaitingFirst },
     // A native library that keeps state in its process: one process a file. One more than two cores are busy with, since some wait.
     pool: 'forks',

@@ -47,6 +47,13 @@ export const spoils: Record<string, (context: any) => unknown> = {
   'spoils the labels it was lent': ({ data }) => data.train.examples.labels.fill(0),
   'spoils the images it was lent': ({ data }) => data.train.examples.images.fill?.(0),
   'spoils the order it was lent': ({ data }) => data.train.indices.reverse(),
+  'makes no chance of Math.random': () => { Math.random = () => 0; },
+  'adds to all records': () => { (Object.prototype as any).polluted = 1; },
+  'moves to another folder': () => process.chdir('/'),
+  'empties the environment': () => { for (const name of Object.keys(process.env)) delete process.env[name]; },
+  'takes another backend of TensorFlow.js': () => tf.setBackend('cpu'),
+  'opens a scope of tensors and leaves it': () => tf.engine().startScope('mine'),
+  'changes a flag of TensorFlow.js': () => tf.env().set('WEBGL_CPU_FORWARD', false),
 };
 
 export const spoiling = (name: string): Attack<'probabilities', typeof labelled> => ({

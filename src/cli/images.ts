@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { attempt, orThrow } from '../core/errors.js';
+import { attempt, orThrow, type Refusal, refusal } from '../core/errors.js';
 import { isFile, readText, readWithin } from '../core/files.js';
 import { grouped, thinned, unique } from '../core/lists.js';
 import { whole } from '../core/text.js';
@@ -38,6 +38,8 @@ const shownFor = 400;
 const openBy = 2000;
 
 const remedy = 'Run the experiment again to make it anew.';
+
+const refuse: Refusal = refusal('usage');
 
 const cellsOf = async (run: string): Promise<readonly Cell[]> => {
   const root = join(run, imageFiles.folder);
@@ -87,6 +89,9 @@ const pictureIn = (root: string, path: string): Promise<Picture> =>
 /** An animation of more pictures would take the memory, and nobody's time is worth more of them. */
 const mostFrames = 200;
 
+/** Pixels of an animation, all its pictures together, or of a defence's column of a sheet: some ten times as many as either has. */
+const mostPixels = 1e8;
+
 /** Makes the animation of a cell's history. Gives its path; undefined where there is no history. */
 const animate = async (cell: Cell): Promise<string | undefined> => {
   const history = join(cell.folder, imageFiles.history);
@@ -94,8 +99,16 @@ const animate = async (cell: Cell): Promise<string | undefined> => {
   const pictures = thinned(names.filter((name) => name.endsWith('.png')).sort(inNaturalOrder), mostFrames);
   if (pictures.length === 0) return undefined;
   const target = join(cell.folder, imageFiles.animation);
-  const read = await Promise.all(pictures.map((name) => pictureIn(cell.root, join(history, name))));
-  await writeWhole(target, gif(read, shownFor));
+  const read: Picture[] = [];
+  let pixels = 0;
+  for (const name of pictures) {
+    const picture = await pictureIn(cell.root, join(history, name));
+    pixels += picture.height * picture.width;
+    if (pixels > mostPixels)
+      refuse(`its pictures have more than ${whole(mostPixels)} pixels together`, shown(history), remedy);
+    read.push(picture);
+  }
+  await writeWhole(target, await orThrow(attempt('usage', () => gif(read, shownFor), shown(history), remedy)));
   return target;
 };
 
@@ -118,9 +131,15 @@ const columnOf = async (attacks: readonly string[], cells: readonly [Cell, ...Ce
     return cell === undefined ? [] : surest(cell);
   });
   const known = paths.flat().filter((path) => path !== undefined);
-  const pictures = await Promise.all(known.map((path) => pictureIn(cells[0].root, path)));
+  const pictures: Picture[] = [];
+  for (const path of known) pictures.push(await pictureIn(cells[0].root, path));
+  const { height, width } = pictures[0] ?? { height: 1, width: 1 };
+  const other = pictures.findIndex((picture) => picture.height !== height || picture.width !== width);
+  if (other !== -1) refuse(`it is not of ${height}×${width} as others are`, shown(known[other] as string), remedy);
+  if (attacks.length * classesOnSheet * height * width > mostPixels)
+    refuse(`a sheet would have more than ${whole(mostPixels)} pixels a defence`, shown(cells[0].root), remedy);
   return grid(
-    { images: Buffer.concat(pictures.map(({ pixels }) => pixels)), shape: { ...cells[0].file.shape, channels: 3 } },
+    { images: Buffer.concat(pictures.map(({ pixels }) => pixels)), shape: { height, width, channels: 3 } },
     paths.map((own, i) => ({
       label: attacks[i] as string,
       places: own.map((path) => (path === undefined ? undefined : known.indexOf(path))),

@@ -4,6 +4,7 @@ import { slurmCluster } from '../cluster/slurm.js';
 import { jobsByStage, lastJob, type Owner, stageOfJob } from '../cluster/submission.js';
 import { FailureError, failure } from '../core/errors.js';
 import { readEnd } from '../core/files.js';
+import { extent } from '../core/lists.js';
 import { counted, showSeconds } from '../core/text.js';
 import { takesLong } from '../experiment/stage.js';
 import type { PlanFile } from '../harness/plan-file.js';
@@ -51,7 +52,7 @@ export const jobsCommand = async (run: string, out: Terminal = terminal()): Prom
   const jobs = jobsByStage(await slurmCluster().jobs(), owner);
   const stored = await stagesIn(owner.store);
   const long = plan.stages.filter(takesLong);
-  const width = Math.max(...long.map(({ label }) => label.length), 'report'.length);
+  const width = extent([...long.map(({ label }) => label.length), 'report'.length])[1];
   for (const stage of long)
     out.log(
       `${stage.label.padEnd(width)}  ${await lineOf(stage, jobs.get(stage.id), stored.get(stage.id), owner.store)}`,

@@ -1,5 +1,5 @@
 import { type Failure, FailureError } from '../core/errors.js';
-import { own, unique } from '../core/lists.js';
+import { extent, own, unique } from '../core/lists.js';
 import { counted, firstFew, showBytes, showSeconds, whole } from '../core/text.js';
 import { version } from '../core/version.js';
 import type { Dataset } from '../data/dataset.js';
@@ -171,7 +171,7 @@ const fewLines = 5;
 
 /** Every stage in a line. */
 const listed = (states: readonly StageState[]): readonly string[] => {
-  const widest = (of: (stage: Stage) => string): number => Math.max(...states.map(({ stage }) => of(stage).length));
+  const widest = (of: (stage: Stage) => string): number => extent(states.map(({ stage }) => of(stage).length))[1];
   const [labels, kinds] = [widest(({ label }) => label), widest(({ work }) => work.kind)];
   return states.map(
     (state) => `${state.stage.label.padEnd(labels)}  ${state.stage.work.kind.padEnd(kinds)}  ${shownState(state)}`,

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { isFile, readText, readWithin } from '../core/files.js';
+import { extent } from '../core/lists.js';
 import { decodeImage, encodePng } from '../data/images.js';
 import { resizeBilinear } from '../data/resize.js';
 import { takesLong } from '../experiment/stage.js';
@@ -194,7 +195,7 @@ const imagesOf = async (folder: string, { embed, beside }: Required<Reading>): P
     const found = await picture(join(beside, image.file), largest.thumbnail);
     if (found === undefined) return [];
     const { label, teacher, verifier } = image;
-    const probability = Math.max(...verifier);
+    const probability = extent(verifier)[1];
     return [
       {
         ...found,

@@ -96,6 +96,34 @@ export const anyPlugin = v.looseObject({
   label: v.optional(named),
 });
 
+/**
+ * A plugin of one kind among another's options, which stays the value that it is.
+ *
+ * @param is whether a value is of the kind
+ * @param none what one is that is not: `this is no network`
+ * @param title what to give: `a network, such as plainCnn()`
+ */
+export const pluginOption = <Plugin>(is: (value: unknown) => boolean, none: string, title: string) =>
+  v.pipe(
+    v.custom<Plugin>(is, none),
+    v.check(
+      (value) => v.is(anyPlugin, value),
+      ({ input }) => notOfAPlugin(input),
+    ),
+    v.title(title),
+  );
+
+/** Which field keeps a value from being a plugin, and what to give. */
+const notOfAPlugin = (value: unknown): string => {
+  try {
+    parsed('', anyPlugin, value);
+    return '';
+  } catch (error) {
+    const { what, remedy } = (error as FailureError).failure;
+    return `its ${what}: ${remedy}`;
+  }
+};
+
 /** What attacks and defences take beside their options. */
 export interface Labelled {
   /** A name of one's own for the matrix; default: the name and the parameters that differ. */
@@ -165,6 +193,7 @@ export const define = <
       ...(label === undefined ? {} : { label }),
       ...(scaled && { scaled: (factor: number) => changed(scaled(chosen as Parsed<Of>, factor)) }),
     };
+    makes.set(identity.params, make);
     return determined(finish(identity, make(chosen as Parsed<Of>), chosen as Parsed<Of>, changed));
   };
   const declaration: Declaration = {
@@ -188,6 +217,12 @@ export const define = <
  * functions.
  */
 const made = new WeakMap<object, object>();
+
+/** The function by which a declaration made each of its plugins, by the parameters. */
+const makes = new WeakMap<object, object>();
+
+/** The function by which a declaration makes plugins of parameters, where these are of one. */
+export const makeOf = (params: object): object | undefined => makes.get(params);
 
 /**
  * Says of a plugin that its name, its parameters and its module determine it, as they do what a declaration makes. Of any

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { between, choice, numeric, positive, wholeAtLeast, yesOrNo } from '../core/check.js';
 import type { Task } from '../core/errors.js';
+import { pluginOption } from '../core/plugin.js';
 import type { ImageShape } from '../models/network.js';
 
 /**
@@ -84,12 +85,10 @@ export interface DatasetPlugin {
 }
 
 /** A data set among a plugin's options. */
-export const anyDataset = v.pipe(
-  v.custom<DatasetPlugin>(
-    (value) => typeof (value as DatasetPlugin | undefined)?.load === 'function',
-    'this is no data set',
-  ),
-  v.title('a data set, such as mnist()'),
+export const anyDataset = pluginOption<DatasetPlugin>(
+  (value) => typeof (value as DatasetPlugin | undefined)?.load === 'function',
+  'this is no data set',
+  'a data set, such as mnist()',
 );
 
 /** How images are changed, among a plugin's options. */

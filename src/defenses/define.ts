@@ -1,6 +1,5 @@
-import * as v from 'valibot';
 import type { Options } from '../core/options.js';
-import { type Argument, define, type Labelled, type Maker, type PluginSpec } from '../core/plugin.js';
+import { type Argument, define, type Labelled, type Maker, type PluginSpec, pluginOption } from '../core/plugin.js';
 import type { Access } from '../train/oracle.js';
 import type { Defense } from './defense.js';
 
@@ -48,7 +47,8 @@ export const defineDefense = <
   define('defense', spec, (identity, body): Defense<Exposes> => ({ ...identity, exposes, ...body }));
 
 /** A defence among a plugin's options. */
-export const anyDefense = v.pipe(
-  v.custom<Defense>((value) => typeof value === 'object' && value !== null && 'exposes' in value, 'this is no defence'),
-  v.title('a defence, such as nasty()'),
+export const anyDefense = pluginOption<Defense>(
+  (value) => typeof value === 'object' && value !== null && 'exposes' in value,
+  'this is no defence',
+  'a defence, such as nasty()',
 );

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { FailureError, failure } from '../core/errors.js';
 
 /**
  * What tfjs's native backend and its binding offer beyond the operations of tfjs. The package has no complete types, so
@@ -63,6 +64,24 @@ export interface NativeBackend {
 
 /** Whether TensorFlow runs the operations; otherwise tfjs's own implementations do. */
 export const isNative = (): boolean => tf.getBackend() === 'tensorflow';
+
+/**
+ * Does work that must leave alone what computes. Rejects with a failure of kind `plugin` where it chose another backend, of which it is then
+ * rid again: others' numbers would be of that one too.
+ */
+export const onOneBackend = <A>(work: () => Promise<A>): Promise<A> => {
+  const before = tf.getBackend();
+  return work().finally(async () => {
+    const after = tf.getBackend();
+    if (after === before) return;
+    await tf.setBackend(before);
+    throw new FailureError(
+      failure('plugin', `it chose another backend of TensorFlow.js, ${after}, which computes other numbers`, {
+        remedy: 'Take tf.setBackend out: what computes is chosen for the whole run.',
+      }),
+    );
+  });
+};
 
 export const backend = (): NativeBackend => tf.backend() as unknown as NativeBackend;
 

@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs';
 import { checked, wholeBetween } from '../core/check.js';
 import { attempt, FailureError, failure, orFail, orThrow, type Result, type Task } from '../core/errors.js';
 import { availableCores } from '../core/job.js';
+import { visible } from '../core/text.js';
 import type { Binding } from './backend.js';
 import { type CardPrecision, type Execution, mostThreads } from './execution.js';
 import { type Choice, chooseEngine } from './setup/choice.js';
@@ -113,7 +114,8 @@ const loadKernels = async (machine: Machine, options: LoadOptions): Promise<Back
   return (require('./dist/nodejs_kernel_backend') as { NodeJSKernelBackend: BackendMaker }).NodeJSKernelBackend;
 };
 
-const sayingTo = ({ say = (line) => process.stderr.write(`${line}\n`) }: LoadOptions): ((line: string) => void) => say;
+/** Node's console is not stopped by an output that is full or closed. */
+const sayingTo = ({ say = (line) => console.error(visible(line)) }: LoadOptions): ((line: string) => void) => say;
 
 /** The package calls two functions that Node 23 has removed. */
 const giveBackRemoved = (): void => {

@@ -377,9 +377,7 @@ const checkTeacher = (
 
 const checkRecipe = (where: string, recipe: Recipe): void => {
   parsed(where, anyRecipe, recipe);
-  checkPlugin(`${where}: optimizer`, recipe.optimizer);
   checked(`${where}: optimizer`, { init: aFunction }, recipe.optimizer as { init: unknown });
-  checkPlugin(`${where}: schedule`, recipe.schedule);
   checked(`${where}: schedule`, { scaled: maybe(aFunction) }, recipe.schedule as { scaled: unknown });
 };
 
@@ -422,6 +420,7 @@ const attackFields = {
   role: maybe(choice(...Object.keys(roles))),
   baseline: maybe(v.pipe(v.custom<AnyAttack>(isAttack), v.title('an attack, such as scratch()'))),
   synthesises: maybe(yesOrNo),
+  questions: maybe(wholeAtLeast(1)),
   knows: maybe(choice('inverse', 'answers', 'chance', 'zeros')),
   pool: maybe(
     v.pipe(v.looseObject({ params: v.record(v.string(), v.unknown()), make: aFunction }), v.title('{ params, make }')),

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import { FailureError, failure, refusal, saidBy } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
-import { isRecord, madeWith } from '../core/plugin.js';
+import { isRecord, madeWith, makeOf } from '../core/plugin.js';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -81,8 +81,8 @@ export interface OwnFunction {
 }
 
 /**
- * The functions inside a value that are known by their text alone, in the order of `canonical`: of plugins that no declaration made, or
- * that were changed since.
+ * The functions inside a value that are known by their text or their module alone, in the order of `canonical`: of plugins that no declaration
+ * made, or that were changed since, and by which declarations make theirs, which may know more where a function declares them.
  */
 export const ownFunctions = (value: unknown, where = ''): readonly OwnFunction[] => {
   if (typeof value === 'function') return madeWith(value) === undefined ? [{ where, value }] : [];
@@ -91,7 +91,8 @@ export const ownFunctions = (value: unknown, where = ''): readonly OwnFunction[]
   if (isPlugin(value)) {
     const { name, params } = value;
     const own = ownFields(value).flatMap(([field, each]) => ownFunctions(each, `${name}: ${field}`));
-    return [...ownFunctions(params, name), ...own];
+    const make = makeOf(params);
+    return [...(make ? [{ where: `${name}: make`, value: make }] : []), ...ownFunctions(params, name), ...own];
   }
   return sorted(value).flatMap(([field, each]) => ownFunctions(each, where === '' ? field : `${where}.${field}`));
 };

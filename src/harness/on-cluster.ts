@@ -23,12 +23,12 @@ import { sha256 } from '../core/hash.js';
 import { firstFew } from '../core/text.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Plan } from '../experiment/plan.js';
-import { type Stage, takesLong } from '../experiment/stage.js';
+import { type Stage, stageLabels, takesLong } from '../experiment/stage.js';
 import { whyStale } from '../experiment/stale.js';
 import type { Executor } from '../run/executor.js';
 import { recordedSharings } from '../run/recordings.js';
 import { recordIn } from '../run/stage-files.js';
-import { guarded, isThere, jobsIn, openStore, type Store, stagesIn, untilShown } from '../run/store.js';
+import { alteredFile, guarded, isThere, jobsIn, openStore, type Store, stagesIn, untilShown } from '../run/store.js';
 import { commandLineScript } from '../run/workers.js';
 import { type Planned, planFor } from './session.js';
 
@@ -100,13 +100,18 @@ export const openOnCluster = async ({
   const planned = await planFor(experiment, node.arithmetic);
   refuseOther(planned, node);
   const setup: JobSetup = { ...asked, arithmetic: node.arithmetic };
+  /** What jobs make meanwhile is taken as it is: its files may show late. */
   const store = openStore(owner.store, () => undefined, { trusting: true });
+  /** What is there from before is looked at, and made anew where it is damaged. */
+  const labels = stageLabels(planned.plan);
+  const earlier = openStore(owner.store, (id, file) => onNote(`${labels.get(id) ?? id}: ${alteredFile(file)}`));
   return {
     planned,
     node,
     store,
     submit: async (chosen, { failed = [], atMost } = {}) => {
       await writeSetup(setup);
+      for (const { id } of chosen.stages) await earlier.find(id);
       const sharing = recordedSharings({ ...planned, answers: setup.answers }, chosen.stages);
       return submit({
         ...{ cluster, owner, sharing, atMost, say },
@@ -114,7 +119,7 @@ export const openOnCluster = async ({
         command: commandOf(setup),
         folder: process.cwd(),
         plan: chosen,
-        isThere: (id) => isThere(join(owner.store, id)),
+        isThere: async (id) => (await earlier.find(id)) !== undefined,
         name: experiment.name,
       });
     },

@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { FailureError, failure, orThrow } from '../core/errors.js';
+import * as v from 'valibot';
+import { aFunction, parsed, text, wholeAtLeast } from '../core/check.js';
+import { FailureError, failure, orThrow, type Refusal, refusal } from '../core/errors.js';
 import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
-import type { Experiment } from '../experiment/experiment.js';
+import { type Experiment, isExperiment } from '../experiment/experiment.js';
 import { stageLabels } from '../experiment/stage.js';
 import type { Matrix } from '../results/types.js';
 import { crewOf, sharedBy } from '../run/crew.js';
@@ -61,10 +63,32 @@ export interface Ran {
  * made the text of its functions and of `file`. A value that no text says (an argument, the turn of a loop, the
  * environment) belongs into `params`: else a second run with another value is given the first one's results.
  */
-export const runExperiment = (experiment: Experiment, options: RunExperimentOptions): Promise<Ran> => {
+export const runExperiment = async (experiment: Experiment, options: RunExperimentOptions): Promise<Ran> => {
+  parsed('runExperiment', anyOptions, options);
+  if (!isExperiment(experiment))
+    refuse(
+      'it is given no experiment',
+      'runExperiment',
+      'Give what experiment({ … }) made: what only looks like one, or is a copy with other fields, is none.',
+    );
   const file = options.file ?? experiment.file ?? caller();
   return ranFrom(file === undefined ? experiment : { ...experiment, file: pathOf(file) }, options);
 };
+
+const refuse: Refusal = refusal('experiment');
+
+const maybe = v.optional;
+
+const anyOptions = v.strictObject({
+  folder: text,
+  threads: maybe(wholeAtLeast(1)),
+  checkpointEvery: maybe(wholeAtLeast(1)),
+  answers: maybe(v.pipe(v.union([wholeAtLeast(0), v.literal('off')]), v.title("a number of bytes, or 'off'"))),
+  signal: maybe(v.pipe(v.instance(AbortSignal), v.title('the signal of an AbortController'))),
+  onNote: maybe(aFunction),
+  file: maybe(text),
+  executor: maybe(v.pipe(v.function(), v.title("slurm(['--partition=gpu']), or another that makes stages"))),
+});
 
 const pathOf = (file: string): string => (file.startsWith('file:') ? fileURLToPath(file) : resolve(file));
 

@@ -1,6 +1,5 @@
-import * as v from 'valibot';
 import type { Options } from '../core/options.js';
-import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
+import { type Argument, define, type Maker, type PluginSpec, pluginOption } from '../core/plugin.js';
 import { network } from './layers.js';
 import type { NetworkPlugin } from './network.js';
 
@@ -33,10 +32,8 @@ export const defineNetwork = <
   );
 
 /** A network among a plugin's options. */
-export const anyNetwork = v.pipe(
-  v.custom<NetworkPlugin>(
-    (value) => typeof (value as NetworkPlugin | undefined)?.build === 'function',
-    'this is no network',
-  ),
-  v.title('a network, such as plainCnn()'),
+export const anyNetwork = pluginOption<NetworkPlugin>(
+  (value) => typeof (value as NetworkPlugin | undefined)?.build === 'function',
+  'this is no network',
+  'a network, such as plainCnn()',
 );

@@ -1,4 +1,4 @@
-import { unique } from '../core/lists.js';
+import { extent, unique } from '../core/lists.js';
 import { counted, signed, wrapped } from '../core/text.js';
 import type { ComparedCell, Comparison } from '../results/compare.js';
 import { documentOf, policyOf } from './html/document.js';
@@ -74,7 +74,7 @@ const fitted = (natural: readonly number[], width: number): readonly number[] | 
   const widths = [...natural];
   const room = width - gap.length * (widths.length - 1);
   for (let over = widths.reduce((sum, own) => sum + own, 0) - room; over > 0; over--) {
-    const most = Math.max(...widths);
+    const most = extent(widths)[1];
     if (most <= narrowest) return undefined;
     widths[widths.indexOf(most)] = most - 1;
   }
@@ -84,7 +84,7 @@ const fitted = (natural: readonly number[], width: number): readonly number[] | 
 /** A row of a table, of which each text is broken into the lines of its column. */
 const rowOf = (texts: readonly string[], widths: readonly number[]): readonly string[] => {
   const columns = texts.map((text, i) => wrapped(text, widths[i] as number));
-  return Array.from({ length: Math.max(...columns.map((lines) => lines.length)) }, (_, at) =>
+  return Array.from({ length: extent(columns.map((lines) => lines.length))[1] }, (_, at) =>
     columns
       .map((lines, i) => padded(lines[at] ?? '', widths[i] as number))
       .join(gap)

@@ -1,5 +1,5 @@
 import { FailureError, failure } from '../core/errors.js';
-import { grouped, unique } from '../core/lists.js';
+import { extent, grouped, unique } from '../core/lists.js';
 import { counted, firstFew, percent, percentage, signed, whole } from '../core/text.js';
 import { columnsOf, type Column as Measure, type VictimResult, victimColumnsOf } from '../results/columns.js';
 import { lookup } from '../results/lookup.js';
@@ -276,7 +276,7 @@ const onWhat = ({ report, select, cells, victims }: Matrix): string => {
 /** Over how many seeds the numbers of a matrix are, those of the cells with the fewest and with the most. */
 export const seedRange = ({ cells, seeds }: Matrix): readonly [least: number, most: number] => {
   const counts = cells.flatMap(({ accuracy }) => accuracy?.count ?? []);
-  return counts.length === 0 ? [seeds.length, seeds.length] : [Math.min(...counts), Math.max(...counts)];
+  return counts.length === 0 ? [seeds.length, seeds.length] : extent(counts);
 };
 
 /** The same in words: of an unfinished run they are fewer than it has, `1 of 2 seeds`. */
@@ -393,7 +393,7 @@ export const queries = (matrix: Matrix): readonly string[] => {
         return mean > 0 ? [mean] : [];
       });
       if (counts.length === 0) return [];
-      const [least, most] = [Math.min(...counts), Math.max(...counts)];
+      const [least, most] = extent(counts);
       return [`${label} ${least === most ? whole(least) : `${whole(least)} to ${whole(most)}`}`];
     });
     return each.length === 0 ? [] : [`${what}: ${each.join(', ')}.`];

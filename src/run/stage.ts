@@ -1,5 +1,6 @@
 import { cpus } from 'node:os';
 import { FailureError, toFailure } from '../core/errors.js';
+import { onOneBackend } from '../engine/backend.js';
 import { processorName } from '../engine/setup/processor.js';
 import type { Stage, Work } from '../experiment/stage.js';
 import { inspectStage } from './inspect.js';
@@ -54,7 +55,7 @@ export const runStage = async (
     const recordings = await recordingsOf(environment, stage, note);
     const stageRun: StageRun = { stage: stage.id, staging, signal, checkpointEvery, emit, warn, recordings };
     const { work } = stage;
-    const training = await working(environment, stage, work, stageRun);
+    const training = await onOneBackend(() => working(environment, stage, work, stageRun));
     return await finish(record(training === undefined ? {} : { training }));
   } catch (error) {
     const failed = toFailure('plugin', stage.label)(error);

@@ -4,7 +4,7 @@ import { atLeast, belowOne, positive, yesOrNo } from '../core/check.js';
 import { FailureError, failure } from '../core/errors.js';
 import { instrumented } from '../core/instrumented.js';
 import { type Options, option, optional } from '../core/options.js';
-import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
+import { type Argument, define, type Maker, type PluginSpec, pluginOption } from '../core/plugin.js';
 import { isLike } from '../core/text.js';
 import * as tree from '../core/tree.js';
 import * as ops from '../engine/ops.js';
@@ -414,10 +414,8 @@ const zip = (a: Named, b: Named, f: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor): 
   tree.map(a, (leaf, name) => f(leaf, b[name] as tf.Tensor));
 
 /** An optimiser among a plugin's options. */
-export const anyOptimizer = v.pipe(
-  v.custom<Optimizer>(
-    (value) => typeof (value as Optimizer | undefined)?.update === 'function',
-    'this is no optimiser',
-  ),
-  v.title('an optimiser, such as adam()'),
+export const anyOptimizer = pluginOption<Optimizer>(
+  (value) => typeof (value as Optimizer | undefined)?.update === 'function',
+  'this is no optimiser',
+  'an optimiser, such as adam()',
 );

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { atLeast, between, choice, positive, share } from '../core/check.js';
 import { type Options, option, required } from '../core/options.js';
-import { type Argument, define, type Maker, type PluginSpec } from '../core/plugin.js';
+import { type Argument, define, type Maker, type PluginSpec, pluginOption } from '../core/plugin.js';
 
 /** Where training stands. */
 export interface Progress {
@@ -223,7 +223,8 @@ const rise = (progress: Progress, warmup: Extent): number => {
 };
 
 /** A schedule among a plugin's options. */
-export const anySchedule = v.pipe(
-  v.custom<Schedule>((value) => typeof (value as Schedule | undefined)?.at === 'function', 'this is no schedule'),
-  v.title('a schedule, such as constant(1e-3)'),
+export const anySchedule = pluginOption<Schedule>(
+  (value) => typeof (value as Schedule | undefined)?.at === 'function',
+  'this is no schedule',
+  'a schedule, such as constant(1e-3)',
 );

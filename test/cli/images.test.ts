@@ -201,6 +201,51 @@ describe('undistill images', () => {
     });
   });
 
+  const long = { width: 1, height: 70_000, pixels: new Uint8Array(210_000) };
+  const large = pictureToPng({ width: 4000, height: 4000, pixels: new Uint8Array(48_000_000) });
+  it.each([
+    ['longer than a GIF can be', { '1.png': pictureToPng(long) }, /are no animation/],
+    [
+      'that would take all memory',
+      Object.fromEntries(Array.from({ length: 7 }, (_, i) => [`${i}.png`, large])),
+      /more than 100,000,000 pixels/,
+    ],
+  ])('animates no history %s', async (name, pictures, what) => {
+    const history = Object.fromEntries(Object.entries(pictures).map(([file, png]) => [`history/${file}`, png]));
+    const run = await runOf(name, { 'none/dafl/small/seed-0': { 'images.json': text, ...history } });
+    expect(await failureOf(() => list(run, { gif: true }))).toMatchObject({
+      kind: 'usage',
+      what: expect.stringMatching(what),
+      where: expect.stringMatching(/seed-0\/history$/),
+    });
+  });
+
+  it.each([
+    ['of several sizes', [plain(4, 1), plain(5, 2)], /not of 4×4/],
+    ['that would take all memory', [{ width: 3300, height: 3300, pixels: new Uint8Array(32_670_000) }], /100,000,000/],
+  ])('makes no sheet of pictures %s', async (name, pictures, what) => {
+    const own = pictures.map((_, label) => ({ ...(images[0] as SynthesisedImage), label, file: `${label}.png` }));
+    const files = Object.fromEntries(pictures.map((picture, i) => [`${i}.png`, pictureToPng(picture)]));
+    const run = await runOf(name, {
+      'none/dafl/small/seed-0': { 'images.json': JSON.stringify({ ...example, images: own }), ...files },
+    });
+    expect(await failureOf(() => list(run, { sheet: true }))).toMatchObject({
+      kind: 'usage',
+      what: expect.stringMatching(what),
+    });
+  });
+
+  it('takes sizes from the pictures, whatever their list says of them', async () => {
+    const shape = { height: 1e9, width: 1e9, channels: 3 };
+    const run = await runOf('announced', {
+      'none/dafl/small/seed-0': {
+        'images.json': JSON.stringify({ ...example, shape, images: [{ ...images[0], file: '0.png' }] }),
+        '0.png': pictureToPng(plain(4, 1)),
+      },
+    });
+    expect((await list(run, { sheet: true })).code).toBe(0);
+  });
+
   describe.skipIf(process.platform === 'win32')('opens', () => {
     /** A folder for PATH with an opener that notes what it is given, or fails. */
     const viewer = async (name: string, script: string): Promise<string> => {

@@ -7,6 +7,7 @@ import type { JobState } from '../../src/cluster/cluster.js';
 import { slurmCluster } from '../../src/cluster/slurm.js';
 import { jobsByStage, type Owner, stageOfJob, submit } from '../../src/cluster/submission.js';
 import type { Stage } from '../../src/experiment/stage.js';
+import { alteredFile } from '../../src/run/store.js';
 import { lasting, type Project, project, type Ran, register, tensorsIn } from '../cli/project.js';
 import { idxFiles, writeFiles } from '../data/files.js';
 import { noSlurm, type Played, play } from './cluster.js';
@@ -318,6 +319,19 @@ describe.skipIf(why !== undefined)(`a matrix on Slurm${why === undefined ? '' : 
     expect([ran.code, ran.err]).toEqual([0, '']);
     expect(lasting(JSON.parse(ran.out))).toEqual(lasting(await at.matrix('near-calm/calm')));
     expect((await run.job(student))?.id).not.toBe(second?.id);
+
+    // A digit turns over on the disk where all is finished.
+    const plan = JSON.parse(await at.read('far/calm/plan.json')) as { stages: { label: string; id: string }[] };
+    const resultOf = (id: string) => join(run.owner.store, id, 'result.json');
+    const measured = plan.stages.find(({ id }) => existsSync(resultOf(id)));
+    const path = resultOf(measured?.id ?? '');
+    const other = readFileSync(path, 'utf8').replace(/\d(?=\D*$)/, (digit) => (digit === '1' ? '2' : '1'));
+    writeFileSync(path, other);
+    const mended = await undistill([...command, '--', ...place]);
+    expect([mended.code, mended.err]).toEqual([0, '']);
+    expect(mended.out).toContain(`${measured?.label}: ${alteredFile('result.json')}`);
+    expect(readFileSync(path, 'utf8')).not.toBe(other);
+    expect(lasting(await at.matrix('far/calm'))).toEqual(lasting(await at.matrix('near-calm/calm')));
 
     // The same numbers by other code, as whoever changed it says.
     await at.write('calm-held.ts', `// Another comment.\n${held}`);

@@ -1,12 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import type { AnyAttack } from '../../src/attacks/attack.js';
 import { hardLabel } from '../../src/attacks/hard-label.js';
+import { jbda } from '../../src/attacks/jbda.js';
 import { kd, partialKd } from '../../src/attacks/kd.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
 import { synthetic } from '../../src/data/synthetic.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
+import { grad2 } from '../../src/defenses/grad2.js';
+import { ini } from '../../src/defenses/ini.js';
 import { nasty } from '../../src/defenses/nasty.js';
 import { none } from '../../src/defenses/none.js';
 import { havingSeeds, isExperiment, pair } from '../../src/experiment/experiment.js';
@@ -123,6 +126,26 @@ describe('refused, with the field, the value and what to do', () => {
       (source: unknown) => ({ teacher: learnerOf(tiny(), { schedule: { ...constant(1), source } as never }) }),
     ],
     ['a data set', (source: unknown) => ({ data: { ...synthetic(), source } })],
+    [
+      "an attack's optimiser",
+      (source: unknown) => ({ attacks: [scratch(), jbda({ optimizer: { ...adam(), source } as never })] }),
+    ],
+    [
+      "an attack's schedule",
+      (source: unknown) => ({ attacks: [scratch(), jbda({ schedule: { ...constant(1), source } as never })] }),
+    ],
+    [
+      "a defence's network",
+      (source: unknown) => ({ defenses: [none(), grad2({ surrogate: { ...tiny(), source } as never })] }),
+    ],
+    [
+      "a defence's images",
+      (source: unknown) => ({ defenses: [none(), ini({ outliers: { ...synthetic(), source } as never })] }),
+    ],
+    [
+      'a defence within another',
+      (source: unknown) => ({ defenses: [none(), compose({ ...nasty(), source } as never, rounding(2))] }),
+    ],
   ])('%s without its module, by which results of an older version are known', (_, changes) => {
     for (const source of [undefined, 7])
       expect(said(() => made(changes(source) as never))).toContain('import.meta.url');

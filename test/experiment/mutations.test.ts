@@ -39,7 +39,15 @@ const spec = {
   attacks: [
     {
       ...kd(),
-      ...{ name: 'made', label: 'made by hand', role: 'attack', baseline: scratch(), budget: 5, synthesises: true },
+      ...{
+        name: 'made',
+        label: 'made by hand',
+        role: 'attack',
+        baseline: scratch(),
+        budget: 5,
+        synthesises: true,
+        questions: 2,
+      },
       ...{ pool: { params: {}, make: () => undefined }, refuses: () => undefined, scaled: () => kd() },
       warns: () => undefined,
     },

@@ -19,6 +19,7 @@ import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import { antidistillation } from '../../src/defenses/antidistillation.js';
 import { compose } from '../../src/defenses/compose.js';
 import type { Defense } from '../../src/defenses/defense.js';
+import { defineDefense } from '../../src/defenses/define.js';
 import { gaussianNoise } from '../../src/defenses/gaussian-noise.js';
 import { grad2 } from '../../src/defenses/grad2.js';
 import { keepArgmax } from '../../src/defenses/keep-argmax.js';
@@ -109,6 +110,21 @@ test('two functions of the same text are refused where they would be one stage',
   const labels = stages.filter(steals('kd')).map(({ label }) => label);
   for (const each of ['cool', 'at 1', 'at 20']) expect(labels).toContainEqual(expect.stringContaining(`/${each}`));
   expect(labels).not.toContainEqual(expect.stringContaining('/again'));
+});
+
+test('declarations of the same text are refused where they would be one stage', () => {
+  const rounded = (digits: number) =>
+    defineDefense({
+      ...{ name: 'rounded', source: import.meta.url, about: 'Forgets to say by an option what it was given.' },
+      exposes: 'probabilities',
+      make: () => ({ answers: rounding(digits).answers as NonNullable<Defense['answers']> }),
+    });
+  const coarse = rounded(1);
+  expect(
+    refusal(() => planOf({ defenses: [none(), coarse({ label: 'coarse' }), rounded(3)({ label: 'fine' })] })),
+  ).toMatchObject({ what: expect.stringContaining('two functions of the same text'), where: 'rounded: make' });
+  const { stages } = planOf({ defenses: [none(), coarse({ label: 'coarse' }), coarse({ label: 'again' })] });
+  expect(stages.filter(steals('kd'))).toHaveLength(2);
 });
 
 describe('functions of the same text in what stages are made of', () => {

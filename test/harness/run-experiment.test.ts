@@ -59,6 +59,29 @@ describe('an experiment run in a process of its own', () => {
     expect(err).toContain('threads is 3000');
   });
 
+  it.each([
+    ['a misspelt option', 'theads: 1', 'theads is none of its options'],
+    ['steps that are none', 'checkpointEvery: 0', 'checkpointEvery is 0'],
+    ['bytes in words', "answers: '4GB'", 'answers is "4GB"'],
+    ['an executor that is none', 'executor: {}', 'executor is'],
+  ])('takes no %s', async (name, option, says) => {
+    const { code, err } = await ranScript(`${name}.ts`, {
+      attacks: 'const attacks = [kd()];',
+      run: `await ran(attacks, { ${option} });`,
+    });
+    expect(code).not.toBe(0);
+    expect(err).toContain(`runExperiment: ${says}`);
+  });
+
+  it('takes no copy of an experiment, which nobody has looked at', async () => {
+    const { code, err } = await ranScript('copied.ts', {
+      attacks: 'const attacks = [kd()];',
+      run: "await runExperiment({ ...of(attacks), fraction: 7 }, { folder: 'copied' });",
+    });
+    expect(code).not.toBe(0);
+    expect(err).toContain('runExperiment: it is given no experiment');
+  });
+
   it('leaves its plan, by which its stages are known to be in use', async () => {
     const { code, err } = await ranScript('kept.ts', {
       attacks: 'const attacks = [kd()];',
@@ -91,6 +114,27 @@ describe('an experiment run in a process of its own', () => {
       ['rejectsAside', 'failed', expect.stringContaining('nobody waits (')],
       ['kd', 'done', ''],
     ]);
+  });
+
+  it('fails a stage that chooses another backend, and computes the others as before', async () => {
+    const { out, err } = await ranScript('backend.ts', {
+      attacks: `import * as tf from '@tensorflow/tfjs';
+const chooses = attack('chooses', (...given) => (tf.setBackend('cpu'), trained(1)(...given)));`,
+      run: `const numbers = async (attacks, folder) => {
+  const { matrix } = await runExperiment(of(attacks), { folder, threads: 1 });
+  return matrix.cells.map(({ attack, status, reason, accuracy }) => [attack, status, reason ?? '', accuracy?.mean ?? null]);
+};
+console.log(JSON.stringify([await numbers([chooses, kd()], 'chosen'), await numbers([kd()], 'left')]));`,
+    });
+    expect(err).toBe('');
+    const [[chose, beside], [alone]] = JSON.parse(out);
+    expect(chose).toEqual([
+      'chooses',
+      'failed',
+      expect.stringContaining('another backend of TensorFlow.js, cpu'),
+      null,
+    ]);
+    expect(beside).toEqual(alone);
   });
 
   it('says what was damaged and is made anew', async () => {

@@ -101,7 +101,7 @@ const integrityOf = async (path: string): Promise<string | undefined> => {
 };
 
 /** The archive of `wanted` in the cache's `packages`, fetched unless it is there, and verified either way. */
-const fetchArchive = async (wanted: Package, folder: string, machine: Machine): Promise<string> => {
+export const fetchArchive = async (wanted: Package, folder: string, machine: Pick<Machine, 'env'>): Promise<string> => {
   const path = join(folder, wanted.archive);
   if ((await integrityOf(path)) === wanted.integrity) return path;
   const incoming = await mkdtemp(join(folder, 'incoming-'));

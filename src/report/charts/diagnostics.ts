@@ -1,4 +1,4 @@
-import { unique } from '../../core/lists.js';
+import { extent, unique } from '../../core/lists.js';
 import { counted, whole } from '../../core/text.js';
 import type { TeacherDiagnostics } from '../../results/diagnose.js';
 import { diagnosticsRows } from '../diagnostics.js';
@@ -127,7 +127,7 @@ const temperatureChart = ({ teachers, images, peakThreshold }: TeacherDiagnostic
     const apart = kl === undefined ? '' : `, KL from the normal teacher ${kl.mean.toPrecision(3)} nats`;
     return `${defense}: entropy ${answers[0]?.entropy.mean.toPrecision(3)} nats at temperature ${answers[0]?.temperature}${apart}.`;
   });
-  const seeds = Math.max(...teachers.map((teacher) => teacher.seeds.length));
+  const seeds = extent(teachers.map((teacher) => teacher.seeds.length))[1];
   return [
     chart(
       {

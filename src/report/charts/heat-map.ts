@@ -1,4 +1,4 @@
-import { unique } from '../../core/lists.js';
+import { extent, unique } from '../../core/lists.js';
 import { percent, signed } from '../../core/text.js';
 import type { Cell, Matrix } from '../../results/types.js';
 import { meanAndDeviation } from '../numbers.js';
@@ -27,7 +27,7 @@ export const heatMap = (matrix: Matrix): readonly Chart[] => {
   const most = Math.min(mostColoured, Math.max(1, ...differences));
   const defenses = matrix.defenses.map(({ label }) => label);
   const attacks = matrix.attacks.map(({ label }) => label);
-  const long = Math.max(...defenses.map((label) => label.length)) > 14;
+  const long = extent(defenses.map((label) => label.length))[1] > 14;
   const x = {
     field: 'defense',
     type: 'nominal',

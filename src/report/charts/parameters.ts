@@ -1,4 +1,4 @@
-import { unique } from '../../core/lists.js';
+import { extent, unique } from '../../core/lists.js';
 import { described } from '../../experiment/labels.js';
 import { lookup } from '../../results/lookup.js';
 import { roleOf } from '../../results/roles.js';
@@ -54,7 +54,7 @@ const sweepsOf = (plugins: readonly Plugin[]): readonly Sweep[] => {
     const values = unique(members.map(({ others }) => others)).map(
       (others) => unique(members.filter((each) => each.others === others).map(({ value }) => value)).length,
     );
-    if (Math.max(...values) < (numeric ? 3 : 2)) return [];
+    if (extent(values)[1] < (numeric ? 3 : 2)) return [];
     const sorted = [...members].sort((a, b) => (numeric ? Number(a.value) - Number(b.value) : 0));
     return [{ path, members: sorted }];
   });

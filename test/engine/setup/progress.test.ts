@@ -13,6 +13,8 @@ test('a line has the bar, the size and the time left', () => {
   expect(line).toContain('30 s left');
   expect(showProgress({ label: 'x', done: 4e8, total: 4e8, seconds: 40 })).toContain('in 40 s');
   expect(showProgress({ label: 'x', done: 0, total: 0, seconds: 0 })).toContain('0 %');
+  // A label may have a name in it that somebody else gave.
+  expect(showProgress({ label: 'x\u001b[2Jy', done: 0, total: 0, seconds: 0 })).not.toContain('\u001b');
 });
 
 const written = (isTTY: boolean): string => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { madeOnce, unpack } from '../../../src/engine/setup/tfjs-node.js';
+import { fetchArchive, madeOnce, unpack } from '../../../src/engine/setup/tfjs-node.js';
 
 let root: string;
 beforeEach(() => {
@@ -46,6 +47,36 @@ describe('an archive of npm', () => {
       process.off('unhandledRejection', stray);
     }
     expect(stray).not.toHaveBeenCalled();
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('an archive that npm is to fetch', () => {
+  /** An npm that brings bytes, whatever it is asked for. */
+  const bringing = (bytes: string) => {
+    const script = `#!/bin/sh\nfor folder; do :; done\nprintf ${bytes} > "$folder/it.tgz"\n`;
+    writeFileSync(join(root, 'npm'), script, { mode: 0o755 });
+    return { env: { PATH: `${root}:${process.env.PATH}` } };
+  };
+  const known = (bytes: string) => ({
+    ...{ name: 'it', version: '1.0.0', archive: 'it.tgz' },
+    integrity: `sha512-${createHash('sha512').update(bytes).digest('base64')}`,
+  });
+
+  test('is kept where it is the one that is known, and then not fetched again', async () => {
+    const path = join(root, 'it.tgz');
+    expect(await fetchArchive(known('right'), root, bringing('right'))).toBe(path);
+    expect(readFileSync(path, 'utf8')).toBe('right');
+    expect(await fetchArchive(known('right'), root, bringing('wrong'))).toBe(path);
+  });
+
+  test('is refused where it is another, or was altered since, and nothing of it stays', async () => {
+    await expect(fetchArchive(known('right'), root, bringing('wrong'))).rejects.toThrow(
+      'it@1.0.0 is not the package that undistill knows',
+    );
+    expect(readdirSync(root)).toEqual(['npm']);
+    writeFileSync(join(root, 'it.tgz'), 'altered');
+    await fetchArchive(known('right'), root, bringing('right'));
+    expect(readFileSync(join(root, 'it.tgz'), 'utf8')).toBe('right');
   });
 });
 
