@@ -102,8 +102,8 @@ export const openOnCluster = async ({
   const setup: JobSetup = { ...asked, arithmetic: node.arithmetic };
   /** What jobs make meanwhile is taken as it is: its files may show late. */
   const store = openStore(owner.store, () => undefined, { trusting: true });
-  /** What is there from before is looked at, and made anew where it is damaged. */
   const labels = stageLabels(planned.plan);
+  /** What is there from before is looked at, and made anew where it is damaged. */
   const earlier = openStore(owner.store, (id, file) => onNote(`${labels.get(id) ?? id}: ${alteredFile(file)}`));
   return {
     planned,
