@@ -28,7 +28,7 @@ import { whyStale } from '../experiment/stale.js';
 import type { Executor } from '../run/executor.js';
 import { recordedSharings } from '../run/recordings.js';
 import { recordIn } from '../run/stage-files.js';
-import { alteredFile, guarded, isThere, jobsIn, openStore, type Store, stagesIn, untilShown } from '../run/store.js';
+import { alteredFile, guarded, jobsIn, openStore, type Store, stagesIn, untilShown } from '../run/store.js';
 import { commandLineScript } from '../run/workers.js';
 import { type Planned, planFor } from './session.js';
 
@@ -155,16 +155,18 @@ export const printSubmission = async (
   given: JobSetup,
   cluster: Cluster,
   atMost: number | undefined,
-): Promise<Submitted> =>
-  submit({
+): Promise<Submitted> => {
+  const stored = openStore(given.store, () => undefined, { reading: true });
+  return submit({
     ...{ cluster, atMost, dry: true, owner: { store: given.store, run: given.run } },
     sharing: recordedSharings({ ...planned, answers: given.answers }, chosen.stages),
     command: commandOf(given),
     folder: process.cwd(),
     plan: chosen,
-    isThere: (id) => isThere(join(given.store, id)),
+    isThere: async (id) => (await stored.find(id)) !== undefined,
     name: given.experiment,
   });
+};
 
 interface Look {
   readonly cluster: Cluster;
