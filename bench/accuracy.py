@@ -8,8 +8,8 @@ First it says {"version", "threads", "device"}. Then each request gets an answer
             "augmentation", "lookahead", "smoothing"},
  "partial": a file that keeps what the training has come to after each epoch, or null, "training": its name there}
 
-A training that was broken off is taken up from that file; another's is left alone. The file holds the training images as bytes, row by row and channels last, the test images, and a byte for each label of
-both. Seconds are of the training's steps, after a step of each size of batch was compiled.
+A training that was broken off is taken up from that file; another's is left alone. "data" holds the training images as
+bytes, row by row and channels last, the test images, and a byte for each label of both. Seconds are of the training's steps, after a step of each size of batch was compiled.
 """
 
 import copy

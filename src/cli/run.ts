@@ -11,7 +11,7 @@ import { progressTo } from '../engine/setup/progress.js';
 import type { Plan } from '../experiment/plan.js';
 import { type Stage, stageLabels } from '../experiment/stage.js';
 import { writePlan } from '../harness/plan-file.js';
-import { collect, foldersOf, type Located, type Planned, prepare } from '../harness/session.js';
+import { collect, foldersOf, type Located, type Planned, prepare, tellingAltered } from '../harness/session.js';
 import type { Metric } from '../metrics/metric.js';
 import { table } from '../report/table.js';
 import type { Matrix } from '../results/types.js';
@@ -23,7 +23,7 @@ import type { Outcome } from '../run/record.js';
 import { recordedSharings, theftsIn } from '../run/recordings.js';
 import { type Order, type RunEvent, run } from '../run/scheduler.js';
 import { stepsOf } from '../run/steps.js';
-import { alteredFile, openStore, removeLeftovers, type Store, stagesIn } from '../run/store.js';
+import { openStore, removeLeftovers, type Store, stagesIn } from '../run/store.js';
 import type { RunEnvironment } from '../run/types.js';
 import { type ProcessExecutor, processExecutor } from '../run/workers.js';
 import { engineSaid, readyEngine } from './engine.js';
@@ -157,8 +157,9 @@ export const openRun = async (
     if ('refusal' in owner) throw new FailureError(owner.refusal);
     warn(out, owner.warning);
   }
-  const store = openStore(folders.store, (id, damaged) =>
-    warn(out, `${labels.get(id) ?? id}: ${alteredFile(damaged)}`),
+  const store = openStore(
+    folders.store,
+    tellingAltered(plan, (note) => warn(out, note)),
   );
   await removeLeftovers(folders.run, folders.store);
   if (force !== undefined) {

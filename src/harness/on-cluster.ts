@@ -23,14 +23,14 @@ import { sha256 } from '../core/hash.js';
 import { firstFew } from '../core/text.js';
 import type { Experiment } from '../experiment/experiment.js';
 import type { Plan } from '../experiment/plan.js';
-import { type Stage, stageLabels, takesLong } from '../experiment/stage.js';
+import { type Stage, takesLong } from '../experiment/stage.js';
 import { whyStale } from '../experiment/stale.js';
 import type { Executor } from '../run/executor.js';
 import { recordedSharings } from '../run/recordings.js';
 import { recordIn } from '../run/stage-files.js';
-import { alteredFile, guarded, jobsIn, openStore, type Store, stagesIn, untilShown } from '../run/store.js';
+import { guarded, jobsIn, openStore, type Store, stagesIn, untilShown } from '../run/store.js';
 import { commandLineScript } from '../run/workers.js';
-import { type Planned, planFor } from './session.js';
+import { type Planned, planFor, tellingAltered } from './session.js';
 
 /** An experiment whose stages are made on a cluster. */
 export interface OnCluster {
@@ -102,9 +102,8 @@ export const openOnCluster = async ({
   const setup: JobSetup = { ...asked, arithmetic: node.arithmetic };
   /** What jobs make meanwhile is taken as it is: its files may show late. */
   const store = openStore(owner.store, () => undefined, { trusting: true });
-  const labels = stageLabels(planned.plan);
   /** What is there from before is looked at, and made anew where it is damaged. */
-  const earlier = openStore(owner.store, (id, file) => onNote(`${labels.get(id) ?? id}: ${alteredFile(file)}`));
+  const earlier = openStore(owner.store, tellingAltered(planned.plan, onNote));
   return {
     planned,
     node,

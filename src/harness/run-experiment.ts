@@ -7,17 +7,16 @@ import { FailureError, failure, orThrow, type Refusal, refusal } from '../core/e
 import { version } from '../core/version.js';
 import { prepareEngine } from '../engine/engine.js';
 import { type Experiment, isExperiment } from '../experiment/experiment.js';
-import { stageLabels } from '../experiment/stage.js';
 import type { Matrix } from '../results/types.js';
 import { crewOf, sharedBy } from '../run/crew.js';
 import * as defaults from '../run/defaults.js';
 import { localExecutor } from '../run/executor.js';
 import type { Outcome, StageRecord } from '../run/record.js';
 import { run } from '../run/scheduler.js';
-import { alteredFile, openStore, type Store } from '../run/store.js';
+import { openStore, type Store } from '../run/store.js';
 import type { Elsewhere } from './on-cluster.js';
 import { writePlan } from './plan-file.js';
-import { collect, foldersOf, type Planned, prepare } from './session.js';
+import { collect, foldersOf, type Planned, prepare, tellingAltered } from './session.js';
 
 export interface RunExperimentOptions {
   /** Where its stages are kept; a second run there finds them. */
@@ -129,8 +128,7 @@ const ranFrom = async (
   await orThrow(prepareEngine(threads === undefined ? {} : { threads }));
   const prepared = await prepare(experiment, { onNote });
   await writePlan(own, prepared, experiment.file);
-  const labels = stageLabels(prepared.plan);
-  const store = openStore(root, (id, file) => onNote(`${labels.get(id) ?? id}: ${alteredFile(file)}`));
+  const store = openStore(root, tellingAltered(prepared.plan, onNote));
   const environment = {
     ...prepared,
     store,

@@ -18,13 +18,14 @@ import { type Source, sourcesIn } from '../experiment/identity.js';
 import { readCode } from '../experiment/numbers.js';
 import { type Plan, plan, plannedValues } from '../experiment/plan.js';
 import { readWeights } from '../experiment/pretrained.js';
+import { stageLabels } from '../experiment/stage.js';
 import type { MetricValues } from '../metrics/metric.js';
 import { type Finished, matrix } from '../results/matrix.js';
 import type { Matrix } from '../results/types.js';
 import { readLocally } from '../run/executor.js';
 import { readResult } from '../run/outputs.js';
 import type { Divergence, Measures, Outcome } from '../run/record.js';
-import { type Store, storeOf } from '../run/store.js';
+import { alteredFile, type Store, storeOf } from '../run/store.js';
 import { isPretrained } from '../train/pretrained.js';
 
 /**
@@ -138,6 +139,12 @@ export interface Planned {
 export interface Prepared extends Planned {
   readonly engine: Engine;
 }
+
+/** Says of which stage of a plan a file was altered on disk: what a store is opened with that makes it anew. */
+export const tellingAltered = (plan: Plan, say: (note: string) => void): ((id: string, file: string) => void) => {
+  const labels = stageLabels(plan);
+  return (id, file) => say(`${labels.get(id) ?? id}: ${alteredFile(file)}`);
+};
 
 /** Loads the data of an experiment and plans it for an engine's arithmetic. */
 export const planFor = async (experiment: Experiment, engine: string, options: LoadOptions = {}): Promise<Planned> => {

@@ -1,3 +1,4 @@
+import { extent } from '../core/lists.js';
 import type { Matrix } from '../results/types.js';
 import { type Block, type Layout, type LayoutOptions, layout, type Row } from './layout.js';
 import { mark } from './numbers.js';
@@ -11,7 +12,8 @@ export interface TableOptions extends LayoutOptions {
 export const gap = '   ';
 
 /** Characters of the longest. */
-export const widest = (texts: readonly string[]): number => Math.max(0, ...texts.map((text) => [...text].length));
+export const widest = (texts: readonly string[]): number =>
+  Math.max(0, extent(texts.map((text) => [...text].length))[1]);
 
 export const padded = (text: string, width: number): string => text + ' '.repeat(Math.max(0, width - [...text].length));
 

@@ -50,27 +50,19 @@ const ranScript = async (name: string, parts: Parameters<typeof script>[0]) => {
 };
 
 describe('an experiment run in a process of its own', () => {
-  it('takes no more threads than a process may start', async () => {
-    const { code, err } = await ranScript('threads.ts', {
-      attacks: 'const attacks = [kd()];',
-      run: 'await ran(attacks, { threads: 3000 });',
-    });
-    expect(code).not.toBe(0);
-    expect(err).toContain('threads is 3000');
-  });
-
   it.each([
-    ['a misspelt option', 'theads: 1', 'theads is none of its options'],
-    ['steps that are none', 'checkpointEvery: 0', 'checkpointEvery is 0'],
-    ['bytes in words', "answers: '4GB'", 'answers is "4GB"'],
-    ['an executor that is none', 'executor: {}', 'executor is'],
+    ['more threads than a process may start', 'threads: 3000', 'threads is 3000'],
+    ['misspelt option', 'theads: 1', 'runExperiment: theads is none of its options'],
+    ['steps that are none', 'checkpointEvery: 0', 'runExperiment: checkpointEvery is 0'],
+    ['bytes in words', "answers: '4GB'", 'runExperiment: answers is "4GB"'],
+    ['executor that is none', 'executor: {}', 'runExperiment: executor is'],
   ])('takes no %s', async (name, option, says) => {
     const { code, err } = await ranScript(`${name}.ts`, {
       attacks: 'const attacks = [kd()];',
       run: `await ran(attacks, { ${option} });`,
     });
     expect(code).not.toBe(0);
-    expect(err).toContain(`runExperiment: ${says}`);
+    expect(err).toContain(says);
   });
 
   it('takes no copy of an experiment, which nobody has looked at', async () => {

@@ -24,7 +24,7 @@ export const heatMap = (matrix: Matrix): readonly Chart[] => {
     sign: cell.toBaseline === undefined ? '' : signed(cell.toBaseline.mean),
   }));
   const differences = rows.flatMap(({ difference }) => (difference === undefined ? [] : [Math.abs(difference)]));
-  const most = Math.min(mostColoured, Math.max(1, ...differences));
+  const most = Math.min(mostColoured, Math.max(1, extent(differences)[1]));
   const defenses = matrix.defenses.map(({ label }) => label);
   const attacks = matrix.attacks.map(({ label }) => label);
   const long = extent(defenses.map((label) => label.length))[1] > 14;
