@@ -9,7 +9,7 @@ import { type Kind, type Sort, shareOf, sorts } from './case.js';
 
 /** What became of a case. */
 export type Fate =
-  | { readonly status: 'survived'; readonly tries: number }
+  | { readonly status: 'survived'; readonly tries: number; readonly measured?: string }
   /** This machine cannot try it, or there was no time left. */
   | { readonly status: 'left out'; readonly why: string }
   | { readonly status: Sort; readonly why: string };
@@ -205,6 +205,14 @@ export const omissionsOf = (rows: readonly Row[]): readonly string[] => {
       }
   return [...reasons].map(([reason, count]) => `${counted(count, 'case')} left out, ${reason}`);
 };
+
+/** What cases measured. */
+export const measurementsOf = (rows: readonly Row[]): readonly string[] =>
+  rows.flatMap(({ kind, fates }) =>
+    fates.flatMap((fate) =>
+      fate.status === 'survived' && fate.measured !== undefined ? [`${kind.name}: ${fate.measured}`] : [],
+    ),
+  );
 
 /** The last line. */
 export const closingLine = (rows: readonly Row[]): string =>

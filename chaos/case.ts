@@ -32,9 +32,9 @@ export interface Case {
   /**
    * @param random is decided by seed, kind and name
    * @param shared a folder that all cases of a campaign share
-   * @returns how many things were tried; default: one
+   * @returns how many things were tried, one by default; or what was measured, which is said beside the table
    */
-  readonly attempt: (random: Random, shared: string) => Promise<void> | Promise<number>;
+  readonly attempt: (random: Random, shared: string) => Promise<void> | Promise<number> | Promise<string>;
 }
 
 /** The same several times, each with draws of its own. */

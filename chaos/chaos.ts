@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { percentage } from '../src/core/text.js';
 import { version } from '../src/core/version.js';
 import { gitState } from '../src/run/git.js';
-import { campaign, closingLine, countOf, omissionsOf, tableOf } from './campaign.js';
+import { campaign, closingLine, countOf, measurementsOf, omissionsOf, tableOf } from './campaign.js';
 import { sorts } from './case.js';
 
 const usage = `npm run chaos -- [--share FRACTION] [--seed N] [--minutes N] [--only KIND[/CASE]] [--jobs N] [--out FILE]
@@ -46,7 +46,10 @@ const main = async (): Promise<number> => {
   });
   const end = closingLine(rows);
   const repeated = `seed ${seed}${share < 1 ? `, ${percentage(share)} of all cases` : ''}`;
-  const text = [tableOf(rows), ...omissionsOf(rows), `${repeated}: npm run chaos -- --seed ${seed} --share ${share}`];
+  const text = [
+    ...[tableOf(rows), ...measurementsOf(rows), ...omissionsOf(rows)],
+    `${repeated}: npm run chaos -- --seed ${seed} --share ${share}`,
+  ];
   console.log(`\n${[...text, end].join('\n\n')}`);
   if (values.out !== undefined) {
     const { commit } = (await gitState(fileURLToPath(import.meta.url))) ?? { commit: 'no commit' };

@@ -17,8 +17,11 @@ const fateOf = async ({ kind, name, seed, folder, shared }: Order): Promise<Fate
     // What it leaves there is removed when it ends, however that is.
     process.env.TMPDIR = folder;
     process.chdir(folder);
-    const tries = await found.attempt(randomOf(`${seed}/${kind}/${name}`), shared);
-    return { status: 'survived', tries: tries ?? 1 };
+    const given = await found.attempt(randomOf(`${seed}/${kind}/${name}`), shared);
+    return {
+      status: 'survived',
+      ...(typeof given === 'string' ? { tries: 1, measured: given } : { tries: given ?? 1 }),
+    };
   } catch (error) {
     if (error instanceof Impossible) return { status: 'left out', why: error.message };
     if (error instanceof Defect) return { status: error.sort, why: error.message };

@@ -5,6 +5,7 @@ import { type Case, Defect, Impossible, type Kind } from '../../chaos/case.js';
 const cases: readonly Case[] = [
   { name: 'fine', attempt: async () => undefined },
   { name: 'fine, seven times', attempt: async () => 7 },
+  { name: 'measures', attempt: async () => 'it holds 5 MB' },
   {
     name: 'loses',
     attempt: async () => {
