@@ -1,9 +1,10 @@
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { saidBy } from '../core/errors.js';
 import { isFile } from '../core/files.js';
 import { jsonText } from '../core/text.js';
 import { csvOf, pngOf, svgOf } from '../report/charts/render.js';
+import { removeFile } from '../run/disk.js';
 import { writeWhole } from '../run/store.js';
 import { shown } from './paths.js';
 import { type Drawn, runReader } from './report-run.js';
@@ -26,7 +27,7 @@ export const writeCharts = async (
     .filter((name) => !charts.some((chart) => chart.name === name));
   for (const name of gone)
     for (const path of Object.values(endings).map((ending) => join(place, name + ending)))
-      if (await isFile(path)) await rm(path);
+      if (await isFile(path)) await removeFile(path);
   const failures = new Set<string>();
   for (const chart of charts) {
     const path = join(place, chart.name);

@@ -1,4 +1,4 @@
-import { cp, readdir, rm } from 'node:fs/promises';
+import { cp, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { jsonText } from '../core/text.js';
 import type { Dataset } from '../data/dataset.js';
@@ -6,11 +6,12 @@ import { undefendedOf } from '../experiment/experiment.js';
 import type { CellPlan, Plan } from '../experiment/plan.js';
 import type { ImagesFile } from '../report/images.js';
 import { grid, type Picture, pictureToPng, pngOf, sideBySide } from '../report/pictures.js';
+import { guarded, removeFile } from '../run/disk.js';
 import type { Inspection } from '../run/inspect.js';
 import { readResult } from '../run/outputs.js';
 import { readPool } from '../run/pool.js';
 import type { StageOutput, Store } from '../run/store.js';
-import { guarded, writeWhole } from '../run/store.js';
+import { writeWhole } from '../run/store.js';
 import { imageFiles, nameOf, shortened, withoutOddities } from './run-folder.js';
 
 /** A cell whose attack synthesises images. */
@@ -125,7 +126,7 @@ const write = async (
 /** Removes the PNG files of a folder but those named. */
 const keepOnly = async (folder: string, names: readonly string[]): Promise<void> => {
   for (const name of await readdir(folder).catch(() => []))
-    if (name.endsWith('.png') && !names.includes(name)) await guarded(folder, () => rm(join(folder, name)));
+    if (name.endsWith('.png') && !names.includes(name)) await removeFile(join(folder, name));
 };
 
 /** `0007-cat-97.png`: its number, its class, and how sure the victim is of that class in percent. */

@@ -3,7 +3,7 @@ import { refusal } from '../core/errors.js';
 import { makeFolder } from '../core/files.js';
 import { table } from '../report/table.js';
 import { joined, type Part } from '../results/join.js';
-import { guarded } from '../run/store.js';
+import { guarded } from '../run/disk.js';
 import { writeCharts } from './charts.js';
 import { readPart } from './compare.js';
 import { shownWhole } from './paths.js';

@@ -3,6 +3,7 @@ import { type Failure, FailureError, isFailure, saidBy, showFailure } from '../c
 import { visible } from '../core/text.js';
 import { version } from '../core/version.js';
 import { hearThrown } from '../run/answerable.js';
+import { diskFailure } from '../run/disk.js';
 import { addCommands } from './commands.js';
 import { outputLost, standardError, standardOutput } from './output.js';
 
@@ -77,7 +78,7 @@ const told = (error: unknown): number => {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   const say = (text: string): void => void standardError.write(`${visible(text)}\n`);
   const debug = Boolean(process.env.UNDISTILL_DEBUG);
-  const failed = error instanceof FailureError ? error.failure : isFailure(error) ? error : undefined;
+  const failed = error instanceof FailureError ? error.failure : isFailure(error) ? error : diskFailure(error);
   if (debug && error instanceof Error) say(error.stack ?? error.message);
   if (failed !== undefined) {
     say(showFailure(failed));

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { type Refusal, refusal } from '../core/errors.js';
 import { makeFolder } from '../core/files.js';
 import { metrics, otherColumns } from '../metrics/metric.js';
-import { guarded } from '../run/store.js';
+import { guarded } from '../run/disk.js';
 import type { NewKind, PluginKind } from './choices.js';
 import { projectFiles } from './project-template.js';
 import { type Naming, templates } from './templates.js';

@@ -12,8 +12,9 @@ import { inAddress } from '../report/html/markup.js';
 import type { DrawnChart, Picture, Run, RunImages, RunStage, Thumbnail } from '../report/html/run.js';
 import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../report/images.js';
 import { readLog } from '../report/logs.js';
+import { guarded } from '../run/disk.js';
 import { logsIn } from '../run/stage-files.js';
-import { guarded, type StageFolder, stagesIn, storeOf } from '../run/store.js';
+import { type StageFolder, stagesIn, storeOf } from '../run/store.js';
 import { inNaturalOrder } from './paths.js';
 import {
   copiedStage,

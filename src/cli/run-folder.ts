@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type * as v from 'valibot';
 import { inFile, versioned } from '../core/check.js';
@@ -14,6 +13,7 @@ import type { TeacherDiagnostics } from '../results/diagnose.js';
 import { diagnosticsFile, matrixFile, rankingFile } from '../results/files.js';
 import type { Ranking } from '../results/ranking.js';
 import type { Matrix } from '../results/types.js';
+import { removeFile } from '../run/disk.js';
 import type { Outcome } from '../run/record.js';
 import { copyRecordAndLogs, recordIn } from '../run/stage-files.js';
 import { isThere, type StageFolder, type Store, stagesIn, writeWhole } from '../run/store.js';
@@ -101,7 +101,7 @@ export const keepTraces = async (folder: string, plan: Plan, outcomes: ReadonlyM
     const path = join(copyOf(folder, label), traceName);
     if (outcome?.status === 'failed' && outcome.failure.trace !== undefined)
       await writeWhole(path, `${label}\n${outcome.failure.trace}\n`);
-    else if (outcome?.status === 'done') await rm(path, { force: true });
+    else if (outcome?.status === 'done') await removeFile(path);
   }
 };
 

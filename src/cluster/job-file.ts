@@ -1,10 +1,10 @@
 import { appendFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { jsonNumber as number, type Of } from '../core/check.js';
 import type { Failure, FailureKind } from '../core/errors.js';
 import { makeFolderAtOnce, openPlain } from '../core/files.js';
+import { removeFile } from '../run/disk.js';
 import { jobsIn } from '../run/store.js';
 import type { StageEvent } from '../run/types.js';
 import type { FitProgress } from '../train/fit.js';
@@ -27,7 +27,7 @@ export const jobFile = (store: string, id: string): string => join(jobsIn(store)
 export const jobLog = (store: string, id: string): string => join(jobsIn(store), `${id}.log`);
 
 /** Forgets what was said of a stage by earlier jobs. */
-export const forgetJob = (store: string, id: string): Promise<void> => rm(jobFile(store, id), { force: true });
+export const forgetJob = (store: string, id: string): Promise<void> => removeFile(jobFile(store, id));
 
 /** Milliseconds between two lines that tell of a fit's steps: whoever watches looks every few seconds. */
 const progressEvery = 1_000;

@@ -6,7 +6,8 @@ import { type Holder, showHolder, withLock } from '../core/lock.js';
 import type { Plan } from '../experiment/plan.js';
 import type { Sharing } from '../experiment/sharing.js';
 import { type Stage, takesLong } from '../experiment/stage.js';
-import { guarded, jobsIn, releaseLocks, storeLock } from '../run/store.js';
+import { guarded } from '../run/disk.js';
+import { jobsIn, releaseLocks, storeLock } from '../run/store.js';
 import { type Cluster, type JobRequest, type JobState, Unreachable } from './cluster.js';
 import { forgetJob, jobLog } from './job-file.js';
 

@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, isHeld, type JobState } from '../cluster/cluster.js';
@@ -25,10 +24,11 @@ import type { Experiment } from '../experiment/experiment.js';
 import type { Plan } from '../experiment/plan.js';
 import { type Stage, takesLong } from '../experiment/stage.js';
 import { whyStale } from '../experiment/stale.js';
+import { removeFile } from '../run/disk.js';
 import type { Executor } from '../run/executor.js';
 import { recordedSharings } from '../run/recordings.js';
 import { recordIn } from '../run/stage-files.js';
-import { guarded, jobsIn, openStore, type Store, stagesIn, untilShown } from '../run/store.js';
+import { jobsIn, openStore, type Store, stagesIn, untilShown } from '../run/store.js';
 import { commandLineScript } from '../run/workers.js';
 import { type Planned, planFor, tellingAltered } from './session.js';
 
@@ -194,7 +194,7 @@ const lookAtNode = async ({ cluster, owner, name, setup, say, signal, every }: L
         const running = jobsByStage(await jobs(), owner).get(name);
         if (running !== undefined && running.state !== 'ended') return running;
         await writeSetup(setup);
-        for (const file of [path, log]) await guarded(file, () => rm(file, { force: true }));
+        for (const file of [path, log]) await removeFile(file);
         await forgetJob(owner.store, name);
         const tag = newTag(owner, name);
         const id = await submitSurely(cluster, {

@@ -1,10 +1,10 @@
-import { cp, readdir, rm } from 'node:fs/promises';
+import { cp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { readText } from '../core/files.js';
+import { guarded, removeFile } from './disk.js';
 import { files } from './outputs.js';
 import { recordSchema, type StageRecord } from './record.js';
-import { guarded } from './store.js';
 
 /*
  * What a stage's folder has for people to read: its record and its logs. The folder lies in the store, finished or
@@ -68,8 +68,7 @@ export const copyRecordAndLogs = async (from: string, to: string): Promise<void>
   if (names === undefined) return;
   // A stage that is made anew has no record yet, and its logs are not those of the one before.
   for (const name of (await recordAndLogsIn(to)) ?? []) {
-    const target = join(to, name);
-    if (!names.includes(name)) await guarded(target, () => rm(target, { force: true }));
+    if (!names.includes(name)) await removeFile(join(to, name));
   }
   for (const name of names) {
     const target = join(to, name);

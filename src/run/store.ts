@@ -21,6 +21,7 @@ import {
 } from '../core/lock.js';
 import { decodeSafetensors, encodeSafetensors, type Safetensors, type StoredTensor } from '../core/safetensors.js';
 import { jsonText } from '../core/text.js';
+import { guarded, storeFailure } from './disk.js';
 
 /**
  * Results by content: `<root>/<stage id>/` with a manifest of checksums, complete or absent. While a stage is made its
@@ -143,33 +144,6 @@ export const stagesIn = async (root: string): Promise<ReadonlyMap<string, StageF
   return new Map([...begun, ...finished]);
 };
 
-/** How a user has something written to another place. */
-const byOut = 'choose another folder with --out';
-
-/** A file error as a failure with a remedy; anything else as it is. */
-const storeFailure = (path: string, error: unknown, elsewhere = byOut): never => {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  const toElsewhere = `${elsewhere.charAt(0).toUpperCase()}${elsewhere.slice(1)}.`;
-  const remedies: Readonly<Record<string, string>> = {
-    ENOSPC: 'The disk is full. Free some space and run again: finished stages and checkpoints are kept.',
-    EDQUOT: 'The quota is used up. Free some space and run again: finished stages and checkpoints are kept.',
-    EROFS: `The disk is read-only. ${toElsewhere}`,
-    EACCES: `The folder cannot be written. ${toElsewhere}`,
-    EPERM: `The folder cannot be written. ${toElsewhere}`,
-    ENOTDIR: `A file is in the way. ${toElsewhere}`,
-    EEXIST: `A file is in the way. ${toElsewhere}`,
-    EISDIR: `A folder is in the way. ${toElsewhere}`,
-    [noFile]: `Something that is no file is in the way. Remove it, or ${elsewhere}.`,
-  };
-  if (code === undefined) throw error;
-  const remedy = remedies[code] ?? `Run again, or ${elsewhere}.`;
-  throw new FailureError(failure('store', (error as Error).message, { where: path, remedy }));
-};
-
-/** Does something to files; what goes wrong with them is a failure that says where else they may lie. */
-export const guarded = async <A>(path: string, act: () => Promise<A>, elsewhere?: string): Promise<A> =>
-  act().catch((error) => storeFailure(path, error, elsewhere));
-
 /** How the names of files end that are still being written; before that, who writes them. */
 export const unfinished = '.tmp';
 
@@ -185,7 +159,7 @@ export const removeLeftovers = async (run: string, root: string): Promise<void> 
   await removeUnfinished(run);
   await removeUnfinished(answersIn(root));
   await removeUnfinished(root, { deep: false });
-  await removeAbandoned(join(root, locksFolder));
+  await guarded(root, () => removeAbandoned(join(root, locksFolder)));
   const store = openStore(root, () => undefined);
   for (const [id, { state, folder }] of await stagesIn(root)) {
     if (state !== 'begun') continue;
@@ -205,7 +179,7 @@ const isBare = async (folder: string): Promise<boolean> => {
 export const releaseLocks = async (root: string, ended: ReadonlySet<string>): Promise<void> => {
   const folder = join(root, locksFolder);
   for (const name of await readdir(folder).catch(() => []))
-    await removeLock(join(folder, name), ({ job }) => job !== undefined && ended.has(job.id));
+    await guarded(folder, () => removeLock(join(folder, name), ({ job }) => job !== undefined && ended.has(job.id)));
 };
 
 /** Who writes a file that is not whole yet, or reads a clock by it; undefined where neither is so. */

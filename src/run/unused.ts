@@ -1,7 +1,8 @@
 import { lstat, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Holder, showHolder, withLock } from '../core/lock.js';
-import { answersIn, guarded, type Store, stagesIn } from './store.js';
+import { guarded } from './disk.js';
+import { answersIn, type Store, stagesIn } from './store.js';
 
 /** Something on disk that can be made again. */
 export interface Kept {

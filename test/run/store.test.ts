@@ -447,22 +447,6 @@ describe('a disk that refuses', () => {
     await (await begun('a')).release();
   });
 
-  test('one that is full', async ({ skip }) => {
-    // The device that is always full, where the system has it.
-    if (!existsSync('/dev/full')) skip();
-    const refused = await failureOf(async () => {
-      const { guarded } = await import('../../src/run/store.js');
-      await guarded('weights', async () => writeFileSync('/dev/full', 'x'));
-    });
-    expect(refused).toMatchObject({ kind: 'store', where: 'weights' });
-    expect(refused.remedy).toMatch(/^The disk is full\. Free some space and run again/);
-  });
-
-  test('an error that is not about files stays what it is', async () => {
-    const { guarded } = await import('../../src/run/store.js');
-    await expect(guarded('x', () => Promise.reject(new TypeError('a mistake')))).rejects.toThrow(TypeError);
-  });
-
   test('a write that fails leaves what was there, and nothing beside it', async () => {
     const path = join(root, 'file');
     await writeWhole(path, 'old');

@@ -1,0 +1,79 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type Failure, FailureError } from '../../src/core/errors.js';
+import { diskFailure, guarded, removeFile } from '../../src/run/disk.js';
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'undistill-disk-'));
+});
+afterEach(() => rmSync(root, { recursive: true }));
+
+const failureOf = async (act: () => Promise<unknown>): Promise<Failure> => {
+  const thrown = await act().then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  expect(thrown).toBeInstanceOf(FailureError);
+  return (thrown as FailureError).failure;
+};
+
+const thrownBy = (act: () => unknown): unknown => {
+  try {
+    act();
+  } catch (error) {
+    return error;
+  }
+  throw new Error('nothing was thrown');
+};
+
+describe('what goes wrong with files', () => {
+  test('is a failure that says what to do about a full disk', async ({ skip }) => {
+    // The device that is always full, where the system has it.
+    if (!existsSync('/dev/full')) skip();
+    const full = async () => writeFileSync('/dev/full', 'x');
+    const refused = await failureOf(() => guarded('weights', full));
+    expect(refused).toMatchObject({ kind: 'store', where: 'weights' });
+    expect(refused.remedy).toMatch(/^The disk is full\. Free some space and run again/);
+    const told = diskFailure(await full().catch((error: unknown) => error));
+    expect(told).toMatchObject({ kind: 'store', remedy: refused.remedy });
+  });
+
+  test('that is about something else stays what it is', async () => {
+    await expect(guarded('x', () => Promise.reject(new TypeError('a mistake')))).rejects.toThrow(TypeError);
+  });
+
+  test('is a failure where a file is to go, and nothing where there is none', async () => {
+    const path = join(root, 'file');
+    await removeFile(path);
+    writeFileSync(path, '');
+    await removeFile(path);
+    expect(existsSync(path)).toBe(false);
+    mkdirSync(path);
+    expect(await failureOf(() => removeFile(path))).toMatchObject({ kind: 'store', where: path });
+  });
+});
+
+describe('what a disk refused, wherever that was', () => {
+  const refused = { code: 'EROFS', syscall: 'rm', path: '/runs/tiny/failure.txt' };
+
+  test('is a failure of that file', () => {
+    expect(diskFailure(Object.assign(new Error('EROFS: read-only'), refused))).toEqual({
+      _tag: 'Failure',
+      kind: 'store',
+      what: 'EROFS: read-only',
+      where: '/runs/tiny/failure.txt',
+      remedy: 'The disk is read-only. Choose another folder with --out.',
+    });
+    expect(diskFailure(Object.assign(new Error('EMFILE'), refused, { code: 'EMFILE' }))?.remedy).toMatch(/^Run again/);
+  });
+
+  test('is no file that is missing, and no error of something else', () => {
+    expect(diskFailure(thrownBy(() => statSync(join(root, 'nothing'))))).toBeUndefined();
+    expect(diskFailure(Object.assign(new Error('EACCES'), { code: 'EACCES' }))).toBeUndefined();
+    for (const error of [new TypeError('a mistake'), undefined, null, 'EROFS'])
+      expect(diskFailure(error)).toBeUndefined();
+  });
+});
