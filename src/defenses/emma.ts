@@ -73,6 +73,7 @@ export const emma = defineDefense({
   presets: {
     cifar10: {},
     cifar100: { settled: 1e-4 },
+    cub: { settled: 1e-4 },
     mnistSmall: { epochs: 2, surrogateEpochs: 1, align: 0.03 },
   },
   scaled: ({ epochs, surrogateEpochs = 20 }, factor) => ({

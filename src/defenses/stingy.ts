@@ -14,7 +14,7 @@ export const stingy = defineDefense({
   about: 'Only the largest logits are told; the others are −∞',
   paper: 'Ma et al., Sparse logits suffice to fail knowledge distillation, ICLR 2022 workshop',
   options: { ratio: option(share, 0.2, 'Share of the classes that are told') },
-  presets: { cifar10: {}, cifar100: { ratio: 0.1 }, tinyImageNet: { ratio: 0.1 } },
+  presets: { cifar10: {}, cifar100: { ratio: 0.1 }, tinyImageNet: { ratio: 0.1 }, imageNet: { ratio: 0.1 } },
   exposes: 'probabilities',
   make: ({ ratio }) => ({
     preserves: 'label',

@@ -39,7 +39,7 @@ export const guarded = async <A>(path: string, act: () => Promise<A>, elsewhere?
 export const removeFile = (path: string): Promise<void> => guarded(path, () => rm(path, { force: true }));
 
 /** What a disk or the system refuses, whatever is asked of it. */
-const refusals = ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO', 'EMFILE', 'ENFILE'];
+const refusals = ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO', 'EBUSY', 'ESTALE', 'EMFILE', 'ENFILE'];
 
 /** What a disk refused as a failure, wherever that was: nobody's mistake. Undefined for anything else. */
 export const diskFailure = (error: unknown): Failure | undefined => {
