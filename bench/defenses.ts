@@ -13,7 +13,7 @@ import { clone, dispose, type Tree } from '../src/core/tree.js';
 import { mnist } from '../src/data/idx.js';
 import { imagesAt } from '../src/data/pixels.js';
 import { antidistillation } from '../src/defenses/antidistillation.js';
-import { type Defense, partsOf } from '../src/defenses/defense.js';
+import { type Defense, partsOf, type Recovery } from '../src/defenses/defense.js';
 import { emma } from '../src/defenses/emma.js';
 import { gaussianNoise } from '../src/defenses/gaussian-noise.js';
 import { mad } from '../src/defenses/mad.js';
@@ -63,6 +63,8 @@ interface Row {
   /** Mean distance of its answers to the undefended teacher's, and the share of them of which another class is the likeliest. */
   readonly l1: number;
   readonly changed: number;
+  /** The distance that is left once the known inverse has undone the defence; undefined where none is known. */
+  readonly undone: number | undefined;
   /** By lot and round. */
   readonly times: readonly (readonly Times[])[];
   /** That were spent on training before it answers, the teacher's own apart. */
@@ -131,6 +133,10 @@ const warmUp = async (victim: Victim, set: ImageSet): Promise<void> => {
 /** A probability that is below the largest one by less is as large: answers have been through float32 and logarithms. */
 const alike = 1e-6;
 
+/** What an attacker who knows a defence makes of log-probabilities, row by row. */
+const undoneBy = (recover: Recovery, given: Float32Array, classes: number): Float32Array =>
+  tf.tidy(() => recover(tf.tensor2d(given, [given.length / classes, classes])).dataSync() as Float32Array);
+
 const shiftOf = (given: Float32Array, clean: Float32Array, classes: number): Pick<Row, 'l1' | 'changed'> => {
   const rowsOf = (of: Float32Array): number[][] =>
     Array.from({ length: of.length / classes }, (_, row) =>
@@ -167,11 +173,13 @@ const measured = async (
     if (trained === undefined) throw new Error(`${label}: its teacher could not be trained`);
     const stage = plan.stages.find(({ id }) => id === answer) as Stage;
     const wrappers: Wrapper[] = [];
-    for (const { name, answers, preserves } of partsOf(defense)) {
+    const inverses: Recovery[] = [];
+    for (const { name, answers, preserves, recover } of partsOf(defense)) {
       if (answers === undefined) continue;
       const made = await optionalInput(store, stage, preparedRole(wrappers.length));
       const prepared = made === undefined ? {} : treeFrom(await made.tensors(files.prepared), 'prepared');
       wrappers.push({ name, answers, preserves, prepared });
+      if (recover !== undefined) inverses.unshift(recover(prepared));
     }
     const victim = publish({
       network,
@@ -182,7 +190,7 @@ const measured = async (
     });
     if (wrappers.some(({ answers }) => answers.kind === 'stateful')) await warmUp(victim, trainingImages);
     const own = [...(train === plan.victims[0]?.train ? [] : [train]), ...Object.values(stage?.inputs ?? {}).slice(1)];
-    return { label, victim, seconds: own.reduce((sum, id) => sum + (secondsOf.get(id) ?? 0), 0) };
+    return { label, victim, inverses, seconds: own.reduce((sum, id) => sum + (secondsOf.get(id) ?? 0), 0) };
   };
   const victims: Awaited<ReturnType<typeof publishedBy>>[] = [];
   for (const each of plan.victims) victims.push(await publishedBy(each));
@@ -204,10 +212,16 @@ const measured = async (
   });
   const answers: Float32Array[] = [];
   for (const { victim } of victims) answers.push(await answersOf(victim, set));
-  return victims.map(({ label, seconds }, i) => ({
+  const classes = data.classes.length;
+  const distance = (given: Float32Array): number => shiftOf(given, clean, classes).l1;
+  return victims.map(({ label, inverses, seconds }, i) => ({
     write: label,
     accuracy: matrix.victims.find(({ defense }) => defense === label)?.accuracy?.mean ?? Number.NaN,
-    ...shiftOf(answers[i] as Float32Array, clean, data.classes.length),
+    ...shiftOf(answers[i] as Float32Array, clean, classes),
+    undone:
+      inverses.length === 0
+        ? undefined
+        : distance(inverses.reduce((told, undo) => undoneBy(undo, told, classes), answers[i] as Float32Array)),
     times: lots.map((_, lot) => found.map((round) => round[i]?.[lot] as Times)),
     seconds,
   }));
@@ -229,12 +243,29 @@ const tableOf = (rows: readonly Row[]): string => {
     return [
       `\`${row.write}\``,
       (100 * row.accuracy).toFixed(2),
-      ...beside(signed(100 * (row.accuracy - clean.accuracy)), row.l1.toFixed(3), (100 * row.changed).toFixed(2)),
+      ...beside(
+        signed(100 * (row.accuracy - clean.accuracy)),
+        row.l1.toFixed(3),
+        (100 * row.changed).toFixed(2),
+        row.undone?.toFixed(3) ?? '',
+      ),
       ...row.times.flatMap((rounds) => [median(rounds.map(({ own }) => own)).toFixed(3), ...beside(ratios(rounds))]),
       row.seconds === 0 ? '' : row.seconds.toFixed(0),
     ];
   });
-  const head = ['defence', 'accuracy, %', '', 'L1', 'changed, %', 'ms, alone', '', 'ms, of 100', '', 'trained, s'];
+  const head = [
+    'defence',
+    'accuracy, %',
+    '',
+    'L1',
+    'changed, %',
+    'L1, undone',
+    'ms, alone',
+    '',
+    'ms, of 100',
+    '',
+    'trained, s',
+  ];
   const rule = head.map((_, i) => (i === 0 ? '---' : '--:'));
   return [head, rule, ...cells].map((row) => `| ${row.join(' | ')} |`).join('\n');
 };
@@ -259,6 +290,7 @@ the training images, a tenth of them held out. What a row says of answers is of 
 - **accuracy** of the class that is named, and its difference to the undefended teacher's;
 - **L1**, the mean Σ|given − clean| to what the undefended teacher answers, 0 to 2, and the share of images of which another class is the
   likeliest. Of equals none is: what is rounded to a tie is not changed;
+- **L1, undone**, the distance that is left when an attacker who knows the defence undoes it by its known inverse (\`recover\`), where it has one;
 - **milliseconds an answer**, of images that are asked about one by one, and a hundred at a time: medians over ${rounds} rounds; beside them as multiples of
   what the undefended teacher took just before or after, the median of the rounds and their quartiles. Graphs are traced before. To ask about one
   image costs what every call does; what a defence itself computes shows in hundreds;
