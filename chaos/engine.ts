@@ -1,6 +1,7 @@
 import { copyFile, link, mkdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { cacheFolder } from '../src/core/cache-folder.js';
+import { isMark } from '../src/engine/setup/loading.js';
 import type { Project } from '../test/cli/project.js';
 import { type Case, Impossible, type Kind, must, severally } from './case.js';
 import { flipIn } from './flips.js';
@@ -33,7 +34,8 @@ const installed = join(cacheFolder(), 'engines');
 
 /** The files of the engine that runs compute with, by their paths among engines. */
 const engineFiles = async (): Promise<readonly string[]> => {
-  const all = await filesBelow(installed).catch(() => []);
+  // Other processes load it meanwhile.
+  const all = (await filesBelow(installed).catch(() => [])).filter((name) => !isMark(name));
   const engines = new Set(all.filter((name) => name.endsWith('/engine.json')).map(dirname));
   if (engines.size !== 1) throw new Impossible(`${engines.size} engines are installed, and it takes one`);
   return all;

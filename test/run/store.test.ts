@@ -266,6 +266,17 @@ describe('what killed processes left', () => {
 });
 
 describe('a store', () => {
+  test('has finished stages without their journals, though who finished one was killed before it had removed it', async () => {
+    await finished('a');
+    const journal = join(root, 'a', 'written.log');
+    writeFileSync(journal, 'x');
+    expect(await store.find('a')).toBeDefined();
+    await removeLeftovers(join(root, 'run'), root);
+    expect(existsSync(journal)).toBe(false);
+    expect(await open().find('a')).toBeDefined();
+    expect(damages).toEqual([]);
+  });
+
   test('is one for all runs in a folder', () => {
     expect(storeOf('/runs/a')).toBe('/runs/.store');
     expect(storeOf('/runs/b')).toBe(storeOf('/runs/a'));

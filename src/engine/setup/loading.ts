@@ -21,6 +21,9 @@ export const install = ({ variant }: Pick<Manifest, 'variant'>): string =>
 
 const marking = '.loading-';
 
+/** Whether a file beside engines is no part of one, but says that it is being loaded. */
+export const isMark = (name: string): boolean => name.includes(marking);
+
 /** The marks of processes that ended while they loaded the engine in `folder`. */
 const marksIn = async (folder: string): Promise<readonly string[]> => {
   const start = `${basename(folder)}${marking}`;
