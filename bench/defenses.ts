@@ -13,7 +13,7 @@ import { clone, dispose, type Tree } from '../src/core/tree.js';
 import { mnist } from '../src/data/idx.js';
 import { imagesAt } from '../src/data/pixels.js';
 import { antidistillation } from '../src/defenses/antidistillation.js';
-import { type Defense, partsOf, type Recovery } from '../src/defenses/defense.js';
+import { type Defense, partsOf, type Recovery, undoing } from '../src/defenses/defense.js';
 import { emma } from '../src/defenses/emma.js';
 import { gaussianNoise } from '../src/defenses/gaussian-noise.js';
 import { mad } from '../src/defenses/mad.js';
@@ -179,7 +179,7 @@ const measured = async (
       const made = await optionalInput(store, stage, preparedRole(wrappers.length));
       const prepared = made === undefined ? {} : treeFrom(await made.tensors(files.prepared), 'prepared');
       wrappers.push({ name, answers, preserves, prepared });
-      if (recover !== undefined) inverses.unshift(recover(prepared));
+      if (recover !== undefined) inverses.push(recover(prepared));
     }
     const victim = publish({
       network,
@@ -219,9 +219,7 @@ const measured = async (
     accuracy: matrix.victims.find(({ defense }) => defense === label)?.accuracy?.mean ?? Number.NaN,
     ...shiftOf(answers[i] as Float32Array, clean, classes),
     undone:
-      inverses.length === 0
-        ? undefined
-        : distance(inverses.reduce((told, undo) => undoneBy(undo, told, classes), answers[i] as Float32Array)),
+      inverses.length === 0 ? undefined : distance(undoneBy(undoing(inverses), answers[i] as Float32Array, classes)),
     times: lots.map((_, lot) => found.map((round) => round[i]?.[lot] as Times)),
     seconds,
   }));

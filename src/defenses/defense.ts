@@ -13,6 +13,12 @@ import type { Learner, Recipe } from '../train/recipe.js';
 /** Clean log-probabilities of those that were told, as far as they tell them; [batch, classes] each. */
 export type Recovery = (answers: tf.Tensor2D) => tf.Tensor2D;
 
+/** Undoes several defences, the last one first; they are given in the order in which they answer. */
+export const undoing =
+  (recoveries: readonly Recovery[]): Recovery =>
+  (answers) =>
+    recoveries.reduceRight((told, undo) => undo(told), answers);
+
 /** A trained classifier. Its variables are borrowed. */
 export interface Teacher {
   /** Its network and the recipe that it was trained by. */

@@ -153,8 +153,7 @@ export const aside = (path: string): string =>
 
 /**
  * Removes what killed processes left half done: of a run's tables and pictures, and in its store of locks, recorded answers and stages
- * in the making. Of these it leaves what a next one goes on from, and removes folders in which there is nothing of it; and
- * the journal of a finished stage, where its maker was killed before it had.
+ * in the making. Of these it leaves what a next one goes on from, and removes folders in which there is nothing of it.
  */
 export const removeLeftovers = async (run: string, root: string): Promise<void> => {
   await removeUnfinished(run);
@@ -163,10 +162,7 @@ export const removeLeftovers = async (run: string, root: string): Promise<void> 
   await guarded(root, () => removeAbandoned(join(root, locksFolder)));
   const store = openStore(root, () => undefined);
   for (const [id, { state, folder }] of await stagesIn(root)) {
-    if (state === 'finished') {
-      await rm(join(folder, journalName), { force: true }).catch(() => undefined);
-      continue;
-    }
+    if (state !== 'begun') continue;
     await removeUnfinished(folder, { around: root });
     // Who makes it holds it; given back with nothing in it, it goes.
     if (await isBare(folder)) await (await store.begin(id))?.release();
@@ -371,6 +367,8 @@ export const openStore = (
     if (!trusting && !sound.has(id)) {
       if ((await damageIn(folder, id)) !== undefined && (await (reading ? isDamaged : removeDamaged)(id)))
         return undefined;
+      // Its maker may have been killed before its last act.
+      if (!reading) await rm(join(folder, journalName), { force: true }).catch(() => undefined);
       sound.add(id);
     }
     return output(folder);

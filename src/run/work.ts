@@ -13,6 +13,7 @@ import {
   type Recovery,
   recoveryRemedy,
   type Teacher,
+  undoing,
   unfairRecovery,
 } from '../defenses/defense.js';
 import { type Imitation, imitationOf } from '../defenses/imitation.js';
@@ -264,7 +265,7 @@ const recovering = (
       throw new FailureError(failure('plugin', why, { where: defense.name, remedy: recoveryRemedy }));
     return [defense.recover(own)];
   });
-  return (answers) => known.reduceRight((told, undo) => undo(told), answers);
+  return undoing(known);
 };
 
 /** What a stage's wrappers make of the answers of a net, in a word; undefined where it has none. */

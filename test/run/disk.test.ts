@@ -1,4 +1,5 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -18,15 +19,6 @@ const failureOf = async (act: () => Promise<unknown>): Promise<Failure> => {
   );
   expect(thrown).toBeInstanceOf(FailureError);
   return (thrown as FailureError).failure;
-};
-
-const thrownBy = (act: () => unknown): unknown => {
-  try {
-    act();
-  } catch (error) {
-    return error;
-  }
-  throw new Error('nothing was thrown');
 };
 
 describe('what goes wrong with files', () => {
@@ -70,8 +62,10 @@ describe('what a disk refused, wherever that was', () => {
     expect(diskFailure(Object.assign(new Error('EMFILE'), refused, { code: 'EMFILE' }))?.remedy).toMatch(/^Run again/);
   });
 
-  test('is no file that is missing, and no error of something else', () => {
-    expect(diskFailure(thrownBy(() => statSync(join(root, 'nothing'))))).toBeUndefined();
+  test('is no file that is missing, and no error of something else', async () => {
+    const missing = await stat(join(root, 'nothing')).catch((error: unknown) => error);
+    expect(missing).toMatchObject({ code: 'ENOENT' });
+    expect(diskFailure(missing)).toBeUndefined();
     expect(diskFailure(Object.assign(new Error('EACCES'), { code: 'EACCES' }))).toBeUndefined();
     for (const error of [new TypeError('a mistake'), undefined, null, 'EROFS'])
       expect(diskFailure(error)).toBeUndefined();
