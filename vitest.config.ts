@@ -23,11 +23,10 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
-    setupFiles: ['test/late-answers.ts'],
     sequence: { sequencer: WaitingFirst },
     // A native library that keeps state in its process: one process a file. One more than two cores are busy with, since some wait.
     pool: 'forks',
-    poolOptions: { forks: { maxForks: 3 } },
+    maxWorkers: 3,
     // Several files at a time: with more threads each they would wait for one another. What is about threads says how many.
     env: { TF_NUM_INTRAOP_THREADS: '1' },
     // For what hangs: nothing is asserted about time, and a minute alone may be ten on a busy machine.

@@ -19,7 +19,7 @@ export default mergeConfig(
       ],
       env: { UNDISTILL_ENGINE: 'tfjs-cpu' },
       isolate: false,
-      poolOptions: { forks: { singleFork: true, isolate: false } },
+      maxWorkers: 1,
     },
   }),
 );
