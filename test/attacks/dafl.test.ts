@@ -12,7 +12,8 @@ import { tensorsOf } from '../../src/train/oracle.js';
 import { constant } from '../../src/train/schedules.js';
 import { activationLoss, informationEntropy, oneHotLoss } from '../../src/train/synthesis-losses.js';
 import { bitsOf } from '../engine/bits.js';
-import { circumstances, refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { circumstances } from '../run/helpers.js';
 import { expectClose, values } from '../train/tensors.js';
 import { learnerOf, roomy, siteOf, victimOf } from './stepping.js';
 

@@ -20,7 +20,7 @@ import { constant } from '../../src/train/schedules.js';
 import { phaseFit, roundRobinLabels, type SynthesisContext } from '../../src/train/synthesiser.js';
 import { differencesAlong, refuseRounded } from '../../src/train/zeroth-order.js';
 import { wrapper } from '../defenses/answering.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { type AnySpec, context, endOf, type Fitting, failureOf, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 import {

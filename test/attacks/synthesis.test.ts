@@ -24,7 +24,8 @@ import { comparablePool, distillFromPool, type PoolDistillation } from '../../sr
 import { constant, type Progress } from '../../src/train/schedules.js';
 import { phaseFit, roundRobinLabels, type SynthesisContext, type Synthesiser } from '../../src/train/synthesiser.js';
 import { bitsOf } from '../engine/bits.js';
-import { dataOf, refusal, thirds } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { dataOf, thirds } from '../run/helpers.js';
 import {
   type AnySpec,
   context,

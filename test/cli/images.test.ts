@@ -3,10 +3,10 @@ import { delimiter, dirname, join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ImagesOptions, imagesCommand } from '../../src/cli/images.js';
 import { terminal } from '../../src/cli/terminal.js';
-import { type Failure, FailureError } from '../../src/core/errors.js';
 import { decodeImage } from '../../src/data/images.js';
 import { decodeImagesFile, type ImagesFile, type SynthesisedImage } from '../../src/report/images.js';
 import { type Picture, pictureToPng } from '../../src/report/pictures.js';
+import { failureOf } from '../failures.js';
 import { emptyMatrix, type Project, project } from './project.js';
 
 let at: Project;
@@ -68,16 +68,6 @@ const list = async (run: string, options: ImagesOptions = {}) => {
   } as unknown as NodeJS.WriteStream;
   const code = await imagesCommand(run, options, terminal(stream, {}));
   return { code, lines: out.split('\n') };
-};
-
-const failureOf = async (run: () => unknown): Promise<Failure> => {
-  try {
-    await run();
-  } catch (thrown) {
-    if (thrown instanceof FailureError) return thrown.failure;
-    throw thrown;
-  }
-  throw new Error('it succeeded');
 };
 
 const text = JSON.stringify(example);

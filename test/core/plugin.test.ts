@@ -8,7 +8,8 @@ import { defineDefense } from '../../src/defenses/define.js';
 import { anyNetwork, defineNetwork } from '../../src/models/define.js';
 import { classifier, features, flatten, sequential } from '../../src/models/layers.js';
 import { cosine } from '../../src/train/schedules.js';
-import { refusal, tiny } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { tiny } from '../run/helpers.js';
 
 const steal = () => async () => ({ _tag: 'Left', left: 'never' }) as never;
 

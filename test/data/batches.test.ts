@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { type Batch, evaluationBatches, trainingBatches } from '../../src/data/batches.js';
 import type { Examples } from '../../src/data/dataset.js';
+import { refusal } from '../failures.js';
 
 const image = { height: 2, width: 1, channels: 3 };
 
@@ -15,16 +15,6 @@ const examplesOf = (count: number): Examples => ({
 
 const firstBytes = ({ images, count }: Batch): number[] =>
   Array.from({ length: count }, (_, i) => images[i * 6] as number);
-
-const failureOf = (run: () => unknown) => {
-  try {
-    run();
-  } catch (thrown) {
-    if (thrown instanceof FailureError) return thrown.failure;
-    throw thrown;
-  }
-  return undefined;
-};
 
 describe('training batches', () => {
   const examples = examplesOf(70);
@@ -89,13 +79,13 @@ describe('training batches', () => {
 
   it('refuse a batch size of 1, a broken one, and one larger than the data', () => {
     for (const batchSize of [1, 0, 2.5, Number.NaN]) {
-      expect(failureOf(() => trainingBatches(examples, image, { batchSize, key: key('a') }))).toMatchObject({
+      expect(refusal(() => trainingBatches(examples, image, { batchSize, key: key('a') }))).toMatchObject({
         kind: 'experiment',
         where: `batchSize: ${batchSize}`,
         what: 'a training batch is a whole number of at least 2 images',
       });
     }
-    expect(failureOf(() => trainingBatches(examples, image, { batchSize: 71, key: key('a') }))?.what).toBe(
+    expect(refusal(() => trainingBatches(examples, image, { batchSize: 71, key: key('a') })).what).toBe(
       'a batch of 71 is larger than the training data, 70 images',
     );
   });

@@ -6,6 +6,7 @@ import { afterAll, vi } from 'vitest';
 import { type Failure, FailureError, type Task } from '../../src/core/errors.js';
 import type { DatasetPlugin } from '../../src/data/dataset.js';
 
+export { failureOf } from '../failures.js';
 export * from './files.js';
 
 // What the developer has downloaded is not there.
@@ -28,17 +29,6 @@ export const fail = async (task: Task<unknown>): Promise<Failure> => {
   const result = await task();
   if (E.isRight(result)) throw new Error('it succeeded');
   return result.left;
-};
-
-/** The failure that a function throws or a promise rejects with; anything else that is thrown fails the test. */
-export const failureOf = async (run: () => unknown): Promise<Failure> => {
-  try {
-    await run();
-  } catch (thrown) {
-    if (thrown instanceof FailureError) return thrown.failure;
-    throw thrown;
-  }
-  throw new Error('it succeeded');
 };
 
 /** The crop that a set in the cache has after its module's own was raised by one, and what it was before. */

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { split, subset } from '../../src/data/subset.js';
+import { refusal } from '../failures.js';
 
 const counts = (labels: ArrayLike<number>, indices: Int32Array): number[] => {
   const result: number[] = [];
@@ -11,16 +11,6 @@ const counts = (labels: ArrayLike<number>, indices: Int32Array): number[] => {
     result[label] = (result[label] ?? 0) + 1;
   }
   return Array.from(result, (count) => count ?? 0);
-};
-
-const failureOf = (run: () => unknown) => {
-  try {
-    run();
-  } catch (thrown) {
-    if (thrown instanceof FailureError) return thrown.failure;
-    throw thrown;
-  }
-  return undefined;
 };
 
 const anyLabels = fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: 300 });
@@ -104,7 +94,7 @@ describe('subset', () => {
   });
 
   it.each([0, -0.1, 1.01, Number.NaN, Number.POSITIVE_INFINITY])('refuses a fraction of %s', (fraction) => {
-    expect(failureOf(() => subset([0, 1], { fraction, how: 'shuffled', seed: 0 }))).toMatchObject({
+    expect(refusal(() => subset([0, 1], { fraction, how: 'shuffled', seed: 0 }))).toMatchObject({
       kind: 'experiment',
       where: `fraction: ${fraction}`,
       what: 'a fraction of the data is greater than 0 and at most 1',
@@ -112,7 +102,7 @@ describe('subset', () => {
   });
 
   it('refuses a subset without images', () => {
-    expect(failureOf(() => subset([0, 1, 0], { fraction: 0.3, how: 'stratified', seed: 0 }))?.what).toBe(
+    expect(refusal(() => subset([0, 1, 0], { fraction: 0.3, how: 'stratified', seed: 0 })).what).toBe(
       'a share of 0.3 of 3 images is no image',
     );
   });
@@ -149,10 +139,10 @@ describe('split', () => {
   });
 
   it('refuses fractions that hold out everything, or nothing although asked to', () => {
-    expect(failureOf(() => split(10, 1, key('a')))?.what).toBe(
+    expect(refusal(() => split(10, 1, key('a'))).what).toBe(
       'the share held out for validation is at least 0 and below 1',
     );
-    expect(failureOf(() => split(10, Number.NaN, key('a')))?.kind).toBe('experiment');
-    expect(failureOf(() => split(10, 0.01, key('a')))?.what).toBe('a share of 0.01 of 10 images is no image');
+    expect(refusal(() => split(10, Number.NaN, key('a'))).kind).toBe('experiment');
+    expect(refusal(() => split(10, 0.01, key('a'))).what).toBe('a share of 0.01 of 10 images is no image');
   });
 });

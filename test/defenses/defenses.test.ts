@@ -20,7 +20,7 @@ import {
   tensorsOf,
   type Victim,
 } from '../../src/train/oracle.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { built, normalised } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 

@@ -9,7 +9,7 @@ import { normalByImage } from '../../src/engine/ops.js';
 import { openFraction } from '../../src/engine/ops-random.js';
 import type { Answers, Query } from '../../src/train/oracle.js';
 import { bitsOf } from '../engine/bits.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { expectClose, values } from '../train/tensors.js';
 
 beforeAll(async () => {

@@ -10,7 +10,7 @@ import { consistent, meco, numbersOf, through } from '../../src/defenses/meco.js
 import { loadEngine } from '../../src/engine/engine.js';
 import { interview } from '../../src/train/ask.js';
 import { type Answers, publish, retire } from '../../src/train/oracle.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { built } from '../train/bench.js';
 import { expectClose, values, wave } from '../train/tensors.js';
 

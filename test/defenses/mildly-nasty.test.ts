@@ -6,7 +6,8 @@ import { deepHead, mildlyNasty } from '../../src/defenses/mildly-nasty.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { batchNorm, classifier, conv, features, flatten, network, relu, sequential } from '../../src/models/layers.js';
 import type { Variables } from '../../src/models/network.js';
-import { recipe, refusal, thirds } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { recipe, thirds } from '../run/helpers.js';
 import { context, type Fitting, imagesOf, succeed } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 

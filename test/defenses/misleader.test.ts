@@ -12,7 +12,7 @@ import type { Named, Variables } from '../../src/models/network.js';
 import type { ClassifierState } from '../../src/train/classifier.js';
 import { sgd } from '../../src/train/optimizers.js';
 import { constant } from '../../src/train/schedules.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { built, context, normalised, sets, succeed } from '../train/bench.js';
 import { expectClose, values, wave } from '../train/tensors.js';
 

@@ -22,7 +22,7 @@ import {
 import { constant } from '../../src/train/schedules.js';
 import type { NoTensors, Source } from '../../src/train/source.js';
 import { bitsOf } from '../engine/bits.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { built, data, setOf } from '../train/bench.js';
 import { expectClose, values } from '../train/tensors.js';
 import { wrapper } from './answering.js';

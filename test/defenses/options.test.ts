@@ -4,7 +4,7 @@ import { options } from '../../chaos/options.js';
 import { defenses } from '../../src/cli/catalogue.js';
 import { safeDistillationBox } from '../../src/defenses/safe-distillation-box.js';
 import { grad2, mad, modelGuard, randomClass } from '../../src/index.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 
 describe('at, below and above its bounds, and of other types, is refused by name or planned', () => {
   const cases = options.cases().filter(({ name }) => name.startsWith('defense '));

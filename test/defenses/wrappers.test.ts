@@ -12,7 +12,7 @@ import { dcp, perturbed, reverseSigmoid } from '../../src/defenses/reverse-sigmo
 import { reversed, reversedLogits, sparse, stingy } from '../../src/defenses/stingy.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import { soften } from '../../src/train/losses.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { expectClose, values } from '../train/tensors.js';
 
 beforeAll(async () => {

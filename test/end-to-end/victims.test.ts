@@ -21,7 +21,7 @@ import { distillationKl } from '../../src/train/losses.js';
 import type { Wrapper } from '../../src/train/oracle.js';
 import { learner } from '../../src/train/recipe.js';
 import { fresh, sticking, tiring, turning } from '../defenses/answering.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { data, recipe, tiny } from './fixtures/plugins.js';
 import { lasting, type Ran, ran, temporaryFolder, tensorsIn } from './helpers.js';
 

@@ -12,7 +12,7 @@ import { eager } from '../../src/engine/eager.js';
 import { loadEngine } from '../../src/engine/engine.js';
 import * as ops from '../../src/engine/ops.js';
 import type { Call, Run, Runner, Step, StepInputs } from '../../src/engine/step.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { wave } from '../train/tensors.js';
 import { bitsOf } from './bits.js';
 

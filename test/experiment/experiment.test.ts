@@ -21,7 +21,8 @@ import {
 } from '../../src/experiment/published.js';
 import { adam } from '../../src/train/optimizers.js';
 import { constant } from '../../src/train/schedules.js';
-import { learnerOf, made as madeWith, refusal, tiny } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { learnerOf, made as madeWith, tiny } from '../run/helpers.js';
 
 const made: typeof madeWith = (changes = {}) => madeWith({ attacks: [scratch()], ...changes });
 

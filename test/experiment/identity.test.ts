@@ -16,7 +16,8 @@ import { plan, plannedValues } from '../../src/experiment/plan.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
 import { sgd } from '../../src/train/optimizers.js';
 import { cosine } from '../../src/train/schedules.js';
-import { made, refusal, thirds } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { made, thirds } from '../run/helpers.js';
 
 let folder: string;
 beforeEach(() => {

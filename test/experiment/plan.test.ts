@@ -38,7 +38,8 @@ import type { NetworkPlugin } from '../../src/models/network.js';
 import { adam, type Optimizer, sgd } from '../../src/train/optimizers.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import { constant, cosine, multiStep, type Schedule } from '../../src/train/schedules.js';
-import { dataOf, learnerOf, made, recipe, refusal, thirds, tiny } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { dataOf, learnerOf, made, recipe, thirds, tiny } from '../run/helpers.js';
 
 /** Each module's code is known by its name, but for those that are said to have been edited. */
 const code = (edited: Readonly<Record<string, string>> = {}): Code => ({

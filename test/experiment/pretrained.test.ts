@@ -4,8 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { kd } from '../../src/attacks/kd.js';
 import { scratch } from '../../src/attacks/scratch.js';
-import type { Failure } from '../../src/core/errors.js';
-import { FailureError, orFail } from '../../src/core/errors.js';
+import { orFail } from '../../src/core/errors.js';
 import { encodeSafetensors, type WrittenTensor } from '../../src/core/safetensors.js';
 import { compose } from '../../src/defenses/compose.js';
 import { nasty } from '../../src/defenses/nasty.js';
@@ -17,7 +16,8 @@ import { batchNorm, classifier, dense, features, flatten, network, relu, sequent
 import { mobileNetV2 } from '../../src/models/mobilenet-v2.js';
 import { pretrained } from '../../src/train/pretrained.js';
 import { ran, temporaryFolder } from '../end-to-end/helpers.js';
-import { made, recipe, refusal, thirds, tiny } from '../run/helpers.js';
+import { failureOf, refusal } from '../failures.js';
+import { made, recipe, thirds, tiny } from '../run/helpers.js';
 
 const folder = temporaryFolder();
 
@@ -46,16 +46,6 @@ const written = (bytes: Uint8Array): string => {
 
 const planned = (weights: string, changes: Parameters<typeof made>[0] = {}) =>
   planFor(made({ teacher: pretrained(weights, tiny()), attacks: [kd()], ...changes }), 'tensorflow-cpu', {});
-
-const failureOf = async (run: Promise<unknown>): Promise<Failure> => {
-  try {
-    await run;
-  } catch (error) {
-    if (error instanceof FailureError) return error.failure;
-    throw error;
-  }
-  throw new Error('it was accepted');
-};
 
 describe('a pretrained teacher in a plan', () => {
   test('is one stage for all seeds, known by the file’s content and not by its name', async () => {

@@ -6,7 +6,8 @@ import { mad } from '../../src/defenses/mad.js';
 import { dcp, reverseSigmoid } from '../../src/defenses/reverse-sigmoid.js';
 import { reversedLogits, stingy } from '../../src/defenses/stingy.js';
 import { inverseKd, scratch } from '../../src/index.js';
-import { made, refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { made } from '../run/helpers.js';
 import { planned } from './planned.js';
 
 const image = { height: 4, width: 4, channels: 1 };

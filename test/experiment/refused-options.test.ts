@@ -7,7 +7,8 @@ import { preResNet } from '../../src/models/pre-resnet.js';
 import { resNet } from '../../src/models/resnet.js';
 import { adam, sgd } from '../../src/train/optimizers.js';
 import { constant } from '../../src/train/schedules.js';
-import { learnerOf, made, refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { learnerOf, made } from '../run/helpers.js';
 
 /** An experiment with these fields in its student's recipe, which no type has checked. */
 const recipeWith = (fields: object) =>

@@ -7,7 +7,8 @@ import { partsOf } from '../../src/defenses/defense.js';
 import { passiveAttacks, type StrongestOptions, strongest } from '../../src/experiment/strongest.js';
 import { askingAgain, fashionMnist, gaussianNoise, labelSmoothing, none, scratch } from '../../src/index.js';
 import { rank } from '../../src/train/oracle.js';
-import { dataOf, made, refusal, thirds } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { dataOf, made, thirds } from '../run/helpers.js';
 
 const images = dataOf({ ...thirds({ size: 8 }), name: 'others', fingerprint: 'others' });
 const threats: readonly StrongestOptions[] = [

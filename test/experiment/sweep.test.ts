@@ -7,7 +7,8 @@ import type { Source } from '../../src/experiment/identity.js';
 import { plan } from '../../src/experiment/plan.js';
 import { sweep } from '../../src/experiment/sweep.js';
 import { plainCnn } from '../../src/models/plain-cnn.js';
-import { learnerOf, made, refusal, thirds, tiny } from '../run/helpers.js';
+import { refusal } from '../failures.js';
+import { learnerOf, made, thirds, tiny } from '../run/helpers.js';
 
 test('one axis: a plugin for each value', () => {
   expect(sweep(nasty, { omega: [0, 0.001, 0.1] }).map(({ params }) => params.omega)).toEqual([0, 0.001, 0.1]);

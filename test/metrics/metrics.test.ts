@@ -17,7 +17,7 @@ import { betters, headerOf, titleOf, units } from '../../src/metrics/quantity.js
 import { topAccuracy } from '../../src/metrics/top-k.js';
 import { accuracy } from '../../src/train/accuracy.js';
 import { type Logits, predicted } from '../../src/train/logits.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 
 const logits = (rows: readonly (readonly number[])[]): Logits => ({
   values: Float32Array.from(rows.flat()),

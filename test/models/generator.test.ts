@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -29,6 +28,7 @@ import type { ImageShape, Named, Network, Shape, Variables } from '../../src/mod
 import { fromStateDict, stateDictShape, toStateDict } from '../../src/models/state-dict.js';
 import { valueAndGradient } from '../../src/train/gradient.js';
 import { bitsOf } from '../engine/bits.js';
+import { refusal } from '../failures.js';
 import { expectClose, values } from '../train/tensors.js';
 
 beforeAll(async () => {
@@ -40,16 +40,6 @@ beforeEach(() => {
   before = tf.memory().numTensors;
 });
 afterEach(() => expect(tf.memory().numTensors).toBe(before));
-
-const failureOf = (run: () => unknown) => {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof FailureError) return error.failure;
-    throw error;
-  }
-  return undefined;
-};
 
 const small: ImageShape = { height: 8, width: 12, channels: 2 };
 
@@ -112,17 +102,17 @@ describe('the generator', () => {
   });
 
   it('says which size does not fit, and which option', () => {
-    const failure = failureOf(() => generator({ latent: 4 }).build({ height: 28, width: 30, channels: 3 }));
+    const failure = refusal(() => generator({ latent: 4 }).build({ height: 28, width: 30, channels: 3 }));
     expect(failure).toMatchObject({ kind: 'experiment', where: 'generator of 28×30×3 images' });
     expect(failure?.what).toContain('28 and 30 pixels');
-    expect(failureOf(() => generator({ latent: 4, width: 5 }))).toMatchObject({
+    expect(refusal(() => generator({ latent: 4, width: 5 }))).toMatchObject({
       kind: 'experiment',
       where: 'generator',
       what: 'width is 5',
     });
-    expect(failureOf(() => generator({ latent: 0 }))).toMatchObject({ what: 'latent is 0' });
-    expect(failureOf(() => generator({ latent: 4, epsilon: 0 }))).toMatchObject({ what: 'epsilon is 0' });
-    expect(failureOf(() => generator({ latent: 4, output: 'relu' as never }))).toMatchObject({ where: 'generator' });
+    expect(refusal(() => generator({ latent: 0 }))).toMatchObject({ what: 'latent is 0' });
+    expect(refusal(() => generator({ latent: 4, epsilon: 0 }))).toMatchObject({ what: 'epsilon is 0' });
+    expect(refusal(() => generator({ latent: 4, output: 'relu' as never }))).toMatchObject({ where: 'generator' });
   });
 
   describe('of DFME', () => {
@@ -456,18 +446,18 @@ describe('layers', () => {
   });
 
   it('say what does not fit', () => {
-    const fitting = (layer: Layer, input: Shape) => failureOf(() => fitLayers(layer, { where: 'here', input }));
+    const fitting = (layer: Layer, input: Shape) => refusal(() => fitLayers(layer, { where: 'here', input }));
     expect(fitting(unflatten(2, 2, 3), vector(10))).toMatchObject({
       kind: 'experiment',
       where: 'here, unflatten',
       what: '10 numbers do not make an image of 2×2×3',
     });
-    expect(fitting(unflatten(1, 1, 4), image(2, 2, 1))?.what).toContain('2×2×1 do not make');
+    expect(fitting(unflatten(1, 1, 4), image(2, 2, 1)).what).toContain('2×2×1 do not make');
     expect(fitting(upsample, vector(4))).toMatchObject({ where: 'here, upsample' });
     expect(fitting(upsampleBilinear, vector(4))).toMatchObject({ where: 'here, bilinear upsample' });
-    expect(fitting(gated(maxPool(2)), image(4, 4, 1))?.what).toBe('a mask of 2×2×1 does not fit 4×4×1');
+    expect(fitting(gated(maxPool(2)), image(4, 4, 1)).what).toBe('a mask of 2×2×1 does not fit 4×4×1');
     expect(
-      fitting(sequential(conv('same', 4, { kernel: 1 }), conv('same', 4, { kernel: 1 })), image(4, 4, 4))?.what,
+      fitting(sequential(conv('same', 4, { kernel: 1 }), conv('same', 4, { kernel: 1 })), image(4, 4, 4)).what,
     ).toBe('two of its layers are called same');
     expect(fitting(conv('conv', 2, { kernel: 3 }), vector(4))).toMatchObject({ where: 'here, conv' });
   });

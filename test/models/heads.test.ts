@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import { compile } from '../../src/engine/compile.js';
@@ -35,6 +34,7 @@ import { valueAndGradient } from '../../src/train/gradient.js';
 import { crossEntropy } from '../../src/train/losses.js';
 import { type OptimizerState, sgd } from '../../src/train/optimizers.js';
 import { bitsOf } from '../engine/bits.js';
+import { refusal } from '../failures.js';
 import { values, wave } from '../train/tensors.js';
 
 let cache: string;
@@ -86,16 +86,6 @@ const branch = (from: string, ...channels: readonly number[]): Head => ({
     classifier('fc'),
   ),
 });
-
-const failureOf = (run: () => unknown) => {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof FailureError) return error.failure;
-    throw error;
-  }
-  return undefined;
-};
 
 const input = { height: 8, width: 8, channels: 3 };
 const plain = (): Network => plainCnn({ width: 8 }).build(input, 3);
@@ -213,7 +203,7 @@ describe('a network with heads', () => {
 
   it('says what does not fit', () => {
     const head = (layers: Layer, from = 'block1', name = 'head') =>
-      failureOf(() => withHeads(plain(), { [name]: { from, layers } }));
+      refusal(() => withHeads(plain(), { [name]: { from, layers } }));
     const fc = sequential(globalMean, classifier('fc'));
     expect(head(fc, 'layer1')).toMatchObject({
       kind: 'plugin',
@@ -223,13 +213,13 @@ describe('a network with heads', () => {
     });
     expect(head(classifier('fc'))).toMatchObject({ kind: 'experiment', where: 'head head of plainCnn, head.fc' });
     const twice = { from: 'block1', layers: sequential(globalMean, classifier('fc')) };
-    expect(failureOf(() => withHeads(withHeads(plain(), { a: twice }), { a: twice }))).toMatchObject({
+    expect(refusal(() => withHeads(withHeads(plain(), { a: twice }), { a: twice }))).toMatchObject({
       kind: 'plugin',
       what: 'two variables are named a.fc.weight',
     });
     const network = headed();
     const [variables, x] = [network.init(key('init')), photographs()];
-    expect(failureOf(() => network.apply(variables, x, { mode: 'eval', activations: ['block9'] }))).toMatchObject({
+    expect(refusal(() => network.apply(variables, x, { mode: 'eval', activations: ['block9'] }))).toMatchObject({
       what: 'there is no activation “block9”',
       remedy: 'There are block1, block2, block3.',
     });

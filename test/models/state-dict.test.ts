@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { FailureError } from '../../src/core/errors.js';
 import { key } from '../../src/core/random.js';
 import { entries } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -19,6 +18,7 @@ import {
   toStateDict,
   withCounters,
 } from '../../src/models/state-dict.js';
+import { refusal } from '../failures.js';
 
 beforeAll(async () => {
   await loadEngine();
@@ -242,13 +242,9 @@ describe('weights that do not fit', () => {
   };
   const failureOf = (stateDict: StateDict) => {
     const before = tf.memory().numTensors;
-    try {
-      fromStateDict(network, stateDict);
-    } catch (error) {
-      expect(tf.memory().numTensors).toBe(before);
-      if (error instanceof FailureError) return error.failure;
-    }
-    return undefined;
+    const failure = refusal(() => fromStateDict(network, stateDict));
+    expect(tf.memory().numTensors).toBe(before);
+    return failure;
   };
 
   it('are refused by name', () => {
@@ -256,7 +252,7 @@ describe('weights that do not fit', () => {
     expect(failureOf(without)).toMatchObject({ kind: 'data', where: 'fc1.bias' });
     expect(failureOf({ ...good(), 'fc3.bias': bias as StateDict[string] })).toMatchObject({ where: 'fc3.bias' });
     const short = { shape: [9, 84], data: new Float32Array(9 * 84) };
-    expect(failureOf({ ...good(), 'fc2.weight': short })?.what).toContain('[9, 84], the network has [10, 84]');
+    expect(failureOf({ ...good(), 'fc2.weight': short }).what).toContain('[9, 84], the network has [10, 84]');
     const whole = { shape: [10], data: new Int32Array(10) };
     expect(failureOf({ ...good(), 'fc2.bias': whole })).toMatchObject({ where: 'fc2.bias' });
   });

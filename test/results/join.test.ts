@@ -1,20 +1,12 @@
 import { expect, test } from 'vitest';
-import { FailureError } from '../../src/core/errors.js';
 import { joined } from '../../src/results/join.js';
 import type { Matrix } from '../../src/results/types.js';
+import { refusal } from '../failures.js';
 import { example, only } from '../report/matrix.js';
 
 const part = (name: string, matrix: Matrix) => ({ name, matrix });
 const halves = (change: (second: Matrix) => Matrix = (second) => second) =>
   [part('a', only(example, '0')), part('b', change(only(example, '1')))] as const;
-const refusalOf = (run: () => unknown) => {
-  try {
-    run();
-  } catch (error) {
-    return error instanceof FailureError ? error.failure : error;
-  }
-  return undefined;
-};
 
 test('seeds that were run apart are one run, with means over all of them', () => {
   const whole = joined([part('whole', example)]);
@@ -84,7 +76,7 @@ test('of a seed that two runs have parts of, what is finished counts', () => {
 
 test('runs of other settings are refused by the names of these, and a seed that came out otherwise by its cell', () => {
   const other = halves((second) => ({ ...second, teacher: 'other', data: { ...second.data, fraction: 1 } }));
-  expect(refusalOf(() => joined([...other]))).toMatchObject({
+  expect(refusal(() => joined([...other]))).toMatchObject({
     kind: 'usage',
     where: 'a, b',
     what: 'they differ in data.fraction, teacher',
@@ -99,7 +91,7 @@ test('runs of other settings are refused by the names of these, and a seed that 
       })),
     })),
   };
-  expect(refusalOf(() => joined([part('a', example), part('b', again)]))).toMatchObject({
+  expect(refusal(() => joined([part('a', example), part('b', again)]))).toMatchObject({
     kind: 'usage',
     what: 'seed 0 was run more than once, with other numbers',
     where: 'scratch on none',

@@ -1,5 +1,5 @@
 import type { Circumstances, Objection } from '../../src/attacks/attack.js';
-import { attempt, type Failure, FailureError } from '../../src/core/errors.js';
+import { attempt } from '../../src/core/errors.js';
 import type { Dataset, DatasetPlugin } from '../../src/data/dataset.js';
 import { none } from '../../src/defenses/none.js';
 import { type Experiment, experiment } from '../../src/experiment/experiment.js';
@@ -94,14 +94,3 @@ export const made = (changes: { readonly [field in keyof Spec | 'other']?: unkno
     seeds: [0],
     ...changes,
   } as Spec);
-
-/** The failure that something throws. */
-export const refusal = (run: () => unknown): Failure => {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof FailureError) return error.failure;
-    throw error;
-  }
-  throw new Error('it was accepted');
-};

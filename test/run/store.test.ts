@@ -19,7 +19,6 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type Failure, FailureError } from '../../src/core/errors.js';
 import { readOwner, thisProcess, tryLock } from '../../src/core/lock.js';
 import {
   aside,
@@ -31,6 +30,7 @@ import {
   storeOf,
   writeWhole,
 } from '../../src/run/store.js';
+import { failureOf } from '../failures.js';
 import { flip } from '../flip.js';
 
 let root: string;
@@ -55,14 +55,6 @@ const finished = async (id: string): Promise<void> => {
   await staging.writeJson('record.json', { id });
   await staging.writeTensors('deep/weights.safetensors', weights, { network: 'tiny' });
   await staging.finish();
-};
-const failureOf = async (run: () => Promise<unknown>): Promise<Failure> => {
-  const error = await run().then(
-    () => new Error('it succeeded'),
-    (thrown: unknown) => thrown,
-  );
-  if (error instanceof FailureError) return error.failure;
-  throw error;
 };
 
 describe('one bit that turned over', () => {

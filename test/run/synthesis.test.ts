@@ -24,8 +24,9 @@ import { sharings } from '../../src/experiment/sharing.js';
 import type { Stage } from '../../src/experiment/stage.js';
 import { imagesAsked } from '../../src/run/steps.js';
 import { roomy } from '../attacks/stepping.js';
+import { refusal } from '../failures.js';
 import { normalised } from '../train/bench.js';
-import { dataOf, learnerOf, made, refusal, thirds, tiny } from './helpers.js';
+import { dataOf, learnerOf, made, thirds, tiny } from './helpers.js';
 
 const facts: Facts = {
   data: thirds(),

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type { AnyAttack, AttackContext, Extraction } from '../../src/attacks/attack.js';
-import { awaitable, type Failure, FailureError, orThrow } from '../../src/core/errors.js';
+import { awaitable, type Failure, orThrow } from '../../src/core/errors.js';
 import { type Key, key } from '../../src/core/random.js';
 import * as tree from '../../src/core/tree.js';
 import type { Dataset, Examples, Normalisation } from '../../src/data/dataset.js';
@@ -16,6 +16,7 @@ import { type Access, remember, sessionOf, type Victim } from '../../src/train/o
 import type { Recipe } from '../../src/train/recipe.js';
 import type { Recordings } from '../../src/train/recordings.js';
 import type { Source } from '../../src/train/source.js';
+import { failureOf as failureIn } from '../failures.js';
 import { recipe, thirds } from '../run/helpers.js';
 
 /** A net with everything that a step may change: weights, biases and running statistics. */
@@ -181,15 +182,8 @@ export const theftOf = async (
 };
 
 /** The failure that something ends with. */
-export const failureOf = async (doing: Doing<unknown> | (() => Promise<unknown>)): Promise<Failure> => {
-  try {
-    await succeed(doing as Doing<unknown>);
-  } catch (error) {
-    if (error instanceof FailureError) return error.failure;
-    throw error;
-  }
-  throw new Error('it succeeded');
-};
+export const failureOf = (doing: Doing<unknown> | (() => Promise<unknown>)): Promise<Failure> =>
+  failureIn(() => succeed(doing as Doing<unknown>));
 
 /** A spec's step as an ordinary step that a runner takes, and what it begins with; for tests of single steps. */
 export const takenBy = <

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { type Failure, FailureError, ownFrames } from '../../src/core/errors.js';
+import { type FailureError, ownFrames } from '../../src/core/errors.js';
 import { type Key, key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
 import { loadEngine } from '../../src/engine/engine.js';
@@ -17,6 +17,7 @@ import {
 import type { EpochRecord } from '../../src/train/fit-log.js';
 import { constant, cosine } from '../../src/train/schedules.js';
 import type { Source } from '../../src/train/source.js';
+import { failureOf } from '../failures.js';
 import { values } from './tensors.js';
 
 beforeAll(async () => {
@@ -120,15 +121,6 @@ const read = ({ last, best, seconds: _, history, ...rest }: FitResult<Kept>) => 
   };
   dispose(best === undefined ? last : [last, best.kept]);
   return result;
-};
-
-const failureOf = async (run: Promise<unknown>): Promise<Failure> => {
-  const error = await run.then(
-    () => new Error('it succeeded'),
-    (thrown: unknown) => thrown,
-  );
-  if (error instanceof FailureError) return error.failure;
-  throw error;
 };
 
 class Killed extends Error {}

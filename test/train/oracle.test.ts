@@ -20,7 +20,7 @@ import {
   type Wrapper,
 } from '../../src/train/oracle.js';
 import { fresh, sticking, tiring, turning, wrapper } from '../defenses/answering.js';
-import { refusal } from '../run/helpers.js';
+import { refusal } from '../failures.js';
 import { asking, fitted, hostOf, image, inStep, killedAt, network, normalisation, useVictims } from './asking.js';
 import { failureOf } from './bench.js';
 import { how } from './runners.js';

@@ -20,12 +20,13 @@ import { promisify } from 'node:util';
 import * as E from 'fp-ts/lib/Either.js';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { cacheFolder } from '../../../src/core/cache-folder.js';
-import { type Failure, FailureError } from '../../../src/core/errors.js';
+import { FailureError } from '../../../src/core/errors.js';
 import { thisProcess } from '../../../src/core/lock.js';
 import { loadEngine } from '../../../src/engine/engine.js';
 import { BINDING, type EngineFolder, findEngine, KERNELS } from '../../../src/engine/setup/folder.js';
 import { installEngine } from '../../../src/engine/setup/install.js';
 import { loadMarked, refuseOthers } from '../../../src/engine/setup/loading.js';
+import { failureOf } from '../../failures.js';
 import { flip } from '../../flip.js';
 import { LIBRARIES, makeSite, type Site } from '../fixtures/site.js';
 
@@ -49,16 +50,6 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const failureOf = (running: Promise<unknown>): Promise<Failure> =>
-  running.then(
-    () => {
-      throw new Error('it succeeded');
-    },
-    (thrown) => {
-      if (thrown instanceof FailureError) return thrown.failure;
-      throw thrown;
-    },
-  );
 const marks = (): readonly string[] => readdirSync(dirname(engine.path)).filter((name) => name.includes('.loading-'));
 /** Its size stays what it was. */
 const damage = (): void => {
