@@ -24,18 +24,20 @@ export interface ClusterExecutorOptions {
   readonly onSilence?: ((why: string | undefined) => void) | undefined;
 }
 
-/** Jobs that vanished, as with a controller that forgot them, are submitted again so often. */
+/** Jobs that are lost, as with a controller that forgot them, are submitted again so often. */
 export const mostResubmissions = 2;
 
 /** What to do about a job that ended without a result. */
 export const onceMore = 'The same command submits it again; its last checkpoint is kept.';
 
+const gone = 'its job is gone without a trace';
+
 const interrupted: Outcome = { status: 'failed', failure: failure('interrupted', 'stopped') };
 
 /**
  * Follows the jobs of stages that were submitted, and so *makes* a stage by waiting for it: it comes about on a node, and is
- * read from the store. Any number of stages are followed at a time. Where jobs are gone without a trace, all that is missing
- * is submitted again, at most twice.
+ * read from the store. Any number of stages are followed at a time. Where jobs are lost with the scheduler's memory, all that is
+ * missing is submitted again, at most twice.
  */
 export const clusterExecutor = ({
   cluster,
@@ -60,6 +62,7 @@ export const clusterExecutor = ({
   }
   let looking: Promise<Seen> | undefined;
   let isSilent = false;
+  let wasSilent = false;
 
   /** The jobs as they are now, or were a moment ago. */
   const look = (): Promise<Seen> => {
@@ -75,7 +78,7 @@ export const clusterExecutor = ({
       } catch (error) {
         if (!(error instanceof Unreachable)) throw error;
         if (!isSilent) onSilence(error.failure.what);
-        isSilent = true;
+        [isSilent, wasSilent] = [true, true];
         return { jobs: undefined, ours: [], after };
       } finally {
         setTimeout(() => {
@@ -109,6 +112,17 @@ export const clusterExecutor = ({
     let reason = '';
     /** Since when a job that has ended owes an explanation. */
     let ended: number | undefined;
+    /**
+     * How a job that has ended was lost with the scheduler's memory; undefined where it was not. A controller that dies and comes back
+     * with what it had written down a while before starts what runs a second time: the node refuses, and the job ends without a word.
+     */
+    const lossOf = async (job: JobState | undefined, since: number): Promise<string | undefined> => {
+      if (job === undefined) return gone;
+      const isWordless = since >= 2 * every && job.word === 'FAILED' && (await saidByScheduler(log)) === undefined;
+      return wasSilent && isWordless
+        ? `its job ${job.id} ended without a word after the scheduler was silent`
+        : undefined;
+    };
     const hear = (line: JobLine): void => {
       if (line.type === 'begun') {
         // What an earlier start said of its end is over.
@@ -147,11 +161,11 @@ export const clusterExecutor = ({
         const since = performance.now() - ended;
         // It said so itself, and its last words and results may show late.
         if (told !== undefined) return { status: 'failed', failure: withJob(told, job, log) };
-        if (job === undefined && after < mostResubmissions) {
+        const loss = await lossOf(job, since);
+        if (loss !== undefined && after < mostResubmissions) {
           ended = undefined;
           if (after < resubmissions) continue;
-          if (resubmitting === undefined)
-            emit({ type: 'note', message: 'its job is gone without a trace, and is submitted again' });
+          if (resubmitting === undefined) emit({ type: 'note', message: `${loss}, and is submitted again` });
           await again();
         } else if (since >= (job?.word === 'COMPLETED' ? untilShown : 2 * every))
           return { status: 'failed', failure: await withoutWord(job, log) };
@@ -179,7 +193,7 @@ const withJob = (told: Failure, job: JobState | undefined, log: string): Failure
 };
 
 const withoutWord = async (job: JobState | undefined, log: string): Promise<Failure> => {
-  if (job === undefined) return failure('cluster', 'its job is gone without a trace', { where: log, remedy: onceMore });
+  if (job === undefined) return failure('cluster', gone, { where: log, remedy: onceMore });
   const where = job.node ? ` on ${job.node}` : '';
   if (job.word === 'CANCELLED')
     return failure('cluster', `its job ${job.id} was cancelled${where}`, { where: log, remedy: onceMore });

@@ -168,6 +168,50 @@ describe('a job that is gone without a trace', () => {
   });
 });
 
+/** Followed by a run that the scheduler has not answered once. */
+const followAfterSilence = (): Promise<Outcome> => {
+  let asked = 0;
+  cluster.onAsked = (what) => {
+    if (what === 'jobs' && asked++ === 0) throw silence();
+  };
+  return follow();
+};
+
+describe('a job that ends without a word after the scheduler was silent', () => {
+  test('is submitted again, with what takes from it', async () => {
+    end('FAILED', { reason: 'NonZeroExitCode' });
+    cluster.turn(numberOf('kd'), { state: 'ended', word: 'CANCELLED', reason: 'DependencyNeverSatisfied' });
+    const following = followAfterSilence();
+    await until(() => count('kd') === 2);
+    await finish('teacher');
+    expect(await following).toMatchObject({ status: 'done' });
+    expect([count('teacher'), count('kd')]).toEqual([2, 2]);
+    expect(events).toContainEqual({
+      type: 'note',
+      message: 'its job 1 ended without a word after the scheduler was silent, and is submitted again',
+    });
+  });
+
+  test('is submitted again at most twice', async () => {
+    end('FAILED');
+    cluster.onTaken = ({ name }) => {
+      if (name === 'teacher') end('FAILED');
+    };
+    expect(await followAfterSilence()).toMatchObject({
+      status: 'failed',
+      failure: { what: expect.stringContaining('ended on n7 as FAILED, without a word of its own') },
+    });
+    expect(count('teacher')).toBe(3);
+  });
+
+  test('is not where the scheduler has a word for it', async () => {
+    await writeLog('slurmstepd-n7: error: Exceeded job memory limit\n');
+    end('FAILED');
+    expect(await followAfterSilence()).toMatchObject({ status: 'failed' });
+    expect(count('teacher')).toBe(1);
+  });
+});
+
 describe('a job that is held', () => {
   test('is taken back with those that wait for it, and all are submitted again', async () => {
     cluster.turn('1', { reason: 'launch failed requeued held' });
@@ -217,6 +261,7 @@ describe('a job that ends', () => {
     ['NODE_FAIL', /--no-requeue\?/],
     ['PREEMPTED', /--no-requeue\?/],
     ['BOOT_FAIL', /The same command submits it again/],
+    ['FAILED', /The same command submits it again/],
   ])('as %s is told by that word, with what to do', async (word, remedy) => {
     end(word);
     expect(await said()).toMatchObject({
