@@ -78,7 +78,8 @@ export const clusterExecutor = ({
       } catch (error) {
         if (!(error instanceof Unreachable)) throw error;
         if (!isSilent) onSilence(error.failure.what);
-        [isSilent, wasSilent] = [true, true];
+        isSilent = true;
+        wasSilent = true;
         return { jobs: undefined, ours: [], after };
       } finally {
         setTimeout(() => {
@@ -112,17 +113,6 @@ export const clusterExecutor = ({
     let reason = '';
     /** Since when a job that has ended owes an explanation. */
     let ended: number | undefined;
-    /**
-     * How a job that has ended was lost with the scheduler's memory; undefined where it was not. A controller that dies and comes back
-     * with what it had written down a while before starts what runs a second time: the node refuses, and the job ends without a word.
-     */
-    const lossOf = async (job: JobState | undefined, since: number): Promise<string | undefined> => {
-      if (job === undefined) return gone;
-      const isWordless = since >= 2 * every && job.word === 'FAILED' && (await saidByScheduler(log)) === undefined;
-      return wasSilent && isWordless
-        ? `its job ${job.id} ended without a word after the scheduler was silent`
-        : undefined;
-    };
     const hear = (line: JobLine): void => {
       if (line.type === 'begun') {
         // What an earlier start said of its end is over.
@@ -161,14 +151,20 @@ export const clusterExecutor = ({
         const since = performance.now() - ended;
         // It said so itself, and its last words and results may show late.
         if (told !== undefined) return { status: 'failed', failure: withJob(told, job, log) };
-        const loss = await lossOf(job, since);
-        if (loss !== undefined && after < mostResubmissions) {
+        const isDue = since >= (job?.word === 'COMPLETED' ? untilShown : 2 * every);
+        // A controller that dies and comes back with what it had written down a while before starts what runs a second time: the node
+        // refuses, and the job ends without a word.
+        const isLost =
+          job === undefined ||
+          (wasSilent && isDue && job.word === 'FAILED' && (await saidByScheduler(log)) === undefined);
+        if (isLost && after < mostResubmissions) {
           ended = undefined;
           if (after < resubmissions) continue;
+          const loss =
+            job === undefined ? gone : `its job ${job.id} ended without a word after the scheduler was silent`;
           if (resubmitting === undefined) emit({ type: 'note', message: `${loss}, and is submitted again` });
           await again();
-        } else if (since >= (job?.word === 'COMPLETED' ? untilShown : 2 * every))
-          return { status: 'failed', failure: await withoutWord(job, log) };
+        } else if (isDue) return { status: 'failed', failure: await withoutWord(job, log) };
       }
       await sleep(every / 2, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
     }

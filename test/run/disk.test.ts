@@ -3,23 +3,14 @@ import { stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type Failure, FailureError } from '../../src/core/errors.js';
 import { diskFailure, guarded, removeFile } from '../../src/run/disk.js';
+import { failureOf } from '../failures.js';
 
 let root: string;
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'undistill-disk-'));
 });
 afterEach(() => rmSync(root, { recursive: true }));
-
-const failureOf = async (act: () => Promise<unknown>): Promise<Failure> => {
-  const thrown = await act().then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  expect(thrown).toBeInstanceOf(FailureError);
-  return (thrown as FailureError).failure;
-};
 
 describe('what goes wrong with files', () => {
   test('is a failure that says what to do about a full disk', async ({ skip }) => {
