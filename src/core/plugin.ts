@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { parsed, text, wholeAtLeast } from './check.js';
+import { isDeclaredOnce } from './declared-once.js';
 import { FailureError, failure } from './errors.js';
 import { type Given, type Options, optional, type Parsed } from './options.js';
 
@@ -175,6 +176,7 @@ export const define = <
     make,
   } = spec;
   const schema = schemaOf({ kind, options });
+  const making: Making = { make, isOnlyOne: isDeclaredOnce(name, source) };
   const maker = (argument?: unknown): Plugin => {
     const given = byName(name, positional as string | undefined, argument);
     const all = parsed(name, schema, given) as Readonly<Record<string, unknown>>;
@@ -193,7 +195,7 @@ export const define = <
       ...(label === undefined ? {} : { label }),
       ...(scaled && { scaled: (factor: number) => changed(scaled(chosen as Parsed<Of>, factor)) }),
     };
-    makes.set(identity.params, make);
+    makes.set(identity.params, making);
     return determined(finish(identity, make(chosen as Parsed<Of>), chosen as Parsed<Of>, changed));
   };
   const declaration: Declaration = {
@@ -218,11 +220,17 @@ export const define = <
  */
 const made = new WeakMap<object, object>();
 
-/** The function by which a declaration made each of its plugins, by the parameters. */
-const makes = new WeakMap<object, object>();
+/** How a declaration makes its plugins. */
+export interface Making {
+  readonly make: object;
+  /** Whether its module has no other of the name, and it knows nothing but its options. */
+  readonly isOnlyOne: boolean;
+}
 
-/** The function by which a declaration makes plugins of parameters, where these are of one. */
-export const makeOf = (params: object): object | undefined => makes.get(params);
+const makes = new WeakMap<object, Making>();
+
+/** How a declaration made a plugin, by the plugin's parameters, where one did. */
+export const makingOf = (params: object): Making | undefined => makes.get(params);
 
 /**
  * Says of a plugin that its name, its parameters and its module determine it, as they do what a declaration makes. Of any

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import { FailureError, failure, refusal, saidBy } from '../core/errors.js';
 import { sha256 } from '../core/hash.js';
-import { isRecord, madeWith, makeOf } from '../core/plugin.js';
+import { isRecord, madeWith, makingOf } from '../core/plugin.js';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -39,7 +39,8 @@ const isPlugin = (value: object): value is Plugin => 'name' in value && 'params'
 /**
  * A value as JSON with sorted keys: two values that would compute the same have the same text. A plugin is its name,
  * its parameters and its module's code. Where no declaration made it, or fields of it were changed since, it is these
- * fields too, functions by their text, and the file of the experiment, from which such functions may know anything.
+ * fields too, functions by their text, and the file of the experiment, from which such functions may know anything; and so it is
+ * where a function declared what made it.
  *
  * Throws a `FailureError` of kind `experiment` for what JSON cannot tell apart: functions among parameters, maps, typed
  * arrays, plugins that are instances of a class.
@@ -91,8 +92,8 @@ export const ownFunctions = (value: unknown, where = ''): readonly OwnFunction[]
   if (isPlugin(value)) {
     const { name, params } = value;
     const own = ownFields(value).flatMap(([field, each]) => ownFunctions(each, `${name}: ${field}`));
-    const make = makeOf(params);
-    return [...(make ? [{ where: `${name}: make`, value: make }] : []), ...ownFunctions(params, name), ...own];
+    const making = makingOf(params);
+    return [...(making ? [{ where: `${name}: make`, value: making.make }] : []), ...ownFunctions(params, name), ...own];
   }
   return sorted(value).flatMap(([field, each]) => ownFunctions(each, where === '' ? field : `${where}.${field}`));
 };
@@ -112,12 +113,18 @@ const ownFields = (plugin: Plugin): [string, unknown][] => {
   return sorted(plugin).filter(([name, value]) => !told.has(name) && made?.[name] !== value);
 };
 
-/** Whether a plugin is what its declaration made of its parameters, and no more. */
-export const isDeclared = (plugin: Plugin): boolean => ownFields(plugin).length === 0;
+/** The function by which a declaration that may know more than its options made a plugin. */
+const ownMake = (plugin: Plugin): [string, unknown][] => {
+  const making = makingOf(plugin.params);
+  return making === undefined || making.isOnlyOne ? [] : [['make', making.make]];
+};
 
-/** What a plugin is besides what its declaration makes of its parameters. */
+/** Whether a plugin is what its module's declaration makes of its parameters, and no more. */
+export const isDeclared = (plugin: Plugin): boolean => [...ownFields(plugin), ...ownMake(plugin)].length === 0;
+
+/** What a plugin is besides what its module's declaration makes of its parameters. */
 const ownPart = (plugin: Plugin, code: Code, within: readonly unknown[]): { readonly [key: string]: Json } => {
-  const own = ownFields(plugin);
+  const own = [...ownFields(plugin), ...ownMake(plugin)];
   if (own.length === 0) return {};
   return {
     own: Object.fromEntries(own.map(([name, each]) => [name, jsonOf(each, code, name, true, within)])),
@@ -155,19 +162,23 @@ const refuseInstance = ({ name }: Plugin): never =>
     'Give a plain object with all that distinguishes two of them in its parameters: { name, params: { … }, source, … }.',
   );
 
-/** Every module named by a plugin inside a value. */
-export const sourcesIn = (value: unknown): ReadonlySet<string> => {
-  const found = new Set<string>();
+/** Every plugin inside a value. */
+export const pluginsIn = (value: unknown): readonly Plugin[] => {
+  const found: Plugin[] = [];
   const seen = new Set<unknown>();
   const visit = (each: unknown): void => {
     if (typeof each !== 'object' || each === null || seen.has(each)) return;
     seen.add(each);
-    if (isPlugin(each) && typeof each.source === 'string') found.add(each.source);
+    if (isPlugin(each)) found.push(each);
     for (const field of Object.values(each)) visit(field);
   };
   visit(value);
   return found;
 };
+
+/** Every module named by a plugin inside a value. */
+export const sourcesIn = (value: unknown): ReadonlySet<string> =>
+  new Set(pluginsIn(value).flatMap(({ source }) => (typeof source === 'string' ? [source] : [])));
 
 /**
  * Reads modules and what each imports from files (packages are left to their versions): bundled, so that comments, spaces

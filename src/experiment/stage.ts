@@ -107,7 +107,8 @@ export type AddStage = (
   own: Readonly<Record<string, unknown>>,
 ) => Stage;
 
-const refuseAlike = (where: string, one: string, other: string): never =>
+/** Refuses two functions that only what they know beside their texts tells apart. */
+export const refuseAlike = (where: string, one: string, other: string): never =>
   refusal('experiment')(
     `there are two functions of the same text, and nothing shows whether they compute the same, for ${one} and for ${other}`,
     where,

@@ -12,6 +12,7 @@ import type { CardPrecision, Execution } from '../engine/execution.js';
 import { ownHash } from '../engine/setup/own-source.js';
 import { thisProcessor, vectorLevel } from '../engine/setup/processor.js';
 import { TENSORFLOW, TFJS_NODE } from '../engine/setup/wheels.js';
+import { refuseAlikeIn } from '../experiment/alike.js';
 import type { Others } from '../experiment/data-access.js';
 import { type Experiment, isExperiment } from '../experiment/experiment.js';
 import { type Source, sourcesIn } from '../experiment/identity.js';
@@ -47,7 +48,8 @@ export interface Located {
 
 /**
  * The experiments that a file exports by default: one, or a list of them, of which `file#name` is one. Rejects with a
- * `FailureError` of kind `experiment` when the file is missing, does not compile, throws, or exports something else.
+ * `FailureError` of kind `experiment` when the file is missing, does not compile, throws, or exports something else, or plugins of several
+ * experiments of it that nothing tells apart.
  */
 export const readExperiments = async (file: string): Promise<readonly Located[]> => {
   const [, before, name] = existsSync(resolve(file)) ? [] : (/^(.+)#([^#]+)$/.exec(file) ?? []);
@@ -64,6 +66,8 @@ export const readExperiments = async (file: string): Promise<readonly Located[]>
       }),
     );
   }
+  // Also where one is chosen: the others may have been run before, or be run next.
+  if (several) refuseAlikeIn(found);
   const names = found.map((experiment) => experiment.name);
   const twice = repeated(names);
   if (twice !== undefined) {

@@ -36,6 +36,7 @@ import { whyStale } from '../../src/experiment/stale.js';
 import { leNet5 } from '../../src/models/lenet.js';
 import type { NetworkPlugin } from '../../src/models/network.js';
 import { adam, type Optimizer, sgd } from '../../src/train/optimizers.js';
+import type { Answers } from '../../src/train/oracle.js';
 import type { Recipe } from '../../src/train/recipe.js';
 import { constant, cosine, multiStep, type Schedule } from '../../src/train/schedules.js';
 import { refusal } from '../failures.js';
@@ -118,7 +119,9 @@ test('declarations of the same text are refused where they would be one stage', 
     defineDefense({
       ...{ name: 'rounded', source: import.meta.url, about: 'Forgets to say by an option what it was given.' },
       exposes: 'probabilities',
-      make: () => ({ answers: rounding(digits).answers as NonNullable<Defense['answers']> }),
+      make: () => ({
+        answers: { kind: 'pure', answer: (query) => (rounding(digits).answers as Answers).answer(query) },
+      }),
     });
   const coarse = rounded(1);
   expect(
