@@ -178,19 +178,21 @@ export const countOf = (rows: readonly Row[], status: Fate['status']): number =>
     .filter((fate) => fate.status === status)
     .reduce((sum, fate) => sum + (fate.status === 'survived' ? fate.tries : 1), 0);
 
+/** How many things were tried in some rows. */
+export const triesOf = (rows: readonly Row[]): number =>
+  (['survived', ...sorts] as const).reduce((sum, status) => sum + countOf(rows, status), 0);
+
 /** The rows as a Markdown table. */
 export const tableOf = (rows: readonly Row[]): string => {
   const line = (cells: readonly (string | number)[]) => `| ${cells.join(' | ')} |`;
   const columns = ['survived', ...sorts, 'left out'] as const;
   const counts = (of: readonly Row[]) => columns.map((status) => countOf(of, status));
-  const tries = (of: readonly Row[]) =>
-    (['survived', ...sorts] as const).reduce((sum, status) => sum + countOf(of, status), 0);
   const seconds = (of: readonly Row[]) => Math.round(of.reduce((sum, row) => sum + row.seconds, 0));
   return [
     line(['kind', 'tries', ...columns, 'seconds']),
     line(['---', ...Array(columns.length + 2).fill('---:')]),
-    ...rows.map((row) => line([row.kind.about, tries([row]), ...counts([row]), seconds([row])])),
-    line(['all', tries(rows), ...counts(rows), seconds(rows)]),
+    ...rows.map((row) => line([row.kind.about, triesOf([row]), ...counts([row]), seconds([row])])),
+    line(['all', triesOf(rows), ...counts(rows), seconds(rows)]),
   ].join('\n');
 };
 

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { percentage } from '../src/core/text.js';
 import { version } from '../src/core/version.js';
 import { gitState } from '../src/run/git.js';
-import { campaign, closingLine, countOf, measurementsOf, omissionsOf, tableOf } from './campaign.js';
+import { campaign, closingLine, countOf, measurementsOf, omissionsOf, tableOf, triesOf } from './campaign.js';
 import { sorts } from './case.js';
 
 const usage = `npm run chaos -- [--share FRACTION] [--seed N] [--minutes N] [--only KIND[/CASE]] [--jobs N] [--out FILE]
@@ -16,7 +16,7 @@ share, and the days that follow choose the rest; it also draws what is left to c
 
 const today = (): number => Math.floor(Date.now() / 86_400_000);
 
-/** Gives the exit code: 1 where there is a defect. */
+/** Gives the exit code: 1 where there is a defect, or nothing was tried. */
 const main = async (): Promise<number> => {
   const { values } = parseArgs({
     options: {
@@ -56,8 +56,9 @@ const main = async (): Promise<number> => {
     const made = `undistill ${await version()} (${commit}), Node ${process.version}, ${process.platform}, ${cpus()[0]?.model.trim()}, ${cpus().length} cores`;
     await writeFile(values.out, `# Reliability\n\n${about}\n\n${[...text, made, `**${end}**`].join('\n\n')}\n`);
   }
-  if (rows.length === 0) console.log('No case was chosen.');
-  return sorts.some((sort) => countOf(rows, sort) > 0) || rows.length === 0 ? 1 : 0;
+  const isTried = triesOf(rows) > 0;
+  if (!isTried) console.log(rows.length === 0 ? 'No case was chosen.' : 'No case was tried.');
+  return sorts.some((sort) => countOf(rows, sort) > 0) || !isTried ? 1 : 0;
 };
 
 const about = `What \`npm run chaos\` did to undistill, and what became of it. A case survives where numbers, pictures and files are in the end to

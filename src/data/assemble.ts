@@ -29,11 +29,12 @@ export const labelArray = (count: number, classes: number): Uint8Array | Uint16A
 const mostBytes = 2 ** 32;
 
 /** Half of the memory that this process may have: while a set is decoded, as much again is needed. */
-const roomFor = (): number =>
+export const roomFor = (): number =>
   // It is constrained to 0, or to far more than there is, where nothing constrains it.
   Math.min(mostBytes, totalmem() / 2, (process.constrainedMemory() || Number.POSITIVE_INFINITY) / 2);
 
-const showGiB = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+/** `1.5 GiB`. */
+export const showGiB = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 
 /** What to do about images that are not those of a data set of this name. */
 export const readAsFolder = 'Read another data set with `imageFolder({ path })`.';

@@ -7,6 +7,7 @@ import { deltaBinaryUnpack, deltaLengthByteArray } from 'hyparquet/src/delta.js'
 import { readPlain } from 'hyparquet/src/plain.js';
 import { getMaxDefinitionLevel, getMaxRepetitionLevel, getSchemaPath } from 'hyparquet/src/schema.js';
 import { readVarInt } from 'hyparquet/src/thrift.js';
+import { roomFor, showGiB } from './assemble.js';
 import { unsnap } from './snappy.js';
 import { structEnd } from './thrift.js';
 
@@ -249,7 +250,8 @@ export const rowsOf = ({ row_groups }: FileMetaData, bytes: number): number =>
   row_groups.reduce((sum, { num_rows }) => sum + whole(num_rows, 0, bytes - sum, 'the number of rows'), 0);
 
 /**
- * The values of a column in a group of rows, null where there is none. `path`: the names down to it, none of them repeated.
+ * The values of a column in a group of rows, null where there is none. `path`: the names down to it, none of them repeated. `room`: bytes that
+ * all its pages together may have, uncompressed.
  *
  * Page by page, and every size in the file is checked before it is believed: hyparquet's own `readColumn` goes on for ever
  * or takes gigabytes where one is damaged. What is taken from it decodes values, whose number is known here.
@@ -261,6 +263,7 @@ export const columnValues = async (
   metadata: FileMetaData,
   group: RowGroup,
   path: readonly string[],
+  room = roomFor(),
 ): Promise<readonly unknown[]> => {
   const meta = group.columns
     .map((column) => column.meta_data)
@@ -272,6 +275,8 @@ export const columnValues = async (
   const reader = { view: viewOf(chunk), offset: 0 };
   const rows: unknown[] = [];
   let dictionary: DecodedArray | undefined;
+  /** Bytes of pages, which live as long as their values. */
+  let taken = 0;
   while (rows.length < count) {
     // At the end of the chunk it throws.
     const start = structEnd(chunk, reader.offset);
@@ -279,6 +284,11 @@ export const columnValues = async (
     const stored = whole(header.compressed_page_size, 0, chunk.length - start, 'the size of a page');
     reader.offset = start + stored;
     const size = whole(header.uncompressed_page_size, 0, LARGEST_PAGE, 'the uncompressed size of a page');
+    taken += size;
+    if (taken > room)
+      throw new Error(
+        `${path.join('.')} of a group of rows needs more than ${showGiB(room)} of memory, which is the most that is read at once; write it with smaller groups of rows`,
+      );
     const page: Page = { header, bytes: chunk.subarray(start, start + stored), size };
     const left = count - rows.length;
     if (header.type === 'DICTIONARY_PAGE') dictionary = readDictionary(page, decoder);

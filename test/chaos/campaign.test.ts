@@ -66,9 +66,10 @@ describe('a campaign', () => {
     expect(code).toBe(0);
   });
 
-  it('leaves out what there is no time for, with a word, and fails where nothing was chosen', async () => {
+  it('leaves out what there is no time for, with a word, and fails where nothing was chosen or tried', async () => {
     const late = await chaos('--only', 'slow', '--minutes', '1');
     expect(late.out).toContain('40 cases left out, slow: no time was left for it');
+    expect(late).toMatchObject({ code: 1, out: expect.stringContaining('No case was tried.') });
     const none = await chaos('--only', 'nothing of the kind');
     expect(none.out).toContain('No case was chosen.');
     expect(none.code).toBe(1);

@@ -79,7 +79,7 @@ describe('undistill diagnose', () => {
   it('reads no file that the run names, and refuses the run of another experiment', async () => {
     const plan = JSON.parse(await at.read(`runs/${run}/plan.json`));
     await at.write('evil.ts', "import { writeFileSync } from 'node:fs';\nwriteFileSync('owned', '');\n");
-    await at.write(`runs/${run}/plan.json`, JSON.stringify({ ...plan, opened: { file: '../../evil.ts' } }));
+    await at.write(`runs/${run}/plan.json`, JSON.stringify({ ...plan, file: '../../evil.ts' }));
     expect(await diagnosed()).toMatchObject({ code: 0 });
     await expect(at.read('owned')).rejects.toThrow(/ENOENT/);
     expect(await at.undistill(['diagnose', `runs/${run}`])).toMatchObject({

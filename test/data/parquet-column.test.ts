@@ -12,10 +12,15 @@ const arrow: readonly (readonly [string, Uint8Array])[] = Object.entries(
 
 type Metadata = ReturnType<typeof parquetMetadata>;
 
-const valuesOf = async (bytes: Uint8Array, path: readonly string[], metadata: Metadata): Promise<unknown[]> => {
+const valuesOf = async (
+  bytes: Uint8Array,
+  path: readonly string[],
+  metadata: Metadata,
+  room?: number,
+): Promise<unknown[]> => {
   const own = bytes.slice().buffer as ArrayBuffer;
   const file = { byteLength: own.byteLength, slice: (start: number, end?: number) => own.slice(start, end) };
-  const groups = metadata.row_groups.map((group) => columnValues(file, metadata, group, path));
+  const groups = metadata.row_groups.map((group) => columnValues(file, metadata, group, path, room));
   return (await Promise.all(groups)).flat();
 };
 
@@ -35,6 +40,21 @@ describe('a column of a Parquet file', () => {
     const before = process.memoryUsage().arrayBuffers;
     await expect(valuesOf(bytes, ['label'], parquetMetadata(bytes))).rejects.toThrow(/larger than/);
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 24);
+  });
+
+  it('takes no more memory than there is room for, however small its pages are in the file', async () => {
+    const data = Array.from({ length: 4_000 }, (_, i) => BigInt(i));
+    const columnData = [{ name: 'label', data, type: 'INT64' as const }];
+    const writing = { columnData, codec: 'GZIP' as const, compressors: { GZIP: (data: Uint8Array) => gzipSync(data) } };
+    const bytes = new Uint8Array(parquetWriteBuffer({ ...writing, pageSize: 2 ** 10, rowGroupSize: 4_000 }));
+    const metadata = parquetMetadata(bytes);
+    const pages = metadata.row_groups.map(({ columns }) => Number(columns[0]?.meta_data?.total_uncompressed_size));
+    const [all = 0] = pages;
+    expect(pages).toHaveLength(1);
+    expect(await valuesOf(bytes, ['label'], metadata, all)).toHaveLength(4_000);
+    await expect(valuesOf(bytes, ['label'], metadata, Math.floor(all / 2))).rejects.toThrow(
+      /^label of a group of rows needs more than 0\.0 GiB of memory/,
+    );
   });
 
   // As numbers of thrift and as headers of runs these are the largest, the most negative ones, and nothing at all.
