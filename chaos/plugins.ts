@@ -218,14 +218,18 @@ const waysOf = (table: string): readonly string[] => {
   return found;
 };
 
-const deaths = [...deadly.matchAll(/^ {2}(\w+)[,:]/gm)].map(([, name]) => name as string);
+const [, waysToDie = ''] = /const ways = \{\n([\s\S]*?)\n\} as const/.exec(deadly) ?? [];
+const deaths = [...waysToDie.matchAll(/^ {2}(\w+)[,:]/gm)].map(([, name]) => name as string);
+
+/** What can be done where nothing is waited for. */
+const suddenDeaths = deaths.filter((way) => !['never', 'throwsLate', 'rejectsAside', 'waits'].includes(way));
 
 /** An experiment with a plugin that misbehaves beside others that do not. */
 const withOne = (what: Parameters<typeof tiny>[0], change = (text: string) => text): string =>
   change(tiny({ defenses: 'none()', attacks: 'kd({ temperature: 4 })', ...what }));
 
 const imports =
-  "import { deadly } from './deadly.ts';\nimport { built, defending, going, loading, measuring, ruled, spoiling, stealing } from './hostile.ts';";
+  "import { deadly, dying } from './deadly.ts';\nimport { built, defending, going, loading, measuring, ruled, spoiling, stealing } from './hostile.ts';";
 
 /** A second student, of whose parts one misbehaves. */
 const beside = ({
@@ -240,15 +244,21 @@ const beside = ({
     ),
   );
 
+/** An experiment with a metric beside its own. */
+const measuredBy = (metric: string): string =>
+  withOne({ imports, attacks: 'kd()' }, (text) => text.replace('seeds:', `metrics: [${metric}],\n  seeds:`));
+
 const experiments: Readonly<Record<string, (way: string) => string>> = {
-  deaths: (way) => withOne({ imports, attacks: `deadly('${way}'), kd()` }),
+  'an attack that': (way) => withOne({ imports, attacks: `deadly('${way}'), kd()` }),
+  'a defence that': (way) => withOne({ imports, defenses: `none(), dying.defense('${way}')`, attacks: 'kd()' }),
+  'a metric that': (way) => measuredBy(`dying.metric('${way}')`),
+  'a schedule that': (way) => beside({ schedule: `dying.schedule('${way}')` }),
+  'a network that': (way) => beside({ net: `dying.network('${way}', plainCnn({ width: 3 }))` }),
+  'an optimiser that': (way) => beside({ optimizer: `dying.optimizer('${way}', adam())` }),
   steals: (way) => withOne({ imports, attacks: `stealing('${way}'), kd()` }),
   spoils: (way) => withOne({ imports, attacks: `spoiling('${way}'), kd()` }),
   answering: (way) => withOne({ imports, defenses: `none(), defending('${way}')`, attacks: 'kd()' }),
-  measures: (way) =>
-    withOne({ imports, attacks: 'kd()' }, (text) =>
-      text.replace('seeds:', `metrics: [measuring('${way}')],\n  seeds:`),
-    ),
+  measures: (way) => measuredBy(`measuring('${way}')`),
   rates: (way) => beside({ schedule: `going('${way}')` }),
   nets: (way) => beside({ net: `built('${way}', plainCnn({ width: 3 }))` }),
   rules: (way) => beside({ optimizer: `ruled('${way}', adam())` }),
@@ -262,6 +272,9 @@ const experiments: Readonly<Record<string, (way: string) => string>> = {
 const bystander = ({ cells, students }: Matrix): unknown =>
   cells.find(({ attack, defense, student }) => attack.startsWith('kd') && defense === 'none' && student === students[0])
     ?.seeds[0]?.student?.last;
+
+/** Without a metric there are the other numbers. */
+const measuring = ['measures', 'a metric that'];
 
 /** Plugins that a plan is made with, which may refuse them before anything is made. */
 const planned = ['nets', 'rules', 'sets'];
@@ -307,11 +320,11 @@ const misbehaving =
         );
       const found = await at.matrix('runs/tiny');
       const failed = found.cells.filter(({ status }) => status === 'failed');
-      must('silent', failed.length > 0 || table === 'measures' || !isToFail, () => 'no cell has failed');
+      must('silent', failed.length > 0 || measuring.includes(table) || !isToFail, () => 'no cell has failed');
       for (const { attack, reason, seeds } of failed)
         must('silent', Boolean(reason ?? seeds[0]?.reason), () => `${attack} does not say why it failed`);
       // Data are everybody's.
-      if (table !== 'measures' && table !== 'sets')
+      if (!measuring.includes(table) && table !== 'sets')
         must(
           isToFail ? 'lost' : 'silent',
           bystander(found) === bystander(matrix) && bystander(found) !== undefined,
@@ -328,7 +341,10 @@ export const plugins: Kind = {
   limit: (2 * patience) / 1000,
   takes: 30,
   cases: () => [
-    ...deaths.map((way) => ({ name: `an attack that ${way}`, attempt: misbehaving('deaths', way) })),
+    ...deaths.map((way) => ({ name: `an attack that ${way}`, attempt: misbehaving('an attack that', way) })),
+    ...['a defence that', 'a metric that', 'a schedule that', 'a network that', 'an optimiser that'].flatMap((table) =>
+      suddenDeaths.map((way) => ({ name: `${table} ${way}`, attempt: misbehaving(table, way) })),
+    ),
     ...['steals', 'spoils', 'answering', 'measures', 'rates', 'nets', 'rules', 'sets'].flatMap((table) =>
       waysOf(table).map((way) => ({ name: `${table}: ${way}`, attempt: misbehaving(table, way) })),
     ),
