@@ -60,11 +60,11 @@ export type Environment = Readonly<Record<string, string>>;
 
 const preload = `--import ${pathToFileURL(fileURLToPath(new URL('preload.js', import.meta.url))).href}`;
 
-/** What a run in a place is told by its environment; with a fault, it happens below the folder of runs. */
+/** What a run in a place is told by its environment; with a fault, it happens below the place: to runs, and to what is kept of graphs. */
 export const environmentOf = (at: Project, more: Environment = {}): Environment => ({
   XDG_CACHE_HOME: join(at.folder, 'cache'),
   NODE_OPTIONS: preload,
-  CHAOS_BELOW: join(at.folder, 'runs'),
+  CHAOS_BELOW: at.folder,
   ...more,
 });
 
