@@ -184,6 +184,11 @@ describe.skipIf(why !== undefined)(`a matrix on Slurm${why === undefined ? '' : 
     const node = (await storm.job(cut))?.node.slice(1) ?? '';
     played.control('node-kill', node);
     await limit(storm, timed, since);
+    // As soon as the word comes, whatever else befalls: after 25 s, a training that is held would be ended.
+    const isUnlimited = hears(storm, timed, 'The time is nearly up').then(async () => {
+      await unlimit(storm, timed);
+      storm.release(timed);
+    });
     const urgent = `--nodelist=${(await storm.job(preempted))?.node}`;
     played.slurm('sbatch', '--partition=urgent', urgent, '--output=/dev/null', '--wrap=sleep 2');
     // What holds them stays until the word has come.
@@ -192,9 +197,7 @@ describe.skipIf(why !== undefined)(`a matrix on Slurm${why === undefined ? '' : 
     await until(async () => (await storm.job(cut))?.state === 'waiting');
     storm.release(cut);
     played.control('node-start', node);
-    await hears(storm, timed, 'The time is nearly up');
-    await unlimit(storm, timed);
-    storm.release(timed);
+    await isUnlimited;
     const { code, out, err } = await running.ended;
     expect([code, err], out).toEqual([0, '']);
     expect(out).toMatch(/✓ seed-0\/teacher {2}n[123] {2}\d+ s/);
