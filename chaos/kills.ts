@@ -47,7 +47,7 @@ const killedAt =
     await strike(fault, { random, shared }, (at) => mustGoOn(at, shared), unmet);
   };
 
-/** Every change that either process makes below the folder of runs. */
+/** Every change that either process makes below its place. */
 const changes: Readonly<Record<Fault['who'], readonly string[]>> = {
   main: ['mkdir', 'open', 'writeFile', 'sync', 'close', 'rename', 'rm', 'unlink', 'cp', 'copyFile'],
   worker: [

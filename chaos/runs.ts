@@ -179,7 +179,7 @@ const difference = (a: Buffer | undefined, b: Buffer | undefined): string => {
 /** What a process of an undisturbed run did. */
 export interface Effort {
   readonly who: 'main' | 'worker';
-  /** How many changes below the folder of runs it made, by operation. */
+  /** How many changes below the place it made, by operation. */
   readonly counts: Readonly<Record<string, number>>;
   /** Of a processor. */
   readonly seconds: number;
