@@ -1,9 +1,4 @@
-import { fileURLToPath } from 'node:url';
-
-/** This package's own modules, compiled or not. */
-const here = new URL('../', import.meta.url).href;
-
-const isOwn = (file: string): boolean => file.startsWith(here) || file.startsWith(fileURLToPath(here));
+import { callers, isOwn } from './callers.js';
 
 /** What was declared so far: `source name`. */
 const declared = new Set<string>();
@@ -17,7 +12,7 @@ const declared = new Set<string>();
  * @param source the URL of the module
  */
 export const isDeclaredOnce = (name: string, source: string): boolean => {
-  if (source.startsWith(here)) return true;
+  if (isOwn(source)) return true;
   const isFirst = !declared.has(`${source} ${name}`);
   declared.add(`${source} ${name}`);
   return isFirst && isCalledByLoading();
@@ -25,16 +20,6 @@ export const isDeclaredOnce = (name: string, source: string): boolean => {
 
 /** Whether a module that Node loads called this package, and no function did. */
 const isCalledByLoading = (): boolean => {
-  const { prepareStackTrace, stackTraceLimit } = Error;
-  const trace: { stack?: NodeJS.CallSite[] } = {};
-  try {
-    Error.stackTraceLimit = 20;
-    Error.prepareStackTrace = (_, sites) => sites;
-    Error.captureStackTrace(trace);
-    const files = (trace.stack ?? []).map((site) => site.getFileName() ?? '');
-    const [, caller] = files.slice(files.findIndex((file) => !isOwn(file)));
-    return caller === undefined || caller.startsWith('node:');
-  } finally {
-    Object.assign(Error, { prepareStackTrace, stackTraceLimit });
-  }
+  const [, beforeIt] = callers();
+  return beforeIt === undefined || beforeIt.startsWith('node:');
 };

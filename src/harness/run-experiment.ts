@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
+import { callers } from '../core/callers.js';
 import { aFunction, parsed, text, wholeAtLeast } from '../core/check.js';
 import { FailureError, failure, orThrow, type Refusal, refusal } from '../core/errors.js';
 import { version } from '../core/version.js';
@@ -93,12 +94,8 @@ const pathOf = (file: string): string => (file.startsWith('file:') ? fileURLToPa
 
 /** The file that calls `runExperiment`, where it is one: a notebook's cell is none. */
 const caller = (): string | undefined => {
-  const found: { stack?: string } = {};
-  Error.captureStackTrace(found, runExperiment);
-  const [, place] =
-    /^\s+at (?:.*\()?((?:file:|\/|[A-Z]:\\).*?)(?:\?.*)?:\d+:\d+\)?$/.exec((found.stack ?? '').split('\n')[1] ?? '') ??
-    [];
-  return place !== undefined && existsSync(pathOf(place)) ? place : undefined;
+  const [file] = callers();
+  return file !== undefined && existsSync(pathOf(file)) ? file : undefined;
 };
 
 const ranFrom = async (
