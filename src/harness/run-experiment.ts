@@ -94,8 +94,8 @@ const pathOf = (file: string): string => (file.startsWith('file:') ? fileURLToPa
 
 /** The file that calls `runExperiment`, where it is one: a notebook's cell is none. */
 const caller = (): string | undefined => {
-  const [file] = callers();
-  return file !== undefined && existsSync(pathOf(file)) ? file : undefined;
+  const [file = ''] = callers();
+  return /^(file:|\/|[A-Z]:\\)/.test(file) && existsSync(pathOf(file)) ? file : undefined;
 };
 
 const ranFrom = async (
