@@ -47,7 +47,8 @@ const costOf = (cells: number): Promise<Cost> =>
 
 /**
  * What a further stage took of a quiet machine when this was written, its training of four steps included, and the most that a
- * process held: 530 MB with its first stages, the rest over the next hundred, outside of JavaScript's heap; hardly more with 500.
+ * process held: 530 MB with its first stages, the rest over the next hundred, most of it graphs that stay loaded for the stages to come
+ * (src/engine/session.ts); hardly more with 500.
  */
 const usual = { seconds: 0.24, megabytes: 850 };
 
