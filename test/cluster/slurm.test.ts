@@ -93,6 +93,12 @@ const until = async (holds: () => boolean | Promise<boolean>): Promise<void> => 
   while (!(await holds())) await sleep(100);
 };
 
+/** Slurm tidies up behind a job that has ended, and lists it meanwhile. */
+const noJobIsLeft = (owner: Owner) =>
+  until(async () =>
+    (await cluster.jobs()).every((job) => job.state === 'ended' || stageOfJob(job, owner)?.isOurs !== true),
+  );
+
 /** A run on the cluster: where it is told, its jobs, and what is asked of its trainings. */
 const runOf = (name: string) => {
   const folder = join(at.folder, 'far', name);
@@ -119,11 +125,7 @@ const runOf = (name: string) => {
         .filter(({ type }) => type !== 'event'),
     job: async (label: string): Promise<JobState | undefined> =>
       jobsByStage(await cluster.jobs(), owner).get(idOf(label)),
-    /** Waits until no job of it is left. */
-    over: () =>
-      until(async () =>
-        (await cluster.jobs()).every((job) => job.state === 'ended' || stageOfJob(job, owner)?.isOurs !== true),
-      ),
+    over: () => noJobIsLeft(owner),
     ask: (label: string, what: 'hold' | 'fail' | 'grow') => writeFileSync(sign(label, what), ''),
     /** Waits for a training that is held. */
     reached: (label: string) => until(() => existsSync(sign(label, 'reached'))),
@@ -369,7 +371,7 @@ describe.skipIf(why !== undefined)(`a matrix on Slurm${why === undefined ? '' : 
       expect(code, args.join(' ')).not.toBe(0);
     }
     const owner = { store: join(at.folder, 'bad', '.store'), run: join(at.folder, 'bad', 'bad') };
-    expect((await cluster.jobs()).filter((job) => job.state !== 'ended' && stageOfJob(job, owner))).toEqual([]);
+    await noJobIsLeft(owner);
     expect(readdirSync(join(owner.store, 'jobs')).filter((name) => name.endsWith('.jsonl'))).toEqual([]);
   });
 
