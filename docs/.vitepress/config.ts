@@ -74,7 +74,7 @@ export default defineConfig({
           ['Coming from PyTorch', 'from-pytorch'],
           ['Rules, and a first file', 'writing'],
           ['An attack', 'attack'],
-          ['An attack without data', 'data-free'],
+          ['A data-free attack', 'data-free'],
           ['A defence', 'defense'],
           ['A network', 'network'],
           ['A metric', 'metric'],
