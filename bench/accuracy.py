@@ -97,7 +97,9 @@ def made(net, data):
     with torch.no_grad():
         model.eval()(data.seen(data.train[0][:1]).cpu())  # lazy layers take their shapes
         if isinstance(model, Airbench):
-            whiten(model.whiten, data.seen(data.train[0][:5000]).cpu())
+            # Not the first ones: images of a folder come class by class.
+            some = torch.randperm(len(data.train[0]))[:5000].to(device)
+            whiten(model.whiten, data.seen(data.train[0][some]).cpu())
         for module in model.modules():
             if isinstance(module, FastGroup):
                 for convolution in (module.conv1, module.conv2):

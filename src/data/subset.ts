@@ -109,6 +109,16 @@ export const subset = (labels: Labels, { fraction, how, seed, among = allOf(labe
   return order.slice(0, count);
 };
 
+/**
+ * At most so many of some images, at random and in their order: the first ones are of one class where a data set has its images class
+ * by class.
+ */
+export const sample = (indices: Int32Array, count: number, from: Key): Int32Array =>
+  permutation(from, indices.length)
+    .subarray(0, count)
+    .sort()
+    .map((place) => indices[place] as number);
+
 export interface Split {
   readonly train: Int32Array;
   readonly validation: Int32Array;

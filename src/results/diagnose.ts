@@ -1,9 +1,10 @@
 import { FailureError, failure } from '../core/errors.js';
 import { concatenated, unique } from '../core/lists.js';
-import { key, permutation } from '../core/random.js';
+import { key } from '../core/random.js';
 import { dispose, floatsOf } from '../core/tree.js';
 import { evaluationBatches } from '../data/batches.js';
 import type { Dataset } from '../data/dataset.js';
+import { sample } from '../data/subset.js';
 import { evaluationSets } from '../experiment/data-access.js';
 import { type Experiment, undefendedOf } from '../experiment/experiment.js';
 import type { VictimPlan } from '../experiment/plan.js';
@@ -342,8 +343,7 @@ const mapsOf = async (
   set: ImageSet,
   labels: ArrayLike<number>,
 ): Promise<Maps | undefined> => {
-  // Not the first ones: some data sets have their images class by class.
-  const images = [...permutation(key('diagnose'), labels.length).subarray(0, mapped)].sort((a, b) => a - b);
+  const images = [...sample(Int32Array.from({ length: labels.length }, (_, i) => i), mapped, key('diagnose'))];
   if (images.length < 4) return undefined;
   const some = { ...set, indices: Int32Array.from(images, (image) => set.indices[image] as number) };
   const network = networkOf(experiment.teacher.network, data.image, data.classes.length);

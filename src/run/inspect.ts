@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import { FailureError, failure } from '../core/errors.js';
+import { key } from '../core/random.js';
 import { dispose } from '../core/tree.js';
 import { imagesAt } from '../data/pixels.js';
+import { sample } from '../data/subset.js';
 import { allImages } from '../experiment/data-access.js';
 import type { Stage, Work } from '../experiment/stage.js';
 import { type Bytes, type Diagnostic, diagnosticsOf, type Synthesis } from '../metrics/synthesis.js';
@@ -63,7 +65,7 @@ export const inspectStage = async (
     examples: { images: made.images, labels: Uint16Array.from(labels), count },
     indices: Int32Array.from({ length: count }, (_, i) => i),
   };
-  const real = first(train, count);
+  const real = some(train, count);
 
   const answers = async <Seen>(role: string, network: Network, use: (variables: Variables) => Seen) => {
     const variables = await readModel(await input(store, stage, role), network, experiment.select);
@@ -89,7 +91,7 @@ export const inspectStage = async (
     classes: data.classes,
     made,
     real,
-    train: first(train, 5000),
+    train: some(train, 5000),
     shape,
     clipped: pool.clipped,
     ...victim.seen,
@@ -108,10 +110,10 @@ export const inspectStage = async (
   await staging.writeJson(files.result, result);
 };
 
-/** The first images of a set. */
-const first = ({ examples, indices, shape }: ImageSet, count: number): Bytes => {
+/** Images of a set, the same ones each time. */
+const some = ({ examples, indices, shape }: ImageSet, count: number): Bytes => {
   const size = shape.height * shape.width * shape.channels;
-  return { images: imagesAt(examples.images, size, indices.subarray(0, count)), size };
+  return { images: imagesAt(examples.images, size, sample(indices, count, key('inspect'))), size };
 };
 
 /** How far each batch norm's input statistics on some images are from the running ones, by name. */

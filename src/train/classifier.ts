@@ -4,6 +4,7 @@ import type { Key } from '../core/random.js';
 import { clone, entries, isTree, map, type Tree } from '../core/tree.js';
 import { batchesPerEpoch } from '../data/batches.js';
 import { imagesAt } from '../data/pixels.js';
+import { sample } from '../data/subset.js';
 import { augment, inBfloat16 } from '../engine/ops.js';
 import type { ApplyOptions, Named, Network, Output, Variables } from '../models/network.js';
 import { accuracyBy, evaluationStep } from './evaluate.js';
@@ -244,11 +245,11 @@ const wrongOptimizer = ({ name }: Optimizer, what: string): FailureError =>
 /** How many images a net may look at before it has weights. */
 const seenFirst = 5000;
 
-/** The first training images of a set, normalised and not augmented, for nets whose first weights are made of such. */
-const firstImages =
-  ({ examples, indices, shape, normalisation }: ImageSet<UnlabelledBatch> | ImageSet) =>
+/** Training images of a set, normalised and not augmented, for nets whose first weights are made of such. */
+const someImages =
+  ({ examples, indices, shape, normalisation }: ImageSet<UnlabelledBatch> | ImageSet, key: Key) =>
   (): tf.Tensor4D => {
-    const some = indices.slice(0, seenFirst);
+    const some = sample(indices, seenFirst, key);
     const bytes = imagesAt(examples.images, shape.height * shape.width * shape.channels, some);
     return tf.tidy(() => normalise(unpacked({}, { bytes: bytesOf(bytes, shape) }).images, normalisation));
   };
@@ -276,7 +277,8 @@ export const classifier = <
   const { learner, data, start, validation } = spec;
   const { network, recipe } = learner;
   const { stepsPerEpoch = batchesPerEpoch(countOf(data), recipe.batch) } = spec;
-  const fresh = (key: Key): Variables => (start === undefined ? network.init(key, firstImages(data)) : clone(start));
+  const fresh = (key: Key): Variables =>
+    start === undefined ? network.init(key, someImages(data, key.split('images'))) : clone(start);
   return {
     step: classifierStep({ steps: recipe.epochs * stepsPerEpoch, ...spec }),
     victim: spec.victim,

@@ -28,6 +28,7 @@ export const zoo: Readonly<Record<string, ZooNet>> = {
   'cifar10/airbench': {
     about: 'the ten-epoch net',
     network: airbench(),
+    // Its first layer whitens the patches of aeroplanes alone, the first 5,000 images of that archive: now it is of all classes.
     recipe: recipes.cifar10Fast,
     sha256: '0b49152e8fec00f6025f4e690b834561187aa129d0353ff6270b563e5202c131',
     data: jpeg,

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { key } from '../../src/core/random.js';
-import { split, subset } from '../../src/data/subset.js';
+import { sample, split, subset } from '../../src/data/subset.js';
 import { refusal } from '../failures.js';
 
 const counts = (labels: ArrayLike<number>, indices: Int32Array): number[] => {
@@ -105,6 +105,23 @@ describe('subset', () => {
     expect(refusal(() => subset([0, 1, 0], { fraction: 0.3, how: 'stratified', seed: 0 })).what).toBe(
       'a share of 0.3 of 3 images is no image',
     );
+  });
+});
+
+describe('sample', () => {
+  it('has so many of the images in their order, of all classes where these come one after the other', () => {
+    const indices = Int32Array.from({ length: 1000 }, (_, i) => 2 * i);
+    const some = sample(indices, 100, key('a'));
+    expect(some).toHaveLength(100);
+    expect([...some]).toEqual([...new Set(some)].sort((a, b) => a - b));
+    expect(some.every((index) => indices.includes(index))).toBe(true);
+    expect(new Set(Array.from(some, (index) => Math.floor(index / 200)))).toHaveLength(10);
+    expect(sample(indices, 100, key('a'))).toEqual(some);
+    expect(sample(indices, 100, key('b'))).not.toEqual(some);
+  });
+
+  it('has all where there are no more', () => {
+    expect(sample(Int32Array.of(3, 5, 9), 5000, key('a'))).toEqual(Int32Array.of(3, 5, 9));
   });
 });
 

@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import { pipe } from 'fp-ts/lib/function.js';
+import * as TE from 'fp-ts/lib/TaskEither.js';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
   type AnyAttack,
+  type DatasetPlugin,
   dafl,
   deepInversion,
   type Experiment,
@@ -198,6 +201,46 @@ test('an attack that says it synthesises and keeps nothing has its number, and n
     status: 'failed',
     failure: { what: 'the attack kept no images', remedy: expect.stringContaining('context.images') },
   });
+});
+
+test('images are compared with real ones of every class, also where these come one after the other', async () => {
+  /** Each class is a shade, and the training images are in the order of their classes. */
+  const sorted: DatasetPlugin = {
+    ...data,
+    name: 'sorted',
+    source: import.meta.url,
+    load: (options) =>
+      pipe(
+        data.load(options),
+        TE.map((all) => {
+          const labels = Uint16Array.from(all.train.labels).sort();
+          const size = all.train.images.length / all.train.count;
+          const images = Uint8Array.from(all.train.images, (_, i) => 100 * (labels[Math.floor(i / size)] as number));
+          return { ...all, train: { ...all.train, images, labels }, fingerprint: 'sorted' };
+        }),
+      ),
+  };
+  const root = temporaryFolder();
+  const { by } = await ran(
+    experiment({
+      name: 'sorted',
+      data: sorted,
+      teacher: learner(plainCnn({ width: 4 }), recipe()),
+      students: [learner(plainCnn({ width: 2 }), recipe(2))],
+      defenses: [none()],
+      attacks: [scratch(), inverted],
+      seeds: [0],
+    }),
+    root,
+  );
+  const looked = by['seed-0/none/plainCnn/deepInversion/images'];
+  if (looked === undefined || !('record' in looked) || looked.record === undefined) throw new Error('not looked at');
+  const { diagnostics } = await readResult<Inspection>(
+    (await openStore(root, () => undefined).find(looked.record.id)) as StageOutput,
+  );
+  const differ = diagnostics.map(({ sentence }) => /two real ones by (\S+)/.exec(sentence)?.[1]).find(Boolean);
+  // The mean of |a − b| of two of three shades, 0, 100 and 200 of 255, that come equally often.
+  expect(Number(differ)).toBeGreaterThan(0.25);
 });
 
 test('a student whose recipe averages its weights does so on images that are made, too', async () => {

@@ -6,7 +6,7 @@ import { kd } from '../../src/attacks/kd.js';
 import { labelSmoothing, scratch } from '../../src/attacks/scratch.js';
 import type { FailureError } from '../../src/core/errors.js';
 import type { OptionsOf } from '../../src/core/plugin.js';
-import { key } from '../../src/core/random.js';
+import { type Key, key } from '../../src/core/random.js';
 import { dispose, leaves } from '../../src/core/tree.js';
 import { labelOnly, rounding, topK } from '../../src/defenses/answers.js';
 import type { Defense } from '../../src/defenses/defense.js';
@@ -331,6 +331,35 @@ describe('the fit of a classifier', () => {
     const fresh = classifier(plain()).init(key('init'));
     expect(numbersOf(fresh.variables)).toEqual(numbersOf(network.init(key('init'))));
     dispose([fresh.slots, fresh.step]);
+  });
+
+  test('shows a net whose first weights are made of images some of every class, also where these come one after the other', () => {
+    const [count, classes] = [6000, 3];
+    const labels = Uint16Array.from({ length: count }, (_, i) => Math.floor((i * classes) / count));
+    const sorted: ImageSet = {
+      ...sets.train,
+      examples: { images: Uint8Array.from(labels), labels, count },
+      indices: Int32Array.from({ length: count }, (_, i) => i),
+      shape: { height: 1, width: 1, channels: 1 },
+      normalisation: { mean: [0], std: [1] },
+    };
+    const seen: number[][] = [];
+    const looking = (key: Key, images?: () => tf.Tensor4D): Variables => {
+      const shown = images?.();
+      if (shown !== undefined) seen.push(values(shown).map((value) => Math.round(255 * value)));
+      shown?.dispose();
+      return network.init(key);
+    };
+    const { init } = classifier({
+      ...plain({ learner: { ...learner, network: { ...network, init: looking } } }),
+      data: sorted,
+    });
+    for (const path of ['a', 'b']) dispose(init(key(path)));
+    const [one = [], other] = seen;
+    expect(one).toHaveLength(5000);
+    for (let label = 0; label < classes; label++)
+      expect(Math.abs(one.filter((value) => value === label).length / 5000 - 1 / 3)).toBeLessThan(0.03);
+    expect(other).not.toEqual(one);
   });
 
   test('learns', async () => {
