@@ -343,7 +343,8 @@ const mapsOf = async (
   set: ImageSet,
   labels: ArrayLike<number>,
 ): Promise<Maps | undefined> => {
-  const images = [...sample(Int32Array.from({ length: labels.length }, (_, i) => i), mapped, key('diagnose'))];
+  const all = Int32Array.from(labels, (_, i) => i);
+  const images = [...sample(all, mapped, key('diagnose'))];
   if (images.length < 4) return undefined;
   const some = { ...set, indices: Int32Array.from(images, (image) => set.indices[image] as number) };
   const network = networkOf(experiment.teacher.network, data.image, data.classes.length);
