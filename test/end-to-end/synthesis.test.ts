@@ -214,8 +214,10 @@ test('images are compared with real ones of every class, also where these come o
         data.load(options),
         TE.map((all) => {
           const labels = Uint16Array.from(all.train.labels).sort();
-          const size = all.train.images.length / all.train.count;
-          const images = Uint8Array.from(all.train.images, (_, i) => 100 * (labels[Math.floor(i / size)] as number));
+          const size = all.image.height * all.image.width * all.image.channels;
+          const images = new Uint8Array(labels.length * size).map(
+            (_, i) => 100 * (labels[Math.floor(i / size)] as number),
+          );
           return { ...all, train: { ...all.train, images, labels }, fingerprint: 'sorted' };
         }),
       ),
