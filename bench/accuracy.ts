@@ -28,7 +28,7 @@ the steps, ours with what writing their graphs takes. With --torch, PyTorch's by
 
   airbench     the ten-epoch net
   preResNet20  in 20 epochs
-  resNet18     in 20 epochs, as in experiments/cifar10-table.ts
+  resNet18     in 20 epochs; with --precision bfloat16 as in experiments/cifar10-table.ts
 
 --epochs trains shorter, by the same shape of schedule. --precision is of convolutions, on both sides. --out keeps what each training
 came to, in CSV; what is there is not trained again, and what was broken off is taken up after its last whole epoch.`;

@@ -1,7 +1,7 @@
-import { cifar10, dfq, experiment, fast, kd, nasty, none, scratch } from 'undistill';
+import { cifar10, cosine, dfq, experiment, fast, kd, nasty, none, scratch } from 'undistill';
 import { teacher } from './cifar10-zoo.js';
 
-/** Fast-meta as released for CIFAR-10, but for how much of it. */
+/** Fast-meta as released for CIFAR-10, but for how much of it; the student's batches, and so its rate, are half as large as released. */
 const shorter = (batches: number, warmup: number, stepsBetween: number, label: string) =>
   fast({
     ...fast.presets.cifar10,
@@ -9,6 +9,7 @@ const shorter = (batches: number, warmup: number, stepsBetween: number, label: s
     warmup,
     resetAt: warmup + Math.round(0.6 * (batches - warmup)),
     stepsBetween,
+    schedule: cosine({ rate: 0.1, floor: 1e-4 }),
     label,
   });
 

@@ -70,7 +70,7 @@ describe('the short experiments on CIFAR-10', () => {
     return plan;
   };
 
-  const ablations = [adversary, alpha, fraction, omega, temperature];
+  const ablations = [...adversary, alpha, fraction, omega, temperature];
 
   it.each([fast, ...pictures, short, small, ranking, withoutData, ...ablations])('plan: $name', async (of) => {
     const { cells } = await planned(of);
