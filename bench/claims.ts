@@ -29,7 +29,8 @@ const main = async (): Promise<number> => {
     footnotes: [],
     notes: [
       'Accuracies of students on the reported images, in points of a hundred, paired by seed, with 95 % intervals. A claim is compared where its numbers can be: papers have larger nets and harder data.',
-      'held: the mean and its whole interval are as claimed; in direction: the mean is; not seen: it is not, and the interval reaches there; did not hold: nor does the interval.',
+      'held: the mean and its whole interval are as claimed, of three seeds or more; in direction: the mean is; not seen: it is not, and the interval reaches there; did not hold: nor does the interval.',
+      'Intervals are over seeds. Where the lowest or the furthest of several is compared, it is that one’s own, which takes no account of the choice; nor do they of how many rows there are.',
       'A passive attacker takes answers as they are told, by distillation at α 0.9 and the temperature of the defence’s paper; the strongest is chosen on held-out images.',
     ],
   });

@@ -4,7 +4,7 @@ import type { ThreatModel } from '../src/experiment/threat-model.js';
 import type { Block } from '../src/report/layout.js';
 import { type Board, mainThreat, standingAt } from '../src/results/boards.js';
 import type { BySeed, Entry, Stolen } from '../src/results/ranking.js';
-import { type Spread, spread } from '../src/results/spread.js';
+import { type Spread, shareSpread, spread } from '../src/results/spread.js';
 import { paired } from '../src/results/standings.js';
 
 /** A number that was measured, and in which unit it is written. */
@@ -47,9 +47,13 @@ const within = (bound: number): Expected => ({
   holds: (value) => Math.abs(value) <= bound,
 });
 
+/** Fewer seeds have an interval that is chance itself: two that happen to be equal would have none. */
+const fewestSeeds = 3;
+
 /** Whether a claim holds of the mean and of its whole interval. */
-export const verdictOf = ({ mean, interval }: Spread, { holds }: Expected): string => {
-  if (interval === undefined) return holds(mean) ? 'in direction, of one seed' : 'not seen, of one seed';
+export const verdictOf = ({ mean, interval, count }: Spread, { holds }: Expected): string => {
+  if (interval === undefined || count < fewestSeeds)
+    return `${holds(mean) ? 'in direction' : 'not seen'}, of ${count === 1 ? 'one seed' : 'two seeds'}`;
   if (interval.every(holds)) return 'held';
   if (holds(mean)) return 'in direction';
   return interval.some(holds) ? 'not seen' : 'did not hold';
@@ -98,25 +102,41 @@ const minus = (a: BySeed | undefined, b: BySeed | undefined, which?: string): Fo
   return of && { of, unit: 'points', ...(which === undefined ? {} : { which }) };
 };
 
-/** Two accuracies of each seed that has both, as a ratio. */
-const ratio = (
-  unit: Found['unit'],
-  a: BySeed | undefined,
-  b: BySeed | undefined,
-  of: (a: number, b: number) => number,
-): Found | undefined => {
+/** How many times as high one number of a seed is as another, in the geometric mean: its interval is of the logarithms, and so above 0. */
+const ratio = (a: BySeed | undefined, b: BySeed | undefined, of: (accuracy: number) => number): Spread | undefined => {
   const found = spread(
     Object.entries(a ?? {}).flatMap(([seed, value]) => {
       const other = own(b, seed);
-      return other === undefined ? [] : [of(value, other)];
+      return other === undefined ? [] : [Math.log(of(value) / of(other))];
     }),
   );
-  return found && { of: found, unit };
+  return (
+    found && {
+      mean: Math.exp(found.mean),
+      count: found.count,
+      ...(found.interval && { interval: [Math.exp(found.interval[0]), Math.exp(found.interval[1])] }),
+    }
+  );
 };
 /** How many times as high one error is as another. */
-const errors = (a: BySeed | undefined, b: BySeed | undefined) => ratio('times', a, b, (x, y) => (1 - x) / (1 - y));
+const errors = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined => {
+  const of = ratio(a, b, (accuracy) => 1 - accuracy);
+  return of && { of, unit: 'times' };
+};
 /** How much one accuracy is of another, less 1. */
-const gained = (a: BySeed | undefined, b: BySeed | undefined) => ratio('percent', a, b, (x, y) => x / y - 1);
+const gained = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined => {
+  const found = ratio(a, b, (accuracy) => accuracy);
+  return (
+    found && {
+      of: {
+        ...found,
+        mean: found.mean - 1,
+        ...(found.interval && { interval: [found.interval[0] - 1, found.interval[1] - 1] }),
+      },
+      unit: 'percent',
+    }
+  );
+};
 
 /** The lowest of some defences in the mean. */
 const lowest = (all: readonly (Found | undefined)[]): Found | undefined =>
@@ -159,7 +179,10 @@ const passiveAt = (seen: Seen, isOfKind: (entry: Entry) => boolean, l1: number, 
 };
 
 const isNoise = ({ name }: Entry): boolean => name === 'randomClass';
-const isMad = (entry: Entry): boolean => isOf(entry, 'mad(oracle argmax)');
+const isMad =
+  (oracle: 'argmax' | 'extreme') =>
+  (entry: Entry): boolean =>
+    isOf(entry, `mad(oracle ${oracle})`);
 
 /** The passive student behind a defence minus that behind others of the same L1. */
 const besideSameL1 = (
@@ -191,7 +214,7 @@ const furthestBelowNoise = (
       }),
   );
 
-/** Of wrappers that keep every label of the reported images: where the strongest attacker has least beside one who is told labels alone. */
+/** Of wrappers that leave the accuracy on the reported images as it is with every seed: where the strongest attacker has least beside one who is told labels alone. */
 const furthestBelowLabels = (seen: Seen): Found | undefined =>
   lowest(
     seen.board.entries
@@ -223,7 +246,7 @@ const shareOfGaps = (seen: Seen, above: number): Found | undefined => {
     });
     return here.filter((gap) => gap > above).length / here.length;
   });
-  const of = spread(shares);
+  const of = shareSpread(shares);
   return of && { of, unit: 'share' };
 };
 
@@ -258,14 +281,14 @@ const between = (
 
 const nasties = ['nasty(omega 0.01)', 'nasty(omega 0.04)'] as const;
 const adsC = ['antidistillation(variant adsC, lambda 0.05)', 'antidistillation(variant adsC, lambda 0.2)'] as const;
-const ads = 'antidistillation(variant ads, lambda 0.05)';
+const ads = ['antidistillation(variant ads, lambda 0.05)', 'antidistillation(variant ads, lambda 0.2)'] as const;
 const guard = 'modelGuard(variant W, epsilon 1)';
 
 const claims: readonly Claim[] = [
   {
     title:
-      'A nasty teacher is as accurate, within a point, and its students are worse than trained alone (Ma et al., 2021)',
-    comparisons: [...nasties.map((each) => teacherCost(each, atLeast(-0.01))), ...besideAlone(nasties)],
+      'A nasty teacher is as accurate, within two points, and its students are worse than trained alone (Ma et al., 2021)',
+    comparisons: [...nasties.map((each) => teacherCost(each, atLeast(-0.02))), ...besideAlone(nasties)],
   },
   {
     title: 'A stingy teacher is “more catastrophic than nasty” (Ma et al., 2022)',
@@ -334,12 +357,15 @@ const claims: readonly Claim[] = [
       'GRAD² harms more than MAD at the same distance; at 0.2 reverse sigmoid, adaptive misinformation, MAD and GRAD² harm at most 1.2 points more than noise (Mazeika et al., 2022)',
     comparisons: [
       ...[0.2, 0.5, 1].flatMap((epsilon) =>
-        (['main', 'others'] as const).map(
-          (threat): Comparison => ({
-            what: `grad2(epsilon ${epsilon}): a passive student${threat === 'main' ? '' : ' of other images'}, minus that behind mad of the same L1`,
-            claimed: below(0),
-            found: (seen) => besideSameL1(seen, seen.entryOf(`grad2(epsilon ${epsilon})`), isMad, seen[threat]),
-          }),
+        (['main', 'others'] as const).flatMap((threat) =>
+          (['argmax', 'extreme'] as const).map(
+            (oracle): Comparison => ({
+              what: `grad2(epsilon ${epsilon}): a passive student${threat === 'main' ? '' : ' of other images'}, minus that behind mad(oracle ${oracle}) of the same L1`,
+              claimed: below(0),
+              found: (seen) =>
+                besideSameL1(seen, seen.entryOf(`grad2(epsilon ${epsilon})`), isMad(oracle), seen[threat]),
+            }),
+          ),
         ),
       ),
       ...(['main', 'others'] as const).flatMap((threat) =>
@@ -367,24 +393,26 @@ const claims: readonly Claim[] = [
           ({ passive, undefended }) => passive(undefended),
         ),
       ),
-      between(
-        `${guard}: the strongest attacker's, minus that without a defence`,
-        below(0),
-        ({ strongest }) => strongest(guard),
-        ({ strongest, undefended }) => strongest(undefended),
+      ...(['main', 'others'] as const).map((threat) =>
+        between(
+          `${guard}: the strongest attacker's${threat === 'main' ? '' : ' of other images'}, minus that without a defence`,
+          below(0),
+          (seen) => seen.strongest(guard, seen[threat]),
+          (seen) => seen.strongest(seen.undefended, seen[threat]),
+        ),
       ),
     ],
   },
   {
     title: 'Antidistillation by itself costs a classifier’s student less than two points (an RIT thesis)',
-    comparisons: [
+    comparisons: ads.map((each) =>
       between(
-        `${ads}: a passive student, minus that without a defence`,
+        `${each}: a passive student, minus that without a defence`,
         atLeast(-0.02),
-        ({ passive }) => passive(ads),
+        ({ passive }) => passive(each),
         ({ passive, undefended }) => passive(undefended),
       ),
-    ],
+    ),
   },
   {
     title:
@@ -398,13 +426,13 @@ const claims: readonly Claim[] = [
         ({ passive, undefended }) => passive(undefended),
       ),
       between(
-        `${each}: a passive student, minus one of labels alone`,
+        `${each}: a passive student, minus hardLabel's`,
         below(0),
         ({ passive }) => passive(each),
         ({ student }) => student('hardLabel', each),
       ),
       between(
-        `${each}: the strongest attacker's, minus one of labels alone`,
+        `${each}: the strongest attacker's, minus hardLabel's`,
         below(0),
         ({ strongest }) => strongest(each),
         ({ student }) => student('hardLabel', each),
@@ -440,27 +468,30 @@ const claims: readonly Claim[] = [
     ],
   },
   {
-    title: 'Who adapts to a product of experts recovers up to 50 % more than who does not (The Distillation Game)',
-    comparisons: ['false', 'true'].map((keepLabel): Comparison => {
+    title:
+      'Who reweights what a product of experts tells recovers up to 50 % more than who does not (The Distillation Game, of language models)',
+    comparisons: ['false', 'true'].flatMap((keepLabel) => {
       const product = `productOfExperts(gamma 0.6, keepLabel ${keepLabel})`;
-      return {
-        what: `${product}: the strongest attacker's student, beside a passive one`,
-        claimed: { text: 'above 0, up to +50 %', holds: (value) => value > 0 },
-        found: ({ strongest, passive }) => gained(strongest(product), passive(product)),
-      };
+      return ['released', 'useful'].map(
+        (sign): Comparison => ({
+          what: `${product}: the student of reweightedKd(sign ${sign}), beside a passive one`,
+          claimed: { text: 'above 0, up to +50 %', holds: (value) => value > 0 },
+          found: ({ student, passive }) => gained(student(`reweightedKd(sign ${sign})`, product), passive(product)),
+        }),
+      );
     }),
   },
   {
     title:
-      'Most defences score lower under attackers who know them, often by more than 10 points (Croce and Hein, 2020, of robustness)',
+      'Nearly every defence scores lower under a fixed suite of strong attackers, often by more than 10 points (Croce and Hein, 2020, of robustness)',
     comparisons: [
       {
-        what: 'defences of which the strongest attacker has more than a point more than a passive one',
+        what: 'defences here, each strength by itself, of which the strongest attacker has more than a point more than a passive one',
         claimed: { text: 'most', holds: (value) => value > 0.5 },
         found: (seen) => shareOfGaps(seen, 0.01),
       },
       {
-        what: 'more than 10 points more',
+        what: 'the same, of more than 10 points',
         claimed: { text: 'some', holds: (value) => value > 0 },
         found: (seen) => shareOfGaps(seen, 0.1),
       },
@@ -476,7 +507,7 @@ const claims: readonly Claim[] = [
         ({ student, undefended }) => student('kd(temperature 4, alpha 0.9)', undefended),
       ),
       {
-        what: 'wrappers that keep the label: the lowest student of a strongest attacker, minus the strongest of labels alone',
+        what: 'wrappers that leave the teacher’s accuracy as it is: the lowest student of a strongest attacker, minus the strongest of labels alone',
         claimed: atLeast(-0.005),
         found: furthestBelowLabels,
       },

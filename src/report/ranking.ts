@@ -91,7 +91,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
         { label: 'to trained', detail: 'alone' },
         { label: 'to smoothed', detail: 'labels' },
         { label: 'to labels', detail: 'alone' },
-        { label: 'to a passive', detail: 'attacker' },
+        { label: 'to a passive', detail: 'attacker (gap)' },
         { label: 'dominated', detail: 'by the defence' },
       ],
       rows: inOrder(board).map((entry) => {
@@ -131,7 +131,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
     if (threats.length < 2) return [];
     return [
       {
-        title: `by who attacks: the strongest attacker's student, % (harm); student ${board.student}`,
+        title: `by who attacks: the strongest attacker's student, %, who it is, and the harm with its 95 % interval; student ${board.student}`,
         head: 'defence',
         columns: threats.map(({ access, has }) => ({
           label: access,
@@ -142,8 +142,8 @@ export const rankingLayout = (ranking: Ranking): Layout => {
           cells: threats.map((threat) => {
             const standing = standingAt(entry, threat);
             if (standing === undefined) return '–';
-            const harm = standing.harm === undefined ? '' : ` (${signed(standing.harm.mean)})`;
-            return `${percent(standing.accuracy.mean)}${harm} ${standing.attack}`;
+            const { accuracy, harm, attack } = standing;
+            return `${percent(accuracy.mean)} ${attack}${harm === undefined ? '' : `: ${difference(harm)}`}`;
           }),
         })),
         conclusions: [],
@@ -164,11 +164,13 @@ export const rankingLayout = (ranking: Ranking): Layout => {
 };
 
 const caption = [
-  'The strongest attacker is the one whose students are best on held-out images, by the mean over the seeds that all have; what is shown is on the reported images.',
+  'The strongest attacker is the one whose students are best on held-out images, by the mean over the seeds that all have; what is shown is on the reported images. So chance flatters nobody, and may choose another than the strongest: who asks for less is among those who ask for more, and yet can come out above them.',
+  'Held-out images have the victim’s labels, which an attacker with other images or none has not: what such a one gets is an upper bound.',
+  '±: standard deviation over seeds. In brackets behind a difference: its 95 % interval over seeds, by Student’s t, which knows nothing of the choice among attackers nor of how many defences are looked at.',
   'Harm: its accuracy minus that of the strongest attacker on the undefended teacher, seed by seed; below 0 it is harmed.',
-  "To labels alone: minus the strongest of those who ask for labels only, below which no defence that keeps the label pushes anybody. A passive attacker takes answers as they are told, at the temperature of the defence's paper.",
+  "The columns after it are the same accuracy minus that of: the same net trained alone; that net on smoothed labels, the better of those tried; the strongest of those who ask for labels only, below whom no defence that keeps the label pushes anybody; and a passive attacker, who takes answers as they are told, by distillation at the temperature of the defence's paper.",
   'L1: mean Σ|given − clean| of the answers to the reported images, and to what the strongest attacker asked; none where only labels are told, or the teacher was trained anew.',
-  'Dominated: another defence has no worse a teacher, answers no further from the clean ones, and leaves no more to steal, by means over seeds. Where there is no L1, it is compared with its like, without it.',
+  'Dominated: another defence has no worse a teacher, answers no further from the clean ones, and leaves no more to steal, by means over seeds, which the seeds need not tell apart. Where there is no L1, it is compared with its like, without it.',
 ];
 
 const runSaid = ({

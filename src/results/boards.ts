@@ -62,9 +62,12 @@ const pointOf = (
   return { told: entry.exposes === 'label' ? 'labels' : 'another teacher', at };
 };
 
+/** What is no more than rounding: means of the same numbers, added up in another order. */
+const rounding = 1e-9;
+
 /**
  * For each entry that another one is no worse than in the teacher's accuracy, the answers' distance and the strongest attacker's student,
- * and better in one of the three: the first such. Where there is no distance, since labels alone are told or the teacher was trained anew, an
+ * and better in one of the three: the first such that is dominated by none itself. Where there is no distance, since labels alone are told or the teacher was trained anew, an
  * entry is compared with others of its kind, in the other two. By means: what the seeds do not tell apart may go either way.
  */
 export const dominated = (entries: readonly Entry[], threat: ThreatModel | undefined): ReadonlyMap<Entry, Entry> => {
@@ -72,11 +75,14 @@ export const dominated = (entries: readonly Entry[], threat: ThreatModel | undef
     const point = pointOf(entry, threat);
     return point === undefined ? [] : [{ entry, ...point }];
   });
-  const isNoWorse = (a: readonly number[], b: readonly number[]) => a.every((value, i) => value <= (b[i] as number));
+  type Point = (typeof points)[number];
+  const isNoWorse = (a: Point, b: Point) => a.at.every((value, i) => value <= (b.at[i] as number) + rounding);
+  const isBetter = (a: Point, b: Point) => a.told === b.told && isNoWorse(a, b) && !isNoWorse(b, a);
+  const best = points.filter((point) => !points.some((other) => isBetter(other, point)));
   return new Map(
-    points.flatMap(({ entry, told, at }) => {
-      const better = points.find((other) => other.told === told && isNoWorse(other.at, at) && !isNoWorse(at, other.at));
-      return better === undefined ? [] : [[entry, better.entry] as const];
+    points.flatMap((point) => {
+      const better = best.find((other) => isBetter(other, point));
+      return better === undefined ? [] : [[point.entry, better.entry] as const];
     }),
   );
 };

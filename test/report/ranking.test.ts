@@ -75,7 +75,9 @@ describe('a ranking in words', () => {
       "probabilities with the victim's images",
       "weights with the victim's images",
     ]);
-    expect(byThreat?.rows.find(({ label }) => label === 'reversed')?.cells[3]).toBe('88.00 (−7.00) inverseKd');
+    expect(byThreat?.rows.find(({ label }) => label === 'reversed')?.cells[3]).toMatch(
+      /^88\.00 inverseKd: −7\.00 \(.*\)$/,
+    );
   });
 
   test('of nothing has no table', () => {
@@ -131,6 +133,18 @@ describe('the chart', () => {
     // Axes are named by tenths of a point where the useless one is not among them.
     const svg = await svgOf(squeezed as NonNullable<typeof squeezed>);
     expect(svg).not.toMatch(/>(50|60|70|80)</);
+  });
+
+  test('names those that have a place in neither half', () => {
+    const entries = ranking.entries.map((entry) => {
+      const { teacher, l1, ...cost } = entry.cost;
+      return entry.defense !== 'useless' || teacher === undefined || l1 === undefined
+        ? entry
+        : { ...entry, cost: { ...cost, teacher: { ...teacher, mean: 0.5 } } };
+    });
+    const said = JSON.stringify(rankingCharts({ ...ranking, entries })[0]?.spec);
+    expect(said).toContain('not drawn, of no L1 and a teacher of 50.00 %: useless, 90.00 %');
+    expect(said).not.toContain('on the right alone');
   });
 
   test('says in words what it shows', () => {

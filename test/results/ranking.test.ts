@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { boardsOf, dominated, mainThreat, standingAt } from '../../src/results/boards.js';
 import { merged, rankingOf } from '../../src/results/rank.js';
+import type { Entry } from '../../src/results/ranking.js';
 import type { LearnerSummaries } from '../../src/results/types.js';
 import { cell, result } from '../report/matrix.js';
 import { ranked as matrix, students } from '../report/ranked.js';
@@ -225,6 +226,28 @@ describe('a board', () => {
   test('names what is dominated, and by what', () => {
     const worse = dominated(ranking.entries, { access: 'probabilities', has: 'own' });
     expect([...worse].map(([entry, by]) => [entry.defense, by.defense])).toEqual([['useless', 'reversed']]);
+  });
+
+  test('names who is dominated by none itself, and takes no rounding for a difference', () => {
+    const [like] = ranking.entries.filter(({ defense }) => defense === 'reversed');
+    const standing = like && standingAt(like, { access: 'probabilities', has: 'own' });
+    if (like === undefined || standing === undefined) throw new Error('no such entry');
+    const entry = (defense: string, teacher: number, l1: number, student: number) => ({
+      ...like,
+      defense,
+      cost: { teacher: { mean: teacher, count: 2 }, l1: { mean: l1, count: 2 } },
+      scores: [{ ...standing, accuracy: { mean: student, count: 2 } }],
+    });
+    const told = (...entries: readonly Entry[]) =>
+      [...dominated(entries, { access: 'probabilities', has: 'own' })].map(([each, by]) => [each.defense, by.defense]);
+    // In the order in which the dominated one would be found first.
+    expect(
+      told(entry('worst', 0.97, 0.3, 0.9), entry('middle', 0.98, 0.2, 0.9), entry('best', 0.98, 0.1, 0.8)),
+    ).toEqual([
+      ['worst', 'best'],
+      ['middle', 'best'],
+    ]);
+    expect(told(entry('one', 0.1 + 0.2, 0.1, 0.8), entry('other', 0.3, 0.1, 0.8))).toEqual([]);
   });
 
   test('compares teachers that were trained anew with each other, and not with what is told otherwise', () => {

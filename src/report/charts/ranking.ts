@@ -57,6 +57,7 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
   const normal = undefended?.cost.teacher;
   const least = normal === undefined ? 0 : inPercent(normal.mean) - usable;
   const useless = rows.filter(({ teacher }) => teacher < least);
+  const [right, nowhere] = [useless.filter(({ l1 }) => l1 !== undefined), useless.filter(({ l1 }) => l1 === undefined)];
   const domain = { domain: [...names], range: names.map((_, i) => styleOf(i).color) };
   const color = { field: 'line', type: 'nominal', scale: domain, legend: { title: null, symbolOpacity: 1 } } as const;
   const shape = { ...color, scale: { domain: [...names], range: names.map((_, i) => styleOf(i).shape) } };
@@ -66,11 +67,15 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
   const subtitle = [
     `student ${board.student}, teacher ${board.run.teacher}, on ${board.run.data.name}; attackers: ${threatSaid(threat)}`,
     `lower is harder to steal; pale: another defence is better; ${floor === undefined ? 'lines: by strength' : `dashed: labels alone of the undefended teacher, ${percent(floor.accuracy.mean)} %`}`,
-    ...(useless.length === 0
+    ...(right.length === 0
       ? []
       : [
-          `${useless.length === 1 ? 'a teacher that lost' : `${useless.length} teachers that lost`} more than ${usable} points: on the right alone`,
+          `${right.length === 1 ? 'a teacher that lost' : `${right.length} teachers that lost`} more than ${usable} points: on the right alone`,
         ]),
+    ...nowhere.map(
+      ({ defense, teacher, student }) =>
+        `not drawn, of no L1 and a teacher of ${teacher.toFixed(2)} %: ${defense}, ${student.toFixed(2)} %`,
+    ),
   ];
   const description = `${title}. ${rows
     .map(
@@ -79,8 +84,8 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
     )
     .join(' ')}`;
   const panel = ({ field, title }: (typeof costs)[number]) => {
-    // No distance is below 0, which a rounded end of the axis would be.
-    const from = field === 'l1' ? { zero: true, nice: false } : { zero: false };
+    // No distance is below 0, which a rounded end of the axis would be; most are small.
+    const from = field === 'l1' ? ({ type: 'sqrt', zero: true, nice: false } as const) : { zero: false };
     const x = { field, type: 'quantitative', title, scale: { ...from, padding: 12 } } as const;
     return {
       transform: [
@@ -116,7 +121,7 @@ const chartOf = (board: Board, suffix: string): readonly Chart[] => {
               { field: 'attack', title: 'strongest attacker' },
               { field: 'student', title: 'its student (%)', format: '.2f' },
               { field: 'teacher', title: 'teacher accuracy (%)', format: '.2f' },
-              { field: 'l1', title: 'L1 of answers' },
+              ...(field === 'l1' ? [{ field: 'l1', title: 'L1 of answers' }] : []),
               { field: 'dominated_by', title: 'dominated by' },
             ],
           },
