@@ -53,6 +53,13 @@ describe('what a disk refused, wherever that was', () => {
     expect(diskFailure(Object.assign(new Error('EMFILE'), refused, { code: 'EMFILE' }))?.remedy).toMatch(/^Run again/);
   });
 
+  test('of permissions is about reading as well as writing', () => {
+    for (const code of ['EACCES', 'EPERM'])
+      expect(diskFailure(Object.assign(new Error(code), refused, { code, syscall: 'open' }))?.remedy).toBe(
+        'This user may not read or write there: change its permissions, or choose another folder with --out.',
+      );
+  });
+
   test('is no file that is missing, and no error of something else', async () => {
     const missing = await stat(join(root, 'nothing')).catch((error: unknown) => error);
     expect(missing).toMatchObject({ code: 'ENOENT' });
