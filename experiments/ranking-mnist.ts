@@ -69,7 +69,7 @@ export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlug
       keepArgmax({ defense: randomClass({ epsilon: 1 }) }),
       ...sweep(gaussianNoise, { sd: [0.1, 0.2] }),
       ...sweep(reverseSigmoid, { beta: [0.21, 0.8] }),
-      dcp(),
+      ...sweep(dcp, { beta: [0.8, 1, 1.5] }),
       ...sweep(mad, { epsilon: [0.1, 0.2, 0.5, 1] }),
       ...sweep(mad, { epsilon: [0.2, 0.5] }, { oracle: 'extreme' }),
       ...sweep(modelGuard, { variant: ['W', 'S'], epsilon: [0.5, 1] }),
@@ -82,16 +82,30 @@ export const rankingOn = (name: string, data: DatasetPlugin, images: DatasetPlug
       ...sweep(grad2, { epsilon: [0.2, 0.5, 1] }, grad2.presets.mnistSmall),
       ...sweep(
         antidistillation,
-        { variant: ['adsC', 'ads'], lambda: [0.05, 0.2] },
+        { variant: ['adsC', 'ads'], lambda: [0.05, 0.2, 1, 5, 25] },
         antidistillation.presets.mnistSmall,
       ),
       antidistillation({ variant: 'cts', ...antidistillation.presets.mnistSmall }),
       productOfExperts(productOfExperts.presets.mnistSmall),
       ...sweep(productOfExperts, { gamma: [0.3, 0.6] }, { ...productOfExperts.presets.mnistSmall, keepLabel: true }),
+      // By a weaker net than the teacher's own.
+      antidistillation({
+        ...antidistillation.presets.mnistSmall,
+        lambda: 5,
+        surrogate: smallStudent(4).network,
+        label: 'antidistillation(variant adsC, lambda 5), weaker proxy',
+      }),
+      productOfExperts({
+        ...productOfExperts.presets.mnistSmall,
+        surrogate: smallStudent(4).network,
+        label: 'productOfExperts(gamma 0.6), weaker proxy',
+      }),
       ...[0.03, 0.3].map((align) => emma({ ...emma.presets.mnistSmall, align })),
       // Teachers that are trained anew.
       ...sweep(nasty, { omega: [0.01, 0.04] }),
-      ...sweep(mildlyNasty, { part: ['light', 'deep', 'half'] }, mildlyNasty.presets.mnistSmall),
+      ...sweep(mildlyNasty, { part: ['light', 'deep'] }, mildlyNasty.presets.mnistSmall),
+      // Its teacher is trained anew, and so as long as any.
+      mildlyNasty({ part: 'half', label: 'mildlyNasty(part half, omega 0.04)' }),
       mildlyNasty({ part: 'deep', omega: 0.01, ...mildlyNasty.presets.mnistSmall }),
       mildlyNasty({ ...mildlyNasty.presets.doge, ...mildlyNasty.presets.mnistSmall, label: 'dogeHead' }),
       safeDistillationBox(safeDistillationBox.presets.mnistSmall),

@@ -22,7 +22,7 @@ import { taughtBy } from './training.js';
  *
  * sanjaykariyappa/adaptive_misinformation c2a3e1b; the threshold by data set is Yoruko-Tang/ModelGuard's, but
  * for MNIST's. Both expose the victim to outliers (SVHN, KMNIST), which `outliers` names. f̂ learns from training images
- * alone, as in the latter, where the former has outliers too. Ours: outliers are passed with the training images, as one batch. The gate is on
+ * alone, as in the latter, where the former has outliers too. Outliers are passed with the training images, as one batch, as in both. The gate is on
  * the victim's own sureness: one that is less sure, as a nasty teacher, opens it more often, for its users too.
  */
 export const adaptiveMisinformation = defineDefense({

@@ -26,8 +26,10 @@ const leadingShare = 1e-5;
  * - `adsC`: of each image as much of λ as leaves the most likely class ahead: at most (z_m − z_k − 0.01) / (Δ_k − Δ_m) for each k with Δ_k > Δ_m, and
  *   nothing where it leads by less than 0.01.
  *
+ * The proxy is by default a net like the teacher's, trained on the same images: the best case for the defence. `surrogate` names another.
+ *
  * `ads` is locuslab/antidistillation-sampling 8b79c72, where Δ is a difference of step ε 0.01 along the gradient as it is, τ is 0.9, and λ is one of 20
- * from 0 to 0.15 (`released` has the largest); the Distillation Game's code multiplies λ by τ. The formulas of
+ * from 0 to 0.15 (`released` has the largest), for language models: the gradient is not normalised, and that λ changes next to nothing of a small net's answers. The Distillation Game's code multiplies λ by τ. The formulas of
  * the other two are not public: these are ours, after what is told of them (arXiv 2607.15467, and a thesis on the former).
  */
 export const antidistillation = defineDefense({
@@ -112,7 +114,8 @@ export const sharpened = (
  * already, so that little is left to learn. With `keepLabel`, of each image as much of γ as leaves the most likely class
  * ahead by 0.01 of a logit.
  *
- * ysfalh/distillation-game 671704e (generation/methods.py), for language models; keeping the label is ours.
+ * ysfalh/distillation-game 671704e (generation/methods.py), for language models, where the proxy is a weaker model: here it is by default a net like
+ * the teacher's, and `surrogate` names another. Keeping the label is ours.
  */
 export const productOfExperts = defineDefense({
   name: 'productOfExperts',

@@ -45,7 +45,7 @@ export const reverseSigmoid = defineDefense({
 
 /**
  * Deceptive perturbation of unsure answers (Khaled et al., 2023): the reverse sigmoid times 1 / (1 + e^{1000 (max y − β)}), with one β for both:
- * an answer is changed where the largest probability is below β.
+ * an answer is changed where the largest probability is below β, and each of them where β is above 1.
  *
  * KacemKhaled/defending-extraction e7e6288 (df/defenses.py), which cuts the odds of a probability to below 1 and so leaves out r of all
  * classes above ½; here they are as they are.
@@ -60,7 +60,6 @@ export const dcp = defineDefense({
     beta: option(positive, 0.8, 'β, how much is taken away, and from which answers'),
     gamma: option(positive, 0.1, 'γ, how steep the sigmoid is'),
   },
-  presets: { released: {} },
   exposes: 'probabilities',
   make: ({ beta, gamma }) => ({
     recover: () => {

@@ -24,7 +24,6 @@ const rows: readonly (readonly [make: Maker, preset: string, released: object])[
   [index.reverseSigmoid, 'redirectionCifar10', { beta: 1.28, gamma: 0.1 }],
   [index.reverseSigmoid, 'redirection', { beta: 1.28, gamma: 0.2 }],
   [index.mad, 'modelGuard', { epsilon: 1, oracle: 'argmax', objective: 'turn' }],
-  [index.dcp, 'released', { beta: 0.8, gamma: 0.1 }],
   [index.gaussianNoise, 'toolbox', { sd: 0.2 }],
   [index.rounding, 'toolbox', { digits: 3 }],
   [index.highConfidence, 'toolbox', { cutoff: 0.25 }],
