@@ -164,7 +164,7 @@ export const rankingLayout = (ranking: Ranking): Layout => {
 };
 
 const caption = [
-  'The strongest attacker is the one whose students are best on held-out images, by the mean over the seeds that all have; what is shown is on the reported images. So chance flatters nobody, and may choose another than the strongest: who asks for less is among those who ask for more, and yet can come out above them.',
+  'The strongest attacker is the one whose students are best on held-out images, by the mean over the seeds that all have; what is shown is on the reported images. Nothing is gained by chance so, but another than the strongest may be chosen: who asks for less is among those who ask for more, and yet can come out above them.',
   'Held-out images have the victim’s labels, which an attacker with other images or none has not: what such a one gets is an upper bound.',
   '±: standard deviation over seeds. In brackets behind a difference: its 95 % interval over seeds, by Student’s t, which knows nothing of the choice among attackers nor of how many defences are looked at.',
   'Harm: its accuracy minus that of the strongest attacker on the undefended teacher, seed by seed; below 0 it is harmed.',
