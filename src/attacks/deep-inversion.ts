@@ -128,7 +128,9 @@ type Inverted = {
  * variance‖₂ + ‖μ_l(x) − running mean‖₂) + total variation + ℓ2. The student is then distilled on the pool of them.
  *
  * Defaults are CIFAR-10's for the paper (`deepInversion.presets.cifar10`), with a pool of one batch. The images of the
- * lowest loss are kept as a copy; the released CIFAR-10 script means to and keeps the last.
+ * lowest loss are kept as a copy; the released CIFAR-10 script means to and keeps the last. The pool is of bytes, so that the student sees images
+ * that are clipped, which those of CIFAR-10 are not while they are made. `adaptive` begins with no image, where the authors begin with a pool of
+ * DeepInversion's.
  */
 export const deepInversion = defineAttack({
   name: 'deepInversion',

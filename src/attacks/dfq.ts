@@ -31,7 +31,7 @@ const weights = {
  * temperature 1.
  *
  * No code by its authors was found: form and settings are those of zju-vipa/Fast-Datafree 0dcecbc (generative.py), for
- * CIFAR-10, whose option for the temperature does nothing here; `cifar100` is zju-vipa/CMI 9e79fa9's from a ResNet-34. The student is in evaluation mode in the generator's steps.
+ * CIFAR-10, whose option for the temperature does nothing here; `cifar100` is zju-vipa/CMI 9e79fa9's from a ResNet-34, but for its generator, which has twice the parameters there (4,581,955). The student is in evaluation mode in the generator's steps.
  */
 export const dfq = defineAttack({
   name: 'dfq',

@@ -80,7 +80,7 @@ const poisoned = {
  *
  * It begins with as many images of each class, as somebody does who picks examples. From round `reservoirFrom` on only so many random images are
  * moved, if `reservoir` is given. By tribhuvanesh/prediction-poisoning 1ddff8b
- * (jacobian.py; its presets begin with 100 of 50,000 images, and ask about 10,000) and sanjaykariyappa/MAZE d202ace (jbda.py; the preset
+ * (jacobian.py; its presets begin with 100 of 50,000 images, and ask about 10,000: here with that share of the images that are in use) and sanjaykariyappa/MAZE d202ace (jbda.py; the preset
  * `maze`). The latter asks about every image again in each round (`asks: 'all'`), and moves images once more at the end without asking
  * about them: its 6 rounds are 5 here. Differences to these codes: images are kept as bytes, as an interface takes them, so that `topK` ends
  * within an image's bounds, which it does not there; the student is fresh in each round in `maze` too, where it goes on there, in evaluation

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {
+  type ApplyOptions,
   anyNetwork,
   type DefenseContext,
   type Key,
@@ -71,13 +72,18 @@ export const surrogateOf = async (
   return last;
 };
 
-/** The mean gradient of the cross-entropy over some images of a set, in evaluation mode; by parameter. The caller owns it. */
+/**
+ * The mean gradient of the cross-entropy over some images of a set; by parameter. The caller owns it.
+ *
+ * @param mode how batch norms normalise: by the statistics of each batch where the running ones are of nothing yet
+ */
 export const meanGradient = (
   network: Network,
   variables: Variables,
   set: ImageSet,
   key: Key,
   atMost: number,
+  mode: ApplyOptions['mode'] = 'eval',
 ): Variables['params'] => {
   const batch = Math.min(100, set.indices.length, atMost);
   const source = imageSource({ ...set, augmentation: noAugmentation }, { batch, key });
@@ -88,7 +94,7 @@ export const meanGradient = (
       const { images, labels } = unpacked<{ images: tf.Tensor4D; labels: tf.Tensor1D }>(source.data, raw);
       const seen = normalise(images, set.normalisation);
       const { gradients } = valueAndGradient((params) => {
-        const { logits } = network.apply({ params, stats: variables.stats }, seen, { mode: 'eval' });
+        const { logits } = network.apply({ params, stats: variables.stats }, seen, { mode });
         return { loss: crossEntropy(logits, labels), aux: {} };
       }, variables.params);
       return Object.fromEntries(

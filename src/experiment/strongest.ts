@@ -126,20 +126,22 @@ const withOtherImages = (images: DatasetPlugin, { extent, size }: Whole, asking:
 
 const withoutImages = ({ extent, size }: Whole, asking: Asking): readonly AnyAttack[] => {
   const small = size === 'small';
+  // So long as the budget lasts, and not as many epochs as the small settings say.
+  const spending = asking.budget === undefined ? {} : { ...asking, epochs: undefined };
   const dual = small ? dualStudents.presets.mnistSmall : dualStudents.presets.cifar10;
   const guided = small ? disguide.presets.mnistSmall : disguide.presets.cifar10;
   return [
-    disguide({ ...guided, answers: 'label', ...asking }),
-    dfme({ ...(small ? dfme.presets.mnistSmall : dfme.presets.cifar10), ...asking }),
-    disguide({ ...guided, ...asking }),
+    disguide({ ...guided, answers: 'label', ...spending }),
+    dfme({ ...(small ? dfme.presets.mnistSmall : dfme.presets.cifar10), ...spending }),
+    disguide({ ...guided, ...spending }),
     dafl(small ? dafl.presets.mnistSmall : dafl.presets.cifar10),
-    deepInversion(small ? deepInversion.presets.mnistSmall : { ...deepInversion.presets.cifar10, batches: 200 }),
+    deepInversion(small ? deepInversion.presets.mnistSmall : { ...deepInversion.presets.cifar10, batches: 1000 }),
     ...(extent === 'quick'
       ? []
       : [
-          dualStudents({ ...dual, answers: 'label', ...asking }),
-          maze({ ...(small ? maze.presets.mnistSmall : maze.presets.released), ...asking }),
-          dualStudents({ ...dual, ...asking }),
+          dualStudents({ ...dual, answers: 'label', ...spending }),
+          maze({ ...(small ? maze.presets.mnistSmall : maze.presets.released), ...spending }),
+          dualStudents({ ...dual, ...spending }),
           zskt(small ? zskt.presets.mnistSmall : zskt.presets.cifar10),
           dfad(small ? dfad.presets.mnistSmall : dfad.presets.cifar10),
           dfq(small ? dfq.presets.mnistSmall : dfq.presets.cifar10),
@@ -167,7 +169,7 @@ type Whole = Required<Pick<StrongestOptions, 'extent' | 'size'>>;
  * After the suite of AutoAttack (Croce and Hein, ICML 2020) for adversarial robustness; of which attackers, and at which settings, is ours.
  * Settings are fixed before anything is seen: what has a temperature of its own is at 4 but for `kd`, and for `logitStandardisation` with its
  * paper's 2, and not at the one that was best there. Nobody has the victim's clean answers, as released recoveries do. Where a defence looks at more than the answer, its copy has a net of the attacker's; one that
- * asks its net anew is not imitated.
+ * asks its net anew is not imitated. Whether another net learns more is for the experiment's `students` to say.
  *
  * Throws a `FailureError` of kind `experiment` for options that do not fit together.
  */

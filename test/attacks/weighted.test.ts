@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { weightedKl, weightsOf } from '../../src/attacks/reweighted-kd.js';
+import { reweightedKd, weightedKl, weightsOf } from '../../src/attacks/reweighted-kd.js';
 import { type Factors, mapped, transitionKd } from '../../src/attacks/transition-kd.js';
 import { key } from '../../src/core/random.js';
 import { dispose } from '../../src/core/tree.js';
@@ -48,6 +48,24 @@ describe('reweighting', () => {
       expect(values(slope).slice(3).map(Math.abs)).toEqual([0, 0, 0]);
     });
   });
+});
+
+test('weights differ on a net with batch norms, whose running statistics are of no image yet', async () => {
+  const network = normalised(4).build(images.image, 3);
+  const variables = aged(network, 'victim');
+  const victim = publish({ network, variables, normalisation: images.normalisation, access: 'probabilities' });
+  const learner = { ...built({ epochs: 1 }), network };
+  const spread = async (beta: number) => {
+    const { last, best, history } = await succeed(
+      reweightedKd({ beta, images: 20 }).steal(victim, learner, { ...context(), data: sets } as never),
+    );
+    dispose([last, ...(best === undefined ? [] : [best.kept])]);
+    return history[0]?.metrics.spread as number;
+  };
+  expect(await spread(0)).toBeLessThan(1e-3);
+  expect(await spread(0.5)).toBeGreaterThan(0.1);
+  retire(victim);
+  dispose(variables);
 });
 
 describe('a map of answers for each class', () => {

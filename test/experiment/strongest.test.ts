@@ -112,6 +112,15 @@ describe('the strongest attackers', () => {
     }
   });
 
+  test('without images and with a budget go on until it is spent, at small settings too', () => {
+    const epochsOf = (options: Parameters<typeof strongest>[0]) =>
+      strongest({ has: 'none', size: 'small', access: 'probabilities', ...options }).map(
+        ({ params }) => (params as { readonly epochs?: number | null }).epochs ?? 'as the budget says',
+      );
+    expect(epochsOf({})).not.toContain('as the budget says');
+    expect(new Set(epochsOf({ budget: 1_000_000 }))).toEqual(new Set(['as the budget says']));
+  });
+
   test('have the budget that is named, where they ask a black box', () => {
     for (const threat of threats)
       for (const { needs, budget } of strongest({ ...threat, budget: 1000 }))
