@@ -88,7 +88,7 @@ describe('a path that will not do', () => {
     'new %s in a folder of the system is refused',
     async (kind) => {
       const { code, err } = await at.undistill(['new', kind, 'mine'], { cwd: '/sys' });
-      expect(err).toMatch(/^(mine|attacks): E[A-Z]+: .*\n {2}.* Go to another folder\.\n$/);
+      expect(err).toMatch(/^(mine|attacks): E[A-Z]+: .*\n {2}.* [Gg]o to another folder\.\n$/);
       expect(code).toBe(1);
     },
   );
