@@ -102,41 +102,37 @@ const minus = (a: BySeed | undefined, b: BySeed | undefined, which?: string): Fo
   return of && { of, unit: 'points', ...(which === undefined ? {} : { which }) };
 };
 
-/** How many times as high one number of a seed is as another, in the geometric mean: its interval is of the logarithms, and so above 0. */
-const ratio = (a: BySeed | undefined, b: BySeed | undefined, of: (accuracy: number) => number): Spread | undefined => {
-  const found = spread(
+/** How many times as high one number of a seed is as another, as a logarithm: its mean is of the geometric one, and no interval reaches below 0 times. */
+const logRatio = (a: BySeed | undefined, b: BySeed | undefined, of: (accuracy: number) => number): Spread | undefined =>
+  spread(
     Object.entries(a ?? {}).flatMap(([seed, value]) => {
       const other = own(b, seed);
       return other === undefined ? [] : [Math.log(of(value) / of(other))];
     }),
   );
-  return (
-    found && {
-      mean: Math.exp(found.mean),
-      count: found.count,
-      ...(found.interval && { interval: [Math.exp(found.interval[0]), Math.exp(found.interval[1])] }),
-    }
-  );
+
+/** What was found on a scale on which the mean is taken, brought to the one on which it is written. */
+const brought = (found: Spread | undefined, to: (value: number) => number, unit: Found['unit']): Found | undefined => {
+  if (found === undefined) return undefined;
+  const { mean, interval, count } = found;
+  const ends = interval && ([to(interval[0]), to(interval[1])] as const);
+  return { of: { mean: to(mean), count, ...(ends && { interval: ends }) }, unit };
 };
+
 /** How many times as high one error is as another. */
-const errors = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined => {
-  const of = ratio(a, b, (accuracy) => 1 - accuracy);
-  return of && { of, unit: 'times' };
-};
-/** How much one accuracy is of another, less 1. */
-const gained = (a: BySeed | undefined, b: BySeed | undefined): Found | undefined => {
-  const found = ratio(a, b, (accuracy) => accuracy);
-  return (
-    found && {
-      of: {
-        ...found,
-        mean: found.mean - 1,
-        ...(found.interval && { interval: [found.interval[0] - 1, found.interval[1] - 1] }),
-      },
-      unit: 'percent',
-    }
+const errors = (a: BySeed | undefined, b: BySeed | undefined) =>
+  brought(
+    logRatio(a, b, (accuracy) => 1 - accuracy),
+    Math.exp,
+    'times',
   );
-};
+/** How much one accuracy is of another, less 1. */
+const gained = (a: BySeed | undefined, b: BySeed | undefined) =>
+  brought(
+    logRatio(a, b, (accuracy) => accuracy),
+    Math.expm1,
+    'percent',
+  );
 
 /** The lowest of some defences in the mean. */
 const lowest = (all: readonly (Found | undefined)[]): Found | undefined =>

@@ -1,5 +1,5 @@
 import type { BySeed } from './ranking.js';
-import { spread } from './spread.js';
+import { rounding, spread } from './spread.js';
 
 /** Students of one attack, by seed. */
 export interface Contender {
@@ -42,7 +42,7 @@ export const byMean = <Of extends Contender>(
 };
 
 /** Means of the same numbers of right answers, but for rounding. */
-const isEqual = (a: Compared<unknown>, b: Compared<unknown>): boolean => Math.abs(a.mean - b.mean) < 1e-9;
+const isEqual = (a: Compared<unknown>, b: Compared<unknown>): boolean => Math.abs(a.mean - b.mean) < rounding;
 
 /** The best on held-out images, on the reported ones where somebody has no others; and those that are as good there. */
 export const strongestOf = <Of extends Contender>(

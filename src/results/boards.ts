@@ -2,6 +2,7 @@ import { grouped, own } from '../core/lists.js';
 import { possessions, type ThreatModel } from '../experiment/threat-model.js';
 import type { Entry, RankedRun, Ranking, Standing } from './ranking.js';
 import { settingOf } from './setting.js';
+import { rounding } from './spread.js';
 
 /** Entries that can be compared: of one setting, one student, and the same attackers. */
 export interface Board {
@@ -61,9 +62,6 @@ const pointOf = (
   if (l1 !== undefined) return { told: 'changed', at: [...at, l1.mean] };
   return { told: entry.exposes === 'label' ? 'labels' : 'another teacher', at };
 };
-
-/** What is no more than rounding: means of the same numbers, added up in another order. */
-const rounding = 1e-9;
 
 /**
  * For each entry that another one is no worse than in the teacher's accuracy, the answers' distance and the strongest attacker's student,

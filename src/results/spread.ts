@@ -9,6 +9,9 @@ export interface Spread {
   readonly count: number;
 }
 
+/** Means of the same numbers, added up in another order, differ by less than this. */
+export const rounding = 1e-9;
+
 export const spread = (values: readonly number[]): Spread | undefined => {
   const count = values.length;
   if (count === 0) return undefined;
