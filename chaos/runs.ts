@@ -43,16 +43,17 @@ const failing: Attack<'probabilities', typeof labelled> = {
 /** Milliseconds in which a run of seconds must be over, on a busy machine too. */
 export const patience = 240_000;
 
-/** A folder of a user's with a cache of its own, in which there is the engine of this machine. */
+/** A folder of a user's with a cache of its own, in which there is what this machine has of the engine. */
 export const place = async (experiment = everything): Promise<Project> => {
   const at = project();
   await at.write('tiny.ts', experiment);
   const own = join(at.folder, 'cache', 'undistill');
   await mkdir(own, { recursive: true });
-  const engines = join(cacheFolder(), 'engines');
-  // On a new machine the first run that needs one installs it there.
-  await mkdir(engines, { recursive: true });
-  await symlink(engines, join(own, 'engines'));
+  // An installed undistill runs a copy of the binding's package as well. On a new machine the first run that needs them makes both.
+  for (const part of ['engines', 'packages']) {
+    await mkdir(join(cacheFolder(), part), { recursive: true });
+    await symlink(join(cacheFolder(), part), join(own, part));
+  }
   return at;
 };
 
