@@ -244,8 +244,8 @@ class Pixels {
         const int64_t here = begin + std::min(r, count - 1);
         const float* from = given + here * pixel + group * of_.from;
         Row row{to + r * kBlock, rows * kBlock};
-        if (here + 1 < Count()) {
-          // Numbers beyond the last channel are those of another pixel, and what they give is not wanted.
+        if (here * pixel + group * of_.from + RoundUp(of_.from, kBlock) <= Count() * pixel) {
+          // Numbers beyond the last channel are those of the next pixels, and what they give is not wanted.
           for (int64_t k = 0; k < of_.from; k += kBlock, row.to += row.apart) Copy16(from + k, row.to);
           continue;
         }
@@ -625,12 +625,12 @@ class ToFilterByVectors {
     pixels.Bring(given, group, begin, count, count, to);
   }
 
-  // What `count` rows of `wide` channels of the gradient, `next` apart, give to the sums [depth, panel].
-  void Multiply(const float* a, int64_t count, const float* dy, int64_t next, int64_t wide, bool isLast, float* spare, bool add,
+  // What `count` rows of `wide` channels of the gradient, `next` apart, give to the sums [depth, panel]. The gradient ends at `end`.
+  void Multiply(const float* a, int64_t count, const float* dy, int64_t next, int64_t wide, const float* end, float* spare, bool add,
                 float* sums) const {
     const int64_t panel = Here().panel;
-    // Beyond the last channel is the next pixel, of which nothing is wanted; but beyond the last pixel is nothing.
-    if (isLast && 2 * wide != Here().Vectors(wide) * panel) {
+    // Beyond the last channel are the next pixels, of which nothing is wanted; but beyond the last pixel is nothing.
+    if (end - (dy + (count - 1) * next) < Here().Vectors(wide) * panel / 2) {
       for (int64_t r = 0; r < count; r++) {
         std::copy_n(dy + r * next, wide, spare + r * panel);
         std::fill(spare + r * panel + wide, spare + (r + 1) * panel, 0.0f);
@@ -675,7 +675,7 @@ class ToFilterByMatrices {
     }
   }
 
-  void Multiply(const float* a, int64_t count, const float* dy, int64_t next, int64_t wide, bool, float* spare, bool add,
+  void Multiply(const float* a, int64_t count, const float* dy, int64_t next, int64_t wide, const float*, float* spare, bool add,
                 float* sums) const {
     const int64_t panel = Here().panel;
     auto* columns = reinterpret_cast<Bfloat16*>(spare);
@@ -718,7 +718,7 @@ void GatherToFilterBy(const Gathering& of, const float* x, const Normal& normal,
         way.Bring(pixels, x, group, begin, count, a.Data());
         for (int64_t p = first; p < last; p++)
           way.Multiply(a.Data(), count, dy + begin * next + group * of.to + p * panel, next, std::min(panel, of.to - p * panel),
-                       begin + count == pixels.Count(), d.Data(), block > start, u.Data() + (part * panels + p) * sums);
+                       dy + pixels.Count() * next, d.Data(), block > start, u.Data() + (part * panels + p) * sums);
       }
     });
     constexpr int64_t some = 32;

@@ -74,6 +74,9 @@ const convolutions: readonly Case[] = [
   [6, 8, 8, 64, 3, 3, 1, 1, 1],
   [6, 8, 8, 3, 64, 3, 1, 1, 1],
   [2, 9, 7, 128, 1, 3, 1, 1, 1],
+  // Numbers that are fewer than a vector has from a pixel on, though it is not the last one.
+  [1, 3, 5, 3, 16, 1, 1, 0, 1],
+  [1, 3, 5, 16, 1, 1, 1, 0, 1],
 ];
 
 describe.skipIf(!multiplies)('a convolution by products of matrices is TensorFlow’s, forwards and backwards', () => {
