@@ -51,8 +51,9 @@ export const place = async (experiment = everything): Promise<Project> => {
   await mkdir(own, { recursive: true });
   // An installed undistill runs a copy of the binding's package as well. On a new machine the first run that needs them makes both.
   for (const part of ['engines', 'packages']) {
-    await mkdir(join(cacheFolder(), part), { recursive: true });
-    await symlink(join(cacheFolder(), part), join(own, part));
+    const shared = join(cacheFolder(), part);
+    await mkdir(shared, { recursive: true });
+    await symlink(shared, join(own, part));
   }
   return at;
 };

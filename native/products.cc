@@ -244,7 +244,7 @@ class Pixels {
         const int64_t here = begin + std::min(r, count - 1);
         const float* from = given + here * pixel + group * of_.from;
         Row row{to + r * kBlock, rows * kBlock};
-        if (here * pixel + group * of_.from + RoundUp(of_.from, kBlock) <= Count() * pixel) {
+        if (given + Count() * pixel - from >= RoundUp(of_.from, kBlock)) {
           // Numbers beyond the last channel are those of the next pixels, and what they give is not wanted.
           for (int64_t k = 0; k < of_.from; k += kBlock, row.to += row.apart) Copy16(from + k, row.to);
           continue;
