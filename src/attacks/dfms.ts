@@ -438,7 +438,7 @@ const together = (
   victim,
   init: () => ({
     gan: clone(start.gan),
-    student: initialState(learner.recipe.optimizer, clone(start.student)),
+    student: initialState({ optimizer: learner.recipe.optimizer }, clone(start.student)),
   }),
   step: ({ data, victim }, { gan, student }, raw, { seed, learningRate }) => {
     const { images } = adversaries.drawn(gan.generator.variables, seed);

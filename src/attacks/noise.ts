@@ -52,7 +52,7 @@ export const noise = defineAttack({
           return { state: averagedBy(recipe, updated.state, total), metrics: { loss: updated.loss, ...updated.terms } };
         },
         victim,
-        init: (key) => initialState(recipe.optimizer, network.init(key), recipe.lookahead),
+        init: (key) => initialState(recipe, network.init(key)),
         source: constantSource((): NoTensors => ({}), recipe.batch, total),
         ...scheduleSlice(recipe, { steps: total, before: 0, total }),
         keep: ({ variables }) => variables,

@@ -298,7 +298,7 @@ export const ddaeKd = defineAttack({
           const { stats } = aux;
           return { state: stepped(optimizer, before, { gradients, stats }, learningRate), metrics: { loss } };
         },
-        init: (key) => initialState(optimizer, net.init(key)),
+        init: (key) => initialState({ optimizer }, net.init(key)),
         source: (key) => ({
           data: {},
           steps: stepsPerEpoch,

@@ -119,7 +119,7 @@ export const emma = defineDefense({
             },
           };
         },
-        init: () => ({ matrix: tf.eye(classes), surrogate: initialState(optimizer, clone(start)) }),
+        init: () => ({ matrix: tf.eye(classes), surrogate: initialState({ optimizer }, clone(start)) }),
         source: (key) => imageSource(train, { batch: recipe.batch, key }),
         epochs,
         stepsPerEpoch: batchesPerEpoch(train.indices.length, recipe.batch),

@@ -248,7 +248,10 @@ const alternating = (
   return {
     ...{ source, epochs, schedule, stopAtChance },
     frozen: teacher.variables,
-    init: (key) => ({ own: init(key), attacker: initialState(recipe.optimizer, attacker.init(key.split('thief'))) }),
+    init: (key) => ({
+      own: init(key),
+      attacker: initialState({ optimizer: recipe.optimizer }, attacker.init(key.split('thief'))),
+    }),
     keep: ({ own }) => own.variables,
     step: ({ data, frozen }, { own, attacker: attackerState }, raw, { learningRate, seed }) => {
       const { images: pictures, labels, mirrored } = unpacked<LabelledBatch>(data, raw);

@@ -224,14 +224,12 @@ export const classifierStep =
   };
 
 /**
- * The state before the first step: the weights, which it takes over, and an optimiser that remembers nothing.
- *
- * @param lookahead the recipe's, where the steps are `averagedBy` it
+ * The state before the first step: the weights, which it takes over, and an optimiser that remembers nothing. Of a recipe with Lookahead
+ * it has the slow weights too: where the steps are not `averagedBy` it, hand over the optimiser alone.
  */
 export const initialState = (
-  optimizer: Optimizer,
+  { optimizer, lookahead }: Pick<Recipe, 'optimizer' | 'lookahead'>,
   variables: Variables,
-  lookahead?: Recipe['lookahead'],
 ): ClassifierState => {
   const slots: unknown = optimizer.init(variables.params);
   if (!isTree(slots)) throw wrongOptimizer(optimizer, 'init gives no tensors by name: {} where it remembers nothing');
@@ -283,7 +281,7 @@ export const classifier = <
     step: classifierStep({ steps: recipe.epochs * stepsPerEpoch, ...spec }),
     victim: spec.victim,
     frozen: spec.frozen,
-    init: (key: Key) => initialState(recipe.optimizer, fresh(key), recipe.lookahead),
+    init: (key: Key) => initialState(recipe, fresh(key)),
     source: (key: Key) => imageSource(data, { batch: recipe.batch, key }),
     epochs: recipe.epochs,
     stepsPerEpoch: spec.stepsPerEpoch,

@@ -213,7 +213,7 @@ export const jointFit = <State extends Tree, A extends Access>(
       synthesiser: synthesiser.init(key.split('synthesiser'), about, { memory: noMemory }),
       students: Array.from({ length: count }, (_, i) =>
         // Students that began alike would agree for ever.
-        initialState(recipe.optimizer, network.init(i === 0 ? key : key.split(`student ${i}`)), recipe.lookahead),
+        initialState(recipe, network.init(i === 0 ? key : key.split(`student ${i}`))),
       ),
       ...(replay === undefined ? {} : { replay: nothingYet(about, replay.batches * synthesiser.batch) }),
     }),

@@ -145,11 +145,7 @@ const distilling = <A extends Access>(
   return {
     steps: total,
     fresh: (): ClassifierState =>
-      initialState(
-        learner.recipe.optimizer,
-        learner.network.init(context.key.split('student').split('init')),
-        learner.recipe.lookahead,
-      ),
+      initialState(learner.recipe, learner.network.init(context.key.split('student').split('init'))),
     fit: async (on: Pick<Context, 'fit'>, student: ClassifierState, before: number, count: number) => {
       const [first, ...others] = await context.pool();
       if (first === undefined) throw new FailureError(nothingPooled);

@@ -55,7 +55,7 @@ const sourceOf = (set: ImageSet<LabelledBatch> | ImageSet<UnlabelledBatch>) =>
 const oneStep = (spec: ReturnType<typeof plain>, seed: readonly [number, number] = [1, 2]) => {
   const runner = eager(classifierStep(spec), { frozen: {}, data: {}, victim: {} });
   const variables = network.init(key('init'));
-  const state = initialState(learner.recipe.optimizer, variables);
+  const state = initialState(learner.recipe, variables);
   const { batch } = sourceOf(spec.data).at(0);
   const inputs = { learningRate: tf.scalar(0.1), seed: tf.tensor1d([...seed], 'int32') };
   runner.load(state);
@@ -454,7 +454,7 @@ describe('no tensor is left behind', () => {
 test('a batch has metrics of its own: they are not those of the one before', () => {
   const spec = plain();
   const runner = eager(classifierStep(spec), { frozen: {}, data: {}, victim: {} });
-  const state = initialState(learner.recipe.optimizer, network.init(key('init')));
+  const state = initialState(learner.recipe, network.init(key('init')));
   runner.load(state);
   const source = sourceOf(spec.data);
   const seen: Named[] = [0, 1].map((step) => {
