@@ -44,7 +44,7 @@ const usage = `npm run bench:matrix -- [PART …] [--torch PYTHON] [--data PATH]
 
 Whole matrices, as one experiment here and as separate scripts in PyTorch, on CIFAR-10. Parts, default all:
 
-  sweep      12 students, the five-layer CNN, of a ResNet-18 that is given: kd at 6 weights and 7 temperatures
+  sweep      12 students, the five-layer CNN, of a ResNet-18 that is given: kd at 5 weights α and 7 temperatures
   table      a normal and a nasty ResNet-18, both trained, and 4 students trained alone and by kd
   inversion  3 students of DeepInversion's images of a ResNet-18 that is given
   replay     a step of kd whose answers are recorded, beside one with a constant target: what reading answers costs
